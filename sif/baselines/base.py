@@ -1,0 +1,133 @@
+"""What a baseline is, and its tuning on validation.
+
+A `Baseline` turns a train part and a small grid of parameters into scorers; `fit_best` keeps the
+one that validation ranks first. Nothing here ever holds the test part.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from sif.data.interactions import Interactions
+from sif.errors import ConfigError
+from sif.evaluate import MAIN_METRIC, Evaluation, Objective, Scorer, evaluate_on
+from sif.metrics import higher_is_better
+
+Params = Mapping[str, float | int]
+FitOne = Callable[[Interactions, Params, int, int], Scorer]
+FitGrid = Callable[[Interactions, Sequence[Params], int, int], Iterator[Scorer]]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A classical model with the grid it is tuned on.
+
+    Attributes:
+        name: key in `BASELINES`.
+        description: one line for tables and `--help`.
+        objectives: what it can be evaluated on.
+        grid: parameter sets to try, in order.
+        fit_grid: (train, grid, seed, threads) to one scorer per parameter set, lazily and in order;
+            it may share work between them.
+    """
+
+    name: str
+    description: str
+    objectives: frozenset[Objective]
+    grid: tuple[Params, ...]
+    fit_grid: FitGrid
+
+    def fit(self, train: Interactions, params: Params, seed: int, threads: int) -> Scorer:
+        """Fit one parameter set on the train part."""
+        return next(self.fit_grid(train, (params,), seed, threads))
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A tuned baseline.
+
+    Attributes:
+        scorer: the model that validation ranks first, fitted on the train part only.
+        params: its parameters.
+        valid: its evaluation on validation.
+        seconds: wall time of the whole grid with its evaluations.
+        trials: every parameter set with its value of the selecting metric.
+    """
+
+    scorer: Scorer
+    params: Params
+    valid: Evaluation
+    seconds: float
+    trials: tuple[tuple[Params, float], ...]
+
+
+def fit_best(
+    baseline: Baseline,
+    train: Interactions,
+    valid: Interactions,
+    objective: Objective,
+    *,
+    seed: int,
+    threads: int,
+) -> Fitted:
+    """Fit the grid on train and keep what validation ranks first (the earliest of equals).
+
+    Args:
+        baseline: an entry of `BASELINES`.
+        train: part that is fitted, and masked when ranking.
+        valid: part that decides.
+        objective: 'ranking' decides by NDCG@10, 'rating' by RMSE.
+        seed: seed of initialisation and sampling.
+        threads: threads to use.
+
+    Raises:
+        ConfigError: The baseline does not serve the objective, or its package is not installed.
+        DataError: The data do not allow the fit or the evaluation.
+    """
+    if objective not in baseline.objectives:
+        served = ", ".join(sorted(baseline.objectives))
+        raise ConfigError(
+            f"baseline {baseline.name}: expected objective {served}, found {objective}"
+        )
+    start = time.perf_counter()
+    metric = MAIN_METRIC[objective]
+    sign = 1.0 if higher_is_better(metric) else -1.0
+    best: tuple[Scorer, Params, Evaluation] | None = None
+    trials: list[tuple[Params, float]] = []
+    with torch_threads(threads):
+        scorers = baseline.fit_grid(train, baseline.grid, seed, threads)
+        for params, scorer in zip(baseline.grid, scorers, strict=True):
+            evaluation = evaluate_on(scorer, train, (train,), valid, objective)
+            trials.append((params, evaluation.metrics[metric]))
+            if best is None or sign * (trials[-1][1] - best[2].metrics[metric]) > 0:
+                best = scorer, params, evaluation
+    if best is None:
+        raise ConfigError(f"baseline {baseline.name}: grid: expected parameter sets, found none")
+    return Fitted(*best, time.perf_counter() - start, tuple(trials))
+
+
+def one_by_one(fit: FitOne) -> FitGrid:
+    """A grid fit that shares nothing between its parameter sets."""
+
+    def fit_grid(
+        train: Interactions, grid: Sequence[Params], seed: int, threads: int
+    ) -> Iterator[Scorer]:
+        return (fit(train, params, seed, threads) for params in grid)
+
+    return fit_grid
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Run torch on this many threads and restore the former number afterwards."""
+    former = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(former)

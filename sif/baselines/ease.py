@@ -1,0 +1,106 @@
+"""EASE: a linear item-item model with a zero diagonal, in closed form (Steck, WWW 2019).
+
+With X the 0/1 matrix of users by items and P = (X^T X + lambda I)^-1, the weights are
+B = I - P diag(P)^-1 and the scores X B. Where users are fewer than items, X P is found from the
+smaller Gram matrix X X^T instead. The Gram matrix is shared by the whole grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from sif.baselines.base import Baseline, Params
+from sif.data.interactions import Interactions
+from sif.errors import DataError
+from sif.evaluate import Scorer, pair_matrix
+
+# A Gram matrix of this side takes 1.6 GB in float32 and its Cholesky factorisation about a minute.
+MAX_SIDE = 20_000
+MAX_SCORES = 1 << 29
+
+
+@dataclass(frozen=True, eq=False)
+class TableScorer:
+    """Scores of all users, computed beforehand: (n_users, n_items)."""
+
+    table: NDArray[np.float32]
+
+    def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores (b, n_items) for users (b,)."""
+        return self.table[users]
+
+
+@dataclass(frozen=True, eq=False)
+class LinearScorer:
+    """Scores from histories (n_users, n_items) and item-item weights (n_items, n_items)."""
+
+    history: sp.csr_matrix
+    weights: NDArray[np.float32]
+
+    def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores (b, n_items) for users (b,)."""
+        return np.asarray(self.history[users] @ self.weights, dtype=np.float32)
+
+
+def fit_ease(
+    train: Interactions, grid: Sequence[Params], seed: int, threads: int
+) -> Iterator[Scorer]:
+    """Fit one model per `l2` of the grid.
+
+    Args:
+        train: part that is fitted; ratings are not used.
+        grid: parameter sets with `l2`, the ridge penalty lambda in interactions.
+        seed: not used, the solution is exact.
+        threads: not used, torch has been told.
+
+    Raises:
+        DataError: Both users and items are too many for a dense solution.
+    """
+    del seed, threads
+    pairs = pair_matrix(train)
+    n_users, n_items = pairs.shape
+    by_user = n_users < n_items
+    if min(pairs.shape) > MAX_SIDE or (by_user and n_users * n_items > MAX_SCORES):
+        raise DataError(
+            f"baseline ease: expected at most {MAX_SIDE} users or items (and {MAX_SCORES} scores), "
+            f"found {n_users} users and {n_items} items"
+        )
+    gram = torch.from_numpy((pairs @ pairs.T if by_user else pairs.T @ pairs).toarray())
+    for params in grid:
+        l2 = float(params["l2"])
+        factor = torch.linalg.cholesky(gram + l2 * torch.eye(len(gram)))
+        yield _from_users(pairs, factor, l2) if by_user else _from_items(pairs, factor)
+
+
+def _from_users(pairs: sp.csr_matrix, factor: torch.Tensor, l2: float) -> TableScorer:
+    """X B from the Cholesky factor of X X^T + l2 I.
+
+    X P = (X X^T + l2 I)^-1 X and diag(P) = (1 - colsum(X * X P)) / l2: P itself is never formed.
+    """
+    x = torch.from_numpy(pairs.toarray())
+    xp = torch.cholesky_solve(x, factor)
+    diagonal = (1.0 - (x * xp).sum(dim=0)) / l2
+    return TableScorer((x - xp / diagonal).numpy())
+
+
+def _from_items(pairs: sp.csr_matrix, factor: torch.Tensor) -> LinearScorer:
+    """B from the Cholesky factor of X^T X + l2 I."""
+    inverse = torch.cholesky_inverse(factor)
+    weights = -inverse / inverse.diagonal()
+    weights.fill_diagonal_(0.0)
+    return LinearScorer(pairs, weights.numpy())
+
+
+EASE = Baseline(
+    name="ease",
+    description="EASE, linear item-item model",
+    objectives=frozenset({"ranking"}),
+    grid=tuple({"l2": l2} for l2 in (100.0, 150.0, 200.0, 300.0, 500.0, 1000.0)),
+    fit_grid=fit_ease,
+)

@@ -1,0 +1,175 @@
+"""Implicit-feedback factor models through the package `implicit`: ALS and BPR.
+
+`implicit` samples BPR's negative items by popularity, which teaches the model to score an item
+relative to its popularity; adding a multiple of the log popularity back undoes that (a logQ
+correction) and is tuned like any other parameter. CPU solvers only: whether CUDA is importable must
+not change a baseline.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sif.baselines.base import Baseline, Params, one_by_one
+from sif.data.interactions import Interactions
+from sif.errors import ConfigError, DataError
+from sif.evaluate import Scorer, pair_matrix
+
+
+@dataclass(frozen=True, eq=False)
+class FactorScorer:
+    """User factors (n_users, d), item factors (n_items, d) and item offsets (n_items,)."""
+
+    users: NDArray[np.float32]
+    items: NDArray[np.float32]
+    offsets: NDArray[np.float32]
+
+    def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores (b, n_items) for users (b,)."""
+        product: NDArray[np.float32] = self.users[users] @ self.items.T
+        return product + self.offsets
+
+
+def fit_als(train: Interactions, params: Params, seed: int, threads: int) -> FactorScorer:
+    """Weighted matrix factorisation by alternating least squares (Hu et al., ICDM 2008).
+
+    Args:
+        train: part that is fitted; every interaction is a positive.
+        params: `dimension`, `l2`, `alpha` (weight of a positive; an empty cell weighs 1), `epochs`.
+        seed: seed of the initial factors.
+        threads: threads of the solver.
+    """
+    with _implicit() as implicit:
+        model = implicit.als.AlternatingLeastSquares(
+            factors=int(params["dimension"]),
+            regularization=float(params["l2"]),
+            alpha=float(params["alpha"]),
+            iterations=int(params["epochs"]),
+            num_threads=threads,
+            random_state=seed,
+            use_gpu=False,
+        )
+        model.fit(pair_matrix(train), show_progress=False)
+    no_offsets = np.zeros(train.sizes[1], dtype=np.float32)
+    return FactorScorer(model.user_factors, model.item_factors, no_offsets)
+
+
+def fit_bpr(
+    train: Interactions, grid: Sequence[Params], seed: int, threads: int
+) -> Iterator[Scorer]:
+    """Bayesian personalised ranking (Rendle et al., UAI 2009).
+
+    Neighbours in the grid that differ only in `epochs` or `popularity` share one training.
+
+    Args:
+        train: part that is fitted; every interaction is a positive.
+        grid: parameter sets with `dimension`, `learning_rate`, `l2`, `epochs` and `popularity` (the
+            multiple of the log popularity that is added to the scores).
+        seed: seed of initial factors and sampling.
+        threads: not used; with more than one thread the updates race and no run repeats another.
+    """
+    del threads
+    pairs = pair_matrix(train)
+    log_count = np.log1p(np.asarray(pairs.sum(axis=0), dtype=np.float32).ravel())
+    for _, group in itertools.groupby(grid, key=_bpr_training):
+        members = list(group)
+        epochs = {int(params["epochs"]) for params in members}
+        snapshots = _train_bpr(pairs, members[0], epochs, seed)
+        for params in members:
+            users, items = snapshots[int(params["epochs"])]
+            yield FactorScorer(users, items, np.float32(params["popularity"]) * log_count)
+
+
+def _bpr_training(params: Params) -> tuple[float, float, float]:
+    return params["dimension"], params["learning_rate"], params["l2"]
+
+
+def _train_bpr(
+    pairs: Any, params: Params, epochs: set[int], seed: int
+) -> dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """User and item factors after each of the wanted numbers of epochs."""
+    snapshots: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+    with _implicit() as implicit:
+        model = implicit.bpr.BayesianPersonalizedRanking(
+            factors=int(params["dimension"]),
+            learning_rate=float(params["learning_rate"]),
+            regularization=float(params["l2"]),
+            iterations=max(epochs),
+            num_threads=1,
+            random_state=seed,
+            use_gpu=False,
+        )
+
+        def keep(epoch: int, *_: object) -> None:
+            if epoch + 1 in epochs:
+                snapshots[epoch + 1] = (model.user_factors.copy(), model.item_factors.copy())
+
+        model.fit(pairs, show_progress=False, callback=keep)
+    return snapshots
+
+
+@contextmanager
+def _implicit() -> Iterator[Any]:
+    """The package, imported late, quiet, with its errors told as ours."""
+    try:
+        import implicit.als
+        import implicit.bpr
+        from implicit.recommender_base import ModelFitError
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise ConfigError(
+            "baselines als and bpr: expected the package implicit (pip install implicit), "
+            "found none; or leave them out"
+        ) from error
+    # Its own threads call BLAS, so that BLAS must not start threads of its own.
+    with warnings.catch_warnings(), threadpool_limits(1, "blas"):
+        warnings.simplefilter("ignore")
+        try:
+            yield implicit
+        except ModelFitError as error:
+            raise DataError(f"implicit: the fit diverged: {str(error).splitlines()[0]}") from error
+
+
+ALS = Baseline(
+    name="als",
+    description="implicit ALS, weighted matrix factorisation",
+    objectives=frozenset({"ranking"}),
+    grid=(
+        {"dimension": 128, "l2": 20.0, "alpha": 2.0, "epochs": 15},
+        {"dimension": 256, "l2": 15.0, "alpha": 1.0, "epochs": 15},
+        {"dimension": 256, "l2": 20.0, "alpha": 2.0, "epochs": 15},
+        {"dimension": 256, "l2": 30.0, "alpha": 3.0, "epochs": 15},
+        {"dimension": 256, "l2": 30.0, "alpha": 5.0, "epochs": 15},
+    ),
+    fit_grid=one_by_one(fit_als),
+)
+
+BPR = Baseline(
+    name="bpr",
+    description="implicit BPR with its popularity correction",
+    objectives=frozenset({"ranking"}),
+    grid=tuple(
+        {
+            "dimension": dimension,
+            "learning_rate": rate,
+            "l2": l2,
+            "epochs": epochs,
+            "popularity": power,
+        }
+        for dimension, rate, l2, stops in (
+            (64, 0.02, 0.02, (40, 80, 120)),
+            (64, 0.01, 0.02, (100, 150, 200)),
+        )
+        for epochs in stops
+        for power in (0.0, 0.5, 1.0)
+    ),
+    fit_grid=fit_bpr,
+)

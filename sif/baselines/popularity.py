@@ -1,0 +1,44 @@
+"""Popularity: every user gets the items with the most interactions in the train part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sif.baselines.base import Baseline, Params, one_by_one
+from sif.data.interactions import Interactions
+from sif.evaluate import pair_matrix
+
+
+@dataclass(frozen=True, eq=False)
+class PopularityScorer:
+    """The same scores (n_items,) for every user."""
+
+    item_scores: NDArray[np.float32]
+
+    def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores (b, n_items) for users (b,)."""
+        return np.broadcast_to(self.item_scores, (len(users), len(self.item_scores)))
+
+
+def fit_popularity(
+    train: Interactions, params: Params, seed: int, threads: int
+) -> PopularityScorer:
+    """Rank items by the number of users that met them."""
+    del params, seed, threads
+    count = np.asarray(pair_matrix(train).sum(axis=0)).ravel()
+    # Places instead of counts: equal counts are common, and a tie would count against the baseline.
+    place = np.empty(len(count), dtype=np.float32)
+    place[np.argsort(-count, kind="stable")] = np.arange(len(count))
+    return PopularityScorer(-place)
+
+
+POPULARITY = Baseline(
+    name="popularity",
+    description="most popular items",
+    objectives=frozenset({"ranking"}),
+    grid=({},),
+    fit_grid=one_by_one(fit_popularity),
+)

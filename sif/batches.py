@@ -1,0 +1,141 @@
+"""Batches of interactions for the objectives, drawn endlessly from tensors on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sif.objectives import Batch
+from sif.pairs import PairGraph, pair_graph
+from sif.streams import Permutation
+
+
+@dataclass(frozen=True, eq=False)
+class PartTensors:
+    """A part of a split on the device.
+
+    Attributes:
+        ids: (n, k) int64.
+        target: (n,) standardised ratings, or ones.
+        sizes: Rows per field.
+    """
+
+    ids: Tensor
+    target: Tensor
+    sizes: tuple[int, ...]
+
+    def graph(self) -> PairGraph | None:
+        """The part's pairs as a sparse matrix; None for other than two fields."""
+        return pair_graph(self.ids, (self.sizes[0], self.sizes[1])) if len(self.sizes) == 2 else None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a stream draws beside the observed rows.
+
+    Attributes:
+        negatives: Items per observed row, for the pairwise losses.
+        background: Random combinations per observed row, for the whole-data loss.
+    """
+
+    negatives: int = 0
+    background: int = 0
+
+
+class InteractionStream:
+    """Endless batches of one part.
+
+    Args:
+        part: The observed rows.
+        batch_size: Observed rows per batch.
+        drawing: What else is drawn.
+        generator: On the CPU; orders the rows and seeds the draws.
+        known: Other observed parts. A drawn combination that is observed in `part` or `known` is
+            not a negative; without `known` the background stands for all combinations, observed
+            ones included, as in training.
+        observed_total: Number of observed rows whose share of the background a row carries: the
+            train part's, so that validation weighs negatives as training did.
+        exact: Whether batches carry the part's graph, for losses over the whole part.
+    """
+
+    def __init__(
+        self,
+        part: PartTensors,
+        batch_size: int,
+        drawing: Drawing,
+        generator: torch.Generator,
+        known: Sequence[PartTensors] = (),
+        observed_total: int | None = None,
+        exact: bool = False,
+    ) -> None:
+        self._part = part
+        self._rows = Permutation(len(part.ids), batch_size, generator)
+        self._drawing = drawing
+        self._draws = torch.Generator(part.ids.device).manual_seed(generator.initial_seed() ^ 0x5EED)
+        combinations = float(torch.tensor(part.sizes, dtype=torch.float64).prod())
+        self._scale = combinations / (observed_total or len(part.ids))
+        self._observed = _keys((part, *known)) if known else None
+        self._graph = part.graph() if exact else None
+        whole = self._rows.batch_size == len(part.ids)
+        self._whole = (part.ids, part.target) if whole else None
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Batches in one pass over the part."""
+        return self._rows.steps_per_pass
+
+    def next(self) -> Batch:
+        """The next batch."""
+        ids, target = self._whole or self._observed_rows()
+        background, weight = self._background(len(ids))
+        negatives = torch.randint(
+            self._part.sizes[1], (len(ids), self._drawing.negatives),
+            generator=self._draws, device=ids.device,
+        )  # fmt: skip
+        return Batch(
+            ids, target, negatives, background, weight, self._graph, self._observed is None
+        )
+
+    def _observed_rows(self) -> tuple[Tensor, Tensor]:
+        rows = self._rows.next().to(self._part.ids.device)
+        return self._part.ids[rows], self._part.target[rows]
+
+    def _background(self, rows: int) -> tuple[Tensor, Tensor]:
+        n = rows * self._drawing.background
+        device = self._part.ids.device
+        columns = [
+            torch.randint(size, (n,), generator=self._draws, device=device)
+            for size in self._part.sizes
+        ]
+        drawn = torch.stack(columns, dim=1)
+        weight = torch.full((n,), self._scale / max(n, 1), device=device)
+        if self._observed is not None and n:
+            key = _key(drawn, self._part.sizes)
+            place = torch.searchsorted(self._observed, key).clamp(max=len(self._observed) - 1)
+            weight = torch.where(self._observed[place] == key, 0.0, weight)
+        return drawn, weight
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the batches to come."""
+        return {"rows": self._rows.state_dict(), "draws": self._draws.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        self._rows.load_state_dict(state["rows"])
+        self._draws.set_state(state["draws"])
+
+
+def _key(ids: Tensor, sizes: Sequence[int]) -> Tensor:
+    """One number per combination: (n, k) to (n,)."""
+    key = ids[:, 0]
+    for field in range(1, len(sizes)):
+        key = key * sizes[field] + ids[:, field]
+    return key
+
+
+def _keys(parts: Sequence[PartTensors]) -> Tensor:
+    return torch.cat([_key(part.ids, part.sizes) for part in parts]).unique()

@@ -1,0 +1,229 @@
+"""Atomic files: nested state as one safetensors file, and small text and JSON files.
+
+`save` takes nested dicts, lists and tuples of tensors, numpy arrays and plain values; `load` gives
+back the same structure with the same bits. Tensors go into the safetensors body, everything else
+into a JSON skeleton in its header, so nothing is ever unpickled. A file appears under its name only
+when it is complete and on disk; until then the former one stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from sif.errors import CheckpointError
+
+FORMAT = 1
+_HEADER_LIMIT = 100_000_000  # bytes; safetensors refuses longer headers
+
+
+def save(path: Path, state: Any, kind: str) -> None:
+    """Writes `state` to `path`, replacing a former file only once the new one is complete.
+
+    Args:
+        path: The file; its folder is made if needed.
+        state: Nested dicts (str or int keys), lists and tuples of tensors, numpy arrays (numeric,
+            bool or text), numbers, strings, bools and None. numpy scalars become Python numbers.
+        kind: What the file holds, e.g. 'search'; `load` insists on it.
+
+    Raises:
+        CheckpointError: A value that cannot be stored (named by its place), or a failed write.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    skeleton = _encode(state, kind, tensors)
+    header = json.dumps({"format": FORMAT, "kind": kind, "state": skeleton})
+    try:
+        data = safetensors.torch.save(tensors, metadata={"sif": header})
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: state cannot be stored: {_first_line(error)}") from error
+    write_bytes_atomic(path, data)
+
+
+def load(path: Path, kind: str) -> Any:
+    """Reads what `save` wrote; tensors come back on the CPU, without gradient.
+
+    Raises:
+        CheckpointError: The file is missing, truncated, foreign, of another format version, or of
+            another kind.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    header = _read_header(Path(path), data)
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: written in format version {header.get('format')!r}, this sif reads {FORMAT}"
+        )
+    if header.get("kind") != kind:
+        raise CheckpointError(f"{path}: expected a {kind!r} file, found {header.get('kind')!r}")
+    try:
+        tensors = safetensors.torch.load(data)
+        return _decode(header["state"], tensors)
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: truncated or damaged: {_first_line(error)}") from error
+
+
+def _read_header(path: Path, data: bytes) -> dict[str, Any]:
+    """The JSON object that `save` put into the safetensors header."""
+    size = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or not 2 <= size <= _HEADER_LIMIT:
+        raise CheckpointError(f"{path}: expected a sif checkpoint, found another kind of file")
+    if len(data) < 8 + size:
+        raise CheckpointError(
+            f"{path}: truncated: the header needs {8 + size} bytes, the file has {len(data)}"
+        )
+    try:
+        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["sif"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: expected a sif checkpoint, found another kind of file"
+        ) from error
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: expected a sif checkpoint, found another kind of file")
+    return header
+
+
+# A skeleton node is a JSON scalar, standing for itself, or an object with exactly one key that
+# names the container or array type.
+
+
+def _encode(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, torch.Tensor):
+        return {"tensor": _store(value, tensors)}
+    if isinstance(value, np.ndarray):
+        return _encode_array(value, place, tensors)
+    if isinstance(value, np.generic):
+        return _encode(value.item(), place, tensors)
+    if isinstance(value, dict):
+        for key in value:
+            if type(key) not in (int, str):
+                raise CheckpointError(f"{place}: expected keys of int or str, found {key!r}")
+        pairs = [[k, _encode(v, f"{place}[{k!r}]", tensors)] for k, v in value.items()]
+        return {"dict": pairs}
+    if type(value) in (list, tuple):
+        items = [_encode(item, f"{place}[{i}]", tensors) for i, item in enumerate(value)]
+        return {type(value).__name__: items}
+    raise CheckpointError(
+        f"{place}: a value of type {type(value).__name__} cannot be stored in a checkpoint"
+    )
+
+
+def _encode_array(array: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
+    if array.dtype.kind == "U":
+        # A text array is its UTF-32 code units, one more axis for the characters.
+        width = array.dtype.itemsize // 4
+        units = np.ascontiguousarray(array, dtype=f"<U{width}").reshape(-1).view(np.uint32)
+        stored = _store(torch.from_numpy(units.reshape(*array.shape, width)), tensors)
+        return {"text": [stored, width]}
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise CheckpointError(f"{place}: an array of dtype {array.dtype} cannot be stored")
+    native = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+    return {"array": _store(torch.from_numpy(native), tensors)}
+
+
+def _store(tensor: torch.Tensor, tensors: dict[str, torch.Tensor]) -> str:
+    name = str(len(tensors))
+    # safetensors refuses tensors that share memory, which views in a state may well do.
+    tensors[name] = tensor.detach().to("cpu", copy=True).contiguous()
+    return name
+
+
+def _decode(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if not isinstance(node, dict):
+        return node
+    ((name, content),) = node.items()
+    return _DECODERS[name](content, tensors)
+
+
+def _decode_text(content: list[Any], tensors: dict[str, torch.Tensor]) -> Any:
+    stored, width = content
+    units = tensors[stored].numpy()
+    if width == 0 or units.size == 0:
+        return np.empty(units.shape[:-1], dtype=f"<U{width}")
+    return np.ascontiguousarray(units).view(f"<U{width}")[..., 0]
+
+
+_DECODERS: dict[str, Callable[[Any, dict[str, torch.Tensor]], Any]] = {
+    "tensor": lambda content, tensors: tensors[content],
+    "array": lambda content, tensors: tensors[content].numpy(),
+    "text": _decode_text,
+    "dict": lambda content, tensors: {k: _decode(v, tensors) for k, v in content},
+    "list": lambda content, tensors: [_decode(item, tensors) for item in content],
+    "tuple": lambda content, tensors: tuple(_decode(item, tensors) for item in content),
+}
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Writes a file so that `path` holds either all of `data` or what it held before.
+
+    Raises:
+        CheckpointError: The disk is full or the folder cannot be written; nothing has changed.
+    """
+    path = Path(path)
+    # One fixed name beside the file: what a killed process left is overwritten by the next write.
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(unfinished, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Writes UTF-8 text as `write_bytes_atomic` does."""
+    write_bytes_atomic(path, text.encode())
+
+
+def write_json_atomic(path: Path, value: Any) -> None:
+    """Writes indented JSON as `write_bytes_atomic` does; numpy scalars become numbers.
+
+    Raises:
+        CheckpointError: A failed write, or a NaN or infinite number, which JSON does not have.
+    """
+    try:
+        text = json.dumps(value, indent=2, allow_nan=False, default=_plain)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: expected finite numbers only: {error}") from error
+    write_text_atomic(path, text + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the rename itself durable; only POSIX systems allow and need it."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,291 @@
+"""The command line: a table of verbs over ordinary functions; `run` is the verb when none is given.
+
+What the user got wrong becomes one line on stderr and exit code 2 (`--debug` adds the traceback);
+an interrupted job exits with 130 and says how to go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import sif
+from sif.config import CommonConfig, did_you_mean, differences, load_config, new_run_folder
+from sif.errors import ConfigError, SifError
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+_DESCRIPTION = """\
+Finds the interaction function for your data, retrains it, compares it with tuned
+baselines on the same split, and prints a table and a verdict.
+
+other commands (sif COMMAND --help):
+"""
+_EXAMPLES = """\
+examples:
+  python run.py --task cf                       generated data, no download
+  python run.py --task cf --dataset ml-100k --seed 1
+  python run.py --task cf --dataset my.csv --set data.user=customer objective=rating
+  python run.py --resume runs/cf-ml-100k-...    go on after an interruption
+"""
+# flag -> key of the configuration
+_FLAGS = {
+    "dataset": "dataset",
+    "split_file": "data.split_file",
+    "method": "method",
+    "seed": "seed",
+    "device": "device",
+    "data_dir": "data.dir",
+    "output_dir": "output_dir",
+    "tracking_uri": "tracking.uri",
+    "tracking": "tracking.enabled",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of printing usage and exiting; abbreviations are not guessed."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=_formatter, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message.removeprefix("argument "))
+
+    def parse_strictly(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parses, and refuses what is left over with the nearest known option."""
+        values, extra = self.parse_known_args(arguments)
+        if extra:
+            unknown = extra[0].split("=")[0]
+            if unknown.startswith("-"):
+                options = [option for action in self._actions for option in action.option_strings]
+                hint = did_you_mean(unknown, options)
+                raise ConfigError(
+                    f"unknown option {unknown}{hint or '; settings are given as --set key=value'}"
+                )
+            raise ConfigError(f"unexpected argument {unknown!r}")
+        return values
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=88)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One command: what it is for, which arguments it takes, and the function behind it."""
+
+    help: str
+    arguments: Callable[[_Parser], None]
+    call: Callable[[argparse.Namespace], None]
+
+
+def _run_arguments(parser: _Parser) -> None:
+    add = parser.add_argument
+    add("--task", metavar="TASK", help="cf")
+    add("--dataset", metavar="NAME|FILE", help="known name, or CSV, TSV, Parquet, .inter")
+    add("--split-file", metavar="FILE", help="a split made elsewhere (.npz or folder)")
+    add("--config", metavar="FILE|PRESET", help="settings in YAML, or e.g. cf/default")
+    add("--set", metavar="K=V", nargs="+", action="extend", default=[], help="e.g. train.epochs=50")
+    add("--method", help="search method (default: nasp)")
+    add("--seed", type=int, metavar="N", help="root of all randomness (default: 0)")
+    add("--device", help="auto, cpu or cuda (default: auto)")
+    add("--data-dir", metavar="DIR", help="where data files lie or are downloaded to")
+    add("--output-dir", metavar="DIR", help="run folder (default: a new one in runs/)")
+    tracking = parser.add_mutually_exclusive_group()
+    tracking.add_argument("--tracking-uri", metavar="URI", help="MLflow store")
+    tracking.add_argument(
+        "--no-tracking", dest="tracking", action="store_const", const=False, help="no MLflow"
+    )
+    add("--resume", metavar="DIR", type=Path, help="go on with an interrupted run")
+    add("--quiet", action="store_true", help="only the table and the verdict")
+
+
+def _run(values: argparse.Namespace) -> None:
+    config = _resumed_config(values) if values.resume else _new_config(values)
+    from sif import tasks
+
+    try:
+        tasks.run(config, resume=values.resume is not None, quiet=values.quiet)
+    except KeyboardInterrupt:
+        if config.output_dir is not None and (config.output_dir / "checkpoint").is_dir():
+            raise KeyboardInterrupt(
+                f"go on with: {_program()} --resume {config.output_dir}"
+            ) from None
+        raise
+
+
+def _asked_config(values: argparse.Namespace, file: str | Path | None) -> CommonConfig:
+    flags = {key: getattr(values, name) for name, key in _FLAGS.items()}
+    if flags["output_dir"] is not None:
+        flags["output_dir"] = Path(flags["output_dir"])
+    return load_config(values.task, file=file, sets=values.set, flags=flags)
+
+
+def _new_config(values: argparse.Namespace) -> CommonConfig:
+    config = _asked_config(values, values.config)
+    return config.model_copy(update={"output_dir": new_run_folder(config, datetime.now())})
+
+
+def _resumed_config(values: argparse.Namespace) -> CommonConfig:
+    """The interrupted run's own configuration; repeated options must agree with it."""
+    folder = _run_folder(values.resume)
+    if values.output_dir is not None and Path(values.output_dir).resolve() != folder.resolve():
+        raise ConfigError(f"--output-dir {values.output_dir} contradicts --resume {folder}")
+    saved = load_config(None, file=folder / "config.yaml")
+    asked = _asked_config(values, values.config or folder / "config.yaml")
+    changed = differences(asked, saved)
+    if changed:
+        raise ConfigError(f"{folder}: cannot be resumed with other settings ({'; '.join(changed)})")
+    return asked.model_copy(update={"output_dir": folder})
+
+
+def _run_folder(path: Path) -> Path:
+    if not (path / "config.yaml").is_file():
+        raise ConfigError(f"{path}: expected a run folder, found no config.yaml there")
+    return path
+
+
+def _program() -> str:
+    return "python run.py" if Path(sys.argv[0]).name == "run.py" else "sif run"
+
+
+def _folder_argument(parser: _Parser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
+
+
+def _recommend_arguments(parser: _Parser) -> None:
+    _folder_argument(parser)
+    parser.add_argument("users", nargs="+", metavar="USER", help="user id, as in the data")
+    parser.add_argument("-k", type=int, default=10, metavar="N", help="items each (default: 10)")
+
+
+def _recommend(values: argparse.Namespace) -> None:
+    """Prints user, rank, item, score and title, separated by tabs."""
+    if values.k < 1:
+        raise ConfigError(f"-k: expected at least 1, found {values.k}")
+    folder = _run_folder(values.run)
+    from sif.recommender import Recommender
+
+    model = Recommender.load(folder / "model")
+    items, scores = model.recommend(values.users, values.k)
+    for user, row, row_scores in zip(values.users, items, scores, strict=True):
+        for rank, (item, score) in enumerate(zip(row, row_scores, strict=True), start=1):
+            title = model.titles.get(str(item), "")
+            print(user, rank, item, f"{score:.4f}", title, sep="\t")
+
+
+def _evaluate(values: argparse.Namespace) -> None:
+    folder = _run_folder(values.run)
+    from sif import tasks
+
+    tasks.evaluate(folder)
+
+
+def _plot(values: argparse.Namespace) -> None:
+    folder = _run_folder(values.run)
+    from sif import tasks
+
+    for path in tasks.plot(folder):
+        print(path)
+
+
+def _datasets(_: argparse.Namespace) -> None:
+    from sif.data.recipe import list_datasets
+
+    for recipe in list_datasets().values():
+        print(f"{recipe.name:<20} {recipe.title}")
+
+
+def _version(_: argparse.Namespace) -> None:
+    print(f"sif {sif.__version__}")
+
+
+def _no_arguments(_: _Parser) -> None:
+    pass
+
+
+VERBS: dict[str, Verb] = {
+    "run": Verb("search, retrain, compare, report", _run_arguments, _run),
+    "evaluate": Verb("evaluate a run's model on the test part again", _folder_argument, _evaluate),
+    "recommend": Verb("items for users, from a run's model", _recommend_arguments, _recommend),
+    "plot": Verb("draw a run's figures again", _folder_argument, _plot),
+    "datasets": Verb("list the known datasets", _no_arguments, _datasets),
+    "version": Verb("print the version", _no_arguments, _version),
+}
+
+
+def _parser(name: str) -> _Parser:
+    verb = VERBS[name]
+    if name == "run":
+        others = [f"  {other:<12}{VERBS[other].help}" for other in VERBS if other != "run"]
+        description, epilog = _DESCRIPTION + "\n".join(others), _EXAMPLES
+        parser = _Parser(prog=_program(), description=description, epilog=epilog, usage=_USAGE)
+    else:
+        parser = _Parser(prog=f"sif {name}", description=verb.help)
+    verb.arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+_USAGE = "%(prog)s --task TASK [--dataset NAME|FILE] [options]"
+
+
+def _dispatch(arguments: list[str]) -> None:
+    if not arguments:
+        _parser("run").print_help()
+        return
+    name = "run"
+    if not arguments[0].startswith("-"):
+        name = arguments.pop(0)
+        if name not in VERBS:
+            raise ConfigError(f"unknown command {name!r}{did_you_mean(name, VERBS)}")
+    VERBS[name].call(_parser(name).parse_strictly(arguments))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: Arguments without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code: 0, 2 for what the user can mend, 130 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _dispatch(list(arguments))
+        sys.stdout.flush()
+        return 0
+    except KeyboardInterrupt as interruption:
+        return _report(": ".join(["interrupted", *map(str, interruption.args)]), EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader went away (`| head`); nothing is left to say, and Python must not try at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (SifError, OSError) as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        return _report(f"error: {_one_line(error)}", EXIT_BAD_INPUT)
+
+
+def _one_line(error: SifError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())
+
+
+def _report(line: str, code: int) -> int:
+    print(line, file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

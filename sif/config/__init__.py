@@ -1,0 +1,45 @@
+"""Configuration: typed models, YAML files and presets, overrides, and the resolved dump.
+
+`load_config` turns a preset, a file, `--set` items and flags into one validated, frozen object per
+task; `dump_config` writes it so that loading the text again repeats the run.
+"""
+
+from __future__ import annotations
+
+from sif.config.files import dump_config, find_config, presets, shipped
+from sif.config.loading import config_hash, differences, load_config, new_run_folder
+from sif.config.models import (
+    TASKS,
+    CFConfig,
+    CommonConfig,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    PlantedConfig,
+    SearchConfig,
+    TrackingConfig,
+    TrainConfig,
+)
+from sif.config.problems import did_you_mean
+
+__all__ = [
+    "TASKS",
+    "CFConfig",
+    "CommonConfig",
+    "DataConfig",
+    "LossConfig",
+    "ModelConfig",
+    "PlantedConfig",
+    "SearchConfig",
+    "TrackingConfig",
+    "TrainConfig",
+    "config_hash",
+    "did_you_mean",
+    "differences",
+    "dump_config",
+    "find_config",
+    "load_config",
+    "new_run_folder",
+    "presets",
+    "shipped",
+]

@@ -1,0 +1,122 @@
+"""YAML in and out, and where the shipped presets and recipes lie.
+
+The dialect is YAML 1.1 with two repairs: `1e-3` is a number, and a key given twice is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from sif.config.models import CommonConfig
+from sif.config.problems import did_you_mean
+from sif.errors import ConfigError
+
+_FLOAT = re.compile(r"^[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # yaml has no types
+    pass
+
+
+for _dialect in (_Loader, _Dumper):
+    _dialect.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Parses one YAML document.
+
+    Raises:
+        ConfigError: Not YAML; names the source and the line.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 (a subclass of SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f" line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{source}{line}: expected YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{source}: expected YAML: {reason}") from error
+
+
+def read_yaml(path: Path, source: str) -> dict[str, Any]:
+    """Reads a YAML file that holds a mapping; an empty file is an empty mapping.
+
+    Raises:
+        ConfigError: The file cannot be read, is not YAML, or holds something else.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{source}: expected UTF-8 text, found byte {error.start}") from error
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot be read: {error.strerror}") from error
+    value = parse_yaml(text, source)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{source}: expected keys and values, found a {type(value).__name__}")
+    return value
+
+
+def dump_config(config: CommonConfig) -> str:
+    """The resolved configuration as YAML; loading it as a file repeats the run in a new folder."""
+    values = config.model_dump(mode="json", exclude={"output_dir"})
+    return str(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
+def shipped(kind: Literal["configs", "datasets"]) -> Path:
+    """Folder of the YAML files that come with sif.
+
+    In a checkout it lies beside the package; an installed copy keeps it in <prefix>/share/sif,
+    which is above or beside the package whatever the installation scheme.
+
+    Raises:
+        ConfigError: Neither is there: a broken installation.
+    """
+    root = Path(__file__).parents[2]
+    if (root / "run.py").is_file() and (root / "pyproject.toml").is_file():
+        return root / kind
+    for folder in (root, *root.parents):
+        if (folder / "share" / "sif" / kind).is_dir():
+            return folder / "share" / "sif" / kind
+    raise ConfigError(f"{kind}: not found in or above {root}; install sif again")
+
+
+def presets() -> list[str]:
+    """Names of the shipped presets, e.g. 'cf/default'."""
+    folder = shipped("configs")
+    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+
+
+def find_config(name: str | Path) -> Path:
+    """File of a configuration given by path or as a preset's name.
+
+    Raises:
+        ConfigError: Neither a file nor a preset.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    preset = shipped("configs") / f"{name}.yaml"
+    if str(name) in presets():
+        return preset
+    known = presets()
+    hint = did_you_mean(str(name), known)
+    raise ConfigError(f"{name}: no such file, and no preset ({', '.join(known)}){hint}")

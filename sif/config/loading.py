@@ -1,0 +1,183 @@
+"""Merges preset, file, `--set` items and flags, in rising precedence, into one validated object."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sif.config.files import find_config, parse_yaml, presets, read_yaml, shipped
+from sif.config.models import TASKS, CommonConfig
+from sif.config.problems import describe, did_you_mean
+from sif.errors import ConfigError
+
+_NOT_RESULTS = {"output_dir", "tracking", "checkpoint_seconds"}  # cannot change what is found
+
+
+def load_config(
+    task: str | None,
+    *,
+    file: str | Path | None = None,
+    sets: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> CommonConfig:
+    """Builds the configuration of one job.
+
+    Precedence: flags, then `sets`, then `file`, then the shipped presets
+        (configs/<task>/default.yaml and
+    over it the preset that the task's overlay key names, e.g. configs/cf/rating.yaml), then the
+    defaults.
+
+    Args:
+        task: Name of the task; None takes it from `file`.
+        file: Path of a YAML file, or a preset's name such as 'cf/default'.
+        sets: Items 'key.sub=value'; the value is YAML.
+        flags: Dotted key to value; a value of None was not given.
+
+    Returns:
+        The validated, frozen configuration of the task.
+
+    Raises:
+        ConfigError: All problems found, in one line.
+    """
+    given = [(str(file), read_yaml(find_config(file), str(file)))] if file is not None else []
+    given += [("--set", _nested(item.split("=", 1), item)) for item in sets]
+    flat = {key: value for key, value in (flags or {}).items() if value is not None}
+    given += [("command line", _nest(key, value)) for key, value in flat.items()]
+    name = _task_name(task, given)
+    given.append(("command line", {"task": name}))
+    model = TASKS[name]
+    layers = [*_preset_layers(name, model, given), *given]
+    merged, origins = _merge(layers)
+    try:
+        return model.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(describe(error, model, origins)) from None
+
+
+def _task_name(task: str | None, given: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    for origin, layer in given:
+        named = layer.get("task")
+        if named is not None and task is not None and named != task:
+            raise ConfigError(f"{origin}: task: {named!r} contradicts the asked {task!r}")
+        task = named if task is None else task
+    if task is None:
+        raise ConfigError(f"task: expected one of {', '.join(TASKS)}, found none")
+    if not isinstance(task, str) or task not in TASKS:
+        hint = did_you_mean(str(task), TASKS)
+        raise ConfigError(f"task: expected one of {', '.join(TASKS)}, found {task!r}{hint}")
+    return task
+
+
+def _preset_layers(
+    task: str, model: type[CommonConfig], given: Sequence[tuple[str, dict[str, Any]]]
+) -> list[tuple[str, dict[str, Any]]]:
+    layers = _preset(f"{task}/default")
+    if model.overlay is not None:
+        merged, _ = _merge([*layers, *given])
+        choice = merged.get(model.overlay, model.model_fields[model.overlay].default)
+        layers += _preset(f"{task}/{choice}")
+    return layers
+
+
+def _preset(name: str) -> list[tuple[str, dict[str, Any]]]:
+    if name not in presets():
+        return []
+    return [(f"preset {name}", read_yaml(shipped("configs") / f"{name}.yaml", f"preset {name}"))]
+
+
+def _nested(parts: Sequence[str], item: str) -> dict[str, Any]:
+    if len(parts) != 2 or not re.fullmatch(r"\w+(\.\w+)*", parts[0]):
+        raise ConfigError(f"--set {item}: expected key=value, e.g. --set train.epochs=50")
+    return _nest(parts[0], parse_yaml(parts[1], f"--set {item}"))
+
+
+def _nest(key: str, value: Any) -> dict[str, Any]:
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    return dict(value)
+
+
+def _merge(
+    layers: Iterable[tuple[str, Mapping[str, Any]]],
+) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+    """Later layers win, key by key; also tells which layer each value came from."""
+    merged: dict[str, Any] = {}
+    origins: dict[tuple[str, ...], str] = {}
+
+    def put(target: dict[str, Any], layer: Mapping[str, Any], path: tuple[str, ...]) -> None:
+        for key, value in layer.items():
+            if not isinstance(key, str):
+                raise ConfigError(f"{origin}: {'.'.join(path)}: expected a name, found {key!r}")
+            place = (*path, key)
+            if isinstance(value, Mapping):
+                former = target.get(key)
+                target[key] = dict(former) if isinstance(former, dict) else {}
+                put(target[key], value, place)
+            else:
+                target[key] = value
+                origins[place] = origin
+
+    for origin, layer in layers:  # noqa: B007 (put reads origin)
+        put(merged, layer, ())
+    return merged, origins
+
+
+def _results(config: CommonConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude=_NOT_RESULTS)
+
+
+def config_hash(config: CommonConfig) -> str:
+    """8 hex digits over every setting that can change the result."""
+    text = json.dumps(_results(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def differences(ours: CommonConfig, other: CommonConfig) -> list[str]:
+    """Settings that can change the result and differ, as 'train.epochs: 50 or 200'."""
+
+    def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+        leaves: dict[str, Any] = {}
+        for key, value in values.items():
+            deeper = isinstance(value, dict)
+            leaves |= flat(value, f"{prefix}{key}.") if deeper else {f"{prefix}{key}": value}
+        return leaves
+
+    a, b = flat(_results(ours)), flat(_results(other))
+    return [f"{k}: {a.get(k)!r} or {b.get(k)!r}" for k in {**a, **b} if a.get(k) != b.get(k)]
+
+
+def _run_folder_name(config: CommonConfig, now: datetime) -> str:
+    """'<task>-<dataset>-<time>-<config hash>', safe as a folder's name."""
+    dataset = re.sub(r"[^\w.-]+", "-", Path(config.dataset).stem).strip("-.") or "data"
+    return f"{config.task}-{dataset}-{now:%Y%m%d-%H%M%S}-{config_hash(config)}"
+
+
+def new_run_folder(config: CommonConfig, now: datetime) -> Path:
+    """The folder a new run will write to: `output_dir`, or a name under runs/ that is free.
+
+    Nothing is created.
+
+    Raises:
+        ConfigError: `output_dir` exists and is not an empty folder.
+    """
+    if config.output_dir is None:
+        name = _run_folder_name(config, now)
+        folder, count = Path("runs") / name, 1
+        while folder.exists():
+            count += 1
+            folder = Path("runs") / f"{name}-{count}"
+        return folder
+    folder = config.output_dir
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ConfigError(
+            f"{folder}: the run folder exists; give another --output-dir, or continue it with "
+            f"--resume {folder}"
+        )
+    return folder

@@ -1,0 +1,254 @@
+"""The configuration of each task as frozen pydantic models.
+
+Every field's description gives its unit. Unknown keys, wrong types, numbers out of range and
+settings that contradict each other are refused at construction; names of spaces, methods, datasets
+and baselines are checked by the part that owns them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+def _absolute_if_file(name: str) -> str:
+    """A dataset given as a path must still be found when the job is resumed from elsewhere."""
+    path = Path(name).expanduser()
+    looks_like_path = os.sep in name or path.suffix != ""
+    return str(path.absolute()) if looks_like_path and path.exists() else name
+
+
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ValueError(f"expected auto, cpu, cuda or cuda:N, found {name!r}")
+    return name
+
+
+def _one_or_many(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _unescaped(value: Any) -> Any:
+    """A shell passes a tab most easily as backslash-t."""
+    return "\t" if value in ("\\t", "tab") else value
+
+
+AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
+Names = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(_one_or_many)]
+Numbers = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1)]
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, strictly typed, without unknown keys, NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class TrackingConfig(Section):
+    """Where a job is recorded beside its run folder."""
+
+    enabled: bool = Field(True, description="record the job in MLflow")
+    uri: str | None = Field(
+        None, description="MLflow tracking URI; None: the working directory's own store"
+    )
+    experiment: str = Field("sif", description="MLflow experiment")
+
+
+class CommonConfig(Section):
+    """Settings that every task has."""
+
+    overlay: ClassVar[str | None] = None
+    """Key whose value names a second preset, laid over configs/<task>/default.yaml."""
+
+    task: str = Field(description="name of the task")
+    dataset: Annotated[str, AfterValidator(_absolute_if_file)] = Field(
+        description="a known dataset's name, or a file"
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="root of every random stream")
+    device: Annotated[str, AfterValidator(_device)] = Field(
+        "auto", description="auto (cuda where there is one), cpu, cuda or cuda:N"
+    )
+    threads: Count | None = Field(None, description="CPU threads; None: torch's own choice")
+    method: str = Field("nasp", description="search method")
+    output_dir: Annotated[Path, Field(strict=False)] | None = Field(
+        None, description="run folder; None: a new one under runs/"
+    )
+    tracking: TrackingConfig = TrackingConfig()
+    checkpoint_seconds: NonNegative = Field(
+        10.0, description="seconds between checkpoints, at least; 0: after every epoch"
+    )
+
+
+class PlantedConfig(Section):
+    """The generated dataset 'planted', whose interaction function is known."""
+
+    users: Count = Field(300, description="users")
+    items: Count = Field(200, description="items")
+    operation: str = Field("multiply", description="true vector operation O")
+    transforms: Names = Field(
+        ("identity", "identity"), description="true element-wise function of each field"
+    )
+    dimension: Count = Field(4, description="embedding dimensions of the truth")
+    density: Fraction = Field(0.1, description="fraction of all pairs that is observed")
+    noise: NonNegative = Field(0.3, description="noise deviation, in deviations of the signal")
+
+
+class DataConfig(Section):
+    """How interactions are read, filtered and split."""
+
+    user: str | None = Field(None, description="column of the user id; None: recognised")
+    item: str | None = Field(None, description="column of the item id; None: recognised")
+    rating: str | None = Field(None, description="column of the rating; None: recognised")
+    timestamp: str | None = Field(None, description="column of the time; None: recognised")
+    separator: Annotated[str | None, BeforeValidator(_unescaped)] = Field(
+        None, description="field separator; None: sniffed"
+    )
+    min_rating: float | None = Field(None, description="ratings below this are dropped")
+    min_user: Count = Field(1, description="fewest interactions per user")
+    min_item: Count = Field(1, description="fewest interactions per item")
+    duplicates: Literal["last", "first", "mean", "error"] = Field(
+        "last", description="which interaction of a repeated pair counts"
+    )
+    protocol: str | None = Field(None, description="split protocol; None: the objective's own")
+    split_file: AbsolutePath | None = Field(
+        None, description="a split made elsewhere; the dataset's name is then only a label"
+    )
+    dir: AbsolutePath | None = Field(None, description="folder that holds or receives data files")
+    planted: PlantedConfig = PlantedConfig()
+
+
+class ModelConfig(Section):
+    """What is learned beside the interaction function."""
+
+    biases: bool | None = Field(None, description="user and item biases; None: the objective's own")
+    init: Rate = Field(0.1, description="deviation of the initial embeddings")
+    readout_signs: Literal["mixed", "positive"] = Field(
+        "mixed", description="start of the readout: +1, -1, +1, ... or all +1"
+    )
+
+
+Objective = Literal["ranking", "rating"]
+LOSSES: dict[Objective, tuple[str, ...]] = {
+    "ranking": ("whole-data", "bpr", "softmax", "bce"),
+    "rating": ("squared",),
+}
+
+
+class LossConfig(Section):
+    """What training minimises."""
+
+    name: Literal["whole-data", "bpr", "softmax", "bce", "squared"] | None = Field(
+        None, description="loss; None: the objective's first, whole-data or squared"
+    )
+    positive_weight: NonNegative = Field(
+        3.0, description="weight of an observed pair above the 1 of any pair (whole-data)"
+    )
+    negatives: Count = Field(
+        2, description="drawn items (bpr, softmax, bce) or pairs (whole-data) per observed pair"
+    )
+    l2_scaling: Literal["plain", "sqrt", "linear"] = Field(
+        "sqrt", description="how a row's L2 grows with its number of interactions"
+    )
+
+
+class SearchConfig(Section):
+    """The search for the interaction function."""
+
+    epochs: Count = Field(60, description="passes over the train part")
+    warmup_epochs: int = Field(20, ge=0, description="first epochs, which train all in turn")
+    batch_size: Count | None = Field(None, description="interactions per weight step; None: all")
+    dimension: Count = Field(8, description="embedding dimensions")
+    lr: Rate = Field(0.05, description="Adam step size of the weights")
+    l2: NonNegative = Field(3.0, description="L2 strength, as in train.l2")
+    tables: Literal["own", "shared"] = Field(
+        "own", description="embeddings of each operation, or one set for all"
+    )
+    score: Literal["switch", "gradient"] = Field(
+        "switch", description="what the alpha step descends on"
+    )
+    arch_optimizer: Literal["plain", "adam"] = Field(
+        "plain", description="proximal step of the paper, or Adam as in the published code"
+    )
+    arch_lr: Rate = Field(0.3, description="step size of alpha")
+    arch_every: Count = Field(2, description="weight steps per architecture step")
+    transform_lr: Rate = Field(0.003, description="Adam step size of learned transforms")
+    explore: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.3, description="chance that a weight step draws another operation"
+    )
+    box: Literal["shift", "clip"] = Field("shift", description="how alpha is kept in [0, 1]")
+    penalty: NonNegative = Field(0.0, description="eta, weight of an operation's cost")
+
+
+class TrainConfig(Section):
+    """The training of the function that was found, from scratch."""
+
+    epochs: Count = Field(500, description="passes over the train part, at most")
+    patience: Count = Field(5, description="validations without a better metric")
+    evaluate_every: Count = Field(5, description="epochs between validations")
+    batch_size: Count | None = Field(None, description="interactions per step; None: all")
+    dimension: Count = Field(32, description="embedding dimensions")
+    lr: Rate = Field(0.05, description="Adam step size")
+    l2: Numbers = Field(
+        (3.0,), description="L2 strengths tried, summed over rows; validation chooses"
+    )
+
+
+class CFConfig(CommonConfig):
+    """Collaborative filtering: interactions to a found interaction function and a recommender."""
+
+    overlay: ClassVar[str | None] = "objective"
+
+    task: Literal["cf"] = "cf"
+    dataset: Annotated[str, AfterValidator(_absolute_if_file)] = Field(
+        "planted", description="a known dataset's name, or a file"
+    )
+    objective: Objective = Field("ranking", description="what the recommender is for")
+    space: str = Field("sif", description="search space")
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    search: SearchConfig = SearchConfig()
+    train: TrainConfig = TrainConfig()
+    baselines: Names = Field(
+        ("all",), description="models to compare with; 'all': the objective's own, []: none"
+    )
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> CFConfig:
+        problems = []
+        if self.data.split_file is not None and self.data.protocol not in (None, "file"):
+            problems.append(
+                f"data.protocol {self.data.protocol!r} contradicts data.split_file: "
+                "drop one of them, or give protocol 'file'"
+            )
+        if self.data.protocol == "file" and self.data.split_file is None:
+            problems.append("data.protocol 'file' needs data.split_file")
+        if self.loss.name is not None and self.loss.name not in LOSSES[self.objective]:
+            problems.append(
+                f"loss.name {self.loss.name!r} contradicts objective {self.objective!r}, "
+                f"which takes {', '.join(LOSSES[self.objective])}"
+            )
+        if self.search.warmup_epochs >= self.search.epochs:
+            problems.append(
+                f"search.warmup_epochs {self.search.warmup_epochs} leaves nothing of "
+                f"search.epochs {self.search.epochs} to search in"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig}

@@ -1,0 +1,94 @@
+"""Turns what pydantic found wrong into one line that names the source, the key and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+_FOUND_LENGTH = 60  # characters of a wrong value that are shown
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """'; did you mean 'epochs'?' for the nearest known name, or '' when none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def describe(
+    error: ValidationError, model: type[BaseModel], origins: Mapping[tuple[str, ...], str]
+) -> str:
+    """All problems of one validation in one line, joined by '; '.
+
+    Args:
+        error: What pydantic raised.
+        model: The model that was validated; gives the known keys.
+        origins: Where each value came from, by its path of keys.
+
+    Returns:
+        E.g. "my.yaml: train.epoch: unknown key; did you mean 'epochs'?".
+    """
+    lines = []
+    for item in error.errors(include_url=False):
+        path = tuple(str(part) for part in item["loc"])
+        place = ".".join(path)
+        origin = _origin(path, origins)
+        lines.append(": ".join(filter(None, (origin, place, _problem(item, model)))))
+    return "; ".join(lines)
+
+
+def _origin(path: tuple[str, ...], origins: Mapping[tuple[str, ...], str]) -> str:
+    """Source of the value at `path`, of the list or mapping around it, or of what it contains."""
+    for length in range(len(path), 0, -1):
+        if path[:length] in origins:
+            return origins[path[:length]]
+    return next((o for key, o in origins.items() if path and key[: len(path)] == path), "")
+
+
+def _problem(item: Any, model: type[BaseModel]) -> str:
+    kind, found = item["type"], item["input"]
+    if kind == "extra_forbidden":
+        *parents, key = item["loc"]
+        return f"unknown key{did_you_mean(str(key), known_keys(model, parents))}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return str(item["ctx"]["error"])
+    if kind == "too_short":
+        return f"expected at least {item['ctx']['min_length']} item(s), found {_shown(found)}"
+    expected = _expectation(item["msg"], kind)
+    hint = ""
+    if kind == "literal_error" and isinstance(found, str):
+        hint = did_you_mean(found, item["ctx"]["expected"].replace("'", "").split(" or "))
+    return f"{expected}, found {_shown(found)}{hint}"
+
+
+def _expectation(message: str, kind: str) -> str:
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return "expected a group of keys"
+    if kind in ("tuple_type", "list_type"):
+        return "expected a list"
+    text = message.replace("Input should be ", "expected ").replace(
+        "expected a valid", "expected a"
+    )
+    for words in ("greater than", "less than"):
+        text = text.replace(f"expected {words}", f"expected a number {words}")
+    return text.replace("expected a integer", "expected an integer")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _FOUND_LENGTH else text[: _FOUND_LENGTH - 3] + "..."
+
+
+def known_keys(model: type[BaseModel], parents: Iterable[Any]) -> list[str]:
+    """Names of the fields of the section that `parents` leads to."""
+    for name in parents:
+        field = model.model_fields.get(str(name))
+        section = field.annotation if field else None
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            return []
+        model = section
+    return list(model.model_fields)

@@ -1,0 +1,45 @@
+"""Interaction data: read, filter, generate, split.
+
+A file or a known name goes in; `Dataset` and `Split` come out. Only what is exported here is meant
+for other packages.
+"""
+
+from __future__ import annotations
+
+from sif.data.clean import DUPLICATE_RULES, Duplicates, filter_interactions, merge_duplicates
+from sif.data.interactions import Interactions, concatenate
+from sif.data.movielens import read_movielens
+from sif.data.planted import OPERATIONS, TRANSFORMS, PlantedInfo, PlantedTruth, planted
+from sif.data.readers import Columns, read_interactions
+from sif.data.recipe import Dataset, Recipe, list_datasets, load_dataset
+from sif.data.split import PART_NAMES, PROTOCOLS, Split, build_split, make_split
+from sif.data.split_file import load_split_file
+from sif.data.vocabulary import Vocabulary
+
+__all__ = [
+    "DUPLICATE_RULES",
+    "OPERATIONS",
+    "PART_NAMES",
+    "PROTOCOLS",
+    "TRANSFORMS",
+    "Columns",
+    "Dataset",
+    "Duplicates",
+    "Interactions",
+    "PlantedInfo",
+    "PlantedTruth",
+    "Recipe",
+    "Split",
+    "Vocabulary",
+    "build_split",
+    "concatenate",
+    "filter_interactions",
+    "list_datasets",
+    "load_dataset",
+    "load_split_file",
+    "make_split",
+    "merge_duplicates",
+    "planted",
+    "read_interactions",
+    "read_movielens",
+]

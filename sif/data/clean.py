@@ -1,0 +1,198 @@
+"""Rules that decide which interactions stay: duplicates, rating and activity filters.
+
+Interactions in, interactions (with compacted vocabularies) and one-line notes out. Every rule is
+stated in a note when it removed something, so that a run can say what it trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sif.data.interactions import Interactions, row_keys
+from sif.data.vocabulary import Int64Array, Vocabulary
+from sif.errors import DataError
+
+Duplicates = Literal["last", "first", "mean", "error"]
+Kept = tuple[Int64Array, npt.NDArray[np.float32] | None]
+
+
+def _by_time(repeated: Interactions, keys: Int64Array) -> Int64Array:
+    """Rows grouped by key, by time within a key; file order breaks ties (lexsort is stable)."""
+    if repeated.timestamp is None:
+        return np.argsort(keys, kind="stable")
+    return np.lexsort((repeated.timestamp, keys))
+
+
+def _last(repeated: Interactions, keys: Int64Array) -> Kept:
+    order = _by_time(repeated, keys)
+    return order[np.append(keys[order][1:] != keys[order][:-1], True)], repeated.rating
+
+
+def _first(repeated: Interactions, keys: Int64Array) -> Kept:
+    order = _by_time(repeated, keys)
+    return order[np.append(True, keys[order][1:] != keys[order][:-1])], repeated.rating
+
+
+def _mean(repeated: Interactions, keys: Int64Array) -> Kept:
+    kept, rating = _last(repeated, keys)
+    if rating is None:
+        return kept, None
+    _, groups, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    means = np.bincount(groups, weights=rating) / counts
+    return kept, means[groups].astype(np.float32)
+
+
+def _error(repeated: Interactions, keys: Int64Array) -> Kept:
+    again = int(np.flatnonzero(pd.Series(keys).duplicated())[0])
+    pair = describe(repeated, repeated.ids[again])
+    raise DataError(f"duplicate pair: expected each pair once, found {pair} again")
+
+
+# Of the repeated rows: which to keep, and the ratings of all of them from then on; and how the rule
+# reads in a note.
+DUPLICATE_RULES: dict[str, tuple[Callable[[Interactions, Int64Array], Kept], str]] = {
+    "last": (_last, "the last by time kept, else the last in the file"),
+    "first": (_first, "the first by time kept, else the first in the file"),
+    "mean": (_mean, "their mean rating kept, at the last time"),
+    "error": (_error, "refused"),
+}
+
+
+def describe(interactions: Interactions, row: npt.NDArray[np.int64]) -> str:
+    """One (k,) row of numbers in the user's own ids: "user '196', item '242'"."""
+    return ", ".join(
+        f"{name} {str(vocabulary.ids[code])!r}"
+        for name, vocabulary, code in zip(
+            interactions.fields, interactions.vocabularies, row, strict=True
+        )
+    )
+
+
+def merge_duplicates(interactions: Interactions, rule: str) -> tuple[Interactions, list[str]]:
+    """Leave at most one row per combination of ids.
+
+    Args:
+        interactions: Any number of fields; all of them make up the combination.
+        rule: A key of `DUPLICATE_RULES`.
+
+    Returns:
+        The remaining rows in file order, under the same vocabularies, and notes.
+
+    Raises:
+        DataError: The rule is unknown, or it is "error" and there are duplicates.
+    """
+    if rule not in DUPLICATE_RULES:
+        raise DataError(
+            f"data.duplicates: expected one of {', '.join(DUPLICATE_RULES)}, found {rule!r}"
+        )
+    keys = row_keys(interactions.ids, interactions.sizes)
+    repeated = pd.Series(keys).duplicated(keep=False).to_numpy()
+    rows = np.flatnonzero(repeated)
+    if len(rows) == 0:
+        return interactions, []
+    merge, told = DUPLICATE_RULES[rule]
+    kept, ratings = merge(interactions.select(rows), keys[rows])
+    if interactions.rating is not None and ratings is not None:
+        rating = interactions.rating.copy()
+        rating[rows] = ratings
+        interactions = replace(interactions, rating=rating)
+    stays = ~repeated
+    stays[rows[kept]] = True
+    removed = len(rows) - len(kept)
+    count = "1 duplicate row" if removed == 1 else f"{removed} duplicate rows"
+    return interactions.select(stays), [f"{count} of the same pair: {told}"]
+
+
+def filter_interactions(
+    interactions: Interactions, min_rating: float | None, min_user: int, min_item: int
+) -> tuple[Interactions, list[str]]:
+    """Keep ratings of at least `min_rating`, then users and items with enough interactions.
+
+    Removing an item can leave a user with too few, so the two counts are applied until both hold
+    (the k-core). Titles and vocabularies are cut down to what is left.
+
+    Args:
+        interactions: Fields of which the first two are user and item.
+        min_rating: Lowest rating kept, in rating units; None keeps all.
+        min_user: Fewest interactions of a user.
+        min_item: Fewest interactions of an item.
+
+    Returns:
+        The remaining rows in file order and notes.
+
+    Raises:
+        DataError: `min_rating` is given but there are no ratings.
+    """
+    notes: list[str] = []
+    kept = interactions
+    if min_rating is not None:
+        if kept.rating is None:
+            raise DataError("data.min_rating: expected a rating column, found none in the data")
+        kept = kept.select(kept.rating >= min_rating)
+        notes.append(f"{len(interactions) - len(kept)} ratings below {min_rating:g} removed")
+    before = len(kept)
+    while True:
+        counts = [np.bincount(kept.ids[:, f], minlength=kept.sizes[f]) for f in (0, 1)]
+        enough = (counts[0] >= min_user)[kept.ids[:, 0]] & (counts[1] >= min_item)[kept.ids[:, 1]]
+        if enough.all():
+            break
+        kept = kept.select(enough)
+    if len(kept) < before:
+        notes.append(
+            f"{before - len(kept)} interactions of users with fewer than {min_user}"
+            f" or items with fewer than {min_item} removed"
+        )
+    return compact(kept), notes
+
+
+def compact(interactions: Interactions) -> Interactions:
+    """Forget the ids (and titles) that no row uses; the order of the others stays."""
+    vocabularies, columns = [], []
+    for vocabulary, column in zip(interactions.vocabularies, interactions.ids.T, strict=True):
+        used = np.bincount(column, minlength=len(vocabulary)) > 0
+        if used.all():
+            vocabularies.append(vocabulary)
+            columns.append(column)
+            continue
+        vocabularies.append(Vocabulary(vocabulary.ids[used]))
+        columns.append((np.cumsum(used) - 1)[column])
+    titles = interactions.titles
+    if titles:
+        known = set(vocabularies[1].ids.tolist())
+        titles = {item: title for item, title in titles.items() if item in known}
+    return replace(
+        interactions,
+        ids=np.stack(columns, axis=1).astype(np.int64),
+        vocabularies=tuple(vocabularies),
+        titles=titles,
+    )
+
+
+def check_usable(interactions: Interactions, where: str, rules: str = "") -> None:
+    """Refuse data from which nothing can be learnt.
+
+    Args:
+        interactions: What is left after all filters.
+        where: The data set or file, for the message.
+        rules: The filters that were applied, for the message.
+
+    Raises:
+        DataError: No interactions, a single user or a single item.
+    """
+    after = f" after filtering ({rules})" if rules else ""
+    if len(interactions) == 0:
+        raise DataError(f"{where}: expected interactions, found none left{after}")
+    for f in (0, 1):
+        present = len(np.unique(interactions.ids[:, f]))
+        if present < 2:
+            name = interactions.fields[f]
+            raise DataError(
+                f"{where}: expected at least 2 {name}s, found {present}{after}:"
+                f" {describe(interactions, interactions.ids[0])}"
+            )

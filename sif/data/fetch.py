@@ -1,0 +1,181 @@
+"""Find an official data folder on disk, or download and unpack it.
+
+Looked for in the folder the user names, `$SIF_DATA_DIR` and `datasets/raw/`, in this order. A
+download is checked against its MD5 and unpacked beside its final place, then moved there in one
+step, so that nothing half-written is ever found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import stat
+import sys
+import tempfile
+import zipfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from sif.config import shipped
+from sif.errors import DataError
+
+ENVIRONMENT = "SIF_DATA_DIR"
+_TIMEOUT = 30  # seconds without an answer
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where a data set comes from.
+
+    Attributes:
+        name: Of the data set.
+        url: Of its zip file.
+        md5: Checksum of the zip file; None where the publisher revises it.
+        folder: What the zip file unpacks to.
+        files: Must be in the folder.
+    """
+
+    name: str
+    url: str
+    md5: str | None
+    folder: str
+    files: tuple[str, ...]
+
+    @property
+    def zip_name(self) -> str:
+        """File name of the archive."""
+        return PurePosixPath(self.url).name
+
+
+def raw_folder() -> Path:
+    """Where downloads go by default: `datasets/raw/` of the checkout or the working directory."""
+    recipes = shipped("datasets")
+    in_checkout = (recipes.parent / "run.py").is_file()
+    return (recipes if in_checkout else Path.cwd() / "datasets") / "raw"
+
+
+def search_folders(data_dir: Path | None) -> list[Path]:
+    """Where data are looked for, in order."""
+    folders = [data_dir] if data_dir is not None else []
+    if os.environ.get(ENVIRONMENT):
+        folders.append(Path(os.environ[ENVIRONMENT]))
+    return [*folders, raw_folder()]
+
+
+def locate(archive: Archive, data_dir: Path | None) -> tuple[Path, list[str]]:
+    """The folder of a data set, downloaded if it is nowhere on disk.
+
+    Args:
+        archive: Where it comes from.
+        data_dir: Looked at first, and where a download goes; `datasets/raw/` by default.
+
+    Returns:
+        The folder and notes.
+
+    Raises:
+        DataError: It is not there and could not be downloaded; the message says what to put where.
+    """
+    folders = search_folders(data_dir)
+    for base in folders:
+        named = [base] if base.name in (archive.folder, archive.name) else []
+        for folder in (base / archive.folder, base / archive.name, *named):
+            if all((folder / name).is_file() for name in archive.files):
+                return folder, []
+    target = data_dir if data_dir is not None else raw_folder()
+    for folder in (target / archive.folder, target / archive.name):
+        if folder.is_dir():
+            raise DataError(f"{folder}: expected {', '.join(archive.files)} in it, found not all")
+    for base in folders:
+        if (base / archive.zip_name).is_file():
+            _verify(base / archive.zip_name, archive)
+            return unpack(base / archive.zip_name, target, archive.folder), []
+    return _download(archive, target, folders)
+
+
+def _verify(path: Path, archive: Archive) -> None:
+    if archive.md5 is None:
+        return
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "md5").hexdigest()
+    if found != archive.md5:
+        raise DataError(f"{path}: expected MD5 {archive.md5}, found {found}")
+
+
+def _download(archive: Archive, target: Path, folders: list[Path]) -> tuple[Path, list[str]]:
+    zip_path = target / archive.zip_name
+    try:
+        import pooch
+
+        pooch.get_logger().setLevel("ERROR")
+        pooch.retrieve(
+            archive.url,
+            known_hash=None if archive.md5 is None else f"md5:{archive.md5}",
+            fname=archive.zip_name,
+            path=target,
+            downloader=pooch.HTTPDownloader(progressbar=_shows_progress(), timeout=_TIMEOUT),
+        )
+    except (OSError, ValueError, ImportError) as error:  # requests' errors are OSErrors
+        with suppress(OSError):
+            target.rmdir()  # only if this attempt left it empty
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        searched = ", ".join(str(folder) for folder in folders)
+        raise DataError(
+            f"{archive.name}: expected {archive.folder}/{archive.files[0]} in one of: {searched};"
+            f" found none, and {archive.url} could not be fetched"
+            f" ({type(error).__name__}: {reason[:160]}); put {archive.zip_name} or the folder"
+            f" {archive.folder}/ into {target}"
+        ) from None
+    folder = unpack(zip_path, target, archive.folder)
+    zip_path.unlink()
+    note = f"downloaded {archive.url}"
+    return folder, [note if archive.md5 else f"{note} (no published checksum to compare with)"]
+
+
+def _shows_progress() -> bool:
+    return sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
+
+
+def unpack(zip_path: Path, target: Path, folder: str) -> Path:
+    """Unpack one folder of a zip file, whole or not at all.
+
+    Args:
+        zip_path: The archive.
+        target: Where the folder goes; made if needed.
+        folder: Top-level folder in the archive.
+
+    Returns:
+        `target / folder`.
+
+    Raises:
+        DataError: The archive is damaged, lacks the folder, or names a path outside it.
+    """
+    try:
+        with zipfile.ZipFile(zip_path) as archive:
+            members = [member for member in archive.infolist() if not _is_clutter(member)]
+            for member in members:
+                _refuse_unsafe(zip_path, member)
+            target.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target, prefix=".unpack-") as scratch:
+                archive.extractall(scratch, members)
+                if not (Path(scratch) / folder).is_dir():
+                    raise DataError(f"{zip_path}: expected the folder {folder}/ in it, found none")
+                os.replace(Path(scratch) / folder, target / folder)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise DataError(f"{zip_path}: expected a zip file, found: {error}") from None
+    except OSError as error:
+        raise DataError(f"{zip_path}: could not be unpacked into {target}: {error}") from None
+    return target / folder
+
+
+def _is_clutter(member: zipfile.ZipInfo) -> bool:
+    return member.filename.startswith("__MACOSX/")
+
+
+def _refuse_unsafe(zip_path: Path, member: zipfile.ZipInfo) -> None:
+    name = member.filename
+    outside = PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
+    foreign = "\\" in name or ":" in name
+    if outside or foreign or stat.S_ISLNK(member.external_attr >> 16):
+        raise DataError(f"{zip_path}: expected plain paths below it, found {name!r}")

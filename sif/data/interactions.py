@@ -1,0 +1,176 @@
+"""Who met what: the interactions of users, items and further fields as integer arrays.
+
+Original ids (strings) become contiguous numbers through one `Vocabulary` per field. These travel
+with the data, so no size is ever guessed from the largest number seen and every result can be told
+in the user's own ids. Ratings and timestamps are optional.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from sif.data.vocabulary import Int64Array, Vocabulary
+from sif.errors import DataError, ShapeError
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """A set of interactions, one row each, in file order.
+
+    Attributes:
+        ids: (n, k) int64; column f numbers into `vocabularies[f]`.
+        fields: The k field names, ("user", "item") for pairs; the first two are always these.
+        vocabularies: One per field; may hold ids that no row uses.
+        rating: (n,) float32 in the units of the file, or None.
+        timestamp: (n,) int64, seconds since 1970, or None.
+        titles: Item id to title; may be empty.
+
+    Raises:
+        ShapeError: The arrays do not fit one another.
+    """
+
+    ids: Int64Array
+    fields: tuple[str, ...]
+    vocabularies: tuple[Vocabulary, ...]
+    rating: npt.NDArray[np.float32] | None = None
+    timestamp: Int64Array | None = None
+    titles: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        k = len(self.fields)
+        if self.ids.ndim != 2 or self.ids.shape[1] != k or len(self.vocabularies) != k:
+            raise ShapeError(
+                f"interactions: expected ids (n, {k}) and {k} vocabularies for {self.fields},"
+                f" found {self.ids.shape} and {len(self.vocabularies)}"
+            )
+        if self.ids.dtype != np.int64:
+            raise ShapeError(f"interactions: ids: expected int64, found {self.ids.dtype}")
+        for name, values in (("rating", self.rating), ("timestamp", self.timestamp)):
+            if values is not None and values.shape != (len(self.ids),):
+                raise ShapeError(
+                    f"interactions: {name}: expected ({len(self.ids)},), found {values.shape}"
+                )
+        if len(self.ids):
+            for name, size, low, high in zip(
+                self.fields, self.sizes, self.ids.min(axis=0), self.ids.max(axis=0), strict=True
+            ):
+                if low < 0 or high >= size:
+                    raise ShapeError(
+                        f"interactions: {name}: expected numbers in 0..{size - 1},"
+                        f" found {low}..{high}"
+                    )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of known ids of each field."""
+        return tuple(len(vocabulary) for vocabulary in self.vocabularies)
+
+    def select(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Interactions:
+        """The given rows (an index or a mask) under the same vocabularies."""
+        return replace(
+            self,
+            ids=self.ids[rows],
+            rating=None if self.rating is None else self.rating[rows],
+            timestamp=None if self.timestamp is None else self.timestamp[rows],
+        )
+
+    def csr(self, values: npt.ArrayLike | None = None) -> sparse.csr_matrix:
+        """The user by item matrix of pair data.
+
+        Args:
+            values: (n,) one number per row; ones by default.
+
+        Returns:
+            (n_users, n_items) float32; repeated pairs add up.
+
+        Raises:
+            ShapeError: There are more fields than user and item.
+        """
+        if len(self.fields) != 2:
+            raise ShapeError(f"csr: expected fields (user, item), found {self.fields}")
+        data = np.ones(len(self)) if values is None else np.asarray(values)
+        pairs = (self.ids[:, 0], self.ids[:, 1])
+        return sparse.csr_matrix((data.astype(np.float32), pairs), shape=self.sizes)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """16 hex digits over fields, ids as the user writes them, ratings and timestamps."""
+        return content_hash(self)
+
+
+def content_hash(interactions: Interactions, *more: npt.NDArray[Any]) -> str:
+    """SHA-256 (first 16 hex digits) of the interactions and of further arrays, rows in order."""
+    digest = hashlib.sha256()
+    for name, vocabulary in zip(interactions.fields, interactions.vocabularies, strict=True):
+        digest.update(f"{name}:{len(vocabulary)}:".encode())
+        digest.update("\x00".join(vocabulary.ids.tolist()).encode())
+    for array in (interactions.ids, interactions.rating, interactions.timestamp, *more):
+        if array is None:
+            digest.update(b"none")
+            continue
+        little_endian = array.astype(array.dtype.newbyteorder("<"), order="C")
+        digest.update(little_endian.data)
+    return digest.hexdigest()[:16]
+
+
+def concatenate(parts: Sequence[Interactions]) -> Interactions:
+    """Stack interactions with the same fields under shared vocabularies.
+
+    Args:
+        parts: At least one. Ratings or timestamps that one part lacks are dropped in the result.
+
+    Returns:
+        The rows of all parts in order, ids renumbered into the union of the vocabularies.
+
+    Raises:
+        DataError: The parts have different fields.
+    """
+    first = parts[0]
+    for part in parts:
+        if part.fields != first.fields:
+            raise DataError(f"interactions: expected fields {first.fields}, found {part.fields}")
+    vocabularies, columns = [], []
+    for f in range(len(first.fields)):
+        texts = np.concatenate([part.vocabularies[f].ids for part in parts])
+        vocabulary, _ = Vocabulary.from_values(texts)
+        vocabularies.append(vocabulary)
+        maps = [vocabulary.index(part.vocabularies[f].ids) for part in parts]
+        columns.append(
+            np.concatenate([m[part.ids[:, f]] for m, part in zip(maps, parts, strict=True)])
+        )
+    ratings = [part.rating for part in parts if part.rating is not None]
+    times = [part.timestamp for part in parts if part.timestamp is not None]
+    titles: dict[str, str] = {}
+    for part in parts:
+        titles.update(part.titles)
+    return Interactions(
+        ids=np.stack(columns, axis=1),
+        fields=first.fields,
+        vocabularies=tuple(vocabularies),
+        rating=np.concatenate(ratings) if len(ratings) == len(parts) else None,
+        timestamp=np.concatenate(times) if len(times) == len(parts) else None,
+        titles=titles,
+    )
+
+
+def row_keys(ids: Int64Array, sizes: Sequence[int]) -> Int64Array:
+    """One (n,) int64 per row of (n, k) ids; equal keys mean equal rows."""
+    if math.prod(sizes) < 2**62:
+        keys = np.zeros(len(ids), dtype=np.int64)
+        for column, size in zip(ids.T, sizes, strict=True):
+            keys = keys * size + column
+        return keys
+    _, keys = np.unique(ids, axis=0, return_inverse=True)
+    return keys.reshape(-1).astype(np.int64)

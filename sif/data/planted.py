@@ -1,0 +1,257 @@
+"""Generated interactions with a known interaction function, to check a search against the truth.
+
+Embeddings p_u, q_v ~ N(0, 1) and weights w ~ +-U(0.5, 1.5) give the signal
+s(u, v) = w^T O(P(p_u), Q(q_v)), standardised to mean 0 and deviation 1 over all pairs. Ratings are
+the signal plus noise at a random share of the pairs; clicks are drawn from a softmax of it, mixed
+with item popularity. The functions here are the truth, apart from those that a search tries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from sif.data.interactions import Interactions
+from sif.data.vocabulary import Int64Array, Vocabulary
+from sif.errors import DataError
+
+Float64Array = npt.NDArray[np.float64]
+Signal = Callable[[Int64Array], npt.NDArray[np.float32]]
+
+_PLANTED_STREAM = 0x9EED  # keeps these random numbers apart from those of the splits
+_CLICK_TEMPERATURE = 0.5  # in deviations of the signal
+_POPULARITY_SHARE = 0.1  # of the clicks follow popularity, whatever the signal
+_POPULARITY_POWER = 0.7  # popularity falls with rank^-0.7
+_MIN_PER_ITEM = 2
+_MAX_PAIRS = 50_000_000  # the signal of every pair is held in memory
+
+_MAGNITUDES: dict[str, Callable[[Float64Array], Float64Array]] = {
+    "sqrt": lambda x: np.sqrt(np.abs(x)),
+    "abs": np.abs,
+    "square": np.square,
+}
+_SIGNS: dict[str, Callable[[Float64Array], Float64Array]] = {
+    "+": np.ones_like,
+    "-": lambda x: -np.ones_like(x),
+    "~": np.sign,
+}
+
+# Element-wise functions by name "<sign><magnitude>"; "~" takes the sign of x.
+TRANSFORMS: dict[str, tuple[str, str]] = {
+    **{sign + magnitude: (sign, magnitude) for sign in _SIGNS for magnitude in _MAGNITUDES},
+    "identity": ("~", "abs"),
+    "abs": ("+", "abs"),
+    "square": ("+", "square"),
+    "sqrt": ("+", "sqrt"),
+}
+
+OPERATIONS: dict[str, Callable[[Float64Array, Float64Array], Float64Array]] = {
+    "multiply": np.multiply,
+    "plus": np.add,
+    "max": np.maximum,
+    "min": np.minimum,
+    "concat": lambda p, q: np.concatenate(np.broadcast_arrays(p, q), axis=-1),
+}
+
+
+@dataclass(frozen=True)
+class PlantedTruth:
+    """The interaction function that made the data.
+
+    Attributes:
+        operation: A key of `OPERATIONS`.
+        transforms: One key of `TRANSFORMS` per field, user first.
+        dimension: Of the embeddings.
+
+    Raises:
+        DataError: A name is unknown or a number is out of range.
+    """
+
+    operation: str
+    transforms: tuple[str, ...]
+    dimension: int
+
+    def __post_init__(self) -> None:
+        if self.operation not in OPERATIONS:
+            raise DataError(
+                f"planted: operation: expected one of {', '.join(OPERATIONS)},"
+                f" found {self.operation!r}"
+            )
+        if len(self.transforms) != 2:
+            raise DataError(
+                f"planted: transforms: expected one for user and one for item,"
+                f" found {len(self.transforms)}"
+            )
+        for name in self.transforms:
+            if name not in TRANSFORMS:
+                raise DataError(
+                    f"planted: transforms: expected one of {', '.join(TRANSFORMS)}, found {name!r}"
+                )
+        if self.dimension < 1:
+            raise DataError(f"planted: dimension: expected at least 1, found {self.dimension}")
+
+
+class PlantedInfo(TypedDict):
+    """What is known of generated data.
+
+    Keys:
+        truth: The interaction function.
+        signal: (b, 2) numbers of users and items to the (b,) noiseless float32 signal.
+        noise: Deviation of the noise, in deviations of the signal.
+        embeddings: (n_users, d) and (n_items, d).
+        weights: (d,), or (2 d,) for concat.
+    """
+
+    truth: PlantedTruth
+    signal: Signal
+    noise: float
+    embeddings: tuple[Float64Array, Float64Array]
+    weights: Float64Array
+
+
+def transform(name: str, x: Float64Array) -> Float64Array:
+    """Apply the named element-wise function; the shape stays."""
+    sign, magnitude = TRANSFORMS[name]
+    return _SIGNS[sign](x) * _MAGNITUDES[magnitude](x)
+
+
+def planted(
+    users: int = 300,
+    items: int = 200,
+    *,
+    operation: str = "multiply",
+    transforms: tuple[str, ...] = ("identity", "identity"),
+    dimension: int = 4,
+    density: float = 0.1,
+    noise: float = 0.3,
+    seed: int = 0,
+    kind: Literal["ratings", "clicks"] = "ratings",
+) -> tuple[Interactions, PlantedInfo]:
+    """Generate interactions whose interaction function is known.
+
+    Args:
+        users: Number of users; ids are "u0001", ...
+        items: Number of items; ids are "i0001", ...
+        operation: A key of `OPERATIONS`.
+        transforms: Keys of `TRANSFORMS` for user and item.
+        dimension: Of the embeddings.
+        density: Share of the pairs that is observed, in (0, 1]; a few more where a user or an item
+            would have fewer than two.
+        noise: Deviation of the noise, in deviations of the signal.
+        seed: The same seed gives the same data.
+        kind: "ratings" (signal plus noise at uniformly random pairs) or "clicks" (drawn per user
+            without replacement from softmax(noisy signal) mixed with popularity; no ratings).
+
+    Returns:
+        Pair interactions in order of time, and what is known of them.
+
+    Raises:
+        DataError: An argument is unknown or out of range.
+    """
+    truth = PlantedTruth(operation, tuple(transforms), dimension)
+    _check(users, items, density, noise, kind)
+    rng = np.random.default_rng([_PLANTED_STREAM, seed])
+    embeddings = (rng.normal(size=(users, dimension)), rng.normal(size=(items, dimension)))
+    width = 2 * dimension if operation == "concat" else dimension
+    weights = rng.uniform(0.5, 1.5, width) * rng.choice([-1.0, 1.0], width)
+    p, q = (transform(name, e) for name, e in zip(truth.transforms, embeddings, strict=True))
+    table = _all_pairs(OPERATIONS[operation], p, q, weights)
+    table = (table - table.mean()) / table.std()
+    noisy = table + noise * rng.normal(size=table.shape)
+    seen = KINDS[kind](noisy, density, rng)
+    pairs = rng.permutation(np.argwhere(seen)).astype(np.int64)
+    signal_table = table.astype(np.float32)
+    interactions = Interactions(
+        ids=pairs,
+        fields=("user", "item"),
+        vocabularies=(_names("u", users), _names("i", items)),
+        rating=noisy[pairs[:, 0], pairs[:, 1]].astype(np.float32) if kind == "ratings" else None,
+        timestamp=1_000_000_000 + np.cumsum(rng.integers(1, 3600, len(pairs))).astype(np.int64),
+    )
+    info = PlantedInfo(
+        truth=truth,
+        signal=lambda ids: signal_table[ids[:, 0], ids[:, 1]],
+        noise=noise,
+        embeddings=embeddings,
+        weights=weights,
+    )
+    return interactions, info
+
+
+def _check(users: int, items: int, density: float, noise: float, kind: str) -> None:
+    for name, value in (("users", users), ("items", items)):
+        if value < 3:
+            raise DataError(f"planted: {name}: expected at least 3, found {value}")
+    if users * items > _MAX_PAIRS:
+        raise DataError(
+            f"planted: users times items: expected at most {_MAX_PAIRS:,}, found {users * items:,}"
+        )
+    if not 0 < density <= 1:
+        raise DataError(f"planted: density: expected a share in (0, 1], found {density}")
+    if not (noise >= 0 and math.isfinite(noise)):
+        raise DataError(f"planted: noise: expected a number of at least 0, found {noise}")
+    if kind not in KINDS:
+        raise DataError(f"planted: kind: expected one of {', '.join(KINDS)}, found {kind!r}")
+
+
+def _all_pairs(
+    operation: Callable[[Float64Array, Float64Array], Float64Array],
+    p: Float64Array,
+    q: Float64Array,
+    weights: Float64Array,
+) -> Float64Array:
+    """(n_users, n_items) of w^T O(p_u, q_v), one user at a time to bound the memory."""
+    return np.stack([operation(row[None, :], q) @ weights for row in p])
+
+
+def _uniform(
+    noisy: Float64Array, density: float, rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """(n_users, n_items) mask of uniformly random pairs, every user and item at least twice."""
+    seen = np.zeros(noisy.size, dtype=bool)
+    seen[rng.choice(noisy.size, round(density * noisy.size), replace=False)] = True
+    return _at_least(seen.reshape(noisy.shape), rng.random(noisy.shape))
+
+
+def _clicks(noisy: Float64Array, density: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """(n_users, n_items) mask; per user a Poisson number of mean round(density * items).
+
+    The largest log-probability plus Gumbel noise draws without replacement (Gumbel top-k).
+    """
+    n_users, n_items = noisy.shape
+    taste = np.exp((noisy - noisy.max(axis=1, keepdims=True)) / _CLICK_TEMPERATURE)
+    taste /= taste.sum(axis=1, keepdims=True)
+    popularity = rng.permutation(np.arange(1, n_items + 1) ** -_POPULARITY_POWER)
+    popularity /= popularity.sum()
+    chance = (1 - _POPULARITY_SHARE) * taste + _POPULARITY_SHARE * popularity
+    keys = np.log(chance) + rng.gumbel(size=noisy.shape)
+    counts = np.clip(rng.poisson(max(round(density * n_items), 1), n_users), 3, n_items)
+    rank = np.argsort(np.argsort(-keys, axis=1), axis=1)
+    return _at_least(rank < counts[:, None], keys)
+
+
+def _at_least(seen: npt.NDArray[np.bool_], keys: Float64Array) -> npt.NDArray[np.bool_]:
+    """Add pairs, by the largest key, for users and items seen fewer than twice."""
+    for view, key in ((seen, keys), (seen.T, keys.T)):
+        for row in np.flatnonzero(view.sum(axis=1) < _MIN_PER_ITEM):
+            missing = _MIN_PER_ITEM - int(view[row].sum())
+            unseen = np.where(view[row], -np.inf, key[row])
+            view[row, np.argsort(-unseen)[:missing]] = True
+    return seen
+
+
+def _names(letter: str, n: int) -> Vocabulary:
+    width = max(4, len(str(n)))
+    return Vocabulary([f"{letter}{number:0{width}d}" for number in range(1, n + 1)])
+
+
+# How the observed pairs are drawn from the (n_users, n_items) noisy signal.
+KINDS: dict[str, Callable[[Float64Array, float, np.random.Generator], npt.NDArray[np.bool_]]] = {
+    "ratings": _uniform,
+    "clicks": _clicks,
+}

@@ -1,0 +1,242 @@
+"""Interaction files to `Interactions`: CSV, TSV, any separator, Parquet, RecBole `.inter`, u.data.
+
+The usual column names are recognised; others are named through `Columns`. Every value that cannot
+be used is refused with its file, line and column.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sif.data.interactions import Interactions
+from sif.data.tables import HEADERLESS, Table, open_table
+from sif.data.vocabulary import Int64Array, Vocabulary
+from sif.errors import DataError
+
+# Names as compared: lower case, without spaces, "_", "-" and a RecBole type (":token"). First wins.
+RECOGNISED: dict[str, tuple[str, ...]] = {
+    "user": ("user", "userid", "uid", "users", "reviewerid", "customerid", "visitorid", "u"),
+    "item": (
+        "item",
+        "itemid",
+        "iid",
+        "items",
+        "movieid",
+        "movie",
+        "product",
+        "productid",
+        "asin",
+        "parentasin",
+        "bookid",
+        "isbn",
+        "trackid",
+        "songid",
+        "artistid",
+        "businessid",
+        "newsid",
+        "i",
+    ),
+    "rating": ("rating", "ratings", "score", "stars", "star", "overall", "bookrating", "r"),
+    "timestamp": (
+        "timestamp",
+        "time",
+        "ts",
+        "unixtime",
+        "unixreviewtime",
+        "unixtimestamp",
+        "datetime",
+        "date",
+        "t",
+    ),
+}
+_TOLD = 12  # columns listed in a message
+_ISO = {"format": "ISO8601"}
+_INT64_END = 2.0**63
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns mean what.
+
+    Attributes:
+        user: Name of the user column; None recognises the usual names.
+        item: Name of the item column; None as above.
+        rating: Name of the rating column; None as above, "" reads none.
+        timestamp: Name of the time column; None as above, "" reads none.
+        context: Further fields to read as ids.
+        separator: Between columns of a text file; None recognises it.
+    """
+
+    user: str | None = None
+    item: str | None = None
+    rating: str | None = None
+    timestamp: str | None = None
+    context: tuple[str, ...] = ()
+    separator: str | None = None
+
+
+def read_interactions(path: str | PathLike[str], columns: Columns | None = None) -> Interactions:
+    """Read one interaction file.
+
+    Args:
+        path: A text file (any separator, with header or in u.data order), `.inter` or Parquet.
+        columns: Which columns mean what; by default the usual names are recognised.
+
+    Returns:
+        Its rows in file order; ids are the texts of the file, times are seconds since 1970 (dates
+        in ISO form are converted, fractions of a second dropped).
+
+    Raises:
+        DataError: The file is missing, empty, lacks a column, or holds a value that cannot be used.
+    """
+    columns = columns or Columns()
+    table = open_table(Path(path), columns.separator)
+    roles = _assign(table, columns)
+    fields = ("user", "item", *columns.context)
+    cells = _read(table, roles, fields)
+    if len(cells[roles["user"]]) == 0:
+        raise DataError(f"{table.path}: expected interactions, found no rows")
+    numbered = [_numbered(table, cells, roles[name], name) for name in fields]
+    return Interactions(
+        ids=np.stack([codes for _, codes in numbered], axis=1),
+        fields=fields,
+        vocabularies=tuple(vocabulary for vocabulary, _ in numbered),
+        rating=_ratings(table, cells, roles["rating"]) if "rating" in roles else None,
+        timestamp=_timestamps(table, cells, roles["timestamp"]) if "timestamp" in roles else None,
+    )
+
+
+def _assign(table: Table, columns: Columns) -> dict[str, int]:
+    """Position of the column of every role and context field."""
+    typeless = [name.split(":")[0] for name in table.columns]
+    plain = [re.sub(r"[\s_\-]", "", name).lower() for name in typeless]
+    roles: dict[str, int] = {}
+    for role in HEADERLESS:
+        named: str | None = getattr(columns, role)
+        if named:
+            roles[role] = _named(table, typeless, f"data.{role}", named)
+        elif named is None:
+            usual = [plain.index(name) for name in RECOGNISED[role] if name in plain]
+            usual = [position for position in usual if position not in roles.values()]
+            if usual:
+                roles[role] = usual[0]
+            elif role in ("user", "item"):
+                raise DataError(
+                    f"{table.header_place}: {role}: expected a column such as"
+                    f" {', '.join(RECOGNISED[role][:3])} (or name it: data.{role}),"
+                    f" found {_listed(table)}"
+                )
+    for name in columns.context:
+        roles[name] = _named(table, typeless, "data.context", name)
+    for role, position in roles.items():
+        twin = next((r for r, p in roles.items() if p == position and r != role), None)
+        if twin:
+            raise DataError(
+                f"{table.header_place}: expected different columns for {role} and {twin},"
+                f" found {table.columns[position]!r} for both"
+            )
+    return roles
+
+
+def _named(table: Table, typeless: list[str], key: str, name: str) -> int:
+    for names in (list(table.columns), typeless):
+        if name in names:
+            return names.index(name)
+    raise DataError(
+        f"{table.header_place}: {key}: expected a column {name!r}, found {_listed(table)}"
+    )
+
+
+def _listed(table: Table) -> str:
+    told = ", ".join(repr(name) for name in table.columns[:_TOLD])
+    return f"columns {told}" + (" ..." if len(table.columns) > _TOLD else "")
+
+
+def _read(table: Table, roles: dict[str, int], fields: tuple[str, ...]) -> dict[int, pd.Series]:
+    """Read in the narrowest types that fit: text is only kept where a column is not numeric."""
+    ids = {roles[name]: "id" for name in fields}
+    others = [role for role in ("rating", "timestamp") if role in roles]
+    # Times too are read as floats, exact to 2^53: pandas 2 wraps larger integers without a word.
+    for numeric in (("rating", "timestamp"), ("rating",)):
+        types = {roles[role]: "float64" if role in numeric else "str" for role in others}
+        with suppress(ValueError, OverflowError):
+            return table.read({**ids, **types})
+    return table.read({**ids, **{roles[role]: "str" for role in others}})
+
+
+def _numbered(
+    table: Table, cells: dict[int, pd.Series], position: int, name: str
+) -> tuple[Vocabulary, Int64Array]:
+    column = cells[position]
+    missing = column.isna().to_numpy(dtype=bool)
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        _refuse(table, missing, position, f"{name}: expected an id")
+        return Vocabulary.from_values(column)
+    texts = column.cat.categories.to_series().astype(object).map(lambda v: str(v).strip())
+    codes = column.cat.codes.to_numpy(dtype=np.int64)
+    blank = (texts == "").to_numpy(dtype=bool)
+    _refuse(table, missing | np.append(blank, True)[codes], position, f"{name}: expected an id")
+    vocabulary, merged = Vocabulary.from_values(texts)
+    return vocabulary, merged[codes]
+
+
+def _ratings(table: Table, cells: dict[int, pd.Series], position: int) -> npt.NDArray[np.float32]:
+    numbers = _floats(cells[position])
+    with np.errstate(over="ignore"):
+        ratings = numbers.astype(np.float32)
+    bad = ~np.isfinite(ratings)
+    if bad.any():
+        _, text = table.locate(int(np.argmax(bad)), position)
+        finite = "a finite number" if _is_float(text) else "a number"
+        _refuse(table, bad, position, f"rating: expected {finite}")
+    return ratings
+
+
+def _timestamps(table: Table, cells: dict[int, pd.Series], position: int) -> Int64Array:
+    column = cells[position]
+    if pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any():
+        return np.array(column, dtype=np.int64)
+    expected = "timestamp: expected seconds since 1970 or an ISO date"
+    is_time = pd.api.types.is_datetime64_any_dtype(column.dtype)
+    if not is_time:
+        numbers = _floats(column)
+        usable = np.abs(numbers) < _INT64_END
+        if usable.any():
+            _refuse(table, ~usable, position, expected)
+            return np.floor(numbers).astype(np.int64)
+        column = column.astype(object).astype(str)
+    times = pd.to_datetime(column, errors="coerce", utc=True, **({} if is_time else _ISO))
+    _refuse(table, times.isna().to_numpy(dtype=bool), position, expected)
+    epoch = pd.Timestamp(0, tz="UTC")
+    return np.array((times - epoch) // pd.Timedelta(seconds=1), dtype=np.int64)
+
+
+def _floats(column: pd.Series) -> npt.NDArray[np.float64]:
+    """Numbers, NaN where there is none."""
+    if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
+        column = pd.to_numeric(column.astype(object).astype(str), errors="coerce")
+    return np.array(column.to_numpy(dtype=np.float64, na_value=np.nan))
+
+
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse(table: Table, bad: npt.NDArray[np.bool_], position: int, expected: str) -> None:
+    """Raise for the first bad row, naming its line and what stands there."""
+    if bad.any():
+        where, text = table.locate(int(np.argmax(bad)), position)
+        found = repr(text) if text.strip() else "nothing"
+        raise DataError(f"{where}: {expected}, found {found}")

@@ -1,0 +1,206 @@
+"""From a data set's name or a path to a `Dataset` that is ready to be split.
+
+Known names stand in `datasets/*.yaml`. Reading, merging of duplicates and filters happen here, and
+each says in a note what it changed. The hash names the content that all else is computed from.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from sif.config import shipped
+from sif.data.clean import check_usable, filter_interactions, merge_duplicates
+from sif.data.fetch import Archive, locate
+from sif.data.interactions import Interactions
+from sif.data.movielens import find_layout, official_parts, read_movielens
+from sif.data.planted import PlantedInfo, Signal, planted
+from sif.data.readers import Columns, read_interactions
+from sif.errors import DataError
+
+PLANTED = "planted"
+Loaded = tuple[Interactions, dict[str, tuple[Path, Path]] | None, list[str]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One file of `datasets/`.
+
+    Attributes:
+        name: What `--dataset` takes.
+        title: For people.
+        kind: "planted" or "movielens".
+        url: Of the archive.
+        md5: Of the archive; None where the publisher revises it.
+        folder: What the archive unpacks to.
+        files: Must be in the folder.
+        licence: What may be done with the data.
+        citation: Whom to cite.
+        options: Arguments of the generator ("planted" only).
+    """
+
+    name: str
+    title: str
+    kind: str
+    url: str = ""
+    md5: str | None = None
+    folder: str = ""
+    files: tuple[str, ...] = ()
+    licence: str = ""
+    citation: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Interactions under a name.
+
+    Attributes:
+        name: Of the data set, or the file's name without suffix.
+        interactions: After merging duplicates and filtering.
+        hash: 16 hex digits of their content.
+        official_parts: Fold ("u1" ...) to (base file, test file), or None.
+        notes: One line each: what was done to the data.
+        truth: What is known of generated data, in the numbers of `interactions`, or None.
+    """
+
+    name: str
+    interactions: Interactions
+    hash: str
+    official_parts: dict[str, tuple[Path, Path]] | None = None
+    notes: list[str] = field(default_factory=list)
+    truth: PlantedInfo | None = None
+
+
+def list_datasets() -> dict[str, Recipe]:
+    """Name to recipe, by name.
+
+    Raises:
+        DataError: A recipe file is damaged.
+    """
+    recipes = [_read_recipe(path) for path in sorted(shipped("datasets").glob("*.yaml"))]
+    return {recipe.name: recipe for recipe in recipes}
+
+
+def load_dataset(
+    name_or_path: str | Path,
+    *,
+    data_dir: Path | None = None,
+    columns: Columns | None = None,
+    min_rating: float | None = None,
+    min_user: int = 1,
+    min_item: int = 1,
+    duplicates: str = "last",
+    planted: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """Load a known data set, a file or an official folder.
+
+    Args:
+        name_or_path: A name from `list_datasets`, or a path.
+        data_dir: Looked at first for a known name, and where a download goes.
+        columns: Which columns mean what; the usual names are recognised.
+        min_rating: Keep ratings of at least this, in rating units.
+        min_user: Fewest interactions of a user.
+        min_item: Fewest interactions of an item.
+        duplicates: What becomes of repeated pairs: last, first, mean or error.
+        planted: Arguments of `sif.data.planted` that differ from the recipe's (seed, kind, ...).
+
+    Returns:
+        The data set, with notes on everything that was changed.
+
+    Raises:
+        DataError: Unknown name, missing or bad file, or nothing usable is left.
+    """
+    name = str(name_or_path)
+    recipe = list_datasets().get(name)
+    truth: PlantedInfo | None = None
+    parts = None
+    if recipe is not None and recipe.kind == PLANTED:
+        raw, truth = _generate({**recipe.options, **(planted or {})})
+        notes: list[str] = []
+    elif recipe is not None:
+        raw, parts, notes = _load_known(recipe, data_dir, columns)
+    else:
+        raw, parts, notes = _load_path(Path(name), columns)
+        name = Path(name).stem
+    merged, merging = merge_duplicates(raw, duplicates)
+    kept, filtering = filter_interactions(merged, min_rating, min_user, min_item)
+    rules = {"min_rating": min_rating, "min_user": min_user, "min_item": min_item}
+    told = ", ".join(f"{key} {value:g}" for key, value in rules.items() if value not in (None, 1))
+    check_usable(kept, str(name_or_path), told if filtering else "")
+    if truth is not None:
+        truth = _renumbered(truth, raw, kept)
+    return Dataset(name, kept, kept.content_hash, parts, [*notes, *merging, *filtering], truth)
+
+
+def _read_recipe(path: Path) -> Recipe:
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: expected a YAML recipe, found: {reason}") from None
+    known = {f.name for f in fields(Recipe)}
+    needed = {"name", "title", "kind"}
+    if not isinstance(entries, dict) or not needed <= set(entries) <= known:
+        found = ", ".join(map(str, entries)) if isinstance(entries, dict) else repr(entries)
+        raise DataError(
+            f"{path}: expected the keys {', '.join(sorted(needed))} and of"
+            f" {', '.join(sorted(known - needed))}, found {found}"
+        )
+    return Recipe(**{**entries, "files": tuple(entries.get("files", ()))})
+
+
+def _load_known(recipe: Recipe, data_dir: Path | None, columns: Columns | None) -> Loaded:
+    if recipe.kind != "movielens":
+        raise DataError(
+            f"{recipe.name}: kind: expected movielens or planted, found {recipe.kind!r}"
+        )
+    archive = Archive(recipe.name, recipe.url, recipe.md5, recipe.folder, recipe.files)
+    folder, notes = locate(archive, data_dir)
+    return read_movielens(folder, columns), official_parts(folder), notes
+
+
+def _load_path(path: Path, columns: Columns | None) -> Loaded:
+    if path.is_dir() and find_layout(path) is not None:
+        return read_movielens(path, columns), official_parts(path), []
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        return read_interactions(path, columns), None, []
+    names = list(list_datasets())
+    near = difflib.get_close_matches(str(path), names, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise DataError(
+        f"dataset: expected a file or one of {', '.join(names)}, found {str(path)!r}{hint}"
+    )
+
+
+def _generate(options: dict[str, Any]) -> tuple[Interactions, PlantedInfo]:
+    known = inspect.signature(planted).parameters
+    unknown = [key for key in options if key not in known]
+    if unknown:
+        raise DataError(
+            f"planted: expected arguments of {', '.join(known)}, found {', '.join(unknown)}"
+        )
+    if "transforms" in options:
+        options["transforms"] = tuple(options["transforms"])
+    return planted(**options)
+
+
+def _renumbered(truth: PlantedInfo, raw: Interactions, kept: Interactions) -> PlantedInfo:
+    """The truth in the numbers of the filtered data, whose vocabularies may have shrunk."""
+    pairs = zip(raw.vocabularies, kept.vocabularies, strict=True)
+    users, items = (before.index(after.ids) for before, after in pairs)
+    original: Signal = truth["signal"]
+    return PlantedInfo(
+        truth=truth["truth"],
+        signal=lambda ids: original(np.stack([users[ids[:, 0]], items[ids[:, 1]]], axis=1)),
+        noise=truth["noise"],
+        embeddings=(truth["embeddings"][0][users], truth["embeddings"][1][items]),
+        weights=truth["weights"],
+    )

@@ -1,0 +1,269 @@
+"""Train, valid and test: every protocol, seeded and hashed.
+
+Interactions and a seed go in; a `Split` comes out that labels each row 0 (train), 1 (valid) or
+2 (test). Users with fewer than three interactions stay in train under the per-user protocols. Two
+results are comparable only if their split hashes agree.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from sif.data.interactions import Interactions, content_hash, row_keys
+from sif.data.vocabulary import Int64Array
+from sif.errors import DataError, ShapeError
+
+Parts = npt.NDArray[np.int8]
+TRAIN, VALID, TEST = 0, 1, 2
+PART_NAMES = ("train", "valid", "test")
+_MIN_PER_USER = 3  # one interaction for each part
+_SPLIT_STREAM = 0x5B117  # keeps the splits' random numbers apart from those of generated data
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Interactions and the part each row belongs to.
+
+    Attributes:
+        interactions: All rows, n of them.
+        part: (n,) int8: 0 train, 1 valid, 2 test.
+        protocol: A key of `PROTOCOLS`, or "file".
+        seed: What drew the parts; without meaning for "file", "leave-one-out" and "temporal".
+        hash: 16 hex digits over ids, ratings, timestamps and parts.
+        notes: One line each: what was done to the data on the way.
+    """
+
+    interactions: Interactions
+    part: Parts
+    protocol: str
+    seed: int
+    hash: str
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def train(self) -> Interactions:
+        """The rows that weights are fitted on."""
+        return self.interactions.select(self.part == TRAIN)
+
+    @cached_property
+    def valid(self) -> Interactions:
+        """The rows that choices are made on."""
+        return self.interactions.select(self.part == VALID)
+
+    @cached_property
+    def test(self) -> Interactions:
+        """The rows that are looked at once, at the end."""
+        return self.interactions.select(self.part == TEST)
+
+    def description(self) -> dict[str, Any]:
+        """What `metrics.json` says of the protocol; plain JSON values."""
+        counts = np.bincount(self.part, minlength=3).tolist()
+        fields = zip(self.interactions.fields, self.interactions.sizes, strict=True)
+        return {
+            "name": self.protocol,
+            "seed": self.seed,
+            "split_hash": self.hash,
+            "counts": dict(zip(PART_NAMES, counts, strict=True)),
+            "sizes": dict(fields),
+        }
+
+
+class HasParts(Protocol):
+    """The part of a `Dataset` that a split needs."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def interactions(self) -> Interactions:
+        """What is split."""
+
+    @property
+    def official_parts(self) -> dict[str, tuple[Path, Path]] | None:
+        """Fold to (base file, test file)."""
+
+
+def build_split(
+    interactions: Interactions,
+    part: npt.NDArray[np.integer[Any]],
+    *,
+    protocol: str,
+    seed: int,
+    notes: tuple[str, ...] = (),
+    where: str = "split",
+) -> Split:
+    """Check the parts and seal them with a hash.
+
+    Raises:
+        ShapeError: There is not one part per row.
+        DataError: A part is none of 0, 1, 2, or nothing falls into a part.
+    """
+    if part.shape != (len(interactions),):
+        raise ShapeError(f"{where}: part: expected ({len(interactions)},), found {part.shape}")
+    wrong = ~np.isin(part, (TRAIN, VALID, TEST))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(
+            f"{where} row {row + 1}: part: expected 0 (train), 1 (valid) or 2 (test),"
+            f" found {part[row]}"
+        )
+    counts = np.bincount(part, minlength=3)
+    if not counts.all():
+        told = ", ".join(f"{name} {n}" for name, n in zip(PART_NAMES, counts, strict=True))
+        raise DataError(f"{where}: expected interactions in every part, found {told}")
+    sealed: Parts = part.astype(np.int8)
+    return Split(interactions, sealed, protocol, seed, content_hash(interactions, sealed), notes)
+
+
+def make_split(dataset: HasParts, protocol: str, seed: int) -> Split:
+    """Split a data set by a named protocol.
+
+    Args:
+        dataset: What `load_dataset` returned.
+        protocol: A key of `PROTOCOLS`.
+        seed: The same seed gives the same split.
+
+    Returns:
+        The split of `dataset.interactions`.
+
+    Raises:
+        DataError: The protocol is unknown, needs what the data lack, or leaves a part empty.
+    """
+    if protocol not in PROTOCOLS:
+        near = difflib.get_close_matches(protocol, PROTOCOLS, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise DataError(
+            f"data.protocol: expected one of {', '.join(PROTOCOLS)}, found {protocol!r}{hint}"
+        )
+    part = PROTOCOLS[protocol](dataset.interactions, seed, dataset)
+    where = f"{dataset.name} under protocol {protocol}"
+    return build_split(dataset.interactions, part, protocol=protocol, seed=seed, where=where)
+
+
+def _generator(seed: int) -> np.random.Generator:
+    return np.random.default_rng([_SPLIT_STREAM, seed])
+
+
+def _rating(
+    interactions: Interactions, seed: int, dataset: HasParts, *, train: float, valid: float
+) -> Parts:
+    """Uniformly at random over all rows, sizes rounded to the nearest row."""
+    if interactions.rating is None:
+        raise DataError(f"{dataset.name}: a rating protocol expects a rating column, found none")
+    n = len(interactions)
+    n_train, n_valid = round(n * train), round(n * valid)
+    part = np.full(n, TEST, dtype=np.int8)
+    order = _generator(seed).permutation(n)
+    part[order[:n_train]] = TRAIN
+    part[order[n_train : n_train + n_valid]] = VALID
+    return part
+
+
+def _ranking_per_user(interactions: Interactions, seed: int, dataset: HasParts) -> Parts:
+    """Of a user's n rows floor(n / 10), at least one, to valid and to test each, at random."""
+    users = interactions.ids[:, 0]
+    keys = _generator(seed).random(len(users))
+    position, n = _position_within_user(users, np.lexsort((keys, users)))
+    held = np.where(n >= _MIN_PER_USER, np.maximum(n // 10, 1), 0)
+    part = np.full(len(users), TRAIN, dtype=np.int8)
+    part[position < 2 * held] = VALID
+    part[position < held] = TEST
+    return part
+
+
+def _leave_one_out(interactions: Interactions, seed: int, dataset: HasParts) -> Parts:
+    """Each user's last row by time to test, the one before to valid; file order breaks ties."""
+    users = interactions.ids[:, 0]
+    order = np.lexsort((_times(interactions, dataset), users))
+    position, n = _position_within_user(users, order)
+    from_end = n - position
+    part = np.full(len(users), TRAIN, dtype=np.int8)
+    part[(from_end == 2) & (n >= _MIN_PER_USER)] = VALID
+    part[(from_end == 1) & (n >= _MIN_PER_USER)] = TEST
+    return part
+
+
+def _position_within_user(users: Int64Array, order: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Per row: its place (from 0) among its user's rows in `order`, and how many the user has.
+
+    Args:
+        users: (n,) user of each row.
+        order: (n,) rows grouped by user.
+    """
+    counts = np.bincount(users)
+    starts = np.cumsum(counts) - counts
+    position = np.empty(len(users), dtype=np.int64)
+    position[order] = np.arange(len(users)) - starts[users[order]]
+    return position, counts[users]
+
+
+def _temporal(interactions: Interactions, seed: int, dataset: HasParts) -> Parts:
+    """Two cuts in time at 80 % and 90 % of the rows; rows of the same second stay together."""
+    times = _times(interactions, dataset)
+    ordered = np.sort(times)
+    n = len(times)
+    part = np.full(n, TRAIN, dtype=np.int8)
+    part[times >= ordered[min(round(0.8 * n), n - 1)]] = VALID
+    part[times >= ordered[min(round(0.9 * n), n - 1)]] = TEST
+    return part
+
+
+def _times(interactions: Interactions, dataset: HasParts) -> Int64Array:
+    if interactions.timestamp is None:
+        raise DataError(
+            f"{dataset.name}: a protocol by time expects a timestamp column, found none;"
+            f" use ranking-per-user"
+        )
+    return interactions.timestamp
+
+
+def _official(interactions: Interactions, seed: int, dataset: HasParts, *, fold: str) -> Parts:
+    """The official test file; a random tenth of the official base as valid."""
+    from sif.data.readers import Columns, read_interactions
+
+    files = (dataset.official_parts or {}).get(fold)
+    if files is None:
+        raise DataError(
+            f"{dataset.name}: protocol {fold} expects the official {fold}.base and {fold}.test"
+            f" of ml-100k, found none beside the data"
+        )
+    base, test = (read_interactions(path, Columns()) for path in files)
+    keys = row_keys(interactions.ids, interactions.sizes)
+    in_test = np.isin(keys, _keys_of(test, interactions))
+    lost = ~in_test & ~np.isin(keys, _keys_of(base, interactions))
+    if lost.any():
+        raise DataError(
+            f"{files[0].parent}: expected every pair of the data in {files[0].name} or"
+            f" {files[1].name}, found {int(lost.sum())} in neither"
+        )
+    part = np.where(in_test, TEST, TRAIN).astype(np.int8)
+    rest = _generator(seed).permutation(np.flatnonzero(~in_test))
+    part[rest[: round(len(rest) / 10)]] = VALID
+    return part
+
+
+def _keys_of(other: Interactions, known: Interactions) -> Int64Array:
+    """Row keys of `other` in the numbers of `known`, without rows that were filtered away there."""
+    pairs = zip(known.vocabularies, other.vocabularies, strict=True)
+    columns = [mine.lookup(theirs.ids)[other.ids[:, f]] for f, (mine, theirs) in enumerate(pairs)]
+    ids = np.stack(columns, axis=1)
+    return row_keys(ids[(ids >= 0).all(axis=1)], known.sizes)
+
+
+PROTOCOLS: dict[str, Callable[[Interactions, int, HasParts], Parts]] = {
+    "rating-50/25/25": partial(_rating, train=0.5, valid=0.25),
+    "rating-80/10/10": partial(_rating, train=0.8, valid=0.1),
+    **{f"u{fold}": partial(_official, fold=f"u{fold}") for fold in range(1, 6)},
+    "ranking-per-user": _ranking_per_user,
+    "leave-one-out": _leave_one_out,
+    "temporal": _temporal,
+}

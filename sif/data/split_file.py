@@ -1,0 +1,194 @@
+"""A user's own split (an npz with a part per row, or three files) to a `Split` that keeps it.
+
+The npz holds `user`, `item` (numbers) and `part` (0 train, 1 valid, 2 test), and if known `rating`,
+`timestamp` and the original ids `user_ids`, `item_ids`. Three files are a folder with train, valid
+and test in any readable format, or their paths in this order.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sif.data.clean import check_usable, describe
+from sif.data.interactions import Interactions, concatenate, row_keys
+from sif.data.readers import Columns, read_interactions
+from sif.data.split import PART_NAMES, Split, build_split
+from sif.data.vocabulary import Int64Array, Vocabulary
+from sif.errors import DataError
+
+_SPELLINGS = {
+    "train": ("train", "training", "base"),
+    "valid": ("valid", "validation", "val", "dev"),
+    "test": ("test", "testing"),
+}
+Path_ = str | PathLike[str]
+
+
+def load_split_file(
+    path: Path_ | Sequence[Path_],
+    titles: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
+) -> Split:
+    """Load a split that was made elsewhere.
+
+    Args:
+        path: An npz, a folder with three files, or the three paths train, valid, test.
+        titles: Item id to title, attached to the interactions.
+        columns: Which columns mean what in the three files.
+
+    Returns:
+        The split in the rows' order, protocol "file"; vocabularies are shared by the three parts.
+
+    Raises:
+        DataError: Something is missing or contradictory, or a pair stands in the split twice.
+    """
+    if isinstance(path, str | PathLike):
+        path = Path(path)
+        where = str(path)
+        if path.is_dir():
+            interactions, part = _from_files(_in_folder(path), columns)
+        else:
+            interactions, part = _from_npz(path)
+    else:
+        paths = [Path(p) for p in path]
+        where = ", ".join(map(str, paths))
+        if len(paths) != 3:
+            raise DataError(f"split files: expected train, valid and test, found {where or 'none'}")
+        interactions, part = _from_files(paths, columns)
+    check_usable(interactions, where)
+    if titles:
+        interactions = replace(interactions, titles=dict(titles))
+    split = build_split(interactions, part, protocol="file", seed=0, where=where)
+    _refuse_twice(split, where)
+    return split
+
+
+def _refuse_twice(split: Split, where: str) -> None:
+    keys = row_keys(split.interactions.ids, split.interactions.sizes)
+    again = pd.Series(keys).duplicated().to_numpy()
+    if again.any():
+        second = int(np.argmax(again))
+        first = int(np.argmax(keys == keys[second]))
+        pair = describe(split.interactions, split.interactions.ids[second])
+        raise DataError(
+            f"{where}: expected every pair once, found {pair} in"
+            f" {PART_NAMES[split.part[first]]} and again in {PART_NAMES[split.part[second]]}"
+        )
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """The three files by a word of their names: train.csv, ml-100k.valid.inter, u1.base."""
+    found = []
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    for name, spellings in _SPELLINGS.items():
+        fits = [p for p in files if set(p.name.lower().split(".")) & set(spellings)]
+        if len(fits) != 1:
+            told = ", ".join(p.name for p in fits) or "none"
+            raise DataError(f"{folder}: expected one file for {name}, found {told}")
+        found.append(fits[0])
+    return found
+
+
+def _from_files(paths: Sequence[Path], columns: Columns | None) -> tuple[Interactions, Int64Array]:
+    parts = [read_interactions(path, columns) for path in paths]
+    part = np.repeat(np.arange(3), [len(each) for each in parts])
+    return concatenate(parts), part
+
+
+def _from_npz(path: Path) -> tuple[Interactions, Int64Array]:
+    arrays = _load_arrays(path)
+    n = len(arrays["part"])
+    columns, vocabularies = [], []
+    for name in ("user", "item"):
+        codes = _integers(path, arrays, name, n)
+        if f"{name}_ids" in arrays:
+            vocabulary = Vocabulary(arrays[f"{name}_ids"])
+            wrong = (codes < 0) | (codes >= len(vocabulary))
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                raise DataError(
+                    f"{path} row {row + 1}: {name}: expected a number in"
+                    f" 0..{len(vocabulary) - 1}, found {codes[row]}"
+                )
+        else:
+            vocabulary, codes = Vocabulary.from_values(codes)
+        columns.append(codes)
+        vocabularies.append(vocabulary)
+    interactions = Interactions(
+        ids=np.stack(columns, axis=1),
+        fields=("user", "item"),
+        vocabularies=tuple(vocabularies),
+        rating=_npz_ratings(path, arrays, n) if "rating" in arrays else None,
+        timestamp=_integers(path, arrays, "timestamp", n) if "timestamp" in arrays else None,
+    )
+    return interactions, _integers(path, arrays, "part", n)
+
+
+def _load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    if not path.is_file():
+        raise DataError(f"{path}: expected a split file or folder, found none there")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: expected an npz, found an empty file")
+    if not zipfile.is_zipfile(path):
+        raise DataError(
+            f"{path}: expected an npz (or a folder with train, valid and test), found another kind"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(f"{path}: expected an npz, found a single array")
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(f"{path}: expected an npz of plain arrays, found: {reason}") from None
+    missing = [name for name in ("user", "item", "part") if name not in arrays]
+    if missing:
+        raise DataError(
+            f"{path}: expected arrays user, item and part, found {', '.join(arrays) or 'none'}"
+        )
+    return arrays
+
+
+def _integers(path: Path, arrays: dict[str, npt.NDArray[Any]], name: str, n: int) -> Int64Array:
+    values = arrays[name]
+    _check_length(path, values, name, n)
+    if values.dtype.kind not in "iuf":
+        raise DataError(f"{path}: {name}: expected integers, found {values.dtype}")
+    if values.dtype.kind == "f":
+        whole = np.isfinite(values) & (values == np.floor(values))
+        if not whole.all():
+            row = int(np.argmin(whole))
+            raise DataError(
+                f"{path} row {row + 1}: {name}: expected an integer, found {values[row]}"
+            )
+    return values.astype(np.int64)
+
+
+def _npz_ratings(
+    path: Path, arrays: dict[str, npt.NDArray[Any]], n: int
+) -> npt.NDArray[np.float32]:
+    values = arrays["rating"]
+    _check_length(path, values, "rating", n)
+    if values.dtype.kind not in "iuf":
+        raise DataError(f"{path}: rating: expected numbers, found {values.dtype}")
+    finite = np.isfinite(values.astype(np.float32))
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise DataError(
+            f"{path} row {row + 1}: rating: expected a finite number, found {values[row]}"
+        )
+    return values.astype(np.float32)
+
+
+def _check_length(path: Path, values: npt.NDArray[Any], name: str, n: int) -> None:
+    if values.shape != (n,):
+        raise DataError(f"{path}: {name}: expected shape ({n},), found {values.shape}")

@@ -1,0 +1,271 @@
+"""Files as tables: open, recognise the layout, read columns fast, and find the line of a bad cell.
+
+A path goes in; a `TextTable` or `ParquetTable` with column names comes out. Columns are read by
+position in one vectorised pass (ids as texts, so that "007" stays "007"); the file is walked
+line by line only to say where a cell that was refused stands.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import pandas as pd
+from pandas.api.types import union_categoricals
+
+from sif.data.records import (
+    WHITESPACE,
+    is_replaced,
+    not_text,
+    open_replaced,
+    records,
+    sniff,
+    spell,
+)
+from sif.errors import DataError
+
+_SPELLED = {"\\t": "\t", "tab": "\t", " ": WHITESPACE}  # as a YAML file may say it
+_CHUNK = 1 << 20  # rows whose ids are held as texts at a time
+HEADERLESS = ("user", "item", "rating", "timestamp")  # the order of MovieLens u.data
+
+
+class Table(Protocol):
+    """Columns of a file that can be read by position."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Their names, by position."""
+
+    @property
+    def header_place(self) -> str:
+        """Where the column names stand, for messages."""
+
+    def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
+        """The columns at the given positions.
+
+        Args:
+            types: Position to "id" (text as it stands), "float64" or "str".
+
+        Raises:
+            ValueError, OverflowError: A cell does not fit its type.
+            DataError: The file is no such table.
+        """
+
+    def locate(self, row: int, column: int) -> tuple[str, str]:
+        """Place ("ratings.csv line 17") and text of one cell; `row` counts data rows from 0."""
+
+
+def open_table(path: Path, separator: str | None = None) -> Table:
+    """Recognise the layout of an interaction file.
+
+    Args:
+        path: `.parquet`/`.pq`, or text (also `.gz`) with or without a header.
+        separator: Between columns; None recognises tab, "::", ";", "|", "," and spaces.
+
+    Returns:
+        The table; nothing but its first lines has been read.
+
+    Raises:
+        DataError: The file is missing, empty or of another kind.
+    """
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "none there"
+        raise DataError(f"{path}: expected a file, found {found}")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: expected interactions, found an empty file")
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return ParquetTable.open(path)
+    return TextTable.open(path, separator)
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A text file with one record per line.
+
+    Attributes:
+        path: The file.
+        separator: One character, several, or the whitespace pattern.
+        quoting: A `csv.QUOTE_*` constant.
+        header: Whether the first record names the columns.
+        first_line: Line of the first data record, from 1.
+        columns: Their names.
+    """
+
+    path: Path
+    separator: str
+    quoting: int
+    header: bool
+    first_line: int
+    columns: tuple[str, ...]
+
+    @classmethod
+    def open(cls, path: Path, separator: str | None) -> TextTable:
+        """Recognise separator and header from the first lines."""
+        quoting = csv.QUOTE_NONE if path.suffix.lower() == ".inter" else csv.QUOTE_MINIMAL
+        if separator is None:
+            separator = sniff(path, quoting)
+        separator = _SPELLED.get(separator, separator)
+        if is_replaced(separator):
+            quoting = csv.QUOTE_NONE  # as `records` reads it
+        head = list(islice(records(path, separator, quoting), 2))
+        if not head:
+            raise DataError(f"{path}: expected interactions, found only blank lines")
+        first = head[0][1]
+        header = not all(_is_number(cell) for cell in first)
+        if header:
+            if len(head) == 1:
+                raise DataError(f"{path}: expected interactions, found none after the header")
+            if len(head[1][1]) != len(first):
+                raise _ragged(path, head[1][0], len(first), len(head[1][1]))
+            columns = tuple(cell.strip() for cell in first)
+        else:
+            extra = (f"column{n}" for n in range(len(HEADERLESS) + 1, len(first) + 1))
+            columns = (*HEADERLESS, *extra)[: len(first)]
+        return cls(path, separator, quoting, header, head[header][0], columns)
+
+    @property
+    def header_place(self) -> str:
+        """The file and its first line."""
+        told = spell(self.separator)
+        return f"{self.path} line 1 ({'header' if self.header else 'no header'}, separator {told})"
+
+    def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
+        """See `Table.read`."""
+        # Every column is parsed, wanted or not, and one more that must stay empty: with usecols, or
+        # at the start of a chunk, pandas drops surplus fields silently.
+        # Ids are parsed as objects: "category" turns "007" into 7 in some versions of pandas.
+        width = len(self.columns)
+        dtypes = {c: "float64" if types.get(c) == "float64" else "object" for c in range(width + 1)}
+        chunks: dict[int, list[pd.Series]] = {column: [] for column in types}
+        try:
+            with (
+                open_replaced(self.path, self.separator) as stream,
+                pd.read_csv(
+                    stream,
+                    sep="\t" if is_replaced(self.separator) else self.separator,
+                    header=None,
+                    skiprows=self.first_line - 1,
+                    names=list(range(width + 1)),
+                    index_col=False,
+                    dtype=dtypes,
+                    keep_default_na=False,
+                    na_values=[""],
+                    quoting=cast(Any, self.quoting),
+                    encoding="utf-8",
+                    chunksize=_CHUNK,
+                ) as reader,
+            ):
+                for frame in reader:
+                    self._check_surplus(frame[width])
+                    for column, kind in types.items():
+                        cells = frame[column]
+                        chunks[column].append(_counted(cells) if kind == "id" else cells)
+        except pd.errors.ParserError as error:
+            raise self._parser_error(str(error)) from None
+        except UnicodeDecodeError:
+            raise not_text(self.path) from None
+        return {column: _stack(chunks[column], kind) for column, kind in types.items()}
+
+    def locate(self, row: int, column: int) -> tuple[str, str]:
+        """See `Table.locate`."""
+        following = records(self.path, self.separator, self.quoting)
+        line, cells = next(islice(following, row + self.header, None))
+        return f"{self.path} line {line}", cells[column] if column < len(cells) else ""
+
+    def _check_surplus(self, surplus: pd.Series) -> None:
+        full = surplus.notna().to_numpy()
+        if full.any():
+            row = int(surplus.index[full][0])
+            following = records(self.path, self.separator, self.quoting)
+            line, cells = next(islice(following, row + self.header, None))
+            raise _ragged(self.path, line, len(self.columns), len(cells))
+
+    def _parser_error(self, message: str) -> DataError:
+        ragged = re.search(r"Expected \d+ fields in line (\d+), saw (\d+)", message)
+        if ragged:
+            line, found = map(int, ragged.groups())
+            return _ragged(self.path, line, len(self.columns), found)
+        reason = message.strip().splitlines()[-1] if message.strip() else "unreadable"
+        return DataError(f"{self.path}: expected a table of text, found: {reason}")
+
+
+@dataclass(frozen=True)
+class ParquetTable:
+    """A Parquet file; rows are counted from 1 in messages."""
+
+    path: Path
+    columns: tuple[str, ...]
+
+    @classmethod
+    def open(cls, path: Path) -> ParquetTable:
+        """Read the schema.
+
+        Raises:
+            DataError: The file is not Parquet, or pyarrow is not installed.
+        """
+        try:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+        except ImportError:
+            raise DataError(
+                f"{path}: Parquet expects the package pyarrow, found none installed"
+            ) from None
+        try:
+            return cls(path, tuple(pq.read_schema(path).names))
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise DataError(f"{path}: expected a Parquet file, found: {reason}") from None
+
+    @property
+    def header_place(self) -> str:
+        """The file."""
+        return f"{self.path}"
+
+    def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
+        """See `Table.read`; the file's own types win, so the asked ones go unused."""
+        names = [self.columns[column] for column in types]
+        try:
+            frame = pd.read_parquet(self.path, columns=names, engine="pyarrow")
+        except (ValueError, OSError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise DataError(f"{self.path}: expected a Parquet file, found: {reason}") from None
+        frame = frame.reset_index()  # a column may have been stored as the index
+        return {column: frame[self.columns[column]] for column in types}
+
+    def locate(self, row: int, column: int) -> tuple[str, str]:
+        """See `Table.locate`."""
+        value = self.read({column: "str"})[column].iloc[row]
+        return f"{self.path} row {row + 1}", "" if pd.isna(value) else str(value)
+
+
+def _counted(cells: pd.Series) -> pd.Series:
+    """Texts as a categorical of objects, whatever type pandas would infer."""
+    codes, texts = pd.factorize(cells)
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(texts, dtype="object")))
+
+
+def _stack(chunks: list[pd.Series], kind: str) -> pd.Series:
+    if kind == "id" and chunks:
+        return pd.Series(union_categoricals([chunk.array for chunk in chunks]))
+    return pd.concat(chunks, ignore_index=True) if chunks else pd.Series(dtype="object")
+
+
+def _ragged(path: Path, line: int, expected: int, found: int) -> DataError:
+    return DataError(f"{path} line {line}: expected {expected} columns, found {found}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,148 @@
+"""Original ids to contiguous numbers and back, one `Vocabulary` per field.
+
+Ids of any kind (numbers, texts, pandas columns) go in and become the texts that the user writes.
+The order is numeric if every id is an integer, else lexicographic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sif.errors import DataError
+
+Int64Array = npt.NDArray[np.int64]
+_INTEGER = r"-?\d{1,18}"
+
+
+class Vocabulary:
+    """The ids of one field, numbered from 0. Immutable.
+
+    Args:
+        ids: (n,) distinct ids; position is number. Integers and whole floats become "196".
+
+    Raises:
+        DataError: An id occurs twice or is missing.
+    """
+
+    def __init__(self, ids: Iterable[Any]) -> None:
+        self.ids: npt.NDArray[np.str_] = id_strings(ids)
+        self.ids.flags.writeable = False
+        if not self._index.is_unique:
+            twice = self._index[self._index.duplicated()][0]
+            raise DataError(f"vocabulary: expected distinct ids, found {str(twice)!r} twice")
+
+    @classmethod
+    def from_values(cls, values: Iterable[Any]) -> tuple[Vocabulary, Int64Array]:
+        """Number the distinct values of a column.
+
+        Args:
+            values: (n,) ids, with repeats: numbers, strings or a pandas categorical.
+
+        Returns:
+            The vocabulary, in numeric order if every id is an integer, else in lexicographic order,
+            and the (n,) number of each value.
+
+        Raises:
+            DataError: A value is missing.
+        """
+        codes, uniques = pd.factorize(_column(values))
+        if (codes < 0).any():
+            raise DataError(
+                f"ids: expected an id, found nothing at row {int(np.argmin(codes)) + 1}"
+            )
+        # Two values may be written alike (7 and "7"), so texts are made distinct once more.
+        merged, texts = pd.factorize(id_strings(uniques).astype(object))
+        order = _id_order(np.asarray(texts, dtype=np.str_))
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order] = np.arange(len(order))
+        return cls(np.asarray(texts, dtype=np.str_)[order]), rank[merged][codes]
+
+    @cached_property
+    def _index(self) -> pd.Index:
+        return pd.Index(self.ids.astype(object), dtype=object)
+
+    def lookup(self, ids: Iterable[Any]) -> Int64Array:
+        """Numbers of the given ids, (n,) int64, -1 for an unknown id."""
+        found = self._index.get_indexer(pd.Index(id_strings(ids).astype(object), dtype=object))
+        return np.array(found, dtype=np.int64)
+
+    def index(self, ids: Iterable[Any], name: str = "id") -> Int64Array:
+        """Numbers of the given ids.
+
+        Args:
+            ids: (n,) ids as strings or integers.
+            name: What an id is called in the error ("user id").
+
+        Returns:
+            (n,) int64.
+
+        Raises:
+            DataError: An id is unknown; the message names it.
+        """
+        texts = id_strings(ids)
+        codes = self.lookup(texts)
+        if (codes < 0).any():
+            unknown = str(texts[np.argmin(codes)])
+            known = f"one of {len(self)} known ids"
+            example = f" (the first is {str(self.ids[0])!r})" if len(self) else ""
+            raise DataError(f"{name}: expected {known}{example}, found {unknown!r}")
+        return codes
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and np.array_equal(self.ids, other.ids)
+
+    def __hash__(self) -> int:
+        return hash(self.ids.tobytes())
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self)} ids)"
+
+
+def id_strings(values: Iterable[Any]) -> npt.NDArray[np.str_]:
+    """Ids as the user writes them, (n,) texts.
+
+    196, 196.0 (pandas reads whole numbers with holes as floats) and "196" all become "196"; other
+    texts stay as they are.
+
+    Raises:
+        DataError: A value is missing.
+    """
+    if isinstance(values, np.ndarray) and values.dtype.kind == "S":
+        return np.char.decode(values, "utf-8")
+    if isinstance(values, np.ndarray) and values.dtype.kind in "Uiu":
+        return values.astype(np.str_)
+    column = _column(values)
+    objects = np.asarray(column, dtype=object)
+    if pd.isna(objects).any():
+        raise DataError("ids: expected an id, found nothing")
+    texts = [
+        str(int(v)) if isinstance(v, float | np.floating) and float(v).is_integer() else str(v)
+        for v in objects.tolist()
+    ]
+    return np.asarray(texts, dtype=np.str_)
+
+
+def _column(values: Iterable[Any]) -> Any:
+    if isinstance(values, pd.Series | pd.Index):
+        values = values.to_numpy() if isinstance(values.dtype, np.dtype) else values.array
+    if isinstance(values, np.ndarray | pd.api.extensions.ExtensionArray):
+        if isinstance(values, np.ndarray) and values.dtype.kind in "US":
+            return id_strings(values).astype(object)
+        return values
+    return np.asarray(list(values), dtype=object)
+
+
+def _id_order(texts: npt.NDArray[np.str_]) -> Int64Array:
+    integers = bool(pd.Series(texts.astype(object), dtype=object).str.fullmatch(_INTEGER).all())
+    if len(texts) and integers:
+        return np.lexsort((texts, texts.astype(np.int64)))
+    return np.argsort(texts, kind="stable")

@@ -1,0 +1,35 @@
+"""Errors a user can cause or must know of.
+
+Every message is one line that says what was wrong, where, what was expected and what was found. The
+command line prints it and exits with code 2; library users catch `SifError`.
+"""
+
+from __future__ import annotations
+
+
+class SifError(Exception):
+    """Base class of every error raised on purpose by sif."""
+
+
+class ConfigError(SifError):
+    """A configuration key, value or combination that cannot be run."""
+
+
+class DataError(SifError):
+    """A data file or data set that cannot be used as it is."""
+
+
+class ShapeError(SifError):
+    """An array or tensor of the wrong shape or type."""
+
+
+class GenotypeError(SifError):
+    """A genotype that names unknown operations or does not fit its space."""
+
+
+class CheckpointError(SifError):
+    """A checkpoint that is truncated, foreign, of another version, or could not be written."""
+
+
+class TrackingError(SifError):
+    """A tracking store that was asked for and cannot be used."""

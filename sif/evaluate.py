@@ -1,0 +1,264 @@
+"""Evaluation protocols: a scorer and a split in, metrics and their per-user parts out.
+
+Ranking is over all items: the train part is masked at validation, train and valid at test; a
+relevant item loses every tie with an irrelevant one; users without relevant items are left out and
+counted. Rating errors are of predictions clipped to the train part's rating range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from sif.data.interactions import Interactions
+from sif.data.split import Split
+from sif.errors import ConfigError, DataError, ShapeError
+from sif.metrics import coverage, mae, ranking_metrics, rmse
+
+Part = Literal["valid", "test"]
+Objective = Literal["ranking", "rating"]
+Ids = NDArray[np.int64]
+
+# What validation decides by.
+MAIN_METRIC: dict[Objective, str] = {"ranking": "ndcg@10", "rating": "rmse"}
+
+# Scores held at once: 2^22 float64 values are 32 MB.
+_CHUNK_ELEMENTS = 1 << 22
+
+
+@runtime_checkable
+class RankingScorer(Protocol):
+    """Scores every item for a user."""
+
+    def scores(self, users: Ids) -> NDArray[np.float32]:
+        """Scores of all items for users (b,): (b, n_items), higher is better."""
+        ...
+
+
+@runtime_checkable
+class RatingScorer(Protocol):
+    """Predicts a rating for a combination of ids."""
+
+    def predict(self, ids: Ids) -> NDArray[np.float32]:
+        """Predictions (b,) in rating units for ids (b, n_fields)."""
+        ...
+
+
+Scorer = RankingScorer | RatingScorer
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Metrics of one scorer on one part.
+
+    Attributes:
+        metrics: name to mean value over all evaluated users (ranking) or ratings (rating).
+        users: evaluated users, ascending, int64 (n,).
+        per_user: arrays (n,) along `users`; the ranking metrics themselves, or for ratings
+            `squared_error` and `absolute_error` sums and the `count` of ratings behind them.
+        left_out: users of the vocabulary that have nothing to predict in this part.
+    """
+
+    metrics: dict[str, float]
+    users: Ids
+    per_user: dict[str, NDArray[np.float64]]
+    left_out: int
+
+
+def pair_matrix(interactions: Interactions) -> sp.csr_matrix:
+    """Which (user, item) pairs occur: 0/1 float32 CSR (n_users, n_items), further fields merged."""
+    user, item = interactions.ids[:, 0], interactions.ids[:, 1]
+    ones = np.ones(len(user), dtype=np.float32)
+    pairs = sp.csr_matrix((ones, (user, item)), shape=interactions.sizes[:2])
+    pairs.sum_duplicates()
+    pairs.data[:] = 1.0
+    return pairs
+
+
+def evaluate(scorer: Scorer, split: Split, part: Part, objective: Objective) -> Evaluation:
+    """Evaluate by the protocol of the objective; `ConfigError` if the scorer cannot do it."""
+    history, truth = _parts(split, part)
+    return evaluate_on(scorer, split.train, history, truth, objective)
+
+
+def evaluate_on(
+    scorer: Scorer,
+    train: Interactions,
+    history: tuple[Interactions, ...],
+    truth: Interactions,
+    objective: Objective,
+) -> Evaluation:
+    """Evaluate on parts given one by one, for callers that must never hold the test part."""
+    if objective == "ranking" and isinstance(scorer, RankingScorer):
+        return rank_all_items(scorer, history, truth)
+    if objective == "rating" and isinstance(scorer, RatingScorer):
+        return rating_errors(scorer, train, truth)
+    raise ConfigError(f"objective {objective}: {type(scorer).__name__} has no method for it")
+
+
+def evaluate_ranking(
+    scorer: RankingScorer, split: Split, part: Part, k: int = 10, chunk: int | None = None
+) -> Evaluation:
+    """Rank all items for every user with something to find in the part.
+
+    Args:
+        scorer: gives (b, n_items) scores; minus infinity means "never recommend".
+        split: the three parts; everything before `part` is masked.
+        part: 'valid' or 'test'.
+        k: cut-off of every metric.
+        chunk: users scored at once; None lets 32 MB of scores decide.
+
+    Returns:
+        `ndcg@k`, `recall@k`, `hit@k`, `mrr@k`, `map@k`, `precision@k`, `coverage@k`.
+
+    Raises:
+        DataError: The part is empty, meets the masked history, or a score is not a number.
+        ShapeError: The scorer returned another shape than (b, n_items).
+    """
+    return rank_all_items(scorer, *_parts(split, part), k, chunk)
+
+
+def rank_all_items(
+    scorer: RankingScorer,
+    history: tuple[Interactions, ...],
+    truth: Interactions,
+    k: int = 10,
+    chunk: int | None = None,
+) -> Evaluation:
+    """`evaluate_ranking` with the masked history and the truth given as interactions."""
+    relevant = pair_matrix(truth)
+    masked = sum((pair_matrix(part) for part in history), sp.csr_matrix(relevant.shape))
+    if relevant.nnz == 0:
+        raise DataError("evaluation: expected interactions in the evaluated part, found none")
+    overlap = masked.multiply(relevant).nnz
+    if overlap:
+        raise DataError(
+            f"evaluation: expected no pair both in the history and in the evaluated part, "
+            f"found {overlap}"
+        )
+    n_users, n_items = relevant.shape
+    n_relevant = np.diff(relevant.indptr)
+    users = np.flatnonzero(n_relevant).astype(np.int64)
+    step = chunk or max(1, _CHUNK_ELEMENTS // n_items)
+    hits = np.zeros((len(users), k), dtype=np.bool_)
+    seen = np.zeros(n_items, dtype=np.bool_)
+    for start in range(0, len(users), step):
+        batch = users[start : start + step]
+        scores = _checked_scores(scorer, batch, n_items)
+        found, top = _top_k(scores, masked[batch], relevant[batch], min(k, n_items))
+        hits[start : start + len(batch), : found.shape[1]] = found
+        seen[top[top >= 0]] = True
+    per_user = ranking_metrics(hits, n_relevant[users])
+    metrics = {name: float(values.mean()) for name, values in per_user.items()}
+    metrics[f"coverage@{k}"] = coverage(np.flatnonzero(seen), n_items)
+    return Evaluation(metrics, users, per_user, n_users - len(users))
+
+
+def evaluate_rating(scorer: RatingScorer, split: Split, part: Part) -> Evaluation:
+    """Errors of predicted ratings on a part.
+
+    Args:
+        scorer: predicts ratings (b,) from ids (b, n_fields).
+        split: the three parts; range and deviation come from its train part.
+        part: 'valid' or 'test'.
+
+    Returns:
+        `rmse` and `mae` in rating units, `rmse_std` divided by the train part's standard deviation.
+
+    Raises:
+        DataError: A part is empty or has no ratings, the train ratings are all equal, or a
+            prediction is not a number.
+    """
+    return rating_errors(scorer, split.train, _parts(split, part)[1])
+
+
+def rating_errors(scorer: RatingScorer, train: Interactions, truth: Interactions) -> Evaluation:
+    """`evaluate_rating` with the train part and the truth given as interactions."""
+    known, target = _ratings(train, "train part"), _ratings(truth, "evaluated part")
+    low, high, deviation = known.min(), known.max(), known.std()
+    if low == high:
+        raise DataError(f"train part: rating: expected two different values, found only {low:g}")
+    raw = np.asarray(scorer.predict(truth.ids), dtype=np.float64)
+    if raw.shape != target.shape:
+        raise ShapeError(f"predictions: expected shape {target.shape}, found {raw.shape}")
+    if np.isnan(raw).any():
+        raise DataError(f"predictions: expected numbers, found {int(np.isnan(raw).sum())} NaN")
+    prediction = np.clip(raw, low, high)
+    user = truth.ids[:, 0]
+    n_users = truth.sizes[0]
+    count = _user_sums(user, np.ones(len(user)), n_users)
+    users = np.flatnonzero(count).astype(np.int64)
+    error = prediction - target
+    per_user: dict[str, NDArray[np.float64]] = {
+        "squared_error": _user_sums(user, error**2, n_users)[users],
+        "absolute_error": _user_sums(user, np.abs(error), n_users)[users],
+        "count": count[users],
+    }
+    root = rmse(prediction, target)
+    metrics = {"rmse": root, "rmse_std": float(root / deviation), "mae": mae(prediction, target)}
+    return Evaluation(metrics, users, per_user, n_users - len(users))
+
+
+def _parts(split: Split, part: Part) -> tuple[tuple[Interactions, ...], Interactions]:
+    """History that is masked, and truth."""
+    if part == "valid":
+        return (split.train,), split.valid
+    return (split.train, split.valid), split.test
+
+
+def _ratings(interactions: Interactions, where: str) -> NDArray[np.float64]:
+    if interactions.rating is None:
+        raise DataError(f"{where}: rating: expected a column of numbers, found none")
+    if len(interactions) == 0:
+        raise DataError(f"{where}: expected interactions, found none")
+    return interactions.rating.astype(np.float64)
+
+
+def _user_sums(user: Ids, value: NDArray[np.float64], n_users: int) -> NDArray[np.float64]:
+    return np.asarray(np.bincount(user, value, n_users), dtype=np.float64)
+
+
+def _checked_scores(scorer: RankingScorer, users: Ids, n_items: int) -> NDArray[np.float64]:
+    raw = np.asarray(scorer.scores(users))
+    if raw.shape != (len(users), n_items):
+        raise ShapeError(f"scores: expected shape {(len(users), n_items)}, found {raw.shape}")
+    if np.isnan(raw).any():
+        row = int(np.argmax(np.isnan(raw).any(axis=1)))
+        raise DataError(f"scores of user {users[row]}: expected numbers, found NaN")
+    return raw.astype(np.float64)
+
+
+def _top_k(
+    scores: NDArray[np.float64], masked: Any, relevant: Any, k: int
+) -> tuple[NDArray[np.bool_], Ids]:
+    """Best k items per row, ties to irrelevant items first and then to the lowest index.
+
+    Args:
+        scores: (b, n_items) float64 copies of float32 values; overwritten.
+        masked: CSR (b, n_items) of items that must not be recommended.
+        relevant: CSR (b, n_items) of relevant items.
+        k: at most n_items.
+
+    Returns:
+        hits bool (b, k) and items int64 (b, k), -1 where fewer than k items may be recommended.
+    """
+    rows = np.arange(len(scores))
+    scores[np.repeat(rows, np.diff(masked.indptr)), masked.indices] = -np.inf
+    at = (np.repeat(rows, np.diff(relevant.indptr)), relevant.indices)
+    # One float64 step down loses every tie, and cannot fall onto another float32 score.
+    scores[at] = np.nextafter(scores[at], -np.inf)
+    top = np.sort(np.argpartition(scores, -k, axis=1)[:, -k:], axis=1)
+    order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
+    top = np.take_along_axis(top, order, axis=1)
+    best = np.take_along_axis(scores, top, axis=1)
+    # Where the last place is tied, the partition chose arbitrarily among equals.
+    for row in np.flatnonzero((scores >= best[:, -1:]).sum(axis=1) > k):
+        top[row] = np.argsort(-scores[row], kind="stable")[:k]
+    flags = np.zeros(scores.shape, dtype=np.bool_)
+    flags[at] = True
+    allowed = np.isfinite(best) | (best > 0)
+    return np.take_along_axis(flags, top, axis=1) & allowed, np.where(allowed, top, -1)

@@ -1,0 +1,249 @@
+"""Search and training of interaction functions on the train and validation parts of a split.
+
+`Problem` turns the two parts and the configuration into tensors, streams, spaces and networks, so
+that every function (searched, fixed, random) is searched and trained by the same code under the same
+loss. The test part is not among its arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sif.batches import Drawing, InteractionStream, PartTensors
+from sif.config import CFConfig
+from sif.data import Interactions
+from sif.errors import ConfigError, DataError
+from sif.evaluate import MAIN_METRIC, evaluate_on
+from sif.genotype import Genotype
+from sif.methods.nasp import Nasp, NaspSettings
+from sif.metrics import higher_is_better
+from sif.objectives import LOSSES, PAIRWISE, Batch, LossSettings
+from sif.runtime import Runtime, generator
+from sif.scoring import InteractionScorer, Scale
+from sif.search import Checkpointer, SearchResult, SearchSettings, search
+from sif.spaces.function_search import SPECS, FunctionSettings, FunctionSpace, network
+from sif.spaces.interaction import InteractionNetwork, TableShape
+from sif.tracking import Tracker
+from sif.train import Metrics, TrainResult, TrainSettings, train
+
+DEFAULT_LOSS = {"ranking": "whole-data", "rating": "squared"}
+POWER = {"plain": 0.0, "sqrt": 0.5, "linear": 1.0}
+MAX_EXACT = 2_000_000
+"""Observed pairs up to which every batch may carry the whole part for the exact loss."""
+
+Progress = Callable[[int, Any], None]
+
+
+def _quiet(epoch: int, entry: Any) -> None:
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A trained function.
+
+    Attributes:
+        network: With its best weights by validation.
+        scorer: For evaluation.
+        result: How training went.
+        l2: The strength it was trained with.
+    """
+
+    network: InteractionNetwork
+    scorer: InteractionScorer
+    result: TrainResult
+    l2: float
+
+
+class Problem:
+    """The parts of a split that may be learned from, as the loops need them.
+
+    Args:
+        train_part: For weights; the only part that scalers and counts are fitted on.
+        valid_part: For the architecture, early stopping and choices.
+        config: Of the task.
+        runtime: Device, dtype, seed.
+
+    Raises:
+        ConfigError: An unknown space, or a rating objective without ratings.
+    """
+
+    def __init__(
+        self, train_part: Interactions, valid_part: Interactions, config: CFConfig, runtime: Runtime
+    ) -> None:
+        if config.space not in SPECS:
+            raise ConfigError(f"space: expected one of {', '.join(SPECS)}, found {config.space!r}")
+        self.train_part, self.valid_part = train_part, valid_part
+        self.config, self.runtime = config, runtime
+        self.loss_name = config.loss.name or DEFAULT_LOSS[config.objective]
+        self.loss_settings = LossSettings(config.loss.positive_weight, config.loss.negatives)
+        self.scale = _scale(train_part, config.objective)
+        self._train = self._tensors(train_part)
+        self._valid = self._tensors(valid_part)
+        self._row_counts = [
+            torch.bincount(self._train.ids[:, f], minlength=n).to(runtime.dtype)
+            for f, n in enumerate(train_part.sizes)
+        ]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Field names."""
+        return self.train_part.fields
+
+    @property
+    def metric(self) -> str:
+        """What validation decides by."""
+        return MAIN_METRIC[self.config.objective]
+
+    def _tensors(self, part: Interactions) -> PartTensors:
+        device, dtype = self.runtime.device, self.runtime.dtype
+        if self.config.objective == "rating":
+            assert part.rating is not None
+            values = (part.rating - self.scale.mean) / self.scale.deviation
+            target = torch.as_tensor(values, device=device, dtype=dtype)
+        else:
+            target = torch.ones(len(part), device=device, dtype=dtype)
+        return PartTensors(torch.as_tensor(part.ids, device=device), target, part.sizes)
+
+    def shape(self, dimension: int) -> TableShape:
+        """Tables of that dimension on this data."""
+        rating = self.config.objective == "rating"
+        biases = self.config.model.biases
+        return TableShape(
+            self.train_part.sizes,
+            dimension,
+            biases=rating if biases is None else biases,
+            intercept=rating,
+            init=self.config.model.init,
+            mixed_signs=self.config.model.readout_signs == "mixed" and rating,
+        )
+
+    def strengths(self, l2: float) -> tuple[Tensor, ...]:
+        """L2 strength of every row per observed train row, for one total strength."""
+        power = POWER[self.config.loss.l2_scaling]
+        n = len(self.train_part)
+        return tuple(l2 * counts.clamp(min=1) ** power / n for counts in self._row_counts)
+
+    def stream(self, part: str, batch_size: int | None, *names: str | int) -> InteractionStream:
+        """Endless batches of "train" or "valid"; `names` key the random stream."""
+        pairwise = self.loss_name in PAIRWISE
+        m = self.config.loss.negatives
+        background = m if self.loss_name == "whole-data" else 0
+        drawing = Drawing(negatives=m if pairwise else 0, background=background)
+        draws = generator(self.runtime, *names, part, device=torch.device("cpu"))
+        if part == "valid":
+            size = batch_size or len(self._valid.ids)
+            known, total = (self._train,), len(self._train.ids)
+            return InteractionStream(self._valid, size, drawing, draws, known, total)
+        size = batch_size or len(self._train.ids)
+        exact = self.loss_name == "whole-data" and len(self._train.ids) <= MAX_EXACT
+        return InteractionStream(self._train, size, drawing, draws, exact=exact)
+
+    def space(self) -> FunctionSpace:
+        """The supernet of the configured space."""
+        settings = self.config.search
+        return FunctionSpace(
+            SPECS[self.config.space],
+            FunctionSettings(
+                self.shape(settings.dimension),
+                self.fields,
+                LOSSES[self.loss_name],
+                self.loss_settings,
+                self.strengths(settings.l2),
+                own_tables=settings.tables == "own",
+            ),
+            generator(self.runtime, "search", "space", device=torch.device("cpu")),
+        ).to(self.runtime.device, self.runtime.dtype)
+
+    def search(
+        self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress = _quiet
+    ) -> SearchResult:
+        """Searches with the configured method."""
+        settings = self.config.search
+        space = self.space()
+        stream = self.stream("train", settings.batch_size, "search")
+        warmup = settings.warmup_epochs * stream.steps_per_pass
+        cpu = torch.device("cpu")
+        method = Nasp(
+            space,
+            NaspSettings(
+                warmup_steps=warmup,
+                explore=settings.explore,
+                score=settings.score,
+                optimizer=settings.arch_optimizer,
+                lr=settings.arch_lr,
+                continuous_lr=settings.transform_lr,
+                eta=settings.penalty,
+                box=settings.box,
+            ),
+            generator(self.runtime, "search", "method", device=cpu),
+        )
+        loop = SearchSettings(settings.epochs, settings.lr, settings.arch_every, warmup // 2)
+        valid = self.stream("valid", settings.batch_size, "search")
+        return search(space, method, stream, valid, loop, tracker, checkpointer, on_epoch)
+
+    def train(
+        self,
+        genotype: Genotype,
+        l2: float,
+        tracker: Tracker,
+        checkpointer: Checkpointer,
+        on_epoch: Progress = _quiet,
+    ) -> Fitted:
+        """Trains a genotype from scratch with one L2 strength."""
+        settings = self.config.train
+        draws = generator(self.runtime, "train", "network", device=torch.device("cpu"))
+        net = network(genotype, self.shape(settings.dimension), self.fields, draws)
+        net.to(self.runtime.device, self.runtime.dtype)
+        strengths = self.strengths(l2)
+        loss = LOSSES[self.loss_name]
+
+        def objective(batch: Batch) -> Tensor:
+            data = loss(net.interaction(), batch, self.loss_settings)
+            return data + net.tables.squared_norm(strengths)
+
+        result = train(
+            net,
+            objective,
+            self.stream("train", settings.batch_size, "train"),
+            lambda: self.validate(net),
+            TrainSettings(
+                settings.epochs,
+                settings.lr,
+                self.metric,
+                higher_is_better(self.metric),
+                settings.evaluate_every,
+                settings.patience,
+            ),
+            tracker,
+            checkpointer,
+            on_epoch,
+        )
+        return Fitted(net, InteractionScorer(net, self.scale), result, l2)
+
+    def validate(self, net: InteractionNetwork) -> Metrics:
+        """Metrics of a network on the validation part."""
+        scorer = InteractionScorer(net, self.scale)
+        history = (self.train_part,)
+        found = evaluate_on(
+            scorer, self.train_part, history, self.valid_part, self.config.objective
+        )
+        return found.metrics
+
+
+def _scale(part: Interactions, objective: str) -> Scale:
+    if objective != "rating":
+        return Scale()
+    if part.rating is None:
+        raise DataError("objective rating: expected a rating column, found none")
+    values = part.rating.astype(np.float64)
+    deviation = float(values.std())
+    if deviation == 0:
+        raise DataError("train part: rating: expected two different values, found only one")
+    return Scale(float(values.mean()), deviation)

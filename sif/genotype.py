@@ -1,0 +1,174 @@
+"""The architecture that a search found, as a frozen value with versioned JSON.
+
+A genotype names, for every block of a space, the edges that are kept and the operation on each, and
+carries the continuous architecture parameters (the element-wise transforms P and Q of SIF) as
+numbers. Embeddings and readouts are weights, not architecture: they are never in it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sif.errors import GenotypeError
+
+FORMAT = "sif-genotype"
+VERSION = 1
+
+Choice = tuple[int, str]
+"""A kept edge and the name of its operation."""
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """A discrete architecture with its continuous parameters.
+
+    Attributes:
+        space: Name of the search space.
+        blocks: Block name to its kept edges, ascending, each with its operation.
+        parameters: Name to (shape, numbers in row-major order) of the continuous parameters.
+
+    Raises:
+        GenotypeError: Edges that repeat, are negative or out of order, a number that is not finite,
+            or a shape that does not hold its numbers.
+    """
+
+    space: str
+    blocks: Mapping[str, tuple[Choice, ...]]
+    parameters: Mapping[str, tuple[tuple[int, ...], tuple[float, ...]]] = field(
+        default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        for name, choices in self.blocks.items():
+            edges = [edge for edge, _ in choices]
+            if not edges or edges[0] < 0 or any(a >= b for a, b in zip(edges, edges[1:])):
+                raise GenotypeError(
+                    f"genotype: block {name!r}: expected ascending edge numbers from 0, "
+                    f"found {edges}"
+                )
+        for name, (shape, numbers) in self.parameters.items():
+            if math.prod(shape) != len(numbers):
+                raise GenotypeError(
+                    f"genotype: parameter {name!r}: expected {math.prod(shape)} numbers for shape "
+                    f"{list(shape)}, found {len(numbers)}"
+                )
+            if not all(math.isfinite(number) for number in numbers):
+                raise GenotypeError(f"genotype: parameter {name!r}: expected finite numbers")
+
+    def operation(self, block: str) -> str:
+        """The operation of a block that keeps one edge; GenotypeError for any other block."""
+        choices = self.blocks.get(block, ())
+        if len(choices) != 1:
+            raise GenotypeError(
+                f"genotype: block {block!r}: expected one kept edge, found {len(choices)}"
+            )
+        return choices[0][1]
+
+    def to_json(self) -> str:
+        """JSON text that `from_json` reads back to an equal value."""
+        document = {
+            "format": FORMAT,
+            "version": VERSION,
+            "space": self.space,
+            "blocks": {name: [list(choice) for choice in c] for name, c in self.blocks.items()},
+            "parameters": {
+                name: {"shape": list(shape), "numbers": list(numbers)}
+                for name, (shape, numbers) in self.parameters.items()
+            },
+        }
+        return json.dumps(document, indent=1) + "\n"
+
+
+def check_names(genotype: Genotype, space: str, legal: Mapping[str, Sequence[str]]) -> None:
+    """Raises GenotypeError unless the genotype names this space and only its operations.
+
+    Args:
+        genotype: The value to check.
+        space: Name the space goes by.
+        legal: Block name to the operations that may stand there; every block must be present.
+    """
+    if genotype.space != space:
+        raise GenotypeError(f"genotype: expected space {space!r}, found {genotype.space!r}")
+    if set(genotype.blocks) != set(legal):
+        raise GenotypeError(
+            f"genotype: space {space!r} expects blocks {', '.join(legal)}, "
+            f"found {', '.join(genotype.blocks) or 'none'}"
+        )
+    for block, choices in genotype.blocks.items():
+        for _, operation in choices:
+            if operation not in legal[block]:
+                raise GenotypeError(
+                    f"genotype: block {block!r}: expected one of {', '.join(legal[block])}, "
+                    f"found {operation!r}"
+                )
+
+
+def from_json(text: str, where: str = "genotype") -> Genotype:
+    """Reads what `Genotype.to_json` wrote.
+
+    Args:
+        text: JSON text.
+        where: File name for the messages.
+
+    Raises:
+        GenotypeError: Not JSON, another format or version, or a malformed field.
+    """
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise GenotypeError(f"{where}: expected JSON, found {_first(error)}") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise GenotypeError(f'{where}: expected an object with "format": "{FORMAT}"')
+    if document.get("version") != VERSION:
+        raise GenotypeError(
+            f"{where}: expected genotype version {VERSION}, found {document.get('version')!r}"
+        )
+    try:
+        return Genotype(
+            space=_text(document["space"]),
+            blocks={
+                name: tuple((_number(edge), _text(operation)) for edge, operation in choices)
+                for name, choices in document["blocks"].items()
+            },
+            parameters={
+                name: (
+                    tuple(_number(n) for n in value["shape"]),
+                    tuple(float(x) for x in value["numbers"]),
+                )
+                for name, value in document.get("parameters", {}).items()
+            },
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise GenotypeError(
+            f"{where}: malformed genotype: {type(error).__name__}: {_first(error)}"
+        ) from None
+
+
+def read(path: Path) -> Genotype:
+    """Reads a genotype file; GenotypeError names the file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise GenotypeError(f"{path}: cannot be read: {_first(error)}") from None
+    return from_json(text, str(path))
+
+
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, found {value!r}")
+    return value
+
+
+def _number(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"expected a whole number, found {value!r}")
+    return value

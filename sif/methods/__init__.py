@@ -1,0 +1,1 @@
+"""Search methods behind one protocol (`sif.methods.base.Method`)."""

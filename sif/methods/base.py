@@ -1,0 +1,52 @@
+"""What a search method is to the search loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from sif.prox import Batch, Gates
+from sif.spaces.base import Space
+
+
+@dataclass(frozen=True)
+class ArchReport:
+    """What one architecture step saw.
+
+    Attributes:
+        loss: Validation loss at the discrete point.
+        scores: Kind of score ("gradient", "switch") to block name to (n_edges, n_ops).
+    """
+
+    loss: float
+    scores: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+
+class Method(Protocol):
+    """Chooses gates for weight steps and learns from validation batches."""
+
+    def weight_gates(self, step: int) -> Gates:
+        """Gates of weight step number `step`."""
+        ...
+
+    def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
+        """One step of the architecture on a validation batch; `train` serves readout fits."""
+        ...
+
+    def selection(self) -> Gates:
+        """The discrete architecture as it stands."""
+        ...
+
+    def alpha(self) -> dict[str, Tensor]:
+        """Block name to (n_edges, n_ops), for logs and figures."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the steps to come."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        ...

@@ -1,0 +1,184 @@
+"""NASP: neural architecture search by proximal iterations (Yao et al., AAAI 2020, Algorithm 2).
+
+One architecture step: project alpha to a discrete point, score every candidate there on a validation
+batch, descend on the continuous alpha, project again, and put alpha back into its box. What the
+published code adds or breaks, and what is done here: docs/nasp.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sif.errors import ConfigError
+from sif.methods.base import ArchReport
+from sif.probe import GateGradient, gate_gradient
+from sif.prox import (
+    Alpha,
+    Batch,
+    Block,
+    Gates,
+    box,
+    clip,
+    complexity_gradient,
+    explore,
+    in_turn,
+    initial_alpha,
+    project,
+)
+from sif.spaces.base import Space, SwitchScored
+
+ADAM_BETAS = (0.5, 0.999)
+"""Of the architecture optimiser (train_search.py and architect.py of NASP-codes)."""
+
+
+@dataclass(frozen=True)
+class NaspSettings:
+    """Numbers of the method.
+
+    Attributes:
+        warmup_steps: First weight steps, which train all operations in turn; alpha rests.
+        explore: Probability that a weight step draws an edge's operation afresh.
+        score: Key of `SCORES`: what alpha descends on.
+        optimizer: Key of `OPTIMIZERS`.
+        lr: Step size of alpha, in units of alpha per unit of score (plain), or per step (adam).
+        continuous_lr: Adam step size of the continuous architecture parameters (P and Q).
+        eta: Weight of the complexity penalty.
+        box: Key of `BOXES`.
+    """
+
+    warmup_steps: int = 0
+    explore: float = 0.2
+    score: str = "gradient"
+    optimizer: str = "adam"
+    lr: float = 3e-4
+    continuous_lr: float = 3e-3
+    eta: float = 0.0
+    box: str = "shift"
+
+
+def _gradient_score(
+    space: Space, train: Batch, valid: Batch, gates: Gates, found: GateGradient
+) -> Mapping[str, Tensor]:
+    return found.gates
+
+
+def _switch_score(
+    space: Space, train: Batch, valid: Batch, gates: Gates, found: GateGradient
+) -> Mapping[str, Tensor]:
+    if not isinstance(space, SwitchScored):
+        raise ConfigError(f"search.score: space {space.name!r} offers no 'switch', only 'gradient'")
+    return space.switch_scores(train, valid, gates)
+
+
+Score = Callable[[Space, Batch, Batch, Gates, GateGradient], Mapping[str, Tensor]]
+SCORES: dict[str, Score] = {"gradient": _gradient_score, "switch": _switch_score}
+"""gradient: the exact derivative by each gate, NASP's own, which scores adding a candidate to the
+active one. switch: the exact loss of putting it in the active one's place, where a space offers it."""
+
+OPTIMIZERS: dict[str, Callable[[Sequence[Tensor], float], torch.optim.Optimizer]] = {
+    "plain": lambda alpha, lr: torch.optim.SGD(alpha, lr=lr),
+    "adam": lambda alpha, lr: torch.optim.Adam(alpha, lr=lr, betas=ADAM_BETAS),
+}
+"""plain: the proximal step of the paper. adam: what the published code runs."""
+
+BOXES: dict[str, Callable[[Mapping[str, Tensor], Sequence[Block]], Alpha]] = {
+    "shift": box,
+    "clip": clip,
+}
+
+
+class Nasp:
+    """The method's state: alpha, the selection it implies, optimisers, and random streams.
+
+    Args:
+        space: Gives blocks and continuous architecture parameters.
+        settings: Numbers of the method.
+        generator: On the CPU.
+    """
+
+    def __init__(self, space: Space, settings: NaspSettings, generator: torch.Generator) -> None:
+        self.settings = settings
+        self._blocks = space.blocks
+        self._generator = generator
+        self._alpha = initial_alpha(space.blocks, generator)
+        self._gates = project(self._alpha, space.blocks)
+        self._optimizer = OPTIMIZERS[settings.optimizer](list(self._alpha.values()), settings.lr)
+        self._continuous: list[nn.Parameter] = list(space.arch_parameters())
+        self._continuous_optimizer = (
+            torch.optim.Adam(self._continuous, lr=settings.continuous_lr)
+            if self._continuous
+            else None
+        )
+
+    def weight_gates(self, step: int) -> Gates:
+        """All operations in turn during warm-up, then the selection with exploration."""
+        if step < self.settings.warmup_steps:
+            return in_turn(self._blocks, step, self._generator)
+        if self.settings.explore == 0:
+            return self._gates
+        return explore(self._alpha, self._blocks, self.settings.explore, self._generator)
+
+    def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
+        """One proximal step; both kinds of score are computed where the space has both."""
+        gates = self._gates
+        found = gate_gradient(space, valid, gates)
+        names = SCORES if isinstance(space, SwitchScored) else ("gradient", self.settings.score)
+        scores = {n: dict(SCORES[n](space, train, valid, gates, found)) for n in names}
+        self._descend(scores[self.settings.score], gates)
+        self._descend_continuous(found.arch)
+        return ArchReport(float(found.loss), scores)
+
+    def _descend(self, score: Mapping[str, Tensor], gates: Gates) -> None:
+        penalty = complexity_gradient(gates, self._blocks, self.settings.eta)
+        for name, alpha in self._alpha.items():
+            alpha.grad = score[name].to(alpha) + penalty[name]
+        self._optimizer.step()
+        # The selection is read before boxing: boxing may tie what the step told apart.
+        self._gates = project(self._alpha, self._blocks)
+        boxed = BOXES[self.settings.box](self._alpha, self._blocks)
+        for name, alpha in self._alpha.items():
+            alpha.copy_(boxed[name])
+
+    def _descend_continuous(self, gradient: Sequence[Tensor]) -> None:
+        if self._continuous_optimizer is None:
+            return
+        for parameter, grad in zip(self._continuous, gradient, strict=True):
+            parameter.grad = grad
+        self._continuous_optimizer.step()
+        self._continuous_optimizer.zero_grad(set_to_none=True)
+
+    def selection(self) -> Gates:
+        """The projection of alpha, taken before its last boxing."""
+        return self._gates
+
+    def alpha(self) -> dict[str, Tensor]:
+        """A copy of alpha."""
+        return {name: alpha.detach().clone() for name, alpha in self._alpha.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Alpha, selection, optimisers and random state."""
+        continuous = self._continuous_optimizer
+        return {
+            "alpha": self.alpha(),
+            "gates": dict(self._gates.weights),
+            "optimizer": self._optimizer.state_dict(),
+            "continuous": continuous.state_dict() if continuous else None,
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        for name, alpha in self._alpha.items():
+            alpha.copy_(state["alpha"][name])
+        self._gates = project(state["gates"], self._blocks)
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._continuous_optimizer is not None:
+            self._continuous_optimizer.load_state_dict(state["continuous"])
+        self._generator.set_state(state["generator"])
+
+

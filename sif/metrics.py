@@ -1,0 +1,196 @@
+"""Metrics of rating and ranking: numpy arrays in, floats or one value per user out.
+
+Ranking metrics start from `hits`, one row per user in rank order, so that how a list was made (what
+was masked, how ties were broken) is decided in `sif.evaluate` alone. Relevance is binary. The
+bootstrap resamples users, not interactions: interactions of one user are not independent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sif.errors import DataError, ShapeError
+
+Floats = NDArray[np.float64]
+
+LOWER_IS_BETTER = frozenset({"rmse", "rmse_std", "mae", "error", "perplexity"})
+
+# Elements drawn at once by the bootstrap: 2^22 indices and their counts stay below 100 MB.
+_BOOTSTRAP_ELEMENTS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and the percentile bootstrap interval around it, in the unit of the metric."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether a larger value of the metric is better (`ndcg@10`: yes, `rmse`: no)."""
+    return metric not in LOWER_IS_BETTER
+
+
+def rmse(prediction: ArrayLike, target: ArrayLike) -> float:
+    """Root mean squared error of two equally shaped arrays, in the unit of the ratings."""
+    return float(np.sqrt(np.mean(_difference(prediction, target) ** 2)))
+
+
+def mae(prediction: ArrayLike, target: ArrayLike) -> float:
+    """Mean absolute error of two equally shaped arrays, in the unit of the ratings."""
+    return float(np.mean(np.abs(_difference(prediction, target))))
+
+
+def ranking_metrics(hits: ArrayLike, n_relevant: ArrayLike) -> dict[str, Floats]:
+    """Ranking metrics at cut-off K for every user.
+
+    NDCG is binary with the ideal over min(K, relevant); MAP divides by the same number; recall
+    divides by all relevant items, precision by K; MRR is the reciprocal rank of the first hit, 0
+    without one.
+
+    Args:
+        hits: bool, (n_users, K); `hits[u, r]` says whether the item at rank r + 1 is relevant.
+        n_relevant: integers, (n_users,); relevant items of each user, at least 1.
+
+    Returns:
+        `ndcg@K`, `recall@K`, `hit@K`, `mrr@K`, `map@K`, `precision@K`, each float64 (n_users,).
+
+    Raises:
+        ShapeError: The arrays do not fit each other.
+        DataError: A user has no relevant item, or more hits than relevant items.
+    """
+    hit = np.asarray(hits)
+    relevant = np.asarray(n_relevant)
+    if (
+        hit.ndim != 2
+        or hit.shape[1] == 0
+        or hit.dtype != np.bool_
+        or relevant.shape != hit.shape[:1]
+    ):
+        raise ShapeError(
+            f"ranking_metrics: expected bool hits (n_users, K >= 1) and n_relevant (n_users,), "
+            f"found {hit.dtype} {hit.shape} and {relevant.shape}"
+        )
+    found = hit.sum(axis=1)
+    if np.any(relevant < np.maximum(found, 1)):
+        row = int(np.argmax(relevant < np.maximum(found, 1)))
+        raise DataError(
+            f"ranking_metrics row {row}: n_relevant: expected at least max(1, {found[row]} hits), "
+            f"found {relevant[row]}"
+        )
+    k = hit.shape[1]
+    rank = np.arange(1, k + 1)
+    discount = 1.0 / np.log2(rank + 1.0)
+    attainable = np.minimum(relevant, k)
+    precision_at = np.cumsum(hit, axis=1) / rank
+    values = {
+        "ndcg": hit @ discount / np.cumsum(discount)[attainable - 1],
+        "recall": found / relevant,
+        "hit": (found > 0).astype(np.float64),
+        "mrr": np.max(hit / rank, axis=1),
+        "map": np.sum(precision_at * hit, axis=1) / attainable,
+        "precision": found / k,
+    }
+    return {f"{name}@{k}": value for name, value in values.items()}
+
+
+def coverage(recommended: ArrayLike, n_items: int) -> float:
+    """Share of the catalogue that is recommended to at least one user.
+
+    Args:
+        recommended: item indices, any shape; negative entries (empty places) do not count.
+        n_items: size of the catalogue.
+    """
+    items = np.asarray(recommended)
+    return float(np.unique(items[items >= 0]).size / n_items)
+
+
+def paired_bootstrap(
+    a: ArrayLike, b: ArrayLike, seed: int, *, n: int = 10_000, level: float = 0.95
+) -> Interval:
+    """Percentile bootstrap of mean(a - b) over users.
+
+    Args:
+        a: metric of the first model, (n_users,).
+        b: metric of the second model for the same users, (n_users,).
+        seed: seed of the resampling.
+        n: number of resamples.
+        level: share of resamples inside the interval.
+
+    Returns:
+        The mean difference and its interval; an infinite one where a single user carries the mean.
+    """
+    gap = _difference(a, b)
+    sums = _resampled_sums(gap[:, None], seed, n)
+    return _interval(float(gap.mean()), sums[:, 0] / gap.size, gap.size, level)
+
+
+def paired_ratio_bootstrap(
+    a: ArrayLike,
+    b: ArrayLike,
+    count: ArrayLike,
+    *,
+    seed: int,
+    n: int = 10_000,
+    level: float = 0.95,
+    root: bool = False,
+) -> Interval:
+    """Cluster bootstrap over users of sum(a) / sum(count) - sum(b) / sum(count).
+
+    Args:
+        a: error sums of the first model, one per user, (n_users,).
+        b: error sums of the second model for the same users, (n_users,).
+        count: ratings behind each sum, (n_users,), positive.
+        seed: seed of the resampling.
+        n: number of resamples.
+        level: share of resamples inside the interval.
+        root: take the square root of each ratio first (root mean squared errors from squared sums).
+
+    Returns:
+        The difference and its interval; an infinite one where a single user carries it.
+    """
+    _difference(a, b)
+    columns = np.stack([np.asarray(x, dtype=np.float64) for x in (a, b, count)], axis=1)
+
+    def statistic(sums: Floats) -> Floats:
+        first, second = sums[:, 0] / sums[:, 2], sums[:, 1] / sums[:, 2]
+        return np.sqrt(first) - np.sqrt(second) if root else first - second
+
+    mean = float(statistic(columns.sum(axis=0, keepdims=True))[0])
+    return _interval(mean, statistic(_resampled_sums(columns, seed, n)), len(columns), level)
+
+
+def _difference(a: ArrayLike, b: ArrayLike) -> Floats:
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.shape != second.shape or first.ndim != 1 or first.size == 0:
+        raise ShapeError(
+            f"expected two arrays of one shape (n,), n >= 1, found {first.shape} and {second.shape}"
+        )
+    return first - second
+
+
+def _resampled_sums(columns: Floats, seed: int, n: int) -> Floats:
+    """Column sums (n, n_columns) over n resamples with replacement of the rows of `columns`."""
+    rng = np.random.default_rng(seed)
+    rows = len(columns)
+    sums = np.empty((n, columns.shape[1]))
+    step = max(1, _BOOTSTRAP_ELEMENTS // rows)
+    for start in range(0, n, step):
+        size = min(step, n - start)
+        # One flat count of (resample, row) cells turns any number of columns into one product.
+        drawn = rng.integers(0, rows, (size, rows)) + rows * np.arange(size)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows)
+        sums[start : start + size] = times.astype(np.float64) @ columns
+    return sums
+
+
+def _interval(mean: float, resampled: Floats, n_users: int, level: float) -> Interval:
+    if n_users < 2:
+        return Interval(mean, -np.inf, np.inf)
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean, float(low), float(high))

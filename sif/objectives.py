@@ -1,0 +1,155 @@
+"""What training minimises: losses of scored pairs, and the endless streams of batches they need.
+
+A loss sees a scored function and a batch, never a gate or an architecture. Rating: squared error of
+standardised ratings. Ranking: the whole-data weighted square loss (Hu, Koren & Volinsky, ICDM 2008:
+weight 1 + a on observed pairs with target 1, weight 1 on every other pair with target 0), BPR
+(Rendle et al., UAI 2009), sampled softmax, and binary cross-entropy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sif.pairs import PairGraph
+
+
+class Scored(Protocol):
+    """A function that scores combinations of ids; see `sif.spaces.interaction.Interaction`."""
+
+    def pairs(self, ids: Tensor) -> Tensor:
+        """Scores (n,) at ids (n, k)."""
+        ...
+
+    def factors(self) -> tuple[Tensor, Tensor] | None:
+        """A, B with all scores A @ B.T, or None."""
+        ...
+
+    def on_graph(self, graph: PairGraph) -> Tensor:
+        """Scores (n,) at the pairs of a graph."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Interactions of one step, on the device.
+
+    Attributes:
+        ids: (b, k) observed.
+        target: (b,) standardised ratings; ones where there are none.
+        negatives: (b, m) items drawn uniformly for each observed row, for the pairwise losses.
+        background: (p, k) drawn uniformly from all combinations, for the whole-data loss.
+        background_weight: (p,) what each drawn combination stands for, per observed pair; 0 for
+            combinations that must not count as negatives.
+        graph: All observed pairs of the part, where the exact whole-part loss is affordable.
+        observed_in_background: Whether the background stands for observed pairs as well.
+    """
+
+    ids: Tensor
+    target: Tensor
+    negatives: Tensor
+    background: Tensor
+    background_weight: Tensor
+    graph: PairGraph | None = None
+    observed_in_background: bool = True
+
+    def least_squares(self, positive_weight: float) -> tuple[Tensor, Tensor, Tensor]:
+        """ids (n, k), target (n,), weight (n,) of the batch as a weighted least-squares problem.
+
+        The problem that readouts are fitted to: ratings as they are, or 1 against 0 for clicks.
+        """
+        if len(self.background) == 0:
+            return self.ids, self.target, torch.ones_like(self.target)
+        ids = torch.cat([self.ids, self.background])
+        zeros = torch.zeros_like(self.background_weight)
+        observed = torch.full_like(self.target, 1 + positive_weight)
+        weight = torch.cat([observed, self.background_weight * len(self.ids)])
+        return ids, torch.cat([torch.ones_like(self.target), zeros]), weight
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Numbers of the losses.
+
+    Attributes:
+        positive_weight: a of the whole-data loss: weight of an observed pair above that of any.
+        negatives: Items drawn per observed row (pairwise losses), or background combinations per
+            observed row (whole-data loss).
+    """
+
+    positive_weight: float = 3.0
+    negatives: int = 2
+
+
+Loss = Callable[[Scored, Batch, LossSettings], Tensor]
+
+
+def squared(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
+    """Mean squared error of standardised ratings."""
+    return F.mse_loss(interaction.pairs(batch.ids), batch.target)
+
+
+def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
+    """Weighted square loss over every combination, per observed pair.
+
+    Exact where the batch carries the part's graph and the function factors: with scores A B^T the
+    sum of all squares is <A^T A, B^T B> (as in iALS; Rendle et al., RecSys 2022), so no negative
+    is ever drawn. Otherwise the background is a uniform sample, weighted to stand for the whole.
+    """
+    factors = interaction.factors() if batch.graph is not None else None
+    if factors is not None and batch.graph is not None:
+        a, b = factors
+        observed = interaction.on_graph(batch.graph)
+        everything = ((a.T @ a) * (b.T @ b)).sum() / len(batch.graph)
+    else:
+        observed = interaction.pairs(batch.ids)
+        everything = (batch.background_weight * interaction.pairs(batch.background) ** 2).sum()
+    positive = (1 + settings.positive_weight) * (observed - 1) ** 2
+    if batch.observed_in_background:
+        positive = positive - observed**2
+    return positive.mean() + everything
+
+
+def _against(interaction: Scored, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Scores (b,) of the observed rows and (b, m) of the same rows with drawn items."""
+    m = batch.negatives.shape[1]
+    repeated = batch.ids.repeat_interleave(m, dim=0)
+    item = torch.zeros(repeated.shape[1], dtype=torch.bool, device=repeated.device)
+    item[1] = True  # the field that is recommended
+    drawn = torch.where(item, batch.negatives.reshape(-1, 1), repeated)
+    return interaction.pairs(batch.ids), interaction.pairs(drawn).view(-1, m)
+
+
+def bpr(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
+    """-log sigmoid(observed - drawn), averaged."""
+    observed, drawn = _against(interaction, batch)
+    return F.softplus(drawn - observed[:, None]).mean()
+
+
+def sampled_softmax(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
+    """Cross-entropy of the observed item among itself and the drawn ones."""
+    observed, drawn = _against(interaction, batch)
+    logits = torch.cat([observed[:, None], drawn], dim=1)
+    return (torch.logsumexp(logits, dim=1) - observed).mean()
+
+
+def cross_entropy(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
+    """Binary cross-entropy, observed rows against drawn ones."""
+    observed, drawn = _against(interaction, batch)
+    return F.softplus(-observed).mean() + F.softplus(drawn).sum(dim=1).mean()
+
+
+LOSSES: dict[str, Loss] = {
+    "squared": squared,
+    "whole-data": whole_data,
+    "bpr": bpr,
+    "softmax": sampled_softmax,
+    "bce": cross_entropy,
+}
+PAIRWISE = frozenset({"bpr", "softmax", "bce"})
+"""Losses that need `Batch.negatives`; the whole-data loss needs `Batch.background`."""

@@ -1,0 +1,100 @@
+"""Inner products at observed pairs, by sparse instead of gathered arithmetic.
+
+For s_n = A[u_n] . B[v_n] at many pairs, gathering two (n, d) tensors and scattering their gradients
+is bound by memory traffic. The pairs are a sparse matrix, so the values are a sampled dense product
+and each gradient one sparse-dense product: about 30 times less time for 80,000 pairs at d = 128 on
+one core (`benchmarks/pair_products.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class PairGraph:
+    """Observed pairs as a sparse matrix in row order and in column order.
+
+    Attributes:
+        shape: (n_rows, n_columns).
+        rows, columns: (n,) int64, the pairs sorted by row, then column.
+        order: (n,) int64, place of each sorted pair in the caller's list.
+        row_start: (n_rows + 1,) CSR pointers.
+        transposed: (n,) int64, places in row order of the pairs in column order.
+        column_start: (n_columns + 1,) CSR pointers of the transposed matrix.
+    """
+
+    shape: tuple[int, int]
+    rows: Tensor
+    columns: Tensor
+    order: Tensor
+    row_start: Tensor
+    transposed: Tensor
+    column_start: Tensor
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.rows)
+
+
+def pair_graph(ids: Tensor, shape: tuple[int, int]) -> PairGraph:
+    """Sorts pairs ids (n, 2) int64 of a (rows, columns) matrix; repeated pairs stay apart."""
+    order = torch.argsort(ids[:, 0] * shape[1] + ids[:, 1], stable=True)
+    rows, columns = ids[order, 0].contiguous(), ids[order, 1].contiguous()
+    transposed = torch.argsort(columns, stable=True)
+    return PairGraph(
+        shape, rows, columns, order, _starts(rows, shape[0]), transposed, _starts(columns, shape[1])
+    )
+
+
+def _starts(index: Tensor, size: int) -> Tensor:
+    start = torch.zeros(size + 1, dtype=torch.int64, device=index.device)
+    torch.cumsum(torch.bincount(index, minlength=size), 0, out=start[1:])
+    return start
+
+
+def _csr(start: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    return torch.sparse_csr_tensor(start, columns, values, shape, check_invariants=False)
+
+
+class _PairProducts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, graph: PairGraph) -> Any:
+        ctx.save_for_backward(a, b)
+        ctx.graph = graph
+        zeros = torch.zeros(len(graph), dtype=a.dtype, device=a.device)
+        pattern = _csr(graph.row_start, graph.columns, zeros, graph.shape)
+        product = torch.sparse.sampled_addmm(pattern, a.contiguous(), b.T.contiguous(), beta=0.0)
+        return product.values()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,), (a, b), graph = grads, ctx.saved_tensors, ctx.graph
+        grad = grad.contiguous()
+        by_row = _csr(graph.row_start, graph.columns, grad, graph.shape)
+        by_column = _csr(
+            graph.column_start, graph.rows[graph.transposed], grad[graph.transposed],
+            (graph.shape[1], graph.shape[0]),
+        )  # fmt: skip
+        return by_row @ b, by_column @ a, None
+
+
+def pair_products(a: Tensor, b: Tensor, graph: PairGraph) -> Tensor:
+    """a[row] . b[column] at every pair of the graph.
+
+    Args:
+        a: (n_rows, d).
+        b: (n_columns, d).
+        graph: The pairs.
+
+    Returns:
+        (n,) products in the graph's row order, differentiable once by a and b.
+    """
+    if a.device.type == "cpu" and not torch.backends.mkl.is_available():
+        return (a[graph.rows] * b[graph.columns]).sum(1)
+    result: Tensor = _PairProducts.apply(a, b, graph)
+    return result

@@ -1,0 +1,125 @@
+"""Forward-only probes: the exact gradient of every gate from the active subnet alone.
+
+With gates that are exactly 0 or 1, dL/dgate_c = <delta, op_c(x)>, where delta = dL/d(node output)
+and x come from the active subnet's own forward and backward (inactive coefficients are 0, so nothing
+flows through them). `probe` leaves a node's value as it is and, inside the backward pass, runs each
+candidate once without a graph for that inner product. Peak memory is that of one path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sif.prox import Batch, Gates
+
+Candidate = Callable[[], Tensor]
+
+
+class _Probe(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, weights: Tensor, candidates: Sequence[Candidate]) -> Any:
+        ctx.candidates = candidates
+        ctx.like = weights
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (delta,) = grads
+        if not ctx.needs_input_grad[1]:
+            return delta, None, None
+        with torch.no_grad():
+            products = [(delta * candidate()).sum() for candidate in ctx.candidates]
+        scores = torch.stack(products).to(ctx.like).reshape(ctx.like.shape)
+        return delta, scores, None
+
+
+def probe(value: Tensor, weights: Tensor, candidates: Sequence[Candidate]) -> Tensor:
+    """Passes a node's value through; its backward gives the gates of all candidates their gradient.
+
+    Args:
+        value: Output of the node, the sum of its active operations, any shape.
+        weights: Gate values of every candidate entering the node, (n_candidates,) or (edges, ops),
+            row-major in the order of `candidates`.
+        candidates: For each gate, a function that computes the operation's output, of the shape of
+            `value`. Called without a graph, once, during the backward pass.
+
+    Returns:
+        `value`, unchanged.
+    """
+    if not (torch.is_grad_enabled() and weights.requires_grad):
+        return value
+    result: Tensor = _Probe.apply(value, weights, candidates)
+    return result
+
+
+def mix(weights: Tensor, active: int | None, candidates: Sequence[Candidate]) -> Tensor:
+    """Output of one edge under its gates.
+
+    Args:
+        weights: (n_ops,) gate values.
+        active: Index of the only non-zero gate, which is 1: then that operation alone enters the
+            graph and the others are probed. None for relaxed gates: the weighted sum of all.
+        candidates: The operations, as in `probe`.
+
+    Returns:
+        The output of the active operation, or the weighted sum.
+    """
+    if active is None:
+        return torch.stack([w * op() for w, op in zip(weights, candidates, strict=True)]).sum(0)
+    return probe(candidates[active](), weights, candidates)
+
+
+class Differentiable(Protocol):
+    """What a gate gradient needs of a space."""
+
+    def loss(self, batch: Batch, gates: Gates) -> Tensor:
+        """Scalar loss of a batch under the gates."""
+        ...
+
+    def arch_parameters(self) -> Sequence[nn.Parameter]:
+        """Continuous architecture parameters."""
+        ...
+
+    def like(self) -> Tensor:
+        """Any tensor of the device and dtype that the space computes in."""
+        ...
+
+
+@dataclass(frozen=True)
+class GateGradient:
+    """Loss at the discrete point and its derivatives.
+
+    Attributes:
+        loss: Scalar tensor, detached.
+        gates: Block name to (n_edges, n_ops) on the CPU, every gate's exact derivative.
+        arch: Derivative by each of the space's continuous architecture parameters.
+    """
+
+    loss: Tensor
+    gates: dict[str, Tensor]
+    arch: tuple[Tensor, ...]
+
+
+def gate_gradient(space: Differentiable, batch: Batch, gates: Gates) -> GateGradient:
+    """The loss of a batch and its gradient by every gate and continuous architecture parameter.
+
+    The weights' own gradients are neither computed nor touched where autograd can avoid it.
+    """
+    parameters = list(space.arch_parameters())
+    like = space.like()
+    leaves = {
+        name: w.detach().to(like, copy=True).requires_grad_() for name, w in gates.weights.items()
+    }
+    loss = space.loss(batch, Gates(leaves, gates.active))
+    grads = torch.autograd.grad(loss, [*leaves.values(), *parameters], allow_unused=True)
+    filled = [
+        torch.zeros_like(x) if g is None else g
+        for x, g in zip([*leaves.values(), *parameters], grads, strict=True)
+    ]
+    by_block = {name: g.cpu() for name, g in zip(leaves, filled)}
+    return GateGradient(loss.detach(), by_block, tuple(filled[len(leaves) :]))

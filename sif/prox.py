@@ -1,0 +1,266 @@
+"""The proximal core of NASP (Yao et al., AAAI 2020, Algorithm 2), for any space.
+
+The continuous variable alpha never enters a forward pass. `project` turns it into gates that are
+exactly 0 or 1 (constraint C1: one operation per edge, and k edges per node); a score evaluated at
+those gates is applied to alpha (`descend`), which is then put back into the box (constraint C2,
+`box`). Alphas live on the CPU: they are tiny, and reading them must not wait for a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sif.errors import ShapeError
+
+Alpha = dict[str, Tensor]
+Batch = Any
+"""Opaque to the core: made by a stream, understood by the space."""
+
+INITIAL = 0.5
+"""Start of every alpha, as in the published code (train_search.py of NASP-codes)."""
+INITIAL_NOISE = 1e-3
+"""Deviation of the noise that breaks the ties of equal starts."""
+FLOOR = 0.5
+"""`box` keeps each node's best alpha at or above this, so that bad news for all cannot tie them."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A table of candidate edges x operations.
+
+    Attributes:
+        name: Unique within the space.
+        operations: (n_ops) names, the columns.
+        nodes: (n_edges) number of the node that each edge enters, the rows.
+        keep: Edges kept per node: 2 in CNN cells, 1 in RNN cells and interaction functions.
+        costs: (n_edges) x (n_ops) cost of each candidate in any unit, for the complexity penalty;
+            None: all free.
+    """
+
+    name: str
+    operations: tuple[str, ...]
+    nodes: tuple[int, ...] = (0,)
+    keep: int = 1
+    costs: tuple[tuple[float, ...], ...] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_edges, n_ops)."""
+        return len(self.nodes), len(self.operations)
+
+
+@dataclass(frozen=True)
+class Gates:
+    """A point at which a space is evaluated.
+
+    Attributes:
+        weights: Block name to (n_edges, n_ops) gate values.
+        active: Block name to the operation of each edge, -1 for a dropped edge; None where the
+            gates are relaxed and every operation takes part.
+    """
+
+    weights: Mapping[str, Tensor]
+    active: Mapping[str, tuple[int, ...]] | None
+
+    def selection(self) -> dict[str, tuple[int, ...]]:
+        """The active operation of each edge; ShapeError for relaxed gates."""
+        if self.active is None:
+            raise ShapeError("gates: expected one operation per edge, found relaxed gates")
+        return dict(self.active)
+
+
+def initial_alpha(blocks: Sequence[Block], generator: torch.Generator) -> Alpha:
+    """Equal alphas with a little noise, so that no operation wins by its place in the list."""
+    return {
+        block.name: INITIAL
+        + INITIAL_NOISE * torch.randn(block.shape, generator=generator, dtype=torch.float64)
+        for block in blocks
+    }
+
+
+def project(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Gates:
+    """The nearest legal discrete point: the best operation per edge, the best k edges per node.
+
+    Pure and deterministic: ties go to the lowest index, the input is not touched. Only the order
+    within a node matters, so shifting all alphas of a node changes nothing.
+
+    Args:
+        alpha: Block name to (n_edges, n_ops), any real values, taken before boxing.
+        blocks: The space's blocks.
+
+    Returns:
+        Gates of the input's dtype, exactly 0 or 1, and the active indices.
+
+    Raises:
+        ShapeError: A missing block, a wrong shape, or a value that is not a number.
+    """
+    weights: dict[str, Tensor] = {}
+    active: dict[str, tuple[int, ...]] = {}
+    for block in blocks:
+        table = _checked(alpha, block)
+        best, operation = _first_max(table)
+        kept = _best_edges(best, torch.tensor(block.nodes), block.keep)
+        gate = torch.zeros_like(table)
+        gate[kept.nonzero().squeeze(1), operation[kept]] = 1.0
+        weights[block.name] = gate
+        active[block.name] = tuple(torch.where(kept, operation, -1).tolist())
+    return Gates(weights, active)
+
+
+def _checked(alpha: Mapping[str, Tensor], block: Block) -> Tensor:
+    table = alpha.get(block.name)
+    if table is None or tuple(table.shape) != block.shape:
+        found = "nothing" if table is None else f"shape {tuple(table.shape)}"
+        raise ShapeError(f"alpha: block {block.name!r}: expected shape {block.shape}, found {found}")
+    if table.isnan().any():
+        raise ShapeError(f"alpha: block {block.name!r}: expected numbers, found NaN")
+    return table.detach()
+
+
+def _first_max(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Maximum of each row and its lowest index; torch.argmax promises no order among ties."""
+    best = table.max(dim=1).values
+    columns = torch.arange(table.shape[1], device=table.device).expand_as(table)
+    first = torch.where(table == best[:, None], columns, table.shape[1]).min(dim=1).values
+    return best, first
+
+
+def _best_edges(best: Tensor, nodes: Tensor, keep: int) -> Tensor:
+    """Which edges (n_edges,) are among the `keep` best of their node."""
+    by_value = torch.sort(best, descending=True, stable=True).indices
+    order = by_value[torch.sort(nodes[by_value], stable=True).indices]  # by node, best first
+    sorted_nodes = nodes[order]
+    position = torch.arange(len(order))
+    start = torch.searchsorted(sorted_nodes, sorted_nodes)  # first place of each edge's node
+    kept = torch.zeros(len(order), dtype=torch.bool)
+    kept[order] = position - start < keep
+    return kept
+
+
+def box(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Alpha:
+    """Puts alpha into [0, 1] without new ties among the leaders (constraint C2).
+
+    Plain clipping piles the leaders up at 1, where the lowest index then wins. `project` does not
+    see a shift common to a node, so each node is first shifted until its best alpha lies in
+    [FLOOR, 1]; only then are the low ones clipped at 0. What a loser once lost is so forgotten,
+    which lets late evidence outweigh early evidence.
+    """
+    boxed: Alpha = {}
+    for block in blocks:
+        nodes = torch.tensor(block.nodes)
+        best = alpha[block.name].max(dim=1).values
+        top = torch.full((int(nodes.max()) + 1,), -torch.inf, dtype=best.dtype)
+        top = top.scatter_reduce(0, nodes, best, "amax")
+        shift = top.clamp(FLOOR, 1.0) - top
+        boxed[block.name] = (alpha[block.name] + shift[nodes][:, None]).clamp(0.0, 1.0)
+    return boxed
+
+
+def clip(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Alpha:
+    """Constraint C2 as published: clip to [0, 1], ties at both ends included."""
+    return {block.name: alpha[block.name].clamp(0.0, 1.0) for block in blocks}
+
+
+def explore(
+    alpha: Mapping[str, Tensor],
+    blocks: Sequence[Block],
+    epsilon: float,
+    generator: torch.Generator,
+) -> Gates:
+    """Gates for one weight step: each edge is drawn afresh with probability epsilon.
+
+    A drawn edge gets random alphas in [0, 1], so it may also come back from being dropped. Without
+    this, an operation's weights train only while it is the argmax.
+    """
+    drawn: Alpha = {}
+    for block in blocks:
+        noise = torch.rand(block.shape, generator=generator, dtype=torch.float64)
+        redraw = torch.rand(block.shape[0], 1, generator=generator) < epsilon
+        drawn[block.name] = torch.where(redraw, noise, alpha[block.name].double())
+    return project(drawn, blocks)
+
+
+def in_turn(blocks: Sequence[Block], step: int, generator: torch.Generator) -> Gates:
+    """Warm-up gates that train all operations of every edge equally often (kept edges at random).
+
+    Each edge runs through its operations in a random order that changes every round of n_ops
+    steps; nothing but `step` and the generator's seed is remembered.
+    """
+    drawn: Alpha = {}
+    for place, block in enumerate(blocks):
+        n_edges, n_ops = block.shape
+        stream = torch.Generator().manual_seed(
+            (generator.initial_seed() + 7919 * place + 104729 * (step // n_ops)) % 2**63
+        )
+        order = torch.rand(n_edges, n_ops, generator=stream).argsort(dim=1)
+        strength = torch.rand(n_edges, 1, generator=generator, dtype=torch.float64)
+        chosen = order[:, step % n_ops, None] == torch.arange(n_ops)
+        drawn[block.name] = torch.where(chosen, strength, -1.0)
+    return project(drawn, blocks)
+
+
+def complexity_gradient(gates: Gates, blocks: Sequence[Block], eta: float) -> Alpha:
+    """Gradient of NASP's complexity penalty, eta * sum_k (p_k / p_bar) ||A_:,k||^2, at the gates.
+
+    p_k is the cost of a candidate, p_bar the sum over the block's operations. The published code
+    leaves the reduction cells out; here every block with costs counts.
+    """
+    penalty: Alpha = {}
+    for block in blocks:
+        gate = gates.weights[block.name].double().cpu()
+        if block.costs is None or eta == 0:
+            penalty[block.name] = torch.zeros_like(gate)
+            continue
+        cost = torch.tensor(block.costs, dtype=torch.float64)
+        penalty[block.name] = 2 * eta * cost / cost.sum(dim=1, keepdim=True) * gate
+    return penalty
+
+
+class WeightSpace(Protocol):
+    """What a weight step needs of a space."""
+
+    def loss(self, batch: Batch, gates: Gates) -> Tensor:
+        """Scalar loss of a batch under the gates."""
+        ...
+
+    def regulariser(self, gates: Gates) -> Tensor:
+        """Scalar penalty on the weights that the gates choose."""
+        ...
+
+    def weight_parameters(self) -> Sequence[nn.Parameter]:
+        """Parameters trained on the train part."""
+        ...
+
+
+def weight_step(
+    space: WeightSpace,
+    batch: Batch,
+    gates: Gates,
+    optimizer: torch.optim.Optimizer,
+    max_norm: float | None = None,
+) -> Tensor:
+    """One step of the weights on a train batch; only chosen operations exist in the graph.
+
+    Args:
+        space: Gives loss, regulariser and weight parameters.
+        batch: A train batch.
+        gates: The discrete point.
+        optimizer: Over the weight parameters; those without a gradient are left alone.
+        max_norm: Bound on the gradient's norm; None: no clipping.
+
+    Returns:
+        The loss without its regulariser, a detached scalar still on its device.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    loss = space.loss(batch, gates)
+    weights = list(space.weight_parameters())
+    (loss + space.regulariser(gates)).backward(inputs=weights)  # nothing for P and Q
+    if max_norm is not None:
+        nn.utils.clip_grad_norm_(weights, max_norm)
+    optimizer.step()
+    return loss.detach()

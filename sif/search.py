@@ -1,0 +1,292 @@
+"""The search loop, for any space and any method.
+
+It alternates architecture steps on validation batches with weight steps on train batches, keeps the
+diagnostics that tell a decided search from a coin toss, and can stop and go on at any epoch. It
+receives a train and a validation stream; the test part never comes near it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from sif.genotype import Genotype
+from sif.methods.base import ArchReport, Method
+from sif.prox import Batch, Gates, weight_step
+from sif.spaces.base import Space
+from sif.tracking import Tracker
+
+
+class Stream(Protocol):
+    """Endless batches with a state."""
+
+    steps_per_pass: int
+
+    def next(self) -> Batch:
+        """The next batch."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the batches to come."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        ...
+
+
+class Checkpointer(Protocol):
+    """Keeps the state of one loop."""
+
+    def restore(self) -> dict[str, Any] | None:
+        """The last saved state, or None at the first start."""
+        ...
+
+    def offer(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Saves if it is time to."""
+        ...
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """Numbers of the loop.
+
+    Attributes:
+        epochs: Passes over the train part.
+        lr: Adam step size of the weights.
+        arch_every: Weight steps per architecture step.
+        arch_start: Weight steps before the first architecture step.
+        max_norm: Bound on the weights' gradient norm; None: none.
+        betas: Of Adam.
+    """
+
+    epochs: int
+    lr: float
+    arch_every: int = 1
+    arch_start: int = 0
+    max_norm: float | None = None
+    betas: tuple[float, float] = (0.9, 0.99)
+
+
+@dataclass
+class Diagnostics:
+    """What tells how sure the search was.
+
+    Attributes:
+        arch_steps: Architecture steps taken.
+        flips: Steps after which the selection had changed.
+        ties: Steps after which some row's two best alphas were equal.
+        last_flip: Number of the last step with a flip.
+        trained: Block name to (n_edges, n_ops) weight steps in which each operation took part.
+    """
+
+    arch_steps: int = 0
+    flips: int = 0
+    ties: int = 0
+    last_flip: int = 0
+    trained: dict[str, Tensor] = field(default_factory=dict)
+
+    def count(self, gates: Gates) -> None:
+        """Counts the operations of a weight step."""
+        for name, weights in gates.weights.items():
+            trained = self.trained.setdefault(name, torch.zeros(weights.shape, dtype=torch.int64))
+            trained += weights.detach().cpu() != 0
+
+    def compare(self, before: Gates, method: Method) -> None:
+        """Compares the selection before an architecture step with that after it."""
+        self.arch_steps += 1
+        if before.selection() != method.selection().selection():
+            self.flips += 1
+            self.last_flip = self.arch_steps
+        self.ties += any(bool((m == 0).any()) for m in margins(method.alpha()).values())
+
+    def summary(self, method: Method) -> dict[str, float]:
+        """Numbers for metrics.json."""
+        smallest = min(float(m.min()) for m in margins(method.alpha()).values())
+        steps = max(self.arch_steps, 1)
+        return {
+            "arch_steps": self.arch_steps,
+            "flips": self.flips,
+            "ties": self.ties,
+            "margin": smallest,
+            "stability": 1 - self.last_flip / steps,
+        }
+
+
+def margins(alpha: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Block name to (n_edges,) distance of each row's best alpha from its second best."""
+    result = {}
+    for name, table in alpha.items():
+        top = table.topk(min(2, table.shape[1]), dim=1).values
+        result[name] = top[:, 0] - top[:, -1]
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        genotype: The architecture.
+        valid_loss: Validation loss of exactly that architecture, with the search's weights.
+        diagnostics: `Diagnostics.summary`.
+        trained: As in `Diagnostics`.
+        history: One entry per epoch: "seconds", "loss", "valid_loss", and nested lists "alpha" and
+            "scores" (kind to block to rows).
+        seconds: Wall time, over all sittings.
+        epochs: Epochs run.
+        steps: Weight steps taken.
+    """
+
+    genotype: Genotype
+    valid_loss: float
+    diagnostics: dict[str, float]
+    trained: dict[str, Tensor]
+    history: list[dict[str, Any]]
+    seconds: float
+    epochs: int
+    steps: int
+
+
+class _Search:
+    """State of a running search."""
+
+    def __init__(
+        self, space: Space, method: Method, train: Stream, valid: Stream, settings: SearchSettings
+    ) -> None:
+        self.space, self.method = space, method
+        self.train, self.valid, self.settings = train, valid, settings
+        self.optimizer = torch.optim.Adam(
+            space.weight_parameters(), lr=settings.lr, betas=settings.betas
+        )
+        self.diagnostics = Diagnostics()
+        self.history: list[dict[str, Any]] = []
+        self.epoch = self.step = 0
+        self.seconds = 0.0
+
+    def run_epoch(self) -> None:
+        losses: list[Tensor] = []
+        reports: list[ArchReport] = []
+        start = time.perf_counter()
+        for _ in range(self.train.steps_per_pass):
+            batch = self.train.next()
+            arch_due = self.step >= self.settings.arch_start
+            if arch_due and self.step % self.settings.arch_every == 0:
+                reports.append(self._arch_step(batch))
+            gates = self.method.weight_gates(self.step)
+            self.diagnostics.count(gates)
+            max_norm = self.settings.max_norm
+            losses.append(weight_step(self.space, batch, gates, self.optimizer, max_norm))
+            self.step += 1
+        self.epoch += 1
+        self.seconds += time.perf_counter() - start
+        self.history.append(self._entry(losses, reports))
+
+    def _arch_step(self, batch: Batch) -> ArchReport:
+        before = self.method.selection()
+        report = self.method.arch_step(self.space, batch, self.valid.next())
+        self.diagnostics.compare(before, self.method)
+        return report
+
+    def _entry(self, losses: list[Tensor], reports: list[ArchReport]) -> dict[str, Any]:
+        scores: dict[str, dict[str, Any]] = {}
+        for kind in reports[0].scores if reports else ():
+            blocks = reports[0].scores[kind]
+            scores[kind] = {
+                name: torch.stack([r.scores[kind][name] for r in reports]).mean(0).tolist()
+                for name in blocks
+            }
+        valid = [r.loss for r in reports]
+        return {
+            "seconds": self.seconds,
+            "loss": float(torch.stack(losses).mean()),
+            "valid_loss": sum(valid) / len(valid) if valid else None,
+            "alpha": {name: a.tolist() for name, a in self.method.alpha().items()},
+            "selection": {n: list(c) for n, c in self.method.selection().selection().items()},
+            "scores": scores,
+        }
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "space": self.space.module().state_dict(),
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "train": self.train.state_dict(),
+            "valid": self.valid.state_dict(),
+            "diagnostics": vars(self.diagnostics),
+            "history": self.history,
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.space.module().load_state_dict(state["space"])
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.train.load_state_dict(state["train"])
+        self.valid.load_state_dict(state["valid"])
+        self.diagnostics = Diagnostics(**state["diagnostics"])
+        self.history = state["history"]
+        self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
+
+
+def search(
+    space: Space,
+    method: Method,
+    train: Stream,
+    valid: Stream,
+    settings: SearchSettings,
+    tracker: Tracker,
+    checkpointer: Checkpointer,
+    on_epoch: Callable[[int, dict[str, Any]], None] = lambda epoch, entry: None,
+) -> SearchResult:
+    """Searches from the start, or from where the checkpointer left off.
+
+    Args:
+        space: The supernet.
+        method: The search method, made for the space.
+        train: Endless batches for the weights.
+        valid: Endless batches for the architecture.
+        settings: Numbers of the loop.
+        tracker: Receives the losses of every epoch.
+        checkpointer: Keeps the loop's state.
+        on_epoch: Called with the epoch's number and history entry, for progress display.
+
+    Returns:
+        The found architecture and how it came about.
+    """
+    run = _Search(space, method, train, valid, settings)
+    saved = checkpointer.restore()
+    if saved is not None:
+        run.restore(saved)
+    while run.epoch < settings.epochs:
+        run.run_epoch()
+        entry = run.history[-1]
+        tracker.log(_numbers(entry, space), run.epoch)
+        on_epoch(run.epoch, entry)
+        checkpointer.offer(run.state)
+    gates = method.selection()
+    with torch.no_grad():
+        valid_loss = float(space.loss(valid.next(), gates))
+    return SearchResult(
+        space.genotype(gates), valid_loss, run.diagnostics.summary(method),
+        run.diagnostics.trained, run.history, run.seconds, run.epoch, run.step,
+    )  # fmt: skip
+
+
+def _numbers(entry: Mapping[str, Any], space: Space) -> dict[str, float]:
+    """Scalars of a history entry under flat names; alphas by operation where a block has one row."""
+    numbers = {k: entry[k] for k in ("loss", "valid_loss", "seconds") if entry[k] is not None}
+    for block in space.blocks:
+        rows = entry["alpha"][block.name]
+        for edge, row in enumerate(rows):
+            where = block.name if len(rows) == 1 else f"{block.name}.{edge}"
+            for name, value in zip(block.operations, row):
+                numbers[f"alpha.{where}.{name.replace('+', 'pos_').replace('~', 'sgn_')}"] = value
+    return numbers

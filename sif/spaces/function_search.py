@@ -1,0 +1,337 @@
+"""The space of element-wise interaction functions (SIF, WWW 2020) as a supernet.
+
+Blocks are "operation" (multiply, plus, min, max, concat) and, where transforms are chosen from a
+table, one per field ("user", "item"). Where they are learned networks instead, those are continuous
+architecture parameters, trained on the validation part only.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sif.errors import ConfigError, GenotypeError
+from sif.genotype import Genotype, check_names
+from sif.objectives import Batch, Loss, LossSettings
+from sif.probe import mix
+from sif.prox import Block, Gates
+from sif.spaces.elementwise import PRIMITIVES, Elementwise, Mlp
+from sif.spaces.interaction import (
+    Interaction,
+    InteractionNetwork,
+    TableShape,
+    Tables,
+    bounded,
+)
+from sif.spaces.operations import OPERATIONS, Factors, Operation
+
+OPERATION_BLOCK = "operation"
+RIDGE = 1e-3
+"""Ridge of the readout fits, relative to the mean square of the features."""
+FIT_ROWS = 8192
+"""Train rows that a readout fit reads at most; d is tens, so more rows change nothing."""
+
+
+@dataclass(frozen=True)
+class FunctionSpec:
+    """What distinguishes one preset of the space from another.
+
+    Attributes:
+        name: Of the space, as written in genotypes.
+        operations: Names in `OPERATIONS`.
+        transforms: Names in `PRIMITIVES` to choose from per field; empty: a learned `Mlp` each.
+    """
+
+    name: str
+    operations: tuple[str, ...] = tuple(OPERATIONS)
+    transforms: tuple[str, ...] = ()
+
+
+SPECS: dict[str, FunctionSpec] = {
+    "sif": FunctionSpec("sif"),
+    "primitives": FunctionSpec("primitives", transforms=tuple(PRIMITIVES)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionSettings:
+    """What the data and the objective bring.
+
+    Attributes:
+        shape: Of the tables.
+        fields: Field names.
+        loss: The objective's loss.
+        loss_settings: Its numbers.
+        strengths: (n_f,) per field: L2 strength of each row, per observed train row.
+        own_tables: Whether each operation keeps embeddings of its own during the search. Shared
+            embeddings fit the incumbent, and every challenger looks worse than it is.
+    """
+
+    shape: TableShape
+    fields: tuple[str, ...]
+    loss: Loss
+    loss_settings: LossSettings
+    strengths: tuple[Tensor, ...]
+    own_tables: bool = True
+
+
+class _Gated(Interaction):
+    """An interaction whose transforms and operation go through gates, so that they are probed."""
+
+    def __init__(self, space: FunctionSpace, gates: Gates) -> None:
+        self._space, self._gates = space, gates
+        choice = space.choice(gates) if gates.active is not None else 0
+        self._chosen = choice if gates.active is not None else None
+        transforms = [space.gated_transform(f, gates) for f in range(len(space.settings.fields))]
+        super().__init__(
+            space.tables_of(choice), transforms, space.operations[choice], space.readouts[choice]
+        )
+
+    def interact(self, ids: Tensor) -> Tensor:
+        row = self._gates.weights[OPERATION_BLOCK][0]
+        if not row.requires_grad and self._chosen is not None:
+            return super().interact(ids)
+        fields = self.fields(ids)
+        candidates = [
+            lambda o=operation, w=readout: o.combine(fields) @ bounded(w)  # type: ignore[misc]
+            for operation, readout in zip(self._space.operations, self._space.readouts)
+        ]
+        return mix(row, self._chosen, candidates)
+
+    def factors(self) -> Factors | None:
+        probed = any(w.requires_grad for w in self._gates.weights.values())
+        return None if probed or self._chosen is None else super().factors()
+
+
+class FunctionSpace(nn.Module):
+    """The supernet.
+
+    Args:
+        spec: The preset.
+        settings: What data and objective bring.
+        generator: Draws all initial values.
+
+    Raises:
+        ConfigError: An operation or transform that is not known.
+    """
+
+    def __init__(
+        self, spec: FunctionSpec, settings: FunctionSettings, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        _check_spec(spec)
+        self.spec, self.settings = spec, settings
+        self.name = spec.name
+        self.operations = tuple(OPERATIONS[name] for name in spec.operations)
+        sets = len(self.operations) if settings.own_tables else 1
+        first = Tables(settings.shape, generator)
+        # Equal starts: no operation is ahead by the luck of its initial embeddings.
+        self.tables = nn.ModuleList([first, *(copy.deepcopy(first) for _ in range(sets - 1))])
+        self.readouts = nn.ParameterList(
+            nn.Parameter(settings.shape.initial_readout(operation)) for operation in self.operations
+        )
+        learned = 0 if spec.transforms else len(settings.fields)
+        self.transforms = nn.ModuleList(Mlp(generator) for _ in range(learned))
+        self.blocks = _blocks(spec, settings)
+
+    def module(self) -> nn.Module:
+        """The space itself."""
+        return self
+
+    def like(self) -> Tensor:
+        """A tensor of the space's device and dtype."""
+        return self.readouts[0]
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """Tables and readouts."""
+        return [p for part in (self.tables, self.readouts) for p in part.parameters()]
+
+    def arch_parameters(self) -> list[nn.Parameter]:
+        """The learned transforms P and Q."""
+        return list(self.transforms.parameters())
+
+    def choice(self, gates: Gates) -> int:
+        """Index of the active operation."""
+        return gates.selection()[OPERATION_BLOCK][0]
+
+    def tables_of(self, operation: int) -> Tables:
+        """The tables that an operation trains."""
+        tables = self.tables[operation if self.settings.own_tables else 0]
+        assert isinstance(tables, Tables)
+        return tables
+
+    def gated_transform(self, field: int, gates: Gates) -> Elementwise:
+        """The element-wise function of a field under the gates."""
+        if not self.spec.transforms:
+            return self.transforms[field]
+        row = gates.weights[self.settings.fields[field]][0]
+        active = None if gates.active is None else gates.active[self.settings.fields[field]][0]
+        functions = [PRIMITIVES[name] for name in self.spec.transforms]
+        return lambda x: mix(row, active, [lambda f=f: f(x) for f in functions])  # type: ignore[misc]
+
+    def interaction(self, gates: Gates) -> Interaction:
+        """The function at the gates, over the chosen operation's tables."""
+        return _Gated(self, gates)
+
+    def loss(self, batch: Batch, gates: Gates) -> Tensor:
+        """Loss of a batch under the gates."""
+        return self.settings.loss(self.interaction(gates), batch, self.settings.loss_settings)
+
+    def regulariser(self, gates: Gates) -> Tensor:
+        """L2 of the chosen operation's tables."""
+        return self.tables_of(self.choice(gates)).squared_norm(self.settings.strengths)
+
+    @torch.no_grad()
+    def switch_scores(self, train: Batch, valid: Batch, gates: Gates) -> Mapping[str, Tensor]:
+        """log(loss with the candidate in place / loss of the active one), on the validation batch.
+
+        Every candidate, the active one too, is judged with a readout fitted in closed form to the
+        full target on detached train features, so none is judged through an untrained readout.
+        """
+        selection = {name: chosen[0] for name, chosen in gates.selection().items()}
+        current = math.log(self._fitted_loss(selection, train, valid))
+        scores: dict[str, Tensor] = {}
+        for block in self.blocks:
+            row = torch.zeros(block.shape, dtype=torch.float64)
+            for k in range(block.shape[1]):
+                if k != selection[block.name]:
+                    candidate = {**selection, block.name: k}
+                    row[0, k] = math.log(self._fitted_loss(candidate, train, valid)) - current
+            scores[block.name] = row
+        return scores
+
+    def _fitted_loss(self, selection: Mapping[str, int], train: Batch, valid: Batch) -> float:
+        operation = selection[OPERATION_BLOCK]
+        interaction = Interaction(
+            self.tables_of(operation),
+            [self._transform(field, selection) for field in range(len(self.settings.fields))],
+            self.operations[operation],
+            self.readouts[operation],
+        )
+        ids, target, weight = train.least_squares(self.settings.loss_settings.positive_weight)
+        rows = slice(None, None, -(-len(ids) // FIT_ROWS))
+        fitted = _Fitted(interaction, ids[rows], target[rows], weight[rows])
+        loss = float(self.settings.loss(fitted, valid, self.settings.loss_settings))
+        return max(loss, torch.finfo(torch.float32).tiny)
+
+    def _transform(self, field: int, selection: Mapping[str, int]) -> Elementwise:
+        if not self.spec.transforms:
+            return self.transforms[field]
+        return PRIMITIVES[self.spec.transforms[selection[self.settings.fields[field]]]]
+
+    def genotype(self, gates: Gates) -> Genotype:
+        """The function at the gates; P and Q as numbers where they are learned."""
+        active = gates.selection()
+        chosen = {b.name: ((0, b.operations[active[b.name][0]]),) for b in self.blocks}
+        numbers = {
+            f"{field}.{name}": (tuple(value.shape), tuple(value.double().flatten().tolist()))
+            for field, transform in zip(self.settings.fields, self.transforms)
+            for name, value in transform.state_dict().items()
+        }
+        return Genotype(self.name, chosen, numbers)
+
+    def expression(self, genotype: Genotype) -> str:
+        """Such as "multiply(P(user), Q(item))" or "max(+sqrt(user), ~abs(item))"."""
+        return expression(genotype, self.settings.fields)
+
+
+class _Fitted(Interaction):
+    """An interaction whose readout and constant come from ridge regression on given rows."""
+
+    def __init__(self, base: Interaction, ids: Tensor, target: Tensor, weight: Tensor) -> None:
+        super().__init__(base.tables, base.transforms, base.operation, base.readout)
+        features = self.features(ids)
+        design = torch.cat([features, torch.ones_like(target)[:, None]], dim=1).double()
+        weighted = design * weight.double()[:, None]
+        gram = weighted.T @ design
+        gram.diagonal().add_(RIDGE * gram.diagonal().mean() + 1e-12)
+        rest = (target - base.tables.offset(ids)).double()
+        solution = torch.linalg.solve(gram, weighted.T @ rest).to(features.dtype)
+        self._weights, self._constant = solution[:-1], solution[-1]
+
+    def interact(self, ids: Tensor) -> Tensor:
+        return self.features(ids) @ self._weights + self._constant
+
+    def factors(self) -> Factors | None:
+        return None  # candidates are compared on the same drawn combinations
+
+
+def _check_spec(spec: FunctionSpec) -> None:
+    tables: tuple[tuple[str, tuple[str, ...], Mapping[str, object]], ...] = (
+        ("operation", spec.operations, OPERATIONS),
+        ("transform", spec.transforms, PRIMITIVES),
+    )
+    for kind, names, known in tables:
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"{kind}: expected one of {', '.join(known)}, found {name!r}")
+
+
+def _blocks(spec: FunctionSpec, settings: FunctionSettings) -> tuple[Block, ...]:
+    """One row each: a cost is the readout's parameters plus the multiply-adds of one pair."""
+    d, k = settings.shape.dimension, len(settings.fields)
+    costs = tuple(float(2 * OPERATIONS[name].width(k) * d) for name in spec.operations)
+    blocks = [Block(OPERATION_BLOCK, spec.operations, costs=(costs,))]
+    if spec.transforms:
+        blocks += [Block(field, spec.transforms) for field in settings.fields]
+    return tuple(blocks)
+
+
+def legal_names(spec: FunctionSpec, fields: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Block name to the operations a genotype may name there."""
+    names = {OPERATION_BLOCK: spec.operations}
+    return names | {field: spec.transforms for field in fields if spec.transforms}
+
+
+def expression(genotype: Genotype, fields: Sequence[str]) -> str:
+    """The genotype on one line."""
+    operation = genotype.operation(OPERATION_BLOCK)
+    if len(genotype.blocks) == 1:
+        letters = ("P", "Q", "R", "S")
+        return f"{operation}({', '.join(f'{c}({f})' for c, f in zip(letters, fields))})"
+    named = [f"{genotype.operation(field)}({field})" for field in fields]
+    return f"{operation}({', '.join(named)})"
+
+
+def function_of(genotype: Genotype, fields: Sequence[str]) -> tuple[list[Elementwise], Operation]:
+    """The transforms and the operation a genotype names.
+
+    Raises:
+        GenotypeError: Another space, unknown names, or missing numbers.
+    """
+    spec = SPECS.get(genotype.space, FunctionSpec(genotype.space))
+    check_names(genotype, spec.name, legal_names(spec, fields))
+    operation = OPERATIONS[genotype.operation(OPERATION_BLOCK)]
+    make: Callable[[str], Elementwise] = (
+        (lambda field: PRIMITIVES[genotype.operation(field)])
+        if spec.transforms
+        else (lambda field: _learned(genotype, field))
+    )
+    return [make(field) for field in fields], operation
+
+
+def _learned(genotype: Genotype, field: str) -> Elementwise:
+    expected = Mlp(torch.Generator()).state_dict()
+    numbers: dict[str, Tensor] = {}
+    for name, like in expected.items():
+        shape, values = genotype.parameters.get(f"{field}.{name}", (None, ()))
+        if shape != tuple(like.shape):
+            raise GenotypeError(
+                f"genotype: parameter '{field}.{name}': expected shape {list(like.shape)}, "
+                f"found {'none' if shape is None else list(shape)}"
+            )
+        numbers[name] = torch.tensor(values, dtype=like.dtype).reshape(like.shape)
+    return Mlp.from_numbers(numbers)
+
+
+def network(
+    genotype: Genotype, shape: TableShape, fields: Sequence[str], generator: torch.Generator
+) -> InteractionNetwork:
+    """The network of a genotype with fresh weights."""
+    transforms, operation = function_of(genotype, fields)
+    return InteractionNetwork(shape, transforms, operation, generator)

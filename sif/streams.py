@@ -1,0 +1,65 @@
+"""Endless streams of batches over a part that lies on the device as tensors.
+
+A stream never ends and is never restarted: it walks through a random order, draws a new one when it
+is through, and carries the rest over. Its state is two generators and a cursor, so a resumed job
+sees the same batches.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Permutation:
+    """Endless random batches of indices 0..n-1, each index once per pass.
+
+    Args:
+        n: Number of indices.
+        batch_size: Indices per batch; n or more: all, every time, in their own order.
+        generator: On the CPU.
+    """
+
+    def __init__(self, n: int, batch_size: int, generator: torch.Generator) -> None:
+        self.n = n
+        self.batch_size = min(batch_size, n)
+        self._generator = generator
+        self._order = torch.arange(n)
+        self._cursor = n
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Batches that make up one pass, rounded up."""
+        return -(-self.n // self.batch_size)
+
+    def next(self) -> Tensor:
+        """(batch_size,) int64 on the CPU."""
+        if self.batch_size == self.n:
+            return self._order
+        parts: list[Tensor] = []
+        missing = self.batch_size
+        while missing:
+            if self._cursor == self.n:
+                self._order = torch.randperm(self.n, generator=self._generator)
+                self._cursor = 0
+            part = self._order[self._cursor : self._cursor + missing]
+            self._cursor += len(part)
+            missing -= len(part)
+            parts.append(part)
+        return torch.cat(parts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the batches to come."""
+        return {
+            "order": self._order,
+            "cursor": self._cursor,
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        self._order = state["order"]
+        self._cursor = state["cursor"]
+        self._generator.set_state(state["generator"])

@@ -1,0 +1,24 @@
+"""Tracking of jobs: what loops log goes to a JSON-lines file and to MLflow, or nowhere.
+
+Loops know only the `Tracker` protocol; `open_tracker` builds what the configuration asks for.
+MLflow is imported when it is used, and a store that fails costs one warning, never the job.
+"""
+
+from __future__ import annotations
+
+from sif.tracking.base import NullTracker, Status, Tee, Tracker, TrackerState
+from sif.tracking.jsonl import JsonlTracker
+from sif.tracking.mlflow_store import MlflowTracker, metric_name
+from sif.tracking.opening import open_tracker
+
+__all__ = [
+    "JsonlTracker",
+    "MlflowTracker",
+    "NullTracker",
+    "Status",
+    "Tee",
+    "Tracker",
+    "TrackerState",
+    "metric_name",
+    "open_tracker",
+]

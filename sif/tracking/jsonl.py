@@ -1,0 +1,84 @@
+"""metrics.jsonl: one JSON object per logged step, {"stage", "step", metric: value, ...}.
+
+Every line is flushed when it is logged, so a killed job loses none. `state()` gives the file's
+length; a resumed job cuts the file back to the length its checkpoint remembers, so each step stands
+in it once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from sif.errors import TrackingError
+from sif.tracking.base import Status, Tracker, TrackerState
+
+_OFFSET = "jsonl_offset"
+
+
+class JsonlTracker:
+    """Appends logged steps to a file; the run folder holds parameters and artifacts anyway."""
+
+    def __init__(self, path: Path, state: TrackerState | None = None) -> None:
+        """Opens the file.
+
+        Args:
+            path: The file; its folder must exist.
+            state: From `state()` of the job that is resumed; None starts an empty file.
+
+        Raises:
+            TrackingError: The file cannot be opened, or is shorter than the state says.
+        """
+        try:
+            file = open(path, "r+b" if state else "wb")  # noqa: SIM115 (kept open)
+        except OSError as error:
+            raise TrackingError(f"{path}: cannot be opened: {error.strerror}") from error
+        offset = int(state[_OFFSET]) if state else 0
+        length = os.fstat(file.fileno()).st_size
+        if length < offset:
+            file.close()
+            raise TrackingError(
+                f"{path}: expected at least {offset} bytes to resume, found {length}"
+            )
+        file.truncate(offset)
+        file.seek(offset)
+        self._file: IO[bytes] = file
+        self._stage = "run"
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Does nothing: config.yaml holds them."""
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Appends one line; NaN and infinity, which JSON lacks, become null."""
+        values = {name: float(value) for name, value in metrics.items()}
+        line = {"stage": self._stage, "step": step} | {
+            name: value if math.isfinite(value) else None for name, value in values.items()
+        }
+        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Does nothing: metrics.json holds what they say."""
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Does nothing: the run folder holds them."""
+
+    def child(self, name: str) -> Tracker:
+        """Writes to the same file under another stage."""
+        other = object.__new__(JsonlTracker)
+        other._file = self._file
+        other._stage = name
+        return other
+
+    def state(self) -> TrackerState:
+        """The length of the file in bytes."""
+        return {_OFFSET: self._file.tell()}
+
+    def close(self, status: Status = "FINISHED") -> None:
+        """Closes the file when the whole job ends; the end of one stage leaves it open."""
+        if self._stage == "run":
+            self._file.close()

@@ -1,0 +1,243 @@
+"""MLflow: one run per job, a nested run per stage, written in batches through the client.
+
+Without a URI it uses the store that a bare `mlflow ui` in the same working directory shows. Any
+failure of the store (server down, full, refused) is told once on stderr; from then on nothing more
+is sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sif.errors import TrackingError
+from sif.tracking.base import Status, Tracker, TrackerState
+
+_RUN_ID = "mlflow_run_id"
+_BATCH = 1000  # metrics per request, MLflow's limit
+_PARAMS = 100  # parameters per request, MLflow's limit
+_SECONDS = 5.0  # longest time a metric waits for its batch
+# Environment variables of MLflow, unless the user has set them. Its own retries wait minutes for a
+# server that is down; the first request finds out within seconds, later ones may take longer.
+_QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "GIT_PYTHON_REFRESH": "quiet"}
+_RETRIES, _TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
+_FIRST_REQUEST = {_RETRIES: "0", _TIMEOUT: "4"}
+_LATER_REQUESTS = {_RETRIES: "1", _TIMEOUT: "10"}
+T = TypeVar("T")
+
+
+def metric_name(name: str) -> str:
+    """The name under which MLflow keeps a metric, e.g. 'ndcg_at_10' for 'ndcg@10'."""
+    return re.sub(r"[^\w\-. /]", "_", name.replace("@", "_at_"))
+
+
+class _Store:
+    """The client shared by a run and its children; after the first failure it does nothing more."""
+
+    def __init__(self, uri: str | None, experiment: str) -> None:
+        os.environ |= {name: value for name, value in _QUIET.items() if name not in os.environ}
+        try:
+            import mlflow
+        except ImportError as error:
+            raise TrackingError(
+                "tracking: mlflow is not installed; install it or use --no-tracking"
+            ) from error
+        # After the import, which sets levels of its own.
+        for name in ("mlflow", "alembic", "urllib3.connectionpool"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        limits = {k: v for k, v in _LATER_REQUESTS.items() if os.environ.get(k, v) == v}
+        os.environ |= {name: _FIRST_REQUEST[name] for name in limits}
+        self.uri: str = uri or mlflow.get_tracking_uri()
+        self.usable = True
+        self.client: Any = self.attempt(lambda: mlflow.MlflowClient(tracking_uri=self.uri))
+        self.experiment_id = self.attempt(lambda: _experiment_id(self.client, experiment))
+        os.environ |= limits
+
+    def attempt(self, action: Callable[[], T]) -> T | None:
+        """Result of the action, or None when the store has failed, now or before."""
+        if not self.usable:
+            return None
+        try:
+            return action()
+        except Exception as error:  # whatever a store raises must not cost the job
+            self.usable = False
+            shown = re.sub("//[^/@]*@", "//", self.uri)  # without a password
+            print(
+                f"warning: MLflow store {shown} failed and gets nothing more from this job; "
+                f"the run folder has everything ({_reason(error)})",
+                file=sys.stderr,
+                flush=True,
+            )
+            return None
+
+
+def _reason(error: Exception) -> str:
+    """First line of the system's own error beneath the libraries', where there is one."""
+    told, current = str(error), error.__cause__ or error.__context__
+    while current is not None:
+        if isinstance(current, OSError) and str(current):
+            told = str(current)
+        current = current.__cause__ or current.__context__
+    return (told or type(error).__name__).splitlines()[0][:200]
+
+
+class MlflowTracker:
+    """One MLflow run; `child` opens runs nested in it."""
+
+    def __init__(
+        self,
+        experiment: str,
+        run_name: str,
+        uri: str | None = None,
+        state: TrackerState | None = None,
+    ) -> None:
+        """Opens or reopens a run.
+
+        Args:
+            experiment: Made if it does not exist.
+            run_name: Shown in the list of runs.
+            uri: Tracking URI; None: MLFLOW_TRACKING_URI, else the working directory's own store.
+            state: From `state()` of the job that is resumed; None starts a run.
+
+        Raises:
+            TrackingError: mlflow is not installed.
+        """
+        self._open(_Store(uri, experiment), run_name, None, (state or {}).get(_RUN_ID))
+
+    def _open(
+        self,
+        store: _Store,
+        name: str,
+        parent: str | None,
+        resumed: str | None,
+    ) -> None:
+        self._store = store
+        self._children: dict[str, MlflowTracker] = {}
+        self._pending: list[Any] = []
+        self._flushed = time.monotonic()
+        self._last_step: dict[str, int] = {}
+        self._resumed = resumed is not None
+        self._closed = False
+        self._params: set[str] = set()
+        self.run_id: str | None = resumed
+        if resumed is not None:
+            store.attempt(self._reopen)
+        else:
+            tags = {"mlflow.parentRunId": parent} if parent else {}
+            run = store.attempt(
+                lambda: store.client.create_run(store.experiment_id, run_name=name, tags=tags)
+            )
+            self.run_id = run.info.run_id if run else None
+
+    def _reopen(self) -> None:
+        """Recalls what the run has already, so that repeated steps are not sent twice."""
+        client = self._store.client
+        client.update_run(self.run_id, status="RUNNING")
+        data = client.get_run(self.run_id).data
+        self._params = set(data.params)
+        for key in data.metrics:
+            self._last_step[key] = max(
+                point.step for point in client.get_metric_history(self.run_id, key)
+            )
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Sends settings, nested ones under dotted names; a resumed run keeps those it has."""
+        from mlflow.entities import Param
+
+        flat = {k: str(v) for k, v in _flatten(params) if k not in self._params}
+        self._params |= set(flat)
+        entities = [Param(key, value) for key, value in flat.items()]
+        for start in range(0, len(entities), _PARAMS):
+            chunk = entities[start : start + _PARAMS]
+            self._call("log_batch", params=chunk)
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Queues metrics; they are sent every few seconds or 1000 values, and on close."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        for name, value in metrics.items():
+            key = metric_name(name)
+            if step > self._last_step.get(key, -1):
+                self._pending.append(Metric(key, float(value), now, step))
+        if len(self._pending) >= _BATCH or time.monotonic() - self._flushed > _SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Sends the queued metrics."""
+        pending, self._pending = self._pending, []
+        self._flushed = time.monotonic()
+        for start in range(0, len(pending), _BATCH):
+            chunk = pending[start : start + _BATCH]
+            self._call("log_batch", metrics=chunk)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Sends tags."""
+        from mlflow.entities import RunTag
+
+        self._call("log_batch", tags=[RunTag(key, str(value)) for key, value in tags.items()])
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Uploads a file, or a folder with all it holds."""
+        method = "log_artifacts" if Path(path).is_dir() else "log_artifact"
+        self._call(method, str(path), folder)
+
+    def child(self, name: str) -> Tracker:
+        """The nested run of that name; a resumed job finds the one it had."""
+        if name not in self._children:
+            other = object.__new__(MlflowTracker)
+            resumed = self._store.attempt(lambda: self._find_child(name)) if self._resumed else None
+            other._open(self._store, name, self.run_id, resumed)
+            self._children[name] = other
+        return self._children[name]
+
+    def _find_child(self, name: str) -> str | None:
+        found = self._store.client.search_runs(
+            [self._store.experiment_id],
+            f"tags.`mlflow.parentRunId` = '{self.run_id}' and attributes.run_name = '{name}'",
+            max_results=1,
+        )
+        return found[0].info.run_id if found else None
+
+    def state(self) -> TrackerState:
+        """The run's id; what is queued is sent first, so that the run holds all steps so far."""
+        for tracker in (self, *self._children.values()):
+            tracker.flush()
+        return {_RUN_ID: self.run_id} if self.run_id else {}
+
+    def close(self, status: Status = "FINISHED") -> None:
+        """Sends what is queued and ends the run and its children; an ended run stays as it is."""
+        for tracker in self._children.values():
+            tracker.close(status)
+        if not self._closed:
+            self._closed = True
+            self.flush()
+            self._call("set_terminated", status)
+
+    def _call(self, method: str, *arguments: Any, **named: Any) -> None:
+        """Calls a client method on this run, if there is one and the store still works."""
+        if self.run_id is not None:
+            self._store.attempt(
+                lambda: getattr(self._store.client, method)(self.run_id, *arguments, **named)
+            )
+
+
+def _experiment_id(client: Any, name: str) -> str:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return str(client.create_experiment(name))
+    return str(experiment.experiment_id)
+
+
+def _flatten(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

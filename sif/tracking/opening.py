@@ -1,0 +1,36 @@
+"""Builds the tracker that a configuration asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sif.config import TrackingConfig
+from sif.tracking.base import Tee, Tracker, TrackerState
+from sif.tracking.jsonl import JsonlTracker
+from sif.tracking.mlflow_store import MlflowTracker
+
+
+def open_tracker(
+    run_folder: Path,
+    settings: TrackingConfig,
+    run_name: str,
+    state: TrackerState | None = None,
+) -> Tracker:
+    """A tracker that writes metrics.jsonl and, unless switched off, an MLflow run.
+
+    Args:
+        run_folder: Must exist.
+        settings: Whether and where MLflow is used.
+        run_name: Name of the MLflow run.
+        state: From `Tracker.state()` in the checkpoint of the job that is resumed.
+
+    Returns:
+        The tracker of the whole job.
+
+    Raises:
+        TrackingError: metrics.jsonl cannot be opened, or mlflow is wanted and not installed.
+    """
+    local = JsonlTracker(run_folder / "metrics.jsonl", state)
+    if not settings.enabled:
+        return local
+    return Tee([local, MlflowTracker(settings.experiment, run_name, settings.uri, state)])

@@ -1,0 +1,167 @@
+"""Training of a network from scratch, for any space: Adam, early stopping on validation.
+
+It receives a train stream and a function that measures the validation part; the test part never
+comes near it. The best weights by validation are the ones that stay.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sif.prox import Batch
+from sif.search import Checkpointer, Stream
+from sif.tracking import Tracker
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Numbers of the loop.
+
+    Attributes:
+        epochs: Passes over the train part, at most.
+        lr: Adam step size.
+        metric: Validation metric that decides.
+        higher_is_better: Its direction.
+        evaluate_every: Epochs between validations.
+        patience: Validations without a better metric before it stops.
+        betas: Of Adam.
+    """
+
+    epochs: int
+    lr: float
+    metric: str
+    higher_is_better: bool
+    evaluate_every: int = 1
+    patience: int = 10
+    betas: tuple[float, float] = (0.9, 0.99)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """How a training went; the network holds the best weights.
+
+    Attributes:
+        valid: Validation metrics of the best weights.
+        best_epoch: Where they were.
+        epochs: Epochs run.
+        history: One entry per validation: "epoch", "seconds", "loss" and the metrics.
+        seconds: Wall time, over all sittings.
+    """
+
+    valid: Metrics
+    best_epoch: int
+    epochs: int
+    history: list[dict[str, float]]
+    seconds: float
+
+
+class _Training:
+    """State of a running training."""
+
+    def __init__(self, network: nn.Module, stream: Stream, settings: TrainSettings) -> None:
+        self.network, self.stream, self.settings = network, stream, settings
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=settings.lr, betas=settings.betas)
+        self.epoch = self.best_epoch = self.stale = 0
+        self.best: dict[str, Tensor] = copy.deepcopy(network.state_dict())
+        self.valid: Metrics = {}
+        self.history: list[dict[str, float]] = []
+        self.seconds = 0.0
+
+    def run_epoch(self, objective: Callable[[Batch], Tensor]) -> float:
+        losses = []
+        for _ in range(self.stream.steps_per_pass):
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = objective(self.stream.next())
+            loss.backward()
+            self.optimizer.step()
+            losses.append(loss.detach())
+        self.epoch += 1
+        return float(torch.stack(losses).mean())
+
+    def judge(self, valid: Metrics) -> None:
+        metric, sign = self.settings.metric, 1 if self.settings.higher_is_better else -1
+        if not self.valid or sign * valid[metric] > sign * self.valid[metric]:
+            self.valid, self.best_epoch, self.stale = valid, self.epoch, 0
+            self.best = copy.deepcopy(self.network.state_dict())
+        else:
+            self.stale += 1
+
+    @property
+    def finished(self) -> bool:
+        return self.epoch >= self.settings.epochs or self.stale >= self.settings.patience
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "best": self.best,
+            "optimizer": self.optimizer.state_dict(),
+            "stream": self.stream.state_dict(),
+            "progress": [self.epoch, self.best_epoch, self.stale],
+            "valid": self.valid,
+            "history": self.history,
+            "seconds": self.seconds,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.best = state["best"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.stream.load_state_dict(state["stream"])
+        self.epoch, self.best_epoch, self.stale = state["progress"]
+        self.valid, self.history, self.seconds = state["valid"], state["history"], state["seconds"]
+
+
+def train(
+    network: nn.Module,
+    objective: Callable[[Batch], Tensor],
+    stream: Stream,
+    evaluate: Callable[[], Metrics],
+    settings: TrainSettings,
+    tracker: Tracker,
+    checkpointer: Checkpointer,
+    on_epoch: Callable[[int, Metrics], None] = lambda epoch, metrics: None,
+) -> TrainResult:
+    """Trains until validation stops improving; leaves the best weights in the network.
+
+    Args:
+        network: Its trainable parameters are optimised.
+        objective: Scalar to minimise on a batch, regulariser included.
+        stream: Endless train batches.
+        evaluate: Metrics of the network as it stands, on the validation part.
+        settings: Numbers of the loop.
+        tracker: Receives loss and metrics at every validation.
+        checkpointer: Keeps the loop's state.
+        on_epoch: Called with epoch and metrics at every validation, for progress display.
+
+    Returns:
+        The best validation metrics and how they came about.
+    """
+    run = _Training(network, stream, settings)
+    saved = checkpointer.restore()
+    if saved is not None:
+        run.restore(saved)
+    while not run.finished:
+        start = time.perf_counter()
+        loss = run.run_epoch(objective)
+        due = run.epoch % settings.evaluate_every == 0 or run.epoch == settings.epochs
+        metrics = evaluate() if due else {}
+        run.seconds += time.perf_counter() - start
+        if due:
+            run.judge(metrics)
+            entry = {"seconds": run.seconds, "loss": loss, **metrics}
+            run.history.append({"epoch": run.epoch, **entry})
+            tracker.log(entry, run.epoch)
+            on_epoch(run.epoch, run.valid)
+            checkpointer.offer(run.state)
+    network.load_state_dict(run.best)
+    return TrainResult(run.valid, run.best_epoch, run.epoch, run.history, run.seconds)

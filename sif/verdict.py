@@ -1,0 +1,136 @@
+"""Is our model better? Two evaluations of the same part in, an interval and a sentence out.
+
+The interval is a paired 95 % bootstrap over users. The rival is the baseline that validation ranks
+best: picking it on test would favour whichever baseline was lucky there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sif.errors import DataError
+from sif.evaluate import Evaluation
+from sif.metrics import Interval, paired_bootstrap, paired_ratio_bootstrap
+from sif.metrics import higher_is_better as is_higher_better
+
+Outcome = Literal["better", "undecided", "worse"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Difference ours - other with its 95 % interval over users, and what it means."""
+
+    difference: float
+    low: float
+    high: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a run concludes, in words and figures; `against` is None where nothing was compared."""
+
+    text: str
+    against: str | None
+    comparison: Comparison | None
+
+
+def compare(
+    ours: Evaluation,
+    other: Evaluation,
+    metric: str,
+    higher_is_better: bool,
+    *,
+    seed: int,
+    n: int = 10_000,
+) -> Comparison:
+    """Paired 95 % bootstrap over users of the difference ours - other.
+
+    Args:
+        ours: evaluation of our model.
+        other: evaluation of the other model on the same part.
+        metric: a key of `metrics` that can be split by user.
+        higher_is_better: direction of the metric.
+        seed: seed of the resampling.
+        n: number of resamples.
+
+    Returns:
+        The difference in the metric's unit; 'undecided' whenever the interval contains 0.
+
+    Raises:
+        DataError: The two were not evaluated on the same users and interactions.
+    """
+    interval = _paired_interval(ours, other, metric, seed, n)
+    sign = 1.0 if higher_is_better else -1.0
+    if min(sign * interval.low, sign * interval.high) > 0:
+        outcome: Outcome = "better"
+    elif max(sign * interval.low, sign * interval.high) < 0:
+        outcome = "worse"
+    else:
+        outcome = "undecided"
+    return Comparison(interval.mean, interval.low, interval.high, outcome)
+
+
+def verdict(
+    ours_name: str,
+    ours: Evaluation,
+    baselines: Mapping[str, Evaluation],
+    valid: Mapping[str, float],
+    metric: str,
+    *,
+    seed: int = 0,
+) -> Verdict:
+    """Say whether our model beats the baseline that validation ranks best.
+
+    Args:
+        ours_name: how the text calls our model.
+        ours: our evaluation on test.
+        baselines: name to evaluation on test.
+        valid: name to value of the metric on validation, for the same names.
+        metric: the metric to compare.
+        seed: seed of the bootstrap.
+    """
+    if not baselines:
+        return Verdict("no verdict: no baseline was trained", None, None)
+    if missing := sorted(set(baselines) - set(valid)):
+        raise DataError(f"verdict: no validation {metric} for {', '.join(missing)}")
+    up = is_higher_better(metric)
+    # Sorted names make a tie on validation end the same way in every run.
+    against = max(sorted(baselines), key=lambda name: valid[name] if up else -valid[name])
+    other = baselines[against]
+    result = compare(ours, other, metric, up, seed=seed)
+    relation = {"better": "better than", "undecided": "undecided against", "worse": "worse than"}
+    text = (
+        f"{ours_name} is {relation[result.outcome]} {against}, the baseline that validation ranks "
+        f"best: test {metric} {ours.metrics[metric]:.4f} against {other.metrics[metric]:.4f}, "
+        f"difference {result.difference:+.4f} "
+        f"(95 % interval over {len(ours.users)} users {result.low:+.4f} to {result.high:+.4f})"
+    )
+    return Verdict(text, against, result)
+
+
+def _paired_interval(
+    ours: Evaluation, other: Evaluation, metric: str, seed: int, n: int
+) -> Interval:
+    if not np.array_equal(ours.users, other.users):
+        raise DataError(
+            f"{metric}: expected both models evaluated on the same users, "
+            f"found {len(ours.users)} and {len(other.users)} users"
+        )
+    if metric in ours.per_user and metric in other.per_user:
+        return paired_bootstrap(ours.per_user[metric], other.per_user[metric], seed, n=n)
+    sums = "absolute_error" if metric == "mae" else "squared_error"
+    if metric not in ("rmse", "rmse_std", "mae") or sums not in ours.per_user:
+        raise DataError(f"{metric}: expected a metric with values per user, found none")
+    count = ours.per_user["count"]
+    if not np.array_equal(count, other.per_user["count"]):
+        raise DataError(f"{metric}: expected both models evaluated on the same ratings")
+    a, b = ours.per_user[sums], other.per_user[sums]
+    # rmse_std is rmse over the train part's deviation, the same constant for both models.
+    scale = ours.metrics["rmse_std"] / ours.metrics["rmse"] if metric == "rmse_std" else 1.0
+    raw = paired_ratio_bootstrap(a, b, count, seed=seed, n=n, root=metric != "mae")
+    return Interval(raw.mean * scale, raw.low * scale, raw.high * scale)

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import hashlib
+import threading
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from sif.data.fetch import Archive, locate, search_folders, unpack
+from sif.errors import DataError
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SIF_DATA_DIR", raising=False)
+    monkeypatch.setattr("sif.data.fetch.raw_folder", lambda: tmp_path / "raw")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+
+
+def make_zip(path: Path, members: dict[str, str]) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return path
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Archive]:
+    path = make_zip(
+        tmp_path / "www" / "d.zip", {"D/ratings.dat": "1::2::3::4", "__MACOSX/D/._x": "x"}
+    )
+    handler = partial(_Quiet, directory=str(path.parent))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    md5 = hashlib.md5(path.read_bytes()).hexdigest()
+    yield Archive("d", f"http://127.0.0.1:{server.server_port}/d.zip", md5, "D", ("ratings.dat",))
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def change(archive: Archive, **fields: str | None) -> Archive:
+    return Archive(**{**vars(archive), **fields})
+
+
+def test_download_goes_to_the_named_folder_once(served: Archive, tmp_path: Path) -> None:
+    folder, notes = locate(served, tmp_path / "mine")
+    assert folder == tmp_path / "mine" / "D" and notes == [f"downloaded {served.url}"]
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["D"]
+    assert (folder / "ratings.dat").read_text() == "1::2::3::4"
+    assert locate(change(served, url="http://127.0.0.1:9/d.zip"), tmp_path / "mine") == (folder, [])
+
+
+def test_download_without_a_checksum_is_told(served: Archive, tmp_path: Path) -> None:
+    folder, notes = locate(change(served, md5=None), None)
+    assert folder == tmp_path / "raw" / "D" and "no published checksum" in notes[0]
+
+
+def test_a_wrong_checksum_leaves_nothing(served: Archive, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"could not be fetched \(ValueError: .*put d\.zip or the"):
+        locate(change(served, md5="0" * 32), None)
+    assert not (tmp_path / "raw").exists()
+
+
+def test_without_network_it_says_what_to_put_where(served: Archive, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as error:
+        locate(change(served, url="http://127.0.0.1:9/d.zip"), None)
+    message = str(error.value)
+    assert message.startswith(f"d: expected D/ratings.dat in one of: {tmp_path / 'raw'};")
+    assert message.endswith(f"put d.zip or the folder D/ into {tmp_path / 'raw'}")
+    assert "\n" not in message and not (tmp_path / "raw").exists()
+
+
+def test_folders_are_searched_in_order(
+    served: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIF_DATA_DIR", str(tmp_path / "env"))
+    bases = search_folders(tmp_path / "mine")
+    assert bases == [tmp_path / "mine", tmp_path / "env", tmp_path / "raw"]
+    for base in reversed(bases):
+        (base / "d").mkdir(parents=True)
+        (base / "d" / "ratings.dat").write_text("x")
+        assert locate(served, tmp_path / "mine")[0] == base / "d"
+    assert locate(served, tmp_path / "mine" / "d")[0] == tmp_path / "mine" / "d"
+
+
+def test_an_archive_put_by_hand_is_verified_and_kept(served: Archive, tmp_path: Path) -> None:
+    offline = change(served, url="http://127.0.0.1:9/d.zip")
+    (tmp_path / "raw").mkdir()
+    by_hand = tmp_path / "raw" / "d.zip"
+    by_hand.write_bytes((tmp_path / "www" / "d.zip").read_bytes())
+    with pytest.raises(DataError, match=r"d\.zip: expected MD5 0+, found [0-9a-f]{32}$"):
+        locate(change(offline, md5="0" * 32), None)
+    assert locate(offline, None)[0] == tmp_path / "raw" / "D"
+    assert by_hand.exists()
+
+
+def test_an_incomplete_folder_is_told(served: Archive, tmp_path: Path) -> None:
+    (tmp_path / "raw" / "D").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"D: expected ratings\.dat in it, found not all$"):
+        locate(served, None)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/evil", "D/../../evil", "C:/evil", "D\\..\\evil"])
+def test_paths_outside_are_refused(tmp_path: Path, name: str) -> None:
+    path = make_zip(tmp_path / "a" / "d.zip", {"D/x": "x", name: "evil"})
+    with pytest.raises(DataError, match="expected plain paths below it, found"):
+        unpack(path, tmp_path / "out", "D")
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.rglob("evil"))
+
+
+def test_links_and_damage_are_refused(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("D/link")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(DataError, match="found 'D/link'"):
+        unpack(tmp_path / "link.zip", tmp_path / "out", "D")
+    (tmp_path / "bad.zip").write_bytes(b"no zip")
+    with pytest.raises(DataError, match=r"bad\.zip: expected a zip file, found: "):
+        unpack(tmp_path / "bad.zip", tmp_path / "out", "D")
+    with pytest.raises(DataError, match="expected the folder E/ in it, found none"):
+        unpack(make_zip(tmp_path / "a" / "d.zip", {"D/x": "x"}), tmp_path / "out", "E")
+    assert list((tmp_path / "out").iterdir()) == []

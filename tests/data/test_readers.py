@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sif.data import Columns, Interactions, read_interactions
+from sif.errors import DataError
+
+HEADER = "user,item,rating,timestamp\n"
+ROWS = [("u 1", "007", 3.0, 30), ("ü2", "7", 4.5, 20), ("u 1", "x", 1.0, 10)]
+
+
+def told(interactions: Interactions) -> list[tuple[str, str, float, int]]:
+    users, items = (v.ids[interactions.ids[:, f]] for f, v in enumerate(interactions.vocabularies))
+    assert interactions.rating is not None and interactions.timestamp is not None
+    columns = (users.tolist(), items.tolist(), interactions.rating.tolist())
+    return list(zip(*columns, interactions.timestamp.tolist(), strict=True))
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+def delimited(separator: str, header: str, end: str = "\n") -> str:
+    lines = [header] if header else []
+    lines += [separator.join(map(str, row)) for row in ROWS]
+    return end.join(lines) + end
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", delimited(",", "user,item,rating,timestamp")),
+        ("b.csv", delimited(",", "userId,movieId,Rating,unix time", "\r\n")),
+        ("c.csv", "\ufeff" + delimited(";", "UID;Product-Id;stars;ts")),
+        ("d.tsv", delimited("\t", "user_id\titem_id\tscore\ttime")),
+        ("e.inter", delimited("\t", "user_id:token\titem_id:token\trating:float\ttimestamp:float")),
+        ("f.txt", delimited("|", "user|item|rating|timestamp") + "\n \n"),
+        ("g.dat", delimited("::", "user::item::rating::timestamp")),
+    ],
+)
+def test_text_in_any_layout(tmp_path: Path, name: str, text: str) -> None:
+    assert told(read_interactions(write(tmp_path / name, text))) == ROWS
+
+
+def test_columns_in_any_order_and_unused_ones(tmp_path: Path) -> None:
+    text = "note,rating,item,timestamp,user\n" + "".join(
+        f'"a, ""b""\n",{rating},{item},{time},{user}\n' for user, item, rating, time in ROWS
+    )
+    assert told(read_interactions(write(tmp_path / "a.csv", text))) == ROWS
+
+
+def test_parquet_and_gzip(tmp_path: Path) -> None:
+    frame = pd.DataFrame(ROWS, columns=["user_id", "movieId", "rating", "timestamp"])
+    frame["comment"] = "x"
+    frame.to_parquet(tmp_path / "a.parquet")
+    assert told(read_interactions(tmp_path / "a.parquet")) == ROWS
+    with gzip.open(tmp_path / "a.csv.gz", "wt", encoding="utf-8") as stream:
+        stream.write(delimited(",", "user,item,rating,timestamp"))
+    assert told(read_interactions(tmp_path / "a.csv.gz")) == ROWS
+
+
+def test_parquet_types(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "user": pd.array([3, 20, 3], dtype="Int64"),
+            "item": [1.0, 2.0, 10.0],
+            "rating": pd.array([1, 2, 3], dtype="Int32"),
+            "timestamp": pd.to_datetime(
+                ["1970-01-01T00:00:00", "1970-01-02T00:00:00", "2020-01-01T00:00:01"]
+            ),
+        }
+    )
+    frame.to_parquet(tmp_path / "a.parquet")
+    assert told(read_interactions(tmp_path / "a.parquet")) == [
+        ("3", "1", 1.0, 0),
+        ("20", "2", 2.0, 86400),
+        ("3", "10", 3.0, 1577836801),
+    ]
+    frame.loc[1, "user"] = pd.NA
+    frame.to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"b\.parquet row 2: user: expected an id, found nothing$"):
+        read_interactions(tmp_path / "b.parquet")
+    frame = frame.assign(user=1, rating=[1.0, 2.0, np.inf])
+    frame.to_parquet(tmp_path / "c.parquet")
+    with pytest.raises(DataError, match=r"c\.parquet row 3: rating: .*, found 'inf'$"):
+        read_interactions(tmp_path / "c.parquet")
+
+
+def test_headerless_in_the_order_of_u_data(tmp_path: Path) -> None:
+    path = write(tmp_path / "u.data", "196\t242\t3\t881250949\n22\t377\t1\t878887116\n")
+    expected = [("196", "242", 3.0, 881250949), ("22", "377", 1.0, 878887116)]
+    assert told(read_interactions(path)) == expected
+    path = write(tmp_path / "r.txt", "196 242 3 881250949\n22 377  1 878887116\n")
+    assert told(read_interactions(path)) == expected
+
+
+def test_headerless_rows_of_different_length(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", "1,2,3\n1,3,3,5\n")
+    with pytest.raises(DataError, match=r"r\.csv line 2: expected 3 columns, found 4$"):
+        read_interactions(path)
+
+
+def test_columns_named_by_the_user(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "user,who,what,day,grade\n1,a,x,mon,5\n1,b,y,tue,4\n")
+    columns = Columns(user="who", item="what", rating="grade", context=("day",))
+    data = read_interactions(path, columns)
+    assert data.fields == ("user", "item", "day")
+    assert [v.ids.tolist() for v in data.vocabularies] == [["a", "b"], ["x", "y"], ["mon", "tue"]]
+    assert data.rating is not None and data.rating.tolist() == [5, 4]
+    assert data.timestamp is None
+    assert read_interactions(path, Columns(item="what", rating="")).rating is None
+
+
+def test_words_that_pandas_takes_for_missing_are_ids(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "user,item\nNA,null\nnan,None\n")
+    data = read_interactions(path)
+    assert data.vocabularies[0].ids.tolist() == ["NA", "nan"]
+    assert data.vocabularies[1].ids.tolist() == ["None", "null"]
+
+
+def test_times_as_dates_and_fractions(tmp_path: Path) -> None:
+    text = HEADER + "a,x,1,1970-01-02\na,y,1,1970-01-01T00:00:05.9Z\n"
+    data = read_interactions(write(tmp_path / "a.csv", text))
+    assert data.timestamp is not None and data.timestamp.tolist() == [86400, 5]
+    data = read_interactions(write(tmp_path / "b.csv", HEADER + "a,x,1,1e9\na,y,1,5.9\n"))
+    assert data.timestamp is not None and data.timestamp.tolist() == [10**9, 5]
+
+
+def test_chunks_share_one_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sif.data.tables._CHUNK", 2)
+    rows = [(f"u{n % 3}", f"i{n % 4}", float(n), n) for n in range(11)]
+    text = HEADER + "".join(f"{u},{i},{r},{t}\n" for u, i, r, t in rows)
+    assert told(read_interactions(write(tmp_path / "a.csv", text))) == rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a,x,3,1\n" * 15 + "b,y,five,2\n", "line 17: rating: expected a number, found 'five'"),
+        ("a,x,3,1\n\n\nb,y,five,2\n", "line 5: rating: expected a number, found 'five'"),
+        ('"a\nb",x,3,1\nb,y,z,2\n', "line 4: rating: expected a number, found 'z'"),
+        ("a,x,,1\n", "line 2: rating: expected a number, found nothing"),
+        ("a,x,3,1\nb,y\n", "line 3: rating: expected a number, found nothing"),
+        ("a,x,nan,1\n", "line 2: rating: expected a finite number, found 'nan'"),
+        ("a,x,1,1\na,y,-inf,1\n", "line 3: rating: expected a finite number, found '-inf'"),
+        ("a,x,1e300,1\n", "line 2: rating: expected a finite number, found '1e300'"),
+        ("a,x,1,1\n,y,1,1\n", "line 3: user: expected an id, found nothing"),
+        ("a, ,1,1\n", "line 2: item: expected an id, found nothing"),
+        ("a,x,1,1\na,y,1,1,9\n", "line 3: expected 4 columns, found 5"),
+        ("a,x,1,1\n\na,y,1,1,9,9,9\n", "line 4: expected 4 columns, found 7"),
+        ("a,x,3,5,1\na,y,3,5,1\n", "line 2: expected 4 columns, found 5"),
+        ("a,x,1,1\na,y,1,noon\n", "line 3: timestamp: expected .*, found 'noon'"),
+        ("a,x,1,1.5\na,y,1,\n", "line 3: timestamp: expected .*, found nothing"),
+        ("a,x,1,2020-01-01\na,y,1,2020-13-01\n", "line 3: timestamp: .*, found '2020-13-01'"),
+        ("a,x,1,9999999999999999999\n", "line 2: timestamp: .*, found '9999999999999999999'"),
+    ],
+)
+@pytest.mark.parametrize("chunk", [1 << 20, 1])
+def test_bad_cells_are_named_by_line(
+    tmp_path: Path, rows: str, message: str, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sif.data.tables._CHUNK", chunk)
+    path = write(tmp_path / "ratings.csv", HEADER + rows)
+    with pytest.raises(DataError, match=rf"ratings\.csv {message}$") as error:
+        read_interactions(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "message"),
+    [
+        (b"", Columns(), "expected interactions, found an empty file"),
+        (b"\n \n", Columns(), "expected interactions, found only blank lines"),
+        (HEADER.encode(), Columns(), "expected interactions, found none after the header"),
+        (
+            HEADER.encode() + b"a,x,1,1\n",
+            Columns(separator=";"),
+            r"line 1 \(header, separator ';'\): user: .*found columns 'user,item,rating.*'",
+        ),
+        (
+            b"who,what\na,x\n",
+            Columns(user="whom"),
+            r"line 1 .*: data.user: expected a column 'whom', found columns 'who', 'what'",
+        ),
+        (b"user,item\na,x\n", Columns(rating="item"), "different columns for item and rating.*"),
+        (b"user,item\na,x\nb,caf\xe9\n", Columns(), "line 3: expected UTF-8 text, found byte 0xe9"),
+        (b"\xff\xfeu\x00", Columns(), "line 1: expected UTF-8 text, found byte 0xff"),
+        (b'user,item\na,"x\n', Columns(), "expected a table of text, found: .*"),
+    ],
+)
+def test_bad_files(tmp_path: Path, content: bytes, columns: Columns, message: str) -> None:
+    path = tmp_path / "ratings.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"ratings\.csv.*{message}$") as error:
+        read_interactions(path, columns)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_files_folders_and_false_parquet(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.csv: expected a file, found none there$"):
+        read_interactions(tmp_path / "none.csv")
+    with pytest.raises(DataError, match=r"found a folder$"):
+        read_interactions(tmp_path)
+    with pytest.raises(DataError, match=r"a\.parquet: expected a Parquet file, found: "):
+        read_interactions(write(tmp_path / "a.parquet", HEADER))
+    with pytest.raises(DataError, match=r"a\.csv\.gz: expected a table of text, found: "):
+        read_interactions(write(tmp_path / "a.csv.gz", HEADER))

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sif.data import load_split_file
+from sif.errors import DataError
+
+
+def arrays(**changes: Any) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    pairs = rng.permutation(60)[:30]
+    made = {
+        "user": pairs // 6,
+        "item": pairs % 6,
+        "rating": rng.integers(1, 6, 30).astype(np.float32),
+        "timestamp": rng.integers(0, 9, 30),
+        "part": np.arange(30, dtype=np.int8) % 3,
+        "user_ids": np.arange(10) * 10,
+        "item_ids": np.array(list("fedcba")),
+    }
+    made.update(changes)
+    return {name: values for name, values in made.items() if values is not None}
+
+
+def save(path: Path, **changes: Any) -> Path:
+    np.savez(path, **arrays(**changes))
+    return path
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int64, np.float64])
+def test_npz_is_kept_exactly(tmp_path: Path, kind: type) -> None:
+    made = arrays()
+    changes = {name: made[name].astype(kind) for name in ("user", "item", "part", "timestamp")}
+    split = load_split_file(save(tmp_path / "s.npz", **changes), titles={"a": "Title"})
+    data = split.interactions
+    assert split.part.dtype == np.int8 and (split.part == made["part"]).all()
+    assert (data.ids == np.stack([made["user"], made["item"]], axis=1)).all()
+    assert data.vocabularies[0].ids.tolist() == [str(n) for n in range(0, 100, 10)]
+    assert data.vocabularies[1].ids.tolist() == list("fedcba")
+    assert data.rating is not None and (data.rating == made["rating"]).all()
+    assert data.timestamp is not None and (data.timestamp == made["timestamp"]).all()
+    assert split.protocol == "file" and data.titles == {"a": "Title"}
+    assert split.hash == load_split_file(tmp_path / "s.npz").hash
+
+
+def test_npz_with_the_least(tmp_path: Path) -> None:
+    bare = {"rating": None, "timestamp": None, "user_ids": None, "item_ids": None}
+    split = load_split_file(save(tmp_path / "s.npz", **bare, user=arrays()["user"] * 100))
+    users = split.interactions.vocabularies[0].ids[split.interactions.ids[:, 0]]
+    assert users.astype(int).tolist() == (arrays()["user"] * 100).tolist()
+    assert split.interactions.sizes[0] == len(np.unique(arrays()["user"]))
+    assert split.interactions.rating is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"part": None}, "expected arrays user, item and part, found user, item, .*"),
+        ({"user": np.arange(29)}, r"user: expected shape \(30,\), found \(29,\)"),
+        ({"user": np.arange(30.0) / 2}, "row 2: user: expected an integer, found 0.5"),
+        ({"item": np.array(["a"] * 30)}, "item: expected integers, found <U1"),
+        ({"user": np.full(30, 10)}, r"row 1: user: expected a number in 0\.\.9, found 10"),
+        ({"rating": np.full(30, np.nan)}, "row 1: rating: expected a finite number, found nan"),
+        ({"part": np.arange(30) % 4}, r"row 4: part: expected 0 .*, found 3"),
+        ({"part": np.zeros(30, int)}, "in every part, found train 30, valid 0, test 0"),
+        ({"user": np.zeros(30, int)}, "expected at least 2 users, found 1: user '0'.*"),
+        ({"user": np.arange(30) % 2, "item": np.arange(30) % 2}, "every pair once, found user .*"),
+        ({"rating": np.array([object()] * 30)}, "expected an npz of plain arrays, found: .*"),
+        ({"user_ids": np.zeros(10)}, "vocabulary: expected distinct ids, found '0' twice"),
+    ],
+)
+def test_bad_npz(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=rf"{message}$") as error:
+        load_split_file(save(tmp_path / "s.npz", **changes))
+    assert "\n" not in str(error.value)
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"s\.npz: expected a split file or folder, found none"):
+        load_split_file(tmp_path / "s.npz")
+    (tmp_path / "s.npz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"s\.npz: expected an npz, found an empty file$"):
+        load_split_file(tmp_path / "s.npz")
+    (tmp_path / "s.npz").write_text("user,item\n1,2\n")
+    with pytest.raises(DataError, match=r"s\.npz: expected an npz .*, found another kind$"):
+        load_split_file(tmp_path / "s.npz")
+    whole = save(tmp_path / "t.npz").read_bytes()
+    (tmp_path / "s.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"s\.npz: expected an npz"):
+        load_split_file(tmp_path / "s.npz")
+
+
+def parts() -> list[pd.DataFrame]:
+    rows = [("ann", "x", 5, 1), ("bob", "y", 4, 2), ("ann", "z", 3, 3), ("eve", "x", 2, 4)]
+    frame = pd.DataFrame(rows, columns=["user", "item", "rating", "timestamp"])
+    return [frame[:2], frame[2:3], frame[3:]]
+
+
+def test_three_files_share_vocabularies(tmp_path: Path) -> None:
+    train, valid, test = parts()
+    train.to_csv(tmp_path / "u.train.csv", index=False)
+    valid.to_parquet(tmp_path / "u.val.parquet")
+    test.to_csv(tmp_path / "u.test.tsv", index=False, sep="\t")
+    split = load_split_file(tmp_path)
+    assert split.part.tolist() == [0, 0, 1, 2]
+    users = split.interactions.vocabularies[0].ids[split.interactions.ids[:, 0]]
+    assert users.tolist() == ["ann", "bob", "ann", "eve"]
+    assert split.train.sizes == split.test.sizes == (3, 3)
+    paths = [tmp_path / name for name in ("u.train.csv", "u.val.parquet", "u.test.tsv")]
+    assert load_split_file(paths).hash == split.hash
+
+
+def test_bad_folders(tmp_path: Path) -> None:
+    train, valid, test = parts()
+    train.to_csv(tmp_path / "train.csv", index=False)
+    valid.to_csv(tmp_path / "dev.csv", index=False)
+    with pytest.raises(DataError, match="expected one file for test, found none"):
+        load_split_file(tmp_path)
+    train[:1].to_csv(tmp_path / "test.csv", index=False)
+    pair = "user 'ann', item 'x' in train and again in test"
+    with pytest.raises(DataError, match=f"expected every pair once, found {pair}"):
+        load_split_file(tmp_path)
+    test.to_csv(tmp_path / "x.test.csv", index=False)
+    with pytest.raises(DataError, match=r"one file for test, found test\.csv, x\.test\.csv"):
+        load_split_file(tmp_path)
+    with pytest.raises(DataError, match="expected train, valid and test, found a, b"):
+        load_split_file(["a", "b"])
+
+
+def test_the_splits_of_the_measured_peers() -> None:
+    folder = Path(os.environ.get("SIF_PEERS_DIR", "none"))
+    paths = sorted(folder.glob("split_*.npz"))
+    if not paths:
+        pytest.skip("needs split_*.npz in SIF_PEERS_DIR")
+    for path in paths:
+        split = load_split_file(path)
+        with np.load(path) as stored:
+            assert (split.part == stored["part"]).all()
+            pairs = np.stack([stored["user"], stored["item"]], axis=1)
+            assert (split.interactions.ids == pairs).all()
+            assert split.interactions.sizes == (len(stored["user_ids"]), len(stored["item_ids"]))

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sif.data import Vocabulary
+from sif.errors import DataError
+
+
+def test_integer_ids_are_ordered_as_numbers_and_others_as_text() -> None:
+    assert Vocabulary.from_values(["10", "9", "-1", "9"])[0].ids.tolist() == ["-1", "9", "10"]
+    assert Vocabulary.from_values(["10", "9", "x"])[0].ids.tolist() == ["10", "9", "x"]
+
+
+def test_leading_zeros_tell_ids_apart() -> None:
+    vocabulary, codes = Vocabulary.from_values(["007", "7", "10"])
+    assert vocabulary.ids.tolist() == ["007", "7", "10"]
+    assert codes.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([196, 7]),
+        np.array([196.0, 7.0]),
+        np.array([b"196", b"7"]),
+        pd.Series([196, None, 7]).dropna(),
+        pd.Series([196, 7], dtype="Int64"),
+        pd.Series(["196", "7"]),
+        pd.Series(["196", "7"], dtype="category"),
+        [196, "7"],
+    ],
+)
+def test_whole_numbers_are_written_without_a_point(values: object) -> None:
+    vocabulary, codes = Vocabulary.from_values(values)  # type: ignore[arg-type]
+    assert vocabulary.ids.tolist() == ["7", "196"]
+    assert codes.tolist() == [1, 0]
+
+
+def test_values_written_alike_are_one_id() -> None:
+    vocabulary, codes = Vocabulary.from_values([7, "7", 8])
+    assert vocabulary.ids.tolist() == ["7", "8"]
+    assert codes.tolist() == [0, 0, 1]
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\x00", codec="utf-8")), max_size=30))
+def test_codes_and_ids_are_inverse(values: list[str]) -> None:
+    vocabulary, codes = Vocabulary.from_values(values)
+    assert vocabulary.ids[codes].tolist() == values
+    assert len(vocabulary) == len(set(values))
+    assert vocabulary.index(values).tolist() == codes.tolist()
+
+
+@given(st.lists(st.integers(-(2**53), 2**53), min_size=1, max_size=30))
+def test_integers_keep_their_order(values: list[int]) -> None:
+    _, codes = Vocabulary.from_values(np.array(values))
+    assert codes.tolist() == np.unique(values, return_inverse=True)[1].tolist()
+
+
+def test_unknown_missing_and_repeated_ids_are_refused() -> None:
+    vocabulary = Vocabulary(["a", "b"])
+    assert vocabulary.lookup(["b", "z"]).tolist() == [1, -1]
+    with pytest.raises(DataError, match=r"^user id: expected one of 2 known ids .*, found 'z'$"):
+        vocabulary.index(["a", "z"], name="user id")
+    with pytest.raises(DataError, match="found nothing"):
+        Vocabulary.from_values(["a", None])
+    with pytest.raises(DataError, match="'a' twice"):
+        Vocabulary(["a", "b", "a"])
+
+
+def test_it_is_immutable_and_compared_by_content() -> None:
+    vocabulary = Vocabulary([1, 2])
+    with pytest.raises(ValueError, match="read-only"):
+        vocabulary.ids[0] = "3"
+    assert vocabulary == Vocabulary(["1", "2"])
+    assert vocabulary != Vocabulary(["2", "1"])

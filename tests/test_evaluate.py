@@ -1,0 +1,209 @@
+"""Evaluation protocols against a per-user loop, and the rules for masks, ties and bad scorers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from sif.data.interactions import Interactions
+from sif.data.split import Split
+from sif.data.vocabulary import Vocabulary
+from sif.errors import ConfigError, DataError, ShapeError
+from sif.evaluate import evaluate, evaluate_ranking, evaluate_rating, pair_matrix
+from sif.metrics import ranking_metrics
+
+N_USERS, N_ITEMS = 23, 31
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Scores and ratings looked up in one table."""
+
+    values: np.ndarray
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        return self.values[users]
+
+    def predict(self, ids: np.ndarray) -> np.ndarray:
+        return self.values[ids[:, 0], ids[:, 1]]
+
+
+def make_split(ids: np.ndarray, part: np.ndarray, rating: np.ndarray | None = None) -> Split:
+    vocabularies = tuple(
+        Vocabulary([f"{letter}{i:03}" for i in range(n)])
+        for letter, n in (("u", N_USERS), ("i", N_ITEMS))
+    )
+    if rating is not None:
+        rating = rating.astype(np.float32)
+    interactions = Interactions(ids.astype(np.int64), ("user", "item"), vocabularies, rating)
+    return Split(interactions, part.astype(np.int8), "file", 0, "0" * 16)
+
+
+def random_split(seed: int) -> Split:
+    """A third of all pairs in random parts; users 0 and 1 have nothing in test."""
+    rng = np.random.default_rng(seed)
+    pairs = rng.permutation(N_USERS * N_ITEMS)[: N_USERS * N_ITEMS // 3]
+    ids = np.stack([pairs // N_ITEMS, pairs % N_ITEMS], axis=1)
+    part = rng.integers(0, 3, len(ids))
+    part[(ids[:, 0] < 2) & (part == 2)] = 0
+    return make_split(ids, part, rng.integers(1, 6, len(ids)))
+
+
+def pairs_of(interactions: Interactions) -> set[tuple[int, int]]:
+    return {(int(u), int(i)) for u, i in interactions.ids}
+
+
+def naive_hits(
+    scores: np.ndarray, history: set[tuple[int, int]], truth: set[tuple[int, int]], k: int
+) -> tuple[np.ndarray, np.ndarray, set[int]]:
+    """Hits, relevant counts and recommended items by sorting each user's unmasked items."""
+    hits, counts, recommended = [], [], set()
+    for user in sorted({u for u, _ in truth}):
+        free = [i for i in range(scores.shape[1]) if (user, i) not in history]
+        free.sort(key=lambda i: (-scores[user, i], (user, i) in truth, i))
+        top = free[:k]
+        recommended.update(top)
+        row = [(user, i) in truth for i in top]
+        hits.append(row + [False] * (k - len(row)))
+        counts.append(sum(u == user for u, _ in truth))
+    return np.array(hits), np.array(counts), recommended
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("levels", [2, 6, 10**6])
+@pytest.mark.parametrize("part", ["valid", "test"])
+def test_ranking_against_a_loop_with_tied_scores(seed: int, levels: int, part: str) -> None:
+    split = random_split(seed)
+    scores = np.random.default_rng(seed + 100).integers(0, levels, (N_USERS, N_ITEMS))
+    scores = scores.astype(np.float32)
+    history = pairs_of(split.train) | (pairs_of(split.valid) if part == "test" else set())
+    truth = pairs_of(split.valid if part == "valid" else split.test)
+    hits, counts, recommended = naive_hits(scores, history, truth, 5)
+    found = evaluate_ranking(Table(scores), split, part, k=5)
+    for name, values in ranking_metrics(hits, counts).items():
+        np.testing.assert_allclose(found.per_user[name], values)
+        assert found.metrics[name] == pytest.approx(values.mean())
+    assert found.metrics["coverage@5"] == len(recommended) / N_ITEMS
+    assert found.users.tolist() == sorted({u for u, _ in truth})
+    assert found.left_out == N_USERS - len(found.users)
+
+
+def test_neighbouring_floats_are_no_ties() -> None:
+    low = np.float32(1.0)
+    high = np.nextafter(low, np.float32(2.0))
+    split = make_split(np.array([[0, 3], [0, 7]]), np.array([2, 0]))
+    scores = np.zeros((N_USERS, N_ITEMS), dtype=np.float32)
+    scores[0, :3], scores[0, 3] = low, high
+    assert evaluate_ranking(Table(scores), split, "test").metrics["mrr@10"] == 1.0
+
+
+def test_chunks_change_nothing() -> None:
+    split = random_split(0)
+    table = Table(np.random.default_rng(0).random((N_USERS, N_ITEMS), dtype=np.float32))
+    whole = evaluate_ranking(table, split, "test")
+    for chunk in (1, 4, 100):
+        other = evaluate_ranking(table, split, "test", chunk=chunk)
+        assert other.metrics == whole.metrics
+        np.testing.assert_array_equal(other.per_user["map@10"], whole.per_user["map@10"])
+
+
+def test_truth_as_scores_is_perfect_and_constant_scores_find_nothing() -> None:
+    split = random_split(3)
+    best = evaluate_ranking(Table(pair_matrix(split.test).toarray()), split, "test")
+    assert best.metrics["ndcg@10"] == best.metrics["map@10"] == best.metrics["mrr@10"] == 1.0
+    constant = Table(np.zeros((N_USERS, N_ITEMS), dtype=np.float32))
+    assert evaluate_ranking(constant, split, "test", k=3).metrics["hit@3"] == 0.0
+
+
+def test_scores_of_the_scorer_are_left_alone() -> None:
+    scores = np.random.default_rng(0).random((N_USERS, N_ITEMS))
+    before = scores.copy()
+    evaluate_ranking(Table(scores), random_split(0), "test")
+    np.testing.assert_array_equal(scores, before)
+
+
+def test_minus_infinity_is_never_recommended() -> None:
+    split = random_split(0)
+    nothing = Table(np.full((N_USERS, N_ITEMS), -np.inf, dtype=np.float32))
+    found = evaluate_ranking(nothing, split, "test", k=N_ITEMS)
+    assert found.metrics[f"hit@{N_ITEMS}"] == found.metrics[f"coverage@{N_ITEMS}"] == 0.0
+
+
+def test_more_places_than_items() -> None:
+    split = random_split(0)
+    table = Table(np.random.default_rng(0).random((N_USERS, N_ITEMS)))
+    assert evaluate_ranking(table, split, "test", k=50).metrics["recall@50"] == 1.0
+
+
+def test_refuses_truth_that_is_in_the_history() -> None:
+    split = make_split(np.array([[0, 0], [0, 1], [0, 1]]), np.array([0, 1, 2]))
+    with pytest.raises(DataError, match="found 1"):
+        evaluate_ranking(Table(np.zeros((N_USERS, N_ITEMS))), split, "test")
+
+
+def test_refuses_bad_scorers() -> None:
+    split = random_split(0)
+    nan = np.zeros((N_USERS, N_ITEMS))
+    nan[4, 2] = np.nan
+    with pytest.raises(DataError, match="user 4: expected numbers, found NaN"):
+        evaluate_ranking(Table(nan), split, "test")
+    with pytest.raises(DataError, match="NaN"):
+        evaluate_rating(Table(np.full((N_USERS, N_ITEMS), np.nan)), split, "test")
+    with pytest.raises(ShapeError, match="scores"):
+        evaluate_ranking(Table(np.zeros((N_USERS, 4))), split, "test")
+    with pytest.raises(ConfigError, match="objective rating"):
+        evaluate(object(), split, "test", "rating")  # type: ignore[arg-type]
+
+
+def test_refuses_an_empty_part() -> None:
+    split = make_split(np.array([[0, 0], [1, 1]]), np.array([0, 0]), np.array([1, 2]))
+    table = Table(np.zeros((N_USERS, N_ITEMS)))
+    with pytest.raises(DataError, match="found none"):
+        evaluate_ranking(table, split, "test")
+    with pytest.raises(DataError, match="found none"):
+        evaluate_rating(table, split, "test")
+
+
+def test_pairs_merge_repetitions_of_further_fields() -> None:
+    vocabularies = (Vocabulary(["a", "b"]), Vocabulary(["x", "y", "z"]), Vocabulary(["m", "n"]))
+    ids = np.array([[0, 2, 0], [0, 2, 1], [1, 0, 0]], dtype=np.int64)
+    found = pair_matrix(Interactions(ids, ("user", "item", "hour"), vocabularies))
+    np.testing.assert_array_equal(found.toarray(), [[0, 0, 1], [1, 0, 0]])
+
+
+def test_rating_errors_by_hand() -> None:
+    ids = np.array([[0, 0], [0, 1], [1, 0], [1, 1], [2, 2]])
+    split = make_split(ids, np.array([0, 0, 2, 2, 2]), np.array([1, 4, 5, 2, 1]))
+    values = np.zeros((N_USERS, N_ITEMS))
+    values[1, 0], values[1, 1], values[2, 2] = 9.0, 3.0, -7.0
+    found = evaluate_rating(Table(values), split, "test")
+    # Train ratings 1 and 4 clip the predictions to 4, 3 and 1; their deviation is 1.5.
+    assert found.metrics["rmse"] == pytest.approx(np.sqrt(2 / 3))
+    assert found.metrics["rmse_std"] == pytest.approx(np.sqrt(2 / 3) / 1.5)
+    assert found.metrics["mae"] == pytest.approx(2 / 3)
+    assert found.users.tolist() == [1, 2]
+    assert found.per_user["squared_error"].tolist() == [2, 0]
+    assert found.per_user["count"].tolist() == [2, 1]
+    assert found.left_out == N_USERS - 2
+
+
+def test_per_user_sums_add_up_to_the_metrics() -> None:
+    split = random_split(2)
+    table = Table(np.random.default_rng(0).random((N_USERS, N_ITEMS)) * 5)
+    found = evaluate_rating(table, split, "valid")
+    total = found.per_user["count"].sum()
+    assert total == len(split.valid)
+    mean_square = found.per_user["squared_error"].sum() / total
+    assert found.metrics["rmse"] == pytest.approx(np.sqrt(mean_square))
+    assert found.metrics["mae"] == pytest.approx(found.per_user["absolute_error"].sum() / total)
+
+
+def test_ratings_that_cannot_be_evaluated() -> None:
+    ids, part = np.array([[0, 0], [0, 1], [1, 1]]), np.array([0, 0, 2])
+    table = Table(np.zeros((N_USERS, N_ITEMS)))
+    with pytest.raises(DataError, match="rating: expected a column"):
+        evaluate_rating(table, make_split(ids, part), "test")
+    with pytest.raises(DataError, match="found only 3"):
+        evaluate_rating(table, make_split(ids, part, np.array([3, 3, 4])), "test")

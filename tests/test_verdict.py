@@ -1,0 +1,105 @@
+"""The comparison must be right in both directions and the rival chosen on validation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sif.errors import DataError
+from sif.evaluate import Evaluation
+from sif.metrics import paired_bootstrap
+from sif.verdict import compare, verdict
+
+
+def ranked(values: np.ndarray, users: np.ndarray | None = None) -> Evaluation:
+    users = np.arange(len(values)) if users is None else users
+    return Evaluation({"ndcg@10": float(values.mean())}, users, {"ndcg@10": values}, 0)
+
+
+def rated(squared: np.ndarray, count: np.ndarray, deviation: float = 2.0) -> Evaluation:
+    rmse = float(np.sqrt(squared.sum() / count.sum()))
+    # Absolute errors of their own, so that one cannot stand in for the other.
+    absolute = squared / 3 + 0.5
+    mae = float(absolute.sum() / count.sum())
+    metrics = {"rmse": rmse, "rmse_std": rmse / deviation, "mae": mae}
+    per_user = {"squared_error": squared, "absolute_error": absolute, "count": count}
+    return Evaluation(metrics, np.arange(len(count)), per_user, 0)
+
+
+NOISE = np.random.default_rng(0).normal(0.5, 0.1, 200)
+
+
+@pytest.mark.parametrize(
+    ("gap", "outcome"), [(0.05, "better"), (-0.05, "worse"), (0.0, "undecided")]
+)
+def test_outcome_follows_the_interval(gap: float, outcome: str) -> None:
+    jitter = np.random.default_rng(1).normal(0.0, 0.05, 200)
+    jitter -= jitter.mean()
+    result = compare(ranked(NOISE + gap + jitter), ranked(NOISE), "ndcg@10", True, seed=0)
+    assert result.outcome == outcome
+    expected = paired_bootstrap(gap + jitter, np.zeros(200), 0)
+    assert (result.low, result.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_lower_is_better_turns_the_outcome() -> None:
+    count = np.full(50, 4.0)
+    small, large = rated(np.linspace(1, 2, 50), count), rated(np.linspace(2, 3, 50), count)
+    for metric in ("rmse", "rmse_std", "mae"):
+        assert compare(small, large, metric, False, seed=0).outcome == "better"
+        assert compare(large, small, metric, False, seed=0).outcome == "worse"
+        assert compare(small, small, metric, False, seed=0).outcome == "undecided"
+
+
+def test_differences_are_those_of_the_metrics() -> None:
+    count = np.arange(1.0, 51)
+    a, b = rated(np.linspace(1, 2, 50), count), rated(np.linspace(3, 1, 50), count)
+    for metric in ("rmse", "rmse_std", "mae"):
+        found = compare(a, b, metric, False, seed=0)
+        assert found.difference == pytest.approx(a.metrics[metric] - b.metrics[metric])
+        assert found.low < found.difference < found.high
+
+
+def test_refuses_other_users_ratings_and_metrics() -> None:
+    ours = ranked(NOISE)
+    with pytest.raises(DataError, match="same users"):
+        compare(ours, ranked(NOISE, np.arange(200) + 1), "ndcg@10", True, seed=0)
+    with pytest.raises(DataError, match="coverage@10"):
+        compare(ours, ours, "coverage@10", True, seed=0)
+    ones = np.ones(5)
+    with pytest.raises(DataError, match="same ratings"):
+        compare(rated(ones, ones), rated(ones, 2 * ones), "rmse", False, seed=0)
+
+
+def test_the_rival_is_the_best_on_validation_not_on_test() -> None:
+    baselines = {"lucky": ranked(NOISE + 0.2), "sound": ranked(NOISE)}
+    valid = {"lucky": 0.3, "sound": 0.4, "not evaluated": 0.9}
+    result = verdict("sif", ranked(NOISE + 0.1), baselines, valid, "ndcg@10")
+    assert result.against == "sound"
+    assert result.comparison is not None
+    assert result.comparison.outcome == "better"
+    assert result.text.startswith("sif is better than sound")
+    assert "\n" not in result.text
+    assert f"{NOISE.mean():.4f}" in result.text
+
+
+def test_the_rival_for_errors_has_the_lowest() -> None:
+    count = np.full(9, 2.0)
+    baselines = {name: rated(np.full(9, 2.0), count) for name in ("a", "b", "c")}
+    result = verdict(
+        "sif", rated(np.full(9, 3.0), count), baselines, {"a": 3, "b": 1, "c": 2}, "rmse"
+    )
+    assert result.against == "b"
+    assert "worse than b" in result.text
+
+
+def test_ties_on_validation_do_not_depend_on_the_order() -> None:
+    baselines = {"b": ranked(NOISE), "a": ranked(NOISE)}
+    assert verdict("x", ranked(NOISE), baselines, {"a": 1, "b": 1}, "ndcg@10").against == "a"
+
+
+def test_no_baseline_and_no_validation() -> None:
+    empty = verdict("sif", ranked(NOISE), {}, {}, "ndcg@10")
+    assert (empty.against, empty.comparison) == (None, None)
+    assert "no baseline" in empty.text
+    with pytest.raises(DataError, match="als"):
+        verdict("sif", ranked(NOISE), {"als": ranked(NOISE)}, {}, "ndcg@10")
