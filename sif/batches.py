@@ -30,7 +30,9 @@ class PartTensors:
 
     def graph(self) -> PairGraph | None:
         """The part's pairs as a sparse matrix; None for other than two fields."""
-        return pair_graph(self.ids, (self.sizes[0], self.sizes[1])) if len(self.sizes) == 2 else None
+        return (
+            pair_graph(self.ids, (self.sizes[0], self.sizes[1])) if len(self.sizes) == 2 else None
+        )
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,9 @@ class InteractionStream:
         self._part = part
         self._rows = Permutation(len(part.ids), batch_size, generator)
         self._drawing = drawing
-        self._draws = torch.Generator(part.ids.device).manual_seed(generator.initial_seed() ^ 0x5EED)
+        self._draws = torch.Generator(part.ids.device).manual_seed(
+            generator.initial_seed() ^ 0x5EED
+        )
         combinations = float(torch.tensor(part.sizes, dtype=torch.float64).prod())
         self._scale = combinations / (observed_total or len(part.ids))
         self._observed = _keys((part, *known)) if known else None
@@ -112,7 +116,9 @@ class InteractionStream:
             for size in self._part.sizes
         ]
         drawn = torch.stack(columns, dim=1)
-        weight = torch.full((n,), self._scale / max(n, 1), device=device)
+        weight = torch.full(
+            (n,), self._scale / max(n, 1), dtype=self._part.target.dtype, device=device
+        )
         if self._observed is not None and n:
             key = _key(drawn, self._part.sizes)
             place = torch.searchsorted(self._observed, key).clamp(max=len(self._observed) - 1)

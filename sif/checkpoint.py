@@ -125,7 +125,7 @@ def _encode_array(array: Any, place: str, tensors: dict[str, torch.Tensor]) -> A
         # A text array is its UTF-32 code units, one more axis for the characters.
         width = array.dtype.itemsize // 4
         units = np.ascontiguousarray(array, dtype=f"<U{width}").reshape(-1).view(np.uint32)
-        stored = _store(torch.from_numpy(units.reshape(*array.shape, width)), tensors)
+        stored = _store(torch.from_numpy(units.reshape(*array.shape, width).copy()), tensors)
         return {"text": [stored, width]}
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise CheckpointError(f"{place}: an array of dtype {array.dtype} cannot be stored")

@@ -121,7 +121,7 @@ class Problem:
             biases=rating if biases is None else biases,
             intercept=rating,
             init=self.config.model.init,
-            mixed_signs=self.config.model.readout_signs == "mixed" and rating,
+            mixed_signs=self.config.model.readout_signs == "mixed",
         )
 
     def strengths(self, l2: float) -> tuple[Tensor, ...]:
@@ -157,6 +157,7 @@ class Problem:
                 self.loss_settings,
                 self.strengths(settings.l2),
                 own_tables=settings.tables == "own",
+                transform_offset=settings.transform_offset,
             ),
             generator(self.runtime, "search", "space", device=torch.device("cpu")),
         ).to(self.runtime.device, self.runtime.dtype)

@@ -143,7 +143,7 @@ def from_json(text: str, where: str = "genotype") -> Genotype:
                 for name, value in document.get("parameters", {}).items()
             },
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise GenotypeError(
             f"{where}: malformed genotype: {type(error).__name__}: {_first(error)}"
         ) from None

@@ -58,11 +58,24 @@ class Batch:
     graph: PairGraph | None = None
     observed_in_background: bool = True
 
+    def with_negatives(self) -> Tensor:
+        """(b * m, k): each observed row with its drawn items in the recommended item's place."""
+        repeated = self.ids.repeat_interleave(self.negatives.shape[1], dim=0)
+        item = torch.zeros(repeated.shape[1], dtype=torch.bool, device=repeated.device)
+        item[1] = True  # the field that is recommended
+        return torch.where(item, self.negatives.reshape(-1, 1), repeated)
+
     def least_squares(self, positive_weight: float) -> tuple[Tensor, Tensor, Tensor]:
         """ids (n, k), target (n,), weight (n,) of the batch as a weighted least-squares problem.
 
         The problem that readouts are fitted to: ratings as they are, or 1 against 0 for clicks.
         """
+        if self.negatives.shape[1]:
+            drawn = self.with_negatives()
+            ids = torch.cat([self.ids, drawn])
+            zeros = self.target.new_zeros(len(drawn))
+            target = torch.cat([torch.ones_like(self.target), zeros])
+            return ids, target, torch.ones_like(target)
         if len(self.background) == 0:
             return self.ids, self.target, torch.ones_like(self.target)
         ids = torch.cat([self.ids, self.background])
@@ -117,12 +130,8 @@ def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Ten
 
 def _against(interaction: Scored, batch: Batch) -> tuple[Tensor, Tensor]:
     """Scores (b,) of the observed rows and (b, m) of the same rows with drawn items."""
-    m = batch.negatives.shape[1]
-    repeated = batch.ids.repeat_interleave(m, dim=0)
-    item = torch.zeros(repeated.shape[1], dtype=torch.bool, device=repeated.device)
-    item[1] = True  # the field that is recommended
-    drawn = torch.where(item, batch.negatives.reshape(-1, 1), repeated)
-    return interaction.pairs(batch.ids), interaction.pairs(drawn).view(-1, m)
+    drawn = interaction.pairs(batch.with_negatives())
+    return interaction.pairs(batch.ids), drawn.view(batch.negatives.shape)
 
 
 def bpr(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:

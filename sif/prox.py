@@ -116,7 +116,9 @@ def _checked(alpha: Mapping[str, Tensor], block: Block) -> Tensor:
     table = alpha.get(block.name)
     if table is None or tuple(table.shape) != block.shape:
         found = "nothing" if table is None else f"shape {tuple(table.shape)}"
-        raise ShapeError(f"alpha: block {block.name!r}: expected shape {block.shape}, found {found}")
+        raise ShapeError(
+            f"alpha: block {block.name!r}: expected shape {block.shape}, found {found}"
+        )
     if table.isnan().any():
         raise ShapeError(f"alpha: block {block.name!r}: expected numbers, found NaN")
     return table.detach()

@@ -46,14 +46,12 @@ class InteractionScorer:
         n_items = len(self.network.tables.embeddings[1])
         dimension = self.network.tables.embeddings[1].shape[1]
         step = max(1, _CHUNK_ELEMENTS // (n_items * dimension))
-        parts = [self._chunk(rows[i : i + step]) for i in range(0, len(rows), step)]
+        parts = [self._chunk(rows[i : i + step]) for i in range(0, max(len(rows), 1), step)]
         return torch.cat(parts).cpu().numpy()
 
     def _chunk(self, rows: torch.Tensor) -> torch.Tensor:
         interaction = self.network.interaction()
-        user, item = (
-            t(e) for t, e in zip(interaction.transforms, self.network.tables.embeddings)
-        )
+        user, item = (t(e) for t, e in zip(interaction.transforms, self.network.tables.embeddings))
         scores = interaction.combine_broadcast(user[rows][:, None, :], item[None, :, :])
         for bias, index in zip(self.network.tables.biases, (rows[:, None], slice(None))):
             scores = scores + bias[index]

@@ -159,8 +159,9 @@ def train(
         if due:
             run.judge(metrics)
             entry = {"seconds": run.seconds, "loss": loss, **metrics}
+            logged = {f"valid.{name}": value for name, value in metrics.items()}
             run.history.append({"epoch": run.epoch, **entry})
-            tracker.log(entry, run.epoch)
+            tracker.log({"seconds": run.seconds, "loss": loss, **logged}, run.epoch)
             on_epoch(run.epoch, run.valid)
             checkpointer.offer(run.state)
     network.load_state_dict(run.best)

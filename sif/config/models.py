@@ -185,6 +185,7 @@ class SearchConfig(Section):
     arch_lr: Rate = Field(0.3, description="step size of alpha")
     arch_every: Count = Field(2, description="weight steps per architecture step")
     transform_lr: Rate = Field(0.003, description="Adam step size of learned transforms")
+    transform_offset: float = Field(0.0, description="learned transforms start at x + this")
     explore: Annotated[float, Field(ge=0, le=1)] = Field(
         0.3, description="chance that a weight step draws another operation"
     )

@@ -180,5 +180,3 @@ class Nasp:
         if self._continuous_optimizer is not None:
             self._continuous_optimizer.load_state_dict(state["continuous"])
         self._generator.set_state(state["generator"])
-
-

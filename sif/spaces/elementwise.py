@@ -9,6 +9,7 @@ are added to `PRIMITIVES` by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,9 @@ HIDDEN = 8
 SQRT_SHIFT = 1e-4
 """Added below the root: sqrt(|x| + s) - sqrt(s) has a finite slope, 1 / (2 sqrt(s)), at 0."""
 SPAN = 2.0
-"""An `Mlp` starts close to x + OFFSET for inputs in [-SPAN, SPAN]."""
-OFFSET = 0.5
-"""At x itself multiply starts on a saddle (both factors near 0) and is judged before it has left it;
-(u + c)(v + c) starts as plus, which it contains. Other operations do not notice the shift."""
+"""An `Mlp` starts close to x + offset for inputs in [-SPAN, SPAN]."""
+_CHUNK = 1 << 15
+"""Entries that a frozen `Mlp` evaluates at once: 1 MB of hidden units stays in cache."""
 
 
 def _sqrt(x: Tensor) -> Tensor:
@@ -46,7 +46,9 @@ _MAGNITUDES: dict[str, Elementwise] = {"sqrt": _sqrt, "abs": torch.abs, "square"
 _SIGNS = ("+", "-", "~")
 
 PRIMITIVES: dict[str, Elementwise] = {
-    sign + name: _signed(sign, function) for sign in _SIGNS for name, function in _MAGNITUDES.items()
+    sign + name: _signed(sign, function)
+    for sign in _SIGNS
+    for name, function in _MAGNITUDES.items()
 }
 PRIMITIVES["~abs"] = _identity  # sign(x)|x|, without the two products and with slope 1 at 0
 
@@ -54,33 +56,61 @@ RANGES = {"+": "positive", "-": "negative", "~": "real"}
 """Values that a transform of a free embedding can reach, by the sign in its name."""
 
 
+class _Frozen(torch.autograd.Function):
+    """A frozen `Mlp`: keeps its slope at every entry for the backward pass, and no hidden units."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mlp: Mlp) -> Any:
+        flat = x.detach().flatten()
+        value, slope = torch.empty_like(flat), torch.empty_like(flat)
+        chain = mlp.hidden_weight * mlp.output_weight
+        for start in range(0, len(flat), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            hidden = mlp.hidden(flat[part])
+            torch.addmv(mlp.output_bias, hidden, mlp.output_weight, out=value[part])
+            slope[part] = chain.sum() - hidden.square_() @ chain
+        ctx.save_for_backward(slope.view_as(x))
+        return value.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return grads[0] * ctx.saved_tensors[0], None
+
+
 class Mlp(nn.Module):
     """x -> b2 + w2 . tanh(w1 x + b1), applied to every entry alike.
 
     Args:
-        generator: Draws the hidden slopes and offsets; the output layer is then fitted so that the
-            function starts close to x + OFFSET: no transform, seen from where every operation moves.
+        generator: Draws the hidden slopes; the output layer is then fitted so that the function
+            starts close to x + offset.
+        offset: 0 starts at no transform at all. At x itself multiply starts on a saddle (both
+            factors near 0); (u + c)(v + c) starts as plus, which it contains.
     """
 
-    def __init__(self, generator: torch.Generator) -> None:
+    def __init__(self, generator: torch.Generator, offset: float = 0.0) -> None:
         super().__init__()
-        slope = 0.5 + 0.5 * torch.rand(HIDDEN, generator=generator, dtype=torch.float64)
-        offset = SPAN * (2 * torch.rand(HIDDEN, generator=generator, dtype=torch.float64) - 1)
+        slope = 0.25 + 0.5 * torch.rand(HIDDEN, generator=generator, dtype=torch.float64)
         x = torch.linspace(-SPAN, SPAN, 201, dtype=torch.float64)
-        design = torch.cat([torch.tanh(x[:, None] * slope + offset), torch.ones(201, 1)], dim=1)
+        design = torch.tanh(x[:, None] * slope)
         # A small ridge keeps the output weights of order one; they stay easy to train.
-        gram = design.T @ design + 1e-3 * torch.eye(HIDDEN + 1, dtype=torch.float64)
-        output = torch.linalg.solve(gram, design.T @ (x + OFFSET))
+        gram = design.T @ design + 1e-3 * torch.eye(HIDDEN, dtype=torch.float64)
+        output = torch.linalg.solve(gram, design.T @ x)
         dtype = torch.get_default_dtype()
         self.hidden_weight = nn.Parameter(slope.to(dtype))
-        self.hidden_bias = nn.Parameter(offset.to(dtype))
-        self.output_weight = nn.Parameter(output[:-1].to(dtype))
-        self.output_bias = nn.Parameter(output[-1].to(dtype))
+        self.hidden_bias = nn.Parameter(torch.zeros(HIDDEN, dtype=dtype))
+        self.output_weight = nn.Parameter(output.to(dtype))
+        self.output_bias = nn.Parameter(torch.tensor(offset, dtype=dtype))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """Hidden units (..., HIDDEN) at x (...)."""
+        return torch.tanh(x[..., None] * self.hidden_weight + self.hidden_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape to the same shape."""
-        hidden = torch.tanh(x[..., None] * self.hidden_weight + self.hidden_bias)
-        return hidden @ self.output_weight + self.output_bias
+        if not self.hidden_weight.requires_grad:
+            frozen: Tensor = _Frozen.apply(x, self)
+            return frozen
+        return self.hidden(x) @ self.output_weight + self.output_bias
 
     @classmethod
     def from_numbers(cls, numbers: Mapping[str, Tensor]) -> Mlp:

@@ -70,6 +70,7 @@ class FunctionSettings:
         strengths: (n_f,) per field: L2 strength of each row, per observed train row.
         own_tables: Whether each operation keeps embeddings of its own during the search. Shared
             embeddings fit the incumbent, and every challenger looks worse than it is.
+        transform_offset: c of the learned transforms' start, x + c.
     """
 
     shape: TableShape
@@ -78,6 +79,7 @@ class FunctionSettings:
     loss_settings: LossSettings
     strengths: tuple[Tensor, ...]
     own_tables: bool = True
+    transform_offset: float = 0.0
 
 
 class _Gated(Interaction):
@@ -136,7 +138,9 @@ class FunctionSpace(nn.Module):
             nn.Parameter(settings.shape.initial_readout(operation)) for operation in self.operations
         )
         learned = 0 if spec.transforms else len(settings.fields)
-        self.transforms = nn.ModuleList(Mlp(generator) for _ in range(learned))
+        self.transforms = nn.ModuleList(
+            Mlp(generator, settings.transform_offset) for _ in range(learned)
+        )
         self.blocks = _blocks(spec, settings)
 
     def module(self) -> nn.Module:
@@ -149,7 +153,8 @@ class FunctionSpace(nn.Module):
 
     def weight_parameters(self) -> list[nn.Parameter]:
         """Tables and readouts."""
-        return [p for part in (self.tables, self.readouts) for p in part.parameters()]
+        parts = (self.tables, self.readouts)
+        return [p for part in parts for p in part.parameters() if p.requires_grad]
 
     def arch_parameters(self) -> list[nn.Parameter]:
         """The learned transforms P and Q."""

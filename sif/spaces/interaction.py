@@ -64,6 +64,7 @@ class Tables(nn.Module):
         self.biases = nn.ParameterList(
             nn.Parameter(torch.zeros(n)) for n in (shape.sizes if shape.biases else ())
         )
+        self.has_intercept = shape.intercept
         self.intercept = nn.Parameter(torch.zeros(()), requires_grad=shape.intercept)
 
     def offset(self, ids: Tensor) -> Tensor:
@@ -144,7 +145,7 @@ class Interaction:
             return None
         p, q = (t(e) for t, e in zip(self.transforms, self.tables.embeddings))
         a, b = self.operation.factors(p, q, bounded(self.readout))
-        if not self.tables.biases and not self.tables.intercept.requires_grad:
+        if not self.tables.biases and not self.tables.has_intercept:
             return a, b
         user = self.tables.intercept.expand(len(p))
         item = torch.zeros_like(q[:, 0])

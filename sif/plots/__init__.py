@@ -1,0 +1,20 @@
+"""Every figure: plain data in, one PNG out.
+
+All functions are pure in their data, so a figure can be drawn again from a run's files. matplotlib
+is imported on the first call and only through its object-oriented interface: no backend is chosen
+and no setting of the caller's is changed.
+"""
+
+from __future__ import annotations
+
+from sif.plots.function import interaction_surface, transform_curves
+from sif.plots.results import test_comparison, validation_against_seconds
+from sif.plots.trajectories import alpha_trajectories
+
+__all__ = [
+    "alpha_trajectories",
+    "interaction_surface",
+    "test_comparison",
+    "transform_curves",
+    "validation_against_seconds",
+]

@@ -1,0 +1,158 @@
+"""Lines with their names at their ends, in place of a legend.
+
+Names stand in the right margin at the height where their line ends, moved apart where they would
+meet, each joined to its line by a thin stroke in the line's colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sif.plots.sheet import FONT, INK, PALETTE, QUIET, Floats, clean, text_width
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LABEL_STEP = 0.165
+"""Inches between the centres of two neighbouring names."""
+_REACH = 0.3
+"""Inches from the right edge of the axes to the names."""
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """One series.
+
+    Attributes:
+        name: As written at its end.
+        x: (n,), ascending.
+        y: (n,); what is not finite is a gap.
+        color: Of line and stroke.
+        strong: Whether it is the one to look at.
+        dashed: Tells apart lines that share a colour.
+    """
+
+    name: str
+    x: Floats
+    y: Floats
+    color: str
+    strong: bool = False
+    dashed: bool = False
+
+    @property
+    def end(self) -> tuple[float, float] | None:
+        """The last finite point."""
+        finite = np.flatnonzero(np.isfinite(self.y) & np.isfinite(self.x))
+        return (float(self.x[finite[-1]]), float(self.y[finite[-1]])) if finite.size else None
+
+
+def coloured(index: int) -> tuple[str, bool]:
+    """Colour of the index-th line, and whether it is dashed because colours have run out."""
+    return PALETTE[index % len(PALETTE)], (index // len(PALETTE)) % 2 == 1
+
+
+def margin(names: Sequence[str]) -> float:
+    """Inches that the names take to the right of the axes."""
+    return _REACH + text_width([clean(name) for name in names]) + 0.12
+
+
+def draw(axes: Axes, lines: Sequence[Line]) -> None:
+    """Draws the lines, the strong ones on top; points without neighbours become dots."""
+    for line in lines:
+        y = np.where(np.isfinite(line.y), line.y, np.nan)
+        axes.plot(
+            line.x,
+            y,
+            color=line.color,
+            linewidth=2.6 if line.strong else 1.2,
+            linestyle=(0, (4, 2)) if line.dashed else "-",
+            zorder=4 if line.strong else 3,
+            marker="o",
+            markersize=5 if line.strong else 3.5,
+            markevery=_lonely(y),
+            label=clean(line.name),
+        )
+
+
+def name_ends(axes: Axes, lines: Sequence[Line]) -> None:
+    """Writes each line's name beside its end; the limits of the axes must be final.
+
+    A line without a finite point gets no name.
+    """
+    from matplotlib.lines import Line2D
+
+    width, height = _inches(axes)
+    # Reversed before a stable sort: of equal ends the line given first stands on top.
+    ended = [(line, end) for line in reversed(lines) if (end := line.end) is not None]
+    ended.sort(key=lambda pair: pair[1][1])
+    (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
+    ends = np.array([((x - x0) / (x1 - x0), (y - y0) / (y1 - y0)) for _, (x, y) in ended])
+    heights = spread(ends[:, 1] if len(ends) else ends, LABEL_STEP / height, 0.0, 1.0)
+    for (line, _), (x, y), at in zip(ended, ends, heights, strict=True):
+        stroke = Line2D(
+            [x, 1 + 0.06 / width, 1 + (_REACH - 0.05) / width],
+            [y, y, at],
+            transform=axes.transAxes,
+            color=line.color,
+            linewidth=1.6 if line.strong else 0.8,
+            linestyle=(0, (1, 2)) if x < 0.97 else "-",
+            clip_on=False,
+            zorder=2,
+        )
+        axes.add_artist(stroke)
+        axes.text(
+            1 + _REACH / width,
+            at,
+            clean(line.name),
+            transform=axes.transAxes,
+            va="center_baseline",
+            color=INK if line.strong else QUIET,
+            fontsize=FONT,
+            fontweight="bold" if line.strong else "normal",
+        )
+
+
+def spread(positions: Floats, step: float, low: float, high: float) -> Floats:
+    """Nearest positions, in squares, that keep a distance and stay within bounds.
+
+    Args:
+        positions: (n,), ascending.
+        step: Least distance of neighbours; less where the bounds leave no room for it.
+        low: Lower bound.
+        high: Upper bound.
+
+    Returns:
+        (n,), ascending.
+    """
+    n = len(positions)
+    if n == 0:
+        return np.empty(0)
+    step = min(step, (high - low) / max(n - 1, 1))
+    offsets = step * np.arange(n)
+    # Without the offsets the distances become an order, and the nearest ascending sequence is the
+    # one that pooling adjacent violators finds.
+    pools: list[tuple[float, int]] = []
+    for value in positions - offsets:
+        mean, size = float(value), 1
+        while pools and pools[-1][0] > mean:
+            other, count = pools.pop()
+            mean, size = (mean * size + other * count) / (size + count), size + count
+        pools.append((mean, size))
+    level = np.repeat([mean for mean, _ in pools], [size for _, size in pools])
+    return np.asarray(np.clip(level, low, high - offsets[-1]) + offsets, dtype=np.float64)
+
+
+def _lonely(y: Floats) -> list[int]:
+    """Indices of finite points between gaps, which a line would not show."""
+    here = np.concatenate([[False], np.isfinite(y), [False]])
+    return [int(i) for i in np.flatnonzero(here[1:-1] & ~here[:-2] & ~here[2:])]
+
+
+def _inches(axes: Axes) -> tuple[float, float]:
+    """Width and height of the axes."""
+    box = axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted())
+    return float(box.width), float(box.height)

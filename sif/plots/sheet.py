@@ -1,0 +1,174 @@
+"""What all figures share: a page measured in inches, the style, text that always renders, the file.
+
+Every axes is placed at explicit inches and every margin is measured from the text that it holds, so
+no layout engine has to guess and the size in pixels is known beforehand.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sif.checkpoint import write_bytes_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+Floats = NDArray[np.float64]
+
+DPI = 150
+FONT = 9.0
+"""Points."""
+INK, QUIET, FAINT, SHADE = "#222222", "#6b6b6b", "#d9d9d9", "#f1efe8"
+# Paul Tol's "muted" scheme, nine colours told apart by colour-blind readers, strongest first.
+PALETTE = (
+    "#332288", "#cc6677", "#117733", "#88ccee", "#999933", "#aa4499", "#44aa99", "#882255",
+    "#ddcc77",
+)  # fmt: skip
+ACCENT, REFERENCE = "#332288", "#cc6677"
+
+_STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so `clean` knows its glyphs
+    "font.size": FONT,
+    "axes.edgecolor": QUIET,
+    "axes.formatter.useoffset": False,
+    "axes.labelcolor": INK,
+    "axes.labelsize": FONT,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "text.color": INK,
+    "text.parse_math": False,  # a "$" in a name is a dollar
+    "xtick.color": QUIET,
+    "xtick.labelsize": FONT - 1,
+    "ytick.color": QUIET,
+    "ytick.labelsize": FONT - 1,
+    "lines.solid_capstyle": "round",
+}
+
+
+class Sheet:
+    """A page of the given size in inches.
+
+    Attributes:
+        figure: The matplotlib figure.
+        width: Inches.
+        height: Inches.
+    """
+
+    def __init__(self, width: float, height: float) -> None:
+        from matplotlib.figure import Figure
+
+        self.width, self.height = width, height
+        self.figure: Figure = Figure(figsize=(width, height), dpi=DPI)
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Axes whose upper left corner is `left` and `top` inches from the page's."""
+        bottom = self.height - top - height
+        return self.figure.add_axes(
+            (left / self.width, bottom / self.height, width / self.width, height / self.height)
+        )
+
+
+def write(build: Callable[[], Figure], path: Path) -> None:
+    """Builds a figure in the house style and writes it atomically as a PNG of 150 dpi.
+
+    Raises:
+        CheckpointError: The file could not be written.
+    """
+    buffer = io.BytesIO()
+    styled(lambda: build().savefig(buffer, format="png", dpi=DPI, metadata={"Software": None}))
+    write_bytes_atomic(path, buffer.getvalue())
+
+
+def styled(action: Callable[[], Any]) -> Any:
+    """Runs an action under the house style and puts the caller's settings back."""
+    from matplotlib import style
+
+    with style.context(["default", _STYLE]):
+        return action()
+
+
+def message(text: str) -> Figure:
+    """A small page that says why there is nothing to draw."""
+    sheet = Sheet(6.0, 1.2)
+    sheet.figure.text(0.5, 0.5, clean(text, 90), ha="center", va="center", color=QUIET)
+    return sheet.figure
+
+
+def clean(text: str, limit: int = 44) -> str:
+    """One line of at most `limit` characters that the font can draw; the middle gives way."""
+    known = _charmap()
+    line = "".join(c if ord(c) in known else "\N{REPLACEMENT CHARACTER}" for c in _one_line(text))
+    if len(line) <= limit:
+        return line
+    tail = (limit - 1) // 3
+    return f"{line[: limit - 1 - tail]}\N{HORIZONTAL ELLIPSIS}{line[-tail:]}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+@functools.cache
+def _charmap() -> frozenset[int]:
+    from matplotlib import font_manager
+
+    found = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
+    return frozenset(found.get_charmap())
+
+
+def text_width(texts: Sequence[str], size: float = FONT, weight: str = "bold") -> float:
+    """Inches that the longest of some clean one-line texts takes."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    font = FontProperties(family="DejaVu Sans", weight=weight)
+    paths = [TextPath((0, 0), text, size=size, prop=font) for text in texts if text.strip()]
+    return max((path.get_extents().x1 / 72 for path in paths), default=0.0)
+
+
+def title(axes: Axes, text: str, limit: int = 70) -> Text:
+    """A bold heading at the left above the axes."""
+    return axes.set_title(clean(text, limit), loc="left", fontsize=FONT + 1, fontweight="bold")
+
+
+def inside(axes: Axes, x: float, y: float, text: str, **options: Any) -> Text:
+    """Quiet text at fractions of the axes."""
+    options = {"color": QUIET, "fontsize": FONT - 1, **options}
+    return axes.text(x, y, text, transform=axes.transAxes, **options)
+
+
+def limits(values: Sequence[ArrayLike], keep: ArrayLike = ()) -> tuple[float, float, bool]:
+    """Bounds of an axis that a few wild values do not spoil.
+
+    Args:
+        values: Numbers of any shape; those that are not finite do not count.
+        keep: Numbers that must lie inside.
+
+    Returns:
+        Lower and upper bound with some air, and whether values lie outside.
+    """
+    pooled = np.concatenate([[], *(np.asarray(v, dtype=np.float64).ravel() for v in values)])
+    kept = np.asarray(keep, dtype=np.float64).ravel()
+    pooled, kept = pooled[np.isfinite(pooled)], kept[np.isfinite(kept)]
+    both = np.concatenate([pooled, kept])
+    if both.size == 0:
+        return 0.0, 1.0, False
+    q10, q90 = np.quantile(both, [0.1, 0.9])
+    core = q90 - q10
+    # Twice the core's width to each side; a core of width 0 says nothing about what is wild.
+    low, high = (q10 - 2 * core, q90 + 2 * core) if core > 0 else (both.min(), both.max())
+    low = min([max(low, both.min()), *kept])
+    high = max([min(high, both.max()), *kept])
+    cut = bool((pooled < low).any() or (pooled > high).any())
+    air = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
+    return float(low - air), float(high + air), cut

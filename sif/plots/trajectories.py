@@ -1,0 +1,214 @@
+"""How a search decided: alpha and score of every operation by epoch, one panel per edge.
+
+The figure is drawn from the history that a search records, as it stands in a run's files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sif.errors import ShapeError
+from sif.plots import lines as ends
+from sif.plots.lines import Line
+from sif.plots.sheet import (
+    FAINT,
+    FONT,
+    QUIET,
+    SHADE,
+    Floats,
+    Sheet,
+    inside,
+    limits,
+    message,
+    title,
+    write,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+History = Sequence[Mapping[str, Any]]
+
+SCORE_LABELS = {
+    "switch": "switch score\n(log loss ratio)",
+    "gradient": "gradient score\n(loss per gate)",
+}
+"""Axis label by kind of score; of both kinds less is better."""
+
+# Inches.
+_WIDTH, _LEFT, _TOP, _BETWEEN, _BELOW = 5.6, 0.85, 0.42, 0.14, 0.62
+
+
+def alpha_trajectories(
+    history: History,
+    blocks: Mapping[str, Sequence[str]],
+    path: Path,
+    *,
+    score: str = "switch",
+    warmup: int = 0,
+) -> None:
+    """Draws alpha by epoch of every operation, and beneath it the score that alpha descended on.
+
+    Args:
+        history: One entry per epoch: "alpha" (block to rows of one number per operation), "scores"
+            (kind to the same), "selection" (block to one index per row). Scores may be missing.
+        blocks: Block name to operation names, in the order to draw.
+        path: PNG to write.
+        score: Kind of score to show.
+        warmup: First epochs in which alpha rested; shaded.
+
+    Raises:
+        ShapeError: A row does not have one number per operation.
+    """
+    write(lambda: build_trajectories(history, blocks, score, warmup), path)
+
+
+@dataclass(frozen=True, eq=False)
+class _Panel:
+    """One edge: alpha (n_epochs, n_ops), score likewise with NaN where missing."""
+
+    heading: str
+    names: Sequence[str]
+    alpha: Floats
+    score: Floats
+    chosen: int | None
+
+    def lines(self, table: Floats) -> list[Line]:
+        epochs = np.arange(1.0, len(table) + 1)
+        return [
+            Line(name, epochs, table[:, k], color, k == self.chosen, dashed)
+            for k, name in enumerate(self.names)
+            for color, dashed in [ends.coloured(k)]
+        ]
+
+    def heights(self, scored: bool) -> tuple[float, float]:
+        """Inches of the two axes, enough for all names."""
+        names = ends.LABEL_STEP * len(self.names)
+        return max(1.9, names + 0.3), max(1.3, names) if scored else 0.0
+
+
+def build_trajectories(
+    history: History, blocks: Mapping[str, Sequence[str]], score: str, warmup: int
+) -> Figure:
+    """The figure of `alpha_trajectories`."""
+    panels = [p for block, names in blocks.items() for p in _panels(history, block, names, score)]
+    if not panels:
+        return message("No search epochs were recorded.")
+    scored = any(np.isfinite(panel.score).any() for panel in panels)
+    columns = math.ceil(math.sqrt(len(panels) / 3))
+    rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
+    right = ends.margin([name for names in blocks.values() for name in names])
+    fixed = _TOP + _BELOW + (_BETWEEN if scored else 0.0)
+    heights = [max(panel.heights(scored) for panel in row) for row in rows]
+    cell = _LEFT + _WIDTH + right
+    sheet = Sheet(columns * cell, sum(a + s + fixed for a, s in heights))
+    top = 0.0
+    for row, (alpha_height, score_height) in zip(rows, heights, strict=True):
+        for column, panel in enumerate(row):
+            left = column * cell + _LEFT
+            upper = sheet.axes(left, top + _TOP, _WIDTH, alpha_height)
+            _draw_alpha(upper, panel, warmup)
+            if scored:
+                beneath = top + _TOP + alpha_height + _BETWEEN
+                upper.tick_params(labelbottom=False)
+                _draw_score(sheet.axes(left, beneath, _WIDTH, score_height), panel, score, warmup)
+            else:
+                upper.set_xlabel("epoch")
+        top += alpha_height + score_height + fixed
+    return sheet.figure
+
+
+def _panels(history: History, block: str, names: Sequence[str], score: str) -> list[_Panel]:
+    edges = max((len(entry["alpha"].get(block, ())) for entry in history), default=0)
+    panels = []
+    for edge in range(edges):
+        chosen = _row(history[-1].get("selection"), block, edge)
+        # An edge may carry no operation at all, which is written as a negative index or None.
+        index = chosen if isinstance(chosen, int) and 0 <= chosen < len(names) else None
+        where = block if edges == 1 else f"{block} {edge + 1}"
+        panels.append(
+            _Panel(
+                f"{where}: {names[index]} chosen" if index is not None else where,
+                names,
+                _table([e["alpha"] for e in history], block, edge, names),
+                _table([(e.get("scores") or {}).get(score) for e in history], block, edge, names),
+                index,
+            )
+        )
+    return panels
+
+
+def _row(rows_of: Mapping[str, Any] | None, block: str, edge: int) -> Any:
+    rows = (rows_of or {}).get(block) or ()
+    return rows[edge] if edge < len(rows) else None
+
+
+def _table(
+    entries: Sequence[Mapping[str, Any] | None], block: str, edge: int, names: Sequence[str]
+) -> Floats:
+    """(n_epochs, n_ops) of one edge, NaN where an entry has nothing."""
+    table = np.full((len(entries), len(names)), np.nan)
+    for epoch, entry in enumerate(entries):
+        row = _row(entry, block, edge)
+        if row is None:
+            continue
+        if len(row) != len(names):
+            raise ShapeError(
+                f"history epoch {epoch + 1}: block {block}: expected {len(names)} numbers per row, "
+                f"found {len(row)}"
+            )
+        table[epoch] = np.array(row, dtype=np.float64)  # None becomes NaN
+    return table
+
+
+def _draw_alpha(axes: Axes, panel: _Panel, warmup: int) -> None:
+    low, high, cut = limits([panel.alpha], panel.alpha[-1])
+    _frame(axes, panel, warmup)
+    # Room for the word that names the shading.
+    axes.set_ylim(low, high + (0.16 * (high - low) if warmup else 0.0))
+    axes.set_ylabel("alpha")
+    title(axes, panel.heading)
+    if warmup:
+        axes.annotate(
+            "warm-up", (0.0, 1.0), xytext=(4, -4), xycoords="axes fraction",
+            textcoords="offset points", va="top", color=QUIET, fontsize=FONT - 1,
+        )  # fmt: skip
+    _finish(axes, panel.lines(panel.alpha), cut)
+
+
+def _draw_score(axes: Axes, panel: _Panel, score: str, warmup: int) -> None:
+    lines = panel.lines(panel.score)
+    low, high, cut = limits([panel.score], [0.0, *(line.end[1] for line in lines if line.end)])
+    _frame(axes, panel, warmup)
+    axes.set_ylim(low, high)
+    axes.axhline(0.0, color=FAINT, linewidth=1.0, zorder=1)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(SCORE_LABELS.get(score, f"{score} score"))
+    if not np.isfinite(panel.score).any():
+        inside(axes, 0.5, 0.5, "no scores recorded", ha="center", va="center")
+    _finish(axes, lines, cut)
+
+
+def _frame(axes: Axes, panel: _Panel, warmup: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    # Alpha is recorded at the end of an epoch, so the first epoch spans 0 to 1.
+    axes.set_xlim(0, len(panel.alpha))
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    if warmup:
+        axes.axvspan(0, min(warmup, len(panel.alpha)), color=SHADE, linewidth=0, zorder=0)
+
+
+def _finish(axes: Axes, lines: Sequence[Line], cut: bool) -> None:
+    ends.draw(axes, lines)
+    ends.name_ends(axes, lines)
+    if cut:
+        inside(axes, 0.99, 0.99, "axis cut: a few values lie beyond", ha="right", va="top")

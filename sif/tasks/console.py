@@ -1,0 +1,78 @@
+"""What people see while a job runs: lines, a progress line, and tables."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+_INTERVAL = 5.0  # seconds between progress lines where there is no terminal
+_REFRESH = 0.1  # seconds between refreshes of the progress line on a terminal
+
+
+class Console:
+    """Writes to the terminal and to log.txt.
+
+    Args:
+        log: Path of the log; lines are appended.
+        quiet: Keep progress and remarks off the terminal; results still show.
+    """
+
+    def __init__(self, log: Path, quiet: bool = False) -> None:
+        self._log: TextIO = log.open("a", encoding="utf-8", buffering=1)
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty()
+        self._shown = 0.0
+        self._width = 0
+
+    def line(self, text: str) -> None:
+        """A remark."""
+        self._clear()
+        self._log.write(text + "\n")
+        if not self._quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def result(self, text: str) -> None:
+        """Something the job was run for: goes to standard output, quiet or not."""
+        self._clear()
+        self._log.write(text + "\n")
+        print(text, flush=True)
+
+    def progress(self, stage: str, done: int, total: int, text: str) -> None:
+        """How far a stage is; one line that is rewritten on a terminal, rare lines elsewhere."""
+        now = time.monotonic()
+        if self._quiet or now - self._shown < (_REFRESH if self._terminal else _INTERVAL):
+            return
+        self._shown = now
+        if not self._terminal:
+            print(f"{stage} {done}/{total} {text}", file=sys.stderr, flush=True)
+            return
+        filled = round(20 * done / max(total, 1))
+        line = f"{stage:<22} [{'#' * filled:<20}] {done}/{total} {text}"
+        print(f"\r{line:<{self._width}}", end="", file=sys.stderr, flush=True)
+        self._width = len(line)
+
+    def _clear(self) -> None:
+        if self._width:
+            print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
+            self._width = 0
+
+    def close(self) -> None:
+        """Closes the log."""
+        self._clear()
+        self._log.close()
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned text columns; the first is left-aligned, the others right-aligned."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        first = f"{cells[0]:<{widths[0]}}"
+        rest = (f"{cell:>{width}}" for cell, width in zip(cells[1:], widths[1:], strict=True))
+        return "  ".join([first, *rest]).rstrip()
+
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([line(header), rule, *map(line, rows)])

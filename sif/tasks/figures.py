@@ -1,0 +1,165 @@
+"""The figures of a run: their data are collected into one JSON file, from which they are drawn.
+
+`plots/figures.json` holds everything that is shown, so figures can be drawn again without the job.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sif import plots
+from sif.checkpoint import write_json_atomic
+from sif.errors import DataError
+from sif.evaluate import Evaluation
+from sif.fitting import Problem
+from sif.genotype import Genotype
+from sif.metrics import Interval, higher_is_better, paired_bootstrap, paired_ratio_bootstrap
+from sif.spaces.function_search import expression, function_of
+from sif.spaces.operations import OPERATIONS, Operation
+from sif.tasks.report import Entry
+from sif.verdict import Verdict
+
+DATA = "figures.json"
+_POINTS = 81
+_REACH = 98.0  # percentile of the embeddings' sizes up to which functions are shown
+_RESAMPLES = 2000
+
+
+def draw_all(
+    folder: Path,
+    problem: Problem,
+    found: Mapping[str, Any],
+    genotype: Genotype,
+    ours: Mapping[str, Mapping[str, Any]],
+    entries: Mapping[str, Entry],
+    verdict: Verdict,
+) -> list[Path]:
+    """Collects the data of all figures, saves them, and draws.
+
+    Args:
+        folder: `plots/` of the run folder.
+        problem: Gives fields, metric and settings.
+        found: The search stage's state.
+        genotype: The found function.
+        ours: Name to the state of our trainings, the searched function's first.
+        entries: Name to model of the comparison.
+        verdict: Names the reference.
+
+    Returns:
+        The paths of the figures.
+    """
+    folder.mkdir(exist_ok=True)
+    metric = problem.metric
+    document = {
+        "search": {
+            "history": found["history"],
+            "blocks": found["operations"],
+            "score": problem.config.search.score,
+            "warmup": problem.config.search.warmup_epochs // 2,
+        },
+        "function": _function(problem, genotype, next(iter(ours.values()))["network"]),
+        "comparison": {
+            "metric": metric,
+            "reference": verdict.against,
+            "rows": [_row(e, metric, e.name in ours) for e in entries.values()],
+        },
+        "training": {
+            "metric": metric,
+            "series": {
+                name: [(point["seconds"], point[metric]) for point in state["history"]]
+                for name, state in ours.items()
+            },
+        },
+    }
+    write_json_atomic(folder / DATA, document)
+    return _draw(document, folder)
+
+
+def redraw(folder: Path) -> list[Path]:
+    """Draws the figures of a finished run again from their saved data.
+
+    Raises:
+        DataError: The data are missing or damaged.
+    """
+    path = folder / DATA
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: figure data cannot be read: {error}") from None
+    return _draw(document, folder)
+
+
+def _draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
+    paths = [folder / f"{name}.png" for name in ("search", "transforms", "test", "training")]
+    search, function = document["search"], document["function"]
+    plots.alpha_trajectories(
+        search["history"], search["blocks"], paths[0],
+        score=search["score"], warmup=search["warmup"],
+    )  # fmt: skip
+    curves = {name: (function["x"], y) for name, y in function["curves"].items()}
+    plots.transform_curves(curves, paths[1])
+    comparison, training = document["comparison"], document["training"]
+    rows = [tuple(row) for row in comparison["rows"]]
+    metric = comparison["metric"]
+    up = higher_is_better(metric)
+    plots.test_comparison(rows, metric, up, paths[2], reference=comparison["reference"])
+    plots.validation_against_seconds(training["series"], training["metric"], paths[3])
+    if function["surface"] is not None:
+        paths.append(folder / "surface.png")
+        plots.interaction_surface(
+            function["x"], function["x"], function["surface"], function["expression"], paths[-1]
+        )
+    return paths
+
+
+def _function(
+    problem: Problem, genotype: Genotype, weights: Mapping[str, torch.Tensor]
+) -> dict[str, Any]:
+    """Curves of the transforms and the surface of the function over one embedding dimension."""
+    transforms, operation = function_of(genotype, problem.fields)
+    sizes = torch.cat([v.abs().flatten() for k, v in weights.items() if ".embeddings." in k])
+    reach = max(float(np.percentile(sizes.cpu().numpy(), _REACH)), 0.1)
+    x = torch.linspace(-reach, reach, _POINTS)
+    with torch.no_grad():
+        curves = [transform(x) for transform in transforms]
+        surface = _surface(operation, curves) if len(curves) == 2 else None
+    named = zip(problem.fields, curves, strict=True)
+    return {
+        "expression": expression(genotype, problem.fields),
+        "x": x.tolist(),
+        "curves": {field: curve.tolist() for field, curve in named},
+        "surface": surface,
+    }
+
+
+def _surface(operation: Operation, curves: list[torch.Tensor]) -> list[list[float]]:
+    """O(P(u), Q(v)) with v down the rows; concat, which keeps both apart, is shown as their sum."""
+    shown = OPERATIONS["plus"] if operation.name == "concat" else operation
+    user, item = curves[0][None, :], curves[1][:, None]
+    values: list[list[float]] = shown.combine(torch.broadcast_tensors(user, item)).tolist()
+    return values
+
+
+def _row(entry: Entry, metric: str, ours: bool) -> tuple[str, float, float, float, bool]:
+    interval = _interval(entry.test, metric)
+    value = entry.test.metrics[metric]
+    low, high = (x if np.isfinite(x) else value for x in (interval.low, interval.high))
+    return entry.name, value, low, high, ours
+
+
+def _interval(found: Evaluation, metric: str) -> Interval:
+    """95 % bootstrap interval over users of one model's metric."""
+    if metric in found.per_user:
+        values: NDArray[np.float64] = found.per_user[metric]
+        return paired_bootstrap(values, np.zeros_like(values), 0, n=_RESAMPLES)
+    errors, count = found.per_user["squared_error"], found.per_user["count"]
+    return paired_ratio_bootstrap(
+        errors, np.zeros_like(errors), count, seed=0, n=_RESAMPLES, root=True
+    )

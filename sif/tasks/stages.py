@@ -1,0 +1,95 @@
+"""A job as a row of stages that are each done once, whatever happens in between.
+
+Every stage's result is one file in `checkpoint/`, written atomically when it is done; a stage with a
+loop saves its state under the same name with `.partial` now and then. Each file also holds where the
+trackers stood, so that a resumed job logs every step exactly once. Stages draw from random streams
+of their own, so skipping the finished ones changes nothing for the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sif import checkpoint
+from sif.errors import CheckpointError
+from sif.tracking import Tracker
+
+State = dict[str, Any]
+_SUFFIX = ".safetensors"
+
+
+class LoopCheckpointer:
+    """Keeps the state of a stage's loop (`sif.search.Checkpointer`)."""
+
+    def __init__(self, stages: Stages, name: str, seconds: float) -> None:
+        self._stages, self._name, self._seconds = stages, name, seconds
+        self._saved = time.monotonic()
+
+    def restore(self) -> State | None:
+        """The loop's last saved state, or None."""
+        return self._stages.read(f"{self._name}.partial")
+
+    def offer(self, state: Callable[[], State]) -> None:
+        """Saves if the last time is long enough ago."""
+        if time.monotonic() - self._saved >= self._seconds:
+            self._stages.write(f"{self._name}.partial", state())
+            self._saved = time.monotonic()
+
+
+class Stages:
+    """The checkpoint folder of one job.
+
+    Args:
+        folder: `checkpoint/` of the run folder.
+        seconds: Least time between two saves of a loop.
+    """
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._seconds = folder, seconds
+        self._tracker: Tracker | None = None
+        self._serial = 0
+        self._loaded: dict[str, State] = {}
+        latest: State | None = None
+        for path in sorted(folder.glob(f"*{_SUFFIX}")):
+            name = path.name.removesuffix(_SUFFIX)
+            saved = checkpoint.load(path, "stage")
+            self._loaded[name] = saved["state"]
+            if saved["serial"] > self._serial:
+                self._serial, latest = saved["serial"], saved["tracker"]
+        self.tracker_state = latest
+
+    def track(self, tracker: Tracker) -> None:
+        """Whose position is saved with every state."""
+        self._tracker = tracker
+
+    def read(self, name: str) -> State | None:
+        """A state by file name, or None."""
+        return self._loaded.get(name)
+
+    def write(self, name: str, state: State) -> None:
+        """Saves a state."""
+        if self._tracker is None:
+            raise CheckpointError("stages: expected a tracker before the first save, found none")
+        self._serial += 1
+        content = {"state": state, "serial": self._serial, "tracker": self._tracker.state()}
+        checkpoint.save(self._folder / f"{name}{_SUFFIX}", content, "stage")
+
+    def run(self, name: str, work: Callable[[LoopCheckpointer], State]) -> State:
+        """The stage's result: from its file if it was done, else by doing it.
+
+        Args:
+            name: Of the stage, also its file name.
+            work: Does the stage; its loop, if any, saves through the checkpointer.
+        """
+        done = self._loaded.get(name)
+        if done is not None:
+            return done
+        result = work(LoopCheckpointer(self, name, self._seconds))
+        self.write(name, result)
+        self._loaded[name] = result
+        (self._folder / f"{name}.partial{_SUFFIX}").unlink(missing_ok=True)
+        return result

@@ -1,0 +1,411 @@
+"""Figures: valid files of the expected size, the data in them, text that neither meets nor leaves."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from sif import plots
+from sif.errors import CheckpointError, ShapeError
+from sif.plots import function, lines, results, sheet, trajectories
+from sif.spaces.elementwise import PRIMITIVES
+from sif.spaces.operations import OPERATIONS
+
+LONG = "a very long name of a model that somebody has called by all of its hyper-parameters"
+ODD = "costs $5_{x}$ 用户 \t\n🙂"
+X = np.linspace(-2, 2, 41)
+
+
+@pytest.fixture(autouse=True)
+def no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def history(
+    blocks: dict[str, list[str]], epochs: int, unscored: int = 0, edges: int = 1, seed: int = 0
+) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+
+    def rows(names: list[str]) -> list[list[float]]:
+        return rng.normal(size=(edges, len(names))).tolist()
+
+    return [
+        {
+            "alpha": {b: rows(names) for b, names in blocks.items()},
+            "scores": {"switch": {b: rows(names) for b, names in blocks.items()}}
+            if epoch >= unscored
+            else {},
+            "selection": {b: [len(names) - 1] * edges for b, names in blocks.items()},
+            "seconds": 1.0 + epoch,
+            "loss": 0.5,
+            "valid_loss": None,
+        }
+        for epoch in range(epochs)
+    ]
+
+
+OPERATION = {"operation": list(OPERATIONS)}
+TRIPLE = {**OPERATION, "user": list(PRIMITIVES), "item": list(PRIMITIVES)}
+MANY = {"block": [f"candidate {i}" for i in range(24)]}
+ROWS: list[results.Row] = [
+    ("popularity", 0.21, 0.20, 0.22, False),
+    ("ours", 0.42, 0.41, 0.43, True),
+    ("ease", 0.40, 0.39, 0.41, False),
+]
+SERIES = {
+    "search": [(1.0, 0.1), (2.0, 0.3), (3.0, 0.35)],
+    "fixed multiply": [(1.5, 0.2), (3.0, 0.34)],
+    "random": [(2.0, 0.1), (9.0, 0.33)],
+}
+
+FIGURES = {
+    "operation": lambda: trajectories.build_trajectories(history(OPERATION, 12, 3), OPERATION, "switch", 3),
+    "triple": lambda: trajectories.build_trajectories(history(TRIPLE, 30, 5), TRIPLE, "switch", 5),
+    "no warm-up": lambda: trajectories.build_trajectories(history(OPERATION, 5), OPERATION, "switch", 0),
+    "unscored": lambda: trajectories.build_trajectories(history(OPERATION, 4), OPERATION, "other", 0),
+    "one epoch": lambda: trajectories.build_trajectories(history(TRIPLE, 1), TRIPLE, "switch", 0),
+    "one operation": lambda: trajectories.build_trajectories(history({"b": ["x"]}, 5), {"b": ["x"]}, "switch", 0),
+    "many operations": lambda: trajectories.build_trajectories(history(MANY, 6), MANY, "switch", 2),
+    "edges": lambda: trajectories.build_trajectories(history(OPERATION, 6, edges=7), OPERATION, "switch", 0),
+    "odd names": lambda: trajectories.build_trajectories(history({ODD: [LONG, ODD]}, 6), {ODD: [LONG, ODD]}, "switch", 1),
+    "no epochs": lambda: trajectories.build_trajectories([], OPERATION, "switch", 0),
+    "transforms": lambda: function.build_transforms({"user": (X, X**2), LONG: (X, np.tanh(X))}),
+    "four transforms": lambda: function.build_transforms({n: (X, X * 9) for n in ("a", "b", "c", ODD)}),
+    "transform with gaps": lambda: function.build_transforms({"user": (X, np.where(X < 0, np.nan, X))}),
+    "one point": lambda: function.build_transforms({"user": ([1.0], [2.0])}),
+    "no transforms": lambda: function.build_transforms({}),
+    "surface": lambda: function.build_surface(X, X, np.outer(X, X), "u v", ("user", "item")),
+    "positive surface": lambda: function.build_surface(X, X, np.outer(X**2, X**2), ODD, (LONG, ODD)),
+    "constant surface": lambda: function.build_surface(X, X, np.full((41, 41), 3.0), "3", ("user", "item")),
+    "zero surface": lambda: function.build_surface(X, X, np.zeros((41, 41)), "0", ("user", "item")),
+    "surface with gaps": lambda: function.build_surface(X, X, np.where(np.outer(X, X) < 0, np.nan, np.outer(X, X)), LONG, ("user", "item")),
+    "no surface": lambda: function.build_surface(X, X, np.full((41, 41), np.nan), "", ("user", "item")),
+    "comparison": lambda: results.build_comparison(ROWS, "ndcg@10", True, "ease"),
+    "one model": lambda: results.build_comparison([("ours", 0.9, 0.9, 0.9, True)], "rmse", False, None),
+    "no interval": lambda: results.build_comparison([("a", 0.4, -np.inf, np.inf, True), ("b", np.nan, np.nan, np.nan, False)], "ndcg@10", True, "b"),
+    "odd models": lambda: results.build_comparison([(LONG, 0.4, 0.3, 0.5, True), (ODD, 0.35, 0.3, 0.39, False)], "ndcg@10", True, LONG),
+    "no models": lambda: results.build_comparison([], "ndcg@10", True, None),
+    "validation": lambda: results.build_validation(SERIES, "ndcg@10"),
+    "one validation": lambda: results.build_validation({"search": [(3.0, 0.5)], "random": []}, "rmse"),
+    "validation at once": lambda: results.build_validation({"search": [(0.0, 0.5)]}, "rmse"),
+    "odd series": lambda: results.build_validation({LONG: [(1, 0.1), (2, np.nan), (3, 0.2)], ODD: [(1, 0.2)]}, "rmse"),
+    "no validation": lambda: results.build_validation({}, "rmse"),
+}  # fmt: skip
+
+
+def png(path: Path) -> tuple[int, int, float]:
+    """Width and height in pixels, and how much the pixels vary; checks every chunk's sum."""
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    place, kinds, pixels, size = 8, [], b"", (0, 0)
+    while place < len(data):
+        (length,) = struct.unpack(">I", data[place : place + 4])
+        kind, body = data[place + 4 : place + 8], data[place + 8 : place + 8 + length]
+        (crc,) = struct.unpack(">I", data[place + 8 + length : place + 12 + length])
+        assert zlib.crc32(kind + body) == crc
+        if kind == b"IHDR":
+            size = struct.unpack(">II", body[:8])
+        if kind == b"pHYs":
+            assert struct.unpack(">II", body[:8]) == (5906, 5906)  # 150 dpi in pixels per metre
+        pixels += body if kind == b"IDAT" else b""
+        kinds.append(kind)
+        place += 12 + length
+    assert kinds[0] == b"IHDR" and kinds[-1] == b"IEND" and b"pHYs" in kinds
+    return (*size, float(np.frombuffer(zlib.decompress(pixels), dtype=np.uint8).std()))
+
+
+def boxes(figure: Figure) -> list[tuple[str, Any]]:
+    """Every visible text, tick labels included, with its extent in pixels."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    texts = list(figure.texts)
+    for axes in figure.axes:
+        low, high = sorted(axes.get_xlim())
+        texts += [*axes.texts, axes.xaxis.label, axes.yaxis.label, axes._left_title]  # type: ignore[attr-defined]
+        texts += [t.label1 for t in axes.xaxis.get_major_ticks() if low <= t.get_loc() <= high]
+        low, high = sorted(axes.get_ylim())
+        for tick in axes.yaxis.get_major_ticks():
+            if low <= tick.get_loc() <= high:
+                texts += [tick.label1, tick.label2]
+    shown = [t for t in texts if t.get_visible() and t.get_text().strip()]
+    return [(t.get_text(), t.get_window_extent(renderer)) for t in shown]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_file_is_a_png_of_the_size_of_the_page_and_not_blank(name: str, tmp_path: Path) -> None:
+    pages: list[Figure] = []
+
+    def build() -> Figure:
+        pages.append(FIGURES[name]())
+        return pages[-1]
+
+    path = tmp_path / "new" / "a.png"
+    sheet.write(build, path)
+    width, height, variation = png(path)
+    inches = pages[0].get_size_inches()
+    assert (width, height) == (int(inches[0] * 150), int(inches[1] * 150))
+    assert variation > 5
+    assert [p.name for p in path.parent.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_text_stays_on_the_page_and_does_not_meet_other_text(name: str) -> None:
+    figure = sheet.styled(FIGURES[name])
+    texts = sheet.styled(lambda: boxes(figure))
+    page = figure.bbox
+    for i, (text, box) in enumerate(texts):
+        assert box.x0 >= page.x0 and box.y0 >= page.y0, text
+        assert box.x1 <= page.x1 and box.y1 <= page.y1, text
+        for other, that in texts[i + 1 :]:
+            across = min(box.x1, that.x1) - max(box.x0, that.x0)
+            # Extents hold room for descenders, which neighbours may share.
+            along = min(box.y1, that.y1) - max(box.y0, that.y0)
+            assert across <= 0 or along <= 0.3 * min(box.height, that.height), (text, other)
+
+
+def series(figure: Figure, axes: int, label: str) -> np.ndarray:
+    (line,) = [n for n in figure.axes[axes].lines if n.get_label() == label]
+    return np.column_stack([np.asarray(line.get_xdata()), np.asarray(line.get_ydata())])
+
+
+def written(figure: Figure) -> list[str]:
+    texts = [t for a in figure.axes for t in [*a.texts, a._left_title]]  # type: ignore[attr-defined]
+    return [t.get_text() for t in [*figure.texts, *texts] if t.get_text()]
+
+
+def test_trajectories_show_alpha_and_score_of_every_operation() -> None:
+    entries = history(TRIPLE, 9, unscored=4)
+    figure = trajectories.build_trajectories(entries, TRIPLE, "switch", 4)
+    assert len(figure.axes) == 6
+    for panel, (block, names) in enumerate(TRIPLE.items()):
+        for k, name in enumerate(names):
+            alpha = series(figure, 2 * panel, name)
+            np.testing.assert_array_equal(alpha[:, 0], np.arange(1, 10))
+            np.testing.assert_array_equal(alpha[:, 1], [e["alpha"][block][0][k] for e in entries])
+            score = series(figure, 2 * panel + 1, name)[:, 1]
+            assert np.isnan(score[:4]).all()
+            expected = [e["scores"]["switch"][block][0][k] for e in entries[4:]]
+            np.testing.assert_array_equal(score[4:], expected)
+    assert "user: ~square chosen" in written(figure)
+    # Every operation is named once beside alpha and once beside the score.
+    assert written(figure).count("~sqrt") == 4
+
+
+def test_trajectories_emphasise_the_chosen_operation_only() -> None:
+    figure = trajectories.build_trajectories(history(OPERATION, 5), OPERATION, "switch", 0)
+    for axes in figure.axes:
+        widths = {n.get_label(): n.get_linewidth() for n in axes.lines}
+        others = [widths[name] for name in OPERATION["operation"][:-1]]
+        assert widths["concat"] >= 2 * max(others)
+        bold = [t.get_text() for t in axes.texts if t.get_fontweight() == "bold"]
+        assert bold == ["concat"]
+
+
+def test_operations_of_a_block_have_different_looks() -> None:
+    figure = trajectories.build_trajectories(history(TRIPLE, 5), TRIPLE, "switch", 0)
+    drawn = [n for n in figure.axes[2].lines if n.get_label() in PRIMITIVES]
+    assert len({(n.get_color(), n.get_linestyle()) for n in drawn}) == len(PRIMITIVES) == 9
+
+
+def test_warmup_is_shaded_from_the_start_and_not_beyond_the_end() -> None:
+    for warmup, right in ((3, 3), (50, 10)):
+        figure = trajectories.build_trajectories(
+            history(OPERATION, 10), OPERATION, "switch", warmup
+        )
+        for axes in figure.axes:
+            (span,) = axes.patches
+            assert (span.get_x(), span.get_x() + span.get_width()) == (0, right)
+    figure = trajectories.build_trajectories(history(OPERATION, 10), OPERATION, "switch", 0)
+    assert not any(axes.patches for axes in figure.axes)
+
+
+def test_without_any_score_there_is_no_empty_panel() -> None:
+    figure = trajectories.build_trajectories(history(TRIPLE, 4, 4), TRIPLE, "switch", 4)
+    assert len(figure.axes) == 3
+    assert all(axes.get_xlabel() == "epoch" for axes in figure.axes)
+
+
+def test_missing_numbers_are_gaps_and_lonely_points_are_dots() -> None:
+    entries = history({"b": ["x", "y"]}, 5)
+    for epoch, value in zip((0, 2, 3), (None, float("nan"), float("inf"))):
+        entries[epoch]["scores"]["switch"]["b"][0][0] = value
+    entries[4]["scores"] = None
+    figure = trajectories.build_trajectories(entries, {"b": ["x", "y"]}, "switch", 0)
+    score = series(figure, 1, "x")[:, 1]
+    assert np.isfinite(score).tolist() == [False, True, False, False, False]
+    (line,) = [n for n in figure.axes[1].lines if n.get_label() == "x"]
+    assert line.get_markevery() == [1]
+    assert np.isfinite(figure.axes[1].get_ylim()).all()
+
+
+def test_a_row_of_the_wrong_length_is_refused() -> None:
+    with pytest.raises(ShapeError, match=r"epoch 1: block b: expected 3 .* found 2"):
+        trajectories.build_trajectories(history({"b": ["x", "y"]}, 2), {"b": ["x", "y", "z"]}, "switch", 0)  # fmt: skip
+
+
+def test_transforms_are_drawn_over_the_identity() -> None:
+    figure = function.build_transforms({"user": (X, X**2), "item": (X, -X)})
+    assert [a.get_title(loc="left") for a in figure.axes] == ["user", "item"]
+    for axes, name, y in ((0, "user", X**2), (1, "item", -X)):
+        np.testing.assert_array_equal(series(figure, axes, name)[:, 1], y)
+        np.testing.assert_array_equal(series(figure, axes, "identity")[:, 1], X)
+        low, high = figure.axes[axes].get_ylim()
+        assert low < min(y.min(), X.min()) and high > max(y.max(), X.max())
+    with pytest.raises(ShapeError, match="transform of user"):
+        function.build_transforms({"user": (X, X[1:])})
+
+
+def test_surface_has_u_to_the_right_v_upwards_and_zero_in_the_middle_of_the_colours() -> None:
+    u, v = np.linspace(0, 1, 5), np.linspace(0, 2, 9)
+    z = np.broadcast_to(u[None, :] - 0.25, (9, 5))
+    figure = function.build_surface(u, v, z, "u", ("user", "item"))
+    axes = figure.axes[0]
+    assert axes.get_xlim() == (0, 1) and axes.get_ylim() == (0, 2)
+    assert axes.get_xlabel() == "u: user embedding entry"
+    assert axes.get_ylabel() == "v: item embedding entry"
+    filled = axes.collections[0]
+    assert filled.norm.vmin == -filled.norm.vmax  # type: ignore[attr-defined]
+    # The lowest band lies at the left, over all of v.
+    corners = [p.vertices for p in filled.get_paths() if len(p.vertices)]
+    assert corners[0][:, 0].max() < 0.3 and np.ptp(corners[0][:, 1]) == 2
+    for bad in (z.T, z[:1], z[:, :1]):
+        with pytest.raises(ShapeError, match="interaction surface"):
+            function.build_surface(u, v, bad, "u", ("user", "item"))
+
+
+@pytest.mark.parametrize(
+    ("up", "order"), [(True, ["ours", "ease", "popularity"]), (False, ["popularity", "ease", "ours"])]
+)  # fmt: skip
+def test_comparison_has_the_best_model_on_top(up: bool, order: list[str]) -> None:
+    figure = results.build_comparison(ROWS, "m", up, "ease")
+    axes = figure.axes[0]
+    low, high = axes.get_ylim()
+    assert low > high  # place 0 is at the top
+    for place, name in enumerate(order):
+        row = next(r for r in ROWS if r[0] == name)
+        np.testing.assert_array_equal(series(figure, 0, name), [[row[1], place]])
+        bars = [np.asarray(n.get_xdata()) for n in axes.lines if list(n.get_ydata()) == [place] * 2]
+        np.testing.assert_array_equal(bars, [[row[2], row[3]]])
+    names = [t.get_text() for t in axes.texts if t.get_text() in order]
+    assert names == order
+    assert [t.get_text() for t in axes.texts if t.get_fontweight() == "bold"] == ["ours", "0.4200"]
+    assert "ease: best baseline on validation" in written(figure)
+    assert any(list(n.get_xdata()) == [0.40, 0.40] for n in axes.lines)
+    left, right = axes.get_xlim()
+    assert left < 0.20 and right > 0.43
+
+
+def test_a_model_without_a_value_stands_last_and_says_so() -> None:
+    rows = [("lost", np.nan, np.nan, np.nan, False), *ROWS]
+    figure = results.build_comparison(rows, "ndcg@10", True, "lost")
+    assert "no value" in written(figure)
+    assert [t for t in written(figure) if t in {"lost", "popularity"}] == ["popularity", "lost"]
+
+
+def test_validation_is_drawn_in_order_of_time() -> None:
+    shuffled = {name: points[::-1] for name, points in SERIES.items()}
+    figure = results.build_validation(shuffled, "ndcg@10")
+    for name, points in SERIES.items():
+        np.testing.assert_array_equal(series(figure, 0, name), points)
+    assert figure.axes[0].get_xlabel() == "training time (seconds)"
+    assert figure.axes[0].get_ylabel() == "validation ndcg@10 (higher is better)"
+    assert [t for t in written(figure) if t in SERIES] == ["random", "fixed multiply", "search"]
+
+
+def test_equal_ends_are_named_in_the_order_given() -> None:
+    figure = results.build_validation({n: [(0, 0), (1, 1)] for n in "abc"}, "rmse")
+    height = {t.get_text(): t.get_position()[1] for t in figure.axes[0].texts}
+    assert height["a"] > height["b"] > height["c"]
+
+
+def test_wild_values_do_not_flatten_the_rest_but_ends_stay_visible() -> None:
+    calm = np.linspace(0.9, 1.0, 50)
+    low, high, cut = sheet.limits([[*calm, 40.0]])
+    assert cut and low < 0.9 and 1.0 < high < 1.5
+    low, high, cut = sheet.limits([[*calm, 40.0]], keep=[40.0])
+    assert high > 40 and not cut
+    low, high, cut = sheet.limits([[*calm, np.nan, np.inf]])
+    assert not cut and low < 0.9 and high > 1.0
+    assert sheet.limits([])[2] is False
+    wild = {"a": [(float(i), float(y)) for i, y in enumerate([80.0, *calm])]}
+    assert any("axis cut" in text for text in written(results.build_validation(wild, "rmse")))
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=12).map(sorted), st.floats(0.001, 0.3)
+)  # fmt: skip
+def test_spread_keeps_order_distance_and_bounds_and_moves_nothing_in_vain(
+    positions: list[float], step: float
+) -> None:
+    given_at = np.array(positions)
+    found = lines.spread(given_at, step, 0.0, 1.0)
+    least = min(step, 1 / max(len(positions) - 1, 1))
+    assert (np.diff(found) >= least - 1e-9).all()
+    assert found.min() >= -1e-9 and found.max() <= 1 + 1e-9
+    if (np.diff(given_at) >= step).all():
+        np.testing.assert_allclose(found, given_at, atol=1e-9)
+
+
+def test_spread_finds_the_nearest_positions_of_a_fine_grid() -> None:
+    grid = np.linspace(0, 1, 41)
+    a, b, c = np.meshgrid(grid, grid, grid, indexing="ij")
+    legal = (b - a >= 0.2 - 1e-9) & (c - b >= 0.2 - 1e-9)
+    for wanted in ([0.5, 0.5, 0.5], [0.0, 0.05, 0.9], [0.8, 0.9, 0.95], [0.1, 0.12, 0.4]):
+        cost = (a - wanted[0]) ** 2 + (b - wanted[1]) ** 2 + (c - wanted[2]) ** 2
+        best = np.unravel_index(np.where(legal, cost, np.inf).argmin(), cost.shape)
+        found = lines.spread(np.array(wanted), 0.2, 0.0, 1.0)
+        np.testing.assert_allclose(found, grid[list(best)], atol=0.026)
+
+
+def test_clean_text_is_one_line_of_known_characters() -> None:
+    assert sheet.clean("a\tb\n c") == "a b c"
+    assert sheet.clean("用户 $x$") == "�� $x$"
+    assert len(sheet.clean(LONG, 20)) == 20
+    assert sheet.clean(LONG, 20).startswith("a very") and sheet.clean(LONG, 20).endswith("eters")
+
+
+def test_public_functions_write_files_that_do_not_change_when_drawn_again(tmp_path: Path) -> None:
+    calls = {
+        "a": lambda p: plots.alpha_trajectories(history(OPERATION, 4), OPERATION, p, warmup=1),
+        "b": lambda p: plots.transform_curves({"user": (X, X)}, p),
+        "c": lambda p: plots.interaction_surface(X, X, np.outer(X, X), "u v", p),
+        "d": lambda p: plots.test_comparison(ROWS, "ndcg@10", True, p, reference="ease"),
+        "e": lambda p: plots.validation_against_seconds(SERIES, "ndcg@10", p),
+    }
+    for name, call in calls.items():
+        path = tmp_path / f"{name}.png"
+        call(path)
+        png(path)
+        before = path.read_bytes()
+        call(path)
+        assert path.read_bytes() == before
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError):
+        calls["b"](tmp_path / "file" / "b.png")
+
+
+def test_drawing_leaves_no_trace_in_matplotlib(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from sif import plots\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "import matplotlib; before = dict(dict.items(matplotlib.rcParams))\n"
+        f"plots.transform_curves({{'user': ([0, 1], [0, 1])}}, Path({str(tmp_path / 'a.png')!r}))\n"
+        "assert dict(dict.items(matplotlib.rcParams)) == before\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
