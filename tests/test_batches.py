@@ -42,7 +42,9 @@ def test_rows_come_with_their_targets_once_per_pass(batch_size: int) -> None:
     while len(seen) < 12 * 5:
         batch = stream.next()
         assert len(batch.ids) == min(batch_size, 12)
-        seen += [(*row, t) for row, t in zip(batch.ids.tolist(), batch.target.tolist(), strict=True)]
+        seen += [
+            (*row, t) for row, t in zip(batch.ids.tolist(), batch.target.tolist(), strict=True)
+        ]
     every = sorted(
         (*row, t) for row, t in zip(TRAIN.ids.tolist(), TRAIN.target.tolist(), strict=True)
     )

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sif.data.planted import transform
-from sif.spaces.elementwise import HIDDEN, OFFSET, PRIMITIVES, RANGES, SPAN, SQRT_SHIFT, Mlp
+from sif.spaces.elementwise import HIDDEN, PRIMITIVES, RANGES, SPAN, SQRT_SHIFT, Mlp
 
 X = np.array([-4.0, -1.0, -0.3, -1e-3, 0.0, 1e-3, 0.25, 1.0, 9.0])
 MAGNITUDE = {
@@ -68,9 +68,10 @@ def mlp() -> Mlp:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_an_mlp_starts_close_to_a_shift(seed: int) -> None:
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_an_mlp_starts_close_to_a_shift(seed: int, offset: float) -> None:
     x = torch.linspace(-SPAN, SPAN, 101)
-    error = Mlp(torch.Generator().manual_seed(seed))(x) - (x + OFFSET)
+    error = Mlp(torch.Generator().manual_seed(seed), offset)(x) - (x + offset)
     assert float(error.detach().abs().max()) < 0.1
     assert float(error.detach().pow(2).mean().sqrt()) < 0.03
 
@@ -91,16 +92,55 @@ def test_an_mlp_is_one_tanh_layer_applied_to_every_entry(mlp: Mlp) -> None:
 
 def test_mlps_differ_by_seed_and_start_of_order_one(mlp: Mlp) -> None:
     again, other = (Mlp(torch.Generator().manual_seed(s)) for s in (3, 4))
-    assert torch.equal(mlp.hidden_bias, again.hidden_bias)
-    assert not torch.equal(mlp.hidden_bias, other.hidden_bias)
+    assert torch.equal(mlp.hidden_weight, again.hidden_weight)
+    assert not torch.equal(mlp.hidden_weight, other.hidden_weight)
     assert float(mlp.output_weight.detach().abs().max()) < 30
 
 
+def perturbed(mlp: Mlp) -> Mlp:
+    """With nothing left of the start's symmetry."""
+    with torch.no_grad():
+        for place, parameter in enumerate(mlp.parameters()):
+            parameter.add_(torch.sin(torch.arange(parameter.numel()) + place).view_as(parameter))
+    return mlp
+
+
 def test_a_copy_from_numbers_is_equal_and_frozen(mlp: Mlp) -> None:
-    copy = Mlp.from_numbers(mlp.state_dict())
+    copy = Mlp.from_numbers(perturbed(mlp).state_dict())
     x = torch.linspace(-2, 2, 9)
-    assert torch.equal(copy(x), mlp(x))
+    torch.testing.assert_close(copy(x), mlp(x), rtol=1e-6, atol=1e-6)
     assert not any(p.requires_grad for p in copy.parameters())
     with torch.no_grad():
         mlp.output_bias += 1
-    assert not torch.equal(copy(x), mlp(x))
+    torch.testing.assert_close(copy(x) + 1, mlp(x), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 24, 1000])
+def test_a_frozen_mlp_computes_in_chunks_what_autograd_computes(
+    mlp: Mlp, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sif.spaces.elementwise._CHUNK", chunk)
+    perturbed(mlp).double()
+    frozen = Mlp.from_numbers(mlp.state_dict()).double()
+    frozen.load_state_dict(mlp.state_dict())  # the numbers themselves, not their float32 copies
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(4, 2, 3, dtype=torch.float64, generator=generator).transpose(0, 2)
+    results = []
+    for function in (frozen, mlp):
+        leaf = x.clone().requires_grad_()
+        value = function(leaf)
+        (value**3).sum().backward()
+        results.append((value.detach(), leaf.grad))
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(frozen, x.clone().requires_grad_())
+
+
+def test_a_frozen_mlp_takes_nothing_and_leaves_its_input(mlp: Mlp) -> None:
+    mlp.requires_grad_(False)
+    assert mlp(torch.empty(0, 3)).shape == (0, 3)
+    x = torch.linspace(-1, 1, 7)
+    before = x.clone()
+    mlp(x)
+    assert torch.equal(x, before)
+    assert float(mlp(torch.tensor(0.3))) == pytest.approx(float(mlp(torch.tensor([0.3]))))

@@ -37,9 +37,7 @@ def test_graph_sorts_both_ways_and_keeps_repeated_pairs() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("n", [1, 40, 300])
-def test_value_and_gradient_equal_dense_autograd(
-    kernel: str, dtype: torch.dtype, n: int
-) -> None:
+def test_value_and_gradient_equal_dense_autograd(kernel: str, dtype: torch.dtype, n: int) -> None:
     rows, columns, d = 9, 7, 5
     ids = some_pairs(n, rows, columns, n)  # 300 pairs of 63 cells: many repeat
     graph = pair_graph(ids, (rows, columns))
@@ -49,10 +47,8 @@ def test_value_and_gradient_equal_dense_autograd(
     results = []
     for sparse in (True, False):
         x, y = a.clone().requires_grad_(), b.clone().requires_grad_()
-        if sparse:
-            values = pair_products(x, y, graph)
-        else:
-            values = (x @ y.T)[graph.rows, graph.columns]
+        dense = (x @ y.T)[graph.rows, graph.columns]
+        values = pair_products(x, y, graph) if sparse else dense
         (weight[graph.order] * values**2).sum().backward()
         results.append((values.detach(), x.grad, y.grad))
     tolerance = 1e-4 if dtype == torch.float32 else 1e-11

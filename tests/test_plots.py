@@ -1,4 +1,4 @@
-"""Figures: valid files of the expected size, the data in them, text that neither meets nor leaves."""
+"""Figures: valid files of the expected size, the data in them, text that never meets text."""
 
 from __future__ import annotations
 
@@ -73,39 +73,61 @@ SERIES = {
     "random": [(2.0, 0.1), (9.0, 0.33)],
 }
 
+MODELS: list[results.Row] = [
+    ("unbounded", 0.4, -np.inf, np.inf, True),
+    ("lost", np.nan, np.nan, np.nan, False),
+]
+ODD_MODELS: list[results.Row] = [(LONG, 0.4, 0.3, 0.5, True), (ODD, 0.35, 0.3, 0.39, False)]
+ODD_SERIES = {LONG: [(1.0, 0.1), (2.0, np.nan), (3.0, 0.2)], ODD: [(1.0, 0.2)]}
+Z = np.outer(X, X)
+
+
+def alpha(blocks: dict[str, list[str]], epochs: int, warmup: int = 0, edges: int = 1) -> Figure:
+    entries = history(blocks, epochs, warmup, edges)
+    return trajectories.build_trajectories(entries, blocks, "switch", warmup)
+
+
+def surface(z: np.ndarray, heading: str = "u v", names: tuple[str, str] = ("a", "b")) -> Figure:
+    return function.build_surface(X, X, z, heading, names)
+
+
+def comparison(rows: list[results.Row], reference: str | None) -> Figure:
+    return results.build_comparison(rows, "ndcg@10", True, reference)
+
+
 FIGURES = {
-    "operation": lambda: trajectories.build_trajectories(history(OPERATION, 12, 3), OPERATION, "switch", 3),
-    "triple": lambda: trajectories.build_trajectories(history(TRIPLE, 30, 5), TRIPLE, "switch", 5),
-    "no warm-up": lambda: trajectories.build_trajectories(history(OPERATION, 5), OPERATION, "switch", 0),
-    "unscored": lambda: trajectories.build_trajectories(history(OPERATION, 4), OPERATION, "other", 0),
-    "one epoch": lambda: trajectories.build_trajectories(history(TRIPLE, 1), TRIPLE, "switch", 0),
-    "one operation": lambda: trajectories.build_trajectories(history({"b": ["x"]}, 5), {"b": ["x"]}, "switch", 0),
-    "many operations": lambda: trajectories.build_trajectories(history(MANY, 6), MANY, "switch", 2),
-    "edges": lambda: trajectories.build_trajectories(history(OPERATION, 6, edges=7), OPERATION, "switch", 0),
-    "odd names": lambda: trajectories.build_trajectories(history({ODD: [LONG, ODD]}, 6), {ODD: [LONG, ODD]}, "switch", 1),
-    "no epochs": lambda: trajectories.build_trajectories([], OPERATION, "switch", 0),
+    "operation": lambda: alpha(OPERATION, 12, 3),
+    "triple": lambda: alpha(TRIPLE, 30, 5),
+    "no warm-up": lambda: alpha(OPERATION, 5),
+    "unscored": lambda: alpha(OPERATION, 4, 4),
+    "one epoch": lambda: alpha(TRIPLE, 1),
+    "one operation": lambda: alpha({"b": ["x"]}, 5),
+    "many operations": lambda: alpha(MANY, 6, 2),
+    "edges": lambda: alpha(OPERATION, 6, edges=7),
+    "odd names": lambda: alpha({ODD: [LONG, ODD]}, 6, 1),
+    "no epochs": lambda: alpha(OPERATION, 0),
     "transforms": lambda: function.build_transforms({"user": (X, X**2), LONG: (X, np.tanh(X))}),
-    "four transforms": lambda: function.build_transforms({n: (X, X * 9) for n in ("a", "b", "c", ODD)}),
-    "transform with gaps": lambda: function.build_transforms({"user": (X, np.where(X < 0, np.nan, X))}),
+    "four": lambda: function.build_transforms(dict.fromkeys(("a", "b", "c", ODD), (X, X * 9))),
+    "gaps": lambda: function.build_transforms({"user": (X, np.where(X < 0, np.nan, X))}),
     "one point": lambda: function.build_transforms({"user": ([1.0], [2.0])}),
     "no transforms": lambda: function.build_transforms({}),
-    "surface": lambda: function.build_surface(X, X, np.outer(X, X), "u v", ("user", "item")),
-    "positive surface": lambda: function.build_surface(X, X, np.outer(X**2, X**2), ODD, (LONG, ODD)),
-    "constant surface": lambda: function.build_surface(X, X, np.full((41, 41), 3.0), "3", ("user", "item")),
-    "zero surface": lambda: function.build_surface(X, X, np.zeros((41, 41)), "0", ("user", "item")),
-    "surface with gaps": lambda: function.build_surface(X, X, np.where(np.outer(X, X) < 0, np.nan, np.outer(X, X)), LONG, ("user", "item")),
-    "no surface": lambda: function.build_surface(X, X, np.full((41, 41), np.nan), "", ("user", "item")),
-    "comparison": lambda: results.build_comparison(ROWS, "ndcg@10", True, "ease"),
-    "one model": lambda: results.build_comparison([("ours", 0.9, 0.9, 0.9, True)], "rmse", False, None),
-    "no interval": lambda: results.build_comparison([("a", 0.4, -np.inf, np.inf, True), ("b", np.nan, np.nan, np.nan, False)], "ndcg@10", True, "b"),
-    "odd models": lambda: results.build_comparison([(LONG, 0.4, 0.3, 0.5, True), (ODD, 0.35, 0.3, 0.39, False)], "ndcg@10", True, LONG),
-    "no models": lambda: results.build_comparison([], "ndcg@10", True, None),
+    "surface": lambda: surface(Z),
+    "positive surface": lambda: surface(Z**2, ODD, (LONG, ODD)),
+    "constant surface": lambda: surface(np.full_like(Z, 3.0)),
+    "zero surface": lambda: surface(np.zeros_like(Z)),
+    "surface with gaps": lambda: surface(np.where(Z < 0, np.nan, Z), LONG),
+    "no surface": lambda: surface(np.full_like(Z, np.nan)),
+    "comparison": lambda: comparison(ROWS, "ease"),
+    "one model": lambda: comparison([("ours", 0.9, 0.9, 0.9, True)], None),
+    "no interval": lambda: comparison(MODELS, "lost"),
+    "odd models": lambda: comparison(ODD_MODELS, LONG),
+    "no models": lambda: comparison([], None),
     "validation": lambda: results.build_validation(SERIES, "ndcg@10"),
-    "one validation": lambda: results.build_validation({"search": [(3.0, 0.5)], "random": []}, "rmse"),
-    "validation at once": lambda: results.build_validation({"search": [(0.0, 0.5)]}, "rmse"),
-    "odd series": lambda: results.build_validation({LONG: [(1, 0.1), (2, np.nan), (3, 0.2)], ODD: [(1, 0.2)]}, "rmse"),
+    "one validation": lambda: results.build_validation({"a": [(3.0, 0.5)], "b": []}, "rmse"),
+    "validation at once": lambda: results.build_validation({"a": [(0.0, 0.5)]}, "rmse"),
+    "odd series": lambda: results.build_validation(ODD_SERIES, "rmse"),
     "no validation": lambda: results.build_validation({}, "rmse"),
-}  # fmt: skip
+}
 
 
 def png(path: Path) -> tuple[int, int, float]:
@@ -194,9 +216,9 @@ def test_trajectories_show_alpha_and_score_of_every_operation() -> None:
     assert len(figure.axes) == 6
     for panel, (block, names) in enumerate(TRIPLE.items()):
         for k, name in enumerate(names):
-            alpha = series(figure, 2 * panel, name)
-            np.testing.assert_array_equal(alpha[:, 0], np.arange(1, 10))
-            np.testing.assert_array_equal(alpha[:, 1], [e["alpha"][block][0][k] for e in entries])
+            drawn = series(figure, 2 * panel, name)
+            np.testing.assert_array_equal(drawn[:, 0], np.arange(1, 10))
+            np.testing.assert_array_equal(drawn[:, 1], [e["alpha"][block][0][k] for e in entries])
             score = series(figure, 2 * panel + 1, name)[:, 1]
             assert np.isnan(score[:4]).all()
             expected = [e["scores"]["switch"][block][0][k] for e in entries[4:]]
@@ -207,7 +229,7 @@ def test_trajectories_show_alpha_and_score_of_every_operation() -> None:
 
 
 def test_trajectories_emphasise_the_chosen_operation_only() -> None:
-    figure = trajectories.build_trajectories(history(OPERATION, 5), OPERATION, "switch", 0)
+    figure = alpha(OPERATION, 5)
     for axes in figure.axes:
         widths = {n.get_label(): n.get_linewidth() for n in axes.lines}
         others = [widths[name] for name in OPERATION["operation"][:-1]]
@@ -217,32 +239,31 @@ def test_trajectories_emphasise_the_chosen_operation_only() -> None:
 
 
 def test_operations_of_a_block_have_different_looks() -> None:
-    figure = trajectories.build_trajectories(history(TRIPLE, 5), TRIPLE, "switch", 0)
+    figure = alpha(TRIPLE, 5)
     drawn = [n for n in figure.axes[2].lines if n.get_label() in PRIMITIVES]
     assert len({(n.get_color(), n.get_linestyle()) for n in drawn}) == len(PRIMITIVES) == 9
 
 
 def test_warmup_is_shaded_from_the_start_and_not_beyond_the_end() -> None:
     for warmup, right in ((3, 3), (50, 10)):
-        figure = trajectories.build_trajectories(
-            history(OPERATION, 10), OPERATION, "switch", warmup
-        )
+        figure = alpha(OPERATION, 10, warmup)
+        assert figure.axes
         for axes in figure.axes:
             (span,) = axes.patches
             assert (span.get_x(), span.get_x() + span.get_width()) == (0, right)
-    figure = trajectories.build_trajectories(history(OPERATION, 10), OPERATION, "switch", 0)
+    figure = alpha(OPERATION, 10)
     assert not any(axes.patches for axes in figure.axes)
 
 
 def test_without_any_score_there_is_no_empty_panel() -> None:
-    figure = trajectories.build_trajectories(history(TRIPLE, 4, 4), TRIPLE, "switch", 4)
+    figure = alpha(TRIPLE, 4, 4)
     assert len(figure.axes) == 3
     assert all(axes.get_xlabel() == "epoch" for axes in figure.axes)
 
 
 def test_missing_numbers_are_gaps_and_lonely_points_are_dots() -> None:
     entries = history({"b": ["x", "y"]}, 5)
-    for epoch, value in zip((0, 2, 3), (None, float("nan"), float("inf"))):
+    for epoch, value in zip((0, 2, 3), (None, float("nan"), float("inf")), strict=True):
         entries[epoch]["scores"]["switch"]["b"][0][0] = value
     entries[4]["scores"] = None
     figure = trajectories.build_trajectories(entries, {"b": ["x", "y"]}, "switch", 0)
@@ -255,7 +276,8 @@ def test_missing_numbers_are_gaps_and_lonely_points_are_dots() -> None:
 
 def test_a_row_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"epoch 1: block b: expected 3 .* found 2"):
-        trajectories.build_trajectories(history({"b": ["x", "y"]}, 2), {"b": ["x", "y", "z"]}, "switch", 0)  # fmt: skip
+        blocks = {"b": ["x", "y", "z"]}
+        trajectories.build_trajectories(history({"b": ["x", "y"]}, 2), blocks, "switch", 0)
 
 
 def test_transforms_are_drawn_over_the_identity() -> None:
@@ -288,10 +310,9 @@ def test_surface_has_u_to_the_right_v_upwards_and_zero_in_the_middle_of_the_colo
             function.build_surface(u, v, bad, "u", ("user", "item"))
 
 
-@pytest.mark.parametrize(
-    ("up", "order"), [(True, ["ours", "ease", "popularity"]), (False, ["popularity", "ease", "ours"])]
-)  # fmt: skip
-def test_comparison_has_the_best_model_on_top(up: bool, order: list[str]) -> None:
+@pytest.mark.parametrize("up", [True, False])
+def test_comparison_has_the_best_model_on_top(up: bool) -> None:
+    order = ["ours", "ease", "popularity"] if up else ["popularity", "ease", "ours"]
     figure = results.build_comparison(ROWS, "m", up, "ease")
     axes = figure.axes[0]
     low, high = axes.get_ylim()

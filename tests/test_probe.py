@@ -57,9 +57,7 @@ class Dag(nn.Module):
         weights = gates.weights["cell"][list(edges)]
         table = [self.candidates(e, x) for e, x in zip(edges, inputs, strict=True)]
         if gates.active is None:
-            return sum(
-                weights[i, k] * table[i][k]() for i in range(len(edges)) for k in range(OPS)
-            )
+            return sum(weights[i, k] * table[i][k]() for i in range(len(edges)) for k in range(OPS))
         active = [gates.active["cell"][e] for e in edges]
         value = sum(table[i][k]() for i, k in enumerate(active) if k >= 0)
         return probe(value, weights, [c for row in table for c in row])
@@ -164,9 +162,7 @@ def test_mix_agrees_relaxed_and_discrete(dtype: torch.dtype) -> None:
     x = torch.linspace(-1, 1, 5, dtype=dtype)
     operations: list[Candidate] = [lambda: x, lambda: x**2, lambda: torch.exp(x)]
     gates = [torch.tensor([0.0, 1.0, 0.0], dtype=dtype, requires_grad=True) for _ in range(2)]
-    mixed = [
-        mix(w, active, operations) for w, active in zip(gates, (1, None), strict=True)
-    ]
+    mixed = [mix(w, active, operations) for w, active in zip(gates, (1, None), strict=True)]
     torch.testing.assert_close(mixed[0], mixed[1])
     for value in mixed:
         (value**2).sum().backward()

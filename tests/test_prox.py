@@ -152,7 +152,7 @@ def test_box_keeps_the_order_of_what_stays_above_zero(
     before = table.clone()
     boxed = box({"b": table}, [block])["b"]
     assert torch.equal(table, before)
-    assert 0 <= float(boxed.min())
+    assert float(boxed.min()) >= 0
     assert float(boxed.max()) <= 1
     for node in set(nodes):
         rows = torch.tensor([n == node for n in nodes])
@@ -160,9 +160,7 @@ def test_box_keeps_the_order_of_what_stays_above_zero(
         assert FLOOR <= float(new.max()) <= 1
         alive = new > 0
         # Differences survive exactly among those above zero; the others were below them.
-        assert torch.equal(
-            old[alive][:, None] - old[alive], new[alive][:, None] - new[alive]
-        )
+        assert torch.equal(old[alive][:, None] - old[alive], new[alive][:, None] - new[alive])
         assert (old[~alive][:, None] < old[alive]).all()
     found, kept = project({"b": boxed}, [block]), project({"b": table}, [block])
     gate = kept.weights["b"] == 1
@@ -279,9 +277,7 @@ def test_complexity_gradient_is_that_of_the_formula() -> None:
     )
     a = gates.weights["b"].double().requires_grad_()
     p = torch.tensor(costs, dtype=torch.float64)
-    penalty = 0.7 * sum(
-        p[e, k] / p[e].sum() * a[e, k] ** 2 for e in range(2) for k in range(3)
-    )
+    penalty = 0.7 * sum(p[e, k] / p[e].sum() * a[e, k] ** 2 for e in range(2) for k in range(3))
     (expected,) = torch.autograd.grad(penalty, a)
     found = complexity_gradient(gates, [block, free], 0.7)
     torch.testing.assert_close(found["b"], expected)

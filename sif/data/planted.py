@@ -1,6 +1,6 @@
 """Generated interactions with a known interaction function, to check a search against the truth.
 
-Embeddings p_u, q_v ~ N(0, 1) and weights w ~ +-U(0.5, 1.5) give the signal
+Embeddings p_u, q_v ~ N(0, 1) and weights w ~ U(0.5, 1.5) give the signal
 s(u, v) = w^T O(P(p_u), Q(q_v)), standardised to mean 0 and deviation 1 over all pairs. Ratings are
 the signal plus noise at a random share of the pairs; clicks are drawn from a softmax of it, mixed
 with item popularity. The functions here are the truth, apart from those that a search tries.
@@ -158,7 +158,9 @@ def planted(
     rng = np.random.default_rng([_PLANTED_STREAM, seed])
     embeddings = (rng.normal(size=(users, dimension)), rng.normal(size=(items, dimension)))
     width = 2 * dimension if operation == "concat" else dimension
-    weights = rng.uniform(0.5, 1.5, width) * rng.choice([-1.0, 1.0], width)
+    # All positive: max and min with a negative weight are each other's mirror image, so mixed signs
+    # would plant neither.
+    weights = rng.uniform(0.5, 1.5, width)
     p, q = (transform(name, e) for name, e in zip(truth.transforms, embeddings, strict=True))
     table = _all_pairs(OPERATIONS[operation], p, q, weights)
     table = (table - table.mean()) / table.std()

@@ -116,7 +116,7 @@ def build_surface(
     )
     axes.set_xlabel(f"u: {clean(fields[0], 24)} embedding entry")
     axes.set_ylabel(f"v: {clean(fields[1], 24)} embedding entry")
-    title(axes, heading, 54)
+    title(axes, heading, beyond=0.9)
     for spine in axes.spines.values():
         spine.set_visible(True)
     scale = sheet.figure.colorbar(filled, cax=bar)
@@ -147,11 +147,11 @@ def _draw_transform(axes: Axes, name: str, x: Floats, y: Floats) -> None:
     axes.plot(x, x, color=QUIET, linewidth=0.9, linestyle=(0, (5, 2)), zorder=2, label="identity")
     ends.draw(axes, [Line(name, x, y, ACCENT, strong=True)])
     ends.name_ends(axes, [identity])
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.set_xlabel("embedding entry")
     axes.set_ylabel("transformed entry")
-    title(axes, name, 32)
+    title(axes, name)
 
 
 def _levels(f: Floats) -> tuple[NDArray[np.float64], str, Normalize]:

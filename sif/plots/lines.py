@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sif.plots.sheet import FONT, INK, PALETTE, QUIET, Floats, clean, text_width
+from sif.plots.sheet import FONT, INK, PALETTE, QUIET, Floats, clean, inches, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +57,7 @@ def coloured(index: int) -> tuple[str, bool]:
 
 def margin(names: Sequence[str]) -> float:
     """Inches that the names take to the right of the axes."""
-    return _REACH + text_width([clean(name) for name in names]) + 0.12
+    return _REACH + text_width([clean(name) for name in names]) + 0.2
 
 
 def draw(axes: Axes, lines: Sequence[Line]) -> None:
@@ -85,7 +85,7 @@ def name_ends(axes: Axes, lines: Sequence[Line]) -> None:
     """
     from matplotlib.lines import Line2D
 
-    width, height = _inches(axes)
+    width, height = inches(axes)
     # Reversed before a stable sort: of equal ends the line given first stands on top.
     ended = [(line, end) for line in reversed(lines) if (end := line.end) is not None]
     ended.sort(key=lambda pair: pair[1][1])
@@ -150,9 +150,3 @@ def _lonely(y: Floats) -> list[int]:
     """Indices of finite points between gaps, which a line would not show."""
     here = np.concatenate([[False], np.isfinite(y), [False]])
     return [int(i) for i in np.flatnonzero(here[1:-1] & ~here[:-2] & ~here[2:])]
-
-
-def _inches(axes: Axes) -> tuple[float, float]:
-    """Width and height of the axes."""
-    box = axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted())
-    return float(box.width), float(box.height)

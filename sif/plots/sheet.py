@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,19 +57,22 @@ _STYLE: dict[str, Any] = {
 
 
 class Sheet:
-    """A page of the given size in inches.
+    """A page.
+
+    Args:
+        width: Inches, rounded up to whole pixels.
+        height: Inches, likewise.
 
     Attributes:
         figure: The matplotlib figure.
-        width: Inches.
-        height: Inches.
     """
 
     def __init__(self, width: float, height: float) -> None:
         from matplotlib.figure import Figure
 
-        self.width, self.height = width, height
-        self.figure: Figure = Figure(figsize=(width, height), dpi=DPI)
+        # Whole pixels, or the file could be one smaller than the page.
+        self.width, self.height = math.ceil(width * DPI) / DPI, math.ceil(height * DPI) / DPI
+        self.figure: Figure = Figure(figsize=(self.width, self.height), dpi=DPI)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """Axes whose upper left corner is `left` and `top` inches from the page's."""
@@ -136,9 +140,19 @@ def text_width(texts: Sequence[str], size: float = FONT, weight: str = "bold") -
     return max((path.get_extents().x1 / 72 for path in paths), default=0.0)
 
 
-def title(axes: Axes, text: str, limit: int = 70) -> Text:
-    """A bold heading at the left above the axes."""
-    return axes.set_title(clean(text, limit), loc="left", fontsize=FONT + 1, fontweight="bold")
+def title(axes: Axes, text: str, beyond: float = 0.0) -> Text:
+    """A bold heading above the axes, from their left edge to `beyond` inches past the right one."""
+    width, size = inches(axes)[0] + beyond, FONT + 1
+    limit = 90
+    while limit > 8 and text_width([clean(text, limit)], size) > width:
+        limit -= 2
+    return axes.set_title(clean(text, limit), loc="left", fontsize=size, fontweight="bold")
+
+
+def inches(axes: Axes) -> tuple[float, float]:
+    """Width and height of the axes."""
+    box = axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted())
+    return float(box.width), float(box.height)
 
 
 def inside(axes: Axes, x: float, y: float, text: str, **options: Any) -> Text:

@@ -200,7 +200,7 @@ def _frame(axes: Axes, panel: _Panel, warmup: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
     # Alpha is recorded at the end of an epoch, so the first epoch spans 0 to 1.
-    axes.set_xlim(0, len(panel.alpha))
+    axes.set_xlim(0, 1.015 * len(panel.alpha))
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     if warmup:

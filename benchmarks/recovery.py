@@ -1,0 +1,233 @@
+"""Does the search recover a planted interaction function?
+
+For every truth and seed: ratings are generated with a known function, every class of functions is
+trained to the end (the exhaustive answer), and the search picks a class, once descending on the
+switch score and once on the gradient. Functions that free embeddings make equal count as one class.
+
+    python benchmarks/recovery.py --space sif --seeds 20 --output benchmarks/results/recovery-sif.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from sif.config import CFConfig, load_config
+from sif.data import make_split, planted
+from sif.data.split import Split
+from sif.fitting import Problem
+from sif.genotype import Genotype
+from sif.runtime import make_runtime
+from sif.tracking import NullTracker
+
+USERS, ITEMS, DIMENSION, DENSITY, NOISE = 600, 400, 2, 0.1, 0.3
+TOLERANCE = 1.01  # of the best class's RMSE
+NEGATED = {"+": "-", "-": "+", "~": "~"}
+SIGN_CLASS = {"+": "+", "-": "-", "~": "R"}
+SIF_TRUTHS = [(op, "~abs", "~abs") for op in ("multiply", "plus", "max", "min")]
+PRIMITIVE_TRUTHS = [
+    ("multiply", "~abs", "~abs"),
+    ("multiply", "+abs", "~abs"),
+    ("multiply", "+square", "~square"),
+    ("plus", "~abs", "+sqrt"),
+    ("max", "~abs", "~abs"),
+    ("max", "+abs", "~abs"),
+    ("min", "+sqrt", "-sqrt"),
+    ("min", "~square", "~abs"),
+]
+Triple = tuple[str, str, str]
+
+
+def class_of(operation: str, user: str, item: str) -> str:
+    """The class a function falls into when embeddings and readout are free.
+
+    A transform matters by its range alone (R, + or -). multiply absorbs signs in the readout;
+    min(a, b) = -max(-a, -b); plus and concat are a bias-only model whatever the transforms.
+    max(+, -) is its first argument and max(-, +) its second.
+    """
+    if operation in ("plus", "concat"):
+        return "plus"
+    signs = (user[0], item[0])
+    if operation == "multiply":
+        return "multiply " + "".join("R" if s == "~" else "+" for s in signs)
+    if operation == "min":
+        signs = (NEGATED[signs[0]], NEGATED[signs[1]])
+    return "max " + "".join(SIGN_CLASS[s] for s in signs)
+
+
+def members(space: str) -> dict[str, list[Triple]]:
+    """The functions that stand for every class that the space can tell apart.
+
+    max and min classes are trained in both spellings: readouts start at +1, and which spelling
+    that helps depends on the truth.
+    """
+    signs = ("~",) if space == "sif" else ("~", "+", "-")
+    found: dict[str, list[Triple]] = {"plus": [("plus", "~abs", "~abs")]}
+    for operation in ("multiply", "max", "min"):
+        for user in signs:
+            for item in signs:
+                triple = (operation, f"{user}abs", f"{item}abs")
+                known = found.setdefault(class_of(*triple), [])
+                if operation != "multiply" or not known:
+                    known.append(triple)
+    return found
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A class trained to the end: squared errors on test of the L2 strength validation chose."""
+
+    rmse: float
+    errors: np.ndarray
+
+
+def problem(split: Split, space: str, score: str, seed: int) -> Problem:
+    """The planted problem under the rating preset at the truth's dimension, without biases."""
+    sets = [
+        f"space={space}", "model.biases=false", "model.readout_signs=positive", "model.init=0.3",
+        f"search.dimension={DIMENSION}", f"train.dimension={DIMENSION}", f"search.score={score}",
+        "search.l2=1", "train.l2=[0.3,1,3]", "search.lr=0.1", "train.lr=0.1",
+        "search.transform_offset=0", "train.patience=10", "train.evaluate_every=10",
+        "search.epochs=1200", "search.warmup_epochs=900", "search.arch_every=10",
+    ]  # fmt: skip
+    if score == "gradient":
+        sets += ["search.arch_optimizer=adam", "search.arch_lr=0.01"]
+    config = load_config("cf", sets=sets, flags={"objective": "rating", "seed": seed})
+    assert isinstance(config, CFConfig)
+    runtime = make_runtime("cpu", seed, threads=1)
+    return Problem(split.train, split.valid, config, runtime)
+
+
+class NoCheckpoint:
+    """Keeps nothing: these loops take seconds."""
+
+    def restore(self) -> None:
+        """Nothing to go on from."""
+
+    def offer(self, state: object) -> None:
+        """Nothing is kept."""
+
+
+def function(operation: str, user: str, item: str) -> Genotype:
+    """A function of the finite space."""
+    return Genotype(
+        "primitives", {"operation": ((0, operation),), "user": ((0, user),), "item": ((0, item),)}
+    )
+
+
+def exhaustive(split: Split, space: str, seed: int) -> dict[str, Trained]:
+    """Every class, trained over the L2 grid."""
+    task = problem(split, space, "switch", seed)
+    target = split.test.rating
+    result = {}
+    for name, triples in members(space).items():
+        fits = [
+            task.train(function(*triple), l2, NullTracker(), NoCheckpoint())
+            for triple in triples
+            for l2 in task.config.train.l2
+        ]
+        best = min(fits, key=lambda f: f.result.valid["rmse"])
+        errors = (best.scorer.predict(split.test.ids) - target) ** 2
+        result[name] = Trained(float(np.sqrt(errors.mean())), errors)
+    return result
+
+
+def simplest_best(trained: Mapping[str, Trained]) -> str:
+    """The simplest class within one paired standard error of the best (plus, then by R's)."""
+    best = min(trained.values(), key=lambda t: t.rmse)
+    close = []
+    for name, fit in trained.items():
+        gap = fit.errors - best.errors
+        if gap.mean() <= gap.std() / np.sqrt(len(gap)):
+            close.append(name)
+    return min(close, key=lambda name: (name != "plus", name.count("R"), trained[name].rmse))
+
+
+def rows(space: str, seeds: range) -> Iterator[dict[str, object]]:
+    """One row per truth and seed."""
+    for truth in SIF_TRUTHS if space == "sif" else PRIMITIVE_TRUTHS:
+        for seed in seeds:
+            interactions, _ = planted(
+                USERS, ITEMS, operation=truth[0], transforms=truth[1:], dimension=DIMENSION,
+                density=DENSITY, noise=NOISE, seed=seed,
+            )  # fmt: skip
+            dataset = SimpleNamespace(
+                name="planted", interactions=interactions, official_parts=None, notes=[]
+            )
+            split = make_split(dataset, "rating-80/10/10", seed)
+            start = time.process_time()
+            trained = exhaustive(split, space, seed)
+            row: dict[str, object] = {
+                "truth": f"{truth[0]}({truth[1]}, {truth[2]})",
+                "truth_class": class_of(*truth),
+                "seed": seed,
+                "best_class": simplest_best(trained),
+                "best_rmse": min(t.rmse for t in trained.values()),
+                "exhaustive_seconds": time.process_time() - start,
+            }
+            for score in ("switch", "gradient"):
+                row |= _picked(split, space, score, seed, trained, str(row["best_class"]))
+            yield row
+
+
+def _picked(
+    split: Split, space: str, score: str, seed: int, trained: Mapping[str, Trained], best: str
+) -> dict[str, object]:
+    start = time.process_time()
+    found = problem(split, space, score, seed).search(NullTracker(), NoCheckpoint())
+    seconds = time.process_time() - start
+    genotype = found.genotype
+    user, item = (
+        (genotype.operation(f) for f in ("user", "item")) if space == "primitives" else ("~", "~")
+    )
+    picked = class_of(genotype.operation("operation"), user, item)
+    lowest = min(t.rmse for t in trained.values())
+    good = picked == best or trained[picked].rmse <= TOLERANCE * lowest
+    return {
+        f"{score}_pick": picked,
+        f"{score}_rmse": trained[picked].rmse,
+        f"{score}_good": int(good),
+        f"{score}_seconds": seconds,
+    }
+
+
+def main() -> None:
+    """Writes one CSV row per truth and seed as they come; finished rows are not redone."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--space", choices=("sif", "primitives"), default="sif")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, required=True)
+    values = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    values.output.parent.mkdir(parents=True, exist_ok=True)
+    writer = None
+    with values.output.open("w", newline="") as file:
+        seeds = range(values.first_seed, values.first_seed + values.seeds)
+        for row in rows(values.space, seeds):
+            if writer is None:
+                writer = csv.DictWriter(file, list(row))
+                writer.writeheader()
+            writer.writerow(
+                {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()}
+            )
+            file.flush()
+            print(
+                f"{row['truth']:<28} seed {row['seed']:>2}: best {row['best_class']}, "
+                f"switch {row['switch_pick']} {'ok' if row['switch_good'] else 'MISS'}, "
+                f"gradient {row['gradient_pick']} {'ok' if row['gradient_good'] else 'miss'}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sif.config import CFConfig
+from sif.data import Interactions, Vocabulary
+from sif.data.planted import planted
+from sif.errors import ConfigError, DataError
+from sif.fitting import Problem
+from sif.genotype import Genotype
+from sif.objectives import LOSSES
+from sif.runtime import Runtime
+from sif.spaces.interaction import TableShape
+from sif.tracking import NullTracker
+
+RUNTIME = Runtime(torch.device("cpu"), torch.float32, 1, 0)
+SEARCH = {
+    "epochs": 6, "warmup_epochs": 2, "batch_size": None, "dimension": 3, "lr": 0.05, "l2": 2.0,
+    "tables": "own", "score": "switch", "arch_optimizer": "plain", "arch_lr": 0.3, "arch_every": 1,
+    "transform_lr": 0.003, "explore": 0.3, "box": "shift", "penalty": 0.0,
+}  # fmt: skip
+TRAIN = {
+    "epochs": 30, "patience": 5, "evaluate_every": 2, "batch_size": None, "dimension": 4,
+    "lr": 0.05, "l2": (2.0,),
+}  # fmt: skip
+PRODUCT = Genotype(
+    "primitives", {"operation": ((0, "multiply"),), "user": ((0, "~abs"),), "item": ((0, "~abs"),)}
+)
+
+
+class Nothing:
+    """Keeps no checkpoint."""
+
+    def restore(self) -> None:
+        return None
+
+    def offer(self, state: object) -> None:
+        return None
+
+
+def config(objective: str = "rating", **changes: Any) -> CFConfig:
+    values: dict[str, Any] = {
+        "objective": objective,
+        "space": "primitives",
+        "loss": {"positive_weight": 2.0, "negatives": 2, "l2_scaling": "sqrt"},
+        "model": {"biases": None, "init": 0.3, "readout_signs": "mixed"},
+        "search": SEARCH,
+        "train": TRAIN,
+    }
+    for key, value in changes.items():
+        values[key] = {**values[key], **value} if isinstance(value, dict) else value
+    return CFConfig(**values)
+
+
+def parts(kind: str = "ratings", seed: int = 0) -> tuple[Interactions, Interactions]:
+    interactions, _ = planted(
+        30,
+        20,
+        dimension=2,
+        density=0.4,
+        noise=0.1,
+        seed=seed,
+        kind=kind,  # type: ignore[arg-type]
+    )
+    order = np.random.default_rng(1).permutation(len(interactions))
+    cut = len(order) * 3 // 4
+    return interactions.select(order[:cut]), interactions.select(order[cut:])
+
+
+def problem(objective: str = "rating", **changes: Any) -> Problem:
+    train, valid = parts("ratings" if objective == "rating" else "clicks")
+    return Problem(train, valid, config(objective, **changes), RUNTIME)
+
+
+def test_ratings_are_standardised_by_the_train_part_alone() -> None:
+    train, valid = parts()
+    found = Problem(train, valid, config(), RUNTIME)
+    assert train.rating is not None
+    assert valid.rating is not None
+    assert found.scale.mean == pytest.approx(float(train.rating.mean()), rel=1e-5)
+    assert found.scale.deviation == pytest.approx(float(train.rating.std()), rel=1e-5)
+    target = found.stream("train", None, "x").next().target
+    assert float(target.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(target.std(unbiased=False)) == pytest.approx(1, rel=1e-5)
+    shifted = replace(valid, rating=valid.rating * 3 + 7)
+    other = Problem(train, shifted, config(), RUNTIME)
+    assert other.scale == found.scale
+    assert torch.equal(other.stream("train", None, "x").next().target, target)
+    scaled = other.stream("valid", None, "x").next().target
+    expected = (shifted.rating - found.scale.mean) / found.scale.deviation
+    np.testing.assert_allclose(scaled.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_clicks_have_ones_for_targets_and_no_scale() -> None:
+    found = problem("ranking")
+    assert (found.scale.mean, found.scale.deviation) == (0.0, 1.0)
+    assert found.stream("train", None, "x").next().target.unique().tolist() == [1.0]
+
+
+def test_what_cannot_be_learned_from_is_refused() -> None:
+    train, valid = parts()
+    with pytest.raises(ConfigError, match=r"space: expected one of .*found 'cnn'"):
+        Problem(train, valid, config(space="cnn"), RUNTIME)
+    clicks, held = parts("clicks")
+    with pytest.raises(DataError, match="expected a rating column, found none"):
+        Problem(clicks, held, config(), RUNTIME)
+    flat = replace(train, rating=np.full(len(train), 3.0, dtype=np.float32))
+    with pytest.raises(DataError, match="two different values"):
+        Problem(flat, valid, config(), RUNTIME)
+
+
+@pytest.mark.parametrize(("scaling", "power"), [("plain", 0.0), ("sqrt", 0.5), ("linear", 1.0)])
+def test_l2_strengths_grow_with_the_number_of_interactions(scaling: str, power: float) -> None:
+    found = problem(loss={"l2_scaling": scaling})
+    train = found.train_part
+    for field, strengths in enumerate(found.strengths(3.0)):
+        counts = np.bincount(train.ids[:, field], minlength=train.sizes[field])
+        expected = 3.0 * np.maximum(counts, 1.0) ** power / len(train)
+        np.testing.assert_allclose(strengths.numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("objective", "biases", "shape"),
+    [
+        ("rating", None, {"biases": True, "intercept": True}),
+        ("ranking", None, {"biases": False, "intercept": False}),
+        ("rating", False, {"biases": False, "intercept": True}),
+        ("ranking", True, {"biases": True, "intercept": False}),
+    ],
+)
+def test_tables_by_objective(objective: str, biases: bool | None, shape: dict[str, bool]) -> None:
+    found = problem(objective, model={"biases": biases}).shape(5)
+    assert isinstance(found, TableShape)
+    assert (found.sizes, found.dimension, found.init) == ((30, 20), 5, 0.3)
+    assert {"biases": found.biases, "intercept": found.intercept} == shape
+
+
+@pytest.mark.parametrize("loss", ["whole-data", "bpr", "softmax", "bce"])
+@pytest.mark.parametrize("part", ["train", "valid"])
+def test_streams_draw_what_the_loss_needs(loss: str, part: str) -> None:
+    found = problem("ranking", loss={"name": loss, "negatives": 3})
+    batch = found.stream(part, 8, "x").next()
+    whole = loss == "whole-data"
+    assert batch.negatives.shape == (8, 0 if whole else 3)
+    assert len(batch.background) == (24 if whole else 0)
+    assert (batch.graph is not None) == (whole and part == "train")
+    assert batch.observed_in_background == (part == "train")
+
+
+def test_validation_background_holds_no_observed_pair() -> None:
+    found = problem("ranking")
+    seen = {tuple(r) for p in (found.train_part, found.valid_part) for r in p.ids.tolist()}
+    stream = found.stream("valid", None, "x")
+    total, pairs = 0.0, 0
+    for _ in range(40):
+        batch = stream.next()
+        heavy = batch.background[batch.background_weight > 0]
+        assert not seen & {tuple(r) for r in heavy.tolist()}
+        total += float(batch.background_weight.sum()) / 40
+        pairs += len(heavy)
+    # Every unobserved pair once, per observed train pair: the weight that training gives it.
+    assert total == pytest.approx((600 - len(seen)) / len(found.train_part), rel=0.1)
+    assert pairs > 100
+
+
+def test_streams_are_named() -> None:
+    def first(*names: str) -> torch.Tensor:
+        return problem().stream("train", 8, *names).next().ids
+
+    assert torch.equal(first("search"), first("search"))
+    assert not torch.equal(first("search"), first("train"))
+
+
+def test_a_search_repeats_itself_and_finds_a_legal_function() -> None:
+    results = []
+    for _ in range(2):
+        seen: list[int] = []
+        found = problem().search(
+            NullTracker(), Nothing(), lambda epoch, entry, seen=seen: seen.append(epoch)
+        )
+        assert seen == [1, 2, 3, 4, 5, 6]
+        assert found.diagnostics["arch_steps"] == 5  # alpha waits for half of the warm-up
+        results.append(found)
+    assert results[0].genotype == results[1].genotype
+    assert results[0].valid_loss == results[1].valid_loss
+    keys = ("loss", "valid_loss", "alpha", "scores", "selection")
+    for one, two in zip(results[0].history, results[1].history, strict=True):
+        assert all(one[key] == two[key] for key in keys)
+    for name, choices in results[0].genotype.blocks.items():
+        assert name in ("operation", "user", "item")
+        assert len(choices) == 1
+
+
+@pytest.mark.parametrize(
+    ("objective", "loss"),
+    [("rating", "squared"), *(("ranking", n) for n in ("whole-data", "bpr", "softmax", "bce"))],
+)
+@pytest.mark.parametrize("batch_size", [None, 50])
+def test_every_loss_can_be_searched_and_trained(
+    objective: str, loss: str, batch_size: int | None
+) -> None:
+    assert loss in LOSSES
+    found = problem(
+        objective, loss={"name": loss}, search={"epochs": 3, "batch_size": batch_size},
+        train={"epochs": 4, "batch_size": batch_size},
+    )  # fmt: skip
+    result = found.search(NullTracker(), Nothing())
+    assert np.isfinite(result.valid_loss)
+    fitted = found.train(result.genotype, 1.0, NullTracker(), Nothing())
+    assert np.isfinite(fitted.result.valid[found.metric])
+
+
+def test_training_beats_the_mean_and_reports_its_own_error() -> None:
+    found = problem(train={"epochs": 200, "l2": (1.0,)})
+    fitted = found.train(PRODUCT, 1.0, NullTracker(), Nothing())
+    valid = found.valid_part
+    assert valid.rating is not None
+    assert found.train_part.rating is not None
+    low, high = found.train_part.rating.min(), found.train_part.rating.max()
+    predicted = np.clip(fitted.scorer.predict(valid.ids), low, high)
+    rmse = float(np.sqrt(np.mean((predicted.astype(float) - valid.rating) ** 2)))
+    assert fitted.result.valid["rmse"] == pytest.approx(rmse, rel=1e-5)
+    assert found.validate(fitted.network)["rmse"] == pytest.approx(rmse, rel=1e-5)
+    assert rmse < 0.8 * float(valid.rating.std())
+    assert fitted.l2 == 1.0
+
+
+def test_more_l2_gives_smaller_embeddings() -> None:
+    found = problem(train={"epochs": 60, "patience": 60})
+    norms = []
+    for l2 in (0.1, 10.0):
+        tables = found.train(PRODUCT, l2, NullTracker(), Nothing()).network.tables
+        norms.append(sum(float((e.detach() ** 2).sum()) for e in tables.embeddings))
+    assert norms[1] < 0.5 * norms[0]
+
+
+def test_ranking_training_learns_who_clicks_what() -> None:
+    found = problem("ranking", train={"epochs": 60, "evaluate_every": 60})
+    fitted = found.train(PRODUCT, 0.5, NullTracker(), Nothing())
+    train = found.train_part
+    scores = fitted.scorer.scores(np.arange(30))
+    seen = np.zeros((30, 20), dtype=bool)
+    seen[train.ids[:, 0], train.ids[:, 1]] = True
+    assert scores[seen].mean() > scores[~seen].mean() + 0.2
+    assert 0 < fitted.result.valid["ndcg@10"] <= 1
+
+
+def test_a_row_that_training_never_saw_is_no_trouble() -> None:
+    train, valid = parts()
+    vocabulary = Vocabulary([*train.vocabularies[1].ids.tolist(), "i9999"])
+    train, valid = (
+        replace(part, vocabularies=(part.vocabularies[0], vocabulary)) for part in (train, valid)
+    )
+    found = Problem(train, valid, config(train={"epochs": 10}), RUNTIME)
+    fitted = found.train(PRODUCT, 1.0, NullTracker(), Nothing())
+    unseen = np.stack([np.arange(30), np.full(30, 20)], axis=1)
+    assert np.isfinite(fitted.scorer.predict(unseen)).all()
