@@ -4,7 +4,7 @@ For every truth and seed: ratings are generated with a known function, every cla
 trained to the end (the exhaustive answer), and the search picks a class, once descending on the
 switch score and once on the gradient. Functions that free embeddings make equal count as one class.
 
-    python benchmarks/recovery.py --space sif --seeds 20 --output benchmarks/results/recovery-sif.csv
+    python benchmarks/recovery.py --space sif --output benchmarks/results/recovery-sif.csv
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PRIMITIVE_TRUTHS = [
     ("plus", "~abs", "+sqrt"),
     ("max", "~abs", "~abs"),
     ("max", "+abs", "~abs"),
-    ("min", "+sqrt", "-sqrt"),
+    ("min", "~abs", "+sqrt"),
     ("min", "~square", "~abs"),
 ]
 Triple = tuple[str, str, str]
@@ -97,7 +97,7 @@ def problem(split: Split, space: str, score: str, seed: int) -> Problem:
         f"search.dimension={DIMENSION}", f"train.dimension={DIMENSION}", f"search.score={score}",
         "search.l2=1", "train.l2=[0.3,1,3]", "search.lr=0.1", "train.lr=0.1",
         "search.transform_offset=0", "train.patience=10", "train.evaluate_every=10",
-        "search.epochs=1200", "search.warmup_epochs=900", "search.arch_every=10",
+        "search.epochs=1200", "search.warmup=0.75", "search.arch_every=10",
     ]  # fmt: skip
     if score == "gradient":
         sets += ["search.arch_optimizer=adam", "search.arch_lr=0.01"]
@@ -217,9 +217,7 @@ def main() -> None:
             if writer is None:
                 writer = csv.DictWriter(file, list(row))
                 writer.writeheader()
-            writer.writerow(
-                {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()}
-            )
+            writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()})
             file.flush()
             print(
                 f"{row['truth']:<28} seed {row['seed']:>2}: best {row['best_class']}, "

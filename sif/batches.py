@@ -144,4 +144,5 @@ def _key(ids: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def _keys(parts: Sequence[PartTensors]) -> Tensor:
-    return torch.cat([_key(part.ids, part.sizes) for part in parts]).unique()
+    keys: Tensor = torch.cat([_key(part.ids, part.sizes) for part in parts]).unique()
+    return keys

@@ -1,8 +1,8 @@
 """Search and training of interaction functions on the train and validation parts of a split.
 
 `Problem` turns the two parts and the configuration into tensors, streams, spaces and networks, so
-that every function (searched, fixed, random) is searched and trained by the same code under the same
-loss. The test part is not among its arguments.
+that every function (searched, fixed, random) is searched and trained by the same code under the
+same loss. The test part is not among its arguments.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sif.batches import Drawing, InteractionStream, PartTensors
@@ -71,7 +72,8 @@ class Problem:
         runtime: Device, dtype, seed.
 
     Raises:
-        ConfigError: An unknown space, or a rating objective without ratings.
+        ConfigError: An unknown space.
+        DataError: A rating objective without ratings, or with equal ones.
     """
 
     def __init__(
@@ -104,8 +106,7 @@ class Problem:
     def _tensors(self, part: Interactions) -> PartTensors:
         device, dtype = self.runtime.device, self.runtime.dtype
         if self.config.objective == "rating":
-            assert part.rating is not None
-            values = (part.rating - self.scale.mean) / self.scale.deviation
+            values = (_ratings(part) - self.scale.mean) / self.scale.deviation
             target = torch.as_tensor(values, device=device, dtype=dtype)
         else:
             target = torch.ones(len(part), device=device, dtype=dtype)
@@ -169,7 +170,7 @@ class Problem:
         settings = self.config.search
         space = self.space()
         stream = self.stream("train", settings.batch_size, "search")
-        warmup = settings.warmup_epochs * stream.steps_per_pass
+        warmup = round(settings.warmup * settings.epochs) * stream.steps_per_pass
         cpu = torch.device("cpu")
         method = Nasp(
             space,
@@ -241,10 +242,14 @@ class Problem:
 def _scale(part: Interactions, objective: str) -> Scale:
     if objective != "rating":
         return Scale()
-    if part.rating is None:
-        raise DataError("objective rating: expected a rating column, found none")
-    values = part.rating.astype(np.float64)
+    values = _ratings(part)
     deviation = float(values.std())
     if deviation == 0:
         raise DataError("train part: rating: expected two different values, found only one")
     return Scale(float(values.mean()), deviation)
+
+
+def _ratings(part: Interactions) -> NDArray[np.float64]:
+    if part.rating is None:
+        raise DataError("objective rating: expected a rating column, found none")
+    return part.rating.astype(np.float64)

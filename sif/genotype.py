@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class Genotype:
     def __post_init__(self) -> None:
         for name, choices in self.blocks.items():
             edges = [edge for edge, _ in choices]
-            if not edges or edges[0] < 0 or any(a >= b for a, b in zip(edges, edges[1:])):
+            if not edges or edges[0] < 0 or any(a >= b for a, b in pairwise(edges)):
                 raise GenotypeError(
                     f"genotype: block {name!r}: expected ascending edge numbers from 0, "
                     f"found {edges}"

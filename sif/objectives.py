@@ -35,6 +35,10 @@ class Scored(Protocol):
         ...
 
 
+_SMALLEST_WEIGHT = 1e-3
+"""Of an observed pair in a readout fit: with a positive weight of 0 the problem has no minimum."""
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Interactions of one step, on the device.
@@ -66,7 +70,7 @@ class Batch:
         return torch.where(item, self.negatives.reshape(-1, 1), repeated)
 
     def least_squares(self, positive_weight: float) -> tuple[Tensor, Tensor, Tensor]:
-        """ids (n, k), target (n,), weight (n,) of the batch as a weighted least-squares problem.
+        """Rows (n, k), target (n,), weight (n,) of the batch as a weighted least-squares problem.
 
         The problem that readouts are fitted to: ratings as they are, or 1 against 0 for clicks.
         """
@@ -80,9 +84,12 @@ class Batch:
             return self.ids, self.target, torch.ones_like(self.target)
         ids = torch.cat([self.ids, self.background])
         zeros = torch.zeros_like(self.background_weight)
-        observed = torch.full_like(self.target, 1 + positive_weight)
+        # (1 + a)(s - 1)^2 - s^2 is a (s - (1 + a) / a)^2 but for a constant.
+        a = positive_weight if self.observed_in_background else 1 + positive_weight
+        goal = (1 + positive_weight) / max(a, _SMALLEST_WEIGHT)
+        observed = torch.full_like(self.target, max(a, _SMALLEST_WEIGHT))
         weight = torch.cat([observed, self.background_weight * len(self.ids)])
-        return ids, torch.cat([torch.ones_like(self.target), zeros]), weight
+        return ids, torch.cat([torch.full_like(self.target, goal), zeros]), weight
 
 
 @dataclass(frozen=True)

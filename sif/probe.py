@@ -1,9 +1,9 @@
 """Forward-only probes: the exact gradient of every gate from the active subnet alone.
 
 With gates that are exactly 0 or 1, dL/dgate_c = <delta, op_c(x)>, where delta = dL/d(node output)
-and x come from the active subnet's own forward and backward (inactive coefficients are 0, so nothing
-flows through them). `probe` leaves a node's value as it is and, inside the backward pass, runs each
-candidate once without a graph for that inner product. Peak memory is that of one path.
+and x come from the active subnet's own forward and backward (inactive coefficients are 0, so
+nothing flows through them). `probe` leaves a node's value as it is and, inside the backward pass,
+runs each candidate once without a graph for that inner product. Peak memory is that of one path.
 """
 
 from __future__ import annotations
@@ -121,5 +121,5 @@ def gate_gradient(space: Differentiable, batch: Batch, gates: Gates) -> GateGrad
         torch.zeros_like(x) if g is None else g
         for x, g in zip([*leaves.values(), *parameters], grads, strict=True)
     ]
-    by_block = {name: g.cpu() for name, g in zip(leaves, filled)}
+    by_block = {name: g.cpu() for name, g in zip(leaves, filled, strict=False)}
     return GateGradient(loss.detach(), by_block, tuple(filled[len(leaves) :]))

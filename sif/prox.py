@@ -40,6 +40,9 @@ class Block:
         keep: Edges kept per node: 2 in CNN cells, 1 in RNN cells and interaction functions.
         costs: (n_edges) x (n_ops) cost of each candidate in any unit, for the complexity penalty;
             None: all free.
+        weighted: Whether the operations have weights of their own. Only such blocks are drawn in
+            warm-up and exploration: elsewhere that would train nothing, and disturb what is shared.
+        start: The neutral operation, selected until another is known to be better; None: chance.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Block:
     nodes: tuple[int, ...] = (0,)
     keep: int = 1
     costs: tuple[tuple[float, ...], ...] | None = None
+    weighted: bool = True
+    start: str | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -76,11 +81,14 @@ class Gates:
 
 def initial_alpha(blocks: Sequence[Block], generator: torch.Generator) -> Alpha:
     """Equal alphas with a little noise, so that no operation wins by its place in the list."""
-    return {
-        block.name: INITIAL
-        + INITIAL_NOISE * torch.randn(block.shape, generator=generator, dtype=torch.float64)
-        for block in blocks
-    }
+    alpha: Alpha = {}
+    for block in blocks:
+        noise = torch.randn(block.shape, generator=generator, dtype=torch.float64)
+        alpha[block.name] = INITIAL + INITIAL_NOISE * noise
+        if block.start is not None:
+            lead = 2 * INITIAL_NOISE * float(noise.abs().max())
+            alpha[block.name][:, block.operations.index(block.start)] = INITIAL + lead
+    return alpha
 
 
 def project(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Gates:
@@ -176,18 +184,29 @@ def explore(
 ) -> Gates:
     """Gates for one weight step: each edge is drawn afresh with probability epsilon.
 
-    A drawn edge gets random alphas in [0, 1], so it may also come back from being dropped. Without
+    A drawn edge gets random values in [0, 2], so it may also come back from being dropped. Without
     this, an operation's weights train only while it is the argmax.
+
+    Args:
+        alpha: Block name to (n_edges, n_ops) in [0, 1]: alphas, or the gate weights of a selection.
+        blocks: The space's blocks.
+        epsilon: Probability of a draw, per edge.
+        generator: On the CPU.
     """
     drawn: Alpha = {}
     for block in blocks:
-        noise = torch.rand(block.shape, generator=generator, dtype=torch.float64)
+        if not block.weighted:
+            drawn[block.name] = alpha[block.name]
+            continue
+        noise = 2 * torch.rand(block.shape, generator=generator, dtype=torch.float64)
         redraw = torch.rand(block.shape[0], 1, generator=generator) < epsilon
         drawn[block.name] = torch.where(redraw, noise, alpha[block.name].double())
     return project(drawn, blocks)
 
 
-def in_turn(blocks: Sequence[Block], step: int, generator: torch.Generator) -> Gates:
+def in_turn(
+    alpha: Mapping[str, Tensor], blocks: Sequence[Block], step: int, generator: torch.Generator
+) -> Gates:
     """Warm-up gates that train all operations of every edge equally often (kept edges at random).
 
     Each edge runs through its operations in a random order that changes every round of n_ops
@@ -195,6 +214,9 @@ def in_turn(blocks: Sequence[Block], step: int, generator: torch.Generator) -> G
     """
     drawn: Alpha = {}
     for place, block in enumerate(blocks):
+        if not block.weighted:
+            drawn[block.name] = alpha[block.name]
+            continue
         n_edges, n_ops = block.shape
         stream = torch.Generator().manual_seed(
             (generator.initial_seed() + 7919 * place + 104729 * (step // n_ops)) % 2**63

@@ -1,7 +1,8 @@
 """A trained interaction function with the vocabularies and the history it serves.
 
-`Recommender.load(run / "model")` and `recommend` are what a finished run leaves behind: original ids
-in, original ids out. The file is a safetensors file with JSON in its header; nothing is unpickled.
+`Recommender.load(run / "model")` and `recommend` are what a finished run leaves behind: original
+ids in, original ids out. The file is a safetensors file with JSON in its header; nothing is
+unpickled.
 """
 
 from __future__ import annotations
@@ -159,5 +160,3 @@ def _interactions(
     ids = np.zeros((len(indices), len(fields)), dtype=np.int64)
     ids[:, 0], ids[:, 1] = users, indices
     return Interactions(ids, fields, vocabularies, None, None, titles)
-
-

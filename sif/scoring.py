@@ -51,9 +51,14 @@ class InteractionScorer:
 
     def _chunk(self, rows: torch.Tensor) -> torch.Tensor:
         interaction = self.network.interaction()
-        user, item = (t(e) for t, e in zip(interaction.transforms, self.network.tables.embeddings))
+        user, item = (
+            t(e)
+            for t, e in zip(interaction.transforms, self.network.tables.embeddings, strict=True)
+        )
         scores = interaction.combine_broadcast(user[rows][:, None, :], item[None, :, :])
-        for bias, index in zip(self.network.tables.biases, (rows[:, None], slice(None))):
+        for bias, index in zip(
+            self.network.tables.biases, (rows[:, None], slice(None)), strict=False
+        ):
             scores = scores + bias[index]
         return scores + self.network.tables.intercept
 
@@ -61,4 +66,7 @@ class InteractionScorer:
     def predict(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Ratings (b,) float32 in rating units for ids (b, k); not clipped."""
         scores = self.network(torch.as_tensor(ids, device=self._device))
-        return (self.scale.mean + self.scale.deviation * scores).cpu().numpy()
+        ratings: NDArray[np.float32] = (
+            (self.scale.mean + self.scale.deviation * scores).cpu().numpy()
+        )
+        return ratings

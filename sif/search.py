@@ -25,7 +25,10 @@ from sif.tracking import Tracker
 class Stream(Protocol):
     """Endless batches with a state."""
 
-    steps_per_pass: int
+    @property
+    def steps_per_pass(self) -> int:
+        """Batches in one pass over the part."""
+        ...
 
     def next(self) -> Batch:
         """The next batch."""
@@ -281,12 +284,12 @@ def search(
 
 
 def _numbers(entry: Mapping[str, Any], space: Space) -> dict[str, float]:
-    """Scalars of a history entry under flat names; alphas by operation where a block has one row."""
+    """Scalars of a history entry under flat names."""
     numbers = {k: entry[k] for k in ("loss", "valid_loss", "seconds") if entry[k] is not None}
     for block in space.blocks:
         rows = entry["alpha"][block.name]
         for edge, row in enumerate(rows):
             where = block.name if len(rows) == 1 else f"{block.name}.{edge}"
-            for name, value in zip(block.operations, row):
+            for name, value in zip(block.operations, row, strict=True):
                 numbers[f"alpha.{where}.{name.replace('+', 'pos_').replace('~', 'sgn_')}"] = value
     return numbers

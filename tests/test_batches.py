@@ -187,8 +187,10 @@ def test_least_squares_of_clicks_weighs_observed_against_drawn() -> None:
     batch = InteractionStream(ones, 4, Drawing(background=2), generator()).next()
     ids, target, weight = batch.least_squares(3.0)
     assert torch.equal(ids, torch.cat([batch.ids, batch.background]))
-    assert target.tolist() == [1.0] * 4 + [0.0] * 8
-    assert weight[:4].tolist() == [4.0] * 4
+    # 4 (s - 1)^2 beside the background's s^2, of which the observed pair must not count:
+    # 4 (s - 1)^2 - s^2 = 3 (s - 4/3)^2 + constant.
+    assert target.tolist() == pytest.approx([4 / 3] * 4 + [0.0] * 8)
+    assert weight[:4].tolist() == [3.0] * 4
     # 12 observed rows share 30 combinations, so four rows stand for ten.
     assert float(weight[4:].sum()) == pytest.approx(10.0)
 

@@ -20,7 +20,7 @@ from sif.tracking import NullTracker
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, 1, 0)
 SEARCH = {
-    "epochs": 6, "warmup_epochs": 2, "batch_size": None, "dimension": 3, "lr": 0.05, "l2": 2.0,
+    "epochs": 6, "warmup": 0.34, "batch_size": None, "dimension": 3, "lr": 0.05, "l2": 2.0,
     "tables": "own", "score": "switch", "arch_optimizer": "plain", "arch_lr": 0.3, "arch_every": 1,
     "transform_lr": 0.003, "explore": 0.3, "box": "shift", "penalty": 0.0,
 }  # fmt: skip

@@ -239,7 +239,8 @@ def test_weight_gates_are_in_turn_and_then_the_selection() -> None:
     space = make_space()
     method = make_method(space, warmup_steps=10)
     generator = torch.Generator().manual_seed(7)
-    expected = [in_turn(space.blocks, step, generator).active for step in range(10)]
+    selected = method.selection().weights
+    expected = [in_turn(selected, space.blocks, step, generator).active for step in range(10)]
     assert [method.weight_gates(step).active for step in range(10)] == expected
     assert all(method.weight_gates(10 + s).active == method.selection().active for s in range(20))
 

@@ -82,6 +82,12 @@ def test_every_small_table_of_small_numbers() -> None:
         np.testing.assert_array_equal(found.weights["b"].numpy(), nearest(table, block))
 
 
+def test_ties_among_many_go_to_the_lowest() -> None:
+    block = make_block((0,) * 60, 40, 5)
+    gates = project({"b": torch.zeros(block.shape)}, [block])
+    assert gates.active == {"b": (0,) * 5 + (-1,) * 55}
+
+
 def test_active_names_the_operations_of_kept_edges_only() -> None:
     block = make_block((0, 0, 0), 3, 2)
     alpha = torch.tensor([[0.1, 0.9, 0.2], [0.0, 0.1, 0.2], [0.8, 0.3, 0.8]])
@@ -236,7 +242,7 @@ def test_exploration_brings_dropped_edges_back() -> None:
 def test_in_turn_trains_every_operation_once_per_round() -> None:
     blocks = [make_block((0,), 5, 1, "a"), make_block((0,), 9, 1, "b")]
     generator = torch.Generator().manual_seed(5)
-    gates = [in_turn(blocks, step, generator) for step in range(90)]
+    gates = [in_turn({}, blocks, step, generator) for step in range(90)]
     orders = set()
     for start in range(0, 90, 5):
         order = tuple(g.selection()["a"][0] for g in gates[start : start + 5])
@@ -251,17 +257,17 @@ def test_in_turn_trains_every_operation_once_per_round() -> None:
 def test_in_turn_knows_its_place_from_the_step_alone() -> None:
     blocks = [make_block((0,), 5, 1, "a"), make_block((0,), 5, 1, "b")]
     generator = torch.Generator().manual_seed(6)
-    first = [in_turn(blocks, step, generator).selection() for step in range(20)]
-    assert in_turn(blocks, 13, torch.Generator().manual_seed(6)).selection() == first[13]
+    first = [in_turn({}, blocks, step, generator).selection() for step in range(20)]
+    assert in_turn({}, blocks, 13, torch.Generator().manual_seed(6)).selection() == first[13]
     assert [s["a"] for s in first] != [s["b"] for s in first]  # blocks do not move in lockstep
     other = torch.Generator().manual_seed(7)
-    assert [in_turn(blocks, step, other).selection() for step in range(20)] != first
+    assert [in_turn({}, blocks, step, other).selection() for step in range(20)] != first
 
 
 def test_in_turn_keeps_edges_at_random() -> None:
     block = make_block((0, 0, 0), 3, 2)
     generator, n = torch.Generator().manual_seed(8), 3000
-    found = share([in_turn([block], step, generator) for step in range(n)])
+    found = share([in_turn({}, [block], step, generator) for step in range(n)])
     expected = 2 / 3 / 3  # an edge is kept two times in three
     assert ((found - expected).abs() < 4.5 * (expected * (1 - expected) / n) ** 0.5).all()
 

@@ -168,7 +168,9 @@ class SearchConfig(Section):
     """The search for the interaction function."""
 
     epochs: Count = Field(60, description="passes over the train part")
-    warmup_epochs: int = Field(20, ge=0, description="first epochs, which train all in turn")
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.5, description="share of the epochs, the first, that trains all operations in turn"
+    )
     batch_size: Count | None = Field(None, description="interactions per weight step; None: all")
     dimension: Count = Field(8, description="embedding dimensions")
     lr: Rate = Field(0.05, description="Adam step size of the weights")
@@ -241,11 +243,6 @@ class CFConfig(CommonConfig):
             problems.append(
                 f"loss.name {self.loss.name!r} contradicts objective {self.objective!r}, "
                 f"which takes {', '.join(LOSSES[self.objective])}"
-            )
-        if self.search.warmup_epochs >= self.search.epochs:
-            problems.append(
-                f"search.warmup_epochs {self.search.warmup_epochs} leaves nothing of "
-                f"search.epochs {self.search.epochs} to search in"
             )
         if problems:
             raise ValueError("; ".join(problems))

@@ -1,8 +1,8 @@
 """NASP: neural architecture search by proximal iterations (Yao et al., AAAI 2020, Algorithm 2).
 
-One architecture step: project alpha to a discrete point, score every candidate there on a validation
-batch, descend on the continuous alpha, project again, and put alpha back into its box. What the
-published code adds or breaks, and what is done here: docs/nasp.md.
+One architecture step: project alpha to a discrete point, score every candidate there on a
+validation batch, descend on the continuous alpha, project again, and put alpha back into its box.
+What the published code adds or breaks, and what is done here: docs/nasp.md.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class NaspSettings:
     """Numbers of the method.
 
     Attributes:
-        warmup_steps: First weight steps, which train all operations in turn; alpha rests.
+        warmup_steps: First weight steps, which train all operations in turn.
         explore: Probability that a weight step draws an edge's operation afresh.
         score: Key of `SCORES`: what alpha descends on.
         optimizer: Key of `OPTIMIZERS`.
@@ -77,8 +77,9 @@ def _switch_score(
 
 Score = Callable[[Space, Batch, Batch, Gates, GateGradient], Mapping[str, Tensor]]
 SCORES: dict[str, Score] = {"gradient": _gradient_score, "switch": _switch_score}
-"""gradient: the exact derivative by each gate, NASP's own, which scores adding a candidate to the
-active one. switch: the exact loss of putting it in the active one's place, where a space offers it."""
+"""gradient: the exact derivative by each gate, NASP's own, which scores adding a candidate to
+the active one. switch: the exact loss of putting it in the active one's place, where a space
+offers it."""
 
 OPTIMIZERS: dict[str, Callable[[Sequence[Tensor], float], torch.optim.Optimizer]] = {
     "plain": lambda alpha, lr: torch.optim.SGD(alpha, lr=lr),
@@ -118,10 +119,11 @@ class Nasp:
     def weight_gates(self, step: int) -> Gates:
         """All operations in turn during warm-up, then the selection with exploration."""
         if step < self.settings.warmup_steps:
-            return in_turn(self._blocks, step, self._generator)
+            return in_turn(self._gates.weights, self._blocks, step, self._generator)
         if self.settings.explore == 0:
             return self._gates
-        return explore(self._alpha, self._blocks, self.settings.explore, self._generator)
+        weights = self._gates.weights
+        return explore(weights, self._blocks, self.settings.explore, self._generator)
 
     def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
         """One proximal step; both kinds of score are computed where the space has both."""

@@ -1,0 +1,1 @@
+"""Search spaces behind one protocol (`sif.spaces.base.Space`)."""

@@ -33,8 +33,11 @@ class Space(Protocol):
         ...
 
     def loss(self, batch: Batch, gates: Gates) -> Tensor:
-        """Scalar loss. With discrete gates only chosen operations enter the graph; gates that
-        require a gradient get it, each exactly, through `sif.probe`."""
+        """Scalar loss of a batch under the gates.
+
+        With discrete gates only chosen operations enter the graph; gates that require a gradient
+        get it, each exactly, through `sif.probe`.
+        """
         ...
 
     def regulariser(self, gates: Gates) -> Tensor:
@@ -60,9 +63,11 @@ class Space(Protocol):
 
 @runtime_checkable
 class SwitchScored(Protocol):
-    """A space that can afford the exact loss of putting each candidate in the active one's place."""
+    """A space that can afford the exact loss of each candidate in the active one's place."""
 
     def switch_scores(self, train: Batch, valid: Batch, gates: Gates) -> Mapping[str, Tensor]:
-        """Block name to (n_edges, n_ops): the validation loss with that candidate in place, as the
-        logarithm of its ratio to the active one's, so that the scale of the loss cancels."""
+        """Block name to (n_edges, n_ops): the validation loss with that candidate in place.
+
+        As the logarithm of its ratio to the active one's, so that the scale of the loss cancels.
+        """
         ...

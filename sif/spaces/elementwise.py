@@ -27,7 +27,8 @@ _CHUNK = 1 << 15
 
 
 def _sqrt(x: Tensor) -> Tensor:
-    return torch.sqrt(x.abs() + SQRT_SHIFT) - SQRT_SHIFT**0.5
+    shift = SQRT_SHIFT**0.5
+    return torch.sqrt(x.abs() + SQRT_SHIFT).sub(shift)
 
 
 def _signed(sign: str, magnitude: Elementwise) -> Elementwise:
@@ -50,7 +51,8 @@ PRIMITIVES: dict[str, Elementwise] = {
     for sign in _SIGNS
     for name, function in _MAGNITUDES.items()
 }
-PRIMITIVES["~abs"] = _identity  # sign(x)|x|, without the two products and with slope 1 at 0
+IDENTITY = "~abs"
+PRIMITIVES[IDENTITY] = _identity  # sign(x)|x|, without the two products and with slope 1 at 0
 
 RANGES = {"+": "positive", "-": "negative", "~": "real"}
 """Values that a transform of a free embedding can reach, by the sign in its name."""

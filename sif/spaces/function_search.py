@@ -11,22 +11,24 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from sif.errors import ConfigError, GenotypeError
 from sif.genotype import Genotype, check_names
-from sif.objectives import Batch, Loss, LossSettings
+from sif.objectives import Batch, Loss, LossSettings, Scored
+from sif.pairs import PairGraph
 from sif.probe import mix
 from sif.prox import Block, Gates
-from sif.spaces.elementwise import PRIMITIVES, Elementwise, Mlp
+from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Elementwise, Mlp
 from sif.spaces.interaction import (
     Interaction,
     InteractionNetwork,
-    TableShape,
     Tables,
-    bounded,
+    TableShape,
 )
 from sif.spaces.operations import OPERATIONS, Factors, Operation
 
@@ -82,32 +84,41 @@ class FunctionSettings:
     transform_offset: float = 0.0
 
 
-class _Gated(Interaction):
-    """An interaction whose transforms and operation go through gates, so that they are probed."""
+class _Gated:
+    """The supernet at its gates, as something that scores pairs.
+
+    Every operation is an interaction over its own tables; the gates choose among them, and inside
+    them among the transforms. With gates that require a gradient all of them are probed.
+    """
 
     def __init__(self, space: FunctionSpace, gates: Gates) -> None:
-        self._space, self._gates = space, gates
-        choice = space.choice(gates) if gates.active is not None else 0
-        self._chosen = choice if gates.active is not None else None
+        self._row = gates.weights[OPERATION_BLOCK][0]
+        self._chosen = None if gates.active is None else space.choice(gates)
+        self._probed = any(w.requires_grad for w in gates.weights.values())
         transforms = [space.gated_transform(f, gates) for f in range(len(space.settings.fields))]
-        super().__init__(
-            space.tables_of(choice), transforms, space.operations[choice], space.readouts[choice]
-        )
-
-    def interact(self, ids: Tensor) -> Tensor:
-        row = self._gates.weights[OPERATION_BLOCK][0]
-        if not row.requires_grad and self._chosen is not None:
-            return super().interact(ids)
-        fields = self.fields(ids)
-        candidates = [
-            lambda o=operation, w=readout: o.combine(fields) @ bounded(w)  # type: ignore[misc]
-            for operation, readout in zip(self._space.operations, self._space.readouts)
+        self._interactions = [
+            Interaction(space.tables_of(k), transforms, operation, readout)
+            for k, (operation, readout) in enumerate(
+                zip(space.operations, space.readouts, strict=True)
+            )
         ]
-        return mix(row, self._chosen, candidates)
+
+    def pairs(self, ids: Tensor) -> Tensor:
+        """Scores (n,) at ids (n, k)."""
+        candidates = [partial(interaction.pairs, ids) for interaction in self._interactions]
+        return mix(self._row, self._chosen, candidates)
 
     def factors(self) -> Factors | None:
-        probed = any(w.requires_grad for w in self._gates.weights.values())
-        return None if probed or self._chosen is None else super().factors()
+        """Factors of the chosen function; None for relaxed gates and while gates are probed."""
+        if self._probed or self._chosen is None:
+            return None
+        return self._interactions[self._chosen].factors()
+
+    def on_graph(self, graph: PairGraph) -> Tensor:
+        """Scores (n,) at a graph's pairs."""
+        if self._probed or self._chosen is None:
+            return self.pairs(torch.stack([graph.rows, graph.columns], dim=1))
+        return self._interactions[self._chosen].on_graph(graph)
 
 
 class FunctionSpace(nn.Module):
@@ -166,26 +177,25 @@ class FunctionSpace(nn.Module):
 
     def tables_of(self, operation: int) -> Tables:
         """The tables that an operation trains."""
-        tables = self.tables[operation if self.settings.own_tables else 0]
-        assert isinstance(tables, Tables)
-        return tables
+        return cast(Tables, self.tables[operation if self.settings.own_tables else 0])
 
     def gated_transform(self, field: int, gates: Gates) -> Elementwise:
         """The element-wise function of a field under the gates."""
         if not self.spec.transforms:
-            return self.transforms[field]
+            return cast(Mlp, self.transforms[field])
         row = gates.weights[self.settings.fields[field]][0]
         active = None if gates.active is None else gates.active[self.settings.fields[field]][0]
         functions = [PRIMITIVES[name] for name in self.spec.transforms]
-        return lambda x: mix(row, active, [lambda f=f: f(x) for f in functions])  # type: ignore[misc]
+        return lambda x: mix(row, active, [partial(f, x) for f in functions])
 
-    def interaction(self, gates: Gates) -> Interaction:
+    def interaction(self, gates: Gates) -> Scored:
         """The function at the gates, over the chosen operation's tables."""
         return _Gated(self, gates)
 
     def loss(self, batch: Batch, gates: Gates) -> Tensor:
         """Loss of a batch under the gates."""
-        return self.settings.loss(self.interaction(gates), batch, self.settings.loss_settings)
+        scored = self.interaction(gates)
+        return self.settings.loss(scored, batch, self.settings.loss_settings)
 
     def regulariser(self, gates: Gates) -> Tensor:
         """L2 of the chosen operation's tables."""
@@ -226,8 +236,9 @@ class FunctionSpace(nn.Module):
 
     def _transform(self, field: int, selection: Mapping[str, int]) -> Elementwise:
         if not self.spec.transforms:
-            return self.transforms[field]
-        return PRIMITIVES[self.spec.transforms[selection[self.settings.fields[field]]]]
+            return cast(Mlp, self.transforms[field])
+        name = self.spec.transforms[selection[self.settings.fields[field]]]
+        return PRIMITIVES[name]
 
     def genotype(self, gates: Gates) -> Genotype:
         """The function at the gates; P and Q as numbers where they are learned."""
@@ -235,7 +246,7 @@ class FunctionSpace(nn.Module):
         chosen = {b.name: ((0, b.operations[active[b.name][0]]),) for b in self.blocks}
         numbers = {
             f"{field}.{name}": (tuple(value.shape), tuple(value.double().flatten().tolist()))
-            for field, transform in zip(self.settings.fields, self.transforms)
+            for field, transform in zip(self.settings.fields, self.transforms, strict=False)
             for name, value in transform.state_dict().items()
         }
         return Genotype(self.name, chosen, numbers)
@@ -283,7 +294,10 @@ def _blocks(spec: FunctionSpec, settings: FunctionSettings) -> tuple[Block, ...]
     costs = tuple(float(2 * OPERATIONS[name].width(k) * d) for name in spec.operations)
     blocks = [Block(OPERATION_BLOCK, spec.operations, costs=(costs,))]
     if spec.transforms:
-        blocks += [Block(field, spec.transforms) for field in settings.fields]
+        start = IDENTITY if IDENTITY in spec.transforms else None
+        blocks += [
+            Block(field, spec.transforms, weighted=False, start=start) for field in settings.fields
+        ]
     return tuple(blocks)
 
 
@@ -298,7 +312,9 @@ def expression(genotype: Genotype, fields: Sequence[str]) -> str:
     operation = genotype.operation(OPERATION_BLOCK)
     if len(genotype.blocks) == 1:
         letters = ("P", "Q", "R", "S")
-        return f"{operation}({', '.join(f'{c}({f})' for c, f in zip(letters, fields))})"
+        return (
+            f"{operation}({', '.join(f'{c}({f})' for c, f in zip(letters, fields, strict=False))})"
+        )
     named = [f"{genotype.operation(field)}({field})" for field in fields]
     return f"{operation}({', '.join(named)})"
 
@@ -309,8 +325,15 @@ def function_of(genotype: Genotype, fields: Sequence[str]) -> tuple[list[Element
     Raises:
         GenotypeError: Another space, unknown names, or missing numbers.
     """
-    spec = SPECS.get(genotype.space, FunctionSpec(genotype.space))
+    spec = SPECS.get(genotype.space)
+    if spec is None:
+        raise GenotypeError(
+            f"genotype: expected space {' or '.join(SPECS)}, found {genotype.space!r}"
+        )
     check_names(genotype, spec.name, legal_names(spec, fields))
+    for name, choices in genotype.blocks.items():
+        if choices[0][0] != 0 or len(choices) != 1:
+            raise GenotypeError(f"genotype: block {name!r}: expected edge 0 alone")
     operation = OPERATIONS[genotype.operation(OPERATION_BLOCK)]
     make: Callable[[str], Elementwise] = (
         (lambda field: PRIMITIVES[genotype.operation(field)])

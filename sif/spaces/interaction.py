@@ -1,8 +1,8 @@
 """An interaction function applied to embeddings: f(u, v) = c + b_u + b_v + w^T O(P(u), Q(v)).
 
-`Tables` holds what belongs to the data (embeddings, biases), `Interaction` puts a function on top of
-tables and scores pairs, and `InteractionNetwork` is the module that a genotype describes. All are
-written for k fields; only whole-catalogue products (`factors`) ask for two.
+`Tables` holds what belongs to the data (embeddings, biases), `Interaction` puts a function on top
+of tables and scores pairs, and `InteractionNetwork` is the module that a genotype describes. All
+are written for k fields; only whole-catalogue products (`factors`) ask for two.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Tables(nn.Module):
         self.intercept = nn.Parameter(torch.zeros(()), requires_grad=shape.intercept)
 
     def offset(self, ids: Tensor) -> Tensor:
-        """c + b_u + b_v at ids (n, k): (n,), or the scalar c without biases."""
+        """Constant and biases, c + b_u + b_v, at ids (n, k): (n,); the scalar c without biases."""
         total = self.intercept
         for field, bias in enumerate(self.biases):
             total = total + bias[ids[:, field]]
@@ -77,7 +77,7 @@ class Tables(nn.Module):
     def squared_norm(self, strengths: Sequence[Tensor]) -> Tensor:
         """sum_f sum_i strengths[f][i] (|e_i|^2 + b_i^2), for strengths (n_f,) per field."""
         rows = [(e * e).sum(dim=1) for e in self.embeddings]
-        rows = [r + b * b for r, b in zip(rows, self.biases)] if self.biases else rows
+        rows = [r + b * b for r, b in zip(rows, self.biases, strict=True)] if self.biases else rows
         return torch.stack([s @ r for s, r in zip(strengths, rows, strict=True)]).sum()
 
 
@@ -115,7 +115,9 @@ class Interaction:
     def fields(self, ids: Tensor) -> list[Tensor]:
         """Transformed embeddings (n, d) of each field at ids (n, k)."""
         result = []
-        for field, (table, transform) in enumerate(zip(self.tables.embeddings, self.transforms)):
+        for field, (table, transform) in enumerate(
+            zip(self.tables.embeddings, self.transforms, strict=True)
+        ):
             rows = ids[:, field]
             # A field with fewer rows than pairs is cheaper to transform before the look-up.
             result.append(
@@ -143,7 +145,7 @@ class Interaction:
         """A (n, r), B (m, r) with scores A @ B.T, offsets included; None where there is no form."""
         if self.operation.factors is None or len(self.transforms) != 2:
             return None
-        p, q = (t(e) for t, e in zip(self.transforms, self.tables.embeddings))
+        p, q = (t(e) for t, e in zip(self.transforms, self.tables.embeddings, strict=True))
         a, b = self.operation.factors(p, q, bounded(self.readout))
         if not self.tables.biases and not self.tables.has_intercept:
             return a, b

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from sif.prox import explore, initial_alpha
 from sif.recommender import Recommender
 from sif.runtime import Runtime, derive_seed, environment, generator
 from sif.scoring import InteractionScorer
+from sif.spaces.elementwise import IDENTITY
 from sif.spaces.function_search import expression, network
 from sif.tasks.console import Console
 from sif.tasks.figures import draw_all
@@ -38,7 +40,6 @@ from sif.verdict import Verdict, verdict
 
 SEARCHED, FIXED, RANDOM = "searched", "fixed-multiply", "random-function"
 PROTOCOL = {"ranking": "ranking-per-user", "rating": "rating-80/10/10"}
-IDENTITY = "~abs"
 NO_DOWNLOAD = (
     "dataset planted: generated here with a known interaction function; for real data: "
     "--dataset ml-100k (downloads), or a CSV, TSV, Parquet or .inter file; "
@@ -210,10 +211,10 @@ class Job:
 
     def _train_grid(self, name: str, genotype: Genotype) -> State:
         """Trains with every L2 strength; the state of the best by validation."""
-        states = [
-            self.stages.run(f"{name}-{i}", lambda c, i=i, s=s: self._train(name, i, s, genotype, c))
-            for i, s in enumerate(self.config.train.l2)
-        ]  # fmt: skip
+        states = []
+        for place, l2 in enumerate(self.config.train.l2):
+            work = partial(self._train, name, place, l2, genotype)
+            states.append(self.stages.run(f"{name}-{place}", work))
         sign = 1 if higher_is_better(self.metric) else -1
         best = max(states, key=lambda s: sign * s["valid"][self.metric])
         self.console.line(
@@ -338,9 +339,7 @@ class Job:
     def _track_end(self, document: Mapping[str, Any], figures: list[Path]) -> None:
         valid = {f"valid.{name}": value for name, value in document["valid"].items()}
         self.tracker.log({**document["test"], **valid}, 0)
-        self.tracker.set_tags(
-            {"genotype": document["genotype"], "verdict": document["verdict"]}
-        )
+        self.tracker.set_tags({"genotype": document["genotype"], "verdict": document["verdict"]})
         for path in figures:
             self.tracker.log_artifact(path, "plots")
         for name in ("genotype.json", "metrics.json", "config.yaml"):
@@ -350,7 +349,7 @@ class Job:
 
 def fixed_multiply(problem: Problem) -> Genotype:
     """The function that nobody has to search for: the product of the embeddings."""
-    names = {field: ((0, IDENTITY),) for field in problem.fields}
+    names = dict.fromkeys(problem.fields, ((0, IDENTITY),))
     return Genotype("primitives", {"operation": ((0, "multiply"),), **names})
 
 

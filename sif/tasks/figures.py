@@ -62,7 +62,7 @@ def draw_all(
             "history": found["history"],
             "blocks": found["operations"],
             "score": problem.config.search.score,
-            "warmup": problem.config.search.warmup_epochs // 2,
+            "warmup": round(problem.config.search.warmup * problem.config.search.epochs / 2),
         },
         "function": _function(problem, genotype, next(iter(ours.values()))["network"]),
         "comparison": {

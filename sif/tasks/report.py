@@ -61,7 +61,7 @@ def comparison_table(entries: Mapping[str, Entry], objective: Objective, verdict
     header = ["model", "valid", *COLUMNS[objective], "fit s"]
     return (
         f"{table(header, rows)}\n"
-        f"valid: {metric} on the validation part; then the test part; fit s: seconds of the best fit\n"
+        f"valid: {metric} on the validation part, the others on the test part; fit s: seconds\n"
         "* the baseline that validation ranks best"
     )
 

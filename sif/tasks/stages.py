@@ -1,9 +1,9 @@
 """A job as a row of stages that are each done once, whatever happens in between.
 
-Every stage's result is one file in `checkpoint/`, written atomically when it is done; a stage with a
-loop saves its state under the same name with `.partial` now and then. Each file also holds where the
-trackers stood, so that a resumed job logs every step exactly once. Stages draw from random streams
-of their own, so skipping the finished ones changes nothing for the rest.
+Every stage's result is one file in `checkpoint/`, written atomically when it is done; a stage with
+a loop saves its state under the same name with `.partial` now and then. Each file also holds where
+the trackers stood, so that a resumed job logs every step exactly once. Stages draw from random
+streams of their own, so skipping the finished ones changes nothing for the rest.
 """
 
 from __future__ import annotations

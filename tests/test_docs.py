@@ -1,0 +1,151 @@
+"""What the documents say holds: commands parse, links lead somewhere, named things exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from sif import cli
+from sif.config import TASKS, load_config
+from sif.config.files import presets
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/**/*.md")
+    for path in ROOT.glob(pattern)
+)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+PROGRAMS = (["python", "run.py"], ["python3", "run.py"], ["sif"])
+
+
+def shell_lines() -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return "".join(blocks).replace("\\\n", " ").splitlines()
+
+
+def commands() -> Iterator[str]:
+    """Arguments of every sif command in README's shell blocks."""
+    for line in shell_lines():
+        for part in line.split("&&"):
+            words = shlex.split(part, comments=True)
+            while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                words.pop(0)
+            for program in PROGRAMS:
+                if words[: len(program)] == program:
+                    yield shlex.join(words[len(program) :])
+
+
+@pytest.mark.parametrize("command", sorted(set(commands())))
+def test_a_command_is_understood(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parsed: list[Namespace] = []
+    for name, verb in cli.VERBS.items():
+        monkeypatch.setitem(cli.VERBS, name, replace(verb, call=parsed.append))
+    assert cli.main(shlex.split(command)) == 0, capsys.readouterr().err
+    (values,) = parsed
+    if "set" in values and values.resume is None:
+        preset = values.config if values.config in presets() else None
+        assert preset is not None or values.config is None or values.config.endswith(".yaml")
+        load_config(values.task, file=preset, sets=values.set)
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(set(commands())) > 8
+    assert any("--resume" in command for command in commands())
+
+
+def test_the_second_set_up_command_is_what_ci_runs() -> None:
+    (command,) = [line for line in shell_lines() if line.endswith("pytest")]
+    steps = [step.strip() for step in command.split("&&")]
+    assert steps[:2] == ["python3 -m venv .venv", ". .venv/bin/activate"]
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace(" --quiet", "")
+    assert script.splitlines()[-len(steps[2:]) :] == steps[2:]
+
+
+def test_python_snippets_compile_and_import_what_exists() -> None:
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    tree = ast.parse(snippet)
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    assert imports
+    exec(compile(ast.Module(imports, []), "README.md", "exec"), {})
+
+
+def anchors(path: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    for link in LINK.findall(path.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), f"{path.name}: {link}"
+        assert target.is_relative_to(ROOT), f"{path.name}: {link} leaves the project"
+        assert not anchor or anchor in anchors(target), f"{path.name}: {link}"
+
+
+def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        yield prefix + name
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from known_keys(kind, f"{prefix}{name}.")
+
+
+def test_every_key_that_readme_names_exists() -> None:
+    known = {key for model in TASKS.values() for key in known_keys(model)}
+    rows = re.search(r"^\| key \| meaning \|\n(.*?)\n\n", README, re.MULTILINE | re.DOTALL)
+    assert rows
+    first = [row.split("|")[1] for row in rows[1].splitlines()[1:]]
+    named = [key for cell in first for key in re.findall(r"`([^`]+)`", cell)]
+    assert len(named) > 20
+    assert set(named) <= known
+    assert len(set(named)) == len(named)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_settings_tests_and_files_named_in_documents_exist(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    known = {key for model in TASKS.values() for key in known_keys(model)}
+    sections = {key.split(".")[0] for key in known if "." in key}
+    for key in re.findall(r"`(\w+\.[\w.]+)(?:=[^`]*)?`", text):
+        if key.split(".")[0] in sections and not key.endswith((".py", ".yaml", ".md")):
+            assert key in known or (ROOT / "sif" / key).exists(), f"{path.name}: {key}"
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{name}"
+    for file in re.findall(r"`((?:sif|tests|configs|docs|benchmarks)/[\w/.-]+\.\w+)`", text):
+        assert (ROOT / file).exists(), f"{path.name}: {file}"
+
+
+def test_the_architecture_lists_the_levels_that_are_enforced() -> None:
+    source = (ROOT / "tests" / "test_imports.py").read_text(encoding="utf-8")
+    (levels,) = [
+        ast.literal_eval(node.value)
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id == "LEVELS"
+    ]
+    place = {name: number for number, names in enumerate(levels) for name in names}
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d \| (.+) \|$", text, re.MULTILINE)
+    told = {name: n for n, row in enumerate(rows) for name in re.findall(r"`(\w+)`", row)}
+    assert told == {name: n for name, n in place.items() if exists(name)}
+
+
+def exists(module: str) -> bool:
+    return (ROOT / "sif" / module).is_dir() or (ROOT / "sif" / f"{module}.py").is_file()
