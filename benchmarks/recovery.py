@@ -35,13 +35,9 @@ NEGATED = {"+": "-", "-": "+", "~": "~"}
 SIGN_CLASS = {"+": "+", "-": "-", "~": "R"}
 SIF_TRUTHS = [(op, "~abs", "~abs") for op in ("multiply", "plus", "max", "min")]
 PRIMITIVE_TRUTHS = [
-    ("multiply", "~abs", "~abs"),
     ("multiply", "+abs", "~abs"),
-    ("multiply", "+square", "~square"),
     ("plus", "~abs", "+sqrt"),
-    ("max", "~abs", "~abs"),
     ("max", "+abs", "~abs"),
-    ("min", "~abs", "+sqrt"),
     ("min", "~square", "~abs"),
 ]
 Triple = tuple[str, str, str]
@@ -93,11 +89,11 @@ class Trained:
 def problem(split: Split, space: str, score: str, seed: int) -> Problem:
     """The planted problem under the rating preset at the truth's dimension, without biases."""
     sets = [
-        f"space={space}", "model.biases=false", "model.readout_signs=positive", "model.init=0.3",
+        f"space={space}", "model.biases=false", "model.readout_signs=positive", "model.init=1",
         f"search.dimension={DIMENSION}", f"train.dimension={DIMENSION}", f"search.score={score}",
-        "search.l2=1", "train.l2=[0.3,1,3]", "search.lr=0.1", "train.lr=0.1",
-        "search.transform_offset=0", "train.patience=10", "train.evaluate_every=10",
-        "search.epochs=1200", "search.warmup=0.75", "search.arch_every=10",
+        "search.l2=0.1", "train.l2=[0.03,0.1,0.3]", "search.lr=0.4", "train.lr=0.4",
+        "search.transform_offset=0", "train.patience=5", "train.evaluate_every=10",
+        "search.epochs=2000", "search.warmup=0.8", "search.arch_every=10",
     ]  # fmt: skip
     if score == "gradient":
         sets += ["search.arch_optimizer=adam", "search.arch_lr=0.01"]

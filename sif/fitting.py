@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sif.batches import Drawing, InteractionStream, PartTensors
-from sif.config import CFConfig
+from sif.config import CFConfig, did_you_mean
 from sif.data import Interactions
 from sif.errors import ConfigError, DataError
 from sif.evaluate import MAIN_METRIC, evaluate_on
@@ -28,7 +28,8 @@ from sif.objectives import LOSSES, PAIRWISE, Batch, LossSettings
 from sif.runtime import Runtime, generator
 from sif.scoring import InteractionScorer, Scale
 from sif.search import Checkpointer, SearchResult, SearchSettings, search
-from sif.spaces.function_search import SPECS, FunctionSettings, FunctionSpace, network
+from sif.spaces.function_search import FunctionSettings, FunctionSpace
+from sif.spaces.functions import SPECS, FunctionSpec, network
 from sif.spaces.interaction import InteractionNetwork, TableShape
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
@@ -79,8 +80,7 @@ class Problem:
     def __init__(
         self, train_part: Interactions, valid_part: Interactions, config: CFConfig, runtime: Runtime
     ) -> None:
-        if config.space not in SPECS:
-            raise ConfigError(f"space: expected one of {', '.join(SPECS)}, found {config.space!r}")
+        self.spec = spec_of(config)
         self.train_part, self.valid_part = train_part, valid_part
         self.config, self.runtime = config, runtime
         self.loss_name = config.loss.name or DEFAULT_LOSS[config.objective]
@@ -150,7 +150,7 @@ class Problem:
         """The supernet of the configured space."""
         settings = self.config.search
         return FunctionSpace(
-            SPECS[self.config.space],
+            self.spec,
             FunctionSettings(
                 self.shape(settings.dimension),
                 self.fields,
@@ -237,6 +237,16 @@ class Problem:
             scorer, self.train_part, history, self.valid_part, self.config.objective
         )
         return found.metrics
+
+
+def spec_of(config: CFConfig) -> FunctionSpec:
+    """The configured space; ConfigError where there is none of that name."""
+    if config.space not in SPECS:
+        raise ConfigError(
+            f"space: expected one of {', '.join(SPECS)}, found {config.space!r}"
+            f"{did_you_mean(config.space, SPECS)}"
+        )
+    return SPECS[config.space]
 
 
 def _scale(part: Interactions, objective: str) -> Scale:

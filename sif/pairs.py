@@ -8,15 +8,13 @@ one core (`benchmarks/pair_products.py`).
 
 from __future__ import annotations
 
+import functools
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-
-# Said once per process for a layout that has been stable in what is used here.
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +59,16 @@ def _starts(index: Tensor, size: int) -> Tensor:
     return start
 
 
+@functools.cache
+def _use_up_warning() -> None:
+    """Torch calls the layout beta, once per process; what is used of it here has been stable."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.sparse_csr_tensor([0, 0], [], [], (1, 1))
+
+
 def _csr(start: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    _use_up_warning()
     return torch.sparse_csr_tensor(start, columns, values, shape, check_invariants=False)
 
 

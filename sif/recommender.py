@@ -21,7 +21,7 @@ from sif.errors import ConfigError
 from sif.evaluate import pair_matrix
 from sif.genotype import Genotype, from_json
 from sif.scoring import InteractionScorer, Scale
-from sif.spaces.function_search import network
+from sif.spaces.functions import network
 from sif.spaces.interaction import InteractionNetwork, TableShape
 
 KIND = "recommender"

@@ -156,6 +156,15 @@ def deterministic() -> Iterator[None]:
         memory.fill_uninitialized_memory = before[2]
 
 
+def peak_memory_mb(runtime: Runtime) -> float:
+    """Peak memory so far: of the device, or of the process on the CPU (MB)."""
+    if runtime.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(runtime.device) / 2**20
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def environment(runtime: Runtime) -> dict[str, Any]:
     """What a result depends on beside the configuration, as JSON-ready values.
 

@@ -7,6 +7,7 @@ receives a train and a validation stream; the test part never comes near it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,32 +16,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from sif.errors import ConfigError
 from sif.genotype import Genotype
 from sif.methods.base import ArchReport, Method
 from sif.prox import Batch, Gates, weight_step
 from sif.spaces.base import Space
+from sif.streams import Stream
 from sif.tracking import Tracker
-
-
-class Stream(Protocol):
-    """Endless batches with a state."""
-
-    @property
-    def steps_per_pass(self) -> int:
-        """Batches in one pass over the part."""
-        ...
-
-    def next(self) -> Batch:
-        """The next batch."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that decides the batches to come."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues where `state_dict` was taken."""
-        ...
 
 
 class Checkpointer(Protocol):
@@ -263,6 +245,9 @@ def search(
 
     Returns:
         The found architecture and how it came about.
+
+    Raises:
+        ConfigError: The search diverged.
     """
     run = _Search(space, method, train, valid, settings)
     saved = checkpointer.restore()
@@ -271,6 +256,7 @@ def search(
     while run.epoch < settings.epochs:
         run.run_epoch()
         entry = run.history[-1]
+        _refuse_divergence(entry, run.epoch)
         tracker.log(_numbers(entry, space), run.epoch)
         on_epoch(run.epoch, entry)
         checkpointer.offer(run.state)
@@ -281,6 +267,15 @@ def search(
         space.genotype(gates), valid_loss, run.diagnostics.summary(method),
         run.diagnostics.trained, run.history, run.seconds, run.epoch, run.step,
     )  # fmt: skip
+
+
+def _refuse_divergence(entry: Mapping[str, Any], epoch: int) -> None:
+    for name in ("loss", "valid_loss"):
+        if entry[name] is not None and not math.isfinite(entry[name]):
+            raise ConfigError(
+                f"search diverged in epoch {epoch}: {name}: expected a finite number, "
+                f"found {entry[name]}; lower search.lr"
+            )
 
 
 def _numbers(entry: Mapping[str, Any], space: Space) -> dict[str, float]:

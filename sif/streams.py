@@ -7,10 +7,33 @@ sees the same batches.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from sif.prox import Batch
+
+
+class Stream(Protocol):
+    """Endless batches with a state."""
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Batches in one pass over the part."""
+        ...
+
+    def next(self) -> Batch:
+        """The next batch."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the batches to come."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        ...
 
 
 class Permutation:

@@ -7,6 +7,7 @@ comes near it. The best weights by validation are the ones that stay.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sif.errors import ConfigError
 from sif.prox import Batch
-from sif.search import Checkpointer, Stream
+from sif.search import Checkpointer
+from sif.streams import Stream
 from sif.tracking import Tracker
 
 Metrics = dict[str, float]
@@ -145,6 +148,9 @@ def train(
 
     Returns:
         The best validation metrics and how they came about.
+
+    Raises:
+        ConfigError: The training diverged.
     """
     run = _Training(network, stream, settings)
     saved = checkpointer.restore()
@@ -153,6 +159,11 @@ def train(
     while not run.finished:
         start = time.perf_counter()
         loss = run.run_epoch(objective)
+        if not math.isfinite(loss):
+            raise ConfigError(
+                f"training diverged in epoch {run.epoch}: loss: expected a finite number, "
+                f"found {loss}; lower train.lr"
+            )
         due = run.epoch % settings.evaluate_every == 0 or run.epoch == settings.epochs
         metrics = evaluate() if due else {}
         run.seconds += time.perf_counter() - start

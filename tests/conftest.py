@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+# A whole job in a fraction of a second: small tables, few epochs, one thread.
+TINY = (
+    "data.planted.users=40", "data.planted.items=30", "data.planted.density=0.3",
+    "search.epochs=6", "search.dimension=4", "search.arch_every=1", "train.epochs=10",
+    "train.dimension=4", "train.l2=[2]", "baselines=[popularity,ease]", "threads=1",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: list[str]
+
+
+Command = Callable[..., Done]
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +38,32 @@ def data_dir() -> Path:
     if not Path(folder).is_dir():
         pytest.skip(f"SIF_DATA_DIR names {folder}, which is not a folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> list[str]:
+    """Settings of a whole job that takes a fraction of a second beside its figures."""
+    return ["--set", *TINY]
+
+
+@pytest.fixture
+def sif(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """The command line, in this process, in an empty working directory (`tmp_path`)."""
+    from sif import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str | Path) -> Done:
+        code = cli.main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return Done(code, printed.out, printed.err.splitlines())
+
+    return call
+
+
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs draw nothing; drawing takes longer than all the rest of a tiny job."""
+    monkeypatch.setattr("sif.tasks.cf.draw_all", lambda *_: [])

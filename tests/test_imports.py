@@ -31,7 +31,7 @@ CONCRETE_SPACES = {
 }
 # The modules of one space; only these may import each other. A space in one file needs no entry.
 SPACE_OF = dict.fromkeys(
-    ("interaction", "elementwise", "operations", "function_search"), "interaction"
+    ("interaction", "elementwise", "operations", "functions", "function_search"), "interaction"
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -17,14 +17,8 @@ from sif.probe import gate_gradient
 from sif.prox import Gates, box, complexity_gradient, in_turn, project
 from sif.search import SearchSettings, search
 from sif.spaces.elementwise import PRIMITIVES
-from sif.spaces.function_search import (
-    OPERATION_BLOCK,
-    RIDGE,
-    SPECS,
-    FunctionSettings,
-    FunctionSpace,
-    FunctionSpec,
-)
+from sif.spaces.function_search import FunctionSettings, FunctionSpace
+from sif.spaces.functions import OPERATION_BLOCK, RIDGE, SPECS, FunctionSpec
 from sif.spaces.interaction import TableShape
 from sif.spaces.operations import OPERATIONS
 from sif.tracking import NullTracker

@@ -15,7 +15,8 @@ from sif.methods.nasp import Nasp, NaspSettings
 from sif.objectives import LOSSES, LossSettings
 from sif.prox import Gates
 from sif.search import Diagnostics, SearchResult, SearchSettings, margins, search
-from sif.spaces.function_search import SPECS, FunctionSettings, FunctionSpace, FunctionSpec
+from sif.spaces.function_search import FunctionSettings, FunctionSpace
+from sif.spaces.functions import SPECS, FunctionSpec
 from sif.spaces.interaction import TableShape
 from sif.tracking import NullTracker
 

@@ -19,11 +19,10 @@ from sif.objectives import LOSSES, PAIRWISE, Batch, LossSettings
 from sif.probe import gate_gradient
 from sif.prox import Gates, project, weight_step
 from sif.spaces.base import SwitchScored
-from sif.spaces.function_search import (
+from sif.spaces.function_search import FunctionSettings, FunctionSpace
+from sif.spaces.functions import (
     OPERATION_BLOCK,
     SPECS,
-    FunctionSettings,
-    FunctionSpace,
     FunctionSpec,
     function_of,
     legal_names,

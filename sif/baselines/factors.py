@@ -126,8 +126,7 @@ def _implicit() -> Iterator[Any]:
         from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise ConfigError(
-            "baselines als and bpr: expected the package implicit (pip install implicit), "
-            "found none; or leave them out"
+            "expected the package implicit (pip install implicit), found none"
         ) from error
     # Its own threads call BLAS, so that BLAS must not start threads of its own.
     with warnings.catch_warnings(), threadpool_limits(1, "blas"):

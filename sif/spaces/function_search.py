@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -17,47 +17,19 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sif.errors import ConfigError, GenotypeError
-from sif.genotype import Genotype, check_names
+from sif.errors import ConfigError
+from sif.genotype import Genotype
 from sif.objectives import Batch, Loss, LossSettings, Scored
 from sif.pairs import PairGraph
 from sif.probe import mix
 from sif.prox import Block, Gates
 from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Elementwise, Mlp
-from sif.spaces.interaction import (
-    Interaction,
-    InteractionNetwork,
-    Tables,
-    TableShape,
-)
-from sif.spaces.operations import OPERATIONS, Factors, Operation
+from sif.spaces.functions import OPERATION_BLOCK, FunctionSpec, RidgeFitted, expression
+from sif.spaces.interaction import Interaction, Tables, TableShape
+from sif.spaces.operations import OPERATIONS, Factors
 
-OPERATION_BLOCK = "operation"
-RIDGE = 1e-3
-"""Ridge of the readout fits, relative to the mean square of the features."""
 FIT_ROWS = 8192
 """Train rows that a readout fit reads at most; d is tens, so more rows change nothing."""
-
-
-@dataclass(frozen=True)
-class FunctionSpec:
-    """What distinguishes one preset of the space from another.
-
-    Attributes:
-        name: Of the space, as written in genotypes.
-        operations: Names in `OPERATIONS`.
-        transforms: Names in `PRIMITIVES` to choose from per field; empty: a learned `Mlp` each.
-    """
-
-    name: str
-    operations: tuple[str, ...] = tuple(OPERATIONS)
-    transforms: tuple[str, ...] = ()
-
-
-SPECS: dict[str, FunctionSpec] = {
-    "sif": FunctionSpec("sif"),
-    "primitives": FunctionSpec("primitives", transforms=tuple(PRIMITIVES)),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +132,8 @@ class FunctionSpace(nn.Module):
 
     def like(self) -> Tensor:
         """A tensor of the space's device and dtype."""
-        return self.readouts[0]
+        readout: Tensor = self.readouts[0]
+        return readout
 
     def weight_parameters(self) -> list[nn.Parameter]:
         """Tables and readouts."""
@@ -230,7 +203,7 @@ class FunctionSpace(nn.Module):
         )
         ids, target, weight = train.least_squares(self.settings.loss_settings.positive_weight)
         rows = slice(None, None, -(-len(ids) // FIT_ROWS))
-        fitted = _Fitted(interaction, ids[rows], target[rows], weight[rows])
+        fitted = RidgeFitted(interaction, ids[rows], target[rows], weight[rows])
         loss = float(self.settings.loss(fitted, valid, self.settings.loss_settings))
         return max(loss, torch.finfo(torch.float32).tiny)
 
@@ -256,27 +229,6 @@ class FunctionSpace(nn.Module):
         return expression(genotype, self.settings.fields)
 
 
-class _Fitted(Interaction):
-    """An interaction whose readout and constant come from ridge regression on given rows."""
-
-    def __init__(self, base: Interaction, ids: Tensor, target: Tensor, weight: Tensor) -> None:
-        super().__init__(base.tables, base.transforms, base.operation, base.readout)
-        features = self.features(ids)
-        design = torch.cat([features, torch.ones_like(target)[:, None]], dim=1).double()
-        weighted = design * weight.double()[:, None]
-        gram = weighted.T @ design
-        gram.diagonal().add_(RIDGE * gram.diagonal().mean() + 1e-12)
-        rest = (target - base.tables.offset(ids)).double()
-        solution = torch.linalg.solve(gram, weighted.T @ rest).to(features.dtype)
-        self._weights, self._constant = solution[:-1], solution[-1]
-
-    def interact(self, ids: Tensor) -> Tensor:
-        return self.features(ids) @ self._weights + self._constant
-
-    def factors(self) -> Factors | None:
-        return None  # candidates are compared on the same drawn combinations
-
-
 def _check_spec(spec: FunctionSpec) -> None:
     tables: tuple[tuple[str, tuple[str, ...], Mapping[str, object]], ...] = (
         ("operation", spec.operations, OPERATIONS),
@@ -299,67 +251,3 @@ def _blocks(spec: FunctionSpec, settings: FunctionSettings) -> tuple[Block, ...]
             Block(field, spec.transforms, weighted=False, start=start) for field in settings.fields
         ]
     return tuple(blocks)
-
-
-def legal_names(spec: FunctionSpec, fields: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Block name to the operations a genotype may name there."""
-    names = {OPERATION_BLOCK: spec.operations}
-    return names | {field: spec.transforms for field in fields if spec.transforms}
-
-
-def expression(genotype: Genotype, fields: Sequence[str]) -> str:
-    """The genotype on one line."""
-    operation = genotype.operation(OPERATION_BLOCK)
-    if len(genotype.blocks) == 1:
-        letters = ("P", "Q", "R", "S")
-        return (
-            f"{operation}({', '.join(f'{c}({f})' for c, f in zip(letters, fields, strict=False))})"
-        )
-    named = [f"{genotype.operation(field)}({field})" for field in fields]
-    return f"{operation}({', '.join(named)})"
-
-
-def function_of(genotype: Genotype, fields: Sequence[str]) -> tuple[list[Elementwise], Operation]:
-    """The transforms and the operation a genotype names.
-
-    Raises:
-        GenotypeError: Another space, unknown names, or missing numbers.
-    """
-    spec = SPECS.get(genotype.space)
-    if spec is None:
-        raise GenotypeError(
-            f"genotype: expected space {' or '.join(SPECS)}, found {genotype.space!r}"
-        )
-    check_names(genotype, spec.name, legal_names(spec, fields))
-    for name, choices in genotype.blocks.items():
-        if choices[0][0] != 0 or len(choices) != 1:
-            raise GenotypeError(f"genotype: block {name!r}: expected edge 0 alone")
-    operation = OPERATIONS[genotype.operation(OPERATION_BLOCK)]
-    make: Callable[[str], Elementwise] = (
-        (lambda field: PRIMITIVES[genotype.operation(field)])
-        if spec.transforms
-        else (lambda field: _learned(genotype, field))
-    )
-    return [make(field) for field in fields], operation
-
-
-def _learned(genotype: Genotype, field: str) -> Elementwise:
-    expected = Mlp(torch.Generator()).state_dict()
-    numbers: dict[str, Tensor] = {}
-    for name, like in expected.items():
-        shape, values = genotype.parameters.get(f"{field}.{name}", (None, ()))
-        if shape != tuple(like.shape):
-            raise GenotypeError(
-                f"genotype: parameter '{field}.{name}': expected shape {list(like.shape)}, "
-                f"found {'none' if shape is None else list(shape)}"
-            )
-        numbers[name] = torch.tensor(values, dtype=like.dtype).reshape(like.shape)
-    return Mlp.from_numbers(numbers)
-
-
-def network(
-    genotype: Genotype, shape: TableShape, fields: Sequence[str], generator: torch.Generator
-) -> InteractionNetwork:
-    """The network of a genotype with fresh weights."""
-    transforms, operation = function_of(genotype, fields)
-    return InteractionNetwork(shape, transforms, operation, generator)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from sif.checkpoint import write_json_atomic
-from sif.config import CFConfig, CommonConfig, dump_config, load_config
-from sif.data import Dataset, Split
-from sif.errors import ConfigError
+from sif.checkpoint import write_json_atomic, write_text_atomic
+from sif.config import CFConfig, CommonConfig, did_you_mean, dump_config, load_config
+from sif.errors import ConfigError, DataError
 from sif.runtime import Runtime, deterministic, environment, make_runtime
-from sif.tasks.cf import Job, RunResult, chosen_baselines, load_data
+from sif.tasks.cf import Job, RunResult
 from sif.tasks.console import Console
 from sif.tasks.figures import redraw
+from sif.tasks.inputs import Inputs, load_data, prepare
 from sif.tasks.stages import Stages
-from sif.tracking import open_tracker
+from sif.tracking import check_installed, open_tracker
 from sif.tracking.base import Status
 
 METHODS = ("nasp",)
@@ -26,7 +27,7 @@ def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> R
     """Runs the job that a configuration describes.
 
     Args:
-        config: With `output_dir` set; the folder is made here, once the data could be read.
+        config: With `output_dir` set; the folder is made here, once the inputs have been checked.
         resume: Go on in a folder where the same job was interrupted.
         quiet: Only results on the terminal.
 
@@ -41,11 +42,11 @@ def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> R
     if folder is None:
         raise ConfigError("output_dir: expected a folder, found none")
     runtime = make_runtime(config.device, config.seed, config.threads)
-    chosen_baselines(config)
-    loaded = load_data(config)
+    inputs = prepare(config, runtime)
+    check_installed(config.tracking)
     if not resume:
         _make_folder(folder, config)
-    with _job(config, folder, runtime, quiet, loaded) as job, deterministic():
+    with _job(config, folder, runtime, quiet, inputs) as job, deterministic():
         return job.run()
 
 
@@ -53,7 +54,10 @@ def _checked(config: CommonConfig) -> CFConfig:
     if not isinstance(config, CFConfig):
         raise ConfigError(f"task: expected cf, found {config.task!r}")
     if config.method not in METHODS:
-        raise ConfigError(f"method: expected one of {', '.join(METHODS)}, found {config.method!r}")
+        raise ConfigError(
+            f"method: expected one of {', '.join(METHODS)}, found {config.method!r}"
+            f"{did_you_mean(config.method, METHODS)}"
+        )
     return config
 
 
@@ -61,41 +65,43 @@ def _make_folder(folder: Path, config: CFConfig) -> None:
     """The run folder with its configuration: both or neither, even if killed in between."""
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder}: run folder exists; --resume it, or name another")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f".{folder.name}.draft")
-    draft.mkdir(exist_ok=True)
-    (draft / "config.yaml").write_text(dump_config(config), encoding="utf-8")
-    (draft / "checkpoint").mkdir(exist_ok=True)
-    draft.replace(folder)
+    try:
+        write_text_atomic(draft / "config.yaml", dump_config(config))
+        (draft / "checkpoint").mkdir(exist_ok=True)
+        draft.replace(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
 
 
 @contextlib.contextmanager
 def _job(
-    config: CFConfig,
-    folder: Path,
-    runtime: Runtime,
-    quiet: bool,
-    loaded: tuple[Dataset | None, Split],
+    config: CFConfig, folder: Path, runtime: Runtime, quiet: bool, inputs: Inputs
 ) -> Iterator[Job]:
     stages = Stages(folder / "checkpoint", config.checkpoint_seconds)
-    console = Console(folder / "log.txt", quiet)
-    tracker = open_tracker(folder, config.tracking, folder.name, stages.tracker_state)
-    stages.track(tracker)
-    description = environment(runtime)
-    dataset, split = loaded
-    description["data_hash"] = dataset.hash if dataset else split.hash
-    description["split_hash"] = split.hash
-    write_json_atomic(folder / "environment.json", description)
-    status: Status = "FAILED"
-    try:
-        yield Job(config, folder, runtime, console, tracker, stages, loaded)
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        tracker.close(status)
-        console.close()
+    begun = stages.read("begin")
+    if begun is not None and begun["split_hash"] != inputs.split.hash:
+        raise DataError(
+            f"{folder}: cannot be resumed with other data: expected split {begun['split_hash']}, "
+            f"found {inputs.split.hash}"
+        )
+    hashes = {"data_hash": inputs.data_hash, "split_hash": inputs.split.hash}
+    write_json_atomic(folder / "environment.json", environment(runtime) | hashes)
+    with contextlib.closing(Console(folder / "log.txt", quiet)) as console:
+        tracker = open_tracker(folder, config.tracking, folder.name, stages.tracker_state)
+        status: Status = "FAILED"
+        try:
+            stages.track(tracker)
+            # Saved at once, so that however early the job is killed it goes on in the same run.
+            stages.run("begin", lambda _: hashes)
+            yield Job(config, folder, runtime, console, tracker, stages, inputs)
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            tracker.close(status)
 
 
 def evaluate(folder: Path) -> None:

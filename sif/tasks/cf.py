@@ -7,39 +7,32 @@ only models that are finished.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sif.baselines import BASELINES, fit_best
 from sif.checkpoint import write_json_atomic, write_text_atomic
-from sif.config import CFConfig, did_you_mean
-from sif.data import Columns, Dataset, Split, load_dataset, load_split_file, make_split
-from sif.errors import ConfigError, SifError
+from sif.config import CFConfig
+from sif.errors import ConfigError, DataError
 from sif.evaluate import Evaluation, evaluate
-from sif.fitting import Fitted, Problem
+from sif.fitting import Fitted
 from sif.genotype import Genotype, from_json
 from sif.metrics import higher_is_better
-from sif.prox import explore, initial_alpha
 from sif.recommender import Recommender
-from sif.runtime import Runtime, derive_seed, environment, generator
-from sif.scoring import InteractionScorer
-from sif.spaces.elementwise import IDENTITY
-from sif.spaces.function_search import expression, network
+from sif.runtime import Runtime, derive_seed, environment, peak_memory_mb
+from sif.spaces.functions import expression
 from sif.tasks.console import Console
 from sif.tasks.figures import draw_all
+from sif.tasks.functions import SEARCHED, compared, restored
+from sif.tasks.inputs import Inputs
 from sif.tasks.report import Entry, comparison_table, metrics_document
 from sif.tasks.stages import LoopCheckpointer, Stages, State
 from sif.tracking import Tracker
 from sif.verdict import Verdict, verdict
 
-SEARCHED, FIXED, RANDOM = "searched", "fixed-multiply", "random-function"
-PROTOCOL = {"ranking": "ranking-per-user", "rating": "rating-80/10/10"}
 NO_DOWNLOAD = (
     "dataset planted: generated here with a known interaction function; for real data: "
     "--dataset ml-100k (downloads), or a CSV, TSV, Parquet or .inter file; "
@@ -62,95 +55,30 @@ class RunResult:
     verdict: Verdict
 
 
-def load_data(config: CFConfig) -> tuple[Dataset | None, Split]:
-    """The data set (None where a split file says it all) and its split.
-
-    Raises:
-        DataError, ConfigError: See `sif.data`.
-    """
-    data = config.data
-    columns = Columns(
-        user=data.user, item=data.item, rating=data.rating,
-        timestamp=data.timestamp, separator=data.separator,
-    )  # fmt: skip
-    if data.split_file is not None and config.dataset == "planted":
-        return None, load_split_file(data.split_file, columns=columns)
-    kind = "clicks" if config.objective == "ranking" else "ratings"
-    dataset = load_dataset(
-        config.dataset,
-        data_dir=data.dir,
-        columns=columns,
-        min_rating=data.min_rating,
-        min_user=data.min_user,
-        min_item=data.min_item,
-        duplicates=data.duplicates,
-        planted={**data.planted.model_dump(), "seed": config.seed, "kind": kind},
-    )
-    if data.split_file is not None:
-        titles = dataset.interactions.titles
-        return dataset, load_split_file(data.split_file, titles, columns)
-    protocol = data.protocol or PROTOCOL[config.objective]
-    return dataset, make_split(dataset, protocol, config.seed)
-
-
-def chosen_baselines(config: CFConfig) -> list[str]:
-    """Names of the classical baselines to train; ConfigError for an unknown or unfit one."""
-    fit = [n for n, b in BASELINES.items() if config.objective in b.objectives]
-    if config.baselines == ("all",):
-        return fit
-    for name in config.baselines:
-        if name not in BASELINES:
-            raise ConfigError(
-                f"baselines: unknown {name!r}{did_you_mean(name, BASELINES)}; "
-                f"expected all or some of {', '.join(fit)}"
-            )
-        if name not in fit:
-            raise ConfigError(
-                f"baselines: {name!r} does not serve objective {config.objective!r}; "
-                f"expected some of {', '.join(fit)}"
-            )
-    return list(config.baselines)
-
-
 class Job:
     """One run of the main job over its run folder."""
 
     def __init__(
         self, config: CFConfig, folder: Path, runtime: Runtime, console: Console, tracker: Tracker,
-        stages: Stages, loaded: tuple[Dataset | None, Split],
+        stages: Stages, inputs: Inputs,
     ) -> None:  # fmt: skip
         self.config, self.folder, self.runtime = config, folder, runtime
         self.console, self.tracker, self.stages = console, tracker, stages
-        self.dataset, self.split = loaded
-        self.problem = Problem(self.split.train, self.split.valid, config, runtime)
+        self.inputs, self.problem = inputs, inputs.problem
         self.metric = self.problem.metric
-
-    @property
-    def label(self) -> str:
-        """What the data are called."""
-        return self.dataset.name if self.dataset else Path(str(self.config.data.split_file)).stem
 
     def run(self) -> RunResult:
         """All stages, then the verdict and everything that is left behind."""
-        start = time.perf_counter()
         self._announce()
         found = self.stages.run("search", self._search)
-        genotypes = {
-            SEARCHED: from_json(found["genotype"]),
-            FIXED: fixed_multiply(self.problem),
-            RANDOM: random_function(self.problem),
-        }
+        genotypes = compared(self.problem, from_json(found["genotype"]))
         ours = {name: self._train_grid(name, genotype) for name, genotype in genotypes.items()}
-        entries = {name: self._entry(name, genotypes[name], ours[name]) for name in genotypes}
-        for name in chosen_baselines(self.config):
-            entry = self._baseline(name)
-            if entry is not None:
-                entries[name] = entry
-        seconds = time.perf_counter() - start
-        return self._finish(found, genotypes[SEARCHED], ours, entries, seconds)
+        entries = {name: self._tested(name, genotypes[name], ours[name]) for name in genotypes}
+        entries |= self._baselines()
+        return self._finish(found, genotypes[SEARCHED], ours, entries)
 
     def _announce(self) -> None:
-        split, config = self.split, self.config
+        split, config = self.inputs.split, self.config
         if config.dataset == "planted" and config.data.split_file is None:
             self.console.line(NO_DOWNLOAD)
         sizes = ", ".join(
@@ -159,17 +87,17 @@ class Job:
         )
         parts = f"{len(split.train):,} / {len(split.valid):,} / {len(split.test):,}"
         self.console.line(
-            f"{self.label}: {len(split.interactions):,} interactions, {sizes}; "
+            f"{self.inputs.label}: {len(split.interactions):,} interactions, {sizes}; "
             f"{split.protocol}, train / valid / test {parts}, split {split.hash}"
         )
-        for note in [*(self.dataset.notes if self.dataset else []), *split.notes]:
+        for note in self.inputs.notes:
             self.console.line(f"note: {note}")
         self.tracker.log_params(config.model_dump(mode="json"))
         self.tracker.set_tags(
             {
                 "task": "cf",
-                "dataset": self.label,
-                "dataset_hash": self.dataset.hash if self.dataset else split.hash,
+                "dataset": self.inputs.label,
+                "dataset_hash": self.inputs.data_hash,
                 "split_hash": split.hash,
                 "protocol": split.protocol,
                 "git_commit": str(environment(self.runtime)["git_commit"]),
@@ -193,7 +121,7 @@ class Job:
             f"search: {text} after {result.epochs} epochs in {result.seconds:.1f} s "
             f"({diagnostics['flips']:.0f} changes of mind, margin {diagnostics['margin']:.2f})"
         )
-        child.log({**diagnostics, "valid_loss": result.valid_loss}, result.epochs)
+        child.log({**diagnostics, "found_valid_loss": result.valid_loss}, 0)
         child.set_tags({"genotype": text})
         child.close()
         return {
@@ -248,29 +176,36 @@ class Job:
             "best_epoch": result.best_epoch,
         }
 
-    def restored(self, genotype: Genotype, state: State) -> InteractionScorer:
-        """The scorer of a finished training."""
-        shape = self.problem.shape(self.config.train.dimension)
-        net = network(genotype, shape, self.problem.fields, torch.Generator())
-        net.load_state_dict(state["network"])
-        net.to(self.runtime.device, self.runtime.dtype)
-        return InteractionScorer(net, self.problem.scale)
+    def _tested(self, name: str, genotype: Genotype, state: State) -> Entry:
+        def test(_: LoopCheckpointer) -> State:
+            scorer = restored(self.problem, genotype, state["network"])
+            found = evaluate(scorer, self.inputs.split, "test", self.config.objective)
+            entry = self._entry_of(name, state, vars(found), {"l2": state["l2"]})
+            self._track_result(f"test-{name}", entry, expression(genotype, self.problem.fields))
+            return vars(found)
 
-    def _entry(self, name: str, genotype: Genotype, state: State) -> Entry:
-        found = evaluate(self.restored(genotype, state), self.split, "test", self.config.objective)
-        entry = Entry(name, state["valid"], found, state["seconds"], {"l2": state["l2"]})
-        self._track_result(f"test-{name}", entry, expression(genotype, self.problem.fields))
-        return entry
+        found = self.stages.run(f"test-{name}", test)
+        return self._entry_of(name, state, found, {"l2": state["l2"]})
 
-    def _baseline(self, name: str) -> Entry | None:
-        try:
-            state = self.stages.run(f"baseline-{name}", lambda _: self._fit_baseline(name))
-        except SifError as error:
-            self.console.line(f"baseline {name} left out: {error}")
-            return None
-        entry = Entry(
-            name, state["valid"], Evaluation(**state["test"]), state["seconds"], state["params"]
-        )
+    @staticmethod
+    def _entry_of(name: str, state: State, test: State, params: State) -> Entry:
+        return Entry(name, state["valid"], Evaluation(**test), state["seconds"], params)
+
+    def _baselines(self) -> dict[str, Entry]:
+        entries: dict[str, Entry] = {}
+        left_out: dict[str, list[str]] = {}
+        for name in self.inputs.baselines:
+            try:
+                entries[name] = self._baseline(name)
+            except (ConfigError, DataError) as error:
+                left_out.setdefault(str(error), []).append(name)
+        for reason, names in left_out.items():
+            self.console.line(f"left out: baselines {', '.join(names)}: {reason}")
+        return entries
+
+    def _baseline(self, name: str) -> Entry:
+        state = self.stages.run(f"baseline-{name}", lambda _: self._fit_baseline(name))
+        entry = self._entry_of(name, state, state["test"], state["params"])
         self.console.line(
             f"baseline {name}: valid {self.metric} {entry.valid[self.metric]:.4f} "
             f"({entry.seconds:.1f} s for its grid)"
@@ -278,11 +213,12 @@ class Job:
         return entry
 
     def _fit_baseline(self, name: str) -> State:
+        split = self.inputs.split
         fitted = fit_best(
-            BASELINES[name], self.split.train, self.split.valid, self.config.objective,
+            BASELINES[name], split.train, split.valid, self.config.objective,
             seed=derive_seed(self.config.seed, "baseline", name), threads=self.runtime.threads,
         )  # fmt: skip
-        found = evaluate(fitted.scorer, self.split, "test", self.config.objective)
+        found = evaluate(fitted.scorer, split, "test", self.config.objective)
         entry = Entry(name, fitted.valid.metrics, found, fitted.seconds, dict(fitted.params))
         self._track_result(f"baseline-{name}", entry, name)
         return {
@@ -295,13 +231,13 @@ class Job:
     def _track_result(self, child_name: str, entry: Entry, function: str) -> None:
         child = self.tracker.child(child_name)
         child.log_params(entry.params)
-        child.set_tags({"genotype": function, "dataset": self.label})
+        child.set_tags({"genotype": function, "dataset": self.inputs.label})
         child.log(entry.flat(), 0)
         child.close()
 
     def _finish(
         self, found: State, genotype: Genotype, ours: Mapping[str, State],
-        entries: dict[str, Entry], seconds: float,
+        entries: dict[str, Entry],
     ) -> RunResult:  # fmt: skip
         rivals = {n: e for n, e in entries.items() if n != SEARCHED}
         text = expression(genotype, self.problem.fields)
@@ -313,15 +249,15 @@ class Job:
             self.metric,
             seed=derive_seed(self.config.seed, "verdict"),
         )
+        seconds = self.stages.seconds()
         document = metrics_document(
-            self.config, self.label, self.split, text, entries, decision, found, ours[SEARCHED],
-            seconds,
+            self.config, self.inputs.label, self.inputs.split, text, entries, decision, found,
+            ours[SEARCHED], seconds,
         )  # fmt: skip
         write_text_atomic(self.folder / "genotype.json", genotype.to_json())
         write_json_atomic(self.folder / "metrics.json", document)
         self._save_model(genotype, ours[SEARCHED])
-        figures = draw_all(self.folder / "plots", self.problem, found, genotype, ours, entries,
-                           decision)  # fmt: skip
+        figures = self._figures(found, genotype, ours, entries, decision)
         self.console.result("")
         self.console.result(comparison_table(entries, self.config.objective, decision))
         self.console.result(f"\nverdict: {decision.text}")
@@ -330,11 +266,22 @@ class Job:
         return RunResult(self.folder, document, decision)
 
     def _save_model(self, genotype: Genotype, state: State) -> None:
-        scorer = self.restored(genotype, state)
+        scorer = restored(self.problem, genotype, state["network"])
         shape = self.problem.shape(self.config.train.dimension)
-        Recommender(
-            genotype, scorer.network, shape, self.split.interactions, self.problem.scale
-        ).save(self.folder / "model")
+        known = self.inputs.split.interactions
+        model = Recommender(genotype, scorer.network, shape, known, self.problem.scale)
+        model.save(self.folder / "model")
+
+    def _figures(
+        self, found: State, genotype: Genotype, ours: Mapping[str, State],
+        entries: dict[str, Entry], decision: Verdict,
+    ) -> list[Path]:  # fmt: skip
+        folder = self.folder / "plots"
+        try:
+            return draw_all(folder, self.problem, found, genotype, ours, entries, decision)
+        except ConfigError as error:
+            self.console.line(f"left out: {error}")
+            return []
 
     def _track_end(self, document: Mapping[str, Any], figures: list[Path]) -> None:
         valid = {f"valid.{name}": value for name, value in document["valid"].items()}
@@ -344,26 +291,4 @@ class Job:
             self.tracker.log_artifact(path, "plots")
         for name in ("genotype.json", "metrics.json", "config.yaml"):
             self.tracker.log_artifact(self.folder / name)
-        self.tracker.log_artifact(self.folder / "model")
-
-
-def fixed_multiply(problem: Problem) -> Genotype:
-    """The function that nobody has to search for: the product of the embeddings."""
-    names = dict.fromkeys(problem.fields, ((0, IDENTITY),))
-    return Genotype("primitives", {"operation": ((0, "multiply"),), **names})
-
-
-def random_function(problem: Problem) -> Genotype:
-    """A uniform draw from the searched space, with its transforms as they start."""
-    space = problem.space()
-    draws = generator(problem.runtime, "random function", device=torch.device("cpu"))
-    return space.genotype(explore(initial_alpha(space.blocks, draws), space.blocks, 1.0, draws))
-
-
-def peak_memory_mb(runtime: Runtime) -> float:
-    """Peak memory so far: of the device, or of the process on the CPU (MB)."""
-    if runtime.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(runtime.device) / 2**20
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        self.tracker.log_artifact(self.folder / "model", "model")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
+
+from sif.errors import SifError
 
 _INTERVAL = 5.0  # seconds between progress lines where there is no terminal
 _REFRESH = 0.1  # seconds between refreshes of the progress line on a terminal
@@ -30,14 +33,14 @@ class Console:
     def line(self, text: str) -> None:
         """A remark."""
         self._clear()
-        self._log.write(text + "\n")
+        self._write(text)
         if not self._quiet:
             print(text, file=sys.stderr, flush=True)
 
     def result(self, text: str) -> None:
         """Something the job was run for: goes to standard output, quiet or not."""
         self._clear()
-        self._log.write(text + "\n")
+        self._write(text)
         print(text, flush=True)
 
     def progress(self, stage: str, done: int, total: int, text: str) -> None:
@@ -62,7 +65,14 @@ class Console:
     def close(self) -> None:
         """Closes the log."""
         self._clear()
-        self._log.close()
+        with contextlib.suppress(OSError):  # a line that could not be written has been told of
+            self._log.close()
+
+    def _write(self, text: str) -> None:
+        try:
+            self._log.write(text + "\n")
+        except OSError as error:
+            raise SifError(f"{self._log.name}: cannot be written: {error.strerror}") from None
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from sif import plots
 from sif.checkpoint import write_json_atomic
-from sif.errors import DataError
+from sif.errors import ConfigError, DataError
 from sif.evaluate import Evaluation
 from sif.fitting import Problem
 from sif.genotype import Genotype
 from sif.metrics import Interval, higher_is_better, paired_bootstrap, paired_ratio_bootstrap
-from sif.spaces.function_search import expression, function_of
+from sif.spaces.functions import expression, function_of
 from sif.spaces.operations import OPERATIONS, Operation
 from sif.tasks.report import Entry
 from sif.verdict import Verdict
@@ -54,6 +54,9 @@ def draw_all(
 
     Returns:
         The paths of the figures.
+
+    Raises:
+        ConfigError: matplotlib is not installed; the data have been saved.
     """
     folder.mkdir(exist_ok=True)
     metric = problem.metric
@@ -87,6 +90,7 @@ def redraw(folder: Path) -> list[Path]:
 
     Raises:
         DataError: The data are missing or damaged.
+        ConfigError: matplotlib is not installed.
     """
     path = folder / DATA
     try:
@@ -97,6 +101,12 @@ def redraw(folder: Path) -> list[Path]:
 
 
 def _draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "figures: expected the package matplotlib (pip install matplotlib), found none"
+        ) from None
     paths = [folder / f"{name}.png" for name in ("search", "transforms", "test", "training")]
     search, function = document["search"], document["function"]
     plots.alpha_trajectories(

@@ -89,6 +89,10 @@ def metrics_document(
         for name, entry in entries.items()
         if name != ours.name
     }
+    trained = {
+        block: dict(zip(names, search["trained"][block].sum(dim=0).tolist(), strict=True))
+        for block, names in search["operations"].items()
+    }
     comparison = vars(verdict.comparison) if verdict.comparison else None
     return {
         "task": "cf",
@@ -103,7 +107,12 @@ def metrics_document(
         "baselines": baselines,
         "verdict": verdict.text,
         "comparison": comparison and {"against": verdict.against, **comparison},
-        "search": {**search["summary"], **search["diagnostics"]},
+        "search": {
+            **search["summary"],
+            **search["diagnostics"],
+            "valid_loss": search["valid_loss"],
+            "trained": trained,
+        },
         "train": {"seconds": training["seconds"], "epochs": training["epochs"]},
         "total_seconds": seconds,
     }

@@ -2,7 +2,8 @@
 
 Every stage's result is one file in `checkpoint/`, written atomically when it is done; a stage with
 a loop saves its state under the same name with `.partial` now and then. Each file also holds where
-the trackers stood, so that a resumed job logs every step exactly once. Stages draw from random
+the trackers stood, so that a resumed job logs every step exactly once, and how long the job has
+taken so far. Stages draw from random
 streams of their own, so skipping the finished ones changes nothing for the rest.
 """
 
@@ -52,7 +53,10 @@ class Stages:
         self._folder, self._seconds = folder, seconds
         self._tracker: Tracker | None = None
         self._serial = 0
+        self._earlier, self._start = 0.0, time.perf_counter()
         self._loaded: dict[str, State] = {}
+        for unfinished in folder.glob(".*.part"):  # of a save in which the job was killed
+            unfinished.unlink()
         latest: State | None = None
         for path in sorted(folder.glob(f"*{_SUFFIX}")):
             name = path.name.removesuffix(_SUFFIX)
@@ -60,11 +64,16 @@ class Stages:
             self._loaded[name] = saved["state"]
             if saved["serial"] > self._serial:
                 self._serial, latest = saved["serial"], saved["tracker"]
+                self._earlier = saved["seconds"]
         self.tracker_state = latest
 
     def track(self, tracker: Tracker) -> None:
         """Whose position is saved with every state."""
         self._tracker = tracker
+
+    def seconds(self) -> float:
+        """How long the job has taken: this sitting, and earlier ones up to their last save."""
+        return self._earlier + time.perf_counter() - self._start
 
     def read(self, name: str) -> State | None:
         """A state by file name, or None."""
@@ -75,7 +84,12 @@ class Stages:
         if self._tracker is None:
             raise CheckpointError("stages: expected a tracker before the first save, found none")
         self._serial += 1
-        content = {"state": state, "serial": self._serial, "tracker": self._tracker.state()}
+        content = {
+            "state": state,
+            "serial": self._serial,
+            "tracker": self._tracker.state(),
+            "seconds": self.seconds(),
+        }
         checkpoint.save(self._folder / f"{name}{_SUFFIX}", content, "stage")
 
     def run(self, name: str, work: Callable[[LoopCheckpointer], State]) -> State:
@@ -85,11 +99,10 @@ class Stages:
             name: Of the stage, also its file name.
             work: Does the stage; its loop, if any, saves through the checkpointer.
         """
-        done = self._loaded.get(name)
-        if done is not None:
-            return done
-        result = work(LoopCheckpointer(self, name, self._seconds))
-        self.write(name, result)
-        self._loaded[name] = result
+        result = self._loaded.get(name)
+        if result is None:
+            result = work(LoopCheckpointer(self, name, self._seconds))
+            self.write(name, result)
+            self._loaded[name] = result
         (self._folder / f"{name}.partial{_SUFFIX}").unlink(missing_ok=True)
         return result

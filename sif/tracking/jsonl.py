@@ -7,6 +7,7 @@ in it once.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -53,13 +54,20 @@ class JsonlTracker:
         """Does nothing: config.yaml holds them."""
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Appends one line; NaN and infinity, which JSON lacks, become null."""
+        """Appends one line; NaN and infinity, which JSON lacks, become null.
+
+        Raises:
+            TrackingError: The disk is full.
+        """
         values = {name: float(value) for name, value in metrics.items()}
         line = {"stage": self._stage, "step": step} | {
             name: value if math.isfinite(value) else None for name, value in values.items()
         }
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise TrackingError(f"{self._file.name}: cannot be written: {error.strerror}") from None
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Does nothing: metrics.json holds what they say."""
@@ -81,4 +89,5 @@ class JsonlTracker:
     def close(self, status: Status = "FINISHED") -> None:
         """Closes the file when the whole job ends; the end of one stage leaves it open."""
         if self._stage == "run":
-            self._file.close()
+            with contextlib.suppress(OSError):  # a line that could not be flushed has been told of
+                self._file.close()

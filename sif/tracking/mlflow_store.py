@@ -29,6 +29,7 @@ _QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "GIT_PYTHON_REFRESH"
 _RETRIES, _TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
 _FIRST_REQUEST = {_RETRIES: "0", _TIMEOUT: "4"}
 _LATER_REQUESTS = {_RETRIES: "1", _TIMEOUT: "10"}
+NOT_INSTALLED = "tracking: mlflow is not installed; install it or use --no-tracking"
 T = TypeVar("T")
 
 
@@ -45,9 +46,7 @@ class _Store:
         try:
             import mlflow
         except ImportError as error:
-            raise TrackingError(
-                "tracking: mlflow is not installed; install it or use --no-tracking"
-            ) from error
+            raise TrackingError(NOT_INSTALLED) from error
         # After the import, which sets levels of its own.
         for name in ("mlflow", "alembic", "urllib3.connectionpool"):
             logging.getLogger(name).setLevel(logging.ERROR)

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 from sif.config import TrackingConfig
+from sif.errors import TrackingError
 from sif.tracking.base import Tee, Tracker, TrackerState
 from sif.tracking.jsonl import JsonlTracker
-from sif.tracking.mlflow_store import MlflowTracker
+from sif.tracking.mlflow_store import NOT_INSTALLED, MlflowTracker
+
+
+def check_installed(settings: TrackingConfig) -> None:
+    """Raises TrackingError where MLflow is wanted and not installed."""
+    if settings.enabled and not _is_installed("mlflow"):
+        raise TrackingError(NOT_INSTALLED)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ImportError:
+        return False
 
 
 def open_tracker(

@@ -1,0 +1,45 @@
+"""The functions that a job trains alike: the one it found, fixed multiply, and a random one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from sif.fitting import Problem
+from sif.genotype import Genotype
+from sif.prox import explore, initial_alpha
+from sif.runtime import generator
+from sif.scoring import InteractionScorer
+from sif.spaces.elementwise import IDENTITY
+from sif.spaces.functions import network
+
+SEARCHED, FIXED, RANDOM = "searched", "fixed-multiply", "random-function"
+
+
+def compared(problem: Problem, found: Genotype) -> dict[str, Genotype]:
+    """Name to function, the found one first."""
+    return {SEARCHED: found, FIXED: fixed_multiply(problem), RANDOM: random_function(problem)}
+
+
+def fixed_multiply(problem: Problem) -> Genotype:
+    """The function that nobody has to search for: the product of the embeddings."""
+    names = dict.fromkeys(problem.fields, ((0, IDENTITY),))
+    return Genotype("primitives", {"operation": ((0, "multiply"),), **names})
+
+
+def random_function(problem: Problem) -> Genotype:
+    """A uniform draw from the searched space, with its transforms as they start."""
+    space = problem.space()
+    draws = generator(problem.runtime, "random function", device=torch.device("cpu"))
+    return space.genotype(explore(initial_alpha(space.blocks, draws), space.blocks, 1.0, draws))
+
+
+def restored(problem: Problem, genotype: Genotype, weights: Mapping[str, Any]) -> InteractionScorer:
+    """The scorer of a finished training, from the weights that it left."""
+    shape = problem.shape(problem.config.train.dimension)
+    net = network(genotype, shape, problem.fields, torch.Generator())
+    net.load_state_dict(weights)
+    net.to(problem.runtime.device, problem.runtime.dtype)
+    return InteractionScorer(net, problem.scale)

@@ -1,0 +1,112 @@
+"""What a job works on: everything that can be refused is found out here, before a file is written.
+
+A configuration goes in; the data, their split, the problem made of its train and validation parts,
+and the names of the baselines come out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sif.baselines import BASELINES
+from sif.config import CFConfig, did_you_mean
+from sif.data import Columns, Dataset, Split, load_dataset, load_split_file, make_split
+from sif.errors import ConfigError
+from sif.fitting import Problem, spec_of
+from sif.runtime import Runtime
+
+PROTOCOL = {"ranking": "ranking-per-user", "rating": "rating-80/10/10"}
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Checked inputs of one job.
+
+    Attributes:
+        label: What the data are called.
+        dataset: None where a split file says it all.
+        split: All three parts; only evaluation of finished models may look at the third.
+        problem: The other two, ready for the loops.
+        baselines: Names of the classical baselines to train.
+    """
+
+    label: str
+    dataset: Dataset | None
+    split: Split
+    problem: Problem
+    baselines: tuple[str, ...]
+
+    @property
+    def data_hash(self) -> str:
+        """16 hex digits of the content, before the split where there is a data set."""
+        return self.dataset.hash if self.dataset else self.split.hash
+
+    @property
+    def notes(self) -> list[str]:
+        """One line each: what was done to the data."""
+        return [*(self.dataset.notes if self.dataset else []), *self.split.notes]
+
+
+def prepare(config: CFConfig, runtime: Runtime) -> Inputs:
+    """Reads and checks what the configuration names; names first, since data may be large.
+
+    Raises:
+        DataError, ConfigError: One line each, see `sif.data` and `sif.fitting.Problem`.
+    """
+    spec_of(config)
+    baselines = chosen_baselines(config)
+    dataset, split = load_data(config)
+    label = dataset.name if dataset else Path(str(config.data.split_file)).stem
+    problem = Problem(split.train, split.valid, config, runtime)
+    return Inputs(label, dataset, split, problem, baselines)
+
+
+def load_data(config: CFConfig) -> tuple[Dataset | None, Split]:
+    """The data set (None where a split file says it all) and its split.
+
+    Raises:
+        DataError, ConfigError: See `sif.data`.
+    """
+    data = config.data
+    columns = Columns(
+        user=data.user, item=data.item, rating=data.rating,
+        timestamp=data.timestamp, separator=data.separator,
+    )  # fmt: skip
+    if data.split_file is not None and config.dataset == "planted":
+        return None, load_split_file(data.split_file, columns=columns)
+    kind = "clicks" if config.objective == "ranking" else "ratings"
+    dataset = load_dataset(
+        config.dataset,
+        data_dir=data.dir,
+        columns=columns,
+        min_rating=data.min_rating,
+        min_user=data.min_user,
+        min_item=data.min_item,
+        duplicates=data.duplicates,
+        planted={**data.planted.model_dump(), "seed": config.seed, "kind": kind},
+    )
+    if data.split_file is not None:
+        titles = dataset.interactions.titles
+        return dataset, load_split_file(data.split_file, titles, columns)
+    protocol = data.protocol or PROTOCOL[config.objective]
+    return dataset, make_split(dataset, protocol, config.seed)
+
+
+def chosen_baselines(config: CFConfig) -> tuple[str, ...]:
+    """Names of the classical baselines to train; ConfigError for an unknown or unfit one."""
+    fit = tuple(n for n, b in BASELINES.items() if config.objective in b.objectives)
+    if config.baselines == ("all",):
+        return fit
+    for name in config.baselines:
+        if name not in BASELINES:
+            raise ConfigError(
+                f"baselines: unknown {name!r}{did_you_mean(name, BASELINES)}; "
+                f"expected all or some of {', '.join(fit)}"
+            )
+        if name not in fit:
+            raise ConfigError(
+                f"baselines: {name!r} does not serve objective {config.objective!r}; "
+                f"expected some of {', '.join(fit)}"
+            )
+    return config.baselines

@@ -1,0 +1,674 @@
+"""Whole jobs through the command line: what they leave, and that it can be relied on."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from sif import checkpoint, cli
+from sif.config import load_config
+from sif.genotype import read
+from sif.recommender import Recommender
+
+ROOT = Path(cli.__file__).parents[1]
+RANKING = {f"{m}@10" for m in ("ndcg", "recall", "hit", "mrr", "map", "precision", "coverage")}
+RATING = {"rmse", "rmse_std", "mae"}
+FIGURES = {"search", "transforms", "surface", "test", "training"}
+OURS = ["searched", "fixed-multiply", "random-function"]
+Command = Callable[..., Any]
+
+
+def ratings(seed: int = 0, users: int = 40, items: int = 30) -> pd.DataFrame:
+    """Ratings by taste and popularity; ids that are no numbers and sort in an order of their own.
+
+    Every user has rated 6 to 14 items.
+    """
+    rng = np.random.default_rng(seed)
+    taste = rng.normal(size=(users, 3)) @ rng.normal(size=(3, items)) + rng.normal(size=items)
+    stars = np.clip(np.round(taste) + 3, 1, 5)
+    rows = [
+        (f"Kundin {user % 7}/{user:02d}", f"00{item}", float(stars[user, item]))
+        for user in range(users)
+        for item in rng.choice(items, size=rng.integers(6, 15), replace=False)
+    ]
+    table = pd.DataFrame(rows, columns=["user_id", "item_id", "rating"])
+    table["timestamp"] = 1_000_000_000 + rng.permutation(len(table))
+    return table.sample(frac=1, random_state=seed)
+
+
+def without_times(value: Any) -> Any:
+    """The value without what differs between two runs of the same job."""
+    if isinstance(value, dict):
+        timed = ("seconds", "total_seconds", "peak_memory_mb")
+        return {k: without_times(v) for k, v in value.items() if k not in timed}
+    return [without_times(item) for item in value] if isinstance(value, list) else value
+
+
+def metrics(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "metrics.json").read_text())
+    return found
+
+
+def logged(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def stage(run: Path, name: str) -> dict[str, Any]:
+    state: dict[str, Any] = checkpoint.load(run / "checkpoint" / f"{name}.safetensors", "stage")
+    return state["state"]
+
+
+def same_bits(a: Any, b: Any) -> bool:
+    """Equal values, tensors and arrays bit for bit, times aside."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        a, b = without_times(a), without_times(b)
+        return a.keys() == b.keys() and all(same_bits(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same_bits, a, b))
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    return bool(np.array_equal(a, b))
+
+
+# What a run leaves
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return ratings()
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, tiny: list[str], table: pd.DataFrame
+) -> Path:
+    """The run folder of a job on a CSV file; do not change it."""
+    folder = tmp_path_factory.mktemp("finished")
+    table.to_csv(folder / "orders.csv", index=False)
+    run = folder / "run"
+    job = ["--task", "cf", "--dataset", folder / "orders.csv", "--output-dir", run]
+    assert cli.main([*map(str, job), "--no-tracking", "--quiet", *tiny]) == 0
+    return run
+
+
+def test_a_job_leaves_every_file_and_nothing_else(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert names == {
+        "config.yaml", "genotype.json", "metrics.json", "metrics.jsonl", "checkpoint", "model",
+        "plots", "environment.json", "log.txt",
+    }  # fmt: skip
+    assert {p.name for p in finished.parent.iterdir()} == {"orders.csv", "run"}
+    hidden = [p for p in finished.rglob("*") if p.name.startswith(".") or "partial" in p.name]
+    assert hidden == []
+
+
+def test_metrics_json_has_the_promised_keys(finished: Path) -> None:
+    found = metrics(finished)
+    assert {
+        "task", "dataset", "method", "seed", "protocol", "genotype", "valid", "test", "baselines",
+        "verdict", "search", "train", "total_seconds",
+    } <= set(found)  # fmt: skip
+    assert (found["task"], found["dataset"], found["method"]) == ("cf", "orders", "nasp")
+    assert set(found["valid"]) == set(found["test"]) == RANKING
+    assert set(found["baselines"]) == {"fixed-multiply", "random-function", "popularity", "ease"}
+    for entry in found["baselines"].values():
+        assert set(entry) >= RANKING
+        assert set(entry["valid"]) == RANKING
+    assert all(0 <= value <= 1 for part in ("valid", "test") for value in found[part].values())
+    assert {"seconds", "epochs", "steps", "peak_memory_mb"} <= set(found["search"])
+    assert {"seconds", "epochs"} <= set(found["train"])
+    assert found["search"]["epochs"] == 6
+    assert found["total_seconds"] > found["search"]["seconds"] + found["train"]["seconds"] > 0
+    assert found["comparison"]["against"] in found["baselines"]
+    assert found["comparison"]["against"] in found["verdict"]
+
+
+def test_metrics_json_says_what_the_search_trained(finished: Path) -> None:
+    found = metrics(finished)["search"]
+    assert math.isfinite(found["valid_loss"])
+    operations = ["multiply", "plus", "min", "max", "concat"]
+    assert list(found["trained"]) == ["operation"]
+    assert list(found["trained"]["operation"]) == operations
+    # Each weight step trains exactly one operation.
+    assert sum(found["trained"]["operation"].values()) == found["steps"] == 6
+
+
+def test_the_protocol_counts_every_interaction(finished: Path, table: pd.DataFrame) -> None:
+    protocol = metrics(finished)["protocol"]
+    assert protocol["name"] == "ranking-per-user"
+    assert sum(protocol["counts"].values()) == len(table)
+    assert protocol["sizes"] == {"user": 40, "item": table["item_id"].nunique()}
+    environment = json.loads((finished / "environment.json").read_text())
+    assert environment["split_hash"] == protocol["split_hash"]
+    assert {"versions", "device", "seed", "git_commit", "data_hash"} <= set(environment)
+
+
+def test_genotype_and_expression_agree(finished: Path) -> None:
+    genotype = read(finished / "genotype.json")
+    operation = genotype.operation("operation")
+    assert metrics(finished)["genotype"] == f"{operation}(P(user), Q(item))"
+    assert {name.split(".")[0] for name in genotype.parameters} == {"user", "item"}
+
+
+def test_every_step_is_logged_once(finished: Path) -> None:
+    lines = logged(finished)
+    count = Counter((line["stage"], line["step"]) for line in lines)
+    assert set(count.values()) == {1}
+    assert {stage for stage, _ in count} == {
+        "run", "search", "baseline-popularity", "baseline-ease",
+        *(f"retrain-{name}-0" for name in OURS), *(f"test-{name}" for name in OURS),
+    }  # fmt: skip
+    assert [line["step"] for line in lines if line["stage"] == "search"] == [1, 2, 3, 4, 5, 6, 0]
+    (end,) = [line for line in lines if line["stage"] == "run"]
+    assert {k: end[k] for k in RANKING} == metrics(finished)["test"]
+
+
+def test_figures_are_whole_pngs(finished: Path) -> None:
+    from matplotlib.image import imread
+
+    assert {path.stem for path in (finished / "plots").glob("*.png")} == FIGURES
+    for path in (finished / "plots").glob("*.png"):
+        picture = imread(path)
+        assert min(picture.shape[:2]) > 300
+        assert picture[..., :3].std() > 0.01  # something is drawn
+
+
+def test_the_model_recommends_what_a_user_has_not_had(
+    finished: Path, table: pd.DataFrame, sif: Command
+) -> None:
+    history = table.groupby("user_id")["item_id"].agg(set)
+    users = list(history.index)
+    model = Recommender.load(finished / "model")
+    items, scores = model.recommend(users, k=5)
+    assert items.shape == scores.shape == (40, 5)
+    assert (np.diff(scores, axis=1) <= 0).all()
+    catalogue = set(table["item_id"])
+    for user, row in zip(users, items.tolist(), strict=True):
+        assert len(set(row)) == 5
+        assert set(row) <= catalogue - history[user]
+    done = sif("recommend", finished, users[3], "-k", 5)
+    assert [line.split("\t")[:3] for line in done.out.splitlines()] == [
+        [users[3], str(rank), item] for rank, item in enumerate(items[3].tolist(), start=1)
+    ]
+
+
+def test_the_model_evaluates_to_the_metrics_of_the_run(finished: Path, sif: Command) -> None:
+    assert json.loads(sif("evaluate", finished).out) == metrics(finished)["test"]
+
+
+def test_figures_are_drawn_again_from_their_data(
+    finished: Path, sif: Command, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    pictures = {p.name: p.read_bytes() for p in (copy / "plots").glob("*.png")}
+    for path in (copy / "plots").glob("*.png"):
+        path.unlink()
+    assert sif("plot", copy).code == 0
+    assert {p.name: p.read_bytes() for p in (copy / "plots").glob("*.png")} == pictures
+
+
+def test_the_configuration_repeats_the_run(
+    finished: Path, sif: Command, without_figures: None
+) -> None:
+    config = yaml.safe_load((finished / "config.yaml").read_text())
+    assert load_config(None, file=finished / "config.yaml").model_dump(mode="json") == {
+        **config,
+        "output_dir": None,
+    }
+    again = sif("--task", "cf", "--config", finished / "config.yaml", "--output-dir", "again")
+    assert again.code == 0
+    assert without_times(metrics(Path("again"))) == without_times(metrics(finished))
+    for name in ("genotype.json", "config.yaml"):
+        assert Path("again", name).read_bytes() == (finished / name).read_bytes()
+    assert without_times(logged(Path("again"))) == without_times(logged(finished))
+
+
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize("space", ["sif", "primitives"])
+def test_ratings_are_predicted_in_their_own_units(
+    space: str, sif: Command, tiny: list[str], table: pd.DataFrame
+) -> None:
+    table.to_csv("orders.csv", index=False)
+    baselines = "baselines=[global-mean,bias-only]"
+    done = sif(
+        "--task", "cf", "--dataset", "orders.csv", "--output-dir", "run", "--no-tracking", *tiny,
+        baselines, "objective=rating", f"space={space}",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    found = metrics(Path("run"))
+    assert set(found["test"]) == set(found["valid"]) == RATING
+    deviation = found["test"]["rmse"] / found["test"]["rmse_std"]
+    assert 0.5 < deviation < 2  # of ratings from 1 to 5
+    assert "verdict: " in done.out
+    predicted = Recommender.load(Path("run/model")).predict(
+        table["user_id"].tolist(), table["item_id"].tolist()
+    )
+    truth = table["rating"].to_numpy()
+    assert np.abs(predicted - truth).mean() < np.abs(truth.mean() - truth).mean()
+
+
+def test_three_formats_of_the_same_interactions_give_the_same_run(
+    sif: Command, tiny: list[str], table: pd.DataFrame, without_figures: None
+) -> None:
+    pytest.importorskip("pyarrow")
+    table.to_csv("orders.csv", index=False)
+    table.to_parquet("orders.parquet", index=False)
+    types = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
+    typed = table.rename(columns={name: f"{name}:{kind}" for name, kind in types.items()})
+    typed.to_csv("orders.inter", sep="\t", index=False)
+    found = []
+    for suffix in ("csv", "inter", "parquet"):
+        job = ["--dataset", f"orders.{suffix}", "--output-dir", suffix, "--no-tracking", *tiny]
+        assert sif("--task", "cf", *job).code == 0
+        found.append(without_times(metrics(Path(suffix))))
+        assert same_bits(stage(Path(suffix), "searched-0"), stage(Path("csv"), "searched-0"))
+    assert found[0] == found[1] == found[2]
+    assert len({run["protocol"]["split_hash"] for run in found}) == 1
+
+
+# Nothing of the test part is learned from
+
+
+def split_arrays(table: pd.DataFrame) -> dict[str, Any]:
+    """A split file's arrays: 60/20/20 at random, ratings included."""
+    users, user = np.unique(table["user_id"].to_numpy(str), return_inverse=True)
+    items, item = np.unique(table["item_id"].to_numpy(str), return_inverse=True)
+    part = np.random.default_rng(1).choice(3, size=len(table), p=[0.6, 0.2, 0.2])
+    return {
+        "user": user, "item": item, "rating": table["rating"].to_numpy(np.float32),
+        "timestamp": table["timestamp"].to_numpy(), "part": part,
+        "user_ids": users, "item_ids": items,
+    }  # fmt: skip
+
+
+def permuted_test_items(arrays: dict[str, Any]) -> dict[str, Any]:
+    """The same test items in other users' hands, no pair twice."""
+    rng = np.random.default_rng(2)
+    rows = np.flatnonzero(arrays["part"] == 2)
+    taken = Counter(zip(arrays["user"].tolist(), arrays["item"].tolist(), strict=True))
+    item = arrays["item"].copy()
+    for _ in range(20 * len(rows)):
+        a, b = rng.choice(rows, size=2, replace=False)
+        old = [(arrays["user"][r], item[r]) for r in (a, b)]
+        new = [(arrays["user"][a], item[b]), (arrays["user"][b], item[a])]
+        if not any(taken[pair] for pair in new):
+            taken.subtract(old)
+            taken.update(new)
+            item[[a, b]] = item[[b, a]]
+    return {**arrays, "item": item}
+
+
+def shifted_test_ratings(arrays: dict[str, Any]) -> dict[str, Any]:
+    shift = np.where(arrays["part"] == 2, 7, 0).astype(np.float32)
+    return {**arrays, "rating": arrays["rating"] + shift}
+
+
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize(
+    ("objective", "baselines", "change", "metric"),
+    [
+        ("rating", ["global-mean", "bias-only"], shifted_test_ratings, "rmse"),
+        ("ranking", ["popularity", "ease"], permuted_test_items, "ndcg@10"),
+    ],
+)
+def test_another_test_part_changes_nothing_that_is_fitted(
+    objective: str,
+    baselines: list[str],
+    change: Callable[[dict[str, Any]], dict[str, Any]],
+    metric: str,
+    sif: Command,
+    tiny: list[str],
+    table: pd.DataFrame,
+) -> None:
+    arrays = split_arrays(table)
+    other = change(arrays)
+    runs = []
+    for name, content in (("as-it-is", arrays), ("changed", other)):
+        np.savez(f"{name}.npz", **content)
+        done = sif(
+            "--task", "cf", "--split-file", f"{name}.npz", "--output-dir", name, "--no-tracking",
+            *tiny, f"objective={objective}", f"baselines=[{','.join(baselines)}]", "train.l2=[1,3]",
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        runs.append(Path(name))
+    fitted = ["search", *(f"{name}-{place}" for name in OURS for place in (0, 1))]
+    for name in fitted:
+        assert same_bits(stage(runs[0], name), stage(runs[1], name)), name
+    for name in baselines:
+        ours, theirs = (stage(run, f"baseline-{name}") for run in runs)
+        assert (ours["valid"], ours["params"]) == (theirs["valid"], theirs["params"])
+    found = [metrics(run) for run in runs]
+    assert (runs[0] / "genotype.json").read_bytes() == (runs[1] / "genotype.json").read_bytes()
+    assert found[0]["valid"] == found[1]["valid"]
+    for name, a, b in zip(["network", "scale"], *(weights_of(run) for run in runs), strict=True):
+        assert same_bits(a, b), name
+    # The test part did change, and its metrics show it.
+    assert found[0]["protocol"]["split_hash"] != found[1]["protocol"]["split_hash"]
+    assert found[0]["test"][metric] != found[1]["test"][metric]
+
+
+def weights_of(run: Path) -> list[Any]:
+    state = checkpoint.load(run / "model" / "recommender.safetensors", "recommender")
+    return [state["network"], state["scale"]]
+
+
+# Kill and resume
+
+
+class Nursery:
+    """Runs the command line in processes that can be killed.
+
+    They are forked from a server that has imported everything, which saves seconds for each.
+    """
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["sif.tasks", "matplotlib.figure", "torch._dynamo"])
+
+    def start(self, arguments: list[str]) -> Any:
+        process = self._context.Process(target=cli.main, args=(arguments,))
+        process.start()
+        return process
+
+    def finish(self, arguments: list[str]) -> None:
+        process = self.start(arguments)
+        process.join(60)
+        assert process.exitcode == 0
+
+    def kill(self, arguments: list[str], run: Path, line: int, delay: float) -> bool:
+        """Kills the job when its log has that many lines, and then some; False if too late."""
+        process = self.start(arguments)
+        log = run / "metrics.jsonl"
+        while process.is_alive():
+            if log.exists() and log.read_bytes().count(b"\n") >= line:
+                time.sleep(delay)
+                os.kill(process.pid, signal.SIGKILL)
+                break
+            time.sleep(0.0005)
+        process.join(60)
+        return bool(process.exitcode == -signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        pytest.skip("needs processes that can be forked and killed")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            patch.setenv(name, "1")
+        yield Nursery()
+
+
+@pytest.fixture(scope="module")
+def killable(tiny: list[str]) -> list[str]:
+    """A job saved after every epoch, with batches and negatives drawn at random."""
+    longer = ["checkpoint_seconds=0", "search.epochs=40", "search.batch_size=100",
+              "train.batch_size=100", "loss.name=bpr", "train.epochs=8", "train.patience=40",
+              "train.evaluate_every=1", "train.l2=[1,3]"]  # fmt: skip
+    return ["--task", "cf", "--no-tracking", "--quiet", *tiny, *longer]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    nursery: Nursery, killable: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    run = tmp_path_factory.mktemp("uninterrupted") / "run"
+    nursery.finish([*killable, f"output_dir={run}"])
+    return run
+
+
+def assert_same_run(run: Path, other: Path) -> None:
+    assert (run / "genotype.json").read_bytes() == (other / "genotype.json").read_bytes()
+    assert without_times(metrics(run)) == without_times(metrics(other))
+    assert same_bits(weights_of(run), weights_of(other))
+    lines = logged(run)
+    assert set(Counter((line["stage"], line["step"]) for line in lines).values()) == {1}
+    assert without_times(lines) == without_times(logged(other))
+    assert {p.name for p in (run / "plots").iterdir()} == {
+        p.name for p in (other / "plots").iterdir()
+    }
+    left = {p.name for p in (run / "checkpoint").iterdir()}
+    assert left == {p.name for p in (other / "checkpoint").iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "seconds"), [(0, 0), (1, 0), (2, 0.01), (3, 9)])
+def test_a_killed_job_ends_as_if_nothing_had_happened(
+    seed: int,
+    seconds: float,
+    nursery: Nursery,
+    killable: list[str],
+    uninterrupted: Path,
+    tmp_path: Path,
+) -> None:
+    """Each job is killed three times in a row, twelve moments in all, and then finished."""
+    rng = np.random.default_rng(seed)
+    run = tmp_path / "run"
+    total = len(logged(uninterrupted))
+    searched = max(n for n, line in enumerate(logged(uninterrupted)) if line["stage"] == "search")
+    moments = [rng.integers(1, searched), rng.integers(searched, total), rng.integers(1, total)]
+    arguments = [*killable, f"output_dir={run}", f"checkpoint_seconds={seconds}"]
+    kills = 0
+    for line in sorted(map(int, moments)):
+        kills += nursery.kill(arguments, run, line, float(rng.uniform(0, 0.02)))
+        arguments = ["--resume", str(run), "--quiet"]
+    assert kills == 3
+    nursery.finish(arguments)
+    assert_same_run(run, uninterrupted)
+
+
+def test_a_job_killed_before_its_first_step_starts_over(
+    nursery: Nursery, killable: list[str], uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert nursery.kill([*killable, f"output_dir={run}"], run, 0, 0.0)
+    nursery.finish(["--resume", str(run), "--quiet"])
+    assert_same_run(run, uninterrupted)
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_resuming_a_finished_run_changes_nothing_and_adds_its_time(
+    finished: Path, sif: Command, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    before = metrics(run)
+    assert sif("--resume", run).code == 0
+    assert without_times(metrics(run)) == without_times(before)
+    assert logged(run) == logged(finished)
+    last = max(float(s["seconds"]) for s in saved_stages(run))
+    assert last < metrics(run)["total_seconds"] < before["total_seconds"] + 60
+    for path in (run / "checkpoint").iterdir():
+        assert path.read_bytes() == (finished / "checkpoint" / path.name).read_bytes()
+
+
+def saved_stages(run: Path) -> list[dict[str, Any]]:
+    return [checkpoint.load(path, "stage") for path in (run / "checkpoint").iterdir()]
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_total_seconds_add_up_over_sittings(
+    sif: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        time.sleep(0.5)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sif.tasks.cf.fit_best", interrupt)
+        done = sif("--task", "cf", "--no-tracking", "--output-dir", "run", *tiny)
+    assert done.code == 130
+    assert done.err[-1].endswith("--resume run")
+    first = max(float(state["seconds"]) for state in saved_stages(Path("run")))
+    start = time.perf_counter()
+    assert sif("--resume", "run").code == 0
+    second = time.perf_counter() - start
+    assert first < metrics(Path("run"))["total_seconds"] < first + second
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_run_is_not_resumed_with_other_settings_or_data(
+    sif: Command, tiny: list[str], table: pd.DataFrame
+) -> None:
+    table.to_csv("orders.csv", index=False)
+    job = ["--dataset", "orders.csv", "--output-dir", "run", "--no-tracking"]
+    assert sif("--task", "cf", *job, *tiny).code == 0
+    before = {p: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()}
+    done = sif("--resume", "run", "--set", "train.epochs=11")
+    assert (done.code, done.err) == (
+        2, ["error: run: cannot be resumed with other settings (train.epochs: 11 or 10)"],
+    )  # fmt: skip
+    table.iloc[1:].to_csv("orders.csv", index=False)
+    done = sif("--resume", "run")
+    assert done.code == 2
+    (line,) = done.err
+    assert line.startswith("error: run: cannot be resumed with other data: expected split ")
+    assert {p: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()} == before
+
+
+# Tracking
+
+
+@pytest.mark.slow
+def test_mlflow_holds_one_run_per_job_with_a_nested_run_per_part(
+    sif: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The job is interrupted once, which must not show in the store."""
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    uri = f"sqlite:///{tmp_path}/runs.db"
+    job = ["--task", "cf", "--output-dir", "run", "--tracking-uri", uri, "--quiet"]
+    with monkeypatch.context() as patch:
+        patch.setattr("sif.tasks.cf.fit_best", interrupt)
+        assert sif(*job, *tiny, "train.evaluate_every=2").code == 130
+    done = sif("--resume", "run", "--quiet")
+    assert (done.code, done.err) == (0, [])
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("sif")
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = {run.info.run_name: run for run in runs if run is not parent}
+    parts = ["search", "baseline-popularity", "baseline-ease"]
+    parts += [f"{kind}{name}{place}" for name in OURS for kind, place in
+              (("retrain-", "-0"), ("test-", ""))]  # fmt: skip
+    assert sorted(children) == sorted(parts)
+    assert len(runs) == 1 + len(parts)
+    for child in children.values():
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert child.info.status == "FINISHED"
+    assert parent.info.status == "FINISHED"
+    assert parent.info.run_name == "run"
+
+    found = metrics(Path("run"))
+    tags = {name: parent.data.tags[name] for name in ("dataset", "split_hash", "genotype")}
+    assert tags == {
+        "dataset": "planted", "split_hash": found["protocol"]["split_hash"],
+        "genotype": found["genotype"],
+    }  # fmt: skip
+    assert parent.data.tags["verdict"] == found["verdict"]
+    environment = json.loads(Path("run/environment.json").read_text())
+    assert parent.data.tags["git_commit"] == str(environment["git_commit"])
+    for name, value in found["test"].items():
+        assert parent.data.metrics[name.replace("@", "_at_")] == value
+        assert parent.data.metrics["valid." + name.replace("@", "_at_")] == found["valid"][name]
+    for name in ("popularity", "ease"):
+        kept = children[f"baseline-{name}"].data.metrics["ndcg_at_10"]
+        assert kept == found["baselines"][name]["ndcg@10"]
+    assert parent.data.params["search.epochs"] == "6"
+
+    def steps(child: str, metric: str) -> list[int]:
+        history = client.get_metric_history(children[child].info.run_id, metric)
+        return sorted(point.step for point in history)
+
+    assert steps("search", "loss") == [1, 2, 3, 4, 5, 6]
+    assert steps("search", "alpha.operation.multiply") == [1, 2, 3, 4, 5, 6]
+    for name in OURS:
+        assert steps(f"retrain-{name}-0", "valid.ndcg_at_10") == [2, 4, 6, 8, 10]
+
+    def artifacts(folder: str | None = None) -> set[str]:
+        return {file.path for file in client.list_artifacts(parent.info.run_id, folder)}
+
+    assert artifacts("plots") == {f"plots/{name}.png" for name in FIGURES}
+    assert artifacts("model") == {"model/recommender.safetensors"}
+    assert artifacts() >= {"plots", "model", "genotype.json", "metrics.json", "config.yaml"}
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_tracking_server_that_is_down_costs_one_line(sif: Command, tiny: list[str]) -> None:
+    uri = "http://127.0.0.1:9"
+    done = sif("--task", "cf", "--output-dir", "run", "--tracking-uri", uri, "--quiet", *tiny)
+    assert done.code == 0
+    (line,) = done.err
+    assert line.startswith(f"warning: MLflow store {uri} failed")
+    assert "verdict: " in done.out
+    assert metrics(Path("run"))["test"]
+    assert {line["stage"] for line in logged(Path("run"))} >= {"search", "retrain-searched-0"}
+
+
+BARE = """
+import sys
+for name in ("mlflow", "implicit", "matplotlib", "pooch", "pyarrow", "sklearn", "threadpoolctl"):
+    sys.modules[name] = None
+from sif.cli import main
+raise SystemExit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_bare_installation_does_all_but_figures_and_implicit_baselines(
+    tmp_path: Path, tiny: list[str], sif: Command
+) -> None:
+    def bare(*arguments: str) -> subprocess.CompletedProcess[str]:
+        paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return subprocess.run(
+            [sys.executable, "-c", BARE, *arguments], env=os.environ | {"PYTHONPATH": paths},
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    done = bare("--task", "cf", "--no-tracking", "--output-dir", "run", *tiny, "baselines=all")
+    assert done.returncode == 0, done.stderr
+    left_out = [line for line in done.stderr.splitlines() if "left out" in line]
+    assert left_out == [
+        f"left out: {what}: expected the package {name} (pip install {name}), found none"
+        for what, name in (("baselines als, bpr", "implicit"), ("figures", "matplotlib"))
+    ]
+    found = metrics(tmp_path / "run")
+    assert set(found["baselines"]) == {"fixed-multiply", "random-function", "popularity", "ease"}
+    assert Recommender.load(tmp_path / "run" / "model").vocabularies
+    assert {p.name for p in (tmp_path / "run" / "plots").iterdir()} == {"figures.json"}
+    # Where there is matplotlib, the figures are drawn later.
+    assert sif("plot", "run").code == 0
+    assert {p.stem for p in (tmp_path / "run" / "plots").glob("*.png")} == FIGURES
+
+
+def test_tracking_without_mlflow_is_refused_before_anything_is_written(
+    sif: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    done = sif("--task", "cf", *tiny)
+    assert done.code == 2
+    assert done.err == ["error: tracking: mlflow is not installed; install it or use --no-tracking"]
+    assert list(tmp_path.iterdir()) == []
