@@ -33,8 +33,9 @@ class InteractionScorer:
     def __init__(self, network: InteractionNetwork, scale: Scale = Scale()) -> None:
         self.network, self.scale = network, scale
         self._device = network.readout.device
+        self._interaction = network.interaction()
         with torch.no_grad():
-            self._factors = network.interaction().factors()
+            self._factors = self._interaction.factors()
 
     @torch.no_grad()
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -50,12 +51,8 @@ class InteractionScorer:
         return torch.cat(parts).cpu().numpy()
 
     def _chunk(self, rows: torch.Tensor) -> torch.Tensor:
-        interaction = self.network.interaction()
-        user, item = (
-            t(e)
-            for t, e in zip(interaction.transforms, self.network.tables.embeddings, strict=True)
-        )
-        scores = interaction.combine_broadcast(user[rows][:, None, :], item[None, :, :])
+        user, item = self._interaction.table(0), self._interaction.table(1)
+        scores = self._interaction.combine_broadcast(user[rows][:, None, :], item[None, :, :])
         for bias, index in zip(
             self.network.tables.biases, (rows[:, None], slice(None)), strict=False
         ):

@@ -93,6 +93,8 @@ def bounded(readout: Tensor) -> Tensor:
 class Interaction:
     """A function over tables: scores pairs, and factors the whole catalogue where it can.
 
+    Made anew for every loss: it keeps the transformed tables, which the next step outdates.
+
     Args:
         tables: Embeddings and biases.
         transforms: Element-wise function of each field.
@@ -111,17 +113,23 @@ class Interaction:
         self.transforms = tuple(transforms)
         self.operation = operation
         self.readout = readout
+        self._tables: dict[int, Tensor] = {}
+
+    def table(self, field: int) -> Tensor:
+        """A field's whole transformed table (n_f, d), computed once per interaction."""
+        if field not in self._tables:
+            self._tables[field] = self.transforms[field](self.tables.embeddings[field])
+        return self._tables[field]
 
     def fields(self, ids: Tensor) -> list[Tensor]:
         """Transformed embeddings (n, d) of each field at ids (n, k)."""
         result = []
-        for field, (table, transform) in enumerate(
-            zip(self.tables.embeddings, self.transforms, strict=True)
-        ):
+        for field, embedding in enumerate(self.tables.embeddings):
             rows = ids[:, field]
             # A field with fewer rows than pairs is cheaper to transform before the look-up.
+            few = len(embedding) <= len(rows)
             result.append(
-                transform(table)[rows] if len(table) <= len(rows) else transform(table[rows])
+                self.table(field)[rows] if few else self.transforms[field](embedding[rows])
             )
         return result
 
@@ -145,7 +153,7 @@ class Interaction:
         """A (n, r), B (m, r) with scores A @ B.T, offsets included; None where there is no form."""
         if self.operation.factors is None or len(self.transforms) != 2:
             return None
-        p, q = (t(e) for t, e in zip(self.transforms, self.tables.embeddings, strict=True))
+        p, q = self.table(0), self.table(1)
         a, b = self.operation.factors(p, q, bounded(self.readout))
         if not self.tables.biases and not self.tables.has_intercept:
             return a, b
