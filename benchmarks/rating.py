@@ -22,7 +22,7 @@ from sif.data import load_split_file
 from sif.evaluate import evaluate
 from sif.fitting import Problem
 from sif.runtime import make_runtime
-from sif.spaces.function_search import expression
+from sif.spaces.functions import expression
 from sif.tracking import NullTracker
 
 

@@ -13,6 +13,10 @@ from sif.objectives import Batch
 from sif.pairs import PairGraph, pair_graph
 from sif.streams import Permutation
 
+REDRAWS = 3
+"""Times that a drawn item is drawn again if the row's user has had it: at a tenth observed, one in
+ten thousand remains."""
+
 
 @dataclass(frozen=True, eq=False)
 class PartTensors:
@@ -82,7 +86,8 @@ class InteractionStream:
         )
         combinations = float(torch.tensor(part.sizes, dtype=torch.float64).prod())
         self._scale = combinations / (observed_total or len(part.ids))
-        self._observed = _keys((part, *known)) if known else None
+        self._observed = _keys((part, *known)) if known or drawing.negatives else None
+        self._background_has_observed = not known
         self._graph = part.graph() if exact else None
         whole = self._rows.batch_size == len(part.ids)
         self._whole = (part.ids, part.target) if whole else None
@@ -96,13 +101,34 @@ class InteractionStream:
         """The next batch."""
         ids, target = self._whole or self._observed_rows()
         background, weight = self._background(len(ids))
-        negatives = torch.randint(
-            self._part.sizes[1], (len(ids), self._drawing.negatives),
-            generator=self._draws, device=ids.device,
-        )  # fmt: skip
+        negatives = self._negatives(ids)
         return Batch(
-            ids, target, negatives, background, weight, self._graph, self._observed is None
+            ids, target, negatives, background, weight, self._graph, self._background_has_observed
         )
+
+    def _negatives(self, ids: Tensor) -> Tensor:
+        """Items (b, m) that are not observed with their row, but for a few unlucky draws."""
+        shape = (len(ids), self._drawing.negatives)
+        drawn = self._draw_items(shape)
+        for _ in range(REDRAWS if self._drawing.negatives else 0):
+            rows = ids.repeat_interleave(shape[1], dim=0)
+            rows[:, 1] = drawn.reshape(-1)
+            known = self._is_observed(rows).view(shape)
+            # Drawing for all rows keeps the random stream independent of the data.
+            drawn = torch.where(known, self._draw_items(shape), drawn)
+        return drawn
+
+    def _draw_items(self, shape: tuple[int, int]) -> Tensor:
+        return torch.randint(
+            self._part.sizes[1], shape, generator=self._draws, device=self._part.ids.device
+        )
+
+    def _is_observed(self, ids: Tensor) -> Tensor:
+        if self._observed is None:
+            return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+        key = _key(ids, self._part.sizes)
+        place = torch.searchsorted(self._observed, key).clamp(max=len(self._observed) - 1)
+        return self._observed[place] == key
 
     def _observed_rows(self) -> tuple[Tensor, Tensor]:
         rows = self._rows.next().to(self._part.ids.device)
@@ -119,10 +145,8 @@ class InteractionStream:
         weight = torch.full(
             (n,), self._scale / max(n, 1), dtype=self._part.target.dtype, device=device
         )
-        if self._observed is not None and n:
-            key = _key(drawn, self._part.sizes)
-            place = torch.searchsorted(self._observed, key).clamp(max=len(self._observed) - 1)
-            weight = torch.where(self._observed[place] == key, 0.0, weight)
+        if not self._background_has_observed and n:
+            weight = torch.where(self._is_observed(drawn), 0.0, weight)
         return drawn, weight
 
     def state_dict(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 For s_n = A[u_n] . B[v_n] at many pairs, gathering two (n, d) tensors and scattering their gradients
 is bound by memory traffic. The pairs are a sparse matrix, so the values are a sampled dense product
-and each gradient one sparse-dense product: about 30 times less time for 80,000 pairs at d = 128 on
+and each gradient one sparse-dense product: about 20 times less time for 80,000 pairs at d = 128 on
 one core (`benchmarks/pair_products.py`).
 """
 

@@ -2,8 +2,8 @@
 
 The continuous variable alpha never enters a forward pass. `project` turns it into gates that are
 exactly 0 or 1 (constraint C1: one operation per edge, and k edges per node); a score evaluated at
-those gates is applied to alpha (`descend`), which is then put back into the box (constraint C2,
-`box`). Alphas live on the CPU: they are tiny, and reading them must not wait for a device.
+those gates is applied to alpha (`sif.methods.nasp`), which is then put back into the box
+(constraint C2, `box`). Alphas live on the CPU: tiny, and reading them must not wait for a device.
 """
 
 from __future__ import annotations
@@ -241,7 +241,8 @@ def complexity_gradient(gates: Gates, blocks: Sequence[Block], eta: float) -> Al
             penalty[block.name] = torch.zeros_like(gate)
             continue
         cost = torch.tensor(block.costs, dtype=torch.float64)
-        penalty[block.name] = 2 * eta * cost / cost.sum(dim=1, keepdim=True) * gate
+        total = cost.sum(dim=1, keepdim=True).clamp(min=torch.finfo(cost.dtype).tiny)
+        penalty[block.name] = 2 * eta * cost / total * gate
     return penalty
 
 

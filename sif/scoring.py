@@ -23,7 +23,7 @@ class Scale:
 
 
 class InteractionScorer:
-    """A network as it stands; later training does not change what was already computed.
+    """Scores of a network as it stands: make a new one after further training.
 
     Args:
         network: Two fields (user, item) for `scores`, any number for `predict`.

@@ -118,7 +118,8 @@ class SearchResult:
 
     Attributes:
         genotype: The architecture.
-        valid_loss: Validation loss of exactly that architecture, with the search's weights.
+        valid_loss: Loss of exactly that architecture, with the search's weights, on one validation
+            batch.
         diagnostics: `Diagnostics.summary`.
         trained: As in `Diagnostics`.
         history: One entry per epoch: "seconds", "loss", "valid_loss", and nested lists "alpha" and
@@ -286,5 +287,13 @@ def _numbers(entry: Mapping[str, Any], space: Space) -> dict[str, float]:
         for edge, row in enumerate(rows):
             where = block.name if len(rows) == 1 else f"{block.name}.{edge}"
             for name, value in zip(block.operations, row, strict=True):
-                numbers[f"alpha.{where}.{name.replace('+', 'pos_').replace('~', 'sgn_')}"] = value
+                numbers[f"alpha.{where}.{_plain(name)}"] = value
+            for kind, blocks in entry["scores"].items():
+                for name, value in zip(block.operations, blocks[block.name][edge], strict=True):
+                    numbers[f"{kind}.{where}.{_plain(name)}"] = value
     return numbers
+
+
+def _plain(name: str) -> str:
+    """An operation's name in characters that every store takes."""
+    return name.replace("+", "pos_").replace("~", "sgn_")

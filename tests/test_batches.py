@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.batches import Drawing, InteractionStream, PartTensors
+from sif.batches import REDRAWS, Drawing, InteractionStream, PartTensors
 from sif.objectives import Batch
 
 SIZES = (6, 5)
@@ -61,12 +61,21 @@ def test_nothing_is_drawn_unless_asked() -> None:
     assert batch.graph is None
 
 
-def test_negatives_are_uniform_over_items() -> None:
+def test_negatives_avoid_what_the_row_has_and_are_uniform_over_the_rest() -> None:
     stream = InteractionStream(TRAIN, 12, Drawing(negatives=4), generator())
-    drawn = torch.cat([stream.next().negatives.flatten() for _ in range(100)])
-    assert stream.next().negatives.shape == (12, 4)
-    share = torch.bincount(drawn, minlength=5) / len(drawn)
-    assert float((share - 0.2).abs().max()) < 4.5 * (0.2 * 0.8 / len(drawn)) ** 0.5
+    observed = {tuple(row) for row in TRAIN.ids.tolist()}
+    drawn = [stream.next() for _ in range(300)]
+    assert drawn[0].negatives.shape == (12, 4)
+    pairs = [tuple(row) for b in drawn for row in b.with_negatives().tolist()]
+    unlucky = sum(pair in observed for pair in pairs) / len(pairs)
+    share = len(observed) / 30
+    assert unlucky < 3 * share ** (REDRAWS + 1)
+    user = 0
+    rest = [item for u, item in pairs if u == user and (u, item) not in observed]
+    free = [item for item in range(5) if (user, item) not in observed]
+    counts = torch.bincount(torch.tensor(rest), minlength=5)[free] / len(rest)
+    p = 1 / len(free)
+    assert float((counts - p).abs().max()) < 4.5 * (p * (1 - p) / len(rest)) ** 0.5
 
 
 @pytest.mark.parametrize("batch_size", [4, 12])

@@ -95,13 +95,13 @@ class CommonConfig(Section):
 class PlantedConfig(Section):
     """The generated dataset 'planted', whose interaction function is known."""
 
-    users: Count = Field(300, description="users")
-    items: Count = Field(200, description="items")
+    users: Count = Field(600, description="users")
+    items: Count = Field(400, description="items")
     operation: str = Field("multiply", description="true vector operation O")
     transforms: Names = Field(
         ("identity", "identity"), description="true element-wise function of each field"
     )
-    dimension: Count = Field(4, description="embedding dimensions of the truth")
+    dimension: Count = Field(2, description="embedding dimensions of the truth")
     density: Fraction = Field(0.1, description="fraction of all pairs that is observed")
     noise: NonNegative = Field(0.3, description="noise deviation, in deviations of the signal")
 

@@ -121,12 +121,12 @@ def transform(name: str, x: Float64Array) -> Float64Array:
 
 
 def planted(
-    users: int = 300,
-    items: int = 200,
+    users: int = 600,
+    items: int = 400,
     *,
     operation: str = "multiply",
     transforms: tuple[str, ...] = ("identity", "identity"),
-    dimension: int = 4,
+    dimension: int = 2,
     density: float = 0.1,
     noise: float = 0.3,
     seed: int = 0,

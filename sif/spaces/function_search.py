@@ -201,6 +201,9 @@ class FunctionSpace(nn.Module):
             self.operations[operation],
             self.readouts[operation],
         )
+        if len(train.background) == 0 and train.negatives.shape[1]:
+            # A least-squares readout has the wrong scale for a logistic loss.
+            return float(self.settings.loss(interaction, valid, self.settings.loss_settings))
         ids, target, weight = train.least_squares(self.settings.loss_settings.positive_weight)
         rows = slice(None, None, -(-len(ids) // FIT_ROWS))
         fitted = RidgeFitted(interaction, ids[rows], target[rows], weight[rows])

@@ -145,12 +145,13 @@ class Job:
             states.append(self.stages.run(f"{name}-{place}", work))
         sign = 1 if higher_is_better(self.metric) else -1
         best = max(states, key=lambda s: sign * s["valid"][self.metric])
+        seconds = sum(s["seconds"] for s in states)
         self.console.line(
             f"{name}: {expression(genotype, self.problem.fields)}, valid {self.metric} "
             f"{best['valid'][self.metric]:.4f} with L2 {best['l2']:g} "
-            f"({sum(s['seconds'] for s in states):.1f} s for {len(states)} strengths)"
+            f"({seconds:.1f} s for {len(states)} strengths)"
         )
-        return best
+        return {**best, "seconds": seconds}
 
     def _train(
         self, name: str, place: int, l2: float, genotype: Genotype, checkpointer: LoopCheckpointer

@@ -9,7 +9,7 @@ import torch
 
 from sif.fitting import Problem
 from sif.genotype import Genotype
-from sif.prox import explore, initial_alpha
+from sif.prox import project
 from sif.runtime import generator
 from sif.scoring import InteractionScorer
 from sif.spaces.elementwise import IDENTITY
@@ -30,10 +30,11 @@ def fixed_multiply(problem: Problem) -> Genotype:
 
 
 def random_function(problem: Problem) -> Genotype:
-    """A uniform draw from the searched space, with its transforms as they start."""
+    """A uniform draw from the searched space; learned transforms stay as they start."""
     space = problem.space()
     draws = generator(problem.runtime, "random function", device=torch.device("cpu"))
-    return space.genotype(explore(initial_alpha(space.blocks, draws), space.blocks, 1.0, draws))
+    drawn = {b.name: torch.rand(b.shape, generator=draws) for b in space.blocks}
+    return space.genotype(project(drawn, space.blocks))
 
 
 def restored(problem: Problem, genotype: Genotype, weights: Mapping[str, Any]) -> InteractionScorer:

@@ -61,7 +61,8 @@ def comparison_table(entries: Mapping[str, Entry], objective: Objective, verdict
     header = ["model", "valid", *COLUMNS[objective], "fit s"]
     return (
         f"{table(header, rows)}\n"
-        f"valid: {metric} on the validation part, the others on the test part; fit s: seconds\n"
+        f"valid: {metric} on the validation part, the others on the test part; "
+        "fit s: seconds for the whole grid\n"
         "* the baseline that validation ranks best"
     )
 

@@ -68,7 +68,7 @@ def test_ratings_are_signal_plus_noise(noise: float) -> None:
     assert data.rating is not None
     rest = data.rating - info["signal"](data.ids)
     assert abs(rest.std() - noise) < 0.02
-    pairs = every_pair(300, 200)
+    pairs = every_pair(600, 400)
     assert abs(info["signal"](pairs).mean()) < 1e-5
     assert abs(info["signal"](pairs).std() - 1) < 1e-4
 
