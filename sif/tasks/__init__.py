@@ -42,6 +42,8 @@ def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> R
     if folder is None:
         raise ConfigError("output_dir: expected a folder, found none")
     runtime = make_runtime(config.device, config.seed, config.threads)
+    # A rerun or a resume elsewhere must not fall back on another machine's thread count.
+    config = config.model_copy(update={"threads": runtime.threads, "device": str(runtime.device)})
     inputs = prepare(config, runtime)
     check_installed(config.tracking)
     if not resume:

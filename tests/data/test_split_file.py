@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -131,17 +130,3 @@ def test_bad_folders(tmp_path: Path) -> None:
         load_split_file(tmp_path)
     with pytest.raises(DataError, match="expected train, valid and test, found a, b"):
         load_split_file(["a", "b"])
-
-
-def test_the_splits_of_the_measured_peers() -> None:
-    folder = Path(os.environ.get("SIF_PEERS_DIR", "none"))
-    paths = sorted(folder.glob("split_*.npz"))
-    if not paths:
-        pytest.skip("needs split_*.npz in SIF_PEERS_DIR")
-    for path in paths:
-        split = load_split_file(path)
-        with np.load(path) as stored:
-            assert (split.part == stored["part"]).all()
-            pairs = np.stack([stored["user"], stored["item"]], axis=1)
-            assert (split.interactions.ids == pairs).all()
-            assert split.interactions.sizes == (len(stored["user_ids"]), len(stored["item_ids"]))
