@@ -19,6 +19,7 @@ from sif.errors import GenotypeError
 
 FORMAT = "sif-genotype"
 VERSION = 1
+_TOLD = 12  # names listed in a message
 
 Choice = tuple[int, str]
 """A kept edge and the name of its operation."""
@@ -104,9 +105,13 @@ def check_names(genotype: Genotype, space: str, legal: Mapping[str, Sequence[str
         for _, operation in choices:
             if operation not in legal[block]:
                 raise GenotypeError(
-                    f"genotype: block {block!r}: expected one of {', '.join(legal[block])}, "
+                    f"genotype: block {block!r}: expected one of {_listed(legal[block])}, "
                     f"found {operation!r}"
                 )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_TOLD]) + (f" ... ({len(names)})" if len(names) > _TOLD else "")
 
 
 def from_json(text: str, where: str = "genotype") -> Genotype:

@@ -71,8 +71,13 @@ class Recommender:
 
         Raises:
             DataError: An unknown user.
-            ConfigError: k is less than 1.
+            ConfigError: k is less than 1, or the function has further fields.
         """
+        if len(self.fields) != 2:
+            raise ConfigError(
+                f"recommend: expected a model of user and item alone, found one of "
+                f"{', '.join(self.fields)}; use predict"
+            )
         if k < 1:
             raise ConfigError(f"k: expected at least 1, found {k}")
         rows = self.vocabularies[0].index(np.asarray(users, dtype=np.str_), "user")

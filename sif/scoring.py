@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sif.errors import ConfigError
 from sif.spaces.interaction import InteractionNetwork
 
 _CHUNK_ELEMENTS = 1 << 20
@@ -39,7 +40,16 @@ class InteractionScorer:
 
     @torch.no_grad()
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores of all items: users (b,) to (b, n_items) float32, higher is better."""
+        """Scores of all items: users (b,) to (b, n_items) float32, higher is better.
+
+        Raises:
+            ConfigError: The network has more fields than user and item.
+        """
+        fields = len(self.network.tables.embeddings)
+        if fields != 2:
+            raise ConfigError(
+                f"scores of all items: expected a function of 2 fields, found {fields}"
+            )
         rows = torch.as_tensor(users, device=self._device)
         if self._factors is not None:
             a, b = self._factors

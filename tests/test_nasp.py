@@ -65,7 +65,7 @@ def fitted_scores(space: FunctionSpace, chosen: dict[str, int], train: Batch) ->
         for field, table in zip(("user", "item"), tables.embeddings, strict=True)
     )
     combined = (
-        OPERATIONS[space.spec.operations[k]]
+        space.operations[k]
         .combine([torch.tensor(p)[:, None, :], torch.tensor(q)[None, :, :]])
         .numpy()
     )

@@ -48,6 +48,9 @@ def _unescaped(value: Any) -> Any:
 
 AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
 Names = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(_one_or_many)]
+ContextNames = Annotated[
+    tuple[str, ...], Field(strict=False, max_length=9), BeforeValidator(_one_or_many)
+]
 Numbers = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1)]
 
 
@@ -116,6 +119,12 @@ class DataConfig(Section):
     separator: Annotated[str | None, BeforeValidator(_unescaped)] = Field(
         None, description="field separator; None: sniffed"
     )
+    context: ContextNames = Field(
+        (), description="further columns to read as ids, each a field of the function (rating only)"
+    )
+    time_buckets: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="buckets of a generated field 'time', equally many train rows each"
+    )
     min_rating: float | None = Field(None, description="ratings below this are dropped")
     min_user: Count = Field(1, description="fewest interactions per user")
     min_item: Count = Field(1, description="fewest interactions per item")
@@ -128,6 +137,19 @@ class DataConfig(Section):
     )
     dir: AbsolutePath | None = Field(None, description="folder that holds or receives data files")
     planted: PlantedConfig = PlantedConfig()
+
+    @model_validator(mode="after")
+    def _distinct_fields(self) -> DataConfig:
+        made = ("time",) if self.time_buckets is not None else ()
+        # "operation" is the block of a genotype that is named after no field.
+        taken = ["user", "item", "rating", "timestamp", "operation", *made]
+        for name in self.context:
+            if name in taken:
+                raise ValueError(
+                    f"context: expected names that differ from {', '.join(taken)}, found {name!r}"
+                )
+            taken.append(name)
+        return self
 
 
 class ModelConfig(Section):
@@ -239,6 +261,13 @@ class CFConfig(CommonConfig):
             )
         if self.data.protocol == "file" and self.data.split_file is None:
             problems.append("data.protocol 'file' needs data.split_file")
+        asked = {"context": self.data.context, "time_buckets": self.data.time_buckets}
+        further = [f"data.{key}" for key, value in asked.items() if value]
+        if further and self.objective == "ranking":
+            problems.append(
+                f"{' and '.join(further)} contradicts objective 'ranking', which has no context "
+                "to rank at: set objective=rating"
+            )
         if self.loss.name is not None and self.loss.name not in LOSSES[self.objective]:
             problems.append(
                 f"loss.name {self.loss.name!r} contradicts objective {self.objective!r}, "

@@ -7,6 +7,7 @@ for other packages.
 from __future__ import annotations
 
 from sif.data.clean import DUPLICATE_RULES, Duplicates, filter_interactions, merge_duplicates
+from sif.data.context import bucket_ids, with_time_buckets
 from sif.data.interactions import Interactions, concatenate
 from sif.data.movielens import read_movielens
 from sif.data.planted import OPERATIONS, TRANSFORMS, PlantedInfo, PlantedTruth, planted
@@ -31,6 +32,7 @@ __all__ = [
     "Recipe",
     "Split",
     "Vocabulary",
+    "bucket_ids",
     "build_split",
     "concatenate",
     "filter_interactions",
@@ -42,4 +44,5 @@ __all__ = [
     "planted",
     "read_interactions",
     "read_movielens",
+    "with_time_buckets",
 ]

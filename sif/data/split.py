@@ -237,7 +237,7 @@ def _official(interactions: Interactions, seed: int, dataset: HasParts, *, fold:
             f" of ml-100k, found none beside the data"
         )
     base, test = (read_interactions(path, Columns()) for path in files)
-    keys = row_keys(interactions.ids, interactions.sizes)
+    keys = row_keys(interactions.ids[:, :2], interactions.sizes[:2])
     in_test = np.isin(keys, _keys_of(test, interactions))
     lost = ~in_test & ~np.isin(keys, _keys_of(base, interactions))
     if lost.any():
@@ -252,11 +252,11 @@ def _official(interactions: Interactions, seed: int, dataset: HasParts, *, fold:
 
 
 def _keys_of(other: Interactions, known: Interactions) -> Int64Array:
-    """Row keys of `other` in the numbers of `known`, without rows that were filtered away there."""
-    pairs = zip(known.vocabularies, other.vocabularies, strict=True)
+    """Keys of the pairs of `other` in the numbers of `known`, without those filtered away there."""
+    pairs = zip(known.vocabularies[:2], other.vocabularies, strict=True)
     columns = [mine.lookup(theirs.ids)[other.ids[:, f]] for f, (mine, theirs) in enumerate(pairs)]
     ids = np.stack(columns, axis=1)
-    return row_keys(ids[(ids >= 0).all(axis=1)], known.sizes)
+    return row_keys(ids[(ids >= 0).all(axis=1)], known.sizes[:2])
 
 
 PROTOCOLS: dict[str, Callable[[Interactions, int, HasParts], Parts]] = {

@@ -1,8 +1,8 @@
 """A user's own split (an npz with a part per row, or three files) to a `Split` that keeps it.
 
 The npz holds `user`, `item` (numbers) and `part` (0 train, 1 valid, 2 test), and if known `rating`,
-`timestamp` and the original ids `user_ids`, `item_ids`. Three files are a folder with train, valid
-and test in any readable format, or their paths in this order.
+`timestamp`, the original ids `user_ids`, `item_ids`, and context fields likewise. Three files are a
+folder with train, valid and test in any readable format, or their paths in this order.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def load_split_file(
     Args:
         path: An npz, a folder with three files, or the three paths train, valid, test.
         titles: Item id to title, attached to the interactions.
-        columns: Which columns mean what in the three files.
+        columns: Which columns mean what in the three files; of an npz only its context.
 
     Returns:
         The split in the rows' order, protocol "file"; vocabularies are shared by the three parts.
@@ -57,7 +57,7 @@ def load_split_file(
         if path.is_dir():
             interactions, part = _from_files(_in_folder(path), columns)
         else:
-            interactions, part = _from_npz(path)
+            interactions, part = _from_npz(path, columns.context if columns else ())
     else:
         paths = [Path(p) for p in path]
         where = ", ".join(map(str, paths))
@@ -104,11 +104,16 @@ def _from_files(paths: Sequence[Path], columns: Columns | None) -> tuple[Interac
     return concatenate(parts), part
 
 
-def _from_npz(path: Path) -> tuple[Interactions, Int64Array]:
+def _from_npz(path: Path, context: tuple[str, ...]) -> tuple[Interactions, Int64Array]:
     arrays = _load_arrays(path)
     n = len(arrays["part"])
     columns, vocabularies = [], []
-    for name in ("user", "item"):
+    fields = ("user", "item", *context)
+    for name in fields:
+        if name not in arrays:
+            raise DataError(
+                f"{path}: data.context: expected an array {name!r}, found {', '.join(arrays)}"
+            )
         codes = _integers(path, arrays, name, n)
         if f"{name}_ids" in arrays:
             vocabulary = Vocabulary(arrays[f"{name}_ids"])
@@ -125,7 +130,7 @@ def _from_npz(path: Path) -> tuple[Interactions, Int64Array]:
         vocabularies.append(vocabulary)
     interactions = Interactions(
         ids=np.stack(columns, axis=1),
-        fields=("user", "item"),
+        fields=fields,
         vocabularies=tuple(vocabularies),
         rating=_npz_ratings(path, arrays, n) if "rating" in arrays else None,
         timestamp=_integers(path, arrays, "timestamp", n) if "timestamp" in arrays else None,

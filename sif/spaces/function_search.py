@@ -1,8 +1,8 @@
 """The space of element-wise interaction functions (SIF, WWW 2020) as a supernet.
 
-Blocks are "operation" (multiply, plus, min, max, concat) and, where transforms are chosen from a
-table, one per field ("user", "item"). Where they are learned networks instead, those are continuous
-architecture parameters, trained on the validation part only.
+Blocks are "operation" (multiply, plus, min, max, concat; with three fields also those nested) and,
+where transforms are chosen from a table, one per field ("user", "item"). Where they are learned
+networks instead, those are continuous architecture parameters, trained on the validation part only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sif.prox import Block, Gates
 from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Elementwise, Mlp
 from sif.spaces.functions import OPERATION_BLOCK, FunctionSpec, RidgeFitted, expression
 from sif.spaces.interaction import Interaction, Tables, TableShape
-from sif.spaces.operations import OPERATIONS, Factors
+from sif.spaces.operations import Factors, operations_for
 
 FIT_ROWS = 8192
 """Train rows that a readout fit reads at most; d is tens, so more rows change nothing."""
@@ -109,10 +109,11 @@ class FunctionSpace(nn.Module):
         self, spec: FunctionSpec, settings: FunctionSettings, generator: torch.Generator
     ) -> None:
         super().__init__()
-        _check_spec(spec)
+        _check_spec(spec, len(settings.fields))
         self.spec, self.settings = spec, settings
         self.name = spec.name
-        self.operations = tuple(OPERATIONS[name] for name in spec.operations)
+        k = len(settings.fields)
+        self.operations = tuple(operations_for(k)[name] for name in spec.operations_of(k))
         sets = len(self.operations) if settings.own_tables else 1
         first = Tables(settings.shape, generator)
         # Equal starts: no operation is ahead by the luck of its initial embeddings.
@@ -232,9 +233,9 @@ class FunctionSpace(nn.Module):
         return expression(genotype, self.settings.fields)
 
 
-def _check_spec(spec: FunctionSpec) -> None:
+def _check_spec(spec: FunctionSpec, fields: int) -> None:
     tables: tuple[tuple[str, tuple[str, ...], Mapping[str, object]], ...] = (
-        ("operation", spec.operations, OPERATIONS),
+        ("operation", spec.operations_of(fields), operations_for(fields)),
         ("transform", spec.transforms, PRIMITIVES),
     )
     for kind, names, known in tables:
@@ -246,8 +247,9 @@ def _check_spec(spec: FunctionSpec) -> None:
 def _blocks(spec: FunctionSpec, settings: FunctionSettings) -> tuple[Block, ...]:
     """One row each: a cost is the readout's parameters plus the multiply-adds of one pair."""
     d, k = settings.shape.dimension, len(settings.fields)
-    costs = tuple(float(2 * OPERATIONS[name].width(k) * d) for name in spec.operations)
-    blocks = [Block(OPERATION_BLOCK, spec.operations, costs=(costs,))]
+    operations, names = operations_for(k), spec.operations_of(k)
+    costs = tuple(float(2 * operations[name].width(k) * d) for name in names)
+    blocks = [Block(OPERATION_BLOCK, names, costs=(costs,))]
     if spec.transforms:
         start = IDENTITY if IDENTITY in spec.transforms else None
         blocks += [

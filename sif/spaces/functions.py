@@ -17,9 +17,10 @@ from sif.errors import GenotypeError
 from sif.genotype import Genotype, check_names
 from sif.spaces.elementwise import PRIMITIVES, Elementwise, Mlp
 from sif.spaces.interaction import Interaction, InteractionNetwork, TableShape
-from sif.spaces.operations import OPERATIONS, Factors, Operation
+from sif.spaces.operations import Factors, Operation, operations_for
 
 OPERATION_BLOCK = "operation"
+_LETTERS = "PQRSTUVWXYZ"
 RIDGE = 1e-3
 """Ridge of the readout fits, relative to the mean square of the features."""
 
@@ -30,13 +31,17 @@ class FunctionSpec:
 
     Attributes:
         name: Of the space, as written in genotypes.
-        operations: Names in `OPERATIONS`.
+        operations: Names in `operations_for(number of fields)`; None: all of them.
         transforms: Names in `PRIMITIVES` to choose from per field; empty: a learned `Mlp` each.
     """
 
     name: str
-    operations: tuple[str, ...] = tuple(OPERATIONS)
+    operations: tuple[str, ...] | None = None
     transforms: tuple[str, ...] = ()
+
+    def operations_of(self, fields: int) -> tuple[str, ...]:
+        """Names of the operations to choose from with that many fields."""
+        return tuple(operations_for(fields)) if self.operations is None else self.operations
 
 
 SPECS: dict[str, FunctionSpec] = {
@@ -47,20 +52,27 @@ SPECS: dict[str, FunctionSpec] = {
 
 def legal_names(spec: FunctionSpec, fields: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Block name to the operations a genotype may name there."""
-    names = {OPERATION_BLOCK: spec.operations}
+    names = {OPERATION_BLOCK: spec.operations_of(len(fields))}
     return names | {field: spec.transforms for field in fields if spec.transforms}
 
 
 def expression(genotype: Genotype, fields: Sequence[str]) -> str:
-    """The genotype on one line."""
-    operation = genotype.operation(OPERATION_BLOCK)
+    """The genotype on one line; GenotypeError for an operation that the fields do not have."""
+    operation = _operation(genotype, fields)
     if len(genotype.blocks) == 1:
-        letters = ("P", "Q", "R", "S")
-        return (
-            f"{operation}({', '.join(f'{c}({f})' for c, f in zip(letters, fields, strict=False))})"
+        return operation.written([f"{c}({f})" for c, f in zip(_LETTERS, fields, strict=False)])
+    return operation.written([f"{genotype.operation(field)}({field})" for field in fields])
+
+
+def _operation(genotype: Genotype, fields: Sequence[str]) -> Operation:
+    name = genotype.operation(OPERATION_BLOCK)
+    known = operations_for(len(fields))
+    if name not in known:
+        raise GenotypeError(
+            f"genotype: expected an operation of {len(fields)} fields ({', '.join(fields)}), "
+            f"found {name!r}"
         )
-    named = [f"{genotype.operation(field)}({field})" for field in fields]
-    return f"{operation}({', '.join(named)})"
+    return known[name]
 
 
 def function_of(genotype: Genotype, fields: Sequence[str]) -> tuple[list[Elementwise], Operation]:
@@ -78,7 +90,7 @@ def function_of(genotype: Genotype, fields: Sequence[str]) -> tuple[list[Element
     for name, choices in genotype.blocks.items():
         if choices[0][0] != 0 or len(choices) != 1:
             raise GenotypeError(f"genotype: block {name!r}: expected edge 0 alone")
-    operation = OPERATIONS[genotype.operation(OPERATION_BLOCK)]
+    operation = _operation(genotype, fields)
     make: Callable[[str], Elementwise] = (
         (lambda field: PRIMITIVES[genotype.operation(field)])
         if spec.transforms

@@ -1,5 +1,9 @@
 """Vector-wise operations O of an interaction function, for any number of fields.
 
+For three fields there are, beside the uniform ones, the nested ones of SIF (WWW 2020): two fields
+meet in one binary operation, and the result meets the third in another. They are made from the
+binary table, so that a row added there is nested too.
+
 `combine` maps k tensors (..., d) to one (..., width). `factors`, where an operation has it, writes
 the interaction of two fields as a plain product: w^T O(p_u, q_v) = A_u . B_v for all pairs at once,
 which makes whole-catalogue losses and scores one matrix product.
@@ -8,7 +12,9 @@ which makes whole-catalogue losses and scores one matrix product.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +28,8 @@ class Operation:
     """One way to combine the fields' vectors.
 
     Attributes:
-        name: As written in genotypes.
+        name: As written in genotypes: "max", or nested with places of fields counted from 1,
+            "max(multiply(1,2),3)".
         combine: k tensors (..., d) to (..., width).
         width: Entries of the output per embedding dimension, given k fields.
         factors: p (n, d), q (m, d), w (width) to A (n, r), B (m, r) with A @ B.T the interaction
@@ -33,6 +40,13 @@ class Operation:
     combine: Callable[[Sequence[Tensor]], Tensor]
     width: Callable[[int], int] = lambda fields: 1
     factors: Callable[[Tensor, Tensor, Tensor], Factors] | None = None
+
+    def written(self, arguments: Sequence[str]) -> str:
+        """The operation of the k arguments, such as "max(multiply(u, v), t)"."""
+        if "(" not in self.name:
+            return f"{self.name}({', '.join(arguments)})"
+        spaced = self.name.replace(",", ", ")
+        return re.sub(r"\d+", lambda place: arguments[int(place[0]) - 1], spaced)
 
 
 def _fold(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Sequence[Tensor]], Tensor]:
@@ -74,3 +88,41 @@ OPERATIONS: dict[str, Operation] = {
     )
 }
 """The five operations of SIF (WWW 2020, Table 2), in the published order of the code."""
+
+
+def _nested(inner: Operation, outer: Operation, pair: tuple[int, int], third: int) -> Operation:
+    """outer(inner(first, second), third) of three fields; `pair` and `third` count from 0."""
+    first, second = pair
+
+    def combine(fields: Sequence[Tensor]) -> Tensor:
+        return outer.combine([inner.combine([fields[first], fields[second]]), fields[third]])
+
+    name = f"{outer.name}({inner.name}({first + 1},{second + 1}),{third + 1})"
+    return Operation(name, combine, width=lambda fields: outer.width(2))
+
+
+_GROUPINGS = (((0, 1), 2), ((0, 2), 1), ((1, 2), 0))
+
+
+def nested_operations(table: Mapping[str, Operation] = OPERATIONS) -> dict[str, Operation]:
+    """Every nested operation of three fields, by name.
+
+    One operation twice is left out: the table's operations are associative and commutative, so that
+    is the uniform one. concat is only ever outermost, since the other operations need equal widths.
+
+    Returns:
+        16 pairs of operations in 3 groupings, 48 in all from `OPERATIONS`.
+    """
+    made = [
+        _nested(inner, outer, pair, third)
+        for inner, outer in itertools.product(table.values(), repeat=2)
+        if inner.width(2) == 1 and inner is not outer
+        for pair, third in _GROUPINGS
+    ]
+    return {operation.name: operation for operation in made}
+
+
+@functools.cache
+def operations_for(fields: int) -> Mapping[str, Operation]:
+    """The operations of that many fields: the uniform ones, and for three also the nested ones."""
+    return OPERATIONS | nested_operations() if fields == 3 else OPERATIONS

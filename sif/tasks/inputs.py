@@ -11,8 +11,16 @@ from pathlib import Path
 
 from sif.baselines import BASELINES
 from sif.config import CFConfig, did_you_mean
-from sif.data import Columns, Dataset, Split, load_dataset, load_split_file, make_split
-from sif.errors import ConfigError
+from sif.data import (
+    Columns,
+    Dataset,
+    Split,
+    load_dataset,
+    load_split_file,
+    make_split,
+    with_time_buckets,
+)
+from sif.errors import ConfigError, DataError
 from sif.fitting import Problem, spec_of
 from sif.runtime import Runtime
 
@@ -44,8 +52,12 @@ class Inputs:
 
     @property
     def notes(self) -> list[str]:
-        """One line each: what was done to the data."""
-        return [*(self.dataset.notes if self.dataset else []), *self.split.notes]
+        """One line each: what was done to the data, and who sees only a part of them."""
+        notes = [*(self.dataset.notes if self.dataset else []), *self.split.notes]
+        further = self.split.interactions.fields[2:]
+        if further and self.baselines:
+            notes.append(f"the classical baselines see users and items, not {', '.join(further)}")
+        return notes
 
 
 def prepare(config: CFConfig, runtime: Runtime) -> Inputs:
@@ -63,15 +75,27 @@ def prepare(config: CFConfig, runtime: Runtime) -> Inputs:
 
 
 def load_data(config: CFConfig) -> tuple[Dataset | None, Split]:
-    """The data set (None where a split file says it all) and its split.
+    """The data set (None where a split file says it all) and its split, with all asked fields.
 
     Raises:
         DataError, ConfigError: See `sif.data`.
     """
+    dataset, split = _load_split(config)
+    if split.interactions.fields[2:] != config.data.context:
+        raise DataError(
+            f"data.context: expected data with columns {', '.join(config.data.context)}, found "
+            f"{config.dataset}, which has none"
+        )
+    if config.data.time_buckets is not None:
+        split = with_time_buckets(split, config.data.time_buckets)
+    return dataset, split
+
+
+def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:
     data = config.data
     columns = Columns(
         user=data.user, item=data.item, rating=data.rating,
-        timestamp=data.timestamp, separator=data.separator,
+        timestamp=data.timestamp, separator=data.separator, context=data.context,
     )  # fmt: skip
     if data.split_file is not None and config.dataset == "planted":
         return None, load_split_file(data.split_file, columns=columns)
