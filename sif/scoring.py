@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sif.cold import Fallback
 from sif.spaces.interaction import InteractionNetwork
 
 _CHUNK_ELEMENTS = 1 << 20
@@ -28,10 +29,16 @@ class InteractionScorer:
     Args:
         network: Two fields (user, item) for `scores`, any number for `predict`.
         scale: Back to rating units, for `predict`.
+        fallback: What `scores` says of users and items that the network was not trained on.
     """
 
-    def __init__(self, network: InteractionNetwork, scale: Scale = Scale()) -> None:
-        self.network, self.scale = network, scale
+    def __init__(
+        self,
+        network: InteractionNetwork,
+        scale: Scale = Scale(),
+        fallback: Fallback | None = None,
+    ) -> None:
+        self.network, self.scale, self.fallback = network, scale, fallback
         self._device = network.readout.device
         self._interaction = network.interaction()
         with torch.no_grad():
@@ -40,6 +47,10 @@ class InteractionScorer:
     @torch.no_grad()
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores of all items: users (b,) to (b, n_items) float32, higher is better."""
+        scores = self._scores(users)
+        return scores if self.fallback is None else self.fallback.applied(scores, users)
+
+    def _scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         rows = torch.as_tensor(users, device=self._device)
         if self._factors is not None:
             a, b = self._factors

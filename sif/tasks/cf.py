@@ -270,7 +270,9 @@ class Job:
         scorer = restored(self.problem, genotype, state["network"])
         shape = self.problem.shape(self.config.train.dimension)
         known = self.inputs.split.interactions
-        model = Recommender(genotype, scorer.network, shape, known, self.problem.scale)
+        model = Recommender(
+            genotype, scorer.network, shape, known, self.problem.scale, scorer.fallback
+        )
         model.save(self.folder / "model")
 
     def _figures(
