@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -232,9 +233,11 @@ class Problem:
 
     def scorer(self, net: InteractionNetwork) -> InteractionScorer:
         """Scores of a trained network, with the rules for cold users and items."""
-        return InteractionScorer(
-            with_zero_rows(net, self.train_part), self.scale, Fallback.of(self.train_part)
-        )
+        return InteractionScorer(with_zero_rows(net, self.train_part), self.scale, self._fallback)
+
+    @cached_property
+    def _fallback(self) -> Fallback:
+        return Fallback.of(self.train_part)
 
     def validate(self, net: InteractionNetwork) -> Metrics:
         """Metrics of a network on the validation part."""
