@@ -59,7 +59,8 @@ class Evaluation:
         metrics: name to mean value over all evaluated users (ranking) or ratings (rating).
         users: evaluated users, ascending, int64 (n,).
         per_user: arrays (n,) along `users`; the ranking metrics themselves, or for ratings
-            `squared_error` and `absolute_error` sums and the `count` of ratings behind them.
+            `squared_error` and `absolute_error` sums and the `count` of ratings behind them, and
+            with the prefix `cold_item_` the same of items without a train rating.
         left_out: users of the vocabulary that have nothing to predict in this part.
     """
 
@@ -193,11 +194,12 @@ def rating_errors(scorer: RatingScorer, train: Interactions, truth: Interactions
     count = _user_sums(user, np.ones(len(user)), n_users)
     users = np.flatnonzero(count).astype(np.int64)
     error = prediction - target
-    per_user: dict[str, NDArray[np.float64]] = {
-        "squared_error": _user_sums(user, error**2, n_users)[users],
-        "absolute_error": _user_sums(user, np.abs(error), n_users)[users],
-        "count": count[users],
-    }
+    cold = np.bincount(train.ids[:, 1], minlength=train.sizes[1])[truth.ids[:, 1]] == 0
+    per_user: dict[str, NDArray[np.float64]] = {}
+    for prefix, counted in (("", np.ones(len(user))), ("cold_item_", cold.astype(np.float64))):
+        for name, value in (("squared_error", error**2), ("absolute_error", np.abs(error))):
+            per_user[prefix + name] = _user_sums(user, value * counted, n_users)[users]
+        per_user[f"{prefix}count"] = _user_sums(user, counted, n_users)[users]
     root = rmse(prediction, target)
     metrics = {"rmse": root, "rmse_std": float(root / deviation), "mae": mae(prediction, target)}
     return Evaluation(metrics, users, per_user, n_users - len(users))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sif.batches import Drawing, InteractionStream, PartTensors
+from sif.cold import Fallback, with_zero_rows
 from sif.config import CFConfig, did_you_mean
 from sif.data import Interactions
 from sif.errors import ConfigError, DataError
@@ -227,11 +229,19 @@ class Problem:
             checkpointer,
             on_epoch,
         )
-        return Fitted(net, InteractionScorer(net, self.scale), result, l2)
+        return Fitted(net, self.scorer(net), result, l2)
+
+    def scorer(self, net: InteractionNetwork) -> InteractionScorer:
+        """Scores of a trained network, with the rules for cold users and items."""
+        return InteractionScorer(with_zero_rows(net, self.train_part), self.scale, self._fallback)
+
+    @cached_property
+    def _fallback(self) -> Fallback:
+        return Fallback.of(self.train_part)
 
     def validate(self, net: InteractionNetwork) -> Metrics:
         """Metrics of a network on the validation part."""
-        scorer = InteractionScorer(net, self.scale)
+        scorer = self.scorer(net)
         history = (self.train_part,)
         found = evaluate_on(
             scorer, self.train_part, history, self.valid_part, self.config.objective

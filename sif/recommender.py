@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from sif import checkpoint
+from sif.cold import Fallback
 from sif.data import Interactions, Vocabulary
 from sif.errors import ConfigError
 from sif.evaluate import pair_matrix
@@ -39,6 +40,7 @@ class Recommender:
         known: Interactions whose vocabularies the model was trained with; what a user has in them
             is not recommended to that user again.
         scale: Back to rating units.
+        fallback: What users and items that the network was not trained on score in rankings.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Recommender:
         shape: TableShape,
         known: Interactions,
         scale: Scale,
+        fallback: Fallback | None = None,
     ) -> None:
         self.genotype = genotype
         self.fields = known.fields
@@ -55,7 +58,7 @@ class Recommender:
         self.titles: Mapping[str, str] = known.titles
         self._network, self._shape, self._scale = net, shape, scale
         self._seen = pair_matrix(known).tocsr()
-        self.scorer = InteractionScorer(net, scale)
+        self.scorer = InteractionScorer(net, scale, fallback)
 
     def recommend(
         self, users: Sequence[str], k: int = 10
@@ -67,7 +70,7 @@ class Recommender:
             k: Items per user; at most the catalogue's size.
 
         Returns:
-            Item ids (b, k), "" where a user has had all others, and scores (b, k), best first.
+            Item ids (b, k), "" where nothing is left, and scores (b, k), best first.
 
         Raises:
             DataError: An unknown user.
@@ -131,6 +134,8 @@ class Recommender:
             "scale": [self._scale.mean, self._scale.deviation],
             "seen": [self._seen.indptr, self._seen.indices],
         }
+        if (fallback := self.scorer.fallback) is not None:
+            state["fallback"] = [fallback.order, fallback.cold_users]
         checkpoint.save(folder / FILE, state, KIND)
         return folder / FILE
 
@@ -150,7 +155,8 @@ class Recommender:
         net.load_state_dict(state["network"])
         vocabularies = tuple(Vocabulary(ids) for ids in state["vocabularies"])
         known = _interactions(state["seen"], fields, vocabularies, state["titles"])
-        return cls(genotype, net, shape, known, Scale(*state["scale"]))
+        fallback = Fallback(*state["fallback"]) if "fallback" in state else None
+        return cls(genotype, net, shape, known, Scale(*state["scale"]), fallback)
 
 
 def _interactions(

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+
+from sif.cold import Fallback
 from sif.errors import ConfigError
 from sif.spaces.interaction import InteractionNetwork
 
@@ -29,10 +31,16 @@ class InteractionScorer:
     Args:
         network: Two fields (user, item) for `scores`, any number for `predict`.
         scale: Back to rating units, for `predict`.
+        fallback: What `scores` says of users and items that the network was not trained on.
     """
 
-    def __init__(self, network: InteractionNetwork, scale: Scale = Scale()) -> None:
-        self.network, self.scale = network, scale
+    def __init__(
+        self,
+        network: InteractionNetwork,
+        scale: Scale = Scale(),
+        fallback: Fallback | None = None,
+    ) -> None:
+        self.network, self.scale, self.fallback = network, scale, fallback
         self._device = network.readout.device
         self._interaction = network.interaction()
         with torch.no_grad():
@@ -50,6 +58,11 @@ class InteractionScorer:
             raise ConfigError(
                 f"scores of all items: expected a function of 2 fields, found {fields}"
             )
+        """Scores of all items: users (b,) to (b, n_items) float32, higher is better."""
+        scores = self._scores(users)
+        return scores if self.fallback is None else self.fallback.applied(scores, users)
+
+    def _scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         rows = torch.as_tensor(users, device=self._device)
         if self._factors is not None:
             a, b = self._factors

@@ -20,7 +20,7 @@ LEVELS = [
     {"config", "runtime", "tracking", "metrics", "checkpoint"},
     {"prox", "probe", "data", "pairs", "streams"},
     {"objectives", "batches", "spaces", "methods"},
-    {"search", "train", "evaluate", "verdict", "scoring", "fitting"},
+    {"search", "train", "evaluate", "verdict", "scoring", "fitting", "cold", "groups"},
     {"baselines", "recommender", "plots"},
     {"adapters", "tasks"},
     {"cli"},

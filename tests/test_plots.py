@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from sif import plots
 from sif.errors import CheckpointError, ShapeError
-from sif.plots import function, lines, results, sheet, trajectories
+from sif.plots import function, lines, protocol, results, sheet, trajectories
 from sif.spaces.elementwise import PRIMITIVES
 from sif.spaces.operations import OPERATIONS
 
@@ -95,6 +95,27 @@ def comparison(rows: list[results.Row], reference: str | None) -> Figure:
     return results.build_comparison(rows, "ndcg@10", True, reference)
 
 
+SPANS = ["none", "< 1 min", "< 30 days", "longer"]
+BARS = {"cold-user": 0.4, "history-1-9": 0.1, "warm": 0.25}
+
+
+def timeline(bins: int, days: int) -> Figure:
+    counts = {
+        "train": [100 * (i < 0.8 * bins) for i in range(bins)],
+        "valid": [40 * (0.8 * bins <= i < 0.9 * bins) for i in range(bins)],
+        "test": [60 * (i >= 0.9 * bins) for i in range(bins)],
+    }
+    cuts = [int(share * bins) * days * 86400 for share in (0.8, 0.9)]
+    return protocol.build_timeline(0, days, counts, cuts, dict.fromkeys(counts, 1234))
+
+
+def groups(models: list[str]) -> Figure:
+    bars = {n: [(v + 0.01 * k, v - 0.1, v + 0.1) for k in range(len(models))]
+            for n, v in BARS.items()}  # fmt: skip
+    notes = ["116 users, 8,466 rows", "1 user, 41 rows", "80 users, 1,520 rows"]
+    return protocol.build_groups(bars, notes, models, "ndcg@10")
+
+
 FIGURES = {
     "operation": lambda: alpha(OPERATION, 12, 3),
     "triple": lambda: alpha(TRIPLE, 30, 5),
@@ -127,6 +148,16 @@ FIGURES = {
     "validation at once": lambda: results.build_validation({"a": [(0.0, 0.5)]}, "rmse"),
     "odd series": lambda: results.build_validation(ODD_SERIES, "rmse"),
     "no validation": lambda: results.build_validation({}, "rmse"),
+    "timeline": lambda: timeline(30, 7),
+    "long timeline": lambda: timeline(120, 365),
+    "one day": lambda: timeline(1, 1),
+    "no timeline": lambda: timeline(0, 1),
+    "gaps in time": lambda: protocol.build_gaps(SPANS, [400, 0, 12, 3], "17 s"),
+    "no gaps in time": lambda: protocol.build_gaps(SPANS, [0] * 4, "0 s"),
+    "groups": lambda: groups(["ours", "ease", "als"]),
+    "one model in groups": lambda: groups([LONG]),
+    "odd groups": lambda: protocol.build_groups({ODD: [(0.0, 0.0, 0.0)]}, [LONG], [ODD], LONG),
+    "no groups": lambda: protocol.build_groups({}, [], ["ours"], "rmse"),
 }
 
 
@@ -348,6 +379,35 @@ def test_validation_is_drawn_in_order_of_time() -> None:
     assert [t for t in written(figure) if t in SERIES] == ["random", "fixed multiply", "search"]
 
 
+def test_a_timeline_stacks_the_parts_and_marks_where_they_begin() -> None:
+    counts = {"train": [3, 2, 0], "valid": [0, 1, 0], "test": [0, 0, 4]}
+    figure = protocol.build_timeline(0, 7, counts, [604800, 1209600], dict.fromkeys(counts, 2))
+    axes = figure.axes[0]
+    bars = {str(c.get_label()): c for c in axes.containers}
+    heights = {name: [p.get_height() for p in bar.patches] for name, bar in bars.items()}  # type: ignore[attr-defined]
+    assert heights == counts
+    assert [p.get_y() for p in bars["valid"].patches] == [3, 2, 0]  # type: ignore[attr-defined]
+    assert [p.get_y() for p in bars["test"].patches] == [3, 3, 0]  # type: ignore[attr-defined]
+    assert [n.get_xdata()[0] for n in axes.lines] == [1, 2]  # type: ignore[index]
+    assert axes.get_ylabel() == "interactions per week"
+    assert {"train: 5 of 2 users", "test: 4 of 2 users"} <= set(written(figure))
+    assert [t.get_text() for t in axes.get_xticklabels()][:2] == ["1970-01-01", "1970-01-08"]
+
+
+def test_group_bars_have_the_values_and_intervals_of_every_model() -> None:
+    figure = groups(["ours", "ease"])
+    axes = figure.axes[0]
+    for number, bar in enumerate(axes.containers):
+        drawn = [p.get_height() for p in bar.patches]  # type: ignore[attr-defined]
+        np.testing.assert_allclose(drawn, [v + 0.01 * number for v in BARS.values()])
+    # A white line and a dark one per bar, from bound to bound.
+    spans = [s[:, 1] for c in axes.collections for s in c.get_segments()]  # type: ignore[attr-defined]
+    expected = [[v - 0.1, v + 0.1] for _ in range(4) for v in BARS.values()]
+    np.testing.assert_allclose(spans, expected)
+    assert [t for t in written(figure) if t in ("ours", "ease")] == ["ease", "ours"]
+    assert "0.260" in written(figure)
+
+
 def test_equal_ends_are_named_in_the_order_given() -> None:
     figure = results.build_validation({n: [(0, 0), (1, 1)] for n in "abc"}, "rmse")
     height = {t.get_text(): t.get_position()[1] for t in figure.axes[0].texts}
@@ -407,6 +467,16 @@ def test_public_functions_write_files_that_do_not_change_when_drawn_again(tmp_pa
         "c": lambda p: plots.interaction_surface(X, X, np.outer(X, X), "u v", p),
         "d": lambda p: plots.test_comparison(ROWS, "ndcg@10", True, p, reference="ease"),
         "e": lambda p: plots.validation_against_seconds(SERIES, "ndcg@10", p),
+        "f": lambda p: plots.split_timeline(
+            0,
+            1,
+            {part: [1, 2] for part in protocol.PARTS},
+            [86400],
+            dict.fromkeys(("train", "valid", "test"), 1),
+            p,
+        ),
+        "g": lambda p: plots.last_gaps(SPANS, [1, 2, 3, 4], "1 s", p),
+        "h": lambda p: plots.group_comparison({"a": [(1.0, 0.5, 2.0)]}, ["b"], ["c"], "rmse", p),
     }
     for name, call in calls.items():
         path = tmp_path / f"{name}.png"

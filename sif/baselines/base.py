@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
+from sif.cold import Fallback, with_fallback
 from sif.data.interactions import Interactions
 from sif.errors import ConfigError
 from sif.evaluate import MAIN_METRIC, Evaluation, Objective, Scorer, evaluate_on
@@ -99,9 +100,11 @@ def fit_best(
     sign = 1.0 if higher_is_better(metric) else -1.0
     best: tuple[Scorer, Params, Evaluation] | None = None
     trials: list[tuple[Params, float]] = []
+    fallback = Fallback.of(train)
     with torch_threads(threads):
         scorers = baseline.fit_grid(train, baseline.grid, seed, threads)
-        for params, scorer in zip(baseline.grid, scorers, strict=True):
+        for params, fit in zip(baseline.grid, scorers, strict=True):
+            scorer = with_fallback(fit, fallback)
             evaluation = evaluate_on(scorer, train, (train,), valid, objective)
             trials.append((params, evaluation.metrics[metric]))
             if best is None or sign * (trials[-1][1] - best[2].metrics[metric]) > 0:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sif.baselines.base import Baseline, Params, one_by_one
+from sif.cold import popularity_order
 from sif.data.interactions import Interactions
-from sif.evaluate import pair_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +28,7 @@ def fit_popularity(
 ) -> PopularityScorer:
     """Rank items by the number of users that met them."""
     del params, seed, threads
-    count = np.asarray(pair_matrix(train).sum(axis=0)).ravel()
-    # Places instead of counts: equal counts are common, and a tie would count against the baseline.
-    place = np.empty(len(count), dtype=np.float32)
-    place[np.argsort(-count, kind="stable")] = np.arange(len(count))
-    return PopularityScorer(-place)
+    return PopularityScorer(popularity_order(train))
 
 
 POPULARITY = Baseline(

@@ -8,12 +8,16 @@ and no setting of the caller's is changed.
 from __future__ import annotations
 
 from sif.plots.function import interaction_surface, transform_curves
+from sif.plots.protocol import group_comparison, last_gaps, split_timeline
 from sif.plots.results import test_comparison, validation_against_seconds
 from sif.plots.trajectories import alpha_trajectories
 
 __all__ = [
     "alpha_trajectories",
+    "group_comparison",
     "interaction_surface",
+    "last_gaps",
+    "split_timeline",
     "test_comparison",
     "transform_curves",
     "validation_against_seconds",

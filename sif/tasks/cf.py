@@ -28,6 +28,7 @@ from sif.tasks.console import Console
 from sif.tasks.figures import draw_all
 from sif.tasks.functions import SEARCHED, compared, restored
 from sif.tasks.inputs import Inputs
+from sif.tasks.protocol import flat_groups, group_documents, group_table, with_groups
 from sif.tasks.report import Entry, comparison_table, metrics_document
 from sif.tasks.stages import LoopCheckpointer, Stages, State
 from sif.tracking import Tracker
@@ -233,7 +234,8 @@ class Job:
         child = self.tracker.child(child_name)
         child.log_params(entry.params)
         child.set_tags({"genotype": function, "dataset": self.inputs.label})
-        child.log(entry.flat(), 0)
+        groups = flat_groups(group_documents(entry.test, self.inputs.split))
+        child.log({**entry.flat(), **groups}, 0)
         child.close()
 
     def _finish(
@@ -255,12 +257,15 @@ class Job:
             self.config, self.inputs.label, self.inputs.split, text, entries, decision, found,
             ours[SEARCHED], seconds,
         )  # fmt: skip
+        document = with_groups(document, entries, self.inputs.split)
         write_text_atomic(self.folder / "genotype.json", genotype.to_json())
         write_json_atomic(self.folder / "metrics.json", document)
         self._save_model(genotype, ours[SEARCHED])
         figures = self._figures(found, genotype, ours, entries, decision)
         self.console.result("")
         self.console.result(comparison_table(entries, self.config.objective, decision))
+        if groups := group_table(entries, self.inputs.split, decision, self.metric):
+            self.console.result(f"\n{groups}")
         self.console.result(f"\nverdict: {decision.text}")
         self.console.line(f"{seconds:.1f} s; everything is in {self.folder}")
         self._track_end(document, figures)
@@ -270,7 +275,9 @@ class Job:
         scorer = restored(self.problem, genotype, state["network"])
         shape = self.problem.shape(self.config.train.dimension)
         known = self.inputs.split.interactions
-        model = Recommender(genotype, scorer.network, shape, known, self.problem.scale)
+        model = Recommender(
+            genotype, scorer.network, shape, known, self.problem.scale, scorer.fallback
+        )
         model.save(self.folder / "model")
 
     def _figures(
@@ -279,14 +286,17 @@ class Job:
     ) -> list[Path]:  # fmt: skip
         folder = self.folder / "plots"
         try:
-            return draw_all(folder, self.problem, found, genotype, ours, entries, decision)
+            return draw_all(
+                folder, self.problem, found, genotype, ours, entries, decision, self.inputs.split
+            )
         except ConfigError as error:
             self.console.line(f"left out: {error}")
             return []
 
     def _track_end(self, document: Mapping[str, Any], figures: list[Path]) -> None:
         valid = {f"valid.{name}": value for name, value in document["valid"].items()}
-        self.tracker.log({**document["test"], **valid}, 0)
+        groups = flat_groups(document["groups"])
+        self.tracker.log({**document["test"], **valid, **groups}, 0)
         self.tracker.set_tags({"genotype": document["genotype"], "verdict": document["verdict"]})
         for path in figures:
             self.tracker.log_artifact(path, "plots")

@@ -12,24 +12,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sif import plots
 from sif.checkpoint import write_json_atomic
+from sif.data import Split
 from sif.errors import ConfigError, DataError
-from sif.evaluate import Evaluation
 from sif.fitting import Problem
 from sif.genotype import Genotype
-from sif.metrics import Interval, higher_is_better, paired_bootstrap, paired_ratio_bootstrap
+from sif.metrics import higher_is_better
 from sif.spaces.functions import expression, function_of
 from sif.spaces.operations import OPERATIONS, Operation
+from sif.tasks import protocol
 from sif.tasks.report import Entry
 from sif.verdict import Verdict
 
 DATA = "figures.json"
 _POINTS = 81
 _REACH = 98.0  # percentile of the embeddings' sizes up to which functions are shown
-_RESAMPLES = 2000
 
 
 def draw_all(
@@ -40,6 +39,7 @@ def draw_all(
     ours: Mapping[str, Mapping[str, Any]],
     entries: Mapping[str, Entry],
     verdict: Verdict,
+    split: Split,
 ) -> list[Path]:
     """Collects the data of all figures, saves them, and draws.
 
@@ -51,6 +51,7 @@ def draw_all(
         ours: Name to the state of our trainings, the searched function's first.
         entries: Name to model of the comparison.
         verdict: Names the reference.
+        split: Shown in time, and by the groups that it makes.
 
     Returns:
         The paths of the figures.
@@ -80,6 +81,7 @@ def draw_all(
                 for name, state in ours.items()
             },
         },
+        "protocol": protocol.figure_data(entries, split, verdict, metric),
     }
     write_json_atomic(folder / DATA, document)
     return _draw(document, folder)
@@ -126,7 +128,7 @@ def _draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
         plots.interaction_surface(
             function["x"], function["x"], function["surface"], function["expression"], paths[-1]
         )
-    return paths
+    return [*paths, *protocol.draw(document.get("protocol", {}), folder)]
 
 
 def _function(
@@ -158,18 +160,7 @@ def _surface(operation: Operation, curves: list[torch.Tensor]) -> list[list[floa
 
 
 def _row(entry: Entry, metric: str, ours: bool) -> tuple[str, float, float, float, bool]:
-    interval = _interval(entry.test, metric)
+    interval = protocol.interval(entry.test, metric)
     value = entry.test.metrics[metric]
     low, high = (x if np.isfinite(x) else value for x in (interval.low, interval.high))
     return entry.name, value, low, high, ours
-
-
-def _interval(found: Evaluation, metric: str) -> Interval:
-    """95 % bootstrap interval over users of one model's metric."""
-    if metric in found.per_user:
-        values: NDArray[np.float64] = found.per_user[metric]
-        return paired_bootstrap(values, np.zeros_like(values), 0, n=_RESAMPLES)
-    errors, count = found.per_user["squared_error"], found.per_user["count"]
-    return paired_ratio_bootstrap(
-        errors, np.zeros_like(errors), count, seed=0, n=_RESAMPLES, root=True
-    )

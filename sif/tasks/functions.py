@@ -43,4 +43,4 @@ def restored(problem: Problem, genotype: Genotype, weights: Mapping[str, Any]) -
     net = network(genotype, shape, problem.fields, torch.Generator())
     net.load_state_dict(weights)
     net.to(problem.runtime.device, problem.runtime.dtype)
-    return InteractionScorer(net, problem.scale)
+    return problem.scorer(net)

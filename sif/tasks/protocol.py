@@ -1,0 +1,213 @@
+"""What a run says of its split: groups in table and metrics.json, and the data of two figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sif import plots
+from sif.data import Interactions, Split
+from sif.errors import DataError
+from sif.evaluate import Evaluation
+from sif.groups import Groups, cold_shares, groups_of
+from sif.metrics import Interval, higher_is_better, paired_bootstrap, paired_ratio_bootstrap
+from sif.tasks.console import table
+from sif.tasks.functions import FIXED, RANDOM, SEARCHED
+from sif.tasks.report import Entry
+from sif.verdict import Verdict
+
+_DAY = 86400
+_BINS = 120  # bars of a timeline, at most
+_BIN_DAYS = (1, 7, 30, 365)
+_GAPS = {
+    "none": 1, "< 1 min": 60, "< 10 min": 600, "< 1 h": 3600, "< 1 day": _DAY, "< 1 week": 7 * _DAY,
+    "< 30 days": 30 * _DAY,
+}  # fmt: skip
+_LONGER = "longer"
+_RESAMPLES = 2000
+_FIGURES: dict[str, tuple[str, Callable[..., None]]] = {
+    "timeline": ("split", plots.split_timeline),
+    "gaps": ("split", plots.last_gaps),
+    "groups": ("groups", plots.group_comparison),
+}
+
+
+def grouped(found: Evaluation, split: Split) -> Groups:
+    """The groups of an evaluation on the test part."""
+    return groups_of(found, split.train, split.test)
+
+
+def group_documents(found: Evaluation, split: Split) -> dict[str, dict[str, float]]:
+    """The groups of an evaluation on the test part as plain numbers."""
+    return {name: group.document() for name, group in grouped(found, split).items()}
+
+
+def with_groups(
+    document: Mapping[str, Any], entries: Mapping[str, Entry], split: Split
+) -> dict[str, Any]:
+    """metrics.json with `cold` (shares) and `groups`, ours and of every baseline, added."""
+    said = {name: group_documents(entry.test, split) for name, entry in entries.items()}
+    baselines = {
+        name: {**entry, "groups": said[name]} for name, entry in document["baselines"].items()
+    }
+    return {
+        **document,
+        "cold": cold_shares(split.train, split.test),
+        "groups": said[SEARCHED],
+        "baselines": baselines,
+    }
+
+
+def flat_groups(documents: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Group numbers under `group.<group>.<name>`, for trackers."""
+    return {
+        f"group.{group}.{name}": float(value)
+        for group, numbers in documents.items()
+        for name, value in numbers.items()
+    }
+
+
+def shown(entries: Mapping[str, Entry], verdict: Verdict, metric: str) -> list[str]:
+    """Ours, the rival, and the classical baseline that validation ranks best, if it is another."""
+    sign = 1 if higher_is_better(metric) else -1
+    classical = [n for n in sorted(entries) if n not in (SEARCHED, FIXED, RANDOM)]
+    best = sorted(classical, key=lambda n: -sign * entries[n].valid[metric])[:1]
+    return list(dict.fromkeys([SEARCHED, *filter(None, [verdict.against]), *best]))
+
+
+def is_cold(split: Split) -> bool:
+    """Whether a test interaction has a user or an item without a train interaction."""
+    return cold_shares(split.train, split.test)["warm"] < 1
+
+
+def group_table(
+    entries: Mapping[str, Entry], split: Split, verdict: Verdict, metric: str
+) -> str | None:
+    """The metric by group; None where the split has neither cold users nor cold items."""
+    if not is_cold(split):
+        return None
+    shares = cold_shares(split.train, split.test)
+    names = shown(entries, verdict, metric)
+    groups = {name: grouped(entries[name].test, split) for name in names}
+    rows = [
+        [
+            group,
+            f"{len(found.evaluation.users):,}",
+            f"{found.interactions:,}",
+            *(f"{groups[name][group].evaluation.metrics[metric]:.4f}" for name in names),
+        ]
+        for group, found in groups[SEARCHED].items()
+    ]
+    return (
+        f"{table(['test group', 'users', 'rows', *names], rows)}\n"
+        f"{metric}; no train interaction: the user of {shares['cold_user']:.1%} of the test rows, "
+        f"the item of {shares['cold_item']:.1%}"
+    )
+
+
+def figure_data(
+    entries: Mapping[str, Entry], split: Split, verdict: Verdict, metric: str
+) -> dict[str, Any]:
+    """What `draw` shows: a split in time, and groups where something is cold; plain JSON values."""
+    data: dict[str, Any] = {}
+    if split.protocol == "temporal":
+        data["timeline"] = _timeline(split)
+    elif split.protocol == "leave-one-out":
+        data["gaps"] = _gaps(split)
+    if is_cold(split):
+        names = shown(entries, verdict, metric)
+        groups = [grouped(entries[name].test, split) for name in names]
+        data["groups"] = {
+            "metric": metric,
+            "models": names,
+            "notes": [
+                f"{_number(len(g.evaluation.users), 'user')}, {_number(g.interactions, 'row')}"
+                for g in groups[0].values()
+            ],
+            "groups": {
+                group: [_bar(found[group].evaluation, metric) for found in groups]
+                for group in groups[0]
+            },
+        }
+    return data
+
+
+def draw(data: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Draws what `figure_data` collected; returns the paths."""
+    paths = []
+    for key, content in data.items():
+        name, draw_one = _FIGURES[key]
+        paths.append(folder / f"{name}.png")
+        draw_one(**content, path=paths[-1])
+    return paths
+
+
+def interval(found: Evaluation, metric: str) -> Interval:
+    """95 % bootstrap interval over users of one model's metric."""
+    if metric in found.per_user:
+        values: NDArray[np.float64] = found.per_user[metric]
+        return paired_bootstrap(values, np.zeros_like(values), 0, n=_RESAMPLES)
+    errors, count = found.per_user["squared_error"], found.per_user["count"]
+    return paired_ratio_bootstrap(
+        errors, np.zeros_like(errors), count, seed=0, n=_RESAMPLES, root=True
+    )
+
+
+def _bar(found: Evaluation, metric: str) -> list[float]:
+    value, around = found.metrics[metric], interval(found, metric)
+    return [value, *(x if np.isfinite(x) else value for x in (around.low, around.high))]
+
+
+def _number(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def _timeline(split: Split) -> dict[str, Any]:
+    times = _times(split.interactions)
+    first = int(times.min()) // _DAY * _DAY
+    span = (int(times.max()) - first) // _DAY + 1
+    days = next((d for d in _BIN_DAYS if span <= d * _BINS), _BIN_DAYS[-1])
+    bins = (span - 1) // days + 1
+    parts = {"train": split.train, "valid": split.valid, "test": split.test}
+    place = (times - first) // (days * _DAY)
+    return {
+        "start": first,
+        "days": days,
+        "counts": {
+            name: np.bincount(place[split.part == number], minlength=bins).tolist()
+            for number, name in enumerate(parts)
+        },
+        "cuts": [int(times[split.part == number].min()) for number in (1, 2)],
+        "users": {name: len(np.unique(part.ids[:, 0])) for name, part in parts.items()},
+    }
+
+
+def _gaps(split: Split) -> dict[str, Any]:
+    train, test = split.train, split.test
+    last = np.full(train.sizes[0], np.iinfo(np.int64).min)
+    np.maximum.at(last, train.ids[:, 0], _times(train))
+    gap = _times(test) - last[test.ids[:, 0]]  # every user of test has a train interaction
+    place = np.searchsorted(list(_GAPS.values()), gap, side="right")
+    counts = np.bincount(place, minlength=len(_GAPS) + 1)
+    return {
+        "labels": [*_GAPS, _LONGER],
+        "counts": counts.tolist(),
+        "median": _duration(float(np.median(gap))),
+    }
+
+
+def _times(part: Interactions) -> NDArray[np.int64]:
+    if part.timestamp is None:
+        raise DataError("figures: expected a timestamp column under a protocol by time, found none")
+    return part.timestamp
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", _DAY), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

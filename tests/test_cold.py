@@ -1,0 +1,127 @@
+"""Users and items without a train interaction: a list by popularity, no place, a neutral rating."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from sif.baselines import BASELINES, fit_best
+from sif.cold import Fallback, cold_rows, popularity_order, with_fallback, with_zero_rows
+from sif.data.interactions import Interactions
+from sif.data.vocabulary import Vocabulary
+from sif.evaluate import RankingScorer, RatingScorer
+from sif.scoring import InteractionScorer
+from sif.spaces.elementwise import PRIMITIVES
+from sif.spaces.interaction import InteractionNetwork, TableShape
+from sif.spaces.operations import OPERATIONS
+
+# Users 0 to 4 of which 3 is cold, items 0 to 5 of which 2 is cold; 4 is met by three, 1 by two.
+PAIRS = [(0, 4), (0, 1), (0, 0), (1, 4), (1, 1), (2, 4), (2, 3), (4, 5)]
+BY_POPULARITY = [4, 1, 0, 3, 5]
+
+
+def interactions(pairs: list[tuple[int, int]], stars: float | None = None) -> Interactions:
+    vocabularies = (Vocabulary(range(5)), Vocabulary(range(6)))
+    ids = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    rating = None if stars is None else np.linspace(1, stars, len(ids), dtype=np.float32)
+    return Interactions(ids, ("user", "item"), vocabularies, rating)
+
+
+def network(operation: str, biases: bool = False) -> InteractionNetwork:
+    shape = TableShape((5, 6), 3, biases=biases, init=1.0)
+    draws = torch.Generator().manual_seed(1)
+    net = InteractionNetwork(shape, [PRIMITIVES["~square"]] * 2, OPERATIONS[operation], draws)
+    with torch.no_grad():
+        for bias in net.tables.biases:
+            bias.copy_(torch.arange(len(bias)) + 1.0)
+    return net
+
+
+@dataclass(frozen=True)
+class Noise:
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        table = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+        table[:, 2] = 100.0  # the cold item would always come first
+        return table[users]
+
+
+def test_cold_rows_are_those_without_a_train_row() -> None:
+    train = interactions(PAIRS)
+    assert np.flatnonzero(cold_rows(train, 0)).tolist() == [3]
+    assert np.flatnonzero(cold_rows(train, 1)).tolist() == [2]
+
+
+def test_popularity_breaks_ties_by_item_number_and_has_no_equals() -> None:
+    order = popularity_order(interactions(PAIRS))
+    assert np.argsort(-order).tolist() == [*BY_POPULARITY[:2], 0, 3, 5, 2]
+    assert len(set(order.tolist())) == 6
+
+
+def test_a_cold_user_gets_popularity_and_a_cold_item_stands_below_all_others() -> None:
+    scorer = with_fallback(Noise(), Fallback.of(interactions(PAIRS)))
+    assert isinstance(scorer, RankingScorer)
+    scores = scorer.scores(np.array([3, 0, 3, 4]))
+    assert np.argsort(-scores[0])[:5].tolist() == BY_POPULARITY
+    np.testing.assert_array_equal(scores[0], scores[2])
+    assert np.isneginf(scores[:, 2]).all()
+    warm = [0, 1, 3, 4, 5]
+    assert (scores[:, warm].min(axis=1) > scores[:, 2]).all()
+    np.testing.assert_array_equal(scores[1, warm], Noise().scores(np.array([0]))[0, warm])
+
+
+def test_without_cold_rows_nothing_is_changed() -> None:
+    everyone = interactions([*PAIRS, (3, 2)])
+    scores = Noise().scores(np.arange(5))
+    assert Fallback.of(everyone).applied(scores, np.arange(5)) is scores
+    net = network("multiply")
+    assert with_zero_rows(net, everyone) is net
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_rule_holds_for_functions_that_factor_and_for_others(operation: str) -> None:
+    fallback = Fallback.of(interactions(PAIRS))
+    scorer = InteractionScorer(network(operation), fallback=fallback)
+    plain = InteractionScorer(network(operation))
+    users = np.arange(5)
+    np.testing.assert_array_equal(
+        scorer.scores(users), fallback.applied(plain.scores(users), users)
+    )
+
+
+@pytest.mark.parametrize("name", ["popularity", "als", "bpr", "ease"])
+def test_every_ranking_baseline_keeps_to_the_rule(name: str) -> None:
+    if name in ("als", "bpr"):
+        pytest.importorskip("implicit")
+    train, valid = interactions(PAIRS), interactions([(3, 4), (1, 2)])
+    fitted = fit_best(BASELINES[name], train, valid, "ranking", seed=0, threads=1)
+    assert isinstance(fitted.scorer, RankingScorer)
+    scores = fitted.scorer.scores(np.arange(5))
+    assert np.argsort(-scores[3])[:5].tolist() == BY_POPULARITY
+    assert np.isneginf(scores[:, 2]).all()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_predictions_of_cold_rows_do_not_depend_on_their_random_start(operation: str) -> None:
+    train = interactions(PAIRS, stars=5)
+    one, other = network(operation, biases=True), network(operation, biases=True)
+    with torch.no_grad():
+        for tables in (other.tables.embeddings, other.tables.biases):
+            tables[0][3] += 7.0
+            tables[1][2] -= 7.0
+    before = one.tables.embeddings[0].detach().clone()
+    ids = np.array([(u, i) for u in range(5) for i in range(6)])
+    found = [InteractionScorer(with_zero_rows(net, train)).predict(ids) for net in (one, other)]
+    np.testing.assert_array_equal(*found)
+    assert torch.equal(one.tables.embeddings[0], before)
+    warm = ~((ids[:, 0] == 3) | (ids[:, 1] == 2))
+    np.testing.assert_array_equal(found[0][warm], InteractionScorer(one).predict(ids)[warm])
+
+
+def test_a_rating_scorer_is_left_as_it_is() -> None:
+    train = interactions(PAIRS, stars=5)
+    scorer = BASELINES["bias-only"].fit(train, {"user_l2": 1.0, "item_l2": 1.0}, 0, 1)
+    assert isinstance(scorer, RatingScorer)
+    assert with_fallback(scorer, Fallback.of(train)) is scorer
