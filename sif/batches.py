@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,26 +101,15 @@ class InteractionStream:
         """The next batch."""
         ids, target = self._whole or self._observed_rows()
         background, weight = self._background(len(ids))
-        negatives = self._negatives(ids)
+        negatives = draw_negatives(
+            ids,
+            (len(ids), self._drawing.negatives),
+            self._part.sizes[1],
+            self._draws,
+            self._is_observed,
+        )
         return Batch(
             ids, target, negatives, background, weight, self._graph, self._background_has_observed
-        )
-
-    def _negatives(self, ids: Tensor) -> Tensor:
-        """Items (b, m) that are not observed with their row, but for a few unlucky draws."""
-        shape = (len(ids), self._drawing.negatives)
-        drawn = self._draw_items(shape)
-        for _ in range(REDRAWS if self._drawing.negatives else 0):
-            rows = ids.repeat_interleave(shape[1], dim=0)
-            rows[:, 1] = drawn.reshape(-1)
-            known = self._is_observed(rows).view(shape)
-            # Drawing for all rows keeps the random stream independent of the data.
-            drawn = torch.where(known, self._draw_items(shape), drawn)
-        return drawn
-
-    def _draw_items(self, shape: tuple[int, int]) -> Tensor:
-        return torch.randint(
-            self._part.sizes[1], shape, generator=self._draws, device=self._part.ids.device
         )
 
     def _is_observed(self, ids: Tensor) -> Tensor:
@@ -136,14 +125,9 @@ class InteractionStream:
 
     def _background(self, rows: int) -> tuple[Tensor, Tensor]:
         n = rows * self._drawing.background
-        device = self._part.ids.device
-        columns = [
-            torch.randint(size, (n,), generator=self._draws, device=device)
-            for size in self._part.sizes
-        ]
-        drawn = torch.stack(columns, dim=1)
+        drawn = draw_background(self._part.sizes, n, self._draws)
         weight = torch.full(
-            (n,), self._scale / max(n, 1), dtype=self._part.target.dtype, device=device
+            (n,), self._scale / max(n, 1), dtype=self._part.target.dtype, device=drawn.device
         )
         if not self._background_has_observed and n:
             weight = torch.where(self._is_observed(drawn), 0.0, weight)
@@ -157,6 +141,39 @@ class InteractionStream:
         """Continues where `state_dict` was taken."""
         self._rows.load_state_dict(state["rows"])
         self._draws.set_state(state["draws"])
+
+
+def draw_negatives(
+    ids: Tensor,
+    shape: tuple[int, int],
+    n_items: int,
+    draws: torch.Generator,
+    is_observed: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Items (b, m) that are not observed with their row, but for a few unlucky draws.
+
+    Args:
+        ids: (b, k) int64.
+        shape: (b, m).
+        n_items: Items are drawn from 0..n_items - 1.
+        draws: On the device.
+        is_observed: (n, k) ids to (n,) bool.
+    """
+    drawn = torch.randint(n_items, shape, generator=draws, device=draws.device)
+    for _ in range(REDRAWS if shape[1] else 0):
+        rows = ids.repeat_interleave(shape[1], dim=0)
+        rows[:, 1] = drawn.reshape(-1)
+        known = is_observed(rows).view(shape)
+        # Drawing for all rows keeps the random stream independent of the data.
+        again = torch.randint(n_items, shape, generator=draws, device=draws.device)
+        drawn = torch.where(known, again, drawn)
+    return drawn
+
+
+def draw_background(sizes: Sequence[int], n: int, draws: torch.Generator) -> Tensor:
+    """Combinations (n, k) int64 drawn uniformly from all, on the generator's device."""
+    columns = [torch.randint(size, (n,), generator=draws, device=draws.device) for size in sizes]
+    return torch.stack(columns, dim=1)
 
 
 def _key(ids: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -18,16 +18,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sif.batches import Drawing, InteractionStream, PartTensors
+from sif.blocks import BlockStream, block_pairs
 from sif.cold import Fallback, with_zero_rows
 from sif.config import CFConfig, did_you_mean
-from sif.data import Interactions
+from sif.data import Interactions, few_users, some_users
 from sif.errors import ConfigError, DataError
 from sif.evaluate import MAIN_METRIC, evaluate_on
 from sif.genotype import Genotype
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.metrics import higher_is_better
 from sif.objectives import LOSSES, PAIRWISE, Batch, LossSettings
-from sif.runtime import Runtime, generator
+from sif.rows import RowAdam
+from sif.runtime import Runtime, generator, numpy_generator
 from sif.scoring import InteractionScorer, Scale
 from sif.search import Checkpointer, SearchResult, SearchSettings, search
 from sif.spaces.function_search import FunctionSettings, FunctionSpace
@@ -39,7 +41,8 @@ from sif.train import Metrics, TrainResult, TrainSettings, train
 DEFAULT_LOSS = {"ranking": "whole-data", "rating": "squared"}
 POWER = {"plain": 0.0, "sqrt": 0.5, "linear": 1.0}
 MAX_EXACT = 2_000_000
-"""Observed pairs up to which every batch may carry the whole part for the exact loss."""
+"""Observed pairs up to which every batch may carry the whole part for the exact loss; beyond, the
+train part comes in blocks of users."""
 
 Progress = Callable[[int, Any], None]
 
@@ -90,6 +93,10 @@ class Problem:
         self.scale = _scale(train_part, config.objective)
         self._train = self._tensors(train_part)
         self._valid = self._tensors(valid_part)
+        self._judged = (train_part, valid_part)
+        if config.train.valid_users is not None and config.objective == "ranking":
+            draws = numpy_generator(runtime, "train", "valid-users")
+            self._judged = some_users(train_part, valid_part, config.train.valid_users, draws)
         self._row_counts = [
             torch.bincount(self._train.ids[:, f], minlength=n).to(runtime.dtype)
             for f, n in enumerate(train_part.sizes)
@@ -148,6 +155,37 @@ class Problem:
         exact = self.loss_name == "whole-data" and len(self._train.ids) <= MAX_EXACT
         return InteractionStream(self._train, size, drawing, draws, exact=exact)
 
+    def blocks(self, factors: bool, *names: str | int) -> BlockStream | None:
+        """Endless blocks of the train part's users where it is large; None: it is small.
+
+        Args:
+            factors: Whether the function's scores are a product, so that nothing is gathered.
+            names: Key the random stream.
+        """
+        part, asked = self._train, self.config.train.block_pairs
+        if len(part.sizes) != 2 or (asked is None and len(part.ids) <= MAX_EXACT):
+            return None
+        pairwise = self.loss_name in PAIRWISE
+        drawn = self.config.loss.negatives if pairwise or not factors else 0
+        if self.loss_name == "squared":
+            drawn = 0
+        drawing = Drawing(drawn if pairwise else 0, 0 if pairwise else drawn)
+        exact = factors and not pairwise
+        gathered = 0 if exact else (1 + drawn) * self.config.train.dimension
+        size = asked or block_pairs(len(part.ids), part.sizes[1], gathered)
+        draws = generator(self.runtime, *names, "blocks", device=torch.device("cpu"))
+        return BlockStream(part, size, drawing, draws)
+
+    def share(self, strengths: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, ...]:
+        """The strengths for a batch: a block's users are penalised once a pass, all others always.
+
+        What a user's row weighs in the whole loss, per pair, is carried by the pairs of its block.
+        """
+        if batch.rows is None:
+            return strengths
+        first, *others = strengths
+        return (first[batch.rows] * (len(self._train.ids) / len(batch.ids)), *others)
+
     def space(self) -> FunctionSpace:
         """The supernet of the configured space."""
         settings = self.config.search
@@ -168,7 +206,18 @@ class Problem:
     def search(
         self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress = _quiet
     ) -> SearchResult:
-        """Searches with the configured method."""
+        """Searches with the configured method, on some users where there are many interactions."""
+        most = self.config.search.max_interactions
+        if most is None or len(self.train_part) <= most:
+            return self._search(tracker, checkpointer, on_epoch)
+        draws = numpy_generator(self.runtime, "search", "users")
+        parts = few_users(self.train_part, self.valid_part, most, draws)
+        smaller = Problem(*parts, self.config, self.runtime)
+        return smaller._search(tracker, checkpointer, on_epoch)
+
+    def _search(
+        self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
+    ) -> SearchResult:
         settings = self.config.search
         space = self.space()
         stream = self.stream("train", settings.batch_size, "search")
@@ -209,13 +258,15 @@ class Problem:
         loss = LOSSES[self.loss_name]
 
         def objective(batch: Batch) -> Tensor:
-            data = loss(net.interaction(), batch, self.loss_settings)
-            return data + net.tables.squared_norm(strengths)
+            interaction = net.interaction(batch.rows)
+            data = loss(interaction, batch, self.loss_settings)
+            return data + interaction.tables.squared_norm(self.share(strengths, batch))
 
+        blocks = self.blocks(net.interaction().operation.factors is not None, "train")
         result = train(
             net,
             objective,
-            self.stream("train", settings.batch_size, "train"),
+            blocks or self.stream("train", settings.batch_size, "train"),
             lambda: self.validate(net),
             TrainSettings(
                 settings.epochs,
@@ -224,6 +275,7 @@ class Problem:
                 higher_is_better(self.metric),
                 settings.evaluate_every,
                 settings.patience,
+                optimizer=RowAdam if blocks else torch.optim.Adam,
             ),
             tracker,
             checkpointer,
@@ -242,10 +294,8 @@ class Problem:
     def validate(self, net: InteractionNetwork) -> Metrics:
         """Metrics of a network on the validation part."""
         scorer = self.scorer(net)
-        history = (self.train_part,)
-        found = evaluate_on(
-            scorer, self.train_part, history, self.valid_part, self.config.objective
-        )
+        history, truth = self._judged
+        found = evaluate_on(scorer, self.train_part, (history,), truth, self.config.objective)
         return found.metrics
 
 

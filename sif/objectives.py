@@ -50,8 +50,10 @@ class Batch:
         background: (p, k) drawn uniformly from all combinations, for the whole-data loss.
         background_weight: (p,) what each drawn combination stands for, per observed pair; 0 for
             combinations that must not count as negatives.
-        graph: All observed pairs of the part, where the exact whole-part loss is affordable.
+        graph: All observed pairs of the part or block, where the exact loss over it is wanted.
         observed_in_background: Whether the background stands for observed pairs as well.
+        rows: (u,) int64, ascending: the first field's rows that `ids` and `graph` count within,
+            where the batch is a block of users with all of their pairs; None: all rows.
     """
 
     ids: Tensor
@@ -61,6 +63,7 @@ class Batch:
     background_weight: Tensor
     graph: PairGraph | None = None
     observed_in_background: bool = True
+    rows: Tensor | None = None
 
     def with_negatives(self) -> Tensor:
         """(b * m, k): each observed row with its drawn items in the recommended item's place."""
@@ -111,6 +114,8 @@ Loss = Callable[[Scored, Batch, LossSettings], Tensor]
 
 def squared(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Mean squared error of standardised ratings."""
+    if batch.graph is not None:
+        return F.mse_loss(interaction.on_graph(batch.graph), batch.target[batch.graph.order])
     return F.mse_loss(interaction.pairs(batch.ids), batch.target)
 
 

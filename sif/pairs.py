@@ -49,11 +49,12 @@ def pair_graph(ids: Tensor, shape: tuple[int, int]) -> PairGraph:
     rows, columns = ids[order, 0].contiguous(), ids[order, 1].contiguous()
     transposed = torch.argsort(columns, stable=True)
     return PairGraph(
-        shape, rows, columns, order, _starts(rows, shape[0]), transposed, _starts(columns, shape[1])
+        shape, rows, columns, order, starts(rows, shape[0]), transposed, starts(columns, shape[1])
     )
 
 
-def _starts(index: Tensor, size: int) -> Tensor:
+def starts(index: Tensor, size: int) -> Tensor:
+    """CSR pointers (size + 1,) int64 of the numbers (n,) in 0..size - 1."""
     start = torch.zeros(size + 1, dtype=torch.int64, device=index.device)
     torch.cumsum(torch.bincount(index, minlength=size), 0, out=start[1:])
     return start

@@ -58,7 +58,6 @@ class InteractionScorer:
             raise ConfigError(
                 f"scores of all items: expected a function of 2 fields, found {fields}"
             )
-        """Scores of all items: users (b,) to (b, n_items) float32, higher is better."""
         scores = self._scores(users)
         return scores if self.fallback is None else self.fallback.applied(scores, users)
 

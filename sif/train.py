@@ -37,6 +37,7 @@ class TrainSettings:
         evaluate_every: Epochs between validations.
         patience: Validations without a better metric before it stops.
         betas: Of Adam.
+        optimizer: Adam, or `sif.rows.RowAdam` where batches have rows of their own.
     """
 
     epochs: int
@@ -46,6 +47,7 @@ class TrainSettings:
     evaluate_every: int = 1
     patience: int = 10
     betas: tuple[float, float] = (0.9, 0.99)
+    optimizer: type[torch.optim.Adam] = torch.optim.Adam
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +75,7 @@ class _Training:
     def __init__(self, network: nn.Module, stream: Stream, settings: TrainSettings) -> None:
         self.network, self.stream, self.settings = network, stream, settings
         self.parameters = [p for p in network.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=settings.lr, betas=settings.betas)
+        self.optimizer = settings.optimizer(self.parameters, lr=settings.lr, betas=settings.betas)
         self.epoch = self.best_epoch = self.stale = 0
         self.best: dict[str, Tensor] = copy.deepcopy(network.state_dict())
         self.valid: Metrics = {}

@@ -18,8 +18,8 @@ PACKAGE = Path(sif.__file__).parent
 LEVELS = [
     {"errors", "genotype"},
     {"config", "runtime", "tracking", "metrics", "checkpoint"},
-    {"prox", "probe", "data", "pairs", "streams"},
-    {"objectives", "batches", "spaces", "methods"},
+    {"prox", "probe", "data", "pairs", "rows", "streams"},
+    {"objectives", "batches", "blocks", "spaces", "methods"},
     {"search", "train", "evaluate", "verdict", "scoring", "fitting", "cold", "groups"},
     {"baselines", "recommender", "plots"},
     {"adapters", "tasks"},

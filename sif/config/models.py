@@ -194,6 +194,9 @@ class SearchConfig(Section):
         0.5, description="share of the epochs, the first, that trains all operations in turn"
     )
     batch_size: Count | None = Field(None, description="interactions per weight step; None: all")
+    max_interactions: Count | None = Field(
+        1_000_000, description="train interactions searched on, whole users drawn; None: all"
+    )
     dimension: Count = Field(8, description="embedding dimensions")
     lr: Rate = Field(0.05, description="Adam step size of the weights")
     l2: NonNegative = Field(3.0, description="L2 strength, as in train.l2")
@@ -223,7 +226,17 @@ class TrainConfig(Section):
     epochs: Count = Field(500, description="passes over the train part, at most")
     patience: Count = Field(5, description="validations without a better metric")
     evaluate_every: Count = Field(5, description="epochs between validations")
-    batch_size: Count | None = Field(None, description="interactions per step; None: all")
+    batch_size: Count | None = Field(
+        None, description="interactions per step; None: all; not used with blocks"
+    )
+    block_pairs: Count | None = Field(
+        None,
+        description="interactions per block of users; None: no blocks up to 2,000,000 in train, "
+        "a 64th beyond",
+    )
+    valid_users: Count | None = Field(
+        None, description="users drawn for validation while training (ranking); None: all"
+    )
     dimension: Count = Field(32, description="embedding dimensions")
     lr: Rate = Field(0.05, description="Adam step size")
     l2: Numbers = Field(

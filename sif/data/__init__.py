@@ -13,6 +13,7 @@ from sif.data.movielens import read_movielens
 from sif.data.planted import OPERATIONS, TRANSFORMS, PlantedInfo, PlantedTruth, planted
 from sif.data.readers import Columns, read_interactions
 from sif.data.recipe import Dataset, Recipe, list_datasets, load_dataset
+from sif.data.sample import few_users, some_users
 from sif.data.split import PART_NAMES, PROTOCOLS, Split, build_split, make_split
 from sif.data.split_file import load_split_file
 from sif.data.vocabulary import Vocabulary
@@ -35,6 +36,7 @@ __all__ = [
     "bucket_ids",
     "build_split",
     "concatenate",
+    "few_users",
     "filter_interactions",
     "list_datasets",
     "load_dataset",
@@ -44,5 +46,6 @@ __all__ = [
     "planted",
     "read_interactions",
     "read_movielens",
+    "some_users",
     "with_time_buckets",
 ]

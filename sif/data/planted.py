@@ -4,6 +4,10 @@ Embeddings p_u, q_v ~ N(0, 1) and weights w ~ U(0.5, 1.5) give the signal
 s(u, v) = w^T O(P(p_u), Q(q_v)), standardised to mean 0 and deviation 1 over all pairs. Ratings are
 the signal plus noise at a random share of the pairs; clicks are drawn from a softmax of it, mixed
 with item popularity. The functions here are the truth, apart from those that a search tries.
+
+Up to `_MAX_PAIRS` pairs of user and item the signal of all of them is held; beyond, `cells` draws
+the same kinds of data without it: moments come from a sample of pairs, and a user clicks among the
+items that he meets.
 """
 
 from __future__ import annotations
@@ -16,6 +20,16 @@ from typing import Literal, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from sif.data.cells import (
+    CLICK_TEMPERATURE,
+    MIN_PER_ITEM,
+    POPULARITY_POWER,
+    POPULARITY_SHARE,
+    Drawn,
+    StandardSignal,
+    click_cells,
+    uniform_cells,
+)
 from sif.data.interactions import Interactions
 from sif.data.vocabulary import Int64Array, Vocabulary
 from sif.errors import DataError
@@ -24,11 +38,8 @@ Float64Array = npt.NDArray[np.float64]
 Signal = Callable[[Int64Array], npt.NDArray[np.float32]]
 
 _PLANTED_STREAM = 0x9EED  # keeps these random numbers apart from those of the splits
-_CLICK_TEMPERATURE = 0.5  # in deviations of the signal
-_POPULARITY_SHARE = 0.1  # of the clicks follow popularity, whatever the signal
-_POPULARITY_POWER = 0.7  # popularity falls with rank^-0.7
-_MIN_PER_ITEM = 2
-_MAX_PAIRS = 50_000_000  # the signal of every pair is held in memory
+_MAX_PAIRS = 50_000_000  # up to here the signal of every pair is held in memory
+_MAX_INTERACTIONS = 200_000_000  # 28 bytes each, and half as much again while they are shuffled
 
 _MAGNITUDES: dict[str, Callable[[Float64Array], Float64Array]] = {
     "sqrt": lambda x: np.sqrt(np.abs(x)),
@@ -162,22 +173,18 @@ def planted(
     # would plant neither.
     weights = rng.uniform(0.5, 1.5, width)
     p, q = (transform(name, e) for name, e in zip(truth.transforms, embeddings, strict=True))
-    table = _all_pairs(OPERATIONS[operation], p, q, weights)
-    table = (table - table.mean()) / table.std()
-    noisy = table + noise * rng.normal(size=table.shape)
-    seen = KINDS[kind](noisy, density, rng)
-    pairs = rng.permutation(np.argwhere(seen)).astype(np.int64)
-    signal_table = table.astype(np.float32)
+    draw = _of_all_pairs if users * items <= _MAX_PAIRS else _of_cells
+    (pairs, noisy), signal = draw(OPERATIONS[operation], p, q, weights, density, noise, kind, rng)
     interactions = Interactions(
         ids=pairs,
         fields=("user", "item"),
         vocabularies=(_names("u", users), _names("i", items)),
-        rating=noisy[pairs[:, 0], pairs[:, 1]].astype(np.float32) if kind == "ratings" else None,
+        rating=noisy if kind == "ratings" else None,
         timestamp=1_000_000_000 + np.cumsum(rng.integers(1, 3600, len(pairs))).astype(np.int64),
     )
     info = PlantedInfo(
         truth=truth,
-        signal=lambda ids: signal_table[ids[:, 0], ids[:, 1]],
+        signal=signal,
         noise=noise,
         embeddings=embeddings,
         weights=weights,
@@ -185,16 +192,58 @@ def planted(
     return interactions, info
 
 
+Combine = Callable[[Float64Array, Float64Array], Float64Array]
+
+
+def _of_all_pairs(
+    combine: Combine,
+    p: Float64Array,
+    q: Float64Array,
+    weights: Float64Array,
+    density: float,
+    noise: float,
+    kind: str,
+    rng: np.random.Generator,
+) -> tuple[Drawn, Signal]:
+    """Shuffled pairs (n, 2), their noisy signal (n,), and the signal, by the table of all pairs."""
+    table = _all_pairs(combine, p, q, weights)
+    table = (table - table.mean()) / table.std()
+    noisy = table + noise * rng.normal(size=table.shape)
+    seen = KINDS[kind](noisy, density, rng)
+    pairs = rng.permutation(np.argwhere(seen)).astype(np.int64)
+    signal_table = table.astype(np.float32)
+    values = noisy[pairs[:, 0], pairs[:, 1]].astype(np.float32)
+    return (pairs, values), lambda ids: signal_table[ids[:, 0], ids[:, 1]]
+
+
+def _of_cells(
+    combine: Combine,
+    p: Float64Array,
+    q: Float64Array,
+    weights: Float64Array,
+    density: float,
+    noise: float,
+    kind: str,
+    rng: np.random.Generator,
+) -> tuple[Drawn, Signal]:
+    """As `_of_all_pairs`, a cell of users at a time."""
+    signal = StandardSignal.fitted(combine, p, q, weights, rng)
+    pairs, noisy = CELLS[kind](signal, density, noise, rng)
+    order = rng.permutation(len(pairs))
+    return (pairs[order], noisy[order]), signal
+
+
 def _check(users: int, items: int, density: float, noise: float, kind: str) -> None:
     for name, value in (("users", users), ("items", items)):
         if value < 3:
             raise DataError(f"planted: {name}: expected at least 3, found {value}")
-    if users * items > _MAX_PAIRS:
-        raise DataError(
-            f"planted: users times items: expected at most {_MAX_PAIRS:,}, found {users * items:,}"
-        )
     if not 0 < density <= 1:
         raise DataError(f"planted: density: expected a share in (0, 1], found {density}")
+    if users * items * density > _MAX_INTERACTIONS:
+        raise DataError(
+            f"planted: users times items times density: expected at most {_MAX_INTERACTIONS:,},"
+            f" found {round(users * items * density):,}"
+        )
     if not (noise >= 0 and math.isfinite(noise)):
         raise DataError(f"planted: noise: expected a number of at least 0, found {noise}")
     if kind not in KINDS:
@@ -226,11 +275,11 @@ def _clicks(noisy: Float64Array, density: float, rng: np.random.Generator) -> np
     The largest log-probability plus Gumbel noise draws without replacement (Gumbel top-k).
     """
     n_users, n_items = noisy.shape
-    taste = np.exp((noisy - noisy.max(axis=1, keepdims=True)) / _CLICK_TEMPERATURE)
+    taste = np.exp((noisy - noisy.max(axis=1, keepdims=True)) / CLICK_TEMPERATURE)
     taste /= taste.sum(axis=1, keepdims=True)
-    popularity = rng.permutation(np.arange(1, n_items + 1) ** -_POPULARITY_POWER)
+    popularity = rng.permutation(np.arange(1, n_items + 1) ** -POPULARITY_POWER)
     popularity /= popularity.sum()
-    chance = (1 - _POPULARITY_SHARE) * taste + _POPULARITY_SHARE * popularity
+    chance = (1 - POPULARITY_SHARE) * taste + POPULARITY_SHARE * popularity
     keys = np.log(chance) + rng.gumbel(size=noisy.shape)
     counts = np.clip(rng.poisson(max(round(density * n_items), 1), n_users), 3, n_items)
     rank = np.argsort(np.argsort(-keys, axis=1), axis=1)
@@ -240,8 +289,8 @@ def _clicks(noisy: Float64Array, density: float, rng: np.random.Generator) -> np
 def _at_least(seen: npt.NDArray[np.bool_], keys: Float64Array) -> npt.NDArray[np.bool_]:
     """Add pairs, by the largest key, for users and items seen fewer than twice."""
     for view, key in ((seen, keys), (seen.T, keys.T)):
-        for row in np.flatnonzero(view.sum(axis=1) < _MIN_PER_ITEM):
-            missing = _MIN_PER_ITEM - int(view[row].sum())
+        for row in np.flatnonzero(view.sum(axis=1) < MIN_PER_ITEM):
+            missing = MIN_PER_ITEM - int(view[row].sum())
             unseen = np.where(view[row], -np.inf, key[row])
             view[row, np.argsort(-unseen)[:missing]] = True
     return seen
@@ -256,4 +305,10 @@ def _names(letter: str, n: int) -> Vocabulary:
 KINDS: dict[str, Callable[[Float64Array, float, np.random.Generator], npt.NDArray[np.bool_]]] = {
     "ratings": _uniform,
     "clicks": _clicks,
+}
+
+# The same beyond `_MAX_PAIRS`, from the signal, density and noise.
+CELLS: dict[str, Callable[[StandardSignal, float, float, np.random.Generator], Drawn]] = {
+    "ratings": uniform_cells,
+    "clicks": click_cells,
 }

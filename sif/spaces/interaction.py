@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sif.pairs import PairGraph, pair_products
+from sif.rows import take_rows
 from sif.spaces.elementwise import Elementwise
 from sif.spaces.operations import Factors, Operation
 
@@ -79,6 +81,24 @@ class Tables(nn.Module):
         rows = [(e * e).sum(dim=1) for e in self.embeddings]
         rows = [r + b * b for r, b in zip(rows, self.biases, strict=True)] if self.biases else rows
         return torch.stack([s @ r for s, r in zip(strengths, rows, strict=True)]).sum()
+
+
+class TableRows(Tables):
+    """Some rows of the first field and all of the others, as tables of their own.
+
+    Gradients reach the first field's table as sparse tensors of those rows; see `sif.rows`.
+
+    Args:
+        whole: The tables; they keep the parameters.
+        rows: (b,) int64, ascending and distinct; ids of the first field count within them.
+    """
+
+    def __init__(self, whole: Tables, rows: Tensor) -> None:
+        nn.Module.__init__(self)
+        self.embeddings: Any = [take_rows(whole.embeddings[0], rows), *whole.embeddings[1:]]
+        first = [take_rows(bias, rows) for bias in whole.biases[:1]]
+        self.biases: Any = [*first, *whole.biases[1:]]
+        self.has_intercept, self.intercept = whole.has_intercept, whole.intercept
 
 
 def bounded(readout: Tensor) -> Tensor:
@@ -169,7 +189,7 @@ class Interaction:
         """Scores (n,) at a graph's pairs, in its row order, by factors where there are any."""
         factors = self.factors()
         if factors is None:
-            return self.pairs(torch.stack([graph.rows, graph.columns], dim=1))
+            return self.pairs(torch.stack([graph.rows, graph.columns], dim=1).long())
         return pair_products(*factors, graph)
 
 
@@ -197,9 +217,10 @@ class InteractionNetwork(nn.Module):
         self._transforms = tuple(transforms)
         self._operation = operation
 
-    def interaction(self) -> Interaction:
-        """The function over this network's tables."""
-        return Interaction(self.tables, self._transforms, self._operation, self.readout)
+    def interaction(self, rows: Tensor | None = None) -> Interaction:
+        """The function over this network's tables, or over some `rows` of the first field's."""
+        tables = self.tables if rows is None else TableRows(self.tables, rows)
+        return Interaction(tables, self._transforms, self._operation, self.readout)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Scores (n,) at ids (n, k)."""

@@ -112,7 +112,7 @@ def test_the_seed_decides() -> None:
         ({"transforms": ("abs", "cube")}, "transforms: expected one of .*, found 'cube'"),
         ({"dimension": 0}, "dimension: expected at least 1, found 0"),
         ({"users": 2}, "users: expected at least 3, found 2"),
-        ({"users": 10**5, "items": 10**5}, "expected at most 50,000,000, found 10,000,000,000"),
+        ({"users": 10**5, "items": 10**5}, "expected at most 200,000,000, found 1,000,000,000"),
         ({"density": 0.0}, r"density: expected a share in \(0, 1\], found 0.0"),
         ({"noise": float("nan")}, "noise: expected a number of at least 0, found nan"),
         ({"kind": "likes"}, "kind: expected one of ratings, clicks, found 'likes'"),

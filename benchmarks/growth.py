@@ -1,0 +1,255 @@
+"""Seconds per epoch and peak memory as the data grow: generated data from 1e5 to 2e7 interactions.
+
+Every size and objective runs in a process of its own: generate, split, train `multiply` in blocks
+of users. For ranking `implicit` ALS is then fitted to the same train part with as many threads. An
+epoch is one pass over the train part, validation apart; the median after one that warms up.
+
+    python benchmarks/growth.py --output benchmarks/results/growth.csv --figure docs/img/growth.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import json
+import math
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sif.blocks import block_pairs
+from sif.config import load_config
+from sif.data import load_dataset, make_split
+from sif.fitting import Problem
+from sif.genotype import Genotype
+from sif.runtime import make_runtime
+from sif.tracking import NullTracker
+from sif.train import Metrics
+
+SIZES = (100_000, 1_000_000, 10_000_000, 20_000_000)
+PER_USER, PER_ITEM, FEWEST_ITEMS = 100, 1000, 400
+MULTIPLY = Genotype(
+    "primitives",
+    {"operation": ((0, "multiply"),), "user": ((0, "~abs"),), "item": ((0, "~abs"),)},
+)
+COLUMNS = (
+    "interactions", "objective", "users", "items", "dimension", "threads", "generation_seconds",
+    "split_seconds", "epoch_seconds", "blocks", "validation_seconds", "peak_gib",
+    "als_iteration_seconds", "als_peak_gib",
+)  # fmt: skip
+LIMIT_GIB = 8.0
+
+
+class NoCheckpoint:
+    """Keeps nothing."""
+
+    def restore(self) -> None:
+        """Nothing to go on from."""
+
+    def offer(self, state: object) -> None:
+        """Nothing is kept."""
+
+
+class Unjudged(Problem):
+    """Trains without looking at the validation part, so that only the epochs are timed."""
+
+    def validate(self, net: Any) -> Metrics:
+        """A constant."""
+        return {self.metric: 0.0}
+
+
+def peak_gib() -> float:
+    """Largest resident size of this process so far (KiB on Linux)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def between(times: list[float]) -> float:
+    """Median distance of successive times, the first distance left out."""
+    return statistics.median(b - a for a, b in itertools.pairwise(times[1:]))
+
+
+def als_seconds(split: Any, dimension: int, threads: int, epochs: int) -> float:
+    """Seconds per iteration of implicit ALS on the train part."""
+    import implicit.als
+    from threadpoolctl import threadpool_limits
+
+    pairs = split.train.csr()
+    times = [time.perf_counter()]
+    model = implicit.als.AlternatingLeastSquares(
+        factors=dimension, iterations=epochs + 1, num_threads=threads, use_gpu=False, random_state=0
+    )
+    with threadpool_limits(1, "blas"):
+        model.fit(pairs, show_progress=False, callback=lambda *_: times.append(time.perf_counter()))
+    return between(times)
+
+
+def measure(n: int, objective: str, dimension: int, threads: int, epochs: int) -> dict[str, Any]:
+    """One size and objective, in this process."""
+    users, items = n // PER_USER, max(FEWEST_ITEMS, n // PER_ITEM)
+    start = time.perf_counter()
+    kind = "clicks" if objective == "ranking" else "ratings"
+    options = {"users": users, "items": items, "density": n / users / items, "kind": kind}
+    dataset = load_dataset("planted", planted={**options, "dimension": 4, "seed": 0})
+    generated = time.perf_counter()
+    protocol = "ranking-per-user" if objective == "ranking" else "rating-80/10/10"
+    split = make_split(dataset, protocol, 0)
+    parted = time.perf_counter()
+    config = load_config(
+        "cf",
+        sets=[
+            f"objective={objective}",
+            f"train.dimension={dimension}",
+            f"train.epochs={epochs + 1}",
+            "train.evaluate_every=1",
+            f"train.patience={epochs + 1}",
+            f"train.block_pairs={block_pairs(len(split.train), items)}",
+            "train.valid_users=10000",
+        ],
+    )
+    problem = Unjudged(split.train, split.valid, config, make_runtime("cpu", 0, threads))
+    fitted = problem.train(MULTIPLY, config.train.l2[0], NullTracker(), NoCheckpoint())
+    seconds = [0.0, *(entry["seconds"] for entry in fitted.result.history)]
+    began = time.perf_counter()
+    Problem.validate(problem, fitted.network)
+    row: dict[str, Any] = {
+        "interactions": len(split.interactions),
+        "objective": objective,
+        "users": users,
+        "items": items,
+        "dimension": dimension,
+        "threads": threads,
+        "generation_seconds": generated - start,
+        "split_seconds": parted - generated,
+        "epoch_seconds": between(seconds),
+        "validation_seconds": time.perf_counter() - began,
+        "blocks": problem.blocks(True, "count").steps_per_pass,  # type: ignore[union-attr]
+        "peak_gib": peak_gib(),
+        "als_iteration_seconds": None,
+        "als_peak_gib": None,
+    }
+    del problem, fitted
+    if objective == "ranking":
+        row["als_iteration_seconds"] = als_seconds(split, dimension, threads, epochs)
+        row["als_peak_gib"] = peak_gib()
+    return row
+
+
+def slope(points: list[tuple[float, float]]) -> float:
+    """Least-squares slope of log y on log x."""
+    x, y = ([math.log(p[k]) for p in points] for k in (0, 1))
+    mx, my = statistics.fmean(x), statistics.fmean(y)
+    return sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / sum(
+        (a - mx) ** 2 for a in x
+    )
+
+
+def report(rows: list[dict[str, Any]]) -> None:
+    """The table and the slopes on the screen."""
+    print(f"{'objective':<9}{'interactions':>13}{'generate s':>12}{'epoch s':>9}{'ALS s':>8}"
+          f"{'ratio':>7}{'peak GiB':>10}")  # fmt: skip
+    for row in rows:
+        als = row["als_iteration_seconds"]
+        told = f"{als:8.2f}{row['epoch_seconds'] / als:7.2f}" if als else f"{'':15}"
+        print(f"{row['objective']:<9}{row['interactions']:>13,}{row['generation_seconds']:>12.1f}"
+              f"{row['epoch_seconds']:>9.3f}{told}{row['peak_gib']:>10.2f}")  # fmt: skip
+    for name, points in series(rows).items():
+        if len(points) > 1:
+            print(f"slope of log seconds on log interactions, {name}: {slope(points):.3f}")
+    print(f"largest peak {max(r['peak_gib'] for r in rows):.2f} GiB, limit {LIMIT_GIB:g} GiB")
+
+
+def series(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """Name to (interactions, seconds per epoch)."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        found.setdefault(row["objective"], []).append((row["interactions"], row["epoch_seconds"]))
+        if row["als_iteration_seconds"]:
+            point = (row["interactions"], row["als_iteration_seconds"])
+            found.setdefault("implicit ALS", []).append(point)
+    return found
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Seconds per epoch and peak memory against interactions."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    marks = {"ranking": "o", "rating": "s", "implicit ALS": "^"}
+    colours = {"ranking": "#332288", "rating": "#117733", "implicit ALS": "#cc6677"}
+    for name, points in series(rows).items():
+        label = f"{name}, slope {slope(points):.2f}" if len(points) > 1 else name
+        left.loglog(*zip(*points, strict=True), marks[name] + "-", color=colours[name], label=label)
+    left.set_ylabel("seconds per epoch")
+    for name in ("ranking", "rating"):
+        points = [(r["interactions"], r["peak_gib"]) for r in rows if r["objective"] == name]
+        if points:
+            right.loglog(
+                *zip(*points, strict=True), marks[name] + "-", color=colours[name], label=name
+            )
+    right.axhline(LIMIT_GIB, color="#6b6b6b", linestyle="--", label=f"{LIMIT_GIB:g} GiB")
+    right.set_ylabel("peak memory of the process (GiB)")
+    for axes in (left, right):
+        axes.set_xlabel("interactions")
+        axes.grid(True, color="#d9d9d9", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def in_a_process(n: int, objective: str, values: argparse.Namespace) -> dict[str, Any]:
+    """`measure` in a fresh process, whose peak memory is its own."""
+    command = [sys.executable, __file__, "--one", objective, "--sizes", str(n)]
+    for name in ("dimension", "threads", "epochs"):
+        command += [f"--{name}", str(getattr(values, name))]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(json.dumps(row), file=sys.stderr, flush=True)
+    return row
+
+
+def main() -> None:
+    """All sizes and objectives in turn, the table, the CSV file and the figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=lambda text: int(float(text)), nargs="+", default=SIZES)
+    parser.add_argument("--objectives", nargs="+", default=["ranking", "rating"])
+    parser.add_argument("--dimension", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=3, help="timed epochs after one to warm up")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--figure", type=Path)
+    parser.add_argument("--one", help="measure this objective in this process, print JSON")
+    values = parser.parse_args()
+    torch.set_num_threads(values.threads)
+    if values.one:
+        numbers = (values.dimension, values.threads, values.epochs)
+        print(json.dumps(measure(values.sizes[0], values.one, *numbers)))
+        return
+    rows = [in_a_process(n, objective, values) for objective in values.objectives
+            for n in values.sizes]  # fmt: skip
+    report(rows)
+    if values.output:
+        values.output.parent.mkdir(parents=True, exist_ok=True)
+        with values.output.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            for row in rows:
+                writer.writerow(
+                    {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()}
+                )
+    if values.figure:
+        draw(rows, values.figure)
+
+
+if __name__ == "__main__":
+    main()
