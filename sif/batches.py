@@ -66,6 +66,7 @@ class InteractionStream:
         observed_total: Number of observed rows whose share of the background a row carries: the
             train part's, so that validation weighs negatives as training did.
         exact: Whether batches carry the part's graph, for losses over the whole part.
+        in_history: Whether the part is the train part, whose pairs encoders know.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class InteractionStream:
         known: Sequence[PartTensors] = (),
         observed_total: int | None = None,
         exact: bool = False,
+        in_history: bool = True,
     ) -> None:
         self._part = part
         self._rows = Permutation(len(part.ids), batch_size, generator)
@@ -89,6 +91,7 @@ class InteractionStream:
         self._observed = _keys((part, *known)) if known or drawing.negatives else None
         self._background_has_observed = not known
         self._graph = part.graph() if exact else None
+        self._in_history = in_history
         whole = self._rows.batch_size == len(part.ids)
         self._whole = (part.ids, part.target) if whole else None
 
@@ -109,8 +112,9 @@ class InteractionStream:
             self._is_observed,
         )
         return Batch(
-            ids, target, negatives, background, weight, self._graph, self._background_has_observed
-        )
+            ids, target, negatives, background, weight, self._graph, self._background_has_observed,
+            in_history=self._in_history,
+        )  # fmt: skip
 
     def _is_observed(self, ids: Tensor) -> Tensor:
         if self._observed is None:

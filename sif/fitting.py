@@ -8,7 +8,7 @@ same loss. The test part is not among its arguments.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,14 +27,17 @@ from sif.evaluate import MAIN_METRIC, evaluate_on
 from sif.genotype import Genotype
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.metrics import higher_is_better
-from sif.objectives import LOSSES, PAIRWISE, Batch, LossSettings
+from sif.objectives import LOSSES, PAIRWISE, WEIGHTINGS, Batch, LossSettings, Weighting
 from sif.rows import RowAdam
 from sif.runtime import Runtime, generator, numpy_generator
-from sif.scoring import InteractionScorer, Scale
+from sif.scoring import FunctionScorer, InteractionScorer, Scale
 from sif.search import Checkpointer, SearchResult, SearchSettings, search
+from sif.spaces.encoders import Histories
 from sif.spaces.function_search import FunctionSettings, FunctionSpace
-from sif.spaces.functions import SPECS, FunctionSpec, network
-from sif.spaces.interaction import InteractionNetwork, TableShape
+from sif.spaces.functions import SPECS, Design, FunctionSpec, design_of, network
+from sif.spaces.interaction import Interaction, InteractionNetwork
+from sif.spaces.rich import RichSettings, RichSpace
+from sif.spaces.tables import TableShape
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
 
@@ -92,7 +95,7 @@ class Problem:
         self.loss_settings = LossSettings(config.loss.positive_weight, config.loss.negatives)
         self.scale = _scale(train_part, config.objective)
         self._train = self._tensors(train_part)
-        self._valid = self._tensors(valid_part)
+        self._valid = self._tensors(_known(train_part, valid_part))
         self._judged = (train_part, valid_part)
         if config.train.valid_users is not None and config.objective == "ranking":
             draws = numpy_generator(runtime, "train", "valid-users")
@@ -132,6 +135,8 @@ class Problem:
             intercept=rating,
             init=self.config.model.init,
             mixed_signs=self.config.model.readout_signs == "mixed",
+            history_l2=self.config.loss.history_l2,
+            bias_l2=self.config.loss.bias_l2,
         )
 
     def strengths(self, l2: float) -> tuple[Tensor, ...]:
@@ -150,9 +155,15 @@ class Problem:
         if part == "valid":
             size = batch_size or len(self._valid.ids)
             known, total = (self._train,), len(self._train.ids)
-            return InteractionStream(self._valid, size, drawing, draws, known, total)
+            return InteractionStream(
+                self._valid, size, drawing, draws, known, total, in_history=False
+            )
         size = batch_size or len(self._train.ids)
-        exact = self.loss_name == "whole-data" and len(self._train.ids) <= MAX_EXACT
+        whole = self.loss_name == "whole-data" or (
+            self.loss_name == "squared"
+            and (size == len(self._train.ids) or bool(self.spec.stages))
+        )
+        exact = whole and len(self._train.ids) <= MAX_EXACT
         return InteractionStream(self._train, size, drawing, draws, exact=exact)
 
     def blocks(self, factors: bool, *names: str | int) -> BlockStream | None:
@@ -186,8 +197,60 @@ class Problem:
         first, *others = strengths
         return (first[batch.rows] * (len(self._train.ids) / len(batch.ids)), *others)
 
-    def space(self) -> FunctionSpace:
+    @cached_property
+    def histories(self) -> Histories:
+        """The train part as the encoders see it.
+
+        Raises:
+            ConfigError: There are more than two fields, or too many interactions.
+        """
+        if len(self.fields) != 2 or len(self.train_part) > MAX_EXACT:
+            raise ConfigError(
+                f"space {self.spec.name}: expected 2 fields and at most {MAX_EXACT:,} interactions "
+                f"in the train part, found {len(self.fields)} and {len(self.train_part):,}; "
+                "use space=sif"
+            )
+        graph = self._train.graph()
+        assert graph is not None  # noqa: S101
+        return Histories(graph, self._train.target, self.config.model.history_power)
+
+    def weighting(self, name: str) -> Weighting | None:
+        """The weighting of the training loss by its name."""
+        return Weighting.of(name, self._row_counts)
+
+    def space(self) -> FunctionSpace | RichSpace:
         """The supernet of the configured space."""
+        draws = generator(self.runtime, "search", "space", device=torch.device("cpu"))
+        if self.spec.stages:
+            return self._rich_space(draws)
+        return self._function_space(draws).to(self.runtime.device, self.runtime.dtype)
+
+    def _rich_space(self, draws: torch.Generator) -> RichSpace:
+        settings = self.config.search
+        shape = self.shape(settings.dimension)
+        made = RichSettings(
+            shape,
+            self.fields,
+            LOSSES[self.loss_name],
+            self.loss_settings,
+            {name: self.weighting(name) for name in WEIGHTINGS},
+            self.strengths(settings.l2),
+            self.histories,
+            self._criterion,
+            settings.stages,
+        )
+        return RichSpace(made, draws).to(self.runtime.device, self.runtime.dtype)
+
+    def _criterion(self, interaction: Interaction, batch: Batch) -> float:
+        """What validation judges a combination by: the inverse metric, or the loss of ratings."""
+        if self.config.objective == "rating":
+            return float(LOSSES[self.loss_name](interaction, batch, self.loss_settings))
+        scorer = FunctionScorer(interaction, self.scale, self._fallback)
+        history, truth = self._judged
+        found = evaluate_on(scorer, self.train_part, (history,), truth, "ranking")
+        return 1 / max(found.metrics[self.metric], 1e-6)
+
+    def _function_space(self, draws: torch.Generator) -> FunctionSpace:
         settings = self.config.search
         return FunctionSpace(
             self.spec,
@@ -200,8 +263,8 @@ class Problem:
                 own_tables=settings.tables == "own",
                 transform_offset=settings.transform_offset,
             ),
-            generator(self.runtime, "search", "space", device=torch.device("cpu")),
-        ).to(self.runtime.device, self.runtime.dtype)
+            draws,
+        )
 
     def search(
         self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress = _quiet
@@ -252,14 +315,15 @@ class Problem:
         """Trains a genotype from scratch with one L2 strength."""
         settings = self.config.train
         draws = generator(self.runtime, "train", "network", device=torch.device("cpu"))
-        net = network(genotype, self.shape(settings.dimension), self.fields, draws)
-        net.to(self.runtime.device, self.runtime.dtype)
+        design = design_of(genotype, self.fields)
+        net = self.network(design, draws)
         strengths = self.strengths(l2)
         loss = LOSSES[self.loss_name]
+        loss_settings = replace(self.loss_settings, weighting=self.weighting(design.weighting))
 
         def objective(batch: Batch) -> Tensor:
             interaction = net.interaction(batch.rows)
-            data = loss(interaction, batch, self.loss_settings)
+            data = loss(interaction, batch, loss_settings)
             return data + interaction.tables.squared_norm(self.share(strengths, batch))
 
         blocks = self.blocks(net.interaction().operation.factors is not None, "train")
@@ -283,9 +347,16 @@ class Problem:
         )
         return Fitted(net, self.scorer(net), result, l2)
 
+    def network(self, design: Design, draws: torch.Generator) -> InteractionNetwork:
+        """A network of a design on this data with fresh weights."""
+        histories = self.histories if design.encodings or design.graph else None
+        net = network(design, self.shape(self.config.train.dimension), draws, histories)
+        return net.to(self.runtime.device, self.runtime.dtype)
+
     def scorer(self, net: InteractionNetwork) -> InteractionScorer:
         """Scores of a trained network, with the rules for cold users and items."""
-        return InteractionScorer(with_zero_rows(net, self.train_part), self.scale, self._fallback)
+        served = with_zero_rows(net.baked(), self.train_part)
+        return InteractionScorer(served, self.scale, self._fallback)
 
     @cached_property
     def _fallback(self) -> Fallback:
@@ -297,6 +368,16 @@ class Problem:
         history, truth = self._judged
         found = evaluate_on(scorer, self.train_part, (history,), truth, self.config.objective)
         return found.metrics
+
+
+def _known(train: Interactions, valid: Interactions) -> Interactions:
+    """Validation rows whose ids all occur in the train part; all rows where there is no such row.
+
+    The rest meets embeddings that nothing trained, which says nothing of a function.
+    """
+    counts = [np.bincount(train.ids[:, f], minlength=n) for f, n in enumerate(train.sizes)]
+    met = np.all([c[valid.ids[:, f]] > 0 for f, c in enumerate(counts)], axis=0)
+    return valid.select(met) if met.any() else valid
 
 
 def spec_of(config: CFConfig) -> FunctionSpec:

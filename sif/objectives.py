@@ -8,7 +8,7 @@ weight 1 + a on observed pairs with target 1, weight 1 on every other pair with 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,8 +22,8 @@ from sif.pairs import PairGraph
 class Scored(Protocol):
     """A function that scores combinations of ids; see `sif.spaces.interaction.Interaction`."""
 
-    def pairs(self, ids: Tensor) -> Tensor:
-        """Scores (n,) at ids (n, k)."""
+    def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
+        """Scores (n,) at ids (n, k); `observed` pairs without their own part in the encoders."""
         ...
 
     def factors(self) -> tuple[Tensor, Tensor] | None:
@@ -32,6 +32,15 @@ class Scored(Protocol):
 
     def on_graph(self, graph: PairGraph) -> Tensor:
         """Scores (n,) at the pairs of a graph."""
+        ...
+
+    @property
+    def uses_history(self) -> bool:
+        """Whether scores at train pairs contain a part that these pairs contributed."""
+        ...
+
+    def own_on_graph(self, graph: PairGraph) -> Tensor | None:
+        """What the graph's pairs contributed to their own scores (n,); None for nothing."""
         ...
 
 
@@ -54,6 +63,7 @@ class Batch:
         observed_in_background: Whether the background stands for observed pairs as well.
         rows: (u,) int64, ascending: the first field's rows that `ids` and `graph` count within,
             where the batch is a block of users with all of their pairs; None: all rows.
+        in_history: Whether the observed rows are pairs of the train part, which encoders know.
     """
 
     ids: Tensor
@@ -64,6 +74,7 @@ class Batch:
     graph: PairGraph | None = None
     observed_in_background: bool = True
     rows: Tensor | None = None
+    in_history: bool = True
 
     def with_negatives(self) -> Tensor:
         """(b * m, k): each observed row with its drawn items in the recommended item's place."""
@@ -103,10 +114,57 @@ class LossSettings:
         positive_weight: a of the whole-data loss: weight of an observed pair above that of any.
         negatives: Items drawn per observed row (pairwise losses), or background combinations per
             observed row (whole-data loss).
+        weighting: Weights of the fields' rows; None: all weigh the same.
     """
 
     positive_weight: float = 3.0
     negatives: int = 2
+    weighting: Weighting | None = None
+
+
+WEIGHTINGS: dict[str, tuple[float, float]] = {
+    "even": (0.0, 0.0),
+    "users": (-0.25, 0.0),
+    "items": (0.0, 0.15),
+    "both": (-0.25, 0.15),
+}
+"""Powers of the numbers of pairs by which users and items weigh, chosen on the validation part of
+ML-100K: metrics are means over users, so busy users weigh too much in a sum over pairs; a popular
+item that a user passed over says more than an unknown one (He et al., eALS, SIGIR 2016)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Weighting:
+    """Weights of a user's and an item's pairs.
+
+    Attributes:
+        user: (n_users,), mean 1 over the pairs of the train part.
+        item: (n_items,), mean 1 over the items: weights of unobserved pairs (whole-data loss).
+        item_observed: (n_items,), the same with mean 1 over the pairs (other losses).
+    """
+
+    user: Tensor
+    item: Tensor
+    item_observed: Tensor
+
+    @classmethod
+    def of(cls, name: str, counts: Sequence[Tensor]) -> Weighting | None:
+        """The weighting of that name in `WEIGHTINGS` for numbers of pairs (n_f,) per field."""
+        user_power, item_power = WEIGHTINGS[name]
+        if user_power == item_power == 0:
+            return None
+        user, item = (c.clamp(min=1) for c in counts[:2])
+        of_user, of_item = user**user_power, item**item_power
+        total = counts[0].sum()
+        return cls(
+            of_user * (total / (counts[0] @ of_user)),
+            of_item / of_item.mean(),
+            of_item * (total / (counts[1] @ of_item)),
+        )
+
+    def observed(self, ids: Tensor) -> Tensor:
+        """(n,) weights of observed pairs ids (n, k) in losses without a background."""
+        return self.user[ids[:, 0]] * self.item_observed[ids[:, 1]]
 
 
 Loss = Callable[[Scored, Batch, LossSettings], Tensor]
@@ -114,9 +172,26 @@ Loss = Callable[[Scored, Batch, LossSettings], Tensor]
 
 def squared(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Mean squared error of standardised ratings."""
-    if batch.graph is not None:
-        return F.mse_loss(interaction.on_graph(batch.graph), batch.target[batch.graph.order])
-    return F.mse_loss(interaction.pairs(batch.ids), batch.target)
+    if batch.graph is None or interaction.factors() is None:
+        scores, target = interaction.pairs(batch.ids, batch.in_history), batch.target
+        ids = batch.ids
+    else:
+        scores, target = _without_own(interaction, batch.graph)[1], batch.target[batch.graph.order]
+        ids = torch.stack([batch.graph.rows, batch.graph.columns], dim=1)
+    return _mean((scores - target) ** 2, ids, settings)
+
+
+def _mean(losses: Tensor, ids: Tensor, settings: LossSettings) -> Tensor:
+    """Weighted mean of losses (n,) at observed rows ids (n, k)."""
+    weighting = settings.weighting
+    return (losses if weighting is None else losses * weighting.observed(ids)).mean()
+
+
+def _without_own(interaction: Scored, graph: PairGraph) -> tuple[Tensor, Tensor]:
+    """Scores (n,) at a graph's pairs as they are, and without each pair's own part."""
+    scores = interaction.on_graph(graph)
+    own = interaction.own_on_graph(graph)
+    return scores, scores if own is None else scores - own
 
 
 def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
@@ -127,42 +202,65 @@ def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Ten
     is ever drawn. Otherwise the background is a uniform sample, weighted to stand for the whole.
     """
     factors = interaction.factors() if batch.graph is not None else None
+    weighting = settings.weighting
     if factors is not None and batch.graph is not None:
         a, b = factors
-        observed = interaction.on_graph(batch.graph)
-        everything = ((a.T @ a) * (b.T @ b)).sum() / len(batch.graph)
+        graph = batch.graph
+        scores, observed = _without_own(interaction, graph)
+        ids = torch.stack([graph.rows, graph.columns], dim=1)
+        left, right = a, b
+        if weighting is not None:
+            left, right = weighting.user[:, None] * a, weighting.item[:, None] * b
+        everything = ((left.T @ a) * (right.T @ b)).sum() / len(graph)
     else:
-        observed = interaction.pairs(batch.ids)
-        everything = (batch.background_weight * interaction.pairs(batch.background) ** 2).sum()
-    positive = (1 + settings.positive_weight) * (observed - 1) ** 2
+        ids = batch.ids
+        observed = interaction.pairs(ids, batch.in_history)
+        scores = interaction.pairs(ids) if interaction.uses_history else observed
+        unobserved = batch.background_weight * interaction.pairs(batch.background) ** 2
+        if weighting is not None:
+            user, item = batch.background[:, 0], batch.background[:, 1]
+            unobserved = unobserved * weighting.user[user] * weighting.item[item]
+        everything = unobserved.sum()
+    return _observed_part(scores, observed, ids, batch, settings) + everything
+
+
+def _observed_part(
+    scores: Tensor, observed: Tensor, ids: Tensor, batch: Batch, settings: LossSettings
+) -> Tensor:
+    """What observed pairs add to the background, or replace in it, per pair."""
+    weighting = settings.weighting
+    even: Tensor | float = 1.0 if weighting is None else weighting.item[ids[:, 1]]
+    positive = (even + settings.positive_weight) * (observed - 1) ** 2
     if batch.observed_in_background:
-        positive = positive - observed**2
-    return positive.mean() + everything
+        positive = positive - even * scores**2
+    return (positive if weighting is None else weighting.user[ids[:, 0]] * positive).mean()
 
 
 def _against(interaction: Scored, batch: Batch) -> tuple[Tensor, Tensor]:
     """Scores (b,) of the observed rows and (b, m) of the same rows with drawn items."""
     drawn = interaction.pairs(batch.with_negatives())
-    return interaction.pairs(batch.ids), drawn.view(batch.negatives.shape)
+    observed = interaction.pairs(batch.ids, batch.in_history)
+    return observed, drawn.view(batch.negatives.shape)
 
 
 def bpr(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """-log sigmoid(observed - drawn), averaged."""
     observed, drawn = _against(interaction, batch)
-    return F.softplus(drawn - observed[:, None]).mean()
+    return _mean(F.softplus(drawn - observed[:, None]).mean(dim=1), batch.ids, settings)
 
 
 def sampled_softmax(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Cross-entropy of the observed item among itself and the drawn ones."""
     observed, drawn = _against(interaction, batch)
     logits = torch.cat([observed[:, None], drawn], dim=1)
-    return (torch.logsumexp(logits, dim=1) - observed).mean()
+    return _mean(torch.logsumexp(logits, dim=1) - observed, batch.ids, settings)
 
 
 def cross_entropy(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Binary cross-entropy, observed rows against drawn ones."""
     observed, drawn = _against(interaction, batch)
-    return F.softplus(-observed).mean() + F.softplus(drawn).sum(dim=1).mean()
+    losses = F.softplus(-observed) + F.softplus(drawn).sum(dim=1)
+    return _mean(losses, batch.ids, settings)
 
 
 LOSSES: dict[str, Loss] = {

@@ -95,6 +95,42 @@ class _PairProducts(torch.autograd.Function):
         return by_row @ b, by_column @ a, None
 
 
+class _PairSums(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, matrix: Tensor, transposed: Tensor) -> Any:
+        ctx.transposed = transposed
+        return matrix @ table
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return ctx.transposed @ grads[0].contiguous(), None, None
+
+
+class PairSums:
+    """Sums over the pairs of each row, and of each column, of a graph.
+
+    Args:
+        graph: The pairs.
+        like: Any tensor of the dtype and device of the tables to come.
+    """
+
+    def __init__(self, graph: PairGraph, like: Tensor) -> None:
+        ones = torch.ones(len(graph), dtype=like.dtype, device=like.device)
+        flipped = (graph.shape[1], graph.shape[0])
+        self._by_row = _csr(graph.row_start, graph.columns, ones, graph.shape)
+        self._by_column = _csr(graph.column_start, graph.rows[graph.transposed], ones, flipped)
+
+    def of_rows(self, table: Tensor) -> Tensor:
+        """(n_columns, d) to (n_rows, d): the sum over the columns that each row has."""
+        result: Tensor = _PairSums.apply(table, self._by_row, self._by_column)
+        return result
+
+    def of_columns(self, table: Tensor) -> Tensor:
+        """(n_rows, d) to (n_columns, d): the sum over the rows that each column has."""
+        result: Tensor = _PairSums.apply(table, self._by_column, self._by_row)
+        return result
+
+
 def pair_products(a: Tensor, b: Tensor, graph: PairGraph) -> Tensor:
     """a[row] . b[column] at every pair of the graph.
 

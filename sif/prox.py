@@ -43,6 +43,8 @@ class Block:
         weighted: Whether the operations have weights of their own. Only such blocks are drawn in
             warm-up and exploration: elsewhere that would train nothing, and disturb what is shared.
         start: The neutral operation, selected until another is known to be better; None: chance.
+        alone: Drawn with every other edge at its selection, for spaces in which each combination
+            has weights of its own: then only what is one switch away can be told apart.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Block:
     costs: tuple[tuple[float, ...], ...] | None = None
     weighted: bool = True
     start: str | None = None
+    alone: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -195,12 +198,15 @@ def explore(
     """
     drawn: Alpha = {}
     for block in blocks:
-        if not block.weighted:
+        if not block.weighted or block.alone:
             drawn[block.name] = alpha[block.name]
             continue
         noise = 2 * torch.rand(block.shape, generator=generator, dtype=torch.float64)
         redraw = torch.rand(block.shape[0], 1, generator=generator) < epsilon
         drawn[block.name] = torch.where(redraw, noise, alpha[block.name].double())
+    if switches := _switches(drawn, blocks):
+        chance = float(torch.rand((), generator=generator)) / max(epsilon, 1e-12)
+        drawn = _switched(drawn, switches, int(chance * len(switches)) if chance < 1 else None)
     return project(drawn, blocks)
 
 
@@ -210,22 +216,60 @@ def in_turn(
     """Warm-up gates that train all operations of every edge equally often (kept edges at random).
 
     Each edge runs through its operations in a random order that changes every round of n_ops
-    steps; nothing but `step` and the generator's seed is remembered.
+    steps; nothing but `step` and the generator's seed is remembered. Blocks that are drawn `alone`
+    run through the selection and everything one switch away from it.
     """
     drawn: Alpha = {}
     for place, block in enumerate(blocks):
-        if not block.weighted:
+        if not block.weighted or block.alone:
             drawn[block.name] = alpha[block.name]
             continue
         n_edges, n_ops = block.shape
-        stream = torch.Generator().manual_seed(
-            (generator.initial_seed() + 7919 * place + 104729 * (step // n_ops)) % 2**63
-        )
+        stream = _round_stream(generator, 7919 * place + 104729 * (step // n_ops))
         order = torch.rand(n_edges, n_ops, generator=stream).argsort(dim=1)
         strength = torch.rand(n_edges, 1, generator=generator, dtype=torch.float64)
         chosen = order[:, step % n_ops, None] == torch.arange(n_ops)
         drawn[block.name] = torch.where(chosen, strength, -1.0)
+    if switches := _switches(drawn, blocks):
+        points = len(switches) + 1
+        turns = torch.randperm(
+            points, generator=_round_stream(generator, 1 + 104729 * (step // points))
+        )
+        turn = int(turns[step % points])
+        drawn = _switched(drawn, switches, turn if turn < len(switches) else None)
     return project(drawn, blocks)
+
+
+def _round_stream(generator: torch.Generator, number: int) -> torch.Generator:
+    return torch.Generator().manual_seed((generator.initial_seed() + number) % 2**63)
+
+
+_Switch = tuple[str, int, int]
+
+
+def _switches(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> list[_Switch]:
+    """(block, edge, operation) of everything one switch away, of the blocks drawn alone."""
+    found: list[_Switch] = []
+    for block in blocks:
+        if block.alone:
+            best = _first_max(alpha[block.name])[1].tolist()
+            found += [
+                (block.name, edge, k)
+                for edge, chosen in enumerate(best)
+                for k in range(block.shape[1])
+                if k != chosen
+            ]
+    return found
+
+
+def _switched(alpha: Alpha, switches: Sequence[_Switch], number: int | None) -> Alpha:
+    """The alphas with one switch made; None: as they are."""
+    if number is None:
+        return alpha
+    name, edge, operation = switches[number]
+    table = alpha[name].clone()
+    table[edge, operation] = table[edge].max() + 1.0
+    return {**alpha, name: table}
 
 
 def complexity_gradient(gates: Gates, blocks: Sequence[Block], eta: float) -> Alpha:

@@ -22,8 +22,9 @@ from sif.errors import ConfigError
 from sif.evaluate import pair_matrix
 from sif.genotype import Genotype, from_json
 from sif.scoring import InteractionScorer, Scale
-from sif.spaces.functions import network
-from sif.spaces.interaction import InteractionNetwork, TableShape
+from sif.spaces.functions import design_of, network, served
+from sif.spaces.interaction import InteractionNetwork
+from sif.spaces.tables import TableShape
 
 KIND = "recommender"
 FILE = "recommender.safetensors"
@@ -149,9 +150,11 @@ class Recommender:
         """
         state = checkpoint.load(Path(folder) / FILE, KIND)
         genotype = from_json(state["genotype"], str(folder))
-        shape = TableShape(**{**state["shape"], "sizes": tuple(state["shape"]["sizes"])})
+        saved = state["shape"]
+        lists = {name: tuple(saved[name]) for name in ("sizes", "encodings")}
+        shape = TableShape(**{**saved, **lists})
         fields = tuple(state["fields"])
-        net = network(genotype, shape, fields, torch.Generator())
+        net = network(served(design_of(genotype, fields)), shape, torch.Generator())
         net.load_state_dict(state["network"])
         vocabularies = tuple(Vocabulary(ids) for ids in state["vocabularies"])
         known = _interactions(state["seen"], fields, vocabularies, state["titles"])

@@ -15,7 +15,7 @@ from sif.fitting import Problem
 from sif.genotype import Genotype
 from sif.objectives import LOSSES
 from sif.runtime import Runtime
-from sif.spaces.interaction import TableShape
+from sif.spaces.tables import TableShape
 from sif.tracking import NullTracker
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, 1, 0)

@@ -19,8 +19,8 @@ from sif.search import SearchSettings, search
 from sif.spaces.elementwise import PRIMITIVES
 from sif.spaces.function_search import FunctionSettings, FunctionSpace
 from sif.spaces.functions import OPERATION_BLOCK, RIDGE, SPECS, FunctionSpec
-from sif.spaces.interaction import TableShape
 from sif.spaces.operations import OPERATIONS
+from sif.spaces.tables import TableShape
 from sif.tracking import NullTracker
 
 USERS, ITEMS = 12, 9

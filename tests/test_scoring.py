@@ -8,8 +8,9 @@ import torch
 
 from sif.scoring import InteractionScorer, Scale
 from sif.spaces.elementwise import PRIMITIVES, Mlp
-from sif.spaces.interaction import InteractionNetwork, TableShape
+from sif.spaces.interaction import InteractionNetwork
 from sif.spaces.operations import OPERATIONS
+from sif.spaces.tables import TableShape
 
 USERS, ITEMS = 9, 5
 

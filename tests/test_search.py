@@ -17,7 +17,7 @@ from sif.prox import Gates
 from sif.search import Diagnostics, SearchResult, SearchSettings, margins, search
 from sif.spaces.function_search import FunctionSettings, FunctionSpace
 from sif.spaces.functions import SPECS, FunctionSpec
-from sif.spaces.interaction import TableShape
+from sif.spaces.tables import TableShape
 from sif.tracking import NullTracker
 
 SIZES = (8, 6)

@@ -29,8 +29,9 @@ from sif.spaces.functions import (
     legal_names,
     network,
 )
-from sif.spaces.interaction import InteractionNetwork, Tables, TableShape, bounded
+from sif.spaces.interaction import InteractionNetwork
 from sif.spaces.operations import OPERATIONS, operations_for
+from sif.spaces.tables import Tables, TableShape, bounded
 
 SIZES = (7, 6, 3)
 FIELDS = ("user", "item", "hour")

@@ -157,12 +157,17 @@ class ModelConfig(Section):
 
     biases: bool | None = Field(None, description="user and item biases; None: the objective's own")
     init: Rate = Field(0.1, description="deviation of the initial embeddings")
+    history_power: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="histories are sums over n pairs times n^-this (space rich)"
+    )
     readout_signs: Literal["mixed", "positive"] = Field(
         "mixed", description="start of the readout: +1, -1, +1, ... or all +1"
     )
 
 
 Objective = Literal["ranking", "rating"]
+Stage = Literal["encoding", "embedding", "operation", "weighting"]
+Stages = Annotated[tuple[Stage, ...], Field(strict=False), BeforeValidator(_one_or_many)]
 LOSSES: dict[Objective, tuple[str, ...]] = {
     "ranking": ("whole-data", "bpr", "softmax", "bce"),
     "rating": ("squared",),
@@ -181,6 +186,10 @@ class LossConfig(Section):
     negatives: Count = Field(
         2, description="drawn items (bpr, softmax, bce) or pairs (whole-data) per observed pair"
     )
+    history_l2: NonNegative = Field(
+        1.0, description="L2 of a history's row, in units of an embedding's"
+    )
+    bias_l2: NonNegative = Field(1.0, description="L2 of a bias, in units of an embedding's")
     l2_scaling: Literal["plain", "sqrt", "linear"] = Field(
         "sqrt", description="how a row's L2 grows with its number of interactions"
     )
@@ -200,6 +209,12 @@ class SearchConfig(Section):
     dimension: Count = Field(8, description="embedding dimensions")
     lr: Rate = Field(0.05, description="Adam step size of the weights")
     l2: NonNegative = Field(3.0, description="L2 strength, as in train.l2")
+    stages: Annotated[tuple[Stage, ...], Field(strict=False), BeforeValidator(_one_or_many)] = (
+        Field(
+            ("encoding", "embedding", "operation", "weighting"),
+            description="stages of space rich that are searched, the others stay neutral",
+        )
+    )
     tables: Literal["own", "shared"] = Field(
         "own", description="embeddings of each operation, or one set for all"
     )

@@ -43,6 +43,11 @@ def _identity(x: Tensor) -> Tensor:
     return x
 
 
+def is_identity(transform: Elementwise) -> bool:
+    """Whether an element-wise function is the identity of `PRIMITIVES`."""
+    return transform is _identity
+
+
 _MAGNITUDES: dict[str, Elementwise] = {"sqrt": _sqrt, "abs": torch.abs, "square": torch.square}
 _SIGNS = ("+", "-", "~")
 

@@ -25,8 +25,9 @@ from sif.probe import mix
 from sif.prox import Block, Gates
 from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Elementwise, Mlp
 from sif.spaces.functions import OPERATION_BLOCK, FunctionSpec, RidgeFitted, expression
-from sif.spaces.interaction import Interaction, Tables, TableShape
+from sif.spaces.interaction import Interaction
 from sif.spaces.operations import Factors, operations_for
+from sif.spaces.tables import Tables, TableShape
 
 FIT_ROWS = 8192
 """Train rows that a readout fit reads at most; d is tens, so more rows change nothing."""
@@ -75,8 +76,10 @@ class _Gated:
             )
         ]
 
-    def pairs(self, ids: Tensor) -> Tensor:
-        """Scores (n,) at ids (n, k)."""
+    uses_history = False
+
+    def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
+        """Scores (n,) at ids (n, k); no encoder knows them, `observed` or not."""
         candidates = [partial(interaction.pairs, ids) for interaction in self._interactions]
         return mix(self._row, self._chosen, candidates)
 
@@ -91,6 +94,9 @@ class _Gated:
         if self._probed or self._chosen is None:
             return self.pairs(torch.stack([graph.rows, graph.columns], dim=1))
         return self._interactions[self._chosen].on_graph(graph)
+
+    def own_on_graph(self, graph: PairGraph) -> None:
+        """Nothing."""
 
 
 class FunctionSpace(nn.Module):

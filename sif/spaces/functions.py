@@ -1,25 +1,37 @@
 """Functions by name: the presets of the space, and what a genotype of it stands for.
 
-A genotype goes in; its element-wise functions, its operation, its one-line expression or a network
-of it comes out. A function may also get its readout in closed form, so that one that was never
-trained can be judged.
+A genotype goes in; its design, its one-line expression or a network of it comes out. A function may
+also get its readout in closed form, so that one that was never trained can be judged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from sif.errors import GenotypeError
 from sif.genotype import Genotype, check_names
-from sif.spaces.elementwise import PRIMITIVES, Elementwise, Mlp
-from sif.spaces.interaction import Interaction, InteractionNetwork, TableShape
-from sif.spaces.operations import Factors, Operation, operations_for
+from sif.objectives import WEIGHTINGS
+from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Elementwise, Mlp
+from sif.spaces.encoders import ENCODINGS, Histories
+from sif.spaces.interaction import Interaction, InteractionNetwork
+from sif.spaces.operations import (
+    OPERATIONS,
+    SUMS,
+    Factors,
+    Operation,
+    operation_named,
+    operations_for,
+)
+from sif.spaces.tables import TableShape
 
-OPERATION_BLOCK = "operation"
+OPERATION_BLOCK, ENCODING_BLOCK = "operation", "encoding"
+EMBEDDING_BLOCK, WEIGHTING_BLOCK = "embedding", "weighting"
+EMBEDDINGS = ("identity", "elementwise", "graph")
+"""What happens to encoded vectors: nothing, a learned `Mlp` per field, light propagation."""
 _LETTERS = "PQRSTUVWXYZ"
 RIDGE = 1e-3
 """Ridge of the readout fits, relative to the mean square of the features."""
@@ -33,11 +45,14 @@ class FunctionSpec:
         name: Of the space, as written in genotypes.
         operations: Names in `operations_for(number of fields)`; None: all of them.
         transforms: Names in `PRIMITIVES` to choose from per field; empty: a learned `Mlp` each.
+        stages: Block name to its choices, the neutral one first, of what stands around the
+            function; empty: embeddings by id, nothing else.
     """
 
     name: str
     operations: tuple[str, ...] | None = None
     transforms: tuple[str, ...] = ()
+    stages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def operations_of(self, fields: int) -> tuple[str, ...]:
         """Names of the operations to choose from with that many fields."""
@@ -47,11 +62,43 @@ class FunctionSpec:
 SPECS: dict[str, FunctionSpec] = {
     "sif": FunctionSpec("sif"),
     "primitives": FunctionSpec("primitives", transforms=tuple(PRIMITIVES)),
+    "rich": FunctionSpec(
+        "rich",
+        operations=(*OPERATIONS, *SUMS),
+        stages={
+            ENCODING_BLOCK: ENCODINGS,
+            EMBEDDING_BLOCK: EMBEDDINGS,
+            WEIGHTING_BLOCK: tuple(WEIGHTINGS),
+        },
+    ),
 }
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """What a genotype stands for.
+
+    Attributes:
+        transforms: Element-wise function of each field.
+        operation: The vector-wise operation.
+        encodings: Of each field, in `ENCODINGS`; empty: all by id.
+        graph: Whether vectors are propagated along the train part.
+        weighting: Key of `WEIGHTINGS`, for the training loss.
+        trained_readout: See `TableShape`.
+    """
+
+    transforms: tuple[Elementwise, ...]
+    operation: Operation
+    encodings: tuple[str, ...] = ()
+    graph: bool = False
+    weighting: str = "even"
+    trained_readout: bool = True
 
 
 def legal_names(spec: FunctionSpec, fields: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Block name to the operations a genotype may name there."""
+    if spec.stages:
+        return {OPERATION_BLOCK: spec.operations_of(len(fields)), **spec.stages}
     names = {OPERATION_BLOCK: spec.operations_of(len(fields))}
     return names | {field: spec.transforms for field in fields if spec.transforms}
 
@@ -59,24 +106,42 @@ def legal_names(spec: FunctionSpec, fields: Sequence[str]) -> dict[str, tuple[st
 def expression(genotype: Genotype, fields: Sequence[str]) -> str:
     """The genotype on one line; GenotypeError for an operation that the fields do not have."""
     operation = _operation(genotype, fields)
+    if ENCODING_BLOCK in genotype.blocks:
+        return _stages_expression(genotype, operation, fields)
     if len(genotype.blocks) == 1:
         return operation.written([f"{c}({f})" for c, f in zip(_LETTERS, fields, strict=False)])
     return operation.written([f"{genotype.operation(field)}({field})" for field in fields])
 
 
+def _stages_expression(genotype: Genotype, operation: Operation, fields: Sequence[str]) -> str:
+    """Such as "multiply(history(user), item), weighted by users"."""
+    written = {"id": "{0}", "history": "history({0})", "both": "{0} + history({0})"}
+    embedding = genotype.operation(EMBEDDING_BLOCK)
+    around = {"identity": "{0}", "graph": "graph({0})", "elementwise": "{1}({0})"}[embedding]
+    arguments = [
+        around.format(written[name].format(field), letter)
+        for (_, name), field, letter in zip(
+            genotype.blocks[ENCODING_BLOCK], fields, _LETTERS, strict=False
+        )
+    ]
+    weighting = genotype.operation(WEIGHTING_BLOCK)
+    by = {"even": "", "both": ", weighted by users and items"}
+    return operation.written(arguments) + by.get(weighting, f", weighted by {weighting}")
+
+
 def _operation(genotype: Genotype, fields: Sequence[str]) -> Operation:
     name = genotype.operation(OPERATION_BLOCK)
-    known = operations_for(len(fields))
-    if name not in known:
+    found = operation_named(name, len(fields))
+    if found is None:
         raise GenotypeError(
             f"genotype: expected an operation of {len(fields)} fields ({', '.join(fields)}), "
             f"found {name!r}"
         )
-    return known[name]
+    return found
 
 
-def function_of(genotype: Genotype, fields: Sequence[str]) -> tuple[list[Elementwise], Operation]:
-    """The transforms and the operation a genotype names.
+def design_of(genotype: Genotype, fields: Sequence[str]) -> Design:
+    """What a genotype stands for.
 
     Raises:
         GenotypeError: Another space, unknown names, or missing numbers.
@@ -88,15 +153,34 @@ def function_of(genotype: Genotype, fields: Sequence[str]) -> tuple[list[Element
         )
     check_names(genotype, spec.name, legal_names(spec, fields))
     for name, choices in genotype.blocks.items():
-        if choices[0][0] != 0 or len(choices) != 1:
-            raise GenotypeError(f"genotype: block {name!r}: expected edge 0 alone")
+        edges = len(fields) if name == ENCODING_BLOCK else 1
+        if [edge for edge, _ in choices] != list(range(edges)):
+            expected = "edge 0 alone" if edges == 1 else f"edges 0 to {edges - 1}"
+            raise GenotypeError(f"genotype: block {name!r}: expected {expected}")
     operation = _operation(genotype, fields)
-    make: Callable[[str], Elementwise] = (
-        (lambda field: PRIMITIVES[genotype.operation(field)])
-        if spec.transforms
-        else (lambda field: _learned(genotype, field))
+    if spec.stages:
+        return _staged(genotype, fields, operation)
+    if spec.transforms:
+        named = tuple(PRIMITIVES[genotype.operation(field)] for field in fields)
+        return Design(named, operation)
+    return Design(tuple(_learned(genotype, field) for field in fields), operation)
+
+
+def _staged(genotype: Genotype, fields: Sequence[str], operation: Operation) -> Design:
+    embedding = genotype.operation(EMBEDDING_BLOCK)
+    transforms = [
+        _learned(genotype, field) if embedding == "elementwise" else PRIMITIVES[IDENTITY]
+        for field in fields
+    ]
+    encodings = tuple(name for _, name in genotype.blocks[ENCODING_BLOCK])
+    return Design(
+        tuple(transforms),
+        operation,
+        () if set(encodings) == {"id"} else encodings,
+        embedding == "graph",
+        genotype.operation(WEIGHTING_BLOCK),
+        trained_readout=False,
     )
-    return [make(field) for field in fields], operation
 
 
 def _learned(genotype: Genotype, field: str) -> Elementwise:
@@ -114,11 +198,32 @@ def _learned(genotype: Genotype, field: str) -> Elementwise:
 
 
 def network(
-    genotype: Genotype, shape: TableShape, fields: Sequence[str], generator: torch.Generator
+    design: Design,
+    shape: TableShape,
+    generator: torch.Generator,
+    histories: Histories | None = None,
 ) -> InteractionNetwork:
-    """The network of a genotype with fresh weights."""
-    transforms, operation = function_of(genotype, fields)
-    return InteractionNetwork(shape, transforms, operation, generator)
+    """The network of a design with fresh weights.
+
+    Args:
+        design: From `design_of`.
+        shape: Of the tables; the design says how they are encoded.
+        generator: Draws the weights.
+        histories: Of the train part, for designs that encode or propagate.
+    """
+    return InteractionNetwork(
+        replace(shape, encodings=design.encodings, trained_readout=design.trained_readout),
+        design.transforms,
+        design.operation,
+        generator,
+        histories,
+        design.graph,
+    )
+
+
+def served(design: Design) -> Design:
+    """The design of `InteractionNetwork.baked`: the same function of encoded vectors."""
+    return replace(design, encodings=(), graph=False)
 
 
 class RidgeFitted(Interaction):
@@ -135,9 +240,9 @@ class RidgeFitted(Interaction):
         solution = torch.linalg.solve(gram, weighted.T @ rest).to(features.dtype)
         self._weights, self._constant = solution[:-1], solution[-1]
 
-    def interact(self, ids: Tensor) -> Tensor:
+    def interact(self, ids: Tensor, observed: bool = False) -> Tensor:
         """The fitted readout and constant at ids (n, k): (n,)."""
-        fitted: Tensor = self.features(ids) @ self._weights + self._constant
+        fitted: Tensor = self.features(ids, observed) @ self._weights + self._constant
         return fitted
 
     def factors(self) -> Factors | None:

@@ -1,113 +1,26 @@
-"""An interaction function applied to embeddings: f(u, v) = c + b_u + b_v + w^T O(P(u), Q(v)).
+"""An interaction function applied to vectors: f(u, v) = c + b_u + b_v + w^T O(P(u), Q(v)).
 
-`Tables` holds what belongs to the data (embeddings, biases), `Interaction` puts a function on top
-of tables and scores pairs, and `InteractionNetwork` is the module that a genotype describes. All
-are written for k fields; only whole-catalogue products (`factors`) ask for two.
+`Interaction` puts a function on top of tables, whose rows may first be encoded, and scores pairs;
+`InteractionNetwork` is the module that a genotype describes. Both are written for k fields; only
+whole-catalogue products (`factors`) and encoders ask for two.
 """
 
 from __future__ import annotations
 
+import copy
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from sif.errors import ShapeError
 from sif.pairs import PairGraph, pair_products
-from sif.rows import take_rows
-from sif.spaces.elementwise import Elementwise
+from sif.spaces.elementwise import Elementwise, is_identity
+from sif.spaces.encoders import Histories, Vectors
 from sif.spaces.operations import Factors, Operation
-
-
-@dataclass(frozen=True)
-class TableShape:
-    """Sizes and switches of the tables, and how they start.
-
-    Attributes:
-        sizes: Rows per field.
-        dimension: Embedding dimensions d.
-        biases: Whether every row has a bias.
-        intercept: Whether there is a constant c.
-        init: Deviation of the initial embeddings.
-        mixed_signs: Readouts start at +1, -1, +1, ... instead of all at +1. On rating data a
-            mixture fits better; with all +1, max and min differ in kind (convex, concave).
-    """
-
-    sizes: tuple[int, ...]
-    dimension: int
-    biases: bool = False
-    intercept: bool = False
-    init: float = 0.1
-    mixed_signs: bool = True
-
-    def initial_readout(self, operation: Operation) -> Tensor:
-        """(width * d,) start of an operation's readout."""
-        readout = torch.ones(operation.width(len(self.sizes)) * self.dimension)
-        if self.mixed_signs:
-            readout[1::2] = -1.0
-        return readout
-
-
-class Tables(nn.Module):
-    """Embeddings, biases and the constant of one model.
-
-    Args:
-        shape: Sizes and switches.
-        generator: Draws the embeddings, N(0, init^2); biases and constant start at 0.
-    """
-
-    def __init__(self, shape: TableShape, generator: torch.Generator) -> None:
-        super().__init__()
-        self.embeddings = nn.ParameterList(
-            nn.Parameter(torch.randn(n, shape.dimension, generator=generator) * shape.init)
-            for n in shape.sizes
-        )
-        self.biases = nn.ParameterList(
-            nn.Parameter(torch.zeros(n)) for n in (shape.sizes if shape.biases else ())
-        )
-        self.has_intercept = shape.intercept
-        self.intercept = nn.Parameter(torch.zeros(()), requires_grad=shape.intercept)
-
-    def offset(self, ids: Tensor) -> Tensor:
-        """Constant and biases, c + b_u + b_v, at ids (n, k): (n,); the scalar c without biases."""
-        total = self.intercept
-        for field, bias in enumerate(self.biases):
-            total = total + bias[ids[:, field]]
-        return total
-
-    def squared_norm(self, strengths: Sequence[Tensor]) -> Tensor:
-        """sum_f sum_i strengths[f][i] (|e_i|^2 + b_i^2), for strengths (n_f,) per field."""
-        rows = [(e * e).sum(dim=1) for e in self.embeddings]
-        rows = [r + b * b for r, b in zip(rows, self.biases, strict=True)] if self.biases else rows
-        return torch.stack([s @ r for s, r in zip(strengths, rows, strict=True)]).sum()
-
-
-class TableRows(Tables):
-    """Some rows of the first field and all of the others, as tables of their own.
-
-    Gradients reach the first field's table as sparse tensors of those rows; see `sif.rows`.
-
-    Args:
-        whole: The tables; they keep the parameters.
-        rows: (b,) int64, ascending and distinct; ids of the first field count within them.
-    """
-
-    def __init__(self, whole: Tables, rows: Tensor) -> None:
-        nn.Module.__init__(self)
-        self.embeddings: Any = [take_rows(whole.embeddings[0], rows), *whole.embeddings[1:]]
-        first = [take_rows(bias, rows) for bias in whole.biases[:1]]
-        self.biases: Any = [*first, *whole.biases[1:]]
-        self.has_intercept, self.intercept = whole.has_intercept, whole.intercept
-
-
-def bounded(readout: Tensor) -> Tensor:
-    """The readout scaled to entries of at most 1 in size.
-
-    SIF constrains |w| <= 1 (WWW 2020, equation 3): otherwise w grows, the embeddings shrink, and
-    their L2 penalty means nothing.
-    """
-    return readout / readout.detach().abs().max().clamp(min=1.0)
+from sif.spaces.tables import TableRows, Tables, TableShape, bounded
 
 
 class Interaction:
@@ -120,6 +33,7 @@ class Interaction:
         transforms: Element-wise function of each field.
         operation: The vector-wise operation.
         readout: (width * d,) weights w, used as `bounded(readout)`.
+        vectors: Encoded tables of the fields; None: the embeddings as they are.
     """
 
     def __init__(
@@ -128,49 +42,67 @@ class Interaction:
         transforms: Sequence[Elementwise],
         operation: Operation,
         readout: Tensor,
+        vectors: Sequence[Vectors] | None = None,
     ) -> None:
+        self.vectors = tuple(vectors or (Vectors(e) for e in tables.embeddings))
         self.tables = tables
         self.transforms = tuple(transforms)
         self.operation = operation
         self.readout = readout
         self._tables: dict[int, Tensor] = {}
+        self._factors: Factors | None = None
 
     def table(self, field: int) -> Tensor:
         """A field's whole transformed table (n_f, d), computed once per interaction."""
         if field not in self._tables:
-            self._tables[field] = self.transforms[field](self.tables.embeddings[field])
+            self._tables[field] = self.transforms[field](self.vectors[field].table)
         return self._tables[field]
 
-    def fields(self, ids: Tensor) -> list[Tensor]:
-        """Transformed embeddings (n, d) of each field at ids (n, k)."""
+    def fields(self, ids: Tensor, observed: bool = False) -> list[Tensor]:
+        """Transformed vectors (n, d) of each field at ids (n, k); `observed` as in `pairs`."""
         result = []
-        for field, embedding in enumerate(self.tables.embeddings):
+        for field, vectors in enumerate(self.vectors):
             rows = ids[:, field]
+            if observed and vectors.own:
+                raw = vectors.without_own(rows, ids[:, 1 - field])
+                result.append(self.transforms[field](raw))
+                continue
             # A field with fewer rows than pairs is cheaper to transform before the look-up.
-            few = len(embedding) <= len(rows)
+            few = len(vectors.table) <= len(rows)
             result.append(
-                self.table(field)[rows] if few else self.transforms[field](embedding[rows])
+                self.table(field)[rows] if few else self.transforms[field](vectors.table[rows])
             )
         return result
 
-    def features(self, ids: Tensor) -> Tensor:
+    def features(self, ids: Tensor, observed: bool = False) -> Tensor:
         """O(P(u), Q(v)) at ids (n, k): (n, width * d)."""
-        return self.operation.combine(self.fields(ids))
+        return self.operation.combine(self.fields(ids, observed))
 
-    def interact(self, ids: Tensor) -> Tensor:
+    def interact(self, ids: Tensor, observed: bool = False) -> Tensor:
         """w^T O(P(u), Q(v)) at ids (n, k): (n,)."""
-        return self.features(ids) @ bounded(self.readout)
+        return self.features(ids, observed) @ bounded(self.readout)
 
     def combine_broadcast(self, *fields: Tensor) -> Tensor:
         """w^T O(...) of already transformed vectors (..., d) that broadcast: (...)."""
         return self.operation.combine(fields) @ bounded(self.readout)
 
-    def pairs(self, ids: Tensor) -> Tensor:
-        """Scores (n,) at ids (n, k)."""
-        return self.interact(ids) + self.tables.offset(ids)
+    def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
+        """Scores (n,) at ids (n, k).
+
+        Args:
+            ids: Combinations.
+            observed: They are pairs of the train part, each to be scored without what it
+                contributed to its own vectors.
+        """
+        return self.interact(ids, observed) + self.tables.offset(ids)
 
     def factors(self) -> Factors | None:
         """A (n, r), B (m, r) with scores A @ B.T, offsets included; None where there is no form."""
+        if self._factors is None:
+            self._factors = self._made_factors()
+        return self._factors
+
+    def _made_factors(self) -> Factors | None:
         if self.operation.factors is None or len(self.transforms) != 2:
             return None
         p, q = self.table(0), self.table(1)
@@ -192,15 +124,103 @@ class Interaction:
             return self.pairs(torch.stack([graph.rows, graph.columns], dim=1).long())
         return pair_products(*factors, graph)
 
+    @property
+    def uses_history(self) -> bool:
+        """Whether a pair of the train part contributes to its own vectors."""
+        return any(v.own for v in self.vectors)
+
+    def own_on_graph(self, graph: PairGraph) -> Tensor | None:
+        """What a graph's pairs contributed to their own scores (n,), in its row order.
+
+        None where nothing did. By factors A B^T, with (A - a) (B - b)^T for the score without it,
+        the part is A b^T + a B^T - a b^T; a and b are sparse in the same pairs.
+        """
+        if not self.uses_history:
+            return None
+        if self.operation.factors is None or not all(map(is_identity, self.transforms)):
+            ids = torch.stack([graph.rows, graph.columns], dim=1).long()
+            return self.interact(ids) - self.interact(ids, observed=True)
+        return own_products(self.operation, bounded(self.readout), self.vectors, graph)
+
+
+def own_products(
+    operation: Operation, readout: Tensor, vectors: Sequence[Vectors], graph: PairGraph
+) -> Tensor:
+    """`Interaction.own_on_graph` for functions whose factors are affine in the vectors."""
+    assert operation.factors is not None  # noqa: S101
+    user, item = vectors
+    a, b = operation.factors(user.table, item.table, readout)
+    rows, columns = graph.rows, graph.columns
+    left, right = (_linear(operation, readout, side) for side in (0, 1))
+    users = [(own.scale, left(own.table)) for own in user.own]
+    items = [(own.scale, right(own.table)) for own in item.own]
+    total = torch.zeros(len(graph), dtype=a.dtype, device=a.device)
+    for scale, of_item in users:
+        total = total + scale[rows] * (of_item * b).sum(dim=1)[columns]
+    for scale, of_user in items:
+        total = total + scale[columns] * (of_user * a).sum(dim=1)[rows]
+    for (scale, of_item), (other, of_user) in itertools.product(users, items):
+        crossed = pair_products(of_user, of_item, graph)
+        total = total - scale[rows] * other[columns] * crossed
+    return total
+
+
+def _linear(operation: Operation, readout: Tensor, side: int) -> Elementwise:
+    """The linear part of a factor as a function of its side's vectors."""
+
+    def apply(table: Tensor) -> Tensor:
+        assert operation.factors is not None  # noqa: S101
+        zero = torch.zeros_like(table)
+        return (
+            operation.factors(table, table, readout)[side]
+            - operation.factors(zero, zero, readout)[side]
+        )
+
+    return apply
+
+
+def encoded(
+    tables: Tables, shape: TableShape, histories: Histories | None, graph: bool = False
+) -> list[Vectors]:
+    """Vectors of every field from tables and histories.
+
+    Args:
+        tables: Of that shape.
+        shape: Names the encodings.
+        histories: Of the train part; needed by every encoding but "id", and by `graph`.
+        graph: Whether to propagate along the train part.
+
+    Raises:
+        ShapeError: Histories are needed and there are none.
+    """
+    found = []
+    for field, embedding in enumerate(tables.embeddings):
+        encoding = shape.encoding(field)
+        vectors = Vectors(embedding)
+        if encoding != "id":
+            history = _needed(histories).encode(field, tables.histories[field])
+            table = history.table if encoding == "history" else embedding + history.table
+            vectors = Vectors(table, history.own)
+        found.append(vectors)
+    return _needed(histories).propagate(found) if graph else found
+
+
+def _needed(histories: Histories | None) -> Histories:
+    if histories is None:
+        raise ShapeError("encoding: expected the train part's histories, found none")
+    return histories
+
 
 class InteractionNetwork(nn.Module):
     """The network that a genotype describes, to be trained from scratch.
 
     Args:
-        shape: Sizes and switches of the tables.
+        shape: Sizes, switches and encodings of the tables.
         transforms: Element-wise function of each field; modules among them must be frozen.
         operation: The vector-wise operation.
         generator: Draws the embeddings.
+        histories: Of the train part, where an encoding or the propagation needs them.
+        graph: Whether vectors are propagated along the train part.
     """
 
     def __init__(
@@ -209,18 +229,43 @@ class InteractionNetwork(nn.Module):
         transforms: Sequence[Elementwise],
         operation: Operation,
         generator: torch.Generator,
+        histories: Histories | None = None,
+        graph: bool = False,
     ) -> None:
         super().__init__()
+        self.shape = shape
         self.tables = Tables(shape, generator)
-        self.readout = nn.Parameter(shape.initial_readout(operation))
+        self.readout = shape.readout(operation)
         self.frozen = nn.ModuleList(t for t in transforms if isinstance(t, nn.Module))
         self._transforms = tuple(transforms)
         self._operation = operation
+        self._histories, self._graph = histories, graph
 
     def interaction(self, rows: Tensor | None = None) -> Interaction:
         """The function over this network's tables, or over some `rows` of the first field's."""
         tables = self.tables if rows is None else TableRows(self.tables, rows)
-        return Interaction(tables, self._transforms, self._operation, self.readout)
+        if not self.shape.encodings and not self._graph:
+            return Interaction(tables, self._transforms, self._operation, self.readout)
+        vectors = encoded(tables, self.shape, self._histories, self._graph)
+        return Interaction(tables, self._transforms, self._operation, self.readout, vectors)
+
+    @torch.no_grad()
+    def baked(self) -> InteractionNetwork:
+        """A network with the same scores whose vectors are looked up by id, for serving.
+
+        A copy, or the network itself where it does that already.
+        """
+        if not self.shape.encodings and not self._graph:
+            return self
+        vectors = self.interaction().vectors
+        result = copy.copy(self)
+        result._modules = dict(self._modules)
+        result.shape = replace(self.shape, encodings=())
+        result.tables = copy.deepcopy(self.tables)
+        result.tables.embeddings = nn.ParameterList(nn.Parameter(v.table) for v in vectors)
+        result.tables.histories = nn.ParameterList()
+        result._histories, result._graph = None, False
+        return result
 
     def forward(self, ids: Tensor) -> Tensor:
         """Scores (n,) at ids (n, k)."""

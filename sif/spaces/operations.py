@@ -122,6 +122,44 @@ def nested_operations(table: Mapping[str, Operation] = OPERATIONS) -> dict[str, 
     return {operation.name: operation for operation in made}
 
 
+def _sum_of(one: Operation, other: Operation) -> Operation:
+    """Both interactions of the same vectors, each with a readout of its own."""
+
+    def combine(fields: Sequence[Tensor]) -> Tensor:
+        return torch.cat([one.combine(fields), other.combine(fields)], dim=-1)
+
+    def factors(p: Tensor, q: Tensor, w: Tensor) -> Factors:
+        assert one.factors is not None and other.factors is not None  # noqa: S101
+        d = p.shape[1] * one.width(2)
+        a, b = one.factors(p, q, w[:d]), other.factors(p, q, w[d:])
+        return torch.cat([a[0], b[0]], dim=1), torch.cat([a[1], b[1]], dim=1)
+
+    has_factors = one.factors is not None and other.factors is not None
+    return Operation(
+        f"{one.name}+{other.name}",
+        combine,
+        width=lambda fields: one.width(fields) + other.width(fields),
+        factors=factors if has_factors else None,
+    )
+
+
+SUMS: dict[str, Operation] = {
+    operation.name: operation
+    for operation in (
+        _sum_of(OPERATIONS[one], OPERATIONS[other])
+        for one, other in (
+            ("multiply", "plus"), ("multiply", "min"), ("multiply", "max"), ("min", "max"),
+        )
+    )
+}  # fmt: skip
+"""Sums of two operations of two fields; with concat, which is plus in other clothes, none."""
+
+
+def operation_named(name: str, fields: int) -> Operation | None:
+    """An operation of that many fields, sums of two included; None for an unknown name."""
+    return operations_for(fields).get(name) or (SUMS.get(name) if fields == 2 else None)
+
+
 @functools.cache
 def operations_for(fields: int) -> Mapping[str, Operation]:
     """The operations of that many fields: the uniform ones, and for three also the nested ones."""

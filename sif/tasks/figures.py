@@ -20,7 +20,7 @@ from sif.errors import ConfigError, DataError
 from sif.fitting import Problem
 from sif.genotype import Genotype
 from sif.metrics import higher_is_better
-from sif.spaces.functions import expression, function_of
+from sif.spaces.functions import design_of, expression
 from sif.spaces.operations import OPERATIONS, Operation
 from sif.tasks import protocol
 from sif.tasks.report import Entry
@@ -135,8 +135,11 @@ def _function(
     problem: Problem, genotype: Genotype, weights: Mapping[str, torch.Tensor]
 ) -> dict[str, Any]:
     """Curves of the transforms and the surface of the function over one embedding dimension."""
-    transforms, operation = function_of(genotype, problem.fields)
-    sizes = torch.cat([v.abs().flatten() for k, v in weights.items() if ".embeddings." in k])
+    design = design_of(genotype, problem.fields)
+    transforms, operation = design.transforms, design.operation
+    sizes = torch.cat(
+        [v.abs().flatten() for k, v in weights.items() if ".embeddings." in k or ".histories." in k]
+    )
     reach = max(float(np.percentile(sizes.cpu().numpy(), _REACH)), 0.1)
     x = torch.linspace(-reach, reach, _POINTS)
     with torch.no_grad():

@@ -13,7 +13,7 @@ from sif.prox import project
 from sif.runtime import generator
 from sif.scoring import InteractionScorer
 from sif.spaces.elementwise import IDENTITY
-from sif.spaces.functions import network
+from sif.spaces.functions import design_of
 
 SEARCHED, FIXED, RANDOM = "searched", "fixed-multiply", "random-function"
 
@@ -39,8 +39,6 @@ def random_function(problem: Problem) -> Genotype:
 
 def restored(problem: Problem, genotype: Genotype, weights: Mapping[str, Any]) -> InteractionScorer:
     """The scorer of a finished training, from the weights that it left."""
-    shape = problem.shape(problem.config.train.dimension)
-    net = network(genotype, shape, problem.fields, torch.Generator())
+    net = problem.network(design_of(genotype, problem.fields), torch.Generator())
     net.load_state_dict(weights)
-    net.to(problem.runtime.device, problem.runtime.dtype)
     return problem.scorer(net)

@@ -1,0 +1,102 @@
+"""What turns ids into vectors before the interaction function: look-ups, histories, propagation.
+
+A field's vector is its row of an id table, or a weighted sum over the pairs that the row has in the
+train part (a user by his items, as in FISM and SVD++; an item by its users), or both; light graph
+propagation (He et al., LightGCN, SIGIR 2020) then mixes in the vectors of the neighbours. In
+training, a pair must not be predicted from itself: `Vectors` remembers what each pair contributed
+to its own two vectors, so that a loss can leave it out. With products as interaction that is the
+zero diagonal of EASE (Steck, WWW 2019), in low rank and for both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sif.pairs import PairGraph, PairSums
+
+ENCODINGS = ("id", "history", "both")
+"""id: a row of a table. history: the sum over the row's pairs. both: the sum of the two."""
+
+
+@dataclass(frozen=True, eq=False)
+class Own:
+    """What a pair contributes to one of its vectors: scale[row] * table[row of the other field].
+
+    Attributes:
+        scale: (n_f,).
+        table: (n_other, d).
+    """
+
+    scale: Tensor
+    table: Tensor
+
+    def at(self, rows: Tensor, others: Tensor) -> Tensor:
+        """(n, d) at rows (n,) of this field and (n,) of the other."""
+        return self.scale[rows][:, None] * self.table[others]
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """A field's encoded table.
+
+    Attributes:
+        table: (n_f, d).
+        own: Contributions of a pair of the train part to its own vector.
+    """
+
+    table: Tensor
+    own: tuple[Own, ...] = ()
+
+    def without_own(self, rows: Tensor, others: Tensor) -> Tensor:
+        """(n, d) at pairs of the train part, each without what the pair itself contributed."""
+        result = self.table[rows]
+        for own in self.own:
+            result = result - own.at(rows, others)
+        return result
+
+
+class Histories:
+    """The pairs of the train part as histories of both fields.
+
+    Args:
+        graph: The pairs, rows of the first field by rows of the second.
+        like: Any tensor of the dtype and device of the tables.
+        power: A history is the sum over its pairs times count^-power: 0.5 in SVD++ (Koren, KDD
+            2008), 0 a plain sum, 1 a mean.
+    """
+
+    def __init__(self, graph: PairGraph, like: Tensor, power: float = 0.5) -> None:
+        self._sums = PairSums(graph, like)
+        counts = [
+            torch.bincount(ids, minlength=n).to(like)
+            for ids, n in zip((graph.rows, graph.columns), graph.shape, strict=True)
+        ]
+        self._scale = [_inverse(count, power) for count in counts]
+        self._norm = [_inverse(count, 0.5) for count in counts]
+
+    def _sum(self, field: int, table: Tensor) -> Tensor:
+        return self._sums.of_columns(table) if field else self._sums.of_rows(table)
+
+    def encode(self, field: int, table: Tensor) -> Vectors:
+        """A field's history vectors (n_f, d) from a table (n_other, d) of the other field."""
+        scale = self._scale[field]
+        return Vectors(scale[:, None] * self._sum(field, table), (Own(scale, table),))
+
+    def propagate(self, fields: Sequence[Vectors]) -> list[Vectors]:
+        """The mean of each vector and its neighbours' sum, normalised as in LightGCN."""
+        scaled = [n[:, None] * v.table for n, v in zip(self._norm, fields, strict=True)]
+        result = []
+        for field, vectors in enumerate(fields):
+            norm, other = self._norm[field], scaled[1 - field]
+            mixed = 0.5 * (vectors.table + norm[:, None] * self._sum(field, other))
+            own = [Own(0.5 * o.scale, o.table) for o in vectors.own]
+            result.append(Vectors(mixed, (*own, Own(0.5 * norm, other))))
+        return result
+
+
+def _inverse(count: Tensor, power: float) -> Tensor:
+    return torch.where(count > 0, count.clamp(min=1) ** -power, 0.0)

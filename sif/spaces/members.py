@@ -1,0 +1,115 @@
+"""Weights of the combinations that a search over several stages meets.
+
+A combination of choices trains weights of its own: with shared ones the incumbent, to which they
+were fitted, would beat every challenger. Only what is one switch away from the selection is ever
+told apart, so a few sets of weights suffice, and a combination that is met anew takes over the set
+that was used longest ago, starting from the best known neighbour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from sif.spaces.operations import Operation
+from sif.spaces.tables import Tables, TableShape
+
+Point = tuple[int, ...]
+
+
+class Member(nn.Module):
+    """One set of weights: tables for every encoding and a readout for every operation."""
+
+    def __init__(
+        self, shape: TableShape, operations: Sequence[Operation], generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.tables = Tables(shape, generator)
+        self.readouts = nn.ParameterList(
+            shape.readout(operation) for operation in operations
+        )
+
+
+class Members(nn.Module):
+    """Sets of weights by the combination that trains them; all start from the same numbers.
+
+    Args:
+        make: Makes one set; called once, the others are copies.
+        count: How many there are.
+        edges: Numbers in a combination.
+    """
+
+    points: Tensor
+    trained: Tensor
+    used: Tensor
+
+    def __init__(self, make: Callable[[], Member], count: int, edges: int) -> None:
+        super().__init__()
+        first = make()
+        initial = first.state_dict()
+        self.sets = nn.ModuleList([first])
+        for _ in range(count - 1):
+            member = make()
+            member.load_state_dict(initial)
+            self.sets.append(member)
+        self.register_buffer("points", torch.full((count, edges), -1))
+        self.register_buffer("trained", torch.zeros(count, dtype=torch.int64))
+        self.register_buffer("used", torch.zeros(count, dtype=torch.int64))
+        self._index: dict[Point, int] | None = None
+
+    def _places(self) -> dict[Point, int]:
+        """Combination to set; read again after a checkpoint was loaded."""
+        if self._index is None:
+            rows = self.points.tolist()
+            self._index = {tuple(row): i for i, row in enumerate(rows) if row[0] >= 0}
+        return self._index
+
+    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
+        self._index = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def steps(self, point: Point) -> int:
+        """Weight steps that a combination has had; 0 where it has no set."""
+        place = self._places().get(point)
+        return 0 if place is None else int(self.trained[place])
+
+    def of(self, point: Point) -> Member:
+        """The combination's set, made from its best trained neighbour where it has none."""
+        places = self._places()
+        if point not in places:
+            self._admit(point)
+        return cast(Member, self.sets[places[point]])
+
+    def train(self, mode: bool = True) -> Members:
+        """As `nn.Module.train`."""
+        super().train(mode)
+        return self
+
+    def count_step(self, point: Point) -> None:
+        """Notes that a combination is about to take a weight step."""
+        place = self._places()[point]
+        self.trained[place] += 1
+        self.used[place] = int(self.used.max()) + 1
+
+    @torch.no_grad()
+    def _admit(self, point: Point) -> None:
+        places = self._places()
+        nearest = min(
+            places,
+            key=lambda p: (sum(a != b for a, b in zip(p, point, strict=True)), -self.steps(p)),
+            default=None,
+        )
+        place = int(self.used.argmin())  # free sets were never used
+        if nearest is not None and places[nearest] == place:
+            place = int(torch.argsort(self.used, stable=True)[1])
+        evicted = tuple(self.points[place].tolist())
+        if nearest is not None:
+            self.sets[place].load_state_dict(self.sets[places[nearest]].state_dict())
+        places.pop(evicted, None)
+        places[point] = place
+        self.points[place] = torch.tensor(point)
+        self.trained[place] = 0
+        self.used[place] = int(self.used.max()) + 1

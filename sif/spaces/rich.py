@@ -1,0 +1,367 @@
+"""The space around the interaction function: how ids become vectors, and how the loss weighs them.
+
+Four stages, each a block under the same core (the stages of AutoCF, Gao et al., WWW 2021, by one
+proximal search instead of sampled models): "encoding" of each field (id, history, both),
+"embedding" (identity, learned element-wise, light graph propagation), "operation" (the five of SIF
+and sums of two), and "weighting" of the training loss. What a search leaves out stays neutral.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from sif.genotype import Genotype
+from sif.objectives import Batch, Loss, LossSettings, Scored, Weighting
+from sif.pairs import PairGraph
+from sif.probe import mix
+from sif.prox import Block, Gates
+from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Elementwise, Mlp
+from sif.spaces.encoders import ENCODINGS, Histories, Vectors
+from sif.spaces.functions import (
+    EMBEDDING_BLOCK,
+    EMBEDDINGS,
+    ENCODING_BLOCK,
+    OPERATION_BLOCK,
+    SPECS,
+    WEIGHTING_BLOCK,
+    expression,
+)
+from sif.spaces.interaction import Interaction
+from sif.spaces.members import Member, Members, Point
+from sif.spaces.operations import Factors, Operation, operation_named
+from sif.spaces.tables import TableShape
+
+SPEC = SPECS["rich"]
+STAGES = (ENCODING_BLOCK, EMBEDDING_BLOCK, OPERATION_BLOCK, WEIGHTING_BLOCK)
+NEUTRAL = {
+    ENCODING_BLOCK: "id", EMBEDDING_BLOCK: "identity", OPERATION_BLOCK: "multiply",
+    WEIGHTING_BLOCK: "even",
+}  # fmt: skip
+SPARE = 6
+"""Sets of weights beyond those one switch away, so that a selection that moves on finds some."""
+MIN_STEPS = 20
+"""Weight steps before a combination is judged: a score is evidence only of what was trained."""
+
+Criterion = Callable[[Interaction, Batch], float]
+
+
+@dataclass(frozen=True, eq=False)
+class RichSettings:
+    """What the data and the objective bring.
+
+    Attributes:
+        shape: Of the tables; its encodings and whether w is trained are not read.
+        fields: The two field names.
+        loss: The objective's loss.
+        loss_settings: Its numbers; the weighting is not read.
+        weightings: By name, for the candidates of that block.
+        strengths: (n_f,) per field, see `Tables.squared_norm`.
+        histories: Of the train part.
+        criterion: What validation judges by, lower is better, positive: the same for every
+            weighting of the training loss.
+        stages: Which blocks are searched.
+    """
+
+    shape: TableShape
+    fields: tuple[str, ...]
+    loss: Loss
+    loss_settings: LossSettings
+    weightings: Mapping[str, Weighting | None]
+    strengths: tuple[Tensor, ...]
+    histories: Histories
+    criterion: Criterion
+    stages: tuple[str, ...] = STAGES
+
+
+class RichSpace(nn.Module):
+    """The supernet.
+
+    Args:
+        settings: What data and objective bring.
+        generator: Draws all initial values.
+    """
+
+    name = SPEC.name
+
+    def __init__(self, settings: RichSettings, generator: torch.Generator) -> None:
+        super().__init__()
+        self.settings = settings
+        k = len(settings.fields)
+        self.operations = tuple(
+            cast(Operation, operation_named(n, k)) for n in SPEC.operations_of(k)
+        )
+        self.blocks = _blocks(settings, self.operations)
+        self.transforms = nn.ModuleList(Mlp(generator) for _ in settings.fields)
+        every = replace(settings.shape, encodings=("both",) * k, trained_readout=False)
+        switches = sum(b.shape[0] * (b.shape[1] - 1) for b in self.blocks)
+        edges = sum(len(_full_block(name, settings, self.operations).nodes) for name in STAGES)
+        self.members = Members(
+            lambda: Member(every, self.operations, generator), 1 + switches + SPARE, edges
+        )
+
+    def module(self) -> nn.Module:
+        """The space itself."""
+        return self
+
+    def like(self) -> Tensor:
+        """A tensor of the space's device and dtype."""
+        return cast(Tensor, cast(Member, self.members.sets[0]).readouts[0])
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """Everything that the combinations train."""
+        return [p for p in self.members.parameters() if p.requires_grad]
+
+    def arch_parameters(self) -> list[nn.Parameter]:
+        """The learned element-wise functions, where they are a candidate."""
+        searched = EMBEDDING_BLOCK in self.settings.stages
+        return list(self.transforms.parameters()) if searched else []
+
+    def point(self, gates: Gates) -> Point:
+        """The active choice of every edge of every stage, neutral where it is not searched."""
+        active = gates.selection()
+        choices: list[int] = []
+        for name in STAGES:
+            block = _full_block(name, self.settings, self.operations)
+            neutral = (block.operations.index(NEUTRAL[name]),) * len(block.nodes)
+            choices += active.get(name, neutral)
+        return tuple(choices)
+
+    def interaction(self, gates: Gates) -> GatedRich:
+        """The function at the gates."""
+        return GatedRich(self, gates)
+
+    def loss(self, batch: Batch, gates: Gates) -> Tensor:
+        """Loss of a batch under the gates; counts the weight steps of the active combination."""
+        scored = self.interaction(gates)
+        if torch.is_grad_enabled() and not scored.probed and batch.in_history:
+            self.members.count_step(self.point(gates))
+        row = gates.weights.get(WEIGHTING_BLOCK)
+        if row is None:
+            return self._weighted_loss(scored, batch, NEUTRAL[WEIGHTING_BLOCK])
+        active = None if gates.active is None else gates.active[WEIGHTING_BLOCK][0]
+        names = SPEC.stages[WEIGHTING_BLOCK]
+        return mix(row[0], active, [partial(self._weighted_loss, scored, batch, n) for n in names])
+
+    def _weighted_loss(self, scored: Scored, batch: Batch, weighting: str) -> Tensor:
+        weights = self.settings.weightings[weighting]
+        settings = replace(self.settings.loss_settings, weighting=weights)
+        return self.settings.loss(scored, batch, settings)
+
+    def regulariser(self, gates: Gates) -> Tensor:
+        """L2 of the tables that the active combination uses."""
+        point = self.point(gates)
+        encodings = tuple(ENCODINGS[k] for k in point[: len(self.settings.fields)])
+        return self.members.of(point).tables.squared_norm(self.settings.strengths, encodings)
+
+    @torch.no_grad()
+    def switch_scores(self, train: Batch, valid: Batch, gates: Gates) -> Mapping[str, Tensor]:
+        """log(criterion with the candidate in place / criterion as it is), on validation.
+
+        Every combination is judged with the weights that it trained itself; one that has hardly
+        trained scores 0, which says nothing for or against it.
+        """
+        scores: dict[str, Tensor] = {}
+        current = self._criterion(gates, valid)
+        for block in self.blocks:
+            table = torch.zeros(block.shape, dtype=torch.float64)
+            for edge, chosen in enumerate(gates.selection()[block.name]):
+                for k in range(block.shape[1]):
+                    other = _with(gates, block.name, edge, k)
+                    if k == chosen or self.members.steps(self.point(other)) < MIN_STEPS:
+                        continue
+                    table[edge, k] = self._criterion(other, valid) - current
+            scores[block.name] = table
+        return scores
+
+    def _criterion(self, gates: Gates, valid: Batch) -> float:
+        found = self.settings.criterion(self.interaction(gates).chosen(), valid)
+        return math.log(max(found, torch.finfo(torch.float32).tiny))
+
+    def genotype(self, gates: Gates) -> Genotype:
+        """The combination at the gates; element-wise functions as numbers where they are chosen."""
+        point = self.point(gates)
+        k = len(self.settings.fields)
+        names = [ENCODINGS[c] for c in point[:k]]
+        embedding, operation, weighting = (
+            _full_block(name, self.settings, self.operations).operations[c]
+            for name, c in zip(STAGES[1:], point[k:], strict=True)
+        )
+        numbers = {
+            f"{field}.{name}": (tuple(value.shape), tuple(value.double().flatten().tolist()))
+            for field, transform in zip(self.settings.fields, self.transforms, strict=True)
+            for name, value in transform.state_dict().items()
+        }
+        return Genotype(
+            self.name,
+            {
+                ENCODING_BLOCK: tuple(enumerate(names)),
+                EMBEDDING_BLOCK: ((0, embedding),),
+                OPERATION_BLOCK: ((0, operation),),
+                WEIGHTING_BLOCK: ((0, weighting),),
+            },
+            numbers if embedding == "elementwise" else {},
+        )
+
+    def expression(self, genotype: Genotype) -> str:
+        """Such as "multiply(history(user), item), weighted by users"."""
+        return expression(genotype, self.settings.fields)
+
+
+class GatedRich:
+    """The supernet at its gates, as something that scores pairs.
+
+    At a discrete point it is one `Interaction` over the combination's own weights. With gates that
+    require a gradient, or relaxed ones, every stage mixes its candidates over the same weights; a
+    pair's own part is then left in, since gates are judged on pairs that no history holds.
+    """
+
+    def __init__(self, space: RichSpace, gates: Gates) -> None:
+        self._space, self._gates = space, gates
+        self.probed = any(w.requires_grad for w in gates.weights.values())
+        discrete = gates.active is not None
+        self.member = (
+            space.members.of(space.point(gates))
+            if discrete
+            else cast(Member, space.members.sets[0])
+        )
+        self._chosen = self._at_point() if discrete and not self.probed else None
+        self._candidates = [] if self._chosen else self._mixed()
+
+    def chosen(self) -> Interaction:
+        """The function of the active combination."""
+        return self._chosen or self._at_point()
+
+    def _at_point(self) -> Interaction:
+        space, member = self._space, self.member
+        point = space.point(self._gates)
+        k = len(space.settings.fields)
+        vectors = [self._encoded(f, ENCODINGS[point[f]]) for f in range(k)]
+        embedding = EMBEDDINGS[point[k]]
+        if embedding == "graph":
+            vectors = space.settings.histories.propagate(vectors)
+        transforms = self._transforms(embedding)
+        return Interaction(
+            member.tables, transforms, space.operations[point[k + 1]],
+            member.readouts[point[k + 1]], vectors,
+        )  # fmt: skip
+
+    def _transforms(self, embedding: str) -> Sequence[Elementwise]:
+        if embedding == "elementwise":
+            return [cast(Mlp, t) for t in self._space.transforms]
+        return [PRIMITIVES[IDENTITY]] * len(self._space.settings.fields)
+
+    def _encoded(self, field: int, encoding: str) -> Vectors:
+        tables = self.member.tables
+        if encoding == "id":
+            return Vectors(tables.embeddings[field])
+        history = self._space.settings.histories.encode(field, tables.histories[field])
+        if encoding == "history":
+            return history
+        return Vectors(tables.embeddings[field] + history.table, history.own)
+
+    def _mix(self, block: str, edge: int, candidates: Mapping[str, Callable[[], Tensor]]) -> Tensor:
+        """One edge of a stage; its neutral candidate where the stage is not searched."""
+        weights = self._gates.weights.get(block)
+        if weights is None:
+            return candidates[NEUTRAL[block]]()
+        active = None if self._gates.active is None else self._gates.active[block][edge]
+        return mix(weights[edge], active, list(candidates.values()))
+
+    def _mixed(self) -> list[Interaction]:
+        space, member = self._space, self.member
+        encoded = [
+            Vectors(
+                self._mix(
+                    ENCODING_BLOCK, f,
+                    {e: partial(lambda f, e: self._encoded(f, e).table, f, e) for e in ENCODINGS},
+                )
+            )
+            for f in range(len(space.settings.fields))
+        ]  # fmt: skip
+        vectors = [Vectors(self._embedded(encoded, f)) for f in range(len(encoded))]
+        identity = self._transforms("identity")
+        return [
+            Interaction(member.tables, identity, operation, readout, vectors)
+            for operation, readout in zip(space.operations, member.readouts, strict=True)
+        ]
+
+    def _embedded(self, encoded: Sequence[Vectors], field: int) -> Tensor:
+        table = encoded[field].table
+        return self._mix(
+            EMBEDDING_BLOCK, 0,
+            {
+                "identity": lambda: table,
+                "elementwise": lambda: self._space.transforms[field](table),
+                "graph": lambda: self._space.settings.histories.propagate(encoded)[field].table,
+            },
+        )  # fmt: skip
+
+    def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
+        """Scores (n,) at ids (n, 2); `observed` as in `Interaction.pairs`."""
+        if self._chosen:
+            return self._chosen.pairs(ids, observed)
+        by_name = {i.operation.name: partial(i.pairs, ids) for i in self._candidates}
+        return self._mix(OPERATION_BLOCK, 0, by_name)
+
+    @property
+    def uses_history(self) -> bool:
+        """As of the chosen function; mixtures leave nothing out."""
+        return self._chosen is not None and self._chosen.uses_history
+
+    def factors(self) -> Factors | None:
+        """Factors of the chosen function; None for mixtures."""
+        return self._chosen.factors() if self._chosen else None
+
+    def on_graph(self, graph: PairGraph) -> Tensor:
+        """Scores (n,) at a graph's pairs."""
+        if self._chosen:
+            return self._chosen.on_graph(graph)
+        return self.pairs(torch.stack([graph.rows, graph.columns], dim=1))
+
+    def own_on_graph(self, graph: PairGraph) -> Tensor | None:
+        """What a graph's pairs contributed to their own scores."""
+        return self._chosen.own_on_graph(graph) if self._chosen else None
+
+
+def _with(gates: Gates, block: str, edge: int, operation: int) -> Gates:
+    """The same discrete point with one switch made."""
+    row = torch.zeros_like(gates.weights[block])
+    active = list(gates.selection()[block])
+    active[edge] = operation
+    row[range(len(active)), active] = 1.0
+    return Gates({**gates.weights, block: row}, {**gates.selection(), block: tuple(active)})
+
+
+def _full_block(name: str, settings: RichSettings, operations: Sequence[Operation]) -> Block:
+    """A stage as a block; costs are multiply-adds per row or pair, in units of d."""
+    k = len(settings.fields)
+    if name == OPERATION_BLOCK:
+        names = tuple(o.name for o in operations)
+        work = tuple(float(2 * o.width(k)) for o in operations)
+        return Block(name, names, costs=(work,), start=NEUTRAL[name], alone=True)
+    names = SPEC.stages[name]
+    nodes = tuple(range(k)) if name == ENCODING_BLOCK else (0,)
+    cost = _COSTS.get(name)
+    costs = None if cost is None else (tuple(cost[n] for n in names),) * len(nodes)
+    return Block(name, names, nodes, costs=costs, start=NEUTRAL[name], alone=True)
+
+
+_COSTS: dict[str, dict[str, float]] = {
+    ENCODING_BLOCK: {"id": 1.0, "history": 2.0, "both": 3.0},
+    EMBEDDING_BLOCK: {"identity": 0.0, "elementwise": 24.0, "graph": 2.0},
+}
+"""Per vector entry: a look-up 1, a sum over pairs 2, an `Mlp` 3 x 8 hidden units; a weighting is
+free."""
+
+
+def _blocks(settings: RichSettings, operations: Sequence[Operation]) -> tuple[Block, ...]:
+    return tuple(
+        _full_block(name, settings, operations) for name in STAGES if name in settings.stages
+    )
