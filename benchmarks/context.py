@@ -99,7 +99,7 @@ def main() -> None:
     """Prints a line per model, and writes a row per split and model."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("splits", nargs="+", type=Path)
-    parser.add_argument("--buckets", type=int, default=8, help="of time")
+    parser.add_argument("--buckets", type=int, default=24, help="of time")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="K=V", help="settings of all models"
     )
