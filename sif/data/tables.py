@@ -174,7 +174,7 @@ class TextTable:
             raise self._parser_error(str(error)) from None
         except UnicodeDecodeError:
             raise not_text(self.path) from None
-        return {column: _stack(chunks[column]) for column in types}
+        return {column: _stack(chunks.pop(column)) for column in types}
 
     def locate(self, row: int, column: int) -> tuple[str, str]:
         """See `Table.locate`."""
@@ -251,7 +251,7 @@ class ParquetTable:
         except (pa.ArrowException, ValueError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise DataError(f"{self.path}: expected a Parquet file, found: {reason}") from None
-        return {column: _stack(chunks[column]) for column in types}
+        return {column: _stack(chunks.pop(column)) for column in types}
 
     def locate(self, row: int, column: int) -> tuple[str, str]:
         """See `Table.locate`."""
