@@ -119,11 +119,12 @@ def _cut(
     order = torch.argsort(place[part.ids[:, 0]] * n_items + part.ids[:, 1])
     found = []
     sizes = torch.bincount(block).tolist()
-    for own, chosen in zip(
-        users.split(sizes), order.split(_sums(counts[users], sizes)), strict=True
-    ):
+    lengths = _sums(counts[users], sizes)
+    places = torch.arange(max(lengths), device=device)
+    for own, chosen in zip(users.split(sizes), order.split(lengths), strict=True):
         rows = torch.repeat_interleave(counts[own])
-        graph = _graph(rows, part.ids[chosen, 1], (len(own), n_items))
+        columns = part.ids[chosen, 1]
+        graph = _graph(rows, columns, (len(own), n_items), places[: len(chosen)])
         found.append((own, graph, part.target[chosen]))
     return found
 
@@ -132,10 +133,9 @@ def _sums(values: Tensor, sizes: list[int]) -> list[int]:
     return [int(piece.sum()) for piece in values.split(sizes)]
 
 
-def _graph(rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> PairGraph:
+def _graph(rows: Tensor, columns: Tensor, shape: tuple[int, int], order: Tensor) -> PairGraph:
     """The graph of pairs that are sorted already, in int32 to hold a large part's blocks."""
     transposed = torch.argsort(columns, stable=True).int()
-    order = torch.arange(len(rows), device=rows.device)
     return PairGraph(
         shape, rows.int(), columns.int(), order,
         starts(rows, shape[0]).int(), transposed, starts(columns, shape[1]).int(),

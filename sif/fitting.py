@@ -176,13 +176,11 @@ class Problem:
         part, asked = self._train, self.config.train.block_pairs
         if len(part.sizes) != 2 or (asked is None and len(part.ids) <= MAX_EXACT):
             return None
-        pairwise = self.loss_name in PAIRWISE
-        drawn = self.config.loss.negatives if pairwise or not factors else 0
-        if self.loss_name == "squared":
-            drawn = 0
-        drawing = Drawing(drawn if pairwise else 0, 0 if pairwise else drawn)
-        exact = factors and not pairwise
-        gathered = 0 if exact else (1 + drawn) * self.config.train.dimension
+        m, pairwise = self.config.loss.negatives, self.loss_name in PAIRWISE
+        sampled = self.loss_name == "whole-data" and not factors
+        drawing = Drawing(m if pairwise else 0, m if sampled else 0)
+        vectors = 1 + drawing.negatives + drawing.background
+        gathered = 0 if factors and not pairwise else vectors * self.config.train.dimension
         size = asked or block_pairs(len(part.ids), part.sizes[1], gathered)
         draws = generator(self.runtime, *names, "blocks", device=torch.device("cpu"))
         return BlockStream(part, size, drawing, draws)

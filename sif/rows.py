@@ -59,12 +59,13 @@ class RowAdam(torch.optim.Adam):
         """One step; sparse gradients are used up."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None and parameter.grad.is_sparse:
-                    self._step_rows(parameter, group)
+                gradient = parameter.grad
+                if gradient is not None and gradient.is_sparse:
+                    self._step_rows(parameter, gradient.coalesce(), group)
                     parameter.grad = None
         return super().step(closure)
 
-    def _step_rows(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def _step_rows(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
             state["step"] = torch.zeros(
@@ -72,8 +73,6 @@ class RowAdam(torch.optim.Adam):
             )
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
-        gradient = parameter.grad.coalesce() if parameter.grad is not None else None
-        assert gradient is not None  # noqa: S101
         rows, change = gradient.indices()[0], gradient.values()
         beta1, beta2 = group["betas"]
         count = state["step"][rows] + 1

@@ -196,15 +196,9 @@ Combine = Callable[[Float64Array, Float64Array], Float64Array]
 
 
 def _of_all_pairs(
-    combine: Combine,
-    p: Float64Array,
-    q: Float64Array,
-    weights: Float64Array,
-    density: float,
-    noise: float,
-    kind: str,
-    rng: np.random.Generator,
-) -> tuple[Drawn, Signal]:
+    combine: Combine, p: Float64Array, q: Float64Array, weights: Float64Array,
+    density: float, noise: float, kind: str, rng: np.random.Generator,
+) -> tuple[Drawn, Signal]:  # fmt: skip
     """Shuffled pairs (n, 2), their noisy signal (n,), and the signal, by the table of all pairs."""
     table = _all_pairs(combine, p, q, weights)
     table = (table - table.mean()) / table.std()
@@ -217,15 +211,9 @@ def _of_all_pairs(
 
 
 def _of_cells(
-    combine: Combine,
-    p: Float64Array,
-    q: Float64Array,
-    weights: Float64Array,
-    density: float,
-    noise: float,
-    kind: str,
-    rng: np.random.Generator,
-) -> tuple[Drawn, Signal]:
+    combine: Combine, p: Float64Array, q: Float64Array, weights: Float64Array,
+    density: float, noise: float, kind: str, rng: np.random.Generator,
+) -> tuple[Drawn, Signal]:  # fmt: skip
     """As `_of_all_pairs`, a cell of users at a time."""
     signal = StandardSignal.fitted(combine, p, q, weights, rng)
     pairs, noisy = CELLS[kind](signal, density, noise, rng)

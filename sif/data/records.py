@@ -17,6 +17,7 @@ from sif.errors import DataError
 
 WHITESPACE = r"\s+"
 _SEPARATORS = ("\t", "::", ";", "|", ",", WHITESPACE)
+_PIECE = 1 << 20  # bytes read at once
 _PEEK = 20  # records looked at to recognise the separator
 
 
@@ -36,8 +37,46 @@ def open_replaced(path: Path, separator: str) -> BinaryIO:
     if not is_replaced(separator):
         return stream
     # pandas takes a separator of several characters only in its slow parser (ten times slower).
-    with stream:
-        return io.BytesIO(stream.read().replace(separator.encode(), b"\t"))
+    return cast(BinaryIO, io.BufferedReader(_Replaced(stream, separator.encode()), _PIECE))
+
+
+class _Replaced(io.RawIOBase):
+    """A stream of bytes in which a separator reads as a tab, a piece at a time."""
+
+    def __init__(self, stream: BinaryIO, separator: bytes) -> None:
+        self._stream, self._separator = stream, separator
+        self._ready, self._rest = b"", b""
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """See `io.RawIOBase`."""
+        while not self._ready:
+            piece = self._stream.read(_PIECE)
+            *whole, last = (self._rest + piece).split(self._separator)
+            # What may be the beginning of a separator waits for the next piece.
+            kept = next(
+                (
+                    n
+                    for n in range(len(self._separator) - 1, 0, -1)
+                    if piece and last.endswith(self._separator[:n])
+                ),
+                0,
+            )
+            self._rest = last[len(last) - kept :]
+            self._ready = b"\t".join([*whole, last[: len(last) - kept]])
+            if not piece and not self._ready:
+                return 0
+        n = min(len(buffer), len(self._ready))
+        buffer[:n], self._ready = self._ready[:n], self._ready[n:]
+        return n
+
+    def close(self) -> None:
+        """Closes the stream below as well."""
+        self._stream.close()
+        super().close()
 
 
 def _open_bytes(path: Path) -> BinaryIO:

@@ -1,8 +1,9 @@
 """Files as tables: open, recognise the layout, read columns fast, and find the line of a bad cell.
 
 A path goes in; a `TextTable` or `ParquetTable` with column names comes out. Columns are read by
-position in one vectorised pass (ids as texts, so that "007" stays "007"); the file is walked
-line by line only to say where a cell that was refused stands.
+position in one vectorised pass (ids as texts, so that "007" stays "007"), a million rows at a time:
+texts live no longer than their chunk, from which codes and the distinct ids remain. The file is
+walked line by line only to say where a cell that was refused stands.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ class TextTable:
             raise self._parser_error(str(error)) from None
         except UnicodeDecodeError:
             raise not_text(self.path) from None
-        return {column: _stack(chunks[column], kind) for column, kind in types.items()}
+        return {column: _stack(chunks.pop(column)) for column in types}
 
     def locate(self, row: int, column: int) -> tuple[str, str]:
         """See `Table.locate`."""
@@ -232,14 +233,25 @@ class ParquetTable:
 
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
         """See `Table.read`; the file's own types win, so the asked ones go unused."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         names = [self.columns[column] for column in types]
+        chunks: dict[int, list[pd.Series]] = {column: [] for column in types}
         try:
-            frame = pd.read_parquet(self.path, columns=names, engine="pyarrow")
-        except (ValueError, OSError) as error:
+            with pq.ParquetFile(self.path) as file:
+                schema = file.schema_arrow
+                for batch in file.iter_batches(_CHUNK, columns=names, use_pandas_metadata=True):
+                    part = pa.Table.from_batches([batch]).replace_schema_metadata(schema.metadata)
+                    frame = part.to_pandas().reset_index()  # a column may be stored as the index
+                    for column, kind in types.items():
+                        cells = frame[self.columns[column]]
+                        texts = kind == "id" and cells.dtype == object
+                        chunks[column].append(_counted(cells) if texts else cells)
+        except (pa.ArrowException, ValueError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise DataError(f"{self.path}: expected a Parquet file, found: {reason}") from None
-        frame = frame.reset_index()  # a column may have been stored as the index
-        return {column: frame[self.columns[column]] for column in types}
+        return {column: _stack(chunks.pop(column)) for column in types}
 
     def locate(self, row: int, column: int) -> tuple[str, str]:
         """See `Table.locate`."""
@@ -253,10 +265,12 @@ def _counted(cells: pd.Series) -> pd.Series:
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(texts, dtype="object")))
 
 
-def _stack(chunks: list[pd.Series], kind: str) -> pd.Series:
-    if kind == "id" and chunks:
-        return pd.Series(union_categoricals([chunk.array for chunk in chunks]))
-    return pd.concat(chunks, ignore_index=True) if chunks else pd.Series(dtype="object")
+def _stack(chunks: list[pd.Series]) -> pd.Series:
+    if not chunks:
+        return pd.Series(dtype="object")
+    if all(isinstance(chunk.dtype, pd.CategoricalDtype) for chunk in chunks):
+        return pd.Series(union_categoricals([chunk.array for chunk in chunks], ignore_order=True))
+    return pd.concat(chunks, ignore_index=True)
 
 
 def _ragged(path: Path, line: int, expected: int, found: int) -> DataError:
