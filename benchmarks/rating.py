@@ -42,7 +42,7 @@ def run(path: Path, dimension: int, biases: bool, seed: int) -> dict[str, object
     split = load_split_file(path)
     sets = [f"search.dimension={dimension}", f"train.dimension={dimension}",
             f"model.biases={str(biases).lower()}"]  # fmt: skip
-    config = load_config("cf", file="cf/rating", sets=sets, flags={"seed": seed})
+    config = load_config("cf", file="cf/sif-paper", sets=sets, flags={"seed": seed})
     assert isinstance(config, CFConfig)
     problem = Problem(split.train, split.valid, config, make_runtime("cpu", seed, threads=1))
     found = problem.search(NullTracker(), NoCheckpoint())

@@ -113,7 +113,7 @@ class InteractionStream:
         )
         return Batch(
             ids, target, negatives, background, weight, self._graph, self._background_has_observed,
-            in_history=self._in_history,
+            in_history=self._in_history, graph_target=self._part.target,
         )  # fmt: skip
 
     def _is_observed(self, ids: Tensor) -> Tensor:

@@ -160,8 +160,7 @@ class Problem:
             )
         size = batch_size or len(self._train.ids)
         whole = self.loss_name == "whole-data" or (
-            self.loss_name == "squared"
-            and (size == len(self._train.ids) or bool(self.spec.stages))
+            self.loss_name == "squared" and (size == len(self._train.ids) or bool(self.spec.stages))
         )
         exact = whole and len(self._train.ids) <= MAX_EXACT
         return InteractionStream(self._train, size, drawing, draws, exact=exact)
@@ -267,13 +266,20 @@ class Problem:
     def search(
         self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress = _quiet
     ) -> SearchResult:
-        """Searches with the configured method, on some users where there are many interactions."""
-        most = self.config.search.max_interactions
+        """Searches with the configured method, on some users where there are many interactions.
+
+        Histories and weights are of the whole train part, so that a part too large to be one batch
+        is searched for its operation alone.
+        """
+        most, config = self.config.search.max_interactions, self.config
+        if len(self.train_part) > MAX_EXACT:
+            only = config.search.model_copy(update={"stages": ("operation",)})
+            config = config.model_copy(update={"search": only})
         if most is None or len(self.train_part) <= most:
             return self._search(tracker, checkpointer, on_epoch)
         draws = numpy_generator(self.runtime, "search", "users")
         parts = few_users(self.train_part, self.valid_part, most, draws)
-        smaller = Problem(*parts, self.config, self.runtime)
+        smaller = Problem(*parts, config, self.runtime)
         return smaller._search(tracker, checkpointer, on_epoch)
 
     def _search(
@@ -288,6 +294,7 @@ class Problem:
             space,
             NaspSettings(
                 warmup_steps=warmup,
+                settle_steps=settings.settle,
                 explore=settings.explore,
                 score=settings.score,
                 optimizer=settings.arch_optimizer,
@@ -298,7 +305,10 @@ class Problem:
             ),
             generator(self.runtime, "search", "method", device=cpu),
         )
-        loop = SearchSettings(settings.epochs, settings.lr, settings.arch_every, warmup // 2)
+        start = warmup // 2
+        if settings.arch_start is not None:
+            start = round(settings.arch_start * settings.epochs) * stream.steps_per_pass
+        loop = SearchSettings(settings.epochs, settings.lr, settings.arch_every, start)
         valid = self.stream("valid", settings.batch_size, "search")
         return search(space, method, stream, valid, loop, tracker, checkpointer, on_epoch)
 
@@ -309,8 +319,9 @@ class Problem:
         tracker: Tracker,
         checkpointer: Checkpointer,
         on_epoch: Progress = _quiet,
+        epochs: int | None = None,
     ) -> Fitted:
-        """Trains a genotype from scratch with one L2 strength."""
+        """Trains a genotype from scratch with one L2 strength, up to `epochs` or the setting's."""
         settings = self.config.train
         draws = generator(self.runtime, "train", "network", device=torch.device("cpu"))
         design = design_of(genotype, self.fields)
@@ -331,7 +342,7 @@ class Problem:
             blocks or self.stream("train", settings.batch_size, "train"),
             lambda: self.validate(net),
             TrainSettings(
-                settings.epochs,
+                epochs or settings.epochs,
                 settings.lr,
                 self.metric,
                 higher_is_better(self.metric),

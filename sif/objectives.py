@@ -35,6 +35,11 @@ class Scored(Protocol):
         ...
 
     @property
+    def exact(self) -> bool:
+        """Whether losses over a whole part are matters of a few products, for all pairs at once."""
+        ...
+
+    @property
     def uses_history(self) -> bool:
         """Whether scores at train pairs contain a part that these pairs contributed."""
         ...
@@ -60,6 +65,7 @@ class Batch:
         background_weight: (p,) what each drawn combination stands for, per observed pair; 0 for
             combinations that must not count as negatives.
         graph: All observed pairs of the part or block, where the exact loss over it is wanted.
+        graph_target: Targets of all pairs of the graph, in the caller's order; None: `target`.
         observed_in_background: Whether the background stands for observed pairs as well.
         rows: (u,) int64, ascending: the first field's rows that `ids` and `graph` count within,
             where the batch is a block of users with all of their pairs; None: all rows.
@@ -75,6 +81,7 @@ class Batch:
     observed_in_background: bool = True
     rows: Tensor | None = None
     in_history: bool = True
+    graph_target: Tensor | None = None
 
     def with_negatives(self) -> Tensor:
         """(b * m, k): each observed row with its drawn items in the recommended item's place."""
@@ -172,11 +179,13 @@ Loss = Callable[[Scored, Batch, LossSettings], Tensor]
 
 def squared(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Mean squared error of standardised ratings."""
-    if batch.graph is None or interaction.factors() is None:
+    if batch.graph is None or not interaction.exact:
         scores, target = interaction.pairs(batch.ids, batch.in_history), batch.target
         ids = batch.ids
     else:
-        scores, target = _without_own(interaction, batch.graph)[1], batch.target[batch.graph.order]
+        scores = _without_own(interaction, batch.graph)[1]
+        whole = batch.target if batch.graph_target is None else batch.graph_target
+        target = whole[batch.graph.order]
         ids = torch.stack([batch.graph.rows, batch.graph.columns], dim=1)
     return _mean((scores - target) ** 2, ids, settings)
 
@@ -201,7 +210,8 @@ def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Ten
     sum of all squares is <A^T A, B^T B> (as in iALS; Rendle et al., RecSys 2022), so no negative
     is ever drawn. Otherwise the background is a uniform sample, weighted to stand for the whole.
     """
-    factors = interaction.factors() if batch.graph is not None else None
+    exact = batch.graph is not None and interaction.exact
+    factors = interaction.factors() if exact else None
     weighting = settings.weighting
     if factors is not None and batch.graph is not None:
         a, b = factors

@@ -211,13 +211,18 @@ def explore(
 
 
 def in_turn(
-    alpha: Mapping[str, Tensor], blocks: Sequence[Block], step: int, generator: torch.Generator
+    alpha: Mapping[str, Tensor],
+    blocks: Sequence[Block],
+    step: int,
+    generator: torch.Generator,
+    worth: Mapping[str, Tensor] | None = None,
 ) -> Gates:
     """Warm-up gates that train all operations of every edge equally often (kept edges at random).
 
     Each edge runs through its operations in a random order that changes every round of n_ops
     steps; nothing but `step` and the generator's seed is remembered. Blocks that are drawn `alone`
-    run through the selection and everything one switch away from it.
+    run through the selection and everything one switch away from it; what has fallen to 0 in
+    `worth`, the continuous alphas, has lost its turn.
     """
     drawn: Alpha = {}
     for place, block in enumerate(blocks):
@@ -230,7 +235,12 @@ def in_turn(
         strength = torch.rand(n_edges, 1, generator=generator, dtype=torch.float64)
         chosen = order[:, step % n_ops, None] == torch.arange(n_ops)
         drawn[block.name] = torch.where(chosen, strength, -1.0)
-    if switches := _switches(drawn, blocks):
+    switches = [
+        (name, edge, k)
+        for name, edge, k in _switches(drawn, blocks)
+        if worth is None or worth[name][edge, k] > 0
+    ]
+    if switches:
         points = len(switches) + 1
         turns = torch.randperm(
             points, generator=_round_stream(generator, 1 + 104729 * (step // points))

@@ -206,6 +206,12 @@ class SearchConfig(Section):
     max_interactions: Count | None = Field(
         1_000_000, description="train interactions searched on, whole users drawn; None: all"
     )
+    arch_start: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="share of the epochs before alpha moves; None: half of the warm-up"
+    )
+    settle: Annotated[int, Field(ge=0)] = Field(
+        0, description="weight steps that each new selection trains alone"
+    )
     dimension: Count = Field(8, description="embedding dimensions")
     lr: Rate = Field(0.05, description="Adam step size of the weights")
     l2: NonNegative = Field(3.0, description="L2 strength, as in train.l2")
@@ -254,6 +260,10 @@ class TrainConfig(Section):
     )
     dimension: Count = Field(32, description="embedding dimensions")
     lr: Rate = Field(0.05, description="Adam step size")
+    cut: Fraction = Field(
+        1.0, description="share of the epochs that every L2 strength gets before some are dropped"
+    )
+    keep: Fraction = Field(1.0, description="share of the L2 strengths that train to the end")
     l2: Numbers = Field(
         (3.0,), description="L2 strengths tried, summed over rows; validation chooses"
     )

@@ -42,6 +42,8 @@ class NaspSettings:
 
     Attributes:
         warmup_steps: First weight steps, which train all operations in turn.
+        settle_steps: Weight steps that a new selection, the first one too, trains alone, so that
+            its neighbours start from weights that mean something.
         explore: Probability that a weight step draws an edge's operation afresh.
         score: Key of `SCORES`: what alpha descends on.
         optimizer: Key of `OPTIMIZERS`.
@@ -52,6 +54,7 @@ class NaspSettings:
     """
 
     warmup_steps: int = 0
+    settle_steps: int = 0
     explore: float = 0.2
     score: str = "gradient"
     optimizer: str = "adam"
@@ -108,6 +111,8 @@ class Nasp:
         self._generator = generator
         self._alpha = initial_alpha(space.blocks, generator)
         self._gates = project(self._alpha, space.blocks)
+        self._settled: dict[str, tuple[int, ...]] = {}
+        self._changed_at = 0
         self._optimizer = OPTIMIZERS[settings.optimizer](list(self._alpha.values()), settings.lr)
         self._continuous: list[nn.Parameter] = list(space.arch_parameters())
         self._continuous_optimizer = (
@@ -118,12 +123,22 @@ class Nasp:
 
     def weight_gates(self, step: int) -> Gates:
         """All operations in turn during warm-up, then the selection with exploration."""
+        if self._settling(step):
+            return self._gates
         if step < self.settings.warmup_steps:
-            return in_turn(self._gates.weights, self._blocks, step, self._generator)
+            return in_turn(
+                self._gates.weights, self._blocks, step, self._generator, self._alpha
+            )
         if self.settings.explore == 0:
             return self._gates
         weights = self._gates.weights
         return explore(weights, self._blocks, self.settings.explore, self._generator)
+
+    def _settling(self, step: int) -> bool:
+        selection = self._gates.selection()
+        if selection != self._settled:
+            self._settled, self._changed_at = selection, step
+        return step - self._changed_at < self.settings.settle_steps
 
     def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
         """One proximal step; both kinds of score are computed where the space has both."""
@@ -171,6 +186,8 @@ class Nasp:
             "optimizer": self._optimizer.state_dict(),
             "continuous": continuous.state_dict() if continuous else None,
             "generator": self._generator.get_state(),
+            "settled": {name: list(chosen) for name, chosen in self._settled.items()},
+            "changed_at": self._changed_at,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -182,3 +199,5 @@ class Nasp:
         if self._continuous_optimizer is not None:
             self._continuous_optimizer.load_state_dict(state["continuous"])
         self._generator.set_state(state["generator"])
+        self._settled = {name: tuple(chosen) for name, chosen in state["settled"].items()}
+        self._changed_at = state["changed_at"]

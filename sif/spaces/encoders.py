@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sif.pairs import PairGraph, PairSums
+from sif.spaces.tables import Tables
 
 ENCODINGS = ("id", "history", "both")
 """id: a row of a table. history: the sum over the row's pairs. both: the sum of the two."""
@@ -96,6 +97,15 @@ class Histories:
             own = [Own(0.5 * o.scale, o.table) for o in vectors.own]
             result.append(Vectors(mixed, (*own, Own(0.5 * norm, other))))
         return result
+
+
+def encoded(tables: Tables, histories: Histories, field: int, encoding: str) -> Vectors:
+    """A field's vectors under an encoding, from tables that hold what it needs."""
+    embedding = tables.embeddings[field]
+    if encoding == "id":
+        return Vectors(embedding)
+    history = histories.encode(field, tables.histories[field])
+    return history if encoding == "history" else Vectors(embedding + history.table, history.own)
 
 
 def _inverse(count: Tensor, power: float) -> Tensor:

@@ -78,6 +78,11 @@ class _Gated:
 
     uses_history = False
 
+    @property
+    def exact(self) -> bool:
+        """Whether the chosen function is a product; never while gates are probed."""
+        return self.factors() is not None
+
     def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
         """Scores (n,) at ids (n, k); no encoder knows them, `observed` or not."""
         candidates = [partial(interaction.pairs, ids) for interaction in self._interactions]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sif.errors import ShapeError
 from sif.pairs import PairGraph, pair_products
 from sif.spaces.elementwise import Elementwise, is_identity
-from sif.spaces.encoders import Histories, Vectors
+from sif.spaces.encoders import Histories, Vectors, encoded
 from sif.spaces.operations import Factors, Operation
 from sif.spaces.tables import TableRows, Tables, TableShape, bounded
 
@@ -129,6 +129,12 @@ class Interaction:
         """Whether a pair of the train part contributes to its own vectors."""
         return any(v.own for v in self.vectors)
 
+    @property
+    def exact(self) -> bool:
+        """Whether scores are a product from which a pair's own part can be taken off as one."""
+        plain = not self.uses_history or all(map(is_identity, self.transforms))
+        return plain and self.factors() is not None
+
     def own_on_graph(self, graph: PairGraph) -> Tensor | None:
         """What a graph's pairs contributed to their own scores (n,), in its row order.
 
@@ -137,7 +143,7 @@ class Interaction:
         """
         if not self.uses_history:
             return None
-        if self.operation.factors is None or not all(map(is_identity, self.transforms)):
+        if not self.exact:
             ids = torch.stack([graph.rows, graph.columns], dim=1).long()
             return self.interact(ids) - self.interact(ids, observed=True)
         return own_products(self.operation, bounded(self.readout), self.vectors, graph)
@@ -179,38 +185,6 @@ def _linear(operation: Operation, readout: Tensor, side: int) -> Elementwise:
     return apply
 
 
-def encoded(
-    tables: Tables, shape: TableShape, histories: Histories | None, graph: bool = False
-) -> list[Vectors]:
-    """Vectors of every field from tables and histories.
-
-    Args:
-        tables: Of that shape.
-        shape: Names the encodings.
-        histories: Of the train part; needed by every encoding but "id", and by `graph`.
-        graph: Whether to propagate along the train part.
-
-    Raises:
-        ShapeError: Histories are needed and there are none.
-    """
-    found = []
-    for field, embedding in enumerate(tables.embeddings):
-        encoding = shape.encoding(field)
-        vectors = Vectors(embedding)
-        if encoding != "id":
-            history = _needed(histories).encode(field, tables.histories[field])
-            table = history.table if encoding == "history" else embedding + history.table
-            vectors = Vectors(table, history.own)
-        found.append(vectors)
-    return _needed(histories).propagate(found) if graph else found
-
-
-def _needed(histories: Histories | None) -> Histories:
-    if histories is None:
-        raise ShapeError("encoding: expected the train part's histories, found none")
-    return histories
-
-
 class InteractionNetwork(nn.Module):
     """The network that a genotype describes, to be trained from scratch.
 
@@ -246,7 +220,14 @@ class InteractionNetwork(nn.Module):
         tables = self.tables if rows is None else TableRows(self.tables, rows)
         if not self.shape.encodings and not self._graph:
             return Interaction(tables, self._transforms, self._operation, self.readout)
-        vectors = encoded(tables, self.shape, self._histories, self._graph)
+        if self._histories is None:
+            raise ShapeError("encoding: expected the train part's histories, found none")
+        vectors = [
+            encoded(tables, self._histories, f, self.shape.encoding(f))
+            for f in range(len(tables.embeddings))
+        ]
+        if self._graph:
+            vectors = self._histories.propagate(vectors)
         return Interaction(tables, self._transforms, self._operation, self.readout, vectors)
 
     @torch.no_grad()

@@ -28,9 +28,7 @@ class Member(nn.Module):
     ) -> None:
         super().__init__()
         self.tables = Tables(shape, generator)
-        self.readouts = nn.ParameterList(
-            shape.readout(operation) for operation in operations
-        )
+        self.readouts = nn.ParameterList(shape.readout(operation) for operation in operations)
 
 
 class Members(nn.Module):
@@ -40,14 +38,23 @@ class Members(nn.Module):
         make: Makes one set; called once, the others are copies.
         count: How many there are.
         edges: Numbers in a combination.
+        inherit: Called for a new combination whose set was copied from a neighbour's: (set,
+            combination, neighbour). Gives meaning to what the neighbour does not use.
     """
 
     points: Tensor
     trained: Tensor
     used: Tensor
 
-    def __init__(self, make: Callable[[], Member], count: int, edges: int) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Member],
+        count: int,
+        edges: int,
+        inherit: Callable[[Member, Point, Point], None],
+    ) -> None:
         super().__init__()
+        self._inherit = inherit
         first = make()
         initial = first.state_dict()
         self.sets = nn.ModuleList([first])
@@ -83,11 +90,6 @@ class Members(nn.Module):
             self._admit(point)
         return cast(Member, self.sets[places[point]])
 
-    def train(self, mode: bool = True) -> Members:
-        """As `nn.Module.train`."""
-        super().train(mode)
-        return self
-
     def count_step(self, point: Point) -> None:
         """Notes that a combination is about to take a weight step."""
         place = self._places()[point]
@@ -108,6 +110,7 @@ class Members(nn.Module):
         evicted = tuple(self.points[place].tolist())
         if nearest is not None:
             self.sets[place].load_state_dict(self.sets[places[nearest]].state_dict())
+            self._inherit(cast(Member, self.sets[place]), point, nearest)
         places.pop(evicted, None)
         places[point] = place
         self.points[place] = torch.tensor(point)

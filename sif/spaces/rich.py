@@ -23,7 +23,7 @@ from sif.pairs import PairGraph
 from sif.probe import mix
 from sif.prox import Block, Gates
 from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Elementwise, Mlp
-from sif.spaces.encoders import ENCODINGS, Histories, Vectors
+from sif.spaces.encoders import ENCODINGS, Histories, Vectors, encoded
 from sif.spaces.functions import (
     EMBEDDING_BLOCK,
     EMBEDDINGS,
@@ -103,8 +103,33 @@ class RichSpace(nn.Module):
         switches = sum(b.shape[0] * (b.shape[1] - 1) for b in self.blocks)
         edges = sum(len(_full_block(name, settings, self.operations).nodes) for name in STAGES)
         self.members = Members(
-            lambda: Member(every, self.operations, generator), 1 + switches + SPARE, edges
+            lambda: Member(every, self.operations, generator),
+            1 + switches + SPARE,
+            edges,
+            self._inherit,
         )
+
+    def _inherit(self, member: Member, point: Point, neighbour: Point) -> None:
+        """Starts a combination's tables where the neighbour's vectors are, as nearly as it can.
+
+        Otherwise a table that the neighbour did not use would start from noise, and the search
+        would compare how fast candidates learn instead of what they come to.
+        """
+        k = len(self.settings.fields)
+        tables, histories = member.tables, self.settings.histories
+        before = [encoded(tables, histories, f, ENCODINGS[neighbour[f]]).table for f in range(k)]
+        for f in range(k):
+            old, new = ENCODINGS[neighbour[f]], ENCODINGS[point[f]]
+            if old == new:
+                continue
+            if new == "both":  # the neighbour's own vectors, and nothing added
+                (tables.histories if old == "id" else tables.embeddings)[f].zero_()
+            elif new == "id":
+                tables.embeddings[f].copy_(before[f])
+            else:
+                sums = histories.encode(f, before[1 - f]).table
+                scale = (sums * before[f]).sum() / (sums * sums).sum().clamp(min=1e-12)
+                tables.histories[f].copy_(scale * before[1 - f])
 
     def module(self) -> nn.Module:
         """The space itself."""
@@ -167,17 +192,18 @@ class RichSpace(nn.Module):
         Every combination is judged with the weights that it trained itself; one that has hardly
         trained scores 0, which says nothing for or against it.
         """
-        scores: dict[str, Tensor] = {}
+        scores = {b.name: torch.zeros(b.shape, dtype=torch.float64) for b in self.blocks}
+        if self.members.steps(self.point(gates)) < MIN_STEPS:
+            return scores
         current = self._criterion(gates, valid)
         for block in self.blocks:
-            table = torch.zeros(block.shape, dtype=torch.float64)
+            table = scores[block.name]
             for edge, chosen in enumerate(gates.selection()[block.name]):
                 for k in range(block.shape[1]):
                     other = _with(gates, block.name, edge, k)
                     if k == chosen or self.members.steps(self.point(other)) < MIN_STEPS:
                         continue
                     table[edge, k] = self._criterion(other, valid) - current
-            scores[block.name] = table
         return scores
 
     def _criterion(self, gates: Gates, valid: Batch) -> float:
@@ -258,13 +284,7 @@ class GatedRich:
         return [PRIMITIVES[IDENTITY]] * len(self._space.settings.fields)
 
     def _encoded(self, field: int, encoding: str) -> Vectors:
-        tables = self.member.tables
-        if encoding == "id":
-            return Vectors(tables.embeddings[field])
-        history = self._space.settings.histories.encode(field, tables.histories[field])
-        if encoding == "history":
-            return history
-        return Vectors(tables.embeddings[field] + history.table, history.own)
+        return encoded(self.member.tables, self._space.settings.histories, field, encoding)
 
     def _mix(self, block: str, edge: int, candidates: Mapping[str, Callable[[], Tensor]]) -> Tensor:
         """One edge of a stage; its neutral candidate where the stage is not searched."""
@@ -309,6 +329,11 @@ class GatedRich:
             return self._chosen.pairs(ids, observed)
         by_name = {i.operation.name: partial(i.pairs, ids) for i in self._candidates}
         return self._mix(OPERATION_BLOCK, 0, by_name)
+
+    @property
+    def exact(self) -> bool:
+        """As of the chosen function; never for mixtures."""
+        return self._chosen is not None and self._chosen.exact
 
     @property
     def uses_history(self) -> bool:

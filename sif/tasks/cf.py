@@ -30,7 +30,7 @@ from sif.tasks.functions import SEARCHED, compared, restored
 from sif.tasks.inputs import Inputs
 from sif.tasks.protocol import flat_groups, group_documents, group_table, with_groups
 from sif.tasks.report import Entry, comparison_table, metrics_document
-from sif.tasks.stages import LoopCheckpointer, Stages, State
+from sif.tasks.stages import Continued, LoopCheckpointer, Stages, State
 from sif.tracking import Tracker
 from sif.verdict import Verdict, verdict
 
@@ -139,25 +139,43 @@ class Job:
         }  # fmt: skip
 
     def _train_grid(self, name: str, genotype: Genotype) -> State:
-        """Trains with every L2 strength; the state of the best by validation."""
-        states = []
-        for place, l2 in enumerate(self.config.train.l2):
-            work = partial(self._train, name, place, l2, genotype)
-            states.append(self.stages.run(f"{name}-{place}", work))
+        """Trains every L2 strength for a while, the better ones to the end; the best by validation.
+
+        Successive halving (Jamieson & Talwalkar, AISTATS 2016) with one cut; every function gets
+        the same strengths and the same budget.
+        """
+        work = partial(self._train, name, genotype)
+        strengths = dict(enumerate(self.config.train.l2))
+        first = {
+            place: self.stages.run(f"{name}-{place}-start", partial(work, place, l2, None))
+            for place, l2 in strengths.items()
+        }
         sign = 1 if higher_is_better(self.metric) else -1
+        order = sorted(first, key=lambda place: -sign * first[place]["valid"][self.metric])
+        kept = order[: max(1, round(len(order) * self.config.train.keep))]
+        states = [
+            self.stages.run(
+                f"{name}-{place}", partial(work, place, strengths[place], first[place]["loop"])
+            )
+            for place in kept
+        ]
         best = max(states, key=lambda s: sign * s["valid"][self.metric])
         seconds = sum(s["seconds"] for s in states)
+        seconds += sum(first[place]["seconds"] for place in order if place not in kept)
         self.console.line(
             f"{name}: {expression(genotype, self.problem.fields)}, valid {self.metric} "
             f"{best['valid'][self.metric]:.4f} with L2 {best['l2']:g} "
-            f"({seconds:.1f} s for {len(states)} strengths)"
+            f"({seconds:.1f} s for {len(order)} strengths, {len(kept)} to the end)"
         )
         return {**best, "seconds": seconds}
 
     def _train(
-        self, name: str, place: int, l2: float, genotype: Genotype, checkpointer: LoopCheckpointer
-    ) -> State:
-        total = self.config.train.epochs
+        self, name: str, genotype: Genotype, place: int, l2: float, start: State | None,
+        checkpointer: LoopCheckpointer,
+    ) -> State:  # fmt: skip
+        """One strength from the beginning to the cut, or on from `start`, a loop's state."""
+        config = self.config.train
+        total = config.epochs if start else max(1, round(config.epochs * config.cut))
 
         def show(epoch: int, metrics: Mapping[str, float]) -> None:
             best = f"best valid {self.metric} {metrics[self.metric]:.4f}"
@@ -165,11 +183,11 @@ class Job:
 
         child = self.tracker.child(f"retrain-{name}-{place}")
         child.log_params({"l2": l2, "function": name})
-        fitted: Fitted = self.problem.train(genotype, l2, child, checkpointer, show)
+        loop = Continued(checkpointer, start)
+        fitted: Fitted = self.problem.train(genotype, l2, child, loop, show, total)
         child.close()
         result = fitted.result
-        return {
-            "network": fitted.network.state_dict(),
+        found: State = {
             "l2": l2,
             "valid": result.valid,
             "history": result.history,
@@ -177,6 +195,8 @@ class Job:
             "epochs": result.epochs,
             "best_epoch": result.best_epoch,
         }
+        last = {"loop": loop.last} if start is None else {"network": fitted.network.state_dict()}
+        return found | last
 
     def _tested(self, name: str, genotype: Genotype, state: State) -> Entry:
         def test(_: LoopCheckpointer) -> State:
