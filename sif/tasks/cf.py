@@ -109,9 +109,11 @@ class Job:
         total = self.config.search.epochs
 
         def show(epoch: int, entry: Mapping[str, Any]) -> None:
-            block, chosen = next(iter(entry["selection"].items()))
-            leader = operations[block][chosen[0]]
-            self.console.progress("search", epoch, total, f"loss {entry['loss']:.4f} {leader}")
+            leaders = [
+                operations[block][k] for block, chosen in entry["selection"].items() for k in chosen
+            ]
+            told = f"loss {entry['loss']:.4f} {' '.join(leaders)}"
+            self.console.progress("search", epoch, total, told)
 
         operations = {b.name: b.operations for b in self.problem.space().blocks}
         child = self.tracker.child("search")
