@@ -1,0 +1,99 @@
+"""What finished jobs measured: means over seeds or splits, and paired intervals against rivals.
+
+A job (`python run.py --task cf ...`) leaves every model's per-user test metrics in its run folder.
+Jobs that are given together are means over seeds of one split, or over splits: per user first, then
+the difference to each rival is bootstrapped over users (95 %). Nothing is trained or tested here.
+
+    python benchmarks/quality.py RUN_FOLDER [RUN_FOLDER ...] [--output FILE.csv]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sif import checkpoint
+from sif.evaluate import MAIN_METRIC, Evaluation
+from sif.metrics import Interval, paired_bootstrap, paired_ratio_bootstrap
+
+OURS = ("searched", "fixed-multiply", "random-function")
+
+
+def evaluations(folder: Path) -> dict[str, Evaluation]:
+    """Model to its evaluation on the test part, from the stages of a finished job."""
+    found = {}
+    for path in sorted((folder / "checkpoint").glob("*.safetensors")):
+        name = path.stem
+        if name.startswith("test-"):
+            found[name.removeprefix("test-")] = checkpoint.load(path, "stage")["state"]
+        elif name.startswith("baseline-"):
+            found[name.removeprefix("baseline-")] = checkpoint.load(path, "stage")["state"]["test"]
+    return {name: Evaluation(**state) for name, state in found.items()}
+
+
+def difference(ours: list[Evaluation], other: list[Evaluation], metric: str) -> Interval:
+    """Paired interval of ours - other over users, after the mean over jobs."""
+    users = sorted(set.intersection(*(set(e.users.tolist()) for e in [*ours, *other])))
+
+    def summed(found: list[Evaluation], name: str) -> np.ndarray:
+        rows = [e.per_user[name][np.searchsorted(e.users, users)] for e in found]
+        return np.sum(rows, axis=0)
+
+    if metric in ours[0].per_user:
+        a, b = summed(ours, metric) / len(ours), summed(other, metric) / len(other)
+        return paired_bootstrap(a, b, seed=0)
+    a, b = summed(ours, "squared_error"), summed(other, "squared_error")
+    return paired_ratio_bootstrap(a, b, summed(ours, "count"), seed=0, root=True)
+
+
+def rows_of(documents: list[dict[str, Any]], found: list[dict[str, Evaluation]]) -> list[dict]:
+    """One row per model: mean and deviation of test and validation, and ours minus it."""
+    objective = "ranking" if "ndcg@10" in documents[0]["test"] else "rating"
+    metric = MAIN_METRIC[objective]
+    rows = []
+    for name in found[0]:
+        entries = [d if name == "searched" else d["baselines"][name] for d in documents]
+        tests = np.array([f[name].metrics[metric] for f in found])
+        valid = np.array([e["valid"][metric] for e in entries])
+        spread = tests.std(ddof=1) if len(tests) > 1 else 0.0
+        row = {"model": name, "valid": valid.mean(), "test": tests.mean(), "deviation": spread}
+        if name != "searched":
+            gap = difference([f["searched"] for f in found], [f[name] for f in found], metric)
+            row |= {"searched minus it": gap.mean, "low": gap.low, "high": gap.high}
+        rows.append(row)
+    up = objective == "ranking"
+    return sorted(rows, key=lambda r: -r["test"] if up else r["test"])
+
+
+def main() -> None:
+    """Prints a table of means and intervals."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--output", type=Path, help="CSV that receives the table")
+    values = parser.parse_args()
+    documents = [json.loads((f / "metrics.json").read_text()) for f in values.folders]
+    rows = rows_of(documents, [evaluations(f) for f in values.folders])
+    names = ("model", "valid", "test", "deviation", "searched minus it", "low", "high")
+    print("  ".join(f"{n:>17}" for n in names))
+    for row in rows:
+        cells = [row.get(n, "") for n in names]
+        print("  ".join(f"{c:>17.4f}" if isinstance(c, float) else f"{c:>17}" for c in cells))
+    for folder, document in zip(values.folders, documents, strict=True):
+        print(f"{folder.name}: {document['genotype']}, {document['total_seconds']:.0f} s")
+    if values.output:
+        values.output.parent.mkdir(parents=True, exist_ok=True)
+        with values.output.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            for row in rows:
+                told = {k: f"{v:.5f}" if isinstance(v, float) else v for k, v in row.items()}
+                writer.writerow(told)
+
+
+if __name__ == "__main__":
+    main()
