@@ -3,7 +3,7 @@
 Each design is searched and trained by the code of the main job over its preset's L2 strengths;
 validation chooses. Without --test the test part is never evaluated.
 
-    OMP_NUM_THREADS=1 python benchmarks/ablation.py SPLIT.npz --seeds 0 1 2 --output FILE.csv [--test]
+    OMP_NUM_THREADS=1 python benchmarks/ablation.py SPLIT.npz --output FILE.csv [--test]
 """
 
 from __future__ import annotations

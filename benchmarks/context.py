@@ -70,7 +70,7 @@ def rows_of(path: Path, seed: int, values: argparse.Namespace) -> Iterator[Row]:
     split = load_split_file(path)
     third = with_time_buckets(split, values.buckets)
     assert third.hash == split.hash
-    two = problem_of(split, "cf/rating", seed, values.set)
+    two = problem_of(split, "cf/sif-paper", seed, ["model.biases=true", *values.set])
     three = problem_of(third, "cf/context", seed, values.set)
     models = {
         "fixed multiply, two fields": lambda: {
