@@ -79,16 +79,32 @@ class Problem:
         valid_part: For the architecture, early stopping and choices.
         config: Of the task.
         runtime: Device, dtype, seed.
+        stages: Of a space with stages, which are searched; None: the configured ones, or the
+            operation alone where the train part is too large to be one batch, since histories and
+            weights of rows are of the whole train part.
 
     Raises:
-        ConfigError: An unknown space.
+        ConfigError: An unknown space, or one that does not fit the fields.
         DataError: A rating objective without ratings, or with equal ones.
     """
 
     def __init__(
-        self, train_part: Interactions, valid_part: Interactions, config: CFConfig, runtime: Runtime
+        self,
+        train_part: Interactions,
+        valid_part: Interactions,
+        config: CFConfig,
+        runtime: Runtime,
+        stages: tuple[str, ...] | None = None,
     ) -> None:
         self.spec = spec_of(config)
+        if stages is None:
+            stages = config.search.stages if len(train_part) <= MAX_EXACT else ("operation",)
+        self.stages = stages
+        if self.spec.stages and len(train_part.fields) != 2:
+            raise ConfigError(
+                f"space {self.spec.name}: expected the fields user and item, found "
+                f"{', '.join(train_part.fields)}; use space=sif or --config cf/context"
+            )
         self.train_part, self.valid_part = train_part, valid_part
         self.config, self.runtime = config, runtime
         self.loss_name = config.loss.name or DEFAULT_LOSS[config.objective]
@@ -196,17 +212,7 @@ class Problem:
 
     @cached_property
     def histories(self) -> Histories:
-        """The train part as the encoders see it.
-
-        Raises:
-            ConfigError: There are more than two fields, or too many interactions.
-        """
-        if len(self.fields) != 2 or len(self.train_part) > MAX_EXACT:
-            raise ConfigError(
-                f"space {self.spec.name}: expected 2 fields and at most {MAX_EXACT:,} interactions "
-                f"in the train part, found {len(self.fields)} and {len(self.train_part):,}; "
-                "use space=sif"
-            )
+        """The train part as the encoders see it."""
         graph = self._train.graph()
         assert graph is not None  # noqa: S101
         return Histories(graph, self._train.target, self.config.model.history_power)
@@ -232,9 +238,9 @@ class Problem:
             self.loss_settings,
             {name: self.weighting(name) for name in WEIGHTINGS},
             self.strengths(settings.l2),
-            self.histories,
+            self.histories if {"encoding", "embedding"} & set(self.stages) else None,
             self._criterion,
-            settings.stages,
+            self.stages,
         )
         return RichSpace(made, draws).to(self.runtime.device, self.runtime.dtype)
 
@@ -266,20 +272,13 @@ class Problem:
     def search(
         self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress = _quiet
     ) -> SearchResult:
-        """Searches with the configured method, on some users where there are many interactions.
-
-        Histories and weights are of the whole train part, so that a part too large to be one batch
-        is searched for its operation alone.
-        """
-        most, config = self.config.search.max_interactions, self.config
-        if len(self.train_part) > MAX_EXACT:
-            only = config.search.model_copy(update={"stages": ("operation",)})
-            config = config.model_copy(update={"search": only})
+        """Searches with the configured method, on some users where there are many interactions."""
+        most = self.config.search.max_interactions
         if most is None or len(self.train_part) <= most:
             return self._search(tracker, checkpointer, on_epoch)
         draws = numpy_generator(self.runtime, "search", "users")
         parts = few_users(self.train_part, self.valid_part, most, draws)
-        smaller = Problem(*parts, config, self.runtime)
+        smaller = Problem(*parts, self.config, self.runtime, self.stages)
         return smaller._search(tracker, checkpointer, on_epoch)
 
     def _search(

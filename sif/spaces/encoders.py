@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sif.errors import ShapeError
 from sif.pairs import PairGraph, PairSums
 from sif.spaces.tables import Tables
 
@@ -99,12 +100,23 @@ class Histories:
         return result
 
 
-def encoded(tables: Tables, histories: Histories, field: int, encoding: str) -> Vectors:
-    """A field's vectors under an encoding, from tables that hold what it needs."""
+def needed(histories: Histories | None) -> Histories:
+    """The histories; ShapeError where there are none."""
+    if histories is None:
+        raise ShapeError("encoding: expected the train part's histories, found none")
+    return histories
+
+
+def encoded(tables: Tables, histories: Histories | None, field: int, encoding: str) -> Vectors:
+    """A field's vectors under an encoding, from tables that hold what it needs.
+
+    Raises:
+        ShapeError: The encoding needs histories and there are none.
+    """
     embedding = tables.embeddings[field]
     if encoding == "id":
         return Vectors(embedding)
-    history = histories.encode(field, tables.histories[field])
+    history = needed(histories).encode(field, tables.histories[field])
     return history if encoding == "history" else Vectors(embedding + history.table, history.own)
 
 

@@ -15,10 +15,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from sif.errors import ShapeError
 from sif.pairs import PairGraph, pair_products
 from sif.spaces.elementwise import Elementwise, is_identity
-from sif.spaces.encoders import Histories, Vectors, encoded
+from sif.spaces.encoders import Histories, Vectors, encoded, needed
 from sif.spaces.operations import Factors, Operation
 from sif.spaces.tables import TableRows, Tables, TableShape, bounded
 
@@ -220,14 +219,12 @@ class InteractionNetwork(nn.Module):
         tables = self.tables if rows is None else TableRows(self.tables, rows)
         if not self.shape.encodings and not self._graph:
             return Interaction(tables, self._transforms, self._operation, self.readout)
-        if self._histories is None:
-            raise ShapeError("encoding: expected the train part's histories, found none")
         vectors = [
             encoded(tables, self._histories, f, self.shape.encoding(f))
             for f in range(len(tables.embeddings))
         ]
         if self._graph:
-            vectors = self._histories.propagate(vectors)
+            vectors = needed(self._histories).propagate(vectors)
         return Interaction(tables, self._transforms, self._operation, self.readout, vectors)
 
     @torch.no_grad()

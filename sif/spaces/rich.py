@@ -21,29 +21,23 @@ from sif.genotype import Genotype
 from sif.objectives import Batch, Loss, LossSettings, Scored, Weighting
 from sif.pairs import PairGraph
 from sif.probe import mix
-from sif.prox import Block, Gates
+from sif.prox import Gates
 from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Elementwise, Mlp
-from sif.spaces.encoders import ENCODINGS, Histories, Vectors, encoded
+from sif.spaces.encoders import ENCODINGS, Histories, Vectors, encoded, needed
 from sif.spaces.functions import (
     EMBEDDING_BLOCK,
     EMBEDDINGS,
     ENCODING_BLOCK,
     OPERATION_BLOCK,
-    SPECS,
     WEIGHTING_BLOCK,
     expression,
 )
 from sif.spaces.interaction import Interaction
 from sif.spaces.members import Member, Members, Point
 from sif.spaces.operations import Factors, Operation, operation_named
+from sif.spaces.stages import NEUTRAL, SPEC, STAGES, searched_blocks, stage_block
 from sif.spaces.tables import TableShape
 
-SPEC = SPECS["rich"]
-STAGES = (ENCODING_BLOCK, EMBEDDING_BLOCK, OPERATION_BLOCK, WEIGHTING_BLOCK)
-NEUTRAL = {
-    ENCODING_BLOCK: "id", EMBEDDING_BLOCK: "identity", OPERATION_BLOCK: "multiply",
-    WEIGHTING_BLOCK: "even",
-}  # fmt: skip
 SPARE = 6
 """Sets of weights beyond those one switch away, so that a selection that moves on finds some."""
 MIN_STEPS = 20
@@ -63,7 +57,7 @@ class RichSettings:
         loss_settings: Its numbers; the weighting is not read.
         weightings: By name, for the candidates of that block.
         strengths: (n_f,) per field, see `Tables.squared_norm`.
-        histories: Of the train part.
+        histories: Of the train part; None where neither encodings nor embeddings are searched.
         criterion: What validation judges by, lower is better, positive: the same for every
             weighting of the training loss.
         stages: Which blocks are searched.
@@ -75,7 +69,7 @@ class RichSettings:
     loss_settings: LossSettings
     weightings: Mapping[str, Weighting | None]
     strengths: tuple[Tensor, ...]
-    histories: Histories
+    histories: Histories | None
     criterion: Criterion
     stages: tuple[str, ...] = STAGES
 
@@ -97,11 +91,11 @@ class RichSpace(nn.Module):
         self.operations = tuple(
             cast(Operation, operation_named(n, k)) for n in SPEC.operations_of(k)
         )
-        self.blocks = _blocks(settings, self.operations)
+        self.blocks = searched_blocks(settings.stages, k, self.operations)
         self.transforms = nn.ModuleList(Mlp(generator) for _ in settings.fields)
         every = replace(settings.shape, encodings=("both",) * k, trained_readout=False)
         switches = sum(b.shape[0] * (b.shape[1] - 1) for b in self.blocks)
-        edges = sum(len(_full_block(name, settings, self.operations).nodes) for name in STAGES)
+        edges = sum(len(stage_block(name, k, self.operations).nodes) for name in STAGES)
         self.members = Members(
             lambda: Member(every, self.operations, generator),
             1 + switches + SPARE,
@@ -127,7 +121,7 @@ class RichSpace(nn.Module):
             elif new == "id":
                 tables.embeddings[f].copy_(before[f])
             else:
-                sums = histories.encode(f, before[1 - f]).table
+                sums = needed(histories).encode(f, before[1 - f]).table
                 scale = (sums * before[f]).sum() / (sums * sums).sum().clamp(min=1e-12)
                 tables.histories[f].copy_(scale * before[1 - f])
 
@@ -150,10 +144,10 @@ class RichSpace(nn.Module):
 
     def point(self, gates: Gates) -> Point:
         """The active choice of every edge of every stage, neutral where it is not searched."""
-        active = gates.selection()
+        active, k = gates.selection(), len(self.settings.fields)
         choices: list[int] = []
         for name in STAGES:
-            block = _full_block(name, self.settings, self.operations)
+            block = stage_block(name, k, self.operations)
             neutral = (block.operations.index(NEUTRAL[name]),) * len(block.nodes)
             choices += active.get(name, neutral)
         return tuple(choices)
@@ -216,7 +210,7 @@ class RichSpace(nn.Module):
         k = len(self.settings.fields)
         names = [ENCODINGS[c] for c in point[:k]]
         embedding, operation, weighting = (
-            _full_block(name, self.settings, self.operations).operations[c]
+            stage_block(name, k, self.operations).operations[c]
             for name, c in zip(STAGES[1:], point[k:], strict=True)
         )
         numbers = {
@@ -271,7 +265,7 @@ class GatedRich:
         vectors = [self._encoded(f, ENCODINGS[point[f]]) for f in range(k)]
         embedding = EMBEDDINGS[point[k]]
         if embedding == "graph":
-            vectors = space.settings.histories.propagate(vectors)
+            vectors = self._propagated(vectors)
         transforms = self._transforms(embedding)
         return Interaction(
             member.tables, transforms, space.operations[point[k + 1]],
@@ -319,9 +313,12 @@ class GatedRich:
             {
                 "identity": lambda: table,
                 "elementwise": lambda: self._space.transforms[field](table),
-                "graph": lambda: self._space.settings.histories.propagate(encoded)[field].table,
+                "graph": lambda: self._propagated(encoded)[field].table,
             },
         )  # fmt: skip
+
+    def _propagated(self, vectors: Sequence[Vectors]) -> list[Vectors]:
+        return needed(self._space.settings.histories).propagate(vectors)
 
     def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
         """Scores (n,) at ids (n, 2); `observed` as in `Interaction.pairs`."""
@@ -362,31 +359,3 @@ def _with(gates: Gates, block: str, edge: int, operation: int) -> Gates:
     active[edge] = operation
     row[range(len(active)), active] = 1.0
     return Gates({**gates.weights, block: row}, {**gates.selection(), block: tuple(active)})
-
-
-def _full_block(name: str, settings: RichSettings, operations: Sequence[Operation]) -> Block:
-    """A stage as a block; costs are multiply-adds per row or pair, in units of d."""
-    k = len(settings.fields)
-    if name == OPERATION_BLOCK:
-        names = tuple(o.name for o in operations)
-        work = tuple(float(2 * o.width(k)) for o in operations)
-        return Block(name, names, costs=(work,), start=NEUTRAL[name], alone=True)
-    names = SPEC.stages[name]
-    nodes = tuple(range(k)) if name == ENCODING_BLOCK else (0,)
-    cost = _COSTS.get(name)
-    costs = None if cost is None else (tuple(cost[n] for n in names),) * len(nodes)
-    return Block(name, names, nodes, costs=costs, start=NEUTRAL[name], alone=True)
-
-
-_COSTS: dict[str, dict[str, float]] = {
-    ENCODING_BLOCK: {"id": 1.0, "history": 2.0, "both": 3.0},
-    EMBEDDING_BLOCK: {"identity": 0.0, "elementwise": 24.0, "graph": 2.0},
-}
-"""Per vector entry: a look-up 1, a sum over pairs 2, an `Mlp` 3 x 8 hidden units; a weighting is
-free."""
-
-
-def _blocks(settings: RichSettings, operations: Sequence[Operation]) -> tuple[Block, ...]:
-    return tuple(
-        _full_block(name, settings, operations) for name in STAGES if name in settings.stages
-    )
