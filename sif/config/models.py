@@ -240,6 +240,11 @@ class SearchConfig(Section):
     box: Literal["shift", "clip"] = Field("shift", description="how alpha is kept in [0, 1]")
     penalty: NonNegative = Field(0.0, description="eta, weight of an operation's cost")
 
+    @property
+    def resting_share(self) -> float:
+        """Share of the epochs in which alpha rests."""
+        return self.warmup / 2 if self.arch_start is None else self.arch_start
+
 
 class TrainConfig(Section):
     """The training of the function that was found, from scratch."""

@@ -66,7 +66,7 @@ def draw_all(
             "history": found["history"],
             "blocks": found["operations"],
             "score": problem.config.search.score,
-            "warmup": round(problem.config.search.warmup * problem.config.search.epochs / 2),
+            "warmup": round(problem.config.search.resting_share * problem.config.search.epochs),
         },
         "function": _function(problem, genotype, next(iter(ours.values()))["network"]),
         "comparison": {
