@@ -266,7 +266,12 @@ class Problem:
     def search(
         self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress = _quiet
     ) -> SearchResult:
-        """Searches with the configured method, on some users where there are many interactions.
+        """Searches with the configured method, on some users where there are many interactions."""
+        return self.searched._search(tracker, checkpointer, on_epoch)
+
+    @cached_property
+    def searched(self) -> Problem:
+        """The problem that is searched: this one, or some of its users.
 
         Histories and weights are of the whole train part, so that a part too large to be one batch
         is searched for its operation alone.
@@ -276,11 +281,10 @@ class Problem:
             only = config.search.model_copy(update={"stages": ("operation",)})
             config = config.model_copy(update={"search": only})
         if most is None or len(self.train_part) <= most:
-            return self._search(tracker, checkpointer, on_epoch)
+            return self
         draws = numpy_generator(self.runtime, "search", "users")
         parts = few_users(self.train_part, self.valid_part, most, draws)
-        smaller = Problem(*parts, config, self.runtime)
-        return smaller._search(tracker, checkpointer, on_epoch)
+        return Problem(*parts, config, self.runtime)
 
     def _search(
         self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
@@ -328,14 +332,17 @@ class Problem:
         net = self.network(design, draws)
         strengths = self.strengths(l2)
         loss = LOSSES[self.loss_name]
-        loss_settings = replace(self.loss_settings, weighting=self.weighting(design.weighting))
+        weighting = self.weighting(design.weighting)
 
         def objective(batch: Batch) -> Tensor:
             interaction = net.interaction(batch.rows)
-            data = loss(interaction, batch, loss_settings)
+            weights = None if weighting is None else weighting.within(batch.rows)
+            data = loss(interaction, batch, replace(self.loss_settings, weighting=weights))
             return data + interaction.tables.squared_norm(self.share(strengths, batch))
 
-        blocks = self.blocks(net.interaction().operation.factors is not None, "train")
+        whole = design.encodings or design.graph  # a block does not hold its items' histories
+        factors = net.interaction().operation.factors is not None
+        blocks = None if whole else self.blocks(factors, "train")
         result = train(
             net,
             objective,

@@ -9,7 +9,7 @@ weight 1 + a on observed pairs with target 1, weight 1 on every other pair with 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -168,6 +168,10 @@ class Weighting:
             of_item / of_item.mean(),
             of_item * (total / (counts[1] @ of_item)),
         )
+
+    def within(self, rows: Tensor | None) -> Weighting:
+        """For batches whose users count within `rows` (b,) int64; None: within all."""
+        return self if rows is None else replace(self, user=self.user[rows])
 
     def observed(self, ids: Tensor) -> Tensor:
         """(n,) weights of observed pairs ids (n, k) in losses without a background."""

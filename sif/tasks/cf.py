@@ -115,7 +115,7 @@ class Job:
             told = f"loss {entry['loss']:.4f} {' '.join(leaders)}"
             self.console.progress("search", epoch, total, told)
 
-        operations = {b.name: b.operations for b in self.problem.space().blocks}
+        operations = {b.name: b.operations for b in self.problem.searched.space().blocks}
         child = self.tracker.child("search")
         result = self.problem.search(child, checkpointer, show)
         text = expression(result.genotype, self.problem.fields)
