@@ -99,11 +99,12 @@ class Members(nn.Module):
     @torch.no_grad()
     def _admit(self, point: Point) -> None:
         places = self._places()
-        nearest = min(
-            places,
-            key=lambda p: (sum(a != b for a, b in zip(p, point, strict=True)), -self.steps(p)),
-            default=None,
-        )
+
+        def far(other: Point) -> tuple[int, int, int]:  # ties as in a resumed search: by place
+            switches = sum(a != b for a, b in zip(other, point, strict=True))
+            return switches, -self.steps(other), places[other]
+
+        nearest = min(places, key=far, default=None)
         place = int(self.used.argmin())  # free sets were never used
         if nearest is not None and places[nearest] == place:
             place = int(torch.argsort(self.used, stable=True)[1])
