@@ -1,7 +1,7 @@
 """What each stage of the space is worth, and what the search is worth: designs on the same splits.
 
-Each design is searched and trained by the code of the main job over its preset's L2 strengths;
-validation chooses. Without --test the test part is never evaluated.
+Each design is searched and trained as in the main job, but for the cut: every L2 strength of its
+preset trains to the end, and validation chooses. Without --test the test part is never evaluated.
 
     OMP_NUM_THREADS=1 python benchmarks/ablation.py SPLIT.npz --output FILE.csv [--test]
 """

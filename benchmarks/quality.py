@@ -21,8 +21,6 @@ from sif import checkpoint
 from sif.evaluate import MAIN_METRIC, Evaluation
 from sif.metrics import Interval, paired_bootstrap, paired_ratio_bootstrap
 
-OURS = ("searched", "fixed-multiply", "random-function")
-
 
 def evaluations(folder: Path) -> dict[str, Evaluation]:
     """Model to its evaluation on the test part, from the stages of a finished job."""
@@ -56,7 +54,7 @@ def rows_of(documents: list[dict[str, Any]], found: list[dict[str, Evaluation]])
     objective = "ranking" if "ndcg@10" in documents[0]["test"] else "rating"
     metric = MAIN_METRIC[objective]
     rows = []
-    for name in found[0]:
+    for name in sorted(set.intersection(*(set(models) for models in found))):
         entries = [d if name == "searched" else d["baselines"][name] for d in documents]
         tests = np.array([f[name].metrics[metric] for f in found])
         valid = np.array([e["valid"][metric] for e in entries])

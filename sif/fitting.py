@@ -47,6 +47,12 @@ MAX_EXACT = 2_000_000
 """Observed pairs up to which every batch may carry the whole part for the exact loss; beyond, the
 train part comes in blocks of users."""
 
+LARGE_STAGES = ("operation", "weighting")
+"""What is searched of a train part beyond `MAX_EXACT`, whose blocks hold no histories."""
+MIN_STEPS_PER_PASS = 6
+"""Of the search over stages, whatever the batch size: small data too must give every combination
+the steps without which it is not judged."""
+
 Progress = Callable[[int, Any], None]
 
 
@@ -80,8 +86,7 @@ class Problem:
         config: Of the task.
         runtime: Device, dtype, seed.
         stages: Of a space with stages, which are searched; None: the configured ones, or the
-            operation alone where the train part is too large to be one batch, since histories and
-            weights of rows are of the whole train part.
+            `LARGE_STAGES` where the train part is too large to be one batch.
 
     Raises:
         ConfigError: An unknown space, or one that does not fit the fields.
@@ -98,7 +103,7 @@ class Problem:
     ) -> None:
         self.spec = spec_of(config)
         if stages is None:
-            stages = config.search.stages if len(train_part) <= MAX_EXACT else ("operation",)
+            stages = config.search.stages if len(train_part) <= MAX_EXACT else LARGE_STAGES
         self.stages = stages
         if self.spec.stages and len(train_part.fields) != 2:
             raise ConfigError(
@@ -175,6 +180,8 @@ class Problem:
                 self._valid, size, drawing, draws, known, total, in_history=False
             )
         size = batch_size or len(self._train.ids)
+        if self.spec.stages and names[0] == "search":
+            size = min(size, -(-len(self._train.ids) // MIN_STEPS_PER_PASS))
         whole = self.loss_name == "whole-data" or (
             self.loss_name == "squared" and (size == len(self._train.ids) or bool(self.spec.stages))
         )
@@ -273,13 +280,17 @@ class Problem:
         self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress = _quiet
     ) -> SearchResult:
         """Searches with the configured method, on some users where there are many interactions."""
+        return self.searched._search(tracker, checkpointer, on_epoch)
+
+    @cached_property
+    def searched(self) -> Problem:
+        """The problem that is searched: this one, or some of its users."""
         most = self.config.search.max_interactions
         if most is None or len(self.train_part) <= most:
-            return self._search(tracker, checkpointer, on_epoch)
+            return self
         draws = numpy_generator(self.runtime, "search", "users")
         parts = few_users(self.train_part, self.valid_part, most, draws)
-        smaller = Problem(*parts, self.config, self.runtime, self.stages)
-        return smaller._search(tracker, checkpointer, on_epoch)
+        return Problem(*parts, self.config, self.runtime, self.stages)
 
     def _search(
         self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
@@ -327,14 +338,17 @@ class Problem:
         net = self.network(design, draws)
         strengths = self.strengths(l2)
         loss = LOSSES[self.loss_name]
-        loss_settings = replace(self.loss_settings, weighting=self.weighting(design.weighting))
+        weighting = self.weighting(design.weighting)
 
         def objective(batch: Batch) -> Tensor:
             interaction = net.interaction(batch.rows)
-            data = loss(interaction, batch, loss_settings)
+            weights = None if weighting is None else weighting.within(batch.rows)
+            data = loss(interaction, batch, replace(self.loss_settings, weighting=weights))
             return data + interaction.tables.squared_norm(self.share(strengths, batch))
 
-        blocks = self.blocks(net.interaction().operation.factors is not None, "train")
+        whole = design.encodings or design.graph  # a block does not hold its items' histories
+        factors = net.interaction().operation.factors is not None
+        blocks = None if whole else self.blocks(factors, "train")
         result = train(
             net,
             objective,

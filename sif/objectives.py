@@ -9,7 +9,7 @@ weight 1 + a on observed pairs with target 1, weight 1 on every other pair with 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -169,6 +169,10 @@ class Weighting:
             of_item * (total / (counts[1] @ of_item)),
         )
 
+    def within(self, rows: Tensor | None) -> Weighting:
+        """For batches whose users count within `rows` (b,) int64; None: within all."""
+        return self if rows is None else replace(self, user=self.user[rows])
+
     def observed(self, ids: Tensor) -> Tensor:
         """(n,) weights of observed pairs ids (n, k) in losses without a background."""
         return self.user[ids[:, 0]] * self.item_observed[ids[:, 1]]
@@ -186,8 +190,13 @@ def squared(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor
         scores = _without_own(interaction, batch.graph)[1]
         whole = batch.target if batch.graph_target is None else batch.graph_target
         target = whole[batch.graph.order]
-        ids = torch.stack([batch.graph.rows, batch.graph.columns], dim=1)
+        ids = batch.ids if settings.weighting is None else graph_ids(batch.graph)
     return _mean((scores - target) ** 2, ids, settings)
+
+
+def graph_ids(graph: PairGraph) -> Tensor:
+    """Ids (n, 2) int64 of a graph's pairs, in its row order."""
+    return torch.stack([graph.rows, graph.columns], dim=1).long()
 
 
 def _mean(losses: Tensor, ids: Tensor, settings: LossSettings) -> Tensor:
@@ -217,7 +226,7 @@ def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Ten
         a, b = factors
         graph = batch.graph
         scores, observed = _without_own(interaction, graph)
-        ids = torch.stack([graph.rows, graph.columns], dim=1)
+        ids = batch.ids if weighting is None else graph_ids(graph)
         left, right = a, b
         if weighting is not None:
             left, right = weighting.user[:, None] * a, weighting.item[:, None] * b

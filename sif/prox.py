@@ -187,6 +187,8 @@ def explore(
 ) -> Gates:
     """Gates for one weight step: each edge is drawn afresh with probability epsilon.
 
+    Of the blocks drawn `alone`, one switch in all is made with probability epsilon.
+
     A drawn edge gets random values in [0, 2], so it may also come back from being dropped. Without
     this, an operation's weights train only while it is the argmax.
 

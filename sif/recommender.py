@@ -151,7 +151,7 @@ class Recommender:
         state = checkpoint.load(Path(folder) / FILE, KIND)
         genotype = from_json(state["genotype"], str(folder))
         saved = state["shape"]
-        lists = {name: tuple(saved[name]) for name in ("sizes", "encodings")}
+        lists = {name: tuple(saved.get(name, ())) for name in ("sizes", "encodings")}
         shape = TableShape(**{**saved, **lists})
         fields = tuple(state["fields"])
         net = network(served(design_of(genotype, fields)), shape, torch.Generator())

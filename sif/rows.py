@@ -75,6 +75,8 @@ class RowAdam(torch.optim.Adam):
             state["exp_avg_sq"] = torch.zeros_like(parameter)
         rows, change = gradient.indices()[0], gradient.values()
         beta1, beta2 = group["betas"]
+        # Loading a state leaves what is called "step" on the CPU (torch.optim.Optimizer).
+        state["step"] = state["step"].to(parameter.device)
         count = state["step"][rows] + 1
         first = state["exp_avg"][rows].lerp_(change, 1 - beta1)
         second = state["exp_avg_sq"][rows].mul_(beta2).addcmul_(change, change, value=1 - beta2)

@@ -296,4 +296,5 @@ def _numbers(entry: Mapping[str, Any], space: Space) -> dict[str, float]:
 
 def _plain(name: str) -> str:
     """An operation's name in characters that every store takes."""
-    return name.replace("+", "pos_").replace("~", "sgn_")
+    signed = "pos_" + name[1:] if name.startswith("+") else name
+    return signed.replace("+", "_and_").replace("~", "sgn_")

@@ -19,7 +19,7 @@ from sif.fitting import Problem
 from sif.genotype import Genotype
 from sif.objectives import LOSSES, Batch
 from sif.runtime import Runtime
-from sif.spaces.functions import network
+from sif.spaces.functions import design_of, network
 from sif.spaces.interaction import InteractionNetwork
 from sif.tracking import NullTracker
 
@@ -173,7 +173,7 @@ def gradients(net: InteractionNetwork) -> list[Tensor]:
 )
 def test_the_blocks_losses_and_gradients_sum_to_the_whole(objective: str, name: str) -> None:
     found = problem(objective)
-    net = network(FUNCTIONS[name], found.shape(4), found.fields, generator()).double()
+    net = network(design_of(FUNCTIONS[name], found.fields), found.shape(4), generator()).double()
     loss, strengths = LOSSES[found.loss_name], found.strengths(2.0)
     whole = found.stream("train", None, "x").next()
     value = loss(net.interaction(), whole, found.loss_settings) + net.tables.squared_norm(strengths)
@@ -243,7 +243,8 @@ def test_training_in_blocks_learns_and_resumes_to_the_same_weights(
 
 def test_validation_on_some_users_and_a_search_on_some_interactions() -> None:
     every, some = problem(), problem(valid_users=7)
-    net = network(FUNCTIONS["multiply"], every.shape(4), every.fields, generator()).double()
+    design = design_of(FUNCTIONS["multiply"], every.fields)
+    net = network(design, every.shape(4), generator()).double()
     history, truth = some._judged
     users = set(truth.ids[:, 0].tolist())
     assert len(users) == 7

@@ -22,7 +22,7 @@ from sif.tasks.inputs import load_data
 Command = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("without_figures")
 SMALL = (
-    "objective=rating", "search.epochs=6", "search.dimension=4", "search.arch_every=2",
+    "objective=rating", "space=sif", "search.epochs=6", "search.dimension=4", "search.arch_every=2",
     "train.epochs=10", "train.dimension=4", "train.l2=[2]", "threads=1",
     "data.planted.users=40", "data.planted.items=30", "data.planted.density=0.3",
 )  # fmt: skip

@@ -31,8 +31,10 @@ CONCRETE_SPACES = {
 }
 # The modules of one space; only these may import each other. A space in one file needs no entry.
 SPACE_OF = dict.fromkeys(
-    ("interaction", "elementwise", "operations", "functions", "function_search"), "interaction"
-)
+    ("interaction", "elementwise", "operations", "functions", "function_search", "tables",
+     "encoders", "members", "rich"),
+    "interaction",
+)  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

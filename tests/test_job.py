@@ -26,6 +26,7 @@ from sif import checkpoint, cli
 from sif.config import load_config
 from sif.genotype import read
 from sif.recommender import Recommender
+from sif.spaces.functions import expression
 
 ROOT = Path(cli.__file__).parents[1]
 RANKING = {f"{m}@10" for m in ("ndcg", "recall", "hit", "mrr", "map", "precision", "coverage")}
@@ -163,8 +164,12 @@ def test_the_protocol_counts_every_interaction(finished: Path, table: pd.DataFra
 def test_genotype_and_expression_agree(finished: Path) -> None:
     genotype = read(finished / "genotype.json")
     operation = genotype.operation("operation")
-    assert metrics(finished)["genotype"] == f"{operation}(P(user), Q(item))"
-    assert {name.split(".")[0] for name in genotype.parameters} == {"user", "item"}
+    text = metrics(finished)["genotype"]
+    assert text == expression(genotype, ("user", "item"))
+    assert text.startswith(f"{operation}(")
+    assert set(genotype.blocks) == {"encoding", "embedding", "operation", "weighting"}
+    assert genotype.operation("embedding") == "identity"  # not searched by the preset
+    assert genotype.parameters == {}
 
 
 def test_every_step_is_logged_once(finished: Path) -> None:
@@ -442,10 +447,12 @@ def test_another_test_part_changes_nothing_that_is_fitted(
         done = sif(
             "--task", "cf", "--split-file", f"{name}.npz", "--output-dir", name, "--no-tracking",
             *tiny, f"objective={objective}", f"baselines=[{','.join(baselines)}]", "train.l2=[1,3]",
+            "train.keep=1",
         )  # fmt: skip
         assert done.code == 0, done.err
         runs.append(Path(name))
-    fitted = ["search", *(f"{name}-{place}" for name in OURS for place in (0, 1))]
+    places = [f"{name}-{place}" for name in OURS for place in (0, 1)]
+    fitted = ["search", *places, *(f"{place}-start" for place in places)]
     for name in fitted:
         assert same_bits(stage(runs[0], name), stage(runs[1], name)), name
     for name in baselines:
@@ -518,7 +525,8 @@ def killable(tiny: list[str]) -> list[str]:
     """A job saved after every epoch, with batches and negatives drawn at random."""
     longer = ["checkpoint_seconds=0", "search.epochs=40", "search.batch_size=100",
               "train.batch_size=100", "loss.name=bpr", "train.epochs=8", "train.patience=40",
-              "train.evaluate_every=1", "train.l2=[1,3]"]  # fmt: skip
+              "train.evaluate_every=1", "train.l2=[1,3]", "train.cut=0.5",
+              "search.arch_start=0.1"]  # fmt: skip
     return ["--task", "cf", "--no-tracking", "--quiet", *tiny, *longer]
 
 
@@ -703,7 +711,7 @@ def test_mlflow_holds_one_run_per_job_with_a_nested_run_per_part(
     assert steps("search", "loss") == [1, 2, 3, 4, 5, 6]
     assert steps("search", "alpha.operation.multiply") == [1, 2, 3, 4, 5, 6]
     for name in OURS:
-        assert steps(f"retrain-{name}-0", "valid.ndcg_at_10") == [2, 4, 6, 8, 10]
+        assert steps(f"retrain-{name}-0", "valid.ndcg_at_10") == [1, 2, 4, 6, 8, 10]  # 1: the cut
 
     def artifacts(folder: str | None = None) -> set[str]:
         return {file.path for file in client.list_artifacts(parent.info.run_id, folder)}

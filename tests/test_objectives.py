@@ -23,8 +23,16 @@ class Matrix:
     a: Tensor
     b: Tensor
     factored: bool = True
+    uses_history = False
 
-    def pairs(self, ids: Tensor) -> Tensor:
+    @property
+    def exact(self) -> bool:
+        return self.factored
+
+    def own_on_graph(self, graph: PairGraph) -> None:
+        return None
+
+    def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
         return (self.a[ids[:, 0]] * self.b[ids[:, 1]]).sum(1)
 
     def factors(self) -> tuple[Tensor, Tensor] | None:

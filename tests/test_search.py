@@ -187,8 +187,7 @@ class _Nothing:
         return None
 
 
-@pytest.mark.parametrize("score", ["switch", "gradient"])
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize(("spec", "score"), GOLDEN)
 def test_golden_losses(spec: str, score: str) -> None:
     history = golden(spec, score)
     assert [e["loss"] for e in history] == pytest.approx(GOLDEN[spec, score], rel=1e-4)

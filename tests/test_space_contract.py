@@ -24,8 +24,8 @@ from sif.spaces.functions import (
     OPERATION_BLOCK,
     SPECS,
     FunctionSpec,
+    design_of,
     expression,
-    function_of,
     legal_names,
     network,
 )
@@ -35,6 +35,8 @@ from sif.spaces.tables import Tables, TableShape, bounded
 
 SIZES = (7, 6, 3)
 FIELDS = ("user", "item", "hour")
+PRESETS = ("sif", "primitives")
+"""Of the interaction function alone; what stands around it has a file of its own, test_rich."""
 F64 = torch.float64
 
 
@@ -83,7 +85,8 @@ def scatter(module: nn.Module) -> None:
 
 
 CASES = [
-    Case(spec, own, fields) for spec, own, fields in itertools.product(SPECS, (True, False), (2, 3))
+    Case(spec, own, fields)
+    for spec, own, fields in itertools.product(PRESETS, (True, False), (2, 3))
 ]
 
 
@@ -161,7 +164,7 @@ def test_a_constant_that_is_not_trained_belongs_to_no_optimiser(intercept: bool)
     assert len(tables.biases) == 0
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", PRESETS)
 def test_operations_start_equal(spec: str) -> None:
     settings = FunctionSettings(
         TableShape((5, 4), 3, biases=True),
@@ -188,7 +191,9 @@ def test_shared_tables_are_one_and_the_same() -> None:
 def built_from(space: FunctionSpace, gates: Gates, case: Case) -> InteractionNetwork:
     """The network of the genotype at the gates, with the supernet's weights copied in."""
     genotype = from_json(space.genotype(gates).to_json())
-    net = network(genotype, case.shape(), FIELDS[: case.fields], torch.Generator().manual_seed(9))
+    net = network(
+        design_of(genotype, FIELDS[: case.fields]), case.shape(), torch.Generator().manual_seed(9)
+    )
     net.to(case.dtype)
     k = space.choice(gates)
     net.tables.load_state_dict(space.tables_of(k).state_dict())
@@ -198,7 +203,7 @@ def built_from(space: FunctionSpace, gates: Gates, case: Case) -> InteractionNet
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", PRESETS)
 @pytest.mark.parametrize("fields", [2, 3])
 def test_supernet_under_gates_is_the_network_of_the_genotype(
     spec: str, loss: str, fields: int
@@ -283,7 +288,7 @@ def relaxed_slope(space: FunctionSpace, batch: Batch, gates: Gates, block: str, 
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", PRESETS)
 @pytest.mark.parametrize(("own", "fields"), [(True, 2), (False, 3)])
 def test_gate_gradients_equal_finite_differences(
     spec: str, loss: str, own: bool, fields: int
@@ -352,7 +357,7 @@ def test_weight_step_touches_the_chosen_weights_alone(case: Case) -> None:
 
 
 @pytest.mark.parametrize("score", ["gradient", "switch"])
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", PRESETS)
 @pytest.mark.parametrize("loss", ["squared", "whole-data", "bpr"])
 def test_architecture_step_leaves_the_weights_alone(spec: str, score: str, loss: str) -> None:
     case = Case(spec, True, 2, loss)
@@ -395,13 +400,15 @@ def test_state_dict_brings_every_weight_back(case: Case) -> None:
 @pytest.mark.parametrize("biases", [True, False])
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("frozen", [True, False])
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", PRESETS)
 def test_factors_score_every_pair(spec: str, biases: bool, intercept: bool, frozen: bool) -> None:
     case = Case(spec, True, 2)
     space, ids = case.space(), every_id(case)
     shape = TableShape(SIZES[:2], 3, biases, intercept, init=0.7)
     for gates in selections(space):
-        net = network(space.genotype(gates), shape, FIELDS[:2], torch.Generator().manual_seed(1))
+        net = network(
+            design_of(space.genotype(gates), FIELDS[:2]), shape, torch.Generator().manual_seed(1)
+        )
         scatter(net.double())
         net.requires_grad_(not frozen)
         interaction = net.interaction()
@@ -472,15 +479,15 @@ def test_unknown_names_in_a_preset_are_refused(spec: FunctionSpec, message: str)
 def test_a_genotype_of_learned_transforms_needs_its_numbers() -> None:
     bare = Genotype("sif", {"operation": ((0, "max"),)})
     with pytest.raises(GenotypeError, match=r"user\.hidden_weight.*found none"):
-        function_of(bare, FIELDS[:2])
+        design_of(bare, FIELDS[:2])
     short = {"user.hidden_weight": ((2,), (1.0, 2.0))}
     with pytest.raises(GenotypeError, match=r"expected shape \[8\], found \[2\]"):
-        function_of(Genotype("sif", bare.blocks, short), FIELDS[:2])
+        design_of(Genotype("sif", bare.blocks, short), FIELDS[:2])
     with pytest.raises(GenotypeError, match="expects blocks operation, user, item"):
-        function_of(Genotype("primitives", bare.blocks), FIELDS[:2])
+        design_of(Genotype("primitives", bare.blocks), FIELDS[:2])
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", PRESETS)
 @pytest.mark.parametrize("fields", [1, 2, 4])
 def test_nested_operations_are_refused_for_other_than_three_fields(spec: str, fields: int) -> None:
     case = Case(spec, True, 3)
@@ -494,7 +501,7 @@ def test_nested_operations_are_refused_for_other_than_three_fields(spec: str, fi
     genotype = Genotype(spec, {OPERATION_BLOCK: three.blocks[OPERATION_BLOCK], **blocks},
                         three.parameters)  # fmt: skip
     with pytest.raises(GenotypeError, match=r"expected .*, found 'max\(multiply\(1,2\),3\)'$") as e:
-        function_of(genotype, names)
+        design_of(genotype, names)
     assert "\n" not in str(e.value)
     with pytest.raises(GenotypeError, match=f"an operation of {fields} fields"):
         expression(genotype, names)
@@ -506,7 +513,7 @@ def test_an_unknown_operation_of_three_fields_costs_a_short_line() -> None:
     for name in ("max(max(1,2),3)", "max(multiply(2,1),3)", "max(concat(1,2),3)", "multiply "):
         wrong = Genotype("sif", {OPERATION_BLOCK: ((0, name),)}, known.parameters)
         with pytest.raises(GenotypeError, match=r"expected one of multiply, .* \.\.\. \(53\)") as e:
-            function_of(wrong, FIELDS)
+            design_of(wrong, FIELDS)
         assert len(str(e.value)) < 400
 
 

@@ -167,7 +167,9 @@ class ModelConfig(Section):
 
 Objective = Literal["ranking", "rating"]
 Stage = Literal["encoding", "embedding", "operation", "weighting"]
-Stages = Annotated[tuple[Stage, ...], Field(strict=False), BeforeValidator(_one_or_many)]
+Stages = Annotated[
+    tuple[Stage, ...], Field(strict=False, min_length=1), BeforeValidator(_one_or_many)
+]
 LOSSES: dict[Objective, tuple[str, ...]] = {
     "ranking": ("whole-data", "bpr", "softmax", "bce"),
     "rating": ("squared",),
@@ -222,7 +224,7 @@ class SearchConfig(Section):
         )
     )
     tables: Literal["own", "shared"] = Field(
-        "own", description="embeddings of each operation, or one set for all"
+        "own", description="embeddings of each operation, or one set for all (sif, primitives)"
     )
     score: Literal["switch", "gradient"] = Field(
         "switch", description="what the alpha step descends on"
@@ -233,7 +235,7 @@ class SearchConfig(Section):
     arch_lr: Rate = Field(0.3, description="step size of alpha")
     arch_every: Count = Field(2, description="weight steps per architecture step")
     transform_lr: Rate = Field(0.003, description="Adam step size of learned transforms")
-    transform_offset: float = Field(0.0, description="learned transforms start at x + this")
+    transform_offset: float = Field(0.0, description="learned transforms start at x + this (sif)")
     explore: Annotated[float, Field(ge=0, le=1)] = Field(
         0.3, description="chance that a weight step draws another operation"
     )

@@ -8,6 +8,7 @@ that was used longest ago, starting from the best known neighbour.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -56,12 +57,7 @@ class Members(nn.Module):
         super().__init__()
         self._inherit = inherit
         first = make()
-        initial = first.state_dict()
-        self.sets = nn.ModuleList([first])
-        for _ in range(count - 1):
-            member = make()
-            member.load_state_dict(initial)
-            self.sets.append(member)
+        self.sets = nn.ModuleList([first, *(copy.deepcopy(first) for _ in range(count - 1))])
         self.register_buffer("points", torch.full((count, edges), -1))
         self.register_buffer("trained", torch.zeros(count, dtype=torch.int64))
         self.register_buffer("used", torch.zeros(count, dtype=torch.int64))
@@ -99,11 +95,12 @@ class Members(nn.Module):
     @torch.no_grad()
     def _admit(self, point: Point) -> None:
         places = self._places()
-        nearest = min(
-            places,
-            key=lambda p: (sum(a != b for a, b in zip(p, point, strict=True)), -self.steps(p)),
-            default=None,
-        )
+
+        def far(other: Point) -> tuple[int, int, int]:  # ties as in a resumed search: by place
+            switches = sum(a != b for a, b in zip(other, point, strict=True))
+            return switches, -self.steps(other), places[other]
+
+        nearest = min(places, key=far, default=None)
         place = int(self.used.argmin())  # free sets were never used
         if nearest is not None and places[nearest] == place:
             place = int(torch.argsort(self.used, stable=True)[1])

@@ -93,7 +93,10 @@ class RichSpace(nn.Module):
         )
         self.blocks = searched_blocks(settings.stages, k, self.operations)
         self.transforms = nn.ModuleList(Mlp(generator) for _ in settings.fields)
-        every = replace(settings.shape, encodings=("both",) * k, trained_readout=False)
+        searched = ENCODING_BLOCK in settings.stages
+        every = replace(
+            settings.shape, encodings=("both",) * k if searched else (), trained_readout=False
+        )
         switches = sum(b.shape[0] * (b.shape[1] - 1) for b in self.blocks)
         edges = sum(len(stage_block(name, k, self.operations).nodes) for name in STAGES)
         self.members = Members(

@@ -93,6 +93,11 @@ class Job:
         )
         for note in self.inputs.notes:
             self.console.line(f"note: {note}")
+        if self.problem.spec.stages and self.problem.stages != config.search.stages:
+            self.console.line(
+                f"note: large train part: searched are {', '.join(self.problem.stages)}, "
+                f"not {', '.join(config.search.stages)}"
+            )
         self.tracker.log_params(config.model_dump(mode="json"))
         self.tracker.set_tags(
             {
@@ -115,7 +120,7 @@ class Job:
             told = f"loss {entry['loss']:.4f} {' '.join(leaders)}"
             self.console.progress("search", epoch, total, told)
 
-        operations = {b.name: b.operations for b in self.problem.space().blocks}
+        operations = {b.name: b.operations for b in self.problem.searched.space().blocks}
         child = self.tracker.child("search")
         result = self.problem.search(child, checkpointer, show)
         text = expression(result.genotype, self.problem.fields)
@@ -161,6 +166,8 @@ class Job:
             )
             for place in kept
         ]
+        for place in order:  # nothing goes on from here any more
+            self.stages.trim(f"{name}-{place}-start", "loop")
         best = max(states, key=lambda s: sign * s["valid"][self.metric])
         seconds = sum(s["seconds"] for s in states)
         seconds += sum(first[place]["seconds"] for place in order if place not in kept)

@@ -21,7 +21,7 @@ from sif.fitting import Problem
 from sif.genotype import Genotype
 from sif.metrics import higher_is_better
 from sif.spaces.functions import design_of, expression
-from sif.spaces.operations import OPERATIONS, Operation
+from sif.spaces.operations import Operation
 from sif.tasks import protocol
 from sif.tasks.report import Entry
 from sif.verdict import Verdict
@@ -155,10 +155,9 @@ def _function(
 
 
 def _surface(operation: Operation, curves: list[torch.Tensor]) -> list[list[float]]:
-    """O(P(u), Q(v)) with v down the rows; concat, which keeps both apart, is shown as their sum."""
-    shown = OPERATIONS["plus"] if operation.name == "concat" else operation
-    user, item = curves[0][None, :], curves[1][:, None]
-    values: list[list[float]] = shown.combine(torch.broadcast_tensors(user, item)).tolist()
+    """O(P(u), Q(v)) with v down the rows; parts that an operation keeps apart are shown added."""
+    user, item = curves[0][None, :, None], curves[1][:, None, None]
+    values: list[list[float]] = operation.combine([user, item]).sum(dim=-1).tolist()
     return values
 
 

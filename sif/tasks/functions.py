@@ -31,7 +31,7 @@ def fixed_multiply(problem: Problem) -> Genotype:
 
 def random_function(problem: Problem) -> Genotype:
     """A uniform draw from the searched space; learned transforms stay as they start."""
-    space = problem.space()
+    space = problem.searched.space()
     draws = generator(problem.runtime, "random function", device=torch.device("cpu"))
     drawn = {b.name: torch.rand(b.shape, generator=draws) for b in space.blocks}
     return space.genotype(project(drawn, space.blocks))

@@ -117,6 +117,12 @@ class Stages:
         }
         checkpoint.save(self._folder / f"{name}{_SUFFIX}", content, "stage")
 
+    def trim(self, name: str, key: str) -> None:
+        """Drops one entry of a finished stage, in memory and in its file, if it is there."""
+        if self._loaded[name].get(key) is not None:
+            self._loaded[name] = {**self._loaded[name], key: None}
+            self.write(name, self._loaded[name])
+
     def run(self, name: str, work: Callable[[LoopCheckpointer], State]) -> State:
         """The stage's result: from its file if it was done, else by doing it.
 
