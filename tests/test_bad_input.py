@@ -382,7 +382,7 @@ def test_a_genotype_of_another_version(run: Path, refused: Callable[..., str]) -
     for change, expected in (
         ({"version": 99}, "run/model: expected genotype version 1, found 99"),
         ({"space": "cnn"}, "genotype: expected space sif or primitives or rich, found 'cnn'"),
-        ({"blocks": {"operation": [[0, "power"]]}}, "found 'power'"),
+        ({"blocks": {**genotype["blocks"], "operation": [[0, "power"]]}}, "found 'power'"),
     ):
         changed = json.dumps({**genotype, **change})
         checkpoint.save(path, {**state, "genotype": changed}, "recommender")

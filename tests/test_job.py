@@ -27,6 +27,7 @@ from sif.config import load_config
 from sif.genotype import read
 from sif.recommender import Recommender
 from sif.spaces.functions import expression
+from sif.tasks.cf import Job
 
 ROOT = Path(cli.__file__).parents[1]
 RANKING = {f"{m}@10" for m in ("ndcg", "recall", "hit", "mrr", "map", "precision", "coverage")}
@@ -144,11 +145,19 @@ def test_metrics_json_has_the_promised_keys(finished: Path) -> None:
 def test_metrics_json_says_what_the_search_trained(finished: Path) -> None:
     found = metrics(finished)["search"]
     assert math.isfinite(found["valid_loss"])
-    operations = ["multiply", "plus", "min", "max", "concat"]
-    assert list(found["trained"]) == ["operation"]
-    assert list(found["trained"]["operation"]) == operations
-    # Each weight step trains exactly one operation.
-    assert sum(found["trained"]["operation"].values()) == found["steps"] == 6
+    names = {
+        "encoding": ["id", "history", "both"],
+        "operation": [
+            "multiply", "plus", "min", "max", "concat",
+            "multiply+plus", "multiply+min", "multiply+max", "min+max",
+        ],
+        "weighting": ["even", "users", "items", "both"],
+    }  # fmt: skip
+    assert {block: list(counts) for block, counts in found["trained"].items()} == names
+    # Each weight step trains exactly one operation, and one encoding of each field.
+    counts = {block: sum(counts.values()) for block, counts in found["trained"].items()}
+    assert counts == {"encoding": 12, "operation": 6, "weighting": 6}
+    assert found["steps"] == 6
 
 
 def test_the_protocol_counts_every_interaction(finished: Path, table: pd.DataFrame) -> None:
@@ -247,7 +256,7 @@ def test_the_configuration_repeats_the_run(
 
 
 @pytest.mark.usefixtures("without_figures")
-@pytest.mark.parametrize("space", ["sif", "primitives"])
+@pytest.mark.parametrize("space", ["sif", "primitives", "rich"])
 def test_ratings_are_predicted_in_their_own_units(
     space: str, sif: Command, tiny: list[str], table: pd.DataFrame
 ) -> None:
@@ -646,6 +655,95 @@ def test_a_run_is_not_resumed_with_other_settings_or_data(
     (line,) = done.err
     assert line.startswith("error: run: cannot be resumed with other data: expected split ")
     assert {p: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()} == before
+
+
+# One cut of successive halving
+
+HALVED = ("train.l2=[0.01,3,30]", "train.keep=0.67", "train.cut=0.3", "train.patience=20",
+          "baselines=[popularity]")  # fmt: skip
+
+
+def halved(sif: Command, tiny: list[str], run: str, *sets: str) -> Any:
+    return sif("--task", "cf", "--output-dir", run, "--no-tracking", *tiny, *HALVED, *sets)
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_the_better_strengths_are_trained_to_the_end(sif: Command, tiny: list[str]) -> None:
+    assert halved(sif, tiny, "run").code == 0
+    run = Path("run")
+    for name in OURS:
+        starts = [stage(run, f"{name}-{place}-start") for place in range(3)]
+        assert [s["epochs"] for s in starts] == [3, 3, 3]
+        early = [s["valid"]["ndcg@10"] for s in starts]
+        kept = sorted(range(3), key=lambda place: -early[place])[:2]
+        done = {p.stem for p in (run / "checkpoint").glob(f"{name}-?.safetensors")}
+        assert done == {f"{name}-{place}" for place in kept}
+        ends = [stage(run, f"{name}-{place}") for place in kept]
+        assert [s["epochs"] for s in ends] == [10, 10]
+        assert [s["l2"] for s in ends] == [[0.01, 3, 30][place] for place in kept]
+        best = max(s["valid"]["ndcg@10"] for s in ends)
+        found = metrics(run)
+        valid = found["valid"] if name == "searched" else found["baselines"][name]["valid"]
+        assert valid["ndcg@10"] == best >= max(early)
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_cut_changes_nothing_for_those_that_are_kept(sif: Command, tiny: list[str]) -> None:
+    assert halved(sif, tiny, "run").code == 0
+    assert halved(sif, tiny, "whole", "train.keep=1", "train.cut=1").code == 0
+    kept = list((Path("run") / "checkpoint").glob("*-?.safetensors"))
+    assert len(kept) == 6
+    for path in kept:
+        ours, theirs = stage(Path("run"), path.stem), stage(Path("whole"), path.stem)
+        assert same_bits(ours["network"], theirs["network"])
+        assert ours["valid"] == theirs["valid"]
+        assert ours["best_epoch"] == theirs["best_epoch"]
+
+
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize("moment", [1, 3])
+def test_a_job_interrupted_after_the_cut_goes_on_from_there(
+    moment: int, sif: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert halved(sif, tiny, "whole").code == 0
+    train, after = Job._train, []
+
+    def interrupted(self: Job, name: str, genotype: Any, place: int, l2: float, start: Any,
+                    checkpointer: Any) -> Any:  # fmt: skip
+        if start is not None:
+            after.append(place)
+            if len(after) == moment:
+                raise KeyboardInterrupt
+        return train(self, name, genotype, place, l2, start, checkpointer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "_train", interrupted)
+        assert halved(sif, tiny, "run").code == 130
+    assert len(after) == moment
+    assert sif("--resume", "run").code == 0
+    assert without_times(metrics(Path("run"))) == without_times(metrics(Path("whole")))
+    assert without_times(logged(Path("run"))) == without_times(logged(Path("whole")))
+    assert same_bits(weights_of(Path("run")), weights_of(Path("whole")))
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_large_part_is_searched_for_its_operation_alone(
+    sif: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sif.fitting.MAX_EXACT", 200)
+    done = sif(
+        "--task", "cf", "--output-dir", "run", "--no-tracking", *tiny,
+        "search.max_interactions=100", "baselines=[popularity]",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    found = metrics(Path("run"))
+    assert found["protocol"]["counts"]["train"] > 200
+    assert list(found["search"]["trained"]) == ["operation"]
+    genotype = read(Path("run/genotype.json"))
+    assert [name for _, name in genotype.blocks["encoding"]] == ["id", "id"]
+    assert genotype.operation("embedding") == "identity"
+    assert genotype.operation("weighting") == "even"
+    assert json.loads(sif("evaluate", "run").out) == found["test"]
 
 
 # Tracking

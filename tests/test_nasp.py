@@ -359,3 +359,47 @@ def test_a_planted_product_is_recovered() -> None:
     assert found.genotype.operation(OPERATION_BLOCK) == "multiply"
     assert found.valid_loss < 0.3  # of a target of variance 1
     assert found.diagnostics["margin"] > 0.1
+
+
+def settling(**settings: object) -> tuple[Scripted, Nasp]:
+    space = Scripted([[0.0, -3.0, 0.0], [0.0, 0.0, 0.0], [-9.0, 0.0, 0.0]])
+    method = make_method(space, lr=1.0, settle_steps=4, **settings)
+    method.load_state_dict({**method.state_dict(), "gates": {OPERATION_BLOCK: torch.eye(3)[:1]}})
+    return space, method
+
+
+def drawn(method: Nasp, steps: range) -> list[int]:
+    return [method.weight_gates(s).selection()[OPERATION_BLOCK][0] for s in steps]
+
+
+def test_every_new_selection_is_first_trained_alone() -> None:
+    space, method = settling(warmup_steps=100)
+    assert drawn(method, range(4)) == [0, 0, 0, 0]
+    assert set(drawn(method, range(4, 10))) == {0, 1, 2}
+    method.arch_step(space, batch(1), batch(2))
+    assert drawn(method, range(10, 14)) == [1, 1, 1, 1]
+    assert set(drawn(method, range(15, 21))) == {0, 1, 2}
+    method.arch_step(space, batch(1), batch(2))  # nothing changes, nothing settles
+    assert set(drawn(method, range(21, 24))) == {0, 1, 2}
+    method.arch_step(space, batch(1), batch(2))
+    assert drawn(method, range(24, 28)) == [0, 0, 0, 0]
+
+
+def test_settling_does_not_begin_again_after_a_restart() -> None:
+    space, method = settling(warmup_steps=100)
+    drawn(method, range(8))
+    method.arch_step(space, batch(1), batch(2))
+    assert drawn(method, range(8, 10)) == [1, 1]
+    _, other = settling(warmup_steps=100)
+    other.load_state_dict(copy.deepcopy(method.state_dict()))
+    assert other.selection().active == {OPERATION_BLOCK: (1,)}
+    after = drawn(method, range(10, 30))
+    assert drawn(other, range(10, 30)) == after
+    assert after[:2] == [1, 1]
+    assert set(after[2:5]) == {0, 1, 2}
+
+
+def test_without_settling_the_first_steps_are_in_turn() -> None:
+    _, method = settling(warmup_steps=100)
+    method.settings = NaspSettings(warmup_steps=100)
+    assert set(drawn(method, range(3))) == {0, 1, 2}

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sif.batches import Drawing, InteractionStream, PartTensors
-from sif.objectives import LOSSES, PAIRWISE, Batch, LossSettings
+from sif.objectives import LOSSES, PAIRWISE, WEIGHTINGS, Batch, LossSettings, Weighting
 from sif.pairs import PairGraph, pair_products
 
 USERS, ITEMS = 7, 6
@@ -195,3 +195,170 @@ def test_losses_stay_finite_at_extreme_scores(name: str) -> None:
     huge = replace(model, a=model.a.detach() * 1e4)
     batch, _, _ = pairwise_batch()
     assert np.isfinite(LOSSES[name](huge, batch, LossSettings()).item())
+
+
+# Weights of users and items, and what pairs contributed to themselves
+
+
+@dataclass
+class Remembering(Matrix):
+    """Observed pairs contributed a part, (USERS, ITEMS), to their own scores."""
+
+    own: Tensor = field(default_factory=lambda: torch.zeros(USERS, ITEMS, dtype=torch.float64))
+    uses_history = True
+
+    def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
+        scores = super().pairs(ids)
+        return scores - self.own[ids[:, 0], ids[:, 1]] if observed else scores
+
+    def own_on_graph(self, graph: PairGraph) -> Tensor:  # type: ignore[override]
+        return self.own[graph.rows, graph.columns]
+
+
+def remembering(factored: bool = True) -> Remembering:
+    plain, draws = matrix(factored), torch.Generator().manual_seed(6)
+    own = torch.randn(USERS, ITEMS, generator=draws, dtype=torch.float64)
+    return Remembering(plain.a, plain.b, factored, own)
+
+
+def weighted(name: str, part: PartTensors) -> Weighting:
+    counts = [torch.bincount(part.ids[:, f], minlength=n).double()
+              for f, n in enumerate((USERS, ITEMS))]  # fmt: skip
+    found = Weighting.of(name, counts)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", ["users", "items", "both"])
+def test_weightings_are_powers_of_counts_normalised_over_pairs(name: str) -> None:
+    part = click_part(n=20)
+    found = weighted(name, part)
+    user_power, item_power = WEIGHTINGS[name]
+    counts = [np.bincount(part.ids[:, f].numpy(), minlength=n).clip(1)
+              for f, n in enumerate((USERS, ITEMS))]  # fmt: skip
+    user, item = counts[0] ** user_power, counts[1] ** item_power
+    np.testing.assert_allclose(found.user / found.user[0], user / user[0])
+    np.testing.assert_allclose(found.item / found.item[0], item / item[0])
+    np.testing.assert_allclose(found.item_observed / found.item_observed[0], item / item[0])
+    assert float(found.user[part.ids[:, 0]].mean()) == pytest.approx(1)
+    assert float(found.item_observed[part.ids[:, 1]].mean()) == pytest.approx(1)
+    assert float(found.item.mean()) == pytest.approx(1)
+    assert (found.user.std() > 0.01) == (name != "items")
+    assert (found.item.std() > 0.01) == (name != "users")
+
+
+def test_even_weights_are_none() -> None:
+    assert Weighting.of("even", [torch.ones(3), torch.ones(2)]) is None
+    assert list(WEIGHTINGS)[0] == "even"
+
+
+def test_weights_within_a_block_are_those_of_its_users() -> None:
+    found = weighted("both", click_part(n=20))
+    rows = torch.tensor([1, 4, 6])
+    assert torch.equal(found.within(rows).user, found.user[rows])
+    assert torch.equal(found.within(rows).item, found.item)
+    assert found.within(None) is found
+
+
+def brute_force_weighted(
+    model: Remembering, part: PartTensors, a: float, weighting: Weighting | None
+) -> float:
+    """Observed pairs without their own part, all others as they are, per observed pair."""
+    table, own = model.table(), model.own.numpy()
+    seen = {tuple(row) for row in part.ids.tolist()}
+    total = 0.0
+    for u, v in itertools.product(range(USERS), range(ITEMS)):
+        user = 1.0 if weighting is None else float(weighting.user[u])
+        item = 1.0 if weighting is None else float(weighting.item[v])
+        if (u, v) in seen:
+            total += user * (item + a) * (table[u, v] - own[u, v] - 1) ** 2
+        else:
+            total += user * item * table[u, v] ** 2
+    return total / len(seen)
+
+
+@pytest.mark.parametrize("way", ["exact", "enumerated"])
+@pytest.mark.parametrize("name", ["even", "users", "items", "both"])
+def test_weighted_whole_data_loss_is_the_sum_over_every_pair(name: str, way: str) -> None:
+    part, model = click_part(n=20), remembering(way == "exact")
+    weighting = None if name == "even" else weighted(name, part)
+    batch = stream(part, exact=way == "exact").next()
+    if way == "enumerated":
+        share = torch.full((len(EVERY),), 1 / 20, dtype=torch.float64)
+        batch = replace(batch, background=EVERY, background_weight=share)
+    settings = LossSettings(positive_weight=3.0, weighting=weighting)
+    found = LOSSES["whole-data"](model, batch, settings)
+    expected = brute_force_weighted(model, part, 3.0, weighting)
+    assert found.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_sampled_weighted_whole_data_loss_is_unbiased() -> None:
+    part, model = click_part(n=20), remembering(factored=False)
+    settings = LossSettings(positive_weight=3.0, weighting=weighted("both", part))
+    batches = stream(part, batch_size=5, drawing=Drawing(background=3))
+    n = 3000
+    with torch.no_grad():
+        losses = np.array(
+            [LOSSES["whole-data"](model, batches.next(), settings).item() for _ in range(n)]
+        )
+    expected = brute_force_weighted(model, part, 3.0, settings.weighting)
+    assert abs(losses.mean() - expected) < 4 * losses.std() / n**0.5
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("name", ["even", "users", "items", "both"])
+def test_weighted_squared_error(name: str, exact: bool) -> None:
+    clicks = click_part(n=20)
+    part = PartTensors(clicks.ids, torch.sin(torch.arange(20.0, dtype=torch.float64)),
+                       (USERS, ITEMS))  # fmt: skip
+    weighting = None if name == "even" else weighted(name, part)
+    model = remembering(exact)
+    batch = stream(part, batch_size=20, exact=exact).next()
+    errors = []
+    for (u, v), target in zip(part.ids.tolist(), part.target.tolist(), strict=True):
+        score = model.table()[u, v] - float(model.own[u, v])
+        weight = 1.0
+        if weighting is not None:
+            weight = float(weighting.user[u] * weighting.item_observed[v])
+        errors.append(weight * (score - target) ** 2)
+    found = LOSSES["squared"](model, batch, LossSettings(weighting=weighting))
+    assert found.item() == pytest.approx(np.mean(errors), rel=1e-12)
+
+
+def test_a_batch_with_the_graph_is_the_whole_part() -> None:
+    """However few rows it has, with targets in their order."""
+    clicks = click_part(n=20)
+    part = PartTensors(clicks.ids, torch.sin(torch.arange(20.0, dtype=torch.float64)),
+                       (USERS, ITEMS))  # fmt: skip
+    model = remembering()
+    whole = LOSSES["squared"](model, stream(part, exact=True).next(), LossSettings())
+    few = LOSSES["squared"](model, stream(part, batch_size=6, exact=True).next(), LossSettings())
+    assert few.item() == pytest.approx(whole.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(PAIRWISE))
+def test_pairwise_losses_weigh_observed_rows(name: str) -> None:
+    part, model = click_part(n=20), remembering()
+    batch = stream(part, drawing=Drawing(negatives=3)).next()
+    weighting = weighted("both", part)
+    single = []
+    for place in range(len(batch.ids)):
+        row = slice(place, place + 1)
+        one = replace(batch, ids=batch.ids[row], negatives=batch.negatives[row])
+        u, v = batch.ids[place].tolist()
+        weight = float(weighting.user[u] * weighting.item_observed[v])
+        single.append(weight * LOSSES[name](model, one, LossSettings()).item())
+    found = LOSSES[name](model, batch, LossSettings(weighting=weighting))
+    assert found.item() == pytest.approx(np.mean(single), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_pairs_that_no_history_holds_keep_all_of_their_score(name: str) -> None:
+    part = click_part(n=20)
+    drawing = Drawing(2 if name in PAIRWISE else 0, 2 if name == "whole-data" else 0)
+    batch = stream(part, drawing=drawing, in_history=False).next()
+    model, plain = remembering(factored=False), matrix(factored=False)
+    found, expected = (LOSSES[name](m, batch, LossSettings()).item() for m in (model, plain))
+    assert found == expected
+    inside = LOSSES[name](model, replace(batch, in_history=True), LossSettings()).item()
+    assert inside != pytest.approx(expected, rel=1e-3)

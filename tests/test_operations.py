@@ -11,7 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.spaces.operations import OPERATIONS, nested_operations, operations_for, separable
+from sif.spaces.operations import (
+    OPERATIONS,
+    SUMS,
+    nested_operations,
+    operation_named,
+    operations_for,
+    separable,
+)
 
 NUMPY: dict[str, Callable[[list[np.ndarray]], np.ndarray]] = {
     "multiply": lambda fields: np.prod(fields, axis=0),
@@ -159,3 +166,41 @@ def test_factors_give_the_interaction_of_every_pair(name: str) -> None:
 def test_separable_sums() -> None:
     a, b = separable(torch.tensor([1.0, 2.0]), torch.tensor([10.0, 20.0, 30.0]))
     assert (a @ b.T).tolist() == [[11, 21, 31], [12, 22, 32]]
+
+
+# Sums of two
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_a_sum_puts_both_interactions_side_by_side(name: str) -> None:
+    operation, (p, q) = SUMS[name], vectors(2)
+    one, other = (NUMPY[part]([p.numpy(), q.numpy()]) for part in name.split("+"))
+    expected = np.concatenate([one, other], axis=-1)
+    np.testing.assert_allclose(operation.combine([p, q]).numpy(), expected, rtol=1e-14)
+    assert operation.width(2) == 2
+    assert operation.written(["P(u)", "Q(v)"]) == f"{name}(P(u), Q(v))"
+    table = operation.combine([p[:4, None, :], q[None, :, :]])
+    assert torch.equal(table[2, 3], operation.combine([p[2], q[3]]))
+
+
+def test_sums_factor_where_both_do() -> None:
+    assert list(SUMS) == ["multiply+plus", "multiply+min", "multiply+max", "min+max"]
+    assert all(name == operation.name for name, operation in SUMS.items())
+    operation = SUMS["multiply+plus"]
+    assert [n for n, o in SUMS.items() if o.factors is not None] == ["multiply+plus"]
+    assert operation.factors is not None
+    p, q = vectors(2, n=5)[0], vectors(2, n=7)[1]
+    w = torch.randn(6, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    a, b = operation.factors(p, q, w)
+    expected = operation.combine([p[:, None, :], q[None, :, :]]) @ w
+    torch.testing.assert_close(a @ b.T, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_operations_are_found_by_name_and_number_of_fields() -> None:
+    assert operation_named("max", 2) is operation_named("max", 3) is OPERATIONS["max"]
+    assert operation_named("min+max", 2) is SUMS["min+max"]
+    assert operation_named("min+max", 3) is None
+    assert operation_named("max(multiply(1,2),3)", 3) is THIRD["max(multiply(1,2),3)"]
+    assert operation_named("max(multiply(1,2),3)", 2) is None
+    assert operation_named("max+min", 2) is operation_named("power", 2) is None
+    assert not set(SUMS) & set(operations_for(2))  # presets of the function alone have none

@@ -326,3 +326,92 @@ def test_weight_step_bounds_the_gradient() -> None:
     moved = start - space.used.data
     assert float(moved.norm()) == pytest.approx(0.5, rel=1e-4)
     torch.testing.assert_close(moved / moved.norm(), torch.tensor([11.0, 2.0]) / 125**0.5)
+
+
+# Blocks that are drawn alone
+
+ALONE = [
+    Block("a", ("x", "y", "z"), (0, 1), alone=True),
+    Block("b", ("p", "q", "r", "s"), alone=True),
+]
+CHOSEN = {"a": torch.tensor([[0, 1, 0], [1, 0, 0]]).double(), "b": torch.eye(4)[2:3].double()}
+HERE = {"a": (1, 0), "b": (2,)}
+Selection = dict[str, tuple[int, ...]]
+
+
+def neighbours() -> list[Selection]:
+    """Everything one switch away from `HERE`."""
+    found: list[Selection] = []
+    for block in ALONE:
+        for edge, k in itertools.product(range(block.shape[0]), range(block.shape[1])):
+            row = list(HERE[block.name])
+            row[edge] = k
+            if tuple(row) != HERE[block.name]:
+                found.append({**HERE, block.name: tuple(row)})
+    return found
+
+
+def counted(drawn: list[Gates]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for gates in drawn:
+        key = str(gates.selection())
+        found[key] = found.get(key, 0) + 1
+    return found
+
+
+def test_in_turn_visits_the_selection_and_its_neighbours_once_per_round() -> None:
+    generator, points = torch.Generator().manual_seed(1), [HERE, *neighbours()]
+    assert len(points) == 8
+    orders = set()
+    for start in range(0, 80, 8):
+        drawn = [in_turn(CHOSEN, ALONE, start + i, generator) for i in range(8)]
+        assert counted(drawn) == {str(point): 1 for point in points}
+        orders.add(tuple(str(g.selection()) for g in drawn))
+        assert all(((g.weights[n] == 0) | (g.weights[n] == 1)).all() for g in drawn for n in HERE)
+    assert len(orders) == 10
+    again = in_turn(CHOSEN, ALONE, 13, torch.Generator().manual_seed(1))
+    assert again.active == in_turn(CHOSEN, ALONE, 13, generator).active
+
+
+def test_in_turn_leaves_out_what_has_fallen_to_zero() -> None:
+    worth = {"a": torch.full((2, 3), 0.2), "b": torch.full((1, 4), 0.2)}
+    worth["a"][0, 2] = 0.0
+    worth["b"][0, :2] = 0.0
+    worth["b"][0, 2] = 0.0  # the selection itself keeps its turn
+    lost: list[Selection] = [{**HERE, "a": (2, 0)}, {**HERE, "b": (0,)}, {**HERE, "b": (1,)}]
+    points = [HERE, *(p for p in neighbours() if p not in lost)]
+    assert len(points) == 5
+    generator = torch.Generator().manual_seed(1)
+    for start in range(0, 25, 5):
+        drawn = [in_turn(CHOSEN, ALONE, start + i, generator, worth) for i in range(5)]
+        assert counted(drawn) == {str(point): 1 for point in points}
+    nothing = {name: torch.zeros_like(table) for name, table in worth.items()}
+    assert all(in_turn(CHOSEN, ALONE, s, generator, nothing).active == HERE for s in range(9))
+
+
+def test_in_turn_moves_other_blocks_beside_those_alone() -> None:
+    blocks = [*ALONE, make_block((0,), 3, 1, "c")]
+    alpha = {**CHOSEN, "c": torch.zeros(1, 3)}
+    drawn = [in_turn(alpha, blocks, s, torch.Generator().manual_seed(2)) for s in range(24)]
+    assert {g.selection()["c"][0] for g in drawn} == {0, 1, 2}
+    rest = {str({n: g.selection()[n] for n in HERE}) for g in drawn}
+    assert rest == {str(point) for point in [HERE, *neighbours()]}
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.4, 1.0])
+def test_exploration_makes_at_most_one_switch_of_blocks_alone(epsilon: float) -> None:
+    generator, n = torch.Generator().manual_seed(3), 3000
+    found = counted([explore(CHOSEN, ALONE, epsilon, generator) for _ in range(n)])
+    assert set(found) <= {str(point) for point in [HERE, *neighbours()]}
+    expected = {str(point): epsilon / 7 for point in neighbours()} | {str(HERE): 1 - epsilon}
+    for point, share_ in expected.items():
+        error = (share_ * (1 - share_) / n) ** 0.5
+        assert abs(found.get(point, 0) / n - share_) < 4.5 * error + 1e-12
+
+
+def test_neutral_operations_start_ahead() -> None:
+    block = Block("b", ("x", "y", "z"), (0, 1), start="y")
+    for seed in range(20):
+        alpha = initial_alpha([block], torch.Generator().manual_seed(seed))
+        assert project(alpha, [block]).active == {"b": (1, 1)}
+        assert float((alpha["b"] - INITIAL).abs().max()) < 0.01

@@ -14,14 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from sif.batches import Drawing, InteractionStream, PartTensors
-from sif.errors import GenotypeError
+from sif.errors import GenotypeError, ShapeError
 from sif.genotype import Genotype, check_names, from_json
 from sif.objectives import LOSSES, PAIRWISE, WEIGHTINGS, Batch, LossSettings, Weighting
 from sif.probe import gate_gradient
 from sif.prox import Gates, project, weight_step
 from sif.spaces.base import SwitchScored
 from sif.spaces.encoders import ENCODINGS, Histories
-from sif.spaces.functions import EMBEDDINGS, SPECS, design_of, expression, legal_names, network
+from sif.spaces.functions import (
+    EMBEDDINGS,
+    SPECS,
+    design_of,
+    expression,
+    legal_names,
+    network,
+    served,
+)
 from sif.spaces.interaction import Interaction, InteractionNetwork
 from sif.spaces.members import Member, Members, Point
 from sif.spaces.operations import OPERATIONS, SUMS, operation_named
@@ -664,3 +672,38 @@ def test_operations_of_the_space_are_those_of_their_names() -> None:
     space = make_space()
     assert tuple(o.name for o in space.operations) == NAMES["operation"]
     assert all(operation_named(o.name, 2) is o for o in space.operations)
+
+
+# Serving
+
+
+@pytest.mark.parametrize("chosen", CHOICES, ids=lambda c: " ".join(map(str, c.values())))
+def test_a_baked_network_scores_alike_by_look_ups(chosen: dict[str, Any]) -> None:
+    space = make_space()
+    gates = gates_at(space, **chosen)
+    net = built_from(space, gates)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    baked = net.baked()
+    torch.testing.assert_close(baked(EVERY), net(EVERY), rtol=1e-12, atol=1e-12)
+    assert [tuple(e.shape) for e in baked.tables.embeddings] == [(USERS, D), (ITEMS, D)]
+    assert not baked.interaction().uses_history
+    assert baked.baked() is baked
+    assert (baked is net) == (
+        chosen.get("encoding", ("id", "id")) == ("id", "id") and chosen.get("embedding") != "graph"
+    )
+    design = design_of(space.genotype(gates), FIELDS)
+    fresh = network(served(design), shape(), torch.Generator()).double()
+    fresh.load_state_dict(baked.state_dict())
+    assert torch.equal(fresh(EVERY), baked(EVERY))
+    with torch.no_grad():
+        for parameter in baked.tables.embeddings:
+            parameter.add_(1.0)
+    if baked is not net:
+        assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_encodings_need_the_train_part() -> None:
+    design = design_of(rich(encoding=((0, "history"), (1, "id"))), FIELDS)
+    net = network(design, shape(), torch.Generator())
+    with pytest.raises(ShapeError, match="expected the train part's histories, found none"):
+        net(EVERY)

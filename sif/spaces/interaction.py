@@ -240,7 +240,7 @@ class InteractionNetwork(nn.Module):
         result._modules = dict(self._modules)
         result.shape = replace(self.shape, encodings=())
         result.tables = copy.deepcopy(self.tables)
-        result.tables.embeddings = nn.ParameterList(nn.Parameter(v.table) for v in vectors)
+        result.tables.embeddings = nn.ParameterList(nn.Parameter(v.table.clone()) for v in vectors)
         result.tables.histories = nn.ParameterList()
         result._histories, result._graph = None, False
         return result
