@@ -165,7 +165,10 @@ def test_repeated_pairs_are_merged_by_a_stated_rule_or_refused(
         ("data.min_item=50", "expected interactions, found none left after filtering (min_item 50"),
         ("data.protocol=ranking", "found 'ranking'; did you mean 'ranking-per-user'?"),
         ("data.protocol=u1", "u1"),
-        ("space=primitive", "space: expected one of sif, primitives, rich, found 'primitive'; did you"),
+        (
+            "space=primitive",
+            "space: expected one of sif, primitives, rich, found 'primitive'; did you",
+        ),
         ("method=darts", "method: expected one of nasp, found 'darts'"),
         ("method=nas", "method: expected one of nasp, found 'nas'; did you mean 'nasp'?"),
         ("baselines=[popularity,ese]", "baselines: unknown 'ese'; did you mean 'ease'?"),

@@ -306,7 +306,10 @@ def test_gradients_of_own_products(name: str) -> None:
     def vectors(*tables: Tensor) -> list[Vectors]:
         known = histories()
         user, item = known.encode(0, tables[2]), known.encode(1, tables[3])
-        return [Vectors(tables[0] + user.table, user.own), Vectors(tables[1] + item.table, item.own)]
+        return [
+            Vectors(tables[0] + user.table, user.own),
+            Vectors(tables[1] + item.table, item.own),
+        ]
 
     def sparse(*tables: Tensor) -> Tensor:
         return own_products(operation, w, vectors(*tables), pairs)

@@ -627,8 +627,10 @@ def test_both_begins_with_exactly_the_vectors_of_its_neighbour(
         assert one.any()
 
 
-@pytest.mark.parametrize(("first", "field"), [(("history", "id"), 0), (("id", "history"), 1),
-                                              (("both", "both"), 0), (("both", "both"), 1)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("first", "field"),
+    [(("history", "id"), 0), (("id", "history"), 1), (("both", "both"), 0), (("both", "both"), 1)],
+)
 def test_ids_begin_with_the_encoded_vectors(first: tuple[str, str], field: int) -> None:
     then = ("id", first[1]) if field == 0 else (first[0], "id")
     old, new = after(make_space(), first, then)

@@ -85,7 +85,8 @@ def scatter(module: nn.Module) -> None:
 
 
 CASES = [
-    Case(spec, own, fields) for spec, own, fields in itertools.product(PRESETS, (True, False), (2, 3))
+    Case(spec, own, fields)
+    for spec, own, fields in itertools.product(PRESETS, (True, False), (2, 3))
 ]
 
 

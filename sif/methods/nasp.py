@@ -126,9 +126,7 @@ class Nasp:
         if self._settling(step):
             return self._gates
         if step < self.settings.warmup_steps:
-            return in_turn(
-                self._gates.weights, self._blocks, step, self._generator, self._alpha
-            )
+            return in_turn(self._gates.weights, self._blocks, step, self._generator, self._alpha)
         if self.settings.explore == 0:
             return self._gates
         weights = self._gates.weights
