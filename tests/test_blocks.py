@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -265,3 +266,54 @@ def test_validation_on_some_users_and_a_search_on_some_interactions() -> None:
 
     result = smaller.search(NullTracker(), Nothing())
     assert set(result.genotype.blocks) == {"operation", "user", "item"}
+
+
+def rich(weighting: str, *encodings: str) -> Genotype:
+    return Genotype(
+        "rich",
+        {
+            "encoding": tuple(enumerate(encodings)),
+            "embedding": ((0, "identity"),),
+            "operation": ((0, "multiply"),),
+            "weighting": ((0, weighting),),
+        },
+    )
+
+
+@pytest.mark.parametrize("objective", ["ranking", "rating"])
+def test_weights_of_users_follow_them_into_their_blocks(objective: str) -> None:
+    """Weighted losses of the blocks sum to that of the whole."""
+    found = problem(objective)
+    design = design_of(rich("both", "id", "id"), found.fields)
+    net = network(design, found.shape(4), generator()).double()
+    loss, weighting = LOSSES[found.loss_name], found.weighting("both")
+    assert weighting is not None
+
+    def weighted(batch: Batch) -> float:
+        settings = replace(found.loss_settings, weighting=weighting.within(batch.rows))
+        return float(loss(net.interaction(batch.rows), batch, settings).detach())
+
+    stream = found.blocks(True, "x")
+    assert stream is not None
+    batches = [stream.next() for _ in range(stream.steps_per_pass)]
+    total = sum(weighted(b) * len(b.ids) / len(found.train_part) for b in batches)
+    assert total == pytest.approx(weighted(found.stream("train", None, "x").next()), rel=1e-10)
+
+
+@pytest.mark.parametrize("encodings", [("id", "id"), ("history", "both")])
+def test_rich_designs_train_where_blocks_are_asked_for(encodings: tuple[str, str]) -> None:
+    """Weighted ones in blocks; those that need whole histories without."""
+    config = problem(epochs=6, patience=6, evaluate_every=2).config
+    found = Problem(*parts("clicks"), config.model_copy(update={"space": "rich"}), EXACT)
+
+    class Nothing:
+        def restore(self) -> None:
+            return None
+
+        def offer(self, state: object) -> None:
+            return None
+
+    fitted = found.train(rich("users", *encodings), 1.0, NullTracker(), Nothing())
+    losses = [entry["loss"] for entry in fitted.result.history]
+    assert losses[-1] < losses[0]
+    assert fitted.result.valid["ndcg@10"] > 0

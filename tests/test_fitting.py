@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from sif.errors import ConfigError, DataError
 from sif.fitting import Problem
 from sif.genotype import Genotype
 from sif.objectives import LOSSES
+from sif.recommender import Recommender
 from sif.runtime import Runtime
 from sif.spaces.tables import TableShape
+from sif.tasks.functions import restored
 from sif.tracking import NullTracker
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, 1, 0)
@@ -260,3 +263,70 @@ def test_a_row_that_training_never_saw_is_no_trouble() -> None:
     fitted = found.train(PRODUCT, 1.0, NullTracker(), Nothing())
     unseen = np.stack([np.arange(30), np.full(30, 20)], axis=1)
     assert np.isfinite(fitted.scorer.predict(unseen)).all()
+
+
+# The rich space
+
+
+def rich(embedding: str, operation: str, *encodings: str) -> Genotype:
+    return Genotype(
+        "rich",
+        {
+            "encoding": tuple(enumerate(encodings)),
+            "embedding": ((0, embedding),),
+            "operation": ((0, operation),),
+            "weighting": ((0, "users"),),
+        },
+    )
+
+
+def with_cold_rows(kind: str) -> tuple[Interactions, Interactions]:
+    """The parts with an item and a user that the train part lacks."""
+    train, valid = parts(kind)
+    more = tuple(Vocabulary([*v.ids.tolist(), "z9999"]) for v in train.vocabularies)
+    train, valid = (replace(part, vocabularies=more) for part in (train, valid))
+    return train, valid
+
+
+@pytest.mark.parametrize("objective", ["ranking", "rating"])
+@pytest.mark.parametrize(
+    "genotype",
+    [
+        rich("identity", "multiply", "history", "id"),
+        rich("graph", "multiply+max", "both", "history"),
+        rich("identity", "multiply+plus", "both", "both"),
+    ],
+    ids=["history", "graph", "both"],
+)
+def test_a_saved_rich_model_scores_alike_and_cold_rows_are_zero(
+    genotype: Genotype, objective: str, tmp_path: Path
+) -> None:
+    train, valid = with_cold_rows("ratings" if objective == "rating" else "clicks")
+    settings = config(objective, space="rich", train={"epochs": 6})
+    found = Problem(train, valid, settings, RUNTIME)
+    fitted = found.train(genotype, 1.0, NullTracker(), Nothing())
+    scorer = fitted.scorer
+    for table in (*scorer.network.tables.embeddings, *scorer.network.tables.biases):
+        assert not table[-1].any()
+        assert table[0].any()
+    again = restored(found, genotype, fitted.network.state_dict())
+    users, ids = np.arange(31), train.ids[:9]
+    np.testing.assert_array_equal(again.scores(users), scorer.scores(users))
+    model = Recommender(
+        genotype, scorer.network, found.shape(4), train, found.scale, scorer.fallback
+    )
+    loaded = Recommender.load(model.save(tmp_path).parent)
+    np.testing.assert_array_equal(loaded.scorer.scores(users), scorer.scores(users))
+    np.testing.assert_array_equal(loaded.scorer.predict(ids), scorer.predict(ids))
+    assert loaded.genotype == genotype
+    # The served scores are those of the encoded network.
+    with torch.no_grad():
+        scores = fitted.network(torch.as_tensor(ids)).numpy()
+    expected = found.scale.mean + found.scale.deviation * scores
+    np.testing.assert_allclose(scorer.predict(ids), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_encoders_refuse_further_fields_and_large_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sif.fitting.MAX_EXACT", 100)
+    with pytest.raises(ConfigError, match=r"at most 100 interactions.*use space=sif"):
+        problem("ranking", space="rich").histories  # noqa: B018

@@ -400,7 +400,7 @@ def test_in_turn_moves_other_blocks_beside_those_alone() -> None:
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.4, 1.0])
 def test_exploration_makes_at_most_one_switch_of_blocks_alone(epsilon: float) -> None:
-    generator, n = torch.Generator().manual_seed(3), 3000
+    generator, n = torch.Generator().manual_seed(3), 400
     found = counted([explore(CHOSEN, ALONE, epsilon, generator) for _ in range(n)])
     assert set(found) <= {str(point) for point in [HERE, *neighbours()]}
     expected = {str(point): epsilon / 7 for point in neighbours()} | {str(HERE): 1 - epsilon}
