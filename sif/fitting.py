@@ -12,46 +12,27 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from sif.batches import Drawing, InteractionStream, PartTensors
-from sif.blocks import BlockStream, block_pairs
 from sif.cold import Fallback, with_zero_rows
-from sif.config import CFConfig, did_you_mean
-from sif.data import Interactions, few_users, some_users
-from sif.errors import ConfigError, DataError
-from sif.evaluate import MAIN_METRIC, evaluate_on
+from sif.data import few_users
+from sif.evaluate import evaluate_on
 from sif.genotype import Genotype
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.metrics import higher_is_better
-from sif.objectives import LOSSES, PAIRWISE, WEIGHTINGS, Batch, LossSettings, Weighting
+from sif.objectives import LOSSES, WEIGHTINGS, Batch
+from sif.parts import Parts
 from sif.rows import RowAdam
-from sif.runtime import Runtime, generator, numpy_generator
-from sif.scoring import FunctionScorer, InteractionScorer, Scale
+from sif.runtime import generator, numpy_generator
+from sif.scoring import FunctionScorer, InteractionScorer
 from sif.search import Checkpointer, SearchResult, SearchSettings, search
-from sif.spaces.encoders import Histories
 from sif.spaces.function_search import FunctionSettings, FunctionSpace
-from sif.spaces.functions import SPECS, Design, FunctionSpec, design_of, network
+from sif.spaces.functions import Design, design_of, network
 from sif.spaces.interaction import Interaction, InteractionNetwork
 from sif.spaces.rich import RichSettings, RichSpace
-from sif.spaces.tables import TableShape
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
-
-DEFAULT_LOSS = {"ranking": "whole-data", "rating": "squared"}
-POWER = {"plain": 0.0, "sqrt": 0.5, "linear": 1.0}
-MAX_EXACT = 2_000_000
-"""Observed pairs up to which every batch may carry the whole part for the exact loss; beyond, the
-train part comes in blocks of users."""
-
-LARGE_STAGES = ("operation", "weighting")
-"""What is searched of a train part beyond `MAX_EXACT`, whose blocks hold no histories."""
-MIN_STEPS_PER_PASS = 6
-"""Of the search over stages, whatever the batch size: small data too must give every combination
-the steps without which it is not judged."""
 
 Progress = Callable[[int, Any], None]
 
@@ -77,156 +58,8 @@ class Fitted:
     l2: float
 
 
-class Problem:
-    """The parts of a split that may be learned from, as the loops need them.
-
-    Args:
-        train_part: For weights; the only part that scalers and counts are fitted on.
-        valid_part: For the architecture, early stopping and choices.
-        config: Of the task.
-        runtime: Device, dtype, seed.
-        stages: Of a space with stages, which are searched; None: the configured ones, or the
-            `LARGE_STAGES` where the train part is too large to be one batch.
-
-    Raises:
-        ConfigError: An unknown space, or one that does not fit the fields.
-        DataError: A rating objective without ratings, or with equal ones.
-    """
-
-    def __init__(
-        self,
-        train_part: Interactions,
-        valid_part: Interactions,
-        config: CFConfig,
-        runtime: Runtime,
-        stages: tuple[str, ...] | None = None,
-    ) -> None:
-        self.spec = spec_of(config)
-        if stages is None:
-            stages = config.search.stages if len(train_part) <= MAX_EXACT else LARGE_STAGES
-        self.stages = stages
-        if self.spec.stages and len(train_part.fields) != 2:
-            raise ConfigError(
-                f"space {self.spec.name}: expected the fields user and item, found "
-                f"{', '.join(train_part.fields)}; use space=sif or --config cf/context"
-            )
-        self.train_part, self.valid_part = train_part, valid_part
-        self.config, self.runtime = config, runtime
-        self.loss_name = config.loss.name or DEFAULT_LOSS[config.objective]
-        self.loss_settings = LossSettings(config.loss.positive_weight, config.loss.negatives)
-        self.scale = _scale(train_part, config.objective)
-        self._train = self._tensors(train_part)
-        self._valid = self._tensors(_known(train_part, valid_part))
-        self._judged = (train_part, valid_part)
-        if config.train.valid_users is not None and config.objective == "ranking":
-            draws = numpy_generator(runtime, "train", "valid-users")
-            self._judged = some_users(train_part, valid_part, config.train.valid_users, draws)
-        self._row_counts = [
-            torch.bincount(self._train.ids[:, f], minlength=n).to(runtime.dtype)
-            for f, n in enumerate(train_part.sizes)
-        ]
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Field names."""
-        return self.train_part.fields
-
-    @property
-    def metric(self) -> str:
-        """What validation decides by."""
-        return MAIN_METRIC[self.config.objective]
-
-    def _tensors(self, part: Interactions) -> PartTensors:
-        device, dtype = self.runtime.device, self.runtime.dtype
-        if self.config.objective == "rating":
-            values = (_ratings(part) - self.scale.mean) / self.scale.deviation
-            target = torch.as_tensor(values, device=device, dtype=dtype)
-        else:
-            target = torch.ones(len(part), device=device, dtype=dtype)
-        return PartTensors(torch.as_tensor(part.ids, device=device), target, part.sizes)
-
-    def shape(self, dimension: int) -> TableShape:
-        """Tables of that dimension on this data."""
-        rating = self.config.objective == "rating"
-        biases = self.config.model.biases
-        return TableShape(
-            self.train_part.sizes,
-            dimension,
-            biases=rating if biases is None else biases,
-            intercept=rating,
-            init=self.config.model.init,
-            mixed_signs=self.config.model.readout_signs == "mixed",
-            history_l2=self.config.loss.history_l2,
-            bias_l2=self.config.loss.bias_l2,
-        )
-
-    def strengths(self, l2: float) -> tuple[Tensor, ...]:
-        """L2 strength of every row per observed train row, for one total strength."""
-        power = POWER[self.config.loss.l2_scaling]
-        n = len(self.train_part)
-        return tuple(l2 * counts.clamp(min=1) ** power / n for counts in self._row_counts)
-
-    def stream(self, part: str, batch_size: int | None, *names: str | int) -> InteractionStream:
-        """Endless batches of "train" or "valid"; `names` key the random stream."""
-        pairwise = self.loss_name in PAIRWISE
-        m = self.config.loss.negatives
-        background = m if self.loss_name == "whole-data" else 0
-        drawing = Drawing(negatives=m if pairwise else 0, background=background)
-        draws = generator(self.runtime, *names, part, device=torch.device("cpu"))
-        if part == "valid":
-            size = batch_size or len(self._valid.ids)
-            known, total = (self._train,), len(self._train.ids)
-            return InteractionStream(
-                self._valid, size, drawing, draws, known, total, in_history=False
-            )
-        size = batch_size or len(self._train.ids)
-        if self.spec.stages and names[0] == "search":
-            size = min(size, -(-len(self._train.ids) // MIN_STEPS_PER_PASS))
-        whole = self.loss_name == "whole-data" or (
-            self.loss_name == "squared" and (size == len(self._train.ids) or bool(self.spec.stages))
-        )
-        exact = whole and len(self._train.ids) <= MAX_EXACT
-        return InteractionStream(self._train, size, drawing, draws, exact=exact)
-
-    def blocks(self, factors: bool, *names: str | int) -> BlockStream | None:
-        """Endless blocks of the train part's users where it is large; None: it is small.
-
-        Args:
-            factors: Whether the function's scores are a product, so that nothing is gathered.
-            names: Key the random stream.
-        """
-        part, asked = self._train, self.config.train.block_pairs
-        if len(part.sizes) != 2 or (asked is None and len(part.ids) <= MAX_EXACT):
-            return None
-        m, pairwise = self.config.loss.negatives, self.loss_name in PAIRWISE
-        sampled = self.loss_name == "whole-data" and not factors
-        drawing = Drawing(m if pairwise else 0, m if sampled else 0)
-        vectors = 1 + drawing.negatives + drawing.background
-        gathered = 0 if factors and not pairwise else vectors * self.config.train.dimension
-        size = asked or block_pairs(len(part.ids), part.sizes[1], gathered)
-        draws = generator(self.runtime, *names, "blocks", device=torch.device("cpu"))
-        return BlockStream(part, size, drawing, draws)
-
-    def share(self, strengths: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, ...]:
-        """The strengths for a batch: a block's users are penalised once a pass, all others always.
-
-        What a user's row weighs in the whole loss, per pair, is carried by the pairs of its block.
-        """
-        if batch.rows is None:
-            return strengths
-        first, *others = strengths
-        return (first[batch.rows] * (len(self._train.ids) / len(batch.ids)), *others)
-
-    @cached_property
-    def histories(self) -> Histories:
-        """The train part as the encoders see it."""
-        graph = self._train.graph()
-        assert graph is not None  # noqa: S101
-        return Histories(graph, self._train.target, self.config.model.history_power)
-
-    def weighting(self, name: str) -> Weighting | None:
-        """The weighting of the training loss by its name."""
-        return Weighting.of(name, self._row_counts)
+class Problem(Parts):
+    """The two parts with the loops at work on them; arguments and errors as of `Parts`."""
 
     def space(self) -> FunctionSpace | RichSpace:
         """The supernet of the configured space."""
@@ -390,39 +223,3 @@ class Problem:
         history, truth = self._judged
         found = evaluate_on(scorer, self.train_part, (history,), truth, self.config.objective)
         return found.metrics
-
-
-def _known(train: Interactions, valid: Interactions) -> Interactions:
-    """Validation rows whose ids all occur in the train part; all rows where there is no such row.
-
-    The rest meets embeddings that nothing trained, which says nothing of a function.
-    """
-    counts = [np.bincount(train.ids[:, f], minlength=n) for f, n in enumerate(train.sizes)]
-    met = np.all([c[valid.ids[:, f]] > 0 for f, c in enumerate(counts)], axis=0)
-    return valid.select(met) if met.any() else valid
-
-
-def spec_of(config: CFConfig) -> FunctionSpec:
-    """The configured space; ConfigError where there is none of that name."""
-    if config.space not in SPECS:
-        raise ConfigError(
-            f"space: expected one of {', '.join(SPECS)}, found {config.space!r}"
-            f"{did_you_mean(config.space, SPECS)}"
-        )
-    return SPECS[config.space]
-
-
-def _scale(part: Interactions, objective: str) -> Scale:
-    if objective != "rating":
-        return Scale()
-    values = _ratings(part)
-    deviation = float(values.std())
-    if deviation == 0:
-        raise DataError("train part: rating: expected two different values, found only one")
-    return Scale(float(values.mean()), deviation)
-
-
-def _ratings(part: Interactions) -> NDArray[np.float64]:
-    if part.rating is None:
-        raise DataError("objective rating: expected a rating column, found none")
-    return part.rating.astype(np.float64)

@@ -114,7 +114,7 @@ def project(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Gates:
     active: dict[str, tuple[int, ...]] = {}
     for block in blocks:
         table = _checked(alpha, block)
-        best, operation = _first_max(table)
+        best, operation = first_max(table)
         kept = _best_edges(best, torch.tensor(block.nodes), block.keep)
         gate = torch.zeros_like(table)
         gate[kept.nonzero().squeeze(1), operation[kept]] = 1.0
@@ -135,7 +135,7 @@ def _checked(alpha: Mapping[str, Tensor], block: Block) -> Tensor:
     return table.detach()
 
 
-def _first_max(table: Tensor) -> tuple[Tensor, Tensor]:
+def first_max(table: Tensor) -> tuple[Tensor, Tensor]:
     """Maximum of each row and its lowest index; torch.argmax promises no order among ties."""
     best = table.max(dim=1).values
     columns = torch.arange(table.shape[1], device=table.device).expand_as(table)
@@ -177,111 +177,6 @@ def box(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Alpha:
 def clip(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Alpha:
     """Constraint C2 as published: clip to [0, 1], ties at both ends included."""
     return {block.name: alpha[block.name].clamp(0.0, 1.0) for block in blocks}
-
-
-def explore(
-    alpha: Mapping[str, Tensor],
-    blocks: Sequence[Block],
-    epsilon: float,
-    generator: torch.Generator,
-) -> Gates:
-    """Gates for one weight step: each edge is drawn afresh with probability epsilon.
-
-    Of the blocks drawn `alone`, one switch in all is made with probability epsilon.
-
-    A drawn edge gets random values in [0, 2], so it may also come back from being dropped. Without
-    this, an operation's weights train only while it is the argmax.
-
-    Args:
-        alpha: Block name to (n_edges, n_ops) in [0, 1]: alphas, or the gate weights of a selection.
-        blocks: The space's blocks.
-        epsilon: Probability of a draw, per edge.
-        generator: On the CPU.
-    """
-    drawn: Alpha = {}
-    for block in blocks:
-        if not block.weighted or block.alone:
-            drawn[block.name] = alpha[block.name]
-            continue
-        noise = 2 * torch.rand(block.shape, generator=generator, dtype=torch.float64)
-        redraw = torch.rand(block.shape[0], 1, generator=generator) < epsilon
-        drawn[block.name] = torch.where(redraw, noise, alpha[block.name].double())
-    if switches := _switches(drawn, blocks):
-        chance = float(torch.rand((), generator=generator)) / max(epsilon, 1e-12)
-        drawn = _switched(drawn, switches, int(chance * len(switches)) if chance < 1 else None)
-    return project(drawn, blocks)
-
-
-def in_turn(
-    alpha: Mapping[str, Tensor],
-    blocks: Sequence[Block],
-    step: int,
-    generator: torch.Generator,
-    worth: Mapping[str, Tensor] | None = None,
-) -> Gates:
-    """Warm-up gates that train all operations of every edge equally often (kept edges at random).
-
-    Each edge runs through its operations in a random order that changes every round of n_ops
-    steps; nothing but `step` and the generator's seed is remembered. Blocks that are drawn `alone`
-    run through the selection and everything one switch away from it; what has fallen to 0 in
-    `worth`, the continuous alphas, has lost its turn.
-    """
-    drawn: Alpha = {}
-    for place, block in enumerate(blocks):
-        if not block.weighted or block.alone:
-            drawn[block.name] = alpha[block.name]
-            continue
-        n_edges, n_ops = block.shape
-        stream = _round_stream(generator, 7919 * place + 104729 * (step // n_ops))
-        order = torch.rand(n_edges, n_ops, generator=stream).argsort(dim=1)
-        strength = torch.rand(n_edges, 1, generator=generator, dtype=torch.float64)
-        chosen = order[:, step % n_ops, None] == torch.arange(n_ops)
-        drawn[block.name] = torch.where(chosen, strength, -1.0)
-    switches = [
-        (name, edge, k)
-        for name, edge, k in _switches(drawn, blocks)
-        if worth is None or worth[name][edge, k] > 0
-    ]
-    if switches:
-        points = len(switches) + 1
-        turns = torch.randperm(
-            points, generator=_round_stream(generator, 1 + 104729 * (step // points))
-        )
-        turn = int(turns[step % points])
-        drawn = _switched(drawn, switches, turn if turn < len(switches) else None)
-    return project(drawn, blocks)
-
-
-def _round_stream(generator: torch.Generator, number: int) -> torch.Generator:
-    return torch.Generator().manual_seed((generator.initial_seed() + number) % 2**63)
-
-
-_Switch = tuple[str, int, int]
-
-
-def _switches(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> list[_Switch]:
-    """(block, edge, operation) of everything one switch away, of the blocks drawn alone."""
-    found: list[_Switch] = []
-    for block in blocks:
-        if block.alone:
-            best = _first_max(alpha[block.name])[1].tolist()
-            found += [
-                (block.name, edge, k)
-                for edge, chosen in enumerate(best)
-                for k in range(block.shape[1])
-                if k != chosen
-            ]
-    return found
-
-
-def _switched(alpha: Alpha, switches: Sequence[_Switch], number: int | None) -> Alpha:
-    """The alphas with one switch made; None: as they are."""
-    if number is None:
-        return alpha
-    name, edge, operation = switches[number]
-    table = alpha[name].clone()
-    table[edge, operation] = table[edge].max() + 1.0
-    return {**alpha, name: table}
 
 
 def complexity_gradient(gates: Gates, blocks: Sequence[Block], eta: float) -> Alpha:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import sif.fitting
+import sif.parts
 from sif.batches import REDRAWS, Drawing, PartTensors
 from sif.blocks import MAX_ELEMENTS, MIN_PAIRS_PER_ITEM, STEPS, BlockStream, block_pairs
 from sif.config import CFConfig
@@ -200,7 +200,7 @@ def test_the_blocks_losses_and_gradients_sum_to_the_whole(objective: str, name: 
 
 def test_small_data_comes_whole_and_large_data_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert problem(block_pairs=None).blocks(True, "x") is None
-    monkeypatch.setattr(sif.fitting, "MAX_EXACT", 50)
+    monkeypatch.setattr(sif.parts, "MAX_EXACT", 50)
     stream = problem(block_pairs=None).blocks(True, "x")
     assert stream is not None
     assert stream.next().background.shape[0] == 0

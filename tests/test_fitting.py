@@ -327,6 +327,6 @@ def test_a_saved_rich_model_scores_alike_and_cold_rows_are_zero(
 
 
 def test_encoders_refuse_further_fields_and_large_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sif.fitting.MAX_EXACT", 100)
+    monkeypatch.setattr("sif.parts.MAX_EXACT", 100)
     with pytest.raises(ConfigError, match=r"at most 100 interactions.*use space=sif"):
         problem("ranking", space="rich").histories  # noqa: B018

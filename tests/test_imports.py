@@ -18,9 +18,9 @@ PACKAGE = Path(sif.__file__).parent
 LEVELS = [
     {"errors", "genotype"},
     {"config", "runtime", "tracking", "metrics", "checkpoint"},
-    {"prox", "probe", "data", "pairs", "rows", "streams"},
+    {"prox", "probe", "data", "draws", "pairs", "rows", "streams"},
     {"objectives", "batches", "blocks", "spaces", "methods"},
-    {"search", "train", "evaluate", "verdict", "scoring", "fitting", "cold", "groups"},
+    {"search", "train", "evaluate", "verdict", "scoring", "parts", "fitting", "cold", "groups"},
     {"baselines", "recommender", "plots"},
     {"adapters", "tasks"},
     {"cli"},
@@ -32,7 +32,7 @@ CONCRETE_SPACES = {
 # The modules of one space; only these may import each other. A space in one file needs no entry.
 SPACE_OF = dict.fromkeys(
     ("interaction", "elementwise", "operations", "functions", "function_search", "tables",
-     "encoders", "members", "rich"),
+     "encoders", "members", "rich", "stages", "gated"),
     "interaction",
 )  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

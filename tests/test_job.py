@@ -730,7 +730,7 @@ def test_a_job_interrupted_after_the_cut_goes_on_from_there(
 def test_a_large_part_is_searched_for_its_operation_alone(
     sif: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sif.fitting.MAX_EXACT", 200)
+    monkeypatch.setattr("sif.parts.MAX_EXACT", 200)
     done = sif(
         "--task", "cf", "--output-dir", "run", "--no-tracking", *tiny,
         "search.max_interactions=100", "baselines=[popularity]",

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from sif.batches import Drawing, InteractionStream, PartTensors
 from sif.data.planted import planted
+from sif.draws import in_turn
 from sif.errors import ConfigError
 from sif.methods.nasp import ADAM_BETAS, Nasp, NaspSettings
 from sif.objectives import LOSSES, PAIRWISE, Batch, LossSettings
 from sif.probe import gate_gradient
-from sif.prox import Gates, box, complexity_gradient, in_turn, project
+from sif.prox import Gates, box, complexity_gradient, project
 from sif.search import SearchSettings, search
 from sif.spaces.elementwise import PRIMITIVES
 from sif.spaces.function_search import FunctionSettings, FunctionSpace

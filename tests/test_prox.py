@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from sif.draws import explore, in_turn
 from sif.errors import ShapeError
 from sif.prox import (
     FLOOR,
@@ -19,8 +20,6 @@ from sif.prox import (
     box,
     clip,
     complexity_gradient,
-    explore,
-    in_turn,
     initial_alpha,
     project,
     weight_step,

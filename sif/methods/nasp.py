@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sif.draws import explore, in_turn
 from sif.errors import ConfigError
 from sif.methods.base import ArchReport
 from sif.probe import GateGradient, gate_gradient
@@ -25,8 +26,6 @@ from sif.prox import (
     box,
     clip,
     complexity_gradient,
-    explore,
-    in_turn,
     initial_alpha,
     project,
 )

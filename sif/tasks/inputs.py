@@ -21,7 +21,8 @@ from sif.data import (
     with_time_buckets,
 )
 from sif.errors import ConfigError, DataError
-from sif.fitting import Problem, spec_of
+from sif.fitting import Problem
+from sif.parts import spec_of
 from sif.runtime import Runtime
 
 PROTOCOL = {"ranking": "ranking-per-user", "rating": "rating-80/10/10"}
@@ -64,7 +65,7 @@ def prepare(config: CFConfig, runtime: Runtime) -> Inputs:
     """Reads and checks what the configuration names; names first, since data may be large.
 
     Raises:
-        DataError, ConfigError: One line each, see `sif.data` and `sif.fitting.Problem`.
+        DataError, ConfigError: One line each, see `sif.data` and `sif.parts.Parts`.
     """
     spec_of(config)
     baselines = chosen_baselines(config)
