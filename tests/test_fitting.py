@@ -326,7 +326,23 @@ def test_a_saved_rich_model_scores_alike_and_cold_rows_are_zero(
     np.testing.assert_allclose(scorer.predict(ids), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_encoders_refuse_further_fields_and_large_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_parts_are_searched_without_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = ("encoding", "embedding", "operation", "weighting")
+    assert problem("ranking", space="rich").stages == every
     monkeypatch.setattr("sif.parts.MAX_EXACT", 100)
-    with pytest.raises(ConfigError, match=r"at most 100 interactions.*use space=sif"):
-        problem("ranking", space="rich").histories  # noqa: B018
+    large = problem("ranking", space="rich")
+    assert large.stages == ("operation", "weighting")
+    space = large.space()
+    assert [block.name for block in space.blocks] == ["operation", "weighting"]
+    assert not any(".histories." in name for name, _ in space.named_parameters())
+
+
+def test_stages_refuse_further_fields() -> None:
+    found = problem("rating", space="sif")
+    ids = np.concatenate([found.train_part.ids, found.train_part.ids[:, :1]], axis=1)
+    fields = (*found.train_part.fields, "hour")
+    vocabularies = (*found.train_part.vocabularies, found.train_part.vocabularies[0])
+    part = replace(found.train_part, ids=ids, fields=fields, vocabularies=vocabularies)
+    config = found.config.model_copy(update={"space": "rich"})
+    with pytest.raises(ConfigError, match=r"space rich: expected the fields user and item.*hour"):
+        Problem(part, part, config, found.runtime)
