@@ -22,7 +22,7 @@ from sif.genotype import Genotype
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.metrics import higher_is_better
 from sif.objectives import LOSSES, WEIGHTINGS, Batch
-from sif.parts import Parts
+from sif.parts import Parts, known_rows
 from sif.rows import RowAdam
 from sif.runtime import generator, numpy_generator
 from sif.scoring import FunctionScorer, InteractionScorer
@@ -90,7 +90,10 @@ class Problem(Parts):
             return float(LOSSES[self.loss_name](interaction, batch, self.loss_settings))
         scorer = FunctionScorer(interaction, self.scale, self._fallback)
         history, truth = self._judged
-        found = evaluate_on(scorer, self.train_part, (history,), truth, "ranking")
+        # Everybody serves users and items without a train row alike; they would only dilute.
+        found = evaluate_on(
+            scorer, self.train_part, (history,), known_rows(self.train_part, truth), "ranking"
+        )
         return 1 / max(found.metrics[self.metric], 1e-6)
 
     def _function_space(self, draws: torch.Generator) -> FunctionSpace:

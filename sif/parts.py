@@ -77,7 +77,7 @@ class Parts:
         self.loss_settings = LossSettings(config.loss.positive_weight, config.loss.negatives)
         self.scale = _scale(train_part, config.objective)
         self._train = self._tensors(train_part)
-        self._valid = self._tensors(_known(train_part, valid_part))
+        self._valid = self._tensors(known_rows(train_part, valid_part))
         self._judged = (train_part, valid_part)
         if config.train.valid_users is not None and config.objective == "ranking":
             draws = numpy_generator(runtime, "train", "valid-users")
@@ -190,7 +190,7 @@ class Parts:
         return Weighting.of(name, self._row_counts)
 
 
-def _known(train: Interactions, valid: Interactions) -> Interactions:
+def known_rows(train: Interactions, valid: Interactions) -> Interactions:
     """Validation rows whose ids all occur in the train part; all rows where there is no such row.
 
     The rest meets embeddings that nothing trained, which says nothing of a function.
