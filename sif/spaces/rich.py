@@ -104,6 +104,8 @@ class RichSpace(nn.Module):
             edges,
             self._inherit,
         )
+        # Walking hundreds of parameters anew took a twentieth of every weight step.
+        self._weights = [p for p in self.members.parameters() if p.requires_grad]
 
     def _inherit(self, member: Member, point: Point, neighbour: Point) -> None:
         """Starts a combination's tables where the neighbour's vectors are, as nearly as it can.
@@ -137,7 +139,7 @@ class RichSpace(nn.Module):
 
     def weight_parameters(self) -> list[nn.Parameter]:
         """Everything that the combinations train."""
-        return [p for p in self.members.parameters() if p.requires_grad]
+        return self._weights
 
     def arch_parameters(self) -> list[nn.Parameter]:
         """The learned element-wise functions, where they are a candidate."""
