@@ -25,6 +25,7 @@ import yaml
 from sif import checkpoint, cli
 from sif.config import load_config
 from sif.genotype import read
+from sif.parts import MIN_STEPS_PER_PASS
 from sif.recommender import Recommender
 from sif.spaces.functions import expression
 from sif.tasks.cf import Job
@@ -156,8 +157,9 @@ def test_metrics_json_says_what_the_search_trained(finished: Path) -> None:
     assert {block: list(counts) for block, counts in found["trained"].items()} == names
     # Each weight step trains exactly one operation, and one encoding of each field.
     counts = {block: sum(counts.values()) for block, counts in found["trained"].items()}
-    assert counts == {"encoding": 12, "operation": 6, "weighting": 6}
-    assert found["steps"] == 6
+    steps = 6 * MIN_STEPS_PER_PASS  # six epochs of a part that would fit into one batch
+    assert counts == {"encoding": 2 * steps, "operation": steps, "weighting": steps}
+    assert found["steps"] == steps
 
 
 def test_the_protocol_counts_every_interaction(finished: Path, table: pd.DataFrame) -> None:
