@@ -729,7 +729,7 @@ def test_a_job_interrupted_after_the_cut_goes_on_from_there(
 
 
 @pytest.mark.usefixtures("without_figures")
-def test_a_large_part_is_searched_for_its_operation_alone(
+def test_a_large_part_is_searched_without_encoders(
     sif: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sif.parts.MAX_EXACT", 200)
@@ -740,11 +740,11 @@ def test_a_large_part_is_searched_for_its_operation_alone(
     assert done.code == 0, done.err
     found = metrics(Path("run"))
     assert found["protocol"]["counts"]["train"] > 200
-    assert list(found["search"]["trained"]) == ["operation"]
+    assert list(found["search"]["trained"]) == ["operation", "weighting"]
+    assert "note: large train part: searched are operation, weighting" in "".join(done.err)
     genotype = read(Path("run/genotype.json"))
     assert [name for _, name in genotype.blocks["encoding"]] == ["id", "id"]
     assert genotype.operation("embedding") == "identity"
-    assert genotype.operation("weighting") == "even"
     assert json.loads(sif("evaluate", "run").out) == found["test"]
 
 

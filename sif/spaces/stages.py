@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sif.genotype import Genotype
 from sif.prox import Block
 from sif.spaces.functions import (
     EMBEDDING_BLOCK,
@@ -39,6 +40,14 @@ def stage_block(name: str, fields: int, operations: Sequence[Operation]) -> Bloc
     cost = COSTS.get(name)
     costs = None if cost is None else (tuple(cost[n] for n in names),) * len(nodes)
     return Block(name, names, nodes, costs=costs, start=NEUTRAL[name], alone=True)
+
+
+def neutral_genotype(fields: int) -> Genotype:
+    """Every stage at its neutral choice: the product of embeddings, evenly weighted."""
+    edges = {name: fields if name == ENCODING_BLOCK else 1 for name in STAGES}
+    return Genotype(
+        SPEC.name, {name: tuple((e, NEUTRAL[name]) for e in range(n)) for name, n in edges.items()}
+    )
 
 
 def searched_blocks(

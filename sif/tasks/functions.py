@@ -14,6 +14,7 @@ from sif.runtime import generator
 from sif.scoring import InteractionScorer
 from sif.spaces.elementwise import IDENTITY
 from sif.spaces.functions import design_of
+from sif.spaces.stages import neutral_genotype
 
 SEARCHED, FIXED, RANDOM = "searched", "fixed-multiply", "random-function"
 
@@ -24,7 +25,12 @@ def compared(problem: Problem, found: Genotype) -> dict[str, Genotype]:
 
 
 def fixed_multiply(problem: Problem) -> Genotype:
-    """The function that nobody has to search for: the product of the embeddings."""
+    """The function that nobody has to search for: the product of the embeddings.
+
+    In a space with stages that is its neutral point, trained as every function of that space.
+    """
+    if problem.spec.stages:
+        return neutral_genotype(len(problem.fields))
     names = dict.fromkeys(problem.fields, ((0, IDENTITY),))
     return Genotype("primitives", {"operation": ((0, "multiply"),), **names})
 
