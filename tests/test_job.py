@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import multiprocessing
@@ -14,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,11 +26,14 @@ import yaml
 
 from sif import checkpoint, cli
 from sif.config import load_config
-from sif.genotype import read
+from sif.fitting import Problem
+from sif.genotype import Genotype, read
 from sif.parts import MIN_STEPS_PER_PASS
 from sif.recommender import Recommender
 from sif.spaces.functions import expression
 from sif.tasks.cf import Job
+from sif.tasks.functions import compared
+from sif.tasks.training import GridTraining
 
 ROOT = Path(cli.__file__).parents[1]
 RANKING = {f"{m}@10" for m in ("ndcg", "recall", "hit", "mrr", "map", "precision", "coverage")}
@@ -109,6 +114,38 @@ def finished(
     job = ["--task", "cf", "--dataset", folder / "orders.csv", "--output-dir", run]
     assert cli.main([*map(str, job), "--no-tracking", "--quiet", *tiny]) == 0
     return run
+
+
+def test_validation_may_prefer_fixed_multiply_to_what_was_found(
+    tmp_path: Path, tiny: list[str], table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table.to_csv(tmp_path / "orders.csv", index=False)
+    run = tmp_path / "run"
+    job = ["--task", "cf", "--dataset", tmp_path / "orders.csv", "--output-dir", run]
+
+    def poor(problem: Problem, found: Genotype) -> dict[str, Genotype]:
+        blocks = {**found.blocks, "operation": ((0, "plus"),)}
+        return compared(problem, dataclasses.replace(found, blocks=blocks))
+
+    monkeypatch.setattr("sif.tasks.cf.compared", poor)
+    monkeypatch.setattr(GridTraining, "better", lambda grid, one, other: one["l2"] > 0)
+    assert cli.main([*map(str, job), "--no-tracking", "--quiet", *tiny]) == 0
+    found = metrics(run)
+    fixed = found["baselines"]["fixed-multiply"]
+    assert found["genotype"] == "multiply(user, item)"
+    assert found["valid"] == fixed["valid"]
+    assert found["test"] == {name: fixed[name] for name in found["test"]}
+    assert read(run / "genotype.json").blocks["operation"] == ((0, "multiply"),)
+    assert "kept: multiply(user, item)" in (run / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(("metric", "more"), [("ndcg@10", True), ("rmse", False)])
+def test_better_is_the_metrics_own_direction(metric: str, more: bool) -> None:
+    grid = GridTraining(*[SimpleNamespace(metric=metric)] * 5)  # type: ignore[arg-type]
+    low, high = ({"valid": {metric: value}} for value in (0.2, 0.3))
+    assert grid.better(high, low) is more
+    assert grid.better(low, high) is not more
+    assert not grid.better(low, low)
 
 
 def test_a_job_leaves_every_file_and_nothing_else(finished: Path) -> None:

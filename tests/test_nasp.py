@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -214,7 +215,9 @@ class Scripted(FunctionSpace):
         self.double()
         self.script = iter(tables)
 
-    def switch_scores(self, train: Batch, valid: Batch, gates: Gates) -> dict[str, Tensor]:
+    def switch_scores(
+        self, train: Batch, valid: Batch, gates: Gates, worth: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         return {OPERATION_BLOCK: torch.tensor([next(self.script)], dtype=torch.float64)}
 
 

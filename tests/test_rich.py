@@ -350,6 +350,11 @@ def test_switch_scores_are_log_ratios_of_the_criterion() -> None:
     for name, table in expected.items():
         torch.testing.assert_close(found[name], table, rtol=1e-9, atol=1e-12)
     assert sum(int((t != 0).sum()) for t in found.values()) == len(others)
+    worth = {b.name: torch.full(b.shape, 0.5, dtype=F64) for b in space.blocks}
+    worth["operation"][:] = 0.0
+    spared = space.switch_scores(train, valid, gates, worth)
+    assert not spared.pop("operation").any()
+    assert all(torch.equal(table, found[name]) for name, table in spared.items())
 
 
 def test_an_incumbent_of_few_steps_judges_nobody() -> None:

@@ -63,21 +63,28 @@ class NaspSettings:
     box: str = "shift"
 
 
-def _gradient_score(
-    space: Space, train: Batch, valid: Batch, gates: Gates, found: GateGradient
-) -> Mapping[str, Tensor]:
-    return found.gates
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What one architecture step has before it: two batches, the point, alpha, its gradient."""
+
+    train: Batch
+    valid: Batch
+    gates: Gates
+    alpha: Alpha
+    found: GateGradient
 
 
-def _switch_score(
-    space: Space, train: Batch, valid: Batch, gates: Gates, found: GateGradient
-) -> Mapping[str, Tensor]:
+def _gradient_score(space: Space, look: _Look) -> Mapping[str, Tensor]:
+    return look.found.gates
+
+
+def _switch_score(space: Space, look: _Look) -> Mapping[str, Tensor]:
     if not isinstance(space, SwitchScored):
         raise ConfigError(f"search.score: space {space.name!r} offers no 'switch', only 'gradient'")
-    return space.switch_scores(train, valid, gates)
+    return space.switch_scores(look.train, look.valid, look.gates, look.alpha)
 
 
-Score = Callable[[Space, Batch, Batch, Gates, GateGradient], Mapping[str, Tensor]]
+Score = Callable[[Space, _Look], Mapping[str, Tensor]]
 SCORES: dict[str, Score] = {"gradient": _gradient_score, "switch": _switch_score}
 """gradient: the exact derivative by each gate, NASP's own, which scores adding a candidate to
 the active one. switch: the exact loss of putting it in the active one's place, where a space
@@ -142,7 +149,8 @@ class Nasp:
         gates = self._gates
         found = gate_gradient(space, valid, gates)
         names = SCORES if isinstance(space, SwitchScored) else ("gradient", self.settings.score)
-        scores = {n: dict(SCORES[n](space, train, valid, gates, found)) for n in names}
+        look = _Look(train, valid, gates, self._alpha, found)
+        scores = {n: dict(SCORES[n](space, look)) for n in names}
         self._descend(scores[self.settings.score], gates)
         self._descend_continuous(found.arch)
         return ArchReport(float(found.loss), scores)

@@ -65,9 +65,12 @@ class Space(Protocol):
 class SwitchScored(Protocol):
     """A space that can afford the exact loss of each candidate in the active one's place."""
 
-    def switch_scores(self, train: Batch, valid: Batch, gates: Gates) -> Mapping[str, Tensor]:
+    def switch_scores(
+        self, train: Batch, valid: Batch, gates: Gates, worth: Mapping[str, Tensor] | None = None
+    ) -> Mapping[str, Tensor]:
         """Block name to (n_edges, n_ops): the validation loss with that candidate in place.
 
-        As the logarithm of its ratio to the active one's, so that the scale of the loss cancels.
+        As the logarithm of its ratio to the active one's, so that the scale of the loss cancels. A
+        candidate that has fallen to 0 in `worth`, the continuous alphas, may be left at 0.
         """
         ...

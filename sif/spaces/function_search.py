@@ -187,7 +187,9 @@ class FunctionSpace(nn.Module):
         return self.tables_of(self.choice(gates)).squared_norm(self.settings.strengths)
 
     @torch.no_grad()
-    def switch_scores(self, train: Batch, valid: Batch, gates: Gates) -> Mapping[str, Tensor]:
+    def switch_scores(
+        self, train: Batch, valid: Batch, gates: Gates, worth: Mapping[str, Tensor] | None = None
+    ) -> Mapping[str, Tensor]:
         """log(loss with the candidate in place / loss of the active one), on the validation batch.
 
         Every candidate, the active one too, is judged with a readout fitted in closed form to the

@@ -184,11 +184,13 @@ class RichSpace(nn.Module):
         return self.members.of(point).tables.squared_norm(self.settings.strengths, encodings)
 
     @torch.no_grad()
-    def switch_scores(self, train: Batch, valid: Batch, gates: Gates) -> Mapping[str, Tensor]:
+    def switch_scores(
+        self, train: Batch, valid: Batch, gates: Gates, worth: Mapping[str, Tensor] | None = None
+    ) -> Mapping[str, Tensor]:
         """log(criterion with the candidate in place / criterion as it is), on validation.
 
         Every combination is judged with the weights that it trained itself; one that has hardly
-        trained scores 0, which says nothing for or against it.
+        trained, or that trains no more since its `worth` is 0, scores 0: nothing for or against.
         """
         scores = {b.name: torch.zeros(b.shape, dtype=torch.float64) for b in self.blocks}
         if self.members.steps(self.point(gates)) < MIN_STEPS:
@@ -199,7 +201,8 @@ class RichSpace(nn.Module):
             for edge, chosen in enumerate(gates.selection()[block.name]):
                 for k in range(block.shape[1]):
                     other = _with(gates, block.name, edge, k)
-                    if k == chosen or self.members.steps(self.point(other)) < MIN_STEPS:
+                    lost = worth is not None and worth[block.name][edge, k] <= 0
+                    if k == chosen or lost or self.members.steps(self.point(other)) < MIN_STEPS:
                         continue
                     table[edge, k] = self._criterion(other, valid) - current
         return scores

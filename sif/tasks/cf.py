@@ -1,15 +1,14 @@
 """The main job: interactions in, a searched function, its rivals, a verdict and a model out.
 
 Stages: search; training of the searched function, of fixed multiply and of a random function, each
-over the same L2 grid; one per classical baseline. Only `evaluate` sees the test part, and it sees
-only models that are finished.
+over the same L2 grid, after which validation may prefer fixed multiply to what was found; one per
+classical baseline. Only `evaluate` sees the test part, and it sees only models that are finished.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,18 @@ from sif.checkpoint import write_json_atomic, write_text_atomic
 from sif.config import CFConfig
 from sif.errors import ConfigError, DataError
 from sif.evaluate import Evaluation, evaluate
-from sif.fitting import Fitted
 from sif.genotype import Genotype, from_json
-from sif.metrics import higher_is_better
 from sif.recommender import Recommender
 from sif.runtime import Runtime, derive_seed, environment, peak_memory_mb
 from sif.spaces.functions import expression
 from sif.tasks.console import Console
 from sif.tasks.figures import draw_all
-from sif.tasks.functions import SEARCHED, compared, restored
+from sif.tasks.functions import FIXED, SEARCHED, compared, restored
 from sif.tasks.inputs import Inputs
 from sif.tasks.protocol import flat_groups, group_documents, group_table, with_groups
 from sif.tasks.report import Entry, comparison_table, metrics_document
-from sif.tasks.stages import Continued, LoopCheckpointer, Stages, State
+from sif.tasks.stages import LoopCheckpointer, Stages, State
+from sif.tasks.training import GridTraining
 from sif.tracking import Tracker
 from sif.verdict import Verdict, verdict
 
@@ -73,10 +71,25 @@ class Job:
         self._announce()
         found = self.stages.run("search", self._search)
         genotypes = compared(self.problem, from_json(found["genotype"]))
-        ours = {name: self._train_grid(name, genotype) for name, genotype in genotypes.items()}
+        grid = GridTraining(
+            self.config.train, self.problem, self.stages, self.console, self.tracker
+        )
+        ours = {name: grid.train(name, genotype) for name, genotype in genotypes.items()}
+        if grid.better(ours[FIXED], ours[SEARCHED]):
+            self._keep_fixed(genotypes, ours)
         entries = {name: self._tested(name, genotypes[name], ours[name]) for name in genotypes}
         entries |= self._baselines()
         return self._finish(found, genotypes[SEARCHED], ours, entries)
+
+    def _keep_fixed(self, genotypes: dict[str, Genotype], ours: dict[str, State]) -> None:
+        """Validation has the last word: nobody is served a function that it likes less."""
+        fixed, found = (
+            f"{expression(genotypes[name], self.problem.fields)} "
+            f"({ours[name]['valid'][self.metric]:.4f})"
+            for name in (FIXED, SEARCHED)
+        )
+        self.console.line(f"kept: {fixed}, which validation prefers to the found {found}")
+        genotypes[SEARCHED], ours[SEARCHED] = genotypes[FIXED], ours[FIXED]
 
     def _announce(self) -> None:
         split, config = self.inputs.split, self.config
@@ -144,68 +157,6 @@ class Job:
                 "peak_memory_mb": peak_memory_mb(self.runtime),
             },
         }  # fmt: skip
-
-    def _train_grid(self, name: str, genotype: Genotype) -> State:
-        """Trains every L2 strength for a while, the better ones to the end; the best by validation.
-
-        Successive halving (Jamieson & Talwalkar, AISTATS 2016) with one cut; every function gets
-        the same strengths and the same budget.
-        """
-        work = partial(self._train, name, genotype)
-        strengths = dict(enumerate(self.config.train.l2))
-        first = {
-            place: self.stages.run(f"{name}-{place}-start", partial(work, place, l2, None))
-            for place, l2 in strengths.items()
-        }
-        sign = 1 if higher_is_better(self.metric) else -1
-        order = sorted(first, key=lambda place: -sign * first[place]["valid"][self.metric])
-        kept = order[: max(1, round(len(order) * self.config.train.keep))]
-        states = [
-            self.stages.run(
-                f"{name}-{place}", partial(work, place, strengths[place], first[place]["loop"])
-            )
-            for place in kept
-        ]
-        for place in order:  # nothing goes on from here any more
-            self.stages.trim(f"{name}-{place}-start", "loop")
-        best = max(states, key=lambda s: sign * s["valid"][self.metric])
-        seconds = sum(s["seconds"] for s in states)
-        seconds += sum(first[place]["seconds"] for place in order if place not in kept)
-        self.console.line(
-            f"{name}: {expression(genotype, self.problem.fields)}, valid {self.metric} "
-            f"{best['valid'][self.metric]:.4f} with L2 {best['l2']:g} "
-            f"({seconds:.1f} s for {len(order)} strengths, {len(kept)} to the end)"
-        )
-        return {**best, "seconds": seconds}
-
-    def _train(
-        self, name: str, genotype: Genotype, place: int, l2: float, start: State | None,
-        checkpointer: LoopCheckpointer,
-    ) -> State:  # fmt: skip
-        """One strength from the beginning to the cut, or on from `start`, a loop's state."""
-        config = self.config.train
-        total = config.epochs if start else max(1, round(config.epochs * config.cut))
-
-        def show(epoch: int, metrics: Mapping[str, float]) -> None:
-            best = f"best valid {self.metric} {metrics[self.metric]:.4f}"
-            self.console.progress(f"{name} L2 {l2:g}", epoch, total, best)
-
-        child = self.tracker.child(f"retrain-{name}-{place}")
-        child.log_params({"l2": l2, "function": name})
-        loop = Continued(checkpointer, start)
-        fitted: Fitted = self.problem.train(genotype, l2, child, loop, show, total)
-        child.close()
-        result = fitted.result
-        found: State = {
-            "l2": l2,
-            "valid": result.valid,
-            "history": result.history,
-            "seconds": result.seconds,
-            "epochs": result.epochs,
-            "best_epoch": result.best_epoch,
-        }
-        last = {"loop": loop.last} if start is None else {"network": fitted.network.state_dict()}
-        return found | last
 
     def _tested(self, name: str, genotype: Genotype, state: State) -> Entry:
         def test(_: LoopCheckpointer) -> State:

@@ -9,7 +9,9 @@ from typing import Any
 from sif.config import CFConfig
 from sif.data import Split
 from sif.evaluate import MAIN_METRIC, Evaluation, Objective
+from sif.genotype import from_json
 from sif.metrics import higher_is_better
+from sif.spaces.functions import expression
 from sif.tasks.console import table
 from sif.verdict import Verdict
 
@@ -109,6 +111,7 @@ def metrics_document(
         "verdict": verdict.text,
         "comparison": comparison and {"against": verdict.against, **comparison},
         "search": {
+            "found": expression(from_json(search["genotype"]), split.interactions.fields),
             **search["summary"],
             **search["diagnostics"],
             "valid_loss": search["valid_loss"],

@@ -1,0 +1,113 @@
+"""Training of a function in a job: every L2 strength of the grid, by successive halving."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from sif.config.models import TrainConfig
+from sif.fitting import Fitted, Problem
+from sif.genotype import Genotype
+from sif.metrics import higher_is_better
+from sif.spaces.functions import expression
+from sif.tasks.console import Console
+from sif.tasks.stages import Continued, LoopCheckpointer, Stages, State
+from sif.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class GridTraining:
+    """What it takes to train a function over the L2 grid.
+
+    Attributes:
+        config: Strengths, cut and budget.
+        problem: Trains.
+        stages: Keeps what is done.
+        console: Is told.
+        tracker: Of the job; every strength logs into a child.
+    """
+
+    config: TrainConfig
+    problem: Problem
+    stages: Stages
+    console: Console
+    tracker: Tracker
+
+    def better(self, one: State, other: State) -> bool:
+        """Whether validation prefers the first of two trained functions."""
+        return self._value(one) > self._value(other)
+
+    def _value(self, state: State) -> float:
+        metric = self.problem.metric
+        return float(state["valid"][metric]) * (1 if higher_is_better(metric) else -1)
+
+    def train(self, name: str, genotype: Genotype) -> State:
+        """Trains every L2 strength for a while, the better ones to the end; the best by validation.
+
+        Successive halving (Jamieson & Talwalkar, AISTATS 2016) with one cut; every function gets
+        the same strengths and the same budget.
+
+        Args:
+            name: Of the function in this job, and of its stages.
+            genotype: The function.
+
+        Returns:
+            Of the best: "l2", "valid", "history", "seconds" (of all strengths), "epochs",
+            "best_epoch" and "network", the weights.
+        """
+        work = partial(self._train, name, genotype)
+        strengths = dict(enumerate(self.config.l2))
+        first = {
+            place: self.stages.run(f"{name}-{place}-start", partial(work, place, l2, None))
+            for place, l2 in strengths.items()
+        }
+        order = sorted(first, key=lambda place: -self._value(first[place]))
+        kept = order[: max(1, round(len(order) * self.config.keep))]
+        states = [
+            self.stages.run(
+                f"{name}-{place}", partial(work, place, strengths[place], first[place]["loop"])
+            )
+            for place in kept
+        ]
+        for place in order:  # nothing goes on from here any more
+            self.stages.trim(f"{name}-{place}-start", "loop")
+        best = max(states, key=self._value)
+        seconds = sum(s["seconds"] for s in states)
+        seconds += sum(first[place]["seconds"] for place in order if place not in kept)
+        metric = self.problem.metric
+        self.console.line(
+            f"{name}: {expression(genotype, self.problem.fields)}, valid {metric} "
+            f"{best['valid'][metric]:.4f} with L2 {best['l2']:g} "
+            f"({seconds:.1f} s for {len(order)} strengths, {len(kept)} to the end)"
+        )
+        return {**best, "seconds": seconds}
+
+    def _train(
+        self, name: str, genotype: Genotype, place: int, l2: float, start: State | None,
+        checkpointer: LoopCheckpointer,
+    ) -> State:  # fmt: skip
+        """One strength from the beginning to the cut, or on from `start`, a loop's state."""
+        config, metric = self.config, self.problem.metric
+        total = config.epochs if start else max(1, round(config.epochs * config.cut))
+
+        def show(epoch: int, metrics: Mapping[str, float]) -> None:
+            best = f"best valid {metric} {metrics[metric]:.4f}"
+            self.console.progress(f"{name} L2 {l2:g}", epoch, total, best)
+
+        child = self.tracker.child(f"retrain-{name}-{place}")
+        child.log_params({"l2": l2, "function": name})
+        loop = Continued(checkpointer, start)
+        fitted: Fitted = self.problem.train(genotype, l2, child, loop, show, total)
+        child.close()
+        result = fitted.result
+        found: State = {
+            "l2": l2,
+            "valid": result.valid,
+            "history": result.history,
+            "seconds": result.seconds,
+            "epochs": result.epochs,
+            "best_epoch": result.best_epoch,
+        }
+        last = {"loop": loop.last} if start is None else {"network": fitted.network.state_dict()}
+        return found | last
