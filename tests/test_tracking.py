@@ -261,7 +261,7 @@ def test_a_uri_that_cannot_work_costs_one_warning(
     bad: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     use_everything(MlflowTracker("e", "r", bad), tmp_path)
-    only_warning(capfd)
+    assert "MLflow" in only_warning(capfd)
 
 
 JOB = """
