@@ -34,7 +34,7 @@ SPACE_OF = dict.fromkeys(
     ("interaction", "elementwise", "operations", "functions", "function_search", "tables",
      "encoders", "members", "rich", "stages", "gated"),
     "interaction",
-)  # fmt: skip
+) | dict.fromkeys(("cells", "cnn_ops", "cnn_networks", "published", "cnn"), "cnn")  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

@@ -1,0 +1,178 @@
+"""Cells of convolutional networks as values, and the text in which the field publishes them.
+
+A cell is a graph: two inputs (nodes 0 and 1, the outputs of the two cells before), intermediate
+nodes that each sum operations on earlier nodes, and an output that concatenates some of them. The
+namedtuple texts of the published repositories, in the dialects of DARTS and of NASP, are parsed,
+never evaluated.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+from sif.errors import GenotypeError
+from sif.spaces.cnn_ops import canonical
+
+INPUTS = 2
+KEPT = 2
+"""Edges per intermediate node (DARTS, section 2.4)."""
+
+Edge = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    Attributes:
+        nodes: For each intermediate node its edges, each an operation and the node it reads.
+        concat: Numbers of the nodes that make the output.
+
+    Raises:
+        GenotypeError: No node, an unknown operation, an edge from a node that is not earlier, or an
+            output of nodes that do not exist.
+    """
+
+    nodes: tuple[tuple[Edge, ...], ...]
+    concat: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.nodes:
+            raise GenotypeError("cell: expected at least one intermediate node, found none")
+        for number, edges in enumerate(self.nodes, start=INPUTS):
+            if not edges:
+                raise GenotypeError(f"cell: node {number}: expected an edge, found none")
+            for operation, source in edges:
+                if canonical(operation) != operation:
+                    raise GenotypeError(
+                        f"cell: node {number}: expected operation {canonical(operation)!r}, "
+                        f"found its alias {operation!r}"
+                    )
+                if not 0 <= source < number:
+                    raise GenotypeError(
+                        f"cell: node {number}: expected an edge from a node in 0..{number - 1}, "
+                        f"found {source}"
+                    )
+        total = INPUTS + len(self.nodes)
+        if not self.concat or any(not 0 <= node < total for node in self.concat):
+            raise GenotypeError(
+                f"cell: expected an output of nodes in 0..{total - 1}, found {list(self.concat)}"
+            )
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The two cells of a network.
+
+    Attributes:
+        normal: Keeps the size of its input.
+        reduce: Halves it.
+    """
+
+    normal: Cell
+    reduce: Cell
+
+
+def edge_nodes(steps: int) -> tuple[int, ...]:
+    """For each candidate edge of a searched cell, the intermediate node (from 0) that it enters.
+
+    Edges are numbered node by node, and within a node by the node they come from: 2 + 3 + ... .
+    """
+    return tuple(node for node in range(steps) for _ in range(INPUTS + node))
+
+
+def edge_sources(steps: int) -> tuple[int, ...]:
+    """For each candidate edge, the node that it reads, inputs being 0 and 1."""
+    return tuple(source for node in range(steps) for source in range(INPUTS + node))
+
+
+def cell_of(choices: tuple[tuple[int, str], ...], steps: int) -> Cell:
+    """The cell of a searched block's kept edges; its output is of all intermediate nodes.
+
+    Args:
+        choices: Edge numbers with their operations, ascending.
+        steps: Intermediate nodes.
+
+    Raises:
+        GenotypeError: An edge that does not exist, or a node without an edge.
+    """
+    nodes, sources = edge_nodes(steps), edge_sources(steps)
+    found: list[list[Edge]] = [[] for _ in range(steps)]
+    for edge, operation in choices:
+        if edge >= len(nodes):
+            raise GenotypeError(f"cell: expected edges in 0..{len(nodes) - 1}, found {edge}")
+        found[nodes[edge]].append((operation, sources[edge]))
+    concat = tuple(range(INPUTS, INPUTS + steps))
+    return Cell(tuple(tuple(edges) for edges in found), concat)
+
+
+def parse_cells(text: str, where: str = "genotype") -> Cells:
+    """Reads `Genotype(normal=[(operation, source), ...], normal_concat=..., ...)`.
+
+    Consecutive pairs of edges belong to one node. Also takes a line `NAME = Genotype(...)`, and
+    concatenations as lists, tuples or `range(a, b)`.
+
+    Args:
+        text: The namedtuple's text, of DARTS or NASP.
+        where: For messages.
+
+    Raises:
+        GenotypeError: Anything else.
+    """
+    call = _call(text, where)
+    fields = dict(
+        zip(("normal", "normal_concat", "reduce", "reduce_concat"), call.args, strict=False)
+    )
+    fields |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+    try:
+        return Cells(_cell(fields, "normal"), _cell(fields, "reduce"))
+    except GenotypeError as error:
+        raise GenotypeError(f"{where}: {error}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise GenotypeError(
+            f"{where}: malformed genotype: {type(error).__name__}: {error}"
+        ) from None
+
+
+def _call(text: str, where: str) -> ast.Call:
+    try:
+        statements = ast.parse(text.strip()).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise GenotypeError(f"{where}: expected Genotype(...), found {error}") from None
+    if len(statements) == 1 and isinstance(statements[0], ast.Assign | ast.Expr):
+        call = statements[0].value
+        if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "Genotype":
+            return call
+    raise GenotypeError(f"{where}: expected one Genotype(...), found {text.strip()[:40]!r}")
+
+
+def _cell(fields: dict[str, ast.expr], name: str) -> Cell:
+    if name not in fields:
+        raise GenotypeError(f"expected a field {name!r}, found {', '.join(fields) or 'none'}")
+    edges = [(canonical(str(op)), source) for op, source in ast.literal_eval(fields[name])]
+    if any(isinstance(source, bool) or not isinstance(source, int) for _, source in edges):
+        raise TypeError("sources of edges are whole numbers")
+    if len(edges) % KEPT:
+        raise GenotypeError(f"{name}: expected {KEPT} edges per node, found {len(edges)} in all")
+    nodes = tuple(tuple(edges[i : i + KEPT]) for i in range(0, len(edges), KEPT))
+    return Cell(nodes, _numbers(fields[f"{name}_concat"]))
+
+
+def _numbers(expression: ast.expr) -> tuple[int, ...]:
+    """A list or tuple of whole numbers, or range(a, b)."""
+    if isinstance(expression, ast.Call) and isinstance(expression.func, ast.Name):
+        ends = [ast.literal_eval(argument) for argument in expression.args]
+        if expression.func.id == "range" and len(ends) <= 2 and all(abs(e) < 100 for e in ends):
+            return tuple(range(*ends))
+        raise TypeError("an output is a list or a range of node numbers")
+    return tuple(int(node) for node in ast.literal_eval(expression))
+
+
+def format_cells(cells: Cells) -> str:
+    """The text that `parse_cells` reads, with the names of DARTS."""
+    parts = []
+    for name, cell in (("normal", cells.normal), ("reduce", cells.reduce)):
+        edges = [edge for node in cell.nodes for edge in node]
+        parts += [f"{name}={edges!r}", f"{name}_concat={list(cell.concat)!r}"]
+    return f"Genotype({', '.join(parts)})"

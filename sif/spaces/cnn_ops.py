@@ -1,0 +1,199 @@
+"""Operations of convolutional cells: one table of names, aliases, factories and what they cost.
+
+Definitions as in DARTS (Liu et al., ICLR 2019, appendix A.1.1) and the code of NASP: ReLU, then
+convolutions, then batch normalisation; separable convolutions twice; pooling followed by
+normalisation in a supernet only. Names are those of DARTS, or of NASP where DARTS has none; the
+other dialect's spelling is an alias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from sif.errors import ConfigError, GenotypeError
+
+SKIP = "skip_connect"
+
+
+@dataclass(frozen=True)
+class CNNOperation:
+    """A candidate operation of a cell.
+
+    Attributes:
+        name: In genotypes.
+        make: (channels, stride, affine) to the module, (n, channels, h, w) to (n, channels,
+            h / stride, w / stride).
+        aliases: Other spellings in published genotypes.
+        pooling: Whether it has no weights but moves information between positions; a supernet
+            normalises it, so that its scale is that of the convolutions.
+    """
+
+    name: str
+    make: Callable[[int, int, bool], nn.Module]
+    aliases: tuple[str, ...] = ()
+    pooling: bool = False
+
+
+def batch_norm(channels: int, affine: bool) -> nn.BatchNorm2d:
+    """Normalisation after every operation; with its defaults, as in DARTS."""
+    return nn.BatchNorm2d(channels, affine=affine)
+
+
+def relu_conv(c_in: int, c_out: int, kernel: int, stride: int, affine: bool) -> nn.Sequential:
+    """ReLU, a dense convolution that keeps the size (over the stride), normalisation."""
+    conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(nn.ReLU(), conv, batch_norm(c_out, affine))
+
+
+def _depthwise(
+    channels: int, kernel: int, stride: int, dilation: int, affine: bool
+) -> list[nn.Module]:
+    padding = dilation * (kernel // 2)
+    spread = nn.Conv2d(
+        channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False
+    )
+    mixed = nn.Conv2d(channels, channels, 1, bias=False)
+    return [nn.ReLU(), spread, mixed, batch_norm(channels, affine)]
+
+
+def _separable(kernel: int) -> Callable[[int, int, bool], nn.Module]:
+    def make(channels: int, stride: int, affine: bool) -> nn.Module:
+        first = _depthwise(channels, kernel, stride, 1, affine)
+        return nn.Sequential(*first, *_depthwise(channels, kernel, 1, 1, affine))
+
+    return make
+
+
+def _dilated(kernel: int) -> Callable[[int, int, bool], nn.Module]:
+    def make(channels: int, stride: int, affine: bool) -> nn.Module:
+        return nn.Sequential(*_depthwise(channels, kernel, stride, 2, affine))
+
+    return make
+
+
+def _dense(kernel: int) -> Callable[[int, int, bool], nn.Module]:
+    return lambda channels, stride, affine: relu_conv(channels, channels, kernel, stride, affine)
+
+
+def _row_column(kernel: int) -> Callable[[int, int, bool], nn.Module]:
+    """A row and then a column of a convolution, each with its share of the stride."""
+
+    def make(channels: int, stride: int, affine: bool) -> nn.Module:
+        half = kernel // 2
+        return nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, (1, kernel), (1, stride), (0, half), bias=False),
+            nn.Conv2d(channels, channels, (kernel, 1), (stride, 1), (half, 0), bias=False),
+            batch_norm(channels, affine),
+        )
+
+    return make
+
+
+class FactorizedReduce(nn.Module):
+    """Half the size by two strided 1 x 1 convolutions, the second one pixel further on.
+
+    Args:
+        c_in: Channels that come in.
+        c_out: Channels that go out, an even number.
+        affine: Whether the normalisation has weights.
+
+    Raises:
+        ConfigError: An odd number of channels.
+    """
+
+    def __init__(self, c_in: int, c_out: int, affine: bool) -> None:
+        super().__init__()
+        if c_out % 2:
+            raise ConfigError(f"channels: expected an even number, found {c_out}")
+        self.relu = nn.ReLU()
+        self.first = nn.Conv2d(c_in, c_out // 2, 1, 2, bias=False)
+        self.second = nn.Conv2d(c_in, c_out // 2, 1, 2, bias=False)
+        self.norm = batch_norm(c_out, affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c_in, h, w), h and w even, to (n, c_out, h / 2, w / 2)."""
+        x = self.relu(x)
+        out = torch.cat([self.first(x), self.second(x[:, :, 1:, 1:])], dim=1)
+        return cast(Tensor, self.norm(out))
+
+
+def _skip(channels: int, stride: int, affine: bool) -> nn.Module:
+    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
+
+
+def _max_pool(kernel: int) -> Callable[[int, int, bool], nn.Module]:
+    return lambda channels, stride, affine: nn.MaxPool2d(kernel, stride, kernel // 2)
+
+
+def _avg_pool(kernel: int) -> Callable[[int, int, bool], nn.Module]:
+    return lambda channels, stride, affine: nn.AvgPool2d(
+        kernel, stride, kernel // 2, count_include_pad=False
+    )
+
+
+_TABLE = (
+    CNNOperation(SKIP, _skip),
+    CNNOperation("max_pool_3x3", _max_pool(3), pooling=True),
+    CNNOperation("max_pool_5x5", _max_pool(5), pooling=True),
+    CNNOperation("max_pool_7x7", _max_pool(7), pooling=True),
+    CNNOperation("avg_pool_3x3", _avg_pool(3), pooling=True),
+    CNNOperation("conv_1x1", _dense(1), ("conv 1x1",)),
+    CNNOperation("conv_3x3", _dense(3), ("conv 3x3",)),
+    CNNOperation("conv_3x1_1x3", _row_column(3)),
+    CNNOperation("conv_7x1_1x7", _row_column(7)),
+    CNNOperation("sep_conv_3x3", _separable(3), ("sep_3x3",)),
+    CNNOperation("sep_conv_5x5", _separable(5), ("sep_5x5",)),
+    CNNOperation("sep_conv_7x7", _separable(7), ("sep_7x7",)),
+    CNNOperation("dil_conv_3x3", _dilated(3)),
+    CNNOperation("dil_conv_5x5", _dilated(5)),
+)
+OPERATIONS = {operation.name: operation for operation in _TABLE}
+ALIASES = {alias: o.name for o in _TABLE for alias in (o.name, *o.aliases)}
+
+
+def canonical(name: str) -> str:
+    """The table's name of an operation in either dialect; GenotypeError for an unknown one."""
+    if name not in ALIASES:
+        raise GenotypeError(f"operation: expected one of {', '.join(OPERATIONS)}, found {name!r}")
+    return ALIASES[name]
+
+
+def parameters(module: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def multiply_adds(module: nn.Module, shape: Sequence[int]) -> int:
+    """Multiply-adds of the convolutions and linear maps for one input (c, h, w).
+
+    Normalisation, pooling and additions are not counted, as usual in this field (DARTS, appendix
+    A.3). The module runs once, in evaluation mode and without a graph.
+    """
+    total = 0
+
+    def count(part: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal total
+        weight = cast(Tensor, part.weight)
+        positions = prod(output.shape[2:]) if isinstance(part, nn.Conv2d) else 1
+        total += weight.numel() * positions
+
+    counted = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    hooks = [m.register_forward_hook(count) for m in counted]
+    training = module.training
+    like = next(module.parameters(), torch.empty(0))
+    try:
+        module.eval()
+        with torch.no_grad():
+            module(torch.zeros(1, *shape, device=like.device, dtype=like.dtype))
+    finally:
+        module.train(training)
+        for hook in hooks:
+            hook.remove()
+    return total
