@@ -70,7 +70,10 @@ def mix(weights: Tensor, active: int | None, candidates: Sequence[Candidate]) ->
         The output of the active operation, or the weighted sum.
     """
     if active is None:
-        return torch.stack([w * op() for w, op in zip(weights, candidates, strict=True)]).sum(0)
+        total = weights[0] * candidates[0]()
+        for weight, candidate in zip(weights[1:], candidates[1:], strict=True):
+            total = total + weight * candidate()  # a stack would hold all of them at once
+        return total
     return probe(candidates[active](), weights, candidates)
 
 

@@ -19,9 +19,17 @@ from sif.spaces.cells import (
     parse_cells,
 )
 from sif.spaces.cnn_networks import AUXILIARIES, CellNetwork, Layout, drop_path, places
-from sif.spaces.cnn_ops import ALIASES, OPERATIONS, canonical, multiply_adds, parameters
+from sif.spaces.cnn_ops import (
+    ALIASES,
+    OPERATIONS,
+    Normalisation,
+    canonical,
+    multiply_adds,
+    parameters,
+)
 from sif.spaces.published import PUBLISHED
 
+NORM = Normalisation()
 CIFAR = Layout(classes=10, channels=36, cells=20, auxiliary="cifar")
 IMAGENET = Layout(classes=1000, channels=48, cells=14, stem="imagenet", auxiliary="imagenet")
 TINY = Layout(classes=200, channels=48, cells=14, stem="tiny-imagenet", auxiliary="imagenet")
@@ -60,7 +68,7 @@ def test_multiply_adds_equal_a_count_by_hand(kernel: int, groups: int) -> None:
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_operation_keeps_the_channels_and_divides_the_size(name: str, stride: int) -> None:
-    module = OPERATIONS[name].make(4, stride, True)
+    module = OPERATIONS[name].make(4, stride, NORM)
     assert module(torch.randn(2, 4, 8, 8)).shape == (2, 4, 8 // stride, 8 // stride)
     assert OPERATIONS[name].pooling == (parameters(module) == 0 and name != "skip_connect")
 
@@ -68,7 +76,7 @@ def test_every_operation_keeps_the_channels_and_divides_the_size(name: str, stri
 def test_operations_differ_pairwise() -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 4, 8, 8)
-    results = {name: o.make(4, 1, True)(x) for name, o in OPERATIONS.items()}
+    results = {name: o.make(4, 1, NORM)(x) for name, o in OPERATIONS.items()}
     for a, b in pairwise(results):
         assert not torch.allclose(results[a], results[b])
     assert len(set(ALIASES.values())) == len(OPERATIONS)
@@ -78,7 +86,7 @@ def test_operations_differ_pairwise() -> None:
 
 def test_a_skip_that_halves_reads_every_pixel_of_both_diagonals() -> None:
     x = torch.zeros(1, 2, 4, 4)
-    module = OPERATIONS["skip_connect"].make(2, 2, False).eval()
+    module = OPERATIONS["skip_connect"].make(2, 2, Normalisation(affine=False)).eval()
     for parameter in module.parameters():
         nn.init.ones_(parameter)
     x[0, :, 0, 0] = 1.0  # even pixel: the first half of the channels

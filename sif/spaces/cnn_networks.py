@@ -7,7 +7,7 @@ in training a second classifier after the second halving and dropped paths.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from sif.errors import ConfigError, ShapeError
 from sif.spaces.cells import INPUTS, Cell, Cells
-from sif.spaces.cnn_ops import OPERATIONS, FactorizedReduce, batch_norm, parameters, relu_conv
+from sif.spaces.cnn_ops import OPERATIONS, FactorizedReduce, Normalisation, parameters, relu_conv
+
+NORM = Normalisation()
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Layout:
         image_channels: Channels of the input.
         stem: Key of `STEMS`.
         stem_multiplier: Channels of the stem "small" over `channels`.
-        affine: Whether normalisations have weights; not in supernets.
+        norm: Normalisation after every operation.
         normalised_pools: Whether poolings are followed by a normalisation; in supernets.
         auxiliary: Key of `AUXILIARIES`, the second classifier of training; None: none.
     """
@@ -40,7 +42,7 @@ class Layout:
     image_channels: int = 3
     stem: str = "small"
     stem_multiplier: int = 3
-    affine: bool = True
+    norm: Normalisation = NORM
     normalised_pools: bool = False
     auxiliary: str | None = None
 
@@ -101,14 +103,14 @@ def places(layout: Layout, outputs: dict[str, int]) -> list[Place]:
 class Inputs(nn.Module):
     """Brings the two inputs of a cell to its channels and to one size."""
 
-    def __init__(self, place: Place, affine: bool) -> None:
+    def __init__(self, place: Place, norm: Normalisation) -> None:
         super().__init__()
         self.before: nn.Module = (
-            FactorizedReduce(place.before, place.channels, affine)
+            FactorizedReduce(place.before, place.channels, norm)
             if place.reduced
-            else relu_conv(place.before, place.channels, 1, 1, affine)
+            else relu_conv(place.before, place.channels, 1, 1, norm)
         )
-        self.last = relu_conv(place.last, place.channels, 1, 1, affine)
+        self.last = relu_conv(place.last, place.channels, 1, 1, norm)
 
     def forward(self, before: Tensor, last: Tensor) -> list[Tensor]:
         """The cell's nodes 0 and 1."""
@@ -119,31 +121,33 @@ def operation_module(name: str, place: Place, source: int, layout: Layout) -> nn
     """An operation on an edge from a node; only edges from a cell's inputs halve the size."""
     operation = OPERATIONS[name]
     stride = 2 if place.reduction and source < INPUTS else 1
-    module = operation.make(place.channels, stride, layout.affine)
+    module = operation.make(place.channels, stride, layout.norm)
     if operation.pooling and layout.normalised_pools:
-        return nn.Sequential(module, batch_norm(place.channels, layout.affine))
+        return nn.Sequential(module, layout.norm(place.channels))
     return module
 
 
 def small_stem(layout: Layout) -> nn.ModuleList:
     """For images up to about 32 x 32: one convolution that keeps the size."""
     width = layout.stem_multiplier * layout.channels
+    norm = replace(layout.norm, affine=True)
     conv = nn.Conv2d(layout.image_channels, width, 3, 1, 1, bias=False)
-    return nn.ModuleList([nn.Sequential(conv, batch_norm(width, True)), nn.Identity()])
+    return nn.ModuleList([nn.Sequential(conv, norm(width)), nn.Identity()])
 
 
 def _stem_of_strides(layout: Layout, strides: tuple[int, int, int]) -> nn.ModuleList:
     """Three convolutions; the first cell's inputs are what comes before and after the last."""
     half, width = layout.channels // 2, layout.channels
+    norm = replace(layout.norm, affine=True)
     first = nn.Sequential(
         nn.Conv2d(layout.image_channels, half, 3, strides[0], 1, bias=False),
-        batch_norm(half, True),
+        norm(half),
         nn.ReLU(),
         nn.Conv2d(half, width, 3, strides[1], 1, bias=False),
-        batch_norm(width, True),
+        norm(width),
     )
     second = nn.Sequential(
-        nn.ReLU(), nn.Conv2d(width, width, 3, strides[2], 1, bias=False), batch_norm(width, True)
+        nn.ReLU(), nn.Conv2d(width, width, 3, strides[2], 1, bias=False), norm(width)
     )
     return nn.ModuleList([first, second])
 
@@ -174,11 +178,11 @@ class Auxiliary(nn.Module):
     def __init__(self, channels: int, classes: int, kind: str) -> None:
         super().__init__()
         stride, second = AUXILIARIES[kind]
-        norm: list[nn.Module] = [batch_norm(768, True)] if second else []
+        norm: list[nn.Module] = [nn.BatchNorm2d(768)] if second else []
         self.features = nn.Sequential(
             nn.ReLU(),
             nn.AvgPool2d(5, stride, count_include_pad=False),
-            nn.Conv2d(channels, 128, 1, bias=False), batch_norm(128, True), nn.ReLU(),
+            nn.Conv2d(channels, 128, 1, bias=False), nn.BatchNorm2d(128), nn.ReLU(),
             nn.Conv2d(128, 768, 2, bias=False), *norm, nn.ReLU(),
             nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         )  # fmt: skip
@@ -201,7 +205,7 @@ class FixedCell(nn.Module):
     def __init__(self, cell: Cell, place: Place, layout: Layout) -> None:
         super().__init__()
         self.cell = cell
-        self.inputs = Inputs(place, layout.affine)
+        self.inputs = Inputs(place, layout.norm)
         self.nodes = nn.ModuleList(
             nn.ModuleList(operation_module(name, place, source, layout) for name, source in edges)
             for edges in cell.nodes

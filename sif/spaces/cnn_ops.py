@@ -22,12 +22,34 @@ SKIP = "skip_connect"
 
 
 @dataclass(frozen=True)
+class Normalisation:
+    """Batch normalisation after every operation, otherwise with PyTorch's defaults, as in DARTS.
+
+    Attributes:
+        affine: Whether it scales and shifts by weights; not in a supernet, where they would do what
+            gates do (DARTS, appendix A.1.1).
+        running: Whether it keeps statistics for evaluation; not in a supernet, whose operations
+            see other inputs after every change of the selection.
+    """
+
+    affine: bool = True
+    running: bool = True
+
+    def __call__(self, channels: int) -> nn.BatchNorm2d:
+        """The layer."""
+        return nn.BatchNorm2d(channels, affine=self.affine, track_running_stats=self.running)
+
+
+Make = Callable[[int, int, Normalisation], nn.Module]
+
+
+@dataclass(frozen=True)
 class CNNOperation:
     """A candidate operation of a cell.
 
     Attributes:
         name: In genotypes.
-        make: (channels, stride, affine) to the module, (n, channels, h, w) to (n, channels,
+        make: (channels, stride, norm) to the module, (n, channels, h, w) to (n, channels,
             h / stride, w / stride).
         aliases: Other spellings in published genotypes.
         pooling: Whether it has no weights but moves information between positions; a supernet
@@ -35,62 +57,59 @@ class CNNOperation:
     """
 
     name: str
-    make: Callable[[int, int, bool], nn.Module]
+    make: Make
     aliases: tuple[str, ...] = ()
     pooling: bool = False
 
 
-def batch_norm(channels: int, affine: bool) -> nn.BatchNorm2d:
-    """Normalisation after every operation; with its defaults, as in DARTS."""
-    return nn.BatchNorm2d(channels, affine=affine)
-
-
-def relu_conv(c_in: int, c_out: int, kernel: int, stride: int, affine: bool) -> nn.Sequential:
+def relu_conv(
+    c_in: int, c_out: int, kernel: int, stride: int, norm: Normalisation
+) -> nn.Sequential:
     """ReLU, a dense convolution that keeps the size (over the stride), normalisation."""
     conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(nn.ReLU(), conv, batch_norm(c_out, affine))
+    return nn.Sequential(nn.ReLU(), conv, norm(c_out))
 
 
 def _depthwise(
-    channels: int, kernel: int, stride: int, dilation: int, affine: bool
+    channels: int, kernel: int, stride: int, dilation: int, norm: Normalisation
 ) -> list[nn.Module]:
     padding = dilation * (kernel // 2)
     spread = nn.Conv2d(
         channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False
     )
     mixed = nn.Conv2d(channels, channels, 1, bias=False)
-    return [nn.ReLU(), spread, mixed, batch_norm(channels, affine)]
+    return [nn.ReLU(), spread, mixed, norm(channels)]
 
 
-def _separable(kernel: int) -> Callable[[int, int, bool], nn.Module]:
-    def make(channels: int, stride: int, affine: bool) -> nn.Module:
-        first = _depthwise(channels, kernel, stride, 1, affine)
-        return nn.Sequential(*first, *_depthwise(channels, kernel, 1, 1, affine))
-
-    return make
-
-
-def _dilated(kernel: int) -> Callable[[int, int, bool], nn.Module]:
-    def make(channels: int, stride: int, affine: bool) -> nn.Module:
-        return nn.Sequential(*_depthwise(channels, kernel, stride, 2, affine))
+def _separable(kernel: int) -> Make:
+    def make(channels: int, stride: int, norm: Normalisation) -> nn.Module:
+        first = _depthwise(channels, kernel, stride, 1, norm)
+        return nn.Sequential(*first, *_depthwise(channels, kernel, 1, 1, norm))
 
     return make
 
 
-def _dense(kernel: int) -> Callable[[int, int, bool], nn.Module]:
-    return lambda channels, stride, affine: relu_conv(channels, channels, kernel, stride, affine)
+def _dilated(kernel: int) -> Make:
+    def make(channels: int, stride: int, norm: Normalisation) -> nn.Module:
+        return nn.Sequential(*_depthwise(channels, kernel, stride, 2, norm))
+
+    return make
 
 
-def _row_column(kernel: int) -> Callable[[int, int, bool], nn.Module]:
+def _dense(kernel: int) -> Make:
+    return lambda channels, stride, norm: relu_conv(channels, channels, kernel, stride, norm)
+
+
+def _row_column(kernel: int) -> Make:
     """A row and then a column of a convolution, each with its share of the stride."""
 
-    def make(channels: int, stride: int, affine: bool) -> nn.Module:
+    def make(channels: int, stride: int, norm: Normalisation) -> nn.Module:
         half = kernel // 2
         return nn.Sequential(
             nn.ReLU(),
             nn.Conv2d(channels, channels, (1, kernel), (1, stride), (0, half), bias=False),
             nn.Conv2d(channels, channels, (kernel, 1), (stride, 1), (half, 0), bias=False),
-            batch_norm(channels, affine),
+            norm(channels),
         )
 
     return make
@@ -102,20 +121,20 @@ class FactorizedReduce(nn.Module):
     Args:
         c_in: Channels that come in.
         c_out: Channels that go out, an even number.
-        affine: Whether the normalisation has weights.
+        norm: Its normalisation.
 
     Raises:
         ConfigError: An odd number of channels.
     """
 
-    def __init__(self, c_in: int, c_out: int, affine: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, norm: Normalisation) -> None:
         super().__init__()
         if c_out % 2:
             raise ConfigError(f"channels: expected an even number, found {c_out}")
         self.relu = nn.ReLU()
         self.first = nn.Conv2d(c_in, c_out // 2, 1, 2, bias=False)
         self.second = nn.Conv2d(c_in, c_out // 2, 1, 2, bias=False)
-        self.norm = batch_norm(c_out, affine)
+        self.norm = norm(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c_in, h, w), h and w even, to (n, c_out, h / 2, w / 2)."""
@@ -124,16 +143,16 @@ class FactorizedReduce(nn.Module):
         return cast(Tensor, self.norm(out))
 
 
-def _skip(channels: int, stride: int, affine: bool) -> nn.Module:
-    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
+def _skip(channels: int, stride: int, norm: Normalisation) -> nn.Module:
+    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, norm)
 
 
-def _max_pool(kernel: int) -> Callable[[int, int, bool], nn.Module]:
-    return lambda channels, stride, affine: nn.MaxPool2d(kernel, stride, kernel // 2)
+def _max_pool(kernel: int) -> Make:
+    return lambda channels, stride, norm: nn.MaxPool2d(kernel, stride, kernel // 2)
 
 
-def _avg_pool(kernel: int) -> Callable[[int, int, bool], nn.Module]:
-    return lambda channels, stride, affine: nn.AvgPool2d(
+def _avg_pool(kernel: int) -> Make:
+    return lambda channels, stride, norm: nn.AvgPool2d(
         kernel, stride, kernel // 2, count_include_pad=False
     )
 
