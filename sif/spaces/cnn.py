@@ -32,7 +32,7 @@ from sif.spaces.cnn_networks import (
     places,
     stem_states,
 )
-from sif.spaces.cnn_ops import Normalisation, parameters
+from sif.spaces.cnn_ops import OPERATIONS, Normalisation, parameters
 
 NORMAL, REDUCE = "normal", "reduce"
 STEPS = 4
@@ -83,6 +83,7 @@ class SuperCell(nn.Module):
     def __init__(self, operations: Sequence[str], place: Place, layout: Layout) -> None:
         super().__init__()
         self.block = place.kind
+        self.pooling = [OPERATIONS[name].pooling for name in operations]
         self.inputs = Inputs(place, layout.norm)
         self.edges = nn.ModuleList(
             nn.ModuleList(operation_module(name, place, source, layout) for name in operations)
@@ -92,6 +93,7 @@ class SuperCell(nn.Module):
     def forward(self, before: Tensor, last: Tensor, gates: Gates) -> Tensor:
         """Outputs of the two cells before to this cell's."""
         states = self.inputs(before, last)
+        pooled: dict[tuple[int, int], Tensor] = {}
         weights = gates.weights[self.block]
         active = None if gates.active is None else gates.active[self.block]
         for node in range(STEPS):
@@ -103,7 +105,8 @@ class SuperCell(nn.Module):
                 terms = [self._candidate(edge, k, states)() for edge, k in kept]
             value = sum(terms[1:], terms[0])
             if active is not None and weights.requires_grad:
-                value = probe(value, weights[edges[0] : edges[-1] + 1], self._probed(edges, states))
+                rows = weights[edges[0] : edges[-1] + 1]
+                value = probe(value, rows, self._probed(edges, states, pooled))
             states.append(value)
         return torch.cat(states[2:], dim=1)
 
@@ -115,11 +118,29 @@ class SuperCell(nn.Module):
         module = cast(nn.ModuleList, self.edges[edge])[operation]
         return partial(module, states[edge_sources(STEPS)[edge]])
 
-    def _probed(self, edges: Sequence[int], states: Sequence[Tensor]) -> list[Candidate]:
-        """Every candidate of some edges, on inputs without a graph."""
+    def _probed(
+        self,
+        edges: Sequence[int],
+        states: Sequence[Tensor],
+        pooled: dict[tuple[int, int], Tensor],
+    ) -> list[Candidate]:
+        """Every candidate of some edges, on inputs without a graph.
+
+        A pooling has no weights, so edges from the same node share its result.
+        """
         inputs = [state.detach() for state in states]
-        count = len(cast(nn.ModuleList, self.edges[0]))
-        return [self._candidate(edge, k, inputs) for edge in edges for k in range(count)]
+
+        def shared(edge: int, k: int) -> Tensor:
+            key = edge_sources(STEPS)[edge], k
+            if key not in pooled:
+                pooled[key] = self._candidate(edge, k, inputs)()
+            return pooled[key]
+
+        return [
+            partial(shared, edge, k) if pooling else self._candidate(edge, k, inputs)
+            for edge in edges
+            for k, pooling in enumerate(self.pooling)
+        ]
 
 
 class CNNSpace(nn.Module):
