@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from sif.genotype import Genotype
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.metrics import higher_is_better
 from sif.objectives import LOSSES, WEIGHTINGS, Batch
+from sif.optimisers import ADAM_BETAS, adam
 from sif.parts import Parts, known_rows
 from sif.rows import RowAdam
 from sif.runtime import generator, numpy_generator
@@ -197,7 +198,7 @@ class Problem(Parts):
                 higher_is_better(self.metric),
                 settings.evaluate_every,
                 settings.patience,
-                optimizer=RowAdam if blocks else torch.optim.Adam,
+                optimiser=partial(RowAdam, betas=ADAM_BETAS) if blocks else adam,
             ),
             tracker,
             checkpointer,

@@ -19,6 +19,7 @@ from torch import Tensor
 from sif.errors import ConfigError
 from sif.genotype import Genotype
 from sif.methods.base import ArchReport, Method
+from sif.optimisers import Optimiser, Schedule, adam, constant, set_rate
 from sif.prox import Batch, Gates, weight_step
 from sif.spaces.base import Space
 from sif.streams import Stream
@@ -43,11 +44,12 @@ class SearchSettings:
 
     Attributes:
         epochs: Passes over the train part.
-        lr: Adam step size of the weights.
+        lr: Step size of the weights.
         arch_every: Weight steps per architecture step.
         arch_start: Weight steps before the first architecture step.
         max_norm: Bound on the weights' gradient norm; None: none.
-        betas: Of Adam.
+        optimiser: Of the weights.
+        schedule: Factor of `lr` in each epoch.
     """
 
     epochs: int
@@ -55,7 +57,8 @@ class SearchSettings:
     arch_every: int = 1
     arch_start: int = 0
     max_norm: float | None = None
-    betas: tuple[float, float] = (0.9, 0.99)
+    optimiser: Optimiser = adam
+    schedule: Schedule = constant
 
 
 @dataclass
@@ -147,9 +150,7 @@ class _Search:
     ) -> None:
         self.space, self.method = space, method
         self.train, self.valid, self.settings = train, valid, settings
-        self.optimizer = torch.optim.Adam(
-            space.weight_parameters(), lr=settings.lr, betas=settings.betas
-        )
+        self.optimizer = settings.optimiser(space.weight_parameters(), settings.lr)
         self.diagnostics = Diagnostics()
         self.history: list[dict[str, Any]] = []
         self.epoch = self.step = 0
@@ -159,6 +160,8 @@ class _Search:
         losses: list[Tensor] = []
         reports: list[ArchReport] = []
         start = time.perf_counter()
+        factor = self.settings.schedule(self.epoch, self.settings.epochs)
+        set_rate(self.optimizer, factor * self.settings.lr)
         for _ in range(self.train.steps_per_pass):
             batch = self.train.next()
             arch_due = self.step >= self.settings.arch_start

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sif.errors import ConfigError
+from sif.optimisers import Optimiser, Schedule, adam, constant, set_rate
 from sif.prox import Batch
 from sif.search import Checkpointer
 from sif.streams import Stream
@@ -31,13 +32,14 @@ class TrainSettings:
 
     Attributes:
         epochs: Passes over the train part, at most.
-        lr: Adam step size.
+        lr: Step size.
         metric: Validation metric that decides.
         higher_is_better: Its direction.
         evaluate_every: Epochs between validations.
         patience: Validations without a better metric before it stops.
-        betas: Of Adam.
-        optimizer: Adam, or `sif.rows.RowAdam` where batches have rows of their own.
+        optimiser: Adam, or e.g. `sif.rows.RowAdam` where batches have rows of their own.
+        schedule: Factor of `lr` in each epoch.
+        max_norm: Bound on the gradient's norm; None: none.
     """
 
     epochs: int
@@ -46,8 +48,9 @@ class TrainSettings:
     higher_is_better: bool
     evaluate_every: int = 1
     patience: int = 10
-    betas: tuple[float, float] = (0.9, 0.99)
-    optimizer: type[torch.optim.Adam] = torch.optim.Adam
+    optimiser: Optimiser = adam
+    schedule: Schedule = constant
+    max_norm: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +78,7 @@ class _Training:
     def __init__(self, network: nn.Module, stream: Stream, settings: TrainSettings) -> None:
         self.network, self.stream, self.settings = network, stream, settings
         self.parameters = [p for p in network.parameters() if p.requires_grad]
-        self.optimizer = settings.optimizer(self.parameters, lr=settings.lr, betas=settings.betas)
+        self.optimizer = settings.optimiser(self.parameters, settings.lr)
         self.epoch = self.best_epoch = self.stale = 0
         self.best: dict[str, Tensor] = copy.deepcopy(network.state_dict())
         self.valid: Metrics = {}
@@ -84,10 +87,14 @@ class _Training:
 
     def run_epoch(self, objective: Callable[[Batch], Tensor]) -> float:
         losses = []
+        factor = self.settings.schedule(self.epoch, self.settings.epochs)
+        set_rate(self.optimizer, factor * self.settings.lr)
         for _ in range(self.stream.steps_per_pass):
             self.optimizer.zero_grad(set_to_none=True)
             loss = objective(self.stream.next())
             loss.backward()
+            if self.settings.max_norm is not None:
+                nn.utils.clip_grad_norm_(self.parameters, self.settings.max_norm)
             self.optimizer.step()
             losses.append(loss.detach())
         self.epoch += 1
@@ -135,6 +142,7 @@ def train(
     tracker: Tracker,
     checkpointer: Checkpointer,
     on_epoch: Callable[[int, Metrics], None] = lambda epoch, metrics: None,
+    begin: Callable[[int], None] = lambda done: None,
 ) -> TrainResult:
     """Trains until validation stops improving; leaves the best weights in the network.
 
@@ -147,6 +155,7 @@ def train(
         tracker: Receives loss and metrics at every validation.
         checkpointer: Keeps the loop's state.
         on_epoch: Called with epoch and metrics at every validation, for progress display.
+        begin: Called with the number of epochs done before each, for schedules of the network's.
 
     Returns:
         The best validation metrics and how they came about.
@@ -160,6 +169,7 @@ def train(
         run.restore(saved)
     while not run.finished:
         start = time.perf_counter()
+        begin(run.epoch)
         loss = run.run_epoch(objective)
         if not math.isfinite(loss):
             raise ConfigError(

@@ -18,7 +18,7 @@ PACKAGE = Path(sif.__file__).parent
 LEVELS = [
     {"errors", "genotype"},
     {"config", "runtime", "tracking", "metrics", "checkpoint"},
-    {"prox", "probe", "data", "draws", "pairs", "rows", "streams"},
+    {"prox", "probe", "data", "draws", "pairs", "rows", "streams", "optimisers"},
     {"objectives", "batches", "blocks", "spaces", "methods"},
     {"search", "train", "evaluate", "verdict", "scoring", "parts", "fitting", "cold", "groups"},
     {"baselines", "recommender", "plots"},

@@ -1,0 +1,50 @@
+"""Optimisers and step size schedules of the loops, by what a loop needs to know of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import nn
+
+Optimiser = Callable[[Sequence[nn.Parameter], float], torch.optim.Optimizer]
+"""Parameters and step size to an optimiser."""
+Schedule = Callable[[int, int], float]
+"""Epochs done and epochs in all to a factor of the step size; a function of these alone, so that a
+resumed loop needs no state for it."""
+
+ADAM_BETAS = (0.9, 0.99)
+
+
+def adam(parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """Adam with a shorter memory of squares than usual, for runs of a few thousand steps."""
+    return torch.optim.Adam(parameters, lr=lr, betas=ADAM_BETAS)
+
+
+def momentum(weight_decay: float, share: float = 0.9) -> Optimiser:
+    """Stochastic gradient descent; parameters without a gradient neither move nor decay."""
+    make = partial(torch.optim.SGD, momentum=share, weight_decay=weight_decay)
+    return lambda parameters, lr: make(parameters, lr=lr)
+
+
+def constant(done: int, epochs: int) -> float:
+    """The same step size throughout."""
+    return 1.0
+
+
+def cosine(end: float = 0.0) -> Schedule:
+    """From 1 to `end` along half a cosine, reached after the last epoch (Loshchilov & Hutter)."""
+    return lambda done, epochs: end + (1 - end) * (1 + math.cos(math.pi * done / epochs)) / 2
+
+
+def exponential(share: float) -> Schedule:
+    """Times `share` after every epoch."""
+    return lambda done, epochs: share**done
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the step size of all parameters."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
