@@ -6,21 +6,19 @@ task; `dump_config` writes it so that loading the text again repeats the run.
 
 from __future__ import annotations
 
-from sif.config.files import dump_config, find_config, presets, shipped
-from sif.config.loading import config_hash, differences, load_config, new_run_folder
-from sif.config.models import (
-    TASKS,
+from sif.config.cf import (
     CFConfig,
-    CommonConfig,
     DataConfig,
     LossConfig,
     ModelConfig,
     PlantedConfig,
     SearchConfig,
-    TrackingConfig,
     TrainConfig,
 )
+from sif.config.files import dump_config, find_config, presets, shipped
+from sif.config.loading import TASKS, config_hash, differences, load_config, new_run_folder
 from sif.config.problems import did_you_mean
+from sif.config.sections import CommonConfig, TrackingConfig
 
 __all__ = [
     "TASKS",

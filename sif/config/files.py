@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import yaml
 
-from sif.config.models import CommonConfig
 from sif.config.problems import did_you_mean
+from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
 
 _FLOAT = re.compile(r"^[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from sif.config.models import TrainConfig
+from sif.config import TrainConfig
 from sif.fitting import Fitted, Problem
 from sif.genotype import Genotype
 from sif.metrics import higher_is_better

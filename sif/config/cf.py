@@ -1,44 +1,24 @@
-"""The configuration of each task as frozen pydantic models.
-
-Every field's description gives its unit. Unknown keys, wrong types, numbers out of range and
-settings that contradict each other are refused at construction; names of spaces, methods, datasets
-and baselines are checked by the part that owns them.
-"""
+"""The configuration of collaborative filtering."""
 
 from __future__ import annotations
 
-import os
-import re
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
-
-
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
-
-
-def _absolute_if_file(name: str) -> str:
-    """A dataset given as a path must still be found when the job is resumed from elsewhere."""
-    path = Path(name).expanduser()
-    looks_like_path = os.sep in name or path.suffix != ""
-    return str(path.absolute()) if looks_like_path and path.exists() else name
-
-
-def _device(name: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
-        raise ValueError(f"expected auto, cpu, cuda or cuda:N, found {name!r}")
-    return name
-
-
-def _one_or_many(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+from sif.config.sections import (
+    AbsolutePath,
+    CommonConfig,
+    Count,
+    Fraction,
+    Names,
+    NonNegative,
+    Numbers,
+    Rate,
+    Section,
+    absolute_if_file,
+    one_or_many,
+)
 
 
 def _unescaped(value: Any) -> Any:
@@ -46,53 +26,9 @@ def _unescaped(value: Any) -> Any:
     return "\t" if value in ("\\t", "tab") else value
 
 
-AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
-Names = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(_one_or_many)]
 ContextNames = Annotated[
-    tuple[str, ...], Field(strict=False, max_length=9), BeforeValidator(_one_or_many)
+    tuple[str, ...], Field(strict=False, max_length=9), BeforeValidator(one_or_many)
 ]
-Numbers = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1)]
-
-
-class Section(BaseModel):
-    """A group of settings: frozen, strictly typed, without unknown keys, NaN or infinity."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class TrackingConfig(Section):
-    """Where a job is recorded beside its run folder."""
-
-    enabled: bool = Field(True, description="record the job in MLflow")
-    uri: str | None = Field(
-        None, description="MLflow tracking URI; None: the working directory's own store"
-    )
-    experiment: str = Field("sif", description="MLflow experiment")
-
-
-class CommonConfig(Section):
-    """Settings that every task has."""
-
-    overlay: ClassVar[str | None] = None
-    """Key whose value names a second preset, laid over configs/<task>/default.yaml."""
-
-    task: str = Field(description="name of the task")
-    dataset: Annotated[str, AfterValidator(_absolute_if_file)] = Field(
-        description="a known dataset's name, or a file"
-    )
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="root of every random stream")
-    device: Annotated[str, AfterValidator(_device)] = Field(
-        "auto", description="auto (cuda where there is one), cpu, cuda or cuda:N"
-    )
-    threads: Count | None = Field(None, description="CPU threads; None: torch's own choice")
-    method: str = Field("nasp", description="search method")
-    output_dir: Annotated[Path, Field(strict=False)] | None = Field(
-        None, description="run folder; None: a new one under runs/"
-    )
-    tracking: TrackingConfig = TrackingConfig()
-    checkpoint_seconds: NonNegative = Field(
-        10.0, description="seconds between checkpoints, at least; 0: after every epoch"
-    )
 
 
 class PlantedConfig(Section):
@@ -168,7 +104,7 @@ class ModelConfig(Section):
 Objective = Literal["ranking", "rating"]
 Stage = Literal["encoding", "embedding", "operation", "weighting"]
 Stages = Annotated[
-    tuple[Stage, ...], Field(strict=False, min_length=1), BeforeValidator(_one_or_many)
+    tuple[Stage, ...], Field(strict=False, min_length=1), BeforeValidator(one_or_many)
 ]
 LOSSES: dict[Objective, tuple[str, ...]] = {
     "ranking": ("whole-data", "bpr", "softmax", "bce"),
@@ -217,11 +153,9 @@ class SearchConfig(Section):
     dimension: Count = Field(8, description="embedding dimensions")
     lr: Rate = Field(0.05, description="Adam step size of the weights")
     l2: NonNegative = Field(3.0, description="L2 strength, as in train.l2")
-    stages: Annotated[tuple[Stage, ...], Field(strict=False), BeforeValidator(_one_or_many)] = (
-        Field(
-            ("encoding", "embedding", "operation", "weighting"),
-            description="stages of space rich that are searched, the others stay neutral",
-        )
+    stages: Annotated[tuple[Stage, ...], Field(strict=False), BeforeValidator(one_or_many)] = Field(
+        ("encoding", "embedding", "operation", "weighting"),
+        description="stages of space rich that are searched, the others stay neutral",
     )
     tables: Literal["own", "shared"] = Field(
         "own", description="embeddings of each operation, or one set for all (sif, primitives)"
@@ -282,7 +216,7 @@ class CFConfig(CommonConfig):
     overlay: ClassVar[str | None] = "objective"
 
     task: Literal["cf"] = "cf"
-    dataset: Annotated[str, AfterValidator(_absolute_if_file)] = Field(
+    dataset: Annotated[str, AfterValidator(absolute_if_file)] = Field(
         "planted", description="a known dataset's name, or a file"
     )
     objective: Objective = Field("ranking", description="what the recommender is for")
@@ -321,6 +255,3 @@ class CFConfig(CommonConfig):
         if problems:
             raise ValueError("; ".join(problems))
         return self
-
-
-TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig}

@@ -1,0 +1,88 @@
+"""What the configurations of all tasks share: types of values, and the settings every job has.
+
+Every field's description gives its unit. Unknown keys, wrong types, numbers out of range and
+settings that contradict each other are refused at construction; names of spaces, methods, datasets
+and baselines are checked by the part that owns them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+def absolute_if_file(name: str) -> str:
+    """A dataset given as a path must still be found when the job is resumed from elsewhere."""
+    path = Path(name).expanduser()
+    looks_like_path = os.sep in name or path.suffix != ""
+    return str(path.absolute()) if looks_like_path and path.exists() else name
+
+
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ValueError(f"expected auto, cpu, cuda or cuda:N, found {name!r}")
+    return name
+
+
+def one_or_many(value: Any) -> Any:
+    """A single name where a list may stand."""
+    return (value,) if isinstance(value, str) else value
+
+
+AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
+Names = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(one_or_many)]
+Numbers = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1)]
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, strictly typed, without unknown keys, NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class TrackingConfig(Section):
+    """Where a job is recorded beside its run folder."""
+
+    enabled: bool = Field(True, description="record the job in MLflow")
+    uri: str | None = Field(
+        None, description="MLflow tracking URI; None: the working directory's own store"
+    )
+    experiment: str = Field("sif", description="MLflow experiment")
+
+
+class CommonConfig(Section):
+    """Settings that every task has."""
+
+    overlay: ClassVar[str | None] = None
+    """Key whose value names a second preset, laid over configs/<task>/default.yaml."""
+
+    task: str = Field(description="name of the task")
+    dataset: Annotated[str, AfterValidator(absolute_if_file)] = Field(
+        description="a known dataset's name, or a file"
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="root of every random stream")
+    device: Annotated[str, AfterValidator(_device)] = Field(
+        "auto", description="auto (cuda where there is one), cpu, cuda or cuda:N"
+    )
+    threads: Count | None = Field(None, description="CPU threads; None: torch's own choice")
+    method: str = Field("nasp", description="search method")
+    output_dir: Annotated[Path, Field(strict=False)] | None = Field(
+        None, description="run folder; None: a new one under runs/"
+    )
+    tracking: TrackingConfig = TrackingConfig()
+    checkpoint_seconds: NonNegative = Field(
+        10.0, description="seconds between checkpoints, at least; 0: after every epoch"
+    )
