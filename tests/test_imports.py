@@ -111,7 +111,7 @@ def fresh(code: str) -> str:
     return done.stdout
 
 
-HEAVY = ("mlflow", "implicit", "matplotlib", "pooch", "pyarrow", "sklearn")
+HEAVY = ("mlflow", "implicit", "matplotlib", "pooch", "pyarrow", "sklearn", "PIL")
 
 
 def test_importing_sif_and_its_core_loads_no_optional_library() -> None:

@@ -10,10 +10,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import shutil
 import stat
 import sys
+import tarfile
 import tempfile
 import zipfile
+import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -31,9 +35,9 @@ class Archive:
 
     Attributes:
         name: Of the data set.
-        url: Of its zip file.
-        md5: Checksum of the zip file; None where the publisher revises it.
-        folder: What the zip file unpacks to.
+        url: Of its zip or tar file.
+        md5: Checksum of that file; None where the publisher revises it.
+        folder: What the file unpacks to.
         files: Must be in the folder.
     """
 
@@ -137,11 +141,11 @@ def _shows_progress() -> bool:
     return sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
 
 
-def unpack(zip_path: Path, target: Path, folder: str) -> Path:
-    """Unpack one folder of a zip file, whole or not at all.
+def unpack(archive_path: Path, target: Path, folder: str) -> Path:
+    """Unpack one folder of a zip or tar file, whole or not at all.
 
     Args:
-        zip_path: The archive.
+        archive_path: The archive; one with ".tar" or ".tgz" in its name is a tar file.
         target: Where the folder goes; made if needed.
         folder: Top-level folder in the archive.
 
@@ -151,31 +155,63 @@ def unpack(zip_path: Path, target: Path, folder: str) -> Path:
     Raises:
         DataError: The archive is damaged, lacks the folder, or names a path outside it.
     """
+    is_tar = any(suffix in (".tar", ".tgz") for suffix in archive_path.suffixes)
+    kind, check, extract = _TAR if is_tar else _ZIP
     try:
-        with zipfile.ZipFile(zip_path) as archive:
-            members = [member for member in archive.infolist() if not _is_clutter(member)]
-            for member in members:
-                _refuse_unsafe(zip_path, member)
-            target.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=target, prefix=".unpack-") as scratch:
-                archive.extractall(scratch, members)
-                if not (Path(scratch) / folder).is_dir():
-                    raise DataError(f"{zip_path}: expected the folder {folder}/ in it, found none")
-                os.replace(Path(scratch) / folder, target / folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise DataError(f"{zip_path}: expected a zip file, found: {error}") from None
+        check(archive_path)
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target, prefix=".unpack-") as scratch:
+            extract(archive_path, Path(scratch))
+            if not (Path(scratch) / folder).is_dir():
+                raise DataError(f"{archive_path}: expected the folder {folder}/ in it, found none")
+            os.replace(Path(scratch) / folder, target / folder)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as e:
+        raise DataError(f"{archive_path}: expected a {kind} file, found: {e}") from None
     except OSError as error:
-        raise DataError(f"{zip_path}: could not be unpacked into {target}: {error}") from None
+        raise DataError(f"{archive_path}: could not be unpacked into {target}: {error}") from None
     return target / folder
 
 
-def _is_clutter(member: zipfile.ZipInfo) -> bool:
-    return member.filename.startswith("__MACOSX/")
+def _check_zip(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        for member in _members(archive):
+            _refuse_unsafe(path, member.filename, stat.S_ISLNK(member.external_attr >> 16))
 
 
-def _refuse_unsafe(zip_path: Path, member: zipfile.ZipInfo) -> None:
-    name = member.filename
+def _extract_zip(path: Path, scratch: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(scratch, _members(archive))  # noqa: S202 (checked before)
+
+
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [member for member in archive.infolist() if not member.filename.startswith("__MACOSX/")]
+
+
+def _check_tar(path: Path) -> None:
+    with tarfile.open(path) as archive:
+        for member in archive:
+            _refuse_unsafe(path, member.name, not (member.isfile() or member.isdir()))
+
+
+def _extract_tar(path: Path, scratch: Path) -> None:
+    """Plain files alone; their folders are made for them, with the rights of new ones."""
+    with tarfile.open(path) as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None:
+                place = scratch / member.name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with place.open("wb") as copy:
+                    shutil.copyfileobj(content, copy)
+
+
+_Step = tuple[str, Callable[[Path], None], Callable[[Path, Path], None]]
+_ZIP: _Step = ("zip", _check_zip, _extract_zip)
+_TAR: _Step = ("tar", _check_tar, _extract_tar)
+
+
+def _refuse_unsafe(path: Path, name: str, is_special: bool) -> None:
     outside = PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
     foreign = "\\" in name or ":" in name
-    if outside or foreign or stat.S_ISLNK(member.external_attr >> 16):
-        raise DataError(f"{zip_path}: expected plain paths below it, found {name!r}")
+    if outside or foreign or is_special:
+        raise DataError(f"{path}: expected plain paths below it, found {name!r}")

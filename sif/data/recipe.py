@@ -26,6 +26,9 @@ from sif.data.readers import Columns, read_interactions
 from sif.errors import DataError
 
 PLANTED = "planted"
+DIGITS = "digits"
+IMAGE_KINDS = ("images", DIGITS)
+"""Kinds of recipes that `sif.data.images` reads."""
 Loaded = tuple[Interactions, dict[str, tuple[Path, Path]] | None, list[str]]
 
 
@@ -36,7 +39,7 @@ class Recipe:
     Attributes:
         name: What `--dataset` takes.
         title: For people.
-        kind: "planted" or "movielens".
+        kind: "planted" or "movielens"; of images "images" or "digits".
         url: Of the archive.
         md5: Of the archive; None where the publisher revises it.
         folder: What the archive unpacks to.
@@ -158,6 +161,8 @@ def _read_recipe(path: Path) -> Recipe:
 
 
 def _load_known(recipe: Recipe, data_dir: Path | None, columns: Columns | None) -> Loaded:
+    if recipe.kind in IMAGE_KINDS:
+        raise DataError(f"{recipe.name}: expected interactions, found a data set of images")
     if recipe.kind != "movielens":
         raise DataError(
             f"{recipe.name}: kind: expected movielens or planted, found {recipe.kind!r}"
@@ -172,7 +177,8 @@ def _load_path(path: Path, columns: Columns | None) -> Loaded:
         return read_movielens(path, columns), official_parts(path), []
     if path.exists() or path.suffix or len(path.parts) > 1:
         return read_interactions(path, columns), None, []
-    names = list(list_datasets())
+    recipes = list_datasets().values()
+    names = [recipe.name for recipe in recipes if recipe.kind not in IMAGE_KINDS]
     near = difflib.get_close_matches(str(path), names, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise DataError(

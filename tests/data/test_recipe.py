@@ -22,9 +22,9 @@ def ratings(tmp_path: Path) -> Path:
 def test_shipped_recipes() -> None:
     recipes = list_datasets()
     known = {"planted", "ml-100k", "ml-1m", "ml-10m", "ml-20m", "ml-25m", "ml-latest-small"}
-    assert known <= set(recipes)
+    assert known | {"cifar-10", "cifar-100", "cifar10-jpeg", "digits"} <= set(recipes)
     for recipe in recipes.values():
-        assert recipe.title and recipe.kind in ("planted", "movielens")
+        assert recipe.title and recipe.kind in ("planted", "movielens", "images", "digits")
         if recipe.kind == "movielens":
             assert recipe.url.startswith("https://") and recipe.url.endswith(".zip")
             assert recipe.folder and recipe.files and recipe.licence and recipe.citation

@@ -1,0 +1,33 @@
+"""Labelled images: read, split, augment, stream.
+
+A name, a folder or an archive goes in; `Images` (or `FolderImages`, too large for memory), an
+`ImageSplit` and streams of batches come out. Pillow and scikit-learn are imported when images are
+read that need them. Only what is exported here is meant for other packages.
+"""
+
+from __future__ import annotations
+
+from sif.data.images.augment import Augmentation, Preparation, Statistics, channel_statistics
+from sif.data.images.dataset import Images, ImageTensors
+from sif.data.images.folder_stream import FolderStream, folder_batches
+from sif.data.images.lazy import FolderImages
+from sif.data.images.load import load_images
+from sif.data.images.split import ImageSplit, make_image_split
+from sif.data.images.stream import ImageStream, image_batches
+
+__all__ = [
+    "Augmentation",
+    "FolderImages",
+    "FolderStream",
+    "ImageSplit",
+    "ImageStream",
+    "ImageTensors",
+    "Images",
+    "Preparation",
+    "Statistics",
+    "channel_statistics",
+    "folder_batches",
+    "image_batches",
+    "load_images",
+    "make_image_split",
+]

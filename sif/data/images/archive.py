@@ -1,0 +1,117 @@
+"""Images straight from a tar archive (plain, gz, bz2, xz), read once and never unpacked."""
+
+from __future__ import annotations
+
+import lzma
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from sif.data.images.dataset import Images, Pixels
+from sif.data.images.decode import Form, Gathering
+from sif.data.images.folders import PARTS, Entry, is_image, label_entries
+from sif.errors import DataError
+
+_MOST_BYTES = 64 << 20  # of one encoded image
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a name ends like a tar archive."""
+    name = path.name.lower()
+    return name.endswith((".tar", ".tgz", ".txz")) or ".tar." in name
+
+
+def read_archive(
+    path: Path, form: Form, *, per_class: int | None = None, memory: int = 1 << 32
+) -> Images:
+    """Read class folders from an archive, with the layouts that folders may have.
+
+    Args:
+        path: The archive.
+        form: Channels and size of the images.
+        per_class: Most images of each class and part, the first ones in the archive.
+        memory: Most bytes of pixels that are held.
+
+    Returns:
+        Images sorted by part, class and name, as those of the unpacked folder would be.
+
+    Raises:
+        DataError: The archive is damaged, holds links or paths outside it, no or too many images,
+            images of several sizes, or too many corrupt ones.
+    """
+    where = str(path)
+    gathering = Gathering(where, form)
+    seen: Counter[tuple[str, str]] = Counter()
+    found: list[tuple[Entry, Pixels]] = []
+    size = 0
+    for entry, content in _members(path, seen, per_class):
+        pixels = gathering.decode(entry.name, content)
+        if pixels is None:
+            continue
+        size += pixels.nbytes
+        if size > memory:
+            raise DataError(
+                f"{where}: expected at most {memory:,} bytes of pixels, found more;"
+                f" unpack it and name the folder"
+            )
+        found.append((entry, pixels))
+    read = sum(min(count, per_class or count) for count in seen.values())
+    if not read:
+        raise DataError(f"{where}: expected images in folders of classes, found none")
+    notes = gathering.close(read)
+    found.sort(key=lambda pair: pair[0])
+    labelled = label_entries([entry for entry, _ in found], where)
+    stacked = np.stack([pixels for _, pixels in found])
+    if per_class is not None:
+        notes = (f"only {per_class} images of each class and part are read", *notes)
+    return Images(
+        path.name.split(".")[0], stacked, labelled.labels, labelled.classes, labelled.test,
+        (*labelled.notes, *notes),
+    )  # fmt: skip
+
+
+def _members(
+    path: Path, seen: Counter[tuple[str, str]], per_class: int | None
+) -> Iterator[tuple[Entry, bytes]]:
+    """Images with their content; counts in `seen` those of each part and class."""
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                _refuse_unsafe(path, member)
+                entry = _entry(member.name) if member.isfile() else None
+                if entry is None:
+                    continue
+                group = (entry.part, entry.category)
+                seen[group] += 1
+                stream = archive.extractfile(member)
+                if stream is not None and (per_class is None or seen[group] <= per_class):
+                    yield entry, stream.read()
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected an archive, found none there") from None
+    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError) as error:
+        raise DataError(f"{path}: expected a whole tar archive, found: {error}") from None
+
+
+def _refuse_unsafe(path: Path, member: tarfile.TarInfo) -> None:
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
+        raise DataError(f"{path}: expected plain files and folders below it, found {member.name!r}")
+    if member.size > _MOST_BYTES:
+        raise DataError(
+            f"{path}: {member.name}: expected at most {_MOST_BYTES:,} bytes, found {member.size:,}"
+        )
+
+
+def _entry(name: str) -> Entry | None:
+    """Part and class from `[root/]part/class/[images/]file` or `[root/]class/file`."""
+    parts = [part for part in PurePosixPath(name).parts if part != "."]
+    if not is_image(name) or len(parts) < 2:
+        return None
+    if len(parts) > 3 and parts[-2] == "images" and parts[-4] in PARTS:
+        return Entry(parts[-4], parts[-3], "/".join(parts))
+    part = parts[-3] if len(parts) > 2 and parts[-3] in PARTS else ""
+    return Entry(part, parts[-2], "/".join(parts))

@@ -1,0 +1,211 @@
+"""Normalisation and augmentation of whole batches on the device.
+
+Random numbers are drawn on the CPU and then moved, so that every device sees the same crops. The
+order is fixed: crop, flip, brightness, contrast, saturation, normalise, cut out. All keep labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sif.data.images.dataset import Images, Int64Array
+from sif.errors import ConfigError, DataError, ShapeError
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to training images, each with its own draw.
+
+    Attributes:
+        pad: Black pixels around an image, out of which a crop of its old size is taken.
+        flip: Whether half of the images are mirrored left to right.
+        cutout: Side of a square of zeros, in pixels; its centre is uniform over the image and it
+            ends at the border (DeVries and Taylor, 2017; as in DARTS).
+        brightness: Pixels times a factor within 1 ± this.
+        contrast: Distance to the image's mean grey times a factor within 1 ± this.
+        saturation: Distance to the pixel's grey times a factor within 1 ± this.
+
+    Raises:
+        ConfigError: A negative number, or a colour strength above 1.
+    """
+
+    pad: int = 0
+    flip: bool = False
+    cutout: int = 0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("pad", "cutout"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"{name}: expected at least 0 pixels, found {getattr(self, name)}"
+                )
+        for name in ("brightness", "contrast", "saturation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}: expected 0 to 1, found {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of each channel of the train part, pixels scaled to [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def channel_statistics(images: Images, rows: Int64Array) -> Statistics:
+    """Exact statistics over some images; a channel that never varies gets a deviation of 1.
+
+    Args:
+        images: All images.
+        rows: Those of the train part.
+
+    Raises:
+        DataError: There are no rows.
+    """
+    if not len(rows):
+        raise DataError(f"{images.name}: expected images to normalise by, found none")
+    values = np.arange(256) / 255
+    mean, std = [], []
+    for channel in range(images.shape[2]):
+        counts = np.zeros(256, dtype=np.int64)
+        for start in range(0, len(rows), 4096):
+            some = images.pixels[rows[start : start + 4096], :, :, channel]
+            counts += np.bincount(some.reshape(-1), minlength=256)
+        share = counts / counts.sum()
+        centre = float(share @ values)
+        mean.append(centre)
+        std.append(float(np.sqrt(share @ (values - centre) ** 2)) or 1.0)
+    return Statistics(tuple(mean), tuple(std))
+
+
+def shifted(pixels: Tensor, top: Tensor, left: Tensor, flip: Tensor, pad: int) -> Tensor:
+    """Crops out of padded images, some of them mirrored.
+
+    Args:
+        pixels: (n, h, w, c).
+        top: (n,) int64 in 0..2 pad: first row of the crop in the padded image.
+        left: (n,) the same of columns.
+        flip: (n,) bool.
+        pad: Zeros around an image.
+
+    Returns:
+        (n, h, w, c).
+    """
+    n, height, width, _ = pixels.shape
+    rows = torch.arange(height, device=pixels.device) + (top[:, None] - pad)
+    columns = torch.arange(width, device=pixels.device) + (left[:, None] - pad)
+    columns = torch.where(flip[:, None], columns.flip(1), columns)
+    inside = ((rows >= 0) & (rows < height))[:, :, None]
+    inside = inside & ((columns >= 0) & (columns < width))[:, None, :]
+    image = torch.arange(n, device=pixels.device)[:, None, None]
+    places = (rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :])
+    return pixels[image, places[0], places[1]] * inside[..., None]
+
+
+def jittered(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
+    """Changes brightness, then contrast, then saturation, each clamped to [0, 1].
+
+    Args:
+        images: (n, c, h, w) in [0, 1], c 1 or 3.
+        brightness: (n,) factors; 1 changes nothing.
+        contrast: (n,) factors.
+        saturation: (n,) factors; without effect on grey images.
+
+    Raises:
+        ShapeError: Another number of channels.
+    """
+    if images.shape[1] not in (1, 3):
+        raise ShapeError(f"jittered: expected 1 or 3 channels, found {images.shape[1]}")
+    factors = [f.to(images)[:, None, None, None] for f in (brightness, contrast, saturation)]
+    images = (images * factors[0]).clamp(0, 1)
+    mean = _grey(images).mean(dim=(1, 2, 3), keepdim=True)
+    images = (mean + (images - mean) * factors[1]).clamp(0, 1)
+    grey = _grey(images)
+    return (grey + (images - grey) * factors[2]).clamp(0, 1)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """(n, c, h, w) to (n, 1, h, w)."""
+    if images.shape[1] == 1:
+        return images
+    return (images * images.new_tensor(_LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+
+
+def cut_out(images: Tensor, y: Tensor, x: Tensor, side: int) -> Tensor:
+    """Zeros in a square around a centre, which ends at the border.
+
+    Args:
+        images: (n, c, h, w).
+        y: (n,) int64 row of the centre.
+        x: (n,) column of the centre.
+        side: Rows y - side // 2 to below y - side // 2 + side, and columns alike.
+    """
+    rows = torch.arange(images.shape[2], device=images.device) - (y[:, None] - side // 2)
+    columns = torch.arange(images.shape[3], device=images.device) - (x[:, None] - side // 2)
+    hit = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None]
+    return images.masked_fill(hit[:, None], 0.0)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Pixels to what a network reads.
+
+    Attributes:
+        statistics: Of the train part.
+        augmentation: None for images that are evaluated.
+        dtype: Of the result; below float32 everything up to it is computed in float32.
+    """
+
+    statistics: Statistics
+    augmentation: Augmentation | None = None
+    dtype: torch.dtype = torch.float32
+
+    def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """Prepares a batch.
+
+        Args:
+            pixels: (n, h, w, c) uint8 on the device.
+            generator: On the CPU; not used without augmentation.
+
+        Returns:
+            (n, c, h, w) of `dtype`, in memory with channels last.
+        """
+        chosen = self.augmentation or Augmentation()
+        pixels = _moved(pixels, chosen, generator)
+        working = torch.float64 if self.dtype == torch.float64 else torch.float32
+        images = pixels.permute(0, 3, 1, 2).to(working) / 255
+        images = _coloured(images, chosen, generator)
+        mean, std = (images.new_tensor(v)[:, None, None] for v in vars(self.statistics).values())
+        images = (images - mean) / std
+        if chosen.cutout:
+            n, _, *sides = images.shape
+            y, x = (torch.randint(side, (n,), generator=generator) for side in sides)
+            images = cut_out(images, y.to(images.device), x.to(images.device), chosen.cutout)
+        return images.to(self.dtype, memory_format=torch.channels_last)
+
+
+def _moved(pixels: Tensor, chosen: Augmentation, generator: torch.Generator) -> Tensor:
+    if not chosen.pad and not chosen.flip:
+        return pixels
+    n, device = len(pixels), pixels.device
+    top, left = torch.randint(2 * chosen.pad + 1, (2, n), generator=generator).to(device)
+    flip = torch.rand(n, generator=generator) < 0.5 if chosen.flip else torch.zeros(n).bool()
+    return shifted(pixels, top, left, flip.to(device), chosen.pad)
+
+
+def _coloured(images: Tensor, chosen: Augmentation, generator: torch.Generator) -> Tensor:
+    strengths = torch.tensor([chosen.brightness, chosen.contrast, chosen.saturation])
+    if not strengths.any():
+        return images
+    drawn = 2 * torch.rand(3, len(images), generator=generator) - 1
+    brightness, contrast, saturation = 1 + strengths[:, None] * drawn
+    return jittered(images, brightness, contrast, saturation)

@@ -1,0 +1,197 @@
+"""Endless and single passes over images on disk, decoded ahead of their use by worker processes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sif.data.images.augment import Preparation
+from sif.data.images.dataset import Int64Array, Pixels
+from sif.data.images.decode import Gathering, corrupt_notes
+from sif.data.images.lazy import FolderImages
+from sif.data.images.stream import Make, augmentation_generator, check_batch_size
+from sif.errors import DataError
+from sif.prox import Batch
+from sif.streams import Permutation
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """One batch from a worker.
+
+    Attributes:
+        pixels: (m, h, w, c) uint8, without corrupt images.
+        labels: (m,) int64.
+        corrupt: File to reason.
+        problem: Why the data cannot be used, or "".
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    corrupt: dict[str, str]
+    problem: str
+
+
+class _Files(Dataset[_Decoded]):
+    """Batches by their rows; runs in a worker, which answers instead of raising."""
+
+    def __init__(self, images: FolderImages) -> None:
+        self._images = images
+
+    def __getitem__(self, rows: list[int]) -> _Decoded:
+        images = self._images
+        gathering = Gathering(str(images.root), images.form, expected=images.shape)
+        pixels: list[Pixels] = []
+        kept: list[int] = []
+        problem = ""
+        try:
+            for row in rows:
+                file = images.files[row]
+                one = gathering.decode(file, images.root / file)
+                if one is not None:
+                    pixels.append(one)
+                    kept.append(row)
+        except DataError as error:
+            problem = str(error)
+        stacked = np.stack(pixels) if pixels else np.empty((0, *images.shape), dtype=np.uint8)
+        labels = torch.from_numpy(images.labels[kept])
+        return _Decoded(torch.from_numpy(stacked), labels, gathering.corrupt, problem)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _decoded(
+    images: FolderImages, batches: Iterable[list[int]], workers: int, prefetch: int
+) -> Iterator[_Decoded]:
+    """Batches decoded ahead of their use, in order."""
+    return iter(
+        DataLoader(
+            _Files(images), batch_size=None, sampler=batches, collate_fn=_as_it_is,
+            num_workers=workers, prefetch_factor=prefetch if workers else None,
+            generator=torch.Generator().manual_seed(0),  # else it would draw from the global one
+        )
+    )  # fmt: skip
+
+
+class FolderStream:
+    """Endless batches of a part whose images stay on disk.
+
+    A corrupt image is left out of its batch.
+
+    Args:
+        images: All images.
+        rows: (n,) those of the part.
+        batch_size: Images per batch, at most n.
+        prepare: Normalises, and augments where it is told to.
+        generator: On the CPU; orders the images and seeds augmentation.
+        make: Puts images and labels into a batch.
+        device: Of the batches.
+        workers: Processes that decode; 0: this one.
+        prefetch: Batches that each of them decodes ahead.
+
+    Raises:
+        DataError: A batch is larger than the part.
+    """
+
+    def __init__(
+        self,
+        images: FolderImages,
+        rows: Int64Array,
+        batch_size: int,
+        prepare: Preparation,
+        generator: torch.Generator,
+        make: Make,
+        device: torch.device,
+        workers: int = 2,
+        prefetch: int = 2,
+    ) -> None:
+        check_batch_size(batch_size, len(rows))
+        self._images, self._rows = images, rows
+        self._order = Permutation(len(rows), batch_size, generator)
+        self._draws = augmentation_generator(generator)
+        self._prepare, self._make, self._device = prepare, make, device
+        self._ahead = (workers, prefetch)
+        self._loader: Iterator[_Decoded] | None = None
+        # The order runs ahead of the batches; these are its states after each that is on its way.
+        self._coming: deque[dict[str, Any]] = deque()
+        self._reached = self._order.state_dict()
+        self.corrupt: dict[str, str] = {}
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Batches in one pass over the part."""
+        return self._order.steps_per_pass
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What has been left out so far."""
+        return corrupt_notes(str(self._images.root), self.corrupt, len(self._images))
+
+    def _batches(self) -> Iterator[list[int]]:
+        for _ in repeat(None):
+            rows = self._rows[self._order.next().numpy()].tolist()
+            self._coming.append(self._order.state_dict())
+            yield rows
+
+    def next(self) -> Batch:
+        """The next batch.
+
+        Raises:
+            DataError: Too many corrupt images, or one of another size.
+        """
+        while True:
+            if self._loader is None:
+                self._loader = _decoded(self._images, self._batches(), *self._ahead)
+            found = next(self._loader)
+            self._reached = self._coming.popleft()
+            pixels, labels = _checked(found, self._images, self.corrupt)
+            if len(labels):
+                images = self._prepare(pixels.to(self._device), self._draws)
+                return self._make(images, labels.to(self._device))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the batches to come, those decoded ahead among them."""
+        return {"rows": self._reached, "draws": self._draws.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        self._loader = None
+        self._coming.clear()
+        self._order.load_state_dict(state["rows"])
+        self._reached = state["rows"]
+        self._draws.set_state(state["draws"])
+
+
+def _checked(
+    found: _Decoded, images: FolderImages, corrupt: dict[str, str]
+) -> tuple[Tensor, Tensor]:
+    """Pixels and labels; adds to the corrupt images, and refuses too many."""
+    if found.problem:
+        raise DataError(found.problem)
+    if found.corrupt:
+        corrupt.update(found.corrupt)
+        corrupt_notes(str(images.root), corrupt, len(images))
+    return found.pixels, found.labels
+
+
+def folder_batches(
+    images: FolderImages, rows: Int64Array, batch_size: int, prepare: Preparation, make: Make,
+    device: torch.device, workers: int = 2, prefetch: int = 2,
+) -> Iterator[Batch]:  # fmt: skip
+    """One pass over a part in its order, for evaluation; see `FolderStream`."""
+    parts = [some.tolist() for some in torch.from_numpy(rows).split(batch_size)]
+    draws, corrupt = torch.Generator().manual_seed(0), dict[str, str]()
+    for found in _decoded(images, parts, workers, prefetch):
+        pixels, labels = _checked(found, images, corrupt)
+        if len(labels):
+            yield make(prepare(pixels.to(device), draws), labels.to(device))

@@ -1,0 +1,118 @@
+"""Folders of images: read into memory where they fit, else left on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from sif.data.images.dataset import Images, Int64Array, Mask, digest, first_of_each
+from sif.data.images.decode import Form, Gathering, corrupt_notes
+from sif.data.images.folders import label_entries, list_entries
+from sif.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class FolderImages:
+    """Labelled images that stay on disk.
+
+    Attributes:
+        name: Of the data set, for messages.
+        root: Their folder.
+        files: (n) paths below it.
+        labels: (n,) int64.
+        classes: Names by number.
+        form: What an image is brought to.
+        shape: (h, w, c) of every image then.
+        test: (n,) bool, or None without an official test part.
+        notes: One line each.
+    """
+
+    name: str
+    root: Path
+    files: tuple[str, ...]
+    labels: Int64Array
+    classes: tuple[str, ...]
+    form: Form
+    shape: tuple[int, int, int]
+    test: Mask | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """16 hex digits over classes, form, labels, names and sizes of files, not their content."""
+        sizes = np.array([(self.root / file).stat().st_size for file in self.files])
+        return digest(self.classes, self.form, self.labels, self.test, self.files, sizes)
+
+    def read(self, rows: Int64Array) -> Images:
+        """Decodes some images, without corrupt ones, for statistics of channels.
+
+        Raises:
+            DataError: As of `read_folder`.
+        """
+        gathering = Gathering(str(self.root), self.form)
+        kept, pixels = [], []
+        for row in rows:
+            file = self.files[row]
+            one = gathering.decode(file, self.root / file)
+            if one is not None:
+                kept.append(row)
+                pixels.append(one)
+        notes = gathering.close(len(rows))
+        if not pixels:
+            raise DataError(f"{self.root}: expected images that can be read, found none")
+        test = None if self.test is None else self.test[kept]
+        return Images(self.name, np.stack(pixels), self.labels[kept], self.classes, test,
+                      (*self.notes, *notes))  # fmt: skip
+
+
+def read_folder(
+    root: Path, form: Form, *, per_class: int | None = None, memory: int = 1 << 32
+) -> Images | FolderImages:
+    """Class folders, in memory or lazily.
+
+    Args:
+        root: See `sif.data.images.folders`.
+        form: Channels and size of the images.
+        per_class: Most images of each class and part, the first ones by name.
+        memory: Most bytes of pixels that are held; beyond, images stay on disk.
+
+    Returns:
+        `Images`, or `FolderImages` whose corrupt files are found when they are read.
+
+    Raises:
+        DataError: No images, a class without one, images of several sizes and no `form.size`, or
+            too many corrupt ones.
+    """
+    entries = list_entries(root)
+    labelled = label_entries(entries, str(root))
+    rows = np.arange(len(entries))
+    notes = labelled.notes
+    if per_class is not None:
+        rows = first_of_each(labelled.labels, labelled.test, per_class)
+        notes = (*notes, f"only {per_class} images of each class and part are read")
+    files = tuple(entries[row].name for row in rows)
+    test = None if labelled.test is None else labelled.test[rows]
+    shape = _shape(root, files, form)
+    found = FolderImages(root.resolve().name, root, files, labelled.labels[rows],
+                         labelled.classes, form, shape, test, notes)  # fmt: skip
+    if len(files) * int(np.prod(shape)) > memory:
+        return found
+    return found.read(np.arange(len(files)))
+
+
+def _shape(root: Path, files: Sequence[str], form: Form) -> tuple[int, int, int]:
+    """(h, w, c) of the first image that can be decoded."""
+    gathering = Gathering(str(root), form)
+    for file in files:
+        pixels = gathering.decode(file, root / file)
+        if pixels is not None:
+            return pixels.shape[0], pixels.shape[1], pixels.shape[2]
+        corrupt_notes(str(root), gathering.corrupt, len(files))
+    raise DataError(f"{root}: expected images that can be read, found none")

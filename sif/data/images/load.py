@@ -1,0 +1,138 @@
+"""From a name or a path to labelled images."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from sif.data.fetch import Archive, locate, search_folders
+from sif.data.images.archive import is_archive, read_archive
+from sif.data.images.cifar import LAYOUTS, find_cifar, read_cifar
+from sif.data.images.dataset import Images, check_channels, first_of_each, with_channels
+from sif.data.images.decode import Form, resized
+from sif.data.images.lazy import FolderImages, read_folder
+from sif.data.recipe import DIGITS, IMAGE_KINDS, Recipe, list_datasets
+from sif.errors import ConfigError, DataError
+
+MEMORY = 1 << 32
+"""Bytes of pixels that are held in memory; ImageNet at 224 pixels would need 45 times as many."""
+
+
+def load_images(
+    name_or_path: str | Path,
+    *,
+    data_dir: Path | None = None,
+    channels: int | None = None,
+    size: int | None = None,
+    per_class: int | None = None,
+    memory: int = MEMORY,
+) -> Images | FolderImages:
+    """Load a known data set, a folder or an archive.
+
+    Args:
+        name_or_path: "digits", "cifar-10", "cifar-100", "cifar10-jpeg", or a path: an official
+            CIFAR folder, a folder of class folders, or a tar archive of one.
+        data_dir: Looked at first for a known name, and where a download goes.
+        channels: 1 or 3; by default 3, and for digits 1.
+        size: Side in pixels to which images are resized and cut; by default all must have one size.
+        per_class: Most images of each class and part; by default all.
+        memory: Most bytes of pixels that are held; a larger folder stays on disk.
+
+    Returns:
+        The images, with notes on what was done.
+
+    Raises:
+        DataError: Unknown name, missing or bad files; see the readers.
+        ConfigError: A package is missing that reads these data.
+    """
+    if per_class is not None and per_class < 1:
+        raise DataError(f"images per class: expected at least 1, found {per_class}")
+    if channels is not None:
+        check_channels(channels, str(name_or_path))
+    name = str(name_or_path)
+    recipe = list_datasets().get(name)
+    if recipe is not None and recipe.kind == DIGITS:
+        return _finished(read_digits(), channels, size, per_class)
+    notes: list[str] = []
+    path = Path(name)
+    if recipe is not None:
+        path, notes = _find(recipe, data_dir)
+    if path.is_dir() and find_cifar(path) is not None:
+        read = read_cifar(path, official=recipe is not None)
+        return _finished(replace(read, notes=tuple(notes)), channels, size, per_class)
+    form = Form(channels or 3, size)
+    if path.is_dir():
+        return read_folder(path, form, per_class=per_class, memory=memory)
+    if is_archive(path):
+        return read_archive(path, form, per_class=per_class, memory=memory)
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> DataError:
+    names = [recipe.name for recipe in list_datasets().values() if recipe.kind in IMAGE_KINDS]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return DataError(
+        f"dataset: expected a folder, a tar archive or one of {', '.join(names)},"
+        f" found {name!r}{hint}"
+    )
+
+
+def _find(recipe: Recipe, data_dir: Path | None) -> tuple[Path, list[str]]:
+    """Folder or archive of a known name, and notes.
+
+    A folder in either official form counts, whole or not: its reader says what is missing.
+    """
+    if recipe.kind not in IMAGE_KINDS:
+        raise DataError(f"{recipe.name}: expected images, found a data set of interactions")
+    folders = search_folders(data_dir)
+    if not recipe.url:
+        for base in folders:
+            if (base / recipe.files[0]).is_file():
+                return base / recipe.files[0], []
+        searched = ", ".join(str(folder) for folder in folders)
+        raise DataError(
+            f"{recipe.name}: expected {recipe.files[0]} in one of: {searched}; found none"
+        )
+    names = [layout.folder for layout in LAYOUTS if layout.name == recipe.name]
+    for base in folders:
+        named = [base] if base.name in (*names, recipe.name) else []
+        for folder in (*(base / name for name in (*names, recipe.name)), *named):
+            if folder.is_dir() and find_cifar(folder) is not None:
+                return folder, []
+    archive = Archive(recipe.name, recipe.url, recipe.md5, recipe.folder, recipe.files)
+    return locate(archive, data_dir)
+
+
+def _finished(
+    images: Images, channels: int | None, size: int | None, per_class: int | None
+) -> Images:
+    """Images of a fixed form in the form that was asked for."""
+    notes = images.notes
+    if per_class is not None:
+        images = images.select(first_of_each(images.labels, images.test, per_class))
+        notes = (*notes, f"only {per_class} images of each class and part are read")
+    pixels = resized(with_channels(images.pixels, channels, images.name), size)
+    return replace(images, pixels=pixels, notes=notes)
+
+
+def read_digits() -> Images:
+    """The 1,797 digits of scikit-learn: (n, 8, 8, 1), 0 to 16 scaled to 0 to 255.
+
+    They have no official test part.
+
+    Raises:
+        ConfigError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise ConfigError(
+            "digits: expected the package scikit-learn (pip install scikit-learn), found none"
+        ) from None
+    values, labels = load_digits(return_X_y=True)
+    pixels = np.rint(values * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    return Images("digits", pixels, labels.astype(np.int64), tuple("0123456789"))

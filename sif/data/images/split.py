@@ -1,0 +1,129 @@
+"""Train, valid and test part of images: stratified by class, seeded and hashed.
+
+An official test part stays what it is; otherwise a test part is cut first. Validation is cut from
+the rest. Cuts of one seed nest: another share of validation leaves the test part as it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sif.data.images.dataset import Int64Array, Labelled, digest
+from sif.data.split import PART_NAMES, TEST, TRAIN, VALID, Parts
+from sif.errors import DataError
+
+_SPLIT_STREAM = 0x1A6E5  # keeps these random numbers apart from those of other splits
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSplit:
+    """The part that each image belongs to.
+
+    Attributes:
+        classes: Names of the classes.
+        part: (n,) int8: 0 train, 1 valid, 2 test.
+        protocol: Where test and valid come from, such as "official test, valid 0.5".
+        seed: What drew the parts.
+        hash: 16 hex digits over the images' hash and the parts.
+        notes: One line each: what was done to the data on the way.
+    """
+
+    classes: tuple[str, ...]
+    part: Parts
+    protocol: str
+    seed: int
+    hash: str
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def train(self) -> Int64Array:
+        """Rows that weights are fitted on, ascending."""
+        return np.flatnonzero(self.part == TRAIN)
+
+    @cached_property
+    def valid(self) -> Int64Array:
+        """Rows that choices are made on, ascending."""
+        return np.flatnonzero(self.part == VALID)
+
+    @cached_property
+    def test(self) -> Int64Array:
+        """Rows that are looked at once, at the end, ascending."""
+        return np.flatnonzero(self.part == TEST)
+
+    def description(self) -> dict[str, Any]:
+        """What `metrics.json` says of the protocol; plain JSON values."""
+        counts = np.bincount(self.part, minlength=3).tolist()
+        return {
+            "name": self.protocol,
+            "seed": self.seed,
+            "split_hash": self.hash,
+            "counts": dict(zip(PART_NAMES, counts, strict=True)),
+            "classes": len(self.classes),
+        }
+
+
+def make_image_split(
+    images: Labelled, *, valid_share: float, seed: int, test_share: float = 0.2
+) -> ImageSplit:
+    """Split images at random within each class.
+
+    Args:
+        images: `Images` or `FolderImages`.
+        valid_share: Of each class's images outside the test part, rounded to whole images; at 0
+            there is no validation part.
+        seed: The same seed gives the same split.
+        test_share: Of each class's images, where there is no official test part.
+
+    Returns:
+        The parts.
+
+    Raises:
+        DataError: A share is not in [0, 1), or leaves a part that is not empty without some class.
+    """
+    where = images.name
+    for name, share, low in (("valid", valid_share, "0"), ("test", test_share, "above 0")):
+        if not 0 <= share < 1 or (name == "test" and share == 0):
+            raise DataError(f"{where}: {name} share: expected {low} to below 1, found {share:g}")
+    keys = np.random.default_rng([_SPLIT_STREAM, seed]).random(len(images.labels))
+    official = images.test is not None
+    part = np.full(len(images.labels), TRAIN, dtype=np.int8)
+    if images.test is not None:
+        part[images.test] = TEST
+    for label in range(len(images.classes)):
+        rows = np.flatnonzero((images.labels == label) & (part == TRAIN))
+        rows = rows[np.argsort(keys[rows], kind="stable")]
+        held = 0 if official else round(len(rows) * test_share)
+        n_valid = round((len(rows) - held) * valid_share)
+        part[rows[:held]] = TEST
+        part[rows[held : held + n_valid]] = VALID
+    _check_classes(images, part, official, {"valid": valid_share, "test": test_share})
+    protocol = f"official test, valid {valid_share:g}"
+    if not official:
+        protocol = f"test {test_share:g}, valid {valid_share:g}"
+    sealed = digest(images.classes, images.content_hash, part)
+    return ImageSplit(images.classes, part, protocol, seed, sealed, images.notes)
+
+
+def _check_classes(
+    images: Labelled, part: npt.NDArray[np.int8], official: bool, shares: dict[str, float]
+) -> None:
+    """Every class in every part; an official test part may lack some."""
+    for number, name in enumerate(PART_NAMES):
+        if (number == TEST and official) or shares.get(name) == 0:
+            continue
+        counts = np.bincount(images.labels[part == number], minlength=len(images.classes))
+        if not counts.all():
+            label = int(np.argmin(counts > 0))
+            told = ", ".join(f"{key} {share:g}" for key, share in shares.items())
+            total = int((images.labels == label).sum())
+            raise DataError(
+                f"{images.name}: expected images of every class in {name} (shares: {told}),"
+                f" found none of {images.classes[label]!r}, which has {total} in all"
+            )
+    if not (part == TEST).any():
+        raise DataError(f"{images.name}: expected images in the test part, found none")

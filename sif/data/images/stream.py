@@ -1,0 +1,104 @@
+"""Endless and single passes over images that are in memory, prepared on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sif.data.images.augment import Preparation
+from sif.data.images.dataset import ImageTensors, Int64Array
+from sif.errors import DataError
+from sif.prox import Batch
+from sif.streams import Permutation
+
+Make = Callable[[Tensor, Tensor], Batch]
+"""Images (n, c, h, w) and labels (n,) to the batch of a space."""
+
+_AUGMENTATION_STREAM = 0xA46  # keeps augmentation apart from the order of the images
+
+
+def augmentation_generator(generator: torch.Generator) -> torch.Generator:
+    """A generator on the CPU for augmentation, by the seed of the one that orders images."""
+    return torch.Generator().manual_seed(generator.initial_seed() ^ _AUGMENTATION_STREAM)
+
+
+def check_batch_size(batch_size: int, n: int) -> None:
+    """Raises DataError unless there are 1 to n images in a batch."""
+    if not 1 <= batch_size <= n:
+        raise DataError(
+            f"batch size: expected 1 to {n}, the images of the part, found {batch_size}"
+        )
+
+
+class ImageStream:
+    """Endless batches of one part.
+
+    Args:
+        images: All images on the device.
+        rows: (n,) those of the part.
+        batch_size: Images per batch, at most n; n: the whole part in its order, every time.
+        prepare: Normalises, and augments where it is told to.
+        generator: On the CPU; orders the images and seeds augmentation.
+        make: Puts images and labels into a batch.
+
+    Raises:
+        DataError: A batch is larger than the part.
+    """
+
+    def __init__(
+        self,
+        images: ImageTensors,
+        rows: Int64Array,
+        batch_size: int,
+        prepare: Preparation,
+        generator: torch.Generator,
+        make: Make,
+    ) -> None:
+        check_batch_size(batch_size, len(rows))
+        self._images = images
+        self._rows = torch.from_numpy(rows)
+        self._order = Permutation(len(rows), batch_size, generator)
+        self._prepare = prepare
+        self._draws = augmentation_generator(generator)
+        self._make = make
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Batches in one pass over the part."""
+        return self._order.steps_per_pass
+
+    def next(self) -> Batch:
+        """The next batch."""
+        rows = self._rows[self._order.next()].to(self._images.labels.device)
+        prepared = self._prepare(self._images.pixels[rows], self._draws)
+        return self._make(prepared, self._images.labels[rows])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the batches to come."""
+        return {"rows": self._order.state_dict(), "draws": self._draws.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        self._order.load_state_dict(state["rows"])
+        self._draws.set_state(state["draws"])
+
+
+def image_batches(
+    images: ImageTensors, rows: Int64Array, batch_size: int, prepare: Preparation, make: Make
+) -> Iterator[Batch]:
+    """One pass over a part in its order, for evaluation; the last batch may be smaller.
+
+    Args:
+        images: All images on the device.
+        rows: (n,) those of the part.
+        batch_size: Images per batch.
+        prepare: Usually without augmentation; what it draws is the same in every pass.
+        make: Puts images and labels into a batch.
+    """
+    draws = torch.Generator().manual_seed(_AUGMENTATION_STREAM)
+    for some in torch.from_numpy(rows).split(batch_size):
+        chosen = some.to(images.labels.device)
+        yield make(prepare(images.pixels[chosen], draws), images.labels[chosen])
