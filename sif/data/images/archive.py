@@ -79,7 +79,7 @@ def _members(
 ) -> Iterator[tuple[Entry, bytes]]:
     """Images with their content; counts in `seen` those of each part and class."""
     try:
-        with tarfile.open(path, "r|*") as archive:
+        with tarfile.open(path) as archive:
             for member in archive:
                 _refuse_unsafe(path, member)
                 entry = _entry(member.name) if member.isfile() else None
@@ -90,6 +90,9 @@ def _members(
                 stream = archive.extractfile(member)
                 if stream is not None and (per_class is None or seen[group] <= per_class):
                     yield entry, stream.read()
+            # A mark ends an archive; without this a cut between two files would go unnoticed.
+            if archive.fileobj is None or archive.fileobj.tell() <= archive.offset:
+                raise EOFError("no mark at its end")
     except FileNotFoundError:
         raise DataError(f"{path}: expected an archive, found none there") from None
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError) as error:
