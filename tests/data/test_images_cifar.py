@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sif.data.images import Images, load_images
-from sif.data.images.cifar import read_cifar
+from sif.data.images.cifar import LAYOUTS, read_cifar
 from sif.data.images.unpickle import unpickle_batch
 from sif.errors import DataError
 
@@ -54,7 +54,7 @@ def dump(path: Path, value: Any) -> None:
 
 
 def write_python_10(folder: Path, n: int = 3) -> Path:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for number in range(1, 7):
         data, labels = batch(number, n, 10)
         name = f"data_batch_{number}" if number < 6 else "test_batch"
@@ -64,7 +64,7 @@ def write_python_10(folder: Path, n: int = 3) -> Path:
 
 
 def write_binary_10(folder: Path, n: int = 3) -> Path:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for number in range(1, 7):
         data, labels = batch(number, n, 10)
         name = f"data_batch_{number}" if number < 6 else "test_batch"
@@ -213,6 +213,31 @@ def test_damaged_records_are_told(tmp_path: Path) -> None:
     (folder / "batches.meta.txt").write_text("cat")
     with pytest.raises(DataError, match=r"meta\.txt: expected the names of 10 classes, found 1$"):
         read_cifar(folder)
+
+
+def test_a_known_name_is_found_in_either_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for layout in LAYOUTS:
+        for counts in (layout.train, layout.test):
+            for file in counts:
+                monkeypatch.setitem(counts, file, 3)
+    write_python_10(tmp_path / "a" / "cifar-10-batches-py")
+    write_binary_10(tmp_path / "b" / "cifar-10-batches-bin")
+    monkeypatch.setenv("SIF_DATA_DIR", str(tmp_path / "b"))
+    monkeypatch.setattr("sif.data.fetch.raw_folder", lambda: tmp_path / "raw")
+    found = [load_images("cifar-10", data_dir=base) for base in (tmp_path / "a", None)]
+    assert isinstance(found[0], Images) and isinstance(found[1], Images)
+    assert_same(*found)
+    direct = load_images("cifar-10", data_dir=tmp_path / "a" / "cifar-10-batches-py")
+    assert direct.content_hash == found[0].content_hash
+    with pytest.raises(DataError, match=r"at most 9,999 bytes of pixels, found 903,168 at size"):
+        load_images("cifar-10", size=224, channels=1, memory=9_999)
+    monkeypatch.delenv("SIF_DATA_DIR")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "cifar-10-python.tar.gz").write_bytes(b"something else")
+    with pytest.raises(DataError, match=r"tar\.gz: expected MD5 c58f30108f718f92721af3b95e74349a,"):
+        load_images("cifar-10", data_dir=tmp_path / "c")
 
 
 def test_a_known_name_expects_the_official_number_of_images(

@@ -78,7 +78,7 @@ def decode(content: bytes, form: Form, where: str) -> Pixels:
         where: For messages.
 
     Returns:
-        (h, w, channels) uint8; transparency is dropped.
+        (h, w, channels) uint8; transparency is dropped, an orientation in EXIF not applied.
 
     Raises:
         CorruptImage: It cannot be decoded.

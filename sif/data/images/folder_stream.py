@@ -137,12 +137,6 @@ class FolderStream:
         """What has been left out so far."""
         return corrupt_notes(str(self._images.root), self.corrupt, len(self._images))
 
-    def _batches(self) -> Iterator[list[int]]:
-        for _ in repeat(None):
-            rows = self._rows[self._order.next().numpy()].tolist()
-            self._coming.append(self._order.state_dict())
-            yield rows
-
     def next(self) -> Batch:
         """The next batch.
 
@@ -151,13 +145,18 @@ class FolderStream:
         """
         while True:
             if self._loader is None:
-                self._loader = _decoded(self._images, self._batches(), *self._ahead)
+                self._loader = self._start()
             found = next(self._loader)
             self._reached = self._coming.popleft()
             pixels, labels = _checked(found, self._images, self.corrupt)
             if len(labels):
                 images = self._prepare(pixels.to(self._device), self._draws)
                 return self._make(images, labels.to(self._device))
+
+    def _start(self) -> Iterator[_Decoded]:
+        self._coming = deque()
+        batches = _in_turn(self._rows, self._order, self._coming)
+        return _decoded(self._images, batches, *self._ahead)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the batches to come, those decoded ahead among them."""
@@ -166,10 +165,23 @@ class FolderStream:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues where `state_dict` was taken."""
         self._loader = None
-        self._coming.clear()
         self._order.load_state_dict(state["rows"])
         self._reached = state["rows"]
         self._draws.set_state(state["draws"])
+
+
+def _in_turn(
+    rows: Int64Array, order: Permutation, coming: deque[dict[str, Any]]
+) -> Iterator[list[int]]:
+    """Endless batches of rows; notes the order's state after each.
+
+    No method of the stream: a loader that refers back to its owner is only found by the collector
+    of cycles, which takes its queues away before it can stop its workers.
+    """
+    for _ in repeat(None):
+        chosen = rows[order.next().numpy()].tolist()
+        coming.append(order.state_dict())
+        yield chosen
 
 
 def _checked(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,16 @@ from sif.errors import ConfigError, DataError
 
 MEMORY = 1 << 32
 """Bytes of pixels that are held in memory; ImageNet at 224 pixels would need 45 times as many."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of images of a fixed form; see `load_images`."""
+
+    channels: int | None
+    size: int | None
+    per_class: int | None
+    memory: int
 
 
 def load_images(
@@ -55,14 +65,15 @@ def load_images(
     name = str(name_or_path)
     recipe = list_datasets().get(name)
     if recipe is not None and recipe.kind == DIGITS:
-        return _finished(read_digits(), channels, size, per_class)
+        return _finished(read_digits(), Wanted(channels, size, per_class, memory))
     notes: list[str] = []
     path = Path(name)
     if recipe is not None:
         path, notes = _find(recipe, data_dir)
     if path.is_dir() and find_cifar(path) is not None:
         read = read_cifar(path, official=recipe is not None)
-        return _finished(replace(read, notes=tuple(notes)), channels, size, per_class)
+        read = replace(read, notes=tuple(notes))
+        return _finished(read, Wanted(channels, size, per_class, memory))
     form = Form(channels or 3, size)
     if path.is_dir():
         return read_folder(path, form, per_class=per_class, memory=memory)
@@ -107,16 +118,21 @@ def _find(recipe: Recipe, data_dir: Path | None) -> tuple[Path, list[str]]:
     return locate(archive, data_dir)
 
 
-def _finished(
-    images: Images, channels: int | None, size: int | None, per_class: int | None
-) -> Images:
+def _finished(images: Images, wanted: Wanted) -> Images:
     """Images of a fixed form in the form that was asked for."""
     notes = images.notes
-    if per_class is not None:
-        images = images.select(first_of_each(images.labels, images.test, per_class))
-        notes = (*notes, f"only {per_class} images of each class and part are read")
-    pixels = resized(with_channels(images.pixels, channels, images.name), size)
-    return replace(images, pixels=pixels, notes=notes)
+    if wanted.per_class is not None:
+        images = images.select(first_of_each(images.labels, images.test, wanted.per_class))
+        notes = (*notes, f"only {wanted.per_class} images of each class and part are read")
+    if wanted.size is not None:
+        needed = len(images) * wanted.size**2 * (wanted.channels or images.shape[2])
+        if needed > wanted.memory:
+            raise DataError(
+                f"{images.name}: expected at most {wanted.memory:,} bytes of pixels,"
+                f" found {needed:,} at size {wanted.size}; ask for fewer images of each class"
+            )
+    pixels = with_channels(images.pixels, wanted.channels, images.name)
+    return replace(images, pixels=resized(pixels, wanted.size), notes=notes)
 
 
 def read_digits() -> Images:
