@@ -62,12 +62,14 @@ class Evaluation:
             `squared_error` and `absolute_error` sums and the `count` of ratings behind them, and
             with the prefix `cold_item_` the same of items without a train rating.
         left_out: users of the vocabulary that have nothing to predict in this part.
+        unit: what `users` are, for texts; images, where a classifier is evaluated.
     """
 
     metrics: dict[str, float]
     users: Ids
     per_user: dict[str, NDArray[np.float64]]
     left_out: int
+    unit: str = "users"
 
 
 def pair_matrix(interactions: Interactions) -> sp.csr_matrix:

@@ -108,7 +108,8 @@ def verdict(
         f"{ours_name} is {relation[result.outcome]} {against}, the baseline that validation ranks "
         f"best: test {metric} {ours.metrics[metric]:.4f} against {other.metrics[metric]:.4f}, "
         f"difference {result.difference:+.4f} "
-        f"(95 % interval over {len(ours.users)} users {result.low:+.4f} to {result.high:+.4f})"
+        f"(95 % interval over {len(ours.users)} {ours.unit} "
+        f"{result.low:+.4f} to {result.high:+.4f})"
     )
     return Verdict(text, against, result)
 

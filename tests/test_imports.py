@@ -20,11 +20,12 @@ LEVELS = [
     {"config", "runtime", "tracking", "metrics", "checkpoint"},
     {"prox", "probe", "data", "draws", "pairs", "rows", "streams", "optimisers"},
     {"objectives", "batches", "blocks", "spaces", "methods"},
-    {"search", "train", "evaluate", "verdict", "scoring", "parts", "fitting", "cold", "groups"},
-    {"baselines", "recommender", "plots"},
+    {"search", "train", "evaluate", "verdict", "scoring", "parts", "fitting", "cold", "groups",
+     "sources", "vision"},
+    {"baselines", "recommender", "classifier", "plots"},
     {"adapters", "tasks"},
     {"cli"},
-]
+]  # fmt: skip
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 CONCRETE_SPACES = {
     path.stem for path in (PACKAGE / "spaces").glob("*.py") if path.stem not in ("__init__", "base")

@@ -13,12 +13,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from sif.config.cf import CFConfig
+from sif.config.cnn import CNNConfig
 from sif.config.files import find_config, parse_yaml, presets, read_yaml, shipped
 from sif.config.problems import describe, did_you_mean
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
 
-TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig}
+TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig, "cnn": CNNConfig}
 _NOT_RESULTS = {"output_dir", "tracking", "checkpoint_seconds"}  # cannot change what is found
 
 

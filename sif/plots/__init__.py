@@ -7,6 +7,7 @@ and no setting of the caller's is changed.
 
 from __future__ import annotations
 
+from sif.plots.cells import cell_graphs
 from sif.plots.function import interaction_surface, transform_curves
 from sif.plots.protocol import group_comparison, last_gaps, split_timeline
 from sif.plots.results import test_comparison, validation_against_seconds
@@ -14,6 +15,7 @@ from sif.plots.trajectories import alpha_trajectories
 
 __all__ = [
     "alpha_trajectories",
+    "cell_graphs",
     "group_comparison",
     "interaction_surface",
     "last_gaps",

@@ -160,6 +160,9 @@ STEMS = {
 """imagenet: 224 to 56 and 28 (DARTS). tiny-imagenet: 64 to 64 and 32 (model.py of NASP-codes)."""
 
 
+HALVINGS = {"small": 4, "tiny-imagenet": 8, "imagenet": 32}
+"""By how much stem and cells together divide the sides of an image."""
+
 AUXILIARIES = {"cifar": (3, True), "imagenet": (2, False)}
 """Stride of the pooling, which leaves 2 x 2 of 8 x 8 (CIFAR) and of 7 x 7 (ImageNet), and whether
 the second normalisation is there; it is missing on ImageNet in the published code (model.py of
@@ -211,7 +214,13 @@ class FixedCell(nn.Module):
             for edges in cell.nodes
         )
 
-    def forward(self, before: Tensor, last: Tensor, drop: float = 0.0) -> Tensor:
+    def forward(
+        self,
+        before: Tensor,
+        last: Tensor,
+        drop: float = 0.0,
+        draws: torch.Generator | None = None,
+    ) -> Tensor:
         """Outputs of the two cells before to this cell's; `drop`: chance to drop an edge."""
         states = self.inputs(before, last)
         for edges, modules in zip(self.cell.nodes, self.nodes, strict=True):
@@ -219,15 +228,16 @@ class FixedCell(nn.Module):
             for (_, source), module in zip(edges, cast(nn.ModuleList, modules), strict=True):
                 term = module(states[source])
                 if drop and self.training and not isinstance(module, nn.Identity):
-                    term = drop_path(term, drop)
+                    term = drop_path(term, drop, draws)
                 terms.append(term)
             states.append(torch.stack(terms).sum(0) if len(terms) > 2 else sum(terms[1:], terms[0]))
         return torch.cat([states[node] for node in self.cell.concat], dim=1)
 
 
-def drop_path(x: Tensor, drop: float) -> Tensor:
+def drop_path(x: Tensor, drop: float, draws: torch.Generator | None = None) -> Tensor:
     """Zeroes whole images of x with probability `drop`; the mean stays (Larsson et al., 2017)."""
-    keep = torch.empty(len(x), 1, 1, 1, device=x.device, dtype=x.dtype).bernoulli_(1 - drop)
+    keep = torch.empty(len(x), 1, 1, 1, device=x.device, dtype=x.dtype)
+    keep.bernoulli_(1 - drop, generator=draws)
     return x * (keep / (1 - drop))
 
 
@@ -240,6 +250,7 @@ class CellNetwork(nn.Module):
 
     Attributes:
         drop: Chance to drop an edge in training; a schedule may change it.
+        draws: What edges are dropped by, on the network's device; None: torch's own generator.
 
     Raises:
         ConfigError: A layout that has no such network.
@@ -249,6 +260,7 @@ class CellNetwork(nn.Module):
         super().__init__()
         self.layout = layout
         self.drop = 0.0
+        self.draws: torch.Generator | None = None
         outputs = {"normal": len(cells.normal.concat), "reduce": len(cells.reduce.concat)}
         spots = places(layout, outputs)
         self.stem = STEMS[layout.stem](layout)
@@ -278,7 +290,7 @@ class CellNetwork(nn.Module):
         states = stem_states(self.stem, images, self.layout)
         second = None
         for number, cell in enumerate(self.cells):
-            features = cell(*states, self.drop)
+            features = cell(*states, self.drop, self.draws)
             states = (states[1], features)
             if number == self._read_at and self.auxiliary is not None and self.training:
                 second = self.auxiliary(features)
@@ -296,7 +308,7 @@ def stem_states(stem: nn.ModuleList, images: Tensor, layout: Layout) -> tuple[Te
     Raises:
         ShapeError: Not images of the layout's channels whose sides the halvings divide.
     """
-    halvings = {"small": 4, "tiny-imagenet": 8, "imagenet": 32}[layout.stem]
+    halvings = HALVINGS[layout.stem]
     legal = images.dim() == 4 and images.shape[1] == layout.image_channels
     if not legal or any(side % halvings for side in images.shape[2:]):
         raise ShapeError(

@@ -8,19 +8,22 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from sif import vision
 from sif.checkpoint import write_json_atomic, write_text_atomic
 from sif.config import CFConfig, CommonConfig, did_you_mean, dump_config, load_config
 from sif.errors import ConfigError, DataError
 from sif.runtime import Runtime, deterministic, environment, make_runtime
-from sif.tasks.cf import Job, RunResult
+from sif.tasks import cf, cnn, cnn_figures, figures, inputs
+from sif.tasks.base import Desk, Inputs, RunResult, Task
 from sif.tasks.console import Console
-from sif.tasks.figures import redraw
-from sif.tasks.inputs import Inputs, load_data, prepare
 from sif.tasks.stages import Stages
 from sif.tracking import check_installed, open_tracker
 from sif.tracking.base import Status
 
-METHODS = ("nasp",)
+TASKS = {
+    "cf": Task(("nasp",), inputs.prepare, cf.CFJob),
+    "cnn": Task(tuple(vision.METHODS), cnn.prepare, cnn.CNNJob),
+}
 
 
 def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> RunResult:
@@ -37,33 +40,32 @@ def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> R
     Raises:
         SifError: Anything that is wrong with the input, before the run folder is made.
     """
-    config = _checked(config)
+    task = _checked_task(config)
     folder = config.output_dir
     if folder is None:
         raise ConfigError("output_dir: expected a folder, found none")
     runtime = make_runtime(config.device, config.seed, config.threads)
     # A rerun or a resume elsewhere must not fall back on another machine's thread count.
     config = config.model_copy(update={"threads": runtime.threads, "device": str(runtime.device)})
-    inputs = prepare(config, runtime)
+    found = task.prepare(config, runtime)
     check_installed(config.tracking)
     if not resume:
         _make_folder(folder, config)
-    with _job(config, folder, runtime, quiet, inputs) as job, deterministic():
-        return job.run()
+    with _desk(config, folder, runtime, quiet, found) as desk, deterministic():
+        return task.job(config, found, desk).run()
 
 
-def _checked(config: CommonConfig) -> CFConfig:
-    if not isinstance(config, CFConfig):
-        raise ConfigError(f"task: expected cf, found {config.task!r}")
-    if config.method not in METHODS:
+def _checked_task(config: CommonConfig) -> Task:
+    task = TASKS[config.task]
+    if config.method not in task.methods:
         raise ConfigError(
-            f"method: expected one of {', '.join(METHODS)}, found {config.method!r}"
-            f"{did_you_mean(config.method, METHODS)}"
+            f"method: expected one of {', '.join(task.methods)}, found {config.method!r}"
+            f"{did_you_mean(config.method, task.methods)}"
         )
-    return config
+    return task
 
 
-def _make_folder(folder: Path, config: CFConfig) -> None:
+def _make_folder(folder: Path, config: CommonConfig) -> None:
     """The run folder with its configuration: both or neither, even if killed in between."""
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder}: run folder exists; --resume it, or name another")
@@ -78,17 +80,17 @@ def _make_folder(folder: Path, config: CFConfig) -> None:
 
 
 @contextlib.contextmanager
-def _job(
-    config: CFConfig, folder: Path, runtime: Runtime, quiet: bool, inputs: Inputs
-) -> Iterator[Job]:
+def _desk(
+    config: CommonConfig, folder: Path, runtime: Runtime, quiet: bool, found: Inputs
+) -> Iterator[Desk]:
     stages = Stages(folder / "checkpoint", config.checkpoint_seconds)
     begun = stages.read("begin")
-    if begun is not None and begun["split_hash"] != inputs.split.hash:
+    if begun is not None and begun["split_hash"] != found.split_hash:
         raise DataError(
             f"{folder}: cannot be resumed with other data: expected split {begun['split_hash']}, "
-            f"found {inputs.split.hash}"
+            f"found {found.split_hash}"
         )
-    hashes = {"data_hash": inputs.data_hash, "split_hash": inputs.split.hash}
+    hashes = {"data_hash": found.data_hash, "split_hash": found.split_hash}
     write_json_atomic(folder / "environment.json", environment(runtime) | hashes)
     with contextlib.closing(Console(folder / "log.txt", quiet)) as console:
         tracker = open_tracker(folder, config.tracking, folder.name, stages.tracker_state)
@@ -97,7 +99,7 @@ def _job(
             stages.track(tracker)
             # Saved at once, so that however early the job is killed it goes on in the same run.
             stages.run("begin", lambda _: hashes)
-            yield Job(config, folder, runtime, console, tracker, stages, inputs)
+            yield Desk(folder, runtime, console, tracker, stages)
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"
@@ -111,8 +113,10 @@ def evaluate(folder: Path) -> None:
     from sif.evaluate import evaluate as measure
     from sif.recommender import Recommender
 
-    config = _checked(load_config(None, file=folder / "config.yaml"))
-    _, split = load_data(config)
+    config = load_config(None, file=folder / "config.yaml")
+    if not isinstance(config, CFConfig):
+        raise ConfigError(f"{folder}: expected a run of task cf, found {config.task!r}")
+    _, split = inputs.load_data(config)
     model = Recommender.load(folder / "model")
     found = measure(model.scorer, split, "test", config.objective)
     print(json.dumps(found.metrics, indent=1))
@@ -120,6 +124,8 @@ def evaluate(folder: Path) -> None:
 
 def plot(folder: Path) -> list[Path]:
     """Draws a finished run's figures again from their saved data; returns their paths."""
+    config = load_config(None, file=folder / "config.yaml")
+    redraw = {"cf": figures.redraw, "cnn": cnn_figures.redraw}[config.task]
     return redraw(folder / "plots")
 
 

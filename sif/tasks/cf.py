@@ -8,7 +8,6 @@ classical baseline. Only `evaluate` sees the test part, and it sees only models 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,16 @@ from sif.errors import ConfigError, DataError
 from sif.evaluate import Evaluation, evaluate
 from sif.genotype import Genotype, from_json
 from sif.recommender import Recommender
-from sif.runtime import Runtime, derive_seed, environment, peak_memory_mb
+from sif.runtime import derive_seed, environment, peak_memory_mb
 from sif.spaces.functions import expression
-from sif.tasks.console import Console
+from sif.tasks.base import Desk, RunResult
 from sif.tasks.figures import draw_all
 from sif.tasks.functions import FIXED, SEARCHED, compared, restored
 from sif.tasks.inputs import Inputs
 from sif.tasks.protocol import flat_groups, group_documents, group_table, with_groups
 from sif.tasks.report import Entry, comparison_table, metrics_document
-from sif.tasks.stages import LoopCheckpointer, Stages, State
+from sif.tasks.stages import LoopCheckpointer, State
 from sif.tasks.training import GridTraining
-from sif.tracking import Tracker
 from sif.verdict import Verdict, verdict
 
 NO_DOWNLOAD = (
@@ -39,30 +37,12 @@ NO_DOWNLOAD = (
 )
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """What a finished job says.
-
-    Attributes:
-        folder: The run folder.
-        metrics: The content of metrics.json.
-        verdict: In words and figures.
-    """
-
-    folder: Path
-    metrics: dict[str, Any]
-    verdict: Verdict
-
-
-class Job:
+class CFJob:
     """One run of the main job over its run folder."""
 
-    def __init__(
-        self, config: CFConfig, folder: Path, runtime: Runtime, console: Console, tracker: Tracker,
-        stages: Stages, inputs: Inputs,
-    ) -> None:  # fmt: skip
-        self.config, self.folder, self.runtime = config, folder, runtime
-        self.console, self.tracker, self.stages = console, tracker, stages
+    def __init__(self, config: CFConfig, inputs: Inputs, desk: Desk) -> None:
+        self.config, self.folder, self.runtime = config, desk.folder, desk.runtime
+        self.console, self.tracker, self.stages = desk.console, desk.tracker, desk.stages
         self.inputs, self.problem = inputs, inputs.problem
         self.metric = self.problem.metric
 

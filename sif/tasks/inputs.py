@@ -52,6 +52,11 @@ class Inputs:
         return self.dataset.hash if self.dataset else self.split.hash
 
     @property
+    def split_hash(self) -> str:
+        """16 hex digits of the content and its parts."""
+        return self.split.hash
+
+    @property
     def notes(self) -> list[str]:
         """One line each: what was done to the data, and who sees only a part of them."""
         notes = [*(self.dataset.notes if self.dataset else []), *self.split.notes]

@@ -1,0 +1,126 @@
+"""A trained network of cells as something that classifies pixels, saved without code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sif import checkpoint
+from sif.data.images import Preparation, Statistics
+from sif.errors import CheckpointError, ShapeError, SifError
+from sif.spaces.cells import Cells, format_cells, parse_cells
+from sif.spaces.cnn_networks import CellNetwork, Layout
+from sif.spaces.cnn_ops import Normalisation
+
+FORMAT, VERSION = "sif-classifier", 1
+_ABOUT, _WEIGHTS = "classifier.json", "weights.safetensors"
+
+
+class ImageClassifier:
+    """Pixels in, probabilities of classes out.
+
+    Args:
+        network: Trained.
+        cells: Of which it is built.
+        statistics: What images are normalised by.
+        classes: Names by number.
+        shape: (h, w, c) of the images.
+    """
+
+    def __init__(
+        self,
+        network: CellNetwork,
+        cells: Cells,
+        statistics: Statistics,
+        classes: tuple[str, ...],
+        shape: tuple[int, int, int],
+    ) -> None:
+        self.network, self.cells = network, cells
+        self.classes, self.shape = classes, shape
+        self._prepare = Preparation(statistics, None, network.classifier.weight.dtype)
+
+    @torch.no_grad()
+    def predict(self, pixels: NDArray[np.uint8], batch_size: int = 256) -> NDArray[np.float32]:
+        """Probabilities (n, classes).
+
+        Args:
+            pixels: (n, h, w, c) uint8.
+            batch_size: Images at once.
+
+        Raises:
+            ShapeError: Images of another shape or type.
+        """
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != self.shape:
+            raise ShapeError(
+                f"images: expected uint8 (n, {', '.join(map(str, self.shape))}), "
+                f"found {pixels.dtype} {pixels.shape}"
+            )
+        self.network.eval()
+        device, unused = self.network.classifier.weight.device, torch.Generator()
+        found = [np.empty((0, len(self.classes)), np.float32)]
+        for start in range(0, len(pixels), batch_size):
+            some = torch.from_numpy(np.ascontiguousarray(pixels[start : start + batch_size]))
+            logits = self.network(self._prepare(some.to(device), unused))
+            found.append(logits.softmax(dim=1).float().cpu().numpy())
+        return np.concatenate(found)
+
+    def save(self, folder: Path) -> None:
+        """Writes the classifier: its description in JSON, its weights in safetensors.
+
+        Raises:
+            CheckpointError: The files cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint.save(folder / _WEIGHTS, dict(self.network.state_dict()), "classifier")
+        about = {
+            "format": FORMAT,
+            "version": VERSION,
+            "cells": format_cells(self.cells),
+            "layout": asdict(self.network.layout),
+            "statistics": asdict(self._prepare.statistics),
+            "classes": list(self.classes),
+            "shape": list(self.shape),
+        }
+        checkpoint.write_json_atomic(folder / _ABOUT, about)
+
+    @classmethod
+    def load(cls, folder: Path) -> ImageClassifier:
+        """Reads what `save` wrote, onto the CPU.
+
+        Raises:
+            CheckpointError: Missing, damaged or of another kind.
+        """
+        path = folder / _ABOUT
+        try:
+            about = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path}: expected a classifier, found {error}") from None
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            raise CheckpointError(f'{path}: expected an object with "format": "{FORMAT}"')
+        if about.get("version") != VERSION:
+            raise CheckpointError(
+                f"{path}: expected version {VERSION}, found {about.get('version')!r}"
+            )
+        try:
+            return cls._built(about, checkpoint.load(folder / _WEIGHTS, "classifier"))
+        except CheckpointError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError, SifError) as error:
+            told = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CheckpointError(f"{path}: malformed classifier: {told}") from None
+
+    @classmethod
+    def _built(cls, about: dict[str, Any], weights: dict[str, Any]) -> ImageClassifier:
+        layout = {**about["layout"], "norm": Normalisation(**about["layout"]["norm"])}
+        cells = parse_cells(about["cells"])
+        network = CellNetwork(cells, Layout(**layout))
+        network.load_state_dict(weights)
+        statistics = Statistics(*(tuple(about["statistics"][k]) for k in ("mean", "std")))
+        height, width, channels = about["shape"]
+        return cls(network, cells, statistics, tuple(about["classes"]), (height, width, channels))

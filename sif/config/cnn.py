@@ -1,0 +1,120 @@
+"""The configuration of the search for convolutional cells."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from sif.config.sections import (
+    AbsolutePath,
+    CommonConfig,
+    Count,
+    Fraction,
+    Names,
+    NonNegative,
+    Rate,
+    Section,
+    absolute_if_file,
+)
+
+Pixels = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Part = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ImagesConfig(Section):
+    """Which images, and how they are divided."""
+
+    dir: AbsolutePath | None = Field(None, description="folder that holds or receives data files")
+    channels: Literal[1, 3] | None = Field(None, description="of the images; None: the data's own")
+    size: Count | None = Field(
+        None, description="side in pixels that images are resized to; None: all have one size"
+    )
+    per_class: Count | None = Field(
+        None, description="most images of each class and part; None: all"
+    )
+    test_share: Part = Field(0.2, description="of each class, where there is no official test part")
+
+
+class AugmentationConfig(Section):
+    """What is done to train images."""
+
+    pad: Pixels = Field(0, description="black pixels around an image, out of which it is cropped")
+    flip: bool = Field(False, description="mirror half of the images left to right")
+    cutout: Pixels = Field(0, description="side of a square of zeros, pixels")
+    jitter: Fraction | None = Field(
+        None, description="strength of brightness, contrast and saturation; None: none"
+    )
+
+
+class CellSearchConfig(Section):
+    """The search for the two cells; the defaults are those of DARTS and NASP on CIFAR-10."""
+
+    epochs: Count = Field(50, description="passes over the train part")
+    warmup: Share = Field(
+        0.1, description="share of the epochs, the first, that trains all operations in turn"
+    )
+    explore: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.2, description="chance, per edge, that a weight step draws it afresh"
+    )
+    batch_size: Count = Field(64, description="images per step")
+    valid_share: Part = Field(0.5, description="share outside the test part that alpha sees")
+    channels: Count = Field(16, description="channels of the first cell")
+    cells: Annotated[int, Field(ge=3)] = Field(8, description="cells of the supernet")
+    lr: Rate = Field(0.025, description="first step size of the weights")
+    lr_end: Share = Field(0.04, description="last step size over the first, along a cosine")
+    weight_decay: NonNegative = Field(3e-4, description="of the weights that a step trains")
+    max_norm: Rate = Field(5.0, description="bound on the gradient's norm")
+    arch_every: Count = Field(1, description="weight steps per architecture step")
+    arch_optimizer: Literal["plain", "adam"] = Field(
+        "adam", description="proximal step of the paper, or Adam as in the published code"
+    )
+    arch_lr: Rate = Field(3e-4, description="step size of alpha")
+    box: Literal["shift", "clip"] = Field("shift", description="how alpha is kept in [0, 1]")
+    penalty: NonNegative = Field(0.0, description="eta, weight of an operation's parameters")
+    augment: AugmentationConfig = AugmentationConfig()
+
+
+class CellTrainConfig(Section):
+    """The training of a network of found cells, from scratch."""
+
+    epochs: Count = Field(600, description="passes over the train part")
+    batch_size: Count = Field(96, description="images per step")
+    valid_share: Part = Field(0.1, description="share outside the test part that chooses the epoch")
+    evaluate_every: Count = Field(1, description="epochs between validations")
+    channels: Count = Field(36, description="channels of the first cell")
+    cells: Annotated[int, Field(ge=3)] = Field(20, description="cells")
+    stem: Literal["small", "tiny-imagenet", "imagenet"] = Field("small", description="first layers")
+    auxiliary: Literal["cifar", "imagenet"] | None = Field(
+        None, description="second classifier of training"
+    )
+    auxiliary_weight: NonNegative = Field(0.4, description="of its loss")
+    drop_path: Share = Field(0.0, description="chance to drop an edge, reached at the last epoch")
+    label_smoothing: Share = Field(0.0, description="share of the target spread over all classes")
+    lr: Rate = Field(0.025, description="first step size")
+    decay: Fraction | None = Field(
+        None, description="factor of the step size per epoch; None: along a cosine to 0"
+    )
+    weight_decay: NonNegative = Field(3e-4, description="L2 of all weights")
+    max_norm: Rate = Field(5.0, description="bound on the gradient's norm")
+    augment: AugmentationConfig = AugmentationConfig()
+
+
+class CNNConfig(CommonConfig):
+    """Images to found cells and a trained classifier."""
+
+    overlay: ClassVar[str | None] = "dataset"
+
+    task: Literal["cnn"] = "cnn"
+    dataset: Annotated[str, AfterValidator(absolute_if_file)] = Field(
+        "digits", description="a known dataset's name, a folder of class folders, or an archive"
+    )
+    space: str = Field("nasp-7op", description="search space")
+    data: ImagesConfig = ImagesConfig()
+    search: CellSearchConfig = CellSearchConfig()
+    train: CellTrainConfig = CellTrainConfig()
+    baselines: Names = Field(
+        ("random",), description="search methods to compare with, same epochs: random, darts-1, "
+        "darts-2; []: none"
+    )  # fmt: skip

@@ -1,0 +1,109 @@
+"""Cells as graphs: nodes from left to right, one labelled arrow per operation, PNG and SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sif.checkpoint import write_bytes_atomic
+from sif.plots.sheet import DPI, FONT, INK, PALETTE, QUIET, SHADE, Sheet, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Nodes = Sequence[Sequence[tuple[str, int]]]
+"""For each intermediate node its operations and the nodes that they read."""
+
+_STEP = 1.55  # inches between nodes
+_NAMES = ("c\N{SUBSCRIPT MINUS}\N{SUBSCRIPT TWO}", "c\N{SUBSCRIPT MINUS}\N{SUBSCRIPT ONE}")
+_INPUTS = 2
+
+
+def cell_graphs(cells: Sequence[tuple[str, Nodes, Sequence[int]]], path: Path) -> list[Path]:
+    """Draws cells one above the other.
+
+    Args:
+        cells: For each a heading, its nodes, and the nodes that make its output.
+        path: Of the PNG; the SVG gets the same name.
+
+    Returns:
+        Both paths.
+
+    Raises:
+        CheckpointError: A file could not be written.
+    """
+    written = []
+    for suffix in ("png", "svg"):
+        buffer = io.BytesIO()
+        metadata = {"Software": None} if suffix == "png" else {"Date": None}
+
+        def save(
+            buffer: io.BytesIO = buffer, suffix: str = suffix, meta: object = metadata
+        ) -> None:
+            build_cells(cells).savefig(buffer, format=suffix, dpi=DPI, metadata=meta)
+
+        styled(save)
+        target = path.with_suffix(f".{suffix}")
+        write_bytes_atomic(target, buffer.getvalue())
+        written.append(target)
+    return written
+
+
+def build_cells(cells: Sequence[tuple[str, Nodes, Sequence[int]]]) -> Figure:
+    """The figure."""
+    most = max(len(nodes) for _, nodes, _ in cells)
+    edges = max(sum(map(len, nodes)) for _, nodes, _ in cells)
+    width, height = _column(_INPUTS + most) + 0.75, 0.9 + 0.31 * edges
+    names = list(dict.fromkeys(op for _, nodes, _ in cells for node in nodes for op, _ in node))
+    colours = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+    sheet = Sheet(width + 0.4, len(cells) * (height + 0.45) + 0.1)
+    for place, (heading, nodes, concat) in enumerate(cells):
+        top = 0.4 + place * (height + 0.45)
+        axes = sheet.axes(0.2, top, width, height)
+        axes.set_axis_off()
+        axes.set_xlim(0, width)
+        axes.set_ylim(height, 0)
+        axes.set_title(heading, loc="left", fontsize=FONT + 1, fontweight="bold")
+        _draw(axes, nodes, concat, height, colours)
+    return sheet.figure
+
+
+def _column(number: int) -> float:
+    """Inches from the left of a node; the output is one past the last."""
+    return 0.35 + 0.55 * number if number < _INPUTS else 0.9 + _STEP * (number - _INPUTS + 0.75)
+
+
+def _draw(
+    axes: Axes, nodes: Nodes, concat: Sequence[int], height: float, colours: Mapping[str, str]
+) -> None:
+    """One lane per edge: a thin line from its source's column to its target's, with its name."""
+    *columns, output = (_column(number) for number in range(_INPUTS + len(nodes) + 1))
+    names = [*_NAMES, *(str(i) for i in range(_INPUTS, _INPUTS + len(nodes))), "out"]
+    for x, name in zip([*columns, output], names, strict=True):
+        axes.plot([x, x], [0.34, height - 0.1], color=SHADE, linewidth=9, zorder=0,
+                  solid_capstyle="round")  # fmt: skip
+        axes.text(x, 0.14, name, ha="center", va="center", color=INK, fontweight="bold")
+    lane = 0.5
+    for number, edges in enumerate(nodes, start=_INPUTS):
+        for operation, source in edges:
+            start, end = columns[source], columns[number]
+            _arrow(axes, start, end, lane, colours[operation], operation)
+            lane += 0.31
+    for node in concat:
+        _arrow(axes, columns[node], output, lane, QUIET, "")
+    axes.text(output + 0.14, lane, "concat", va="center", color=QUIET, fontsize=FONT - 1)
+
+
+def _arrow(axes: Axes, start: float, end: float, lane: float, color: str, text: str) -> None:
+    axes.annotate(
+        "", (end - 0.06, lane), (start, lane),
+        arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 1.4, "shrinkA": 0,
+                    "shrinkB": 0},
+    )  # fmt: skip
+    axes.plot([start], [lane], marker="o", markersize=4, color=color)
+    if text:
+        axes.text(end - 0.16, lane - 0.09, text, ha="right", va="center", color=color,
+                  fontsize=FONT - 1)  # fmt: skip

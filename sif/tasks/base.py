@@ -1,0 +1,84 @@
+"""What every task's job is to the code that opens its run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from sif.runtime import Runtime
+from sif.tasks.console import Console
+from sif.tasks.stages import Stages
+from sif.tracking import Tracker
+from sif.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished job says.
+
+    Attributes:
+        folder: The run folder.
+        metrics: The content of metrics.json.
+        verdict: In words and figures.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+    verdict: Verdict
+
+
+class Inputs(Protocol):
+    """Checked data of one job."""
+
+    @property
+    def data_hash(self) -> str:
+        """Of the content."""
+
+    @property
+    def split_hash(self) -> str:
+        """Of the content and its parts."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What every job works with.
+
+    Attributes:
+        folder: The run folder.
+        runtime: Device, seed, threads.
+        console: Is told.
+        tracker: Records.
+        stages: Keep what is done.
+    """
+
+    folder: Path
+    runtime: Runtime
+    console: Console
+    tracker: Tracker
+    stages: Stages
+
+
+class Job(Protocol):
+    """One run."""
+
+    def run(self) -> RunResult:
+        """All stages to the end."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of job.
+
+    Attributes:
+        methods: Its search methods.
+        prepare: Configuration and runtime to inputs, or an error for the user, before anything is
+            written.
+        job: Configuration, inputs and desk to the job.
+    """
+
+    methods: tuple[str, ...]
+    prepare: Callable[[Any, Runtime], Inputs]
+    job: Callable[[Any, Any, Desk], Job]

@@ -1,0 +1,367 @@
+"""The job on images: cells searched by a method and its rivals, trained alike, and a verdict.
+
+Stages: per method a search and a training from scratch of what it found; then one evaluation each
+on the test part, which nothing before has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sif.checkpoint import write_json_atomic, write_text_atomic
+from sif.classifier import ImageClassifier
+from sif.config import did_you_mean
+from sif.config.cnn import CNNConfig
+from sif.data.images import FolderImages, Images, ImageSplit, load_images, make_image_split
+from sif.errors import ConfigError
+from sif.evaluate import Evaluation
+from sif.genotype import Genotype, from_json
+from sif.runtime import Runtime, derive_seed, environment, peak_memory_mb
+from sif.sources import source_of
+from sif.spaces.cnn import SPECS, cells_of, expression
+from sif.spaces.cnn_ops import multiply_adds
+from sif.tasks.base import Desk, RunResult
+from sif.tasks.cnn_figures import draw_all, figure_data
+from sif.tasks.console import table
+from sif.tasks.report import Entry
+from sif.tasks.stages import LoopCheckpointer, State
+from sif.verdict import Verdict, verdict
+from sif.vision import METHODS, Vision, wrong
+
+SEARCHED = "searched"
+METRIC = "error"
+NO_DOWNLOAD = (
+    "dataset digits: 1,797 images of scikit-learn; the paper's setting: --dataset cifar-10 "
+    "(downloads), or a folder train/<class>/*.jpg"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageInputs:
+    """Checked inputs of one job.
+
+    Attributes:
+        images: All of them.
+        split: The parts of trainings from scratch.
+        vision: At work on train and validation parts.
+        methods: Name in the comparison to search method, our own first.
+    """
+
+    images: Images | FolderImages
+    split: ImageSplit
+    vision: Vision
+    methods: Mapping[str, str]
+
+    @property
+    def data_hash(self) -> str:
+        """16 hex digits of the content."""
+        return self.images.content_hash
+
+    @property
+    def split_hash(self) -> str:
+        """16 hex digits of content and parts."""
+        return self.split.hash
+
+
+def prepare(config: CNNConfig, runtime: Runtime) -> ImageInputs:
+    """Reads and checks what the configuration names; names first, since data may be large.
+
+    Raises:
+        DataError, ConfigError: One line each.
+    """
+    if config.space not in SPECS:
+        hint = did_you_mean(config.space, SPECS)
+        raise ConfigError(
+            f"space: expected one of {', '.join(SPECS)}, found {config.space!r}{hint}"
+        )
+    for key, names in (("method", (config.method,)), ("baselines", config.baselines)):
+        for name in names:
+            if name not in METHODS:
+                raise ConfigError(
+                    f"{key}: expected one of {', '.join(METHODS)}, found {name!r}"
+                    f"{did_you_mean(name, METHODS)}"
+                )
+    data = config.data
+    images = load_images(
+        config.dataset,
+        data_dir=data.dir,
+        channels=data.channels,
+        size=data.size,
+        per_class=data.per_class,
+    )
+    search_split, split = (
+        make_image_split(
+            images, valid_share=section.valid_share, seed=config.seed, test_share=data.test_share
+        )
+        for section in (config.search, config.train)
+    )
+    for name, section, parts in (
+        ("search", config.search, search_split), ("train", config.train, split),
+    ):  # fmt: skip
+        if section.batch_size > len(parts.train):
+            raise ConfigError(
+                f"{name}.batch_size: expected at most {len(parts.train)}, the images of the train "
+                f"part, found {section.batch_size}"
+            )
+    vision = Vision(
+        config,
+        source_of(images, runtime),
+        (search_split.train, search_split.valid),
+        (split.train, split.valid),
+        runtime,
+    )
+    vision.check()
+    rivals = {name: name for name in config.baselines if name != config.method}
+    return ImageInputs(images, split, vision, {SEARCHED: config.method, **rivals})
+
+
+class CNNJob:
+    """One run over its run folder."""
+
+    def __init__(self, config: CNNConfig, inputs: ImageInputs, desk: Desk) -> None:
+        self.config, self.inputs, self.desk = config, inputs, desk
+        self.vision = inputs.vision
+
+    def run(self) -> RunResult:
+        """All stages, then the verdict and everything that is left behind."""
+        self._announce()
+        stages = self.desk.stages
+        found = {
+            name: stages.run(f"search-{name}", partial(self._search, name, method))
+            for name, method in self.inputs.methods.items()
+        }
+        genotypes = {name: from_json(state["genotype"]) for name, state in found.items()}
+        trained = {
+            name: stages.run(f"train-{name}", partial(self._train, name, genotype))
+            for name, genotype in genotypes.items()
+        }
+        entries = {
+            name: self._tested(name, genotypes[name], found[name], trained[name]) for name in found
+        }
+        return self._finish(found, genotypes, trained, entries)
+
+    def _announce(self) -> None:
+        images, split, desk = self.inputs.images, self.inputs.split, self.desk
+        if self.config.dataset == "digits":
+            desk.console.line(NO_DOWNLOAD)
+        height, width, channels = images.shape
+        counts = " / ".join(f"{n:,}" for n in split.description()["counts"].values())
+        desk.console.line(
+            f"{images.name}: {len(images.labels):,} images of {height} x {width} x {channels}, "
+            f"{len(images.classes)} classes; {split.protocol}, train / valid / test {counts}, "
+            f"split {split.hash}"
+        )
+        for note in images.notes:
+            desk.console.line(f"note: {note}")
+        desk.tracker.log_params(self.config.model_dump(mode="json"))
+        desk.tracker.set_tags(
+            {
+                "task": "cnn",
+                "dataset": images.name,
+                "dataset_hash": self.inputs.data_hash,
+                "split_hash": split.hash,
+                "protocol": split.protocol,
+                "git_commit": str(environment(desk.runtime)["git_commit"]),
+            }
+        )
+
+    def _search(self, name: str, method: str, checkpointer: LoopCheckpointer) -> State:
+        total = self.config.search.epochs
+
+        def show(epoch: int, entry: Mapping[str, Any]) -> None:
+            self.desk.console.progress(
+                f"search {method}", epoch, total, f"loss {entry['loss']:.4f}"
+            )
+
+        child = self.desk.tracker.child(f"search-{name}")
+        result, error = self.vision.search(method, child, checkpointer, show)
+        text = expression(result.genotype)
+        self.desk.console.line(
+            f"{name}: {method} found {text} in {result.seconds:.1f} s; error of exactly that "
+            f"selection with the search's weights, valid {error:.2f} %"
+        )
+        child.log({**result.diagnostics, "exported_valid_error": error}, 0)
+        child.set_tags({"genotype": text, "method": method})
+        child.close()
+        return {
+            "genotype": result.genotype.to_json(),
+            "exported_valid_error": error,
+            "valid_loss": result.valid_loss,
+            "diagnostics": result.diagnostics,
+            "trained": result.trained,
+            "history": result.history,
+            "summary": {
+                "seconds": result.seconds, "epochs": result.epochs, "steps": result.steps,
+                "peak_memory_mb": peak_memory_mb(self.desk.runtime),
+            },
+        }  # fmt: skip
+
+    def _train(self, name: str, genotype: Genotype, checkpointer: LoopCheckpointer) -> State:
+        total = self.config.train.epochs
+
+        def show(epoch: int, metrics: Mapping[str, float]) -> None:
+            best = f"best valid error {metrics[METRIC]:.2f} %"
+            self.desk.console.progress(f"train {name}", epoch, total, best)
+
+        child = self.desk.tracker.child(f"train-{name}")
+        trained = self.vision.train(cells_of(genotype), child, checkpointer, show)
+        child.close()
+        result, network = trained.result, trained.network
+        height, width, channels = self.vision.shape
+        counted = {
+            "parameters": network.counted(),
+            "multiply_adds": multiply_adds(network, (channels, height, width)),
+        }
+        self.desk.console.line(
+            f"{name}: {counted['parameters']:,} parameters, valid error "
+            f"{result.valid[METRIC]:.2f} % after {result.best_epoch} epochs "
+            f"({result.seconds:.1f} s)"
+        )
+        return {
+            "valid": result.valid, "history": result.history, "seconds": result.seconds,
+            "epochs": result.epochs, "network": network.state_dict(), **counted,
+        }  # fmt: skip
+
+    def _tested(self, name: str, genotype: Genotype, found: State, trained: State) -> Entry:
+        def test(_: LoopCheckpointer) -> State:
+            network = self.vision.network(cells_of(genotype))
+            network.load_state_dict(trained["network"])
+            rows = self.inputs.split.test
+            batches = self.vision.source.batches(
+                rows, self.config.train.batch_size, self.vision.test_preparation()
+            )
+            per_image = wrong(network, batches)
+            metrics = {METRIC: float(per_image.mean())}
+            child = self.desk.tracker.child(f"test-{name}")
+            child.log({**metrics, f"valid.{METRIC}": trained["valid"][METRIC]}, 0)
+            child.close()
+            return {"per_image": per_image}
+
+        per_image = self.desk.stages.run(f"test-{name}", test)["per_image"]
+        evaluation = Evaluation(
+            {METRIC: float(per_image.mean())}, np.arange(len(per_image)), {METRIC: per_image}, 0,
+            "images",
+        )  # fmt: skip
+        params = {key: trained[key] for key in ("parameters", "multiply_adds")}
+        params["search_seconds"] = found["summary"]["seconds"]
+        return Entry(name, trained["valid"], evaluation, trained["seconds"], params)
+
+    def _finish(
+        self, found: Mapping[str, State], genotypes: Mapping[str, Genotype],
+        trained: Mapping[str, State], entries: Mapping[str, Entry],
+    ) -> RunResult:  # fmt: skip
+        desk = self.desk
+        rivals = {n: e for n, e in entries.items() if n != SEARCHED}
+        decision = verdict(
+            f"the network of the cells found by {self.config.method}",
+            entries[SEARCHED].test,
+            {name: entry.test for name, entry in rivals.items()},
+            {name: entry.valid[METRIC] for name, entry in rivals.items()},
+            METRIC,
+            seed=derive_seed(self.config.seed, "verdict"),
+        )
+        document = self._document(found[SEARCHED], genotypes[SEARCHED], entries, decision)
+        write_text_atomic(desk.folder / "genotype.json", genotypes[SEARCHED].to_json())
+        write_json_atomic(desk.folder / "metrics.json", document)
+        self._save_model(genotypes[SEARCHED], trained[SEARCHED])
+        figures = self._figures(found, genotypes, trained, entries, decision)
+        desk.console.result(f"\n{comparison(entries, decision)}")
+        desk.console.result(f"\nverdict: {decision.text}")
+        desk.console.line(f"{document['total_seconds']:.1f} s; everything is in {desk.folder}")
+        valid = {f"valid.{name}": value for name, value in document["valid"].items()}
+        desk.tracker.log({**document["test"], **valid}, 0)
+        desk.tracker.set_tags({"genotype": document["genotype"], "verdict": decision.text})
+        for path in figures:
+            desk.tracker.log_artifact(path, "plots")
+        for name in ("genotype.json", "metrics.json", "config.yaml"):
+            desk.tracker.log_artifact(desk.folder / name)
+        return RunResult(desk.folder, document, decision)
+
+    def _document(
+        self, found: State, genotype: Genotype, entries: Mapping[str, Entry], decision: Verdict
+    ) -> dict[str, Any]:
+        """The content of metrics.json."""
+        ours = entries[SEARCHED]
+        blocks = {block: SPECS[self.config.space][block] for block in found["trained"]}
+        return {
+            "task": "cnn",
+            "dataset": self.inputs.images.name,
+            "method": self.config.method,
+            "seed": self.config.seed,
+            "protocol": self.inputs.split.description(),
+            "genotype": expression(genotype),
+            "valid": dict(ours.valid),
+            "test": dict(ours.test.metrics),
+            "baselines": {
+                name: {
+                    **entry.test.metrics, "valid": dict(entry.valid), "params": dict(entry.params),
+                    "seconds": entry.seconds,
+                }
+                for name, entry in entries.items()
+                if name != SEARCHED
+            },
+            "verdict": decision.text,
+            "comparison": decision.comparison
+            and {"against": decision.against, **vars(decision.comparison)},
+            "search": {
+                **found["summary"],
+                **found["diagnostics"],
+                "valid_loss": found["valid_loss"],
+                "exported_valid_error": found["exported_valid_error"],
+                "trained": {
+                    block: dict(zip(names, counts.sum(dim=0).tolist(), strict=True))
+                    for (block, names), counts in zip(
+                        blocks.items(), found["trained"].values(), strict=True
+                    )
+                },
+            },
+            "train": {"seconds": ours.seconds, **ours.params},
+            "total_seconds": self.desk.stages.seconds(),
+        }  # fmt: skip
+
+    def _save_model(self, genotype: Genotype, state: State) -> None:
+        network = self.vision.network(cells_of(genotype))
+        network.load_state_dict(state["network"])
+        statistics = self.vision.test_preparation().statistics
+        classes = self.inputs.images.classes
+        model = ImageClassifier(network, cells_of(genotype), statistics, classes, self.vision.shape)
+        model.save(self.desk.folder / "model")
+
+    def _figures(
+        self, found: Mapping[str, State], genotypes: Mapping[str, Genotype],
+        trained: Mapping[str, State], entries: Mapping[str, Entry], decision: Verdict,
+    ) -> list[Path]:  # fmt: skip
+        document = figure_data(self.config, found, genotypes, trained, entries, decision)
+        try:
+            return draw_all(self.desk.folder / "plots", document)
+        except ConfigError as error:
+            self.desk.console.line(f"left out: {error}")
+            return []
+
+
+def comparison(entries: Mapping[str, Entry], decision: Verdict) -> str:
+    """All networks, best validation first; the one the verdict is against is marked."""
+    rows = [
+        [
+            f"{e.name} *" if e.name == decision.against else e.name,
+            f"{e.valid[METRIC]:.2f}",
+            f"{e.test.metrics[METRIC]:.2f}",
+            f"{e.params['parameters'] / 1e6:.3f}",
+            f"{e.params['multiply_adds'] / 1e6:.1f}",
+            f"{e.params['search_seconds']:.1f}",
+            f"{e.seconds:.1f}",
+        ]
+        for e in sorted(entries.values(), key=lambda e: e.valid[METRIC])
+    ]
+    header = ["cells found by", "valid", "error", "params M", "madds M", "search s", "train s"]
+    return (
+        f"{table(header, rows)}\n"
+        "error: % of the test part; valid: % of the validation part, which chose the epoch\n"
+        "* the rival that validation ranks best"
+    )

@@ -1,0 +1,257 @@
+"""Search of cells and training of networks on images: what puts the cell spaces to work on data.
+
+The test part's rows are not among the arguments of `Vision`: streams and statistics are made from
+the rows of the other two.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from sif.config.cnn import CNNConfig
+from sif.data.images import Preparation
+from sif.errors import ConfigError
+from sif.methods.base import Method
+from sif.methods.darts import Darts, DartsSettings
+from sif.methods.nasp import Nasp, NaspSettings
+from sif.methods.random import RandomSearch, RandomSettings
+from sif.optimisers import cosine, exponential, momentum
+from sif.prox import Gates
+from sif.runtime import Runtime, derive_seed, generator
+from sif.search import Checkpointer, SearchResult, SearchSettings, search
+from sif.sources import Rows, Source
+from sif.spaces.cells import Cells
+from sif.spaces.cnn import CNNSpace, ImageBatch, recalibrate
+from sif.spaces.cnn_networks import HALVINGS, CellNetwork, Layout
+from sif.tracking import Tracker
+from sif.train import Metrics, TrainResult, TrainSettings, train
+
+Progress = Callable[[int, Any], None]
+
+RECALIBRATION = 16
+"""Train batches over which an extracted network's statistics are taken."""
+
+
+@contextlib.contextmanager
+def seeded(runtime: Runtime, *names: str) -> Iterator[None]:
+    """Torch's own CPU generator at a named stream, for layers that draw their first weights."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(derive_seed(runtime.seed, *names))
+        yield
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained network of cells.
+
+    Attributes:
+        network: With its best weights by validation.
+        result: How training went.
+    """
+
+    network: CellNetwork
+    result: TrainResult
+
+
+@torch.no_grad()
+def wrong(network: CellNetwork, batches: Iterator[ImageBatch]) -> NDArray[np.float64]:
+    """100 for each image that the network gets wrong, 0 for the others; in evaluation mode."""
+    network.eval()
+    found = [100.0 * (network(b.images).argmax(1) != b.labels).double() for b in batches]
+    return torch.cat(found).cpu().numpy()
+
+
+class Vision:
+    """A configuration at work on the rows of train and validation parts.
+
+    Args:
+        config: Of the job.
+        source: The images.
+        searched: Rows of the train and validation part of the search.
+        trained: The same for trainings from scratch.
+        runtime: Device, seed.
+    """
+
+    def __init__(
+        self,
+        config: CNNConfig,
+        source: Source,
+        searched: tuple[Rows, Rows],
+        trained: tuple[Rows, Rows],
+        runtime: Runtime,
+    ) -> None:
+        self.config, self.source, self.runtime = config, source, runtime
+        self.searched, self.trained = searched, trained
+        self.classes = len(source.images.classes)
+        self.shape = source.images.shape
+
+    def check(self) -> None:
+        """Raises ConfigError for images that the stem and the cells cannot halve."""
+        height, width, _ = self.shape
+        for name, stem in (("search", "small"), ("train", self.config.train.stem)):
+            if height % HALVINGS[stem] or width % HALVINGS[stem]:
+                raise ConfigError(
+                    f"{name}: expected images whose sides are multiples of {HALVINGS[stem]}, found "
+                    f"{height} x {width}; set data.size"
+                )
+
+    def layout(self, channels: int, cells: int, **further: Any) -> Layout:
+        """The outside of a network on these images."""
+        return Layout(self.classes, channels, cells, self.shape[2], **further)
+
+    def space(self) -> CNNSpace:
+        """A supernet with fresh weights, the same for all methods."""
+        settings = self.config.search
+        with seeded(self.runtime, "search", "space"):
+            space = CNNSpace(self.config.space, self.layout(settings.channels, settings.cells))
+        placed: CNNSpace = self._placed(space)
+        return placed
+
+    def _placed(self, module: Any) -> Any:
+        return module.to(self.runtime.device, self.runtime.dtype, memory_format=torch.channels_last)
+
+    def search(
+        self, method: str, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
+    ) -> tuple[SearchResult, float]:
+        """Searches with a method of `METHODS`.
+
+        Returns:
+            What was found, and the validation error in percent of exactly that selection with the
+            supernet's weights, its normalisations recalibrated on train images.
+        """
+        settings = self.config.search
+        space = self.space()
+        train_rows, valid_rows = self.searched
+        prepare = self.source.preparation(train_rows, settings.augment)
+        plain = self.source.preparation(train_rows, None)
+        stream = self.source.stream(train_rows, settings.batch_size, prepare, "search", "train")
+        size = min(settings.batch_size, len(valid_rows))
+        valid = self.source.stream(valid_rows, size, plain, "search", "valid")
+        warmup = round(settings.warmup * settings.epochs) * stream.steps_per_pass
+        draws = generator(self.runtime, "search", "method", device=torch.device("cpu"))
+        chosen = METHODS[method](space, self.config, warmup, draws)
+        loop = SearchSettings(
+            settings.epochs,
+            settings.lr,
+            settings.arch_every,
+            warmup,
+            settings.max_norm,
+            momentum(settings.weight_decay),
+            cosine(settings.lr_end),
+        )
+        found = search(space, chosen, stream, valid, loop, tracker, checkpointer, on_epoch)
+        return found, self._exported(space, chosen.selection(), plain)
+
+    def _exported(self, space: CNNSpace, gates: Gates, plain: Preparation) -> float:
+        """Validation error of the selection as a network of its own."""
+        train_rows, valid_rows = self.searched
+        network = self._placed(space.extract(gates))
+        size = self.config.search.batch_size
+        some = train_rows[: RECALIBRATION * size]
+        recalibrate(network, [b.images for b in self.source.batches(some, size, plain)])
+        return float(wrong(network, self.source.batches(valid_rows, size, plain)).mean())
+
+    def network(self, cells: Cells) -> CellNetwork:
+        """An untrained network of the configured size, the same first weights for equal cells."""
+        settings = self.config.train
+        layout = self.layout(
+            settings.channels, settings.cells, stem=settings.stem, auxiliary=settings.auxiliary
+        )
+        with seeded(self.runtime, "train", "network"):
+            network = CellNetwork(cells, layout)
+        placed: CellNetwork = self._placed(network)
+        return placed
+
+    def train(
+        self, cells: Cells, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
+    ) -> Trained:
+        """Trains a network of cells from scratch; validation chooses the epoch."""
+        settings = self.config.train
+        network = self.network(cells)
+        drops = network.draws = torch.Generator(self.runtime.device)
+        train_rows, valid_rows = self.trained
+        prepare = self.source.preparation(train_rows, settings.augment)
+        plain = self.source.preparation(train_rows, None)
+
+        def objective(batch: ImageBatch) -> Tensor:
+            network.train()
+            logits, second = network.logits(batch.images)
+            smooth = settings.label_smoothing
+            loss = F.cross_entropy(logits, batch.labels, label_smoothing=smooth)
+            if second is None:
+                return loss
+            extra = F.cross_entropy(second, batch.labels, label_smoothing=smooth)
+            return loss + settings.auxiliary_weight * extra
+
+        def validate() -> Metrics:
+            batches = self.source.batches(valid_rows, settings.batch_size, plain)
+            return {"error": float(wrong(network, batches).mean())}
+
+        def begin(done: int) -> None:
+            network.drop = settings.drop_path * done / settings.epochs
+            # By epoch, so that a resumed training drops the same paths.
+            drops.manual_seed(derive_seed(self.runtime.seed, "train", "drop", done))
+
+        result = train(
+            network,
+            objective,
+            self.source.stream(train_rows, settings.batch_size, prepare, "train", "train"),
+            validate,
+            TrainSettings(
+                settings.epochs,
+                settings.lr,
+                "error",
+                higher_is_better=False,
+                evaluate_every=settings.evaluate_every,
+                patience=settings.epochs,
+                optimiser=momentum(settings.weight_decay),
+                schedule=exponential(settings.decay) if settings.decay else cosine(),
+                max_norm=settings.max_norm,
+            ),
+            tracker,
+            checkpointer,
+            on_epoch,
+            begin,
+        )
+        return Trained(network, result)
+
+    def test_preparation(self) -> Preparation:
+        """Of images that a trained network is tested on: by its own train part."""
+        return self.source.preparation(self.trained[0], None)
+
+
+def _nasp(space: CNNSpace, config: CNNConfig, warmup: int, draws: torch.Generator) -> Method:
+    search = config.search
+    settings = NaspSettings(
+        warmup_steps=warmup, explore=search.explore, optimizer=search.arch_optimizer,
+        lr=search.arch_lr, eta=search.penalty, box=search.box,
+    )  # fmt: skip
+    return Nasp(space, settings, draws)
+
+
+def _darts(order: int) -> Callable[..., Method]:
+    def make(space: CNNSpace, config: CNNConfig, warmup: int, draws: torch.Generator) -> Method:
+        search = config.search
+        settings = DartsSettings(order, search.arch_lr, unrolled_lr=search.lr)
+        return Darts(space, settings, draws)
+
+    return make
+
+
+def _random(space: CNNSpace, config: CNNConfig, warmup: int, draws: torch.Generator) -> Method:
+    return RandomSearch(space, RandomSettings(), draws)
+
+
+METHODS: dict[str, Callable[[CNNSpace, CNNConfig, int, torch.Generator], Method]] = {
+    "nasp": _nasp, "darts-1": _darts(1), "darts-2": _darts(2), "random": _random,
+}  # fmt: skip
+"""Name to (space, configuration, warm-up steps, generator) to the method."""

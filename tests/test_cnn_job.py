@@ -1,0 +1,217 @@
+"""Whole jobs on images through the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sif import checkpoint, cli
+from sif.classifier import ImageClassifier
+from sif.config import CommonConfig, load_config
+from sif.data.images import Images, load_images
+from sif.errors import CheckpointError, ShapeError
+from sif.genotype import read
+from sif.runtime import make_runtime
+from sif.spaces.cells import format_cells
+from sif.spaces.cnn import cells_of, expression
+from sif.tasks import cnn
+from sif.tasks.stages import Stages
+
+pytest.importorskip("sklearn", reason="needs scikit-learn, which holds the digits")
+
+TINY = [
+    "threads=1", "data.per_class=12", "search.epochs=2", "search.batch_size=16",
+    "search.channels=2", "search.cells=3", "train.epochs=2", "train.batch_size=16",
+    "train.channels=2", "train.cells=3", "train.drop_path=0.3", "checkpoint_seconds=0",
+]  # fmt: skip
+
+
+def job(run: Path, *further: str, sets: tuple[str, ...] = ()) -> list[str]:
+    words = ["--task", "cnn", "--output-dir", str(run), "--no-tracking", "--quiet"]
+    return [*words, *further, "--set", *TINY, *sets]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("cnn") / "run"
+    assert cli.main(job(run, sets=("baselines=[random, darts-1]",))) == 0
+    return run
+
+
+def document(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "metrics.json").read_text())
+    return found
+
+
+def test_a_job_leaves_what_a_run_folder_holds(finished: Path) -> None:
+    assert {path.name for path in finished.iterdir()} == {
+        "config.yaml", "genotype.json", "metrics.json", "metrics.jsonl", "checkpoint", "model",
+        "plots", "environment.json", "log.txt",
+    }  # fmt: skip
+    names = {path.name for path in (finished / "plots").iterdir()}
+    assert names >= {"figures.json", "training.png", "cells-searched.png", "cells-searched.svg"}
+    svg = (finished / "plots" / "cells-searched.svg").read_text()
+    assert svg.count("<svg ") == 1
+    assert (finished / "plots" / "training.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_metrics_json_says_what_was_found_and_against_what(finished: Path) -> None:
+    found = document(finished)
+    assert (found["task"], found["dataset"], found["method"]) == ("cnn", "digits", "nasp")
+    assert set(found["baselines"]) == {"random", "darts-1"}
+    assert found["genotype"] == expression(read(finished / "genotype.json"))
+    assert found["protocol"]["counts"]["test"] == 20
+    trained = found["search"]["trained"]
+    steps = found["search"]["steps"]
+    assert {block: sum(counts.values()) for block, counts in trained.items()} == {
+        "normal": 8 * steps, "reduce": 8 * steps,
+    }  # fmt: skip
+    assert found["comparison"]["against"] in found["baselines"]
+    assert "over 20 images" in found["verdict"]
+    for entry in found["baselines"].values():
+        assert entry["params"]["parameters"] > 0
+        assert entry["error"] % 5 == 0  # of 20 images
+
+
+def test_the_saved_classifier_repeats_the_test_error(finished: Path) -> None:
+    model = ImageClassifier.load(finished / "model")
+    images = load_images("digits", per_class=12)
+    config = load_config(None, file=finished / "config.yaml")
+    inputs = cnn.prepare(config, make_runtime("cpu", 0, threads=1))
+    rows = inputs.split.test
+    assert isinstance(images, Images)
+    probabilities = model.predict(images.pixels[rows], batch_size=7)
+    assert probabilities.shape == (20, 10)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    wrong = 100 * np.mean(probabilities.argmax(1) != images.labels[rows])
+    assert wrong == pytest.approx(document(finished)["test"]["error"])
+    assert format_cells(model.cells) == format_cells(cells_of(read(finished / "genotype.json")))
+    assert model.predict(images.pixels[:0]).shape == (0, 10)
+    with pytest.raises(ShapeError, match=r"expected uint8 \(n, 8, 8, 1\), found float64"):
+        model.predict(images.pixels[:2] / 255)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"format": "other"}, "expected an object"),
+        ({"version": 9}, "expected version 1, found 9"),
+        ({"cells": "__import__('os')"}, "expected one Genotype"),
+        ({"classes": None}, "malformed"),
+        ({"layout": {"channels": 3}}, "malformed"),
+    ],
+)
+def test_a_damaged_classifier_is_refused(
+    finished: Path, tmp_path: Path, edit: dict[str, Any], message: str
+) -> None:
+    for path in (finished / "model").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    about = tmp_path / "classifier.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | edit))
+    with pytest.raises(CheckpointError, match=message) as caught:
+        ImageClassifier.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+class Killed(Exception):
+    """Stands for a process that dies."""
+
+
+@pytest.mark.parametrize(
+    "at", ["search-searched.partial", "train-searched.partial", "train-random"]
+)
+def test_a_killed_job_goes_on_to_the_same_end(
+    at: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Stages.write
+
+    def dying(stages: Stages, name: str, state: Any) -> None:
+        write(stages, name, state)
+        if name == at:
+            raise Killed
+
+    sets = ("baselines=[random, darts-1]",)
+    with monkeypatch.context() as patch:
+        patch.setattr(Stages, "write", dying)
+        with pytest.raises(Killed):
+            cli.main(job(tmp_path / "run", sets=sets))
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert cli.main(["--resume", str(tmp_path / "run"), "--no-tracking", "--quiet"]) == 0
+    for name in ("search-searched", "train-searched", "train-random", "test-searched"):
+        ours, theirs = (
+            checkpoint.load(run / "checkpoint" / f"{name}.safetensors", "stage")["state"]
+            for run in (tmp_path / "run", finished)
+        )
+        for key in ("genotype", "network", "per_image", "valid"):
+            assert_same(ours.get(key), theirs.get(key))
+
+
+def assert_same(a: Any, b: Any) -> None:
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    else:
+        assert np.array_equal(a, b)
+
+
+def test_nothing_is_fitted_on_the_test_part(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(*arguments: Any, **options: Any) -> Images:
+        images = load_images(*arguments, **options)
+        assert isinstance(images, Images)
+        config: CommonConfig = load_config("cnn", sets=TINY)
+        split = cnn.make_image_split(images, valid_share=0.2, seed=config.seed)
+        pixels = images.pixels.copy()
+        pixels[split.test] = 255 - pixels[split.test]
+        return dataclasses.replace(images, pixels=pixels)
+
+    monkeypatch.setattr("sif.tasks.cnn.load_images", changed)
+    assert cli.main(job(tmp_path / "run", sets=("baselines=[random, darts-1]",))) == 0
+    for name in ("search-searched", "train-searched", "train-random"):
+        ours, theirs = (
+            checkpoint.load(run / "checkpoint" / f"{name}.safetensors", "stage")["state"]
+            for run in (tmp_path / "run", finished)
+        )
+        for key in ("genotype", "network", "valid", "exported_valid_error"):
+            assert_same(ours.get(key), theirs.get(key))
+    ours, theirs = (
+        json.loads((run / "environment.json").read_text()) for run in (tmp_path / "run", finished)
+    )
+    assert ours["data_hash"] != theirs["data_hash"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sets", "message"),
+    [
+        (["--dataset", "digit"], (), "did you mean 'digits'?"),
+        (["--method", "darts"], (), "method: expected one of nasp, darts-1"),
+        ([], ("space=nasp-8op",), "space: expected one of nasp-7op, nasp-12op, found 'nasp-8op'"),
+        ([], ("baselines=[rand]",), "baselines: expected one of"),
+        ([], ("search.batch_size=500",), "search.batch_size: expected at most"),
+        ([], ("train.batch_size=500",), "train.batch_size: expected at most"),
+        ([], ("train.stem=imagenet",), "multiples of 32, found 8 x 8; set data.size"),
+        ([], ("search.cells=2",), "search.cells"),
+        ([], ("search.valid_share=0.999",), "found none of"),
+        ([], ("search.valid_share=0",), "search.valid_share"),
+        (["--split-file", "x.npz"], (), "data.split_file"),
+        (["--dataset", "ml-100k"], (), "expected images"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    words: list[str], sets: tuple[str, ...], message: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert cli.main(job(tmp_path / "run", *words, sets=sets)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert list(tmp_path.iterdir()) == []
