@@ -502,3 +502,14 @@ def test_drawing_leaves_no_trace_in_matplotlib(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, check=False, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_score_of_exactly_0_is_shown_of_the_active_operation_alone() -> None:
+    history = [
+        {"selection": {"o": [1]}, "scores": {"switch": {"o": [[0.5, 0.0, 0.0]]}}},
+        {"selection": {"o": [0]}, "scores": {"switch": {"o": [[0.0, -0.2, 0.0]]}}},
+        {"selection": {"o": [-1]}, "scores": None},
+    ]
+    found = trajectories._judged(history, "o", 0, ("a", "b", "c"), "switch")
+    nan = np.nan
+    np.testing.assert_array_equal(found, [[0.5, 0.0, nan], [0.0, -0.2, nan], [nan, nan, nan]])

@@ -58,7 +58,8 @@ def alpha_trajectories(
 
     Args:
         history: One entry per epoch: "alpha" (block to rows of one number per operation), "scores"
-            (kind to the same), "selection" (block to one index per row). Scores may be missing.
+            (kind to the same), "selection" (block to one index per row). Scores may be missing, and
+            one of exactly 0 is not shown, but for the active operation: it says nothing.
         blocks: Block name to operation names, in the order to draw.
         path: PNG to write.
         score: Kind of score to show.
@@ -138,11 +139,23 @@ def _panels(history: History, block: str, names: Sequence[str], score: str) -> l
                 f"{where}: {names[index]} chosen" if index is not None else where,
                 names,
                 _table([e["alpha"] for e in history], block, edge, names),
-                _table([(e.get("scores") or {}).get(score) for e in history], block, edge, names),
+                _judged(history, block, edge, names, score),
                 index,
             )
         )
     return panels
+
+
+def _judged(history: History, block: str, edge: int, names: Sequence[str], score: str) -> Floats:
+    """Scores of one edge, NaN where a candidate that was not active has exactly 0: not judged."""
+    table = _table([(e.get("scores") or {}).get(score) for e in history], block, edge, names)
+    for row, entry in zip(table, history, strict=True):
+        resting = row == 0
+        active = _row(entry.get("selection"), block, edge)
+        if isinstance(active, int) and 0 <= active < len(names):
+            resting[active] = False
+        row[resting] = np.nan
+    return table
 
 
 def _row(rows_of: Mapping[str, Any] | None, block: str, edge: int) -> Any:
