@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from sif import plots
 from sif.errors import CheckpointError, ShapeError
-from sif.plots import function, lines, protocol, results, sheet, trajectories
+from sif.plots import cells, function, lines, protocol, results, sheet, trajectories
 from sif.spaces.elementwise import PRIMITIVES
 from sif.spaces.operations import OPERATIONS
 
@@ -513,3 +513,34 @@ def test_a_score_of_exactly_0_is_shown_of_the_active_operation_alone() -> None:
     found = trajectories._judged(history, "o", 0, ("a", "b", "c"), "switch")
     nan = np.nan
     np.testing.assert_array_equal(found, [[0.5, 0.0, nan], [0.0, -0.2, nan], [nan, nan, nan]])
+
+
+CELL = ((("conv", 0), ("skip", 1)), (("conv", 1), ("pool", 2)))
+
+
+def test_cells_show_every_operation_between_its_nodes(tmp_path: Path) -> None:
+    pair = [("normal", CELL, (2, 3)), ("reduce", CELL[:1], (2,))]
+    figure = cells.build_cells(pair)
+    first, second = figure.axes
+    assert [t.get_text() for t in first.texts].count("conv") == 2
+    assert {"2", "3", "out", "skip", "pool", "concat"} <= {t.get_text() for t in first.texts}
+    assert "pool" not in {t.get_text() for t in second.texts}
+    colours = {t.get_text(): t.get_color() for t in first.texts}
+    assert len({colours[name] for name in ("conv", "skip", "pool")}) == 3
+    # The same operation has the same colour in both cells.
+    assert {t.get_text(): t.get_color() for t in second.texts}["skip"] == colours["skip"]
+    arrows = [t for t in first.texts if t.get_text() == "" and t.arrow_patch is not None]
+    assert len(arrows) == 4 + 2
+    spans = [(round(a.xyann[0], 3), round(a.xy[0], 3)) for a in arrows]
+    assert all(start < end for start, end in spans)
+
+
+def test_cells_are_written_as_png_and_svg_the_same_every_time(tmp_path: Path) -> None:
+    pair = [("normal", CELL, (2, 3))]
+    paths = plots.cell_graphs(pair, tmp_path / "cells.png")
+    assert [p.name for p in paths] == ["cells.png", "cells.svg"]
+    png(paths[0])
+    assert paths[1].read_text().count("<svg ") == 1
+    before = paths[0].read_bytes()
+    plots.cell_graphs(pair, tmp_path / "cells.png")
+    assert paths[0].read_bytes() == before

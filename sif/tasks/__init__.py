@@ -16,6 +16,7 @@ from sif.runtime import Runtime, deterministic, environment, make_runtime
 from sif.tasks import cf, cnn, cnn_figures, figures, inputs
 from sif.tasks.base import Desk, Inputs, RunResult, Task
 from sif.tasks.console import Console
+from sif.tasks.figure_files import draw_again
 from sif.tasks.stages import Stages
 from sif.tracking import check_installed, open_tracker
 from sif.tracking.base import Status
@@ -125,8 +126,8 @@ def evaluate(folder: Path) -> None:
 def plot(folder: Path) -> list[Path]:
     """Draws a finished run's figures again from their saved data; returns their paths."""
     config = load_config(None, file=folder / "config.yaml")
-    redraw = {"cf": figures.redraw, "cnn": cnn_figures.redraw}[config.task]
-    return redraw(folder / "plots")
+    draw = {"cf": figures.draw, "cnn": cnn_figures.draw}[config.task]
+    return draw_again(folder / "plots", draw)
 
 
 __all__ = ["RunResult", "evaluate", "plot", "run"]

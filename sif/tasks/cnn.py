@@ -27,8 +27,9 @@ from sif.sources import source_of
 from sif.spaces.cnn import SPECS, cells_of, expression
 from sif.spaces.cnn_ops import multiply_adds
 from sif.tasks.base import Desk, RunResult
-from sif.tasks.cnn_figures import draw_all, figure_data
+from sif.tasks.cnn_figures import draw, figure_data
 from sif.tasks.console import table
+from sif.tasks.figure_files import save_and_draw
 from sif.tasks.report import Entry
 from sif.tasks.stages import LoopCheckpointer, State
 from sif.verdict import Verdict, verdict
@@ -339,7 +340,7 @@ class CNNJob:
     ) -> list[Path]:  # fmt: skip
         document = figure_data(self.config, found, genotypes, trained, entries, decision)
         try:
-            return draw_all(self.desk.folder / "plots", document)
+            return save_and_draw(self.desk.folder / "plots", document, draw)
         except ConfigError as error:
             self.desk.console.line(f"left out: {error}")
             return []

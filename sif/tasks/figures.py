@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,17 @@ import numpy as np
 import torch
 
 from sif import plots
-from sif.checkpoint import write_json_atomic
 from sif.data import Split
-from sif.errors import ConfigError, DataError
 from sif.fitting import Problem
 from sif.genotype import Genotype
 from sif.metrics import higher_is_better
 from sif.spaces.functions import design_of, expression
 from sif.spaces.operations import Operation
 from sif.tasks import protocol
+from sif.tasks.figure_files import save_and_draw
 from sif.tasks.report import Entry
 from sif.verdict import Verdict
 
-DATA = "figures.json"
 _POINTS = 81
 _REACH = 98.0  # percentile of the embeddings' sizes up to which functions are shown
 
@@ -59,7 +56,6 @@ def draw_all(
     Raises:
         ConfigError: matplotlib is not installed; the data have been saved.
     """
-    folder.mkdir(exist_ok=True)
     metric = problem.metric
     document = {
         "search": {
@@ -83,32 +79,11 @@ def draw_all(
         },
         "protocol": protocol.figure_data(entries, split, verdict, metric),
     }
-    write_json_atomic(folder / DATA, document)
-    return _draw(document, folder)
+    return save_and_draw(folder, document, draw)
 
 
-def redraw(folder: Path) -> list[Path]:
-    """Draws the figures of a finished run again from their saved data.
-
-    Raises:
-        DataError: The data are missing or damaged.
-        ConfigError: matplotlib is not installed.
-    """
-    path = folder / DATA
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: figure data cannot be read: {error}") from None
-    return _draw(document, folder)
-
-
-def _draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "figures: expected the package matplotlib (pip install matplotlib), found none"
-        ) from None
+def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Draws every figure from its data; returns the paths."""
     paths = [folder / f"{name}.png" for name in ("search", "transforms", "test", "training")]
     search, function = document["search"], document["function"]
     plots.alpha_trajectories(
