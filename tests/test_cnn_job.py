@@ -14,13 +14,13 @@ import torch
 from sif import checkpoint, cli
 from sif.classifier import ImageClassifier
 from sif.config import CommonConfig, load_config
-from sif.data.images import Images, load_images
+from sif.data.images import Images, load_images, make_image_split
 from sif.errors import CheckpointError, ShapeError
 from sif.genotype import read
 from sif.runtime import make_runtime
 from sif.spaces.cells import format_cells
 from sif.spaces.cnn import cells_of, expression
-from sif.tasks import cnn
+from sif.tasks import cnn_inputs
 from sif.tasks.stages import Stages
 
 pytest.importorskip("sklearn", reason="needs scikit-learn, which holds the digits")
@@ -83,7 +83,7 @@ def test_the_saved_classifier_repeats_the_test_error(finished: Path) -> None:
     model = ImageClassifier.load(finished / "model")
     images = load_images("digits", per_class=12)
     config = load_config(None, file=finished / "config.yaml")
-    inputs = cnn.prepare(config, make_runtime("cpu", 0, threads=1))
+    inputs = cnn_inputs.prepare(config, make_runtime("cpu", 0, threads=1))
     rows = inputs.split.test
     assert isinstance(images, Images)
     probabilities = model.predict(images.pixels[rows], batch_size=7)
@@ -170,12 +170,12 @@ def test_nothing_is_fitted_on_the_test_part(
         images = load_images(*arguments, **options)
         assert isinstance(images, Images)
         config: CommonConfig = load_config("cnn", sets=TINY)
-        split = cnn.make_image_split(images, valid_share=0.2, seed=config.seed)
+        split = make_image_split(images, valid_share=0.2, seed=config.seed)
         pixels = images.pixels.copy()
         pixels[split.test] = 255 - pixels[split.test]
         return dataclasses.replace(images, pixels=pixels)
 
-    monkeypatch.setattr("sif.tasks.cnn.load_images", changed)
+    monkeypatch.setattr("sif.tasks.cnn_inputs.load_images", changed)
     assert cli.main(job(tmp_path / "run", sets=("baselines=[random, darts-1]",))) == 0
     for name in ("search-searched", "train-searched", "train-random"):
         ours, theirs = (

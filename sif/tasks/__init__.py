@@ -13,7 +13,7 @@ from sif.checkpoint import write_json_atomic, write_text_atomic
 from sif.config import CFConfig, CommonConfig, did_you_mean, dump_config, load_config
 from sif.errors import ConfigError, DataError
 from sif.runtime import Runtime, deterministic, environment, make_runtime
-from sif.tasks import cf, cnn, cnn_figures, figures, inputs
+from sif.tasks import cf, cnn, cnn_figures, cnn_inputs, figures, inputs
 from sif.tasks.base import Desk, Inputs, RunResult, Task
 from sif.tasks.console import Console
 from sif.tasks.figure_files import draw_again
@@ -23,7 +23,7 @@ from sif.tracking.base import Status
 
 TASKS = {
     "cf": Task(("nasp",), inputs.prepare, cf.CFJob),
-    "cnn": Task(tuple(vision.METHODS), cnn.prepare, cnn.CNNJob),
+    "cnn": Task(tuple(vision.METHODS), cnn_inputs.prepare, cnn.CNNJob),
 }
 
 

@@ -7,7 +7,6 @@ on the test part, which nothing before has seen.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,110 +15,28 @@ import numpy as np
 
 from sif.checkpoint import write_json_atomic, write_text_atomic
 from sif.classifier import ImageClassifier
-from sif.config import did_you_mean
 from sif.config.cnn import CNNConfig
-from sif.data.images import FolderImages, Images, ImageSplit, load_images, make_image_split
 from sif.errors import ConfigError
 from sif.evaluate import Evaluation
 from sif.genotype import Genotype, from_json
-from sif.runtime import Runtime, derive_seed, environment, peak_memory_mb
-from sif.sources import source_of
+from sif.runtime import derive_seed, environment, peak_memory_mb
 from sif.spaces.cnn import SPECS, cells_of, expression
 from sif.spaces.cnn_ops import multiply_adds
 from sif.tasks.base import Desk, RunResult
 from sif.tasks.cnn_figures import draw, figure_data
+from sif.tasks.cnn_inputs import SEARCHED, ImageInputs
 from sif.tasks.console import table
 from sif.tasks.figure_files import save_and_draw
 from sif.tasks.report import Entry
 from sif.tasks.stages import LoopCheckpointer, State
 from sif.verdict import Verdict, verdict
-from sif.vision import METHODS, Vision, wrong
+from sif.vision import wrong
 
-SEARCHED = "searched"
 METRIC = "error"
 NO_DOWNLOAD = (
     "dataset digits: 1,797 images of scikit-learn; the paper's setting: --dataset cifar-10 "
     "(downloads), or a folder train/<class>/*.jpg"
 )
-
-
-@dataclass(frozen=True, eq=False)
-class ImageInputs:
-    """Checked inputs of one job.
-
-    Attributes:
-        images: All of them.
-        split: The parts of trainings from scratch.
-        vision: At work on train and validation parts.
-        methods: Name in the comparison to search method, our own first.
-    """
-
-    images: Images | FolderImages
-    split: ImageSplit
-    vision: Vision
-    methods: Mapping[str, str]
-
-    @property
-    def data_hash(self) -> str:
-        """16 hex digits of the content."""
-        return self.images.content_hash
-
-    @property
-    def split_hash(self) -> str:
-        """16 hex digits of content and parts."""
-        return self.split.hash
-
-
-def prepare(config: CNNConfig, runtime: Runtime) -> ImageInputs:
-    """Reads and checks what the configuration names; names first, since data may be large.
-
-    Raises:
-        DataError, ConfigError: One line each.
-    """
-    if config.space not in SPECS:
-        hint = did_you_mean(config.space, SPECS)
-        raise ConfigError(
-            f"space: expected one of {', '.join(SPECS)}, found {config.space!r}{hint}"
-        )
-    for key, names in (("method", (config.method,)), ("baselines", config.baselines)):
-        for name in names:
-            if name not in METHODS:
-                raise ConfigError(
-                    f"{key}: expected one of {', '.join(METHODS)}, found {name!r}"
-                    f"{did_you_mean(name, METHODS)}"
-                )
-    data = config.data
-    images = load_images(
-        config.dataset,
-        data_dir=data.dir,
-        channels=data.channels,
-        size=data.size,
-        per_class=data.per_class,
-    )
-    search_split, split = (
-        make_image_split(
-            images, valid_share=section.valid_share, seed=config.seed, test_share=data.test_share
-        )
-        for section in (config.search, config.train)
-    )
-    for name, section, parts in (
-        ("search", config.search, search_split), ("train", config.train, split),
-    ):  # fmt: skip
-        if section.batch_size > len(parts.train):
-            raise ConfigError(
-                f"{name}.batch_size: expected at most {len(parts.train)}, the images of the train "
-                f"part, found {section.batch_size}"
-            )
-    vision = Vision(
-        config,
-        source_of(images, runtime),
-        (search_split.train, search_split.valid),
-        (split.train, split.valid),
-        runtime,
-    )
-    vision.check()
-    rivals = {name: name for name in config.baselines if name != config.method}
-    return ImageInputs(images, split, vision, {SEARCHED: config.method, **rivals})
 
 
 class CNNJob:

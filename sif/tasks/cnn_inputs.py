@@ -1,0 +1,96 @@
+"""What a job on images works on: everything that can be refused is found out here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sif.config import did_you_mean
+from sif.config.cnn import CNNConfig
+from sif.data.images import FolderImages, Images, ImageSplit, load_images, make_image_split
+from sif.errors import ConfigError
+from sif.runtime import Runtime
+from sif.sources import source_of
+from sif.spaces.cnn import SPECS
+from sif.vision import METHODS, Vision
+
+SEARCHED = "searched"
+
+
+@dataclass(frozen=True, eq=False)
+class ImageInputs:
+    """Checked inputs of one job.
+
+    Attributes:
+        images: All of them.
+        split: The parts of trainings from scratch.
+        vision: At work on train and validation parts.
+        methods: Name in the comparison to search method, our own first.
+    """
+
+    images: Images | FolderImages
+    split: ImageSplit
+    vision: Vision
+    methods: Mapping[str, str]
+
+    @property
+    def data_hash(self) -> str:
+        """16 hex digits of the content."""
+        return self.images.content_hash
+
+    @property
+    def split_hash(self) -> str:
+        """16 hex digits of content and parts."""
+        return self.split.hash
+
+
+def prepare(config: CNNConfig, runtime: Runtime) -> ImageInputs:
+    """Reads and checks what the configuration names; names first, since data may be large.
+
+    Raises:
+        DataError, ConfigError: One line each.
+    """
+    if config.space not in SPECS:
+        hint = did_you_mean(config.space, SPECS)
+        raise ConfigError(
+            f"space: expected one of {', '.join(SPECS)}, found {config.space!r}{hint}"
+        )
+    for key, names in (("method", (config.method,)), ("baselines", config.baselines)):
+        for name in names:
+            if name not in METHODS:
+                raise ConfigError(
+                    f"{key}: expected one of {', '.join(METHODS)}, found {name!r}"
+                    f"{did_you_mean(name, METHODS)}"
+                )
+    data = config.data
+    images = load_images(
+        config.dataset,
+        data_dir=data.dir,
+        channels=data.channels,
+        size=data.size,
+        per_class=data.per_class,
+    )
+    search_split, split = (
+        make_image_split(
+            images, valid_share=section.valid_share, seed=config.seed, test_share=data.test_share
+        )
+        for section in (config.search, config.train)
+    )
+    for name, section, parts in (
+        ("search", config.search, search_split), ("train", config.train, split),
+    ):  # fmt: skip
+        if section.batch_size > len(parts.train):
+            raise ConfigError(
+                f"{name}.batch_size: expected at most {len(parts.train)}, the images of the train "
+                f"part, found {section.batch_size}"
+            )
+    vision = Vision(
+        config,
+        source_of(images, runtime),
+        (search_split.train, search_split.valid),
+        (split.train, split.valid),
+        runtime,
+    )
+    vision.check()
+    rivals = {name: name for name in config.baselines if name != config.method}
+    return ImageInputs(images, split, vision, {SEARCHED: config.method, **rivals})
