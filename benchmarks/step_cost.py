@@ -1,7 +1,7 @@
 """Cost of one search step: NASP with probes against DARTS, over one supernet and one batch.
 
 A step is an architecture step and a weight step. Methods take turns in one process, so that
-whatever else the machine does hits all alike; each starts from the same weights. DARTS runs with
+whatever else the machine does hits all alike; every step starts from the same weights. DARTS has
 this project's layout and operations, as published (its architecture step computes gradients by the
 weights and discards them) and without that waste.
 
@@ -32,7 +32,7 @@ from sif.spaces.published import PUBLISHED
 
 DARTS = {
     "darts-1": DartsSettings(1, wasteful=True),
-    "darts-2": DartsSettings(2, wasteful=True),
+    "darts-2": DartsSettings(2),
     "darts-1, no waste": DartsSettings(1),
 }
 METHODS = ("nasp", *DARTS)
@@ -80,9 +80,7 @@ class Bench:
         labels = torch.randint(10, (values.batch,))
         self.batch = ImageBatch(images.to(values.device), labels.to(values.device))
         self.cuda = values.device.startswith("cuda")
-        self.optimizer = torch.optim.SGD(
-            self.space.weight_parameters(), 0.025, momentum=0.9, weight_decay=3e-4
-        )
+        self.first = {name: v.clone() for name, v in self.space.state_dict().items()}
 
     def method(self, name: str) -> Method:
         """A method over the supernet."""
@@ -101,13 +99,15 @@ class Bench:
 
     def step(self, method: Method) -> dict[str, float]:
         """One architecture step and one weight step; the selection stays."""
+        self.space.load_state_dict(self.first)
+        optimizer = torch.optim.SGD(
+            self.space.weight_parameters(), 0.025, momentum=0.9, weight_decay=3e-4
+        )
         gates = method.weight_gates(0)
         arch = self.seconds(lambda: method.arch_step(self.space, self.batch, self.batch))
         if isinstance(method, Fixed):
             method.hold(gates)
-        weight = self.seconds(
-            lambda: weight_step(self.space, self.batch, gates, self.optimizer, 5.0)
-        )
+        weight = self.seconds(lambda: weight_step(self.space, self.batch, gates, optimizer, 5.0))
         part = 0 if self.cuda else 1
         return {"arch": arch[part], "weight": weight[part], "total": arch[part] + weight[part]}
 
@@ -115,9 +115,8 @@ class Bench:
 def compare(bench: Bench, selections: dict[str, list[Gates]]) -> list[dict[str, object]]:
     """Every method in turn at every selection; DARTS, which has none, once a round."""
     methods = {name: bench.method(name) for name in METHODS}
-    for name, method in methods.items():  # a first step allocates and imports
-        if name != "darts-2":
-            bench.step(method)
+    for method in methods.values():  # a first step allocates and imports
+        bench.step(method)
     rows: list[dict[str, object]] = []
     for label, chosen in selections.items():
         for round_, gates in enumerate(chosen):
@@ -131,7 +130,7 @@ def compare(bench: Bench, selections: dict[str, list[Gates]]) -> list[dict[str, 
 
 
 def table(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Medians, and ratios to NASP's mean at each kind of selection."""
+    """Means over steps, over all selections of a kind for NASP, and ratios to NASP's."""
 
     def mean(method: str, label: str | None, key: str) -> float:
         found = [

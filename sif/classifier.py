@@ -111,7 +111,7 @@ class ImageClassifier:
             return cls._built(about, checkpoint.load(folder / _WEIGHTS, "classifier"))
         except CheckpointError:
             raise
-        except (KeyError, TypeError, ValueError, RuntimeError, SifError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SifError) as error:
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(f"{path}: malformed classifier: {told}") from None
 
@@ -123,4 +123,10 @@ class ImageClassifier:
         network.load_state_dict(weights)
         statistics = Statistics(*(tuple(about["statistics"][k]) for k in ("mean", "std")))
         height, width, channels = about["shape"]
+        if len(about["classes"]) != network.layout.classes:
+            raise ValueError(
+                f"expected {network.layout.classes} classes, found {len(about['classes'])}"
+            )
+        if not all(deviation > 0 for deviation in statistics.std):
+            raise ValueError(f"expected deviations above 0, found {list(statistics.std)}")
         return cls(network, cells, statistics, tuple(about["classes"]), (height, width, channels))

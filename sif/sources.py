@@ -31,6 +31,9 @@ Rows = NDArray[np.int64]
 IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Of images that stay on disk: those of ImageNet's train part, as everybody normalises it."""
 
+GREY = Statistics((0.449,), (0.226,))
+"""Means of the three channels' numbers in `IMAGENET`, for grey images on disk."""
+
 
 class Source(Protocol):
     """Images, wherever they lie, as batches on the device."""
@@ -74,7 +77,8 @@ class _OnDisk:
         self._images, self._runtime = images, runtime
 
     def preparation(self, rows: Rows, augment: AugmentationConfig | None) -> Preparation:
-        return Preparation(IMAGENET, _augmentation(augment), self._runtime.dtype)
+        statistics = GREY if self._images.shape[2] == 1 else IMAGENET
+        return Preparation(statistics, _augmentation(augment), self._runtime.dtype)
 
     def stream(self, rows: Rows, batch_size: int, prepare: Preparation, *names: str) -> Stream:
         draws = generator(self._runtime, *names, device=torch.device("cpu"))

@@ -31,7 +31,7 @@ from sif.search import Checkpointer, SearchResult, SearchSettings, search
 from sif.sources import Rows, Source
 from sif.spaces.cells import Cells
 from sif.spaces.cnn import CNNSpace, ImageBatch, recalibrate
-from sif.spaces.cnn_networks import HALVINGS, CellNetwork, Layout
+from sif.spaces.cnn_networks import AUXILIARIES, HALVINGS, CellNetwork, Layout
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
 
@@ -95,8 +95,29 @@ class Vision:
         self.shape = source.images.shape
 
     def check(self) -> None:
-        """Raises ConfigError for images that the stem and the cells cannot halve."""
+        """Raises ConfigError for images and channels of which there is no such network."""
         height, width, _ = self.shape
+        train, side = self.config.train, min(self.shape[:2])
+        if train.stem != "small" and train.channels % 2:
+            raise ConfigError(
+                f"train.channels: expected an even number with stem {train.stem}, "
+                f"found {train.channels}"
+            )
+        if train.auxiliary:
+            least = (5 + AUXILIARIES[train.auxiliary][0]) * HALVINGS[train.stem]
+            if side < least:
+                raise ConfigError(
+                    f"train.auxiliary: {train.auxiliary!r} expects images of at least {least} "
+                    f"pixels a side with stem {train.stem}, found {height} x {width}"
+                )
+        if (
+            round(self.config.search.warmup * self.config.search.epochs)
+            >= self.config.search.epochs
+        ):
+            raise ConfigError(
+                f"search.warmup: expected epochs in which alpha moves, found none: "
+                f"{self.config.search.warmup:g} of {self.config.search.epochs}"
+            )
         for name, stem in (("search", "small"), ("train", self.config.train.stem)):
             if height % HALVINGS[stem] or width % HALVINGS[stem]:
                 raise ConfigError(
@@ -156,7 +177,10 @@ class Vision:
         train_rows, valid_rows = self.searched
         network = self._placed(space.extract(gates))
         size = self.config.search.batch_size
-        some = train_rows[: RECALIBRATION * size]
+        # In any order but their own: folders list one class after the other.
+        draws = generator(self.runtime, "search", "recalibrate", device=torch.device("cpu"))
+        order = torch.randperm(len(train_rows), generator=draws).numpy()
+        some = train_rows[order[: RECALIBRATION * size]]
         recalibrate(network, [b.images for b in self.source.batches(some, size, plain)])
         return float(wrong(network, self.source.batches(valid_rows, size, plain)).mean())
 

@@ -190,7 +190,8 @@ class RichSpace(nn.Module):
         """log(criterion with the candidate in place / criterion as it is), on validation.
 
         Every combination is judged with the weights that it trained itself; one that has hardly
-        trained, or that trains no more since its `worth` is 0, scores 0: nothing for or against.
+        trained, or whose `worth` is 0, so that warm-up gives it no turns, scores 0: nothing for or
+        against.
         """
         scores = {b.name: torch.zeros(b.shape, dtype=torch.float64) for b in self.blocks}
         if self.members.steps(self.point(gates)) < MIN_STEPS:

@@ -69,7 +69,8 @@ class CFJob:
             for name in (FIXED, SEARCHED)
         )
         self.console.line(f"kept: {fixed}, which validation prefers to the found {found}")
-        genotypes[SEARCHED], ours[SEARCHED] = genotypes[FIXED], ours[FIXED]
+        spent = {"seconds": ours[SEARCHED]["seconds"]}  # what the found function cost stays told
+        genotypes[SEARCHED], ours[SEARCHED] = genotypes[FIXED], ours[FIXED] | spent
 
     def _announce(self) -> None:
         split, config = self.inputs.split, self.config

@@ -30,6 +30,8 @@ def read_archive(
 ) -> Images:
     """Read class folders from an archive, with the layouts that folders may have.
 
+    But for Tiny-ImageNet's, whose validation part names its classes in a file: unpack that one.
+
     Args:
         path: The archive.
         form: Channels and size of the images.
