@@ -97,6 +97,8 @@ def build_surface(
     x: ArrayLike, y: ArrayLike, z: ArrayLike, heading: str, fields: tuple[str, str]
 ) -> Figure:
     """The figure of `interaction_surface`."""
+    from matplotlib.ticker import MaxNLocator
+
     u, v, f = (np.asarray(a, dtype=np.float64) for a in (x, y, z))
     if u.ndim != 1 or v.ndim != 1 or min(u.size, v.size) < 2 or f.shape != (v.size, u.size):
         raise ShapeError(
@@ -114,6 +116,8 @@ def build_surface(
     axes.contour(
         u, v, shown, levels=levels, colors=INK, linewidths=0.4, alpha=0.45, linestyles="solid"
     )
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.set_xlabel(f"u: {clean(fields[0], 24)} embedding entry")
     axes.set_ylabel(f"v: {clean(fields[1], 24)} embedding entry")
     title(axes, heading, beyond=0.9)
