@@ -125,8 +125,8 @@ class SearchResult:
             batch.
         diagnostics: `Diagnostics.summary`.
         trained: As in `Diagnostics`.
-        history: One entry per epoch: "seconds", "loss", "valid_loss", and nested lists "alpha" and
-            "scores" (kind to block to rows).
+        history: One entry per epoch: "seconds", "loss", "valid_loss", what a judge said of the
+            selection ("judged"), and nested lists "alpha" and "scores" (kind to block to rows).
         seconds: Wall time, over all sittings.
         epochs: Epochs run.
         steps: Weight steps taken.
@@ -198,6 +198,7 @@ class _Search:
             "alpha": {name: a.tolist() for name, a in self.method.alpha().items()},
             "selection": {n: list(c) for n, c in self.method.selection().selection().items()},
             "scores": scores,
+            "judged": {},
         }
 
     def state(self) -> dict[str, Any]:
@@ -234,6 +235,7 @@ def search(
     tracker: Tracker,
     checkpointer: Checkpointer,
     on_epoch: Callable[[int, dict[str, Any]], None] = lambda epoch, entry: None,
+    judge: Callable[[Gates], Mapping[str, float]] = lambda gates: {},
 ) -> SearchResult:
     """Searches from the start, or from where the checkpointer left off.
 
@@ -246,6 +248,7 @@ def search(
         tracker: Receives the losses of every epoch.
         checkpointer: Keeps the loop's state.
         on_epoch: Called with the epoch's number and history entry, for progress display.
+        judge: Numbers about the selection as it stands, asked after every epoch, off the clock.
 
     Returns:
         The found architecture and how it came about.
@@ -261,6 +264,7 @@ def search(
         run.run_epoch()
         entry = run.history[-1]
         _refuse_divergence(entry, run.epoch)
+        entry["judged"] = dict(judge(method.selection()))
         tracker.log(_numbers(entry, space), run.epoch)
         on_epoch(run.epoch, entry)
         checkpointer.offer(run.state)
@@ -285,6 +289,7 @@ def _refuse_divergence(entry: Mapping[str, Any], epoch: int) -> None:
 def _numbers(entry: Mapping[str, Any], space: Space) -> dict[str, float]:
     """Scalars of a history entry under flat names."""
     numbers = {k: entry[k] for k in ("loss", "valid_loss", "seconds") if entry[k] is not None}
+    numbers |= entry["judged"]
     for block in space.blocks:
         rows = entry["alpha"][block.name]
         for edge, row in enumerate(rows):

@@ -7,8 +7,9 @@ the rows of the other two.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,9 @@ from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
 
 Progress = Callable[[int, Any], None]
+
+EXPORTED = "exported_error"
+"""Validation error (%) of the selection as a network of its own with the supernet's weights."""
 
 RECALIBRATION = 16
 """Train batches over which an extracted network's statistics are taken."""
@@ -147,7 +151,8 @@ class Vision:
 
         Returns:
             What was found, and the validation error in percent of exactly that selection with the
-            supernet's weights, its normalisations recalibrated on train images.
+            supernet's weights, its normalisations recalibrated on train images. Random search
+            chooses by it among its candidates, on its own clock.
         """
         settings = self.config.search
         space = self.space()
@@ -169,8 +174,18 @@ class Vision:
             momentum(settings.weight_decay),
             cosine(settings.lr_end),
         )
-        found = search(space, chosen, stream, valid, loop, tracker, checkpointer, on_epoch)
-        return found, self._exported(space, chosen.selection(), plain)
+
+        def judge(gates: Gates) -> Metrics:
+            return {EXPORTED: self._exported(space, gates, plain)}
+
+        found = search(space, chosen, stream, valid, loop, tracker, checkpointer, on_epoch, judge)
+        if isinstance(chosen, RandomSearch):
+            start = time.perf_counter()
+            chosen.judge(lambda gates: judge(gates)[EXPORTED])
+            seconds = found.seconds + time.perf_counter() - start
+            genotype = space.genotype(chosen.selection())
+            found = replace(found, genotype=genotype, seconds=seconds)
+        return found, judge(chosen.selection())[EXPORTED]
 
     def _exported(self, space: CNNSpace, gates: Gates, plain: Preparation) -> float:
         """Validation error of the selection as a network of its own."""

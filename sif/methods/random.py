@@ -1,12 +1,13 @@
 """Random search with shared weights (Li & Talwalkar, UAI 2019), the method to beat.
 
 Weight steps train uniformly drawn selections. Architecture steps judge, one at a time and in turn,
-a fixed number of selections drawn at the start, and the best by its mean validation loss is kept.
+a fixed number of selections drawn at the start; the best by its mean validation loss leads, and
+`judge` chooses among all of them at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,15 @@ class RandomSearch:
         self._losses[place] = (memory * before if memory else 0.0) + (1 - memory) * loss
         self._turn += 1
         return ArchReport(loss)
+
+    def judge(self, loss: Callable[[Gates], float]) -> None:
+        """Judges all candidates afresh, once the weights are final.
+
+        Args:
+            loss: Of a selection on the whole validation part.
+        """
+        found = [loss(project(drawn, self._blocks)) for drawn in self._drawn]
+        self._losses = torch.tensor(found, dtype=torch.float64)
 
     def selection(self) -> Gates:
         """The candidate with the lowest mean loss, the first one before any was judged."""

@@ -1,0 +1,169 @@
+"""Search methods for cells on CIFAR-10 at equal seconds: NASP, DARTS, random search, a CPU's size.
+
+Every method gets one supernet's first weights, the same images and the same CPU seconds of one
+thread, as many epochs as fit. After each epoch the selection that would be exported is judged on
+the validation part as a network of its own, off the clock. What was found is trained from scratch,
+equally long for all, and judged once on images that no search has seen; the test part is not read.
+
+    OMP_NUM_THREADS=1 python benchmarks/cells.py --method nasp --seed 0 --output FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from sif.checkpoint import write_json_atomic
+from sif.config import load_config
+from sif.config.cnn import CNNConfig
+from sif.data.images import load_images, make_image_split
+from sif.prox import weight_step
+from sif.runtime import environment, generator, make_runtime
+from sif.sources import Rows, source_of
+from sif.spaces.cnn import cells_of, expression
+from sif.spaces.cnn_ops import multiply_adds
+from sif.tracking import NullTracker
+from sif.vision import EXPORTED, METHODS, Vision
+
+TRIALS = 3
+"""Steps by which a method's epochs are planned."""
+
+
+class NoCheckpoint:
+    """Keeps nothing."""
+
+    def restore(self) -> None:
+        """Nothing to go on from."""
+
+    def offer(self, state: object) -> None:
+        """Nothing is kept."""
+
+
+def configured(values: argparse.Namespace, epochs: int) -> CNNConfig:
+    """The preset for a CPU; one validation at the end of a training, which so chooses nothing."""
+    sets = [
+        f"method={values.method}", f"space={values.space}", f"search.epochs={epochs}",
+        f"search.penalty={values.penalty}", *values.set,
+    ]  # fmt: skip
+    flags = {"seed": values.seed, "dataset": values.dataset}
+    config = cast(CNNConfig, load_config("cnn", file=values.config, sets=sets, flags=flags))
+    train = config.train.model_copy(update={"evaluate_every": config.train.epochs})
+    return config.model_copy(update={"train": train})
+
+
+class Race:
+    """One method on one seed's images."""
+
+    def __init__(self, values: argparse.Namespace) -> None:
+        config = configured(values, 1)
+        self.values = values
+        self.runtime = make_runtime(values.device, values.seed, values.threads)
+        images = load_images(
+            config.dataset, data_dir=config.data.dir, per_class=config.data.per_class
+        )
+        outer = make_image_split(images, valid_share=0.5, seed=values.seed)
+        order = np.random.default_rng([0xCE115, values.seed]).permutation(outer.train)
+        share = round(config.search.valid_share * len(order))
+        self.parts: tuple[Rows, Rows, Rows] = (
+            np.sort(order[share:]), np.sort(order[:share]), outer.valid,
+        )  # fmt: skip
+        self.source = source_of(images, self.runtime)
+
+    def vision(self, epochs: int) -> Vision:
+        """At work on train and validation part; trainings have both and are judged on the rest."""
+        train, valid, unseen = self.parts
+        both = np.sort(np.concatenate([train, valid]))
+        config = configured(self.values, epochs)
+        return Vision(config, self.source, (train, valid), (both, unseen), self.runtime)
+
+    def epochs(self) -> int:
+        """As many as fit into the seconds, by the cost of a few steps."""
+        vision = self.vision(1)
+        config, train = vision.config.search, self.parts[0]
+        space = vision.space()
+        method = METHODS[self.values.method](
+            space, vision.config, 0, generator(self.runtime, "trial", device=torch.device("cpu"))
+        )
+        prepare = self.source.preparation(train, config.augment)
+        stream = self.source.stream(train, config.batch_size, prepare, "trial")
+        optimizer = torch.optim.SGD(space.weight_parameters(), config.lr)
+        spent = []
+        for step in range(TRIALS + 1):
+            batch = stream.next()
+            start = time.perf_counter()
+            method.arch_step(space, batch, batch)
+            weight_step(space, batch, method.weight_gates(step), optimizer, config.max_norm)
+            spent.append(time.perf_counter() - start)
+        epoch = float(np.mean(spent[1:])) * stream.steps_per_pass  # the first one allocates
+        return max(1, round(self.values.seconds / epoch))
+
+    def run(self) -> dict[str, Any]:
+        """Search, training from scratch, and what came of them."""
+        epochs = self.values.epochs or self.epochs()
+        vision = self.vision(epochs)
+        found, exported = vision.search(self.values.method, NullTracker(), NoCheckpoint(), told)
+        trained = vision.train(cells_of(found.genotype), NullTracker(), NoCheckpoint(), told)
+        height, width, channels = vision.shape
+        return {
+            "method": self.values.method, "seed": self.values.seed, "space": self.values.space,
+            "penalty": self.values.penalty, "epochs": epochs, "seconds": found.seconds,
+            "genotype": found.genotype.to_json(), "cells": expression(found.genotype),
+            "exported_error": exported,
+            "curve": [
+                {"seconds": e["seconds"], EXPORTED: e["judged"][EXPORTED],
+                 "selection": e["selection"]}
+                for e in found.history
+            ],
+            "diagnostics": found.diagnostics,
+            "trained": {name: table.tolist() for name, table in found.trained.items()},
+            "scratch": {
+                "error": trained.result.valid["error"], "epochs": trained.result.epochs,
+                "seconds": trained.result.seconds, "parameters": trained.network.counted(),
+                "multiply_adds": multiply_adds(trained.network, (channels, height, width)),
+            },
+            "images": [len(part) for part in self.parts],
+            "environment": environment(self.runtime),
+            "config": vision.config.model_dump(mode="json"),
+        }  # fmt: skip
+
+
+def told(epoch: int, entry: Any) -> None:
+    """A line per epoch."""
+    judged = entry.get("judged", entry)
+    shown = ", ".join(f"{name} {value:.2f}" for name, value in judged.items())
+    print(f"epoch {epoch}: {shown}", flush=True)
+
+
+def main() -> None:
+    """Runs one method on one seed and writes what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--method", choices=tuple(METHODS), required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--epochs", type=int, help="in place of seconds")
+    parser.add_argument("--space", default="nasp-7op")
+    parser.add_argument("--penalty", type=float, default=0.0, help="eta")
+    parser.add_argument("--dataset", default="cifar10-jpeg")
+    parser.add_argument("--config", default="cnn/cpu")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, required=True)
+    values = parser.parse_args()
+    if values.device == "cpu":
+        # The loops' clock: what else the machine does must not decide a race at equal seconds.
+        time.perf_counter = time.process_time
+    result = Race(values).run()
+    values.output.mkdir(parents=True, exist_ok=True)
+    name = f"{values.method}-{values.space}-eta{values.penalty:g}-seed{values.seed}.json"
+    write_json_atomic(values.output / name, result)
+    print(values.output / name)
+
+
+if __name__ == "__main__":
+    main()
