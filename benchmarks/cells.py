@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from sif.cell_methods import METHODS
 from sif.checkpoint import write_json_atomic
 from sif.config import load_config
 from sif.config.cnn import CNNConfig
@@ -28,7 +29,7 @@ from sif.sources import Rows, source_of
 from sif.spaces.cnn import cells_of, expression
 from sif.spaces.cnn_ops import multiply_adds
 from sif.tracking import NullTracker
-from sif.vision import EXPORTED, METHODS, Vision
+from sif.vision import EXPORTED, Vision
 
 TRIALS = 3
 """Steps by which a method's epochs are planned."""
@@ -100,7 +101,7 @@ class Race:
             weight_step(space, batch, method.weight_gates(step), optimizer, config.max_norm)
             spent.append(time.perf_counter() - start)
         epoch = float(np.mean(spent[1:])) * stream.steps_per_pass  # the first one allocates
-        return max(1, round(self.values.seconds / epoch))
+        return max(1, round(float(self.values.seconds) / epoch))
 
     def run(self) -> dict[str, Any]:
         """Search, training from scratch, and what came of them."""

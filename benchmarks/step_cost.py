@@ -35,7 +35,14 @@ DARTS = {
     "darts-2": DartsSettings(2),
     "darts-1, no waste": DartsSettings(1),
 }
-METHODS = ("nasp", *DARTS)
+NASP = {
+    "nasp": NaspSettings(explore=0.0),
+    "nasp, 1/4 of the rows": NaspSettings(explore=0.0, probe_rows=0.25),
+    "nasp, 1/4 of the others": NaspSettings(explore=0.0, probe_operations=0.25),
+}
+"""Exact probes; probes on a quarter of the batch; on the two best of each edge and a quarter of the
+others."""
+METHODS = (*NASP, *DARTS)
 
 
 class Fixed(Nasp):
@@ -85,8 +92,8 @@ class Bench:
     def method(self, name: str) -> Method:
         """A method over the supernet."""
         draws = torch.Generator().manual_seed(0)
-        if name == "nasp":
-            return Fixed(self.space, NaspSettings(explore=0.0), draws)
+        if name in NASP:
+            return Fixed(self.space, NASP[name], draws)
         return Darts(self.space, DARTS[name], draws)
 
     def seconds(self, work: Callable[[], object]) -> tuple[float, float]:
@@ -143,7 +150,7 @@ def table(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     for label in dict.fromkeys(str(r["selection"]) for r in rows):
         ours = mean("nasp", label, "total")
         for method in METHODS:
-            at = label if method == "nasp" else None
+            at = label if method in NASP else None
             row = {k: mean(method, at, k) for k in ("arch", "weight", "total")}
             result.append(
                 {"selection": label, "method": method, **row, "over_nasp": row["total"] / ours}
@@ -172,7 +179,7 @@ def memory(values: argparse.Namespace) -> float:
         rest = torch.cuda.memory_allocated()
     else:
         rest = resident("VmRSS")
-    for _ in range(3 if values.memory == "nasp" else 1):
+    for _ in range(3 if values.memory in NASP else 1):
         if isinstance(method, Fixed):
             method.hold(random_gates(bench.space, draws))
         bench.step(method)

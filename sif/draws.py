@@ -1,4 +1,4 @@
-"""Gates that weight steps train: all operations in turn, or the selection with exploration.
+"""Gates that weight steps train, in turn or by exploration, and what an architecture step probes.
 
 Architecture steps, validation and export know only `sif.prox.project` of alpha itself.
 """
@@ -84,6 +84,25 @@ def in_turn(
         turn = int(turns[step % points])
         drawn = _switched(drawn, switches, turn if turn < len(switches) else None)
     return project(drawn, blocks)
+
+
+def probe_factors(alpha: Mapping[str, Tensor], chance: float, generator: torch.Generator) -> Alpha:
+    """Which candidates an architecture step probes, as `sif.prox.Probing.factors`.
+
+    The two best of each edge always; the others with a chance, which counts them the more.
+
+    Args:
+        alpha: Block name to (n_edges, n_ops).
+        chance: Above 0, at most 1.
+        generator: On the CPU.
+    """
+    factors: Alpha = {}
+    for name, table in alpha.items():
+        drawn = torch.rand(table.shape, generator=generator) < chance
+        factor = drawn.to(table.dtype) / chance
+        best = table.topk(min(2, table.shape[1]), dim=1).indices
+        factors[name] = factor.scatter(1, best, 1.0)
+    return factors
 
 
 def _round_stream(generator: torch.Generator, number: int) -> torch.Generator:

@@ -9,7 +9,7 @@ runs each candidate once without a graph for that inner product. Peak memory is 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -22,25 +22,48 @@ Candidate = Callable[[], Tensor]
 
 class _Probe(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, weights: Tensor, candidates: Sequence[Candidate]) -> Any:
-        ctx.candidates = candidates
+    def forward(
+        ctx: Any,
+        value: Tensor,
+        weights: Tensor,
+        candidates: Sequence[Candidate],
+        factors: Sequence[float],
+    ) -> Any:
+        ctx.candidates, ctx.factors = candidates, factors
         ctx.like = weights
+        kind = value.device.type
+        ctx.autocast = kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
         return value.view_as(value)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         (delta,) = grads
         if not ctx.needs_input_grad[1]:
-            return delta, None, None
-        with torch.no_grad():
-            products = [_inner(delta, candidate()) for candidate in ctx.candidates]
+            return delta, None, None, None
+        nothing = delta.new_zeros(())
+        kind, dtype, enabled = ctx.autocast  # a backward pass does not inherit it
+        with torch.no_grad(), torch.autocast(kind, dtype, enabled):
+            products = [
+                factor * _answer(delta, candidate()) if factor else nothing
+                for candidate, factor in zip(ctx.candidates, ctx.factors, strict=True)
+            ]
         ctx.candidates = None  # and what they share: the graph may live on for a while
         scores = torch.stack(products).to(ctx.like).reshape(ctx.like.shape)
-        return delta, scores, None
+        return delta, scores, None, None
+
+
+def _answer(delta: Tensor, output: Tensor) -> Tensor:
+    """A candidate's product, scaled up to the batch where it ran on the first rows only."""
+    if output.shape == delta.shape:
+        return _inner(delta, output)
+    rows = len(output)
+    return _inner(delta[:rows], output) * (len(delta) / rows)
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
     """Sum of products; without writing them where both lie in memory alike and without gaps."""
+    if a.dtype.itemsize < 4 or b.dtype.itemsize < 4:  # too coarse to sum in
+        return (a.float() * b.float()).sum()
     if a.stride() == b.stride() and a.dtype == b.dtype and _dense(a) and _dense(b):
         size, step = (a.numel(),), (1,)
         return torch.dot(a.as_strided(size, step), b.as_strided(size, step))
@@ -53,7 +76,12 @@ def _dense(x: Tensor) -> bool:
     )
 
 
-def probe(value: Tensor, weights: Tensor, candidates: Sequence[Candidate]) -> Tensor:
+def probe(
+    value: Tensor,
+    weights: Tensor,
+    candidates: Sequence[Candidate],
+    factors: Sequence[float] | None = None,
+) -> Tensor:
     """Passes a node's value through; its backward gives the gates of all candidates their gradient.
 
     Args:
@@ -61,14 +89,17 @@ def probe(value: Tensor, weights: Tensor, candidates: Sequence[Candidate]) -> Te
         weights: Gate values of every candidate entering the node, (n_candidates,) or (edges, ops),
             row-major in the order of `candidates`.
         candidates: For each gate, a function that computes the operation's output, of the shape of
-            `value`. Called without a graph, once, during the backward pass.
+            `value` or of its first rows. Called without a graph, once, during the backward pass.
+        factors: For each candidate by what its gradient counts, 0: not run (`Probing`); None: 1.
 
     Returns:
         `value`, unchanged.
     """
     if not (torch.is_grad_enabled() and weights.requires_grad):
         return value
-    result: Tensor = _Probe.apply(value, weights, candidates)
+    result: Tensor = _Probe.apply(
+        value, weights, candidates, [1.0] * len(candidates) if factors is None else factors
+    )
     return result
 
 
@@ -114,7 +145,8 @@ class GateGradient:
 
     Attributes:
         loss: Scalar tensor, detached.
-        gates: Block name to (n_edges, n_ops) on the CPU, every gate's exact derivative.
+        gates: Block name to (n_edges, n_ops) on the CPU, every gate's derivative: exact, unless the
+            gates' `probing` asked for an estimate.
         arch: Derivative by each of the space's continuous architecture parameters.
     """
 
@@ -133,7 +165,7 @@ def gate_gradient(space: Differentiable, batch: Batch, gates: Gates) -> GateGrad
     leaves = {
         name: w.detach().to(like, copy=True).requires_grad_() for name, w in gates.weights.items()
     }
-    loss = space.loss(batch, Gates(leaves, gates.active))
+    loss = space.loss(batch, replace(gates, weights=leaves))
     grads = torch.autograd.grad(loss, [*leaves.values(), *parameters], allow_unused=True)
     filled = [
         torch.zeros_like(x) if g is None else g

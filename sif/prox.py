@@ -63,6 +63,21 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Probing:
+    """An unbiased estimate of the gates' gradient in place of all of it, where probes are dear.
+
+    Attributes:
+        factors: Block name to (n_edges, n_ops) on the CPU: by what a probe counts, one over the
+            chance that it was drawn; 0: not drawn, so not run.
+        rows: Share of the batch, its first rows, that probes see. Unbiased for rows in random
+            order, but for normalisation by the statistics of the rows at hand.
+    """
+
+    factors: Mapping[str, Tensor]
+    rows: float = 1.0
+
+
+@dataclass(frozen=True)
 class Gates:
     """A point at which a space is evaluated.
 
@@ -70,10 +85,13 @@ class Gates:
         weights: Block name to (n_edges, n_ops) gate values.
         active: Block name to the operation of each edge, -1 for a dropped edge; None where the
             gates are relaxed and every operation takes part.
+        probing: What is probed where the gates need a gradient; None: everything, exactly. A space
+            whose probes cost nothing may probe everything regardless.
     """
 
     weights: Mapping[str, Tensor]
     active: Mapping[str, tuple[int, ...]] | None
+    probing: Probing | None = None
 
     def selection(self) -> dict[str, tuple[int, ...]]:
         """The active operation of each edge; ShapeError for relaxed gates."""

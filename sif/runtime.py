@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import sys
 import warnings
@@ -154,6 +155,31 @@ def deterministic() -> Iterator[None]:
         torch.set_deterministic_debug_mode(before[0])
         torch.backends.cudnn.benchmark = before[1]
         memory.fill_uninitialized_memory = before[2]
+
+
+@contextlib.contextmanager
+def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
+    """Within the block, memory that the device does not have becomes one line for the user.
+
+    Args:
+        device: Where the block allocates.
+        advice: What to lower.
+
+    Raises:
+        ConfigError: An allocation failed.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # what CUDA's own error is, too
+        text = str(error)
+        if not (isinstance(error, torch.cuda.OutOfMemoryError) or _CPU_FULL in text):
+            raise
+        asked = re.search(r"allocate ([\d.]+ \w+)", text)
+        wanted = f" for another {asked[1]}" if asked else ""
+        raise ConfigError(f"{device}: out of memory{wanted}; {advice}") from None
+
+
+_CPU_FULL = "DefaultCPUAllocator: can't allocate memory"
 
 
 def peak_memory_mb(runtime: Runtime) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,20 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from sif.cell_methods import METHODS
 from sif.config.cnn import CNNConfig
 from sif.data.images import Preparation
 from sif.errors import ConfigError
-from sif.methods.base import Method
-from sif.methods.darts import Darts, DartsSettings
-from sif.methods.nasp import Nasp, NaspSettings
-from sif.methods.random import RandomSearch, RandomSettings
+from sif.methods.random import RandomSearch
 from sif.optimisers import cosine, exponential, momentum
 from sif.prox import Gates
-from sif.runtime import Runtime, derive_seed, generator
+from sif.runtime import Runtime, derive_seed, enough_memory, generator
 from sif.search import Checkpointer, SearchResult, SearchSettings, search
 from sif.sources import Rows, Source
 from sif.spaces.cells import Cells
-from sif.spaces.cnn import CNNSpace, ImageBatch, recalibrate
+from sif.spaces.cnn import CNNSpace, ImageBatch, lowered, recalibrate
 from sif.spaces.cnn_networks import AUXILIARIES, HALVINGS, CellNetwork, Layout
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
@@ -137,11 +136,20 @@ class Vision:
         """A supernet with fresh weights, the same for all methods."""
         settings = self.config.search
         with seeded(self.runtime, "search", "space"):
-            space = CNNSpace(self.config.space, self.layout(settings.channels, settings.cells))
-        placed: CNNSpace = self._placed(space)
+            layout = self.layout(settings.channels, settings.cells)
+            space = CNNSpace(self.config.space, layout, settings.cost, self.config.precision)
+        placed: CNNSpace = self.placed(space)
         return placed
 
-    def _placed(self, module: Any) -> Any:
+    def _enough_memory(self, section: str) -> AbstractContextManager[None]:
+        settings = self.config.search if section == "search" else self.config.train
+        lower = ", ".join(
+            f"{section}.{name} ({getattr(settings, name)})" for name in ("batch_size", "channels")
+        )
+        return enough_memory(self.runtime.device, f"lower {lower}")
+
+    def placed(self, module: Any) -> Any:
+        """A module on the device, in the layout that convolutions like."""
         return module.to(self.runtime.device, self.runtime.dtype, memory_format=torch.channels_last)
 
     def search(
@@ -178,7 +186,10 @@ class Vision:
         def judge(gates: Gates) -> Metrics:
             return {EXPORTED: self._exported(space, gates, plain)}
 
-        found = search(space, chosen, stream, valid, loop, tracker, checkpointer, on_epoch, judge)
+        with self._enough_memory("search"):
+            found = search(
+                space, chosen, stream, valid, loop, tracker, checkpointer, on_epoch, judge
+            )
         if isinstance(chosen, RandomSearch):
             start = time.perf_counter()
             chosen.judge(lambda gates: judge(gates)[EXPORTED])
@@ -190,7 +201,7 @@ class Vision:
     def _exported(self, space: CNNSpace, gates: Gates, plain: Preparation) -> float:
         """Validation error of the selection as a network of its own."""
         train_rows, valid_rows = self.searched
-        network = self._placed(space.extract(gates))
+        network = self.placed(space.extract(gates))
         size = self.config.search.batch_size
         # In any order but their own: folders list one class after the other.
         draws = generator(self.runtime, "search", "recalibrate", device=torch.device("cpu"))
@@ -207,7 +218,7 @@ class Vision:
         )
         with seeded(self.runtime, "train", "network"):
             network = CellNetwork(cells, layout)
-        placed: CellNetwork = self._placed(network)
+        placed: CellNetwork = self.placed(network)
         return placed
 
     def train(
@@ -223,13 +234,15 @@ class Vision:
 
         def objective(batch: ImageBatch) -> Tensor:
             network.train()
-            logits, second = network.logits(batch.images)
-            smooth = settings.label_smoothing
-            loss = F.cross_entropy(logits, batch.labels, label_smoothing=smooth)
-            if second is None:
-                return loss
-            extra = F.cross_entropy(second, batch.labels, label_smoothing=smooth)
-            return loss + settings.auxiliary_weight * extra
+            with lowered(self.config.precision, self.runtime.device):
+                logits, second = network.logits(batch.images)
+
+            def loss(logits: Tensor) -> Tensor:
+                smooth, exact = settings.label_smoothing, logits.to(batch.images.dtype)
+                return F.cross_entropy(exact, batch.labels, label_smoothing=smooth)
+
+            extra = 0.0 if second is None else settings.auxiliary_weight * loss(second)
+            return loss(logits) + extra
 
         def validate() -> Metrics:
             batches = self.source.batches(valid_rows, settings.batch_size, plain)
@@ -240,57 +253,30 @@ class Vision:
             # By epoch, so that a resumed training drops the same paths.
             drops.manual_seed(derive_seed(self.runtime.seed, "train", "drop", done))
 
-        result = train(
-            network,
-            objective,
-            self.source.stream(train_rows, settings.batch_size, prepare, "train", "train"),
-            validate,
-            TrainSettings(
-                settings.epochs,
-                settings.lr,
-                "error",
-                higher_is_better=False,
-                evaluate_every=settings.evaluate_every,
-                patience=settings.epochs,
-                optimiser=momentum(settings.weight_decay),
-                schedule=exponential(settings.decay) if settings.decay else cosine(),
-                max_norm=settings.max_norm,
-            ),
-            tracker,
-            checkpointer,
-            on_epoch,
-            begin,
-        )
+        with self._enough_memory("train"):
+            result = train(
+                network,
+                objective,
+                self.source.stream(train_rows, settings.batch_size, prepare, "train", "train"),
+                validate,
+                TrainSettings(
+                    settings.epochs,
+                    settings.lr,
+                    "error",
+                    higher_is_better=False,
+                    evaluate_every=settings.evaluate_every,
+                    patience=settings.epochs,
+                    optimiser=momentum(settings.weight_decay),
+                    schedule=exponential(settings.decay) if settings.decay else cosine(),
+                    max_norm=settings.max_norm,
+                ),
+                tracker,
+                checkpointer,
+                on_epoch,
+                begin,
+            )
         return Trained(network, result)
 
     def test_preparation(self) -> Preparation:
         """Of images that a trained network is tested on: by its own train part."""
         return self.source.preparation(self.trained[0], None)
-
-
-def _nasp(space: CNNSpace, config: CNNConfig, warmup: int, draws: torch.Generator) -> Method:
-    search = config.search
-    settings = NaspSettings(
-        warmup_steps=warmup, explore=search.explore, optimizer=search.arch_optimizer,
-        lr=search.arch_lr, eta=search.penalty, box=search.box,
-    )  # fmt: skip
-    return Nasp(space, settings, draws)
-
-
-def _darts(order: int) -> Callable[..., Method]:
-    def make(space: CNNSpace, config: CNNConfig, warmup: int, draws: torch.Generator) -> Method:
-        search = config.search
-        settings = DartsSettings(order, search.arch_lr, unrolled_lr=search.lr)
-        return Darts(space, settings, draws)
-
-    return make
-
-
-def _random(space: CNNSpace, config: CNNConfig, warmup: int, draws: torch.Generator) -> Method:
-    return RandomSearch(space, RandomSettings(), draws)
-
-
-METHODS: dict[str, Callable[[CNNSpace, CNNConfig, int, torch.Generator], Method]] = {
-    "nasp": _nasp, "darts-1": _darts(1), "darts-2": _darts(2), "random": _random,
-}  # fmt: skip
-"""Name to (space, configuration, warm-up steps, generator) to the method."""

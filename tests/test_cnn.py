@@ -211,3 +211,18 @@ def test_the_loss_is_the_cross_entropy_of_the_logits(space: CNNSpace) -> None:
         by_hand = -torch.log_softmax(logits, 1)[torch.arange(6), data.labels].mean()
         torch.testing.assert_close(space.loss(data, gates), by_hand)
         assert F.cross_entropy(logits, data.labels) > 0
+
+
+def test_multiply_adds_as_costs_are_those_of_the_modules_at_their_size() -> None:
+    torch.manual_seed(0)
+    space = CNNSpace("nasp-7op", LAYOUT, "multiply_adds")
+    names = SPECS["nasp-7op"]["normal"]
+    by_block = {block.name: block.costs for block in space.blocks}
+    assert by_block["normal"] is not None and by_block["reduce"] is not None
+    # Separable 3 x 3, twice: 9 c + c^2 weights at every pixel; 3 cells: 4 channels at 32 pixels,
+    # then two reductions, to 8 channels at 16 and to 16 channels at 8.
+    separable = names.index("sep_conv_3x3")
+    assert by_block["normal"][0][separable] == 2 * (9 * 4 + 16) * 32**2
+    halved = 2 * (9 * 8 + 64) * 16**2 + 2 * (9 * 16 + 256) * 8**2
+    assert by_block["reduce"][0][separable] == by_block["reduce"][13][separable] == halved
+    assert by_block["normal"][0][names.index("max_pool_3x3")] == 0

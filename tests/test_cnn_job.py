@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ TINY = [
 ]  # fmt: skip
 
 
+NAMES = ("searched", "random", "darts-1")
+
+
 def job(run: Path, *further: str, sets: tuple[str, ...] = ()) -> list[str]:
     words = ["--task", "cnn", "--output-dir", str(run), "--no-tracking", "--quiet"]
     return [*words, *further, "--set", *TINY, *sets]
@@ -55,7 +59,11 @@ def test_a_job_leaves_what_a_run_folder_holds(finished: Path) -> None:
         "plots", "environment.json", "log.txt",
     }  # fmt: skip
     names = {path.name for path in (finished / "plots").iterdir()}
-    assert names >= {"figures.json", "training.png", "cells-searched.png", "cells-searched.svg"}
+    assert names == {
+        "figures.json", "training.png", "search.png",
+        *(f"cells-{n}.{kind}" for n in NAMES for kind in ("png", "svg")),
+        *(f"gates-{n}.png" for n in NAMES),
+    }  # fmt: skip
     svg = (finished / "plots" / "cells-searched.svg").read_text()
     assert svg.count("<svg ") == 1
     assert (finished / "plots" / "training.png").read_bytes().startswith(b"\x89PNG")
@@ -72,6 +80,12 @@ def test_metrics_json_says_what_was_found_and_against_what(finished: Path) -> No
     assert {block: sum(counts.values()) for block, counts in trained.items()} == {
         "normal": 8 * steps, "reduce": 8 * steps,
     }  # fmt: skip
+    for entry in (found, *found["baselines"].values()):
+        watch = entry["search"]
+        assert watch.keys() >= {"flips", "ties", "arch_steps", "trained", "exported_valid_error"}
+        assert watch["skip_share"].keys() == {"normal", "reduce"}
+    skips = found["genotype"].split("; reduce")[0].count("skip_connect")
+    assert found["search"]["skip_share"]["normal"] == skips / 8
     assert found["comparison"]["against"] in found["baselines"]
     assert "over 20 images" in found["verdict"]
     for entry in found["baselines"].values():
@@ -95,6 +109,65 @@ def test_the_saved_classifier_repeats_the_test_error(finished: Path) -> None:
     assert model.predict(images.pixels[:0]).shape == (0, 10)
     with pytest.raises(ShapeError, match=r"expected uint8 \(n, 8, 8, 1\), found float64"):
         model.predict(images.pixels[:2] / 255)
+
+
+def test_evaluate_repeats_the_test_error_and_plot_the_figures(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["evaluate", str(finished)]) == 0
+    assert json.loads(capsys.readouterr().out) == document(finished)["test"]
+    before = (finished / "plots" / "gates-searched.png").read_bytes()
+    assert cli.main(["plot", str(finished)]) == 0
+    assert (finished / "plots" / "gates-searched.png").read_bytes() == before
+
+
+def test_the_exported_selection_is_judged_after_every_epoch(finished: Path) -> None:
+    folder = finished / "checkpoint"
+    for name in NAMES:
+        state = checkpoint.load(folder / f"search-{name}.safetensors", "stage")["state"]
+        errors = [entry["judged"]["exported_error"] for entry in state["history"]]
+        assert len(errors) == 2 and all(0 <= error <= 100 for error in errors)
+        # What the last epoch's selection was judged by is what the report says: no gap.
+        if name != "random":  # which chooses among its candidates once more
+            assert errors[-1] == state["exported_valid_error"]
+    lines = [json.loads(x) for x in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert sum("exported_error" in str(line) for line in lines) >= 6
+
+
+def test_images_that_stay_on_disk_give_the_same_kind_of_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = pytest.importorskip("PIL.Image", reason="needs pillow")
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 30), ("test", 6)):
+        for label in range(2):
+            folder = tmp_path / "data" / part / f"class{label}"
+            folder.mkdir(parents=True)
+            for number in range(n):
+                pixels = rng.integers(0, 128, (8, 8, 3)).astype(np.uint8) + np.uint8(100 * label)
+                image.fromarray(pixels).save(folder / f"{number}.png")
+    monkeypatch.setattr(
+        "sif.tasks.cnn_inputs.load_images", functools.partial(load_images, memory=1000)
+    )
+    words = job(tmp_path / "run", "--dataset", str(tmp_path / "data"), sets=("data.per_class=30",))
+    assert cli.main(words) == 0, capsys.readouterr().err
+    assert document(tmp_path / "run")["protocol"]["counts"] == {
+        "train": 54, "valid": 6, "test": 12,
+    }  # fmt: skip
+    assert cli.main(["evaluate", str(tmp_path / "run")]) == 0
+
+
+def test_too_little_memory_is_one_line_that_says_what_to_lower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0")
+
+    monkeypatch.setattr("sif.spaces.cnn.CNNSpace.loss", full)
+    assert cli.main(job(tmp_path / "run")) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "cpu: out of memory for another 2.00 GiB; lower search.batch_size (16)" in line
+    assert "search.channels (2)" in line
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ LEVELS = [
     {"prox", "probe", "data", "draws", "pairs", "rows", "streams", "optimisers"},
     {"objectives", "batches", "blocks", "spaces", "methods"},
     {"search", "train", "evaluate", "verdict", "scoring", "parts", "fitting", "cold", "groups",
-     "sources", "vision"},
+     "sources", "cell_methods", "vision"},
     {"baselines", "recommender", "classifier", "plots"},
     {"adapters", "tasks"},
     {"cli"},
@@ -35,7 +35,9 @@ SPACE_OF = dict.fromkeys(
     ("interaction", "elementwise", "operations", "functions", "function_search", "tables",
      "encoders", "members", "rich", "stages", "gated"),
     "interaction",
-) | dict.fromkeys(("cells", "cnn_ops", "cnn_networks", "published", "cnn"), "cnn")  # fmt: skip
+) | dict.fromkeys(
+    ("cells", "cnn_ops", "cnn_networks", "published", "cnn", "cnn_cell"), "cnn"
+)  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,7 +21,17 @@ from matplotlib.figure import Figure
 
 from sif import plots
 from sif.errors import CheckpointError, ShapeError
-from sif.plots import cells, function, lines, protocol, results, sheet, trajectories
+from sif.plots import (
+    cells,
+    function,
+    gates,
+    lines,
+    protocol,
+    results,
+    sheet,
+    trade,
+    trajectories,
+)
 from sif.spaces.elementwise import PRIMITIVES
 from sif.spaces.operations import OPERATIONS
 
@@ -116,7 +127,28 @@ def groups(models: list[str]) -> Figure:
     return protocol.build_groups(bars, notes, models, "ndcg@10")
 
 
+EDGES = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
+STRIPS = [gates.Strips("normal", ["conv", "skip"], EDGES, [30, 10]),
+          gates.Strips(ODD, [LONG, ODD], EDGES[:2])]  # fmt: skip
+SELECTIONS: list[dict[str, Any]] = [
+    {"selection": {"normal": [0, -1, 1, 0, -1], ODD: [1, 1]}},
+    {"selection": {"normal": [0, -1, 1, -1, 0], ODD: [0, 1]}},
+    {"selection": {"normal": [1, -1, 1, -1, 0], ODD: [0, -1]}},
+]
+CHOICES = [trade.Choice("eta 0", [(3.0, 40.0), (3.2, 41.0)]), trade.Choice(LONG, [(3.1, 40.2)]),
+           trade.Choice(ODD, [(1.0, 44.0), (1.1, 46.0)]), trade.Choice("nothing", [])]  # fmt: skip
+COSTS = [("nasp", [0.5, 0.25]), (LONG, [3.0, 3.0]), (ODD, [9.0, 3.0])]
+
 FIGURES = {
+    "gates": lambda: gates.build_gates(SELECTIONS, STRIPS, 1),
+    "gates of one epoch": lambda: gates.build_gates(SELECTIONS[:1], STRIPS[:1], 0),
+    "no gates": lambda: gates.build_gates([], STRIPS, 0),
+    "trade-off": lambda: trade.build_trade_off(CHOICES, "parameters", "error (%)"),
+    "one choice": lambda: trade.build_trade_off(CHOICES[1:2], "parameters", "error (%)"),
+    "no choice": lambda: trade.build_trade_off(CHOICES[3:], "parameters", "error (%)"),
+    "costs": lambda: trade.build_bars(COSTS, ["architecture step", "weight step"], "seconds"),
+    "one cost": lambda: trade.build_bars(COSTS[2:], ["a", "b"], "seconds"),
+    "no cost": lambda: trade.build_bars([], ["a"], "seconds"),
     "operation": lambda: alpha(OPERATION, 12, 3),
     "triple": lambda: alpha(TRIPLE, 30, 5),
     "no warm-up": lambda: alpha(OPERATION, 5),
@@ -476,6 +508,9 @@ def test_public_functions_write_files_that_do_not_change_when_drawn_again(tmp_pa
             p,
         ),
         "g": lambda p: plots.last_gaps(SPANS, [1, 2, 3, 4], "1 s", p),
+        "i": lambda p: plots.gate_trajectories(SELECTIONS, STRIPS, p, warmup=1),
+        "j": lambda p: plots.trade_off(CHOICES, "parameters", "error", p),
+        "k": lambda p: plots.cost_bars(COSTS, ["a", "b"], "seconds", p),
         "h": lambda p: plots.group_comparison({"a": [(1.0, 0.5, 2.0)]}, ["b"], ["c"], "rmse", p),
     }
     for name, call in calls.items():
@@ -544,3 +579,47 @@ def test_cells_are_written_as_png_and_svg_the_same_every_time(tmp_path: Path) ->
     before = paths[0].read_bytes()
     plots.cell_graphs(pair, tmp_path / "cells.png")
     assert paths[0].read_bytes() == before
+
+
+def test_gates_have_the_colour_of_their_operation_for_as_long_as_it_was_chosen() -> None:
+    figure = gates.build_gates(SELECTIONS, STRIPS[:1], 0)
+    (axes,) = figure.axes
+    strips = [b for b in axes.patches if b.get_width() >= 1]  # the legend's are smaller
+    named = {t.get_text().split(",")[0]: k for k, t in enumerate(axes.texts)}
+    assert [t.get_text() for t in axes.texts] == [
+        "conv, 75 % of training",
+        "skip, 25 % of training",
+    ]
+    colours = [matplotlib.colors.to_rgba(c) for c in sheet.PALETTE]
+    rows = sorted({round(b.get_y(), 3) for b in strips})
+    spans = {
+        (
+            rows.index(round(b.get_y(), 3)),
+            b.get_x(),
+            b.get_width(),
+            colours.index(b.get_facecolor()),
+        )
+        for b in strips
+        if b.get_facecolor() in colours
+    }
+    conv, skip = named["conv"], named["skip"]
+    assert spans == {
+        (0, 0, 2, conv), (0, 2, 1, skip), (2, 0, 3, skip), (3, 0, 1, conv), (4, 1, 2, conv),
+    }  # fmt: skip
+
+
+def test_a_trade_off_shows_every_run_and_joins_the_means() -> None:
+    (axes,) = trade.build_trade_off(CHOICES, "parameters", "error").axes
+    runs, joined, *_ = axes.lines
+    assert sorted(zip(*runs.get_data(), strict=True)) == [
+        (1.0, 44.0), (1.1, 46.0), (3.0, 40.0), (3.1, 40.2), (3.2, 41.0),
+    ]  # fmt: skip
+    np.testing.assert_allclose(
+        np.array(joined.get_data()).T, [(3.1, 40.5), (3.1, 40.2), (1.05, 45)]
+    )
+
+
+def test_cost_bars_say_how_many_times_the_first_a_method_costs() -> None:
+    (axes,) = trade.build_bars(COSTS, ["a", "b"], "seconds").axes
+    texts = [t.get_text() for t in axes.texts]
+    assert texts[::2] == ["0.75 s, 1.0x", "6.00 s, 8.0x", "12.00 s, 16.0x"]

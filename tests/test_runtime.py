@@ -15,6 +15,7 @@ from sif.runtime import (
     check_seed,
     derive_seed,
     deterministic,
+    enough_memory,
     environment,
     generator,
     git_commit,
@@ -133,3 +134,13 @@ def test_the_commit_says_whether_the_tree_was_edited(tmp_path: Path) -> None:
     assert git_commit(tmp_path) == commit
     (tmp_path / "a").write_text("2")
     assert git_commit(tmp_path) == f"{commit}+changes"
+
+
+def test_memory_that_is_not_there_becomes_advice_and_other_errors_stay() -> None:
+    cpu = torch.device("cpu")
+    told = pytest.raises(ConfigError, match=r"cpu: out of memory for another \d+ bytes; lower it")
+    with told, enough_memory(cpu, "lower it"):
+        torch.empty(2**46)
+    other = pytest.raises(RuntimeError, match="cannot be multiplied")
+    with other, enough_memory(cpu, "lower it"):
+        torch.mm(torch.zeros(1, 2), torch.zeros(1, 2))

@@ -19,6 +19,7 @@ from sif.config.sections import (
 )
 
 Pixels = Annotated[int, Field(ge=0)]
+Chance = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Part = Annotated[float, Field(gt=0, lt=1)]
 
@@ -72,7 +73,16 @@ class CellSearchConfig(Section):
     )
     arch_lr: Rate = Field(3e-4, description="step size of alpha")
     box: Literal["shift", "clip"] = Field("shift", description="how alpha is kept in [0, 1]")
-    penalty: NonNegative = Field(0.0, description="eta, weight of an operation's parameters")
+    penalty: NonNegative = Field(0.0, description="eta, weight of an operation's cost")
+    cost: Literal["parameters", "multiply_adds"] = Field(
+        "parameters", description="what eta charges an operation for"
+    )
+    probe_operations: Chance = Field(
+        1.0, description="chance to probe a candidate beyond the two best of its edge; 1: exact"
+    )
+    probe_rows: Chance = Field(
+        1.0, description="share of a validation batch that probes see; 1: exact"
+    )
     augment: AugmentationConfig = AugmentationConfig()
 
 
@@ -111,6 +121,9 @@ class CNNConfig(CommonConfig):
         "digits", description="a known dataset's name, a folder of class folders, or an archive"
     )
     space: str = Field("nasp-7op", description="search space")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of convolutions while weights and alpha train; evaluation: float32"
+    )
     data: ImagesConfig = ImagesConfig()
     search: CellSearchConfig = CellSearchConfig()
     train: CellTrainConfig = CellTrainConfig()

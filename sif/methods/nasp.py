@@ -8,13 +8,13 @@ What the published code adds or breaks, and what is done here: docs/nasp.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sif.draws import explore, in_turn
+from sif.draws import explore, in_turn, probe_factors
 from sif.errors import ConfigError
 from sif.methods.base import ArchReport
 from sif.probe import GateGradient, gate_gradient
@@ -23,6 +23,7 @@ from sif.prox import (
     Batch,
     Block,
     Gates,
+    Probing,
     box,
     clip,
     complexity_gradient,
@@ -50,6 +51,9 @@ class NaspSettings:
         continuous_lr: Adam step size of the continuous architecture parameters (P and Q).
         eta: Weight of the complexity penalty.
         box: Key of `BOXES`.
+        probe_operations: Chance that an architecture step probes a candidate that is not among the
+            two best of its edge, for spaces whose probes are dear; 1: all, exactly.
+        probe_rows: Share of the validation batch that probes see; 1: all of it.
     """
 
     warmup_steps: int = 0
@@ -61,6 +65,8 @@ class NaspSettings:
     continuous_lr: float = 3e-3
     eta: float = 0.0
     box: str = "shift"
+    probe_operations: float = 1.0
+    probe_rows: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,13 +153,19 @@ class Nasp:
     def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
         """One proximal step; both kinds of score are computed where the space has both."""
         gates = self._gates
-        found = gate_gradient(space, valid, gates)
+        found = gate_gradient(space, valid, replace(gates, probing=self._probing()))
         names = SCORES if isinstance(space, SwitchScored) else ("gradient", self.settings.score)
         look = _Look(train, valid, gates, self._alpha, found)
         scores = {n: dict(SCORES[n](space, look)) for n in names}
         self._descend(scores[self.settings.score], gates)
         self._descend_continuous(found.arch)
         return ArchReport(float(found.loss), scores)
+
+    def _probing(self) -> Probing | None:
+        chance, rows = self.settings.probe_operations, self.settings.probe_rows
+        if chance == rows == 1:
+            return None
+        return Probing(probe_factors(self._alpha, chance, self._generator), rows)
 
     def _descend(self, score: Mapping[str, Tensor], gates: Gates) -> None:
         penalty = complexity_gradient(gates, self._blocks, self.settings.eta)

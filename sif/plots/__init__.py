@@ -9,18 +9,25 @@ from __future__ import annotations
 
 from sif.plots.cells import cell_graphs
 from sif.plots.function import interaction_surface, transform_curves
+from sif.plots.gates import Strips, gate_trajectories
 from sif.plots.protocol import group_comparison, last_gaps, split_timeline
 from sif.plots.results import test_comparison, validation_against_seconds
+from sif.plots.trade import Choice, cost_bars, trade_off
 from sif.plots.trajectories import alpha_trajectories
 
 __all__ = [
+    "Choice",
+    "Strips",
     "alpha_trajectories",
     "cell_graphs",
+    "cost_bars",
+    "gate_trajectories",
     "group_comparison",
     "interaction_surface",
     "last_gaps",
     "split_timeline",
     "test_comparison",
+    "trade_off",
     "transform_curves",
     "validation_against_seconds",
 ]

@@ -60,16 +60,23 @@ def test_comparison(
 
 
 def validation_against_seconds(
-    series: Mapping[str, Sequence[tuple[float, float]]], metric: str, path: Path
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    metric: str,
+    path: Path,
+    *,
+    clock: str = "training time (seconds)",
+    of: str = "",
 ) -> None:
-    """Draws a validation metric against training time.
+    """Draws a validation metric against time.
 
     Args:
         series: Name to points (seconds since its training began, value); the first is emphasised.
         metric: Name of the metric.
         path: PNG to write.
+        clock: What the seconds are.
+        of: Behind the metric's name: what is judged, where that is not what is trained.
     """
-    write(lambda: build_validation(series, metric), path)
+    write(lambda: build_validation(series, metric, clock, of), path)
 
 
 def build_comparison(
@@ -98,7 +105,12 @@ def build_comparison(
     return sheet.figure
 
 
-def build_validation(series: Mapping[str, Sequence[tuple[float, float]]], metric: str) -> Figure:
+def build_validation(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    metric: str,
+    clock: str = "training time (seconds)",
+    of: str = "",
+) -> Figure:
     """The figure of `validation_against_seconds`."""
     lines = []
     for index, (name, points) in enumerate(series.items()):
@@ -118,9 +130,9 @@ def build_validation(series: Mapping[str, Sequence[tuple[float, float]]], metric
     axes.set_ylim(low, high)
     ends.draw(axes, lines)
     ends.name_ends(axes, lines)
-    axes.set_xlabel("training time (seconds)")
+    axes.set_xlabel(clock)
     direction = "higher" if is_higher_better(metric) else "lower"
-    axes.set_ylabel(f"validation {clean(metric, 24)} ({direction} is better)")
+    axes.set_ylabel(f"validation {clean(metric, 24)}{of} ({direction} is better)")
     if cut:
         inside(axes, 0.99, 1.01, "axis cut: a few values lie beyond", ha="right", va="bottom")
     return sheet.figure

@@ -10,34 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sif.genotype import Genotype, check_names
-from sif.probe import Candidate, mix, probe
 from sif.prox import Block, Gates
-from sif.spaces.cells import KEPT, Cells, cell_of, edge_nodes, edge_sources
+from sif.spaces.cells import KEPT, Cells, cell_of, edge_nodes
+from sif.spaces.cnn_cell import STEPS, SuperCell
 from sif.spaces.cnn_networks import (
     STEMS,
     CellNetwork,
     FixedCell,
-    Inputs,
     Layout,
-    Place,
-    operation_module,
     places,
     stem_states,
 )
-from sif.spaces.cnn_ops import OPERATIONS, Normalisation, parameters
+from sif.spaces.cnn_ops import SKIP, Normalisation
 
 NORMAL, REDUCE = "normal", "reduce"
-STEPS = 4
-"""Intermediate nodes of a searched cell (DARTS, section 3.1)."""
-
+_SIDE = 32
+"""Pixels of the images that costs are counted for."""
 _DARTS = (
     "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3",
     "dil_conv_5x5",
@@ -71,92 +67,25 @@ class ImageBatch:
     labels: Tensor
 
 
-class SuperCell(nn.Module):
-    """A cell with every candidate operation on every edge.
-
-    Args:
-        operations: Names of the candidates.
-        place: Where it stands.
-        layout: Of the network.
-    """
-
-    def __init__(self, operations: Sequence[str], place: Place, layout: Layout) -> None:
-        super().__init__()
-        self.block = place.kind
-        self.pooling = [OPERATIONS[name].pooling for name in operations]
-        self.inputs = Inputs(place, layout.norm)
-        self.edges = nn.ModuleList(
-            nn.ModuleList(operation_module(name, place, source, layout) for name in operations)
-            for source in edge_sources(STEPS)
-        )
-
-    def forward(self, before: Tensor, last: Tensor, gates: Gates) -> Tensor:
-        """Outputs of the two cells before to this cell's."""
-        states = self.inputs(before, last)
-        pooled: dict[tuple[int, int], Tensor] = {}
-        weights = gates.weights[self.block]
-        active = None if gates.active is None else gates.active[self.block]
-        for node in range(STEPS):
-            edges = [e for e, entered in enumerate(edge_nodes(STEPS)) if entered == node]
-            if active is None:
-                terms = [self._relaxed(edge, states, weights[edge]) for edge in edges]
-            else:
-                kept = [(edge, active[edge]) for edge in edges if active[edge] >= 0]
-                terms = [self._candidate(edge, k, states)() for edge, k in kept]
-            value = sum(terms[1:], terms[0])
-            if active is not None and weights.requires_grad:
-                rows = weights[edges[0] : edges[-1] + 1]
-                value = probe(value, rows, self._probed(edges, states, pooled))
-            states.append(value)
-        return torch.cat(states[2:], dim=1)
-
-    def _relaxed(self, edge: int, states: Sequence[Tensor], weights: Tensor) -> Tensor:
-        operations = range(len(weights))
-        return mix(weights, None, [self._candidate(edge, k, states) for k in operations])
-
-    def _candidate(self, edge: int, operation: int, states: Sequence[Tensor]) -> Candidate:
-        module = cast(nn.ModuleList, self.edges[edge])[operation]
-        return partial(module, states[edge_sources(STEPS)[edge]])
-
-    def _probed(
-        self,
-        edges: Sequence[int],
-        states: Sequence[Tensor],
-        pooled: dict[tuple[int, int], Tensor],
-    ) -> list[Candidate]:
-        """Every candidate of some edges, on inputs without a graph.
-
-        A pooling has no weights, so edges from the same node share its result.
-        """
-        inputs = [state.detach() for state in states]
-
-        def shared(edge: int, k: int) -> Tensor:
-            key = edge_sources(STEPS)[edge], k
-            if key not in pooled:
-                pooled[key] = self._candidate(edge, k, inputs)()
-            return pooled[key]
-
-        return [
-            partial(shared, edge, k) if pooling else self._candidate(edge, k, inputs)
-            for edge in edges
-            for k, pooling in enumerate(self.pooling)
-        ]
-
-
 class CNNSpace(nn.Module):
     """The supernet.
 
     Args:
         name: Key of `SPECS`.
         layout: The outside; its normalisations are replaced by a supernet's.
+        cost: Key of `COSTS`: what the complexity penalty charges.
+        precision: Of convolutions, "bfloat16" or "float32", which leaves the weights' own.
 
     Raises:
         ConfigError: A layout that has no such network.
     """
 
-    def __init__(self, name: str, layout: Layout) -> None:
+    def __init__(
+        self, name: str, layout: Layout, cost: str = "parameters", precision: str = "float32"
+    ) -> None:
         super().__init__()
         self.name = name
+        self.precision = precision
         self.layout = replace(
             layout, norm=Normalisation(affine=False, running=False), normalised_pools=True,
             auxiliary=None,
@@ -167,21 +96,19 @@ class CNNSpace(nn.Module):
         self.cells = nn.ModuleList(SuperCell(operations[p.kind], p, self.layout) for p in spots)
         self.classifier = nn.Linear(spots[-1].channels * STEPS, layout.classes)
         self.blocks = tuple(
-            Block(kind, operations[kind], edge_nodes(STEPS), KEPT, self._costs(kind))
+            Block(kind, operations[kind], edge_nodes(STEPS), KEPT, self._costs(cost, kind))
             for kind in (NORMAL, REDUCE)
         )
         self._weights = list(self.parameters())
 
-    def _costs(self, kind: str) -> tuple[tuple[float, ...], ...]:
-        """Weights of each candidate, over all cells of the kind."""
-        cells = [c for c in cast(Sequence[SuperCell], self.cells) if c.block == kind]
-        return tuple(
-            tuple(
-                float(sum(parameters(cast(nn.ModuleList, c.edges[edge])[k]) for c in cells))
-                for k in range(len(SPECS[self.name][kind]))
-            )
-            for edge in range(len(edge_nodes(STEPS)))
-        )
+    def _costs(self, cost: str, kind: str) -> tuple[tuple[float, ...], ...]:
+        """Of each candidate, over all cells of the kind; only their ratios count."""
+        side, total = _SIDE, np.zeros((len(edge_nodes(STEPS)), len(SPECS[self.name][kind])))
+        for cell in cast(Sequence[SuperCell], self.cells):
+            if cell.block == kind:
+                total += cell.costs(cost, side)
+            side //= 2 if cell.block == REDUCE else 1
+        return tuple(map(tuple, total.tolist()))
 
     def module(self) -> nn.Module:
         """The space itself."""
@@ -201,10 +128,12 @@ class CNNSpace(nn.Module):
 
     def logits(self, images: Tensor, gates: Gates) -> Tensor:
         """Logits (n, classes) under the gates."""
-        states = stem_states(self.stem, images, self.layout)
-        for cell in self.cells:
-            states = (states[1], cell(*states, gates))
-        return cast(Tensor, self.classifier(states[1].mean(dim=(2, 3))))
+        with lowered(self.precision, images.device):
+            states = stem_states(self.stem, images, self.layout)
+            for cell in self.cells:
+                states = (states[1], cell(*states, gates))
+            logits: Tensor = self.classifier(states[1].mean(dim=(2, 3)))
+        return logits.to(images.dtype)
 
     def loss(self, batch: ImageBatch, gates: Gates) -> Tensor:
         """Cross-entropy of a batch under the gates."""
@@ -252,6 +181,11 @@ class CNNSpace(nn.Module):
         return network
 
 
+def lowered(precision: str, device: torch.device) -> torch.autocast:
+    """Automatic casting to "bfloat16" on a device; "float32": none."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
 def _copy(source: nn.Module, target: nn.Module) -> None:
     """Weights by name; statistics that only the target keeps stay."""
     target.load_state_dict(source.state_dict(), strict=False)
@@ -282,6 +216,14 @@ def expression(genotype: Genotype) -> str:
         ]
         told.append(f"{kind}: {', '.join(nodes)}")
     return "; ".join(told)
+
+
+def skip_share(genotype: Genotype) -> dict[str, float]:
+    """Share of skip connections among the kept edges of each cell: near 1, a search collapsed."""
+    return {
+        kind: sum(name == SKIP for _, name in edges) / len(edges)
+        for kind, edges in genotype.blocks.items()
+    }
 
 
 @torch.no_grad()

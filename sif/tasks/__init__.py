@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from sif import vision
+from sif.cell_methods import METHODS
 from sif.checkpoint import write_json_atomic, write_text_atomic
-from sif.config import CFConfig, CommonConfig, did_you_mean, dump_config, load_config
+from sif.config import CommonConfig, did_you_mean, dump_config, load_config
 from sif.errors import ConfigError, DataError
 from sif.runtime import Runtime, deterministic, environment, make_runtime
 from sif.tasks import cf, cnn, cnn_figures, cnn_inputs, figures, inputs
@@ -22,8 +22,10 @@ from sif.tracking import check_installed, open_tracker
 from sif.tracking.base import Status
 
 TASKS = {
-    "cf": Task(("nasp",), inputs.prepare, cf.CFJob),
-    "cnn": Task(tuple(vision.METHODS), cnn_inputs.prepare, cnn.CNNJob),
+    "cf": Task(("nasp",), inputs.prepare, cf.CFJob, cf.evaluate_again, figures.draw),
+    "cnn": Task(
+        tuple(METHODS), cnn_inputs.prepare, cnn.CNNJob, cnn.evaluate_again, cnn_figures.draw
+    ),
 }
 
 
@@ -111,23 +113,15 @@ def _desk(
 
 def evaluate(folder: Path) -> None:
     """Prints the test metrics of a finished run's model, computed afresh from its saved model."""
-    from sif.evaluate import evaluate as measure
-    from sif.recommender import Recommender
-
     config = load_config(None, file=folder / "config.yaml")
-    if not isinstance(config, CFConfig):
-        raise ConfigError(f"{folder}: expected a run of task cf, found {config.task!r}")
-    _, split = inputs.load_data(config)
-    model = Recommender.load(folder / "model")
-    found = measure(model.scorer, split, "test", config.objective)
-    print(json.dumps(found.metrics, indent=1))
+    runtime = make_runtime(config.device, config.seed, config.threads)
+    print(json.dumps(TASKS[config.task].evaluate(config, runtime, folder), indent=1))
 
 
 def plot(folder: Path) -> list[Path]:
     """Draws a finished run's figures again from their saved data; returns their paths."""
     config = load_config(None, file=folder / "config.yaml")
-    draw = {"cf": figures.draw, "cnn": cnn_figures.draw}[config.task]
-    return draw_again(folder / "plots", draw)
+    return draw_again(folder / "plots", TASKS[config.task].draw)
 
 
 __all__ = ["RunResult", "evaluate", "plot", "run"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -77,8 +77,12 @@ class Task:
         prepare: Configuration and runtime to inputs, or an error for the user, before anything is
             written.
         job: Configuration, inputs and desk to the job.
+        evaluate: Configuration, runtime and folder of a finished run to its model's test metrics.
+        draw: Data of figures and folder to the paths of the figures drawn.
     """
 
     methods: tuple[str, ...]
     prepare: Callable[[Any, Runtime], Inputs]
     job: Callable[[Any, Any, Desk], Job]
+    evaluate: Callable[[Any, Runtime, Path], dict[str, float]]
+    draw: Callable[[Mapping[str, Any], Path], list[Path]]

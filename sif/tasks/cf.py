@@ -18,12 +18,12 @@ from sif.errors import ConfigError, DataError
 from sif.evaluate import Evaluation, evaluate
 from sif.genotype import Genotype, from_json
 from sif.recommender import Recommender
-from sif.runtime import derive_seed, environment, peak_memory_mb
+from sif.runtime import Runtime, derive_seed, environment, peak_memory_mb
 from sif.spaces.functions import expression
 from sif.tasks.base import Desk, RunResult
 from sif.tasks.figures import draw_all
 from sif.tasks.functions import FIXED, SEARCHED, compared, restored
-from sif.tasks.inputs import Inputs
+from sif.tasks.inputs import Inputs, load_data
 from sif.tasks.protocol import flat_groups, group_documents, group_table, with_groups
 from sif.tasks.report import Entry, comparison_table, metrics_document
 from sif.tasks.stages import LoopCheckpointer, State
@@ -264,3 +264,14 @@ class CFJob:
         for name in ("genotype.json", "metrics.json", "config.yaml"):
             self.tracker.log_artifact(self.folder / name)
         self.tracker.log_artifact(self.folder / "model", "model")
+
+
+def evaluate_again(config: CFConfig, runtime: Runtime, folder: Path) -> dict[str, float]:
+    """Test metrics of the recommender that a finished run saved.
+
+    Raises:
+        CheckpointError, DataError: The recommender or the interactions cannot be read.
+    """
+    _, split = load_data(config)
+    model = Recommender.load(folder / "model")
+    return dict(evaluate(model.scorer, split, "test", config.objective).metrics)

@@ -19,20 +19,19 @@ from sif.config.cnn import CNNConfig
 from sif.errors import ConfigError
 from sif.evaluate import Evaluation
 from sif.genotype import Genotype, from_json
-from sif.runtime import derive_seed, environment, peak_memory_mb
-from sif.spaces.cnn import SPECS, cells_of, expression
+from sif.runtime import Runtime, derive_seed, environment, peak_memory_mb
+from sif.spaces.cnn import cells_of, expression, skip_share
 from sif.spaces.cnn_ops import multiply_adds
 from sif.tasks.base import Desk, RunResult
 from sif.tasks.cnn_figures import draw, figure_data
-from sif.tasks.cnn_inputs import SEARCHED, ImageInputs
-from sif.tasks.console import table
+from sif.tasks.cnn_inputs import SEARCHED, ImageInputs, prepare
+from sif.tasks.cnn_report import METRIC, comparison, document_of
 from sif.tasks.figure_files import save_and_draw
 from sif.tasks.report import Entry
 from sif.tasks.stages import LoopCheckpointer, State
 from sif.verdict import Verdict, verdict
 from sif.vision import wrong
 
-METRIC = "error"
 NO_DOWNLOAD = (
     "dataset digits: 1,797 images of scikit-learn; the paper's setting: --dataset cifar-10 "
     "(downloads), or a folder train/<class>/*.jpg"
@@ -104,7 +103,15 @@ class CNNJob:
             f"{name}: {method} found {text} in {result.seconds:.1f} s; error of exactly that "
             f"selection with the search's weights, valid {error:.2f} %"
         )
-        child.log({**result.diagnostics, "exported_valid_error": error}, 0)
+        counts = result.diagnostics
+        skips = skip_share(result.genotype)
+        told = ", ".join(f"{100 * share:.0f} % of the {kind}" for kind, share in skips.items())
+        self.desk.console.line(
+            f"{name}: skip connections {told} cell; the selection changed in {counts['flips']:,} "
+            f"of {counts['arch_steps']:,} architecture steps, {counts['ties']:,} ties"
+        )
+        skipped = {f"skip_share.{kind}": share for kind, share in skips.items()}
+        child.log({**counts, **skipped, "exported_valid_error": error}, 0)
         child.set_tags({"genotype": text, "method": method})
         child.close()
         return {
@@ -184,7 +191,10 @@ class CNNJob:
             METRIC,
             seed=derive_seed(self.config.seed, "verdict"),
         )
-        document = self._document(found[SEARCHED], genotypes[SEARCHED], entries, decision)
+        document = document_of(
+            self.config, self.inputs, found, genotypes[SEARCHED], entries, decision,
+            desk.stages.seconds(),
+        )  # fmt: skip
         write_text_atomic(desk.folder / "genotype.json", genotypes[SEARCHED].to_json())
         write_json_atomic(desk.folder / "metrics.json", document)
         self._save_model(genotypes[SEARCHED], trained[SEARCHED])
@@ -200,48 +210,6 @@ class CNNJob:
         for name in ("genotype.json", "metrics.json", "config.yaml"):
             desk.tracker.log_artifact(desk.folder / name)
         return RunResult(desk.folder, document, decision)
-
-    def _document(
-        self, found: State, genotype: Genotype, entries: Mapping[str, Entry], decision: Verdict
-    ) -> dict[str, Any]:
-        """The content of metrics.json."""
-        ours = entries[SEARCHED]
-        blocks = {block: SPECS[self.config.space][block] for block in found["trained"]}
-        return {
-            "task": "cnn",
-            "dataset": self.inputs.images.name,
-            "method": self.config.method,
-            "seed": self.config.seed,
-            "protocol": self.inputs.split.description(),
-            "genotype": expression(genotype),
-            "valid": dict(ours.valid),
-            "test": dict(ours.test.metrics),
-            "baselines": {
-                name: {
-                    **entry.test.metrics, "valid": dict(entry.valid), "params": dict(entry.params),
-                    "seconds": entry.seconds,
-                }
-                for name, entry in entries.items()
-                if name != SEARCHED
-            },
-            "verdict": decision.text,
-            "comparison": decision.comparison
-            and {"against": decision.against, **vars(decision.comparison)},
-            "search": {
-                **found["summary"],
-                **found["diagnostics"],
-                "valid_loss": found["valid_loss"],
-                "exported_valid_error": found["exported_valid_error"],
-                "trained": {
-                    block: dict(zip(names, counts.sum(dim=0).tolist(), strict=True))
-                    for (block, names), counts in zip(
-                        blocks.items(), found["trained"].values(), strict=True
-                    )
-                },
-            },
-            "train": {"seconds": ours.seconds, **ours.params},
-            "total_seconds": self.desk.stages.seconds(),
-        }  # fmt: skip
 
     def _save_model(self, genotype: Genotype, state: State) -> None:
         network = self.vision.network(cells_of(genotype))
@@ -263,23 +231,16 @@ class CNNJob:
             return []
 
 
-def comparison(entries: Mapping[str, Entry], decision: Verdict) -> str:
-    """All networks, best validation first; the one the verdict is against is marked."""
-    rows = [
-        [
-            f"{e.name} *" if e.name == decision.against else e.name,
-            f"{e.valid[METRIC]:.2f}",
-            f"{e.test.metrics[METRIC]:.2f}",
-            f"{e.params['parameters'] / 1e6:.3f}",
-            f"{e.params['multiply_adds'] / 1e6:.1f}",
-            f"{e.params['search_seconds']:.1f}",
-            f"{e.seconds:.1f}",
-        ]
-        for e in sorted(entries.values(), key=lambda e: e.valid[METRIC])
-    ]
-    header = ["cells found by", "valid", "error", "params M", "madds M", "search s", "train s"]
-    return (
-        f"{table(header, rows)}\n"
-        "error: % of the test part; valid: % of the validation part, which chose the epoch\n"
-        "* the rival that validation ranks best"
+def evaluate_again(config: CNNConfig, runtime: Runtime, folder: Path) -> dict[str, float]:
+    """Test error of the classifier that a finished run saved.
+
+    Raises:
+        CheckpointError, DataError: The classifier or the images cannot be read.
+    """
+    model = ImageClassifier.load(folder / "model")
+    inputs = prepare(config, runtime)
+    vision = inputs.vision
+    batches = vision.source.batches(
+        inputs.split.test, config.train.batch_size, vision.test_preparation()
     )
+    return {METRIC: float(wrong(vision.placed(model.network), batches).mean())}

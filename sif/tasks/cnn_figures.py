@@ -9,11 +9,13 @@ from typing import Any
 from sif import plots
 from sif.config.cnn import CNNConfig
 from sif.genotype import Genotype
-from sif.spaces.cnn import cells_of
+from sif.spaces.cells import INPUTS, edge_nodes, edge_sources
+from sif.spaces.cnn import SPECS, cells_of
+from sif.spaces.cnn_cell import STEPS
+from sif.tasks.cnn_report import METRIC
 from sif.tasks.report import Entry
 from sif.verdict import Verdict
-
-METRIC = "error"
+from sif.vision import EXPORTED
 
 
 def figure_data(
@@ -39,9 +41,17 @@ def figure_data(
             for name, state in trained.items()
         },
         "search": {
-            name: [[e["seconds"], e["loss"], e["valid_loss"]] for e in state["history"]]
+            name: [(e["seconds"], e["judged"][EXPORTED]) for e in state["history"]]
             for name, state in found.items()
         },
+        "gates": {
+            name: {
+                "selections": [e["selection"] for e in state["history"]],
+                "trained": {b: t.sum(dim=0).tolist() for b, t in state["trained"].items()},
+            }
+            for name, state in found.items()
+        },
+        "warmup": round(config.search.warmup * config.search.epochs),
         "comparison": {
             name: {
                 "valid": entry.valid[METRIC], "test": entry.test.metrics[METRIC],
@@ -55,10 +65,31 @@ def figure_data(
 
 
 def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Draws cells as graphs and validation against seconds; returns the paths."""
+    """Draws cells, gates, and validation of searches and trainings; returns the paths."""
     paths: list[Path] = []
     for name, pair in document["cells"].items():
         cells = [(f"{name}: {kind} cell", c["nodes"], c["concat"]) for kind, c in pair.items()]
         paths += plots.cell_graphs(cells, folder / f"cells-{name}.png")
+        paths.append(folder / f"gates-{name}.png")
+        gates = document["gates"][name]
+        plots.gate_trajectories(
+            [{"selection": selection} for selection in gates["selections"]],
+            strips(document["space"], gates["trained"]),
+            paths[-1],
+            warmup=document["warmup"],
+        )
     plots.validation_against_seconds(document["training"], METRIC, folder / "training.png")
-    return [*paths, folder / "training.png"]
+    plots.validation_against_seconds(
+        document["search"], METRIC, folder / "search.png", clock="search time (seconds)",
+        of=" if exported",
+    )  # fmt: skip
+    return [*paths, folder / "training.png", folder / "search.png"]
+
+
+def strips(space: str, trained: Mapping[str, list[int]]) -> list[plots.Strips]:
+    """Both cells' edges with how often each operation trained."""
+    edges = [
+        (source, node + INPUTS)
+        for source, node in zip(edge_sources(STEPS), edge_nodes(STEPS), strict=True)
+    ]
+    return [plots.Strips(b, SPECS[space][b], edges, trained[b]) for b in trained]

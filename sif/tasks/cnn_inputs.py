@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sif.cell_methods import METHODS
 from sif.config import did_you_mean
 from sif.config.cnn import CNNConfig
 from sif.data.images import FolderImages, Images, ImageSplit, load_images, make_image_split
@@ -12,7 +13,7 @@ from sif.errors import ConfigError
 from sif.runtime import Runtime
 from sif.sources import source_of
 from sif.spaces.cnn import SPECS
-from sif.vision import METHODS, Vision
+from sif.vision import Vision
 
 SEARCHED = "searched"
 

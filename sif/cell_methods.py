@@ -1,0 +1,43 @@
+"""The search methods for cells, made from a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from sif.config.cnn import CNNConfig
+from sif.methods.base import Method
+from sif.methods.darts import Darts, DartsSettings
+from sif.methods.nasp import Nasp, NaspSettings
+from sif.methods.random import RandomSearch, RandomSettings
+from sif.spaces.cnn import CNNSpace
+
+
+def _nasp(space: CNNSpace, config: CNNConfig, warmup: int, draws: torch.Generator) -> Method:
+    search = config.search
+    settings = NaspSettings(
+        warmup_steps=warmup, explore=search.explore, optimizer=search.arch_optimizer,
+        lr=search.arch_lr, eta=search.penalty, box=search.box,
+        probe_operations=search.probe_operations, probe_rows=search.probe_rows,
+    )  # fmt: skip
+    return Nasp(space, settings, draws)
+
+
+def _darts(order: int) -> Callable[..., Method]:
+    def make(space: CNNSpace, config: CNNConfig, warmup: int, draws: torch.Generator) -> Method:
+        search = config.search
+        settings = DartsSettings(order, search.arch_lr, unrolled_lr=search.lr)
+        return Darts(space, settings, draws)
+
+    return make
+
+
+def _random(space: CNNSpace, config: CNNConfig, warmup: int, draws: torch.Generator) -> Method:
+    return RandomSearch(space, RandomSettings(), draws)
+
+
+METHODS: dict[str, Callable[[CNNSpace, CNNConfig, int, torch.Generator], Method]] = {
+    "nasp": _nasp, "darts-1": _darts(1), "darts-2": _darts(2), "random": _random,
+}  # fmt: skip
+"""Name to (space, configuration, warm-up steps, generator) to the method."""

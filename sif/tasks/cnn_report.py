@@ -1,0 +1,86 @@
+"""What a job on images reports: the table on the terminal and metrics.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sif.config.cnn import CNNConfig
+from sif.genotype import Genotype, from_json
+from sif.spaces.cnn import SPECS, expression, skip_share
+from sif.tasks.cnn_inputs import SEARCHED, ImageInputs
+from sif.tasks.console import table
+from sif.tasks.report import Entry
+from sif.tasks.stages import State
+from sif.verdict import Verdict
+
+METRIC = "error"
+
+
+def document_of(
+    config: CNNConfig, inputs: ImageInputs, found: Mapping[str, State], genotype: Genotype,
+    entries: Mapping[str, Entry], decision: Verdict, total_seconds: float,
+) -> dict[str, Any]:  # fmt: skip
+    """The content of metrics.json."""
+    ours = entries[SEARCHED]
+    return {
+        "task": "cnn",
+        "dataset": inputs.images.name,
+        "method": config.method,
+        "seed": config.seed,
+        "protocol": inputs.split.description(),
+        "genotype": expression(genotype),
+        "valid": dict(ours.valid),
+        "test": dict(ours.test.metrics),
+        "baselines": {
+            name: {
+                **entry.test.metrics, "valid": dict(entry.valid), "params": dict(entry.params),
+                "seconds": entry.seconds, "search": searched(config.space, found[name]),
+            }
+            for name, entry in entries.items()
+            if name != SEARCHED
+        },
+        "verdict": decision.text,
+        "comparison": decision.comparison
+        and {"against": decision.against, **vars(decision.comparison)},
+        "search": searched(config.space, found[SEARCHED]),
+        "train": {"seconds": ours.seconds, **ours.params},
+        "total_seconds": total_seconds,
+    }  # fmt: skip
+
+
+def searched(space: str, found: State) -> dict[str, Any]:
+    """How a search went, and the watch for collapse: skips, flips, ties, what trained how often."""
+    return {
+        **found["summary"],
+        **found["diagnostics"],
+        "valid_loss": found["valid_loss"],
+        "exported_valid_error": found["exported_valid_error"],
+        "skip_share": skip_share(from_json(found["genotype"])),
+        "trained": {
+            block: dict(zip(SPECS[space][block], counts.sum(dim=0).tolist(), strict=True))
+            for block, counts in found["trained"].items()
+        },
+    }
+
+
+def comparison(entries: Mapping[str, Entry], decision: Verdict) -> str:
+    """All networks, best validation first; the one the verdict is against is marked."""
+    rows = [
+        [
+            f"{e.name} *" if e.name == decision.against else e.name,
+            f"{e.valid[METRIC]:.2f}",
+            f"{e.test.metrics[METRIC]:.2f}",
+            f"{e.params['parameters'] / 1e6:.3f}",
+            f"{e.params['multiply_adds'] / 1e6:.1f}",
+            f"{e.params['search_seconds']:.1f}",
+            f"{e.seconds:.1f}",
+        ]
+        for e in sorted(entries.values(), key=lambda e: e.valid[METRIC])
+    ]
+    header = ["cells found by", "valid", "error", "params M", "madds M", "search s", "train s"]
+    return (
+        f"{table(header, rows)}\n"
+        "error: % of the test part; valid: % of the validation part, which chose the epoch\n"
+        "* the rival that validation ranks best"
+    )
