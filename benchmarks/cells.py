@@ -145,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", choices=tuple(METHODS), required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--seconds", type=float, default=480.0)
     parser.add_argument("--epochs", type=int, help="in place of seconds")
     parser.add_argument("--space", default="nasp-7op")
     parser.add_argument("--penalty", type=float, default=0.0, help="eta")
