@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sif.checkpoint import NoCheckpoint
 from sif.config import CFConfig, load_config
 from sif.data import Split, load_split_file
 from sif.evaluate import evaluate
@@ -26,16 +27,6 @@ from sif.runtime import make_runtime
 from sif.spaces.functions import expression
 from sif.tasks.functions import fixed_multiply
 from sif.tracking import NullTracker
-
-
-class NoCheckpoint:
-    """Keeps nothing."""
-
-    def restore(self) -> None:
-        """Nothing to go on from."""
-
-    def offer(self, state: object) -> None:
-        """Nothing is kept."""
 
 
 @dataclass(frozen=True)

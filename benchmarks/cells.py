@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from sif.cell_methods import METHODS
-from sif.checkpoint import write_json_atomic
+from sif.checkpoint import NoCheckpoint, write_json_atomic
 from sif.config import load_config
 from sif.config.cnn import CNNConfig
 from sif.data.images import load_images, make_image_split
@@ -33,16 +33,6 @@ from sif.vision import EXPORTED, Vision
 
 TRIALS = 3
 """Steps by which a method's epochs are planned."""
-
-
-class NoCheckpoint:
-    """Keeps nothing."""
-
-    def restore(self) -> None:
-        """Nothing to go on from."""
-
-    def offer(self, state: object) -> None:
-        """Nothing is kept."""
 
 
 def configured(values: argparse.Namespace, epochs: int) -> CNNConfig:

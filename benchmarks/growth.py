@@ -27,6 +27,7 @@ from typing import Any
 import torch
 
 from sif.blocks import block_pairs
+from sif.checkpoint import NoCheckpoint
 from sif.config import load_config
 from sif.data import load_dataset, make_split
 from sif.fitting import Problem
@@ -47,16 +48,6 @@ COLUMNS = (
     "als_cpu", "als_wall", "als_peak_gib",
 )  # fmt: skip
 LIMIT_GIB = 8.0
-
-
-class NoCheckpoint:
-    """Keeps nothing."""
-
-    def restore(self) -> None:
-        """Nothing to go on from."""
-
-    def offer(self, state: object) -> None:
-        """Nothing is kept."""
 
 
 Lap = tuple[float, float]

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sif.checkpoint import NoCheckpoint
 from sif.config import CFConfig, load_config
 from sif.data import load_split_file
 from sif.evaluate import evaluate
@@ -24,16 +25,6 @@ from sif.fitting import Problem
 from sif.runtime import make_runtime
 from sif.spaces.functions import expression
 from sif.tracking import NullTracker
-
-
-class NoCheckpoint:
-    """Keeps nothing."""
-
-    def restore(self) -> None:
-        """Nothing to go on from."""
-
-    def offer(self, state: object) -> None:
-        """Nothing is kept."""
 
 
 def run(path: Path, dimension: int, biases: bool, seed: int) -> dict[str, object]:

@@ -21,6 +21,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from sif.checkpoint import NoCheckpoint
 from sif.config import CFConfig, load_config
 from sif.data import make_split, planted
 from sif.data.split import Split
@@ -95,16 +96,6 @@ def problem(split: Split, space: str, score: str, seed: int) -> Problem:
     assert isinstance(config, CFConfig)
     runtime = make_runtime("cpu", seed, threads=1)
     return Problem(split.train, split.valid, config, runtime)
-
-
-class NoCheckpoint:
-    """Keeps nothing: these loops take seconds."""
-
-    def restore(self) -> None:
-        """Nothing to go on from."""
-
-    def offer(self, state: object) -> None:
-        """Nothing is kept."""
 
 
 def function(operation: str, user: str, item: str) -> Genotype:

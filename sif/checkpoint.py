@@ -227,3 +227,13 @@ def _sync_folder(folder: Path) -> None:
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+class NoCheckpoint:
+    """Keeps nothing, for loops that nobody resumes."""
+
+    def restore(self) -> None:
+        """Nothing to go on from."""
+
+    def offer(self, state: object) -> None:
+        """Nothing is kept."""

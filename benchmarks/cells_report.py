@@ -1,0 +1,172 @@
+"""Tables and pictures of what cells.py and step_cost.py measured.
+
+python benchmarks/cells_report.py FOLDER --tables benchmarks/results/cells --pictures docs/img
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sif import plots
+from sif.genotype import from_json
+from sif.spaces.cnn import SPECS, skip_share
+from sif.vision import EXPORTED
+
+Run = dict[str, Any]
+NAMES = {"nasp": "NASP", "darts-1": "DARTS, first order", "random": "random search"}
+
+
+def read(folder: Path) -> list[Run]:
+    """All runs, by method, eta and seed."""
+    runs = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    order = list(NAMES)
+    return sorted(runs, key=lambda r: (order.index(r["method"]), r["penalty"], r["seed"]))
+
+
+def row(run: Run) -> dict[str, object]:
+    """A run in figures: what it found and the watch for collapse."""
+    counts, scratch = run["diagnostics"], run["scratch"]
+    skips = skip_share(from_json(run["genotype"]))
+    shares = {
+        block: np.array(table).sum(axis=0) / np.sum(table)
+        for block, table in run["trained"].items()
+    }
+    return {
+        "method": run["method"], "eta": run["penalty"], "seed": run["seed"],
+        "epochs": run["epochs"], "seconds": round(run["seconds"], 1),
+        "exported_error": run["exported_error"], "scratch_error": scratch["error"],
+        "parameters": scratch["parameters"], "multiply_adds": scratch["multiply_adds"],
+        "skips_normal": skips["normal"], "skips_reduce": skips["reduce"],
+        "flips": counts["flips"], "arch_steps": counts["arch_steps"], "ties": counts["ties"],
+        "least_trained": round(min(float(s.min()) for s in shares.values()), 4),
+        "most_trained": round(max(float(s.max()) for s in shares.values()), 4),
+        "cells": run["cells"],
+    }  # fmt: skip
+
+
+def write(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """A CSV file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def spread(values: Iterable[float]) -> str:
+    """Mean and standard deviation."""
+    found = list(values)
+    deviation = f" +- {statistics.stdev(found):.2f}" if len(found) > 1 else ""
+    return f"{statistics.fmean(found):.2f}{deviation}"
+
+
+def mean_curve(runs: Sequence[Run]) -> list[tuple[float, float]]:
+    """The mean over seeds, epoch by epoch as far as all seeds went."""
+    epochs = min(len(run["curve"]) for run in runs)
+    return [
+        tuple(np.mean([(r["curve"][e]["seconds"], r["curve"][e][EXPORTED]) for r in runs], axis=0))
+        for e in range(epochs)
+    ]
+
+
+def trained_shares(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
+    """Share of all weight steps' operations, by block and operation, over runs."""
+    space = runs[0]["space"]
+    return {
+        block: dict(
+            zip(
+                names,
+                (np.sum([np.sum(r["trained"][block], axis=0) for r in runs], axis=0)
+                 / np.sum([r["trained"][block] for r in runs])).round(4).tolist(),
+                strict=True,
+            )
+        )
+        for block, names in SPECS[space].items()
+    }  # fmt: skip
+
+
+def race(runs: Sequence[Run], pictures: Path) -> None:
+    """Methods at eta 0: the table on the terminal and the picture of error against seconds."""
+    by_method = {m: [r for r in runs if r["method"] == m and r["penalty"] == 0] for m in NAMES}
+    by_method = {m: found for m, found in by_method.items() if found}
+    for method, found in by_method.items():
+        told = [
+            f"{len(found)} seeds", f"epochs {found[0]['epochs']}",
+            f"seconds {spread(r['seconds'] for r in found)}",
+            f"exported {spread(r['exported_error'] for r in found)}",
+            f"from scratch {spread(r['scratch']['error'] for r in found)}",
+            f"parameters {spread(r['scratch']['parameters'] / 1e3 for r in found)} k",
+        ]  # fmt: skip
+        print(f"{NAMES[method]}: {', '.join(told)}")
+        for block, shares in trained_shares(found).items():
+            print(f"  {block}: " + ", ".join(f"{n} {100 * s:.1f}" for n, s in shares.items()))
+    plots.validation_against_seconds(
+        {NAMES[m]: mean_curve(found) for m, found in by_method.items()}, "error",
+        pictures / "cells-seconds.png", clock="search time (CPU seconds)", of=", % exported",
+    )  # fmt: skip
+
+
+def sweep(runs: Sequence[Run], pictures: Path) -> None:
+    """NASP's networks by eta: size against error from scratch."""
+    found = [run for run in runs if run["method"] == "nasp"]
+    choices = []
+    for eta in sorted({run["penalty"] for run in found}):
+        points = [
+            (r["scratch"]["parameters"] / 1e3, r["scratch"]["error"])
+            for r in found
+            if r["penalty"] == eta
+        ]
+        choices.append(plots.Choice(f"eta {eta:g}", points))
+        print(f"eta {eta:g}: " + ", ".join(f"{p:.1f} k, {e:.2f} %" for p, e in points))
+    plots.trade_off(
+        choices, "parameters of the found network (thousands)",
+        "error from scratch (%, lower is better)", pictures / "cells-eta.png",
+    )  # fmt: skip
+
+
+def step_cost(tables: Sequence[Path], pictures: Path) -> None:
+    """Bars of step_cost.py's results."""
+    for path in tables:
+        with path.open(newline="") as file:
+            rows = [r for r in csv.DictReader(file) if r["selection"] == "uniform"]
+        plots.cost_bars(
+            [(r["method"], (float(r["arch"]), float(r["weight"]))) for r in rows],
+            ("architecture step", "weight step"), "CPU seconds per search step",
+            pictures / f"{path.stem}.png",
+        )  # fmt: skip
+
+
+def main() -> None:
+    """Writes tables and pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="of cells.py's results")
+    parser.add_argument("--tables", type=Path, required=True)
+    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--step-cost", type=Path, nargs="*", default=[])
+    values = parser.parse_args()
+    runs = read(values.folder)
+    write(values.tables / "runs.csv", [row(run) for run in runs])
+    write(
+        values.tables / "curves.csv",
+        [
+            {"method": run["method"], "eta": run["penalty"], "seed": run["seed"], "epoch": epoch,
+             "seconds": round(point["seconds"], 1), EXPORTED: point[EXPORTED]}
+            for run in runs
+            for epoch, point in enumerate(run["curve"], start=1)
+        ],
+    )  # fmt: skip
+    race(runs, values.pictures)
+    sweep(runs, values.pictures)
+    step_cost(values.step_cost, values.pictures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The scripts that compare search methods for cells run to the end, at a toy's size."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sklearn", reason="needs scikit-learn, which holds the digits")
+
+ROOT = Path(__file__).parents[1]
+TOY = ("--dataset", "digits", "--config", "cnn/smoke", "--set", "data.per_class=20")
+
+
+def script(name: str, *words: object) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / name), *map(str, words)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=ROOT, text=True, capture_output=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_race_is_run_and_reported(tmp_path: Path) -> None:
+    for method, eta in (("nasp", 0), ("nasp", 10), ("random", 0)):
+        words = ("--method", method, "--epochs", 2, "--penalty", eta, "--output", tmp_path / "runs")
+        script("cells.py", *words, *TOY, "--set", "search.batch_size=16")
+    runs = [json.loads(p.read_text()) for p in sorted((tmp_path / "runs").iterdir())]
+    for run in runs:
+        assert run["images"] == [48, 32, 80]  # none of the 40 test images
+        assert [point["seconds"] for point in run["curve"]] == sorted(
+            point["seconds"] for point in run["curve"]
+        )
+        assert len(run["curve"]) == run["epochs"] == 2
+        if run["method"] == "nasp":
+            assert run["curve"][-1]["exported_error"] == run["exported_error"]
+    out = script(
+        "cells_report.py", tmp_path / "runs", "--tables", tmp_path, "--pictures", tmp_path,
+        "--step-cost", ROOT / "benchmarks/results/step-cost-nasp-7op.csv",
+    )  # fmt: skip
+    assert "NASP: 1 seeds" in out and "eta 10: " in out
+    with (tmp_path / "runs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["method"], r["eta"]) for r in rows] == [
+        ("nasp", "0.0"), ("nasp", "10.0"), ("random", "0.0"),
+    ]  # fmt: skip
+    for name in ("cells-seconds", "cells-eta", "step-cost-nasp-7op"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_full_search_runs_small(tmp_path: Path) -> None:
+    script("full_search.py", *TOY, "--no-step-cost", "--train-epochs", 1, "--output", tmp_path,
+           "--set", "search.batch_size=16", "--device", "cpu")  # fmt: skip
+    (path,) = tmp_path.iterdir()
+    found = json.loads(path.read_text())
+    assert found["search"]["epochs"] == 3
+    assert found["search"]["peak_memory_mb"] > 0
+    assert found["train"].keys() == {"found", "darts-v2"}
+    assert all(done["epochs"] == 1 for done in found["train"].values())
+    assert found["environment"]["device"] == "cpu"
+
+
+def test_step_costs_are_compared_at_a_toys_size(tmp_path: Path) -> None:
+    script("step_cost.py", "--batch", 2, "--channels", 2, "--cells", 3, "--selections", 1,
+           "--output", tmp_path / "a.csv")  # fmt: skip
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {r["selection"] for r in rows} == {"uniform", "darts-v2"}
+    methods = [r["method"] for r in rows if r["selection"] == "uniform"]
+    assert methods[0] == "nasp" and {"darts-1", "darts-2", "darts-1, no waste"} < set(methods)
+    assert float(rows[0]["over_nasp"]) == 1
