@@ -99,4 +99,7 @@ def _augmentation(augment: AugmentationConfig | None) -> Augmentation | None:
     if augment is None:
         return None
     jitter = augment.jitter or 0.0
-    return Augmentation(augment.pad, augment.flip, augment.cutout, jitter, jitter, jitter)
+    return Augmentation(
+        augment.pad, augment.flip, augment.cutout, jitter, jitter, jitter,
+        augment.scale, augment.rotate, augment.hue,
+    )  # fmt: skip

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,17 @@ import torch
 from sif import checkpoint, cli
 from sif.classifier import ImageClassifier
 from sif.config import CommonConfig, load_config
+from sif.config.cnn import CNNConfig
 from sif.data.images import Images, load_images, make_image_split
 from sif.errors import CheckpointError, ShapeError
 from sif.genotype import read
 from sif.runtime import make_runtime
 from sif.spaces.cells import format_cells
 from sif.spaces.cnn import cells_of, expression
+from sif.spaces.published import PUBLISHED
 from sif.tasks import cnn_inputs
 from sif.tasks.stages import Stages
+from sif.vision import Vision
 
 pytest.importorskip("sklearn", reason="needs scikit-learn, which holds the digits")
 
@@ -134,18 +138,23 @@ def test_the_exported_selection_is_judged_after_every_epoch(finished: Path) -> N
     assert sum("exported_error" in str(line) for line in lines) >= 6
 
 
-def test_images_that_stay_on_disk_give_the_same_kind_of_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def class_folders(root: Path, side: int) -> None:
+    """Two classes, a dark and a bright one: 30 images of each to train on, 6 to test."""
     image = pytest.importorskip("PIL.Image", reason="needs pillow")
     rng = np.random.default_rng(0)
     for part, n in (("train", 30), ("test", 6)):
         for label in range(2):
-            folder = tmp_path / "data" / part / f"class{label}"
+            folder = root / part / f"class{label}"
             folder.mkdir(parents=True)
             for number in range(n):
-                pixels = rng.integers(0, 128, (8, 8, 3)).astype(np.uint8) + np.uint8(100 * label)
-                image.fromarray(pixels).save(folder / f"{number}.png")
+                noise = rng.integers(0, 128, (side, side, 3)).astype(np.uint8)
+                image.fromarray(noise + np.uint8(100 * label)).save(folder / f"{number}.png")
+
+
+def test_images_that_stay_on_disk_give_the_same_kind_of_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class_folders(tmp_path / "data", 8)
     monkeypatch.setattr(
         "sif.tasks.cnn_inputs.load_images", functools.partial(load_images, memory=1000)
     )
@@ -155,6 +164,49 @@ def test_images_that_stay_on_disk_give_the_same_kind_of_job(
         "train": 54, "valid": 6, "test": 12,
     }  # fmt: skip
     assert cli.main(["evaluate", str(tmp_path / "run")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "parameters"),
+    [("imagenet", 1000, "4.719"), ("tiny-imagenet", 200, "4.104")],
+)
+def test_a_published_preset_trains_the_published_network(
+    name: str, classes: int, parameters: str
+) -> None:
+    config = load_config("cnn", file=f"cnn/{name}", flags={"dataset": "elsewhere"})
+    assert isinstance(config, CNNConfig)
+    side = config.data.size
+    images = SimpleNamespace(classes=range(classes), shape=(side, side, 3))
+    none = (np.arange(0), np.arange(0))
+    source: Any = SimpleNamespace(images=images)
+    vision = Vision(config, source, none, none, make_runtime("cpu", 0, threads=1))
+    vision.check()
+    network = vision.network(PUBLISHED["darts-v2"])
+    assert f"{network.counted() / 1e6:.3f}" == parameters
+    logits, second = network.logits(torch.zeros(2, 3, side, side))
+    assert second is not None and second.shape == logits.shape == (2, classes)
+
+
+def test_the_preset_of_tiny_imagenet_at_a_small_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class_folders(tmp_path / "data", 66)  # resized to 64
+    augment = [f"train.augment.{key}" for key in ("scale=0.5", "jitter=0.4", "hue=0.2")]
+    words = job(
+        tmp_path / "run", "--config", "cnn/tiny-imagenet", "--dataset", str(tmp_path / "data"),
+        # Below 16 channels, strided 1 x 1 convolutions of images of this size write past their
+        # memory on CPUs (uxlfoundation/oneDNN, issue 6035); the search's first reduction has 16.
+        sets=("search.batch_size=8", "search.channels=8", "train.channels=16", "baselines=[]",
+              *augment),
+    )  # fmt: skip
+    assert cli.main(words) == 0, capsys.readouterr().err
+    config = load_config(None, file=tmp_path / "run" / "config.yaml")
+    assert isinstance(config, CNNConfig)
+    assert (config.train.stem, config.train.auxiliary) == ("tiny-imagenet", "imagenet")
+    assert (config.train.augment.rotate, config.train.augment.hue) == (20, 0.2)
+    assert document(tmp_path / "run")["protocol"]["counts"]["test"] == 12
+    model = ImageClassifier.load(tmp_path / "run" / "model")
+    assert model.predict(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 2)
 
 
 def test_too_little_memory_is_one_line_that_says_what_to_lower(

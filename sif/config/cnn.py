@@ -22,6 +22,8 @@ Pixels = Annotated[int, Field(ge=0)]
 Chance = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Part = Annotated[float, Field(gt=0, lt=1)]
+Hue = Annotated[float, Field(ge=0, le=0.5)]
+Degrees = Annotated[float, Field(ge=0, le=180)]
 
 
 class ImagesConfig(Section):
@@ -47,6 +49,11 @@ class AugmentationConfig(Section):
     jitter: Fraction | None = Field(
         None, description="strength of brightness, contrast and saturation; None: none"
     )
+    hue: Hue = Field(0.0, description="shift of hues at most, share of the colour circle")
+    scale: Fraction = Field(
+        1.0, description="smallest share of an image that is cropped and resized; 1: no such crop"
+    )
+    rotate: Degrees = Field(0.0, description="rotation at most, either way, degrees")
 
 
 class CellSearchConfig(Section):

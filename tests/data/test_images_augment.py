@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sif.data.images import Augmentation, Images, Preparation, Statistics, channel_statistics
-from sif.data.images.augment import cut_out, jittered, shifted
+from sif.data.images.augment import cut_out, shifted
+from sif.data.images.colour import jittered
 from sif.errors import ConfigError, DataError, ShapeError
 
 N, H, W = 40, 7, 5

@@ -1,7 +1,8 @@
 """Normalisation and augmentation of whole batches on the device.
 
 Random numbers are drawn on the CPU and then moved, so that every device sees the same crops. The
-order is fixed: crop, flip, brightness, contrast, saturation, normalise, cut out. All keep labels.
+order is fixed: crop, flip, resized crop, rotation, brightness, contrast, saturation, hue,
+normalise, cut out. All keep labels.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sif.data.images.colour import hue_shifted, jittered
 from sif.data.images.dataset import Images, Int64Array
-from sif.errors import ConfigError, DataError, ShapeError
-
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
+from sif.data.images.warp import randomly_warped
+from sif.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,13 @@ class Augmentation:
         brightness: Pixels times a factor within 1 ± this.
         contrast: Distance to the image's mean grey times a factor within 1 ± this.
         saturation: Distance to the pixel's grey times a factor within 1 ± this.
+        scale: Smallest share of an image's area out of which a crop is resized to its old size,
+            by a ratio in `warp.RATIOS`; 1: no such crop.
+        rotate: Degrees by which an image turns at most, either way; black comes in at its corners.
+        hue: Share of the colour circle by which hues shift at most, either way; 0.5 is all of it.
 
     Raises:
-        ConfigError: A negative number, or a colour strength above 1.
+        ConfigError: A number out of its range, such as a colour strength above 1.
     """
 
     pad: int = 0
@@ -41,6 +46,9 @@ class Augmentation:
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
+    scale: float = 1.0
+    rotate: float = 0.0
+    hue: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("pad", "cutout"):
@@ -51,6 +59,12 @@ class Augmentation:
         for name in ("brightness", "contrast", "saturation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}: expected 0 to 1, found {getattr(self, name)}")
+        if not 0 < self.scale <= 1:
+            raise ConfigError(f"scale: expected above 0 and at most 1, found {self.scale}")
+        if not 0 <= self.rotate <= 180:
+            raise ConfigError(f"rotate: expected 0 to 180 degrees, found {self.rotate}")
+        if not 0 <= self.hue <= 0.5:
+            raise ConfigError(f"hue: expected 0 to 0.5, found {self.hue}")
 
 
 @dataclass(frozen=True)
@@ -111,35 +125,6 @@ def shifted(pixels: Tensor, top: Tensor, left: Tensor, flip: Tensor, pad: int) -
     return pixels[image, places[0], places[1]] * inside[..., None]
 
 
-def jittered(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
-    """Changes brightness, then contrast, then saturation, each clamped to [0, 1].
-
-    Args:
-        images: (n, c, h, w) in [0, 1], c 1 or 3.
-        brightness: (n,) factors; 1 changes nothing.
-        contrast: (n,) factors.
-        saturation: (n,) factors; without effect on grey images.
-
-    Raises:
-        ShapeError: Another number of channels.
-    """
-    if images.shape[1] not in (1, 3):
-        raise ShapeError(f"jittered: expected 1 or 3 channels, found {images.shape[1]}")
-    factors = [f.to(images)[:, None, None, None] for f in (brightness, contrast, saturation)]
-    images = (images * factors[0]).clamp(0, 1)
-    mean = _grey(images).mean(dim=(1, 2, 3), keepdim=True)
-    images = (mean + (images - mean) * factors[1]).clamp(0, 1)
-    grey = _grey(images)
-    return (grey + (images - grey) * factors[2]).clamp(0, 1)
-
-
-def _grey(images: Tensor) -> Tensor:
-    """(n, c, h, w) to (n, 1, h, w)."""
-    if images.shape[1] == 1:
-        return images
-    return (images * images.new_tensor(_LUMA)[:, None, None]).sum(dim=1, keepdim=True)
-
-
 def cut_out(images: Tensor, y: Tensor, x: Tensor, side: int) -> Tensor:
     """Zeros in a square around a centre, which ends at the border.
 
@@ -183,6 +168,7 @@ class Preparation:
         pixels = _moved(pixels, chosen, generator)
         working = torch.float64 if self.dtype == torch.float64 else torch.float32
         images = pixels.permute(0, 3, 1, 2).to(working) / 255
+        images = randomly_warped(images, chosen.scale, chosen.rotate, generator)
         images = _coloured(images, chosen, generator)
         mean, std = (images.new_tensor(v)[:, None, None] for v in vars(self.statistics).values())
         images = (images - mean) / std
@@ -203,9 +189,13 @@ def _moved(pixels: Tensor, chosen: Augmentation, generator: torch.Generator) -> 
 
 
 def _coloured(images: Tensor, chosen: Augmentation, generator: torch.Generator) -> Tensor:
+    n = len(images)
     strengths = torch.tensor([chosen.brightness, chosen.contrast, chosen.saturation])
-    if not strengths.any():
-        return images
-    drawn = 2 * torch.rand(3, len(images), generator=generator) - 1
-    brightness, contrast, saturation = 1 + strengths[:, None] * drawn
-    return jittered(images, brightness, contrast, saturation)
+    if strengths.any():
+        drawn = 2 * torch.rand(3, n, generator=generator) - 1
+        brightness, contrast, saturation = 1 + strengths[:, None] * drawn
+        images = jittered(images, brightness, contrast, saturation)
+    if chosen.hue:
+        shift = chosen.hue * (2 * torch.rand(n, generator=generator) - 1)
+        images = hue_shifted(images, shift)
+    return images

@@ -1,0 +1,79 @@
+"""Colours of whole batches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sif.errors import ShapeError
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
+
+
+def jittered(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
+    """Changes brightness, then contrast, then saturation, each clamped to [0, 1].
+
+    Args:
+        images: (n, c, h, w) in [0, 1], c 1 or 3.
+        brightness: (n,) factors; 1 changes nothing.
+        contrast: (n,) factors.
+        saturation: (n,) factors; without effect on grey images.
+
+    Raises:
+        ShapeError: Another number of channels.
+    """
+    _check_channels(images, "jittered")
+    factors = [f.to(images)[:, None, None, None] for f in (brightness, contrast, saturation)]
+    images = (images * factors[0]).clamp(0, 1)
+    mean = _grey(images).mean(dim=(1, 2, 3), keepdim=True)
+    images = (mean + (images - mean) * factors[1]).clamp(0, 1)
+    grey = _grey(images)
+    return (grey + (images - grey) * factors[2]).clamp(0, 1)
+
+
+def hue_shifted(images: Tensor, shift: Tensor) -> Tensor:
+    """Shifts hues along the colour circle; value and saturation in HSV stay, and so does grey.
+
+    Exact HSV rather than a rotation about the grey axis, because that is what the published
+    recipes use (torchvision's ColorJitter), and because its results stay within [0, 1].
+
+    Args:
+        images: (n, c, h, w) in [0, 1], c 1 or 3.
+        shift: (n,) as a share of the circle: 1/3 makes red green, green blue and blue red; whole
+            numbers change nothing. Without effect on grey images.
+
+    Returns:
+        (n, c, h, w) of the images' type.
+
+    Raises:
+        ShapeError: Another number of channels.
+    """
+    _check_channels(images, "hue_shifted")
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = images.unbind(dim=1)
+    high, low = images.amax(dim=1), images.amin(dim=1)
+    chroma = high - low
+    above = torch.where(chroma > 0, chroma, 1.0)  # grey has no hue: any will do
+    hue = torch.where(
+        red == high,
+        (green - blue) / above,
+        torch.where(green == high, 2 + (blue - red) / above, 4 + (red - green) / above),
+    )
+    hue = hue + 6 * shift.to(images)[:, None, None]  # in sixths of the circle
+    # Each channel has its value for two sixths, falls for one, is at its lowest for two, rises.
+    phase = (hue[:, None] + images.new_tensor((5, 3, 1))[:, None, None]) % 6
+    depth = torch.minimum(phase, 4 - phase).clamp(0, 1)
+    return high[:, None] - chroma[:, None] * depth
+
+
+def _check_channels(images: Tensor, where: str) -> None:
+    if images.shape[1] not in (1, 3):
+        raise ShapeError(f"{where}: expected 1 or 3 channels, found {images.shape[1]}")
+
+
+def _grey(images: Tensor) -> Tensor:
+    """(n, c, h, w) to (n, 1, h, w)."""
+    if images.shape[1] == 1:
+        return images
+    return (images * images.new_tensor(_LUMA)[:, None, None]).sum(dim=1, keepdim=True)
