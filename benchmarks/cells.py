@@ -1,9 +1,11 @@
 """Search methods for cells on CIFAR-10 at equal seconds: NASP, DARTS, random search, a CPU's size.
 
 Every method gets one supernet's first weights, the same images and the same CPU seconds of one
-thread, as many epochs as fit. After each epoch the selection that would be exported is judged on
-the validation part as a network of its own, off the clock. What was found is trained from scratch,
-equally long for all, and judged once on images that no search has seen; the test part is not read.
+thread, planned by the cost of a few steps: as many stretches of STEPS steps as fit, the final
+choice of random search included. After each stretch the selection that would be exported is judged
+on the validation part as a network of its own, off the clock. What was found is trained from
+scratch, equally long for all, and judged once on images that no search has seen; the test part is
+not read.
 
     OMP_NUM_THREADS=1 python benchmarks/cells.py --method nasp --seed 0 --output FOLDER
 """
@@ -23,6 +25,7 @@ from sif.checkpoint import NoCheckpoint, write_json_atomic
 from sif.config import load_config
 from sif.config.cnn import CNNConfig
 from sif.data.images import load_images, make_image_split
+from sif.methods.base import Choosing, Learning
 from sif.prox import weight_step
 from sif.runtime import environment, generator, make_runtime
 from sif.sources import Rows, source_of
@@ -31,15 +34,17 @@ from sif.spaces.cnn_ops import multiply_adds
 from sif.tracking import NullTracker
 from sif.vision import EXPORTED, Vision
 
-TRIALS = 3
-"""Steps by which a method's epochs are planned."""
+STEPS = 20
+"""Weight steps that count as an epoch here."""
+TRIALS = 4
+"""Steps by which a method's epochs are planned, after a first one that allocates."""
 
 
 def configured(values: argparse.Namespace, epochs: int) -> CNNConfig:
     """The preset for a CPU; one validation at the end of a training, which so chooses nothing."""
     sets = [
         f"method={values.method}", f"space={values.space}", f"search.epochs={epochs}",
-        f"search.penalty={values.penalty}", *values.set,
+        f"search.penalty={values.penalty}", f"search.steps_per_epoch={STEPS}", *values.set,
     ]  # fmt: skip
     flags = {"seed": values.seed, "dataset": values.dataset}
     config = cast(CNNConfig, load_config("cnn", file=values.config, sets=sets, flags=flags))
@@ -72,30 +77,43 @@ class Race:
         config = configured(self.values, epochs)
         return Vision(config, self.source, (train, valid), (both, unseen), self.runtime)
 
-    def epochs(self) -> int:
-        """As many as fit into the seconds, by the cost of a few steps."""
-        vision = self.vision(1)
-        config, train = vision.config.search, self.parts[0]
-        space = vision.space()
-        method = METHODS[self.values.method](
-            space, vision.config, 0, generator(self.runtime, "trial", device=torch.device("cpu"))
+    def planned(self) -> int:
+        """Epochs that take the asked seconds, or one; by the cost of a few steps."""
+        kind, vision = METHODS[self.values.method], self.vision(1)
+        settings, space = vision.config.search, vision.space()
+        draws = generator(self.runtime, "trial", device=torch.device("cpu"))
+        method = kind.make(space, vision.config, 0, draws)
+        stream = self.source.stream(
+            self.parts[0], settings.batch_size, vision.preparation(), "trial"
         )
-        prepare = self.source.preparation(train, config.augment)
-        stream = self.source.stream(train, config.batch_size, prepare, "trial")
-        optimizer = torch.optim.SGD(space.weight_parameters(), config.lr)
-        spent = []
+        optimizer = torch.optim.SGD(space.weight_parameters(), settings.lr)
+        weight, arch = [], []
         for step in range(TRIALS + 1):
-            batch = stream.next()
+            batch, start = stream.next(), time.perf_counter()
+            if isinstance(method, Learning):
+                method.arch_step(space, batch, batch)
+            between = time.perf_counter()
+            weight_step(space, batch, method.weight_gates(step), optimizer, settings.max_norm)
+            weight.append(time.perf_counter() - between)
+            arch.append(between - start)
+        per_step, per_arch = float(np.mean(weight[1:])), float(np.mean(arch[1:]))
+        at_the_end = 0.0
+        if isinstance(method, Choosing):
             start = time.perf_counter()
-            method.arch_step(space, batch, batch)
-            weight_step(space, batch, method.weight_gates(step), optimizer, config.max_norm)
-            spent.append(time.perf_counter() - start)
-        epoch = float(np.mean(spent[1:])) * stream.steps_per_pass  # the first one allocates
-        return max(1, round(float(self.values.seconds) / epoch))
+            method.choose(lambda gates: vision.exported(space, gates))
+            at_the_end = time.perf_counter() - start
+
+        def off(epochs: int) -> float:
+            longer = settings.model_copy(update={"epochs": epochs})
+            warm = longer.warmup_epochs if kind.warms_up else 0
+            spent = STEPS * (epochs * per_step + (epochs - warm) * per_arch) + at_the_end
+            return abs(spent - float(self.values.seconds))
+
+        return min(range(1, 1000), key=off)
 
     def run(self) -> dict[str, Any]:
         """Search, training from scratch, and what came of them."""
-        epochs = self.values.epochs or self.epochs()
+        epochs = self.values.epochs or self.planned()
         vision = self.vision(epochs)
         found, exported = vision.search(self.values.method, NullTracker(), NoCheckpoint(), told)
         trained = vision.train(cells_of(found.genotype), NullTracker(), NoCheckpoint(), told)
@@ -135,8 +153,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", choices=tuple(METHODS), required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=480.0)
-    parser.add_argument("--epochs", type=int, help="in place of seconds")
+    parser.add_argument("--seconds", type=float, default=400.0)
+    parser.add_argument("--epochs", type=int, help="of 20 steps, in place of seconds")
     parser.add_argument("--space", default="nasp-7op")
     parser.add_argument("--penalty", type=float, default=0.0, help="eta")
     parser.add_argument("--dataset", default="cifar10-jpeg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -27,7 +28,7 @@ def _nasp(space: CNNSpace, config: CNNConfig, warmup: int, draws: torch.Generato
 def _darts(order: int) -> Callable[..., Method]:
     def make(space: CNNSpace, config: CNNConfig, warmup: int, draws: torch.Generator) -> Method:
         search = config.search
-        settings = DartsSettings(order, search.arch_lr, unrolled_lr=search.lr)
+        settings = DartsSettings(order, search.darts_lr, unrolled_lr=search.lr)
         return Darts(space, settings, draws)
 
     return make
@@ -37,7 +38,22 @@ def _random(space: CNNSpace, config: CNNConfig, warmup: int, draws: torch.Genera
     return RandomSearch(space, RandomSettings(), draws)
 
 
-METHODS: dict[str, Callable[[CNNSpace, CNNConfig, int, torch.Generator], Method]] = {
-    "nasp": _nasp, "darts-1": _darts(1), "darts-2": _darts(2), "random": _random,
-}  # fmt: skip
-"""Name to (space, configuration, warm-up steps, generator) to the method."""
+@dataclass(frozen=True)
+class CellMethod:
+    """A method by its name.
+
+    Attributes:
+        make: (space, configuration, warm-up steps, generator) to the method.
+        warms_up: Whether alpha rests during the warm-up; where it does not, there is none.
+    """
+
+    make: Callable[[CNNSpace, CNNConfig, int, torch.Generator], Method]
+    warms_up: bool = False
+
+
+METHODS: dict[str, CellMethod] = {
+    "nasp": CellMethod(_nasp, warms_up=True),
+    "darts-1": CellMethod(_darts(1)),
+    "darts-2": CellMethod(_darts(2)),
+    "random": CellMethod(_random),
+}

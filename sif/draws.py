@@ -19,26 +19,27 @@ def explore(
     epsilon: float,
     generator: torch.Generator,
 ) -> Gates:
-    """Gates for one weight step: each edge is drawn afresh with probability epsilon.
+    """Gates for one weight step: as they are, or with probability epsilon all edges drawn afresh.
 
-    Of the blocks drawn `alone`, one switch in all is made with probability epsilon.
-
-    A drawn edge gets random values in [0, 2], so it may also come back from being dropped. Without
-    this, an operation's weights train only while it is the argmax.
+    Without this, an operation's weights train only while it is the argmax. A step that explores
+    draws every edge, so that the other steps train exactly the selection. Of the blocks drawn
+    `alone`, one switch in all is made with probability epsilon.
 
     Args:
         alpha: Block name to (n_edges, n_ops) in [0, 1]: alphas, or the gate weights of a selection.
         blocks: The space's blocks.
-        epsilon: Probability of a draw, per edge.
+        epsilon: Probability of a draw, per step.
         generator: On the CPU.
     """
     drawn: Alpha = {}
+    redraw: Tensor | None = None
     for block in blocks:
         if not block.weighted or block.alone:
             drawn[block.name] = alpha[block.name]
             continue
         noise = 2 * torch.rand(block.shape, generator=generator, dtype=torch.float64)
-        redraw = torch.rand(block.shape[0], 1, generator=generator) < epsilon
+        if redraw is None:
+            redraw = torch.rand((), generator=generator) < epsilon
         drawn[block.name] = torch.where(redraw, noise, alpha[block.name].double())
     if switches := _switches(drawn, blocks):
         chance = float(torch.rand((), generator=generator)) / max(epsilon, 1e-12)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,12 +18,15 @@ from torch import Tensor
 
 from sif.errors import ConfigError
 from sif.genotype import Genotype
-from sif.methods.base import ArchReport, Method
+from sif.methods.base import ArchReport, Choosing, Learning, Method
 from sif.optimisers import Optimiser, Schedule, adam, constant, set_rate
-from sif.prox import Batch, Gates, weight_step
+from sif.prox import Batch, Block, Gates, weight_step
 from sif.spaces.base import Space
 from sif.streams import Stream
 from sif.tracking import Tracker
+
+Judge = Callable[[Gates], Mapping[str, float]]
+"""Numbers about a selection, the first of which decides."""
 
 
 class Checkpointer(Protocol):
@@ -43,13 +46,14 @@ class SearchSettings:
     """Numbers of the loop.
 
     Attributes:
-        epochs: Passes over the train part.
+        epochs: Passes over the train part, or stretches of `steps_per_epoch`.
         lr: Step size of the weights.
         arch_every: Weight steps per architecture step.
         arch_start: Weight steps before the first architecture step.
         max_norm: Bound on the weights' gradient norm; None: none.
         optimiser: Of the weights.
         schedule: Factor of `lr` in each epoch.
+        steps_per_epoch: Weight steps; None: one pass.
     """
 
     epochs: int
@@ -59,6 +63,7 @@ class SearchSettings:
     max_norm: float | None = None
     optimiser: Optimiser = adam
     schedule: Schedule = constant
+    steps_per_epoch: int | None = None
 
 
 @dataclass
@@ -68,7 +73,7 @@ class Diagnostics:
     Attributes:
         arch_steps: Architecture steps taken.
         flips: Steps after which the selection had changed.
-        ties: Steps after which some row's two best alphas were equal.
+        ties: Steps after which equal alphas left a choice to their order.
         last_flip: Number of the last step with a flip.
         trained: Block name to (n_edges, n_ops) weight steps in which each operation took part.
     """
@@ -85,17 +90,17 @@ class Diagnostics:
             trained = self.trained.setdefault(name, torch.zeros(weights.shape, dtype=torch.int64))
             trained += weights.detach().cpu() != 0
 
-    def compare(self, before: Gates, method: Method) -> None:
+    def compare(self, before: Gates, method: Method, blocks: Sequence[Block]) -> None:
         """Compares the selection before an architecture step with that after it."""
         self.arch_steps += 1
         if before.selection() != method.selection().selection():
             self.flips += 1
             self.last_flip = self.arch_steps
-        self.ties += any(bool((m == 0).any()) for m in margins(method.alpha()).values())
+        self.ties += any(bool((m == 0).any()) for m in margins(method.alpha(), blocks).values())
 
-    def summary(self, method: Method) -> dict[str, float]:
+    def summary(self, method: Method, blocks: Sequence[Block]) -> dict[str, float]:
         """Numbers for metrics.json."""
-        smallest = min(float(m.min()) for m in margins(method.alpha()).values())
+        smallest = min(float(m.min()) for m in margins(method.alpha(), blocks).values())
         steps = max(self.arch_steps, 1)
         return {
             "arch_steps": self.arch_steps,
@@ -106,12 +111,28 @@ class Diagnostics:
         }
 
 
-def margins(alpha: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Block name to (n_edges,) distance of each row's best alpha from its second best."""
+def margins(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> dict[str, Tensor]:
+    """Distances that decide a selection, each of the last chosen from the first left out.
+
+    Args:
+        alpha: Block name to (n_edges, n_ops).
+        blocks: The space's blocks.
+
+    Returns:
+        Block name to (n_edges + nodes with edges left out,): of every edge's operations, then of
+        every node's edges by their best operation.
+    """
     result = {}
-    for name, table in alpha.items():
+    for block in blocks:
+        table = alpha[block.name]
         top = table.topk(min(2, table.shape[1]), dim=1).values
-        result[name] = top[:, 0] - top[:, -1]
+        gaps = [top[:, 0] - top[:, -1]]
+        nodes = torch.tensor(block.nodes)
+        for node in nodes.unique():
+            best = top[nodes == node, 0].sort(descending=True).values
+            if len(best) > block.keep:
+                gaps.append(best[block.keep - 1 : block.keep] - best[block.keep])
+        result[block.name] = torch.cat(gaps)
     return result
 
 
@@ -162,11 +183,12 @@ class _Search:
         start = time.perf_counter()
         factor = self.settings.schedule(self.epoch, self.settings.epochs)
         set_rate(self.optimizer, factor * self.settings.lr)
-        for _ in range(self.train.steps_per_pass):
+        for _ in range(self.settings.steps_per_epoch or self.train.steps_per_pass):
             batch = self.train.next()
-            arch_due = self.step >= self.settings.arch_start
-            if arch_due and self.step % self.settings.arch_every == 0:
-                reports.append(self._arch_step(batch))
+            due = self.step >= self.settings.arch_start
+            due = due and self.step % self.settings.arch_every == 0
+            if due and isinstance(self.method, Learning):
+                reports.append(self._arch_step(self.method, batch))
             gates = self.method.weight_gates(self.step)
             self.diagnostics.count(gates)
             max_norm = self.settings.max_norm
@@ -176,11 +198,21 @@ class _Search:
         self.seconds += time.perf_counter() - start
         self.history.append(self._entry(losses, reports))
 
-    def _arch_step(self, batch: Batch) -> ArchReport:
-        before = self.method.selection()
-        report = self.method.arch_step(self.space, batch, self.valid.next())
-        self.diagnostics.compare(before, self.method)
+    def _arch_step(self, method: Learning, batch: Batch) -> ArchReport:
+        before = method.selection()
+        report = method.arch_step(self.space, batch, self.valid.next())
+        self.diagnostics.compare(before, method, self.space.blocks)
         return report
+
+    def choose(self, error: Callable[[Gates], float]) -> None:
+        """Has a method choose that does so at the end, on the search's clock."""
+        if not isinstance(self.method, Choosing):
+            return
+        start = time.perf_counter()
+        self.method.choose(error)
+        self.seconds += time.perf_counter() - start
+        chosen = {n: list(c) for n, c in self.method.selection().selection().items()}
+        self.history.append({**self.history[-1], "seconds": self.seconds, "selection": chosen})
 
     def _entry(self, losses: list[Tensor], reports: list[ArchReport]) -> dict[str, Any]:
         scores: dict[str, dict[str, Any]] = {}
@@ -235,7 +267,7 @@ def search(
     tracker: Tracker,
     checkpointer: Checkpointer,
     on_epoch: Callable[[int, dict[str, Any]], None] = lambda epoch, entry: None,
-    judge: Callable[[Gates], Mapping[str, float]] = lambda gates: {},
+    judge: Judge | None = None,
 ) -> SearchResult:
     """Searches from the start, or from where the checkpointer left off.
 
@@ -248,7 +280,8 @@ def search(
         tracker: Receives the losses of every epoch.
         checkpointer: Keeps the loop's state.
         on_epoch: Called with the epoch's number and history entry, for progress display.
-        judge: Numbers about the selection as it stands, asked after every epoch, off the clock.
+        judge: Asked about the selection after every epoch, off the clock; by its first number, the
+            lower the better, a method chooses that does so at the end, on the clock.
 
     Returns:
         The found architecture and how it came about.
@@ -264,15 +297,18 @@ def search(
         run.run_epoch()
         entry = run.history[-1]
         _refuse_divergence(entry, run.epoch)
-        entry["judged"] = dict(judge(method.selection()))
+        entry["judged"] = dict(judge(method.selection())) if judge else {}
         tracker.log(_numbers(entry, space), run.epoch)
         on_epoch(run.epoch, entry)
         checkpointer.offer(run.state)
+    if judge is not None and isinstance(method, Choosing):
+        run.choose(lambda gates: next(iter(judge(gates).values())))
+        run.history[-1]["judged"] = dict(judge(method.selection()))
     gates = method.selection()
     with torch.no_grad():
         valid_loss = float(space.loss(valid.next(), gates))
     return SearchResult(
-        space.genotype(gates), valid_loss, run.diagnostics.summary(method),
+        space.genotype(gates), valid_loss, run.diagnostics.summary(method, space.blocks),
         run.diagnostics.trained, run.history, run.seconds, run.epoch, run.step,
     )  # fmt: skip
 

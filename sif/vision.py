@@ -7,10 +7,9 @@ the rows of the other two.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ from sif.cell_methods import METHODS
 from sif.config.cnn import CNNConfig
 from sif.data.images import Preparation
 from sif.errors import ConfigError
-from sif.methods.random import RandomSearch
 from sif.optimisers import cosine, exponential, momentum
 from sif.prox import Gates
 from sif.runtime import Runtime, derive_seed, enough_memory, generator
@@ -113,10 +111,7 @@ class Vision:
                     f"train.auxiliary: {train.auxiliary!r} expects images of at least {least} "
                     f"pixels a side with stem {train.stem}, found {height} x {width}"
                 )
-        if (
-            round(self.config.search.warmup * self.config.search.epochs)
-            >= self.config.search.epochs
-        ):
+        if self.config.search.warmup_epochs >= self.config.search.epochs:
             raise ConfigError(
                 f"search.warmup: expected epochs in which alpha moves, found none: "
                 f"{self.config.search.warmup:g} of {self.config.search.epochs}"
@@ -165,14 +160,17 @@ class Vision:
         settings = self.config.search
         space = self.space()
         train_rows, valid_rows = self.searched
-        prepare = self.source.preparation(train_rows, settings.augment)
         plain = self.source.preparation(train_rows, None)
-        stream = self.source.stream(train_rows, settings.batch_size, prepare, "search", "train")
+        stream = self.source.stream(
+            train_rows, settings.batch_size, self.preparation(), "search", "train"
+        )
         size = min(settings.batch_size, len(valid_rows))
         valid = self.source.stream(valid_rows, size, plain, "search", "valid")
-        warmup = round(settings.warmup * settings.epochs) * stream.steps_per_pass
+        steps = settings.steps_per_epoch or stream.steps_per_pass
+        kind = METHODS[method]
+        warmup = settings.warmup_epochs * steps if kind.warms_up else 0
         draws = generator(self.runtime, "search", "method", device=torch.device("cpu"))
-        chosen = METHODS[method](space, self.config, warmup, draws)
+        chosen = kind.make(space, self.config, warmup, draws)
         loop = SearchSettings(
             settings.epochs,
             settings.lr,
@@ -181,26 +179,26 @@ class Vision:
             settings.max_norm,
             momentum(settings.weight_decay),
             cosine(settings.lr_end),
+            settings.steps_per_epoch,
         )
 
         def judge(gates: Gates) -> Metrics:
-            return {EXPORTED: self._exported(space, gates, plain)}
+            return {EXPORTED: self.exported(space, gates)}
 
         with self._enough_memory("search"):
             found = search(
                 space, chosen, stream, valid, loop, tracker, checkpointer, on_epoch, judge
             )
-        if isinstance(chosen, RandomSearch):
-            start = time.perf_counter()
-            chosen.judge(lambda gates: judge(gates)[EXPORTED])
-            seconds = found.seconds + time.perf_counter() - start
-            genotype = space.genotype(chosen.selection())
-            found = replace(found, genotype=genotype, seconds=seconds)
-        return found, judge(chosen.selection())[EXPORTED]
+        return found, float(found.history[-1]["judged"][EXPORTED])
 
-    def _exported(self, space: CNNSpace, gates: Gates, plain: Preparation) -> float:
-        """Validation error of the selection as a network of its own."""
+    def preparation(self) -> Preparation:
+        """Of the search's train images."""
+        return self.source.preparation(self.searched[0], self.config.search.augment)
+
+    def exported(self, space: CNNSpace, gates: Gates) -> float:
+        """Validation error (%) of the selection as a network of its own, after `recalibrate`."""
         train_rows, valid_rows = self.searched
+        plain = self.source.preparation(train_rows, None)
         network = self.placed(space.extract(gates))
         size = self.config.search.batch_size
         # In any order but their own: folders list one class after the other.

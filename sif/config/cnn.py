@@ -60,11 +60,14 @@ class CellSearchConfig(Section):
     """The search for the two cells; the defaults are those of DARTS and NASP on CIFAR-10."""
 
     epochs: Count = Field(50, description="passes over the train part")
+    steps_per_epoch: Count | None = Field(
+        None, description="weight steps that count as an epoch; None: one pass"
+    )
     warmup: Share = Field(
-        0.1, description="share of the epochs, the first, that trains all operations in turn"
+        0.1, description="share of NASP's epochs, the first, that trains all operations in turn"
     )
     explore: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.2, description="chance, per edge, that a weight step draws it afresh"
+        0.2, description="chance that a weight step draws all edges afresh"
     )
     batch_size: Count = Field(64, description="images per step")
     valid_share: Part = Field(0.5, description="share outside the test part that alpha sees")
@@ -78,7 +81,8 @@ class CellSearchConfig(Section):
     arch_optimizer: Literal["plain", "adam"] = Field(
         "adam", description="proximal step of the paper, or Adam as in the published code"
     )
-    arch_lr: Rate = Field(3e-4, description="step size of alpha")
+    arch_lr: Rate = Field(3e-4, description="step size of NASP's alpha")
+    darts_lr: Rate = Field(3e-4, description="step size of DARTS' alpha, as published")
     box: Literal["shift", "clip"] = Field("shift", description="how alpha is kept in [0, 1]")
     penalty: NonNegative = Field(0.0, description="eta, weight of an operation's cost")
     cost: Literal["parameters", "multiply_adds"] = Field(
@@ -91,6 +95,11 @@ class CellSearchConfig(Section):
         1.0, description="share of a validation batch that probes see; 1: exact"
     )
     augment: AugmentationConfig = AugmentationConfig()
+
+    @property
+    def warmup_epochs(self) -> int:
+        """The share of the epochs in whole ones."""
+        return round(self.warmup * self.epochs)
 
 
 class CellTrainConfig(Section):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -25,14 +26,10 @@ class ArchReport:
 
 
 class Method(Protocol):
-    """Chooses gates for weight steps and learns from validation batches."""
+    """Chooses gates for weight steps and says which selection it would keep."""
 
     def weight_gates(self, step: int) -> Gates:
         """Gates of weight step number `step`."""
-        ...
-
-    def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
-        """One step of the architecture on a validation batch; `train` serves readout fits."""
         ...
 
     def selection(self) -> Gates:
@@ -49,4 +46,22 @@ class Method(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues where `state_dict` was taken."""
+        ...
+
+
+@runtime_checkable
+class Learning(Method, Protocol):
+    """A method that learns from validation batches while it searches."""
+
+    def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
+        """One step of the architecture on a validation batch; `train` serves readout fits."""
+        ...
+
+
+@runtime_checkable
+class Choosing(Method, Protocol):
+    """A method that chooses among candidates when the weights are final."""
+
+    def choose(self, error: Callable[[Gates], float]) -> None:
+        """Keeps the candidate with the lowest error on the whole validation part."""
         ...

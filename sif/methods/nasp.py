@@ -44,7 +44,7 @@ class NaspSettings:
         warmup_steps: First weight steps, which train all operations in turn.
         settle_steps: Weight steps that a new selection, the first one too, trains alone, so that
             its neighbours start from weights that mean something.
-        explore: Probability that a weight step draws an edge's operation afresh.
+        explore: Probability that a weight step draws all operations afresh.
         score: Key of `SCORES`: what alpha descends on.
         optimizer: Key of `OPTIMIZERS`.
         lr: Step size of alpha, in units of alpha per unit of score (plain), or per step (adam).

@@ -116,7 +116,7 @@ def _row_column(kernel: int) -> Make:
 
 
 class FactorizedReduce(nn.Module):
-    """Half the size by two strided 1 x 1 convolutions, the second one pixel further on.
+    """Half the size by two 1 x 1 convolutions of every other pixel, the second's one further on.
 
     Args:
         c_in: Channels that come in.
@@ -132,14 +132,18 @@ class FactorizedReduce(nn.Module):
         if c_out % 2:
             raise ConfigError(f"channels: expected an even number, found {c_out}")
         self.relu = nn.ReLU()
-        self.first = nn.Conv2d(c_in, c_out // 2, 1, 2, bias=False)
-        self.second = nn.Conv2d(c_in, c_out // 2, 1, 2, bias=False)
+        # Every other pixel is taken by a slice and not by the stride: the backward pass of strided
+        # 1 x 1 convolutions with few channels in channels-last layout writes beyond its workspace
+        # on CPUs (oneDNN issue 6035, torch 2.13).
+        self.first = nn.Conv2d(c_in, c_out // 2, 1, bias=False)
+        self.second = nn.Conv2d(c_in, c_out // 2, 1, bias=False)
         self.norm = norm(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c_in, h, w), h and w even, to (n, c_out, h / 2, w / 2)."""
         x = self.relu(x)
-        out = torch.cat([self.first(x), self.second(x[:, :, 1:, 1:])], dim=1)
+        halves = self.first(x[:, :, ::2, ::2]), self.second(x[:, :, 1::2, 1::2])
+        out = torch.cat(halves, dim=1)
         return cast(Tensor, self.norm(out))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sif.cell_methods import METHODS
 from sif.checkpoint import write_json_atomic, write_text_atomic
 from sif.classifier import ImageClassifier
 from sif.config.cnn import CNNConfig
@@ -120,6 +121,7 @@ class CNNJob:
             "valid_loss": result.valid_loss,
             "diagnostics": result.diagnostics,
             "trained": result.trained,
+            "warms_up": METHODS[method].warms_up,
             "history": result.history,
             "summary": {
                 "seconds": result.seconds, "epochs": result.epochs, "steps": result.steps,

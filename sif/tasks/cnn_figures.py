@@ -48,10 +48,10 @@ def figure_data(
             name: {
                 "selections": [e["selection"] for e in state["history"]],
                 "trained": {b: t.sum(dim=0).tolist() for b, t in state["trained"].items()},
+                "warmup": config.search.warmup_epochs if state["warms_up"] else 0,
             }
             for name, state in found.items()
         },
-        "warmup": round(config.search.warmup * config.search.epochs),
         "comparison": {
             name: {
                 "valid": entry.valid[METRIC], "test": entry.test.metrics[METRIC],
@@ -76,7 +76,7 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
             [{"selection": selection} for selection in gates["selections"]],
             strips(document["space"], gates["trained"]),
             paths[-1],
-            warmup=document["warmup"],
+            warmup=gates["warmup"],
         )
     plots.validation_against_seconds(document["training"], METRIC, folder / "training.png")
     plots.validation_against_seconds(
