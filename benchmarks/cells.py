@@ -1,7 +1,7 @@
 """Search methods for cells on CIFAR-10 at equal seconds: NASP, DARTS, random search, a CPU's size.
 
 Every method gets one supernet's first weights, the same images and the same CPU seconds of one
-thread, planned by the cost of a few steps: as many stretches of STEPS steps as fit, the final
+thread, planned by the cost of a few steps: as many stretches of --steps steps as fit, the final
 choice of random search included. After each stretch the selection that would be exported is judged
 on the validation part as a network of its own, off the clock. What was found is trained from
 scratch, equally long for all, and judged once on images that no search has seen; the test part is
@@ -34,8 +34,6 @@ from sif.spaces.cnn_ops import multiply_adds
 from sif.tracking import NullTracker
 from sif.vision import EXPORTED, Vision
 
-STEPS = 20
-"""Weight steps that count as an epoch here."""
 TRIALS = 4
 """Steps by which a method's epochs are planned, after a first one that allocates."""
 
@@ -44,7 +42,7 @@ def configured(values: argparse.Namespace, epochs: int) -> CNNConfig:
     """The preset for a CPU; one validation at the end of a training, which so chooses nothing."""
     sets = [
         f"method={values.method}", f"space={values.space}", f"search.epochs={epochs}",
-        f"search.penalty={values.penalty}", f"search.steps_per_epoch={STEPS}", *values.set,
+        f"search.penalty={values.penalty}", f"search.steps_per_epoch={values.steps}", *values.set,
     ]  # fmt: skip
     flags = {"seed": values.seed, "dataset": values.dataset}
     config = cast(CNNConfig, load_config("cnn", file=values.config, sets=sets, flags=flags))
@@ -106,7 +104,8 @@ class Race:
         def off(epochs: int) -> float:
             longer = settings.model_copy(update={"epochs": epochs})
             warm = longer.warmup_epochs if kind.warms_up else 0
-            spent = STEPS * (epochs * per_step + (epochs - warm) * per_arch) + at_the_end
+            each = epochs * per_step + (epochs - warm) * per_arch
+            spent = self.values.steps * each + at_the_end
             return abs(spent - float(self.values.seconds))
 
         return min(range(1, 1000), key=off)
@@ -154,7 +153,8 @@ def main() -> None:
     parser.add_argument("--method", choices=tuple(METHODS), required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=400.0)
-    parser.add_argument("--epochs", type=int, help="of 20 steps, in place of seconds")
+    parser.add_argument("--steps", type=int, default=20, help="weight steps of an epoch")
+    parser.add_argument("--epochs", type=int, help="in place of seconds")
     parser.add_argument("--space", default="nasp-7op")
     parser.add_argument("--penalty", type=float, default=0.0, help="eta")
     parser.add_argument("--dataset", default="cifar10-jpeg")
