@@ -19,16 +19,16 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from held_out import parts_of, told, vision_of
 
 from sif.cell_methods import METHODS
 from sif.checkpoint import NoCheckpoint, write_json_atomic
 from sif.config import load_config
 from sif.config.cnn import CNNConfig
-from sif.data.images import load_images, make_image_split
+from sif.data.images import load_images
 from sif.methods.base import Choosing, Learning
 from sif.prox import weight_step
 from sif.runtime import environment, generator, make_runtime
-from sif.sources import Rows, source_of
 from sif.spaces.cnn import cells_of, expression
 from sif.spaces.cnn_ops import multiply_adds
 from sif.tracking import NullTracker
@@ -39,15 +39,13 @@ TRIALS = 4
 
 
 def configured(values: argparse.Namespace, epochs: int) -> CNNConfig:
-    """The preset for a CPU; one validation at the end of a training, which so chooses nothing."""
+    """The preset for a CPU."""
     sets = [
         f"method={values.method}", f"space={values.space}", f"search.epochs={epochs}",
         f"search.penalty={values.penalty}", f"search.steps_per_epoch={values.steps}", *values.set,
     ]  # fmt: skip
     flags = {"seed": values.seed, "dataset": values.dataset}
-    config = cast(CNNConfig, load_config("cnn", file=values.config, sets=sets, flags=flags))
-    train = config.train.model_copy(update={"evaluate_every": config.train.epochs})
-    return config.model_copy(update={"train": train})
+    return cast(CNNConfig, load_config("cnn", file=values.config, sets=sets, flags=flags))
 
 
 class Race:
@@ -57,23 +55,14 @@ class Race:
         config = configured(values, 1)
         self.values = values
         self.runtime = make_runtime(values.device, values.seed, values.threads)
-        images = load_images(
+        self.images = load_images(
             config.dataset, data_dir=config.data.dir, per_class=config.data.per_class
         )
-        outer = make_image_split(images, valid_share=0.5, seed=values.seed)
-        order = np.random.default_rng([0xCE115, values.seed]).permutation(outer.train)
-        share = round(config.search.valid_share * len(order))
-        self.parts: tuple[Rows, Rows, Rows] = (
-            np.sort(order[share:]), np.sort(order[:share]), outer.valid,
-        )  # fmt: skip
-        self.source = source_of(images, self.runtime)
+        self.parts = parts_of(self.images, config, 0.5)
 
     def vision(self, epochs: int) -> Vision:
-        """At work on train and validation part; trainings have both and are judged on the rest."""
-        train, valid, unseen = self.parts
-        both = np.sort(np.concatenate([train, valid]))
-        config = configured(self.values, epochs)
-        return Vision(config, self.source, (train, valid), (both, unseen), self.runtime)
+        """At work on the parts."""
+        return vision_of(configured(self.values, epochs), self.images, self.parts, self.runtime)
 
     def planned(self) -> int:
         """Epochs that take the asked seconds, or one; by the cost of a few steps."""
@@ -81,7 +70,7 @@ class Race:
         settings, space = vision.config.search, vision.space()
         draws = generator(self.runtime, "trial", device=torch.device("cpu"))
         method = kind.make(space, vision.config, 0, draws)
-        stream = self.source.stream(
+        stream = vision.source.stream(
             self.parts[0], settings.batch_size, vision.preparation(), "trial"
         )
         optimizer = torch.optim.SGD(space.weight_parameters(), settings.lr)
@@ -105,7 +94,7 @@ class Race:
             longer = settings.model_copy(update={"epochs": epochs})
             warm = longer.warmup_epochs if kind.warms_up else 0
             each = epochs * per_step + (epochs - warm) * per_arch
-            spent = self.values.steps * each + at_the_end
+            spent = float(self.values.steps) * each + at_the_end
             return abs(spent - float(self.values.seconds))
 
         return min(range(1, 1000), key=off)
@@ -119,7 +108,8 @@ class Race:
         height, width, channels = vision.shape
         return {
             "method": self.values.method, "seed": self.values.seed, "space": self.values.space,
-            "penalty": self.values.penalty, "epochs": epochs, "seconds": found.seconds,
+            "penalty": self.values.penalty, "epochs": epochs, "steps": found.steps,
+            "seconds": found.seconds,
             "genotype": found.genotype.to_json(), "cells": expression(found.genotype),
             "exported_error": exported,
             "curve": [
@@ -138,13 +128,6 @@ class Race:
             "environment": environment(self.runtime),
             "config": vision.config.model_dump(mode="json"),
         }  # fmt: skip
-
-
-def told(epoch: int, entry: Any) -> None:
-    """A line per epoch."""
-    judged = entry.get("judged", entry)
-    shown = ", ".join(f"{name} {value:.2f}" for name, value in judged.items())
-    print(f"epoch {epoch}: {shown}", flush=True)
 
 
 def main() -> None:

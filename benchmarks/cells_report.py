@@ -21,12 +21,22 @@ from sif.spaces.cnn import SPECS, skip_share
 from sif.vision import EXPORTED
 
 Run = dict[str, Any]
-NAMES = {"nasp": "NASP", "darts-1": "DARTS, first order", "random": "random search"}
+NAMES = {
+    "nasp": "NASP", "darts-1": "DARTS, first order", "darts-2": "DARTS, second order",
+    "random": "random search",
+}  # fmt: skip
 
 
 def read(folder: Path) -> list[Run]:
-    """All runs, by method, eta and seed."""
+    """All runs, by method, eta and seed; of one space.
+
+    Raises:
+        SystemExit: Runs of several spaces, which cannot be averaged.
+    """
     runs = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    spaces = sorted({run["space"] for run in runs})
+    if len(spaces) != 1:
+        raise SystemExit(f"{folder}: expected runs of one space, found {spaces}")
     order = list(NAMES)
     return sorted(runs, key=lambda r: (order.index(r["method"]), r["penalty"], r["seed"]))
 
@@ -41,7 +51,7 @@ def row(run: Run) -> dict[str, object]:
     }
     return {
         "method": run["method"], "eta": run["penalty"], "seed": run["seed"],
-        "epochs": run["epochs"], "seconds": round(run["seconds"], 1),
+        "epochs": run["epochs"], "steps": run["steps"], "seconds": round(run["seconds"], 1),
         "exported_error": run["exported_error"], "scratch_error": scratch["error"],
         "parameters": scratch["parameters"], "multiply_adds": scratch["multiply_adds"],
         "skips_normal": skips["normal"], "skips_reduce": skips["reduce"],
@@ -99,7 +109,7 @@ def race(runs: Sequence[Run], pictures: Path) -> None:
     by_method = {m: found for m, found in by_method.items() if found}
     for method, found in by_method.items():
         told = [
-            f"{len(found)} seeds", f"epochs {found[0]['epochs']}",
+            f"{len(found)} seeds", f"steps {sorted(r['steps'] for r in found)}",
             f"seconds {spread(r['seconds'] for r in found)}",
             f"exported {spread(r['exported_error'] for r in found)}",
             f"from scratch {spread(r['scratch']['error'] for r in found)}",
@@ -110,15 +120,17 @@ def race(runs: Sequence[Run], pictures: Path) -> None:
             print(f"  {block}: " + ", ".join(f"{n} {100 * s:.1f}" for n, s in shares.items()))
     plots.validation_against_seconds(
         {NAMES[m]: mean_curve(found) for m, found in by_method.items()}, "error",
-        pictures / "cells-seconds.png", clock="search time (CPU seconds)", of=", % exported",
+        pictures / "cells-seconds.png", clock="search time (CPU seconds)", of=" if exported, %",
     )  # fmt: skip
 
 
 def sweep(runs: Sequence[Run], pictures: Path) -> None:
-    """NASP's networks by eta: size against error from scratch."""
+    """NASP's networks by eta: size against error from scratch; nothing with less than two etas."""
     found = [run for run in runs if run["method"] == "nasp"]
-    choices = []
-    for eta in sorted({run["penalty"] for run in found}):
+    choices, etas = [], sorted({run["penalty"] for run in found})
+    if len(etas) < 2:
+        return
+    for eta in etas:
         points = [
             (r["scratch"]["parameters"] / 1e3, r["scratch"]["error"])
             for r in found
@@ -139,7 +151,8 @@ def step_cost(tables: Sequence[Path], pictures: Path) -> None:
             rows = [r for r in csv.DictReader(file) if r["selection"] == "uniform"]
         plots.cost_bars(
             [(r["method"], (float(r["arch"]), float(r["weight"]))) for r in rows],
-            ("architecture step", "weight step"), "CPU seconds per search step",
+            ("architecture step", "weight step"),
+            f"{'CPU' if rows[0].get('clock', 'cpu') == 'cpu' else 'wall'} seconds per search step",
             pictures / f"{path.stem}.png",
         )  # fmt: skip
 

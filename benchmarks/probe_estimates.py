@@ -61,13 +61,15 @@ def compare(
     norm = exact.norm(dim=1)
     single = (found - exact).norm(dim=2) / norm
     mean = found.mean(dim=0)
-    # What chance leaves of the mean's error over so many repeats, taken off in squares.
+    # What chance leaves of the mean's error over so many repeats is taken off, in squares that may
+    # turn out negative: without bias their mean over batches is 0 but for its standard error.
     noise = found.var(dim=0).sum(dim=1) / repeats
-    off = (((mean - exact) ** 2).sum(dim=1) - noise).clamp(min=0).sqrt() / norm
+    squares = (((mean - exact) ** 2).sum(dim=1) - noise) / norm**2
     cosine = torch.cosine_similarity(mean, exact, dim=1)
     return {
         "error_of_one": float(single.mean()),
-        "bias": float(off.mean()),
+        "squared_bias": float(squares.mean()),
+        "standard_error": float(squares.std() / len(squares) ** 0.5),
         "cosine_of_mean": float(cosine.mean()),
     }
 

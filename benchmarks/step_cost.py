@@ -1,7 +1,8 @@
 """Cost of one search step: NASP with probes against DARTS, over one supernet and one batch.
 
-A step is an architecture step and a weight step. Methods take turns in one process, so that
-whatever else the machine does hits all alike; every step starts from the same weights. DARTS has
+A step is an architecture step and a weight step. Methods take turns in one process, DARTS, which
+has no selection, in every fourth round, so that whatever else the machine does hits all alike;
+every step starts from the same weights. Seconds of the CPU, on a GPU of the wall. DARTS has
 this project's layout and operations, as published (its architecture step computes gradients by the
 weights and discards them) and without that waste.
 
@@ -25,6 +26,7 @@ from sif.methods.base import Method
 from sif.methods.darts import Darts, DartsSettings
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.prox import Gates, project, weight_step
+from sif.runtime import environment, make_runtime
 from sif.spaces.cells import edge_nodes, edge_sources
 from sif.spaces.cnn import SPECS, CNNSpace, ImageBatch
 from sif.spaces.cnn_networks import Layout
@@ -98,6 +100,8 @@ class Bench:
 
     def seconds(self, work: Callable[[], object]) -> tuple[float, float]:
         """Wall and CPU seconds."""
+        if self.cuda:
+            torch.cuda.synchronize()
         wall, cpu = time.perf_counter(), time.process_time()
         work()
         if self.cuda:
@@ -120,38 +124,36 @@ class Bench:
 
 
 def compare(bench: Bench, selections: dict[str, list[Gates]]) -> list[dict[str, object]]:
-    """Every method in turn at every selection; DARTS, which has none, once a round."""
+    """Every method in turn at every selection; DARTS, which has none, in every fourth round."""
     methods = {name: bench.method(name) for name in METHODS}
-    for method in methods.values():  # a first step allocates and imports
-        bench.step(method)
+    for method in [m for m in methods.values() for _ in range(1 + 2 * bench.cuda)]:
+        bench.step(method)  # first steps allocate, import and tune
     rows: list[dict[str, object]] = []
     for label, chosen in selections.items():
         for round_, gates in enumerate(chosen):
             for name, method in methods.items():
                 if isinstance(method, Fixed):
                     method.hold(gates)
-                elif round_ >= 5 or label != next(iter(selections)):
+                elif round_ % 4:
                     continue
                 rows.append({"selection": label, "method": name, **bench.step(method)})
     return rows
 
 
 def table(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Means over steps, over all selections of a kind for NASP, and ratios to NASP's."""
+    """Means over the steps at a kind of selection, and ratios to NASP's."""
 
-    def mean(method: str, label: str | None, key: str) -> float:
+    def mean(method: str, label: str, key: str) -> float:
         found = [
-            float(str(r[key])) for r in rows
-            if r["method"] == method and label in (None, r["selection"])
-        ]  # fmt: skip
+            float(str(r[key])) for r in rows if r["method"] == method and r["selection"] == label
+        ]
         return statistics.fmean(found)
 
     result: list[dict[str, object]] = []
     for label in dict.fromkeys(str(r["selection"]) for r in rows):
         ours = mean("nasp", label, "total")
         for method in METHODS:
-            at = label if method in NASP else None
-            row = {k: mean(method, at, k) for k in ("arch", "weight", "total")}
+            row = {k: mean(method, label, k) for k in ("arch", "weight", "total")}
             result.append(
                 {"selection": label, "method": method, **row, "over_nasp": row["total"] / ours}
             )
@@ -170,7 +172,7 @@ def peak(values: argparse.Namespace, method: str) -> float:
 
 
 def memory(values: argparse.Namespace) -> float:
-    """Peak memory above rest of two steps of one method."""
+    """Peak memory above rest of a few steps of one method."""
     bench = Bench(values)
     method = bench.method(values.memory)
     draws = torch.Generator().manual_seed(1)
@@ -218,8 +220,11 @@ def main() -> None:
     selections = {"uniform": uniform, published: [gates_of(bench.space, published)] * 5}
     found = table(compare(bench, selections))
     peaks = {method: peak(values, method) for method in METHODS}
+    about = environment(make_runtime(values.device, threads=values.threads))
+    machine = f"{about['device_name']}, torch {torch.__version__}"
     for row in found:
         row["peak_mb_above_rest"] = peaks[str(row["method"])]
+        row |= {"clock": "wall" if bench.cuda else "cpu", "machine": machine}
         print("  ".join(f"{v:.3f}" if isinstance(v, float) else f"{v:<18}" for v in row.values()))
     if values.output:
         values.output.parent.mkdir(parents=True, exist_ok=True)

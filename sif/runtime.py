@@ -170,22 +170,39 @@ def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
     """
     try:
         yield
+    except MemoryError:
+        raise ConfigError(f"{device}: out of memory; {advice}") from None
     except RuntimeError as error:  # what CUDA's own error is, too
         text = str(error)
-        if not (isinstance(error, torch.cuda.OutOfMemoryError) or _CPU_FULL in text):
+        full = isinstance(error, torch.cuda.OutOfMemoryError)
+        if not (full or any(known in text for known in _FULL)):
             raise
         asked = re.search(r"allocate ([\d.]+ \w+)", text)
         wanted = f" for another {asked[1]}" if asked else ""
         raise ConfigError(f"{device}: out of memory{wanted}; {advice}") from None
 
 
-_CPU_FULL = "DefaultCPUAllocator: can't allocate memory"
+_FULL = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED",
+         "CUDNN_STATUS_ALLOC_FAILED")  # fmt: skip
+
+
+def reset_peak_memory(runtime: Runtime) -> None:
+    """Begins the peak of `peak_memory_mb` anew, on the CPU where Linux lets a process do that."""
+    if runtime.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(runtime.device)
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_mb(runtime: Runtime) -> float:
-    """Peak memory so far: of the device, or of the process on the CPU (MB)."""
+    """Peak memory since the reset: of the device, or of the process on the CPU (MB)."""
     if runtime.device.type == "cuda":
         return torch.cuda.max_memory_allocated(runtime.device) / 2**20
+    with contextlib.suppress(OSError):
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        if found:
+            return int(found[1]) / 1024
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

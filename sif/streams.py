@@ -41,12 +41,16 @@ class Permutation:
 
     Args:
         n: Number of indices.
-        batch_size: Indices per batch; n or more: all, every time, in their own order.
+        batch_size: Indices per batch; n or more: all, every time.
         generator: On the CPU.
+        always: Whether batches of all are drawn in a random order, too, and not in their own.
     """
 
-    def __init__(self, n: int, batch_size: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, n: int, batch_size: int, generator: torch.Generator, always: bool = False
+    ) -> None:
         self.n = n
+        self._always = always
         self.batch_size = min(batch_size, n)
         self._generator = generator
         self._order = torch.arange(n)
@@ -59,7 +63,7 @@ class Permutation:
 
     def next(self) -> Tensor:
         """(batch_size,) int64 on the CPU."""
-        if self.batch_size == self.n:
+        if self.batch_size == self.n and not self._always:
             return self._order
         parts: list[Tensor] = []
         missing = self.batch_size

@@ -10,7 +10,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,13 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from sif.cell_methods import METHODS
+from sif.cell_methods import METHODS, CellMethod
 from sif.config.cnn import CNNConfig
 from sif.data.images import Preparation
 from sif.errors import ConfigError
 from sif.optimisers import cosine, exponential, momentum
 from sif.prox import Gates
-from sif.runtime import Runtime, derive_seed, enough_memory, generator
+from sif.runtime import Runtime, derive_seed, enough_memory, generator, reset_peak_memory
 from sif.search import Checkpointer, SearchResult, SearchSettings, search
 from sif.sources import Rows, Source
 from sif.spaces.cells import Cells
@@ -136,11 +137,11 @@ class Vision:
         placed: CNNSpace = self.placed(space)
         return placed
 
-    def _enough_memory(self, section: str) -> AbstractContextManager[None]:
-        settings = self.config.search if section == "search" else self.config.train
-        lower = ", ".join(
-            f"{section}.{name} ({getattr(settings, name)})" for name in ("batch_size", "channels")
-        )
+    def enough_memory(self, section: Literal["search", "train"]) -> AbstractContextManager[None]:
+        """A block whose failing allocations say which settings of a section to lower."""
+        settings = getattr(self.config, section)
+        names = ("batch_size", "channels")
+        lower = ", ".join(f"{section}.{name} ({getattr(settings, name)})" for name in names)
         return enough_memory(self.runtime.device, f"lower {lower}")
 
     def placed(self, module: Any) -> Any:
@@ -156,7 +157,17 @@ class Vision:
             What was found, and the validation error in percent of exactly that selection with the
             supernet's weights, its normalisations recalibrated on train images. Random search
             chooses by it among its candidates, on its own clock.
+
+        Raises:
+            ConfigError: The search diverged, or memory was too small.
         """
+        reset_peak_memory(self.runtime)
+        with self.enough_memory("search"):
+            return self._search(METHODS[method], tracker, checkpointer, on_epoch)
+
+    def _search(
+        self, kind: CellMethod, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
+    ) -> tuple[SearchResult, float]:
         settings = self.config.search
         space = self.space()
         train_rows, valid_rows = self.searched
@@ -167,7 +178,6 @@ class Vision:
         size = min(settings.batch_size, len(valid_rows))
         valid = self.source.stream(valid_rows, size, plain, "search", "valid")
         steps = settings.steps_per_epoch or stream.steps_per_pass
-        kind = METHODS[method]
         warmup = settings.warmup_epochs * steps if kind.warms_up else 0
         draws = generator(self.runtime, "search", "method", device=torch.device("cpu"))
         chosen = kind.make(space, self.config, warmup, draws)
@@ -185,10 +195,7 @@ class Vision:
         def judge(gates: Gates) -> Metrics:
             return {EXPORTED: self.exported(space, gates)}
 
-        with self._enough_memory("search"):
-            found = search(
-                space, chosen, stream, valid, loop, tracker, checkpointer, on_epoch, judge
-            )
+        found = search(space, chosen, stream, valid, loop, tracker, checkpointer, on_epoch, judge)
         return found, float(found.history[-1]["judged"][EXPORTED])
 
     def preparation(self) -> Preparation:
@@ -222,25 +229,23 @@ class Vision:
     def train(
         self, cells: Cells, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
     ) -> Trained:
-        """Trains a network of cells from scratch; validation chooses the epoch."""
+        """Trains a network of cells from scratch; validation chooses the epoch.
+
+        Raises:
+            ConfigError: The training diverged, or memory was too small.
+        """
+        with self.enough_memory("train"):
+            return self._train(cells, tracker, checkpointer, on_epoch)
+
+    def _train(
+        self, cells: Cells, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
+    ) -> Trained:
         settings = self.config.train
         network = self.network(cells)
         drops = network.draws = torch.Generator(self.runtime.device)
         train_rows, valid_rows = self.trained
         prepare = self.source.preparation(train_rows, settings.augment)
         plain = self.source.preparation(train_rows, None)
-
-        def objective(batch: ImageBatch) -> Tensor:
-            network.train()
-            with lowered(self.config.precision, self.runtime.device):
-                logits, second = network.logits(batch.images)
-
-            def loss(logits: Tensor) -> Tensor:
-                smooth, exact = settings.label_smoothing, logits.to(batch.images.dtype)
-                return F.cross_entropy(exact, batch.labels, label_smoothing=smooth)
-
-            extra = 0.0 if second is None else settings.auxiliary_weight * loss(second)
-            return loss(logits) + extra
 
         def validate() -> Metrics:
             batches = self.source.batches(valid_rows, settings.batch_size, plain)
@@ -251,29 +256,43 @@ class Vision:
             # By epoch, so that a resumed training drops the same paths.
             drops.manual_seed(derive_seed(self.runtime.seed, "train", "drop", done))
 
-        with self._enough_memory("train"):
-            result = train(
-                network,
-                objective,
-                self.source.stream(train_rows, settings.batch_size, prepare, "train", "train"),
-                validate,
-                TrainSettings(
-                    settings.epochs,
-                    settings.lr,
-                    "error",
-                    higher_is_better=False,
-                    evaluate_every=settings.evaluate_every,
-                    patience=settings.epochs,
-                    optimiser=momentum(settings.weight_decay),
-                    schedule=exponential(settings.decay) if settings.decay else cosine(),
-                    max_norm=settings.max_norm,
-                ),
-                tracker,
-                checkpointer,
-                on_epoch,
-                begin,
-            )
+        loop = TrainSettings(
+            settings.epochs,
+            settings.lr,
+            "error",
+            higher_is_better=False,
+            evaluate_every=settings.evaluate_every,
+            patience=settings.epochs,
+            optimiser=momentum(settings.weight_decay),
+            schedule=exponential(settings.decay) if settings.decay else cosine(),
+            max_norm=settings.max_norm,
+        )
+        stream = self.source.stream(train_rows, settings.batch_size, prepare, "train", "train")
+        objective = partial(self._objective, network)
+        result = train(
+            network, objective, stream, validate, loop, tracker, checkpointer, on_epoch, begin
+        )
         return Trained(network, result)
+
+    def _objective(self, network: CellNetwork, batch: ImageBatch) -> Tensor:
+        settings = self.config.train
+        network.train()
+        with lowered(self.config.precision, self.runtime.device):
+            logits, second = network.logits(batch.images)
+
+        def loss(logits: Tensor) -> Tensor:
+            smooth, exact = settings.label_smoothing, logits.to(batch.images.dtype)
+            return F.cross_entropy(exact, batch.labels, label_smoothing=smooth)
+
+        extra = 0.0 if second is None else settings.auxiliary_weight * loss(second)
+        return loss(logits) + extra
+
+    def test_error(self, network: CellNetwork, rows: Rows) -> NDArray[np.float64]:
+        """`wrong` on images that neither search nor training has seen, prepared as its own."""
+        size = self.config.train.batch_size
+        with self.enough_memory("train"):
+            batches = self.source.batches(rows, size, self.test_preparation())
+            return wrong(self.placed(network), batches)
 
     def test_preparation(self) -> Preparation:
         """Of images that a trained network is tested on: by its own train part."""

@@ -14,15 +14,16 @@ import pytest
 import torch
 
 from sif import checkpoint, cli
+from sif.cell_methods import METHODS
 from sif.classifier import ImageClassifier
 from sif.config import CommonConfig, load_config
 from sif.config.cnn import CNNConfig
 from sif.data.images import Images, load_images, make_image_split
 from sif.errors import CheckpointError, ShapeError
-from sif.genotype import read
+from sif.genotype import from_json, read
 from sif.runtime import make_runtime
 from sif.spaces.cells import format_cells
-from sif.spaces.cnn import cells_of, expression
+from sif.spaces.cnn import CNNSpace, cells_of, expression
 from sif.spaces.published import PUBLISHED
 from sif.tasks import cnn_inputs
 from sif.tasks.stages import Stages
@@ -86,7 +87,7 @@ def test_metrics_json_says_what_was_found_and_against_what(finished: Path) -> No
     }  # fmt: skip
     for entry in (found, *found["baselines"].values()):
         watch = entry["search"]
-        assert watch.keys() >= {"flips", "ties", "arch_steps", "trained", "exported_valid_error"}
+        assert watch.keys() >= {"flips", "ties", "arch_steps", "trained", "exported_error"}
         assert watch["skip_share"].keys() == {"normal", "reduce"}
     skips = found["genotype"].split("; reduce")[0].count("skip_connect")
     assert found["search"]["skip_share"]["normal"] == skips / 8
@@ -130,10 +131,14 @@ def test_the_exported_selection_is_judged_after_every_epoch(finished: Path) -> N
     for name in NAMES:
         state = checkpoint.load(folder / f"search-{name}.safetensors", "stage")["state"]
         errors = [entry["judged"]["exported_error"] for entry in state["history"]]
-        assert len(errors) == 2 and all(0 <= error <= 100 for error in errors)
-        # What the last epoch's selection was judged by is what the report says: no gap.
-        if name != "random":  # which chooses among its candidates once more
-            assert errors[-1] == state["exported_valid_error"]
+        assert len(errors) == 2 + (name == "random")  # which chooses once more at the end
+        assert all(0 <= error <= 100 for error in errors)
+        # What the last selection was judged by is what the report says: no gap.
+        assert errors[-1] == state["exported_error"]
+        last = state["history"][-1]["selection"]
+        genotype = from_json(state["genotype"])
+        for block, chosen in genotype.blocks.items():
+            assert [e for e, k in enumerate(last[block]) if k >= 0] == [e for e, _ in chosen]
     lines = [json.loads(x) for x in (finished / "metrics.jsonl").read_text().splitlines()]
     assert sum("exported_error" in str(line) for line in lines) >= 6
 
@@ -209,17 +214,26 @@ def test_the_preset_of_tiny_imagenet_at_a_small_size(
     assert model.predict(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 2)
 
 
+@pytest.mark.parametrize(
+    ("where", "lower"),
+    [
+        ("cnn.CNNSpace.loss", "lower search.batch_size (16), search.channels (2)"),
+        ("cnn.CNNSpace.extract", "lower search.batch_size (16), search.channels (2)"),
+        ("cnn_networks.CellNetwork.logits", "lower train.batch_size (16), train.channels (2)"),
+        ("cnn_networks.CellNetwork.to", "lower"),
+    ],
+)
 def test_too_little_memory_is_one_line_that_says_what_to_lower(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def full(*arguments: Any) -> None:
+    where: str, lower: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def full(*arguments: Any, **options: Any) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0")
 
-    monkeypatch.setattr("sif.spaces.cnn.CNNSpace.loss", full)
+    monkeypatch.setattr(f"sif.spaces.{where}", full)
     assert cli.main(job(tmp_path / "run")) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert "cpu: out of memory for another 2.00 GiB; lower search.batch_size (16)" in line
-    assert "search.channels (2)" in line
+    assert f"cpu: out of memory for another 2.00 GiB; {lower}" in line
 
 
 @pytest.mark.parametrize(
@@ -247,12 +261,36 @@ def test_a_damaged_classifier_is_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_settings_reach_what_they_name() -> None:
+    sets = [*TINY, "search.probe_rows=0.25", "search.probe_operations=0.5", "search.explore=0.3",
+            "search.arch_lr=0.01", "search.darts_lr=0.02", "search.penalty=0.5", "search.lr=0.07",
+            "search.cost=multiply_adds", "precision=bfloat16"]  # fmt: skip
+    config = load_config("cnn", sets=sets)
+    vision = cnn_inputs.prepare(config, make_runtime("cpu", 0, threads=1)).vision
+    space = vision.space()
+    assert space.precision == "bfloat16"
+    assert space.blocks[0].costs != CNNSpace(space.name, space.layout).blocks[0].costs
+    made = {n: m.make(space, config, 7, torch.Generator()) for n, m in METHODS.items()}
+    nasp, first, second = (made[name].settings for name in ("nasp", "darts-1", "darts-2"))
+    assert (nasp.probe_rows, nasp.probe_operations, nasp.explore) == (0.25, 0.5, 0.3)
+    assert (nasp.lr, nasp.eta, nasp.warmup_steps) == (0.01, 0.5, 7)
+    assert (first.order, first.lr, second.order, second.unrolled_lr) == (1, 0.02, 2, 0.07)
+    assert [name for name, method in METHODS.items() if method.warms_up] == ["nasp"]
+
+
 class Killed(Exception):
     """Stands for a process that dies."""
 
 
 @pytest.mark.parametrize(
-    "at", ["search-searched.partial", "train-searched.partial", "train-random"]
+    "at",
+    [
+        "search-searched.partial",
+        "search-random.partial",
+        "search-darts-1.partial",
+        "train-searched.partial",
+        "train-random",
+    ],
 )
 def test_a_killed_job_goes_on_to_the_same_end(
     at: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -310,7 +348,7 @@ def test_nothing_is_fitted_on_the_test_part(
             checkpoint.load(run / "checkpoint" / f"{name}.safetensors", "stage")["state"]
             for run in (tmp_path / "run", finished)
         )
-        for key in ("genotype", "network", "valid", "exported_valid_error"):
+        for key in ("genotype", "network", "valid", "exported_error"):
             assert_same(ours.get(key), theirs.get(key))
     ours, theirs = (
         json.loads((run / "environment.json").read_text()) for run in (tmp_path / "run", finished)

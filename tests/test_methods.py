@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.methods.base import Method
+from sif.methods.base import Choosing, Learning, Method
 from sif.methods.darts import BETAS, Darts, DartsSettings
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.methods.random import RandomSearch, RandomSettings
@@ -118,22 +118,22 @@ def test_darts_exports_the_projection_of_its_softmax_weights() -> None:
     assert method.selection().selection() == expected.selection()
 
 
-def test_random_search_keeps_the_candidate_with_the_lowest_mean_loss() -> None:
+def test_random_search_keeps_the_candidate_with_the_lowest_error() -> None:
     space = make_space()
-    method = RandomSearch(space, RandomSettings(3, memory=0.5), torch.Generator().manual_seed(0))
-    candidates = [project(a, space.blocks) for a in method.state_dict()["drawn"]]
-    means: list[float] = []
-    for turn in range(6):
-        data = batch(turn)
-        report = method.arch_step(space, batch(9), data)
-        with torch.no_grad():
-            loss = float(space.loss(data, candidates[turn % 3]))
-        assert report.loss == pytest.approx(loss)
-        means = [*means, loss] if turn < 3 else means
-        if turn >= 3:
-            means[turn - 3] = (means[turn - 3] + loss) / 2
-        best = min(range(len(means)), key=lambda i: means[i])
-        assert method.selection().selection() == candidates[best].selection()
+    method = RandomSearch(space, RandomSettings(4), torch.Generator().manual_seed(0))
+    assert isinstance(method, Choosing) and not isinstance(method, Learning)
+    candidates = [project(a, space.blocks).selection() for a in method.state_dict()["drawn"]]
+    assert method.selection().selection() == candidates[0]
+    errors = iter([3.0, 1.0, 2.0, 1.0])
+    asked = []
+
+    def error(gates: Gates) -> float:
+        asked.append(gates.selection())
+        return next(errors)
+
+    method.choose(error)
+    assert asked == candidates
+    assert method.selection().selection() == candidates[1]
 
 
 def test_random_weight_steps_train_every_operation() -> None:
@@ -157,7 +157,8 @@ def test_resumed_methods_go_on_as_uninterrupted(name: str) -> None:
                 state = copy.deepcopy(method.state_dict())
                 method = MAKE[name](space, torch.Generator().manual_seed(3))
                 method.load_state_dict(state)
-            method.arch_step(space, batch(step), batch(step + 10))
+            if isinstance(method, Learning):
+                method.arch_step(space, batch(step), batch(step + 10))
             weight_step(space, batch(step), method.weight_gates(step), optimizer)
         return method.alpha(), dict(space.named_parameters())
 

@@ -13,7 +13,7 @@ from sif import checkpoint
 from sif.batches import Drawing, InteractionStream, PartTensors
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.objectives import LOSSES, LossSettings
-from sif.prox import Gates
+from sif.prox import Block, Gates
 from sif.search import Diagnostics, SearchResult, SearchSettings, margins, search
 from sif.spaces.function_search import FunctionSettings, FunctionSpace
 from sif.spaces.functions import SPECS, FunctionSpec
@@ -278,18 +278,29 @@ def test_diagnostics_count_flips_ties_and_training() -> None:
         (1, [0.1, 1.0, 1.0]),  # a tie, no flip
         (1, [0.0, 0.8, 0.5]),
     ):
-        diagnostics.compare(gate(before), _Alphas(row))  # type: ignore[arg-type]
+        diagnostics.compare(gate(before), _Alphas(row), ONE)  # type: ignore[arg-type]
     for k in (0, 2, 2):
         diagnostics.count(gate(k))
-    summary = diagnostics.summary(_Alphas([0.0, 0.75, 0.5]))  # type: ignore[arg-type]
+    summary = diagnostics.summary(_Alphas([0.0, 0.75, 0.5]), ONE)  # type: ignore[arg-type]
     assert summary == {"arch_steps": 4, "flips": 1, "ties": 1, "margin": 0.25, "stability": 0.5}
     assert diagnostics.trained["b"].tolist() == [[1, 0, 2]]
 
 
-def test_margins_of_each_row() -> None:
+ONE = (Block("b", ("x", "y", "z")),)
+
+
+def test_margins_of_operations_and_of_edges() -> None:
     table = torch.tensor([[0.5, 0.25, 0.0], [0.5, 0.5, 0.5]])
-    assert margins({"b": table})["b"].tolist() == [0.25, 0.0]
-    assert margins({"b": torch.tensor([[0.5]])})["b"].tolist() == [0.0]
+    apart = Block("b", ("x", "y", "z"), (0, 1))
+    assert margins({"b": table}, [apart])["b"].tolist() == [0.25, 0.0]
+    assert margins({"b": torch.tensor([[0.5]])}, [Block("b", ("x",))])["b"].tolist() == [0.0]
+    # Two of three edges are kept: the second best is 0.25 above the third.
+    edges = torch.tensor([[1.0, 0.0], [0.25, 0.5], [0.75, 0.0]])
+    node = Block("b", ("x", "y"), (0, 0, 0), 2)
+    assert margins({"b": edges}, [node])["b"].tolist() == [1.0, 0.25, 0.75, 0.25]
+    # Saturated edges: no operation ties with another, but which edges stay is left to their order.
+    full = torch.tensor([[1.0, 0.5], [1.0, 0.5], [1.0, 0.5]])
+    assert margins({"b": full}, [node])["b"].tolist() == [0.5, 0.5, 0.5, 0.0]
 
 
 def test_a_space_of_one_operation_has_nothing_to_flip(tmp_path: Path) -> None:

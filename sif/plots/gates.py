@@ -54,7 +54,7 @@ class Strips:
 def gate_trajectories(
     history: Sequence[Mapping[str, Any]], blocks: Sequence[Strips], path: Path, *, warmup: int = 0
 ) -> None:
-    """Draws the selection after every epoch; an edge that is dropped is left white.
+    """Draws the selection after every epoch; an edge that is dropped is pale.
 
     Args:
         history: One entry per epoch with "selection": block to one operation's index per edge,

@@ -26,12 +26,12 @@ from sif.spaces.cnn_ops import multiply_adds
 from sif.tasks.base import Desk, RunResult
 from sif.tasks.cnn_figures import draw, figure_data
 from sif.tasks.cnn_inputs import SEARCHED, ImageInputs, prepare
-from sif.tasks.cnn_report import METRIC, comparison, document_of
+from sif.tasks.cnn_report import METRIC, comparison, document_of, trained_steps
 from sif.tasks.figure_files import save_and_draw
 from sif.tasks.report import Entry
 from sif.tasks.stages import LoopCheckpointer, State
 from sif.verdict import Verdict, verdict
-from sif.vision import wrong
+from sif.vision import EXPORTED
 
 NO_DOWNLOAD = (
     "dataset digits: 1,797 images of scikit-learn; the paper's setting: --dataset cifar-10 "
@@ -111,13 +111,19 @@ class CNNJob:
             f"{name}: skip connections {told} cell; the selection changed in {counts['flips']:,} "
             f"of {counts['arch_steps']:,} architecture steps, {counts['ties']:,} ties"
         )
-        skipped = {f"skip_share.{kind}": share for kind, share in skips.items()}
-        child.log({**counts, **skipped, "exported_valid_error": error}, 0)
+        watched = {f"skip_share.{kind}": share for kind, share in skips.items()}
+        for kind, table in trained_steps(self.config.space, result.trained).items():
+            self.desk.console.line(
+                f"{name}: {kind} cell, weight steps per operation: "
+                + ", ".join(f"{operation} {steps:,}" for operation, steps in table.items())
+            )
+            watched |= {f"trained.{kind}.{o}": float(steps) for o, steps in table.items()}
+        child.log({**counts, **watched, EXPORTED: error}, 0)
         child.set_tags({"genotype": text, "method": method})
         child.close()
         return {
             "genotype": result.genotype.to_json(),
-            "exported_valid_error": error,
+            EXPORTED: error,
             "valid_loss": result.valid_loss,
             "diagnostics": result.diagnostics,
             "trained": result.trained,
@@ -159,11 +165,7 @@ class CNNJob:
         def test(_: LoopCheckpointer) -> State:
             network = self.vision.network(cells_of(genotype))
             network.load_state_dict(trained["network"])
-            rows = self.inputs.split.test
-            batches = self.vision.source.batches(
-                rows, self.config.train.batch_size, self.vision.test_preparation()
-            )
-            per_image = wrong(network, batches)
+            per_image = self.vision.test_error(network, self.inputs.split.test)
             metrics = {METRIC: float(per_image.mean())}
             child = self.desk.tracker.child(f"test-{name}")
             child.log({**metrics, f"valid.{METRIC}": trained["valid"][METRIC]}, 0)
@@ -241,8 +243,4 @@ def evaluate_again(config: CNNConfig, runtime: Runtime, folder: Path) -> dict[st
     """
     model = ImageClassifier.load(folder / "model")
     inputs = prepare(config, runtime)
-    vision = inputs.vision
-    batches = vision.source.batches(
-        inputs.split.test, config.train.batch_size, vision.test_preparation()
-    )
-    return {METRIC: float(wrong(vision.placed(model.network), batches).mean())}
+    return {METRIC: float(inputs.vision.test_error(model.network, inputs.split.test).mean())}

@@ -10,7 +10,7 @@ from sif.config import did_you_mean
 from sif.config.cnn import CNNConfig
 from sif.data.images import FolderImages, Images, ImageSplit, load_images, make_image_split
 from sif.errors import ConfigError
-from sif.runtime import Runtime
+from sif.runtime import Runtime, enough_memory
 from sif.sources import source_of
 from sif.spaces.cnn import SPECS
 from sif.vision import Vision
@@ -85,9 +85,11 @@ def prepare(config: CNNConfig, runtime: Runtime) -> ImageInputs:
                 f"{name}.batch_size: expected at most {len(parts.train)}, the images of the train "
                 f"part, found {section.batch_size}"
             )
+    with enough_memory(runtime.device, "lower data.per_class or data.size"):
+        source = source_of(images, runtime)
     vision = Vision(
         config,
-        source_of(images, runtime),
+        source,
         (search_split.train, search_split.valid),
         (split.train, split.valid),
         runtime,

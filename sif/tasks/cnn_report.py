@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from sif.config.cnn import CNNConfig
 from sif.genotype import Genotype, from_json
 from sif.spaces.cnn import SPECS, expression, skip_share
@@ -13,6 +15,7 @@ from sif.tasks.console import table
 from sif.tasks.report import Entry
 from sif.tasks.stages import State
 from sif.verdict import Verdict
+from sif.vision import EXPORTED
 
 METRIC = "error"
 
@@ -55,12 +58,17 @@ def searched(space: str, found: State) -> dict[str, Any]:
         **found["summary"],
         **found["diagnostics"],
         "valid_loss": found["valid_loss"],
-        "exported_valid_error": found["exported_valid_error"],
+        EXPORTED: found[EXPORTED],
         "skip_share": skip_share(from_json(found["genotype"])),
-        "trained": {
-            block: dict(zip(SPECS[space][block], counts.sum(dim=0).tolist(), strict=True))
-            for block, counts in found["trained"].items()
-        },
+        "trained": trained_steps(space, found["trained"]),
+    }
+
+
+def trained_steps(space: str, trained: Mapping[str, Tensor]) -> dict[str, dict[str, int]]:
+    """Block to operation to the weight steps that trained it, over all edges."""
+    return {
+        block: dict(zip(SPECS[space][block], counts.sum(dim=0).tolist(), strict=True))
+        for block, counts in trained.items()
     }
 
 

@@ -117,7 +117,7 @@ class FolderStream:
     ) -> None:
         check_batch_size(batch_size, len(rows))
         self._images, self._rows = images, rows
-        self._order = Permutation(len(rows), batch_size, generator)
+        self._order = Permutation(len(rows), batch_size, generator, always=True)
         self._draws = augmentation_generator(generator)
         self._prepare, self._make, self._device = prepare, make, device
         self._ahead = (workers, prefetch)

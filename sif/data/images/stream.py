@@ -39,7 +39,7 @@ class ImageStream:
     Args:
         images: All images on the device.
         rows: (n,) those of the part.
-        batch_size: Images per batch, at most n; n: the whole part in its order, every time.
+        batch_size: Images per batch, at most n.
         prepare: Normalises, and augments where it is told to.
         generator: On the CPU; orders the images and seeds augmentation.
         make: Puts images and labels into a batch.
@@ -60,7 +60,7 @@ class ImageStream:
         check_batch_size(batch_size, len(rows))
         self._images = images
         self._rows = torch.from_numpy(rows)
-        self._order = Permutation(len(rows), batch_size, generator)
+        self._order = Permutation(len(rows), batch_size, generator, always=True)
         self._prepare = prepare
         self._draws = augmentation_generator(generator)
         self._make = make
