@@ -110,7 +110,7 @@ class Race:
             "method": self.values.method, "seed": self.values.seed, "space": self.values.space,
             "penalty": self.values.penalty, "epochs": epochs, "steps": found.steps,
             "seconds": found.seconds,
-            "genotype": found.genotype.to_json(), "cells": expression(found.genotype),
+            "genotype": found.genotype.to_json(), "cells": expression(cells_of(found.genotype)),
             "exported_error": exported,
             "curve": [
                 {"seconds": e["seconds"], EXPORTED: e["judged"][EXPORTED],

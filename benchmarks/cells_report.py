@@ -17,7 +17,7 @@ import numpy as np
 
 from sif import plots
 from sif.genotype import from_json
-from sif.spaces.cnn import SPECS, skip_share
+from sif.spaces.cnn import SPECS, cells_of, skip_share
 from sif.vision import EXPORTED
 
 Run = dict[str, Any]
@@ -44,7 +44,7 @@ def read(folder: Path) -> list[Run]:
 def row(run: Run) -> dict[str, object]:
     """A run in figures: what it found and the watch for collapse."""
     counts, scratch = run["diagnostics"], run["scratch"]
-    skips = skip_share(from_json(run["genotype"]))
+    skips = skip_share(cells_of(from_json(run["genotype"])))
     shares = {
         block: np.array(table).sum(axis=0) / np.sum(table)
         for block, table in run["trained"].items()

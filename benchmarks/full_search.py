@@ -50,13 +50,13 @@ def searched(vision: Vision) -> tuple[Cells, dict[str, Any]]:
     found, error = vision.search("nasp", NullTracker(), NoCheckpoint(), told)
     return cells_of(found.genotype), {
         "genotype": found.genotype.to_json(),
-        "cells": expression(found.genotype),
+        "cells": expression(cells_of(found.genotype)),
         "seconds": found.seconds,
         "epochs": found.epochs,
         "steps": found.steps,
         "peak_memory_mb": peak_memory_mb(vision.runtime),
         "exported_error": error,
-        "skip_share": skip_share(found.genotype),
+        "skip_share": skip_share(cells_of(found.genotype)),
         "diagnostics": found.diagnostics,
         "curve": [(e["seconds"], e["judged"]["exported_error"]) for e in found.history],
     }

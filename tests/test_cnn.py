@@ -180,7 +180,7 @@ def test_search_steps_with_the_core(space: CNNSpace) -> None:
 
 def test_an_expression_names_every_kept_edge(space: CNNSpace) -> None:
     genotype = space.genotype(some_gates(space, 0))
-    text = expression(genotype)
+    text = expression(cells_of(genotype))
     assert text == space.expression(genotype)
     for choices in genotype.blocks.values():
         assert len(choices) == 8

@@ -78,7 +78,7 @@ def test_metrics_json_says_what_was_found_and_against_what(finished: Path) -> No
     found = document(finished)
     assert (found["task"], found["dataset"], found["method"]) == ("cnn", "digits", "nasp")
     assert set(found["baselines"]) == {"random", "darts-1"}
-    assert found["genotype"] == expression(read(finished / "genotype.json"))
+    assert found["genotype"] == expression(cells_of(read(finished / "genotype.json")))
     assert found["protocol"]["counts"]["test"] == 20
     trained = found["search"]["trained"]
     steps = found["search"]["steps"]
@@ -214,13 +214,31 @@ def test_the_preset_of_tiny_imagenet_at_a_small_size(
     assert model.predict(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 2)
 
 
+def test_given_cells_are_trained_without_a_search(finished: Path, tmp_path: Path) -> None:
+    file = finished / "genotype.json"
+    sets = (f"cells={file}", "baselines=[darts-v2, nasnet-a]")
+    assert cli.main(job(tmp_path / "run", sets=sets)) == 0
+    found = document(tmp_path / "run")
+    assert (found["method"], found["search"]) == ("given", None)
+    assert found["genotype"] == document(finished)["genotype"]
+    # The same cells, first weights, images and steps: the same network.
+    assert found["valid"] == document(finished)["valid"]
+    assert found["test"] == document(finished)["test"]
+    assert found["baselines"].keys() == {"darts-v2", "nasnet-a"}
+    assert f"the network of the cells of {file}" in found["verdict"]
+    assert {p.name for p in (tmp_path / "run" / "plots").iterdir()} == {
+        "figures.json", "training.png",
+        *(f"cells-{n}.{k}" for n in ("given", "darts-v2", "nasnet-a") for k in ("png", "svg")),
+    }  # fmt: skip
+    assert ImageClassifier.load(tmp_path / "run" / "model").network.counted() > 0
+
+
 @pytest.mark.parametrize(
     ("where", "lower"),
     [
-        ("cnn.CNNSpace.loss", "lower search.batch_size (16), search.channels (2)"),
-        ("cnn.CNNSpace.extract", "lower search.batch_size (16), search.channels (2)"),
-        ("cnn_networks.CellNetwork.logits", "lower train.batch_size (16), train.channels (2)"),
-        ("cnn_networks.CellNetwork.to", "lower"),
+        ("spaces.cnn.CNNSpace.loss", "lower search.batch_size (16), search.channels (2)"),
+        ("spaces.cnn.CNNSpace.extract", "lower search.batch_size (16), search.channels (2)"),
+        ("vision.Vision._objective", "lower train.batch_size (16), train.channels (2)"),
     ],
 )
 def test_too_little_memory_is_one_line_that_says_what_to_lower(
@@ -230,7 +248,7 @@ def test_too_little_memory_is_one_line_that_says_what_to_lower(
     def full(*arguments: Any, **options: Any) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0")
 
-    monkeypatch.setattr(f"sif.spaces.{where}", full)
+    monkeypatch.setattr(f"sif.{where}", full)
     assert cli.main(job(tmp_path / "run")) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert f"cpu: out of memory for another 2.00 GiB; {lower}" in line
@@ -363,6 +381,8 @@ def test_nothing_is_fitted_on_the_test_part(
         (["--method", "darts"], (), "method: expected one of nasp, darts-1"),
         ([], ("space=nasp-8op",), "space: expected one of nasp-7op, nasp-12op, found 'nasp-8op'"),
         ([], ("baselines=[rand]",), "baselines: expected one of"),
+        ([], ("cells=darts-v3",), "cells: expected a genotype file or one of nasnet-a"),
+        ([], ("baselines=[darts-v3]",), "did you mean 'darts-v"),
         ([], ("search.batch_size=500",), "search.batch_size: expected at most"),
         ([], ("train.batch_size=500",), "train.batch_size: expected at most"),
         ([], ("train.stem=imagenet",), "multiples of 32, found 8 x 8; set data.size"),

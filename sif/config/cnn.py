@@ -127,6 +127,10 @@ class CellTrainConfig(Section):
     augment: AugmentationConfig = AugmentationConfig()
 
 
+def _absolute(name: str | None) -> str | None:
+    return None if name is None else absolute_if_file(name)
+
+
 class CNNConfig(CommonConfig):
     """Images to found cells and a trained classifier."""
 
@@ -137,6 +141,9 @@ class CNNConfig(CommonConfig):
         "digits", description="a known dataset's name, a folder of class folders, or an archive"
     )
     space: str = Field("nasp-7op", description="search space")
+    cells: Annotated[str | None, AfterValidator(_absolute)] = Field(
+        None, description="cells to train without a search: a published name, or a genotype file"
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of convolutions while weights and alpha train; evaluation: float32"
     )
@@ -144,6 +151,6 @@ class CNNConfig(CommonConfig):
     search: CellSearchConfig = CellSearchConfig()
     train: CellTrainConfig = CellTrainConfig()
     baselines: Names = Field(
-        ("random",), description="search methods to compare with, same epochs: random, darts-1, "
-        "darts-2; []: none"
+        ("random",), description="what to compare with: search methods (random, darts-1, darts-2), "
+        "same epochs, and published cells (darts-v2, ...); []: nothing"
     )  # fmt: skip

@@ -160,7 +160,7 @@ class CNNSpace(nn.Module):
 
     def expression(self, genotype: Genotype) -> str:
         """Both cells on one line."""
-        return expression(genotype)
+        return expression(cells_of(genotype))
 
     def extract(self, gates: Gates) -> CellNetwork:
         """The network of the selection with copies of the supernet's weights.
@@ -202,12 +202,11 @@ def cells_of(genotype: Genotype) -> Cells:
     return Cells(*(cell_of(genotype.blocks[kind], STEPS) for kind in (NORMAL, REDUCE)))
 
 
-def expression(genotype: Genotype) -> str:
+def expression(cells: Cells) -> str:
     """Both cells on one line, such as "normal: 2 = sep_conv_3x3(0) + skip_connect(1), ...".
 
     Nodes are numbered as in `Cell`.
     """
-    cells = cells_of(genotype)
     told = []
     for kind, cell in ((NORMAL, cells.normal), (REDUCE, cells.reduce)):
         nodes = [
@@ -218,12 +217,13 @@ def expression(genotype: Genotype) -> str:
     return "; ".join(told)
 
 
-def skip_share(genotype: Genotype) -> dict[str, float]:
-    """Share of skip connections among the kept edges of each cell: near 1, a search collapsed."""
-    return {
-        kind: sum(name == SKIP for _, name in edges) / len(edges)
-        for kind, edges in genotype.blocks.items()
-    }
+def skip_share(cells: Cells) -> dict[str, float]:
+    """Share of skip connections among the edges of each cell: near 1, a search collapsed."""
+    shares = {}
+    for kind, cell in ((NORMAL, cells.normal), (REDUCE, cells.reduce)):
+        names = [name for node in cell.nodes for name, _ in node]
+        shares[kind] = names.count(SKIP) / len(names)
+    return shares
 
 
 @torch.no_grad()

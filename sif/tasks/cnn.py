@@ -19,13 +19,14 @@ from sif.classifier import ImageClassifier
 from sif.config.cnn import CNNConfig
 from sif.errors import ConfigError
 from sif.evaluate import Evaluation
-from sif.genotype import Genotype, from_json
+from sif.genotype import from_json
 from sif.runtime import Runtime, derive_seed, environment, peak_memory_mb
+from sif.spaces.cells import Cells
 from sif.spaces.cnn import cells_of, expression, skip_share
 from sif.spaces.cnn_ops import multiply_adds
 from sif.tasks.base import Desk, RunResult
 from sif.tasks.cnn_figures import draw, figure_data
-from sif.tasks.cnn_inputs import SEARCHED, ImageInputs, prepare
+from sif.tasks.cnn_inputs import GIVEN, ImageInputs, prepare
 from sif.tasks.cnn_report import METRIC, comparison, document_of, trained_steps
 from sif.tasks.figure_files import save_and_draw
 from sif.tasks.report import Entry
@@ -54,15 +55,17 @@ class CNNJob:
             name: stages.run(f"search-{name}", partial(self._search, name, method))
             for name, method in self.inputs.methods.items()
         }
-        genotypes = {name: from_json(state["genotype"]) for name, state in found.items()}
+        cells = {name: cells_of(from_json(state["genotype"])) for name, state in found.items()}
+        cells |= self.inputs.given
         trained = {
-            name: stages.run(f"train-{name}", partial(self._train, name, genotype))
-            for name, genotype in genotypes.items()
+            name: stages.run(f"train-{name}", partial(self._train, name, one))
+            for name, one in cells.items()
         }
         entries = {
-            name: self._tested(name, genotypes[name], found[name], trained[name]) for name in found
+            name: self._tested(name, one, found.get(name), trained[name])
+            for name, one in cells.items()
         }
-        return self._finish(found, genotypes, trained, entries)
+        return self._finish(found, cells, trained, entries)
 
     def _announce(self) -> None:
         images, split, desk = self.inputs.images, self.inputs.split, self.desk
@@ -99,13 +102,13 @@ class CNNJob:
 
         child = self.desk.tracker.child(f"search-{name}")
         result, error = self.vision.search(method, child, checkpointer, show)
-        text = expression(result.genotype)
+        cells = cells_of(result.genotype)
+        text, skips = expression(cells), skip_share(cells)
         self.desk.console.line(
             f"{name}: {method} found {text} in {result.seconds:.1f} s; error of exactly that "
             f"selection with the search's weights, valid {error:.2f} %"
         )
         counts = result.diagnostics
-        skips = skip_share(result.genotype)
         told = ", ".join(f"{100 * share:.0f} % of the {kind}" for kind, share in skips.items())
         self.desk.console.line(
             f"{name}: skip connections {told} cell; the selection changed in {counts['flips']:,} "
@@ -135,7 +138,7 @@ class CNNJob:
             },
         }  # fmt: skip
 
-    def _train(self, name: str, genotype: Genotype, checkpointer: LoopCheckpointer) -> State:
+    def _train(self, name: str, cells: Cells, checkpointer: LoopCheckpointer) -> State:
         total = self.config.train.epochs
 
         def show(epoch: int, metrics: Mapping[str, float]) -> None:
@@ -143,7 +146,7 @@ class CNNJob:
             self.desk.console.progress(f"train {name}", epoch, total, best)
 
         child = self.desk.tracker.child(f"train-{name}")
-        trained = self.vision.train(cells_of(genotype), child, checkpointer, show)
+        trained = self.vision.train(cells, child, checkpointer, show)
         child.close()
         result, network = trained.result, trained.network
         height, width, channels = self.vision.shape
@@ -161,9 +164,9 @@ class CNNJob:
             "epochs": result.epochs, "network": network.state_dict(), **counted,
         }  # fmt: skip
 
-    def _tested(self, name: str, genotype: Genotype, found: State, trained: State) -> Entry:
+    def _tested(self, name: str, cells: Cells, found: State | None, trained: State) -> Entry:
         def test(_: LoopCheckpointer) -> State:
-            network = self.vision.network(cells_of(genotype))
+            network = self.vision.network(cells)
             network.load_state_dict(trained["network"])
             per_image = self.vision.test_error(network, self.inputs.split.test)
             metrics = {METRIC: float(per_image.mean())}
@@ -178,31 +181,33 @@ class CNNJob:
             "images",
         )  # fmt: skip
         params = {key: trained[key] for key in ("parameters", "multiply_adds")}
-        params["search_seconds"] = found["summary"]["seconds"]
+        params["search_seconds"] = found["summary"]["seconds"] if found else 0.0
         return Entry(name, trained["valid"], evaluation, trained["seconds"], params)
 
     def _finish(
-        self, found: Mapping[str, State], genotypes: Mapping[str, Genotype],
+        self, found: Mapping[str, State], cells: Mapping[str, Cells],
         trained: Mapping[str, State], entries: Mapping[str, Entry],
     ) -> RunResult:  # fmt: skip
-        desk = self.desk
-        rivals = {n: e for n, e in entries.items() if n != SEARCHED}
+        desk, ours = self.desk, self.inputs.ours
+        rivals = {n: e for n, e in entries.items() if n != ours}
+        origin = f"of {self.config.cells}" if ours == GIVEN else f"found by {self.config.method}"
         decision = verdict(
-            f"the network of the cells found by {self.config.method}",
-            entries[SEARCHED].test,
+            f"the network of the cells {origin}",
+            entries[ours].test,
             {name: entry.test for name, entry in rivals.items()},
             {name: entry.valid[METRIC] for name, entry in rivals.items()},
             METRIC,
             seed=derive_seed(self.config.seed, "verdict"),
         )
         document = document_of(
-            self.config, self.inputs, found, genotypes[SEARCHED], entries, decision,
+            self.config, self.inputs, found, cells[ours], entries, decision,
             desk.stages.seconds(),
         )  # fmt: skip
-        write_text_atomic(desk.folder / "genotype.json", genotypes[SEARCHED].to_json())
+        if ours in found:
+            write_text_atomic(desk.folder / "genotype.json", found[ours]["genotype"])
         write_json_atomic(desk.folder / "metrics.json", document)
-        self._save_model(genotypes[SEARCHED], trained[SEARCHED])
-        figures = self._figures(found, genotypes, trained, entries, decision)
+        self._save_model(cells[ours], trained[ours])
+        figures = self._figures(found, cells, trained, entries, decision)
         desk.console.result(f"\n{comparison(entries, decision)}")
         desk.console.result(f"\nverdict: {decision.text}")
         desk.console.line(f"{document['total_seconds']:.1f} s; everything is in {desk.folder}")
@@ -212,22 +217,23 @@ class CNNJob:
         for path in figures:
             desk.tracker.log_artifact(path, "plots")
         for name in ("genotype.json", "metrics.json", "config.yaml"):
-            desk.tracker.log_artifact(desk.folder / name)
+            if (desk.folder / name).exists():  # given cells leave no genotype
+                desk.tracker.log_artifact(desk.folder / name)
         return RunResult(desk.folder, document, decision)
 
-    def _save_model(self, genotype: Genotype, state: State) -> None:
-        network = self.vision.network(cells_of(genotype))
+    def _save_model(self, cells: Cells, state: State) -> None:
+        network = self.vision.network(cells)
         network.load_state_dict(state["network"])
         statistics = self.vision.test_preparation().statistics
         classes = self.inputs.images.classes
-        model = ImageClassifier(network, cells_of(genotype), statistics, classes, self.vision.shape)
+        model = ImageClassifier(network, cells, statistics, classes, self.vision.shape)
         model.save(self.desk.folder / "model")
 
     def _figures(
-        self, found: Mapping[str, State], genotypes: Mapping[str, Genotype],
+        self, found: Mapping[str, State], cells: Mapping[str, Cells],
         trained: Mapping[str, State], entries: Mapping[str, Entry], decision: Verdict,
     ) -> list[Path]:  # fmt: skip
-        document = figure_data(self.config, found, genotypes, trained, entries, decision)
+        document = figure_data(self.config, found, cells, trained, entries, decision)
         try:
             return save_and_draw(self.desk.folder / "plots", document, draw)
         except ConfigError as error:

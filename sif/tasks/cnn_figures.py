@@ -8,9 +8,8 @@ from typing import Any
 
 from sif import plots
 from sif.config.cnn import CNNConfig
-from sif.genotype import Genotype
-from sif.spaces.cells import INPUTS, edge_nodes, edge_sources
-from sif.spaces.cnn import SPECS, cells_of
+from sif.spaces.cells import INPUTS, Cells, edge_nodes, edge_sources
+from sif.spaces.cnn import SPECS
 from sif.spaces.cnn_cell import STEPS
 from sif.tasks.cnn_report import METRIC
 from sif.tasks.report import Entry
@@ -21,7 +20,7 @@ from sif.vision import EXPORTED
 def figure_data(
     config: CNNConfig,
     found: Mapping[str, Mapping[str, Any]],
-    genotypes: Mapping[str, Genotype],
+    cells: Mapping[str, Cells],
     trained: Mapping[str, Mapping[str, Any]],
     entries: Mapping[str, Entry],
     decision: Verdict,
@@ -32,9 +31,9 @@ def figure_data(
         "cells": {
             name: {
                 kind: {"nodes": cell.nodes, "concat": cell.concat}
-                for kind, cell in vars(cells_of(genotype)).items()
+                for kind, cell in vars(pair).items()
             }
-            for name, genotype in genotypes.items()
+            for name, pair in cells.items()
         },
         "training": {
             name: [(point["seconds"], point[METRIC]) for point in state["history"]]
@@ -70,8 +69,8 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
     for name, pair in document["cells"].items():
         cells = [(f"{name}: {kind} cell", c["nodes"], c["concat"]) for kind, c in pair.items()]
         paths += plots.cell_graphs(cells, folder / f"cells-{name}.png")
+    for name, gates in document["gates"].items():
         paths.append(folder / f"gates-{name}.png")
-        gates = document["gates"][name]
         plots.gate_trajectories(
             [{"selection": selection} for selection in gates["selections"]],
             strips(document["space"], gates["trained"]),
@@ -79,11 +78,14 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
             warmup=gates["warmup"],
         )
     plots.validation_against_seconds(document["training"], METRIC, folder / "training.png")
+    paths.append(folder / "training.png")
+    if not document["search"]:
+        return paths
     plots.validation_against_seconds(
         document["search"], METRIC, folder / "search.png", clock="search time (seconds)",
         of=" if exported",
     )  # fmt: skip
-    return [*paths, folder / "training.png", folder / "search.png"]
+    return [*paths, folder / "search.png"]
 
 
 def strips(space: str, trained: Mapping[str, list[int]]) -> list[plots.Strips]:

@@ -8,9 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from sif.config.cnn import CNNConfig
-from sif.genotype import Genotype, from_json
-from sif.spaces.cnn import SPECS, expression, skip_share
-from sif.tasks.cnn_inputs import SEARCHED, ImageInputs
+from sif.genotype import from_json
+from sif.spaces.cells import Cells, format_cells
+from sif.spaces.cnn import SPECS, cells_of, expression, skip_share
+from sif.tasks.cnn_inputs import ImageInputs
 from sif.tasks.console import table
 from sif.tasks.report import Entry
 from sif.tasks.stages import State
@@ -21,45 +22,48 @@ METRIC = "error"
 
 
 def document_of(
-    config: CNNConfig, inputs: ImageInputs, found: Mapping[str, State], genotype: Genotype,
+    config: CNNConfig, inputs: ImageInputs, found: Mapping[str, State], cells: Cells,
     entries: Mapping[str, Entry], decision: Verdict, total_seconds: float,
 ) -> dict[str, Any]:  # fmt: skip
     """The content of metrics.json."""
-    ours = entries[SEARCHED]
+    ours = entries[inputs.ours]
     return {
         "task": "cnn",
         "dataset": inputs.images.name,
-        "method": config.method,
+        "method": config.method if inputs.ours in found else inputs.ours,
         "seed": config.seed,
         "protocol": inputs.split.description(),
-        "genotype": expression(genotype),
+        "genotype": expression(cells),
+        "cells": format_cells(cells),
         "valid": dict(ours.valid),
         "test": dict(ours.test.metrics),
         "baselines": {
             name: {
                 **entry.test.metrics, "valid": dict(entry.valid), "params": dict(entry.params),
-                "seconds": entry.seconds, "search": searched(config.space, found[name]),
+                "seconds": entry.seconds, "search": searched(config.space, found.get(name)),
             }
             for name, entry in entries.items()
-            if name != SEARCHED
+            if name != inputs.ours
         },
         "verdict": decision.text,
         "comparison": decision.comparison
         and {"against": decision.against, **vars(decision.comparison)},
-        "search": searched(config.space, found[SEARCHED]),
+        "search": searched(config.space, found.get(inputs.ours)),
         "train": {"seconds": ours.seconds, **ours.params},
         "total_seconds": total_seconds,
     }  # fmt: skip
 
 
-def searched(space: str, found: State) -> dict[str, Any]:
+def searched(space: str, found: State | None) -> dict[str, Any] | None:
     """How a search went, and the watch for collapse: skips, flips, ties, what trained how often."""
+    if found is None:
+        return None
     return {
         **found["summary"],
         **found["diagnostics"],
         "valid_loss": found["valid_loss"],
         EXPORTED: found[EXPORTED],
-        "skip_share": skip_share(from_json(found["genotype"])),
+        "skip_share": skip_share(cells_of(from_json(found["genotype"]))),
         "trained": trained_steps(space, found["trained"]),
     }
 
@@ -86,7 +90,7 @@ def comparison(entries: Mapping[str, Entry], decision: Verdict) -> str:
         ]
         for e in sorted(entries.values(), key=lambda e: e.valid[METRIC])
     ]
-    header = ["cells found by", "valid", "error", "params M", "madds M", "search s", "train s"]
+    header = ["cells", "valid", "error", "params M", "madds M", "search s", "train s"]
     return (
         f"{table(header, rows)}\n"
         "error: % of the test part; valid: % of the validation part, which chose the epoch\n"
