@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sif.data.digest import digest
 from sif.errors import DataError, ShapeError
 
 Int64Array = npt.NDArray[np.int64]
@@ -125,19 +124,6 @@ class ImageTensors:
 
     pixels: Tensor
     labels: Tensor
-
-
-def digest(classes: Sequence[str], *values: Any) -> str:
-    """SHA-256 (first 16 hex digits) of class names, arrays, and what else prints exactly."""
-    sha = hashlib.sha256("\x00".join(classes).encode())
-    for value in values:
-        if isinstance(value, np.ndarray):
-            sha.update(f"\x00{value.shape}\x00".encode())
-            little_endian = value.astype(value.dtype.newbyteorder("<"), order="C", copy=False)
-            sha.update(little_endian.data)
-        else:
-            sha.update(f"\x00{value}\x00".encode())
-    return sha.hexdigest()[:16]
 
 
 def first_of_each(labels: Int64Array, test: Mask | None, most: int) -> Int64Array:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sif.data.images.dataset import Images, Int64Array, Mask, digest, first_of_each
+from sif.data.digest import digest
+from sif.data.images.dataset import Images, Int64Array, Mask, first_of_each
 from sif.data.images.decode import Form, Gathering, corrupt_notes
 from sif.data.images.folders import label_entries, list_entries
 from sif.errors import DataError

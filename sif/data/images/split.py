@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sif.data.images.dataset import Int64Array, Labelled, digest
+from sif.data.digest import digest
+from sif.data.images.dataset import Int64Array, Labelled
 from sif.data.split import PART_NAMES, TEST, TRAIN, VALID, Parts
 from sif.errors import DataError
 
