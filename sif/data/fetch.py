@@ -2,7 +2,7 @@
 
 Looked for in the folder the user names, `$SIF_DATA_DIR` and `datasets/raw/`, in this order. A
 download is checked against its MD5 and unpacked beside its final place, then moved there in one
-step, so that nothing half-written is ever found.
+step, so that nothing half-written is ever found; the same holds for what is published file by file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -51,6 +51,23 @@ class Archive:
     def zip_name(self) -> str:
         """File name of the archive."""
         return PurePosixPath(self.url).name
+
+
+@dataclass(frozen=True)
+class SingleFiles:
+    """Where a data set comes from that is published file by file.
+
+    Attributes:
+        name: Of the data set.
+        url: Of the folder that holds the files, with a slash at its end.
+        md5s: File name to checksum.
+        folder: Where the files go.
+    """
+
+    name: str
+    url: str
+    md5s: Mapping[str, str]
+    folder: str
 
 
 def raw_folder() -> Path:
@@ -107,34 +124,83 @@ def _verify(path: Path, archive: Archive) -> None:
         raise DataError(f"{path}: expected MD5 {archive.md5}, found {found}")
 
 
-def _download(archive: Archive, target: Path, folders: list[Path]) -> tuple[Path, list[str]]:
-    zip_path = target / archive.zip_name
-    try:
-        import pooch
+def locate_files(files: SingleFiles, data_dir: Path | None) -> tuple[Path, list[str]]:
+    """The folder of a data set of single files, downloaded if it is nowhere on disk; see `locate`.
 
-        pooch.get_logger().setLevel("ERROR")
-        pooch.retrieve(
-            archive.url,
-            known_hash=None if archive.md5 is None else f"md5:{archive.md5}",
-            fname=archive.zip_name,
-            path=target,
-            downloader=pooch.HTTPDownloader(progressbar=_shows_progress(), timeout=_TIMEOUT),
-        )
+    Raises:
+        DataError: It is not there and could not be downloaded; the message says what to put where.
+    """
+    folders = search_folders(data_dir)
+    for base in folders:
+        if all((base / files.folder / name).is_file() for name in files.md5s):
+            return base / files.folder, []
+    target = data_dir if data_dir is not None else raw_folder()
+    if (target / files.folder).is_dir():
+        told = ", ".join(files.md5s)
+        raise DataError(f"{target / files.folder}: expected {told} in it, found not all")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target, prefix=".fetch-") as scratch:
+            whole = Path(scratch) / "whole"
+            whole.mkdir()
+            for name, md5 in files.md5s.items():
+                _retrieve(files.url + name, md5, Path(scratch))
+                # A copy has the rights of a new file; a download can be read by its owner alone.
+                shutil.copyfile(Path(scratch) / name, whole / name)
+            os.replace(whole, target / files.folder)
     except (OSError, ValueError, ImportError) as error:  # requests' errors are OSErrors
-        with suppress(OSError):
-            target.rmdir()  # only if this attempt left it empty
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        searched = ", ".join(str(folder) for folder in folders)
-        raise DataError(
-            f"{archive.name}: expected {archive.folder}/{archive.files[0]} in one of: {searched};"
-            f" found none, and {archive.url} could not be fetched"
-            f" ({type(error).__name__}: {reason[:160]}); put {archive.zip_name} or the folder"
-            f" {archive.folder}/ into {target}"
-        ) from None
-    folder = unpack(zip_path, target, archive.folder)
-    zip_path.unlink()
+        wanted = f"{files.folder}/{next(iter(files.md5s))}"
+        told = f"put {', '.join(files.md5s)} into {target / files.folder}"
+        raise _not_fetched(files, wanted, folders, target, error, told) from None
+    return target / files.folder, [f"downloaded {files.url}{{{','.join(files.md5s)}}}"]
+
+
+def _download(archive: Archive, target: Path, folders: list[Path]) -> tuple[Path, list[str]]:
+    try:
+        _retrieve(archive.url, archive.md5, target)
+    except (OSError, ValueError, ImportError) as error:  # requests' errors are OSErrors
+        wanted = f"{archive.folder}/{archive.files[0]}"
+        told = f"put {archive.zip_name} or the folder {archive.folder}/ into {target}"
+        raise _not_fetched(archive, wanted, folders, target, error, told) from None
+    folder = unpack(target / archive.zip_name, target, archive.folder)
+    (target / archive.zip_name).unlink()
     note = f"downloaded {archive.url}"
     return folder, [note if archive.md5 else f"{note} (no published checksum to compare with)"]
+
+
+def _retrieve(url: str, md5: str | None, target: Path) -> None:
+    """Download one file into a folder under its own name, checked.
+
+    Raises:
+        OSError: No network, or no such place.
+        ValueError: Another checksum.
+        ImportError: pooch is not installed.
+    """
+    import pooch
+
+    pooch.get_logger().setLevel("ERROR")
+    pooch.retrieve(
+        url,
+        known_hash=None if md5 is None else f"md5:{md5}",
+        fname=PurePosixPath(url).name,
+        path=target,
+        downloader=pooch.HTTPDownloader(progressbar=_shows_progress(), timeout=_TIMEOUT),
+    )
+
+
+def _not_fetched(
+    source: Archive | SingleFiles, wanted: str, folders: list[Path], target: Path,
+    error: Exception, told: str,
+) -> DataError:  # fmt: skip
+    """What to say when a download failed; takes away what it left."""
+    with suppress(OSError):
+        target.rmdir()  # only if this attempt left it empty
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    searched = ", ".join(str(folder) for folder in folders)
+    return DataError(
+        f"{source.name}: expected {wanted} in one of: {searched}; found none, and {source.url}"
+        f" could not be fetched ({type(error).__name__}: {reason[:160]}); {told}"
+    )
 
 
 def _shows_progress() -> bool:

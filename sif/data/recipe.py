@@ -27,8 +27,11 @@ from sif.errors import DataError
 
 PLANTED = "planted"
 DIGITS = "digits"
+GRAMMAR = "grammar"
 IMAGE_KINDS = ("images", DIGITS)
 """Kinds of recipes that `sif.data.images` reads."""
+TEXT_KINDS = ("text", GRAMMAR)
+"""Kinds of recipes that `sif.data.text` reads."""
 Loaded = tuple[Interactions, dict[str, tuple[Path, Path]] | None, list[str]]
 
 
@@ -39,14 +42,15 @@ class Recipe:
     Attributes:
         name: What `--dataset` takes.
         title: For people.
-        kind: "planted" or "movielens"; of images "images" or "digits".
-        url: Of the archive.
+        kind: "planted" or "movielens"; of images "images" or "digits"; of text "text" or "grammar".
+        url: Of the archive; of the folder above single `files` where there is none.
         md5: Of the archive; None where the publisher revises it.
-        folder: What the archive unpacks to.
+        md5s: Of single files, by their names; empty where there is an archive.
+        folder: What the archive unpacks to, or where single files go.
         files: Must be in the folder.
         licence: What may be done with the data.
         citation: Whom to cite.
-        options: Arguments of the generator ("planted" only).
+        options: Arguments of the generator ("planted" and "grammar" only).
     """
 
     name: str
@@ -54,11 +58,19 @@ class Recipe:
     kind: str
     url: str = ""
     md5: str | None = None
+    md5s: Mapping[str, str] = field(default_factory=dict)
     folder: str = ""
     files: tuple[str, ...] = ()
     licence: str = ""
     citation: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def content(self) -> str:
+        """What it holds, for messages."""
+        if self.kind in TEXT_KINDS:
+            return "text"
+        return "images" if self.kind in IMAGE_KINDS else "interactions"
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,8 +173,10 @@ def _read_recipe(path: Path) -> Recipe:
 
 
 def _load_known(recipe: Recipe, data_dir: Path | None, columns: Columns | None) -> Loaded:
-    if recipe.kind in IMAGE_KINDS:
-        raise DataError(f"{recipe.name}: expected interactions, found a data set of images")
+    if recipe.content != "interactions":
+        raise DataError(
+            f"{recipe.name}: expected interactions, found a data set of {recipe.content}"
+        )
     if recipe.kind != "movielens":
         raise DataError(
             f"{recipe.name}: kind: expected movielens or planted, found {recipe.kind!r}"
@@ -178,7 +192,7 @@ def _load_path(path: Path, columns: Columns | None) -> Loaded:
     if path.exists() or path.suffix or len(path.parts) > 1:
         return read_interactions(path, columns), None, []
     recipes = list_datasets().values()
-    names = [recipe.name for recipe in recipes if recipe.kind not in IMAGE_KINDS]
+    names = [recipe.name for recipe in recipes if recipe.content == "interactions"]
     near = difflib.get_close_matches(str(path), names, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise DataError(

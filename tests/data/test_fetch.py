@@ -4,13 +4,21 @@ import hashlib
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from sif.data.fetch import Archive, locate, search_folders, unpack
+from sif.data.fetch import (
+    Archive,
+    SingleFiles,
+    locate,
+    locate_files,
+    search_folders,
+    unpack,
+)
 from sif.errors import DataError
 
 
@@ -36,19 +44,36 @@ def make_zip(path: Path, members: dict[str, str]) -> Path:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Archive]:
-    path = make_zip(
-        tmp_path / "www" / "d.zip", {"D/ratings.dat": "1::2::3::4", "__MACOSX/D/._x": "x"}
-    )
-    handler = partial(_Quiet, directory=str(path.parent))
+def address(tmp_path: Path) -> Iterator[str]:
+    """Where the folder `www` is served."""
+    (tmp_path / "www").mkdir()
+    handler = partial(_Quiet, directory=str(tmp_path / "www"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    md5 = hashlib.md5(path.read_bytes()).hexdigest()
-    yield Archive("d", f"http://127.0.0.1:{server.server_port}/d.zip", md5, "D", ("ratings.dat",))
+    yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def served(tmp_path: Path, address: str) -> Archive:
+    path = make_zip(
+        tmp_path / "www" / "d.zip", {"D/ratings.dat": "1::2::3::4", "__MACOSX/D/._x": "x"}
+    )
+    md5 = hashlib.md5(path.read_bytes()).hexdigest()
+    return Archive("d", f"{address}d.zip", md5, "D", ("ratings.dat",))
+
+
+@pytest.fixture
+def files(tmp_path: Path, address: str) -> SingleFiles:
+    """Two files that are published one by one."""
+    contents = {"t.train.txt": "a b", "t.test.txt": "c d"}
+    for name, text in contents.items():
+        (tmp_path / "www" / name).write_text(text)
+    md5s = {name: hashlib.md5(text.encode()).hexdigest() for name, text in contents.items()}
+    return SingleFiles("t", address, md5s, "T")
 
 
 def change(archive: Archive, **fields: str | None) -> Archive:
@@ -111,6 +136,39 @@ def test_an_incomplete_folder_is_told(served: Archive, tmp_path: Path) -> None:
     (tmp_path / "raw" / "D").mkdir(parents=True)
     with pytest.raises(DataError, match=r"D: expected ratings\.dat in it, found not all$"):
         locate(served, None)
+
+
+def test_single_files_are_downloaded_together_and_once(files: SingleFiles, tmp_path: Path) -> None:
+    folder, notes = locate_files(files, tmp_path / "mine")
+    assert folder == tmp_path / "mine" / "T"
+    assert notes == [f"downloaded {files.url}{{t.train.txt,t.test.txt}}"]
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["T"]
+    assert (folder / "t.train.txt").read_text() == "a b"
+    (tmp_path / "new").touch()
+    assert (folder / "t.test.txt").stat().st_mode == (tmp_path / "new").stat().st_mode
+    away = replace(files, url="http://127.0.0.1:9/")
+    assert locate_files(away, tmp_path / "mine") == (folder, [])
+    (folder / "t.test.txt").unlink()
+    with pytest.raises(
+        DataError, match=r"T: expected t\.train\.txt, t\.test\.txt in it, found not"
+    ):
+        locate_files(away, tmp_path / "mine")
+
+
+def test_one_bad_file_of_several_leaves_nothing(files: SingleFiles, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    bad = replace(files, md5s={**files.md5s, "t.test.txt": "0" * 32})
+    with pytest.raises(DataError, match=r"could not be fetched \(ValueError: .*MD5|md5") as error:
+        locate_files(bad, None)
+    assert "\n" not in str(error.value) and not raw.exists()
+    with pytest.raises(DataError) as error:
+        locate_files(replace(files, url="http://127.0.0.1:9/"), None)
+    message = str(error.value)
+    assert message.startswith(
+        f"t: expected T/t.train.txt in one of: {raw}; found none, and http://"
+    )
+    assert message.endswith(f"put t.train.txt, t.test.txt into {raw / 'T'}")
+    assert "\n" not in message and not raw.exists()
 
 
 @pytest.mark.parametrize("name", ["../evil", "/evil", "D/../../evil", "C:/evil", "D\\..\\evil"])

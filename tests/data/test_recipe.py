@@ -23,8 +23,15 @@ def test_shipped_recipes() -> None:
     recipes = list_datasets()
     known = {"planted", "ml-100k", "ml-1m", "ml-10m", "ml-20m", "ml-25m", "ml-latest-small"}
     assert known | {"cifar-10", "cifar-100", "cifar10-jpeg", "digits"} <= set(recipes)
+    assert {"ptb", "wikitext-2", "penn-mini", "grammar"} <= set(recipes)
+    kinds = ("planted", "movielens", "images", "digits", "text", "grammar")
     for recipe in recipes.values():
-        assert recipe.title and recipe.kind in ("planted", "movielens", "images", "digits")
+        assert recipe.title and recipe.kind in kinds
+        if recipe.kind == "text":
+            assert recipe.folder and len(recipe.files) == 3 and recipe.licence and recipe.citation
+        if recipe.md5s:
+            assert recipe.url.endswith("/") and tuple(recipe.md5s) == recipe.files
+            assert all(re.fullmatch("[0-9a-f]{32}", md5) for md5 in recipe.md5s.values())
         if recipe.kind == "movielens":
             assert recipe.url.startswith("https://") and recipe.url.endswith(".zip")
             assert recipe.folder and recipe.files and recipe.licence and recipe.citation

@@ -98,7 +98,7 @@ def _find(recipe: Recipe, data_dir: Path | None) -> tuple[Path, list[str]]:
     A folder in either official form counts, whole or not: its reader says what is missing.
     """
     if recipe.kind not in IMAGE_KINDS:
-        raise DataError(f"{recipe.name}: expected images, found a data set of interactions")
+        raise DataError(f"{recipe.name}: expected images, found a data set of {recipe.content}")
     folders = search_folders(data_dir)
     if not recipe.url:
         for base in folders:
