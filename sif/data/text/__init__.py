@@ -1,0 +1,26 @@
+"""Text for language models: read or generated, numbered, streamed.
+
+A name or a folder with three files goes in; a `Corpus` and streams of windows come out. Only what
+is exported here is meant for other packages.
+"""
+
+from __future__ import annotations
+
+from sif.data.text.corpus import EOS, EOS_WORD, UNK, UNK_WORD, Corpus
+from sif.data.text.grammar import Grammar, grammar_corpus
+from sif.data.text.load import load_corpus
+from sif.data.text.stream import Carry, TextStream, text_batches
+
+__all__ = [
+    "EOS",
+    "EOS_WORD",
+    "UNK",
+    "UNK_WORD",
+    "Carry",
+    "Corpus",
+    "Grammar",
+    "TextStream",
+    "grammar_corpus",
+    "load_corpus",
+    "text_batches",
+]

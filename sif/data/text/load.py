@@ -1,0 +1,121 @@
+"""From a name or a folder to a corpus."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from sif.data.fetch import Archive, SingleFiles, locate, locate_files, search_folders
+from sif.data.recipe import GRAMMAR, Recipe, list_datasets
+from sif.data.text.corpus import Corpus, check_max_words
+from sif.data.text.grammar import Grammar, grammar_corpus
+from sif.data.text.read import LAYOUTS, find_layout, read_folder
+from sif.errors import DataError
+
+
+def load_corpus(
+    name_or_path: str | Path,
+    *,
+    data_dir: Path | None = None,
+    max_words: int | None = None,
+    grammar: Mapping[str, Any] | None = None,
+) -> Corpus:
+    """Load a known corpus or a folder, or generate one.
+
+    Args:
+        name_or_path: "grammar", "penn-mini", "ptb", "wikitext-2", or a folder with train.txt,
+            valid.txt and test.txt (or the same as ptb.*.txt or wiki.*.tokens).
+        data_dir: Looked at first for a known name, and where a download goes.
+        max_words: Size of the vocabulary, with `<unk>` and `<eos>`; the most frequent words of the
+            train part are kept. By default all.
+        grammar: Arguments of `Grammar` and `grammar_corpus` that differ from the recipe's.
+
+    Returns:
+        The corpus, with notes on what was done.
+
+    Raises:
+        DataError: Unknown name, missing or bad files, or arguments out of range.
+    """
+    check_max_words(max_words)
+    name = str(name_or_path)
+    recipe = list_datasets().get(name)
+    if recipe is None:
+        path = Path(name)
+        if not path.is_dir():
+            raise _unknown(path)
+        return read_folder(path, path.resolve().name, max_words=max_words)
+    if recipe.content != "text":
+        raise DataError(f"{name}: expected text, found a data set of {recipe.content}")
+    if recipe.kind == GRAMMAR:
+        return _generate({**recipe.options, **(grammar or {})}, max_words)
+    folder, notes = _find(recipe, data_dir)
+    return read_folder(folder, name, max_words=max_words, md5s=recipe.md5s, notes=notes)
+
+
+def _unknown(path: Path) -> DataError:
+    told = f"{', '.join(LAYOUTS[0].files[:2])} and {LAYOUTS[0].files[2]}"
+    if path.is_file():
+        return DataError(f"{path}: expected a folder with {told}, found a file")
+    if len(path.parts) > 1:
+        return DataError(f"{path}: expected a folder with {told}, found none there")
+    names = [recipe.name for recipe in list_datasets().values() if recipe.content == "text"]
+    near = difflib.get_close_matches(str(path), names, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return DataError(
+        f"dataset: expected a folder with {told}, or one of {', '.join(names)},"
+        f" found {str(path)!r}{hint}"
+    )
+
+
+def _find(recipe: Recipe, data_dir: Path | None) -> tuple[Path, list[str]]:
+    """Folder of a known name, and notes.
+
+    A folder in any layout counts, whole or not: its reader says what is missing. Single files count
+    where their names tell of what they are.
+    """
+    folders = search_folders(data_dir)
+    for base in folders:
+        named = [base] if base.name in (recipe.folder, recipe.name) else []
+        for folder in (base / recipe.folder, base / recipe.name, *named):
+            if folder.is_dir() and find_layout(folder) is not None:
+                return folder, []
+        if any(file.startswith(recipe.name) and (base / file).is_file() for file in recipe.files):
+            return base, []
+    if recipe.md5s:
+        return locate_files(
+            SingleFiles(recipe.name, recipe.url, recipe.md5s, recipe.folder), data_dir
+        )
+    if recipe.url:
+        archive = Archive(recipe.name, recipe.url, recipe.md5, recipe.folder, recipe.files)
+        return locate(archive, data_dir)
+    searched = ", ".join(str(folder) for folder in folders)
+    raise DataError(
+        f"{recipe.name}: expected {recipe.folder}/{recipe.files[0]} in one of: {searched};"
+        " found none"
+    )
+
+
+def _generate(options: Mapping[str, Any], max_words: int | None) -> Corpus:
+    source = [field.name for field in fields(Grammar)]
+    sizes = [key for key in inspect.signature(grammar_corpus).parameters if key != "grammar"]
+    unknown = [key for key in options if key not in (*source, *sizes)]
+    if unknown:
+        raise DataError(
+            f"grammar: expected arguments of {', '.join((*source, *sizes))},"
+            f" found {', '.join(unknown)}"
+        )
+    given = {key: options[key] for key in source if key in options}
+    if "steps" in given:
+        given["steps"] = tuple(given["steps"])
+    parts = {key: options[key] for key in sizes if key in options}
+    corpus = grammar_corpus(Grammar(**given), **parts)
+    if max_words is not None and max_words < len(corpus.words):
+        raise DataError(  # without a word, the entropy would be that of another source
+            f"grammar: most words: expected at least {len(corpus.words)}, all that it has,"
+            f" found {max_words}"
+        )
+    return corpus

@@ -1,0 +1,209 @@
+"""Endless and single passes over a text, in windows that go on where the last one ended.
+
+A part is cut into columns of equal length, which are read side by side; what is left over is
+dropped. A window is some rows of them, its targets are the rows one further. The hidden state that
+a window leaves is where the next one starts; the stream keeps it in a `Carry` without knowing what
+it is, so that a resumed job goes on with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sif.data.text.corpus import Int64Array
+from sif.errors import DataError
+from sif.prox import Batch
+
+# Lengths of windows: S. Merity, N. S. Keskar, R. Socher. Regularizing and Optimizing LSTM Language
+# Models. ICLR 2018, section 4.1. The bound above is that of the code of DARTS (rnn/train.py).
+HALF = 0.05
+"""Share of the windows that have half the length in the mean."""
+DEVIATION = 5.0
+SHORTEST = 5
+LONGER = 20
+"""Steps by which a window may exceed the usual length."""
+
+
+class Carry:
+    """The hidden state at the end of the last window.
+
+    A space reads `value` before a window and writes it after, cut off from the graph. None stands
+    for the start of a text.
+
+    Attributes:
+        value: None, a tensor, or tuples, lists and dicts of them.
+    """
+
+    def __init__(self, value: Any = None) -> None:
+        self.value = value
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of the value."""
+        return {"value": _copied(self.value, None)}
+
+    def load_state_dict(
+        self, state: dict[str, Any], device: torch.device | str | None = None
+    ) -> None:
+        """Takes the value back, to a device if one is given."""
+        self.value = _copied(state["value"], device)
+
+
+Make = Callable[[Tensor, Tensor, Carry], Batch]
+"""Inputs (t, b), targets (t, b), both int64, and the carry, to the batch of a space."""
+
+
+class TextStream:
+    """Endless windows of one part.
+
+    Each pass has every target once. Between two passes the carry is emptied.
+
+    Args:
+        ids: (n,) words of the part.
+        columns: Read side by side: b.
+        bptt: Steps of a window: t; fewer at the end of a pass.
+        generator: On the CPU; draws lengths and shifts.
+        make: Puts inputs, targets and the carry into a batch.
+        device: Of the batches.
+        vary: Whether lengths are random: normal with deviation 5 around `bptt`, or with probability
+            0.05 around half of it; at least 5 and at most `bptt` + 20.
+        shift: Whether passes after the first begin with a window of random length below `bptt`, so
+            that all later borders lie elsewhere.
+        where: What the part is called in messages.
+
+    Raises:
+        DataError: The part is shorter than one window, or an argument is below 1.
+    """
+
+    def __init__(
+        self,
+        ids: Int64Array,
+        columns: int,
+        bptt: int,
+        generator: torch.Generator,
+        make: Make,
+        device: torch.device,
+        *,
+        vary: bool = False,
+        shift: bool = False,
+        where: str = "text",
+    ) -> None:
+        self._columns = _cut(ids, columns, bptt, bptt, where).to(device)
+        self._bptt, self._vary, self._shift = bptt, vary, shift
+        self._generator, self._make = generator, make
+        self._cursor = 0
+        self.carry = Carry()
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Windows in one pass, rounded up; about so many where lengths or shifts are random."""
+        mean = _mean_length(self._bptt) if self._vary else self._bptt
+        return math.ceil(self._targets / mean)
+
+    @property
+    def _targets(self) -> int:
+        """Of each column."""
+        return len(self._columns) - 1
+
+    def next(self) -> Batch:
+        """The next window."""
+        first = 0
+        if self._cursor == self._targets:
+            self._cursor = 0
+            self.carry.value = None
+            if self._shift:
+                first = int(torch.randint(self._bptt, (), generator=self._generator))
+        steps = first or self._length()
+        start, end = self._cursor, min(self._cursor + steps, self._targets)
+        self._cursor = end
+        inputs, targets = self._columns[start:end], self._columns[start + 1 : end + 1]
+        return self._make(inputs, targets, self.carry)
+
+    def _length(self) -> int:
+        if not self._vary:
+            return self._bptt
+        half = float(torch.rand((), generator=self._generator)) < HALF
+        mean = self._bptt / 2 if half else self._bptt
+        drawn = mean + DEVIATION * float(torch.randn((), generator=self._generator))
+        return min(max(int(drawn), SHORTEST), self._bptt + LONGER)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the windows to come, the hidden state among it."""
+        return {
+            "cursor": self._cursor,
+            "generator": self._generator.get_state(),
+            "carry": self.carry.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        self._cursor = state["cursor"]
+        self._generator.set_state(state["generator"])
+        self.carry.load_state_dict(state["carry"], self._columns.device)
+
+
+def text_batches(
+    ids: Int64Array, columns: int, bptt: int, make: Make, device: torch.device, where: str = "text"
+) -> Iterator[Batch]:
+    """One pass over a part in its order, with a carry of its own; the last window may be shorter.
+
+    Args:
+        ids: (n,) words of the part.
+        columns: Read side by side; with 1, every word but the first is a target.
+        bptt: Most steps of a window.
+        make: Puts inputs, targets and the carry into a batch.
+        device: Of the batches.
+        where: What the part is called in messages.
+
+    Raises:
+        DataError: A column has no target, or an argument is below 1.
+    """
+    rows = _cut(ids, columns, bptt, 1, where).to(device)
+    return _windows(rows, bptt, make)
+
+
+def _windows(rows: Tensor, bptt: int, make: Make) -> Iterator[Batch]:
+    carry = Carry()
+    for start in range(0, len(rows) - 1, bptt):
+        targets = rows[start + 1 : start + 1 + bptt]
+        yield make(rows[start : start + len(targets)], targets, carry)
+
+
+def _mean_length(bptt: int) -> float:
+    """Of windows of random length: the sum over k of the probability of at least k steps."""
+    spread = DEVIATION * math.sqrt(2)
+    return SHORTEST + sum(
+        (1 - HALF) * math.erfc((k - bptt) / spread) / 2
+        + HALF * math.erfc((k - bptt / 2) / spread) / 2
+        for k in range(SHORTEST + 1, bptt + LONGER + 1)
+    )
+
+
+def _cut(ids: Int64Array, columns: int, bptt: int, least: int, where: str) -> Tensor:
+    """(n // columns, columns) words on the CPU, with at least so many targets in a column."""
+    for name, value in (("columns", columns), ("steps of a window", bptt)):
+        if value < 1:
+            raise DataError(f"{where}: {name}: expected at least 1, found {value}")
+    length = len(ids) // columns
+    if length <= least:
+        raise DataError(
+            f"{where}: expected at least {columns * (least + 1):,} words, for a window of"
+            f" {least:,} steps and its targets in {columns:,} columns, found {len(ids):,}"
+        )
+    cut = ids[: length * columns].reshape(columns, length)
+    return torch.from_numpy(np.ascontiguousarray(cut.T))
+
+
+def _copied(value: Any, device: torch.device | str | None) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to(device or value.device, copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(item, device) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_copied(item, device) for item in value)
+    return value
