@@ -22,7 +22,7 @@ LEVELS = [
     {"objectives", "batches", "blocks", "spaces", "methods"},
     {"search", "train", "evaluate", "verdict", "scoring", "parts", "fitting", "cold", "groups",
      "sources", "cell_methods", "vision"},
-    {"baselines", "recommender", "classifier", "plots"},
+    {"baselines", "ngram", "recommender", "classifier", "plots"},
     {"adapters", "tasks"},
     {"cli"},
 ]  # fmt: skip
