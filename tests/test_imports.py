@@ -16,7 +16,7 @@ import sif
 PACKAGE = Path(sif.__file__).parent
 # A module imports from its own level or an earlier one.
 LEVELS = [
-    {"errors", "genotype"},
+    {"errors", "genotype", "dialects"},
     {"config", "runtime", "tracking", "metrics", "checkpoint"},
     {"prox", "probe", "data", "draws", "pairs", "rows", "streams", "optimisers"},
     {"objectives", "batches", "blocks", "spaces", "methods"},
@@ -37,7 +37,7 @@ SPACE_OF = dict.fromkeys(
     "interaction",
 ) | dict.fromkeys(
     ("cells", "cnn_ops", "cnn_networks", "published", "cnn", "cnn_cell"), "cnn"
-)  # fmt: skip
+) | dict.fromkeys(("rnn", "rnn_cells", "rnn_networks"), "rnn")  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
+from sif.dialects import parse_call, whole_numbers
 from sif.errors import GenotypeError
 from sif.spaces.cnn_ops import canonical
 
@@ -120,7 +121,7 @@ def parse_cells(text: str, where: str = "genotype") -> Cells:
     Raises:
         GenotypeError: Anything else.
     """
-    call = _call(text, where)
+    call = parse_call(text, where)
     fields = dict(
         zip(("normal", "normal_concat", "reduce", "reduce_concat"), call.args, strict=False)
     )
@@ -135,18 +136,6 @@ def parse_cells(text: str, where: str = "genotype") -> Cells:
         ) from None
 
 
-def _call(text: str, where: str) -> ast.Call:
-    try:
-        statements = ast.parse(text.strip()).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise GenotypeError(f"{where}: expected Genotype(...), found {error}") from None
-    if len(statements) == 1 and isinstance(statements[0], ast.Assign | ast.Expr):
-        call = statements[0].value
-        if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "Genotype":
-            return call
-    raise GenotypeError(f"{where}: expected one Genotype(...), found {text.strip()[:40]!r}")
-
-
 def _cell(fields: dict[str, ast.expr], name: str) -> Cell:
     if name not in fields:
         raise GenotypeError(f"expected a field {name!r}, found {', '.join(fields) or 'none'}")
@@ -156,17 +145,7 @@ def _cell(fields: dict[str, ast.expr], name: str) -> Cell:
     if len(edges) % KEPT:
         raise GenotypeError(f"{name}: expected {KEPT} edges per node, found {len(edges)} in all")
     nodes = tuple(tuple(edges[i : i + KEPT]) for i in range(0, len(edges), KEPT))
-    return Cell(nodes, _numbers(fields[f"{name}_concat"]))
-
-
-def _numbers(expression: ast.expr) -> tuple[int, ...]:
-    """A list or tuple of whole numbers, or range(a, b)."""
-    if isinstance(expression, ast.Call) and isinstance(expression.func, ast.Name):
-        ends = [ast.literal_eval(argument) for argument in expression.args]
-        if expression.func.id == "range" and len(ends) <= 2 and all(abs(e) < 100 for e in ends):
-            return tuple(range(*ends))
-        raise TypeError("an output is a list or a range of node numbers")
-    return tuple(int(node) for node in ast.literal_eval(expression))
+    return Cell(nodes, whole_numbers(fields[f"{name}_concat"]))
 
 
 def format_cells(cells: Cells) -> str:

@@ -1,0 +1,257 @@
+"""The space of recurrent cells: one matrix per node, one activation and one state to read chosen.
+
+Eight learned nodes with 1 + 2 + ... + 8 = 36 candidate edges and four activations each (DARTS; Liu
+et al., ICLR 2019, section 3.2). At a discrete point a time step takes one matrix product per node;
+all other candidates are probed on the states of that pass, for the whole window at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from sif.genotype import Genotype, check_names
+from sif.probe import Candidate, probe
+from sif.prox import Block, Gates
+from sif.spaces.rnn_cells import (
+    ACTIVATIONS,
+    RecurrentCell,
+    cell_of,
+    edge_nodes,
+    expression,
+)
+from sif.spaces.rnn_networks import (
+    CellRecurrence,
+    CellWeights,
+    Dropouts,
+    LanguageModel,
+    TextShape,
+    Trace,
+    cross_entropy,
+    decoded,
+    draw_masks,
+    embedded,
+    highway,
+    unroll,
+)
+
+BLOCK = "recurrent"
+SPACE = "nasp-ptb"
+KEPT = 1
+"""States that a node reads (DARTS, section 3.2)."""
+
+
+@dataclass(frozen=True, eq=False)
+class TextBatch:
+    """A window of some columns of a text.
+
+    Attributes:
+        inputs: (steps, batch) int64 ids of words.
+        targets: (steps, batch) the words that follow.
+        carry: Object whose `value` is the state before the window, None at the beginning of a text;
+            the space puts the state behind the window there.
+        start: The state before the window, (batch, hidden) or None.
+        seed: Of the window's dropout.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    carry: Any
+    start: Tensor | None
+    seed: int
+
+
+class RNNSpace(nn.Module):
+    """The supernet.
+
+    Args:
+        shape: Of the model.
+        dropouts: Of the search.
+    """
+
+    name = SPACE
+
+    def __init__(self, shape: TextShape, dropouts: Dropouts) -> None:
+        super().__init__()
+        self.shape, self.dropouts = shape, dropouts
+        self.model = LanguageModel(shape, CellWeights(shape, shape.nodes))
+        # One for each state, without statistics of its own: a probe leaves no trace.
+        self.norms = nn.ModuleList(
+            nn.BatchNorm1d(shape.hidden, affine=False, track_running_stats=False)
+            for _ in range(shape.nodes + 1)
+        )
+        nodes = edge_nodes(shape.nodes)
+        self.blocks = (Block(BLOCK, tuple(ACTIVATIONS), nodes, KEPT),)
+
+    @property
+    def _weights(self) -> CellWeights:
+        return cast(CellWeights, self.model.recurrence)
+
+    def module(self) -> nn.Module:
+        """The space itself."""
+        return self
+
+    def like(self) -> Tensor:
+        """A tensor of the space's device and dtype."""
+        return self.model.bias
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """All parameters."""
+        return list(self.parameters())
+
+    def arch_parameters(self) -> list[nn.Parameter]:
+        """None: everything that is searched is discrete."""
+        return []
+
+    def loss(self, batch: TextBatch, gates: Gates) -> Tensor:
+        """Mean nats per word of a window under the gates; moves the batch's state on."""
+        columns = batch.inputs.shape[1]
+        masks = draw_masks(self.dropouts, self.shape, columns, self.like(), batch.seed)
+        table = self.model.embedding.weight
+        x = embedded(table, batch.inputs, masks)
+        if masks.input is not None:
+            x = x * masks.input
+        hidden = x.new_zeros(columns, self.shape.hidden) if batch.start is None else batch.start
+        if gates.active is None:
+            outputs = self._relaxed(x, hidden, masks.hidden, gates.weights[BLOCK])
+        else:
+            outputs = self._discrete(x, hidden, masks.hidden, gates)
+        batch.carry.value = outputs[-1].detach()
+        if masks.output is not None:
+            outputs = outputs * masks.output
+        return cross_entropy(decoded(outputs, table, self.model.bias), batch.targets)
+
+    def _discrete(self, x: Tensor, hidden: Tensor, mask: Tensor | None, gates: Gates) -> Tensor:
+        cell, trace = self._cell(gates), None
+        if gates.weights[BLOCK].requires_grad:
+            trace = self._trace(x, mask, gates)
+        norms = cast(Sequence[nn.Module], self.norms)
+        return unroll(x, hidden, self._weights, cell, mask, norms, trace)
+
+    def _trace(self, x: Tensor, mask: Tensor | None, gates: Gates) -> Trace:
+        """Zeros for every node whose gradient makes the candidates of all steps answer at once."""
+        steps, columns, width = x.shape
+        states: list[list[Tensor]] = [[] for _ in range(self.shape.nodes + 1)]
+        seen = columns
+        if gates.probing is not None:
+            seen = max(1, round(gates.probing.rows * columns))
+        asked = _Candidates(states, self._weights, None if mask is None else mask[:seen], seen)
+        entered, offsets = edge_nodes(self.shape.nodes), []
+        for node in range(self.shape.nodes):
+            edges = [e for e, n in enumerate(entered) if n == node]
+            rows = slice(edges[0], edges[-1] + 1)
+            factors = None
+            if gates.probing is not None:
+                factors = gates.probing.factors[BLOCK][rows].flatten().tolist()
+            zeros = x.new_zeros(columns, steps, width)
+            offsets.append(probe(zeros, gates.weights[BLOCK][rows], asked.of(node), factors))
+        return Trace(states, offsets)
+
+    def _relaxed(self, x: Tensor, hidden: Tensor, mask: Tensor | None, weights: Tensor) -> Tensor:
+        """All states and activations of every node, by their weights."""
+        width, outputs = self.shape.hidden, []
+        from_input, from_hidden = x @ self._weights.first[:width], self._weights.first[width:]
+        for given in from_input.unbind(0):
+            product = torch.addmm(given, hidden if mask is None else hidden * mask, from_hidden)
+            states = [self.norms[0](highway(hidden, product, torch.tanh))]
+            first = 0
+            for node, matrix in enumerate(self._weights.nodes):
+                read = torch.stack(states)
+                product = (read if mask is None else read * mask) @ matrix
+                carry, fresh = product.chunk(2, dim=-1)
+                gate = torch.sigmoid(carry)
+                shares = weights[first : first + node + 1, :, None, None]
+                first += node + 1
+                value = sum(
+                    (shares[:, k] * torch.lerp(read, f(fresh), gate)).sum(dim=0)
+                    for k, f in enumerate(ACTIVATIONS.values())
+                )
+                states.append(self.norms[node + 1](value))
+            hidden = torch.stack(states[1:]).mean(dim=0)
+            outputs.append(hidden)
+        return torch.stack(outputs)
+
+    def _cell(self, gates: Gates) -> RecurrentCell:
+        active = gates.selection()[BLOCK]
+        names = tuple(ACTIVATIONS)
+        chosen = [(edge, names[k]) for edge, k in enumerate(active) if k >= 0]
+        return cell_of(chosen, self.shape.nodes)
+
+    def regulariser(self, gates: Gates) -> Tensor:
+        """Zero: weight decay is the optimiser's."""
+        return torch.zeros((), device=self.like().device)
+
+    def genotype(self, gates: Gates) -> Genotype:
+        """The kept edge of every node with its activation."""
+        names = tuple(ACTIVATIONS)
+        active = gates.selection()[BLOCK]
+        chosen = tuple((edge, names[k]) for edge, k in enumerate(active) if k >= 0)
+        return Genotype(self.name, {BLOCK: chosen})
+
+    def expression(self, genotype: Genotype) -> str:
+        """The cell on one line."""
+        return expression(recurrent_cell(genotype))
+
+    def extract(self, gates: Gates) -> LanguageModel:
+        """The language model of the selection with copies of the supernet's weights.
+
+        Its normalisations keep running statistics, which have to be estimated before it evaluates.
+        """
+        recurrence = CellRecurrence(self.shape, self._cell(gates), normalised=True)
+        model = LanguageModel(self.shape, recurrence).to(self.like())
+        recurrence.weights.load_state_dict(self._weights.state_dict())
+        model.embedding.load_state_dict(self.model.embedding.state_dict())
+        with torch.no_grad():
+            model.bias.copy_(self.model.bias)
+        return model
+
+
+class _Candidates:
+    """The candidates of all nodes on the states of one window, made when they are asked."""
+
+    def __init__(
+        self, states: Sequence[list[Tensor]], weights: CellWeights, mask: Tensor | None, rows: int
+    ) -> None:
+        self._states, self._weights, self._mask, self._rows = states, weights, mask, rows
+        self._stacked: dict[int, Tensor] = {}
+        self._last: tuple[tuple[int, int], tuple[Tensor, Tensor]] | None = None
+
+    def of(self, node: int) -> list[Candidate]:
+        """All activations of all states that a node may read, row by row."""
+        activations = range(len(ACTIVATIONS))
+        return [partial(self._answer, node, s, k) for s in range(node + 1) for k in activations]
+
+    def _answer(self, node: int, source: int, activation: int) -> Tensor:
+        """(rows, steps, hidden)."""
+        read = self._read(source)
+        gate, fresh = self._product(node, source, read)
+        return torch.lerp(read, tuple(ACTIVATIONS.values())[activation](fresh), gate)
+
+    def _read(self, source: int) -> Tensor:
+        if source not in self._stacked:
+            stacked = torch.stack([state[: self._rows] for state in self._states[source]], dim=1)
+            self._stacked[source] = stacked
+        return self._stacked[source]
+
+    def _product(self, node: int, source: int, read: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a state with a node's matrix; activations follow each other, so one is kept."""
+        if self._last is None or self._last[0] != (node, source):
+            masked = read if self._mask is None else read * self._mask[:, None]
+            carry, fresh = (masked @ self._weights.nodes[node]).chunk(2, dim=-1)
+            self._last = (node, source), (torch.sigmoid(carry), fresh)
+        return self._last[1]
+
+
+def recurrent_cell(genotype: Genotype) -> RecurrentCell:
+    """The cell of a searched genotype.
+
+    Raises:
+        GenotypeError: Of another space, or an edge or activation that the space does not have.
+    """
+    check_names(genotype, SPACE, {BLOCK: tuple(ACTIVATIONS)})
+    return cell_of(genotype.blocks[BLOCK], len(genotype.blocks[BLOCK]))

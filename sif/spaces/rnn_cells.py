@@ -1,0 +1,154 @@
+"""Recurrent cells as values: which activation every node has, and which state it reads.
+
+State 0 is the fixed first node, of the input and the hidden state before; state i + 1 is node i.
+A cell's output is the mean of some states (DARTS; Liu et al., ICLR 2019, section 3.2).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sif.dialects import parse_call, whole_numbers
+from sif.errors import GenotypeError
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "identity": lambda x: x,
+}
+"""Those of DARTS without "none" (section 3.2), for which the constraints of NASP stand."""
+
+Node = tuple[str, int]
+"""Activation and number of the state that it reads."""
+
+
+@dataclass(frozen=True)
+class RecurrentCell:
+    """A cell.
+
+    Attributes:
+        nodes: Of each learned node the activation and the state that it reads.
+        output: Numbers of the states whose mean is the output.
+
+    Raises:
+        GenotypeError: An unknown activation, a node that reads itself or a later one, no node, or
+            an output of states that do not exist.
+    """
+
+    nodes: tuple[Node, ...]
+    output: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.nodes:
+            raise GenotypeError("recurrent: expected at least one node, found none")
+        for number, (name, source) in enumerate(self.nodes, start=1):
+            if name not in ACTIVATIONS:
+                raise GenotypeError(
+                    f"recurrent: node {number}: expected one of {', '.join(ACTIVATIONS)}, "
+                    f"found {name!r}"
+                )
+            if not 0 <= source < number:
+                raise GenotypeError(
+                    f"recurrent: node {number}: expected a state in 0..{number - 1}, which comes "
+                    f"before it, found {source}"
+                )
+        states = range(len(self.nodes) + 1)
+        if not self.output or not set(self.output) <= set(states):
+            raise GenotypeError(
+                f"concat: expected some of the states 0..{states[-1]}, found {list(self.output)}"
+            )
+
+
+def edge_nodes(nodes: int) -> tuple[int, ...]:
+    """For each candidate edge the node that it enters, from 0; node i can read i + 1 states."""
+    return tuple(node for node in range(nodes) for _ in range(node + 1))
+
+
+def edge_sources(nodes: int) -> tuple[int, ...]:
+    """For each candidate edge the state that it leaves."""
+    return tuple(source for node in range(nodes) for source in range(node + 1))
+
+
+def cell_of(choices: Sequence[tuple[int, str]], nodes: int) -> RecurrentCell:
+    """The cell of (edge, activation) pairs, whose output is the mean of all its nodes.
+
+    Args:
+        choices: One kept edge per node.
+        nodes: Learned nodes.
+
+    Raises:
+        GenotypeError: An edge that does not exist, or a node with none or several.
+    """
+    entered, sources = edge_nodes(nodes), edge_sources(nodes)
+    found: dict[int, Node] = {}
+    for edge, activation in choices:
+        if edge >= len(entered):
+            raise GenotypeError(f"cell: expected edges in 0..{len(entered) - 1}, found {edge}")
+        if entered[edge] in found:
+            raise GenotypeError(f"cell: node {entered[edge] + 1}: expected one edge, found two")
+        found[entered[edge]] = (activation, sources[edge])
+    if len(found) < nodes:
+        raise GenotypeError(f"cell: expected an edge for each of {nodes} nodes, found {len(found)}")
+    return RecurrentCell(tuple(found[node] for node in range(nodes)), tuple(range(1, nodes + 1)))
+
+
+def parse_cell(text: str, where: str = "genotype") -> RecurrentCell:
+    """Reads `Genotype(recurrent=[(activation, state), ...], concat=...)`, the form of DARTS.
+
+    Args:
+        text: The namedtuple's text.
+        where: For messages.
+
+    Raises:
+        GenotypeError: Anything else.
+    """
+    call = parse_call(text, where)
+    fields = dict(zip(("recurrent", "concat"), call.args, strict=False))
+    fields |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+    try:
+        nodes = [(str(name), source) for name, source in ast.literal_eval(fields["recurrent"])]
+        if any(isinstance(s, bool) or not isinstance(s, int) for _, s in nodes):
+            raise TypeError("states are whole numbers")
+        return RecurrentCell(tuple(nodes), whole_numbers(fields["concat"]))
+    except GenotypeError as error:
+        raise GenotypeError(f"{where}: {error}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise GenotypeError(
+            f"{where}: malformed genotype: {type(error).__name__}: {error}"
+        ) from None
+
+
+def format_cell(cell: RecurrentCell) -> str:
+    """The text that `parse_cell` reads."""
+    return f"Genotype(recurrent={list(cell.nodes)!r}, concat={list(cell.output)!r})"
+
+
+def expression(cell: RecurrentCell) -> str:
+    """The cell on one line, such as "1 = tanh(0), 2 = relu(1); mean of 1, 2"."""
+    nodes = ", ".join(f"{i} = {name}({s})" for i, (name, s) in enumerate(cell.nodes, start=1))
+    return f"{nodes}; mean of {', '.join(map(str, cell.output))}"
+
+
+_TEXTS = {
+    # From genotypes.py of quark0/darts: the cell of ENAS (Pham et al., ICML 2018), and those of
+    # DARTS' first and second order.
+    "enas": """Genotype(
+        recurrent=[('tanh', 0), ('tanh', 1), ('relu', 1), ('tanh', 3), ('tanh', 3), ('relu', 3),
+                   ('relu', 4), ('relu', 7), ('relu', 8), ('relu', 8), ('relu', 8)],
+        concat=[2, 5, 6, 9, 10, 11])""",
+    "darts-v1": """Genotype(
+        recurrent=[('relu', 0), ('relu', 1), ('tanh', 2), ('relu', 3), ('relu', 4),
+                   ('identity', 1), ('relu', 5), ('relu', 1)],
+        concat=range(1, 9))""",
+    "darts-v2": """Genotype(
+        recurrent=[('sigmoid', 0), ('relu', 1), ('relu', 1), ('identity', 1), ('tanh', 2),
+                   ('sigmoid', 5), ('tanh', 3), ('relu', 5)],
+        concat=range(1, 9))""",
+}
+PUBLISHED: dict[str, RecurrentCell] = {n: parse_cell(text, n) for n, text in _TEXTS.items()}

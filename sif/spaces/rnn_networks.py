@@ -1,0 +1,345 @@
+"""Language models of recurrent cells: tied embeddings, variational dropout, the loop over time.
+
+A learned node is a highway: s + c * (f(h) - s) of the state s that it reads, where (c, h) is s
+times the node's one matrix, and c passes a sigmoid (DARTS; Liu et al., ICLR 2019, appendix A.1.2;
+the released code). Every candidate of a node shares that matrix, so supernet and networks of given
+cells have the same weights and run the same loop, `unroll`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sif.spaces.rnn_cells import ACTIVATIONS, RecurrentCell
+
+EMBEDDING_INIT = 0.1
+CELL_INIT = 0.04
+"""Half widths of the uniform first weights (INITRANGE and init_weights of quark0/darts, rnn)."""
+
+
+@dataclass(frozen=True)
+class TextShape:
+    """Sizes of a language model.
+
+    Attributes:
+        vocabulary: Number of words.
+        hidden: Width of embeddings and of every state; equal, since the decoder's weights are the
+            embeddings (Press & Wolf, EACL 2017).
+        nodes: Learned nodes of a cell.
+    """
+
+    vocabulary: int
+    hidden: int
+    nodes: int = 8
+
+
+@dataclass(frozen=True)
+class Dropouts:
+    """Chances to drop, all fixed over a window (Gal & Ghahramani, NIPS 2016; Merity et al., 2018).
+
+    Attributes:
+        word: A word, wherever it stands in the window.
+        embedding: A value of what the embeddings give.
+        input: A value of the cell's input.
+        hidden: A value of a state, wherever it is read.
+        output: A value of the cell's output.
+    """
+
+    word: float = 0.0
+    embedding: float = 0.0
+    input: float = 0.0
+    hidden: float = 0.0
+    output: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """Factors 0 or 1 / (1 - chance); None: nothing is dropped.
+
+    Attributes:
+        word: (vocabulary, 1).
+        embedding: (batch, hidden).
+        input: (batch, hidden).
+        hidden: (batch, hidden).
+        output: (batch, hidden).
+    """
+
+    word: Tensor | None = None
+    embedding: Tensor | None = None
+    input: Tensor | None = None
+    hidden: Tensor | None = None
+    output: Tensor | None = None
+
+
+def draw_masks(dropouts: Dropouts, shape: TextShape, batch: int, like: Tensor, seed: int) -> Masks:
+    """Masks of one window, the same for the same seed.
+
+    Args:
+        dropouts: Chances.
+        shape: Of the model.
+        batch: Columns of the window.
+        like: Gives device and dtype.
+        seed: Of this window.
+    """
+    draws = torch.Generator(like.device).manual_seed(seed)
+    masks: dict[str, Tensor] = {}
+    for name, chance in vars(dropouts).items():
+        if chance:
+            size = (shape.vocabulary, 1) if name == "word" else (batch, shape.hidden)
+            kept = torch.rand(size, generator=draws, device=like.device) >= chance
+            masks[name] = kept.to(like) / (1 - chance)
+    return Masks(**masks)
+
+
+def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    return x if mask is None else x * mask
+
+
+def highway(state: Tensor, product: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
+    """S + c * (f(h) - s), with (c, h) side by side in the product (..., 2 hidden)."""
+    carry, fresh = product.chunk(2, dim=-1)
+    return torch.lerp(state, activation(fresh), torch.sigmoid(carry))
+
+
+class CellWeights(nn.Module):
+    """One matrix for the fixed node and one for each learned node.
+
+    Attributes:
+        first: (2 hidden, 2 hidden): rows of the input, then of the hidden state before.
+        nodes: Per node (hidden, 2 hidden).
+
+    Args:
+        shape: Of the model.
+        nodes: Learned nodes.
+    """
+
+    def __init__(self, shape: TextShape, nodes: int) -> None:
+        super().__init__()
+        n = shape.hidden
+
+        def fresh(rows: int) -> nn.Parameter:
+            return nn.Parameter(torch.empty(rows, 2 * n).uniform_(-CELL_INIT, CELL_INIT))
+
+        self.first = fresh(2 * n)
+        self.nodes = nn.ParameterList(fresh(n) for _ in range(nodes))
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What a window leaves behind for probes.
+
+    Attributes:
+        states: Per state one tensor (batch, hidden) per step, without a graph.
+        offsets: Per learned node (batch, steps, hidden), added to its value: zeros whose gradient
+            is that of the node's values.
+    """
+
+    states: Sequence[list[Tensor]]
+    offsets: Sequence[Tensor]
+
+
+def unroll(
+    x: Tensor,
+    hidden: Tensor,
+    weights: CellWeights,
+    cell: RecurrentCell,
+    mask: Tensor | None = None,
+    norms: Sequence[nn.Module] | None = None,
+    trace: Trace | None = None,
+) -> Tensor:
+    """A cell over a window.
+
+    The products of nodes that read the same state are one product, and that of the input is one
+    for all steps.
+
+    Args:
+        x: (steps, batch, hidden) inputs.
+        hidden: (batch, hidden) output before the window.
+        weights: One matrix per node.
+        cell: Which activations read which states.
+        mask: (batch, hidden) for every state that is read.
+        norms: Per state a normalisation; None: none.
+        trace: Receives states, gives offsets.
+
+    Returns:
+        (steps, batch, hidden) outputs.
+    """
+    width = hidden.shape[1]
+    from_input, from_hidden = x @ weights.first[:width], weights.first[width:]
+    readers = _readers(cell)
+    matrices = {s: torch.cat([weights.nodes[i] for i in nodes], 1) for s, nodes in readers.items()}
+    extra = [offsets.unbind(1) for offsets in trace.offsets] if trace else None
+    outputs = []
+    for step, given in enumerate(from_input.unbind(0)):
+        product = torch.addmm(given, _masked(hidden, mask), from_hidden)
+        states = {0: _normed(highway(hidden, product, torch.tanh), norms, 0)}
+        for source, nodes in readers.items():
+            read = states[source]
+            products = (_masked(read, mask) @ matrices[source]).chunk(len(nodes), dim=1)
+            for node, product in zip(nodes, products, strict=True):
+                value = highway(read, product, ACTIVATIONS[cell.nodes[node][0]])
+                if extra is not None:
+                    value = value + extra[node][step]
+                states[node + 1] = _normed(value, norms, node + 1)
+        if trace is not None:
+            for number, kept in enumerate(trace.states):
+                kept.append(states[number].detach())
+        hidden = torch.stack([states[number] for number in cell.output]).mean(dim=0)
+        outputs.append(hidden)
+    return torch.stack(outputs)
+
+
+def _readers(cell: RecurrentCell) -> dict[int, list[int]]:
+    """Which nodes read a state, states ascending: what a node reads is there before it."""
+    found: dict[int, list[int]] = {}
+    for source in range(len(cell.nodes)):
+        nodes = [i for i, (_, read) in enumerate(cell.nodes) if read == source]
+        if nodes:
+            found[source] = nodes
+    return found
+
+
+def _normed(value: Tensor, norms: Sequence[nn.Module] | None, number: int) -> Tensor:
+    return value if norms is None else cast(Tensor, norms[number](value))
+
+
+class Recurrence(Protocol):
+    """What turns a window of vectors into a window of vectors."""
+
+    def __call__(self, x: Tensor, state: Tensor | None, masks: Masks) -> tuple[Tensor, Tensor]:
+        """(steps, batch, hidden) and the state before to outputs and the state after."""
+        ...
+
+
+class CellRecurrence(nn.Module):
+    """A given cell.
+
+    Args:
+        shape: Of the model.
+        cell: The cell.
+        normalised: Whether every state is normalised, as in a supernet.
+    """
+
+    def __init__(self, shape: TextShape, cell: RecurrentCell, normalised: bool = False) -> None:
+        super().__init__()
+        self.cell = cell
+        self.weights = CellWeights(shape, len(cell.nodes))
+        self.norms = (
+            nn.ModuleList(
+                nn.BatchNorm1d(shape.hidden, affine=False) for _ in range(len(cell.nodes) + 1)
+            )
+            if normalised
+            else None
+        )
+
+    def forward(self, x: Tensor, state: Tensor | None, masks: Masks) -> tuple[Tensor, Tensor]:
+        """Outputs (steps, batch, hidden) and the last of them; no state: zeros."""
+        hidden = x.new_zeros(x.shape[1:]) if state is None else state
+        outputs = unroll(
+            _masked(x, masks.input), hidden, self.weights, self.cell, masks.hidden,
+            cast(Sequence[nn.Module], self.norms),
+        )  # fmt: skip
+        return outputs, outputs[-1]
+
+
+class LSTMRecurrence(nn.Module):
+    """Torch's LSTM, to compare with; dropout of states between steps is not among its options.
+
+    Args:
+        shape: Of the model; its nodes do not count.
+    """
+
+    def __init__(self, shape: TextShape) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(shape.hidden, shape.hidden)
+
+    def forward(self, x: Tensor, state: Tensor | None, masks: Masks) -> tuple[Tensor, Tensor]:
+        """As `CellRecurrence`; the state is (2, batch, hidden): output and memory."""
+        pair = None if state is None else (state[:1].contiguous(), state[1:].contiguous())
+        outputs, (hidden, memory) = self.lstm(_masked(x, masks.input), pair)
+        return outputs, torch.cat([hidden, memory])
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """What a model made of a window.
+
+    Attributes:
+        logits: (steps, batch, vocabulary).
+        raw: (steps, batch, hidden) outputs of the cell.
+        dropped: The same after dropout.
+        state: Behind the last step.
+    """
+
+    logits: Tensor
+    raw: Tensor
+    dropped: Tensor
+    state: Tensor
+
+
+class LanguageModel(nn.Module):
+    """Embeddings, something recurrent, and a decoder that shares the embeddings' weights.
+
+    Args:
+        shape: Sizes.
+        recurrence: In between.
+    """
+
+    def __init__(self, shape: TextShape, recurrence: nn.Module) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(shape.vocabulary, shape.hidden)
+        nn.init.uniform_(self.embedding.weight, -EMBEDDING_INIT, EMBEDDING_INIT)
+        self.bias = nn.Parameter(torch.zeros(shape.vocabulary))
+        self.recurrence = recurrence
+
+    def forward(self, words: Tensor, state: Tensor | None, masks: Masks | None = None) -> Window:
+        """(steps, batch) ids and the state before to logits and the state after."""
+        masks = Masks() if masks is None else masks
+        x = embedded(self.embedding.weight, words, masks)
+        raw, after = self.recurrence(x, state, masks)
+        dropped = _masked(raw, masks.output)
+        return Window(decoded(dropped, self.embedding.weight, self.bias), raw, dropped, after)
+
+    def counted(self) -> int:
+        """Number of trainable values."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+
+def embedded(table: Tensor, words: Tensor, masks: Masks) -> Tensor:
+    """Vectors (steps, batch, hidden) of words (steps, batch) under dropout."""
+    rows = table if masks.word is None else table * masks.word
+    return _masked(F.embedding(words, rows), masks.embedding)
+
+
+def decoded(outputs: Tensor, table: Tensor, bias: Tensor) -> Tensor:
+    """Logits of every word."""
+    return F.linear(outputs, table, bias)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean nats per word."""
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def penalties(window: Window, activation: float, slowness: float) -> Tensor:
+    """Penalties on large outputs and on their change (Merity et al., ICLR 2018, section 5.1).
+
+    Args:
+        window: Of a training step.
+        activation: Weight of the mean square of outputs after dropout.
+        slowness: Weight of the mean square of differences between steps.
+    """
+    total = activation * window.dropped.pow(2).mean()
+    return total + slowness * (window.raw[1:] - window.raw[:-1]).pow(2).mean()
+
+
+MakeRecurrence = Callable[[TextShape], nn.Module]
+RECURRENCES: Mapping[str, MakeRecurrence] = {"lstm": LSTMRecurrence}
+"""Recurrences that are not searched."""

@@ -1,0 +1,321 @@
+"""The space of recurrent cells: gradients through time, contract with the loops, the models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sif.errors import GenotypeError
+from sif.genotype import Genotype, from_json
+from sif.methods.darts import Darts, DartsSettings
+from sif.methods.nasp import Nasp, NaspSettings
+from sif.probe import gate_gradient
+from sif.prox import Gates, Probing, initial_alpha, project, weight_step
+from sif.spaces.rnn import BLOCK, RNNSpace, TextBatch, recurrent_cell
+from sif.spaces.rnn_cells import (
+    ACTIVATIONS,
+    PUBLISHED,
+    RecurrentCell,
+    edge_nodes,
+    expression,
+    format_cell,
+    parse_cell,
+)
+from sif.spaces.rnn_networks import (
+    CellRecurrence,
+    Dropouts,
+    LanguageModel,
+    LSTMRecurrence,
+    Masks,
+    TextShape,
+    Window,
+    cross_entropy,
+    draw_masks,
+    penalties,
+)
+
+F64 = torch.float64
+SHAPE = TextShape(vocabulary=11, hidden=5, nodes=8)
+DROPOUTS = Dropouts(word=0.1, embedding=0.2, input=0.3, hidden=0.25, output=0.4)
+
+
+@dataclass
+class Carry:
+    value: Tensor | None = None
+
+
+def make_space(shape: TextShape = SHAPE, dropouts: Dropouts = DROPOUTS) -> RNNSpace:
+    torch.manual_seed(0)
+    space = RNNSpace(shape, dropouts).double()
+    with torch.no_grad():  # far enough from zero for every candidate to differ
+        for parameter in space.parameters():
+            parameter.mul_(6)
+    return space
+
+
+def batch(seed: int = 0, steps: int = 7, columns: int = 6, start: bool = True) -> TextBatch:
+    draws = torch.Generator().manual_seed(seed)
+    words = torch.randint(SHAPE.vocabulary, (steps + 1, columns), generator=draws)
+    state = torch.randn(columns, SHAPE.hidden, generator=draws, dtype=F64) if start else None
+    return TextBatch(words[:-1], words[1:], Carry(), state, seed)
+
+
+def some_gates(space: RNNSpace, seed: int) -> Gates:
+    return project(initial_alpha(space.blocks, torch.Generator().manual_seed(seed)), space.blocks)
+
+
+def full_gradient(space: RNNSpace, data: TextBatch, gates: Gates) -> Tensor:
+    leaf = gates.weights[BLOCK].to(F64).detach().requires_grad_()
+    (found,) = torch.autograd.grad(space.loss(data, Gates({BLOCK: leaf}, None)), [leaf])
+    return found
+
+
+@pytest.mark.parametrize(("seed", "steps"), [(1, 35), (2, 7)])
+def test_probes_equal_full_autograd_through_all_steps(seed: int, steps: int) -> None:
+    space = make_space()
+    gates, data = some_gates(space, seed), batch(seed, steps)
+    found = gate_gradient(space, data, gates)
+    expected = full_gradient(space, data, gates)
+    assert expected.shape == (36, 4)
+    dropped = [e for e, k in enumerate(gates.selection()[BLOCK]) if k < 0]
+    assert len(dropped) == 28 and expected[dropped].abs().min() > 0
+    torch.testing.assert_close(found.gates[BLOCK], expected, rtol=1e-8, atol=1e-12)
+    with torch.no_grad():
+        torch.testing.assert_close(found.loss, space.loss(data, gates))
+
+
+def test_rows_give_the_gradient_without_bias_under_frozen_statistics() -> None:
+    space = make_space(dropouts=Dropouts())
+    draws = torch.Generator().manual_seed(2)
+    for norm in (m for m in space.modules() if isinstance(m, nn.BatchNorm1d)):
+        norm.track_running_stats = True
+        norm.running_mean = torch.randn(norm.num_features, generator=draws, dtype=F64)
+        norm.running_var = 0.5 + torch.rand(norm.num_features, generator=draws, dtype=F64)
+        norm.eval()
+    gates, data = some_gates(space, 3), batch()
+    turned = torch.arange(6).roll(3)
+    assert data.start is not None
+    other = TextBatch(
+        data.inputs[:, turned], data.targets[:, turned], Carry(), data.start[turned], 0
+    )
+    exact = gate_gradient(space, data, gates).gates[BLOCK]
+    half = replace(gates, probing=Probing({BLOCK: torch.ones(36, 4)}, 0.5))
+    first, second = (gate_gradient(space, d, half).gates[BLOCK] for d in (data, other))
+    torch.testing.assert_close((first + second) / 2, exact, rtol=1e-8, atol=1e-12)
+    assert not torch.allclose(first, exact, rtol=0.01)
+
+
+def test_an_arch_step_computes_no_gradient_of_the_weights() -> None:
+    space = make_space()
+    before = {name: value.clone() for name, value in space.state_dict().items()}
+    asked = []
+    for parameter in space.parameters():
+        parameter.register_hook(lambda grad: asked.append(grad.shape))
+    gate_gradient(space, batch(), some_gates(space, 0))
+    assert asked == []
+    assert all(p.grad is None for p in space.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in space.state_dict().items())
+
+
+def test_a_weight_step_moves_chosen_nodes_matrices_all_of_them() -> None:
+    space = make_space()
+    before = {name: p.detach().clone() for name, p in space.named_parameters()}
+    optimizer = torch.optim.SGD(space.weight_parameters(), 0.1)
+    weight_step(space, batch(), some_gates(space, 1), optimizer, 0.25)
+    assert not any(torch.equal(p, before[name]) for name, p in space.named_parameters())
+
+
+def test_relaxed_gates_at_a_corner_are_the_discrete_point() -> None:
+    space = make_space()
+    gates = some_gates(space, 5)
+    relaxed = Gates({n: w.to(F64) for n, w in gates.weights.items()}, None)
+    with torch.no_grad():
+        torch.testing.assert_close(space.loss(batch(), gates), space.loss(batch(), relaxed))
+
+
+def test_equal_batches_have_equal_losses_and_another_seed_drops_others() -> None:
+    space, gates = make_space(), some_gates(make_space(), 0)
+    data = batch()
+    with torch.no_grad():
+        first = space.loss(data, gates)
+        assert torch.equal(space.loss(data, gates), first)
+        assert not torch.equal(space.loss(replace(data, seed=9), gates), first)
+
+
+def test_the_state_goes_on_from_window_to_window() -> None:
+    space = make_space(dropouts=Dropouts())
+    gates, data = some_gates(space, 0), batch(steps=8, start=False)
+    with torch.no_grad():
+        whole = space.loss(data, gates)
+        first = replace(data, inputs=data.inputs[:4], targets=data.targets[:4], carry=Carry())
+        one = space.loss(first, gates)
+        second = replace(
+            data, inputs=data.inputs[4:], targets=data.targets[4:], start=first.carry.value
+        )
+        other = space.loss(second, gates)
+    torch.testing.assert_close((one + other) / 2, whole)
+    assert first.carry.value is not None and not first.carry.value.requires_grad
+    torch.testing.assert_close(second.carry.value, data.carry.value)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_extracted_model_is_the_supernet_at_its_gates(seed: int) -> None:
+    space = make_space(dropouts=Dropouts())
+    gates, data = some_gates(space, seed), batch(seed)
+    model = space.extract(gates)
+    with torch.no_grad():
+        window = model(data.inputs, data.start)
+        loss = torch.nn.functional.cross_entropy(
+            window.logits.flatten(0, 1), data.targets.flatten()
+        )
+        torch.testing.assert_close(loss, space.loss(data, gates))
+        torch.testing.assert_close(window.state, data.carry.value)
+    again = from_json(space.genotype(gates).to_json())
+    assert recurrent_cell(again) == model.recurrence.cell
+    assert space.expression(again) == expression(model.recurrence.cell)
+
+
+@pytest.mark.parametrize("cell", [*PUBLISHED.values(), RecurrentCell((("relu", 0),), (0, 1))])
+def test_a_model_step_by_step_is_the_model_over_a_window(cell: RecurrentCell) -> None:
+    torch.manual_seed(1)
+    model = LanguageModel(SHAPE, CellRecurrence(SHAPE, cell)).double()
+    words = batch(steps=9).inputs
+    with torch.no_grad():
+        whole = model(words, None)
+        state, logits = None, []
+        for word in words:
+            window = model(word[None], state)
+            state = window.state
+            logits.append(window.logits)
+    torch.testing.assert_close(torch.cat(logits), whole.logits)
+    assert state is not None
+    torch.testing.assert_close(state, whole.state)
+
+
+def by_hand(model: LanguageModel, word: int, state: Tensor) -> Tensor:
+    """One step of DARTS' second-order cell in one column, written out."""
+    weights = model.recurrence.weights
+    n = state.shape[0]
+
+    def highway(s: Tensor, product: Tensor, f: str) -> Tensor:
+        c, h = product[:n].sigmoid(), product[n:]
+        return s + c * (ACTIVATIONS[f](h) - s)
+
+    x = model.embedding.weight[word]
+    states = [highway(state, torch.cat([x, state]) @ weights.first, "tanh")]
+    for (f, source), matrix in zip(PUBLISHED["darts-v2"].nodes, weights.nodes, strict=True):
+        states.append(highway(states[source], states[source] @ matrix, f))
+    return sum(states[1:]) / 8
+
+
+def test_the_published_cell_computes_what_its_definition_says() -> None:
+    torch.manual_seed(2)
+    model = LanguageModel(SHAPE, CellRecurrence(SHAPE, PUBLISHED["darts-v2"])).double()
+    state = torch.randn(SHAPE.hidden, dtype=F64)
+    with torch.no_grad():
+        found = model(torch.tensor([[3]]), state[None])
+        expected = by_hand(model, 3, state)
+        torch.testing.assert_close(found.raw[0, 0], expected)
+        logits = model.embedding.weight @ expected + model.bias
+        torch.testing.assert_close(found.logits[0, 0], logits)
+
+
+def test_the_evaluation_model_of_darts_has_23_million_weights() -> None:
+    shape = TextShape(vocabulary=10_000, hidden=850)
+    with torch.device("meta"):
+        model = LanguageModel(shape, CellRecurrence(shape, PUBLISHED["darts-v2"]))
+    embeddings, bias = 10_000 * 850, 10_000
+    first, nodes = 1700 * 1700, 8 * 850 * 1700
+    assert model.counted() == embeddings + bias + first + nodes == 22_960_000
+
+
+def test_masks_keep_the_mean_and_one_word_everywhere() -> None:
+    like = torch.zeros(1, dtype=F64)
+    shape = TextShape(4000, 50)
+    masks = draw_masks(DROPOUTS, shape, 400, like, seed=3)
+    for name, chance in vars(DROPOUTS).items():
+        mask = getattr(masks, name)
+        assert set(mask.unique().tolist()) == {0.0, 1 / (1 - chance)}
+        assert mask.mean() == pytest.approx(1, abs=0.05)
+    assert masks.word is not None and masks.word.shape == (4000, 1)
+    assert vars(draw_masks(Dropouts(), shape, 4, like, 0)) == vars(Masks())
+    again = draw_masks(DROPOUTS, shape, 400, like, seed=3)
+    assert again.hidden is not None and torch.equal(again.hidden, masks.hidden)
+
+
+def test_penalties_are_those_of_their_formulas() -> None:
+    raw = torch.tensor([[[1.0, 2.0]], [[3.0, 2.0]], [[3.0, 5.0]]])
+    window = Window(torch.zeros(3, 1, 4), raw, 2 * raw, raw[-1])
+    assert float(penalties(window, 0.5, 0.0)) == pytest.approx(
+        0.5 * 4 * (1 + 4 + 9 + 4 + 9 + 25) / 6
+    )
+    assert float(penalties(window, 0.0, 2.0)) == pytest.approx(2 * (4 + 9) / 4)
+
+
+def test_an_lstm_carries_both_of_its_states() -> None:
+    torch.manual_seed(3)
+    model = LanguageModel(SHAPE, LSTMRecurrence(SHAPE)).double()
+    words = batch(steps=8).inputs
+    with torch.no_grad():
+        whole = model(words, None)
+        first = model(words[:3], None)
+        second = model(words[3:], first.state)
+    assert first.state.shape == (2, 6, 5)
+    torch.testing.assert_close(second.logits, whole.logits[3:])
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_methods_take_steps(order: int) -> None:
+    space = make_space(TextShape(11, 5, nodes=3))
+    draws = torch.Generator().manual_seed(0)
+    for method in (
+        Nasp(space, NaspSettings(warmup_steps=1, lr=0.05), draws),
+        Darts(space, DartsSettings(order), draws),
+    ):
+        optimizer = torch.optim.SGD(space.weight_parameters(), 0.1)
+        for step in range(2):
+            report = method.arch_step(space, batch(step), batch(step + 5))
+            assert report.scores["gradient"][BLOCK].shape == (6, 4)
+            weight_step(space, batch(step), method.weight_gates(step), optimizer, 0.25)
+        cell = recurrent_cell(space.genotype(method.selection()))
+        assert len(cell.nodes) == 3
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_cells_survive_their_text(name: str) -> None:
+    assert parse_cell(format_cell(PUBLISHED[name])) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Genotype(recurrent=[('relu', 1)], concat=[1])", "a state in 0..0, which comes before it"),
+        ("Genotype(recurrent=[('relu', 0), ('relu', 2)], concat=[1])", "0..1, which comes"),
+        ("Genotype(recurrent=[('swish', 0)], concat=[1])", "found 'swish'"),
+        ("Genotype(recurrent=[('relu', 0)], concat=[2])", "states 0..1, found"),
+        ("Genotype(recurrent=[], concat=[1])", "at least one node"),
+        ("Genotype(recurrent=[('relu', True)], concat=[1])", "whole numbers"),
+        ("Genotype(recurrent=[('relu', 0)])", "malformed"),
+        ("__import__('os').system('true')", "expected one Genotype"),
+    ],
+)
+def test_other_texts_are_refused(text: str, message: str) -> None:
+    with pytest.raises(GenotypeError, match=message):
+        parse_cell(text, "here")
+
+
+def test_other_genotypes_are_refused() -> None:
+    good = make_space().genotype(some_gates(make_space(), 0))
+    edges = good.blocks[BLOCK]
+    for blocks, message in (
+        ({BLOCK: (*edges[:-1], (40, "tanh"))}, "0..35, found 40"),
+        ({BLOCK: (edges[0], (1, "tanh"), (2, "tanh"), *edges[3:])}, "one edge, found two"),
+        ({BLOCK: ((0, "swish"), *edges[1:])}, "swish"),
+        ({}, "expects blocks recurrent"),
+    ):
+        with pytest.raises(GenotypeError, match=message):
+            recurrent_cell(Genotype(good.space, blocks))
+    assert [edge_nodes(8)[edge] for edge, _ in edges] == list(range(8))
