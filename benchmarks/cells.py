@@ -69,7 +69,7 @@ class Race:
         kind, vision = METHODS[self.values.method], self.vision(1)
         settings, space = vision.config.search, vision.space()
         draws = generator(self.runtime, "trial", device=torch.device("cpu"))
-        method = kind.make(space, vision.config, 0, draws)
+        method = kind.make(space, settings, 0, draws)
         stream = vision.source.stream(
             self.parts[0], settings.batch_size, vision.preparation(), "trial"
         )

@@ -7,34 +7,34 @@ from dataclasses import dataclass
 
 import torch
 
-from sif.config.cnn import CNNConfig
+from sif.config.cells import CellSearchSection
 from sif.methods.base import Method
 from sif.methods.darts import Darts, DartsSettings
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.methods.random import RandomSearch, RandomSettings
-from sif.spaces.cnn import CNNSpace
+from sif.spaces.base import Space
 
 
-def _nasp(space: CNNSpace, config: CNNConfig, warmup: int, draws: torch.Generator) -> Method:
-    search = config.search
+def _nasp(space: Space, search: CellSearchSection, warmup: int, draws: torch.Generator) -> Method:
     settings = NaspSettings(
         warmup_steps=warmup, explore=search.explore, optimizer=search.arch_optimizer,
-        lr=search.arch_lr, eta=search.penalty, box=search.box,
+        lr=search.arch_lr, eta=search.eta, box=search.box,
         probe_operations=search.probe_operations, probe_rows=search.probe_rows,
     )  # fmt: skip
     return Nasp(space, settings, draws)
 
 
 def _darts(order: int) -> Callable[..., Method]:
-    def make(space: CNNSpace, config: CNNConfig, warmup: int, draws: torch.Generator) -> Method:
-        search = config.search
+    def make(
+        space: Space, search: CellSearchSection, warmup: int, draws: torch.Generator
+    ) -> Method:
         settings = DartsSettings(order, search.darts_lr, unrolled_lr=search.lr)
         return Darts(space, settings, draws)
 
     return make
 
 
-def _random(space: CNNSpace, config: CNNConfig, warmup: int, draws: torch.Generator) -> Method:
+def _random(space: Space, search: CellSearchSection, warmup: int, draws: torch.Generator) -> Method:
     return RandomSearch(space, RandomSettings(), draws)
 
 
@@ -43,11 +43,11 @@ class CellMethod:
     """A method by its name.
 
     Attributes:
-        make: (space, configuration, warm-up steps, generator) to the method.
+        make: (space, section of the configuration, warm-up steps, generator) to the method.
         warms_up: Whether alpha rests during the warm-up; where it does not, there is none.
     """
 
-    make: Callable[[CNNSpace, CNNConfig, int, torch.Generator], Method]
+    make: Callable[[Space, CellSearchSection, int, torch.Generator], Method]
     warms_up: bool = False
 
 

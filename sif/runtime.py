@@ -130,6 +130,14 @@ def numpy_generator(runtime: Runtime, *names: str | int) -> np.random.Generator:
 
 
 @contextlib.contextmanager
+def seeded(runtime: Runtime, *names: str) -> Iterator[None]:
+    """Torch's own CPU generator at a named stream, for layers that draw their first weights."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(derive_seed(runtime.seed, *names))
+        yield
+
+
+@contextlib.contextmanager
 def deterministic() -> Iterator[None]:
     """Within the block torch prefers deterministic kernels; the former settings return after it.
 

@@ -6,7 +6,6 @@ the rows of the other two.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -23,13 +22,14 @@ from sif.cell_methods import METHODS, CellMethod
 from sif.config.cnn import CNNConfig
 from sif.data.images import Preparation
 from sif.errors import ConfigError
+from sif.normalisation import recalibrated
 from sif.optimisers import cosine, exponential, momentum
 from sif.prox import Gates
-from sif.runtime import Runtime, derive_seed, enough_memory, generator, reset_peak_memory
+from sif.runtime import Runtime, derive_seed, enough_memory, generator, reset_peak_memory, seeded
 from sif.search import Checkpointer, SearchResult, SearchSettings, search
 from sif.sources import Rows, Source
 from sif.spaces.cells import Cells
-from sif.spaces.cnn import CNNSpace, ImageBatch, lowered, recalibrate
+from sif.spaces.cnn import CNNSpace, ImageBatch, lowered
 from sif.spaces.cnn_networks import AUXILIARIES, HALVINGS, CellNetwork, Layout
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
@@ -41,14 +41,6 @@ EXPORTED = "exported_error"
 
 RECALIBRATION = 16
 """Train batches over which an extracted network's statistics are taken."""
-
-
-@contextlib.contextmanager
-def seeded(runtime: Runtime, *names: str) -> Iterator[None]:
-    """Torch's own CPU generator at a named stream, for layers that draw their first weights."""
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(derive_seed(runtime.seed, *names))
-        yield
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +172,7 @@ class Vision:
         steps = settings.steps_per_epoch or stream.steps_per_pass
         warmup = settings.warmup_epochs * steps if kind.warms_up else 0
         draws = generator(self.runtime, "search", "method", device=torch.device("cpu"))
-        chosen = kind.make(space, self.config, warmup, draws)
+        chosen = kind.make(space, settings, warmup, draws)
         loop = SearchSettings(
             settings.epochs,
             settings.lr,
@@ -203,7 +195,7 @@ class Vision:
         return self.source.preparation(self.searched[0], self.config.search.augment)
 
     def exported(self, space: CNNSpace, gates: Gates) -> float:
-        """Validation error (%) of the selection as a network of its own, after `recalibrate`."""
+        """Validation error (%) of the selection as a network of its own, recalibrated."""
         train_rows, valid_rows = self.searched
         plain = self.source.preparation(train_rows, None)
         network = self.placed(space.extract(gates))
@@ -212,7 +204,9 @@ class Vision:
         draws = generator(self.runtime, "search", "recalibrate", device=torch.device("cpu"))
         order = torch.randperm(len(train_rows), generator=draws).numpy()
         some = train_rows[order[: RECALIBRATION * size]]
-        recalibrate(network, [b.images for b in self.source.batches(some, size, plain)])
+        with recalibrated(network):
+            for batch in self.source.batches(some, size, plain):
+                network(batch.images)
         return float(wrong(network, self.source.batches(valid_rows, size, plain)).mean())
 
     def network(self, cells: Cells) -> CellNetwork:

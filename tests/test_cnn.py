@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from sif.errors import GenotypeError
 from sif.genotype import Genotype, from_json
 from sif.methods.nasp import Nasp, NaspSettings
+from sif.normalisation import recalibrated
 from sif.probe import gate_gradient
 from sif.prox import Gates, initial_alpha, project, weight_step
 from sif.spaces.cells import edge_nodes
-from sif.spaces.cnn import SPECS, CNNSpace, ImageBatch, cells_of, expression, recalibrate
+from sif.spaces.cnn import SPECS, CNNSpace, ImageBatch, cells_of, expression
 from sif.spaces.cnn_networks import CellNetwork, Layout
 from sif.spaces.cnn_ops import Normalisation, parameters
 
@@ -133,7 +134,8 @@ def test_the_extracted_network_is_the_supernet_at_its_gates(space: CNNSpace, see
 def test_recalibrated_statistics_are_those_of_the_batches(space: CNNSpace) -> None:
     network = space.extract(some_gates(space, 0))
     data = batch(n=64)
-    recalibrate(network, [data.images])
+    with recalibrated(network):
+        network(data.images)
     assert network.training
     norm = next(m for m in network.modules() if isinstance(m, nn.BatchNorm2d))
     first = network.stem[0][0](data.images)
@@ -141,7 +143,8 @@ def test_recalibrated_statistics_are_those_of_the_batches(space: CNNSpace) -> No
     torch.testing.assert_close(norm.running_var, first.var(dim=(0, 2, 3)))
     assert norm.momentum == 0.1
     trained = network(data.images)
-    recalibrate(network, [data.images])
+    with recalibrated(network):
+        network(data.images)
     # Evaluation divides by the unbiased variance; 64 x 4 values and more make that small.
     torch.testing.assert_close(network.eval()(data.images), trained, rtol=0.05, atol=0.05)
 

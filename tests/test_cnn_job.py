@@ -288,7 +288,7 @@ def test_settings_reach_what_they_name() -> None:
     space = vision.space()
     assert space.precision == "bfloat16"
     assert space.blocks[0].costs != CNNSpace(space.name, space.layout).blocks[0].costs
-    made = {n: m.make(space, config, 7, torch.Generator()) for n, m in METHODS.items()}
+    made = {n: m.make(space, config.search, 7, torch.Generator()) for n, m in METHODS.items()}
     nasp, first, second = (made[name].settings for name in ("nasp", "darts-1", "darts-2"))
     assert (nasp.probe_rows, nasp.probe_operations, nasp.explore) == (0.25, 0.5, 0.3)
     assert (nasp.lr, nasp.eta, nasp.warmup_steps) == (0.01, 0.5, 7)

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
+from sif.config.cells import CellSearchSection, Share
 from sif.config.sections import (
     AbsolutePath,
     CommonConfig,
@@ -19,8 +20,6 @@ from sif.config.sections import (
 )
 
 Pixels = Annotated[int, Field(ge=0)]
-Chance = Annotated[float, Field(gt=0, le=1)]
-Share = Annotated[float, Field(ge=0, lt=1)]
 Part = Annotated[float, Field(gt=0, lt=1)]
 Hue = Annotated[float, Field(ge=0, le=0.5)]
 Degrees = Annotated[float, Field(ge=0, le=180)]
@@ -56,19 +55,9 @@ class AugmentationConfig(Section):
     rotate: Degrees = Field(0.0, description="rotation at most, either way, degrees")
 
 
-class CellSearchConfig(Section):
+class CellSearchConfig(CellSearchSection):
     """The search for the two cells; the defaults are those of DARTS and NASP on CIFAR-10."""
 
-    epochs: Count = Field(50, description="passes over the train part")
-    steps_per_epoch: Count | None = Field(
-        None, description="weight steps that count as an epoch; None: one pass"
-    )
-    warmup: Share = Field(
-        0.1, description="share of NASP's epochs, the first, that trains all operations in turn"
-    )
-    explore: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.2, description="chance that a weight step draws all edges afresh"
-    )
     batch_size: Count = Field(64, description="images per step")
     valid_share: Part = Field(0.5, description="share outside the test part that alpha sees")
     channels: Count = Field(16, description="channels of the first cell")
@@ -77,29 +66,16 @@ class CellSearchConfig(Section):
     lr_end: Share = Field(0.04, description="last step size over the first, along a cosine")
     weight_decay: NonNegative = Field(3e-4, description="of the weights that a step trains")
     max_norm: Rate = Field(5.0, description="bound on the gradient's norm")
-    arch_every: Count = Field(1, description="weight steps per architecture step")
-    arch_optimizer: Literal["plain", "adam"] = Field(
-        "adam", description="proximal step of the paper, or Adam as in the published code"
-    )
-    arch_lr: Rate = Field(3e-4, description="step size of NASP's alpha")
-    darts_lr: Rate = Field(3e-4, description="step size of DARTS' alpha, as published")
-    box: Literal["shift", "clip"] = Field("shift", description="how alpha is kept in [0, 1]")
     penalty: NonNegative = Field(0.0, description="eta, weight of an operation's cost")
     cost: Literal["parameters", "multiply_adds"] = Field(
         "parameters", description="what eta charges an operation for"
     )
-    probe_operations: Chance = Field(
-        1.0, description="chance to probe a candidate beyond the two best of its edge; 1: exact"
-    )
-    probe_rows: Chance = Field(
-        1.0, description="share of a validation batch that probes see; 1: exact"
-    )
     augment: AugmentationConfig = AugmentationConfig()
 
     @property
-    def warmup_epochs(self) -> int:
-        """The share of the epochs in whole ones."""
-        return round(self.warmup * self.epochs)
+    def eta(self) -> float:
+        """Weight of the complexity penalty."""
+        return self.penalty
 
 
 class CellTrainConfig(Section):

@@ -16,10 +16,11 @@ from sif.config.cf import CFConfig
 from sif.config.cnn import CNNConfig
 from sif.config.files import find_config, parse_yaml, presets, read_yaml, shipped
 from sif.config.problems import describe, did_you_mean
+from sif.config.rnn import RNNConfig
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
 
-TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig, "cnn": CNNConfig}
+TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig, "cnn": CNNConfig, "rnn": RNNConfig}
 _NOT_RESULTS = {"output_dir", "tracking", "checkpoint_seconds"}  # cannot change what is found
 
 

@@ -8,7 +8,7 @@ of a supernet use the batch at hand and keep no statistics, so a probe leaves no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -165,7 +165,7 @@ class CNNSpace(nn.Module):
     def extract(self, gates: Gates) -> CellNetwork:
         """The network of the selection with copies of the supernet's weights.
 
-        It keeps running statistics, which have to be estimated (`recalibrate`) before it evaluates.
+        Its running statistics have to be estimated before it evaluates (`sif.normalisation`).
         """
         layout = replace(self.layout, norm=replace(self.layout.norm, running=True))
         network = CellNetwork(cells_of(self.genotype(gates)), layout).to(self.like())
@@ -224,20 +224,3 @@ def skip_share(cells: Cells) -> dict[str, float]:
         names = [name for node in cell.nodes for name, _ in node]
         shares[kind] = names.count(SKIP) / len(names)
     return shares
-
-
-@torch.no_grad()
-def recalibrate(network: nn.Module, batches: Sequence[Tensor]) -> None:
-    """Sets the running statistics of all normalisations to means over some batches of images."""
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-    momenta: Mapping[nn.BatchNorm2d, float | None] = {m: m.momentum for m in norms}
-    training = network.training
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a cumulative mean
-    network.train()
-    for images in batches:
-        network(images)
-    network.train(training)
-    for norm in norms:
-        norm.momentum = momenta[norm]

@@ -86,7 +86,7 @@ class RNNSpace(nn.Module):
             for _ in range(shape.nodes + 1)
         )
         nodes = edge_nodes(shape.nodes)
-        self.blocks = (Block(BLOCK, tuple(ACTIVATIONS), nodes, KEPT),)
+        self.blocks: tuple[Block, ...] = (Block(BLOCK, tuple(ACTIVATIONS), nodes, KEPT),)
 
     @property
     def _weights(self) -> CellWeights:
@@ -155,6 +155,7 @@ class RNNSpace(nn.Module):
     def _relaxed(self, x: Tensor, hidden: Tensor, mask: Tensor | None, weights: Tensor) -> Tensor:
         """All states and activations of every node, by their weights."""
         width, outputs = self.shape.hidden, []
+        weights = weights.to(x)
         from_input, from_hidden = x @ self._weights.first[:width], self._weights.first[width:]
         for given in from_input.unbind(0):
             product = torch.addmm(given, hidden if mask is None else hidden * mask, from_hidden)

@@ -38,20 +38,22 @@ class Carry:
 
     Attributes:
         value: None, a tensor, or tuples, lists and dicts of them.
+        number: Of the window that reads it, from 0 over all passes: what dropout is seeded by.
     """
 
     def __init__(self, value: Any = None) -> None:
         self.value = value
+        self.number = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of the value."""
-        return {"value": _copied(self.value, None)}
+        """A copy of the value, and the number."""
+        return {"value": _copied(self.value, None), "number": self.number}
 
     def load_state_dict(
         self, state: dict[str, Any], device: torch.device | str | None = None
     ) -> None:
         """Takes the value back, to a device if one is given."""
-        self.value = _copied(state["value"], device)
+        self.value, self.number = _copied(state["value"], device), state["number"]
 
 
 Make = Callable[[Tensor, Tensor, Carry], Batch]
@@ -122,7 +124,9 @@ class TextStream:
         start, end = self._cursor, min(self._cursor + steps, self._targets)
         self._cursor = end
         inputs, targets = self._columns[start:end], self._columns[start + 1 : end + 1]
-        return self._make(inputs, targets, self.carry)
+        made = self._make(inputs, targets, self.carry)
+        self.carry.number += 1
+        return made
 
     def _length(self) -> int:
         if not self._vary:

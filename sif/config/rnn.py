@@ -1,0 +1,99 @@
+"""The configuration of the search for recurrent cells."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from sif.config.cells import CellSearchSection, Share
+from sif.config.sections import (
+    AbsolutePath,
+    CommonConfig,
+    Count,
+    Names,
+    NonNegative,
+    Rate,
+    Section,
+    absolute_if_file,
+)
+
+Part = Annotated[float, Field(gt=0, lt=1)]
+Columns = Annotated[int, Field(ge=2)]
+Optimizer = Literal["sgd", "adam"]
+
+
+class TextConfig(Section):
+    """Which text."""
+
+    dir: AbsolutePath | None = Field(None, description="folder that holds or receives data files")
+    max_words: Annotated[int, Field(ge=4)] | None = Field(
+        None, description="most words, by frequency; the others become <unk>; None: all"
+    )
+
+
+class DropoutConfig(Section):
+    """Chances to drop, each mask fixed over a window."""
+
+    word: Share = Field(0.0, description="a word, wherever it stands")
+    embedding: Share = Field(0.2, description="a value of the embeddings")
+    input: Share = Field(0.75, description="a value of the cell's input")
+    hidden: Share = Field(0.25, description="a value of a state, wherever it is read")
+    output: Share = Field(0.75, description="a value of the cell's output")
+
+
+class RecurrentSearchConfig(CellSearchSection):
+    """The search for the cell; the defaults are those of DARTS on Penn Treebank."""
+
+    columns: Columns = Field(256, description="columns of the text that are read side by side")
+    bptt: Count = Field(35, description="steps of a window")
+    valid_share: Part = Field(0.1, description="share of the train part, its end, that alpha sees")
+    hidden: Count = Field(300, description="width of embeddings and states")
+    nodes: Count = Field(8, description="learned nodes of the cell")
+    optimizer: Optimizer = Field("sgd", description="of the weights")
+    lr: Rate = Field(20.0, description="step size of the weights")
+    weight_decay: NonNegative = Field(5e-7, description="of the weights")
+    max_norm: Rate = Field(0.25, description="bound on the gradient's norm")
+    arch_lr: Rate = Field(3e-3, description="step size of NASP's alpha")
+    darts_lr: Rate = Field(3e-3, description="step size of DARTS' alpha, as published")
+    dropout: DropoutConfig = DropoutConfig()
+
+
+class RecurrentTrainConfig(Section):
+    """The training of a language model with a found cell, from scratch."""
+
+    epochs: Count = Field(8000, description="passes over the train part, at most")
+    patience: Count = Field(50, description="validations without improvement before it stops")
+    columns: Count = Field(64, description="columns of the text that are read side by side")
+    bptt: Count = Field(35, description="steps of a window, in the mean")
+    vary: bool = Field(True, description="whether lengths of windows are random (AWD-LSTM)")
+    hidden: Count = Field(850, description="width of embeddings and states")
+    optimizer: Optimizer = Field("sgd", description="of the weights")
+    lr: Rate = Field(20.0, description="step size")
+    weight_decay: NonNegative = Field(8e-7, description="L2 of all weights")
+    max_norm: Rate = Field(0.25, description="bound on the gradient's norm")
+    averaging: Count | None = Field(
+        5, description="weights are averaged once the best of all but the last so many validations "
+        "was better than the present one; None: never"
+    )  # fmt: skip
+    activation: NonNegative = Field(0.0, description="penalty on large outputs")
+    slowness: NonNegative = Field(1e-3, description="penalty on outputs that change")
+    dropout: DropoutConfig = DropoutConfig(word=0.1)
+
+
+class RNNConfig(CommonConfig):
+    """A text to a found cell and a trained language model."""
+
+    overlay: ClassVar[str | None] = "dataset"
+
+    task: Literal["rnn"] = "rnn"
+    dataset: Annotated[str, AfterValidator(absolute_if_file)] = Field(
+        "grammar", description="a known text's name, or a folder with train, valid and test"
+    )
+    data: TextConfig = TextConfig()
+    search: RecurrentSearchConfig = RecurrentSearchConfig()
+    train: RecurrentTrainConfig = RecurrentTrainConfig()
+    baselines: Names = Field(
+        ("random", "lstm"), description="what to compare with: search methods (random, darts-1, "
+        "darts-2), published cells (darts-v1, darts-v2, enas), lstm; []: nothing"
+    )  # fmt: skip

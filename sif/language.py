@@ -1,0 +1,258 @@
+"""Search of recurrent cells and training of language models on text.
+
+The test part is not among the arguments of `Language`: a search trains weights on the first part of
+the train text and alpha on its end; validation judges, and chooses the epoch of trainings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sif.averaging import Averaged, swapped
+from sif.cell_methods import METHODS
+from sif.config.rnn import DropoutConfig, RNNConfig
+from sif.data.text import Carry, Corpus, TextStream, text_batches
+from sif.normalisation import recalibrated
+from sif.optimisers import Optimiser, constant, momentum
+from sif.prox import Gates
+from sif.runtime import Runtime, derive_seed, generator, reset_peak_memory, seeded
+from sif.search import Checkpointer, SearchResult, SearchSettings, search
+from sif.spaces.rnn import RNNSpace, TextBatch
+from sif.spaces.rnn_cells import RecurrentCell
+from sif.spaces.rnn_networks import (
+    CellRecurrence,
+    Dropouts,
+    LanguageModel,
+    TextShape,
+    cross_entropy,
+    draw_masks,
+    penalties,
+)
+from sif.tracking import Tracker
+from sif.train import Metrics, TrainResult, TrainSettings, train
+
+OPTIMISERS: dict[str, Callable[[float], Optimiser]] = {
+    "sgd": lambda decay: momentum(decay, 0.0),
+    "adam": lambda decay: partial(torch.optim.Adam, weight_decay=decay),
+}
+Ids = NDArray[np.int64]
+Progress = Callable[[int, Any], None]
+
+EXPORTED = "exported_perplexity"
+"""Validation perplexity of the selection as a model of its own with the supernet's weights."""
+RECALIBRATION = 4
+"""Windows of all columns over which an extracted model's statistics are taken."""
+EVALUATED = 10
+"""Columns in which a text is evaluated (eval_batch_size of DARTS' rnn/train.py)."""
+
+
+def make_batch(seed: int, text: str, inputs: Tensor, targets: Tensor, carry: Carry) -> TextBatch:
+    """A window with the state before it and the seed of its dropout."""
+    number = derive_seed(seed, "dropout", text, carry.number)
+    return TextBatch(inputs, targets, carry, carry.value, number)
+
+
+@torch.no_grad()
+def nats(model: LanguageModel, windows: Iterator[TextBatch]) -> NDArray[np.float64]:
+    """Nats of every word of a text, (words of a column, columns), without dropout."""
+    model.eval()
+    found = []
+    for window in windows:
+        made = model(window.inputs, window.carry.value)
+        window.carry.value = made.state
+        losses = F.cross_entropy(
+            made.logits.flatten(0, 1), window.targets.flatten(), reduction="none"
+        )
+        found.append(losses.view_as(window.targets).double().cpu())
+    return torch.cat(found).numpy()
+
+
+def perplexity(nats_of_words: NDArray[np.float64]) -> float:
+    """Exp of the mean; infinite where that is too large."""
+    return math.exp(min(float(nats_of_words.mean()), 700.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained language model.
+
+    Attributes:
+        model: With its best weights by validation.
+        result: How training went.
+    """
+
+    model: LanguageModel
+    result: TrainResult
+
+
+MakeRecurrence = Callable[[TextShape], nn.Module]
+
+
+class Language:
+    """A configuration at work on the train and validation part of a text.
+
+    Args:
+        config: Of the job.
+        corpus: The text; its test part is not read.
+        runtime: Device, seed.
+    """
+
+    def __init__(self, config: RNNConfig, corpus: Corpus, runtime: Runtime) -> None:
+        self.config, self.runtime, self.words = config, runtime, len(corpus.words)
+        self.text, self.valid = corpus.train, corpus.valid
+        held = round(config.search.valid_share * len(self.text))
+        self.searched = self.text[: len(self.text) - held], self.text[len(self.text) - held :]
+
+    def space(self) -> RNNSpace:
+        """A supernet with fresh weights, the same for all methods."""
+        settings = self.config.search
+        shape = TextShape(self.words, settings.hidden, settings.nodes)
+        with seeded(self.runtime, "search", "space"):
+            space = RNNSpace(shape, dropouts(settings.dropout))
+        return space.to(self.runtime.device, self.runtime.dtype)
+
+    def stream(self, ids: Ids, columns: int, bptt: int, *names: str, **options: Any) -> TextStream:
+        """Endless windows of some words, drawn from the named random stream."""
+        draws = generator(self.runtime, *names, device=torch.device("cpu"))
+        make = partial(make_batch, self.runtime.seed, "-".join(names))
+        return TextStream(
+            ids, columns, bptt, draws, make, self.runtime.device, where=" ".join(names), **options
+        )
+
+    def windows(self, ids: Ids, columns: int = EVALUATED) -> Iterator[TextBatch]:
+        """One pass over some words."""
+        make = partial(make_batch, self.runtime.seed, "evaluate")
+        return text_batches(ids, columns, self.config.train.bptt, make, self.runtime.device)
+
+    def search(
+        self, method: str, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
+    ) -> tuple[SearchResult, float]:
+        """Searches with a method of `METHODS`.
+
+        Returns:
+            What was found, and the validation perplexity of exactly that selection with the
+            supernet's weights, its normalisations recalibrated on train text.
+
+        Raises:
+            ConfigError: The search diverged.
+        """
+        settings, space, kind = self.config.search, self.space(), METHODS[method]
+        reset_peak_memory(self.runtime)
+        weights, alphas = self.searched
+        train_stream = self.stream(weights, settings.columns, settings.bptt, "search", "train")
+        alpha_stream = self.stream(alphas, settings.columns, settings.bptt, "search", "valid")
+        steps = settings.steps_per_epoch or train_stream.steps_per_pass
+        warmup = settings.warmup_epochs * steps if kind.warms_up else 0
+        draws = generator(self.runtime, "search", "method", device=torch.device("cpu"))
+        loop = SearchSettings(
+            settings.epochs,
+            settings.lr,
+            settings.arch_every,
+            warmup,
+            settings.max_norm,
+            OPTIMISERS[settings.optimizer](settings.weight_decay),
+            constant,
+            settings.steps_per_epoch,
+        )
+        found = search(
+            space, kind.make(space, settings, warmup, draws), train_stream, alpha_stream, loop,
+            tracker, checkpointer, on_epoch, lambda gates: {EXPORTED: self.exported(space, gates)},
+        )  # fmt: skip
+        return found, float(found.history[-1]["judged"][EXPORTED])
+
+    def exported(self, space: RNNSpace, gates: Gates) -> float:
+        """Validation perplexity of the selection as a model of its own, recalibrated."""
+        model = space.extract(gates)
+        settings, (weights, _) = self.config.search, self.searched
+        some = weights[: RECALIBRATION * settings.columns * settings.bptt]
+        with recalibrated(model):
+            for window in self.windows(some, min(settings.columns, len(some) // 2)):
+                window.carry.value = model(window.inputs, window.carry.value).state
+        return perplexity(nats(model, self.windows(self.valid)))
+
+    def model(self, make: MakeRecurrence, hidden: int | None = None) -> LanguageModel:
+        """An untrained model, of the configured width unless one is given."""
+        shape = TextShape(self.words, hidden or self.config.train.hidden)
+        with seeded(self.runtime, "train", "network"):
+            model = LanguageModel(shape, make(shape))
+        return model.to(self.runtime.device, self.runtime.dtype)
+
+    def train(
+        self, model: LanguageModel, tracker: Tracker, checkpointer: Checkpointer,
+        on_epoch: Progress,
+    ) -> Trained:  # fmt: skip
+        """Trains a model; validation chooses the epoch and when weights are averaged.
+
+        Raises:
+            ConfigError: The training diverged.
+        """
+        settings = self.config.train
+        averaged = Averaged(model, settings.averaging)
+        averaged.to(self.runtime.device)
+        masked = dropouts(settings.dropout)
+
+        def objective(batch: TextBatch) -> Tensor:
+            averaged.note()
+            model.train()
+            columns = batch.inputs.shape[1]
+            masks = draw_masks(masked, model.shape, columns, model.bias, batch.seed)
+            made = model(batch.inputs, batch.start, masks)
+            batch.carry.value = made.state.detach()
+            loss = cross_entropy(made.logits, batch.targets)
+            return loss + penalties(made, settings.activation, settings.slowness)
+
+        def validate() -> Metrics:
+            with swapped(model, averaged.weights()):
+                found = nats(model, self.windows(self.valid))
+            averaged.judge(float(found.mean()))
+            return {"perplexity": perplexity(found), "nats": float(found.mean())}
+
+        stream = self.stream(
+            self.text, settings.columns, settings.bptt, "train", "train", vary=settings.vary
+        )
+        loop = TrainSettings(
+            settings.epochs,
+            settings.lr,
+            "perplexity",
+            higher_is_better=False,
+            patience=settings.patience,
+            optimiser=OPTIMISERS[settings.optimizer](settings.weight_decay),
+            max_norm=settings.max_norm,
+        )
+        result = train(averaged, objective, stream, validate, loop, tracker, checkpointer, on_epoch)
+        model.load_state_dict(averaged.weights(), strict=False)
+        return Trained(model, result)
+
+
+def dropouts(config: DropoutConfig) -> Dropouts:
+    """The chances of a section."""
+    return Dropouts(**config.model_dump())
+
+
+def recurrence_of(cell: RecurrentCell) -> MakeRecurrence:
+    """What `Language.model` makes a model with."""
+    return lambda shape: CellRecurrence(shape, cell)
+
+
+def lstm_width(words: int, parameters: int) -> int:
+    """Width at which a model with an LSTM has the nearest number of weights.
+
+    Args:
+        words: Of the vocabulary.
+        parameters: Of the model to be like.
+    """
+
+    def off(width: int) -> int:
+        return abs(words * (width + 1) + 8 * width * width + 8 * width - parameters)
+
+    return min(range(1, 4097), key=off)
