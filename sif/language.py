@@ -22,6 +22,7 @@ from sif.averaging import Averaged, swapped
 from sif.cell_methods import METHODS
 from sif.config.rnn import DropoutConfig, RNNConfig
 from sif.data.text import Carry, Corpus, TextStream, text_batches
+from sif.errors import ConfigError
 from sif.normalisation import recalibrated
 from sif.optimisers import Optimiser, constant, momentum
 from sif.prox import Gates
@@ -112,6 +113,20 @@ class Language:
         self.text, self.valid = corpus.train, corpus.valid
         held = round(config.search.valid_share * len(self.text))
         self.searched = self.text[: len(self.text) - held], self.text[len(self.text) - held :]
+
+    def check(self) -> None:
+        """Raises DataError for a text too short for its windows, ConfigError for other misfits."""
+        for section, ids in (("search", self.searched[0]), ("search", self.searched[1]),
+                             ("train", self.text)):  # fmt: skip
+            settings = getattr(self.config, section)
+            self.stream(ids, settings.columns, settings.bptt, section)
+        self.windows(self.valid)
+        search = self.config.search
+        if search.warmup_epochs >= search.epochs:
+            raise ConfigError(
+                f"search.warmup: expected epochs in which alpha moves, found none: "
+                f"{search.warmup:g} of {search.epochs}"
+            )
 
     def space(self) -> RNNSpace:
         """A supernet with fresh weights, the same for all methods."""

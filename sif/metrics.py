@@ -16,7 +16,7 @@ from sif.errors import DataError, ShapeError
 
 Floats = NDArray[np.float64]
 
-LOWER_IS_BETTER = frozenset({"rmse", "rmse_std", "mae", "error", "perplexity"})
+LOWER_IS_BETTER = frozenset({"rmse", "rmse_std", "mae", "error", "perplexity", "nats"})
 
 # Elements drawn at once by the bootstrap: 2^22 indices and their counts stay below 100 MB.
 _BOOTSTRAP_ELEMENTS = 1 << 22

@@ -88,9 +88,9 @@ def test_metrics_json_says_what_was_found_and_against_what(finished: Path) -> No
     for entry in (found, *found["baselines"].values()):
         watch = entry["search"]
         assert watch.keys() >= {"flips", "ties", "arch_steps", "trained", "exported_error"}
-        assert watch["skip_share"].keys() == {"normal", "reduce"}
+        assert watch["watched"].keys() == {"skip_share.normal", "skip_share.reduce"}
     skips = found["genotype"].split("; reduce")[0].count("skip_connect")
-    assert found["search"]["skip_share"]["normal"] == skips / 8
+    assert found["search"]["watched"]["skip_share.normal"] == skips / 8
     assert found["comparison"]["against"] in found["baselines"]
     assert "over 20 images" in found["verdict"]
     for entry in found["baselines"].values():

@@ -18,11 +18,12 @@ PACKAGE = Path(sif.__file__).parent
 LEVELS = [
     {"errors", "genotype", "dialects"},
     {"config", "runtime", "tracking", "metrics", "checkpoint"},
-    {"prox", "probe", "data", "draws", "pairs", "rows", "streams", "optimisers"},
+    {"prox", "probe", "data", "draws", "pairs", "rows", "streams", "optimisers", "averaging",
+     "normalisation"},
     {"objectives", "batches", "blocks", "spaces", "methods"},
     {"search", "train", "evaluate", "verdict", "scoring", "parts", "fitting", "cold", "groups",
-     "sources", "cell_methods", "vision"},
-    {"baselines", "ngram", "recommender", "classifier", "plots"},
+     "sources", "cell_methods", "vision", "language"},
+    {"baselines", "ngram", "recommender", "classifier", "textmodel", "plots"},
     {"adapters", "tasks"},
     {"cli"},
 ]  # fmt: skip

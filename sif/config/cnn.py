@@ -17,6 +17,7 @@ from sif.config.sections import (
     Rate,
     Section,
     absolute_if_file,
+    absolute_if_given,
 )
 
 Pixels = Annotated[int, Field(ge=0)]
@@ -103,10 +104,6 @@ class CellTrainConfig(Section):
     augment: AugmentationConfig = AugmentationConfig()
 
 
-def _absolute(name: str | None) -> str | None:
-    return None if name is None else absolute_if_file(name)
-
-
 class CNNConfig(CommonConfig):
     """Images to found cells and a trained classifier."""
 
@@ -117,7 +114,7 @@ class CNNConfig(CommonConfig):
         "digits", description="a known dataset's name, a folder of class folders, or an archive"
     )
     space: str = Field("nasp-7op", description="search space")
-    cells: Annotated[str | None, AfterValidator(_absolute)] = Field(
+    cells: Annotated[str | None, AfterValidator(absolute_if_given)] = Field(
         None, description="cells to train without a search: a published name, or a genotype file"
     )
     precision: Literal["float32", "bfloat16"] = Field(

@@ -16,6 +16,7 @@ from sif.config.sections import (
     Rate,
     Section,
     absolute_if_file,
+    absolute_if_given,
 )
 
 Part = Annotated[float, Field(gt=0, lt=1)]
@@ -89,6 +90,9 @@ class RNNConfig(CommonConfig):
     task: Literal["rnn"] = "rnn"
     dataset: Annotated[str, AfterValidator(absolute_if_file)] = Field(
         "grammar", description="a known text's name, or a folder with train, valid and test"
+    )
+    cells: Annotated[str | None, AfterValidator(absolute_if_given)] = Field(
+        None, description="cell to train without a search: a published name, or a genotype file"
     )
     data: TextConfig = TextConfig()
     search: RecurrentSearchConfig = RecurrentSearchConfig()

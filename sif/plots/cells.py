@@ -18,16 +18,24 @@ Nodes = Sequence[Sequence[tuple[str, int]]]
 """For each intermediate node its operations and the nodes that they read."""
 
 _STEP = 1.55  # inches between nodes
-_NAMES = ("c\N{SUBSCRIPT MINUS}\N{SUBSCRIPT TWO}", "c\N{SUBSCRIPT MINUS}\N{SUBSCRIPT ONE}")
-_INPUTS = 2
+INPUTS = ("c\N{SUBSCRIPT MINUS}\N{SUBSCRIPT TWO}", "c\N{SUBSCRIPT MINUS}\N{SUBSCRIPT ONE}")
+"""The outputs of the two cells before a convolutional one."""
 
 
-def cell_graphs(cells: Sequence[tuple[str, Nodes, Sequence[int]]], path: Path) -> list[Path]:
+def cell_graphs(
+    cells: Sequence[tuple[str, Nodes, Sequence[int]]],
+    path: Path,
+    *,
+    inputs: Sequence[str] = INPUTS,
+    output: str = "concat",
+) -> list[Path]:
     """Draws cells one above the other.
 
     Args:
         cells: For each a heading, its nodes, and the nodes that make its output.
         path: Of the PNG; the SVG gets the same name.
+        inputs: Names of what comes before the nodes, whose numbers go on from there.
+        output: What is done to the nodes of the output.
 
     Returns:
         Both paths.
@@ -43,7 +51,9 @@ def cell_graphs(cells: Sequence[tuple[str, Nodes, Sequence[int]]], path: Path) -
         def save(
             buffer: io.BytesIO = buffer, suffix: str = suffix, meta: object = metadata
         ) -> None:
-            build_cells(cells).savefig(buffer, format=suffix, dpi=DPI, metadata=meta)
+            build_cells(cells, inputs, output).savefig(
+                buffer, format=suffix, dpi=DPI, metadata=meta
+            )
 
         styled(save)
         target = path.with_suffix(f".{suffix}")
@@ -52,11 +62,15 @@ def cell_graphs(cells: Sequence[tuple[str, Nodes, Sequence[int]]], path: Path) -
     return written
 
 
-def build_cells(cells: Sequence[tuple[str, Nodes, Sequence[int]]]) -> Figure:
+def build_cells(
+    cells: Sequence[tuple[str, Nodes, Sequence[int]]],
+    inputs: Sequence[str] = INPUTS,
+    output: str = "concat",
+) -> Figure:
     """The figure."""
     most = max(len(nodes) for _, nodes, _ in cells)
     edges = max(sum(map(len, nodes)) for _, nodes, _ in cells)
-    width, height = _column(_INPUTS + most) + 0.75, 0.9 + 0.31 * edges
+    width, height = _column(len(inputs) + most, len(inputs)) + 0.75, 0.9 + 0.31 * edges
     names = list(dict.fromkeys(op for _, nodes, _ in cells for node in nodes for op, _ in node))
     colours = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
     sheet = Sheet(width + 0.4, len(cells) * (height + 0.45) + 0.1)
@@ -67,34 +81,38 @@ def build_cells(cells: Sequence[tuple[str, Nodes, Sequence[int]]]) -> Figure:
         axes.set_xlim(0, width)
         axes.set_ylim(height, 0)
         axes.set_title(heading, loc="left", fontsize=FONT + 1, fontweight="bold")
-        _draw(axes, nodes, concat, height, colours)
+        _draw(axes, nodes, concat, height, colours, inputs, output)
     return sheet.figure
 
 
-def _column(number: int) -> float:
+def _column(number: int, inputs: int) -> float:
     """Inches from the left of a node; the output is one past the last."""
-    return 0.35 + 0.55 * number if number < _INPUTS else 0.9 + _STEP * (number - _INPUTS + 0.75)
+    if number < inputs:
+        return 0.35 + 0.55 * number
+    return 0.35 + 0.55 * (inputs - 1) + _STEP * (number - inputs + 0.75)
 
 
 def _draw(
-    axes: Axes, nodes: Nodes, concat: Sequence[int], height: float, colours: Mapping[str, str]
-) -> None:
+    axes: Axes, nodes: Nodes, concat: Sequence[int], height: float, colours: Mapping[str, str],
+    inputs: Sequence[str], combined: str,
+) -> None:  # fmt: skip
     """One lane per edge: a thin line from its source's column to its target's, with its name."""
-    *columns, output = (_column(number) for number in range(_INPUTS + len(nodes) + 1))
-    names = [*_NAMES, *(str(i) for i in range(_INPUTS, _INPUTS + len(nodes))), "out"]
+    first = len(inputs)
+    *columns, output = (_column(number, first) for number in range(first + len(nodes) + 1))
+    names = [*inputs, *(str(i) for i in range(first, first + len(nodes))), "out"]
     for x, name in zip([*columns, output], names, strict=True):
         axes.plot([x, x], [0.34, height - 0.1], color=SHADE, linewidth=9, zorder=0,
                   solid_capstyle="round")  # fmt: skip
         axes.text(x, 0.14, name, ha="center", va="center", color=INK, fontweight="bold")
     lane = 0.5
-    for number, edges in enumerate(nodes, start=_INPUTS):
+    for number, edges in enumerate(nodes, start=first):
         for operation, source in edges:
             start, end = columns[source], columns[number]
             _arrow(axes, start, end, lane, colours[operation], operation)
             lane += 0.31
     for node in concat:
         _arrow(axes, columns[node], output, lane, QUIET, "")
-    axes.text(output + 0.14, lane, "concat", va="center", color=QUIET, fontsize=FONT - 1)
+    axes.text(output + 0.14, lane, combined, va="center", color=QUIET, fontsize=FONT - 1)
 
 
 def _arrow(axes: Axes, start: float, end: float, lane: float, color: str, text: str) -> None:

@@ -13,7 +13,17 @@ from sif.checkpoint import write_json_atomic, write_text_atomic
 from sif.config import CommonConfig, did_you_mean, dump_config, load_config
 from sif.errors import ConfigError, DataError
 from sif.runtime import Runtime, deterministic, environment, make_runtime
-from sif.tasks import cf, cnn, cnn_figures, cnn_inputs, figures, inputs
+from sif.tasks import (
+    cf,
+    cnn,
+    cnn_figures,
+    cnn_inputs,
+    figures,
+    inputs,
+    rnn,
+    rnn_figures,
+    rnn_inputs,
+)
 from sif.tasks.base import Desk, Inputs, RunResult, Task
 from sif.tasks.console import Console
 from sif.tasks.figure_files import draw_again
@@ -23,9 +33,8 @@ from sif.tracking.base import Status
 
 TASKS = {
     "cf": Task(("nasp",), inputs.prepare, cf.CFJob, cf.evaluate_again, figures.draw),
-    "cnn": Task(
-        tuple(METHODS), cnn_inputs.prepare, cnn.CNNJob, cnn.evaluate_again, cnn_figures.draw
-    ),
+    "cnn": Task(tuple(METHODS), cnn_inputs.prepare, cnn.job, cnn.evaluate_again, cnn_figures.draw),
+    "rnn": Task(tuple(METHODS), rnn_inputs.prepare, rnn.job, rnn.evaluate_again, rnn_figures.draw),
 }
 
 

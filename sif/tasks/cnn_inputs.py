@@ -17,9 +17,8 @@ from sif.sources import source_of
 from sif.spaces.cells import Cells
 from sif.spaces.cnn import SPECS, cells_of
 from sif.spaces.published import PUBLISHED
+from sif.tasks.contest import GIVEN, SEARCHED
 from sif.vision import Vision
-
-SEARCHED, GIVEN = "searched", "given"
 
 
 @dataclass(frozen=True, eq=False)

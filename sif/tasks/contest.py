@@ -1,0 +1,297 @@
+"""A job that searches cells: methods and rivals on equal terms, trainings alike, and a verdict.
+
+Stages: per method a search and a training from scratch of what it found; given cells are trained
+without a search; then one evaluation each on the test part, which nothing before has seen. What the
+data are and what is trained on them is a `Work`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from torch import nn
+
+from sif.cell_methods import METHODS
+from sif.checkpoint import write_json_atomic, write_text_atomic
+from sif.config import CommonConfig
+from sif.errors import ConfigError
+from sif.evaluate import Evaluation
+from sif.genotype import Genotype, from_json
+from sif.runtime import derive_seed, environment, peak_memory_mb
+from sif.search import SearchResult
+from sif.tasks.base import Desk, RunResult
+from sif.tasks.contest_report import Results, comparison, document_of, trained_steps
+from sif.tasks.figure_files import save_and_draw
+from sif.tasks.report import Entry
+from sif.tasks.stages import LoopCheckpointer, State
+from sif.tracking import Tracker
+from sif.train import TrainResult
+from sif.verdict import verdict
+
+SEARCHED, GIVEN = "searched", "given"
+Show = Callable[[int, Mapping[str, Any]], None]
+
+
+class Work(Protocol):
+    """What is searched, trained and tested.
+
+    Attributes:
+        task: Name of the task.
+        metric: Validation and test metric that decides, the lower the better.
+        shown: Metric that people are shown on the way, which may be another form of it.
+        unit: Behind a value of that, such as " %".
+        judged: Name of the number by which a search judges its selection.
+        methods: Name in the comparison to search method.
+        given: Name in the comparison to a design that is trained without a search.
+        ours: The name that is compared with the others.
+        origin: Where our cells come from, such as "of darts-v2".
+        operations: Block of the space to names of its operations.
+        epochs: Of a search and of a training.
+    """
+
+    task: str
+    metric: str
+    shown: str
+    unit: str
+    judged: str
+    methods: Mapping[str, str]
+    given: Mapping[str, Any]
+    ours: str
+    origin: str
+    operations: Mapping[str, Sequence[str]]
+    epochs: tuple[int, int]
+
+    def opening(self) -> list[str]:
+        """Lines about the data."""
+        ...
+
+    def tags(self) -> dict[str, str]:
+        """Of the run: data set, hashes, protocol."""
+        ...
+
+    def protocol(self) -> dict[str, Any]:
+        """Of the split, for metrics.json."""
+        ...
+
+    def search(
+        self, method: str, tracker: Tracker, checkpointer: LoopCheckpointer, show: Show
+    ) -> tuple[SearchResult, float]:
+        """A search and how validation judges its selection."""
+        ...
+
+    def design(self, genotype: Genotype) -> Any:
+        """What is trained for a genotype."""
+        ...
+
+    def spelled(self, design: Any) -> tuple[str, str]:
+        """A design on one line for people, and in the text that others read."""
+        ...
+
+    def watched(self, design: Any) -> dict[str, float]:
+        """Shares that tell a collapsed search."""
+        ...
+
+    def network(self, design: Any) -> nn.Module:
+        """Untrained, the same first weights for equal designs."""
+        ...
+
+    def train(
+        self, design: Any, tracker: Tracker, checkpointer: LoopCheckpointer, show: Show
+    ) -> tuple[TrainResult, nn.Module]:
+        """Trains a design from scratch."""
+        ...
+
+    def sizes(self, network: nn.Module) -> dict[str, int]:
+        """The number of "parameters", and what else is counted."""
+        ...
+
+    def test(self, network: nn.Module) -> Evaluation:
+        """On the test part."""
+        ...
+
+    def save(self, folder: Path, design: Any, network: nn.Module) -> None:
+        """Writes what serves."""
+        ...
+
+    def figure_data(self, results: Results) -> dict[str, Any]:
+        """Everything that is drawn, as JSON."""
+        ...
+
+    def draw(self, document: Mapping[str, Any], folder: Path) -> list[Path]:
+        """Draws it; returns the paths."""
+        ...
+
+
+class Contest:
+    """One run over its run folder."""
+
+    def __init__(self, config: CommonConfig, work: Work, desk: Desk) -> None:
+        self.config, self.work, self.desk = config, work, desk
+
+    def run(self) -> RunResult:
+        """All stages, then the verdict and everything that is left behind."""
+        self._announce()
+        work, stages = self.work, self.desk.stages
+        found = {
+            name: stages.run(f"search-{name}", partial(self._search, name, method))
+            for name, method in work.methods.items()
+        }
+        designs = {n: work.design(from_json(state["genotype"])) for n, state in found.items()}
+        designs |= work.given
+        trained = {
+            name: stages.run(f"train-{name}", partial(self._train, name, design))
+            for name, design in designs.items()
+        }
+        entries = {
+            name: self._tested(name, design, found.get(name), trained[name])
+            for name, design in designs.items()
+        }
+        return self._finish(found, designs, trained, entries)
+
+    def _announce(self) -> None:
+        desk = self.desk
+        for line in self.work.opening():
+            desk.console.line(line)
+        desk.tracker.log_params(self.config.model_dump(mode="json"))
+        commit = str(environment(desk.runtime)["git_commit"])
+        desk.tracker.set_tags({"task": self.work.task, **self.work.tags(), "git_commit": commit})
+
+    def _search(self, name: str, method: str, checkpointer: LoopCheckpointer) -> State:
+        work, console = self.work, self.desk.console
+
+        def show(epoch: int, entry: Mapping[str, Any]) -> None:
+            console.progress(f"search {method}", epoch, work.epochs[0], f"loss {entry['loss']:.4f}")
+
+        child = self.desk.tracker.child(f"search-{name}")
+        result, judged = work.search(method, child, checkpointer, show)
+        design = work.design(result.genotype)
+        text, counts = work.spelled(design)[0], result.diagnostics
+        console.line(
+            f"{name}: {method} found {text} in {result.seconds:.1f} s; {work.shown} of exactly "
+            f"that selection with the search's weights, valid {judged:.2f}{work.unit}"
+        )
+        watched = work.watched(design)
+        console.line(
+            f"{name}: the selection changed in {counts['flips']:,} of {counts['arch_steps']:,} "
+            f"architecture steps, {counts['ties']:,} ties"
+            + "".join(f"; {what} {100 * share:.0f} %" for what, share in watched.items())
+        )
+        for block, steps in trained_steps(work.operations, result.trained).items():
+            told = ", ".join(f"{operation} {n:,}" for operation, n in steps.items())
+            console.line(f"{name}: {block}, weight steps per operation: {told}")
+            watched |= {f"trained.{block}.{o}": float(n) for o, n in steps.items()}
+        child.log({**counts, **watched, work.judged: judged}, 0)
+        child.set_tags({"genotype": text, "method": method})
+        child.close()
+        return {
+            "genotype": result.genotype.to_json(),
+            work.judged: judged,
+            "valid_loss": result.valid_loss,
+            "diagnostics": result.diagnostics,
+            "trained": result.trained,
+            "warms_up": METHODS[method].warms_up,
+            "history": result.history,
+            "summary": {
+                "seconds": result.seconds, "epochs": result.epochs, "steps": result.steps,
+                "peak_memory_mb": peak_memory_mb(self.desk.runtime),
+            },
+        }  # fmt: skip
+
+    def _train(self, name: str, design: Any, checkpointer: LoopCheckpointer) -> State:
+        work = self.work
+
+        def show(epoch: int, metrics: Mapping[str, float]) -> None:
+            best = f"best valid {work.shown} {metrics[work.shown]:.2f}{work.unit}"
+            self.desk.console.progress(f"train {name}", epoch, work.epochs[1], best)
+
+        child = self.desk.tracker.child(f"train-{name}")
+        result, network = work.train(design, child, checkpointer, show)
+        child.close()
+        sizes = work.sizes(network)
+        self.desk.console.line(
+            f"{name}: {sizes['parameters']:,} parameters, valid {work.shown} "
+            f"{result.valid[work.shown]:.2f}{work.unit} after {result.best_epoch} epochs "
+            f"({result.seconds:.1f} s)"
+        )
+        return {
+            "valid": result.valid, "history": result.history, "seconds": result.seconds,
+            "epochs": result.epochs, "network": network.state_dict(), "sizes": sizes,
+        }  # fmt: skip
+
+    def _restored(self, design: Any, trained: State) -> nn.Module:
+        network = self.work.network(design)
+        network.load_state_dict(trained["network"])
+        return network
+
+    def _tested(self, name: str, design: Any, found: State | None, trained: State) -> Entry:
+        work = self.work
+
+        def test(_: LoopCheckpointer) -> State:
+            made = work.test(self._restored(design, trained))
+            child = self.desk.tracker.child(f"test-{name}")
+            valid = {f"valid.{metric}": value for metric, value in trained["valid"].items()}
+            child.log({**made.metrics, **valid}, 0)
+            child.close()
+            return {"metrics": made.metrics, "per_unit": made.per_user[work.metric],
+                    "unit": made.unit}  # fmt: skip
+
+        state = self.desk.stages.run(f"test-{name}", test)
+        units = np.arange(len(state["per_unit"]))
+        evaluation = Evaluation(
+            state["metrics"], units, {work.metric: state["per_unit"]}, 0, state["unit"]
+        )
+        params = {**trained["sizes"]}
+        params["search_seconds"] = found["summary"]["seconds"] if found else 0.0
+        return Entry(name, trained["valid"], evaluation, trained["seconds"], params)
+
+    def _finish(
+        self, found: Mapping[str, State], designs: Mapping[str, Any],
+        trained: Mapping[str, State], entries: Mapping[str, Entry],
+    ) -> RunResult:  # fmt: skip
+        desk, work, ours = self.desk, self.work, self.work.ours
+        rivals = {n: e for n, e in entries.items() if n != ours}
+        decision = verdict(
+            f"the network of the cells {work.origin}",
+            entries[ours].test,
+            {name: entry.test for name, entry in rivals.items()},
+            {name: entry.valid[work.metric] for name, entry in rivals.items()},
+            work.metric,
+            seed=derive_seed(self.config.seed, "verdict"),
+        )
+        results = Results(found, designs, trained, entries, decision, desk.stages.seconds())
+        document = document_of(self.config, work, results)
+        if ours in found:
+            write_text_atomic(desk.folder / "genotype.json", found[ours]["genotype"])
+        write_json_atomic(desk.folder / "metrics.json", document)
+        work.save(
+            desk.folder / "model", designs[ours], self._restored(designs[ours], trained[ours])
+        )
+        figures = self._figures(results)
+        desk.console.result(f"\n{comparison(work.metric, entries, decision)}")
+        desk.console.result(f"\nverdict: {decision.text}")
+        desk.console.line(f"{document['total_seconds']:.1f} s; everything is in {desk.folder}")
+        self._record(document, figures)
+        return RunResult(desk.folder, document, decision)
+
+    def _record(self, document: Mapping[str, Any], figures: Sequence[Path]) -> None:
+        desk = self.desk
+        valid = {f"valid.{name}": value for name, value in document["valid"].items()}
+        desk.tracker.log({**document["test"], **valid}, 0)
+        desk.tracker.set_tags({"genotype": document["genotype"], "verdict": document["verdict"]})
+        for path in figures:
+            desk.tracker.log_artifact(path, "plots")
+        for name in ("genotype.json", "metrics.json", "config.yaml"):
+            if (desk.folder / name).exists():  # given cells leave no genotype
+                desk.tracker.log_artifact(desk.folder / name)
+
+    def _figures(self, results: Results) -> list[Path]:
+        document = self.work.figure_data(results)
+        try:
+            return save_and_draw(self.desk.folder / "plots", document, self.work.draw)
+        except ConfigError as error:
+            self.desk.console.line(f"left out: {error}")
+            return []

@@ -1,0 +1,77 @@
+"""Figures that contests of all kinds of cells share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sif import plots
+from sif.tasks.contest_report import Results
+
+
+def curves(results: Results, metric: str, judged: str, warmup: int) -> dict[str, Any]:
+    """Data of trainings, searches, gates and the comparison.
+
+    Args:
+        results: Of the contest.
+        metric: Of validation, in histories of trainings and in entries.
+        judged: Name of what searches are judged by.
+        warmup: Epochs of the methods that warm up.
+    """
+    return {
+        "training": {
+            name: [(point["seconds"], point[metric]) for point in state["history"]]
+            for name, state in results.trained.items()
+        },
+        "search": {
+            name: [(e["seconds"], e["judged"][judged]) for e in state["history"]]
+            for name, state in results.found.items()
+        },
+        "gates": {
+            name: {
+                "selections": [e["selection"] for e in state["history"]],
+                "trained": {b: t.sum(dim=0).tolist() for b, t in state["trained"].items()},
+                "warmup": warmup if state["warms_up"] else 0,
+            }
+            for name, state in results.found.items()
+        },
+        "comparison": {
+            name: {
+                "valid": entry.valid[metric], "test": entry.test.metrics[metric],
+                "parameters": entry.params["parameters"],
+            }
+            for name, entry in results.entries.items()
+        },
+        "reference": results.decision.against,
+    }  # fmt: skip
+
+
+def draw_curves(
+    document: Mapping[str, Any],
+    metric: str,
+    strips: Callable[[Mapping[str, Sequence[int]]], Sequence[plots.Strips]],
+    folder: Path,
+) -> list[Path]:
+    """Draws the gates of every search, and validation of searches and trainings.
+
+    Args:
+        document: Has what `curves` made.
+        metric: Name of the metric.
+        strips: Weight steps by block and operation to what the gates' figure shows.
+        folder: Of the PNGs.
+    """
+    paths = []
+    for name, gates in document["gates"].items():
+        paths.append(folder / f"gates-{name}.png")
+        history = [{"selection": selection} for selection in gates["selections"]]
+        shown = strips(gates["trained"])
+        plots.gate_trajectories(history, shown, paths[-1], warmup=gates["warmup"])
+    paths.append(folder / "training.png")
+    plots.validation_against_seconds(document["training"], metric, paths[-1])
+    if document["search"]:
+        paths.append(folder / "search.png")
+        plots.validation_against_seconds(
+            document["search"], metric, paths[-1], clock="search time (seconds)", of=" if exported"
+        )
+    return paths

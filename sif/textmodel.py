@@ -1,0 +1,130 @@
+"""A trained language model as something that rates and continues text, saved without code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from sif import checkpoint
+from sif.data.text import EOS_WORD, UNK
+from sif.errors import CheckpointError, ShapeError, SifError
+from sif.spaces.rnn_cells import parse_cell
+from sif.spaces.rnn_networks import (
+    RECURRENCES,
+    CellRecurrence,
+    LanguageModel,
+    TextShape,
+)
+
+FORMAT, VERSION = "sif-language-model", 1
+_ABOUT, _WEIGHTS = "language-model.json", "weights.safetensors"
+
+
+class TextModel:
+    """Words in, chances of the next word out.
+
+    Args:
+        network: Trained.
+        recurrence: Text of its cell, or a key of `RECURRENCES`.
+        words: By their numbers.
+    """
+
+    def __init__(self, network: LanguageModel, recurrence: str, words: Sequence[str]) -> None:
+        self.network, self.recurrence, self.words = network, recurrence, tuple(words)
+        self._numbers = {word: number for number, word in enumerate(self.words)}
+
+    def numbers(self, words: Sequence[str]) -> list[int]:
+        """Numbers of words; unknown ones are those of `<unk>`."""
+        return [self._numbers.get(word, UNK) for word in words]
+
+    @torch.no_grad()
+    def log_probabilities(self, words: Sequence[str]) -> list[float]:
+        """Natural logarithm of the chance of every word, from the beginning of a line.
+
+        Args:
+            words: At least one.
+
+        Raises:
+            ShapeError: No word.
+        """
+        if not words:
+            raise ShapeError("words: expected at least one, found none")
+        ids = torch.tensor(self.numbers([EOS_WORD, *words]), device=self.network.bias.device)
+        self.network.eval()
+        logits = self.network(ids[:-1, None], None).logits[:, 0]
+        chances = F.log_softmax(logits, dim=1).gather(1, ids[1:, None])
+        return [float(chance) for chance in chances[:, 0]]
+
+    @torch.no_grad()
+    def next_words(self, words: Sequence[str], most: int = 5) -> list[tuple[str, float]]:
+        """The likeliest words behind the beginning of a line, with their probabilities."""
+        ids = torch.tensor(self.numbers([EOS_WORD, *words]), device=self.network.bias.device)
+        self.network.eval()
+        chances = self.network(ids[:, None], None).logits[-1, 0].softmax(dim=0)
+        best = chances.topk(min(most, len(self.words)))
+        return [
+            (self.words[int(i)], float(p)) for p, i in zip(best.values, best.indices, strict=True)
+        ]
+
+    def save(self, folder: Path) -> None:
+        """Writes the model: its description in JSON, its weights in safetensors.
+
+        Raises:
+            CheckpointError: The files cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint.save(folder / _WEIGHTS, dict(self.network.state_dict()), "language-model")
+        about = {
+            "format": FORMAT,
+            "version": VERSION,
+            "recurrence": self.recurrence,
+            "shape": asdict(self.network.shape),
+            "words": list(self.words),
+        }
+        checkpoint.write_json_atomic(folder / _ABOUT, about)
+
+    @classmethod
+    def load(cls, folder: Path) -> TextModel:
+        """Reads what `save` wrote, onto the CPU.
+
+        Raises:
+            CheckpointError: Missing, damaged or of another kind.
+        """
+        path = folder / _ABOUT
+        try:
+            about = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path}: expected a language model, found {error}") from None
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            raise CheckpointError(f'{path}: expected an object with "format": "{FORMAT}"')
+        if about.get("version") != VERSION:
+            raise CheckpointError(
+                f"{path}: expected version {VERSION}, found {about.get('version')!r}"
+            )
+        try:
+            return cls._built(about, checkpoint.load(folder / _WEIGHTS, "language-model"))
+        except CheckpointError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SifError) as error:
+            told = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CheckpointError(f"{path}: malformed language model: {told}") from None
+
+    @classmethod
+    def _built(cls, about: dict[str, Any], weights: dict[str, Any]) -> TextModel:
+        shape, name = TextShape(**about["shape"]), about["recurrence"]
+        recurrence = (
+            RECURRENCES[name](shape)
+            if name in RECURRENCES
+            else CellRecurrence(shape, parse_cell(name))
+        )
+        network = LanguageModel(shape, recurrence)
+        network.load_state_dict(weights)
+        if len(about["words"]) != shape.vocabulary:
+            raise ValueError(f"expected {shape.vocabulary} words, found {len(about['words'])}")
+        return cls(network, name, about["words"])

@@ -1,0 +1,146 @@
+"""Search and training of language models on a small generated text."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sif.cell_methods import METHODS
+from sif.checkpoint import NoCheckpoint
+from sif.config import load_config
+from sif.config.rnn import RNNConfig
+from sif.data.text import Corpus, Grammar, grammar_corpus
+from sif.language import EXPORTED, Language, lstm_width, nats, perplexity, recurrence_of
+from sif.runtime import make_runtime
+from sif.spaces.rnn import recurrent_cell
+from sif.spaces.rnn_cells import PUBLISHED
+from sif.spaces.rnn_networks import LanguageModel, LSTMRecurrence, TextShape
+from sif.tracking import NullTracker
+
+TINY = [
+    "search.epochs=2", "search.columns=8", "search.bptt=6", "search.hidden=6", "search.nodes=3",
+    "search.dropout.hidden=0.2", "train.epochs=3", "train.columns=8", "train.bptt=6",
+    "train.hidden=7", "train.vary=true", "train.averaging=1", "train.dropout.word=0.1",
+]  # fmt: skip
+GRAMMAR = Grammar(keys=3, depth=1, fillers=3, shortest=1, longest=2)
+
+
+class Keeps:
+    """Keeps every state, and dies at one of them."""
+
+    def __init__(self, saved: dict[str, Any] | None = None, dies: int = 0) -> None:
+        self.saved, self.dies, self.offers = saved, dies, 0
+
+    def restore(self) -> dict[str, Any] | None:
+        return self.saved
+
+    def offer(self, state: Callable[[], dict[str, Any]]) -> None:
+        self.offers += 1
+        if self.offers == self.dies:
+            import copy
+
+            self.saved = copy.deepcopy(state())
+            raise InterruptedError
+
+
+def corpus() -> Corpus:
+    return grammar_corpus(GRAMMAR, train=1500, valid=400, test=400)
+
+
+def language(text: Corpus | None = None, *sets: str) -> Language:
+    config = load_config("rnn", sets=[*TINY, *sets])
+    assert isinstance(config, RNNConfig)
+    return Language(config, text or corpus(), make_runtime("cpu", 0, threads=1))
+
+
+def nothing(epoch: int, entry: Any) -> None:
+    """No progress."""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_finds_a_cell_that_is_judged_as_it_is(method: str) -> None:
+    at_work = language()
+    found, exported = at_work.search(method, NullTracker(), NoCheckpoint(), nothing)
+    assert len(recurrent_cell(found.genotype).nodes) == 3
+    assert found.history[-1]["judged"] == {EXPORTED: exported}
+    assert 1 < exported < 50
+    again, same = language().search(method, NullTracker(), NoCheckpoint(), nothing)
+    assert (again.genotype, same) == (found.genotype, exported)
+
+
+def test_a_killed_search_goes_on_to_the_same_end() -> None:
+    whole, exported = language().search("nasp", NullTracker(), NoCheckpoint(), nothing)
+    keeps = Keeps(dies=1)
+    with pytest.raises(InterruptedError):
+        language().search("nasp", NullTracker(), keeps, nothing)
+    found, same = language().search("nasp", NullTracker(), Keeps(keeps.saved), nothing)
+    assert (found.genotype, same) == (whole.genotype, exported)
+
+
+def trained(at_work: Language, keeps: Any = None) -> LanguageModel:
+    model = at_work.model(recurrence_of(PUBLISHED["darts-v1"]))
+    return at_work.train(model, NullTracker(), keeps or NoCheckpoint(), nothing).model
+
+
+def test_a_killed_training_goes_on_to_the_same_weights() -> None:
+    straight = trained(language())
+    keeps = Keeps(dies=2)
+    with pytest.raises(InterruptedError):
+        trained(language(), keeps)
+    resumed = trained(language(), Keeps(keeps.saved))
+    for name, value in straight.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_training_learns_and_reports_the_perplexity_of_the_weights_it_keeps() -> None:
+    at_work = language()
+    untrained = at_work.model(recurrence_of(PUBLISHED["darts-v1"]))
+    before = perplexity(nats(untrained, at_work.windows(at_work.valid)))
+    done = at_work.train(untrained, NullTracker(), NoCheckpoint(), nothing)
+    after = perplexity(nats(done.model, at_work.windows(at_work.valid)))
+    assert after < before
+    assert done.result.valid["perplexity"] == pytest.approx(after)
+
+
+def test_the_test_part_changes_nothing() -> None:
+    text = corpus()
+    other = dataclasses.replace(text, test=text.test[::-1].copy())
+    ours, theirs = trained(language(text)), trained(language(other))
+    assert all(torch.equal(v, theirs.state_dict()[n]) for n, v in ours.state_dict().items())
+
+
+def test_the_parts_of_a_search_are_the_train_text_in_two() -> None:
+    at_work = language(None, "search.valid_share=0.25")
+    weights, alphas = at_work.searched
+    assert np.array_equal(np.concatenate([weights, alphas]), corpus().train)
+    assert len(alphas) == round(0.25 * len(corpus().train))
+
+
+def test_perplexity_is_that_of_every_word_once() -> None:
+    at_work = language()
+    model = at_work.model(recurrence_of(PUBLISHED["enas"]))
+    found = nats(model, at_work.windows(at_work.valid, columns=1))
+    n = len(at_work.valid) - 1
+    assert found.shape == (n, 1)
+    words = torch.from_numpy(at_work.valid)[:, None]
+    with torch.no_grad():
+        logits = model(words[:-1], None).logits[:, 0]
+    chances = torch.log_softmax(logits, 1)[torch.arange(n), words[1:, 0]]
+    np.testing.assert_allclose(found[:, 0], -chances.numpy(), rtol=1e-4, atol=1e-5)
+    assert perplexity(found) == pytest.approx(math.exp(found.mean()))
+
+
+def test_an_lstm_of_equal_size_is_as_near_as_can_be() -> None:
+    def size(width: int) -> int:
+        return LanguageModel(TextShape(50, width), LSTMRecurrence(TextShape(50, width))).counted()
+
+    for wanted in (500, 12_345, 200_000):
+        width = lstm_width(50, wanted)
+        off = abs(size(width) - wanted)
+        assert off <= min(abs(size(w) - wanted) for w in (max(width - 1, 1), width + 1))
