@@ -201,7 +201,7 @@ def test_a_setting_that_cannot_be_run(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ("--task cff", "task: expected one of cf, cnn, found 'cff'; did you mean 'cf'?"),
+        ("--task cff", "task: expected one of cf, cnn, rnn, found 'cff'; did you mean 'cf'?"),
         ("--task cf --dataset ml-100", "found 'ml-100'; did you mean 'ml-100k'?"),
         ("--task cf --dataset nothing-like-it", "dataset: expected a file or one of ml-100k"),
         ("--task cf --seed 4294967296", "command line: seed: expected a number less than"),
