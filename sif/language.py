@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,14 +20,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sif.averaging import Averaged, swapped
-from sif.cell_methods import METHODS
+from sif.cell_methods import METHODS, CellMethod
 from sif.config.rnn import DropoutConfig, RNNConfig
 from sif.data.text import Carry, Corpus, TextStream, text_batches
 from sif.errors import ConfigError
 from sif.normalisation import recalibrated
 from sif.optimisers import Optimiser, constant, momentum
 from sif.prox import Gates
-from sif.runtime import Runtime, derive_seed, generator, reset_peak_memory, seeded
+from sif.runtime import (
+    Runtime,
+    derive_seed,
+    enough_memory,
+    generator,
+    reset_peak_memory,
+    seeded,
+)
 from sif.search import Checkpointer, SearchResult, SearchSettings, search
 from sif.spaces.rnn import RNNSpace, TextBatch
 from sif.spaces.rnn_cells import RecurrentCell
@@ -128,6 +136,13 @@ class Language:
                 f"{search.warmup:g} of {search.epochs}"
             )
 
+    def enough_memory(self, section: Literal["search", "train"]) -> AbstractContextManager[None]:
+        """A block whose failing allocations say which settings of a section to lower."""
+        settings = getattr(self.config, section)
+        names = ("columns", "bptt", "hidden")
+        lower = ", ".join(f"{section}.{name} ({getattr(settings, name)})" for name in names)
+        return enough_memory(self.runtime.device, f"lower {lower}")
+
     def space(self) -> RNNSpace:
         """A supernet with fresh weights, the same for all methods."""
         settings = self.config.search
@@ -159,10 +174,16 @@ class Language:
             supernet's weights, its normalisations recalibrated on train text.
 
         Raises:
-            ConfigError: The search diverged.
+            ConfigError: The search diverged, or memory was too small.
         """
-        settings, space, kind = self.config.search, self.space(), METHODS[method]
         reset_peak_memory(self.runtime)
+        with self.enough_memory("search"):
+            return self._search(METHODS[method], tracker, checkpointer, on_epoch)
+
+    def _search(
+        self, kind: CellMethod, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
+    ) -> tuple[SearchResult, float]:
+        settings, space = self.config.search, self.space()
         weights, alphas = self.searched
         train_stream = self.stream(weights, settings.columns, settings.bptt, "search", "train")
         alpha_stream = self.stream(alphas, settings.columns, settings.bptt, "search", "valid")
@@ -209,8 +230,14 @@ class Language:
         """Trains a model; validation chooses the epoch and when weights are averaged.
 
         Raises:
-            ConfigError: The training diverged.
+            ConfigError: The training diverged, or memory was too small.
         """
+        with self.enough_memory("train"):
+            return self._train(model, tracker, checkpointer, on_epoch)
+
+    def _train(
+        self, model: LanguageModel, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
+    ) -> Trained:
         settings = self.config.train
         averaged = Averaged(model, settings.averaging)
         averaged.to(self.runtime.device)

@@ -84,7 +84,10 @@ def test_without_flags_the_presets_decide(jobs: Jobs) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ("--task cff", "error: task: expected one of cf, cnn, rnn, found 'cff'; did you mean 'cf'?"),
+        (
+            "--task cff",
+            "error: task: expected one of cf, cnn, rnn, found 'cff'; did you mean 'cf'?",
+        ),
         ("--dataset ml-100k", "error: task: expected one of cf, cnn, rnn, found none"),
         ("--task cf --dateset x", "error: unknown option --dateset; did you mean '--dataset'?"),
         ("--task cf --zzz=1", "error: unknown option --zzz; settings are given as --set key=v"),

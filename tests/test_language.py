@@ -16,6 +16,7 @@ from sif.checkpoint import NoCheckpoint
 from sif.config import load_config
 from sif.config.rnn import RNNConfig
 from sif.data.text import Corpus, Grammar, grammar_corpus
+from sif.errors import ConfigError
 from sif.language import EXPORTED, Language, lstm_width, nats, perplexity, recurrence_of
 from sif.runtime import make_runtime
 from sif.spaces.rnn import recurrent_cell
@@ -144,3 +145,13 @@ def test_an_lstm_of_equal_size_is_as_near_as_can_be() -> None:
         width = lstm_width(50, wanted)
         off = abs(size(width) - wanted)
         assert off <= min(abs(size(w) - wanted) for w in (max(width - 1, 1), width + 1))
+
+
+def test_too_little_memory_says_what_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0")
+
+    monkeypatch.setattr("sif.spaces.rnn.RNNSpace.loss", full)
+    lower = r"another 2.00 GiB; lower search.columns \(8\), search.bptt \(6\), search.hidden \(6\)"
+    with pytest.raises(ConfigError, match=lower):
+        language().search("nasp", NullTracker(), NoCheckpoint(), nothing)

@@ -14,7 +14,6 @@ from sif.config.rnn import RNNConfig
 from sif.evaluate import Evaluation
 from sif.genotype import Genotype
 from sif.language import EXPORTED, lstm_width, nats, perplexity, recurrence_of
-from sif.ngram import tuned
 from sif.runtime import Runtime
 from sif.search import SearchResult
 from sif.spaces.rnn import BLOCK, recurrent_cell
@@ -65,7 +64,7 @@ class RNNWork:
         )
         if corpus.entropy is not None:
             lines.append(f"best possible perplexity {math.exp(corpus.entropy):.3f}")
-        model = tuned(corpus)
+        model = self.inputs.ngram
         lines.append(
             f"n-grams (Kneser-Ney, order {model.order} chosen on validation): perplexity, valid "
             f"{model.perplexity(corpus.valid):.2f}"
@@ -82,7 +81,7 @@ class RNNWork:
         """The text, the best there can be, and n-grams on the test part."""
         corpus = self.inputs.corpus
         best = None if corpus.entropy is None else math.exp(corpus.entropy)
-        model = tuned(corpus)
+        model = self.inputs.ngram
         return corpus.description() | {
             "best_perplexity": best,
             "ngram": {"order": model.order, "perplexity": model.perplexity(corpus.test)},

@@ -14,6 +14,7 @@ from sif.data.text import Corpus, load_corpus
 from sif.errors import ConfigError
 from sif.genotype import read
 from sif.language import Language
+from sif.ngram import NGram, tuned
 from sif.runtime import Runtime
 from sif.spaces.rnn import recurrent_cell
 from sif.spaces.rnn_cells import PUBLISHED, RecurrentCell
@@ -46,6 +47,11 @@ class TextInputs:
     def data_hash(self) -> str:
         """16 hex digits of the content."""
         return self.corpus.content_hash
+
+    @cached_property
+    def ngram(self) -> NGram:
+        """Tuned on validation."""
+        return tuned(self.corpus)
 
     @cached_property
     def split_hash(self) -> str:
