@@ -38,15 +38,8 @@ from sif.runtime import (
 from sif.search import Checkpointer, SearchResult, SearchSettings, search
 from sif.spaces.rnn import RNNSpace, TextBatch
 from sif.spaces.rnn_cells import RecurrentCell
-from sif.spaces.rnn_networks import (
-    CellRecurrence,
-    Dropouts,
-    LanguageModel,
-    TextShape,
-    cross_entropy,
-    draw_masks,
-    penalties,
-)
+from sif.spaces.rnn_dropout import Dropouts, TextShape, draw_masks
+from sif.spaces.rnn_networks import CellRecurrence, LanguageModel, cross_entropy, penalties
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
 

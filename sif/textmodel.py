@@ -15,12 +15,8 @@ from sif import checkpoint
 from sif.data.text import EOS_WORD, UNK
 from sif.errors import CheckpointError, ShapeError, SifError
 from sif.spaces.rnn_cells import parse_cell
-from sif.spaces.rnn_networks import (
-    RECURRENCES,
-    CellRecurrence,
-    LanguageModel,
-    TextShape,
-)
+from sif.spaces.rnn_dropout import TextShape
+from sif.spaces.rnn_networks import RECURRENCES, CellRecurrence, LanguageModel
 
 FORMAT, VERSION = "sif-language-model", 1
 _ABOUT, _WEIGHTS = "language-model.json", "weights.safetensors"

@@ -21,8 +21,8 @@ LEVELS = [
     {"prox", "probe", "data", "draws", "pairs", "rows", "streams", "optimisers", "averaging",
      "normalisation"},
     {"objectives", "batches", "blocks", "spaces", "methods"},
-    {"search", "train", "evaluate", "verdict", "scoring", "parts", "fitting", "cold", "groups",
-     "sources", "cell_methods", "vision", "language"},
+    {"diagnostics", "search", "train", "evaluate", "verdict", "scoring", "parts", "fitting",
+     "cold", "groups", "sources", "cell_methods", "vision", "language"},
     {"baselines", "ngram", "recommender", "classifier", "textmodel", "plots"},
     {"adapters", "tasks"},
     {"cli"},
@@ -38,7 +38,7 @@ SPACE_OF = dict.fromkeys(
     "interaction",
 ) | dict.fromkeys(
     ("cells", "cnn_ops", "cnn_networks", "published", "cnn", "cnn_cell"), "cnn"
-) | dict.fromkeys(("rnn", "rnn_cells", "rnn_networks"), "rnn")  # fmt: skip
+) | dict.fromkeys(("rnn", "rnn_cells", "rnn_dropout", "rnn_networks"), "rnn")  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

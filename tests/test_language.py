@@ -21,7 +21,8 @@ from sif.language import EXPORTED, Language, lstm_width, nats, perplexity, recur
 from sif.runtime import make_runtime
 from sif.spaces.rnn import recurrent_cell
 from sif.spaces.rnn_cells import PUBLISHED
-from sif.spaces.rnn_networks import LanguageModel, LSTMRecurrence, TextShape
+from sif.spaces.rnn_dropout import TextShape
+from sif.spaces.rnn_networks import LanguageModel, LSTMRecurrence
 from sif.tracking import NullTracker
 
 TINY = [

@@ -24,16 +24,13 @@ from sif.spaces.rnn_cells import (
     format_cell,
     parse_cell,
 )
+from sif.spaces.rnn_dropout import Dropouts, Masks, TextShape, draw_masks
 from sif.spaces.rnn_networks import (
     CellRecurrence,
-    Dropouts,
     LanguageModel,
     LSTMRecurrence,
-    Masks,
-    TextShape,
     Window,
     cross_entropy,
-    draw_masks,
     penalties,
 )
 

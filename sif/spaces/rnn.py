@@ -25,16 +25,14 @@ from sif.spaces.rnn_cells import (
     edge_nodes,
     expression,
 )
+from sif.spaces.rnn_dropout import Dropouts, TextShape, draw_masks
 from sif.spaces.rnn_networks import (
     CellRecurrence,
     CellWeights,
-    Dropouts,
     LanguageModel,
-    TextShape,
     Trace,
     cross_entropy,
     decoded,
-    draw_masks,
     embedded,
     highway,
     unroll,

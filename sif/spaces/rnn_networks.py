@@ -17,88 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sif.spaces.rnn_cells import ACTIVATIONS, RecurrentCell
+from sif.spaces.rnn_dropout import Masks, TextShape, masked
 
 EMBEDDING_INIT = 0.1
 CELL_INIT = 0.04
 """Half widths of the uniform first weights (INITRANGE and init_weights of quark0/darts, rnn)."""
-
-
-@dataclass(frozen=True)
-class TextShape:
-    """Sizes of a language model.
-
-    Attributes:
-        vocabulary: Number of words.
-        hidden: Width of embeddings and of every state; equal, since the decoder's weights are the
-            embeddings (Press & Wolf, EACL 2017).
-        nodes: Learned nodes of a cell.
-    """
-
-    vocabulary: int
-    hidden: int
-    nodes: int = 8
-
-
-@dataclass(frozen=True)
-class Dropouts:
-    """Chances to drop, all fixed over a window (Gal & Ghahramani, NIPS 2016; Merity et al., 2018).
-
-    Attributes:
-        word: A word, wherever it stands in the window.
-        embedding: A value of what the embeddings give.
-        input: A value of the cell's input.
-        hidden: A value of a state, wherever it is read.
-        output: A value of the cell's output.
-    """
-
-    word: float = 0.0
-    embedding: float = 0.0
-    input: float = 0.0
-    hidden: float = 0.0
-    output: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Masks:
-    """Factors 0 or 1 / (1 - chance); None: nothing is dropped.
-
-    Attributes:
-        word: (vocabulary, 1).
-        embedding: (batch, hidden).
-        input: (batch, hidden).
-        hidden: (batch, hidden).
-        output: (batch, hidden).
-    """
-
-    word: Tensor | None = None
-    embedding: Tensor | None = None
-    input: Tensor | None = None
-    hidden: Tensor | None = None
-    output: Tensor | None = None
-
-
-def draw_masks(dropouts: Dropouts, shape: TextShape, batch: int, like: Tensor, seed: int) -> Masks:
-    """Masks of one window, the same for the same seed.
-
-    Args:
-        dropouts: Chances.
-        shape: Of the model.
-        batch: Columns of the window.
-        like: Gives device and dtype.
-        seed: Of this window.
-    """
-    draws = torch.Generator(like.device).manual_seed(seed)
-    masks: dict[str, Tensor] = {}
-    for name, chance in vars(dropouts).items():
-        if chance:
-            size = (shape.vocabulary, 1) if name == "word" else (batch, shape.hidden)
-            kept = torch.rand(size, generator=draws, device=like.device) >= chance
-            masks[name] = kept.to(like) / (1 - chance)
-    return Masks(**masks)
-
-
-def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
-    return x if mask is None else x * mask
 
 
 def highway(state: Tensor, product: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
@@ -177,11 +100,11 @@ def unroll(
     extra = [offsets.unbind(1) for offsets in trace.offsets] if trace else None
     outputs = []
     for step, given in enumerate(from_input.unbind(0)):
-        product = torch.addmm(given, _masked(hidden, mask), from_hidden)
+        product = torch.addmm(given, masked(hidden, mask), from_hidden)
         states = {0: _normed(highway(hidden, product, torch.tanh), norms, 0)}
         for source, nodes in readers.items():
             read = states[source]
-            products = (_masked(read, mask) @ matrices[source]).chunk(len(nodes), dim=1)
+            products = (masked(read, mask) @ matrices[source]).chunk(len(nodes), dim=1)
             for node, product in zip(nodes, products, strict=True):
                 value = highway(read, product, ACTIVATIONS[cell.nodes[node][0]])
                 if extra is not None:
@@ -242,7 +165,7 @@ class CellRecurrence(nn.Module):
         """Outputs (steps, batch, hidden) and the last of them; no state: zeros."""
         hidden = x.new_zeros(x.shape[1:]) if state is None else state
         outputs = unroll(
-            _masked(x, masks.input), hidden, self.weights, self.cell, masks.hidden,
+            masked(x, masks.input), hidden, self.weights, self.cell, masks.hidden,
             cast(Sequence[nn.Module], self.norms),
         )  # fmt: skip
         return outputs, outputs[-1]
@@ -262,7 +185,7 @@ class LSTMRecurrence(nn.Module):
     def forward(self, x: Tensor, state: Tensor | None, masks: Masks) -> tuple[Tensor, Tensor]:
         """As `CellRecurrence`; the state is (2, batch, hidden): output and memory."""
         pair = None if state is None else (state[:1].contiguous(), state[1:].contiguous())
-        outputs, (hidden, memory) = self.lstm(_masked(x, masks.input), pair)
+        outputs, (hidden, memory) = self.lstm(masked(x, masks.input), pair)
         return outputs, torch.cat([hidden, memory])
 
 
@@ -304,7 +227,7 @@ class LanguageModel(nn.Module):
         masks = Masks() if masks is None else masks
         x = embedded(self.embedding.weight, words, masks)
         raw, after = self.recurrence(x, state, masks)
-        dropped = _masked(raw, masks.output)
+        dropped = masked(raw, masks.output)
         return Window(decoded(dropped, self.embedding.weight, self.bias), raw, dropped, after)
 
     def counted(self) -> int:
@@ -315,7 +238,7 @@ class LanguageModel(nn.Module):
 def embedded(table: Tensor, words: Tensor, masks: Masks) -> Tensor:
     """Vectors (steps, batch, hidden) of words (steps, batch) under dropout."""
     rows = table if masks.word is None else table * masks.word
-    return _masked(F.embedding(words, rows), masks.embedding)
+    return masked(F.embedding(words, rows), masks.embedding)
 
 
 def decoded(outputs: Tensor, table: Tensor, bias: Tensor) -> Tensor:

@@ -1,0 +1,87 @@
+"""Sizes of language models, and dropout that stays the same over a window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TextShape:
+    """Sizes of a language model.
+
+    Attributes:
+        vocabulary: Number of words.
+        hidden: Width of embeddings and of every state; equal, since the decoder's weights are the
+            embeddings (Press & Wolf, EACL 2017).
+        nodes: Learned nodes of a cell.
+    """
+
+    vocabulary: int
+    hidden: int
+    nodes: int = 8
+
+
+@dataclass(frozen=True)
+class Dropouts:
+    """Chances to drop, all fixed over a window (Gal & Ghahramani, NIPS 2016; Merity et al., 2018).
+
+    Attributes:
+        word: A word, wherever it stands in the window.
+        embedding: A value of what the embeddings give.
+        input: A value of the cell's input.
+        hidden: A value of a state, wherever it is read.
+        output: A value of the cell's output.
+    """
+
+    word: float = 0.0
+    embedding: float = 0.0
+    input: float = 0.0
+    hidden: float = 0.0
+    output: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """Factors 0 or 1 / (1 - chance); None: nothing is dropped.
+
+    Attributes:
+        word: (vocabulary, 1).
+        embedding: (batch, hidden).
+        input: (batch, hidden).
+        hidden: (batch, hidden).
+        output: (batch, hidden).
+    """
+
+    word: Tensor | None = None
+    embedding: Tensor | None = None
+    input: Tensor | None = None
+    hidden: Tensor | None = None
+    output: Tensor | None = None
+
+
+def draw_masks(dropouts: Dropouts, shape: TextShape, batch: int, like: Tensor, seed: int) -> Masks:
+    """Masks of one window, the same for the same seed.
+
+    Args:
+        dropouts: Chances.
+        shape: Of the model.
+        batch: Columns of the window.
+        like: Gives device and dtype.
+        seed: Of this window.
+    """
+    draws = torch.Generator(like.device).manual_seed(seed)
+    masks: dict[str, Tensor] = {}
+    for name, chance in vars(dropouts).items():
+        if chance:
+            size = (shape.vocabulary, 1) if name == "word" else (batch, shape.hidden)
+            kept = torch.rand(size, generator=draws, device=like.device) >= chance
+            masks[name] = kept.to(like) / (1 - chance)
+    return Masks(**masks)
+
+
+def masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Values times their factors, or as they are."""
+    return x if mask is None else x * mask
