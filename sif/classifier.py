@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sif import checkpoint
 from sif.data.images import Preparation, Statistics
-from sif.errors import CheckpointError, ShapeError, SifError
+from sif.errors import ShapeError
+from sif.saved import SavedKind
 from sif.spaces.cells import Cells, format_cells, parse_cells
 from sif.spaces.cnn_networks import CellNetwork, Layout
 from sif.spaces.cnn_ops import Normalisation
 
-FORMAT, VERSION = "sif-classifier", 1
-_ABOUT, _WEIGHTS = "classifier.json", "weights.safetensors"
+KIND = SavedKind("sif-classifier", 1, "classifier", "classifier")
 
 
 class ImageClassifier:
@@ -76,18 +74,14 @@ class ImageClassifier:
         Raises:
             CheckpointError: The files cannot be written.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.save(folder / _WEIGHTS, dict(self.network.state_dict()), "classifier")
         about = {
-            "format": FORMAT,
-            "version": VERSION,
             "cells": format_cells(self.cells),
             "layout": asdict(self.network.layout),
             "statistics": asdict(self._prepare.statistics),
             "classes": list(self.classes),
             "shape": list(self.shape),
         }
-        checkpoint.write_json_atomic(folder / _ABOUT, about)
+        KIND.write(folder, about, dict(self.network.state_dict()))
 
     @classmethod
     def load(cls, folder: Path) -> ImageClassifier:
@@ -96,24 +90,7 @@ class ImageClassifier:
         Raises:
             CheckpointError: Missing, damaged or of another kind.
         """
-        path = folder / _ABOUT
-        try:
-            about = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path}: expected a classifier, found {error}") from None
-        if not isinstance(about, dict) or about.get("format") != FORMAT:
-            raise CheckpointError(f'{path}: expected an object with "format": "{FORMAT}"')
-        if about.get("version") != VERSION:
-            raise CheckpointError(
-                f"{path}: expected version {VERSION}, found {about.get('version')!r}"
-            )
-        try:
-            return cls._built(about, checkpoint.load(folder / _WEIGHTS, "classifier"))
-        except CheckpointError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SifError) as error:
-            told = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CheckpointError(f"{path}: malformed classifier: {told}") from None
+        return KIND.read(folder, cls._built)
 
     @classmethod
     def _built(cls, about: dict[str, Any], weights: dict[str, Any]) -> ImageClassifier:

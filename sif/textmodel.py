@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,15 +10,14 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from sif import checkpoint
 from sif.data.text import EOS_WORD, UNK
-from sif.errors import CheckpointError, ShapeError, SifError
+from sif.errors import ShapeError
+from sif.saved import SavedKind
 from sif.spaces.rnn_cells import parse_cell
 from sif.spaces.rnn_dropout import TextShape
 from sif.spaces.rnn_networks import RECURRENCES, CellRecurrence, LanguageModel
 
-FORMAT, VERSION = "sif-language-model", 1
-_ABOUT, _WEIGHTS = "language-model.json", "weights.safetensors"
+KIND = SavedKind("sif-language-model", 1, "language-model", "language model")
 
 
 class TextModel:
@@ -74,16 +72,12 @@ class TextModel:
         Raises:
             CheckpointError: The files cannot be written.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.save(folder / _WEIGHTS, dict(self.network.state_dict()), "language-model")
         about = {
-            "format": FORMAT,
-            "version": VERSION,
             "recurrence": self.recurrence,
             "shape": asdict(self.network.shape),
             "words": list(self.words),
         }
-        checkpoint.write_json_atomic(folder / _ABOUT, about)
+        KIND.write(folder, about, dict(self.network.state_dict()))
 
     @classmethod
     def load(cls, folder: Path) -> TextModel:
@@ -92,24 +86,7 @@ class TextModel:
         Raises:
             CheckpointError: Missing, damaged or of another kind.
         """
-        path = folder / _ABOUT
-        try:
-            about = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path}: expected a language model, found {error}") from None
-        if not isinstance(about, dict) or about.get("format") != FORMAT:
-            raise CheckpointError(f'{path}: expected an object with "format": "{FORMAT}"')
-        if about.get("version") != VERSION:
-            raise CheckpointError(
-                f"{path}: expected version {VERSION}, found {about.get('version')!r}"
-            )
-        try:
-            return cls._built(about, checkpoint.load(folder / _WEIGHTS, "language-model"))
-        except CheckpointError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SifError) as error:
-            told = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CheckpointError(f"{path}: malformed language model: {told}") from None
+        return KIND.read(folder, cls._built)
 
     @classmethod
     def _built(cls, about: dict[str, Any], weights: dict[str, Any]) -> TextModel:

@@ -22,7 +22,8 @@ from sif.spaces.cnn_ops import multiply_adds
 from sif.tasks import cnn_figures
 from sif.tasks.base import Desk
 from sif.tasks.cnn_inputs import ImageInputs, prepare
-from sif.tasks.contest import GIVEN, Contest, Show
+from sif.tasks.contest import Contest, Show
+from sif.tasks.contest_inputs import SEARCHED
 from sif.tasks.contest_report import Results
 from sif.tasks.stages import LoopCheckpointer
 from sif.tracking import Tracker
@@ -46,10 +47,9 @@ class CNNWork:
 
     def __init__(self, config: CNNConfig, inputs: ImageInputs) -> None:
         self.config, self.inputs, self.vision = config, inputs, inputs.vision
-        self.methods: Mapping[str, str] = inputs.methods
-        self.given: Mapping[str, Any] = inputs.given
-        self.ours = inputs.ours
-        self.origin = f"of {config.cells}" if self.ours == GIVEN else f"found by {config.method}"
+        self.entrants = inputs.entrants
+        searched = self.entrants.ours == SEARCHED
+        self.origin = f"found by {config.method}" if searched else f"of {config.cells}"
         self.operations: Mapping[str, Sequence[str]] = SPECS[config.space]
         self.epochs = config.search.epochs, config.train.epochs
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from sif.cell_methods import METHODS
 from sif.config import did_you_mean
 from sif.config.cnn import CNNConfig
 from sif.data.images import FolderImages, Images, ImageSplit, load_images, make_image_split
 from sif.errors import ConfigError
-from sif.genotype import read
 from sif.runtime import Runtime, enough_memory
 from sif.sources import source_of
-from sif.spaces.cells import Cells
 from sif.spaces.cnn import SPECS, cells_of
 from sif.spaces.published import PUBLISHED
-from sif.tasks.contest import GIVEN, SEARCHED
+from sif.tasks.contest_inputs import Entrants, entrants
 from sif.vision import Vision
 
 
@@ -29,17 +24,13 @@ class ImageInputs:
         images: All of them.
         split: The parts of trainings from scratch.
         vision: At work on train and validation parts.
-        methods: Name in the comparison to search method.
-        given: Name in the comparison to cells that are trained without a search.
-        ours: The name that is compared with the others.
+        entrants: Who is compared.
     """
 
     images: Images | FolderImages
     split: ImageSplit
     vision: Vision
-    methods: Mapping[str, str]
-    given: Mapping[str, Cells]
-    ours: str
+    entrants: Entrants
 
     @property
     def data_hash(self) -> str:
@@ -63,18 +54,7 @@ def prepare(config: CNNConfig, runtime: Runtime) -> ImageInputs:
         raise ConfigError(
             f"space: expected one of {', '.join(SPECS)}, found {config.space!r}{hint}"
         )
-    rivals = [name for name in config.baselines if config.cells or name != config.method]
-    for key, names, known in (
-        ("method", (config.method,), tuple(METHODS)),
-        ("baselines", rivals, (*METHODS, *PUBLISHED)),
-    ):
-        for name in names:
-            if name not in known:
-                raise ConfigError(
-                    f"{key}: expected one of {', '.join(known)}, found {name!r}"
-                    f"{did_you_mean(name, known)}"
-                )
-    ours = {} if config.cells is None else {GIVEN: given_cells(config.cells)}
+    taking_part = entrants(config.method, config.baselines, config.cells, PUBLISHED, cells_of)
     data = config.data
     images = load_images(
         config.dataset,
@@ -107,24 +87,4 @@ def prepare(config: CNNConfig, runtime: Runtime) -> ImageInputs:
         runtime,
     )
     vision.check()
-    methods = {} if ours else {SEARCHED: config.method}
-    methods |= {name: name for name in rivals if name in METHODS}
-    given = ours | {name: PUBLISHED[name] for name in rivals if name in PUBLISHED}
-    return ImageInputs(images, split, vision, methods, given, GIVEN if ours else SEARCHED)
-
-
-def given_cells(name_or_file: str) -> Cells:
-    """Published cells by their name, or those of a genotype file.
-
-    Raises:
-        ConfigError, GenotypeError: Neither, or a file that holds no such cells.
-    """
-    if name_or_file in PUBLISHED:
-        return PUBLISHED[name_or_file]
-    path = Path(name_or_file)
-    if not path.exists():
-        raise ConfigError(
-            f"cells: expected a genotype file or one of {', '.join(PUBLISHED)}, found "
-            f"{name_or_file!r}{did_you_mean(name_or_file, PUBLISHED)}"
-        )
-    return cells_of(read(path))
+    return ImageInputs(images, split, vision, taking_part)

@@ -24,6 +24,7 @@ from sif.genotype import Genotype, from_json
 from sif.runtime import derive_seed, environment, peak_memory_mb
 from sif.search import SearchResult
 from sif.tasks.base import Desk, RunResult
+from sif.tasks.contest_inputs import Entrants
 from sif.tasks.contest_report import Results, comparison, document_of, trained_steps
 from sif.tasks.figure_files import save_and_draw
 from sif.tasks.report import Entry
@@ -32,7 +33,6 @@ from sif.tracking import Tracker
 from sif.train import TrainResult
 from sif.verdict import verdict
 
-SEARCHED, GIVEN = "searched", "given"
 Show = Callable[[int, Mapping[str, Any]], None]
 
 
@@ -45,9 +45,7 @@ class Work(Protocol):
         shown: Metric that people are shown on the way, which may be another form of it.
         unit: Behind a value of that, such as " %".
         judged: Name of the number by which a search judges its selection.
-        methods: Name in the comparison to search method.
-        given: Name in the comparison to a design that is trained without a search.
-        ours: The name that is compared with the others.
+        entrants: Who is compared.
         origin: Where our cells come from, such as "of darts-v2".
         operations: Block of the space to names of its operations.
         epochs: Of a search and of a training.
@@ -58,9 +56,7 @@ class Work(Protocol):
     shown: str
     unit: str
     judged: str
-    methods: Mapping[str, str]
-    given: Mapping[str, Any]
-    ours: str
+    entrants: Entrants
     origin: str
     operations: Mapping[str, Sequence[str]]
     epochs: tuple[int, int]
@@ -138,10 +134,10 @@ class Contest:
         work, stages = self.work, self.desk.stages
         found = {
             name: stages.run(f"search-{name}", partial(self._search, name, method))
-            for name, method in work.methods.items()
+            for name, method in work.entrants.methods.items()
         }
         designs = {n: work.design(from_json(state["genotype"])) for n, state in found.items()}
-        designs |= work.given
+        designs |= work.entrants.given
         trained = {
             name: stages.run(f"train-{name}", partial(self._train, name, design))
             for name, design in designs.items()
@@ -252,7 +248,7 @@ class Contest:
         self, found: Mapping[str, State], designs: Mapping[str, Any],
         trained: Mapping[str, State], entries: Mapping[str, Entry],
     ) -> RunResult:  # fmt: skip
-        desk, work, ours = self.desk, self.work, self.work.ours
+        desk, work, ours = self.desk, self.work, self.work.entrants.ours
         rivals = {n: e for n, e in entries.items() if n != ours}
         decision = verdict(
             f"the network of the cells {work.origin}",

@@ -42,12 +42,12 @@ class Results:
 
 def document_of(config: CommonConfig, work: Work, results: Results) -> dict[str, Any]:
     """The content of metrics.json."""
-    ours, decision = results.entries[work.ours], results.decision
-    text, published = work.spelled(results.designs[work.ours])
+    ours, decision = results.entries[work.entrants.ours], results.decision
+    text, published = work.spelled(results.designs[work.entrants.ours])
     return {
         "task": work.task,
         "dataset": work.tags()["dataset"],
-        "method": config.method if work.ours in results.found else work.ours,
+        "method": config.method if work.entrants.ours in results.found else work.entrants.ours,
         "seed": config.seed,
         "protocol": work.protocol(),
         "genotype": text,
@@ -60,12 +60,12 @@ def document_of(config: CommonConfig, work: Work, results: Results) -> dict[str,
                 "seconds": entry.seconds, "search": searched(work, results.found.get(name)),
             }
             for name, entry in results.entries.items()
-            if name != work.ours
+            if name != work.entrants.ours
         },
         "verdict": decision.text,
         "comparison": decision.comparison
         and {"against": decision.against, **vars(decision.comparison)},
-        "search": searched(work, results.found.get(work.ours)),
+        "search": searched(work, results.found.get(work.entrants.ours)),
         "train": {"seconds": ours.seconds, **ours.params},
         "total_seconds": results.seconds,
     }  # fmt: skip

@@ -21,7 +21,8 @@ from sif.spaces.rnn_cells import ACTIVATIONS, RecurrentCell, expression, format_
 from sif.spaces.rnn_networks import LanguageModel, LSTMRecurrence
 from sif.tasks import rnn_figures
 from sif.tasks.base import Desk
-from sif.tasks.contest import GIVEN, Contest, Show
+from sif.tasks.contest import Contest, Show
+from sif.tasks.contest_inputs import SEARCHED
 from sif.tasks.contest_report import Results
 from sif.tasks.rnn_inputs import Design, TextInputs, prepare
 from sif.tasks.stages import LoopCheckpointer
@@ -46,10 +47,9 @@ class RNNWork:
 
     def __init__(self, config: RNNConfig, inputs: TextInputs) -> None:
         self.config, self.inputs, self.language = config, inputs, inputs.language
-        self.methods: Mapping[str, str] = inputs.methods
-        self.given: Mapping[str, Any] = inputs.given
-        self.ours = inputs.ours
-        self.origin = f"of {config.cells}" if self.ours == GIVEN else f"found by {config.method}"
+        self.entrants = inputs.entrants
+        searched = self.entrants.ours == SEARCHED
+        self.origin = f"found by {config.method}" if searched else f"of {config.cells}"
         self.operations: Mapping[str, Sequence[str]] = {BLOCK: tuple(ACTIVATIONS)}
         self.epochs = config.search.epochs, config.train.epochs
 
@@ -116,7 +116,7 @@ class RNNWork:
 
     def _lstm_width(self) -> int:
         nodes = self.config.search.nodes
-        given = self.inputs.given.get(self.inputs.ours)
+        given = self.entrants.given.get(self.entrants.ours)
         if isinstance(given, RecurrentCell):
             nodes = len(given.nodes)
         width, words = self.config.train.hidden, len(self.inputs.corpus.words)

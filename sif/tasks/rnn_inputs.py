@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-from sif.cell_methods import METHODS
-from sif.config import did_you_mean
 from sif.config.rnn import RNNConfig
 from sif.data.text import Corpus, load_corpus
-from sif.errors import ConfigError
-from sif.genotype import read
 from sif.language import Language
 from sif.ngram import NGram, tuned
 from sif.runtime import Runtime
 from sif.spaces.rnn import recurrent_cell
 from sif.spaces.rnn_cells import PUBLISHED, RecurrentCell
-from sif.tasks.contest import GIVEN, SEARCHED
+from sif.tasks.contest_inputs import Entrants, entrants
 
 LSTM = "lstm"
 Design = RecurrentCell | str
@@ -32,16 +26,12 @@ class TextInputs:
     Attributes:
         corpus: The text.
         language: At work on its train and validation part.
-        methods: Name in the comparison to search method.
-        given: Name in the comparison to what is trained without a search.
-        ours: The name that is compared with the others.
+        entrants: Who is compared.
     """
 
     corpus: Corpus
     language: Language
-    methods: Mapping[str, str]
-    given: Mapping[str, Design]
-    ours: str
+    entrants: Entrants
 
     @property
     def data_hash(self) -> str:
@@ -65,39 +55,9 @@ def prepare(config: RNNConfig, runtime: Runtime) -> TextInputs:
     Raises:
         DataError, ConfigError, GenotypeError: One line each.
     """
-    rivals = [name for name in config.baselines if config.cells or name != config.method]
-    for key, names, known in (
-        ("method", (config.method,), tuple(METHODS)),
-        ("baselines", rivals, (*METHODS, *PUBLISHED, LSTM)),
-    ):
-        for name in names:
-            if name not in known:
-                raise ConfigError(
-                    f"{key}: expected one of {', '.join(known)}, found {name!r}"
-                    f"{did_you_mean(name, known)}"
-                )
-    ours: dict[str, Design] = {} if config.cells is None else {GIVEN: given_cell(config.cells)}
+    known: dict[str, Design] = {**PUBLISHED, LSTM: LSTM}
+    taking_part = entrants(config.method, config.baselines, config.cells, known, recurrent_cell)
     corpus = load_corpus(config.dataset, data_dir=config.data.dir, max_words=config.data.max_words)
     language = Language(config, corpus, runtime)
     language.check()
-    methods = {} if ours else {SEARCHED: config.method}
-    methods |= {name: name for name in rivals if name in METHODS}
-    given = ours | {name: PUBLISHED.get(name, LSTM) for name in rivals if name not in METHODS}
-    return TextInputs(corpus, language, methods, given, GIVEN if ours else SEARCHED)
-
-
-def given_cell(name_or_file: str) -> RecurrentCell:
-    """A published cell by its name, or that of a genotype file.
-
-    Raises:
-        ConfigError, GenotypeError: Neither, or a file that holds no such cell.
-    """
-    if name_or_file in PUBLISHED:
-        return PUBLISHED[name_or_file]
-    path = Path(name_or_file)
-    if not path.exists():
-        raise ConfigError(
-            f"cells: expected a genotype file or one of {', '.join(PUBLISHED)}, found "
-            f"{name_or_file!r}{did_you_mean(name_or_file, PUBLISHED)}"
-        )
-    return recurrent_cell(read(path))
+    return TextInputs(corpus, language, taking_part)

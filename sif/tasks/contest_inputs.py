@@ -1,0 +1,81 @@
+"""Who takes part in a contest of cells: search methods, published cells, given ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sif.cell_methods import METHODS
+from sif.config import did_you_mean
+from sif.errors import ConfigError
+from sif.genotype import Genotype, read
+
+SEARCHED, GIVEN = "searched", "given"
+
+
+@dataclass(frozen=True)
+class Entrants:
+    """Names in the comparison.
+
+    Attributes:
+        methods: Name to search method.
+        given: Name to a design that is trained without a search.
+        ours: The name that is compared with the others.
+    """
+
+    methods: Mapping[str, str]
+    given: Mapping[str, Any]
+    ours: str
+
+
+def entrants(
+    method: str,
+    baselines: Sequence[str],
+    cells: str | None,
+    published: Mapping[str, Any],
+    design: Callable[[Genotype], Any],
+) -> Entrants:
+    """Who a configuration names.
+
+    Args:
+        method: Ours.
+        baselines: Search methods and names of published designs.
+        cells: In place of our search: a published name, or a genotype file.
+        published: Designs by name.
+        design: Of a genotype.
+
+    Raises:
+        ConfigError, GenotypeError: A name that nobody has, or a file without such cells.
+    """
+    rivals = [name for name in baselines if cells or name != method]
+    for key, names, known in (
+        ("method", (method,), tuple(METHODS)),
+        ("baselines", rivals, (*METHODS, *published)),
+    ):
+        for name in names:
+            if name not in known:
+                raise ConfigError(
+                    f"{key}: expected one of {', '.join(known)}, found {name!r}"
+                    f"{did_you_mean(name, known)}"
+                )
+    ours = {} if cells is None else {GIVEN: _given(cells, published, design)}
+    methods = {} if ours else {SEARCHED: method}
+    methods |= {name: name for name in rivals if name in METHODS}
+    given = ours | {name: published[name] for name in rivals if name in published}
+    return Entrants(methods, given, GIVEN if ours else SEARCHED)
+
+
+def _given(
+    name_or_file: str, published: Mapping[str, Any], design: Callable[[Genotype], Any]
+) -> Any:
+    if name_or_file in published:
+        return published[name_or_file]
+    path = Path(name_or_file)
+    if not path.exists():
+        raise ConfigError(
+            f"cells: expected a genotype file or one of {', '.join(published)}, found "
+            f"{name_or_file!r}{did_you_mean(name_or_file, published)}"
+        )
+    return design(read(path))
