@@ -38,7 +38,8 @@ SPACE_OF = dict.fromkeys(
     "interaction",
 ) | dict.fromkeys(
     ("cells", "cnn_ops", "cnn_networks", "published", "cnn", "cnn_cell"), "cnn"
-) | dict.fromkeys(("rnn", "rnn_cells", "rnn_dropout", "rnn_networks"), "rnn")  # fmt: skip
+) | dict.fromkeys(("rnn", "rnn_cells", "rnn_dropout", "rnn_fused", "rnn_networks"), "rnn"
+)  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

@@ -75,6 +75,16 @@ def edge_sources(nodes: int) -> tuple[int, ...]:
     return tuple(source for node in range(nodes) for source in range(node + 1))
 
 
+def readers(cell: RecurrentCell) -> dict[int, list[int]]:
+    """Which nodes read a state, states ascending: what a node reads is there before it."""
+    found: dict[int, list[int]] = {}
+    for source in range(len(cell.nodes)):
+        nodes = [i for i, (_, read) in enumerate(cell.nodes) if read == source]
+        if nodes:
+            found[source] = nodes
+    return found
+
+
 def cell_of(choices: Sequence[tuple[int, str]], nodes: int) -> RecurrentCell:
     """The cell of (edge, activation) pairs, whose output is the mean of all its nodes.
 

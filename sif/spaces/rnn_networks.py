@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sif.spaces.rnn_cells import ACTIVATIONS, RecurrentCell
+from sif.spaces.rnn_cells import ACTIVATIONS, RecurrentCell, readers
 from sif.spaces.rnn_dropout import Masks, TextShape, masked
+from sif.spaces.rnn_fused import fused
 
 EMBEDDING_INIT = 0.1
 CELL_INIT = 0.04
@@ -95,14 +96,14 @@ def unroll(
     """
     width = hidden.shape[1]
     from_input, from_hidden = x @ weights.first[:width], weights.first[width:]
-    readers = _readers(cell)
-    matrices = {s: torch.cat([weights.nodes[i] for i in nodes], 1) for s, nodes in readers.items()}
+    groups = readers(cell)
+    matrices = {s: torch.cat([weights.nodes[i] for i in nodes], 1) for s, nodes in groups.items()}
     extra = [offsets.unbind(1) for offsets in trace.offsets] if trace else None
     outputs = []
     for step, given in enumerate(from_input.unbind(0)):
         product = torch.addmm(given, masked(hidden, mask), from_hidden)
         states = {0: _normed(highway(hidden, product, torch.tanh), norms, 0)}
-        for source, nodes in readers.items():
+        for source, nodes in groups.items():
             read = states[source]
             products = (masked(read, mask) @ matrices[source]).chunk(len(nodes), dim=1)
             for node, product in zip(nodes, products, strict=True):
@@ -116,16 +117,6 @@ def unroll(
         hidden = torch.stack([states[number] for number in cell.output]).mean(dim=0)
         outputs.append(hidden)
     return torch.stack(outputs)
-
-
-def _readers(cell: RecurrentCell) -> dict[int, list[int]]:
-    """Which nodes read a state, states ascending: what a node reads is there before it."""
-    found: dict[int, list[int]] = {}
-    for source in range(len(cell.nodes)):
-        nodes = [i for i, (_, read) in enumerate(cell.nodes) if read == source]
-        if nodes:
-            found[source] = nodes
-    return found
 
 
 def _normed(value: Tensor, norms: Sequence[nn.Module] | None, number: int) -> Tensor:
@@ -164,10 +155,13 @@ class CellRecurrence(nn.Module):
     def forward(self, x: Tensor, state: Tensor | None, masks: Masks) -> tuple[Tensor, Tensor]:
         """Outputs (steps, batch, hidden) and the last of them; no state: zeros."""
         hidden = x.new_zeros(x.shape[1:]) if state is None else state
-        outputs = unroll(
-            masked(x, masks.input), hidden, self.weights, self.cell, masks.hidden,
-            cast(Sequence[nn.Module], self.norms),
-        )  # fmt: skip
+        x, weights, mask = masked(x, masks.input), self.weights, masks.hidden
+        if self.norms is None and torch.is_grad_enabled():
+            first = x @ weights.first[: x.shape[2]], weights.first[x.shape[2] :]
+            outputs = fused(first[0], hidden, first[1], list(weights.nodes), self.cell, mask)
+        else:
+            norms = cast(Sequence[nn.Module], self.norms)
+            outputs = unroll(x, hidden, weights, self.cell, mask, norms)
         return outputs, outputs[-1]
 
 
