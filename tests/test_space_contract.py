@@ -1,533 +1,673 @@
-"""What every preset of the interaction space promises to the loops."""
+"""What every search space promises to the core, the methods and the loops.
+
+A new space joins by one `SpaceCase` in `CASES`; what is particular to it has a file of its own.
+"""
 
 from __future__ import annotations
 
 import copy
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Protocol
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from sif.batches import Drawing, InteractionStream, PartTensors
-from sif.errors import ConfigError, GenotypeError
-from sif.genotype import Genotype, check_names, from_json
+from sif.errors import GenotypeError
+from sif.genotype import Genotype, from_json
 from sif.methods.nasp import Nasp, NaspSettings
-from sif.objectives import LOSSES, PAIRWISE, Batch, LossSettings
+from sif.objectives import LOSSES, PAIRWISE, WEIGHTINGS, Batch, LossSettings, Weighting
 from sif.probe import gate_gradient
-from sif.prox import Gates, project, weight_step
-from sif.spaces.base import SwitchScored
+from sif.prox import Block, Gates, project, weight_step
+from sif.spaces.base import Space, SwitchScored
+from sif.spaces.cells import Cells
+from sif.spaces.cnn import CNNSpace, ImageBatch, cells_of
+from sif.spaces.cnn_networks import CellNetwork, Layout
+from sif.spaces.cnn_ops import Normalisation
+from sif.spaces.encoders import ENCODINGS, Histories
 from sif.spaces.function_search import FunctionSettings, FunctionSpace
-from sif.spaces.functions import (
-    OPERATION_BLOCK,
-    SPECS,
-    FunctionSpec,
-    design_of,
-    expression,
-    legal_names,
-    network,
-)
-from sif.spaces.interaction import InteractionNetwork
-from sif.spaces.operations import OPERATIONS, operations_for
-from sif.spaces.tables import Tables, TableShape, bounded
+from sif.spaces.functions import SPECS, Design, design_of, network
+from sif.spaces.interaction import Interaction
+from sif.spaces.rich import STAGES, RichSettings, RichSpace
+from sif.spaces.rnn import RNNSpace, TextBatch, recurrent_cell
+from sif.spaces.rnn_cells import RecurrentCell
+from sif.spaces.rnn_dropout import Dropouts, TextShape, draw_masks
+from sif.spaces.rnn_networks import CellRecurrence, LanguageModel, cross_entropy
+from sif.spaces.tables import TableShape
+
+F64 = torch.float64
+LOSS = LossSettings(positive_weight=2.0, negatives=2)
+FEW = 9
+"""A space with more points than that is compared at some of them only where comparing is dear."""
+
+
+class SpaceCase(Protocol):
+    """A space in float64 and small, and what only its author can say about it.
+
+    Derive from it: `relaxed` and `carried` are right as they are for most spaces.
+    """
+
+    name: str
+    """Unique among the cases."""
+
+    def space(self, seed: int = 0) -> Any:
+        """The supernet, with numbers far enough apart for every candidate to differ."""
+        ...
+
+    def batch(self, part: str, seed: int = 0) -> Any:
+        """A new batch of the part "train" or "valid"; equal for equal arguments."""
+        ...
+
+    def read(self, genotype: Genotype) -> Any:
+        """The architecture that networks are built of; GenotypeError for a foreign genotype."""
+        ...
+
+    def relaxed(self, space: Any, gates: Gates) -> Any:
+        """A space whose relaxed loss has the weights of the discrete point: most often itself."""
+        return space
+
+    def moved(self, space: Any, gates: Gates) -> set[str]:
+        """Names of all parameters that a weight step at the gates moves."""
+        ...
+
+    def extracted(
+        self, space: Any, gates: Gates, genotype: Genotype, batch: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs of the supernet and of the genotype's network with its weights, whose loss."""
+        ...
+
+    def carried(self, batch: Any) -> Tensor | None:
+        """What a pass leaves behind in its batch."""
+        return None
+
+
+def scatter(module: nn.Module) -> None:
+    """Moves every number by another one."""
+    with torch.no_grad():
+        for place, parameter in enumerate(module.parameters()):
+            steps = torch.arange(parameter.numel(), dtype=F64).view_as(parameter)
+            parameter.add_((0.6 * torch.sin(1.7 * steps + 0.9 * place + 0.5)).to(parameter))
+
+
+def rounded(transforms: nn.Module) -> None:
+    """Continuous parameters as networks read them from genotypes."""
+    with torch.no_grad():
+        for parameter in transforms.parameters():
+            parameter.copy_(parameter.float())
+
+
+def drawing(loss: str) -> Drawing:
+    return Drawing(2 if loss in PAIRWISE else 0, 3 if loss == "whole-data" else 0)
+
 
 SIZES = (7, 6, 3)
 FIELDS = ("user", "item", "hour")
-PRESETS = ("sif", "primitives")
-"""Of the interaction function alone; what stands around it has a file of its own, test_rich."""
-F64 = torch.float64
 
 
 @dataclass(frozen=True)
-class Case:
+class FunctionCase(SpaceCase):
     spec: str
     own: bool
     fields: int
     loss: str = "squared"
-    dtype: torch.dtype = F64
+
+    @property
+    def name(self) -> str:
+        return f"{self.spec}-{'own' if self.own else 'shared'}-{self.fields}-{self.loss}"
 
     def shape(self) -> TableShape:
         return TableShape(SIZES[: self.fields], 3, biases=True, intercept=True, init=0.7)
 
     def space(self, seed: int = 0) -> FunctionSpace:
-        """The supernet with every weight at a different number."""
+        strengths = tuple(torch.linspace(0.01, 0.05, n, dtype=F64) for n in SIZES[: self.fields])
         settings = FunctionSettings(
-            self.shape(),
-            FIELDS[: self.fields],
-            LOSSES[self.loss],
-            LossSettings(positive_weight=2.0, negatives=2),
-            tuple(torch.linspace(0.01, 0.05, n, dtype=self.dtype) for n in SIZES[: self.fields]),
-            own_tables=self.own,
+            self.shape(), FIELDS[: self.fields], LOSSES[self.loss], LOSS, strengths, self.own
         )
         space = FunctionSpace(SPECS[self.spec], settings, torch.Generator().manual_seed(seed))
-        space.to(self.dtype)
-        scatter(space)
+        scatter(space.double())
+        rounded(space.transforms)
         return space
 
-    def batch(self, seed: int = 0, n: int = 20) -> Batch:
+    def batch(self, part: str, seed: int = 0, n: int = 20) -> Batch:
         sizes = SIZES[: self.fields]
-        generator = torch.Generator().manual_seed(seed)
-        ids = torch.stack([torch.randint(m, (n,), generator=generator) for m in sizes], dim=1)
-        clicks = self.loss != "squared"
-        target = torch.randn(n, generator=generator, dtype=self.dtype)
-        part = PartTensors(ids, torch.ones_like(target) if clicks else target, sizes)
-        drawing = Drawing(2 if self.loss in PAIRWISE else 0, 3 if self.loss == "whole-data" else 0)
-        return InteractionStream(part, n, drawing, generator).next()
+        draws = torch.Generator().manual_seed(seed + 100 * (part == "valid"))
+        ids = torch.stack([torch.randint(m, (n,), generator=draws) for m in sizes], dim=1)
+        target = torch.randn(n, generator=draws, dtype=F64)
+        if self.loss != "squared":
+            target = torch.ones_like(target)
+        tensors = PartTensors(ids, target, sizes)
+        return InteractionStream(tensors, n, drawing(self.loss), draws).next()
+
+    def moved(self, space: FunctionSpace, gates: Gates) -> set[str]:
+        k = space.choice(gates)
+        tables = f"tables.{k if self.own else 0}."
+        return {n for n, _ in space.named_parameters() if n.startswith(tables)} | {f"readouts.{k}"}
+
+    def read(self, genotype: Genotype) -> Design:
+        return design_of(genotype, FIELDS[: self.fields])
+
+    def extracted(
+        self, space: FunctionSpace, gates: Gates, genotype: Genotype, batch: Batch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        design = self.read(genotype)
+        net = network(design, self.shape(), torch.Generator().manual_seed(9)).double()
+        k = space.choice(gates)
+        net.tables.load_state_dict(space.tables_of(k).state_dict())
+        with torch.no_grad():
+            net.readout.copy_(space.readouts[k])
+        ids = torch.tensor(list(itertools.product(*map(range, SIZES[: self.fields]))))
+        loss = LOSSES[self.loss](net.interaction(), batch, LOSS)
+        return space.interaction(gates).pairs(ids), net(ids), loss
 
 
-def scatter(module: nn.Module) -> None:
-    with torch.no_grad():
-        for place, parameter in enumerate(p for p in module.parameters() if p.requires_grad):
-            steps = torch.arange(parameter.numel(), dtype=F64).view_as(parameter)
-            parameter.add_((0.6 * torch.sin(1.7 * steps + 0.9 * place)).to(parameter))
+USERS, ITEMS = 7, 6
+PAIRS = torch.tensor(list(itertools.product(range(USERS), range(ITEMS))))
 
 
-CASES = [
-    Case(spec, own, fields)
-    for spec, own, fields in itertools.product(PRESETS, (True, False), (2, 3))
-]
+@dataclass(frozen=True)
+class RichCase(SpaceCase):
+    """Half of the pairs is the train part; user 5 has none of them, neither has item 0."""
+
+    loss: str = "squared"
+    stages: tuple[str, ...] = STAGES
+
+    @property
+    def name(self) -> str:
+        stages = "all" if self.stages == STAGES else "+".join(self.stages)
+        return f"rich-{stages}-{self.loss}"
+
+    def shape(self) -> TableShape:
+        return TableShape((USERS, ITEMS), 3, biases=True, intercept=True, init=0.7, history_l2=2.0)
+
+    def tensors(self, part: str) -> PartTensors:
+        rows = torch.randperm(len(PAIRS), generator=torch.Generator().manual_seed(3))
+        known = (PAIRS[rows][:, 0] != 5) & (PAIRS[rows][:, 1] != 0)
+        train = torch.zeros_like(known)
+        train[known.nonzero().flatten()[:18]] = True
+        ids = PAIRS[rows][train if part == "train" else ~train][:18]
+        target = torch.sin(torch.arange(18.0, dtype=F64) + (part == "valid"))
+        if self.loss != "squared":
+            target = torch.ones_like(target)
+        return PartTensors(ids, target, (USERS, ITEMS))
+
+    def histories(self) -> Histories:
+        graph = self.tensors("train").graph()
+        assert graph is not None
+        return Histories(graph, torch.zeros((), dtype=F64), 0.6)
+
+    def space(self, seed: int = 0) -> RichSpace:
+        ids = self.tensors("train").ids
+        counts = [torch.bincount(ids[:, f], minlength=n).double() for f, n in enumerate(SIZES[:2])]
+        settings = RichSettings(
+            self.shape(), FIELDS[:2], LOSSES[self.loss], LOSS,
+            {name: Weighting.of(name, counts) for name in WEIGHTINGS},
+            tuple(torch.linspace(0.01, 0.05, n, dtype=F64) for n in (USERS, ITEMS)),
+            self.histories(), self.criterion, self.stages,
+        )  # fmt: skip
+        space = RichSpace(settings, torch.Generator().manual_seed(seed)).double()
+        scatter(space)
+        rounded(space.transforms)
+        return space
+
+    def criterion(self, interaction: Interaction, batch: Batch) -> float:
+        return float((interaction.pairs(batch.ids) - batch.target).abs().mean().detach())
+
+    def batch(self, part: str, seed: int = 0) -> Batch:
+        draws = torch.Generator().manual_seed(seed)
+        known = () if part == "train" else (self.tensors("train"),)
+        return InteractionStream(
+            self.tensors(part), 18, drawing(self.loss), draws, known, 18,
+            exact=part == "train", in_history=part == "train",
+        ).next()  # fmt: skip
+
+    def relaxed(self, space: RichSpace, gates: Gates) -> RichSpace:
+        """Mixtures run on the first set of weights, a point on its own."""
+        other = RichSpace(space.settings, torch.Generator()).double()
+        other.transforms.load_state_dict(space.transforms.state_dict())
+        state = space.members.of(space.point(gates)).state_dict()
+        other.members.sets[0].load_state_dict(state)
+        return other
+
+    def moved(self, space: RichSpace, gates: Gates) -> set[str]:
+        point = space.point(gates)
+        place = list(space.members.sets).index(space.members.of(point))
+        used = {"biases.0", "biases.1", "intercept"}
+        for field in range(2):
+            encoding = ENCODINGS[point[field]]
+            used |= {f"embeddings.{field}"} if encoding != "history" else set()
+            used |= {f"histories.{field}"} if encoding != "id" else set()
+        return {f"members.sets.{place}.tables.{name}" for name in used}
+
+    def read(self, genotype: Genotype) -> Design:
+        return design_of(genotype, FIELDS[:2])
+
+    def extracted(
+        self, space: RichSpace, gates: Gates, genotype: Genotype, batch: Batch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        design = self.read(genotype)
+        draws = torch.Generator().manual_seed(9)
+        net = network(design, self.shape(), draws, self.histories()).double()
+        member = space.members.of(space.point(gates))
+        with torch.no_grad():
+            for name in ("embeddings", "histories", "biases"):
+                ours, theirs = getattr(net.tables, name), getattr(member.tables, name)
+                for mine, other in zip(ours, theirs, strict=False):
+                    if mine.shape[-1]:
+                        mine.copy_(other)
+            net.tables.intercept.copy_(member.tables.intercept)
+            net.readout.copy_(member.readouts[space.point(gates)[3]])
+        weights = space.settings.weightings[design.weighting]
+        loss = LOSSES[self.loss](net.interaction(), batch, replace(LOSS, weighting=weights))
+        return space.interaction(gates).pairs(PAIRS), net(PAIRS), loss
 
 
-@pytest.fixture(params=CASES, ids=lambda c: f"{c.spec}-{'own' if c.own else 'shared'}-{c.fields}")
-def case(request: pytest.FixtureRequest) -> Case:
-    found = request.param
-    assert isinstance(found, Case)
+@dataclass(frozen=True)
+class CNNCase(SpaceCase):
+    name: str
+
+    def space(self, seed: int = 0) -> CNNSpace:
+        torch.manual_seed(seed)
+        layout = Layout(classes=3, channels=4, cells=3, image_channels=2, stem_multiplier=1)
+        return CNNSpace(self.name, layout).double()
+
+    def batch(self, part: str, seed: int = 0) -> ImageBatch:
+        draws = torch.Generator().manual_seed(seed + 100 * (part == "valid"))
+        images = torch.randn(6, 2, 8, 8, generator=draws, dtype=F64)
+        return ImageBatch(images, torch.randint(3, (6,), generator=draws))
+
+    def moved(self, space: CNNSpace, gates: Gates) -> set[str]:
+        chosen = gates.selection()
+
+        def runs(name: str) -> bool:
+            if ".edges." not in name:
+                return True
+            _, cell, _, edge, k, *_ = name.split(".")
+            return chosen[space.cells[int(cell)].block][int(edge)] == int(k)
+
+        return {name for name, _ in space.named_parameters() if runs(name)}
+
+    def read(self, genotype: Genotype) -> Cells:
+        return cells_of(genotype)
+
+    def extracted(
+        self, space: CNNSpace, gates: Gates, genotype: Genotype, batch: ImageBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        copied = space.extract(gates)
+        layout = replace(space.layout, norm=Normalisation(affine=False), normalised_pools=True)
+        built = CellNetwork(self.read(genotype), layout).double()
+        built.load_state_dict(copied.state_dict())
+        logits = built(batch.images)
+        assert torch.equal(copied(batch.images), logits)
+        loss = nn.functional.cross_entropy(logits, batch.labels)
+        return space.logits(batch.images, gates), logits, loss
+
+
+SHAPE = TextShape(vocabulary=11, hidden=5, nodes=8)
+DROPOUTS = Dropouts(word=0.1, embedding=0.2, input=0.3, hidden=0.25, output=0.4)
+
+
+@dataclass
+class Carry:
+    value: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class RNNCase(SpaceCase):
+    name: str = "nasp-ptb"
+
+    def space(self, seed: int = 0) -> RNNSpace:
+        torch.manual_seed(seed)
+        space = RNNSpace(SHAPE, DROPOUTS).double()
+        with torch.no_grad():
+            for parameter in space.parameters():
+                parameter.mul_(6)
+        return space
+
+    def batch(self, part: str, seed: int = 0) -> TextBatch:
+        """As many steps as a search's windows have."""
+        draws = torch.Generator().manual_seed(seed + 100 * (part == "valid"))
+        words = torch.randint(11, (36, 6), generator=draws)
+        state = torch.randn(6, 5, generator=draws, dtype=F64)
+        return TextBatch(words[:-1], words[1:], Carry(), state, seed)
+
+    def moved(self, space: RNNSpace, gates: Gates) -> set[str]:
+        """All: every node runs, and its candidates share one matrix."""
+        return {name for name, _ in space.named_parameters()}
+
+    def read(self, genotype: Genotype) -> RecurrentCell:
+        return recurrent_cell(genotype)
+
+    def extracted(
+        self, space: RNNSpace, gates: Gates, genotype: Genotype, batch: TextBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        copied = space.extract(gates)
+        cell = self.read(genotype)
+        built = LanguageModel(SHAPE, CellRecurrence(SHAPE, cell, normalised=True))
+        built.double().load_state_dict(copied.state_dict())
+        assert copied.recurrence.cell == cell
+        masks = draw_masks(DROPOUTS, SHAPE, 6, space.like(), batch.seed)
+        window = built(batch.inputs, batch.start, masks)
+        space.loss(batch, gates)
+        assert isinstance(batch.carry.value, Tensor)
+        return batch.carry.value, window.state, cross_entropy(window.logits, batch.targets)
+
+    def carried(self, batch: TextBatch) -> Tensor | None:
+        found: Tensor | None = batch.carry.value
+        return found
+
+
+PRESETS = ("sif", "primitives")
+CASES: list[SpaceCase] = [
+    *(FunctionCase(*c) for c in itertools.product(PRESETS, (True, False), (2, 3))),
+    *(FunctionCase(spec, own, fields, loss) for spec in PRESETS
+      for own, fields in ((True, 2), (False, 3)) for loss in LOSSES if loss != "squared"),
+    *(RichCase(loss) for loss in ("squared", "whole-data", "bpr")),
+    RichCase(stages=("operation",)),
+    RichCase(stages=("encoding", "embedding")),
+    CNNCase("nasp-7op"),
+    CNNCase("nasp-12op"),
+    RNNCase(),
+]  # fmt: skip
+
+
+@cache
+def space_names() -> frozenset[str]:
+    return frozenset(case.space().name for case in CASES)
+
+
+@pytest.fixture(params=CASES, ids=lambda c: c.name)
+def case(request: pytest.FixtureRequest) -> SpaceCase:
+    found: SpaceCase = request.param
     return found
 
 
-def gates_at(space: FunctionSpace, *selection: int) -> Gates:
-    alpha = {}
-    for block, chosen in zip(space.blocks, selection, strict=True):
-        alpha[block.name] = torch.zeros(block.shape)
-        alpha[block.name][0, chosen] = 1.0
-    return project(alpha, space.blocks)
+def drops(block: Block) -> bool:
+    """Whether a node has more edges than it keeps."""
+    return max(map(block.nodes.count, block.nodes)) > block.keep
 
 
-def selections(space: FunctionSpace) -> Iterator[Gates]:
-    """Every operation, each with some transforms; all transforms appear."""
-    for turn in range(max(block.shape[1] for block in space.blocks)):
-        yield gates_at(space, *((turn + 4 * i) % b.shape[1] for i, b in enumerate(space.blocks)))
+def points(space: Space) -> int:
+    whole = [b.shape[1] ** b.shape[0] for b in space.blocks if not drops(b)]
+    return max([3, *whole])
 
 
-def every_id(case: Case) -> Tensor:
-    return torch.tensor(list(itertools.product(*(range(n) for n in SIZES[: case.fields]))))
+def selections(space: Space) -> Iterator[Gates]:
+    """Random ones; of a block that keeps all of its edges, every combination occurs."""
+    draws = torch.Generator().manual_seed(4)
+    rows: dict[str, list[tuple[int, ...]]] = {}
+    for block in space.blocks:
+        edges, operations = block.shape
+        if drops(block):
+            found = torch.randint(operations, (points(space), edges), generator=draws).tolist()
+        else:
+            found = list(itertools.product(range(operations), repeat=edges))
+            found = [found[i] for i in torch.randperm(len(found), generator=draws)]
+        rows[block.name] = list(map(tuple, found))
+    for turn in range(points(space)):
+        alpha = {}
+        for block in space.blocks:
+            chosen = torch.tensor(rows[block.name][turn % len(rows[block.name])])[:, None]
+            strength = 1 + torch.rand(chosen.shape, generator=draws, dtype=F64)
+            alpha[block.name] = torch.zeros(block.shape, dtype=F64).scatter(1, chosen, strength)
+        yield project(alpha, space.blocks)
 
 
-def snapshot(space: nn.Module) -> dict[str, Tensor]:
-    return {name: p.detach().clone() for name, p in space.named_parameters()}
+def few(space: Space) -> Iterator[Gates]:
+    """The selections; of very many, some."""
+    step = 1 if points(space) <= FEW else points(space) // 3
+    return itertools.islice(selections(space), 0, None, step)
 
 
-def changed(space: nn.Module, before: dict[str, Tensor]) -> set[str]:
-    return {name for name, p in space.named_parameters() if not torch.equal(p, before[name])}
+def numbers(space: Space) -> dict[str, Tensor]:
+    """Parameters and buffers, copied."""
+    return {name: value.clone() for name, value in space.module().state_dict().items()}
 
 
-def test_blocks_are_the_operation_and_a_transform_per_field(case: Case) -> None:
+def changed(space: Space, before: dict[str, Tensor]) -> set[str]:
+    after = space.module().state_dict()
+    assert after.keys() == before.keys()
+    return {name for name, value in after.items() if not torch.equal(value, before[name])}
+
+
+def named(space: Space, parameters: Iterator[nn.Parameter]) -> set[str]:
+    wanted = {id(p) for p in parameters}
+    return {name for name, p in space.module().named_parameters() if id(p) in wanted}
+
+
+def assert_legal(space: Space, gates: Gates) -> None:
+    """One of its operations on every kept edge, and as many edges per node as it keeps."""
+    selection = gates.selection()
+    assert list(selection) == [block.name for block in space.blocks]
+    for block in space.blocks:
+        active, weights = selection[block.name], gates.weights[block.name]
+        kept = [node for node, k in zip(block.nodes, active, strict=True) if k >= 0]
+        for node in set(block.nodes):
+            assert kept.count(node) == min(block.keep, block.nodes.count(node))
+        assert all(-1 <= k < block.shape[1] for k in active)
+        expected = torch.zeros(block.shape, dtype=weights.dtype)
+        for edge, k in enumerate(active):
+            expected[edge, k] = float(k >= 0)
+        assert torch.equal(weights, expected)
+
+
+def test_the_suite_meets_every_operation_and_keeps_and_drops_edges(case: SpaceCase) -> None:
     space = case.space()
-    learned = not SPECS[case.spec].transforms
-    fields = () if learned else FIELDS[: case.fields]
-    assert [b.name for b in space.blocks] == [OPERATION_BLOCK, *fields]
-    assert all(b.nodes == (0,) and b.keep == 1 for b in space.blocks)
-    assert len(space.arch_parameters()) == (4 * case.fields if learned else 0)
-    assert space.module() is space
-    assert space.like().dtype == case.dtype
-    assert isinstance(space, SwitchScored)
-
-
-def test_costs_are_parameters_and_multiply_adds_of_the_readout(case: Case) -> None:
-    space = case.space()
-    block = space.blocks[0]
-    assert block.costs is not None
-    costs = dict(zip(block.operations, block.costs[0], strict=True))
-    assert costs["concat"] == case.fields * costs["multiply"] == case.fields * 2 * 3
-    readouts = {o.name: len(r) for o, r in zip(space.operations, space.readouts, strict=True)}
-    assert costs == {name: 2 * entries for name, entries in readouts.items()}
-    if case.fields == 3:
-        assert (len(costs), costs["max(plus(1,2),3)"], costs["concat(min(2,3),1)"]) == (53, 6, 12)
-
-
-def test_architecture_and_weights_are_disjoint_and_complete(case: Case) -> None:
-    space = case.space()
-    weights = {id(p) for p in space.weight_parameters()}
-    arch = {id(p) for p in space.arch_parameters()}
-    assert len(weights) == len(space.weight_parameters())
-    assert not weights & arch
-    assert weights | arch == {id(p) for p in space.parameters() if p.requires_grad}
-
-
-@pytest.mark.parametrize("intercept", [True, False])
-def test_a_constant_that_is_not_trained_belongs_to_no_optimiser(intercept: bool) -> None:
-    tables = Tables(TableShape((2, 3), 2, intercept=intercept), torch.Generator())
-    assert tables.intercept.requires_grad == intercept
-    assert tables.intercept.item() == 0
-    assert len(tables.biases) == 0
-
-
-@pytest.mark.parametrize("spec", PRESETS)
-def test_operations_start_equal(spec: str) -> None:
-    settings = FunctionSettings(
-        TableShape((5, 4), 3, biases=True),
-        FIELDS[:2], LOSSES["squared"], LossSettings(), (torch.ones(5), torch.ones(4)),
-    )  # fmt: skip
-    space = FunctionSpace(SPECS[spec], settings, torch.Generator().manual_seed(1))
-    first = space.tables_of(0)
-    assert len(space.tables) == len(OPERATIONS)
-    for k in range(1, len(OPERATIONS)):
-        other = space.tables_of(k)
-        assert other is not first
-        for one, two in zip(first.parameters(), other.parameters(), strict=True):
-            assert torch.equal(one, two)
-            assert one.data_ptr() != two.data_ptr()
-    assert 0.05 < first.embeddings[0].std().item() < 0.2
-
-
-def test_shared_tables_are_one_and_the_same() -> None:
-    space = Case("sif", False, 2).space()
-    assert len(space.tables) == 1
-    assert space.tables_of(4) is space.tables_of(0)
-
-
-def built_from(space: FunctionSpace, gates: Gates, case: Case) -> InteractionNetwork:
-    """The network of the genotype at the gates, with the supernet's weights copied in."""
-    genotype = from_json(space.genotype(gates).to_json())
-    net = network(
-        design_of(genotype, FIELDS[: case.fields]), case.shape(), torch.Generator().manual_seed(9)
-    )
-    net.to(case.dtype)
-    k = space.choice(gates)
-    net.tables.load_state_dict(space.tables_of(k).state_dict())
-    with torch.no_grad():
-        net.readout.copy_(space.readouts[k])
-    return net
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("spec", PRESETS)
-@pytest.mark.parametrize("fields", [2, 3])
-def test_supernet_under_gates_is_the_network_of_the_genotype(
-    spec: str, loss: str, fields: int
-) -> None:
-    case = Case(spec, True, fields, loss, torch.float32)
-    space, batch, ids = case.space(), case.batch(), every_id(case)
+    assert len({block.name for block in space.blocks}) == len(space.blocks)
+    for block in space.blocks:
+        met = [gates.selection()[block.name] for gates in selections(space)]
+        assert {k for active in met for k in active if k >= 0} == set(range(block.shape[1]))
+        assert any(-1 in active for active in met) == drops(block)
     for gates in selections(space):
-        net = built_from(space, gates, case)
-        scores = space.interaction(gates).pairs(ids)
-        torch.testing.assert_close(net(ids), scores, rtol=1e-5, atol=1e-5)
-        other = LOSSES[loss](net.interaction(), batch, space.settings.loss_settings)
-        torch.testing.assert_close(space.loss(batch, gates), other, rtol=1e-5, atol=1e-6)
-        probed = {n: w.clone().requires_grad_() for n, w in gates.weights.items()}
-        asked = space.loss(batch, Gates(probed, gates.active))
-        torch.testing.assert_close(asked, other, rtol=1e-5, atol=1e-6)
+        assert_legal(space, gates)
 
 
-def test_operations_and_transforms_give_different_losses(case: Case) -> None:
-    space, batch = case.space(), case.batch()
-    losses = {}
-    for place, block in enumerate(space.blocks):
-        for k in range(block.shape[1]):
-            chosen = [1] * len(space.blocks)
-            chosen[place] = k
-            losses[tuple(chosen)] = space.loss(batch, gates_at(space, *chosen)).item()
-    values = sorted(losses.values())
-    assert min(b - a for a, b in itertools.pairwise(values)) > 1e-6
-
-
-def test_genotype_names_what_projection_chose(case: Case) -> None:
+def test_architecture_and_weights_are_disjoint_and_complete(case: SpaceCase) -> None:
     space = case.space()
-    fields = FIELDS[: case.fields]
+    for _ in range(2):
+        weights = [id(p) for p in space.weight_parameters()]
+        arch = [id(p) for p in space.arch_parameters()]
+        assert len({*weights, *arch}) == len(weights) + len(arch)
+        trained = {id(p) for p in space.module().parameters() if p.requires_grad}
+        assert {*weights, *arch} == trained
+        space.module().float()  # and a space that was moved knows its own parameters
+
+
+def test_a_space_computes_where_its_module_is(case: SpaceCase) -> None:
+    space = case.space()
+    assert (space.like().dtype, space.like().device.type) == (F64, "cpu")
+    gates, batch = next(selections(space)), case.batch("valid")
+    assert space.loss(batch, gates).dtype == space.regulariser(gates).dtype == F64
+    space.module().float()
+    assert space.like().dtype == torch.float32
+    space.module().to("meta")
+    assert space.like().device.type == "meta"
+
+
+def full_gradient(
+    case: SpaceCase, space: Space, batch: Any, gates: Gates
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """By autograd through every operation of every edge: of the gates, of what is continuous."""
+    relaxed = case.relaxed(space, gates)
+    leaves = {n: w.to(F64, copy=True).requires_grad_() for n, w in gates.weights.items()}
+    wanted = [*leaves.values(), *relaxed.arch_parameters()]
+    loss = relaxed.loss(batch, Gates(leaves, None))
+    found = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
+    return dict(zip(leaves, found, strict=False)), list(found[len(leaves) :])
+
+
+def test_probes_equal_full_autograd(case: SpaceCase) -> None:
+    space, heard = case.space(), set()
+    for turn, gates in enumerate(few(space)):
+        found = gate_gradient(space, case.batch("valid", turn), gates)
+        expected, arch = full_gradient(case, space, case.batch("valid", turn), gates)
+        assert list(found.gates) == [block.name for block in space.blocks]
+        for name, slopes in expected.items():
+            dropped = [e for e, k in enumerate(gates.selection()[name]) if k < 0]
+            assert slopes[dropped].all()
+            heard |= {name} if slopes.any() else set()  # max may pass over a field
+            torch.testing.assert_close(found.gates[name], slopes, rtol=1e-8, atol=1e-11)
+        for ours, theirs in zip(found.arch, arch, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-11)
+        loss = space.loss(case.batch("valid", turn), gates)
+        torch.testing.assert_close(found.loss, loss, rtol=1e-12, atol=0)
+    assert heard == {block.name for block in space.blocks}
+
+
+def test_one_hot_relaxed_gates_are_the_discrete_point(case: SpaceCase) -> None:
+    space = case.space()
+    for gates in few(space):
+        relaxed = Gates({n: w.to(F64) for n, w in gates.weights.items()}, None)
+        with torch.no_grad():
+            discrete = space.loss(case.batch("valid"), gates)
+            mixed = case.relaxed(space, gates).loss(case.batch("valid"), relaxed)
+        torch.testing.assert_close(discrete, mixed, rtol=1e-10, atol=0)
+
+
+def test_an_architecture_step_computes_no_gradient_of_the_weights(case: SpaceCase) -> None:
+    space, asked = case.space(), []
+    for parameter in space.weight_parameters():
+        parameter.register_hook(lambda grad: asked.append(grad.shape))
+    for gates in few(space):
+        gate_gradient(space, case.batch("valid"), gates)
+    assert asked == []
+    assert all(p.grad is None for p in space.module().parameters())
+
+
+def test_a_weight_step_touches_the_chosen_weights_alone(case: SpaceCase) -> None:
+    space = case.space()
+    # Momentum and decay would move whatever has a gradient, even of zeros.
+    optimizer = torch.optim.Adam(space.weight_parameters(), lr=0.01, weight_decay=0.1)
+    for turn, gates in enumerate(selections(space)):
+        space.loss(case.batch("valid"), gates)  # some spaces make a place for a new combination
+        before = {n: p.detach().clone() for n, p in space.module().named_parameters()}
+        loss = weight_step(space, case.batch("train", turn), gates, optimizer, 5.0)
+        assert loss.isfinite() and not loss.requires_grad
+        expected = case.moved(space, gates)
+        after = dict(space.module().named_parameters())
+        assert {n for n, p in after.items() if p.grad is not None} == expected
+        assert {n for n, p in after.items() if not torch.equal(p, before[n])} == expected
+
+
+def test_probes_leave_no_trace(case: SpaceCase) -> None:
+    space = case.space()
+    for gates in few(space):
+        plain, probed = case.batch("valid"), case.batch("valid")
+        with torch.no_grad():
+            loss = space.loss(plain, gates)
+        before, random = numbers(space), torch.get_rng_state()
+        gate_gradient(space, probed, gates)
+        assert changed(space, before) == set()
+        assert torch.equal(torch.get_rng_state(), random)
+        ours, theirs = case.carried(probed), case.carried(plain)
+        assert (ours is None) == (theirs is None)
+        if ours is not None and theirs is not None:
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
+            assert not ours.requires_grad
+        with torch.no_grad():
+            assert torch.equal(space.loss(plain, gates), loss)
+
+
+def test_a_loss_depends_on_batch_and_gates_alone(case: SpaceCase) -> None:
+    space, batch = case.space(), case.batch("train")
+    first, *others = itertools.islice(selections(space), 3)
+    with torch.no_grad():
+        loss = space.loss(batch, first)
+        random = torch.get_rng_state()
+        for other in others:
+            assert not torch.equal(space.loss(case.batch("train"), other), loss)
+        assert not torch.equal(space.loss(case.batch("valid"), first), loss)
+        assert torch.equal(torch.get_rng_state(), random)
+        torch.manual_seed(17)
+        assert torch.equal(space.loss(batch, first), loss)
+        assert torch.equal(space.loss(case.batch("train"), first), loss)
+
+
+def test_supernet_under_gates_is_the_network_of_the_genotype(case: SpaceCase) -> None:
+    space = case.space()
+    for turn, gates in enumerate(selections(space)):
+        genotype = from_json(space.genotype(gates).to_json())
+        for part in ("train", "valid"):
+            ours, theirs, loss = case.extracted(space, gates, genotype, case.batch(part, turn))
+            torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+            found = space.loss(case.batch(part, turn), gates)
+            torch.testing.assert_close(found, loss, rtol=1e-10, atol=1e-12)
+
+
+def test_a_genotype_names_what_was_chosen_and_comes_back_from_json(case: SpaceCase) -> None:
+    space, told = case.space(), {}
     for gates in selections(space):
         genotype = space.genotype(gates)
+        assert genotype.space == space.name
         for block in space.blocks:
-            chosen = gates.selection()[block.name][0]
-            assert genotype.operation(block.name) == block.operations[chosen]
-        check_names(genotype, case.spec, legal_names(SPECS[case.spec], fields))
-        assert from_json(genotype.to_json()) == genotype
-        learned = not SPECS[case.spec].transforms
-        assert bool(genotype.parameters) == learned
-        text = space.expression(genotype)
-        assert "\n" not in text
-        operation, _, nested = genotype.operation(OPERATION_BLOCK).partition("(")
-        assert text.startswith(f"{operation}({nested.partition('(')[0]}")
-        assert all(field in text for field in fields)
+            kept = [(e, k) for e, k in enumerate(gates.selection()[block.name]) if k >= 0]
+            assert genotype.blocks[block.name] == tuple((e, block.operations[k]) for e, k in kept)
+        again = from_json(genotype.to_json())
+        assert again == genotype
+        text = space.expression(again)
+        assert text.strip() and len(text.splitlines()) == 1
+        assert text == space.expression(genotype)
+        told[text] = genotype.blocks
+    assert len(told) == len({tuple(sorted(blocks.items())) for blocks in told.values()})
 
 
-def test_expressions_are_readable() -> None:
-    space = Case("sif", True, 2).space()
-    learned = space.genotype(gates_at(space, 0))
-    assert space.expression(learned) == "multiply(P(user), Q(item))"
-    space = Case("primitives", True, 2).space()
-    names = space.blocks[1].operations
-    gates = gates_at(space, 3, names.index("+sqrt"), names.index("~abs"))
-    assert space.expression(space.genotype(gates)) == "max(+sqrt(user), ~abs(item))"
-
-
-def test_expressions_of_three_fields_are_readable() -> None:
-    space = Case("sif", True, 3).space()
-    place = space.blocks[0].operations.index
-    names = {"max(multiply(1,2),3)": "max(multiply(P(user), Q(item)), R(hour))",
-             "plus(min(2,3),1)": "plus(min(Q(item), R(hour)), P(user))",
-             "concat": "concat(P(user), Q(item), R(hour))"}  # fmt: skip
-    for name, text in names.items():
-        assert space.expression(space.genotype(gates_at(space, place(name)))) == text
-    fixed = Case("primitives", True, 3).space()
-    (user, item, hour) = (fixed.blocks[1].operations.index(n) for n in ("-abs", "~abs", "+sqrt"))
-    gates = gates_at(fixed, place("concat(max(1,3),2)"), user, item, hour)
-    text = fixed.expression(fixed.genotype(gates))
-    assert text == "concat(max(-abs(user), +sqrt(hour)), ~abs(item))"
-
-
-def relaxed_slope(space: FunctionSpace, batch: Batch, gates: Gates, block: str, k: int) -> float:
-    """Central difference of the relaxed loss by one gate."""
-    h, losses = 1e-6, []
-    for sign in (1, -1):
-        weights = {name: w.double().clone() for name, w in gates.weights.items()}
-        weights[block][0, k] += sign * h
-        losses.append(space.loss(batch, Gates(weights, None)).item())
-    return (losses[0] - losses[1]) / (2 * h)
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("spec", PRESETS)
-@pytest.mark.parametrize(("own", "fields"), [(True, 2), (False, 3)])
-def test_gate_gradients_equal_finite_differences(
-    spec: str, loss: str, own: bool, fields: int
-) -> None:
-    case = Case(spec, own, fields, loss)
-    space, batch = case.space(), case.batch()
-    # Relaxed losses run all operations; of the many of three fields a few gates are compared.
-    turns, step = (range(len(OPERATIONS)), 1) if fields == 2 else ((2, 30), 15)
-    for turn in turns:
-        gates = next(itertools.islice(selections(space), turn, None))
-        found = gate_gradient(space, batch, gates)
-        assert found.loss.item() == pytest.approx(space.loss(batch, gates).item(), rel=1e-12)
-        for block in space.blocks:
-            for k in range(turn % step, block.shape[1], step):
-                slope = relaxed_slope(space, batch, gates, block.name, k)
-                assert found.gates[block.name][0, k].item() == pytest.approx(
-                    slope, rel=1e-6, abs=1e-8
-                )
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_gradients_of_learned_transforms_equal_finite_differences(loss: str) -> None:
-    case = Case("sif", True, 2, loss)
-    space, batch = case.space(), case.batch()
-    gates, h = gates_at(space, 0), 1e-6
-    found = gate_gradient(space, batch, gates).arch
-    for parameter, grad in zip(space.arch_parameters(), found, strict=True):
-        flat = parameter.data.view(-1)
-        for i in range(0, len(flat), 3):
-            start, losses = flat[i].item(), []
-            for sign in (1, -1):
-                flat[i] = start + sign * h
-                losses.append(space.loss(batch, gates).item())
-            flat[i] = start
-            slope = (losses[0] - losses[1]) / (2 * h)
-            assert grad.view(-1)[i].item() == pytest.approx(slope, rel=1e-5, abs=1e-8)
-
-
-def test_the_architecture_step_hears_of_every_gate(case: Case) -> None:
+def test_genotypes_of_other_spaces_are_refused(case: SpaceCase) -> None:
     space = case.space()
-    for gates in selections(space):
-        found = gate_gradient(space, case.batch(), gates)
-        assert (found.gates[OPERATION_BLOCK] != 0).all()
-        name = space.operations[space.choice(gates)].name
-        if "min" not in name and "max" not in name:  # which may pass over a field
-            assert all((g != 0).all() for g in found.gates.values())
-            assert all(g.abs().max() > 0 for g in found.arch)
-        assert all(p.grad is None for p in space.parameters())
+    genotype = space.genotype(next(selections(space)))
+    case.read(genotype)
+    foreign = space_names() - {space.name}
+    assert len(foreign) == 5
+    for name in (*foreign, "unheard"):
+        with pytest.raises(GenotypeError) as e:
+            case.read(replace(genotype, space=name))
+        assert "\n" not in str(e.value)
 
 
-def test_weight_step_touches_the_chosen_weights_alone(case: Case) -> None:
-    space = case.space()
-    optimizer = torch.optim.Adam(space.weight_parameters(), lr=0.1)
-    for gates in selections(space):
-        before = snapshot(space)
-        loss = weight_step(space, case.batch(), gates, optimizer)
-        assert loss.isfinite()
-        k = space.choice(gates)
-        chosen = {f"readouts.{k}"}
-        table = k if case.own else 0
-        chosen |= {n for n in before if n.startswith(f"tables.{table}.")}
-        assert changed(space, before) == chosen
-        assert all(p.grad is None for p in space.arch_parameters())
-        named = dict(space.named_parameters())
-        assert {n for n, p in named.items() if p.grad is not None} == chosen
-
-
-@pytest.mark.parametrize("score", ["gradient", "switch"])
-@pytest.mark.parametrize("spec", PRESETS)
-@pytest.mark.parametrize("loss", ["squared", "whole-data", "bpr"])
-def test_architecture_step_leaves_the_weights_alone(spec: str, score: str, loss: str) -> None:
-    case = Case(spec, True, 2, loss)
-    space = case.space()
-    settings = NaspSettings(score=score, optimizer="plain", lr=0.1, continuous_lr=0.01)
-    method = Nasp(space, settings, torch.Generator().manual_seed(0))
-    alpha, before = method.alpha(), snapshot(space)
-    report = method.arch_step(space, case.batch(1), case.batch(2))
-    arch = {id(p) for p in space.arch_parameters()}
-    expected = {n for n, p in space.named_parameters() if id(p) in arch}
-    assert changed(space, before) == expected
-    assert bool(expected) == (spec == "sif")
-    assert all(p.grad is None for p in space.parameters())
-    assert all(not torch.equal(alpha[n], a) for n, a in method.alpha().items())
-    assert set(report.scores) == {"gradient", "switch"}
-
-
-def test_regulariser_is_the_weighted_square_of_the_chosen_tables(case: Case) -> None:
-    space = case.space()
-    gates = gates_at(space, *([3] + [0] * (len(space.blocks) - 1)))
-    tables = space.tables[3 if case.own else 0]
-    expected = 0.0
-    for f in range(case.fields):
-        for i in range(SIZES[f]):
-            row, bias = tables.embeddings[f][i], tables.biases[f][i]
-            expected += space.settings.strengths[f][i] * ((row**2).sum() + bias**2)
-    torch.testing.assert_close(space.regulariser(gates), expected)
-
-
-def test_state_dict_brings_every_weight_back(case: Case) -> None:
+def test_state_dict_brings_every_weight_back(case: SpaceCase) -> None:
     space, other = case.space(), case.space(seed=5)
-    scatter(space)
-    state = copy.deepcopy(space.module().state_dict())
-    other.module().load_state_dict(state)
-    for gates in selections(space):
-        assert torch.equal(space.loss(case.batch(), gates), other.loss(case.batch(), gates))
-        assert space.genotype(gates) == other.genotype(gates)
+    for one, gates in ((space, few(space)), (other, reversed(list(few(other))))):
+        optimizer = torch.optim.SGD(one.weight_parameters(), 0.01)
+        for turn, at in enumerate(gates):
+            weight_step(one, case.batch("train", turn), at, optimizer, 1.0)
+    different = numbers(space)
+    assert changed(other, different)
+    other.module().load_state_dict(copy.deepcopy(space.module().state_dict()))
+    assert changed(other, different) == set()
+    with torch.no_grad():
+        for gates in selections(space):
+            ours, theirs = (s.loss(case.batch("valid"), gates) for s in (space, other))
+            assert torch.equal(ours, theirs)
+            assert space.genotype(gates) == other.genotype(gates)
 
 
-@pytest.mark.parametrize("biases", [True, False])
-@pytest.mark.parametrize("intercept", [True, False])
-@pytest.mark.parametrize("frozen", [True, False])
-@pytest.mark.parametrize("spec", PRESETS)
-def test_factors_score_every_pair(spec: str, biases: bool, intercept: bool, frozen: bool) -> None:
-    case = Case(spec, True, 2)
-    space, ids = case.space(), every_id(case)
-    shape = TableShape(SIZES[:2], 3, biases, intercept, init=0.7)
-    for gates in selections(space):
-        net = network(
-            design_of(space.genotype(gates), FIELDS[:2]), shape, torch.Generator().manual_seed(1)
-        )
-        scatter(net.double())
-        net.requires_grad_(not frozen)
-        interaction = net.interaction()
-        factors = interaction.factors()
-        name = interaction.operation.name
-        assert (factors is not None) == (name in ("multiply", "plus", "concat"))
-        expected = interaction.pairs(ids)
-        if factors is not None:
-            a, b = factors
-            table = (a @ b.T).flatten()
-            torch.testing.assert_close(table, expected, rtol=1e-10, atol=1e-12)
-        part = PartTensors(ids, torch.ones(len(ids)), SIZES[:2])
-        graph = part.graph()
-        assert graph is not None
-        torch.testing.assert_close(interaction.on_graph(graph), expected, rtol=1e-10, atol=1e-12)
-
-
-def test_three_fields_do_not_factor() -> None:
-    case = Case("sif", True, 3)
+def test_search_steps_of_the_core_take_every_space(case: SpaceCase) -> None:
     space = case.space()
-    assert all(space.interaction(gates).factors() is None for gates in selections(space))
-
-
-def test_pairs_are_the_written_formula() -> None:
-    case = Case("primitives", True, 3)
-    space, ids = case.space(), every_id(case)
-    names = space.blocks[1].operations
-    chosen = [names.index(n) for n in ("~square", "-abs", "~abs")]
-    tables, readout = space.tables_of(2), space.readouts[2].detach()
-    assert float(readout.abs().max()) > 1  # so that the bound on the readout matters
-    bounded = readout / readout.abs().max()
-    e = [t.detach() for t in tables.embeddings]
-    b = [t.detach() for t in tables.biases]
-    expected = []
-    for u, v, t in ids.tolist():
-        fields = [e[0][u].sign() * e[0][u] ** 2, -e[1][v].abs(), e[2][t]]
-        least = torch.stack(fields).amin(0)  # operation number 2 is min
-        bias = tables.intercept.item() + b[0][u] + b[1][v] + b[2][t]
-        expected.append(bias + bounded @ least)
-    found = space.interaction(gates_at(space, 2, *chosen)).pairs(ids)
-    torch.testing.assert_close(found.detach(), torch.stack(expected), rtol=1e-12, atol=1e-12)
-
-
-def test_transforming_before_or_after_the_look_up_is_the_same() -> None:
-    space = Case("sif", True, 2).space()
-    interaction = space.interaction(gates_at(space, 0))
-    many = every_id(Case("sif", True, 2))  # more rows than either table
-    few = many[[3, 17, 30]]
-    expected = interaction.pairs(many)[[3, 17, 30]]
-    torch.testing.assert_close(interaction.pairs(few), expected, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        (FunctionSpec("x", operations=("multiply", "divide")), "operation: .*found 'divide'"),
-        (FunctionSpec("x", transforms=("cube",)), "transform: .*found 'cube'"),
-    ],
-)
-def test_unknown_names_in_a_preset_are_refused(spec: FunctionSpec, message: str) -> None:
-    settings = FunctionSettings(
-        TableShape((2, 2), 2), FIELDS[:2], LOSSES["squared"], LossSettings(), ()
+    settings = NaspSettings(
+        warmup_steps=2, explore=0.5, optimizer="plain", lr=0.1, continuous_lr=0.01, eta=1e-3
     )
-    with pytest.raises(ConfigError, match=message):
-        FunctionSpace(spec, settings, torch.Generator())
-
-
-def test_a_genotype_of_learned_transforms_needs_its_numbers() -> None:
-    bare = Genotype("sif", {"operation": ((0, "max"),)})
-    with pytest.raises(GenotypeError, match=r"user\.hidden_weight.*found none"):
-        design_of(bare, FIELDS[:2])
-    short = {"user.hidden_weight": ((2,), (1.0, 2.0))}
-    with pytest.raises(GenotypeError, match=r"expected shape \[8\], found \[2\]"):
-        design_of(Genotype("sif", bare.blocks, short), FIELDS[:2])
-    with pytest.raises(GenotypeError, match="expects blocks operation, user, item"):
-        design_of(Genotype("primitives", bare.blocks), FIELDS[:2])
-
-
-@pytest.mark.parametrize("spec", PRESETS)
-@pytest.mark.parametrize("fields", [1, 2, 4])
-def test_nested_operations_are_refused_for_other_than_three_fields(spec: str, fields: int) -> None:
-    case = Case(spec, True, 3)
-    space = case.space()
-    place = space.blocks[0].operations.index("max(multiply(1,2),3)")
-    three = space.genotype(gates_at(space, place, *([0] * (len(space.blocks) - 1))))
-    names = (*FIELDS, "place")[:fields]
-    blocks = {name: three.blocks.get(name, ((0, "~abs"),)) for name in names}
-    if not SPECS[spec].transforms:
-        blocks = {}
-    genotype = Genotype(spec, {OPERATION_BLOCK: three.blocks[OPERATION_BLOCK], **blocks},
-                        three.parameters)  # fmt: skip
-    with pytest.raises(GenotypeError, match=r"expected .*, found 'max\(multiply\(1,2\),3\)'$") as e:
-        design_of(genotype, names)
-    assert "\n" not in str(e.value)
-    with pytest.raises(GenotypeError, match=f"an operation of {fields} fields"):
-        expression(genotype, names)
-
-
-def test_an_unknown_operation_of_three_fields_costs_a_short_line() -> None:
-    space = Case("sif", True, 3).space()
-    known = space.genotype(gates_at(space, 0))
-    for name in ("max(max(1,2),3)", "max(multiply(2,1),3)", "max(concat(1,2),3)", "multiply "):
-        wrong = Genotype("sif", {OPERATION_BLOCK: ((0, name),)}, known.parameters)
-        with pytest.raises(GenotypeError, match=r"expected one of multiply, .* \.\.\. \(53\)") as e:
-            design_of(wrong, FIELDS)
-        assert len(str(e.value)) < 400
-
-
-@pytest.mark.parametrize("mixed", [True, False])
-def test_readouts_start_at_plus_and_minus_one(mixed: bool) -> None:
-    shape = TableShape((3, 3), 3, mixed_signs=mixed)
-    signs = [1.0, -1.0, 1.0, -1.0, 1.0, -1.0] if mixed else [1.0] * 6
-    assert shape.initial_readout(OPERATIONS["concat"]).tolist() == signs
-    assert shape.initial_readout(OPERATIONS["max"]).tolist() == signs[:3]
-    third = TableShape((3, 3, 2), 3, mixed_signs=mixed)
-    assert third.initial_readout(operations_for(3)["concat(max(1,3),2)"]).tolist() == signs
-    assert third.initial_readout(operations_for(3)["max(plus(1,3),2)"]).tolist() == signs[:3]
-
-
-def test_readouts_are_bounded_but_never_stretched() -> None:
-    assert bounded(torch.tensor([0.5, -0.25])).tolist() == [0.5, -0.25]
-    assert bounded(torch.tensor([1.0, -4.0])).tolist() == [0.25, -1.0]
+    method = Nasp(space, settings, torch.Generator().manual_seed(0))
+    optimizer = torch.optim.SGD(space.weight_parameters(), 0.05, momentum=0.9)
+    arch, moved = named(space, space.arch_parameters()), set()
+    for step in range(4):
+        gates = method.weight_gates(step)
+        assert_legal(space, gates)
+        assert weight_step(space, case.batch("train", step), gates, optimizer, 5.0).isfinite()
+        space.loss(case.batch("valid"), method.selection())
+        alpha, before = method.alpha(), numbers(space)
+        for parameter in space.weight_parameters():
+            parameter.grad = None
+        report = method.arch_step(space, case.batch("train", step), case.batch("valid", step))
+        # Alphas are the method's; of the space only what is continuous moves.
+        assert changed(space, before) <= arch
+        assert all(p.grad is None for p in space.module().parameters())
+        moved |= {name for name, a in method.alpha().items() if not torch.equal(a, alpha[name])}
+        expected = {"gradient"} | ({"switch"} if isinstance(space, SwitchScored) else set())
+        assert report.scores.keys() == expected
+        for block in space.blocks:
+            assert all(score[block.name].shape == block.shape for score in report.scores.values())
+        assert_legal(space, method.selection())
+    assert moved == {block.name for block in space.blocks}
+    assert from_json(space.genotype(method.selection()).to_json()).space == space.name

@@ -18,7 +18,7 @@ class Space(Protocol):
     """A supernet: every candidate's weights, of which the gates choose.
 
     Architecture parameters (continuous ones; alphas live in the method) and weight parameters are
-    disjoint and together are all parameters of the module.
+    disjoint and together are all parameters of the module that require a gradient.
     """
 
     name: str

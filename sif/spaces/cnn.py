@@ -141,7 +141,7 @@ class CNNSpace(nn.Module):
 
     def regulariser(self, gates: Gates) -> Tensor:
         """Zero: weight decay is the optimiser's, which leaves operations at rest alone."""
-        return torch.zeros((), device=self.like().device)
+        return self.like().new_zeros(())
 
     def genotype(self, gates: Gates) -> Genotype:
         """The kept edges of both cells with their operations."""

@@ -92,6 +92,7 @@ class RichSpace(nn.Module):
         )
         self.blocks = searched_blocks(settings.stages, k, self.operations)
         self.transforms = nn.ModuleList(Mlp(generator) for _ in settings.fields)
+        self.transforms.requires_grad_(EMBEDDING_BLOCK in settings.stages)
         searched = ENCODING_BLOCK in settings.stages
         every = replace(
             settings.shape, encodings=("both",) * k if searched else (), trained_readout=False

@@ -183,7 +183,7 @@ class RNNSpace(nn.Module):
 
     def regulariser(self, gates: Gates) -> Tensor:
         """Zero: weight decay is the optimiser's."""
-        return torch.zeros((), device=self.like().device)
+        return self.like().new_zeros(())
 
     def genotype(self, gates: Gates) -> Genotype:
         """The kept edge of every node with its activation."""
