@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from sif import cli
+
 pytest.importorskip("sklearn", reason="needs scikit-learn, which holds the digits")
 
 ROOT = Path(__file__).parents[1]
@@ -75,3 +77,36 @@ def test_step_costs_are_compared_at_a_toys_size(tmp_path: Path) -> None:
     methods = [r["method"] for r in rows if r["selection"] == "uniform"]
     assert methods[0] == "nasp" and {"darts-1", "darts-2", "darts-1, no waste"} < set(methods)
     assert float(rows[0]["over_nasp"]) == 1
+
+
+def test_tokens_per_second_are_compared_at_a_toys_size(tmp_path: Path) -> None:
+    script("tokens.py", "--hidden", 8, "--vocabulary", 30, "--batch", 3, "--steps", 4,
+           "--rounds", 1, "--output", tmp_path / "a.csv")  # fmt: skip
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [r["model"] for r in rows] == 2 * ["fused", "plain", "as published", "lstm"]
+    ours, plain, published, lstm = (int(r["parameters"]) for r in rows[:4])
+    assert ours == plain == published and abs(lstm - ours) < ours / 10
+    assert all(int(r["tokens_per_second"]) > 0 for r in rows)
+
+
+def test_runs_of_several_seeds_become_one_table(tmp_path: Path) -> None:
+    runs = [tmp_path / f"seed{seed}" for seed in (0, 1)]
+    for seed, run in enumerate(runs):
+        words = ["--task", "rnn", "--config", "rnn/smoke", "--seed", str(seed), "--no-tracking"]
+        assert cli.main([*words, "--quiet", "--output-dir", str(run)]) == 0
+    out = script("seeds_report.py", *runs, "--table", tmp_path / "a.csv", "--pictures", tmp_path)
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["seed"], r["network"]) for r in rows] == [
+        (seed, name) for seed in "01" for name in ("searched", "random", "lstm")
+    ]
+    for row, run in zip(rows[::3], runs, strict=True):
+        document = json.loads((run / "metrics.json").read_text())
+        assert float(row["test"]) == pytest.approx(document["test"]["perplexity"], abs=1e-3)
+        assert float(row["exported"]) > 1
+    assert rows[2]["exported"] == "" and float(rows[2]["search_seconds"]) == 0
+    mean = (float(rows[0]["test"]) + float(rows[3]["test"])) / 2
+    assert f"test {mean:.2f} +- " in out.splitlines()[0]
+    for name in ("rnn-searches", "rnn-trainings"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
