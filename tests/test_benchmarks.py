@@ -73,6 +73,24 @@ def test_the_full_search_runs_small(tmp_path: Path) -> None:
     assert found["environment"]["device"] == "cpu"
 
 
+def test_the_full_search_on_text_runs_small(tmp_path: Path) -> None:
+    script("full_text.py", "--dataset", "grammar", "--config", "rnn/smoke", "--no-step-cost",
+           "--train-epochs", 1, "--output", tmp_path, "--device", "cpu")  # fmt: skip
+    (path,) = tmp_path.iterdir()
+    found = json.loads(path.read_text())
+    search = found["search"]
+    assert search["epochs"] == len(search["curve"]) == 2
+    assert search["exported_perplexity"] == search["curve"][-1][1]
+    train = found["text"]["tokens"]["train"]
+    assert sum(found["searched"]) == train
+    assert found["train"].keys() == {"found", "darts-v2"}
+    for done in found["train"].values():
+        assert done["epochs"] == 1
+        # The last words of the text fill no row, and the seconds of validation do not count.
+        assert done["tokens_per_second"] > 0.99 * train / done["seconds"]
+    assert found["environment"]["device_name"]
+
+
 def measured(path: Path, *words: object) -> list[dict[str, str]]:
     script("step_cost.py", "--selections", 1, "--output", path, *words)
     with path.open(newline="") as file:
