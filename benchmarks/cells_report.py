@@ -145,10 +145,11 @@ def sweep(runs: Sequence[Run], pictures: Path) -> None:
 
 
 def step_cost(tables: Sequence[Path], pictures: Path) -> None:
-    """Bars of step_cost.py's results."""
+    """Bars of step_cost.py's results for whole steps."""
     for path in tables:
         with path.open(newline="") as file:
-            rows = [r for r in csv.DictReader(file) if r["selection"] == "uniform"]
+            wanted = "whole", "uniform"
+            rows = [r for r in csv.DictReader(file) if (r["part"], r["selection"]) == wanted]
         plots.cost_bars(
             [(r["method"], (float(r["arch"]), float(r["weight"]))) for r in rows],
             ("architecture step", "weight step"),

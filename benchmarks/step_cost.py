@@ -2,9 +2,11 @@
 
 A step is an architecture step and a weight step. Methods take turns in one process, DARTS, which
 has no selection, in every fourth round, so that whatever else the machine does hits all alike;
-every step starts from the same weights. Seconds of the CPU, on a GPU of the wall. DARTS has
-this project's layout and operations, as published (its architecture step computes gradients by the
-weights and discards them) and without that waste.
+every step starts from the same weights and, on text, from the same state. Seconds of the CPU, on a
+GPU of the wall. DARTS has this project's layout and operations, as published (its architecture step
+computes gradients by the weights and discards them) and without that waste. On text the cell alone
+is measured, too: with a vocabulary of ten words, so that the decoder, which all methods share,
+hardly counts.
 
     OMP_NUM_THREADS=1 python benchmarks/step_cost.py --space nasp-7op --output FILE.csv
 """
@@ -17,20 +19,17 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from step_cases import KINDS, SETTINGS, Case, sizes_of
 
 from sif.methods.base import Method
 from sif.methods.darts import Darts, DartsSettings
 from sif.methods.nasp import Nasp, NaspSettings
-from sif.prox import Gates, project, weight_step
+from sif.prox import Gates, weight_step
 from sif.runtime import environment, make_runtime
-from sif.spaces.cells import edge_nodes, edge_sources
-from sif.spaces.cnn import SPECS, CNNSpace, ImageBatch
-from sif.spaces.cnn_networks import Layout
-from sif.spaces.published import PUBLISHED
 
 DARTS = {
     "darts-1": DartsSettings(1, wasteful=True),
@@ -45,6 +44,7 @@ NASP = {
 """Exact probes; probes on a quarter of the batch; on the two best of each edge and a quarter of the
 others."""
 METHODS = (*NASP, *DARTS)
+Row = dict[str, object]
 
 
 class Fixed(Nasp):
@@ -57,39 +57,13 @@ class Fixed(Nasp):
             self._alpha[name].copy_(weights)
 
 
-def gates_of(space: CNNSpace, name: str) -> Gates:
-    """The gates of a published cell, where the space has it."""
-    cells = PUBLISHED[name]
-    alpha = {b.name: torch.zeros(b.shape, dtype=torch.float64) for b in space.blocks}
-    edges = list(zip(edge_nodes(4), edge_sources(4), strict=True))
-    for block in space.blocks:
-        for node, kept in enumerate(getattr(cells, block.name).nodes):
-            for operation, source in kept:
-                alpha[block.name][
-                    edges.index((node, source)), block.operations.index(operation)
-                ] = 1
-    return project(alpha, space.blocks)
-
-
-def random_gates(space: CNNSpace, draws: torch.Generator) -> Gates:
-    """A uniform selection."""
-    alpha = {b.name: torch.rand(b.shape, generator=draws) for b in space.blocks}
-    return project(alpha, space.blocks)
-
-
 class Bench:
     """One supernet, one batch, and the methods over it."""
 
-    def __init__(self, values: argparse.Namespace) -> None:
-        torch.manual_seed(0)
-        layout = Layout(classes=10, channels=values.channels, cells=values.cells)
-        space = CNNSpace(values.space, layout)
-        self.space = space.to(values.device, memory_format=torch.channels_last)
-        images = torch.randn(values.batch, 3, 32, 32).to(memory_format=torch.channels_last)
-        labels = torch.randint(10, (values.batch,))
-        self.batch = ImageBatch(images.to(values.device), labels.to(values.device))
-        self.cuda = values.device.startswith("cuda")
-        self.first = {name: v.clone() for name, v in self.space.state_dict().items()}
+    def __init__(self, case: Case, device: str) -> None:
+        self.case, self.space = case, case.space
+        self.cuda = device.startswith("cuda")
+        self.first = {name: v.clone() for name, v in self.space.module().state_dict().items()}
 
     def method(self, name: str) -> Method:
         """A method over the supernet."""
@@ -110,25 +84,24 @@ class Bench:
 
     def step(self, method: Method) -> dict[str, float]:
         """One architecture step and one weight step; the selection stays."""
-        self.space.load_state_dict(self.first)
-        optimizer = torch.optim.SGD(
-            self.space.weight_parameters(), 0.025, momentum=0.9, weight_decay=3e-4
-        )
+        self.space.module().load_state_dict(self.first)
+        optimizer = self.case.optimizer(self.space.weight_parameters())
+        batch, other, bound = self.case.batch(), self.case.batch(), self.case.max_norm
         gates = method.weight_gates(0)
-        arch = self.seconds(lambda: method.arch_step(self.space, self.batch, self.batch))
+        arch = self.seconds(lambda: method.arch_step(self.space, batch, other))
         if isinstance(method, Fixed):
             method.hold(gates)
-        weight = self.seconds(lambda: weight_step(self.space, self.batch, gates, optimizer, 5.0))
+        weight = self.seconds(lambda: weight_step(self.space, batch, gates, optimizer, bound))
         part = 0 if self.cuda else 1
         return {"arch": arch[part], "weight": weight[part], "total": arch[part] + weight[part]}
 
 
-def compare(bench: Bench, selections: dict[str, list[Gates]]) -> list[dict[str, object]]:
+def compare(bench: Bench, selections: dict[str, list[Gates]]) -> list[Row]:
     """Every method in turn at every selection; DARTS, which has none, in every fourth round."""
     methods = {name: bench.method(name) for name in METHODS}
     for method in [m for m in methods.values() for _ in range(1 + 2 * bench.cuda)]:
         bench.step(method)  # first steps allocate, import and tune
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for label, chosen in selections.items():
         for round_, gates in enumerate(chosen):
             for name, method in methods.items():
@@ -140,7 +113,7 @@ def compare(bench: Bench, selections: dict[str, list[Gates]]) -> list[dict[str, 
     return rows
 
 
-def table(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+def table(rows: list[Row]) -> list[Row]:
     """Means over the steps at a kind of selection, and ratios to NASP's."""
 
     def mean(method: str, label: str, key: str) -> float:
@@ -149,7 +122,7 @@ def table(rows: list[dict[str, object]]) -> list[dict[str, object]]:
         ]
         return statistics.fmean(found)
 
-    result: list[dict[str, object]] = []
+    result: list[Row] = []
     for label in dict.fromkeys(str(r["selection"]) for r in rows):
         ours = mean("nasp", label, "total")
         for method in METHODS:
@@ -160,30 +133,27 @@ def table(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     return result
 
 
-def peak(values: argparse.Namespace, method: str) -> float:
+def peak(values: argparse.Namespace, sizes: Mapping[str, int], method: str) -> float:
     """Peak resident memory in MB above rest of a few steps, in a process of its own."""
-    command = [
-        sys.executable, __file__, "--space", values.space, "--batch", str(values.batch),
-        "--channels", str(values.channels), "--cells", str(values.cells),
-        "--device", values.device, "--memory", method,
-    ]  # fmt: skip
+    command = [sys.executable, __file__, "--space", values.space, "--device", values.device]
+    command += [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
+    command += ["--memory", method]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
 
 
-def memory(values: argparse.Namespace) -> float:
+def memory(bench: Bench, name: str) -> float:
     """Peak memory above rest of a few steps of one method."""
-    bench = Bench(values)
-    method = bench.method(values.memory)
+    method = bench.method(name)
     draws = torch.Generator().manual_seed(1)
     if bench.cuda:
         torch.cuda.reset_peak_memory_stats()
         rest = torch.cuda.memory_allocated()
     else:
         rest = resident("VmRSS")
-    for _ in range(3 if values.memory in NASP else 1):
+    for _ in range(3 if name in NASP else 1):
         if isinstance(method, Fixed):
-            method.hold(random_gates(bench.space, draws))
+            method.hold(bench.case.uniform(draws))
         bench.step(method)
     if bench.cuda:
         return (torch.cuda.max_memory_allocated() - rest) / 2**20
@@ -198,34 +168,49 @@ def resident(name: str) -> float:
     raise SystemExit(f"/proc/self/status: expected {name}, found none")
 
 
+def measured(values: argparse.Namespace, part: str, sizes: Mapping[str, int]) -> list[Row]:
+    """The table of one part, peaks of memory and the machine included."""
+    bench = Bench(KINDS[values.space].make(values.space, sizes, values.device), values.device)
+    draws = torch.Generator().manual_seed(0)
+    uniform = [bench.case.uniform(draws) for _ in range(values.selections)]
+    name, published = bench.case.published
+    found = table(compare(bench, {"uniform": uniform, name: [published] * 5}))
+    peaks = {method: peak(values, sizes, method) for method in METHODS}
+    about = environment(make_runtime(values.device, threads=values.threads))
+    where = {
+        "clock": "wall" if bench.cuda else "cpu",
+        "machine": f"{about['device_name']}, torch {torch.__version__}",
+    }
+    return [
+        {"part": part, **row, "peak_mb_above_rest": peaks[str(row["method"])], **where}
+        for row in found
+    ]
+
+
 def main() -> None:
     """Prints the table and writes it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--space", choices=tuple(SPECS), default="nasp-7op")
-    for name, value in (("batch", 16), ("channels", 16), ("cells", 8), ("selections", 20)):
-        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--space", choices=tuple(KINDS), default="nasp-7op")
+    for name in SETTINGS:
+        parser.add_argument(f"--{name}", type=int, help="by default as in step_cases.py")
+    parser.add_argument("--selections", type=int, default=20)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", choices=METHODS, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path)
     values = parser.parse_args()
     torch.set_num_threads(values.threads)
+    kind, sizes = KINDS[values.space], sizes_of(values.space, vars(values))
     if values.memory:
-        print(memory(values))
+        case = kind.make(values.space, sizes, values.device)
+        print(memory(Bench(case, values.device), values.memory))
         return
-    bench = Bench(values)
-    draws = torch.Generator().manual_seed(0)
-    published = {"nasp-7op": "darts-v2", "nasp-12op": "nasp"}[values.space]
-    uniform = [random_gates(bench.space, draws) for _ in range(values.selections)]
-    selections = {"uniform": uniform, published: [gates_of(bench.space, published)] * 5}
-    found = table(compare(bench, selections))
-    peaks = {method: peak(values, method) for method in METHODS}
-    about = environment(make_runtime(values.device, threads=values.threads))
-    machine = f"{about['device_name']}, torch {torch.__version__}"
-    for row in found:
-        row["peak_mb_above_rest"] = peaks[str(row["method"])]
-        row |= {"clock": "wall" if bench.cuda else "cpu", "machine": machine}
-        print("  ".join(f"{v:.3f}" if isinstance(v, float) else f"{v:<18}" for v in row.values()))
+    found: list[Row] = []
+    for part, changed in kind.parts.items():
+        for row in measured(values, part, {**sizes, **changed}):
+            found.append(row)
+            shown = (f"{v:.3f}" if isinstance(v, float) else f"{v:<18}" for v in row.values())
+            print("  ".join(shown), flush=True)
     if values.output:
         values.output.parent.mkdir(parents=True, exist_ok=True)
         with values.output.open("w", newline="") as file:

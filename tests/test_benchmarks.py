@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import torch
 
 from sif import cli
+from sif.spaces import published, rnn_cells
+from sif.spaces.cnn import cells_of
+from sif.spaces.rnn import recurrent_cell
 
 pytest.importorskip("sklearn", reason="needs scikit-learn, which holds the digits")
 
@@ -68,12 +74,37 @@ def test_the_full_search_runs_small(tmp_path: Path) -> None:
     assert found["environment"]["device"] == "cpu"
 
 
+def test_the_full_search_on_text_runs_small(tmp_path: Path) -> None:
+    script("full_text.py", "--dataset", "grammar", "--config", "rnn/smoke", "--no-step-cost",
+           "--train-epochs", 1, "--output", tmp_path, "--device", "cpu")  # fmt: skip
+    (path,) = tmp_path.iterdir()
+    found = json.loads(path.read_text())
+    search = found["search"]
+    assert search["epochs"] == len(search["curve"]) == 2
+    assert search["exported_perplexity"] == search["curve"][-1][1]
+    train = found["text"]["tokens"]["train"]
+    assert sum(found["searched"]) == train
+    assert found["train"].keys() == {"found", "darts-v2"}
+    for done in found["train"].values():
+        assert done["epochs"] == 1
+        # The last words of the text fill no row, and the seconds of validation do not count.
+        assert done["tokens_per_second"] > 0.99 * train / done["seconds"]
+    assert found["environment"]["device_name"]
+
+
+def measured(path: Path, *words: object) -> list[dict[str, str]]:
+    script("step_cost.py", "--selections", 1, "--output", path, *words)
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
 def test_step_costs_are_compared_at_a_toys_size(tmp_path: Path) -> None:
-    script("step_cost.py", "--batch", 2, "--channels", 2, "--cells", 3, "--selections", 1,
-           "--output", tmp_path / "a.csv")  # fmt: skip
-    with (tmp_path / "a.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert {r["selection"] for r in rows} == {"uniform", "darts-v2"}
+    """Slow: the peak of every method's memory is measured in a process of its own."""
+    rows = measured(tmp_path / "a.csv", "--batch", 2, "--channels", 2, "--cells", 3)
+    assert {(r["part"], r["selection"]) for r in rows} == {
+        ("whole", "uniform"), ("whole", "darts-v2"),
+    }  # fmt: skip
     methods = [r["method"] for r in rows if r["selection"] == "uniform"]
     assert methods[0] == "nasp" and {"darts-1", "darts-2", "darts-1, no waste"} < set(methods)
     assert float(rows[0]["over_nasp"]) == 1
@@ -110,3 +141,55 @@ def test_runs_of_several_seeds_become_one_table(tmp_path: Path) -> None:
     assert f"test {mean:.2f} +- " in out.splitlines()[0]
     for name in ("rnn-searches", "rnn-trainings"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_step_costs_on_text_are_those_of_the_step_and_of_the_cell(tmp_path: Path) -> None:
+    """Slow: the peak of every method's memory is measured in a process of its own."""
+    sizes = ("--batch", 4, "--bptt", 5, "--hidden", 6, "--vocabulary", 30)
+    rows = measured(tmp_path / "a.csv", "--space", "nasp-ptb", *sizes)
+    assert list(dict.fromkeys((r["part"], r["selection"]) for r in rows)) == [
+        ("whole", "uniform"), ("whole", "darts-v2"),
+        ("cell alone", "uniform"), ("cell alone", "darts-v2"),
+    ]  # fmt: skip
+    for part in ("whole", "cell alone"):
+        ours = next(r for r in rows if r["part"] == part)
+        assert (ours["method"], float(ours["over_nasp"])) == ("nasp", 1)
+        assert float(ours["peak_mb_above_rest"]) > 0
+
+
+def cases() -> ModuleType:
+    place = importlib.util.spec_from_file_location("cases", ROOT / "benchmarks/step_cases.py")
+    assert place is not None and place.loader is not None
+    module = importlib.util.module_from_spec(place)
+    sys.modules[place.name] = module  # dataclasses look there
+    place.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("space", ["nasp-7op", "nasp-12op", "nasp-ptb"])
+def test_a_case_knows_its_published_cell_and_starts_every_step_alike(space: str) -> None:
+    kind = cases().KINDS[space]
+    small = {"batch": 2, "channels": 2, "cells": 3, "bptt": 4, "hidden": 6, "vocabulary": 12}
+    case = kind.make(space, {name: small[name] for name in kind.sizes}, "cpu")
+    name, gates = case.published
+    with torch.no_grad():
+        losses = [float(case.space.loss(case.batch(), gates)) for _ in range(3)]
+    assert losses[0] == losses[1] == losses[2]  # the state that a window leaves goes nowhere
+    genotype = case.space.genotype(gates)
+    if space == "nasp-ptb":
+        assert case.batch().carry.value is None
+        assert recurrent_cell(genotype) == rnn_cells.PUBLISHED[name]
+        return
+    for block in ("normal", "reduce"):
+        found = getattr(cells_of(genotype), block).nodes
+        expected = getattr(published.PUBLISHED[name], block).nodes
+        assert [set(node) for node in found] == [set(node) for node in expected]
+
+
+def test_sizes_that_a_space_does_not_have_are_refused() -> None:
+    module = cases()
+    given = dict.fromkeys(module.SETTINGS) | {"batch": 3}
+    assert module.sizes_of("nasp-7op", given) == {"batch": 3, "channels": 16, "cells": 8}
+    with pytest.raises(SystemExit, match=r"nasp-ptb: expected sizes batch, .*, found channels"):
+        module.sizes_of("nasp-ptb", given | {"channels": 2})
