@@ -141,7 +141,7 @@ class Language:
         settings = self.config.search
         shape = TextShape(self.words, settings.hidden, settings.nodes)
         with seeded(self.runtime, "search", "space"):
-            space = RNNSpace(shape, dropouts(settings.dropout))
+            space = RNNSpace(shape, dropouts(settings.dropout), settings.normalise)
         return space.to(self.runtime.device, self.runtime.dtype)
 
     def stream(self, ids: Ids, columns: int, bptt: int, *names: str, **options: Any) -> TextStream:
@@ -204,9 +204,10 @@ class Language:
         model = space.extract(gates)
         settings, (weights, _) = self.config.search, self.searched
         some = weights[: RECALIBRATION * settings.columns * settings.bptt]
-        with recalibrated(model):
-            for window in self.windows(some, min(settings.columns, len(some) // 2)):
-                window.carry.value = model(window.inputs, window.carry.value).state
+        if settings.normalise:
+            with recalibrated(model):
+                for window in self.windows(some, min(settings.columns, len(some) // 2)):
+                    window.carry.value = model(window.inputs, window.carry.value).state
         return perplexity(nats(model, self.windows(self.valid)))
 
     def model(self, make: MakeRecurrence, hidden: int | None = None) -> LanguageModel:

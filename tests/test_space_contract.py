@@ -317,11 +317,12 @@ class Carry:
 
 @dataclass(frozen=True)
 class RNNCase(SpaceCase):
+    normalised: bool = True
     name: str = "nasp-ptb"
 
     def space(self, seed: int = 0) -> RNNSpace:
         torch.manual_seed(seed)
-        space = RNNSpace(SHAPE, DROPOUTS).double()
+        space = RNNSpace(SHAPE, DROPOUTS, self.normalised).double()
         with torch.no_grad():
             for parameter in space.parameters():
                 parameter.mul_(6)
@@ -346,7 +347,7 @@ class RNNCase(SpaceCase):
     ) -> tuple[Tensor, Tensor, Tensor]:
         copied = space.extract(gates)
         cell = self.read(genotype)
-        built = LanguageModel(SHAPE, CellRecurrence(SHAPE, cell, normalised=True))
+        built = LanguageModel(SHAPE, CellRecurrence(SHAPE, cell, self.normalised))
         built.double().load_state_dict(copied.state_dict())
         assert copied.recurrence.cell == cell
         masks = draw_masks(DROPOUTS, SHAPE, 6, space.like(), batch.seed)
@@ -371,6 +372,7 @@ CASES: list[SpaceCase] = [
     CNNCase("nasp-7op"),
     CNNCase("nasp-12op"),
     RNNCase(),
+    RNNCase(normalised=False),
 ]  # fmt: skip
 
 

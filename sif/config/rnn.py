@@ -57,6 +57,10 @@ class RecurrentSearchConfig(CellSearchSection):
     max_norm: Rate = Field(0.25, description="bound on the gradient's norm")
     arch_lr: Rate = Field(3e-3, description="step size of NASP's alpha")
     darts_lr: Rate = Field(3e-3, description="step size of DARTS' alpha, as published")
+    normalise: bool = Field(
+        True, description="whether every state is normalised over the columns, as in DARTS; no "
+        "training from scratch does that"
+    )  # fmt: skip
     dropout: DropoutConfig = DropoutConfig()
 
 

@@ -35,7 +35,8 @@ from sif.spaces.rnn_networks import (
     decoded,
     embedded,
     highway,
-    unroll,
+    normed,
+    recur,
 )
 
 BLOCK = "recurrent"
@@ -70,19 +71,22 @@ class RNNSpace(nn.Module):
     Args:
         shape: Of the model.
         dropouts: Of the search.
+        normalised: Whether every state is normalised over the columns, as in DARTS' search.
     """
 
     name = SPACE
 
-    def __init__(self, shape: TextShape, dropouts: Dropouts) -> None:
+    def __init__(self, shape: TextShape, dropouts: Dropouts, normalised: bool = True) -> None:
         super().__init__()
         self.shape, self.dropouts = shape, dropouts
         self.model = LanguageModel(shape, CellWeights(shape, shape.nodes))
         # One for each state, without statistics of its own: a probe leaves no trace.
-        self.norms = nn.ModuleList(
-            nn.BatchNorm1d(shape.hidden, affine=False, track_running_stats=False)
-            for _ in range(shape.nodes + 1)
-        )
+        self.norms: nn.ModuleList | None = None
+        if normalised:
+            self.norms = nn.ModuleList(
+                nn.BatchNorm1d(shape.hidden, affine=False, track_running_stats=False)
+                for _ in range(shape.nodes + 1)
+            )
         nodes = edge_nodes(shape.nodes)
         self.blocks: tuple[Block, ...] = (Block(BLOCK, tuple(ACTIVATIONS), nodes, KEPT),)
 
@@ -128,8 +132,8 @@ class RNNSpace(nn.Module):
         cell, trace = self._cell(gates), None
         if gates.weights[BLOCK].requires_grad:
             trace = self._trace(x, mask, gates)
-        norms = cast(Sequence[nn.Module], self.norms)
-        return unroll(x, hidden, self._weights, cell, mask, norms, trace)
+        norms = cast("Sequence[nn.Module] | None", self.norms)
+        return recur(x, hidden, self._weights, cell, mask, norms, trace)
 
     def _trace(self, x: Tensor, mask: Tensor | None, gates: Gates) -> Trace:
         """Zeros for every node whose gradient makes the candidates of all steps answer at once."""
@@ -153,11 +157,12 @@ class RNNSpace(nn.Module):
     def _relaxed(self, x: Tensor, hidden: Tensor, mask: Tensor | None, weights: Tensor) -> Tensor:
         """All states and activations of every node, by their weights."""
         width, outputs = self.shape.hidden, []
+        norms = cast("Sequence[nn.Module] | None", self.norms)
         weights = weights.to(x)
         from_input, from_hidden = x @ self._weights.first[:width], self._weights.first[width:]
         for given in from_input.unbind(0):
             product = torch.addmm(given, hidden if mask is None else hidden * mask, from_hidden)
-            states = [self.norms[0](highway(hidden, product, torch.tanh))]
+            states = [normed(highway(hidden, product, torch.tanh), norms, 0)]
             first = 0
             for node, matrix in enumerate(self._weights.nodes):
                 read = torch.stack(states)
@@ -166,11 +171,11 @@ class RNNSpace(nn.Module):
                 gate = torch.sigmoid(carry)
                 shares = weights[first : first + node + 1, :, None, None]
                 first += node + 1
-                value = sum(
-                    (shares[:, k] * torch.lerp(read, f(fresh), gate)).sum(dim=0)
-                    for k, f in enumerate(ACTIVATIONS.values())
-                )
-                states.append(self.norms[node + 1](value))
+                value = torch.zeros_like(hidden)
+                for k, activation in enumerate(ACTIVATIONS.values()):
+                    mixed = shares[:, k] * torch.lerp(read, activation(fresh), gate)
+                    value = value + mixed.sum(dim=0)
+                states.append(normed(value, norms, node + 1))
             hidden = torch.stack(states[1:]).mean(dim=0)
             outputs.append(hidden)
         return torch.stack(outputs)
@@ -199,9 +204,10 @@ class RNNSpace(nn.Module):
     def extract(self, gates: Gates) -> LanguageModel:
         """The language model of the selection with copies of the supernet's weights.
 
-        Its normalisations keep running statistics, which have to be estimated before it evaluates.
+        Normalisations, if there are, keep running statistics there, which have to be estimated
+        before it evaluates.
         """
-        recurrence = CellRecurrence(self.shape, self._cell(gates), normalised=True)
+        recurrence = CellRecurrence(self.shape, self._cell(gates), self.norms is not None)
         model = LanguageModel(self.shape, recurrence).to(self.like())
         recurrence.weights.load_state_dict(self._weights.state_dict())
         model.embedding.load_state_dict(self.model.embedding.state_dict())

@@ -102,7 +102,7 @@ def unroll(
     outputs = []
     for step, given in enumerate(from_input.unbind(0)):
         product = torch.addmm(given, masked(hidden, mask), from_hidden)
-        states = {0: _normed(highway(hidden, product, torch.tanh), norms, 0)}
+        states = {0: normed(highway(hidden, product, torch.tanh), norms, 0)}
         for source, nodes in groups.items():
             read = states[source]
             products = (masked(read, mask) @ matrices[source]).chunk(len(nodes), dim=1)
@@ -110,7 +110,7 @@ def unroll(
                 value = highway(read, product, ACTIVATIONS[cell.nodes[node][0]])
                 if extra is not None:
                     value = value + extra[node][step]
-                states[node + 1] = _normed(value, norms, node + 1)
+                states[node + 1] = normed(value, norms, node + 1)
         if trace is not None:
             for number, kept in enumerate(trace.states):
                 kept.append(states[number].detach())
@@ -119,7 +119,24 @@ def unroll(
     return torch.stack(outputs)
 
 
-def _normed(value: Tensor, norms: Sequence[nn.Module] | None, number: int) -> Tensor:
+def recur(
+    x: Tensor,
+    hidden: Tensor,
+    weights: CellWeights,
+    cell: RecurrentCell,
+    mask: Tensor | None = None,
+    norms: Sequence[nn.Module] | None = None,
+    trace: Trace | None = None,
+) -> Tensor:
+    """As `unroll`, by `fused` where a gradient is asked for and there is nothing that it cannot."""
+    if norms is not None or trace is not None or not torch.is_grad_enabled():
+        return unroll(x, hidden, weights, cell, mask, norms, trace)
+    from_input, from_hidden = weights.first[: x.shape[2]], weights.first[x.shape[2] :]
+    return fused(x @ from_input, hidden, from_hidden, list(weights.nodes), cell, mask)
+
+
+def normed(value: Tensor, norms: Sequence[nn.Module] | None, number: int) -> Tensor:
+    """A state after its normalisation, if there is one."""
     return value if norms is None else cast(Tensor, norms[number](value))
 
 
@@ -155,13 +172,9 @@ class CellRecurrence(nn.Module):
     def forward(self, x: Tensor, state: Tensor | None, masks: Masks) -> tuple[Tensor, Tensor]:
         """Outputs (steps, batch, hidden) and the last of them; no state: zeros."""
         hidden = x.new_zeros(x.shape[1:]) if state is None else state
-        x, weights, mask = masked(x, masks.input), self.weights, masks.hidden
-        if self.norms is None and torch.is_grad_enabled():
-            first = x @ weights.first[: x.shape[2]], weights.first[x.shape[2] :]
-            outputs = fused(first[0], hidden, first[1], list(weights.nodes), self.cell, mask)
-        else:
-            norms = cast(Sequence[nn.Module], self.norms)
-            outputs = unroll(x, hidden, weights, self.cell, mask, norms)
+        norms = cast("Sequence[nn.Module] | None", self.norms)
+        x = masked(x, masks.input)
+        outputs = recur(x, hidden, self.weights, self.cell, masks.hidden, norms)
         return outputs, outputs[-1]
 
 
