@@ -20,22 +20,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sif.averaging import Averaged, swapped
-from sif.cell_methods import METHODS, CellMethod
+from sif.cell_methods import CellSearch, check_warmup, lowering
 from sif.config.rnn import DropoutConfig, RNNConfig
 from sif.data.text import Carry, Corpus, TextStream, text_batches
-from sif.errors import ConfigError
 from sif.normalisation import recalibrated
 from sif.optimisers import Optimiser, constant, momentum
 from sif.prox import Gates
 from sif.runtime import (
     Runtime,
     derive_seed,
-    enough_memory,
     generator,
     reset_peak_memory,
     seeded,
 )
-from sif.search import Checkpointer, SearchResult, SearchSettings, search
+from sif.search import Checkpointer, SearchResult
 from sif.spaces.rnn import RNNSpace, TextBatch
 from sif.spaces.rnn_cells import RecurrentCell
 from sif.spaces.rnn_dropout import Dropouts, TextShape, draw_masks
@@ -122,19 +120,12 @@ class Language:
             settings = getattr(self.config, section)
             self.stream(ids, settings.columns, settings.bptt, section)
         self.windows(self.valid)
-        search = self.config.search
-        if search.warmup_epochs >= search.epochs:
-            raise ConfigError(
-                f"search.warmup: expected epochs in which alpha moves, found none: "
-                f"{search.warmup:g} of {search.epochs}"
-            )
+        check_warmup(self.config.search)
 
     def enough_memory(self, section: Literal["search", "train"]) -> AbstractContextManager[None]:
         """A block whose failing allocations say which settings of a section to lower."""
         settings = getattr(self.config, section)
-        names = ("columns", "bptt", "hidden")
-        lower = ", ".join(f"{section}.{name} ({getattr(settings, name)})" for name in names)
-        return enough_memory(self.runtime.device, f"lower {lower}")
+        return lowering(self.runtime, section, settings, ("columns", "bptt", "hidden"))
 
     def space(self) -> RNNSpace:
         """A supernet with fresh weights, the same for all methods."""
@@ -171,33 +162,19 @@ class Language:
         """
         reset_peak_memory(self.runtime)
         with self.enough_memory("search"):
-            return self._search(METHODS[method], tracker, checkpointer, on_epoch)
+            return self._search().run(method, tracker, checkpointer, on_epoch)
 
-    def _search(
-        self, kind: CellMethod, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
-    ) -> tuple[SearchResult, float]:
+    def _search(self) -> CellSearch:
         settings, space = self.config.search, self.space()
-        weights, alphas = self.searched
-        train_stream = self.stream(weights, settings.columns, settings.bptt, "search", "train")
-        alpha_stream = self.stream(alphas, settings.columns, settings.bptt, "search", "valid")
-        steps = settings.steps_per_epoch or train_stream.steps_per_pass
-        warmup = settings.warmup_epochs * steps if kind.warms_up else 0
-        draws = generator(self.runtime, "search", "method", device=torch.device("cpu"))
-        loop = SearchSettings(
-            settings.epochs,
-            settings.lr,
-            settings.arch_every,
-            warmup,
-            settings.max_norm,
-            OPTIMISERS[settings.optimizer](settings.weight_decay),
-            constant,
-            settings.steps_per_epoch,
+        weights, alphas = (
+            self.stream(ids, settings.columns, settings.bptt, "search", name)
+            for ids, name in zip(self.searched, ("train", "valid"), strict=True)
         )
-        found = search(
-            space, kind.make(space, settings, warmup, draws), train_stream, alpha_stream, loop,
-            tracker, checkpointer, on_epoch, lambda gates: {EXPORTED: self.exported(space, gates)},
+        optimiser = OPTIMISERS[settings.optimizer](settings.weight_decay)
+        return CellSearch(
+            space, settings, weights, alphas, optimiser, constant,
+            partial(self.exported, space), EXPORTED, self.runtime,
         )  # fmt: skip
-        return found, float(found.history[-1]["judged"][EXPORTED])
 
     def exported(self, space: RNNSpace, gates: Gates) -> float:
         """Validation perplexity of the selection as a model of its own, recalibrated."""

@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from sif.cell_methods import METHODS, CellMethod
+from sif.cell_methods import CellSearch, check_warmup, lowering
 from sif.config.cnn import CNNConfig
 from sif.data.images import Preparation
 from sif.errors import ConfigError
 from sif.normalisation import recalibrated
 from sif.optimisers import cosine, exponential, momentum
 from sif.prox import Gates
-from sif.runtime import Runtime, derive_seed, enough_memory, generator, reset_peak_memory, seeded
-from sif.search import Checkpointer, SearchResult, SearchSettings, search
+from sif.runtime import Runtime, derive_seed, generator, reset_peak_memory, seeded
+from sif.search import Checkpointer, SearchResult
 from sif.sources import Rows, Source
 from sif.spaces.cells import Cells
 from sif.spaces.cnn import CNNSpace, ImageBatch, lowered
@@ -104,11 +104,7 @@ class Vision:
                     f"train.auxiliary: {train.auxiliary!r} expects images of at least {least} "
                     f"pixels a side with stem {train.stem}, found {height} x {width}"
                 )
-        if self.config.search.warmup_epochs >= self.config.search.epochs:
-            raise ConfigError(
-                f"search.warmup: expected epochs in which alpha moves, found none: "
-                f"{self.config.search.warmup:g} of {self.config.search.epochs}"
-            )
+        check_warmup(self.config.search)
         for name, stem in (("search", "small"), ("train", self.config.train.stem)):
             if height % HALVINGS[stem] or width % HALVINGS[stem]:
                 raise ConfigError(
@@ -132,9 +128,7 @@ class Vision:
     def enough_memory(self, section: Literal["search", "train"]) -> AbstractContextManager[None]:
         """A block whose failing allocations say which settings of a section to lower."""
         settings = getattr(self.config, section)
-        names = ("batch_size", "channels")
-        lower = ", ".join(f"{section}.{name} ({getattr(settings, name)})" for name in names)
-        return enough_memory(self.runtime.device, f"lower {lower}")
+        return lowering(self.runtime, section, settings, ("batch_size", "channels"))
 
     def placed(self, module: Any) -> Any:
         """A module on the device, in the layout that convolutions like."""
@@ -155,13 +149,10 @@ class Vision:
         """
         reset_peak_memory(self.runtime)
         with self.enough_memory("search"):
-            return self._search(METHODS[method], tracker, checkpointer, on_epoch)
+            return self._search().run(method, tracker, checkpointer, on_epoch)
 
-    def _search(
-        self, kind: CellMethod, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
-    ) -> tuple[SearchResult, float]:
-        settings = self.config.search
-        space = self.space()
+    def _search(self) -> CellSearch:
+        settings, space = self.config.search, self.space()
         train_rows, valid_rows = self.searched
         plain = self.source.preparation(train_rows, None)
         stream = self.source.stream(
@@ -169,26 +160,10 @@ class Vision:
         )
         size = min(settings.batch_size, len(valid_rows))
         valid = self.source.stream(valid_rows, size, plain, "search", "valid")
-        steps = settings.steps_per_epoch or stream.steps_per_pass
-        warmup = settings.warmup_epochs * steps if kind.warms_up else 0
-        draws = generator(self.runtime, "search", "method", device=torch.device("cpu"))
-        chosen = kind.make(space, settings, warmup, draws)
-        loop = SearchSettings(
-            settings.epochs,
-            settings.lr,
-            settings.arch_every,
-            warmup,
-            settings.max_norm,
-            momentum(settings.weight_decay),
-            cosine(settings.lr_end),
-            settings.steps_per_epoch,
-        )
-
-        def judge(gates: Gates) -> Metrics:
-            return {EXPORTED: self.exported(space, gates)}
-
-        found = search(space, chosen, stream, valid, loop, tracker, checkpointer, on_epoch, judge)
-        return found, float(found.history[-1]["judged"][EXPORTED])
+        return CellSearch(
+            space, settings, stream, valid, momentum(settings.weight_decay),
+            cosine(settings.lr_end), partial(self.exported, space), EXPORTED, self.runtime,
+        )  # fmt: skip
 
     def preparation(self) -> Preparation:
         """Of the search's train images."""
