@@ -55,16 +55,18 @@ class CellMethod:
     Attributes:
         make: (space, section of the configuration, warm-up steps, generator) to the method.
         warms_up: Whether alpha rests during the warm-up; where it does not, there is none.
+        mixes: Whether its weight steps train mixtures of all operations.
     """
 
     make: Callable[[Space, CellSearchSection, int, torch.Generator], Method]
     warms_up: bool = False
+    mixes: bool = False
 
 
 METHODS: dict[str, CellMethod] = {
     "nasp": CellMethod(_nasp, warms_up=True),
-    "darts-1": CellMethod(_darts(1)),
-    "darts-2": CellMethod(_darts(2)),
+    "darts-1": CellMethod(_darts(1), mixes=True),
+    "darts-2": CellMethod(_darts(2), mixes=True),
     "random": CellMethod(_random),
 }
 
@@ -104,7 +106,7 @@ class CellSearch:
         Random search chooses by `judge` among its candidates, on its own clock.
 
         Raises:
-            ConfigError: The search diverged.
+            DivergedError: The search diverged.
         """
         kind, settings = METHODS[method], self.settings
         steps = settings.steps_per_epoch or self.train.steps_per_pass

@@ -15,6 +15,10 @@ class ConfigError(SifError):
     """A configuration key, value or combination that cannot be run."""
 
 
+class DivergedError(ConfigError):
+    """A search or training whose numbers are no longer finite."""
+
+
 class DataError(SifError):
     """A data file or data set that cannot be used as it is."""
 

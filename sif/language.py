@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sif.averaging import Averaged, swapped
-from sif.cell_methods import CellSearch, check_warmup, lowering
+from sif.cell_methods import METHODS, CellSearch, check_warmup, lowering
 from sif.config.rnn import DropoutConfig, RNNConfig
 from sif.data.text import Carry, Corpus, TextStream, text_batches
 from sif.normalisation import recalibrated
@@ -127,12 +127,17 @@ class Language:
         settings = getattr(self.config, section)
         return lowering(self.runtime, section, settings, ("columns", "bptt", "hidden"))
 
-    def space(self) -> RNNSpace:
-        """A supernet with fresh weights, the same for all methods."""
+    def space(self, mixed: bool = False) -> RNNSpace:
+        """A supernet with fresh weights, the same for all methods.
+
+        Args:
+            mixed: Whether mixtures of all operations will run: a node adds up what all states give
+                it, which grows from node to node unless states are normalised.
+        """
         settings = self.config.search
         shape = TextShape(self.words, settings.hidden, settings.nodes)
         with seeded(self.runtime, "search", "space"):
-            space = RNNSpace(shape, dropouts(settings.dropout), settings.normalise)
+            space = RNNSpace(shape, dropouts(settings.dropout), settings.normalise or mixed)
         return space.to(self.runtime.device, self.runtime.dtype)
 
     def stream(self, ids: Ids, columns: int, bptt: int, *names: str, **options: Any) -> TextStream:
@@ -158,14 +163,16 @@ class Language:
             supernet's weights, its normalisations recalibrated on train text.
 
         Raises:
-            ConfigError: The search diverged, or memory was too small.
+            DivergedError: The search diverged.
+            ConfigError: Memory was too small.
         """
         reset_peak_memory(self.runtime)
         with self.enough_memory("search"):
-            return self._search().run(method, tracker, checkpointer, on_epoch)
+            made = self._search(self.space(METHODS[method].mixes))
+            return made.run(method, tracker, checkpointer, on_epoch)
 
-    def _search(self) -> CellSearch:
-        settings, space = self.config.search, self.space()
+    def _search(self, space: RNNSpace) -> CellSearch:
+        settings = self.config.search
         weights, alphas = (
             self.stream(ids, settings.columns, settings.bptt, "search", name)
             for ids, name in zip(self.searched, ("train", "valid"), strict=True)
@@ -181,7 +188,7 @@ class Language:
         model = space.extract(gates)
         settings, (weights, _) = self.config.search, self.searched
         some = weights[: RECALIBRATION * settings.columns * settings.bptt]
-        if settings.normalise:
+        if space.norms is not None:
             with recalibrated(model):
                 for window in self.windows(some, min(settings.columns, len(some) // 2)):
                     window.carry.value = model(window.inputs, window.carry.value).state
@@ -201,7 +208,8 @@ class Language:
         """Trains a model; validation chooses the epoch and when weights are averaged.
 
         Raises:
-            ConfigError: The training diverged, or memory was too small.
+            DivergedError: The training diverged.
+            ConfigError: Memory was too small.
         """
         with self.enough_memory("train"):
             return self._train(model, tracker, checkpointer, on_epoch)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sif.diagnostics import Diagnostics
-from sif.errors import ConfigError
+from sif.errors import DivergedError
 from sif.genotype import Genotype
 from sif.methods.base import ArchReport, Choosing, Learning, Method
 from sif.optimisers import Optimiser, Schedule, adam, constant, set_rate
@@ -132,6 +132,7 @@ class _Search:
     def _arch_step(self, method: Learning, batch: Batch) -> ArchReport:
         before = method.selection()
         report = method.arch_step(self.space, batch, self.valid.next())
+        _refuse(report, self.epoch + 1)
         self.diagnostics.compare(before, method, self.space.blocks)
         return report
 
@@ -218,7 +219,7 @@ def search(
         The found architecture and how it came about.
 
     Raises:
-        ConfigError: The search diverged.
+        DivergedError: The search diverged.
     """
     run = _Search(space, method, train, valid, settings)
     saved = checkpointer.restore()
@@ -244,10 +245,20 @@ def search(
     )  # fmt: skip
 
 
+def _refuse(report: ArchReport, epoch: int) -> None:
+    """Before alpha is read: with numbers that are not finite there is no selection."""
+    tables = [table for blocks in report.scores.values() for table in blocks.values()]
+    if not math.isfinite(report.loss) or any(bool(t.isnan().any()) for t in tables):
+        raise DivergedError(
+            f"search diverged in epoch {epoch}: an architecture step: expected finite numbers, "
+            f"found loss {report.loss} and slopes that are none; lower search.lr"
+        )
+
+
 def _refuse_divergence(entry: Mapping[str, Any], epoch: int) -> None:
     for name in ("loss", "valid_loss"):
         if entry[name] is not None and not math.isfinite(entry[name]):
-            raise ConfigError(
+            raise DivergedError(
                 f"search diverged in epoch {epoch}: {name}: expected a finite number, "
                 f"found {entry[name]}; lower search.lr"
             )

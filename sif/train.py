@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sif.errors import ConfigError
+from sif.errors import DivergedError
 from sif.optimisers import Optimiser, Schedule, adam, constant, set_rate
 from sif.prox import Batch
 from sif.search import Checkpointer
@@ -161,7 +161,7 @@ def train(
         The best validation metrics and how they came about.
 
     Raises:
-        ConfigError: The training diverged.
+        DivergedError: The training diverged.
     """
     run = _Training(network, stream, settings)
     saved = checkpointer.restore()
@@ -172,7 +172,7 @@ def train(
         begin(run.epoch)
         loss = run.run_epoch(objective)
         if not math.isfinite(loss):
-            raise ConfigError(
+            raise DivergedError(
                 f"training diverged in epoch {run.epoch}: loss: expected a finite number, "
                 f"found {loss}; lower train.lr"
             )

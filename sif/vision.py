@@ -145,7 +145,8 @@ class Vision:
             chooses by it among its candidates, on its own clock.
 
         Raises:
-            ConfigError: The search diverged, or memory was too small.
+            DivergedError: The search diverged.
+            ConfigError: Memory was too small.
         """
         reset_peak_memory(self.runtime)
         with self.enough_memory("search"):
@@ -201,7 +202,8 @@ class Vision:
         """Trains a network of cells from scratch; validation chooses the epoch.
 
         Raises:
-            ConfigError: The training diverged, or memory was too small.
+            DivergedError: The training diverged.
+            ConfigError: Memory was too small.
         """
         with self.enough_memory("train"):
             return self._train(cells, tracker, checkpointer, on_epoch)

@@ -14,7 +14,10 @@ from sif import checkpoint, cli
 from sif.data.text import load_corpus
 from sif.errors import CheckpointError, ShapeError
 from sif.genotype import read
-from sif.spaces.rnn import recurrent_cell
+from sif.methods.base import ArchReport
+from sif.methods.darts import Darts
+from sif.methods.nasp import Nasp
+from sif.spaces.rnn import BLOCK, recurrent_cell
 from sif.spaces.rnn_cells import expression
 from sif.tasks.stages import Stages
 from sif.textmodel import TextModel
@@ -220,3 +223,30 @@ def test_bad_texts_are_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "run").exists()
+
+
+def test_a_rival_that_diverges_is_named_and_left_out(
+    tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = Darts.arch_step
+
+    def diverging(self: Darts, *batches: Any) -> ArchReport:
+        report = step(self, *batches)
+        return ArchReport(float("nan"), report.scores)
+
+    monkeypatch.setattr(Darts, "arch_step", diverging)
+    words = [w for w in job(tmp_path / "run", text) if w != "--quiet"]
+    assert cli.main(words) == 0
+    assert "left out: darts-1: search diverged in epoch 1: " in capsys.readouterr().err
+    assert set(document(tmp_path / "run")["baselines"]) == {"random", "lstm", "enas"}
+
+
+def test_a_job_whose_own_search_diverges_says_so_and_ends(
+    tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slopes = {"gradient": {BLOCK: torch.full((6, 4), float("nan"))}}
+    monkeypatch.setattr(Nasp, "arch_step", lambda *_: ArchReport(1.0, slopes))
+    assert cli.main(job(tmp_path / "run", text)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: search diverged in epoch 2: ") and "lower search.lr" in error
+    assert not (tmp_path / "run" / "metrics.json").exists()

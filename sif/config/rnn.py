@@ -58,8 +58,8 @@ class RecurrentSearchConfig(CellSearchSection):
     arch_lr: Rate = Field(3e-3, description="step size of NASP's alpha")
     darts_lr: Rate = Field(3e-3, description="step size of DARTS' alpha, as published")
     normalise: bool = Field(
-        True, description="whether every state is normalised over the columns, as in DARTS; no "
-        "training from scratch does that"
+        True, description="whether a search of single operations normalises every state over the "
+        "columns, as mixtures (DARTS) always do; no training from scratch does"
     )  # fmt: skip
     dropout: DropoutConfig = DropoutConfig()
 

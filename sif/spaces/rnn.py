@@ -71,7 +71,8 @@ class RNNSpace(nn.Module):
     Args:
         shape: Of the model.
         dropouts: Of the search.
-        normalised: Whether every state is normalised over the columns, as in DARTS' search.
+        normalised: Whether every state is normalised over the columns, as in DARTS' search;
+            without, mixtures of all operations grow from node to node.
     """
 
     name = SPACE

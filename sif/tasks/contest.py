@@ -18,7 +18,7 @@ from torch import nn
 from sif.cell_methods import METHODS
 from sif.checkpoint import write_json_atomic, write_text_atomic
 from sif.config import CommonConfig
-from sif.errors import ConfigError
+from sif.errors import ConfigError, DivergedError
 from sif.evaluate import Evaluation
 from sif.genotype import Genotype, from_json
 from sif.runtime import derive_seed, environment, peak_memory_mb
@@ -131,22 +131,32 @@ class Contest:
     def run(self) -> RunResult:
         """All stages, then the verdict and everything that is left behind."""
         self._announce()
-        work, stages = self.work, self.desk.stages
-        found = {
-            name: stages.run(f"search-{name}", partial(self._search, name, method))
-            for name, method in work.entrants.methods.items()
-        }
+        work = self.work
+        found = self._all("search", work.entrants.methods, self._search)
         designs = {n: work.design(from_json(state["genotype"])) for n, state in found.items()}
         designs |= work.entrants.given
-        trained = {
-            name: stages.run(f"train-{name}", partial(self._train, name, design))
-            for name, design in designs.items()
-        }
+        trained = self._all("train", designs, self._train)
         entries = {
             name: self._tested(name, design, found.get(name), trained[name])
             for name, design in designs.items()
+            if name in trained
         }
         return self._finish(found, designs, trained, entries)
+
+    def _all(
+        self, kind: str, entrants: Mapping[str, Any],
+        work: Callable[[str, Any, LoopCheckpointer], State],
+    ) -> dict[str, State]:  # fmt: skip
+        """The stages of a kind by entrant; a rival that diverges is named and left out."""
+        states = {}
+        for name, what in entrants.items():
+            try:
+                states[name] = self.desk.stages.run(f"{kind}-{name}", partial(work, name, what))
+            except DivergedError as error:
+                if name == self.work.entrants.ours:
+                    raise
+                self.desk.console.line(f"left out: {name}: {error}")
+        return states
 
     def _announce(self) -> None:
         desk = self.desk
