@@ -14,7 +14,6 @@ from types import ModuleType
 import pytest
 import torch
 
-from sif import cli
 from sif.spaces import published, rnn_cells
 from sif.spaces.cnn import cells_of
 from sif.spaces.rnn import recurrent_cell
@@ -123,9 +122,8 @@ def test_tokens_per_second_are_compared_at_a_toys_size(tmp_path: Path) -> None:
 
 def test_runs_of_several_seeds_become_one_table(tmp_path: Path) -> None:
     runs = [tmp_path / f"seed{seed}" for seed in (0, 1)]
-    for seed, run in enumerate(runs):
-        words = ["--task", "rnn", "--config", "rnn/smoke", "--seed", str(seed), "--no-tracking"]
-        assert cli.main([*words, "--quiet", "--output-dir", str(run)]) == 0
+    script("seeds.py", "--seeds", 0, 1, "--output", tmp_path, "--",
+           "--task", "rnn", "--config", "rnn/smoke", "--quiet")  # fmt: skip
     out = script("seeds_report.py", *runs, "--table", tmp_path / "a.csv", "--pictures", tmp_path)
     with (tmp_path / "a.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
