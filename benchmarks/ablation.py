@@ -23,9 +23,9 @@ from sif.data import Split, load_split_file
 from sif.evaluate import evaluate
 from sif.fitting import Problem
 from sif.metrics import higher_is_better
+from sif.rivals import fixed_multiply
 from sif.runtime import make_runtime
 from sif.spaces.functions import expression
-from sif.tasks.functions import fixed_multiply
 from sif.tracking import NullTracker
 
 

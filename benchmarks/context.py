@@ -24,9 +24,9 @@ from sif.data import Split, load_split_file, with_time_buckets
 from sif.evaluate import evaluate
 from sif.fitting import Problem
 from sif.genotype import Genotype
+from sif.rivals import fixed_multiply
 from sif.runtime import make_runtime
 from sif.spaces.functions import expression
-from sif.tasks.functions import fixed_multiply
 from sif.tracking import NullTracker
 
 Row = dict[str, object]

@@ -10,15 +10,14 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-import sif
 from sif.config import CommonConfig, did_you_mean, differences, load_config, new_run_folder
 from sif.errors import ConfigError, SifError
+from sif.verbs import OTHERS, Verb, run_folder
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -78,15 +77,6 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=88)
 
 
-@dataclass(frozen=True)
-class Verb:
-    """One command: what it is for, which arguments it takes, and the function behind it."""
-
-    help: str
-    arguments: Callable[[_Parser], None]
-    call: Callable[[argparse.Namespace], None]
-
-
 def _run_arguments(parser: _Parser) -> None:
     add = parser.add_argument
     add("--task", metavar="TASK", help="cf or cnn")
@@ -136,7 +126,7 @@ def _new_config(values: argparse.Namespace) -> CommonConfig:
 
 def _resumed_config(values: argparse.Namespace) -> CommonConfig:
     """The interrupted run's own configuration; repeated options must agree with it."""
-    folder = _run_folder(values.resume)
+    folder = run_folder(values.resume)
     if values.output_dir is not None and Path(values.output_dir).resolve() != folder.resolve():
         raise ConfigError(f"--output-dir {values.output_dir} contradicts --resume {folder}")
     saved = load_config(None, file=folder / "config.yaml")
@@ -147,78 +137,13 @@ def _resumed_config(values: argparse.Namespace) -> CommonConfig:
     return asked.model_copy(update={"output_dir": folder})
 
 
-def _run_folder(path: Path) -> Path:
-    if not (path / "config.yaml").is_file():
-        raise ConfigError(f"{path}: expected a run folder, found no config.yaml there")
-    return path
-
-
 def _program() -> str:
     return "python run.py" if Path(sys.argv[0]).name == "run.py" else "sif run"
 
 
-def _folder_argument(parser: _Parser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
-
-
-def _recommend_arguments(parser: _Parser) -> None:
-    _folder_argument(parser)
-    parser.add_argument("users", nargs="+", metavar="USER", help="user id, as in the data")
-    parser.add_argument("-k", type=int, default=10, metavar="N", help="items each (default: 10)")
-
-
-def _recommend(values: argparse.Namespace) -> None:
-    """Prints user, rank, item, score and title, separated by tabs."""
-    if values.k < 1:
-        raise ConfigError(f"-k: expected at least 1, found {values.k}")
-    folder = _run_folder(values.run)
-    from sif.recommender import Recommender
-
-    model = Recommender.load(folder / "model")
-    items, scores = model.recommend(values.users, values.k)
-    for user, row, row_scores in zip(values.users, items, scores, strict=True):
-        for rank, (item, score) in enumerate(zip(row, row_scores, strict=True), start=1):
-            title = model.titles.get(str(item), "")
-            print(user, rank, item, f"{score:.4f}", title, sep="\t")
-
-
-def _evaluate(values: argparse.Namespace) -> None:
-    folder = _run_folder(values.run)
-    from sif import tasks
-
-    tasks.evaluate(folder)
-
-
-def _plot(values: argparse.Namespace) -> None:
-    folder = _run_folder(values.run)
-    from sif import tasks
-
-    for path in tasks.plot(folder):
-        print(path)
-
-
-def _datasets(_: argparse.Namespace) -> None:
-    from sif.data.recipe import list_datasets
-
-    for recipe in list_datasets().values():
-        print(f"{recipe.name:<20} {recipe.title}")
-
-
-def _version(_: argparse.Namespace) -> None:
-    print(f"sif {sif.__version__}")
-
-
-def _no_arguments(_: _Parser) -> None:
-    pass
-
-
 VERBS: dict[str, Verb] = {
     "run": Verb("search, retrain, compare, report", _run_arguments, _run),
-    "evaluate": Verb("evaluate a run's model on the test part again", _folder_argument, _evaluate),
-    "recommend": Verb("items for users, from a run's model", _recommend_arguments, _recommend),
-    "plot": Verb("draw a run's figures again", _folder_argument, _plot),
-    "datasets": Verb("list the known datasets", _no_arguments, _datasets),
-    "version": Verb("print the version", _no_arguments, _version),
+    **OTHERS,
 }
 
 

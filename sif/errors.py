@@ -23,6 +23,10 @@ class DataError(SifError):
     """A data file or data set that cannot be used as it is."""
 
 
+class UnknownIdError(DataError):
+    """A user or item that a vocabulary does not have."""
+
+
 class ShapeError(SifError):
     """An array or tensor of the wrong shape or type."""
 

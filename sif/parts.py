@@ -82,7 +82,7 @@ class Parts:
         if config.train.valid_users is not None and config.objective == "ranking":
             draws = numpy_generator(runtime, "train", "valid-users")
             self._judged = some_users(train_part, valid_part, config.train.valid_users, draws)
-        self._row_counts = [
+        self.row_counts = [
             torch.bincount(self._train.ids[:, f], minlength=n).to(runtime.dtype)
             for f, n in enumerate(train_part.sizes)
         ]
@@ -125,7 +125,7 @@ class Parts:
         """L2 strength of every row per observed train row, for one total strength."""
         power = POWER[self.config.loss.l2_scaling]
         n = len(self.train_part)
-        return tuple(l2 * counts.clamp(min=1) ** power / n for counts in self._row_counts)
+        return tuple(l2 * counts.clamp(min=1) ** power / n for counts in self.row_counts)
 
     def stream(self, part: str, batch_size: int | None, *names: str | int) -> InteractionStream:
         """Endless batches of "train" or "valid"; `names` key the random stream."""
@@ -187,7 +187,7 @@ class Parts:
 
     def weighting(self, name: str) -> Weighting | None:
         """The weighting of the training loss by its name."""
-        return Weighting.of(name, self._row_counts)
+        return Weighting.of(name, self.row_counts)
 
 
 def known_rows(train: Interactions, valid: Interactions) -> Interactions:

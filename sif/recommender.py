@@ -1,176 +1,136 @@
-"""A trained interaction function with the vocabularies and the history it serves.
+"""A recommender whose interaction function was searched on the user's own data.
 
-`Recommender.load(run / "model")` and `recommend` are what a finished run leaves behind: original
-ids in, original ids out. The file is a safetensors file with JSON in its header; nothing is
-unpickled.
+    recommender = SIFRecommender().fit(frame)
+    items, scores = recommender.recommend("u7")
+
+Method names are those of `implicit`, habits those of scikit-learn: the constructor stores, `fit`
+learns, what was learned ends in an underscore, a second `fit` forgets the first. Original ids in,
+original ids out; one id gives one row, several give a table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from sif import checkpoint
-from sif.cold import Fallback
-from sif.data import Interactions, Vocabulary
-from sif.errors import ConfigError
-from sif.evaluate import pair_matrix
-from sif.genotype import Genotype, from_json
-from sif.scoring import InteractionScorer, Scale
-from sif.spaces.functions import design_of, network, served
-from sif.spaces.interaction import InteractionNetwork
-from sif.spaces.tables import TableShape
-
-KIND = "recommender"
-FILE = "recommender.safetensors"
-_CHUNK = 1024  # users ranked at once
+from sif.config import CFConfig, load_config
+from sif.grow import grown_by
+from sif.learn import interactions_of, learn
+from sif.recommending import Recommending
+from sif.served import ServedModel
 
 
-class Recommender:
-    """Recommends items to known users.
+class SIFRecommender(Recommending):
+    """Searches an interaction function, trains it, and recommends with it.
 
     Args:
-        genotype: The interaction function.
-        net: The trained network of that genotype.
-        shape: Of its tables.
-        known: Interactions whose vocabularies the model was trained with; what a user has in them
-            is not recommended to that user again.
-        scale: Back to rating units.
-        fallback: What users and items that the network was not trained on score in rankings.
+        objective: "ranking" or "rating".
+        space: Of the search; see README.
+        seed: Root of all randomness.
+        device: "auto", "cpu", "cuda"; of the search and the training.
+        threads: Of the CPU; None: torch's default.
+        settings: Further settings by their names, such as {"train.epochs": 50}.
+        unknown: What `recommend` does with a user nobody knows: "error", or "popular" items.
+        verbose: Whether `fit` tells what it does.
+
+    Attributes:
+        model_: The served model, once there is one.
+        valid_: Validation metrics of its function, after `fit`.
+        found_: What the search found, on one line, after `fit`.
     """
+
+    valid_: Mapping[str, float]
+    found_: str
 
     def __init__(
         self,
-        genotype: Genotype,
-        net: InteractionNetwork,
-        shape: TableShape,
-        known: Interactions,
-        scale: Scale,
-        fallback: Fallback | None = None,
+        objective: str = "ranking",
+        space: str = "rich",
+        seed: int = 0,
+        device: str = "auto",
+        threads: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        unknown: str = "error",
+        verbose: bool = False,
     ) -> None:
-        self.genotype = genotype
-        self.fields = known.fields
-        self.vocabularies = known.vocabularies
-        self.titles: Mapping[str, str] = known.titles
-        self._network, self._shape, self._scale = net, shape, scale
-        self._seen = pair_matrix(known).tocsr()
-        self.scorer = InteractionScorer(net, scale, fallback)
+        self.objective, self.space, self.seed = objective, space, seed
+        self.device, self.threads, self.settings = device, threads, settings
+        self.unknown, self.verbose = unknown, verbose
 
-    def recommend(
-        self, users: Sequence[str], k: int = 10
-    ) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-        """The best k items that each user has not had.
+    # Learning
+
+    def fit(self, interactions: Any, valid: Any = None) -> SIFRecommender:
+        """Searches and trains on interactions.
 
         Args:
-            users: Original user ids, b of them.
-            k: Items per user; at most the catalogue's size.
-
-        Returns:
-            Item ids (b, k), "" where nothing is left, and scores (b, k), best first.
-
-        Raises:
-            DataError: An unknown user.
-            ConfigError: k is less than 1, or the function has further fields.
-        """
-        if len(self.fields) != 2:
-            raise ConfigError(
-                f"recommend: expected a model of user and item alone, found one of "
-                f"{', '.join(self.fields)}; use predict"
-            )
-        if k < 1:
-            raise ConfigError(f"k: expected at least 1, found {k}")
-        rows = self.vocabularies[0].index(np.asarray(users, dtype=np.str_), "user")
-        names = np.append(np.asarray(self.vocabularies[1].ids, dtype=np.str_), "")
-        items, scores = [], []
-        for start in range(0, len(rows), _CHUNK):
-            found, best = self._best(rows[start : start + _CHUNK], min(k, len(names) - 1))
-            items.append(names[found])
-            scores.append(best)
-        return np.concatenate(items), np.concatenate(scores)
-
-    def _best(
-        self, rows: NDArray[np.int64], k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        scores = self.scorer.scores(rows)
-        seen = self._seen[rows]
-        scores[np.repeat(np.arange(len(rows)), np.diff(seen.indptr)), seen.indices] = -np.inf
-        top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-        order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
-        top = np.take_along_axis(top, order, axis=1)
-        best = np.take_along_axis(scores, top, axis=1)
-        return np.where(np.isfinite(best), top, -1).astype(np.int64), best
-
-    def predict(self, *ids: Sequence[str]) -> NDArray[np.float32]:
-        """Scores in rating units: one sequence of original ids per field, all of length b.
+            interactions: A pandas data frame whose columns have usual names (user, item, and
+                perhaps rating, timestamp), a file of one, a sparse user by item matrix, or
+                `sif.data.Interactions`.
+            valid: The same, for the choices; None: a tenth of every user's interactions.
 
         Raises:
-            ConfigError: Another number of sequences than fields, or unequal lengths.
-            DataError: An unknown id.
+            DataError, ConfigError: Data or settings that cannot be used.
         """
-        if len(ids) != len(self.fields) or len({len(column) for column in ids}) != 1:
-            raise ConfigError(
-                f"predict: expected {len(self.fields)} sequences of one length "
-                f"({', '.join(self.fields)}), found lengths {[len(column) for column in ids]}"
-            )
-        columns = [
-            vocabulary.index(np.asarray(column, dtype=np.str_), field)
-            for field, vocabulary, column in zip(self.fields, self.vocabularies, ids, strict=True)
-        ]
-        return self.scorer.predict(np.stack(columns, axis=1))
-
-    def save(self, folder: Path) -> Path:
-        """Writes the model into a folder; returns the file."""
-        state: dict[str, Any] = {
-            "genotype": self.genotype.to_json(),
-            "shape": vars(self._shape),
-            "network": self._network.state_dict(),
-            "fields": list(self.fields),
-            "vocabularies": [np.asarray(v.ids, dtype=np.str_) for v in self.vocabularies],
-            "titles": dict(self.titles),
-            "scale": [self._scale.mean, self._scale.deviation],
-            "seen": [self._seen.indptr, self._seen.indices],
-        }
-        if (fallback := self.scorer.fallback) is not None:
-            state["fallback"] = [fallback.order, fallback.cold_users]
-        checkpoint.save(folder / FILE, state, KIND)
-        return folder / FILE
+        sets = [f"objective={self.objective}", f"space={self.space}"]
+        sets += [f"{key}={value}" for key, value in (self.settings or {}).items()]
+        flags = {"seed": self.seed, "device": self.device, "threads": self.threads}
+        config = load_config(
+            "cf", sets=sets, flags={k: v for k, v in flags.items() if v is not None}
+        )
+        assert isinstance(config, CFConfig)  # noqa: S101
+        learned = learn(interactions, valid, config, self.verbose)
+        self._serve(learned.model)
+        self.valid_, self.found_ = learned.valid, learned.found
+        return self
 
     @classmethod
-    def load(cls, folder: Path) -> Recommender:
-        """Reads what `save` wrote, onto the CPU.
+    def load(cls, folder: str | Path, unknown: str = "error") -> SIFRecommender:
+        """Reads what `save` or a run left in a folder; needs no interactions.
 
         Raises:
-            CheckpointError: The file is missing, damaged or foreign.
-            GenotypeError: Its genotype is of another version or space.
+            CheckpointError, GenotypeError: The model is missing, damaged or foreign.
         """
-        state = checkpoint.load(Path(folder) / FILE, KIND)
-        genotype = from_json(state["genotype"], str(folder))
-        saved = state["shape"]
-        lists = {name: tuple(saved.get(name, ())) for name in ("sizes", "encodings")}
-        shape = TableShape(**{**saved, **lists})
-        fields = tuple(state["fields"])
-        net = network(served(design_of(genotype, fields)), shape, torch.Generator())
-        net.load_state_dict(state["network"])
-        vocabularies = tuple(Vocabulary(ids) for ids in state["vocabularies"])
-        known = _interactions(state["seen"], fields, vocabularies, state["titles"])
-        fallback = Fallback(*state["fallback"]) if "fallback" in state else None
-        return cls(genotype, net, shape, known, Scale(*state["scale"]), fallback)
+        model = ServedModel.load(Path(folder))
+        made = cls(objective=model.objective, space=model.genotype.space, unknown=unknown)
+        made._serve(model)
+        return made
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes the model into a folder; returns the file."""
+        return self._model().save(Path(folder))
+
+    # Changing without training
+
+    def fold_in(self, interactions: Any) -> SIFRecommender:
+        """Takes in users with what they have, new ones and known ones with more; items stay.
+
+        Args:
+            interactions: As of `fit`.
+
+        Raises:
+            UnknownIdError: An unknown item; `partial_fit` takes in items as well.
+            ConfigError: The model cannot fold rows in.
+        """
+        data = interactions_of(interactions)
+        self._serve(grown_by(self._model(), 0, data))
+        return self
+
+    def partial_fit(self, interactions: Any) -> SIFRecommender:
+        """Takes in new items, then users, by folding; `fit` again once there are many.
+
+        Args:
+            interactions: As of `fit`.
+        """
+        data = interactions_of(interactions)
+        model = self._model()
+        fresh = model.vocabularies[1].lookup(data.vocabularies[1].ids) < 0
+        known = model.vocabularies[0].lookup(data.vocabularies[0].ids) >= 0
+        of_new_items = data.select(fresh[data.ids[:, 1]] & known[data.ids[:, 0]])
+        model = grown_by(model, 1, of_new_items, data.vocabularies[1].ids[fresh])
+        self._serve(grown_by(model, 0, data))
+        return self
 
 
-def _interactions(
-    seen: Sequence[NDArray[np.int64]],
-    fields: tuple[str, ...],
-    vocabularies: tuple[Vocabulary, ...],
-    titles: Mapping[str, str],
-) -> Interactions:
-    """Pairs of a CSR structure; fields beyond user and item are not kept."""
-    indptr, indices = seen
-    users = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-    ids = np.zeros((len(indices), len(fields)), dtype=np.int64)
-    ids[:, 0], ids[:, 1] = users, indices
-    return Interactions(ids, fields, vocabularies, None, None, titles)
+Recommender = SIFRecommender
+"""The same class, by the name under which runs leave it."""

@@ -103,7 +103,7 @@ def test_without_flags_the_presets_decide(jobs: Jobs) -> None:
         ("--task cf --set data.protocol=u1 --split-file x.npz", "contradicts data.split_file"),
         ("--resume absent", "error: absent: expected a run folder, found no config.yaml there"),
         ("recommend absent 1", "error: absent: expected a run folder"),
-        ("recommend absent 1 -k 0", "error: -k: expected at least 1, found 0"),
+        ("recommend absent 1 -k 0", "error: -n: expected at least 1, found 0"),
         ("version --task cf", "error: unknown option --task"),
     ],
 )
@@ -192,33 +192,11 @@ def test_resuming_takes_the_settings_of_the_run(
     assert jobs.runs == []
 
 
-def test_recommendations_are_a_table_of_tabs(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_finished_run_is_evaluated_and_drawn_again(
+    jobs: Jobs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Recommender:
-        titles = {"50": "Star Wars (1977)"}  # noqa: RUF012
-
-        @classmethod
-        def load(cls, folder: Path) -> Recommender:
-            assert folder == Path("out/model")
-            return cls()
-
-        def recommend(self, users: list[str], k: int) -> tuple[list[list[str]], list[list[float]]]:
-            assert (users, k) == (["196", "u7"], 2)
-            return [["50", "181"], ["9", "50"]], [[2.0, 1.0], [0.5, 0.25]]
-
-    module = types.ModuleType("sif.recommender")
-    module.Recommender = Recommender  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sif.recommender", module)
     Path("out").mkdir()
     Path("out/config.yaml").touch()
-    assert cli.main(["recommend", "out", "196", "u7", "-k", "2"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "196\t1\t50\t2.0000\tStar Wars (1977)",
-        "196\t2\t181\t1.0000\t",
-        "u7\t1\t9\t0.5000\t",
-        "u7\t2\t50\t0.2500\tStar Wars (1977)",
-    ]
     assert cli.main(["evaluate", "out"]) == 0
     assert cli.main(["plot", "out"]) == 0
     assert capsys.readouterr().out.splitlines() == ["evaluated out", "out/plots/a.png"]

@@ -16,9 +16,9 @@ from sif.fitting import Problem
 from sif.genotype import Genotype
 from sif.objectives import LOSSES
 from sif.recommender import Recommender
+from sif.rivals import restored
 from sif.runtime import Runtime
 from sif.spaces.tables import TableShape
-from sif.tasks.functions import restored
 from sif.tracking import NullTracker
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, 1, 0)

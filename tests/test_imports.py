@@ -22,9 +22,12 @@ LEVELS = [
      "normalisation"},
     {"objectives", "batches", "blocks", "spaces", "methods"},
     {"diagnostics", "search", "train", "evaluate", "verdict", "scoring", "parts", "fitting",
-     "cold", "groups", "sources", "cell_methods", "vision", "language"},
-    {"baselines", "ngram", "recommender", "saved", "classifier", "textmodel", "plots"},
+     "cold", "groups", "sources", "cell_methods", "vision", "language", "grid", "fold", "rivals",
+     "fold_terms", "engine", "kernels", "topk"},
+    {"baselines", "ngram", "served", "learn", "serving", "grow", "recommending", "recommender",
+     "saved", "classifier", "textmodel", "plots"},
     {"adapters", "tasks"},
+    {"listing", "verbs"},
     {"cli"},
 ]  # fmt: skip
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}

@@ -28,11 +28,11 @@ from sif import checkpoint, cli
 from sif.config import load_config
 from sif.fitting import Problem
 from sif.genotype import Genotype, read
+from sif.grid import GridTraining
 from sif.parts import MIN_STEPS_PER_PASS
 from sif.recommender import Recommender
+from sif.rivals import compared
 from sif.spaces.functions import expression
-from sif.tasks.functions import compared
-from sif.tasks.training import GridTraining
 
 ROOT = Path(cli.__file__).parents[1]
 RANKING = {f"{m}@10" for m in ("ndcg", "recall", "hit", "mrr", "map", "precision", "coverage")}

@@ -98,7 +98,11 @@ def read_interactions(path: str | PathLike[str], columns: Columns | None = None)
         DataError: The file is missing, empty, lacks a column, or holds a value that cannot be used.
     """
     columns = columns or Columns()
-    table = open_table(Path(path), columns.separator)
+    return from_table(open_table(Path(path), columns.separator), columns)
+
+
+def from_table(table: Table, columns: Columns) -> Interactions:
+    """The interactions of a table; errors as of `read_interactions`."""
     roles = _assign(table, columns)
     fields = ("user", "item", *columns.context)
     cells = _read(table, roles, fields)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sif.errors import DataError
+from sif.errors import DataError, UnknownIdError
 
 Int64Array = npt.NDArray[np.int64]
 _INTEGER = r"-?\d{1,18}"
@@ -83,7 +83,7 @@ class Vocabulary:
             (n,) int64.
 
         Raises:
-            DataError: An id is unknown; the message names it.
+            UnknownIdError: An id is unknown; the message names it.
         """
         texts = id_strings(ids)
         codes = self.lookup(texts)
@@ -91,7 +91,7 @@ class Vocabulary:
             unknown = str(texts[np.argmin(codes)])
             known = f"one of {len(self)} known ids"
             example = f" (the first is {str(self.ids[0])!r})" if len(self) else ""
-            raise DataError(f"{name}: expected {known}{example}, found {unknown!r}")
+            raise UnknownIdError(f"{name}: expected {known}{example}, found {unknown!r}")
         return codes
 
     def __len__(self) -> int:

@@ -88,9 +88,13 @@ class Histories:
         scale = self._scale[field]
         return Vectors(scale[:, None] * self._sum(field, table), (Own(scale, table),))
 
+    def normalised(self, field: int, table: Tensor) -> Tensor:
+        """Rows of a field times count^-1/2, as propagation sums them up; 0 without a pair."""
+        return self._norm[field][:, None] * table
+
     def propagate(self, fields: Sequence[Vectors]) -> list[Vectors]:
         """The mean of each vector and its neighbours' sum, normalised as in LightGCN."""
-        scaled = [n[:, None] * v.table for n, v in zip(self._norm, fields, strict=True)]
+        scaled = [self.normalised(field, v.table) for field, v in enumerate(fields)]
         result = []
         for field, vectors in enumerate(fields):
             norm, other = self._norm[field], scaled[1 - field]

@@ -214,6 +214,11 @@ class InteractionNetwork(nn.Module):
         self._operation = operation
         self._histories, self._graph = histories, graph
 
+    @property
+    def graph(self) -> bool:
+        """Whether vectors are propagated along the train part."""
+        return self._graph
+
     def interaction(self, rows: Tensor | None = None) -> Interaction:
         """The function over this network's tables, or over some `rows` of the first field's."""
         tables = self.tables if rows is None else TableRows(self.tables, rows)

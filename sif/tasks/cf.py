@@ -17,17 +17,17 @@ from sif.config import CFConfig
 from sif.errors import ConfigError, DataError
 from sif.evaluate import Evaluation, evaluate
 from sif.genotype import Genotype, from_json
-from sif.recommender import Recommender
+from sif.grid import GridTraining
+from sif.rivals import FIXED, SEARCHED, compared, restored, trained_network
 from sif.runtime import Runtime, derive_seed, environment, peak_memory_mb
+from sif.served import ServedModel
 from sif.spaces.functions import expression
 from sif.tasks.base import Desk, RunResult
 from sif.tasks.figures import draw_all
-from sif.tasks.functions import FIXED, SEARCHED, compared, restored
 from sif.tasks.inputs import Inputs, load_data
 from sif.tasks.protocol import flat_groups, group_documents, group_table, with_groups
 from sif.tasks.report import Entry, comparison_table, metrics_document
 from sif.tasks.stages import LoopCheckpointer, State
-from sif.tasks.training import GridTraining
 from sif.verdict import Verdict, verdict
 
 NO_DOWNLOAD = (
@@ -233,12 +233,9 @@ class CFJob:
         return RunResult(self.folder, document, decision)
 
     def _save_model(self, genotype: Genotype, state: State) -> None:
-        scorer = restored(self.problem, genotype, state["network"])
-        shape = self.problem.shape(self.config.train.dimension)
+        trained = trained_network(self.problem, genotype, state["network"])
         known = self.inputs.split.interactions
-        model = Recommender(
-            genotype, scorer.network, shape, known, self.problem.scale, scorer.fallback
-        )
+        model = ServedModel.of(self.problem, genotype, trained, state["l2"], known)
         model.save(self.folder / "model")
 
     def _figures(
@@ -273,5 +270,5 @@ def evaluate_again(config: CFConfig, runtime: Runtime, folder: Path) -> dict[str
         CheckpointError, DataError: The recommender or the interactions cannot be read.
     """
     _, split = load_data(config)
-    model = Recommender.load(folder / "model")
+    model = ServedModel.load(folder / "model")
     return dict(evaluate(model.scorer, split, "test", config.objective).metrics)

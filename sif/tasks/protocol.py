@@ -15,8 +15,8 @@ from sif.errors import DataError
 from sif.evaluate import Evaluation
 from sif.groups import Groups, cold_shares, groups_of
 from sif.metrics import Interval, higher_is_better, paired_bootstrap, paired_ratio_bootstrap
+from sif.rivals import FIXED, RANDOM, SEARCHED
 from sif.tasks.console import table
-from sif.tasks.functions import FIXED, RANDOM, SEARCHED
 from sif.tasks.report import Entry
 from sif.verdict import Verdict
 

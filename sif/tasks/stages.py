@@ -9,7 +9,6 @@ streams of their own, so skipping the finished ones changes nothing for the rest
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,30 +38,6 @@ class LoopCheckpointer:
         if time.monotonic() - self._saved >= self._seconds:
             self._stages.write(f"{self._name}.partial", state())
             self._saved = time.monotonic()
-
-
-class Continued:
-    """A loop that goes on from where an earlier stage left it, and whose last state is kept.
-
-    Args:
-        inner: Keeps the state of this stage.
-        start: The earlier stage's; None: from the beginning.
-    """
-
-    def __init__(self, inner: LoopCheckpointer, start: State | None) -> None:
-        self._inner, self.last = inner, start
-
-    def restore(self) -> State | None:
-        """This stage's state, or the one to start from."""
-        saved = self._inner.restore()
-        if saved is not None:
-            self.last = saved
-        return self.last
-
-    def offer(self, state: Callable[[], State]) -> None:
-        """Keeps the state, and saves it if it is time to."""
-        self.last = copy.deepcopy(state())
-        self._inner.offer(state)
 
 
 class Stages:

@@ -1,4 +1,4 @@
-"""The functions that a job trains alike: the one it found, fixed multiply, and a random one."""
+"""The functions that are trained alike: the one that was found, fixed multiply, a random one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sif.runtime import generator
 from sif.scoring import InteractionScorer
 from sif.spaces.elementwise import IDENTITY
 from sif.spaces.functions import design_of
+from sif.spaces.interaction import InteractionNetwork
 from sif.spaces.stages import neutral_genotype
 
 SEARCHED, FIXED, RANDOM = "searched", "fixed-multiply", "random-function"
@@ -43,8 +44,15 @@ def random_function(problem: Problem) -> Genotype:
     return space.genotype(project(drawn, space.blocks))
 
 
-def restored(problem: Problem, genotype: Genotype, weights: Mapping[str, Any]) -> InteractionScorer:
-    """The scorer of a finished training, from the weights that it left."""
+def trained_network(
+    problem: Problem, genotype: Genotype, weights: Mapping[str, Any]
+) -> InteractionNetwork:
+    """The network of a finished training, from the weights that it left."""
     net = problem.network(design_of(genotype, problem.fields), torch.Generator())
     net.load_state_dict(weights)
-    return problem.scorer(net)
+    return net
+
+
+def restored(problem: Problem, genotype: Genotype, weights: Mapping[str, Any]) -> InteractionScorer:
+    """The scorer of a finished training, from the weights that it left."""
+    return problem.scorer(trained_network(problem, genotype, weights))

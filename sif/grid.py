@@ -1,19 +1,70 @@
-"""Training of a function in a job: every L2 strength of the grid, by successive halving."""
+"""Training of a function over the grid of L2 strengths, by successive halving."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Protocol
 
 from sif.config import TrainConfig
 from sif.fitting import Fitted, Problem
 from sif.genotype import Genotype
 from sif.metrics import higher_is_better
+from sif.search import Checkpointer
 from sif.spaces.functions import expression
-from sif.tasks.console import Console
-from sif.tasks.stages import Continued, LoopCheckpointer, Stages, State
 from sif.tracking import Tracker
+
+State = dict[str, Any]
+
+
+class Keeper(Protocol):
+    """Keeps what is done, so that a killed job goes on from there."""
+
+    def run(self, name: str, work: Callable[[Any], State]) -> State:
+        """The result of some named work, which gets something to keep its loop's state with."""
+        ...
+
+    def trim(self, name: str, key: str) -> None:
+        """Drops one entry of a result."""
+        ...
+
+
+class Teller(Protocol):
+    """Tells people how far things are."""
+
+    def line(self, text: str) -> None:
+        """A remark."""
+        ...
+
+    def progress(self, stage: str, done: int, total: int, text: str) -> None:
+        """How far a stage is."""
+        ...
+
+
+class Continued:
+    """A loop that goes on from where an earlier stage left it, and whose last state is kept.
+
+    Args:
+        inner: Keeps the state of this stage.
+        start: The earlier stage's; None: from the beginning.
+    """
+
+    def __init__(self, inner: Checkpointer, start: State | None) -> None:
+        self._inner, self.last = inner, start
+
+    def restore(self) -> State | None:
+        """This stage's state, or the one to start from."""
+        saved = self._inner.restore()
+        if saved is not None:
+            self.last = saved
+        return self.last
+
+    def offer(self, state: Callable[[], State]) -> None:
+        """Keeps the state, and saves it if it is time to."""
+        self.last = copy.deepcopy(state())
+        self._inner.offer(state)
 
 
 @dataclass(frozen=True)
@@ -30,8 +81,8 @@ class GridTraining:
 
     config: TrainConfig
     problem: Problem
-    stages: Stages
-    console: Console
+    stages: Keeper
+    console: Teller
     tracker: Tracker
 
     def better(self, one: State, other: State) -> bool:
@@ -85,7 +136,7 @@ class GridTraining:
 
     def _train(
         self, name: str, genotype: Genotype, place: int, l2: float, start: State | None,
-        checkpointer: LoopCheckpointer,
+        checkpointer: Checkpointer,
     ) -> State:  # fmt: skip
         """One strength from the beginning to the cut, or on from `start`, a loop's state."""
         config, metric = self.config, self.problem.metric

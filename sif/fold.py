@@ -1,0 +1,229 @@
+"""Vectors of rows that training has not seen, from their pairs, with everything else frozen.
+
+A history or a propagated neighbourhood is looked up and summed. A row's own embedding and bias
+minimise the training loss of that row alone: a ridge regression where the score is linear in them
+and the loss is a square (as `recalculate_user` of implicit; Hu, Koren & Volinsky, ICDM 2008), a few
+quasi-Newton steps elsewhere. As in training, a pair is not predicted from itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+from torch.nn import functional as F
+
+from sif.fold_terms import Encoding, Objective
+from sif.objectives import PAIRWISE
+from sif.spaces.elementwise import is_identity
+from sif.spaces.interaction import Interaction
+from sif.spaces.tables import bounded
+
+STEPS = 50
+"""Most quasi-Newton steps of a fold; ten are usual before the gradient vanishes."""
+NEGATIVES = 200
+"""Rows of the other field drawn as negatives, for pairwise losses."""
+
+
+class Rows(NamedTuple):
+    """Raw vectors (b, d) of some rows of a field, as its table holds them, and biases (b,)."""
+
+    vectors: Tensor
+    biases: Tensor | None
+
+
+class _Form(NamedTuple):
+    """Scores of a row with all others as slopes v + constants, v its vector; and what they sum to.
+
+    Attributes:
+        slopes: (n_other, d).
+        constants: (n_other,).
+        unknowns: (n_other, q): slopes by a row's embedding and bias.
+        gram, cross, rest: Weighted products of these with themselves, the slopes, the constants.
+    """
+
+    slopes: Tensor
+    constants: Tensor
+    unknowns: Tensor
+    gram: Tensor
+    cross: Tensor
+    rest: Tensor
+
+
+class Fold:
+    """Folds rows of one field into a trained function of two.
+
+    Args:
+        interaction: Over baked tables.
+        field: 0 for users, 1 for items.
+        encoding: Of the field's rows.
+        objective: What it was trained with.
+    """
+
+    def __init__(
+        self, interaction: Interaction, field: int, encoding: Encoding, objective: Objective
+    ) -> None:
+        self.interaction, self.field = interaction, field
+        self.encoding, self.objective = encoding, objective
+        other = interaction.vectors[1 - field].table
+        self.others, self.dimension = other.shape
+        tables = interaction.tables
+        self.biased = bool(tables.biases)
+        self.offset = tables.intercept.detach().expand(self.others)
+        if self.biased:
+            self.offset = self.offset + tables.biases[1 - field].detach()
+        draws = torch.Generator().manual_seed(0)
+        drawn = torch.randint(self.others, (min(NEGATIVES, self.others),), generator=draws)
+        self._drawn = drawn.to(self.offset.device)
+        self._form = _linear(self)
+
+    @torch.no_grad()
+    def rows(self, pairs: sparse.csr_array) -> Rows:
+        """Vectors and biases of rows from their pairs.
+
+        Args:
+            pairs: (b, n_other); values are the targets, standardised ratings or ones.
+        """
+        vectors = self.offset.new_zeros(pairs.shape[0], self.dimension)
+        biases = self.offset.new_zeros(pairs.shape[0])
+        for row, (start, end) in enumerate(zip(pairs.indptr[:-1], pairs.indptr[1:], strict=True)):
+            if start == end:
+                continue
+            others = torch.from_numpy(pairs.indices[start:end].astype(np.int64))
+            target = torch.from_numpy(pairs.data[start:end]).to(vectors)
+            vectors[row], biases[row] = self._row(others.to(vectors.device), target)
+        return Rows(vectors, biases if self.biased else None)
+
+    def _row(self, others: Tensor, target: Tensor) -> tuple[Tensor, Tensor | float]:
+        given = self.offset.new_zeros(self.dimension)
+        observed = given.expand(len(others), -1)
+        if self.encoding.contributes:
+            own = self.encoding.contributions(others)
+            given = own.sum(dim=0)
+            observed = given - own
+        if not self._unknowns:
+            return given, 0.0
+        exact = self._form is not None and self.objective.loss not in PAIRWISE
+        solve = self._solved if exact else self._descended
+        found = solve(given, observed, others, target)
+        bias = found[-1] if self.biased else 0.0
+        if self.encoding.free:
+            given = given + self.encoding.scale * found[: self.dimension]
+        return given, bias
+
+    @property
+    def _unknowns(self) -> int:
+        return self.dimension * self.encoding.free + self.biased
+
+    def _ridge(self, count: int) -> Tensor:
+        """L2 of every unknown of a row with so many pairs."""
+        l2 = self.objective.penalty(count)
+        ridge = self.offset.new_full((self._unknowns,), l2)
+        if self.biased:
+            ridge[-1] = l2 * self.objective.bias_l2
+        return ridge
+
+    def _solved(self, given: Tensor, observed: Tensor, others: Tensor, target: Tensor) -> Tensor:
+        """Embedding and bias of one row by ridge regression."""
+        assert self._form is not None  # noqa: S101
+        form, objective = self._form, self.objective
+        even, near = objective.even[others], form.unknowns[others]
+        rest = (form.slopes[others] * observed).sum(dim=1) + form.constants[others]
+        if objective.loss == "squared":
+            left, right = (even[:, None] * near).T @ near, near.T @ (even * (target - rest))
+        else:  # every pair with target 0, and what the observed ones change
+            extra = objective.further(others)
+            whole = form.slopes[others] @ given + form.constants[others]
+            left = form.gram + (extra[:, None] * near).T @ near
+            right = near.T @ ((even + extra) * (1 - rest) + even * whole)
+            right = right - form.cross @ given - form.rest
+        weight = objective.weight(len(others))
+        found: Tensor = torch.linalg.solve(
+            weight * left + self._ridge(len(others)).diag(), weight * right
+        )
+        return found
+
+    def _descended(self, given: Tensor, observed: Tensor, others: Tensor, target: Tensor) -> Tensor:
+        """The same by descent on the loss as it is."""
+        unknowns = self.offset.new_zeros(self._unknowns).requires_grad_()
+        ridge, weight = self._ridge(len(others)), self.objective.weight(len(others))
+        optimizer = torch.optim.LBFGS([unknowns], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+        def score(vectors: Tensor, at: Tensor) -> Tensor:
+            if self.encoding.free:
+                vectors = vectors + self.encoding.scale * unknowns[: self.dimension]
+            scores = self._scores(vectors, at)
+            return scores + unknowns[-1] if self.biased else scores
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            near = score(observed, others)
+            data = self._loss(near, lambda at: score(given[None], at), others, target)
+            loss = weight * data + (ridge * unknowns * unknowns).sum()
+            loss.backward()
+            return loss
+
+        with torch.enable_grad():
+            optimizer.step(closure)
+        return unknowns.detach()
+
+    def _loss(
+        self, near: Tensor, score: Callable[[Tensor], Tensor], others: Tensor, target: Tensor
+    ) -> Tensor:
+        """Of one row: scores of its pairs without their own part, and of any others whole."""
+        objective, even = self.objective, self.objective.even[others]
+        if objective.loss == "squared":
+            return (even * (near - target) ** 2).sum()
+        if objective.loss == "whole-data":
+            everything = torch.arange(self.others, device=near.device)
+            whole = (objective.even * score(everything) ** 2).sum()
+            extra = even + objective.further(others)
+            return whole + (extra * (near - 1) ** 2 - even * score(others) ** 2).sum()
+        drawn = score(self._drawn)
+        if objective.loss == "bpr":
+            per_pair = F.softplus(drawn - near[:, None]).mean(dim=1)
+        elif objective.loss == "softmax":
+            share = math.log(objective.negatives / len(drawn))
+            logits = torch.cat([near[:, None], (drawn + share).expand(len(near), -1)], dim=1)
+            per_pair = torch.logsumexp(logits, dim=1) - near
+        else:
+            per_pair = F.softplus(-near) + objective.negatives * F.softplus(drawn).mean()
+        return (even * per_pair).sum()
+
+    def _scores(self, vectors: Tensor, others: Tensor) -> Tensor:
+        """Scores (n,) of raw vectors (n, d) or (1, d) with others (n,), but for the row's bias."""
+        own = self.interaction.transforms[self.field](vectors)
+        other = self.interaction.table(1 - self.field)[others]
+        pair = (own, other) if self.field == 0 else (other, own)
+        return self.interaction.combine_broadcast(*pair) + self.offset[others]
+
+
+@torch.no_grad()
+def _linear(fold: Fold) -> _Form | None:
+    """The linear form of a fold's scores; None where there is none."""
+    interaction, field = fold.interaction, fold.field
+    factors = interaction.operation.factors
+    if factors is None or not is_identity(interaction.transforms[field]):
+        return None
+    table, readout = interaction.table(1 - field), bounded(interaction.readout)
+
+    def sides(own: Tensor) -> tuple[Tensor, Tensor]:
+        made = factors(*((own, table) if field == 0 else (table, own)), readout)
+        return made[field], made[1 - field]
+
+    eye = torch.eye(fold.dimension).to(table)
+    constant, right = sides(torch.zeros_like(eye[:1]))
+    slopes = right @ (sides(eye)[0] - constant).T
+    constants = right @ constant[0] + fold.offset
+    columns = [fold.encoding.scale * slopes] if fold.encoding.free else []
+    columns += [torch.ones_like(slopes[:, :1])] if fold.biased else []
+    unknowns = torch.cat(columns, dim=1) if columns else slopes[:, :0]
+    weighted = (fold.objective.even[:, None] * unknowns).T
+    return _Form(
+        slopes, constants, unknowns, weighted @ unknowns, weighted @ slopes, weighted @ constants
+    )

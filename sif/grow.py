@@ -1,0 +1,191 @@
+"""A served model with further or changed users or items, folded in without training.
+
+New rows are appended; what they give to the histories of others stays nothing, since no training
+has seen them.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor, nn
+
+from sif.cold import Fallback
+from sif.data import Interactions, Vocabulary
+from sif.errors import ConfigError, DataError
+from sif.fold import Rows
+from sif.served import FoldTerms, ServedModel
+from sif.spaces.interaction import InteractionNetwork
+
+
+def grown(
+    model: ServedModel, field: int, names: NDArray[np.str_], pairs: sparse.csr_array
+) -> ServedModel:
+    """The model with rows of a field folded in; the given one stays as it is.
+
+    Args:
+        model: Of user and item.
+        field: 0 for users, 1 for items.
+        names: (b,) original ids, known or not, distinct.
+        pairs: (b, n_other): what they have, known and new, as targets.
+
+    Raises:
+        ConfigError: The model cannot fold rows in.
+    """
+    if not model.folds:
+        raise ConfigError(
+            f"fold_in: expected a model of user and item that knows how it was trained, found one "
+            f"of {', '.join(model.fields)}"
+        )
+    vocabulary = model.vocabularies[field]
+    known = vocabulary.lookup(names)
+    fresh = names[known < 0]
+    places = known.copy()
+    places[known < 0] = len(vocabulary) + np.arange(len(fresh))
+    longer = Vocabulary(np.concatenate([vocabulary.ids, fresh]))
+    vocabularies = tuple(longer if f == field else v for f, v in enumerate(model.vocabularies))
+    rows = model.fold(field).rows(pairs)
+    return replace(
+        model,
+        network=_network(model.network, field, places, len(longer), rows),
+        vocabularies=vocabularies,
+        seen=_seen(model.seen, field, places, len(longer), pairs),
+        fallback=_fallback(model, field, len(longer), places),
+        folds=_terms(model, field, places, len(longer), np.diff(pairs.indptr)),
+    )
+
+
+def grown_by(
+    model: ServedModel, field: int, data: Interactions, names: NDArray[np.str_] | None = None
+) -> ServedModel:
+    """The model with the users (or items) of some interactions, and what they had, folded in.
+
+    Args:
+        model: See `grown`.
+        field: 0 for users, 1 for items.
+        data: New interactions.
+        names: Ids that are folded in whether they have an interaction or not; None: those that do.
+
+    Raises:
+        UnknownIdError: An id of the other field that the model does not have.
+        DataError: A model of ratings, and there are none.
+        ConfigError: The model cannot fold rows in.
+    """
+    rated = model.objective == "rating"
+    if rated and data.rating is None:
+        raise DataError("fold_in: expected a rating column, found none")
+    own, other = data.ids[:, field], data.ids[:, 1 - field]
+    used = np.unique(own)
+    if names is None:
+        names = data.vocabularies[field].ids[used]
+    columns = model.vocabularies[1 - field].index(
+        data.vocabularies[1 - field].ids[other], model.fields[1 - field]
+    )
+    values = np.ones(len(data), np.float32)
+    if rated and data.rating is not None:
+        values = (data.rating - model.scale.mean) / model.scale.deviation
+    # What is known of these rows comes first, so that of a repeated pair the new one counts.
+    places = model.vocabularies[field].lookup(names)
+    seen = model.seen if field == 0 else model.seen.T.tocsr()
+    known = seen[places[places >= 0]].tocoo()
+    before = np.flatnonzero(places >= 0)[known.coords[0]]
+    rows = Vocabulary(names).index(data.vocabularies[field].ids[own])
+    frame = pd.DataFrame({
+        "row": np.concatenate([before, rows]), "column": np.concatenate([known.coords[1], columns]),
+        "value": np.concatenate([known.data, values]),
+    }).drop_duplicates(["row", "column"], keep="last")  # fmt: skip
+    shape = (len(names), len(model.vocabularies[1 - field]))
+    pairs = sparse.csr_array(
+        (frame["value"].to_numpy(np.float32), (frame["row"], frame["column"])), shape=shape
+    )
+    return grown(model, field, names, pairs)
+
+
+def _put(table: Tensor, places: NDArray[np.int64], size: int, rows: Tensor) -> Tensor:
+    """A table of `size` rows, those at some places replaced."""
+    longer = table.new_zeros(size, *table.shape[1:])
+    longer[: len(table)] = table.detach()
+    longer[torch.from_numpy(places)] = rows.to(longer)
+    return longer
+
+
+def _network(
+    network: InteractionNetwork, field: int, places: NDArray[np.int64], size: int, rows: Rows
+) -> InteractionNetwork:
+    result = copy.copy(network)
+    result._modules = dict(network._modules)
+    result.tables = copy.deepcopy(network.tables)
+    sizes = list(network.shape.sizes)
+    sizes[field] = size
+    result.shape = replace(network.shape, sizes=tuple(sizes))
+    table = _put(network.tables.embeddings[field], places, size, rows.vectors)
+    result.tables.embeddings[field] = nn.Parameter(table)
+    if rows.biases is not None:
+        bias = _put(network.tables.biases[field], places, size, rows.biases)
+        result.tables.biases[field] = nn.Parameter(bias)
+    return result
+
+
+def _seen(
+    seen: sparse.csr_array, field: int, places: NDArray[np.int64], size: int,
+    pairs: sparse.csr_array,
+) -> sparse.csr_array:  # fmt: skip
+    """What users have, with the pairs of the folded rows beside."""
+    shape = list(seen.shape)
+    shape[field] = size
+    old = seen.tocoo()
+    kept = ~np.isin(old.coords[field], places)  # of a folded row all pairs are given
+    row = np.repeat(places, np.diff(pairs.indptr))
+    new = (row, pairs.indices) if field == 0 else (pairs.indices, row)
+    both = [np.concatenate([a[kept], b]) for a, b in zip(old.coords, new, strict=True)]
+    data = np.concatenate([old.data[kept], pairs.data])
+    return sparse.csr_array((data, tuple(both)), shape=tuple(shape))
+
+
+def _fallback(
+    model: ServedModel, field: int, size: int, places: NDArray[np.int64]
+) -> Fallback | None:
+    """A folded user is no longer cold; a folded item comes last among the popular."""
+    old = model.fallback
+    if old is None:
+        return None
+    if field == 0:
+        cold = np.zeros(size, dtype=np.bool_)
+        cold[: len(old.cold_users)] = old.cold_users
+        cold[places] = False
+        return Fallback(old.order, cold)
+    order = np.full(size, -np.float32(size), dtype=np.float32)
+    order[: len(old.order)] = old.order
+    refolded = places[places < len(old.order)]
+    order[refolded] = np.maximum(order[refolded], -np.float32(size))
+    return Fallback(order, old.cold_users)
+
+
+def _terms(
+    model: ServedModel, field: int, places: NDArray[np.int64], size: int, counts: NDArray[np.int64]
+) -> tuple[FoldTerms, ...]:
+    """The terms, the other field's with a row for each of this one's."""
+    encoding, objective = model.folds[1 - field]
+    own = model.folds[field][1]
+    weights = torch.tensor([own.weight(int(n)) for n in counts])
+    even = _put(objective.even, places, size, weights)
+    further = float(model.folds[0][1].extra[0]) if len(model.folds[0][1].extra) else 0.0
+    extra = torch.full_like(even, further) if field else further * even
+    none = torch.zeros(len(places), model.network.shape.dimension)
+    history, neighbours = (
+        None if table is None else _put(table, places, size, none)
+        for table in (encoding.history, encoding.neighbours)
+    )
+    other = (
+        replace(encoding, history=history, neighbours=neighbours),
+        replace(objective, even=even, extra=extra),
+    )
+    terms = list(model.folds)
+    terms[1 - field] = other
+    return tuple(terms)

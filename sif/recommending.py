@@ -1,0 +1,244 @@
+"""What every served model answers, original ids in and original ids out.
+
+Method names are those of `implicit`. One id gives one row, several give a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from sif.data.vocabulary import id_strings
+from sif.engine import Top
+from sif.errors import ConfigError
+from sif.served import ServedModel
+from sif.serving import Serving
+
+Answer = tuple[NDArray[np.str_], NDArray[np.float32]]
+UNKNOWN = ("error", "popular")
+
+
+class Recommending:
+    """Answers of a served model.
+
+    Attributes:
+        model_: The served model, once there is one.
+        unknown: What `recommend` does with a user nobody knows: "error", or "popular" items.
+    """
+
+    model_: ServedModel
+    unknown: str = "error"
+    _serving: Serving | None = None
+
+    def _serve(self, model: ServedModel) -> None:
+        if self.unknown not in UNKNOWN:
+            raise ConfigError(
+                f"unknown: expected one of {', '.join(UNKNOWN)}, found {self.unknown!r}"
+            )
+        self.model_ = model
+        self._serving = None
+
+    def _model(self) -> ServedModel:
+        if not hasattr(self, "model_"):
+            raise ConfigError("recommender: expected a fitted one, found one before fit")
+        return self.model_
+
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """Item id to title, where the data have titles."""
+        return self._model().titles
+
+    def _server(self) -> Serving:
+        model = self._model()
+        if self._serving is None:
+            self._serving = Serving(model)
+        return self._serving
+
+    def recommend(
+        self,
+        users: Any,
+        N: int = 10,
+        filter_already_liked: bool = True,
+        filter_items: Iterable[Any] | None = None,
+        items: Iterable[Any] | None = None,
+    ) -> Answer:
+        """The best N items.
+
+        Args:
+            users: One original user id, or b of them.
+            N: Items per user.
+            filter_already_liked: Leave out what a user has.
+            filter_items: Ids that are left out for everybody.
+            items: Ids to choose among; None: all.
+
+        Returns:
+            Item ids and scores, best first: (n,) with n at most N for one user; (b, n) for
+            several, "" and minus infinity where nothing is left.
+
+        Raises:
+            UnknownIdError: An unknown user (unless `unknown` is "popular") or item.
+            ConfigError: N is less than 1, or the model is of other fields.
+        """
+        server = self._server()
+        server.refuse_unpersonal()
+        allowed = self._allowed(filter_items, items)
+        names, one = _listed(users)
+        rows = self.model_.vocabularies[0].lookup(names)
+        if self.unknown == "error":
+            self.model_.vocabularies[0].index(names, "user")
+        known = rows >= 0
+        k = self._count(N)
+        excluded = self.model_.seen[np.where(known, rows, 0)]
+        if not filter_already_liked:
+            excluded = None
+        found = server.top(np.where(known, rows, 0), k, excluded, allowed)
+        if not known.all():
+            nothing = sparse.csr_array((int((~known).sum()), len(self.model_.vocabularies[1])))
+            popular = server.top_of(nothing, k, None, allowed)
+            found.items[~known], found.scores[~known] = popular.items, popular.scores
+        return self._answer(found, one)
+
+    def recommend_new(
+        self,
+        history: Any,
+        N: int = 10,
+        ratings: ArrayLike | None = None,
+        filter_already_liked: bool = True,
+        filter_items: Iterable[Any] | None = None,
+        items: Iterable[Any] | None = None,
+    ) -> Answer:
+        """The best N items of somebody who is in no table, from what they have.
+
+        Args:
+            history: Item ids; may be empty, then the popular items are meant.
+            N: As of `recommend`, as the others.
+            ratings: One per item, for models of ratings.
+            filter_already_liked: See there.
+            filter_items: See there.
+            items: See there.
+
+        Raises:
+            UnknownIdError: An unknown item.
+            ConfigError: As `recommend`, or ratings that do not fit.
+        """
+        server = self._server()
+        server.refuse_unpersonal()
+        pairs = self._history(history, ratings)
+        excluded = pairs if filter_already_liked else None
+        allowed = self._allowed(filter_items, items)
+        return self._answer(server.top_of(pairs, self._count(N), excluded, allowed), True)
+
+    def rank(self, users: Any, items: Iterable[Any]) -> Answer:
+        """The given items in each user's order, with scores; arguments as of `recommend`."""
+        names = [str(item) for item in items]
+        return self.recommend(users, max(len(names), 1), False, None, names)
+
+    def predict(self, users: Any, items: Any, *context: Any) -> NDArray[np.float32]:
+        """Scores of pairs, in rating units for models of ratings.
+
+        Args:
+            users: One id, or b of them.
+            items: As many.
+            context: As many of each further field that the model has.
+
+        Raises:
+            UnknownIdError: An unknown id.
+            ConfigError: Another number of sequences than fields, or unequal lengths.
+        """
+        model = self._model()
+        columns = [_listed(ids) for ids in (users, items, *context)]
+        if len(columns) != len(model.fields) or len({len(names) for names, _ in columns}) != 1:
+            raise ConfigError(
+                f"predict: expected {len(model.fields)} sequences of one length "
+                f"({', '.join(model.fields)}), found lengths {[len(names) for names, _ in columns]}"
+            )
+        ids = [
+            vocabulary.index(names, field)
+            for field, vocabulary, (names, _) in zip(
+                model.fields, model.vocabularies, columns, strict=True
+            )
+        ]
+        scores = model.scorer.predict(np.stack(ids, axis=1))
+        return scores[0] if columns[0][1] else scores
+
+    def similar_items(self, items: Any, N: int = 10) -> Answer:
+        """The N items whose vectors point most alike, with cosines; shapes as of `recommend`."""
+        return self._similar(1, items, N)
+
+    def similar_users(self, users: Any, N: int = 10) -> Answer:
+        """The same for users."""
+        return self._similar(0, users, N)
+
+    def _similar(self, field: int, ids: Any, count: int) -> Answer:
+        names, one = _listed(ids)
+        vocabulary = self._model().vocabularies[field]
+        rows = vocabulary.index(names, self.model_.fields[field])
+        k = min(self._count(count), max(len(vocabulary) - 1, 1))
+        return self._answer(self._server().similar(field, rows, k), one, field)
+
+    def explain(self, user: Any, item: Any, N: int = 10) -> Answer:
+        """Which of a user's items carry the score of an item.
+
+        Returns:
+            Item ids and what each carries, most first: the score less that of the user without
+            the item, everything else as it is.
+
+        Raises:
+            UnknownIdError: An unknown id.
+            ConfigError: N is less than 1, or the model cannot fold users in.
+        """
+        server, model = self._server(), self._model()
+        users, items = model.vocabularies[:2]
+        pairs = model.seen[users.index([user], "user")]
+        carried = server.explained(pairs, int(items.index([item], "item")[0]))
+        order = np.argsort(-carried, kind="stable")[: self._count(N)]
+        return model.vocabularies[1].ids[pairs.indices[order]], carried[order]
+
+    def _count(self, count: int) -> int:
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+            raise ConfigError(f"N: expected a whole number of at least 1, found {count!r}")
+        return int(count)
+
+    def _allowed(
+        self, filter_items: Iterable[Any] | None, items: Iterable[Any] | None
+    ) -> NDArray[np.bool_] | None:
+        if filter_items is None and items is None:
+            return None
+        vocabulary = self.model_.vocabularies[1]
+        allowed = np.full(len(vocabulary), items is None)
+        if items is not None:
+            allowed[vocabulary.index(list(items), "item")] = True
+        if filter_items is not None:
+            allowed[vocabulary.index(list(filter_items), "item")] = False
+        return allowed
+
+    def _history(self, history: Any, ratings: ArrayLike | None) -> sparse.csr_array:
+        """A row (1, n_items) of targets."""
+        model = self.model_
+        names, _ = _listed(history)
+        columns = model.vocabularies[1].index(names, "item")
+        values = np.ones(len(columns)) if ratings is None else np.asarray(ratings, np.float64)
+        rated = model.objective == "rating"
+        if rated != (ratings is not None) or values.shape != columns.shape:
+            expected = f"{len(columns)} ratings" if rated else "no ratings"
+            found = "none" if ratings is None else values.shape
+            raise ConfigError(f"recommend_new: expected {expected}, found {found}")
+        return model.row(columns, values)
+
+    def _answer(self, found: Top, one: bool, field: int = 1) -> Answer:
+        names = np.append(np.asarray(self.model_.vocabularies[field].ids, dtype=np.str_), "")
+        ids, scores = names[found.items], found.scores
+        if not one:
+            return ids, scores
+        left = found.items[0] >= 0
+        return ids[0][left], scores[0][left]
+
+
+def _listed(ids: Any) -> tuple[NDArray[np.str_], bool]:
+    """Ids as texts (n,), and whether it was a single one."""
+    one = isinstance(ids, str | bytes) or not isinstance(ids, Iterable)
+    return id_strings([ids] if one else ids), one

@@ -1,0 +1,251 @@
+"""A trained function of user and item with all that serving it takes, as one file.
+
+The file is a safetensors file with JSON in its header; nothing is unpickled. It holds no
+interaction but which items a user has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+
+from sif import checkpoint
+from sif.cold import Fallback, cold_rows
+from sif.data import Interactions, Vocabulary
+from sif.errors import CheckpointError
+from sif.evaluate import pair_matrix
+from sif.fitting import Problem
+from sif.fold import Fold
+from sif.fold_terms import Encoding, Objective
+from sif.genotype import Genotype, from_json
+from sif.objectives import WEIGHTINGS, Weighting
+from sif.parts import POWER
+from sif.scoring import InteractionScorer, Scale
+from sif.spaces.encoders import encoded
+from sif.spaces.functions import design_of, expression, network, served
+from sif.spaces.interaction import InteractionNetwork
+from sif.spaces.tables import TableShape
+
+KIND = "recommender"
+FILE = "recommender.safetensors"
+
+FoldTerms = tuple[Encoding, Objective]
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """A trained interaction function, its vocabularies and what users have.
+
+    Attributes:
+        genotype: The function.
+        network: Trained, vectors looked up by id.
+        fields: Of the data, user and item first.
+        vocabularies: One per field.
+        seen: CSR (n_users, n_items): what a user has, values ones or standardised ratings.
+        titles: Item id to title.
+        scale: Back to rating units.
+        objective: "ranking" or "rating".
+        fallback: What users and items that were not trained score in rankings.
+        folds: How unseen users and items get vectors; empty: they cannot.
+    """
+
+    genotype: Genotype
+    network: InteractionNetwork
+    fields: tuple[str, ...]
+    vocabularies: tuple[Vocabulary, ...]
+    seen: sparse.csr_array
+    titles: Mapping[str, str]
+    scale: Scale
+    objective: str = "ranking"
+    fallback: Fallback | None = None
+    folds: tuple[FoldTerms, ...] = ()
+
+    @classmethod
+    def of(
+        cls, problem: Problem, genotype: Genotype, trained: InteractionNetwork, l2: float,
+        known: Interactions,
+    ) -> ServedModel:  # fmt: skip
+        """What serves a network that a problem has trained.
+
+        Args:
+            problem: Whose train part it was trained on.
+            genotype: Of the network.
+            trained: As training left it.
+            l2: Strength it was trained with.
+            known: Interactions that are not recommended again; with the problem's vocabularies.
+        """
+        scorer = problem.scorer(trained)
+        return cls(
+            genotype, scorer.network.cpu(), known.fields, known.vocabularies,
+            _targets(known, problem), known.titles, problem.scale,
+            problem.config.objective, scorer.fallback, fold_terms(problem, genotype, trained, l2),
+        )  # fmt: skip
+
+    @property
+    def expression(self) -> str:
+        """The function on one line."""
+        return expression(self.genotype, self.fields)
+
+    @cached_property
+    def scorer(self) -> InteractionScorer:
+        """Scores of all items for known users, and of pairs."""
+        return InteractionScorer(self.network, self.scale, self.fallback)
+
+    def row(self, columns: NDArray[np.int64], values: NDArray[np.float64]) -> sparse.csr_array:
+        """What one user has as a row (1, n_items) of targets; of a repeated item the last counts.
+
+        Args:
+            columns: (n,) numbers of items.
+            values: (n,) ratings in their units, or ones.
+        """
+        standard = (values - self.scale.mean) / self.scale.deviation
+        last = {int(c): float(v) for c, v in zip(columns, standard, strict=True)}
+        chosen = np.array(sorted(last), dtype=np.int64)
+        data = np.array([last[c] for c in chosen], dtype=np.float32)
+        shape = (1, len(self.vocabularies[1]))
+        return sparse.csr_array((data, chosen, [0, len(chosen)]), shape=shape)
+
+    def fold(self, field: int) -> Fold:
+        """Folds rows of a field in."""
+        return Fold(self.network.interaction(), field, *self.folds[field])
+
+    def save(self, folder: Path) -> Path:
+        """Writes the model into a folder; returns the file."""
+        state: dict[str, Any] = {
+            "genotype": self.genotype.to_json(),
+            "shape": vars(self.network.shape),
+            "network": self.network.state_dict(),
+            "fields": list(self.fields),
+            "vocabularies": [np.asarray(v.ids, dtype=np.str_) for v in self.vocabularies],
+            "titles": dict(self.titles),
+            "scale": [self.scale.mean, self.scale.deviation],
+            "objective": self.objective,
+            "seen": [self.seen.indptr, self.seen.indices, self.seen.data],
+            "folds": [[vars(encoding), vars(objective)] for encoding, objective in self.folds],
+        }
+        if self.fallback is not None:
+            state["fallback"] = [self.fallback.order, self.fallback.cold_users]
+        checkpoint.save(folder / FILE, state, KIND)
+        return folder / FILE
+
+    @classmethod
+    def load(cls, folder: Path) -> ServedModel:
+        """Reads what `save` wrote, onto the CPU.
+
+        Raises:
+            CheckpointError: The file is missing, damaged, foreign, or contradicts itself.
+            GenotypeError: Its genotype is of another version or space.
+        """
+        path = Path(folder) / FILE
+        state = checkpoint.load(path, KIND)
+        try:
+            return cls._decoded(state, str(folder))
+        except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
+            told = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CheckpointError(f"{path}: the model contradicts itself: {told}") from error
+
+    @classmethod
+    def _decoded(cls, state: Mapping[str, Any], where: str) -> ServedModel:
+        genotype = from_json(state["genotype"], where)
+        saved = state["shape"]
+        lists = {name: tuple(saved.get(name, ())) for name in ("sizes", "encodings")}
+        shape = TableShape(**{**saved, **lists})
+        fields = tuple(state["fields"])
+        net = network(served(design_of(genotype, fields)), shape, torch.Generator())
+        net.load_state_dict(state["network"])
+        vocabularies = tuple(Vocabulary(ids) for ids in state["vocabularies"])
+        sizes = tuple(len(v) for v in vocabularies)
+        if shape.sizes != sizes:
+            raise ValueError(f"expected tables of {list(sizes)} rows, found {list(shape.sizes)}")
+        folds = tuple((Encoding(**one), Objective(**other)) for one, other in state["folds"])
+        return cls(
+            genotype, net, fields, vocabularies, _seen(state["seen"], sizes), state["titles"],
+            Scale(*state["scale"]), state["objective"],
+            Fallback(*state["fallback"]) if "fallback" in state else None, folds,
+        )  # fmt: skip
+
+
+def _targets(known: Interactions, problem: Problem) -> sparse.csr_array:
+    """What users have as the loss sees it."""
+    pairs = sparse.csr_array(pair_matrix(known))
+    if known.rating is None or problem.config.objective != "rating":
+        return pairs
+    values = (known.rating - problem.scale.mean) / problem.scale.deviation
+    summed = sparse.csr_array(
+        (values.astype(np.float32), (known.ids[:, 0], known.ids[:, 1])), shape=pairs.shape
+    )
+    counts = sparse.csr_array(
+        (np.ones(len(known), np.float32), (known.ids[:, 0], known.ids[:, 1])), shape=pairs.shape
+    )
+    for matrix in (summed, counts):
+        matrix.sum_duplicates()
+    pairs.data = summed.data / counts.data  # further fields may have several of a pair
+    return pairs
+
+
+def _seen(parts: Sequence[NDArray[np.int64]], sizes: tuple[int, ...]) -> sparse.csr_array:
+    """The matrix of a CSR structure, checked."""
+    indptr, indices, data = parts
+    found = sparse.csr_array((data, indices, indptr), shape=sizes[:2])
+    found.check_format(full_check=True)
+    return found
+
+
+@torch.no_grad()
+def fold_terms(
+    problem: Problem, genotype: Genotype, trained: InteractionNetwork, l2: float
+) -> tuple[FoldTerms, ...]:
+    """How rows of both fields fold into a trained network; empty for other numbers of fields."""
+    if len(problem.fields) != 2:
+        return ()
+    weighting = design_of(genotype, problem.fields).weighting
+    return tuple(
+        (_encoding(problem, trained, field), _objective(problem, weighting, field, l2))
+        for field in (0, 1)
+    )
+
+
+def _encoding(problem: Problem, trained: InteractionNetwork, field: int) -> Encoding:
+    shape, tables = trained.shape, trained.tables
+    name, power = shape.encoding(field), problem.config.model.history_power
+    history = neighbours = None
+    if name != "id":
+        cold = torch.from_numpy(cold_rows(problem.train_part, 1 - field))
+        history = tables.histories[field].detach().cpu().clone()
+        history[cold] = 0.0  # as they began: no history trained them
+    if trained.graph:
+        other = encoded(tables, problem.histories, 1 - field, shape.encoding(1 - field))
+        neighbours = problem.histories.normalised(1 - field, other.table).cpu()
+    return Encoding(name != "history", history, power, neighbours)
+
+
+def _objective(problem: Problem, weighting: str, field: int, l2: float) -> Objective:
+    config, counts = problem.config, problem.row_counts
+    power = WEIGHTINGS[weighting][field]
+    made = problem.weighting(weighting)
+    whole = problem.loss_name == "whole-data"
+    even = torch.ones_like(counts[1 - field])
+    level = 1.0
+    if made is not None:
+        other: tuple[str, ...] = ("user", "item" if whole else "item_observed")
+        even = getattr(made, other[1 - field])
+        level = _level(made, field, counts[field], power, whole)
+    extra = config.loss.positive_weight * (even if field else torch.ones_like(even))
+    return Objective(
+        problem.loss_name, l2, POWER[config.loss.l2_scaling], config.loss.bias_l2, power, level,
+        even.cpu().clone(), extra.cpu().clone(), bool(field), config.loss.negatives,
+    )  # fmt: skip
+
+
+def _level(made: Weighting, field: int, counts: torch.Tensor, power: float, whole: bool) -> float:
+    """A row of n pairs weighs this times n^power."""
+    weights = (made.user, made.item if whole else made.item_observed)[field]
+    return float((weights / counts.clamp(min=1) ** power).mean())

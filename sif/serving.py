@@ -1,0 +1,132 @@
+"""Answers of a served model in numbers of its vocabularies: best items, neighbours, reasons."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch.nn import functional as F
+
+from sif.engine import Engine, Top, UserVectors
+from sif.errors import ConfigError
+from sif.served import ServedModel
+from sif.spaces.tables import bounded
+
+Mask = NDArray[np.bool_]
+Rows = NDArray[np.int64]
+
+
+def best(scores: NDArray[np.float32], k: int) -> Top:
+    """The best k of each row of (b, n) scores, ties to the lowest; -1 where nothing is left."""
+    items = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    values = np.take_along_axis(scores, items, axis=1)
+    return Top(np.where(np.isneginf(values), -1, items), values)
+
+
+class Serving:
+    """A model of user and item with its engine.
+
+    Args:
+        model: Served.
+
+    Raises:
+        ConfigError: A model of other fields.
+    """
+
+    def __init__(self, model: ServedModel) -> None:
+        if len(model.fields) != 2:
+            raise ConfigError(
+                f"recommend: expected a model of user and item alone, found one of "
+                f"{', '.join(model.fields)}; use predict"
+            )
+        self.model = model
+        self.engine = Engine(model.network.interaction())
+        fallback = model.fallback
+        self._order = None if fallback is None else fallback.order
+        self._cold = np.zeros(len(model.vocabularies[0]), dtype=np.bool_)
+        if fallback is not None:
+            self._cold = fallback.cold_users
+
+    def refuse_unpersonal(self) -> None:
+        """Raises ConfigError where the function ranks items alike for everybody."""
+        if self.model.objective == "ranking" and not self.engine.personal:
+            raise ConfigError(
+                f"recommend: {self.model.expression} ranks items alike for all users; search with "
+                "another space or operation, or recommend the popular"
+            )
+
+    def top(
+        self, rows: Rows, k: int, excluded: sparse.csr_array | None = None,
+        allowed: Mask | None = None,
+    ) -> Top:  # fmt: skip
+        """Best items of known users (b,); cold ones get the popular."""
+        found = self._top(self.engine.vectors(rows), k, excluded, allowed)
+        return self._popular_at(self._cold[rows], found, k, excluded, allowed)
+
+    def top_of(
+        self, pairs: sparse.csr_array, k: int, excluded: sparse.csr_array | None = None,
+        allowed: Mask | None = None,
+    ) -> Top:  # fmt: skip
+        """Best items of users who are in no table, from what they have (b, n_items)."""
+        folded = self.model.fold(0).rows(pairs)
+        found = self._top(UserVectors(*folded), k, excluded, allowed)
+        return self._popular_at(np.diff(pairs.indptr) == 0, found, k, excluded, allowed)
+
+    def _top(
+        self, users: UserVectors, k: int, excluded: sparse.csr_array | None, allowed: Mask | None
+    ) -> Top:
+        found = self.engine.top(users, k, excluded=excluded, allowed=self._servable(allowed))
+        scale = self.model.scale
+        return Top(found.items, (scale.mean + scale.deviation * found.scores).astype(np.float32))
+
+    def _servable(self, allowed: Mask | None) -> Mask | None:
+        """Items that nothing trained are not recommended."""
+        if self._order is None:
+            return allowed
+        trained = ~np.isneginf(self._order)
+        return trained if allowed is None else trained & allowed
+
+    def _popular_at(
+        self, where: Mask, found: Top, k: int, excluded: sparse.csr_array | None,
+        allowed: Mask | None,
+    ) -> Top:  # fmt: skip
+        if self._order is None or not where.any():
+            return found
+        order = self._order if allowed is None else np.where(allowed, self._order, -np.inf)
+        scores = np.tile(order.astype(np.float32), (int(where.sum()), 1))
+        if excluded is not None:
+            some = excluded[np.flatnonzero(where)]
+            scores[np.repeat(np.arange(len(scores)), np.diff(some.indptr)), some.indices] = -np.inf
+        items, values = found.items.copy(), found.scores.copy()
+        popular = best(scores, found.items.shape[1])
+        items[where], values[where] = popular.items, popular.scores
+        return Top(items, values)
+
+    @torch.no_grad()
+    def similar(self, field: int, rows: Rows, k: int) -> Top:
+        """Nearest rows of the same field by the cosine of weighted vectors, themselves left out."""
+        interaction = self.model.network.interaction()
+        table = interaction.table(field)
+        weight = bounded(interaction.readout).abs().sqrt()
+        unit = F.normalize(table * weight[: table.shape[1]], dim=1)
+        scores = unit[torch.from_numpy(rows)] @ unit.T
+        scores[torch.arange(len(rows)), torch.from_numpy(rows)] = -torch.inf
+        return best(scores.numpy(), k)
+
+    def explained(self, pairs: sparse.csr_array, item: int) -> NDArray[np.float32]:
+        """What each of a user's pairs (1, n_items) carries of an item's score, in its order.
+
+        The score less that of the user folded in without the pair.
+        """
+        fold, count = self.model.fold(0), pairs.nnz
+        kept = ~np.eye(count, dtype=bool)
+        others = np.tile(pairs.indices, (count, 1))[kept]
+        values = np.tile(pairs.data, (count, 1))[kept]
+        indptr = np.arange(count + 1) * (count - 1)
+        without = sparse.csr_array((values, others, indptr), shape=(count, pairs.shape[1]))
+        everything = fold.rows(pairs)
+        whole = self.engine.scores(UserVectors(*everything))[0, item]
+        each = self.engine.scores(UserVectors(*fold.rows(without)))[:, item]
+        carried: NDArray[np.float32] = (self.model.scale.deviation * (whole - each)).astype("f4")
+        return carried

@@ -1,0 +1,152 @@
+"""Commands beside `run`: what they take, and the functions behind them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sif
+from sif.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sif.recommender import Recommender
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One command: what it is for, which arguments it takes, and the function behind it."""
+
+    help: str
+    arguments: Callable[[Any], None]
+    call: Callable[[argparse.Namespace], None]
+
+
+def run_folder(path: Path) -> Path:
+    """The folder, if a run made it; ConfigError otherwise."""
+    if not (path / "config.yaml").is_file():
+        raise ConfigError(f"{path}: expected a run folder, found no config.yaml there")
+    return path
+
+
+def folder_argument(parser: argparse.ArgumentParser) -> None:
+    """A run folder."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
+
+
+def _model_arguments(parser: argparse.ArgumentParser, what: str, many: str) -> None:
+    """A run or model, ids, and how many answers."""
+    parser.add_argument("words", nargs="*", metavar=f"[RUN] {what}", help=f"run folder, {many}")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="a run's model/, or a saved one")
+    parser.add_argument("-n", "-k", type=int, default=10, metavar="N", help="each (default: 10)")
+
+
+def recommend_arguments(parser: argparse.ArgumentParser) -> None:
+    """A model, users, and where answers go."""
+    _model_arguments(parser, "USER...", "then user ids")
+    parser.add_argument("--user", nargs="+", default=[], metavar="USER", help="user ids")
+    parser.add_argument("--users", type=Path, metavar="FILE", help="CSV or Parquet of user ids")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="CSV or Parquet to write")
+    parser.add_argument("--unknown", choices=("error", "popular"), default="error",
+                        help="what users get whom nobody knows")  # fmt: skip
+
+
+def similar_arguments(parser: argparse.ArgumentParser) -> None:
+    """A model and items."""
+    _model_arguments(parser, "ITEM...", "then item ids")
+
+
+def _model_of(values: argparse.Namespace, unknown: str = "error") -> tuple[Recommender, list[str]]:
+    """The model that the arguments name, and the ids."""
+    if values.n < 1:
+        raise ConfigError(f"-n: expected at least 1, found {values.n}")
+    ids, folder = list(values.words), values.model
+    if folder is None:
+        if not ids:
+            raise ConfigError("expected a run folder or --model, found neither")
+        folder = run_folder(Path(ids.pop(0)))
+    inside = folder / "model"
+    from sif.recommender import Recommender
+
+    return Recommender.load(inside if inside.is_dir() else folder, unknown), ids
+
+
+def recommend(values: argparse.Namespace) -> None:
+    """Prints user, rank, item, score and title, separated by tabs; or writes a file of them."""
+    model, users = _model_of(values, values.unknown)
+    from sif import listing
+
+    users += values.user
+    if values.users is not None:
+        users += listing.read_ids(values.users, "user")
+    if not users:
+        raise ConfigError("recommend: expected user ids or --users, found neither")
+    if values.output is not None:
+        shown = sys.stderr.isatty()
+        listing.write_recommendations(model, users, values.n, values.output, shown)
+        print(values.output)
+        return
+    for rows in listing.recommendations(model, users, values.n):
+        _print_rows(rows)
+
+
+def similar(values: argparse.Namespace) -> None:
+    """Prints item, rank, neighbour, cosine and title, separated by tabs."""
+    model, items = _model_of(values)
+    if not items:
+        raise ConfigError("similar: expected item ids, found none")
+    from sif import listing
+
+    _print_rows(listing.rows(items, *model.similar_items(items, values.n), model.titles))
+
+
+def _print_rows(rows: Iterable[tuple[str, int, str, float, str]]) -> None:
+    for asked, rank, item, score, title in rows:
+        print(asked, rank, item, f"{score:.4f}", title, sep="\t")
+
+
+def evaluate(values: argparse.Namespace) -> None:
+    """Test metrics of a run's model again."""
+    folder = run_folder(values.run)
+    from sif import tasks
+
+    tasks.evaluate(folder)
+
+
+def plot(values: argparse.Namespace) -> None:
+    """A run's figures again."""
+    folder = run_folder(values.run)
+    from sif import tasks
+
+    for path in tasks.plot(folder):
+        print(path)
+
+
+def datasets(_: argparse.Namespace) -> None:
+    """The known data sets."""
+    from sif.data.recipe import list_datasets
+
+    for recipe in list_datasets().values():
+        print(f"{recipe.name:<20} {recipe.title}")
+
+
+def version(_: argparse.Namespace) -> None:
+    """The version."""
+    print(f"sif {sif.__version__}")
+
+
+def no_arguments(_: argparse.ArgumentParser) -> None:
+    """None."""
+
+
+OTHERS: dict[str, Verb] = {
+    "recommend": Verb("items for users, from a run's model", recommend_arguments, recommend),
+    "similar": Verb("items like items, from a run's model", similar_arguments, similar),
+    "evaluate": Verb("evaluate a run's model on the test part again", folder_argument, evaluate),
+    "plot": Verb("draw a run's figures again", folder_argument, plot),
+    "datasets": Verb("list the known datasets", no_arguments, datasets),
+    "version": Verb("print the version", no_arguments, version),
+}

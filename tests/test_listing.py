@@ -1,0 +1,112 @@
+"""Recommendations on the command line and in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sif import cli, listing
+from sif.data import Interactions, Vocabulary
+from sif.recommender import SIFRecommender
+
+QUICK = {
+    "train.epochs": 30, "train.dimension": 4, "train.l2": "[0.003]", "search.epochs": 3,
+    "search.dimension": 4, "train.lr": 0.05,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    draws = np.random.default_rng(0)
+    pairs = [(u, i) for u in range(30) for i in range(12) if (u + i) % 2 == 0]
+    ids = np.array([p for p in pairs if draws.random() < 0.8], dtype=np.int64)
+    names = (Vocabulary(f"u{u}" for u in range(30)), Vocabulary(f"i{i}" for i in range(12)))
+    titles = {"i0": "Zero, the Film"}
+    data = Interactions(ids, ("user", "item"), names, titles=titles)
+    folder = tmp_path_factory.mktemp("served") / "model"
+    SIFRecommender(threads=1, settings=QUICK).fit(data).save(folder)
+    return folder
+
+
+def test_users_get_lines_of_tabs(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["recommend", "--model", str(model), "--user", "u1", "u2", "-n", "2"]
+    assert cli.main(words) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[:2] for line in lines] == [["u1", "1"], ["u1", "2"], ["u2", "1"], ["u2", "2"]]
+    items, scores = SIFRecommender.load(model).recommend(["u1", "u2"], N=2)
+    assert [line[2] for line in lines] == items.flatten().tolist()
+    assert [float(line[3]) for line in lines] == pytest.approx(scores.flatten(), abs=1e-4)
+
+
+def test_a_run_folder_holds_its_model(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model").symlink_to(model)
+    (tmp_path / "config.yaml").touch()
+    assert cli.main(["recommend", str(tmp_path), "u3", "-k", "1"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("u3\t1\t")
+
+
+def test_items_get_their_neighbours_with_titles(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["similar", "--model", str(model), "i2", "-n", "11"]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 11
+    (titled,) = (line for line in lines if line[2] == "i0")
+    assert titled[4] == "Zero, the Film"
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_file_of_users_becomes_a_file_of_items(
+    model: Path, tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "CHUNK", 7)
+    users = pd.DataFrame({"user": [f"u{u}" for u in range(30)] + ["u0"]})
+    users.to_csv(tmp_path / "users.csv", index=False)
+    out = tmp_path / f"recs.{ending}"
+    words = ["recommend", "--model", str(model), "--users", str(tmp_path / "users.csv")]
+    assert cli.main([*words, "--output", str(out), "-n", "3"]) == 0
+    found = pd.read_csv(out) if ending == "csv" else pd.read_parquet(out)
+    assert list(found.columns) == list(listing.NAMES)
+    assert found.user.drop_duplicates().tolist() == [f"u{u}" for u in range(30)]
+    items, scores = SIFRecommender.load(model).recommend("u5", N=3)
+    mine = found[found.user == "u5"]
+    assert mine["item"].tolist() == items.tolist() and mine["rank"].tolist() == [1, 2, 3]
+    np.testing.assert_allclose(mine.score, scores, rtol=1e-4)
+    assert {path.name for path in tmp_path.iterdir()} == {"users.csv", out.name}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("recommend", "error: expected a run folder or --model, found neither"),
+        ("recommend --model MODEL", "error: recommend: expected user ids or --users, found neit"),
+        ("recommend --model MODEL u99", "error: user: expected one of 30 known ids (the first"),
+        ("recommend --model MODEL u1 -n 0", "error: -n: expected at least 1, found 0"),
+        ("recommend --model absent u1", "error: absent/recommender.safetensors: cannot be read"),
+        ("recommend --model MODEL u1 --output a.txt", "error: a.txt: expected a name that ends"),
+        ("recommend --model MODEL --users absent.csv", "error: absent.csv"),
+        ("similar --model MODEL", "error: similar: expected item ids, found none"),
+        ("similar --model MODEL i99", "error: item: expected one of 12 known ids"),
+    ],
+)
+def test_bad_input_is_one_line(
+    model: Path, words: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words.replace("MODEL", str(model)).split()) == 2
+    out, error = capsys.readouterr()
+    assert out == "" and error.startswith(message) and error.count("\n") == 1
+
+
+def test_an_unknown_user_among_many_writes_nothing(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "users.csv").write_text("user\nu1\nnobody\n")
+    words = ["recommend", "--model", str(model), "--users", str(tmp_path / "users.csv")]
+    assert cli.main([*words, "--output", str(tmp_path / "a.csv")]) == 2
+    assert not (tmp_path / "a.csv").exists()
+    assert cli.main([*words, "--output", str(tmp_path / "a.csv"), "--unknown", "popular"]) == 0
+    assert set(pd.read_csv(tmp_path / "a.csv").user) == {"u1", "nobody"}

@@ -1,0 +1,255 @@
+"""The recommender on data whose answer is known: a checkerboard of two tastes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from sif.checkpoint import load as load_file
+from sif.checkpoint import save as save_file
+from sif.errors import CheckpointError, ConfigError, DataError, UnknownIdError
+from sif.recommender import Recommender, SIFRecommender
+from sif.served import FILE, KIND
+
+USERS, ITEMS = 40, 20
+QUICK = {
+    "train.epochs": 60, "train.patience": 60, "train.dimension": 8, "train.l2": "[0.003]",
+    "search.epochs": 4, "search.dimension": 4, "train.lr": 0.05,
+}  # fmt: skip
+
+
+def taste(name: str) -> int:
+    return int(name[1:]) % 2
+
+
+def board(rated: bool = False) -> pd.DataFrame:
+    """Users like items of their own parity; a fifth of what they like they do not have yet."""
+    draws = np.random.default_rng(0)
+    rows = [
+        (f"u{u}", f"i{i}", 5.0 if (u + i) % 2 == 0 else 1.0)
+        for u in range(USERS)
+        for i in range(ITEMS)
+        if (rated or (u + i) % 2 == 0) and draws.random() < 0.8
+    ]
+    frame = pd.DataFrame(rows, columns=["user", "item", "rating"])
+    return frame if rated else frame[["user", "item"]]
+
+
+@pytest.fixture(scope="module")
+def liked() -> SIFRecommender:
+    return SIFRecommender(threads=1, settings=QUICK).fit(board())
+
+
+@pytest.fixture(scope="module")
+def rated() -> SIFRecommender:
+    return SIFRecommender("rating", threads=1, settings=QUICK).fit(board(rated=True))
+
+
+def has(user: str, frame: pd.DataFrame) -> set[str]:
+    return set(frame.item[frame.user == user])
+
+
+def test_everybody_gets_what_their_taste_has_and_they_have_not(liked: SIFRecommender) -> None:
+    frame = board()
+    names = [f"u{u}" for u in range(USERS)]
+    items, scores = liked.recommend(names, N=2)
+    assert items.shape == scores.shape == (USERS, 2)
+    right = [taste(row[0]) == taste(user) for user, row in zip(names, items, strict=True)
+             if has(user, frame) < {f"i{i}" for i in range(taste(user), ITEMS, 2)}]  # fmt: skip
+    assert len(right) > 0.8 * USERS and sum(right) >= 0.95 * len(right)
+    for user, row in zip(names, items, strict=True):
+        assert not set(row) & has(user, frame)
+
+
+def test_a_batch_is_its_users_one_by_one(liked: SIFRecommender) -> None:
+    items, scores = liked.recommend(["u3", "u8"], N=5)
+    for user, row, row_scores in zip(["u3", "u8"], items, scores, strict=True):
+        one, one_scores = liked.recommend(user, N=5)
+        assert one.shape == (5,)
+        np.testing.assert_array_equal(one, row)
+        np.testing.assert_allclose(one_scores, row_scores, rtol=1e-5)
+
+
+def test_what_is_liked_is_left_out_unless_it_is_asked_for(liked: SIFRecommender) -> None:
+    with_liked, _ = liked.recommend("u4", N=ITEMS, filter_already_liked=False)
+    without, _ = liked.recommend("u4", N=ITEMS)
+    assert set(with_liked) == {f"i{i}" for i in range(ITEMS)}
+    assert set(without) == set(with_liked) - has("u4", board())
+    chosen, _ = liked.recommend("u4", items=["i1", "i3", "i5"], filter_items=["i3"])
+    assert set(chosen) == {"i1", "i5"}
+
+
+def test_more_than_there_is_is_padded_in_tables(liked: SIFRecommender) -> None:
+    items, scores = liked.recommend(["u0", "u1"], N=2 * ITEMS)
+    assert items.shape == (2, 2 * ITEMS)
+    assert (items[:, -1] == "").all() and np.isneginf(scores[:, -1]).all()
+
+
+def test_ranks_and_predictions_are_of_the_same_scores(liked: SIFRecommender) -> None:
+    names = ["i0", "i1", "i2", "i3"]
+    items, scores = liked.rank("u2", names)
+    assert set(items) == set(names)
+    assert set(items[:2]) == {"i0", "i2"}
+    np.testing.assert_allclose(
+        scores, [liked.predict("u2", item) for item in items], rtol=1e-4, atol=1e-6
+    )
+    table = liked.predict(["u2"] * 4, names)
+    assert table.shape == (4,)
+
+
+def test_neighbours_share_a_taste(liked: SIFRecommender) -> None:
+    items, cosines = liked.similar_items("i4", N=5)
+    assert "i4" not in items and {taste(i) for i in items} == {0}
+    assert (np.diff(cosines) <= 0).all() and cosines[0] <= 1.0001
+    users, _ = liked.similar_users(["u1", "u2"], N=3)
+    assert users.shape == (2, 3)
+    assert [{taste(u) for u in row} for row in users] == [{1}, {0}]
+
+
+def test_a_stranger_is_served_from_a_history(liked: SIFRecommender) -> None:
+    items, _ = liked.recommend_new(["i1", "i3", "i5", "i7"], N=4)
+    assert {taste(i) for i in items} == {1}
+    assert not {"i1", "i3", "i5", "i7"} & set(items)
+
+
+def test_a_stranger_without_a_history_gets_the_popular(liked: SIFRecommender) -> None:
+    items, _ = liked.recommend_new([], N=3)
+    counts = board().item.value_counts()
+    assert len(items) == 3
+    assert counts[items[0]] + 2 >= counts.max()  # by its counts in the train part
+
+
+def test_unknown_ids_are_named(liked: SIFRecommender, tmp_path: Path) -> None:
+    with pytest.raises(UnknownIdError, match=r"user: expected one of 40 known ids.*found 'nobody'"):
+        liked.recommend("nobody")
+    with pytest.raises(UnknownIdError, match=r"item: .*found 'i99'"):
+        liked.recommend_new(["i99"])
+    with pytest.raises(UnknownIdError, match=r"item: .*found 'i99'"):
+        liked.recommend("u1", filter_items=["i99"])
+    liked.save(tmp_path)
+    lenient = SIFRecommender.load(tmp_path, unknown="popular")
+    items, _ = lenient.recommend(["nobody", "u1"], N=3)
+    np.testing.assert_array_equal(items[0], lenient.recommend_new([], N=3)[0])
+    np.testing.assert_array_equal(items[1], liked.recommend("u1", N=3)[0])
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, True, "3"])
+def test_a_number_of_items_is_a_whole_one_above_zero(liked: SIFRecommender, count: Any) -> None:
+    with pytest.raises(ConfigError, match="N: expected a whole number of at least 1"):
+        liked.recommend("u1", N=count)
+
+
+def test_folded_in_users_are_known_from_then_on(liked: SIFRecommender, tmp_path: Path) -> None:
+    liked.save(tmp_path)
+    model = Recommender.load(tmp_path)
+    strangers, _ = model.recommend_new(["i0", "i2", "i4"], N=4)
+    new = pd.DataFrame({"user": ["new"] * 3, "item": ["i0", "i2", "i4"]})
+    model.fold_in(new)
+    np.testing.assert_array_equal(model.recommend("new", N=4)[0], strangers)
+    for user in ("u0", "u39"):
+        np.testing.assert_array_equal(model.recommend(user)[0], liked.recommend(user)[0])
+    model.fold_in(pd.DataFrame({"user": ["new"], "item": [strangers[0]]}))
+    assert strangers[0] not in model.recommend("new", N=ITEMS)[0]
+    assert "i0" not in model.recommend("new", N=ITEMS)[0]  # what was there before is still there
+    with pytest.raises(UnknownIdError, match="'fresh'"):
+        model.fold_in(pd.DataFrame({"user": ["new"], "item": ["fresh"]}))
+
+
+def test_new_items_come_in_with_those_who_like_them(liked: SIFRecommender, tmp_path: Path) -> None:
+    liked.save(tmp_path)
+    model = Recommender.load(tmp_path)
+    fans = [f"u{u}" for u in range(1, 21, 2)]
+    model.partial_fit(pd.DataFrame({"user": [*fans, "guest"], "item": ["fresh"] * 11}))
+    assert "fresh" in model.titles or "fresh" in model.model_.vocabularies[1].ids
+    odd, even = model.predict(["u25", "u24"], ["fresh", "fresh"])
+    assert odd > even
+    assert {taste(i) for i in model.similar_items("fresh", N=3)[0]} == {1}
+    assert "fresh" not in model.recommend("u1", N=ITEMS + 1)[0]
+
+
+def test_reasons_are_items_of_the_same_taste(rated: SIFRecommender) -> None:
+    frame = board(rated=True)
+    mine = frame[frame.user == "u6"]
+    wanted = next(f"i{i}" for i in range(0, ITEMS, 2) if f"i{i}" not in set(mine.item))
+    reasons, carried = rated.explain("u6", wanted, N=3)
+    assert set(reasons) <= set(mine.item)
+    assert (np.diff(carried) <= 0).all() and carried[0] > 0
+
+
+def test_ratings_come_in_their_units(rated: SIFRecommender) -> None:
+    good, bad = rated.predict(["u2", "u2"], ["i4", "i5"])
+    assert 4 < good < 7 and -1 < bad < 2  # in stars; predictions are not clipped
+    items, scores = rated.recommend_new(["i0", "i1", "i2"], ratings=[5, 1, 5], N=3)
+    assert {taste(i) for i in items} == {0} and scores[0] > 3.5
+    with pytest.raises(ConfigError, match="recommend_new: expected 1 ratings, found none"):
+        rated.recommend_new(["i0"])
+
+
+def test_a_saved_model_answers_alike(liked: SIFRecommender, tmp_path: Path) -> None:
+    liked.save(tmp_path)
+    loaded = Recommender.load(tmp_path)
+    for one, other in zip(liked.recommend(["u1", "u2"]), loaded.recommend(["u1", "u2"]),
+                          strict=True):  # fmt: skip
+        np.testing.assert_array_equal(one, other)
+    new = ["i1", "i5"]
+    np.testing.assert_array_equal(liked.recommend_new(new)[1], loaded.recommend_new(new)[1])
+
+
+def test_a_second_fit_forgets_the_first(liked: SIFRecommender) -> None:
+    model = SIFRecommender(threads=1, settings=QUICK)
+    with pytest.raises(ConfigError, match="expected a fitted one, found one before fit"):
+        model.recommend("u1")
+    model.fit(board().replace({"u1": "someone"}))
+    assert "someone" in model.model_.vocabularies[0].ids
+    model.fit(board())
+    np.testing.assert_array_equal(model.recommend("u1")[0], liked.recommend("u1")[0])
+    with pytest.raises(UnknownIdError):
+        model.recommend("someone")
+
+
+def test_matrices_and_files_are_interactions_as_well(tmp_path: Path) -> None:
+    frame = board()
+    rows = frame.user.str[1:].astype(int), frame.item.str[1:].astype(int)
+    matrix = sparse.csr_matrix((np.ones(len(frame)), rows))
+    model = SIFRecommender(threads=1, settings=QUICK).fit(matrix)
+    items, _ = model.recommend(3, N=2)
+    assert {int(i) % 2 for i in items} == {1}
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    from_file = SIFRecommender(threads=1, settings=QUICK).fit(tmp_path / "a.csv")
+    assert set(from_file.model_.vocabularies[0].ids) == set(frame.user)
+    with pytest.raises(DataError, match=r"expected a data frame.*found int"):
+        model.fit(3)
+
+
+def test_models_that_contradict_themselves_are_refused(
+    liked: SIFRecommender, tmp_path: Path
+) -> None:
+    path = liked.save(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="truncated"):
+        Recommender.load(tmp_path)
+    path.write_bytes(b"\x80\x04cos\nsystem\n")  # a pickle
+    with pytest.raises(CheckpointError, match="expected a sif checkpoint, found another kind"):
+        Recommender.load(tmp_path)
+    path.write_bytes(whole)
+    state = load_file(path, KIND)
+    state["vocabularies"][0] = state["vocabularies"][0][:-1]
+    save_file(path, state, KIND)
+    with pytest.raises(CheckpointError, match=r"contradicts itself: expected tables of \[39, 20\]"):
+        Recommender.load(tmp_path)
+    header = whole[8 : 8 + int.from_bytes(whole[:8], "little")]
+    newer = json.loads(header)
+    inner = json.loads(newer["__metadata__"]["sif"]) | {"format": 99}
+    newer["__metadata__"]["sif"] = json.dumps(inner)
+    text = json.dumps(newer).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + whole[8 + len(header) :])
+    with pytest.raises(CheckpointError, match="written in format version 99"):
+        Recommender.load(tmp_path)
+    assert not (tmp_path / f"{FILE}.part").exists()
