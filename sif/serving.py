@@ -21,6 +21,8 @@ def best(scores: NDArray[np.float32], k: int) -> Top:
     """The best k of each row of (b, n) scores, ties to the lowest; -1 where nothing is left."""
     items = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     values = np.take_along_axis(scores, items, axis=1)
+    more = ((0, 0), (0, k - items.shape[1]))  # k may exceed what there is
+    items, values = np.pad(items, more), np.pad(values, more, constant_values=-np.inf)
     return Top(np.where(np.isneginf(values), -1, items), values)
 
 
