@@ -29,6 +29,9 @@ from sif.recommender import SIFRecommender
 from sif.served import ServedModel
 from sif.serving import Serving
 
+ONNX_BYTES = (1 << 31) - (1 << 24)
+"""Of tables in one ONNX file, whose format ends at 2 GB."""
+
 
 class CatalogueScores(nn.Module):
     """A trained function with its items: users (b, d + 1) to scores (b, n_items).
@@ -135,8 +138,14 @@ def _onnx(model: ServedModel) -> bytes:
         import onnxscript  # noqa: F401 (torch's exporter is written in it)
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name}: not installed; pip install 'sif[onnx]'") from None
+    scores = CatalogueScores(model).eval()
+    size = sum(tensor.nbytes for tensor in scores.buffers())
+    if size > ONNX_BYTES:
+        raise ConfigError(
+            f"onnx: expected at most {ONNX_BYTES} bytes of items, found {size}; use --to torch"
+        )
     program = torch.onnx.export(
-        CatalogueScores(model).eval(), (_example(model),), input_names=["users"],
+        scores, (_example(model),), input_names=["users"],
         output_names=["scores"], dynamic_shapes={"users": {0: torch.export.Dim("users", min=1)}},
         dynamo=True, verbose=False,
     )  # fmt: skip

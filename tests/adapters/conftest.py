@@ -48,6 +48,10 @@ def board(rated: bool = False, rare: bool = False) -> pd.DataFrame:
 
 
 def genotype(operation: str, encoding: str = "id") -> Genotype:
+    """Of the space "rich"; with the encoding "primitives" of that space, whose w is trained."""
+    if encoding == "primitives":
+        names = {"operation": operation, "user": "~sqrt", "item": "~square"}
+        return Genotype("primitives", {block: ((0, name),) for block, name in names.items()})
     blocks = {
         "operation": ((0, operation),), "encoding": ((0, encoding), (1, "id")),
         "embedding": ((0, "identity"),), "weighting": ((0, "even"),),
@@ -57,7 +61,8 @@ def genotype(operation: str, encoding: str = "id") -> Genotype:
 
 @cache
 def _model(operation: str, objective: str, encoding: str, rare: bool) -> ServedModel:
-    sets = [f"objective={objective}", "space=rich", "threads=1", *QUICK]
+    found = genotype(operation, encoding)
+    sets = [f"objective={objective}", f"space={found.space}", "threads=1", *QUICK]
     config = load_config("cf", sets=sets, flags={"seed": 0, "device": "cpu"})
     assert isinstance(config, CFConfig)
     frame = board(objective == "rating")
@@ -69,7 +74,6 @@ def _model(operation: str, objective: str, encoding: str, rare: bool) -> ServedM
         known, train, valid = parts(frame, None, 0)
     problem = Problem(train, valid, config, make_runtime("cpu", 0, 1))
     grid = GridTraining(config.train, problem, Unkept(), Teller(False), NullTracker())
-    found = genotype(operation, encoding)
     state = grid.train("it", found)
     network = trained_network(problem, found, state["network"])
     return ServedModel.of(problem, found, network, state["l2"], known)

@@ -165,6 +165,7 @@ FACES = [Ours, Implicit, LensKit, Cornac]
 KINDS = [
     ("multiply", "ranking", "id"), ("multiply+plus", "ranking", "history"),
     ("max", "ranking", "id"), ("multiply", "rating", "id"), ("min+max", "rating", "id"),
+    ("multiply", "ranking", "primitives"), ("min", "rating", "primitives"),
 ]  # fmt: skip
 Face = Any
 

@@ -18,7 +18,10 @@ from sif.adapters.export import export, history_inputs, user_inputs
 from sif.errors import ConfigError, UnknownIdError
 from sif.recommender import SIFRecommender
 
-KINDS = [("multiply", "ranking"), ("max", "ranking"), ("min+max", "rating"), ("multiply", "rating")]
+KINDS = [
+    ("multiply", "ranking"), ("max", "ranking"), ("min+max", "rating"), ("multiply", "rating"),
+    ("multiply", "ranking", "primitives"),
+]  # fmt: skip
 
 
 def saved(recommender: SIFRecommender, folder: Path) -> str:
@@ -44,7 +47,7 @@ def check(recommender: SIFRecommender, items: list[str], scores: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
-def test_torch_loads_it(make: Any, kind: tuple[str, str], tmp_path: Path) -> None:
+def test_torch_loads_it(make: Any, kind: tuple[str, ...], tmp_path: Path) -> None:
     recommender = make(*kind)
     file = tmp_path / "f.pt2"
     assert cli.main(["export", saved(recommender, tmp_path), "--to", "torch", "--output", str(file)]
@@ -57,7 +60,7 @@ def test_torch_loads_it(make: Any, kind: tuple[str, str], tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
-def test_onnxruntime_loads_it(make: Any, kind: tuple[str, str], tmp_path: Path) -> None:
+def test_onnxruntime_loads_it(make: Any, kind: tuple[str, ...], tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
@@ -69,6 +72,16 @@ def test_onnxruntime_loads_it(make: Any, kind: tuple[str, str], tmp_path: Path) 
     assert notes["expression"] == recommender.model_.expression
     check(recommender, json.loads(notes["items"]),
           lambda x: session.run(["scores"], {"users": x})[0])  # fmt: skip
+
+
+def test_what_an_onnx_file_cannot_hold_is_refused(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    monkeypatch.setattr("sif.adapters.export.ONNX_BYTES", 100)
+    with pytest.raises(ConfigError, match="expected at most 100 bytes of items, found 720"):
+        export(make("max"), "onnx", tmp_path / "f.onnx")
 
 
 def test_what_no_training_saw_is_never_recommended(make: Any, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from implicit.cpu.als import AlternatingLeastSquares
 from scipy import sparse
@@ -34,9 +35,13 @@ def test_the_vocabularies_are_in_the_order_of_the_numbers(make: Any, operation: 
     assert model.user_items.shape == (len(model.user_ids), len(model.item_ids))
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_neighbours_are_ours_behind_the_item_itself(make: Any, operation: str) -> None:
-    recommender = make(operation)
+@pytest.mark.parametrize(
+    ("operation", "encoding"), [("multiply", "id"), ("multiply", "primitives"), ("max", "id")]
+)
+def test_neighbours_are_ours_behind_the_item_itself(
+    make: Any, operation: str, encoding: str
+) -> None:
+    recommender = make(operation, encoding=encoding)
     model = to_implicit(recommender)
     (row,) = numbers(model, ["i4"])
     ids, cosines = model.similar_items(row, N=6)
@@ -113,6 +118,15 @@ def test_rows_nobody_trained_are_served_by_the_rule(make: Any) -> None:
     nothing = sparse.csr_matrix((1, len(model.item_ids)), dtype=np.float32)
     ids, _ = model.recommend(0, nothing, N=3, recalculate_user=True)
     assert model.item_ids[ids].tolist() == recommender.recommend_new([], 3)[0].tolist()
+
+
+def test_users_who_were_folded_in_are_in_it(make: Any) -> None:
+    for recommender in (make("multiply"), make(rare=True), make("max")):
+        recommender.fold_in(pd.DataFrame({"user": ["new"] * 3, "item": ["i0", "i2", "i4"]}))
+        model = to_implicit(recommender)
+        (row,) = np.flatnonzero(model.user_ids == "new")
+        ids, _ = model.recommend(int(row), model.user_items[row], N=5)
+        assert model.item_ids[ids].tolist() == recommender.recommend("new", 5)[0].tolist()
 
 
 def test_plain_implicit_reads_the_file(make: Any, tmp_path: Path) -> None:
