@@ -13,6 +13,7 @@ from scipy import sparse
 
 from sif.adapters.implicit import NOTHING, SIFFactors, SIFImplicit, to_implicit
 from sif.errors import ConfigError, ShapeError
+from sif.grow import grown
 from sif.recommender import SIFRecommender
 
 OPERATIONS = ["multiply", "max"]
@@ -88,9 +89,10 @@ def test_new_users_and_items_of_factors_are_folded(make: Any) -> None:
     fans = [f"u{u}" for u in range(1, 20, 2)]
     column = np.isin(model.user_ids, fans).astype(np.float32)
     (factors,) = model.recalculate_item([0], sparse.csr_matrix(column[None]))
-    scores = model.user_factors @ factors
-    odd = np.array([taste(u) == 1 for u in model.user_ids])
-    assert scores[odd].min() > scores[~odd].max()
+    served = grown(recommender.model_, 1, np.array(["fresh"]), sparse.csr_array(column[None]))
+    everybody = np.arange(size)
+    expected = served.scorer.predict(np.stack([everybody, np.full(size, 20)], axis=1))
+    np.testing.assert_allclose(model.user_factors @ factors, expected, rtol=1e-4, atol=1e-5)
     row = np.zeros((1, len(model.item_ids)), np.float32)
     row[0, numbers(model, ["i0", "i2", "i4"])] = 1
     model.partial_fit_users([size], sparse.csr_matrix(row))
