@@ -248,7 +248,7 @@ def test_the_model_recommends_what_a_user_has_not_had(
     history = table.groupby("user_id")["item_id"].agg(set)
     users = list(history.index)
     model = Recommender.load(finished / "model")
-    items, scores = model.recommend(users, k=5)
+    items, scores = model.recommend(users, N=5)
     assert items.shape == scores.shape == (40, 5)
     assert (np.diff(scores, axis=1) <= 0).all()
     catalogue = set(table["item_id"])
@@ -400,12 +400,12 @@ def test_a_split_by_time_shows_a_timeline_and_groups(
 def test_the_saved_model_keeps_the_rule_for_cold_users(temporal: Path, sif: Command) -> None:
     assert json.loads(sif("evaluate", temporal).out) == metrics(temporal)["test"]
     model = Recommender.load(temporal / "model")
-    fallback = model.scorer.fallback
+    fallback = model.model_.scorer.fallback
     assert fallback is not None
     cold = np.flatnonzero(fallback.cold_users)
     assert len(cold) > 1
     np.testing.assert_array_equal(
-        model.scorer.scores(cold), np.broadcast_to(fallback.order, (len(cold), 30))
+        model.model_.scorer.scores(cold), np.broadcast_to(fallback.order, (len(cold), 30))
     )
 
 
@@ -904,7 +904,7 @@ def test_a_bare_installation_does_all_but_figures_and_implicit_baselines(
     ]
     found = metrics(tmp_path / "run")
     assert set(found["baselines"]) == {"fixed-multiply", "random-function", "popularity", "ease"}
-    assert Recommender.load(tmp_path / "run" / "model").vocabularies
+    assert Recommender.load(tmp_path / "run" / "model").model_.vocabularies
     assert {p.name for p in (tmp_path / "run" / "plots").iterdir()} == {"figures.json"}
     # Where there is matplotlib, the figures are drawn later.
     assert sif("plot", "run").code == 0
