@@ -83,7 +83,7 @@ def test_a_job_with_time_buckets(
     # The stored model is the evaluated one, and finds its buckets again by itself.
     again = sif("evaluate", run)
     assert json.loads(again.out) == pytest.approx(found["test"])
-    refused = sif("recommend", run, "1")
+    refused = sif("recommend", run, "u0001")
     assert (refused.code, refused.out) == (2, "")
     (line,) = refused.err
     expected = "a model of user and item alone, found one of user, item, time; use predict"

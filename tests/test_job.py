@@ -243,8 +243,12 @@ def test_figures_are_whole_pngs(finished: Path) -> None:
 
 
 def test_the_model_recommends_what_a_user_has_not_had(
-    finished: Path, table: pd.DataFrame, sif: Command
+    tmp_path: Path, tiny: list[str], table: pd.DataFrame, sif: Command
 ) -> None:
+    table.to_csv(tmp_path / "orders.csv", index=False)
+    finished = tmp_path / "run"
+    words = ["--dataset", "orders.csv", "--output-dir", finished, "--no-tracking", *tiny]
+    assert sif("--task", "cf", *words, "space=rich", "search.stages=[encoding]").code == 0
     history = table.groupby("user_id")["item_id"].agg(set)
     users = list(history.index)
     model = Recommender.load(finished / "model")
@@ -315,6 +319,13 @@ def test_ratings_are_predicted_in_their_own_units(
     )
     truth = table["rating"].to_numpy()
     assert np.abs(predicted - truth).mean() < np.abs(truth.mean() - truth).mean()
+
+
+def test_a_function_that_ranks_alike_for_everybody_says_so(finished: Path, sif: Command) -> None:
+    assert metrics(finished)["genotype"].startswith(("plus", "concat"))
+    assert "ranks items alike for all users; its rec" in (finished / "log.txt").read_text()
+    (line,) = sif("recommend", finished, "Kundin 0/00").err
+    assert "ranks items alike for all users" in line
 
 
 def test_three_formats_of_the_same_interactions_give_the_same_run(

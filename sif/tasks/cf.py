@@ -237,6 +237,11 @@ class CFJob:
         known = self.inputs.split.interactions
         model = ServedModel.of(self.problem, genotype, trained, state["l2"], known)
         model.save(self.folder / "model")
+        if not model.personal:
+            self.console.line(
+                f"note: {model.expression} ranks items alike for all users; its recommendations "
+                "are refused"
+            )
 
     def _figures(
         self, found: State, genotype: Genotype, ours: Mapping[str, State],
