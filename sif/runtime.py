@@ -27,7 +27,9 @@ import torch
 from sif.errors import ConfigError
 
 MAX_SEED = 2**32 - 1  # numpy's legacy generators, which some libraries still use, take no more
-_RECORDED = ("implicit", "mlflow", "numpy", "pandas", "pydantic", "safetensors", "scipy", "torch")
+_RECORDED = (
+    "implicit", "mlflow", "numba", "numpy", "pandas", "pydantic", "safetensors", "scipy", "torch",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

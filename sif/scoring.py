@@ -9,11 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from sif.cold import Fallback
+from sif.engine import Engine
 from sif.errors import ConfigError
 from sif.spaces.interaction import Interaction, InteractionNetwork
-
-_CHUNK_ELEMENTS = 1 << 20
-"""Users x items x dimensions held at once by functions that do not factor: 4 MB stays in cache."""
 
 
 @dataclass(frozen=True)
@@ -37,47 +35,28 @@ class FunctionScorer:
         self, interaction: Interaction, scale: Scale = Scale(), fallback: Fallback | None = None
     ) -> None:
         self.interaction, self.scale, self.fallback = interaction, scale, fallback
-        self._device = interaction.readout.device
-        with torch.no_grad():
-            self._factors = interaction.factors()
+        self._engine = Engine(interaction) if len(interaction.vectors) == 2 else None
 
-    @torch.no_grad()
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores of all items: users (b,) to (b, n_items) float32, higher is better.
 
         Raises:
             ConfigError: The function has more fields than user and item.
         """
-        fields = len(self.interaction.vectors)
-        if fields != 2:
+        if self._engine is None:
             raise ConfigError(
-                f"scores of all items: expected a function of 2 fields, found {fields}"
+                f"scores of all items: expected a function of 2 fields, "
+                f"found {len(self.interaction.vectors)}"
             )
-        scores = self._scores(users)
+        scores = self._engine.scores(self._engine.vectors(users))
         return scores if self.fallback is None else self.fallback.applied(scores, users)
-
-    def _scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        rows = torch.as_tensor(users, device=self._device)
-        if self._factors is not None:
-            a, b = self._factors
-            return (a[rows] @ b.T).cpu().numpy()
-        n_items, dimension = self.interaction.vectors[1].table.shape
-        step = max(1, _CHUNK_ELEMENTS // (n_items * dimension))
-        parts = [self._chunk(rows[i : i + step]) for i in range(0, max(len(rows), 1), step)]
-        return torch.cat(parts).cpu().numpy()
-
-    def _chunk(self, rows: torch.Tensor) -> torch.Tensor:
-        user, item = self.interaction.table(0), self.interaction.table(1)
-        scores = self.interaction.combine_broadcast(user[rows][:, None, :], item[None, :, :])
-        tables = self.interaction.tables
-        for bias, index in zip(tables.biases, (rows[:, None], slice(None)), strict=False):
-            scores = scores + bias[index]
-        return scores + tables.intercept
 
     @torch.no_grad()
     def predict(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Ratings (b,) float32 in rating units for ids (b, k); not clipped."""
-        scores = self.interaction.pairs(torch.as_tensor(ids, device=self._device))
+        scores = self.interaction.pairs(
+            torch.as_tensor(ids, device=self.interaction.readout.device)
+        )
         ratings: NDArray[np.float32] = (
             (self.scale.mean + self.scale.deviation * scores).cpu().numpy()
         )

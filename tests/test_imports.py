@@ -19,10 +19,11 @@ LEVELS = [
     {"errors", "genotype", "dialects"},
     {"config", "runtime", "tracking", "metrics", "checkpoint"},
     {"prox", "probe", "data", "draws", "pairs", "rows", "streams", "optimisers", "averaging",
-     "normalisation"},
+     "normalisation", "chunks"},
     {"objectives", "batches", "blocks", "spaces", "methods"},
     {"diagnostics", "search", "train", "evaluate", "verdict", "scoring", "parts", "fitting",
-     "cold", "groups", "sources", "cell_methods", "vision", "language"},
+     "cold", "groups", "sources", "cell_methods", "vision", "language", "kernels", "topk",
+     "engine"},
     {"baselines", "ngram", "recommender", "saved", "classifier", "textmodel", "plots"},
     {"adapters", "tasks"},
     {"cli"},
@@ -116,7 +117,7 @@ def fresh(code: str) -> str:
     return done.stdout
 
 
-HEAVY = ("mlflow", "implicit", "matplotlib", "pooch", "pyarrow", "sklearn", "PIL")
+HEAVY = ("mlflow", "implicit", "matplotlib", "pooch", "pyarrow", "sklearn", "PIL", "numba")
 
 
 def test_importing_sif_and_its_core_loads_no_optional_library() -> None:

@@ -6,7 +6,8 @@ binary table, so that a row added there is nested too.
 
 `combine` maps k tensors (..., d) to one (..., width). `factors`, where an operation has it, writes
 the interaction of two fields as a plain product: w^T O(p_u, q_v) = A_u . B_v for all pairs at once,
-which makes whole-catalogue losses and scores one matrix product.
+which makes whole-catalogue losses and scores one matrix product. `maxima` writes it as a weighted
+sum of maxima, w^T O(p_u, q_v) = sum_r c_r max(A_ur, B_vr), for which there is a compiled kernel.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 Factors = tuple[Tensor, Tensor]
+Maxima = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,19 @@ class Operation:
         width: Entries of the output per embedding dimension, given k fields.
         factors: p (n, d), q (m, d), w (width) to A (n, r), B (m, r) with A @ B.T the interaction
             of every pair; None where no such form exists.
+        maxima: p (n, d), q (m, d), w (width) to A (n, r), B (m, r), c (r); None where no such form
+            exists or `factors` is better. |x - y| would be max(x, y) + max(-x, -y).
+        additive: Whether p enters as a summand alone, so that every p orders the q alike.
+        parts: Of a sum, whose width and readout are theirs one after the other.
     """
 
     name: str
     combine: Callable[[Sequence[Tensor]], Tensor]
     width: Callable[[int], int] = lambda fields: 1
     factors: Callable[[Tensor, Tensor, Tensor], Factors] | None = None
+    maxima: Callable[[Tensor, Tensor, Tensor], Maxima] | None = None
+    additive: bool = False
+    parts: tuple[Operation, ...] = ()
 
     def written(self, arguments: Sequence[str]) -> str:
         """The operation of the k arguments, such as "max(multiply(u, v), t)"."""
@@ -72,18 +81,27 @@ def _concat_factors(p: Tensor, q: Tensor, w: Tensor) -> Factors:
     return separable(p @ w[:d], q @ w[d:])
 
 
+def _max_maxima(p: Tensor, q: Tensor, w: Tensor) -> Maxima:
+    return p, q, w
+
+
+def _min_maxima(p: Tensor, q: Tensor, w: Tensor) -> Maxima:
+    return -p, -q, -w  # min(x, y) = -max(-x, -y), without rounding
+
+
 OPERATIONS: dict[str, Operation] = {
     operation.name: operation
     for operation in (
         Operation("multiply", _fold(torch.mul), factors=_product_factors),
-        Operation("plus", _fold(torch.add), factors=_sum_factors),
-        Operation("min", _fold(torch.minimum)),
-        Operation("max", _fold(torch.maximum)),
+        Operation("plus", _fold(torch.add), factors=_sum_factors, additive=True),
+        Operation("min", _fold(torch.minimum), maxima=_min_maxima),
+        Operation("max", _fold(torch.maximum), maxima=_max_maxima),
         Operation(
             "concat",
             lambda fields: torch.cat(torch.broadcast_tensors(*fields), dim=-1),
             width=lambda fields: fields,
             factors=_concat_factors,
+            additive=True,
         ),
     )
 }
@@ -140,6 +158,8 @@ def _sum_of(one: Operation, other: Operation) -> Operation:
         combine,
         width=lambda fields: one.width(fields) + other.width(fields),
         factors=factors if has_factors else None,
+        additive=one.additive and other.additive,
+        parts=(one, other),
     )
 
 

@@ -1,0 +1,91 @@
+"""The best k columns of every row, exactly, with ties to the lowest column.
+
+Two stages: the k best blocks of columns by their maxima hold the k best columns, and k blocks are
+few. Reading a row once for its maxima costs several times less than selecting from all of it.
+Where scores are equal they are told apart by keys: the bits of a score above those of its place.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sif.errors import DataError
+
+_LARGEST_BLOCK = 64
+_PLACES = (1 << 32) - 1
+
+
+def block_size(columns: int, k: int) -> int:
+    """Columns per block, a power of two near sqrt(columns / k): then both stages are alike."""
+    block = 1
+    while block < _LARGEST_BLOCK and 2 * block * block * k <= columns:
+        block *= 2
+    return block
+
+
+def top_k(scores: Tensor, k: int, block: int, first: int = 0) -> tuple[Tensor, Tensor]:
+    """The best k columns of each row by (score, lowest column).
+
+    Args:
+        scores: (b, n) float32, contiguous, n a multiple of the block.
+        k: At most n.
+        block: Columns per block, see `block_size`.
+        first: The first row's number in messages.
+
+    Returns:
+        Scores (b, k), best first, and their columns int64 (b, k).
+
+    Raises:
+        DataError: A score is not a number.
+    """
+    b, n = scores.shape
+    blocks = n // block
+    device = scores.device
+    if block == 1 or k >= blocks:
+        _refuse_nan(scores, first)
+        return _best(scores, torch.arange(n, device=device).expand(b, n), k)
+    parts = scores.view(b, blocks, block)
+    maxima = parts.amax(dim=2)
+    _refuse_nan(maxima, first)
+    # With the leftmost first among equals, every chosen block has a column ahead of all columns
+    # of an unchosen one.
+    chosen = _best(maxima, torch.arange(blocks, device=device).expand(b, blocks), k)[1]
+    flat = (chosen + torch.arange(b, device=device)[:, None] * blocks).flatten()
+    candidates = parts.reshape(b * blocks, block).index_select(0, flat).view(b, k * block)
+    columns = chosen[:, :, None] * block + torch.arange(block, device=device)
+    return _best(candidates, columns.view(b, k * block), k)
+
+
+def _best(scores: Tensor, places: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The best k of scores (b, n), ties to the lowest of their places (b, n): scores and places."""
+    n = scores.shape[1]
+    values, at = scores.topk(min(k + 1, n))
+    if (values[:, 1:] == values[:, :-1]).any():  # the order among equals is arbitrary
+        return _decoded(_keys(scores, places).topk(k).values)
+    return values[:, :k], places.gather(1, at[:, :k])
+
+
+def _refuse_nan(maxima: Tensor, first: int) -> None:
+    # The sum is NaN where a maximum is, and also where infinities of both signs meet.
+    if not maxima.sum().isnan():
+        return
+    lost = maxima.isnan().any(dim=1)
+    if lost.any():
+        row = int(lost.nonzero()[0])
+        raise DataError(f"scores of user {first + row}: expected numbers, found NaN")
+
+
+def _keys(scores: Tensor, places: Tensor) -> Tensor:
+    """int64 keys in the order of (score, lowest place first); no two of a row are equal."""
+    bits = (scores + 0.0).view(torch.int32)  # -0.0 + 0.0 is 0.0, which it equals
+    # Floats are ordered as their bits, negative ones the other way round.
+    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
+    return (ordered << 32) | (_PLACES - places)
+
+
+def _decoded(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores and places of keys."""
+    ordered = (keys >> 32).int()
+    bits = torch.where(ordered < 0, ordered ^ 0x7FFFFFFF, ordered)
+    return bits.view(torch.float32), _PLACES - (keys & _PLACES)
