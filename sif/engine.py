@@ -1,14 +1,15 @@
 """The best items for many users, by any interaction function of user and item.
 
-A function is a sum of parts (`sif.spaces.operations`): those with factors become one matrix product,
-biases included, the others are added to it by `sif.kernels`. Users come as vectors, not as ids, so
-that a user who is in no table is served alike. Scores are held for as many users at once as the
-memory allows.
+A function is a sum of parts (`sif.spaces.operations`): those with factors become one matrix
+product, biases included, the others are added to it by `sif.kernels`. Users come as vectors, not as
+ids, so that a user who is in no table is served alike. They are served in chunks, as large as the
+memory allows. A thread takes whole chunks and shares none: threads that meet after every step of a
+chunk would wait for the slowest each time, which costs more than it gains where cores are shared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sif.chunks import in_chunks
 from sif.errors import ConfigError, ShapeError
 from sif.kernels import Broadcast, Maxima, compiled
 from sif.spaces.interaction import Interaction
@@ -25,7 +27,10 @@ from sif.spaces.tables import bounded
 from sif.topk import block_size, top_k
 
 MEMORY = 1 << 24
-"""Bytes of scores: 16 MB stay in the last cache, and matrix products are fast from 64 rows on."""
+"""Bytes of scores: 16 MB are about what the last cache can spare."""
+
+_ROWS = 256
+"""Users per chunk at most: products gain nothing from more, and less of a chunk stays in cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +48,9 @@ class UserVectors:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def part(self, start: int, stop: int) -> UserVectors:
+    def part(self, rows: slice) -> UserVectors:
         """Some of the users, in their order."""
-        biases = None if self.biases is None else self.biases[start:stop]
-        return UserVectors(self.vectors[start:stop], biases)
+        return UserVectors(self.vectors[rows], None if self.biases is None else self.biases[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +91,7 @@ class Engine:
     Args:
         interaction: Of user and item, such as that of a baked network.
         memory: Bytes of scores held at once; at least one user's are.
-        threads: Of the compiled kernel; None: as many as torch has, whose own number is that of the
-            process.
+        threads: Of the CPU, for more users than fit in one chunk; None: as many as torch has.
 
     Attributes:
         n_users: Rows of the user table.
@@ -111,7 +114,7 @@ class Engine:
             raise ConfigError(
                 f"engine: expected memory and threads of at least 1, found {memory} and {threads}"
             )
-        self._memory = memory
+        self._memory, self._threads = memory, threads
         self._users, self._transform = interaction.vectors[0].table, interaction.transforms[0]
         self._tables = interaction.tables
         self.n_users = len(self._users)
@@ -122,9 +125,7 @@ class Engine:
         self._products = [part for part in parts if part.operation.factors is not None]
         self._no_items = items[:0]
         self._right = self._right_factors(items)
-        self._rest = [
-            _adder(part, items, threads) for part in parts if part.operation.factors is None
-        ]
+        self._rest = [_adder(part, items) for part in parts if part.operation.factors is None]
 
     def _right_factors(self, items: Tensor) -> Tensor:
         """B (m, r) of the matrix product, with the constants 1 and the items' biases last."""
@@ -151,7 +152,6 @@ class Engine:
         biases = self._tables.biases
         return UserVectors(self._users.detach()[at], biases[0].detach()[at] if biases else None)
 
-    @torch.no_grad()
     def scores(self, users: UserVectors) -> NDArray[np.float32]:
         """Scores of all items, offsets included: float32 (b, n_items), higher is better.
 
@@ -160,10 +160,13 @@ class Engine:
         """
         self._check(users)
         result = torch.empty(len(users), self.n_items, device=self._right.device)
-        self._fill(users, result)
+        self._in_chunks(
+            len(users),
+            self.n_items,
+            lambda rows, _: self._fill(users.part(rows), result[rows]),
+        )
         return np.asarray(result.cpu().numpy())
 
-    @torch.no_grad()
     def top(
         self,
         users: UserVectors,
@@ -199,23 +202,37 @@ class Engine:
             return Top(items, best)
         block = block_size(self.n_items, found)
         width = -(-self.n_items // block) * block
-        step = min(len(users), max(1, self._memory // (4 * width)))
-        buffer = torch.empty(step, width, device=self._right.device)
-        closed = None if allowed is None else torch.from_numpy(~allowed).to(buffer.device)
-        for start in range(0, len(users), step):
-            chunk = users.part(start, start + step)
-            scores, rows = buffer[: len(chunk)], slice(start, start + len(chunk))
+        closed = None if allowed is None else torch.from_numpy(~allowed).to(self._right.device)
+
+        def work(rows: slice, buffer: Tensor) -> None:
+            chunk = users.part(rows)
+            scores = buffer[: len(chunk)]
             self._fill(chunk, scores)
             scores[:, self.n_items :] = -torch.inf
             if closed is not None:
                 scores[:, : self.n_items].masked_fill_(closed, -torch.inf)
             if excluded is not None:
-                flat = _flat(excluded, rows, width).to(buffer.device)
+                flat = _flat(excluded, rows, width).to(scores.device)
                 scores.view(-1).index_fill_(0, flat, -torch.inf)
-            values, columns = top_k(scores, found, block, start)
+            values, columns = top_k(scores, found, block, rows.start)
             columns[values.isneginf()] = -1
             items[rows, :found], best[rows, :found] = columns.cpu(), values.cpu()
+
+        self._in_chunks(len(users), width, work)
         return Top(items, best)
+
+    def _in_chunks(self, n: int, width: int, work: Callable[[slice, Tensor], None]) -> None:
+        """Does the work for all of n users, given rows and a thread's own (rows, width) scores."""
+        on_cpu = self._right.device.type == "cpu"
+        threads = self._threads if on_cpu else 1
+        step = max(1, min(_ROWS, self._memory // (4 * width * threads)))
+
+        def worker(chunks: Iterator[slice]) -> None:
+            buffer = torch.empty(min(n, step), width, device=self._right.device)
+            for rows in chunks:
+                work(rows, buffer)
+
+        in_chunks(n, step, threads, worker)
 
     def _fill(self, users: UserVectors, out: Tensor) -> None:
         """Writes scores into the first n_items columns of out (b, at least n_items)."""
@@ -268,13 +285,13 @@ def _parts(operation: Operation, readout: Tensor, dimension: int) -> list[_Part]
     return parts
 
 
-def _adder(part: _Part, items: Tensor, threads: int) -> Callable[[Tensor, Tensor], None]:
+def _adder(part: _Part, items: Tensor) -> Callable[[Tensor, Tensor], None]:
     """What adds a part without factors, given transformed users (b, d), to scores."""
     maxima, w = part.operation.maxima, part.readout
     if maxima is None or items.device.type != "cpu" or compiled() is None:
         return Broadcast(part.combined, items).add
     _, right, weights = maxima(items[:0], items, w)
-    kernel = Maxima(right, weights, threads)
+    kernel = Maxima(right, weights)
     return lambda p, out: kernel.add(maxima(p, items[:0], w)[0], out)
 
 

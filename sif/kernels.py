@@ -8,7 +8,6 @@ Neither holds users x items x dimensions at once.
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -21,23 +20,19 @@ _TILE = 1024
 """Items that the kernel passes over at once: their scores and four rows of 4 KB stay in L1."""
 _TERMS = 4
 """Terms per pass over a tile: fewer passes, fewer loads and stores of scores."""
-_THREAD_WORK = 1 << 21
-"""Users x items x terms that are worth a thread: about 0.1 ms, some times what starting it takes."""
 
 
-def _add_maxima(users: Any, items: Any, weights: Any, out: Any, start: int, stop: int) -> None:
-    """out[u, j] += sum_r weights[r] max(users[u, r], items[r, j]) for j in start..stop.
+def _add_maxima(users: Any, items: Any, weights: Any, out: Any) -> None:
+    """out[u, j] += sum_r weights[r] max(users[u, r], items[r, j]) for all j in 0..m.
 
     Args:
         users: (b, r) float32, r a multiple of `_TERMS`.
         items: (r, m) float32, so that the inner loop runs over neighbours in memory.
         weights: (r,) float32.
         out: (b, at least m) float32.
-        start: First item.
-        stop: After the last item.
     """
-    for first in range(start, stop, _TILE):
-        last = min(first + _TILE, stop)
+    for first in range(0, items.shape[1], _TILE):
+        last = min(first + _TILE, items.shape[1])
         for u in range(len(users)):
             row = out[u, first:last]
             for r in range(0, len(weights), _TERMS):
@@ -61,7 +56,7 @@ def compiled() -> Callable[..., None] | None:
         return None
     # Not "nnan": an item's NaN must come through.
     flags = {"contract", "nsz"}
-    signature = "void(f4[:,::1], f4[:,::1], f4[::1], f4[:,::1], i8, i8)"
+    signature = "void(f4[:,::1], f4[:,::1], f4[::1], f4[:,::1])"
     make = functools.partial(numba.njit, signature, nogil=True, fastmath=flags)
     try:
         kernel = make(cache=True)(_add_maxima)
@@ -77,15 +72,13 @@ class Maxima:
     Args:
         items: B (m, r).
         weights: c (r,).
-        threads: At most so many are started.
     """
 
-    def __init__(self, items: Tensor, weights: Tensor, threads: int) -> None:
+    def __init__(self, items: Tensor, weights: Tensor) -> None:
         # A term of weight 0 between zeros adds nothing.
         self._missing = -len(weights) % _TERMS
         self._items = self._padded(items).T.contiguous().numpy()
         self._weights = self._padded(weights).contiguous().numpy()
-        self._threads = threads
 
     def _padded(self, terms: Tensor) -> Tensor:
         return torch.nn.functional.pad(terms.float(), (0, self._missing))
@@ -94,26 +87,12 @@ class Maxima:
         """Adds the sums of users A (b, r) to the first m columns of out (b, at least m) float32."""
         kernel = compiled()
         assert kernel is not None  # noqa: S101
-        n_items = self._items.shape[1]
-        padded = self._padded(users).contiguous().numpy()
-        work = padded.size * n_items
-        parts = max(1, min(self._threads, work // _THREAD_WORK))
-        edges = [n_items * place // parts for place in range(parts + 1)]
-        arguments = (padded, self._items, self._weights, out.numpy())
-        # Threads of a call live as long as the call, so that a process may fork in between.
-        others = [
-            threading.Thread(target=kernel, args=(*arguments, edges[i], edges[i + 1]))
-            for i in range(1, parts)
-        ]
-        for thread in others:
-            thread.start()
-        kernel(*arguments, edges[0], edges[1])
-        for thread in others:
-            thread.join()
+        users = self._padded(users).contiguous()
+        kernel(users.numpy(), self._items, self._weights, out.numpy())
         # u > x is false for a user's NaN, which the kernel would lose.
         lost = users.isnan().any(dim=1)
         if lost.any():
-            out[lost, :n_items] = torch.nan
+            out[lost, : self._items.shape[1]] = torch.nan
 
 
 class Broadcast:
