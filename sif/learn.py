@@ -20,9 +20,9 @@ from sif.data import (
     Interactions,
     concatenate,
     held_out,
+    load_dataset,
     merge_duplicates,
     read_frame,
-    read_interactions,
     read_matrix,
 )
 from sif.data.interactions import row_keys
@@ -66,7 +66,8 @@ def interactions_of(data: Any) -> Interactions:
     """Interactions of whatever people have.
 
     Args:
-        data: `Interactions`, a pandas data frame, a sparse user by item matrix, or a file's path.
+        data: `Interactions`, a pandas data frame, a sparse user by item matrix, or the path of a
+            file, or a known data set's name.
 
     Raises:
         DataError: Another type, or data that cannot be used.
@@ -76,7 +77,7 @@ def interactions_of(data: Any) -> Interactions:
     if isinstance(data, pd.DataFrame):
         return read_frame(data)
     if isinstance(data, str | Path):
-        return read_interactions(data)
+        return load_dataset(str(data)).interactions
     if hasattr(data, "tocoo"):
         return read_matrix(data)
     raise DataError(

@@ -242,6 +242,16 @@ def test_repeated_pairs_and_parts_of_ones_own_are_taken_care_of() -> None:
         parts(frame.groupby("user").head(2), None, 0)
 
 
+def test_titles_come_from_a_column(tmp_path: Path) -> None:
+    frame = board()
+    frame["title"] = "Item " + frame.item.str[1:]
+    frame.loc[frame.item == "i3", "title"] = None
+    model = SIFRecommender(threads=1, settings=QUICK).fit(frame)
+    assert model.titles["i4"] == "Item 4" and "i3" not in model.titles
+    model.save(tmp_path)
+    assert Recommender.load(tmp_path).titles == model.titles
+
+
 def test_models_that_contradict_themselves_are_refused(
     liked: SIFRecommender, tmp_path: Path
 ) -> None:
