@@ -191,3 +191,20 @@ def test_sizes_that_a_space_does_not_have_are_refused() -> None:
     assert module.sizes_of("nasp-7op", given) == {"batch": 3, "channels": 16, "cells": 8}
     with pytest.raises(SystemExit, match=r"nasp-ptb: expected sizes batch, .*, found channels"):
         module.sizes_of("nasp-ptb", given | {"channels": 2})
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("data_dir")
+def test_strangers_are_folded_in_at_a_toys_size(tmp_path: Path) -> None:
+    quick = ("search.epochs=2", "search.dimension=4", "train.epochs=3", "train.dimension=4",
+             "train.l2=[0.003]")  # fmt: skip
+    script(
+        "fold_in.py", "--seeds", 0, "--users", 5, "--output", tmp_path / "a.csv", "--set", *quick
+    )
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == ["searched", "fixed-multiply", "implicit ALS"]
+    for row in rows:
+        assert 0 < float(row["folded"]) <= 1 and float(row["ms_per_user"]) > 0
+        share = float(row["folded"]) / float(row["trained_again"])
+        assert share == pytest.approx(float(row["share"]), abs=1e-3)
