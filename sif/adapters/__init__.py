@@ -1,0 +1,1 @@
+"""Recommenders behind the interfaces of other libraries."""
