@@ -23,7 +23,7 @@ LEVELS = [
     {"objectives", "batches", "blocks", "spaces", "methods"},
     {"diagnostics", "search", "train", "evaluate", "verdict", "scoring", "parts", "fitting",
      "cold", "groups", "sources", "cell_methods", "vision", "language", "kernels", "topk",
-     "engine"},
+     "catalogue", "engine"},
     {"baselines", "ngram", "recommender", "saved", "classifier", "textmodel", "plots"},
     {"adapters", "tasks"},
     {"cli"},
