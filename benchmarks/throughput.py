@@ -7,7 +7,10 @@ costs. Then calls for a single user, and per function the peak of memory above r
 its own, for `multiply` with all users. Tables and histories are drawn at random: neither speed nor
 memory depends on what they hold.
 
-    OMP_NUM_THREADS=2 python benchmarks/throughput.py --output benchmarks/results/throughput.csv
+The kept table is of two runs, since turns of the small size are short and need more rounds:
+
+    python benchmarks/throughput.py --sizes 943x1682x128 --rounds 41 --output SMALL.csv
+    python benchmarks/throughput.py --sizes 100000x50000x64 --sample 2500 --output LARGE.csv
 """
 
 from __future__ import annotations
