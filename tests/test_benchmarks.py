@@ -120,6 +120,24 @@ def test_tokens_per_second_are_compared_at_a_toys_size(tmp_path: Path) -> None:
     assert all(int(r["tokens_per_second"]) > 0 for r in rows)
 
 
+@pytest.mark.slow
+def test_throughput_is_measured_at_a_toys_size(tmp_path: Path) -> None:
+    """Slow: the peak of every function's memory is measured in a process of its own."""
+    pytest.importorskip("implicit", reason="needs implicit, the rival")
+    script("throughput.py", "--sizes", "300x90x4", "--sample", 280, "--rounds", 1, "--calls", 3,
+           "--output", tmp_path / "a.csv")  # fmt: skip
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = ["implicit", "multiply", "max", "min", "plus", "multiply+max"]
+    assert [r["function"] for r in rows] == names
+    assert [int(r["peak_users"]) for r in rows] == [280, 300, 280, 280, 280, 280]
+    for r in rows:
+        assert float(r["p50_ms"]) <= float(r["p99_ms"])
+        ratio = float(r["users_per_second"]) / float(rows[0]["users_per_second"])
+        assert float(r["times_implicit"]) == pytest.approx(ratio, rel=1e-3)
+    assert float(rows[1]["over_multiply"]) == 1
+
+
 def test_runs_of_several_seeds_become_one_table(tmp_path: Path) -> None:
     runs = [tmp_path / f"seed{seed}" for seed in (0, 1)]
     script("seeds.py", "--seeds", 0, 1, "--output", tmp_path, "--",

@@ -35,7 +35,8 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 def choose(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "broadcast":
-        monkeypatch.setattr("sif.engine.compiled", lambda: None)
+        monkeypatch.setattr("sif.catalogue.compiled", lambda: None)
+        monkeypatch.setattr("sif.engine.selection", lambda: None)
     elif kernels.compiled() is None:
         pytest.skip("needs numba")
 
@@ -145,12 +146,17 @@ def test_ties_and_masks_are_exact(name: str, k: int, path: str) -> None:
 
 @pytest.mark.parametrize("name", ["multiply", "max", "multiply+min"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_chunks_leave_no_seam(name: str, threads: int, path: str) -> None:
+def test_chunks_leave_no_seam(
+    name: str, threads: int, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     interaction = make_network(ALL[name], whole=True).interaction()
     excluded, allowed = masks()
     whole = Engine(interaction, threads=1)
     users = whole.vectors(np.arange(USERS))
     expected = whole.top(users, 10, excluded=excluded, allowed=allowed)
+    monkeypatch.setattr("sif.engine._PIECE", 17)
+    monkeypatch.setattr("sif.engine._ROWS", 4)
+    monkeypatch.setattr("sif.engine._FEWEST_ROWS", 1)
     for rows in (1, 2, 3):
         engine = Engine(interaction, memory=4 * 96 * rows * threads, threads=threads)
         found = engine.top(users, 10, excluded=excluded, allowed=allowed)

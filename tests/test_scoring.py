@@ -47,7 +47,7 @@ def test_scores_are_predictions_pair_by_pair(operation: str, biases: bool, inter
 
 @pytest.mark.parametrize("elements", [1, 30, 40, 61, 1 << 20])
 def test_chunks_leave_no_seam(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sif.engine.compiled", lambda: None)
+    monkeypatch.setattr("sif.catalogue.compiled", lambda: None)
     scorer = InteractionScorer(make_network("max"))
     users = np.arange(USERS)
     expected = np.concatenate([scorer.scores(users[i : i + 1]) for i in range(USERS)])

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from sif.errors import DataError
+from sif.kernels import selection
 from sif.topk import block_size, top_k
 
 
@@ -37,6 +38,34 @@ def test_every_block_size_selects_as_a_full_sort_does(data: st.DataObject) -> No
     right = expected(scores, k)
     np.testing.assert_array_equal(columns.numpy(), right)
     np.testing.assert_array_equal(best.numpy(), np.take_along_axis(scores, right, axis=1))
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_the_compiled_selection_takes_rows_in_pieces(data: st.DataObject) -> None:
+    select = selection()
+    if select is None:
+        pytest.skip("needs numba")
+    shape = b, n = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 150))
+    scores = data.draw(
+        npst.arrays(np.float32, shape, elements=data.draw(st.sampled_from([TIED, ANY])))
+    )
+    hidden = data.draw(npst.arrays(np.bool_, shape))
+    k, piece = data.draw(st.integers(1, n)), data.draw(st.integers(1, n))
+    best, items = np.full((b, k), -np.inf, dtype=np.float32), np.full((b, k), -1)
+    edges, excluded = (
+        np.append(0, hidden.sum(axis=1).cumsum()),
+        np.ascontiguousarray(hidden.nonzero()[1]),
+    )
+    for start in range(0, n, piece):
+        part = scores[:, start : start + piece].copy()
+        stop = start + part.shape[1]
+        assert select(part, start, stop, edges, excluded, best, items) == -1
+    left = np.where(hidden, np.float32(-np.inf), scores)
+    right = expected(left, k)
+    values = np.take_along_axis(left, right, axis=1)
+    np.testing.assert_array_equal(best, values)
+    np.testing.assert_array_equal(items, np.where(values > -np.inf, right, -1))
 
 
 @pytest.mark.parametrize("levels", [3, 50, 1 << 20])
