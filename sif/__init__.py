@@ -11,8 +11,12 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "InteractionFunction": "sif.adapters.functions",
+    "Recommender": "sif.recommender",
+    "SIFRecommender": "sif.recommender",
     "SifError": "sif.errors",
     "load_config": "sif.config",
+    "load_function": "sif.adapters.functions",
     "make_runtime": "sif.runtime",
 }
 

@@ -21,6 +21,8 @@ def best(scores: NDArray[np.float32], k: int) -> Top:
     """The best k of each row of (b, n) scores, ties to the lowest; -1 where nothing is left."""
     items = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     values = np.take_along_axis(scores, items, axis=1)
+    more = ((0, 0), (0, k - items.shape[1]))  # k may exceed what there is
+    items, values = np.pad(items, more), np.pad(values, more, constant_values=-np.inf)
     return Top(np.where(np.isneginf(values), -1, items), values)
 
 
@@ -103,16 +105,42 @@ class Serving:
         items[where], values[where] = popular.items, popular.scores
         return Top(items, values)
 
+    def scores(self, rows: Rows) -> NDArray[np.float32]:
+        """All scores (b, n_items) of known users (b,), in rating units for models of ratings.
+
+        Under the rule of `sif.cold`: minus infinity where an item is never recommended.
+        """
+        found = self._scaled(self.engine.vectors(rows))
+        fallback = self.model.fallback
+        return found if fallback is None else fallback.applied(found, rows)
+
+    def scores_of(self, pairs: sparse.csr_array) -> NDArray[np.float32]:
+        """The same of users who are in no table, from what they have (b, n_items)."""
+        found = self._scaled(UserVectors(*self.model.fold(0).rows(pairs)))
+        if self._order is not None:
+            found[:, np.isneginf(self._order)] = -np.inf
+            found[np.diff(pairs.indptr) == 0] = self._order
+        return found
+
+    def _scaled(self, users: UserVectors) -> NDArray[np.float32]:
+        scale = self.model.scale
+        found: NDArray[np.float32] = scale.mean + scale.deviation * self.engine.scores(users)
+        return found.astype(np.float32, copy=False)
+
     @torch.no_grad()
-    def similar(self, field: int, rows: Rows, k: int) -> Top:
-        """Nearest rows of the same field by the cosine of weighted vectors, themselves left out."""
+    def cosines(self, field: int, rows: Rows) -> NDArray[np.float32]:
+        """Cosines (b, n_f) of weighted vectors of rows (b,) of a field with all of its rows."""
         interaction = self.model.network.interaction()
         table = interaction.table(field)
         weight = bounded(interaction.readout).abs().sqrt()
         unit = F.normalize(table * weight[: table.shape[1]], dim=1)
-        scores = unit[torch.from_numpy(rows)] @ unit.T
-        scores[torch.arange(len(rows)), torch.from_numpy(rows)] = -torch.inf
-        return best(scores.numpy(), k)
+        return np.asarray((unit[torch.from_numpy(rows)] @ unit.T).numpy())
+
+    def similar(self, field: int, rows: Rows, k: int) -> Top:
+        """Nearest rows of the same field by the cosine of weighted vectors, themselves left out."""
+        scores = self.cosines(field, rows)
+        scores[np.arange(len(rows)), rows] = -np.inf
+        return best(scores, k)
 
     def explained(self, pairs: sparse.csr_array, item: int) -> NDArray[np.float32]:
         """What each of a user's pairs (1, n_items) carries of an item's score, in its order.

@@ -108,6 +108,24 @@ def _print_rows(rows: Iterable[tuple[str, int, str, float, str]]) -> None:
         print(asked, rank, item, f"{score:.4f}", title, sep="\t")
 
 
+def export_arguments(parser: argparse.ArgumentParser) -> None:
+    """A model, a format and a file."""
+    parser.add_argument("model", type=Path, metavar="MODEL", help="run folder, or a saved model's")
+    parser.add_argument("--to", required=True, metavar="FORMAT", help="implicit, onnx or torch")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE",
+                        help="to write: .npz, .onnx or .pt2")  # fmt: skip
+
+
+def export(values: argparse.Namespace) -> None:
+    """A model as a file for another program."""
+    inside = values.model / "model"
+    from sif.adapters.export import export as written
+    from sif.recommender import Recommender
+
+    model = Recommender.load(inside if inside.is_dir() else values.model)
+    print(written(model, values.to, values.output))
+
+
 def evaluate(values: argparse.Namespace) -> None:
     """Test metrics of a run's model again."""
     folder = run_folder(values.run)
@@ -145,6 +163,7 @@ def no_arguments(_: argparse.ArgumentParser) -> None:
 OTHERS: dict[str, Verb] = {
     "recommend": Verb("items for users, from a run's model", recommend_arguments, recommend),
     "similar": Verb("items like items, from a run's model", similar_arguments, similar),
+    "export": Verb("write a model for implicit, ONNX or torch", export_arguments, export),
     "evaluate": Verb("evaluate a run's model on the test part again", folder_argument, evaluate),
     "plot": Verb("draw a run's figures again", folder_argument, plot),
     "datasets": Verb("list the known datasets", no_arguments, datasets),

@@ -124,6 +124,8 @@ def test_a_stranger_without_a_history_gets_the_popular(liked: SIFRecommender) ->
     counts = board().item.value_counts()
     assert len(items) == 3
     assert counts[items[0]] + 2 >= counts.max()  # by its counts in the train part
+    everything, _ = liked.recommend_new([], N=2 * ITEMS)
+    assert sorted(everything) == sorted(f"i{i}" for i in range(ITEMS))
 
 
 def test_unknown_ids_are_named(liked: SIFRecommender, tmp_path: Path) -> None:

@@ -1,0 +1,170 @@
+"""A trained model as a file that other programs read.
+
+- implicit (.npz): factors of users and items, for `AlternatingLeastSquares.load`.
+- onnx (.onnx) and torch (.pt2, for `torch.export.load`): one input `users`, float32 (b, d + 1), a
+  user's vector and, last, its bias (0 where there is none); one output `scores`, float32
+  (b, n_items). `user_inputs` and `history_inputs` give what goes in.
+
+The last two carry the items' original ids in the order of the scores, as JSON under the name
+`items`, beside `expression`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from sif.adapters.functions import InteractionFunction
+from sif.errors import ConfigError
+from sif.recommender import SIFRecommender
+from sif.served import ServedModel
+from sif.serving import Serving
+
+
+class CatalogueScores(nn.Module):
+    """A trained function with its items: users (b, d + 1) to scores (b, n_items).
+
+    The rule for untrained items is kept, minus infinity; that for cold users (the popular) is not.
+
+    Args:
+        model: Of user and item.
+    """
+
+    items: Tensor
+    offset: Tensor
+
+    def __init__(self, model: ServedModel) -> None:
+        super().__init__()
+        self.function = InteractionFunction.of(model).requires_grad_(False)
+        interaction, tables = model.network.interaction(), model.network.tables
+        offset = tables.intercept.detach().expand(len(model.vocabularies[1]))
+        if tables.biases:
+            offset = offset + tables.biases[1].detach()
+        if model.fallback is not None:
+            never = torch.from_numpy(np.isneginf(model.fallback.order))
+            offset = offset.masked_fill(never, -torch.inf)
+        self.register_buffer("items", interaction.table(1).detach().clone())
+        self.register_buffer("offset", offset.clone())
+        self.mean, self.deviation = float(model.scale.mean), float(model.scale.deviation)
+
+    def forward(self, users: Tensor) -> Tensor:
+        """Scores (b, n_items) of users (b, d + 1), in rating units for models of ratings."""
+        p = self.function.transforms[0](users[:, :-1])
+        scores = self.function.combined(p[:, None, :], self.items) + self.offset + users[:, -1:]
+        return self.mean + self.deviation * scores
+
+
+def user_inputs(recommender: SIFRecommender, users: Iterable[Any]) -> NDArray[np.float32]:
+    """What goes in for known users, by their original ids: float32 (b, d + 1).
+
+    Raises:
+        UnknownIdError: An unknown user.
+    """
+    model = recommender._model()
+    rows = model.vocabularies[0].index(list(users), "user")
+    found = recommender._server().engine.vectors(rows)
+    return _inputs(found.vectors, found.biases)
+
+
+def history_inputs(
+    recommender: SIFRecommender, history: Any, ratings: ArrayLike | None = None
+) -> NDArray[np.float32]:
+    """What goes in for somebody who is in no table: float32 (1, d + 1); see `recommend_new`."""
+    pairs = recommender._history(history, ratings)
+    return _inputs(*recommender._model().fold(0).rows(pairs))
+
+
+def export(recommender: SIFRecommender, to: str, output: Path) -> Path:
+    """Writes a fitted recommender for another program; returns the file.
+
+    Args:
+        recommender: Of user and item.
+        to: Key of `FORMATS`.
+        output: A name with that format's ending.
+
+    Raises:
+        ConfigError: An unknown format, another ending, a library that is missing, or a function
+            that the format cannot hold.
+    """
+    if to not in FORMATS:
+        raise ConfigError(f"--to: expected one of {', '.join(FORMATS)}, found {to!r}")
+    ending, content = FORMATS[to]
+    if output.suffix != ending:
+        raise ConfigError(f"{output}: expected a name that ends in {ending}")
+    model = recommender._model()
+    Serving(model).refuse_unpersonal()
+    written = content(model)
+    part = output.with_name(f"{output.name}.part")
+    part.write_bytes(written)
+    os.replace(part, output)
+    return output
+
+
+def _implicit(model: ServedModel) -> bytes:
+    try:
+        from sif.adapters.implicit import SIFFactors
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name}: not installed; pip install implicit") from None
+    file = io.BytesIO()
+    SIFFactors.of(model).save(file)
+    return file.getvalue()
+
+
+def _torch(model: ServedModel) -> bytes:
+    users = torch.export.Dim("users", min=1)
+    exported = torch.export.export(
+        CatalogueScores(model), (_example(model),), dynamic_shapes={"users": {0: users}}
+    )
+    file = io.BytesIO()
+    torch.export.save(exported, file, extra_files=dict(_notes(model)))
+    return file.getvalue()
+
+
+def _onnx(model: ServedModel) -> bytes:
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 (torch's exporter is written in it)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name}: not installed; pip install 'sif[onnx]'") from None
+    program = torch.onnx.export(
+        CatalogueScores(model).eval(), (_example(model),), input_names=["users"],
+        output_names=["scores"], dynamic_shapes={"users": {0: torch.export.Dim("users", min=1)}},
+        dynamo=True, verbose=False,
+    )  # fmt: skip
+    assert program is not None  # noqa: S101
+    made = program.model_proto
+    onnx.helper.set_model_props(made, dict(_notes(model)))
+    onnx.checker.check_model(made)
+    return bytes(made.SerializeToString())
+
+
+FORMATS: Mapping[str, tuple[str, Callable[[ServedModel], bytes]]] = {
+    "implicit": (".npz", _implicit),
+    "onnx": (".onnx", _onnx),
+    "torch": (".pt2", _torch),
+}
+"""Name to the ending of its files and what makes their content."""
+
+
+def _example(model: ServedModel) -> Tensor:
+    # Two rows: exporters take a size of 1 for a constant.
+    return torch.zeros(2, model.network.shape.dimension + 1)
+
+
+def _notes(model: ServedModel) -> Mapping[str, str]:
+    items = json.dumps(model.vocabularies[1].ids.tolist())
+    return {"items": items, "expression": model.expression}
+
+
+def _inputs(vectors: Tensor, biases: Tensor | None) -> NDArray[np.float32]:
+    last = torch.zeros(len(vectors)) if biases is None else biases
+    return np.asarray(torch.cat([vectors, last[:, None]], dim=1).float().cpu().numpy())

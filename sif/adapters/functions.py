@@ -1,0 +1,212 @@
+"""A searched interaction function as a plain torch module, to be put into any model.
+
+    function = sif.load_function("genotype.json", dimension=64)
+    scores = function(user_vectors, item_vectors)
+
+It is written in ordinary differentiable operations, so that it trains, traces and exports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sif.errors import ConfigError, GenotypeError, ShapeError
+from sif.genotype import Genotype, read
+from sif.served import FILE, ServedModel
+from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Mlp
+from sif.spaces.functions import SPECS, Design, design_of, expression
+from sif.spaces.operations import Operation, operation_named
+from sif.spaces.tables import TableShape, bounded
+
+FIELDS = ("user", "item")
+DIMENSION = 128
+"""Of the vectors where nothing tells it: that of the presets (`train.dimension`)."""
+
+
+class Primitive(nn.Module):
+    """An element-wise function of `PRIMITIVES`, by its name, so that the module can be copied."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same shape."""
+        return PRIMITIVES[self.name](x)
+
+
+class FrozenMlp(nn.Module):
+    """A learned element-wise function whose numbers are buffers: no optimiser meets them.
+
+    Unlike a frozen `Mlp` it is made of ordinary operations alone, which exporters can follow.
+
+    Args:
+        mlp: Whose numbers are copied.
+    """
+
+    hidden_weight: Tensor
+    hidden_bias: Tensor
+    output_weight: Tensor
+    output_bias: Tensor
+
+    def __init__(self, mlp: Mlp) -> None:
+        super().__init__()
+        for name, value in mlp.state_dict().items():
+            self.register_buffer(name, value.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same shape."""
+        hidden = torch.tanh(x[..., None] * self.hidden_weight + self.hidden_bias)
+        return hidden @ self.output_weight + self.output_bias
+
+
+class InteractionFunction(nn.Module):
+    """f(u, v) = w^T O(P(u), Q(v)): user and item vectors (..., d) that broadcast to scores (...).
+
+    P and Q are frozen, from the genotype's numbers; the readout w is a parameter, used scaled to
+    entries of at most 1 in size, as in sif. Biases, the constant and what a genotype of the space
+    "rich" has around its function are not part of it: encodings by history, the propagation along
+    a graph and the weighting of the loss. The vectors that go in are the encoded ones.
+
+    Args:
+        genotype: Of a space of interaction functions, of user and item.
+        dimension: Entries d of a vector.
+        mixed_signs: See `TableShape`: w starts at +1, -1, +1, ... instead of all at +1.
+
+    Attributes:
+        readout: (width * d,) parameter. It is trained with everything else; sif itself leaves it
+            as it starts in the space "rich" (`readout.requires_grad_(False)` does that here).
+        expression: The function on one line, with what is around it.
+        outside: What of the genotype is not part of the module, in words.
+
+    Raises:
+        GenotypeError: A genotype of cells, of further fields, or with unknown names.
+        ConfigError: A dimension below 1.
+    """
+
+    def __init__(
+        self, genotype: Genotype, dimension: int = DIMENSION, mixed_signs: bool = True
+    ) -> None:
+        super().__init__()
+        if dimension < 1:
+            raise ConfigError(f"dimension: expected at least 1, found {dimension}")
+        design = _design(genotype)
+        self.genotype, self.dimension = genotype, dimension
+        self.expression = expression(genotype, FIELDS)
+        self.outside = _outside(design)
+        self.transforms = nn.ModuleList(_transforms(genotype, design))
+        shape = TableShape((0, 0), dimension, mixed_signs=mixed_signs)
+        self.readout = nn.Parameter(shape.initial_readout(design.operation))
+
+    @classmethod
+    def of(cls, model: ServedModel) -> InteractionFunction:
+        """The function of a trained model, with its readout.
+
+        Raises:
+            GenotypeError: A model of further fields.
+        """
+        if len(model.fields) != len(FIELDS):
+            raise GenotypeError(
+                f"genotype: expected a function of user and item, found one of "
+                f"{', '.join(model.fields)}"
+            )
+        function = cls(model.genotype, model.network.shape.dimension)
+        with torch.no_grad():
+            function.readout.copy_(model.network.readout)
+        return function
+
+    @property
+    def operation(self) -> Operation:
+        """The vector-wise operation O."""
+        found = operation_named(self.genotype.operation("operation"), len(FIELDS))
+        assert found is not None  # noqa: S101 (the constructor has looked)
+        return found
+
+    def forward(self, user: Tensor, item: Tensor) -> Tensor:
+        """Scores.
+
+        Args:
+            user: (..., d).
+            item: (..., d), broadcast against the user vectors.
+
+        Returns:
+            (...), higher is better.
+
+        Raises:
+            ShapeError: Vectors of another dimension.
+        """
+        for name, vectors in zip(FIELDS, (user, item), strict=True):
+            if vectors.shape[-1] != self.dimension:
+                raise ShapeError(
+                    f"{name} vectors: expected shape (..., {self.dimension}), "
+                    f"found {tuple(vectors.shape)}"
+                )
+        return self.combined(self.transforms[0](user), self.transforms[1](item))
+
+    def combined(self, p: Tensor, q: Tensor) -> Tensor:
+        """w^T O(p, q) of vectors (..., d) that are transformed already: (...)."""
+        return self.operation.combine((p, q)) @ bounded(self.readout)
+
+    def extra_repr(self) -> str:
+        """The function on one line and the dimension."""
+        return f"{self.expression}, dimension={self.dimension}"
+
+
+def load_function(path: str | Path, dimension: int | None = None) -> InteractionFunction:
+    """A searched function as a module.
+
+    Args:
+        path: A genotype file, or the folder of a run or of a saved model, whose trained readout is
+            then taken as well.
+        dimension: Entries of a vector; None: the model's, or 128 for a genotype, which has none.
+
+    Raises:
+        GenotypeError: The file cannot be read, or is of another version or space.
+        CheckpointError: The folder's model is missing or damaged.
+        ConfigError: A dimension below 1, or another than the model's.
+    """
+    place = Path(path)
+    if not place.is_dir():
+        return InteractionFunction(read(place), DIMENSION if dimension is None else dimension)
+    inside = place / "model"
+    model = ServedModel.load(inside if (inside / FILE).is_file() else place)
+    own = model.network.shape.dimension
+    if dimension not in (None, own):
+        raise ConfigError(f"dimension: expected {own}, that of {place}, found {dimension}")
+    return InteractionFunction.of(model)
+
+
+def _design(genotype: Genotype) -> Design:
+    design = design_of(genotype, FIELDS)
+    # Learned transforms are parameters by field: a third field's would be left out unsaid.
+    fields = {name.split(".")[0] for name in genotype.parameters}
+    if not fields <= set(FIELDS):
+        raise GenotypeError(
+            f"genotype: expected a function of user and item, found one of "
+            f"{', '.join(sorted(fields))}"
+        )
+    return design
+
+
+def _transforms(genotype: Genotype, design: Design) -> Sequence[nn.Module]:
+    named = SPECS[genotype.space].transforms
+    return [
+        FrozenMlp(transform)
+        if isinstance(transform, Mlp)
+        else Primitive(genotype.operation(field) if named else IDENTITY)
+        for field, transform in zip(FIELDS, design.transforms, strict=True)
+    ]
+
+
+def _outside(design: Design) -> tuple[str, ...]:
+    pairs = zip(FIELDS, design.encodings, strict=False)
+    found = [f"encoding of {field}: {name}" for field, name in pairs if name != "id"]
+    if design.graph:
+        found.append("propagation along the graph of the train part")
+    if design.weighting != "even":
+        found.append(f"weighting of the loss: {design.weighting}")
+    return tuple(found)

@@ -1,0 +1,274 @@
+"""A searched function as a model of implicit: what serves implicit's models serves it.
+
+    model = to_implicit(recommender)
+    ids, scores = model.recommend(0, model.user_items[0])
+    model.item_ids[ids]
+
+implicit knows users and items by numbers, from 0; `user_ids` and `item_ids` are the original ids in
+their order, and `user_items` is the matrix of what users have in the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from implicit.cpu.als import AlternatingLeastSquares
+from implicit.recommender_base import RecommenderBase
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from sif.adapters.products import Products, has_factors
+from sif.engine import Top
+from sif.errors import ConfigError, ShapeError
+from sif.recommender import SIFRecommender
+from sif.served import ServedModel
+from sif.serving import Serving, best
+
+NOTHING = -np.finfo(np.float32).max
+"""Score beside the number -1 where nothing is left, as implicit has it for its batches."""
+
+Answer = tuple[NDArray[np.int32], NDArray[np.float32]]
+
+
+def to_implicit(recommender: SIFRecommender) -> SIFFactors | SIFImplicit:
+    """A fitted recommender as a model of implicit.
+
+    Returns:
+        Where scores are a product, an `AlternatingLeastSquares` with the function's factors;
+        otherwise a `RecommenderBase` that answers by the function itself.
+
+    Raises:
+        ConfigError: Not fitted, of other fields, or a function that ranks items alike for all.
+    """
+    served = recommender._model()
+    Serving(served).refuse_unpersonal()
+    return SIFFactors.of(served) if has_factors(served) else SIFImplicit(recommender)
+
+
+def targets(model: ServedModel, pairs: Any, field: int = 0) -> sparse.csr_array:
+    """Rows of implicit's matrix (b, n_other) as what the model was trained on.
+
+    Raises:
+        ShapeError: Another number of columns than the other field has ids.
+    """
+    found = sparse.csr_array(pairs, dtype=np.float32, copy=True)
+    size = len(model.vocabularies[1 - field])
+    if found.shape[1] != size:
+        raise ShapeError(f"matrix: expected {size} columns, found {found.shape[1]}")
+    found.sum_duplicates()
+    if model.objective == "rating":
+        found.data = (found.data - np.float32(model.scale.mean)) / np.float32(model.scale.deviation)
+        return found
+    found.data = (found.data > 0).astype(np.float32)  # a confidence below 0 is a dislike
+    found.eliminate_zeros()
+    return found
+
+
+class SIFFactors(AlternatingLeastSquares):  # type: ignore[misc]
+    """A function whose scores are a product, as the factors of implicit's own model.
+
+    Made by `to_implicit`. `recommend`, `similar_items`, `similar_users` and `save` are implicit's.
+    `recalculate_user`, `recalculate_item` and what is built on them fold rows in as sif does, not
+    by the least squares of ALS; they need the model and so are gone after `load`. Items that no
+    training saw come last instead of never.
+
+    Attributes:
+        user_ids: (n_users,) original ids, in the order of the factors; of items likewise.
+        user_items: What users have, CSR (n_users, n_items); not saved.
+    """
+
+    user_ids: NDArray[np.str_]
+    item_ids: NDArray[np.str_]
+    user_items: sparse.csr_matrix
+    _products: Products | None = None
+
+    @classmethod
+    def of(cls, model: ServedModel, num_threads: int = 0) -> SIFFactors:
+        """The factors of a model; ConfigError where its function has none."""
+        products = Products(model)
+        items = products.items()
+        found = cls(factors=items.shape[1], num_threads=num_threads)
+        found.user_factors, found.item_factors = products.users(), items
+        found.user_ids, found.item_ids = (np.asarray(v.ids) for v in model.vocabularies)
+        found.user_items = sparse.csr_matrix(model.seen)
+        found._products = products
+        return found
+
+    def fit(self, user_items: Any, show_progress: bool = True, callback: Any = None) -> None:
+        """Refused: ALS would take the columns of the biases for factors."""
+        raise ConfigError("fit: expected nothing to learn here; fit a SIFRecommender, convert it")
+
+    def explain(self, *_: Any, **__: Any) -> Any:
+        """Refused: it would explain a score of ALS."""
+        raise NotImplementedError("explain: of a SIFRecommender, not of its factors")
+
+    def recalculate_user(self, userid: Any, user_items: Any) -> NDArray[np.float32]:
+        """Factors (r,) or (b, r) of users from what they have, CSR (b, n_items)."""
+        products = self._folding()
+        pairs = self._pairs(userid, user_items, 0)
+        cold = np.diff(pairs.indptr) == 0
+        found = products.users_of(products.model.fold(0).rows(pairs), cold)
+        return found[0] if np.isscalar(userid) else found
+
+    def recalculate_item(self, itemid: Any, item_users: Any) -> NDArray[np.float32]:
+        """Factors (r,) or (b, r) of items from who has them, CSR (b, n_users)."""
+        products = self._folding()
+        pairs = self._pairs(itemid, item_users, 1)
+        found = products.items_of(products.model.fold(1).rows(pairs))
+        return found[0] if np.isscalar(itemid) else found
+
+    def save(self, fileobj_or_path: Any) -> None:
+        """Writes implicit's .npz, with the original ids; plain implicit can load it as well."""
+        np.savez(
+            fileobj_or_path, user_factors=self.user_factors, item_factors=self.item_factors,
+            factors=self.factors, regularization=self.regularization, alpha=self.alpha,
+            num_threads=self.num_threads, iterations=self.iterations, dtype=self.dtype.name,
+            user_ids=self.user_ids, item_ids=self.item_ids,
+        )  # fmt: skip
+
+    def _folding(self) -> Products:
+        if self._products is None:
+            raise NotImplementedError(
+                "recalculate: a loaded file has the factors alone; convert the saved SIFRecommender"
+            )
+        return self._products
+
+    def _pairs(self, numbers: Any, matrix: Any, field: int) -> sparse.csr_array:
+        pairs = targets(self._folding().model, matrix, field)
+        _check_rows(pairs, numbers)
+        return pairs
+
+
+class SIFImplicit(RecommenderBase):  # type: ignore[misc]
+    """Any function of user and item behind implicit's interface.
+
+    Args:
+        recommender: Fitted, or about to be by `fit`; None: one with its default settings.
+    """
+
+    def __init__(self, recommender: SIFRecommender | None = None) -> None:
+        self.recommender = SIFRecommender() if recommender is None else recommender
+
+    @property
+    def user_ids(self) -> NDArray[np.str_]:
+        """(n_users,) original ids in the order of the numbers."""
+        return np.asarray(self.recommender._model().vocabularies[0].ids)
+
+    @property
+    def item_ids(self) -> NDArray[np.str_]:
+        """(n_items,) original ids in the order of the numbers."""
+        return np.asarray(self.recommender._model().vocabularies[1].ids)
+
+    @property
+    def user_items(self) -> sparse.csr_matrix:
+        """What users have, CSR (n_users, n_items)."""
+        return sparse.csr_matrix(self.recommender._model().seen)
+
+    def fit(self, user_items: Any, show_progress: bool = True, callback: Any = None) -> None:
+        """Searches and trains on a matrix (n_users, n_items); the callback is not called."""
+        self.recommender.fit(user_items)
+
+    def recommend(
+        self, userid: Any, user_items: Any, N: int = 10, filter_already_liked_items: bool = True,
+        filter_items: Iterable[int] | None = None, recalculate_user: bool = False,
+        items: ArrayLike | None = None,
+    ) -> Answer:  # fmt: skip
+        """The best N items; arguments as of implicit.
+
+        `recalculate_user` folds users in from `user_items`, ratings where the model is of ratings.
+
+        Returns:
+            Numbers and scores, best first: (n,) with n at most N for one user; (b, N) for several,
+            -1 and the lowest float where nothing is left.
+
+        Raises:
+            ConfigError: N below 1, or both `items` and `filter_items`.
+            ShapeError: A matrix of another shape than (b, n_items), or an unknown number.
+        """
+        server, model = self.recommender._server(), self.recommender._model()
+        server.refuse_unpersonal()
+        excluded = pairs = None
+        if filter_already_liked_items or recalculate_user:
+            pairs = targets(model, user_items)
+            _check_rows(pairs, userid)
+            excluded = sparse.csr_array(user_items) if filter_already_liked_items else None
+        allowed = _allowed(len(model.vocabularies[1]), filter_items, items)
+        if recalculate_user and pairs is not None:
+            found = server.top_of(pairs, N, excluded, allowed)
+        else:
+            found = server.top(np.atleast_1d(userid).astype(np.int64), N, excluded, allowed)
+        return _answer(found, userid)
+
+    def similar_items(
+        self, itemid: Any, N: int = 10, recalculate_item: bool = False, item_users: Any = None,
+        filter_items: Iterable[int] | None = None, items: ArrayLike | None = None,
+    ) -> Answer:  # fmt: skip
+        """Nearest items by the cosine of weighted vectors, the item itself first, as of implicit.
+
+        Raises:
+            NotImplementedError: `recalculate_item` was asked for.
+        """
+        if recalculate_item:
+            raise NotImplementedError("recalculate_item is not supported with this model")
+        return self._similar(1, itemid, N, filter_items, items)
+
+    def similar_users(
+        self, userid: Any, N: int = 10, filter_users: Iterable[int] | None = None,
+        users: ArrayLike | None = None,
+    ) -> Answer:  # fmt: skip
+        """Nearest users by the cosine of weighted vectors, the user first, as of implicit."""
+        return self._similar(0, userid, N, filter_users, users)
+
+    def save(self, file: str | Path) -> None:
+        """Writes the model into a folder of that name, as `SIFRecommender.save`."""
+        self.recommender.save(file)
+
+    @classmethod
+    def load(cls, fileobj_or_path: str | Path) -> SIFImplicit:
+        """Reads what `save`, `SIFRecommender.save` or a run left in a folder."""
+        return cls(SIFRecommender.load(fileobj_or_path))
+
+    def _similar(
+        self, field: int, numbers: Any, count: int, without: Iterable[int] | None,
+        among: ArrayLike | None,
+    ) -> Answer:  # fmt: skip
+        allowed = _allowed(len(self.recommender._model().vocabularies[field]), without, among)
+        rows = np.atleast_1d(numbers).astype(np.int64)
+        scores = self.recommender._server().cosines(field, rows)
+        if allowed is not None:
+            scores[:, ~allowed] = -np.inf
+        return _answer(best(scores, count), numbers)
+
+
+def _check_rows(pairs: sparse.csr_array, numbers: Any) -> None:
+    expected = np.atleast_1d(numbers).shape[0]
+    if pairs.shape[0] != expected:
+        raise ShapeError(f"matrix: expected {expected} rows, one for each id, found "
+                         f"{pairs.shape[0]}")  # fmt: skip
+
+
+def _allowed(
+    count: int, without: Iterable[int] | None, among: ArrayLike | None
+) -> NDArray[np.bool_] | None:
+    if without is not None and among is not None:
+        raise ConfigError("expected items to choose among or to leave out, found both")
+    if without is None and among is None:
+        return None
+    allowed = np.full(count, among is None)
+    if among is not None:
+        allowed[np.asarray(among, dtype=np.int64)] = True
+    if without is not None:
+        allowed[np.asarray(list(without), dtype=np.int64)] = False
+    return allowed
+
+
+def _answer(found: Top, numbers: Any) -> Answer:
+    ids = found.items.astype(np.int32)
+    scores = np.where(ids < 0, NOTHING, found.scores).astype(np.float32)
+    if not np.isscalar(numbers):
+        return ids, scores
+    left = ids[0] >= 0
+    return ids[0][left], scores[0][left]

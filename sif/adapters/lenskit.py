@@ -1,0 +1,169 @@
+"""A scorer for the pipelines of LensKit.
+
+    pipeline = topn_pipeline(SIFScorer(space="rich"))
+    pipeline.train(dataset)
+
+Users whom the model knows are scored by their vectors; others are folded in from the history of the
+query, where it has one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, JsonValue
+from scipy import sparse
+
+from sif.adapters.packed import packed, unpacked
+from sif.data.vocabulary import id_strings
+from sif.recommender import SIFRecommender
+
+try:
+    from lenskit.data import Dataset, ItemList, QueryInput, RecQuery, Vocabulary
+    from lenskit.pipeline import Component
+    from lenskit.training import Trainable, TrainingOptions
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "sif.adapters.lenskit needs LensKit: pip install 'sif[lenskit]'", name=error.name
+    ) from error
+
+
+class SIFConfig(BaseModel, extra="forbid"):
+    """Configuration of `SIFScorer`; names as of `SIFRecommender`.
+
+    Attributes:
+        objective: "ranking", or "rating" to predict ratings.
+        space: Of the search.
+        seed: Root of all randomness, unless the training options bring a generator.
+        threads: Of the CPU; None: torch's default.
+        settings: Further settings by their names, such as {"train.epochs": 50}.
+        folder: Of a saved model that is served as it is; None: training fits one.
+    """
+
+    objective: Literal["ranking", "rating"] = "ranking"
+    space: str = "rich"
+    seed: int = 0
+    threads: int | None = None
+    settings: dict[str, JsonValue] = {}
+    folder: str | None = None
+
+
+class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ignore]
+    """Scores items by a searched interaction function.
+
+    An item that the model does not know, or that no training saw, has the score NaN; so have all
+    items for a user who is unknown and brings no history (with ratings, for a model of ratings) of
+    known items. Ids are compared as texts: 5 and "5" are one item.
+
+    Attributes:
+        config: See `SIFConfig`.
+        recommender_: The fitted recommender, once there is one.
+    """
+
+    config: SIFConfig
+    recommender_: SIFRecommender
+    _given: bool = False
+    _items: Vocabulary | None = None
+    _columns: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, recommender: SIFRecommender) -> SIFScorer:
+        """A scorer of a fitted recommender; training leaves it as it is."""
+        model = recommender._model()
+        scorer = cls(SIFConfig(objective=model.objective, space=model.genotype.space))
+        scorer.recommender_, scorer._given = recommender, True
+        return scorer
+
+    def train(self, data: Dataset, options: TrainingOptions | None = None) -> None:
+        """Searches and trains on a data set's interactions, unless a fitted model was given.
+
+        Raises:
+            DataError, ConfigError: Data or settings that cannot be used.
+            CheckpointError: The configured folder has no model.
+        """
+        options = TrainingOptions() if options is None else options
+        fitted = hasattr(self, "recommender_")
+        if self.config.folder is not None and not fitted:
+            self.recommender_ = SIFRecommender.load(self.config.folder)
+        elif not self._given and not (fitted and not options.retrain) and not self.config.folder:
+            self.recommender_ = self._fitted(data, options)
+        # A candidate list is numbered by this vocabulary, which is quicker to map than its ids.
+        self._items = data.items
+        self._columns = self._lookup(data.items.ids())
+
+    def _fitted(self, data: Dataset, options: TrainingOptions) -> SIFRecommender:
+        config = self.config
+        seed = config.seed
+        if options.rng is not None:
+            seed = int(options.random_generator().integers(2**31))
+        frame = data.interaction_matrix(format="pandas", original_ids=True)
+        frame = frame.rename(columns={"user_id": "user", "item_id": "item"})
+        columns = [name for name in ("user", "item", "rating") if name in frame.columns]
+        recommender = SIFRecommender(
+            config.objective, config.space, seed, options.device or "auto", config.threads,
+            config.settings,
+        )  # fmt: skip
+        return recommender.fit(frame[columns])
+
+    def __call__(self, query: QueryInput, items: ItemList) -> ItemList:
+        """The items with their scores, in rating units for models of ratings."""
+        scores = np.full(len(items), np.nan, dtype=np.float32)
+        whole = self._scores(RecQuery.create(query)) if len(items) else None
+        if whole is None:
+            return ItemList(items, scores=scores)
+        columns = self._columns_of(items)
+        known = columns >= 0
+        found = whole[columns[known]]
+        scores[known] = np.where(np.isneginf(found), np.nan, found)
+        return ItemList(items, scores=scores)
+
+    def _scores(self, query: RecQuery) -> NDArray[np.float32] | None:
+        """Of all items of the model (n_items,); None where nothing is known of the user."""
+        model, server = self.recommender_._model(), self.recommender_._server()
+        if query.user_id is not None:
+            row = model.vocabularies[0].lookup([query.user_id])
+            if row[0] >= 0:
+                return np.asarray(server.scores(row)[0])
+        pairs = self._history(query.query_items)
+        return None if pairs is None else np.asarray(server.scores_of(pairs)[0])
+
+    def _history(self, items: ItemList | None) -> sparse.csr_array | None:
+        """A row (1, n_items) of targets; None where there is nothing to fold in."""
+        if items is None or not len(items):
+            return None
+        columns = self._lookup(items.ids())
+        known, values = columns >= 0, np.ones(len(columns))
+        model = self.recommender_._model()
+        if model.objective == "rating":
+            ratings = items.field("rating")
+            if ratings is None:
+                return None
+            values = np.asarray(ratings, dtype=np.float64)
+            known &= np.isfinite(values)
+        return model.row(columns[known], values[known]) if known.any() else None
+
+    def _columns_of(self, items: ItemList) -> NDArray[np.int64]:
+        if self._items is None:
+            return self._lookup(items.ids())
+        numbers = items.numbers(vocabulary=self._items, missing="negative")
+        columns: NDArray[np.int64] = np.append(self._columns, -1)[numbers]
+        if (numbers < 0).any():
+            columns[numbers < 0] = self._lookup(items.ids()[numbers < 0])
+        return columns
+
+    def _lookup(self, ids: Any) -> NDArray[np.int64]:
+        names = id_strings(np.asarray(ids))
+        return self.recommender_._model().vocabularies[1].lookup(names)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        if "recommender_" in state:
+            state["recommender_"] = packed(self.recommender_)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if "recommender_" in state:
+            self.recommender_ = unpacked(state["recommender_"])

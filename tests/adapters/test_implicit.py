@@ -1,0 +1,172 @@
+"""What is implicit's alone: its numbers, neighbours, folding, files, and rows nobody trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from implicit.cpu.als import AlternatingLeastSquares
+from scipy import sparse
+
+from sif.adapters.implicit import NOTHING, SIFFactors, SIFImplicit, to_implicit
+from sif.errors import ConfigError, ShapeError
+from sif.recommender import SIFRecommender
+
+OPERATIONS = ["multiply", "max"]
+
+
+def numbers(model: Any, names: list[str]) -> list[int]:
+    return [int(np.flatnonzero(model.item_ids == name)[0]) for name in names]
+
+
+def taste(name: str) -> int:
+    return int(name[1:]) % 2
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_vocabularies_are_in_the_order_of_the_numbers(make: Any, operation: str) -> None:
+    recommender = make(operation)
+    model = to_implicit(recommender)
+    assert model.user_ids.tolist() == recommender.model_.vocabularies[0].ids.tolist()
+    assert isinstance(model.user_items, sparse.csr_matrix)
+    assert model.user_items.shape == (len(model.user_ids), len(model.item_ids))
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_neighbours_are_ours_behind_the_item_itself(make: Any, operation: str) -> None:
+    recommender = make(operation)
+    model = to_implicit(recommender)
+    (row,) = numbers(model, ["i4"])
+    ids, cosines = model.similar_items(row, N=6)
+    assert ids[0] == row and cosines[0] == pytest.approx(1, abs=1e-5)
+    expected, ours = recommender.similar_items("i4", N=5)
+    assert model.item_ids[ids[1:]].tolist() == expected.tolist()
+    np.testing.assert_allclose(cosines[1:], ours, atol=1e-4)
+    some = numbers(model, ["i1", "i2", "i6"])
+    ids, _ = model.similar_items(row, N=2, items=some)
+    assert {taste(i) for i in model.item_ids[ids]} == {0}
+    ids, _ = model.similar_items(row, N=20, filter_items=some)
+    kept = ids if operation == "max" else ids[:17]  # implicit fills up its answer
+    assert not set(kept.tolist()) & set(some)
+    ids, _ = model.similar_users([1, 2], N=3)
+    assert ids.shape == (2, 3) and ids[:, 0].tolist() == [1, 2]
+    assert [{taste(u) for u in model.user_ids[row]} for row in ids] == [
+        {taste(model.user_ids[1])}, {taste(model.user_ids[2])}
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("objective", ["ranking", "rating"])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_user_is_recalculated_as_sif_folds_in(make: Any, operation: str, objective: str) -> None:
+    recommender = make(operation, objective)
+    model = to_implicit(recommender)
+    names, values = ["i1", "i3", "i5", "i8"], [5.0, 5.0, 4.0, 1.0]
+    row = np.zeros((1, len(model.item_ids)), np.float32)
+    row[0, numbers(model, names)] = values
+    history = sparse.csr_matrix(row)
+    ids, scores = model.recommend(0, history, N=6, recalculate_user=True)
+    ratings = values if objective == "rating" else None
+    expected, ours = recommender.recommend_new(names, N=6, ratings=ratings)
+    assert model.item_ids[ids].tolist() == expected.tolist()
+    np.testing.assert_allclose(scores, ours, rtol=1e-4, atol=1e-5)
+    both, _ = model.recommend([0, 1], sparse.vstack([history, history]).tocsr(), N=6,
+                              recalculate_user=True)  # fmt: skip
+    assert both.tolist() == [ids.tolist()] * 2
+
+
+def test_new_users_and_items_of_factors_are_folded(make: Any) -> None:
+    recommender = make("multiply")
+    model = to_implicit(recommender)
+    size = len(model.user_ids)
+    fans = [f"u{u}" for u in range(1, 20, 2)]
+    column = np.isin(model.user_ids, fans).astype(np.float32)
+    (factors,) = model.recalculate_item([0], sparse.csr_matrix(column[None]))
+    scores = model.user_factors @ factors
+    odd = np.array([taste(u) == 1 for u in model.user_ids])
+    assert scores[odd].min() > scores[~odd].max()
+    row = np.zeros((1, len(model.item_ids)), np.float32)
+    row[0, numbers(model, ["i0", "i2", "i4"])] = 1
+    model.partial_fit_users([size], sparse.csr_matrix(row))
+    ids, _ = model.recommend(size, sparse.csr_matrix(row), N=4)
+    assert (
+        model.item_ids[ids].tolist() == recommender.recommend_new(["i0", "i2", "i4"], 4)[0].tolist()
+    )
+
+
+def test_rows_nobody_trained_are_served_by_the_rule(make: Any) -> None:
+    recommender = make(rare=True)
+    model = to_implicit(recommender)
+    assert np.isfinite(model.user_factors).all() and np.isfinite(model.item_factors).all()
+    assert recommender.model_.fallback.cold_users.sum() == 1
+    for row, user in enumerate(model.user_ids):
+        expected, scores = recommender.recommend(user, N=30)
+        assert "rare" not in expected
+        ids, found = model.recommend(row, model.user_items[row], N=21)
+        named = [n for n, s in zip(model.item_ids[ids], found, strict=True) if s > -1e30]
+        assert [name for name in named if name != "rare"] == expected.tolist()
+        assert user == "u0" or named[-1] == "rare"
+        np.testing.assert_allclose(found[: len(scores)], scores, rtol=1e-4, atol=1e-4)
+    similar = model.item_ids[model.similar_items(numbers(model, ["i4"])[0], N=6)[0][1:]]
+    assert similar.tolist() == recommender.similar_items("i4", N=5)[0].tolist()
+    nothing = sparse.csr_matrix((1, len(model.item_ids)), dtype=np.float32)
+    ids, _ = model.recommend(0, nothing, N=3, recalculate_user=True)
+    assert model.item_ids[ids].tolist() == recommender.recommend_new([], 3)[0].tolist()
+
+
+def test_plain_implicit_reads_the_file(make: Any, tmp_path: Path) -> None:
+    model = to_implicit(make("multiply", "rating"))
+    model.save(str(tmp_path / "a.npz"))
+    plain = AlternatingLeastSquares.load(str(tmp_path / "a.npz"))
+    own = SIFFactors.load(str(tmp_path / "a.npz"))
+    for row in range(4):
+        expected = model.recommend(row, model.user_items[row])
+        for other in (plain, own):
+            found = other.recommend(row, model.user_items[row])
+            np.testing.assert_array_equal(found[0], expected[0])
+            np.testing.assert_array_equal(found[1], expected[1])
+    assert own.item_ids.tolist() == model.item_ids.tolist()
+    with pytest.raises(NotImplementedError, match="a loaded file has the factors alone"):
+        own.recommend(0, model.user_items[0], recalculate_user=True)
+
+
+def test_what_is_not_there_is_said(make: Any) -> None:
+    factors, other = to_implicit(make("multiply")), to_implicit(make("max"))
+    with pytest.raises(ConfigError, match="fit: expected nothing to learn here"):
+        factors.fit(factors.user_items)
+    with pytest.raises(NotImplementedError, match="of a SIFRecommender"):
+        factors.explain(0, factors.user_items, 1)
+    with pytest.raises(NotImplementedError):
+        other.similar_items(0, recalculate_item=True)
+    with pytest.raises(ConfigError, match="found both"):
+        other.recommend(0, other.user_items[0], items=[1, 2], filter_items=[1])
+    with pytest.raises(ShapeError, match="expected 1 rows, one for each id, found 30"):
+        other.recommend(0, other.user_items)
+    with pytest.raises(ShapeError, match="expected 20 columns, found 3"):
+        other.recommend(0, sparse.csr_matrix((1, 3)))
+    with pytest.raises(ConfigError, match="found one before fit"):
+        to_implicit(SIFRecommender())
+    with pytest.raises(ConfigError, match="ranks items alike for all users"):
+        to_implicit(make("plus"))
+
+
+def test_nothing_left_is_minus_one_in_tables(make: Any) -> None:
+    model = to_implicit(make("max"))
+    ids, scores = model.recommend([0, 1], model.user_items[:2], N=30)
+    assert ids.shape == (2, 30) and (ids[:, -1] == -1).all() and (scores[:, -1] == NOTHING).all()
+    one, _ = model.recommend(0, model.user_items[0], N=30)
+    assert one.tolist() == ids[0][ids[0] >= 0].tolist()
+    chosen, _ = model.recommend(0, None, N=3, items=[4, 7], filter_already_liked_items=False)
+    assert set(chosen.tolist()) == {4, 7}
+
+
+def test_it_is_fitted_on_a_matrix(frame: Any) -> None:
+    rows = frame.user.str[1:].astype(int), frame.item.str[1:].astype(int)
+    matrix = sparse.csr_matrix((np.ones(len(frame), np.float32), rows))
+    settings = {"train.epochs": 40, "train.dimension": 8, "train.l2": "[0.003]", "train.lr": 0.05,
+                "search.epochs": 3, "search.dimension": 4}  # fmt: skip
+    model = SIFImplicit(SIFRecommender(threads=1, settings=settings))
+    model.fit(matrix)
+    ids, _ = model.recommend(np.arange(10), matrix[:10], N=1)
+    assert np.mean(ids[:, 0] % 2 == np.arange(10) % 2) >= 0.9
