@@ -58,11 +58,10 @@ def board(rated: bool = False) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def liked() -> SIFRecommender:
-    frame = board().assign(title=lambda f: "Item " + f.item)
+    frame = board().assign(title=lambda f: "Item " + f.item.str[1:])
+    frame.loc[frame.item == f"i{ITEMS - 1}", "title"] = None  # one has none
     recommender = SIFRecommender(threads=1, settings=QUICK).fit(frame)
     model = recommender.model_
-    assert isinstance(model.titles, dict)
-    model.titles.update({f"i{i}": f"Item {i}" for i in range(ITEMS - 1)})  # one has none
     return recommender
 
 
