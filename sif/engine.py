@@ -1,14 +1,14 @@
 """The best items for many users, by any interaction function of user and item.
 
-A function is a sum of parts (`sif.spaces.operations`): those with factors become one matrix product,
-biases included, the others are added to it by `sif.kernels`. Users come as vectors, not as ids, so
-that a user who is in no table is served alike. Scores are held for as many users at once as the
-memory allows.
+Users come as vectors, not as ids, so that a user who is in no table is served alike. A thread takes
+a chunk of them. Where the selection is compiled, a chunk goes through the items in
+pieces whose scores stay in cache; else it has the scores of all items, as many users as the memory
+allows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +17,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sif.errors import ConfigError, ShapeError
-from sif.kernels import Broadcast, Maxima, compiled
+from sif.catalogue import Catalogue, Users
+from sif.chunks import alone, in_chunks
+from sif.errors import ConfigError, DataError, ShapeError
+from sif.kernels import selection
 from sif.spaces.interaction import Interaction
-from sif.spaces.operations import Operation
-from sif.spaces.tables import bounded
 from sif.topk import block_size, top_k
 
 MEMORY = 1 << 24
-"""Bytes of scores: 16 MB stay in the last cache, and matrix products are fast from 64 rows on."""
+"""Bytes of scores: 16 MB are about what the last cache can spare."""
+_ROWS = 256
+"""Users per chunk at most: products gain nothing from more, and less of a chunk stays in cache."""
+_FEWEST_ROWS = 16
+"""Users who are not worth a thread."""
+_PIECE = 1 << 12
+"""Items per piece: with 256 users 4 MB of scores."""
+_LARGEST_SORTED = 64
+"""Up to this k the compiled selection is faster; it keeps the best in order by insertion."""
+
+Selected = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +53,6 @@ class UserVectors:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def part(self, start: int, stop: int) -> UserVectors:
-        """Some of the users, in their order."""
-        biases = None if self.biases is None else self.biases[start:stop]
-        return UserVectors(self.vectors[start:stop], biases)
-
 
 @dataclass(frozen=True, eq=False)
 class Top:
@@ -63,20 +68,27 @@ class Top:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
-    """An operation that is no sum, with its share w of the readout."""
+class _Request:
+    """What is asked for: see `Engine.top`."""
 
-    operation: Operation
-    readout: Tensor
+    users: UserVectors
+    k: int
+    excluded: Any
+    allowed: NDArray[np.bool_] | None
 
-    def factors(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        """A (b, r) and B (m, r) of the matrix product."""
-        assert self.operation.factors is not None  # noqa: S101
-        return self.operation.factors(p, q, self.readout)
+    def hidden(self, rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Excluded items of some users, one after the other, and where each begins (b + 1,)."""
+        if self.excluded is None:
+            empty = np.zeros(rows.stop - rows.start + 1, dtype=np.int64)
+            return empty, empty[:0]
+        edges = self.excluded.indptr[rows.start : rows.stop + 1].astype(np.int64)
+        return edges - edges[0], self.excluded.indices[edges[0] : edges[-1]].astype(np.int64)
 
-    def combined(self, p: Tensor, q: Tensor) -> Tensor:
-        """w^T O(p, q) of vectors that broadcast."""
-        return self.operation.combine((p, q)) @ self.readout
+    def close(self, scores: Tensor, start: int, stop: int) -> None:
+        """Puts what nobody may get below everything: scores (b, any) of items start..stop."""
+        if self.allowed is not None:
+            closed = torch.from_numpy(~self.allowed[start:stop]).to(scores.device)
+            scores[:, : stop - start].masked_fill_(closed, -torch.inf)
 
 
 class Engine:
@@ -87,8 +99,7 @@ class Engine:
     Args:
         interaction: Of user and item, such as that of a baked network.
         memory: Bytes of scores held at once; at least one user's are.
-        threads: Of the compiled kernel; None: as many as torch has, whose own number is that of the
-            process.
+        threads: Of the CPU, for more than a few users; None: as many as torch has.
 
     Attributes:
         n_users: Rows of the user table.
@@ -106,35 +117,18 @@ class Engine:
     ) -> None:
         if (fields := len(interaction.vectors)) != 2:
             raise ConfigError(f"engine: expected a function of 2 fields, found {fields}")
-        threads = torch.get_num_threads() if threads is None else threads
+        if threads is None:
+            threads = torch.get_num_threads() if interaction.readout.device.type == "cpu" else 1
         if memory < 1 or threads < 1:
             raise ConfigError(
                 f"engine: expected memory and threads of at least 1, found {memory} and {threads}"
             )
-        self._memory = memory
-        self._users, self._transform = interaction.vectors[0].table, interaction.transforms[0]
-        self._tables = interaction.tables
-        self.n_users = len(self._users)
-        items = interaction.table(1).float()
-        self.n_items = len(items)
-        parts = _parts(interaction.operation, bounded(interaction.readout).float(), items.shape[1])
-        self.personal = not all(part.operation.additive for part in parts)
-        self._products = [part for part in parts if part.operation.factors is not None]
-        self._no_items = items[:0]
-        self._right = self._right_factors(items)
-        self._rest = [
-            _adder(part, items, threads) for part in parts if part.operation.factors is None
-        ]
+        self._memory, self._threads = memory, threads
+        self._users, self._tables = interaction.vectors[0].table, interaction.tables
+        self._catalogue = Catalogue(interaction)
+        self.n_users, self.n_items = len(self._users), self._catalogue.n_items
+        self.personal = self._catalogue.personal
 
-    def _right_factors(self, items: Tensor) -> Tensor:
-        """B (m, r) of the matrix product, with the constants 1 and the items' biases last."""
-        ones, bias = torch.ones_like(items[:, 0]), torch.zeros_like(items[:, 0])
-        if self._tables.biases:
-            bias = bias + self._tables.biases[1].float()
-        factors = [part.factors(items[:0], items)[1] for part in self._products]
-        return torch.cat([*factors, torch.stack([ones, bias], dim=1)], dim=1)
-
-    @torch.no_grad()
     def vectors(self, rows: NDArray[np.int64]) -> UserVectors:
         """What the tables hold of known users (b,), for `scores` and `top`.
 
@@ -149,9 +143,9 @@ class Engine:
             )
         at = torch.from_numpy(rows).to(self._users.device)
         biases = self._tables.biases
-        return UserVectors(self._users.detach()[at], biases[0].detach()[at] if biases else None)
+        with alone(torch.get_num_threads()):  # a look-up is done before a second thread is there
+            return UserVectors(self._users[at], biases[0][at] if biases else None)
 
-    @torch.no_grad()
     def scores(self, users: UserVectors) -> NDArray[np.float32]:
         """Scores of all items, offsets included: float32 (b, n_items), higher is better.
 
@@ -159,11 +153,15 @@ class Engine:
             ShapeError: Vectors or biases of another shape than (b, d) and (b,).
         """
         self._check(users)
-        result = torch.empty(len(users), self.n_items, device=self._right.device)
-        self._fill(users, result)
+        result = torch.empty(len(users), self.n_items, device=self._catalogue.device)
+
+        def worker(chunks: Iterator[slice]) -> None:
+            for rows in chunks:
+                self._catalogue.write(self._ready(users, rows), 0, self.n_items, result[rows])
+
+        self._in_chunks(len(users), self.n_items, worker)
         return np.asarray(result.cpu().numpy())
 
-    @torch.no_grad()
     def top(
         self,
         users: UserVectors,
@@ -197,41 +195,65 @@ class Engine:
         found = min(k, self.n_items)
         if not found or not len(users):
             return Top(items, best)
+        request = _Request(users, found, excluded, allowed)
+        device = self._catalogue.device
+        fast = found <= _LARGEST_SORTED and device.type == "cpu" and selection() is not None
         block = block_size(self.n_items, found)
-        width = -(-self.n_items // block) * block
-        step = min(len(users), max(1, self._memory // (4 * width)))
-        buffer = torch.empty(step, width, device=self._right.device)
-        closed = None if allowed is None else torch.from_numpy(~allowed).to(buffer.device)
-        for start in range(0, len(users), step):
-            chunk = users.part(start, start + step)
-            scores, rows = buffer[: len(chunk)], slice(start, start + len(chunk))
-            self._fill(chunk, scores)
-            scores[:, self.n_items :] = -torch.inf
-            if closed is not None:
-                scores[:, : self.n_items].masked_fill_(closed, -torch.inf)
-            if excluded is not None:
-                flat = _flat(excluded, rows, width).to(buffer.device)
-                scores.view(-1).index_fill_(0, flat, -torch.inf)
-            values, columns = top_k(scores, found, block, start)
-            columns[values.isneginf()] = -1
-            items[rows, :found], best[rows, :found] = columns.cpu(), values.cpu()
+        piece = _PIECE * max(1, _ROWS // len(users))  # few users have room for more items
+        width = min(piece, self.n_items) if fast else -(-self.n_items // block) * block
+
+        def worker(chunks: Iterator[slice]) -> None:
+            buffer = torch.empty(self._rows(len(users), width), width, device=device)
+            for rows in chunks:
+                scores = buffer[: rows.stop - rows.start]
+                select = self._by_pieces if fast else self._at_once
+                best[rows, :found], items[rows, :found] = select(request, rows, scores)
+
+        self._in_chunks(len(users), width, worker)
         return Top(items, best)
 
-    def _fill(self, users: UserVectors, out: Tensor) -> None:
-        """Writes scores into the first n_items columns of out (b, at least n_items)."""
-        p = self._transform(users.vectors.to(self._right.device)).float()
-        offset = self._tables.intercept.float().expand(len(p))
-        if users.biases is not None:
-            offset = offset + users.biases.to(offset)
-        factors = [part.factors(p, self._no_items)[0] for part in self._products]
-        scores = out[:, : self.n_items]
-        if factors:
-            offsets = torch.stack([offset, torch.ones_like(offset)], dim=1)
-            torch.mm(torch.cat([*factors, offsets], dim=1), self._right.T, out=scores)
-        else:
-            torch.add(offset[:, None], self._right[:, -1], out=scores)
-        for add in self._rest:
-            add(p, out)
+    def _by_pieces(self, request: _Request, rows: slice, scores: Tensor) -> Selected:
+        """The best of some users by the compiled selection; scores (b, any) are room."""
+        select = selection()
+        assert select is not None  # noqa: S101
+        ready = self._ready(request.users, rows)
+        shape = (len(scores), request.k)
+        best, items = np.full(shape, -np.inf, dtype=np.float32), np.full(shape, -1, dtype=np.int64)
+        edges, excluded = request.hidden(rows)
+        width = scores.shape[1]
+        for start in range(0, self.n_items, width):
+            stop = min(start + width, self.n_items)
+            self._catalogue.write(ready, start, stop, scores)
+            request.close(scores, start, stop)
+            lost = select(scores.numpy(), start, stop, edges, excluded, best, items)
+            if lost >= 0:
+                raise DataError(f"scores of user {rows.start + lost}: expected numbers, found NaN")
+        return best, items
+
+    def _at_once(self, request: _Request, rows: slice, scores: Tensor) -> Selected:
+        """The best of some users by torch; scores (b, at least n_items) are room."""
+        n, width = self.n_items, scores.shape[1]
+        self._catalogue.write(self._ready(request.users, rows), 0, n, scores)
+        scores[:, n:] = -torch.inf
+        request.close(scores, 0, n)
+        edges, excluded = request.hidden(rows)
+        flat = np.repeat(width * np.arange(len(scores)), np.diff(edges)) + excluded
+        scores.view(-1).index_fill_(0, torch.from_numpy(flat).to(scores.device), -torch.inf)
+        values, columns = top_k(scores, request.k, block_size(n, request.k), rows.start)
+        columns[values.isneginf()] = -1
+        return values.cpu().numpy(), columns.cpu().numpy()
+
+    def _ready(self, users: UserVectors, rows: slice) -> Users:
+        biases = None if users.biases is None else users.biases[rows]
+        return self._catalogue.users(users.vectors[rows], biases)
+
+    def _rows(self, n: int, width: int) -> int:
+        """Users per chunk, of n in all, with so many scores each."""
+        fair = max(_FEWEST_ROWS, -(-n // self._threads))
+        return max(1, min(_ROWS, fair, n, self._memory // (4 * width * self._threads)))
+
+    def _in_chunks(self, n: int, width: int, worker: Callable[[Iterator[slice]], None]) -> None:
+        in_chunks(n, self._rows(n, max(width, 1)), self._threads, worker)
 
     def _check(self, users: UserVectors) -> None:
         expected = (len(users), self._users.shape[1])
@@ -257,29 +279,3 @@ class Engine:
                 f"allowed items: expected bool of shape {(self.n_items,)}, "
                 f"found {allowed.dtype} of shape {allowed.shape}"
             )
-
-
-def _parts(operation: Operation, readout: Tensor, dimension: int) -> list[_Part]:
-    parts, start = [], 0
-    for part in operation.parts or (operation,):
-        stop = start + part.width(2) * dimension
-        parts.append(_Part(part, readout[start:stop]))
-        start = stop
-    return parts
-
-
-def _adder(part: _Part, items: Tensor, threads: int) -> Callable[[Tensor, Tensor], None]:
-    """What adds a part without factors, given transformed users (b, d), to scores."""
-    maxima, w = part.operation.maxima, part.readout
-    if maxima is None or items.device.type != "cpu" or compiled() is None:
-        return Broadcast(part.combined, items).add
-    _, right, weights = maxima(items[:0], items, w)
-    kernel = Maxima(right, weights, threads)
-    return lambda p, out: kernel.add(maxima(p, items[:0], w)[0], out)
-
-
-def _flat(excluded: Any, rows: slice, width: int) -> Tensor:
-    """Places of the excluded items of some rows in a flat (b, width) matrix: int64."""
-    edges = excluded.indptr[rows.start : rows.stop + 1]
-    row = np.repeat(np.arange(len(edges) - 1, dtype=np.int64), np.diff(edges))
-    return torch.from_numpy(row * width + excluded.indices[edges[0] : edges[-1]])

@@ -1,17 +1,18 @@
-"""Sums of an element-wise operation over all items, added to a matrix of scores.
+"""What is compiled for serving, and its stand-in where numba is not installed.
 
-These are the interactions that are no matrix product. `Maxima` is compiled and needs numba;
-`Broadcast` takes any operation and any device, in parts that stay in cache, and needs torch alone.
-Neither holds users x items x dimensions at once.
+`Maxima` and `Broadcast` add interactions that are no matrix product to a matrix of scores. `Maxima`
+is compiled; `Broadcast` takes any operation and any device, in parts that stay in cache, and needs
+torch alone. Neither holds users x items x dimensions at once. `selection` finds the best items of
+rows that come piece by piece; its stand-in is `sif.topk`.
 """
 
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,25 +22,25 @@ _TILE = 1024
 """Items that the kernel passes over at once: their scores and four rows of 4 KB stay in L1."""
 _TERMS = 4
 """Terms per pass over a tile: fewer passes, fewer loads and stores of scores."""
-_THREAD_WORK = 1 << 21
-"""Users x items x terms that are worth a thread: about 0.1 ms, some times what starting it takes."""
+_BLOCK = 64
+"""Items that the selection looks at together: 256 bytes."""
 
 
-def _add_maxima(users: Any, items: Any, weights: Any, out: Any, start: int, stop: int) -> None:
-    """out[u, j] += sum_r weights[r] max(users[u, r], items[r, j]) for j in start..stop.
+def _add_maxima(users: Any, items: Any, weights: Any, start: int, stop: int, out: Any) -> None:
+    """out[u, j - start] += sum_r weights[r] max(users[u, r], items[r, j]) for j in start..stop.
 
     Args:
         users: (b, r) float32, r a multiple of `_TERMS`.
         items: (r, m) float32, so that the inner loop runs over neighbours in memory.
         weights: (r,) float32.
-        out: (b, at least m) float32.
         start: First item.
         stop: After the last item.
+        out: (b, at least stop - start) float32.
     """
     for first in range(start, stop, _TILE):
         last = min(first + _TILE, stop)
         for u in range(len(users)):
-            row = out[u, first:last]
+            row = out[u, first - start : last - start]
             for r in range(0, len(weights), _TERMS):
                 v0, v1 = items[r, first:last], items[r + 1, first:last]
                 v2, v3 = items[r + 2, first:last], items[r + 3, first:last]
@@ -52,23 +53,75 @@ def _add_maxima(users: Any, items: Any, weights: Any, out: Any, start: int, stop
                     )
 
 
-@functools.cache
-def compiled() -> Callable[..., None] | None:
-    """The compiled kernel, which releases the interpreter; None without numba."""
+def _select(
+    scores: Any, start: int, stop: int, edges: Any, excluded: Any, best: Any, items: Any
+) -> int:
+    """Goes on selecting the best k with the scores of items start..stop, after those before them.
+
+    Args:
+        scores: (b, at least stop - start) float32; excluded ones are overwritten.
+        start: First item.
+        stop: After the last item.
+        edges: int64 (b + 1,), where each user's part of `excluded` begins.
+        excluded: int64, items that a user must not get.
+        best: (b, k) float32, in order, minus infinity where nothing was found; overwritten.
+        items: int64 (b, k) to `best`; overwritten.
+
+    Returns:
+        -1, or the first row with a score that is not a number.
+    """
+    last = best.shape[1] - 1
+    for u in range(len(best)):
+        row = scores[u, : stop - start]
+        for at in range(edges[u], edges[u + 1]):
+            if start <= excluded[at] < stop:
+                row[excluded[at] - start] = -np.inf
+        for first in range(0, len(row), _BLOCK):
+            block = row[first : first + _BLOCK]
+            least, news = best[u, last], False
+            for j in range(len(block)):  # no branch inside: many at a time
+                news |= not (block[j] <= least)
+            if not news:
+                continue
+            for j in range(len(block)):
+                x = block[j]
+                if np.isnan(x):
+                    return u
+                if x > best[u, last]:  # an equal one that came before stays
+                    place = last
+                    while place > 0 and best[u, place - 1] < x:
+                        best[u, place], items[u, place] = best[u, place - 1], items[u, place - 1]
+                        place -= 1
+                    best[u, place], items[u, place] = x, start + first + j
+    return -1
+
+
+def _compiled(function: Callable[..., Any], signature: str) -> Callable[..., Any] | None:
+    """The function, which releases the interpreter while it runs; None without numba."""
     try:
         import numba
     except ImportError:
         return None
-    # Not "nnan": an item's NaN must come through.
-    flags = {"contract", "nsz"}
-    signature = "void(f4[:,::1], f4[:,::1], f4[::1], f4[:,::1], i8, i8)"
-    make = functools.partial(numba.njit, signature, nogil=True, fastmath=flags)
+    # Not "nnan": what is not a number must come through.
+    make = functools.partial(numba.njit, signature, nogil=True, fastmath={"contract", "nsz"})
     try:
-        kernel = make(cache=True)(_add_maxima)
+        result: Callable[..., Any] = make(cache=True)(function)
     except RuntimeError:  # no folder that the compiled code could be kept in
-        kernel = make()(_add_maxima)
-    result: Callable[..., None] = kernel
+        result = make()(function)
     return result
+
+
+@functools.cache
+def compiled() -> Callable[..., None] | None:
+    """`_add_maxima`, compiled; None without numba."""
+    return _compiled(_add_maxima, "void(f4[:,::1], f4[:,::1], f4[::1], i8, i8, f4[:,::1])")
+
+
+@functools.cache
+def selection() -> Callable[..., int] | None:
+    """`_select`, compiled; None without numba."""
+    types = "i8(f4[:,::1], i8, i8, i8[::1], i8[::1], f4[:,::1], i8[:,::1])"
+    return _compiled(_select, types)
 
 
 class Maxima:
@@ -77,43 +130,27 @@ class Maxima:
     Args:
         items: B (m, r).
         weights: c (r,).
-        threads: At most so many are started.
     """
 
-    def __init__(self, items: Tensor, weights: Tensor, threads: int) -> None:
+    def __init__(self, items: Tensor, weights: Tensor) -> None:
         # A term of weight 0 between zeros adds nothing.
         self._missing = -len(weights) % _TERMS
         self._items = self._padded(items).T.contiguous().numpy()
         self._weights = self._padded(weights).contiguous().numpy()
-        self._threads = threads
 
     def _padded(self, terms: Tensor) -> Tensor:
         return torch.nn.functional.pad(terms.float(), (0, self._missing))
 
-    def add(self, users: Tensor, out: Tensor) -> None:
-        """Adds the sums of users A (b, r) to the first m columns of out (b, at least m) float32."""
+    def add(self, users: Tensor, start: int, stop: int, out: Tensor) -> None:
+        """Adds the sums of users A (b, r) and items start..stop to the first columns of out."""
         kernel = compiled()
         assert kernel is not None  # noqa: S101
-        n_items = self._items.shape[1]
-        padded = self._padded(users).contiguous().numpy()
-        work = padded.size * n_items
-        parts = max(1, min(self._threads, work // _THREAD_WORK))
-        edges = [n_items * place // parts for place in range(parts + 1)]
-        arguments = (padded, self._items, self._weights, out.numpy())
-        # Threads of a call live as long as the call, so that a process may fork in between.
-        others = [
-            threading.Thread(target=kernel, args=(*arguments, edges[i], edges[i + 1]))
-            for i in range(1, parts)
-        ]
-        for thread in others:
-            thread.start()
-        kernel(*arguments, edges[0], edges[1])
-        for thread in others:
-            thread.join()
+        users = self._padded(users).contiguous()
+        kernel(users.numpy(), self._items, self._weights, start, stop, out.numpy())
         # u > x is false for a user's NaN, which the kernel would lose.
         lost = users.isnan().any(dim=1)
         if lost.any():
-            out[lost, :n_items] = torch.nan
+            out[lost, : stop - start] = torch.nan
 
 
 class Broadcast:
@@ -127,13 +164,14 @@ class Broadcast:
     def __init__(self, combine: Callable[[Tensor, Tensor], Tensor], items: Tensor) -> None:
         self._combine, self._items = combine, items
 
-    def add(self, users: Tensor, out: Tensor) -> None:
-        """Adds the interactions of users (b, d) to the first m columns of out (b, at least m)."""
-        n_items, dimension = self._items.shape
-        columns = max(1, min(n_items, _ELEMENTS // max(dimension, 1)))
+    def add(self, users: Tensor, start: int, stop: int, out: Tensor) -> None:
+        """Adds the interactions of users (b, d) and items start..stop to out's first columns."""
+        dimension = self._items.shape[1]
+        columns = max(1, min(stop - start, _ELEMENTS // max(dimension, 1)))
         rows = max(1, _ELEMENTS // max(columns * dimension, 1))
-        for j in range(0, n_items, columns):
-            items = self._items[None, j : j + columns]
+        for first in range(start, stop, columns):
+            last = min(first + columns, stop)
+            items = self._items[None, first:last]
             for i in range(0, len(users), rows):
                 part = self._combine(users[i : i + rows, None], items)
-                out[i : i + rows, j : min(j + columns, n_items)] += part
+                out[i : i + rows, first - start : last - start] += part

@@ -50,6 +50,8 @@ Progress = Callable[[int, Any], None]
 
 EXPORTED = "exported_perplexity"
 """Validation perplexity of the selection as a model of its own with the supernet's weights."""
+WORST = 1e6
+"""Perplexity at which one model is as useless as another."""
 RECALIBRATION = 4
 """Windows of all columns over which an extracted model's statistics are taken."""
 EVALUATED = 10
@@ -78,8 +80,9 @@ def nats(model: LanguageModel, windows: Iterator[TextBatch]) -> NDArray[np.float
 
 
 def perplexity(nats_of_words: NDArray[np.float64]) -> float:
-    """Exp of the mean; infinite where that is too large."""
-    return math.exp(min(float(nats_of_words.mean()), 700.0))
+    """Exp of the mean; `WORST` where that is larger or no number, as of an unstable selection."""
+    mean = float(nats_of_words.mean())
+    return math.exp(mean) if mean < math.log(WORST) else WORST
 
 
 @dataclass(frozen=True, eq=False)

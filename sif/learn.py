@@ -16,7 +16,16 @@ import pandas as pd
 
 from sif.checkpoint import NoCheckpoint
 from sif.config import CFConfig
-from sif.data import Interactions, concatenate, read_frame, read_interactions, read_matrix
+from sif.data import (
+    Interactions,
+    concatenate,
+    held_out,
+    load_dataset,
+    merge_duplicates,
+    read_frame,
+    read_matrix,
+)
+from sif.data.interactions import row_keys
 from sif.errors import DataError
 from sif.fitting import Problem
 from sif.grid import GridTraining, State
@@ -25,9 +34,6 @@ from sif.runtime import make_runtime
 from sif.served import ServedModel
 from sif.spaces.functions import expression
 from sif.tracking import NullTracker
-
-VALID_SHARE = 0.1
-"""Of every user's interactions, which choose where no validation part is given."""
 
 
 class Unkept:
@@ -60,7 +66,8 @@ def interactions_of(data: Any) -> Interactions:
     """Interactions of whatever people have.
 
     Args:
-        data: `Interactions`, a pandas data frame, a sparse user by item matrix, or a file's path.
+        data: `Interactions`, a pandas data frame, a sparse user by item matrix, or the path of a
+            file, or a known data set's name.
 
     Raises:
         DataError: Another type, or data that cannot be used.
@@ -70,7 +77,7 @@ def interactions_of(data: Any) -> Interactions:
     if isinstance(data, pd.DataFrame):
         return read_frame(data)
     if isinstance(data, str | Path):
-        return read_interactions(data)
+        return load_dataset(str(data)).interactions
     if hasattr(data, "tocoo"):
         return read_matrix(data)
     raise DataError(
@@ -79,30 +86,36 @@ def interactions_of(data: Any) -> Interactions:
     )
 
 
-def parts(data: Any, valid: Any, seed: int) -> tuple[Interactions, Interactions, Interactions]:
+def parts(
+    data: Any, valid: Any, seed: int, duplicates: str = "last"
+) -> tuple[Interactions, Interactions, Interactions]:
     """All interactions, and their train and validation part, under the same vocabularies.
 
-    Without a validation part, a tenth of every user's interactions, by the seed; a user with one
-    keeps it in train.
+    Without a validation part, a tenth of every user's interactions, at least one of three.
+
+    Args:
+        data: See `interactions_of`.
+        valid: The same, or None. Pairs that are in `data` as well stay there.
+        seed: Of what is held out.
+        duplicates: Rule for repeated pairs (`sif.data.DUPLICATE_RULES`).
+
+    Raises:
+        DataError: Data that cannot be used, or of which nothing is left to hold out.
     """
-    known = interactions_of(data)
-    if valid is not None:
-        both = concatenate([known, interactions_of(valid)])
-        rows = np.arange(len(both)) < len(known)
-        return both, both.select(rows), both.select(~rows)
-    draws = np.random.default_rng([seed, 0xF17])
-    order = draws.permutation(len(known))
-    users = known.ids[order, 0]
-    order = order[np.argsort(users, kind="stable")]
-    users = known.ids[order, 0]
-    counts = np.bincount(users)
-    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    held = np.zeros(len(known), dtype=bool)
-    held[order[place < np.round(VALID_SHARE * counts)[users]]] = True
-    if not held.any() or held.all():
+    known, _ = merge_duplicates(interactions_of(data), duplicates)
+    if valid is None:
+        held = held_out(known, seed)
+    else:
+        judged, _ = merge_duplicates(interactions_of(valid), duplicates)
+        both, first = concatenate([known, judged]), len(known)
+        keys = row_keys(both.ids, both.sizes)
+        fresh = ~np.isin(keys, keys[:first])
+        known = both.select(fresh | (np.arange(len(both)) < first))
+        held = np.arange(len(known)) >= first
+    if not held.any():
         raise DataError(
-            f"interactions: expected users with 5 or more to hold some out, found {len(known)} "
-            "interactions; give valid="
+            f"interactions: expected some to hold out, users with three or more or valid=, found "
+            f"{len(known)} of {known.sizes[0]} users"
         )
     return known, known.select(~held), known.select(held)
 
@@ -129,7 +142,7 @@ def learn(data: Any, valid: Any, config: CFConfig, verbose: bool = False) -> Lea
         DataError, ConfigError: Data or settings that cannot be used.
     """
     runtime, teller = make_runtime(config.device, config.seed, config.threads), Teller(verbose)
-    known, train, held = parts(data, valid, config.seed)
+    known, train, held = parts(data, valid, config.seed, config.data.duplicates)
     problem = Problem(train, held, config, runtime)
     searched = problem.search(NullTracker(), NoCheckpoint())
     genotypes = {SEARCHED: searched.genotype, FIXED: fixed_multiply(problem)}

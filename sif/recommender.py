@@ -65,8 +65,8 @@ class SIFRecommender(Recommending):
 
         Args:
             interactions: A pandas data frame whose columns have usual names (user, item, and
-                perhaps rating, timestamp), a file of one, a sparse user by item matrix, or
-                `sif.data.Interactions`.
+                perhaps rating, timestamp, title), the path of a file of one, a known data set's
+                name, a sparse user by item matrix, or `sif.data.Interactions`.
             valid: The same, for the choices; None: a tenth of every user's interactions.
 
         Raises:

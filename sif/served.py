@@ -20,6 +20,7 @@ from scipy import sparse
 from sif import checkpoint
 from sif.cold import Fallback, cold_rows
 from sif.data import Interactions, Vocabulary
+from sif.engine import Engine
 from sif.errors import CheckpointError
 from sif.evaluate import pair_matrix
 from sif.fitting import Problem
@@ -93,6 +94,12 @@ class ServedModel:
     def expression(self) -> str:
         """The function on one line."""
         return expression(self.genotype, self.fields)
+
+    @property
+    def personal(self) -> bool:
+        """Whether a ranking differs between users; ratings and other fields are taken to."""
+        two = self.objective == "ranking" and len(self.fields) == 2
+        return not two or Engine(self.network.interaction()).personal
 
     @cached_property
     def scorer(self) -> InteractionScorer:

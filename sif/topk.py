@@ -2,7 +2,7 @@
 
 Two stages: the k best blocks of columns by their maxima hold the k best columns, and k blocks are
 few. Reading a row once for its maxima costs several times less than selecting from all of it.
-Equal scores are told apart by keys: the bits of a score above those of its place.
+Where scores are equal they are told apart by keys: the bits of a score above those of its place.
 """
 
 from __future__ import annotations
@@ -41,20 +41,29 @@ def top_k(scores: Tensor, k: int, block: int, first: int = 0) -> tuple[Tensor, T
     """
     b, n = scores.shape
     blocks = n // block
+    device = scores.device
     if block == 1 or k >= blocks:
         _refuse_nan(scores, first)
-        return _decoded(_keys(scores, torch.arange(n, device=scores.device)).topk(k).values)
+        return _best(scores, torch.arange(n, device=device).expand(b, n), k)
     parts = scores.view(b, blocks, block)
     maxima = parts.amax(dim=2)
     _refuse_nan(maxima, first)
-    places = torch.arange(blocks, device=scores.device)
-    # A block of equal maximum further right holds nothing that an unchosen one to its left lacks:
-    # with the lowest block first among equals, k chosen ones have a column each ahead of the rest.
-    chosen = _decoded(_keys(maxima, places).topk(k, sorted=False).values)[1]
-    flat = (chosen + torch.arange(b, device=scores.device)[:, None] * blocks).flatten()
+    # With the leftmost first among equals, every chosen block has a column ahead of all columns
+    # of an unchosen one.
+    chosen = _best(maxima, torch.arange(blocks, device=device).expand(b, blocks), k)[1]
+    flat = (chosen + torch.arange(b, device=device)[:, None] * blocks).flatten()
     candidates = parts.reshape(b * blocks, block).index_select(0, flat).view(b, k * block)
-    columns = chosen[:, :, None] * block + torch.arange(block, device=scores.device)
-    return _decoded(_keys(candidates, columns.view(b, k * block)).topk(k).values)
+    columns = chosen[:, :, None] * block + torch.arange(block, device=device)
+    return _best(candidates, columns.view(b, k * block), k)
+
+
+def _best(scores: Tensor, places: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The best k of scores (b, n), ties to the lowest of their places (b, n): scores and places."""
+    n = scores.shape[1]
+    values, at = scores.topk(min(k + 1, n))
+    if (values[:, 1:] == values[:, :-1]).any():  # the order among equals is arbitrary
+        return _decoded(_keys(scores, places).topk(k).values)
+    return values[:, :k], places.gather(1, at[:, :k])
 
 
 def _refuse_nan(maxima: Tensor, first: int) -> None:

@@ -120,6 +120,24 @@ def test_tokens_per_second_are_compared_at_a_toys_size(tmp_path: Path) -> None:
     assert all(int(r["tokens_per_second"]) > 0 for r in rows)
 
 
+@pytest.mark.slow
+def test_throughput_is_measured_at_a_toys_size(tmp_path: Path) -> None:
+    """Slow: the peak of every function's memory is measured in a process of its own."""
+    pytest.importorskip("implicit", reason="needs implicit, the rival")
+    script("throughput.py", "--sizes", "300x90x4", "--sample", 280, "--rounds", 1, "--calls", 3,
+           "--output", tmp_path / "a.csv")  # fmt: skip
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = ["implicit", "multiply", "max", "min", "plus", "multiply+max"]
+    assert [r["function"] for r in rows] == names
+    assert [int(r["peak_users"]) for r in rows] == [280, 300, 280, 280, 280, 280]
+    for r in rows:
+        assert float(r["p50_ms"]) <= float(r["p99_ms"])
+        ratio = float(r["users_per_second"]) / float(rows[0]["users_per_second"])
+        assert float(r["times_implicit"]) == pytest.approx(ratio, rel=1e-3)
+    assert float(rows[1]["over_multiply"]) == 1
+
+
 def test_runs_of_several_seeds_become_one_table(tmp_path: Path) -> None:
     runs = [tmp_path / f"seed{seed}" for seed in (0, 1)]
     script("seeds.py", "--seeds", 0, 1, "--output", tmp_path, "--",
@@ -191,3 +209,20 @@ def test_sizes_that_a_space_does_not_have_are_refused() -> None:
     assert module.sizes_of("nasp-7op", given) == {"batch": 3, "channels": 16, "cells": 8}
     with pytest.raises(SystemExit, match=r"nasp-ptb: expected sizes batch, .*, found channels"):
         module.sizes_of("nasp-ptb", given | {"channels": 2})
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("data_dir")
+def test_strangers_are_folded_in_at_a_toys_size(tmp_path: Path) -> None:
+    quick = ("search.epochs=2", "search.dimension=4", "train.epochs=3", "train.dimension=4",
+             "train.l2=[0.003]")  # fmt: skip
+    script(
+        "fold_in.py", "--seeds", 0, "--users", 5, "--output", tmp_path / "a.csv", "--set", *quick
+    )
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == ["searched", "fixed-multiply", "implicit ALS"]
+    for row in rows:
+        assert 0 < float(row["folded"]) <= 1 and float(row["ms_per_user"]) > 0
+        share = float(row["folded"]) / float(row["trained_again"])
+        assert share == pytest.approx(float(row["share"]), abs=1e-3)

@@ -83,7 +83,7 @@ def test_a_job_with_time_buckets(
     # The stored model is the evaluated one, and finds its buckets again by itself.
     again = sif("evaluate", run)
     assert json.loads(again.out) == pytest.approx(found["test"])
-    refused = sif("recommend", run, "1")
+    refused = sif("recommend", run, "u0001")
     assert (refused.code, refused.out) == (2, "")
     (line,) = refused.err
     expected = "a model of user and item alone, found one of user, item, time; use predict"
@@ -99,9 +99,9 @@ def test_a_loaded_model_predicts_at_a_time(job: Callable[..., Any], tmp_path: Pa
     test, known = split.test, split.interactions.vocabularies
     assert test.timestamp is not None and test.rating is not None
     users, items = (known[f].ids[test.ids[:, f]] for f in (0, 1))
-    times = bucket_ids(model.vocabularies[2], test.timestamp)
+    times = bucket_ids(model.model_.vocabularies[2], test.timestamp)
     predicted = model.predict(users, items, times)
-    np.testing.assert_array_equal(predicted, model.scorer.predict(test.ids))
+    np.testing.assert_array_equal(predicted, model.model_.scorer.predict(test.ids))
     clipped = np.clip(predicted, split.train.rating.min(), split.train.rating.max())  # type: ignore[union-attr]
     error = float(np.sqrt(np.mean((clipped - test.rating) ** 2)))
     assert error == pytest.approx(metrics(tmp_path / "run")["test"]["rmse"], rel=1e-6)
@@ -206,7 +206,7 @@ def test_three_fields_are_not_ranked_over_all_items(
     job: Callable[..., Any], tmp_path: Path
 ) -> None:
     assert job(sets=("data.time_buckets=2",)).code == 0
-    scorer = Recommender.load(tmp_path / "run" / "model").scorer
+    scorer = Recommender.load(tmp_path / "run" / "model").model_.scorer
     assert isinstance(scorer, InteractionScorer)
     with pytest.raises(ConfigError, match=r"scores of all items: .* 2 fields, found 3"):
         scorer.scores(np.array([0]))

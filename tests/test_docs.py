@@ -74,11 +74,12 @@ def test_the_second_set_up_command_is_what_ci_runs() -> None:
 
 
 def test_python_snippets_compile_and_import_what_exists() -> None:
-    (snippet,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    tree = ast.parse(snippet)
-    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-    assert imports
-    exec(compile(ast.Module(imports, []), "README.md", "exec"), {})
+    snippets = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert len(snippets) == 2
+    for snippet in snippets:
+        imports = [n for n in ast.parse(snippet).body if isinstance(n, ast.ImportFrom)]
+        assert imports
+        exec(compile(ast.Module(imports, []), "README.md", "exec"), {})
 
 
 def anchors(path: Path) -> set[str]:

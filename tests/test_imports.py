@@ -19,11 +19,11 @@ LEVELS = [
     {"errors", "genotype", "dialects"},
     {"config", "runtime", "tracking", "metrics", "checkpoint"},
     {"prox", "probe", "data", "draws", "pairs", "rows", "streams", "optimisers", "averaging",
-     "normalisation"},
+     "normalisation", "chunks"},
     {"objectives", "batches", "blocks", "spaces", "methods"},
     {"diagnostics", "search", "train", "evaluate", "verdict", "scoring", "parts", "fitting",
      "cold", "groups", "sources", "cell_methods", "vision", "language", "grid", "fold", "rivals",
-     "fold_terms", "engine", "kernels", "topk"},
+     "fold_terms", "engine", "kernels", "topk", "catalogue"},
     {"baselines", "ngram", "served", "learn", "serving", "grow", "recommending", "recommender",
      "saved", "classifier", "textmodel", "plots"},
     {"adapters", "tasks"},
@@ -119,7 +119,7 @@ def fresh(code: str) -> str:
     return done.stdout
 
 
-HEAVY = ("mlflow", "implicit", "matplotlib", "pooch", "pyarrow", "sklearn", "PIL")
+HEAVY = ("mlflow", "implicit", "matplotlib", "pooch", "pyarrow", "sklearn", "PIL", "numba")
 
 
 def test_importing_sif_and_its_core_loads_no_optional_library() -> None:

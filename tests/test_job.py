@@ -243,12 +243,16 @@ def test_figures_are_whole_pngs(finished: Path) -> None:
 
 
 def test_the_model_recommends_what_a_user_has_not_had(
-    finished: Path, table: pd.DataFrame, sif: Command
+    tmp_path: Path, tiny: list[str], table: pd.DataFrame, sif: Command
 ) -> None:
+    table.to_csv(tmp_path / "orders.csv", index=False)
+    finished = tmp_path / "run"
+    words = ["--dataset", "orders.csv", "--output-dir", finished, "--no-tracking", *tiny]
+    assert sif("--task", "cf", *words, "space=rich", "search.stages=[encoding]").code == 0
     history = table.groupby("user_id")["item_id"].agg(set)
     users = list(history.index)
     model = Recommender.load(finished / "model")
-    items, scores = model.recommend(users, k=5)
+    items, scores = model.recommend(users, N=5)
     assert items.shape == scores.shape == (40, 5)
     assert (np.diff(scores, axis=1) <= 0).all()
     catalogue = set(table["item_id"])
@@ -315,6 +319,13 @@ def test_ratings_are_predicted_in_their_own_units(
     )
     truth = table["rating"].to_numpy()
     assert np.abs(predicted - truth).mean() < np.abs(truth.mean() - truth).mean()
+
+
+def test_a_function_that_ranks_alike_for_everybody_says_so(finished: Path, sif: Command) -> None:
+    assert metrics(finished)["genotype"].startswith(("plus", "concat"))
+    assert "ranks items alike for all users; its rec" in (finished / "log.txt").read_text()
+    (line,) = sif("recommend", finished, "Kundin 0/00").err
+    assert "ranks items alike for all users" in line
 
 
 def test_three_formats_of_the_same_interactions_give_the_same_run(
@@ -400,12 +411,12 @@ def test_a_split_by_time_shows_a_timeline_and_groups(
 def test_the_saved_model_keeps_the_rule_for_cold_users(temporal: Path, sif: Command) -> None:
     assert json.loads(sif("evaluate", temporal).out) == metrics(temporal)["test"]
     model = Recommender.load(temporal / "model")
-    fallback = model.scorer.fallback
+    fallback = model.model_.scorer.fallback
     assert fallback is not None
     cold = np.flatnonzero(fallback.cold_users)
     assert len(cold) > 1
     np.testing.assert_array_equal(
-        model.scorer.scores(cold), np.broadcast_to(fallback.order, (len(cold), 30))
+        model.model_.scorer.scores(cold), np.broadcast_to(fallback.order, (len(cold), 30))
     )
 
 
@@ -904,7 +915,7 @@ def test_a_bare_installation_does_all_but_figures_and_implicit_baselines(
     ]
     found = metrics(tmp_path / "run")
     assert set(found["baselines"]) == {"fixed-multiply", "random-function", "popularity", "ease"}
-    assert Recommender.load(tmp_path / "run" / "model").vocabularies
+    assert Recommender.load(tmp_path / "run" / "model").model_.vocabularies
     assert {p.name for p in (tmp_path / "run" / "plots").iterdir()} == {"figures.json"}
     # Where there is matplotlib, the figures are drawn later.
     assert sif("plot", "run").code == 0

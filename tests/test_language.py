@@ -138,6 +138,11 @@ def test_perplexity_is_that_of_every_word_once() -> None:
     assert perplexity(found) == pytest.approx(math.exp(found.mean()))
 
 
+@pytest.mark.parametrize("nats", [[30.0, 50.0], [1.0, float("nan")], [float("inf"), 1.0]])
+def test_perplexity_stays_a_number(nats: list[float]) -> None:
+    assert perplexity(np.array(nats)) == 1e6
+
+
 def test_an_lstm_of_equal_size_is_as_near_as_can_be() -> None:
     def size(width: int) -> int:
         return LanguageModel(TextShape(50, width), LSTMRecurrence(TextShape(50, width))).counted()

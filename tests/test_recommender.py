@@ -14,6 +14,7 @@ from scipy import sparse
 from sif.checkpoint import load as load_file
 from sif.checkpoint import save as save_file
 from sif.errors import CheckpointError, ConfigError, DataError, UnknownIdError
+from sif.learn import parts
 from sif.recommender import Recommender, SIFRecommender
 from sif.served import FILE, KIND
 
@@ -227,6 +228,30 @@ def test_matrices_and_files_are_interactions_as_well(tmp_path: Path) -> None:
     assert set(from_file.model_.vocabularies[0].ids) == set(frame.user)
     with pytest.raises(DataError, match=r"expected a data frame.*found int"):
         model.fit(3)
+
+
+def test_repeated_pairs_and_parts_of_ones_own_are_taken_care_of() -> None:
+    frame = board()
+    known, train, held = parts(pd.concat([frame, frame[:50]]), None, 0)
+    assert len(known) == len(train) + len(held) == len(frame)
+    counts = np.bincount(train.ids[:, 0]), np.bincount(held.ids[:, 0], minlength=USERS)
+    np.testing.assert_array_equal(counts[1], sum(counts) >= 3)  # nobody has twenty
+    assert counts[1].sum() > 35 and (counts[0] > 0).all()
+    known, train, held = parts(frame[20:], frame[:40], 0)
+    assert (len(train), len(held)) == (len(frame) - 20, 20)  # what is in both stays in train
+    assert known.vocabularies == train.vocabularies == held.vocabularies
+    with pytest.raises(DataError, match="expected some to hold out"):
+        parts(frame.groupby("user").head(2), None, 0)
+
+
+def test_titles_come_from_a_column(tmp_path: Path) -> None:
+    frame = board()
+    frame["title"] = "Item " + frame.item.str[1:]
+    frame.loc[frame.item == "i3", "title"] = None
+    model = SIFRecommender(threads=1, settings=QUICK).fit(frame)
+    assert model.titles["i4"] == "Item 4" and "i3" not in model.titles
+    model.save(tmp_path)
+    assert Recommender.load(tmp_path).titles == model.titles
 
 
 def test_models_that_contradict_themselves_are_refused(

@@ -79,6 +79,15 @@ def test_a_tee_passes_everything_on_and_merges_states(tmp_path: Path) -> None:
     assert lines(paths[0]) == lines(paths[1]) == [{"stage": "x", "step": 0, "m": 1.0}]
 
 
+def test_trackers_without_a_store_make_no_model(tmp_path: Path) -> None:
+    def write(_: Path) -> None:
+        raise AssertionError("nothing takes it")
+
+    tee = Tee([NullTracker(), JsonlTracker(tmp_path / "a")])
+    tee.log_model(write, "model", "shop")
+    tee.close()
+
+
 # MLflow
 
 
@@ -188,6 +197,36 @@ def test_stages_that_ended_keep_their_status(client: Any, uri: str) -> None:
     tracker.close("KILLED")
     for one, status in ((tracker, "KILLED"), (done, "FINISHED"), (cut, "KILLED")):
         assert client.get_run(one.run_id).info.status == status
+
+
+def test_a_model_is_kept_and_registered_if_asked(
+    client: Any, uri: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def write(folder: Path) -> None:
+        (folder / "MLmodel").write_text("flavors: {}")
+
+    for name in (None, "shop", "shop"):
+        tracker = MlflowTracker("models", "job", uri)
+        tracker.log_model(write, "model", name)
+        tracker.close()
+        assert [f.path for f in client.list_artifacts(tracker.run_id, "model")] == ["model/MLmodel"]
+    versions = client.search_model_versions("name = 'shop'")
+    assert sorted(int(found.version) for found in versions) == [1, 2]
+    assert max(versions, key=lambda v: int(v.version)).run_id == tracker.run_id
+    assert capfd.readouterr().err == ""
+
+
+def test_a_model_that_cannot_be_made_costs_one_warning(
+    client: Any, uri: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def write(_: Path) -> None:
+        raise OSError("no space left")
+
+    tracker = MlflowTracker("models", "job", uri)
+    tracker.log_model(write, "model", "never")
+    tracker.close()
+    assert "no space left" in only_warning(capfd)
+    assert client.search_model_versions("name = 'never'") == []
 
 
 def use_everything(tracker: MlflowTracker, folder: Path) -> None:

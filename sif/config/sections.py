@@ -66,6 +66,9 @@ class TrackingConfig(Section):
         None, description="MLflow tracking URI; None: the working directory's own store"
     )
     experiment: str = Field("sif", description="MLflow experiment")
+    register_as: Annotated[str, Field(pattern=r"^[\w.\- ]*\w$")] | None = Field(
+        None, description="name in MLflow's registry that gets a version of the model; None: none"
+    )
 
 
 class CommonConfig(Section):

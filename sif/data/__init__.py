@@ -15,7 +15,7 @@ from sif.data.planted import OPERATIONS, TRANSFORMS, PlantedInfo, PlantedTruth, 
 from sif.data.readers import Columns, read_interactions
 from sif.data.recipe import Dataset, Recipe, list_datasets, load_dataset
 from sif.data.sample import few_users, some_users
-from sif.data.split import PART_NAMES, PROTOCOLS, Split, build_split, make_split
+from sif.data.split import PART_NAMES, PROTOCOLS, Split, build_split, held_out, make_split
 from sif.data.split_file import load_split_file
 from sif.data.vocabulary import Vocabulary
 
@@ -39,6 +39,7 @@ __all__ = [
     "concatenate",
     "few_users",
     "filter_interactions",
+    "held_out",
     "list_datasets",
     "load_dataset",
     "load_split_file",

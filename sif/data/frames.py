@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +44,18 @@ class FrameTable:
 
 
 def read_frame(frame: pd.DataFrame, columns: Columns | None = None) -> Interactions:
-    """The interactions of a data frame; arguments and errors as of `read_interactions`."""
-    return from_table(FrameTable(frame), columns or Columns())
+    """The interactions of a data frame; arguments and errors as of `read_interactions`.
+
+    A column "title" becomes the titles of the items; of an item with several the first counts.
+    """
+    found = from_table(FrameTable(frame), columns or Columns())
+    place = next((i for i, c in enumerate(frame.columns) if str(c).lower() == "title"), None)
+    if place is None:
+        return found
+    names = found.vocabularies[1].ids[found.ids[:, 1]]
+    titled = pd.DataFrame({"item": names, "title": frame.iloc[:, place].to_numpy()}).dropna()
+    first = titled.drop_duplicates("item")
+    return replace(found, titles=dict(zip(first["item"], first["title"].astype(str), strict=True)))
 
 
 def read_matrix(matrix: sparse.sparray | sparse.spmatrix) -> Interactions:

@@ -180,6 +180,15 @@ def _ranking_per_user(interactions: Interactions, seed: int, dataset: HasParts) 
     return part
 
 
+def held_out(interactions: Interactions, seed: int) -> npt.NDArray[np.bool_]:
+    """(n,): of a user's rows a tenth, at least one of three or more, at random."""
+    users = interactions.ids[:, 0]
+    keys = _generator(seed).random(len(users))
+    position, n = _position_within_user(users, np.lexsort((keys, users)))
+    found: npt.NDArray[np.bool_] = (n >= _MIN_PER_USER) & (position < np.maximum(n // 10, 1))
+    return found
+
+
 def _leave_one_out(interactions: Interactions, seed: int, dataset: HasParts) -> Parts:
     """Each user's last row by time to test, the one before to valid; file order breaks ties."""
     users = interactions.ids[:, 0]

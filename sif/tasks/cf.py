@@ -237,6 +237,11 @@ class CFJob:
         known = self.inputs.split.interactions
         model = ServedModel.of(self.problem, genotype, trained, state["l2"], known)
         model.save(self.folder / "model")
+        if not model.personal:
+            self.console.line(
+                f"note: {model.expression} ranks items alike for all users; its recommendations "
+                "are refused"
+            )
 
     def _figures(
         self, found: State, genotype: Genotype, ours: Mapping[str, State],
@@ -260,7 +265,24 @@ class CFJob:
             self.tracker.log_artifact(path, "plots")
         for name in ("genotype.json", "metrics.json", "config.yaml"):
             self.tracker.log_artifact(self.folder / name)
-        self.tracker.log_artifact(self.folder / "model", "model")
+        self._track_model()
+
+    def _track_model(self) -> None:
+        """The recommender, in a form that MLflow serves where it can."""
+        name, folder = self.config.tracking.register_as, self.folder / "model"
+        if len(self.problem.fields) == 2:
+            self.tracker.log_model(lambda made: _save_servable(folder, made), "model", name)
+            return
+        self.tracker.log_artifact(folder, "model")
+        if name is not None:
+            told = ", ".join(self.problem.fields)
+            self.console.line(f"left out: registering {name}: MLflow serves no model of {told}")
+
+
+def _save_servable(model: Path, made: Path) -> None:
+    from sif.adapters.mlflow_model import save_model
+
+    save_model(model, made)
 
 
 def evaluate_again(config: CFConfig, runtime: Runtime, folder: Path) -> dict[str, float]:

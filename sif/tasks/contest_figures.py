@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,11 @@ def curves(results: Results, metric: str, judged: str, warmup: int) -> dict[str,
             for name, state in results.trained.items()
         },
         "search": {
-            name: [(e["seconds"], e["judged"][judged]) for e in state["history"]]
+            name: [
+                (e["seconds"], e["judged"][judged])
+                for e in state["history"]
+                if math.isfinite(e["judged"][judged])
+            ]
             for name, state in results.found.items()
         },
         "gates": {

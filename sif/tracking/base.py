@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -24,6 +24,17 @@ class Tracker(Protocol):
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Keeps a file or a whole folder, under `folder` in the store."""
+
+    def log_model(
+        self, write: Callable[[Path], None], folder: str, registered: str | None = None
+    ) -> None:
+        """Keeps a model that the store can serve.
+
+        Args:
+            write: Puts the model into a new folder; called only where a store takes models.
+            folder: In the store.
+            registered: Name in the store's registry that gets a version of it; None: none does.
+        """
 
     def child(self, name: str) -> Tracker:
         """The tracker of one stage, e.g. 'search' or 'baseline-ease'; the same again by name."""
@@ -48,6 +59,11 @@ class NullTracker:
         """Does nothing."""
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Does nothing."""
+
+    def log_model(
+        self, write: Callable[[Path], None], folder: str, registered: str | None = None
+    ) -> None:
         """Does nothing."""
 
     def child(self, name: str) -> Tracker:
@@ -87,6 +103,13 @@ class Tee:
         """Passes the artifact on."""
         for tracker in self._trackers:
             tracker.log_artifact(path, folder)
+
+    def log_model(
+        self, write: Callable[[Path], None], folder: str, registered: str | None = None
+    ) -> None:
+        """Passes the model on."""
+        for tracker in self._trackers:
+            tracker.log_model(write, folder, registered)
 
     def child(self, name: str) -> Tracker:
         """A tee over the children of that name."""

@@ -11,7 +11,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -74,6 +74,11 @@ class JsonlTracker:
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Does nothing: the run folder holds them."""
+
+    def log_model(
+        self, write: Callable[[Path], None], folder: str, registered: str | None = None
+    ) -> None:
+        """Does nothing: the run folder holds it."""
 
     def child(self, name: str) -> Tracker:
         """Writes to the same file under another stage."""

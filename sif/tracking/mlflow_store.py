@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -186,6 +187,27 @@ class MlflowTracker:
         """Uploads a file, or a folder with all it holds."""
         method = "log_artifacts" if Path(path).is_dir() else "log_artifact"
         self._call(method, str(path), folder)
+
+    def log_model(
+        self, write: Callable[[Path], None], folder: str, registered: str | None = None
+    ) -> None:
+        """Uploads what `write` makes, then registers it, if asked."""
+        if self.run_id is not None:
+            self._store.attempt(lambda: self._log_model(write, folder))
+        if self.run_id is not None and registered is not None:
+            self._store.attempt(lambda: self._register(folder, registered))
+
+    def _log_model(self, write: Callable[[Path], None], folder: str) -> None:
+        with tempfile.TemporaryDirectory() as made:
+            write(Path(made))
+            self._store.client.log_artifacts(self.run_id, made, folder)
+
+    def _register(self, folder: str, name: str) -> None:
+        client = self._store.client
+        if not client.search_registered_models(f"name = '{name}'", max_results=1):
+            client.create_registered_model(name)
+        place = client.get_run(self.run_id).info.artifact_uri
+        client.create_model_version(name, f"{place}/{folder}", self.run_id)
 
     def child(self, name: str) -> Tracker:
         """The nested run of that name; a resumed job finds the one it had."""

@@ -1,0 +1,207 @@
+"""A served recommender as an MLflow model.
+
+    log_model(recommender, registered_model_name="shop")
+    mlflow models serve -m models:/shop/1 --env-manager local -p 5001
+
+The model is the safetensors file of the recommender, a copy of this package, and the name of this
+module, which loads the one with the other. Nothing is pickled. What may be asked: docs/serving.md.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.protos.databricks_pb2 import BAD_REQUEST, INTERNAL_ERROR
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType, Array
+
+import sif
+from sif.adapters.questions import COLUMNS, COUNT, Answering
+from sif.errors import ConfigError, SifError
+from sif.recommending import Recommending
+from sif.served import ServedModel
+
+PACKAGES = (
+    "mlflow", "numba", "numpy", "pandas", "pydantic", "pyyaml", "safetensors", "scipy", "torch",
+)  # fmt: skip
+"""What serving imports, numba where it is installed."""
+_LONGEST = 300  # characters of an error, which may quote what was asked
+_logger = logging.getLogger(__name__)
+
+
+class Refused(MlflowException):  # type: ignore[misc]
+    """An error whose reply is one line; the scoring server puts the whole table before others."""
+
+    def __init__(self, message: str, code: int = BAD_REQUEST) -> None:
+        self.told = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}..."
+        super().__init__(self.told, error_code=code)
+
+    def serialize_as_json(self) -> str:
+        """Body of the reply."""
+        return json.dumps({"error_code": self.error_code, "message": self.told})
+
+
+class PyfuncRecommender:
+    """What MLflow calls: tables of questions in, tables of answers out.
+
+    Args:
+        model: Served; of user and item alone.
+    """
+
+    def __init__(self, model: ServedModel) -> None:
+        model.network.requires_grad_(False)  # folding in would gather gradients between threads
+        self._answering = Answering(model)
+
+    def predict(self, table: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Answers, one row per question; see `Answering.answers`.
+
+        Args:
+            table: Questions.
+            params: `n` and `filter_already_liked`.
+
+        Raises:
+            Refused: With status 400 for whatever is wrong with the questions; with 500 for a fault
+                of this package, whose traceback goes to the log alone.
+        """
+        given = params or {}
+        try:
+            return self._answering.answers(table, given.get("n"), given.get("filter_already_liked"))
+        except SifError as error:
+            raise Refused(str(error)) from None
+        except Exception as error:
+            _logger.exception("a table of questions could not be answered")
+            raise Refused("the questions could not be answered", INTERNAL_ERROR) from error
+
+
+def _load_pyfunc(path: str) -> PyfuncRecommender:
+    """MLflow's entry: reads the recommender in a model's folder."""
+    return PyfuncRecommender(ServedModel.load(Path(path)))
+
+
+def save_model(
+    recommender: Recommending | str | Path, path: str | Path, mlflow_model: Model | None = None
+) -> None:
+    """Writes an MLflow model into a new folder, which `SIFRecommender.load` reads as well.
+
+    Args:
+        recommender: Fitted or loaded, or the folder that `save` or a run left.
+        path: The folder; must be empty or absent.
+        mlflow_model: For MLflow, which calls this to log a model.
+
+    Raises:
+        ConfigError: A recommender before `fit`, or of other fields than user and item.
+        CheckpointError: The folder holds no recommender that can be read.
+        MlflowException: The folder is not empty.
+    """
+    model = _model_of(recommender)
+    if len(model.fields) != 2:
+        raise ConfigError(
+            f"mlflow: expected a model of user and item alone, found one of "
+            f"{', '.join(model.fields)}"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        package = shutil.copytree(
+            Path(sif.__file__).parent,
+            Path(folder) / "sif",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+        mlflow.pyfunc.save_model(
+            path,
+            loader_module=__name__,
+            code_paths=[str(package)],
+            mlflow_model=mlflow_model,
+            signature=_signature(model),
+            input_example=_example(model),
+            pip_requirements=requirements(),
+        )
+    model.save(Path(path))
+
+
+def log_model(
+    recommender: Recommending | str | Path,
+    name: str = "model",
+    registered_model_name: str | None = None,
+    **options: Any,
+) -> Any:
+    """Logs an MLflow model in the current run.
+
+    Args:
+        recommender: As of `save_model`.
+        name: Of the model.
+        registered_model_name: A version of it is made in the registry; None: none is.
+        options: Further ones of `mlflow.models.Model.log`, such as `run_id` and `tags`.
+
+    Returns:
+        MLflow's `ModelInfo`, whose `model_uri` is what `mlflow models serve -m` takes.
+
+    Raises:
+        ConfigError, CheckpointError: As `save_model`.
+    """
+    return Model.log(
+        artifact_path=None, name=name, flavor=sys.modules[__name__], recommender=recommender,
+        registered_model_name=registered_model_name, **options,
+    )  # fmt: skip
+
+
+def requirements() -> list[str]:
+    """The installed versions of what serving imports, e.g. 'numpy==2.4.6'."""
+    pinned = []
+    for name in PACKAGES:
+        try:
+            public = version(name).partition("+")[0]  # registries have no 2.13.0+cpu
+        except PackageNotFoundError:
+            continue
+        pinned.append(f"{name}=={public}")
+    return pinned
+
+
+def _model_of(recommender: Recommending | str | Path) -> ServedModel:
+    if isinstance(recommender, str | Path):
+        return ServedModel.load(Path(recommender))
+    if not hasattr(recommender, "model_"):
+        raise ConfigError("recommender: expected a fitted one, found one before fit")
+    return recommender.model_
+
+
+def _signature(model: ServedModel) -> ModelSignature:
+    """Columns in and out.
+
+    Those in are of any type to MLflow, and checked here. It refuses a typed list beside the empty
+    cell of a row that asks for something else, and ids that are numbers in a column of texts; and
+    its words for a wrong type begin with the whole table.
+    """
+    texts = Array(DataType.string)
+    told: list[tuple[str, Any]] = [("items", texts), ("scores", Array(DataType.double))]
+    told += [("titles", texts)] if model.titles else []
+    return ModelSignature(
+        inputs=Schema([ColSpec(AnyType(), name, required=False) for name in COLUMNS]),
+        outputs=Schema([ColSpec(kind, name) for name, kind in told]),
+        params=ParamSchema(
+            [
+                ParamSpec("n", DataType.long, COUNT),
+                ParamSpec("filter_already_liked", DataType.boolean, True),
+            ]
+        ),
+    )
+
+
+def _example(model: ServedModel) -> pd.DataFrame:
+    """One question of each kind."""
+    users, items = (vocabulary.ids[:2].tolist() for vocabulary in model.vocabularies)
+    rows = [{"user": users[0]}, {"history": items}, {"item": items[0]}]
+    if model.objective == "rating":
+        rows[1] |= {"ratings": [model.scale.mean] * len(items)}
+    names = ["user", "history", "item", *(["ratings"] if model.objective == "rating" else [])]
+    cells = [[row.get(name) for name in names] for row in rows]
+    return pd.DataFrame(cells, columns=names, dtype=object)

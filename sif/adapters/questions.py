@@ -1,0 +1,240 @@
+"""Questions to a served recommender as the rows of a table, and the answers as another.
+
+A row asks one thing: what a known `user` should get, what somebody with a `history` should get, or
+what is similar to an `item`. Everything that can be wrong with a table is a `SifError` of one line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from sif.engine import Top
+from sif.errors import DataError
+from sif.served import ServedModel
+from sif.serving import Serving
+
+Kind = Literal["user", "history", "item"]
+KINDS: tuple[Kind, ...] = ("user", "history", "item")
+COLUMNS = (*KINDS, "ratings", "n")
+COUNT = 10
+"""Items per answer where nothing else is asked for."""
+MOST_ROWS = MOST_ITEMS = 10_000
+"""Questions of a table; items of a history or of an answer."""
+MOST_ANSWERS = 1_000_000
+"""Questions times items per answer: what a reply may hold."""
+_CHUNK = 128  # neighbours of so many items at once: each takes a row of scores of the catalogue
+
+
+@dataclass(frozen=True)
+class Question:
+    """One row.
+
+    Attributes:
+        kind: What is asked.
+        ids: Of the user or the item, one; of the history, any number.
+        ratings: One per item of a history, for models of ratings.
+        count: Items that are wanted.
+    """
+
+    kind: Kind
+    ids: tuple[str, ...]
+    ratings: tuple[float, ...] | None
+    count: int
+
+
+class Answering:
+    """Answers tables of questions; may be used by several threads at once.
+
+    Args:
+        model: Served; of user and item alone.
+
+    Raises:
+        ConfigError: A model of other fields.
+    """
+
+    def __init__(self, model: ServedModel) -> None:
+        self.model = model
+        self.server = Serving(model)
+        self._ask: dict[Kind, Callable[[list[Question], int, bool], Top]] = {
+            "user": self._users, "history": self._histories, "item": self._items,
+        }  # fmt: skip
+
+    def answers(
+        self, table: pd.DataFrame, count: Any = COUNT, filter_already_liked: Any = True
+    ) -> pd.DataFrame:
+        """One row per question, in their order.
+
+        Args:
+            table: Columns `user`, `item`: an id; `history`: a list of item ids; exactly one of them
+                in each row. `ratings`: a list, one per item of a history, for models of ratings.
+                `n`: items that this row wants. Columns may be absent, cells empty.
+            count: Items where a row has no `n`; None: 10.
+            filter_already_liked: Leave out what the user has; None: True.
+
+        Returns:
+            `items`, a list of ids, best first; `scores`, a list of floats; and where the data have
+            titles, `titles`, a list of texts, "" for an item without.
+
+        Raises:
+            DataError: A table, a row or a cell that is no question, or too much of anything.
+            UnknownIdError: An unknown user or item.
+            ConfigError: A function that ranks items alike for everybody.
+        """
+        liked = True if filter_already_liked is None else filter_already_liked
+        if not isinstance(liked, bool | np.bool_):
+            raise DataError(f"filter_already_liked: expected true or false, found {_told(liked)}")
+        usual = COUNT if count is None else _count(count, "n")
+        questions = _questions(table, usual)
+        most = max(question.count for question in questions)
+        k = min(most, len(self.model.vocabularies[1]))
+        if len(questions) * k > MOST_ANSWERS:
+            raise DataError(
+                f"questions: expected at most {MOST_ANSWERS:,} items in all answers, found "
+                f"{len(questions):,} questions for {k:,} items each"
+            )
+        rows: list[dict[str, list[Any]]] = [{} for _ in questions]
+        for kind, ask in self._ask.items():
+            places = [i for i, question in enumerate(questions) if question.kind == kind]
+            if places:
+                found = ask([questions[i] for i in places], k, bool(liked))
+                for place, items, scores in zip(places, found.items, found.scores, strict=True):
+                    rows[place] = self._row(items, scores, questions[place].count)
+        return pd.DataFrame(rows)
+
+    def _row(
+        self, items: NDArray[np.int64], scores: NDArray[np.float32], count: int
+    ) -> dict[str, list[Any]]:
+        left = np.flatnonzero(items >= 0)[:count]
+        ids = self.model.vocabularies[1].ids[items[left]].tolist()
+        row = {"items": ids, "scores": scores[left].astype(float).tolist()}
+        if self.model.titles:
+            row["titles"] = [self.model.titles.get(item, "") for item in ids]
+        return row
+
+    def _users(self, questions: list[Question], k: int, liked: bool) -> Top:
+        self.server.refuse_unpersonal()
+        rows = self.model.vocabularies[0].index([q.ids[0] for q in questions], "user")
+        return self.server.top(rows, k, self.model.seen[rows] if liked else None)
+
+    def _histories(self, questions: list[Question], k: int, liked: bool) -> Top:
+        self.server.refuse_unpersonal()
+        pairs = sparse.csr_array(sparse.vstack([self._history(q) for q in questions], "csr"))
+        return self.server.top_of(pairs, k, pairs if liked else None)
+
+    def _history(self, question: Question) -> sparse.csr_array:
+        columns = self.model.vocabularies[1].index(question.ids, "item")
+        rated = self.model.objective == "rating"
+        values = question.ratings
+        if rated and values is None and question.ids:
+            raise DataError("ratings: expected one per item of a history, found none")
+        if not rated and values is not None:
+            raise DataError("ratings: expected none for a model of rankings, found some")
+        return self.model.row(columns, np.asarray(values or np.ones(len(columns)), np.float64))
+
+    def _items(self, questions: list[Question], k: int, liked: bool) -> Top:
+        rows = self.model.vocabularies[1].index([q.ids[0] for q in questions], "item")
+        near = min(k, max(len(self.model.vocabularies[1]) - 1, 1))
+        parts = [
+            self.server.similar(1, rows[start : start + _CHUNK], near)
+            for start in range(0, len(rows), _CHUNK)
+        ]
+        return Top(
+            np.concatenate([part.items for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+        )
+
+
+def _questions(table: pd.DataFrame, count: int) -> list[Question]:
+    """The rows of a table, checked."""
+    if not 0 < len(table) <= MOST_ROWS:
+        raise DataError(
+            f"questions: expected 1 to {MOST_ROWS:,} rows with {', '.join(KINDS[:-1])} or "
+            f"{KINDS[-1]}, found {len(table):,}"
+        )
+    columns = {name: table[name].tolist() for name in COLUMNS if name in table}
+    return [
+        _question({name: cells[place] for name, cells in columns.items()}, count, place + 1)
+        for place in range(len(table))
+    ]
+
+
+def _question(row: dict[str, Any], count: int, number: int) -> Question:
+    given = {name: value for name, value in row.items() if not _missing(value)}
+    kinds = [kind for kind in KINDS if kind in given]
+    if len(kinds) != 1:
+        found = " and ".join(kinds) or "none"
+        raise DataError(f"row {number}: expected exactly one of {', '.join(KINDS)}, found {found}")
+    (kind,) = kinds
+    ratings = None
+    if kind == "history":
+        ids = tuple(_id(one, f"row {number}: history") for one in _cells(given, kind, number))
+        if "ratings" in given:
+            ratings = tuple(_ratings(given, len(ids), number))
+    else:
+        ids = (_id(given[kind], f"row {number}: {kind}"),)
+        if "ratings" in given:
+            raise DataError(f"row {number}: ratings: expected with a history, found with {kind}")
+    wanted = _count(given["n"], f"row {number}: n") if "n" in given else count
+    return Question(kind, ids, ratings, wanted)
+
+
+def _missing(value: Any) -> bool:
+    """Cells that pandas fills in, and nulls."""
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def _cells(given: dict[str, Any], name: str, number: int) -> list[Any]:
+    cells = given[name]
+    if not isinstance(cells, list | tuple | np.ndarray):
+        raise DataError(f"row {number}: {name}: expected a list, found {_told(cells)}")
+    if len(cells) > MOST_ITEMS:
+        raise DataError(
+            f"row {number}: {name}: expected at most {MOST_ITEMS:,} items, found {len(cells):,}"
+        )
+    return list(cells)
+
+
+def _ratings(given: dict[str, Any], expected: int, number: int) -> Iterator[float]:
+    cells = _cells(given, "ratings", number)
+    if len(cells) != expected:
+        raise DataError(
+            f"row {number}: ratings: expected {expected}, one per item, found {len(cells)}"
+        )
+    for cell in cells:
+        real = isinstance(cell, int | float | np.number) and not isinstance(cell, bool)
+        if not real or not math.isfinite(cell):
+            raise DataError(f"row {number}: ratings: expected numbers, found {_told(cell)}")
+        yield float(cell)
+
+
+def _id(value: Any, where: str) -> str:
+    """An id as text; a whole float is what pandas makes of a number above an empty cell."""
+    whole = isinstance(value, float | np.floating) and float(value).is_integer()
+    if whole or (isinstance(value, int | np.integer) and not isinstance(value, bool)):
+        return str(int(value))
+    if not isinstance(value, str):
+        raise DataError(f"{where}: expected an id (text or a whole number), found {_told(value)}")
+    return value
+
+
+def _count(value: Any, where: str) -> int:
+    whole = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not whole or value not in range(1, MOST_ITEMS + 1):
+        raise DataError(
+            f"{where}: expected a whole number from 1 to {MOST_ITEMS:,}, found {_told(value)}"
+        )
+    return int(value)
+
+
+def _told(value: Any) -> str:
+    """A value in an error: short, and on one line."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
