@@ -61,7 +61,6 @@ def liked() -> SIFRecommender:
     frame = board().assign(title=lambda f: "Item " + f.item.str[1:])
     frame.loc[frame.item == f"i{ITEMS - 1}", "title"] = None  # one has none
     recommender = SIFRecommender(threads=1, settings=QUICK).fit(frame)
-    model = recommender.model_
     return recommender
 
 
