@@ -395,7 +395,7 @@ def test_a_run_without_its_model_or_with_unknown_users(
     said = refused("recommend", run, "u0001", "nobody")
     assert "user" in said
     assert "'nobody'" in said
-    assert refused("recommend", run, "u0001", "-k", "0") == "-k: expected at least 1, found 0"
+    assert refused("recommend", run, "u0001", "-k", "0") == "-n: expected at least 1, found 0"
     (run / "model" / "recommender.safetensors").unlink()
     said = refused("recommend", run, "u0001")
     assert said == "run/model/recommender.safetensors: cannot be read: No such file or directory"

@@ -15,9 +15,9 @@ from sif.errors import ConfigError, DataError
 from sif.fitting import Problem
 from sif.genotype import Genotype
 from sif.objectives import LOSSES
-from sif.recommender import Recommender
 from sif.rivals import restored
 from sif.runtime import Runtime
+from sif.served import ServedModel
 from sif.spaces.tables import TableShape
 from sif.tracking import NullTracker
 
@@ -312,10 +312,8 @@ def test_a_saved_rich_model_scores_alike_and_cold_rows_are_zero(
     again = restored(found, genotype, fitted.network.state_dict())
     users, ids = np.arange(31), train.ids[:9]
     np.testing.assert_array_equal(again.scores(users), scorer.scores(users))
-    model = Recommender(
-        genotype, scorer.network, found.shape(4), train, found.scale, scorer.fallback
-    )
-    loaded = Recommender.load(model.save(tmp_path).parent)
+    model = ServedModel.of(found, genotype, fitted.network, 1.0, train)
+    loaded = ServedModel.load(model.save(tmp_path).parent)
     np.testing.assert_array_equal(loaded.scorer.scores(users), scorer.scores(users))
     np.testing.assert_array_equal(loaded.scorer.predict(ids), scorer.predict(ids))
     assert loaded.genotype == genotype
