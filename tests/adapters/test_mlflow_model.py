@@ -60,8 +60,7 @@ def board(rated: bool = False) -> pd.DataFrame:
 def liked() -> SIFRecommender:
     frame = board().assign(title=lambda f: "Item " + f.item.str[1:])
     frame.loc[frame.item == f"i{ITEMS - 1}", "title"] = None  # one has none
-    recommender = SIFRecommender(threads=1, settings=QUICK).fit(frame)
-    return recommender
+    return SIFRecommender(threads=1, settings=QUICK).fit(frame)
 
 
 @pytest.fixture(scope="module")
