@@ -1,7 +1,8 @@
 """One table and two pictures of the runs of a job on cells that differ in their seed.
 
-Reads finished run folders (`metrics.json`, `plots/figures.json`). Pictures are means over seeds, as
-far as the shortest run goes: searches, and trainings behind the seconds of their search.
+Reads finished run folders (`metrics.json`, `plots/figures.json`). Pictures are medians over seeds, as
+far as the shortest run goes: searches, and trainings behind the seconds of their search. The table
+has means.
 
     python benchmarks/seeds_report.py runs/a runs/b runs/c --table FILE.csv --pictures docs/img
 """
@@ -73,10 +74,10 @@ def read(folders: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def mean(curves: Sequence[Sequence[Point]]) -> list[Point]:
+def median(curves: Sequence[Sequence[Point]]) -> list[Point]:
     """Point by point, as far as the shortest goes."""
     length = min(len(curve) for curve in curves)
-    return [tuple(np.mean([curve[i] for curve in curves], axis=0)) for i in range(length)]
+    return [tuple(np.median([curve[i] for curve in curves], axis=0)) for i in range(length)]
 
 
 def spread(values: Sequence[float]) -> str:
@@ -103,14 +104,15 @@ def draw(runs: Sequence[Run], folder: Path) -> None:
     metric, task = runs[0].metric, runs[0].document["task"]
     folder.mkdir(parents=True, exist_ok=True)
     searches = {
-        name: mean([r.figures["search"][name] for r in runs]) for name in runs[0].figures["search"]
+        name: median([r.figures["search"][name] for r in runs])
+        for name in runs[0].figures["search"]
     }
     plots.validation_against_seconds(
         searches, metric, folder / f"{task}-searches.png", clock="search time (seconds)",
         of=" if exported",
     )  # fmt: skip
     trainings = {
-        name: mean([r.training(name) for r in runs]) for name in runs[0].figures["training"]
+        name: median([r.training(name) for r in runs]) for name in runs[0].figures["training"]
     }
     plots.validation_against_seconds(
         trainings, metric, folder / f"{task}-trainings.png",
