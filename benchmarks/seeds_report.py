@@ -1,8 +1,8 @@
 """One table and two pictures of the runs of a job on cells that differ in their seed.
 
-Reads finished run folders (`metrics.json`, `plots/figures.json`). Pictures are medians over seeds, as
-far as the shortest run goes: searches, and trainings behind the seconds of their search. The table
-has means.
+Reads finished run folders (`metrics.json`, `plots/figures.json`). Pictures are medians over seeds,
+as far as the shortest run goes: searches, and trainings behind the seconds of their search. The
+table has means.
 
     python benchmarks/seeds_report.py runs/a runs/b runs/c --table FILE.csv --pictures docs/img
 """
