@@ -56,7 +56,7 @@ def grown(
         network=_network(model.network, field, places, len(longer), rows),
         vocabularies=vocabularies,
         seen=_seen(model.seen, field, places, len(longer), pairs),
-        fallback=_fallback(model, field, len(longer), places),
+        fallback=_fallback(model, field, len(longer), places, np.diff(pairs.indptr)),
         folds=_terms(model, field, places, len(longer), np.diff(pairs.indptr)),
     )
 
@@ -104,7 +104,30 @@ def grown_by(
     pairs = sparse.csr_array(
         (frame["value"].to_numpy(np.float32), (frame["row"], frame["column"])), shape=shape
     )
-    return grown(model, field, names, pairs)
+    titled = replace(model, titles={**data.titles, **model.titles})
+    return grown(titled, field, names, pairs)
+
+
+def grown_by_all(model: ServedModel, data: Interactions) -> ServedModel:
+    """The model with new items and all users of some interactions folded in.
+
+    Users come first, by the items that are known, so that the new items have somebody to be folded
+    in by; then the items; then the users again, with these. An item is new that the model has not
+    or that nothing trained.
+    """
+    places = model.vocabularies[1].lookup(data.vocabularies[1].ids)
+    new = places < 0
+    if model.fallback is not None:
+        new |= np.isneginf(model.fallback.order[np.maximum(places, 0)])
+    of_new = new[data.ids[:, 1]]
+    if not of_new.all():
+        model = grown_by(model, 0, data.select(~of_new))
+    if of_new.any():
+        users = model.vocabularies[0].lookup(data.vocabularies[0].ids) >= 0
+        among = data.select(of_new & users[data.ids[:, 0]])
+        names = data.vocabularies[1].ids[np.unique(data.ids[of_new, 1])]
+        model = grown_by(model, 1, among, names)
+    return grown_by(model, 0, data)
 
 
 def _put(table: Tensor, places: NDArray[np.int64], size: int, rows: Tensor) -> Tensor:
@@ -149,21 +172,21 @@ def _seen(
 
 
 def _fallback(
-    model: ServedModel, field: int, size: int, places: NDArray[np.int64]
+    model: ServedModel, field: int, size: int, places: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> Fallback | None:
-    """A folded user is no longer cold; a folded item comes last among the popular."""
+    """A folded user is no longer cold, a folded item comes last; unless there was no pair."""
     old = model.fallback
     if old is None:
         return None
+    folded = places[counts > 0]
     if field == 0:
-        cold = np.zeros(size, dtype=np.bool_)
+        cold = np.ones(size, dtype=np.bool_)
         cold[: len(old.cold_users)] = old.cold_users
-        cold[places] = False
+        cold[folded] = False
         return Fallback(old.order, cold)
-    order = np.full(size, -np.float32(size), dtype=np.float32)
+    order = np.full(size, -np.inf, dtype=np.float32)
     order[: len(old.order)] = old.order
-    refolded = places[places < len(old.order)]
-    order[refolded] = np.maximum(order[refolded], -np.float32(size))
+    order[folded] = np.maximum(order[folded], -np.float32(size))
     return Fallback(order, old.cold_users)
 
 
@@ -177,9 +200,9 @@ def _terms(
     even = _put(objective.even, places, size, weights)
     further = float(model.folds[0][1].extra[0]) if len(model.folds[0][1].extra) else 0.0
     extra = torch.full_like(even, further) if field else further * even
-    none = torch.zeros(len(places), model.network.shape.dimension)
+    nothing = np.zeros(0, dtype=np.int64)  # known rows go on giving what they gave
     history, neighbours = (
-        None if table is None else _put(table, places, size, none)
+        None if table is None else _put(table, nothing, size, table[:0])
         for table in (encoding.history, encoding.neighbours)
     )
     other = (

@@ -16,17 +16,21 @@ import pandas as pd
 
 from sif.checkpoint import NoCheckpoint
 from sif.config import CFConfig
+from sif.config.cf import DataConfig
 from sif.data import (
+    Columns,
     Interactions,
     concatenate,
+    filter_interactions,
     held_out,
     load_dataset,
     merge_duplicates,
     read_frame,
     read_matrix,
 )
+from sif.data.clean import check_usable
 from sif.data.interactions import row_keys
-from sif.errors import DataError
+from sif.errors import ConfigError, DataError
 from sif.fitting import Problem
 from sif.grid import GridTraining, State
 from sif.rivals import FIXED, SEARCHED, fixed_multiply, trained_network
@@ -34,6 +38,9 @@ from sif.runtime import make_runtime
 from sif.served import ServedModel
 from sif.spaces.functions import expression
 from sif.tracking import NullTracker
+
+DEFAULTS = DataConfig()
+"""Of how data are read."""
 
 
 class Unkept:
@@ -62,22 +69,27 @@ class Teller:
         """Not shown."""
 
 
-def interactions_of(data: Any) -> Interactions:
-    """Interactions of whatever people have.
+def interactions_of(data: Any, config: DataConfig = DEFAULTS) -> Interactions:
+    """Interactions of whatever people have, as they are.
 
     Args:
         data: `Interactions`, a pandas data frame, a sparse user by item matrix, or the path of a
             file, or a known data set's name.
+        config: Names of the columns, and where data sets lie.
 
     Raises:
         DataError: Another type, or data that cannot be used.
     """
     if isinstance(data, Interactions):
         return data
+    columns = Columns(
+        user=config.user, item=config.item, rating=config.rating, timestamp=config.timestamp,
+        separator=config.separator, context=config.context,
+    )  # fmt: skip
     if isinstance(data, pd.DataFrame):
-        return read_frame(data)
+        return read_frame(data, columns)
     if isinstance(data, str | Path):
-        return load_dataset(str(data)).interactions
+        return load_dataset(str(data), data_dir=config.dir, columns=columns).interactions
     if hasattr(data, "tocoo"):
         return read_matrix(data)
     raise DataError(
@@ -87,7 +99,7 @@ def interactions_of(data: Any) -> Interactions:
 
 
 def parts(
-    data: Any, valid: Any, seed: int, duplicates: str = "last"
+    data: Any, valid: Any, seed: int, config: DataConfig = DEFAULTS
 ) -> tuple[Interactions, Interactions, Interactions]:
     """All interactions, and their train and validation part, under the same vocabularies.
 
@@ -97,16 +109,23 @@ def parts(
         data: See `interactions_of`.
         valid: The same, or None. Pairs that are in `data` as well stay there.
         seed: Of what is held out.
-        duplicates: Rule for repeated pairs (`sif.data.DUPLICATE_RULES`).
+        config: How data are read, merged and filtered.
 
     Raises:
+        ConfigError: Settings of splits, which `fit` does not make.
         DataError: Data that cannot be used, or of which nothing is left to hold out.
     """
-    known, _ = merge_duplicates(interactions_of(data), duplicates)
+    for name in ("protocol", "split_file", "time_buckets"):
+        if getattr(config, name) is not None:
+            raise ConfigError(f"data.{name}: fit makes no such split; give valid= or run a job")
+    known = _cleaned(data, config, config.min_user, config.min_item)
+    check_usable(known, "interactions")
     if valid is None:
         held = held_out(known, seed)
     else:
-        judged, _ = merge_duplicates(interactions_of(valid), duplicates)
+        judged = _cleaned(valid, config, 1, 1)
+        if known.rating is not None and judged.rating is None:
+            raise DataError("valid: expected a rating column as in the interactions, found none")
         both, first = concatenate([known, judged]), len(known)
         keys = row_keys(both.ids, both.sizes)
         fresh = ~np.isin(keys, keys[:first])
@@ -118,6 +137,11 @@ def parts(
             f"{len(known)} of {known.sizes[0]} users"
         )
     return known, known.select(~held), known.select(held)
+
+
+def _cleaned(data: Any, config: DataConfig, min_user: int, min_item: int) -> Interactions:
+    merged, _ = merge_duplicates(interactions_of(data, config), config.duplicates)
+    return filter_interactions(merged, config.min_rating, min_user, min_item)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +166,7 @@ def learn(data: Any, valid: Any, config: CFConfig, verbose: bool = False) -> Lea
         DataError, ConfigError: Data or settings that cannot be used.
     """
     runtime, teller = make_runtime(config.device, config.seed, config.threads), Teller(verbose)
-    known, train, held = parts(data, valid, config.seed, config.data.duplicates)
+    known, train, held = parts(data, valid, config.seed, config.data)
     problem = Problem(train, held, config, runtime)
     searched = problem.search(NullTracker(), NoCheckpoint())
     genotypes = {SEARCHED: searched.genotype, FIXED: fixed_multiply(problem)}

@@ -10,12 +10,14 @@ original ids out; one id gives one row, several give a table.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sif.config import CFConfig, load_config
-from sif.grow import grown_by
+from sif.data import merge_duplicates
+from sif.grow import grown_by, grown_by_all
 from sif.learn import interactions_of, learn
 from sif.recommending import Recommending
 from sif.served import ServedModel
@@ -72,8 +74,9 @@ class SIFRecommender(Recommending):
         Raises:
             DataError, ConfigError: Data or settings that cannot be used.
         """
+        self._check()
         sets = [f"objective={self.objective}", f"space={self.space}"]
-        sets += [f"{key}={value}" for key, value in (self.settings or {}).items()]
+        sets += [f"{key}={_text(value)}" for key, value in (self.settings or {}).items()]
         flags = {"seed": self.seed, "device": self.device, "threads": self.threads}
         config = load_config(
             "cf", sets=sets, flags={k: v for k, v in flags.items() if v is not None}
@@ -112,7 +115,7 @@ class SIFRecommender(Recommending):
             UnknownIdError: An unknown item; `partial_fit` takes in items as well.
             ConfigError: The model cannot fold rows in.
         """
-        data = interactions_of(interactions)
+        data, _ = merge_duplicates(interactions_of(interactions), "last")
         self._serve(grown_by(self._model(), 0, data))
         return self
 
@@ -122,15 +125,15 @@ class SIFRecommender(Recommending):
         Args:
             interactions: As of `fit`.
         """
-        data = interactions_of(interactions)
-        model = self._model()
-        fresh = model.vocabularies[1].lookup(data.vocabularies[1].ids) < 0
-        known = model.vocabularies[0].lookup(data.vocabularies[0].ids) >= 0
-        of_new_items = data.select(fresh[data.ids[:, 1]] & known[data.ids[:, 0]])
-        model = grown_by(model, 1, of_new_items, data.vocabularies[1].ids[fresh])
-        self._serve(grown_by(model, 0, data))
+        data, _ = merge_duplicates(interactions_of(interactions), "last")
+        self._serve(grown_by_all(self._model(), data))
         return self
 
 
 Recommender = SIFRecommender
 """The same class, by the name under which runs leave it."""
+
+
+def _text(value: Any) -> str:
+    """A setting as YAML says it; texts may be YAML already."""
+    return value if isinstance(value, str) else json.dumps(value)

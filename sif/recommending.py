@@ -20,6 +20,8 @@ from sif.serving import Serving
 
 Answer = tuple[NDArray[np.str_], NDArray[np.float32]]
 UNKNOWN = ("error", "popular")
+MOST = 10_000
+"""N may exceed a catalogue, but not without end: a table of answers has as many columns."""
 
 
 class Recommending:
@@ -34,11 +36,14 @@ class Recommending:
     unknown: str = "error"
     _serving: Serving | None = None
 
-    def _serve(self, model: ServedModel) -> None:
+    def _check(self) -> None:
         if self.unknown not in UNKNOWN:
             raise ConfigError(
                 f"unknown: expected one of {', '.join(UNKNOWN)}, found {self.unknown!r}"
             )
+
+    def _serve(self, model: ServedModel) -> None:
+        self._check()
         self.model_ = model
         self._serving = None
 
@@ -134,7 +139,7 @@ class Recommending:
 
     def rank(self, users: Any, items: Iterable[Any]) -> Answer:
         """The given items in each user's order, with scores; arguments as of `recommend`."""
-        names = [str(item) for item in items]
+        names, _ = _listed(items)
         return self.recommend(users, max(len(names), 1), False, None, names)
 
     def predict(self, users: Any, items: Any, *context: Any) -> NDArray[np.float32]:
@@ -201,6 +206,9 @@ class Recommending:
     def _count(self, count: int) -> int:
         if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
             raise ConfigError(f"N: expected a whole number of at least 1, found {count!r}")
+        most = max(MOST, *map(len, self._model().vocabularies))
+        if count > most:
+            raise ConfigError(f"N: expected at most {most:,}, found {count:,}")
         return int(count)
 
     def _allowed(
@@ -211,9 +219,9 @@ class Recommending:
         vocabulary = self.model_.vocabularies[1]
         allowed = np.full(len(vocabulary), items is None)
         if items is not None:
-            allowed[vocabulary.index(list(items), "item")] = True
+            allowed[vocabulary.index(_listed(items)[0], "item")] = True
         if filter_items is not None:
-            allowed[vocabulary.index(list(filter_items), "item")] = False
+            allowed[vocabulary.index(_listed(filter_items)[0], "item")] = False
         return allowed
 
     def _history(self, history: Any, ratings: ArrayLike | None) -> sparse.csr_array:
@@ -221,16 +229,23 @@ class Recommending:
         model = self.model_
         names, _ = _listed(history)
         columns = model.vocabularies[1].index(names, "item")
-        values = np.ones(len(columns)) if ratings is None else np.asarray(ratings, np.float64)
         rated = model.objective == "rating"
-        if rated != (ratings is not None) or values.shape != columns.shape:
-            expected = f"{len(columns)} ratings" if rated else "no ratings"
-            found = "none" if ratings is None else values.shape
+        try:
+            given = np.ones(len(columns)) if ratings is None else np.atleast_1d(ratings)
+            values = given.astype(np.float64)
+        except (TypeError, ValueError):
+            raise ConfigError(f"ratings: expected numbers, found {ratings!r}") from None
+        needed = rated and len(columns) > 0
+        if needed == (ratings is None) or values.shape != columns.shape:
+            expected = f"{len(columns)} ratings" if needed else "no ratings"
+            found = "none" if ratings is None else f"{values.size}"
             raise ConfigError(f"recommend_new: expected {expected}, found {found}")
+        if not np.isfinite(values).all():
+            raise ConfigError(f"ratings: expected finite numbers, found {ratings!r}")
         return model.row(columns, values)
 
     def _answer(self, found: Top, one: bool, field: int = 1) -> Answer:
-        names = np.append(np.asarray(self.model_.vocabularies[field].ids, dtype=np.str_), "")
+        names = self._server().padded[field]
         ids, scores = names[found.items], found.scores
         if not one:
             return ids, scores
@@ -240,5 +255,9 @@ class Recommending:
 
 def _listed(ids: Any) -> tuple[NDArray[np.str_], bool]:
     """Ids as texts (n,), and whether it was a single one."""
-    one = isinstance(ids, str | bytes) or not isinstance(ids, Iterable)
+    one = (
+        isinstance(ids, str | bytes)
+        or not isinstance(ids, Iterable)
+        or getattr(ids, "ndim", 1) == 0
+    )
     return id_strings([ids] if one else ids), one

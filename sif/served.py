@@ -6,7 +6,8 @@ interaction but which items a user has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -132,7 +133,7 @@ class ServedModel:
             "network": self.network.state_dict(),
             "fields": list(self.fields),
             "vocabularies": [np.asarray(v.ids, dtype=np.str_) for v in self.vocabularies],
-            "titles": dict(self.titles),
+            "titles": [_packed(self.titles), _packed(self.titles.values())],
             "scale": [self.scale.mean, self.scale.deviation],
             "objective": self.objective,
             "seen": [self.seen.indptr, self.seen.indices, self.seen.data],
@@ -174,10 +175,20 @@ class ServedModel:
             raise ValueError(f"expected tables of {list(sizes)} rows, found {list(shape.sizes)}")
         folds = tuple((Encoding(**one), Objective(**other)) for one, other in state["folds"])
         return cls(
-            genotype, net, fields, vocabularies, _seen(state["seen"], sizes), state["titles"],
-            Scale(*state["scale"]), state["objective"],
+            genotype, net, fields, vocabularies, _seen(state["seen"], sizes),
+            _titles(state["titles"]), Scale(*state["scale"]), state["objective"],
             Fallback(*state["fallback"]) if "fallback" in state else None, folds,
         )  # fmt: skip
+
+
+def _packed(texts: Iterable[str]) -> NDArray[np.uint8]:
+    """Texts as bytes, which the header of a file would not hold if there are many."""
+    return np.frombuffer(json.dumps(list(texts)).encode(), dtype=np.uint8).copy()
+
+
+def _titles(packed: Sequence[NDArray[np.uint8]]) -> dict[str, str]:
+    names, titles = (json.loads(part.tobytes()) for part in packed)
+    return dict(zip(names, titles, strict=True))
 
 
 def _targets(known: Interactions, problem: Problem) -> sparse.csr_array:

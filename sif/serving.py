@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from torch.nn import functional as F
 
+from sif import fold
 from sif.engine import Engine, Top, UserVectors
 from sif.errors import ConfigError
 from sif.served import ServedModel
 from sif.spaces.tables import bounded
+from sif.topk import top_k
 
 Mask = NDArray[np.bool_]
+CHUNK = 256
+"""Rows scored at a time where all others are looked at."""
 Rows = NDArray[np.int64]
 
 
 def best(scores: NDArray[np.float32], k: int) -> Top:
     """The best k of each row of (b, n) scores, ties to the lowest; -1 where nothing is left."""
-    items = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    values = np.take_along_axis(scores, items, axis=1)
+    values, places = top_k(torch.from_numpy(scores), min(k, scores.shape[1]), block=1)
+    items, found = places.numpy(), values.numpy()
     more = ((0, 0), (0, k - items.shape[1]))  # k may exceed what there is
-    items, values = np.pad(items, more), np.pad(values, more, constant_values=-np.inf)
-    return Top(np.where(np.isneginf(values), -1, items), values)
+    items, found = np.pad(items, more), np.pad(found, more, constant_values=-np.inf)
+    return Top(np.where(np.isneginf(found), -1, items), found)
 
 
 class Serving:
@@ -44,11 +50,19 @@ class Serving:
             )
         self.model = model
         self.engine = Engine(model.network.interaction())
-        fallback = model.fallback
+        # The rule of `sif.cold`: in ratings an untrained row is zero, which is how it is scored.
+        fallback = model.fallback if model.objective == "ranking" else None
+        self._fallback = fallback
         self._order = None if fallback is None else fallback.order
         self._cold = np.zeros(len(model.vocabularies[0]), dtype=np.bool_)
         if fallback is not None:
             self._cold = fallback.cold_users
+
+    @cached_property
+    def padded(self) -> tuple[NDArray[np.str_], ...]:
+        """Ids by number, per field, and behind them "" for the number -1."""
+        ids = (np.asarray(v.ids, dtype=np.str_) for v in self.model.vocabularies)
+        return tuple(np.append(names, "") for names in ids)
 
     def refuse_unpersonal(self) -> None:
         """Raises ConfigError where the function ranks items alike for everybody."""
@@ -96,13 +110,14 @@ class Serving:
         if self._order is None or not where.any():
             return found
         order = self._order if allowed is None else np.where(allowed, self._order, -np.inf)
-        scores = np.tile(order.astype(np.float32), (int(where.sum()), 1))
-        if excluded is not None:
-            some = excluded[np.flatnonzero(where)]
-            scores[np.repeat(np.arange(len(scores)), np.diff(some.indptr)), some.indices] = -np.inf
+        popular = np.argsort(-order, kind="stable")[: int((~np.isneginf(order)).sum())]
         items, values = found.items.copy(), found.scores.copy()
-        popular = best(scores, found.items.shape[1])
-        items[where], values[where] = popular.items, popular.scores
+        items[where], values[where] = -1, -np.inf
+        for row in np.flatnonzero(where):
+            had = excluded[[row]].indices if excluded is not None else ()
+            some = popular[: k + len(had)]
+            left = some[~np.isin(some, had)][:k]
+            items[row, : len(left)], values[row, : len(left)] = left, order[left]
         return Top(items, values)
 
     def scores(self, rows: Rows) -> NDArray[np.float32]:
@@ -111,8 +126,7 @@ class Serving:
         Under the rule of `sif.cold`: minus infinity where an item is never recommended.
         """
         found = self._scaled(self.engine.vectors(rows))
-        fallback = self.model.fallback
-        return found if fallback is None else fallback.applied(found, rows)
+        return found if self._fallback is None else self._fallback.applied(found, rows)
 
     def scores_of(self, pairs: sparse.csr_array) -> NDArray[np.float32]:
         """The same of users who are in no table, from what they have (b, n_items)."""
@@ -138,23 +152,39 @@ class Serving:
 
     def similar(self, field: int, rows: Rows, k: int) -> Top:
         """Nearest rows of the same field by the cosine of weighted vectors, themselves left out."""
-        scores = self.cosines(field, rows)
-        scores[np.arange(len(rows)), rows] = -np.inf
-        return best(scores, k)
+        chunks = []
+        for start in range(0, max(len(rows), 1), CHUNK):
+            some = rows[start : start + CHUNK]
+            scores = self.cosines(field, some)
+            scores[np.arange(len(some)), some] = -np.inf
+            chunks.append(best(scores, k))
+        return Top(*(np.concatenate([getattr(c, n) for c in chunks]) for n in ("items", "scores")))
 
     def explained(self, pairs: sparse.csr_array, item: int) -> NDArray[np.float32]:
         """What each of a user's pairs (1, n_items) carries of an item's score, in its order.
 
         The score less that of the user folded in without the pair.
         """
-        fold, count = self.model.fold(0), pairs.nnz
+        folding, count = self.model.fold(0), pairs.nnz
         kept = ~np.eye(count, dtype=bool)
         others = np.tile(pairs.indices, (count, 1))[kept]
         values = np.tile(pairs.data, (count, 1))[kept]
         indptr = np.arange(count + 1) * (count - 1)
         without = sparse.csr_array((values, others, indptr), shape=(count, pairs.shape[1]))
-        everything = fold.rows(pairs)
-        whole = self.engine.scores(UserVectors(*everything))[0, item]
-        each = self.engine.scores(UserVectors(*fold.rows(without)))[:, item]
+        whole = self._score_of(folding.rows(pairs), item)
+        parts = [
+            self._score_of(folding.rows(without[i : i + CHUNK]), item)
+            for i in range(0, count, CHUNK)
+        ]
+        each = np.concatenate(parts) if parts else np.zeros(0, np.float32)
         carried: NDArray[np.float32] = (self.model.scale.deviation * (whole - each)).astype("f4")
         return carried
+
+    @torch.no_grad()
+    def _score_of(self, users: fold.Rows, item: int) -> NDArray[np.float32]:
+        """Scores (b,) of users' raw vectors with one item, but for the constant."""
+        interaction = self.model.network.interaction()
+        own = interaction.transforms[0](users.vectors)
+        scores = interaction.combine_broadcast(own, interaction.table(1)[item])
+        found = scores if users.biases is None else scores + users.biases
+        return np.asarray(found.numpy())

@@ -62,13 +62,15 @@ def read_matrix(matrix: sparse.sparray | sparse.spmatrix) -> Interactions:
     """The interactions of a user by item matrix; ids are the numbers of rows and columns.
 
     Args:
-        matrix: (n_users, n_items), any sparse format; stored values are ratings.
+        matrix: (n_users, n_items), any sparse format; stored values are ratings, a stored zero is
+            no interaction.
 
     Raises:
         DataError: Nothing is stored, or a value is not finite.
     """
     coo = sparse.coo_array(matrix)
     coo.sum_duplicates()
+    coo.eliminate_zeros()
     if coo.nnz == 0:
         raise DataError("matrix: expected interactions, found no stored value")
     rating = coo.data.astype(np.float32)
