@@ -296,9 +296,8 @@ def test_items_that_training_never_met_come_in_later() -> None:
 def test_a_newcomer_brings_an_item_and_its_title(liked: SIFRecommender, tmp_path: Path) -> None:
     liked.save(tmp_path)
     model = Recommender.load(tmp_path)
-    new = pd.DataFrame({
-        "user": ["guest"] * 4, "item": ["fresh", "i1", "i3", "i5"], "title": ["Fresh!"] + [None] * 3,
-    })  # fmt: skip
+    new = pd.DataFrame({"user": ["guest"] * 4, "item": ["fresh", "i1", "i3", "i5"]})
+    new["title"] = ["Fresh!", None, None, None]
     model.partial_fit(new)
     assert model.titles["fresh"] == "Fresh!"
     odd, even = model.predict(["u25", "u24"], ["fresh", "fresh"])
