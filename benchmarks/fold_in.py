@@ -99,6 +99,13 @@ def ours(case: Case) -> list[dict[str, object]]:
             for n, g in ((SEARCHED, found), (FIXED, fixed_multiply(problem)))]  # fmt: skip
 
 
+def trained_only(scores: Scores, model: ServedModel) -> Scores:
+    """Scores (b, n_items) with the rule for untrained items, as `Problem.scorer` has it."""
+    if model.fallback is None:
+        return scores
+    return np.where(np.isneginf(model.fallback.order), np.float32(-np.inf), scores)
+
+
 def _one(case: Case, problem: Problem, name: str, genotype: Genotype) -> dict[str, object]:
     state = _grid(problem, case.config).train(name, genotype)
     net = trained_network(problem, genotype, state["network"])
@@ -106,7 +113,9 @@ def _one(case: Case, problem: Problem, name: str, genotype: Genotype) -> dict[st
     fold = model.fold(0)
     fold.rows(case.pairs[:2])  # first calls allocate
     engine = Engine(model.network.interaction())
-    folded, took = timed(lambda: engine.scores(UserVectors(*fold.rows(case.pairs))))
+    folded, took = timed(
+        lambda: trained_only(engine.scores(UserVectors(*fold.rows(case.pairs))), model)
+    )
     with_them = case.problem(case.again)
     config = case.config.train.model_copy(update={"l2": (state["l2"],)})
     again = _grid(with_them, case.config.model_copy(update={"train": config})).train(name, genotype)

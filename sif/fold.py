@@ -3,13 +3,19 @@
 A history or a propagated neighbourhood is looked up and summed. A row's own embedding and bias
 minimise the training loss of that row alone: a ridge regression where the score is linear in them
 and the loss is a square (as `recalculate_user` of implicit; Hu, Koren & Volinsky, ICDM 2008), a few
-quasi-Newton steps elsewhere. As in training, a pair is not predicted from itself.
+quasi-Newton steps elsewhere, which end near a local minimum where the function has kinks (max,
+min). As in training, a pair is not predicted from itself.
+
+Negatives are, as in training, rows of the other field that the row has no pair with: all of them,
+or some drawn for the row where they are many; those without any training pair stand at zero. For
+users that is the mean of the training loss over its draws. For items it is not: training draws
+items for users, the fold draws users for the item.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +32,8 @@ from sif.spaces.tables import bounded
 
 STEPS = 50
 """Most quasi-Newton steps of a fold; ten are usual before the gradient vanishes."""
-NEGATIVES = 200
-"""Rows of the other field drawn as negatives, for pairwise losses."""
+NEGATIVES = 1000
+"""Most rows of the other field that are a row's negatives, for pairwise losses."""
 
 
 class Rows(NamedTuple):
@@ -55,6 +61,19 @@ class _Form(NamedTuple):
     rest: Tensor
 
 
+class _Negatives(NamedTuple):
+    """What a row is compared with.
+
+    Attributes:
+        rows: (k,) of the other field, distinct.
+        draws: (t, m) of these by position, each as often in every column: what t pairs of the train
+            stream draw; m is 1 where the loss is a mean or a sum over them.
+    """
+
+    rows: Tensor
+    draws: Tensor
+
+
 class Fold:
     """Folds rows of one field into a trained function of two.
 
@@ -77,9 +96,6 @@ class Fold:
         self.offset = tables.intercept.detach().expand(self.others)
         if self.biased:
             self.offset = self.offset + tables.biases[1 - field].detach()
-        draws = torch.Generator().manual_seed(0)
-        drawn = torch.randint(self.others, (min(NEGATIVES, self.others),), generator=draws)
-        self._drawn = drawn.to(self.offset.device)
         self._form = _linear(self)
 
     @torch.no_grad()
@@ -152,6 +168,7 @@ class Fold:
         """The same by descent on the loss as it is."""
         unknowns = self.offset.new_zeros(self._unknowns).requires_grad_()
         ridge, weight = self._ridge(len(others)), self.objective.weight(len(others))
+        negatives = self._negatives(others) if self.objective.loss in PAIRWISE else None
         optimizer = torch.optim.LBFGS([unknowns], max_iter=STEPS, line_search_fn="strong_wolfe")
 
         def score(vectors: Tensor, at: Tensor) -> Tensor:
@@ -163,7 +180,8 @@ class Fold:
         def closure() -> Tensor:
             optimizer.zero_grad()
             near = score(observed, others)
-            data = self._loss(near, lambda at: score(given[None], at), others, target)
+            whole = partial(self._loss, near, lambda at: score(given[None], at))
+            data = whole(others, target, negatives)
             loss = weight * data + (ridge * unknowns * unknowns).sum()
             loss.backward()
             return loss
@@ -172,8 +190,35 @@ class Fold:
             optimizer.step(closure)
         return unknowns.detach()
 
+    @cached_property
+    def _order(self) -> Tensor:
+        return torch.randperm(self.others, generator=torch.Generator().manual_seed(0))
+
+    def _negatives(self, others: Tensor) -> _Negatives:
+        """Of a row with these pairs, which also seed what is drawn."""
+        draws = torch.Generator().manual_seed(int(others.sum()))
+        # A stretch of one order of all, from where the row's seed says: rows of their own for each.
+        start = int(torch.randint(self.others, (1,), generator=draws))
+        length = min(self.others, NEGATIVES + len(others))
+        rows = self._order[(start + torch.arange(length)) % self.others]
+        unpaired = rows[~torch.isin(rows, others.cpu())][:NEGATIVES]
+        rows = unpaired if len(unpaired) else rows  # as in training, where nothing else is left
+        columns = [torch.arange(len(rows))]
+        if self.objective.loss == "softmax":  # of several at once, which is not a mean over them
+            rounds = range(-(-NEGATIVES // len(rows)))
+            columns = [
+                torch.cat([torch.randperm(len(rows), generator=draws) for _ in rounds])
+                for _ in range(self.objective.negatives)
+            ]
+        return _Negatives(rows.to(others.device), torch.stack(columns, dim=1).to(others.device))
+
     def _loss(
-        self, near: Tensor, score: Callable[[Tensor], Tensor], others: Tensor, target: Tensor
+        self,
+        near: Tensor,
+        score: Callable[[Tensor], Tensor],
+        others: Tensor,
+        target: Tensor,
+        negatives: _Negatives | None = None,
     ) -> Tensor:
         """Of one row: scores of its pairs without their own part, and of any others whole."""
         objective, even = self.objective, self.objective.even[others]
@@ -184,15 +229,12 @@ class Fold:
             whole = (objective.even * score(everything) ** 2).sum()
             extra = even + objective.further(others)
             return whole + (extra * (near - 1) ** 2 - even * score(others) ** 2).sum()
-        drawn = score(self._drawn)
-        if objective.loss == "bpr":
-            per_pair = F.softplus(drawn - near[:, None]).mean(dim=1)
-        elif objective.loss == "softmax":
-            share = math.log(objective.negatives / len(drawn))
-            logits = torch.cat([near[:, None], (drawn + share).expand(len(near), -1)], dim=1)
-            per_pair = torch.logsumexp(logits, dim=1) - near
-        else:
+        assert negatives is not None  # noqa: S101
+        drawn = torch.logsumexp(score(negatives.rows)[negatives.draws], dim=1)
+        if objective.loss == "bce":
             per_pair = F.softplus(-near) + objective.negatives * F.softplus(drawn).mean()
+        else:  # the cross-entropy among some is that of two, the drawn ones summed
+            per_pair = F.softplus(drawn - near[:, None]).mean(dim=1)
         return (even * per_pair).sum()
 
     def _scores(self, vectors: Tensor, others: Tensor) -> Tensor:

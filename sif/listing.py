@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +16,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from sif.data.tables import open_table
+from sif.data.readers import RECOGNISED
+from sif.data.records import records, sniff
+from sif.data.tables import TextTable, open_table
+from sif.data.vocabulary import id_strings
 from sif.errors import DataError
 from sif.recommender import SIFRecommender
 
@@ -47,24 +52,48 @@ def recommendations(model: SIFRecommender, users: Sequence[str], count: int) -> 
 
 
 def read_ids(path: Path, name: str) -> list[str]:
-    """Distinct ids of a file's column of that name, or of its only column.
+    """Distinct ids of a file's column, as training reads them, in the order of the file.
+
+    Args:
+        path: What `open_table` takes. A single column needs no header: in a text file a first line
+            that is no usual name of the field is an id.
+        name: The field, "user" or "item", whose usual column names are recognised.
 
     Raises:
         DataError: The file cannot be read, or has no such column.
     """
-    table = open_table(path)
-    columns = [c.split(":")[0].strip().lower() for c in table.columns]
-    place = columns.index(name) if name in columns else 0
-    if name not in columns and len(columns) > 1:
+    table = _headerless(path, name) or open_table(path)
+    place = _recognised(table.columns, name)
+    if place is None and len(table.columns) > 1:
         raise DataError(
             f"{table.header_place}: expected a column {name!r} or a single one, found "
             f"{', '.join(table.columns)}"
         )
-    cells = table.read({place: "id"})[place]
-    if len(cells) == 0 or cells.isna().any():
+    place = place or 0
+    cells = table.read({place: "id"})[place].astype(object)
+    cells = cells.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
+    if len(cells) == 0 or (cells.isna() | (cells == "")).any():
         found = "an empty one" if len(cells) else "none"
         raise DataError(f"{path}: expected {name} ids, found {found}")
-    return list(dict.fromkeys(cells.astype(str)))
+    return list(dict.fromkeys(id_strings(cells).tolist()))
+
+
+def _recognised(columns: Sequence[str], name: str) -> int | None:
+    """Position of a field's column by its usual names."""
+    plain = [re.sub(r"[\s_\-]", "", column.split(":")[0]).lower() for column in columns]
+    return next((plain.index(usual) for usual in RECOGNISED[name] if usual in plain), None)
+
+
+def _headerless(path: Path, name: str) -> TextTable | None:
+    """A text file of one column without a header; None: another file."""
+    if not path.is_file() or path.suffix.lower() in (".parquet", ".pq"):
+        return None
+    quoting = csv.QUOTE_NONE if path.suffix.lower() == ".inter" else csv.QUOTE_MINIMAL
+    separator = sniff(path, quoting)
+    line, first = next(records(path, separator, quoting), (0, []))
+    if len(first) != 1 or _recognised(first, name) is not None:
+        return None
+    return TextTable(path, separator, quoting, False, line, (name,))
 
 
 class _CSV:

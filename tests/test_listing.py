@@ -10,6 +10,7 @@ import pytest
 
 from sif import cli, listing
 from sif.data import Interactions, Vocabulary
+from sif.errors import DataError
 from sif.recommender import SIFRecommender
 
 QUICK = {
@@ -101,6 +102,48 @@ def test_bad_input_is_one_line(
     assert cli.main(words.replace("MODEL", str(model)).split()) == 2
     out, error = capsys.readouterr()
     assert out == "" and error.startswith(message) and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("u1\nu2\nu1\n", ["u1", "u2"]),
+        ("u1", ["u1"]),
+        ("\n007\n7\n", ["007", "7"]),
+        ("user\nu1\n", ["u1"]),
+        ("User_ID:token\n 007 \nu2\n", ["007", "u2"]),
+        ("stars,uid\n3, u1 \n4,u2\n", ["u1", "u2"]),
+        ("5\t7\t3\t0\n6\t7\t3\t0\n", ["5", "6"]),
+    ],
+)
+def test_ids_are_read_as_training_reads_them(
+    text: str, expected: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "users.csv").write_text(text)
+    assert listing.read_ids(tmp_path / "users.csv", "user") == expected
+
+
+def test_ids_of_parquet_are_read_as_training_reads_them(tmp_path: Path) -> None:
+    path = tmp_path / "users.parquet"
+    pd.DataFrame({"rating": [1, 2], "userId": [7.0, 1.0]}).to_parquet(path)
+    assert listing.read_ids(path, "user") == ["7", "1"]
+    pd.DataFrame({"who": [" a ", "b"]}).to_parquet(path)
+    assert listing.read_ids(path, "user") == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1x,2x\n", "line 1 .*expected a column 'user' or a single one, found a, b"),
+        ("user,item\n ,a\nu1,b\n", "expected user ids, found an empty one"),
+        ("user\n", "found none after the header"),
+        ("", "found an empty file"),
+    ],
+)
+def test_a_file_without_ids_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "users.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        listing.read_ids(tmp_path / "users.csv", "user")
 
 
 def test_an_unknown_user_among_many_writes_nothing(model: Path, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from sif.adapters.functions import InteractionFunction
+from sif.checkpoint import write_bytes_atomic
 from sif.errors import ConfigError
 from sif.recommender import SIFRecommender
 from sif.served import ServedModel
@@ -95,20 +95,21 @@ def export(recommender: SIFRecommender, to: str, output: Path) -> Path:
         output: A name with that format's ending.
 
     Raises:
-        ConfigError: An unknown format, another ending, a library that is missing, or a function
-            that the format cannot hold.
+        ConfigError: An unknown format, another ending, no such folder, a library that is missing,
+            or a function that the format cannot hold.
+        CheckpointError: A failed write; nothing has changed.
     """
     if to not in FORMATS:
         raise ConfigError(f"--to: expected one of {', '.join(FORMATS)}, found {to!r}")
     ending, content = FORMATS[to]
     if output.suffix != ending:
         raise ConfigError(f"{output}: expected a name that ends in {ending}")
+    if not output.parent.is_dir():
+        raise ConfigError(f"{output}: expected a name in a folder that is there")
     model = recommender._model()
     Serving(model).refuse_unpersonal()
     written = content(model)
-    part = output.with_name(f"{output.name}.part")
-    part.write_bytes(written)
-    os.replace(part, output)
+    write_bytes_atomic(output, written)
     return output
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 
 from sif import cli
 from sif.adapters.export import export, history_inputs, user_inputs
-from sif.errors import ConfigError, UnknownIdError
+from sif.errors import CheckpointError, ConfigError, UnknownIdError
 from sif.recommender import SIFRecommender
 
 KINDS = [
@@ -148,6 +150,22 @@ def test_an_adapter_without_its_library_says_what_to_install(
     monkeypatch.delitem(sys.modules, f"sif.adapters.{library}", raising=False)
     with pytest.raises(ModuleNotFoundError, match=rf"pip install 'sif\[{library}\]'"):
         importlib.import_module(f"sif.adapters.{library}")
+
+
+def test_a_failed_write_leaves_what_was_there(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "f.npz"
+    file.write_bytes(b"before")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(CheckpointError, match=r"f\.npz: cannot be written: No space left"):
+        export(make(), "implicit", file)
+    assert [path.name for path in tmp_path.iterdir()] == ["f.npz"]
+    assert file.read_bytes() == b"before"
 
 
 def test_users_are_known_ones(make: Any) -> None:
