@@ -24,13 +24,13 @@ from scipy import sparse
 from sif.baselines import BASELINES, fit_best
 from sif.checkpoint import NoCheckpoint
 from sif.config import CFConfig, load_config
-from sif.data import Interactions, load_dataset
+from sif.data import Interactions, held_out, load_dataset
 from sif.engine import Engine, UserVectors
 from sif.evaluate import pair_matrix, rank_all_items
 from sif.fitting import Problem
 from sif.genotype import Genotype
 from sif.grid import GridTraining
-from sif.learn import Teller, Unkept, parts
+from sif.learn import Teller, Unkept
 from sif.rivals import FIXED, SEARCHED, fixed_multiply, trained_network
 from sif.runtime import environment, make_runtime
 from sif.served import ServedModel
@@ -56,7 +56,9 @@ class Case:
             rows = np.flatnonzero(known.ids[:, 0] == user)
             half[draws.permutation(rows)[: len(rows) // 2]] = True
         self.given, self.truth = known.select(half), known.select(theirs & ~half)
-        _, self.train, self.valid = parts(known.select(~theirs), None, seed)
+        others = known.select(~theirs)
+        held = held_out(others, seed)
+        self.train, self.valid = others.select(~held), others.select(held)
         self.again = Interactions(
             np.concatenate([self.train.ids, self.given.ids]), known.fields, known.vocabularies
         )
