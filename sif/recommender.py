@@ -101,7 +101,7 @@ class SIFRecommender(Recommending):
 
     def save(self, folder: str | Path) -> Path:
         """Writes the model into a folder; returns the file."""
-        return self._model().save(Path(folder))
+        return self.fitted_model().save(Path(folder))
 
     # Changing without training
 
@@ -116,7 +116,7 @@ class SIFRecommender(Recommending):
             ConfigError: The model cannot fold rows in.
         """
         data, _ = merge_duplicates(interactions_of(interactions), "last")
-        self._serve(grown_by(self._model(), 0, data))
+        self._serve(grown_by(self.fitted_model(), 0, data))
         return self
 
     def partial_fit(self, interactions: Any) -> SIFRecommender:
@@ -126,7 +126,7 @@ class SIFRecommender(Recommending):
             interactions: As of `fit`.
         """
         data, _ = merge_duplicates(interactions_of(interactions), "last")
-        self._serve(grown_by_all(self._model(), data))
+        self._serve(grown_by_all(self.fitted_model(), data))
         return self
 
 

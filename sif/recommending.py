@@ -47,7 +47,8 @@ class Recommending:
         self.model_ = model
         self._serving = None
 
-    def _model(self) -> ServedModel:
+    def fitted_model(self) -> ServedModel:
+        """The served model; ConfigError where there is none yet."""
         if not hasattr(self, "model_"):
             raise ConfigError("recommender: expected a fitted one, found one before fit")
         return self.model_
@@ -55,10 +56,11 @@ class Recommending:
     @property
     def titles(self) -> Mapping[str, str]:
         """Item id to title, where the data have titles."""
-        return self._model().titles
+        return self.fitted_model().titles
 
-    def _server(self) -> Serving:
-        model = self._model()
+    def server(self) -> Serving:
+        """What answers in numbers; ConfigError before `fit` or for a model of further fields."""
+        model = self.fitted_model()
         if self._serving is None:
             self._serving = Serving(model)
         return self._serving
@@ -88,7 +90,7 @@ class Recommending:
             UnknownIdError: An unknown user (unless `unknown` is "popular") or item.
             ConfigError: N is less than 1, or the model is of other fields.
         """
-        server = self._server()
+        server = self.server()
         server.refuse_unpersonal()
         allowed = self._allowed(filter_items, items)
         names, one = _listed(users)
@@ -130,9 +132,9 @@ class Recommending:
             UnknownIdError: An unknown item.
             ConfigError: As `recommend`, or ratings that do not fit.
         """
-        server = self._server()
+        server = self.server()
         server.refuse_unpersonal()
-        pairs = self._history(history, ratings)
+        pairs = self.history_row(history, ratings)
         excluded = pairs if filter_already_liked else None
         allowed = self._allowed(filter_items, items)
         return self._answer(server.top_of(pairs, self._count(N), excluded, allowed), True)
@@ -154,7 +156,7 @@ class Recommending:
             UnknownIdError: An unknown id.
             ConfigError: Another number of sequences than fields, or unequal lengths.
         """
-        model = self._model()
+        model = self.fitted_model()
         columns = [_listed(ids) for ids in (users, items, *context)]
         if len(columns) != len(model.fields) or len({len(names) for names, _ in columns}) != 1:
             raise ConfigError(
@@ -180,10 +182,10 @@ class Recommending:
 
     def _similar(self, field: int, ids: Any, count: int) -> Answer:
         names, one = _listed(ids)
-        vocabulary = self._model().vocabularies[field]
+        vocabulary = self.fitted_model().vocabularies[field]
         rows = vocabulary.index(names, self.model_.fields[field])
         k = min(self._count(count), max(len(vocabulary) - 1, 1))
-        return self._answer(self._server().similar(field, rows, k), one, field)
+        return self._answer(self.server().similar(field, rows, k), one, field)
 
     def explain(self, user: Any, item: Any, N: int = 10) -> Answer:
         """Which of a user's items carry the score of an item.
@@ -196,7 +198,7 @@ class Recommending:
             UnknownIdError: An unknown id.
             ConfigError: N is less than 1, or the model cannot fold users in.
         """
-        server, model = self._server(), self._model()
+        server, model = self.server(), self.fitted_model()
         users, items = model.vocabularies[:2]
         pairs = model.seen[users.index([user], "user")]
         carried = server.explained(pairs, int(items.index([item], "item")[0]))
@@ -206,7 +208,7 @@ class Recommending:
     def _count(self, count: int) -> int:
         if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
             raise ConfigError(f"N: expected a whole number of at least 1, found {count!r}")
-        most = max(MOST, *map(len, self._model().vocabularies))
+        most = max(MOST, *map(len, self.fitted_model().vocabularies))
         if count > most:
             raise ConfigError(f"N: expected at most {most:,}, found {count:,}")
         return int(count)
@@ -224,9 +226,9 @@ class Recommending:
             allowed[vocabulary.index(_listed(filter_items)[0], "item")] = False
         return allowed
 
-    def _history(self, history: Any, ratings: ArrayLike | None) -> sparse.csr_array:
-        """A row (1, n_items) of targets."""
-        model = self.model_
+    def history_row(self, history: Any, ratings: ArrayLike | None) -> sparse.csr_array:
+        """What somebody has as a row (1, n_items) of targets; errors as of `recommend_new`."""
+        model = self.fitted_model()
         names, _ = _listed(history)
         columns = model.vocabularies[1].index(names, "item")
         rated = model.objective == "rating"
@@ -245,7 +247,7 @@ class Recommending:
         return model.row(columns, values)
 
     def _answer(self, found: Top, one: bool, field: int = 1) -> Answer:
-        names = self._server().padded[field]
+        names = self.server().padded[field]
         ids, scores = names[found.items], found.scores
         if not one:
             return ids, scores

@@ -81,7 +81,7 @@ class SIFCornac(Recommender):  # type: ignore[misc, unused-ignore]
             )  # fmt: skip
             valid = None if val_set is None else self._frame(val_set)
             self.fitted_ = fresh.fit(self._frame(train_set), valid)
-        model = self._fitted()._model()
+        model = self._fitted().fitted_model()
         self._rows, self._columns = (
             vocabulary.lookup(id_strings(list(ids)[:count]))
             for vocabulary, ids, count in zip(
@@ -104,7 +104,7 @@ class SIFCornac(Recommender):  # type: ignore[misc, unused-ignore]
             raise ScoreException(f"Can't make score prediction for user {user_idx}")
         if item_idx is not None and (self.is_unknown_item(item_idx) or self._columns[item_idx] < 0):
             raise ScoreException(f"Can't make score prediction for item {item_idx}")
-        whole = self._fitted()._server().scores(self._rows[user_idx : user_idx + 1])[0]
+        whole = self._fitted().server().scores(self._rows[user_idx : user_idx + 1])[0]
         scores = self._known(whole)
         return scores if item_idx is None else scores[item_idx]
 

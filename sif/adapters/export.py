@@ -72,9 +72,9 @@ def user_inputs(recommender: SIFRecommender, users: Iterable[Any]) -> NDArray[np
     Raises:
         UnknownIdError: An unknown user.
     """
-    model = recommender._model()
+    model = recommender.fitted_model()
     rows = model.vocabularies[0].index(list(users), "user")
-    found = recommender._server().engine.vectors(rows)
+    found = recommender.server().engine.vectors(rows)
     return _inputs(found.vectors, found.biases)
 
 
@@ -82,8 +82,8 @@ def history_inputs(
     recommender: SIFRecommender, history: Any, ratings: ArrayLike | None = None
 ) -> NDArray[np.float32]:
     """What goes in for somebody who is in no table: float32 (1, d + 1); see `recommend_new`."""
-    pairs = recommender._history(history, ratings)
-    return _inputs(*recommender._model().fold(0).rows(pairs))
+    pairs = recommender.history_row(history, ratings)
+    return _inputs(*recommender.fitted_model().fold(0).rows(pairs))
 
 
 def export(recommender: SIFRecommender, to: str, output: Path) -> Path:
@@ -106,7 +106,7 @@ def export(recommender: SIFRecommender, to: str, output: Path) -> Path:
         raise ConfigError(f"{output}: expected a name that ends in {ending}")
     if not output.parent.is_dir():
         raise ConfigError(f"{output}: expected a name in a folder that is there")
-    model = recommender._model()
+    model = recommender.fitted_model()
     Serving(model).refuse_unpersonal()
     written = content(model)
     write_bytes_atomic(output, written)

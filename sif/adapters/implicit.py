@@ -43,7 +43,7 @@ def to_implicit(recommender: SIFRecommender) -> SIFFactors | SIFImplicit:
     Raises:
         ConfigError: Not fitted, of other fields, or a function that ranks items alike for all.
     """
-    served = recommender._model()
+    served = recommender.fitted_model()
     Serving(served).refuse_unpersonal()
     return SIFFactors.of(served) if has_factors(served) else SIFImplicit(recommender)
 
@@ -155,17 +155,17 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
     @property
     def user_ids(self) -> NDArray[np.str_]:
         """(n_users,) original ids in the order of the numbers."""
-        return np.asarray(self.recommender._model().vocabularies[0].ids)
+        return np.asarray(self.recommender.fitted_model().vocabularies[0].ids)
 
     @property
     def item_ids(self) -> NDArray[np.str_]:
         """(n_items,) original ids in the order of the numbers."""
-        return np.asarray(self.recommender._model().vocabularies[1].ids)
+        return np.asarray(self.recommender.fitted_model().vocabularies[1].ids)
 
     @property
     def user_items(self) -> sparse.csr_matrix:
         """What users have, CSR (n_users, n_items)."""
-        return sparse.csr_matrix(self.recommender._model().seen)
+        return sparse.csr_matrix(self.recommender.fitted_model().seen)
 
     def fit(self, user_items: Any, show_progress: bool = True, callback: Any = None) -> None:
         """Searches and trains on a matrix (n_users, n_items); the callback is not called."""
@@ -188,7 +188,7 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
             ConfigError: N below 1, or both `items` and `filter_items`.
             ShapeError: A matrix of another shape than (b, n_items), or an unknown number.
         """
-        server, model = self.recommender._server(), self.recommender._model()
+        server, model = self.recommender.server(), self.recommender.fitted_model()
         server.refuse_unpersonal()
         excluded = pairs = None
         if filter_already_liked_items or recalculate_user:
@@ -235,9 +235,9 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         self, field: int, numbers: Any, count: int, without: Iterable[int] | None,
         among: ArrayLike | None,
     ) -> Answer:  # fmt: skip
-        allowed = _allowed(len(self.recommender._model().vocabularies[field]), without, among)
+        allowed = _allowed(len(self.recommender.fitted_model().vocabularies[field]), without, among)
         rows = np.atleast_1d(numbers).astype(np.int64)
-        scores = self.recommender._server().cosines(field, rows)
+        scores = self.recommender.server().cosines(field, rows)
         if allowed is not None:
             scores[:, ~allowed] = -np.inf
         return _answer(best(scores, count), numbers)

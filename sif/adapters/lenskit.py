@@ -71,7 +71,7 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
     @classmethod
     def of(cls, recommender: SIFRecommender) -> SIFScorer:
         """A scorer of a fitted recommender; training leaves it as it is."""
-        model = recommender._model()
+        model = recommender.fitted_model()
         scorer = cls(SIFConfig(objective=model.objective, space=model.genotype.space))
         scorer.recommender_, scorer._given = recommender, True
         return scorer
@@ -121,7 +121,7 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
 
     def _scores(self, query: RecQuery) -> NDArray[np.float32] | None:
         """Of all items of the model (n_items,); None where nothing is known of the user."""
-        model, server = self.recommender_._model(), self.recommender_._server()
+        model, server = self.recommender_.fitted_model(), self.recommender_.server()
         if query.user_id is not None:
             row = model.vocabularies[0].lookup([query.user_id])
             if row[0] >= 0:
@@ -135,7 +135,7 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
             return None
         columns = self._lookup(items.ids())
         known, values = columns >= 0, np.ones(len(columns))
-        model = self.recommender_._model()
+        model = self.recommender_.fitted_model()
         if model.objective == "rating":
             ratings = items.field("rating")
             if ratings is None:
@@ -155,7 +155,7 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
 
     def _lookup(self, ids: Any) -> NDArray[np.int64]:
         names = id_strings(np.asarray(ids))
-        return self.recommender_._model().vocabularies[1].lookup(names)
+        return self.recommender_.fitted_model().vocabularies[1].lookup(names)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
