@@ -79,7 +79,7 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 
 def _run_arguments(parser: _Parser) -> None:
     add = parser.add_argument
-    add("--task", metavar="TASK", help="cf or cnn")
+    add("--task", metavar="TASK", help="cf, cnn or rnn")
     add("--dataset", metavar="NAME|FILE", help="known name, or CSV, TSV, Parquet, .inter")
     add("--split-file", metavar="FILE", help="a split made elsewhere (.npz or folder)")
     add("--config", metavar="FILE|PRESET", help="settings in YAML, or e.g. cf/default")

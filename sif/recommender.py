@@ -113,6 +113,7 @@ class SIFRecommender(Recommending):
 
         Raises:
             UnknownIdError: An unknown item; `partial_fit` takes in items as well.
+            DataError: Data that cannot be used, or no ratings for a model of ratings.
             ConfigError: The model cannot fold rows in.
         """
         data, _ = merge_duplicates(interactions_of(interactions), "last")
@@ -124,6 +125,9 @@ class SIFRecommender(Recommending):
 
         Args:
             interactions: As of `fit`.
+
+        Raises:
+            DataError, ConfigError: As `fold_in`.
         """
         data, _ = merge_duplicates(interactions_of(interactions), "last")
         self._serve(grown_by_all(self.fitted_model(), data))

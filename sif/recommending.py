@@ -88,7 +88,8 @@ class Recommending:
 
         Raises:
             UnknownIdError: An unknown user (unless `unknown` is "popular") or item.
-            ConfigError: N is less than 1, or the model is of other fields.
+            ConfigError: N is less than 1 or beyond `MOST` and the catalogue, the function ranks
+                items alike for all users, or the model is of other fields.
         """
         server = self.server()
         server.refuse_unpersonal()
