@@ -105,7 +105,7 @@ def trained_only(scores: Scores, model: ServedModel) -> Scores:
     """Scores (b, n_items) with the rule for untrained items, as `Problem.scorer` has it."""
     if model.fallback is None:
         return scores
-    return np.where(np.isneginf(model.fallback.order), np.float32(-np.inf), scores)
+    return model.fallback.applied(scores, np.zeros(len(scores), dtype=np.bool_))
 
 
 def _one(case: Case, problem: Problem, name: str, genotype: Genotype) -> dict[str, object]:

@@ -15,12 +15,15 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 
 from sif.data.interactions import Interactions
+from sif.engine import Top
 from sif.evaluate import RankingScorer, Scorer, pair_matrix
 from sif.spaces.interaction import InteractionNetwork
 
@@ -46,10 +49,11 @@ def popularity_order(train: Interactions) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class Fallback:
-    """The ranking rule for cold users and items.
+    """The ranking rule for cold users and items; whoever serves a ranking asks it.
 
     Attributes:
         order: float32 (n_items,), what a cold user's items score; minus infinity at cold items.
+            Only this class reads that off it.
         cold_users: bool (n_users,).
     """
 
@@ -62,15 +66,91 @@ class Fallback:
         order = np.where(cold_rows(train, 1), np.float32(-np.inf), popularity_order(train))
         return cls(order, cold_rows(train, 0))
 
-    def applied(self, scores: NDArray[np.float32], users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores (b, n_items) of users (b,) with the rule applied; the argument is left alone."""
-        never = np.isneginf(self.order)
-        cold = self.cold_users[users]
-        if not never.any() and not cold.any():
+    @cached_property
+    def never(self) -> Mask:
+        """Items that are never recommended, since nothing trained them: bool (n_items,)."""
+        return np.asarray(np.isneginf(self.order), dtype=np.bool_)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no row is cold, so that the rule changes nothing."""
+        return not self.never.any() and not self.cold_users.any()
+
+    @property
+    def finite_order(self) -> NDArray[np.float32]:
+        """`order` (n_items,), with the items that are never recommended behind all others."""
+        return np.where(self.never, self.last, self.order)
+
+    @property
+    def last(self) -> np.float32:
+        """What an item behind all others scores for a cold user."""
+        return -np.float32(len(self.order) + 1)
+
+    def applied(self, scores: NDArray[np.float32], cold: Mask) -> NDArray[np.float32]:
+        """Scores with the rule applied.
+
+        Args:
+            scores: (b, n_items); left alone.
+            cold: bool (b,), which of these users are cold.
+
+        Returns:
+            (b, n_items); the argument itself where the rule changes nothing.
+        """
+        if not self.never.any() and not cold.any():
             return scores
-        result = np.where(never, np.float32(-np.inf), scores)
+        result = np.where(self.never, np.float32(-np.inf), scores)
         result[cold] = self.order
         return result
+
+    def servable(self, allowed: Mask | None = None) -> Mask:
+        """Items that may be recommended: bool (n_items,), within the allowed ones (None: all)."""
+        return ~self.never if allowed is None else ~self.never & allowed
+
+    def popular(self, allowed: Mask | None = None) -> NDArray[np.int64]:
+        """Servable items by popularity: int64 (m,), m of the allowed ones (None: of all)."""
+        items = np.flatnonzero(self.servable(allowed))
+        return items[np.argsort(-self.order[items], kind="stable")]
+
+    def with_popular(
+        self, found: Top, cold: Mask, excluded: sparse.csr_array | None = None,
+        allowed: Mask | None = None,
+    ) -> Top:  # fmt: skip
+        """The best items of some users, cold ones with the popular instead.
+
+        Args:
+            found: (b, k); left alone.
+            cold: bool (b,), which of these users are cold.
+            excluded: CSR (b, n_items); what it stores is not recommended to that row.
+            allowed: bool (n_items,), which items may be recommended to anyone; None: all.
+
+        Returns:
+            (b, k); -1 with minus infinity where nothing is left to recommend.
+        """
+        if not cold.any():
+            return found
+        popular, k = self.popular(allowed), found.items.shape[1]
+        items, scores = found.items.copy(), found.scores.copy()
+        items[cold], scores[cold] = -1, -np.inf
+        for row in np.flatnonzero(cold):
+            had = excluded[[row]].indices if excluded is not None else ()
+            some = popular[: k + len(had)]
+            left = some[~np.isin(some, had)][:k]
+            items[row, : len(left)], scores[row, : len(left)] = left, self.order[left]
+        return Top(items, scores)
+
+    def with_users(self, size: int, folded: NDArray[np.int64]) -> Fallback:
+        """The rule for `size` users: those folded in (b,) are not cold, other new ones are."""
+        cold = np.ones(size, dtype=np.bool_)
+        cold[: len(self.cold_users)] = self.cold_users
+        cold[folded] = False
+        return Fallback(self.order, cold)
+
+    def with_items(self, size: int, folded: NDArray[np.int64]) -> Fallback:
+        """The rule for `size` items: those folded in (b,) come last, other new ones never."""
+        order = np.full(size, -np.inf, dtype=np.float32)
+        order[: len(self.order)] = self.order
+        order[folded] = np.maximum(order[folded], -np.float32(size))
+        return Fallback(order, self.cold_users)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +162,7 @@ class WithFallback:
 
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores (b, n_items) for users (b,)."""
-        return self.fallback.applied(self.scorer.scores(users), users)
+        return self.fallback.applied(self.scorer.scores(users), self.fallback.cold_users[users])
 
 
 def with_fallback(scorer: Scorer, fallback: Fallback) -> Scorer:

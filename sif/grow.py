@@ -118,7 +118,7 @@ def grown_by_all(model: ServedModel, data: Interactions) -> ServedModel:
     places = model.vocabularies[1].lookup(data.vocabularies[1].ids)
     new = places < 0
     if model.fallback is not None:
-        new |= np.isneginf(model.fallback.order[np.maximum(places, 0)])
+        new |= model.fallback.never[np.maximum(places, 0)]
     of_new = new[data.ids[:, 1]]
     if not of_new.all():
         model = grown_by(model, 0, data.select(~of_new))
@@ -174,20 +174,12 @@ def _seen(
 def _fallback(
     model: ServedModel, field: int, size: int, places: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> Fallback | None:
-    """A folded user is no longer cold, a folded item comes last; unless there was no pair."""
-    old = model.fallback
-    if old is None:
+    """The rule for longer tables; a row without a pair is not folded in, but as cold as before."""
+    rule = model.fallback
+    if rule is None:
         return None
-    folded = places[counts > 0]
-    if field == 0:
-        cold = np.ones(size, dtype=np.bool_)
-        cold[: len(old.cold_users)] = old.cold_users
-        cold[folded] = False
-        return Fallback(old.order, cold)
-    order = np.full(size, -np.inf, dtype=np.float32)
-    order[: len(old.order)] = old.order
-    order[folded] = np.maximum(order[folded], -np.float32(size))
-    return Fallback(order, old.cold_users)
+    longer = rule.with_items if field else rule.with_users
+    return longer(size, places[counts > 0])
 
 
 def _terms(

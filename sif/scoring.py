@@ -49,7 +49,9 @@ class FunctionScorer:
                 f"found {len(self.interaction.vectors)}"
             )
         scores = self._engine.scores(self._engine.vectors(users))
-        return scores if self.fallback is None else self.fallback.applied(scores, users)
+        if self.fallback is None:
+            return scores
+        return self.fallback.applied(scores, self.fallback.cold_users[users])
 
     @torch.no_grad()
     def predict(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -38,6 +38,9 @@ class Serving:
     Args:
         model: Served.
 
+    Attributes:
+        fallback: The rule for untrained users and items that answers are under; None: none.
+
     Raises:
         ConfigError: A model of other fields.
     """
@@ -51,12 +54,7 @@ class Serving:
         self.model = model
         self.engine = Engine(model.network.interaction())
         # The rule of `sif.cold`: in ratings an untrained row is zero, which is how it is scored.
-        fallback = model.fallback if model.objective == "ranking" else None
-        self._fallback = fallback
-        self._order = None if fallback is None else fallback.order
-        self._cold = np.zeros(len(model.vocabularies[0]), dtype=np.bool_)
-        if fallback is not None:
-            self._cold = fallback.cold_users
+        self.fallback = model.fallback if model.objective == "ranking" else None
 
     @cached_property
     def padded(self) -> tuple[NDArray[np.str_], ...]:
@@ -78,7 +76,9 @@ class Serving:
     ) -> Top:  # fmt: skip
         """Best items of known users (b,); cold ones get the popular."""
         found = self._top(self.engine.vectors(rows), k, excluded, allowed)
-        return self._popular_at(self._cold[rows], found, k, excluded, allowed)
+        if self.fallback is None:
+            return found
+        return self.fallback.with_popular(found, self.fallback.cold_users[rows], excluded, allowed)
 
     def top_of(
         self, pairs: sparse.csr_array, k: int, excluded: sparse.csr_array | None = None,
@@ -87,38 +87,18 @@ class Serving:
         """Best items of users who are in no table, from what they have (b, n_items)."""
         folded = self.model.fold(0).rows(pairs)
         found = self._top(UserVectors(*folded), k, excluded, allowed)
-        return self._popular_at(np.diff(pairs.indptr) == 0, found, k, excluded, allowed)
+        if self.fallback is None:
+            return found
+        return self.fallback.with_popular(found, np.diff(pairs.indptr) == 0, excluded, allowed)
 
     def _top(
         self, users: UserVectors, k: int, excluded: sparse.csr_array | None, allowed: Mask | None
     ) -> Top:
-        found = self.engine.top(users, k, excluded=excluded, allowed=self._servable(allowed))
+        if self.fallback is not None:
+            allowed = self.fallback.servable(allowed)
+        found = self.engine.top(users, k, excluded=excluded, allowed=allowed)
         scale = self.model.scale
         return Top(found.items, (scale.mean + scale.deviation * found.scores).astype(np.float32))
-
-    def _servable(self, allowed: Mask | None) -> Mask | None:
-        """Items that nothing trained are not recommended."""
-        if self._order is None:
-            return allowed
-        trained = ~np.isneginf(self._order)
-        return trained if allowed is None else trained & allowed
-
-    def _popular_at(
-        self, where: Mask, found: Top, k: int, excluded: sparse.csr_array | None,
-        allowed: Mask | None,
-    ) -> Top:  # fmt: skip
-        if self._order is None or not where.any():
-            return found
-        order = self._order if allowed is None else np.where(allowed, self._order, -np.inf)
-        popular = np.argsort(-order, kind="stable")[: int((~np.isneginf(order)).sum())]
-        items, values = found.items.copy(), found.scores.copy()
-        items[where], values[where] = -1, -np.inf
-        for row in np.flatnonzero(where):
-            had = excluded[[row]].indices if excluded is not None else ()
-            some = popular[: k + len(had)]
-            left = some[~np.isin(some, had)][:k]
-            items[row, : len(left)], values[row, : len(left)] = left, order[left]
-        return Top(items, values)
 
     def scores(self, rows: Rows) -> NDArray[np.float32]:
         """All scores (b, n_items) of known users (b,), in rating units for models of ratings.
@@ -126,15 +106,16 @@ class Serving:
         Under the rule of `sif.cold`: minus infinity where an item is never recommended.
         """
         found = self._scaled(self.engine.vectors(rows))
-        return found if self._fallback is None else self._fallback.applied(found, rows)
+        if self.fallback is None:
+            return found
+        return self.fallback.applied(found, self.fallback.cold_users[rows])
 
     def scores_of(self, pairs: sparse.csr_array) -> NDArray[np.float32]:
         """The same of users who are in no table, from what they have (b, n_items)."""
         found = self._scaled(UserVectors(*self.model.fold(0).rows(pairs)))
-        if self._order is not None:
-            found[:, np.isneginf(self._order)] = -np.inf
-            found[np.diff(pairs.indptr) == 0] = self._order
-        return found
+        if self.fallback is None:
+            return found
+        return self.fallback.applied(found, np.diff(pairs.indptr) == 0)
 
     def _scaled(self, users: UserVectors) -> NDArray[np.float32]:
         scale = self.model.scale

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from sif.baselines import BASELINES, fit_best
 from sif.cold import Fallback, cold_rows, popularity_order, with_fallback, with_zero_rows
 from sif.data.interactions import Interactions
 from sif.data.vocabulary import Vocabulary
+from sif.engine import Top
 from sif.evaluate import RankingScorer, RatingScorer
 from sif.scoring import InteractionScorer
 from sif.spaces.elementwise import PRIMITIVES
@@ -76,9 +78,39 @@ def test_a_cold_user_gets_popularity_and_a_cold_item_stands_below_all_others() -
 def test_without_cold_rows_nothing_is_changed() -> None:
     everyone = interactions([*PAIRS, (3, 2)])
     scores = Noise().scores(np.arange(5))
-    assert Fallback.of(everyone).applied(scores, np.arange(5)) is scores
+    rule = Fallback.of(everyone)
+    assert rule.idle and rule.applied(scores, rule.cold_users) is scores
     net = network("multiply")
     assert with_zero_rows(net, everyone) is net
+
+
+@pytest.mark.parametrize("allowed", [None, [1, 2, 3, 5]])
+@pytest.mark.parametrize("k", [1, 3, 8])
+def test_the_popular_are_found_around_what_a_user_has(allowed: list[int] | None, k: int) -> None:
+    rule = Fallback.of(interactions(PAIRS))
+    own = Top(np.arange(3 * k).reshape(3, k), np.full((3, k), 7.0, np.float32))
+    had = sparse.csr_array(np.array([[1, 1, 0, 0, 0, 0], [1] * 6, [0, 0, 0, 0, 1, 0]]))
+    mask = None if allowed is None else np.isin(np.arange(6), allowed)
+    found = rule.with_popular(own, np.array([True, False, True]), had, mask)
+    assert (found.items[1] == own.items[1]).all() and (found.scores[1] == 7).all()
+    for row, has in ((0, {0, 1}), (2, {4})):
+        free = [i for i in BY_POPULARITY if i not in has and (allowed is None or i in allowed)][:k]
+        assert found.items[row].tolist() == free + [-1] * (k - len(free))
+        assert (np.diff(found.scores[row, : len(free)]) < 0).all()
+        assert np.isneginf(found.scores[row, len(free) :]).all()
+    assert rule.with_popular(own, np.zeros(3, dtype=bool)) is own
+
+
+def test_folded_rows_are_no_longer_cold_and_folded_items_come_last() -> None:
+    rule = Fallback.of(interactions(PAIRS))
+    assert np.flatnonzero(rule.never).tolist() == [2]
+    users = rule.with_users(8, np.array([3, 6]))
+    assert np.flatnonzero(users.cold_users).tolist() == [5, 7]
+    items = rule.with_items(9, np.array([7, 2, 4]))
+    assert np.flatnonzero(items.never).tolist() == [6, 8]
+    assert items.popular().tolist() == [*BY_POPULARITY, 2, 7]  # 4 keeps its place
+    assert np.argsort(-items.finite_order, kind="stable").tolist() == [*BY_POPULARITY, 2, 7, 6, 8]
+    assert rule.popular().tolist() == BY_POPULARITY and not rule.idle
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -88,7 +120,7 @@ def test_the_rule_holds_for_functions_that_factor_and_for_others(operation: str)
     plain = InteractionScorer(network(operation))
     users = np.arange(5)
     np.testing.assert_array_equal(
-        scorer.scores(users), fallback.applied(plain.scores(users), users)
+        scorer.scores(users), fallback.applied(plain.scores(users), fallback.cold_users)
     )
 
 

@@ -53,8 +53,7 @@ class CatalogueScores(nn.Module):
         if tables.biases:
             offset = offset + tables.biases[1].detach()
         if model.fallback is not None:
-            never = torch.from_numpy(np.isneginf(model.fallback.order))
-            offset = offset.masked_fill(never, -torch.inf)
+            offset = offset.masked_fill(torch.from_numpy(model.fallback.never), -torch.inf)
         self.register_buffer("items", interaction.table(1).detach().clone())
         self.register_buffer("offset", offset.clone())
         self.mean, self.deviation = float(model.scale.mean), float(model.scale.deviation)

@@ -115,8 +115,10 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
             return ItemList(items, scores=scores)
         columns = self._columns_of(items)
         known = columns >= 0
-        found = whole[columns[known]]
-        scores[known] = np.where(np.isneginf(found), np.nan, found)
+        scores[known] = whole[columns[known]]
+        rule = self.recommender_.server().fallback
+        if rule is not None:
+            scores[known] = np.where(rule.never[columns[known]], np.nan, scores[known])
         return ItemList(items, scores=scores)
 
     def _scores(self, query: RecQuery) -> NDArray[np.float32] | None:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sif.cold import Fallback
 from sif.errors import ConfigError
 from sif.fold import Rows
 from sif.served import ServedModel
@@ -63,7 +64,7 @@ class Products:
     def items(self) -> Factors:
         """(n_items, r) of the model's own items."""
         fallback = self.model.fallback
-        return self.items_of(self._rows(1), None if fallback is None else fallback.order)
+        return self.items_of(self._rows(1), fallback)
 
     @torch.no_grad()
     def users_of(self, rows: Rows, cold: NDArray[np.bool_] | None = None) -> Factors:
@@ -82,8 +83,8 @@ class Products:
         return np.hstack([np.where(cold[:, None], 0, found), rule]).astype(np.float32)
 
     @torch.no_grad()
-    def items_of(self, rows: Rows, order: NDArray[np.float32] | None = None) -> Factors:
-        """(b, r) of items; `order` is what they score for cold users, minus infinity untrained."""
+    def items_of(self, rows: Rows, fallback: Fallback | None = None) -> Factors:
+        """(b, r) of items with the rule for them; None: of items folded in, which come last."""
         right = self._side(rows, 1)
         if self._offset:
             bias = self.model.scale.deviation * self._bias(rows)
@@ -92,10 +93,13 @@ class Products:
         if self._rule is None:
             return found
         floor, untrained, popular = self._rule
-        last = -np.float32(len(self.model.vocabularies[1]) + 1)
-        order = np.full(len(found), last) if order is None else order
-        never = np.isneginf(order)
-        rule = [never * floor / untrained, np.where(never, last, order) / popular]
+        if fallback is None:
+            assert self.model.fallback is not None  # noqa: S101 (there is a rule)
+            never = np.zeros(len(found), dtype=np.bool_)
+            order = np.full(len(found), self.model.fallback.last)
+        else:
+            never, order = fallback.never, fallback.finite_order
+        rule = [never * floor / untrained, order / popular]
         return np.hstack([found, np.stack(rule, axis=1)]).astype(np.float32)
 
     def _side(self, rows: Rows, field: int) -> Tensor:
@@ -128,10 +132,7 @@ class Products:
         of trained users and of trained items are theirs.
         """
         fallback = self.model.fallback
-        if fallback is None:
-            return None
-        never = np.isneginf(fallback.order)
-        if not never.any() and not fallback.cold_users.any():
+        if fallback is None or fallback.idle:
             return None
         users, items = (np.linalg.norm(f, axis=1) for f in (self.users(), self.items()))
         floor = -(1 + 2 * float(users.max() * items.max()))
