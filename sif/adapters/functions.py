@@ -3,13 +3,15 @@
     function = sif.load_function("genotype.json", dimension=64)
     scores = function(user_vectors, item_vectors)
 
-It is written in ordinary differentiable operations, so that it trains, traces and exports.
+It is written in ordinary differentiable operations, so that it trains, traces, exports and is
+compiled by `torch.jit.script`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +21,7 @@ from sif.genotype import Genotype, read
 from sif.served import FILE, ServedModel
 from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Mlp
 from sif.spaces.functions import SPECS, Design, design_of, expression
-from sif.spaces.operations import Operation, operation_named
+from sif.spaces.operations import Operation
 from sif.spaces.tables import TableShape, bounded
 
 FIELDS = ("user", "item")
@@ -28,15 +30,41 @@ DIMENSION = 128
 
 
 class Primitive(nn.Module):
-    """An element-wise function of `PRIMITIVES`, by its name, so that the module can be copied."""
+    """An element-wise function of `PRIMITIVES`, by its name."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.name = name
+        self.function = PRIMITIVES[name]
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape to the same shape."""
-        return PRIMITIVES[self.name](x)
+        return self.function(x)
+
+
+class Combined(nn.Module):
+    """An operation of two fields that is no sum."""
+
+    def __init__(self, operation: Operation) -> None:
+        super().__init__()
+        assert operation.pair is not None  # noqa: S101 (neither a sum nor nested)
+        self.pair = operation.pair
+
+    def forward(self, p: Tensor, q: Tensor) -> Tensor:
+        """Vectors (..., d) that broadcast to (..., width)."""
+        return self.pair(p, q)
+
+
+class CombinedSum(nn.Module):
+    """A sum of two operations: what they give, one after the other."""
+
+    def __init__(self, operation: Operation) -> None:
+        super().__init__()
+        one, other = operation.parts
+        self.one, self.other = Combined(one), Combined(other)
+
+    def forward(self, p: Tensor, q: Tensor) -> Tensor:
+        """Vectors (..., d) that broadcast to (..., width)."""
+        return torch.cat([self.one(p, q), self.other(p, q)], dim=-1)
 
 
 class FrozenMlp(nn.Module):
@@ -48,10 +76,11 @@ class FrozenMlp(nn.Module):
         mlp: Whose numbers are copied.
     """
 
-    hidden_weight: Tensor
-    hidden_bias: Tensor
-    output_weight: Tensor
-    output_bias: Tensor
+    if TYPE_CHECKING:  # at run time `torch.jit.script` cannot read annotations that are texts
+        hidden_weight: Tensor
+        hidden_bias: Tensor
+        output_weight: Tensor
+        output_bias: Tensor
 
     def __init__(self, mlp: Mlp) -> None:
         super().__init__()
@@ -99,6 +128,8 @@ class InteractionFunction(nn.Module):
         self.expression = expression(genotype, FIELDS)
         self.outside = _outside(design)
         self.transforms = nn.ModuleList(_transforms(genotype, design))
+        combined = CombinedSum if design.operation.parts else Combined
+        self.operation = combined(design.operation)
         shape = TableShape((0, 0), dimension, mixed_signs=mixed_signs)
         self.readout = nn.Parameter(shape.initial_readout(design.operation))
 
@@ -119,13 +150,6 @@ class InteractionFunction(nn.Module):
             function.readout.copy_(model.network.readout)
         return function
 
-    @property
-    def operation(self) -> Operation:
-        """The vector-wise operation O."""
-        found = operation_named(self.genotype.operation("operation"), len(FIELDS))
-        assert found is not None  # noqa: S101 (the constructor has looked)
-        return found
-
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """Scores.
 
@@ -139,17 +163,14 @@ class InteractionFunction(nn.Module):
         Raises:
             ShapeError: Vectors of another dimension.
         """
-        for name, vectors in zip(FIELDS, (user, item), strict=True):
-            if vectors.shape[-1] != self.dimension:
-                raise ShapeError(
-                    f"{name} vectors: expected shape (..., {self.dimension}), "
-                    f"found {tuple(vectors.shape)}"
-                )
+        _check_dimension("user", user, self.dimension)
+        _check_dimension("item", item, self.dimension)
         return self.combined(self.transforms[0](user), self.transforms[1](item))
 
     def combined(self, p: Tensor, q: Tensor) -> Tensor:
         """w^T O(p, q) of vectors (..., d) that are transformed already: (...)."""
-        return self.operation.combine((p, q)) @ bounded(self.readout)
+        vectors: Tensor = self.operation(p, q)
+        return vectors @ bounded(self.readout)
 
     def extra_repr(self) -> str:
         """The function on one line and the dimension."""
@@ -178,6 +199,12 @@ def load_function(path: str | Path, dimension: int | None = None) -> Interaction
     if dimension not in (None, own):
         raise ConfigError(f"dimension: expected {own}, that of {place}, found {dimension}")
     return InteractionFunction.of(model)
+
+
+def _check_dimension(name: str, vectors: Tensor, dimension: int) -> None:
+    found = vectors.shape[-1]
+    if found != dimension:  # a single entry would be broadcast unnoticed
+        raise ShapeError(f"{name} vectors: expected shape (..., {dimension}), found (..., {found})")
 
 
 def _design(genotype: Genotype) -> Design:

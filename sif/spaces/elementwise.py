@@ -26,21 +26,36 @@ _CHUNK = 1 << 15
 """Entries that a frozen `Mlp` evaluates at once: 1 MB of hidden units stays in cache."""
 
 
-def _sqrt(x: Tensor) -> Tensor:
-    shift = SQRT_SHIFT**0.5
-    return torch.sqrt(x.abs() + SQRT_SHIFT).sub(shift)
+# Functions at the top of the module, with types: `torch.jit.script` compiles no others, and knows
+# no global numbers, only those of defaults.
 
 
-def _signed(sign: str, magnitude: Elementwise) -> Elementwise:
-    if sign == "+":
-        return magnitude
-    if sign == "-":
-        return lambda x: -magnitude(x)
-    return lambda x: torch.sign(x) * magnitude(x)
+def _sqrt(x: Tensor, shift: float = SQRT_SHIFT) -> Tensor:
+    return torch.sqrt(x.abs() + shift).sub(shift**0.5)
+
+
+def _minus_sqrt(x: Tensor) -> Tensor:
+    return -_sqrt(x)
+
+
+def _signed_sqrt(x: Tensor) -> Tensor:
+    return torch.sign(x) * _sqrt(x)
+
+
+def _minus_abs(x: Tensor) -> Tensor:
+    return -torch.abs(x)
+
+
+def _minus_square(x: Tensor) -> Tensor:
+    return -torch.square(x)
+
+
+def _signed_square(x: Tensor) -> Tensor:
+    return torch.sign(x) * torch.square(x)
 
 
 def _identity(x: Tensor) -> Tensor:
-    return x
+    return x  # sign(x)|x|, without the two products and with slope 1 at 0
 
 
 def is_identity(transform: Elementwise) -> bool:
@@ -48,16 +63,12 @@ def is_identity(transform: Elementwise) -> bool:
     return transform is _identity
 
 
-_MAGNITUDES: dict[str, Elementwise] = {"sqrt": _sqrt, "abs": torch.abs, "square": torch.square}
-_SIGNS = ("+", "-", "~")
-
-PRIMITIVES: dict[str, Elementwise] = {
-    sign + name: _signed(sign, function)
-    for sign in _SIGNS
-    for name, function in _MAGNITUDES.items()
-}
 IDENTITY = "~abs"
-PRIMITIVES[IDENTITY] = _identity  # sign(x)|x|, without the two products and with slope 1 at 0
+PRIMITIVES: dict[str, Elementwise] = {
+    "+sqrt": _sqrt, "+abs": torch.abs, "+square": torch.square,
+    "-sqrt": _minus_sqrt, "-abs": _minus_abs, "-square": _minus_square,
+    "~sqrt": _signed_sqrt, IDENTITY: _identity, "~square": _signed_square,
+}  # fmt: skip
 
 RANGES = {"+": "positive", "-": "negative", "~": "real"}
 """Values that a transform of a free embedding can reach, by the sign in its name."""

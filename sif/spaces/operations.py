@@ -17,10 +17,12 @@ import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+Pair = Callable[[Tensor, Tensor], Tensor]
 Factors = tuple[Tensor, Tensor]
 Maxima = tuple[Tensor, Tensor, Tensor]
 
@@ -40,6 +42,8 @@ class Operation:
             exists or `factors` is better. |x - y| would be max(x, y) + max(-x, -y).
         additive: Whether p enters as a summand alone, so that every p orders the q alike.
         parts: Of a sum, whose width and readout are theirs one after the other.
+        pair: `combine` of two fields as a function that `torch.jit.script` compiles; None for sums
+            and nested operations, which are made of such.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Operation:
     maxima: Callable[[Tensor, Tensor, Tensor], Maxima] | None = None
     additive: bool = False
     parts: tuple[Operation, ...] = ()
+    pair: Pair | None = None
 
     def written(self, arguments: Sequence[str]) -> str:
         """The operation of the k arguments, such as "max(multiply(u, v), t)"."""
@@ -58,8 +63,15 @@ class Operation:
         return re.sub(r"\d+", lambda place: arguments[int(place[0]) - 1], spaced)
 
 
-def _fold(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Sequence[Tensor]], Tensor]:
-    return lambda fields: functools.reduce(function, fields)
+def _folded(name: str, pair: Pair, **others: Any) -> Operation:
+    """An operation of any number of fields from what it is of two; `others` as of `Operation`."""
+    return Operation(name, lambda fields: functools.reduce(pair, fields), pair=pair, **others)
+
+
+def _concat(p: Tensor, q: Tensor) -> Tensor:
+    """Vectors (..., d) and (..., e) that broadcast to (..., d + e)."""
+    rows = torch.broadcast_tensors(p[..., 0], q[..., 0])[0].shape
+    return torch.cat([p.expand(rows + p.shape[-1:]), q.expand(rows + q.shape[-1:])], dim=-1)
 
 
 def separable(a: Tensor, b: Tensor) -> Factors:
@@ -92,13 +104,13 @@ def _min_maxima(p: Tensor, q: Tensor, w: Tensor) -> Maxima:
 OPERATIONS: dict[str, Operation] = {
     operation.name: operation
     for operation in (
-        Operation("multiply", _fold(torch.mul), factors=_product_factors),
-        Operation("plus", _fold(torch.add), factors=_sum_factors, additive=True),
-        Operation("min", _fold(torch.minimum), maxima=_min_maxima),
-        Operation("max", _fold(torch.maximum), maxima=_max_maxima),
-        Operation(
+        _folded("multiply", torch.mul, factors=_product_factors),
+        _folded("plus", torch.add, factors=_sum_factors, additive=True),
+        _folded("min", torch.minimum, maxima=_min_maxima),
+        _folded("max", torch.maximum, maxima=_max_maxima),
+        _folded(
             "concat",
-            lambda fields: torch.cat(torch.broadcast_tensors(*fields), dim=-1),
+            _concat,
             width=lambda fields: fields,
             factors=_concat_factors,
             additive=True,

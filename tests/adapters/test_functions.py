@@ -129,8 +129,9 @@ def test_what_is_around_a_function_is_told() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("genotype", [primitives("max"), learned("multiply"), rich("min+max")],
-                         ids=name_of)  # fmt: skip
+@pytest.mark.parametrize("genotype", [
+    primitives("max"), primitives("concat"), learned("multiply"), rich("min+max"),
+], ids=name_of)  # fmt: skip
 def test_it_is_copied_saved_traced_and_exported(genotype: Genotype) -> None:
     function = sif.InteractionFunction(genotype, D)
     with torch.no_grad():
@@ -149,6 +150,36 @@ def test_it_is_copied_saved_traced_and_exported(genotype: Genotype) -> None:
         function, (user[:2], item[:2]), dynamic_shapes={"user": {0: rows}, "item": {0: rows}}
     )
     torch.testing.assert_close(exported.module()(user, item), expected)
+
+
+def answers(function: Any, user: torch.Tensor, item: torch.Tensor) -> list[torch.Tensor]:
+    """Scores, and gradients of a weighted sum of them for vectors and readout."""
+    inputs = [user.clone().requires_grad_(), item.clone().requires_grad_()]
+    scores = function(*inputs)
+    weighted = (scores * torch.linspace(-1, 2, scores.numel()).view(scores.shape)).sum()
+    return [scores, *torch.autograd.grad(weighted, [*inputs, function.readout])]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")  # deprecated, but what some servers load
+@pytest.mark.parametrize("genotype", CASES, ids=name_of)
+def test_it_is_compiled_by_torch_jit(genotype: Genotype) -> None:
+    function = sif.InteractionFunction(genotype, D)
+    with torch.no_grad():
+        function.readout.mul_(torch.linspace(0.2, 3, len(function.readout)))
+    scripted = torch.jit.script(function)
+    file = io.BytesIO()
+    torch.jit.save(scripted, file)
+    loaded = torch.jit.load(io.BytesIO(file.getvalue()))
+    draws = torch.Generator().manual_seed(2)
+    user, item = torch.randn(4, 1, D, generator=draws), torch.randn(1, 3, D, generator=draws)
+    for pair in ((user, item), (user[0, 0], item[0, 1])):
+        expected = answers(function, *pair)
+        assert expected[0].shape == torch.broadcast_shapes(*(v.shape[:-1] for v in pair))
+        for compiled in (scripted, loaded):
+            for _ in range(3):  # after the first calls torch runs what it optimised
+                torch.testing.assert_close(answers(compiled, *pair), expected)
+    with pytest.raises(torch.jit.Error, match=r"item vectors: expected shape \(..., 6\)"):
+        loaded(user, item[..., :1])
 
 
 def test_it_is_an_onnx_graph_as_well() -> None:
@@ -210,7 +241,7 @@ def test_other_genotypes_are_refused(genotype: Genotype, message: str, tmp_path:
 def test_vectors_of_another_dimension_are_refused(tmp_path: Path) -> None:
     function = sif.InteractionFunction(primitives("multiply"), D)
     with pytest.raises(
-        ShapeError, match=r"item vectors: expected shape \(..., 6\), found \(3, 1\)"
+        ShapeError, match=r"item vectors: expected shape \(..., 6\), found \(..., 1\)"
     ):
         function(torch.ones(3, D), torch.ones(3, 1))
     with pytest.raises(ConfigError, match="dimension: expected at least 1, found 0"):
