@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 # A whole job in a fraction of a second: small tables, few epochs, one thread.
@@ -27,6 +29,34 @@ class Done:
 
 
 Command = Callable[..., Done]
+Board = Callable[..., pd.DataFrame]
+
+
+@pytest.fixture(scope="session")
+def checkerboard() -> Board:
+    """Makes data whose answer is known: two tastes."""
+
+    def made(users: int, items: int, rated: bool = False, rare: bool = False) -> pd.DataFrame:
+        """Users like items of their own parity; a fifth of what they like they do not have yet.
+
+        Args:
+            users: Named u0, u1, ...
+            items: Named i0, i1, ...
+            rated: Everything has a rating, 5 or 1.
+            rare: A further item and a further user have a single interaction.
+        """
+        draws = np.random.default_rng(0)
+        rows = [
+            (f"u{u}", f"i{i}", 5.0 if (u + i) % 2 == 0 else 1.0)
+            for u in range(users)
+            for i in range(items)
+            if (rated or (u + i) % 2 == 0) and draws.random() < 0.8
+        ]
+        rows += [("u0", "rare", 5.0), ("late", "i0", 5.0)] * rare
+        frame = pd.DataFrame(rows, columns=["user", "item", "rating"])
+        return frame if rated else frame[["user", "item"]]
+
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from sif.runtime import make_runtime
 from sif.served import FILE, KIND, ServedModel
 from sif.tracking import NullTracker
 
+Board = Callable[..., pd.DataFrame]
 USERS, ITEMS = 40, 20
 QUICK = {
     "train.epochs": 60, "train.patience": 60, "train.dimension": 8, "train.l2": "[0.003]",
@@ -39,26 +42,18 @@ def taste(name: str) -> int:
     return int(name[1:]) % 2
 
 
-def board(rated: bool = False) -> pd.DataFrame:
-    """Users like items of their own parity; a fifth of what they like they do not have yet."""
-    draws = np.random.default_rng(0)
-    rows = [
-        (f"u{u}", f"i{i}", 5.0 if (u + i) % 2 == 0 else 1.0)
-        for u in range(USERS)
-        for i in range(ITEMS)
-        if (rated or (u + i) % 2 == 0) and draws.random() < 0.8
-    ]
-    frame = pd.DataFrame(rows, columns=["user", "item", "rating"])
-    return frame if rated else frame[["user", "item"]]
+@pytest.fixture(scope="module")
+def board(checkerboard: Board) -> Board:
+    return partial(checkerboard, USERS, ITEMS)
 
 
 @pytest.fixture(scope="module")
-def liked() -> SIFRecommender:
+def liked(board: Board) -> SIFRecommender:
     return SIFRecommender(threads=1, settings=QUICK).fit(board())
 
 
 @pytest.fixture(scope="module")
-def rated() -> SIFRecommender:
+def rated(board: Board) -> SIFRecommender:
     return SIFRecommender("rating", threads=1, settings=QUICK).fit(board(rated=True))
 
 
@@ -66,7 +61,9 @@ def has(user: str, frame: pd.DataFrame) -> set[str]:
     return set(frame.item[frame.user == user])
 
 
-def test_everybody_gets_what_their_taste_has_and_they_have_not(liked: SIFRecommender) -> None:
+def test_everybody_gets_what_their_taste_has_and_they_have_not(
+    board: Board, liked: SIFRecommender
+) -> None:
     frame = board()
     names = [f"u{u}" for u in range(USERS)]
     items, scores = liked.recommend(names, N=2)
@@ -87,7 +84,9 @@ def test_a_batch_is_its_users_one_by_one(liked: SIFRecommender) -> None:
         np.testing.assert_allclose(one_scores, row_scores, rtol=1e-5)
 
 
-def test_what_is_liked_is_left_out_unless_it_is_asked_for(liked: SIFRecommender) -> None:
+def test_what_is_liked_is_left_out_unless_it_is_asked_for(
+    board: Board, liked: SIFRecommender
+) -> None:
     with_liked, _ = liked.recommend("u4", N=ITEMS, filter_already_liked=False)
     without, _ = liked.recommend("u4", N=ITEMS)
     assert set(with_liked) == {f"i{i}" for i in range(ITEMS)}
@@ -129,7 +128,7 @@ def test_a_stranger_is_served_from_a_history(liked: SIFRecommender) -> None:
     assert not {"i1", "i3", "i5", "i7"} & set(items)
 
 
-def test_a_stranger_without_a_history_gets_the_popular(liked: SIFRecommender) -> None:
+def test_a_stranger_without_a_history_gets_the_popular(board: Board, liked: SIFRecommender) -> None:
     items, _ = liked.recommend_new([], N=3)
     counts = board().item.value_counts()
     assert len(items) == 3
@@ -186,7 +185,7 @@ def test_new_items_come_in_with_those_who_like_them(liked: SIFRecommender, tmp_p
     assert "fresh" not in model.recommend("u1", N=ITEMS + 1)[0]
 
 
-def test_reasons_are_items_of_the_same_taste(rated: SIFRecommender) -> None:
+def test_reasons_are_items_of_the_same_taste(board: Board, rated: SIFRecommender) -> None:
     frame = board(rated=True)
     mine = frame[frame.user == "u6"]
     wanted = next(f"i{i}" for i in range(0, ITEMS, 2) if f"i{i}" not in set(mine.item))
@@ -214,7 +213,7 @@ def test_a_saved_model_answers_alike(liked: SIFRecommender, tmp_path: Path) -> N
     np.testing.assert_array_equal(liked.recommend_new(new)[1], loaded.recommend_new(new)[1])
 
 
-def test_a_second_fit_forgets_the_first(liked: SIFRecommender) -> None:
+def test_a_second_fit_forgets_the_first(board: Board, liked: SIFRecommender) -> None:
     model = SIFRecommender(threads=1, settings=QUICK)
     with pytest.raises(ConfigError, match="expected a fitted one, found one before fit"):
         model.recommend("u1")
@@ -226,7 +225,7 @@ def test_a_second_fit_forgets_the_first(liked: SIFRecommender) -> None:
         model.recommend("someone")
 
 
-def test_matrices_and_files_are_interactions_as_well(tmp_path: Path) -> None:
+def test_matrices_and_files_are_interactions_as_well(board: Board, tmp_path: Path) -> None:
     frame = board()
     rows = frame.user.str[1:].astype(int), frame.item.str[1:].astype(int)
     matrix = sparse.csr_matrix((np.ones(len(frame)), rows))
@@ -240,7 +239,7 @@ def test_matrices_and_files_are_interactions_as_well(tmp_path: Path) -> None:
         model.fit(3)
 
 
-def test_repeated_pairs_and_parts_of_ones_own_are_taken_care_of() -> None:
+def test_repeated_pairs_and_parts_of_ones_own_are_taken_care_of(board: Board) -> None:
     frame = board()
     known, train, held = parts(pd.concat([frame, frame[:50]]), None, 0)
     assert len(known) == len(train) + len(held) == len(frame)
@@ -254,7 +253,7 @@ def test_repeated_pairs_and_parts_of_ones_own_are_taken_care_of() -> None:
         parts(frame.groupby("user").head(2), None, 0)
 
 
-def test_titles_come_from_a_column(tmp_path: Path) -> None:
+def test_titles_come_from_a_column(board: Board, tmp_path: Path) -> None:
     frame = board()
     frame["title"] = "Item " + frame.item.str[1:]
     frame.loc[frame.item == "i3", "title"] = None
@@ -264,7 +263,7 @@ def test_titles_come_from_a_column(tmp_path: Path) -> None:
     assert Recommender.load(tmp_path).titles == model.titles
 
 
-def test_settings_of_the_data_hold_for_frames() -> None:
+def test_settings_of_the_data_hold_for_frames(board: Board) -> None:
     frame = board(rated=True).rename(columns={"user": "customer"})
     settings = {**QUICK, "data.user": "customer", "data.min_rating": 4}
     model = SIFRecommender(threads=1, settings=settings).fit(frame)
@@ -280,7 +279,7 @@ def test_settings_of_the_data_hold_for_frames() -> None:
         SIFRecommender(unknown="popularr").fit(frame)
 
 
-def test_items_that_training_never_met_come_in_later() -> None:
+def test_items_that_training_never_met_come_in_later(board: Board) -> None:
     frame = board()
     rows = frame.user.str[1:].astype(int), frame.item.str[1:].astype(int)
     matrix = sparse.csr_matrix((np.ones(len(frame)), rows), shape=(USERS, ITEMS + 1))
@@ -307,7 +306,7 @@ def test_a_newcomer_brings_an_item_and_its_title(liked: SIFRecommender, tmp_path
     assert "fresh" not in alone.recommend("u25", N=ITEMS + 1)[0]  # nobody known has it
 
 
-def test_folding_users_again_leaves_what_they_give_to_items() -> None:
+def test_folding_users_again_leaves_what_they_give_to_items(board: Board) -> None:
     blocks = {
         "operation": ((0, "multiply"),), "encoding": ((0, "id"), (1, "history")),
         "embedding": ((0, "identity"),), "weighting": ((0, "even"),),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -26,25 +25,7 @@ QUICK = (
     "train.lr=0.05",
 )  # fmt: skip
 Maker = Callable[..., SIFRecommender]
-
-
-def board(rated: bool = False, rare: bool = False) -> pd.DataFrame:
-    """Users like items of their own parity; a fifth of what they like they do not have yet.
-
-    Args:
-        rated: Everything has a rating, 5 or 1.
-        rare: One item and one user have a single interaction.
-    """
-    draws = np.random.default_rng(0)
-    rows = [
-        (f"u{u}", f"i{i}", 5.0 if (u + i) % 2 == 0 else 1.0)
-        for u in range(USERS)
-        for i in range(ITEMS)
-        if (rated or (u + i) % 2 == 0) and draws.random() < 0.8
-    ]
-    rows += [("u0", "rare", 5.0), ("late", "i0", 5.0)] * rare
-    frame = pd.DataFrame(rows, columns=["user", "item", "rating"])
-    return frame if rated else frame[["user", "item"]]
+Board = Callable[..., pd.DataFrame]
 
 
 def genotype(operation: str, encoding: str = "id") -> Genotype:
@@ -59,15 +40,15 @@ def genotype(operation: str, encoding: str = "id") -> Genotype:
     return Genotype("rich", blocks)
 
 
-@cache
-def _model(operation: str, objective: str, encoding: str, rare: bool) -> ServedModel:
+def _model(
+    checkerboard: Board, operation: str, objective: str, encoding: str, rare: bool
+) -> ServedModel:
     found = genotype(operation, encoding)
     sets = [f"objective={objective}", f"space={found.space}", "threads=1", *QUICK]
     config = load_config("cf", sets=sets, flags={"seed": 0, "device": "cpu"})
     assert isinstance(config, CFConfig)
-    frame = board(objective == "rating")
+    frame = checkerboard(USERS, ITEMS, objective == "rating", rare)
     if rare:  # what no train part has: an item and a user of the validation part alone
-        frame = board(objective == "rating", rare=True)
         held = frame.item.eq("rare") | frame.user.eq("late")
         known, train, valid = parts(frame[~held], frame[held], 0)
     else:
@@ -80,25 +61,26 @@ def _model(operation: str, objective: str, encoding: str, rare: bool) -> ServedM
 
 
 @pytest.fixture(scope="session")
-def make() -> Maker:
+def make(checkerboard: Board) -> Maker:
     """A recommender with a function of the operation's name."""
+    model = cache(partial(_model, checkerboard))
 
     def made(
         operation: str = "multiply", objective: str = "ranking", encoding: str = "id",
         rare: bool = False,
     ) -> SIFRecommender:  # fmt: skip
         recommender = SIFRecommender(objective)
-        recommender._serve(_model(operation, objective, encoding, rare))
+        recommender._serve(model(operation, objective, encoding, rare))
         return recommender
 
     return made
 
 
 @pytest.fixture(scope="session")
-def frame() -> pd.DataFrame:
-    return board()
+def frame(checkerboard: Board) -> pd.DataFrame:
+    return checkerboard(USERS, ITEMS)
 
 
 @pytest.fixture(scope="session")
-def rated_frame() -> pd.DataFrame:
-    return board(rated=True)
+def rated_frame(checkerboard: Board) -> pd.DataFrame:
+    return checkerboard(USERS, ITEMS, rated=True)

@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from sif.adapters.questions import COLUMNS, MOST_ITEMS, MOST_ROWS
 from sif.errors import ConfigError
 from sif.recommender import SIFRecommender
 
+Board = Callable[..., pd.DataFrame]
 USERS, ITEMS = 30, 16
 QUICK = {
     "train.epochs": 30, "train.patience": 30, "train.dimension": 8, "train.l2": "[0.003]",
@@ -43,28 +45,20 @@ QUICK = {
 }  # fmt: skip
 
 
-def board(rated: bool = False) -> pd.DataFrame:
-    """Users like items of their own parity."""
-    draws = np.random.default_rng(0)
-    rows = [
-        (f"u{u}", f"i{i}", 5.0 if (u + i) % 2 == 0 else 1.0)
-        for u in range(USERS)
-        for i in range(ITEMS)
-        if (rated or (u + i) % 2 == 0) and draws.random() < 0.8
-    ]
-    frame = pd.DataFrame(rows, columns=["user", "item", "rating"])
-    return frame if rated else frame[["user", "item"]]
+@pytest.fixture(scope="module")
+def board(checkerboard: Board) -> Board:
+    return partial(checkerboard, USERS, ITEMS)
 
 
 @pytest.fixture(scope="module")
-def liked() -> SIFRecommender:
+def liked(board: Board) -> SIFRecommender:
     frame = board().assign(title=lambda f: "Item " + f.item.str[1:])
     frame.loc[frame.item == f"i{ITEMS - 1}", "title"] = None  # one has none
     return SIFRecommender(threads=1, settings=QUICK).fit(frame)
 
 
 @pytest.fixture(scope="module")
-def rated() -> SIFRecommender:
+def rated(board: Board) -> SIFRecommender:
     return SIFRecommender("rating", threads=1, settings=QUICK).fit(board(rated=True))
 
 
@@ -130,7 +124,7 @@ def test_ratings_come_with_a_history(rated: SIFRecommender, tmp_path: Path) -> N
             model.predict(asked(wrong))
 
 
-def test_numbers_are_ids_whatever_pandas_makes_of_them(tmp_path: Path) -> None:
+def test_numbers_are_ids_whatever_pandas_makes_of_them(board: Board, tmp_path: Path) -> None:
     frame = board().apply(lambda column: column.str[1:].astype(int))
     recommender = SIFRecommender(threads=1, settings=QUICK).fit(frame)
     save_model(recommender, tmp_path / "model")
