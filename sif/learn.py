@@ -34,7 +34,7 @@ from sif.errors import ConfigError, DataError
 from sif.fitting import Problem
 from sif.grid import GridTraining, State
 from sif.rivals import FIXED, SEARCHED, fixed_multiply, trained_network
-from sif.runtime import make_runtime
+from sif.runtime import make_runtime, torch_threads
 from sif.served import ServedModel
 from sif.spaces.functions import expression
 from sif.tracking import NullTracker
@@ -162,10 +162,17 @@ class Learned:
 def learn(data: Any, valid: Any, config: CFConfig, verbose: bool = False) -> Learned:
     """Searches, trains what was found and fixed multiply, and serves what validation prefers.
 
+    Torch has the configured number of threads meanwhile, and its former number afterwards.
+
     Raises:
         DataError, ConfigError: Data or settings that cannot be used.
     """
-    runtime, teller = make_runtime(config.device, config.seed, config.threads), Teller(verbose)
+    with torch_threads(config.threads):
+        return _learned(data, valid, config, Teller(verbose))
+
+
+def _learned(data: Any, valid: Any, config: CFConfig, teller: Teller) -> Learned:
+    runtime = make_runtime(config.device, config.seed, config.threads)
     known, train, held = parts(data, valid, config.seed, config.data)
     problem = Problem(train, held, config, runtime)
     searched = problem.search(NullTracker(), NoCheckpoint())

@@ -31,7 +31,7 @@ class SIFRecommender(Recommending):
         space: Of the search; see README.
         seed: Root of all randomness.
         device: "auto", "cpu", "cuda"; of the search and the training.
-        threads: Of the CPU; None: torch's default.
+        threads: Of the CPU, of the search and the training; None: torch's default.
         settings: Further settings by their names, such as {"train.epochs": 50}.
         unknown: What `recommend` does with a user nobody knows: "error", or "popular" items.
         verbose: Whether `fit` tells what it does.

@@ -71,6 +71,21 @@ def make_runtime(
     return Runtime(_resolve_device(device), dtype, torch.get_num_threads(), seed)
 
 
+@contextlib.contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Within the block torch has this many CPU threads (None: as before); then the former number.
+
+    What the block itself sets, by `make_runtime`, is undone as well.
+    """
+    former = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(former)
+
+
 def check_seed(seed: int) -> int:
     """Returns the seed, or raises ConfigError when it is not an integer in 0..2**32 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:

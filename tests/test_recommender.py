@@ -26,7 +26,7 @@ from sif.genotype import Genotype
 from sif.grow import grown_by
 from sif.learn import parts
 from sif.recommender import Recommender, SIFRecommender
-from sif.runtime import make_runtime
+from sif.runtime import make_runtime, torch_threads
 from sif.served import FILE, KIND, ServedModel
 from sif.tracking import NullTracker
 
@@ -211,6 +211,23 @@ def test_a_saved_model_answers_alike(liked: SIFRecommender, tmp_path: Path) -> N
         np.testing.assert_array_equal(one, other)
     new = ["i1", "i5"]
     np.testing.assert_array_equal(liked.recommend_new(new)[1], loaded.recommend_new(new)[1])
+
+
+def test_threads_are_those_of_the_fit_alone(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def watched(*arguments: Any) -> Problem:
+        seen.append(torch.get_num_threads())
+        return Problem(*arguments)
+
+    monkeypatch.setattr("sif.learn.Problem", watched)
+    quick = {**QUICK, "train.epochs": 1, "search.epochs": 1}
+    with torch_threads(3):
+        SIFRecommender(threads=1, settings=quick).fit(board())
+        assert seen == [1] and torch.get_num_threads() == 3
+        with pytest.raises(DataError):  # none to hold out
+            SIFRecommender(threads=2).fit(board()[:3])
+        assert torch.get_num_threads() == 3
 
 
 def test_a_second_fit_forgets_the_first(board: Board, liked: SIFRecommender) -> None:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-
-import torch
 
 from sif.cold import Fallback, with_fallback
 from sif.data.interactions import Interactions
 from sif.errors import ConfigError
 from sif.evaluate import MAIN_METRIC, Evaluation, Objective, Scorer, evaluate_on
 from sif.metrics import higher_is_better
+from sif.runtime import torch_threads
 
 Params = Mapping[str, float | int]
 FitOne = Callable[[Interactions, Params, int, int], Scorer]
@@ -123,14 +121,3 @@ def one_by_one(fit: FitOne) -> FitGrid:
         return (fit(train, params, seed, threads) for params in grid)
 
     return fit_grid
-
-
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Run torch on this many threads and restore the former number afterwards."""
-    former = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(former)

@@ -13,10 +13,11 @@ import torch
 
 from sif import baselines
 from sif.baselines import BASELINES, Baseline, fit_best
-from sif.baselines.base import Params, torch_threads
+from sif.baselines.base import Params
 from sif.data.interactions import Interactions
 from sif.errors import ConfigError
 from sif.evaluate import RankingScorer, RatingScorer, evaluate_on
+from sif.runtime import torch_threads
 
 Blocks = tuple[Interactions, Interactions]
 EVERY = sorted(BASELINES)
