@@ -69,6 +69,11 @@ class Teller:
         """Not shown."""
 
 
+def is_matrix(data: Any) -> bool:
+    """Whether it is a sparse matrix, of any format."""
+    return hasattr(data, "tocoo")
+
+
 def interactions_of(data: Any, config: DataConfig = DEFAULTS) -> Interactions:
     """Interactions of whatever people have, as they are.
 
@@ -90,7 +95,7 @@ def interactions_of(data: Any, config: DataConfig = DEFAULTS) -> Interactions:
         return read_frame(data, columns)
     if isinstance(data, str | Path):
         return load_dataset(str(data), data_dir=config.dir, columns=columns).interactions
-    if hasattr(data, "tocoo"):
+    if is_matrix(data):
         return read_matrix(data)
     raise DataError(
         "interactions: expected a data frame, a sparse matrix, a file or Interactions, found "
@@ -106,7 +111,7 @@ def parts(
     Without a validation part, a tenth of every user's interactions, at least one of three.
 
     Args:
-        data: See `interactions_of`.
+        data: See `interactions_of`. Of a matrix all rows and columns stay, the empty ones too.
         valid: The same, or None. Pairs that are in `data` as well stay there.
         seed: Of what is held out.
         config: How data are read, merged and filtered.
@@ -118,7 +123,8 @@ def parts(
     for name in ("protocol", "split_file", "time_buckets"):
         if getattr(config, name) is not None:
             raise ConfigError(f"data.{name}: fit makes no such split; give valid= or run a job")
-    known = _cleaned(data, config, config.min_user, config.min_item)
+    whole = is_matrix(data)  # whose numbers are ids, so that none may move up
+    known = _cleaned(data, config, config.min_user, config.min_item, whole)
     check_usable(known, "interactions")
     if valid is None:
         held = held_out(known, seed)
@@ -139,9 +145,11 @@ def parts(
     return known, known.select(~held), known.select(held)
 
 
-def _cleaned(data: Any, config: DataConfig, min_user: int, min_item: int) -> Interactions:
+def _cleaned(
+    data: Any, config: DataConfig, min_user: int, min_item: int, keep_ids: bool = False
+) -> Interactions:
     merged, _ = merge_duplicates(interactions_of(data, config), config.duplicates)
-    return filter_interactions(merged, config.min_rating, min_user, min_item)[0]
+    return filter_interactions(merged, config.min_rating, min_user, min_item, keep_ids)[0]
 
 
 @dataclass(frozen=True, eq=False)

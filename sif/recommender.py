@@ -68,7 +68,8 @@ class SIFRecommender(Recommending):
         Args:
             interactions: A pandas data frame whose columns have usual names (user, item, and
                 perhaps rating, timestamp, title), the path of a file of one, a known data set's
-                name, a sparse user by item matrix, or `sif.data.Interactions`.
+                name, a sparse user by item matrix, or `sif.data.Interactions`. Of a matrix all
+                rows and columns are ids, the empty ones too: users and items without training.
             valid: The same, for the choices; None: a tenth of every user's interactions.
 
         Raises:

@@ -296,6 +296,32 @@ def test_settings_of_the_data_hold_for_frames(board: Board) -> None:
         SIFRecommender(unknown="popularr").fit(frame)
 
 
+def test_empty_rows_and_columns_of_a_matrix_are_ids_without_training(
+    board: Board, tmp_path: Path
+) -> None:
+    frame = board(rated=True)
+    rows = frame.user.str[1:].astype(int) + 1, frame.item.str[1:].astype(int) + 1
+    for objective in ("ranking", "rating"):
+        one = objective == "rating"
+        kept = frame.rating > (0 if one else 4)
+        cells = tuple(numbers[kept] for numbers in rows)
+        matrix = sparse.csr_matrix((frame.rating[kept], cells), shape=(USERS + 2, ITEMS + 2))
+        model = SIFRecommender(objective, threads=1, settings=QUICK).fit(matrix)
+        assert model.model_.seen.shape == matrix.shape
+        items, scores = model.recommend([0, USERS + 1, 4], N=ITEMS)
+        assert np.isfinite(scores[:2]).all()
+        np.testing.assert_array_equal(items[0], model.recommend_new([], N=ITEMS)[0])
+        np.testing.assert_array_equal(items[0], items[1])
+        assert one or not {"0", str(ITEMS + 1)} & set(items.ravel())
+        assert {int(i) % 2 for i in model.recommend(4, N=2)[0]} == {0}
+        _, train, held = parts(matrix, None, 0)
+        assert train.sizes == held.sizes == matrix.shape
+    model.save(tmp_path)
+    loaded = Recommender.load(tmp_path)
+    loaded.partial_fit(pd.DataFrame({"user": [0] * 3, "item": [2, 4, 1], "rating": [5, 5, 1]}))
+    assert {int(i) % 2 for i in loaded.recommend(0, N=2)[0]} == {0}
+
+
 def test_items_that_training_never_met_come_in_later(board: Board) -> None:
     frame = board()
     rows = frame.user.str[1:].astype(int), frame.item.str[1:].astype(int)

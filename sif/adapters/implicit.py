@@ -168,7 +168,11 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         return sparse.csr_matrix(self.recommender.fitted_model().seen)
 
     def fit(self, user_items: Any, show_progress: bool = True, callback: Any = None) -> None:
-        """Searches and trains on a matrix (n_users, n_items); the callback is not called."""
+        """Searches and trains on a matrix (n_users, n_items); the callback is not called.
+
+        Its rows and columns are the numbers from then on, those without a value too: such a user
+        gets the popular items, such an item is not recommended in rankings.
+        """
         self.recommender.fit(user_items)
 
     def recommend(

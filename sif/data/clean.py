@@ -110,18 +110,20 @@ def merge_duplicates(interactions: Interactions, rule: str) -> tuple[Interaction
 
 
 def filter_interactions(
-    interactions: Interactions, min_rating: float | None, min_user: int, min_item: int
-) -> tuple[Interactions, list[str]]:
+    interactions: Interactions, min_rating: float | None, min_user: int, min_item: int,
+    keep_ids: bool = False,
+) -> tuple[Interactions, list[str]]:  # fmt: skip
     """Keep ratings of at least `min_rating`, then users and items with enough interactions.
 
     Removing an item can leave a user with too few, so the two counts are applied until both hold
-    (the k-core). Titles and vocabularies are cut down to what is left.
+    (the k-core). Titles and vocabularies are cut down to what is left, unless `keep_ids`.
 
     Args:
         interactions: Fields of which the first two are user and item.
         min_rating: Lowest rating kept, in rating units; None keeps all.
         min_user: Fewest interactions of a user.
         min_item: Fewest interactions of an item.
+        keep_ids: Whether the vocabularies stay as they are.
 
     Returns:
         The remaining rows in file order and notes.
@@ -148,7 +150,7 @@ def filter_interactions(
             f"{before - len(kept)} interactions of users with fewer than {min_user}"
             f" or items with fewer than {min_item} removed"
         )
-    return compact(kept), notes
+    return kept if keep_ids else compact(kept), notes
 
 
 def compact(interactions: Interactions) -> Interactions:

@@ -186,3 +186,26 @@ def test_it_is_fitted_on_a_matrix(frame: Any) -> None:
     model.fit(matrix)
     ids, _ = model.recommend(np.arange(10), matrix[:10], N=1)
     assert np.mean(ids[:, 0] % 2 == np.arange(10) % 2) >= 0.9
+
+
+@pytest.mark.parametrize("minimum", [1, 2])
+def test_numbers_are_rows_and_columns_of_the_matrix(frame: Any, minimum: int) -> None:
+    users, items = (frame[name].str[1:].astype(int) for name in ("user", "item"))
+    moved = users + (users >= 3), items + (items >= 7)  # row 3 and column 7 are empty
+    matrix = sparse.csr_matrix((np.ones(len(frame), np.float32), moved), shape=(32, 22))
+    settings = {"train.epochs": 40, "train.dimension": 8, "train.l2": "[0.003]", "train.lr": 0.05,
+                "search.epochs": 3, "search.dimension": 4, "data.min_user": minimum}  # fmt: skip
+    model = SIFImplicit(SIFRecommender(threads=1, settings=settings))
+    model.fit(matrix)
+    assert model.user_ids.tolist() == [str(n) for n in range(32)]
+    assert model.item_ids.tolist() == [str(n) for n in range(22)]
+    np.testing.assert_array_equal(model.user_items.toarray(), matrix.toarray())
+    rows = np.arange(4, 31)
+    ids, _ = model.recommend(rows, matrix[rows], N=1)
+    tastes = (ids[:, 0] - (ids[:, 0] > 7)) % 2
+    assert np.mean(tastes == (rows - 1) % 2) >= 0.9
+    for user in (0, 3, 31):  # of a taste, and without any
+        assert not {7, 21} & set(model.recommend(user, matrix[user], N=22)[0].tolist())
+    popular, _ = model.recommend(3, matrix[3], N=20)
+    expected, _ = model.recommender.recommend_new([], N=20)
+    assert model.item_ids[popular].tolist() == expected.tolist()
