@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +75,16 @@ def is_matrix(data: Any) -> bool:
     return hasattr(data, "tocoo")
 
 
-def interactions_of(data: Any, config: DataConfig = DEFAULTS) -> Interactions:
+def interactions_of(
+    data: Any, config: DataConfig = DEFAULTS, objective: str = "ranking"
+) -> Interactions:
     """Interactions of whatever people have, as they are.
 
     Args:
         data: `Interactions`, a pandas data frame, a sparse user by item matrix, or the path of a
             file, or a known data set's name.
         config: Names of the columns, and where data sets lie.
+        objective: Which values of a matrix count; see `sif.data.matrix_values`.
 
     Raises:
         DataError: Another type, or data that cannot be used.
@@ -96,7 +100,7 @@ def interactions_of(data: Any, config: DataConfig = DEFAULTS) -> Interactions:
     if isinstance(data, str | Path):
         return load_dataset(str(data), data_dir=config.dir, columns=columns).interactions
     if is_matrix(data):
-        return read_matrix(data)
+        return read_matrix(data, objective)
     raise DataError(
         "interactions: expected a data frame, a sparse matrix, a file or Interactions, found "
         f"{type(data).__name__}"
@@ -104,7 +108,7 @@ def interactions_of(data: Any, config: DataConfig = DEFAULTS) -> Interactions:
 
 
 def parts(
-    data: Any, valid: Any, seed: int, config: DataConfig = DEFAULTS
+    data: Any, valid: Any, seed: int, config: DataConfig = DEFAULTS, objective: str = "ranking"
 ) -> tuple[Interactions, Interactions, Interactions]:
     """All interactions, and their train and validation part, under the same vocabularies.
 
@@ -115,6 +119,7 @@ def parts(
         valid: The same, or None. Pairs that are in `data` as well stay there.
         seed: Of what is held out.
         config: How data are read, merged and filtered.
+        objective: See `interactions_of`.
 
     Raises:
         ConfigError: Settings of splits, which `fit` does not make.
@@ -123,13 +128,14 @@ def parts(
     for name in ("protocol", "split_file", "time_buckets"):
         if getattr(config, name) is not None:
             raise ConfigError(f"data.{name}: fit makes no such split; give valid= or run a job")
+    read = partial(interactions_of, config=config, objective=objective)
     whole = is_matrix(data)  # whose numbers are ids, so that none may move up
-    known = _cleaned(data, config, config.min_user, config.min_item, whole)
+    known = _cleaned(read(data), config, config.min_user, config.min_item, whole)
     check_usable(known, "interactions")
     if valid is None:
         held = held_out(known, seed)
     else:
-        judged = _cleaned(valid, config, 1, 1)
+        judged = _cleaned(read(valid), config, 1, 1)
         if known.rating is not None and judged.rating is None:
             raise DataError("valid: expected a rating column as in the interactions, found none")
         both, first = concatenate([known, judged]), len(known)
@@ -146,9 +152,9 @@ def parts(
 
 
 def _cleaned(
-    data: Any, config: DataConfig, min_user: int, min_item: int, keep_ids: bool = False
+    data: Interactions, config: DataConfig, min_user: int, min_item: int, keep_ids: bool = False
 ) -> Interactions:
-    merged, _ = merge_duplicates(interactions_of(data, config), config.duplicates)
+    merged, _ = merge_duplicates(data, config.duplicates)
     return filter_interactions(merged, config.min_rating, min_user, min_item, keep_ids)[0]
 
 
@@ -181,7 +187,7 @@ def learn(data: Any, valid: Any, config: CFConfig, verbose: bool = False) -> Lea
 
 def _learned(data: Any, valid: Any, config: CFConfig, teller: Teller) -> Learned:
     runtime = make_runtime(config.device, config.seed, config.threads)
-    known, train, held = parts(data, valid, config.seed, config.data)
+    known, train, held = parts(data, valid, config.seed, config.data, config.objective)
     problem = Problem(train, held, config, runtime)
     searched = problem.search(NullTracker(), NoCheckpoint())
     genotypes = {SEARCHED: searched.genotype, FIXED: fixed_multiply(problem)}

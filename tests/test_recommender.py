@@ -409,6 +409,31 @@ def test_many_titles_fit_into_a_file(liked: SIFRecommender, tmp_path: Path) -> N
     assert Recommender.load(tmp_path).titles == titles
 
 
+def test_values_of_a_matrix_that_are_not_above_zero_are_no_likes(board: Board) -> None:
+    frame = board(rated=True)
+    rows = frame.user.str[1:].astype(int), frame.item.str[1:].astype(int)
+    matrix = sparse.csr_matrix((frame.rating - 2, rows))  # 3 or -1
+    model = SIFRecommender(threads=1, settings=QUICK).fit(matrix)
+    assert model.model_.seen.nnz == (matrix > 0).nnz == (frame.rating > 2).sum()
+    assert {int(i) % 2 for i in model.recommend(4, N=2)[0]} == {0}
+    known, _, held = parts(matrix, -matrix, 0)  # the dislikes turned round, for the choices
+    assert len(known) == matrix.nnz and (held.rating == 1).all()
+    assert len(parts(matrix, None, 0, objective="rating")[0]) == matrix.nnz
+    with pytest.raises(DataError, match="matrix: expected a value above zero, found none"):
+        parts(-abs(matrix), None, 0)
+    with pytest.raises(DataError, match="expected finite values, found nan"):
+        read_matrix(sparse.csr_matrix([[1.0, np.nan]]), "ranking")
+
+
+def test_matrices_stay_as_they_were_given() -> None:
+    cells = [1.0, 1.0, 0.0, -1.0], ([0, 0, 1, 1], [0, 0, 0, 1])
+    for make in (sparse.coo_matrix, sparse.csr_array, sparse.csc_matrix):
+        matrix = make(cells)
+        before = matrix.nnz, matrix.data.tolist()
+        assert read_matrix(matrix, "ranking").rating.tolist() == [2.0]
+        assert (matrix.nnz, matrix.data.tolist()) == before
+
+
 def test_a_stored_zero_is_no_interaction() -> None:
     matrix = sparse.csr_matrix(np.array([[1.0, 2.0], [0.0, 3.0]]))
     matrix.data[0] = 0

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from sif.adapters.products import Products, has_factors
+from sif.data import matrix_values
 from sif.engine import Top
 from sif.errors import ConfigError, ShapeError
 from sif.recommender import SIFRecommender
@@ -53,17 +54,16 @@ def targets(model: ServedModel, pairs: Any, field: int = 0) -> sparse.csr_array:
 
     Raises:
         ShapeError: Another number of columns than the other field has ids.
+        DataError: A value is not finite.
     """
-    found = sparse.csr_array(pairs, dtype=np.float32, copy=True)
+    found = sparse.csr_array(matrix_values(pairs, model.objective))
     size = len(model.vocabularies[1 - field])
     if found.shape[1] != size:
         raise ShapeError(f"matrix: expected {size} columns, found {found.shape[1]}")
-    found.sum_duplicates()
     if model.objective == "rating":
         found.data = (found.data - np.float32(model.scale.mean)) / np.float32(model.scale.deviation)
         return found
-    found.data = (found.data > 0).astype(np.float32)  # a confidence below 0 is a dislike
-    found.eliminate_zeros()
+    found.data[:] = 1
     return found
 
 

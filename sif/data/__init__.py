@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sif.data.clean import DUPLICATE_RULES, Duplicates, filter_interactions, merge_duplicates
 from sif.data.context import bucket_ids, with_time_buckets
-from sif.data.frames import read_frame, read_matrix
+from sif.data.frames import matrix_values, read_frame, read_matrix
 from sif.data.interactions import Interactions, concatenate
 from sif.data.movielens import read_movielens
 from sif.data.planted import OPERATIONS, TRANSFORMS, PlantedInfo, PlantedTruth, planted
@@ -44,6 +44,7 @@ __all__ = [
     "load_dataset",
     "load_split_file",
     "make_split",
+    "matrix_values",
     "merge_duplicates",
     "planted",
     "read_frame",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,24 +59,44 @@ def read_frame(frame: pd.DataFrame, columns: Columns | None = None) -> Interacti
     return replace(found, titles=dict(zip(first["item"], first["title"].astype(str), strict=True)))
 
 
-def read_matrix(matrix: sparse.sparray | sparse.spmatrix) -> Interactions:
+def matrix_values(matrix: Any, objective: str) -> sparse.coo_array:
+    """The values of a user by item matrix that are interactions, float32; repeated ones add up.
+
+    Args:
+        matrix: (n_users, n_items), any sparse format.
+        objective: "rating": all but zeros; "ranking": those above zero, since a confidence below it
+            is a dislike.
+
+    Raises:
+        DataError: A value is not finite.
+    """
+    found = sparse.coo_array(matrix, dtype=np.float32, copy=True)
+    found.sum_duplicates()
+    finite = np.isfinite(found.data)
+    if not finite.all():
+        raise DataError(f"matrix: expected finite values, found {found.data[~finite][0]}")
+    if objective == "ranking":
+        found.data = np.maximum(found.data, 0)
+    found.eliminate_zeros()
+    return found
+
+
+def read_matrix(
+    matrix: sparse.sparray | sparse.spmatrix, objective: str = "rating"
+) -> Interactions:
     """The interactions of a user by item matrix; ids are the numbers of rows and columns.
 
     Args:
-        matrix: (n_users, n_items), any sparse format; stored values are ratings, a stored zero is
-            no interaction.
+        matrix: (n_users, n_items), any sparse format; its values are ratings.
+        objective: Which values count; see `matrix_values`.
 
     Raises:
-        DataError: Nothing is stored, or a value is not finite.
+        DataError: No value counts, or one is not finite.
     """
-    coo = sparse.coo_array(matrix)
-    coo.sum_duplicates()
-    coo.eliminate_zeros()
+    coo = matrix_values(matrix, objective)
     if coo.nnz == 0:
-        raise DataError("matrix: expected interactions, found no stored value")
-    rating = coo.data.astype(np.float32)
-    if not np.isfinite(rating).all():
-        raise DataError(f"matrix: expected finite values, found {rating[~np.isfinite(rating)][0]}")
+        expected = "a value above zero" if objective == "ranking" else "a value other than zero"
+        raise DataError(f"matrix: expected {expected}, found none")
     ids = np.stack([c.astype(np.int64) for c in coo.coords], axis=1)
     names = tuple(Vocabulary(np.arange(n)) for n in coo.shape)
-    return Interactions(ids, ("user", "item"), names, rating)
+    return Interactions(ids, ("user", "item"), names, coo.data)
