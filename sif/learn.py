@@ -107,6 +107,20 @@ def interactions_of(
     )
 
 
+def further_interactions(data: Any, config: DataConfig, objective: str) -> Interactions:
+    """Interactions that come after training, merged and filtered by rating as those before.
+
+    Args:
+        data: See `interactions_of`.
+        config: As of the training; how many interactions a user or an item has is not asked.
+        objective: See `interactions_of`.
+
+    Raises:
+        DataError: Another type, or data that cannot be used.
+    """
+    return _cleaned(interactions_of(data, config, objective), config, 1, 1)
+
+
 def parts(
     data: Any, valid: Any, seed: int, config: DataConfig = DEFAULTS, objective: str = "ranking"
 ) -> tuple[Interactions, Interactions, Interactions]:

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from sif.config import CFConfig, load_config
-from sif.data import merge_duplicates
 from sif.grow import grown_by, grown_by_all
-from sif.learn import interactions_of, learn
+from sif.learn import further_interactions, learn
 from sif.recommending import Recommending
 from sif.served import ServedModel
 
@@ -112,28 +111,31 @@ class SIFRecommender(Recommending):
         """Takes in users with what they have, new ones and known ones with more; items stay.
 
         Args:
-            interactions: As of `fit`.
+            interactions: As of `fit`, whose settings `data.*` hold: columns have the same names,
+                and ratings below `data.min_rating` are left out, with users who have no other.
 
         Raises:
             UnknownIdError: An unknown item; `partial_fit` takes in items as well.
             DataError: Data that cannot be used, or no ratings for a model of ratings.
             ConfigError: The model cannot fold rows in.
         """
-        data, _ = merge_duplicates(interactions_of(interactions), "last")
-        self._serve(grown_by(self.fitted_model(), 0, data))
+        model = self.fitted_model()
+        data = further_interactions(interactions, model.reading, model.objective)
+        self._serve(grown_by(model, 0, data))
         return self
 
     def partial_fit(self, interactions: Any) -> SIFRecommender:
         """Takes in new items, then users, by folding; `fit` again once there are many.
 
         Args:
-            interactions: As of `fit`.
+            interactions: As of `fold_in`.
 
         Raises:
             DataError, ConfigError: As `fold_in`.
         """
-        data, _ = merge_duplicates(interactions_of(interactions), "last")
-        self._serve(grown_by_all(self.fitted_model(), data))
+        model = self.fitted_model()
+        data = further_interactions(interactions, model.reading, model.objective)
+        self._serve(grown_by_all(model, data))
         return self
 
 

@@ -124,7 +124,8 @@ class Recommending:
         Args:
             history: Item ids; may be empty, then the popular items are meant.
             N: As of `recommend`, as the others.
-            ratings: One per item, for models of ratings.
+            ratings: One per item, for models of ratings; items rated below the `data.min_rating`
+                of `fit` are left out as there.
             filter_already_liked: See there.
             filter_items: See there.
             items: See there.

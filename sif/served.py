@@ -20,6 +20,7 @@ from scipy import sparse
 
 from sif import checkpoint
 from sif.cold import Fallback, cold_rows
+from sif.config.cf import DataConfig
 from sif.data import Interactions, Vocabulary
 from sif.engine import Engine
 from sif.errors import CheckpointError
@@ -39,6 +40,9 @@ from sif.spaces.tables import TableShape
 KIND = "recommender"
 FILE = "recommender.safetensors"
 
+AS_USUAL = DataConfig()
+"""How data are read where nothing was said."""
+
 FoldTerms = tuple[Encoding, Objective]
 
 
@@ -57,6 +61,7 @@ class ServedModel:
         objective: "ranking" or "rating".
         fallback: What users and items that were not trained score in rankings.
         folds: How unseen users and items get vectors; empty: they cannot.
+        reading: How the interactions were read; further ones are read alike.
     """
 
     genotype: Genotype
@@ -69,6 +74,7 @@ class ServedModel:
     objective: str = "ranking"
     fallback: Fallback | None = None
     folds: tuple[FoldTerms, ...] = ()
+    reading: DataConfig = AS_USUAL
 
     @classmethod
     def of(
@@ -89,6 +95,7 @@ class ServedModel:
             genotype, scorer.network.cpu(), known.fields, known.vocabularies,
             _targets(known, problem), known.titles, problem.scale,
             problem.config.objective, scorer.fallback, fold_terms(problem, genotype, trained, l2),
+            problem.config.data.lasting,
         )  # fmt: skip
 
     @property
@@ -110,14 +117,18 @@ class ServedModel:
     def row(self, columns: NDArray[np.int64], values: NDArray[np.float64]) -> sparse.csr_array:
         """What one user has as a row (1, n_items) of targets; of a repeated item the last counts.
 
+        Ratings that the training's filter would have left out are left out.
+
         Args:
             columns: (n,) numbers of items.
             values: (n,) ratings in their units, or ones.
         """
-        standard = (values - self.scale.mean) / self.scale.deviation
-        last = {int(c): float(v) for c, v in zip(columns, standard, strict=True)}
+        last = {int(c): float(v) for c, v in zip(columns, values, strict=True)}
+        if self.objective == "rating" and self.reading.min_rating is not None:
+            last = {c: v for c, v in last.items() if v >= self.reading.min_rating}
         chosen = np.array(sorted(last), dtype=np.int64)
-        data = np.array([last[c] for c in chosen], dtype=np.float32)
+        standard = [(last[c] - self.scale.mean) / self.scale.deviation for c in chosen]
+        data = np.array(standard, dtype=np.float32)
         shape = (1, len(self.vocabularies[1]))
         return sparse.csr_array((data, chosen, [0, len(chosen)]), shape=shape)
 
@@ -138,6 +149,7 @@ class ServedModel:
             "objective": self.objective,
             "seen": [self.seen.indptr, self.seen.indices, self.seen.data],
             "folds": [[vars(encoding), vars(objective)] for encoding, objective in self.folds],
+            "reading": self.reading.model_dump(mode="json", exclude_defaults=True),
         }
         if self.fallback is not None:
             state["fallback"] = [self.fallback.order, self.fallback.cold_users]
@@ -178,6 +190,7 @@ class ServedModel:
             genotype, net, fields, vocabularies, _seen(state["seen"], sizes),
             _titles(state["titles"]), Scale(*state["scale"]), state["objective"],
             Fallback(*state["fallback"]) if "fallback" in state else None, folds,
+            DataConfig(**state.get("reading", {})),  # older files lack it
         )  # fmt: skip
 
 

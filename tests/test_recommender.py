@@ -409,6 +409,60 @@ def test_many_titles_fit_into_a_file(liked: SIFRecommender, tmp_path: Path) -> N
     assert Recommender.load(tmp_path).titles == titles
 
 
+def test_settings_of_the_data_hold_for_what_comes_later(board: Board, tmp_path: Path) -> None:
+    names = {"user": "customer", "item": "thing", "rating": "mark"}
+    frame = board(rated=True).rename(columns=names)
+    frame["user"] = "nobody"  # what would be recognised
+    settings = {**QUICK, "data.min_rating": 4, "data.user": "customer", "data.item": "thing",
+                "data.rating": "mark"}  # fmt: skip
+    SIFRecommender(threads=1, settings=settings).fit(frame).save(tmp_path)
+    new = pd.DataFrame({"thing": ["i0", "i2", "i1", "i3"], "mark": [5, 4, 1, 3]})
+    new["customer"], new["user"] = "new", "nobody"
+    disliking = pd.DataFrame({"customer": ["grump"], "thing": ["i2"], "mark": [1]})
+    for name in ("fold_in", "partial_fit"):
+        model = Recommender.load(tmp_path)
+        getattr(model, name)(new)
+        getattr(model, name)(disliking)
+        row = model.model_.seen[model.model_.vocabularies[0].index(["new"])]
+        assert set(model.model_.vocabularies[1].ids[row.indices]) == {"i0", "i2"}
+        assert not {"nobody", "grump"} & set(model.model_.vocabularies[0].ids)
+        with pytest.raises(DataError, match=r"data\.user: expected a column 'customer'"):
+            getattr(model, name)(board(rated=True))
+    model.partial_fit(disliking.replace({"i2": "fresh"}))
+    assert "fresh" not in model.model_.vocabularies[1].ids
+    with pytest.raises(DataError, match=r"data\.rating: expected a column 'mark'"):
+        model.fold_in(new.drop(columns="mark"))
+
+
+def test_a_history_of_ratings_is_filtered_as_the_training(board: Board, tmp_path: Path) -> None:
+    settings = {**QUICK, "data.min_rating": 3}
+    frame = board(rated=True)
+    frame["rating"] += np.random.default_rng(0).integers(-1, 1, len(frame))  # 4, 5 and 0, 1
+    model = SIFRecommender("rating", threads=1, settings=settings).fit(frame)
+    new = pd.DataFrame({"user": ["new"] * 3, "item": ["i0", "i2", "i1"], "rating": [5, 4, 1]})
+    expected = model.recommend_new(["i0", "i2", "i1"], ratings=[5, 4, 1])
+    without = model.recommend_new(["i0", "i2"], ratings=[5, 4])
+    found = model.fold_in(new).recommend("new")
+    for items, scores in (found, without):
+        np.testing.assert_array_equal(items, expected[0])
+        np.testing.assert_allclose(scores, expected[1], rtol=1e-5)
+
+
+def test_files_from_before_settings_were_remembered_are_read(
+    liked: SIFRecommender, tmp_path: Path
+) -> None:
+    path = liked.save(tmp_path)
+    state = load_file(path, KIND)
+    del state["reading"]
+    save_file(path, state, KIND)
+    model = Recommender.load(tmp_path).fold_in(pd.DataFrame({"user": ["new"], "item": ["i1"]}))
+    assert "new" in model.model_.vocabularies[0].ids
+    state["reading"] = {"min_rating": "high"}
+    save_file(path, state, KIND)
+    with pytest.raises(CheckpointError, match="contradicts itself"):
+        Recommender.load(tmp_path)
+
+
 def test_values_of_a_matrix_that_are_not_above_zero_are_no_likes(board: Board) -> None:
     frame = board(rated=True)
     rows = frame.user.str[1:].astype(int), frame.item.str[1:].astype(int)

@@ -45,6 +45,11 @@ class PlantedConfig(Section):
     noise: NonNegative = Field(0.3, description="noise deviation, in deviations of the signal")
 
 
+_LASTING = {
+    "user", "item", "rating", "timestamp", "separator", "context", "min_rating", "duplicates",
+}  # fmt: skip
+
+
 class DataConfig(Section):
     """How interactions are read, filtered and split."""
 
@@ -73,6 +78,11 @@ class DataConfig(Section):
     )
     dir: AbsolutePath | None = Field(None, description="folder that holds or receives data files")
     planted: PlantedConfig = PlantedConfig()
+
+    @property
+    def lasting(self) -> DataConfig:
+        """What holds for interactions that come later, on other machines too."""
+        return DataConfig(**self.model_dump(include=_LASTING))
 
     @model_validator(mode="after")
     def _distinct_fields(self) -> DataConfig:
