@@ -58,6 +58,10 @@ def grown(
         seen=_seen(model.seen, field, places, len(longer), pairs),
         fallback=_fallback(model, field, len(longer), places, np.diff(pairs.indptr)),
         folds=_terms(model, field, places, len(longer), np.diff(pairs.indptr)),
+        untrained=tuple(
+            np.append(rows, places[known < 0]) if f == field else rows
+            for f, rows in enumerate(model.untrained)
+        ),
     )
 
 
@@ -113,12 +117,10 @@ def grown_by_all(model: ServedModel, data: Interactions) -> ServedModel:
 
     Users come first, by the items that are known, so that the new items have somebody to be folded
     in by; then the items; then the users again, with these. An item is new that the model has not
-    or that nothing trained.
+    or that nothing trained, even if it was folded in before: it is again, from all its pairs.
     """
     places = model.vocabularies[1].lookup(data.vocabularies[1].ids)
-    new = places < 0
-    if model.fallback is not None:
-        new |= model.fallback.never[np.maximum(places, 0)]
+    new = (places < 0) | np.isin(places, model.untrained[1])
     of_new = new[data.ids[:, 1]]
     if not of_new.all():
         model = grown_by(model, 0, data.select(~of_new))

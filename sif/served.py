@@ -43,6 +43,9 @@ FILE = "recommender.safetensors"
 AS_USUAL = DataConfig()
 """How data are read where nothing was said."""
 
+NONE = np.zeros(0, dtype=np.int64)
+"""No row."""
+
 FoldTerms = tuple[Encoding, Objective]
 
 
@@ -62,6 +65,8 @@ class ServedModel:
         fallback: What users and items that were not trained score in rankings.
         folds: How unseen users and items get vectors; empty: they cannot.
         reading: How the interactions were read; further ones are read alike.
+        untrained: Numbers of users and of items that no training saw: cold ones, and those that
+            were folded in since.
     """
 
     genotype: Genotype
@@ -75,6 +80,7 @@ class ServedModel:
     fallback: Fallback | None = None
     folds: tuple[FoldTerms, ...] = ()
     reading: DataConfig = AS_USUAL
+    untrained: tuple[NDArray[np.int64], ...] = (NONE, NONE)
 
     @classmethod
     def of(
@@ -96,6 +102,7 @@ class ServedModel:
             _targets(known, problem), known.titles, problem.scale,
             problem.config.objective, scorer.fallback, fold_terms(problem, genotype, trained, l2),
             problem.config.data.lasting,
+            tuple(np.flatnonzero(cold_rows(problem.train_part, f)) for f in (0, 1)),
         )  # fmt: skip
 
     @property
@@ -149,6 +156,7 @@ class ServedModel:
             "objective": self.objective,
             "seen": [self.seen.indptr, self.seen.indices, self.seen.data],
             "folds": [[vars(encoding), vars(objective)] for encoding, objective in self.folds],
+            "untrained": list(self.untrained),
             "reading": self.reading.model_dump(mode="json", exclude_defaults=True),
         }
         if self.fallback is not None:
@@ -190,7 +198,7 @@ class ServedModel:
             genotype, net, fields, vocabularies, _seen(state["seen"], sizes),
             _titles(state["titles"]), Scale(*state["scale"]), state["objective"],
             Fallback(*state["fallback"]) if "fallback" in state else None, folds,
-            DataConfig(**state.get("reading", {})),  # older files lack it
+            DataConfig(**state.get("reading", {})), _untrained(state, sizes),
         )  # fmt: skip
 
 
@@ -228,6 +236,18 @@ def _seen(parts: Sequence[NDArray[np.int64]], sizes: tuple[int, ...]) -> sparse.
     found = sparse.csr_array((data, indices, indptr), shape=sizes[:2])
     found.check_format(full_check=True)
     return found
+
+
+def _untrained(state: Mapping[str, Any], sizes: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
+    """Rows that no training saw; a file from before they were stored has the cold ones alone."""
+    found = state.get("untrained")
+    if found is None:
+        order, cold = state.get("fallback", ((), ()))
+        found = [np.flatnonzero(cold), np.flatnonzero(np.isneginf(order))]
+    for rows, size in zip(found, sizes[:2], strict=True):
+        if len(rows) and not 0 <= rows.min() <= rows.max() < size:
+            raise ValueError(f"expected untrained rows from 0 to {size - 1}, found {rows}")
+    return tuple(found)
 
 
 @torch.no_grad()

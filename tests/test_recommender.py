@@ -335,6 +335,47 @@ def test_items_that_training_never_met_come_in_later(board: Board) -> None:
     assert str(ITEMS) in model.recommend(25, N=ITEMS + 1)[0]
 
 
+def test_an_item_that_was_folded_in_moves_with_further_fans(
+    liked: SIFRecommender, tmp_path: Path
+) -> None:
+    def fans(first: int, last: int) -> pd.DataFrame:
+        return pd.DataFrame({"user": [f"u{u}" for u in range(first, last, 2)], "item": "fresh"})
+
+    liked.save(tmp_path)
+    once = Recommender.load(tmp_path).partial_fit(pd.concat([fans(2, 3), fans(1, 31)]))
+    model = Recommender.load(tmp_path).partial_fit(fans(2, 3))
+    even = model.predict(["u24", "u25"], ["fresh"] * 2)
+    model.save(tmp_path / "b")
+    trained = model.model_.network.tables.embeddings[1][:ITEMS].clone()
+    for more in (model, Recommender.load(tmp_path / "b")):
+        more.partial_fit(fans(1, 31))
+        odd = more.predict(["u24", "u25"], ["fresh"] * 2)
+        assert even[0] > even[1] and odd[0] < odd[1]
+        np.testing.assert_allclose(odd, once.predict(["u24", "u25"], ["fresh"] * 2), atol=0.05)
+        torch.testing.assert_close(more.model_.network.tables.embeddings[1][:ITEMS], trained)
+        again = len(more.model_.vocabularies[1])
+        assert [rows.tolist() for rows in more.model_.untrained] == [[], [again - 1]]
+
+
+def test_cold_rows_of_a_file_from_before_they_were_stored_are_folded_in(
+    board: Board, tmp_path: Path
+) -> None:
+    frame = board()
+    rows = frame.user.str[1:].astype(int), frame.item.str[1:].astype(int)
+    matrix = sparse.csr_matrix((np.ones(len(frame)), rows), shape=(USERS + 1, ITEMS + 1))
+    path = SIFRecommender(threads=1, settings=QUICK).fit(matrix).save(tmp_path)
+    state = load_file(path, KIND)
+    assert [rows.tolist() for rows in state["untrained"]] == [[USERS], [ITEMS]]
+    del state["untrained"]
+    save_file(path, state, KIND)
+    model = Recommender.load(tmp_path)
+    assert [rows.tolist() for rows in model.model_.untrained] == [[USERS], [ITEMS]]
+    state["untrained"] = [np.array([0]), np.array([ITEMS + 1])]
+    save_file(path, state, KIND)
+    with pytest.raises(CheckpointError, match="expected untrained rows from 0 to 20"):
+        Recommender.load(tmp_path)
+
+
 def test_a_newcomer_brings_an_item_and_its_title(liked: SIFRecommender, tmp_path: Path) -> None:
     liked.save(tmp_path)
     model = Recommender.load(tmp_path)
