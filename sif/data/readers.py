@@ -18,7 +18,7 @@ import pandas as pd
 
 from sif.data.interactions import Interactions
 from sif.data.tables import HEADERLESS, Table, open_table
-from sif.data.vocabulary import Int64Array, Vocabulary
+from sif.data.vocabulary import Int64Array, Vocabulary, distinct, unusable
 from sif.errors import DataError
 
 # Names as compared: lower case, without spaces, "_", "-" and a RecBole type (":token"). First wins.
@@ -180,16 +180,30 @@ def _numbered(
     table: Table, cells: dict[int, pd.Series], position: int, name: str
 ) -> tuple[Vocabulary, Int64Array]:
     column = cells[position]
-    missing = column.isna().to_numpy(dtype=bool)
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        _refuse(table, missing, position, f"{name}: expected an id")
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        _refuse(table, column.isna().to_numpy(dtype=bool), position, f"{name}: expected an id")
         return Vocabulary.from_values(column)
-    texts = column.cat.categories.to_series().astype(object).map(lambda v: str(v).strip())
-    codes = column.cat.codes.to_numpy(dtype=np.int64)
-    blank = (texts == "").to_numpy(dtype=bool)
-    _refuse(table, missing | np.append(blank, True)[codes], position, f"{name}: expected an id")
+    if isinstance(column.dtype, pd.CategoricalDtype):  # as files are read
+        column = column.cat.remove_unused_categories()
+        texts = column.cat.categories.to_series().astype(object).map(lambda v: str(v).strip())
+        codes = column.cat.codes.to_numpy(dtype=np.int64)
+    else:
+        codes, values = distinct(column)
+        texts = pd.Series(values, dtype=object)
+    _check_ids(table, texts, codes, position, name)
     vocabulary, merged = Vocabulary.from_values(texts)
     return vocabulary, merged[codes]
+
+
+def _check_ids(table: Table, texts: pd.Series, codes: Int64Array, position: int, name: str) -> None:
+    """Refuses missing (code -1), blank and unusable ids among distinct ones."""
+    plain = [str(value) for value in texts.tolist()]
+    blank = np.array([not text.strip() for text in plain] + [True], dtype=bool)
+    _refuse(table, blank[codes], position, f"{name}: expected an id")
+    for number, wrong in enumerate(map(unusable, plain)):
+        if wrong is not None:
+            where, _ = table.locate(int(np.argmax(codes == number)), position)
+            raise DataError(f"{where}: {name}: {wrong}")
 
 
 def _ratings(table: Table, cells: dict[int, pd.Series], position: int) -> npt.NDArray[np.float32]:

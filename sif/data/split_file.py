@@ -116,7 +116,10 @@ def _from_npz(path: Path, context: tuple[str, ...]) -> tuple[Interactions, Int64
             )
         codes = _integers(path, arrays, name, n)
         if f"{name}_ids" in arrays:
-            vocabulary = Vocabulary(arrays[f"{name}_ids"])
+            try:
+                vocabulary = Vocabulary(arrays[f"{name}_ids"])
+            except DataError as error:
+                raise DataError(f"{path}: {name}_ids: {error}") from None
             wrong = (codes < 0) | (codes >= len(vocabulary))
             if wrong.any():
                 row = int(np.argmax(wrong))

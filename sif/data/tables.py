@@ -16,8 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import numpy as np
 import pandas as pd
-from pandas.api.types import union_categoricals
 
 from sif.data.records import (
     WHITESPACE,
@@ -28,6 +28,7 @@ from sif.data.records import (
     sniff,
     spell,
 )
+from sif.data.vocabulary import distinct
 from sif.errors import DataError
 
 _SPELLED = {"\\t": "\t", "tab": "\t", " ": WHITESPACE}  # as a YAML file may say it
@@ -261,7 +262,7 @@ class ParquetTable:
 
 def _counted(cells: pd.Series) -> pd.Series:
     """Texts as a categorical of objects, whatever type pandas would infer."""
-    codes, texts = pd.factorize(cells)
+    codes, texts = distinct(cells)
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(texts, dtype="object")))
 
 
@@ -269,7 +270,15 @@ def _stack(chunks: list[pd.Series]) -> pd.Series:
     if not chunks:
         return pd.Series(dtype="object")
     if all(isinstance(chunk.dtype, pd.CategoricalDtype) for chunk in chunks):
-        return pd.Series(union_categoricals([chunk.array for chunk in chunks], ignore_order=True))
+        parts = [chunk.cat.categories.to_numpy() for chunk in chunks]
+        numbers, texts = distinct(np.concatenate(parts))
+        of_parts = np.split(numbers, np.cumsum([len(part) for part in parts])[:-1])
+        codes = [
+            np.append(own, -1)[chunk.cat.codes] for own, chunk in zip(of_parts, chunks, strict=True)
+        ]
+        return pd.Series(
+            pd.Categorical.from_codes(np.concatenate(codes), pd.Index(texts, dtype="object"))
+        )
     return pd.concat(chunks, ignore_index=True)
 
 

@@ -18,6 +18,9 @@ from sif.errors import DataError, UnknownIdError
 
 Int64Array = npt.NDArray[np.int64]
 _INTEGER = r"-?\d{1,18}"
+LONGEST = 512
+"""Characters of an id, at most: a vocabulary takes as much memory for each as for its longest."""
+_TOLD = 40
 
 
 class Vocabulary:
@@ -51,7 +54,7 @@ class Vocabulary:
         Raises:
             DataError: A value is missing.
         """
-        codes, uniques = pd.factorize(_column(values))
+        codes, uniques = distinct(_column(values))
         if (codes < 0).any():
             raise DataError(
                 f"ids: expected an id, found nothing at row {int(np.argmin(codes)) + 1}"
@@ -107,6 +110,23 @@ class Vocabulary:
         return f"Vocabulary({len(self)} ids)"
 
 
+def distinct(values: Any) -> tuple[Int64Array, Any]:
+    """As `pandas.factorize`, but texts that differ behind a NUL character are two.
+
+    Returns:
+        (n,) code of each value, -1 where there is none, and the distinct values.
+    """
+    codes, found = pd.factorize(values)
+    if not (pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)):
+        return codes, found
+    there, plain = codes >= 0, np.asarray(values, dtype=object)
+    if (np.asarray(found, dtype=object)[codes[there]] == plain[there]).all():
+        return codes, found
+    numbers: dict[Any, int] = {}
+    codes[there] = [numbers.setdefault(value, len(numbers)) for value in plain[there].tolist()]
+    return codes, np.array(list(numbers), dtype=object)
+
+
 def id_strings(values: Iterable[Any]) -> npt.NDArray[np.str_]:
     """Ids as the user writes them, (n,) texts.
 
@@ -114,12 +134,15 @@ def id_strings(values: Iterable[Any]) -> npt.NDArray[np.str_]:
     texts stay as they are.
 
     Raises:
-        DataError: A value is missing.
+        DataError: A value is missing, longer than `LONGEST` or has a NUL character.
     """
-    if isinstance(values, np.ndarray) and values.dtype.kind == "S":
-        return np.char.decode(values, "utf-8")
-    if isinstance(values, np.ndarray) and values.dtype.kind in "Uiu":
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
         return values.astype(np.str_)
+    if isinstance(values, np.ndarray) and values.dtype.kind in "SU":
+        fixed = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+        if fixed.dtype.itemsize > 4 * LONGEST:  # wide enough to hold one
+            _refuse(fixed.tolist())
+        return fixed.astype(np.str_)
     column = _column(values)
     objects = np.asarray(column, dtype=object)
     if pd.isna(objects).any():
@@ -128,7 +151,31 @@ def id_strings(values: Iterable[Any]) -> npt.NDArray[np.str_]:
         str(int(v)) if isinstance(v, float | np.floating) and float(v).is_integer() else str(v)
         for v in objects.tolist()
     ]
+    _refuse(texts)
     return np.asarray(texts, dtype=np.str_)
+
+
+def unusable(text: str) -> str | None:
+    """What is wrong with an id, as "expected ..., found ..."; None: nothing.
+
+    NUL characters are refused since fixed-width texts end at them, so that "a" and "a" with a NUL
+    behind it would be one id.
+    """
+    if len(text) > LONGEST:
+        return (
+            f"expected an id of at most {LONGEST} characters, found {len(text):,}: "
+            f"{text[:_TOLD]!r}..."
+        )
+    if "\0" in text:
+        told = repr(text) if len(text) <= _TOLD else f"{text[:_TOLD]!r}..."
+        return f"expected an id without NUL characters, found {told}"
+    return None
+
+
+def _refuse(texts: list[str]) -> None:
+    wrong = next(filter(None, map(unusable, texts)), None)
+    if wrong is not None:
+        raise DataError(f"ids: {wrong}")
 
 
 def _column(values: Iterable[Any]) -> Any:

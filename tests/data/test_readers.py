@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sif.data import Columns, Interactions, read_interactions
+from sif.data import Columns, Interactions, read_frame, read_interactions
 from sif.errors import DataError
 
 HEADER = "user,item,rating,timestamp\n"
@@ -211,3 +211,49 @@ def test_missing_files_folders_and_false_parquet(tmp_path: Path) -> None:
         read_interactions(write(tmp_path / "a.parquet", HEADER))
     with pytest.raises(DataError, match=r"a\.csv\.gz: expected a table of text, found: "):
         read_interactions(write(tmp_path / "a.csv.gz", HEADER))
+
+
+WRONG_IDS = {
+    "": "user: expected an id, found nothing",
+    " ": "user: expected an id, found nothing",
+    "a\0": "user: expected an id without NUL characters, found 'a\\x00'",
+    "x" * 513: f"user: expected an id of at most 512 characters, found 513: '{'x' * 40}'...",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_IDS, ids=lambda text: repr(text)[:8])
+@pytest.mark.parametrize("dtype", ["object", "string", "category"])
+def test_ids_of_a_frame_are_neither_blank_nor_cut_off(wrong: str, dtype: str) -> None:
+    frame = pd.DataFrame({"user": ["a", "b", wrong, "a"], "item": ["x", "y", "x", "z"]})
+    if dtype == "category" and "\0" in wrong:
+        pytest.skip("pandas itself takes the two for one")
+    frame["user"] = frame["user"].astype(dtype)
+    with pytest.raises(DataError) as caught:
+        read_frame(frame)
+    assert str(caught.value) == f"data frame row 3: {WRONG_IDS[wrong]}"
+    assert len(read_frame(frame.drop(index=2))) == 3
+
+
+@pytest.mark.parametrize("rows", [2, 5])
+def test_ids_of_a_file_are_not_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr("sif.data.tables._CHUNK", rows)
+    long = "x" * 513
+    for wrong in (long, "a\0"):
+        frame = pd.DataFrame({"user": ["a", "b", wrong], "item": ["x", "y", "z"]})
+        frame.to_parquet(tmp_path / "a.parquet")
+        with pytest.raises(DataError) as caught:
+            read_interactions(tmp_path / "a.parquet")
+        assert str(caught.value) == f"{tmp_path}/a.parquet row 3: {WRONG_IDS[wrong]}"
+    path = write(tmp_path / "a.csv", f"item,user\na,x\n\nb,y\nb,{long}\n")
+    with pytest.raises(DataError) as caught:
+        read_interactions(path)
+    assert str(caught.value) == f"{path} line 5: {WRONG_IDS[long]}"
+
+
+def test_mixed_ids_of_a_frame_are_one_where_they_are_written_alike() -> None:
+    frame = pd.DataFrame({"user": [7, "7", 8.0, "x"], "item": ["a", "b", "c", "d"]}, dtype=object)
+    data = read_frame(frame)
+    assert data.vocabularies[0].ids.tolist() == ["7", "8", "x"]
+    assert data.ids[:, 0].tolist() == [0, 0, 1, 2]

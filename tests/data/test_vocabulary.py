@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sif.data import Vocabulary
+from sif.data.vocabulary import LONGEST
 from sif.errors import DataError
 
 
@@ -77,3 +80,21 @@ def test_it_is_immutable_and_compared_by_content() -> None:
         vocabulary.ids[0] = "3"
     assert vocabulary == Vocabulary(["1", "2"])
     assert vocabulary != Vocabulary(["2", "1"])
+
+
+@pytest.mark.parametrize("wrap", [list, np.array, lambda v: np.array(v, dtype=object), pd.Series])
+def test_ids_are_not_longer_than_a_bound(wrap: Any) -> None:
+    assert Vocabulary.from_values(wrap(["b", "x" * LONGEST]))[0].ids[1] == "x" * LONGEST
+    told = r"^ids: expected an id of at most 512 characters, found 5,000: 'x{40}'\.\.\.$"
+    with pytest.raises(DataError, match=told):
+        Vocabulary.from_values(wrap(["b", "x" * 5000]))
+    with pytest.raises(DataError, match=told):
+        Vocabulary(["b"]).index(wrap(["x" * 5000]))
+
+
+def test_ids_with_nul_characters_are_not_cut_off() -> None:
+    for text in ("a\0", "a\0b", "\0"):
+        with pytest.raises(DataError, match="ids: expected an id without NUL characters, found"):
+            Vocabulary.from_values(["a", text])
+        with pytest.raises(DataError, match="without NUL characters"):
+            Vocabulary(["a"]).lookup([text])
