@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sif.checkpoint import NoCheckpoint
 from sif.config import CFConfig
@@ -152,17 +153,27 @@ def parts(
         judged = _cleaned(read(valid), config, 1, 1)
         if known.rating is not None and judged.rating is None:
             raise DataError("valid: expected a rating column as in the interactions, found none")
-        both, first = concatenate([known, judged]), len(known)
-        keys = row_keys(both.ids, both.sizes)
-        fresh = ~np.isin(keys, keys[:first])
-        known = both.select(fresh | (np.arange(len(both)) < first))
-        held = np.arange(len(known)) >= first
+        known, held = _joined(known, judged)
     if not held.any():
         raise DataError(
             f"interactions: expected some to hold out, users with three or more or valid=, found "
             f"{len(known)} of {known.sizes[0]} users"
         )
     return known, known.select(~held), known.select(held)
+
+
+def _joined(known: Interactions, judged: Interactions) -> tuple[Interactions, NDArray[np.bool_]]:
+    """All rows, those of both parts once, and which are the validation part's alone."""
+    both, first = concatenate([known, judged]), len(known)
+    keys = row_keys(both.ids, both.sizes)
+    fresh = ~np.isin(keys, keys[:first])
+    if not fresh.any():
+        raise DataError(
+            "valid: expected pairs that the interactions do not have, found none among its "
+            f"{len(judged)}"
+        )
+    found = both.select(fresh | (np.arange(len(both)) < first))
+    return found, np.arange(len(found)) >= first
 
 
 def _cleaned(

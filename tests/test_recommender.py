@@ -322,6 +322,12 @@ def test_empty_rows_and_columns_of_a_matrix_are_ids_without_training(
     assert {int(i) % 2 for i in loaded.recommend(0, N=2)[0]} == {0}
 
 
+def test_a_validation_part_needs_a_pair_of_its_own(board: Board) -> None:
+    with pytest.raises(DataError, match="valid: expected pairs that the interactions do not have, "
+                       "found none among its 5"):  # fmt: skip
+        parts(board(), board()[:5], 0)
+
+
 def test_items_that_training_never_met_come_in_later(board: Board) -> None:
     frame = board()
     rows = frame.user.str[1:].astype(int), frame.item.str[1:].astype(int)
