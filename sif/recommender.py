@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
+
 from sif.config import CFConfig, load_config
+from sif.errors import ConfigError
 from sif.grow import grown_by, grown_by_all
 from sif.learn import further_interactions, learn
 from sif.recommending import Recommending
@@ -78,7 +81,7 @@ class SIFRecommender(Recommending):
         """
         self._check()
         sets = [f"objective={self.objective}", f"space={self.space}"]
-        sets += [f"{key}={_text(value)}" for key, value in (self.settings or {}).items()]
+        sets += _settings(self.settings)
         flags = {"seed": self.seed, "device": self.device, "threads": self.threads}
         config = load_config(
             "cf", sets=sets, flags={k: v for k, v in flags.items() if v is not None}
@@ -143,6 +146,35 @@ Recommender = SIFRecommender
 """The same class, by the name under which runs leave it."""
 
 
-def _text(value: Any) -> str:
-    """A setting as YAML says it; texts may be YAML already."""
-    return value if isinstance(value, str) else json.dumps(value)
+def _settings(settings: Any) -> list[str]:
+    """Settings as `key=value`, the values as YAML; texts may be YAML already.
+
+    Raises:
+        ConfigError: No mapping of names, or a value that is none of YAML's.
+    """
+    if settings is None:
+        return []
+    if not isinstance(settings, Mapping):
+        raise ConfigError(
+            'settings: expected names and values such as {"train.epochs": 50}, found '
+            f"{type(settings).__name__}"
+        )
+    found = []
+    for key, value in settings.items():
+        if not isinstance(key, str):
+            raise ConfigError(f"settings: expected names such as 'train.epochs', found {key!r}")
+        try:
+            text = value if isinstance(value, str) else json.dumps(value, default=_plain)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"settings: {key}: {error}") from None
+        found.append(f"{key}={text}")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy, an array or a path as JSON has it."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"expected texts, numbers or lists of them, found {type(value).__name__}")

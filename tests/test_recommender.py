@@ -322,6 +322,25 @@ def test_empty_rows_and_columns_of_a_matrix_are_ids_without_training(
     assert {int(i) % 2 for i in loaded.recommend(0, N=2)[0]} == {0}
 
 
+def test_settings_are_plain_values_of_any_library(board: Board, tmp_path: Path) -> None:
+    settings = {**QUICK, "train.epochs": np.int64(2), "search.epochs": 1, "train.lr": np.float32(1),
+                "train.l2": np.array([0.5, 1.0]), "data.dir": tmp_path / "a: b"}  # fmt: skip
+    SIFRecommender(threads=1, settings=settings).fit(board())
+    wrong = {
+        "settings: expected names and values .*, found list": ["train.epochs=3"],
+        "settings: expected names such as 'train.epochs', found 3": {3: 4},
+        "settings: train.epochs: expected texts, numbers or lists of them, found object": {
+            "train.epochs": object()
+        },
+        "settings: train.l2: Circular reference detected": {"train.l2": (loop := [])},
+        r"train.epochs: expected an integer, found 3\.5": {"train.epochs": np.float64(3.5)},
+    }
+    loop.append(loop)
+    for message, settings in wrong.items():
+        with pytest.raises(ConfigError, match=message):
+            SIFRecommender(settings=settings).fit(board())
+
+
 def test_a_validation_part_needs_a_pair_of_its_own(board: Board) -> None:
     with pytest.raises(DataError, match="valid: expected pairs that the interactions do not have, "
                        "found none among its 5"):  # fmt: skip
