@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -21,6 +22,7 @@ from sif.config import CFConfig, load_config
 from sif.errors import ConfigError
 from sif.grow import grown_by, grown_by_all
 from sif.learn import further_interactions, learn
+from sif.packed import packed, unpacked
 from sif.recommending import Recommending
 from sif.served import ServedModel
 
@@ -140,6 +142,39 @@ class SIFRecommender(Recommending):
         data = further_interactions(interactions, model.reading, model.objective)
         self._serve(grown_by_all(model, data))
         return self
+
+    # Copies, and scikit-learn's manners
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """What the constructor was given, by name; `deep` is scikit-learn's and changes nothing."""
+        return {name: getattr(self, name) for name in signature(type(self)).parameters}
+
+    def set_params(self, **parameters: Any) -> SIFRecommender:
+        """Changes what the constructor was given, for the next `fit`.
+
+        Raises:
+            ConfigError: An unknown name.
+        """
+        known = self.get_params()
+        for name in parameters:
+            if name not in known:
+                raise ConfigError(f"set_params: expected some of {', '.join(known)}, found {name}")
+        for name, value in parameters.items():
+            setattr(self, name, value)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The model as the bytes of its file, so that unpickling reads it as `load` does."""
+        state = {name: value for name, value in vars(self).items() if name != "_serving"}
+        if "model_" in state:
+            state["model_"] = packed(state["model_"])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Raises CheckpointError, GenotypeError: The bytes are damaged or foreign."""
+        if "model_" in state:
+            state = {**state, "model_": unpacked(state["model_"])}
+        vars(self).update(state)
 
 
 Recommender = SIFRecommender

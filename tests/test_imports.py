@@ -25,7 +25,7 @@ LEVELS = [
      "cold", "groups", "sources", "cell_methods", "vision", "language", "grid", "fold", "rivals",
      "fold_terms", "engine", "kernels", "topk", "catalogue"},
     {"baselines", "ngram", "served", "learn", "serving", "grow", "recommending", "recommender",
-     "saved", "classifier", "textmodel", "plots"},
+     "saved", "packed", "classifier", "textmodel", "plots"},
     {"adapters", "tasks"},
     {"listing", "verbs"},
     {"cli"},

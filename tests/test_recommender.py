@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -467,6 +469,48 @@ def test_single_ids_come_in_any_wrapping(liked: SIFRecommender) -> None:
     assert liked.recommend("u1", items="i7", filter_already_liked=False)[0].tolist() == ["i7"]
     with pytest.raises(ConfigError, match="N: expected at most 10,000, found 1,000,000"):
         liked.recommend("u1", N=1_000_000)
+
+
+COPIES: dict[str, Callable[[Any], Any]] = {
+    "deepcopy": copy.deepcopy,
+    "copy": copy.copy,
+    "pickle": lambda one: pickle.loads(pickle.dumps(one)),
+}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_copies_and_pickles_answer_alike(
+    liked: SIFRecommender, copied: Callable[[Any], Any]
+) -> None:
+    fresh = SIFRecommender("rating", "sif", 3, settings={"train.epochs": 2}, unknown="popular")
+    assert vars(copied(fresh)) == vars(fresh)
+    liked.recommend("u1")
+    other = copied(liked)
+    assert other.get_params() == liked.get_params()
+    assert (other.valid_, other.found_) == (liked.valid_, liked.found_)
+    for one, two in zip(liked.recommend(["u1", "u2"]), other.recommend(["u1", "u2"]), strict=True):
+        np.testing.assert_array_equal(one, two)
+    other.fold_in(pd.DataFrame({"user": ["new"], "item": ["i1"]}))
+    assert "new" not in liked.model_.vocabularies[0].ids
+    state = liked.__getstate__()
+    with pytest.raises(CheckpointError, match="truncated"):
+        SIFRecommender().__setstate__({**state, "model_": state["model_"][:-1]})
+
+
+def test_parameters_are_those_of_the_constructor(liked: SIFRecommender) -> None:
+    model = SIFRecommender(seed=4, settings=QUICK)
+    assert model.get_params() == {
+        "objective": "ranking", "space": "rich", "seed": 4, "device": "auto", "threads": None,
+        "settings": QUICK, "unknown": "error", "verbose": False,
+    }  # fmt: skip
+    assert model.set_params(seed=5, unknown="popular") is model
+    assert (model.seed, model.unknown) == (5, "popular")
+    with pytest.raises(ConfigError, match=r"set_params: expected some of objective, .*, found sed"):
+        model.set_params(seed=6, sed=5)
+    assert model.seed == 5
+    base = pytest.importorskip("sklearn.base")
+    clone = base.clone(liked)
+    assert clone.get_params() == liked.get_params() and not hasattr(clone, "model_")
 
 
 def test_many_titles_fit_into_a_file(liked: SIFRecommender, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sif.adapters.packed import packed, unpacked
 from sif.data.vocabulary import id_strings
 from sif.errors import DataError
 from sif.recommender import SIFRecommender
@@ -136,16 +135,3 @@ class SIFCornac(Recommender):  # type: ignore[misc, unused-ignore]
                 memo[id(shared)] = shared
         copied: SIFCornac = super().__deepcopy__(memo)
         return copied
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(self.__dict__)
-        for name in ("recommender", "fitted_"):
-            if state[name] is not None:
-                state[name] = packed(state[name])
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        for name in ("recommender", "fitted_"):
-            if state[name] is not None:
-                setattr(self, name, unpacked(state[name]))

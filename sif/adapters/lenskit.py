@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, JsonValue
 from scipy import sparse
 
-from sif.adapters.packed import packed, unpacked
 from sif.data.vocabulary import id_strings
 from sif.recommender import SIFRecommender
 
@@ -158,14 +157,3 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
     def _lookup(self, ids: Any) -> NDArray[np.int64]:
         names = id_strings(np.asarray(ids))
         return self.recommender_.fitted_model().vocabularies[1].lookup(names)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(self.__dict__)
-        if "recommender_" in state:
-            state["recommender_"] = packed(self.recommender_)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if "recommender_" in state:
-            self.recommender_ = unpacked(state["recommender_"])
