@@ -194,16 +194,17 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         """
         server, model = self.recommender.server(), self.recommender.fitted_model()
         server.refuse_unpersonal()
-        excluded = pairs = None
+        k, excluded, pairs = _count(N), None, None
         if filter_already_liked_items or recalculate_user:
             pairs = targets(model, user_items)
             _check_rows(pairs, userid)
             excluded = sparse.csr_array(user_items) if filter_already_liked_items else None
         allowed = _allowed(len(model.vocabularies[1]), filter_items, items)
         if recalculate_user and pairs is not None:
-            found = server.top_of(pairs, N, excluded, allowed)
+            found = server.top_of(pairs, k, excluded, allowed)
         else:
-            found = server.top(np.atleast_1d(userid).astype(np.int64), N, excluded, allowed)
+            rows = _checked(userid, len(model.vocabularies[0]))
+            found = server.top(rows, k, excluded, allowed)
         return _answer(found, userid)
 
     def similar_items(
@@ -214,6 +215,7 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
 
         Raises:
             NotImplementedError: `recalculate_item` was asked for.
+            ConfigError, ShapeError: As `recommend`.
         """
         if recalculate_item:
             raise NotImplementedError("recalculate_item is not supported with this model")
@@ -223,7 +225,11 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         self, userid: Any, N: int = 10, filter_users: Iterable[int] | None = None,
         users: ArrayLike | None = None,
     ) -> Answer:  # fmt: skip
-        """Nearest users by the cosine of weighted vectors, the user first, as of implicit."""
+        """Nearest users by the cosine of weighted vectors, the user first, as of implicit.
+
+        Raises:
+            ConfigError, ShapeError: As `recommend`.
+        """
         return self._similar(0, userid, N, filter_users, users)
 
     def save(self, file: str | Path) -> None:
@@ -239,12 +245,12 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         self, field: int, numbers: Any, count: int, without: Iterable[int] | None,
         among: ArrayLike | None,
     ) -> Answer:  # fmt: skip
-        allowed = _allowed(len(self.recommender.fitted_model().vocabularies[field]), without, among)
-        rows = np.atleast_1d(numbers).astype(np.int64)
+        size = len(self.recommender.fitted_model().vocabularies[field])
+        allowed, rows, k = _allowed(size, without, among), _checked(numbers, size), _count(count)
         scores = self.recommender.server().cosines(field, rows)
         if allowed is not None:
             scores[:, ~allowed] = -np.inf
-        return _answer(best(scores, count), numbers)
+        return _answer(best(scores, k), numbers)
 
 
 def _check_rows(pairs: sparse.csr_array, numbers: Any) -> None:
@@ -263,10 +269,26 @@ def _allowed(
         return None
     allowed = np.full(count, among is None)
     if among is not None:
-        allowed[np.asarray(among, dtype=np.int64)] = True
+        allowed[_checked(among, count)] = True
     if without is not None:
-        allowed[np.asarray(list(without), dtype=np.int64)] = False
+        allowed[_checked(list(without), count)] = False
     return allowed
+
+
+def _checked(numbers: Any, count: int) -> NDArray[np.int64]:
+    """Numbers (n,) of rows; ShapeError unless each is a whole one from 0 to count - 1."""
+    given = np.atleast_1d(numbers)
+    whole = given.dtype.kind in "iu" or not given.size
+    wrong = given[(given < 0) | (given >= count)] if whole else given
+    if len(wrong):
+        raise ShapeError(f"expected numbers from 0 to {count - 1}, found {wrong[0]!s}")
+    return given.astype(np.int64)
+
+
+def _count(count: Any) -> int:
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+        raise ConfigError(f"N: expected a whole number of at least 1, found {count!r}")
+    return int(count)
 
 
 def _answer(found: Top, numbers: Any) -> Answer:

@@ -167,6 +167,42 @@ def test_what_is_not_there_is_said(make: Any) -> None:
         to_implicit(make("plus"))
 
 
+@pytest.mark.parametrize("wrong", [-1, 20, [3, 99], 1.5, "i1"])
+def test_numbers_out_of_range_are_told(make: Any, wrong: Any) -> None:
+    model = to_implicit(make("max"))
+    row = model.user_items[0]
+    found = r"expected numbers from 0 to 19, found (-1|20|99|1\.5|i1)$"
+    some = wrong if isinstance(wrong, list) else [wrong]
+    for ask in (
+        lambda: model.similar_items(wrong),
+        lambda: model.similar_items(1, items=some),
+        lambda: model.similar_items(1, filter_items=some),
+        lambda: model.recommend(0, row, items=some),
+        lambda: model.recommend(0, row, filter_items=some),
+    ):
+        with pytest.raises(ShapeError, match=found):
+            ask()
+    for ask in (lambda: model.similar_users(30), lambda: model.recommend(30, row)):
+        with pytest.raises(ShapeError, match="expected numbers from 0 to 29, found 30"):
+            ask()
+    stranger, _ = model.recommend(30, row, recalculate_user=True)  # as implicit: of no table
+    assert stranger.tolist() == model.recommend(0, row, recalculate_user=True)[0].tolist()
+    kept, _ = model.recommend(0, row, N=20, filter_items=[])
+    assert kept.tolist() == model.recommend(0, row, N=20)[0].tolist()
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, True, "3"])
+def test_a_number_of_answers_is_a_whole_one_above_zero(make: Any, count: Any) -> None:
+    model = to_implicit(make("max"))
+    for ask in (
+        lambda: model.recommend(0, model.user_items[0], N=count),
+        lambda: model.similar_items(0, N=count),
+        lambda: model.similar_users(0, N=count),
+    ):
+        with pytest.raises(ConfigError, match="N: expected a whole number of at least 1"):
+            ask()
+
+
 def test_nothing_left_is_minus_one_in_tables(make: Any) -> None:
     model = to_implicit(make("max"))
     ids, scores = model.recommend([0, 1], model.user_items[:2], N=30)
