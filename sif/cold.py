@@ -4,7 +4,8 @@ Their embeddings carry no information: they stay near their random start, or are
 zero, so that such a user would get an arbitrary list and such an item an arbitrary place. One rule
 for every model, ours and the baselines, mends that:
 
-- ranking: a cold user gets the items by popularity, a cold item is never recommended;
+- ranking: a cold user gets the items by popularity, a cold item is never recommended; so it is
+  with rows that are folded in from nothing but cold rows (`Fallback.bare`);
 - rating: a cold row is zero, bias included, which is where the L2 penalty alone would take it.
 
 Because all models give a cold user the same list, a comparison is decided by the users they know.
@@ -71,10 +72,23 @@ class Fallback:
         """Items that are never recommended, since nothing trained them: bool (n_items,)."""
         return np.asarray(np.isneginf(self.order), dtype=np.bool_)
 
-    @property
-    def idle(self) -> bool:
-        """Whether no row is cold, so that the rule changes nothing."""
-        return not self.never.any() and not self.cold_users.any()
+    def untrained(self, field: int) -> Mask:
+        """Rows of a field, 0 for users and 1 for items, that nothing trained: bool (n_f,)."""
+        return self.never if field else self.cold_users
+
+    def bare(self, pairs: sparse.csr_array, field: int = 0) -> Mask:
+        """Which rows have nothing that tells of them: no pair with a trained row.
+
+        Args:
+            pairs: CSR (b, n_other), whatever it stores is a pair.
+            field: Of the rows, 0 for users and 1 for items.
+
+        Returns:
+            bool (b,).
+        """
+        told = ~self.untrained(1 - field)[pairs.indices]
+        count = np.append(0, np.cumsum(told))[pairs.indptr]
+        return np.asarray(np.diff(count) == 0, dtype=np.bool_)
 
     @property
     def finite_order(self) -> NDArray[np.float32]:
@@ -139,14 +153,20 @@ class Fallback:
         return Top(items, scores)
 
     def with_users(self, size: int, folded: NDArray[np.int64]) -> Fallback:
-        """The rule for `size` users: those folded in (b,) are not cold, other new ones are."""
+        """The rule for `size` users: those folded in (b,) are not cold, other new ones are.
+
+        Rows that are `bare` are not folded in.
+        """
         cold = np.ones(size, dtype=np.bool_)
         cold[: len(self.cold_users)] = self.cold_users
         cold[folded] = False
         return Fallback(self.order, cold)
 
     def with_items(self, size: int, folded: NDArray[np.int64]) -> Fallback:
-        """The rule for `size` items: those folded in (b,) come last, other new ones never."""
+        """The rule for `size` items: those folded in (b,) come last, other new ones never.
+
+        Rows that are `bare` are not folded in.
+        """
         order = np.full(size, -np.inf, dtype=np.float32)
         order[: len(self.order)] = self.order
         order[folded] = np.maximum(order[folded], -np.float32(size))

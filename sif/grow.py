@@ -56,7 +56,7 @@ def grown(
         network=_network(model.network, field, places, len(longer), rows),
         vocabularies=vocabularies,
         seen=_seen(model.seen, field, places, len(longer), pairs),
-        fallback=_fallback(model, field, len(longer), places, np.diff(pairs.indptr)),
+        fallback=_fallback(model, field, len(longer), places, pairs),
         folds=_terms(model, field, places, len(longer), np.diff(pairs.indptr)),
         untrained=tuple(
             np.append(rows, places[known < 0]) if f == field else rows
@@ -174,14 +174,14 @@ def _seen(
 
 
 def _fallback(
-    model: ServedModel, field: int, size: int, places: NDArray[np.int64], counts: NDArray[np.int64]
+    model: ServedModel, field: int, size: int, places: NDArray[np.int64], pairs: sparse.csr_array
 ) -> Fallback | None:
-    """The rule for longer tables; a row without a pair is not folded in, but as cold as before."""
+    """The rule for longer tables; a bare row is not folded in, but as cold as before."""
     rule = model.fallback
     if rule is None:
         return None
     longer = rule.with_items if field else rule.with_users
-    return longer(size, places[counts > 0])
+    return longer(size, places[~rule.bare(pairs, field)])
 
 
 def _terms(

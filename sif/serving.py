@@ -89,7 +89,7 @@ class Serving:
         found = self._top(UserVectors(*folded), k, excluded, allowed)
         if self.fallback is None:
             return found
-        return self.fallback.with_popular(found, np.diff(pairs.indptr) == 0, excluded, allowed)
+        return self.fallback.with_popular(found, self.fallback.bare(pairs), excluded, allowed)
 
     def _top(
         self, users: UserVectors, k: int, excluded: sparse.csr_array | None, allowed: Mask | None
@@ -115,7 +115,7 @@ class Serving:
         found = self._scaled(UserVectors(*self.model.fold(0).rows(pairs)))
         if self.fallback is None:
             return found
-        return self.fallback.applied(found, np.diff(pairs.indptr) == 0)
+        return self.fallback.applied(found, self.fallback.bare(pairs))
 
     def _scaled(self, users: UserVectors) -> NDArray[np.float32]:
         scale = self.model.scale

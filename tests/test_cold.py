@@ -79,7 +79,7 @@ def test_without_cold_rows_nothing_is_changed() -> None:
     everyone = interactions([*PAIRS, (3, 2)])
     scores = Noise().scores(np.arange(5))
     rule = Fallback.of(everyone)
-    assert rule.idle and rule.applied(scores, rule.cold_users) is scores
+    assert rule.applied(scores, rule.cold_users) is scores
     net = network("multiply")
     assert with_zero_rows(net, everyone) is net
 
@@ -110,7 +110,7 @@ def test_folded_rows_are_no_longer_cold_and_folded_items_come_last() -> None:
     assert np.flatnonzero(items.never).tolist() == [6, 8]
     assert items.popular().tolist() == [*BY_POPULARITY, 2, 7]  # 4 keeps its place
     assert np.argsort(-items.finite_order, kind="stable").tolist() == [*BY_POPULARITY, 2, 7, 6, 8]
-    assert rule.popular().tolist() == BY_POPULARITY and not rule.idle
+    assert rule.popular().tolist() == BY_POPULARITY
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -158,3 +158,12 @@ def test_a_rating_scorer_is_left_as_it_is() -> None:
     scorer = BASELINES["bias-only"].fit(train, {"user_l2": 1.0, "item_l2": 1.0}, 0, 1)
     assert isinstance(scorer, RatingScorer)
     assert with_fallback(scorer, Fallback.of(train)) is scorer
+
+
+def test_a_row_is_bare_without_a_pair_with_a_trained_row() -> None:
+    rule = Fallback.of(interactions(PAIRS))  # user 3 and item 2 are cold
+    users = sparse.csr_array(np.array([[0, 0, 1, 0, 0, 0], [0, 0, 1, 0, 1, 0], [0] * 6]))
+    assert rule.bare(users).tolist() == [True, False, True]
+    items = sparse.csr_array(np.array([[0, 0, 0, 1, 0], [1, 0, 0, 1, 0]]))
+    assert rule.bare(items, 1).tolist() == [True, False]
+    assert rule.bare(users[:0]).tolist() == []
