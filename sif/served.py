@@ -62,7 +62,7 @@ class ServedModel:
         titles: Item id to title.
         scale: Back to rating units.
         objective: "ranking" or "rating".
-        fallback: What users and items that were not trained score in rankings.
+        fallback: Which users and items were not trained, and what they would get in rankings.
         folds: How unseen users and items get vectors; empty: they cannot.
         reading: How the interactions were read; further ones are read alike.
         untrained: Numbers of users and of items that no training saw: cold ones, and those that
@@ -116,10 +116,18 @@ class ServedModel:
         two = self.objective == "ranking" and len(self.fields) == 2
         return not two or Engine(self.network.interaction()).personal
 
+    @property
+    def rule(self) -> Fallback | None:
+        """The rule for untrained rows that answers are under; None: none.
+
+        In ratings such a row is zero (`sif.cold`), and that is how it is scored.
+        """
+        return self.fallback if self.objective == "ranking" else None
+
     @cached_property
     def scorer(self) -> InteractionScorer:
         """Scores of all items for known users, and of pairs."""
-        return InteractionScorer(self.network, self.scale, self.fallback)
+        return InteractionScorer(self.network, self.scale, self.rule)
 
     def row(self, columns: NDArray[np.int64], values: NDArray[np.float64]) -> sparse.csr_array:
         """What one user has as a row (1, n_items) of targets; of a repeated item the last counts.

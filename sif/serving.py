@@ -53,8 +53,7 @@ class Serving:
             )
         self.model = model
         self.engine = Engine(model.network.interaction())
-        # The rule of `sif.cold`: in ratings an untrained row is zero, which is how it is scored.
-        self.fallback = model.fallback if model.objective == "ranking" else None
+        self.fallback = model.rule
 
     @cached_property
     def padded(self) -> tuple[NDArray[np.str_], ...]:

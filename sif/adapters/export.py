@@ -36,7 +36,8 @@ ONNX_BYTES = (1 << 31) - (1 << 24)
 class CatalogueScores(nn.Module):
     """A trained function with its items: users (b, d + 1) to scores (b, n_items).
 
-    The rule for untrained items is kept, minus infinity; that for cold users (the popular) is not.
+    The rule of rankings for untrained items is kept, minus infinity; that for cold users (the
+    popular) is not.
 
     Args:
         model: Of user and item.
@@ -52,8 +53,8 @@ class CatalogueScores(nn.Module):
         offset = tables.intercept.detach().expand(len(model.vocabularies[1]))
         if tables.biases:
             offset = offset + tables.biases[1].detach()
-        if model.fallback is not None:
-            offset = offset.masked_fill(torch.from_numpy(model.fallback.never), -torch.inf)
+        if model.rule is not None:
+            offset = offset.masked_fill(torch.from_numpy(model.rule.never), -torch.inf)
         self.register_buffer("items", interaction.table(1).detach().clone())
         self.register_buffer("offset", offset.clone())
         self.mean, self.deviation = float(model.scale.mean), float(model.scale.deviation)

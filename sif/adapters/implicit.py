@@ -109,8 +109,9 @@ class SIFFactors(AlternatingLeastSquares):  # type: ignore[misc]
         """Factors (r,) or (b, r) of users from what they have, CSR (b, n_items)."""
         products = self._folding()
         pairs = self._pairs(userid, user_items, 0)
-        cold = np.diff(pairs.indptr) == 0
-        found = products.users_of(products.model.fold(0).rows(pairs), cold)
+        rule = products.rule
+        bare = None if rule is None else rule.bare(pairs)
+        found = products.users_of(products.model.fold(0).rows(pairs), bare)
         return found[0] if np.isscalar(userid) else found
 
     def recalculate_item(self, itemid: Any, item_users: Any) -> NDArray[np.float32]:

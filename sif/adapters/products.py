@@ -39,6 +39,10 @@ class Products:
     Args:
         model: Whose function has factors.
 
+    Attributes:
+        model: The argument.
+        rule: The rule for untrained rows that its answers are under; None: none.
+
     Raises:
         ConfigError: The model's function has none.
     """
@@ -49,22 +53,20 @@ class Products:
                 f"implicit: expected a function whose scores are a product, found "
                 f"{model.expression}"
             )
-        self.model = model
+        self.model, self.rule = model, model.rule
         self._interaction = model.network.interaction()
         self._biased = bool(model.network.tables.biases)
         self._offset = self._biased or model.network.tables.has_intercept or model.scale.mean != 0
-        self._rule: tuple[float, float, float] | None = None
-        self._rule = self._made_rule()
+        self._columns: tuple[float, float, float] | None = None
+        self._columns = self._made_columns()
 
     def users(self) -> Factors:
         """(n_users, r) of the model's own users."""
-        fallback = self.model.fallback
-        return self.users_of(self._rows(0), None if fallback is None else fallback.cold_users)
+        return self.users_of(self._rows(0), None if self.rule is None else self.rule.cold_users)
 
     def items(self) -> Factors:
         """(n_items, r) of the model's own items."""
-        fallback = self.model.fallback
-        return self.items_of(self._rows(1), fallback)
+        return self.items_of(self._rows(1), self.rule)
 
     @torch.no_grad()
     def users_of(self, rows: Rows, cold: NDArray[np.bool_] | None = None) -> Factors:
@@ -75,32 +77,32 @@ class Products:
             total = scale.mean + scale.deviation * (constant + self._bias(rows))
             left = torch.cat([left, torch.stack([total, torch.ones_like(total)], dim=1)], dim=1)
         found = left.float().numpy()
-        if self._rule is None:
+        if self._columns is None:
             return found
-        _, untrained, popular = self._rule
+        _, untrained, popular = self._columns
         cold = np.zeros(len(found), dtype=np.bool_) if cold is None else cold
         rule = np.where(cold[:, None], [[0.0, popular]], [[untrained, 0.0]])
         return np.hstack([np.where(cold[:, None], 0, found), rule]).astype(np.float32)
 
     @torch.no_grad()
-    def items_of(self, rows: Rows, fallback: Fallback | None = None) -> Factors:
+    def items_of(self, rows: Rows, rule: Fallback | None = None) -> Factors:
         """(b, r) of items with the rule for them; None: of items folded in, which come last."""
         right = self._side(rows, 1)
         if self._offset:
             bias = self.model.scale.deviation * self._bias(rows)
             right = torch.cat([right, torch.stack([torch.ones_like(bias), bias], dim=1)], dim=1)
         found = right.float().numpy()
-        if self._rule is None:
+        if self._columns is None:
             return found
-        floor, untrained, popular = self._rule
-        if fallback is None:
-            assert self.model.fallback is not None  # noqa: S101 (there is a rule)
+        floor, untrained, popular = self._columns
+        if rule is None:
+            assert self.rule is not None  # noqa: S101 (there are columns for it)
             never = np.zeros(len(found), dtype=np.bool_)
-            order = np.full(len(found), self.model.fallback.last)
+            order = np.full(len(found), self.rule.last)
         else:
-            never, order = fallback.never, fallback.finite_order
-        rule = [never * floor / untrained, order / popular]
-        return np.hstack([found, np.stack(rule, axis=1)]).astype(np.float32)
+            never, order = rule.never, rule.finite_order
+        columns = [never * floor / untrained, order / popular]
+        return np.hstack([found, np.stack(columns, axis=1)]).astype(np.float32)
 
     def _side(self, rows: Rows, field: int) -> Tensor:
         """Factors of the interaction alone."""
@@ -125,14 +127,13 @@ class Products:
     def _bias(self, rows: Rows) -> Tensor:
         return torch.zeros(len(rows.vectors)) if rows.biases is None else rows.biases
 
-    def _made_rule(self) -> tuple[float, float, float] | None:
+    def _made_columns(self) -> tuple[float, float, float] | None:
         """What untrained items lose, and how users' columns of the rule are scaled.
 
         A trained user's column is short, and so is an item's place among the popular: the cosines
         of trained users and of trained items are theirs.
         """
-        fallback = self.model.fallback
-        if fallback is None or fallback.idle:
+        if self.rule is None:
             return None
         users, items = (np.linalg.norm(f, axis=1) for f in (self.users(), self.items()))
         floor = -(1 + 2 * float(users.max() * items.max()))

@@ -16,7 +16,7 @@ import torch
 from implicit.cpu.als import AlternatingLeastSquares
 
 from sif import cli
-from sif.adapters.export import export, history_inputs, user_inputs
+from sif.adapters.export import CatalogueScores, export, history_inputs, user_inputs
 from sif.errors import CheckpointError, ConfigError, UnknownIdError
 from sif.recommender import SIFRecommender
 
@@ -93,6 +93,16 @@ def test_what_no_training_saw_is_never_recommended(make: Any, tmp_path: Path) ->
     items = recommender.model_.vocabularies[1].ids.tolist()
     scores = module(torch.from_numpy(user_inputs(recommender, ["u1"])))
     assert [items[i] for i in torch.nonzero(scores[0].isneginf())[:, 0]] == ["rare"]
+
+
+def test_ratings_of_what_no_training_saw_are_the_recommenders(make: Any) -> None:
+    recommender = make("max", "rating", rare=True)
+    names = recommender.model_.vocabularies[0].ids.tolist()
+    with torch.no_grad():
+        inputs = torch.from_numpy(user_inputs(recommender, names))
+        scores = CatalogueScores(recommender.model_)(inputs)
+    expected = recommender.server().scores(np.arange(len(names)))
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_implicit_loads_it(make: Any, tmp_path: Path) -> None:

@@ -122,6 +122,33 @@ def test_rows_nobody_trained_are_served_by_the_rule(make: Any) -> None:
     assert model.item_ids[ids].tolist() == recommender.recommend_new([], 3)[0].tolist()
 
 
+def test_factors_of_ratings_are_under_no_rule(make: Any) -> None:
+    recommender = make("multiply", "rating", rare=True)
+    model, server = to_implicit(recommender), recommender.server()
+    everybody = np.arange(len(model.user_ids))
+    assert {"late"} < set(model.user_ids) and {"rare"} < set(model.item_ids)
+    np.testing.assert_allclose(
+        model.user_factors @ model.item_factors.T, server.scores(everybody), rtol=1e-4, atol=1e-4
+    )
+    row = np.zeros((1, len(model.item_ids)), np.float32)
+    row[0, numbers(model, ["rare"])] = 4
+    factors = model.recalculate_user([0], sparse.csr_matrix(row))
+    expected = server.scores_of(recommender.history_row(["rare"], [4]))
+    np.testing.assert_allclose(factors @ model.item_factors.T, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rare", [True, False])
+def test_a_user_is_recalculated_from_nothing_as_the_popular(make: Any, rare: bool) -> None:
+    recommender = make(rare=rare)
+    model = to_implicit(recommender)
+    popular = recommender.recommend_new([], 3)[0].tolist()
+    for history in ([], ["rare"] * rare):
+        row = np.zeros((1, len(model.item_ids)), np.float32)
+        row[0, numbers(model, history)] = 1
+        ids, _ = model.recommend(0, sparse.csr_matrix(row), N=3, recalculate_user=True)
+        assert model.item_ids[ids].tolist() == popular
+
+
 def test_users_who_were_folded_in_are_in_it(make: Any) -> None:
     for recommender in (make("multiply"), make(rare=True), make("max")):
         recommender.fold_in(pd.DataFrame({"user": ["new"] * 3, "item": ["i0", "i2", "i4"]}))
