@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sif.catalogue import Catalogue, Users
 from sif.chunks import alone, in_chunks
-from sif.errors import ConfigError, DataError, ShapeError
+from sif.errors import ConfigError, ScoreError, ShapeError
 from sif.kernels import selection
 from sif.spaces.interaction import Interaction
 from sif.topk import block_size, top_k
@@ -184,7 +184,7 @@ class Engine:
         Raises:
             ConfigError: k is less than 1.
             ShapeError: An argument of another shape or type.
-            DataError: A score among which was to be chosen is not a number.
+            ScoreError: A score among which was to be chosen is not a number.
         """
         if k < 1:
             raise ConfigError(f"k: expected at least 1, found {k}")
@@ -227,7 +227,7 @@ class Engine:
             request.close(scores, start, stop)
             lost = select(scores.numpy(), start, stop, edges, excluded, best, items)
             if lost >= 0:
-                raise DataError(f"scores of user {rows.start + lost}: expected numbers, found NaN")
+                raise ScoreError(rows.start + lost)
         return best, items
 
     def _at_once(self, request: _Request, rows: slice, scores: Tensor) -> Selected:

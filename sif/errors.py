@@ -23,6 +23,18 @@ class DataError(SifError):
     """A data file or data set that cannot be used as it is."""
 
 
+class ScoreError(DataError):
+    """A score that is not a number, so that nothing can be ranked by it.
+
+    Attributes:
+        row: Of the scores, from 0.
+    """
+
+    def __init__(self, row: int) -> None:
+        super().__init__(f"scores of user {row}: expected numbers, found NaN")
+        self.row = row
+
+
 class UnknownIdError(DataError):
     """A user or item that a vocabulary does not have."""
 

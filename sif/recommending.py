@@ -175,7 +175,15 @@ class Recommending:
         return scores[0] if columns[0][1] else scores
 
     def similar_items(self, items: Any, N: int = 10) -> Answer:
-        """The N items whose vectors point most alike, with cosines; shapes as of `recommend`."""
+        """The N items whose vectors point most alike, with cosines; shapes as of `recommend`.
+
+        Items that no training saw are not among them, and have none themselves.
+
+        Raises:
+            UnknownIdError: An unknown id.
+            ConfigError: N is less than 1 or beyond `MOST` and the catalogue.
+            DataError: Cosines that are not numbers.
+        """
         return self._similar(1, items, N)
 
     def similar_users(self, users: Any, N: int = 10) -> Answer:
@@ -186,8 +194,8 @@ class Recommending:
         names, one = _listed(ids)
         vocabulary = self.fitted_model().vocabularies[field]
         rows = vocabulary.index(names, self.model_.fields[field])
-        k = min(self._count(count), max(len(vocabulary) - 1, 1))
-        return self._answer(self.server().similar(field, rows, k), one, field)
+        found = self.server().similar(field, rows, self._count(count))
+        return self._answer(found, one, field)
 
     def explain(self, user: Any, item: Any, N: int = 10) -> Answer:
         """Which of a user's items carry the score of an item.

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
-from torch.nn import functional as F
 
 from sif import fold
 from sif.engine import Engine, Top, UserVectors
-from sif.errors import ConfigError
+from sif.errors import ConfigError, DataError, ScoreError
+from sif.neighbours import Neighbours
 from sif.served import ServedModel
 from sif.spaces.tables import bounded
-from sif.topk import top_k
 
 Mask = NDArray[np.bool_]
 CHUNK = 256
 """Rows scored at a time where all others are looked at."""
 Rows = NDArray[np.int64]
-
-
-def best(scores: NDArray[np.float32], k: int) -> Top:
-    """The best k of each row of (b, n) scores, ties to the lowest; -1 where nothing is left."""
-    values, places = top_k(torch.from_numpy(scores), min(k, scores.shape[1]), block=1)
-    items, found = places.numpy(), values.numpy()
-    more = ((0, 0), (0, k - items.shape[1]))  # k may exceed what there is
-    items, found = np.pad(items, more), np.pad(found, more, constant_values=-np.inf)
-    return Top(np.where(np.isneginf(found), -1, items), found)
 
 
 class Serving:
@@ -54,6 +46,7 @@ class Serving:
         self.model = model
         self.engine = Engine(model.network.interaction())
         self.fallback = model.rule
+        self._neighbours: dict[int, Neighbours] = {}
 
     @cached_property
     def padded(self) -> tuple[NDArray[np.str_], ...]:
@@ -73,8 +66,13 @@ class Serving:
         self, rows: Rows, k: int, excluded: sparse.csr_array | None = None,
         allowed: Mask | None = None,
     ) -> Top:  # fmt: skip
-        """Best items of known users (b,); cold ones get the popular."""
-        found = self._top(self.engine.vectors(rows), k, excluded, allowed)
+        """Best items of known users (b,); cold ones get the popular.
+
+        Raises:
+            DataError: Scores that are not numbers; the message names the user's id.
+        """
+        with self._named(0, rows, "scores"):
+            found = self._top(self.engine.vectors(rows), k, excluded, allowed)
         if self.fallback is None:
             return found
         return self.fallback.with_popular(found, self.fallback.cold_users[rows], excluded, allowed)
@@ -83,9 +81,12 @@ class Serving:
         self, pairs: sparse.csr_array, k: int, excluded: sparse.csr_array | None = None,
         allowed: Mask | None = None,
     ) -> Top:  # fmt: skip
-        """Best items of users who are in no table, from what they have (b, n_items)."""
-        folded = self.model.fold(0).rows(pairs)
-        found = self._top(UserVectors(*folded), k, excluded, allowed)
+        """Best items of users who are in no table, from what they have (b, n_items).
+
+        Raises:
+            DataError: What somebody has gives no finite vector, or scores that are not numbers.
+        """
+        found = self._top(self._folded(pairs), k, excluded, allowed)
         if self.fallback is None:
             return found
         return self.fallback.with_popular(found, self.fallback.bare(pairs), excluded, allowed)
@@ -110,35 +111,72 @@ class Serving:
         return self.fallback.applied(found, self.fallback.cold_users[rows])
 
     def scores_of(self, pairs: sparse.csr_array) -> NDArray[np.float32]:
-        """The same of users who are in no table, from what they have (b, n_items)."""
-        found = self._scaled(UserVectors(*self.model.fold(0).rows(pairs)))
+        """The same of users who are in no table, from what they have (b, n_items).
+
+        Raises:
+            DataError: What somebody has gives no finite vector.
+        """
+        found = self._scaled(self._folded(pairs))
         if self.fallback is None:
             return found
         return self.fallback.applied(found, self.fallback.bare(pairs))
+
+    def _folded(self, pairs: sparse.csr_array) -> UserVectors:
+        vectors, biases = self.model.fold(0).rows(pairs)
+        sums = vectors.sum(dim=1) + (0 if biases is None else biases)
+        lost = np.flatnonzero(~torch.isfinite(sums).numpy())
+        if len(lost):
+            raise DataError(
+                f"history {lost[0]}: expected ratings from which a user can be told, found too "
+                "large ones"
+            )
+        return UserVectors(vectors, biases)
+
+    @contextlib.contextmanager
+    def _named(self, field: int, rows: Rows, what: str) -> Iterator[None]:
+        """Within, a number that is none is told by the original id of its row."""
+        try:
+            yield
+        except ScoreError as error:
+            name = str(self.model.vocabularies[field].ids[rows[error.row]])
+            raise DataError(
+                f"{what} of {self.model.fields[field]} {name!r}: expected numbers, found NaN"
+            ) from None
 
     def _scaled(self, users: UserVectors) -> NDArray[np.float32]:
         scale = self.model.scale
         found: NDArray[np.float32] = scale.mean + scale.deviation * self.engine.scores(users)
         return found.astype(np.float32, copy=False)
 
-    @torch.no_grad()
-    def cosines(self, field: int, rows: Rows) -> NDArray[np.float32]:
-        """Cosines (b, n_f) of weighted vectors of rows (b,) of a field with all of its rows."""
-        interaction = self.model.network.interaction()
-        table = interaction.table(field)
-        weight = bounded(interaction.readout).abs().sqrt()
-        unit = F.normalize(table * weight[: table.shape[1]], dim=1)
-        return np.asarray((unit[torch.from_numpy(rows)] @ unit.T).numpy())
+    def similar(
+        self, field: int, rows: Rows, k: int, itself: bool = False, allowed: Mask | None = None
+    ) -> Top:
+        """Nearest rows of the same field by the cosine of weighted vectors.
 
-    def similar(self, field: int, rows: Rows, k: int) -> Top:
-        """Nearest rows of the same field by the cosine of weighted vectors, themselves left out."""
-        chunks = []
-        for start in range(0, max(len(rows), 1), CHUNK):
-            some = rows[start : start + CHUNK]
-            scores = self.cosines(field, some)
-            scores[np.arange(len(some)), some] = -np.inf
-            chunks.append(best(scores, k))
-        return Top(*(np.concatenate([getattr(c, n) for c in chunks]) for n in ("items", "scores")))
+        Rows that nothing trained are nobody's neighbours and have none, in ratings as well.
+
+        Args:
+            field: 0 for users, 1 for items.
+            rows: (b,) numbers.
+            k: Neighbours of each.
+            itself: Whether a row is among its own neighbours.
+            allowed: bool (n_f,), rows to choose among; None: all.
+
+        Raises:
+            DataError: Cosines that are not numbers; the message names the row's id.
+        """
+        with self._named(field, rows, "cosines"):
+            return self._of_field(field).top(rows, k, itself, allowed)
+
+    @torch.no_grad()
+    def _of_field(self, field: int) -> Neighbours:
+        if field not in self._neighbours:
+            interaction, fallback = self.model.network.interaction(), self.model.fallback
+            table = interaction.table(field)
+            weighted = table * bounded(interaction.readout).abs().sqrt()[: table.shape[1]]
+            untrained = None if fallback is None else fallback.untrained(field)
+            self._neighbours[field] = Neighbours(weighted, untrained)
+        return self._neighbours[field]
 
     def explained(self, pairs: sparse.csr_array, item: int) -> NDArray[np.float32]:
         """What each of a user's pairs (1, n_items) carries of an item's score, in its order.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sif.errors import DataError
+from sif.errors import ScoreError
 
 _LARGEST_BLOCK = 64
 _PLACES = (1 << 32) - 1
@@ -37,7 +37,7 @@ def top_k(scores: Tensor, k: int, block: int, first: int = 0) -> tuple[Tensor, T
         Scores (b, k), best first, and their columns int64 (b, k).
 
     Raises:
-        DataError: A score is not a number.
+        ScoreError: A score is not a number.
     """
     b, n = scores.shape
     blocks = n // block
@@ -73,7 +73,7 @@ def _refuse_nan(maxima: Tensor, first: int) -> None:
     lost = maxima.isnan().any(dim=1)
     if lost.any():
         row = int(lost.nonzero()[0])
-        raise DataError(f"scores of user {first + row}: expected numbers, found NaN")
+        raise ScoreError(first + row)
 
 
 def _keys(scores: Tensor, places: Tensor) -> Tensor:

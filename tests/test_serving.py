@@ -75,3 +75,23 @@ def test_users_folded_in_with_untrained_items_get_the_popular(liked: SIFRecommen
     assert "other" not in liked.recommend("u1", N=ITEMS + 3, filter_already_liked=False)[0]
     liked.fold_in(pd.DataFrame({"user": ["guest"] * 3, "item": ["i1", "i3", "i5"]}))
     assert liked.recommend("guest", N=4)[0].tolist() != expected
+
+
+# Neighbours
+
+
+def test_the_untrained_are_nobodys_neighbours(liked: SIFRecommender, rated: SIFRecommender) -> None:
+    for model in (liked, rated):
+        items, cosines = model.similar_items("i4", N=ITEMS + 1)
+        assert "rare" not in items and len(items) == ITEMS - 1 and cosines[-1] < 0
+        assert len(model.similar_items("rare")[0]) == len(model.similar_users("late")[0]) == 0
+        users, cosines = model.similar_users(["u3", "late"], N=5)
+        assert (users[1] == "").all() and np.isneginf(cosines[1]).all()
+        assert users.shape == (2, 5) and (users[0] != "").all()
+
+
+def test_tables_of_neighbours_are_padded_to_what_was_asked(liked: SIFRecommender) -> None:
+    items, cosines = liked.similar_items(["i4", "i5"], N=50)
+    assert items.shape == cosines.shape == (2, 50)
+    assert (items[:, ITEMS - 1 :] == "").all() and np.isneginf(cosines[:, ITEMS - 1 :]).all()
+    assert len(liked.similar_items("i4", N=50)[0]) == ITEMS - 1

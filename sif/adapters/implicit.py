@@ -26,7 +26,7 @@ from sif.engine import Top
 from sif.errors import ConfigError, ShapeError
 from sif.recommender import SIFRecommender
 from sif.served import ServedModel
-from sif.serving import Serving, best
+from sif.serving import Serving
 
 NOTHING = -np.finfo(np.float32).max
 """Score beside the number -1 where nothing is left, as implicit has it for its batches."""
@@ -214,6 +214,8 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
     ) -> Answer:  # fmt: skip
         """Nearest items by the cosine of weighted vectors, the item itself first, as of implicit.
 
+        An item that no training saw is near to none, not even to itself.
+
         Raises:
             NotImplementedError: `recalculate_item` was asked for.
             ConfigError, ShapeError: As `recommend`.
@@ -248,10 +250,7 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
     ) -> Answer:  # fmt: skip
         size = len(self.recommender.fitted_model().vocabularies[field])
         allowed, rows, k = _allowed(size, without, among), _checked(numbers, size), _count(count)
-        scores = self.recommender.server().cosines(field, rows)
-        if allowed is not None:
-            scores[:, ~allowed] = -np.inf
-        return _answer(best(scores, k), numbers)
+        return _answer(self.recommender.server().similar(field, rows, k, True, allowed), numbers)
 
 
 def _check_rows(pairs: sparse.csr_array, numbers: Any) -> None:

@@ -30,7 +30,6 @@ MOST_ROWS = MOST_ITEMS = 10_000
 """Questions of a table; items of a history or of an answer."""
 MOST_ANSWERS = 1_000_000
 """Questions times items per answer: what a reply may hold."""
-_CHUNK = 128  # neighbours of so many items at once: each takes a row of scores of the catalogue
 
 
 @dataclass(frozen=True)
@@ -141,15 +140,7 @@ class Answering:
 
     def _items(self, questions: list[Question], k: int, liked: bool) -> Top:
         rows = self.model.vocabularies[1].index([q.ids[0] for q in questions], "item")
-        near = min(k, max(len(self.model.vocabularies[1]) - 1, 1))
-        parts = [
-            self.server.similar(1, rows[start : start + _CHUNK], near)
-            for start in range(0, len(rows), _CHUNK)
-        ]
-        return Top(
-            np.concatenate([part.items for part in parts]),
-            np.concatenate([part.scores for part in parts]),
-        )
+        return self.server.similar(1, rows, k)
 
 
 def _questions(table: pd.DataFrame, count: int) -> list[Question]:

@@ -1,0 +1,81 @@
+"""Rows of one table by the cosine of their vectors, as the engine finds best items.
+
+A cosine is a product of unit vectors, so neighbours take the engine's chunks, threads and memory.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+from torch.nn import functional as F
+
+from sif.engine import MEMORY, Engine, Top
+from sif.spaces.elementwise import IDENTITY, PRIMITIVES
+from sif.spaces.encoders import Vectors
+from sif.spaces.interaction import Interaction
+from sif.spaces.operations import OPERATIONS
+from sif.spaces.tables import Tables, TableShape
+
+Mask = NDArray[np.bool_]
+
+
+class Neighbours:
+    """The rows of a table that point most alike.
+
+    Args:
+        vectors: (n, d).
+        untrained: bool (n,), rows whose vectors say nothing. They are nobody's neighbours and have
+            none, and so are rows of zeros, which point nowhere.
+        memory: Bytes of cosines held at once; at least one row's are.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self, vectors: Tensor, untrained: Mask | None = None, memory: int = MEMORY
+    ) -> None:
+        unit = F.normalize(vectors.detach(), dim=1)
+        self._pointing = (unit != 0).any(dim=1).cpu().numpy()
+        if untrained is not None:
+            self._pointing &= ~untrained
+        self._engine = Engine(_product(unit), memory)
+
+    def top(
+        self, rows: NDArray[np.int64], k: int, itself: bool = False, allowed: Mask | None = None
+    ) -> Top:
+        """The nearest k rows of some rows, with cosines.
+
+        Args:
+            rows: (b,) numbers.
+            k: Neighbours of each; may exceed the table.
+            itself: Whether a row is among its own neighbours.
+            allowed: bool (n,), rows to choose among; None: all.
+
+        Returns:
+            (b, k); -1 with minus infinity where nothing is left.
+
+        Raises:
+            ShapeError: A row that the table does not have.
+            ScoreError: A cosine that is not a number.
+        """
+        users = self._engine.vectors(rows)
+        own = None
+        if not itself:
+            edges = np.arange(len(rows) + 1)
+            shape = (len(rows), len(self._pointing))
+            own = sparse.csr_array((np.ones(len(rows), np.bool_), rows, edges), shape=shape)
+        among = self._pointing if allowed is None else self._pointing & allowed
+        found = self._engine.top(users, k, excluded=own, allowed=among)
+        nowhere = ~self._pointing[rows]
+        found.items[nowhere], found.scores[nowhere] = -1, -np.inf
+        return found
+
+
+def _product(unit: Tensor) -> Interaction:
+    """The function whose scores are the products of a table's rows."""
+    tables = Tables(TableShape((0, 0), unit.shape[1]), torch.Generator()).to(unit.device)
+    vectors, transforms = [Vectors(unit)] * 2, [PRIMITIVES[IDENTITY]] * 2
+    readout = torch.ones_like(unit[0]) if len(unit) else unit.new_ones(unit.shape[1])
+    return Interaction(tables, transforms, OPERATIONS["multiply"], readout, vectors)
