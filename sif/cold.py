@@ -116,6 +116,13 @@ class Fallback:
         result[cold] = self.order
         return result
 
+    def of_pairs(
+        self, scores: NDArray[np.float32], users: NDArray[np.int64], items: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Scores (n,) of pairs with the rule applied, users and items (n,) by number."""
+        ruled = self.cold_users[users] | self.never[items]
+        return np.where(ruled, self.order[items], scores)
+
     def servable(self, allowed: Mask | None = None) -> Mask:
         """Items that may be recommended: bool (n_items,), within the allowed ones (None: all)."""
         return ~self.never if allowed is None else ~self.never & allowed

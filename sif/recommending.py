@@ -14,7 +14,7 @@ from scipy import sparse
 
 from sif.data.vocabulary import id_strings
 from sif.engine import Top
-from sif.errors import ConfigError
+from sif.errors import ConfigError, DataError
 from sif.served import ServedModel
 from sif.serving import Serving
 
@@ -90,25 +90,30 @@ class Recommending:
             UnknownIdError: An unknown user (unless `unknown` is "popular") or item.
             ConfigError: N is less than 1 or beyond `MOST` and the catalogue, the function ranks
                 items alike for all users, or the model is of other fields.
+            DataError: Scores that are not numbers.
         """
         server = self.server()
         server.refuse_unpersonal()
         allowed = self._allowed(filter_items, items)
         names, one = _listed(users)
+        return self._answer(self._top(names, self._count(N), filter_already_liked, allowed), one)
+
+    def _top(
+        self, names: NDArray[np.str_], k: int, filtered: bool, allowed: NDArray[np.bool_] | None
+    ) -> Top:
+        """Best items of users by their ids; unknown ones are refused, or get the popular."""
+        server = self.server()
         rows = self.model_.vocabularies[0].lookup(names)
         if self.unknown == "error":
             self.model_.vocabularies[0].index(names, "user")
         known = rows >= 0
-        k = self._count(N)
-        excluded = self.model_.seen[np.where(known, rows, 0)]
-        if not filter_already_liked:
-            excluded = None
+        excluded = self.model_.seen[np.where(known, rows, 0)] if filtered else None
         found = server.top(np.where(known, rows, 0), k, excluded, allowed)
         if not known.all():
             nothing = sparse.csr_array((int((~known).sum()), len(self.model_.vocabularies[1])))
             popular = server.top_of(nothing, k, None, allowed)
             found.items[~known], found.scores[~known] = popular.items, popular.scores
-        return self._answer(found, one)
+        return found
 
     def recommend_new(
         self,
@@ -124,8 +129,8 @@ class Recommending:
         Args:
             history: Item ids; may be empty, then the popular items are meant.
             N: As of `recommend`, as the others.
-            ratings: One per item, for models of ratings; items rated below the `data.min_rating`
-                of `fit` are left out as there.
+            ratings: One per item, for models of ratings; empty: none. Items rated below the
+                `data.min_rating` of `fit` are left out as there.
             filter_already_liked: See there.
             filter_items: See there.
             items: See there.
@@ -133,6 +138,7 @@ class Recommending:
         Raises:
             UnknownIdError: An unknown item.
             ConfigError: As `recommend`, or ratings that do not fit.
+            DataError: As `recommend`, or ratings too large to fold in by.
         """
         server = self.server()
         server.refuse_unpersonal()
@@ -142,12 +148,37 @@ class Recommending:
         return self._answer(server.top_of(pairs, self._count(N), excluded, allowed), True)
 
     def rank(self, users: Any, items: Iterable[Any]) -> Answer:
-        """The given items in each user's order, with scores; arguments as of `recommend`."""
-        names, _ = _listed(items)
-        return self.recommend(users, max(len(names), 1), False, None, names)
+        """The given items in each user's order, with scores.
+
+        Args:
+            users: As of `recommend`.
+            items: Ids; of a repeated one the first counts.
+
+        Returns:
+            As of `recommend`. In rankings items that are never recommended come last, in the order
+            that they were given in, with minus infinity.
+
+        Raises:
+            UnknownIdError, ConfigError, DataError: As `recommend`.
+        """
+        server = self.server()
+        server.refuse_unpersonal()
+        names, (asked, one) = _listed(items)[0], _listed(users)
+        columns = self.model_.vocabularies[1].index(names, "item")
+        columns = columns[np.sort(np.unique(columns, return_index=True)[1])]
+        found = self._top(
+            asked, max(len(columns), 1), False, np.isin(np.arange(server.engine.n_items), columns)
+        )
+        if server.fallback is not None:
+            never = columns[server.fallback.never[columns]]
+            found.items[:, len(columns) - len(never) : len(columns)] = never
+        return self._answer(found, one)
 
     def predict(self, users: Any, items: Any, *context: Any) -> NDArray[np.float32]:
         """Scores of pairs, in rating units for models of ratings.
+
+        In rankings they are those of `recommend`: of a user without training minus the item's place
+        among the popular, and minus infinity of an item that is never recommended.
 
         Args:
             users: One id, or b of them.
@@ -157,6 +188,7 @@ class Recommending:
         Raises:
             UnknownIdError: An unknown id.
             ConfigError: Another number of sequences than fields, or unequal lengths.
+            DataError: A score that is not a number.
         """
         model = self.fitted_model()
         columns = [_listed(ids) for ids in (users, items, *context)]
@@ -172,6 +204,15 @@ class Recommending:
             )
         ]
         scores = model.scorer.predict(np.stack(ids, axis=1))
+        if model.rule is not None:
+            scores = model.rule.of_pairs(scores, ids[0], ids[1])
+        if np.isnan(scores).any():
+            lost = int(np.argmax(np.isnan(scores)))
+            told = ", ".join(
+                f"{field} {str(names[lost])!r}"
+                for field, (names, _) in zip(model.fields, columns, strict=True)
+            )
+            raise DataError(f"predict: score of {told}: expected a number, found NaN")
         return scores[0] if columns[0][1] else scores
 
     def similar_items(self, items: Any, N: int = 10) -> Answer:
@@ -243,6 +284,7 @@ class Recommending:
         columns = model.vocabularies[1].index(names, "item")
         rated = model.objective == "rating"
         try:
+            ratings = None if ratings is None or np.size(ratings) == 0 else ratings
             given = np.ones(len(columns)) if ratings is None else np.atleast_1d(ratings)
             values = given.astype(np.float64)
         except (TypeError, ValueError):
@@ -252,8 +294,6 @@ class Recommending:
             expected = f"{len(columns)} ratings" if needed else "no ratings"
             found = "none" if ratings is None else f"{values.size}"
             raise ConfigError(f"recommend_new: expected {expected}, found {found}")
-        if not np.isfinite(values).all():
-            raise ConfigError(f"ratings: expected finite numbers, found {ratings!r}")
         return model.row(columns, values)
 
     def _answer(self, found: Top, one: bool, field: int = 1) -> Answer:

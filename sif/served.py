@@ -23,7 +23,7 @@ from sif.cold import Fallback, cold_rows
 from sif.config.cf import DataConfig
 from sif.data import Interactions, Vocabulary
 from sif.engine import Engine
-from sif.errors import CheckpointError
+from sif.errors import CheckpointError, ConfigError
 from sif.evaluate import pair_matrix
 from sif.fitting import Problem
 from sif.fold import Fold
@@ -137,13 +137,21 @@ class ServedModel:
         Args:
             columns: (n,) numbers of items.
             values: (n,) ratings in their units, or ones.
+
+        Raises:
+            ConfigError: A rating that is not finite, or too large for float32.
         """
-        last = {int(c): float(v) for c, v in zip(columns, values, strict=True)}
+        standard = (values - self.scale.mean) / self.scale.deviation
+        lost = ~(np.abs(standard) <= np.finfo(np.float32).max)
+        if lost.any():
+            raise ConfigError(
+                f"ratings: expected finite numbers, found {float(values[np.argmax(lost)])!r}"
+            )
+        place = {int(column): n for n, column in enumerate(columns)}
         if self.objective == "rating" and self.reading.min_rating is not None:
-            last = {c: v for c, v in last.items() if v >= self.reading.min_rating}
-        chosen = np.array(sorted(last), dtype=np.int64)
-        standard = [(last[c] - self.scale.mean) / self.scale.deviation for c in chosen]
-        data = np.array(standard, dtype=np.float32)
+            place = {c: n for c, n in place.items() if values[n] >= self.reading.min_rating}
+        chosen = np.array(sorted(place), dtype=np.int64)
+        data = np.array([standard[place[c]] for c in chosen], dtype=np.float32)
         shape = (1, len(self.vocabularies[1]))
         return sparse.csr_array((data, chosen, [0, len(chosen)]), shape=shape)
 

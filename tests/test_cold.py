@@ -167,3 +167,11 @@ def test_a_row_is_bare_without_a_pair_with_a_trained_row() -> None:
     items = sparse.csr_array(np.array([[0, 0, 0, 1, 0], [1, 0, 0, 1, 0]]))
     assert rule.bare(items, 1).tolist() == [True, False]
     assert rule.bare(users[:0]).tolist() == []
+
+
+def test_scores_of_pairs_are_those_of_whole_rows() -> None:
+    rule = Fallback.of(interactions(PAIRS))
+    whole = Noise().scores(np.arange(5))
+    users, items = (ids.ravel() for ids in np.indices(whole.shape))
+    expected = rule.applied(whole, rule.cold_users)
+    np.testing.assert_array_equal(rule.of_pairs(whole.ravel(), users, items), expected.ravel())

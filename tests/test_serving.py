@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from sif.errors import ConfigError, DataError
 from sif.recommender import SIFRecommender
 
 Board = Callable[..., pd.DataFrame]
@@ -95,3 +98,77 @@ def test_tables_of_neighbours_are_padded_to_what_was_asked(liked: SIFRecommender
     assert items.shape == cosines.shape == (2, 50)
     assert (items[:, ITEMS - 1 :] == "").all() and np.isneginf(cosines[:, ITEMS - 1 :]).all()
     assert len(liked.similar_items("i4", N=50)[0]) == ITEMS - 1
+
+
+# Numbers that are none
+
+
+def test_scores_that_are_no_numbers_are_told_by_the_id(liked: SIFRecommender) -> None:
+    tables = liked.model_.network.tables
+    with torch.no_grad():
+        tables.embeddings[0][liked.model_.vocabularies[0].index(["u5"])] = torch.nan
+    liked._serve(liked.model_)
+    with pytest.raises(DataError, match=r"^scores of user 'u5': expected numbers, found NaN"):
+        liked.recommend(["u1", "u5"])
+    with pytest.raises(DataError, match=r"^cosines of user 'u1': expected numbers, found NaN"):
+        liked.similar_users(["u1"])
+    with pytest.raises(DataError, match=r"^predict: .*user 'u5', item 'i2': .*number, found NaN"):
+        liked.predict(["u1", "u5"], ["i1", "i2"])
+    assert liked.predict("u1", "i1") < np.inf
+    with torch.no_grad():
+        tables.embeddings[1][liked.model_.vocabularies[1].index(["i4"])] = torch.nan
+    liked._serve(liked.model_)
+    with pytest.raises(DataError, match=r"^cosines of item 'i7': expected numbers, found NaN"):
+        liked.similar_items("i7")
+
+
+@pytest.mark.parametrize("rating", [1e300, -1e39, np.inf, np.nan])
+def test_ratings_beyond_float32_are_refused(rated: SIFRecommender, rating: float) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"expected finite numbers, found {rating}")):
+        rated.recommend_new(["i1", "i2"], ratings=[4, rating])
+
+
+def test_histories_that_give_no_finite_vector_are_refused(rated: SIFRecommender) -> None:
+    items = [f"i{i}" for i in range(ITEMS)]
+    with pytest.raises(DataError, match=r"^history 0: expected ratings .* found too large ones"):
+        rated.recommend_new(items, ratings=[3e38] * ITEMS)
+
+
+def test_an_empty_list_of_ratings_is_none(liked: SIFRecommender, rated: SIFRecommender) -> None:
+    for model in (liked, rated):
+        expected = model.recommend_new([], N=3)[0].tolist()
+        assert model.recommend_new([], ratings=[], N=3)[0].tolist() == expected
+    assert len(liked.recommend_new(["i1"], ratings=np.zeros(0), N=3)[0]) == 3
+    with pytest.raises(ConfigError, match="expected 1 ratings, found none"):
+        rated.recommend_new(["i1"], ratings=[])
+
+
+# Predictions and orders of the untrained
+
+
+def test_predictions_are_the_scores_of_recommend(
+    liked: SIFRecommender, rated: SIFRecommender
+) -> None:
+    for model in (liked, rated):
+        for user in ("late", "u1"):
+            items, scores = model.recommend(user, N=ITEMS + 1, filter_already_liked=False)
+            found = model.predict([user] * len(items), items)
+            np.testing.assert_allclose(found, scores, rtol=1e-4, atol=1e-5)
+    assert np.isneginf(liked.predict(["u1", "late"], ["rare", "rare"])).all()
+    assert np.isfinite(rated.predict("u1", "rare"))
+
+
+def test_what_is_never_recommended_is_ranked_last(
+    liked: SIFRecommender, rated: SIFRecommender
+) -> None:
+    names = ["rare", "i3", "i2", "i3"]
+    for user in ("u1", "late"):
+        items, scores = liked.rank(user, names)
+        assert sorted(items) == ["i2", "i3", "rare"] and items[2] == "rare"
+        np.testing.assert_allclose(scores, liked.predict([user] * 3, items), rtol=1e-4, atol=1e-5)
+    items, scores = liked.rank(["u1", "u2"], names)
+    assert (
+        items.shape == (2, 3) and (items[:, 2] == "rare").all() and np.isneginf(scores[:, 2]).all()
+    )
+    assert liked.rank("u1", ["rare"])[0].tolist() == ["rare"]
+    assert set(rated.rank("u1", names)[0]) == {"i2", "i3", "rare"}

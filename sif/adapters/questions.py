@@ -131,7 +131,7 @@ class Answering:
     def _history(self, question: Question) -> sparse.csr_array:
         columns = self.model.vocabularies[1].index(question.ids, "item")
         rated = self.model.objective == "rating"
-        values = question.ratings
+        values = question.ratings or None
         if rated and values is None and question.ids:
             raise DataError("ratings: expected one per item of a history, found none")
         if not rated and values is not None:
