@@ -183,7 +183,8 @@ class Fold:
             whole = partial(self._loss, near, lambda at: score(given[None], at))
             data = whole(others, target, negatives)
             loss = weight * data + (ridge * unknowns * unknowns).sum()
-            loss.backward()
+            # Not backward: the model's parameters are to gather nothing, and cost nothing.
+            (unknowns.grad,) = torch.autograd.grad(loss, [unknowns])
             return loss
 
         with torch.enable_grad():

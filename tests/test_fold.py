@@ -254,3 +254,15 @@ def test_a_row_without_pairs_stays_at_zero() -> None:
     rows = trained.model.fold(0).rows(sparse.csr_array((2, ITEMS)))
     assert not rows.vectors.any()
     assert rows.biases is not None and not rows.biases.any()
+
+
+@pytest.mark.parametrize("loss", ["bpr", "whole-data"])
+@pytest.mark.parametrize("field", [0, 1])
+def test_folding_leaves_no_gradients_in_the_model(loss: str, field: int) -> None:
+    found = genotype("max")
+    trained = Trained(found, "ranking", f"loss.name={loss}")
+    model = trained.model
+    has = model.seen if field == 0 else model.seen.T.tocsr()
+    model.fold(field).rows(has[:3])
+    assert any(parameter.requires_grad for parameter in model.network.parameters())
+    assert all(parameter.grad is None for parameter in model.network.parameters())

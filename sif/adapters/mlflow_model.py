@@ -60,7 +60,6 @@ class PyfuncRecommender:
     """
 
     def __init__(self, model: ServedModel) -> None:
-        model.network.requires_grad_(False)  # folding in would gather gradients between threads
         self._answering = Answering(model)
 
     def predict(self, table: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
