@@ -45,7 +45,7 @@ def popularity_order(train: Interactions) -> NDArray[np.float32]:
     count = np.asarray(pair_matrix(train).sum(axis=0)).ravel()
     place = np.empty(len(count), dtype=np.float32)
     place[np.argsort(-count, kind="stable")] = np.arange(len(count))
-    return -place
+    return 0 - place  # the first has 0, not -0
 
 
 @dataclass(frozen=True, eq=False)
