@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sif import fold
-from sif.engine import Engine, Top, UserVectors
+from sif.engine import MEMORY, Engine, Top, UserVectors
 from sif.errors import ConfigError, DataError, ScoreError
 from sif.neighbours import Neighbours
 from sif.served import ServedModel
 from sif.spaces.tables import bounded
 
 Mask = NDArray[np.bool_]
-CHUNK = 256
-"""Rows scored at a time where all others are looked at."""
+_PAIR_BYTES = 16
+"""What a pair takes while reasons are looked for."""
 Rows = NDArray[np.int64]
 
 
@@ -184,17 +184,12 @@ class Serving:
         The score less that of the user folded in without the pair.
         """
         folding, count = self.model.fold(0), pairs.nnz
-        kept = ~np.eye(count, dtype=bool)
-        others = np.tile(pairs.indices, (count, 1))[kept]
-        values = np.tile(pairs.data, (count, 1))[kept]
-        indptr = np.arange(count + 1) * (count - 1)
-        without = sparse.csr_array((values, others, indptr), shape=(count, pairs.shape[1]))
+        step = max(1, MEMORY // (_PAIR_BYTES * max(count, 1)))
         whole = self._score_of(folding.rows(pairs), item)
-        parts = [
-            self._score_of(folding.rows(without[i : i + CHUNK]), item)
-            for i in range(0, count, CHUNK)
-        ]
-        each = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        each = np.zeros(count, np.float32)
+        for start in range(0, count, step):
+            places = np.arange(start, min(start + step, count))
+            each[places] = self._score_of(folding.rows(_without(pairs, places)), item)
         carried: NDArray[np.float32] = (self.model.scale.deviation * (whole - each)).astype("f4")
         return carried
 
@@ -206,3 +201,11 @@ class Serving:
         scores = interaction.combine_broadcast(own, interaction.table(1)[item])
         found = scores if users.biases is None else scores + users.biases
         return np.asarray(found.numpy())
+
+
+def _without(pairs: sparse.csr_array, places: Rows) -> sparse.csr_array:
+    """A user's pairs (1, n_items) without one of them in each row, that at some place."""
+    kept = np.arange(pairs.nnz) != places[:, None]
+    others, values = (np.broadcast_to(a, kept.shape)[kept] for a in (pairs.indices, pairs.data))
+    indptr = np.arange(len(places) + 1) * (pairs.nnz - 1)
+    return sparse.csr_array((values, others, indptr), shape=(len(places), pairs.shape[1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 
+from sif.engine import MEMORY
 from sif.errors import ConfigError, DataError
+from sif.fold import Rows
 from sif.recommender import SIFRecommender
+from sif.served import ServedModel
 
 Board = Callable[..., pd.DataFrame]
 USERS, ITEMS = 30, 16
@@ -59,6 +64,7 @@ def test_a_history_of_untrained_items_gets_the_popular(liked: SIFRecommender) ->
     items, scores = liked.recommend_new(["rare"], N=4)
     assert items.tolist() == popular(liked)
     np.testing.assert_array_equal(scores, liked.recommend_new([], N=4)[1])
+    assert f"{scores[0]:.4f}" == "0.0000"  # the first place, without a sign
     row = liked.history_row(["rare"], None)
     np.testing.assert_array_equal(
         liked.server().scores_of(row), liked.server().scores_of(liked.history_row([], None))
@@ -172,3 +178,35 @@ def test_what_is_never_recommended_is_ranked_last(
     )
     assert liked.rank("u1", ["rare"])[0].tolist() == ["rare"]
     assert set(rated.rank("u1", names)[0]) == {"i2", "i3", "rare"}
+
+
+# Reasons
+
+
+def test_reasons_of_a_long_history_are_looked_for_in_parts(
+    liked: SIFRecommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, count = liked.model_, 3000
+    asked: list[int] = []
+
+    class Summed:
+        """Vectors that tell which pairs a row has."""
+
+        def rows(self, pairs: sparse.csr_array) -> Rows:
+            asked.append(pairs.nnz)
+            some = torch.from_numpy(pairs.sum(axis=1).astype(np.float32))
+            return Rows(torch.zeros(len(some), model.network.shape.dimension), some)
+
+    monkeypatch.setattr(ServedModel, "fold", lambda *_: Summed())
+    values = np.arange(1, count + 1, dtype=np.float32)
+    pairs = sparse.csr_array((values, np.arange(count), [0, count]), shape=(1, count))
+    server = liked.server()
+    tracemalloc.start()
+    try:
+        carried = server.explained(pairs, 0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_allclose(carried, values, atol=1)  # of sums of millions
+    assert peak < 3 * MEMORY < 8 * count * count and sum(asked) == count * count
+    assert server.explained(pairs[:, :0], 0).shape == (0,)
