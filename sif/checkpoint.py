@@ -20,9 +20,10 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from sif.errors import CheckpointError
+from sif.errors import MALFORMED, CheckpointError
 
 FORMAT = 1
+_DAMAGED: tuple[type[Exception], ...] = (SafetensorError, *MALFORMED)
 _HEADER_LIMIT = 100_000_000  # bytes; safetensors refuses longer headers
 
 
@@ -69,7 +70,7 @@ def load(path: Path, kind: str) -> Any:
     try:
         tensors = safetensors.torch.load(data)
         return _decode(header["state"], tensors)
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except _DAMAGED as error:
         raise CheckpointError(f"{path}: truncated or damaged: {_first_line(error)}") from error
 
 
@@ -84,7 +85,7 @@ def _read_header(path: Path, data: bytes) -> dict[str, Any]:
         )
     try:
         header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["sif"])
-    except (ValueError, KeyError, TypeError) as error:
+    except MALFORMED as error:
         raise CheckpointError(
             f"{path}: expected a sif checkpoint, found another kind of file"
         ) from error

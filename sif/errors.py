@@ -51,5 +51,12 @@ class CheckpointError(SifError):
     """A checkpoint that is truncated, foreign, of another version, or could not be written."""
 
 
+MALFORMED: tuple[type[Exception], ...] = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, SifError, TypeError,
+    ValueError,
+)  # fmt: skip
+"""What reading a malformed file may raise, whatever it holds; recursion is a RuntimeError."""
+
+
 class TrackingError(SifError):
     """A tracking store that was asked for and cannot be used."""

@@ -126,7 +126,7 @@ def from_json(text: str, where: str = "genotype") -> Genotype:
     """
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise GenotypeError(f"{where}: expected JSON, found {_first(error)}") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise GenotypeError(f'{where}: expected an object with "format": "{FORMAT}"')

@@ -21,7 +21,7 @@ def unpacked(content: bytes) -> ServedModel:
     """The model of a file's bytes.
 
     Raises:
-        CheckpointError, GenotypeError: Damaged or foreign.
+        CheckpointError: Damaged or foreign.
     """
     with TemporaryDirectory() as folder:
         (Path(folder) / FILE).write_bytes(content)

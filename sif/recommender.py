@@ -99,7 +99,7 @@ class SIFRecommender(Recommending):
         """Reads what `save` or a run left in a folder; needs no interactions.
 
         Raises:
-            CheckpointError, GenotypeError: The model is missing, damaged or foreign.
+            CheckpointError: The model is missing, damaged or foreign.
         """
         model = ServedModel.load(Path(folder))
         made = cls(objective=model.objective, space=model.genotype.space, unknown=unknown)
@@ -171,7 +171,7 @@ class SIFRecommender(Recommending):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Raises CheckpointError, GenotypeError: The bytes are damaged or foreign."""
+        """Raises CheckpointError: The bytes are damaged or foreign."""
         if "model_" in state:
             state = {**state, "model_": unpacked(state["model_"])}
         vars(self).update(state)

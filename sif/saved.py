@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sif import checkpoint
-from sif.errors import CheckpointError, SifError
+from sif.errors import MALFORMED, CheckpointError
 
 _WEIGHTS = "weights.safetensors"
 Model = TypeVar("Model")
@@ -55,7 +55,7 @@ class SavedKind:
         path = folder / f"{self.kind}.json"
         try:
             about = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{path}: expected a {self.called}, found {error}") from None
         if not isinstance(about, dict) or about.get("format") != self.format:
             raise CheckpointError(f'{path}: expected an object with "format": "{self.format}"')
@@ -67,6 +67,6 @@ class SavedKind:
             return build(about, checkpoint.load(folder / _WEIGHTS, self.kind))
         except CheckpointError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SifError) as error:
+        except MALFORMED as error:
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(f"{path}: malformed {self.called}: {told}") from None

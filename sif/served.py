@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sif import checkpoint
+from sif.checked import check
 from sif.cold import Fallback, cold_rows
 from sif.config.cf import DataConfig
 from sif.data import Interactions, Vocabulary
 from sif.engine import Engine
-from sif.errors import CheckpointError, ConfigError
+from sif.errors import MALFORMED, CheckpointError, ConfigError
 from sif.evaluate import pair_matrix
 from sif.fitting import Problem
 from sif.fold import Fold
@@ -185,20 +186,21 @@ class ServedModel:
         """Reads what `save` wrote, onto the CPU.
 
         Raises:
-            CheckpointError: The file is missing, damaged, foreign, or contradicts itself.
-            GenotypeError: Its genotype is of another version or space.
+            CheckpointError: The file is missing, damaged, foreign, or contradicts itself, or its
+                genotype is of another version or space; the message names it.
         """
         path = Path(folder) / FILE
         state = checkpoint.load(path, KIND)
         try:
-            return cls._decoded(state, str(folder))
-        except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
+            check(state)
+            return cls._decoded(state)
+        except MALFORMED as error:
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(f"{path}: the model contradicts itself: {told}") from error
 
     @classmethod
-    def _decoded(cls, state: Mapping[str, Any], where: str) -> ServedModel:
-        genotype = from_json(state["genotype"], where)
+    def _decoded(cls, state: Mapping[str, Any]) -> ServedModel:
+        genotype = from_json(state["genotype"])
         saved = state["shape"]
         lists = {name: tuple(saved.get(name, ())) for name in ("sizes", "encodings")}
         shape = TableShape(**{**saved, **lists})
@@ -207,13 +209,11 @@ class ServedModel:
         net.load_state_dict(state["network"])
         vocabularies = tuple(Vocabulary(ids) for ids in state["vocabularies"])
         sizes = tuple(len(v) for v in vocabularies)
-        if shape.sizes != sizes:
-            raise ValueError(f"expected tables of {list(sizes)} rows, found {list(shape.sizes)}")
         folds = tuple((Encoding(**one), Objective(**other)) for one, other in state["folds"])
         return cls(
             genotype, net, fields, vocabularies, _seen(state["seen"], sizes),
             _titles(state["titles"]), Scale(*state["scale"]), state["objective"],
-            Fallback(*state["fallback"]) if "fallback" in state else None, folds,
+            _fallback(*state["fallback"]) if "fallback" in state else None, folds,
             DataConfig(**state.get("reading", {})), _untrained(state, sizes),
         )  # fmt: skip
 
@@ -225,7 +225,13 @@ def _packed(texts: Iterable[str]) -> NDArray[np.uint8]:
 
 def _titles(packed: Sequence[NDArray[np.uint8]]) -> dict[str, str]:
     names, titles = (json.loads(part.tobytes()) for part in packed)
+    if not all(isinstance(text, str) for text in (*names, *titles)):
+        raise ValueError("expected titles to be texts")
     return dict(zip(names, titles, strict=True))
+
+
+def _fallback(order: NDArray[np.float32], cold_users: NDArray[np.bool_]) -> Fallback:
+    return Fallback(order + 0, cold_users)  # files of before have -0 for the first place
 
 
 def _targets(known: Interactions, problem: Problem) -> sparse.csr_array:

@@ -23,7 +23,7 @@ LEVELS = [
     {"objectives", "batches", "blocks", "spaces", "methods"},
     {"diagnostics", "search", "train", "evaluate", "verdict", "scoring", "parts", "fitting",
      "cold", "groups", "sources", "cell_methods", "vision", "language", "grid", "fold", "rivals",
-     "fold_terms", "engine", "kernels", "topk", "catalogue", "neighbours"},
+     "fold_terms", "engine", "kernels", "topk", "catalogue", "neighbours", "checked"},
     {"baselines", "ngram", "served", "learn", "serving", "grow", "recommending", "recommender",
      "saved", "packed", "classifier", "textmodel", "plots"},
     {"adapters", "tasks"},
