@@ -150,7 +150,11 @@ def _questions(table: pd.DataFrame, count: int) -> list[Question]:
             f"questions: expected 1 to {MOST_ROWS:,} rows with {', '.join(KINDS[:-1])} or "
             f"{KINDS[-1]}, found {len(table):,}"
         )
-    columns = {name: table[name].tolist() for name in COLUMNS if name in table}
+    names = table.columns.tolist()
+    twice = next((name for name in COLUMNS if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"questions: expected every column once, found {twice!r} again")
+    columns = {name: table[name].tolist() for name in COLUMNS if name in names}
     return [
         _question({name: cells[place] for name, cells in columns.items()}, count, place + 1)
         for place in range(len(table))
@@ -200,20 +204,32 @@ def _ratings(given: dict[str, Any], expected: int, number: int) -> Iterator[floa
             f"row {number}: ratings: expected {expected}, one per item, found {len(cells)}"
         )
     for cell in cells:
-        real = isinstance(cell, int | float | np.number) and not isinstance(cell, bool)
-        if not real or not math.isfinite(cell):
-            raise DataError(f"row {number}: ratings: expected numbers, found {_told(cell)}")
-        yield float(cell)
+        real = isinstance(cell, int | float | np.integer | np.floating)
+        try:
+            rating = float(cell) if real and not isinstance(cell, bool) else math.nan
+        except OverflowError:  # a whole number beyond floats
+            rating = math.inf
+        if not math.isfinite(rating):
+            raise DataError(f"row {number}: ratings: expected finite numbers, found {_told(cell)}")
+        yield rating
 
 
 def _id(value: Any, where: str) -> str:
     """An id as text; a whole float is what pandas makes of a number above an empty cell."""
     whole = isinstance(value, float | np.floating) and float(value).is_integer()
     if whole or (isinstance(value, int | np.integer) and not isinstance(value, bool)):
-        return str(int(value))
+        return _digits(int(value), where)
     if not isinstance(value, str):
         raise DataError(f"{where}: expected an id (text or a whole number), found {_told(value)}")
     return value
+
+
+def _digits(value: int, where: str) -> str:
+    """A whole number as text; Python has no text for thousands of digits."""
+    try:
+        return str(value)
+    except ValueError:
+        raise DataError(f"{where}: expected an id, found a number of too many digits") from None
 
 
 def _count(value: Any, where: str) -> int:
@@ -227,5 +243,8 @@ def _count(value: Any, where: str) -> int:
 
 def _told(value: Any) -> str:
     """A value in an error: short, and on one line."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # of thousands of digits
+        text = f"a {type(value).__name__} of too many digits"
     return text if len(text) <= 40 else f"{text[:40]}..."

@@ -117,11 +117,53 @@ def test_ratings_come_with_a_history(rated: SIFRecommender, tmp_path: Path) -> N
     for wrong, told in (
         ({"history": ["i0"]}, "ratings: expected one per item of a history, found none"),
         ({"history": ["i0"], "ratings": [1, 2]}, "ratings: expected 1, one per item, found 2"),
-        ({"history": ["i0"], "ratings": ["x"]}, "ratings: expected numbers, found 'x'"),
+        ({"history": ["i0"], "ratings": ["x"]}, "ratings: expected finite numbers, found 'x'"),
         ({"user": "u1", "ratings": [1]}, "ratings: expected with a history, found with user"),
     ):
         with pytest.raises(Refused, match=told):
             model.predict(asked(wrong))
+
+
+DIGITS, MORE_DIGITS = 10**399, 10**5000
+
+
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        (
+            {"history": ["i0"], "ratings": [DIGITS]},
+            "row 1: ratings: expected finite numbers, found 1",
+        ),
+        ({"history": ["i0"], "ratings": [MORE_DIGITS]}, "found a int of too many digits"),
+        ({"history": ["i0"], "ratings": [1e300]}, "ratings: expected finite numbers, found 1e.300"),
+        ({"history": ["i0"], "ratings": [1j]}, "ratings: expected finite numbers, found 1j"),
+        ({"user": DIGITS}, "user: expected one of 30 known ids|ids: expected an id"),
+        ({"user": MORE_DIGITS}, "row 1: user: expected an id, found a number of too many digits"),
+        ({"user": "u1", "n": MORE_DIGITS}, "row 1: n: expected a whole number from 1"),
+    ],
+)
+def test_numbers_beyond_all_measure_are_bad_questions(
+    rated: SIFRecommender, question: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(Refused, match=told) as caught:
+        PyfuncRecommender(rated.model_).predict(pd.DataFrame([question], dtype=object))
+    assert caught.value.get_http_status_code() == 400
+
+
+def test_a_column_twice_is_a_bad_question(liked: SIFRecommender) -> None:
+    table = pd.DataFrame([["u1", "u2"]], columns=["user", "user"])
+    with pytest.raises(Refused, match="expected every column once, found 'user' again") as caught:
+        PyfuncRecommender(liked.model_).predict(table)
+    assert caught.value.get_http_status_code() == 400
+    odd = pd.DataFrame([["u1", 1, 2]], columns=["user", "x", "x"])
+    assert len(PyfuncRecommender(liked.model_).predict(odd)) == 1  # what nobody reads may
+
+
+def test_empty_ratings_are_none(liked: SIFRecommender, rated: SIFRecommender) -> None:
+    for recommender in (liked, rated):
+        model = PyfuncRecommender(recommender.model_)
+        found = model.predict(asked({"history": [], "ratings": []}), {"n": 3})
+        same(found.iloc[0], recommender.recommend_new([], N=3))
 
 
 def test_numbers_are_ids_whatever_pandas_makes_of_them(board: Board, tmp_path: Path) -> None:
