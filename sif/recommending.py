@@ -206,13 +206,7 @@ class Recommending:
         scores = model.scorer.predict(np.stack(ids, axis=1))
         if model.rule is not None:
             scores = model.rule.of_pairs(scores, ids[0], ids[1])
-        if np.isnan(scores).any():
-            lost = int(np.argmax(np.isnan(scores)))
-            told = ", ".join(
-                f"{field} {str(names[lost])!r}"
-                for field, (names, _) in zip(model.fields, columns, strict=True)
-            )
-            raise DataError(f"predict: score of {told}: expected a number, found NaN")
+        _refuse_nan(scores, dict(zip(model.fields, (names for names, _ in columns), strict=True)))
         return scores[0] if columns[0][1] else scores
 
     def similar_items(self, items: Any, N: int = 10) -> Answer:
@@ -313,3 +307,10 @@ def _listed(ids: Any) -> tuple[NDArray[np.str_], bool]:
         or getattr(ids, "ndim", 1) == 0
     )
     return id_strings([ids] if one else ids), one
+
+
+def _refuse_nan(scores: NDArray[np.float32], names: Mapping[str, NDArray[np.str_]]) -> None:
+    """Raises DataError where a score (n,) is no number, with its ids (n,) by field."""
+    for lost in np.flatnonzero(np.isnan(scores))[:1]:
+        told = ", ".join(f"{field} {str(ids[lost])!r}" for field, ids in names.items())
+        raise DataError(f"predict: score of {told}: expected a number, found NaN")
