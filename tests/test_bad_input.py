@@ -380,13 +380,14 @@ def test_a_genotype_of_another_version(run: Path, refused: Callable[..., str]) -
     state = checkpoint.load(path, "recommender")
     genotype = json.loads(state["genotype"])
     for change, expected in (
-        ({"version": 99}, "run/model: expected genotype version 1, found 99"),
+        ({"version": 99}, "genotype: expected genotype version 1, found 99"),
         ({"space": "cnn"}, "genotype: expected space sif or primitives or rich, found 'cnn'"),
         ({"blocks": {**genotype["blocks"], "operation": [[0, "power"]]}}, "found 'power'"),
     ):
         changed = json.dumps({**genotype, **change})
         checkpoint.save(path, {**state, "genotype": changed}, "recommender")
-        assert expected in refused("recommend", run, "u0001")
+        said = refused("recommend", run, "u0001")
+        assert said.startswith("run/model/recommender.safetensors: ") and expected in said
 
 
 def test_a_run_without_its_model_or_with_unknown_users(
