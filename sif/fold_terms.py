@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+
+from sif.cold import cold_rows
+from sif.fitting import Problem
+from sif.genotype import Genotype
+from sif.objectives import WEIGHTINGS, Weighting
+from sif.parts import POWER
+from sif.spaces.encoders import encoded
+from sif.spaces.functions import design_of
+from sif.spaces.interaction import InteractionNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,3 +94,58 @@ class Objective:
     def penalty(self, count: int) -> float:
         """L2 of its embedding."""
         return float(self.l2 * max(count, 1) ** self.l2_power)
+
+
+FoldTerms = tuple[Encoding, Objective]
+
+
+@torch.no_grad()
+def fold_terms(
+    problem: Problem, genotype: Genotype, trained: InteractionNetwork, l2: float
+) -> tuple[FoldTerms, ...]:
+    """How rows of both fields fold into a trained network; empty for other numbers of fields."""
+    if len(problem.fields) != 2:
+        return ()
+    weighting = design_of(genotype, problem.fields).weighting
+    return tuple(
+        (_encoding(problem, trained, field), _objective(problem, weighting, field, l2))
+        for field in (0, 1)
+    )
+
+
+def _encoding(problem: Problem, trained: InteractionNetwork, field: int) -> Encoding:
+    shape, tables = trained.shape, trained.tables
+    name, power = shape.encoding(field), problem.config.model.history_power
+    history = neighbours = None
+    if name != "id":
+        cold = torch.from_numpy(cold_rows(problem.train_part, 1 - field))
+        history = tables.histories[field].detach().cpu().clone()
+        history[cold] = 0.0  # as they began: no history trained them
+    if trained.graph:
+        other = encoded(tables, problem.histories, 1 - field, shape.encoding(1 - field))
+        neighbours = problem.histories.normalised(1 - field, other.table).cpu()
+    return Encoding(name != "history", history, power, neighbours)
+
+
+def _objective(problem: Problem, weighting: str, field: int, l2: float) -> Objective:
+    config, counts = problem.config, problem.row_counts
+    power = WEIGHTINGS[weighting][field]
+    made = problem.weighting(weighting)
+    whole = problem.loss_name == "whole-data"
+    even = torch.ones_like(counts[1 - field])
+    level = 1.0
+    if made is not None:
+        other: tuple[str, ...] = ("user", "item" if whole else "item_observed")
+        even = getattr(made, other[1 - field])
+        level = _level(made, field, counts[field], power, whole)
+    extra = config.loss.positive_weight * (even if field else torch.ones_like(even))
+    return Objective(
+        problem.loss_name, l2, POWER[config.loss.l2_scaling], config.loss.bias_l2, power, level,
+        even.cpu().clone(), extra.cpu().clone(), bool(field), config.loss.negatives,
+    )  # fmt: skip
+
+
+def _level(made: Weighting, field: int, counts: torch.Tensor, power: float, whole: bool) -> float:
+    """A row of n pairs weighs this times n^power."""
+    weights = (made.user, made.item if whole else made.item_observed)[field]
+    return float((weights / counts.clamp(min=1) ** power).mean())

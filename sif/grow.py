@@ -20,7 +20,8 @@ from sif.cold import Fallback
 from sif.data import Interactions, Vocabulary
 from sif.errors import ConfigError, DataError
 from sif.fold import Rows
-from sif.served import FoldTerms, ServedModel
+from sif.fold_terms import FoldTerms
+from sif.served import ServedModel
 from sif.spaces.interaction import InteractionNetwork
 
 

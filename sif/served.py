@@ -28,12 +28,9 @@ from sif.errors import MALFORMED, CheckpointError, ConfigError
 from sif.evaluate import pair_matrix
 from sif.fitting import Problem
 from sif.fold import Fold
-from sif.fold_terms import Encoding, Objective
+from sif.fold_terms import Encoding, FoldTerms, Objective, fold_terms
 from sif.genotype import Genotype, from_json
-from sif.objectives import WEIGHTINGS, Weighting
-from sif.parts import POWER
 from sif.scoring import InteractionScorer, Scale
-from sif.spaces.encoders import encoded
 from sif.spaces.functions import design_of, expression, network, served
 from sif.spaces.interaction import InteractionNetwork
 from sif.spaces.tables import TableShape
@@ -46,8 +43,6 @@ AS_USUAL = DataConfig()
 
 NONE = np.zeros(0, dtype=np.int64)
 """No row."""
-
-FoldTerms = tuple[Encoding, Objective]
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,55 +265,3 @@ def _untrained(state: Mapping[str, Any], sizes: tuple[int, ...]) -> tuple[NDArra
         if len(rows) and not 0 <= rows.min() <= rows.max() < size:
             raise ValueError(f"expected untrained rows from 0 to {size - 1}, found {rows}")
     return tuple(found)
-
-
-@torch.no_grad()
-def fold_terms(
-    problem: Problem, genotype: Genotype, trained: InteractionNetwork, l2: float
-) -> tuple[FoldTerms, ...]:
-    """How rows of both fields fold into a trained network; empty for other numbers of fields."""
-    if len(problem.fields) != 2:
-        return ()
-    weighting = design_of(genotype, problem.fields).weighting
-    return tuple(
-        (_encoding(problem, trained, field), _objective(problem, weighting, field, l2))
-        for field in (0, 1)
-    )
-
-
-def _encoding(problem: Problem, trained: InteractionNetwork, field: int) -> Encoding:
-    shape, tables = trained.shape, trained.tables
-    name, power = shape.encoding(field), problem.config.model.history_power
-    history = neighbours = None
-    if name != "id":
-        cold = torch.from_numpy(cold_rows(problem.train_part, 1 - field))
-        history = tables.histories[field].detach().cpu().clone()
-        history[cold] = 0.0  # as they began: no history trained them
-    if trained.graph:
-        other = encoded(tables, problem.histories, 1 - field, shape.encoding(1 - field))
-        neighbours = problem.histories.normalised(1 - field, other.table).cpu()
-    return Encoding(name != "history", history, power, neighbours)
-
-
-def _objective(problem: Problem, weighting: str, field: int, l2: float) -> Objective:
-    config, counts = problem.config, problem.row_counts
-    power = WEIGHTINGS[weighting][field]
-    made = problem.weighting(weighting)
-    whole = problem.loss_name == "whole-data"
-    even = torch.ones_like(counts[1 - field])
-    level = 1.0
-    if made is not None:
-        other: tuple[str, ...] = ("user", "item" if whole else "item_observed")
-        even = getattr(made, other[1 - field])
-        level = _level(made, field, counts[field], power, whole)
-    extra = config.loss.positive_weight * (even if field else torch.ones_like(even))
-    return Objective(
-        problem.loss_name, l2, POWER[config.loss.l2_scaling], config.loss.bias_l2, power, level,
-        even.cpu().clone(), extra.cpu().clone(), bool(field), config.loss.negatives,
-    )  # fmt: skip
-
-
-def _level(made: Weighting, field: int, counts: torch.Tensor, power: float, whole: bool) -> float:
-    """A row of n pairs weighs this times n^power."""
-    weights = (made.user, made.item if whole else made.item_observed)[field]
-    return float((weights / counts.clamp(min=1) ** power).mean())
