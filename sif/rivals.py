@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -20,9 +20,9 @@ from sif.spaces.stages import neutral_genotype
 SEARCHED, FIXED, RANDOM = "searched", "fixed-multiply", "random-function"
 
 
-def compared(problem: Problem, found: Genotype) -> dict[str, Genotype]:
-    """Name to function, the found one first."""
-    return {SEARCHED: found, FIXED: fixed_multiply(problem), RANDOM: random_function(problem)}
+def compared(problem: Problem, found: Genotype, rivals: Iterable[str]) -> dict[str, Genotype]:
+    """Name to function, the found one first, then those of `RIVALS` that are named."""
+    return {SEARCHED: found} | {name: RIVALS[name](problem) for name in rivals}
 
 
 def fixed_multiply(problem: Problem) -> Genotype:
@@ -42,6 +42,12 @@ def random_function(problem: Problem) -> Genotype:
     draws = generator(problem.runtime, "random function", device=torch.device("cpu"))
     drawn = {b.name: torch.rand(b.shape, generator=draws) for b in space.blocks}
     return space.genotype(project(drawn, space.blocks))
+
+
+RIVALS: dict[str, Callable[[Problem], Genotype]] = {
+    FIXED: fixed_multiply,
+    RANDOM: random_function,
+}
 
 
 def trained_network(

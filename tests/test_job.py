@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +24,7 @@ import pytest
 import torch
 import yaml
 
-from sif import checkpoint, cli
+from sif import checkpoint, cli, tasks
 from sif.config import load_config
 from sif.fitting import Problem
 from sif.genotype import Genotype, read
@@ -122,9 +122,9 @@ def test_validation_may_prefer_fixed_multiply_to_what_was_found(
     run = tmp_path / "run"
     job = ["--task", "cf", "--dataset", tmp_path / "orders.csv", "--output-dir", run]
 
-    def poor(problem: Problem, found: Genotype) -> dict[str, Genotype]:
+    def poor(problem: Problem, found: Genotype, rivals: Sequence[str]) -> dict[str, Genotype]:
         blocks = {**found.blocks, "operation": ((0, "plus"),)}
-        return compared(problem, dataclasses.replace(found, blocks=blocks))
+        return compared(problem, dataclasses.replace(found, blocks=blocks), rivals)
 
     monkeypatch.setattr("sif.tasks.cf.compared", poor)
     monkeypatch.setattr(GridTraining, "better", lambda grid, one, other: one["l2"] > 0)
@@ -136,6 +136,31 @@ def test_validation_may_prefer_fixed_multiply_to_what_was_found(
     assert found["test"] == {name: fixed[name] for name in found["test"]}
     assert read(run / "genotype.json").blocks["operation"] == ((0, "multiply"),)
     assert "kept: multiply(user, item)" in (run / "log.txt").read_text()
+
+
+def test_a_job_without_rivals_keeps_what_was_found_and_says_that_nothing_was_compared(
+    tmp_path: Path, tiny: list[str], table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table.to_csv(tmp_path / "orders.csv", index=False)
+    run = tmp_path / "run"
+    job = ["--task", "cf", "--dataset", tmp_path / "orders.csv", "--output-dir", run]
+    # Validation would prefer anything to what was found; the method's own pick is what counts.
+    monkeypatch.setattr(GridTraining, "better", lambda grid, one, other: one["l2"] > 0)
+    alone = [*tiny, "rivals=[]", "baselines=[]"]
+    assert cli.main([*map(str, job), "--no-tracking", "--quiet", *alone]) == 0
+    found = metrics(run)
+    assert found["genotype"] == found["search"]["found"]
+    assert found["baselines"] == {}
+    assert (found["verdict"], found["comparison"]) == (
+        "no verdict: no baseline was trained", None,
+    )  # fmt: skip
+    assert found["metric"] == "ndcg@10"
+    assert (run / "plots" / "test.png").is_file()
+    stages = {path.name.split(".")[0] for path in (run / "checkpoint").iterdir()}
+    assert stages == {"begin", "search", "searched-0", "searched-0-start", "test-searched"}
+    history = tasks.search_history(run)
+    assert [e["selection"] for e in history] == [e["selection"] for e in stage(run, "search")[
+        "history"]]  # fmt: skip
 
 
 @pytest.mark.parametrize(("metric", "more"), [("ndcg@10", True), ("rmse", False)])

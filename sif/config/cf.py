@@ -239,6 +239,11 @@ class CFConfig(CommonConfig):
     baselines: Names = Field(
         ("all",), description="models to compare with; 'all': the objective's own, []: none"
     )
+    rivals: Names = Field(
+        ("fixed-multiply", "random-function"),
+        description="functions that are trained like the found one; without fixed-multiply the "
+        "found one is kept whatever validation says; []: none",
+    )
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> CFConfig:

@@ -27,6 +27,7 @@ from sif.tasks import (
 from sif.tasks.base import Desk, Inputs, RunResult, Task
 from sif.tasks.console import Console
 from sif.tasks.figure_files import draw_again
+from sif.tasks.history import search_history
 from sif.tasks.stages import Stages
 from sif.tracking import check_installed, open_tracker
 from sif.tracking.base import Status
@@ -67,14 +68,30 @@ def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> R
         return task.job(config, found, desk).run()
 
 
+def check(config: CommonConfig) -> None:
+    """Reads the data and refuses what `run` would refuse; writes nothing.
+
+    Raises:
+        SifError: Anything that is wrong with the input.
+    """
+    task = _checked_task(config)
+    task.prepare(config, make_runtime(config.device, config.seed, config.threads))
+    check_installed(config.tracking)
+
+
 def _checked_task(config: CommonConfig) -> Task:
-    task = TASKS[config.task]
-    if config.method not in task.methods:
+    check_method(config.task, config.method)
+    return TASKS[config.task]
+
+
+def check_method(task: str, method: str) -> None:
+    """Raises ConfigError for a search method that the task does not have."""
+    known = TASKS[task].methods
+    if method not in known:
         raise ConfigError(
-            f"method: expected one of {', '.join(task.methods)}, found {config.method!r}"
-            f"{did_you_mean(config.method, task.methods)}"
+            f"method: expected one of {', '.join(known)}, found {method!r}"
+            f"{did_you_mean(method, known)}"
         )
-    return task
 
 
 def _make_folder(folder: Path, config: CommonConfig) -> None:
@@ -133,4 +150,12 @@ def plot(folder: Path) -> list[Path]:
     return draw_again(folder / "plots", TASKS[config.task].draw)
 
 
-__all__ = ["RunResult", "evaluate", "plot", "run"]
+__all__ = [
+    "RunResult",
+    "check",
+    "check_method",
+    "evaluate",
+    "plot",
+    "run",
+    "search_history",
+]

@@ -1,8 +1,9 @@
 """The main job: interactions in, a searched function, its rivals, a verdict and a model out.
 
-Stages: search; training of the searched function, of fixed multiply and of a random function, each
-over the same L2 grid, after which validation may prefer fixed multiply to what was found; one per
-classical baseline. Only `evaluate` sees the test part, and it sees only models that are finished.
+Stages: search; training of the searched function and of its rivals, by default fixed multiply and
+a random function, each over the same L2 grid, after which validation may prefer fixed multiply to
+what was found; one per classical baseline. Only `evaluate` sees the test part, and it sees only
+models that are finished.
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ class CFJob:
         """All stages, then the verdict and everything that is left behind."""
         self._announce()
         found = self.stages.run("search", self._search)
-        genotypes = compared(self.problem, from_json(found["genotype"]))
+        genotypes = compared(self.problem, from_json(found["genotype"]), self.config.rivals)
         grid = GridTraining(
             self.config.train, self.problem, self.stages, self.console, self.tracker
         )
         ours = {name: grid.train(name, genotype) for name, genotype in genotypes.items()}
-        if grid.better(ours[FIXED], ours[SEARCHED]):
+        if FIXED in ours and grid.better(ours[FIXED], ours[SEARCHED]):
             self._keep_fixed(genotypes, ours)
         entries = {name: self._tested(name, genotypes[name], ours[name]) for name in genotypes}
         entries |= self._baselines()

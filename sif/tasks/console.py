@@ -21,12 +21,15 @@ class Console:
     Args:
         log: Path of the log; lines are appended.
         quiet: Keep progress and remarks off the terminal; results still show.
+
+    Attributes:
+        terminal: Whether progress is seen by somebody, on a line that can be rewritten.
     """
 
     def __init__(self, log: Path, quiet: bool = False) -> None:
+        self.terminal = sys.stderr.isatty()
         self._log: TextIO = log.open("a", encoding="utf-8", buffering=1)
         self._quiet = quiet
-        self._terminal = sys.stderr.isatty()
         self._shown = 0.0
         self._width = 0
 
@@ -46,10 +49,10 @@ class Console:
     def progress(self, stage: str, done: int, total: int, text: str) -> None:
         """How far a stage is; one line that is rewritten on a terminal, rare lines elsewhere."""
         now = time.monotonic()
-        if self._quiet or now - self._shown < (_REFRESH if self._terminal else _INTERVAL):
+        if self._quiet or now - self._shown < (_REFRESH if self.terminal else _INTERVAL):
             return
         self._shown = now
-        if not self._terminal:
+        if not self.terminal:
             print(f"{stage} {done}/{total} {text}", file=sys.stderr, flush=True)
             return
         filled = round(20 * done / max(total, 1))

@@ -23,6 +23,7 @@ from sif.data import (
 from sif.errors import ConfigError, DataError
 from sif.fitting import Problem
 from sif.parts import spec_of
+from sif.rivals import RIVALS
 from sif.runtime import Runtime
 
 PROTOCOL = {"ranking": "ranking-per-user", "rating": "rating-80/10/10"}
@@ -73,6 +74,7 @@ def prepare(config: CFConfig, runtime: Runtime) -> Inputs:
         DataError, ConfigError: One line each, see `sif.data` and `sif.parts.Parts`.
     """
     spec_of(config)
+    check_rivals(config)
     baselines = chosen_baselines(config)
     dataset, split = load_data(config)
     label = dataset.name if dataset else Path(str(config.data.split_file)).stem
@@ -121,6 +123,16 @@ def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:
         return dataset, load_split_file(data.split_file, titles, columns)
     protocol = data.protocol or PROTOCOL[config.objective]
     return dataset, make_split(dataset, protocol, config.seed)
+
+
+def check_rivals(config: CFConfig) -> None:
+    """Raises ConfigError for a rival that nobody knows."""
+    for name in config.rivals:
+        if name not in RIVALS:
+            raise ConfigError(
+                f"rivals: unknown {name!r}{did_you_mean(name, RIVALS)}; "
+                f"expected some of {', '.join(RIVALS)}, or [] for none"
+            )
 
 
 def chosen_baselines(config: CFConfig) -> tuple[str, ...]:

@@ -102,6 +102,7 @@ def metrics_document(
         "dataset": dataset,
         "method": config.method,
         "seed": config.seed,
+        "metric": MAIN_METRIC[config.objective],
         "protocol": split.description(),
         "genotype": genotype,
         "valid": dict(ours.valid),
