@@ -26,6 +26,7 @@ from sif.plots import (
     function,
     gates,
     lines,
+    methods,
     protocol,
     results,
     sheet,
@@ -138,8 +139,31 @@ SELECTIONS: list[dict[str, Any]] = [
 CHOICES = [trade.Choice("eta 0", [(3.0, 40.0), (3.2, 41.0)]), trade.Choice(LONG, [(3.1, 40.2)]),
            trade.Choice(ODD, [(1.0, 44.0), (1.1, 46.0)]), trade.Choice("nothing", [])]  # fmt: skip
 COSTS = [("nasp", [0.5, 0.25]), (LONG, [3.0, 3.0]), (ODD, [9.0, 3.0])]
+CURVES = {
+    "nasp": [[(1.0, 0.5), (2.0, 0.3)], [(1.5, 0.6), (4.0, 0.2)]],
+    LONG: [[(3.0, 0.4)], []],
+    "random": [[(0.5, 9.0), (3.5, 0.31)], [(0.7, 8.0), (3.9, 0.3)]],
+    "refused": [],
+}
+POINTS: list[methods.PointRow] = [
+    ("nasp", [0.31, 0.33], 0.32, 0.2, 0.44),
+    (LONG, [0.4], 0.4, np.nan, np.nan),
+    (ODD, [0.2, 0.3, 0.25], 0.25, 0.13, 0.37),
+    ("nothing", [], np.nan, np.nan, np.nan),
+]
+WILD: list[methods.PointRow] = [*POINTS, ("wild", [0.3, 0.3, 90.0], 30.2, -98.0, 158.0)]
 
 FIGURES = {
+    "anytime": lambda: methods.build_anytime(CURVES, "perplexity", "CPU seconds"),
+    "many anytime": lambda: methods.build_anytime(
+        {f"method {i}": [[(i / 9, 0.1), (2.0, 0.4)]] for i in range(30)}, "ndcg@10", "CPU seconds"
+    ),
+    "one judged point": lambda: methods.build_anytime({ODD: [[(0.0, 0.4)]]}, "error", "seconds"),
+    "nothing judged": lambda: methods.build_anytime({"nasp": [[], []]}, "error", "seconds"),
+    "methods": lambda: methods.build_points(POINTS, "rmse"),
+    "wild methods": lambda: methods.build_points(WILD, "ndcg@10"),
+    "one method": lambda: methods.build_points(POINTS[1:2], "rmse"),
+    "no methods": lambda: methods.build_points(POINTS[3:], "rmse"),
     "gates": lambda: gates.build_gates(SELECTIONS, STRIPS, 1),
     "gates of one epoch": lambda: gates.build_gates(SELECTIONS[:1], STRIPS[:1], 0),
     "no gates": lambda: gates.build_gates([], STRIPS, 0),
@@ -243,7 +267,7 @@ def test_file_is_a_png_of_the_size_of_the_page_and_not_blank(name: str, tmp_path
     sheet.write(build, path)
     width, height, variation = png(path)
     inches = pages[0].get_size_inches()
-    assert (width, height) == (int(inches[0] * 150), int(inches[1] * 150))
+    assert (width, height) == (round(inches[0] * 150), round(inches[1] * 150))
     assert variation > 5
     assert [p.name for p in path.parent.iterdir()] == ["a.png"]
 
@@ -623,3 +647,33 @@ def test_cost_bars_say_how_many_times_the_first_a_method_costs() -> None:
     (axes,) = trade.build_bars(COSTS, ["a", "b"], "seconds").axes
     texts = [t.get_text() for t in axes.texts]
     assert texts[::2] == ["0.75 s, 1.0x", "6.00 s, 8.0x", "12.00 s, 16.0x"]
+
+
+def test_a_mean_of_steps_begins_where_all_have_begun_and_holds_their_last_value() -> None:
+    first, second = [(1.0, 4.0), (3.0, 2.0)], [(2.0, 8.0), (3.0, 6.0), (5.0, 0.0)]
+    expected = [(2.0, 6.0), (3.0, 4.0), (5.0, 1.0)]
+    assert methods.mean_curve([first, second, []]).tolist() == [list(pair) for pair in expected]
+    assert methods.mean_curve([[], []]).shape == (0, 2)
+
+
+def test_anytime_curves_show_the_mean_in_bold_and_every_seed() -> None:
+    figure = methods.build_anytime(CURVES, "perplexity", "CPU seconds")
+    expected = [[1.5, 0.55], [2.0, 0.45], [4.0, 0.25]]
+    assert np.allclose(series(figure, 0, "nasp"), expected, atol=1e-12)
+    thin = [n for n in figure.axes[0].lines if n.get_linewidth() < 1 and n.get_clip_on()]
+    assert len(thin) == 5
+    assert all(n.get_drawstyle() == "steps-post" for n in thin)
+    assert "refused" not in written(figure)
+
+
+@pytest.mark.parametrize(("metric", "best"), [("rmse", ODD), ("ndcg@10", LONG)])
+def test_methods_stand_in_the_order_of_their_means_with_all_seeds(metric: str, best: str) -> None:
+    figure = methods.build_points(POINTS, metric)
+    names = [sheet.clean(row[0]) for row in POINTS[:3]]
+    shown = [text for text in written(figure) if text in names]
+    assert shown[0] == sheet.clean(best)
+    assert len(shown) == 3
+    (dots,) = [n for n in figure.axes[0].lines if len(n.get_xdata()) == 3]  # type: ignore[arg-type]
+    assert list(dots.get_xdata()) == [0.2, 0.3, 0.25]  # type: ignore[arg-type]
+    colors = {n.get_label(): n.get_color() for n in figure.axes[0].lines}
+    assert colors["nasp"] == lines.coloured(0)[0]  # of the curves, wherever it stands

@@ -10,6 +10,7 @@ from __future__ import annotations
 from sif.plots.cells import cell_graphs
 from sif.plots.function import interaction_surface, transform_curves
 from sif.plots.gates import Strips, gate_trajectories
+from sif.plots.methods import anytime_curves, method_points
 from sif.plots.protocol import group_comparison, last_gaps, split_timeline
 from sif.plots.results import test_comparison, validation_against_seconds
 from sif.plots.trade import Choice, cost_bars, trade_off
@@ -19,12 +20,14 @@ __all__ = [
     "Choice",
     "Strips",
     "alpha_trajectories",
+    "anytime_curves",
     "cell_graphs",
     "cost_bars",
     "gate_trajectories",
     "group_comparison",
     "interaction_surface",
     "last_gaps",
+    "method_points",
     "split_timeline",
     "test_comparison",
     "trade_off",
