@@ -156,6 +156,43 @@ def version(_: argparse.Namespace) -> None:
     print(f"sif {sif.__version__}")
 
 
+def bench_arguments(parser: argparse.ArgumentParser) -> None:
+    """Who is compared, on what, under which budget."""
+    add = parser.add_argument
+    add("--task", metavar="TASK", help="cf, cnn or rnn")
+    add("--dataset", metavar="NAME|FILE", help="as of sif run, and so all below that it has")
+    add("--split-file", metavar="FILE", help="a split made elsewhere")
+    add("--config", metavar="FILE|PRESET", help="settings of all trials")
+    add("--set", metavar="K=V", nargs="+", action="extend", default=[], help="of all trials")
+    add("--methods", metavar="NAME", nargs="+", default=[], help="search methods")
+    add("--variant", metavar="WORD", nargs="+", action="append", default=[],
+        help="NAME METHOD search.key=value ...: one more, with settings of its own")  # fmt: skip
+    add("--seeds", type=int, metavar="N", help="how many (default: 5)")
+    add("--seed", type=int, metavar="N", help="the first of them (default: 0)")
+    add("--budget", metavar="AMOUNT", help="of a search: 30s, 5min (CPU), 500steps, 20epochs")
+    add("--against", metavar="NAME", help="whom differences are taken to (default: the first)")
+    add("--workers", type=int, metavar="N", help="trials at a time (default: one per core)")
+    add("--device", help="auto, cpu or cuda (default: auto)")
+    add("--data-dir", metavar="DIR", help="where data files lie or are downloaded to")
+    add("--output-dir", metavar="DIR", type=Path, help="default: a new one in benches/")
+    tracking = parser.add_mutually_exclusive_group()
+    tracking.add_argument("--tracking-uri", metavar="URI", help="MLflow store")
+    tracking.add_argument(
+        "--no-tracking", dest="tracking", action="store_const", const=False, help="no MLflow"
+    )
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", metavar="DIR", type=Path, help="go on with a bench")
+    again.add_argument("--report", metavar="DIR", type=Path, help="table and figures again")
+    add("--quiet", action="store_true", help="only the report")
+
+
+def bench(values: argparse.Namespace) -> None:
+    """Search methods against each other; what failed is an error once all is reported."""
+    from sif.bench import command
+
+    command.run(values)
+
+
 def no_arguments(_: argparse.ArgumentParser) -> None:
     """None."""
 
@@ -164,6 +201,7 @@ OTHERS: dict[str, Verb] = {
     "recommend": Verb("items for users, from a run's model", recommend_arguments, recommend),
     "similar": Verb("items like items, from a run's model", similar_arguments, similar),
     "export": Verb("write a model for implicit, ONNX or torch", export_arguments, export),
+    "bench": Verb("compare search methods under an equal budget", bench_arguments, bench),
     "evaluate": Verb("evaluate a run's model on the test part again", folder_argument, evaluate),
     "plot": Verb("draw a run's figures again", folder_argument, plot),
     "datasets": Verb("list the known datasets", no_arguments, datasets),

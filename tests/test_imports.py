@@ -27,7 +27,7 @@ LEVELS = [
     {"baselines", "ngram", "served", "learn", "serving", "grow", "recommending", "recommender",
      "saved", "packed", "classifier", "textmodel", "plots"},
     {"adapters", "tasks"},
-    {"listing", "verbs"},
+    {"listing", "verbs", "bench"},
     {"cli"},
 ]  # fmt: skip
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}

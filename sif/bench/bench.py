@@ -1,0 +1,220 @@
+"""A bench from the request to the report: the library behind `sif bench`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sif.bench import figures, recording, results
+from sif.bench.folder import BenchFolder, State
+from sif.bench.plan import Plan, Trial
+from sif.bench.report import Comparison, compare, markdown, missing, terminal
+from sif.bench.request import Request
+from sif.bench.trials import Work, job_command, run_all
+from sif.checkpoint import write_text_atomic
+from sif.config import TrackingConfig, new_run_folder
+from sif.errors import ConfigError
+from sif.tasks.console import Console
+from sif.tasks.figure_files import save_and_draw
+
+
+@dataclass(frozen=True, eq=False)
+class BenchResult:
+    """What a bench came to.
+
+    Attributes:
+        folder: Where everything is.
+        results: One row per trial, see `sif.bench.results.gather`.
+        curves: One row per judged point of a search.
+        comparison: The table in numbers.
+        text: The table for a terminal.
+        missing: One line per failed trial or refused method, and for what has not run.
+    """
+
+    folder: Path
+    results: pd.DataFrame
+    curves: pd.DataFrame
+    comparison: Comparison
+    text: str
+    missing: list[str]
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the trials that failed."""
+        rows = self.results[self.results["status"] == "failed"]
+        return [f"{row.method}-{row.seed}" for row in rows.itertuples()]
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """Search methods and seeds under an equal budget.
+
+    Attributes:
+        folder: Of the bench; `run` makes it.
+        plan: What is compared.
+    """
+
+    folder: Path
+    plan: Plan
+
+    @classmethod
+    def of(cls, request: Request, folder: Path | None = None) -> Bench:
+        """Plans a bench; reads the data once per method, and writes nothing.
+
+        Args:
+            request: What is asked for.
+            folder: None: a new one in benches/.
+
+        Raises:
+            SifError: Anything that is wrong, in one line.
+        """
+        if folder is not None:
+            BenchFolder(folder).check_free()
+        plan = request.checked()
+        if folder is None:
+            folder = Path("benches") / new_run_folder(plan.job, datetime.now()).name
+        return cls(folder, plan)
+
+    @classmethod
+    def open(cls, folder: Path, tracking: Mapping[str, Any] | None = None) -> Bench:
+        """The bench that a folder holds.
+
+        Args:
+            folder: Of the bench.
+            tracking: Changed settings of `TrackingConfig`.
+
+        Raises:
+            ConfigError: No bench, or of another version.
+        """
+        plan = BenchFolder(folder).plan()
+        changed = plan.job.tracking.model_copy(update=dict(tracking or {}))
+        job = plan.job.model_copy(update={"tracking": changed})
+        return cls(folder, replace(plan, job=job))
+
+    def run(self, workers: int | None = None, *, quiet: bool = False) -> BenchResult:
+        """Runs what is left to run, then reports.
+
+        Args:
+            workers: Processes at a time; None: one per core.
+            quiet: Only the report on the terminal.
+
+        Raises:
+            ConfigError: The folder is in use, or another's.
+            KeyboardInterrupt: The trials have been stopped; a later run goes on.
+        """
+        workers = _cores() if workers is None else workers
+        if workers < 1:
+            raise ConfigError(f"workers: expected at least 1, found {workers}")
+        place = BenchFolder(self.folder)
+        if not (self.folder / "bench.yaml").is_file():
+            place.create(self.plan)
+        with (
+            place.locked() as inherited,
+            closing(Console(self.folder / "log.txt", quiet)) as console,
+            recording.summary(self.folder, self.plan, self.experiment) as record,
+        ):
+            self._run(place, workers, console, inherited)
+            found = self.report()
+            record(found.results, found.comparison)
+            console.result(found.text)
+            for line in found.missing:
+                console.result(line)
+            console.line(f"everything is in {self.folder}")
+        return found
+
+    def _run(
+        self, place: BenchFolder, workers: int, console: Console, inherited: Sequence[int]
+    ) -> None:
+        trials = self.plan.trials()
+        for name, reason in self.plan.refused.items():
+            console.line(f"refused: {name}: {reason}")
+        left = [trial for trial in trials if place.state(trial).status != "finished"]
+        done = len(trials) - len(left)
+        console.line(
+            f"{len(trials)} trials of {len(self.plan.accepted)} methods, {self.plan.budget} each"
+            + (f", {done} of them finished before" if done else "")
+        )
+
+        def ended(trial: Trial, state: State) -> None:
+            nonlocal done
+            done += 1
+            place.record(trial, state)
+            console.line(f"{done}/{len(trials)} {trial.name}: {_told(place, trial, state)}")
+
+        def waiting(running: Sequence[Trial]) -> None:
+            if console.terminal:
+                told = ", ".join(trial.name for trial in running)
+                console.progress("bench", done, len(trials), told)
+
+        works = [Work(t, self._command(place, t), place.log(t)) for t in left]
+        run_all(works, workers, ended, waiting, inherited)
+
+    @property
+    def experiment(self) -> str:
+        """The MLflow experiment: the one that was asked for, or one named after the folder."""
+        asked = self.plan.job.tracking.experiment
+        default = TrackingConfig.model_fields["experiment"].default
+        return self.folder.resolve().name if asked == default else asked
+
+    def _command(self, place: BenchFolder, trial: Trial) -> list[str]:
+        """Begins a trial's job, or goes on with it."""
+        tracking, run = self.plan.job.tracking, place.run(trial)
+        store: list[str | Path] = [] if tracking.enabled else ["--no-tracking"]
+        if tracking.enabled and tracking.uri is not None:
+            store = ["--tracking-uri", tracking.uri]
+        if (run / "config.yaml").is_file():
+            return job_command(["--resume", run, "--quiet", *store])
+        entrant = trial.entrant
+        return job_command([
+            "--config", place.job, "--method", entrant.method, "--seed", str(trial.seed),
+            "--set", f"tracking.experiment={json.dumps(self.experiment)}", *entrant.sets,
+            "--output-dir", run, "--quiet", *store,
+        ])  # fmt: skip
+
+    def report(self) -> BenchResult:
+        """Gathers what has finished; writes tables, report and figures.
+
+        Raises:
+            SifError: Results cannot be read, or files not be written.
+        """
+        plan = self.plan
+        table, curves = results.gather(BenchFolder(self.folder), plan)
+        for name, content in ((results.RESULTS, table), (results.CURVES, curves)):
+            results.write(content, self.folder, name)
+        found = compare(table, plan)
+        told = missing(table)
+        data = figures.figure_data(found, table, curves, plan)
+        try:
+            drawn = save_and_draw(self.folder / "plots", data, figures.draw)
+        except ConfigError as error:  # no matplotlib; the data are saved
+            drawn, told = [], [*told, f"left out: {error}"]
+        text = markdown(found, table, plan, [path.name for path in drawn])
+        write_text_atomic(self.folder / "report.md", text)
+        return BenchResult(self.folder, table, curves, found, terminal(found), told)
+
+
+def _cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _told(place: BenchFolder, trial: Trial, state: State) -> str:
+    """How a trial ended, on one line."""
+    if state.status != "finished":
+        return f"{state.status}: {state.reason}"
+    row = results.result_of(place.run(trial))
+    metric = row["metric"]
+    return (
+        f"test {metric} {row[f'test.{metric}']:.4f}, valid {row[f'valid.{metric}']:.4f}; search "
+        f"{row['search_seconds']:.1f} s, {row['total_seconds']:.1f} s in all"
+    )

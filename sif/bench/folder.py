@@ -1,0 +1,182 @@
+"""The folder of a bench: its settings, the state of its trials, and who may work in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from sif.bench.plan import Budget, Entrant, Plan, Trial
+from sif.checkpoint import write_json_atomic, write_text_atomic
+from sif.config import dump_config, load_config
+from sif.config.files import read_yaml
+from sif.errors import ConfigError, DataError
+
+VERSION = 1
+SETTINGS, JOB = "bench.yaml", "job.yaml"
+_LOCK = ".lock"
+
+Status = Literal["finished", "failed", "pending", "refused"]
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a trial is.
+
+    Attributes:
+        status: "pending": not begun, or interrupted.
+        reason: Why it failed or was refused.
+    """
+
+    status: Status
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class BenchFolder:
+    """Paths and files of a bench.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def job(self) -> Path:
+        """The settings that all trials share, as a configuration of a job."""
+        return self.path / JOB
+
+    def run(self, trial: Trial) -> Path:
+        """Run folder of a trial."""
+        return self.path / "trials" / trial.name
+
+    def log(self, trial: Trial) -> Path:
+        """What a trial's process printed."""
+        return self.path / "trials" / f"{trial.name}.log"
+
+    def state(self, trial: Trial) -> State:
+        """How far a trial is."""
+        try:
+            found = json.loads(self._state_file(trial).read_text(encoding="utf-8"))
+            return State(found["status"], found["reason"])
+        except FileNotFoundError:
+            return State("pending")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{self._state_file(trial)}: cannot be read: {error}") from None
+
+    def record(self, trial: Trial, state: State) -> None:
+        """Keeps how a trial ended."""
+        write_json_atomic(self._state_file(trial), asdict(state))
+
+    def _state_file(self, trial: Trial) -> Path:
+        return self.path / "trials" / f"{trial.name}.json"
+
+    def check_free(self) -> None:
+        """Raises ConfigError where there is something already."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise ConfigError(
+                f"{self.path}: the folder exists; give another --output-dir, or go on with "
+                f"--resume {self.path}"
+            )
+
+    def create(self, plan: Plan) -> None:
+        """Makes the folder with its settings: all of it or nothing.
+
+        Raises:
+            ConfigError: It exists and is not empty.
+        """
+        self.check_free()
+        draft = self.path.with_name(f".{self.path.name}.draft")
+        try:
+            write_text_atomic(draft / SETTINGS, yaml.safe_dump(_document(plan), sort_keys=False))
+            write_text_atomic(draft / JOB, dump_config(plan.job))
+            (draft / "trials").mkdir(exist_ok=True)
+            draft.replace(self.path)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+
+    def plan(self) -> Plan:
+        """The plan that was saved.
+
+        Raises:
+            ConfigError: No bench, or one of another version of the format.
+        """
+        path = self.path / SETTINGS
+        if not path.is_file():
+            raise ConfigError(f"{self.path}: expected the folder of a bench, found no {SETTINGS}")
+        saved = read_yaml(path, str(path))
+        if saved.get("version") != VERSION:
+            raise ConfigError(
+                f"{path}: written in format version {saved.get('version')!r}, this sif reads "
+                f"{VERSION}"
+            )
+        return _plan(saved, path, self.job)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[tuple[int, ...]]:
+        """Keeps others out while it is held, by this process or by one that inherits the files.
+
+        A trial outlives a killed bench; as long as it does, nobody else may go on with its folder.
+
+        Yields:
+            Descriptors for the trials to inherit.
+
+        Raises:
+            ConfigError: Somebody is at work there.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows has no such locks
+            yield ()
+            return
+        descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ConfigError(
+                    f"{self.path}: a bench or its trials are still at work there; wait, or end them"
+                ) from None
+            yield (descriptor,)
+        finally:
+            os.close(descriptor)
+
+
+def _document(plan: Plan) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "methods": [
+            {"name": e.name, "method": e.method, "set": list(e.sets)} for e in plan.entrants
+        ],
+        "seeds": list(plan.seeds),
+        "budget": str(plan.budget),
+        "against": plan.against,
+        "refused": dict(plan.refused),
+    }
+
+
+def _plan(saved: dict[str, Any], path: Path, job: Path) -> Plan:
+    known = {"version", "methods", "seeds", "budget", "against", "refused"}
+    if set(saved) != known:
+        wrong = sorted(set(saved) ^ known)
+        raise ConfigError(f"{path}: expected keys {', '.join(sorted(known))}; see {wrong[0]!r}")
+    try:
+        return Plan(
+            tuple(Entrant(m["name"], m["method"], tuple(m["set"])) for m in saved["methods"]),
+            tuple(int(seed) for seed in saved["seeds"]),
+            Budget.parse(str(saved["budget"])),
+            str(saved["against"]),
+            load_config(None, file=job),
+            dict(saved["refused"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: expected the settings of a bench: {error!r}") from None

@@ -1,0 +1,142 @@
+"""What a bench compares: entrants and seeds under one budget, and the jobs that makes of them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sif.config import CommonConfig
+from sif.errors import ConfigError
+
+_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+_KEYS = {"steps": "search.steps", "epochs": "search.epochs"}
+BUDGETS = ("search.seconds", *_KEYS.values())
+"""Keys of settings that limit a search."""
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a search may spend.
+
+    Attributes:
+        amount: Above 0.
+        unit: "seconds" of the CPU, weight "steps", or "epochs".
+    """
+
+    amount: float
+    unit: str
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """From '30s', '5min', '2h', '500steps' or '20epochs'.
+
+        Raises:
+            ConfigError: Anything else, or nothing to spend.
+        """
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text.strip())
+        amount, unit = (float(match[1]), match[2]) if match else (0.0, "")
+        known = unit in _SECONDS or unit in _KEYS
+        whole = unit in _SECONDS or amount.is_integer()
+        if not (known and whole and amount > 0 and math.isfinite(amount)):
+            raise ConfigError(
+                "budget: expected CPU seconds, weight steps or epochs above 0, such as 30s, 5min, "
+                f"500steps or 20epochs, found {text!r}"
+            )
+        return cls(amount * _SECONDS.get(unit, 1.0), "seconds" if unit in _SECONDS else unit)
+
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        return f"{self.amount:.12g}{'s' if self.unit == 'seconds' else self.unit}"
+
+    def settings(self) -> dict[str, Any]:
+        """The budget as settings of a job."""
+        if self.unit == "seconds":
+            return {"search.seconds": self.amount}
+        return {_KEYS[self.unit]: int(self.amount)}
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One line of the comparison.
+
+    Attributes:
+        name: In table, figures and folders.
+        method: The search method.
+        sets: Settings of the search that only this entrant has, as "search.key=value".
+    """
+
+    name: str
+    method: str
+    sets: tuple[str, ...] = ()
+
+    @classmethod
+    def variant(cls, words: Sequence[str]) -> Entrant:
+        """From a name, a method and settings.
+
+        Raises:
+            ConfigError: Fewer words, a name unfit for a folder, or a setting that would make
+                another task of it, or another budget.
+        """
+        if len(words) < 3:
+            raise ConfigError(
+                "variant: expected a name, a method and settings, such as "
+                f"nasp-clip nasp search.box=clip, found {' '.join(words)!r}"
+            )
+        name, method, *sets = words
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"variant: expected a name of letters and digits, found {name!r}")
+        for item in sets:
+            key = item.split("=", 1)[0]
+            if key in BUDGETS or not (key == "space" or key.startswith("search.")):
+                raise ConfigError(
+                    f"variant {name}: expected settings of the search other than its budget, or "
+                    f"space, found {item!r}: all entrants share the rest"
+                )
+        return cls(name, method, tuple(sets))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One entrant with one seed."""
+
+    entrant: Entrant
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder and of its MLflow run."""
+        return f"{self.entrant.name}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A bench before anything has run.
+
+    Attributes:
+        entrants: In the order of the table.
+        seeds: Of the trials; a seed also draws the split, where the protocol draws one.
+        budget: Of every search.
+        against: Name of the entrant that differences are taken to.
+        job: What all trials share.
+        refused: Entrants that cannot take part, with the reason.
+    """
+
+    entrants: tuple[Entrant, ...]
+    seeds: tuple[int, ...]
+    budget: Budget
+    against: str
+    job: CommonConfig
+    refused: Mapping[str, str]
+
+    @property
+    def accepted(self) -> list[Entrant]:
+        """Those that take part."""
+        return [e for e in self.entrants if e.name not in self.refused]
+
+    def trials(self) -> list[Trial]:
+        """Seed by seed, so that an unfinished bench has whole seeds to compare."""
+        return [Trial(entrant, seed) for seed in self.seeds for entrant in self.accepted]

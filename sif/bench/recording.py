@@ -1,0 +1,86 @@
+"""The bench in MLflow: one summary run beside those of its trials."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sif.bench.plan import Plan
+from sif.bench.report import Comparison
+from sif.checkpoint import write_json_atomic
+from sif.tracking import MlflowTracker, NullTracker, Status, Tracker
+
+_STATE = "tracking.json"
+_FILES = ("report.md", "results.csv", "results.parquet", "curves.csv", "curves.parquet",
+          "bench.yaml", "job.yaml")  # fmt: skip
+Record = Callable[[pd.DataFrame, Comparison], None]
+
+
+@contextlib.contextmanager
+def summary(folder: Path, plan: Plan, experiment: str) -> Iterator[Record]:
+    """Opens the summary run, or that of an earlier sitting.
+
+    It comes before the trials, so that the experiment is there when they start side by side.
+
+    Args:
+        folder: Of the bench; keeps which run it is.
+        plan: Gives the parameters, and whether there is tracking.
+        experiment: In which everything is.
+
+    Yields:
+        What takes results, comparison and the files in the folder into the run.
+    """
+    tracker = _open(folder, plan, experiment)
+    status: Status = "FAILED"
+    try:
+        yield lambda results, found: _record(tracker, folder, results, found)
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        tracker.close(status)
+
+
+def _open(folder: Path, plan: Plan, experiment: str) -> Tracker:
+    tracking = plan.job.tracking
+    if not tracking.enabled:
+        return NullTracker()
+    path = folder / _STATE
+    state: dict[str, Any] | None = None
+    with contextlib.suppress(OSError, ValueError):  # without it there is one summary run more
+        state = json.loads(path.read_text(encoding="utf-8"))
+    tracker = MlflowTracker(experiment, f"summary of {folder.resolve().name}", tracking.uri, state)
+    write_json_atomic(path, tracker.state())
+    tracker.log_params({
+        "task": plan.job.task, "dataset": plan.job.dataset, "budget": str(plan.budget),
+        "methods": ", ".join(entrant.name for entrant in plan.entrants),
+        "seeds": ", ".join(map(str, plan.seeds)), "against": plan.against,
+    })  # fmt: skip
+    tracker.set_tags({"bench": str(folder)})
+    return tracker
+
+
+def _record(tracker: Tracker, folder: Path, results: pd.DataFrame, found: Comparison) -> None:
+    values = {
+        f"{line.method}.{name}": value
+        for line in found.lines
+        for name, value in {
+            f"test.{found.metric}": line.test.mean, f"valid.{found.metric}": line.valid.mean,
+            "rank": line.rank, "search_seconds": line.search_seconds,
+            "minus": line.minus.mean if line.minus else math.nan,
+        }.items()
+        if math.isfinite(value)
+    }  # fmt: skip
+    # A later sitting has more trials, and so a later step.
+    tracker.log(values, int((results["status"] == "finished").sum()))
+    for name in _FILES:
+        tracker.log_artifact(folder / name)
+    for path in sorted((folder / "plots").glob("*.png")):
+        tracker.log_artifact(path, "plots")

@@ -1,0 +1,153 @@
+"""What somebody asks of a bench, and whether it can be had: checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sif import tasks
+from sif.bench.plan import BUDGETS, Budget, Entrant, Plan
+from sif.config import TASKS as CONFIGS
+from sif.config import CommonConfig, did_you_mean, differences, load_config
+from sif.errors import ConfigError, SifError
+
+_OWN = ("method", "seed", "threads", "baselines", "rivals", "output_dir")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A bench as it is asked for.
+
+    Attributes:
+        task: Name of the task; None takes it from `file`.
+        methods: Names of search methods, or entrants with settings of their own.
+        seeds: Of the trials.
+        budget: Of every search, such as "30s" (CPU seconds) or "500steps".
+        against: The reference of differences; None: the first method that takes part.
+        file: YAML file or preset of all trials, as for `load_config`.
+        sets: "key=value" of all trials.
+        flags: Dotted key to value of all trials; a value of None was not given.
+    """
+
+    task: str | None
+    methods: Sequence[str | Entrant]
+    seeds: Sequence[int]
+    budget: str
+    against: str | None = None
+    file: str | Path | None = None
+    sets: Sequence[str] = ()
+    flags: Mapping[str, Any] | None = None
+
+    def plan(self) -> Plan:
+        """The plan, as far as names and settings tell; no data are read.
+
+        Raises:
+            ConfigError: One line.
+        """
+        entrants = tuple(Entrant(m, m) if isinstance(m, str) else m for m in self.methods)
+        budget = Budget.parse(self.budget)
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            found = ", ".join(map(str, self.seeds)) or "none"
+            raise ConfigError(f"seeds: expected at least one, all different, found {found}")
+        _check_sets(self.sets)
+        task = load_config(self.task, file=self.file, sets=self.sets, flags=self.flags).task
+        _check_names(task, entrants, self.against)
+        job = self._config(task, budget, replace(entrants[0], sets=()))
+        if getattr(job, "cells", None) is not None:
+            raise ConfigError("cells: expected none, since a bench compares searches")
+        for entrant in entrants:
+            self._config(task, budget, entrant)
+        seeds = tuple(self.seeds)
+        return Plan(entrants, seeds, budget, self.against or entrants[0].name, job, {})
+
+    def checked(self) -> Plan:
+        """The plan after asking for every entrant whether its job could run.
+
+        Data are read once per entrant. What refuses all entrants is wrong with the input; what
+        refuses some is theirs.
+
+        Raises:
+            SifError: One line.
+        """
+        plan = self.plan()
+        refused: dict[str, SifError] = {}
+        for entrant in plan.entrants:
+            try:
+                tasks.check(self._config(plan.job.task, plan.budget, entrant))
+            except SifError as error:
+                refused[entrant.name] = error
+        if len(refused) == len(plan.entrants):
+            raise next(iter(refused.values()))
+        if self.against in refused:
+            raise ConfigError(f"against {self.against}: {refused[self.against]}")
+        reasons = {name: " ".join(str(error).split()) for name, error in refused.items()}
+        plan = replace(plan, refused=reasons)
+        return replace(plan, against=self.against or plan.accepted[0].name)
+
+    def _config(self, task: str, budget: Budget, entrant: Entrant) -> CommonConfig:
+        """The configuration of an entrant's first trial."""
+        own = {**_own_settings(task, self.seeds[0], budget), "method": entrant.method}
+        flags = {**(self.flags or {}), **own}
+        return load_config(task, file=self.file, sets=[*self.sets, *entrant.sets], flags=flags)
+
+
+def changes(asked: Plan, saved: Plan) -> list[str]:
+    """What differs between a request and a saved bench, as 'budget: 30s or 60s'."""
+    pairs = [
+        ("methods", *(", ".join(_spelled(e) for e in p.entrants) for p in (asked, saved))),
+        ("seeds", *(", ".join(map(str, p.seeds)) for p in (asked, saved))),
+        ("budget", str(asked.budget), str(saved.budget)),
+        ("against", asked.against, saved.against),
+    ]
+    found = [f"{what}: {ours} or {theirs}" for what, ours, theirs in pairs if ours != theirs]
+    # What is named above is among the settings as well.
+    return found or differences(asked.job, saved.job)
+
+
+def _spelled(entrant: Entrant) -> str:
+    return " ".join([entrant.name, entrant.method, *entrant.sets]) if entrant.sets else entrant.name
+
+
+def _check_names(task: str, entrants: Sequence[Entrant], against: str | None) -> None:
+    """Refuses names that nobody has, or two have.
+
+    Raises:
+        ConfigError: One line.
+    """
+    if not entrants:
+        raise ConfigError("methods: expected at least one, found none")
+    for entrant in entrants:
+        tasks.check_method(task, entrant.method)
+    names = [entrant.name for entrant in entrants]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"methods: expected different names, found {name!r} twice")
+    if against is not None and against not in names:
+        raise ConfigError(
+            f"against: expected one of {', '.join(names)}, found {against!r}"
+            f"{did_you_mean(against, names)}"
+        )
+
+
+def _check_sets(sets: Sequence[str]) -> None:
+    """Refuses settings that a bench gives to its trials itself.
+
+    Raises:
+        ConfigError: One line.
+    """
+    for item in sets:
+        key = item.split("=", 1)[0]
+        if key in _OWN or key in BUDGETS:
+            instead = "give --budget" if key in BUDGETS else "leave it out"
+            raise ConfigError(f"--set {item}: a bench sets {key} itself: {instead}")
+
+
+def _own_settings(task: str, seed: int, budget: Budget) -> dict[str, Any]:
+    """What a bench sets in every trial: one thread, the budget, and nobody beside the method."""
+    known = CONFIGS[task].model_fields
+    own: dict[str, Any] = {key: () for key in ("baselines", "rivals") if key in known}
+    if "judge" in getattr(known["search"].annotation, "model_fields", ()):
+        own["search.judge"] = True  # for the curves; searches for cells always judge
+    return {**own, "seed": seed, "threads": 1, **budget.settings()}

@@ -1,0 +1,158 @@
+"""Trials as processes: some at a time, each an ordinary job in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import sif
+from sif.bench.folder import State
+from sif.bench.plan import Trial
+
+_POLL = 0.05  # seconds between looks at the processes
+_GRACE = 20.0  # seconds that an interrupted trial has to end by itself
+_TAIL = 4096  # bytes of a log in which the reason of a failure is looked for
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A trial and the process that does it.
+
+    Attributes:
+        trial: Which.
+        command: Program and arguments.
+        log: File that its output is appended to.
+    """
+
+    trial: Trial
+    command: Sequence[str]
+    log: Path
+
+
+@dataclass
+class _Running:
+    work: Work
+    process: subprocess.Popen[bytes]
+    offset: int  # bytes of the log that were there before
+
+
+def job_command(arguments: Sequence[str | Path]) -> list[str]:
+    """The command that runs a job in a process of its own."""
+    return [sys.executable, "-m", "sif.cli", "run", *map(str, arguments)]
+
+
+def run_all(
+    works: Sequence[Work],
+    workers: int,
+    ended: Callable[[Trial, State], None],
+    waiting: Callable[[Sequence[Trial]], None] = lambda running: None,
+    inherited: Sequence[int] = (),
+) -> None:
+    """Runs processes, at most `workers` at a time, in the order given.
+
+    Args:
+        works: What to run.
+        workers: At least 1.
+        ended: Told how each ended.
+        waiting: Told now and then what is running.
+        inherited: File descriptors that the processes keep open.
+
+    Raises:
+        KeyboardInterrupt: Also for SIGTERM and SIGHUP; the processes have been interrupted and
+            have ended.
+    """
+    left, running = deque(works), list[_Running]()
+    with _terminable():
+        try:
+            while left or running:
+                while left and len(running) < workers:
+                    running.append(_start(left.popleft(), inherited))
+                for one in [one for one in running if one.process.poll() is not None]:
+                    running.remove(one)
+                    ended(one.work.trial, _end(one))
+                waiting([one.work.trial for one in running])
+                time.sleep(_POLL)
+        except BaseException:
+            _stop([one.process for one in running])
+            raise
+
+
+def _start(work: Work, inherited: Sequence[int]) -> _Running:
+    # The package that is running here, wherever it was started from.
+    paths = [str(Path(sif.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | _ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    work.log.parent.mkdir(parents=True, exist_ok=True)
+    with work.log.open("ab") as log:
+        offset = log.tell()
+        # A session of its own: Ctrl-C reaches the bench alone, which tells its trials in order.
+        process = subprocess.Popen(
+            work.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            env=environment, start_new_session=True, pass_fds=tuple(inherited),
+        )  # fmt: skip
+    return _Running(work, process, offset)
+
+
+def _end(one: _Running) -> State:
+    code = one.process.returncode
+    if code == 0:
+        return State("finished")
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return State("failed", f"ended by signal {-code} ({signal.Signals(-code).name})")
+    return State("failed", _last_line(one.work.log, one.offset) or f"exit code {code}")
+
+
+def _last_line(log: Path, offset: int) -> str:
+    """The last line that a process printed, which says what went wrong."""
+    text = log.read_bytes()[offset:][-_TAIL:].decode(errors="replace")
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip().removeprefix("error: ") if lines else ""
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Interrupts, waits, and kills what does not end; a further interruption kills at once."""
+    try:
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+        until = time.monotonic() + _GRACE
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Schedulers and closed terminals end a job by signals, which are handled as Ctrl-C is."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    handled = []
+    if threading.current_thread() is threading.main_thread():  # no other may set handlers
+        names = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+        # Not those that somebody handles, or that nohup has switched off.
+        handled = [n for n in names if n is not None and signal.getsignal(n) == signal.SIG_DFL]
+    for number in handled:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
