@@ -27,8 +27,9 @@ from sif.bench.report import compare, markdown, missing
 from sif.bench.results import curve_of, gather, judgement
 from sif.bench.statistics import by_seed, difference, estimate, ranks
 from sif.bench.trials import Work, run_all
-from sif.config import CommonConfig, load_config
+from sif.config import CommonConfig, TrackingConfig, load_config
 from sif.errors import CheckpointError, ConfigError, SifError
+from sif.tracking import opening
 
 SMALL = (
     "data.planted.users=40", "data.planted.items=30", "data.planted.density=0.3",
@@ -521,17 +522,23 @@ def test_mlflow_has_an_experiment_with_a_summary_run(finished: Path, tmp_path: P
     shutil.copytree(finished, folder)
     bench = Bench.open(folder, {"enabled": True, "uri": uri})
     assert bench.experiment == "cup"
-    command = bench._command(BenchFolder(folder), Trial(Entrant("new", "nasp"), 8))
+    command = bench._command(BenchFolder(folder), Trial(Entrant("new", "nasp"), 8), "1e5")
     assert 'tracking.experiment="cup"' in command
+    assert 'tracking.parent="1e5"' in command  # else YAML reads a number
     assert command[-2:] == ["--tracking-uri", uri]
     for _ in range(2):  # a later sitting goes on in the same run
-        with recording.summary(folder, bench.plan, bench.experiment) as record:
+        with recording.summary(folder, bench.plan, bench.experiment) as summary:
             found = bench.report()
-            record(found.results, found.comparison)
+            summary.record(found.results, found.comparison)
     with pytest.raises(SifError), recording.summary(folder, bench.plan, "cup"):
         raise SifError("stopped")
     client = mlflow.MlflowClient(tracking_uri=uri)
+    settings = TrackingConfig(experiment="cup", uri=uri, parent=summary.run_id)
+    opening.open_tracker(tmp_path, settings, "nasp-0").close()
     experiment = client.get_experiment_by_name("cup")
+    (trial,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'nasp-0'")
+    assert trial.data.tags["mlflow.parentRunId"] == summary.run_id
+    client.delete_run(trial.info.run_id)
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.run_name == "summary of cup"
     assert run.info.status == "FAILED"

@@ -119,11 +119,11 @@ class Bench:
         with (
             place.locked() as inherited,
             closing(Console(self.folder / "log.txt", quiet)) as console,
-            recording.summary(self.folder, self.plan, self.experiment) as record,
+            recording.summary(self.folder, self.plan, self.experiment) as summary,
         ):
-            self._run(place, workers, console, inherited)
+            self._run(place, workers, console, inherited, summary.run_id)
             found = self.report()
-            record(found.results, found.comparison)
+            summary.record(found.results, found.comparison)
             console.result(found.text)
             for line in found.missing:
                 console.result(line)
@@ -131,8 +131,9 @@ class Bench:
         return found
 
     def _run(
-        self, place: BenchFolder, workers: int, console: Console, inherited: Sequence[int]
-    ) -> None:
+        self, place: BenchFolder, workers: int, console: Console, inherited: Sequence[int],
+        parent: str | None,
+    ) -> None:  # fmt: skip
         trials = self.plan.trials()
         for name, reason in self.plan.refused.items():
             console.line(f"refused: {name}: {reason}")
@@ -154,7 +155,7 @@ class Bench:
                 told = ", ".join(trial.name for trial in running)
                 console.progress("bench", done, len(trials), told)
 
-        works = [Work(t, self._command(place, t), place.log(t)) for t in left]
+        works = [Work(t, self._command(place, t, parent), place.log(t)) for t in left]
         run_all(works, workers, ended, waiting, inherited)
 
     @property
@@ -164,8 +165,8 @@ class Bench:
         default = TrackingConfig.model_fields["experiment"].default
         return self.folder.resolve().name if asked == default else asked
 
-    def _command(self, place: BenchFolder, trial: Trial) -> list[str]:
-        """Begins a trial's job, or goes on with it."""
+    def _command(self, place: BenchFolder, trial: Trial, parent: str | None = None) -> list[str]:
+        """Begins a trial's job, nested in an MLflow run, or goes on with it."""
         tracking, run = self.plan.job.tracking, place.run(trial)
         store: list[str | Path] = [] if tracking.enabled else ["--no-tracking"]
         if tracking.enabled and tracking.uri is not None:
@@ -173,9 +174,11 @@ class Bench:
         if (run / "config.yaml").is_file():
             return job_command(["--resume", run, "--quiet", *store])
         entrant = trial.entrant
+        nested = [] if parent is None else [f"tracking.parent={json.dumps(parent)}"]
         return job_command([
             "--config", place.job, "--method", entrant.method, "--seed", str(trial.seed),
-            "--set", f"tracking.experiment={json.dumps(self.experiment)}", *entrant.sets,
+            "--set", f"tracking.experiment={json.dumps(self.experiment)}", *nested,
+            *entrant.sets,
             "--output-dir", run, "--quiet", *store,
         ])  # fmt: skip
 

@@ -100,7 +100,8 @@ def _asked(values: argparse.Namespace, saved: Plan, folder: BenchFolder) -> Plan
     seeds: Sequence[int] = saved.seeds
     if values.seed is not None or values.seeds is not None:
         first = saved.seeds[0] if values.seed is None else values.seed
-        seeds = range(first, first + (values.seeds or len(saved.seeds)))
+        count = len(saved.seeds) if values.seeds is None else values.seeds
+        seeds = range(first, first + count)
     request = Request(
         values.task,
         _entrants(values) or saved.entrants,

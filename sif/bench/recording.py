@@ -1,11 +1,12 @@
-"""The bench in MLflow: one summary run beside those of its trials."""
+"""The bench in MLflow: one summary run, in which those of its trials are nested."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,29 @@ from sif.tracking import MlflowTracker, NullTracker, Status, Tracker
 _STATE = "tracking.json"
 _FILES = ("report.md", "results.csv", "results.parquet", "curves.csv", "curves.parquet",
           "bench.yaml", "job.yaml")  # fmt: skip
-Record = Callable[[pd.DataFrame, Comparison], None]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The open summary run.
+
+    Attributes:
+        tracker: Of the run.
+        folder: Of the bench.
+        run_id: In which trials are nested; None without a store.
+    """
+
+    tracker: Tracker
+    folder: Path
+    run_id: str | None
+
+    def record(self, results: pd.DataFrame, found: Comparison) -> None:
+        """Takes the comparison, and the files of the bench."""
+        _record(self.tracker, self.folder, results, found)
 
 
 @contextlib.contextmanager
-def summary(folder: Path, plan: Plan, experiment: str) -> Iterator[Record]:
+def summary(folder: Path, plan: Plan, experiment: str) -> Iterator[Summary]:
     """Opens the summary run, or that of an earlier sitting.
 
     It comes before the trials, so that the experiment is there when they start side by side.
@@ -34,12 +53,13 @@ def summary(folder: Path, plan: Plan, experiment: str) -> Iterator[Record]:
         experiment: In which everything is.
 
     Yields:
-        What takes results, comparison and the files in the folder into the run.
+        The run.
     """
     tracker = _open(folder, plan, experiment)
+    run_id = tracker.run_id if isinstance(tracker, MlflowTracker) else None
     status: Status = "FAILED"
     try:
-        yield lambda results, found: _record(tracker, folder, results, found)
+        yield Summary(tracker, folder, run_id)
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"

@@ -24,7 +24,7 @@ _RESULT_COLUMNS = (
     "search_wall_seconds", "train_seconds", "total_seconds", "parameters", "peak_memory_mb",
     "split_hash",
 )  # fmt: skip
-_CURVE_COLUMNS = ("method", "seed", "seconds", "judged", "best", "of", "selection")
+_CURVE_COLUMNS = ("method", "seed", "seconds", "steps", "judged", "best", "of", "selection")
 
 
 def gather(folder: BenchFolder, plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -90,8 +90,9 @@ def curve_of(run: Path, method: str, seed: int) -> list[dict[str, Any]]:
         better = max if higher_is_better(name) else min
         best = value if best is None else better(best, value)
         points.append({
-            "method": method, "seed": seed, "seconds": _seconds(entry), "judged": value,
-            "best": best, "of": name, "selection": json.dumps(entry.get("selection")),
+            "method": method, "seed": seed, "seconds": _seconds(entry),
+            "steps": entry.get("steps"), "judged": value, "best": best, "of": name,
+            "selection": json.dumps(entry.get("selection")),
         })  # fmt: skip
     return points
 

@@ -66,6 +66,7 @@ class TrackingConfig(Section):
         None, description="MLflow tracking URI; None: the working directory's own store"
     )
     experiment: str = Field("sif", description="MLflow experiment")
+    parent: str | None = Field(None, description="MLflow run in which the job's is nested")
     register_as: Annotated[str, Field(pattern=r"^[\w.\- ]*\w$")] | None = Field(
         None, description="name in MLflow's registry that gets a version of the model; None: none"
     )

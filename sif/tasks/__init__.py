@@ -12,7 +12,7 @@ from sif.cell_methods import METHODS
 from sif.checkpoint import write_json_atomic, write_text_atomic
 from sif.config import CommonConfig, did_you_mean, dump_config, load_config
 from sif.errors import ConfigError, DataError
-from sif.runtime import Runtime, deterministic, environment, make_runtime
+from sif.runtime import Runtime, deterministic, environment, make_runtime, torch_threads
 from sif.tasks import (
     cf,
     cnn,
@@ -75,7 +75,8 @@ def check(config: CommonConfig) -> None:
         SifError: Anything that is wrong with the input.
     """
     task = _checked_task(config)
-    task.prepare(config, make_runtime(config.device, config.seed, config.threads))
+    with torch_threads(config.threads):  # the caller goes on with its own number
+        task.prepare(config, make_runtime(config.device, config.seed, config.threads))
     check_installed(config.tracking)
 
 

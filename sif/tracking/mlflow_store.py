@@ -96,6 +96,7 @@ class MlflowTracker:
         run_name: str,
         uri: str | None = None,
         state: TrackerState | None = None,
+        parent: str | None = None,
     ) -> None:
         """Opens or reopens a run.
 
@@ -104,11 +105,12 @@ class MlflowTracker:
             run_name: Shown in the list of runs.
             uri: Tracking URI; None: MLFLOW_TRACKING_URI, else the working directory's own store.
             state: From `state()` of the job that is resumed; None starts a run.
+            parent: Id of the run in which a new one is nested.
 
         Raises:
             TrackingError: mlflow is not installed.
         """
-        self._open(_Store(uri, experiment), run_name, None, (state or {}).get(_RUN_ID))
+        self._open(_Store(uri, experiment), run_name, parent, (state or {}).get(_RUN_ID))
 
     def _open(
         self,

@@ -48,4 +48,5 @@ def open_tracker(
     local = JsonlTracker(run_folder / "metrics.jsonl", state)
     if not settings.enabled:
         return local
-    return Tee([local, MlflowTracker(settings.experiment, run_name, settings.uri, state)])
+    store = MlflowTracker(settings.experiment, run_name, settings.uri, state, settings.parent)
+    return Tee([local, store])
