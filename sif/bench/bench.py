@@ -140,8 +140,8 @@ class Bench:
         left = [trial for trial in trials if place.state(trial).status != "finished"]
         done = len(trials) - len(left)
         console.line(
-            f"{len(trials)} trials of {len(self.plan.accepted)} methods, {self.plan.budget} each"
-            + (f", {done} of them finished before" if done else "")
+            f"{len(self.plan.accepted)} method(s) x {len(self.plan.seeds)} seed(s), "
+            f"{self.plan.budget} each" + (f"; {done} trials finished before" if done else "")
         )
 
         def ended(trial: Trial, state: State) -> None:
