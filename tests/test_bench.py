@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import pytest
 import yaml
 
 from sif import cli, tasks
-from sif.bench import Bench, Budget, Entrant, Request, recording
+from sif.bench import Bench, Budget, Entrant, Request, recording, trials
 from sif.bench.folder import BenchFolder, State
 from sif.bench.plan import Plan, Trial
 from sif.bench.report import compare, markdown, missing
@@ -380,53 +379,74 @@ def test_the_test_part_is_looked_at_once_per_trial(finished: Path) -> None:
         assert not [s for s in stages if s.startswith(("baseline", "test-fixed", "test-random"))]
 
 
-def process(words: Sequence[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "sif.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])},
-    )  # fmt: skip
+Tapped = Callable[[Callable[[subprocess.Popen[bytes]], bool]], None]
 
 
-def wait_for(found: Callable[[], bool], of: subprocess.Popen[str], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not found():
-        assert of.poll() is None, of.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.02)
+@pytest.fixture
+def tapped(monkeypatch: pytest.MonkeyPatch) -> Tapped:
+    """Has an action called, while trials run, with the latest process until it has acted."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    real = trials._start
+
+    def start(*given: Any) -> Any:
+        begun = real(*given)
+        processes.append(begun.process)
+        return begun
+
+    def tap(action: Callable[[subprocess.Popen[bytes]], bool]) -> None:
+        acted = False
+
+        def waiting(_: Sequence[Trial]) -> None:
+            nonlocal acted
+            acted = acted or action(processes[-1])
+
+        def run(*given: Any) -> None:
+            run_all(*given[:3], waiting, *given[4:])
+
+        monkeypatch.setattr("sif.bench.bench.run_all", run)
+
+    monkeypatch.setattr(trials, "_start", start)
+    return tap
 
 
 @pytest.mark.slow
-def test_an_interrupted_bench_ends_where_the_uninterrupted_one_did(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_bench_that_is_interrupted_and_whose_trial_is_killed_ends_as_if_nothing_had_been(
+    finished: Path, tmp_path: Path, tapped: Tapped, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Slower than a second: a bench and a trial in processes of their own, which are ended."""
+    """Slower than a second: three trials in processes of their own, of which two are ended."""
     folder = tmp_path / "one"
-    running = process(arguments(folder))
-    states = folder / "trials" / "nasp-3" / "checkpoint"
-    wait_for(lambda: any(states.glob("search.*")), running)
-    assert cli.main(["bench", "--resume", str(folder)]) == 2  # the first is still at work
-    assert "a bench or its trials are still at work there" in capsys.readouterr().err
-    running.send_signal(signal.SIGINT)
-    _, told = running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert told.splitlines()[-1] == f"interrupted: go on with: sif bench --resume {folder}"
+    checkpoint = folder / "trials" / "nasp-3" / "checkpoint"
+
+    def interrupt(_: subprocess.Popen[bytes]) -> bool:
+        begun = any(checkpoint.glob("search.*"))
+        if begun:
+            assert cli.main(["bench", "--resume", str(folder)]) == 2
+            assert "a bench or its trials are still at work there" in capsys.readouterr().err
+            os.kill(os.getpid(), signal.SIGINT)
+        return begun
+
+    tapped(interrupt)
+    assert cli.main(arguments(folder)) == 130
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1] == f"interrupted: go on with: sif bench --resume {folder}"
     assert not (folder / "results.csv").exists()
+    assert BenchFolder(folder).state(Bench.open(folder).plan.trials()[0]) == State("pending")
 
-    bench = Bench.open(folder, {"enabled": False})
-    place, trial = BenchFolder(folder), bench.plan.trials()[0]
-    assert place.state(trial) == State("pending")
-    command = bench._command(place, trial)
-    assert "--resume" in command
-    killed = process(command[3:])
-    wait_for(lambda: any(states.glob("searched-*")), killed)
-    killed.kill()
-    killed.communicate()
-    assert not (place.run(trial) / "metrics.json").exists()
+    def kill(process: subprocess.Popen[bytes]) -> bool:
+        begun = any(checkpoint.glob("searched-*"))
+        if begun:
+            process.kill()
+        return begun
 
-    bench.run(2, quiet=True)
+    tapped(kill)
+    assert cli.main(["bench", "--resume", str(folder)]) == 2
+    assert "failed: nasp-3: ended by signal 9 (SIGKILL)" in capsys.readouterr().out
+
+    tapped(lambda _: True)
+    assert cli.main(["bench", "--resume", str(folder)]) == 0
     expected = table(finished).iloc[:1]
     pd.testing.assert_frame_equal(table(folder), expected, check_exact=True, check_dtype=False)
-    assert (folder / "log.txt").read_text().count("1 method(s) x 1 seed(s), 6epochs each") == 2
 
 
 @pytest.mark.parametrize(
