@@ -97,7 +97,7 @@ def test_a_plan_goes_seed_by_seed_and_leaves_the_method_alone() -> None:
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"methods": ["nasp", "nasb"]}, "found 'nasb'; did you mean 'nasp'?"),
+        ({"methods": ["nasp", "naspp"]}, "found 'naspp'; did you mean 'nasp'?"),
         ({"methods": []}, "methods: expected at least one, found none"),
         ({"methods": ["nasp", "nasp"]}, "methods: expected different names, found 'nasp' twice"),
         ({"seeds": []}, "seeds: expected at least one, all different, found none"),
@@ -492,7 +492,7 @@ def test_another_version_is_refused(
     [
         ("--task cf --methods nasp", "budget: expected --budget, such as 30s"),
         ("--task cf --methods nasp --budget 0s", "budget: expected CPU seconds"),
-        ("--task cf --methods nasb --budget 3epochs", "did you mean 'nasp'?"),
+        ("--task cf --methods naspp --budget 3epochs", "did you mean 'nasp'?"),
         ("--task cf --budget 3epochs", "methods: expected at least one, found none"),
         ("--task cf --methods nasp --seeds 0 --budget 3epochs", "seeds: expected at least 1"),
         ("--task cf --methods nasp --workers 0 --budget 3epochs", "workers: expected at least 1"),
