@@ -1,11 +1,11 @@
-"""Search methods for cells on CIFAR-10 at equal seconds: NASP, DARTS, random search, a CPU's size.
+"""Search methods for cells on CIFAR-10 at equal seconds: NASP, DARTS, random-ws, a CPU's size.
 
 Every method gets one supernet's first weights, the same images and the same CPU seconds of one
 thread, planned by the cost of a few steps: as many stretches of --steps steps as fit, the final
-choice of random search included. After each stretch the selection that would be exported is judged
-on the validation part as a network of its own, off the clock. What was found is trained from
-scratch, equally long for all, and judged once on images that no search has seen; the test part is
-not read.
+choice of random search (with weight sharing) included. After each stretch the selection that would
+be exported is judged on the validation part as a network of its own, off the clock. What was found
+is trained from scratch, equally long for all, and judged once on images that no search has seen;
+the test part is not read.
 
     OMP_NUM_THREADS=1 python benchmarks/cells.py --method nasp --seed 0 --output FOLDER
 """
@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from held_out import parts_of, told, vision_of
 
-from sif.cell_methods import METHODS
 from sif.checkpoint import NoCheckpoint, write_json_atomic
 from sif.config import load_config
 from sif.config.cnn import CNNConfig
 from sif.data.images import load_images
-from sif.methods.base import Choosing, Learning
+from sif.methods.base import Choosing, Learning, Plan
+from sif.methods.table import METHODS
 from sif.prox import weight_step
 from sif.runtime import environment, generator, make_runtime
 from sif.spaces.cnn import cells_of, expression
@@ -34,6 +34,7 @@ from sif.spaces.cnn_ops import multiply_adds
 from sif.tracking import NullTracker
 from sif.vision import EXPORTED, Vision
 
+SHARING = tuple(name for name, kind in METHODS.items() if not kind.samples)
 TRIALS = 4
 """Steps by which a method's epochs are planned, after a first one that allocates."""
 
@@ -69,7 +70,7 @@ class Race:
         kind, vision = METHODS[self.values.method], self.vision(1)
         settings, space = vision.config.search, vision.space()
         draws = generator(self.runtime, "trial", device=torch.device("cpu"))
-        method = kind.make(space, settings, 0, draws)
+        method = kind.made(self.values.method, space, settings, Plan(1), draws)
         stream = vision.source.stream(
             self.parts[0], settings.batch_size, vision.preparation(), "trial"
         )
@@ -133,7 +134,7 @@ class Race:
 def main() -> None:
     """Runs one method on one seed and writes what came of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--method", choices=tuple(METHODS), required=True)
+    parser.add_argument("--method", choices=SHARING, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=400.0)
     parser.add_argument("--steps", type=int, default=20, help="weight steps of an epoch")

@@ -23,7 +23,7 @@ from sif.vision import EXPORTED
 Run = dict[str, Any]
 NAMES = {
     "nasp": "NASP", "darts-1": "DARTS, first order", "darts-2": "DARTS, second order",
-    "random": "random search",
+    "random-ws": "random search",
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ What else the machine does must not decide which method is the faster. Other opt
 as they are. `seeds_report.py` makes a table and pictures of the run folders.
 
     OMP_NUM_THREADS=1 python benchmarks/seeds.py --seeds 0 1 2 --output FOLDER -- --task rnn \
-      --dataset penn-mini --set threads=1 'baselines=[random, darts-1, lstm]'
+      --dataset penn-mini --set threads=1 'baselines=[random-ws, darts-1, lstm]'
 """
 
 from __future__ import annotations

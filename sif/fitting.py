@@ -19,23 +19,28 @@ from sif.cold import Fallback, with_zero_rows
 from sif.data import few_users
 from sif.evaluate import evaluate_on
 from sif.genotype import Genotype
-from sif.methods.nasp import Nasp, NaspSettings
+from sif.method_runs import MethodRun
 from sif.metrics import higher_is_better
 from sif.objectives import LOSSES, WEIGHTINGS, Batch
-from sif.optimisers import ADAM_BETAS, adam
+from sif.optimisers import ADAM_BETAS, adam, constant
 from sif.parts import Parts, known_rows
+from sif.prox import Gates
 from sif.rows import RowAdam
 from sif.runtime import generator, numpy_generator
 from sif.scoring import FunctionScorer, InteractionScorer
-from sif.search import Checkpointer, SearchResult, SearchSettings, search
+from sif.search import Checkpointer, SearchResult
 from sif.spaces.function_search import FunctionSettings, FunctionSpace
 from sif.spaces.functions import Design, design_of, network
 from sif.spaces.interaction import Interaction, InteractionNetwork
 from sif.spaces.rich import RichSettings, RichSpace
+from sif.streams import Stream
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
 
 Progress = Callable[[int, Any], None]
+
+EXPORTED = "exported_error"
+"""What a selection is judged by with the weights of its search, see `Problem.exported`."""
 
 
 def _quiet(epoch: int, entry: Any) -> None:
@@ -132,32 +137,32 @@ class Problem(Parts):
     def _search(
         self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
     ) -> SearchResult:
+        return self.method_run().run(self.config.method, tracker, checkpointer, on_epoch)
+
+    def method_run(self) -> MethodRun:
+        """What methods search with."""
         settings = self.config.search
-        space = self.space()
-        stream = self.stream("train", settings.batch_size, "search")
-        warmup = round(settings.warmup * settings.epochs) * stream.steps_per_pass
-        cpu = torch.device("cpu")
-        method = Nasp(
-            space,
-            NaspSettings(
-                warmup_steps=warmup,
-                settle_steps=settings.settle,
-                explore=settings.explore,
-                score=settings.score,
-                optimizer=settings.arch_optimizer,
-                lr=settings.arch_lr,
-                continuous_lr=settings.transform_lr,
-                eta=settings.penalty,
-                box=settings.box,
-            ),
-            generator(self.runtime, "search", "method", device=cpu),
-        )
-        start = warmup // 2
-        if settings.arch_start is not None:
-            start = round(settings.arch_start * settings.epochs) * stream.steps_per_pass
-        loop = SearchSettings(settings.epochs, settings.lr, settings.arch_every, start)
-        valid = self.stream("valid", settings.batch_size, "search")
-        return search(space, method, stream, valid, loop, tracker, checkpointer, on_epoch)
+        return MethodRun(
+            lambda mixed: self.space(), self._streams, self.exported, EXPORTED, settings, adam,
+            constant, self.runtime, judges=settings.judge,
+        )  # fmt: skip
+
+    def _streams(self) -> tuple[Stream, Stream]:
+        size = self.config.search.batch_size
+        return self.stream("train", size, "search"), self.stream("valid", size, "search")
+
+    def exported(self, space: Any, gates: Gates) -> float:
+        """Validation error of a selection with the search's weights, the lower the better.
+
+        1 - NDCG@10, or RMSE in stars, on the rows whose ids all occur in the train part.
+        """
+        interaction = space.interaction(gates).chosen()
+        scorer = FunctionScorer(interaction, self.scale, self._fallback)
+        history, truth = self._judged
+        known = known_rows(self.train_part, truth)
+        found = evaluate_on(scorer, self.train_part, (history,), known, self.config.objective)
+        value = found.metrics[self.metric]
+        return 1 - value if higher_is_better(self.metric) else value
 
     def train(
         self,

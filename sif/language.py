@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sif.averaging import Averaged, swapped
-from sif.cell_methods import METHODS, CellSearch, check_warmup, lowering
 from sif.config.rnn import DropoutConfig, RNNConfig
 from sif.data.text import Carry, Corpus, TextStream, text_batches
+from sif.method_runs import MethodRun, check_warmup, lowering
 from sif.normalisation import recalibrated
 from sif.optimisers import Optimiser, constant, momentum
 from sif.prox import Gates
@@ -38,6 +38,7 @@ from sif.spaces.rnn import RNNSpace, TextBatch
 from sif.spaces.rnn_cells import RecurrentCell
 from sif.spaces.rnn_dropout import Dropouts, TextShape, draw_masks
 from sif.spaces.rnn_networks import CellRecurrence, LanguageModel, cross_entropy, penalties
+from sif.streams import Stream
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
 
@@ -171,22 +172,27 @@ class Language:
         """
         reset_peak_memory(self.runtime)
         with self.enough_memory("search"):
-            made = self._search(self.space(METHODS[method].mixes))
-            return made.run(method, tracker, checkpointer, on_epoch)
+            found = self.method_run().run(method, tracker, checkpointer, on_epoch)
+        return found, float(found.history[-1]["judged"][EXPORTED])
 
-    def _search(self, space: RNNSpace) -> CellSearch:
+    def method_run(self) -> MethodRun:
+        """What methods search with."""
+        settings = self.config.search
+        optimiser = OPTIMISERS[settings.optimizer](settings.weight_decay)
+        return MethodRun(
+            self.space, self._streams, self.exported, EXPORTED, settings, optimiser, constant,
+            self.runtime, settings.steps_per_epoch, settings.max_norm,
+        )  # fmt: skip
+
+    def _streams(self) -> tuple[Stream, Stream]:
         settings = self.config.search
         weights, alphas = (
             self.stream(ids, settings.columns, settings.bptt, "search", name)
             for ids, name in zip(self.searched, ("train", "valid"), strict=True)
         )
-        optimiser = OPTIMISERS[settings.optimizer](settings.weight_decay)
-        return CellSearch(
-            space, settings, weights, alphas, optimiser, constant,
-            partial(self.exported, space), EXPORTED, self.runtime,
-        )  # fmt: skip
+        return weights, alphas
 
-    def exported(self, space: RNNSpace, gates: Gates) -> float:
+    def exported(self, space: Any, gates: Gates) -> float:
         """Validation perplexity of the selection as a model of its own, recalibrated."""
         model = space.extract(gates)
         settings, (weights, _) = self.config.search, self.searched

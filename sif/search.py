@@ -17,11 +17,20 @@ import torch
 from torch import Tensor
 
 from sif.diagnostics import Diagnostics
-from sif.errors import DivergedError
+from sif.errors import ConfigError
 from sif.genotype import Genotype
 from sif.methods.base import ArchReport, Choosing, Learning, Method
+from sif.methods.checks import check_gates
 from sif.optimisers import Optimiser, Schedule, adam, constant, set_rate
 from sif.prox import Batch, Gates, weight_step
+from sif.search_entries import (
+    chosen_by,
+    mean_scores,
+    numbers,
+    refuse,
+    refuse_divergence,
+    rows_of,
+)
 from sif.spaces.base import Space
 from sif.streams import Stream
 from sif.tracking import Tracker
@@ -55,6 +64,10 @@ class SearchSettings:
         optimiser: Of the weights.
         schedule: Factor of `lr` in each epoch.
         steps_per_epoch: Weight steps; None: one pass.
+        steps: Weight steps in all, where they and not the epochs decide.
+        seconds: CPU seconds after which the search stops, wherever it is; None: never.
+        spent: CPU seconds that count as used when it begins.
+        reserve: CPU seconds that weight steps leave to a choice at the end.
     """
 
     epochs: int
@@ -65,6 +78,10 @@ class SearchSettings:
     optimiser: Optimiser = adam
     schedule: Schedule = constant
     steps_per_epoch: int | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    spent: float = 0.0
+    reserve: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +94,13 @@ class SearchResult:
             batch.
         diagnostics: `Diagnostics.summary`.
         trained: As in `Diagnostics`.
-        history: One entry per epoch: "seconds", "loss", "valid_loss", what a judge said of the
-            selection ("judged"), and nested lists "alpha" and "scores" (kind to block to rows).
+        history: One entry per epoch: "seconds" of wall time, "cpu_seconds" and "steps" so far,
+            "loss", "valid_loss", what a judge said of the selection ("judged"), and nested lists
+            "alpha" and "scores" (kind to block to rows).
         seconds: Wall time, over all sittings.
         epochs: Epochs run.
         steps: Weight steps taken.
+        cpu_seconds: CPU time of the process, over all sittings.
     """
 
     genotype: Genotype
@@ -92,6 +111,7 @@ class SearchResult:
     seconds: float
     epochs: int
     steps: int
+    cpu_seconds: float = 0.0
 
 
 class _Search:
@@ -106,12 +126,24 @@ class _Search:
         self.diagnostics = Diagnostics()
         self.history: list[dict[str, Any]] = []
         self.epoch = self.step = 0
-        self.seconds = 0.0
+        self.seconds, self.cpu = 0.0, settings.spent
+        self._checked: Gates | None = None
+
+    def late(self, running: float, reserve: float = 0.0) -> bool:
+        """Whether so many CPU seconds after the clock was read the budget is used up."""
+        seconds = self.settings.seconds
+        return seconds is not None and self.cpu + running >= seconds - reserve
+
+    def done(self, running: float = 0.0) -> bool:
+        """Whether no weight step is left, by epochs, steps or seconds."""
+        steps = self.settings.steps
+        over = self.epoch >= self.settings.epochs or (steps is not None and self.step >= steps)
+        return over or self.late(running, self.settings.reserve)
 
     def run_epoch(self) -> None:
         losses: list[Tensor] = []
         reports: list[ArchReport] = []
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         factor = self.settings.schedule(self.epoch, self.settings.epochs)
         set_rate(self.optimizer, factor * self.settings.lr)
         for _ in range(self.settings.steps_per_epoch or self.train.steps_per_pass):
@@ -120,19 +152,34 @@ class _Search:
             due = due and self.step % self.settings.arch_every == 0
             if due and isinstance(self.method, Learning):
                 reports.append(self._arch_step(self.method, batch))
-            gates = self.method.weight_gates(self.step)
+            gates = self._legal(self.method.weight_gates(self.step))
             self.diagnostics.count(gates)
             max_norm = self.settings.max_norm
             losses.append(weight_step(self.space, batch, gates, self.optimizer, max_norm))
             self.step += 1
+            if self.done(time.process_time() - cpu):
+                break
         self.epoch += 1
         self.seconds += time.perf_counter() - start
+        self.cpu += time.process_time() - cpu
         self.history.append(self._entry(losses, reports))
+
+    def _legal(self, gates: Gates) -> Gates:
+        if gates is not self._checked:
+            check_gates(gates, self.space.blocks, self.method)
+            self._checked = gates
+        return gates
+
+    def selection(self) -> Gates:
+        """The method's, checked."""
+        gates = self.method.selection()
+        gates.selection()  # and not relaxed
+        return self._legal(gates)
 
     def _arch_step(self, method: Learning, batch: Batch) -> ArchReport:
         before = method.selection()
         report = method.arch_step(self.space, batch, self.valid.next())
-        _refuse(report, self.epoch + 1)
+        refuse(report, self.epoch + 1)
         self.diagnostics.compare(before, method, self.space.blocks)
         return report
 
@@ -140,28 +187,34 @@ class _Search:
         """Has a method choose that does so at the end, on the search's clock."""
         if not isinstance(self.method, Choosing):
             return
-        start = time.perf_counter()
-        self.method.choose(error)
+        start, cpu = time.perf_counter(), time.process_time()
+        judged = 0
+
+        def in_time(gates: Gates) -> float:
+            nonlocal judged
+            if judged and self.late(time.process_time() - cpu):
+                return math.inf  # no time is left to judge it
+            judged += 1
+            return error(self._legal(gates))
+
+        self.method.choose(in_time)
         self.seconds += time.perf_counter() - start
-        chosen = {n: list(c) for n, c in self.method.selection().selection().items()}
-        self.history.append({**self.history[-1], "seconds": self.seconds, "selection": chosen})
+        self.cpu += time.process_time() - cpu
+        spent = {"seconds": self.seconds, "cpu_seconds": self.cpu}
+        chosen = chosen_by(self.selection())
+        self.history.append({**self.history[-1], **spent, "selection": chosen})
 
     def _entry(self, losses: list[Tensor], reports: list[ArchReport]) -> dict[str, Any]:
-        scores: dict[str, dict[str, Any]] = {}
-        for kind in reports[0].scores if reports else ():
-            blocks = reports[0].scores[kind]
-            scores[kind] = {
-                name: torch.stack([r.scores[kind][name] for r in reports]).mean(0).tolist()
-                for name in blocks
-            }
         valid = [r.loss for r in reports]
         return {
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu,
+            "steps": self.step,
             "loss": float(torch.stack(losses).mean()),
             "valid_loss": sum(valid) / len(valid) if valid else None,
-            "alpha": {name: a.tolist() for name, a in self.method.alpha().items()},
-            "selection": {n: list(c) for n, c in self.method.selection().selection().items()},
-            "scores": scores,
+            "alpha": rows_of(self.method.alpha()),
+            "selection": chosen_by(self.selection()),
+            "scores": mean_scores(reports),
             "judged": {},
         }
 
@@ -177,6 +230,8 @@ class _Search:
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu,
+            "budget": {"steps": self.settings.steps, "reserve": self.settings.reserve},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -188,6 +243,7 @@ class _Search:
         self.diagnostics = Diagnostics(**state["diagnostics"])
         self.history = state["history"]
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
+        self.cpu = state["cpu_seconds"]
 
 
 def search(
@@ -220,67 +276,32 @@ def search(
 
     Raises:
         DivergedError: The search diverged.
+        ConfigError: A method whose gates are none of the space's, or seconds for no step at all.
     """
     run = _Search(space, method, train, valid, settings)
     saved = checkpointer.restore()
     if saved is not None:
         run.restore(saved)
-    while run.epoch < settings.epochs:
+    while not run.done():
         run.run_epoch()
         entry = run.history[-1]
-        _refuse_divergence(entry, run.epoch)
-        entry["judged"] = dict(judge(method.selection())) if judge else {}
-        tracker.log(_numbers(entry, space), run.epoch)
+        refuse_divergence(entry, run.epoch)
+        entry["judged"] = dict(judge(run.selection())) if judge else {}
+        tracker.log(numbers(entry, space), run.epoch)
         on_epoch(run.epoch, entry)
         checkpointer.offer(run.state)
+    if not run.history:
+        raise ConfigError(
+            f"search.seconds: expected more than the {run.cpu:.3g} s that a pilot and the choice "
+            f"at the end take, found {settings.seconds}"
+        )
     if judge is not None and isinstance(method, Choosing):
         run.choose(lambda gates: next(iter(judge(gates).values())))
-        run.history[-1]["judged"] = dict(judge(method.selection()))
-    gates = method.selection()
+        run.history[-1]["judged"] = dict(judge(run.selection()))
+    gates = run.selection()
     with torch.no_grad():
         valid_loss = float(space.loss(valid.next(), gates))
     return SearchResult(
         space.genotype(gates), valid_loss, run.diagnostics.summary(method, space.blocks),
-        run.diagnostics.trained, run.history, run.seconds, run.epoch, run.step,
+        run.diagnostics.trained, run.history, run.seconds, run.epoch, run.step, run.cpu,
     )  # fmt: skip
-
-
-def _refuse(report: ArchReport, epoch: int) -> None:
-    """Before alpha is read: with numbers that are not finite there is no selection."""
-    tables = [table for blocks in report.scores.values() for table in blocks.values()]
-    if not math.isfinite(report.loss) or any(bool(t.isnan().any()) for t in tables):
-        raise DivergedError(
-            f"search diverged in epoch {epoch}: an architecture step: expected finite numbers, "
-            f"found loss {report.loss} and slopes that are none; lower search.lr"
-        )
-
-
-def _refuse_divergence(entry: Mapping[str, Any], epoch: int) -> None:
-    for name in ("loss", "valid_loss"):
-        if entry[name] is not None and not math.isfinite(entry[name]):
-            raise DivergedError(
-                f"search diverged in epoch {epoch}: {name}: expected a finite number, "
-                f"found {entry[name]}; lower search.lr"
-            )
-
-
-def _numbers(entry: Mapping[str, Any], space: Space) -> dict[str, float]:
-    """Scalars of a history entry under flat names."""
-    numbers = {k: entry[k] for k in ("loss", "valid_loss", "seconds") if entry[k] is not None}
-    numbers |= entry["judged"]
-    for block in space.blocks:
-        rows = entry["alpha"][block.name]
-        for edge, row in enumerate(rows):
-            where = block.name if len(rows) == 1 else f"{block.name}.{edge}"
-            for name, value in zip(block.operations, row, strict=True):
-                numbers[f"alpha.{where}.{_plain(name)}"] = value
-            for kind, blocks in entry["scores"].items():
-                for name, value in zip(block.operations, blocks[block.name][edge], strict=True):
-                    numbers[f"{kind}.{where}.{_plain(name)}"] = value
-    return numbers
-
-
-def _plain(name: str) -> str:
-    """An operation's name in characters that every store takes."""
-    signed = "pos_" + name[1:] if name.startswith("+") else name
-    return signed.replace("+", "_and_").replace("~", "sgn_")

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from sif.cell_methods import CellSearch, check_warmup, lowering
 from sif.config.cnn import CNNConfig
 from sif.data.images import Preparation
 from sif.errors import ConfigError
+from sif.method_runs import MethodRun, check_warmup, lowering
 from sif.normalisation import recalibrated
 from sif.optimisers import cosine, exponential, momentum
 from sif.prox import Gates
@@ -31,6 +31,7 @@ from sif.sources import Rows, Source
 from sif.spaces.cells import Cells
 from sif.spaces.cnn import CNNSpace, ImageBatch, lowered
 from sif.spaces.cnn_networks import AUXILIARIES, HALVINGS, CellNetwork, Layout
+from sif.streams import Stream
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
 
@@ -142,7 +143,7 @@ class Vision:
         Returns:
             What was found, and the validation error in percent of exactly that selection with the
             supernet's weights, its normalisations recalibrated on train images. Random search
-            chooses by it among its candidates, on its own clock.
+            with weight sharing and samplers choose by it, on their own clock.
 
         Raises:
             DivergedError: The search diverged.
@@ -150,27 +151,32 @@ class Vision:
         """
         reset_peak_memory(self.runtime)
         with self.enough_memory("search"):
-            return self._search().run(method, tracker, checkpointer, on_epoch)
+            found = self.method_run().run(method, tracker, checkpointer, on_epoch)
+        return found, float(found.history[-1]["judged"][EXPORTED])
 
-    def _search(self) -> CellSearch:
-        settings, space = self.config.search, self.space()
-        train_rows, valid_rows = self.searched
+    def method_run(self) -> MethodRun:
+        """What methods search with."""
+        settings = self.config.search
+        return MethodRun(
+            lambda mixed: self.space(), self._streams, self.exported, EXPORTED, settings,
+            momentum(settings.weight_decay), cosine(settings.lr_end), self.runtime,
+            settings.steps_per_epoch, settings.max_norm,
+        )  # fmt: skip
+
+    def _streams(self) -> tuple[Stream, Stream]:
+        settings, (train_rows, valid_rows) = self.config.search, self.searched
         plain = self.source.preparation(train_rows, None)
         stream = self.source.stream(
             train_rows, settings.batch_size, self.preparation(), "search", "train"
         )
         size = min(settings.batch_size, len(valid_rows))
-        valid = self.source.stream(valid_rows, size, plain, "search", "valid")
-        return CellSearch(
-            space, settings, stream, valid, momentum(settings.weight_decay),
-            cosine(settings.lr_end), partial(self.exported, space), EXPORTED, self.runtime,
-        )  # fmt: skip
+        return stream, self.source.stream(valid_rows, size, plain, "search", "valid")
 
     def preparation(self) -> Preparation:
         """Of the search's train images."""
         return self.source.preparation(self.searched[0], self.config.search.augment)
 
-    def exported(self, space: CNNSpace, gates: Gates) -> float:
+    def exported(self, space: Any, gates: Gates) -> float:
         """Validation error (%) of the selection as a network of its own, recalibrated."""
         train_rows, valid_rows = self.searched
         plain = self.source.preparation(train_rows, None)

@@ -35,7 +35,7 @@ def script(name: str, *words: object) -> str:
 
 
 def test_a_race_is_run_and_reported(tmp_path: Path) -> None:
-    for method, eta in (("nasp", 0), ("nasp", 10), ("random", 0)):
+    for method, eta in (("nasp", 0), ("nasp", 10), ("random-ws", 0)):
         words = ("--method", method, "--epochs", 2, "--penalty", eta, "--output", tmp_path / "runs")
         script("cells.py", *words, *TOY, "--set", "search.batch_size=16")
     runs = [json.loads(p.read_text()) for p in sorted((tmp_path / "runs").iterdir())]
@@ -44,7 +44,7 @@ def test_a_race_is_run_and_reported(tmp_path: Path) -> None:
         assert [point["seconds"] for point in run["curve"]] == sorted(
             point["seconds"] for point in run["curve"]
         )
-        chooses = run["method"] == "random"  # at the end, one point more
+        chooses = run["method"] == "random-ws"  # at the end, one point more
         assert len(run["curve"]) == run["epochs"] + chooses == 2 + chooses
         assert run["curve"][-1]["exported_error"] == run["exported_error"]
     out = script(
@@ -55,7 +55,7 @@ def test_a_race_is_run_and_reported(tmp_path: Path) -> None:
     with (tmp_path / "runs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(r["method"], r["eta"]) for r in rows] == [
-        ("nasp", "0.0"), ("nasp", "10.0"), ("random", "0.0"),
+        ("nasp", "0.0"), ("nasp", "10.0"), ("random-ws", "0.0"),
     ]  # fmt: skip
     for name in ("cells-seconds", "cells-eta", "step-cost-nasp-7op"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -146,7 +146,7 @@ def test_runs_of_several_seeds_become_one_table(tmp_path: Path) -> None:
     with (tmp_path / "a.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(r["seed"], r["network"]) for r in rows] == [
-        (seed, name) for seed in "01" for name in ("searched", "random", "lstm")
+        (seed, name) for seed in "01" for name in ("searched", "random-ws", "lstm")
     ]
     for row, run in zip(rows[::3], runs, strict=True):
         document = json.loads((run / "metrics.json").read_text())

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from sif import checkpoint, cli
-from sif.cell_methods import METHODS
 from sif.classifier import ImageClassifier
 from sif.config import CommonConfig, load_config
 from sif.config.cnn import CNNConfig
 from sif.data.images import Images, load_images, make_image_split
 from sif.errors import CheckpointError, ShapeError
 from sif.genotype import from_json, read
+from sif.methods.table import METHODS
 from sif.runtime import make_runtime
 from sif.spaces.cells import format_cells
 from sif.spaces.cnn import CNNSpace, cells_of, expression
@@ -38,7 +38,7 @@ TINY = [
 ]  # fmt: skip
 
 
-NAMES = ("searched", "random", "darts-1")
+NAMES = ("searched", "random-ws", "darts-1")
 
 
 def job(run: Path, *further: str, sets: tuple[str, ...] = ()) -> list[str]:
@@ -49,7 +49,7 @@ def job(run: Path, *further: str, sets: tuple[str, ...] = ()) -> list[str]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("cnn") / "run"
-    assert cli.main(job(run, sets=("baselines=[random, darts-1]",))) == 0
+    assert cli.main(job(run, sets=("baselines=[random-ws, darts-1]",))) == 0
     return run
 
 
@@ -77,7 +77,7 @@ def test_a_job_leaves_what_a_run_folder_holds(finished: Path) -> None:
 def test_metrics_json_says_what_was_found_and_against_what(finished: Path) -> None:
     found = document(finished)
     assert (found["task"], found["dataset"], found["method"]) == ("cnn", "digits", "nasp")
-    assert set(found["baselines"]) == {"random", "darts-1"}
+    assert set(found["baselines"]) == {"random-ws", "darts-1"}
     assert found["genotype"] == expression(cells_of(read(finished / "genotype.json")))
     assert found["protocol"]["counts"]["test"] == 20
     trained = found["search"]["trained"]
@@ -131,7 +131,7 @@ def test_the_exported_selection_is_judged_after_every_epoch(finished: Path) -> N
     for name in NAMES:
         state = checkpoint.load(folder / f"search-{name}.safetensors", "stage")["state"]
         errors = [entry["judged"]["exported_error"] for entry in state["history"]]
-        assert len(errors) == 2 + (name == "random")  # which chooses once more at the end
+        assert len(errors) == 2 + (name == "random-ws")  # which chooses once more at the end
         assert all(0 <= error <= 100 for error in errors)
         # What the last selection was judged by is what the report says: no gap.
         assert errors[-1] == state["exported_error"]
@@ -320,7 +320,7 @@ def test_a_killed_job_goes_on_to_the_same_end(
         if name == at:
             raise Killed
 
-    sets = ("baselines=[random, darts-1]",)
+    sets = ("baselines=[random-ws, darts-1]",)
     with monkeypatch.context() as patch:
         patch.setattr(Stages, "write", dying)
         with pytest.raises(Killed):
@@ -360,7 +360,7 @@ def test_nothing_is_fitted_on_the_test_part(
         return dataclasses.replace(images, pixels=pixels)
 
     monkeypatch.setattr("sif.tasks.cnn_inputs.load_images", changed)
-    assert cli.main(job(tmp_path / "run", sets=("baselines=[random, darts-1]",))) == 0
+    assert cli.main(job(tmp_path / "run", sets=("baselines=[random-ws, darts-1]",))) == 0
     for name in ("search-searched", "train-searched", "train-random"):
         ours, theirs = (
             checkpoint.load(run / "checkpoint" / f"{name}.safetensors", "stage")["state"]

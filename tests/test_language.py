@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from sif.cell_methods import METHODS
 from sif.checkpoint import NoCheckpoint
 from sif.config import load_config
 from sif.config.rnn import RNNConfig
 from sif.data.text import Corpus, Grammar, grammar_corpus
 from sif.errors import ConfigError
 from sif.language import EXPORTED, Language, lstm_width, nats, perplexity, recurrence_of
+from sif.methods.table import METHODS
 from sif.runtime import make_runtime
 from sif.spaces.rnn import recurrent_cell
 from sif.spaces.rnn_cells import PUBLISHED

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from sif.methods.base import Choosing, Learning, Method
-from sif.methods.darts import BETAS, Darts, DartsSettings
+from sif.methods.darts import Darts, DartsSettings
 from sif.methods.nasp import Nasp, NaspSettings
-from sif.methods.random import RandomSearch, RandomSettings
+from sif.methods.random_ws import RandomWS, RandomWSSettings
+from sif.methods.relaxed import BETAS, AlphaSettings
 from sif.prox import Gates, project, weight_step
 from sif.spaces.cnn import CNNSpace, ImageBatch
 from sif.spaces.cnn_networks import Layout
@@ -20,9 +21,9 @@ from sif.spaces.cnn_networks import Layout
 F64 = torch.float64
 MAKE: dict[str, Callable[[CNNSpace, torch.Generator], Method]] = {
     "nasp": lambda s, g: Nasp(s, NaspSettings(2, optimizer="plain", lr=0.1), g),
-    "darts-1": lambda s, g: Darts(s, DartsSettings(1, lr=0.1), g),
-    "darts-2": lambda s, g: Darts(s, DartsSettings(2, lr=0.1), g),
-    "random": lambda s, g: RandomSearch(s, RandomSettings(3), g),
+    "darts-1": lambda s, g: Darts(s, DartsSettings(1, AlphaSettings(0.1)), g),
+    "darts-2": lambda s, g: Darts(s, DartsSettings(2, AlphaSettings(0.1)), g),
+    "random-ws": lambda s, g: RandomWS(s, RandomWSSettings(3), g),
 }
 
 
@@ -49,7 +50,7 @@ def alphas(method: Darts) -> dict[str, Tensor]:
 @pytest.mark.parametrize("wasteful", [False, True])
 def test_first_order_descends_on_the_gradient_by_alpha(wasteful: bool) -> None:
     space = make_space()
-    settings = DartsSettings(lr=0.1, weight_decay=0.0, wasteful=wasteful)
+    settings = DartsSettings(1, AlphaSettings(0.1, 0.0), wasteful=wasteful)
     method = Darts(space, settings, torch.Generator().manual_seed(0))
     before = {name: a.requires_grad_() for name, a in alphas(method).items()}
     grads = torch.autograd.grad(loss_at(space, before, batch(1)), list(before.values()))
@@ -69,7 +70,7 @@ def test_second_order_is_the_derivative_through_the_imagined_step(
     # With the published step of 0.01 a tiny supernet's kinks (ReLU, maxima) drown the difference.
     monkeypatch.setattr("sif.methods.darts.PERTURBATION", 1e-6)
     space, rate = make_space(), 0.05
-    settings = DartsSettings(2, lr=0.1, weight_decay=0.0, unrolled_lr=rate)
+    settings = DartsSettings(2, AlphaSettings(0.1, 0.0), unrolled_lr=rate)
     method = Darts(space, settings, torch.Generator().manual_seed(0))
     alpha = {name: a.requires_grad_() for name, a in alphas(method).items()}
     names, weights = zip(*space.named_parameters(), strict=True)
@@ -106,7 +107,7 @@ def test_second_order_is_the_derivative_through_the_imagined_step(
 
 def test_darts_exports_the_projection_of_its_softmax_weights() -> None:
     space = make_space()
-    method = Darts(space, DartsSettings(lr=0.5), torch.Generator().manual_seed(0))
+    method = Darts(space, DartsSettings(1, AlphaSettings(0.5)), torch.Generator().manual_seed(0))
     for step in range(3):
         method.arch_step(space, batch(step), batch(step + 5))
     relaxed = method.weight_gates(7)
@@ -120,7 +121,7 @@ def test_darts_exports_the_projection_of_its_softmax_weights() -> None:
 
 def test_random_search_keeps_the_candidate_with_the_lowest_error() -> None:
     space = make_space()
-    method = RandomSearch(space, RandomSettings(4), torch.Generator().manual_seed(0))
+    method = RandomWS(space, RandomWSSettings(4), torch.Generator().manual_seed(0))
     assert isinstance(method, Choosing) and not isinstance(method, Learning)
     candidates = [project(a, space.blocks).selection() for a in method.state_dict()["drawn"]]
     assert method.selection().selection() == candidates[0]
@@ -138,7 +139,7 @@ def test_random_search_keeps_the_candidate_with_the_lowest_error() -> None:
 
 def test_random_weight_steps_train_every_operation() -> None:
     space = make_space()
-    method = RandomSearch(space, RandomSettings(2), torch.Generator().manual_seed(0))
+    method = RandomWS(space, RandomWSSettings(2), torch.Generator().manual_seed(0))
     counts = {b.name: torch.zeros(b.shape) for b in space.blocks}
     for step in range(160):
         for name, weights in method.weight_gates(step).weights.items():

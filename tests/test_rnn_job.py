@@ -28,8 +28,8 @@ TINY = [
     "train.hidden=8", "train.vary=true", "train.averaging=1", "train.dropout.hidden=0.2",
     "checkpoint_seconds=0",
 ]  # fmt: skip
-NAMES = ("searched", "random", "darts-1", "lstm", "enas")
-BASELINES = "baselines=[random, darts-1, lstm, enas]"
+NAMES = ("searched", "random-ws", "darts-1", "lstm", "enas")
+BASELINES = "baselines=[random-ws, darts-1, lstm, enas]"
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_a_job_leaves_what_a_run_folder_holds(finished: Path) -> None:
         "config.yaml", "genotype.json", "metrics.json", "metrics.jsonl", "checkpoint", "model",
         "plots", "environment.json", "log.txt",
     }  # fmt: skip
-    searched = ("searched", "random", "darts-1")
+    searched = ("searched", "random-ws", "darts-1")
     assert {path.name for path in (finished / "plots").iterdir()} == {
         "figures.json", "training.png", "search.png",
         *(f"cell-{n}.{kind}" for n in (*searched, "enas") for kind in ("png", "svg")),
@@ -238,7 +238,7 @@ def test_a_rival_that_diverges_is_named_and_left_out(
     words = [w for w in job(tmp_path / "run", text) if w != "--quiet"]
     assert cli.main(words) == 0
     assert "left out: darts-1: search diverged in epoch 1: " in capsys.readouterr().err
-    assert set(document(tmp_path / "run")["baselines"]) == {"random", "lstm", "enas"}
+    assert set(document(tmp_path / "run")["baselines"]) == {"random-ws", "lstm", "enas"}
 
 
 def test_a_job_whose_own_search_diverges_says_so_and_ends(

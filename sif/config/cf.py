@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from sif.config.search import SearchSection
 from sif.config.sections import (
     AbsolutePath,
     CommonConfig,
@@ -143,7 +144,7 @@ class LossConfig(Section):
     )
 
 
-class SearchConfig(Section):
+class SearchConfig(SearchSection):
     """The search for the interaction function."""
 
     epochs: Count = Field(60, description="passes over the train part")
@@ -176,7 +177,12 @@ class SearchConfig(Section):
     arch_optimizer: Literal["plain", "adam"] = Field(
         "plain", description="proximal step of the paper, or Adam as in the published code"
     )
-    arch_lr: Rate = Field(0.3, description="step size of alpha")
+    arch_lr: Rate = Field(0.3, description="step size of NASP's alpha")
+    darts_lr: Rate = Field(0.03, description="Adam step size of alpha of DARTS, SNAS and GDAS")
+    judge: bool = Field(
+        False, description="judge the selection of every epoch on validation, off the clock, for "
+        "curves over time; random-ws and samplers always judge"
+    )  # fmt: skip
     arch_every: Count = Field(2, description="weight steps per architecture step")
     transform_lr: Rate = Field(0.003, description="Adam step size of learned transforms")
     transform_offset: float = Field(0.0, description="learned transforms start at x + this (sif)")
@@ -190,6 +196,22 @@ class SearchConfig(Section):
     def resting_share(self) -> float:
         """Share of the epochs in which alpha rests."""
         return self.warmup / 2 if self.arch_start is None else self.arch_start
+
+    @property
+    def eta(self) -> float:
+        """Weight of the complexity penalty."""
+        return self.penalty
+
+    @property
+    def continuous_lr(self) -> float:
+        """Adam step size of P and Q."""
+        return self.transform_lr
+
+    def rests(self, warmup: int, steps: int, unit: int) -> int:
+        """Half of the warm-up, or the asked share, before alpha moves."""
+        if self.arch_start is None:
+            return warmup // 2
+        return round(self.arch_start * (steps // unit)) * unit
 
 
 class TrainConfig(Section):

@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from sif.config.cells import CellSearchSection, Share
+from sif.config.cells import CellSearchSection
+from sif.config.search import Share
 from sif.config.sections import (
     AbsolutePath,
     CommonConfig,
@@ -124,6 +125,6 @@ class CNNConfig(CommonConfig):
     search: CellSearchConfig = CellSearchConfig()
     train: CellTrainConfig = CellTrainConfig()
     baselines: Names = Field(
-        ("random",), description="what to compare with: search methods (random, darts-1, darts-2), "
-        "same epochs, and published cells (darts-v2, ...); []: nothing"
+        ("random-ws",), description="what to compare with: search methods (random-ws, darts-1, "
+        "gdas, tpe, ...), same epochs or budget, and published cells (darts-v2, ...); []: nothing"
     )  # fmt: skip

@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from sif.config.cells import CellSearchSection, Share
+from sif.config.cells import CellSearchSection
+from sif.config.search import Share
 from sif.config.sections import (
     AbsolutePath,
     CommonConfig,
@@ -56,7 +57,9 @@ class RecurrentSearchConfig(CellSearchSection):
     weight_decay: NonNegative = Field(5e-7, description="of the weights")
     max_norm: Rate = Field(0.25, description="bound on the gradient's norm")
     arch_lr: Rate = Field(3e-3, description="step size of NASP's alpha")
-    darts_lr: Rate = Field(3e-3, description="step size of DARTS' alpha, as published")
+    darts_lr: Rate = Field(
+        3e-3, description="step size of alpha of DARTS, SNAS and GDAS, as published"
+    )
     normalise: bool = Field(
         True, description="whether a search of single operations normalises every state over the "
         "columns, as mixtures (DARTS) always do; no training from scratch does"
@@ -102,6 +105,6 @@ class RNNConfig(CommonConfig):
     search: RecurrentSearchConfig = RecurrentSearchConfig()
     train: RecurrentTrainConfig = RecurrentTrainConfig()
     baselines: Names = Field(
-        ("random", "lstm"), description="what to compare with: search methods (random, darts-1, "
-        "darts-2), published cells (darts-v1, darts-v2, enas), lstm; []: nothing"
+        ("random-ws", "lstm"), description="what to compare with: search methods (random-ws, "
+        "darts-1, gdas, tpe, ...), published cells (darts-v1, darts-v2, enas), lstm; []: nothing"
     )  # fmt: skip

@@ -25,6 +25,19 @@ class ArchReport:
     scores: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How long a search is, for methods with schedules.
+
+    Attributes:
+        steps: Weight steps in all.
+        warmup: The first of them, which train all operations while alpha rests.
+    """
+
+    steps: int
+    warmup: int = 0
+
+
 class Method(Protocol):
     """Chooses gates for weight steps and says which selection it would keep."""
 
@@ -62,6 +75,45 @@ class Learning(Method, Protocol):
 class Choosing(Method, Protocol):
     """A method that chooses among candidates when the weights are final."""
 
+    @property
+    def candidates(self) -> int:
+        """How many errors it asks for."""
+        ...
+
     def choose(self, error: Callable[[Gates], float]) -> None:
         """Keeps the candidate with the lowest error on the whole validation part."""
+        ...
+
+
+class Sampling(Protocol):
+    """A method that has selections trained one by one, each with weights of its own."""
+
+    def ask(self) -> Gates | None:
+        """The selection to train next, the same until it is told; None: there is none left."""
+        ...
+
+    def tell(self, gates: Gates, error: float, cost: float) -> None:
+        """What came of the selection that was asked.
+
+        Args:
+            gates: The selection.
+            error: By validation, the lower the better; infinite where the training diverged.
+            cost: Of the selection, in units of the space's `Block.costs`.
+        """
+        ...
+
+    def selection(self) -> Gates:
+        """The best told so far, the first of equals."""
+        ...
+
+    def alpha(self) -> dict[str, Tensor]:
+        """Block name to (n_edges, n_ops), for logs and figures."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides what is asked from here."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
         ...

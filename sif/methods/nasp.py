@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sif.draws import explore, in_turn, probe_factors
 from sif.errors import ConfigError
 from sif.methods.base import ArchReport
+from sif.methods.continuous import Continuous
 from sif.probe import GateGradient, gate_gradient
 from sif.prox import (
     Alpha,
@@ -126,12 +127,7 @@ class Nasp:
         self._settled: dict[str, tuple[int, ...]] = {}
         self._changed_at = 0
         self._optimizer = OPTIMIZERS[settings.optimizer](list(self._alpha.values()), settings.lr)
-        self._continuous: list[nn.Parameter] = list(space.arch_parameters())
-        self._continuous_optimizer = (
-            torch.optim.Adam(self._continuous, lr=settings.continuous_lr)
-            if self._continuous
-            else None
-        )
+        self._continuous = Continuous(space, settings.continuous_lr)
 
     def weight_gates(self, step: int) -> Gates:
         """All operations in turn during warm-up, then the selection with exploration."""
@@ -158,7 +154,7 @@ class Nasp:
         look = _Look(train, valid, gates, self._alpha, found)
         scores = {n: dict(SCORES[n](space, look)) for n in names}
         self._descend(scores[self.settings.score], gates)
-        self._descend_continuous(found.arch)
+        self._continuous.descend(found.arch)
         return ArchReport(float(found.loss), scores)
 
     def _probing(self) -> Probing | None:
@@ -178,14 +174,6 @@ class Nasp:
         for name, alpha in self._alpha.items():
             alpha.copy_(boxed[name])
 
-    def _descend_continuous(self, gradient: Sequence[Tensor]) -> None:
-        if self._continuous_optimizer is None:
-            return
-        for parameter, grad in zip(self._continuous, gradient, strict=True):
-            parameter.grad = grad
-        self._continuous_optimizer.step()
-        self._continuous_optimizer.zero_grad(set_to_none=True)
-
     def selection(self) -> Gates:
         """The projection of alpha, taken before its last boxing."""
         return self._gates
@@ -196,12 +184,11 @@ class Nasp:
 
     def state_dict(self) -> dict[str, Any]:
         """Alpha, selection, optimisers and random state."""
-        continuous = self._continuous_optimizer
         return {
             "alpha": self.alpha(),
             "gates": dict(self._gates.weights),
             "optimizer": self._optimizer.state_dict(),
-            "continuous": continuous.state_dict() if continuous else None,
+            "continuous": self._continuous.state_dict(),
             "generator": self._generator.get_state(),
             "settled": {name: list(chosen) for name, chosen in self._settled.items()},
             "changed_at": self._changed_at,
@@ -213,8 +200,7 @@ class Nasp:
             alpha.copy_(state["alpha"][name])
         self._gates = project(state["gates"], self._blocks)
         self._optimizer.load_state_dict(state["optimizer"])
-        if self._continuous_optimizer is not None:
-            self._continuous_optimizer.load_state_dict(state["continuous"])
+        self._continuous.load_state_dict(state["continuous"])
         self._generator.set_state(state["generator"])
         self._settled = {name: tuple(chosen) for name, chosen in state["settled"].items()}
         self._changed_at = state["changed_at"]

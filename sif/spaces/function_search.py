@@ -17,7 +17,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sif.errors import ConfigError
+from sif.errors import ConfigError, ShapeError
 from sif.genotype import Genotype
 from sif.objectives import Batch, Loss, LossSettings, Scored
 from sif.pairs import PairGraph
@@ -77,6 +77,12 @@ class _Gated:
         ]
 
     uses_history = False
+
+    def chosen(self) -> Interaction:
+        """The function of a discrete point; ShapeError for relaxed gates."""
+        if self._chosen is None:
+            raise ShapeError("gates: expected one operation per edge, found relaxed gates")
+        return self._interactions[self._chosen]
 
     @property
     def exact(self) -> bool:
@@ -183,7 +189,14 @@ class FunctionSpace(nn.Module):
         return self.settings.loss(scored, batch, self.settings.loss_settings)
 
     def regulariser(self, gates: Gates) -> Tensor:
-        """L2 of the chosen operation's tables."""
+        """L2 of the chosen operation's tables; of relaxed gates, of all by their weights."""
+        if gates.active is None and self.settings.own_tables:
+            weights = gates.weights[OPERATION_BLOCK][0].tolist()
+            norms = [self.tables_of(k).squared_norm(self.settings.strengths) for k in
+                     range(len(weights))]  # fmt: skip
+            return torch.stack([w * norm for w, norm in zip(weights, norms, strict=True)]).sum()
+        if gates.active is None:
+            return self.tables_of(0).squared_norm(self.settings.strengths)
         return self.tables_of(self.choice(gates)).squared_norm(self.settings.strengths)
 
     @torch.no_grad()

@@ -73,7 +73,6 @@ class Task:
     """A kind of job.
 
     Attributes:
-        methods: Its search methods.
         prepare: Configuration and runtime to inputs, or an error for the user, before anything is
             written.
         job: Configuration, inputs and desk to the job.
@@ -81,7 +80,6 @@ class Task:
         draw: Data of figures and folder to the paths of the figures drawn.
     """
 
-    methods: tuple[str, ...]
     prepare: Callable[[Any, Runtime], Inputs]
     job: Callable[[Any, Any, Desk], Job]
     evaluate: Callable[[Any, Runtime, Path], dict[str, float]]

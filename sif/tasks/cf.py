@@ -135,7 +135,8 @@ class CFJob:
             "history": result.history,
             "operations": {name: list(ops) for name, ops in operations.items()},
             "summary": {
-                "seconds": result.seconds, "epochs": result.epochs, "steps": result.steps,
+                "seconds": result.seconds, "cpu_seconds": result.cpu_seconds,
+                "epochs": result.epochs, "steps": result.steps,
                 "peak_memory_mb": peak_memory_mb(self.runtime),
             },
         }  # fmt: skip

@@ -15,12 +15,12 @@ from typing import Any, Protocol
 import numpy as np
 from torch import nn
 
-from sif.cell_methods import METHODS
 from sif.checkpoint import write_json_atomic, write_text_atomic
 from sif.config import CommonConfig
 from sif.errors import ConfigError, DivergedError
 from sif.evaluate import Evaluation
 from sif.genotype import Genotype, from_json
+from sif.methods.table import method_named
 from sif.runtime import derive_seed, environment, peak_memory_mb
 from sif.search import SearchResult
 from sif.tasks.base import Desk, RunResult
@@ -199,10 +199,11 @@ class Contest:
             "valid_loss": result.valid_loss,
             "diagnostics": result.diagnostics,
             "trained": result.trained,
-            "warms_up": METHODS[method].warms_up,
+            "warms_up": method_named(method).warms_up,
             "history": result.history,
             "summary": {
-                "seconds": result.seconds, "epochs": result.epochs, "steps": result.steps,
+                "seconds": result.seconds, "cpu_seconds": result.cpu_seconds,
+                "epochs": result.epochs, "steps": result.steps,
                 "peak_memory_mb": peak_memory_mb(self.desk.runtime),
             },
         }  # fmt: skip

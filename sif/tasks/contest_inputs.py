@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sif.cell_methods import METHODS
 from sif.config import did_you_mean
 from sif.errors import ConfigError
 from sif.genotype import Genotype, read
+from sif.methods.table import method_named, method_names
 
 SEARCHED, GIVEN = "searched", "given"
 
@@ -50,19 +50,17 @@ def entrants(
         ConfigError, GenotypeError: A name that nobody has, or a file without such cells.
     """
     rivals = [name for name in baselines if cells or name != method]
-    for key, names, known in (
-        ("method", (method,), tuple(METHODS)),
-        ("baselines", rivals, (*METHODS, *published)),
-    ):
-        for name in names:
-            if name not in known:
-                raise ConfigError(
-                    f"{key}: expected one of {', '.join(known)}, found {name!r}"
-                    f"{did_you_mean(name, known)}"
-                )
+    method_named(method)
+    known = (*method_names(), *published)
+    for name in rivals:
+        if name not in known:
+            raise ConfigError(
+                f"baselines: expected one of {', '.join(known)}, found {name!r}"
+                f"{did_you_mean(name, known)}"
+            )
     ours = {} if cells is None else {GIVEN: _given(cells, published, design)}
     methods = {} if ours else {SEARCHED: method}
-    methods |= {name: name for name in rivals if name in METHODS}
+    methods |= {name: name for name in rivals if name not in published}
     given = ours | {name: published[name] for name in rivals if name in published}
     return Entrants(methods, given, GIVEN if ours else SEARCHED)
 

@@ -1,0 +1,145 @@
+"""How many weight steps a search gets: by epochs, by a number, or by CPU seconds and a pilot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sif.config import SearchSection
+from sif.errors import ConfigError
+from sif.methods.base import Choosing, Learning, Method, Plan
+from sif.optimisers import Optimiser
+from sif.prox import Gates, weight_step
+from sif.spaces.base import Space
+from sif.streams import Stream
+
+TRIALS = (3, 50)
+"""Fewest and most steps that a pilot times, after a first one that allocates."""
+PILOT_SHARE = 0.02
+"""Of the budget, which a pilot takes unless that is less than its fewest steps."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """CPU seconds.
+
+    Attributes:
+        weight: Of a weight step.
+        arch: Of an architecture step.
+        reserve: Of the choice at the end.
+        spent: Of the pilot itself.
+    """
+
+    weight: float
+    arch: float
+    reserve: float
+    spent: float
+
+
+def planned(
+    section: SearchSection, per_epoch: int, warms_up: bool, steps: int | None
+) -> tuple[Plan, int]:
+    """The length of a search, and the weight steps before alpha moves.
+
+    Args:
+        section: Gives epochs and shares.
+        per_epoch: Weight steps.
+        warms_up: Whether the method has a warm-up.
+        steps: In all; None: the epochs decide, and shares are whole epochs.
+    """
+    unit = per_epoch if steps is None else 1
+    total = section.epochs * per_epoch if steps is None else steps
+    warmup = round(section.warmup * (total // unit)) * unit if warms_up else 0
+    if steps is not None:
+        warmup = min(warmup, steps - 1)
+    return Plan(total, warmup), section.rests(warmup, total, unit)
+
+
+def pilot(
+    space: Space,
+    method: Method,
+    train: Stream,
+    valid: Stream,
+    optimiser: Optimiser,
+    section: SearchSection,
+    error: Callable[[Gates], float],
+    seconds: float,
+) -> Costs:
+    """Measures a method on copies that are thrown away; takes steps of both kinds in turn.
+
+    Args:
+        space: To be thrown away, as `method` and both streams.
+        method: Made for it.
+        train: Batches of the weights.
+        valid: Batches of the architecture.
+        optimiser: Of the weights.
+        section: Gives step sizes.
+        error: Of a selection on validation; asked once if the method chooses at the end.
+        seconds: The budget.
+    """
+    begin = time.process_time()
+    optimizer = optimiser(space.weight_parameters(), section.lr)
+    weight, arch = [], []
+    for step in range(TRIALS[1] + 1):
+        start = time.process_time()
+        batch = train.next()
+        if isinstance(method, Learning):
+            method.arch_step(space, batch, valid.next())
+        between = time.process_time()
+        weight_step(space, batch, method.weight_gates(step), optimizer)
+        weight.append(time.process_time() - between)
+        arch.append(between - start)
+        if step >= TRIALS[0] and time.process_time() - begin > PILOT_SHARE * seconds:
+            break
+    reserve = 0.0
+    if isinstance(method, Choosing):
+        start = time.process_time()
+        error(method.selection())
+        # Once more than it chooses from: what is chosen is judged for the record, too.
+        reserve = (time.process_time() - start) * (method.candidates + 1)
+    steps = len(weight) - 1
+    return Costs(
+        sum(weight[1:]) / steps, sum(arch[1:]) / steps, reserve, time.process_time() - begin
+    )
+
+
+def steps_that_fit(costs: Costs, section: SearchSection, warms_up: bool, seconds: float) -> int:
+    """Weight steps that a budget allows, with the architecture steps that go with them.
+
+    Raises:
+        ConfigError: Not even one.
+    """
+    _, rest = planned(section, 1, warms_up, _MANY)
+    learning = (1 - rest / _MANY) / section.arch_every
+    left = seconds - costs.spent - costs.reserve
+    steps = int(left / max(costs.weight + learning * costs.arch, 1e-9))
+    if steps < 1:
+        raise ConfigError(
+            f"search.seconds: expected more than {costs.spent + costs.reserve:.3g} CPU seconds, "
+            f"which a pilot and the choice at the end take, found {seconds:g}"
+        )
+    return steps
+
+
+_MANY = 1_000_000
+
+
+def per_candidate(section: SearchSection, per_epoch: int) -> int:
+    """Weight steps of each selection that a sampler trains.
+
+    Raises:
+        ConfigError: The search is shorter than that.
+    """
+    need = section.each * per_epoch
+    if section.steps is not None and section.steps < need:
+        raise ConfigError(
+            f"search.steps: expected at least {need}, one candidate of {section.each} epochs, "
+            f"found {section.steps}; lower search.candidate_epochs"
+        )
+    if section.steps is None and section.seconds is None and section.epochs < section.each:
+        raise ConfigError(
+            f"search.candidate_epochs: expected at most search.epochs, {section.epochs}, "
+            f"found {section.each}"
+        )
+    return need

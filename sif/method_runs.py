@@ -1,0 +1,168 @@
+"""One search by the name of a method, whatever the space: what tasks hand over, and the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from sif.budgets import per_candidate, pilot, planned, steps_that_fit
+from sif.config import SearchSection
+from sif.config.cells import CellSearchSection
+from sif.config.sections import Section
+from sif.errors import ConfigError
+from sif.methods.base import Choosing, Method, Plan, Sampling
+from sif.methods.table import MethodKind, method_named
+from sif.optimisers import Optimiser, Schedule
+from sif.prox import Gates
+from sif.runtime import Runtime, enough_memory, generator
+from sif.sampling import SampleSettings, sample
+from sif.search import Checkpointer, SearchResult, SearchSettings, search
+from sif.spaces.base import Space
+from sif.streams import Stream
+from sif.tracking import Tracker
+
+Progress = Callable[[int, Any], None]
+
+
+@dataclass(frozen=True, eq=False)
+class MethodRun:
+    """What any method searches with, as functions, so that each candidate can have it afresh.
+
+    Attributes:
+        make_space: A space with fresh weights, always the same; the argument says whether mixtures
+            of all operations will run.
+        streams: Fresh batches of the weights and of alpha, always the same.
+        judge: Error on the whole validation part of a selection of a space with its weights.
+        judged: Name of that number.
+        section: Of the configuration.
+        optimiser: Of the weights.
+        schedule: Of their step size.
+        runtime: Gives the random numbers of the method.
+        steps_per_epoch: Weight steps; None: one pass.
+        max_norm: Bound on the gradient's norm; None: none.
+        judges: Whether every epoch's selection is judged, off the clock.
+    """
+
+    make_space: Callable[[bool], Space]
+    streams: Callable[[], tuple[Stream, Stream]]
+    judge: Callable[[Space, Gates], float]
+    judged: str
+    section: SearchSection
+    optimiser: Optimiser
+    schedule: Schedule
+    runtime: Runtime
+    steps_per_epoch: int | None = None
+    max_norm: float | None = None
+    judges: bool = True
+
+    def run(
+        self, name: str, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
+    ) -> SearchResult:
+        """Searches with a method.
+
+        Raises:
+            DivergedError: The search diverged.
+            ConfigError: A method that nobody has, that the space does not allow, or that needs a
+                library or a larger budget.
+        """
+        kind = method_named(name)
+        if kind.samples:
+            return self._sample(name, kind, tracker, checkpointer, on_epoch)
+        return self._search(name, kind, tracker, checkpointer, on_epoch)
+
+    def check(self, name: str) -> None:
+        """Raises ConfigError for what `run` would refuse before its first step."""
+        kind = method_named(name)
+        self._made(name, kind, self.make_space(kind.mixes), Plan(1))
+        if kind.samples:
+            per_candidate(self.section, self._per_epoch())
+
+    def _per_epoch(self) -> int:
+        return self.steps_per_epoch or self.streams()[0].steps_per_pass
+
+    def _made(self, name: str, kind: MethodKind, space: Space, plan: Plan) -> Any:
+        draws = generator(self.runtime, "search", "method", device=torch.device("cpu"))
+        return kind.made(name, space, self.section, plan, draws)
+
+    def _loop(self, epochs: int, **further: Any) -> SearchSettings:
+        section = self.section
+        return SearchSettings(
+            epochs, section.lr, section.arch_every, max_norm=self.max_norm,
+            optimiser=self.optimiser, schedule=self.schedule,
+            steps_per_epoch=self.steps_per_epoch, **further,
+        )  # fmt: skip
+
+    def _search(
+        self, name: str, kind: MethodKind, tracker: Tracker, checkpointer: Checkpointer,
+        on_epoch: Progress,
+    ) -> SearchResult:  # fmt: skip
+        section, per_epoch = self.section, self._per_epoch()
+        budget: dict[str, Any] = {"steps": section.steps}
+        if section.seconds is not None:
+            saved = checkpointer.restore()
+            budget = saved["budget"] if saved is not None else self._measured(name, kind)
+            budget = {**budget, "seconds": section.seconds}
+        plan, rests = planned(section, per_epoch, kind.warms_up, budget["steps"])
+        space = self.make_space(kind.mixes)
+        method: Method = self._made(name, kind, space, plan)
+        loop = self._loop(-(-plan.steps // per_epoch), arch_start=rests, **budget)
+        judge = None
+        if self.judges or isinstance(method, Choosing):
+            judge = lambda gates: {self.judged: self.judge(space, gates)}
+        train, valid = self.streams()
+        return search(space, method, train, valid, loop, tracker, checkpointer, on_epoch, judge)
+
+    def _measured(self, name: str, kind: MethodKind) -> dict[str, Any]:
+        """Steps that fit into the seconds, by a pilot on a space and batches of its own."""
+        seconds = self.section.seconds or 0.0
+        space = self.make_space(kind.mixes)
+        costs = pilot(
+            space, self._made(name, kind, space, Plan(1)), *self.streams(), self.optimiser,
+            self.section, partial(self.judge, space), seconds,
+        )  # fmt: skip
+        steps = steps_that_fit(costs, self.section, kind.warms_up, seconds)
+        return {"steps": steps, "spent": costs.spent, "reserve": costs.reserve}
+
+    def _sample(
+        self, name: str, kind: MethodKind, tracker: Tracker, checkpointer: Checkpointer,
+        on_epoch: Progress,
+    ) -> SearchResult:  # fmt: skip
+        section = self.section
+        method: Sampling = self._made(name, kind, self.make_space(False), Plan(1))
+        need = per_candidate(section, self._per_epoch())
+        candidates = None
+        if section.steps is not None:
+            candidates = section.steps // need
+        elif section.seconds is None and not kind.ends:
+            candidates = section.epochs // section.each
+        settings = SampleSettings(
+            self._loop(section.each), section.continuous_lr, candidates, section.seconds
+        )
+        return sample(
+            partial(self.make_space, False), method, self.streams, settings,
+            lambda space, gates: {self.judged: self.judge(space, gates)},
+            tracker, checkpointer, on_epoch,
+        )  # fmt: skip
+
+
+def check_warmup(settings: CellSearchSection) -> None:
+    """Raises ConfigError where no epoch is left in which alpha moves."""
+    budget = settings.steps is not None or settings.seconds is not None
+    if settings.warmup_epochs >= settings.epochs and not budget:
+        raise ConfigError(
+            f"search.warmup: expected epochs in which alpha moves, found none: "
+            f"{settings.warmup:g} of {settings.epochs}"
+        )
+
+
+def lowering(
+    runtime: Runtime, name: str, section: Section, settings: tuple[str, ...]
+) -> AbstractContextManager[None]:
+    """A block whose failing allocations say which settings of a section to lower."""
+    lower = ", ".join(f"{name}.{key} ({getattr(section, key)})" for key in settings)
+    return enough_memory(runtime.device, f"lower {lower}")

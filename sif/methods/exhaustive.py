@@ -1,0 +1,42 @@
+"""Every selection of a small space, each trained from scratch: what all others are measured by.
+
+In an order drawn from the seed, so that a search that is cut short has seen a fair sample.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from sif.errors import ConfigError
+from sif.methods.sampler import Sampler
+from sif.methods.selections import Row
+from sif.spaces.base import Space
+
+LIMIT = 10_000
+"""Selections of the largest space that is gone through."""
+
+
+class Exhaustive(Sampler):
+    """The method's state; arguments as of `Sampler`.
+
+    Raises:
+        ConfigError: The space has more than `LIMIT` selections.
+    """
+
+    def __init__(self, space: Space, seed: int) -> None:
+        super().__init__(space, seed)
+
+    def _restart(self) -> None:
+        count = self.choices.count
+        if count > LIMIT:
+            found = f"{count:,}" if count < 1e9 else f"~{count:.0e}".replace("+", "")
+            raise ConfigError(
+                f"method exhaustive: expected a finite space of at most {LIMIT:,} selections, "
+                f"found {found}"
+            )
+        draws = torch.Generator().manual_seed(self.seed)
+        self._order = torch.randperm(count, generator=draws).tolist()
+
+    def _next(self) -> Row | None:
+        done = len(self.told)
+        return self.choices.numbered(self._order[done]) if done < len(self._order) else None

@@ -1,0 +1,78 @@
+"""A selection that stays as it is: what trains the candidates of samplers and of exhaustive search.
+
+Weights descend on train batches; continuous architecture parameters, such as P and Q, on validation
+batches, as under every other method.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from sif.methods.base import ArchReport, Method
+from sif.methods.continuous import Continuous
+from sif.prox import Batch, Gates
+from sif.spaces.base import Space
+
+
+class Fixed:
+    """One selection of a space without continuous parameters.
+
+    Args:
+        gates: The selection.
+    """
+
+    def __init__(self, gates: Gates) -> None:
+        self._gates = gates
+
+    def weight_gates(self, step: int) -> Gates:
+        """The selection."""
+        return self._gates
+
+    def selection(self) -> Gates:
+        """The selection."""
+        return self._gates
+
+    def alpha(self) -> dict[str, Tensor]:
+        """Its gates."""
+        return dict(self._gates.weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the selection is an argument."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing."""
+
+
+class LearningFixed(Fixed):
+    """One selection of a space with continuous parameters.
+
+    Args:
+        gates: The selection.
+        continuous: Their optimiser.
+    """
+
+    def __init__(self, gates: Gates, continuous: Continuous) -> None:
+        super().__init__(gates)
+        self._continuous = continuous
+
+    def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
+        """One step of the continuous parameters on a validation batch."""
+        return ArchReport(self._continuous.step(space, valid, self._gates))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of the optimiser."""
+        return {"continuous": self._continuous.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        self._continuous.load_state_dict(state["continuous"])
+
+
+def fixed(space: Space, gates: Gates, continuous_lr: float) -> Method:
+    """The method that keeps a selection of a space."""
+    if space.arch_parameters():
+        return LearningFixed(gates, Continuous(space, continuous_lr))
+    return Fixed(gates)

@@ -1,0 +1,108 @@
+"""GDAS: differentiable architecture sampling (Dong and Yang, CVPR 2019, section 3.2).
+
+Every step draws one operation per edge by Gumbel-max, and only that one runs, in the forward and
+the backward pass. In an architecture step the one-hot draw h stands for softmax((log p + G) / t)
+when the gradient goes back to alpha (straight through, equation 7), and of the gradient by h only
+the entry of the drawn operation is used, since nothing else has run.
+
+Not as in the paper: there all incoming edges of a node are summed while searching, and two are
+kept at the end. Here a draw is a selection of the space, as everywhere in the search loop: of the
+edges that enter a node those with the highest softmax value of this draw are kept. So what trains
+is what will be exported. The reduction cell is searched, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sif.methods.base import ArchReport
+from sif.methods.relaxed import AlphaSettings, Relaxed, gumbel, through_softmax
+from sif.probe import gate_gradient
+from sif.prox import Alpha, Batch, Gates, Probing, project
+from sif.spaces.base import Space
+
+TEMPERATURES = (10.0, 0.1)
+"""First and last, in equal steps (section 4.2)."""
+
+
+@dataclass(frozen=True)
+class GdasSettings:
+    """Numbers of the method.
+
+    Attributes:
+        steps: Weight steps of the search, over which the temperature falls.
+        alpha: Of the step of alpha; the defaults are also those of section 4.2.
+    """
+
+    steps: int
+    alpha: AlphaSettings = field(default_factory=AlphaSettings)
+
+
+class Gdas(Relaxed):
+    """The method's state; arguments as of `Relaxed`."""
+
+    def __init__(self, space: Space, settings: GdasSettings, generator: torch.Generator) -> None:
+        super().__init__(space, settings.alpha, generator)
+        self.settings = settings
+        self._step = 0
+
+    def temperature(self) -> float:
+        """Of the weight step that was asked for last."""
+        first, last = TEMPERATURES
+        done = min(self._step / max(self.settings.steps - 1, 1), 1.0)
+        return first + (last - first) * done
+
+    def _logits(self) -> Alpha:
+        heat = self.temperature()
+        return {
+            name: (alpha.log_softmax(dim=1) + gumbel(alpha, self._generator)) / heat
+            for name, alpha in self._alpha.items()
+        }
+
+    def _hard(self, logits: Mapping[str, Tensor]) -> Gates:
+        return project({name: log_odds(table) for name, table in logits.items()}, self._blocks)
+
+    def weight_gates(self, step: int) -> Gates:
+        """A drawn selection, exactly 0 or 1."""
+        self._step = step
+        return self._hard(self._logits())
+
+    def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
+        """One Adam step of alpha, straight through a drawn selection, on a validation batch."""
+        logits, heat = self._logits(), self.temperature()
+        gates = self._hard(logits)
+        # Nothing but what was drawn is probed; a space that probes everything is masked below.
+        found = gate_gradient(space, valid, replace(gates, probing=Probing(gates.weights)))
+        heard = {n: g.to(gates.weights[n]) * gates.weights[n] for n, g in found.gates.items()}
+        by_alpha = {
+            name: through_softmax(table.softmax(dim=1), heard[name], heat)
+            for name, table in logits.items()
+        }
+        self._descend(by_alpha, found.arch)
+        return ArchReport(float(found.loss), {"gradient": heard})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Also how far the temperature is."""
+        return {**super().state_dict(), "step": self._step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        super().load_state_dict(state)
+        self._step = state["step"]
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """log(s / (1 - s)) of the softmax s of each row: its order, also where s would round to 1."""
+    rest = torch.stack(
+        [
+            logits[:, [j for j in range(logits.shape[1]) if j != k]].logsumexp(dim=1)
+            for k in range(logits.shape[1])
+        ],
+        dim=1,
+    )
+    return logits - rest

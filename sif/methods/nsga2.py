@@ -1,0 +1,92 @@
+"""NSGA-II (Deb et al., IEEE TEC 2002), by pymoo: validation error against cost.
+
+A row of choices is the chromosome. As for the binary strings of the paper (section IV), parents
+cross at a single point and a mutation draws each number afresh with a chance of one over their
+number; rows that the population has are not bred again. Selections without costs make the second
+objective constant, and the method a plain genetic algorithm on the error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sif.methods.optional import library
+from sif.methods.sampler import Sampler, Told
+from sif.methods.selections import Row
+from sif.spaces.base import Space
+
+
+class Nsga2(Sampler):
+    """The method's state.
+
+    Args:
+        space: Gives the blocks.
+        seed: Of all that is drawn.
+        population: Selections of a generation.
+
+    Raises:
+        ConfigError: pymoo is not installed.
+    """
+
+    def __init__(self, space: Space, seed: int, population: int = 16) -> None:
+        self._population = population
+        super().__init__(space, seed)
+
+    def _restart(self) -> None:
+        self._algorithm = _algorithm(self.choices.sizes, self._population, self.seed)
+        self._infill: Any = None
+        self._results: list[tuple[float, float]] = []
+
+    def _next(self) -> Row | None:
+        if self._infill is None:
+            self._infill = self._algorithm.ask()
+            if self._infill is None or not len(self._infill):
+                return None  # nothing can be bred that the population does not have
+        return tuple(int(x) for x in self._infill[len(self._results)].X)
+
+    def _learn(self, told: Told) -> None:
+        self._results.append((told.error, told.cost))
+        if len(self._results) == len(self._infill):
+            self._infill.set("F", np.array(self._results))
+            self._algorithm.tell(infills=self._infill)
+            self._infill, self._results = None, []
+
+    def front(self) -> list[Told]:
+        """What was told and nothing told is better than in one respect and no worse in the other.
+
+        By rising cost; of equals the first.
+        """
+        kept: list[Told] = []
+        for told in sorted(self.told, key=lambda t: (t.cost, t.error)):
+            if not kept or told.error < kept[-1].error:
+                kept.append(told)
+        return kept
+
+
+def _algorithm(sizes: tuple[int, ...], population: int, seed: int) -> Any:
+    nsga2 = library("pymoo.algorithms.moo.nsga2", "nsga2")
+    core = library("pymoo.core.problem", "nsga2")
+    crossover = library("pymoo.operators.crossover.pntx", "nsga2")
+    sampling = library("pymoo.operators.sampling.rnd", "nsga2")
+    mutation = library("pymoo.core.mutation", "nsga2")
+    upper = np.array(sizes) - 1
+
+    class Afresh(mutation.Mutation):  # type: ignore[misc, name-defined]
+        def _do(self, problem: Any, X: Any, *_: Any, random_state: Any, **__: Any) -> Any:
+            drawn = random_state.integers(0, upper + 1, size=X.shape)
+            changed = random_state.random(X.shape) < 1 / len(upper)
+            return np.where(changed, drawn, X)
+
+    problem = core.Problem(n_var=len(sizes), n_obj=2, xl=0 * upper, xu=upper, vtype=int)
+    algorithm = nsga2.NSGA2(
+        pop_size=population,
+        sampling=sampling.IntegerRandomSampling(),
+        crossover=crossover.SinglePointCrossover(),
+        mutation=Afresh(prob=1.0),
+        eliminate_duplicates=True,
+        seed=seed,
+    )
+    algorithm.setup(problem, termination=("n_gen", 2**31))
+    return algorithm

@@ -1,0 +1,109 @@
+"""Random search with weight sharing (Li & Talwalkar, UAI 2019, section 3.2), the method to beat.
+
+Weight steps train uniformly drawn selections and nothing else is learned. At the end some
+selections, drawn at the start, are judged on the whole validation part, and the best is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sif.draws import in_turn
+from sif.methods.base import ArchReport
+from sif.methods.continuous import Continuous
+from sif.prox import Alpha, Batch, Block, Gates, project
+from sif.spaces.base import Space
+
+
+@dataclass(frozen=True)
+class RandomWSSettings:
+    """Numbers of the method.
+
+    Attributes:
+        candidates: Selections that are judged.
+        continuous_lr: Adam step size of the continuous architecture parameters.
+    """
+
+    candidates: int = 16
+    continuous_lr: float = 3e-3
+
+
+class RandomWS:
+    """The method's state.
+
+    Args:
+        space: Gives the blocks.
+        settings: Numbers of the method.
+        generator: On the CPU.
+    """
+
+    def __init__(
+        self, space: Space, settings: RandomWSSettings, generator: torch.Generator
+    ) -> None:
+        self._blocks: Sequence[Block] = space.blocks
+        self._generator = generator
+        self._drawn: list[Alpha] = [
+            {b.name: torch.rand(b.shape, generator=generator) for b in space.blocks}
+            for _ in range(settings.candidates)
+        ]
+        self._best = 0
+        self._continuous = Continuous(space, settings.continuous_lr)
+
+    @property
+    def candidates(self) -> int:
+        """How many errors `choose` asks for."""
+        return len(self._drawn)
+
+    def weight_gates(self, step: int) -> Gates:
+        """A uniform selection in which operations take turns."""
+        return in_turn(self._drawn[0], self._blocks, step, self._generator)
+
+    def choose(self, error: Callable[[Gates], float]) -> None:
+        """Keeps the candidate with the lowest error, the first of equals."""
+        errors = [error(project(drawn, self._blocks)) for drawn in self._drawn]
+        self._best = errors.index(min(errors))
+
+    def selection(self) -> Gates:
+        """The chosen candidate; before the choice, the first one drawn."""
+        return project(self._drawn[self._best], self._blocks)
+
+    def alpha(self) -> dict[str, Tensor]:
+        """The draws behind the selection."""
+        return dict(self._drawn[self._best])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Draws, choice and random state."""
+        return {
+            "drawn": [dict(alpha) for alpha in self._drawn],
+            "best": self._best,
+            "generator": self._generator.get_state(),
+            "continuous": self._continuous.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        self._drawn = [dict(alpha) for alpha in state["drawn"]]
+        self._best = state["best"]
+        self._generator.set_state(state["generator"])
+        self._continuous.load_state_dict(state["continuous"])
+
+
+class LearningRandomWS(RandomWS):
+    """The same where a space has continuous parameters, such as P and Q: they alone are learned."""
+
+    def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
+        """One step of them on a validation batch, at a uniformly drawn selection."""
+        drawn = {b.name: torch.rand(b.shape, generator=self._generator) for b in self._blocks}
+        gates = project(drawn, self._blocks)
+        return ArchReport(self._continuous.step(space, valid, gates))
+
+
+def random_ws(space: Space, settings: RandomWSSettings, generator: torch.Generator) -> RandomWS:
+    """The method for a space."""
+    kind = LearningRandomWS if space.arch_parameters() else RandomWS
+    return kind(space, settings, generator)

@@ -1,0 +1,137 @@
+"""What relaxations share: alphas as logits, the slopes of a loss by them, Adam, and state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sif.methods.continuous import Continuous
+from sif.prox import Alpha, Batch, Block, Gates, project
+from sif.spaces.base import Space
+
+INITIAL_NOISE = 1e-3
+"""Deviation of the initial alphas (model_search.py of quark0/darts)."""
+BETAS = (0.5, 0.999)
+"""Of Adam on alpha (DARTS, appendix A.1.1; SNAS and GDAS take it over)."""
+
+
+@dataclass(frozen=True)
+class AlphaSettings:
+    """Numbers of the step of alpha; the defaults are those of DARTS, appendix A.1.1.
+
+    Attributes:
+        lr: Adam step size of alpha.
+        weight_decay: Of alpha.
+        continuous_lr: Adam step size of the continuous architecture parameters.
+    """
+
+    lr: float = 3e-4
+    weight_decay: float = 1e-3
+    continuous_lr: float = 3e-3
+
+
+class Relaxed:
+    """Alphas on the CPU in float64, from which a softmax makes probabilities of operations.
+
+    Args:
+        space: Gives blocks and continuous architecture parameters.
+        settings: Numbers of the step of alpha.
+        generator: On the CPU; draws the initial alphas, and what a subclass samples.
+    """
+
+    def __init__(self, space: Space, settings: AlphaSettings, generator: torch.Generator) -> None:
+        self._blocks: Sequence[Block] = space.blocks
+        self._generator = generator
+        self._alpha: Alpha = {
+            b.name: INITIAL_NOISE * torch.randn(b.shape, generator=generator, dtype=torch.float64)
+            for b in space.blocks
+        }
+        self._optimizer = torch.optim.Adam(
+            list(self._alpha.values()), settings.lr, BETAS, weight_decay=settings.weight_decay
+        )
+        self._continuous = Continuous(space, settings.continuous_lr)
+
+    def _descend(self, by_alpha: Mapping[str, Tensor], by_arch: Sequence[Tensor]) -> None:
+        for name, alpha in self._alpha.items():
+            alpha.grad = by_alpha[name]
+        self._optimizer.step()
+        self._continuous.descend(by_arch)
+
+    def selection(self) -> Gates:
+        """The projection of the softmax weights."""
+        return project(self.alpha(), self._blocks)
+
+    def alpha(self) -> dict[str, Tensor]:
+        """The softmax weights."""
+        return {name: alpha.softmax(dim=1) for name, alpha in self._alpha.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Alphas, optimisers and random state."""
+        return {
+            "alpha": {name: a.detach().clone() for name, a in self._alpha.items()},
+            "optimizer": self._optimizer.state_dict(),
+            "continuous": self._continuous.state_dict(),
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        for name, alpha in self._alpha.items():
+            alpha.copy_(state["alpha"][name])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._continuous.load_state_dict(state["continuous"])
+        self._generator.set_state(state["generator"])
+
+
+@dataclass(frozen=True, eq=False)
+class Slopes:
+    """A loss and its derivatives at relaxed gates.
+
+    Attributes:
+        loss: Scalar, detached.
+        gates: Block name to (n_edges, n_ops) on the CPU.
+        arch: By the space's continuous architecture parameters.
+        weights: By the weights that were asked for.
+    """
+
+    loss: Tensor
+    gates: dict[str, Tensor]
+    arch: list[Tensor]
+    weights: list[Tensor]
+
+
+def slopes(
+    space: Space, batch: Batch, gates: Mapping[str, Tensor], weights: Sequence[Tensor] = ()
+) -> Slopes:
+    """The loss of a batch at relaxed gates, and its derivatives."""
+    like, arch = space.like(), list(space.arch_parameters())
+    leaves = {n: g.to(like, copy=True).requires_grad_() for n, g in gates.items()}
+    loss = space.loss(batch, Gates(leaves, None))
+    wanted = [*leaves.values(), *arch, *weights]
+    found = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
+    by_gate = {name: g.cpu() for name, g in zip(leaves, found, strict=False)}
+    first, second = len(leaves), len(leaves) + len(arch)
+    return Slopes(loss.detach(), by_gate, list(found[first:second]), list(found[second:]))
+
+
+def through_softmax(weights: Tensor, grad: Tensor, temperature: float = 1.0) -> Tensor:
+    """Derivative by logits of what has the derivative `grad` by their softmax.
+
+    Args:
+        weights: (n_edges, n_ops) softmax((logits + anything) / temperature).
+        grad: By those.
+        temperature: Of the softmax.
+    """
+    grad = grad.to(weights)
+    return weights * (grad - (weights * grad).sum(dim=1, keepdim=True)) / temperature
+
+
+def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard Gumbel noise of that shape and dtype; argmax(logits + noise) draws by softmax."""
+    uniform = torch.rand(like.shape, generator=generator, dtype=like.dtype)
+    tiny = torch.finfo(like.dtype).tiny
+    return -(-uniform.clamp(min=tiny).log()).clamp(min=tiny).log()

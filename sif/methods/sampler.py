@@ -1,0 +1,114 @@
+"""What samplers share: what was told, the best of it, and a state that is replayed, not pickled."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from sif.errors import CheckpointError, ShapeError
+from sif.methods.selections import Choices, Row
+from sif.prox import Gates
+from sif.spaces.base import Space
+
+WORST = 1e9
+"""In place of an infinite error, which libraries take ill."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A trained selection.
+
+    Attributes:
+        row: By `Choices`.
+        error: Of it, by validation.
+        cost: Of it.
+    """
+
+    row: Row
+    error: float
+    cost: float
+
+
+class Sampler:
+    """History and best of a sampler.
+
+    A subclass has `_restart`, which puts it at its beginning, `_next`, and if it learns `_learn`;
+    from a seed these always do the same, so a state is the history alone.
+
+    Args:
+        space: Gives the blocks.
+        seed: Of all that is drawn.
+    """
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self.choices, self.seed = Choices(space.blocks), seed
+        self._begin()
+
+    def _begin(self) -> None:
+        self.told: list[Told] = []
+        self._asked: Row | None = None
+        self._restart()
+
+    def _restart(self) -> None:
+        """Draws and learns from here as at first."""
+        raise NotImplementedError
+
+    def _next(self) -> Row | None:
+        """The row to train next; None: none is left."""
+        raise NotImplementedError
+
+    def _learn(self, told: Told) -> None:
+        """Takes in what came of the row that was asked."""
+
+    def ask(self) -> Gates | None:
+        """The selection to train next; the same until it is told."""
+        if self._asked is None:
+            self._asked = self._next()
+        return None if self._asked is None else self.choices.gates(self._asked)
+
+    def tell(self, gates: Gates, error: float, cost: float) -> None:
+        """What came of it; an infinite error counts as `WORST`."""
+        asked = self._asked
+        if asked is None or self.choices.gates(asked).selection() != gates.selection():
+            raise ShapeError("sampler: expected to be told of the selection that was asked")
+        told = Told(asked, error if math.isfinite(error) else WORST, cost)
+        self._learn(told)
+        self.told.append(told)
+        self._asked = None
+
+    def selection(self) -> Gates:
+        """The best told so far, the first of equals; before that, the one that is asked."""
+        if self.told:
+            return self.choices.gates(min(self.told, key=lambda t: t.error).row)
+        gates = self.ask()
+        if gates is None:
+            raise ShapeError("sampler: expected a space with selections, found none")
+        return gates
+
+    def alpha(self) -> dict[str, Tensor]:
+        """The gates of the selection."""
+        return dict(self.selection().weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seed and what was told."""
+        told = [[list(t.row), t.error, t.cost] for t in self.told]
+        return {"seed": self.seed, "told": told}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replays what was told.
+
+        Raises:
+            CheckpointError: A replay that asks for something else, as after a change of version.
+        """
+        self.seed = state["seed"]
+        self._begin()
+        for row, error, cost in state["told"]:
+            if self.ask() is None or list(self._asked or ()) != list(row):
+                raise CheckpointError(
+                    f"{type(self).__name__}: expected the selections that were asked before, "
+                    "found others; was a library updated since?"
+                )
+            self.tell(self.choices.gates(tuple(row)), error, cost)

@@ -1,0 +1,107 @@
+"""The legal selections of a space as rows of small numbers, for samplers of all kinds.
+
+A row says for every node which of the entering edges it keeps, and the operation of each of them.
+Every row is legal, and every legal selection has exactly one row.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from sif.prox import Block, Gates
+
+Row = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Node:
+    """Of a block: the sets of edges that may be kept, and how many that are."""
+
+    block: Block
+    number: int
+    sets: tuple[tuple[int, ...], ...]
+
+    @property
+    def kept(self) -> int:
+        return len(self.sets[0])
+
+
+class Choices:
+    """Rows of a space.
+
+    Args:
+        blocks: Of the space.
+
+    Attributes:
+        names: What each number of a row chooses, such as "normal.2.edges" or "normal.2.first".
+        sizes: How many choices each number has.
+    """
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._blocks = tuple(blocks)
+        self._nodes = [node for block in blocks for node in _nodes(block)]
+        names: list[str] = []
+        sizes: list[int] = []
+        for node in self._nodes:
+            where = f"{node.block.name}.{node.number}"
+            names += [f"{where}.edges", *(f"{where}.{place}" for place in range(node.kept))]
+            sizes += [len(node.sets), *(len(node.block.operations),) * node.kept]
+        self.names, self.sizes = tuple(names), tuple(sizes)
+
+    @property
+    def count(self) -> int:
+        """Legal selections."""
+        return math.prod(self.sizes)
+
+    def numbered(self, number: int) -> Row:
+        """The row of a number below `count`; the last choice runs fastest."""
+        row = []
+        for size in reversed(self.sizes):
+            number, place = divmod(number, size)
+            row.append(place)
+        return tuple(reversed(row))
+
+    def gates(self, row: Row) -> Gates:
+        """The selection of a row."""
+        active = {b.name: [-1] * len(b.nodes) for b in self._blocks}
+        numbers = iter(row)
+        for node in self._nodes:
+            for edge in node.sets[next(numbers)]:
+                active[node.block.name][edge] = next(numbers)
+        return selected({name: tuple(chosen) for name, chosen in active.items()}, self._blocks)
+
+
+def _nodes(block: Block) -> list[_Node]:
+    found = []
+    for number in sorted(set(block.nodes)):
+        edges = [edge for edge, entered in enumerate(block.nodes) if entered == number]
+        sets = itertools.combinations(edges, min(block.keep, len(edges)))
+        found.append(_Node(block, number, tuple(sets)))
+    return found
+
+
+def selected(active: dict[str, tuple[int, ...]], blocks: Sequence[Block]) -> Gates:
+    """Gates of the active operation of every edge, -1 for a dropped one."""
+    weights = {}
+    for block in blocks:
+        table = torch.zeros(block.shape, dtype=torch.float64)
+        for edge, operation in enumerate(active[block.name]):
+            if operation >= 0:
+                table[edge, operation] = 1.0
+        weights[block.name] = table
+    return Gates(weights, active)
+
+
+def cost_of(gates: Gates, blocks: Sequence[Block]) -> float:
+    """What a selection costs by `Block.costs`; blocks without costs are free."""
+    total = 0.0
+    for block in blocks:
+        if block.costs is not None:
+            for edge, operation in enumerate(gates.selection()[block.name]):
+                total += block.costs[edge][operation] if operation >= 0 else 0.0
+    return total

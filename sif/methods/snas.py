@@ -1,0 +1,88 @@
+"""SNAS: stochastic neural architecture search (Xie et al., ICLR 2019).
+
+Every step draws a point of the concrete distribution (section 2.2), Z = softmax((log p + G) / t)
+with Gumbel noise G: dense weights that are nearly one-hot once the temperature t is low. The
+gradient goes through the draw to alpha (section 2.3).
+
+Not as in the paper: there one loss on the train part moves weights and alpha; here alpha moves on
+validation batches, like that of every method of the search loop. The resource constraint (section
+2.4) is left out. The paper anneals t without saying from where to where: see `TEMPERATURES`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sif.methods.base import ArchReport
+from sif.methods.relaxed import AlphaSettings, Relaxed, gumbel, slopes, through_softmax
+from sif.prox import Alpha, Batch, Gates
+from sif.spaces.base import Space
+
+TEMPERATURES = (2.5, 0.03)
+"""First and last. Reimplementations start at 1 or 2.5; times .97 per epoch, 150 epochs end here."""
+
+
+@dataclass(frozen=True)
+class SnasSettings:
+    """Numbers of the method.
+
+    Attributes:
+        steps: Weight steps of the search, over which the temperature falls, by a constant factor.
+        alpha: Of the step of alpha.
+    """
+
+    steps: int
+    alpha: AlphaSettings = field(default_factory=AlphaSettings)
+
+
+class Snas(Relaxed):
+    """The method's state; arguments as of `Relaxed`."""
+
+    def __init__(self, space: Space, settings: SnasSettings, generator: torch.Generator) -> None:
+        super().__init__(space, settings.alpha, generator)
+        self.settings = settings
+        self._step = 0
+
+    def temperature(self) -> float:
+        """Of the weight step that was asked for last."""
+        first, last = TEMPERATURES
+        done = min(self._step / max(self.settings.steps - 1, 1), 1.0)
+        return float(first * (last / first) ** done)
+
+    def _drawn(self) -> Alpha:
+        heat = self.temperature()
+        return {
+            name: concrete(alpha, gumbel(alpha, self._generator), heat)
+            for name, alpha in self._alpha.items()
+        }
+
+    def weight_gates(self, step: int) -> Gates:
+        """A draw: all operations, by weights that sum to 1 on every edge."""
+        self._step = step
+        return Gates(self._drawn(), None)
+
+    def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
+        """One Adam step of alpha through a draw, on a validation batch."""
+        drawn, heat = self._drawn(), self.temperature()
+        found = slopes(space, valid, drawn)
+        by_alpha = {n: through_softmax(z, found.gates[n], heat) for n, z in drawn.items()}
+        self._descend(by_alpha, found.arch)
+        return ArchReport(float(found.loss), {"gradient": found.gates})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Also how far the temperature is."""
+        return {**super().state_dict(), "step": self._step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        super().load_state_dict(state)
+        self._step = state["step"]
+
+
+def concrete(alpha: Tensor, noise: Tensor, temperature: float) -> Tensor:
+    """A point of the concrete distribution, (n_edges, n_ops), rows sum to 1 (section 2.2)."""
+    return ((alpha.log_softmax(dim=1) + noise) / temperature).softmax(dim=1)

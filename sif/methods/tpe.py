@@ -1,0 +1,43 @@
+"""Tree-structured Parzen estimators (Bergstra et al., NeurIPS 2011, section 4), by Optuna.
+
+Every number of a selection's row is a categorical parameter of its own, so what two edges do
+together is not modelled: Optuna's default. Its first ten selections are drawn at random.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from sif.methods.optional import library
+from sif.methods.sampler import Sampler, Told
+from sif.methods.selections import Row
+
+
+class Tpe(Sampler):
+    """The method's state; arguments as of `Sampler`.
+
+    Raises:
+        ConfigError: Optuna is not installed.
+    """
+
+    def _restart(self) -> None:
+        optuna = library("optuna", "tpe")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=self.seed))
+        category = optuna.distributions.CategoricalDistribution
+        self._space = {
+            name: category(tuple(range(size)))
+            for name, size in zip(self.choices.names, self.choices.sizes, strict=True)
+            if size > 1
+        }
+        self._trial: Any = None
+
+    def _next(self) -> Row:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of experimental features, which are not used
+            self._trial = self._study.ask(self._space)
+        return tuple(int(self._trial.params.get(name, 0)) for name in self.choices.names)
+
+    def _learn(self, told: Told) -> None:
+        self._study.tell(self._trial, told.error)
