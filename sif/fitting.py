@@ -139,6 +139,11 @@ class Problem(Parts):
     ) -> SearchResult:
         return self.method_run().run(self.config.method, tracker, checkpointer, on_epoch)
 
+    def check_method(self) -> None:
+        """Raises ConfigError where the configured method cannot search here."""
+        if self.config.method != "nasp":  # which can; and spaces of large data take a while
+            self.searched.method_run().check(self.config.method)
+
     def method_run(self) -> MethodRun:
         """What methods search with."""
         settings = self.config.search

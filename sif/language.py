@@ -175,6 +175,11 @@ class Language:
             found = self.method_run().run(method, tracker, checkpointer, on_epoch)
         return found, float(found.history[-1]["judged"][EXPORTED])
 
+    def check_method(self, name: str) -> None:
+        """Raises ConfigError for a method that cannot search here."""
+        with self.enough_memory("search"):
+            self.method_run().check(name)
+
     def method_run(self) -> MethodRun:
         """What methods search with."""
         settings = self.config.search

@@ -16,7 +16,7 @@ from sif.config.cells import CellSearchSection
 from sif.config.sections import Section
 from sif.errors import ConfigError
 from sif.methods.base import Choosing, Method, Plan, Sampling
-from sif.methods.table import MethodKind, method_named
+from sif.methods.table import METHODS, MethodKind, method_named
 from sif.optimisers import Optimiser, Schedule
 from sif.prox import Gates
 from sif.runtime import Runtime, enough_memory, generator
@@ -78,6 +78,8 @@ class MethodRun:
     def check(self, name: str) -> None:
         """Raises ConfigError for what `run` would refuse before its first step."""
         kind = method_named(name)
+        if name in METHODS and kind.alone:
+            return  # it takes every space
         self._made(name, kind, self.make_space(kind.mixes), Plan(1))
         if kind.samples:
             per_candidate(self.section, self._per_epoch())

@@ -19,6 +19,7 @@ from sif.errors import ConfigError, DataError
 from sif.evaluate import Evaluation, evaluate
 from sif.genotype import Genotype, from_json
 from sif.grid import GridTraining
+from sif.methods.table import method_named
 from sif.rivals import FIXED, SEARCHED, compared, restored, trained_network
 from sif.runtime import Runtime, derive_seed, environment, peak_memory_mb
 from sif.served import ServedModel
@@ -113,7 +114,7 @@ class CFJob:
                 operations[block][k] for block, chosen in entry["selection"].items() for k in chosen
             ]
             told = f"loss {entry['loss']:.4f} {' '.join(leaders)}"
-            self.console.progress("search", epoch, total, told)
+            self.console.progress("search", epoch, max(epoch, total), told)
 
         operations = {b.name: b.operations for b in self.problem.searched.space().blocks}
         child = self.tracker.child("search")
@@ -133,6 +134,7 @@ class CFJob:
             "diagnostics": diagnostics,
             "trained": result.trained,
             "history": result.history,
+            "warms_up": method_named(self.config.method).warms_up,
             "operations": {name: list(ops) for name, ops in operations.items()},
             "summary": {
                 "seconds": result.seconds, "cpu_seconds": result.cpu_seconds,

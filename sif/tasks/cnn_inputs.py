@@ -87,4 +87,6 @@ def prepare(config: CNNConfig, runtime: Runtime) -> ImageInputs:
         runtime,
     )
     vision.check()
+    for method in taking_part.methods.values():
+        vision.check_method(method)
     return ImageInputs(images, split, vision, taking_part)

@@ -170,7 +170,8 @@ class Contest:
         work, console = self.work, self.desk.console
 
         def show(epoch: int, entry: Mapping[str, Any]) -> None:
-            console.progress(f"search {method}", epoch, work.epochs[0], f"loss {entry['loss']:.4f}")
+            total, told = max(epoch, work.epochs[0]), f"loss {entry['loss']:.4f}"
+            console.progress(f"search {method}", epoch, total, told)
 
         child = self.desk.tracker.child(f"search-{name}")
         result, judged = work.search(method, child, checkpointer, show)

@@ -11,14 +11,14 @@ from sif import plots
 from sif.tasks.contest_report import Results
 
 
-def curves(results: Results, metric: str, judged: str, warmup: int) -> dict[str, Any]:
+def curves(results: Results, metric: str, judged: str, warmup: float) -> dict[str, Any]:
     """Data of trainings, searches, gates and the comparison.
 
     Args:
         results: Of the contest.
         metric: Of validation, in histories of trainings and in entries.
         judged: Name of what searches are judged by.
-        warmup: Epochs of the methods that warm up.
+        warmup: Share of the epochs of the methods that warm up.
     """
     return {
         "training": {
@@ -37,7 +37,7 @@ def curves(results: Results, metric: str, judged: str, warmup: int) -> dict[str,
             name: {
                 "selections": [e["selection"] for e in state["history"]],
                 "trained": {b: t.sum(dim=0).tolist() for b, t in state["trained"].items()},
-                "warmup": warmup if state["warms_up"] else 0,
+                "warmup": round(warmup * len(state["history"])) if state["warms_up"] else 0,
             }
             for name, state in results.found.items()
         },

@@ -57,12 +57,13 @@ def draw_all(
         ConfigError: matplotlib is not installed; the data have been saved.
     """
     metric = problem.metric
+    resting = problem.config.search.resting_share if found["warms_up"] else 0.0
     document = {
         "search": {
             "history": found["history"],
             "blocks": found["operations"],
             "score": problem.config.search.score,
-            "warmup": round(problem.config.search.resting_share * problem.config.search.epochs),
+            "warmup": round(resting * len(found["history"])),
         },
         "function": _function(problem, genotype, next(iter(ours.values()))["network"]),
         "comparison": {

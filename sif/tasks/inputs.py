@@ -79,6 +79,7 @@ def prepare(config: CFConfig, runtime: Runtime) -> Inputs:
     dataset, split = load_data(config)
     label = dataset.name if dataset else Path(str(config.data.split_file)).stem
     problem = Problem(split.train, split.valid, config, runtime)
+    problem.check_method()
     return Inputs(label, dataset, split, problem, baselines)
 
 

@@ -60,4 +60,6 @@ def prepare(config: RNNConfig, runtime: Runtime) -> TextInputs:
     corpus = load_corpus(config.dataset, data_dir=config.data.dir, max_words=config.data.max_words)
     language = Language(config, corpus, runtime)
     language.check()
+    for method in taking_part.methods.values():
+        language.check_method(method)
     return TextInputs(corpus, language, taking_part)
