@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sif.config import SearchSection
@@ -16,7 +16,7 @@ from sif.streams import Stream
 
 TRIALS = (3, 50)
 """Fewest and most steps that a pilot times, after a first one that allocates."""
-PILOT_SHARE = 0.02
+PILOT_SHARE = 0.05
 """Of the budget, which a pilot takes unless that is less than its fewest steps."""
 
 
@@ -98,10 +98,13 @@ def pilot(
         error(method.selection())
         # Once more than it chooses from: what is chosen is judged for the record, too.
         reserve = (time.process_time() - start) * (method.candidates + 1)
-    steps = len(weight) - 1
-    return Costs(
-        sum(weight[1:]) / steps, sum(arch[1:]) / steps, reserve, time.process_time() - begin
-    )
+    return Costs(_usual(weight[1:]), _usual(arch[1:]), reserve, time.process_time() - begin)
+
+
+def _usual(times: Sequence[float]) -> float:
+    """Mean without the slowest tenth: what happens once, such as compiling, is not paid again."""
+    kept = sorted(times)[: -max(1, len(times) // 10)]
+    return sum(kept) / len(kept)
 
 
 def steps_that_fit(costs: Costs, section: SearchSection, warms_up: bool, seconds: float) -> int:

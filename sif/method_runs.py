@@ -61,16 +61,17 @@ class MethodRun:
     judges: bool = True
 
     def run(
-        self, name: str, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
-    ) -> SearchResult:
-        """Searches with a method.
+        self, name: str, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress,
+        kind: MethodKind | None = None,
+    ) -> SearchResult:  # fmt: skip
+        """Searches with a method: that of the name, unless another one is given.
 
         Raises:
             DivergedError: The search diverged.
             ConfigError: A method that nobody has, that the space does not allow, or that needs a
                 library or a larger budget.
         """
-        kind = method_named(name)
+        kind = kind or method_named(name)
         if kind.samples:
             return self._sample(name, kind, tracker, checkpointer, on_epoch)
         return self._search(name, kind, tracker, checkpointer, on_epoch)

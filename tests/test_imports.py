@@ -23,7 +23,8 @@ LEVELS = [
     {"objectives", "batches", "blocks", "spaces", "methods"},
     {"diagnostics", "search", "train", "evaluate", "verdict", "scoring", "parts", "fitting",
      "cold", "groups", "sources", "search_entries", "sampling", "budgets", "method_runs",
-     "vision", "language", "grid", "fold", "rivals", "fold_terms", "engine", "kernels", "topk",
+     "cold", "groups", "sources", "search_entries", "sampling", "budgets", "method_runs",
+     "contracts", "vision", "language", "grid", "fold", "rivals", "fold_terms", "engine", "kernels", "topk",
      "catalogue", "neighbours", "checked"},
     {"baselines", "ngram", "served", "learn", "serving", "grow", "recommending", "recommender",
      "saved", "packed", "classifier", "textmodel", "plots"},
@@ -120,7 +121,10 @@ def fresh(code: str) -> str:
     return done.stdout
 
 
-HEAVY = ("mlflow", "implicit", "matplotlib", "pooch", "pyarrow", "sklearn", "PIL", "numba")
+HEAVY = (
+    "mlflow", "implicit", "matplotlib", "pooch", "pyarrow", "sklearn", "PIL", "numba", "optuna",
+    "pymoo",
+)  # fmt: skip
 
 
 def test_importing_sif_and_its_core_loads_no_optional_library() -> None:

@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from sif.config import CFConfig, load_config
 from sif.methods.base import Choosing, Learning, Method
 from sif.methods.darts import Darts, DartsSettings
+from sif.methods.fixed import fixed
+from sif.methods.gdas import TEMPERATURES as GDAS_TEMPERATURES
+from sif.methods.gdas import Gdas, GdasSettings, log_odds
 from sif.methods.nasp import Nasp, NaspSettings
-from sif.methods.random_ws import RandomWS, RandomWSSettings
-from sif.methods.relaxed import BETAS, AlphaSettings
+from sif.methods.random_ws import RandomWS, RandomWSSettings, random_ws
+from sif.methods.relaxed import BETAS, AlphaSettings, gumbel, through_softmax
+from sif.methods.selections import Choices
+from sif.methods.snas import TEMPERATURES as SNAS_TEMPERATURES
+from sif.methods.snas import Snas, SnasSettings, concrete
+from sif.probe import gate_gradient
 from sif.prox import Gates, project, weight_step
+from sif.runtime import make_runtime
 from sif.spaces.cnn import CNNSpace, ImageBatch
 from sif.spaces.cnn_networks import Layout
+from sif.spaces.function_search import FunctionSpace
+from sif.tasks.inputs import prepare
 
 F64 = torch.float64
 MAKE: dict[str, Callable[[CNNSpace, torch.Generator], Method]] = {
     "nasp": lambda s, g: Nasp(s, NaspSettings(2, optimizer="plain", lr=0.1), g),
     "darts-1": lambda s, g: Darts(s, DartsSettings(1, AlphaSettings(0.1)), g),
     "darts-2": lambda s, g: Darts(s, DartsSettings(2, AlphaSettings(0.1)), g),
+    "snas": lambda s, g: Snas(s, SnasSettings(6, AlphaSettings(0.1)), g),
+    "gdas": lambda s, g: Gdas(s, GdasSettings(6, AlphaSettings(0.1)), g),
     "random-ws": lambda s, g: RandomWS(s, RandomWSSettings(3), g),
 }
 
@@ -165,3 +179,168 @@ def test_resumed_methods_go_on_as_uninterrupted(name: str) -> None:
 
     for straight, resumed in zip(run(False), run(True), strict=True):
         assert all(torch.equal(value, resumed[key]) for key, value in straight.items())
+
+
+def test_snas_draws_dense_weights_that_sum_to_one_and_sharpen() -> None:
+    space = make_space()
+    method = Snas(space, SnasSettings(steps=40), torch.Generator().manual_seed(0))
+    sharpest = []
+    for step in (0, 39):
+        gates = method.weight_gates(step)
+        assert gates.active is None
+        for table in gates.weights.values():
+            assert bool((table > 0).all())
+            torch.testing.assert_close(table.sum(dim=1), torch.ones(14, dtype=F64))
+        sharpest.append(torch.cat([t.max(dim=1).values for t in gates.weights.values()]).mean())
+    assert sharpest[0] < 0.5 < 0.95 < sharpest[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "ends", "halfway"),
+    [(Snas, SnasSettings, SNAS_TEMPERATURES, (2.5 * 0.03) ** 0.5),
+     (Gdas, GdasSettings, GDAS_TEMPERATURES, 5.05)],
+)  # fmt: skip
+def test_temperatures_fall_from_the_first_to_the_last(
+    kind: type[Snas] | type[Gdas], settings: Callable[[int], object], ends: tuple[float, float],
+    halfway: float,
+) -> None:  # fmt: skip
+    method = kind(make_space(), settings(101), torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    for step, expected in ((0, ends[0]), (50, halfway), (100, ends[1]), (150, ends[1])):
+        method.weight_gates(step)
+        assert method.temperature() == pytest.approx(expected)
+
+
+def test_the_gradient_through_a_draw_is_that_of_finite_differences() -> None:
+    draws = torch.Generator().manual_seed(1)
+    alpha, slope = torch.randn(3, 4, dtype=F64), torch.randn(3, 4, dtype=F64)
+    noise = gumbel(alpha, draws)
+    for heat in (2.5, 0.3):
+        found = through_softmax(concrete(alpha, noise, heat), slope, heat)
+        for place in range(alpha.numel()):
+            step = torch.zeros(12, dtype=F64)
+            step[place] = 1e-6
+            up, down = (
+                (slope * concrete(alpha + sign * step.view(3, 4), noise, heat)).sum()
+                for sign in (1, -1)
+            )
+            assert found.flatten()[place] == pytest.approx(float(up - down) / 2e-6, abs=1e-6)
+
+
+def test_gumbel_noise_draws_by_the_softmax() -> None:
+    logits = torch.tensor([[0.0, 1.0, -1.0, 0.5]], dtype=F64).expand(40_000, 4)
+    drawn = (logits + gumbel(logits, torch.Generator().manual_seed(0))).argmax(dim=1)
+    shares = torch.bincount(drawn, minlength=4) / 40_000
+    torch.testing.assert_close(shares.double(), logits[0].softmax(0), atol=0.01, rtol=0)
+
+
+def test_snas_descends_on_the_gradient_through_its_draw() -> None:
+    space = make_space()
+    settings = SnasSettings(10, AlphaSettings(0.1, 0.0))
+    method = Snas(space, settings, torch.Generator().manual_seed(0))
+    state = copy.deepcopy(method.state_dict())
+    alpha = {name: a.requires_grad_() for name, a in alphas(method).items()}
+    draws = torch.Generator()
+    draws.set_state(state["generator"])
+    heat = method.temperature()
+    gates = {n: concrete(a, gumbel(a.detach(), draws), heat) for n, a in alpha.items()}
+    loss = space.loss(batch(1), Gates(gates, None))
+    grads = torch.autograd.grad(loss, list(alpha.values()))
+    report = method.arch_step(space, batch(0), batch(1))
+    assert report.loss == pytest.approx(float(loss.detach()))
+    assert all(p.grad is None for p in space.parameters())
+    for (name, old), grad in zip(alpha.items(), grads, strict=True):
+        moved = old.detach() - alphas(method)[name]
+        torch.testing.assert_close(moved, 0.1 * grad / (grad.abs() + 1e-8), rtol=1e-5, atol=1e-8)
+
+
+def test_gdas_draws_selections_of_the_space() -> None:
+    space = make_space()
+    method = Gdas(space, GdasSettings(steps=9), torch.Generator().manual_seed(0))
+    seen = set()
+    for step in range(9):
+        gates = method.weight_gates(step)
+        assert gates.active is not None
+        again = project(gates.weights, space.blocks)
+        assert again.selection() == gates.selection()
+        assert all(set(w.unique().tolist()) == {0.0, 1.0} for w in gates.weights.values())
+        seen.add(str(gates.selection()))
+    assert len(seen) == 9
+
+
+def test_gdas_descends_straight_through_what_was_drawn_alone() -> None:
+    space = make_space()
+    settings = GdasSettings(10, AlphaSettings(0.1, 0.0))
+    method = Gdas(space, settings, torch.Generator().manual_seed(0))
+    before = alphas(method)
+    draws = torch.Generator()
+    draws.set_state(method.state_dict()["generator"])
+    heat = method.temperature()
+    report = method.arch_step(space, batch(0), batch(1))
+    logits = {n: (a.log_softmax(1) + gumbel(a, draws)) / heat for n, a in before.items()}
+    gates = project({n: log_odds(t) for n, t in logits.items()}, space.blocks)
+    exact = gate_gradient(space, batch(1), gates)
+    assert report.loss == pytest.approx(float(exact.loss))
+    for name, old in before.items():
+        chosen = gates.weights[name]
+        torch.testing.assert_close(report.scores["gradient"][name], exact.gates[name] * chosen)
+        leaf = old.clone().requires_grad_()
+        soft = (leaf.log_softmax(1) - old.log_softmax(1)) / heat + logits[name]
+        surrogate = (soft.softmax(1) * exact.gates[name] * chosen).sum()
+        (grad,) = torch.autograd.grad(surrogate, leaf)
+        moved = old - alphas(method)[name]
+        # Where an edge was dropped nothing was heard, so nothing moves.
+        dropped = chosen.sum(1) == 0
+        assert dropped.any() and not moved[dropped].any()
+        torch.testing.assert_close(moved, 0.1 * grad / (grad.abs() + 1e-8), rtol=1e-4, atol=1e-8)
+
+
+def test_log_odds_order_edges_whose_softmax_rounds_to_one() -> None:
+    logits = torch.tensor([[50.0, 0.0, 0.0], [80.0, 0.0, 0.0], [1.0, 0.0, -1.0]], dtype=F64)
+    soft = logits.softmax(1)
+    assert soft[0, 0] == soft[1, 0] == 1
+    odds = log_odds(logits)
+    assert odds[1, 0] > odds[0, 0]
+    torch.testing.assert_close(odds[2], (soft[2] / (1 - soft[2])).log())
+
+
+def test_learned_transforms_descend_under_every_method() -> None:
+    sets = ["space=sif", "data.planted.users=20", "data.planted.items=15", "search.dimension=3"]
+    config = load_config("cf", sets=sets)
+    assert isinstance(config, CFConfig)
+    run = prepare(config, make_runtime("cpu", 0, threads=1)).problem.method_run()
+    made: dict[str, Callable[[Any, torch.Generator], Method]] = {
+        "darts-1": lambda s, g: Darts(s, DartsSettings(1), g),
+        "darts-2": lambda s, g: Darts(s, DartsSettings(2), g),
+        "snas": lambda s, g: Snas(s, SnasSettings(3), g),
+        "gdas": lambda s, g: Gdas(s, GdasSettings(3), g),
+        "random-ws": lambda s, g: random_ws(s, RandomWSSettings(), g),
+        "fixed": lambda s, g: fixed(s, Choices(s.blocks).gates((0, 0)), 3e-3),
+    }
+    for make in made.values():
+        space, (train, valid) = run.make_space(False), run.streams()
+        method = make(space, torch.Generator().manual_seed(0))
+        before = {n: p.detach().clone() for n, p in space.module().named_parameters()}
+        assert isinstance(method, Learning)
+        method.arch_step(space, train.next(), valid.next())
+        moved = {n for n, p in space.module().named_parameters() if not torch.equal(p, before[n])}
+        assert moved == {name for name in before if name.startswith("transforms.")}
+        assert len(method.state_dict()["continuous"]["state"]) == len(space.arch_parameters())
+
+
+def test_l2_of_relaxed_gates_is_that_of_all_operations_by_their_weights() -> None:
+    config = load_config("cf", sets=["space=primitives", "data.planted.users=20"])
+    assert isinstance(config, CFConfig)
+    space = prepare(config, make_runtime("cpu", 0, threads=1)).problem.space()
+    assert isinstance(space, FunctionSpace)
+    with torch.no_grad():
+        for k, table in enumerate(space.tables):
+            for parameter in table.parameters():
+                parameter.mul_(1 + k)
+    choices = Choices(space.blocks)
+    every = range(len(space.operations))
+    with torch.no_grad():
+        alone = [float(space.regulariser(choices.gates((0, k, 0, 0, 0, 0)))) for k in every]
+    assert len(set(alone)) == len(alone)
+    alpha = {b.name: torch.rand(b.shape).softmax(1) for b in space.blocks}
+    expected = float(alpha["operation"][0] @ torch.tensor(alone))
+    assert float(space.regulariser(Gates(alpha, None)).detach()) == pytest.approx(expected, rel=1e-5)

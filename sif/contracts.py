@@ -1,0 +1,230 @@
+"""What every search method promises, as checks for its author's tests.
+
+    trial = Trial("mine", run, kind=KIND)  # a `MethodRun` on something small
+    contracts.check_all(trial)
+
+Each check raises AssertionError with what was promised and what was found. None sees a test part:
+a `MethodRun` is made of a train stream, a validation stream and a judge, and has nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sif import checkpoint
+from sif.checkpoint import NoCheckpoint
+from sif.errors import CheckpointError
+from sif.method_runs import MethodRun
+from sif.methods.selections import selected
+from sif.methods.table import MethodKind, method_named
+from sif.prox import Batch, Block, Gates
+from sif.search import Checkpointer, SearchResult
+from sif.spaces.base import Space
+from sif.streams import Stream
+from sif.tracking import NullTracker
+
+CLOCKS = ("seconds", "cpu_seconds")
+"""Entries of a history that differ from run to run."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A method on a small problem.
+
+    Attributes:
+        name: Of the method.
+        run: What it searches with; `steps` of its section is the budget, some epochs long.
+        kind: The method, where no name of the table or of an entry point leads to it.
+    """
+
+    name: str
+    run: MethodRun
+    kind: MethodKind | None = None
+
+    def search(self, checkpointer: Checkpointer | None = None) -> SearchResult:
+        """One search from the start, or from where the checkpointer left off."""
+        keeps = checkpointer or NoCheckpoint()
+        return self.run.run(self.name, NullTracker(), keeps, lambda *_: None, self.kind)
+
+    @property
+    def samples(self) -> bool:
+        """Whether the method trains selections one by one."""
+        return (self.kind or method_named(self.name)).samples
+
+
+def check_all(trial: Trial, kills: Sequence[int] = (1, 3)) -> SearchResult:
+    """All checks; returns what the search found.
+
+    Args:
+        trial: The method on a small problem, which some six searches are made on.
+        kills: Saved states after which a search is killed and resumed.
+    """
+    found = check_steps(trial)
+    check_selections(found, trial.run.make_space(False).blocks)
+    check_repeats(trial, found)
+    check_resume(trial, found, kills)
+    return found
+
+
+def check_steps(trial: Trial) -> SearchResult:
+    """The budget: never more weight steps than asked, exactly those where weights are shared.
+
+    Also that no global random state is read or moved.
+    """
+    drawn = _Counts()
+
+    def judge(space: Space, gates: Gates) -> float:
+        with torch.random.fork_rng(devices=()):  # judges may build networks; methods may not
+            return trial.run.judge(space, gates)
+
+    counted = replace(trial.run, streams=drawn.around(trial.run.streams), judge=judge)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
+    found = replace(trial, run=counted).search()
+    after = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
+    untouched = torch.equal(before[0], after[0]) and before[1] == after[1]
+    _promise(untouched, "global random generators are left alone", "one that has moved")
+    budget = trial.run.section.steps or 0
+    _promise(found.steps <= budget, f"at most {budget} weight steps", found.steps)
+    _promise(drawn.train <= budget, f"at most {budget} train batches", drawn.train)
+    if not trial.samples:
+        _promise(found.steps == budget, f"exactly {budget} weight steps", found.steps)
+    steps = [entry["steps"] for entry in found.history]
+    _promise(steps == sorted(steps), "steps that never fall in the history", steps)
+    return found
+
+
+def check_selections(found: SearchResult, blocks: Sequence[Block]) -> None:
+    """Every selection of the history is legal, and the last one is that of the genotype."""
+    for number, entry in enumerate(found.history, start=1):
+        for block in blocks:
+            chosen = entry["selection"][block.name]
+            told = f"a legal selection of block {block.name!r} in entry {number}"
+            _promise(_legal(chosen, block), told, chosen)
+    last = found.history[-1]["selection"]
+    gates = selected({name: tuple(chosen) for name, chosen in last.items()}, blocks)
+    for block in blocks:
+        kept = [(e, block.operations[k]) for e, k in enumerate(gates.selection()[block.name])
+                if k >= 0]  # fmt: skip
+        named = [tuple(choice) for choice in found.genotype.blocks[block.name]]
+        _promise(kept == named, f"block {block.name!r} of the genotype to be {kept}", named)
+
+
+def check_repeats(trial: Trial, found: SearchResult) -> None:
+    """The same seed finds the same, bit for bit."""
+    _alike(found, trial.search(), "a search with the same seed")
+
+
+def check_resume(trial: Trial, found: SearchResult, kills: Sequence[int] = (1, 3)) -> None:
+    """A killed search goes on to the same end, from a state that `sif.checkpoint` can hold."""
+    with tempfile.TemporaryDirectory() as folder:
+        for kill in kills:
+            file = _File(Path(folder) / f"{kill}.safetensors", kill)
+            with contextlib.suppress(_Killed):
+                trial.search(file)
+            _promise(file.path.exists(), f"{kill} saved states", "fewer")
+            file.kill = 0
+            _alike(found, trial.search(file), f"a search resumed from saved state {kill}")
+
+
+def _promise(kept: bool, expected: str, found: object) -> None:
+    if not kept:
+        raise AssertionError(f"expected {expected}, found {found}")
+
+
+def _legal(chosen: Sequence[int], block: Block) -> bool:
+    if len(chosen) != len(block.nodes):
+        return False
+    if not all(-1 <= k < len(block.operations) for k in chosen):
+        return False
+    return all(
+        sum(k >= 0 for k, node in zip(chosen, block.nodes, strict=True) if node == number)
+        == min(block.keep, block.nodes.count(number))
+        for number in set(block.nodes)
+    )
+
+
+def _timeless(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in entry.items() if k not in CLOCKS} for entry in history]
+
+
+def _alike(found: SearchResult, again: SearchResult, what: str) -> None:
+    ours, theirs = _timeless(found.history), _timeless(again.history)
+    for number, (mine, other) in enumerate(zip(ours, theirs, strict=False), start=1):
+        for key, value in mine.items():
+            told = f"{what} to have the same {key!r} in entry {number}: {value}"
+            _promise(other.get(key) == value, told, other.get(key))
+    _promise(len(ours) == len(theirs), f"{what} to have {len(ours)} entries", len(theirs))
+    for name in ("genotype", "valid_loss", "steps"):
+        value, other_value = getattr(found, name), getattr(again, name)
+        _promise(value == other_value, f"{what} to have the same {name}: {value}", other_value)
+
+
+class _Counts:
+    """How many train batches were drawn, from whatever stream."""
+
+    def __init__(self) -> None:
+        self.train = 0
+
+    def around(
+        self, streams: Callable[[], tuple[Stream, Stream]]
+    ) -> Callable[[], tuple[Stream, Stream]]:
+        def counted() -> tuple[Stream, Stream]:
+            train, valid = streams()
+            return _Counted(train, self), valid
+
+        return counted
+
+
+class _Counted:
+    """A stream whose batches are counted."""
+
+    def __init__(self, stream: Stream, counts: _Counts) -> None:
+        self._stream, self._counts = stream, counts
+
+    @property
+    def steps_per_pass(self) -> int:
+        return self._stream.steps_per_pass
+
+    def next(self) -> Batch:
+        self._counts.train += 1
+        return self._stream.next()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._stream.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._stream.load_state_dict(state)
+
+
+class _Killed(Exception):
+    """A search is interrupted."""
+
+
+class _File:
+    """Saves every state to a file, and kills the search after one of them."""
+
+    def __init__(self, path: Path, kill: int) -> None:
+        self.path, self.kill, self._offers = path, kill, 0
+
+    def restore(self) -> dict[str, Any] | None:
+        if not self.path.exists():
+            return None
+        found: dict[str, Any] = checkpoint.load(self.path, "search")
+        return found
+
+    def offer(self, state: Callable[[], dict[str, Any]]) -> None:
+        self._offers += 1
+        if self._offers == self.kill:
+            try:
+                checkpoint.save(self.path, state(), "search")
+            except CheckpointError as error:
+                raise AssertionError(f"expected a state that can be saved: {error}") from error
+            raise _Killed

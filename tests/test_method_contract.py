@@ -1,0 +1,314 @@
+"""What every search method promises, on a small space of every kind.
+
+A new method joins by its row in `METHODS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from sif import contracts
+from sif.budgets import planned
+from sif.config import load_config
+from sif.config.cells import CellSearchSection
+from sif.config.cf import CFConfig
+from sif.config.rnn import RNNConfig
+from sif.contracts import Trial
+from sif.data.text import Grammar, grammar_corpus
+from sif.errors import ConfigError
+from sif.language import Language
+from sif.method_runs import MethodRun
+from sif.methods.base import Plan
+from sif.methods.fixed import Fixed
+from sif.methods.random import RandomSampling
+from sif.methods.selections import Choices
+from sif.methods.table import METHODS, MethodKind
+from sif.optimisers import constant, momentum
+from sif.prox import Gates
+from sif.runtime import make_runtime, seeded
+from sif.spaces.base import Space
+from sif.spaces.cnn import CNNSpace, ImageBatch
+from sif.spaces.cnn_networks import Layout
+from sif.streams import Permutation, Stream
+from sif.tasks import inputs
+
+RUNTIME = make_runtime("cpu", 0, threads=1)
+# Five steps are three epochs of two, the last one cut short; a candidate takes two of them.
+BUDGET = ("search.steps=5", "search.candidate_epochs=1")
+
+
+def functions(space: str, *sets: str) -> MethodRun:
+    """The job on 20 users and 15 items with a planted function."""
+    planted = ("data.planted.users=20", "data.planted.items=15", "data.planted.density=0.3")
+    config = load_config(
+        "cf",
+        sets=[f"space={space}", *planted, "search.dimension=3", "search.arch_every=1",
+              "search.batch_size=40", *BUDGET, *sets],
+    )  # fmt: skip
+    assert isinstance(config, CFConfig)
+    return replace(inputs.prepare(config, RUNTIME).problem.method_run(), steps_per_epoch=2)
+
+
+class Images:
+    """Endless batches of twelve random images."""
+
+    def __init__(self, seed: int) -> None:
+        draws = torch.Generator().manual_seed(seed)
+        self.images = torch.randn(12, 1, 4, 4, generator=draws)
+        self.labels = torch.randint(3, (12,), generator=draws)
+        self.order = Permutation(12, 4, draws)
+        self.steps_per_pass = self.order.steps_per_pass
+        self.state_dict, self.load_state_dict = self.order.state_dict, self.order.load_state_dict
+
+    def next(self) -> ImageBatch:
+        rows = self.order.next()
+        return ImageBatch(self.images[rows], self.labels[rows])
+
+
+def images() -> MethodRun:
+    section = CellSearchSection(
+        epochs=3, steps=3, candidate_epochs=1, warmup=0.4, lr=0.05, weight_decay=1e-4, max_norm=5.0,
+        arch_lr=0.1, arch_optimizer="plain", explore=0.5, population=2,
+    )  # fmt: skip
+
+    def space(mixed: bool) -> CNNSpace:
+        with seeded(RUNTIME, "space"):
+            return CNNSpace("nasp-7op", Layout(3, 1, 3, image_channels=1, stem_multiplier=1))
+
+    def judge(space: Any, gates: Gates) -> float:
+        data = Images(2)
+        with torch.no_grad():
+            return float(space.loss(ImageBatch(data.images, data.labels), gates))
+
+    def streams() -> tuple[Stream, Stream]:
+        return Images(1), Images(2)
+
+    return MethodRun(
+        space, streams, judge, "error", section, momentum(1e-4), constant, RUNTIME, 2, 5.0
+    )
+
+
+def text() -> MethodRun:
+    sets = [
+        "search.columns=8", "search.bptt=4", "search.hidden=4", "search.nodes=2",
+        "search.steps_per_epoch=2", "search.arch_lr=0.1", "train.bptt=6", *BUDGET,
+    ]  # fmt: skip
+    config = load_config("rnn", sets=sets)
+    assert isinstance(config, RNNConfig)
+    grammar = Grammar(keys=3, depth=1, fillers=3, shortest=1, longest=2)
+    corpus = grammar_corpus(grammar, train=600, valid=100, test=100)
+    return Language(config, corpus, RUNTIME).method_run()
+
+
+RUNS: dict[str, Callable[[], MethodRun]] = {
+    "primitives": lambda: functions("primitives"),
+    "sif": lambda: functions("sif", "objective=rating"),
+    "cnn": images,
+    "rnn": text,
+}
+NEEDS = {"tpe": "optuna", "nsga2": "pymoo"}
+REFUSED = {("exhaustive", "cnn"): "at most 10,000 selections, found ~1e18"}
+
+
+@pytest.mark.parametrize("space", RUNS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_keeps_its_promises(method: str, space: str) -> None:
+    if method in NEEDS:
+        pytest.importorskip(NEEDS[method])
+    trial = Trial(method, RUNS[space]())
+    if (method, space) in REFUSED:
+        with pytest.raises(ConfigError, match=REFUSED[method, space]):
+            trial.run.check(method)
+        return
+    trial.run.check(method)
+    found = contracts.check_all(trial, kills=(1,) if space == "cnn" else (1, 2))
+    if METHODS[method].samples:
+        budget = trial.run.section.steps
+        assert budget is not None
+        assert found.steps == budget - 1  # one candidate more would not have fitted
+        told = {str(entry["candidate"]["selection"]) for entry in found.history}
+        assert len(told) == found.steps // 2
+
+
+def test_other_seeds_search_otherwise() -> None:
+    run = functions("primitives")
+    other = replace(run, runtime=make_runtime("cpu", 1, threads=1))
+    for method in ("random", "nasp", "snas", "gdas", "random-ws"):
+        ours, theirs = (Trial(method, r).search() for r in (run, other))
+        assert ours.history[0]["alpha"] != theirs.history[0]["alpha"]
+
+
+@pytest.mark.parametrize("method", ["darts-1", "darts-2", "snas", "gdas", "random-ws"])
+def test_methods_that_share_weights_refuse_a_space_that_does_not(method: str) -> None:
+    run = functions("rich")
+    with pytest.raises(ConfigError, match=f"method {method}: expected a space whose selections"):
+        run.check(method)
+    for fit in ("nasp", "random", "exhaustive"):
+        run.check(fit)
+
+
+def test_samplers_train_what_rich_offers() -> None:
+    trial = Trial("random", functions("rich"))
+    contracts.check_all(trial, kills=(1,))
+
+
+def outside(make: Callable[[Space], Any], **further: Any) -> Trial:
+    """A method that this package does not know, on text."""
+    return Trial("mine", text(), MethodKind(lambda s, c, p, g: make(s), **further))
+
+
+class Wrong(Fixed):
+    """Hands out what it was given."""
+
+    def __init__(self, space: Space, change: Callable[[Gates], Gates]) -> None:
+        super().__init__(change(Choices(space.blocks).gates((0, 0, 0, 0))))
+
+
+def two(gates: Gates) -> Gates:
+    weights = {name: w.clone() for name, w in gates.weights.items()}
+    weights["recurrent"][0, 1] = 1.0
+    return Gates(weights, gates.active)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (two, "expected operation 0 alone on edge 0, found weights"),
+        (lambda g: Gates({n: w[:2] for n, w in g.weights.items()}, g.active),
+         r"expected weights of shape \(3, 4\), found shape \(2, 4\)"),
+        (lambda g: Gates(g.weights, {"recurrent": (0, 7, -1)}), "operations from 0 to 3, found 7"),
+        (lambda g: Gates(g.weights, {"recurrent": (0, 0, 0)}), "1 kept edges into node 1, found 2"),
+        (lambda g: Gates(g.weights, {"recurrent": (0, 0)}), "each of 3 edges, found 2"),
+        (lambda g: Gates({}, g.active), "found nothing"),
+        (lambda g: Gates({n: w / 0 for n, w in g.weights.items()}, None), "finite weights"),
+    ],
+)  # fmt: skip
+def test_illegal_gates_are_named_and_stopped(change: Callable[[Gates], Gates], told: str) -> None:
+    with pytest.raises(ConfigError, match=f"method Wrong: block 'recurrent': .*{told}") as e:
+        outside(lambda space: Wrong(space, change)).search()
+    assert "\n" not in str(e.value)
+
+
+def test_an_outside_sampler_is_trained_and_its_illegal_selection_stopped() -> None:
+    found = contracts.check_all(outside(lambda s: RandomSampling(s, 5), samples=True), kills=(1, 2))
+    assert found.steps == 4
+
+    class Bad(RandomSampling):
+        def ask(self) -> Gates | None:
+            gates = super().ask()
+            return gates and two(gates)
+
+    with pytest.raises(ConfigError, match="method Bad: block 'recurrent'"):
+        outside(lambda s: Bad(s, 5), samples=True).search()
+
+
+class Greedy(Fixed):
+    """Draws from the global generator, and tells nothing of it."""
+
+    def weight_gates(self, step: int) -> Gates:
+        torch.rand(1)
+        return super().weight_gates(step)
+
+
+class Forgetful(Fixed):
+    """Its selection depends on what it does not save."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__(Choices(space.blocks).gates((0, 0, 0, 0)))
+        self.space, self.asked = space, 0
+
+    def weight_gates(self, step: int) -> Gates:
+        self.asked += 1
+        return super().weight_gates(step)
+
+    def selection(self) -> Gates:
+        return Choices(self.space.blocks).gates((0, self.asked % 4, 0, 0))
+
+
+def test_the_contract_finds_what_is_broken() -> None:
+    def start(space: Space) -> Gates:
+        return Choices(space.blocks).gates((0, 0, 0, 0))
+
+    with pytest.raises(AssertionError, match="global random generators"):
+        contracts.check_all(outside(lambda space: Greedy(start(space))))
+    with pytest.raises(AssertionError, match="resumed from saved state 1"):
+        contracts.check_all(outside(Forgetful))
+
+    class Unsaved(Fixed):
+        def state_dict(self) -> dict[str, Any]:
+            return {"gates": object()}
+
+    with pytest.raises(AssertionError, match="a state that can be saved"):
+        contracts.check_all(outside(lambda space: Unsaved(start(space))))
+
+
+def test_a_budget_below_one_candidate_is_refused_in_one_line() -> None:
+    run = functions("primitives")
+    short = replace(run, section=run.section.model_copy(update={"steps": 1}))
+    with pytest.raises(ConfigError, match=r"search\.steps: expected at least 2, one candidate"):
+        short.check("random")
+    none = {"steps": None, "epochs": 2, "candidate_epochs": 3}
+    with pytest.raises(ConfigError, match=r"candidate_epochs: expected at most search\.epochs, 2"):
+        replace(run, section=run.section.model_copy(update=none)).check("tpe")
+
+
+@pytest.mark.parametrize("method", ["nasp", "darts-1", "random-ws", "random"])
+def test_seconds_stop_a_search(method: str) -> None:
+    run = functions("primitives")
+    update = {"steps": None, "seconds": 0.4, "epochs": 1000}
+    timed = replace(run, section=run.section.model_copy(update=update))
+    found = Trial(method, timed).search()
+    assert 0 < found.cpu_seconds < 0.8  # a step, an evaluation, and other load on the machine
+    assert found.steps == found.history[-1]["steps"] > 0
+    seconds = [entry["cpu_seconds"] for entry in found.history]
+    assert seconds == sorted(seconds) and seconds[-1] == found.cpu_seconds
+
+
+@pytest.mark.parametrize("method", ["nasp", "random-ws", "random"])
+def test_seconds_for_nothing_are_refused_in_one_line(method: str) -> None:
+    run = functions("primitives")
+    update = {"steps": None, "seconds": 1e-4}
+    timed = replace(run, section=run.section.model_copy(update=update))
+    with pytest.raises(ConfigError, match=r"search\.seconds: expected"):
+        Trial(method, timed).search()
+
+
+def test_a_resumed_search_of_seconds_keeps_its_plan_and_its_clock() -> None:
+    run = functions("primitives")
+    update = {"steps": None, "seconds": 0.3}
+    timed = replace(run, section=run.section.model_copy(update=update))
+    kept: list[dict[str, Any]] = []
+
+    class Keeps:
+        def restore(self) -> dict[str, Any] | None:
+            return kept[0] if kept else None
+
+        def offer(self, state: Callable[[], dict[str, Any]]) -> None:
+            kept.append(state())
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        Trial("nasp", timed).search(Keeps())
+    saved = dict(kept[0])
+    plan = saved["budget"]["steps"]
+
+    class Goes(Keeps):
+        def offer(self, state: Callable[[], dict[str, Any]]) -> None:
+            assert state()["budget"]["steps"] == plan
+
+    found = Trial("nasp", timed).search(Goes())
+    assert found.steps <= plan
+    assert found.cpu_seconds > saved["cpu_seconds"]
+
+
+def test_plans_scale_warm_up_with_the_budget() -> None:
+    shares = {"epochs": 60, "warmup": 0.5, "arch_start": None}
+    section = functions("primitives").section.model_copy(update=shares)
+    assert planned(section, 7, True, None) == (Plan(420, 210), 105)
+    assert planned(section, 7, True, 100) == (Plan(100, 50), 25)
+    assert planned(section, 7, False, 100) == (Plan(100, 0), 0)
