@@ -343,4 +343,5 @@ def test_l2_of_relaxed_gates_is_that_of_all_operations_by_their_weights() -> Non
     assert len(set(alone)) == len(alone)
     alpha = {b.name: torch.rand(b.shape).softmax(1) for b in space.blocks}
     expected = float(alpha["operation"][0] @ torch.tensor(alone))
-    assert float(space.regulariser(Gates(alpha, None)).detach()) == pytest.approx(expected, rel=1e-5)
+    found = float(space.regulariser(Gates(alpha, None)).detach())
+    assert found == pytest.approx(expected, rel=1e-5)
