@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from sif.methods.base import Sampling
 from sif.methods.checks import check_gates
 from sif.methods.fixed import fixed
 from sif.methods.selections import cost_of
-from sif.prox import Gates
+from sif.prox import Block, Gates
 from sif.search import Checkpointer, SearchResult, SearchSettings, search
 from sif.search_entries import chosen_by, numbers, rows_of
 from sif.spaces.base import Space
@@ -63,6 +63,7 @@ class _Sampling:
         self.known: dict[str, list[float]] = {}
         self.trained: dict[str, Tensor] = {}
         self.best: State = {}
+        self.blocks: Sequence[Block] = ()
         self.epochs = self.steps = self.repeats = self.flips = 0
         self.seconds = self.cpu = 0.0
 
@@ -208,7 +209,7 @@ def sample(
             break  # the budget ended in it
         inner = None
         if len(run.history) > entries:
-            tracker.log(numbers(run.history[-1], make_space()), len(run.history))
+            tracker.log(numbers(run.history[-1], run.blocks), len(run.history))
             on_candidate(run.epochs, run.history[-1])
         checkpointer.offer(lambda: run.state(None))
     return run.result()
@@ -224,6 +225,7 @@ def _train(
     if saved is not None:
         wall, cpu = wall - saved["seconds"], cpu - saved["cpu_seconds"]
     settings, space = run.settings, make_space()
+    run.blocks = space.blocks
     check_gates(gates, space.blocks, run.method)
     loop, one = settings.candidate, fixed(space, gates, settings.continuous_lr)
     if settings.seconds is not None:
@@ -235,13 +237,14 @@ def _train(
     try:
         keeps = _Inner(checkpointer, run, saved)
         found = search(space, one, train, valid, loop, NullTracker(), keeps)
-        if found.steps < steps:
-            return False
-        judged = judge(space, gates)
+        judged = judge(space, gates) if found.steps == steps else {}
     except DivergedError:
         pass  # tells the method so: as bad as can be
     run.seconds += time.perf_counter() - wall
     run.cpu += time.process_time() - cpu
+    if found is not None and found.steps < steps:
+        run.steps += found.steps  # of no use, but taken
+        return False
     run.epochs, run.steps = run.epochs + loop.epochs, run.steps + steps
     run.take(space, gates, found, judged)
     return True

@@ -287,7 +287,7 @@ def search(
         entry = run.history[-1]
         refuse_divergence(entry, run.epoch)
         entry["judged"] = dict(judge(run.selection())) if judge else {}
-        tracker.log(numbers(entry, space), run.epoch)
+        tracker.log(numbers(entry, space.blocks), run.epoch)
         on_epoch(run.epoch, entry)
         checkpointer.offer(run.state)
     if not run.history:

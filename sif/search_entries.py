@@ -11,8 +11,7 @@ from torch import Tensor
 
 from sif.errors import DivergedError
 from sif.methods.base import ArchReport
-from sif.prox import Gates
-from sif.spaces.base import Space
+from sif.prox import Block, Gates
 
 
 def mean_scores(reports: Sequence[ArchReport]) -> dict[str, dict[str, Any]]:
@@ -56,18 +55,18 @@ def refuse_divergence(entry: Mapping[str, Any], epoch: int) -> None:
             )
 
 
-def numbers(entry: Mapping[str, Any], space: Space) -> dict[str, float]:
+def numbers(entry: Mapping[str, Any], blocks: Sequence[Block]) -> dict[str, float]:
     """Scalars of a history entry under flat names."""
     found = {k: entry[k] for k in ("loss", "valid_loss", "seconds") if entry[k] is not None}
     found |= entry["judged"]
-    for block in space.blocks:
+    for block in blocks:
         rows = entry["alpha"][block.name]
         for edge, row in enumerate(rows):
             where = block.name if len(rows) == 1 else f"{block.name}.{edge}"
             for name, value in zip(block.operations, row, strict=True):
                 found[f"alpha.{where}.{_plain(name)}"] = value
-            for kind, blocks in entry["scores"].items():
-                for name, value in zip(block.operations, blocks[block.name][edge], strict=True):
+            for kind, tables in entry["scores"].items():
+                for name, value in zip(block.operations, tables[block.name][edge], strict=True):
                     found[f"{kind}.{where}.{_plain(name)}"] = value
     return found
 

@@ -1,0 +1,183 @@
+"""The loop of samplers on a small planted function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sif.checkpoint import NoCheckpoint
+from sif.config import CFConfig, load_config
+from sif.errors import ConfigError, DivergedError
+from sif.method_runs import MethodRun
+from sif.methods.fixed import fixed
+from sif.methods.sampler import WORST, Sampler
+from sif.methods.selections import Choices, cost_of
+from sif.methods.table import MethodKind
+from sif.prox import Gates
+from sif.runtime import make_runtime
+from sif.sampling import REPEATS
+from sif.search import SearchResult, search
+from sif.spaces.base import Space
+from sif.tasks import inputs
+from sif.tracking import NullTracker
+
+
+def job(*sets: str) -> MethodRun:
+    planted = ("data.planted.users=20", "data.planted.items=15", "data.planted.density=0.3")
+    sets = ("space=sif", "objective=rating", *planted, "search.dimension=3",
+            "search.batch_size=40", "search.arch_every=1", *sets)  # fmt: skip
+    config = load_config("cf", sets=sets)
+    assert isinstance(config, CFConfig)
+    return inputs.prepare(config, make_runtime("cpu", 0, threads=1)).problem.method_run()
+
+
+class Listed(Sampler):
+    """Asks for rows in the order that it is given."""
+
+    rows: tuple[int, ...] = ()
+
+    def _restart(self) -> None:
+        pass
+
+    def _next(self) -> tuple[int, ...] | None:
+        done = len(self.told)
+        return (0, self.rows[done]) if done < len(self.rows) else None
+
+
+def listed(run: MethodRun, *rows: int) -> tuple[SearchResult, Listed]:
+    """The search over operations 0 to 4 by their numbers, and its sampler."""
+    made: list[Listed] = []
+
+    def make(space: Space, *_: Any) -> Listed:
+        made.append(Listed(space, 0))
+        made[-1].rows = rows
+        return made[-1]
+
+    kind = MethodKind(make, samples=True, ends=True)
+    found = run.run("listed", NullTracker(), NoCheckpoint(), lambda *_: None, kind)
+    return found, made[-1]
+
+
+def judged(run: MethodRun, errors: dict[int, float]) -> MethodRun:
+    """The job with given errors of the operations."""
+
+    def judge(space: Any, gates: Gates) -> float:
+        return errors[gates.selection()["operation"][0]]
+
+    return replace(run, judge=judge)
+
+
+def test_the_result_is_the_best_candidate_as_a_search_of_its_own_trains_it() -> None:
+    run = job("search.candidate_epochs=3")
+    found, sampler = listed(run, 0, 1, 2, 3, 4)
+    errors = [told.error for told in sampler.told]
+    best = errors.index(min(errors))
+    space = run.make_space(False)
+    gates = Choices(space.blocks).gates((0, best))
+    method = fixed(space, gates, run.section.continuous_lr)
+    alone = search(space, method, *run.streams(), run._loop(3), NullTracker(), NoCheckpoint())
+    assert found.genotype == alone.genotype
+    assert found.genotype.parameters  # P and Q, as they were learned
+    assert found.genotype != run.make_space(False).genotype(gates)
+    assert found.valid_loss == alone.valid_loss
+    assert found.history[-1]["judged"] == {run.judged: min(errors)}
+    assert run.judge(space, gates) == min(errors)
+    steps = 3 * run.streams()[0].steps_per_pass
+    assert [entry["steps"] for entry in found.history] == [steps * n for n in range(1, 6)]
+    assert (found.steps, found.epochs) == (5 * steps, 15)
+    assert found.trained["operation"].tolist() == [[steps] * 5]
+
+
+def test_entries_have_the_best_so_far_and_the_candidate() -> None:
+    run = judged(job("search.candidate_epochs=1"), {0: 3.0, 1: 1.0, 2: 2.0, 3: 1.0})
+    found, _ = listed(run, 0, 1, 2, 3)
+    best = [entry["selection"]["operation"] for entry in found.history]
+    assert best == [[0], [1], [1], [1]]
+    assert [e["judged"][run.judged] for e in found.history] == [3.0, 1.0, 1.0, 1.0]
+    own = [entry["candidate"] for entry in found.history]
+    assert [c["selection"]["operation"] for c in own] == [[0], [1], [2], [3]]
+    assert [c["judged"][run.judged] for c in own] == [3.0, 1.0, 2.0, 1.0]
+    blocks = run.make_space(False).blocks
+    gates = [Choices(blocks).gates((0, k)) for k in range(4)]
+    assert [c["cost"] for c in own] == [cost_of(g, blocks) for g in gates]
+    counts = found.diagnostics
+    assert (counts["arch_steps"], counts["flips"], counts["ties"]) == (4, 1, 1)
+    assert (counts["margin"], counts["stability"]) == (0.0, 0.75)
+
+
+def test_a_candidate_that_diverges_is_as_bad_as_can_be() -> None:
+    run = judged(job("search.candidate_epochs=1"), {0: math.nan, 1: 2.0, 2: math.inf})
+    found, sampler = listed(run, 0, 1, 2)
+    assert [told.error for told in sampler.told] == [WORST, 2.0, WORST]
+    assert len(found.history) == 1
+    with pytest.raises(DivergedError, match="diverged in all of 2 candidates"):
+        listed(run, 0, 2)
+
+
+def test_a_training_that_diverges_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def dies(*arguments: Any) -> SearchResult:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise DivergedError("too steep")
+        return search(*arguments)
+
+    monkeypatch.setattr("sif.sampling.search", dies)
+    found, sampler = listed(job("search.candidate_epochs=1"), 0, 1)
+    assert sampler.told[0].error == WORST
+    assert found.history[0]["candidate"]["selection"]["operation"] == [1]
+
+
+def test_what_is_known_is_told_without_training_it_again() -> None:
+    run = job("search.candidate_epochs=1")
+    steps = run.streams()[0].steps_per_pass
+    found, sampler = listed(run, 0, 1, 0, 0, 2)
+    assert found.steps == 3 * steps
+    assert sampler.told[2].error == sampler.told[3].error == sampler.told[0].error
+    again, sampler = listed(run, 1, *[0] * (REPEATS + 50))
+    assert again.steps == 2 * steps
+    assert len(sampler.told) == 2 + REPEATS
+
+
+@pytest.mark.parametrize(
+    ("sets", "trained"),
+    [(("search.steps=50", "search.candidate_epochs=2"), lambda per: 50 // (2 * per)),
+     (("search.epochs=7", "search.candidate_epochs=2"), lambda per: 3),
+     (("search.epochs=40",), lambda per: 10)],
+)  # fmt: skip
+def test_a_budget_says_how_many_candidates_there_are(
+    sets: tuple[str, ...], trained: Callable[[int], int]
+) -> None:
+    run = job("space=primitives", *sets)
+    found = run.run("random", NullTracker(), NoCheckpoint(), lambda *_: None)
+    assert len(found.history) == trained(run.streams()[0].steps_per_pass)
+
+
+def test_exhaustive_needs_no_budget() -> None:
+    run = job("search.epochs=2", "search.candidate_epochs=1")
+    found = run.run("exhaustive", NullTracker(), NoCheckpoint(), lambda *_: None)
+    tried = {entry["candidate"]["selection"]["operation"][0] for entry in found.history}
+    assert tried == set(range(5)) and len(found.history) == 5
+
+
+def test_seconds_that_end_in_the_first_candidate_are_refused() -> None:
+    run = job("search.seconds=0.05", "search.candidate_epochs=5000")
+    with pytest.raises(ConfigError, match=r"search\.seconds: expected enough for one candidate"):
+        run.run("random", NullTracker(), NoCheckpoint(), lambda *_: None)
+
+
+def test_judging_every_epoch_changes_nothing_but_the_record() -> None:
+    plain, told = (
+        job("search.epochs=6", f"search.judge={judge}").run(
+            "nasp", NullTracker(), NoCheckpoint(), lambda *_: None
+        )
+        for judge in ("false", "true")
+    )
+    assert plain.genotype == told.genotype
+    assert all(entry["judged"] == {} for entry in plain.history)
+    assert all(0 < entry["judged"]["exported_error"] < 10 for entry in told.history)
