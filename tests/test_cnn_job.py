@@ -20,6 +20,7 @@ from sif.config.cnn import CNNConfig
 from sif.data.images import Images, load_images, make_image_split
 from sif.errors import CheckpointError, ShapeError
 from sif.genotype import from_json, read
+from sif.methods.base import Plan
 from sif.methods.table import METHODS
 from sif.runtime import make_runtime
 from sif.spaces.cells import format_cells
@@ -288,11 +289,14 @@ def test_settings_reach_what_they_name() -> None:
     space = vision.space()
     assert space.precision == "bfloat16"
     assert space.blocks[0].costs != CNNSpace(space.name, space.layout).blocks[0].costs
-    made = {n: m.make(space, config.search, 7, torch.Generator()) for n, m in METHODS.items()}
-    nasp, first, second = (made[name].settings for name in ("nasp", "darts-1", "darts-2"))
+    nasp, first, second, snas, gdas = (
+        METHODS[name].make(space, config.search, Plan(9, 7), torch.Generator()).settings
+        for name in ("nasp", "darts-1", "darts-2", "snas", "gdas")
+    )
     assert (nasp.probe_rows, nasp.probe_operations, nasp.explore) == (0.25, 0.5, 0.3)
     assert (nasp.lr, nasp.eta, nasp.warmup_steps) == (0.01, 0.5, 7)
-    assert (first.order, first.lr, second.order, second.unrolled_lr) == (1, 0.02, 2, 0.07)
+    assert (first.order, first.alpha.lr, second.order, second.unrolled_lr) == (1, 0.02, 2, 0.07)
+    assert (snas.alpha.lr, gdas.alpha.lr, snas.steps, gdas.steps) == (0.02, 0.02, 9, 9)
     assert [name for name, method in METHODS.items() if method.warms_up] == ["nasp"]
 
 
@@ -304,10 +308,10 @@ class Killed(Exception):
     "at",
     [
         "search-searched.partial",
-        "search-random.partial",
+        "search-random-ws.partial",
         "search-darts-1.partial",
         "train-searched.partial",
-        "train-random",
+        "train-random-ws",
     ],
 )
 def test_a_killed_job_goes_on_to_the_same_end(
@@ -327,7 +331,7 @@ def test_a_killed_job_goes_on_to_the_same_end(
             cli.main(job(tmp_path / "run", sets=sets))
     assert not (tmp_path / "run" / "metrics.json").exists()
     assert cli.main(["--resume", str(tmp_path / "run"), "--no-tracking", "--quiet"]) == 0
-    for name in ("search-searched", "train-searched", "train-random", "test-searched"):
+    for name in ("search-searched", "train-searched", "train-random-ws", "test-searched"):
         ours, theirs = (
             checkpoint.load(run / "checkpoint" / f"{name}.safetensors", "stage")["state"]
             for run in (tmp_path / "run", finished)
@@ -361,7 +365,7 @@ def test_nothing_is_fitted_on_the_test_part(
 
     monkeypatch.setattr("sif.tasks.cnn_inputs.load_images", changed)
     assert cli.main(job(tmp_path / "run", sets=("baselines=[random-ws, darts-1]",))) == 0
-    for name in ("search-searched", "train-searched", "train-random"):
+    for name in ("search-searched", "train-searched", "train-random-ws"):
         ours, theirs = (
             checkpoint.load(run / "checkpoint" / f"{name}.safetensors", "stage")["state"]
             for run in (tmp_path / "run", finished)

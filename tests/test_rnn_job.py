@@ -138,7 +138,8 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize(
-    "at", ["search-searched.partial", "search-random.partial", "train-lstm.partial", "train-enas"]
+    "at",
+    ["search-searched.partial", "search-random-ws.partial", "train-lstm.partial", "train-enas"],
 )
 def test_a_killed_job_goes_on_to_the_same_end(
     at: str, finished: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
