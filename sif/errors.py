@@ -47,6 +47,12 @@ class GenotypeError(SifError):
     """A genotype that names unknown operations or does not fit its space."""
 
 
+class NotInTableError(SifError, KeyError):
+    """A question that the table of ifc-bench has no training for."""
+
+    __str__ = Exception.__str__  # a KeyError's own text is quoted
+
+
 class CheckpointError(SifError):
     """A checkpoint that is truncated, foreign, of another version, or could not be written."""
 

@@ -24,7 +24,7 @@ LEVELS = [
     {"diagnostics", "search", "train", "evaluate", "verdict", "scoring", "parts", "fitting",
      "cold", "groups", "sources", "search_entries", "sampling", "budgets", "method_runs",
      "contracts", "vision", "language", "grid", "fold", "rivals", "fold_terms", "engine",
-     "kernels", "topk", "catalogue", "neighbours", "checked"},
+     "kernels", "topk", "catalogue", "neighbours", "checked", "ifcbench"},
     {"baselines", "ngram", "served", "learn", "serving", "grow", "recommending", "recommender",
      "saved", "packed", "classifier", "textmodel", "plots"},
     {"adapters", "tasks"},

@@ -1,0 +1,160 @@
+"""What the table is made of and what it answers with, as values.
+
+Main metrics are RMSE in stars (rating, lower is better) and NDCG@10 (ranking, higher is better).
+Seconds are CPU seconds of one thread.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sif.ifcbench.plan import families, kind_of
+from sif.ifcbench.ranges import Family, Names
+
+MAIN = {"rating": "rmse", "ranking": "ndcg@10"}
+METRICS = {"rating": ("rmse", "rmse_std", "mae"), "ranking": ("ndcg@10", "recall@10")}
+HIGHER_IS_BETTER = {"rating": False, "ranking": True}
+PARTS = ("valid", "test")
+
+
+@dataclass(frozen=True)
+class Training:
+    """One row.
+
+    Attributes:
+        objective: "rating" or "ranking".
+        names: Operation, user's transform, item's transform.
+        dimension: Of the embeddings.
+        seed: Of weights and batches.
+        l2: Strength.
+        chosen: Whether the strength is the one that validation chose for the function.
+        metrics: "valid_rmse" and the like, of the epoch that was best on validation.
+        parameters: Numbers that were trained.
+        epochs: Run; the last of them without a better validation.
+        seconds: CPU seconds of training, validations included.
+    """
+
+    objective: str
+    names: Names
+    dimension: int
+    seed: int
+    l2: float
+    chosen: bool
+    metrics: Mapping[str, float]
+    parameters: int
+    epochs: int
+    seconds: float
+
+    def main(self, part: str) -> float:
+        """The main metric on "valid" or "test"."""
+        return self.metrics[f"{part}_{MAIN[self.objective]}"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the table says of a function at a dimension, for one seed or over all it has.
+
+    Attributes:
+        valid: Main metric on validation, mean over seeds.
+        test: The same on test.
+        valid_deviation: Standard deviation over seeds; nan for one seed.
+        test_deviation: The same on test.
+        metrics: All metrics, means over seeds.
+        seeds: Which ones.
+        l2: Strength that validation chose.
+        parameters: Numbers that were trained.
+        epochs: Run, mean over seeds.
+        seconds: CPU seconds of one training, mean over seeds.
+        range_class: Name of the class.
+        family: The class with the growths of its transforms.
+    """
+
+    valid: float
+    test: float
+    valid_deviation: float
+    test_deviation: float
+    metrics: Mapping[str, float]
+    seeds: tuple[int, ...]
+    l2: float
+    parameters: int
+    epochs: float
+    seconds: float
+    range_class: str
+    family: Family
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    """What the table says of a range class or a family at a dimension.
+
+    Attributes:
+        functions: Trained members.
+        valid: Main metric on validation, mean over members and seeds.
+        test: The same on test.
+        valid_deviation: Standard deviation of a training, over members and seeds.
+        test_deviation: The same on test.
+        between_seeds: On test, standard deviation over a member's seeds, pooled; nan for one seed.
+        between_functions: On test, standard deviation of the members' means; nan for one member.
+    """
+
+    functions: tuple[Names, ...]
+    valid: float
+    test: float
+    valid_deviation: float
+    test_deviation: float
+    between_seeds: float
+    between_functions: float
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Sample standard deviation; nan for fewer than two values."""
+    return statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def entry(rows: Sequence[Training]) -> Entry:
+    """Of one function's trainings at a dimension, with the chosen strength."""
+    valid, test = ([row.main(part) for row in rows] for part in PARTS)
+    first = rows[0]
+    metrics = {name: statistics.fmean(r.metrics[name] for r in rows) for name in first.metrics}
+    return Entry(
+        statistics.fmean(valid),
+        statistics.fmean(test),
+        deviation(valid),
+        deviation(test),
+        metrics,
+        tuple(row.seed for row in rows),
+        first.l2,
+        first.parameters,
+        statistics.fmean(row.epochs for row in rows),
+        statistics.fmean(row.seconds for row in rows),
+        kind_of(first.names),
+        families()[first.names],
+    )
+
+
+def class_entry(rows: Sequence[Training]) -> ClassEntry:
+    """Of all chosen trainings of a class or a family at a dimension."""
+    by_function: dict[Names, list[float]] = {}
+    for row in rows:
+        by_function.setdefault(row.names, []).append(row.main("test"))
+    valid, test = ([row.main(part) for row in rows] for part in PARTS)
+    return ClassEntry(
+        tuple(by_function),
+        statistics.fmean(valid),
+        statistics.fmean(test),
+        deviation(valid),
+        deviation(test),
+        pooled(by_function.values()),
+        deviation([statistics.fmean(values) for values in by_function.values()]),
+    )
+
+
+def pooled(groups: Iterable[Sequence[float]]) -> float:
+    """Standard deviation within groups, pooled over those of two values or more; nan for none."""
+    many = [group for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in many)
+    squares = sum(statistics.variance(group) * (len(group) - 1) for group in many)
+    return math.sqrt(squares / freedom) if freedom else math.nan

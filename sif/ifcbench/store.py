@@ -1,0 +1,84 @@
+"""The table as a Parquet file."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sif.errors import DataError
+from sif.ifcbench.ranges import FIELDS
+from sif.ifcbench.records import METRICS, PARTS, Training
+from sif.ifcbench.table import Table
+
+FILE = Path(__file__).with_name("ml-100k.parquet")
+METADATA = b"ifcbench"
+VERSION = 1
+MEASURED = tuple(f"{part}_{name}" for part in PARTS for names in METRICS.values() for name in names)
+SCHEMA = {
+    "objective": "str", "operation": "str", "user": "str", "item": "str", "dimension": "int",
+    "seed": "int", "l2": "float", "chosen": "bool", **dict.fromkeys(MEASURED, "float"),
+    "parameters": "int", "epochs": "int", "best_epoch": "int", "cpu_seconds": "float",
+}  # fmt: skip
+"""Column to its type; metrics of the other objective are null."""
+
+
+def read(path: Path = FILE) -> Table:
+    """Reads a table.
+
+    Raises:
+        DataError: No such file, not a Parquet, or not a table of this version.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        content = pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    document = json.loads((content.schema.metadata or {}).get(METADATA, b"{}"))
+    if document.get("version") != VERSION:
+        raise DataError(
+            f"{path}: expected a table of ifc-bench, version {VERSION}, "
+            f"found version {document.get('version')}"
+        )
+    return Table(tuple(_training(row) for row in content.to_pylist()), document)
+
+
+def write(rows: Sequence[Mapping[str, Any]], path: Path, made: Mapping[str, Any]) -> None:
+    """Writes rows (dicts of `SCHEMA`'s names; a metric may be absent) and how they were made."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {"str": pa.string(), "int": pa.int32(), "float": pa.float64(), "bool": pa.bool_()}
+    schema = pa.schema([(name, types[kind]) for name, kind in SCHEMA.items()])
+    document = json.dumps({**made, "version": VERSION})
+    content = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    pq.write_table(
+        content.replace_schema_metadata({METADATA: document.encode()}), path, compression="zstd"
+    )
+
+
+def _training(row: Mapping[str, Any]) -> Training:
+    objective = row["objective"]
+    columns = [f"{part}_{metric}" for part in PARTS for metric in METRICS[objective]]
+    return Training(
+        objective,
+        (row["operation"], *(row[side] for side in FIELDS)),
+        row["dimension"],
+        row["seed"],
+        row["l2"],
+        row["chosen"],
+        {name: row[name] for name in columns},
+        row["parameters"],
+        row["epochs"],
+        row["cpu_seconds"],
+    )
+
+
+@functools.cache
+def shipped() -> Table:
+    """The table of the package, read when it is first asked for."""
+    return read()

@@ -1,0 +1,115 @@
+"""The script behind ifc-bench: what it resumes, collects and refuses, with a toy for a trainer."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from sif import ifcbench
+from sif.ifcbench import plan
+from sif.ifcbench.plan import Planned
+from sif.ifcbench.records import METRICS, PARTS
+
+ROOT = Path(__file__).parents[1]
+FUNCTIONS = (("multiply", "~abs", "~abs"), ("plus", "~abs", "~abs"))
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import ifc_bench
+
+    return ifc_bench
+
+
+class Toy:
+    """Trains nothing: RMSE 1 + 0.01 |l2 - 10|, a little more with every seed."""
+
+    def __init__(self, bench: ModuleType) -> None:
+        self.bench, self.asked = bench, list[tuple[Planned, float]]()
+
+    def __call__(self, task: Planned, l2: float) -> dict[str, str]:
+        self.asked.append((task, l2))
+        value = 1 + 0.01 * abs(l2 - 10) + 0.001 * task.seed
+        metrics = {f"{p}_{m}": f"{value:.6f}" for p in PARTS for m in METRICS[task.objective]}
+        made = {"parameters": "7", "epochs": "5", "best_epoch": "5", "cpu_seconds": "0.5"}
+        key = self.bench._key_of(task, l2)
+        return {**key, **metrics, **made, "split": "abc"}
+
+
+def tasks() -> list[Planned]:
+    """Two functions for ratings at d = 8: three strengths of seed 0, then two seeds."""
+    everything = plan.planned(("rating",))
+    return [t for t in everything if t.names in FUNCTIONS and t.dimension == 8]
+
+
+def run(bench: ModuleType, folder: Path, toy: Toy, name: str = "a.csv") -> list[bool]:
+    return [new for _, new in bench.run(tasks(), folder, name, math.inf, toy)]
+
+
+def test_what_is_there_is_not_trained_again(bench: ModuleType, tmp_path: Path) -> None:
+    toy = Toy(bench)
+    made = bench.run(tasks(), tmp_path, "a.csv", math.inf, toy)
+    list(itertools.islice(made, 4))
+    made.close()
+    path = tmp_path / "a.csv"
+    path.write_text(path.read_text() + "rating,plus,~abs")  # killed in the middle of a line
+    assert run(bench, tmp_path, toy) == [False] * 4 + [True] * 6
+    assert run(bench, tmp_path, toy, "b.csv") == [False] * 10  # another shard's file counts
+    assert len(toy.asked) == 10
+    # Seeds 1 and 2 take the strength that was best at seed 0.
+    assert {l2 for task, l2 in toy.asked if task.seed} == {10.0}
+    assert len(bench.read_rows(tmp_path)) == 10
+
+
+def test_time_that_is_over_trains_nothing(bench: ModuleType, tmp_path: Path) -> None:
+    toy = Toy(bench)
+    assert list(bench.run(tasks(), tmp_path, "a.csv", -math.inf, toy)) == []
+    assert toy.asked == []
+
+
+def test_shards_part_the_functions_and_keep_them_whole() -> None:
+    shards = [list(plan.planned(shard=i, shards=3)) for i in range(3)]
+    everything = list(plan.planned())
+    assert sorted(map(str, itertools.chain(*shards))) == sorted(map(str, everything))
+    owners = [{(task.objective, task.names) for task in shard} for shard in shards]
+    assert not owners[0] & owners[1] | owners[0] & owners[2] | owners[1] & owners[2]
+
+
+def test_a_collection_has_no_hole_unless_asked(bench: ModuleType, tmp_path: Path) -> None:
+    run(bench, tmp_path / "rows", Toy(bench))
+    path = tmp_path / "t.parquet"
+    with pytest.raises(SystemExit, match=f"{2885 - 10} trainings are missing"):
+        bench.collect(tmp_path / "rows", path, partial=False)
+    assert not path.exists()
+    bench.collect(tmp_path / "rows", path, partial=True)
+    table = ifcbench.read(path)
+    assert table.query(FUNCTIONS[0]).test == pytest.approx(1.001)
+    assert sorted(r.l2 for r in table.trainings if r.seed == 0 and r.chosen) == [10.0, 10.0]
+    assert table.metadata["splits"] == {"rating": "abc"}
+    assert "All: 10 trainings" in bench.report(table)
+
+
+def test_repeats_that_differ_are_refused(bench: ModuleType, tmp_path: Path) -> None:
+    run(bench, tmp_path, Toy(bench))
+    other = (tmp_path / "a.csv").read_text().replace("1.001000", "1.005000")
+    (tmp_path / "b.csv").write_text(other)
+    with pytest.raises(SystemExit, match="trained twice, with different results"):
+        bench.collect(tmp_path, tmp_path / "t.parquet", partial=True)
+
+
+def test_one_training_of_the_real_thing(
+    bench: ModuleType, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = bench.split_of("rating")
+    assert split.hash == bench.read_rows(bench.FOLDER)[0]["split"]
+    task = Planned("rating", ("multiply", "~square", "+sqrt"), 8, 0, 25.0)
+    known = next(r for r in bench.read_rows(bench.FOLDER) if bench.key(r) == bench.key(
+        bench._key_of(task, 25.0)))  # fmt: skip
+    again = bench.trained(task, 25.0)
+    assert float(again["test_rmse"]) == pytest.approx(float(known["test_rmse"]), abs=2e-3)
+    assert again["parameters"] == known["parameters"]
