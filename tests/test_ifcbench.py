@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import itertools
 import math
 import pickle
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +259,42 @@ def test_a_table_with_holes_says_so(table: ifcbench.Table) -> None:
     assert (
         sum(1 for _ in table.holes()) == 2885 - 11
     )  # the ranking rows have a strength that is not planned
+
+
+# The shipped table
+
+
+def test_an_installed_package_has_the_table() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["sif"]
+    name = store.FILE.relative_to(Path(ifcbench.__file__).parents[1]).as_posix()
+    assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+
+def test_the_shipped_table_marks_one_strength_of_a_function_and_says_what_it_lacks() -> None:
+    table = ifcbench.shipped()
+    assert {r.objective for r in table.trainings} <= set(table.metadata["splits"])
+    keys = [(r.objective, r.names, r.dimension, r.seed, r.l2) for r in table.trainings]
+    assert len(keys) == len(set(keys))
+    for phase, (have, planned) in ifcbench.coverage().items():
+        assert 0 <= have <= planned == plan.size(*phase)
+    whole = all(have == planned for have, planned in ifcbench.coverage().values())
+    assert ifcbench.complete() == whole
+    strengths: dict[tuple[str, ranges.Names], set[float]] = {}
+    for r in table.trainings:
+        assert all(math.isfinite(value) for value in r.metrics.values())
+        if r.chosen:
+            strengths.setdefault((r.objective, r.names), set()).add(r.l2)
+    assert all(len(chosen) == 1 for chosen in strengths.values())
+
+
+def test_the_chosen_strength_is_the_best_on_validation() -> None:
+    table = ifcbench.shipped()
+    tried: dict[tuple[str, ranges.Names], dict[float, tuple[float, bool]]] = {}
+    for r in table.trainings:
+        if plan.chooses(r.dimension, r.seed):
+            tried.setdefault((r.objective, r.names), {})[r.l2] = (r.main("valid"), r.chosen)
+    for (objective, _), found in tried.items():
+        best = (max if objective == "ranking" else min)(value for value, _ in found.values())
+        chosen = [value for value, is_chosen in found.values() if is_chosen]
+        assert chosen == [best] or (not chosen and len(found) < 3)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from sif.config import did_you_mean
 from sif.errors import NotInTableError
-from sif.ifcbench.plan import GRID, kind_of
+from sif.ifcbench.plan import OBJECTIVES, kind_of
 from sif.ifcbench.ranges import FIELDS
 from sif.spaces.elementwise import PRIMITIVES
 from sif.spaces.operations import OPERATIONS
@@ -42,7 +42,7 @@ def missing(known: Collection[Key], wanted: Key) -> NotInTableError:
 
 def check_objective(objective: str) -> None:
     """Raises NotInTableError for an objective that the table is not about."""
-    _check_name("objective", objective, GRID)
+    _check_name("objective", objective, OBJECTIVES)
 
 
 def check_number(what: str, found: int, known: Collection[int]) -> None:

@@ -20,6 +20,8 @@ from sif.spaces.operations import OPERATIONS
 OBJECTIVES = ("rating", "ranking")
 GRID = {"rating": (4.0, 10.0, 25.0), "ranking": (0.0625, 0.25, 1.0)}
 """Total L2 strengths that validation chooses from."""
+SAMPLED_GRID = (0.25, 1.0, 4.0)
+"""The same for functions whose loss is sampled."""
 CHOICE_DIMENSION, CHOICE_SEED = 8, 0
 PHASES = (
     ("rating", 8, 0), ("rating", 8, 1), ("rating", 8, 2),
@@ -88,10 +90,20 @@ def chooses(dimension: int, seed: int) -> bool:
     return (dimension, seed) == (CHOICE_DIMENSION, CHOICE_SEED)
 
 
+def sampled(objective: str, operation: str) -> bool:
+    """Whether a function trains under a sample of the loss: on all pairs, without a product."""
+    return objective == "ranking" and OPERATIONS[operation].factors is None
+
+
+def strengths(objective: str, operation: str) -> tuple[float, ...]:
+    """What validation chooses from."""
+    return SAMPLED_GRID if sampled(objective, operation) else GRID[objective]
+
+
 def size(objective: str, dimension: int, seed: int) -> int:
     """Number of trainings of a phase."""
-    strengths = len(GRID[objective]) if chooses(dimension, seed) else 1
-    return strengths * len(functions(objective))
+    of_choice = chooses(dimension, seed)
+    return sum(len(strengths(objective, f[0])) if of_choice else 1 for f in functions(objective))
 
 
 def planned(
@@ -103,7 +115,7 @@ def planned(
     """
     for objective, dimension, seed in PHASES:
         if objective in objectives:
-            strengths = GRID[objective] if chooses(dimension, seed) else (None,)
+            of_choice = chooses(dimension, seed)
             for names in functions(objective)[shard::shards]:
-                for l2 in strengths:
+                for l2 in strengths(objective, names[0]) if of_choice else (None,):
                     yield Planned(objective, names, dimension, seed, l2)

@@ -1,0 +1,168 @@
+"""Two doubts about ifc-bench: is the sampled loss the exact one, and what is the surrogate worth?
+
+`loss`: products train under the exact whole-data loss, everything else under a sample of it. Here
+products are trained under the sample as well. The estimate is compared on trained weights, and the
+trainings by NDCG@10. `surrogate`: functions with learned P and Q, drawn and searched, are trained
+for ratings and compared with what the surrogate said. Only the validation part is looked at.
+
+    OMP_NUM_THREADS=1 python benchmarks/ifc_bench_checks.py loss
+    OMP_NUM_THREADS=1 python benchmarks/ifc_bench_checks.py surrogate --table FILE
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from ifc_bench import SAMPLED, config_of, problem_of, split_of
+
+from sif.batches import Drawing, InteractionStream
+from sif.checkpoint import NoCheckpoint
+from sif.fitting import Fitted, Problem
+from sif.genotype import Genotype
+from sif.ifcbench import Table, genotype_of, read
+from sif.ifcbench.plan import GRID, SAMPLED_GRID
+from sif.ifcbench.ranges import FIELDS, Names
+from sif.ifcbench.store import FILE
+from sif.ifcbench.surrogate import estimate
+from sif.objectives import whole_data
+from sif.runtime import generator, make_runtime
+from sif.spaces.elementwise import Mlp
+from sif.tracking import NullTracker
+
+PRODUCTS = (
+    ("multiply", "~abs", "~abs"), ("multiply", "+abs", "+abs"),
+)  # fmt: skip
+DIMENSION, SEEDS, BATCHES = 8, 3, 2000
+
+
+class Sampled(Problem):
+    """Trains as if no function were a product."""
+
+    def stream(self, part: str, batch_size: int | None, *names: str | int) -> InteractionStream:
+        """The stream of the train part without its graph, which the exact loss needs."""
+        assert part == "train" and batch_size is not None
+        draws = generator(self.runtime, *names, part, device=torch.device("cpu"))
+        drawing = Drawing(negatives=0, background=self.config.loss.negatives)
+        return InteractionStream(self._train, batch_size, drawing, draws, exact=False)
+
+
+def sampled_problem(seed: int, preset: bool = False) -> Sampled:
+    split = split_of("ranking")
+    config = config_of("ranking", DIMENSION, seed, *(() if preset else SAMPLED))
+    return Sampled(split.train, split.valid, config, make_runtime("cpu", seed, threads=1))
+
+
+def fit(problem: Problem, function: Genotype, l2: float) -> Fitted:
+    return problem.train(function, l2, NullTracker(), NoCheckpoint())
+
+
+def chosen(problem: Problem, function: Genotype, objective: str) -> Fitted:
+    """The best on validation over the grid."""
+    grid = SAMPLED_GRID if isinstance(problem, Sampled) else GRID[objective]
+    fits = [fit(problem, function, l2) for l2 in grid]
+    if objective == "rating":
+        return min(fits, key=lambda f: f.result.valid["rmse"])
+    return max(fits, key=lambda f: f.result.valid["ndcg@10"])
+
+
+def over_seeds(kind: str, names: Names) -> tuple[list[float], Fitted]:
+    """NDCG@10 on validation of every seed, by the table's protocol; and the first training."""
+    problems = [
+        problem_of("ranking", DIMENSION, seed)
+        if kind == "exact"
+        else sampled_problem(seed, kind == "preset")
+        for seed in range(SEEDS)
+    ]
+    first = chosen(problems[0], genotype_of(names), "ranking")
+    fits = [first, *(fit(problem, genotype_of(names), first.l2) for problem in problems[1:])]
+    return [f.result.valid["ndcg@10"] for f in fits], first
+
+
+def bias(problem: Sampled, trained: Fitted) -> tuple[float, float, float]:
+    """Exact data loss of a trained product, mean of the sampled one, and that mean's error."""
+    settings = problem.loss_settings
+    size = problem.config.train.batch_size
+    exact_stream = Problem.stream(problem, "train", size, "check")
+    sampled_stream = problem.stream("train", size, "check")
+    with torch.no_grad():
+        interaction = trained.network.interaction()
+        exact = float(whole_data(interaction, exact_stream.next(), settings))
+        drawn = [
+            float(whole_data(interaction, sampled_stream.next(), settings)) for _ in range(BATCHES)
+        ]
+    return exact, statistics.fmean(drawn), statistics.stdev(drawn) / len(drawn) ** 0.5
+
+
+def loss() -> Iterator[str]:
+    yield "| function | exact loss | sampled | its error | NDCG exact | sampled | preset steps |"
+    yield "|---|---|---|---|---|---|---|"
+    for names in PRODUCTS:
+        exact, trained = over_seeds("exact", names)
+        sampled, preset = (over_seeds(kind, names)[0] for kind in ("sampled", "preset"))
+        value, mean, error = bias(sampled_problem(0), trained)
+        told = " | ".join(
+            f"{statistics.fmean(v):.4f} +- {statistics.stdev(v):.4f}"
+            for v in (exact, sampled, preset)
+        )
+        losses = f"{value:.4f} | {mean:.4f} | {error:.4f}"
+        yield f"| {names[0]}({names[1]}, {names[2]}) | {losses} | {told} |"
+
+
+def drawn_function(number: int) -> Genotype:
+    """A function of `sif` with P and Q at x + offset times a random slope's worth of tanh units."""
+    draws = torch.Generator().manual_seed(number)
+    numbers = {}
+    for field in FIELDS:
+        offset = float(torch.rand((), generator=draws)) * 2 - 1
+        state = Mlp(draws, offset).state_dict()
+        for name in ("hidden_weight", "hidden_bias", "output_weight"):
+            state[name] = state[name] + 0.3 * torch.randn(state[name].shape, generator=draws)
+        for name, value in state.items():
+            numbers[f"{field}.{name}"] = (tuple(value.shape), tuple(value.flatten().tolist()))
+    operation = ("multiply", "max", "min", "plus")[number % 4]
+    return Genotype("sif", {"operation": ((0, operation),)}, numbers)
+
+
+def searched_function(seed: int) -> Genotype:
+    split = split_of("rating")
+    config = config_of("rating", DIMENSION, seed, "space=sif", f"search.dimension={DIMENSION}")
+    problem = Problem(split.train, split.valid, config, make_runtime("cpu", seed, threads=1))
+    return problem.search(NullTracker(), NoCheckpoint()).genotype
+
+
+def surrogate(table: Table, count: int = 12) -> Iterator[str]:
+    yield "| function | family | taken from | guessed valid | trained valid |"
+    yield "|---|---|---|---|---|"
+    made = [("drawn", drawn_function(n)) for n in range(count)]
+    made += [("searched", searched_function(seed)) for seed in range(SEEDS)]
+    errors: dict[str, list[float]] = {}
+    for how, function in made:
+        guess = estimate(table, function, "rating", DIMENSION)
+        value = chosen(problem_of("rating", DIMENSION, 0), function, "rating").result.valid["rmse"]
+        errors.setdefault(how, []).append(guess.valid - value)
+        operation = function.operation("operation")
+        yield (
+            f"| {how} {operation} | {', '.join(guess.family)} | {guess.by} of {guess.functions} "
+            f"| {guess.valid:.4f} | {value:.4f} |"
+        )
+    for how, values in errors.items():
+        yield f"\n{how}: mean absolute error {statistics.fmean(map(abs, values)):.4f}"
+
+
+def main() -> None:
+    """Prints the table of one check."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("check", choices=("loss", "surrogate"))
+    parser.add_argument("--table", type=Path, default=FILE)
+    values = parser.parse_args()
+    torch.set_num_threads(1)
+    for line in loss() if values.check == "loss" else surrogate(read(values.table)):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
