@@ -21,6 +21,7 @@ from ifc_bench import SAMPLED, config_of, problem_of, split_of
 
 from sif.batches import Drawing, InteractionStream
 from sif.checkpoint import NoCheckpoint
+from sif.errors import NotInTableError
 from sif.fitting import Fitted, Problem
 from sif.genotype import Genotype
 from sif.ifcbench import Table, genotype_of, read
@@ -141,7 +142,11 @@ def surrogate(table: Table, count: int = 12) -> Iterator[str]:
     made += [("searched", searched_function(seed)) for seed in range(SEEDS)]
     errors: dict[str, list[float]] = {}
     for how, function in made:
-        guess = estimate(table, function, "rating", DIMENSION)
+        try:
+            guess = estimate(table, function, "rating", DIMENSION)
+        except NotInTableError as error:
+            yield f"| {how} | {error} | | | |"
+            continue
         value = chosen(problem_of("rating", DIMENSION, 0), function, "rating").result.valid["rmse"]
         errors.setdefault(how, []).append(guess.valid - value)
         operation = function.operation("operation")
