@@ -83,7 +83,7 @@ def test_an_operation_is_its_numpy_formula(fields: int, name: str) -> None:
     operation = operations_for(fields)[name]
     found = operation.combine(inputs)
     expected = evaluated(name, [x.numpy() for x in inputs])
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-14)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-14)
     assert found.shape[-1] == operation.width(fields) * 3
     outermost = name.split("(", maxsplit=1)[0]
     assert operation.width(fields) == (

@@ -74,6 +74,19 @@ def _concat(p: Tensor, q: Tensor) -> Tensor:
     return torch.cat([p.expand(rows + p.shape[-1:]), q.expand(rows + q.shape[-1:])], dim=-1)
 
 
+def _maximum(p: Tensor, q: Tensor) -> Tensor:
+    """max(p, q) but for rounding; where both are equal, q gets the gradient.
+
+    Not torch.maximum, whose backward pass takes masks that cost ten times the arithmetic here.
+    """
+    return q + torch.relu(p - q)
+
+
+def _minimum(p: Tensor, q: Tensor) -> Tensor:
+    """min(p, q); see `_maximum`."""
+    return q - torch.relu(q - p)
+
+
 def separable(a: Tensor, b: Tensor) -> Factors:
     """a_u + b_v as the product (a_u, 1) . (1, b_v), from (n,) and (m,)."""
     left = torch.stack([a, torch.ones_like(a)], dim=1)
@@ -106,8 +119,8 @@ OPERATIONS: dict[str, Operation] = {
     for operation in (
         _folded("multiply", torch.mul, factors=_product_factors),
         _folded("plus", torch.add, factors=_sum_factors, additive=True),
-        _folded("min", torch.minimum, maxima=_min_maxima),
-        _folded("max", torch.maximum, maxima=_max_maxima),
+        _folded("min", _minimum, maxima=_min_maxima),
+        _folded("max", _maximum, maxima=_max_maxima),
         _folded(
             "concat",
             _concat,
