@@ -138,6 +138,10 @@ SELECTIONS: list[dict[str, Any]] = [
 ]
 CHOICES = [trade.Choice("eta 0", [(3.0, 40.0), (3.2, 41.0)]), trade.Choice(LONG, [(3.1, 40.2)]),
            trade.Choice(ODD, [(1.0, 44.0), (1.1, 46.0)]), trade.Choice("nothing", [])]  # fmt: skip
+FRONTS = {
+    "NSGA-II": [(10.0, 5.0), (20.0, 3.0), (15.0, 6.0), (40.0, 3.0)],
+    "NASP, one search per eta": [(12.0, 4.0), (12.0, 4.5), (30.0, 2.0)],
+}
 COSTS = [("nasp", [0.5, 0.25]), (LONG, [3.0, 3.0]), (ODD, [9.0, 3.0])]
 CURVES = {
     "nasp": [[(1.0, 0.5), (2.0, 0.3)], [(1.5, 0.6), (4.0, 0.2)]],
@@ -170,6 +174,9 @@ FIGURES = {
     "trade-off": lambda: trade.build_trade_off(CHOICES, "parameters", "error (%)"),
     "one choice": lambda: trade.build_trade_off(CHOICES[1:2], "parameters", "error (%)"),
     "no choice": lambda: trade.build_trade_off(CHOICES[3:], "parameters", "error (%)"),
+    "fronts": lambda: trade.build_fronts(FRONTS, "parameters", "error (%)"),
+    "a front of one": lambda: trade.build_fronts({"nasp": [(3.0, 4.0)]}, "parameters", "error (%)"),
+    "no fronts": lambda: trade.build_fronts({"nasp": []}, "parameters", "error (%)"),
     "costs": lambda: trade.build_bars(COSTS, ["architecture step", "weight step"], "seconds"),
     "one cost": lambda: trade.build_bars(COSTS[2:], ["a", "b"], "seconds"),
     "no cost": lambda: trade.build_bars([], ["a"], "seconds"),
@@ -677,3 +684,11 @@ def test_methods_stand_in_the_order_of_their_means_with_all_seeds(metric: str, b
     assert list(dots.get_xdata()) == [0.2, 0.3, 0.25]  # type: ignore[arg-type]
     colors = {n.get_label(): n.get_color() for n in figure.axes[0].lines}
     assert colors["nasp"] == lines.coloured(0)[0]  # of the curves, wherever it stands
+
+
+def test_a_front_is_what_nothing_cheaper_beats() -> None:
+    assert trade.undominated(FRONTS["NSGA-II"]) == [(10.0, 5.0), (20.0, 3.0)]
+    assert trade.undominated([(2.0, 1.0), (2.0, 0.5), (1.0, 3.0), (1.0, 3.0)]) == [
+        (1.0, 3.0),
+        (2.0, 0.5),
+    ]

@@ -13,7 +13,7 @@ from sif.plots.gates import Strips, gate_trajectories
 from sif.plots.methods import anytime_curves, method_points
 from sif.plots.protocol import group_comparison, last_gaps, split_timeline
 from sif.plots.results import test_comparison, validation_against_seconds
-from sif.plots.trade import Choice, cost_bars, trade_off
+from sif.plots.trade import Choice, cost_bars, fronts, trade_off
 from sif.plots.trajectories import alpha_trajectories
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "anytime_curves",
     "cell_graphs",
     "cost_bars",
+    "fronts",
     "gate_trajectories",
     "group_comparison",
     "interaction_surface",

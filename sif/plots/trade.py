@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +55,20 @@ def trade_off(choices: Sequence[Choice], cost: str, error: str, path: Path) -> N
     write(lambda: build_trade_off(choices, cost, error), path)
 
 
+def fronts(
+    groups: Mapping[str, Sequence[tuple[float, float]]], cost: str, error: str, path: Path
+) -> None:
+    """Draws all points of each group and the staircase of those that no other of it dominates.
+
+    Args:
+        groups: Name to (cost, error) of its points, at most as many groups as colours.
+        cost: Label of the x axis.
+        error: Label of the y axis.
+        path: PNG to write.
+    """
+    write(lambda: build_fronts(groups, cost, error), path)
+
+
 def cost_bars(
     rows: Sequence[tuple[str, Sequence[float]]], parts: Sequence[str], unit: str, path: Path
 ) -> None:
@@ -87,6 +101,42 @@ def build_trade_off(choices: Sequence[Choice], cost: str, error: str) -> Figure:
     axes.set_ylim(*limits([], every[:, 1])[:2])
     ends.draw(axes, points)
     ends.name_ends(axes, points)
+    axes.set_xlabel(cost)
+    axes.set_ylabel(error)
+    return sheet.figure
+
+
+def undominated(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Those than which none is both cheaper and better, the cheapest first."""
+    kept: list[tuple[float, float]] = []
+    for cost, error in sorted(points):
+        if not kept or error < kept[-1][1]:
+            kept.append((cost, error))
+    return kept
+
+
+def build_fronts(
+    groups: Mapping[str, Sequence[tuple[float, float]]], cost: str, error: str
+) -> Figure:
+    """The figure of `fronts`."""
+    every = np.array([point for points in groups.values() for point in points]).reshape(-1, 2)
+    if not len(every):
+        return message("Nothing was measured.")
+    sheet = Sheet(6.2, 4.7)
+    axes = sheet.axes(0.85, 0.55, 5.0, 3.5)
+    axes.set_xlim(*limits([], every[:, 0])[:2])
+    axes.set_ylim(*limits([], every[:, 1])[:2])
+    right = axes.get_xlim()[1]
+    for (name, points), color, marker in zip(groups.items(), PALETTE, "os^D", strict=False):
+        axes.plot(*np.array(points).reshape(-1, 2).T, marker, color=color, markersize=5,
+                  alpha=0.75, label=clean(name))  # fmt: skip
+        best = undominated(points)
+        stairs = [*best, (right, best[-1][1])] if best else []
+        axes.step(*np.array(stairs).reshape(-1, 2).T, where="post", color=color, linewidth=1.6)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=len(groups), frameon=False, borderpad=0,
+        labelcolor=QUIET, fontsize=FONT,
+    )  # fmt: skip
     axes.set_xlabel(cost)
     axes.set_ylabel(error)
     return sheet.figure
