@@ -161,6 +161,31 @@ def test_random_weight_steps_train_every_operation() -> None:
     assert all(int(count.min()) > 0 for count in counts.values())
 
 
+def test_random_weight_steps_draw_every_choice_equally_often() -> None:
+    config = load_config("cf", sets=["space=primitives", "data.planted.users=20"])
+    assert isinstance(config, CFConfig)
+    space = prepare(config, make_runtime("cpu", 0, threads=1)).problem.space()
+    assert not all(b.weighted for b in space.blocks)
+    method = RandomWS(space, RandomWSSettings(2), torch.Generator().manual_seed(0))
+    steps, half = 540, []
+    counts = {b.name: torch.zeros(b.shape, dtype=F64) for b in space.blocks}
+    for step in range(steps):
+        if step == steps // 2:
+            state = copy.deepcopy(method.state_dict())
+            method = RandomWS(space, RandomWSSettings(2), torch.Generator().manual_seed(7))
+            method.load_state_dict(state)
+        gates = method.weight_gates(step)
+        half += [gates.selection()] if step >= steps // 2 else []
+        for name, weights in gates.weights.items():
+            counts[name] += weights != 0
+    for block in space.blocks:
+        shares = counts[block.name] / steps
+        even = torch.full(block.shape, 1 / block.shape[1], dtype=F64)
+        torch.testing.assert_close(shares, even, atol=0.05, rtol=0)
+    straight = RandomWS(space, RandomWSSettings(2), torch.Generator().manual_seed(0))
+    assert [straight.weight_gates(s).selection() for s in range(steps)][steps // 2 :] == half
+
+
 @pytest.mark.parametrize("name", MAKE)
 def test_resumed_methods_go_on_as_uninterrupted(name: str) -> None:
     def run(interrupted: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

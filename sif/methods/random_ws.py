@@ -60,8 +60,13 @@ class RandomWS:
         return len(self._drawn)
 
     def weight_gates(self, step: int) -> Gates:
-        """A uniform selection in which operations take turns."""
-        return in_turn(self._drawn[0], self._blocks, step, self._generator)
+        """A uniform selection in which operations take turns; what has no weights is drawn."""
+        drawn = {
+            b.name: torch.rand(b.shape, generator=self._generator)
+            for b in self._blocks
+            if not b.weighted
+        }
+        return in_turn(drawn, self._blocks, step, self._generator)
 
     def choose(self, error: Callable[[Gates], float]) -> None:
         """Keeps the candidate with the lowest error, the first of equals."""
