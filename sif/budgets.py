@@ -45,7 +45,7 @@ def planned(
     Args:
         section: Gives epochs and shares.
         per_epoch: Weight steps.
-        warms_up: Whether the method has a warm-up.
+        warms_up: Whether the method has a warm-up; without one alpha moves from the first step.
         steps: In all; None: the epochs decide, and shares are whole epochs.
     """
     unit = per_epoch if steps is None else 1
@@ -53,7 +53,7 @@ def planned(
     warmup = round(section.warmup * (total // unit)) * unit if warms_up else 0
     if steps is not None:
         warmup = min(warmup, steps - 1)
-    return Plan(total, warmup), section.rests(warmup, total, unit)
+    return Plan(total, warmup), section.rests(warmup, total, unit) if warms_up else 0
 
 
 def pilot(
@@ -107,14 +107,23 @@ def _usual(times: Sequence[float]) -> float:
     return sum(kept) / len(kept)
 
 
-def steps_that_fit(costs: Costs, section: SearchSection, warms_up: bool, seconds: float) -> int:
+def steps_that_fit(
+    costs: Costs, section: SearchSection, warms_up: bool, every: int, seconds: float
+) -> int:
     """Weight steps that a budget allows, with the architecture steps that go with them.
+
+    Args:
+        costs: By a pilot.
+        section: Gives shares.
+        warms_up: Whether the method has a warm-up.
+        every: Weight steps per architecture step.
+        seconds: The budget.
 
     Raises:
         ConfigError: Not even one.
     """
     _, rest = planned(section, 1, warms_up, _MANY)
-    learning = (1 - rest / _MANY) / section.arch_every
+    learning = (1 - rest / _MANY) / every
     left = seconds - costs.spent - costs.reserve
     steps = int(left / max(costs.weight + learning * costs.arch, 1e-9))
     if steps < 1:

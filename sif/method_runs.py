@@ -95,9 +95,8 @@ class MethodRun:
     def _loop(self, epochs: int, **further: Any) -> SearchSettings:
         section = self.section
         return SearchSettings(
-            epochs, section.lr, section.arch_every, max_norm=self.max_norm,
-            optimiser=self.optimiser, schedule=self.schedule,
-            steps_per_epoch=self.steps_per_epoch, **further,
+            epochs, section.lr, max_norm=self.max_norm, optimiser=self.optimiser,
+            schedule=self.schedule, steps_per_epoch=self.steps_per_epoch, **further,
         )  # fmt: skip
 
     def _search(
@@ -113,7 +112,9 @@ class MethodRun:
         plan, rests = planned(section, per_epoch, kind.warms_up, budget["steps"])
         space = self.make_space(kind.mixes)
         method: Method = self._made(name, kind, space, plan)
-        loop = self._loop(-(-plan.steps // per_epoch), arch_start=rests, **budget)
+        loop = self._loop(
+            -(-plan.steps // per_epoch), arch_every=kind.every(section), arch_start=rests, **budget
+        )
         judge = None
         if self.judges or isinstance(method, Choosing):
             judge = lambda gates: {self.judged: self.judge(space, gates)}
@@ -128,7 +129,9 @@ class MethodRun:
             space, self._made(name, kind, space, Plan(1)), *self.streams(), self.optimiser,
             self.section, partial(self.judge, space), seconds,
         )  # fmt: skip
-        steps = steps_that_fit(costs, self.section, kind.warms_up, seconds)
+        steps = steps_that_fit(
+            costs, self.section, kind.warms_up, kind.every(self.section), seconds
+        )
         return {"steps": steps, "spent": costs.spent, "reserve": costs.reserve}
 
     def _sample(
@@ -144,7 +147,10 @@ class MethodRun:
         elif section.seconds is None and not kind.ends:
             candidates = section.epochs // section.each
         settings = SampleSettings(
-            self._loop(section.each), section.continuous_lr, candidates, section.seconds
+            self._loop(section.each, arch_every=kind.every(section)),
+            section.continuous_lr,
+            candidates,
+            section.seconds,
         )
         return sample(
             partial(self.make_space, False), method, self.streams, settings,

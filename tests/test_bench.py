@@ -355,6 +355,7 @@ def test_a_bench_leaves_tables_a_report_figures_and_run_folders(finished: Path) 
     assert row["genotype"] == document["genotype"] == document["search"]["found"]
     assert document["baselines"] == {}
     assert row["search_steps"] == document["search"]["steps"] > 0
+    assert row["arch_steps"] == document["search"]["arch_steps"] > 0
     assert whole["split_hash"][0] == whole["split_hash"][1] == document["protocol"]["split_hash"]
     assert (finished / "plots" / "methods.png").is_file()
 

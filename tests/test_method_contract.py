@@ -306,9 +306,29 @@ def test_a_resumed_search_of_seconds_keeps_its_plan_and_its_clock() -> None:
     assert found.cpu_seconds > saved["cpu_seconds"]
 
 
+@pytest.mark.parametrize("method", ["darts-1", "darts-2", "snas", "gdas"])
+@pytest.mark.parametrize("budget", [{}, {"steps": None, "epochs": 3}])
+def test_relaxations_step_alpha_after_every_weight_step(
+    method: str, budget: dict[str, int | None]
+) -> None:
+    run = functions("primitives")
+    tuned = {"arch_every": 50, "arch_start": 0.28, "warmup": 0.98, **budget}
+    run = replace(run, section=run.section.model_copy(update=tuned))
+    found = Trial(method, run).search()
+    assert found.diagnostics["arch_steps"] == found.steps == (6 if budget else 5)
+
+
+def test_the_section_says_how_often_nasp_steps_alpha() -> None:
+    run = functions("primitives", "search.arch_every=2", "search.arch_start=0.4")
+    assert Trial("nasp", run).search().diagnostics["arch_steps"] == 2  # before 2 and 4
+
+
 def test_plans_scale_warm_up_with_the_budget() -> None:
     shares = {"epochs": 60, "warmup": 0.5, "arch_start": None}
     section = functions("primitives").section.model_copy(update=shares)
     assert planned(section, 7, True, None) == (Plan(420, 210), 105)
     assert planned(section, 7, True, 100) == (Plan(100, 50), 25)
     assert planned(section, 7, False, 100) == (Plan(100, 0), 0)
+    waits = section.model_copy(update={"arch_start": 0.28})
+    assert planned(waits, 7, True, 100) == (Plan(100, 50), 28)
+    assert planned(waits, 7, False, 100) == (Plan(100, 0), 0)

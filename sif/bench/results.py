@@ -21,8 +21,8 @@ from sif.tasks import search_history
 RESULTS, CURVES = "results", "curves"
 _RESULT_COLUMNS = (
     "method", "seed", "status", "reason", "genotype", "metric", "search_seconds", "search_steps",
-    "search_wall_seconds", "train_seconds", "total_seconds", "parameters", "peak_memory_mb",
-    "split_hash",
+    "arch_steps", "search_wall_seconds", "train_seconds", "total_seconds", "parameters",
+    "peak_memory_mb", "split_hash",
 )  # fmt: skip
 _CURVE_COLUMNS = ("method", "seed", "seconds", "steps", "judged", "best", "of", "selection")
 
@@ -69,6 +69,7 @@ def result_of(run: Path) -> dict[str, Any]:
         "search_seconds": _seconds(search),
         "search_wall_seconds": search["seconds"],
         "search_steps": search["steps"],
+        "arch_steps": search.get("arch_steps"),
         "train_seconds": train["seconds"],
         "total_seconds": document["total_seconds"],
         "parameters": train.get("parameters"),

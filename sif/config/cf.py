@@ -156,7 +156,7 @@ class SearchConfig(SearchSection):
         1_000_000, description="train interactions searched on, whole users drawn; None: all"
     )
     arch_start: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="share of the epochs before alpha moves; None: half of the warm-up"
+        None, description="share of NASP's epochs before alpha moves; None: half of the warm-up"
     )
     settle: Annotated[int, Field(ge=0)] = Field(
         0, description="weight steps that each new selection trains alone"
@@ -183,7 +183,9 @@ class SearchConfig(SearchSection):
         False, description="judge the selection of every epoch on validation, off the clock, for "
         "curves over time; random-ws and samplers always judge"
     )  # fmt: skip
-    arch_every: Count = Field(2, description="weight steps per architecture step")
+    arch_every: Count = Field(
+        2, description="weight steps per architecture step; DARTS, SNAS and GDAS: always 1"
+    )
     transform_lr: Rate = Field(0.003, description="Adam step size of learned transforms")
     transform_offset: float = Field(0.0, description="learned transforms start at x + this (sif)")
     explore: Annotated[float, Field(ge=0, le=1)] = Field(

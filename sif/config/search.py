@@ -36,7 +36,9 @@ class SearchSection(Section):
         0.2, description="chance that a weight step draws all edges afresh (nasp)"
     )
     lr: Rate = Field(description="step size of the weights")
-    arch_every: Count = Field(1, description="weight steps per architecture step")
+    arch_every: Count = Field(
+        1, description="weight steps per architecture step; DARTS, SNAS and GDAS: always 1"
+    )
     arch_optimizer: Literal["plain", "adam"] = Field(
         "adam", description="proximal step of the paper, or Adam as in the published code"
     )

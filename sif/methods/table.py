@@ -49,6 +49,7 @@ class MethodKind:
         ends: Whether a sampler asks for a bounded number of selections by itself.
         alone: Whether it takes blocks that are drawn `alone` (`sif.prox.Block`), where each
             combination has weights of its own; samplers always do.
+        arch_every: Weight steps per architecture step; None: the section's.
     """
 
     make: Make
@@ -57,6 +58,11 @@ class MethodKind:
     samples: bool = False
     ends: bool = False
     alone: bool = False
+    arch_every: int | None = None
+
+    def every(self, section: SearchSection) -> int:
+        """Weight steps per architecture step."""
+        return section.arch_every if self.arch_every is None else self.arch_every
 
     def made(
         self, name: str, space: Space, section: SearchSection, plan: Plan, draws: torch.Generator
@@ -127,10 +133,10 @@ def _nsga2(space: Space, section: SearchSection, plan: Plan, draws: torch.Genera
 
 METHODS: dict[str, MethodKind] = {
     "nasp": MethodKind(_nasp, warms_up=True, alone=True),
-    "darts-1": MethodKind(_darts(1), mixes=True),
-    "darts-2": MethodKind(_darts(2), mixes=True),
-    "snas": MethodKind(_snas, mixes=True),
-    "gdas": MethodKind(_gdas),
+    "darts-1": MethodKind(_darts(1), mixes=True, arch_every=1),
+    "darts-2": MethodKind(_darts(2), mixes=True, arch_every=1),
+    "snas": MethodKind(_snas, mixes=True, arch_every=1),
+    "gdas": MethodKind(_gdas, arch_every=1),
     "random-ws": MethodKind(_random_ws),
     "random": MethodKind(_sampler(RandomSampling), samples=True),
     "tpe": MethodKind(_sampler(Tpe), samples=True),
