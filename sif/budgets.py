@@ -56,6 +56,40 @@ def planned(
     return Plan(total, warmup), section.rests(warmup, total, unit) if warms_up else 0
 
 
+def first_arch_step(rests: int, every: int) -> int:
+    """Number of the weight step before which alpha first moves."""
+    return -(-rests // every) * every
+
+
+def alpha_rests(section: SearchSection, per_epoch: int, every: int, steps: int | None) -> str:
+    """Says that a search with a warm-up ends before alpha moves, and what would be enough.
+
+    Args:
+        section: With the budget.
+        per_epoch: Weight steps.
+        every: Weight steps per architecture step.
+        steps: In all; None: the epochs decide.
+    """
+    plan, rests = planned(section, per_epoch, True, steps)
+    first = first_arch_step(rests, every)
+    why = f"alpha first moves before step {first} (search.arch_every {every}, at rest for {rests})"
+    if section.seconds is not None:
+        fit = f"{section.seconds:g}, in which {plan.steps} fit"
+        return (
+            f"search.seconds: expected time for more than {first} weight steps, found {fit}; {why}"
+        )
+    key, found = ("epochs", section.epochs) if steps is None else ("steps", steps)
+    for more in range(found + 1, found + _MOST):
+        longer = section.model_copy(update={key: more})
+        plan, rests = planned(longer, per_epoch, True, more if key == "steps" else None)
+        if first_arch_step(rests, every) < plan.steps:
+            return f"search.{key}: expected at least {more}, found {found}; {why}"
+    return f"search.{key}: expected more, found {found}; {why}"
+
+
+_MOST = 10_000
+
+
 def pilot(
     space: Space,
     method: Method,

@@ -141,8 +141,7 @@ class Problem(Parts):
 
     def check_method(self) -> None:
         """Raises ConfigError where the configured method cannot search here."""
-        if self.config.method != "nasp":  # which can; and spaces of large data take a while
-            self.searched.method_run().check(self.config.method)
+        self.searched.method_run().check(self.config.method)
 
     def method_run(self) -> MethodRun:
         """What methods search with."""

@@ -10,12 +10,20 @@ from typing import Any
 
 import torch
 
-from sif.budgets import per_candidate, pilot, planned, steps_that_fit
+from sif.budgets import (
+    alpha_rests,
+    first_arch_step,
+    per_candidate,
+    pilot,
+    planned,
+    steps_that_fit,
+)
 from sif.config import SearchSection
 from sif.config.cells import CellSearchSection
 from sif.config.sections import Section
 from sif.errors import ConfigError
-from sif.methods.base import Choosing, Method, Plan, Sampling
+from sif.methods.base import Choosing, Learning, Method, Plan, Sampling
+from sif.methods.selections import Choices
 from sif.methods.table import METHODS, MethodKind, method_named
 from sif.optimisers import Optimiser, Schedule
 from sif.prox import Gates
@@ -79,11 +87,34 @@ class MethodRun:
     def check(self, name: str) -> None:
         """Raises ConfigError for what `run` would refuse before its first step."""
         kind = method_named(name)
-        if name in METHODS and kind.alone:
-            return  # it takes every space
-        self._made(name, kind, self.make_space(kind.mixes), Plan(1))
+        rests, every_space = self._rests(kind), name in METHODS and kind.alone
+        if every_space and not rests:
+            return
+        space = self.make_space(kind.mixes)
+        if every_space and not _chooses(space):
+            return
+        method = self._made(name, kind, space, Plan(1))
         if kind.samples:
             per_candidate(self.section, self._per_epoch())
+        elif rests:
+            self._refuse_rest(space, method, kind, self.section.steps)
+
+    def _rests(self, kind: MethodKind) -> bool:
+        """Whether the search is known to end before alpha moves."""
+        section = self.section
+        if not kind.warms_up or section.seconds is not None:
+            return False
+        per_epoch = self._per_epoch() if section.steps is None else 1
+        plan, rests = planned(section, per_epoch, True, section.steps)
+        return first_arch_step(rests, kind.every(section)) >= plan.steps
+
+    def _refuse_rest(
+        self, space: Space, method: Any, kind: MethodKind, steps: int | None
+    ) -> None:  # fmt: skip
+        """Raises ConfigError for a method that would learn, had it a step to do so."""
+        if isinstance(method, Learning) and _chooses(space):
+            per_epoch = self._per_epoch()
+            raise ConfigError(alpha_rests(self.section, per_epoch, kind.every(self.section), steps))
 
     def _per_epoch(self) -> int:
         return self.steps_per_epoch or self.streams()[0].steps_per_pass
@@ -112,6 +143,8 @@ class MethodRun:
         plan, rests = planned(section, per_epoch, kind.warms_up, budget["steps"])
         space = self.make_space(kind.mixes)
         method: Method = self._made(name, kind, space, plan)
+        if first_arch_step(rests, kind.every(section)) >= plan.steps:
+            self._refuse_rest(space, method, kind, budget["steps"])
         loop = self._loop(
             -(-plan.steps // per_epoch), arch_every=kind.every(section), arch_start=rests, **budget
         )
@@ -119,7 +152,10 @@ class MethodRun:
         if self.judges or isinstance(method, Choosing):
             judge = lambda gates: {self.judged: self.judge(space, gates)}
         train, valid = self.streams()
-        return search(space, method, train, valid, loop, tracker, checkpointer, on_epoch, judge)
+        found = search(space, method, train, valid, loop, tracker, checkpointer, on_epoch, judge)
+        if section.seconds is not None and not found.diagnostics["arch_steps"] and rests:
+            self._refuse_rest(space, method, kind, found.steps)  # steps were dearer than in a pilot
+        return found
 
     def _measured(self, name: str, kind: MethodKind) -> dict[str, Any]:
         """Steps that fit into the seconds, by a pilot on a space and batches of its own."""
@@ -157,6 +193,11 @@ class MethodRun:
             lambda space, gates: {self.judged: self.judge(space, gates)},
             tracker, checkpointer, on_epoch,
         )  # fmt: skip
+
+
+def _chooses(space: Space) -> bool:
+    """Whether there is more than one selection."""
+    return Choices(space.blocks).count > 1
 
 
 def check_warmup(settings: CellSearchSection) -> None:

@@ -323,6 +323,46 @@ def test_the_section_says_how_often_nasp_steps_alpha() -> None:
     assert Trial("nasp", run).search().diagnostics["arch_steps"] == 2  # before 2 and 4
 
 
+STARVED = {"arch_every": 50, "arch_start": 0.28, "warmup": 0.98}
+
+
+@pytest.mark.parametrize(
+    ("budget", "told"),
+    [({"steps": 40}, r"search\.steps: expected at least 51, found 40; .* before step 50"),
+     ({"steps": None, "epochs": 20}, r"search\.epochs: expected at least 26, found 20"),
+     ({"steps": 50}, r"search\.steps: expected at least 51, found 50")],
+)  # fmt: skip
+def test_a_search_without_a_step_of_alpha_is_refused_in_one_line(
+    budget: dict[str, int | None], told: str
+) -> None:
+    run = functions("primitives")
+    short = replace(run, section=run.section.model_copy(update={**STARVED, **budget}))
+    for refuses in (lambda: short.check("nasp"), lambda: Trial("nasp", short).search()):
+        with pytest.raises(ConfigError, match=told) as e:
+            refuses()
+        assert "\n" not in str(e.value)
+    for other in ("darts-1", "gdas", "random-ws"):
+        short.check(other)
+    enough = run.section.model_copy(update={**STARVED, "steps": 51})
+    replace(run, section=enough).check("nasp")
+
+
+def test_seconds_without_a_step_of_alpha_are_refused_in_one_line() -> None:
+    run = functions("primitives")
+    never = {**STARVED, "arch_every": 10**7, "steps": None, "seconds": 0.3}
+    short = replace(run, section=run.section.model_copy(update=never))
+    short.check("nasp")  # known only after a pilot
+    with pytest.raises(ConfigError, match=r"search\.seconds: expected time for more than 10000000"):
+        Trial("nasp", short).search()
+
+
+def test_where_nothing_is_chosen_alpha_may_rest() -> None:
+    run = functions("rich", "search.stages=[]")
+    assert Choices(run.make_space(False).blocks).count == 1
+    rests = replace(run, section=run.section.model_copy(update=STARVED))
+    rests.check("nasp")
+
+
 def test_plans_scale_warm_up_with_the_budget() -> None:
     shares = {"epochs": 60, "warmup": 0.5, "arch_start": None}
     section = functions("primitives").section.model_copy(update=shares)
