@@ -19,6 +19,9 @@ TRIALS = (3, 50)
 PILOT_SHARE = 0.05
 """Of the budget, which a pilot takes unless that is less than its fewest steps."""
 
+RESERVE_SHARE = 0.5
+"""Of the budget, which a choice at the end takes at most."""
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -132,6 +135,7 @@ def pilot(
         error(method.selection())
         # Once more than it chooses from: what is chosen is judged for the record, too.
         reserve = (time.process_time() - start) * (method.candidates + 1)
+        reserve = min(reserve, RESERVE_SHARE * seconds)  # then it judges as many as there is time
     return Costs(_usual(weight[1:]), _usual(arch[1:]), reserve, time.process_time() - begin)
 
 

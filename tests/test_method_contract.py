@@ -5,6 +5,7 @@ A new method joins by its row in `METHODS`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -255,6 +256,21 @@ def test_a_budget_below_one_candidate_is_refused_in_one_line() -> None:
     none = {"steps": None, "epochs": 2, "candidate_epochs": 3}
     with pytest.raises(ConfigError, match=r"candidate_epochs: expected at most search\.epochs, 2"):
         replace(run, section=run.section.model_copy(update=none)).check("tpe")
+
+
+def test_a_choice_that_takes_long_leaves_half_of_the_seconds() -> None:
+    run = functions("primitives", "search.candidates=405")
+    update = {"steps": None, "seconds": 0.6, "epochs": 1000}
+
+    def slow(space: Space, gates: Gates) -> float:
+        end = time.process_time() + 0.01
+        while time.process_time() < end:
+            pass
+        return run.judge(space, gates)
+
+    timed = replace(run, section=run.section.model_copy(update=update), judge=slow)
+    found = Trial("random-ws", timed).search()
+    assert found.steps > 0 and 0.3 < found.cpu_seconds < 1.0
 
 
 @pytest.mark.parametrize("method", ["nasp", "darts-1", "random-ws", "random"])

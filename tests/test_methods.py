@@ -151,6 +151,17 @@ def test_random_search_keeps_the_candidate_with_the_lowest_error() -> None:
     assert method.selection().selection() == candidates[1]
 
 
+@pytest.mark.parametrize(("most", "expected"), [(100, 100), (1000, 405)])
+def test_random_search_judges_different_selections(most: int, expected: int) -> None:
+    config = load_config("cf", sets=["space=primitives", "data.planted.users=20"])
+    assert isinstance(config, CFConfig)
+    space = prepare(config, make_runtime("cpu", 0, threads=1)).problem.space()
+    method = RandomWS(space, RandomWSSettings(most), torch.Generator().manual_seed(0))
+    judged: list[str] = []
+    method.choose(lambda gates: judged.append(str(gates.selection())) or 0.0)  # type: ignore[func-returns-value]
+    assert len(set(judged)) == len(judged) == method.candidates == expected
+
+
 def test_random_weight_steps_train_every_operation() -> None:
     space = make_space()
     method = RandomWS(space, RandomWSSettings(2), torch.Generator().manual_seed(0))

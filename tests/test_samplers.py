@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from sif.errors import CheckpointError, ConfigError, ShapeError
 from sif.methods import optional
@@ -17,7 +18,7 @@ from sif.methods.exhaustive import Exhaustive
 from sif.methods.nsga2 import Nsga2
 from sif.methods.random import RandomSampling
 from sif.methods.sampler import WORST, Sampler
-from sif.methods.selections import Choices, cost_of
+from sif.methods.selections import LISTED, Choices, cost_of
 from sif.methods.tpe import Tpe
 from sif.prox import Block, Gates, project
 
@@ -79,6 +80,18 @@ def test_a_selection_costs_what_its_operations_do() -> None:
     choices = Choices(BLOCKS)
     costs = [cost_of(choices.gates(choices.numbered(n)), BLOCKS) for n in range(4)]
     assert costs == [1.0, 2.0, 3.0, 5.0]
+
+
+def test_distinct_rows_are_different_and_all_of_them_if_asked() -> None:
+    wide = Choices((Block("a", tuple("abcdefgh"), tuple(range(5)), 1),))
+    for choices, most, expected in (
+        (Choices(BLOCKS), 20, 20), (Choices(BLOCKS), 10**6, COUNT), (wide, 50, 50),
+    ):  # fmt: skip
+        rows = choices.distinct(most, torch.Generator().manual_seed(0))
+        assert len(set(rows)) == len(rows) == expected
+        assert rows == choices.distinct(most, torch.Generator().manual_seed(0))
+        assert rows != choices.distinct(most, torch.Generator().manual_seed(1))
+    assert wide.count > LISTED
 
 
 def test_exhaustive_visits_every_selection_once() -> None:

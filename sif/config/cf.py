@@ -148,6 +148,9 @@ class SearchConfig(SearchSection):
     """The search for the interaction function."""
 
     epochs: Count = Field(60, description="passes over the train part")
+    candidates: Count = Field(
+        100, description="different selections that random-ws judges at its end"
+    )
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.5, description="share of the epochs, the first, that trains all operations in turn"
     )

@@ -26,6 +26,9 @@ class SearchSection(Section):
         None, description="epochs of each selection that a sampler (random, tpe, nsga2, "
         "exhaustive) trains from scratch; None: a tenth of epochs"
     )  # fmt: skip
+    candidates: Count = Field(
+        16, description="different selections that random-ws judges at its end"
+    )
     population: Annotated[int, Field(ge=2)] = Field(
         16, description="selections of a generation of nsga2"
     )

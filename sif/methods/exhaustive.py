@@ -9,18 +9,15 @@ import torch
 
 from sif.errors import ConfigError
 from sif.methods.sampler import Sampler
-from sif.methods.selections import Row
+from sif.methods.selections import LISTED, Row
 from sif.spaces.base import Space
-
-LIMIT = 10_000
-"""Selections of the largest space that is gone through."""
 
 
 class Exhaustive(Sampler):
     """The method's state; arguments as of `Sampler`.
 
     Raises:
-        ConfigError: The space has more than `LIMIT` selections.
+        ConfigError: The space has more than `LISTED` selections.
     """
 
     def __init__(self, space: Space, seed: int) -> None:
@@ -28,10 +25,10 @@ class Exhaustive(Sampler):
 
     def _restart(self) -> None:
         count = self.choices.count
-        if count > LIMIT:
+        if count > LISTED:
             found = f"{count:,}" if count < 1e9 else f"~{count:.0e}".replace("+", "")
             raise ConfigError(
-                f"method exhaustive: expected a finite space of at most {LIMIT:,} selections, "
+                f"method exhaustive: expected a finite space of at most {LISTED:,} selections, "
                 f"found {found}"
             )
         draws = torch.Generator().manual_seed(self.seed)

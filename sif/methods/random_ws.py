@@ -1,7 +1,8 @@
 """Random search with weight sharing (Li & Talwalkar, UAI 2019, section 3.2), the method to beat.
 
 Weight steps train uniformly drawn selections and nothing else is learned. At the end some
-selections, drawn at the start, are judged on the whole validation part, and the best is kept.
+different selections, drawn at the start, are judged on the whole validation part, and the best is
+kept.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 from sif.draws import in_turn
 from sif.methods.base import ArchReport
 from sif.methods.continuous import Continuous
+from sif.methods.selections import Choices
 from sif.prox import Alpha, Batch, Block, Gates, project
 from sif.spaces.base import Space
 
@@ -25,7 +27,7 @@ class RandomWSSettings:
     """Numbers of the method.
 
     Attributes:
-        candidates: Selections that are judged.
+        candidates: Selections that are judged, if the space has so many.
         continuous_lr: Adam step size of the continuous architecture parameters.
     """
 
@@ -47,9 +49,10 @@ class RandomWS:
     ) -> None:
         self._blocks: Sequence[Block] = space.blocks
         self._generator = generator
+        choices = Choices(space.blocks)
         self._drawn: list[Alpha] = [
-            {b.name: torch.rand(b.shape, generator=generator) for b in space.blocks}
-            for _ in range(settings.candidates)
+            dict(choices.gates(row).weights)
+            for row in choices.distinct(settings.candidates, generator)
         ]
         self._best = 0
         self._continuous = Continuous(space, settings.continuous_lr)
@@ -78,7 +81,7 @@ class RandomWS:
         return project(self._drawn[self._best], self._blocks)
 
     def alpha(self) -> dict[str, Tensor]:
-        """The draws behind the selection."""
+        """The gates of the selection."""
         return dict(self._drawn[self._best])
 
     def state_dict(self) -> dict[str, Any]:

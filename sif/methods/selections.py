@@ -16,6 +16,8 @@ import torch
 from sif.prox import Block, Gates
 
 Row = tuple[int, ...]
+LISTED = 10_000
+"""Rows of the largest space that is gone through whole."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,20 @@ class Choices:
             number, place = divmod(number, size)
             row.append(place)
         return tuple(reversed(row))
+
+    def drawn(self, generator: torch.Generator) -> Row:
+        """A row, each of them equally likely."""
+        return tuple(int(torch.randint(size, (), generator=generator)) for size in self.sizes)
+
+    def distinct(self, most: int, generator: torch.Generator) -> list[Row]:
+        """Different rows in random order, so many or all that there are."""
+        if self.count <= LISTED:
+            order = torch.randperm(self.count, generator=generator)
+            return [self.numbered(number) for number in order[:most].tolist()]
+        rows: dict[Row, None] = {}
+        while len(rows) < min(most, self.count):
+            rows.setdefault(self.drawn(generator))
+        return list(rows)
 
     def gates(self, row: Row) -> Gates:
         """The selection of a row."""

@@ -120,7 +120,7 @@ def _gdas(space: Space, section: SearchSection, plan: Plan, draws: torch.Generat
 
 
 def _random_ws(space: Space, section: SearchSection, plan: Plan, draws: torch.Generator) -> Method:
-    return random_ws(space, RandomWSSettings(continuous_lr=section.continuous_lr), draws)
+    return random_ws(space, RandomWSSettings(section.candidates, section.continuous_lr), draws)
 
 
 def _sampler(make: Callable[[Space, int], Sampler]) -> Make:
