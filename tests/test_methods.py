@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -149,6 +150,15 @@ def test_random_search_keeps_the_candidate_with_the_lowest_error() -> None:
     method.choose(error)
     assert asked == candidates
     assert method.selection().selection() == candidates[1]
+
+
+def test_an_error_that_is_no_number_is_never_the_lowest() -> None:
+    space = make_space()
+    for told, best in (([math.nan, 2.0, 1.0, -math.inf], 2), ([math.nan] * 4, 0)):
+        method = RandomWS(space, RandomWSSettings(4), torch.Generator().manual_seed(0))
+        errors = iter(told)
+        method.choose(lambda gates, errors=errors: next(errors))  # type: ignore[misc]
+        assert method.state_dict()["best"] == best
 
 
 @pytest.mark.parametrize(("most", "expected"), [(100, 100), (1000, 405)])

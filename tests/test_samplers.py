@@ -109,7 +109,19 @@ def test_exhaustive_refuses_a_space_that_is_too_large() -> None:
 
 def test_random_draws_nothing_twice_until_the_space_is_used_up() -> None:
     found = [str(gates.selection()) for gates in asked(KINDS["random"](3), 10_000)]
-    assert len(set(found)) == len(found) > 0.95 * COUNT
+    assert len(set(found)) == len(found) == COUNT
+
+
+def test_random_leaves_nothing_out_when_redraws_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sif.methods.random.REDRAWS", 1)
+    found = [[str(g.selection()) for g in asked(KINDS["random"](s), 10_000)] for s in (3, 3, 4)]
+    assert all(len(set(one)) == len(one) == COUNT for one in found)
+    assert found[0] == found[1] != found[2]
+    sampler = KINDS["random"](3)
+    asked(sampler, 300)
+    resumed = KINDS["random"](9)
+    resumed.load_state_dict(sampler.state_dict())
+    assert [str(g.selection()) for g in asked(resumed, 10_000)] == found[0][300:]
 
 
 def test_random_draws_every_choice_alike() -> None:
@@ -198,6 +210,25 @@ def test_the_front_of_nsga2_is_not_dominated() -> None:
     assert {(t.error, t.cost) for t in front} == expected
     assert len(front) == len(expected) > 1
     assert [t.cost for t in front] == sorted(t.cost for t in front)
+
+
+def test_a_divergence_does_not_flatten_the_crowding_distance_of_nsga2() -> None:
+    pytest.importorskip("pymoo")
+    sampler = Nsga2(SPACE, 0, population=8)
+    for number in range(8):
+        gates = sampler.ask()
+        assert gates is not None
+        error = math.inf if number == 2 else 1.0 + number / 10
+        sampler.tell(gates, error, cost_of(gates, BLOCKS))
+    assert sampler.told[2].error == WORST
+    assert sampler._algorithm.pop.get("F")[:, 0].max() == 1.7
+    following = sampler.ask()
+    resumed = Nsga2(SPACE, 9, population=8)
+    resumed.load_state_dict(json.loads(json.dumps(sampler.state_dict())))
+    again = resumed.ask()
+    assert following is not None and again is not None
+    assert following.selection() == again.selection()
+    assert resumed._algorithm.pop.get("F")[:, 0].max() == 1.7
 
 
 def test_nsga2_ends_where_nothing_new_can_be_bred() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sif.methods.optional import library
-from sif.methods.sampler import Sampler, Told
+from sif.methods.sampler import WORST, Sampler, Told
 from sif.methods.selections import Row
 from sif.spaces.base import Space
 
@@ -49,9 +49,19 @@ class Nsga2(Sampler):
     def _learn(self, told: Told) -> None:
         self._results.append((told.error, told.cost))
         if len(self._results) == len(self._infill):
-            self._infill.set("F", np.array(self._results))
+            self._infill.set("F", self._bounded(told))
             self._algorithm.tell(infills=self._infill)
             self._infill, self._results = None, []
+
+    def _bounded(self, last: Told) -> Any:
+        """The generation's objectives; what diverged has the worst error told that did not.
+
+        `WORST` itself would make all others look alike to the crowding distance.
+        """
+        finite = [told.error for told in (*self.told, last) if told.error < WORST]
+        table = np.array(self._results)
+        table[:, 0] = np.minimum(table[:, 0], max(finite, default=WORST))
+        return table
 
     def front(self) -> list[Told]:
         """What was told and nothing told is better than in one respect and no worse in the other.

@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 
 from sif.methods.sampler import Sampler
-from sif.methods.selections import Row
+from sif.methods.selections import LISTED, Row
 
 REDRAWS = 1000
-"""Of a selection that has been had, before the space counts as used up."""
+"""Of a selection that has been had, before what is left is gone through."""
 
 
 class RandomSampling(Sampler):
@@ -22,12 +22,14 @@ class RandomSampling(Sampler):
         self._generator = torch.Generator().manual_seed(self.seed)
 
     def _next(self) -> Row | None:
-        had = {told.row for told in self.told}
-        for _ in range(REDRAWS if len(had) < self.choices.count else 0):
-            row = tuple(
-                int(torch.randint(size, (), generator=self._generator))
-                for size in self.choices.sizes
-            )
+        choices, had = self.choices, {told.row for told in self.told}
+        if len(had) == choices.count:
+            return None
+        for _ in range(REDRAWS):
+            row = choices.drawn(self._generator)
             if row not in had:
                 return row
-        return None
+        if choices.count > LISTED:
+            return None
+        rest = choices.distinct(choices.count, self._generator)
+        return next(row for row in rest if row not in had)

@@ -7,6 +7,7 @@ kept.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,8 +73,9 @@ class RandomWS:
         return in_turn(drawn, self._blocks, step, self._generator)
 
     def choose(self, error: Callable[[Gates], float]) -> None:
-        """Keeps the candidate with the lowest error, the first of equals."""
+        """Keeps the candidate with the lowest finite error, the first of equals."""
         errors = [error(project(drawn, self._blocks)) for drawn in self._drawn]
+        errors = [e if math.isfinite(e) else math.inf for e in errors]
         self._best = errors.index(min(errors))
 
     def selection(self) -> Gates:
