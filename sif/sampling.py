@@ -3,10 +3,14 @@
 A candidate is a search in which nothing is searched (`sif.methods.fixed`): the loop, the optimiser,
 the batches and the judge are those of the methods that share weights, and so is the space, of which
 each candidate gets a new one with the same first weights.
+
+Where a method has nothing further to ask for before the budget is used, as in a space of five
+selections, the best candidate is trained on for the rest of it.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +19,13 @@ from typing import Any
 
 from torch import Tensor
 
+from sif.diagnostics import Diagnostics
 from sif.errors import ConfigError, DivergedError
 from sif.genotype import from_json
 from sif.methods.base import Sampling
 from sif.methods.checks import check_gates
 from sif.methods.fixed import fixed
-from sif.methods.selections import cost_of
+from sif.methods.selections import cost_of, selected
 from sif.prox import Block, Gates
 from sif.search import Checkpointer, SearchResult, SearchSettings, search
 from sif.search_entries import chosen_by, numbers, rows_of
@@ -43,7 +48,8 @@ class SampleSettings:
     Attributes:
         candidate: Of the training of one candidate; its own budget is not read.
         continuous_lr: Adam step size of continuous architecture parameters.
-        candidates: How many are trained at most; None: until another limit.
+        candidates: How many are trained at most, a further stretch of the best counting as one;
+            None: until another limit.
         seconds: CPU seconds: none is begun that at the mean cost so far would not fit, and none
             runs on beyond; None: no such limit.
     """
@@ -63,12 +69,14 @@ class _Sampling:
         self.known: dict[str, list[float]] = {}
         self.trained: dict[str, Tensor] = {}
         self.best: State = {}
+        self.kept: State | None = None
+        self.finished = False
         self.blocks: Sequence[Block] = ()
         self.epochs = self.steps = self.repeats = self.flips = 0
         self.seconds = self.cpu = 0.0
 
-    _KEPT = ("history", "known", "trained", "best", "epochs", "steps", "repeats", "flips",
-             "seconds", "cpu")  # fmt: skip
+    _KEPT = ("history", "known", "trained", "best", "kept", "finished", "epochs", "steps",
+             "repeats", "flips", "seconds", "cpu")  # fmt: skip
 
     def state(self, inner: State | None) -> State:
         own = {name: getattr(self, name) for name in self._KEPT}
@@ -79,39 +87,68 @@ class _Sampling:
             setattr(self, name, state[name])
         self.method.load_state_dict(state["method"])
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is a budget that the method may leave unused."""
+        return self.settings.candidates is not None or self.settings.seconds is not None
+
     def fits(self) -> bool:
-        """Whether one more candidate does."""
-        done, limit = len(self.known), self.settings.seconds
+        """Whether one more candidate does, or one more stretch of the best."""
+        done, limit = self.epochs // self.settings.candidate.epochs, self.settings.seconds
         if self.settings.candidates is not None and done >= self.settings.candidates:
             return False
         return limit is None or not done or self.cpu + self.cpu / done <= limit
 
     def take(
-        self, space: Space, gates: Gates, found: SearchResult | None, judged: Mapping[str, float]
-    ) -> None:
+        self, space: Space, gates: Gates, found: SearchResult | None, judged: Mapping[str, float],
+        end: State | None,
+    ) -> None:  # fmt: skip
         """Tells the method of a candidate, and keeps it if it is the best so far."""
-        error = next(iter(judged.values()), math.inf)
-        error = error if math.isfinite(error) else math.inf
-        cost = cost_of(gates, space.blocks)
+        error, cost = _error(judged), cost_of(gates, space.blocks)
         self.known[_name(gates)] = [error, cost]
         self.method.tell(gates, error, cost)
         if found is None or error == math.inf:
             return  # an entry would have no numbers
-        for name, counts in found.trained.items():
-            self.trained[name] = self.trained.get(name, 0) + counts
         if not self.best or error < self.best["error"]:
             self.flips += bool(self.best)
-            self.best = {
-                "genotype": found.genotype.to_json(), "valid_loss": found.valid_loss,
-                "error": error, "judged": dict(judged), "selection": chosen_by(gates),
-                "number": len(self.history) + 1,
-            }  # fmt: skip
+            self.best = {"selection": chosen_by(gates), "number": len(self.history) + 1}
+            self._better(found, judged)
+            self.kept = end
+        self._enter(gates, found, judged)
+
+    def take_further(
+        self, gates: Gates, found: SearchResult | None, judged: Mapping[str, float],
+        end: State | None,
+    ) -> None:  # fmt: skip
+        """Takes in what a further stretch made of the best candidate; its best moment is kept."""
+        error = _error(judged)
+        if found is None or error == math.inf:
+            self.kept = None  # there is no way on from here
+            return
+        if error < self.best["error"]:
+            self.known[_name(gates)][0] = error
+            self._better(found, judged)
+        self.kept = end
+        self._enter(gates, found, judged)
+
+    def _better(self, found: SearchResult, judged: Mapping[str, float]) -> None:
+        self.best |= {
+            "genotype": found.genotype.to_json(), "valid_loss": found.valid_loss,
+            "error": _error(judged), "judged": dict(judged),
+        }  # fmt: skip
+
+    def _enter(self, gates: Gates, found: SearchResult, judged: Mapping[str, float]) -> None:
+        for name, counts in found.trained.items():
+            self.trained[name] = self.trained.get(name, 0) + counts
         self.history.append({
             "seconds": self.seconds, "cpu_seconds": self.cpu, "steps": self.steps,
             "loss": found.history[-1]["loss"], "valid_loss": found.valid_loss,
             "alpha": rows_of(self.method.alpha()), "selection": self.best["selection"],
             "scores": {}, "judged": self.best["judged"],
-            "candidate": {"selection": chosen_by(gates), "judged": dict(judged), "cost": cost},
+            "candidate": {
+                "selection": chosen_by(gates), "judged": dict(judged),
+                "cost": self.known[_name(gates)][1], "epochs": found.epochs,
+            },
         })  # fmt: skip
 
     def result(self) -> SearchResult:
@@ -146,17 +183,41 @@ def _name(gates: Gates) -> str:
     return str(sorted(chosen_by(gates).items()))
 
 
-class _Inner:
-    """Saves a candidate's search inside the state of the loop."""
+def _error(judged: Mapping[str, float]) -> float:
+    error = next(iter(judged.values()), math.inf)
+    return error if math.isfinite(error) else math.inf
 
-    def __init__(self, outer: Checkpointer, run: _Sampling, saved: State | None) -> None:
-        self._outer, self._run, self._saved = outer, run, saved
+
+class _Inner:
+    """Saves a candidate's search inside the state of the loop, and keeps its state at the end.
+
+    Args:
+        outer: Of the loop.
+        run: The loop.
+        saved: Where the search begins; None: at the start.
+        epochs: After which it ends.
+    """
+
+    def __init__(
+        self, outer: Checkpointer, run: _Sampling, saved: State | None, epochs: int
+    ) -> None:
+        self._outer, self._run, self._saved, self._epochs = outer, run, saved, epochs
+        self.end = self._ended(saved) if saved is not None else None
 
     def restore(self) -> State | None:
         return self._saved
 
     def offer(self, state: Callable[[], State]) -> None:
+        if self._run.limited:
+            self.end = self._ended(state())
         self._outer.offer(lambda: self._run.state(state()))
+
+    def _ended(self, state: State) -> State | None:
+        """To go on from, with clock and counts at their beginning."""
+        if state["epoch"] < self._epochs:
+            return None
+        afresh = {"seconds": 0.0, "cpu_seconds": 0.0, "diagnostics": vars(Diagnostics())}
+        return copy.deepcopy({**state, "history": state["history"][-1:], **afresh})
 
 
 def sample(
@@ -183,8 +244,9 @@ def sample(
 
     Returns:
         The best candidate, with the continuous parameters that it learned. History entries are
-        like those of `search`, one per candidate: "selection", "alpha", "judged" are of the best
-        so far, "candidate" has what this one was and came to.
+        like those of `search`, one per candidate and further stretch of the best: "selection",
+        "alpha", "judged" are of the best so far, "candidate" has what this one was and came to,
+        and after how many epochs.
 
     Raises:
         ConfigError: A method whose selections are none of the space's, or a budget that ends
@@ -196,15 +258,19 @@ def sample(
     if saved is not None:
         run.restore(saved)
         inner = saved["inner"]
-    while run.fits() and run.repeats < REPEATS:
-        gates = method.ask()
+    while run.fits():
+        gates = None if run.finished or run.repeats >= REPEATS else method.ask()
         if gates is None:
-            break
-        if (known := run.known.get(_name(gates))) is not None:
+            run.finished = True
+            if run.kept is None or not run.limited:
+                break
+        elif (known := run.known.get(_name(gates))) is not None:
             run.repeats += 1
             method.tell(gates, *known)
             continue
-        run.repeats, entries = 0, len(run.history)
+        else:
+            run.repeats = 0
+        entries = len(run.history)
         if not _train(run, make_space, gates, streams, judge, checkpointer, inner):
             break  # the budget ended in it
         inner = None
@@ -216,35 +282,56 @@ def sample(
 
 
 def _train(
-    run: _Sampling, make_space: Callable[[], Space], gates: Gates,
+    run: _Sampling, make_space: Callable[[], Space], gates: Gates | None,
     streams: Callable[[], tuple[Stream, Stream]], judge: Judged, checkpointer: Checkpointer,
     saved: State | None,
 ) -> bool:  # fmt: skip
-    """Trains, judges and tells of one candidate; whether the budget lasted for it."""
+    """Trains and judges a candidate, or the best one further; whether the budget lasted for it.
+
+    Args:
+        run: The loop.
+        make_space: As of `sample`, with streams, judge and checkpointer.
+        gates: The candidate, of which the method is told; None: the best goes on for as long as it
+            took at first, from where it was left.
+        streams: As of `sample`.
+        judge: As of `sample`.
+        checkpointer: As of `sample`.
+        saved: State of this training, if it had begun.
+    """
     wall, cpu = time.perf_counter(), time.process_time()
     if saved is not None:
         wall, cpu = wall - saved["seconds"], cpu - saved["cpu_seconds"]
     settings, space = run.settings, make_space()
     run.blocks = space.blocks
-    check_gates(gates, space.blocks, run.method)
-    loop, one = settings.candidate, fixed(space, gates, settings.continuous_lr)
+    before = run.kept if gates is None else None
+    at = gates or selected(
+        {name: tuple(chosen) for name, chosen in run.best["selection"].items()}, space.blocks
+    )
+    check_gates(at, space.blocks, run.method)
+    epochs, done = (before["epoch"], before["step"]) if before is not None else (0, 0)
+    loop = replace(settings.candidate, epochs=epochs + settings.candidate.epochs)
     if settings.seconds is not None:
         loop = replace(loop, seconds=max(settings.seconds - run.cpu, 1e-9))
     train, valid = streams()
     steps = loop.epochs * (loop.steps_per_epoch or train.steps_per_pass)
     found: SearchResult | None = None
     judged: Mapping[str, float] = {}
+    begin = copy.deepcopy(before) if saved is None else saved  # optimisers write into theirs
+    keeps = _Inner(checkpointer, run, begin, loop.epochs)
     try:
-        keeps = _Inner(checkpointer, run, saved)
+        one = fixed(space, at, settings.continuous_lr)
         found = search(space, one, train, valid, loop, NullTracker(), keeps)
-        judged = judge(space, gates) if found.steps == steps else {}
+        judged = judge(space, at) if found.steps == steps else {}
     except DivergedError:
         pass  # tells the method so: as bad as can be
     run.seconds += time.perf_counter() - wall
     run.cpu += time.process_time() - cpu
     if found is not None and found.steps < steps:
-        run.steps += found.steps  # of no use, but taken
+        run.steps += found.steps - done  # of no use, but taken
         return False
-    run.epochs, run.steps = run.epochs + loop.epochs, run.steps + steps
-    run.take(space, gates, found, judged)
+    run.epochs, run.steps = run.epochs + settings.candidate.epochs, run.steps + steps - done
+    if gates is not None:
+        run.take(space, gates, found, judged, keeps.end)
+    else:
+        run.take_further(at, found, judged, keeps.end)
     return True

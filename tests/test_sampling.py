@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -163,6 +165,89 @@ def test_exhaustive_needs_no_budget() -> None:
     found = run.run("exhaustive", NullTracker(), NoCheckpoint(), lambda *_: None)
     tried = {entry["candidate"]["selection"]["operation"][0] for entry in found.history}
     assert tried == set(range(5)) and len(found.history) == 5
+
+
+class Killed(Exception):
+    """In place of a signal."""
+
+
+class Dies(NoCheckpoint):
+    """Keeps every state, and dies at one of them; what it kept is where the next one begins."""
+
+    def __init__(self, at: int, saved: Any = None) -> None:
+        self.left, self.saved = at, saved
+
+    def restore(self) -> Any:
+        return copy.deepcopy(self.saved)
+
+    def offer(self, state: Callable[[], dict[str, Any]]) -> None:
+        self.saved, self.left = copy.deepcopy(state()), self.left - 1
+        if not self.left:
+            raise Killed
+
+
+def test_what_a_used_up_space_leaves_trains_the_best_further() -> None:
+    falling = itertools.count(1.0, -0.0625)
+    run = job("search.epochs=17", "search.candidate_epochs=2")
+    run = replace(run, judge=lambda space, gates: next(falling))
+    found = run.run("random", NullTracker(), NoCheckpoint(), lambda *_: None)
+    per = run.streams()[0].steps_per_pass
+    assert (found.epochs, found.steps) == (16, 16 * per)  # 5 candidates, 3 stretches, no half
+    own = [entry["candidate"] for entry in found.history]
+    assert [c["epochs"] for c in own] == [2] * 5 + [4, 6, 8]
+    assert [entry["steps"] for entry in found.history] == [2 * per * n for n in range(1, 9)]
+    assert [c["selection"] for c in own[4:]] == [own[4]["selection"]] * 4
+    assert found.trained["operation"].sum() == 16 * per
+    assert found.diagnostics["arch_steps"] == 5
+
+    # As one training of that many epochs, P and Q included.
+    space = run.make_space(False)
+    gates = Choices(space.blocks).gates((0, own[4]["selection"]["operation"][0]))
+    method = fixed(space, gates, run.section.continuous_lr)
+    alone = search(space, method, *run.streams(), run._loop(8), NullTracker(), NoCheckpoint())
+    assert found.genotype == alone.genotype
+    assert found.valid_loss == alone.valid_loss
+
+
+@pytest.mark.parametrize("at", [9, 15, 16, 17, 18, 19])
+def test_training_the_best_further_resumes_exactly(at: int) -> None:
+    run = job("search.epochs=16", "search.candidate_epochs=2")
+    whole = run.run("random", NullTracker(), NoCheckpoint(), lambda *_: None)
+    first = Dies(at)
+    with pytest.raises(Killed):
+        run.run("random", NullTracker(), first, lambda *_: None)
+    found = run.run("random", NullTracker(), Dies(0, first.saved), lambda *_: None)
+    assert found.genotype == whole.genotype
+    assert (found.epochs, found.steps) == (whole.epochs, whole.steps)
+    for one, other in zip(found.history, whole.history, strict=True):
+        assert one["candidate"] == other["candidate"] and one["loss"] == other["loss"]
+
+
+def test_a_method_that_repeats_itself_leaves_the_rest_to_the_best() -> None:
+    pytest.importorskip("optuna")
+    run = job("search.epochs=7", "search.candidate_epochs=1")
+    found = run.run("tpe", NullTracker(), NoCheckpoint(), lambda *_: None)
+    assert found.epochs == 7
+    assert [entry["candidate"]["epochs"] for entry in found.history] == [1] * 5 + [2, 3]
+
+
+def test_a_further_stretch_that_is_worse_or_diverges_leaves_the_best_as_it_was() -> None:
+    run = job("search.epochs=10", "search.candidate_epochs=1")
+    errors = iter([3.0, 1.0, 2.0, 4.0, 5.0, 1.5, 0.5, math.nan, 0.1])
+    run = replace(run, judge=lambda space, gates: next(errors))
+    found = run.run("random", NullTracker(), NoCheckpoint(), lambda *_: None)
+    so_far = [entry["judged"][run.judged] for entry in found.history]
+    assert so_far == [3.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5]
+    assert found.epochs == 8
+    assert found.diagnostics["margin"] == 1.5
+    assert (found.diagnostics["flips"], found.diagnostics["stability"]) == (1, 0.8)
+
+
+def test_seconds_are_used_where_the_space_is_used_up() -> None:
+    run = job("search.seconds=0.6", "search.candidate_epochs=1")
+    found = run.run("random", NullTracker(), NoCheckpoint(), lambda *_: None)
+    assert len(found.history) > 5
+    assert 0.4 < found.cpu_seconds < 0.9
 
 
 def test_seconds_that_end_in_the_first_candidate_are_refused() -> None:
