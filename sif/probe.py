@@ -103,7 +103,12 @@ def probe(
     return result
 
 
-def mix(weights: Tensor, active: int | None, candidates: Sequence[Candidate]) -> Tensor:
+def mix(
+    weights: Tensor,
+    active: int | None,
+    candidates: Sequence[Candidate],
+    factors: Sequence[float] | None = None,
+) -> Tensor:
     """Output of one edge under its gates.
 
     Args:
@@ -111,6 +116,7 @@ def mix(weights: Tensor, active: int | None, candidates: Sequence[Candidate]) ->
         active: Index of the only non-zero gate, which is 1: then that operation alone enters the
             graph and the others are probed. None for relaxed gates: the weighted sum of all.
         candidates: The operations, as in `probe`.
+        factors: As in `probe`; without a say for relaxed gates.
 
     Returns:
         The output of the active operation, or the weighted sum.
@@ -120,7 +126,7 @@ def mix(weights: Tensor, active: int | None, candidates: Sequence[Candidate]) ->
         for weight, candidate in zip(weights[1:], candidates[1:], strict=True):
             total = total + weight * candidate()  # a stack would hold all of them at once
         return total
-    return probe(candidates[active](), weights, candidates)
+    return probe(candidates[active](), weights, candidates, factors)
 
 
 class Differentiable(Protocol):

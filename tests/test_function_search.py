@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from sif.genotype import Genotype, check_names
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.objectives import LOSSES, PAIRWISE, Batch, LossSettings
 from sif.probe import gate_gradient
-from sif.prox import Gates, project
+from sif.prox import Gates, Probing, project
 from sif.spaces.base import SwitchScored
 from sif.spaces.function_search import FunctionSettings, FunctionSpace
 from sif.spaces.functions import (
@@ -28,6 +29,7 @@ from sif.spaces.functions import (
     legal_names,
     network,
 )
+from sif.spaces.interaction import Interaction
 from sif.spaces.operations import OPERATIONS, operations_for
 from sif.spaces.tables import Tables, TableShape, bounded
 
@@ -255,6 +257,30 @@ def test_the_architecture_step_hears_of_every_gate(case: Case) -> None:
             assert all((g != 0).all() for g in found.gates.values())
             assert all(g.abs().max() > 0 for g in found.arch)
         assert all(p.grad is None for p in space.parameters())
+
+
+def test_an_architecture_step_probes_what_it_is_asked_for(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, ran = case.space(), list[str]()
+    pairs = Interaction.pairs
+
+    def counted(self: Interaction, *arguments: Any) -> Tensor:
+        ran.append(self.operation.name)
+        return pairs(self, *arguments)
+
+    monkeypatch.setattr(Interaction, "pairs", counted)
+    for gates in selections(space):
+        exact = gate_gradient(space, case.batch(), gates)
+        ones = {name: torch.ones_like(w) for name, w in gates.weights.items()}
+        same = gate_gradient(space, case.batch(), replace(gates, probing=Probing(ones)))
+        ran.clear()
+        drawn = gate_gradient(space, case.batch(), replace(gates, probing=Probing(gates.weights)))
+        assert set(ran) == {space.operations[space.choice(gates)].name}
+        for name, grad in exact.gates.items():
+            assert torch.equal(same.gates[name], grad)
+            assert torch.equal(drawn.gates[name], grad * gates.weights[name])
+        assert all(map(torch.equal, drawn.arch, exact.arch))
 
 
 @pytest.mark.parametrize("spec", PRESETS)

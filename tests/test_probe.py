@@ -173,6 +173,17 @@ def test_mix_agrees_relaxed_and_discrete(dtype: torch.dtype) -> None:
     assert gates[0].grad.dtype == dtype
 
 
+def test_mix_runs_no_candidate_whose_factor_is_zero() -> None:
+    def never() -> Tensor:
+        raise AssertionError("a candidate ran")
+
+    x = torch.linspace(-1, 1, 5)
+    gates = torch.tensor([0.0, 1.0, 0.0], requires_grad=True)
+    mix(gates, 1, [never, lambda: x**2, lambda: torch.exp(x)], [0.0, 1.0, 3.0]).sum().backward()
+    expected = torch.stack([torch.zeros(()), (x**2).sum(), 3 * torch.exp(x).sum()])
+    torch.testing.assert_close(gates.grad, expected)
+
+
 def test_relaxed_mix_is_the_weighted_sum() -> None:
     operations: list[Candidate] = [lambda: torch.ones(2), lambda: torch.tensor([1.0, 3.0])]
     assert mix(torch.tensor([0.5, 2.0]), None, operations).tolist() == [2.5, 6.5]

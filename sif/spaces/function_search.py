@@ -61,11 +61,13 @@ class _Gated:
     """The supernet at its gates, as something that scores pairs.
 
     Every operation is an interaction over its own tables; the gates choose among them, and inside
-    them among the transforms. With gates that require a gradient all of them are probed.
+    them among the transforms. With gates that require a gradient they are probed: all of them, or
+    those that the gates' `probing` names, on all rows.
     """
 
     def __init__(self, space: FunctionSpace, gates: Gates) -> None:
         self._row = gates.weights[OPERATION_BLOCK][0]
+        self._factors = _factors(gates, OPERATION_BLOCK)
         self._chosen = None if gates.active is None else space.choice(gates)
         self._probed = any(w.requires_grad for w in gates.weights.values())
         transforms = [space.gated_transform(f, gates) for f in range(len(space.settings.fields))]
@@ -92,7 +94,7 @@ class _Gated:
     def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
         """Scores (n,) at ids (n, k); no encoder knows them, `observed` or not."""
         candidates = [partial(interaction.pairs, ids) for interaction in self._interactions]
-        return mix(self._row, self._chosen, candidates)
+        return mix(self._row, self._chosen, candidates, self._factors)
 
     def factors(self) -> Factors | None:
         """Factors of the chosen function; None for relaxed gates and while gates are probed."""
@@ -177,7 +179,8 @@ class FunctionSpace(nn.Module):
         row = gates.weights[self.settings.fields[field]][0]
         active = None if gates.active is None else gates.active[self.settings.fields[field]][0]
         functions = [PRIMITIVES[name] for name in self.spec.transforms]
-        return lambda x: mix(row, active, [partial(f, x) for f in functions])
+        factors = _factors(gates, self.settings.fields[field])
+        return lambda x: mix(row, active, [partial(f, x) for f in functions], factors)
 
     def interaction(self, gates: Gates) -> Scored:
         """The function at the gates, over the chosen operation's tables."""
@@ -257,6 +260,11 @@ class FunctionSpace(nn.Module):
     def expression(self, genotype: Genotype) -> str:
         """Such as "multiply(P(user), Q(item))" or "max(+sqrt(user), ~abs(item))"."""
         return expression(genotype, self.settings.fields)
+
+
+def _factors(gates: Gates, block: str) -> list[float] | None:
+    """By what the probes of a block of one row count; None: each by 1."""
+    return None if gates.probing is None else gates.probing.factors[block][0].tolist()
 
 
 def _check_spec(spec: FunctionSpec, fields: int) -> None:
