@@ -7,6 +7,7 @@ import itertools
 import math
 import pickle
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,28 @@ def test_regret_is_the_distance_to_the_best_in_the_metrics_direction(table: ifcb
     assert table.regret(SUM, "ranking", goal="class") == pytest.approx(0.20)
     with pytest.raises(NotInTableError, match="family or class or function, found 'test', 'luck'"):
         table.regret(A, goal="luck")
+
+
+def test_goals_are_of_functions_with_all_seeds(tmp_path: Path) -> None:
+    rows = [row(f, seed, test) for f, both in TESTS.items() for seed, test in enumerate(both)]
+    lucky = ("multiply", "+abs", "~abs")  # alone in its class, and one more in that of A
+    rows += [row(lucky, 0, 0.50), row(("multiply", "~sqrt", "~abs"), 0, 0.60)]
+    store.write(rows, tmp_path / "t.parquet", {})
+    table = ifcbench.read(tmp_path / "t.parquet")
+    for goal in ("family", "class", "function"):
+        assert table.regret(A, goal=goal) == pytest.approx(0)
+        assert table.regret(A, goal=goal, part="valid") == pytest.approx(0)
+    assert table.regret(lucky) == pytest.approx(0.50 - 0.92)
+    one = [r for r in rows if r["seed"] == 0]
+    store.write(one, tmp_path / "one.parquet", {})
+    assert ifcbench.read(tmp_path / "one.parquet").regret(lucky) == pytest.approx(0)
+
+
+def test_nine_families_have_one_member() -> None:
+    members = Counter(plan.families().values())
+    assert len(members) == 96
+    assert sum(n == 1 for n in members.values()) == 9
+    assert members["multiply(R,R)", "abs", "abs"] == 1
 
 
 def test_an_estimate_is_the_familys_or_the_classs(table: ifcbench.Table) -> None:

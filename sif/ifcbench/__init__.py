@@ -60,16 +60,20 @@ def regret(
 ) -> float:  # fmt: skip
     """How much worse a function is than the best, in units of the main metric.
 
-    The goal is the mean of the best family: the best of some hundred functions is partly the
-    luckiest, and the members of a range class differ. A lucky training may be below 0.
+    Goals are means of functions with as many seeds as any have at the dimension (3 at d = 8, 1 at
+    d = 32). "function" is the best function's mean over those seeds, of some hundred functions
+    partly the luckiest. "family" is a mean over members, too, but the best family for ratings,
+    identities on both sides (multiply, ~abs, ~abs), is one of the 9 of 96 that have a single
+    member: there both goals are the same number. "class" is a mean over many, which good functions
+    beat by far. A lucky training may be below 0.
 
     Args:
         function: As of `query`, with objective, dimension, seed and errors.
         objective: As of `query`.
         dimension: As of `query`.
-        seed: As of `query`; the goal is a mean over all seeds in any case.
+        seed: As of `query`; the goal is a mean over seeds in any case.
         part: "test", or "valid", which is all that a search may see.
-        goal: Mean of the best "family", range "class" or "function".
+        goal: Mean of the best "family", range "class" or "function", as above.
     """
     return shipped().regret(function, objective, dimension, seed, part, goal)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -95,19 +96,28 @@ class Table:
 
     @functools.cached_property
     def _goals(self) -> dict[tuple[str, int, str, str], float]:
-        """Best mean by objective, dimension, part, and what it is a mean of."""
+        """Best mean by objective, dimension, part, and what it is a mean of.
+
+        Only functions with as many seeds as any have at the dimension: the best of means of few
+        seeds would be the luckiest.
+        """
         goals = {}
-        for cell, kinds in self._families.items():
-            entries = (e for key, e in self._entries.items() if key[:3] == (*cell, None))
-            means: dict[str, list[Entry | ClassEntry]] = {
-                "family": list(kinds.values()),
-                "class": list(self._classes[cell].values()),
-                "function": list(entries),
-            }
+        for cell in self._families:
+            found = {key[3]: e for key, e in self._entries.items() if key[:3] == (*cell, None)}
+            seeds = max(len(e.seeds) for e in found.values())
+            whole = [(names, e) for names, e in found.items() if len(e.seeds) == seeds]
             best = max if HIGHER_IS_BETTER[cell[0]] else min
-            for goal, candidates in means.items():
-                for part in PARTS:
-                    goals[*cell, part, goal] = best(getattr(c, part) for c in candidates)
+            for part in PARTS:
+                groups: dict[tuple[str, object], list[float]] = {}
+                for names, e in whole:
+                    value = e.test if part == "test" else e.valid
+                    kinds = {"family": e.family, "class": e.range_class, "function": names}
+                    for kind in kinds.items():
+                        groups.setdefault(kind, []).append(value)
+                for goal in GOALS:
+                    goals[*cell, part, goal] = best(
+                        statistics.fmean(values) for (of, _), values in groups.items() if of == goal
+                    )
         return goals
 
     def regret(
