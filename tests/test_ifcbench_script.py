@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +13,9 @@ import pytest
 from sif import ifcbench
 from sif.ifcbench import plan
 from sif.ifcbench.plan import Planned
-from sif.ifcbench.records import METRICS, PARTS
+from sif.ifcbench.ranges import Names
+from sif.ifcbench.records import METRICS, PARTS, Training
+from sif.spaces.elementwise import PRIMITIVES
 
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = (("multiply", "~abs", "~abs"), ("plus", "~abs", "~abs"))
@@ -113,3 +116,24 @@ def test_one_training_of_the_real_thing(
     again = bench.trained(task, 25.0)
     assert float(again["test_rmse"]) == pytest.approx(float(known["test_rmse"]), abs=2e-3)
     assert again["parameters"] == known["parameters"]
+
+
+def test_simulated_searches_draw_what_their_seed_knows(bench: ModuleType) -> None:
+    import ifc_bench_report
+
+    def training(names: Names, seed: int, value: float) -> Training:
+        metrics = {f"{part}_rmse": value for part in PARTS}
+        return Training("rating", names, 8, seed, 10.0, True, metrics, 1, 1, 1.0)
+
+    names = [("multiply", "~abs", item) for item in list(PRIMITIVES)[:8]]
+    rows = [training(n, 0, 1.0 + k) for k, n in enumerate(names)]
+    rows += [training(n, 1, 1.0 + k) for k, n in enumerate(names[:2])]  # the best two
+    table = ifcbench.Table(tuple(rows))
+    (line,) = ifc_bench_report.searches(table, "rating", 8, (1, 2, 8))
+    one, two, all_ = (float(told.split(": ")[1]) for told in line.split(":", 1)[1].split(", "))
+    regrets = [table.regret(n) for n in names]
+    half = statistics.fmean(regrets), statistics.fmean(regrets[:2])  # by seed, drawing one
+    assert one == pytest.approx(statistics.fmean(half), abs=0.25)
+    pairs = [min(pair) for pair in itertools.combinations(regrets, 2)]
+    assert two == pytest.approx((statistics.fmean(pairs) + regrets[0]) / 2, abs=0.15)
+    assert all_ == 0
