@@ -45,8 +45,6 @@ DIMENSION = 8
 SHARING = ("nasp", "darts-1", "darts-2", "snas", "gdas", "random-ws")
 SAMPLERS = ("random", "tpe", "nsga2")
 REFERENCE = "random"
-SETS = dict.fromkeys(("darts-1", "darts-2", "snas", "gdas"), ("search.arch_every=1",))
-"""Relaxations take a step of alpha after every weight step, as in their papers."""
 GOALS = ("family", "class", "function")
 IDENTITIES = ("multiply", "~abs", "~abs")
 REPEATED = (IDENTITIES, ("multiply", "+sqrt", "~square"), ("plus", "~abs", "~abs"))
@@ -93,7 +91,7 @@ class Referee:
     def _problem(self, method: str, seed: int, *sets: str) -> Problem:
         config = config_of(
             self.objective, DIMENSION, seed, f"method={method}",
-            f"search.dimension={DIMENSION}", *SETS.get(method, ()), *self.sets,
+            f"search.dimension={DIMENSION}", *self.sets,
             *sets,
         )  # fmt: skip
         split = split_of(self.objective)
