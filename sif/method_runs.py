@@ -91,7 +91,7 @@ class MethodRun:
         if every_space and not rests:
             return
         space = self.make_space(kind.mixes)
-        if every_space and not _chooses(space):
+        if every_space and not _by_chance(space):
             return
         method = self._made(name, kind, space, Plan(1))
         if kind.samples:
@@ -112,7 +112,7 @@ class MethodRun:
         self, space: Space, method: Any, kind: MethodKind, steps: int | None
     ) -> None:  # fmt: skip
         """Raises ConfigError for a method that would learn, had it a step to do so."""
-        if isinstance(method, Learning) and _chooses(space):
+        if isinstance(method, Learning) and _by_chance(space):
             per_epoch = self._per_epoch()
             raise ConfigError(alpha_rests(self.section, per_epoch, kind.every(self.section), steps))
 
@@ -195,9 +195,10 @@ class MethodRun:
         )  # fmt: skip
 
 
-def _chooses(space: Space) -> bool:
-    """Whether there is more than one selection."""
-    return Choices(space.blocks).count > 1
+def _by_chance(space: Space) -> bool:
+    """Whether what a search begins at is chance: a choice that has no neutral start."""
+    open_ones = [block for block in space.blocks if block.start is None]
+    return Choices(open_ones).count > 1
 
 
 def check_warmup(settings: CellSearchSection) -> None:
