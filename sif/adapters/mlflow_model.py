@@ -113,7 +113,7 @@ def save_model(
         package = shutil.copytree(
             Path(sif.__file__).parent,
             Path(folder) / "sif",
-            ignore=shutil.ignore_patterns("__pycache__"),
+            ignore=shutil.ignore_patterns("__pycache__", "*.parquet"),  # code alone
         )
         mlflow.pyfunc.save_model(
             path,
