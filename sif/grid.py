@@ -17,6 +17,14 @@ from sif.spaces.functions import expression
 from sif.tracking import Tracker
 
 State = dict[str, Any]
+Work = Callable[..., State]
+"""Place, strength and where to go on from, then what keeps a loop's state, to what came of it."""
+
+STEP = 2.0
+"""From an end of the grid to the next strength beyond it."""
+GAIN = 0.002
+"""Share of the validation metric that a strength beyond the end must gain to go on: about what
+seeds move it by on ML-100K (docs/ifc-bench.md)."""
 
 
 class Keeper(Protocol):
@@ -97,7 +105,8 @@ class GridTraining:
         """Trains every L2 strength for a while, the better ones to the end; the best by validation.
 
         Successive halving (Jamieson & Talwalkar, AISTATS 2016) with one cut; every function gets
-        the same strengths and the same budget.
+        the same strengths and the same budget. Where an end of the grid is best, strengths beyond
+        it are tried by the same rule for every function.
 
         Args:
             name: Of the function in this job, and of its stages.
@@ -108,31 +117,55 @@ class GridTraining:
             "best_epoch" and "network", the weights.
         """
         work = partial(self._train, name, genotype)
-        strengths = dict(enumerate(self.config.l2))
-        first = {
-            place: self.stages.run(f"{name}-{place}-start", partial(work, place, l2, None))
-            for place, l2 in strengths.items()
-        }
-        order = sorted(first, key=lambda place: -self._value(first[place]))
-        kept = order[: max(1, round(len(order) * self.config.keep))]
-        states = [
-            self.stages.run(
-                f"{name}-{place}", partial(work, place, strengths[place], first[place]["loop"])
-            )
-            for place in kept
-        ]
-        for place in order:  # nothing goes on from here any more
-            self.stages.trim(f"{name}-{place}-start", "loop")
-        best = max(states, key=self._value)
-        seconds = sum(s["seconds"] for s in states)
-        seconds += sum(first[place]["seconds"] for place in order if place not in kept)
+        finished, dropped = self._halved(name, work)
+        best = max(finished, key=self._value)
+        further = self._beyond(name, work, best)
+        best = max([best, *further], key=self._value)
+        whole = [*finished, *further]
+        seconds = sum(s["seconds"] for s in (*whole, *dropped))
         metric = self.problem.metric
         self.console.line(
             f"{name}: {expression(genotype, self.problem.fields)}, valid {metric} "
             f"{best['valid'][metric]:.4f} with L2 {best['l2']:g} "
-            f"({seconds:.1f} s for {len(order)} strengths, {len(kept)} to the end)"
+            f"({seconds:.1f} s for {len(whole) + len(dropped)} strengths, {len(whole)} to the end)"
         )
         return {**best, "seconds": seconds}
+
+    def _halved(self, name: str, work: Work) -> tuple[list[State], list[State]]:
+        """The grid: those that trained to the end, and those that were dropped at the cut."""
+        strengths = dict(enumerate(self.config.l2))
+        first = {place: self._start(name, work, place, l2) for place, l2 in strengths.items()}
+        order = sorted(first, key=lambda place: -self._value(first[place]))
+        kept = order[: max(1, round(len(order) * self.config.keep))]
+        states = [self._end(name, work, place, strengths[place], first[place]) for place in kept]
+        for place in order:  # nothing goes on from here any more
+            self.stages.trim(f"{name}-{place}-start", "loop")
+        return states, [first[place] for place in order if place not in kept]
+
+    def _beyond(self, name: str, work: Work, best: State) -> list[State]:
+        """Strengths beyond the end that is best, each `STEP` times further, while they gain."""
+        grid, found = self.config.l2, []
+        if len(grid) == 1 or best["l2"] not in (min(grid), max(grid)):
+            return []
+        step = STEP if best["l2"] == max(grid) else 1 / STEP
+        for place in range(len(grid), len(grid) + self.config.beyond):
+            l2 = best["l2"] * step
+            if l2 == best["l2"]:
+                break  # 0 has nothing below it
+            first = self._start(name, work, place, l2)
+            further = self._end(name, work, place, l2, first)
+            self.stages.trim(f"{name}-{place}-start", "loop")
+            found.append(further)
+            if self._value(further) - self._value(best) <= GAIN * abs(self._value(best)):
+                break
+            best = further
+        return found
+
+    def _start(self, name: str, work: Work, place: int, l2: float) -> State:
+        return self.stages.run(f"{name}-{place}-start", partial(work, place, l2, None))
+
+    def _end(self, name: str, work: Work, place: int, l2: float, first: State) -> State:
+        return self.stages.run(f"{name}-{place}", partial(work, place, l2, first["loop"]))
 
     def _train(
         self, name: str, genotype: Genotype, place: int, l2: float, start: State | None,

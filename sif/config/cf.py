@@ -17,6 +17,7 @@ from sif.config.sections import (
     Numbers,
     Rate,
     Section,
+    Whole,
     absolute_if_file,
     one_or_many,
 )
@@ -244,6 +245,9 @@ class TrainConfig(Section):
     keep: Fraction = Field(1.0, description="share of the L2 strengths that train to the end")
     l2: Numbers = Field(
         (3.0,), description="L2 strengths tried, summed over rows; validation chooses"
+    )
+    beyond: Whole = Field(
+        4, description="L2 strengths tried beyond an end of several, while validation gains"
     )
 
 

@@ -1,0 +1,111 @@
+"""The grid of L2 strengths, on a training that is a known function of the strength."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sif.config import TrainConfig
+from sif.genotype import Genotype
+from sif.grid import GridTraining
+
+PRODUCT = Genotype(
+    "primitives",
+    {"operation": ((0, "multiply"),), "user": ((0, "~abs"),), "item": ((0, "~abs"),)},
+)
+
+
+class Kept:
+    """Runs every stage and remembers their names."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def run(self, name: str, work: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        self.names.append(name)
+        return work(SimpleNamespace(restore=lambda: None, offer=lambda state: None))
+
+    def trim(self, name: str, key: str) -> None:
+        pass
+
+
+def trained(
+    strengths: tuple[float, ...], rmse: Callable[[float], float], metric: str = "rmse", **more: Any
+) -> tuple[dict[str, Any], list[float], list[str]]:
+    """What a grid returns, the strengths in the order of training, and the stages."""
+    tried: list[float] = []
+
+    def train(genotype: Genotype, l2: float, *rest: Any) -> Any:
+        tried.append(l2)
+        result = SimpleNamespace(
+            valid={metric: rmse(l2)}, history=[], seconds=1.0, epochs=3, best_epoch=2
+        )
+        return SimpleNamespace(result=result, network=SimpleNamespace(state_dict=dict))
+
+    problem = SimpleNamespace(metric=metric, fields=("user", "item"), train=train)
+    child = SimpleNamespace(log_params=lambda params: None, close=lambda: None)
+    console = SimpleNamespace(line=lambda text: None, progress=lambda *told: None)
+    tracker, kept = SimpleNamespace(child=lambda name: child), Kept()
+    config = TrainConfig(l2=strengths, **more)
+    grid = GridTraining(config, problem, kept, console, tracker)  # type: ignore[arg-type]
+    return grid.train("searched", PRODUCT), tried, kept.names
+
+
+def valley(lowest: float) -> Callable[[float], float]:
+    """An error with its minimum at a strength."""
+    return lambda l2: 1 + 0.1 * math.log2(l2 / lowest) ** 2
+
+
+def test_a_grid_with_its_best_inside_is_all_there_is() -> None:
+    best, tried, _ = trained((2.0, 4.0, 8.0), valley(4.0))
+    assert best["l2"] == 4.0
+    assert sorted(set(tried)) == [2.0, 4.0, 8.0]
+
+
+@pytest.mark.parametrize(("lowest", "tried"), [(0.5, [1.0, 0.5, 0.25]), (32.0, [16.0, 32.0, 64.0])])
+def test_beyond_an_end_that_is_best_strengths_are_tried_while_they_gain(
+    lowest: float, tried: list[float]
+) -> None:
+    best, order, stages = trained((2.0, 4.0, 8.0), valley(lowest))
+    assert best["l2"] == lowest
+    assert list(dict.fromkeys(order))[3:] == tried
+    assert best["seconds"] == 6.0  # a second each, over both stretches of a training
+    assert stages[-2:] == ["searched-5-start", "searched-5"]
+
+
+def test_no_more_strengths_than_asked_are_tried() -> None:
+    best, tried, _ = trained((2.0, 4.0), valley(1e-6), beyond=2)
+    assert best["l2"] == 0.5
+    assert set(tried) == {4.0, 2.0, 1.0, 0.5}
+    assert set(trained((2.0, 4.0), valley(1e-6), beyond=0)[1]) == {4.0, 2.0}
+
+
+def test_a_gain_that_seeds_make_ends_it_and_is_kept() -> None:
+    best, tried, _ = trained((2.0, 4.0), lambda l2: 1 + 1e-4 * l2)
+    assert set(tried) == {4.0, 2.0, 1.0}
+    assert best["l2"] == 1.0
+
+
+def test_metrics_that_rise_go_the_same_way() -> None:
+    best, _, _ = trained((2.0, 4.0), lambda l2: 1 / valley(16.0)(l2), metric="ndcg@10")
+    assert best["l2"] == 16.0
+
+
+def test_one_strength_is_meant_and_0_has_nothing_below_it() -> None:
+    assert set(trained((2.0,), valley(16.0))[1]) == {2.0}
+    assert set(trained((0.0, 1.0), lambda l2: l2)[1]) == {0.0, 1.0}
+
+
+def test_strengths_may_come_in_any_order_and_are_cut_first() -> None:
+    best, tried, _ = trained((8.0, 2.0, 4.0), valley(1.0), cut=0.1, keep=0.34)
+    assert best["l2"] == 1.0
+    assert tried == [8.0, 2.0, 4.0, 2.0, 1.0, 1.0, 0.5, 0.5]
+
+
+def test_a_strength_beyond_that_diverges_is_not_kept() -> None:
+    best, _, _ = trained((2.0, 4.0), lambda l2: math.inf if l2 < 2 else l2)
+    assert best["l2"] == 2.0
