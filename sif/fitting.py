@@ -119,10 +119,26 @@ class Problem(Parts):
         )
 
     def search(
-        self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress = _quiet
-    ) -> SearchResult:
-        """Searches with the configured method, on some users where there are many interactions."""
-        return self.searched._search(tracker, checkpointer, on_epoch)
+        self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress = _quiet,
+        l2: float | None = None,
+    ) -> SearchResult:  # fmt: skip
+        """Searches with the configured method, on some users where there are many interactions.
+
+        Args:
+            tracker: Receives the losses of every epoch.
+            checkpointer: Keeps the loop's state.
+            on_epoch: Called with the epoch's number and history entry.
+            l2: Strength in place of the configured `search.l2`.
+        """
+        return self.searched._at(l2)._search(tracker, checkpointer, on_epoch)
+
+    def _at(self, l2: float | None) -> Problem:
+        """The same with another `search.l2`; None: as it is."""
+        if l2 is None:
+            return self
+        section = self.config.search.model_copy(update={"l2": l2})
+        config = self.config.model_copy(update={"search": section})
+        return Problem(self.train_part, self.valid_part, config, self.runtime, self.stages)
 
     @cached_property
     def searched(self) -> Problem:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from sif.config import TrainConfig
+from sif.config import CFConfig, TrainConfig
 from sif.fitting import Fitted, Problem
 from sif.genotype import Genotype
 from sif.metrics import higher_is_better
@@ -25,6 +25,21 @@ STEP = 2.0
 GAIN = 0.002
 """Share of the validation metric that a strength beyond the end must gain to go on: about what
 seeds move it by on ML-100K (docs/ifc-bench.md)."""
+
+
+def search_strength(config: CFConfig, preferred: float) -> float:
+    """`search.l2`, moved as far as what the data prefer lies beyond the ends of `train.l2`.
+
+    A search judges functions that it trains itself. Under a strength that suits other data it
+    judges how they stand that: on generated ratings it took sums and maxima for the planted product
+    (docs/results.md).
+
+    Args:
+        config: Of the job.
+        preferred: Strength that validation chose for fixed multiply.
+    """
+    end = min(max(preferred, min(config.train.l2)), max(config.train.l2))
+    return config.search.l2 * (preferred / end if end > 0 else 1.0)
 
 
 class Keeper(Protocol):

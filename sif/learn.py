@@ -34,7 +34,7 @@ from sif.data.clean import check_usable
 from sif.data.interactions import row_keys
 from sif.errors import ConfigError, DataError
 from sif.fitting import Problem
-from sif.grid import GridTraining, State
+from sif.grid import GridTraining, State, search_strength
 from sif.rivals import FIXED, SEARCHED, fixed_multiply, trained_network
 from sif.runtime import make_runtime, torch_threads
 from sif.served import ServedModel
@@ -214,10 +214,13 @@ def _learned(data: Any, valid: Any, config: CFConfig, teller: Teller) -> Learned
     runtime = make_runtime(config.device, config.seed, config.threads)
     known, train, held = parts(data, valid, config.seed, config.data, config.objective)
     problem = Problem(train, held, config, runtime)
-    searched = problem.search(NullTracker(), NoCheckpoint())
-    genotypes = {SEARCHED: searched.genotype, FIXED: fixed_multiply(problem)}
     grid = GridTraining(config.train, problem, Unkept(), teller, NullTracker())
-    states = {name: grid.train(name, genotype) for name, genotype in genotypes.items()}
+    genotypes = {FIXED: fixed_multiply(problem)}
+    states = {FIXED: grid.train(FIXED, genotypes[FIXED])}
+    l2 = search_strength(config, states[FIXED]["l2"])
+    searched = problem.search(NullTracker(), NoCheckpoint(), l2=l2)
+    genotypes[SEARCHED] = searched.genotype
+    states[SEARCHED] = grid.train(SEARCHED, searched.genotype)
     kept = FIXED if grid.better(states[FIXED], states[SEARCHED]) else SEARCHED
     genotype, state = genotypes[kept], states[kept]
     trained = trained_network(problem, genotype, state["network"])

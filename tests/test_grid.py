@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from sif.config import TrainConfig
+from sif.config import CFConfig, TrainConfig
+from sif.config.cf import SearchConfig
 from sif.genotype import Genotype
-from sif.grid import GridTraining
+from sif.grid import GridTraining, search_strength
 
 PRODUCT = Genotype(
     "primitives",
@@ -109,3 +110,18 @@ def test_strengths_may_come_in_any_order_and_are_cut_first() -> None:
 def test_a_strength_beyond_that_diverges_is_not_kept() -> None:
     best, _, _ = trained((2.0, 4.0), lambda l2: math.inf if l2 < 2 else l2)
     assert best["l2"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("preferred", "expected"), [(2.0, 20.0), (3.0, 20.0), (8.0, 20.0), (0.5, 5.0), (32.0, 80.0)]
+)
+def test_the_search_follows_beyond_the_ends_of_the_grid_and_not_within(
+    preferred: float, expected: float
+) -> None:
+    config = CFConfig(train=TrainConfig(l2=(2.0, 4.0, 8.0)), search=SearchConfig(l2=20.0))
+    assert search_strength(config, preferred) == expected
+
+
+def test_a_grid_whose_end_is_0_leaves_the_search_as_it_is() -> None:
+    config = CFConfig(train=TrainConfig(l2=(0.0, 1.0)), search=SearchConfig(l2=20.0))
+    assert search_strength(config, 0.0) == 20.0

@@ -1,7 +1,8 @@
 """The main job: interactions in, a searched function, its rivals, a verdict and a model out.
 
-Stages: search; training of the searched function and of its rivals, by default fixed multiply and
-a random function, each over the same L2 grid, after which validation may prefer fixed multiply to
+Stages: training of fixed multiply, whose L2 strength tells the search how much the data want;
+search; training of the searched function and of its rivals, by default fixed multiply and a random
+function, each over the same L2 grid, after which validation may prefer fixed multiply to
 what was found; one per classical baseline. Only `evaluate` sees the test part, and it sees only
 models that are finished.
 """
@@ -9,6 +10,7 @@ models that are finished.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,9 @@ from sif.config import CFConfig
 from sif.errors import ConfigError, DataError
 from sif.evaluate import Evaluation, evaluate
 from sif.genotype import Genotype, from_json
-from sif.grid import GridTraining
+from sif.grid import GridTraining, search_strength
 from sif.methods.table import method_named
-from sif.rivals import FIXED, SEARCHED, compared, restored, trained_network
+from sif.rivals import FIXED, SEARCHED, compared, fixed_multiply, restored, trained_network
 from sif.runtime import Runtime, derive_seed, environment, peak_memory_mb
 from sif.served import ServedModel
 from sif.spaces.functions import expression
@@ -51,17 +53,37 @@ class CFJob:
     def run(self) -> RunResult:
         """All stages, then the verdict and everything that is left behind."""
         self._announce()
-        found = self.stages.run("search", self._search)
-        genotypes = compared(self.problem, from_json(found["genotype"]), self.config.rivals)
         grid = GridTraining(
             self.config.train, self.problem, self.stages, self.console, self.tracker
         )
-        ours = {name: grid.train(name, genotype) for name, genotype in genotypes.items()}
+        known = self._fixed(grid)
+        l2 = self._strength(known)
+        found = self.stages.run("search", partial(self._search, l2))
+        genotypes = compared(self.problem, from_json(found["genotype"]), self.config.rivals)
+        ours = {
+            name: known.get(name) or grid.train(name, genotype)
+            for name, genotype in genotypes.items()
+        }
         if FIXED in ours and grid.better(ours[FIXED], ours[SEARCHED]):
             self._keep_fixed(genotypes, ours)
         entries = {name: self._tested(name, genotypes[name], ours[name]) for name in genotypes}
         entries |= self._baselines()
         return self._finish(found, genotypes[SEARCHED], ours, entries)
+
+    def _fixed(self, grid: GridTraining) -> dict[str, State]:
+        """Fixed multiply, trained where its L2 strength is a choice; else nothing."""
+        if len(self.config.train.l2) == 1:
+            return {}
+        return {FIXED: grid.train(FIXED, fixed_multiply(self.problem))}
+
+    def _strength(self, known: Mapping[str, State]) -> float:
+        """What to search with."""
+        l2 = self.config.search.l2
+        if FIXED in known:
+            l2 = search_strength(self.config, known[FIXED]["l2"])
+        if l2 != self.config.search.l2:
+            self.console.line(f"note: search.l2 {self.config.search.l2:g} becomes {l2:g}")
+        return l2
 
     def _keep_fixed(self, genotypes: dict[str, Genotype], ours: dict[str, State]) -> None:
         """Validation has the last word: nobody is served a function that it likes less."""
@@ -106,7 +128,7 @@ class CFJob:
             }
         )
 
-    def _search(self, checkpointer: LoopCheckpointer) -> State:
+    def _search(self, l2: float, checkpointer: LoopCheckpointer) -> State:
         total = self.config.search.epochs
 
         def show(epoch: int, entry: Mapping[str, Any]) -> None:
@@ -118,7 +140,7 @@ class CFJob:
 
         operations = {b.name: b.operations for b in self.problem.searched.space().blocks}
         child = self.tracker.child("search")
-        result = self.problem.search(child, checkpointer, show)
+        result = self.problem.search(child, checkpointer, show, l2)
         text = expression(result.genotype, self.problem.fields)
         diagnostics = result.diagnostics
         self.console.line(
@@ -138,7 +160,7 @@ class CFJob:
             "operations": {name: list(ops) for name, ops in operations.items()},
             "summary": {
                 "seconds": result.seconds, "cpu_seconds": result.cpu_seconds,
-                "epochs": result.epochs, "steps": result.steps,
+                "epochs": result.epochs, "steps": result.steps, "l2": l2,
                 "peak_memory_mb": peak_memory_mb(self.runtime),
             },
         }  # fmt: skip
