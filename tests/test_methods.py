@@ -13,16 +13,17 @@ from torch import Tensor
 
 from sif.config import CFConfig, load_config
 from sif.methods.base import Choosing, Learning, Method
+from sif.methods.cooling import CoolingSettings
 from sif.methods.darts import Darts, DartsSettings
 from sif.methods.fixed import fixed
 from sif.methods.gdas import TEMPERATURES as GDAS_TEMPERATURES
-from sif.methods.gdas import Gdas, GdasSettings, log_odds
+from sif.methods.gdas import Gdas, log_odds
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.methods.random_ws import RandomWS, RandomWSSettings, random_ws
 from sif.methods.relaxed import BETAS, AlphaSettings, gumbel, through_softmax
 from sif.methods.selections import Choices
 from sif.methods.snas import TEMPERATURES as SNAS_TEMPERATURES
-from sif.methods.snas import Snas, SnasSettings, concrete
+from sif.methods.snas import Snas, concrete
 from sif.probe import gate_gradient
 from sif.prox import Gates, project, weight_step
 from sif.runtime import make_runtime
@@ -36,8 +37,8 @@ MAKE: dict[str, Callable[[CNNSpace, torch.Generator], Method]] = {
     "nasp": lambda s, g: Nasp(s, NaspSettings(2, optimizer="plain", lr=0.1), g),
     "darts-1": lambda s, g: Darts(s, DartsSettings(1, AlphaSettings(0.1)), g),
     "darts-2": lambda s, g: Darts(s, DartsSettings(2, AlphaSettings(0.1)), g),
-    "snas": lambda s, g: Snas(s, SnasSettings(6, AlphaSettings(0.1)), g),
-    "gdas": lambda s, g: Gdas(s, GdasSettings(6, AlphaSettings(0.1)), g),
+    "snas": lambda s, g: Snas(s, CoolingSettings(6, AlphaSettings(0.1)), g),
+    "gdas": lambda s, g: Gdas(s, CoolingSettings(6, AlphaSettings(0.1)), g),
     "random-ws": lambda s, g: RandomWS(s, RandomWSSettings(3), g),
 }
 
@@ -229,7 +230,7 @@ def test_resumed_methods_go_on_as_uninterrupted(name: str) -> None:
 
 def test_snas_draws_dense_weights_that_sum_to_one_and_sharpen() -> None:
     space = make_space()
-    method = Snas(space, SnasSettings(steps=40), torch.Generator().manual_seed(0))
+    method = Snas(space, CoolingSettings(steps=40), torch.Generator().manual_seed(0))
     sharpest = []
     for step in (0, 39):
         gates = method.weight_gates(step)
@@ -242,15 +243,14 @@ def test_snas_draws_dense_weights_that_sum_to_one_and_sharpen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "ends", "halfway"),
-    [(Snas, SnasSettings, SNAS_TEMPERATURES, (2.5 * 0.03) ** 0.5),
-     (Gdas, GdasSettings, GDAS_TEMPERATURES, 5.05)],
+    ("kind", "ends", "halfway"),
+    [(Snas, SNAS_TEMPERATURES, (2.5 * 0.03) ** 0.5),
+     (Gdas, GDAS_TEMPERATURES, 5.05)],
 )  # fmt: skip
 def test_temperatures_fall_from_the_first_to_the_last(
-    kind: type[Snas] | type[Gdas], settings: Callable[[int], object], ends: tuple[float, float],
-    halfway: float,
+    kind: type[Snas] | type[Gdas], ends: tuple[float, float], halfway: float
 ) -> None:  # fmt: skip
-    method = kind(make_space(), settings(101), torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    method = kind(make_space(), CoolingSettings(101), torch.Generator().manual_seed(0))
     for step, expected in ((0, ends[0]), (50, halfway), (100, ends[1]), (150, ends[1])):
         method.weight_gates(step)
         assert method.temperature() == pytest.approx(expected)
@@ -281,7 +281,7 @@ def test_gumbel_noise_draws_by_the_softmax() -> None:
 
 def test_snas_descends_on_the_gradient_through_its_draw() -> None:
     space = make_space()
-    settings = SnasSettings(10, AlphaSettings(0.1, 0.0))
+    settings = CoolingSettings(10, AlphaSettings(0.1, 0.0))
     method = Snas(space, settings, torch.Generator().manual_seed(0))
     state = copy.deepcopy(method.state_dict())
     alpha = {name: a.requires_grad_() for name, a in alphas(method).items()}
@@ -301,7 +301,7 @@ def test_snas_descends_on_the_gradient_through_its_draw() -> None:
 
 def test_gdas_draws_selections_of_the_space() -> None:
     space = make_space()
-    method = Gdas(space, GdasSettings(steps=9), torch.Generator().manual_seed(0))
+    method = Gdas(space, CoolingSettings(steps=9), torch.Generator().manual_seed(0))
     seen = set()
     for step in range(9):
         gates = method.weight_gates(step)
@@ -315,7 +315,7 @@ def test_gdas_draws_selections_of_the_space() -> None:
 
 def test_gdas_descends_straight_through_what_was_drawn_alone() -> None:
     space = make_space()
-    settings = GdasSettings(10, AlphaSettings(0.1, 0.0))
+    settings = CoolingSettings(10, AlphaSettings(0.1, 0.0))
     method = Gdas(space, settings, torch.Generator().manual_seed(0))
     before = alphas(method)
     draws = torch.Generator()
@@ -357,8 +357,8 @@ def test_learned_transforms_descend_under_every_method() -> None:
     made: dict[str, Callable[[Any, torch.Generator], Method]] = {
         "darts-1": lambda s, g: Darts(s, DartsSettings(1), g),
         "darts-2": lambda s, g: Darts(s, DartsSettings(2), g),
-        "snas": lambda s, g: Snas(s, SnasSettings(3), g),
-        "gdas": lambda s, g: Gdas(s, GdasSettings(3), g),
+        "snas": lambda s, g: Snas(s, CoolingSettings(3), g),
+        "gdas": lambda s, g: Gdas(s, CoolingSettings(3), g),
         "random-ws": lambda s, g: random_ws(s, RandomWSSettings(), g),
         "fixed": lambda s, g: fixed(s, Choices(s.blocks).gates((0, 0)), 3e-3),
     }

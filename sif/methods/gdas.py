@@ -14,14 +14,14 @@ is what will be exported. The reduction cell is searched, too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from sif.methods.base import ArchReport
-from sif.methods.relaxed import AlphaSettings, Relaxed, gumbel, through_softmax
+from sif.methods.cooling import Cooling
+from sif.methods.relaxed import gumbel, through_softmax
 from sif.probe import gate_gradient
 from sif.prox import Alpha, Batch, Gates, Probing, project
 from sif.spaces.base import Space
@@ -30,31 +30,11 @@ TEMPERATURES = (10.0, 0.1)
 """First and last, in equal steps (section 4.2)."""
 
 
-@dataclass(frozen=True)
-class GdasSettings:
-    """Numbers of the method.
+class Gdas(Cooling):
+    """The method's state; arguments as of `Cooling`."""
 
-    Attributes:
-        steps: Weight steps of the search, over which the temperature falls.
-        alpha: Of the step of alpha; the defaults are also those of section 4.2.
-    """
-
-    steps: int
-    alpha: AlphaSettings = field(default_factory=AlphaSettings)
-
-
-class Gdas(Relaxed):
-    """The method's state; arguments as of `Relaxed`."""
-
-    def __init__(self, space: Space, settings: GdasSettings, generator: torch.Generator) -> None:
-        super().__init__(space, settings.alpha, generator)
-        self.settings = settings
-        self._step = 0
-
-    def temperature(self) -> float:
-        """Of the weight step that was asked for last."""
+    def _cooled(self, done: float) -> float:
         first, last = TEMPERATURES
-        done = min(self._step / max(self.settings.steps - 1, 1), 1.0)
         return first + (last - first) * done
 
     def _logits(self) -> Alpha:
@@ -85,15 +65,6 @@ class Gdas(Relaxed):
         }
         self._descend(by_alpha, found.arch)
         return ArchReport(float(found.loss), {"gradient": heard})
-
-    def state_dict(self) -> dict[str, Any]:
-        """Also how far the temperature is."""
-        return {**super().state_dict(), "step": self._step}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues where `state_dict` was taken."""
-        super().load_state_dict(state)
-        self._step = state["step"]
 
 
 def log_odds(logits: Tensor) -> Tensor:

@@ -11,14 +11,11 @@ validation batches, like that of every method of the search loop. The resource c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
-import torch
 from torch import Tensor
 
 from sif.methods.base import ArchReport
-from sif.methods.relaxed import AlphaSettings, Relaxed, gumbel, slopes, through_softmax
+from sif.methods.cooling import Cooling
+from sif.methods.relaxed import gumbel, slopes, through_softmax
 from sif.prox import Alpha, Batch, Gates
 from sif.spaces.base import Space
 
@@ -26,31 +23,11 @@ TEMPERATURES = (2.5, 0.03)
 """First and last. Reimplementations start at 1 or 2.5; times .97 per epoch, 150 epochs end here."""
 
 
-@dataclass(frozen=True)
-class SnasSettings:
-    """Numbers of the method.
+class Snas(Cooling):
+    """The method's state; arguments as of `Cooling`."""
 
-    Attributes:
-        steps: Weight steps of the search, over which the temperature falls, by a constant factor.
-        alpha: Of the step of alpha.
-    """
-
-    steps: int
-    alpha: AlphaSettings = field(default_factory=AlphaSettings)
-
-
-class Snas(Relaxed):
-    """The method's state; arguments as of `Relaxed`."""
-
-    def __init__(self, space: Space, settings: SnasSettings, generator: torch.Generator) -> None:
-        super().__init__(space, settings.alpha, generator)
-        self.settings = settings
-        self._step = 0
-
-    def temperature(self) -> float:
-        """Of the weight step that was asked for last."""
+    def _cooled(self, done: float) -> float:
         first, last = TEMPERATURES
-        done = min(self._step / max(self.settings.steps - 1, 1), 1.0)
         return float(first * (last / first) ** done)
 
     def _drawn(self) -> Alpha:
@@ -72,15 +49,6 @@ class Snas(Relaxed):
         by_alpha = {n: through_softmax(z, found.gates[n], heat) for n, z in drawn.items()}
         self._descend(by_alpha, found.arch)
         return ArchReport(float(found.loss), {"gradient": found.gates})
-
-    def state_dict(self) -> dict[str, Any]:
-        """Also how far the temperature is."""
-        return {**super().state_dict(), "step": self._step}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues where `state_dict` was taken."""
-        super().load_state_dict(state)
-        self._step = state["step"]
 
 
 def concrete(alpha: Tensor, noise: Tensor, temperature: float) -> Tensor:

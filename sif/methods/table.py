@@ -18,16 +18,17 @@ from sif.config.cells import CellSearchSection
 from sif.config.cf import SearchConfig
 from sif.errors import ConfigError
 from sif.methods.base import Method, Plan, Sampling
+from sif.methods.cooling import CoolingSettings
 from sif.methods.darts import Darts, DartsSettings
 from sif.methods.exhaustive import Exhaustive
-from sif.methods.gdas import Gdas, GdasSettings
+from sif.methods.gdas import Gdas
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.methods.nsga2 import Nsga2
 from sif.methods.random import RandomSampling
 from sif.methods.random_ws import RandomWSSettings, random_ws
 from sif.methods.relaxed import AlphaSettings
 from sif.methods.sampler import Sampler
-from sif.methods.snas import Snas, SnasSettings
+from sif.methods.snas import Snas
 from sif.methods.tpe import Tpe
 from sif.spaces.base import Space
 
@@ -112,11 +113,11 @@ def _darts(order: int) -> Make:
 
 
 def _snas(space: Space, section: SearchSection, plan: Plan, draws: torch.Generator) -> Method:
-    return Snas(space, SnasSettings(plan.steps, _alpha(section)), draws)
+    return Snas(space, CoolingSettings(plan.steps, _alpha(section)), draws)
 
 
 def _gdas(space: Space, section: SearchSection, plan: Plan, draws: torch.Generator) -> Method:
-    return Gdas(space, GdasSettings(plan.steps, _alpha(section)), draws)
+    return Gdas(space, CoolingSettings(plan.steps, _alpha(section)), draws)
 
 
 def _random_ws(space: Space, section: SearchSection, plan: Plan, draws: torch.Generator) -> Method:
