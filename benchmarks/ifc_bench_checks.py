@@ -1,12 +1,14 @@
-"""Two doubts about ifc-bench: is the sampled loss the exact one, and what is the surrogate worth?
+"""Doubts about ifc-bench: is a sampled loss exact, is the surrogate of use, does the top hold?
 
 `loss`: products train under the exact whole-data loss, everything else under a sample of it. Here
 products are trained under the sample as well. The estimate is compared on trained weights, and the
 trainings by NDCG@10. `surrogate`: functions with learned P and Q, drawn and searched, are trained
-for ratings and compared with what the surrogate said. Only the validation part is looked at.
+for ratings and compared with what the surrogate said. Both look at the validation part only.
+`top`: the best functions are trained again, under the table's seeds and under others.
 
     OMP_NUM_THREADS=1 python benchmarks/ifc_bench_checks.py loss
     OMP_NUM_THREADS=1 python benchmarks/ifc_bench_checks.py surrogate --table FILE
+    OMP_NUM_THREADS=1 python benchmarks/ifc_bench_checks.py top --table FILE
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from ifc_bench import SAMPLED, config_of, problem_of, split_of
+from ifc_bench import SAMPLED, config_of, problem_of, split_of, trained
 
 from sif.batches import Drawing, InteractionStream
 from sif.checkpoint import NoCheckpoint
@@ -25,8 +27,9 @@ from sif.errors import NotInTableError
 from sif.fitting import Fitted, Problem
 from sif.genotype import Genotype
 from sif.ifcbench import Table, genotype_of, read
-from sif.ifcbench.plan import GRID, SAMPLED_GRID
+from sif.ifcbench.plan import GRID, SAMPLED_GRID, Planned
 from sif.ifcbench.ranges import FIELDS, Names
+from sif.ifcbench.records import HIGHER_IS_BETTER, MAIN
 from sif.ifcbench.store import FILE
 from sif.ifcbench.surrogate import estimate
 from sif.objectives import whole_data
@@ -158,14 +161,56 @@ def surrogate(table: Table, count: int = 12) -> Iterator[str]:
         yield f"\n{how}: mean absolute error {statistics.fmean(map(abs, values)):.4f}"
 
 
+def best_by_test(table: Table, objective: str, count: int) -> list[Names]:
+    """The functions that did best on test, which are also the luckiest."""
+    found = {
+        names: table.query(names, objective, DIMENSION).test
+        for kind in table.classes(objective, DIMENSION).values()
+        for names in kind.functions
+    }
+    return sorted(found, key=found.__getitem__, reverse=HIGHER_IS_BETTER[objective])[:count]
+
+
+def again(objective: str, names: Names, l2: float, seed: int) -> float:
+    """The main metric on test of one more training by the table's protocol."""
+    row = trained(Planned(objective, names, DIMENSION, seed, l2), l2)
+    return float(row[f"test_{MAIN[objective]}"])
+
+
+def top(table: Table, count: int = 3) -> Iterator[str]:
+    yield "| objective | function | table | the same seeds again, furthest off | other seeds |"
+    yield "|---|---|---|---|---|"
+    for objective in MAIN:
+        for names in best_by_test(table, objective, count):
+            entry = table.query(names, objective, DIMENSION)
+            off = max(
+                abs(table.query(names, objective, DIMENSION, seed).test
+                    - again(objective, names, entry.l2, seed))
+                for seed in entry.seeds
+            )  # fmt: skip
+            fresh = [again(objective, names, entry.l2, SEEDS + seed) for seed in range(SEEDS)]
+            yield (
+                f"| {objective} | {names[0]}({names[1]}, {names[2]}) "
+                f"| {entry.test:.4f} +- {entry.test_deviation:.4f} | {off:.6f} "
+                f"| {statistics.fmean(fresh):.4f} +- {statistics.stdev(fresh):.4f} |"
+            )
+
+
+CHECKS = {
+    "loss": lambda table: loss(),
+    "surrogate": surrogate,
+    "top": top,
+}
+
+
 def main() -> None:
     """Prints the table of one check."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("check", choices=("loss", "surrogate"))
+    parser.add_argument("check", choices=tuple(CHECKS))
     parser.add_argument("--table", type=Path, default=FILE)
     values = parser.parse_args()
     torch.set_num_threads(1)
-    for line in loss() if values.check == "loss" else surrogate(read(values.table)):
+    for line in CHECKS[values.check](read(values.table)):
         print(line, flush=True)
 
 
