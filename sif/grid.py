@@ -129,7 +129,7 @@ class GridTraining:
 
         Returns:
             Of the best: "l2", "valid", "history", "seconds" (of all strengths), "epochs",
-            "best_epoch" and "network", the weights.
+            "best_epoch", "parameters" (numbers that were trained) and "network", the weights.
         """
         work = partial(self._train, name, genotype)
         finished, dropped = self._halved(name, work)
@@ -207,6 +207,7 @@ class GridTraining:
             "seconds": result.seconds,
             "epochs": result.epochs,
             "best_epoch": result.best_epoch,
+            "parameters": sum(p.numel() for p in fitted.network.parameters() if p.requires_grad),
         }
         last = {"loop": loop.last} if start is None else {"network": fitted.network.state_dict()}
         return found | last

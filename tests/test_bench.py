@@ -356,6 +356,11 @@ def test_a_bench_leaves_tables_a_report_figures_and_run_folders(finished: Path) 
     assert document["baselines"] == {}
     assert row["search_steps"] == document["search"]["steps"] > 0
     assert row["arch_steps"] == document["search"]["arch_steps"] > 0
+    assert (
+        row["parameters"]
+        == document["train"]["parameters"]
+        >= 4 * sum(document["protocol"]["counts"][field] for field in ("users", "items"))
+    )
     assert whole["split_hash"][0] == whole["split_hash"][1] == document["protocol"]["split_hash"]
     assert (finished / "plots" / "methods.png").is_file()
 

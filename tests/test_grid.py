@@ -45,7 +45,9 @@ def trained(
         result = SimpleNamespace(
             valid={metric: rmse(l2)}, history=[], seconds=1.0, epochs=3, best_epoch=2
         )
-        return SimpleNamespace(result=result, network=SimpleNamespace(state_dict=dict))
+        return SimpleNamespace(
+            result=result, network=SimpleNamespace(state_dict=dict, parameters=list)
+        )
 
     problem = SimpleNamespace(metric=metric, fields=("user", "item"), train=train)
     child = SimpleNamespace(log_params=lambda params: None, close=lambda: None)

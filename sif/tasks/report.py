@@ -118,6 +118,6 @@ def metrics_document(
             "valid_loss": search["valid_loss"],
             "trained": trained,
         },
-        "train": {"seconds": training["seconds"], "epochs": training["epochs"]},
+        "train": {key: training[key] for key in ("seconds", "epochs", "parameters")},
         "total_seconds": seconds,
     }
