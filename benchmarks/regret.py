@@ -49,6 +49,8 @@ GOALS = ("family", "class", "function")
 IDENTITIES = ("multiply", "~abs", "~abs")
 REPEATED = (IDENTITIES, ("multiply", "+sqrt", "~square"), ("plus", "~abs", "~abs"))
 """Trainings that are done again, to know how fast this machine is beside the table's."""
+ASKS = 1000
+"""Of a sampler, which may repeat itself."""
 COLUMNS = (
     "objective", "method", "seed", "function", "family_regret", "class_regret", "function_regret",
     "cpu_seconds", "candidates",
@@ -112,18 +114,22 @@ class Referee:
         space = problem.space()
         draws = torch.Generator().manual_seed(derive_seed(seed, "regret", method))
         made = method_named(method).made(method, space, problem.config.search, Plan(1), draws)
-        spent, count = 0.0, 0
-        while count == 0 or spent * (1 + 1 / count) <= self.budget:
+        spent, told = 0.0, dict[tuple[object, ...], float]()
+        for _ in range(ASKS):
+            if told and spent * (1 + 1 / len(told)) > self.budget:
+                break
             gates = made.ask()
             if gates is None:
                 break
-            valid, seconds = self._training(space.genotype(gates), seed)
-            if count and spent + seconds > self.budget:
-                break
-            error = 1 - valid if HIGHER_IS_BETTER[self.objective] else valid
-            made.tell(gates, error, 0.0)
-            spent, count = spent + seconds, count + 1
-        return space.genotype(made.selection()), spent, count
+            key = tuple(gates.selection().items())
+            if key not in told:  # what was trained is known
+                valid, seconds = self._training(space.genotype(gates), seed)
+                if told and spent + seconds > self.budget:
+                    break
+                told[key] = 1 - valid if HIGHER_IS_BETTER[self.objective] else valid
+                spent += seconds
+            made.tell(gates, told[key], 0.0)
+        return space.genotype(made.selection()), spent, len(told)
 
     def _training(self, genotype: Genotype, seed: int) -> tuple[float, float]:
         """Validation metric and seconds of one training of a function."""

@@ -134,11 +134,11 @@ class Problem(Parts):
 
     def _at(self, l2: float | None) -> Problem:
         """The same with another `search.l2`; None: as it is."""
-        if l2 is None:
+        if l2 is None or l2 == self.config.search.l2:
             return self
         section = self.config.search.model_copy(update={"l2": l2})
         config = self.config.model_copy(update={"search": section})
-        return Problem(self.train_part, self.valid_part, config, self.runtime, self.stages)
+        return type(self)(self.train_part, self.valid_part, config, self.runtime, self.stages)
 
     @cached_property
     def searched(self) -> Problem:

@@ -34,7 +34,7 @@ from sif.data.clean import check_usable
 from sif.data.interactions import row_keys
 from sif.errors import ConfigError, DataError
 from sif.fitting import Problem
-from sif.grid import GridTraining, State, search_strength
+from sif.grid import GridTraining, State, follows, search_strength
 from sif.rivals import FIXED, SEARCHED, fixed_multiply, trained_network
 from sif.runtime import make_runtime, torch_threads
 from sif.served import ServedModel
@@ -217,7 +217,9 @@ def _learned(data: Any, valid: Any, config: CFConfig, teller: Teller) -> Learned
     grid = GridTraining(config.train, problem, Unkept(), teller, NullTracker())
     genotypes = {FIXED: fixed_multiply(problem)}
     states = {FIXED: grid.train(FIXED, genotypes[FIXED])}
-    l2 = search_strength(config, states[FIXED]["l2"])
+    l2 = config.search.l2
+    if follows(config, problem.spec):
+        l2 = search_strength(config, states[FIXED]["prefers"])
     searched = problem.search(NullTracker(), NoCheckpoint(), l2=l2)
     genotypes[SEARCHED] = searched.genotype
     states[SEARCHED] = grid.train(SEARCHED, searched.genotype)

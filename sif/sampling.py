@@ -13,7 +13,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,6 +93,14 @@ class _Sampling:
         """Whether there is a budget that the method may leave unused."""
         return self.settings.candidates is not None or self.settings.seconds is not None
 
+    @contextmanager
+    def on_clock(self) -> Iterator[None]:
+        """What the method does in there is of the budget."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.seconds += time.perf_counter() - wall
+        self.cpu += time.process_time() - cpu
+
     def fits(self) -> bool:
         """Whether one more candidate does, or one more stretch of the best."""
         done, limit = self.epochs // self.settings.candidate.epochs, self.settings.seconds
@@ -106,7 +115,8 @@ class _Sampling:
         """Tells the method of a candidate, and keeps it if it is the best so far."""
         error, cost = _error(judged), cost_of(gates, space.blocks)
         self.known[_name(gates)] = [error, cost]
-        self.method.tell(gates, error, cost)
+        with self.on_clock():
+            self.method.tell(gates, error, cost)
         if found is None or error == math.inf:
             return  # an entry would have no numbers
         if not self.best or error < self.best["error"]:
@@ -259,14 +269,17 @@ def sample(
         run.restore(saved)
         inner = saved["inner"]
     while run.fits():
-        gates = None if run.finished or run.repeats >= REPEATS else method.ask()
+        with run.on_clock():
+            gates = None if run.finished or run.repeats >= REPEATS else method.ask()
+            known = None if gates is None else run.known.get(_name(gates))
+            if gates is not None and known is not None:
+                method.tell(gates, *known)
         if gates is None:
             run.finished = True
             if run.kept is None or not run.limited:
                 break
-        elif (known := run.known.get(_name(gates))) is not None:
+        elif known is not None:
             run.repeats += 1
-            method.tell(gates, *known)
             continue
         else:
             run.repeats = 0

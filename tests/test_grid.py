@@ -11,8 +11,10 @@ import pytest
 
 from sif.config import CFConfig, TrainConfig
 from sif.config.cf import SearchConfig
+from sif.errors import DivergedError
 from sif.genotype import Genotype
-from sif.grid import GridTraining, search_strength
+from sif.grid import GridTraining, follows, search_strength
+from sif.spaces.functions import SPECS
 
 PRODUCT = Genotype(
     "primitives",
@@ -110,20 +112,55 @@ def test_strengths_may_come_in_any_order_and_are_cut_first() -> None:
 
 
 def test_a_strength_beyond_that_diverges_is_not_kept() -> None:
-    best, _, _ = trained((2.0, 4.0), lambda l2: math.inf if l2 < 2 else l2)
-    assert best["l2"] == 2.0
+    def rmse(l2: float) -> float:
+        if l2 < 2:
+            raise DivergedError("training diverged")
+        return l2
+
+    best, _, _ = trained((2.0, 4.0), rmse)
+    assert best["l2"] == best["prefers"] == 2.0
 
 
 @pytest.mark.parametrize(
-    ("preferred", "expected"), [(2.0, 20.0), (3.0, 20.0), (8.0, 20.0), (0.5, 5.0), (32.0, 80.0)]
+    ("grid", "preferred", "before", "after"),
+    [
+        ((2.0, 4.0, 8.0), 2.0, 20.0, 20.0),
+        ((2.0, 4.0, 8.0), 3.0, 20.0, 20.0),
+        ((2.0, 4.0, 8.0), 8.0, 20.0, 20.0),
+        ((2.0, 4.0, 8.0), 0.5, 20.0, 5.0),
+        ((2.0, 4.0, 8.0), 32.0, 20.0, 32.0),
+        ((40.0, 80.0), 10.0, 20.0, 10.0),  # not past what is preferred
+        ((1.0, 2.0), 16.0, 20.0, 20.0),  # nor away from it
+        ((8.0, 25.0), 2.0, 1.0, 1.0),
+        ((0.0, 1.0), 0.0, 20.0, 20.0),
+    ],
 )
-def test_the_search_follows_beyond_the_ends_of_the_grid_and_not_within(
-    preferred: float, expected: float
+def test_the_search_follows_beyond_the_ends_of_the_grid(
+    grid: tuple[float, ...], preferred: float, before: float, after: float
 ) -> None:
-    config = CFConfig(train=TrainConfig(l2=(2.0, 4.0, 8.0)), search=SearchConfig(l2=20.0))
-    assert search_strength(config, preferred) == expected
+    config = CFConfig(train=TrainConfig(l2=grid), search=SearchConfig(l2=before))
+    assert search_strength(config, preferred) == after
 
 
-def test_a_grid_whose_end_is_0_leaves_the_search_as_it_is() -> None:
-    config = CFConfig(train=TrainConfig(l2=(0.0, 1.0)), search=SearchConfig(l2=20.0))
-    assert search_strength(config, 0.0) == 20.0
+@pytest.mark.parametrize(
+    ("space", "l2", "more", "expected"),
+    [
+        ("rich", (1.0, 2.0), {}, True),
+        ("primitives", (1.0, 2.0), {}, True),
+        ("sif", (1.0, 2.0), {}, False),  # fixed multiply is none of its functions
+        ("rich", (1.0,), {}, False),
+        ("rich", (1.0, 2.0), {"beyond": 0}, False),
+    ],
+)
+def test_the_search_follows_where_fixed_multiply_is_of_the_space(
+    space: str, l2: tuple[float, ...], more: dict[str, int], expected: bool
+) -> None:
+    config = CFConfig(train=TrainConfig(l2=l2, **more))
+    assert follows(config, SPECS[space]) is expected
+    off = config.model_copy(update={"search": SearchConfig(follow_l2=False)})
+    assert not follows(off, SPECS[space])
+
+
+def test_a_gain_that_seeds_make_moves_no_search() -> None:
+    best, _, _ = trained((2.0, 4.0), lambda l2: 1 + 1e-4 * l2)
+    assert (best["l2"], best["prefers"]) == (1.0, 2.0)

@@ -90,7 +90,12 @@ class Request:
         """The configuration of an entrant's first trial."""
         own = {**_own_settings(task, self.seeds[0], budget), "method": entrant.method}
         flags = {**(self.flags or {}), **own}
-        return load_config(task, file=self.file, sets=[*self.sets, *entrant.sets], flags=flags)
+        sets = [*_NO_LIMITS, *self.sets, *entrant.sets]
+        return load_config(task, file=self.file, sets=sets, flags=flags)
+
+
+_NO_LIMITS = ("search.seconds=null", "search.steps=null")
+"""What a file may have beside the epochs, and a bench replaces by its budget."""
 
 
 def changes(asked: Plan, saved: Plan) -> list[str]:
@@ -145,7 +150,7 @@ def _check_sets(sets: Sequence[str]) -> None:
 
 
 def _own_settings(task: str, seed: int, budget: Budget) -> dict[str, Any]:
-    """What a bench sets in every trial: one thread, the budget, and nobody beside the method."""
+    """What a bench sets in every trial: one thread, the budget, no model to compare with."""
     known = CONFIGS[task].model_fields
     own: dict[str, Any] = {key: () for key in ("baselines", "rivals") if key in known}
     if "judge" in getattr(known["search"].annotation, "model_fields", ()):

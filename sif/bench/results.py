@@ -22,7 +22,7 @@ RESULTS, CURVES = "results", "curves"
 _RESULT_COLUMNS = (
     "method", "seed", "status", "reason", "genotype", "metric", "search_seconds", "search_steps",
     "arch_steps", "search_wall_seconds", "train_seconds", "total_seconds", "parameters",
-    "peak_memory_mb", "split_hash",
+    "peak_memory_mb", "split_hash", "search_l2",
 )  # fmt: skip
 _CURVE_COLUMNS = ("method", "seed", "seconds", "steps", "judged", "best", "of", "selection")
 
@@ -74,6 +74,7 @@ def result_of(run: Path) -> dict[str, Any]:
         "total_seconds": document["total_seconds"],
         "parameters": train.get("parameters"),
         "peak_memory_mb": search.get("peak_memory_mb"),
+        "search_l2": search.get("l2"),
         "split_hash": _read(run / "environment.json")["split_hash"],
         **{f"{part}.{k}": v for part in ("valid", "test") for k, v in document[part].items()},
     }

@@ -168,6 +168,10 @@ class SearchConfig(SearchSection):
     dimension: Count = Field(8, description="embedding dimensions")
     lr: Rate = Field(0.05, description="Adam step size of the weights")
     l2: NonNegative = Field(3.0, description="L2 strength, as in train.l2")
+    follow_l2: bool = Field(
+        True, description="move l2 as far as fixed multiply's best strength lies beyond the ends "
+        "of train.l2 (primitives, rich)"
+    )  # fmt: skip
     stages: Annotated[tuple[Stage, ...], Field(strict=False), BeforeValidator(one_or_many)] = Field(
         ("encoding", "embedding", "operation", "weighting"),
         description="stages of space rich that are searched, the others stay neutral",

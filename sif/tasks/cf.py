@@ -20,7 +20,7 @@ from sif.config import CFConfig
 from sif.errors import ConfigError, DataError
 from sif.evaluate import Evaluation, evaluate
 from sif.genotype import Genotype, from_json
-from sif.grid import GridTraining, search_strength
+from sif.grid import GridTraining, follows, search_strength
 from sif.methods.table import method_named
 from sif.rivals import FIXED, SEARCHED, compared, fixed_multiply, restored, trained_network
 from sif.runtime import Runtime, derive_seed, environment, peak_memory_mb
@@ -59,6 +59,7 @@ class CFJob:
         known = self._fixed(grid)
         l2 = self._strength(known)
         found = self.stages.run("search", partial(self._search, l2))
+        found["summary"] |= {"l2": l2, "l2_seconds": sum(s["seconds"] for s in known.values())}
         genotypes = compared(self.problem, from_json(found["genotype"]), self.config.rivals)
         ours = {
             name: known.get(name) or grid.train(name, genotype)
@@ -71,8 +72,8 @@ class CFJob:
         return self._finish(found, genotypes[SEARCHED], ours, entries)
 
     def _fixed(self, grid: GridTraining) -> dict[str, State]:
-        """Fixed multiply, trained where its L2 strength is a choice; else nothing."""
-        if len(self.config.train.l2) == 1:
+        """Fixed multiply, trained where the search follows its L2 strength; else nothing."""
+        if not follows(self.config, self.problem.spec):
             return {}
         return {FIXED: grid.train(FIXED, fixed_multiply(self.problem))}
 
@@ -80,7 +81,7 @@ class CFJob:
         """What to search with."""
         l2 = self.config.search.l2
         if FIXED in known:
-            l2 = search_strength(self.config, known[FIXED]["l2"])
+            l2 = search_strength(self.config, known[FIXED]["prefers"])
         if l2 != self.config.search.l2:
             self.console.line(f"note: search.l2 {self.config.search.l2:g} becomes {l2:g}")
         return l2
@@ -160,7 +161,7 @@ class CFJob:
             "operations": {name: list(ops) for name, ops in operations.items()},
             "summary": {
                 "seconds": result.seconds, "cpu_seconds": result.cpu_seconds,
-                "epochs": result.epochs, "steps": result.steps, "l2": l2,
+                "epochs": result.epochs, "steps": result.steps,
                 "peak_memory_mb": peak_memory_mb(self.runtime),
             },
         }  # fmt: skip
