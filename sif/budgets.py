@@ -102,6 +102,7 @@ def pilot(
     section: SearchSection,
     error: Callable[[Gates], float],
     seconds: float,
+    max_norm: float | None = None,
 ) -> Costs:
     """Measures a method on copies that are thrown away; takes steps of both kinds in turn.
 
@@ -114,6 +115,7 @@ def pilot(
         section: Gives step sizes.
         error: Of a selection on validation; asked once if the method chooses at the end.
         seconds: The budget.
+        max_norm: Bound on the weights' gradient norm, as in the search; without it some diverge.
     """
     begin = time.process_time()
     optimizer = optimiser(space.weight_parameters(), section.lr)
@@ -124,7 +126,7 @@ def pilot(
         if isinstance(method, Learning):
             method.arch_step(space, batch, valid.next())
         between = time.process_time()
-        weight_step(space, batch, method.weight_gates(step), optimizer)
+        weight_step(space, batch, method.weight_gates(step), optimizer, max_norm)
         weight.append(time.process_time() - between)
         arch.append(between - start)
         if step >= TRIALS[0] and time.process_time() - begin > PILOT_SHARE * seconds:

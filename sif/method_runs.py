@@ -163,7 +163,7 @@ class MethodRun:
         space = self.make_space(kind.mixes)
         costs = pilot(
             space, self._made(name, kind, space, Plan(1)), *self.streams(), self.optimiser,
-            self.section, partial(self.judge, space), seconds,
+            self.section, partial(self.judge, space), seconds, self.max_norm,
         )  # fmt: skip
         steps = steps_that_fit(
             costs, self.section, kind.warms_up, kind.every(self.section), seconds

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from sif.budgets import pilot
 from sif.config import CFConfig, load_config
 from sif.methods.base import Choosing, Learning, Method
 from sif.methods.cooling import CoolingSettings
@@ -391,3 +393,29 @@ def test_l2_of_relaxed_gates_is_that_of_all_operations_by_their_weights() -> Non
     expected = float(alpha["operation"][0] @ torch.tensor(alone))
     found = float(space.regulariser(Gates(alpha, None)).detach())
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_pilot_takes_steps_as_bounded_as_the_search() -> None:
+    # Recurrent cells take steps of size 20, which only the bound keeps from diverging.
+    space, rate, bound = make_space(), 1e3, 1e-6
+    before = [p.detach().clone() for p in space.weight_parameters()]
+
+    class Batches:
+        def __init__(self) -> None:
+            self.taken = 0
+
+        def next(self) -> ImageBatch:
+            self.taken += 1
+            return batch(self.taken)
+
+    train: Any = Batches()
+    section: Any = SimpleNamespace(lr=rate)
+    plain: Any = torch.optim.SGD
+    method = Nasp(space, NaspSettings(), torch.Generator().manual_seed(0))
+    valid: Any = Batches()
+    pilot(space, method, train, valid, plain, section, lambda gates: 0.0, 1e-9, bound)
+    moved = sum(
+        float((p - q).square().sum())
+        for p, q in zip(space.weight_parameters(), before, strict=True)
+    )
+    assert 0 < moved**0.5 <= train.taken * rate * bound * (1 + 1e-6)
