@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ class Told:
     cost: float
 
 
-class Sampler:
+class Sampler(ABC):
     """History and best of a sampler.
 
     A subclass has `_restart`, which puts it at its beginning, `_next`, and if it learns `_learn`;
@@ -52,15 +53,15 @@ class Sampler:
         self._asked: Row | None = None
         self._restart()
 
+    @abstractmethod
     def _restart(self) -> None:
         """Draws and learns from here as at first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _next(self) -> Row | None:
         """The row to train next; None: none is left."""
-        raise NotImplementedError
 
-    def _learn(self, told: Told) -> None:
+    def _learn(self, told: Told) -> None:  # noqa: B027 - what does not learn leaves it out
         """Takes in what came of the row that was asked."""
 
     def ask(self) -> Gates | None:
