@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sif.checkpoint import NoCheckpoint
 from sif.config import CFConfig, load_config
 from sif.data import Split, load_split_file
 from sif.evaluate import evaluate
 from sif.fitting import Problem
 from sif.metrics import higher_is_better
 from sif.rivals import fixed_multiply
-from sif.runtime import make_runtime
 from sif.spaces.functions import expression
 from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint
+from sif.utils.device import make_runtime
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,19 @@ import numpy as np
 import torch
 from held_out import parts_of, told, vision_of
 
-from sif.checkpoint import NoCheckpoint, write_json_atomic
 from sif.config import load_config
 from sif.config.cnn import CNNConfig
 from sif.data.images import load_images
 from sif.methods.base import Choosing, Learning, Plan
 from sif.methods.table import METHODS
 from sif.prox import weight_step
-from sif.runtime import environment, generator, make_runtime
 from sif.spaces.cnn import cells_of, expression
 from sif.spaces.cnn_ops import multiply_adds
 from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint, write_json_atomic
+from sif.utils.device import make_runtime
+from sif.utils.environment import environment
+from sif.utils.random import generator
 from sif.vision import EXPORTED, Vision
 
 SHARING = tuple(name for name, kind in METHODS.items() if not kind.samples)

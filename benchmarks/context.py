@@ -25,9 +25,9 @@ from sif.evaluate import evaluate
 from sif.fitting import Problem
 from sif.genotype import Genotype
 from sif.rivals import fixed_multiply
-from sif.runtime import make_runtime
 from sif.spaces.functions import expression
 from sif.tracking import NullTracker
+from sif.utils.device import make_runtime
 
 Row = dict[str, object]
 

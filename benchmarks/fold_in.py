@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sif.baselines import BASELINES, fit_best
-from sif.checkpoint import NoCheckpoint
 from sif.config import CFConfig, load_config
 from sif.data import Interactions, held_out, load_dataset
 from sif.engine import Engine, UserVectors
@@ -32,9 +31,11 @@ from sif.genotype import Genotype
 from sif.grid import GridTraining
 from sif.learn import Teller, Unkept
 from sif.rivals import FIXED, SEARCHED, fixed_multiply, trained_network
-from sif.runtime import environment, make_runtime
 from sif.served import ServedModel
 from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint
+from sif.utils.device import make_runtime
+from sif.utils.environment import environment
 
 METRIC = "ndcg@10"
 Scores = NDArray[np.float32]

@@ -23,16 +23,16 @@ from held_out import parts_of, told, vision_of
 from numpy.typing import NDArray
 from pymoo.indicators.hv import HV
 
-from sif.checkpoint import NoCheckpoint
 from sif.config import load_config
 from sif.config.cnn import CNNConfig
 from sif.data.images import load_images
 from sif.genotype import Genotype
 from sif.methods.selections import selected
 from sif.plots.trade import fronts
-from sif.runtime import make_runtime
 from sif.spaces.cnn import cells_of, expression
 from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint
+from sif.utils.device import make_runtime
 from sif.vision import Vision
 
 COLUMNS = ("seed", "method", "eta", "parameters", "error", "search_seconds", "cells")

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from sif.checkpoint import write_json_atomic
 from sif.config import load_config
 from sif.config.sections import CommonConfig
-from sif.runtime import Runtime, environment, peak_memory_mb
 from sif.search import SearchResult
+from sif.utils.checkpoint import write_json_atomic
+from sif.utils.device import Runtime, peak_memory_mb
+from sif.utils.environment import environment
 
 REFERENCE = "darts-v2"
 """The published cells that are trained beside the found ones."""

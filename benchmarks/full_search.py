@@ -16,15 +16,15 @@ from typing import Any, cast
 from full import REFERENCE, configured, flags, run, spent, step_costs
 from held_out import parts_of, told, vision_of
 
-from sif.checkpoint import NoCheckpoint
 from sif.config.cnn import CNNConfig
 from sif.data.images import load_images
-from sif.runtime import make_runtime
 from sif.spaces.cells import Cells
 from sif.spaces.cnn import SPECS, cells_of, expression, skip_share
 from sif.spaces.cnn_ops import multiply_adds
 from sif.spaces.published import PUBLISHED
 from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint
+from sif.utils.device import make_runtime
 from sif.vision import EXPORTED, Vision
 
 UNSEEN = 0.1

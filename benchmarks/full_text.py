@@ -20,14 +20,14 @@ from typing import Any, cast
 from full import REFERENCE, configured, flags, run, spent, step_costs
 from held_out import told
 
-from sif.checkpoint import NoCheckpoint
 from sif.config.rnn import RNNConfig
 from sif.data.text import load_corpus
 from sif.language import EVALUATED, EXPORTED, Ids, Language, recurrence_of
-from sif.runtime import make_runtime
 from sif.spaces.rnn import SPACE, TextBatch, recurrent_cell
 from sif.spaces.rnn_cells import PUBLISHED, RecurrentCell, expression
 from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint
+from sif.utils.device import make_runtime
 
 
 class Clocked(Language):

@@ -27,14 +27,14 @@ from typing import Any
 import torch
 
 from sif.blocks import block_pairs
-from sif.checkpoint import NoCheckpoint
 from sif.config import load_config
 from sif.data import load_dataset, make_split
 from sif.fitting import Problem
 from sif.genotype import Genotype
-from sif.runtime import make_runtime
 from sif.tracking import NullTracker
 from sif.train import Metrics
+from sif.utils.checkpoint import NoCheckpoint
+from sif.utils.device import make_runtime
 
 SIZES = (100_000, 1_000_000, 10_000_000, 20_000_000)
 PER_USER, PER_ITEM, FEWEST_ITEMS = 100, 1000, 400

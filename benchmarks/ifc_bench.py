@@ -21,7 +21,6 @@ from pathlib import Path
 import torch
 from ifc_bench_report import report
 
-from sif.checkpoint import NoCheckpoint
 from sif.config import CFConfig, load_config
 from sif.data import Split, load_dataset, make_split
 from sif.evaluate import evaluate
@@ -31,9 +30,10 @@ from sif.ifcbench.plan import Planned
 from sif.ifcbench.ranges import genotype_of
 from sif.ifcbench.records import HIGHER_IS_BETTER, MAIN, METRICS
 from sif.ifcbench.store import FILE, MEASURED, SCHEMA, read, write
-from sif.runtime import make_runtime
 from sif.spaces.operations import OPERATIONS
 from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint
+from sif.utils.device import make_runtime
 
 FOLDER = Path(__file__).parent / "results" / "ifc-bench"
 DATASET, SPLIT_SEED = "ml-100k", 0

@@ -22,7 +22,6 @@ import torch
 from ifc_bench import SAMPLED, config_of, problem_of, split_of, trained
 
 from sif.batches import Drawing, InteractionStream
-from sif.checkpoint import NoCheckpoint
 from sif.errors import NotInTableError
 from sif.fitting import Fitted, Problem
 from sif.genotype import Genotype
@@ -33,9 +32,11 @@ from sif.ifcbench.records import HIGHER_IS_BETTER, MAIN
 from sif.ifcbench.store import FILE
 from sif.ifcbench.surrogate import estimate
 from sif.objectives import whole_data
-from sif.runtime import generator, make_runtime
 from sif.spaces.elementwise import Mlp
 from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint
+from sif.utils.device import make_runtime
+from sif.utils.random import generator
 
 PRODUCTS = (
     ("multiply", "~abs", "~abs"), ("multiply", "+abs", "+abs"),

@@ -25,9 +25,9 @@ from sif.config.cnn import CNNConfig
 from sif.draws import in_turn, probe_factors
 from sif.probe import gate_gradient
 from sif.prox import Gates, Probing, initial_alpha, project, weight_step
-from sif.runtime import make_runtime
 from sif.spaces.cnn import CNNSpace, ImageBatch
 from sif.tasks.cnn_inputs import prepare
+from sif.utils.device import make_runtime
 
 
 def flat(gradient: Mapping[str, Tensor]) -> Tensor:

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from sif import checkpoint
 from sif.evaluate import MAIN_METRIC, Evaluation
 from sif.metrics import Interval, paired_bootstrap, paired_ratio_bootstrap
+from sif.utils import checkpoint
 
 
 def evaluations(folder: Path) -> dict[str, Evaluation]:

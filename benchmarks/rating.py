@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sif.checkpoint import NoCheckpoint
 from sif.config import CFConfig, load_config
 from sif.data import load_split_file
 from sif.evaluate import evaluate
 from sif.fitting import Problem
-from sif.runtime import make_runtime
 from sif.spaces.functions import expression
 from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint
+from sif.utils.device import make_runtime
 
 
 def run(path: Path, dimension: int, biases: bool, seed: int) -> dict[str, object]:

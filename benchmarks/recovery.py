@@ -21,14 +21,14 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from sif.checkpoint import NoCheckpoint
 from sif.config import CFConfig, load_config
 from sif.data import make_split, planted
 from sif.data.split import Split
 from sif.fitting import Problem
 from sif.genotype import Genotype
-from sif.runtime import make_runtime
 from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint
+from sif.utils.device import make_runtime
 
 USERS, ITEMS, DIMENSION, DENSITY, NOISE = 600, 400, 2, 0.1, 0.3
 TOLERANCE = 1.01  # of the best class's RMSE

@@ -31,15 +31,16 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sif import ifcbench
-from sif.checkpoint import NoCheckpoint
 from sif.errors import NotInTableError
 from sif.fitting import Problem
 from sif.genotype import Genotype
 from sif.ifcbench.records import HIGHER_IS_BETTER
 from sif.methods.base import Plan
 from sif.methods.table import method_named
-from sif.runtime import derive_seed, make_runtime
 from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint
+from sif.utils.device import make_runtime
+from sif.utils.random import derive_seed
 
 DIMENSION = 8
 SHARING = ("nasp", "darts-1", "darts-2", "snas", "gdas", "random-ws")

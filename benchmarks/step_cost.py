@@ -29,7 +29,8 @@ from sif.methods.base import Method
 from sif.methods.darts import Darts, DartsSettings
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.prox import Gates, weight_step
-from sif.runtime import environment, make_runtime
+from sif.utils.device import make_runtime
+from sif.utils.environment import environment
 
 DARTS = {
     "darts-1": DartsSettings(1, wasteful=True),

@@ -33,11 +33,12 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from sif.engine import Engine
-from sif.runtime import environment, make_runtime
 from sif.spaces.elementwise import IDENTITY, PRIMITIVES
 from sif.spaces.interaction import InteractionNetwork
 from sif.spaces.operations import operation_named
 from sif.spaces.tables import TableShape
+from sif.utils.device import make_runtime
+from sif.utils.environment import environment
 
 IMPLICIT, BASE = "implicit", "multiply"
 FUNCTIONS = ("multiply", "max", "min", "plus", "multiply+max")

@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 from sif.language import lstm_width
-from sif.runtime import environment, make_runtime
 from sif.spaces.rnn_cells import ACTIVATIONS, PUBLISHED, RecurrentCell
 from sif.spaces.rnn_dropout import Masks, TextShape, masked
 from sif.spaces.rnn_networks import (
@@ -35,6 +34,8 @@ from sif.spaces.rnn_networks import (
     highway,
     unroll,
 )
+from sif.utils.device import make_runtime
+from sif.utils.environment import environment
 
 
 class Plain(nn.Module):

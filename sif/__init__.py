@@ -17,7 +17,7 @@ _PUBLIC = {
     "SifError": "sif.errors",
     "load_config": "sif.config",
     "load_function": "sif.adapters.functions",
-    "make_runtime": "sif.runtime",
+    "make_runtime": "sif.utils.device",
 }
 
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 (the names are the table's keys)

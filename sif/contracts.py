@@ -19,8 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from sif import checkpoint
-from sif.checkpoint import NoCheckpoint
 from sif.errors import CheckpointError
 from sif.method_runs import MethodRun
 from sif.methods.selections import selected
@@ -30,6 +28,8 @@ from sif.search import Checkpointer, SearchResult
 from sif.spaces.base import Space
 from sif.streams import Stream
 from sif.tracking import NullTracker
+from sif.utils import checkpoint
+from sif.utils.checkpoint import NoCheckpoint
 
 CLOCKS = ("seconds", "cpu_seconds")
 """Entries of a history that differ from run to run."""
@@ -123,7 +123,7 @@ def check_repeats(trial: Trial, found: SearchResult) -> None:
 
 
 def check_resume(trial: Trial, found: SearchResult, kills: Sequence[int] = (1, 3)) -> None:
-    """A killed search goes on to the same end, from a state that `sif.checkpoint` can hold."""
+    """A killed search goes on to the same end, from a state that `sif.utils.checkpoint` can hold."""
     with tempfile.TemporaryDirectory() as folder:
         for kill in kills:
             file = _File(Path(folder) / f"{kill}.safetensors", kill)

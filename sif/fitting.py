@@ -26,7 +26,6 @@ from sif.optimisers import ADAM_BETAS, adam, constant
 from sif.parts import Parts, known_rows
 from sif.prox import Gates
 from sif.rows import RowAdam
-from sif.runtime import generator, numpy_generator
 from sif.scoring import FunctionScorer, InteractionScorer
 from sif.search import Checkpointer, SearchResult
 from sif.spaces.function_search import FunctionSettings, FunctionSpace
@@ -36,6 +35,7 @@ from sif.spaces.rich import RichSettings, RichSpace
 from sif.streams import Stream
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
+from sif.utils.random import generator, numpy_generator
 
 Progress = Callable[[int, Any], None]
 

@@ -26,13 +26,6 @@ from sif.method_runs import MethodRun, check_warmup, lowering
 from sif.normalisation import recalibrated
 from sif.optimisers import Optimiser, constant, momentum
 from sif.prox import Gates
-from sif.runtime import (
-    Runtime,
-    derive_seed,
-    generator,
-    reset_peak_memory,
-    seeded,
-)
 from sif.search import Checkpointer, SearchResult
 from sif.spaces.rnn import RNNSpace, TextBatch
 from sif.spaces.rnn_cells import RecurrentCell
@@ -41,6 +34,8 @@ from sif.spaces.rnn_networks import CellRecurrence, LanguageModel, cross_entropy
 from sif.streams import Stream
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
+from sif.utils.device import Runtime, reset_peak_memory
+from sif.utils.random import derive_seed, generator, seeded
 
 OPTIMISERS: dict[str, Callable[[float], Optimiser]] = {
     "sgd": lambda decay: momentum(decay, 0.0),

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sif.checkpoint import NoCheckpoint
 from sif.config import CFConfig
 from sif.config.cf import DataConfig
 from sif.data import (
@@ -36,10 +35,11 @@ from sif.errors import ConfigError, DataError
 from sif.fitting import Problem
 from sif.grid import GridTraining, State, follows, search_strength
 from sif.rivals import FIXED, SEARCHED, fixed_multiply, trained_network
-from sif.runtime import make_runtime, torch_threads
 from sif.served import ServedModel
 from sif.spaces.functions import expression
 from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint
+from sif.utils.device import make_runtime, torch_threads
 
 DEFAULTS = DataConfig()
 """Of how data are read."""

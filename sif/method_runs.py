@@ -10,14 +10,7 @@ from typing import Any
 
 import torch
 
-from sif.budgets import (
-    alpha_rests,
-    first_arch_step,
-    per_candidate,
-    pilot,
-    planned,
-    steps_that_fit,
-)
+from sif.budgets import alpha_rests, first_arch_step, per_candidate, pilot, planned, steps_that_fit
 from sif.config import SearchSection
 from sif.config.cells import CellSearchSection
 from sif.config.sections import Section
@@ -27,12 +20,13 @@ from sif.methods.selections import Choices
 from sif.methods.table import METHODS, MethodKind, method_named
 from sif.optimisers import Optimiser, Schedule
 from sif.prox import Gates
-from sif.runtime import Runtime, enough_memory, generator
 from sif.sampling import SampleSettings, sample
 from sif.search import Checkpointer, SearchResult, SearchSettings, search
 from sif.spaces.base import Space
 from sif.streams import Stream
 from sif.tracking import Tracker
+from sif.utils.device import Runtime, enough_memory
+from sif.utils.random import generator
 
 Progress = Callable[[int, Any], None]
 

@@ -19,11 +19,12 @@ from sif.data import Interactions, some_users
 from sif.errors import ConfigError, DataError
 from sif.evaluate import MAIN_METRIC
 from sif.objectives import PAIRWISE, Batch, LossSettings, Weighting
-from sif.runtime import Runtime, generator, numpy_generator
 from sif.scoring import Scale
 from sif.spaces.encoders import Histories
 from sif.spaces.functions import SPECS, FunctionSpec
 from sif.spaces.tables import TableShape
+from sif.utils.device import Runtime
+from sif.utils.random import generator, numpy_generator
 
 DEFAULT_LOSS = {"ranking": "whole-data", "rating": "squared"}
 POWER = {"plain": 0.0, "sqrt": 0.5, "linear": 1.0}

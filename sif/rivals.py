@@ -10,12 +10,12 @@ import torch
 from sif.fitting import Problem
 from sif.genotype import Genotype
 from sif.prox import project
-from sif.runtime import generator
 from sif.scoring import InteractionScorer
 from sif.spaces.elementwise import IDENTITY
 from sif.spaces.functions import design_of
 from sif.spaces.interaction import InteractionNetwork
 from sif.spaces.stages import neutral_genotype
+from sif.utils.random import generator
 
 SEARCHED, FIXED, RANDOM = "searched", "fixed-multiply", "random-function"
 

@@ -23,14 +23,7 @@ from sif.methods.base import ArchReport, Choosing, Learning, Method
 from sif.methods.checks import check_gates
 from sif.optimisers import Optimiser, Schedule, adam, constant, set_rate
 from sif.prox import Batch, Gates, weight_step
-from sif.search_entries import (
-    chosen_by,
-    mean_scores,
-    numbers,
-    refuse,
-    refuse_divergence,
-    rows_of,
-)
+from sif.search_entries import chosen_by, mean_scores, numbers, refuse, refuse_divergence, rows_of
 from sif.spaces.base import Space
 from sif.streams import Stream
 from sif.tracking import Tracker

@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sif import checkpoint
 from sif.checked import check
 from sif.cold import Fallback, cold_rows
 from sif.config.cf import DataConfig
@@ -34,6 +33,7 @@ from sif.scoring import InteractionScorer, Scale
 from sif.spaces.functions import design_of, expression, network, served
 from sif.spaces.interaction import InteractionNetwork
 from sif.spaces.tables import TableShape
+from sif.utils import checkpoint
 
 KIND = "recommender"
 FILE = "recommender.safetensors"

@@ -22,9 +22,10 @@ from sif.data.images import (
     folder_batches,
     image_batches,
 )
-from sif.runtime import Runtime, generator
 from sif.spaces.cnn import ImageBatch
 from sif.streams import Stream
+from sif.utils.device import Runtime
+from sif.utils.random import generator
 
 Rows = NDArray[np.int64]
 

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from sif.data.text import EOS_WORD, UNK
 from sif.errors import ShapeError
-from sif.saved import SavedKind
 from sif.spaces.rnn_cells import parse_cell
 from sif.spaces.rnn_dropout import TextShape
 from sif.spaces.rnn_networks import RECURRENCES, CellRecurrence, LanguageModel
+from sif.utils.model_folder import SavedKind
 
 KIND = SavedKind("sif-language-model", 1, "language-model", "language model")
 

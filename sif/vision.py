@@ -25,7 +25,6 @@ from sif.method_runs import MethodRun, check_warmup, lowering
 from sif.normalisation import recalibrated
 from sif.optimisers import cosine, exponential, momentum
 from sif.prox import Gates
-from sif.runtime import Runtime, derive_seed, generator, reset_peak_memory, seeded
 from sif.search import Checkpointer, SearchResult
 from sif.sources import Rows, Source
 from sif.spaces.cells import Cells
@@ -34,6 +33,8 @@ from sif.spaces.cnn_networks import AUXILIARIES, HALVINGS, CellNetwork, Layout
 from sif.streams import Stream
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
+from sif.utils.device import Runtime, reset_peak_memory
+from sif.utils.random import derive_seed, generator, seeded
 
 Progress = Callable[[int, Any], None]
 

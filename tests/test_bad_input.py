@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sif import checkpoint, cli
+from sif import cli
+from sif.utils import checkpoint
 
 Command = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("without_figures")

@@ -19,10 +19,10 @@ from sif.data import Interactions, planted
 from sif.fitting import Problem
 from sif.genotype import Genotype
 from sif.objectives import LOSSES, Batch
-from sif.runtime import Runtime
 from sif.spaces.functions import design_of, network
 from sif.spaces.interaction import InteractionNetwork
 from sif.tracking import NullTracker
+from sif.utils.device import Runtime
 
 ITEMS = 12
 EXACT = Runtime(torch.device("cpu"), torch.float64, 1, 0)

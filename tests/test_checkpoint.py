@@ -17,9 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from sif import checkpoint
-from sif.checkpoint import load, save, write_bytes_atomic, write_json_atomic, write_text_atomic
 from sif.errors import CheckpointError
+from sif.utils import checkpoint
+from sif.utils.checkpoint import (
+    load,
+    save,
+    write_bytes_atomic,
+    write_json_atomic,
+    write_text_atomic,
+)
 
 
 def same(a: Any, b: Any) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from sif import checkpoint, cli
+from sif import cli
 from sif.classifier import ImageClassifier
 from sif.config import CommonConfig, load_config
 from sif.config.cnn import CNNConfig
@@ -22,12 +22,13 @@ from sif.errors import CheckpointError, ShapeError
 from sif.genotype import from_json, read
 from sif.methods.base import Plan
 from sif.methods.table import METHODS
-from sif.runtime import make_runtime
 from sif.spaces.cells import format_cells
 from sif.spaces.cnn import CNNSpace, cells_of, expression
 from sif.spaces.published import PUBLISHED
 from sif.tasks import cnn_inputs
 from sif.tasks.stages import Stages
+from sif.utils import checkpoint
+from sif.utils.device import make_runtime
 from sif.vision import Vision
 
 pytest.importorskip("sklearn", reason="needs scikit-learn, which holds the digits")

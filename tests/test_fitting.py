@@ -16,11 +16,11 @@ from sif.fitting import Problem
 from sif.genotype import Genotype
 from sif.objectives import LOSSES
 from sif.rivals import restored
-from sif.runtime import Runtime
 from sif.scoring import InteractionScorer
 from sif.served import ServedModel
 from sif.spaces.tables import TableShape
 from sif.tracking import NullTracker
+from sif.utils.device import Runtime
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, 1, 0)
 SEARCH = {

@@ -24,9 +24,9 @@ from sif.fitting import Problem
 from sif.fold import Fold
 from sif.genotype import Genotype
 from sif.objectives import LOSSES
-from sif.runtime import make_runtime
 from sif.served import ServedModel
 from sif.spaces.functions import design_of
+from sif.utils.device import make_runtime
 
 USERS, ITEMS, L2 = 12, 9, 0.7
 POINT = {"encoding": ("id", "id"), "embedding": "identity", "weighting": "even"}

@@ -24,7 +24,7 @@ import pytest
 import torch
 import yaml
 
-from sif import checkpoint, cli, tasks
+from sif import cli, tasks
 from sif.config import load_config
 from sif.fitting import Problem
 from sif.genotype import Genotype, read
@@ -33,6 +33,7 @@ from sif.parts import MIN_STEPS_PER_PASS
 from sif.recommender import Recommender
 from sif.rivals import compared
 from sif.spaces.functions import expression
+from sif.utils import checkpoint
 
 ROOT = Path(cli.__file__).parents[1]
 RANKING = {f"{m}@10" for m in ("ndcg", "recall", "hit", "mrr", "map", "precision", "coverage")}

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 import torch
 
-from sif.checkpoint import NoCheckpoint
 from sif.config import load_config
 from sif.config.rnn import RNNConfig
 from sif.data.text import Corpus, Grammar, grammar_corpus
 from sif.errors import ConfigError
 from sif.language import EXPORTED, Language, lstm_width, nats, perplexity, recurrence_of
 from sif.methods.table import METHODS
-from sif.runtime import make_runtime
 from sif.spaces.rnn import recurrent_cell
 from sif.spaces.rnn_cells import PUBLISHED
 from sif.spaces.rnn_dropout import TextShape
 from sif.spaces.rnn_networks import LanguageModel, LSTMRecurrence
 from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint
+from sif.utils.device import make_runtime
 
 TINY = [
     "search.epochs=2", "search.columns=8", "search.bptt=6", "search.hidden=6", "search.nodes=3",

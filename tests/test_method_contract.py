@@ -31,12 +31,13 @@ from sif.methods.selections import Choices
 from sif.methods.table import METHODS, MethodKind
 from sif.optimisers import constant, momentum
 from sif.prox import Gates
-from sif.runtime import make_runtime, seeded
 from sif.spaces.base import Space
 from sif.spaces.cnn import CNNSpace, ImageBatch
 from sif.spaces.cnn_networks import Layout
 from sif.streams import Permutation, Stream
 from sif.tasks import inputs
+from sif.utils.device import make_runtime
+from sif.utils.random import seeded
 
 RUNTIME = make_runtime("cpu", 0, threads=1)
 # Five steps are three epochs of two, the last one cut short; a candidate takes two of them.

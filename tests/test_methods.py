@@ -28,11 +28,11 @@ from sif.methods.snas import TEMPERATURES as SNAS_TEMPERATURES
 from sif.methods.snas import Snas, concrete
 from sif.probe import gate_gradient
 from sif.prox import Gates, project, weight_step
-from sif.runtime import make_runtime
 from sif.spaces.cnn import CNNSpace, ImageBatch
 from sif.spaces.cnn_networks import Layout
 from sif.spaces.function_search import FunctionSpace
 from sif.tasks.inputs import prepare
+from sif.utils.device import make_runtime
 
 F64 = torch.float64
 MAKE: dict[str, Callable[[CNNSpace, torch.Generator], Method]] = {

@@ -17,9 +17,6 @@ import pytest
 import torch
 from scipy import sparse
 
-from sif.checkpoint import NoCheckpoint
-from sif.checkpoint import load as load_file
-from sif.checkpoint import save as save_file
 from sif.config import CFConfig, load_config
 from sif.data import read_frame, read_matrix
 from sif.errors import CheckpointError, ConfigError, DataError, UnknownIdError
@@ -28,9 +25,12 @@ from sif.genotype import Genotype
 from sif.grow import grown_by
 from sif.learn import parts
 from sif.recommender import Recommender, SIFRecommender
-from sif.runtime import make_runtime, torch_threads
 from sif.served import FILE, KIND, ServedModel
 from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint
+from sif.utils.checkpoint import load as load_file
+from sif.utils.checkpoint import save as save_file
+from sif.utils.device import make_runtime, torch_threads
 
 Board = Callable[..., pd.DataFrame]
 USERS, ITEMS = 40, 20

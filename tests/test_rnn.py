@@ -24,13 +24,7 @@ from sif.spaces.rnn_cells import (
     parse_cell,
 )
 from sif.spaces.rnn_dropout import Dropouts, Masks, TextShape, draw_masks
-from sif.spaces.rnn_networks import (
-    CellRecurrence,
-    LanguageModel,
-    LSTMRecurrence,
-    Window,
-    penalties,
-)
+from sif.spaces.rnn_networks import CellRecurrence, LanguageModel, LSTMRecurrence, Window, penalties
 
 F64 = torch.float64
 SHAPE = TextShape(vocabulary=11, hidden=5, nodes=8)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from sif import checkpoint, cli
+from sif import cli
 from sif.data.text import load_corpus
 from sif.errors import CheckpointError, ShapeError
 from sif.genotype import read
@@ -21,6 +21,7 @@ from sif.spaces.rnn import BLOCK, recurrent_cell
 from sif.spaces.rnn_cells import expression
 from sif.tasks.stages import Stages
 from sif.textmodel import TextModel
+from sif.utils import checkpoint
 
 TINY = [
     "threads=1", "search.epochs=2", "search.warmup=0.5", "search.columns=8", "search.bptt=6",

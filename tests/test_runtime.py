@@ -10,18 +10,9 @@ import pytest
 import torch
 
 from sif.errors import ConfigError
-from sif.runtime import (
-    Runtime,
-    check_seed,
-    derive_seed,
-    deterministic,
-    enough_memory,
-    environment,
-    generator,
-    git_commit,
-    make_runtime,
-    numpy_generator,
-)
+from sif.utils.device import Runtime, check_seed, deterministic, enough_memory, make_runtime
+from sif.utils.environment import environment, git_commit
+from sif.utils.random import derive_seed, generator, numpy_generator
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from sif.checkpoint import NoCheckpoint
 from sif.config import CFConfig, load_config
 from sif.errors import ConfigError, DivergedError
 from sif.method_runs import MethodRun
@@ -20,12 +19,13 @@ from sif.methods.sampler import WORST, Sampler
 from sif.methods.selections import Choices, cost_of
 from sif.methods.table import MethodKind
 from sif.prox import Gates
-from sif.runtime import make_runtime
 from sif.sampling import REPEATS
 from sif.search import SearchResult, search
 from sif.spaces.base import Space
 from sif.tasks import inputs
 from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint
+from sif.utils.device import make_runtime
 
 
 def job(*sets: str) -> MethodRun:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif import checkpoint
 from sif.batches import Drawing, InteractionStream, PartTensors
 from sif.diagnostics import Diagnostics, margins
 from sif.methods.nasp import Nasp, NaspSettings
@@ -20,6 +19,7 @@ from sif.spaces.function_search import FunctionSettings, FunctionSpace
 from sif.spaces.functions import SPECS, FunctionSpec
 from sif.spaces.tables import TableShape
 from sif.tracking import NullTracker
+from sif.utils import checkpoint
 
 SIZES = (8, 6)
 EPOCHS = 4

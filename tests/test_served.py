@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from sif.checkpoint import load as load_file
-from sif.checkpoint import save as save_file
 from sif.cold import Fallback
 from sif.config import CFConfig, load_config
 from sif.data import Interactions, Vocabulary
 from sif.errors import CheckpointError
 from sif.fitting import Problem
 from sif.genotype import Genotype
-from sif.runtime import make_runtime
 from sif.served import FILE, KIND, ServedModel
 from sif.spaces.functions import design_of
+from sif.utils.checkpoint import load as load_file
+from sif.utils.checkpoint import save as save_file
+from sif.utils.device import make_runtime
 
 USERS, ITEMS = 6, 5
 State = dict[str, Any]

@@ -14,14 +14,7 @@ from typing import Any
 import pytest
 
 from sif.errors import TrackingError
-from sif.tracking import (
-    JsonlTracker,
-    MlflowTracker,
-    NullTracker,
-    Tee,
-    metric_name,
-    mlflow_store,
-)
+from sif.tracking import JsonlTracker, MlflowTracker, NullTracker, Tee, metric_name, mlflow_store
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sif import checkpoint
 from sif.batches import Drawing, InteractionStream, PartTensors
 from sif.objectives import Batch, squared
 from sif.objectives import LossSettings as Settings
@@ -19,6 +18,7 @@ from sif.spaces.tables import TableShape
 from sif.streams import Permutation
 from sif.tracking import NullTracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
+from sif.utils import checkpoint
 
 
 class Stop(Exception):

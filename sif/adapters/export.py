@@ -23,11 +23,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from sif.adapters.functions import InteractionFunction
-from sif.checkpoint import write_bytes_atomic
 from sif.errors import ConfigError
 from sif.recommender import SIFRecommender
 from sif.served import ServedModel
 from sif.serving import Serving
+from sif.utils.checkpoint import write_bytes_atomic
 
 ONNX_BYTES = (1 << 31) - (1 << 24)
 """Of tables in one ONNX file, whose format ends at 2 GB."""

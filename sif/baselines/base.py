@@ -15,7 +15,7 @@ from sif.data.interactions import Interactions
 from sif.errors import ConfigError
 from sif.evaluate import MAIN_METRIC, Evaluation, Objective, Scorer, evaluate_on
 from sif.metrics import higher_is_better
-from sif.runtime import torch_threads
+from sif.utils.device import torch_threads
 
 Params = Mapping[str, float | int]
 FitOne = Callable[[Interactions, Params, int, int], Scorer]

@@ -19,11 +19,11 @@ from sif.bench.plan import Plan, Trial
 from sif.bench.report import Comparison, compare, markdown, missing, terminal
 from sif.bench.request import Request
 from sif.bench.trials import Work, job_command, run_all
-from sif.checkpoint import write_text_atomic
 from sif.config import TrackingConfig, new_run_folder
 from sif.errors import ConfigError
 from sif.tasks.console import Console
 from sif.tasks.figure_files import save_and_draw
+from sif.utils.checkpoint import write_text_atomic
 
 
 @dataclass(frozen=True, eq=False)

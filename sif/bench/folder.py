@@ -14,10 +14,10 @@ from typing import Any, Literal
 import yaml
 
 from sif.bench.plan import Budget, Entrant, Plan, Trial
-from sif.checkpoint import write_json_atomic, write_text_atomic
 from sif.config import dump_config, load_config
 from sif.config.files import read_yaml
 from sif.errors import ConfigError, DataError
+from sif.utils.checkpoint import write_json_atomic, write_text_atomic
 
 VERSION = 1
 SETTINGS, JOB = "bench.yaml", "job.yaml"

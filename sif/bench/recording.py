@@ -14,8 +14,8 @@ import pandas as pd
 
 from sif.bench.plan import Plan
 from sif.bench.report import Comparison
-from sif.checkpoint import write_json_atomic
 from sif.tracking import MlflowTracker, NullTracker, Status, Tracker
+from sif.utils.checkpoint import write_json_atomic
 
 _STATE = "tracking.json"
 _FILES = ("report.md", "results.csv", "results.parquet", "curves.csv", "curves.parquet",

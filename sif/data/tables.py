@@ -19,15 +19,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 import pandas as pd
 
-from sif.data.records import (
-    WHITESPACE,
-    is_replaced,
-    not_text,
-    open_replaced,
-    records,
-    sniff,
-    spell,
-)
+from sif.data.records import WHITESPACE, is_replaced, not_text, open_replaced, records, sniff, spell
 from sif.data.vocabulary import distinct
 from sif.errors import DataError
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from sif.methods.optional import library
 from sif.methods.sampler import WORST, Sampler, Told
 from sif.methods.selections import Row
 from sif.spaces.base import Space
+from sif.utils.optional import library
 
 
 class Nsga2(Sampler):

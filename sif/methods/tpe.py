@@ -9,9 +9,9 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from sif.methods.optional import library
 from sif.methods.sampler import Sampler, Told
 from sif.methods.selections import Row
+from sif.utils.optional import library
 
 
 class Tpe(Sampler):

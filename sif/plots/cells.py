@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sif.checkpoint import write_bytes_atomic
 from sif.plots.sheet import DPI, FONT, INK, PALETTE, QUIET, SHADE, Sheet, styled
+from sif.utils.checkpoint import write_bytes_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sif.checkpoint import write_bytes_atomic
+from sif.utils.checkpoint import write_bytes_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

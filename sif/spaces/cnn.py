@@ -21,14 +21,7 @@ from sif.genotype import Genotype, check_names
 from sif.prox import Block, Gates
 from sif.spaces.cells import KEPT, Cells, cell_of, edge_nodes
 from sif.spaces.cnn_cell import STEPS, SuperCell
-from sif.spaces.cnn_networks import (
-    STEMS,
-    CellNetwork,
-    FixedCell,
-    Layout,
-    places,
-    stem_states,
-)
+from sif.spaces.cnn_networks import STEMS, CellNetwork, FixedCell, Layout, places, stem_states
 from sif.spaces.cnn_ops import SKIP, Normalisation
 
 NORMAL, REDUCE = "normal", "reduce"

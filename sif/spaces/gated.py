@@ -14,12 +14,7 @@ from sif.probe import mix
 from sif.prox import Gates
 from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Elementwise, Mlp
 from sif.spaces.encoders import ENCODINGS, Vectors, encoded, needed
-from sif.spaces.functions import (
-    EMBEDDING_BLOCK,
-    EMBEDDINGS,
-    ENCODING_BLOCK,
-    OPERATION_BLOCK,
-)
+from sif.spaces.functions import EMBEDDING_BLOCK, EMBEDDINGS, ENCODING_BLOCK, OPERATION_BLOCK
 from sif.spaces.interaction import Interaction
 from sif.spaces.members import Member
 from sif.spaces.operations import Factors

@@ -18,13 +18,7 @@ from torch import Tensor, nn
 from sif.genotype import Genotype, check_names
 from sif.probe import Candidate, probe
 from sif.prox import Block, Gates
-from sif.spaces.rnn_cells import (
-    ACTIVATIONS,
-    RecurrentCell,
-    cell_of,
-    edge_nodes,
-    expression,
-)
+from sif.spaces.rnn_cells import ACTIVATIONS, RecurrentCell, cell_of, edge_nodes, expression
 from sif.spaces.rnn_dropout import Dropouts, TextShape, draw_masks
 from sif.spaces.rnn_networks import (
     CellRecurrence,

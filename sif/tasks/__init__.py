@@ -8,11 +8,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from sif.checkpoint import write_json_atomic, write_text_atomic
 from sif.config import CommonConfig, dump_config, load_config
 from sif.errors import ConfigError, DataError
 from sif.methods.table import method_named
-from sif.runtime import Runtime, deterministic, environment, make_runtime, torch_threads
 from sif.tasks import (
     cf,
     cnn,
@@ -31,6 +29,9 @@ from sif.tasks.history import search_history
 from sif.tasks.stages import Stages
 from sif.tracking import check_installed, open_tracker
 from sif.tracking.base import Status
+from sif.utils.checkpoint import write_json_atomic, write_text_atomic
+from sif.utils.device import Runtime, deterministic, make_runtime, torch_threads
+from sif.utils.environment import environment
 
 TASKS = {
     "cf": Task(inputs.prepare, cf.CFJob, cf.evaluate_again, figures.draw),

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from sif.baselines import BASELINES, fit_best
-from sif.checkpoint import write_json_atomic, write_text_atomic
 from sif.config import CFConfig
 from sif.errors import ConfigError, DataError
 from sif.evaluate import Evaluation, evaluate
@@ -23,7 +22,6 @@ from sif.genotype import Genotype, from_json
 from sif.grid import GridTraining, follows, search_strength
 from sif.methods.table import method_named
 from sif.rivals import FIXED, SEARCHED, compared, fixed_multiply, restored, trained_network
-from sif.runtime import Runtime, derive_seed, environment, peak_memory_mb
 from sif.served import ServedModel
 from sif.spaces.functions import expression
 from sif.tasks.base import Desk, RunResult
@@ -32,6 +30,10 @@ from sif.tasks.inputs import Inputs, load_data
 from sif.tasks.protocol import flat_groups, group_documents, group_table, with_groups
 from sif.tasks.report import Entry, comparison_table, metrics_document
 from sif.tasks.stages import LoopCheckpointer, State
+from sif.utils.checkpoint import write_json_atomic, write_text_atomic
+from sif.utils.device import Runtime, peak_memory_mb
+from sif.utils.environment import environment
+from sif.utils.random import derive_seed
 from sif.verdict import Verdict, verdict
 
 NO_DOWNLOAD = (

@@ -13,7 +13,6 @@ from sif.classifier import ImageClassifier
 from sif.config.cnn import CNNConfig
 from sif.evaluate import Evaluation
 from sif.genotype import Genotype
-from sif.runtime import Runtime
 from sif.search import SearchResult
 from sif.spaces.cells import Cells, format_cells
 from sif.spaces.cnn import SPECS, cells_of, expression, skip_share
@@ -28,6 +27,7 @@ from sif.tasks.contest_report import Results
 from sif.tasks.stages import LoopCheckpointer
 from sif.tracking import Tracker
 from sif.train import TrainResult
+from sif.utils.device import Runtime
 from sif.vision import EXPORTED
 
 METRIC = "error"

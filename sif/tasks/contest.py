@@ -15,13 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 from torch import nn
 
-from sif.checkpoint import write_json_atomic, write_text_atomic
 from sif.config import CommonConfig
 from sif.errors import ConfigError, DivergedError
 from sif.evaluate import Evaluation
 from sif.genotype import Genotype, from_json
 from sif.methods.table import method_named
-from sif.runtime import derive_seed, environment, peak_memory_mb
 from sif.search import SearchResult
 from sif.tasks.base import Desk, RunResult
 from sif.tasks.contest_inputs import Entrants
@@ -31,6 +29,10 @@ from sif.tasks.report import Entry
 from sif.tasks.stages import LoopCheckpointer, State
 from sif.tracking import Tracker
 from sif.train import TrainResult
+from sif.utils.checkpoint import write_json_atomic, write_text_atomic
+from sif.utils.device import peak_memory_mb
+from sif.utils.environment import environment
+from sif.utils.random import derive_seed
 from sif.verdict import verdict
 
 Show = Callable[[int, Mapping[str, Any]], None]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sif.checkpoint import write_json_atomic
 from sif.errors import ConfigError, DataError
+from sif.utils.checkpoint import write_json_atomic
 
 DATA = "figures.json"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sif import checkpoint
 from sif.errors import CheckpointError
 from sif.rivals import SEARCHED
+from sif.utils import checkpoint
 
 _STAGES = ("search", f"search-{SEARCHED}")  # of interaction functions, of cells
 

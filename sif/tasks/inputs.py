@@ -24,7 +24,7 @@ from sif.errors import ConfigError, DataError
 from sif.fitting import Problem
 from sif.parts import spec_of
 from sif.rivals import RIVALS
-from sif.runtime import Runtime
+from sif.utils.device import Runtime
 
 PROTOCOL = {"ranking": "ranking-per-user", "rating": "rating-80/10/10"}
 

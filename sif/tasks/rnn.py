@@ -14,7 +14,6 @@ from sif.config.rnn import RNNConfig
 from sif.evaluate import Evaluation
 from sif.genotype import Genotype
 from sif.language import EXPORTED, lstm_width, nats, perplexity, recurrence_of
-from sif.runtime import Runtime
 from sif.search import SearchResult
 from sif.spaces.rnn import BLOCK, recurrent_cell
 from sif.spaces.rnn_cells import ACTIVATIONS, RecurrentCell, expression, format_cell
@@ -29,6 +28,7 @@ from sif.tasks.stages import LoopCheckpointer
 from sif.textmodel import TextModel
 from sif.tracking import Tracker
 from sif.train import TrainResult
+from sif.utils.device import Runtime
 
 NO_DOWNLOAD = (
     "dataset grammar: generated sentences; the paper's setting: --dataset ptb (downloads), or a "

@@ -9,10 +9,10 @@ from sif.config.rnn import RNNConfig
 from sif.data.text import Corpus, load_corpus
 from sif.language import Language
 from sif.ngram import NGram, tuned
-from sif.runtime import Runtime
 from sif.spaces.rnn import recurrent_cell
 from sif.spaces.rnn_cells import PUBLISHED, RecurrentCell
 from sif.tasks.contest_inputs import Entrants, entrants
+from sif.utils.device import Runtime
 
 LSTM = "lstm"
 Design = RecurrentCell | str

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sif import checkpoint
 from sif.errors import CheckpointError
 from sif.tracking import Tracker
+from sif.utils import checkpoint
 
 State = dict[str, Any]
 _SUFFIX = ".safetensors"

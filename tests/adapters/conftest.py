@@ -15,9 +15,9 @@ from sif.grid import GridTraining
 from sif.learn import Teller, Unkept, parts
 from sif.recommender import SIFRecommender
 from sif.rivals import trained_network
-from sif.runtime import make_runtime
 from sif.served import ServedModel
 from sif.tracking import NullTracker
+from sif.utils.device import make_runtime
 
 USERS, ITEMS = 30, 20
 QUICK = (

@@ -17,7 +17,7 @@ from sif.baselines.base import Params
 from sif.data.interactions import Interactions
 from sif.errors import ConfigError
 from sif.evaluate import RankingScorer, RatingScorer, evaluate_on
-from sif.runtime import torch_threads
+from sif.utils.device import torch_threads
 
 Blocks = tuple[Interactions, Interactions]
 EVERY = sorted(BASELINES)

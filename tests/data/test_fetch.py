@@ -11,14 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sif.data.fetch import (
-    Archive,
-    SingleFiles,
-    locate,
-    locate_files,
-    search_folders,
-    unpack,
-)
+from sif.data.fetch import Archive, SingleFiles, locate, locate_files, search_folders, unpack
 from sif.errors import DataError
 
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sif.data.digest import digest
 from sif.errors import DataError, ShapeError
+from sif.utils.digest import digest
 
 Int64Array = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]

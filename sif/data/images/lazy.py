@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sif.data.digest import digest
 from sif.data.images.dataset import Images, Int64Array, Mask, first_of_each
 from sif.data.images.decode import Form, Gathering, corrupt_notes
 from sif.data.images.folders import label_entries, list_entries
 from sif.errors import DataError
+from sif.utils.digest import digest
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sif.data.digest import digest
 from sif.data.images.dataset import Int64Array, Labelled
 from sif.data.split import PART_NAMES, TEST, TRAIN, VALID, Parts
 from sif.errors import DataError
+from sif.utils.digest import digest
 
 _SPLIT_STREAM = 0x1A6E5  # keeps these random numbers apart from those of other splits
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sif.data.digest import digest
 from sif.data.split import PART_NAMES
 from sif.errors import DataError, ShapeError
+from sif.utils.digest import digest
 
 Int64Array = npt.NDArray[np.int64]
 

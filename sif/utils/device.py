@@ -1,35 +1,21 @@
-"""Where and how numbers are computed: device, dtype, threads, and every source of randomness.
-
-A `Runtime` is made once from the configuration and handed to whatever draws or allocates. Each
-consumer draws from its own named stream (`generator(runtime, "split")`), so that adding one never
-shifts another. `environment()` describes the machine and the versions for `environment.json`.
-"""
+"""The device of a job, its number type, threads and memory."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import platform
 import re
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from sif.errors import ConfigError
 
 MAX_SEED = 2**32 - 1  # numpy's legacy generators, which some libraries still use, take no more
-_RECORDED = (
-    "implicit", "mlflow", "numba", "numpy", "pandas", "pydantic", "safetensors", "scipy", "torch",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,51 +95,6 @@ def _resolve_device(name: str) -> torch.device:
     return device
 
 
-def derive_seed(seed: int, *names: str | int) -> int:
-    """A seed for one named stream: the same on every machine and Python version.
-
-    Args:
-        seed: The root seed.
-        names: What the stream is for, e.g. ("search", "batches") or ("baseline", "als", 3).
-
-    Returns:
-        An integer from 0 to 2**31 - 1, which every library accepts.
-    """
-    text = "\x1f".join([str(seed), *(f"{type(name).__name__}:{name}" for name in names)])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
-
-
-def generator(
-    runtime: Runtime, *names: str | int, device: torch.device | None = None
-) -> torch.Generator:
-    """A fresh torch generator for one named stream.
-
-    Args:
-        runtime: Gives the root seed and, unless `device` is given, the device.
-        names: What the stream is for.
-        device: Device of the generator; the CPU gives the same numbers whatever the job runs on.
-
-    Returns:
-        The generator; its `get_state()` is a byte tensor that a checkpoint can hold.
-    """
-    stream = torch.Generator(device=device or runtime.device)
-    stream.manual_seed(derive_seed(runtime.seed, *names))
-    return stream
-
-
-def numpy_generator(runtime: Runtime, *names: str | int) -> np.random.Generator:
-    """A fresh numpy generator for one named stream."""
-    return np.random.default_rng(derive_seed(runtime.seed, *names))
-
-
-@contextlib.contextmanager
-def seeded(runtime: Runtime, *names: str) -> Iterator[None]:
-    """Torch's own CPU generator at a named stream, for layers that draw their first weights."""
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(derive_seed(runtime.seed, *names))
-        yield
-
-
 @contextlib.contextmanager
 def deterministic() -> Iterator[None]:
     """Within the block torch prefers deterministic kernels; the former settings return after it.
@@ -231,70 +172,3 @@ def peak_memory_mb(runtime: Runtime) -> float:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def environment(runtime: Runtime) -> dict[str, Any]:
-    """What a result depends on beside the configuration, as JSON-ready values.
-
-    Returns:
-        Keys 'python', 'platform', 'versions', 'device', 'device_name', 'dtype', 'threads',
-        'cpu_count', 'seed', 'git_commit' (None outside a checkout; '+changes' appended when the
-        tree was edited).
-    """
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {"sif": _sif_version()} | {name: _version(name) for name in _RECORDED},
-        "device": str(runtime.device),
-        "device_name": _device_name(runtime.device),
-        "dtype": str(runtime.dtype).removeprefix("torch."),
-        "threads": runtime.threads,
-        "cpu_count": os.cpu_count(),
-        "seed": runtime.seed,
-        "git_commit": git_commit(Path(__file__).parents[1]),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _sif_version() -> str:
-    import sif
-
-    return sif.__version__
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            for line in Path("/proc/cpuinfo").read_text().splitlines():
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def git_commit(root: Path) -> str | None:
-    """Commit of the checkout whose top is `root`, or None where `root` is not one."""
-    if not (root / ".git").exists():
-        return None
-    commit = _git(root, "rev-parse", "HEAD")
-    if commit is None:
-        return None
-    return f"{commit}+changes" if _git(root, "status", "--porcelain", "-uno") else commit
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments],
-            capture_output=True, text=True, timeout=5, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

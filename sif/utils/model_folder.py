@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sif import checkpoint
 from sif.errors import MALFORMED, CheckpointError
+from sif.utils import checkpoint
 
 _WEIGHTS = "weights.safetensors"
 Model = TypeVar("Model")
