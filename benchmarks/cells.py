@@ -23,10 +23,10 @@ from held_out import parts_of, told, vision_of
 
 from sif.config import load_config
 from sif.config.cnn import CNNConfig
+from sif.core.method import Choosing, Learning, Plan
+from sif.core.proximal import weight_step
 from sif.data.images import load_images
-from sif.methods.base import Choosing, Learning, Plan
 from sif.methods.table import METHODS
-from sif.prox import weight_step
 from sif.spaces.cnn import cells_of, expression
 from sif.spaces.cnn_ops import multiply_adds
 from sif.tracking import NullTracker

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sif import plots
-from sif.genotype import from_json
+from sif.core.genotype import from_json
 from sif.spaces.cnn import SPECS, cells_of, skip_share
 from sif.vision import EXPORTED
 

@@ -20,10 +20,10 @@ import torch
 from rating import NoCheckpoint
 
 from sif.config import CFConfig, load_config
+from sif.core.genotype import Genotype
 from sif.data import Split, load_split_file, with_time_buckets
 from sif.evaluate import evaluate
 from sif.fitting import Problem
-from sif.genotype import Genotype
 from sif.rivals import fixed_multiply
 from sif.spaces.functions import expression
 from sif.tracking import NullTracker

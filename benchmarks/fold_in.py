@@ -23,11 +23,11 @@ from scipy import sparse
 
 from sif.baselines import BASELINES, fit_best
 from sif.config import CFConfig, load_config
+from sif.core.genotype import Genotype
 from sif.data import Interactions, held_out, load_dataset
 from sif.engine import Engine, UserVectors
 from sif.evaluate import pair_matrix, rank_all_items
 from sif.fitting import Problem
-from sif.genotype import Genotype
 from sif.grid import GridTraining
 from sif.learn import Teller, Unkept
 from sif.rivals import FIXED, SEARCHED, fixed_multiply, trained_network

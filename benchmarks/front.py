@@ -25,9 +25,9 @@ from pymoo.indicators.hv import HV
 
 from sif.config import load_config
 from sif.config.cnn import CNNConfig
+from sif.core.gates import selected
+from sif.core.genotype import Genotype
 from sif.data.images import load_images
-from sif.genotype import Genotype
-from sif.methods.selections import selected
 from sif.plots.trade import fronts
 from sif.spaces.cnn import cells_of, expression
 from sif.tracking import NullTracker

@@ -28,9 +28,9 @@ import torch
 
 from sif.blocks import block_pairs
 from sif.config import load_config
+from sif.core.genotype import Genotype
 from sif.data import load_dataset, make_split
 from sif.fitting import Problem
-from sif.genotype import Genotype
 from sif.tracking import NullTracker
 from sif.train import Metrics
 from sif.utils.checkpoint import NoCheckpoint

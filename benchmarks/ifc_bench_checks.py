@@ -22,9 +22,9 @@ import torch
 from ifc_bench import SAMPLED, config_of, problem_of, split_of, trained
 
 from sif.batches import Drawing, InteractionStream
+from sif.core.genotype import Genotype
 from sif.errors import NotInTableError
 from sif.fitting import Fitted, Problem
-from sif.genotype import Genotype
 from sif.ifcbench import Table, genotype_of, read
 from sif.ifcbench.plan import GRID, SAMPLED_GRID, Planned
 from sif.ifcbench.ranges import FIELDS, Names

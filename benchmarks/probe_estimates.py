@@ -22,9 +22,10 @@ from torch import Tensor
 
 from sif.config import load_config
 from sif.config.cnn import CNNConfig
-from sif.draws import in_turn, probe_factors
-from sif.probe import gate_gradient
-from sif.prox import Gates, Probing, initial_alpha, project, weight_step
+from sif.core.exploration import in_turn, probe_factors
+from sif.core.gates import Gates, Probing
+from sif.core.probe import gate_gradient
+from sif.core.proximal import initial_alpha, project, weight_step
 from sif.spaces.cnn import CNNSpace, ImageBatch
 from sif.tasks.cnn_inputs import prepare
 from sif.utils.device import make_runtime

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from sif.config import CFConfig, load_config
+from sif.core.genotype import Genotype
 from sif.data import make_split, planted
 from sif.data.split import Split
 from sif.fitting import Problem
-from sif.genotype import Genotype
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime

@@ -31,11 +31,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sif import ifcbench
+from sif.core.genotype import Genotype
+from sif.core.method import Plan
 from sif.errors import NotInTableError
 from sif.fitting import Problem
-from sif.genotype import Genotype
 from sif.ifcbench.records import HIGHER_IS_BETTER
-from sif.methods.base import Plan
 from sif.methods.table import method_named
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint

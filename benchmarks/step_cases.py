@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from sif.config.rnn import RecurrentSearchConfig
+from sif.core.gates import Gates
+from sif.core.proximal import project
+from sif.core.space import Batch, Space
 from sif.data.text import Carry
 from sif.language import OPTIMISERS, dropouts
-from sif.prox import Batch, Gates, project
 from sif.spaces import cells, rnn_cells
-from sif.spaces.base import Space
 from sif.spaces.cnn import SPECS, CNNSpace, ImageBatch
 from sif.spaces.cnn_networks import Layout
 from sif.spaces.published import PUBLISHED

@@ -25,10 +25,11 @@ from pathlib import Path
 import torch
 from step_cases import KINDS, SETTINGS, Case, sizes_of
 
-from sif.methods.base import Method
+from sif.core.gates import Gates
+from sif.core.method import Method
+from sif.core.proximal import weight_step
 from sif.methods.darts import Darts, DartsSettings
 from sif.methods.nasp import Nasp, NaspSettings
-from sif.prox import Gates, weight_step
 from sif.utils.device import make_runtime
 from sif.utils.environment import environment
 

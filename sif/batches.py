@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sif.core.stream import Permutation
 from sif.objectives import Batch
 from sif.pairs import PairGraph, pair_graph
-from sif.streams import Permutation
 
 REDRAWS = 3
 """Times that a drawn item is drawn again if the row's user has had it: at a tenth observed, one in

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from sif.batches import Drawing, PartTensors, draw_background, draw_negatives
+from sif.core.stream import Permutation
 from sif.objectives import Batch
 from sif.pairs import PairGraph, starts
-from sif.streams import Permutation
 
 STEPS = 64
 """Blocks that a large part is cut into. With their number fixed, what a step pays for the items

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sif.config import SearchSection
+from sif.core.gates import Gates
+from sif.core.method import Choosing, Learning, Method, Plan
+from sif.core.proximal import weight_step
+from sif.core.space import Space
+from sif.core.stream import Stream
 from sif.errors import ConfigError
-from sif.methods.base import Choosing, Learning, Method, Plan
 from sif.optimisers import Optimiser
-from sif.prox import Gates, weight_step
-from sif.spaces.base import Space
-from sif.streams import Stream
 
 TRIALS = (3, 50)
 """Fewest and most steps that a pilot times, after a first one that allocates."""

@@ -19,14 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from sif.core.gates import Block, Gates, selected
+from sif.core.space import Batch, Space
+from sif.core.stream import Checkpointer, Stream
 from sif.errors import CheckpointError
 from sif.method_runs import MethodRun
-from sif.methods.selections import selected
 from sif.methods.table import MethodKind, method_named
-from sif.prox import Batch, Block, Gates
-from sif.search import Checkpointer, SearchResult
-from sif.spaces.base import Space
-from sif.streams import Stream
+from sif.search import SearchResult
 from sif.tracking import NullTracker
 from sif.utils import checkpoint
 from sif.utils.checkpoint import NoCheckpoint

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sif.methods.base import Method
-from sif.prox import Block, Gates
+from sif.core.gates import Block, Gates
+from sif.core.method import Method
 
 
 @dataclass

@@ -16,23 +16,23 @@ import torch
 from torch import Tensor
 
 from sif.cold import Fallback, with_zero_rows
+from sif.core.gates import Gates
+from sif.core.genotype import Genotype
+from sif.core.stream import Checkpointer, Stream
 from sif.data import few_users
 from sif.evaluate import evaluate_on
-from sif.genotype import Genotype
 from sif.method_runs import MethodRun
 from sif.metrics import higher_is_better
 from sif.objectives import LOSSES, WEIGHTINGS, Batch
 from sif.optimisers import ADAM_BETAS, adam, constant
 from sif.parts import Parts, known_rows
-from sif.prox import Gates
 from sif.rows import RowAdam
 from sif.scoring import FunctionScorer, InteractionScorer
-from sif.search import Checkpointer, SearchResult
+from sif.search import SearchResult
 from sif.spaces.function_search import FunctionSettings, FunctionSpace
 from sif.spaces.functions import Design, design_of, network
 from sif.spaces.interaction import Interaction, InteractionNetwork
 from sif.spaces.rich import RichSettings, RichSpace
-from sif.streams import Stream
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
 from sif.utils.random import generator, numpy_generator

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sif.cold import cold_rows
+from sif.core.genotype import Genotype
 from sif.fitting import Problem
-from sif.genotype import Genotype
 from sif.objectives import WEIGHTINGS, Weighting
 from sif.parts import POWER
 from sif.spaces.encoders import encoded

@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any, Protocol
 
 from sif.config import CFConfig, TrainConfig
+from sif.core.genotype import Genotype
+from sif.core.stream import Checkpointer
 from sif.errors import DivergedError
 from sif.fitting import Fitted, Problem
-from sif.genotype import Genotype
 from sif.metrics import higher_is_better
-from sif.search import Checkpointer
 from sif.spaces.functions import FunctionSpec, expression
 from sif.tracking import Tracker
 

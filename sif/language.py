@@ -21,17 +21,17 @@ from torch.nn import functional as F
 
 from sif.averaging import Averaged, swapped
 from sif.config.rnn import DropoutConfig, RNNConfig
+from sif.core.gates import Gates
+from sif.core.stream import Checkpointer, Stream
 from sif.data.text import Carry, Corpus, TextStream, text_batches
 from sif.method_runs import MethodRun, check_warmup, lowering
 from sif.normalisation import recalibrated
 from sif.optimisers import Optimiser, constant, momentum
-from sif.prox import Gates
-from sif.search import Checkpointer, SearchResult
+from sif.search import SearchResult
 from sif.spaces.rnn import RNNSpace, TextBatch
 from sif.spaces.rnn_cells import RecurrentCell
 from sif.spaces.rnn_dropout import Dropouts, TextShape, draw_masks
 from sif.spaces.rnn_networks import CellRecurrence, LanguageModel, cross_entropy, penalties
-from sif.streams import Stream
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
 from sif.utils.device import Runtime, reset_peak_memory

@@ -14,16 +14,16 @@ from sif.budgets import alpha_rests, first_arch_step, per_candidate, pilot, plan
 from sif.config import SearchSection
 from sif.config.cells import CellSearchSection
 from sif.config.sections import Section
+from sif.core.gates import Gates
+from sif.core.method import Choosing, Learning, Method, Plan, Sampling
+from sif.core.selections import Choices
+from sif.core.space import Space
+from sif.core.stream import Checkpointer, Stream
 from sif.errors import ConfigError
-from sif.methods.base import Choosing, Learning, Method, Plan, Sampling
-from sif.methods.selections import Choices
 from sif.methods.table import METHODS, MethodKind, method_named
 from sif.optimisers import Optimiser, Schedule
-from sif.prox import Gates
 from sif.sampling import SampleSettings, sample
-from sif.search import Checkpointer, SearchResult, SearchSettings, search
-from sif.spaces.base import Space
-from sif.streams import Stream
+from sif.search import SearchResult, SearchSettings, search
 from sif.tracking import Tracker
 from sif.utils.device import Runtime, enough_memory
 from sif.utils.random import generator

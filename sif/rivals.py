@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from sif.core.genotype import Genotype
+from sif.core.proximal import project
 from sif.fitting import Problem
-from sif.genotype import Genotype
-from sif.prox import project
 from sif.scoring import InteractionScorer
 from sif.spaces.elementwise import IDENTITY
 from sif.spaces.functions import design_of

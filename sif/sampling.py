@@ -20,18 +20,16 @@ from typing import Any
 
 from torch import Tensor
 
+from sif.core.gates import Block, Gates, check_gates, cost_of, selected
+from sif.core.genotype import from_json
+from sif.core.method import Sampling
+from sif.core.space import Space
+from sif.core.stream import Checkpointer, Stream
 from sif.diagnostics import Diagnostics
 from sif.errors import ConfigError, DivergedError
-from sif.genotype import from_json
-from sif.methods.base import Sampling
-from sif.methods.checks import check_gates
 from sif.methods.fixed import fixed
-from sif.methods.selections import cost_of, selected
-from sif.prox import Block, Gates
-from sif.search import Checkpointer, SearchResult, SearchSettings, search
+from sif.search import SearchResult, SearchSettings, search
 from sif.search_entries import chosen_by, numbers, rows_of
-from sif.spaces.base import Space
-from sif.streams import Stream
 from sif.tracking import NullTracker, Tracker
 
 REPEATS = 100

@@ -1,9 +1,4 @@
-"""The search loop, for any space and any method.
-
-It alternates architecture steps on validation batches with weight steps on train batches, keeps the
-diagnostics that tell a decided search from a coin toss, and can stop and go on at any epoch. It
-receives a train and a validation stream; the test part never comes near it.
-"""
+"""The loops that search an architecture, and their budgets."""
 
 from __future__ import annotations
 
@@ -11,37 +6,25 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from sif.core.gates import Gates, check_gates
+from sif.core.genotype import Genotype
+from sif.core.method import ArchReport, Choosing, Learning, Method
+from sif.core.proximal import weight_step
+from sif.core.space import Batch, Space
+from sif.core.stream import Checkpointer, Stream
 from sif.diagnostics import Diagnostics
 from sif.errors import ConfigError
-from sif.genotype import Genotype
-from sif.methods.base import ArchReport, Choosing, Learning, Method
-from sif.methods.checks import check_gates
 from sif.optimisers import Optimiser, Schedule, adam, constant, set_rate
-from sif.prox import Batch, Gates, weight_step
 from sif.search_entries import chosen_by, mean_scores, numbers, refuse, refuse_divergence, rows_of
-from sif.spaces.base import Space
-from sif.streams import Stream
 from sif.tracking import Tracker
 
 Judge = Callable[[Gates], Mapping[str, float]]
 """Numbers about a selection, the first of which decides."""
-
-
-class Checkpointer(Protocol):
-    """Keeps the state of one loop."""
-
-    def restore(self) -> dict[str, Any] | None:
-        """The last saved state, or None at the first start."""
-        ...
-
-    def offer(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Saves if it is time to."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sif.core.gates import Block, Gates
+from sif.core.method import ArchReport
 from sif.errors import DivergedError
-from sif.methods.base import ArchReport
-from sif.prox import Block, Gates
 
 
 def mean_scores(reports: Sequence[ArchReport]) -> dict[str, dict[str, Any]]:

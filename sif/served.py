@@ -21,6 +21,7 @@ from scipy import sparse
 from sif.checked import check
 from sif.cold import Fallback, cold_rows
 from sif.config.cf import DataConfig
+from sif.core.genotype import Genotype, from_json
 from sif.data import Interactions, Vocabulary
 from sif.engine import Engine
 from sif.errors import MALFORMED, CheckpointError, ConfigError
@@ -28,7 +29,6 @@ from sif.evaluate import pair_matrix
 from sif.fitting import Problem
 from sif.fold import Fold
 from sif.fold_terms import Encoding, FoldTerms, Objective, fold_terms
-from sif.genotype import Genotype, from_json
 from sif.scoring import InteractionScorer, Scale
 from sif.spaces.functions import design_of, expression, network, served
 from sif.spaces.interaction import InteractionNetwork

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from sif.config.cnn import AugmentationConfig
+from sif.core.stream import Stream
 from sif.data.images import (
     Augmentation,
     FolderImages,
@@ -23,7 +24,6 @@ from sif.data.images import (
     image_batches,
 )
 from sif.spaces.cnn import ImageBatch
-from sif.streams import Stream
 from sif.utils.device import Runtime
 from sif.utils.random import generator
 

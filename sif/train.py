@@ -16,11 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sif.core.space import Batch
+from sif.core.stream import Checkpointer, Stream
 from sif.errors import DivergedError
 from sif.optimisers import Optimiser, Schedule, adam, constant, set_rate
-from sif.prox import Batch
-from sif.search import Checkpointer
-from sif.streams import Stream
 from sif.tracking import Tracker
 
 Metrics = dict[str, float]

@@ -19,18 +19,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sif.config.cnn import CNNConfig
+from sif.core.gates import Gates
+from sif.core.stream import Checkpointer, Stream
 from sif.data.images import Preparation
 from sif.errors import ConfigError
 from sif.method_runs import MethodRun, check_warmup, lowering
 from sif.normalisation import recalibrated
 from sif.optimisers import cosine, exponential, momentum
-from sif.prox import Gates
-from sif.search import Checkpointer, SearchResult
+from sif.search import SearchResult
 from sif.sources import Rows, Source
 from sif.spaces.cells import Cells
 from sif.spaces.cnn import CNNSpace, ImageBatch, lowered
 from sif.spaces.cnn_networks import AUXILIARIES, HALVINGS, CellNetwork, Layout
-from sif.streams import Stream
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
 from sif.utils.device import Runtime, reset_peak_memory

@@ -15,9 +15,9 @@ import sif.parts
 from sif.batches import REDRAWS, Drawing, PartTensors
 from sif.blocks import MAX_ELEMENTS, MIN_PAIRS_PER_ITEM, STEPS, BlockStream, block_pairs
 from sif.config import CFConfig
+from sif.core.genotype import Genotype
 from sif.data import Interactions, planted
 from sif.fitting import Problem
-from sif.genotype import Genotype
 from sif.objectives import LOSSES, Batch
 from sif.spaces.functions import design_of, network
 from sif.spaces.interaction import InteractionNetwork

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sif.core.gates import Gates
+from sif.core.genotype import Genotype
+from sif.core.proximal import initial_alpha, project
 from sif.errors import GenotypeError
-from sif.genotype import Genotype
 from sif.normalisation import recalibrated
-from sif.prox import Gates, initial_alpha, project
 from sif.spaces.cells import edge_nodes
 from sif.spaces.cnn import SPECS, CNNSpace, ImageBatch, cells_of, expression
 from sif.spaces.cnn_networks import Layout

@@ -17,10 +17,10 @@ from sif import cli
 from sif.classifier import ImageClassifier
 from sif.config import CommonConfig, load_config
 from sif.config.cnn import CNNConfig
+from sif.core.genotype import from_json, read
+from sif.core.method import Plan
 from sif.data.images import Images, load_images, make_image_split
 from sif.errors import CheckpointError, ShapeError
-from sif.genotype import from_json, read
-from sif.methods.base import Plan
 from sif.methods.table import METHODS
 from sif.spaces.cells import format_cells
 from sif.spaces.cnn import CNNSpace, cells_of, expression

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from sif.config import CFConfig, load_config
+from sif.core.genotype import from_json
 from sif.data import bucket_ids
 from sif.errors import ConfigError, DataError
-from sif.genotype import from_json
 from sif.recommender import Recommender
 from sif.scoring import InteractionScorer
 from sif.spaces.operations import operations_for

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from sif.config import CFConfig
+from sif.core.genotype import Genotype
 from sif.data import Interactions, Vocabulary
 from sif.data.planted import planted
 from sif.errors import ConfigError, DataError
 from sif.fitting import Problem
-from sif.genotype import Genotype
 from sif.objectives import LOSSES
 from sif.rivals import restored
 from sif.scoring import InteractionScorer

@@ -18,11 +18,11 @@ from scipy import sparse
 from torch import nn
 
 from sif.config import CFConfig, load_config
+from sif.core.genotype import Genotype
 from sif.data import Interactions, Vocabulary
 from sif.engine import Engine
 from sif.fitting import Problem
 from sif.fold import Fold
-from sif.genotype import Genotype
 from sif.objectives import LOSSES
 from sif.served import ServedModel
 from sif.spaces.functions import design_of

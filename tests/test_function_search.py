@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from sif.batches import Drawing, InteractionStream, PartTensors
+from sif.core.gates import Gates, Probing
+from sif.core.genotype import Genotype, check_names
+from sif.core.probe import gate_gradient
+from sif.core.proximal import project
+from sif.core.space import SwitchScored
 from sif.errors import ConfigError, GenotypeError
-from sif.genotype import Genotype, check_names
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.objectives import LOSSES, PAIRWISE, Batch, LossSettings
-from sif.probe import gate_gradient
-from sif.prox import Gates, Probing, project
-from sif.spaces.base import SwitchScored
 from sif.spaces.function_search import FunctionSettings, FunctionSpace
 from sif.spaces.functions import (
     OPERATION_BLOCK,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sif.core.genotype import Genotype, check_names, from_json, read
 from sif.errors import GenotypeError
-from sif.genotype import Genotype, check_names, from_json, read
 
 CELL = Genotype(
     "cells",

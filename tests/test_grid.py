@@ -11,8 +11,8 @@ import pytest
 
 from sif.config import CFConfig, TrainConfig
 from sif.config.cf import SearchConfig
+from sif.core.genotype import Genotype
 from sif.errors import DivergedError
-from sif.genotype import Genotype
 from sif.grid import GridTraining, follows, search_strength
 from sif.spaces.functions import SPECS
 

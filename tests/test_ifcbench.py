@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from sif import ifcbench
+from sif.core.genotype import Genotype
 from sif.errors import DataError, GenotypeError, NotInTableError
-from sif.genotype import Genotype
 from sif.ifcbench import plan, ranges, records, store
 from sif.ifcbench.records import pooled
 from sif.ifcbench.surrogate import left_out

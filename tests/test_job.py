@@ -26,8 +26,8 @@ import yaml
 
 from sif import cli, tasks
 from sif.config import load_config
+from sif.core.genotype import Genotype, read
 from sif.fitting import Problem
-from sif.genotype import Genotype, read
 from sif.grid import GridTraining
 from sif.parts import MIN_STEPS_PER_PASS
 from sif.recommender import Recommender

@@ -20,21 +20,21 @@ from sif.config.cells import CellSearchSection
 from sif.config.cf import CFConfig
 from sif.config.rnn import RNNConfig
 from sif.contracts import Trial
+from sif.core.gates import Gates
+from sif.core.method import Plan
+from sif.core.selections import Choices
+from sif.core.space import Space
+from sif.core.stream import Permutation, Stream
 from sif.data.text import Grammar, grammar_corpus
 from sif.errors import ConfigError
 from sif.language import Language
 from sif.method_runs import MethodRun
-from sif.methods.base import Plan
 from sif.methods.fixed import Fixed
 from sif.methods.random import RandomSampling
-from sif.methods.selections import Choices
 from sif.methods.table import METHODS, MethodKind
 from sif.optimisers import constant, momentum
-from sif.prox import Gates
-from sif.spaces.base import Space
 from sif.spaces.cnn import CNNSpace, ImageBatch
 from sif.spaces.cnn_networks import Layout
-from sif.streams import Permutation, Stream
 from sif.tasks import inputs
 from sif.utils.device import make_runtime
 from sif.utils.random import seeded

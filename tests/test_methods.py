@@ -14,7 +14,11 @@ from torch import Tensor
 
 from sif.budgets import pilot
 from sif.config import CFConfig, load_config
-from sif.methods.base import Choosing, Learning, Method
+from sif.core.gates import Gates
+from sif.core.method import Choosing, Learning, Method
+from sif.core.probe import gate_gradient
+from sif.core.proximal import project, weight_step
+from sif.core.selections import Choices
 from sif.methods.cooling import CoolingSettings
 from sif.methods.darts import Darts, DartsSettings
 from sif.methods.fixed import fixed
@@ -23,11 +27,8 @@ from sif.methods.gdas import Gdas, log_odds
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.methods.random_ws import RandomWS, RandomWSSettings, random_ws
 from sif.methods.relaxed import BETAS, AlphaSettings, gumbel, through_softmax
-from sif.methods.selections import Choices
 from sif.methods.snas import TEMPERATURES as SNAS_TEMPERATURES
 from sif.methods.snas import Snas, concrete
-from sif.probe import gate_gradient
-from sif.prox import Gates, project, weight_step
 from sif.spaces.cnn import CNNSpace, ImageBatch
 from sif.spaces.cnn_networks import Layout
 from sif.spaces.function_search import FunctionSpace

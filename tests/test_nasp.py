@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from sif.batches import Drawing, InteractionStream, PartTensors
+from sif.core.exploration import in_turn
+from sif.core.gates import Gates
+from sif.core.probe import gate_gradient
+from sif.core.proximal import box, complexity_gradient, project
 from sif.data.planted import planted
-from sif.draws import in_turn
 from sif.errors import ConfigError
 from sif.methods.nasp import ADAM_BETAS, Nasp, NaspSettings
 from sif.objectives import LOSSES, PAIRWISE, Batch, LossSettings
-from sif.probe import gate_gradient
-from sif.prox import Gates, box, complexity_gradient, project
 from sif.search import SearchSettings, search
 from sif.spaces.elementwise import PRIMITIVES
 from sif.spaces.function_search import FunctionSettings, FunctionSpace

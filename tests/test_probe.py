@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sif.probe import Candidate, gate_gradient, mix, probe
-from sif.prox import Block, Gates, project
+from sif.core.gates import Block, Gates
+from sif.core.probe import Candidate, gate_gradient, mix, probe
+from sif.core.proximal import project
 
 OPS = 3
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sif.draws import probe_factors
+from sif.core.exploration import probe_factors
+from sif.core.gates import Gates, Probing
+from sif.core.probe import gate_gradient, probe
+from sif.core.proximal import initial_alpha, project
 from sif.methods.nasp import Nasp, NaspSettings
-from sif.probe import gate_gradient, probe
-from sif.prox import Gates, Probing, initial_alpha, project
 from sif.spaces.cnn import SPECS, CNNSpace, ImageBatch
 from sif.spaces.cnn_networks import Layout
 

@@ -10,13 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from sif.draws import explore, in_turn
-from sif.errors import ShapeError
-from sif.prox import (
+from sif.core.exploration import explore, in_turn
+from sif.core.gates import Block, Gates
+from sif.core.proximal import (
     FLOOR,
     INITIAL,
-    Block,
-    Gates,
     box,
     clip,
     complexity_gradient,
@@ -24,6 +22,7 @@ from sif.prox import (
     project,
     weight_step,
 )
+from sif.errors import ShapeError
 
 NODE_PATTERNS = [(0,), (0, 0), (0, 0, 0), (0, 0, 1, 1, 1), (1, 0, 1, 0), (3, 3, 7)]
 

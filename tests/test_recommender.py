@@ -18,10 +18,10 @@ import torch
 from scipy import sparse
 
 from sif.config import CFConfig, load_config
+from sif.core.genotype import Genotype
 from sif.data import read_frame, read_matrix
 from sif.errors import CheckpointError, ConfigError, DataError, UnknownIdError
 from sif.fitting import Problem
-from sif.genotype import Genotype
 from sif.grow import grown_by
 from sif.learn import parts
 from sif.recommender import Recommender, SIFRecommender

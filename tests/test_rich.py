@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from sif.batches import Drawing, InteractionStream, PartTensors
+from sif.core.gates import Gates
+from sif.core.genotype import Genotype, check_names, from_json
+from sif.core.probe import gate_gradient
+from sif.core.proximal import project, weight_step
+from sif.core.space import SwitchScored
 from sif.errors import GenotypeError, ShapeError
-from sif.genotype import Genotype, check_names, from_json
 from sif.objectives import LOSSES, PAIRWISE, WEIGHTINGS, Batch, LossSettings, Weighting
-from sif.probe import gate_gradient
-from sif.prox import Gates, project, weight_step
-from sif.spaces.base import SwitchScored
 from sif.spaces.encoders import ENCODINGS, Histories
 from sif.spaces.functions import (
     EMBEDDINGS,

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sif.core.gates import Gates, Probing
+from sif.core.genotype import Genotype
+from sif.core.probe import gate_gradient
+from sif.core.proximal import initial_alpha, project, weight_step
 from sif.errors import GenotypeError
-from sif.genotype import Genotype
 from sif.methods.darts import Darts, DartsSettings
-from sif.probe import gate_gradient
-from sif.prox import Gates, Probing, initial_alpha, project, weight_step
 from sif.spaces.rnn import BLOCK, RNNSpace, TextBatch, recurrent_cell
 from sif.spaces.rnn_cells import (
     ACTIVATIONS,

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from sif import cli
+from sif.core.genotype import read
+from sif.core.method import ArchReport
 from sif.data.text import load_corpus
 from sif.errors import CheckpointError, ShapeError
-from sif.genotype import read
-from sif.methods.base import ArchReport
 from sif.methods.darts import Darts
 from sif.methods.nasp import Nasp
 from sif.spaces.rnn import BLOCK, recurrent_cell

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 import torch
 
+from sif.core.gates import Block, Gates, cost_of
+from sif.core.proximal import project
+from sif.core.selections import LISTED, Choices
 from sif.errors import CheckpointError, ConfigError, ShapeError
 from sif.methods.exhaustive import Exhaustive
 from sif.methods.nsga2 import Nsga2
 from sif.methods.random import RandomSampling
 from sif.methods.sampler import WORST, Sampler
-from sif.methods.selections import LISTED, Choices, cost_of
 from sif.methods.tpe import Tpe
-from sif.prox import Block, Gates, project
 from sif.utils import optional
 
 # Three edges into node 0 of which two are kept, one into node 1; a second block with costs.

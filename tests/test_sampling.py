@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from sif.config import CFConfig, load_config
+from sif.core.gates import Gates, cost_of
+from sif.core.selections import Choices
+from sif.core.space import Space
 from sif.errors import ConfigError, DivergedError
 from sif.method_runs import MethodRun
 from sif.methods.fixed import fixed
 from sif.methods.sampler import WORST, Sampler
-from sif.methods.selections import Choices, cost_of
 from sif.methods.table import MethodKind
-from sif.prox import Gates
 from sif.sampling import REPEATS
 from sif.search import SearchResult, search
-from sif.spaces.base import Space
 from sif.tasks import inputs
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint

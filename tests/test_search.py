@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from sif.batches import Drawing, InteractionStream, PartTensors
+from sif.core.gates import Block, Gates
 from sif.diagnostics import Diagnostics, margins
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.objectives import LOSSES, LossSettings
-from sif.prox import Block, Gates
 from sif.search import SearchResult, SearchSettings, search
 from sif.spaces.function_search import FunctionSettings, FunctionSpace
 from sif.spaces.functions import SPECS, FunctionSpec

@@ -14,10 +14,10 @@ import torch
 
 from sif.cold import Fallback
 from sif.config import CFConfig, load_config
+from sif.core.genotype import Genotype
 from sif.data import Interactions, Vocabulary
 from sif.errors import CheckpointError
 from sif.fitting import Problem
-from sif.genotype import Genotype
 from sif.served import FILE, KIND, ServedModel
 from sif.spaces.functions import design_of
 from sif.utils.checkpoint import load as load_file

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from sif.batches import Drawing, InteractionStream, PartTensors
+from sif.core.gates import Block, Gates
+from sif.core.genotype import Genotype, from_json
+from sif.core.probe import gate_gradient
+from sif.core.proximal import project, weight_step
+from sif.core.space import Space, SwitchScored
 from sif.errors import GenotypeError
-from sif.genotype import Genotype, from_json
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.objectives import LOSSES, PAIRWISE, WEIGHTINGS, Batch, LossSettings, Weighting
-from sif.probe import gate_gradient
-from sif.prox import Block, Gates, project, weight_step
-from sif.spaces.base import Space, SwitchScored
 from sif.spaces.cells import Cells
 from sif.spaces.cnn import CNNSpace, ImageBatch, cells_of
 from sif.spaces.cnn_networks import CellNetwork, Layout

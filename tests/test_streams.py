@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sif.streams import Permutation
+from sif.core.stream import Permutation
 
 
 def make(n: int, batch_size: int, seed: int = 0) -> Permutation:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from sif.core.genotype import Genotype, read
 from sif.errors import ConfigError, GenotypeError, ShapeError
-from sif.genotype import Genotype, read
 from sif.served import FILE, ServedModel
 from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Mlp
 from sif.spaces.functions import SPECS, Design, design_of, expression

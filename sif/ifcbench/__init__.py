@@ -6,7 +6,7 @@ products for rankings, on ML-100K: docs/ifc-bench.md. The file is read at the fi
 
 from __future__ import annotations
 
-from sif.genotype import Genotype
+from sif.core.genotype import Genotype
 from sif.ifcbench.ranges import Family, family, genotype_of, range_class
 from sif.ifcbench.records import ClassEntry, Entry, Training
 from sif.ifcbench.store import read, shipped

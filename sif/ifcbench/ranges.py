@@ -21,8 +21,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from sif.core.genotype import Genotype
 from sif.errors import GenotypeError
-from sif.genotype import Genotype
 from sif.spaces.functions import OPERATION_BLOCK, SPECS, design_of
 from sif.spaces.operations import OPERATIONS
 

@@ -11,8 +11,8 @@ import math
 import statistics
 from dataclasses import dataclass
 
+from sif.core.genotype import Genotype
 from sif.errors import NotInTableError
-from sif.genotype import Genotype
 from sif.ifcbench.ranges import Family, family
 from sif.ifcbench.table import Table
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from sif.core.genotype import Genotype
 from sif.errors import NotInTableError
-from sif.genotype import Genotype
 from sif.ifcbench import plan
 from sif.ifcbench.missing import Key, check_number, check_objective, missing
 from sif.ifcbench.ranges import Family, Names, names_of

@@ -1,1 +1,1 @@
-"""Search methods behind one protocol (`sif.methods.base.Method`)."""
+"""Search methods behind one protocol (`sif.core.method.Method`)."""

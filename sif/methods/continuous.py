@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sif.prox import Batch, Gates
-from sif.spaces.base import Space
+from sif.core.gates import Gates
+from sif.core.space import Batch, Space
 
 
 class Continuous:

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from sif.core.space import Space
 from sif.methods.relaxed import AlphaSettings, Relaxed
-from sif.spaces.base import Space
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sif.methods.base import ArchReport
+from sif.core.gates import Gates
+from sif.core.method import ArchReport
+from sif.core.space import Batch, Space
 from sif.methods.relaxed import AlphaSettings, Relaxed, Slopes, slopes, through_softmax
-from sif.prox import Batch, Gates
-from sif.spaces.base import Space
 
 PERTURBATION = 0.01
 """Over the norm of the gradient: the step of the finite difference (DARTS, section 2.3)."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import torch
 
+from sif.core.selections import LISTED, Row
+from sif.core.space import Space
 from sif.errors import ConfigError
 from sif.methods.sampler import Sampler
-from sif.methods.selections import LISTED, Row
-from sif.spaces.base import Space
 
 
 class Exhaustive(Sampler):

@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from sif.methods.base import ArchReport, Method
+from sif.core.gates import Gates
+from sif.core.method import ArchReport, Method
+from sif.core.space import Batch, Space
 from sif.methods.continuous import Continuous
-from sif.prox import Batch, Gates
-from sif.spaces.base import Space
 
 
 class Fixed:

@@ -19,12 +19,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sif.methods.base import ArchReport
+from sif.core.gates import Alpha, Gates, Probing
+from sif.core.method import ArchReport
+from sif.core.probe import gate_gradient
+from sif.core.proximal import project
+from sif.core.space import Batch, Space
 from sif.methods.cooling import Cooling
 from sif.methods.relaxed import gumbel, through_softmax
-from sif.probe import gate_gradient
-from sif.prox import Alpha, Batch, Gates, Probing, project
-from sif.spaces.base import Space
 
 TEMPERATURES = (10.0, 0.1)
 """First and last, in equal steps (section 4.2)."""

@@ -14,24 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sif.draws import explore, in_turn, probe_factors
+from sif.core.exploration import explore, in_turn, probe_factors
+from sif.core.gates import Alpha, Block, Gates, Probing
+from sif.core.method import ArchReport
+from sif.core.probe import GateGradient, gate_gradient
+from sif.core.proximal import box, clip, complexity_gradient, initial_alpha, project
+from sif.core.space import Batch, Space, SwitchScored
 from sif.errors import ConfigError
-from sif.methods.base import ArchReport
 from sif.methods.continuous import Continuous
-from sif.probe import GateGradient, gate_gradient
-from sif.prox import (
-    Alpha,
-    Batch,
-    Block,
-    Gates,
-    Probing,
-    box,
-    clip,
-    complexity_gradient,
-    initial_alpha,
-    project,
-)
-from sif.spaces.base import Space, SwitchScored
 
 ADAM_BETAS = (0.5, 0.999)
 """Of the architecture optimiser (train_search.py and architect.py of NASP-codes)."""

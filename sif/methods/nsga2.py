@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from sif.core.selections import Row
+from sif.core.space import Space
 from sif.methods.sampler import WORST, Sampler, Told
-from sif.methods.selections import Row
-from sif.spaces.base import Space
 from sif.utils.optional import library
 
 

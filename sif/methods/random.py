@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 
+from sif.core.selections import LISTED, Row
 from sif.methods.sampler import Sampler
-from sif.methods.selections import LISTED, Row
 
 REDRAWS = 1000
 """Of a selection that has been had, before what is left is gone through."""

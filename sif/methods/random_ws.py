@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sif.draws import in_turn
-from sif.methods.base import ArchReport
+from sif.core.exploration import in_turn
+from sif.core.gates import Alpha, Block, Gates
+from sif.core.method import ArchReport
+from sif.core.proximal import project
+from sif.core.selections import Choices
+from sif.core.space import Batch, Space
 from sif.methods.continuous import Continuous
-from sif.methods.selections import Choices
-from sif.prox import Alpha, Batch, Block, Gates, project
-from sif.spaces.base import Space
 
 
 @dataclass(frozen=True)

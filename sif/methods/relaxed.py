@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sif.core.gates import Alpha, Block, Gates
+from sif.core.proximal import project
+from sif.core.space import Batch, Space
 from sif.methods.continuous import Continuous
-from sif.prox import Alpha, Batch, Block, Gates, project
-from sif.spaces.base import Space
 
 INITIAL_NOISE = 1e-3
 """Deviation of the initial alphas (model_search.py of quark0/darts)."""

@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
+from sif.core.gates import Gates
+from sif.core.selections import Choices, Row
+from sif.core.space import Space
 from sif.errors import CheckpointError, ShapeError
-from sif.methods.selections import Choices, Row
-from sif.prox import Gates
-from sif.spaces.base import Space
 
 WORST = 1e9
 """In place of an infinite error, which libraries take ill."""

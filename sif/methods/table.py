@@ -16,8 +16,9 @@ import torch
 from sif.config import SearchSection, did_you_mean
 from sif.config.cells import CellSearchSection
 from sif.config.cf import SearchConfig
+from sif.core.method import Method, Plan, Sampling
+from sif.core.space import Space
 from sif.errors import ConfigError
-from sif.methods.base import Method, Plan, Sampling
 from sif.methods.cooling import CoolingSettings
 from sif.methods.darts import Darts, DartsSettings
 from sif.methods.exhaustive import Exhaustive
@@ -30,7 +31,6 @@ from sif.methods.relaxed import AlphaSettings
 from sif.methods.sampler import Sampler
 from sif.methods.snas import Snas
 from sif.methods.tpe import Tpe
-from sif.spaces.base import Space
 
 GROUP = "sif.methods"
 """Of entry points."""
@@ -48,7 +48,7 @@ class MethodKind:
         mixes: Whether its weight steps train mixtures of all operations.
         samples: Whether it is a `Sampling`, whose selections are trained one by one.
         ends: Whether a sampler asks for a bounded number of selections by itself.
-        alone: Whether it takes blocks that are drawn `alone` (`sif.prox.Block`), where each
+        alone: Whether it takes blocks that are drawn `alone` (`sif.core.gates.Block`), where each
             combination has weights of its own; samplers always do.
         arch_every: Weight steps per architecture step; None: the section's.
     """

@@ -9,8 +9,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from sif.core.selections import Row
 from sif.methods.sampler import Sampler, Told
-from sif.methods.selections import Row
 from sif.utils.optional import library
 
 

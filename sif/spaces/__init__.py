@@ -1,1 +1,1 @@
-"""Search spaces behind one protocol (`sif.spaces.base.Space`)."""
+"""Search spaces behind one protocol (`sif.core.space.Space`)."""

@@ -2,7 +2,7 @@
 
 Seven nodes per cell: two inputs, four intermediate nodes that each keep their two best incoming
 edges, and the output (DARTS; Liu et al., ICLR 2019). At a discrete point only the chosen operations
-enter the graph; every other candidate is probed without one (`sif.probe`). The normalisations
+enter the graph; every other candidate is probed without one (`sif.core.probe`). The normalisations
 of a supernet use the batch at hand and keep no statistics, so a probe leaves no trace.
 """
 
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sif.genotype import Genotype, check_names
-from sif.prox import Block, Gates
+from sif.core.gates import Block, Gates
+from sif.core.genotype import Genotype, check_names
 from sif.spaces.cells import KEPT, Cells, cell_of, edge_nodes
 from sif.spaces.cnn_cell import STEPS, SuperCell
 from sif.spaces.cnn_networks import STEMS, CellNetwork, FixedCell, Layout, places, stem_states

@@ -9,8 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sif.probe import Candidate, mix, probe
-from sif.prox import Gates
+from sif.core.gates import Gates
+from sif.core.probe import Candidate, mix, probe
 from sif.spaces.cells import INPUTS, edge_nodes, edge_sources
 from sif.spaces.cnn_networks import Inputs, Layout, Place, operation_module
 from sif.spaces.cnn_ops import OPERATIONS, multiply_adds, parameters

@@ -17,12 +17,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from sif.core.gates import Block, Gates
+from sif.core.genotype import Genotype
+from sif.core.probe import mix
 from sif.errors import ConfigError, ShapeError
-from sif.genotype import Genotype
 from sif.objectives import Batch, Loss, LossSettings, Scored
 from sif.pairs import PairGraph
-from sif.probe import mix
-from sif.prox import Block, Gates
 from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Elementwise, Mlp
 from sif.spaces.functions import OPERATION_BLOCK, FunctionSpec, RidgeFitted, expression
 from sif.spaces.interaction import Interaction

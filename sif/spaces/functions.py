@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from sif.core.genotype import Genotype, check_names
 from sif.errors import GenotypeError
-from sif.genotype import Genotype, check_names
 from sif.objectives import WEIGHTINGS
 from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Elementwise, Mlp
 from sif.spaces.encoders import ENCODINGS, Histories

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
+from sif.core.gates import Gates
+from sif.core.probe import mix
 from sif.pairs import PairGraph
-from sif.probe import mix
-from sif.prox import Gates
 from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Elementwise, Mlp
 from sif.spaces.encoders import ENCODINGS, Vectors, encoded, needed
 from sif.spaces.functions import EMBEDDING_BLOCK, EMBEDDINGS, ENCODING_BLOCK, OPERATION_BLOCK

@@ -17,10 +17,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sif.genotype import Genotype
+from sif.core.gates import Gates
+from sif.core.genotype import Genotype
+from sif.core.probe import mix
 from sif.objectives import Batch, Loss, LossSettings, Scored, Weighting
-from sif.probe import mix
-from sif.prox import Gates
 from sif.spaces.elementwise import Mlp
 from sif.spaces.encoders import ENCODINGS, Histories, encoded, needed
 from sif.spaces.functions import (

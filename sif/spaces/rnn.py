@@ -15,9 +15,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from sif.genotype import Genotype, check_names
-from sif.probe import Candidate, probe
-from sif.prox import Block, Gates
+from sif.core.gates import Block, Gates
+from sif.core.genotype import Genotype, check_names
+from sif.core.probe import Candidate, probe
 from sif.spaces.rnn_cells import ACTIVATIONS, RecurrentCell, cell_of, edge_nodes, expression
 from sif.spaces.rnn_dropout import Dropouts, TextShape, draw_masks
 from sif.spaces.rnn_networks import (

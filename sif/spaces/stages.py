@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sif.genotype import Genotype
-from sif.prox import Block
+from sif.core.gates import Block
+from sif.core.genotype import Genotype
 from sif.spaces.functions import (
     EMBEDDING_BLOCK,
     ENCODING_BLOCK,

@@ -16,9 +16,9 @@ from typing import Any
 
 from sif.baselines import BASELINES, fit_best
 from sif.config import CFConfig
+from sif.core.genotype import Genotype, from_json
 from sif.errors import ConfigError, DataError
 from sif.evaluate import Evaluation, evaluate
-from sif.genotype import Genotype, from_json
 from sif.grid import GridTraining, follows, search_strength
 from sif.methods.table import method_named
 from sif.rivals import FIXED, SEARCHED, compared, fixed_multiply, restored, trained_network

@@ -11,8 +11,8 @@ from torch import nn
 
 from sif.classifier import ImageClassifier
 from sif.config.cnn import CNNConfig
+from sif.core.genotype import Genotype
 from sif.evaluate import Evaluation
-from sif.genotype import Genotype
 from sif.search import SearchResult
 from sif.spaces.cells import Cells, format_cells
 from sif.spaces.cnn import SPECS, cells_of, expression, skip_share

@@ -16,9 +16,9 @@ import numpy as np
 from torch import nn
 
 from sif.config import CommonConfig
+from sif.core.genotype import Genotype, from_json
 from sif.errors import ConfigError, DivergedError
 from sif.evaluate import Evaluation
-from sif.genotype import Genotype, from_json
 from sif.methods.table import method_named
 from sif.search import SearchResult
 from sif.tasks.base import Desk, RunResult

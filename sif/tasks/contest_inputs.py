@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sif.config import did_you_mean
+from sif.core.genotype import Genotype, read
 from sif.errors import ConfigError
-from sif.genotype import Genotype, read
 from sif.methods.table import method_named, method_names
 
 SEARCHED, GIVEN = "searched", "given"

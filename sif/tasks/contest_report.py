@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from sif.config import CommonConfig
-from sif.genotype import from_json
+from sif.core.genotype import from_json
 from sif.tasks.console import table
 from sif.tasks.report import Entry
 from sif.tasks.stages import State

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from sif import plots
+from sif.core.genotype import Genotype
 from sif.data import Split
 from sif.fitting import Problem
-from sif.genotype import Genotype
 from sif.metrics import higher_is_better
 from sif.spaces.functions import design_of, expression
 from sif.spaces.operations import Operation

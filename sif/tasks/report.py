@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sif.config import CFConfig
+from sif.core.genotype import from_json
 from sif.data import Split
 from sif.evaluate import MAIN_METRIC, Evaluation, Objective
-from sif.genotype import from_json
 from sif.metrics import higher_is_better
 from sif.spaces.functions import expression
 from sif.tasks.console import table

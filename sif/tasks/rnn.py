@@ -11,8 +11,8 @@ import numpy as np
 from torch import nn
 
 from sif.config.rnn import RNNConfig
+from sif.core.genotype import Genotype
 from sif.evaluate import Evaluation
-from sif.genotype import Genotype
 from sif.language import EXPORTED, lstm_width, nats, perplexity, recurrence_of
 from sif.search import SearchResult
 from sif.spaces.rnn import BLOCK, recurrent_cell

@@ -23,7 +23,7 @@ _SUFFIX = ".safetensors"
 
 
 class LoopCheckpointer:
-    """Keeps the state of a stage's loop (`sif.search.Checkpointer`)."""
+    """Keeps the state of a stage's loop (`sif.core.stream.Checkpointer`)."""
 
     def __init__(self, stages: Stages, name: str, seconds: float) -> None:
         self._stages, self._name, self._seconds = stages, name, seconds

@@ -13,9 +13,7 @@ from typing import Any
 
 import torch
 
-from sif.utils.device import (
-    Runtime,
-)
+from sif.utils.device import Runtime
 
 _RECORDED = (
     "implicit", "mlflow", "numba", "numpy", "pandas", "pydantic", "safetensors", "scipy", "torch",

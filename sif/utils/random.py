@@ -12,9 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from sif.utils.device import (
-    Runtime,
-)
+from sif.utils.device import Runtime
 
 
 def derive_seed(seed: int, *names: str | int) -> int:

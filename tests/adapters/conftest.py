@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from sif.config import CFConfig, load_config
+from sif.core.genotype import Genotype
 from sif.fitting import Problem
-from sif.genotype import Genotype
 from sif.grid import GridTraining
 from sif.learn import Teller, Unkept, parts
 from sif.recommender import SIFRecommender

@@ -14,8 +14,8 @@ import torch
 import sif
 from sif.adapters import functions
 from sif.config import CFConfig, load_config
+from sif.core.genotype import Genotype
 from sif.errors import CheckpointError, ConfigError, GenotypeError, ShapeError
-from sif.genotype import Genotype
 from sif.spaces.elementwise import PRIMITIVES, Mlp
 from sif.spaces.functions import design_of, network
 from sif.spaces.operations import OPERATIONS, SUMS

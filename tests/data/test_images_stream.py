@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sif.core.stream import Permutation
 from sif.data.images import (
     Augmentation,
     FolderImages,
@@ -26,7 +27,6 @@ from sif.data.images import (
     load_images,
 )
 from sif.errors import DataError
-from sif.streams import Permutation
 
 CPU = torch.device("cpu")
 PLAIN = Preparation(Statistics((0.0,), (1 / 255,)))  # pixels as they are
@@ -219,7 +219,7 @@ def test_an_odd_size_is_one_line_also_from_a_worker(spoilt: FolderImages, worker
 
 
 def test_streams_are_what_loops_expect(images: Images, lazy: FolderImages) -> None:
-    from sif.streams import Stream
+    from sif.core.stream import Stream
 
     sources: list[Stream] = [stream(images), from_disk(lazy)]
     for source in sources:

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from sif.core.stream import Stream
 from sif.data.text import Carry, TextStream, text_batches
 from sif.errors import DataError
-from sif.streams import Stream
 from sif.utils.checkpoint import load, save
 
 CPU = torch.device("cpu")

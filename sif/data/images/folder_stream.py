@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from sif.core.space import Batch
+from sif.core.stream import Permutation
 from sif.data.images.augment import Preparation
 from sif.data.images.dataset import Int64Array, Pixels
 from sif.data.images.decode import Gathering, corrupt_notes
 from sif.data.images.lazy import FolderImages
 from sif.data.images.stream import Make, augmentation_generator, check_batch_size
 from sif.errors import DataError
-from sif.prox import Batch
-from sif.streams import Permutation
 
 
 @dataclass(frozen=True)

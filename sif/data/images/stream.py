@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sif.core.space import Batch
+from sif.core.stream import Permutation
 from sif.data.images.augment import Preparation
 from sif.data.images.dataset import ImageTensors, Int64Array
 from sif.errors import DataError
-from sif.prox import Batch
-from sif.streams import Permutation
 
 Make = Callable[[Tensor, Tensor], Batch]
 """Images (n, c, h, w) and labels (n,) to the batch of a space."""

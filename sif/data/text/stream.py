@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sif.core.space import Batch
 from sif.data.text.corpus import Int64Array
 from sif.errors import DataError
-from sif.prox import Batch
 
 # Lengths of windows: S. Merity, N. S. Keskar, R. Socher. Regularizing and Optimizing LSTM Language
 # Models. ICLR 2018, section 4.1. The bound above is that of the code of DARTS (rnn/train.py).

@@ -1,6 +1,6 @@
 """Gates that weight steps train, in turn or by exploration, and what an architecture step probes.
 
-Architecture steps, validation and export know only `sif.prox.project` of alpha itself.
+Architecture steps, validation and export know only `sif.core.proximal.project` of alpha itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from sif.prox import Alpha, Block, Gates, first_max, project
+from sif.core.gates import Alpha, Block, Gates
+from sif.core.proximal import first_max, project
 
 
 def explore(
@@ -88,7 +89,7 @@ def in_turn(
 
 
 def probe_factors(alpha: Mapping[str, Tensor], chance: float, generator: torch.Generator) -> Alpha:
-    """Which candidates an architecture step probes, as `sif.prox.Probing.factors`.
+    """Which candidates an architecture step probes, as `sif.core.gates.Probing.factors`.
 
     The two best of each edge always; the others with a chance, which counts them the more.
 

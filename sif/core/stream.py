@@ -7,12 +7,25 @@ sees the same batches.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from sif.prox import Batch
+from sif.core.space import Batch
+
+
+class Checkpointer(Protocol):
+    """Keeps the state of one loop."""
+
+    def restore(self) -> dict[str, Any] | None:
+        """The last saved state, or None at the first start."""
+        ...
+
+    def offer(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Saves if it is time to."""
+        ...
 
 
 class Stream(Protocol):

@@ -9,17 +9,13 @@ those gates is applied to alpha (`sif.methods.nasp`), which is then put back int
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from sif.core.gates import Alpha, Block, Gates
+from sif.core.space import Batch, WeightSpace
 from sif.errors import ShapeError
-
-Alpha = dict[str, Tensor]
-Batch = Any
-"""Opaque to the core: made by a stream, understood by the space."""
 
 INITIAL = 0.5
 """Start of every alpha, as in the published code (train_search.py of NASP-codes)."""
@@ -27,77 +23,6 @@ INITIAL_NOISE = 1e-3
 """Deviation of the noise that breaks the ties of equal starts."""
 FLOOR = 0.5
 """`box` keeps each node's best alpha at or above this, so that bad news for all cannot tie them."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A table of candidate edges x operations.
-
-    Attributes:
-        name: Unique within the space.
-        operations: (n_ops) names, the columns.
-        nodes: (n_edges) number of the node that each edge enters, the rows.
-        keep: Edges kept per node: 2 in CNN cells, 1 in RNN cells and interaction functions.
-        costs: (n_edges) x (n_ops) cost of each candidate in any unit, for the complexity penalty;
-            None: all free.
-        weighted: Whether the operations have weights of their own. Only such blocks are drawn in
-            warm-up and exploration: elsewhere that would train nothing, and disturb what is shared.
-        start: The neutral operation, selected until another is known to be better; None: chance.
-        alone: Drawn with every other edge at its selection, for spaces in which each combination
-            has weights of its own: then only what is one switch away can be told apart.
-    """
-
-    name: str
-    operations: tuple[str, ...]
-    nodes: tuple[int, ...] = (0,)
-    keep: int = 1
-    costs: tuple[tuple[float, ...], ...] | None = None
-    weighted: bool = True
-    start: str | None = None
-    alone: bool = False
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n_edges, n_ops)."""
-        return len(self.nodes), len(self.operations)
-
-
-@dataclass(frozen=True)
-class Probing:
-    """An unbiased estimate of the gates' gradient in place of all of it, where probes are dear.
-
-    Attributes:
-        factors: Block name to (n_edges, n_ops) on the CPU: by what a probe counts, one over the
-            chance that it was drawn; 0: not drawn, so not run.
-        rows: Share of the batch, its first rows, that probes see. Unbiased for rows in random
-            order, but for normalisation by the statistics of the rows at hand.
-    """
-
-    factors: Mapping[str, Tensor]
-    rows: float = 1.0
-
-
-@dataclass(frozen=True)
-class Gates:
-    """A point at which a space is evaluated.
-
-    Attributes:
-        weights: Block name to (n_edges, n_ops) gate values.
-        active: Block name to the operation of each edge, -1 for a dropped edge; None where the
-            gates are relaxed and every operation takes part.
-        probing: What is probed where the gates need a gradient; None: everything, exactly. A space
-            whose probes cost nothing may probe everything regardless.
-    """
-
-    weights: Mapping[str, Tensor]
-    active: Mapping[str, tuple[int, ...]] | None
-    probing: Probing | None = None
-
-    def selection(self) -> dict[str, tuple[int, ...]]:
-        """The active operation of each edge; ShapeError for relaxed gates."""
-        if self.active is None:
-            raise ShapeError("gates: expected one operation per edge, found relaxed gates")
-        return dict(self.active)
 
 
 def initial_alpha(blocks: Sequence[Block], generator: torch.Generator) -> Alpha:
@@ -213,22 +138,6 @@ def complexity_gradient(gates: Gates, blocks: Sequence[Block], eta: float) -> Al
         total = cost.sum(dim=1, keepdim=True).clamp(min=torch.finfo(cost.dtype).tiny)
         penalty[block.name] = 2 * eta * cost / total * gate
     return penalty
-
-
-class WeightSpace(Protocol):
-    """What a weight step needs of a space."""
-
-    def loss(self, batch: Batch, gates: Gates) -> Tensor:
-        """Scalar loss of a batch under the gates."""
-        ...
-
-    def regulariser(self, gates: Gates) -> Tensor:
-        """Scalar penalty on the weights that the gates choose."""
-        ...
-
-    def weight_parameters(self) -> Sequence[nn.Parameter]:
-        """Parameters trained on the train part."""
-        ...
 
 
 def weight_step(

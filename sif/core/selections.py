@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sif.prox import Block, Gates
+from sif.core.gates import Block, Gates, selected
 
 Row = tuple[int, ...]
 LISTED = 10_000
@@ -99,25 +99,3 @@ def _nodes(block: Block) -> list[_Node]:
         sets = itertools.combinations(edges, min(block.keep, len(edges)))
         found.append(_Node(block, number, tuple(sets)))
     return found
-
-
-def selected(active: dict[str, tuple[int, ...]], blocks: Sequence[Block]) -> Gates:
-    """Gates of the active operation of every edge, -1 for a dropped one."""
-    weights = {}
-    for block in blocks:
-        table = torch.zeros(block.shape, dtype=torch.float64)
-        for edge, operation in enumerate(active[block.name]):
-            if operation >= 0:
-                table[edge, operation] = 1.0
-        weights[block.name] = table
-    return Gates(weights, active)
-
-
-def cost_of(gates: Gates, blocks: Sequence[Block]) -> float:
-    """What a selection costs by `Block.costs`; blocks without costs are free."""
-    total = 0.0
-    for block in blocks:
-        if block.costs is not None:
-            for edge, operation in enumerate(gates.selection()[block.name]):
-                total += block.costs[edge][operation] if operation >= 0 else 0.0
-    return total

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sif.prox import Batch, Gates
+from sif.core.gates import Gates
+from sif.core.space import Batch, Differentiable
 
 Candidate = Callable[[], Tensor]
 
@@ -127,22 +128,6 @@ def mix(
             total = total + weight * candidate()  # a stack would hold all of them at once
         return total
     return probe(candidates[active](), weights, candidates, factors)
-
-
-class Differentiable(Protocol):
-    """What a gate gradient needs of a space."""
-
-    def loss(self, batch: Batch, gates: Gates) -> Tensor:
-        """Scalar loss of a batch under the gates."""
-        ...
-
-    def arch_parameters(self) -> Sequence[nn.Parameter]:
-        """Continuous architecture parameters."""
-        ...
-
-    def like(self) -> Tensor:
-        """Any tensor of the device and dtype that the space computes in."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from sif.prox import Batch, Gates
-from sif.spaces.base import Space
+from sif.core.gates import Gates
+from sif.core.space import Batch, Space
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,48 @@ Spaces never import each other, data readers, or loops; the loops know only thes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from sif.genotype import Genotype
-from sif.prox import Batch, Block, Gates
+from sif.core.gates import Block, Gates
+from sif.core.genotype import Genotype
+
+
+class Differentiable(Protocol):
+    """What a gate gradient needs of a space."""
+
+    def loss(self, batch: Batch, gates: Gates) -> Tensor:
+        """Scalar loss of a batch under the gates."""
+        ...
+
+    def arch_parameters(self) -> Sequence[nn.Parameter]:
+        """Continuous architecture parameters."""
+        ...
+
+    def like(self) -> Tensor:
+        """Any tensor of the device and dtype that the space computes in."""
+        ...
+
+
+Batch = Any
+"""Opaque to the core: made by a stream, understood by the space."""
+
+
+class WeightSpace(Protocol):
+    """What a weight step needs of a space."""
+
+    def loss(self, batch: Batch, gates: Gates) -> Tensor:
+        """Scalar loss of a batch under the gates."""
+        ...
+
+    def regulariser(self, gates: Gates) -> Tensor:
+        """Scalar penalty on the weights that the gates choose."""
+        ...
+
+    def weight_parameters(self) -> Sequence[nn.Parameter]:
+        """Parameters trained on the train part."""
+        ...
 
 
 class Space(Protocol):
@@ -36,7 +72,7 @@ class Space(Protocol):
         """Scalar loss of a batch under the gates.
 
         With discrete gates only chosen operations enter the graph; gates that require a gradient
-        get it, each exactly, through `sif.probe`.
+        get it, each exactly, through `sif.core.probe`.
         """
         ...
 
