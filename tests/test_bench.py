@@ -28,7 +28,7 @@ from sif.bench.statistics import by_seed, difference, estimate, ranks
 from sif.bench.trials import Work, run_all
 from sif.config import CommonConfig, TrackingConfig, load_config
 from sif.errors import CheckpointError, ConfigError, SifError
-from sif.tracking import opening
+from sif.tracking import open as opening
 
 SMALL = (
     "data.planted.users=40", "data.planted.items=30", "data.planted.density=0.3",

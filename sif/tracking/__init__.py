@@ -9,7 +9,7 @@ from __future__ import annotations
 from sif.tracking.base import NullTracker, Status, Tee, Tracker, TrackerState
 from sif.tracking.jsonl import JsonlTracker
 from sif.tracking.mlflow_store import MlflowTracker, metric_name
-from sif.tracking.opening import check_installed, open_tracker
+from sif.tracking.open import check_installed, open_tracker
 
 __all__ = [
     "JsonlTracker",
