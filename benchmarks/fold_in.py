@@ -24,7 +24,7 @@ from scipy import sparse
 from sif.baselines import BASELINES, fit_best
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
-from sif.data import Interactions, held_out, load_dataset
+from sif.data.interactions import Interactions, held_out, load_dataset
 from sif.engine import Engine, UserVectors
 from sif.evaluate import pair_matrix, rank_all_items
 from sif.fitting import Problem

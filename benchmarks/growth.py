@@ -29,7 +29,7 @@ import torch
 from sif.blocks import block_pairs
 from sif.config import load_config
 from sif.core.genotype import Genotype
-from sif.data import load_dataset, make_split
+from sif.data.interactions import load_dataset, make_split
 from sif.fitting import Problem
 from sif.tracking import NullTracker
 from sif.train import Metrics

@@ -22,7 +22,7 @@ import torch
 from ifc_bench_report import report
 
 from sif.config import CFConfig, load_config
-from sif.data import Split, load_dataset, make_split
+from sif.data.interactions import Split, load_dataset, make_split
 from sif.evaluate import evaluate
 from sif.fitting import Fitted, Problem
 from sif.ifcbench import plan

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from sif.config import CFConfig, load_config
-from sif.data import load_split_file
+from sif.data.interactions import load_split_file
 from sif.evaluate import evaluate
 from sif.fitting import Problem
 from sif.spaces.functions import expression

@@ -23,8 +23,8 @@ import torch
 
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
-from sif.data import make_split, planted
-from sif.data.split import Split
+from sif.data.interactions import make_split, planted
+from sif.data.interactions.split import Split
 from sif.fitting import Problem
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sif.data.interactions import Interactions
+from sif.data.interactions.interactions import Interactions
 from sif.engine import Top
 from sif.evaluate import RankingScorer, Scorer, pair_matrix
 from sif.spaces.interaction import InteractionNetwork

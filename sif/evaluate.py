@@ -14,8 +14,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from sif.data.interactions import Interactions
-from sif.data.split import Split
+from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.split import Split
 from sif.errors import ConfigError, DataError, ShapeError
 from sif.metrics import coverage, mae, ranking_metrics, rmse
 

@@ -19,7 +19,7 @@ from sif.cold import Fallback, with_zero_rows
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
-from sif.data import few_users
+from sif.data.interactions import few_users
 from sif.evaluate import evaluate_on
 from sif.method_runs import MethodRun
 from sif.metrics import higher_is_better

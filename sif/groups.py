@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sif.cold import Mask, cold_rows
-from sif.data.interactions import Interactions
+from sif.data.interactions.interactions import Interactions
 from sif.evaluate import Evaluation, pair_matrix
 
 HISTORY = (1, 10, 50)

@@ -17,7 +17,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from sif.cold import Fallback
-from sif.data import Interactions, Vocabulary
+from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import ConfigError, DataError
 from sif.fold import Rows
 from sif.fold_terms import FoldTerms

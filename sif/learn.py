@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sif.config import CFConfig
 from sif.config.cf import DataConfig
-from sif.data import (
+from sif.data.interactions import (
     Columns,
     Interactions,
     concatenate,
@@ -29,8 +29,8 @@ from sif.data import (
     read_frame,
     read_matrix,
 )
-from sif.data.clean import check_usable
-from sif.data.interactions import row_keys
+from sif.data.interactions.clean import check_usable
+from sif.data.interactions.interactions import row_keys
 from sif.errors import ConfigError, DataError
 from sif.fitting import Problem
 from sif.grid import GridTraining, State, follows, search_strength
@@ -85,7 +85,7 @@ def interactions_of(
         data: `Interactions`, a pandas data frame, a sparse user by item matrix, or the path of a
             file, or a known data set's name.
         config: Names of the columns, and where data sets lie.
-        objective: Which values of a matrix count; see `sif.data.matrix_values`.
+        objective: Which values of a matrix count; see `sif.data.interactions.matrix_values`.
 
     Raises:
         DataError: Another type, or data that cannot be used.

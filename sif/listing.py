@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from sif.data.readers import RECOGNISED
-from sif.data.records import records, sniff
-from sif.data.tables import TextTable, open_table
-from sif.data.vocabulary import id_strings
+from sif.data.interactions.readers import RECOGNISED
+from sif.data.interactions.table_files import TextTable, open_table
+from sif.data.interactions.text_records import records, sniff
+from sif.data.interactions.vocabulary import id_strings
 from sif.errors import DataError
 from sif.recommender import SIFRecommender
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from sif.batches import Drawing, InteractionStream, PartTensors
 from sif.blocks import BlockStream, block_pairs
 from sif.config import CFConfig, did_you_mean
-from sif.data import Interactions, some_users
+from sif.data.interactions import Interactions, some_users
 from sif.errors import ConfigError, DataError
 from sif.evaluate import MAIN_METRIC
 from sif.objectives import PAIRWISE, Batch, LossSettings, Weighting

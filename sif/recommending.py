@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from sif.data.vocabulary import id_strings
+from sif.data.interactions.vocabulary import id_strings
 from sif.engine import Top
 from sif.errors import ConfigError, DataError
 from sif.served import ServedModel

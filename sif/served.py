@@ -22,7 +22,7 @@ from sif.checked import check
 from sif.cold import Fallback, cold_rows
 from sif.config.cf import DataConfig
 from sif.core.genotype import Genotype, from_json
-from sif.data import Interactions, Vocabulary
+from sif.data.interactions import Interactions, Vocabulary
 from sif.engine import Engine
 from sif.errors import MALFORMED, CheckpointError, ConfigError
 from sif.evaluate import pair_matrix

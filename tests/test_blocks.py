@@ -16,7 +16,7 @@ from sif.batches import REDRAWS, Drawing, PartTensors
 from sif.blocks import MAX_ELEMENTS, MIN_PAIRS_PER_ITEM, STEPS, BlockStream, block_pairs
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
-from sif.data import Interactions, planted
+from sif.data.interactions import Interactions, planted
 from sif.fitting import Problem
 from sif.objectives import LOSSES, Batch
 from sif.spaces.functions import design_of, network

@@ -11,8 +11,8 @@ from scipy import sparse
 
 from sif.baselines import BASELINES, fit_best
 from sif.cold import Fallback, cold_rows, popularity_order, with_fallback, with_zero_rows
-from sif.data.interactions import Interactions
-from sif.data.vocabulary import Vocabulary
+from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.vocabulary import Vocabulary
 from sif.engine import Top
 from sif.evaluate import RankingScorer, RatingScorer
 from sif.scoring import InteractionScorer

@@ -12,7 +12,7 @@ import pytest
 
 from sif.config import CFConfig, load_config
 from sif.core.genotype import from_json
-from sif.data import bucket_ids
+from sif.data.interactions import bucket_ids
 from sif.errors import ConfigError, DataError
 from sif.recommender import Recommender
 from sif.scoring import InteractionScorer

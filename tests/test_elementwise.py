@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sif.data.planted import transform
+from sif.data.interactions.planted import transform
 from sif.spaces.elementwise import HIDDEN, PRIMITIVES, RANGES, SPAN, SQRT_SHIFT, Mlp
 
 X = np.array([-4.0, -1.0, -0.3, -1e-3, 0.0, 1e-3, 0.25, 1.0, 9.0])

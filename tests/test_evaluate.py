@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from sif.data.interactions import Interactions
-from sif.data.split import Split
-from sif.data.vocabulary import Vocabulary
+from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.split import Split
+from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import ConfigError, DataError, ShapeError
 from sif.evaluate import evaluate, evaluate_ranking, evaluate_rating, pair_matrix
 from sif.metrics import ranking_metrics

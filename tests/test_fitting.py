@@ -10,8 +10,8 @@ import torch
 
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
-from sif.data import Interactions, Vocabulary
-from sif.data.planted import planted
+from sif.data.interactions import Interactions, Vocabulary
+from sif.data.interactions.planted import planted
 from sif.errors import ConfigError, DataError
 from sif.fitting import Problem
 from sif.objectives import LOSSES

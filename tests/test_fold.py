@@ -19,7 +19,7 @@ from torch import nn
 
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
-from sif.data import Interactions, Vocabulary
+from sif.data.interactions import Interactions, Vocabulary
 from sif.engine import Engine
 from sif.fitting import Problem
 from sif.fold import Fold

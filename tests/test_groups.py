@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sif.cold import Fallback, WithFallback, cold_rows
-from sif.data.interactions import Interactions
-from sif.data.vocabulary import Vocabulary
+from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError
 from sif.evaluate import rank_all_items, rating_errors
 from sif.groups import COLD_ITEM, COLD_USER, WARM, cold_shares, groups_of, history_names

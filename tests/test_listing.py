@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sif import cli, listing
-from sif.data import Interactions, Vocabulary
+from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import DataError
 from sif.recommender import SIFRecommender
 

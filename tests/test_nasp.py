@@ -14,7 +14,7 @@ from sif.core.exploration import in_turn
 from sif.core.gates import Gates
 from sif.core.probe import gate_gradient
 from sif.core.proximal import box, complexity_gradient, project
-from sif.data.planted import planted
+from sif.data.interactions.planted import planted
 from sif.errors import ConfigError
 from sif.methods.nasp import ADAM_BETAS, Nasp, NaspSettings
 from sif.objectives import LOSSES, PAIRWISE, Batch, LossSettings

@@ -19,7 +19,7 @@ from scipy import sparse
 
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
-from sif.data import read_frame, read_matrix
+from sif.data.interactions import read_frame, read_matrix
 from sif.errors import CheckpointError, ConfigError, DataError, UnknownIdError
 from sif.fitting import Problem
 from sif.grow import grown_by

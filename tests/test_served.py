@@ -15,7 +15,7 @@ import torch
 from sif.cold import Fallback
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
-from sif.data import Interactions, Vocabulary
+from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import CheckpointError
 from sif.fitting import Problem
 from sif.served import FILE, KIND, ServedModel

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from sif.adapters.products import Products, has_factors
-from sif.data import matrix_values
+from sif.data.interactions import matrix_values
 from sif.engine import Top
 from sif.errors import ConfigError, ShapeError
 from sif.recommender import SIFRecommender

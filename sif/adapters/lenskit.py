@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, JsonValue
 from scipy import sparse
 
-from sif.data.vocabulary import id_strings
+from sif.data.interactions.vocabulary import id_strings
 from sif.recommender import SIFRecommender
 
 try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sif.cold import Fallback, with_fallback
-from sif.data.interactions import Interactions
+from sif.data.interactions.interactions import Interactions
 from sif.errors import ConfigError
 from sif.evaluate import MAIN_METRIC, Evaluation, Objective, Scorer, evaluate_on
 from sif.metrics import higher_is_better

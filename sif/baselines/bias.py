@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sif.baselines.base import Baseline, Params, one_by_one
-from sif.data.interactions import Interactions
+from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
 
 _MAX_SWEEPS = 200

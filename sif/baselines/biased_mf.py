@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sif.baselines.base import Baseline, Params, one_by_one
 from sif.baselines.bias import train_ratings
-from sif.data.interactions import Interactions
+from sif.data.interactions.interactions import Interactions
 
 Floats = NDArray[np.float32]
 

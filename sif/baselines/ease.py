@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from sif.baselines.base import Baseline, Params
-from sif.data.interactions import Interactions
+from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
 from sif.evaluate import Scorer, pair_matrix
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sif.baselines.base import Baseline, Params, one_by_one
-from sif.data.interactions import Interactions
+from sif.data.interactions.interactions import Interactions
 from sif.errors import ConfigError, DataError
 from sif.evaluate import Scorer, pair_matrix
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sif.baselines.base import Baseline, Params, one_by_one
 from sif.cold import popularity_order
-from sif.data.interactions import Interactions
+from sif.data.interactions.interactions import Interactions
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,12 +17,12 @@ import numpy as np
 import yaml
 
 from sif.config import shipped
-from sif.data.clean import check_usable, filter_interactions, merge_duplicates
-from sif.data.fetch import Archive, locate
-from sif.data.interactions import Interactions
-from sif.data.movielens import find_layout, official_parts, read_movielens
-from sif.data.planted import PlantedInfo, Signal, planted
-from sif.data.readers import Columns, read_interactions
+from sif.data.download import Archive, locate
+from sif.data.interactions.clean import check_usable, filter_interactions, merge_duplicates
+from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.movielens import find_layout, official_parts, read_movielens
+from sif.data.interactions.planted import PlantedInfo, Signal, planted
+from sif.data.interactions.readers import Columns, read_interactions
 from sif.errors import DataError
 
 PLANTED = "planted"
@@ -125,7 +125,7 @@ def load_dataset(
         min_user: Fewest interactions of a user.
         min_item: Fewest interactions of an item.
         duplicates: What becomes of repeated pairs: last, first, mean or error.
-        planted: Arguments of `sif.data.planted` that differ from the recipe's (seed, kind, ...).
+        planted: Arguments of `sif.data.interactions.planted` that differ from the recipe's (seed, kind, ...).
 
     Returns:
         The data set, with notes on everything that was changed.

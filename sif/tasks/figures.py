@@ -14,7 +14,7 @@ import torch
 
 from sif import plots
 from sif.core.genotype import Genotype
-from sif.data import Split
+from sif.data.interactions import Split
 from sif.fitting import Problem
 from sif.metrics import higher_is_better
 from sif.spaces.functions import design_of, expression

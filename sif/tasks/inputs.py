@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sif.baselines import BASELINES
 from sif.config import CFConfig, did_you_mean
-from sif.data import (
+from sif.data.interactions import (
     Columns,
     Dataset,
     Split,
@@ -71,7 +71,7 @@ def prepare(config: CFConfig, runtime: Runtime) -> Inputs:
     """Reads and checks what the configuration names; names first, since data may be large.
 
     Raises:
-        DataError, ConfigError: One line each, see `sif.data` and `sif.parts.Parts`.
+        DataError, ConfigError: One line each, see `sif.data.interactions` and `sif.parts.Parts`.
     """
     spec_of(config)
     check_rivals(config)
@@ -87,7 +87,7 @@ def load_data(config: CFConfig) -> tuple[Dataset | None, Split]:
     """The data set (None where a split file says it all) and its split, with all asked fields.
 
     Raises:
-        DataError, ConfigError: See `sif.data`.
+        DataError, ConfigError: See `sif.data.interactions`.
     """
     dataset, split = _load_split(config)
     if split.interactions.fields[2:] != config.data.context:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sif import plots
-from sif.data import Interactions, Split
+from sif.data.interactions import Interactions, Split
 from sif.errors import DataError
 from sif.evaluate import Evaluation
 from sif.groups import Groups, cold_shares, groups_of

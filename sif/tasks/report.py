@@ -8,7 +8,7 @@ from typing import Any
 
 from sif.config import CFConfig
 from sif.core.genotype import from_json
-from sif.data import Split
+from sif.data.interactions import Split
 from sif.evaluate import MAIN_METRIC, Evaluation, Objective
 from sif.metrics import higher_is_better
 from sif.spaces.functions import expression

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sif.data.interactions import Interactions
-from sif.data.vocabulary import Vocabulary
+from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.vocabulary import Vocabulary
 
 Make = Callable[..., Interactions]
 

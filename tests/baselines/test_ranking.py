@@ -11,7 +11,7 @@ import pytest
 
 from sif.baselines import BASELINES, ease
 from sif.baselines.factors import FactorScorer
-from sif.data.interactions import Interactions
+from sif.data.interactions.interactions import Interactions
 from sif.errors import ConfigError, DataError
 
 Make = Callable[..., Interactions]

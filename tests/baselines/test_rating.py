@@ -12,7 +12,7 @@ import torch
 from sif.baselines import BASELINES
 from sif.baselines.bias import BiasScorer
 from sif.baselines.biased_mf import BiasedScorer
-from sif.data.interactions import Interactions
+from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
 
 Make = Callable[..., Interactions]

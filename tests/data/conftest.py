@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sif.data import Interactions, Vocabulary
+from sif.data.interactions import Interactions, Vocabulary
 
 
 @pytest.fixture

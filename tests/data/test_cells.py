@@ -6,16 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sif.data import cells, planted
-from sif.data.cells import _distinct, _largest
-from sif.data.planted import transform
+from sif.data.interactions import planted
+from sif.data.interactions import planted_large as cells
+from sif.data.interactions.planted import transform
+from sif.data.interactions.planted_large import _distinct, _largest
 
 
 @pytest.fixture(autouse=True)
 def _always_in_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    monkeypatch.setattr(sys.modules["sif.data.planted"], "_MAX_PAIRS", 0)
+    monkeypatch.setattr(sys.modules["sif.data.interactions.planted"], "_MAX_PAIRS", 0)
     monkeypatch.setattr(cells, "_CELL_PAIRS", 1 << 12)
     monkeypatch.setattr(cells, "_MOMENT_PAIRS", 1 << 18)
 

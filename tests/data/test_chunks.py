@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sif.data import Interactions, read_interactions, records, tables
-from sif.data.records import open_replaced
+from sif.data.interactions import Interactions, read_interactions
+from sif.data.interactions import table_files as tables
+from sif.data.interactions import text_records as records
+from sif.data.interactions.text_records import open_replaced
 from sif.errors import DataError
 
 N = 23

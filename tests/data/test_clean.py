@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sif.data import Interactions, Vocabulary, filter_interactions, merge_duplicates
-from sif.data.clean import check_usable
+from sif.data.interactions import Interactions, Vocabulary, filter_interactions, merge_duplicates
+from sif.data.interactions.clean import check_usable
 from sif.errors import DataError
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sif.data import (
+from sif.data.interactions import (
     Columns,
     Interactions,
     Split,

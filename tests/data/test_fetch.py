@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sif.data.fetch import Archive, SingleFiles, locate, locate_files, search_folders, unpack
+from sif.data.download import Archive, SingleFiles, locate, locate_files, search_folders, unpack
 from sif.errors import DataError
 
 
@@ -23,7 +23,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SIF_DATA_DIR", raising=False)
-    monkeypatch.setattr("sif.data.fetch.raw_folder", lambda: tmp_path / "raw")
+    monkeypatch.setattr("sif.data.download.raw_folder", lambda: tmp_path / "raw")
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
 

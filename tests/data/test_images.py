@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 import sif
-from sif.data import load_dataset
-from sif.data.fetch import Archive, locate
+from sif.data.download import Archive, locate
 from sif.data.images import Images, ImageSplit, load_images, make_image_split
 from sif.data.images.dataset import first_of_each, with_channels
+from sif.data.interactions import load_dataset
 from sif.errors import ConfigError, DataError, ShapeError
 
 
@@ -187,7 +187,7 @@ def test_names_that_are_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(DataError, match=r"none\.tar: expected an archive, found none there$"):
         load_images(tmp_path / "none.tar")
     monkeypatch.delenv("SIF_DATA_DIR", raising=False)
-    monkeypatch.setattr("sif.data.fetch.raw_folder", lambda: tmp_path / "raw")
+    monkeypatch.setattr("sif.data.download.raw_folder", lambda: tmp_path / "raw")
     with pytest.raises(DataError) as error:
         load_images("cifar10-jpeg", data_dir=tmp_path)
     assert str(error.value) == (
@@ -212,7 +212,7 @@ def test_a_tar_put_by_hand_is_verified_and_unpacked(tmp_path: Path) -> None:
     assert (packed.parent / "D" / "x").read_text() == "content"
     packed.write_bytes(packed.read_bytes()[:60])
     with pytest.raises(DataError, match=r"d\.tar\.gz: expected a tar file, found: "):
-        from sif.data.fetch import unpack
+        from sif.data.download import unpack
 
         unpack(packed, tmp_path / "out", "D")
     assert not (tmp_path / "out").exists()
@@ -222,7 +222,7 @@ def test_a_tar_put_by_hand_is_verified_and_unpacked(tmp_path: Path) -> None:
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.REGTYPE]
 )
 def test_a_tar_that_leads_outside_is_refused(tmp_path: Path, kind: bytes) -> None:
-    from sif.data.fetch import unpack
+    from sif.data.download import unpack
 
     member = tarfile.TarInfo("../evil" if kind == tarfile.REGTYPE else "D/evil")
     member.type, member.linkname = kind, "/etc/passwd"

@@ -225,7 +225,7 @@ def test_a_known_name_is_found_in_either_form(
     write_python_10(tmp_path / "a" / "cifar-10-batches-py")
     write_binary_10(tmp_path / "b" / "cifar-10-batches-bin")
     monkeypatch.setenv("SIF_DATA_DIR", str(tmp_path / "b"))
-    monkeypatch.setattr("sif.data.fetch.raw_folder", lambda: tmp_path / "raw")
+    monkeypatch.setattr("sif.data.download.raw_folder", lambda: tmp_path / "raw")
     found = [load_images("cifar-10", data_dir=base) for base in (tmp_path / "a", None)]
     assert isinstance(found[0], Images) and isinstance(found[1], Images)
     assert_same(*found)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sif.data import Interactions, Vocabulary, concatenate
-from sif.data.interactions import row_keys
+from sif.data.interactions import Interactions, Vocabulary, concatenate
+from sif.data.interactions.interactions import row_keys
 from sif.errors import DataError, ShapeError
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sif.data import read_movielens
-from sif.data.movielens import official_parts
+from sif.data.interactions import read_movielens
+from sif.data.interactions.movielens import official_parts
 from sif.errors import DataError
 
 LAYOUTS = [

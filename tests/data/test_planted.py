@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sif.data import OPERATIONS, TRANSFORMS, planted
-from sif.data.planted import transform
+from sif.data.interactions import OPERATIONS, TRANSFORMS, planted
+from sif.data.interactions.planted import transform
 from sif.errors import DataError
 
 

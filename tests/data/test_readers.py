@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sif.data import Columns, Interactions, read_frame, read_interactions
+from sif.data.interactions import Columns, Interactions, read_frame, read_interactions
 from sif.errors import DataError
 
 HEADER = "user,item,rating,timestamp\n"
@@ -133,7 +133,7 @@ def test_times_as_dates_and_fractions(tmp_path: Path) -> None:
 
 
 def test_chunks_share_one_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sif.data.tables._CHUNK", 2)
+    monkeypatch.setattr("sif.data.interactions.table_files._CHUNK", 2)
     rows = [(f"u{n % 3}", f"i{n % 4}", float(n), n) for n in range(11)]
     text = HEADER + "".join(f"{u},{i},{r},{t}\n" for u, i, r, t in rows)
     assert told(read_interactions(write(tmp_path / "a.csv", text))) == rows
@@ -165,7 +165,7 @@ def test_chunks_share_one_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_bad_cells_are_named_by_line(
     tmp_path: Path, rows: str, message: str, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sif.data.tables._CHUNK", chunk)
+    monkeypatch.setattr("sif.data.interactions.table_files._CHUNK", chunk)
     path = write(tmp_path / "ratings.csv", HEADER + rows)
     with pytest.raises(DataError, match=rf"ratings\.csv {message}$") as error:
         read_interactions(path)
@@ -238,7 +238,7 @@ def test_ids_of_a_frame_are_neither_blank_nor_cut_off(wrong: str, dtype: str) ->
 def test_ids_of_a_file_are_not_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
-    monkeypatch.setattr("sif.data.tables._CHUNK", rows)
+    monkeypatch.setattr("sif.data.interactions.table_files._CHUNK", rows)
     long = "x" * 513
     for wrong in (long, "a\0"):
         frame = pd.DataFrame({"user": ["a", "b", wrong], "item": ["x", "y", "z"]})

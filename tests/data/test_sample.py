@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sif.data import Interactions, few_users, planted, some_users
+from sif.data.interactions import Interactions, few_users, planted, some_users
 
 
 def parts() -> tuple[Interactions, Interactions]:

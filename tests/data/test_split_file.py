@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sif.data import load_split_file
+from sif.data.interactions import load_split_file
 from sif.errors import DataError
 
 

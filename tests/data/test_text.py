@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sif.data import load_dataset
 from sif.data.images import load_images
+from sif.data.interactions import load_dataset
 from sif.data.recipe import Recipe
 from sif.data.text import EOS, UNK, Corpus, load_corpus
 from sif.data.text.corpus import number
@@ -31,7 +31,7 @@ WIKI = ("wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens")
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is found but what a test puts there."""
     monkeypatch.delenv("SIF_DATA_DIR", raising=False)
-    monkeypatch.setattr("sif.data.fetch.raw_folder", lambda: tmp_path / "raw")
+    monkeypatch.setattr("sif.data.download.raw_folder", lambda: tmp_path / "raw")
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sif.data import Vocabulary
-from sif.data.vocabulary import LONGEST
+from sif.data.interactions import Vocabulary
+from sif.data.interactions.vocabulary import LONGEST
 from sif.errors import DataError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sif.data.fetch import Archive, locate, search_folders
+from sif.data.download import Archive, locate, search_folders
 from sif.data.images.archive import is_archive, read_archive
 from sif.data.images.cifar import LAYOUTS, find_cifar, read_cifar
 from sif.data.images.dataset import Images, check_channels, first_of_each, with_channels

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sif.data.images.dataset import Int64Array, Labelled
-from sif.data.split import PART_NAMES, TEST, TRAIN, VALID, Parts
+from sif.data.interactions.split import PART_NAMES, TEST, TRAIN, VALID, Parts
 from sif.errors import DataError
 from sif.utils.digest import digest
 

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from sif.data.fetch import Archive, SingleFiles, locate, locate_files, search_folders
+from sif.data.download import Archive, SingleFiles, locate, locate_files, search_folders
 from sif.data.recipe import GRAMMAR, Recipe, list_datasets
 from sif.data.text.corpus import Corpus, check_max_words
 from sif.data.text.grammar import Grammar, grammar_corpus

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sif.data.split import PART_NAMES
+from sif.data.interactions.split import PART_NAMES
 from sif.data.text.corpus import EOS_WORD, Corpus, number
 from sif.errors import DataError
 

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sif.data.interactions import Interactions
-from sif.data.tables import HEADERLESS, Table, open_table
-from sif.data.vocabulary import Int64Array, Vocabulary, distinct, unusable
+from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.table_files import HEADERLESS, Table, open_table
+from sif.data.interactions.vocabulary import Int64Array, Vocabulary, distinct, unusable
 from sif.errors import DataError
 
 # Names as compared: lower case, without spaces, "_", "-" and a RecBole type (":token"). First wins.

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
-from sif.data.split import TRAIN, Split
-from sif.data.vocabulary import Int64Array, Vocabulary
+from sif.data.interactions.split import TRAIN, Split
+from sif.data.interactions.vocabulary import Int64Array, Vocabulary
 from sif.errors import DataError
 
 TIME_FIELD = "time"

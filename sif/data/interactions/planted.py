@@ -20,7 +20,8 @@ from typing import Literal, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from sif.data.cells import (
+from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.planted_large import (
     CLICK_TEMPERATURE,
     MIN_PER_ITEM,
     POPULARITY_POWER,
@@ -30,8 +31,7 @@ from sif.data.cells import (
     click_cells,
     uniform_cells,
 )
-from sif.data.interactions import Interactions
-from sif.data.vocabulary import Int64Array, Vocabulary
+from sif.data.interactions.vocabulary import Int64Array, Vocabulary
 from sif.errors import DataError
 
 Float64Array = npt.NDArray[np.float64]

@@ -19,8 +19,16 @@ from typing import Any, Protocol, cast
 import numpy as np
 import pandas as pd
 
-from sif.data.records import WHITESPACE, is_replaced, not_text, open_replaced, records, sniff, spell
-from sif.data.vocabulary import distinct
+from sif.data.interactions.text_records import (
+    WHITESPACE,
+    is_replaced,
+    not_text,
+    open_replaced,
+    records,
+    sniff,
+    spell,
+)
+from sif.data.interactions.vocabulary import distinct
 from sif.errors import DataError
 
 _SPELLED = {"\\t": "\t", "tab": "\t", " ": WHITESPACE}  # as a YAML file may say it

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from sif.data.vocabulary import Int64Array, Vocabulary
+from sif.data.interactions.vocabulary import Int64Array, Vocabulary
 from sif.errors import DataError, ShapeError
 
 

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from sif.data.interactions import Interactions, content_hash, row_keys
-from sif.data.vocabulary import Int64Array
+from sif.data.interactions.interactions import Interactions, content_hash, row_keys
+from sif.data.interactions.vocabulary import Int64Array
 from sif.errors import DataError, ShapeError
 
 Parts = npt.NDArray[np.int8]
@@ -237,7 +237,7 @@ def _times(interactions: Interactions, dataset: HasParts) -> Int64Array:
 
 def _official(interactions: Interactions, seed: int, dataset: HasParts, *, fold: str) -> Parts:
     """The official test file; a random tenth of the official base as valid."""
-    from sif.data.readers import Columns, read_interactions
+    from sif.data.interactions.readers import Columns, read_interactions
 
     files = (dataset.official_parts or {}).get(fold)
     if files is None:

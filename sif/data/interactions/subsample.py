@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from sif.data.interactions import Interactions
-from sif.data.vocabulary import Vocabulary
+from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.vocabulary import Vocabulary
 
 
 def some_users(

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sif.data.interactions import Interactions, row_keys
-from sif.data.vocabulary import Int64Array, Vocabulary
+from sif.data.interactions.interactions import Interactions, row_keys
+from sif.data.interactions.vocabulary import Int64Array, Vocabulary
 from sif.errors import DataError
 
 Duplicates = Literal["last", "first", "mean", "error"]

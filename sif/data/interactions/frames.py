@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sif.data.interactions import Interactions
-from sif.data.readers import Columns, from_table
-from sif.data.vocabulary import Vocabulary
+from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.readers import Columns, from_table
+from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
 class FrameTable:
-    """A data frame (`sif.data.tables.Table`); rows are counted from 1 in messages."""
+    """A data frame (`sif.data.interactions.table_files.Table`); rows are counted from 1 in messages."""
 
     frame: pd.DataFrame
     path: Path = Path("data frame")

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from sif.data.interactions import Interactions
-from sif.data.readers import Columns, read_interactions
+from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.readers import Columns, read_interactions
 from sif.errors import DataError
 
 OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5")

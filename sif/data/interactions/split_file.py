@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sif.data.clean import check_usable, describe
-from sif.data.interactions import Interactions, concatenate, row_keys
-from sif.data.readers import Columns, read_interactions
-from sif.data.split import PART_NAMES, Split, build_split
-from sif.data.vocabulary import Int64Array, Vocabulary
+from sif.data.interactions.clean import check_usable, describe
+from sif.data.interactions.interactions import Interactions, concatenate, row_keys
+from sif.data.interactions.readers import Columns, read_interactions
+from sif.data.interactions.split import PART_NAMES, Split, build_split
+from sif.data.interactions.vocabulary import Int64Array, Vocabulary
 from sif.errors import DataError
 
 _SPELLINGS = {

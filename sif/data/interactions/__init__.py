@@ -1,0 +1,68 @@
+"""Interaction data: read, filter, generate, split.
+
+A file or a known name goes in; `Dataset` and `Split` come out. Only what is exported here is meant
+for other packages.
+"""
+
+from __future__ import annotations
+
+from sif.data.interactions.clean import (
+    DUPLICATE_RULES,
+    Duplicates,
+    filter_interactions,
+    merge_duplicates,
+)
+from sif.data.interactions.frames import matrix_values, read_frame, read_matrix
+from sif.data.interactions.interactions import Interactions, concatenate
+from sif.data.interactions.movielens import read_movielens
+from sif.data.interactions.planted import OPERATIONS, TRANSFORMS, PlantedInfo, PlantedTruth, planted
+from sif.data.interactions.readers import Columns, read_interactions
+from sif.data.interactions.split import (
+    PART_NAMES,
+    PROTOCOLS,
+    Split,
+    build_split,
+    held_out,
+    make_split,
+)
+from sif.data.interactions.split_file import load_split_file
+from sif.data.interactions.subsample import few_users, some_users
+from sif.data.interactions.time_buckets import bucket_ids, with_time_buckets
+from sif.data.interactions.vocabulary import Vocabulary
+from sif.data.recipe import Dataset, Recipe, list_datasets, load_dataset
+
+__all__ = [
+    "DUPLICATE_RULES",
+    "OPERATIONS",
+    "PART_NAMES",
+    "PROTOCOLS",
+    "TRANSFORMS",
+    "Columns",
+    "Dataset",
+    "Duplicates",
+    "Interactions",
+    "PlantedInfo",
+    "PlantedTruth",
+    "Recipe",
+    "Split",
+    "Vocabulary",
+    "bucket_ids",
+    "build_split",
+    "concatenate",
+    "few_users",
+    "filter_interactions",
+    "held_out",
+    "list_datasets",
+    "load_dataset",
+    "load_split_file",
+    "make_split",
+    "matrix_values",
+    "merge_duplicates",
+    "planted",
+    "read_frame",
+    "read_interactions",
+    "read_matrix",
+    "read_movielens",
+    "some_users",
+    "with_time_buckets",
+]
