@@ -23,7 +23,7 @@ from sif.evaluate import evaluate
 from sif.fitting import Problem
 from sif.metrics import higher_is_better
 from sif.rivals import fixed_multiply
-from sif.spaces.functions import expression
+from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime

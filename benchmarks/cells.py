@@ -27,8 +27,8 @@ from sif.core.method import Choosing, Learning, Plan
 from sif.core.proximal import weight_step
 from sif.data.images import load_images
 from sif.methods.table import METHODS
-from sif.spaces.cnn import cells_of, expression
-from sif.spaces.cnn_ops import multiply_adds
+from sif.spaces.cnn.operations import multiply_adds
+from sif.spaces.cnn.supernet import cells_of, expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint, write_json_atomic
 from sif.utils.device import make_runtime

@@ -17,7 +17,7 @@ import numpy as np
 
 from sif import plots
 from sif.core.genotype import from_json
-from sif.spaces.cnn import SPECS, cells_of, skip_share
+from sif.spaces.cnn.supernet import SPECS, cells_of, skip_share
 from sif.vision import EXPORTED
 
 Run = dict[str, Any]

@@ -25,7 +25,7 @@ from sif.data.interactions import Split, load_split_file, with_time_buckets
 from sif.evaluate import evaluate
 from sif.fitting import Problem
 from sif.rivals import fixed_multiply
-from sif.spaces.functions import expression
+from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker
 from sif.utils.device import make_runtime
 

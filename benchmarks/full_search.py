@@ -18,10 +18,9 @@ from held_out import parts_of, told, vision_of
 
 from sif.config.cnn import CNNConfig
 from sif.data.images import load_images
-from sif.spaces.cells import Cells
-from sif.spaces.cnn import SPECS, cells_of, expression, skip_share
-from sif.spaces.cnn_ops import multiply_adds
-from sif.spaces.published import PUBLISHED
+from sif.spaces.cnn.cells import PUBLISHED, Cells
+from sif.spaces.cnn.operations import multiply_adds
+from sif.spaces.cnn.supernet import SPECS, cells_of, expression, skip_share
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime

@@ -23,8 +23,8 @@ from held_out import told
 from sif.config.rnn import RNNConfig
 from sif.data.text import load_corpus
 from sif.language import EVALUATED, EXPORTED, Ids, Language, recurrence_of
-from sif.spaces.rnn import SPACE, TextBatch, recurrent_cell
-from sif.spaces.rnn_cells import PUBLISHED, RecurrentCell, expression
+from sif.spaces.rnn.cells import PUBLISHED, RecurrentCell, expression
+from sif.spaces.rnn.supernet import SPACE, TextBatch, recurrent_cell
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime

@@ -26,11 +26,11 @@ from typing import Any
 
 import torch
 
-from sif.blocks import block_pairs
 from sif.config import load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import load_dataset, make_split
 from sif.fitting import Problem
+from sif.spaces.interaction.user_blocks import block_pairs
 from sif.tracking import NullTracker
 from sif.train import Metrics
 from sif.utils.checkpoint import NoCheckpoint

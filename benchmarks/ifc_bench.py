@@ -30,7 +30,7 @@ from sif.ifcbench.plan import Planned
 from sif.ifcbench.ranges import genotype_of
 from sif.ifcbench.records import HIGHER_IS_BETTER, MAIN, METRICS
 from sif.ifcbench.store import FILE, MEASURED, SCHEMA, read, write
-from sif.spaces.operations import OPERATIONS
+from sif.spaces.interaction.operations import OPERATIONS
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime

@@ -21,7 +21,6 @@ from pathlib import Path
 import torch
 from ifc_bench import SAMPLED, config_of, problem_of, split_of, trained
 
-from sif.batches import Drawing, InteractionStream
 from sif.core.genotype import Genotype
 from sif.errors import NotInTableError
 from sif.fitting import Fitted, Problem
@@ -31,8 +30,9 @@ from sif.ifcbench.ranges import FIELDS, Names
 from sif.ifcbench.records import HIGHER_IS_BETTER, MAIN
 from sif.ifcbench.store import FILE
 from sif.ifcbench.surrogate import estimate
-from sif.objectives import whole_data
-from sif.spaces.elementwise import Mlp
+from sif.spaces.interaction.batches import Drawing, InteractionStream
+from sif.spaces.interaction.losses import whole_data
+from sif.spaces.interaction.transforms import Mlp
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from sif.pairs import pair_graph, pair_products
+from sif.spaces.interaction.pair_products import pair_graph, pair_products
 
 
 def seconds(step: Callable[[], None]) -> float:

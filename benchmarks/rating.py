@@ -21,7 +21,7 @@ from sif.config import CFConfig, load_config
 from sif.data.interactions import load_split_file
 from sif.evaluate import evaluate
 from sif.fitting import Problem
-from sif.spaces.functions import expression
+from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime

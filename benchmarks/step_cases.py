@@ -15,12 +15,13 @@ from sif.core.proximal import project
 from sif.core.space import Batch, Space
 from sif.data.text import Carry
 from sif.language import OPTIMISERS, dropouts
-from sif.spaces import cells, rnn_cells
-from sif.spaces.cnn import SPECS, CNNSpace, ImageBatch
-from sif.spaces.cnn_networks import Layout
-from sif.spaces.published import PUBLISHED
-from sif.spaces.rnn import BLOCK, SPACE, RNNSpace, TextBatch
-from sif.spaces.rnn_dropout import TextShape
+from sif.spaces.cnn import cells
+from sif.spaces.cnn.cells import PUBLISHED
+from sif.spaces.cnn.networks import Layout
+from sif.spaces.cnn.supernet import SPECS, CNNSpace, ImageBatch
+from sif.spaces.rnn import cells as rnn_cells
+from sif.spaces.rnn.dropout import TextShape
+from sif.spaces.rnn.supernet import BLOCK, SPACE, RNNSpace, TextBatch
 
 Sizes = Mapping[str, int]
 Optimizer = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]

@@ -33,10 +33,10 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from sif.engine import Engine
-from sif.spaces.elementwise import IDENTITY, PRIMITIVES
-from sif.spaces.interaction import InteractionNetwork
-from sif.spaces.operations import operation_named
-from sif.spaces.tables import TableShape
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.operations import operation_named
+from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES
 from sif.utils.device import make_runtime
 from sif.utils.environment import environment
 

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from sif.language import lstm_width
-from sif.spaces.rnn_cells import ACTIVATIONS, PUBLISHED, RecurrentCell
-from sif.spaces.rnn_dropout import Masks, TextShape, masked
-from sif.spaces.rnn_networks import (
+from sif.spaces.rnn.cells import ACTIVATIONS, PUBLISHED, RecurrentCell
+from sif.spaces.rnn.dropout import Masks, TextShape, masked
+from sif.spaces.rnn.networks import (
     CellRecurrence,
     CellWeights,
     LanguageModel,

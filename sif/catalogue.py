@@ -1,6 +1,6 @@
 """All items of an interaction function, made ready to be scored for any users.
 
-A function is a sum of parts (`sif.spaces.operations`): those with factors become one matrix
+A function is a sum of parts (`sif.spaces.interaction.operations`): those with factors become one matrix
 product, biases included, the others are added to it by `sif.kernels`.
 """
 
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from sif.kernels import Broadcast, Maxima, compiled
-from sif.spaces.interaction import Interaction
-from sif.spaces.operations import Operation
-from sif.spaces.tables import bounded
+from sif.spaces.interaction.embeddings import bounded
+from sif.spaces.interaction.function import Interaction
+from sif.spaces.interaction.operations import Operation
 
 
 @dataclass(frozen=True, eq=False)

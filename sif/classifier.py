@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from sif.data.images import Preparation, Statistics
 from sif.errors import ShapeError
-from sif.spaces.cells import Cells, format_cells, parse_cells
-from sif.spaces.cnn_networks import CellNetwork, Layout
-from sif.spaces.cnn_ops import Normalisation
+from sif.spaces.cnn.cells import Cells, format_cells, parse_cells
+from sif.spaces.cnn.networks import CellNetwork, Layout
+from sif.spaces.cnn.operations import Normalisation
 from sif.utils.model_folder import SavedKind
 
 KIND = SavedKind("sif-classifier", 1, "classifier", "classifier")

@@ -26,7 +26,7 @@ from scipy import sparse
 from sif.data.interactions.interactions import Interactions
 from sif.engine import Top
 from sif.evaluate import RankingScorer, Scorer, pair_matrix
-from sif.spaces.interaction import InteractionNetwork
+from sif.spaces.interaction.function import InteractionNetwork
 
 Mask = NDArray[np.bool_]
 

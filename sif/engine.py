@@ -21,7 +21,7 @@ from sif.catalogue import Catalogue, Users
 from sif.chunks import alone, in_chunks
 from sif.errors import ConfigError, ScoreError, ShapeError
 from sif.kernels import selection
-from sif.spaces.interaction import Interaction
+from sif.spaces.interaction.function import Interaction
 from sif.topk import block_size, top_k
 
 MEMORY = 1 << 24

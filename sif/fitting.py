@@ -23,16 +23,16 @@ from sif.data.interactions import few_users
 from sif.evaluate import evaluate_on
 from sif.method_runs import MethodRun
 from sif.metrics import higher_is_better
-from sif.objectives import LOSSES, WEIGHTINGS, Batch
 from sif.optimisers import ADAM_BETAS, adam, constant
 from sif.parts import Parts, known_rows
-from sif.rows import RowAdam
 from sif.scoring import FunctionScorer, InteractionScorer
 from sif.search import SearchResult
-from sif.spaces.function_search import FunctionSettings, FunctionSpace
-from sif.spaces.functions import Design, design_of, network
-from sif.spaces.interaction import Interaction, InteractionNetwork
-from sif.spaces.rich import RichSettings, RichSpace
+from sif.spaces.interaction.design import Design, design_of, network
+from sif.spaces.interaction.function import Interaction, InteractionNetwork
+from sif.spaces.interaction.losses import LOSSES, WEIGHTINGS, Batch
+from sif.spaces.interaction.sparse_rows import RowAdam
+from sif.spaces.interaction.staged_supernet import RichSettings, RichSpace
+from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
 from sif.utils.random import generator, numpy_generator

@@ -25,10 +25,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sif.fold_terms import Encoding, Objective
-from sif.objectives import PAIRWISE
-from sif.spaces.elementwise import is_identity
-from sif.spaces.interaction import Interaction
-from sif.spaces.tables import bounded
+from sif.spaces.interaction.embeddings import bounded
+from sif.spaces.interaction.function import Interaction
+from sif.spaces.interaction.losses import PAIRWISE
+from sif.spaces.interaction.transforms import is_identity
 
 STEPS = 50
 """Most quasi-Newton steps of a fold; ten are usual before the gradient vanishes."""

@@ -10,11 +10,11 @@ from torch import Tensor
 from sif.cold import cold_rows
 from sif.core.genotype import Genotype
 from sif.fitting import Problem
-from sif.objectives import WEIGHTINGS, Weighting
 from sif.parts import POWER
-from sif.spaces.encoders import encoded
-from sif.spaces.functions import design_of
-from sif.spaces.interaction import InteractionNetwork
+from sif.spaces.interaction.design import design_of
+from sif.spaces.interaction.encoders import encoded
+from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.losses import WEIGHTINGS, Weighting
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class Objective:
     """The training loss as one row sees it.
 
     Attributes:
-        loss: Key of `sif.objectives.LOSSES`.
+        loss: Key of `sif.spaces.interaction.losses.LOSSES`.
         l2: Strength; a row with n pairs is penalised by l2 * n^l2_power.
         l2_power: See there.
         bias_l2: L2 of a bias in units of an embedding's.

@@ -14,7 +14,7 @@ from sif.core.stream import Checkpointer
 from sif.errors import DivergedError
 from sif.fitting import Fitted, Problem
 from sif.metrics import higher_is_better
-from sif.spaces.functions import FunctionSpec, expression
+from sif.spaces.interaction.design import FunctionSpec, expression
 from sif.tracking import Tracker
 
 State = dict[str, Any]

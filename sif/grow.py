@@ -22,7 +22,7 @@ from sif.errors import ConfigError, DataError
 from sif.fold import Rows
 from sif.fold_terms import FoldTerms
 from sif.served import ServedModel
-from sif.spaces.interaction import InteractionNetwork
+from sif.spaces.interaction.function import InteractionNetwork
 
 
 def grown(

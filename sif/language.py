@@ -28,10 +28,10 @@ from sif.method_runs import MethodRun, check_warmup, lowering
 from sif.normalisation import recalibrated
 from sif.optimisers import Optimiser, constant, momentum
 from sif.search import SearchResult
-from sif.spaces.rnn import RNNSpace, TextBatch
-from sif.spaces.rnn_cells import RecurrentCell
-from sif.spaces.rnn_dropout import Dropouts, TextShape, draw_masks
-from sif.spaces.rnn_networks import CellRecurrence, LanguageModel, cross_entropy, penalties
+from sif.spaces.rnn.cells import RecurrentCell
+from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
+from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, cross_entropy, penalties
+from sif.spaces.rnn.supernet import RNNSpace, TextBatch
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
 from sif.utils.device import Runtime, reset_peak_memory

@@ -36,7 +36,7 @@ from sif.fitting import Problem
 from sif.grid import GridTraining, State, follows, search_strength
 from sif.rivals import FIXED, SEARCHED, fixed_multiply, trained_network
 from sif.served import ServedModel
-from sif.spaces.functions import expression
+from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime, torch_threads

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sif.engine import MEMORY, Engine, Top
-from sif.spaces.elementwise import IDENTITY, PRIMITIVES
-from sif.spaces.encoders import Vectors
-from sif.spaces.interaction import Interaction
-from sif.spaces.operations import OPERATIONS
-from sif.spaces.tables import Tables, TableShape
+from sif.spaces.interaction.embeddings import Tables, TableShape
+from sif.spaces.interaction.encoders import Vectors
+from sif.spaces.interaction.function import Interaction
+from sif.spaces.interaction.operations import OPERATIONS
+from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES
 
 Mask = NDArray[np.bool_]
 

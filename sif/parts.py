@@ -12,17 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sif.batches import Drawing, InteractionStream, PartTensors
-from sif.blocks import BlockStream, block_pairs
 from sif.config import CFConfig, did_you_mean
 from sif.data.interactions import Interactions, some_users
 from sif.errors import ConfigError, DataError
 from sif.evaluate import MAIN_METRIC
-from sif.objectives import PAIRWISE, Batch, LossSettings, Weighting
 from sif.scoring import Scale
-from sif.spaces.encoders import Histories
-from sif.spaces.functions import SPECS, FunctionSpec
-from sif.spaces.tables import TableShape
+from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
+from sif.spaces.interaction.design import SPECS, FunctionSpec
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.encoders import Histories
+from sif.spaces.interaction.losses import PAIRWISE, Batch, LossSettings, Weighting
+from sif.spaces.interaction.user_blocks import BlockStream, block_pairs
 from sif.utils.device import Runtime
 from sif.utils.random import generator, numpy_generator
 

@@ -11,10 +11,10 @@ from sif.core.genotype import Genotype
 from sif.core.proximal import project
 from sif.fitting import Problem
 from sif.scoring import InteractionScorer
-from sif.spaces.elementwise import IDENTITY
-from sif.spaces.functions import design_of
-from sif.spaces.interaction import InteractionNetwork
-from sif.spaces.stages import neutral_genotype
+from sif.spaces.interaction.design import design_of
+from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.staged_supernet import neutral_genotype
+from sif.spaces.interaction.transforms import IDENTITY
 from sif.utils.random import generator
 
 SEARCHED, FIXED, RANDOM = "searched", "fixed-multiply", "random-function"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sif.cold import Fallback
 from sif.engine import Engine
 from sif.errors import ConfigError
-from sif.spaces.interaction import Interaction, InteractionNetwork
+from sif.spaces.interaction.function import Interaction, InteractionNetwork
 
 
 @dataclass(frozen=True)

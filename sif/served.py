@@ -30,9 +30,9 @@ from sif.fitting import Problem
 from sif.fold import Fold
 from sif.fold_terms import Encoding, FoldTerms, Objective, fold_terms
 from sif.scoring import InteractionScorer, Scale
-from sif.spaces.functions import design_of, expression, network, served
-from sif.spaces.interaction import InteractionNetwork
-from sif.spaces.tables import TableShape
+from sif.spaces.interaction.design import design_of, expression, network, served
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.function import InteractionNetwork
 from sif.utils import checkpoint
 
 KIND = "recommender"

@@ -16,7 +16,7 @@ from sif.engine import MEMORY, Engine, Top, UserVectors
 from sif.errors import ConfigError, DataError, ScoreError
 from sif.neighbours import Neighbours
 from sif.served import ServedModel
-from sif.spaces.tables import bounded
+from sif.spaces.interaction.embeddings import bounded
 
 Mask = NDArray[np.bool_]
 _PAIR_BYTES = 16

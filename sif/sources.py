@@ -23,7 +23,7 @@ from sif.data.images import (
     folder_batches,
     image_batches,
 )
-from sif.spaces.cnn import ImageBatch
+from sif.spaces.cnn.supernet import ImageBatch
 from sif.utils.device import Runtime
 from sif.utils.random import generator
 

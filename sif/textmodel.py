@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from sif.data.text import EOS_WORD, UNK
 from sif.errors import ShapeError
-from sif.spaces.rnn_cells import parse_cell
-from sif.spaces.rnn_dropout import TextShape
-from sif.spaces.rnn_networks import RECURRENCES, CellRecurrence, LanguageModel
+from sif.spaces.rnn.cells import parse_cell
+from sif.spaces.rnn.dropout import TextShape
+from sif.spaces.rnn.networks import RECURRENCES, CellRecurrence, LanguageModel
 from sif.utils.model_folder import SavedKind
 
 KIND = SavedKind("sif-language-model", 1, "language-model", "language model")

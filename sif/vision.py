@@ -28,9 +28,9 @@ from sif.normalisation import recalibrated
 from sif.optimisers import cosine, exponential, momentum
 from sif.search import SearchResult
 from sif.sources import Rows, Source
-from sif.spaces.cells import Cells
-from sif.spaces.cnn import CNNSpace, ImageBatch, lowered
-from sif.spaces.cnn_networks import AUXILIARIES, HALVINGS, CellNetwork, Layout
+from sif.spaces.cnn.cells import Cells
+from sif.spaces.cnn.networks import AUXILIARIES, HALVINGS, CellNetwork, Layout
+from sif.spaces.cnn.supernet import CNNSpace, ImageBatch, lowered
 from sif.tracking import Tracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
 from sif.utils.device import Runtime, reset_peak_memory

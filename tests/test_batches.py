@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.batches import REDRAWS, Drawing, InteractionStream, PartTensors
-from sif.objectives import Batch
+from sif.spaces.interaction.batches import REDRAWS, Drawing, InteractionStream, PartTensors
+from sif.spaces.interaction.losses import Batch
 
 SIZES = (6, 5)
 CELLS = list(itertools.product(range(6), range(5)))

@@ -14,9 +14,10 @@ from types import ModuleType
 import pytest
 import torch
 
-from sif.spaces import published, rnn_cells
-from sif.spaces.cnn import cells_of
-from sif.spaces.rnn import recurrent_cell
+from sif.spaces.cnn import cells as published
+from sif.spaces.cnn.supernet import cells_of
+from sif.spaces.rnn import cells as rnn_cells
+from sif.spaces.rnn.supernet import recurrent_cell
 
 pytest.importorskip("sklearn", reason="needs scikit-learn, which holds the digits")
 

@@ -12,15 +12,21 @@ import torch
 from torch import Tensor
 
 import sif.parts
-from sif.batches import REDRAWS, Drawing, PartTensors
-from sif.blocks import MAX_ELEMENTS, MIN_PAIRS_PER_ITEM, STEPS, BlockStream, block_pairs
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, planted
 from sif.fitting import Problem
-from sif.objectives import LOSSES, Batch
-from sif.spaces.functions import design_of, network
-from sif.spaces.interaction import InteractionNetwork
+from sif.spaces.interaction.batches import REDRAWS, Drawing, PartTensors
+from sif.spaces.interaction.design import design_of, network
+from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.losses import LOSSES, Batch
+from sif.spaces.interaction.user_blocks import (
+    MAX_ELEMENTS,
+    MIN_PAIRS_PER_ITEM,
+    STEPS,
+    BlockStream,
+    block_pairs,
+)
 from sif.tracking import NullTracker
 from sif.utils.device import Runtime
 

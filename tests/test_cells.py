@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from sif.errors import ConfigError, GenotypeError, ShapeError
-from sif.spaces.cells import (
+from sif.spaces.cnn.cells import (
+    PUBLISHED,
     Cell,
     Cells,
     cell_of,
@@ -18,8 +19,8 @@ from sif.spaces.cells import (
     format_cells,
     parse_cells,
 )
-from sif.spaces.cnn_networks import AUXILIARIES, CellNetwork, Layout, drop_path, places
-from sif.spaces.cnn_ops import (
+from sif.spaces.cnn.networks import AUXILIARIES, CellNetwork, Layout, drop_path, places
+from sif.spaces.cnn.operations import (
     ALIASES,
     OPERATIONS,
     Normalisation,
@@ -27,7 +28,6 @@ from sif.spaces.cnn_ops import (
     multiply_adds,
     parameters,
 )
-from sif.spaces.published import PUBLISHED
 
 NORM = Normalisation()
 CIFAR = Layout(classes=10, channels=36, cells=20, auxiliary="cifar")

@@ -22,9 +22,8 @@ from sif.core.method import Plan
 from sif.data.images import Images, load_images, make_image_split
 from sif.errors import CheckpointError, ShapeError
 from sif.methods.table import METHODS
-from sif.spaces.cells import format_cells
-from sif.spaces.cnn import CNNSpace, cells_of, expression
-from sif.spaces.published import PUBLISHED
+from sif.spaces.cnn.cells import PUBLISHED, format_cells
+from sif.spaces.cnn.supernet import CNNSpace, cells_of, expression
 from sif.tasks import cnn_inputs
 from sif.tasks.stages import Stages
 from sif.utils import checkpoint

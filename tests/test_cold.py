@@ -16,10 +16,10 @@ from sif.data.interactions.vocabulary import Vocabulary
 from sif.engine import Top
 from sif.evaluate import RankingScorer, RatingScorer
 from sif.scoring import InteractionScorer
-from sif.spaces.elementwise import PRIMITIVES
-from sif.spaces.interaction import InteractionNetwork
-from sif.spaces.operations import OPERATIONS
-from sif.spaces.tables import TableShape
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.operations import OPERATIONS
+from sif.spaces.interaction.transforms import PRIMITIVES
 
 # Users 0 to 4 of which 3 is cold, items 0 to 5 of which 2 is cold; 4 is met by three, 1 by two.
 PAIRS = [(0, 4), (0, 1), (0, 0), (1, 4), (1, 1), (2, 4), (2, 3), (4, 5)]

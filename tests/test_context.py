@@ -16,7 +16,7 @@ from sif.data.interactions import bucket_ids
 from sif.errors import ConfigError, DataError
 from sif.recommender import Recommender
 from sif.scoring import InteractionScorer
-from sif.spaces.operations import operations_for
+from sif.spaces.interaction.operations import operations_for
 from sif.tasks.inputs import load_data
 
 Command = Callable[..., Any]

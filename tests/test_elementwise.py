@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sif.data.interactions.planted import transform
-from sif.spaces.elementwise import HIDDEN, PRIMITIVES, RANGES, SPAN, SQRT_SHIFT, Mlp
+from sif.spaces.interaction.transforms import HIDDEN, PRIMITIVES, RANGES, SPAN, SQRT_SHIFT, Mlp
 
 X = np.array([-4.0, -1.0, -0.3, -1e-3, 0.0, 1e-3, 0.25, 1.0, 9.0])
 MAGNITUDE = {
@@ -119,7 +119,7 @@ def test_a_copy_from_numbers_is_equal_and_frozen(mlp: Mlp) -> None:
 def test_a_frozen_mlp_computes_in_chunks_what_autograd_computes(
     mlp: Mlp, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sif.spaces.elementwise._CHUNK", chunk)
+    monkeypatch.setattr("sif.spaces.interaction.transforms._CHUNK", chunk)
     perturbed(mlp).double()
     frozen = Mlp.from_numbers(mlp.state_dict()).double()
     frozen.load_state_dict(mlp.state_dict())  # the numbers themselves, not their float32 copies

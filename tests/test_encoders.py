@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.pairs import PairGraph, PairSums, pair_graph
-from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Elementwise
-from sif.spaces.encoders import ENCODINGS, Histories, Vectors, encoded
-from sif.spaces.interaction import Interaction, own_products
-from sif.spaces.operations import Operation, operation_named
-from sif.spaces.tables import Tables, TableShape, bounded
+from sif.spaces.interaction.embeddings import Tables, TableShape, bounded
+from sif.spaces.interaction.encoders import ENCODINGS, Histories, Vectors, encoded
+from sif.spaces.interaction.function import Interaction, own_products
+from sif.spaces.interaction.operations import Operation, operation_named
+from sif.spaces.interaction.pair_products import PairGraph, PairSums, pair_graph
+from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise
 
 USERS, ITEMS, D = 6, 5, 3
 F64 = torch.float64

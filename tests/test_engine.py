@@ -14,10 +14,10 @@ from scipy import sparse
 from sif import kernels
 from sif.engine import Engine, UserVectors
 from sif.errors import ConfigError, DataError, ShapeError
-from sif.spaces.elementwise import PRIMITIVES, Mlp
-from sif.spaces.interaction import Interaction, InteractionNetwork
-from sif.spaces.operations import OPERATIONS, SUMS, Operation
-from sif.spaces.tables import TableShape, bounded
+from sif.spaces.interaction.embeddings import TableShape, bounded
+from sif.spaces.interaction.function import Interaction, InteractionNetwork
+from sif.spaces.interaction.operations import OPERATIONS, SUMS, Operation
+from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
 
 ALL = OPERATIONS | SUMS
 USERS, ITEMS, DIMENSION = 7, 90, 5

@@ -14,11 +14,11 @@ from sif.data.interactions import Interactions, Vocabulary
 from sif.data.interactions.planted import planted
 from sif.errors import ConfigError, DataError
 from sif.fitting import Problem
-from sif.objectives import LOSSES
 from sif.rivals import restored
 from sif.scoring import InteractionScorer
 from sif.served import ServedModel
-from sif.spaces.tables import TableShape
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.losses import LOSSES
 from sif.tracking import NullTracker
 from sif.utils.device import Runtime
 

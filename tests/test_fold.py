@@ -23,9 +23,9 @@ from sif.data.interactions import Interactions, Vocabulary
 from sif.engine import Engine
 from sif.fitting import Problem
 from sif.fold import Fold
-from sif.objectives import LOSSES
 from sif.served import ServedModel
-from sif.spaces.functions import design_of
+from sif.spaces.interaction.design import design_of
+from sif.spaces.interaction.losses import LOSSES
 from sif.utils.device import make_runtime
 
 USERS, ITEMS, L2 = 12, 9, 0.7

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sif.batches import Drawing, InteractionStream, PartTensors
 from sif.core.gates import Gates, Probing
 from sif.core.genotype import Genotype, check_names
 from sif.core.probe import gate_gradient
@@ -19,9 +18,8 @@ from sif.core.proximal import project
 from sif.core.space import SwitchScored
 from sif.errors import ConfigError, GenotypeError
 from sif.methods.nasp import Nasp, NaspSettings
-from sif.objectives import LOSSES, PAIRWISE, Batch, LossSettings
-from sif.spaces.function_search import FunctionSettings, FunctionSpace
-from sif.spaces.functions import (
+from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
+from sif.spaces.interaction.design import (
     OPERATION_BLOCK,
     SPECS,
     FunctionSpec,
@@ -30,9 +28,11 @@ from sif.spaces.functions import (
     legal_names,
     network,
 )
-from sif.spaces.interaction import Interaction
-from sif.spaces.operations import OPERATIONS, operations_for
-from sif.spaces.tables import Tables, TableShape, bounded
+from sif.spaces.interaction.embeddings import Tables, TableShape, bounded
+from sif.spaces.interaction.function import Interaction
+from sif.spaces.interaction.losses import LOSSES, PAIRWISE, Batch, LossSettings
+from sif.spaces.interaction.operations import OPERATIONS, operations_for
+from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 
 SIZES = (7, 6, 3)
 FIELDS = ("user", "item", "hour")

@@ -14,7 +14,7 @@ from sif.config.cf import SearchConfig
 from sif.core.genotype import Genotype
 from sif.errors import DivergedError
 from sif.grid import GridTraining, follows, search_strength
-from sif.spaces.functions import SPECS
+from sif.spaces.interaction.design import SPECS
 
 PRODUCT = Genotype(
     "primitives",

@@ -20,8 +20,8 @@ from sif.errors import DataError, GenotypeError, NotInTableError
 from sif.ifcbench import plan, ranges, records, store
 from sif.ifcbench.records import pooled
 from sif.ifcbench.surrogate import left_out
-from sif.spaces.elementwise import PRIMITIVES, Mlp
-from sif.spaces.operations import OPERATIONS
+from sif.spaces.interaction.operations import OPERATIONS
+from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
 
 ROOT = Path(__file__).parents[1]
 SIDES = {"R": (-2, -1, 0, 1, 2), "+": (0, 1, 2), "-": (0, -1, -2)}

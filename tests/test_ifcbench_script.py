@@ -15,7 +15,7 @@ from sif.ifcbench import plan
 from sif.ifcbench.plan import Planned
 from sif.ifcbench.ranges import Names
 from sif.ifcbench.records import METRICS, PARTS, Training
-from sif.spaces.elementwise import PRIMITIVES
+from sif.spaces.interaction.transforms import PRIMITIVES
 
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = (("multiply", "~abs", "~abs"), ("plus", "~abs", "~abs"))

@@ -32,7 +32,7 @@ from sif.grid import GridTraining
 from sif.parts import MIN_STEPS_PER_PASS
 from sif.recommender import Recommender
 from sif.rivals import compared
-from sif.spaces.functions import expression
+from sif.spaces.interaction.design import expression
 from sif.utils import checkpoint
 
 ROOT = Path(cli.__file__).parents[1]

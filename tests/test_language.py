@@ -17,10 +17,10 @@ from sif.data.text import Corpus, Grammar, grammar_corpus
 from sif.errors import ConfigError
 from sif.language import EXPORTED, Language, lstm_width, nats, perplexity, recurrence_of
 from sif.methods.table import METHODS
-from sif.spaces.rnn import recurrent_cell
-from sif.spaces.rnn_cells import PUBLISHED
-from sif.spaces.rnn_dropout import TextShape
-from sif.spaces.rnn_networks import LanguageModel, LSTMRecurrence
+from sif.spaces.rnn.cells import PUBLISHED
+from sif.spaces.rnn.dropout import TextShape
+from sif.spaces.rnn.networks import LanguageModel, LSTMRecurrence
+from sif.spaces.rnn.supernet import recurrent_cell
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
@@ -157,7 +157,7 @@ def test_too_little_memory_says_what_to_lower(monkeypatch: pytest.MonkeyPatch) -
     def full(*arguments: Any) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0")
 
-    monkeypatch.setattr("sif.spaces.rnn.RNNSpace.loss", full)
+    monkeypatch.setattr("sif.spaces.rnn.supernet.RNNSpace.loss", full)
     lower = r"another 2.00 GiB; lower search.columns \(8\), search.bptt \(6\), search.hidden \(6\)"
     with pytest.raises(ConfigError, match=lower):
         language().search("nasp", NullTracker(), NoCheckpoint(), nothing)

@@ -33,8 +33,8 @@ from sif.methods.fixed import Fixed
 from sif.methods.random import RandomSampling
 from sif.methods.table import METHODS, MethodKind
 from sif.optimisers import constant, momentum
-from sif.spaces.cnn import CNNSpace, ImageBatch
-from sif.spaces.cnn_networks import Layout
+from sif.spaces.cnn.networks import Layout
+from sif.spaces.cnn.supernet import CNNSpace, ImageBatch
 from sif.tasks import inputs
 from sif.utils.device import make_runtime
 from sif.utils.random import seeded

@@ -29,9 +29,9 @@ from sif.methods.random_ws import RandomWS, RandomWSSettings, random_ws
 from sif.methods.relaxed import BETAS, AlphaSettings, gumbel, through_softmax
 from sif.methods.snas import TEMPERATURES as SNAS_TEMPERATURES
 from sif.methods.snas import Snas, concrete
-from sif.spaces.cnn import CNNSpace, ImageBatch
-from sif.spaces.cnn_networks import Layout
-from sif.spaces.function_search import FunctionSpace
+from sif.spaces.cnn.networks import Layout
+from sif.spaces.cnn.supernet import CNNSpace, ImageBatch
+from sif.spaces.interaction.supernet import FunctionSpace
 from sif.tasks.inputs import prepare
 from sif.utils.device import make_runtime
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.batches import Drawing, InteractionStream, PartTensors
 from sif.core.exploration import in_turn
 from sif.core.gates import Gates
 from sif.core.probe import gate_gradient
@@ -17,13 +16,14 @@ from sif.core.proximal import box, complexity_gradient, project
 from sif.data.interactions.planted import planted
 from sif.errors import ConfigError
 from sif.methods.nasp import ADAM_BETAS, Nasp, NaspSettings
-from sif.objectives import LOSSES, PAIRWISE, Batch, LossSettings
 from sif.search import SearchSettings, search
-from sif.spaces.elementwise import PRIMITIVES
-from sif.spaces.function_search import FunctionSettings, FunctionSpace
-from sif.spaces.functions import OPERATION_BLOCK, RIDGE, SPECS, FunctionSpec
-from sif.spaces.operations import OPERATIONS
-from sif.spaces.tables import TableShape
+from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
+from sif.spaces.interaction.design import OPERATION_BLOCK, RIDGE, SPECS, FunctionSpec
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.losses import LOSSES, PAIRWISE, Batch, LossSettings
+from sif.spaces.interaction.operations import OPERATIONS
+from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
+from sif.spaces.interaction.transforms import PRIMITIVES
 from sif.tracking import NullTracker
 
 USERS, ITEMS = 12, 9

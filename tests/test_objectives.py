@@ -8,9 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.batches import Drawing, InteractionStream, PartTensors
-from sif.objectives import LOSSES, PAIRWISE, WEIGHTINGS, Batch, LossSettings, Weighting
-from sif.pairs import PairGraph, pair_products
+from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
+from sif.spaces.interaction.losses import (
+    LOSSES,
+    PAIRWISE,
+    WEIGHTINGS,
+    Batch,
+    LossSettings,
+    Weighting,
+)
+from sif.spaces.interaction.pair_products import PairGraph, pair_products
 
 USERS, ITEMS = 7, 6
 EVERY = torch.tensor(list(itertools.product(range(USERS), range(ITEMS))))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.spaces.operations import (
+from sif.spaces.interaction.operations import (
     OPERATIONS,
     SUMS,
     nested_operations,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.pairs import pair_graph, pair_products
+from sif.spaces.interaction.pair_products import pair_graph, pair_products
 
 
 def some_pairs(seed: int, rows: int, columns: int, n: int) -> Tensor:

@@ -33,8 +33,8 @@ from sif.plots import (
     trade,
     trajectories,
 )
-from sif.spaces.elementwise import PRIMITIVES
-from sif.spaces.operations import OPERATIONS
+from sif.spaces.interaction.operations import OPERATIONS
+from sif.spaces.interaction.transforms import PRIMITIVES
 
 LONG = "a very long name of a model that somebody has called by all of its hyper-parameters"
 ODD = "costs $5_{x}$ 用户 \t\n🙂"

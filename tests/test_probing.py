@@ -13,8 +13,8 @@ from sif.core.gates import Gates, Probing
 from sif.core.probe import gate_gradient, probe
 from sif.core.proximal import initial_alpha, project
 from sif.methods.nasp import Nasp, NaspSettings
-from sif.spaces.cnn import SPECS, CNNSpace, ImageBatch
-from sif.spaces.cnn_networks import Layout
+from sif.spaces.cnn.networks import Layout
+from sif.spaces.cnn.supernet import SPECS, CNNSpace, ImageBatch
 
 F64 = torch.float64
 LAYOUT = Layout(classes=3, channels=4, cells=3, image_channels=2, stem_multiplier=1)

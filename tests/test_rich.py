@@ -12,16 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sif.batches import Drawing, InteractionStream, PartTensors
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype, check_names, from_json
 from sif.core.probe import gate_gradient
 from sif.core.proximal import project, weight_step
 from sif.core.space import SwitchScored
 from sif.errors import GenotypeError, ShapeError
-from sif.objectives import LOSSES, PAIRWISE, WEIGHTINGS, Batch, LossSettings, Weighting
-from sif.spaces.encoders import ENCODINGS, Histories
-from sif.spaces.functions import (
+from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
+from sif.spaces.interaction.design import (
     EMBEDDINGS,
     SPECS,
     design_of,
@@ -30,11 +28,20 @@ from sif.spaces.functions import (
     network,
     served,
 )
-from sif.spaces.interaction import Interaction, InteractionNetwork
-from sif.spaces.members import Member, Members, Point
-from sif.spaces.operations import OPERATIONS, SUMS, operation_named
-from sif.spaces.rich import MIN_STEPS, STAGES, RichSettings, RichSpace
-from sif.spaces.tables import TableShape
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.encoders import ENCODINGS, Histories
+from sif.spaces.interaction.function import Interaction, InteractionNetwork
+from sif.spaces.interaction.losses import (
+    LOSSES,
+    PAIRWISE,
+    WEIGHTINGS,
+    Batch,
+    LossSettings,
+    Weighting,
+)
+from sif.spaces.interaction.operations import OPERATIONS, SUMS, operation_named
+from sif.spaces.interaction.staged_supernet import MIN_STEPS, STAGES, RichSettings, RichSpace
+from sif.spaces.interaction.weight_pool import Member, Members, Point
 
 USERS, ITEMS, D = 7, 6, 3
 FIELDS = ("user", "item")

@@ -14,8 +14,7 @@ from sif.core.probe import gate_gradient
 from sif.core.proximal import initial_alpha, project, weight_step
 from sif.errors import GenotypeError
 from sif.methods.darts import Darts, DartsSettings
-from sif.spaces.rnn import BLOCK, RNNSpace, TextBatch, recurrent_cell
-from sif.spaces.rnn_cells import (
+from sif.spaces.rnn.cells import (
     ACTIVATIONS,
     PUBLISHED,
     RecurrentCell,
@@ -24,8 +23,9 @@ from sif.spaces.rnn_cells import (
     format_cell,
     parse_cell,
 )
-from sif.spaces.rnn_dropout import Dropouts, Masks, TextShape, draw_masks
-from sif.spaces.rnn_networks import CellRecurrence, LanguageModel, LSTMRecurrence, Window, penalties
+from sif.spaces.rnn.dropout import Dropouts, Masks, TextShape, draw_masks
+from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, LSTMRecurrence, Window, penalties
+from sif.spaces.rnn.supernet import BLOCK, RNNSpace, TextBatch, recurrent_cell
 
 F64 = torch.float64
 SHAPE = TextShape(vocabulary=11, hidden=5, nodes=8)

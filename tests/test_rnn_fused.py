@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.spaces.rnn_cells import ACTIVATIONS, PUBLISHED, RecurrentCell
-from sif.spaces.rnn_dropout import Masks, TextShape
-from sif.spaces.rnn_fused import SLOPES
-from sif.spaces.rnn_networks import CellRecurrence, unroll
+from sif.spaces.rnn.cells import ACTIVATIONS, PUBLISHED, RecurrentCell
+from sif.spaces.rnn.dropout import Masks, TextShape
+from sif.spaces.rnn.fused import SLOPES
+from sif.spaces.rnn.networks import CellRecurrence, unroll
 
 F64 = torch.float64
 SHAPE = TextShape(vocabulary=11, hidden=6)

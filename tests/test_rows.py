@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.rows import RowAdam, take_rows
+from sif.spaces.interaction.sparse_rows import RowAdam, take_rows
 
 LR, BETAS, EPS = 0.05, (0.9, 0.99), 1e-8
 SHAPES = [(6, 3), (6,)]

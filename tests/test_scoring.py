@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from sif.scoring import InteractionScorer, Scale
-from sif.spaces.elementwise import PRIMITIVES, Mlp
-from sif.spaces.interaction import InteractionNetwork
-from sif.spaces.operations import OPERATIONS
-from sif.spaces.tables import TableShape
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.operations import OPERATIONS
+from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
 
 USERS, ITEMS = 9, 5
 

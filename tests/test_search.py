@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.batches import Drawing, InteractionStream, PartTensors
 from sif.core.gates import Block, Gates
 from sif.diagnostics import Diagnostics, margins
 from sif.methods.nasp import Nasp, NaspSettings
-from sif.objectives import LOSSES, LossSettings
 from sif.search import SearchResult, SearchSettings, search
-from sif.spaces.function_search import FunctionSettings, FunctionSpace
-from sif.spaces.functions import SPECS, FunctionSpec
-from sif.spaces.tables import TableShape
+from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
+from sif.spaces.interaction.design import SPECS, FunctionSpec
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.losses import LOSSES, LossSettings
+from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 from sif.tracking import NullTracker
 from sif.utils import checkpoint
 

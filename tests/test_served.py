@@ -19,7 +19,7 @@ from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import CheckpointError
 from sif.fitting import Problem
 from sif.served import FILE, KIND, ServedModel
-from sif.spaces.functions import design_of
+from sif.spaces.interaction.design import design_of
 from sif.utils.checkpoint import load as load_file
 from sif.utils.checkpoint import save as save_file
 from sif.utils.device import make_runtime

@@ -16,7 +16,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sif.batches import Drawing, InteractionStream, PartTensors
 from sif.core.gates import Block, Gates
 from sif.core.genotype import Genotype, from_json
 from sif.core.probe import gate_gradient
@@ -24,21 +23,29 @@ from sif.core.proximal import project, weight_step
 from sif.core.space import Space, SwitchScored
 from sif.errors import GenotypeError
 from sif.methods.nasp import Nasp, NaspSettings
-from sif.objectives import LOSSES, PAIRWISE, WEIGHTINGS, Batch, LossSettings, Weighting
-from sif.spaces.cells import Cells
-from sif.spaces.cnn import CNNSpace, ImageBatch, cells_of
-from sif.spaces.cnn_networks import CellNetwork, Layout
-from sif.spaces.cnn_ops import Normalisation
-from sif.spaces.encoders import ENCODINGS, Histories
-from sif.spaces.function_search import FunctionSettings, FunctionSpace
-from sif.spaces.functions import SPECS, Design, design_of, network
-from sif.spaces.interaction import Interaction
-from sif.spaces.rich import STAGES, RichSettings, RichSpace
-from sif.spaces.rnn import RNNSpace, TextBatch, recurrent_cell
-from sif.spaces.rnn_cells import RecurrentCell
-from sif.spaces.rnn_dropout import Dropouts, TextShape, draw_masks
-from sif.spaces.rnn_networks import CellRecurrence, LanguageModel, cross_entropy
-from sif.spaces.tables import TableShape
+from sif.spaces.cnn.cells import Cells
+from sif.spaces.cnn.networks import CellNetwork, Layout
+from sif.spaces.cnn.operations import Normalisation
+from sif.spaces.cnn.supernet import CNNSpace, ImageBatch, cells_of
+from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
+from sif.spaces.interaction.design import SPECS, Design, design_of, network
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.encoders import ENCODINGS, Histories
+from sif.spaces.interaction.function import Interaction
+from sif.spaces.interaction.losses import (
+    LOSSES,
+    PAIRWISE,
+    WEIGHTINGS,
+    Batch,
+    LossSettings,
+    Weighting,
+)
+from sif.spaces.interaction.staged_supernet import STAGES, RichSettings, RichSpace
+from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
+from sif.spaces.rnn.cells import RecurrentCell
+from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
+from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, cross_entropy
+from sif.spaces.rnn.supernet import RNNSpace, TextBatch, recurrent_cell
 
 F64 = torch.float64
 LOSS = LossSettings(positive_weight=2.0, negatives=2)

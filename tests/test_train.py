@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sif.batches import Drawing, InteractionStream, PartTensors
 from sif.core.stream import Permutation
-from sif.objectives import Batch, squared
-from sif.objectives import LossSettings as Settings
-from sif.spaces.elementwise import PRIMITIVES, Mlp
-from sif.spaces.interaction import InteractionNetwork
-from sif.spaces.operations import OPERATIONS
-from sif.spaces.tables import TableShape
+from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.losses import Batch, squared
+from sif.spaces.interaction.losses import LossSettings as Settings
+from sif.spaces.interaction.operations import OPERATIONS
+from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
 from sif.tracking import NullTracker
 from sif.train import Metrics, TrainResult, TrainSettings, train
 from sif.utils import checkpoint

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from sif.core.genotype import Genotype, read
 from sif.errors import ConfigError, GenotypeError, ShapeError
 from sif.served import FILE, ServedModel
-from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Mlp
-from sif.spaces.functions import SPECS, Design, design_of, expression
-from sif.spaces.operations import Operation
-from sif.spaces.tables import TableShape, bounded
+from sif.spaces.interaction.design import SPECS, Design, design_of, expression
+from sif.spaces.interaction.embeddings import TableShape, bounded
+from sif.spaces.interaction.operations import Operation
+from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Mlp
 
 FIELDS = ("user", "item")
 DIMENSION = 128

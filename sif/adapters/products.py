@@ -17,7 +17,7 @@ from sif.cold import Fallback
 from sif.errors import ConfigError
 from sif.fold import Rows
 from sif.served import ServedModel
-from sif.spaces.tables import bounded
+from sif.spaces.interaction.embeddings import bounded
 
 Factors = NDArray[np.float32]
 SHARE = 1e-3

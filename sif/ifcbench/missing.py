@@ -8,8 +8,8 @@ from sif.config import did_you_mean
 from sif.errors import NotInTableError
 from sif.ifcbench.plan import OBJECTIVES, kind_of
 from sif.ifcbench.ranges import FIELDS
-from sif.spaces.elementwise import PRIMITIVES
-from sif.spaces.operations import OPERATIONS
+from sif.spaces.interaction.operations import OPERATIONS
+from sif.spaces.interaction.transforms import PRIMITIVES
 
 Key = tuple[str, int, int | None, tuple[str, ...]]
 """Objective, dimension, seed (None: all) and names of an entry."""

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sif.ifcbench.ranges import Family, Names, family, genotype_of
-from sif.spaces.elementwise import IDENTITY, PRIMITIVES, RANGES
-from sif.spaces.operations import OPERATIONS
+from sif.spaces.interaction.operations import OPERATIONS
+from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, RANGES
 
 OBJECTIVES = ("rating", "ranking")
 GRID = {"rating": (4.0, 10.0, 25.0), "ranking": (0.0625, 0.25, 1.0)}

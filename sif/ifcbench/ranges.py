@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING
 
 from sif.core.genotype import Genotype
 from sif.errors import GenotypeError
-from sif.spaces.functions import OPERATION_BLOCK, SPECS, design_of
-from sif.spaces.operations import OPERATIONS
+from sif.spaces.interaction.design import OPERATION_BLOCK, SPECS, design_of
+from sif.spaces.interaction.operations import OPERATIONS
 
 if TYPE_CHECKING:
-    from sif.spaces.elementwise import Elementwise
+    from sif.spaces.interaction.transforms import Elementwise
 
 Names = tuple[str, str, str]
 """Operation, user's transform, item's transform, as a genotype of `primitives` writes them."""

@@ -23,7 +23,7 @@ from sif.grid import GridTraining, follows, search_strength
 from sif.methods.table import method_named
 from sif.rivals import FIXED, SEARCHED, compared, fixed_multiply, restored, trained_network
 from sif.served import ServedModel
-from sif.spaces.functions import expression
+from sif.spaces.interaction.design import expression
 from sif.tasks.base import Desk, RunResult
 from sif.tasks.figures import draw_all
 from sif.tasks.inputs import Inputs, load_data

@@ -14,10 +14,10 @@ from sif.config.cnn import CNNConfig
 from sif.core.genotype import Genotype
 from sif.evaluate import Evaluation
 from sif.search import SearchResult
-from sif.spaces.cells import Cells, format_cells
-from sif.spaces.cnn import SPECS, cells_of, expression, skip_share
-from sif.spaces.cnn_networks import CellNetwork
-from sif.spaces.cnn_ops import multiply_adds
+from sif.spaces.cnn.cells import Cells, format_cells
+from sif.spaces.cnn.networks import CellNetwork
+from sif.spaces.cnn.operations import multiply_adds
+from sif.spaces.cnn.supernet import SPECS, cells_of, expression, skip_share
 from sif.tasks import cnn_figures
 from sif.tasks.base import Desk
 from sif.tasks.cnn_inputs import ImageInputs, prepare

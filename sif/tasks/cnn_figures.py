@@ -8,9 +8,9 @@ from typing import Any
 
 from sif import plots
 from sif.config.cnn import CNNConfig
-from sif.spaces.cells import INPUTS, edge_nodes, edge_sources
-from sif.spaces.cnn import SPECS
-from sif.spaces.cnn_cell import STEPS
+from sif.spaces.cnn.cells import INPUTS, edge_nodes, edge_sources
+from sif.spaces.cnn.supercell import STEPS
+from sif.spaces.cnn.supernet import SPECS
 from sif.tasks.contest_figures import curves, draw_curves
 from sif.tasks.contest_report import Results
 from sif.vision import EXPORTED

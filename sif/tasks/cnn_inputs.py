@@ -9,8 +9,8 @@ from sif.config.cnn import CNNConfig
 from sif.data.images import FolderImages, Images, ImageSplit, load_images, make_image_split
 from sif.errors import ConfigError
 from sif.sources import source_of
-from sif.spaces.cnn import SPECS, cells_of
-from sif.spaces.published import PUBLISHED
+from sif.spaces.cnn.cells import PUBLISHED
+from sif.spaces.cnn.supernet import SPECS, cells_of
 from sif.tasks.contest_inputs import Entrants, entrants
 from sif.utils.device import Runtime, enough_memory
 from sif.vision import Vision

@@ -17,8 +17,8 @@ from sif.core.genotype import Genotype
 from sif.data.interactions import Split
 from sif.fitting import Problem
 from sif.metrics import higher_is_better
-from sif.spaces.functions import design_of, expression
-from sif.spaces.operations import Operation
+from sif.spaces.interaction.design import design_of, expression
+from sif.spaces.interaction.operations import Operation
 from sif.tasks import protocol
 from sif.tasks.figure_files import save_and_draw
 from sif.tasks.report import Entry

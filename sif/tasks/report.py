@@ -11,7 +11,7 @@ from sif.core.genotype import from_json
 from sif.data.interactions import Split
 from sif.evaluate import MAIN_METRIC, Evaluation, Objective
 from sif.metrics import higher_is_better
-from sif.spaces.functions import expression
+from sif.spaces.interaction.design import expression
 from sif.tasks.console import table
 from sif.verdict import Verdict
 

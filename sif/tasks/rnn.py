@@ -15,9 +15,9 @@ from sif.core.genotype import Genotype
 from sif.evaluate import Evaluation
 from sif.language import EXPORTED, lstm_width, nats, perplexity, recurrence_of
 from sif.search import SearchResult
-from sif.spaces.rnn import BLOCK, recurrent_cell
-from sif.spaces.rnn_cells import ACTIVATIONS, RecurrentCell, expression, format_cell
-from sif.spaces.rnn_networks import LanguageModel, LSTMRecurrence
+from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, expression, format_cell
+from sif.spaces.rnn.networks import LanguageModel, LSTMRecurrence
+from sif.spaces.rnn.supernet import BLOCK, recurrent_cell
 from sif.tasks import rnn_figures
 from sif.tasks.base import Desk
 from sif.tasks.contest import Contest, Show

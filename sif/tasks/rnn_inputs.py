@@ -9,8 +9,8 @@ from sif.config.rnn import RNNConfig
 from sif.data.text import Corpus, load_corpus
 from sif.language import Language
 from sif.ngram import NGram, tuned
-from sif.spaces.rnn import recurrent_cell
-from sif.spaces.rnn_cells import PUBLISHED, RecurrentCell
+from sif.spaces.rnn.cells import PUBLISHED, RecurrentCell
+from sif.spaces.rnn.supernet import recurrent_cell
 from sif.tasks.contest_inputs import Entrants, entrants
 from sif.utils.device import Runtime
 

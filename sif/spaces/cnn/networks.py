@@ -14,8 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from sif.errors import ConfigError, ShapeError
-from sif.spaces.cells import INPUTS, Cell, Cells
-from sif.spaces.cnn_ops import OPERATIONS, FactorizedReduce, Normalisation, parameters, relu_conv
+from sif.spaces.cnn.cells import INPUTS, Cell, Cells
+from sif.spaces.cnn.operations import (
+    OPERATIONS,
+    FactorizedReduce,
+    Normalisation,
+    parameters,
+    relu_conv,
+)
 
 NORM = Normalisation()
 

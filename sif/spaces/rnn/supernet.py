@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from sif.core.gates import Block, Gates
 from sif.core.genotype import Genotype, check_names
 from sif.core.probe import Candidate, probe
-from sif.spaces.rnn_cells import ACTIVATIONS, RecurrentCell, cell_of, edge_nodes, expression
-from sif.spaces.rnn_dropout import Dropouts, TextShape, draw_masks
-from sif.spaces.rnn_networks import (
+from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, cell_of, edge_nodes, expression
+from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
+from sif.spaces.rnn.networks import (
     CellRecurrence,
     CellWeights,
     LanguageModel,

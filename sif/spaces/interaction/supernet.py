@@ -21,13 +21,13 @@ from sif.core.gates import Block, Gates
 from sif.core.genotype import Genotype
 from sif.core.probe import mix
 from sif.errors import ConfigError, ShapeError
-from sif.objectives import Batch, Loss, LossSettings, Scored
-from sif.pairs import PairGraph
-from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Elementwise, Mlp
-from sif.spaces.functions import OPERATION_BLOCK, FunctionSpec, RidgeFitted, expression
-from sif.spaces.interaction import Interaction
-from sif.spaces.operations import Factors, operations_for
-from sif.spaces.tables import Tables, TableShape
+from sif.spaces.interaction.design import OPERATION_BLOCK, FunctionSpec, RidgeFitted, expression
+from sif.spaces.interaction.embeddings import Tables, TableShape
+from sif.spaces.interaction.function import Interaction
+from sif.spaces.interaction.losses import Batch, Loss, LossSettings, Scored
+from sif.spaces.interaction.operations import Factors, operations_for
+from sif.spaces.interaction.pair_products import PairGraph
+from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise, Mlp
 
 FIT_ROWS = 8192
 """Train rows that a readout fit reads at most; d is tens, so more rows change nothing."""

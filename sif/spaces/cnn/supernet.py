@@ -19,10 +19,10 @@ from torch.nn import functional as F
 
 from sif.core.gates import Block, Gates
 from sif.core.genotype import Genotype, check_names
-from sif.spaces.cells import KEPT, Cells, cell_of, edge_nodes
-from sif.spaces.cnn_cell import STEPS, SuperCell
-from sif.spaces.cnn_networks import STEMS, CellNetwork, FixedCell, Layout, places, stem_states
-from sif.spaces.cnn_ops import SKIP, Normalisation
+from sif.spaces.cnn.cells import KEPT, Cells, cell_of, edge_nodes
+from sif.spaces.cnn.networks import STEMS, CellNetwork, FixedCell, Layout, places, stem_states
+from sif.spaces.cnn.operations import SKIP, Normalisation
+from sif.spaces.cnn.supercell import STEPS, SuperCell
 
 NORMAL, REDUCE = "normal", "reduce"
 _SIDE = 32

@@ -15,8 +15,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sif.spaces.operations import Operation
-from sif.spaces.tables import Tables, TableShape
+from sif.spaces.interaction.embeddings import Tables, TableShape
+from sif.spaces.interaction.operations import Operation
 
 Point = tuple[int, ...]
 

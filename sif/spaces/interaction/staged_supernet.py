@@ -1,41 +1,86 @@
-"""The space around the interaction function: how ids become vectors, and how the loss weighs them.
-
-Four stages, each a block under the same core (the stages of AutoCF, Gao et al., WWW 2021, by one
-proximal search instead of sampled models): "encoding" of each field (id, history, both),
-"embedding" (identity, learned element-wise, light graph propagation), "operation" (the five of SIF
-and sums of two), and "weighting" of the training loss. What a search leaves out stays neutral.
-"""
+"""The stages of the space `rich` as blocks: names, neutral choices, costs."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sif.core.gates import Gates
-from sif.core.genotype import Genotype
 from sif.core.probe import mix
-from sif.objectives import Batch, Loss, LossSettings, Scored, Weighting
-from sif.spaces.elementwise import Mlp
-from sif.spaces.encoders import ENCODINGS, Histories, encoded, needed
-from sif.spaces.functions import (
+from sif.spaces.interaction.design import (
     EMBEDDING_BLOCK,
+    EMBEDDINGS,
     ENCODING_BLOCK,
     OPERATION_BLOCK,
-    WEIGHTING_BLOCK,
-    expression,
 )
-from sif.spaces.gated import GatedRich
-from sif.spaces.interaction import Interaction
-from sif.spaces.members import Member, Members, Point
-from sif.spaces.operations import Operation, operation_named
-from sif.spaces.stages import NEUTRAL, SPEC, STAGES, searched_blocks, stage_block
-from sif.spaces.tables import TableShape
+from sif.spaces.interaction.encoders import ENCODINGS, Vectors, encoded, needed
+from sif.spaces.interaction.function import Interaction
+from sif.spaces.interaction.operations import Factors
+from sif.spaces.interaction.pair_products import PairGraph
+from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise, Mlp
+from sif.spaces.interaction.weight_pool import Member
+
+if TYPE_CHECKING:
+    from sif.spaces.interaction.staged_supernet import RichSpace
+import math
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from sif.core.gates import Block
+from sif.core.genotype import Genotype
+from sif.spaces.interaction.design import SPECS, WEIGHTING_BLOCK, expression
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.encoders import Histories
+from sif.spaces.interaction.losses import Batch, Loss, LossSettings, Scored, Weighting
+from sif.spaces.interaction.operations import Operation, operation_named
+from sif.spaces.interaction.weight_pool import Members, Point
+
+SPEC = SPECS["rich"]
+STAGES = (ENCODING_BLOCK, EMBEDDING_BLOCK, OPERATION_BLOCK, WEIGHTING_BLOCK)
+NEUTRAL = {
+    ENCODING_BLOCK: "id", EMBEDDING_BLOCK: "identity", OPERATION_BLOCK: "multiply",
+    WEIGHTING_BLOCK: "even",
+}  # fmt: skip
+COSTS: dict[str, dict[str, float]] = {
+    ENCODING_BLOCK: {"id": 1.0, "history": 2.0, "both": 3.0},
+    EMBEDDING_BLOCK: {"identity": 0.0, "elementwise": 24.0, "graph": 2.0},
+}
+"""Per vector entry: a look-up 1, a sum over pairs 2, an `Mlp` 3 x 8 hidden units; a weighting is
+free."""
+
+
+def stage_block(name: str, fields: int, operations: Sequence[Operation]) -> Block:
+    """A stage with all of its choices; an operation costs the multiply-adds of its readout."""
+    if name == OPERATION_BLOCK:
+        names = tuple(o.name for o in operations)
+        work = tuple(float(2 * o.width(fields)) for o in operations)
+        return Block(name, names, costs=(work,), start=NEUTRAL[name], alone=True)
+    names = SPEC.stages[name]
+    nodes = tuple(range(fields)) if name == ENCODING_BLOCK else (0,)
+    cost = COSTS.get(name)
+    costs = None if cost is None else (tuple(cost[n] for n in names),) * len(nodes)
+    return Block(name, names, nodes, costs=costs, start=NEUTRAL[name], alone=True)
+
+
+def neutral_genotype(fields: int) -> Genotype:
+    """Every stage at its neutral choice: the product of embeddings, evenly weighted."""
+    edges = {name: fields if name == ENCODING_BLOCK else 1 for name in STAGES}
+    return Genotype(
+        SPEC.name, {name: tuple((e, NEUTRAL[name]) for e in range(n)) for name, n in edges.items()}
+    )
+
+
+def searched_blocks(
+    stages: Sequence[str], fields: int, operations: Sequence[Operation]
+) -> tuple[Block, ...]:
+    """The blocks of the stages that are searched, in the order of `STAGES`."""
+    return tuple(stage_block(name, fields, operations) for name in STAGES if name in stages)
+
 
 SPARE = 6
 """Sets of weights beyond those one switch away, so that a selection that moves on finds some."""
@@ -250,3 +295,121 @@ def _with(gates: Gates, block: str, edge: int, operation: int) -> Gates:
     active[edge] = operation
     row[range(len(active)), active] = 1.0
     return Gates({**gates.weights, block: row}, {**gates.selection(), block: tuple(active)})
+
+
+class GatedRich:
+    """The supernet at its gates, as something that scores pairs.
+
+    At a discrete point it is one `Interaction` over the combination's own weights. With gates that
+    require a gradient, or relaxed ones, every stage mixes its candidates over the same weights; a
+    pair's own part is then left in, since gates are judged on pairs that no history holds.
+    """
+
+    def __init__(self, space: RichSpace, gates: Gates) -> None:
+        self._space, self._gates = space, gates
+        self.probed = any(w.requires_grad for w in gates.weights.values())
+        discrete = gates.active is not None
+        self.member = (
+            space.members.of(space.point(gates))
+            if discrete
+            else cast(Member, space.members.sets[0])
+        )
+        self._chosen = self._at_point() if discrete and not self.probed else None
+        self._candidates = [] if self._chosen else self._mixed()
+
+    def chosen(self) -> Interaction:
+        """The function of the active combination."""
+        return self._chosen or self._at_point()
+
+    def _at_point(self) -> Interaction:
+        space, member = self._space, self.member
+        point = space.point(self._gates)
+        k = len(space.settings.fields)
+        vectors = [self._encoded(f, ENCODINGS[point[f]]) for f in range(k)]
+        embedding = EMBEDDINGS[point[k]]
+        if embedding == "graph":
+            vectors = self._propagated(vectors)
+        transforms = self._transforms(embedding)
+        return Interaction(
+            member.tables, transforms, space.operations[point[k + 1]],
+            member.readouts[point[k + 1]], vectors,
+        )  # fmt: skip
+
+    def _transforms(self, embedding: str) -> Sequence[Elementwise]:
+        if embedding == "elementwise":
+            return [cast(Mlp, t) for t in self._space.transforms]
+        return [PRIMITIVES[IDENTITY]] * len(self._space.settings.fields)
+
+    def _encoded(self, field: int, encoding: str) -> Vectors:
+        return encoded(self.member.tables, self._space.settings.histories, field, encoding)
+
+    def _mix(self, block: str, edge: int, candidates: Mapping[str, Callable[[], Tensor]]) -> Tensor:
+        """One edge of a stage; its neutral candidate where the stage is not searched."""
+        weights = self._gates.weights.get(block)
+        if weights is None:
+            return candidates[NEUTRAL[block]]()
+        active = None if self._gates.active is None else self._gates.active[block][edge]
+        return mix(weights[edge], active, list(candidates.values()))
+
+    def _mixed(self) -> list[Interaction]:
+        space, member = self._space, self.member
+        encoded = [
+            Vectors(
+                self._mix(
+                    ENCODING_BLOCK, f,
+                    {e: partial(lambda f, e: self._encoded(f, e).table, f, e) for e in ENCODINGS},
+                )
+            )
+            for f in range(len(space.settings.fields))
+        ]  # fmt: skip
+        vectors = [Vectors(self._embedded(encoded, f)) for f in range(len(encoded))]
+        identity = self._transforms("identity")
+        return [
+            Interaction(member.tables, identity, operation, readout, vectors)
+            for operation, readout in zip(space.operations, member.readouts, strict=True)
+        ]
+
+    def _embedded(self, encoded: Sequence[Vectors], field: int) -> Tensor:
+        table = encoded[field].table
+        return self._mix(
+            EMBEDDING_BLOCK, 0,
+            {
+                "identity": lambda: table,
+                "elementwise": lambda: self._space.transforms[field](table),
+                "graph": lambda: self._propagated(encoded)[field].table,
+            },
+        )  # fmt: skip
+
+    def _propagated(self, vectors: Sequence[Vectors]) -> list[Vectors]:
+        return needed(self._space.settings.histories).propagate(vectors)
+
+    def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
+        """Scores (n,) at ids (n, 2); `observed` as in `Interaction.pairs`."""
+        if self._chosen:
+            return self._chosen.pairs(ids, observed)
+        by_name = {i.operation.name: partial(i.pairs, ids) for i in self._candidates}
+        return self._mix(OPERATION_BLOCK, 0, by_name)
+
+    @property
+    def exact(self) -> bool:
+        """As of the chosen function; never for mixtures."""
+        return self._chosen is not None and self._chosen.exact
+
+    @property
+    def uses_history(self) -> bool:
+        """As of the chosen function; mixtures leave nothing out."""
+        return self._chosen is not None and self._chosen.uses_history
+
+    def factors(self) -> Factors | None:
+        """Factors of the chosen function; None for mixtures."""
+        return self._chosen.factors() if self._chosen else None
+
+    def on_graph(self, graph: PairGraph) -> Tensor:
+        """Scores (n,) at a graph's pairs."""
+        if self._chosen:
+            return self._chosen.on_graph(graph)
+        return self.pairs(torch.stack([graph.rows, graph.columns], dim=1))
+
+    def own_on_graph(self, graph: PairGraph) -> Tensor | None:
+        """What a graph's pairs contributed to their own scores."""
+        return self._chosen.own_on_graph(graph) if self._chosen else None

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sif.dialects import parse_call, whole_numbers
 from sif.errors import GenotypeError
+from sif.spaces.genotype_text import parse_call, whole_numbers
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sif.rows import take_rows
-from sif.spaces.operations import Operation
+from sif.spaces.interaction.operations import Operation
+from sif.spaces.interaction.sparse_rows import take_rows
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class TableShape:
         init: Deviation of the initial embeddings.
         mixed_signs: Readouts start at +1, -1, +1, ... instead of all at +1. On rating data a
             mixture fits better; with all +1, max and min differ in kind (convex, concave).
-        encodings: How each field is encoded, see `sif.spaces.encoders`; empty: by id.
+        encodings: How each field is encoded, see `sif.spaces.interaction.encoders`; empty: by id.
         trained_readout: Whether w is trained. With an identity for P and Q every operation takes
             any scale of w from its vectors, so that only signs are left; training it anyway weakens
             the L2 of dimensions that grow: on validation (ML-100K) it cost .003 NDCG@10 for
@@ -124,7 +124,7 @@ class Tables(nn.Module):
 class TableRows(Tables):
     """Some rows of the first field and all of the others, as tables of their own.
 
-    Gradients reach the first field's table as sparse tensors of those rows; see `sif.rows`.
+    Gradients reach the first field's table as sparse tensors of those rows; see `sif.spaces.interaction.sparse_rows`.
 
     Args:
         whole: The tables; they keep the parameters.

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sif.core.stream import Permutation
-from sif.objectives import Batch
-from sif.pairs import PairGraph, pair_graph
+from sif.spaces.interaction.losses import Batch
+from sif.spaces.interaction.pair_products import PairGraph, pair_graph
 
 REDRAWS = 3
 """Times that a drawn item is drawn again if the row's user has had it: at a tenth observed, one in

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from sif.core.gates import Gates
 from sif.core.probe import Candidate, mix, probe
-from sif.spaces.cells import INPUTS, edge_nodes, edge_sources
-from sif.spaces.cnn_networks import Inputs, Layout, Place, operation_module
-from sif.spaces.cnn_ops import OPERATIONS, multiply_adds, parameters
+from sif.spaces.cnn.cells import INPUTS, edge_nodes, edge_sources
+from sif.spaces.cnn.networks import Inputs, Layout, Place, operation_module
+from sif.spaces.cnn.operations import OPERATIONS, multiply_adds, parameters
 
 STEPS = 4
 """Intermediate nodes of a searched cell (DARTS, section 3.1)."""

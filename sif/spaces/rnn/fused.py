@@ -1,6 +1,6 @@
 """A recurrent cell over a window, with a backward pass of its own.
 
-The same numbers as `sif.spaces.rnn_networks.unroll`, which is the reference. Autograd would record
+The same numbers as `sif.spaces.rnn.networks.unroll`, which is the reference. Autograd would record
 every operation of every step, and add up the gradient of each matrix step by step; here the loop
 backwards holds only what depends on the step behind it. Derivatives of gates and activations are
 taken for all steps at once before it, gradients of matrices in one product each after it.
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sif.spaces.rnn_cells import ACTIVATIONS, RecurrentCell, readers
-from sif.spaces.rnn_dropout import masked
+from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, readers
+from sif.spaces.rnn.dropout import masked
 
 SLOPES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "tanh": lambda value: 1 - value * value,

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from sif.core.genotype import Genotype, check_names
 from sif.errors import GenotypeError
-from sif.objectives import WEIGHTINGS
-from sif.spaces.elementwise import IDENTITY, PRIMITIVES, Elementwise, Mlp
-from sif.spaces.encoders import ENCODINGS, Histories
-from sif.spaces.interaction import Interaction, InteractionNetwork
-from sif.spaces.operations import (
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.encoders import ENCODINGS, Histories
+from sif.spaces.interaction.function import Interaction, InteractionNetwork
+from sif.spaces.interaction.losses import WEIGHTINGS
+from sif.spaces.interaction.operations import (
     OPERATIONS,
     SUMS,
     Factors,
@@ -26,7 +26,7 @@ from sif.spaces.operations import (
     operation_named,
     operations_for,
 )
-from sif.spaces.tables import TableShape
+from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise, Mlp
 
 OPERATION_BLOCK, ENCODING_BLOCK = "operation", "encoding"
 EMBEDDING_BLOCK, WEIGHTING_BLOCK = "embedding", "weighting"

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sif.pairs import PairGraph
+from sif.spaces.interaction.pair_products import PairGraph
 
 
 class Scored(Protocol):
-    """A function that scores combinations of ids; see `sif.spaces.interaction.Interaction`."""
+    """A function that scores combinations of ids; see `sif.spaces.interaction.function.Interaction`."""
 
     def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
         """Scores (n,) at ids (n, k); `observed` pairs without their own part in the encoders."""

@@ -15,11 +15,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from sif.pairs import PairGraph, pair_products
-from sif.spaces.elementwise import Elementwise, is_identity
-from sif.spaces.encoders import Histories, Vectors, encoded, needed
-from sif.spaces.operations import Factors, Operation
-from sif.spaces.tables import TableRows, Tables, TableShape, bounded
+from sif.spaces.interaction.embeddings import TableRows, Tables, TableShape, bounded
+from sif.spaces.interaction.encoders import Histories, Vectors, encoded, needed
+from sif.spaces.interaction.operations import Factors, Operation
+from sif.spaces.interaction.pair_products import PairGraph, pair_products
+from sif.spaces.interaction.transforms import Elementwise, is_identity
 
 
 class Interaction:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from sif.errors import ShapeError
-from sif.pairs import PairGraph, PairSums
-from sif.spaces.tables import Tables
+from sif.spaces.interaction.embeddings import Tables
+from sif.spaces.interaction.pair_products import PairGraph, PairSums
 
 ENCODINGS = ("id", "history", "both")
 """id: a row of a table. history: the sum over the row's pairs. both: the sum of the two."""

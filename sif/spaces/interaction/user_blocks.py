@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sif.batches import Drawing, PartTensors, draw_background, draw_negatives
 from sif.core.stream import Permutation
-from sif.objectives import Batch
-from sif.pairs import PairGraph, starts
+from sif.spaces.interaction.batches import Drawing, PartTensors, draw_background, draw_negatives
+from sif.spaces.interaction.losses import Batch
+from sif.spaces.interaction.pair_products import PairGraph, starts
 
 STEPS = 64
 """Blocks that a large part is cut into. With their number fixed, what a step pays for the items

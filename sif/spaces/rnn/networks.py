@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sif.spaces.rnn_cells import ACTIVATIONS, RecurrentCell, readers
-from sif.spaces.rnn_dropout import Masks, TextShape, masked
-from sif.spaces.rnn_fused import fused
+from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, readers
+from sif.spaces.rnn.dropout import Masks, TextShape, masked
+from sif.spaces.rnn.fused import fused
 
 EMBEDDING_INIT = 0.1
 CELL_INIT = 0.04

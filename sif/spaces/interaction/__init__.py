@@ -1,0 +1,1 @@
+"""Interaction functions: operations, encoders, losses, and the supernets that are searched."""
