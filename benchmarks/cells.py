@@ -26,7 +26,7 @@ from sif.config.cnn import CNNConfig
 from sif.core.method import Choosing, Learning, Plan
 from sif.core.proximal import weight_step
 from sif.data.images import load_images
-from sif.methods.table import METHODS
+from sif.methods.registry import METHODS
 from sif.spaces.cnn.operations import multiply_adds
 from sif.spaces.cnn.supernet import cells_of, expression
 from sif.tracking import NullTracker

@@ -36,7 +36,7 @@ from sif.core.method import Plan
 from sif.errors import NotInTableError
 from sif.fitting import Problem
 from sif.ifcbench.records import HIGHER_IS_BETTER
-from sif.methods.table import method_named
+from sif.methods.registry import method_named
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime

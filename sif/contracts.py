@@ -24,7 +24,7 @@ from sif.core.space import Batch, Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import CheckpointError
 from sif.method_runs import MethodRun
-from sif.methods.table import MethodKind, method_named
+from sif.methods.registry import MethodKind, method_named
 from sif.search import SearchResult
 from sif.tracking import NullTracker
 from sif.utils import checkpoint

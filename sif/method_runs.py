@@ -20,7 +20,7 @@ from sif.core.selections import Choices
 from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import ConfigError
-from sif.methods.table import METHODS, MethodKind, method_named
+from sif.methods.registry import METHODS, MethodKind, method_named
 from sif.optimisers import Optimiser, Schedule
 from sif.sampling import SampleSettings, sample
 from sif.search import SearchResult, SearchSettings, search

@@ -21,7 +21,7 @@ from sif.core.genotype import from_json, read
 from sif.core.method import Plan
 from sif.data.images import Images, load_images, make_image_split
 from sif.errors import CheckpointError, ShapeError
-from sif.methods.table import METHODS
+from sif.methods.registry import METHODS
 from sif.spaces.cnn.cells import PUBLISHED, format_cells
 from sif.spaces.cnn.supernet import CNNSpace, cells_of, expression
 from sif.tasks import cnn_inputs

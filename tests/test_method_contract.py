@@ -30,8 +30,8 @@ from sif.errors import ConfigError
 from sif.language import Language
 from sif.method_runs import MethodRun
 from sif.methods.fixed import Fixed
-from sif.methods.random import RandomSampling
-from sif.methods.table import METHODS, MethodKind
+from sif.methods.random_search import RandomSampling
+from sif.methods.registry import METHODS, MethodKind
 from sif.optimisers import constant, momentum
 from sif.spaces.cnn.networks import Layout
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch

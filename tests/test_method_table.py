@@ -7,8 +7,8 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from sif.errors import ConfigError
-from sif.methods import table
-from sif.methods.table import GROUP, METHODS, MethodKind, method_named, method_names
+from sif.methods import registry as table
+from sif.methods.registry import GROUP, METHODS, MethodKind, method_named, method_names
 
 KIND = MethodKind(lambda space, section, plan, draws: None)
 BROKEN = object()

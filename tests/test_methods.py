@@ -19,14 +19,13 @@ from sif.core.method import Choosing, Learning, Method
 from sif.core.probe import gate_gradient
 from sif.core.proximal import project, weight_step
 from sif.core.selections import Choices
-from sif.methods.cooling import CoolingSettings
 from sif.methods.darts import Darts, DartsSettings
 from sif.methods.fixed import fixed
 from sif.methods.gdas import TEMPERATURES as GDAS_TEMPERATURES
 from sif.methods.gdas import Gdas, log_odds
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.methods.random_ws import RandomWS, RandomWSSettings, random_ws
-from sif.methods.relaxed import BETAS, AlphaSettings, gumbel, through_softmax
+from sif.methods.relaxation import BETAS, AlphaSettings, CoolingSettings, gumbel, through_softmax
 from sif.methods.snas import TEMPERATURES as SNAS_TEMPERATURES
 from sif.methods.snas import Snas, concrete
 from sif.spaces.cnn.networks import Layout

@@ -18,7 +18,7 @@ from sif.core.selections import LISTED, Choices
 from sif.errors import CheckpointError, ConfigError, ShapeError
 from sif.methods.exhaustive import Exhaustive
 from sif.methods.nsga2 import Nsga2
-from sif.methods.random import RandomSampling
+from sif.methods.random_search import RandomSampling
 from sif.methods.sampler import WORST, Sampler
 from sif.methods.tpe import Tpe
 from sif.utils import optional
@@ -114,7 +114,7 @@ def test_random_draws_nothing_twice_until_the_space_is_used_up() -> None:
 
 
 def test_random_leaves_nothing_out_when_redraws_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sif.methods.random.REDRAWS", 1)
+    monkeypatch.setattr("sif.methods.random_search.REDRAWS", 1)
     found = [[str(g.selection()) for g in asked(KINDS["random"](s), 10_000)] for s in (3, 3, 4)]
     assert all(len(set(one)) == len(one) == COUNT for one in found)
     assert found[0] == found[1] != found[2]

@@ -18,8 +18,8 @@ from sif.core.space import Space
 from sif.errors import ConfigError, DivergedError
 from sif.method_runs import MethodRun
 from sif.methods.fixed import fixed
+from sif.methods.registry import MethodKind
 from sif.methods.sampler import WORST, Sampler
-from sif.methods.table import MethodKind
 from sif.sampling import REPEATS
 from sif.search import SearchResult, search
 from sif.tasks import inputs

@@ -16,7 +16,7 @@ from torch import Tensor
 from sif.core.gates import Gates
 from sif.core.method import ArchReport
 from sif.core.space import Batch, Space
-from sif.methods.relaxed import AlphaSettings, Relaxed, Slopes, slopes, through_softmax
+from sif.methods.relaxation import AlphaSettings, Relaxed, Slopes, slopes, through_softmax
 
 PERTURBATION = 0.01
 """Over the norm of the gradient: the step of the finite difference (DARTS, section 2.3)."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from sif.core.gates import Gates
 from sif.core.method import ArchReport, Method
 from sif.core.space import Batch, Space
-from sif.methods.continuous import Continuous
+from sif.methods.arch_parameters import Continuous
 
 
 class Fixed:

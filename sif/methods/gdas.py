@@ -24,8 +24,7 @@ from sif.core.method import ArchReport
 from sif.core.probe import gate_gradient
 from sif.core.proximal import project
 from sif.core.space import Batch, Space
-from sif.methods.cooling import Cooling
-from sif.methods.relaxed import gumbel, through_softmax
+from sif.methods.relaxation import Cooling, gumbel, through_softmax
 
 TEMPERATURES = (10.0, 0.1)
 """First and last, in equal steps (section 4.2)."""

@@ -21,7 +21,7 @@ from sif.core.probe import GateGradient, gate_gradient
 from sif.core.proximal import box, clip, complexity_gradient, initial_alpha, project
 from sif.core.space import Batch, Space, SwitchScored
 from sif.errors import ConfigError
-from sif.methods.continuous import Continuous
+from sif.methods.arch_parameters import Continuous
 
 ADAM_BETAS = (0.5, 0.999)
 """Of the architecture optimiser (train_search.py and architect.py of NASP-codes)."""

@@ -21,7 +21,7 @@ from sif.core.method import ArchReport
 from sif.core.proximal import project
 from sif.core.selections import Choices
 from sif.core.space import Batch, Space
-from sif.methods.continuous import Continuous
+from sif.methods.arch_parameters import Continuous
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from torch import Tensor
 from sif.core.gates import Alpha, Gates
 from sif.core.method import ArchReport
 from sif.core.space import Batch, Space
-from sif.methods.cooling import Cooling
-from sif.methods.relaxed import gumbel, slopes, through_softmax
+from sif.methods.relaxation import Cooling, gumbel, slopes, through_softmax
 
 TEMPERATURES = (2.5, 0.03)
 """First and last. Reimplementations start at 1 or 2.5; times .97 per epoch, 150 epochs end here."""

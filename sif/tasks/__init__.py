@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sif.config import CommonConfig, dump_config, load_config
 from sif.errors import ConfigError, DataError
-from sif.methods.table import method_named
+from sif.methods.registry import method_named
 from sif.tasks import (
     cf,
     cnn,

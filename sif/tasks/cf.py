@@ -20,7 +20,7 @@ from sif.core.genotype import Genotype, from_json
 from sif.errors import ConfigError, DataError
 from sif.evaluate import Evaluation, evaluate
 from sif.grid import GridTraining, follows, search_strength
-from sif.methods.table import method_named
+from sif.methods.registry import method_named
 from sif.rivals import FIXED, SEARCHED, compared, fixed_multiply, restored, trained_network
 from sif.served import ServedModel
 from sif.spaces.interaction.design import expression

@@ -19,7 +19,7 @@ from sif.config import CommonConfig
 from sif.core.genotype import Genotype, from_json
 from sif.errors import ConfigError, DivergedError
 from sif.evaluate import Evaluation
-from sif.methods.table import method_named
+from sif.methods.registry import method_named
 from sif.search import SearchResult
 from sif.tasks.base import Desk, RunResult
 from sif.tasks.contest_inputs import Entrants

@@ -10,7 +10,7 @@ from typing import Any
 from sif.config import did_you_mean
 from sif.core.genotype import Genotype, read
 from sif.errors import ConfigError
-from sif.methods.table import method_named, method_names
+from sif.methods.registry import method_named, method_names
 
 SEARCHED, GIVEN = "searched", "given"
 

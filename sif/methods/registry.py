@@ -19,15 +19,14 @@ from sif.config.cf import SearchConfig
 from sif.core.method import Method, Plan, Sampling
 from sif.core.space import Space
 from sif.errors import ConfigError
-from sif.methods.cooling import CoolingSettings
 from sif.methods.darts import Darts, DartsSettings
 from sif.methods.exhaustive import Exhaustive
 from sif.methods.gdas import Gdas
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.methods.nsga2 import Nsga2
-from sif.methods.random import RandomSampling
+from sif.methods.random_search import RandomSampling
 from sif.methods.random_ws import RandomWSSettings, random_ws
-from sif.methods.relaxed import AlphaSettings
+from sif.methods.relaxation import AlphaSettings, CoolingSettings
 from sif.methods.sampler import Sampler
 from sif.methods.snas import Snas
 from sif.methods.tpe import Tpe
