@@ -32,7 +32,7 @@ import torch
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from sif.engine import Engine
+from sif.retrieval.engine import Engine
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.operations import operation_named

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sif.data.interactions.interactions import Interactions
-from sif.engine import Top
 from sif.evaluate import RankingScorer, Scorer, pair_matrix
+from sif.retrieval.engine import Top
 from sif.spaces.interaction.function import InteractionNetwork
 
 Mask = NDArray[np.bool_]

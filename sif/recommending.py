@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from sif.data.interactions.vocabulary import id_strings
-from sif.engine import Top
 from sif.errors import ConfigError, DataError
+from sif.retrieval.engine import Top
 from sif.served import ServedModel
 from sif.serving import Serving
 

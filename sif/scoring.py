@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from sif.cold import Fallback
-from sif.engine import Engine
 from sif.errors import ConfigError
+from sif.retrieval.engine import Engine
 from sif.spaces.interaction.function import Interaction, InteractionNetwork
 
 

@@ -23,12 +23,12 @@ from sif.cold import Fallback, cold_rows
 from sif.config.cf import DataConfig
 from sif.core.genotype import Genotype, from_json
 from sif.data.interactions import Interactions, Vocabulary
-from sif.engine import Engine
 from sif.errors import MALFORMED, CheckpointError, ConfigError
 from sif.evaluate import pair_matrix
 from sif.fitting import Problem
 from sif.fold import Fold
 from sif.fold_terms import Encoding, FoldTerms, Objective, fold_terms
+from sif.retrieval.engine import Engine
 from sif.scoring import InteractionScorer, Scale
 from sif.spaces.interaction.design import design_of, expression, network, served
 from sif.spaces.interaction.embeddings import TableShape

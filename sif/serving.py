@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sif import fold
-from sif.engine import MEMORY, Engine, Top, UserVectors
 from sif.errors import ConfigError, DataError, ScoreError
-from sif.neighbours import Neighbours
+from sif.retrieval.engine import MEMORY, Engine, Top, UserVectors
+from sif.retrieval.neighbors import Neighbours
 from sif.served import ServedModel
 from sif.spaces.interaction.embeddings import bounded
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from sif.chunks import in_chunks
+from sif.retrieval.threads import in_chunks
 
 CASES = [(10, 3, 1), (10, 3, 2), (10, 3, 9), (3, 3, 2), (0, 3, 2)]
 

@@ -13,8 +13,8 @@ from sif.baselines import BASELINES, fit_best
 from sif.cold import Fallback, cold_rows, popularity_order, with_fallback, with_zero_rows
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.vocabulary import Vocabulary
-from sif.engine import Top
 from sif.evaluate import RankingScorer, RatingScorer
+from sif.retrieval.engine import Top
 from sif.scoring import InteractionScorer
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import InteractionNetwork

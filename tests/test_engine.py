@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sif import kernels
-from sif.engine import Engine, UserVectors
 from sif.errors import ConfigError, DataError, ShapeError
+from sif.retrieval import kernels
+from sif.retrieval.engine import Engine, UserVectors
 from sif.spaces.interaction.embeddings import TableShape, bounded
 from sif.spaces.interaction.function import Interaction, InteractionNetwork
 from sif.spaces.interaction.operations import OPERATIONS, SUMS, Operation
@@ -35,8 +35,8 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 def choose(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "broadcast":
-        monkeypatch.setattr("sif.catalogue.compiled", lambda: None)
-        monkeypatch.setattr("sif.engine.selection", lambda: None)
+        monkeypatch.setattr("sif.retrieval.catalogue.compiled", lambda: None)
+        monkeypatch.setattr("sif.retrieval.engine.selection", lambda: None)
     elif kernels.compiled() is None:
         pytest.skip("needs numba")
 
@@ -154,9 +154,9 @@ def test_chunks_leave_no_seam(
     whole = Engine(interaction, threads=1)
     users = whole.vectors(np.arange(USERS))
     expected = whole.top(users, 10, excluded=excluded, allowed=allowed)
-    monkeypatch.setattr("sif.engine._PIECE", 17)
-    monkeypatch.setattr("sif.engine._ROWS", 4)
-    monkeypatch.setattr("sif.engine._FEWEST_ROWS", 1)
+    monkeypatch.setattr("sif.retrieval.engine._PIECE", 17)
+    monkeypatch.setattr("sif.retrieval.engine._ROWS", 4)
+    monkeypatch.setattr("sif.retrieval.engine._FEWEST_ROWS", 1)
     for rows in (1, 2, 3):
         engine = Engine(interaction, memory=4 * 96 * rows * threads, threads=threads)
         found = engine.top(users, 10, excluded=excluded, allowed=allowed)
@@ -172,7 +172,7 @@ def test_both_paths_agree_beyond_a_tile(name: str, monkeypatch: pytest.MonkeyPat
     fast = Engine(interaction)
     users = fast.vectors(np.arange(USERS))
     choose("broadcast", monkeypatch)
-    monkeypatch.setattr("sif.kernels._ELEMENTS", 1000)
+    monkeypatch.setattr("sif.retrieval.kernels._ELEMENTS", 1000)
     slow = Engine(interaction).scores(users)
     np.testing.assert_allclose(fast.scores(users), slow, rtol=1e-5, atol=1e-5)
 

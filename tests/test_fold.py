@@ -20,9 +20,9 @@ from torch import nn
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Vocabulary
-from sif.engine import Engine
 from sif.fitting import Problem
 from sif.fold import Fold
+from sif.retrieval.engine import Engine
 from sif.served import ServedModel
 from sif.spaces.interaction.design import design_of
 from sif.spaces.interaction.losses import LOSSES

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sif import kernels
 from sif.errors import ShapeError
-from sif.neighbours import Neighbours
+from sif.retrieval import kernels
+from sif.retrieval.neighbors import Neighbours
 
 N, DIMENSION = 90, 5
 
@@ -16,7 +16,7 @@ N, DIMENSION = 90, 5
 @pytest.fixture(params=["compiled", "broadcast"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "broadcast":
-        monkeypatch.setattr("sif.engine.selection", lambda: None)
+        monkeypatch.setattr("sif.retrieval.engine.selection", lambda: None)
     elif kernels.compiled() is None:
         pytest.skip("needs numba")
 
@@ -51,7 +51,7 @@ def test_neighbours_are_those_of_brute_force(itself: bool, k: int) -> None:
 
 
 def test_cosines_are_held_by_the_memory_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sif.engine.selection", lambda: None)
+    monkeypatch.setattr("sif.retrieval.engine.selection", lambda: None)
     made: list[int] = []
     empty = torch.empty
 
@@ -59,7 +59,7 @@ def test_cosines_are_held_by_the_memory_that_is_given(monkeypatch: pytest.Monkey
         made.append(int(np.prod(size)) * 4)
         return empty(*size, **options)
 
-    monkeypatch.setattr("sif.engine.torch.empty", watched)
+    monkeypatch.setattr("sif.retrieval.engine.torch.empty", watched)
     near = Neighbours(torch.randn(3000, 4), memory=1 << 16)
     near.top(np.arange(3000), 10)
     assert made and max(made) <= 1 << 16

@@ -47,11 +47,11 @@ def test_scores_are_predictions_pair_by_pair(operation: str, biases: bool, inter
 
 @pytest.mark.parametrize("elements", [1, 30, 40, 61, 1 << 20])
 def test_chunks_leave_no_seam(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sif.catalogue.compiled", lambda: None)
+    monkeypatch.setattr("sif.retrieval.catalogue.compiled", lambda: None)
     scorer = InteractionScorer(make_network("max"))
     users = np.arange(USERS)
     expected = np.concatenate([scorer.scores(users[i : i + 1]) for i in range(USERS)])
-    monkeypatch.setattr("sif.kernels._ELEMENTS", elements)
+    monkeypatch.setattr("sif.retrieval.kernels._ELEMENTS", elements)
     np.testing.assert_allclose(scorer.scores(users), expected, rtol=1e-5, atol=1e-6)
 
 

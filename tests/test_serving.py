@@ -13,10 +13,10 @@ import pytest
 import torch
 from scipy import sparse
 
-from sif.engine import MEMORY
 from sif.errors import ConfigError, DataError
 from sif.fold import Rows
 from sif.recommender import SIFRecommender
+from sif.retrieval.engine import MEMORY
 from sif.served import ServedModel
 
 Board = Callable[..., pd.DataFrame]

@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from sif.errors import DataError
-from sif.kernels import selection
-from sif.topk import block_size, top_k
+from sif.retrieval.kernels import selection
+from sif.retrieval.topk import block_size, top_k
 
 
 def expected(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:

@@ -22,9 +22,9 @@ from scipy import sparse
 
 from sif.adapters.products import Products, has_factors
 from sif.data.interactions import matrix_values
-from sif.engine import Top
 from sif.errors import ConfigError, ShapeError
 from sif.recommender import SIFRecommender
+from sif.retrieval.engine import Top
 from sif.served import ServedModel
 from sif.serving import Serving
 

@@ -16,8 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sif.engine import Top
 from sif.errors import DataError
+from sif.retrieval.engine import Top
 from sif.served import ServedModel
 from sif.serving import Serving
 

@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
-from sif.engine import MEMORY, Engine, Top
+from sif.retrieval.engine import MEMORY, Engine, Top
 from sif.spaces.interaction.embeddings import Tables, TableShape
 from sif.spaces.interaction.encoders import Vectors
 from sif.spaces.interaction.function import Interaction

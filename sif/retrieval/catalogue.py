@@ -1,7 +1,7 @@
 """All items of an interaction function, made ready to be scored for any users.
 
 A function is a sum of parts (`sif.spaces.interaction.operations`): those with factors become one matrix
-product, biases included, the others are added to it by `sif.kernels`.
+product, biases included, the others are added to it by `sif.retrieval.kernels`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sif.kernels import Broadcast, Maxima, compiled
+from sif.retrieval.kernels import Broadcast, Maxima, compiled
 from sif.spaces.interaction.embeddings import bounded
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.operations import Operation

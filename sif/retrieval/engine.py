@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sif.catalogue import Catalogue, Users
-from sif.chunks import alone, in_chunks
 from sif.errors import ConfigError, ScoreError, ShapeError
-from sif.kernels import selection
+from sif.retrieval.catalogue import Catalogue, Users
+from sif.retrieval.kernels import selection
+from sif.retrieval.threads import alone, in_chunks
+from sif.retrieval.topk import block_size, top_k
 from sif.spaces.interaction.function import Interaction
-from sif.topk import block_size, top_k
 
 MEMORY = 1 << 24
 """Bytes of scores: 16 MB are about what the last cache can spare."""

@@ -3,7 +3,7 @@
 `Maxima` and `Broadcast` add interactions that are no matrix product to a matrix of scores. `Maxima`
 is compiled; `Broadcast` takes any operation and any device, in parts that stay in cache, and needs
 torch alone. Neither holds users x items x dimensions at once. `selection` finds the best items of
-rows that come piece by piece; its stand-in is `sif.topk`.
+rows that come piece by piece; its stand-in is `sif.retrieval.topk`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The best items of any interaction function for many users, exactly."""
