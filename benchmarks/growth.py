@@ -32,7 +32,7 @@ from sif.data.interactions import load_dataset, make_split
 from sif.fitting import Problem
 from sif.spaces.interaction.user_blocks import block_pairs
 from sif.tracking import NullTracker
-from sif.train import Metrics
+from sif.training.loop import Metrics
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
 

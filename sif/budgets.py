@@ -13,7 +13,7 @@ from sif.core.proximal import weight_step
 from sif.core.space import Space
 from sif.core.stream import Stream
 from sif.errors import ConfigError
-from sif.optimisers import Optimiser
+from sif.training.optim import Optimiser
 
 TRIALS = (3, 50)
 """Fewest and most steps that a pilot times, after a first one that allocates."""

@@ -23,7 +23,6 @@ from sif.data.interactions import few_users
 from sif.evaluate import evaluate_on
 from sif.method_runs import MethodRun
 from sif.metrics import higher_is_better
-from sif.optimisers import ADAM_BETAS, adam, constant
 from sif.parts import Parts, known_rows
 from sif.scoring import FunctionScorer, InteractionScorer
 from sif.search import SearchResult
@@ -34,7 +33,8 @@ from sif.spaces.interaction.sparse_rows import RowAdam
 from sif.spaces.interaction.staged_supernet import RichSettings, RichSpace
 from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 from sif.tracking import Tracker
-from sif.train import Metrics, TrainResult, TrainSettings, train
+from sif.training.loop import Metrics, TrainResult, TrainSettings, train
+from sif.training.optim import ADAM_BETAS, adam, constant
 from sif.utils.random import generator, numpy_generator
 
 Progress = Callable[[int, Any], None]

@@ -19,21 +19,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sif.averaging import Averaged, swapped
 from sif.config.rnn import DropoutConfig, RNNConfig
 from sif.core.gates import Gates
 from sif.core.stream import Checkpointer, Stream
 from sif.data.text import Carry, Corpus, TextStream, text_batches
 from sif.method_runs import MethodRun, check_warmup, lowering
-from sif.normalisation import recalibrated
-from sif.optimisers import Optimiser, constant, momentum
 from sif.search import SearchResult
 from sif.spaces.rnn.cells import RecurrentCell
 from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
 from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, cross_entropy, penalties
 from sif.spaces.rnn.supernet import RNNSpace, TextBatch
 from sif.tracking import Tracker
-from sif.train import Metrics, TrainResult, TrainSettings, train
+from sif.training.averaging import Averaged, recalibrated, swapped
+from sif.training.loop import Metrics, TrainResult, TrainSettings, train
+from sif.training.optim import Optimiser, constant, momentum
 from sif.utils.device import Runtime, reset_peak_memory
 from sif.utils.random import derive_seed, generator, seeded
 

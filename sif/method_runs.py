@@ -21,10 +21,10 @@ from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import ConfigError
 from sif.methods.registry import METHODS, MethodKind, method_named
-from sif.optimisers import Optimiser, Schedule
 from sif.sampling import SampleSettings, sample
 from sif.search import SearchResult, SearchSettings, search
 from sif.tracking import Tracker
+from sif.training.optim import Optimiser, Schedule
 from sif.utils.device import Runtime, enough_memory
 from sif.utils.random import generator
 

@@ -19,9 +19,9 @@ from sif.core.space import Batch, Space
 from sif.core.stream import Checkpointer, Stream
 from sif.diagnostics import Diagnostics
 from sif.errors import ConfigError
-from sif.optimisers import Optimiser, Schedule, adam, constant, set_rate
 from sif.search_entries import chosen_by, mean_scores, numbers, refuse, refuse_divergence, rows_of
 from sif.tracking import Tracker
+from sif.training.optim import Optimiser, Schedule, adam, constant, set_rate
 
 Judge = Callable[[Gates], Mapping[str, float]]
 """Numbers about a selection, the first of which decides."""

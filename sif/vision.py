@@ -24,15 +24,15 @@ from sif.core.stream import Checkpointer, Stream
 from sif.data.images import Preparation
 from sif.errors import ConfigError
 from sif.method_runs import MethodRun, check_warmup, lowering
-from sif.normalisation import recalibrated
-from sif.optimisers import cosine, exponential, momentum
 from sif.search import SearchResult
 from sif.sources import Rows, Source
 from sif.spaces.cnn.cells import Cells
 from sif.spaces.cnn.networks import AUXILIARIES, HALVINGS, CellNetwork, Layout
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch, lowered
 from sif.tracking import Tracker
-from sif.train import Metrics, TrainResult, TrainSettings, train
+from sif.training.averaging import recalibrated
+from sif.training.loop import Metrics, TrainResult, TrainSettings, train
+from sif.training.optim import cosine, exponential, momentum
 from sif.utils.device import Runtime, reset_peak_memory
 from sif.utils.random import derive_seed, generator, seeded
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sif.averaging import Averaged, swapped
+from sif.training.averaging import Averaged, swapped
 
 
 def network(value: float = 0.0) -> nn.Linear:

@@ -13,11 +13,11 @@ from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.proximal import initial_alpha, project
 from sif.errors import GenotypeError
-from sif.normalisation import recalibrated
 from sif.spaces.cnn.cells import edge_nodes
 from sif.spaces.cnn.networks import Layout
 from sif.spaces.cnn.operations import parameters
 from sif.spaces.cnn.supernet import SPECS, CNNSpace, ImageBatch, cells_of, expression
+from sif.training.averaging import recalibrated
 
 F64 = torch.float64
 LAYOUT = Layout(classes=3, channels=4, cells=3, image_channels=2, stem_multiplier=1)

@@ -32,10 +32,10 @@ from sif.method_runs import MethodRun
 from sif.methods.fixed import Fixed
 from sif.methods.random_search import RandomSampling
 from sif.methods.registry import METHODS, MethodKind
-from sif.optimisers import constant, momentum
 from sif.spaces.cnn.networks import Layout
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch
 from sif.tasks import inputs
+from sif.training.optim import constant, momentum
 from sif.utils.device import make_runtime
 from sif.utils.random import seeded
 

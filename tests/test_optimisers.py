@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from sif.optimisers import adam, constant, cosine, exponential, momentum, set_rate
+from sif.training.optim import adam, constant, cosine, exponential, momentum, set_rate
 
 
 def test_schedules_by_hand() -> None:

@@ -17,7 +17,7 @@ from sif.spaces.interaction.losses import LossSettings as Settings
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
 from sif.tracking import NullTracker
-from sif.train import Metrics, TrainResult, TrainSettings, train
+from sif.training.loop import Metrics, TrainResult, TrainSettings, train
 from sif.utils import checkpoint
 
 

@@ -26,7 +26,7 @@ from sif.tasks.contest_inputs import SEARCHED
 from sif.tasks.contest_report import Results
 from sif.tasks.stages import LoopCheckpointer
 from sif.tracking import Tracker
-from sif.train import TrainResult
+from sif.training.loop import TrainResult
 from sif.utils.device import Runtime
 from sif.vision import EXPORTED
 

@@ -28,7 +28,7 @@ from sif.tasks.figure_files import save_and_draw
 from sif.tasks.report import Entry
 from sif.tasks.stages import LoopCheckpointer, State
 from sif.tracking import Tracker
-from sif.train import TrainResult
+from sif.training.loop import TrainResult
 from sif.utils.checkpoint import write_json_atomic, write_text_atomic
 from sif.utils.device import peak_memory_mb
 from sif.utils.environment import environment

@@ -27,7 +27,7 @@ from sif.tasks.rnn_inputs import Design, TextInputs, prepare
 from sif.tasks.stages import LoopCheckpointer
 from sif.textmodel import TextModel
 from sif.tracking import Tracker
-from sif.train import TrainResult
+from sif.training.loop import TrainResult
 from sif.utils.device import Runtime
 
 NO_DOWNLOAD = (

@@ -158,7 +158,7 @@ class CNNSpace(nn.Module):
     def extract(self, gates: Gates) -> CellNetwork:
         """The network of the selection with copies of the supernet's weights.
 
-        Its running statistics have to be estimated before it evaluates (`sif.normalisation`).
+        Its running statistics have to be estimated before it evaluates (`sif.training.averaging`).
         """
         layout = replace(self.layout, norm=replace(self.layout.norm, running=True))
         network = CellNetwork(cells_of(self.genotype(gates)), layout).to(self.like())

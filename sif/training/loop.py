@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from sif.core.space import Batch
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import DivergedError
-from sif.optimisers import Optimiser, Schedule, adam, constant, set_rate
 from sif.tracking import Tracker
+from sif.training.optim import Optimiser, Schedule, adam, constant, set_rate
 
 Metrics = dict[str, float]
 
