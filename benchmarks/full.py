@@ -13,7 +13,7 @@ import torch
 
 from sif.config import load_config
 from sif.config.sections import CommonConfig
-from sif.search import SearchResult
+from sif.search.loop import SearchResult
 from sif.utils.checkpoint import write_json_atomic
 from sif.utils.device import Runtime, peak_memory_mb
 from sif.utils.environment import environment

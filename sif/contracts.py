@@ -23,9 +23,9 @@ from sif.core.gates import Block, Gates, selected
 from sif.core.space import Batch, Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import CheckpointError
-from sif.method_runs import MethodRun
 from sif.methods.registry import MethodKind, method_named
-from sif.search import SearchResult
+from sif.search.loop import SearchResult
+from sif.search.run import MethodRun
 from sif.tracking import NullTracker
 from sif.utils import checkpoint
 from sif.utils.checkpoint import NoCheckpoint

@@ -21,11 +21,11 @@ from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
 from sif.data.interactions import few_users
 from sif.evaluate import evaluate_on
-from sif.method_runs import MethodRun
 from sif.metrics import higher_is_better
 from sif.parts import Parts, known_rows
 from sif.scoring import FunctionScorer, InteractionScorer
-from sif.search import SearchResult
+from sif.search.loop import SearchResult
+from sif.search.run import MethodRun
 from sif.spaces.interaction.design import Design, design_of, network
 from sif.spaces.interaction.function import Interaction, InteractionNetwork
 from sif.spaces.interaction.losses import LOSSES, WEIGHTINGS, Batch

@@ -23,8 +23,8 @@ from sif.config.rnn import DropoutConfig, RNNConfig
 from sif.core.gates import Gates
 from sif.core.stream import Checkpointer, Stream
 from sif.data.text import Carry, Corpus, TextStream, text_batches
-from sif.method_runs import MethodRun, check_warmup, lowering
-from sif.search import SearchResult
+from sif.search.loop import SearchResult
+from sif.search.run import MethodRun, check_warmup, lowering
 from sif.spaces.rnn.cells import RecurrentCell
 from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
 from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, cross_entropy, penalties

@@ -23,8 +23,8 @@ from sif.core.gates import Gates
 from sif.core.stream import Checkpointer, Stream
 from sif.data.images import Preparation
 from sif.errors import ConfigError
-from sif.method_runs import MethodRun, check_warmup, lowering
-from sif.search import SearchResult
+from sif.search.loop import SearchResult
+from sif.search.run import MethodRun, check_warmup, lowering
 from sif.sources import Rows, Source
 from sif.spaces.cnn.cells import Cells
 from sif.spaces.cnn.networks import AUXILIARIES, HALVINGS, CellNetwork, Layout

@@ -101,7 +101,7 @@ def test_the_detector_sees_every_form_of_import(tmp_path: Path) -> None:
     class Source(type(nested)):  # type: ignore[misc]
         def read_text(self, *_: object) -> str:
             return (
-                "import sif.data.interactions\nfrom sif import train\nfrom sif.search import a\n"
+                "import sif.data.interactions\nfrom sif import train\nfrom sif.search.loop import a\n"
                 "def f():\n    from . import cnn\n    from ..probe import b\n"
                 "    from .base import c\n"
             )

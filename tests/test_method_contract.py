@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from sif import contracts
-from sif.budgets import planned
 from sif.config import load_config
 from sif.config.cells import CellSearchSection
 from sif.config.cf import CFConfig
@@ -28,10 +27,11 @@ from sif.core.stream import Permutation, Stream
 from sif.data.text import Grammar, grammar_corpus
 from sif.errors import ConfigError
 from sif.language import Language
-from sif.method_runs import MethodRun
 from sif.methods.fixed import Fixed
 from sif.methods.random_search import RandomSampling
 from sif.methods.registry import METHODS, MethodKind
+from sif.search.budget import planned
+from sif.search.run import MethodRun
 from sif.spaces.cnn.networks import Layout
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch
 from sif.tasks import inputs

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.budgets import pilot
 from sif.config import CFConfig, load_config
 from sif.core.gates import Gates
 from sif.core.method import Choosing, Learning, Method
@@ -28,6 +27,7 @@ from sif.methods.random_ws import RandomWS, RandomWSSettings, random_ws
 from sif.methods.relaxation import BETAS, AlphaSettings, CoolingSettings, gumbel, through_softmax
 from sif.methods.snas import TEMPERATURES as SNAS_TEMPERATURES
 from sif.methods.snas import Snas, concrete
+from sif.search.budget import pilot
 from sif.spaces.cnn.networks import Layout
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch
 from sif.spaces.interaction.supernet import FunctionSpace

@@ -16,7 +16,7 @@ from sif.core.proximal import box, complexity_gradient, project
 from sif.data.interactions.planted import planted
 from sif.errors import ConfigError
 from sif.methods.nasp import ADAM_BETAS, Nasp, NaspSettings
-from sif.search import SearchSettings, search
+from sif.search.loop import SearchSettings, search
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.design import OPERATION_BLOCK, RIDGE, SPECS, FunctionSpec
 from sif.spaces.interaction.embeddings import TableShape

@@ -16,12 +16,12 @@ from sif.core.gates import Gates, cost_of
 from sif.core.selections import Choices
 from sif.core.space import Space
 from sif.errors import ConfigError, DivergedError
-from sif.method_runs import MethodRun
 from sif.methods.fixed import fixed
 from sif.methods.registry import MethodKind
 from sif.methods.sampler import WORST, Sampler
-from sif.sampling import REPEATS
-from sif.search import SearchResult, search
+from sif.search.candidates import REPEATS
+from sif.search.loop import SearchResult, search
+from sif.search.run import MethodRun
 from sif.tasks import inputs
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
@@ -129,7 +129,7 @@ def test_a_training_that_diverges_is_not_the_end(monkeypatch: pytest.MonkeyPatch
             raise DivergedError("too steep")
         return search(*arguments)
 
-    monkeypatch.setattr("sif.sampling.search", dies)
+    monkeypatch.setattr("sif.search.candidates.search", dies)
     found, sampler = listed(job("search.candidate_epochs=1"), 0, 1)
     assert sampler.told[0].error == WORST
     assert found.history[0]["candidate"]["selection"]["operation"] == [1]

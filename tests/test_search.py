@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from sif.core.gates import Block, Gates
-from sif.diagnostics import Diagnostics, margins
 from sif.methods.nasp import Nasp, NaspSettings
-from sif.search import SearchResult, SearchSettings, search
+from sif.search.history import Diagnostics, margins
+from sif.search.loop import SearchResult, SearchSettings, search
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.design import SPECS, FunctionSpec
 from sif.spaces.interaction.embeddings import TableShape

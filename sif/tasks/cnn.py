@@ -13,7 +13,7 @@ from sif.classifier import ImageClassifier
 from sif.config.cnn import CNNConfig
 from sif.core.genotype import Genotype
 from sif.evaluate import Evaluation
-from sif.search import SearchResult
+from sif.search.loop import SearchResult
 from sif.spaces.cnn.cells import Cells, format_cells
 from sif.spaces.cnn.networks import CellNetwork
 from sif.spaces.cnn.operations import multiply_adds

@@ -20,7 +20,7 @@ from sif.core.genotype import Genotype, from_json
 from sif.errors import ConfigError, DivergedError
 from sif.evaluate import Evaluation
 from sif.methods.registry import method_named
-from sif.search import SearchResult
+from sif.search.loop import SearchResult
 from sif.tasks.base import Desk, RunResult
 from sif.tasks.contest_inputs import Entrants
 from sif.tasks.contest_report import Results, comparison, document_of, trained_steps

@@ -13,7 +13,7 @@ _STAGES = ("search", f"search-{SEARCHED}")  # of interaction functions, of cells
 
 
 def search_history(folder: Path) -> list[dict[str, Any]]:
-    """The history of a job's own search (`sif.search.SearchResult.history`).
+    """The history of a job's own search (`sif.search.loop.SearchResult.history`).
 
     Args:
         folder: Run folder of a job whose search is finished.

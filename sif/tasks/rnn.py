@@ -14,7 +14,7 @@ from sif.config.rnn import RNNConfig
 from sif.core.genotype import Genotype
 from sif.evaluate import Evaluation
 from sif.language import EXPORTED, lstm_width, nats, perplexity, recurrence_of
-from sif.search import SearchResult
+from sif.search.loop import SearchResult
 from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, expression, format_cell
 from sif.spaces.rnn.networks import LanguageModel, LSTMRecurrence
 from sif.spaces.rnn.supernet import BLOCK, recurrent_cell

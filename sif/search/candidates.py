@@ -25,11 +25,10 @@ from sif.core.genotype import from_json
 from sif.core.method import Sampling
 from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
-from sif.diagnostics import Diagnostics
 from sif.errors import ConfigError, DivergedError
 from sif.methods.fixed import fixed
-from sif.search import SearchResult, SearchSettings, search
-from sif.search_entries import chosen_by, numbers, rows_of
+from sif.search.history import Diagnostics, chosen_by, numbers, rows_of
+from sif.search.loop import SearchResult, SearchSettings, search
 from sif.tracking import NullTracker, Tracker
 
 REPEATS = 100

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from sif.budgets import alpha_rests, first_arch_step, per_candidate, pilot, planned, steps_that_fit
 from sif.config import SearchSection
 from sif.config.cells import CellSearchSection
 from sif.config.sections import Section
@@ -21,8 +20,16 @@ from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import ConfigError
 from sif.methods.registry import METHODS, MethodKind, method_named
-from sif.sampling import SampleSettings, sample
-from sif.search import SearchResult, SearchSettings, search
+from sif.search.budget import (
+    alpha_rests,
+    first_arch_step,
+    per_candidate,
+    pilot,
+    planned,
+    steps_that_fit,
+)
+from sif.search.candidates import SampleSettings, sample
+from sif.search.loop import SearchResult, SearchSettings, search
 from sif.tracking import Tracker
 from sif.training.optim import Optimiser, Schedule
 from sif.utils.device import Runtime, enough_memory

@@ -17,9 +17,16 @@ from sif.core.method import ArchReport, Choosing, Learning, Method
 from sif.core.proximal import weight_step
 from sif.core.space import Batch, Space
 from sif.core.stream import Checkpointer, Stream
-from sif.diagnostics import Diagnostics
 from sif.errors import ConfigError
-from sif.search_entries import chosen_by, mean_scores, numbers, refuse, refuse_divergence, rows_of
+from sif.search.history import (
+    Diagnostics,
+    chosen_by,
+    mean_scores,
+    numbers,
+    refuse,
+    refuse_divergence,
+    rows_of,
+)
 from sif.tracking import Tracker
 from sif.training.optim import Optimiser, Schedule, adam, constant, set_rate
 

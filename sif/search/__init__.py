@@ -1,0 +1,1 @@
+"""The loops that search an architecture, and their budgets."""
