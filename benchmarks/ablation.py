@@ -19,9 +19,9 @@ import torch
 
 from sif.config import CFConfig, load_config
 from sif.data.interactions import Split, load_split_file
-from sif.evaluate import evaluate
+from sif.evaluation.evaluate import evaluate
+from sif.evaluation.metrics import higher_is_better
 from sif.fitting import Problem
-from sif.metrics import higher_is_better
 from sif.rivals import fixed_multiply
 from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker

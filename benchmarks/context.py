@@ -22,7 +22,7 @@ from rating import NoCheckpoint
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split, load_split_file, with_time_buckets
-from sif.evaluate import evaluate
+from sif.evaluation.evaluate import evaluate
 from sif.fitting import Problem
 from sif.rivals import fixed_multiply
 from sif.spaces.interaction.design import expression

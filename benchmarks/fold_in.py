@@ -25,7 +25,7 @@ from sif.baselines import BASELINES, fit_best
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, held_out, load_dataset
-from sif.evaluate import pair_matrix, rank_all_items
+from sif.evaluation.evaluate import pair_matrix, rank_all_items
 from sif.fitting import Problem
 from sif.grid import GridTraining
 from sif.learn import Teller, Unkept

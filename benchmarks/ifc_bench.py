@@ -23,7 +23,7 @@ from ifc_bench_report import report
 
 from sif.config import CFConfig, load_config
 from sif.data.interactions import Split, load_dataset, make_split
-from sif.evaluate import evaluate
+from sif.evaluation.evaluate import evaluate
 from sif.fitting import Fitted, Problem
 from sif.ifcbench import plan
 from sif.ifcbench.plan import Planned

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from sif.evaluate import MAIN_METRIC, Evaluation
-from sif.metrics import Interval, paired_bootstrap, paired_ratio_bootstrap
+from sif.evaluation.evaluate import MAIN_METRIC, Evaluation
+from sif.evaluation.metrics import Interval, paired_bootstrap, paired_ratio_bootstrap
 from sif.utils import checkpoint
 
 

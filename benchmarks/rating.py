@@ -19,7 +19,7 @@ import torch
 
 from sif.config import CFConfig, load_config
 from sif.data.interactions import load_split_file
-from sif.evaluate import evaluate
+from sif.evaluation.evaluate import evaluate
 from sif.fitting import Problem
 from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker

@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sif.cold import Fallback, with_zero_rows
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
 from sif.data.interactions import few_users
-from sif.evaluate import evaluate_on
-from sif.metrics import higher_is_better
+from sif.evaluation.cold_start import Fallback, with_zero_rows
+from sif.evaluation.evaluate import evaluate_on
+from sif.evaluation.metrics import higher_is_better
+from sif.evaluation.scorers import FunctionScorer, InteractionScorer
 from sif.parts import Parts, known_rows
-from sif.scoring import FunctionScorer, InteractionScorer
 from sif.search.loop import SearchResult
 from sif.search.run import MethodRun
 from sif.spaces.interaction.design import Design, design_of, network

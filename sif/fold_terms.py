@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sif.cold import cold_rows
 from sif.core.genotype import Genotype
+from sif.evaluation.cold_start import cold_rows
 from sif.fitting import Problem
 from sif.parts import POWER
 from sif.spaces.interaction.design import design_of

@@ -12,8 +12,8 @@ from sif.config import CFConfig, TrainConfig
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer
 from sif.errors import DivergedError
+from sif.evaluation.metrics import higher_is_better
 from sif.fitting import Fitted, Problem
-from sif.metrics import higher_is_better
 from sif.spaces.interaction.design import FunctionSpec, expression
 from sif.tracking import Tracker
 

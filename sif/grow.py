@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 
-from sif.cold import Fallback
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import ConfigError, DataError
+from sif.evaluation.cold_start import Fallback
 from sif.fold import Rows
 from sif.fold_terms import FoldTerms
 from sif.served import ServedModel

@@ -15,8 +15,8 @@ from torch import Tensor
 from sif.config import CFConfig, did_you_mean
 from sif.data.interactions import Interactions, some_users
 from sif.errors import ConfigError, DataError
-from sif.evaluate import MAIN_METRIC
-from sif.scoring import Scale
+from sif.evaluation.evaluate import MAIN_METRIC
+from sif.evaluation.scorers import Scale
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.design import SPECS, FunctionSpec
 from sif.spaces.interaction.embeddings import TableShape

@@ -9,8 +9,8 @@ import torch
 
 from sif.core.genotype import Genotype
 from sif.core.proximal import project
+from sif.evaluation.scorers import InteractionScorer
 from sif.fitting import Problem
-from sif.scoring import InteractionScorer
 from sif.spaces.interaction.design import design_of
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.staged_supernet import neutral_genotype

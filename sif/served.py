@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sif.checked import check
-from sif.cold import Fallback, cold_rows
 from sif.config.cf import DataConfig
 from sif.core.genotype import Genotype, from_json
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import MALFORMED, CheckpointError, ConfigError
-from sif.evaluate import pair_matrix
+from sif.evaluation.cold_start import Fallback, cold_rows
+from sif.evaluation.evaluate import pair_matrix
+from sif.evaluation.scorers import InteractionScorer, Scale
 from sif.fitting import Problem
 from sif.fold import Fold
 from sif.fold_terms import Encoding, FoldTerms, Objective, fold_terms
 from sif.retrieval.engine import Engine
-from sif.scoring import InteractionScorer, Scale
 from sif.spaces.interaction.design import design_of, expression, network, served
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import InteractionNetwork
@@ -116,7 +116,7 @@ class ServedModel:
     def rule(self) -> Fallback | None:
         """The rule for untrained rows that answers are under; None: none.
 
-        In ratings such a row is zero (`sif.cold`), and that is how it is scored.
+        In ratings such a row is zero (`sif.evaluation.cold_start`), and that is how it is scored.
         """
         return self.fallback if self.objective == "ranking" else None
 

@@ -10,12 +10,18 @@ import torch
 from scipy import sparse
 
 from sif.baselines import BASELINES, fit_best
-from sif.cold import Fallback, cold_rows, popularity_order, with_fallback, with_zero_rows
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.vocabulary import Vocabulary
-from sif.evaluate import RankingScorer, RatingScorer
+from sif.evaluation.cold_start import (
+    Fallback,
+    cold_rows,
+    popularity_order,
+    with_fallback,
+    with_zero_rows,
+)
+from sif.evaluation.evaluate import RankingScorer, RatingScorer
+from sif.evaluation.scorers import InteractionScorer
 from sif.retrieval.engine import Top
-from sif.scoring import InteractionScorer
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.operations import OPERATIONS

@@ -14,8 +14,8 @@ from sif.config import CFConfig, load_config
 from sif.core.genotype import from_json
 from sif.data.interactions import bucket_ids
 from sif.errors import ConfigError, DataError
+from sif.evaluation.scorers import InteractionScorer
 from sif.recommender import Recommender
-from sif.scoring import InteractionScorer
 from sif.spaces.interaction.operations import operations_for
 from sif.tasks.inputs import load_data
 

@@ -11,8 +11,8 @@ from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.split import Split
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import ConfigError, DataError, ShapeError
-from sif.evaluate import evaluate, evaluate_ranking, evaluate_rating, pair_matrix
-from sif.metrics import ranking_metrics
+from sif.evaluation.evaluate import evaluate, evaluate_ranking, evaluate_rating, pair_matrix
+from sif.evaluation.metrics import ranking_metrics
 
 N_USERS, N_ITEMS = 23, 31
 

@@ -13,9 +13,9 @@ from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Vocabulary
 from sif.data.interactions.planted import planted
 from sif.errors import ConfigError, DataError
+from sif.evaluation.scorers import InteractionScorer
 from sif.fitting import Problem
 from sif.rivals import restored
-from sif.scoring import InteractionScorer
 from sif.served import ServedModel
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.losses import LOSSES

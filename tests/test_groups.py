@@ -7,13 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from sif.cold import Fallback, WithFallback, cold_rows
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError
-from sif.evaluate import rank_all_items, rating_errors
-from sif.groups import COLD_ITEM, COLD_USER, WARM, cold_shares, groups_of, history_names
-from sif.verdict import compare
+from sif.evaluation.cold_start import Fallback, WithFallback, cold_rows
+from sif.evaluation.comparison import compare
+from sif.evaluation.evaluate import rank_all_items, rating_errors
+from sif.evaluation.user_groups import (
+    COLD_ITEM,
+    COLD_USER,
+    WARM,
+    cold_shares,
+    groups_of,
+    history_names,
+)
 
 
 @dataclass(frozen=True, eq=False)

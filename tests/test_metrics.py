@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sif import metrics
 from sif.errors import DataError, ShapeError
-from sif.metrics import (
+from sif.evaluation import metrics
+from sif.evaluation.metrics import (
     coverage,
     higher_is_better,
     mae,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sif.scoring import InteractionScorer, Scale
+from sif.evaluation.scorers import InteractionScorer, Scale
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.operations import OPERATIONS

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from sif.cold import Fallback
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import CheckpointError
+from sif.evaluation.cold_start import Fallback
 from sif.fitting import Problem
 from sif.served import FILE, KIND, ServedModel
 from sif.spaces.interaction.design import design_of

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sif.errors import DataError
-from sif.evaluate import Evaluation
-from sif.metrics import paired_bootstrap
-from sif.verdict import compare, verdict
+from sif.evaluation.comparison import compare, verdict
+from sif.evaluation.evaluate import Evaluation
+from sif.evaluation.metrics import paired_bootstrap
 
 
 def ranked(values: np.ndarray, users: np.ndarray | None = None) -> Evaluation:

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sif.cold import Fallback
 from sif.errors import ConfigError
+from sif.evaluation.cold_start import Fallback
 from sif.fold import Rows
 from sif.served import ServedModel
 from sif.spaces.interaction.embeddings import bounded

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sif.cold import Fallback, with_fallback
 from sif.data.interactions.interactions import Interactions
 from sif.errors import ConfigError
-from sif.evaluate import MAIN_METRIC, Evaluation, Objective, Scorer, evaluate_on
-from sif.metrics import higher_is_better
+from sif.evaluation.cold_start import Fallback, with_fallback
+from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Objective, Scorer, evaluate_on
+from sif.evaluation.metrics import higher_is_better
 from sif.utils.device import torch_threads
 
 Params = Mapping[str, float | int]

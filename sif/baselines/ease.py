@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sif.baselines.base import Baseline, Params
 from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
-from sif.evaluate import Scorer, pair_matrix
+from sif.evaluation.evaluate import Scorer, pair_matrix
 
 # A Gram matrix of this side takes 1.6 GB in float32 and its Cholesky factorisation about a minute.
 MAX_SIDE = 20_000

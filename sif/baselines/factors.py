@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sif.baselines.base import Baseline, Params, one_by_one
 from sif.data.interactions.interactions import Interactions
 from sif.errors import ConfigError, DataError
-from sif.evaluate import Scorer, pair_matrix
+from sif.evaluation.evaluate import Scorer, pair_matrix
 
 
 @dataclass(frozen=True, eq=False)

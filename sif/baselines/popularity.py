@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sif.baselines.base import Baseline, Params, one_by_one
-from sif.cold import popularity_order
 from sif.data.interactions.interactions import Interactions
+from sif.evaluation.cold_start import popularity_order
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from sif.bench.plan import Plan
 from sif.bench.statistics import Estimate, by_seed, difference, estimate, ranks
-from sif.metrics import higher_is_better
+from sif.evaluation.metrics import higher_is_better
 from sif.tasks.console import table as aligned
 
 _FILES = (

@@ -14,7 +14,7 @@ import pandas as pd
 from sif.bench.folder import BenchFolder, State
 from sif.bench.plan import Plan, Trial
 from sif.errors import DataError
-from sif.metrics import higher_is_better
+from sif.evaluation.metrics import higher_is_better
 from sif.tasks import search_history
 from sif.utils.checkpoint import write_bytes_atomic
 

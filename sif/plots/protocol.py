@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sif.metrics import higher_is_better
+from sif.evaluation.metrics import higher_is_better
 from sif.plots.sheet import (
     ACCENT,
     FAINT,

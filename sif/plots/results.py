@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sif.metrics import higher_is_better as is_higher_better
+from sif.evaluation.metrics import higher_is_better as is_higher_better
 from sif.plots import lines as ends
 from sif.plots.lines import Line
 from sif.plots.sheet import (

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from sif.evaluation.comparison import Verdict
 from sif.tasks.console import Console
 from sif.tasks.stages import Stages
 from sif.tracking import Tracker
 from sif.utils.device import Runtime
-from sif.verdict import Verdict
 
 
 @dataclass(frozen=True)

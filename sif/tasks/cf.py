@@ -18,7 +18,8 @@ from sif.baselines import BASELINES, fit_best
 from sif.config import CFConfig
 from sif.core.genotype import Genotype, from_json
 from sif.errors import ConfigError, DataError
-from sif.evaluate import Evaluation, evaluate
+from sif.evaluation.comparison import Verdict, verdict
+from sif.evaluation.evaluate import Evaluation, evaluate
 from sif.grid import GridTraining, follows, search_strength
 from sif.methods.registry import method_named
 from sif.rivals import FIXED, SEARCHED, compared, fixed_multiply, restored, trained_network
@@ -34,7 +35,6 @@ from sif.utils.checkpoint import write_json_atomic, write_text_atomic
 from sif.utils.device import Runtime, peak_memory_mb
 from sif.utils.environment import environment
 from sif.utils.random import derive_seed
-from sif.verdict import Verdict, verdict
 
 NO_DOWNLOAD = (
     "dataset planted: generated here with a known interaction function; for real data: "

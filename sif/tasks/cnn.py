@@ -12,7 +12,7 @@ from torch import nn
 from sif.classifier import ImageClassifier
 from sif.config.cnn import CNNConfig
 from sif.core.genotype import Genotype
-from sif.evaluate import Evaluation
+from sif.evaluation.evaluate import Evaluation
 from sif.search.loop import SearchResult
 from sif.spaces.cnn.cells import Cells, format_cells
 from sif.spaces.cnn.networks import CellNetwork

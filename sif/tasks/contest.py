@@ -18,7 +18,8 @@ from torch import nn
 from sif.config import CommonConfig
 from sif.core.genotype import Genotype, from_json
 from sif.errors import ConfigError, DivergedError
-from sif.evaluate import Evaluation
+from sif.evaluation.comparison import verdict
+from sif.evaluation.evaluate import Evaluation
 from sif.methods.registry import method_named
 from sif.search.loop import SearchResult
 from sif.tasks.base import Desk, RunResult
@@ -33,7 +34,6 @@ from sif.utils.checkpoint import write_json_atomic, write_text_atomic
 from sif.utils.device import peak_memory_mb
 from sif.utils.environment import environment
 from sif.utils.random import derive_seed
-from sif.verdict import verdict
 
 Show = Callable[[int, Mapping[str, Any]], None]
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from sif.config import CommonConfig
 from sif.core.genotype import from_json
+from sif.evaluation.comparison import Verdict
 from sif.tasks.console import table
 from sif.tasks.report import Entry
 from sif.tasks.stages import State
-from sif.verdict import Verdict
 
 if TYPE_CHECKING:
     from sif.tasks.contest import Work

@@ -15,14 +15,14 @@ import torch
 from sif import plots
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
+from sif.evaluation.comparison import Verdict
+from sif.evaluation.metrics import higher_is_better
 from sif.fitting import Problem
-from sif.metrics import higher_is_better
 from sif.spaces.interaction.design import design_of, expression
 from sif.spaces.interaction.operations import Operation
 from sif.tasks import protocol
 from sif.tasks.figure_files import save_and_draw
 from sif.tasks.report import Entry
-from sif.verdict import Verdict
 
 _POINTS = 81
 _REACH = 98.0  # percentile of the embeddings' sizes up to which functions are shown

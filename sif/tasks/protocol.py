@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 from sif import plots
 from sif.data.interactions import Interactions, Split
 from sif.errors import DataError
-from sif.evaluate import Evaluation
-from sif.groups import Groups, cold_shares, groups_of
-from sif.metrics import Interval, higher_is_better, paired_bootstrap, paired_ratio_bootstrap
+from sif.evaluation.comparison import Verdict
+from sif.evaluation.evaluate import Evaluation
+from sif.evaluation.metrics import (
+    Interval,
+    higher_is_better,
+    paired_bootstrap,
+    paired_ratio_bootstrap,
+)
+from sif.evaluation.user_groups import Groups, cold_shares, groups_of
 from sif.rivals import FIXED, RANDOM, SEARCHED
 from sif.tasks.console import table
 from sif.tasks.report import Entry
-from sif.verdict import Verdict
 
 _DAY = 86400
 _BINS = 120  # bars of a timeline, at most

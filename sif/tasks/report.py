@@ -9,11 +9,11 @@ from typing import Any
 from sif.config import CFConfig
 from sif.core.genotype import from_json
 from sif.data.interactions import Split
-from sif.evaluate import MAIN_METRIC, Evaluation, Objective
-from sif.metrics import higher_is_better
+from sif.evaluation.comparison import Verdict
+from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Objective
+from sif.evaluation.metrics import higher_is_better
 from sif.spaces.interaction.design import expression
 from sif.tasks.console import table
-from sif.verdict import Verdict
 
 COLUMNS: dict[Objective, tuple[str, ...]] = {
     "ranking": ("ndcg@10", "recall@10", "map@10", "mrr@10", "hit@10"),

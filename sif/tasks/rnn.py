@@ -12,7 +12,7 @@ from torch import nn
 
 from sif.config.rnn import RNNConfig
 from sif.core.genotype import Genotype
-from sif.evaluate import Evaluation
+from sif.evaluation.evaluate import Evaluation
 from sif.language import EXPORTED, lstm_width, nats, perplexity, recurrence_of
 from sif.search.loop import SearchResult
 from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, expression, format_cell

@@ -16,7 +16,7 @@ from sif.baselines import BASELINES, Baseline, fit_best
 from sif.baselines.base import Params
 from sif.data.interactions.interactions import Interactions
 from sif.errors import ConfigError
-from sif.evaluate import RankingScorer, RatingScorer, evaluate_on
+from sif.evaluation.evaluate import RankingScorer, RatingScorer, evaluate_on
 from sif.utils.device import torch_threads
 
 Blocks = tuple[Interactions, Interactions]

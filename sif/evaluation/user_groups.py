@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sif.cold import Mask, cold_rows
 from sif.data.interactions.interactions import Interactions
-from sif.evaluate import Evaluation, pair_matrix
+from sif.evaluation.cold_start import Mask, cold_rows
+from sif.evaluation.evaluate import Evaluation, pair_matrix
 
 HISTORY = (1, 10, 50)
 """Least train interactions of the groups of warm users: below 10 a list of ten can hold more items
@@ -68,7 +68,7 @@ def groups_of(found: Evaluation, train: Interactions, truth: Interactions) -> di
     """The groups of an evaluation that hold anything.
 
     Args:
-        found: Of a scorer that never recommends a cold item (`sif.cold`), or of ratings.
+        found: Of a scorer that never recommends a cold item (`sif.evaluation.cold_start`), or of ratings.
         train: What the scorer was fitted on.
         truth: The part it was evaluated on.
 

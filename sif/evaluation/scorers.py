@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sif.cold import Fallback
 from sif.errors import ConfigError
+from sif.evaluation.cold_start import Fallback
 from sif.retrieval.engine import Engine
 from sif.spaces.interaction.function import Interaction, InteractionNetwork
 

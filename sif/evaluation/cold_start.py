@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sif.data.interactions.interactions import Interactions
-from sif.evaluate import RankingScorer, Scorer, pair_matrix
+from sif.evaluation.evaluate import RankingScorer, Scorer, pair_matrix
 from sif.retrieval.engine import Top
 from sif.spaces.interaction.function import InteractionNetwork
 

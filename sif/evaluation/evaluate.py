@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.split import Split
 from sif.errors import ConfigError, DataError, ShapeError
-from sif.metrics import coverage, mae, ranking_metrics, rmse
+from sif.evaluation.metrics import coverage, mae, ranking_metrics, rmse
 
 Part = Literal["valid", "test"]
 Objective = Literal["ranking", "rating"]

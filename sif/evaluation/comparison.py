@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 
 from sif.errors import DataError
-from sif.evaluate import Evaluation
-from sif.metrics import Interval, paired_bootstrap, paired_ratio_bootstrap
-from sif.metrics import higher_is_better as is_higher_better
+from sif.evaluation.evaluate import Evaluation
+from sif.evaluation.metrics import Interval, paired_bootstrap, paired_ratio_bootstrap
+from sif.evaluation.metrics import higher_is_better as is_higher_better
 
 Outcome = Literal["better", "undecided", "worse"]
 

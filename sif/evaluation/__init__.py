@@ -1,0 +1,1 @@
+"""Metrics of a split, scorers, and comparisons that survive a referee."""
