@@ -28,7 +28,7 @@ from sif.config.cnn import CNNConfig
 from sif.core.gates import selected
 from sif.core.genotype import Genotype
 from sif.data.images import load_images
-from sif.plots.trade import fronts
+from sif.plots.pareto import fronts
 from sif.spaces.cnn.supernet import cells_of, expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint

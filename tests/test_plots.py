@@ -21,18 +21,10 @@ from matplotlib.figure import Figure
 
 from sif import plots
 from sif.errors import CheckpointError, ShapeError
-from sif.plots import (
-    cells,
-    function,
-    gates,
-    lines,
-    methods,
-    protocol,
-    results,
-    sheet,
-    trade,
-    trajectories,
-)
+from sif.plots import cells, function, gates, lines, methods, results, trajectories
+from sif.plots import pareto as trade
+from sif.plots import splits as protocol
+from sif.plots import style as sheet
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.spaces.interaction.transforms import PRIMITIVES
 

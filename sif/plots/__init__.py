@@ -11,9 +11,9 @@ from sif.plots.cells import cell_graphs
 from sif.plots.function import interaction_surface, transform_curves
 from sif.plots.gates import Strips, gate_trajectories
 from sif.plots.methods import anytime_curves, method_points
-from sif.plots.protocol import group_comparison, last_gaps, split_timeline
+from sif.plots.pareto import Choice, cost_bars, fronts, trade_off
 from sif.plots.results import test_comparison, validation_against_seconds
-from sif.plots.trade import Choice, cost_bars, fronts, trade_off
+from sif.plots.splits import group_comparison, last_gaps, split_timeline
 from sif.plots.trajectories import alpha_trajectories
 
 __all__ = [

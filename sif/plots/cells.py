@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sif.plots.sheet import DPI, FONT, INK, PALETTE, QUIET, SHADE, Sheet, styled
+from sif.plots.style import DPI, FONT, INK, PALETTE, QUIET, SHADE, Sheet, styled
 from sif.utils.checkpoint import write_bytes_atomic
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sif.errors import ShapeError
 from sif.plots import lines as ends
 from sif.plots.lines import Line
-from sif.plots.sheet import (
+from sif.plots.style import (
     ACCENT,
     FAINT,
     INK,

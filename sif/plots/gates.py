@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sif.plots.lines import LABEL_STEP
-from sif.plots.sheet import (
+from sif.plots.style import (
     FONT,
     INK,
     PALETTE,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sif.plots.sheet import FONT, INK, PALETTE, QUIET, Floats, clean, inches, text_width
+from sif.plots.style import FONT, INK, PALETTE, QUIET, Floats, clean, inches, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ import numpy as np
 from sif.evaluation.metrics import higher_is_better as is_higher_better
 from sif.plots import lines as ends
 from sif.plots.lines import Line
-from sif.plots.sheet import (
+from sif.plots.style import (
     FAINT,
     FONT,
     INK,

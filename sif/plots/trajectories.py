@@ -16,7 +16,7 @@ import numpy as np
 from sif.errors import ShapeError
 from sif.plots import lines as ends
 from sif.plots.lines import Line
-from sif.plots.sheet import (
+from sif.plots.style import (
     FAINT,
     FONT,
     QUIET,

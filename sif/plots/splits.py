@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sif.evaluation.metrics import higher_is_better
-from sif.plots.sheet import (
+from sif.plots.style import (
     ACCENT,
     FAINT,
     FONT,
