@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sif.baselines.ngram import GRID, NGram, tuned
 from sif.data.text import Corpus, load_corpus
 from sif.errors import DataError
-from sif.ngram import GRID, NGram, tuned
 
 TEXTS = st.lists(st.integers(0, 3), min_size=4, max_size=40)
 DISCOUNTS = st.sampled_from([0.05, 0.4, 0.75, 1.0])

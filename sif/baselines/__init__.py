@@ -6,7 +6,7 @@ from sif.baselines.base import Baseline, Fitted, fit_best
 from sif.baselines.bias import BIAS_ONLY, GLOBAL_MEAN
 from sif.baselines.biased_mf import BIASED_MF
 from sif.baselines.ease import EASE
-from sif.baselines.factors import ALS, BPR
+from sif.baselines.implicit_models import ALS, BPR
 from sif.baselines.popularity import POPULARITY
 
 BASELINES: dict[str, Baseline] = {

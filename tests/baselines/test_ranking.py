@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sif.baselines import BASELINES, ease
-from sif.baselines.factors import FactorScorer
+from sif.baselines.implicit_models import FactorScorer
 from sif.data.interactions.interactions import Interactions
 from sif.errors import ConfigError, DataError
 
