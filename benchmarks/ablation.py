@@ -21,8 +21,8 @@ from sif.config import CFConfig, load_config
 from sif.data.interactions import Split, load_split_file
 from sif.evaluation.evaluate import evaluate
 from sif.evaluation.metrics import higher_is_better
-from sif.fitting import Problem
-from sif.rivals import fixed_multiply
+from sif.problems.controls import fixed_multiply
+from sif.problems.interactions import Problem
 from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint

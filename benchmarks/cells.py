@@ -27,6 +27,7 @@ from sif.core.method import Choosing, Learning, Plan
 from sif.core.proximal import weight_step
 from sif.data.images import load_images
 from sif.methods.registry import METHODS
+from sif.problems.images import EXPORTED, Vision
 from sif.spaces.cnn.operations import multiply_adds
 from sif.spaces.cnn.supernet import cells_of, expression
 from sif.tracking import NullTracker
@@ -34,7 +35,6 @@ from sif.utils.checkpoint import NoCheckpoint, write_json_atomic
 from sif.utils.device import make_runtime
 from sif.utils.environment import environment
 from sif.utils.random import generator
-from sif.vision import EXPORTED, Vision
 
 SHARING = tuple(name for name, kind in METHODS.items() if not kind.samples)
 TRIALS = 4

@@ -17,8 +17,8 @@ import numpy as np
 
 from sif import plots
 from sif.core.genotype import from_json
+from sif.problems.images import EXPORTED
 from sif.spaces.cnn.supernet import SPECS, cells_of, skip_share
-from sif.vision import EXPORTED
 
 Run = dict[str, Any]
 NAMES = {

@@ -23,8 +23,8 @@ from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split, load_split_file, with_time_buckets
 from sif.evaluation.evaluate import evaluate
-from sif.fitting import Problem
-from sif.rivals import fixed_multiply
+from sif.problems.controls import fixed_multiply
+from sif.problems.interactions import Problem
 from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker
 from sif.utils.device import make_runtime

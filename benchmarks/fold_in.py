@@ -26,11 +26,11 @@ from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, held_out, load_dataset
 from sif.evaluation.evaluate import pair_matrix, rank_all_items
-from sif.fitting import Problem
-from sif.grid import GridTraining
 from sif.learn import Teller, Unkept
+from sif.problems.controls import FIXED, SEARCHED, fixed_multiply, trained_network
+from sif.problems.interactions import Problem
+from sif.problems.l2_grid import GridTraining
 from sif.retrieval.engine import Engine, UserVectors
-from sif.rivals import FIXED, SEARCHED, fixed_multiply, trained_network
 from sif.served import ServedModel
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint

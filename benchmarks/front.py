@@ -29,11 +29,11 @@ from sif.core.gates import selected
 from sif.core.genotype import Genotype
 from sif.data.images import load_images
 from sif.plots.pareto import fronts
+from sif.problems.images import Vision
 from sif.spaces.cnn.supernet import cells_of, expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
-from sif.vision import Vision
 
 COLUMNS = ("seed", "method", "eta", "parameters", "error", "search_seconds", "cells")
 BEYOND = 1.1

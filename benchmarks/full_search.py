@@ -18,13 +18,13 @@ from held_out import parts_of, told, vision_of
 
 from sif.config.cnn import CNNConfig
 from sif.data.images import load_images
+from sif.problems.images import EXPORTED, Vision
 from sif.spaces.cnn.cells import PUBLISHED, Cells
 from sif.spaces.cnn.operations import multiply_adds
 from sif.spaces.cnn.supernet import SPECS, cells_of, expression, skip_share
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
-from sif.vision import EXPORTED, Vision
 
 UNSEEN = 0.1
 """Share of the train images that judges."""

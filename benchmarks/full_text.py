@@ -22,7 +22,7 @@ from held_out import told
 
 from sif.config.rnn import RNNConfig
 from sif.data.text import load_corpus
-from sif.language import EVALUATED, EXPORTED, Ids, Language, recurrence_of
+from sif.problems.text import EVALUATED, EXPORTED, Ids, Language, recurrence_of
 from sif.spaces.rnn.cells import PUBLISHED, RecurrentCell, expression
 from sif.spaces.rnn.supernet import SPACE, TextBatch, recurrent_cell
 from sif.tracking import NullTracker

@@ -29,7 +29,7 @@ import torch
 from sif.config import load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import load_dataset, make_split
-from sif.fitting import Problem
+from sif.problems.interactions import Problem
 from sif.spaces.interaction.user_blocks import block_pairs
 from sif.tracking import NullTracker
 from sif.training.loop import Metrics

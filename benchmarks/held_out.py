@@ -8,9 +8,8 @@ import numpy as np
 
 from sif.config.cnn import CNNConfig
 from sif.data.images import FolderImages, Images, make_image_split
-from sif.sources import Rows, source_of
+from sif.problems.images import Rows, Vision, source_of
 from sif.utils.device import Runtime
-from sif.vision import Vision
 
 Parts = tuple[Rows, Rows, Rows]
 

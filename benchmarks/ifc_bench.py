@@ -24,12 +24,12 @@ from ifc_bench_report import report
 from sif.config import CFConfig, load_config
 from sif.data.interactions import Split, load_dataset, make_split
 from sif.evaluation.evaluate import evaluate
-from sif.fitting import Fitted, Problem
 from sif.ifcbench import plan
 from sif.ifcbench.plan import Planned
 from sif.ifcbench.ranges import genotype_of
 from sif.ifcbench.records import HIGHER_IS_BETTER, MAIN, METRICS
 from sif.ifcbench.store import FILE, MEASURED, SCHEMA, read, write
+from sif.problems.interactions import Fitted, Problem
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint

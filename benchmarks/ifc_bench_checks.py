@@ -23,13 +23,13 @@ from ifc_bench import SAMPLED, config_of, problem_of, split_of, trained
 
 from sif.core.genotype import Genotype
 from sif.errors import NotInTableError
-from sif.fitting import Fitted, Problem
 from sif.ifcbench import Table, genotype_of, read
 from sif.ifcbench.plan import GRID, SAMPLED_GRID, Planned
 from sif.ifcbench.ranges import FIELDS, Names
 from sif.ifcbench.records import HIGHER_IS_BETTER, MAIN
 from sif.ifcbench.store import FILE
 from sif.ifcbench.surrogate import estimate
+from sif.problems.interactions import Fitted, Problem
 from sif.spaces.interaction.batches import Drawing, InteractionStream
 from sif.spaces.interaction.losses import whole_data
 from sif.spaces.interaction.transforms import Mlp

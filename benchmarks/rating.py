@@ -20,7 +20,7 @@ import torch
 from sif.config import CFConfig, load_config
 from sif.data.interactions import load_split_file
 from sif.evaluation.evaluate import evaluate
-from sif.fitting import Problem
+from sif.problems.interactions import Problem
 from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint

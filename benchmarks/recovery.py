@@ -25,7 +25,7 @@ from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import make_split, planted
 from sif.data.interactions.split import Split
-from sif.fitting import Problem
+from sif.problems.interactions import Problem
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime

@@ -34,9 +34,9 @@ from sif import ifcbench
 from sif.core.genotype import Genotype
 from sif.core.method import Plan
 from sif.errors import NotInTableError
-from sif.fitting import Problem
 from sif.ifcbench.records import HIGHER_IS_BETTER
 from sif.methods.registry import method_named
+from sif.problems.interactions import Problem
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime

@@ -14,7 +14,7 @@ from sif.core.gates import Gates
 from sif.core.proximal import project
 from sif.core.space import Batch, Space
 from sif.data.text import Carry
-from sif.language import OPTIMISERS, dropouts
+from sif.problems.text import OPTIMISERS, dropouts
 from sif.spaces.cnn import cells
 from sif.spaces.cnn.cells import PUBLISHED
 from sif.spaces.cnn.networks import Layout

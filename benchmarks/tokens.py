@@ -22,7 +22,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sif.language import lstm_width
+from sif.problems.text import lstm_width
 from sif.spaces.rnn.cells import ACTIVATIONS, PUBLISHED, RecurrentCell
 from sif.spaces.rnn.dropout import Masks, TextShape, masked
 from sif.spaces.rnn.networks import (

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from sif.core.genotype import Genotype
 from sif.evaluation.cold_start import cold_rows
-from sif.fitting import Problem
-from sif.parts import POWER
+from sif.problems.interactions import POWER, Problem
 from sif.spaces.interaction.design import design_of
 from sif.spaces.interaction.encoders import encoded
 from sif.spaces.interaction.function import InteractionNetwork

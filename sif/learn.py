@@ -32,9 +32,9 @@ from sif.data.interactions import (
 from sif.data.interactions.clean import check_usable
 from sif.data.interactions.interactions import row_keys
 from sif.errors import ConfigError, DataError
-from sif.fitting import Problem
-from sif.grid import GridTraining, State, follows, search_strength
-from sif.rivals import FIXED, SEARCHED, fixed_multiply, trained_network
+from sif.problems.controls import FIXED, SEARCHED, fixed_multiply, trained_network
+from sif.problems.interactions import Problem
+from sif.problems.l2_grid import GridTraining, State, follows, search_strength
 from sif.served import ServedModel
 from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker
@@ -46,7 +46,7 @@ DEFAULTS = DataConfig()
 
 
 class Unkept:
-    """Does all work at once and keeps nothing (`sif.grid.Keeper`)."""
+    """Does all work at once and keeps nothing (`sif.problems.l2_grid.Keeper`)."""
 
     def run(self, name: str, work: Callable[[Any], State]) -> State:
         """The result of the work."""
@@ -58,7 +58,7 @@ class Unkept:
 
 @dataclass(frozen=True)
 class Teller:
-    """Writes remarks to standard error, or nothing (`sif.grid.Teller`)."""
+    """Writes remarks to standard error, or nothing (`sif.problems.l2_grid.Teller`)."""
 
     verbose: bool
 

@@ -26,9 +26,9 @@ from sif.errors import MALFORMED, CheckpointError, ConfigError
 from sif.evaluation.cold_start import Fallback, cold_rows
 from sif.evaluation.evaluate import pair_matrix
 from sif.evaluation.scorers import InteractionScorer, Scale
-from sif.fitting import Problem
 from sif.fold import Fold
 from sif.fold_terms import Encoding, FoldTerms, Objective, fold_terms
+from sif.problems.interactions import Problem
 from sif.retrieval.engine import Engine
 from sif.spaces.interaction.design import design_of, expression, network, served
 from sif.spaces.interaction.embeddings import TableShape

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-import sif.parts
+import sif.problems.interactions
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, planted
-from sif.fitting import Problem
+from sif.problems.interactions import Problem
 from sif.spaces.interaction.batches import REDRAWS, Drawing, PartTensors
 from sif.spaces.interaction.design import design_of, network
 from sif.spaces.interaction.function import InteractionNetwork
@@ -206,7 +206,7 @@ def test_the_blocks_losses_and_gradients_sum_to_the_whole(objective: str, name: 
 
 def test_small_data_comes_whole_and_large_data_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert problem(block_pairs=None).blocks(True, "x") is None
-    monkeypatch.setattr(sif.parts, "MAX_EXACT", 50)
+    monkeypatch.setattr(sif.problems.interactions, "MAX_EXACT", 50)
     stream = problem(block_pairs=None).blocks(True, "x")
     assert stream is not None
     assert stream.next().background.shape[0] == 0

@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from sif import cli
-from sif.classifier import ImageClassifier
 from sif.config import CommonConfig, load_config
 from sif.config.cnn import CNNConfig
 from sif.core.genotype import from_json, read
@@ -22,13 +21,14 @@ from sif.core.method import Plan
 from sif.data.images import Images, load_images, make_image_split
 from sif.errors import CheckpointError, ShapeError
 from sif.methods.registry import METHODS
+from sif.problems.image_classifier import ImageClassifier
+from sif.problems.images import Vision
 from sif.spaces.cnn.cells import PUBLISHED, format_cells
 from sif.spaces.cnn.supernet import CNNSpace, cells_of, expression
 from sif.tasks import cnn_inputs
 from sif.tasks.stages import Stages
 from sif.utils import checkpoint
 from sif.utils.device import make_runtime
-from sif.vision import Vision
 
 pytest.importorskip("sklearn", reason="needs scikit-learn, which holds the digits")
 

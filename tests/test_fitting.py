@@ -14,8 +14,8 @@ from sif.data.interactions import Interactions, Vocabulary
 from sif.data.interactions.planted import planted
 from sif.errors import ConfigError, DataError
 from sif.evaluation.scorers import InteractionScorer
-from sif.fitting import Problem
-from sif.rivals import restored
+from sif.problems.controls import restored
+from sif.problems.interactions import Problem
 from sif.served import ServedModel
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.losses import LOSSES
@@ -331,7 +331,7 @@ def test_a_saved_rich_model_scores_alike_and_cold_rows_are_zero(
 def test_large_parts_are_searched_without_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
     every = ("encoding", "embedding", "operation", "weighting")
     assert problem("ranking", space="rich").stages == every
-    monkeypatch.setattr("sif.parts.MAX_EXACT", 100)
+    monkeypatch.setattr("sif.problems.interactions.MAX_EXACT", 100)
     large = problem("ranking", space="rich")
     assert large.stages == ("operation", "weighting")
     space = large.space()

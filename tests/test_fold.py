@@ -20,8 +20,8 @@ from torch import nn
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Vocabulary
-from sif.fitting import Problem
 from sif.fold import Fold
+from sif.problems.interactions import Problem
 from sif.retrieval.engine import Engine
 from sif.served import ServedModel
 from sif.spaces.interaction.design import design_of

@@ -13,7 +13,7 @@ from sif.config import CFConfig, TrainConfig
 from sif.config.cf import SearchConfig
 from sif.core.genotype import Genotype
 from sif.errors import DivergedError
-from sif.grid import GridTraining, follows, search_strength
+from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.spaces.interaction.design import SPECS
 
 PRODUCT = Genotype(

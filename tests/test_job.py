@@ -27,11 +27,10 @@ import yaml
 from sif import cli, tasks
 from sif.config import load_config
 from sif.core.genotype import Genotype, read
-from sif.fitting import Problem
-from sif.grid import GridTraining
-from sif.parts import MIN_STEPS_PER_PASS
+from sif.problems.controls import compared
+from sif.problems.interactions import MIN_STEPS_PER_PASS, Problem
+from sif.problems.l2_grid import GridTraining
 from sif.recommender import Recommender
-from sif.rivals import compared
 from sif.spaces.interaction.design import expression
 from sif.utils import checkpoint
 
@@ -811,7 +810,7 @@ def test_a_job_interrupted_after_the_cut_goes_on_from_there(
 def test_a_large_part_is_searched_without_encoders(
     sif: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sif.parts.MAX_EXACT", 200)
+    monkeypatch.setattr("sif.problems.interactions.MAX_EXACT", 200)
     done = sif(
         "--task", "cf", "--output-dir", "run", "--no-tracking", *tiny,
         "search.max_interactions=100", "baselines=[popularity]",

@@ -15,8 +15,8 @@ from sif.config import load_config
 from sif.config.rnn import RNNConfig
 from sif.data.text import Corpus, Grammar, grammar_corpus
 from sif.errors import ConfigError
-from sif.language import EXPORTED, Language, lstm_width, nats, perplexity, recurrence_of
 from sif.methods.registry import METHODS
+from sif.problems.text import EXPORTED, Language, lstm_width, nats, perplexity, recurrence_of
 from sif.spaces.rnn.cells import PUBLISHED
 from sif.spaces.rnn.dropout import TextShape
 from sif.spaces.rnn.networks import LanguageModel, LSTMRecurrence

@@ -26,10 +26,10 @@ from sif.core.space import Space
 from sif.core.stream import Permutation, Stream
 from sif.data.text import Grammar, grammar_corpus
 from sif.errors import ConfigError
-from sif.language import Language
 from sif.methods.fixed import Fixed
 from sif.methods.random_search import RandomSampling
 from sif.methods.registry import METHODS, MethodKind
+from sif.problems.text import Language
 from sif.search.budget import planned
 from sif.search.run import MethodRun
 from sif.spaces.cnn.networks import Layout

@@ -21,9 +21,9 @@ from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import read_frame, read_matrix
 from sif.errors import CheckpointError, ConfigError, DataError, UnknownIdError
-from sif.fitting import Problem
 from sif.grow import grown_by
 from sif.learn import parts
+from sif.problems.interactions import Problem
 from sif.recommender import Recommender, SIFRecommender
 from sif.served import FILE, KIND, ServedModel
 from sif.tracking import NullTracker

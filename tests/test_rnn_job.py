@@ -17,10 +17,10 @@ from sif.data.text import load_corpus
 from sif.errors import CheckpointError, ShapeError
 from sif.methods.darts import Darts
 from sif.methods.nasp import Nasp
+from sif.problems.text_model import TextModel
 from sif.spaces.rnn.cells import expression
 from sif.spaces.rnn.supernet import BLOCK, recurrent_cell
 from sif.tasks.stages import Stages
-from sif.textmodel import TextModel
 from sif.utils import checkpoint
 
 TINY = [

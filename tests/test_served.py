@@ -17,7 +17,7 @@ from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import CheckpointError
 from sif.evaluation.cold_start import Fallback
-from sif.fitting import Problem
+from sif.problems.interactions import Problem
 from sif.served import FILE, KIND, ServedModel
 from sif.spaces.interaction.design import design_of
 from sif.utils.checkpoint import load as load_file

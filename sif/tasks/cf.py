@@ -20,9 +20,16 @@ from sif.core.genotype import Genotype, from_json
 from sif.errors import ConfigError, DataError
 from sif.evaluation.comparison import Verdict, verdict
 from sif.evaluation.evaluate import Evaluation, evaluate
-from sif.grid import GridTraining, follows, search_strength
 from sif.methods.registry import method_named
-from sif.rivals import FIXED, SEARCHED, compared, fixed_multiply, restored, trained_network
+from sif.problems.controls import (
+    FIXED,
+    SEARCHED,
+    compared,
+    fixed_multiply,
+    restored,
+    trained_network,
+)
+from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.served import ServedModel
 from sif.spaces.interaction.design import expression
 from sif.tasks.base import Desk, RunResult

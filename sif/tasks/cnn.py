@@ -9,10 +9,11 @@ from typing import Any, cast
 import numpy as np
 from torch import nn
 
-from sif.classifier import ImageClassifier
 from sif.config.cnn import CNNConfig
 from sif.core.genotype import Genotype
 from sif.evaluation.evaluate import Evaluation
+from sif.problems.image_classifier import ImageClassifier
+from sif.problems.images import EXPORTED
 from sif.search.loop import SearchResult
 from sif.spaces.cnn.cells import Cells, format_cells
 from sif.spaces.cnn.networks import CellNetwork
@@ -28,7 +29,6 @@ from sif.tasks.stages import LoopCheckpointer
 from sif.tracking import Tracker
 from sif.training.loop import TrainResult
 from sif.utils.device import Runtime
-from sif.vision import EXPORTED
 
 METRIC = "error"
 NO_DOWNLOAD = (

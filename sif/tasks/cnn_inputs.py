@@ -8,12 +8,11 @@ from sif.config import did_you_mean
 from sif.config.cnn import CNNConfig
 from sif.data.images import FolderImages, Images, ImageSplit, load_images, make_image_split
 from sif.errors import ConfigError
-from sif.sources import source_of
+from sif.problems.images import Vision, source_of
 from sif.spaces.cnn.cells import PUBLISHED
 from sif.spaces.cnn.supernet import SPECS, cells_of
 from sif.tasks.contest_inputs import Entrants, entrants
 from sif.utils.device import Runtime, enough_memory
-from sif.vision import Vision
 
 
 @dataclass(frozen=True, eq=False)

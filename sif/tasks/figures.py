@@ -17,7 +17,7 @@ from sif.core.genotype import Genotype
 from sif.data.interactions import Split
 from sif.evaluation.comparison import Verdict
 from sif.evaluation.metrics import higher_is_better
-from sif.fitting import Problem
+from sif.problems.interactions import Problem
 from sif.spaces.interaction.design import design_of, expression
 from sif.spaces.interaction.operations import Operation
 from sif.tasks import protocol

@@ -21,9 +21,8 @@ from sif.data.interactions import (
     with_time_buckets,
 )
 from sif.errors import ConfigError, DataError
-from sif.fitting import Problem
-from sif.parts import spec_of
-from sif.rivals import RIVALS
+from sif.problems.controls import RIVALS
+from sif.problems.interactions import Problem, spec_of
 from sif.utils.device import Runtime
 
 PROTOCOL = {"ranking": "ranking-per-user", "rating": "rating-80/10/10"}
@@ -71,7 +70,7 @@ def prepare(config: CFConfig, runtime: Runtime) -> Inputs:
     """Reads and checks what the configuration names; names first, since data may be large.
 
     Raises:
-        DataError, ConfigError: One line each, see `sif.data.interactions` and `sif.parts.Parts`.
+        DataError, ConfigError: One line each, see `sif.data.interactions` and `sif.problems.interactions.Parts`.
     """
     spec_of(config)
     check_rivals(config)

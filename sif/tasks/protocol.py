@@ -21,7 +21,7 @@ from sif.evaluation.metrics import (
     paired_ratio_bootstrap,
 )
 from sif.evaluation.user_groups import Groups, cold_shares, groups_of
-from sif.rivals import FIXED, RANDOM, SEARCHED
+from sif.problems.controls import FIXED, RANDOM, SEARCHED
 from sif.tasks.console import table
 from sif.tasks.report import Entry
 

@@ -13,7 +13,8 @@ from torch import nn
 from sif.config.rnn import RNNConfig
 from sif.core.genotype import Genotype
 from sif.evaluation.evaluate import Evaluation
-from sif.language import EXPORTED, lstm_width, nats, perplexity, recurrence_of
+from sif.problems.text import EXPORTED, lstm_width, nats, perplexity, recurrence_of
+from sif.problems.text_model import TextModel
 from sif.search.loop import SearchResult
 from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, expression, format_cell
 from sif.spaces.rnn.networks import LanguageModel, LSTMRecurrence
@@ -25,7 +26,6 @@ from sif.tasks.contest_inputs import SEARCHED
 from sif.tasks.contest_report import Results
 from sif.tasks.rnn_inputs import Design, TextInputs, prepare
 from sif.tasks.stages import LoopCheckpointer
-from sif.textmodel import TextModel
 from sif.tracking import Tracker
 from sif.training.loop import TrainResult
 from sif.utils.device import Runtime

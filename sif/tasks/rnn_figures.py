@@ -8,7 +8,7 @@ from typing import Any
 
 from sif import plots
 from sif.config.rnn import RNNConfig
-from sif.language import EXPORTED
+from sif.problems.text import EXPORTED
 from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, edge_nodes, edge_sources
 from sif.spaces.rnn.supernet import BLOCK
 from sif.tasks.contest_figures import curves, draw_curves

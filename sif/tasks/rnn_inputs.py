@@ -8,7 +8,7 @@ from functools import cached_property
 from sif.baselines.ngram import NGram, tuned
 from sif.config.rnn import RNNConfig
 from sif.data.text import Corpus, load_corpus
-from sif.language import Language
+from sif.problems.text import Language
 from sif.spaces.rnn.cells import PUBLISHED, RecurrentCell
 from sif.spaces.rnn.supernet import recurrent_cell
 from sif.tasks.contest_inputs import Entrants, entrants

@@ -10,11 +10,11 @@ import pytest
 
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
-from sif.fitting import Problem
-from sif.grid import GridTraining
 from sif.learn import Teller, Unkept, parts
+from sif.problems.controls import trained_network
+from sif.problems.interactions import Problem
+from sif.problems.l2_grid import GridTraining
 from sif.recommender import SIFRecommender
-from sif.rivals import trained_network
 from sif.served import ServedModel
 from sif.tracking import NullTracker
 from sif.utils.device import make_runtime

@@ -13,7 +13,7 @@ from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer
 from sif.errors import DivergedError
 from sif.evaluation.metrics import higher_is_better
-from sif.fitting import Fitted, Problem
+from sif.problems.interactions import Fitted, Problem
 from sif.spaces.interaction.design import FunctionSpec, expression
 from sif.tracking import Tracker
 

@@ -10,7 +10,7 @@ import torch
 from sif.core.genotype import Genotype
 from sif.core.proximal import project
 from sif.evaluation.scorers import InteractionScorer
-from sif.fitting import Problem
+from sif.problems.interactions import Problem
 from sif.spaces.interaction.design import design_of
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.staged_supernet import neutral_genotype

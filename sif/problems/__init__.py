@@ -1,0 +1,1 @@
+"""Spaces on data: interactions, images and text behind one protocol."""

@@ -1,0 +1,468 @@
+"""The train and validation parts of a split as tensors, streams, scalers and histories.
+
+The test part is not among the arguments, so that nothing made from here can see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sif.config import CFConfig, did_you_mean
+from sif.core.gates import Gates
+from sif.core.genotype import Genotype
+from sif.core.stream import Checkpointer, Stream
+from sif.data.interactions import Interactions, few_users, some_users
+from sif.errors import ConfigError, DataError
+from sif.evaluation.cold_start import Fallback, with_zero_rows
+from sif.evaluation.evaluate import MAIN_METRIC, evaluate_on
+from sif.evaluation.metrics import higher_is_better
+from sif.evaluation.scorers import FunctionScorer, InteractionScorer, Scale
+from sif.search.loop import SearchResult
+from sif.search.run import MethodRun
+from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
+from sif.spaces.interaction.design import SPECS, Design, FunctionSpec, design_of, network
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.encoders import Histories
+from sif.spaces.interaction.function import Interaction, InteractionNetwork
+from sif.spaces.interaction.losses import (
+    LOSSES,
+    PAIRWISE,
+    WEIGHTINGS,
+    Batch,
+    LossSettings,
+    Weighting,
+)
+from sif.spaces.interaction.sparse_rows import RowAdam
+from sif.spaces.interaction.staged_supernet import RichSettings, RichSpace
+from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
+from sif.spaces.interaction.user_blocks import BlockStream, block_pairs
+from sif.tracking import Tracker
+from sif.training.loop import Metrics, TrainResult, TrainSettings, train
+from sif.training.optim import ADAM_BETAS, adam, constant
+from sif.utils.device import Runtime
+from sif.utils.random import generator, numpy_generator
+
+DEFAULT_LOSS = {"ranking": "whole-data", "rating": "squared"}
+POWER = {"plain": 0.0, "sqrt": 0.5, "linear": 1.0}
+MAX_EXACT = 2_000_000
+"""Observed pairs up to which every batch may carry the whole part for the exact loss; beyond, the
+train part comes in blocks of users."""
+
+LARGE_STAGES = ("operation", "weighting")
+"""What is searched of a train part beyond `MAX_EXACT`, whose blocks hold no histories."""
+MIN_STEPS_PER_PASS = 6
+"""Of the search over stages, whatever the batch size: small data too must give every combination
+the steps without which it is not judged."""
+
+
+class Parts:
+    """Tensors, streams, strengths and histories of the two parts.
+
+    Args:
+        train_part: For weights; the only part that scalers and counts are fitted on.
+        valid_part: For the architecture, early stopping and choices.
+        config: Of the task.
+        runtime: Device, dtype, seed.
+        stages: Of a space with stages, which are searched; None: the configured ones, or the
+            `LARGE_STAGES` where the train part is too large to be one batch.
+
+    Raises:
+        ConfigError: An unknown space, or one that does not fit the fields.
+        DataError: A rating objective without ratings, or with equal ones.
+    """
+
+    def __init__(
+        self,
+        train_part: Interactions,
+        valid_part: Interactions,
+        config: CFConfig,
+        runtime: Runtime,
+        stages: tuple[str, ...] | None = None,
+    ) -> None:
+        self.spec = spec_of(config)
+        if stages is None:
+            stages = config.search.stages if len(train_part) <= MAX_EXACT else LARGE_STAGES
+        self.stages = stages
+        if self.spec.stages and len(train_part.fields) != 2:
+            raise ConfigError(
+                f"space {self.spec.name}: expected the fields user and item, found "
+                f"{', '.join(train_part.fields)}; use space=sif or --config cf/context"
+            )
+        self.train_part, self.valid_part = train_part, valid_part
+        self.config, self.runtime = config, runtime
+        self.loss_name = config.loss.name or DEFAULT_LOSS[config.objective]
+        self.loss_settings = LossSettings(config.loss.positive_weight, config.loss.negatives)
+        self.scale = _scale(train_part, config.objective)
+        self._train = self._tensors(train_part)
+        self._valid = self._tensors(known_rows(train_part, valid_part))
+        self._judged = (train_part, valid_part)
+        if config.train.valid_users is not None and config.objective == "ranking":
+            draws = numpy_generator(runtime, "train", "valid-users")
+            self._judged = some_users(train_part, valid_part, config.train.valid_users, draws)
+        self.row_counts = [
+            torch.bincount(self._train.ids[:, f], minlength=n).to(runtime.dtype)
+            for f, n in enumerate(train_part.sizes)
+        ]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Field names."""
+        return self.train_part.fields
+
+    @property
+    def metric(self) -> str:
+        """What validation decides by."""
+        return MAIN_METRIC[self.config.objective]
+
+    def _tensors(self, part: Interactions) -> PartTensors:
+        device, dtype = self.runtime.device, self.runtime.dtype
+        if self.config.objective == "rating":
+            values = (_ratings(part) - self.scale.mean) / self.scale.deviation
+            target = torch.as_tensor(values, device=device, dtype=dtype)
+        else:
+            target = torch.ones(len(part), device=device, dtype=dtype)
+        return PartTensors(torch.as_tensor(part.ids, device=device), target, part.sizes)
+
+    def shape(self, dimension: int) -> TableShape:
+        """Tables of that dimension on this data."""
+        rating = self.config.objective == "rating"
+        biases = self.config.model.biases
+        return TableShape(
+            self.train_part.sizes,
+            dimension,
+            biases=rating if biases is None else biases,
+            intercept=rating,
+            init=self.config.model.init,
+            mixed_signs=self.config.model.readout_signs == "mixed",
+            history_l2=self.config.loss.history_l2,
+            bias_l2=self.config.loss.bias_l2,
+        )
+
+    def strengths(self, l2: float) -> tuple[Tensor, ...]:
+        """L2 strength of every row per observed train row, for one total strength."""
+        power = POWER[self.config.loss.l2_scaling]
+        n = len(self.train_part)
+        return tuple(l2 * counts.clamp(min=1) ** power / n for counts in self.row_counts)
+
+    def stream(self, part: str, batch_size: int | None, *names: str | int) -> InteractionStream:
+        """Endless batches of "train" or "valid"; `names` key the random stream."""
+        pairwise = self.loss_name in PAIRWISE
+        m = self.config.loss.negatives
+        background = m if self.loss_name == "whole-data" else 0
+        drawing = Drawing(negatives=m if pairwise else 0, background=background)
+        draws = generator(self.runtime, *names, part, device=torch.device("cpu"))
+        if part == "valid":
+            size = batch_size or len(self._valid.ids)
+            known, total = (self._train,), len(self._train.ids)
+            return InteractionStream(
+                self._valid, size, drawing, draws, known, total, in_history=False
+            )
+        size = batch_size or len(self._train.ids)
+        if self.spec.stages and names[0] == "search":
+            size = min(size, -(-len(self._train.ids) // MIN_STEPS_PER_PASS))
+        whole = self.loss_name == "whole-data" or (
+            self.loss_name == "squared" and (size == len(self._train.ids) or bool(self.spec.stages))
+        )
+        exact = whole and len(self._train.ids) <= MAX_EXACT
+        return InteractionStream(self._train, size, drawing, draws, exact=exact)
+
+    def blocks(self, factors: bool, *names: str | int) -> BlockStream | None:
+        """Endless blocks of the train part's users where it is large; None: it is small.
+
+        Args:
+            factors: Whether the function's scores are a product, so that nothing is gathered.
+            names: Key the random stream.
+        """
+        part, asked = self._train, self.config.train.block_pairs
+        if len(part.sizes) != 2 or (asked is None and len(part.ids) <= MAX_EXACT):
+            return None
+        m, pairwise = self.config.loss.negatives, self.loss_name in PAIRWISE
+        sampled = self.loss_name == "whole-data" and not factors
+        drawing = Drawing(m if pairwise else 0, m if sampled else 0)
+        vectors = 1 + drawing.negatives + drawing.background
+        gathered = 0 if factors and not pairwise else vectors * self.config.train.dimension
+        size = asked or block_pairs(len(part.ids), part.sizes[1], gathered)
+        draws = generator(self.runtime, *names, "blocks", device=torch.device("cpu"))
+        return BlockStream(part, size, drawing, draws)
+
+    def share(self, strengths: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, ...]:
+        """The strengths for a batch: a block's users are penalised once a pass, all others always.
+
+        What a user's row weighs in the whole loss, per pair, is carried by the pairs of its block.
+        """
+        if batch.rows is None:
+            return strengths
+        first, *others = strengths
+        return (first[batch.rows] * (len(self._train.ids) / len(batch.ids)), *others)
+
+    @cached_property
+    def histories(self) -> Histories:
+        """The train part as the encoders see it."""
+        graph = self._train.graph()
+        assert graph is not None  # noqa: S101
+        return Histories(graph, self._train.target, self.config.model.history_power)
+
+    def weighting(self, name: str) -> Weighting | None:
+        """The weighting of the training loss by its name."""
+        return Weighting.of(name, self.row_counts)
+
+
+def known_rows(train: Interactions, valid: Interactions) -> Interactions:
+    """Validation rows whose ids all occur in the train part; all rows where there is no such row.
+
+    The rest meets embeddings that nothing trained, which says nothing of a function.
+    """
+    counts = [np.bincount(train.ids[:, f], minlength=n) for f, n in enumerate(train.sizes)]
+    met = np.all([c[valid.ids[:, f]] > 0 for f, c in enumerate(counts)], axis=0)
+    return valid.select(met) if met.any() else valid
+
+
+def spec_of(config: CFConfig) -> FunctionSpec:
+    """The configured space; ConfigError where there is none of that name."""
+    if config.space not in SPECS:
+        raise ConfigError(
+            f"space: expected one of {', '.join(SPECS)}, found {config.space!r}"
+            f"{did_you_mean(config.space, SPECS)}"
+        )
+    return SPECS[config.space]
+
+
+def _scale(part: Interactions, objective: str) -> Scale:
+    if objective != "rating":
+        return Scale()
+    values = _ratings(part)
+    deviation = float(values.std())
+    if deviation == 0:
+        raise DataError("train part: rating: expected two different values, found only one")
+    return Scale(float(values.mean()), deviation)
+
+
+def _ratings(part: Interactions) -> NDArray[np.float64]:
+    if part.rating is None:
+        raise DataError("objective rating: expected a rating column, found none")
+    return part.rating.astype(np.float64)
+
+
+Progress = Callable[[int, Any], None]
+
+EXPORTED = "exported_error"
+"""What a selection is judged by with the weights of its search, see `Problem.exported`."""
+
+
+def _quiet(epoch: int, entry: Any) -> None:
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A trained function.
+
+    Attributes:
+        network: With its best weights by validation.
+        scorer: For evaluation.
+        result: How training went.
+        l2: The strength it was trained with.
+    """
+
+    network: InteractionNetwork
+    scorer: InteractionScorer
+    result: TrainResult
+    l2: float
+
+
+class Problem(Parts):
+    """The two parts with the loops at work on them; arguments and errors as of `Parts`."""
+
+    def space(self) -> FunctionSpace | RichSpace:
+        """The supernet of the configured space."""
+        draws = generator(self.runtime, "search", "space", device=torch.device("cpu"))
+        if self.spec.stages:
+            return self._rich_space(draws)
+        return self._function_space(draws).to(self.runtime.device, self.runtime.dtype)
+
+    def _rich_space(self, draws: torch.Generator) -> RichSpace:
+        settings = self.config.search
+        shape = self.shape(settings.dimension)
+        made = RichSettings(
+            shape,
+            self.fields,
+            LOSSES[self.loss_name],
+            self.loss_settings,
+            {name: self.weighting(name) for name in WEIGHTINGS},
+            self.strengths(settings.l2),
+            self.histories if {"encoding", "embedding"} & set(self.stages) else None,
+            self._criterion,
+            self.stages,
+        )
+        return RichSpace(made, draws).to(self.runtime.device, self.runtime.dtype)
+
+    def _criterion(self, interaction: Interaction, batch: Batch) -> float:
+        """What validation judges a combination by: the inverse metric, or the loss of ratings."""
+        if self.config.objective == "rating":
+            return float(LOSSES[self.loss_name](interaction, batch, self.loss_settings))
+        scorer = FunctionScorer(interaction, self.scale, self._fallback)
+        history, truth = self._judged
+        # Everybody serves users and items without a train row alike; they would only dilute.
+        found = evaluate_on(
+            scorer, self.train_part, (history,), known_rows(self.train_part, truth), "ranking"
+        )
+        return 1 / max(found.metrics[self.metric], 1e-6)
+
+    def _function_space(self, draws: torch.Generator) -> FunctionSpace:
+        settings = self.config.search
+        return FunctionSpace(
+            self.spec,
+            FunctionSettings(
+                self.shape(settings.dimension),
+                self.fields,
+                LOSSES[self.loss_name],
+                self.loss_settings,
+                self.strengths(settings.l2),
+                own_tables=settings.tables == "own",
+                transform_offset=settings.transform_offset,
+            ),
+            draws,
+        )
+
+    def search(
+        self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress = _quiet,
+        l2: float | None = None,
+    ) -> SearchResult:  # fmt: skip
+        """Searches with the configured method, on some users where there are many interactions.
+
+        Args:
+            tracker: Receives the losses of every epoch.
+            checkpointer: Keeps the loop's state.
+            on_epoch: Called with the epoch's number and history entry.
+            l2: Strength in place of the configured `search.l2`.
+        """
+        return self.searched._at(l2)._search(tracker, checkpointer, on_epoch)
+
+    def _at(self, l2: float | None) -> Problem:
+        """The same with another `search.l2`; None: as it is."""
+        if l2 is None or l2 == self.config.search.l2:
+            return self
+        section = self.config.search.model_copy(update={"l2": l2})
+        config = self.config.model_copy(update={"search": section})
+        return type(self)(self.train_part, self.valid_part, config, self.runtime, self.stages)
+
+    @cached_property
+    def searched(self) -> Problem:
+        """The problem that is searched: this one, or some of its users."""
+        most = self.config.search.max_interactions
+        if most is None or len(self.train_part) <= most:
+            return self
+        draws = numpy_generator(self.runtime, "search", "users")
+        parts = few_users(self.train_part, self.valid_part, most, draws)
+        return Problem(*parts, self.config, self.runtime, self.stages)
+
+    def _search(
+        self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
+    ) -> SearchResult:
+        return self.method_run().run(self.config.method, tracker, checkpointer, on_epoch)
+
+    def check_method(self) -> None:
+        """Raises ConfigError where the configured method cannot search here."""
+        self.searched.method_run().check(self.config.method)
+
+    def method_run(self) -> MethodRun:
+        """What methods search with."""
+        settings = self.config.search
+        return MethodRun(
+            lambda mixed: self.space(), self._streams, self.exported, EXPORTED, settings, adam,
+            constant, self.runtime, judges=settings.judge,
+        )  # fmt: skip
+
+    def _streams(self) -> tuple[Stream, Stream]:
+        size = self.config.search.batch_size
+        return self.stream("train", size, "search"), self.stream("valid", size, "search")
+
+    def exported(self, space: Any, gates: Gates) -> float:
+        """Validation error of a selection with the search's weights, the lower the better.
+
+        1 - NDCG@10, or RMSE in stars, on the rows whose ids all occur in the train part.
+        """
+        interaction = space.interaction(gates).chosen()
+        scorer = FunctionScorer(interaction, self.scale, self._fallback)
+        history, truth = self._judged
+        known = known_rows(self.train_part, truth)
+        found = evaluate_on(scorer, self.train_part, (history,), known, self.config.objective)
+        value = found.metrics[self.metric]
+        return 1 - value if higher_is_better(self.metric) else value
+
+    def train(
+        self,
+        genotype: Genotype,
+        l2: float,
+        tracker: Tracker,
+        checkpointer: Checkpointer,
+        on_epoch: Progress = _quiet,
+        epochs: int | None = None,
+    ) -> Fitted:
+        """Trains a genotype from scratch with one L2 strength, up to `epochs` or the setting's."""
+        settings = self.config.train
+        draws = generator(self.runtime, "train", "network", device=torch.device("cpu"))
+        design = design_of(genotype, self.fields)
+        net = self.network(design, draws)
+        strengths = self.strengths(l2)
+        loss = LOSSES[self.loss_name]
+        weighting = self.weighting(design.weighting)
+
+        def objective(batch: Batch) -> Tensor:
+            interaction = net.interaction(batch.rows)
+            weights = None if weighting is None else weighting.within(batch.rows)
+            data = loss(interaction, batch, replace(self.loss_settings, weighting=weights))
+            return data + interaction.tables.squared_norm(self.share(strengths, batch))
+
+        whole = design.encodings or design.graph  # a block does not hold its items' histories
+        factors = net.interaction().operation.factors is not None
+        blocks = None if whole else self.blocks(factors, "train")
+        result = train(
+            net,
+            objective,
+            blocks or self.stream("train", settings.batch_size, "train"),
+            lambda: self.validate(net),
+            TrainSettings(
+                epochs or settings.epochs,
+                settings.lr,
+                self.metric,
+                higher_is_better(self.metric),
+                settings.evaluate_every,
+                settings.patience,
+                optimiser=partial(RowAdam, betas=ADAM_BETAS) if blocks else adam,
+            ),
+            tracker,
+            checkpointer,
+            on_epoch,
+        )
+        return Fitted(net, self.scorer(net), result, l2)
+
+    def network(self, design: Design, draws: torch.Generator) -> InteractionNetwork:
+        """A network of a design on this data with fresh weights."""
+        histories = self.histories if design.encodings or design.graph else None
+        net = network(design, self.shape(self.config.train.dimension), draws, histories)
+        return net.to(self.runtime.device, self.runtime.dtype)
+
+    def scorer(self, net: InteractionNetwork) -> InteractionScorer:
+        """Scores of a trained network, with the rules for cold users and items."""
+        served = with_zero_rows(net.baked(), self.train_part)
+        return InteractionScorer(served, self.scale, self._fallback)
+
+    @cached_property
+    def _fallback(self) -> Fallback:
+        return Fallback.of(self.train_part)
+
+    def validate(self, net: InteractionNetwork) -> Metrics:
+        """Metrics of a network on the validation part."""
+        scorer = self.scorer(net)
+        history, truth = self._judged
+        found = evaluate_on(scorer, self.train_part, (history,), truth, self.config.objective)
+        return found.metrics
