@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from sif import contracts
+from sif import testing as contracts
 from sif.config import load_config
 from sif.config.cells import CellSearchSection
 from sif.config.cf import CFConfig
 from sif.config.rnn import RNNConfig
-from sif.contracts import Trial
 from sif.core.gates import Gates
 from sif.core.method import Plan
 from sif.core.selections import Choices
@@ -35,6 +34,7 @@ from sif.search.run import MethodRun
 from sif.spaces.cnn.networks import Layout
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch
 from sif.tasks import inputs
+from sif.testing import Trial
 from sif.training.optim import constant, momentum
 from sif.utils.device import make_runtime
 from sif.utils.random import seeded
