@@ -26,12 +26,12 @@ from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, held_out, load_dataset
 from sif.evaluation.evaluate import pair_matrix, rank_all_items
-from sif.learn import Teller, Unkept
 from sif.problems.controls import FIXED, SEARCHED, fixed_multiply, trained_network
 from sif.problems.interactions import Problem
 from sif.problems.l2_grid import GridTraining
+from sif.recommender.fit import Teller, Unkept
+from sif.recommender.model import ServedModel
 from sif.retrieval.engine import Engine, UserVectors
-from sif.served import ServedModel
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime

@@ -12,8 +12,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "InteractionFunction": "sif.adapters.functions",
-    "Recommender": "sif.recommender",
-    "SIFRecommender": "sif.recommender",
+    "Recommender": "sif.recommender.recommender",
+    "SIFRecommender": "sif.recommender.recommender",
     "SifError": "sif.errors",
     "load_config": "sif.config",
     "load_function": "sif.adapters.functions",

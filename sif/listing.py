@@ -21,7 +21,7 @@ from sif.data.interactions.table_files import TextTable, open_table
 from sif.data.interactions.text_records import records, sniff
 from sif.data.interactions.vocabulary import id_strings
 from sif.errors import DataError
-from sif.recommender import SIFRecommender
+from sif.recommender.recommender import SIFRecommender
 
 Row = tuple[str, int, str, float, str]
 CHUNK = 4096

@@ -13,7 +13,7 @@ import sif
 from sif.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sif.recommender import Recommender
+    from sif.recommender.recommender import Recommender
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _model_of(values: argparse.Namespace, unknown: str = "error") -> tuple[Recom
             raise ConfigError("expected a run folder or --model, found neither")
         folder = run_folder(Path(ids.pop(0)))
     inside = folder / "model"
-    from sif.recommender import Recommender
+    from sif.recommender.recommender import Recommender
 
     return Recommender.load(inside if inside.is_dir() else folder, unknown), ids
 
@@ -120,7 +120,7 @@ def export(values: argparse.Namespace) -> None:
     """A model as a file for another program."""
     inside = values.model / "model"
     from sif.adapters.export import export as written
-    from sif.recommender import Recommender
+    from sif.recommender.recommender import Recommender
 
     model = Recommender.load(inside if inside.is_dir() else values.model)
     print(written(model, values.to, values.output))

@@ -15,7 +15,7 @@ from sif.core.genotype import from_json
 from sif.data.interactions import bucket_ids
 from sif.errors import ConfigError, DataError
 from sif.evaluation.scorers import InteractionScorer
-from sif.recommender import Recommender
+from sif.recommender.recommender import Recommender
 from sif.spaces.interaction.operations import operations_for
 from sif.tasks.inputs import load_data
 

@@ -16,7 +16,7 @@ from sif.errors import ConfigError, DataError
 from sif.evaluation.scorers import InteractionScorer
 from sif.problems.controls import restored
 from sif.problems.interactions import Problem
-from sif.served import ServedModel
+from sif.recommender.model import ServedModel
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.losses import LOSSES
 from sif.tracking import NullTracker

@@ -20,10 +20,10 @@ from torch import nn
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Vocabulary
-from sif.fold import Fold
 from sif.problems.interactions import Problem
+from sif.recommender.fold_in import Fold
+from sif.recommender.model import ServedModel
 from sif.retrieval.engine import Engine
-from sif.served import ServedModel
 from sif.spaces.interaction.design import design_of
 from sif.spaces.interaction.losses import LOSSES
 from sif.utils.device import make_runtime
@@ -182,7 +182,7 @@ def test_negatives_of_a_row_are_its_own_and_never_its_pairs(
     paired = [torch.from_numpy(pairs[[u]].indices.astype(np.int64)) for u in range(USERS)]
     for own in paired:
         assert sorted([*fold._negatives(own).rows.tolist(), *own.tolist()]) == list(range(40))
-    monkeypatch.setattr("sif.fold.NEGATIVES", 8)
+    monkeypatch.setattr("sif.recommender.fold_in.NEGATIVES", 8)
     drawn = [fold._negatives(own).rows.tolist() for own in paired]
     assert drawn == [fold._negatives(own).rows.tolist() for own in paired]
     for rows, own in zip(drawn, paired, strict=True):

@@ -30,7 +30,7 @@ from sif.core.genotype import Genotype, read
 from sif.problems.controls import compared
 from sif.problems.interactions import MIN_STEPS_PER_PASS, Problem
 from sif.problems.l2_grid import GridTraining
-from sif.recommender import Recommender
+from sif.recommender.recommender import Recommender
 from sif.spaces.interaction.design import expression
 from sif.utils import checkpoint
 

@@ -11,7 +11,7 @@ import pytest
 from sif import cli, listing
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import DataError
-from sif.recommender import SIFRecommender
+from sif.recommender.recommender import SIFRecommender
 
 QUICK = {
     "train.epochs": 30, "train.dimension": 4, "train.l2": "[0.003]", "search.epochs": 3,

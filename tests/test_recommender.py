@@ -21,11 +21,11 @@ from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import read_frame, read_matrix
 from sif.errors import CheckpointError, ConfigError, DataError, UnknownIdError
-from sif.grow import grown_by
-from sif.learn import parts
 from sif.problems.interactions import Problem
-from sif.recommender import Recommender, SIFRecommender
-from sif.served import FILE, KIND, ServedModel
+from sif.recommender.extend import grown_by
+from sif.recommender.fit import parts
+from sif.recommender.model import FILE, KIND, ServedModel
+from sif.recommender.recommender import Recommender, SIFRecommender
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.checkpoint import load as load_file
@@ -222,7 +222,7 @@ def test_threads_are_those_of_the_fit_alone(board: Board, monkeypatch: pytest.Mo
         seen.append(torch.get_num_threads())
         return Problem(*arguments)
 
-    monkeypatch.setattr("sif.learn.Problem", watched)
+    monkeypatch.setattr("sif.recommender.fit.Problem", watched)
     quick = {**QUICK, "train.epochs": 1, "search.epochs": 1}
     with torch_threads(3):
         SIFRecommender(threads=1, settings=quick).fit(board())

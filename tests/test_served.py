@@ -18,7 +18,7 @@ from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import CheckpointError
 from sif.evaluation.cold_start import Fallback
 from sif.problems.interactions import Problem
-from sif.served import FILE, KIND, ServedModel
+from sif.recommender.model import FILE, KIND, ServedModel
 from sif.spaces.interaction.design import design_of
 from sif.utils.checkpoint import load as load_file
 from sif.utils.checkpoint import save as save_file

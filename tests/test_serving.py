@@ -14,10 +14,10 @@ import torch
 from scipy import sparse
 
 from sif.errors import ConfigError, DataError
-from sif.fold import Rows
-from sif.recommender import SIFRecommender
+from sif.recommender.fold_in import Rows
+from sif.recommender.model import ServedModel
+from sif.recommender.recommender import SIFRecommender
 from sif.retrieval.engine import MEMORY
-from sif.served import ServedModel
 
 Board = Callable[..., pd.DataFrame]
 USERS, ITEMS = 30, 16

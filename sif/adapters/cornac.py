@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sif.data.interactions.vocabulary import id_strings
 from sif.errors import DataError
-from sif.recommender import SIFRecommender
+from sif.recommender.recommender import SIFRecommender
 
 try:
     from cornac.exception import ScoreException

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from sif.adapters.functions import InteractionFunction
 from sif.errors import ConfigError
-from sif.recommender import SIFRecommender
-from sif.served import ServedModel
-from sif.serving import Serving
+from sif.recommender.indexed import Serving
+from sif.recommender.model import ServedModel
+from sif.recommender.recommender import SIFRecommender
 from sif.utils.checkpoint import write_bytes_atomic
 
 ONNX_BYTES = (1 << 31) - (1 << 24)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sif.core.genotype import Genotype, read
 from sif.errors import ConfigError, GenotypeError, ShapeError
-from sif.served import FILE, ServedModel
+from sif.recommender.model import FILE, ServedModel
 from sif.spaces.interaction.design import SPECS, Design, design_of, expression
 from sif.spaces.interaction.embeddings import TableShape, bounded
 from sif.spaces.interaction.operations import Operation

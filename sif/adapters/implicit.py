@@ -23,10 +23,10 @@ from scipy import sparse
 from sif.adapters.products import Products, has_factors
 from sif.data.interactions import matrix_values
 from sif.errors import ConfigError, ShapeError
-from sif.recommender import SIFRecommender
+from sif.recommender.indexed import Serving
+from sif.recommender.model import ServedModel
+from sif.recommender.recommender import SIFRecommender
 from sif.retrieval.engine import Top
-from sif.served import ServedModel
-from sif.serving import Serving
 
 NOTHING = -np.finfo(np.float32).max
 """Score beside the number -1 where nothing is left, as implicit has it for its batches."""

@@ -17,7 +17,7 @@ from pydantic import BaseModel, JsonValue
 from scipy import sparse
 
 from sif.data.interactions.vocabulary import id_strings
-from sif.recommender import SIFRecommender
+from sif.recommender.recommender import SIFRecommender
 
 try:
     from lenskit.data import Dataset, ItemList, QueryInput, RecQuery, Vocabulary

@@ -29,8 +29,8 @@ from mlflow.types.schema import AnyType, Array
 import sif
 from sif.adapters.questions import COLUMNS, COUNT, Answering
 from sif.errors import ConfigError, SifError
-from sif.recommending import Recommending
-from sif.served import ServedModel
+from sif.recommender.model import ServedModel
+from sif.recommender.recommender import Recommending
 
 PACKAGES = (
     "mlflow", "numba", "numpy", "pandas", "pydantic", "pyyaml", "safetensors", "scipy", "torch",

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from sif.errors import ConfigError
 from sif.evaluation.cold_start import Fallback
-from sif.fold import Rows
-from sif.served import ServedModel
+from sif.recommender.fold_in import Rows
+from sif.recommender.model import ServedModel
 from sif.spaces.interaction.embeddings import bounded
 
 Factors = NDArray[np.float32]

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sif.errors import DataError
+from sif.recommender.indexed import Serving
+from sif.recommender.model import ServedModel
 from sif.retrieval.engine import Top
-from sif.served import ServedModel
-from sif.serving import Serving
 
 Kind = Literal["user", "history", "item"]
 KINDS: tuple[Kind, ...] = ("user", "history", "item")

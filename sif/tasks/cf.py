@@ -30,7 +30,7 @@ from sif.problems.controls import (
     trained_network,
 )
 from sif.problems.l2_grid import GridTraining, follows, search_strength
-from sif.served import ServedModel
+from sif.recommender.model import ServedModel
 from sif.spaces.interaction.design import expression
 from sif.tasks.base import Desk, RunResult
 from sif.tasks.figures import draw_all

@@ -10,12 +10,12 @@ import pytest
 
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
-from sif.learn import Teller, Unkept, parts
 from sif.problems.controls import trained_network
 from sif.problems.interactions import Problem
 from sif.problems.l2_grid import GridTraining
-from sif.recommender import SIFRecommender
-from sif.served import ServedModel
+from sif.recommender.fit import Teller, Unkept, parts
+from sif.recommender.model import ServedModel
+from sif.recommender.recommender import SIFRecommender
 from sif.tracking import NullTracker
 from sif.utils.device import make_runtime
 

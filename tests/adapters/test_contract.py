@@ -15,7 +15,7 @@ import pytest
 
 from sif.adapters.implicit import SIFFactors, SIFImplicit, to_implicit
 from sif.errors import ShapeError, UnknownIdError
-from sif.recommender import SIFRecommender
+from sif.recommender.recommender import SIFRecommender
 
 Scored = dict[str, float]
 

@@ -18,7 +18,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 from sif import cli
 from sif.adapters.export import CatalogueScores, export, history_inputs, user_inputs
 from sif.errors import CheckpointError, ConfigError, UnknownIdError
-from sif.recommender import SIFRecommender
+from sif.recommender.recommender import SIFRecommender
 
 KINDS = [
     ("multiply", "ranking"), ("max", "ranking"), ("min+max", "rating"), ("multiply", "rating"),

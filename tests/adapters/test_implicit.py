@@ -13,8 +13,8 @@ from scipy import sparse
 
 from sif.adapters.implicit import NOTHING, SIFFactors, SIFImplicit, to_implicit
 from sif.errors import ConfigError, ShapeError
-from sif.grow import grown
-from sif.recommender import SIFRecommender
+from sif.recommender.extend import grown
+from sif.recommender.recommender import SIFRecommender
 
 OPERATIONS = ["multiply", "max"]
 

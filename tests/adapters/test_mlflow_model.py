@@ -35,7 +35,7 @@ from sif.adapters.mlflow_model import (
 )
 from sif.adapters.questions import COLUMNS, MOST_ITEMS, MOST_ROWS
 from sif.errors import ConfigError
-from sif.recommender import SIFRecommender
+from sif.recommender.recommender import SIFRecommender
 
 Board = Callable[..., pd.DataFrame]
 USERS, ITEMS = 30, 16

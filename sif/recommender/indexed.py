@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sif import fold
 from sif.errors import ConfigError, DataError, ScoreError
+from sif.recommender import fold_in as fold
+from sif.recommender.model import ServedModel
 from sif.retrieval.engine import MEMORY, Engine, Top, UserVectors
 from sif.retrieval.neighbors import Neighbours
-from sif.served import ServedModel
 from sif.spaces.interaction.embeddings import bounded
 
 Mask = NDArray[np.bool_]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sif.checked import check
 from sif.config.cf import DataConfig
 from sif.core.genotype import Genotype, from_json
 from sif.data.interactions import Interactions, Vocabulary
@@ -26,9 +26,10 @@ from sif.errors import MALFORMED, CheckpointError, ConfigError
 from sif.evaluation.cold_start import Fallback, cold_rows
 from sif.evaluation.evaluate import pair_matrix
 from sif.evaluation.scorers import InteractionScorer, Scale
-from sif.fold import Fold
-from sif.fold_terms import Encoding, FoldTerms, Objective, fold_terms
 from sif.problems.interactions import Problem
+from sif.recommender.file_checks import check
+from sif.recommender.fold_in import Fold
+from sif.recommender.fold_terms import Encoding, FoldTerms, Objective, fold_terms
 from sif.retrieval.engine import Engine
 from sif.spaces.interaction.design import design_of, expression, network, served
 from sif.spaces.interaction.embeddings import TableShape
@@ -265,3 +266,20 @@ def _untrained(state: Mapping[str, Any], sizes: tuple[int, ...]) -> tuple[NDArra
         if len(rows) and not 0 <= rows.min() <= rows.max() < size:
             raise ValueError(f"expected untrained rows from 0 to {size - 1}, found {rows}")
     return tuple(found)
+
+
+def packed(model: ServedModel) -> bytes:
+    """The file of a model."""
+    with TemporaryDirectory() as folder:
+        return model.save(Path(folder)).read_bytes()
+
+
+def unpacked(content: bytes) -> ServedModel:
+    """The model of a file's bytes.
+
+    Raises:
+        CheckpointError: Damaged or foreign.
+    """
+    with TemporaryDirectory() as folder:
+        (Path(folder) / FILE).write_bytes(content)
+        return ServedModel.load(Path(folder))

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import ConfigError, DataError
 from sif.evaluation.cold_start import Fallback
-from sif.fold import Rows
-from sif.fold_terms import FoldTerms
-from sif.served import ServedModel
+from sif.recommender.fold_in import Rows
+from sif.recommender.fold_terms import FoldTerms
+from sif.recommender.model import ServedModel
 from sif.spaces.interaction.function import InteractionNetwork
 
 

@@ -35,7 +35,7 @@ from sif.errors import ConfigError, DataError
 from sif.problems.controls import FIXED, SEARCHED, fixed_multiply, trained_network
 from sif.problems.interactions import Problem
 from sif.problems.l2_grid import GridTraining, State, follows, search_strength
-from sif.served import ServedModel
+from sif.recommender.model import ServedModel
 from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint

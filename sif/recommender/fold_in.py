@@ -24,7 +24,7 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
-from sif.fold_terms import Encoding, Objective
+from sif.recommender.fold_terms import Encoding, Objective
 from sif.spaces.interaction.embeddings import bounded
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.losses import PAIRWISE

@@ -1,0 +1,1 @@
+"""A searched function as a recommender: fit, recommend, fold in, save."""
