@@ -11,12 +11,12 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "InteractionFunction": "sif.adapters.functions",
+    "InteractionFunction": "sif.adapters.torch_module",
     "Recommender": "sif.recommender.recommender",
     "SIFRecommender": "sif.recommender.recommender",
     "SifError": "sif.errors",
     "load_config": "sif.config",
-    "load_function": "sif.adapters.functions",
+    "load_function": "sif.adapters.torch_module",
     "make_runtime": "sif.utils.device",
 }
 

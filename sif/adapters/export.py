@@ -22,7 +22,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from sif.adapters.functions import InteractionFunction
+from sif.adapters.torch_module import InteractionFunction
 from sif.errors import ConfigError
 from sif.recommender.indexed import Serving
 from sif.recommender.model import ServedModel

@@ -20,7 +20,7 @@ from implicit.recommender_base import RecommenderBase
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from sif.adapters.products import Products, has_factors
+from sif.adapters.factors import Products, has_factors
 from sif.data.interactions import matrix_values
 from sif.errors import ConfigError, ShapeError
 from sif.recommender.indexed import Serving

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import sif
-from sif.adapters import functions
+from sif.adapters import torch_module as functions
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.errors import CheckpointError, ConfigError, GenotypeError, ShapeError
