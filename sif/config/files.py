@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
-from sif.config.problems import did_you_mean
+from sif.config.messages import did_you_mean
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from sif.config.cf import CFConfig
 from sif.config.cnn import CNNConfig
 from sif.config.files import find_config, parse_yaml, presets, read_yaml, shipped
-from sif.config.problems import describe, did_you_mean
+from sif.config.messages import describe, did_you_mean
 from sif.config.rnn import RNNConfig
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
