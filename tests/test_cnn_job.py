@@ -25,8 +25,8 @@ from sif.problems.image_classifier import ImageClassifier
 from sif.problems.images import Vision
 from sif.spaces.cnn.cells import PUBLISHED, format_cells
 from sif.spaces.cnn.supernet import CNNSpace, cells_of, expression
-from sif.tasks import cnn_inputs
-from sif.tasks.stages import Stages
+from sif.tasks.checkpoint import Stages
+from sif.tasks.cnn import inputs as cnn_inputs
 from sif.utils import checkpoint
 from sif.utils.device import make_runtime
 
@@ -162,7 +162,7 @@ def test_images_that_stay_on_disk_give_the_same_kind_of_job(
 ) -> None:
     class_folders(tmp_path / "data", 8)
     monkeypatch.setattr(
-        "sif.tasks.cnn_inputs.load_images", functools.partial(load_images, memory=1000)
+        "sif.tasks.cnn.inputs.load_images", functools.partial(load_images, memory=1000)
     )
     words = job(tmp_path / "run", "--dataset", str(tmp_path / "data"), sets=("data.per_class=30",))
     assert cli.main(words) == 0, capsys.readouterr().err
@@ -363,7 +363,7 @@ def test_nothing_is_fitted_on_the_test_part(
         pixels[split.test] = 255 - pixels[split.test]
         return dataclasses.replace(images, pixels=pixels)
 
-    monkeypatch.setattr("sif.tasks.cnn_inputs.load_images", changed)
+    monkeypatch.setattr("sif.tasks.cnn.inputs.load_images", changed)
     assert cli.main(job(tmp_path / "run", sets=("baselines=[random-ws, darts-1]",))) == 0
     for name in ("search-searched", "train-searched", "train-random-ws"):
         ours, theirs = (

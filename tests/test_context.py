@@ -17,7 +17,7 @@ from sif.errors import ConfigError, DataError
 from sif.evaluation.scorers import InteractionScorer
 from sif.recommender.recommender import Recommender
 from sif.spaces.interaction.operations import operations_for
-from sif.tasks.inputs import load_data
+from sif.tasks.cf.inputs import load_data
 
 Command = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("without_figures")

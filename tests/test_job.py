@@ -126,7 +126,7 @@ def test_validation_may_prefer_fixed_multiply_to_what_was_found(
         blocks = {**found.blocks, "operation": ((0, "plus"),)}
         return compared(problem, dataclasses.replace(found, blocks=blocks), rivals)
 
-    monkeypatch.setattr("sif.tasks.cf.compared", poor)
+    monkeypatch.setattr("sif.tasks.cf.job.compared", poor)
     monkeypatch.setattr(GridTraining, "better", lambda grid, one, other: one["l2"] > 0)
     assert cli.main([*map(str, job), "--no-tracking", "--quiet", *tiny]) == 0
     found = metrics(run)
@@ -700,7 +700,7 @@ def test_total_seconds_add_up_over_sittings(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sif.tasks.cf.fit_best", interrupt)
+        patch.setattr("sif.tasks.cf.job.fit_best", interrupt)
         done = sif("--task", "cf", "--no-tracking", "--output-dir", "run", *tiny)
     assert done.code == 130
     assert done.err[-1].endswith("--resume run")
@@ -841,7 +841,7 @@ def test_mlflow_holds_one_run_per_job_with_a_nested_run_per_part(
     uri = f"sqlite:///{tmp_path}/runs.db"
     job = ["--task", "cf", "--output-dir", "run", "--tracking-uri", uri, "--quiet"]
     with monkeypatch.context() as patch:
-        patch.setattr("sif.tasks.cf.fit_best", interrupt)
+        patch.setattr("sif.tasks.cf.job.fit_best", interrupt)
         assert sif(*job, *tiny, "train.evaluate_every=2").code == 130
     done = sif("--resume", "run", "--quiet")
     assert (done.code, done.err) == (0, [])

@@ -33,7 +33,7 @@ from sif.search.budget import planned
 from sif.search.run import MethodRun
 from sif.spaces.cnn.networks import Layout
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch
-from sif.tasks import inputs
+from sif.tasks.cf import inputs
 from sif.testing import Trial
 from sif.training.optim import constant, momentum
 from sif.utils.device import make_runtime

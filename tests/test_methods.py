@@ -31,7 +31,7 @@ from sif.search.budget import pilot
 from sif.spaces.cnn.networks import Layout
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch
 from sif.spaces.interaction.supernet import FunctionSpace
-from sif.tasks.inputs import prepare
+from sif.tasks.cf.inputs import prepare
 from sif.utils.device import make_runtime
 
 F64 = torch.float64

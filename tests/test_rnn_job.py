@@ -20,7 +20,7 @@ from sif.methods.nasp import Nasp
 from sif.problems.text_model import TextModel
 from sif.spaces.rnn.cells import expression
 from sif.spaces.rnn.supernet import BLOCK, recurrent_cell
-from sif.tasks.stages import Stages
+from sif.tasks.checkpoint import Stages
 from sif.utils import checkpoint
 
 TINY = [

@@ -22,7 +22,7 @@ from sif.methods.sampler import WORST, Sampler
 from sif.search.candidates import REPEATS
 from sif.search.loop import SearchResult, search
 from sif.search.run import MethodRun
-from sif.tasks import inputs
+from sif.tasks.cf import inputs
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime

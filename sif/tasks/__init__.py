@@ -11,22 +11,19 @@ from pathlib import Path
 from sif.config import CommonConfig, dump_config, load_config
 from sif.errors import ConfigError, DataError
 from sif.methods.registry import method_named
-from sif.tasks import (
-    cf,
-    cnn,
-    cnn_figures,
-    cnn_inputs,
-    figures,
-    inputs,
-    rnn,
-    rnn_figures,
-    rnn_inputs,
-)
 from sif.tasks.base import Desk, Inputs, RunResult, Task
+from sif.tasks.cf import figures, inputs
+from sif.tasks.cf import job as cf
+from sif.tasks.checkpoint import Stages
+from sif.tasks.cnn import figures as cnn_figures
+from sif.tasks.cnn import inputs as cnn_inputs
+from sif.tasks.cnn import job as cnn
 from sif.tasks.console import Console
 from sif.tasks.figure_files import draw_again
 from sif.tasks.history import search_history
-from sif.tasks.stages import Stages
+from sif.tasks.rnn import figures as rnn_figures
+from sif.tasks.rnn import inputs as rnn_inputs
+from sif.tasks.rnn import job as rnn
 from sif.tracking import check_installed, open_tracker
 from sif.tracking.base import Status
 from sif.utils.checkpoint import write_json_atomic, write_text_atomic

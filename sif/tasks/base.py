@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sif.evaluation.comparison import Verdict
+from sif.tasks.checkpoint import Stages
 from sif.tasks.console import Console
-from sif.tasks.stages import Stages
 from sif.tracking import Tracker
 from sif.utils.device import Runtime
 

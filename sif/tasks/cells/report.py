@@ -11,12 +11,12 @@ from torch import Tensor
 from sif.config import CommonConfig
 from sif.core.genotype import from_json
 from sif.evaluation.comparison import Verdict
+from sif.tasks.checkpoint import State
 from sif.tasks.console import table
 from sif.tasks.report import Entry
-from sif.tasks.stages import State
 
 if TYPE_CHECKING:
-    from sif.tasks.contest import Work
+    from sif.tasks.cells.job import Work
 
 
 @dataclass(frozen=True, eq=False)

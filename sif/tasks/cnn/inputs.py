@@ -11,7 +11,7 @@ from sif.errors import ConfigError
 from sif.problems.images import Vision, source_of
 from sif.spaces.cnn.cells import PUBLISHED
 from sif.spaces.cnn.supernet import SPECS, cells_of
-from sif.tasks.contest_inputs import Entrants, entrants
+from sif.tasks.cells.entrants import Entrants, entrants
 from sif.utils.device import Runtime, enough_memory
 
 

@@ -11,7 +11,7 @@ from sif.data.text import Corpus, load_corpus
 from sif.problems.text import Language
 from sif.spaces.rnn.cells import PUBLISHED, RecurrentCell
 from sif.spaces.rnn.supernet import recurrent_cell
-from sif.tasks.contest_inputs import Entrants, entrants
+from sif.tasks.cells.entrants import Entrants, entrants
 from sif.utils.device import Runtime
 
 LSTM = "lstm"

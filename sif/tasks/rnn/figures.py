@@ -11,8 +11,8 @@ from sif.config.rnn import RNNConfig
 from sif.problems.text import EXPORTED
 from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, edge_nodes, edge_sources
 from sif.spaces.rnn.supernet import BLOCK
-from sif.tasks.contest_figures import curves, draw_curves
-from sif.tasks.contest_report import Results
+from sif.tasks.cells.figures import curves, draw_curves
+from sif.tasks.cells.report import Results
 
 METRIC = "perplexity"
 

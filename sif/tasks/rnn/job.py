@@ -19,13 +19,13 @@ from sif.search.loop import SearchResult
 from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, expression, format_cell
 from sif.spaces.rnn.networks import LanguageModel, LSTMRecurrence
 from sif.spaces.rnn.supernet import BLOCK, recurrent_cell
-from sif.tasks import rnn_figures
 from sif.tasks.base import Desk
-from sif.tasks.contest import Contest, Show
-from sif.tasks.contest_inputs import SEARCHED
-from sif.tasks.contest_report import Results
-from sif.tasks.rnn_inputs import Design, TextInputs, prepare
-from sif.tasks.stages import LoopCheckpointer
+from sif.tasks.cells.entrants import SEARCHED
+from sif.tasks.cells.job import Contest, Show
+from sif.tasks.cells.report import Results
+from sif.tasks.checkpoint import LoopCheckpointer
+from sif.tasks.rnn import figures as rnn_figures
+from sif.tasks.rnn.inputs import Design, TextInputs, prepare
 from sif.tracking import Tracker
 from sif.training.loop import TrainResult
 from sif.utils.device import Runtime
@@ -39,7 +39,7 @@ BLOCK_STEPS = 32
 
 
 class RNNWork:
-    """Recurrent cells on text (`sif.tasks.contest.Work`)."""
+    """Recurrent cells on text (`sif.tasks.cells.job.Work`)."""
 
     task = "rnn"
     metric, shown, unit = "nats", "perplexity", ""

@@ -20,7 +20,7 @@ from sif.evaluation.metrics import higher_is_better
 from sif.problems.interactions import Problem
 from sif.spaces.interaction.design import design_of, expression
 from sif.spaces.interaction.operations import Operation
-from sif.tasks import protocol
+from sif.tasks.cf import splits as protocol
 from sif.tasks.figure_files import save_and_draw
 from sif.tasks.report import Entry
 

@@ -23,11 +23,11 @@ from sif.evaluation.evaluate import Evaluation
 from sif.methods.registry import method_named
 from sif.search.loop import SearchResult
 from sif.tasks.base import Desk, RunResult
-from sif.tasks.contest_inputs import Entrants
-from sif.tasks.contest_report import Results, comparison, document_of, trained_steps
+from sif.tasks.cells.entrants import Entrants
+from sif.tasks.cells.report import Results, comparison, document_of, trained_steps
+from sif.tasks.checkpoint import LoopCheckpointer, State
 from sif.tasks.figure_files import save_and_draw
 from sif.tasks.report import Entry
-from sif.tasks.stages import LoopCheckpointer, State
 from sif.tracking import Tracker
 from sif.training.loop import TrainResult
 from sif.utils.checkpoint import write_json_atomic, write_text_atomic

@@ -19,13 +19,13 @@ from sif.spaces.cnn.cells import Cells, format_cells
 from sif.spaces.cnn.networks import CellNetwork
 from sif.spaces.cnn.operations import multiply_adds
 from sif.spaces.cnn.supernet import SPECS, cells_of, expression, skip_share
-from sif.tasks import cnn_figures
 from sif.tasks.base import Desk
-from sif.tasks.cnn_inputs import ImageInputs, prepare
-from sif.tasks.contest import Contest, Show
-from sif.tasks.contest_inputs import SEARCHED
-from sif.tasks.contest_report import Results
-from sif.tasks.stages import LoopCheckpointer
+from sif.tasks.cells.entrants import SEARCHED
+from sif.tasks.cells.job import Contest, Show
+from sif.tasks.cells.report import Results
+from sif.tasks.checkpoint import LoopCheckpointer
+from sif.tasks.cnn import figures as cnn_figures
+from sif.tasks.cnn.inputs import ImageInputs, prepare
 from sif.tracking import Tracker
 from sif.training.loop import TrainResult
 from sif.utils.device import Runtime
@@ -38,7 +38,7 @@ NO_DOWNLOAD = (
 
 
 class CNNWork:
-    """Cells on images (`sif.tasks.contest.Work`)."""
+    """Cells on images (`sif.tasks.cells.job.Work`)."""
 
     task = "cnn"
     metric = shown = METRIC

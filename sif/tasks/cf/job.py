@@ -33,11 +33,11 @@ from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.recommender.model import ServedModel
 from sif.spaces.interaction.design import expression
 from sif.tasks.base import Desk, RunResult
-from sif.tasks.figures import draw_all
-from sif.tasks.inputs import Inputs, load_data
-from sif.tasks.protocol import flat_groups, group_documents, group_table, with_groups
+from sif.tasks.cf.figures import draw_all
+from sif.tasks.cf.inputs import Inputs, load_data
+from sif.tasks.cf.splits import flat_groups, group_documents, group_table, with_groups
+from sif.tasks.checkpoint import LoopCheckpointer, State
 from sif.tasks.report import Entry, comparison_table, metrics_document
-from sif.tasks.stages import LoopCheckpointer, State
 from sif.utils.checkpoint import write_json_atomic, write_text_atomic
 from sif.utils.device import Runtime, peak_memory_mb
 from sif.utils.environment import environment

@@ -12,8 +12,8 @@ from sif.problems.images import EXPORTED
 from sif.spaces.cnn.cells import INPUTS, edge_nodes, edge_sources
 from sif.spaces.cnn.supercell import STEPS
 from sif.spaces.cnn.supernet import SPECS
-from sif.tasks.contest_figures import curves, draw_curves
-from sif.tasks.contest_report import Results
+from sif.tasks.cells.figures import curves, draw_curves
+from sif.tasks.cells.report import Results
 
 METRIC = "error"
 

@@ -1,0 +1,1 @@
+"""The job on cells, of images and of text."""
