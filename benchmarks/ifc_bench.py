@@ -1,6 +1,6 @@
 """The trainings of ifc-bench: every interaction function of `primitives` on ML-100K.
 
-Trains what `sif.ifcbench.plan` lists with the library's own `Problem.train`, one CSV row each. What
+Trains what `sif.bench.tabular.plan` lists with the library's own `Problem.train`, one CSV row each. What
 is in the folder already is skipped, so the same command goes on after an interruption; shards hold
 whole functions and may run side by side. Test metrics come with every row and choose nothing.
 
@@ -21,14 +21,14 @@ from pathlib import Path
 import torch
 from ifc_bench_report import report
 
+from sif.bench.tabular import plan
+from sif.bench.tabular.plan import Planned
+from sif.bench.tabular.ranges import genotype_of
+from sif.bench.tabular.records import HIGHER_IS_BETTER, MAIN, METRICS
+from sif.bench.tabular.store import FILE, MEASURED, SCHEMA, read, write
 from sif.config import CFConfig, load_config
 from sif.data.interactions import Split, load_dataset, make_split
 from sif.evaluation.evaluate import evaluate
-from sif.ifcbench import plan
-from sif.ifcbench.plan import Planned
-from sif.ifcbench.ranges import genotype_of
-from sif.ifcbench.records import HIGHER_IS_BETTER, MAIN, METRICS
-from sif.ifcbench.store import FILE, MEASURED, SCHEMA, read, write
 from sif.problems.interactions import Fitted, Problem
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.tracking import NullTracker

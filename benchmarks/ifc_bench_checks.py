@@ -21,14 +21,14 @@ from pathlib import Path
 import torch
 from ifc_bench import SAMPLED, config_of, problem_of, split_of, trained
 
+from sif.bench.tabular import Table, genotype_of, read
+from sif.bench.tabular.plan import GRID, SAMPLED_GRID, Planned
+from sif.bench.tabular.ranges import FIELDS, Names
+from sif.bench.tabular.records import HIGHER_IS_BETTER, MAIN
+from sif.bench.tabular.store import FILE
+from sif.bench.tabular.surrogate import estimate
 from sif.core.genotype import Genotype
 from sif.errors import NotInTableError
-from sif.ifcbench import Table, genotype_of, read
-from sif.ifcbench.plan import GRID, SAMPLED_GRID, Planned
-from sif.ifcbench.ranges import FIELDS, Names
-from sif.ifcbench.records import HIGHER_IS_BETTER, MAIN
-from sif.ifcbench.store import FILE
-from sif.ifcbench.surrogate import estimate
 from sif.problems.interactions import Fitted, Problem
 from sif.spaces.interaction.batches import Drawing, InteractionStream
 from sif.spaces.interaction.losses import whole_data

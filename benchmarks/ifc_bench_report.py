@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy.stats import spearmanr
 
-from sif.ifcbench import plan
-from sif.ifcbench.ranges import Names
-from sif.ifcbench.records import HIGHER_IS_BETTER, MAIN, PARTS, pooled
-from sif.ifcbench.surrogate import left_out
-from sif.ifcbench.table import Table
+from sif.bench.tabular import plan
+from sif.bench.tabular.ranges import Names
+from sif.bench.tabular.records import HIGHER_IS_BETTER, MAIN, PARTS, pooled
+from sif.bench.tabular.surrogate import left_out
+from sif.bench.tabular.table import Table
 
 TOP = 10
 

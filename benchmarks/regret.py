@@ -30,11 +30,11 @@ from ifc_bench import config_of, split_of
 from numpy.typing import NDArray
 from scipy import stats
 
-from sif import ifcbench
+from sif.bench import tabular as ifcbench
+from sif.bench.tabular.records import HIGHER_IS_BETTER
 from sif.core.genotype import Genotype
 from sif.core.method import Plan
 from sif.errors import NotInTableError
-from sif.ifcbench.records import HIGHER_IS_BETTER
 from sif.methods.registry import method_named
 from sif.problems.interactions import Problem
 from sif.tracking import NullTracker

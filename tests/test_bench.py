@@ -19,13 +19,15 @@ import pytest
 import yaml
 
 from sif import cli, tasks
-from sif.bench import Bench, Budget, Entrant, Request, recording, trials
+from sif.bench import Bench, Budget, Entrant, Request
+from sif.bench import mlflow_summary as recording
+from sif.bench import processes as trials
 from sif.bench.folder import BenchFolder, State
 from sif.bench.plan import Plan, Trial
+from sif.bench.processes import Work, run_all
 from sif.bench.report import compare, markdown, missing
 from sif.bench.results import curve_of, gather, judgement
 from sif.bench.statistics import by_seed, difference, estimate, ranks
-from sif.bench.trials import Work, run_all
 from sif.config import CommonConfig, TrackingConfig, load_config
 from sif.errors import CheckpointError, ConfigError, SifError
 from sif.tracking import open as opening

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import torch
 
-from sif import ifcbench
+from sif.bench import tabular as ifcbench
+from sif.bench.tabular import plan, ranges, records, store
+from sif.bench.tabular.records import pooled
+from sif.bench.tabular.surrogate import left_out
 from sif.core.genotype import Genotype
 from sif.errors import DataError, GenotypeError, NotInTableError
-from sif.ifcbench import plan, ranges, records, store
-from sif.ifcbench.records import pooled
-from sif.ifcbench.surrogate import left_out
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
 
@@ -207,7 +207,7 @@ def test_nine_families_have_one_member() -> None:
 
 
 def test_an_estimate_is_the_familys_or_the_classs(table: ifcbench.Table) -> None:
-    from sif.ifcbench.surrogate import estimate
+    from sif.bench.tabular.surrogate import estimate
 
     of_family = estimate(table, ifcbench.genotype_of(("multiply", "~abs", "+abs")))
     assert (of_family.by, of_family.functions) == ("family", 2)

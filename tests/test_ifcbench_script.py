@@ -10,11 +10,11 @@ from types import ModuleType
 
 import pytest
 
-from sif import ifcbench
-from sif.ifcbench import plan
-from sif.ifcbench.plan import Planned
-from sif.ifcbench.ranges import Names
-from sif.ifcbench.records import METRICS, PARTS, Training
+from sif.bench import tabular as ifcbench
+from sif.bench.tabular import plan
+from sif.bench.tabular.plan import Planned
+from sif.bench.tabular.ranges import Names
+from sif.bench.tabular.records import METRICS, PARTS, Training
 from sif.spaces.interaction.transforms import PRIMITIVES
 
 ROOT = Path(__file__).parents[1]

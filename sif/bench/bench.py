@@ -13,12 +13,13 @@ from typing import Any
 
 import pandas as pd
 
-from sif.bench import figures, recording, results
+from sif.bench import figures, results
+from sif.bench import mlflow_summary as recording
 from sif.bench.folder import BenchFolder, State
 from sif.bench.plan import Plan, Trial
+from sif.bench.processes import Work, job_command, run_all
 from sif.bench.report import Comparison, compare, markdown, missing, terminal
 from sif.bench.request import Request
-from sif.bench.trials import Work, job_command, run_all
 from sif.config import TrackingConfig, new_run_folder
 from sif.errors import ConfigError
 from sif.tasks.console import Console

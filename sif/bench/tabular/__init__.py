@@ -6,12 +6,12 @@ products for rankings, on ML-100K: docs/ifc-bench.md. The file is read at the fi
 
 from __future__ import annotations
 
+from sif.bench.tabular.ranges import Family, family, genotype_of, range_class
+from sif.bench.tabular.records import ClassEntry, Entry, Training
+from sif.bench.tabular.store import read, shipped
+from sif.bench.tabular.surrogate import Estimate, estimate
+from sif.bench.tabular.table import Function, Table
 from sif.core.genotype import Genotype
-from sif.ifcbench.ranges import Family, family, genotype_of, range_class
-from sif.ifcbench.records import ClassEntry, Entry, Training
-from sif.ifcbench.store import read, shipped
-from sif.ifcbench.surrogate import Estimate, estimate
-from sif.ifcbench.table import Function, Table
 
 __all__ = [
     "ClassEntry",

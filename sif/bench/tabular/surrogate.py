@@ -11,10 +11,10 @@ import math
 import statistics
 from dataclasses import dataclass
 
+from sif.bench.tabular.ranges import Family, family
+from sif.bench.tabular.table import Table
 from sif.core.genotype import Genotype
 from sif.errors import NotInTableError
-from sif.ifcbench.ranges import Family, family
-from sif.ifcbench.table import Table
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Estimate:
 def estimate(
     table: Table, genotype: Genotype, objective: str = "rating", dimension: int = 8
 ) -> Estimate:
-    """See `sif.ifcbench.surrogate`."""
+    """See `sif.bench.tabular.surrogate`."""
     kind = family(genotype)
     found, by = table.families(objective, dimension).get(kind), "family"
     if found is None:

@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sif.core.genotype import Genotype
-from sif.errors import NotInTableError
-from sif.ifcbench import plan
-from sif.ifcbench.missing import Key, check_number, check_objective, missing
-from sif.ifcbench.ranges import Family, Names, names_of
-from sif.ifcbench.records import (
+from sif.bench.tabular import plan
+from sif.bench.tabular.missing import Key, check_number, check_objective, missing
+from sif.bench.tabular.ranges import Family, Names, names_of
+from sif.bench.tabular.records import (
     HIGHER_IS_BETTER,
     PARTS,
     ClassEntry,
@@ -22,6 +20,8 @@ from sif.ifcbench.records import (
     class_entry,
     entry,
 )
+from sif.core.genotype import Genotype
+from sif.errors import NotInTableError
 
 Function = Genotype | Sequence[str]
 """A genotype of `primitives`, or its three names: operation, user's and item's transform."""
@@ -56,7 +56,7 @@ class Table:
         self, function: Function, objective: str = "rating", dimension: int = 8,
         seed: int | None = None,
     ) -> Entry:  # fmt: skip
-        """What is known of a function; arguments and errors as of `sif.ifcbench.query`."""
+        """What is known of a function; arguments and errors as of `sif.bench.tabular.query`."""
         names = names_of(function) if isinstance(function, Genotype) else tuple(function)
         found = self._entries.get((objective, dimension, seed, names))
         if found is None:
@@ -124,7 +124,7 @@ class Table:
         self, function: Function, objective: str = "rating", dimension: int = 8,
         seed: int | None = None, part: str = "test", goal: str = "family",
     ) -> float:  # fmt: skip
-        """How much worse than the best; see `sif.ifcbench.regret`."""
+        """How much worse than the best; see `sif.bench.tabular.regret`."""
         entry = self.query(function, objective, dimension, seed)
         if (best := self._goals.get((objective, dimension, part, goal))) is None:
             raise NotInTableError(

@@ -60,7 +60,7 @@ def names_of(genotype: Genotype) -> Names:
     if genotype.space != "primitives":
         raise GenotypeError(
             f"genotype: expected space 'primitives', found {genotype.space!r}; "
-            "sif.ifcbench.surrogate answers for 'sif'"
+            "sif.bench.tabular.surrogate answers for 'sif'"
         )
     operation, user, item = (genotype.operation(block) for block in (OPERATION_BLOCK, *FIELDS))
     return operation, user, item

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sif.bench.tabular.ranges import FIELDS
+from sif.bench.tabular.records import METRICS, PARTS, Training
+from sif.bench.tabular.table import Table
 from sif.errors import DataError
-from sif.ifcbench.ranges import FIELDS
-from sif.ifcbench.records import METRICS, PARTS, Training
-from sif.ifcbench.table import Table
 
 FILE = Path(__file__).with_name("ml-100k.parquet")
 METADATA = b"ifcbench"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from sif.bench.tabular.plan import OBJECTIVES, kind_of
+from sif.bench.tabular.ranges import FIELDS
 from sif.config import did_you_mean
 from sif.errors import NotInTableError
-from sif.ifcbench.plan import OBJECTIVES, kind_of
-from sif.ifcbench.ranges import FIELDS
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.spaces.interaction.transforms import PRIMITIVES
 

@@ -11,8 +11,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sif.ifcbench.plan import families, kind_of
-from sif.ifcbench.ranges import Family, Names
+from sif.bench.tabular.plan import families, kind_of
+from sif.bench.tabular.ranges import Family, Names
 
 MAIN = {"rating": "rmse", "ranking": "ndcg@10"}
 METRICS = {"rating": ("rmse", "rmse_std", "mae"), "ranking": ("ndcg@10", "recall@10")}

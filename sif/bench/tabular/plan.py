@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sif.ifcbench.ranges import Family, Names, family, genotype_of
+from sif.bench.tabular.ranges import Family, Names, family, genotype_of
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, RANGES
 
