@@ -13,7 +13,7 @@ import argparse
 import time
 from pathlib import Path
 
-from sif import cli
+from sif.cli import main as cli
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ def sif(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
     """The command line, in this process, in an empty working directory (`tmp_path`)."""
-    from sif import cli
+    from sif.cli import main as cli
 
     monkeypatch.chdir(tmp_path)
 

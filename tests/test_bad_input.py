@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sif import cli
+from sif.cli import main as cli
 from sif.utils import checkpoint
 
 Command = Callable[..., Any]

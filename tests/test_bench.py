@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from sif import cli, tasks
+from sif import tasks
 from sif.bench import Bench, Budget, Entrant, Request
 from sif.bench import mlflow_summary as recording
 from sif.bench import processes as trials
@@ -28,6 +28,7 @@ from sif.bench.processes import Work, run_all
 from sif.bench.report import compare, markdown, missing
 from sif.bench.results import curve_of, gather, judgement
 from sif.bench.statistics import by_seed, difference, estimate, ranks
+from sif.cli import main as cli
 from sif.config import CommonConfig, TrackingConfig, load_config
 from sif.errors import CheckpointError, ConfigError, SifError
 from sif.tracking import open as opening

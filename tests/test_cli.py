@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import sif
-from sif import cli
+from sif.cli import main as cli
 from sif.config import CFConfig, load_config
 from sif.errors import DataError, SifError
 

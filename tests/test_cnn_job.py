@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from sif import cli
+from sif.cli import main as cli
 from sif.config import CommonConfig, load_config
 from sif.config.cnn import CNNConfig
 from sif.core.genotype import from_json, read

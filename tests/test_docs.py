@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from sif import cli
+from sif.cli import main as cli
 from sif.config import TASKS, load_config
 from sif.config.files import presets
 

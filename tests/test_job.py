@@ -24,7 +24,8 @@ import pytest
 import torch
 import yaml
 
-from sif import cli, tasks
+from sif import tasks
+from sif.cli import main as cli
 from sif.config import load_config
 from sif.core.genotype import Genotype, read
 from sif.problems.controls import compared
@@ -915,7 +916,7 @@ BARE = """
 import sys
 for name in ("mlflow", "implicit", "matplotlib", "pooch", "pyarrow", "sklearn", "threadpoolctl"):
     sys.modules[name] = None
-from sif.cli import main
+from sif.cli.main import main
 raise SystemExit(main(sys.argv[1:]))
 """
 

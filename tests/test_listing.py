@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sif import cli, listing
+from sif.cli import main as cli
+from sif.cli import recommendations as listing
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import DataError
 from sif.recommender.recommender import SIFRecommender

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from sif import cli
+from sif.cli import main as cli
 from sif.core.genotype import read
 from sif.core.method import ArchReport
 from sif.data.text import load_corpus

@@ -15,8 +15,8 @@ import pytest
 import torch
 from implicit.cpu.als import AlternatingLeastSquares
 
-from sif import cli
 from sif.adapters.export import CatalogueScores, export, history_inputs, user_inputs
+from sif.cli import main as cli
 from sif.errors import CheckpointError, ConfigError, UnknownIdError
 from sif.recommender.recommender import SIFRecommender
 

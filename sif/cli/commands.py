@@ -77,7 +77,7 @@ def _model_of(values: argparse.Namespace, unknown: str = "error") -> tuple[Recom
 def recommend(values: argparse.Namespace) -> None:
     """Prints user, rank, item, score and title, separated by tabs; or writes a file of them."""
     model, users = _model_of(values, values.unknown)
-    from sif import listing
+    from sif.cli import recommendations as listing
 
     users += values.user
     if values.users is not None:
@@ -98,7 +98,7 @@ def similar(values: argparse.Namespace) -> None:
     model, items = _model_of(values)
     if not items:
         raise ConfigError("similar: expected item ids, found none")
-    from sif import listing
+    from sif.cli import recommendations as listing
 
     _print_rows(listing.rows(items, *model.similar_items(items, values.n), model.titles))
 
@@ -188,7 +188,7 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
 
 def bench(values: argparse.Namespace) -> None:
     """Search methods against each other; what failed is an error once all is reported."""
-    from sif.bench import command
+    from sif.cli import bench as command
 
     command.run(values)
 

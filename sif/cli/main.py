@@ -15,9 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sif.cli.commands import OTHERS, Verb, run_folder
 from sif.config import CommonConfig, did_you_mean, differences, load_config, new_run_folder
 from sif.errors import ConfigError, SifError
-from sif.verbs import OTHERS, Verb, run_folder
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
