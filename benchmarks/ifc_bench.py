@@ -1,6 +1,6 @@
 """The trainings of ifc-bench: every interaction function of `primitives` on ML-100K.
 
-Trains what `sif.bench.tabular.plan` lists with the library's own `Problem.train`, one CSV row each. What
+Trains what the plan lists with the library's own `Problem.train`, one CSV row each. What
 is in the folder already is skipped, so the same command goes on after an interruption; shards hold
 whole functions and may run side by side. Test metrics come with every row and choose nothing.
 

@@ -122,7 +122,7 @@ def check_repeats(trial: Trial, found: SearchResult) -> None:
 
 
 def check_resume(trial: Trial, found: SearchResult, kills: Sequence[int] = (1, 3)) -> None:
-    """A killed search goes on to the same end, from a state that `sif.utils.checkpoint` can hold."""
+    """A killed search goes on to the same end, from a state that a checkpoint can hold."""
     with tempfile.TemporaryDirectory() as folder:
         for kill in kills:
             file = _File(Path(folder) / f"{kill}.safetensors", kill)

@@ -26,7 +26,6 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST, INTERNAL_ERROR
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType, Array
 
-import sif
 from sif.adapters.questions import COLUMNS, COUNT, Answering
 from sif.errors import ConfigError, SifError
 from sif.recommender.model import ServedModel
@@ -111,7 +110,7 @@ def save_model(
         )
     with tempfile.TemporaryDirectory() as folder:
         package = shutil.copytree(
-            Path(sif.__file__).parent,
+            Path(__file__).parents[1],
             Path(folder) / "sif",
             ignore=shutil.ignore_patterns("__pycache__", "*.parquet"),  # code alone
         )

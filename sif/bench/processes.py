@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import sif
 from sif.bench.folder import State
 from sif.bench.plan import Trial
 
@@ -92,7 +91,7 @@ def run_all(
 
 def _start(work: Work, inherited: Sequence[int]) -> _Running:
     # The package that is running here, wherever it was started from.
-    paths = [str(Path(sif.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | _ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     work.log.parent.mkdir(parents=True, exist_ok=True)
     with work.log.open("ab") as log:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import sif
 from sif.errors import ConfigError
+from sif.utils.version import __version__
 
 if TYPE_CHECKING:
     from sif.recommender.recommender import Recommender
@@ -153,7 +153,7 @@ def datasets(_: argparse.Namespace) -> None:
 
 def version(_: argparse.Namespace) -> None:
     """The version."""
-    print(f"sif {sif.__version__}")
+    print(f"sif {__version__}")
 
 
 def bench_arguments(parser: argparse.ArgumentParser) -> None:

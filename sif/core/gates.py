@@ -1,4 +1,4 @@
-"""Whether the gates that a method gives are legal: cheap enough for every weight step."""
+"""Blocks of candidates, the gates that choose among them, and whether a method's gates are legal."""
 
 from __future__ import annotations
 
@@ -10,29 +10,6 @@ import torch
 from torch import Tensor
 
 from sif.errors import ConfigError, ShapeError
-
-
-def selected(active: dict[str, tuple[int, ...]], blocks: Sequence[Block]) -> Gates:
-    """Gates of the active operation of every edge, -1 for a dropped one."""
-    weights = {}
-    for block in blocks:
-        table = torch.zeros(block.shape, dtype=torch.float64)
-        for edge, operation in enumerate(active[block.name]):
-            if operation >= 0:
-                table[edge, operation] = 1.0
-        weights[block.name] = table
-    return Gates(weights, active)
-
-
-def cost_of(gates: Gates, blocks: Sequence[Block]) -> float:
-    """What a selection costs by `Block.costs`; blocks without costs are free."""
-    total = 0.0
-    for block in blocks:
-        if block.costs is not None:
-            for edge, operation in enumerate(gates.selection()[block.name]):
-                total += block.costs[edge][operation] if operation >= 0 else 0.0
-    return total
-
 
 Alpha = dict[str, Tensor]
 
@@ -106,6 +83,28 @@ class Gates:
         if self.active is None:
             raise ShapeError("gates: expected one operation per edge, found relaxed gates")
         return dict(self.active)
+
+
+def selected(active: dict[str, tuple[int, ...]], blocks: Sequence[Block]) -> Gates:
+    """Gates of the active operation of every edge, -1 for a dropped one."""
+    weights = {}
+    for block in blocks:
+        table = torch.zeros(block.shape, dtype=torch.float64)
+        for edge, operation in enumerate(active[block.name]):
+            if operation >= 0:
+                table[edge, operation] = 1.0
+        weights[block.name] = table
+    return Gates(weights, active)
+
+
+def cost_of(gates: Gates, blocks: Sequence[Block]) -> float:
+    """What a selection costs by `Block.costs`; blocks without costs are free."""
+    total = 0.0
+    for block in blocks:
+        if block.costs is not None:
+            for edge, operation in enumerate(gates.selection()[block.name]):
+                total += block.costs[edge][operation] if operation >= 0 else 0.0
+    return total
 
 
 def check_gates(gates: Gates, blocks: Sequence[Block], method: Any) -> None:

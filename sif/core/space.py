@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from sif.core.gates import Block, Gates
 from sif.core.genotype import Genotype
 
+Batch = Any
+"""Opaque to the core: made by a stream, understood by the space."""
+
 
 class Differentiable(Protocol):
     """What a gate gradient needs of a space."""
@@ -28,10 +31,6 @@ class Differentiable(Protocol):
     def like(self) -> Tensor:
         """Any tensor of the device and dtype that the space computes in."""
         ...
-
-
-Batch = Any
-"""Opaque to the core: made by a stream, understood by the space."""
 
 
 class WeightSpace(Protocol):

@@ -125,7 +125,7 @@ def load_dataset(
         min_user: Fewest interactions of a user.
         min_item: Fewest interactions of an item.
         duplicates: What becomes of repeated pairs: last, first, mean or error.
-        planted: Arguments of `sif.data.interactions.planted` that differ from the recipe's (seed, kind, ...).
+        planted: Arguments of `planted` that differ from the recipe's (seed, kind, ...).
 
     Returns:
         The data set, with notes on everything that was changed.

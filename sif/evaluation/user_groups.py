@@ -68,7 +68,7 @@ def groups_of(found: Evaluation, train: Interactions, truth: Interactions) -> di
     """The groups of an evaluation that hold anything.
 
     Args:
-        found: Of a scorer that never recommends a cold item (`sif.evaluation.cold_start`), or of ratings.
+        found: Of a scorer that never recommends a cold item (see `cold_start`), or of ratings.
         train: What the scorer was fitted on.
         truth: The part it was evaluated on.
 

@@ -103,7 +103,7 @@ class Serving:
     def scores(self, rows: Rows) -> NDArray[np.float32]:
         """All scores (b, n_items) of known users (b,), in rating units for models of ratings.
 
-        Under the rule of `sif.evaluation.cold_start`: minus infinity where an item is never recommended.
+        Under the cold-start rule: minus infinity where an item is never recommended.
         """
         found = self._scaled(self.engine.vectors(rows))
         if self.fallback is None:

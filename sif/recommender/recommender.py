@@ -367,7 +367,7 @@ class SIFRecommender(Recommending):
         Args:
             interactions: A pandas data frame whose columns have usual names (user, item, and
                 perhaps rating, timestamp, title), the path of a file of one, a known data set's
-                name, a sparse user by item matrix, or `sif.data.interactions.Interactions`. Of a matrix all
+                name, a sparse user by item matrix, or `Interactions`. Of a matrix all
                 rows and columns are ids, the empty ones too: users and items without training; in
                 rankings its values above zero are the positives. Of the others every row is one,
                 whatever its rating, unless `data.min_rating` is set.

@@ -1,6 +1,6 @@
 """All items of an interaction function, made ready to be scored for any users.
 
-A function is a sum of parts (`sif.spaces.interaction.operations`): those with factors become one matrix
+A function is a sum of parts (`operations`): those with factors become one matrix
 product, biases included, the others are added to it by `sif.retrieval.kernels`.
 """
 

@@ -1,4 +1,7 @@
-"""What tells a decided search from a coin toss: flips, ties, margins, what trained how often."""
+"""The record of a search: entries of its history, and what tells it from a coin toss.
+
+Diagnostics count flips, ties, margins, and how often each operation was trained.
+"""
 
 from __future__ import annotations
 

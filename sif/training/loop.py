@@ -36,7 +36,7 @@ class TrainSettings:
         higher_is_better: Its direction.
         evaluate_every: Epochs between validations.
         patience: Validations without a better metric before it stops.
-        optimiser: Adam, or e.g. `sif.spaces.interaction.sparse_rows.RowAdam` where batches have rows of their own.
+        optimiser: Adam, or another such as `RowAdam` where batches have rows of their own.
         schedule: Factor of `lr` in each epoch.
         max_norm: Bound on the gradient's norm; None: none.
     """

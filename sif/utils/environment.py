@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from sif.utils.device import Runtime
+from sif.utils.version import __version__
 
 _RECORDED = (
     "implicit", "mlflow", "numba", "numpy", "pandas", "pydantic", "safetensors", "scipy", "torch",
@@ -31,14 +32,14 @@ def environment(runtime: Runtime) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {"sif": _sif_version()} | {name: _version(name) for name in _RECORDED},
+        "versions": {"sif": __version__} | {name: _version(name) for name in _RECORDED},
         "device": str(runtime.device),
         "device_name": _device_name(runtime.device),
         "dtype": str(runtime.dtype).removeprefix("torch."),
         "threads": runtime.threads,
         "cpu_count": os.cpu_count(),
         "seed": runtime.seed,
-        "git_commit": git_commit(Path(__file__).parents[1]),
+        "git_commit": git_commit(Path(__file__).parents[2]),
     }
 
 
@@ -47,12 +48,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _sif_version() -> str:
-    import sif
-
-    return sif.__version__
 
 
 def _device_name(device: torch.device) -> str:

@@ -1,7 +1,8 @@
 """Every source of randomness: named streams derived from one seed.
 
-Each consumer draws from its own named stream (`generator(runtime, "split")`), so that adding one never
-shifts another."""
+Each consumer draws from a stream of its own, such as `generator(runtime, "split")`, so that adding
+one never shifts another.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from sif.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class FrameTable:
-    """A data frame (`sif.data.interactions.table_files.Table`); rows are counted from 1 in messages."""
+    """A data frame as a `Table`; rows are counted from 1 in messages."""
 
     frame: pd.DataFrame
     path: Path = Path("data frame")

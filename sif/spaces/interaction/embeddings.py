@@ -124,7 +124,7 @@ class Tables(nn.Module):
 class TableRows(Tables):
     """Some rows of the first field and all of the others, as tables of their own.
 
-    Gradients reach the first field's table as sparse tensors of those rows; see `sif.spaces.interaction.sparse_rows`.
+    Gradients reach the first field's table as sparse tensors of those rows; see `sparse_rows`.
 
     Args:
         whole: The tables; they keep the parameters.

@@ -20,7 +20,7 @@ from sif.spaces.interaction.pair_products import PairGraph
 
 
 class Scored(Protocol):
-    """A function that scores combinations of ids; see `sif.spaces.interaction.function.Interaction`."""
+    """A function that scores combinations of ids, such as an `Interaction`."""
 
     def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
         """Scores (n,) at ids (n, k); `observed` pairs without their own part in the encoders."""

@@ -1,44 +1,39 @@
-"""The stages of the space `rich` as blocks: names, neutral choices, costs."""
+"""The space `rich`: its stages as blocks, its supernet, and gradients of its gates.
+
+Every combination of choices has weights of its own in a pool; a search trains and judges them.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sif.core.gates import Gates
+from sif.core.gates import Block, Gates
+from sif.core.genotype import Genotype
 from sif.core.probe import mix
 from sif.spaces.interaction.design import (
     EMBEDDING_BLOCK,
     EMBEDDINGS,
     ENCODING_BLOCK,
     OPERATION_BLOCK,
+    SPECS,
+    WEIGHTING_BLOCK,
+    expression,
 )
-from sif.spaces.interaction.encoders import ENCODINGS, Vectors, encoded, needed
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.encoders import ENCODINGS, Histories, Vectors, encoded, needed
 from sif.spaces.interaction.function import Interaction
-from sif.spaces.interaction.operations import Factors
+from sif.spaces.interaction.losses import Batch, Loss, LossSettings, Scored, Weighting
+from sif.spaces.interaction.operations import Factors, Operation, operation_named
 from sif.spaces.interaction.pair_products import PairGraph
 from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise, Mlp
-from sif.spaces.interaction.weight_pool import Member
-
-if TYPE_CHECKING:
-    from sif.spaces.interaction.staged_supernet import RichSpace
-import math
-from dataclasses import dataclass, replace
-
-from torch import nn
-
-from sif.core.gates import Block
-from sif.core.genotype import Genotype
-from sif.spaces.interaction.design import SPECS, WEIGHTING_BLOCK, expression
-from sif.spaces.interaction.embeddings import TableShape
-from sif.spaces.interaction.encoders import Histories
-from sif.spaces.interaction.losses import Batch, Loss, LossSettings, Scored, Weighting
-from sif.spaces.interaction.operations import Operation, operation_named
-from sif.spaces.interaction.weight_pool import Members, Point
+from sif.spaces.interaction.weight_pool import Member, Members, Point
 
 SPEC = SPECS["rich"]
 STAGES = (ENCODING_BLOCK, EMBEDDING_BLOCK, OPERATION_BLOCK, WEIGHTING_BLOCK)

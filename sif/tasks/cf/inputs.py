@@ -70,7 +70,7 @@ def prepare(config: CFConfig, runtime: Runtime) -> Inputs:
     """Reads and checks what the configuration names; names first, since data may be large.
 
     Raises:
-        DataError, ConfigError: One line each, see `sif.data.interactions` and `sif.problems.interactions.Parts`.
+        DataError, ConfigError: One line each.
     """
     spec_of(config)
     check_rivals(config)
