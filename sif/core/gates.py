@@ -1,4 +1,4 @@
-"""Blocks of candidates, the gates that choose among them, and whether a method's gates are legal."""
+"""Blocks of candidates, gates that choose among them, and whether gates of a method are legal."""
 
 from __future__ import annotations
 

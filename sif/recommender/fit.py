@@ -24,13 +24,13 @@ from sif.data.interactions import (
     concatenate,
     filter_interactions,
     held_out,
-    load_dataset,
     merge_duplicates,
     read_frame,
     read_matrix,
 )
 from sif.data.interactions.clean import check_usable
 from sif.data.interactions.interactions import row_keys
+from sif.data.recipe import load_dataset
 from sif.errors import ConfigError, DataError
 from sif.problems.controls import FIXED, SEARCHED, fixed_multiply, trained_network
 from sif.problems.interactions import Problem

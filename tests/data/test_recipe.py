@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sif.data.interactions import list_datasets, load_dataset, planted
+from sif.data.interactions import planted
+from sif.data.recipe import list_datasets, load_dataset
 from sif.errors import DataError
 
 ROWS = ["ann,x,5,1", "bob,x,1,2", "ann,y,4,3", "bob,y,5,4", "eve,z,5,5", "ann,x,3,6"]

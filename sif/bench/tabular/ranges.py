@@ -10,7 +10,7 @@ half of them (+ or -). A readout with free signs then makes further functions eq
 - beside a half above 0 nothing below 0 counts: max(R, +) and max(+, R) are max(+, +), which leaves
   max 5 classes.
 
-`tests/test_ifcbench.py` derives the same 12 classes by enumerating what functions can reach.
+`tests/bench/tabular/test_tabular.py` derives the same 12 classes by enumeration.
 
 Trained embeddings are not free: L2 keeps them small and they start near 0, where a square is flat
 and a root steep. A family is a class with the growth of either transform: sqrt, abs or square.

@@ -29,7 +29,6 @@ from sif.data.interactions.split_file import load_split_file
 from sif.data.interactions.subsample import few_users, some_users
 from sif.data.interactions.time_buckets import bucket_ids, with_time_buckets
 from sif.data.interactions.vocabulary import Vocabulary
-from sif.data.recipe import Dataset, Recipe, list_datasets, load_dataset
 
 __all__ = [
     "DUPLICATE_RULES",
@@ -38,12 +37,10 @@ __all__ = [
     "PROTOCOLS",
     "TRANSFORMS",
     "Columns",
-    "Dataset",
     "Duplicates",
     "Interactions",
     "PlantedInfo",
     "PlantedTruth",
-    "Recipe",
     "Split",
     "Vocabulary",
     "bucket_ids",
@@ -52,8 +49,6 @@ __all__ = [
     "few_users",
     "filter_interactions",
     "held_out",
-    "list_datasets",
-    "load_dataset",
     "load_split_file",
     "make_split",
     "matrix_values",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sif import plots
-from sif.tasks.cells.report import Results
+from sif.tasks.cells.work import Results
 
 
 def curves(results: Results, metric: str, judged: str, warmup: float) -> dict[str, Any]:

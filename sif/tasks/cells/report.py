@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from sif.config import CommonConfig
 from sif.core.genotype import from_json
 from sif.evaluation.comparison import Verdict
+from sif.tasks.cells.work import Results, Work
 from sif.tasks.checkpoint import State
 from sif.tasks.console import table
 from sif.tasks.report import Entry
-
-if TYPE_CHECKING:
-    from sif.tasks.cells.job import Work
-
-
-@dataclass(frozen=True, eq=False)
-class Results:
-    """Everything that a contest came to.
-
-    Attributes:
-        found: States of the searches by name.
-        designs: What was trained.
-        trained: States of the trainings.
-        entries: Rows of the comparison.
-        decision: The verdict.
-        seconds: Of the whole job.
-    """
-
-    found: Mapping[str, State]
-    designs: Mapping[str, Any]
-    trained: Mapping[str, State]
-    entries: Mapping[str, Entry]
-    decision: Verdict
-    seconds: float
 
 
 def document_of(config: CommonConfig, work: Work, results: Results) -> dict[str, Any]:

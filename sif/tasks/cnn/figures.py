@@ -13,7 +13,7 @@ from sif.spaces.cnn.cells import INPUTS, edge_nodes, edge_sources
 from sif.spaces.cnn.supercell import STEPS
 from sif.spaces.cnn.supernet import SPECS
 from sif.tasks.cells.figures import curves, draw_curves
-from sif.tasks.cells.report import Results
+from sif.tasks.cells.work import Results
 
 METRIC = "error"
 

@@ -21,8 +21,8 @@ from sif.spaces.cnn.operations import multiply_adds
 from sif.spaces.cnn.supernet import SPECS, cells_of, expression, skip_share
 from sif.tasks.base import Desk
 from sif.tasks.cells.entrants import SEARCHED
-from sif.tasks.cells.job import Contest, Show
-from sif.tasks.cells.report import Results
+from sif.tasks.cells.job import Contest
+from sif.tasks.cells.work import Results, Show
 from sif.tasks.checkpoint import LoopCheckpointer
 from sif.tasks.cnn import figures as cnn_figures
 from sif.tasks.cnn.inputs import ImageInputs, prepare

@@ -12,7 +12,7 @@ from sif.problems.text import EXPORTED
 from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, edge_nodes, edge_sources
 from sif.spaces.rnn.supernet import BLOCK
 from sif.tasks.cells.figures import curves, draw_curves
-from sif.tasks.cells.report import Results
+from sif.tasks.cells.work import Results
 
 METRIC = "perplexity"
 

@@ -21,8 +21,8 @@ from sif.spaces.rnn.networks import LanguageModel, LSTMRecurrence
 from sif.spaces.rnn.supernet import BLOCK, recurrent_cell
 from sif.tasks.base import Desk
 from sif.tasks.cells.entrants import SEARCHED
-from sif.tasks.cells.job import Contest, Show
-from sif.tasks.cells.report import Results
+from sif.tasks.cells.job import Contest
+from sif.tasks.cells.work import Results, Show
 from sif.tasks.checkpoint import LoopCheckpointer
 from sif.tasks.rnn import figures as rnn_figures
 from sif.tasks.rnn.inputs import Design, TextInputs, prepare

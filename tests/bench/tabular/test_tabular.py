@@ -23,7 +23,7 @@ from sif.errors import DataError, GenotypeError, NotInTableError
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 SIDES = {"R": (-2, -1, 0, 1, 2), "+": (0, 1, 2), "-": (0, -1, -2)}
 
 
@@ -290,7 +290,7 @@ def test_a_table_with_holes_says_so(table: ifcbench.Table) -> None:
 def test_an_installed_package_has_the_table() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]["sif"]
-    name = store.FILE.relative_to(Path(ifcbench.__file__).parents[1]).as_posix()
+    name = store.FILE.relative_to(Path(ifcbench.__file__).parents[2]).as_posix()
     assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
 

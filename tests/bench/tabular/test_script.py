@@ -17,7 +17,7 @@ from sif.bench.tabular.ranges import Names
 from sif.bench.tabular.records import METRICS, PARTS, Training
 from sif.spaces.interaction.transforms import PRIMITIVES
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 FUNCTIONS = (("multiply", "~abs", "~abs"), ("plus", "~abs", "~abs"))
 
 

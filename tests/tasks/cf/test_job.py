@@ -35,7 +35,7 @@ from sif.recommender.recommender import Recommender
 from sif.spaces.interaction.design import expression
 from sif.utils import checkpoint
 
-ROOT = Path(cli.__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 RANKING = {f"{m}@10" for m in ("ndcg", "recall", "hit", "mrr", "map", "precision", "coverage")}
 RATING = {"rmse", "rmse_std", "mae"}
 FIGURES = {"search", "transforms", "surface", "test", "training"}

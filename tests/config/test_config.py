@@ -25,7 +25,7 @@ from sif.config import (
 )
 from sif.errors import ConfigError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def load(*sets: str, file: Path | None = None, **flags: object) -> CFConfig:

@@ -311,7 +311,7 @@ def job(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder, capture_output=True, text=True, check=True,
-        env=environment | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        env=environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
 
 

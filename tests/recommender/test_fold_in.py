@@ -236,7 +236,7 @@ def test_the_benchmark_ranks_what_problems_rank() -> None:
     known = interactions()
     train = known.select(known.ids[:, 1] != 4)
     trained = Trained(genotype(), "ranking", known=train)
-    place = Path(__file__).parents[1] / "benchmarks" / "fold_in.py"
+    place = Path(__file__).parents[2] / "benchmarks" / "fold_in.py"
     spec = importlib.util.spec_from_file_location("fold_in", place)
     assert spec is not None and spec.loader is not None
     script = importlib.util.module_from_spec(spec)

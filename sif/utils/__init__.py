@@ -1,0 +1,1 @@
+"""What every package may use: device, randomness, environment, files that survive a crash."""

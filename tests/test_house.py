@@ -1,0 +1,76 @@
+"""The house: which package may import which, what `import sif` may load, and how long it takes."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+import sif
+
+PACKAGE = Path(sif.__file__).parent
+ROOT = PACKAGE.parent
+CORE = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for package in (
+        "core",
+        "config",
+        "utils",
+        "methods",
+        "spaces",
+        "search",
+        "training",
+        "problems",
+    )
+    for path in (PACKAGE / package).rglob("*.py")
+)
+
+
+def test_the_contracts_on_imports_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lint_imports(str(ROOT / "pyproject.toml"), no_cache=True) == 0, capsys.readouterr().out
+
+
+def fresh(code: str) -> str:
+    """Output of the code in a new interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+HEAVY = (
+    "mlflow", "implicit", "matplotlib", "pooch", "pyarrow", "sklearn", "PIL", "numba", "optuna",
+    "pymoo",
+)  # fmt: skip
+
+
+def test_importing_sif_and_its_core_loads_no_optional_library() -> None:
+    lines = ["import sys, importlib, sif", "[importlib.import_module(n) for n in NAMES]"]
+    lines += [f"print([n for n in {HEAVY} if n in sys.modules])"]
+    code = f"NAMES = {CORE}\n" + "\n".join(lines)
+    # pandas loads pyarrow by itself, and scipy nothing of ours; only what sif adds is judged.
+    without = fresh("import sys, torch, numpy, scipy.sparse, pandas\n" + lines[2])
+    assert set(ast.literal_eval(fresh(code))) <= set(ast.literal_eval(without))
+
+
+def test_importing_sif_is_quick() -> None:
+    code = (
+        "import torch, time\nstart = time.perf_counter()\nimport sif\n"
+        "print(time.perf_counter() - start)"
+    )
+    assert min(float(fresh(code)) for _ in range(2)) < 0.3
+
+
+def test_public_names_exist() -> None:
+    for name in sif.__all__:
+        assert getattr(sif, name) is not None
+        assert name in dir(sif)
+    with pytest.raises(AttributeError, match="no attribute 'absent'"):
+        sif.absent  # noqa: B018
