@@ -23,7 +23,7 @@ from held_out import parts_of, told, vision_of
 
 from sif.config import load_config
 from sif.config.cnn import CNNConfig
-from sif.core.method import Choosing, Learning, Plan
+from sif.core.method import ChoosesAtEnd, LearnsArchitecture, Plan
 from sif.core.proximal import weight_step
 from sif.data.images import load_images
 from sif.methods.registry import METHODS
@@ -80,7 +80,7 @@ class Race:
         weight, arch = [], []
         for step in range(TRIALS + 1):
             batch, start = stream.next(), time.perf_counter()
-            if isinstance(method, Learning):
+            if isinstance(method, LearnsArchitecture):
                 method.arch_step(space, batch, batch)
             between = time.perf_counter()
             weight_step(space, batch, method.weight_gates(step), optimizer, settings.max_norm)
@@ -88,7 +88,7 @@ class Race:
             arch.append(between - start)
         per_step, per_arch = float(np.mean(weight[1:])), float(np.mean(arch[1:]))
         at_the_end = 0.0
-        if isinstance(method, Choosing):
+        if isinstance(method, ChoosesAtEnd):
             start = time.perf_counter()
             method.choose(lambda gates: vision.exported(space, gates))
             at_the_end = time.perf_counter() - start

@@ -30,7 +30,7 @@ from sif.evaluation.evaluate import pair_matrix, rank_all_items
 from sif.problems.controls import FIXED, SEARCHED, fixed_multiply, trained_network
 from sif.problems.interactions import Problem
 from sif.problems.l2_grid import GridTraining
-from sif.recommender.fit import Teller, Unkept
+from sif.recommender.fit import NullStageStore, Reporter
 from sif.recommender.model import ServedModel
 from sif.retrieval.engine import Engine, UserVectors
 from sif.tracking import NullTracker
@@ -105,9 +105,9 @@ def ours(case: Case) -> list[dict[str, object]]:
 
 def trained_only(scores: Scores, model: ServedModel) -> Scores:
     """Scores (b, n_items) with the rule for untrained items, as `Problem.scorer` has it."""
-    if model.fallback is None:
+    if model.cold_start is None:
         return scores
-    return model.fallback.applied(scores, np.zeros(len(scores), dtype=np.bool_))
+    return model.cold_start.applied(scores, np.zeros(len(scores), dtype=np.bool_))
 
 
 def _one(case: Case, problem: Problem, name: str, genotype: Genotype) -> dict[str, object]:
@@ -115,10 +115,10 @@ def _one(case: Case, problem: Problem, name: str, genotype: Genotype) -> dict[st
     net = trained_network(problem, genotype, state["network"])
     model = ServedModel.of(problem, genotype, net, state["l2"], case.train)
     fold = model.fold(0)
-    fold.rows(case.pairs[:2])  # first calls allocate
+    fold.vectors(case.pairs[:2])  # first calls allocate
     engine = Engine(model.network.interaction())
     folded, took = timed(
-        lambda: trained_only(engine.scores(UserVectors(*fold.rows(case.pairs))), model)
+        lambda: trained_only(engine.scores(UserVectors(*fold.vectors(case.pairs))), model)
     )
     with_them = case.problem(case.again)
     config = case.config.train.model_copy(update={"l2": (state["l2"],)})
@@ -132,7 +132,7 @@ def _one(case: Case, problem: Problem, name: str, genotype: Genotype) -> dict[st
 
 
 def _grid(problem: Problem, config: CFConfig) -> GridTraining:
-    return GridTraining(config.train, problem, Unkept(), Teller(False), NullTracker())
+    return GridTraining(config.train, problem, NullStageStore(), Reporter(False), NullTracker())
 
 
 def implicit_als(case: Case) -> dict[str, object]:

@@ -20,7 +20,7 @@ from sif.utils.environment import environment
 
 REFERENCE = "darts-v2"
 """The published cells that are trained beside the found ones."""
-Told = dict[str, Any]
+Evaluated = dict[str, Any]
 
 
 def flags(text: str, dataset: str, train_epochs: int) -> argparse.ArgumentParser:
@@ -46,7 +46,7 @@ def configured(task: str, values: argparse.Namespace, *sets: str) -> CommonConfi
     return load_config(task, file=values.config, sets=sets, flags=given)
 
 
-def spent(found: SearchResult, judged: str, runtime: Runtime) -> Told:
+def spent(found: SearchResult, judged: str, runtime: Runtime) -> Evaluated:
     """What a search found and what it took, judged by the given name."""
     curve = [(entry["seconds"], entry["judged"][judged]) for entry in found.history]
     return {
@@ -63,13 +63,13 @@ def spent(found: SearchResult, judged: str, runtime: Runtime) -> Told:
 
 def run(
     name: str, values: argparse.Namespace, runtime: Runtime, about: Mapping[str, Any],
-    search: Callable[[], tuple[Any, Told]], train: Callable[[Any], Told], reference: Any,
+    search: Callable[[], tuple[Any, Evaluated]], train: Callable[[Any], Evaluated], reference: Any,
 ) -> None:  # fmt: skip
     """Searches, trains what was found and the published cells, and writes it all."""
     values.output.mkdir(parents=True, exist_ok=True)
     target = values.output / f"{name}-seed{values.seed}.json"
     found, took = search()
-    result: Told = {"environment": environment(runtime), **about, "search": took}
+    result: Evaluated = {"environment": environment(runtime), **about, "search": took}
     write_json_atomic(target, result)  # the long part is safe
     result["train"] = {"found": train(found), REFERENCE: train(reference)}
     write_json_atomic(target, result)

@@ -198,16 +198,16 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     marks = {"ranking": "o", "rating": "s", "implicit ALS": "^"}
-    colours = {"ranking": "#332288", "rating": "#117733", "implicit ALS": "#cc6677"}
+    colors = {"ranking": "#332288", "rating": "#117733", "implicit ALS": "#cc6677"}
     for name, points in series(rows).items():
         label = f"{name}, slope {slope(points):.2f}" if len(points) > 1 else name
-        left.loglog(*zip(*points, strict=True), marks[name] + "-", color=colours[name], label=label)
+        left.loglog(*zip(*points, strict=True), marks[name] + "-", color=colors[name], label=label)
     left.set_ylabel("CPU seconds per epoch, one thread")
     for name in ("ranking", "rating"):
         points = [(r["interactions"], r["peak_gib"]) for r in rows if r["objective"] == name]
         if points:
             right.loglog(
-                *zip(*points, strict=True), marks[name] + "-", color=colours[name], label=name
+                *zip(*points, strict=True), marks[name] + "-", color=colors[name], label=name
             )
     right.axhline(LIMIT_GIB, color="#6b6b6b", linestyle="--", label=f"{LIMIT_GIB:g} GiB")
     right.set_ylabel("peak memory of the process (GiB)")

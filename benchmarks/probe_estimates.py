@@ -1,7 +1,7 @@
 """How good the cheaper gradients of the gates are: bias and scatter of estimates by probes.
 
 The exact gradient of every gate over some batches of CIFAR-10, against the mean of estimates on
-the same batches: probes on a share of the rows, where the statistics of normalisation are those of
+the same batches: probes on a share of the rows, where the statistics of normalization are those of
 the rows at hand, which biases them, and probes on a share of the candidates, which are not biased.
 The supernet trains its operations in turn for a while first.
 
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sif.config import load_config
 from sif.config.cnn import CNNConfig
-from sif.core.exploration import in_turn, probe_factors
+from sif.core.exploration import probe_factors, round_robin_gates
 from sif.core.gates import Gates, Probing
 from sif.core.probe import gate_gradient
 from sif.core.proximal import initial_alpha, project, weight_step
@@ -95,7 +95,7 @@ def main() -> None:
     alpha = initial_alpha(space.blocks, draws)
     optimizer = torch.optim.SGD(space.weight_parameters(), config.search.lr, 0.9)
     for step in range(values.warmup):
-        gates = in_turn(alpha, space.blocks, step, draws)
+        gates = round_robin_gates(alpha, space.blocks, step, draws)
         weight_step(space, stream.next(), gates, optimizer, config.search.max_norm)
     gates = project(alpha, space.blocks)
     batches = [stream.next() for _ in range(values.batches)]

@@ -2,7 +2,7 @@
 
 Search on train and validation, train the found function over the L2 grid, choose on validation, and
 look at the test part once. RMSE is of clipped predictions over the deviation of the whole file, as
-the published code standardises.
+the published code standardizes.
 
     OMP_NUM_THREADS=1 python benchmarks/rating.py SPLIT.npz [SPLIT.npz ...] --output FILE.csv
 """

@@ -5,7 +5,7 @@ over one function of `primitives`, whose regret is looked up: the test metric of
 mean over the table's seeds, against the mean of the best family and of the best range class.
 Methods that share weights search for real, on the table's split and dimension. Samplers are told
 the table's validation metric of one training and pay its seconds; that its L2 strength was chosen
-among three costs them nothing, so the comparison favours them. Of a function that is not in the
+among three costs them nothing, so the comparison favors them. Of a function that is not in the
 table (rankings) they are told the surrogate's. What does not end in time is not told, unless it is
 the first. No method sees a test number.
 
@@ -122,7 +122,7 @@ class Referee:
             gates = made.ask()
             if gates is None:
                 break
-            key = tuple(gates.selection().items())
+            key = tuple(gates.choices().items())
             if key not in told:  # what was trained is known
                 valid, seconds = self._training(space.genotype(gates), seed)
                 if told and spent + seconds > self.budget:
@@ -130,7 +130,7 @@ class Referee:
                 told[key] = 1 - valid if HIGHER_IS_BETTER[self.objective] else valid
                 spent += seconds
             made.tell(gates, told[key], 0.0)
-        return space.genotype(made.selection()), spent, len(told)
+        return space.genotype(made.best_gates()), spent, len(told)
 
     def _training(self, genotype: Genotype, seed: int) -> tuple[float, float]:
         """Validation metric and seconds of one training of a function."""

@@ -21,7 +21,7 @@ import numpy as np
 
 from sif import plots
 
-Point = tuple[float, float]
+Combination = tuple[float, float]
 OURS = "searched"
 METRICS = {"rnn": "perplexity", "cnn": "error"}
 
@@ -53,7 +53,7 @@ class Run:
             "test": round(entry[self.metric], 3),
         }  # fmt: skip
 
-    def training(self, name: str) -> list[Point]:
+    def training(self, name: str) -> list[Combination]:
         """Validation by seconds, those of the search before them."""
         (row,) = [r for r in self.rows() if r["network"] == name]
         first = float(str(row["search_seconds"]))
@@ -74,7 +74,7 @@ def read(folders: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def median(curves: Sequence[Sequence[Point]]) -> list[Point]:
+def median(curves: Sequence[Sequence[Combination]]) -> list[Combination]:
     """Point by point, as far as the shortest goes."""
     length = min(len(curve) for curve in curves)
     return [tuple(np.median([curve[i] for curve in curves], axis=0)) for i in range(length)]

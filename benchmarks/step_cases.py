@@ -14,7 +14,7 @@ from sif.core.gates import Gates
 from sif.core.proximal import project
 from sif.core.space import Batch, Space
 from sif.data.text import Carry
-from sif.problems.text import OPTIMISERS, dropouts
+from sif.problems.text import OPTIMIZERS, dropouts
 from sif.spaces.cnn import cells
 from sif.spaces.cnn.cells import PUBLISHED
 from sif.spaces.cnn.networks import Layout
@@ -34,7 +34,7 @@ class Case:
     Attributes:
         space: The supernet.
         batch: Makes the batch, anew for every step.
-        optimizer: Makes the weights' optimiser.
+        optimizer: Makes the weights' optimizer.
         max_norm: Bound on the gradient's norm.
         published: Name and gates of a published cell.
     """
@@ -67,7 +67,7 @@ class Kind:
 
 
 def image_case(name: str, sizes: Sizes, device: str) -> Case:
-    """Images of CIFAR's size; the optimiser is that of DARTS' search there."""
+    """Images of CIFAR's size; the optimizer is that of DARTS' search there."""
     torch.manual_seed(0)
     made = CNNSpace(name, Layout(classes=10, channels=sizes["channels"], cells=sizes["cells"]))
     space = made.to(device, memory_format=torch.channels_last)
@@ -101,7 +101,7 @@ def text_case(name: str, sizes: Sizes, device: str) -> Case:
     edges = list(zip(rnn_cells.edge_nodes(8), rnn_cells.edge_sources(8), strict=True))
     nodes = rnn_cells.PUBLISHED[published].nodes
     chosen = [(edges.index((node, read)), kind) for node, (kind, read) in enumerate(nodes)]
-    make = OPTIMISERS[settings.optimizer](settings.weight_decay)
+    make = OPTIMIZERS[settings.optimizer](settings.weight_decay)
     return Case(
         space, lambda: TextBatch(words[:-1], words[1:], Carry(), start, 0),
         lambda weights: make(list(weights), settings.lr), settings.max_norm,

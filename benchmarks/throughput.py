@@ -121,7 +121,7 @@ def figures(name: str, laps: dict[str, list[tuple[float, float]]], count: int) -
         return statistics.median(lap[place] for lap in laps[name])
 
     def ratio(other: str, place: int) -> float:
-        """Median of the ratios round by round: neighbours in time."""
+        """Median of the ratios round by round: neighbors in time."""
         pairs = zip(laps[name], laps[other], strict=True)
         return statistics.median(mine[place] / its[place] for mine, its in pairs)
 

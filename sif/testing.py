@@ -110,7 +110,7 @@ def check_selections(found: SearchResult, blocks: Sequence[Block]) -> None:
     last = found.history[-1]["selection"]
     gates = selected({name: tuple(chosen) for name, chosen in last.items()}, blocks)
     for block in blocks:
-        kept = [(e, block.operations[k]) for e, k in enumerate(gates.selection()[block.name])
+        kept = [(e, block.operations[k]) for e, k in enumerate(gates.choices()[block.name])
                 if k >= 0]  # fmt: skip
         named = [tuple(choice) for choice in found.genotype.blocks[block.name]]
         _promise(kept == named, f"block {block.name!r} of the genotype to be {kept}", named)
@@ -145,7 +145,7 @@ def _legal(chosen: Sequence[int], block: Block) -> bool:
         return False
     return all(
         sum(k >= 0 for k, node in zip(chosen, block.nodes, strict=True) if node == number)
-        == min(block.keep, block.nodes.count(number))
+        == min(block.edges_per_node, block.nodes.count(number))
         for number in set(block.nodes)
     )
 

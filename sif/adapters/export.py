@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from sif.adapters.torch_module import InteractionFunction
 from sif.errors import ConfigError
-from sif.recommender.indexed import Serving
+from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import SIFRecommender
 from sif.utils.checkpoint import write_bytes_atomic
@@ -54,7 +54,7 @@ class CatalogueScores(nn.Module):
         if tables.biases:
             offset = offset + tables.biases[1].detach()
         if model.rule is not None:
-            offset = offset.masked_fill(torch.from_numpy(model.rule.never), -torch.inf)
+            offset = offset.masked_fill(torch.from_numpy(model.rule.never_recommended), -torch.inf)
         self.register_buffer("items", interaction.table(1).detach().clone())
         self.register_buffer("offset", offset.clone())
         self.mean, self.deviation = float(model.scale.mean), float(model.scale.deviation)
@@ -83,7 +83,7 @@ def history_inputs(
 ) -> NDArray[np.float32]:
     """What goes in for somebody who is in no table: float32 (1, d + 1); see `recommend_new`."""
     pairs = recommender.history_row(history, ratings)
-    return _inputs(*recommender.fitted_model().fold(0).rows(pairs))
+    return _inputs(*recommender.fitted_model().fold(0).vectors(pairs))
 
 
 def export(recommender: SIFRecommender, to: str, output: Path) -> Path:
@@ -107,7 +107,7 @@ def export(recommender: SIFRecommender, to: str, output: Path) -> Path:
     if not output.parent.is_dir():
         raise ConfigError(f"{output}: expected a name in a folder that is there")
     model = recommender.fitted_model()
-    Serving(model).refuse_unpersonal()
+    IndexedRecommender(model).refuse_unpersonalized()
     written = content(model)
     write_bytes_atomic(output, written)
     return output

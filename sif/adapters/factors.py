@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sif.errors import ConfigError
-from sif.evaluation.cold_start import Fallback
+from sif.evaluation.cold_start import ColdStartRule
 from sif.recommender.fold_in import Rows
 from sif.recommender.model import ServedModel
-from sif.spaces.interaction.embeddings import bounded
+from sif.spaces.interaction.embeddings import clip_readout
 
 Factors = NDArray[np.float32]
 SHARE = 1e-3
@@ -85,7 +85,7 @@ class Products:
         return np.hstack([np.where(cold[:, None], 0, found), rule]).astype(np.float32)
 
     @torch.no_grad()
-    def items_of(self, rows: Rows, rule: Fallback | None = None) -> Factors:
+    def items_of(self, rows: Rows, rule: ColdStartRule | None = None) -> Factors:
         """(b, r) of items with the rule for them; None: of items folded in, which come last."""
         right = self._side(rows, 1)
         if self._offset:
@@ -100,7 +100,7 @@ class Products:
             never = np.zeros(len(found), dtype=np.bool_)
             order = np.full(len(found), self.rule.last)
         else:
-            never, order = rule.never, rule.finite_order
+            never, order = rule.never_recommended, rule.finite_order
         columns = [never * floor / untrained, order / popular]
         return np.hstack([found, np.stack(columns, axis=1)]).astype(np.float32)
 
@@ -109,7 +109,7 @@ class Products:
         interaction = self._interaction
         own = interaction.transforms[field](rows.vectors)
         pair = (own, own[:0]) if field == 0 else (own[:0], own)
-        operation, readout = interaction.operation, bounded(interaction.readout)
+        operation, readout = interaction.operation, clip_readout(interaction.readout)
         assert operation.factors is not None  # noqa: S101 (the constructor has looked)
         side = operation.factors(*pair, readout)[field]
         if (operation.parts or (operation,))[0].name == "multiply":

@@ -23,7 +23,7 @@ from scipy import sparse
 from sif.adapters.factors import Products, has_factors
 from sif.data.interactions import matrix_values
 from sif.errors import ConfigError, ShapeError
-from sif.recommender.indexed import Serving
+from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import SIFRecommender
 from sif.retrieval.engine import Top
@@ -45,7 +45,7 @@ def to_implicit(recommender: SIFRecommender) -> SIFFactors | SIFImplicit:
         ConfigError: Not fitted, of other fields, or a function that ranks items alike for all.
     """
     served = recommender.fitted_model()
-    Serving(served).refuse_unpersonal()
+    IndexedRecommender(served).refuse_unpersonalized()
     return SIFFactors.of(served) if has_factors(served) else SIFImplicit(recommender)
 
 
@@ -110,15 +110,15 @@ class SIFFactors(AlternatingLeastSquares):  # type: ignore[misc]
         products = self._folding()
         pairs = self._pairs(userid, user_items, 0)
         rule = products.rule
-        bare = None if rule is None else rule.bare(pairs)
-        found = products.users_of(products.model.fold(0).rows(pairs), bare)
+        bare = None if rule is None else rule.without_known_pairs(pairs)
+        found = products.users_of(products.model.fold(0).vectors(pairs), bare)
         return found[0] if np.isscalar(userid) else found
 
     def recalculate_item(self, itemid: Any, item_users: Any) -> NDArray[np.float32]:
         """Factors (r,) or (b, r) of items from who has them, CSR (b, n_users)."""
         products = self._folding()
         pairs = self._pairs(itemid, item_users, 1)
-        found = products.items_of(products.model.fold(1).rows(pairs))
+        found = products.items_of(products.model.fold(1).vectors(pairs))
         return found[0] if np.isscalar(itemid) else found
 
     def save(self, fileobj_or_path: Any) -> None:
@@ -194,7 +194,7 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
             ShapeError: A matrix of another shape than (b, n_items), or an unknown number.
         """
         server, model = self.recommender.server(), self.recommender.fitted_model()
-        server.refuse_unpersonal()
+        server.refuse_unpersonalized()
         k, excluded, pairs = _count(N), None, None
         if filter_already_liked_items or recalculate_user:
             pairs = targets(model, user_items)

@@ -115,9 +115,9 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
         columns = self._columns_of(items)
         known = columns >= 0
         scores[known] = whole[columns[known]]
-        rule = self.recommender_.server().fallback
+        rule = self.recommender_.server().cold_start
         if rule is not None:
-            scores[known] = np.where(rule.never[columns[known]], np.nan, scores[known])
+            scores[known] = np.where(rule.never_recommended[columns[known]], np.nan, scores[known])
         return ItemList(items, scores=scores)
 
     def _scores(self, query: RecQuery) -> NDArray[np.float32] | None:

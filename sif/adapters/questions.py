@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sif.errors import DataError
-from sif.recommender.indexed import Serving
+from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.retrieval.engine import Top
 
@@ -61,7 +61,7 @@ class Answering:
 
     def __init__(self, model: ServedModel) -> None:
         self.model = model
-        self.server = Serving(model)
+        self.server = IndexedRecommender(model)
         self._ask: dict[Kind, Callable[[list[Question], int, bool], Top]] = {
             "user": self._users, "history": self._histories, "item": self._items,
         }  # fmt: skip
@@ -119,12 +119,12 @@ class Answering:
         return row
 
     def _users(self, questions: list[Question], k: int, liked: bool) -> Top:
-        self.server.refuse_unpersonal()
+        self.server.refuse_unpersonalized()
         rows = self.model.vocabularies[0].index([q.ids[0] for q in questions], "user")
         return self.server.top(rows, k, self.model.seen[rows] if liked else None)
 
     def _histories(self, questions: list[Question], k: int, liked: bool) -> Top:
-        self.server.refuse_unpersonal()
+        self.server.refuse_unpersonalized()
         pairs = sparse.csr_array(sparse.vstack([self._history(q) for q in questions], "csr"))
         return self.server.top_of(pairs, k, pairs if liked else None)
 

@@ -20,7 +20,7 @@ from sif.core.genotype import Genotype, read
 from sif.errors import ConfigError, GenotypeError, ShapeError
 from sif.recommender.model import FILE, ServedModel
 from sif.spaces.interaction.design import SPECS, Design, design_of, expression
-from sif.spaces.interaction.embeddings import TableShape, bounded
+from sif.spaces.interaction.embeddings import TableShape, clip_readout
 from sif.spaces.interaction.operations import Operation
 from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Mlp
 
@@ -68,7 +68,7 @@ class CombinedSum(nn.Module):
 
 
 class FrozenMlp(nn.Module):
-    """A learned element-wise function whose numbers are buffers: no optimiser meets them.
+    """A learned element-wise function whose numbers are buffers: no optimizer meets them.
 
     Unlike a frozen `Mlp` it is made of ordinary operations alone, which exporters can follow.
 
@@ -170,7 +170,7 @@ class InteractionFunction(nn.Module):
     def combined(self, p: Tensor, q: Tensor) -> Tensor:
         """w^T O(p, q) of vectors (..., d) that are transformed already: (...)."""
         vectors: Tensor = self.operation(p, q)
-        return vectors @ bounded(self.readout)
+        return vectors @ clip_readout(self.readout)
 
     def extra_repr(self) -> str:
         """The function on one line and the dimension."""

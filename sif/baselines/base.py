@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sif.data.interactions.interactions import Interactions
 from sif.errors import ConfigError
-from sif.evaluation.cold_start import Fallback, with_fallback
+from sif.evaluation.cold_start import ColdStartRule, with_cold_start
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Objective, Scorer, evaluate_on
 from sif.evaluation.metrics import higher_is_better
 from sif.utils.device import torch_threads
@@ -81,7 +81,7 @@ def fit_best(
         train: part that is fitted, and masked when ranking.
         valid: part that decides.
         objective: 'ranking' decides by NDCG@10, 'rating' by RMSE.
-        seed: seed of initialisation and sampling.
+        seed: seed of initialization and sampling.
         threads: threads to use.
 
     Raises:
@@ -98,11 +98,11 @@ def fit_best(
     sign = 1.0 if higher_is_better(metric) else -1.0
     best: tuple[Scorer, Params, Evaluation] | None = None
     trials: list[tuple[Params, float]] = []
-    fallback = Fallback.of(train)
+    cold_start = ColdStartRule.of(train)
     with torch_threads(threads):
         scorers = baseline.fit_grid(train, baseline.grid, seed, threads)
         for params, fit in zip(baseline.grid, scorers, strict=True):
-            scorer = with_fallback(fit, fallback)
+            scorer = with_cold_start(fit, cold_start)
             evaluation = evaluate_on(scorer, train, (train,), valid, objective)
             trials.append((params, evaluation.metrics[metric]))
             if best is None or sign * (trials[-1][1] - best[2].metrics[metric]) > 0:

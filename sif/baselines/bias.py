@@ -40,7 +40,7 @@ def fit_mean(train: Interactions, params: Params, seed: int, threads: int) -> Bi
 
 
 def fit_bias(train: Interactions, params: Params, seed: int, threads: int) -> BiasScorer:
-    """Minimise sum (r - mean - b_u - b_i)^2 + user_l2 |b_u|^2 + item_l2 |b_i|^2.
+    """Minimize sum (r - mean - b_u - b_i)^2 + user_l2 |b_u|^2 + item_l2 |b_i|^2.
 
     Each side has a closed form given the other; the two alternate until no bias moves.
 

@@ -1,7 +1,7 @@
-"""Biased matrix factorisation (Koren et al., 2009): mean + b_u + b_i + <p_u, q_i>.
+"""Biased matrix factorization (Koren et al., 2009): mean + b_u + b_i + <p_u, q_i>.
 
-Ratings are standardised by the train part. The L2 penalty of a row grows with the square root of
-its count. Full-batch Adam runs until the penalised loss has converged, so that the penalty alone
+Ratings are standardized by the train part. The L2 penalty of a row grows with the square root of
+its count. Full-batch Adam runs until the penalized loss has converged, so that the penalty alone
 decides and no epoch has to be chosen. The gradient is two sparse products, on one thread.
 """
 
@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class BiasedScorer:
-    """Tables (n_users, d + 2) = (p, b, 1), (n_items, d + 2) = (q, 1, b); standardised ratings."""
+    """Tables (n_users, d + 2) = (p, b, 1), (n_items, d + 2) = (q, 1, b); standardized ratings."""
 
     mean: float
     deviation: float
@@ -37,7 +37,7 @@ class BiasedScorer:
 
 
 def fit_biased_mf(train: Interactions, params: Params, seed: int, threads: int) -> BiasedScorer:
-    """Minimise squared error + sum over rows of sqrt(count) (l2 |factor|^2 + bias_l2 bias^2).
+    """Minimize squared error + sum over rows of sqrt(count) (l2 |factor|^2 + bias_l2 bias^2).
 
     Args:
         train: part that is fitted.
@@ -107,7 +107,7 @@ def _adam(table: Floats, constant_column: int, rate: float) -> Callable[[Floats]
 
 BIASED_MF = Baseline(
     name="biased-mf",
-    description="biased matrix factorisation",
+    description="biased matrix factorization",
     objectives=frozenset({"rating"}),
     grid=tuple(
         {

@@ -20,7 +20,7 @@ from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
 from sif.evaluation.evaluate import Scorer, pair_matrix
 
-# A Gram matrix of this side takes 1.6 GB in float32 and its Cholesky factorisation about a minute.
+# A Gram matrix of this side takes 1.6 GB in float32 and its Cholesky factorization about a minute.
 MAX_SIDE = 20_000
 MAX_SCORES = 1 << 29
 

@@ -39,7 +39,7 @@ class FactorScorer:
 
 
 def fit_als(train: Interactions, params: Params, seed: int, threads: int) -> FactorScorer:
-    """Weighted matrix factorisation by alternating least squares (Hu et al., ICDM 2008).
+    """Weighted matrix factorization by alternating least squares (Hu et al., ICDM 2008).
 
     Args:
         train: part that is fitted; every interaction is a positive.
@@ -65,9 +65,9 @@ def fit_als(train: Interactions, params: Params, seed: int, threads: int) -> Fac
 def fit_bpr(
     train: Interactions, grid: Sequence[Params], seed: int, threads: int
 ) -> Iterator[Scorer]:
-    """Bayesian personalised ranking (Rendle et al., UAI 2009).
+    """Bayesian personalized ranking (Rendle et al., UAI 2009).
 
-    Neighbours in the grid that differ only in `epochs` or `popularity` share one training.
+    Neighbors in the grid that differ only in `epochs` or `popularity` share one training.
 
     Args:
         train: part that is fitted; every interaction is a positive.
@@ -139,7 +139,7 @@ def _implicit() -> Iterator[Any]:
 
 ALS = Baseline(
     name="als",
-    description="implicit ALS, weighted matrix factorisation",
+    description="implicit ALS, weighted matrix factorization",
     objectives=frozenset({"ranking"}),
     grid=(
         {"dimension": 128, "l2": 20.0, "alpha": 2.0, "epochs": 15},

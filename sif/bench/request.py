@@ -13,7 +13,7 @@ from sif.config import TASKS as CONFIGS
 from sif.config import CommonConfig, did_you_mean, differences, load_config
 from sif.errors import ConfigError, SifError
 
-_OWN = ("method", "seed", "threads", "baselines", "rivals", "output_dir")
+_OWN = ("method", "seed", "threads", "baselines", "controls", "output_dir")
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _check_sets(sets: Sequence[str]) -> None:
 def _own_settings(task: str, seed: int, budget: Budget) -> dict[str, Any]:
     """What a bench sets in every trial: one thread, the budget, no model to compare with."""
     known = CONFIGS[task].model_fields
-    own: dict[str, Any] = {key: () for key in ("baselines", "rivals") if key in known}
+    own: dict[str, Any] = {key: () for key in ("baselines", "controls") if key in known}
     if "judge" in getattr(known["search"].annotation, "model_fields", ()):
         own["search.judge"] = True  # for the curves; searches for cells always judge
     return {**own, "seed": seed, "threads": 1, **budget.settings()}

@@ -85,7 +85,7 @@ def curve_of(run: Path, method: str, seed: int) -> list[dict[str, Any]]:
     points: list[dict[str, Any]] = []
     best: float | None = None
     for entry in search_history(run):
-        found = judgement(entry)
+        found = judgment(entry)
         if found is None:
             continue
         name, value = found
@@ -99,7 +99,7 @@ def curve_of(run: Path, method: str, seed: int) -> list[dict[str, Any]]:
     return points
 
 
-def judgement(entry: Mapping[str, Any]) -> tuple[str, float] | None:
+def judgment(entry: Mapping[str, Any]) -> tuple[str, float] | None:
     """Metric and value by which validation judged a selection; None where it did not.
 
     Searches for cells name the metric of a selection with the search's weights `exported_<metric>`.

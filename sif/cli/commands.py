@@ -94,7 +94,7 @@ def recommend(values: argparse.Namespace) -> None:
 
 
 def similar(values: argparse.Namespace) -> None:
-    """Prints item, rank, neighbour, cosine and title, separated by tabs."""
+    """Prints item, rank, neighbor, cosine and title, separated by tabs."""
     model, items = _model_of(values)
     if not items:
         raise ConfigError("similar: expected item ids, found none")

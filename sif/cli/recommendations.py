@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from sif.data.interactions.readers import RECOGNISED
+from sif.data.interactions.readers import RECOGNIZED
 from sif.data.interactions.table_files import TextTable, open_table
 from sif.data.interactions.text_records import records, sniff
 from sif.data.interactions.vocabulary import id_strings
@@ -57,13 +57,13 @@ def read_ids(path: Path, name: str) -> list[str]:
     Args:
         path: What `open_table` takes. A single column needs no header: in a text file a first line
             that is no usual name of the field is an id.
-        name: The field, "user" or "item", whose usual column names are recognised.
+        name: The field, "user" or "item", whose usual column names are recognized.
 
     Raises:
         DataError: The file cannot be read, or has no such column.
     """
     table = _headerless(path, name) or open_table(path)
-    place = _recognised(table.columns, name)
+    place = _recognized(table.columns, name)
     if place is None and len(table.columns) > 1:
         raise DataError(
             f"{table.header_place}: expected a column {name!r} or a single one, found "
@@ -78,10 +78,10 @@ def read_ids(path: Path, name: str) -> list[str]:
     return list(dict.fromkeys(id_strings(cells).tolist()))
 
 
-def _recognised(columns: Sequence[str], name: str) -> int | None:
+def _recognized(columns: Sequence[str], name: str) -> int | None:
     """Position of a field's column by its usual names."""
     plain = [re.sub(r"[\s_\-]", "", column.split(":")[0]).lower() for column in columns]
-    return next((plain.index(usual) for usual in RECOGNISED[name] if usual in plain), None)
+    return next((plain.index(usual) for usual in RECOGNIZED[name] if usual in plain), None)
 
 
 def _headerless(path: Path, name: str) -> TextTable | None:
@@ -91,7 +91,7 @@ def _headerless(path: Path, name: str) -> TextTable | None:
     quoting = csv.QUOTE_NONE if path.suffix.lower() == ".inter" else csv.QUOTE_MINIMAL
     separator = sniff(path, quoting)
     line, first = next(records(path, separator, quoting), (0, []))
-    if len(first) != 1 or _recognised(first, name) is not None:
+    if len(first) != 1 or _recognized(first, name) is not None:
         return None
     return TextTable(path, separator, quoting, False, line, (name,))
 

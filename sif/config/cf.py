@@ -55,10 +55,10 @@ _LASTING = {
 class DataConfig(Section):
     """How interactions are read, filtered and split."""
 
-    user: str | None = Field(None, description="column of the user id; None: recognised")
-    item: str | None = Field(None, description="column of the item id; None: recognised")
-    rating: str | None = Field(None, description="column of the rating; None: recognised")
-    timestamp: str | None = Field(None, description="column of the time; None: recognised")
+    user: str | None = Field(None, description="column of the user id; None: recognized")
+    item: str | None = Field(None, description="column of the item id; None: recognized")
+    rating: str | None = Field(None, description="column of the rating; None: recognized")
+    timestamp: str | None = Field(None, description="column of the time; None: recognized")
     separator: Annotated[str | None, BeforeValidator(_unescaped)] = Field(
         None, description="field separator; None: sniffed"
     )
@@ -125,7 +125,7 @@ LOSSES: dict[Objective, tuple[str, ...]] = {
 
 
 class LossConfig(Section):
-    """What training minimises."""
+    """What training minimizes."""
 
     name: Literal["whole-data", "bpr", "softmax", "bce", "squared"] | None = Field(
         None, description="loss; None: the objective's first, whole-data or squared"
@@ -274,7 +274,7 @@ class CFConfig(CommonConfig):
     baselines: Names = Field(
         ("all",), description="models to compare with; 'all': the objective's own, []: none"
     )
-    rivals: Names = Field(
+    controls: Names = Field(
         ("fixed-multiply", "random-function"),
         description="functions that are trained like the found one; without fixed-multiply the "
         "found one is kept whatever validation says; []: none",

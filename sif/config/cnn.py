@@ -50,7 +50,7 @@ class AugmentationConfig(Section):
     jitter: Fraction | None = Field(
         None, description="strength of brightness, contrast and saturation; None: none"
     )
-    hue: Hue = Field(0.0, description="shift of hues at most, share of the colour circle")
+    hue: Hue = Field(0.0, description="shift of hues at most, share of the color circle")
     scale: Fraction = Field(
         1.0, description="smallest share of an image that is cropped and resized; 1: no such crop"
     )

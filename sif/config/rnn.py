@@ -60,8 +60,8 @@ class RecurrentSearchConfig(CellSearchSection):
     darts_lr: Rate = Field(
         3e-3, description="step size of alpha of DARTS, SNAS and GDAS, as published"
     )
-    normalise: bool = Field(
-        True, description="whether a search of single operations normalises every state over the "
+    normalize: bool = Field(
+        True, description="whether a search of single operations normalizes every state over the "
         "columns, as mixtures (DARTS) always do; no training from scratch does"
     )  # fmt: skip
     dropout: DropoutConfig = DropoutConfig()

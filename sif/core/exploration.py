@@ -14,7 +14,7 @@ from sif.core.gates import Alpha, Block, Gates
 from sif.core.proximal import first_max, project
 
 
-def explore(
+def epsilon_greedy_gates(
     alpha: Mapping[str, Tensor],
     blocks: Sequence[Block],
     epsilon: float,
@@ -35,7 +35,7 @@ def explore(
     drawn: Alpha = {}
     redraw: Tensor | None = None
     for block in blocks:
-        if not block.weighted or block.alone:
+        if not block.weighted or block.own_weights:
             drawn[block.name] = alpha[block.name]
             continue
         noise = 2 * torch.rand(block.shape, generator=generator, dtype=torch.float64)
@@ -48,7 +48,7 @@ def explore(
     return project(drawn, blocks)
 
 
-def in_turn(
+def round_robin_gates(
     alpha: Mapping[str, Tensor],
     blocks: Sequence[Block],
     step: int,
@@ -64,7 +64,7 @@ def in_turn(
     """
     drawn: Alpha = {}
     for place, block in enumerate(blocks):
-        if not block.weighted or block.alone:
+        if not block.weighted or block.own_weights:
             drawn[block.name] = alpha[block.name]
             continue
         n_edges, n_ops = block.shape
@@ -118,7 +118,7 @@ def _switches(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> list[_Swi
     """(block, edge, operation) of everything one switch away, of the blocks drawn alone."""
     found: list[_Switch] = []
     for block in blocks:
-        if block.alone:
+        if block.own_weights:
             best = first_max(alpha[block.name])[1].tolist()
             found += [
                 (block.name, edge, k)

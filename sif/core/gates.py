@@ -22,24 +22,24 @@ class Block:
         name: Unique within the space.
         operations: (n_ops) names, the columns.
         nodes: (n_edges) number of the node that each edge enters, the rows.
-        keep: Edges kept per node: 2 in CNN cells, 1 in RNN cells and interaction functions.
+        edges_per_node: Edges that each node keeps: 2 in CNN cells, 1 in RNN cells and functions.
         costs: (n_edges) x (n_ops) cost of each candidate in any unit, for the complexity penalty;
             None: all free.
         weighted: Whether the operations have weights of their own. Only such blocks are drawn in
             warm-up and exploration: elsewhere that would train nothing, and disturb what is shared.
-        start: The neutral operation, selected until another is known to be better; None: chance.
-        alone: Drawn with every other edge at its selection, for spaces in which each combination
-            has weights of its own: then only what is one switch away can be told apart.
+        default_op: The neutral operation, chosen until another is known to be better; None: chance.
+        own_weights: Whether each combination of operations has weights of its own. Then only what
+            is one switch away can be told apart, and edges are drawn one at a time.
     """
 
     name: str
     operations: tuple[str, ...]
     nodes: tuple[int, ...] = (0,)
-    keep: int = 1
+    edges_per_node: int = 1
     costs: tuple[tuple[float, ...], ...] | None = None
     weighted: bool = True
-    start: str | None = None
-    alone: bool = False
+    default_op: str | None = None
+    own_weights: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -55,7 +55,7 @@ class Probing:
         factors: Block name to (n_edges, n_ops) on the CPU: by what a probe counts, one over the
             chance that it was drawn; 0: not drawn, so not run.
         rows: Share of the batch, its first rows, that probes see. Unbiased for rows in random
-            order, but for normalisation by the statistics of the rows at hand.
+            order, but for normalization by the statistics of the rows at hand.
     """
 
     factors: Mapping[str, Tensor]
@@ -78,7 +78,7 @@ class Gates:
     active: Mapping[str, tuple[int, ...]] | None
     probing: Probing | None = None
 
-    def selection(self) -> dict[str, tuple[int, ...]]:
+    def choices(self) -> dict[str, tuple[int, ...]]:
         """The active operation of each edge; ShapeError for relaxed gates."""
         if self.active is None:
             raise ShapeError("gates: expected one operation per edge, found relaxed gates")
@@ -102,7 +102,7 @@ def cost_of(gates: Gates, blocks: Sequence[Block]) -> float:
     total = 0.0
     for block in blocks:
         if block.costs is not None:
-            for edge, operation in enumerate(gates.selection()[block.name]):
+            for edge, operation in enumerate(gates.choices()[block.name]):
                 total += block.costs[edge][operation] if operation >= 0 else 0.0
     return total
 
@@ -141,7 +141,7 @@ def _active_fault(active: Sequence[int], block: Block) -> str | None:
             return f"expected operations from 0 to {operations - 1}, found {operation}"
         kept[node] = kept.get(node, 0) + (operation >= 0)
     for node, count in kept.items():
-        expected = min(block.keep, block.nodes.count(node))
+        expected = min(block.edges_per_node, block.nodes.count(node))
         if count != expected:
             return f"expected {expected} kept edges into node {node}, found {count}"
     return None

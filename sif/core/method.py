@@ -45,7 +45,7 @@ class Method(Protocol):
         """Gates of weight step number `step`."""
         ...
 
-    def selection(self) -> Gates:
+    def best_gates(self) -> Gates:
         """The discrete architecture as it stands."""
         ...
 
@@ -63,7 +63,7 @@ class Method(Protocol):
 
 
 @runtime_checkable
-class Learning(Method, Protocol):
+class LearnsArchitecture(Method, Protocol):
     """A method that learns from validation batches while it searches."""
 
     def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
@@ -72,7 +72,7 @@ class Learning(Method, Protocol):
 
 
 @runtime_checkable
-class Choosing(Method, Protocol):
+class ChoosesAtEnd(Method, Protocol):
     """A method that chooses among candidates when the weights are final."""
 
     @property
@@ -85,7 +85,7 @@ class Choosing(Method, Protocol):
         ...
 
 
-class Sampling(Protocol):
+class AskTell(Protocol):
     """A method that has selections trained one by one, each with weights of its own."""
 
     def ask(self) -> Gates | None:
@@ -102,7 +102,7 @@ class Sampling(Protocol):
         """
         ...
 
-    def selection(self) -> Gates:
+    def best_gates(self) -> Gates:
         """The best told so far, the first of equals."""
         ...
 

@@ -104,7 +104,7 @@ def probe(
     return result
 
 
-def mix(
+def gated_output(
     weights: Tensor,
     active: int | None,
     candidates: Sequence[Candidate],
@@ -152,7 +152,7 @@ def gate_gradient(space: Differentiable, batch: Batch, gates: Gates) -> GateGrad
     The weights' own gradients are neither computed nor touched where autograd can avoid it.
     """
     parameters = list(space.arch_parameters())
-    like = space.like()
+    like = space.reference_tensor()
     leaves = {
         name: w.detach().to(like, copy=True).requires_grad_() for name, w in gates.weights.items()
     }

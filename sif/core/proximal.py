@@ -31,9 +31,9 @@ def initial_alpha(blocks: Sequence[Block], generator: torch.Generator) -> Alpha:
     for block in blocks:
         noise = torch.randn(block.shape, generator=generator, dtype=torch.float64)
         alpha[block.name] = INITIAL + INITIAL_NOISE * noise
-        if block.start is not None:
+        if block.default_op is not None:
             lead = 2 * INITIAL_NOISE * float(noise.abs().max())
-            alpha[block.name][:, block.operations.index(block.start)] = INITIAL + lead
+            alpha[block.name][:, block.operations.index(block.default_op)] = INITIAL + lead
     return alpha
 
 
@@ -58,7 +58,7 @@ def project(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Gates:
     for block in blocks:
         table = _checked(alpha, block)
         best, operation = first_max(table)
-        kept = _best_edges(best, torch.tensor(block.nodes), block.keep)
+        kept = _best_edges(best, torch.tensor(block.nodes), block.edges_per_node)
         gate = torch.zeros_like(table)
         gate[kept.nonzero().squeeze(1), operation[kept]] = 1.0
         weights[block.name] = gate
@@ -150,19 +150,19 @@ def weight_step(
     """One step of the weights on a train batch; only chosen operations exist in the graph.
 
     Args:
-        space: Gives loss, regulariser and weight parameters.
+        space: Gives loss, regularizer and weight parameters.
         batch: A train batch.
         gates: The discrete point.
         optimizer: Over the weight parameters; those without a gradient are left alone.
         max_norm: Bound on the gradient's norm; None: no clipping.
 
     Returns:
-        The loss without its regulariser, a detached scalar still on its device.
+        The loss without its regularizer, a detached scalar still on its device.
     """
     optimizer.zero_grad(set_to_none=True)
     loss = space.loss(batch, gates)
     weights = list(space.weight_parameters())
-    (loss + space.regulariser(gates)).backward(inputs=weights)  # nothing for P and Q
+    (loss + space.regularizer(gates)).backward(inputs=weights)  # nothing for P and Q
     if max_norm is not None:
         nn.utils.clip_grad_norm_(weights, max_norm)
     optimizer.step()

@@ -96,6 +96,6 @@ def _nodes(block: Block) -> list[_Node]:
     found = []
     for number in sorted(set(block.nodes)):
         edges = [edge for edge, entered in enumerate(block.nodes) if entered == number]
-        sets = itertools.combinations(edges, min(block.keep, len(edges)))
+        sets = itertools.combinations(edges, min(block.edges_per_node, len(edges)))
         found.append(_Node(block, number, tuple(sets)))
     return found

@@ -28,7 +28,7 @@ class Differentiable(Protocol):
         """Continuous architecture parameters."""
         ...
 
-    def like(self) -> Tensor:
+    def reference_tensor(self) -> Tensor:
         """Any tensor of the device and dtype that the space computes in."""
         ...
 
@@ -40,7 +40,7 @@ class WeightSpace(Protocol):
         """Scalar loss of a batch under the gates."""
         ...
 
-    def regulariser(self, gates: Gates) -> Tensor:
+    def regularizer(self, gates: Gates) -> Tensor:
         """Scalar penalty on the weights that the gates choose."""
         ...
 
@@ -75,7 +75,7 @@ class Space(Protocol):
         """
         ...
 
-    def regulariser(self, gates: Gates) -> Tensor:
+    def regularizer(self, gates: Gates) -> Tensor:
         """Scalar penalty on the weights that the gates choose."""
         ...
 
@@ -87,7 +87,7 @@ class Space(Protocol):
         """The architecture on one line, for people."""
         ...
 
-    def like(self) -> Tensor:
+    def reference_tensor(self) -> Tensor:
         """Any tensor of the device and dtype that the space computes in."""
         ...
 
@@ -97,10 +97,10 @@ class Space(Protocol):
 
 
 @runtime_checkable
-class SwitchScored(Protocol):
+class ReplacementScored(Protocol):
     """A space that can afford the exact loss of each candidate in the active one's place."""
 
-    def switch_scores(
+    def replacement_scores(
         self, train: Batch, valid: Batch, gates: Gates, worth: Mapping[str, Tensor] | None = None
     ) -> Mapping[str, Tensor]:
         """Block name to (n_edges, n_ops): the validation loss with that candidate in place.

@@ -48,7 +48,7 @@ class Recipe:
         md5s: Of single files, by their names; empty where there is an archive.
         folder: What the archive unpacks to, or where single files go.
         files: Must be in the folder.
-        licence: What may be done with the data.
+        license: What may be done with the data.
         citation: Whom to cite.
         options: Arguments of the generator ("planted" and "grammar" only).
     """
@@ -61,7 +61,7 @@ class Recipe:
     md5s: Mapping[str, str] = field(default_factory=dict)
     folder: str = ""
     files: tuple[str, ...] = ()
-    licence: str = ""
+    license: str = ""
     citation: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -120,7 +120,7 @@ def load_dataset(
     Args:
         name_or_path: A name from `list_datasets`, or a path.
         data_dir: Looked at first for a known name, and where a download goes.
-        columns: Which columns mean what; the usual names are recognised.
+        columns: Which columns mean what; the usual names are recognized.
         min_rating: Keep ratings of at least this, in rating units.
         min_user: Fewest interactions of a user.
         min_item: Fewest interactions of an item.

@@ -1,11 +1,11 @@
 """What a model says of users and items that it never met: rows without a train interaction.
 
-Their embeddings carry no information: they stay near their random start, or are shrunk towards
+Their embeddings carry no information: they stay near their random start, or are shrunk toward
 zero, so that such a user would get an arbitrary list and such an item an arbitrary place. One rule
 for every model, ours and the baselines, mends that:
 
 - ranking: a cold user gets the items by popularity, a cold item is never recommended; so it is
-  with rows that are folded in from nothing but cold rows (`Fallback.bare`);
+  with rows that are folded in from nothing but cold rows (`ColdStartRule.without_known_pairs`);
 - rating: a cold row is zero, bias included, which is where the L2 penalty alone would take it.
 
 Because all models give a cold user the same list, a comparison is decided by the users they know.
@@ -49,7 +49,7 @@ def popularity_order(train: Interactions) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True, eq=False)
-class Fallback:
+class ColdStartRule:
     """The ranking rule for cold users and items; whoever serves a ranking asks it.
 
     Attributes:
@@ -62,21 +62,21 @@ class Fallback:
     cold_users: Mask
 
     @classmethod
-    def of(cls, train: Interactions) -> Fallback:
+    def of(cls, train: Interactions) -> ColdStartRule:
         """The rule for models that are fitted on this train part."""
         order = np.where(cold_rows(train, 1), np.float32(-np.inf), popularity_order(train))
         return cls(order, cold_rows(train, 0))
 
     @cached_property
-    def never(self) -> Mask:
+    def never_recommended(self) -> Mask:
         """Items that are never recommended, since nothing trained them: bool (n_items,)."""
         return np.asarray(np.isneginf(self.order), dtype=np.bool_)
 
     def untrained(self, field: int) -> Mask:
         """Rows of a field, 0 for users and 1 for items, that nothing trained: bool (n_f,)."""
-        return self.never if field else self.cold_users
+        return self.never_recommended if field else self.cold_users
 
-    def bare(self, pairs: sparse.csr_array, field: int = 0) -> Mask:
+    def without_known_pairs(self, pairs: sparse.csr_array, field: int = 0) -> Mask:
         """Which rows have nothing that tells of them: no pair with a trained row.
 
         Args:
@@ -93,7 +93,7 @@ class Fallback:
     @property
     def finite_order(self) -> NDArray[np.float32]:
         """`order` (n_items,), with the items that are never recommended behind all others."""
-        return np.where(self.never, self.last, self.order)
+        return np.where(self.never_recommended, self.last, self.order)
 
     @property
     def last(self) -> np.float32:
@@ -110,9 +110,9 @@ class Fallback:
         Returns:
             (b, n_items); the argument itself where the rule changes nothing.
         """
-        if not self.never.any() and not cold.any():
+        if not self.never_recommended.any() and not cold.any():
             return scores
-        result = np.where(self.never, np.float32(-np.inf), scores)
+        result = np.where(self.never_recommended, np.float32(-np.inf), scores)
         result[cold] = self.order
         return result
 
@@ -120,12 +120,12 @@ class Fallback:
         self, scores: NDArray[np.float32], users: NDArray[np.int64], items: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Scores (n,) of pairs with the rule applied, users and items (n,) by number."""
-        ruled = self.cold_users[users] | self.never[items]
+        ruled = self.cold_users[users] | self.never_recommended[items]
         return np.where(ruled, self.order[items], scores)
 
     def servable(self, allowed: Mask | None = None) -> Mask:
         """Items that may be recommended: bool (n_items,), within the allowed ones (None: all)."""
-        return ~self.never if allowed is None else ~self.never & allowed
+        return ~self.never_recommended if allowed is None else ~self.never_recommended & allowed
 
     def popular(self, allowed: Mask | None = None) -> NDArray[np.int64]:
         """Servable items by popularity: int64 (m,), m of the allowed ones (None: of all)."""
@@ -159,7 +159,7 @@ class Fallback:
             items[row, : len(left)], scores[row, : len(left)] = left, self.order[left]
         return Top(items, scores)
 
-    def with_users(self, size: int, folded: NDArray[np.int64]) -> Fallback:
+    def with_users(self, size: int, folded: NDArray[np.int64]) -> ColdStartRule:
         """The rule for `size` users: those folded in (b,) are not cold, other new ones are.
 
         Rows that are `bare` are not folded in.
@@ -167,9 +167,9 @@ class Fallback:
         cold = np.ones(size, dtype=np.bool_)
         cold[: len(self.cold_users)] = self.cold_users
         cold[folded] = False
-        return Fallback(self.order, cold)
+        return ColdStartRule(self.order, cold)
 
-    def with_items(self, size: int, folded: NDArray[np.int64]) -> Fallback:
+    def with_items(self, size: int, folded: NDArray[np.int64]) -> ColdStartRule:
         """The rule for `size` items: those folded in (b,) come last, other new ones never.
 
         Rows that are `bare` are not folded in.
@@ -177,24 +177,24 @@ class Fallback:
         order = np.full(size, -np.inf, dtype=np.float32)
         order[: len(self.order)] = self.order
         order[folded] = np.maximum(order[folded], -np.float32(size))
-        return Fallback(order, self.cold_users)
+        return ColdStartRule(order, self.cold_users)
 
 
 @dataclass(frozen=True, eq=False)
-class WithFallback:
+class WithColdStartRule:
     """A ranking scorer under the rule."""
 
     scorer: RankingScorer
-    fallback: Fallback
+    cold_start: ColdStartRule
 
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores (b, n_items) for users (b,)."""
-        return self.fallback.applied(self.scorer.scores(users), self.fallback.cold_users[users])
+        return self.cold_start.applied(self.scorer.scores(users), self.cold_start.cold_users[users])
 
 
-def with_fallback(scorer: Scorer, fallback: Fallback) -> Scorer:
+def with_cold_start(scorer: Scorer, cold_start: ColdStartRule) -> Scorer:
     """A ranking scorer under the rule, a rating scorer as it is."""
-    return WithFallback(scorer, fallback) if isinstance(scorer, RankingScorer) else scorer
+    return WithColdStartRule(scorer, cold_start) if isinstance(scorer, RankingScorer) else scorer
 
 
 def with_zero_rows(network: InteractionNetwork, train: Interactions) -> InteractionNetwork:

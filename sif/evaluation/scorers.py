@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from sif.errors import ConfigError
-from sif.evaluation.cold_start import Fallback
+from sif.evaluation.cold_start import ColdStartRule
 from sif.retrieval.engine import Engine
 from sif.spaces.interaction.function import Interaction, InteractionNetwork
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How targets were standardised: rating = mean + deviation * score. Fitted on train alone."""
+    """How targets were standardized: rating = mean + deviation * score. Fitted on train alone."""
 
     mean: float = 0.0
     deviation: float = 1.0
@@ -28,13 +28,16 @@ class FunctionScorer:
     Args:
         interaction: Two fields (user, item) for `scores`, any number for `predict`.
         scale: Back to rating units, for `predict`.
-        fallback: What `scores` says of users and items that were not trained.
+        cold_start: What `scores` says of users and items that were not trained.
     """
 
     def __init__(
-        self, interaction: Interaction, scale: Scale = Scale(), fallback: Fallback | None = None
+        self,
+        interaction: Interaction,
+        scale: Scale = Scale(),
+        cold_start: ColdStartRule | None = None,
     ) -> None:
-        self.interaction, self.scale, self.fallback = interaction, scale, fallback
+        self.interaction, self.scale, self.cold_start = interaction, scale, cold_start
         self._engine = Engine(interaction) if len(interaction.vectors) == 2 else None
 
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -49,9 +52,9 @@ class FunctionScorer:
                 f"found {len(self.interaction.vectors)}"
             )
         scores = self._engine.scores(self._engine.vectors(users))
-        if self.fallback is None:
+        if self.cold_start is None:
             return scores
-        return self.fallback.applied(scores, self.fallback.cold_users[users])
+        return self.cold_start.applied(scores, self.cold_start.cold_users[users])
 
     @torch.no_grad()
     def predict(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -71,14 +74,14 @@ class InteractionScorer(FunctionScorer):
     Args:
         network: See `FunctionScorer`, as the other arguments.
         scale: Back to rating units.
-        fallback: For users and items that were not trained.
+        cold_start: For users and items that were not trained.
     """
 
     def __init__(
         self,
         network: InteractionNetwork,
         scale: Scale = Scale(),
-        fallback: Fallback | None = None,
+        cold_start: ColdStartRule | None = None,
     ) -> None:
-        super().__init__(network.interaction(), scale, fallback)
+        super().__init__(network.interaction(), scale, cold_start)
         self.network = network

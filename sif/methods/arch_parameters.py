@@ -16,7 +16,7 @@ from sif.core.gates import Gates
 from sif.core.space import Batch, Space
 
 
-class Continuous:
+class ArchParameters:
     """Adam on a space's continuous architecture parameters; nothing where it has none.
 
     Args:
@@ -46,7 +46,7 @@ class Continuous:
         return float(loss.detach())
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Of the optimiser; the parameters are the space's."""
+        """Of the optimizer; the parameters are the space's."""
         return self._optimizer.state_dict() if self._optimizer else None
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from sif.core.gates import Gates
 from sif.core.method import ArchReport, Method
 from sif.core.space import Batch, Space
-from sif.methods.arch_parameters import Continuous
+from sif.methods.arch_parameters import ArchParameters
 
 
 class Fixed:
@@ -30,7 +30,7 @@ class Fixed:
         """The selection."""
         return self._gates
 
-    def selection(self) -> Gates:
+    def best_gates(self) -> Gates:
         """The selection."""
         return self._gates
 
@@ -51,10 +51,10 @@ class LearningFixed(Fixed):
 
     Args:
         gates: The selection.
-        continuous: Their optimiser.
+        continuous: Their optimizer.
     """
 
-    def __init__(self, gates: Gates, continuous: Continuous) -> None:
+    def __init__(self, gates: Gates, continuous: ArchParameters) -> None:
         super().__init__(gates)
         self._continuous = continuous
 
@@ -63,7 +63,7 @@ class LearningFixed(Fixed):
         return ArchReport(self._continuous.step(space, valid, self._gates))
 
     def state_dict(self) -> dict[str, Any]:
-        """Of the optimiser."""
+        """Of the optimizer."""
         return {"continuous": self._continuous.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -74,5 +74,5 @@ class LearningFixed(Fixed):
 def fixed(space: Space, gates: Gates, continuous_lr: float) -> Method:
     """The method that keeps a selection of a space."""
     if space.arch_parameters():
-        return LearningFixed(gates, Continuous(space, continuous_lr))
+        return LearningFixed(gates, ArchParameters(space, continuous_lr))
     return Fixed(gates)

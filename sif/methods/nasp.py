@@ -14,17 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sif.core.exploration import explore, in_turn, probe_factors
+from sif.core.exploration import epsilon_greedy_gates, probe_factors, round_robin_gates
 from sif.core.gates import Alpha, Block, Gates, Probing
 from sif.core.method import ArchReport
 from sif.core.probe import GateGradient, gate_gradient
 from sif.core.proximal import box, clip, complexity_gradient, initial_alpha, project
-from sif.core.space import Batch, Space, SwitchScored
+from sif.core.space import Batch, ReplacementScored, Space
 from sif.errors import ConfigError
-from sif.methods.arch_parameters import Continuous
+from sif.methods.arch_parameters import ArchParameters
 
 ADAM_BETAS = (0.5, 0.999)
-"""Of the architecture optimiser (train_search.py and architect.py of NASP-codes)."""
+"""Of the architecture optimizer (train_search.py and architect.py of NASP-codes)."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class NaspSettings:
     Attributes:
         warmup_steps: First weight steps, which train all operations in turn.
         settle_steps: Weight steps that a new selection, the first one too, trains alone, so that
-            its neighbours start from weights that mean something.
+            its neighbors start from weights that mean something.
         explore: Probability that a weight step draws all operations afresh.
         score: Key of `SCORES`: what alpha descends on.
         optimizer: Key of `OPTIMIZERS`.
@@ -75,14 +75,14 @@ def _gradient_score(space: Space, look: _Look) -> Mapping[str, Tensor]:
     return look.found.gates
 
 
-def _switch_score(space: Space, look: _Look) -> Mapping[str, Tensor]:
-    if not isinstance(space, SwitchScored):
+def _replacement_score(space: Space, look: _Look) -> Mapping[str, Tensor]:
+    if not isinstance(space, ReplacementScored):
         raise ConfigError(f"search.score: space {space.name!r} offers no 'switch', only 'gradient'")
-    return space.switch_scores(look.train, look.valid, look.gates, look.alpha)
+    return space.replacement_scores(look.train, look.valid, look.gates, look.alpha)
 
 
 Score = Callable[[Space, _Look], Mapping[str, Tensor]]
-SCORES: dict[str, Score] = {"gradient": _gradient_score, "switch": _switch_score}
+SCORES: dict[str, Score] = {"gradient": _gradient_score, "switch": _replacement_score}
 """gradient: the exact derivative by each gate, NASP's own, which scores adding a candidate to
 the active one. switch: the exact loss of putting it in the active one's place, where a space
 offers it."""
@@ -100,7 +100,7 @@ BOXES: dict[str, Callable[[Mapping[str, Tensor], Sequence[Block]], Alpha]] = {
 
 
 class Nasp:
-    """The method's state: alpha, the selection it implies, optimisers, and random streams.
+    """The method's state: alpha, the selection it implies, optimizers, and random streams.
 
     Args:
         space: Gives blocks and continuous architecture parameters.
@@ -117,21 +117,23 @@ class Nasp:
         self._settled: dict[str, tuple[int, ...]] = {}
         self._changed_at = 0
         self._optimizer = OPTIMIZERS[settings.optimizer](list(self._alpha.values()), settings.lr)
-        self._continuous = Continuous(space, settings.continuous_lr)
+        self._continuous = ArchParameters(space, settings.continuous_lr)
 
     def weight_gates(self, step: int) -> Gates:
         """All operations in turn during warm-up, then the selection with exploration."""
         if self._settling(step):
             return self._gates
         if step < self.settings.warmup_steps:
-            return in_turn(self._gates.weights, self._blocks, step, self._generator, self._alpha)
+            return round_robin_gates(
+                self._gates.weights, self._blocks, step, self._generator, self._alpha
+            )
         if self.settings.explore == 0:
             return self._gates
         weights = self._gates.weights
-        return explore(weights, self._blocks, self.settings.explore, self._generator)
+        return epsilon_greedy_gates(weights, self._blocks, self.settings.explore, self._generator)
 
     def _settling(self, step: int) -> bool:
-        selection = self._gates.selection()
+        selection = self._gates.choices()
         if selection != self._settled:
             self._settled, self._changed_at = selection, step
         return step - self._changed_at < self.settings.settle_steps
@@ -140,7 +142,9 @@ class Nasp:
         """One proximal step; both kinds of score are computed where the space has both."""
         gates = self._gates
         found = gate_gradient(space, valid, replace(gates, probing=self._probing()))
-        names = SCORES if isinstance(space, SwitchScored) else ("gradient", self.settings.score)
+        names = (
+            SCORES if isinstance(space, ReplacementScored) else ("gradient", self.settings.score)
+        )
         look = _Look(train, valid, gates, self._alpha, found)
         scores = {n: dict(SCORES[n](space, look)) for n in names}
         self._descend(scores[self.settings.score], gates)
@@ -164,7 +168,7 @@ class Nasp:
         for name, alpha in self._alpha.items():
             alpha.copy_(boxed[name])
 
-    def selection(self) -> Gates:
+    def best_gates(self) -> Gates:
         """The projection of alpha, taken before its last boxing."""
         return self._gates
 
@@ -173,7 +177,7 @@ class Nasp:
         return {name: alpha.detach().clone() for name, alpha in self._alpha.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Alpha, selection, optimisers and random state."""
+        """Alpha, selection, optimizers and random state."""
         return {
             "alpha": self.alpha(),
             "gates": dict(self._gates.weights),

@@ -14,7 +14,7 @@ import numpy as np
 
 from sif.core.selections import Row
 from sif.core.space import Space
-from sif.methods.sampler import WORST, Sampler, Told
+from sif.methods.sampler import WORST, Evaluated, Sampler
 from sif.utils.optional import library
 
 
@@ -46,14 +46,14 @@ class Nsga2(Sampler):
                 return None  # nothing can be bred that the population does not have
         return tuple(int(x) for x in self._infill[len(self._results)].X)
 
-    def _learn(self, told: Told) -> None:
+    def _learn(self, told: Evaluated) -> None:
         self._results.append((told.error, told.cost))
         if len(self._results) == len(self._infill):
             self._infill.set("F", self._bounded(told))
             self._algorithm.tell(infills=self._infill)
             self._infill, self._results = None, []
 
-    def _bounded(self, last: Told) -> Any:
+    def _bounded(self, last: Evaluated) -> Any:
         """The generation's objectives; what diverged has the worst error told that did not.
 
         `WORST` itself would make all others look alike to the crowding distance.
@@ -63,12 +63,12 @@ class Nsga2(Sampler):
         table[:, 0] = np.minimum(table[:, 0], max(finite, default=WORST))
         return table
 
-    def front(self) -> list[Told]:
+    def front(self) -> list[Evaluated]:
         """What was told and nothing told is better than in one respect and no worse in the other.
 
         By rising cost; of equals the first.
         """
-        kept: list[Told] = []
+        kept: list[Evaluated] = []
         for told in sorted(self.told, key=lambda t: (t.cost, t.error)):
             if not kept or told.error < kept[-1].error:
                 kept.append(told)

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sif.core.exploration import in_turn
+from sif.core.exploration import round_robin_gates
 from sif.core.gates import Alpha, Block, Gates
 from sif.core.method import ArchReport
 from sif.core.proximal import project
 from sif.core.selections import Choices
 from sif.core.space import Batch, Space
-from sif.methods.arch_parameters import Continuous
+from sif.methods.arch_parameters import ArchParameters
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class RandomWS:
             for row in choices.distinct(settings.candidates, generator)
         ]
         self._best = 0
-        self._continuous = Continuous(space, settings.continuous_lr)
+        self._continuous = ArchParameters(space, settings.continuous_lr)
 
     @property
     def candidates(self) -> int:
@@ -71,7 +71,7 @@ class RandomWS:
             for b in self._blocks
             if not b.weighted
         }
-        return in_turn(drawn, self._blocks, step, self._generator)
+        return round_robin_gates(drawn, self._blocks, step, self._generator)
 
     def choose(self, error: Callable[[Gates], float]) -> None:
         """Keeps the candidate with the lowest finite error, the first of equals."""
@@ -79,7 +79,7 @@ class RandomWS:
         errors = [e if math.isfinite(e) else math.inf for e in errors]
         self._best = errors.index(min(errors))
 
-    def selection(self) -> Gates:
+    def best_gates(self) -> Gates:
         """The chosen candidate; before the choice, the first one drawn."""
         return project(self._drawn[self._best], self._blocks)
 

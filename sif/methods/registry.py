@@ -16,7 +16,7 @@ import torch
 from sif.config import SearchSection, did_you_mean
 from sif.config.cells import CellSearchSection
 from sif.config.cf import SearchConfig
-from sif.core.method import Method, Plan, Sampling
+from sif.core.method import AskTell, Method, Plan
 from sif.core.space import Space
 from sif.errors import ConfigError
 from sif.methods.darts import Darts, DartsSettings
@@ -34,7 +34,7 @@ from sif.methods.tpe import Tpe
 GROUP = "sif.methods"
 """Of entry points."""
 Make = Callable[[Space, SearchSection, Plan, torch.Generator], Any]
-"""Space, section of the configuration, length and random numbers to a `Method` or `Sampling`."""
+"""Space, section of the configuration, length and random numbers to a `Method` or `AskTell`."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class MethodKind:
         make: Makes it for a space; ConfigError for a space that it does not take.
         warms_up: Whether it trains all operations while alpha rests, first of all.
         mixes: Whether its weight steps train mixtures of all operations.
-        samples: Whether it is a `Sampling`, whose selections are trained one by one.
+        samples: Whether it is an `AskTell`, whose selections are trained one by one.
         ends: Whether a sampler asks for a bounded number of selections by itself.
-        alone: Whether it takes blocks that are drawn `alone` (`sif.core.gates.Block`), where each
-            combination has weights of its own; samplers always do.
+        own_weights: Whether it takes blocks in which each combination has weights of its own
+            (`Block.own_weights`); samplers always do.
         arch_every: Weight steps per architecture step; None: the section's.
     """
 
@@ -57,7 +57,7 @@ class MethodKind:
     mixes: bool = False
     samples: bool = False
     ends: bool = False
-    alone: bool = False
+    own_weights: bool = False
     arch_every: int | None = None
 
     def every(self, section: SearchSection) -> int:
@@ -72,8 +72,10 @@ class MethodKind:
         Raises:
             ConfigError: A space that it does not take, or a library that it needs.
         """
-        if not (self.alone or self.samples) and any(block.alone for block in space.blocks):
-            fit = [n for n, kind in METHODS.items() if kind.alone or kind.samples]
+        if not (self.own_weights or self.samples) and any(
+            block.own_weights for block in space.blocks
+        ):
+            fit = [n for n, kind in METHODS.items() if kind.own_weights or kind.samples]
             raise ConfigError(
                 f"method {name}: expected a space whose selections share weights, found "
                 f"{space.name!r}, in which each trains its own; use {', '.join(fit)}"
@@ -127,12 +129,12 @@ def _sampler(make: Callable[[Space, int], Sampler]) -> Make:
     return lambda space, section, plan, draws: make(space, draws.initial_seed() % 2**32)
 
 
-def _nsga2(space: Space, section: SearchSection, plan: Plan, draws: torch.Generator) -> Sampling:
+def _nsga2(space: Space, section: SearchSection, plan: Plan, draws: torch.Generator) -> AskTell:
     return Nsga2(space, draws.initial_seed() % 2**32, section.population)
 
 
 METHODS: dict[str, MethodKind] = {
-    "nasp": MethodKind(_nasp, warms_up=True, alone=True),
+    "nasp": MethodKind(_nasp, warms_up=True, own_weights=True),
     "darts-1": MethodKind(_darts(1), mixes=True, arch_every=1),
     "darts-2": MethodKind(_darts(2), mixes=True, arch_every=1),
     "snas": MethodKind(_snas, mixes=True, arch_every=1),

@@ -13,7 +13,7 @@ from torch import Tensor
 from sif.core.gates import Alpha, Block, Gates
 from sif.core.proximal import project
 from sif.core.space import Batch, Space
-from sif.methods.arch_parameters import Continuous
+from sif.methods.arch_parameters import ArchParameters
 
 INITIAL_NOISE = 1e-3
 """Deviation of the initial alphas (model_search.py of quark0/darts)."""
@@ -55,7 +55,7 @@ class Relaxed:
         self._optimizer = torch.optim.Adam(
             list(self._alpha.values()), settings.lr, BETAS, weight_decay=settings.weight_decay
         )
-        self._continuous = Continuous(space, settings.continuous_lr)
+        self._continuous = ArchParameters(space, settings.continuous_lr)
 
     def _descend(self, by_alpha: Mapping[str, Tensor], by_arch: Sequence[Tensor]) -> None:
         for name, alpha in self._alpha.items():
@@ -63,7 +63,7 @@ class Relaxed:
         self._optimizer.step()
         self._continuous.descend(by_arch)
 
-    def selection(self) -> Gates:
+    def best_gates(self) -> Gates:
         """The projection of the softmax weights."""
         return project(self.alpha(), self._blocks)
 
@@ -72,7 +72,7 @@ class Relaxed:
         return {name: alpha.softmax(dim=1) for name, alpha in self._alpha.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Alphas, optimisers and random state."""
+        """Alphas, optimizers and random state."""
         return {
             "alpha": {name: a.detach().clone() for name, a in self._alpha.items()},
             "optimizer": self._optimizer.state_dict(),
@@ -110,7 +110,7 @@ def slopes(
     space: Space, batch: Batch, gates: Mapping[str, Tensor], weights: Sequence[Tensor] = ()
 ) -> Slopes:
     """The loss of a batch at relaxed gates, and its derivatives."""
-    like, arch = space.like(), list(space.arch_parameters())
+    like, arch = space.reference_tensor(), list(space.arch_parameters())
     leaves = {n: g.to(like, copy=True).requires_grad_() for n, g in gates.items()}
     loss = space.loss(batch, Gates(leaves, None))
     wanted = [*leaves.values(), *arch, *weights]

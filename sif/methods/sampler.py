@@ -19,7 +19,7 @@ WORST = 1e9
 
 
 @dataclass(frozen=True)
-class Told:
+class Evaluated:
     """A trained selection.
 
     Attributes:
@@ -49,7 +49,7 @@ class Sampler(ABC):
         self._begin()
 
     def _begin(self) -> None:
-        self.told: list[Told] = []
+        self.told: list[Evaluated] = []
         self._asked: Row | None = None
         self._restart()
 
@@ -61,7 +61,7 @@ class Sampler(ABC):
     def _next(self) -> Row | None:
         """The row to train next; None: none is left."""
 
-    def _learn(self, told: Told) -> None:  # noqa: B027 - what does not learn leaves it out
+    def _learn(self, told: Evaluated) -> None:  # noqa: B027 - what does not learn leaves it out
         """Takes in what came of the row that was asked."""
 
     def ask(self) -> Gates | None:
@@ -73,14 +73,14 @@ class Sampler(ABC):
     def tell(self, gates: Gates, error: float, cost: float) -> None:
         """What came of it; an infinite error counts as `WORST`."""
         asked = self._asked
-        if asked is None or self.choices.gates(asked).selection() != gates.selection():
+        if asked is None or self.choices.gates(asked).choices() != gates.choices():
             raise ShapeError("sampler: expected to be told of the selection that was asked")
-        told = Told(asked, error if math.isfinite(error) else WORST, cost)
+        told = Evaluated(asked, error if math.isfinite(error) else WORST, cost)
         self._learn(told)
         self.told.append(told)
         self._asked = None
 
-    def selection(self) -> Gates:
+    def best_gates(self) -> Gates:
         """The best told so far, the first of equals; before that, the one that is asked."""
         if self.told:
             return self.choices.gates(min(self.told, key=lambda t: t.error).row)
@@ -91,7 +91,7 @@ class Sampler(ABC):
 
     def alpha(self) -> dict[str, Tensor]:
         """The gates of the selection."""
-        return dict(self.selection().weights)
+        return dict(self.best_gates().weights)
 
     def state_dict(self) -> dict[str, Any]:
         """The seed and what was told."""

@@ -1,7 +1,7 @@
 """Tree-structured Parzen estimators (Bergstra et al., NeurIPS 2011, section 4), by Optuna.
 
 Every number of a selection's row is a categorical parameter of its own, so what two edges do
-together is not modelled: Optuna's default. Its first ten selections are drawn at random.
+together is not modeled: Optuna's default. Its first ten selections are drawn at random.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import warnings
 from typing import Any
 
 from sif.core.selections import Row
-from sif.methods.sampler import Sampler, Told
+from sif.methods.sampler import Evaluated, Sampler
 from sif.utils.optional import library
 
 
@@ -39,5 +39,5 @@ class Tpe(Sampler):
             self._trial = self._study.ask(self._space)
         return tuple(int(self._trial.params.get(name, 0)) for name in self.choices.names)
 
-    def _learn(self, told: Told) -> None:
+    def _learn(self, told: Evaluated) -> None:
         self._study.tell(self._trial, told.error)

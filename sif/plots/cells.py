@@ -1,4 +1,4 @@
-"""Cells as graphs: nodes from left to right, one labelled arrow per operation, PNG and SVG."""
+"""Cells as graphs: nodes from left to right, one labeled arrow per operation, PNG and SVG."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def build_cells(
     edges = max(sum(map(len, nodes)) for _, nodes, _ in cells)
     width, height = _column(len(inputs) + most, len(inputs)) + 0.75, 0.9 + 0.31 * edges
     names = list(dict.fromkeys(op for _, nodes, _ in cells for node in nodes for op, _ in node))
-    colours = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+    colors = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
     sheet = Sheet(width + 0.4, len(cells) * (height + 0.45) + 0.1)
     for place, (heading, nodes, concat) in enumerate(cells):
         top = 0.4 + place * (height + 0.45)
@@ -81,7 +81,7 @@ def build_cells(
         axes.set_xlim(0, width)
         axes.set_ylim(height, 0)
         axes.set_title(heading, loc="left", fontsize=FONT + 1, fontweight="bold")
-        _draw(axes, nodes, concat, height, colours, inputs, output)
+        _draw(axes, nodes, concat, height, colors, inputs, output)
     return sheet.figure
 
 
@@ -93,7 +93,7 @@ def _column(number: int, inputs: int) -> float:
 
 
 def _draw(
-    axes: Axes, nodes: Nodes, concat: Sequence[int], height: float, colours: Mapping[str, str],
+    axes: Axes, nodes: Nodes, concat: Sequence[int], height: float, colors: Mapping[str, str],
     inputs: Sequence[str], combined: str,
 ) -> None:  # fmt: skip
     """One lane per edge: a thin line from its source's column to its target's, with its name."""
@@ -108,7 +108,7 @@ def _draw(
     for number, edges in enumerate(nodes, start=first):
         for operation, source in edges:
             start, end = columns[source], columns[number]
-            _arrow(axes, start, end, lane, colours[operation], operation)
+            _arrow(axes, start, end, lane, colors[operation], operation)
             lane += 0.31
     for node in concat:
         _arrow(axes, columns[node], output, lane, QUIET, "")

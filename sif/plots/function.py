@@ -110,9 +110,9 @@ def build_surface(
     sheet = Sheet(5.2, 4.3)
     axes = sheet.axes(0.75, 0.45, 3.3, 3.3)
     bar = sheet.axes(4.2, 0.45, 0.16, 3.3)
-    levels, colours, norm = _levels(f)
+    levels, colors, norm = _levels(f)
     shown = np.ma.masked_invalid(f)
-    filled = axes.contourf(u, v, shown, levels=levels, cmap=colours, norm=norm)
+    filled = axes.contourf(u, v, shown, levels=levels, cmap=colors, norm=norm)
     axes.contour(
         u, v, shown, levels=levels, colors=INK, linewidths=0.4, alpha=0.45, linestyles="solid"
     )
@@ -159,7 +159,7 @@ def _draw_transform(axes: Axes, name: str, x: Floats, y: Floats) -> None:
 
 
 def _levels(f: Floats) -> tuple[NDArray[np.float64], str, Normalize]:
-    """Contour levels and colours: centred on 0 where the function changes sign."""
+    """Contour levels and colors: centered on 0 where the function changes sign."""
     from matplotlib.colors import Normalize
     from matplotlib.ticker import MaxNLocator
 

@@ -1,4 +1,4 @@
-"""Which operation every edge of a cell had by epoch: a strip per edge, a colour per operation."""
+"""Which operation every edge of a cell had by epoch: a strip per edge, a color per operation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Strips:
 
     Attributes:
         name: Of the block.
-        operations: (n_ops) names, in the order of colours.
+        operations: (n_ops) names, in the order of colors.
         edges: (n_edges) pairs of the nodes that an edge leaves and enters, those that enter the
             same node side by side.
         trained: (n_ops) weight steps that trained each operation; None: not told.

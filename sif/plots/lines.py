@@ -1,7 +1,7 @@
 """Lines with their names at their ends, in place of a legend.
 
 Names stand in the right margin at the height where their line ends, moved apart where they would
-meet, each joined to its line by a thin stroke in the line's colour.
+meet, each joined to its line by a thin stroke in the line's color.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LABEL_STEP = 0.165
-"""Inches between the centres of two neighbouring names."""
+"""Inches between the centers of two neighboring names."""
 _REACH = 0.3
 """Inches from the right edge of the axes to the names."""
 
@@ -33,7 +33,7 @@ class Line:
         y: (n,); what is not finite is a gap.
         color: Of line and stroke.
         strong: Whether it is the one to look at.
-        dashed: Tells apart lines that share a colour.
+        dashed: Tells apart lines that share a color.
     """
 
     name: str
@@ -50,8 +50,8 @@ class Line:
         return (float(self.x[finite[-1]]), float(self.y[finite[-1]])) if finite.size else None
 
 
-def coloured(index: int) -> tuple[str, bool]:
-    """Colour of the index-th line, and whether it is dashed because colours have run out."""
+def colored(index: int) -> tuple[str, bool]:
+    """Color of the index-th line, and whether it is dashed because colors have run out."""
     return PALETTE[index % len(PALETTE)], (index // len(PALETTE)) % 2 == 1
 
 
@@ -61,7 +61,7 @@ def margin(names: Sequence[str]) -> float:
 
 
 def draw(axes: Axes, lines: Sequence[Line]) -> None:
-    """Draws the lines, the strong ones on top; points without neighbours become dots."""
+    """Draws the lines, the strong ones on top; points without neighbors become dots."""
     for line in lines:
         y = np.where(np.isfinite(line.y), line.y, np.nan)
         axes.plot(
@@ -121,7 +121,7 @@ def spread(positions: Floats, step: float, low: float, high: float) -> Floats:
 
     Args:
         positions: (n,), ascending.
-        step: Least distance of neighbours; less where the bounds leave no room for it.
+        step: Least distance of neighbors; less where the bounds leave no room for it.
         low: Lower bound.
         high: Upper bound.
 

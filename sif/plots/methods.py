@@ -55,7 +55,7 @@ def method_points(rows: Sequence[PointRow], metric: str, path: Path) -> None:
     """Draws the test metric of every method: a dot per seed, beneath the mean with its interval.
 
     Args:
-        rows: In the order in which colours are dealt, that of `anytime_curves`; drawn best on top.
+        rows: In the order in which colors are dealt, that of `anytime_curves`; drawn best on top.
             Bounds that are not finite are left out, and so are methods without a value.
         metric: Name of the metric.
         path: PNG to write.
@@ -88,7 +88,7 @@ def build_anytime(curves: Curves, metric: str, clock: str) -> Figure:
     means = []
     for index, (name, seeds) in enumerate(curves.items()):
         table = mean_curve(seeds)
-        color, dashed = ends.coloured(index)
+        color, dashed = ends.colored(index)
         means.append(Line(name, table[:, 0], table[:, 1], color, dashed=dashed))
     means = [line for line in means if line.end is not None]
     if not means:
@@ -130,7 +130,7 @@ def _draw_method(axes: Axes, mean: Line, seeds: Sequence[Sequence[tuple[float, f
 def build_points(rows: Sequence[PointRow], metric: str) -> Figure:
     """The figure of `method_points`."""
     up = is_higher_better(metric)
-    colored = [(row, ends.coloured(index)[0]) for index, row in enumerate(rows)]
+    colored = [(row, ends.colored(index)[0]) for index, row in enumerate(rows)]
     shown = sorted(
         [(row, color) for row, color in colored if np.isfinite(row[2])],
         key=lambda pair: -pair[0][2] if up else pair[0][2],

@@ -61,7 +61,7 @@ def fronts(
     """Draws all points of each group and the staircase of those that no other of it dominates.
 
     Args:
-        groups: Name to (cost, error) of its points, at most as many groups as colours.
+        groups: Name to (cost, error) of its points, at most as many groups as colors.
         cost: Label of the x axis.
         error: Label of the y axis.
         path: PNG to write.

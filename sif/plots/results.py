@@ -70,7 +70,7 @@ def validation_against_seconds(
     """Draws a validation metric against time.
 
     Args:
-        series: Name to points (seconds since its training began, value); the first is emphasised.
+        series: Name to points (seconds since its training began, value); the first is emphasized.
         metric: Name of the metric.
         path: PNG to write.
         clock: What the seconds are.
@@ -115,7 +115,7 @@ def build_validation(
     lines = []
     for index, (name, points) in enumerate(series.items()):
         table = np.array(sorted(points), dtype=np.float64).reshape(-1, 2)
-        color, dashed = ends.coloured(index)
+        color, dashed = ends.colored(index)
         lines.append(Line(name, table[:, 0], table[:, 1], color, index == 0, dashed))
     lines = [line for line in lines if line.end is not None]
     if not lines:

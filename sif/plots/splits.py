@@ -167,7 +167,7 @@ def build_groups(
 
 
 def _legend(axes: Axes, texts: Sequence[str], colors: Sequence[str]) -> None:
-    """Lines of text above the axes, each behind a square of its colour."""
+    """Lines of text above the axes, each behind a square of its color."""
     for line, (text, color) in enumerate(zip(reversed(texts), reversed(colors[: len(texts)]),
                                              strict=True)):  # fmt: skip
         up = 10 + 14 * line

@@ -29,7 +29,7 @@ DPI = 150
 FONT = 9.0
 """Points."""
 INK, QUIET, FAINT, SHADE = "#222222", "#6b6b6b", "#d9d9d9", "#f1efe8"
-# Paul Tol's "muted" scheme, nine colours told apart by colour-blind readers, strongest first.
+# Paul Tol's "muted" scheme, nine colors told apart by color-blind readers, strongest first.
 PALETTE = (
     "#332288", "#cc6677", "#117733", "#88ccee", "#999933", "#aa4499", "#44aa99", "#882255",
     "#ddcc77",

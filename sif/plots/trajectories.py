@@ -86,7 +86,7 @@ class _Panel:
         return [
             Line(name, epochs, table[:, k], color, k == self.chosen, dashed)
             for k, name in enumerate(self.names)
-            for color, dashed in [ends.coloured(k)]
+            for color, dashed in [ends.colored(k)]
         ]
 
     def heights(self, scored: bool) -> tuple[float, float]:

@@ -20,9 +20,11 @@ from sif.utils.random import generator
 SEARCHED, FIXED, RANDOM = "searched", "fixed-multiply", "random-function"
 
 
-def compared(problem: Problem, found: Genotype, rivals: Iterable[str]) -> dict[str, Genotype]:
-    """Name to function, the found one first, then those of `RIVALS` that are named."""
-    return {SEARCHED: found} | {name: RIVALS[name](problem) for name in rivals}
+def trained_alike(
+    problem: Problem, found: Genotype, controls: Iterable[str]
+) -> dict[str, Genotype]:
+    """Name to function, the found one first, then those of `CONTROLS` that are named."""
+    return {SEARCHED: found} | {name: CONTROLS[name](problem) for name in controls}
 
 
 def fixed_multiply(problem: Problem) -> Genotype:
@@ -44,7 +46,7 @@ def random_function(problem: Problem) -> Genotype:
     return space.genotype(project(drawn, space.blocks))
 
 
-RIVALS: dict[str, Callable[[Problem], Genotype]] = {
+CONTROLS: dict[str, Callable[[Problem], Genotype]] = {
     FIXED: fixed_multiply,
     RANDOM: random_function,
 }

@@ -14,7 +14,7 @@ from sif.data.images import Preparation, Statistics
 from sif.errors import ShapeError
 from sif.spaces.cnn.cells import Cells, format_cells, parse_cells
 from sif.spaces.cnn.networks import CellNetwork, Layout
-from sif.spaces.cnn.operations import Normalisation
+from sif.spaces.cnn.operations import Normalization
 from sif.utils.model_folder import SavedKind
 
 KIND = SavedKind("sif-classifier", 1, "classifier", "classifier")
@@ -26,7 +26,7 @@ class ImageClassifier:
     Args:
         network: Trained.
         cells: Of which it is built.
-        statistics: What images are normalised by.
+        statistics: What images are normalized by.
         classes: Names by number.
         shape: (h, w, c) of the images.
     """
@@ -94,7 +94,7 @@ class ImageClassifier:
 
     @classmethod
     def _built(cls, about: dict[str, Any], weights: dict[str, Any]) -> ImageClassifier:
-        layout = {**about["layout"], "norm": Normalisation(**about["layout"]["norm"])}
+        layout = {**about["layout"], "norm": Normalization(**about["layout"]["norm"])}
         cells = parse_cells(about["cells"])
         network = CellNetwork(cells, Layout(**layout))
         network.load_state_dict(weights)

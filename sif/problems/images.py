@@ -45,10 +45,10 @@ from sif.utils.random import derive_seed, generator, seeded
 Rows = NDArray[np.int64]
 
 IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Of images that stay on disk: those of ImageNet's train part, as everybody normalises it."""
+"""Of images that stay on disk: those of ImageNet's train part, as everybody normalizes it."""
 
-GREY = Statistics((0.449,), (0.226,))
-"""Means of the three channels' numbers in `IMAGENET`, for grey images on disk."""
+GRAY = Statistics((0.449,), (0.226,))
+"""Means of the three channels' numbers in `IMAGENET`, for gray images on disk."""
 
 
 class Source(Protocol):
@@ -57,7 +57,7 @@ class Source(Protocol):
     images: Images | FolderImages
 
     def preparation(self, rows: Rows, augment: AugmentationConfig | None) -> Preparation:
-        """Normalisation by some rows, the train part, and augmentation where it is given."""
+        """Normalization by some rows, the train part, and augmentation where it is given."""
         ...
 
     def stream(self, rows: Rows, batch_size: int, prepare: Preparation, *names: str) -> Stream:
@@ -93,7 +93,7 @@ class _OnDisk:
         self._images, self._runtime = images, runtime
 
     def preparation(self, rows: Rows, augment: AugmentationConfig | None) -> Preparation:
-        statistics = GREY if self._images.shape[2] == 1 else IMAGENET
+        statistics = GRAY if self._images.shape[2] == 1 else IMAGENET
         return Preparation(statistics, _augmentation(augment), self._runtime.dtype)
 
     def stream(self, rows: Rows, batch_size: int, prepare: Preparation, *names: str) -> Stream:
@@ -228,7 +228,7 @@ class Vision:
 
         Returns:
             What was found, and the validation error in percent of exactly that selection with the
-            supernet's weights, its normalisations recalibrated on train images. Random search
+            supernet's weights, its normalizations recalibrated on train images. Random search
             with weight sharing and samplers choose by it, on their own clock.
 
         Raises:
@@ -331,7 +331,7 @@ class Vision:
             higher_is_better=False,
             evaluate_every=settings.evaluate_every,
             patience=settings.epochs,
-            optimiser=momentum(settings.weight_decay),
+            make_optimizer=momentum(settings.weight_decay),
             schedule=exponential(settings.decay) if settings.decay else cosine(),
             max_norm=settings.max_norm,
         )

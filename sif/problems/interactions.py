@@ -21,7 +21,7 @@ from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
 from sif.data.interactions import Interactions, few_users, some_users
 from sif.errors import ConfigError, DataError
-from sif.evaluation.cold_start import Fallback, with_zero_rows
+from sif.evaluation.cold_start import ColdStartRule, with_zero_rows
 from sif.evaluation.evaluate import MAIN_METRIC, evaluate_on
 from sif.evaluation.metrics import higher_is_better
 from sif.evaluation.scorers import FunctionScorer, InteractionScorer, Scale
@@ -194,7 +194,7 @@ class Parts:
         return BlockStream(part, size, drawing, draws)
 
     def share(self, strengths: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, ...]:
-        """The strengths for a batch: a block's users are penalised once a pass, all others always.
+        """The strengths for a batch: a block's users are penalized once a pass, all others always.
 
         What a user's row weighs in the whole loss, per pair, is carried by the pairs of its block.
         """
@@ -308,7 +308,7 @@ class Problem(Parts):
         """What validation judges a combination by: the inverse metric, or the loss of ratings."""
         if self.config.objective == "rating":
             return float(LOSSES[self.loss_name](interaction, batch, self.loss_settings))
-        scorer = FunctionScorer(interaction, self.scale, self._fallback)
+        scorer = FunctionScorer(interaction, self.scale, self._cold_start)
         history, truth = self._judged
         # Everybody serves users and items without a train row alike; they would only dilute.
         found = evaluate_on(
@@ -391,7 +391,7 @@ class Problem(Parts):
         1 - NDCG@10, or RMSE in stars, on the rows whose ids all occur in the train part.
         """
         interaction = space.interaction(gates).chosen()
-        scorer = FunctionScorer(interaction, self.scale, self._fallback)
+        scorer = FunctionScorer(interaction, self.scale, self._cold_start)
         history, truth = self._judged
         known = known_rows(self.train_part, truth)
         found = evaluate_on(scorer, self.train_part, (history,), known, self.config.objective)
@@ -437,7 +437,7 @@ class Problem(Parts):
                 higher_is_better(self.metric),
                 settings.evaluate_every,
                 settings.patience,
-                optimiser=partial(RowAdam, betas=ADAM_BETAS) if blocks else adam,
+                make_optimizer=partial(RowAdam, betas=ADAM_BETAS) if blocks else adam,
             ),
             tracker,
             checkpointer,
@@ -453,12 +453,12 @@ class Problem(Parts):
 
     def scorer(self, net: InteractionNetwork) -> InteractionScorer:
         """Scores of a trained network, with the rules for cold users and items."""
-        served = with_zero_rows(net.baked(), self.train_part)
-        return InteractionScorer(served, self.scale, self._fallback)
+        served = with_zero_rows(net.precomputed(), self.train_part)
+        return InteractionScorer(served, self.scale, self._cold_start)
 
     @cached_property
-    def _fallback(self) -> Fallback:
-        return Fallback.of(self.train_part)
+    def _cold_start(self) -> ColdStartRule:
+        return ColdStartRule.of(self.train_part)
 
     def validate(self, net: InteractionNetwork) -> Metrics:
         """Metrics of a network on the validation part."""

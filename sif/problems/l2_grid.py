@@ -44,7 +44,7 @@ def search_strength(config: CFConfig, preferred: float) -> float:
 
     A search judges functions that it trains itself. Under a strength that suits other data it
     judges how they stand that: on generated ratings it took sums and maxima for the planted product
-    (docs/results.md). It is moved towards the preferred strength and never past it.
+    (docs/results.md). It is moved toward the preferred strength and never past it.
 
     Args:
         config: Of the job.
@@ -58,7 +58,7 @@ def search_strength(config: CFConfig, preferred: float) -> float:
     return max(l2, min(preferred, moved))
 
 
-class Keeper(Protocol):
+class StageStore(Protocol):
     """Keeps what is done, so that a killed job goes on from there."""
 
     def run(self, name: str, work: Callable[[Any], State]) -> State:
@@ -70,7 +70,7 @@ class Keeper(Protocol):
         ...
 
 
-class Teller(Protocol):
+class Reporter(Protocol):
     """Tells people how far things are."""
 
     def line(self, text: str) -> None:
@@ -120,8 +120,8 @@ class GridTraining:
 
     config: TrainConfig
     problem: Problem
-    stages: Keeper
-    console: Teller
+    stages: StageStore
+    console: Reporter
     tracker: Tracker
 
     def better(self, one: State, other: State) -> bool:

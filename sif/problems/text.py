@@ -32,11 +32,11 @@ from sif.spaces.rnn.supernet import RNNSpace, TextBatch
 from sif.tracking import Tracker
 from sif.training.averaging import Averaged, recalibrated, swapped
 from sif.training.loop import Metrics, TrainResult, TrainSettings, train
-from sif.training.optim import Optimiser, constant, momentum
+from sif.training.optim import MakeOptimizer, constant, momentum
 from sif.utils.device import Runtime, reset_peak_memory
 from sif.utils.random import derive_seed, generator, seeded
 
-OPTIMISERS: dict[str, Callable[[float], Optimiser]] = {
+OPTIMIZERS: dict[str, Callable[[float], MakeOptimizer]] = {
     "sgd": lambda decay: momentum(decay, 0.0),
     "adam": lambda decay: partial(torch.optim.Adam, weight_decay=decay),
 }
@@ -130,12 +130,12 @@ class Language:
 
         Args:
             mixed: Whether mixtures of all operations will run: a node adds up what all states give
-                it, which grows from node to node unless states are normalised.
+                it, which grows from node to node unless states are normalized.
         """
         settings = self.config.search
         shape = TextShape(self.words, settings.hidden, settings.nodes)
         with seeded(self.runtime, "search", "space"):
-            space = RNNSpace(shape, dropouts(settings.dropout), settings.normalise or mixed)
+            space = RNNSpace(shape, dropouts(settings.dropout), settings.normalize or mixed)
         return space.to(self.runtime.device, self.runtime.dtype)
 
     def stream(self, ids: Ids, columns: int, bptt: int, *names: str, **options: Any) -> TextStream:
@@ -158,7 +158,7 @@ class Language:
 
         Returns:
             What was found, and the validation perplexity of exactly that selection with the
-            supernet's weights, its normalisations recalibrated on train text.
+            supernet's weights, its normalizations recalibrated on train text.
 
         Raises:
             DivergedError: The search diverged.
@@ -177,9 +177,9 @@ class Language:
     def method_run(self) -> MethodRun:
         """What methods search with."""
         settings = self.config.search
-        optimiser = OPTIMISERS[settings.optimizer](settings.weight_decay)
+        make_optimizer = OPTIMIZERS[settings.optimizer](settings.weight_decay)
         return MethodRun(
-            self.space, self._streams, self.exported, EXPORTED, settings, optimiser, constant,
+            self.space, self._streams, self.exported, EXPORTED, settings, make_optimizer, constant,
             self.runtime, settings.steps_per_epoch, settings.max_norm,
         )  # fmt: skip
 
@@ -255,7 +255,7 @@ class Language:
             "perplexity",
             higher_is_better=False,
             patience=settings.patience,
-            optimiser=OPTIMISERS[settings.optimizer](settings.weight_decay),
+            make_optimizer=OPTIMIZERS[settings.optimizer](settings.weight_decay),
             max_norm=settings.max_norm,
         )
         result = train(averaged, objective, stream, validate, loop, tracker, checkpointer, on_epoch)

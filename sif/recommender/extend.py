@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import ConfigError, DataError
-from sif.evaluation.cold_start import Fallback
+from sif.evaluation.cold_start import ColdStartRule
 from sif.recommender.fold_in import Rows
-from sif.recommender.fold_terms import FoldTerms
+from sif.recommender.fold_in_terms import FoldInTerms
 from sif.recommender.model import ServedModel
 from sif.spaces.interaction.function import InteractionNetwork
 
@@ -51,13 +51,13 @@ def grown(
     places[known < 0] = len(vocabulary) + np.arange(len(fresh))
     longer = Vocabulary(np.concatenate([vocabulary.ids, fresh]))
     vocabularies = tuple(longer if f == field else v for f, v in enumerate(model.vocabularies))
-    rows = model.fold(field).rows(pairs)
+    rows = model.fold(field).vectors(pairs)
     return replace(
         model,
         network=_network(model.network, field, places, len(longer), rows),
         vocabularies=vocabularies,
         seen=_seen(model.seen, field, places, len(longer), pairs),
-        fallback=_fallback(model, field, len(longer), places, pairs),
+        cold_start=_cold_start(model, field, len(longer), places, pairs),
         folds=_terms(model, field, places, len(longer), np.diff(pairs.indptr)),
         untrained=tuple(
             np.append(rows, places[known < 0]) if f == field else rows
@@ -174,20 +174,20 @@ def _seen(
     return sparse.csr_array((data, tuple(both)), shape=tuple(shape))
 
 
-def _fallback(
+def _cold_start(
     model: ServedModel, field: int, size: int, places: NDArray[np.int64], pairs: sparse.csr_array
-) -> Fallback | None:
+) -> ColdStartRule | None:
     """The rule for longer tables; a bare row is not folded in, but as cold as before."""
-    rule = model.fallback
+    rule = model.cold_start
     if rule is None:
         return None
     longer = rule.with_items if field else rule.with_users
-    return longer(size, places[~rule.bare(pairs, field)])
+    return longer(size, places[~rule.without_known_pairs(pairs, field)])
 
 
 def _terms(
     model: ServedModel, field: int, places: NDArray[np.int64], size: int, counts: NDArray[np.int64]
-) -> tuple[FoldTerms, ...]:
+) -> tuple[FoldInTerms, ...]:
     """The terms, the other field's with a row for each of this one's."""
     encoding, objective = model.folds[1 - field]
     own = model.folds[field][1]
@@ -196,12 +196,12 @@ def _terms(
     further = float(model.folds[0][1].extra[0]) if len(model.folds[0][1].extra) else 0.0
     extra = torch.full_like(even, further) if field else further * even
     nothing = np.zeros(0, dtype=np.int64)  # known rows go on giving what they gave
-    history, neighbours = (
+    history, neighbors = (
         None if table is None else _put(table, nothing, size, table[:0])
-        for table in (encoding.history, encoding.neighbours)
+        for table in (encoding.history, encoding.neighbors)
     )
     other = (
-        replace(encoding, history=history, neighbours=neighbours),
+        replace(encoding, history=history, neighbors=neighbors),
         replace(objective, even=even, extra=extra),
     )
     terms = list(model.folds)

@@ -61,7 +61,7 @@ def check(state: Any) -> None:
         _require(rows.dtype.kind == "i" and rows.ndim == 1, "numbers of untrained rows", rows.dtype)
     _require(isinstance(state.get("reading", {}), dict), "how data are read", state.get("reading"))
     if "fallback" in state:
-        _check_fallback(state["fallback"], sizes)
+        _check_cold_start(state["fallback"], sizes)
     _require(
         len(state["folds"]) == (2 if len(fields) == 2 else 0),
         "the terms of two folds for two fields, of none for more", _Told(f"{len(state['folds'])}"),
@@ -97,8 +97,8 @@ def _check_network(shape: Any, tensors: Any, sizes: list[int]) -> None:
         _floats(tensors[name], (size, shape["dimension"]), name)
 
 
-def _check_fallback(fallback: Any, sizes: list[int]) -> None:
-    order, cold = fallback
+def _check_cold_start(cold_start: Any, sizes: list[int]) -> None:
+    order, cold = cold_start
     _require(
         order.dtype == np.float32 and order.shape == (sizes[1],)
         and bool((np.isfinite(order) | np.isneginf(order)).all()),
@@ -114,7 +114,7 @@ def _check_fallback(fallback: Any, sizes: list[int]) -> None:
 def _check_encoding(encoding: Any, size: int, dimension: int) -> None:
     _flag(encoding["free"], "free")
     _number(encoding["power"], "power of a history")
-    for name in ("history", "neighbours"):
+    for name in ("history", "neighbors"):
         if encoding[name] is not None:
             _floats(encoding[name], (size, dimension), name)
 

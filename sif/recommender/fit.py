@@ -45,7 +45,7 @@ DEFAULTS = DataConfig()
 """Of how data are read."""
 
 
-class Unkept:
+class NullStageStore:
     """Does all work at once and keeps nothing (`sif.problems.l2_grid.Keeper`)."""
 
     def run(self, name: str, work: Callable[[Any], State]) -> State:
@@ -57,7 +57,7 @@ class Unkept:
 
 
 @dataclass(frozen=True)
-class Teller:
+class Reporter:
     """Writes remarks to standard error, or nothing (`sif.problems.l2_grid.Teller`)."""
 
     verbose: bool
@@ -207,14 +207,14 @@ def learn(data: Any, valid: Any, config: CFConfig, verbose: bool = False) -> Lea
         DataError, ConfigError: Data or settings that cannot be used.
     """
     with torch_threads(config.threads):
-        return _learned(data, valid, config, Teller(verbose))
+        return _learned(data, valid, config, Reporter(verbose))
 
 
-def _learned(data: Any, valid: Any, config: CFConfig, teller: Teller) -> Learned:
+def _learned(data: Any, valid: Any, config: CFConfig, reporter: Reporter) -> Learned:
     runtime = make_runtime(config.device, config.seed, config.threads)
     known, train, held = parts(data, valid, config.seed, config.data, config.objective)
     problem = Problem(train, held, config, runtime)
-    grid = GridTraining(config.train, problem, Unkept(), teller, NullTracker())
+    grid = GridTraining(config.train, problem, NullStageStore(), reporter, NullTracker())
     genotypes = {FIXED: fixed_multiply(problem)}
     states = {FIXED: grid.train(FIXED, genotypes[FIXED])}
     l2 = config.search.l2

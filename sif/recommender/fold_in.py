@@ -1,7 +1,7 @@
 """Vectors of rows that training has not seen, from their pairs, with everything else frozen.
 
-A history or a propagated neighbourhood is looked up and summed. A row's own embedding and bias
-minimise the training loss of that row alone: a ridge regression where the score is linear in them
+A history or a propagated neighborhood is looked up and summed. A row's own embedding and bias
+minimize the training loss of that row alone: a ridge regression where the score is linear in them
 and the loss is a square (as `recalculate_user` of implicit; Hu, Koren & Volinsky, ICDM 2008), a few
 quasi-Newton steps elsewhere, which end near a local minimum where the function has kinks (max,
 min). As in training, a pair is not predicted from itself.
@@ -24,8 +24,8 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
-from sif.recommender.fold_terms import Encoding, Objective
-from sif.spaces.interaction.embeddings import bounded
+from sif.recommender.fold_in_terms import Encoding, Objective
+from sif.spaces.interaction.embeddings import clip_readout
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.losses import PAIRWISE
 from sif.spaces.interaction.transforms import is_identity
@@ -74,7 +74,7 @@ class _Negatives(NamedTuple):
     draws: Tensor
 
 
-class Fold:
+class FoldIn:
     """Folds rows of one field into a trained function of two.
 
     Args:
@@ -99,11 +99,11 @@ class Fold:
         self._form = _linear(self)
 
     @torch.no_grad()
-    def rows(self, pairs: sparse.csr_array) -> Rows:
+    def vectors(self, pairs: sparse.csr_array) -> Rows:
         """Vectors and biases of rows from their pairs.
 
         Args:
-            pairs: (b, n_other); values are the targets, standardised ratings or ones.
+            pairs: (b, n_other); values are the targets, standardized ratings or ones.
         """
         vectors = self.offset.new_zeros(pairs.shape[0], self.dimension)
         biases = self.offset.new_zeros(pairs.shape[0])
@@ -247,13 +247,13 @@ class Fold:
 
 
 @torch.no_grad()
-def _linear(fold: Fold) -> _Form | None:
+def _linear(fold: FoldIn) -> _Form | None:
     """The linear form of a fold's scores; None where there is none."""
     interaction, field = fold.interaction, fold.field
     factors = interaction.operation.factors
     if factors is None or not is_identity(interaction.transforms[field]):
         return None
-    table, readout = interaction.table(1 - field), bounded(interaction.readout)
+    table, readout = interaction.table(1 - field), clip_readout(interaction.readout)
 
     def sides(own: Tensor) -> tuple[Tensor, Tensor]:
         made = factors(*((own, table) if field == 0 else (table, own)), readout)

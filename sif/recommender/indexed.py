@@ -1,4 +1,4 @@
-"""Answers of a served model in numbers of its vocabularies: best items, neighbours, reasons."""
+"""Answers of a served model in numbers of its vocabularies: best items, neighbors, reasons."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sif.errors import ConfigError, DataError, ScoreError
 from sif.recommender import fold_in as fold
 from sif.recommender.model import ServedModel
 from sif.retrieval.engine import MEMORY, Engine, Top, UserVectors
-from sif.retrieval.neighbors import Neighbours
-from sif.spaces.interaction.embeddings import bounded
+from sif.retrieval.neighbors import Neighbors
+from sif.spaces.interaction.embeddings import clip_readout
 
 Mask = NDArray[np.bool_]
 _PAIR_BYTES = 16
@@ -24,14 +24,14 @@ _PAIR_BYTES = 16
 Rows = NDArray[np.int64]
 
 
-class Serving:
+class IndexedRecommender:
     """A model of user and item with its engine.
 
     Args:
         model: Served.
 
     Attributes:
-        fallback: The rule for untrained users and items that answers are under; None: none.
+        cold_start: The rule for untrained users and items that answers are under; None: none.
 
     Raises:
         ConfigError: A model of other fields.
@@ -45,8 +45,8 @@ class Serving:
             )
         self.model = model
         self.engine = Engine(model.network.interaction())
-        self.fallback = model.rule
-        self._neighbours: dict[int, Neighbours] = {}
+        self.cold_start = model.rule
+        self._neighbors: dict[int, Neighbors] = {}
 
     @cached_property
     def padded(self) -> tuple[NDArray[np.str_], ...]:
@@ -54,9 +54,9 @@ class Serving:
         ids = (np.asarray(v.ids, dtype=np.str_) for v in self.model.vocabularies)
         return tuple(np.append(names, "") for names in ids)
 
-    def refuse_unpersonal(self) -> None:
+    def refuse_unpersonalized(self) -> None:
         """Raises ConfigError where the function ranks items alike for everybody."""
-        if self.model.objective == "ranking" and not self.engine.personal:
+        if self.model.objective == "ranking" and not self.engine.is_personalized:
             raise ConfigError(
                 f"recommend: {self.model.expression} ranks items alike for all users; search with "
                 "another space or operation, or recommend the popular"
@@ -73,9 +73,11 @@ class Serving:
         """
         with self._named(0, rows, "scores"):
             found = self._top(self.engine.vectors(rows), k, excluded, allowed)
-        if self.fallback is None:
+        if self.cold_start is None:
             return found
-        return self.fallback.with_popular(found, self.fallback.cold_users[rows], excluded, allowed)
+        return self.cold_start.with_popular(
+            found, self.cold_start.cold_users[rows], excluded, allowed
+        )
 
     def top_of(
         self, pairs: sparse.csr_array, k: int, excluded: sparse.csr_array | None = None,
@@ -87,15 +89,17 @@ class Serving:
             DataError: What somebody has gives no finite vector, or scores that are not numbers.
         """
         found = self._top(self._folded(pairs), k, excluded, allowed)
-        if self.fallback is None:
+        if self.cold_start is None:
             return found
-        return self.fallback.with_popular(found, self.fallback.bare(pairs), excluded, allowed)
+        return self.cold_start.with_popular(
+            found, self.cold_start.without_known_pairs(pairs), excluded, allowed
+        )
 
     def _top(
         self, users: UserVectors, k: int, excluded: sparse.csr_array | None, allowed: Mask | None
     ) -> Top:
-        if self.fallback is not None:
-            allowed = self.fallback.servable(allowed)
+        if self.cold_start is not None:
+            allowed = self.cold_start.servable(allowed)
         found = self.engine.top(users, k, excluded=excluded, allowed=allowed)
         scale = self.model.scale
         return Top(found.items, (scale.mean + scale.deviation * found.scores).astype(np.float32))
@@ -106,9 +110,9 @@ class Serving:
         Under the cold-start rule: minus infinity where an item is never recommended.
         """
         found = self._scaled(self.engine.vectors(rows))
-        if self.fallback is None:
+        if self.cold_start is None:
             return found
-        return self.fallback.applied(found, self.fallback.cold_users[rows])
+        return self.cold_start.applied(found, self.cold_start.cold_users[rows])
 
     def scores_of(self, pairs: sparse.csr_array) -> NDArray[np.float32]:
         """The same of users who are in no table, from what they have (b, n_items).
@@ -117,12 +121,12 @@ class Serving:
             DataError: What somebody has gives no finite vector.
         """
         found = self._scaled(self._folded(pairs))
-        if self.fallback is None:
+        if self.cold_start is None:
             return found
-        return self.fallback.applied(found, self.fallback.bare(pairs))
+        return self.cold_start.applied(found, self.cold_start.without_known_pairs(pairs))
 
     def _folded(self, pairs: sparse.csr_array) -> UserVectors:
-        vectors, biases = self.model.fold(0).rows(pairs)
+        vectors, biases = self.model.fold(0).vectors(pairs)
         sums = vectors.sum(dim=1) + (0 if biases is None else biases)
         lost = np.flatnonzero(~torch.isfinite(sums).numpy())
         if len(lost):
@@ -153,13 +157,13 @@ class Serving:
     ) -> Top:
         """Nearest rows of the same field by the cosine of weighted vectors.
 
-        Rows that nothing trained are nobody's neighbours and have none, in ratings as well.
+        Rows that nothing trained are nobody's neighbors and have none, in ratings as well.
 
         Args:
             field: 0 for users, 1 for items.
             rows: (b,) numbers.
-            k: Neighbours of each.
-            itself: Whether a row is among its own neighbours.
+            k: Neighbors of each.
+            itself: Whether a row is among its own neighbors.
             allowed: bool (n_f,), rows to choose among; None: all.
 
         Raises:
@@ -169,14 +173,14 @@ class Serving:
             return self._of_field(field).top(rows, k, itself, allowed)
 
     @torch.no_grad()
-    def _of_field(self, field: int) -> Neighbours:
-        if field not in self._neighbours:
-            interaction, fallback = self.model.network.interaction(), self.model.fallback
+    def _of_field(self, field: int) -> Neighbors:
+        if field not in self._neighbors:
+            interaction, cold_start = self.model.network.interaction(), self.model.cold_start
             table = interaction.table(field)
-            weighted = table * bounded(interaction.readout).abs().sqrt()[: table.shape[1]]
-            untrained = None if fallback is None else fallback.untrained(field)
-            self._neighbours[field] = Neighbours(weighted, untrained)
-        return self._neighbours[field]
+            weighted = table * clip_readout(interaction.readout).abs().sqrt()[: table.shape[1]]
+            untrained = None if cold_start is None else cold_start.untrained(field)
+            self._neighbors[field] = Neighbors(weighted, untrained)
+        return self._neighbors[field]
 
     def explained(self, pairs: sparse.csr_array, item: int) -> NDArray[np.float32]:
         """What each of a user's pairs (1, n_items) carries of an item's score, in its order.
@@ -185,11 +189,11 @@ class Serving:
         """
         folding, count = self.model.fold(0), pairs.nnz
         step = max(1, MEMORY // (_PAIR_BYTES * max(count, 1)))
-        whole = self._score_of(folding.rows(pairs), item)
+        whole = self._score_of(folding.vectors(pairs), item)
         each = np.zeros(count, np.float32)
         for start in range(0, count, step):
             places = np.arange(start, min(start + step, count))
-            each[places] = self._score_of(folding.rows(_without(pairs, places)), item)
+            each[places] = self._score_of(folding.vectors(_without(pairs, places)), item)
         carried: NDArray[np.float32] = (self.model.scale.deviation * (whole - each)).astype("f4")
         return carried
 

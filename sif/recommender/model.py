@@ -23,13 +23,13 @@ from sif.config.cf import DataConfig
 from sif.core.genotype import Genotype, from_json
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import MALFORMED, CheckpointError, ConfigError
-from sif.evaluation.cold_start import Fallback, cold_rows
+from sif.evaluation.cold_start import ColdStartRule, cold_rows
 from sif.evaluation.evaluate import pair_matrix
 from sif.evaluation.scorers import InteractionScorer, Scale
 from sif.problems.interactions import Problem
 from sif.recommender.file_checks import check
-from sif.recommender.fold_in import Fold
-from sif.recommender.fold_terms import Encoding, FoldTerms, Objective, fold_terms
+from sif.recommender.fold_in import FoldIn
+from sif.recommender.fold_in_terms import Encoding, FoldInTerms, Objective, fold_in_terms
 from sif.retrieval.engine import Engine
 from sif.spaces.interaction.design import design_of, expression, network, served
 from sif.spaces.interaction.embeddings import TableShape
@@ -55,11 +55,11 @@ class ServedModel:
         network: Trained, vectors looked up by id.
         fields: Of the data, user and item first.
         vocabularies: One per field.
-        seen: CSR (n_users, n_items): what a user has, values ones or standardised ratings.
+        seen: CSR (n_users, n_items): what a user has, values ones or standardized ratings.
         titles: Item id to title.
         scale: Back to rating units.
         objective: "ranking" or "rating".
-        fallback: Which users and items were not trained, and what they would get in rankings.
+        cold_start: Which users and items were not trained, and what they would get in rankings.
         folds: How unseen users and items get vectors; empty: they cannot.
         reading: How the interactions were read; further ones are read alike.
         untrained: Numbers of users and of items that no training saw: cold ones, and those that
@@ -74,8 +74,8 @@ class ServedModel:
     titles: Mapping[str, str]
     scale: Scale
     objective: str = "ranking"
-    fallback: Fallback | None = None
-    folds: tuple[FoldTerms, ...] = ()
+    cold_start: ColdStartRule | None = None
+    folds: tuple[FoldInTerms, ...] = ()
     reading: DataConfig = AS_USUAL
     untrained: tuple[NDArray[np.int64], ...] = (NONE, NONE)
 
@@ -97,7 +97,8 @@ class ServedModel:
         return cls(
             genotype, scorer.network.cpu(), known.fields, known.vocabularies,
             _targets(known, problem), known.titles, problem.scale,
-            problem.config.objective, scorer.fallback, fold_terms(problem, genotype, trained, l2),
+            problem.config.objective, scorer.cold_start,
+            fold_in_terms(problem, genotype, trained, l2),
             problem.config.data.lasting,
             tuple(np.flatnonzero(cold_rows(problem.train_part, f)) for f in (0, 1)),
         )  # fmt: skip
@@ -108,18 +109,18 @@ class ServedModel:
         return expression(self.genotype, self.fields)
 
     @property
-    def personal(self) -> bool:
+    def is_personalized(self) -> bool:
         """Whether a ranking differs between users; ratings and other fields are taken to."""
         two = self.objective == "ranking" and len(self.fields) == 2
-        return not two or Engine(self.network.interaction()).personal
+        return not two or Engine(self.network.interaction()).is_personalized
 
     @property
-    def rule(self) -> Fallback | None:
+    def rule(self) -> ColdStartRule | None:
         """The rule for untrained rows that answers are under; None: none.
 
         In ratings such a row is zero (`sif.evaluation.cold_start`), and that is how it is scored.
         """
-        return self.fallback if self.objective == "ranking" else None
+        return self.cold_start if self.objective == "ranking" else None
 
     @cached_property
     def scorer(self) -> InteractionScorer:
@@ -152,9 +153,9 @@ class ServedModel:
         shape = (1, len(self.vocabularies[1]))
         return sparse.csr_array((data, chosen, [0, len(chosen)]), shape=shape)
 
-    def fold(self, field: int) -> Fold:
+    def fold(self, field: int) -> FoldIn:
         """Folds rows of a field in."""
-        return Fold(self.network.interaction(), field, *self.folds[field])
+        return FoldIn(self.network.interaction(), field, *self.folds[field])
 
     def save(self, folder: Path) -> Path:
         """Writes the model into a folder; returns the file."""
@@ -172,8 +173,8 @@ class ServedModel:
             "untrained": list(self.untrained),
             "reading": self.reading.model_dump(mode="json", exclude_defaults=True),
         }
-        if self.fallback is not None:
-            state["fallback"] = [self.fallback.order, self.fallback.cold_users]
+        if self.cold_start is not None:
+            state["fallback"] = [self.cold_start.order, self.cold_start.cold_users]
         checkpoint.save(folder / FILE, state, KIND)
         return folder / FILE
 
@@ -209,7 +210,7 @@ class ServedModel:
         return cls(
             genotype, net, fields, vocabularies, _seen(state["seen"], sizes),
             _titles(state["titles"]), Scale(*state["scale"]), state["objective"],
-            _fallback(*state["fallback"]) if "fallback" in state else None, folds,
+            _cold_start(*state["fallback"]) if "fallback" in state else None, folds,
             DataConfig(**state.get("reading", {})), _untrained(state, sizes),
         )  # fmt: skip
 
@@ -226,8 +227,8 @@ def _titles(packed: Sequence[NDArray[np.uint8]]) -> dict[str, str]:
     return dict(zip(names, titles, strict=True))
 
 
-def _fallback(order: NDArray[np.float32], cold_users: NDArray[np.bool_]) -> Fallback:
-    return Fallback(order + 0, cold_users)  # files of before have -0 for the first place
+def _cold_start(order: NDArray[np.float32], cold_users: NDArray[np.bool_]) -> ColdStartRule:
+    return ColdStartRule(order + 0, cold_users)  # files of before have -0 for the first place
 
 
 def _targets(known: Interactions, problem: Problem) -> sparse.csr_array:

@@ -20,7 +20,7 @@ from sif.data.interactions.vocabulary import id_strings
 from sif.errors import ConfigError, DataError
 from sif.recommender.extend import grown_by, grown_by_all
 from sif.recommender.fit import further_interactions, learn
-from sif.recommender.indexed import Serving
+from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel, packed, unpacked
 from sif.retrieval.engine import Top
 
@@ -40,7 +40,7 @@ class Recommending:
 
     model_: ServedModel
     unknown: str = "error"
-    _serving: Serving | None = None
+    _serving: IndexedRecommender | None = None
 
     def _check(self) -> None:
         if self.unknown not in UNKNOWN:
@@ -64,11 +64,11 @@ class Recommending:
         """Item id to title, where the data have titles."""
         return self.fitted_model().titles
 
-    def server(self) -> Serving:
+    def server(self) -> IndexedRecommender:
         """What answers in numbers; ConfigError before `fit` or for a model of further fields."""
         model = self.fitted_model()
         if self._serving is None:
-            self._serving = Serving(model)
+            self._serving = IndexedRecommender(model)
         return self._serving
 
     def recommend(
@@ -99,7 +99,7 @@ class Recommending:
             DataError: Scores that are not numbers.
         """
         server = self.server()
-        server.refuse_unpersonal()
+        server.refuse_unpersonalized()
         allowed = self._allowed(filter_items, items)
         names, one = _listed(users)
         return self._answer(self._top(names, self._count(N), filter_already_liked, allowed), one)
@@ -147,7 +147,7 @@ class Recommending:
             DataError: As `recommend`, or ratings too large to fold in by.
         """
         server = self.server()
-        server.refuse_unpersonal()
+        server.refuse_unpersonalized()
         pairs = self.history_row(history, ratings)
         excluded = pairs if filter_already_liked else None
         allowed = self._allowed(filter_items, items)
@@ -168,15 +168,15 @@ class Recommending:
             UnknownIdError, ConfigError, DataError: As `recommend`.
         """
         server = self.server()
-        server.refuse_unpersonal()
+        server.refuse_unpersonalized()
         names, (asked, one) = _listed(items)[0], _listed(users)
         columns = self.model_.vocabularies[1].index(names, "item")
         columns = columns[np.sort(np.unique(columns, return_index=True)[1])]
         found = self._top(
             asked, max(len(columns), 1), False, np.isin(np.arange(server.engine.n_items), columns)
         )
-        if server.fallback is not None:
-            never = columns[server.fallback.never[columns]]
+        if server.cold_start is not None:
+            never = columns[server.cold_start.never_recommended[columns]]
             found.items[:, len(columns) - len(never) : len(columns)] = never
         return self._answer(found, one)
 

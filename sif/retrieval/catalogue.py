@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sif.retrieval.kernels import Broadcast, Maxima, compiled
-from sif.spaces.interaction.embeddings import bounded
+from sif.spaces.interaction.embeddings import clip_readout
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.operations import Operation
 
@@ -77,9 +77,9 @@ class Catalogue:
         self._transform, tables = interaction.transforms[0], interaction.tables
         items = interaction.table(1).detach().float()
         self.n_items, self.device = len(items), items.device
-        readout = bounded(interaction.readout).detach().float()
+        readout = clip_readout(interaction.readout).detach().float()
         parts = _parts(interaction.operation, readout, items.shape[1])
-        self.personal = not all(part.operation.additive for part in parts)
+        self.is_personalized = not all(part.operation.additive for part in parts)
         self._products = [part for part in parts if part.operation.factors is not None]
         self._added = [_added(part, items) for part in parts if part.operation.factors is None]
         self._intercept = tables.intercept.detach().float().clone()

@@ -127,7 +127,7 @@ class Engine:
         self._users, self._tables = interaction.vectors[0].table, interaction.tables
         self._catalogue = Catalogue(interaction)
         self.n_users, self.n_items = len(self._users), self._catalogue.n_items
-        self.personal = self._catalogue.personal
+        self.is_personalized = self._catalogue.is_personalized
 
     def vectors(self, rows: NDArray[np.int64]) -> UserVectors:
         """What the tables hold of known users (b,), for `scores` and `top`.

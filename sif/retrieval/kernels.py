@@ -31,7 +31,7 @@ def _add_maxima(users: Any, items: Any, weights: Any, start: int, stop: int, out
 
     Args:
         users: (b, r) float32, r a multiple of `_TERMS`.
-        items: (r, m) float32, so that the inner loop runs over neighbours in memory.
+        items: (r, m) float32, so that the inner loop runs over neighbors in memory.
         weights: (r,) float32.
         start: First item.
         stop: After the last item.

@@ -1,6 +1,6 @@
 """Rows of one table by the cosine of their vectors, as the engine finds best items.
 
-A cosine is a product of unit vectors, so neighbours take the engine's chunks, threads and memory.
+A cosine is a product of unit vectors, so neighbors take the engine's chunks, threads and memory.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES
 Mask = NDArray[np.bool_]
 
 
-class Neighbours:
+class Neighbors:
     """The rows of a table that point most alike.
 
     Args:
         vectors: (n, d).
-        untrained: bool (n,), rows whose vectors say nothing. They are nobody's neighbours and have
+        untrained: bool (n,), rows whose vectors say nothing. They are nobody's neighbors and have
             none, and so are rows of zeros, which point nowhere.
         memory: Bytes of cosines held at once; at least one row's are.
     """
@@ -49,8 +49,8 @@ class Neighbours:
 
         Args:
             rows: (b,) numbers.
-            k: Neighbours of each; may exceed the table.
-            itself: Whether a row is among its own neighbours.
+            k: Neighbors of each; may exceed the table.
+            itself: Whether a row is among its own neighbors.
             allowed: bool (n,), rows to choose among; None: all.
 
         Returns:

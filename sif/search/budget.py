@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from sif.config import SearchSection
 from sif.core.gates import Gates
-from sif.core.method import Choosing, Learning, Method, Plan
+from sif.core.method import ChoosesAtEnd, LearnsArchitecture, Method, Plan
 from sif.core.proximal import weight_step
 from sif.core.space import Space
 from sif.core.stream import Stream
 from sif.errors import ConfigError
-from sif.training.optim import Optimiser
+from sif.training.optim import MakeOptimizer
 
 TRIALS = (3, 50)
 """Fewest and most steps that a pilot times, after a first one that allocates."""
@@ -99,7 +99,7 @@ def pilot(
     method: Method,
     train: Stream,
     valid: Stream,
-    optimiser: Optimiser,
+    make_optimizer: MakeOptimizer,
     section: SearchSection,
     error: Callable[[Gates], float],
     seconds: float,
@@ -112,19 +112,19 @@ def pilot(
         method: Made for it.
         train: Batches of the weights.
         valid: Batches of the architecture.
-        optimiser: Of the weights.
+        make_optimizer: Of the weights.
         section: Gives step sizes.
         error: Of a selection on validation; asked once if the method chooses at the end.
         seconds: The budget.
         max_norm: Bound on the weights' gradient norm, as in the search; without it some diverge.
     """
     begin = time.process_time()
-    optimizer = optimiser(space.weight_parameters(), section.lr)
+    optimizer = make_optimizer(space.weight_parameters(), section.lr)
     weight, arch = [], []
     for step in range(TRIALS[1] + 1):
         start = time.process_time()
         batch = train.next()
-        if isinstance(method, Learning):
+        if isinstance(method, LearnsArchitecture):
             method.arch_step(space, batch, valid.next())
         between = time.process_time()
         weight_step(space, batch, method.weight_gates(step), optimizer, max_norm)
@@ -133,9 +133,9 @@ def pilot(
         if step >= TRIALS[0] and time.process_time() - begin > PILOT_SHARE * seconds:
             break
     reserve = 0.0
-    if isinstance(method, Choosing):
+    if isinstance(method, ChoosesAtEnd):
         start = time.process_time()
-        error(method.selection())
+        error(method.best_gates())
         # Once more than it chooses from: what is chosen is judged for the record, too.
         reserve = (time.process_time() - start) * (method.candidates + 1)
         reserve = min(reserve, RESERVE_SHARE * seconds)  # then it judges as many as there is time

@@ -1,6 +1,6 @@
 """The loop of samplers: every selection that one asks for is trained alone, from fresh weights.
 
-A candidate is a search in which nothing is searched (`sif.methods.fixed`): the loop, the optimiser,
+A candidate is a search in which nothing is searched (`sif.methods.fixed`): the loop, the optimizer,
 the batches and the judge are those of the methods that share weights, and so is the space, of which
 each candidate gets a new one with the same first weights.
 
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sif.core.gates import Block, Gates, check_gates, cost_of, selected
 from sif.core.genotype import from_json
-from sif.core.method import Sampling
+from sif.core.method import AskTell
 from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import ConfigError, DivergedError
@@ -61,7 +61,7 @@ class SampleSettings:
 class _Sampling:
     """State of a running loop."""
 
-    def __init__(self, method: Sampling, settings: SampleSettings) -> None:
+    def __init__(self, method: AskTell, settings: SampleSettings) -> None:
         self.method, self.settings = method, settings
         self.history: list[dict[str, Any]] = []
         self.known: dict[str, list[float]] = {}
@@ -229,7 +229,7 @@ class _Inner:
 
 def sample(
     make_space: Callable[[], Space],
-    method: Sampling,
+    method: AskTell,
     streams: Callable[[], tuple[Stream, Stream]],
     settings: SampleSettings,
     judge: Judged,
@@ -326,7 +326,7 @@ def _train(
     steps = loop.epochs * (loop.steps_per_epoch or train.steps_per_pass)
     found: SearchResult | None = None
     judged: Mapping[str, float] = {}
-    begin = copy.deepcopy(before) if saved is None else saved  # optimisers write into theirs
+    begin = copy.deepcopy(before) if saved is None else saved  # optimizers write into theirs
     keeps = _Inner(checkpointer, run, begin, loop.epochs)
     try:
         one = fixed(space, at, settings.continuous_lr)

@@ -45,7 +45,7 @@ class Diagnostics:
     def compare(self, before: Gates, method: Method, blocks: Sequence[Block]) -> None:
         """Compares the selection before an architecture step with that after it."""
         self.arch_steps += 1
-        if before.selection() != method.selection().selection():
+        if before.choices() != method.best_gates().choices():
             self.flips += 1
             self.last_flip = self.arch_steps
         self.ties += any(bool((m == 0).any()) for m in margins(method.alpha(), blocks).values())
@@ -82,8 +82,11 @@ def margins(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> dict[str, T
         nodes = torch.tensor(block.nodes)
         for node in nodes.unique():
             best = top[nodes == node, 0].sort(descending=True).values
-            if len(best) > block.keep:
-                gaps.append(best[block.keep - 1 : block.keep] - best[block.keep])
+            if len(best) > block.edges_per_node:
+                gaps.append(
+                    best[block.edges_per_node - 1 : block.edges_per_node]
+                    - best[block.edges_per_node]
+                )
         result[block.name] = torch.cat(gaps)
     return result
 
@@ -106,7 +109,7 @@ def rows_of(tables: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def chosen_by(gates: Gates) -> dict[str, list[int]]:
     """A selection as lists."""
-    return {name: list(chosen) for name, chosen in gates.selection().items()}
+    return {name: list(chosen) for name, chosen in gates.choices().items()}
 
 
 def refuse(report: ArchReport, epoch: int) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sif.core.gates import Gates, check_gates
 from sif.core.genotype import Genotype
-from sif.core.method import ArchReport, Choosing, Learning, Method
+from sif.core.method import ArchReport, ChoosesAtEnd, LearnsArchitecture, Method
 from sif.core.proximal import weight_step
 from sif.core.space import Batch, Space
 from sif.core.stream import Checkpointer, Stream
@@ -28,7 +28,7 @@ from sif.search.history import (
     rows_of,
 )
 from sif.tracking import Tracker
-from sif.training.optim import Optimiser, Schedule, adam, constant, set_rate
+from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
 
 Judge = Callable[[Gates], Mapping[str, float]]
 """Numbers about a selection, the first of which decides."""
@@ -44,7 +44,7 @@ class SearchSettings:
         arch_every: Weight steps per architecture step.
         arch_start: Weight steps before the first architecture step.
         max_norm: Bound on the weights' gradient norm; None: none.
-        optimiser: Of the weights.
+        make_optimizer: Of the weights.
         schedule: Factor of `lr` in each epoch.
         steps_per_epoch: Weight steps; None: one pass.
         steps: Weight steps in all, where they and not the epochs decide.
@@ -58,7 +58,7 @@ class SearchSettings:
     arch_every: int = 1
     arch_start: int = 0
     max_norm: float | None = None
-    optimiser: Optimiser = adam
+    make_optimizer: MakeOptimizer = adam
     schedule: Schedule = constant
     steps_per_epoch: int | None = None
     steps: int | None = None
@@ -105,23 +105,23 @@ class _Search:
     ) -> None:
         self.space, self.method = space, method
         self.train, self.valid, self.settings = train, valid, settings
-        self.optimizer = settings.optimiser(space.weight_parameters(), settings.lr)
+        self.optimizer = settings.make_optimizer(space.weight_parameters(), settings.lr)
         self.diagnostics = Diagnostics()
         self.history: list[dict[str, Any]] = []
         self.epoch = self.step = 0
         self.seconds, self.cpu = 0.0, settings.spent
         self._checked: Gates | None = None
 
-    def late(self, running: float, reserve: float = 0.0) -> bool:
+    def out_of_time(self, running: float, reserve: float = 0.0) -> bool:
         """Whether so many CPU seconds after the clock was read the budget is used up."""
         seconds = self.settings.seconds
         return seconds is not None and self.cpu + running >= seconds - reserve
 
-    def done(self, running: float = 0.0) -> bool:
+    def finished(self, running: float = 0.0) -> bool:
         """Whether no weight step is left, by epochs, steps or seconds."""
         steps = self.settings.steps
         over = self.epoch >= self.settings.epochs or (steps is not None and self.step >= steps)
-        return over or self.late(running, self.settings.reserve)
+        return over or self.out_of_time(running, self.settings.reserve)
 
     def run_epoch(self) -> None:
         losses: list[Tensor] = []
@@ -133,14 +133,14 @@ class _Search:
             batch = self.train.next()
             due = self.step >= self.settings.arch_start
             due = due and self.step % self.settings.arch_every == 0
-            if due and isinstance(self.method, Learning):
+            if due and isinstance(self.method, LearnsArchitecture):
                 reports.append(self._arch_step(self.method, batch))
             gates = self._legal(self.method.weight_gates(self.step))
             self.diagnostics.count(gates)
             max_norm = self.settings.max_norm
             losses.append(weight_step(self.space, batch, gates, self.optimizer, max_norm))
             self.step += 1
-            if self.done(time.process_time() - cpu):
+            if self.finished(time.process_time() - cpu):
                 break
         self.epoch += 1
         self.seconds += time.perf_counter() - start
@@ -153,14 +153,14 @@ class _Search:
             self._checked = gates
         return gates
 
-    def selection(self) -> Gates:
+    def best_gates(self) -> Gates:
         """The method's, checked."""
-        gates = self.method.selection()
-        gates.selection()  # and not relaxed
+        gates = self.method.best_gates()
+        gates.choices()  # and not relaxed
         return self._legal(gates)
 
-    def _arch_step(self, method: Learning, batch: Batch) -> ArchReport:
-        before = method.selection()
+    def _arch_step(self, method: LearnsArchitecture, batch: Batch) -> ArchReport:
+        before = method.best_gates()
         report = method.arch_step(self.space, batch, self.valid.next())
         refuse(report, self.epoch + 1)
         self.diagnostics.compare(before, method, self.space.blocks)
@@ -168,14 +168,14 @@ class _Search:
 
     def choose(self, error: Callable[[Gates], float]) -> None:
         """Has a method choose that does so at the end, on the search's clock."""
-        if not isinstance(self.method, Choosing):
+        if not isinstance(self.method, ChoosesAtEnd):
             return
         start, cpu = time.perf_counter(), time.process_time()
         judged = 0
 
         def in_time(gates: Gates) -> float:
             nonlocal judged
-            if judged and self.late(time.process_time() - cpu):
+            if judged and self.out_of_time(time.process_time() - cpu):
                 return math.inf  # no time is left to judge it
             judged += 1
             return error(self._legal(gates))
@@ -184,7 +184,7 @@ class _Search:
         self.seconds += time.perf_counter() - start
         self.cpu += time.process_time() - cpu
         spent = {"seconds": self.seconds, "cpu_seconds": self.cpu}
-        chosen = chosen_by(self.selection())
+        chosen = chosen_by(self.best_gates())
         self.history.append({**self.history[-1], **spent, "selection": chosen})
 
     def _entry(self, losses: list[Tensor], reports: list[ArchReport]) -> dict[str, Any]:
@@ -196,7 +196,7 @@ class _Search:
             "loss": float(torch.stack(losses).mean()),
             "valid_loss": sum(valid) / len(valid) if valid else None,
             "alpha": rows_of(self.method.alpha()),
-            "selection": chosen_by(self.selection()),
+            "selection": chosen_by(self.best_gates()),
             "scores": mean_scores(reports),
             "judged": {},
         }
@@ -265,11 +265,11 @@ def search(
     saved = checkpointer.restore()
     if saved is not None:
         run.restore(saved)
-    while not run.done():
+    while not run.finished():
         run.run_epoch()
         entry = run.history[-1]
         refuse_divergence(entry, run.epoch)
-        entry["judged"] = dict(judge(run.selection())) if judge else {}
+        entry["judged"] = dict(judge(run.best_gates())) if judge else {}
         tracker.log(numbers(entry, space.blocks), run.epoch)
         on_epoch(run.epoch, entry)
         checkpointer.offer(run.state)
@@ -278,10 +278,10 @@ def search(
             f"search.seconds: expected more than the {run.cpu:.3g} s that a pilot and the choice "
             f"at the end take, found {settings.seconds}"
         )
-    if judge is not None and isinstance(method, Choosing):
+    if judge is not None and isinstance(method, ChoosesAtEnd):
         run.choose(lambda gates: next(iter(judge(gates).values())))
-        run.history[-1]["judged"] = dict(judge(run.selection()))
-    gates = run.selection()
+        run.history[-1]["judged"] = dict(judge(run.best_gates()))
+    gates = run.best_gates()
     with torch.no_grad():
         valid_loss = float(space.loss(valid.next(), gates))
     return SearchResult(

@@ -14,7 +14,7 @@ from sif.config import SearchSection
 from sif.config.cells import CellSearchSection
 from sif.config.sections import Section
 from sif.core.gates import Gates
-from sif.core.method import Choosing, Learning, Method, Plan, Sampling
+from sif.core.method import AskTell, ChoosesAtEnd, LearnsArchitecture, Method, Plan
 from sif.core.selections import Choices
 from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
@@ -31,7 +31,7 @@ from sif.search.budget import (
 from sif.search.candidates import SampleSettings, sample
 from sif.search.loop import SearchResult, SearchSettings, search
 from sif.tracking import Tracker
-from sif.training.optim import Optimiser, Schedule
+from sif.training.optim import MakeOptimizer, Schedule
 from sif.utils.device import Runtime, enough_memory
 from sif.utils.random import generator
 
@@ -49,7 +49,7 @@ class MethodRun:
         judge: Error on the whole validation part of a selection of a space with its weights.
         judged: Name of that number.
         section: Of the configuration.
-        optimiser: Of the weights.
+        make_optimizer: Of the weights.
         schedule: Of their step size.
         runtime: Gives the random numbers of the method.
         steps_per_epoch: Weight steps; None: one pass.
@@ -62,7 +62,7 @@ class MethodRun:
     judge: Callable[[Space, Gates], float]
     judged: str
     section: SearchSection
-    optimiser: Optimiser
+    make_optimizer: MakeOptimizer
     schedule: Schedule
     runtime: Runtime
     steps_per_epoch: int | None = None
@@ -88,7 +88,7 @@ class MethodRun:
     def check(self, name: str) -> None:
         """Raises ConfigError for what `run` would refuse before its first step."""
         kind = method_named(name)
-        rests, every_space = self._rests(kind), name in METHODS and kind.alone
+        rests, every_space = self._rests(kind), name in METHODS and kind.own_weights
         if every_space and not rests:
             return
         space = self.make_space(kind.mixes)
@@ -113,7 +113,7 @@ class MethodRun:
         self, space: Space, method: Any, kind: MethodKind, steps: int | None
     ) -> None:  # fmt: skip
         """Raises ConfigError for a method that would learn, had it a step to do so."""
-        if isinstance(method, Learning) and _by_chance(space):
+        if isinstance(method, LearnsArchitecture) and _by_chance(space):
             per_epoch = self._per_epoch()
             raise ConfigError(alpha_rests(self.section, per_epoch, kind.every(self.section), steps))
 
@@ -127,7 +127,7 @@ class MethodRun:
     def _loop(self, epochs: int, **further: Any) -> SearchSettings:
         section = self.section
         return SearchSettings(
-            epochs, section.lr, max_norm=self.max_norm, optimiser=self.optimiser,
+            epochs, section.lr, max_norm=self.max_norm, make_optimizer=self.make_optimizer,
             schedule=self.schedule, steps_per_epoch=self.steps_per_epoch, **further,
         )  # fmt: skip
 
@@ -150,7 +150,7 @@ class MethodRun:
             -(-plan.steps // per_epoch), arch_every=kind.every(section), arch_start=rests, **budget
         )
         judge = None
-        if self.judges or isinstance(method, Choosing):
+        if self.judges or isinstance(method, ChoosesAtEnd):
             judge = lambda gates: {self.judged: self.judge(space, gates)}
         train, valid = self.streams()
         found = search(space, method, train, valid, loop, tracker, checkpointer, on_epoch, judge)
@@ -163,7 +163,7 @@ class MethodRun:
         seconds = self.section.seconds or 0.0
         space = self.make_space(kind.mixes)
         costs = pilot(
-            space, self._made(name, kind, space, Plan(1)), *self.streams(), self.optimiser,
+            space, self._made(name, kind, space, Plan(1)), *self.streams(), self.make_optimizer,
             self.section, partial(self.judge, space), seconds, self.max_norm,
         )  # fmt: skip
         steps = steps_that_fit(
@@ -176,7 +176,7 @@ class MethodRun:
         on_epoch: Progress,
     ) -> SearchResult:  # fmt: skip
         section = self.section
-        method: Sampling = self._made(name, kind, self.make_space(False), Plan(1))
+        method: AskTell = self._made(name, kind, self.make_space(False), Plan(1))
         need = per_candidate(section, self._per_epoch())
         candidates = None
         if section.steps is not None:
@@ -198,7 +198,7 @@ class MethodRun:
 
 def _by_chance(space: Space) -> bool:
     """Whether what a search begins at is chance: a choice that has no neutral start."""
-    open_ones = [block for block in space.blocks if block.start is None]
+    open_ones = [block for block in space.blocks if block.default_op is None]
     return Choices(open_ones).count > 1
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from sif.config import CommonConfig, dump_config, load_config
 from sif.errors import ConfigError, DataError
 from sif.methods.registry import method_named
-from sif.tasks.base import Desk, Inputs, RunResult, Task
+from sif.tasks.base import Inputs, JobContext, RunResult, Task
 from sif.tasks.cf import figures, inputs
 from sif.tasks.cf import job as cf
-from sif.tasks.checkpoint import Stages
+from sif.tasks.checkpoint import StageFolder
 from sif.tasks.cnn import figures as cnn_figures
 from sif.tasks.cnn import inputs as cnn_inputs
 from sif.tasks.cnn import job as cnn
@@ -62,8 +62,8 @@ def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> R
     check_installed(config.tracking)
     if not resume:
         _make_folder(folder, config)
-    with _desk(config, folder, runtime, quiet, found) as desk, deterministic():
-        return task.job(config, found, desk).run()
+    with _context(config, folder, runtime, quiet, found) as context, deterministic():
+        return task.job(config, found, context).run()
 
 
 def check(config: CommonConfig) -> None:
@@ -103,10 +103,10 @@ def _make_folder(folder: Path, config: CommonConfig) -> None:
 
 
 @contextlib.contextmanager
-def _desk(
+def _context(
     config: CommonConfig, folder: Path, runtime: Runtime, quiet: bool, found: Inputs
-) -> Iterator[Desk]:
-    stages = Stages(folder / "checkpoint", config.checkpoint_seconds)
+) -> Iterator[JobContext]:
+    stages = StageFolder(folder / "checkpoint", config.checkpoint_seconds)
     begun = stages.read("begin")
     if begun is not None and begun["split_hash"] != found.split_hash:
         raise DataError(
@@ -122,7 +122,7 @@ def _desk(
             stages.track(tracker)
             # Saved at once, so that however early the job is killed it goes on in the same run.
             stages.run("begin", lambda _: hashes)
-            yield Desk(folder, runtime, console, tracker, stages)
+            yield JobContext(folder, runtime, console, tracker, stages)
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"

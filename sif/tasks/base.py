@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sif.evaluation.comparison import Verdict
-from sif.tasks.checkpoint import Stages
+from sif.tasks.checkpoint import StageFolder
 from sif.tasks.console import Console
 from sif.tracking import Tracker
 from sif.utils.device import Runtime
@@ -42,7 +42,7 @@ class Inputs(Protocol):
 
 
 @dataclass(frozen=True)
-class Desk:
+class JobContext:
     """What every job works with.
 
     Attributes:
@@ -57,7 +57,7 @@ class Desk:
     runtime: Runtime
     console: Console
     tracker: Tracker
-    stages: Stages
+    stages: StageFolder
 
 
 class Job(Protocol):
@@ -81,6 +81,6 @@ class Task:
     """
 
     prepare: Callable[[Any, Runtime], Inputs]
-    job: Callable[[Any, Any, Desk], Job]
+    job: Callable[[Any, Any, JobContext], Job]
     evaluate: Callable[[Any, Runtime, Path], dict[str, float]]
     draw: Callable[[Mapping[str, Any], Path], list[Path]]

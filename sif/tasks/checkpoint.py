@@ -25,7 +25,7 @@ _SUFFIX = ".safetensors"
 class LoopCheckpointer:
     """Keeps the state of a stage's loop (`sif.core.stream.Checkpointer`)."""
 
-    def __init__(self, stages: Stages, name: str, seconds: float) -> None:
+    def __init__(self, stages: StageFolder, name: str, seconds: float) -> None:
         self._stages, self._name, self._seconds = stages, name, seconds
         self._saved = time.monotonic()
 
@@ -40,7 +40,7 @@ class LoopCheckpointer:
             self._saved = time.monotonic()
 
 
-class Stages:
+class StageFolder:
     """The checkpoint folder of one job.
 
     Args:

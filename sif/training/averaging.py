@@ -96,7 +96,7 @@ def _key(name: str) -> str:
 
 @contextlib.contextmanager
 def recalibrated(network: nn.Module) -> Iterator[None]:
-    """What passes through the network within the block sets the statistics of its normalisations.
+    """What passes through the network within the block sets the statistics of its normalizations.
 
     They become plain means over all passes. A supernet's statistics are of no use to a network that
     is cut out of it: other operations fed them.

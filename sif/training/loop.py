@@ -20,7 +20,7 @@ from sif.core.space import Batch
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import DivergedError
 from sif.tracking import Tracker
-from sif.training.optim import Optimiser, Schedule, adam, constant, set_rate
+from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
 
 Metrics = dict[str, float]
 
@@ -36,7 +36,7 @@ class TrainSettings:
         higher_is_better: Its direction.
         evaluate_every: Epochs between validations.
         patience: Validations without a better metric before it stops.
-        optimiser: Adam, or another such as `RowAdam` where batches have rows of their own.
+        make_optimizer: Adam, or another such as `RowAdam` where batches have rows of their own.
         schedule: Factor of `lr` in each epoch.
         max_norm: Bound on the gradient's norm; None: none.
     """
@@ -47,7 +47,7 @@ class TrainSettings:
     higher_is_better: bool
     evaluate_every: int = 1
     patience: int = 10
-    optimiser: Optimiser = adam
+    make_optimizer: MakeOptimizer = adam
     schedule: Schedule = constant
     max_norm: float | None = None
 
@@ -77,7 +77,7 @@ class _Training:
     def __init__(self, network: nn.Module, stream: Stream, settings: TrainSettings) -> None:
         self.network, self.stream, self.settings = network, stream, settings
         self.parameters = [p for p in network.parameters() if p.requires_grad]
-        self.optimizer = settings.optimiser(self.parameters, settings.lr)
+        self.optimizer = settings.make_optimizer(self.parameters, settings.lr)
         self.epoch = self.best_epoch = self.stale = 0
         self.best: dict[str, Tensor] = copy.deepcopy(network.state_dict())
         self.valid: Metrics = {}
@@ -146,8 +146,8 @@ def train(
     """Trains until validation stops improving; leaves the best weights in the network.
 
     Args:
-        network: Its trainable parameters are optimised.
-        objective: Scalar to minimise on a batch, regulariser included.
+        network: Its trainable parameters are optimized.
+        objective: Scalar to minimize on a batch, regularizer included.
         stream: Endless train batches.
         evaluate: Metrics of the network as it stands, on the validation part.
         settings: Numbers of the loop.

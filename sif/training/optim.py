@@ -1,4 +1,4 @@
-"""Optimisers and step size schedules of the loops, by what a loop needs to know of them."""
+"""Optimizers and step size schedules of the loops, by what a loop needs to know of them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import nn
 
-Optimiser = Callable[[Sequence[nn.Parameter], float], torch.optim.Optimizer]
-"""Parameters and step size to an optimiser."""
+MakeOptimizer = Callable[[Sequence[nn.Parameter], float], torch.optim.Optimizer]
+"""Parameters and step size to an optimizer."""
 Schedule = Callable[[int, int], float]
 """Epochs done and epochs in all to a factor of the step size; a function of these alone, so that a
 resumed loop needs no state for it."""
@@ -23,7 +23,7 @@ def adam(parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer
     return torch.optim.Adam(parameters, lr=lr, betas=ADAM_BETAS)
 
 
-def momentum(weight_decay: float, share: float = 0.9) -> Optimiser:
+def momentum(weight_decay: float, share: float = 0.9) -> MakeOptimizer:
     """Stochastic gradient descent; parameters without a gradient neither move nor decay."""
     make = partial(torch.optim.SGD, momentum=share, weight_decay=weight_decay)
     return lambda parameters, lr: make(parameters, lr=lr)

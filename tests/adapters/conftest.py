@@ -13,7 +13,7 @@ from sif.core.genotype import Genotype
 from sif.problems.controls import trained_network
 from sif.problems.interactions import Problem
 from sif.problems.l2_grid import GridTraining
-from sif.recommender.fit import Teller, Unkept, parts
+from sif.recommender.fit import NullStageStore, Reporter, parts
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import SIFRecommender
 from sif.tracking import NullTracker
@@ -54,7 +54,7 @@ def _model(
     else:
         known, train, valid = parts(frame, None, 0)
     problem = Problem(train, valid, config, make_runtime("cpu", 0, 1))
-    grid = GridTraining(config.train, problem, Unkept(), Teller(False), NullTracker())
+    grid = GridTraining(config.train, problem, NullStageStore(), Reporter(False), NullTracker())
     state = grid.train("it", found)
     network = trained_network(problem, found, state["network"])
     return ServedModel.of(problem, found, network, state["l2"], known)

@@ -1,4 +1,4 @@
-"""What is implicit's alone: its numbers, neighbours, folding, files, and rows nobody trained."""
+"""What is implicit's alone: its numbers, neighbors, folding, files, and rows nobody trained."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_vocabularies_are_in_the_order_of_the_numbers(make: Any, operation: 
 @pytest.mark.parametrize(
     ("operation", "encoding"), [("multiply", "id"), ("multiply", "primitives"), ("max", "id")]
 )
-def test_neighbours_are_ours_behind_the_item_itself(
+def test_neighbors_are_ours_behind_the_item_itself(
     make: Any, operation: str, encoding: str
 ) -> None:
     recommender = make(operation, encoding=encoding)
@@ -106,7 +106,7 @@ def test_rows_nobody_trained_are_served_by_the_rule(make: Any) -> None:
     recommender = make(rare=True)
     model = to_implicit(recommender)
     assert np.isfinite(model.user_factors).all() and np.isfinite(model.item_factors).all()
-    assert recommender.model_.fallback.cold_users.sum() == 1
+    assert recommender.model_.cold_start.cold_users.sum() == 1
     for row, user in enumerate(model.user_ids):
         expected, scores = recommender.recommend(user, N=30)
         assert "rare" not in expected

@@ -176,7 +176,7 @@ def test_it_is_compiled_by_torch_jit(genotype: Genotype) -> None:
         expected = answers(function, *pair)
         assert expected[0].shape == torch.broadcast_shapes(*(v.shape[:-1] for v in pair))
         for compiled in (scripted, loaded):
-            for _ in range(3):  # after the first calls torch runs what it optimised
+            for _ in range(3):  # after the first calls torch runs what it optimized
                 torch.testing.assert_close(answers(compiled, *pair), expected)
     with pytest.raises(torch.jit.Error, match=r"item vectors: expected shape \(..., 6\)"):
         loaded(user, item[..., :1])

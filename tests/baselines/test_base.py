@@ -53,8 +53,8 @@ def output(name: str, train: Interactions, params: Params, seed: int) -> np.ndar
 def test_keeps_what_validation_ranks_first(blocks: Blocks) -> None:
     train, valid = blocks
     assert valid.rating is not None
-    centre = float(valid.rating.mean())
-    fitted = fit_best(stub(centre - 1, centre, 9.0), train, valid, "rating", seed=0, threads=1)
+    center = float(valid.rating.mean())
+    fitted = fit_best(stub(center - 1, center, 9.0), train, valid, "rating", seed=0, threads=1)
     assert fitted.params["place"] == 1
     values = [value for _, value in fitted.trials]
     assert fitted.valid.metrics["rmse"] == min(values) == values[1]

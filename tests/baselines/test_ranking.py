@@ -54,7 +54,7 @@ def test_ease_refuses_what_does_not_fit_in_memory(
         BASELINES["ease"].fit(blocks[0], {"l2": 1.0}, 0, 1)
 
 
-def test_als_minimises_the_weighted_squared_loss(make: Make) -> None:
+def test_als_minimizes_the_weighted_squared_loss(make: Make) -> None:
     """At convergence each user's factors are the closed-form answer to the item factors."""
     train, x = random_pairs(make, 20, 15)
     params = {"dimension": 3, "l2": 0.5, "alpha": 4.0, "epochs": 300}

@@ -1,4 +1,4 @@
-"""Global mean, biases and biased matrix factorisation against their definitions."""
+"""Global mean, biases and biased matrix factorization against their definitions."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_biases_solve_the_ridge_regression(train: Interactions) -> None:
     rows = np.arange(len(train))
     design[rows, train.ids[:, 0]] = design[rows, 14 + train.ids[:, 1]] = 1.0
     penalty = np.diag([2.0] * 14 + [5.0] * 20)
-    centred = train.rating - train.rating.mean(dtype=np.float64)
-    expected = np.linalg.solve(design.T @ design + penalty, design.T @ centred)
+    centered = train.rating - train.rating.mean(dtype=np.float64)
+    expected = np.linalg.solve(design.T @ design + penalty, design.T @ centered)
     found = np.concatenate([scorer.user_bias, scorer.item_bias])
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert found[3] == found[14 + 5] == 0.0
@@ -65,16 +65,16 @@ def test_biased_mf_follows_adam_on_its_loss(train: Interactions) -> None:
     target = (rating - rating.mean()) / rating.std(correction=0)
     root_u = torch.bincount(u, minlength=14).double().sqrt()
     root_i = torch.bincount(i, minlength=20).double().sqrt()
-    optimiser = torch.optim.Adam(free, lr=0.05)
+    make_optimizer = torch.optim.Adam(free, lr=0.05)
     for _ in range(40):
         error = (p[u] * q[i]).sum(1) + b[u] + c[i] - target
         loss = error.square().sum()
         loss = loss + (root_u * (0.3 * p.square().sum(1) + 0.1 * b.square())).sum()
         loss = loss + (root_i * (0.3 * q.square().sum(1) + 0.1 * c.square())).sum()
-        optimiser.zero_grad()
+        make_optimizer.zero_grad()
         # Half the loss: our gradient leaves out the common factor 2.
         (loss / 2).backward()
-        optimiser.step()
+        make_optimizer.step()
     found = BASELINES["biased-mf"].fit(train, params, 5, 1)
     assert isinstance(found, BiasedScorer)
     np.testing.assert_allclose(found.users[:, :3], p.detach(), atol=1e-3)

@@ -26,7 +26,7 @@ from sif.bench.folder import BenchFolder, State
 from sif.bench.plan import Plan, Trial
 from sif.bench.processes import Work, run_all
 from sif.bench.report import compare, markdown, missing
-from sif.bench.results import curve_of, gather, judgement
+from sif.bench.results import curve_of, gather, judgment
 from sif.bench.statistics import by_seed, difference, estimate, ranks
 from sif.cli import main as cli
 from sif.config import CommonConfig, TrackingConfig, load_config
@@ -90,7 +90,7 @@ def test_a_plan_goes_seed_by_seed_and_leaves_the_method_alone() -> None:
     plan = request().plan()
     names = [trial.name for trial in plan.trials()]
     assert names == ["nasp-4", "nasp-clip-4", "nasp-2", "nasp-clip-2"]
-    assert (plan.job.baselines, plan.job.rivals) == ((), ())  # type: ignore[attr-defined]
+    assert (plan.job.baselines, plan.job.controls) == ((), ())  # type: ignore[attr-defined]
     assert (plan.job.threads, plan.job.seed) == (1, 4)
     assert plan.job.search.epochs == 6  # type: ignore[attr-defined]
     assert plan.job.search.box == "shift"  # type: ignore[attr-defined]
@@ -259,7 +259,7 @@ def test_a_table_by_seed_keeps_the_order_of_methods() -> None:
 def test_the_first_number_judges(
     judged: dict[str, float], expected: tuple[str, float] | None
 ) -> None:
-    assert judgement({"judged": judged}) == expected
+    assert judgment({"judged": judged}) == expected
 
 
 @pytest.mark.parametrize(("name", "best"), [("exported_rmse", [3, 3, 2]), ("ndcg@10", [3, 4, 4])])
@@ -492,7 +492,7 @@ def test_another_version_is_refused(
     saved = yaml.safe_load((tmp_path / "bench.yaml").read_text())
     for changed, expected in (
         ({"version": 2}, "written in format version 2, this sif reads 1"),
-        ({"colour": "red"}, "see 'colour'"),
+        ({"color": "red"}, "see 'color'"),
         ({"seeds": ["x"]}, "expected the settings of a bench"),
     ):
         (tmp_path / "bench.yaml").write_text(yaml.safe_dump(saved | changed))

@@ -53,7 +53,7 @@ def test_a_run_folder_holds_its_model(
     assert line.startswith("u3\t1\t")
 
 
-def test_items_get_their_neighbours_with_titles(
+def test_items_get_their_neighbors_with_titles(
     model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["similar", "--model", str(model), "i2", "-n", "11"]) == 0

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sif.core.gates import Block, Gates
-from sif.core.probe import Candidate, gate_gradient, mix, probe
+from sif.core.probe import Candidate, gate_gradient, gated_output, probe
 from sif.core.proximal import project
 
 OPS = 3
@@ -37,7 +37,7 @@ class Dag(nn.Module):
     def arch_parameters(self) -> list[nn.Parameter]:
         return [self.stretch]
 
-    def like(self) -> Tensor:
+    def reference_tensor(self) -> Tensor:
         return self.stretch
 
     def candidates(self, edge: int, x: Tensor) -> list[Candidate]:
@@ -85,7 +85,7 @@ def batch_of(seed: int) -> Tensor:
 def test_probes_equal_autograd_through_the_dense_mixture(keep: int, seed: int) -> None:
     dag = Dag(keep)
     gates, batch = discrete(dag, seed), batch_of(seed)
-    assert gates.selection()["cell"].count(-1) == 3 - keep
+    assert gates.choices()["cell"].count(-1) == 3 - keep
     found = gate_gradient(dag, batch, gates)
     dense = gates.weights["cell"].double().requires_grad_()
     loss = dag.loss(batch, Gates({"cell": dense}, None))
@@ -117,7 +117,7 @@ def test_candidates_run_once_each_and_without_a_graph() -> None:
     dag = Dag(1)
     gates = discrete(dag, 0)
     gate_gradient(dag, batch_of(0), gates)
-    chosen = {(e, k) for e, k in enumerate(gates.selection()["cell"]) if k >= 0}
+    chosen = {(e, k) for e, k in enumerate(gates.choices()["cell"]) if k >= 0}
     assert sorted(c[:2] for c in dag.calls if c[2]) == sorted(chosen)
     silent = [c[:2] for c in dag.calls if not c[2]]
     assert sorted(silent) == [(e, k) for e in range(4) for k in range(OPS)]
@@ -128,7 +128,7 @@ def test_no_gradient_reaches_weights_that_are_not_chosen() -> None:
     gates = discrete(dag, 1)
     leaves = {n: w.double().requires_grad_() for n, w in gates.weights.items()}
     dag.loss(batch_of(1), Gates(leaves, gates.active)).backward()
-    for edge, operation in enumerate(gates.selection()["cell"]):
+    for edge, operation in enumerate(gates.choices()["cell"]):
         assert (dag.linear[edge].grad is not None) == (operation == 0)
         assert (dag.bend[edge].grad is not None) == (operation == 1)
 
@@ -163,7 +163,9 @@ def test_mix_agrees_relaxed_and_discrete(dtype: torch.dtype) -> None:
     x = torch.linspace(-1, 1, 5, dtype=dtype)
     operations: list[Candidate] = [lambda: x, lambda: x**2, lambda: torch.exp(x)]
     gates = [torch.tensor([0.0, 1.0, 0.0], dtype=dtype, requires_grad=True) for _ in range(2)]
-    mixed = [mix(w, active, operations) for w, active in zip(gates, (1, None), strict=True)]
+    mixed = [
+        gated_output(w, active, operations) for w, active in zip(gates, (1, None), strict=True)
+    ]
     torch.testing.assert_close(mixed[0], mixed[1])
     for value in mixed:
         (value**2).sum().backward()
@@ -180,11 +182,13 @@ def test_mix_runs_no_candidate_whose_factor_is_zero() -> None:
 
     x = torch.linspace(-1, 1, 5)
     gates = torch.tensor([0.0, 1.0, 0.0], requires_grad=True)
-    mix(gates, 1, [never, lambda: x**2, lambda: torch.exp(x)], [0.0, 1.0, 3.0]).sum().backward()
+    gated_output(
+        gates, 1, [never, lambda: x**2, lambda: torch.exp(x)], [0.0, 1.0, 3.0]
+    ).sum().backward()
     expected = torch.stack([torch.zeros(()), (x**2).sum(), 3 * torch.exp(x).sum()])
     torch.testing.assert_close(gates.grad, expected)
 
 
 def test_relaxed_mix_is_the_weighted_sum() -> None:
     operations: list[Candidate] = [lambda: torch.ones(2), lambda: torch.tensor([1.0, 3.0])]
-    assert mix(torch.tensor([0.5, 2.0]), None, operations).tolist() == [2.5, 6.5]
+    assert gated_output(torch.tensor([0.5, 2.0]), None, operations).tolist() == [2.5, 6.5]

@@ -41,7 +41,7 @@ def ones(space: CNNSpace) -> dict[str, Tensor]:
 
 
 def freeze(space: CNNSpace) -> None:
-    """Gives all normalisations statistics of their own, which no batch changes."""
+    """Gives all normalizations statistics of their own, which no batch changes."""
     draws = torch.Generator().manual_seed(2)
     for norm in (m for m in space.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.track_running_stats = True

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from sif.core.exploration import explore, in_turn
+from sif.core.exploration import epsilon_greedy_gates, round_robin_gates
 from sif.core.gates import Block, Gates
 from sif.core.proximal import (
     FLOOR,
@@ -40,7 +40,7 @@ def legal_points(block: Block) -> Iterator[np.ndarray]:
         per_node.append(
             [
                 list(zip(kept, operations, strict=True))
-                for kept in itertools.combinations(edges, min(block.keep, len(edges)))
+                for kept in itertools.combinations(edges, min(block.edges_per_node, len(edges)))
                 for operations in itertools.product(range(n_ops), repeat=len(kept))
             ]
         )
@@ -91,7 +91,7 @@ def test_active_names_the_operations_of_kept_edges_only() -> None:
     alpha = torch.tensor([[0.1, 0.9, 0.2], [0.0, 0.1, 0.2], [0.8, 0.3, 0.8]])
     gates = project({"b": alpha}, [block])
     assert gates.active == {"b": (1, -1, 0)}
-    assert gates.selection() == {"b": (1, -1, 0)}
+    assert gates.choices() == {"b": (1, -1, 0)}
     assert gates.weights["b"].dtype == torch.float32
 
 
@@ -141,7 +141,7 @@ def test_a_wrong_alpha_is_refused(alpha: dict[str, Tensor], message: str) -> Non
 
 def test_relaxed_gates_have_no_selection() -> None:
     with pytest.raises(ShapeError, match="relaxed"):
-        Gates({"b": torch.ones(1, 2)}, None).selection()
+        Gates({"b": torch.ones(1, 2)}, None).choices()
 
 
 @given(st.sampled_from(NODE_PATTERNS), st.integers(1, 4), st.data())
@@ -211,7 +211,7 @@ def test_exploration_of_nothing_is_the_projection() -> None:
     for seed in range(20):
         alpha = {"b": torch.randn(block.shape, generator=torch.Generator().manual_seed(seed))}
         before = alpha["b"].clone()
-        drawn = explore(alpha, [block], 0.0, generator)
+        drawn = epsilon_greedy_gates(alpha, [block], 0.0, generator)
         assert drawn.active == project(alpha, [block]).active
         assert torch.equal(alpha["b"], before)
 
@@ -221,7 +221,7 @@ def test_exploration_draws_operations_evenly(epsilon: float) -> None:
     block = make_block((0,), 4, 1)
     alpha = {"b": torch.tensor([[0.2, 0.9, 0.1, 0.3]], dtype=torch.float64)}
     generator, n = torch.Generator().manual_seed(3), 3000
-    found = share([explore(alpha, [block], epsilon, generator) for _ in range(n)])[0]
+    found = share([epsilon_greedy_gates(alpha, [block], epsilon, generator) for _ in range(n)])[0]
     expected = torch.full((4,), epsilon / 4, dtype=torch.float64)
     expected[1] += 1 - epsilon
     error = (expected * (1 - expected) / n).sqrt()
@@ -232,40 +232,42 @@ def test_exploration_brings_dropped_edges_back() -> None:
     block = make_block((0, 0), 2, 1)
     alpha = {"b": torch.tensor([[0.9, 0.0], [0.1, 0.0]], dtype=torch.float64)}
     generator = torch.Generator().manual_seed(4)
-    drawn = [explore(alpha, [block], 0.5, generator) for _ in range(400)]
-    assert {g.selection()["b"] for g in drawn} >= {(0, -1), (1, -1), (-1, 0), (-1, 1)}
+    drawn = [epsilon_greedy_gates(alpha, [block], 0.5, generator) for _ in range(400)]
+    assert {g.choices()["b"] for g in drawn} >= {(0, -1), (1, -1), (-1, 0), (-1, 1)}
     assert all(float(g.weights["b"].sum()) == 1 for g in drawn)
 
 
 def test_in_turn_trains_every_operation_once_per_round() -> None:
     blocks = [make_block((0,), 5, 1, "a"), make_block((0,), 9, 1, "b")]
     generator = torch.Generator().manual_seed(5)
-    gates = [in_turn({}, blocks, step, generator) for step in range(90)]
+    gates = [round_robin_gates({}, blocks, step, generator) for step in range(90)]
     orders = set()
     for start in range(0, 90, 5):
-        order = tuple(g.selection()["a"][0] for g in gates[start : start + 5])
+        order = tuple(g.choices()["a"][0] for g in gates[start : start + 5])
         assert sorted(order) == list(range(5))
         orders.add(order)
     assert len(orders) > 10
     for start in range(0, 90, 9):
-        round_ = [g.selection()["b"][0] for g in gates[start : start + 9]]
+        round_ = [g.choices()["b"][0] for g in gates[start : start + 9]]
         assert sorted(round_) == list(range(9))
 
 
 def test_in_turn_knows_its_place_from_the_step_alone() -> None:
     blocks = [make_block((0,), 5, 1, "a"), make_block((0,), 5, 1, "b")]
     generator = torch.Generator().manual_seed(6)
-    first = [in_turn({}, blocks, step, generator).selection() for step in range(20)]
-    assert in_turn({}, blocks, 13, torch.Generator().manual_seed(6)).selection() == first[13]
+    first = [round_robin_gates({}, blocks, step, generator).choices() for step in range(20)]
+    assert (
+        round_robin_gates({}, blocks, 13, torch.Generator().manual_seed(6)).choices() == first[13]
+    )
     assert [s["a"] for s in first] != [s["b"] for s in first]  # blocks do not move in lockstep
     other = torch.Generator().manual_seed(7)
-    assert [in_turn({}, blocks, step, other).selection() for step in range(20)] != first
+    assert [round_robin_gates({}, blocks, step, other).choices() for step in range(20)] != first
 
 
 def test_in_turn_keeps_edges_at_random() -> None:
     block = make_block((0, 0, 0), 3, 2)
     generator, n = torch.Generator().manual_seed(8), 3000
-    found = share([in_turn({}, [block], step, generator) for step in range(n)])
+    found = share([round_robin_gates({}, [block], step, generator) for step in range(n)])
     expected = 2 / 3 / 3  # an edge is kept two times in three
     assert ((found - expected).abs() < 4.5 * (expected * (1 - expected) / n) ** 0.5).all()
 
@@ -298,14 +300,14 @@ class _Linear:
     def loss(self, batch: Tensor, gates: Gates) -> Tensor:
         return (self.used * batch).sum()
 
-    def regulariser(self, gates: Gates) -> Tensor:
+    def regularizer(self, gates: Gates) -> Tensor:
         return 10 * self.used[0]
 
     def weight_parameters(self) -> list[nn.Parameter]:
         return [self.used, self.idle]
 
 
-def test_weight_step_adds_the_regulariser_but_reports_the_loss() -> None:
+def test_weight_step_adds_the_regularizer_but_reports_the_loss() -> None:
     space = _Linear()
     optimizer = torch.optim.SGD(space.weight_parameters(), lr=0.1)
     loss = weight_step(space, torch.tensor([1.0, 2.0]), Gates({}, {}), optimizer)
@@ -329,15 +331,15 @@ def test_weight_step_bounds_the_gradient() -> None:
 # Blocks that are drawn alone
 
 ALONE = [
-    Block("a", ("x", "y", "z"), (0, 1), alone=True),
-    Block("b", ("p", "q", "r", "s"), alone=True),
+    Block("a", ("x", "y", "z"), (0, 1), own_weights=True),
+    Block("b", ("p", "q", "r", "s"), own_weights=True),
 ]
 CHOSEN = {"a": torch.tensor([[0, 1, 0], [1, 0, 0]]).double(), "b": torch.eye(4)[2:3].double()}
 HERE = {"a": (1, 0), "b": (2,)}
 Selection = dict[str, tuple[int, ...]]
 
 
-def neighbours() -> list[Selection]:
+def neighbors() -> list[Selection]:
     """Everything one switch away from `HERE`."""
     found: list[Selection] = []
     for block in ALONE:
@@ -352,23 +354,23 @@ def neighbours() -> list[Selection]:
 def counted(drawn: list[Gates]) -> dict[str, int]:
     found: dict[str, int] = {}
     for gates in drawn:
-        key = str(gates.selection())
+        key = str(gates.choices())
         found[key] = found.get(key, 0) + 1
     return found
 
 
-def test_in_turn_visits_the_selection_and_its_neighbours_once_per_round() -> None:
-    generator, points = torch.Generator().manual_seed(1), [HERE, *neighbours()]
+def test_in_turn_visits_the_selection_and_its_neighbors_once_per_round() -> None:
+    generator, points = torch.Generator().manual_seed(1), [HERE, *neighbors()]
     assert len(points) == 8
     orders = set()
     for start in range(0, 80, 8):
-        drawn = [in_turn(CHOSEN, ALONE, start + i, generator) for i in range(8)]
+        drawn = [round_robin_gates(CHOSEN, ALONE, start + i, generator) for i in range(8)]
         assert counted(drawn) == {str(point): 1 for point in points}
-        orders.add(tuple(str(g.selection()) for g in drawn))
+        orders.add(tuple(str(g.choices()) for g in drawn))
         assert all(((g.weights[n] == 0) | (g.weights[n] == 1)).all() for g in drawn for n in HERE)
     assert len(orders) == 10
-    again = in_turn(CHOSEN, ALONE, 13, torch.Generator().manual_seed(1))
-    assert again.active == in_turn(CHOSEN, ALONE, 13, generator).active
+    again = round_robin_gates(CHOSEN, ALONE, 13, torch.Generator().manual_seed(1))
+    assert again.active == round_robin_gates(CHOSEN, ALONE, 13, generator).active
 
 
 def test_in_turn_leaves_out_what_has_fallen_to_zero() -> None:
@@ -377,38 +379,42 @@ def test_in_turn_leaves_out_what_has_fallen_to_zero() -> None:
     worth["b"][0, :2] = 0.0
     worth["b"][0, 2] = 0.0  # the selection itself keeps its turn
     lost: list[Selection] = [{**HERE, "a": (2, 0)}, {**HERE, "b": (0,)}, {**HERE, "b": (1,)}]
-    points = [HERE, *(p for p in neighbours() if p not in lost)]
+    points = [HERE, *(p for p in neighbors() if p not in lost)]
     assert len(points) == 5
     generator = torch.Generator().manual_seed(1)
     for start in range(0, 25, 5):
-        drawn = [in_turn(CHOSEN, ALONE, start + i, generator, worth) for i in range(5)]
+        drawn = [round_robin_gates(CHOSEN, ALONE, start + i, generator, worth) for i in range(5)]
         assert counted(drawn) == {str(point): 1 for point in points}
     nothing = {name: torch.zeros_like(table) for name, table in worth.items()}
-    assert all(in_turn(CHOSEN, ALONE, s, generator, nothing).active == HERE for s in range(9))
+    assert all(
+        round_robin_gates(CHOSEN, ALONE, s, generator, nothing).active == HERE for s in range(9)
+    )
 
 
 def test_in_turn_moves_other_blocks_beside_those_alone() -> None:
     blocks = [*ALONE, make_block((0,), 3, 1, "c")]
     alpha = {**CHOSEN, "c": torch.zeros(1, 3)}
-    drawn = [in_turn(alpha, blocks, s, torch.Generator().manual_seed(2)) for s in range(24)]
-    assert {g.selection()["c"][0] for g in drawn} == {0, 1, 2}
-    rest = {str({n: g.selection()[n] for n in HERE}) for g in drawn}
-    assert rest == {str(point) for point in [HERE, *neighbours()]}
+    drawn = [
+        round_robin_gates(alpha, blocks, s, torch.Generator().manual_seed(2)) for s in range(24)
+    ]
+    assert {g.choices()["c"][0] for g in drawn} == {0, 1, 2}
+    rest = {str({n: g.choices()[n] for n in HERE}) for g in drawn}
+    assert rest == {str(point) for point in [HERE, *neighbors()]}
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.4, 1.0])
 def test_exploration_makes_at_most_one_switch_of_blocks_alone(epsilon: float) -> None:
     generator, n = torch.Generator().manual_seed(3), 400
-    found = counted([explore(CHOSEN, ALONE, epsilon, generator) for _ in range(n)])
-    assert set(found) <= {str(point) for point in [HERE, *neighbours()]}
-    expected = {str(point): epsilon / 7 for point in neighbours()} | {str(HERE): 1 - epsilon}
+    found = counted([epsilon_greedy_gates(CHOSEN, ALONE, epsilon, generator) for _ in range(n)])
+    assert set(found) <= {str(point) for point in [HERE, *neighbors()]}
+    expected = {str(point): epsilon / 7 for point in neighbors()} | {str(HERE): 1 - epsilon}
     for point, share_ in expected.items():
         error = (share_ * (1 - share_) / n) ** 0.5
         assert abs(found.get(point, 0) / n - share_) < 4.5 * error + 1e-12
 
 
 def test_neutral_operations_start_ahead() -> None:
-    block = Block("b", ("x", "y", "z"), (0, 1), start="y")
+    block = Block("b", ("x", "y", "z"), (0, 1), default_op="y")
     for seed in range(20):
         alpha = initial_alpha([block], torch.Generator().manual_seed(seed))
         assert project(alpha, [block]).active == {"b": (1, 1)}

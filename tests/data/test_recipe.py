@@ -29,13 +29,13 @@ def test_shipped_recipes() -> None:
     for recipe in recipes.values():
         assert recipe.title and recipe.kind in kinds
         if recipe.kind == "text":
-            assert recipe.folder and len(recipe.files) == 3 and recipe.licence and recipe.citation
+            assert recipe.folder and len(recipe.files) == 3 and recipe.license and recipe.citation
         if recipe.md5s:
             assert recipe.url.endswith("/") and tuple(recipe.md5s) == recipe.files
             assert all(re.fullmatch("[0-9a-f]{32}", md5) for md5 in recipe.md5s.values())
         if recipe.kind == "movielens":
             assert recipe.url.startswith("https://") and recipe.url.endswith(".zip")
-            assert recipe.folder and recipe.files and recipe.licence and recipe.citation
+            assert recipe.folder and recipe.files and recipe.license and recipe.citation
             assert recipe.md5 is None or re.fullmatch("[0-9a-f]{32}", recipe.md5)
 
 

@@ -13,10 +13,10 @@ from sif.baselines import BASELINES, fit_best
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.evaluation.cold_start import (
-    Fallback,
+    ColdStartRule,
     cold_rows,
     popularity_order,
-    with_fallback,
+    with_cold_start,
     with_zero_rows,
 )
 from sif.evaluation.evaluate import RankingScorer, RatingScorer
@@ -70,7 +70,7 @@ def test_popularity_breaks_ties_by_item_number_and_has_no_equals() -> None:
 
 
 def test_a_cold_user_gets_popularity_and_a_cold_item_stands_below_all_others() -> None:
-    scorer = with_fallback(Noise(), Fallback.of(interactions(PAIRS)))
+    scorer = with_cold_start(Noise(), ColdStartRule.of(interactions(PAIRS)))
     assert isinstance(scorer, RankingScorer)
     scores = scorer.scores(np.array([3, 0, 3, 4]))
     assert np.argsort(-scores[0])[:5].tolist() == BY_POPULARITY
@@ -84,7 +84,7 @@ def test_a_cold_user_gets_popularity_and_a_cold_item_stands_below_all_others() -
 def test_without_cold_rows_nothing_is_changed() -> None:
     everyone = interactions([*PAIRS, (3, 2)])
     scores = Noise().scores(np.arange(5))
-    rule = Fallback.of(everyone)
+    rule = ColdStartRule.of(everyone)
     assert rule.applied(scores, rule.cold_users) is scores
     net = network("multiply")
     assert with_zero_rows(net, everyone) is net
@@ -93,7 +93,7 @@ def test_without_cold_rows_nothing_is_changed() -> None:
 @pytest.mark.parametrize("allowed", [None, [1, 2, 3, 5]])
 @pytest.mark.parametrize("k", [1, 3, 8])
 def test_the_popular_are_found_around_what_a_user_has(allowed: list[int] | None, k: int) -> None:
-    rule = Fallback.of(interactions(PAIRS))
+    rule = ColdStartRule.of(interactions(PAIRS))
     own = Top(np.arange(3 * k).reshape(3, k), np.full((3, k), 7.0, np.float32))
     had = sparse.csr_array(np.array([[1, 1, 0, 0, 0, 0], [1] * 6, [0, 0, 0, 0, 1, 0]]))
     mask = None if allowed is None else np.isin(np.arange(6), allowed)
@@ -108,12 +108,12 @@ def test_the_popular_are_found_around_what_a_user_has(allowed: list[int] | None,
 
 
 def test_folded_rows_are_no_longer_cold_and_folded_items_come_last() -> None:
-    rule = Fallback.of(interactions(PAIRS))
-    assert np.flatnonzero(rule.never).tolist() == [2]
+    rule = ColdStartRule.of(interactions(PAIRS))
+    assert np.flatnonzero(rule.never_recommended).tolist() == [2]
     users = rule.with_users(8, np.array([3, 6]))
     assert np.flatnonzero(users.cold_users).tolist() == [5, 7]
     items = rule.with_items(9, np.array([7, 2, 4]))
-    assert np.flatnonzero(items.never).tolist() == [6, 8]
+    assert np.flatnonzero(items.never_recommended).tolist() == [6, 8]
     assert items.popular().tolist() == [*BY_POPULARITY, 2, 7]  # 4 keeps its place
     assert np.argsort(-items.finite_order, kind="stable").tolist() == [*BY_POPULARITY, 2, 7, 6, 8]
     assert rule.popular().tolist() == BY_POPULARITY
@@ -121,12 +121,12 @@ def test_folded_rows_are_no_longer_cold_and_folded_items_come_last() -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_the_rule_holds_for_functions_that_factor_and_for_others(operation: str) -> None:
-    fallback = Fallback.of(interactions(PAIRS))
-    scorer = InteractionScorer(network(operation), fallback=fallback)
+    cold_start = ColdStartRule.of(interactions(PAIRS))
+    scorer = InteractionScorer(network(operation), cold_start=cold_start)
     plain = InteractionScorer(network(operation))
     users = np.arange(5)
     np.testing.assert_array_equal(
-        scorer.scores(users), fallback.applied(plain.scores(users), fallback.cold_users)
+        scorer.scores(users), cold_start.applied(plain.scores(users), cold_start.cold_users)
     )
 
 
@@ -163,20 +163,20 @@ def test_a_rating_scorer_is_left_as_it_is() -> None:
     train = interactions(PAIRS, stars=5)
     scorer = BASELINES["bias-only"].fit(train, {"user_l2": 1.0, "item_l2": 1.0}, 0, 1)
     assert isinstance(scorer, RatingScorer)
-    assert with_fallback(scorer, Fallback.of(train)) is scorer
+    assert with_cold_start(scorer, ColdStartRule.of(train)) is scorer
 
 
 def test_a_row_is_bare_without_a_pair_with_a_trained_row() -> None:
-    rule = Fallback.of(interactions(PAIRS))  # user 3 and item 2 are cold
+    rule = ColdStartRule.of(interactions(PAIRS))  # user 3 and item 2 are cold
     users = sparse.csr_array(np.array([[0, 0, 1, 0, 0, 0], [0, 0, 1, 0, 1, 0], [0] * 6]))
-    assert rule.bare(users).tolist() == [True, False, True]
+    assert rule.without_known_pairs(users).tolist() == [True, False, True]
     items = sparse.csr_array(np.array([[0, 0, 0, 1, 0], [1, 0, 0, 1, 0]]))
-    assert rule.bare(items, 1).tolist() == [True, False]
-    assert rule.bare(users[:0]).tolist() == []
+    assert rule.without_known_pairs(items, 1).tolist() == [True, False]
+    assert rule.without_known_pairs(users[:0]).tolist() == []
 
 
 def test_scores_of_pairs_are_those_of_whole_rows() -> None:
-    rule = Fallback.of(interactions(PAIRS))
+    rule = ColdStartRule.of(interactions(PAIRS))
     whole = Noise().scores(np.arange(5))
     users, items = (ids.ravel() for ids in np.indices(whole.shape))
     expected = rule.applied(whole, rule.cold_users)

@@ -90,7 +90,7 @@ def test_ranking_against_a_loop_with_tied_scores(seed: int, levels: int, part: s
     assert found.left_out == N_USERS - len(found.users)
 
 
-def test_neighbouring_floats_are_no_ties() -> None:
+def test_neighboring_floats_are_no_ties() -> None:
     low = np.float32(1.0)
     high = np.nextafter(low, np.float32(2.0))
     split = make_split(np.array([[0, 3], [0, 7]]), np.array([2, 0]))

@@ -10,7 +10,7 @@ import pytest
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError
-from sif.evaluation.cold_start import Fallback, WithFallback, cold_rows
+from sif.evaluation.cold_start import ColdStartRule, WithColdStartRule, cold_rows
 from sif.evaluation.comparison import compare
 from sif.evaluation.evaluate import rank_all_items, rating_errors
 from sif.evaluation.user_groups import (
@@ -64,7 +64,7 @@ def test_ranking_groups_by_hand() -> None:
     train = interactions([*map(tuple, train.ids.tolist()), (3, 12), (3, 13)], (4, 14))
     truth = interactions([(0, 12), (0, 10), (1, 11), (1, 1), (2, 0), (2, 11)], (4, 14))
     values = np.tile(-np.arange(14, dtype=np.float32), (4, 1))
-    scorer = WithFallback(Table(values), Fallback.of(train))
+    scorer = WithColdStartRule(Table(values), ColdStartRule.of(train))
     groups = groups_of(rank_all_items(scorer, (train,), truth), train, truth)
     assert set(groups) == {COLD_USER, "history-1-9", "history-10-49", WARM}
     assert {n: len(g.evaluation.users) for n, g in groups.items()} == {
@@ -89,7 +89,7 @@ def test_ranking_groups_by_hand() -> None:
 def test_the_warm_group_is_a_ranking_with_cold_items_taken_out_of_the_truth(seed: int) -> None:
     train, truth = random_parts(seed)
     values = np.random.default_rng(seed).normal(size=(70, 90)).astype(np.float32)
-    scorer = WithFallback(Table(values), Fallback.of(train))
+    scorer = WithColdStartRule(Table(values), ColdStartRule.of(train))
     user, item = (~cold_rows(train, f)[truth.ids[:, f]] for f in (0, 1))
     assert 0 < (user & item).sum() < item.sum() < len(truth)
     second = rank_all_items(scorer, (train,), truth.select(user & item))

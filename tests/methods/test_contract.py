@@ -228,7 +228,7 @@ class Forgetful(Fixed):
         self.asked += 1
         return super().weight_gates(step)
 
-    def selection(self) -> Gates:
+    def best_gates(self) -> Gates:
         return Choices(self.space.blocks).gates((0, self.asked % 4, 0, 0))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sif.config import CFConfig, load_config
 from sif.core.gates import Gates
-from sif.core.method import Choosing, Learning, Method
+from sif.core.method import ChoosesAtEnd, LearnsArchitecture, Method
 from sif.core.probe import gate_gradient
 from sif.core.proximal import project, weight_step
 from sif.core.selections import Choices
@@ -134,25 +134,25 @@ def test_darts_exports_the_projection_of_its_softmax_weights() -> None:
         torch.allclose(w.sum(1), torch.ones(14, dtype=F64)) for w in relaxed.weights.values()
     )
     expected = project(relaxed.weights, space.blocks)
-    assert method.selection().selection() == expected.selection()
+    assert method.best_gates().choices() == expected.choices()
 
 
 def test_random_search_keeps_the_candidate_with_the_lowest_error() -> None:
     space = make_space()
     method = RandomWS(space, RandomWSSettings(4), torch.Generator().manual_seed(0))
-    assert isinstance(method, Choosing) and not isinstance(method, Learning)
-    candidates = [project(a, space.blocks).selection() for a in method.state_dict()["drawn"]]
-    assert method.selection().selection() == candidates[0]
+    assert isinstance(method, ChoosesAtEnd) and not isinstance(method, LearnsArchitecture)
+    candidates = [project(a, space.blocks).choices() for a in method.state_dict()["drawn"]]
+    assert method.best_gates().choices() == candidates[0]
     errors = iter([3.0, 1.0, 2.0, 1.0])
     asked = []
 
     def error(gates: Gates) -> float:
-        asked.append(gates.selection())
+        asked.append(gates.choices())
         return next(errors)
 
     method.choose(error)
     assert asked == candidates
-    assert method.selection().selection() == candidates[1]
+    assert method.best_gates().choices() == candidates[1]
 
 
 def test_an_error_that_is_no_number_is_never_the_lowest() -> None:
@@ -171,7 +171,7 @@ def test_random_search_judges_different_selections(most: int, expected: int) -> 
     space = prepare(config, make_runtime("cpu", 0, threads=1)).problem.space()
     method = RandomWS(space, RandomWSSettings(most), torch.Generator().manual_seed(0))
     judged: list[str] = []
-    method.choose(lambda gates: judged.append(str(gates.selection())) or 0.0)  # type: ignore[func-returns-value]
+    method.choose(lambda gates: judged.append(str(gates.choices())) or 0.0)  # type: ignore[func-returns-value]
     assert len(set(judged)) == len(judged) == method.candidates == expected
 
 
@@ -199,7 +199,7 @@ def test_random_weight_steps_draw_every_choice_equally_often() -> None:
             method = RandomWS(space, RandomWSSettings(2), torch.Generator().manual_seed(7))
             method.load_state_dict(state)
         gates = method.weight_gates(step)
-        half += [gates.selection()] if step >= steps // 2 else []
+        half += [gates.choices()] if step >= steps // 2 else []
         for name, weights in gates.weights.items():
             counts[name] += weights != 0
     for block in space.blocks:
@@ -207,7 +207,7 @@ def test_random_weight_steps_draw_every_choice_equally_often() -> None:
         even = torch.full(block.shape, 1 / block.shape[1], dtype=F64)
         torch.testing.assert_close(shares, even, atol=0.05, rtol=0)
     straight = RandomWS(space, RandomWSSettings(2), torch.Generator().manual_seed(0))
-    assert [straight.weight_gates(s).selection() for s in range(steps)][steps // 2 :] == half
+    assert [straight.weight_gates(s).choices() for s in range(steps)][steps // 2 :] == half
 
 
 @pytest.mark.parametrize("name", MAKE)
@@ -221,7 +221,7 @@ def test_resumed_methods_go_on_as_uninterrupted(name: str) -> None:
                 state = copy.deepcopy(method.state_dict())
                 method = MAKE[name](space, torch.Generator().manual_seed(3))
                 method.load_state_dict(state)
-            if isinstance(method, Learning):
+            if isinstance(method, LearnsArchitecture):
                 method.arch_step(space, batch(step), batch(step + 10))
             weight_step(space, batch(step), method.weight_gates(step), optimizer)
         return method.alpha(), dict(space.named_parameters())
@@ -309,9 +309,9 @@ def test_gdas_draws_selections_of_the_space() -> None:
         gates = method.weight_gates(step)
         assert gates.active is not None
         again = project(gates.weights, space.blocks)
-        assert again.selection() == gates.selection()
+        assert again.choices() == gates.choices()
         assert all(set(w.unique().tolist()) == {0.0, 1.0} for w in gates.weights.values())
-        seen.add(str(gates.selection()))
+        seen.add(str(gates.choices()))
     assert len(seen) == 9
 
 
@@ -368,7 +368,7 @@ def test_learned_transforms_descend_under_every_method() -> None:
         space, (train, valid) = run.make_space(False), run.streams()
         method = make(space, torch.Generator().manual_seed(0))
         before = {n: p.detach().clone() for n, p in space.module().named_parameters()}
-        assert isinstance(method, Learning)
+        assert isinstance(method, LearnsArchitecture)
         method.arch_step(space, train.next(), valid.next())
         moved = {n for n, p in space.module().named_parameters() if not torch.equal(p, before[n])}
         assert moved == {name for name in before if name.startswith("transforms.")}
@@ -387,11 +387,11 @@ def test_l2_of_relaxed_gates_is_that_of_all_operations_by_their_weights() -> Non
     choices = Choices(space.blocks)
     every = range(len(space.operations))
     with torch.no_grad():
-        alone = [float(space.regulariser(choices.gates((0, k, 0, 0, 0, 0)))) for k in every]
+        alone = [float(space.regularizer(choices.gates((0, k, 0, 0, 0, 0)))) for k in every]
     assert len(set(alone)) == len(alone)
     alpha = {b.name: torch.rand(b.shape).softmax(1) for b in space.blocks}
     expected = float(alpha["operation"][0] @ torch.tensor(alone))
-    found = float(space.regulariser(Gates(alpha, None)).detach())
+    found = float(space.regularizer(Gates(alpha, None)).detach())
     assert found == pytest.approx(expected, rel=1e-5)
 
 

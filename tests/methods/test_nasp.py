@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.core.exploration import in_turn
+from sif.core.exploration import round_robin_gates
 from sif.core.gates import Gates
 from sif.core.probe import gate_gradient
 from sif.core.proximal import box, complexity_gradient, project
@@ -111,8 +111,8 @@ def test_switch_scores_are_log_ratios_of_refitted_validation_losses(loss: str, o
     alpha = {b.name: torch.rand(b.shape, generator=torch.Generator().manual_seed(3))
              for b in space.blocks}  # fmt: skip
     gates = project(alpha, space.blocks)
-    found = space.switch_scores(train, valid, gates)
-    active = {name: chosen[0] for name, chosen in gates.selection().items()}
+    found = space.replacement_scores(train, valid, gates)
+    active = {name: chosen[0] for name, chosen in gates.choices().items()}
     current = numpy_loss(fitted_scores(space, active, train), valid, loss)
     for block in space.blocks:
         assert float(found[block.name][0, active[block.name]]) == 0.0
@@ -130,7 +130,7 @@ def test_switch_scores_of_pairwise_losses_keep_the_trained_readouts() -> None:
     alpha = {b.name: torch.rand(b.shape, generator=torch.Generator().manual_seed(3))
              for b in space.blocks}  # fmt: skip
     gates = project(alpha, space.blocks)
-    found = space.switch_scores(train, valid, gates)
+    found = space.replacement_scores(train, valid, gates)
     current = float(space.loss(valid, gates))
     for block in space.blocks:
         for k in range(block.shape[1]):
@@ -143,12 +143,12 @@ def test_switch_scores_of_pairwise_losses_keep_the_trained_readouts() -> None:
 
 def test_switch_scores_do_not_depend_on_the_readout_at_hand() -> None:
     space, train, valid = make_space(), batch(1), batch(2)
-    gates = make_method(space).selection()
-    before = space.switch_scores(train, valid, gates)
+    gates = make_method(space).best_gates()
+    before = space.replacement_scores(train, valid, gates)
     with torch.no_grad():
         for readout in space.readouts:
             readout.mul_(-3.0).add_(1.0)
-    after = space.switch_scores(train, valid, gates)
+    after = space.replacement_scores(train, valid, gates)
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -157,9 +157,9 @@ def test_switch_scores_do_not_depend_on_the_readout_at_hand() -> None:
 def test_a_plain_step_is_project_score_descend_box(score: str, eta: float) -> None:
     space, train, valid = make_space(), batch(1), batch(2)
     method = make_method(space, score=score, eta=eta, lr=0.3)
-    alpha, gates = method.alpha(), method.selection()
+    alpha, gates = method.alpha(), method.best_gates()
     scores = {
-        "switch": space.switch_scores(train, valid, gates),
+        "switch": space.replacement_scores(train, valid, gates),
         "gradient": gate_gradient(space, valid, gates).gates,
     }
     report = method.arch_step(space, train, valid)
@@ -170,7 +170,7 @@ def test_a_plain_step_is_project_score_descend_box(score: str, eta: float) -> No
     moved = {n: a - 0.3 * (scores[score][n] + penalty[n]) for n, a in alpha.items()}
     for name, table in box(moved, space.blocks).items():
         torch.testing.assert_close(method.alpha()[name], table, rtol=1e-12, atol=1e-12)
-    assert method.selection().active == project(moved, space.blocks).active
+    assert method.best_gates().active == project(moved, space.blocks).active
 
 
 def test_adam_steps_follow_its_formula() -> None:
@@ -180,7 +180,7 @@ def test_adam_steps_follow_its_formula() -> None:
     m = {n: torch.zeros_like(a) for n, a in alpha.items()}
     v = copy.deepcopy(m)
     for t in range(1, 4):
-        found = gate_gradient(space, valid, method.selection()).gates
+        found = gate_gradient(space, valid, method.best_gates()).gates
         method.arch_step(space, train, valid)
         for n, g in found.items():
             m[n] = ADAM_BETAS[0] * m[n] + (1 - ADAM_BETAS[0]) * g
@@ -196,7 +196,7 @@ def test_adam_steps_follow_its_formula() -> None:
 def test_learned_transforms_take_an_adam_step_on_validation() -> None:
     space, train, valid = make_space("sif"), batch(1), batch(2)
     method = make_method(space, continuous_lr=0.01)
-    found = gate_gradient(space, valid, method.selection())
+    found = gate_gradient(space, valid, method.best_gates())
     before = [p.detach().clone() for p in space.arch_parameters()]
     method.arch_step(space, train, valid)
     for old, new, g in zip(before, space.arch_parameters(), found.arch, strict=True):
@@ -216,7 +216,7 @@ class Scripted(FunctionSpace):
         self.double()
         self.script = iter(tables)
 
-    def switch_scores(
+    def replacement_scores(
         self, train: Batch, valid: Batch, gates: Gates, worth: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         return {OPERATION_BLOCK: torch.tensor([next(self.script)], dtype=torch.float64)}
@@ -227,10 +227,10 @@ def test_the_selection_is_read_before_boxing() -> None:
     method = make_method(space, box="clip", lr=1.0)
     method.arch_step(space, batch(1), batch(2))
     assert method.alpha()[OPERATION_BLOCK][0, :2].tolist() == [1.0, 1.0]  # a tie after clipping
-    assert method.selection().selection() == {OPERATION_BLOCK: (1,)}
+    assert method.best_gates().choices() == {OPERATION_BLOCK: (1,)}
     again = make_method(space, box="clip", lr=1.0)
     again.load_state_dict(copy.deepcopy(method.state_dict()))
-    assert again.selection().selection() == {OPERATION_BLOCK: (1,)}
+    assert again.best_gates().choices() == {OPERATION_BLOCK: (1,)}
 
 
 def test_late_evidence_outweighs_early_evidence() -> None:
@@ -239,7 +239,7 @@ def test_late_evidence_outweighs_early_evidence() -> None:
     selected = []
     for _ in range(5):
         method.arch_step(space, batch(1), batch(2))
-        selected.append(method.selection().selection()[OPERATION_BLOCK][0])
+        selected.append(method.best_gates().choices()[OPERATION_BLOCK][0])
     # The box forgets how badly the second operation once lost: 9 alone would outlast this script.
     assert selected[0] == 0
     assert selected[-1] == 1
@@ -255,17 +255,19 @@ def test_weight_gates_are_in_turn_and_then_the_selection() -> None:
     space = make_space()
     method = make_method(space, warmup_steps=10)
     generator = torch.Generator().manual_seed(7)
-    selected = method.selection().weights
-    expected = [in_turn(selected, space.blocks, step, generator).active for step in range(10)]
+    selected = method.best_gates().weights
+    expected = [
+        round_robin_gates(selected, space.blocks, step, generator).active for step in range(10)
+    ]
     assert [method.weight_gates(step).active for step in range(10)] == expected
-    assert all(method.weight_gates(10 + s).active == method.selection().active for s in range(20))
+    assert all(method.weight_gates(10 + s).active == method.best_gates().active for s in range(20))
 
 
 def test_exploration_happens_after_warm_up() -> None:
     space = make_space()
     method = make_method(space, explore=0.5)
-    chosen = [method.weight_gates(s).selection()[OPERATION_BLOCK][0] for s in range(600)]
-    best = method.selection().selection()[OPERATION_BLOCK][0]
+    chosen = [method.weight_gates(s).choices()[OPERATION_BLOCK][0] for s in range(600)]
+    best = method.best_gates().choices()[OPERATION_BLOCK][0]
     share = chosen.count(best) / 600
     assert abs(share - 0.6) < 4.5 * (0.6 * 0.4 / 600) ** 0.5
     assert set(chosen) == set(range(5))
@@ -294,7 +296,7 @@ def test_a_restored_method_takes_the_same_steps(spec: str, optimizer: str) -> No
     for t in range(3, 7):
         step(method, space, t)
         step(other, other_space, t)
-        assert method.selection().active == other.selection().active
+        assert method.best_gates().active == other.best_gates().active
         assert method.weight_gates(t).active == other.weight_gates(t).active
     assert all(torch.equal(a, other.alpha()[n]) for n, a in method.alpha().items())
     for one, two in zip(space.parameters(), other_space.parameters(), strict=True):
@@ -374,7 +376,7 @@ def settling(**settings: object) -> tuple[Scripted, Nasp]:
 
 
 def drawn(method: Nasp, steps: range) -> list[int]:
-    return [method.weight_gates(s).selection()[OPERATION_BLOCK][0] for s in steps]
+    return [method.weight_gates(s).choices()[OPERATION_BLOCK][0] for s in steps]
 
 
 def test_every_new_selection_is_first_trained_alone() -> None:
@@ -397,7 +399,7 @@ def test_settling_does_not_begin_again_after_a_restart() -> None:
     assert drawn(method, range(8, 10)) == [1, 1]
     _, other = settling(warmup_steps=100)
     other.load_state_dict(copy.deepcopy(method.state_dict()))
-    assert other.selection().active == {OPERATION_BLOCK: (1,)}
+    assert other.best_gates().active == {OPERATION_BLOCK: (1,)}
     after = drawn(method, range(10, 30))
     assert drawn(other, range(10, 30)) == after
     assert after[:2] == [1, 1]

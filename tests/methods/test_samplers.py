@@ -49,7 +49,7 @@ def kind(request: pytest.FixtureRequest) -> Callable[[int], Sampler]:
 def distance(gates: Gates) -> float:
     """Of a selection from (y, -, y, z), q, where it is 0."""
     wanted = {"a": (1, -1, 1, 2), "b": (1,)}
-    chosen = gates.selection()
+    chosen = gates.choices()
     return float(sum(a != b for n in wanted for a, b in zip(wanted[n], chosen[n], strict=True)))
 
 
@@ -68,13 +68,13 @@ def test_every_legal_selection_has_one_row() -> None:
     assert choices.names[:4] == ("a.0.edges", "a.0.0", "a.0.1", "a.1.edges")
     rows = [choices.numbered(n) for n in range(COUNT)]
     assert rows == sorted(itertools.product(*map(range, choices.sizes)))
-    selections = {str(choices.gates(row).selection()) for row in rows}
+    selections = {str(choices.gates(row).choices()) for row in rows}
     assert len(selections) == COUNT
     for row in rows[::7]:
         gates = choices.gates(row)
         again = project(gates.weights, BLOCKS)
-        if all(k >= 0 for e, k in enumerate(gates.selection()["a"]) if e == 3):
-            assert again.selection() == gates.selection()
+        if all(k >= 0 for e, k in enumerate(gates.choices()["a"]) if e == 3):
+            assert again.choices() == gates.choices()
 
 
 def test_a_selection_costs_what_its_operations_do() -> None:
@@ -97,7 +97,7 @@ def test_distinct_rows_are_different_and_all_of_them_if_asked() -> None:
 
 def test_exhaustive_visits_every_selection_once() -> None:
     for seed in (0, 1):
-        found = [str(gates.selection()) for gates in asked(KINDS["exhaustive"](seed), 10_000)]
+        found = [str(gates.choices()) for gates in asked(KINDS["exhaustive"](seed), 10_000)]
         assert len(found) == len(set(found)) == COUNT
     assert str(asked(KINDS["exhaustive"](0), 5)) != str(asked(KINDS["exhaustive"](1), 5))
 
@@ -109,25 +109,25 @@ def test_exhaustive_refuses_a_space_that_is_too_large() -> None:
 
 
 def test_random_draws_nothing_twice_until_the_space_is_used_up() -> None:
-    found = [str(gates.selection()) for gates in asked(KINDS["random"](3), 10_000)]
+    found = [str(gates.choices()) for gates in asked(KINDS["random"](3), 10_000)]
     assert len(set(found)) == len(found) == COUNT
 
 
 def test_random_leaves_nothing_out_when_redraws_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sif.methods.random_search.REDRAWS", 1)
-    found = [[str(g.selection()) for g in asked(KINDS["random"](s), 10_000)] for s in (3, 3, 4)]
+    found = [[str(g.choices()) for g in asked(KINDS["random"](s), 10_000)] for s in (3, 3, 4)]
     assert all(len(set(one)) == len(one) == COUNT for one in found)
     assert found[0] == found[1] != found[2]
     sampler = KINDS["random"](3)
     asked(sampler, 300)
     resumed = KINDS["random"](9)
     resumed.load_state_dict(sampler.state_dict())
-    assert [str(g.selection()) for g in asked(resumed, 10_000)] == found[0][300:]
+    assert [str(g.choices()) for g in asked(resumed, 10_000)] == found[0][300:]
 
 
 def test_random_draws_every_choice_alike() -> None:
     first = [RandomSampling(SPACE, seed).ask() for seed in range(600)]
-    chosen = [gates.selection()["b"][0] for gates in first if gates is not None]
+    chosen = [gates.choices()["b"][0] for gates in first if gates is not None]
     assert all(100 < chosen.count(k) < 200 for k in range(4))
 
 
@@ -135,11 +135,11 @@ def test_ask_is_the_same_until_it_is_told(kind: Callable[[int], Sampler]) -> Non
     sampler = kind(0)
     first, again = sampler.ask(), sampler.ask()
     assert first is not None and again is not None
-    assert first.selection() == again.selection() == sampler.selection().selection()
+    assert first.choices() == again.choices() == sampler.best_gates().choices()
     other = next(
         g for n in range(COUNT)
-        if (g := sampler.choices.gates(sampler.choices.numbered(n))).selection()
-        != first.selection()
+        if (g := sampler.choices.gates(sampler.choices.numbered(n))).choices()
+        != first.choices()
     )  # fmt: skip
     with pytest.raises(ShapeError, match="told of the selection that was asked"):
         sampler.tell(other, 0.0, 0.0)
@@ -152,24 +152,24 @@ def test_the_selection_is_the_best_told_and_the_first_of_equals(
     for error in (3.0, 1.0, math.inf, 1.0, 2.0):
         gates = sampler.ask()
         assert gates is not None
-        told.append(gates.selection())
+        told.append(gates.choices())
         sampler.tell(gates, error, 0.0)
-    assert sampler.selection().selection() == told[1]
+    assert sampler.best_gates().choices() == told[1]
     assert sampler.told[2].error == WORST
     assert {n: w.tolist() for n, w in sampler.alpha().items()} == {
-        n: w.tolist() for n, w in sampler.selection().weights.items()
+        n: w.tolist() for n, w in sampler.best_gates().weights.items()
     }
 
 
 def test_a_sampler_goes_on_from_json(kind: Callable[[int], Sampler]) -> None:
-    straight = [g.selection() for g in asked(kind(4), 40)]
+    straight = [g.choices() for g in asked(kind(4), 40)]
     sampler = kind(4)
     asked(sampler, 21)
     sampler.ask()
     state = json.loads(json.dumps(sampler.state_dict()))
     resumed = kind(9)
     resumed.load_state_dict(state)
-    assert [g.selection() for g in asked(resumed, 19)] == straight[21:]
+    assert [g.choices() for g in asked(resumed, 19)] == straight[21:]
     assert kind(5).seed == 5 and resumed.seed == 4
 
 
@@ -228,7 +228,7 @@ def test_a_divergence_does_not_flatten_the_crowding_distance_of_nsga2() -> None:
     resumed.load_state_dict(json.loads(json.dumps(sampler.state_dict())))
     again = resumed.ask()
     assert following is not None and again is not None
-    assert following.selection() == again.selection()
+    assert following.choices() == again.choices()
     assert resumed._algorithm.pop.get("F")[:, 0].max() == 1.7
 
 
@@ -238,7 +238,7 @@ def test_nsga2_ends_where_nothing_new_can_be_bred() -> None:
     sampler = Nsga2(space, 0, population=8)
     seen = []
     while (gates := sampler.ask()) is not None:
-        seen.append(gates.selection()["a"][0])
+        seen.append(gates.choices()["a"][0])
         sampler.tell(gates, float(len(seen)), 0.0)
     assert sorted(seen) == [0, 1, 2]
 

@@ -229,7 +229,7 @@ def png(path: Path) -> tuple[int, int, float]:
         if kind == b"IHDR":
             size = struct.unpack(">II", body[:8])
         if kind == b"pHYs":
-            assert struct.unpack(">II", body[:8]) == (5906, 5906)  # 150 dpi in pixels per metre
+            assert struct.unpack(">II", body[:8]) == (5906, 5906)  # 150 dpi in pixels per meter
         pixels += body if kind == b"IDAT" else b""
         kinds.append(kind)
         place += 12 + length
@@ -281,7 +281,7 @@ def test_text_stays_on_the_page_and_does_not_meet_other_text(name: str) -> None:
         assert box.x1 <= page.x1 and box.y1 <= page.y1, text
         for other, that in texts[i + 1 :]:
             across = min(box.x1, that.x1) - max(box.x0, that.x0)
-            # Extents hold room for descenders, which neighbours may share.
+            # Extents hold room for descenders, which neighbors may share.
             along = min(box.y1, that.y1) - max(box.y0, that.y0)
             assert across <= 0 or along <= 0.3 * min(box.height, that.height), (text, other)
 
@@ -378,7 +378,7 @@ def test_transforms_are_drawn_over_the_identity() -> None:
         function.build_transforms({"user": (X, X[1:])})
 
 
-def test_surface_has_u_to_the_right_v_upwards_and_zero_in_the_middle_of_the_colours() -> None:
+def test_surface_has_u_to_the_right_v_upwards_and_zero_in_the_middle_of_the_colors() -> None:
     u, v = np.linspace(0, 1, 5), np.linspace(0, 2, 9)
     z = np.broadcast_to(u[None, :] - 0.25, (9, 5))
     figure = function.build_surface(u, v, z, "u", ("user", "item"))
@@ -583,10 +583,10 @@ def test_cells_show_every_operation_between_its_nodes(tmp_path: Path) -> None:
     assert [t.get_text() for t in first.texts].count("conv") == 2
     assert {"2", "3", "out", "skip", "pool", "concat"} <= {t.get_text() for t in first.texts}
     assert "pool" not in {t.get_text() for t in second.texts}
-    colours = {t.get_text(): t.get_color() for t in first.texts}
-    assert len({colours[name] for name in ("conv", "skip", "pool")}) == 3
-    # The same operation has the same colour in both cells.
-    assert {t.get_text(): t.get_color() for t in second.texts}["skip"] == colours["skip"]
+    colors = {t.get_text(): t.get_color() for t in first.texts}
+    assert len({colors[name] for name in ("conv", "skip", "pool")}) == 3
+    # The same operation has the same color in both cells.
+    assert {t.get_text(): t.get_color() for t in second.texts}["skip"] == colors["skip"]
     arrows = [t for t in first.texts if t.get_text() == "" and t.arrow_patch is not None]
     assert len(arrows) == 4 + 2
     spans = [(round(a.xyann[0], 3), round(a.xy[0], 3)) for a in arrows]
@@ -604,7 +604,7 @@ def test_cells_are_written_as_png_and_svg_the_same_every_time(tmp_path: Path) ->
     assert paths[0].read_bytes() == before
 
 
-def test_gates_have_the_colour_of_their_operation_for_as_long_as_it_was_chosen() -> None:
+def test_gates_have_the_color_of_their_operation_for_as_long_as_it_was_chosen() -> None:
     figure = gates.build_gates(SELECTIONS, STRIPS[:1], 0)
     (axes,) = figure.axes
     strips = [b for b in axes.patches if b.get_width() >= 1]  # the legend's are smaller
@@ -613,17 +613,17 @@ def test_gates_have_the_colour_of_their_operation_for_as_long_as_it_was_chosen()
         "conv, 75 % of training",
         "skip, 25 % of training",
     ]
-    colours = [matplotlib.colors.to_rgba(c) for c in sheet.PALETTE]
+    colors = [matplotlib.colors.to_rgba(c) for c in sheet.PALETTE]
     rows = sorted({round(b.get_y(), 3) for b in strips})
     spans = {
         (
             rows.index(round(b.get_y(), 3)),
             b.get_x(),
             b.get_width(),
-            colours.index(b.get_facecolor()),
+            colors.index(b.get_facecolor()),
         )
         for b in strips
-        if b.get_facecolor() in colours
+        if b.get_facecolor() in colors
     }
     conv, skip = named["conv"], named["skip"]
     assert spans == {
@@ -675,7 +675,7 @@ def test_methods_stand_in_the_order_of_their_means_with_all_seeds(metric: str, b
     (dots,) = [n for n in figure.axes[0].lines if len(n.get_xdata()) == 3]  # type: ignore[arg-type]
     assert list(dots.get_xdata()) == [0.2, 0.3, 0.25]  # type: ignore[arg-type]
     colors = {n.get_label(): n.get_color() for n in figure.axes[0].lines}
-    assert colors["nasp"] == lines.coloured(0)[0]  # of the curves, wherever it stands
+    assert colors["nasp"] == lines.colored(0)[0]  # of the curves, wherever it stands
 
 
 def test_a_front_is_what_nothing_cheaper_beats() -> None:

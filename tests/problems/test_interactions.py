@@ -81,7 +81,7 @@ def problem(objective: str = "rating", **changes: Any) -> Problem:
     return Problem(train, valid, config(objective, **changes), RUNTIME)
 
 
-def test_ratings_are_standardised_by_the_train_part_alone() -> None:
+def test_ratings_are_standardized_by_the_train_part_alone() -> None:
     train, valid = parts()
     found = Problem(train, valid, config(), RUNTIME)
     assert train.rating is not None
@@ -316,7 +316,7 @@ def test_a_saved_rich_model_scores_alike_and_cold_rows_are_zero(
     model = ServedModel.of(found, genotype, fitted.network, 1.0, train)
     loaded = ServedModel.load(model.save(tmp_path).parent)
     # In ratings what is served is under no rule: a cold row is zero.
-    rule = scorer.fallback if objective == "ranking" else None
+    rule = scorer.cold_start if objective == "ranking" else None
     ruled = InteractionScorer(scorer.network, found.scale, rule)
     np.testing.assert_array_equal(loaded.scorer.scores(users), ruled.scores(users))
     np.testing.assert_array_equal(loaded.scorer.predict(ids), scorer.predict(ids))

@@ -1,4 +1,4 @@
-"""Folded rows minimise the training loss: its own gradient vanishes where the loss is smooth.
+"""Folded rows minimize the training loss: its own gradient vanishes where the loss is smooth.
 
 Where the function has kinks there is no gradient to ask; there the fold's own loss must not become
 less by small steps.
@@ -21,7 +21,7 @@ from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Vocabulary
 from sif.problems.interactions import Problem
-from sif.recommender.fold_in import Fold
+from sif.recommender.fold_in import FoldIn
 from sif.recommender.model import ServedModel
 from sif.retrieval.engine import Engine
 from sif.spaces.interaction.design import design_of
@@ -78,7 +78,7 @@ class Trained:
         self.model = ServedModel.of(self.problem, found, self.network, L2, known)
 
     def with_rows(self, field: int, vectors: torch.Tensor, biases: torch.Tensor | None) -> None:
-        """Puts folded rows in: the embedding is what histories and neighbours do not give."""
+        """Puts folded rows in: the embedding is what histories and neighbors do not give."""
         tables = self.network.tables
         with torch.no_grad():
             table = tables.embeddings[field]
@@ -139,7 +139,7 @@ def test_a_fold_is_where_the_training_loss_of_a_row_is_least(
     trained = Trained(found, objective, "loss.l2_scaling=sqrt")
     assert trained.problem.stream("train", None, "test").next().graph is not None
     before = [float(g.abs().max()) for g in trained.gradients(field)]
-    rows = trained.model.fold(field).rows(trained.pairs(field))
+    rows = trained.model.fold(field).vectors(trained.pairs(field))
     trained.with_rows(field, *rows)
     table = trained.network.interaction().vectors[field].table
     torch.testing.assert_close(table, rows.vectors, rtol=1e-4, atol=1e-5)
@@ -151,7 +151,7 @@ def test_a_fold_is_where_the_training_loss_of_a_row_is_least(
 def test_propagation_counts_for_a_half() -> None:
     found = genotype(embedding="graph")
     trained = Trained(found, "ranking")
-    rows = trained.model.fold(0).rows(trained.pairs(0))
+    rows = trained.model.fold(0).vectors(trained.pairs(0))
     trained.with_rows(0, *rows)
     table = trained.network.interaction().vectors[0].table
     torch.testing.assert_close(table, rows.vectors, rtol=1e-4, atol=1e-5)
@@ -167,7 +167,7 @@ def test_a_fold_is_where_the_pairwise_losses_are_least_over_all_that_training_dr
     found = genotype(encoding=(encoding, "id"), weighting=weighting)
     trained = Trained(found, "ranking", f"loss.name={loss}", "loss.negatives=3", known=known)
     before = trained.gradients(0, 1000)
-    trained.with_rows(0, *trained.model.fold(0).rows(trained.pairs(0)))
+    trained.with_rows(0, *trained.model.fold(0).vectors(trained.pairs(0)))
     for gradient, was in zip(trained.gradients(0, 1000), before, strict=True):
         assert float(gradient.norm()) < 0.02 * float(was.norm())
 
@@ -201,8 +201,8 @@ def test_elsewhere_a_fold_descends_to_where_no_small_step_helps(
 ) -> None:
     trained = Trained(genotype(operation), objective, f"loss.name={loss}")
     fold, pairs = trained.model.fold(0), trained.pairs(0)
-    rows = fold.rows(pairs)
-    assert torch.equal(rows.vectors, fold.rows(pairs).vectors)
+    rows = fold.vectors(pairs)
+    assert torch.equal(rows.vectors, fold.vectors(pairs).vectors)
     for user in range(3):
         bias = None if rows.biases is None else rows.biases[user]
         here = value(fold, pairs[[user]], rows.vectors[user], bias)
@@ -216,7 +216,7 @@ def test_elsewhere_a_fold_descends_to_where_no_small_step_helps(
 
 @torch.no_grad()
 def value(
-    fold: Fold, pairs: sparse.csr_array, vector: torch.Tensor, bias: torch.Tensor | None
+    fold: FoldIn, pairs: sparse.csr_array, vector: torch.Tensor, bias: torch.Tensor | None
 ) -> float:
     """The loss of one row with its penalty."""
     others = torch.from_numpy(pairs.indices.astype(np.int64))
@@ -251,7 +251,7 @@ def test_the_benchmark_ranks_what_problems_rank() -> None:
 
 def test_a_row_without_pairs_stays_at_zero() -> None:
     trained = Trained(genotype(encoding=("both", "id")), "rating")
-    rows = trained.model.fold(0).rows(sparse.csr_array((2, ITEMS)))
+    rows = trained.model.fold(0).vectors(sparse.csr_array((2, ITEMS)))
     assert not rows.vectors.any()
     assert rows.biases is not None and not rows.biases.any()
 
@@ -263,6 +263,6 @@ def test_folding_leaves_no_gradients_in_the_model(loss: str, field: int) -> None
     trained = Trained(found, "ranking", f"loss.name={loss}")
     model = trained.model
     has = model.seen if field == 0 else model.seen.T.tocsr()
-    model.fold(field).rows(has[:3])
+    model.fold(field).vectors(has[:3])
     assert any(parameter.requires_grad for parameter in model.network.parameters())
     assert all(parameter.grad is None for parameter in model.network.parameters())

@@ -86,10 +86,10 @@ def test_users_folded_in_with_untrained_items_get_the_popular(liked: SIFRecommen
     assert liked.recommend("guest", N=4)[0].tolist() != expected
 
 
-# Neighbours
+# Neighbors
 
 
-def test_the_untrained_are_nobodys_neighbours(liked: SIFRecommender, rated: SIFRecommender) -> None:
+def test_the_untrained_are_nobodys_neighbors(liked: SIFRecommender, rated: SIFRecommender) -> None:
     for model in (liked, rated):
         items, cosines = model.similar_items("i4", N=ITEMS + 1)
         assert "rare" not in items and len(items) == ITEMS - 1 and cosines[-1] < 0
@@ -99,7 +99,7 @@ def test_the_untrained_are_nobodys_neighbours(liked: SIFRecommender, rated: SIFR
         assert users.shape == (2, 5) and (users[0] != "").all()
 
 
-def test_tables_of_neighbours_are_padded_to_what_was_asked(liked: SIFRecommender) -> None:
+def test_tables_of_neighbors_are_padded_to_what_was_asked(liked: SIFRecommender) -> None:
     items, cosines = liked.similar_items(["i4", "i5"], N=50)
     assert items.shape == cosines.shape == (2, 50)
     assert (items[:, ITEMS - 1 :] == "").all() and np.isneginf(cosines[:, ITEMS - 1 :]).all()
@@ -192,7 +192,7 @@ def test_reasons_of_a_long_history_are_looked_for_in_parts(
     class Summed:
         """Vectors that tell which pairs a row has."""
 
-        def rows(self, pairs: sparse.csr_array) -> Rows:
+        def vectors(self, pairs: sparse.csr_array) -> Rows:
             asked.append(pairs.nnz)
             some = torch.from_numpy(pairs.sum(axis=1).astype(np.float32))
             return Rows(torch.zeros(len(some), model.network.shape.dimension), some)

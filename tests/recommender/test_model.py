@@ -16,7 +16,7 @@ from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import CheckpointError
-from sif.evaluation.cold_start import Fallback
+from sif.evaluation.cold_start import ColdStartRule
 from sif.problems.interactions import Problem
 from sif.recommender.model import FILE, KIND, ServedModel
 from sif.spaces.interaction.design import design_of
@@ -231,5 +231,5 @@ def test_what_was_saved_is_loaded(model: ServedModel, file: Path) -> None:
     state = load_file(file, KIND)
     state["fallback"][0] = -np.arange(ITEMS, dtype=np.float32)
     save_file(file, state, KIND)
-    rule = ServedModel.load(file.parent).fallback
-    assert isinstance(rule, Fallback) and not np.signbit(rule.order[0])
+    rule = ServedModel.load(file.parent).cold_start
+    assert isinstance(rule, ColdStartRule) and not np.signbit(rule.order[0])

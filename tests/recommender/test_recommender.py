@@ -115,7 +115,7 @@ def test_ranks_and_predictions_are_of_the_same_scores(liked: SIFRecommender) -> 
     assert table.shape == (4,)
 
 
-def test_neighbours_share_a_taste(liked: SIFRecommender) -> None:
+def test_neighbors_share_a_taste(liked: SIFRecommender) -> None:
     items, cosines = liked.similar_items("i4", N=5)
     assert "i4" not in items and {taste(i) for i in items} == {0}
     assert (np.diff(cosines) <= 0).all() and cosines[0] <= 1.0001
@@ -430,10 +430,10 @@ def test_folding_users_again_leaves_what_they_give_to_items(board: Board) -> Non
     fitted = problem.train(genotype, 0.01, NullTracker(), NoCheckpoint())
     model = ServedModel.of(problem, genotype, fitted.network, 0.01, known)
     users = known.vocabularies[0].ids[:3]
-    before = model.fold(1).rows(sparse.csr_array(np.eye(1, USERS, dtype=np.float32)))
+    before = model.fold(1).vectors(sparse.csr_array(np.eye(1, USERS, dtype=np.float32)))
     more = read_frame(pd.DataFrame({"user": users, "item": ["i0", "i1", "i0"]}))
     after = grown_by(model, 0, more).fold(1)
-    again = after.rows(sparse.csr_array(np.eye(1, USERS, dtype=np.float32)))
+    again = after.vectors(sparse.csr_array(np.eye(1, USERS, dtype=np.float32)))
     assert before.vectors.abs().max() > 0
     torch.testing.assert_close(again.vectors, before.vectors)
 
@@ -522,7 +522,7 @@ def test_many_titles_fit_into_a_file(liked: SIFRecommender, tmp_path: Path) -> N
 def test_settings_of_the_data_hold_for_what_comes_later(board: Board, tmp_path: Path) -> None:
     names = {"user": "customer", "item": "thing", "rating": "mark"}
     frame = board(rated=True).rename(columns=names)
-    frame["user"] = "nobody"  # what would be recognised
+    frame["user"] = "nobody"  # what would be recognized
     settings = {**QUICK, "data.min_rating": 4, "data.user": "customer", "data.item": "thing",
                 "data.rating": "mark"}  # fmt: skip
     SIFRecommender(threads=1, settings=settings).fit(frame).save(tmp_path)

@@ -14,7 +14,7 @@ from scipy import sparse
 from sif.errors import ConfigError, DataError, ShapeError
 from sif.retrieval import kernels
 from sif.retrieval.engine import Engine, UserVectors
-from sif.spaces.interaction.embeddings import TableShape, bounded
+from sif.spaces.interaction.embeddings import TableShape, clip_readout
 from sif.spaces.interaction.function import Interaction, InteractionNetwork
 from sif.spaces.interaction.operations import OPERATIONS, SUMS, Operation
 from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
@@ -70,7 +70,7 @@ def brute_force(interaction: Interaction, users: UserVectors) -> Floats:
     with torch.no_grad():
         p = interaction.transforms[0](users.vectors).double()
         q = interaction.transforms[1](interaction.vectors[1].table).double()
-        w = bounded(interaction.readout).double()
+        w = clip_readout(interaction.readout).double()
         result = torch.stack([
             torch.stack([interaction.operation.combine([u, v]) @ w for v in q]) for u in p
         ]) + tables.intercept.double()  # fmt: skip
@@ -182,7 +182,7 @@ def test_an_operation_without_any_form_is_broadcast() -> None:
     distance = Operation("distance", lambda fields: (fields[0] - fields[1]).abs())
     interaction = make_network(distance, whole=True).interaction()
     engine = Engine(interaction)
-    assert engine.personal
+    assert engine.is_personalized
     users = engine.vectors(np.arange(USERS))
     items, best = ranked(brute_force(interaction, users), 10)
     top = engine.top(users, 10)
@@ -214,8 +214,8 @@ def test_a_function_is_personal_if_users_order_the_items_differently(name: str) 
     engine = Engine(interaction)
     users = UserVectors(2 * torch.randn(20, DIMENSION, generator=torch.Generator().manual_seed(1)))
     order = np.argsort(-brute_force(interaction, users), axis=1)
-    assert engine.personal == bool((order != order[0]).any())
-    assert engine.personal == (name not in ("plus", "concat"))
+    assert engine.is_personalized == bool((order != order[0]).any())
+    assert engine.is_personalized == (name not in ("plus", "concat"))
 
 
 @pytest.mark.parametrize("name", ALL)

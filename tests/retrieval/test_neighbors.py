@@ -1,4 +1,4 @@
-"""Neighbours against brute force, and how much of them is held at once."""
+"""Neighbors against brute force, and how much of them is held at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from sif.errors import ShapeError
 from sif.retrieval import kernels
-from sif.retrieval.neighbors import Neighbours
+from sif.retrieval.neighbors import Neighbors
 
 N, DIMENSION = 90, 5
 
@@ -30,11 +30,11 @@ def table() -> torch.Tensor:
 @pytest.mark.parametrize("itself", [True, False])
 @pytest.mark.parametrize("k", [1, 5, 100])
 @pytest.mark.usefixtures("path")
-def test_neighbours_are_those_of_brute_force(itself: bool, k: int) -> None:
+def test_neighbors_are_those_of_brute_force(itself: bool, k: int) -> None:
     vectors = table().numpy().astype(np.float64)
     allowed, untrained = np.arange(N) % 5 != 0, np.isin(np.arange(N), [3, 33])
     rows = np.array([0, 7, 33, 89, 12])
-    found = Neighbours(table(), untrained, memory=1).top(rows, k, itself, allowed)
+    found = Neighbors(table(), untrained, memory=1).top(rows, k, itself, allowed)
     assert found.items.shape == found.scores.shape == (5, k)
     lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
     cosines = (vectors / lengths[:, None]) @ (vectors / lengths[:, None]).T
@@ -60,13 +60,13 @@ def test_cosines_are_held_by_the_memory_that_is_given(monkeypatch: pytest.Monkey
         return empty(*size, **options)
 
     monkeypatch.setattr("sif.retrieval.engine.torch.empty", watched)
-    near = Neighbours(torch.randn(3000, 4), memory=1 << 16)
+    near = Neighbors(torch.randn(3000, 4), memory=1 << 16)
     near.top(np.arange(3000), 10)
     assert made and max(made) <= 1 << 16
 
 
 def test_rows_that_are_not_there_are_refused() -> None:
-    near = Neighbours(table())
+    near = Neighbors(table())
     assert near.top(np.zeros(0, np.int64), 3).items.shape == (0, 3)
     for row in (-1, N):
         with pytest.raises(ShapeError, match=f"expected rows from 0 to {N - 1}, found {row}"):

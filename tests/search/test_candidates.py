@@ -68,7 +68,7 @@ def judged(run: MethodRun, errors: dict[int, float]) -> MethodRun:
     """The job with given errors of the operations."""
 
     def judge(space: Any, gates: Gates) -> float:
-        return errors[gates.selection()["operation"][0]]
+        return errors[gates.choices()["operation"][0]]
 
     return replace(run, judge=judge)
 

@@ -263,7 +263,7 @@ class _Alphas:
     def alpha(self) -> dict[str, Tensor]:
         return {"b": self._row}
 
-    def selection(self) -> Gates:
+    def best_gates(self) -> Gates:
         return gate(int(self._row.argmax()), self._row.shape[1])
 
 

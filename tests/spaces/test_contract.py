@@ -20,12 +20,12 @@ from sif.core.gates import Block, Gates
 from sif.core.genotype import Genotype, from_json
 from sif.core.probe import gate_gradient
 from sif.core.proximal import project, weight_step
-from sif.core.space import Space, SwitchScored
+from sif.core.space import ReplacementScored, Space
 from sif.errors import GenotypeError
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.spaces.cnn.cells import Cells
 from sif.spaces.cnn.networks import CellNetwork, Layout
-from sif.spaces.cnn.operations import Normalisation
+from sif.spaces.cnn.operations import Normalization
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch, cells_of
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.design import SPECS, Design, design_of, network
@@ -288,7 +288,7 @@ class CNNCase(SpaceCase):
         return ImageBatch(images, torch.randint(3, (6,), generator=draws))
 
     def moved(self, space: CNNSpace, gates: Gates) -> set[str]:
-        chosen = gates.selection()
+        chosen = gates.choices()
 
         def runs(name: str) -> bool:
             if ".edges." not in name:
@@ -305,7 +305,7 @@ class CNNCase(SpaceCase):
         self, space: CNNSpace, gates: Gates, genotype: Genotype, batch: ImageBatch
     ) -> tuple[Tensor, Tensor, Tensor]:
         copied = space.extract(gates)
-        layout = replace(space.layout, norm=Normalisation(affine=False), normalised_pools=True)
+        layout = replace(space.layout, norm=Normalization(affine=False), normalized_pools=True)
         built = CellNetwork(self.read(genotype), layout).double()
         built.load_state_dict(copied.state_dict())
         logits = built(batch.images)
@@ -325,12 +325,12 @@ class Carry:
 
 @dataclass(frozen=True)
 class RNNCase(SpaceCase):
-    normalised: bool = True
+    normalized: bool = True
     name: str = "nasp-ptb"
 
     def space(self, seed: int = 0) -> RNNSpace:
         torch.manual_seed(seed)
-        space = RNNSpace(SHAPE, DROPOUTS, self.normalised).double()
+        space = RNNSpace(SHAPE, DROPOUTS, self.normalized).double()
         with torch.no_grad():
             for parameter in space.parameters():
                 parameter.mul_(6)
@@ -355,10 +355,10 @@ class RNNCase(SpaceCase):
     ) -> tuple[Tensor, Tensor, Tensor]:
         copied = space.extract(gates)
         cell = self.read(genotype)
-        built = LanguageModel(SHAPE, CellRecurrence(SHAPE, cell, self.normalised))
+        built = LanguageModel(SHAPE, CellRecurrence(SHAPE, cell, self.normalized))
         built.double().load_state_dict(copied.state_dict())
         assert copied.recurrence.cell == cell
-        masks = draw_masks(DROPOUTS, SHAPE, 6, space.like(), batch.seed)
+        masks = draw_masks(DROPOUTS, SHAPE, 6, space.reference_tensor(), batch.seed)
         window = built(batch.inputs, batch.start, masks)
         space.loss(batch, gates)
         assert isinstance(batch.carry.value, Tensor)
@@ -380,7 +380,7 @@ CASES: list[SpaceCase] = [
     CNNCase("nasp-7op"),
     CNNCase("nasp-12op"),
     RNNCase(),
-    RNNCase(normalised=False),
+    RNNCase(normalized=False),
 ]  # fmt: skip
 
 
@@ -397,7 +397,7 @@ def case(request: pytest.FixtureRequest) -> SpaceCase:
 
 def drops(block: Block) -> bool:
     """Whether a node has more edges than it keeps."""
-    return max(map(block.nodes.count, block.nodes)) > block.keep
+    return max(map(block.nodes.count, block.nodes)) > block.edges_per_node
 
 
 def points(space: Space) -> int:
@@ -450,13 +450,13 @@ def named(space: Space, parameters: Iterator[nn.Parameter]) -> set[str]:
 
 def assert_legal(space: Space, gates: Gates) -> None:
     """One of its operations on every kept edge, and as many edges per node as it keeps."""
-    selection = gates.selection()
+    selection = gates.choices()
     assert list(selection) == [block.name for block in space.blocks]
     for block in space.blocks:
         active, weights = selection[block.name], gates.weights[block.name]
         kept = [node for node, k in zip(block.nodes, active, strict=True) if k >= 0]
         for node in set(block.nodes):
-            assert kept.count(node) == min(block.keep, block.nodes.count(node))
+            assert kept.count(node) == min(block.edges_per_node, block.nodes.count(node))
         assert all(-1 <= k < block.shape[1] for k in active)
         expected = torch.zeros(block.shape, dtype=weights.dtype)
         for edge, k in enumerate(active):
@@ -468,7 +468,7 @@ def test_the_suite_meets_every_operation_and_keeps_and_drops_edges(case: SpaceCa
     space = case.space()
     assert len({block.name for block in space.blocks}) == len(space.blocks)
     for block in space.blocks:
-        met = [gates.selection()[block.name] for gates in selections(space)]
+        met = [gates.choices()[block.name] for gates in selections(space)]
         assert {k for active in met for k in active if k >= 0} == set(range(block.shape[1]))
         assert any(-1 in active for active in met) == drops(block)
     for gates in selections(space):
@@ -488,13 +488,13 @@ def test_architecture_and_weights_are_disjoint_and_complete(case: SpaceCase) -> 
 
 def test_a_space_computes_where_its_module_is(case: SpaceCase) -> None:
     space = case.space()
-    assert (space.like().dtype, space.like().device.type) == (F64, "cpu")
+    assert (space.reference_tensor().dtype, space.reference_tensor().device.type) == (F64, "cpu")
     gates, batch = next(selections(space)), case.batch("valid")
-    assert space.loss(batch, gates).dtype == space.regulariser(gates).dtype == F64
+    assert space.loss(batch, gates).dtype == space.regularizer(gates).dtype == F64
     space.module().float()
-    assert space.like().dtype == torch.float32
+    assert space.reference_tensor().dtype == torch.float32
     space.module().to("meta")
-    assert space.like().device.type == "meta"
+    assert space.reference_tensor().device.type == "meta"
 
 
 def full_gradient(
@@ -516,7 +516,7 @@ def test_probes_equal_full_autograd(case: SpaceCase) -> None:
         expected, arch = full_gradient(case, space, case.batch("valid", turn), gates)
         assert list(found.gates) == [block.name for block in space.blocks]
         for name, slopes in expected.items():
-            dropped = [e for e, k in enumerate(gates.selection()[name]) if k < 0]
+            dropped = [e for e, k in enumerate(gates.choices()[name]) if k < 0]
             assert slopes[dropped].all()
             heard |= {name} if slopes.any() else set()  # max may pass over a field
             torch.testing.assert_close(found.gates[name], slopes, rtol=1e-8, atol=1e-11)
@@ -613,7 +613,7 @@ def test_a_genotype_names_what_was_chosen_and_comes_back_from_json(case: SpaceCa
         genotype = space.genotype(gates)
         assert genotype.space == space.name
         for block in space.blocks:
-            kept = [(e, k) for e, k in enumerate(gates.selection()[block.name]) if k >= 0]
+            kept = [(e, k) for e, k in enumerate(gates.choices()[block.name]) if k >= 0]
             assert genotype.blocks[block.name] == tuple((e, block.operations[k]) for e, k in kept)
         again = from_json(genotype.to_json())
         assert again == genotype
@@ -665,7 +665,7 @@ def test_search_steps_of_the_core_take_every_space(case: SpaceCase) -> None:
         gates = method.weight_gates(step)
         assert_legal(space, gates)
         assert weight_step(space, case.batch("train", step), gates, optimizer, 5.0).isfinite()
-        space.loss(case.batch("valid"), method.selection())
+        space.loss(case.batch("valid"), method.best_gates())
         alpha, before = method.alpha(), numbers(space)
         for parameter in space.weight_parameters():
             parameter.grad = None
@@ -674,10 +674,10 @@ def test_search_steps_of_the_core_take_every_space(case: SpaceCase) -> None:
         assert changed(space, before) <= arch
         assert all(p.grad is None for p in space.module().parameters())
         moved |= {name for name, a in method.alpha().items() if not torch.equal(a, alpha[name])}
-        expected = {"gradient"} | ({"switch"} if isinstance(space, SwitchScored) else set())
+        expected = {"gradient"} | ({"switch"} if isinstance(space, ReplacementScored) else set())
         assert report.scores.keys() == expected
         for block in space.blocks:
             assert all(score[block.name].shape == block.shape for score in report.scores.values())
-        assert_legal(space, method.selection())
+        assert_legal(space, method.best_gates())
     assert moved == {block.name for block in space.blocks}
-    assert from_json(space.genotype(method.selection()).to_json()).space == space.name
+    assert from_json(space.genotype(method.best_gates()).to_json()).space == space.name

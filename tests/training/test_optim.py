@@ -1,4 +1,4 @@
-"""Optimisers and schedules of the loops."""
+"""Optimizers and schedules of the loops."""
 
 from __future__ import annotations
 

@@ -116,13 +116,13 @@ def test_gradients_are_not_kept(tmp_path: Path) -> None:
     assert back.equal(weight)
 
 
-def train(model: Any, optimiser: Any, stream: torch.Generator, steps: int) -> list[float]:
+def train(model: Any, make_optimizer: Any, stream: torch.Generator, steps: int) -> list[float]:
     losses = []
     for _ in range(steps):
-        optimiser.zero_grad()
+        make_optimizer.zero_grad()
         loss = model(torch.rand(8, 3, generator=stream)).square().mean()
         loss.backward()
-        optimiser.step()
+        make_optimizer.step()
         losses.append(loss.item())
     return losses
 
@@ -132,28 +132,28 @@ def fresh() -> tuple[Any, Any, torch.Generator]:
     with torch.no_grad():
         model.weight.copy_(torch.linspace(-1, 1, 6).reshape(2, 3))
         model.bias.zero_()
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.01, betas=(0.8, 0.99), amsgrad=True)
-    return model, optimiser, torch.Generator().manual_seed(3)
+    make_optimizer = torch.optim.Adam(model.parameters(), lr=0.01, betas=(0.8, 0.99), amsgrad=True)
+    return model, make_optimizer, torch.Generator().manual_seed(3)
 
 
 def test_resumed_training_is_the_uninterrupted_one(tmp_path: Path) -> None:
     uninterrupted = train(*fresh(), steps=6)
-    model, optimiser, stream = fresh()
-    first = train(model, optimiser, stream, steps=3)
+    model, make_optimizer, stream = fresh()
+    first = train(model, make_optimizer, stream, steps=3)
     numpy_stream = np.random.default_rng(2**100)
     state = {
         "model": dict(model.state_dict()),
-        "optimiser": optimiser.state_dict(),
+        "optimizer": make_optimizer.state_dict(),
         "stream": stream.get_state(),
         "numpy": numpy_stream.bit_generator.state,
     }
     save(tmp_path / "c", state, "search")
     back = load(tmp_path / "c", "search")
-    model, optimiser, stream = fresh()
+    model, make_optimizer, stream = fresh()
     model.load_state_dict(back["model"])
-    optimiser.load_state_dict(back["optimiser"])
+    make_optimizer.load_state_dict(back["optimizer"])
     stream.set_state(back["stream"])
-    assert first + train(model, optimiser, stream, steps=3) == uninterrupted
+    assert first + train(model, make_optimizer, stream, steps=3) == uninterrupted
     assert back["numpy"] == numpy_stream.bit_generator.state
 
 

@@ -1,4 +1,4 @@
-"""Labelled images: read, split, augment, stream.
+"""Labeled images: read, split, augment, stream.
 
 A name, a folder or an archive goes in; `Images` (or `FolderImages`, too large for memory), an
 `ImageSplit` and streams of batches come out. Pillow and scikit-learn are imported when images are

@@ -66,13 +66,13 @@ def read_archive(
         raise DataError(f"{where}: expected images in folders of classes, found none")
     notes = gathering.close(read)
     found.sort(key=lambda pair: pair[0])
-    labelled = label_entries([entry for entry, _ in found], where)
+    labeled = label_entries([entry for entry, _ in found], where)
     stacked = np.stack([pixels for _, pixels in found])
     if per_class is not None:
         notes = (f"only {per_class} images of each class and part are read", *notes)
     return Images(
-        path.name.split(".")[0], stacked, labelled.labels, labelled.classes, labelled.test,
-        (*labelled.notes, *notes),
+        path.name.split(".")[0], stacked, labeled.labels, labeled.classes, labeled.test,
+        (*labeled.notes, *notes),
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
-"""Normalisation and augmentation of whole batches on the device.
+"""Normalization and augmentation of whole batches on the device.
 
 Random numbers are drawn on the CPU and then moved, so that every device sees the same crops. The
 order is fixed: crop, flip, resized crop, rotation, brightness, contrast, saturation, hue,
-normalise, cut out. All keep labels.
+normalize, cut out. All keep labels.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sif.data.images.colour import hue_shifted, jittered
+from sif.data.images.color import hue_shifted, jittered
 from sif.data.images.dataset import Images, Int64Array
 from sif.data.images.warp import randomly_warped
 from sif.errors import ConfigError, DataError
@@ -26,18 +26,18 @@ class Augmentation:
     Attributes:
         pad: Black pixels around an image, out of which a crop of its old size is taken.
         flip: Whether half of the images are mirrored left to right.
-        cutout: Side of a square of zeros, in pixels; its centre is uniform over the image and it
+        cutout: Side of a square of zeros, in pixels; its center is uniform over the image and it
             ends at the border (DeVries and Taylor, 2017; as in DARTS).
         brightness: Pixels times a factor within 1 ± this.
-        contrast: Distance to the image's mean grey times a factor within 1 ± this.
-        saturation: Distance to the pixel's grey times a factor within 1 ± this.
+        contrast: Distance to the image's mean gray times a factor within 1 ± this.
+        saturation: Distance to the pixel's gray times a factor within 1 ± this.
         scale: Smallest share of an image's area out of which a crop is resized to its old size,
             by a ratio in `warp.RATIOS`; 1: no such crop.
         rotate: Degrees by which an image turns at most, either way; black comes in at its corners.
-        hue: Share of the colour circle by which hues shift at most, either way; 0.5 is all of it.
+        hue: Share of the color circle by which hues shift at most, either way; 0.5 is all of it.
 
     Raises:
-        ConfigError: A number out of its range, such as a colour strength above 1.
+        ConfigError: A number out of its range, such as a color strength above 1.
     """
 
     pad: int = 0
@@ -86,7 +86,7 @@ def channel_statistics(images: Images, rows: Int64Array) -> Statistics:
         DataError: There are no rows.
     """
     if not len(rows):
-        raise DataError(f"{images.name}: expected images to normalise by, found none")
+        raise DataError(f"{images.name}: expected images to normalize by, found none")
     values = np.arange(256) / 255
     mean, std = [], []
     for channel in range(images.shape[2]):
@@ -95,9 +95,9 @@ def channel_statistics(images: Images, rows: Int64Array) -> Statistics:
             some = images.pixels[rows[start : start + 4096], :, :, channel]
             counts += np.bincount(some.reshape(-1), minlength=256)
         share = counts / counts.sum()
-        centre = float(share @ values)
-        mean.append(centre)
-        std.append(float(np.sqrt(share @ (values - centre) ** 2)) or 1.0)
+        center = float(share @ values)
+        mean.append(center)
+        std.append(float(np.sqrt(share @ (values - center) ** 2)) or 1.0)
     return Statistics(tuple(mean), tuple(std))
 
 
@@ -126,12 +126,12 @@ def shifted(pixels: Tensor, top: Tensor, left: Tensor, flip: Tensor, pad: int) -
 
 
 def cut_out(images: Tensor, y: Tensor, x: Tensor, side: int) -> Tensor:
-    """Zeros in a square around a centre, which ends at the border.
+    """Zeros in a square around a center, which ends at the border.
 
     Args:
         images: (n, c, h, w).
-        y: (n,) int64 row of the centre.
-        x: (n,) column of the centre.
+        y: (n,) int64 row of the center.
+        x: (n,) column of the center.
         side: Rows y - side // 2 to below y - side // 2 + side, and columns alike.
     """
     rows = torch.arange(images.shape[2], device=images.device) - (y[:, None] - side // 2)
@@ -169,7 +169,7 @@ class Preparation:
         working = torch.float64 if self.dtype == torch.float64 else torch.float32
         images = pixels.permute(0, 3, 1, 2).to(working) / 255
         images = randomly_warped(images, chosen.scale, chosen.rotate, generator)
-        images = _coloured(images, chosen, generator)
+        images = _colored(images, chosen, generator)
         mean, std = (images.new_tensor(v)[:, None, None] for v in vars(self.statistics).values())
         images = (images - mean) / std
         if chosen.cutout:
@@ -188,7 +188,7 @@ def _moved(pixels: Tensor, chosen: Augmentation, generator: torch.Generator) -> 
     return shifted(pixels, top, left, flip.to(device), chosen.pad)
 
 
-def _coloured(images: Tensor, chosen: Augmentation, generator: torch.Generator) -> Tensor:
+def _colored(images: Tensor, chosen: Augmentation, generator: torch.Generator) -> Tensor:
     n = len(images)
     strengths = torch.tensor([chosen.brightness, chosen.contrast, chosen.saturation])
     if strengths.any():

@@ -1,4 +1,4 @@
-"""Labelled images in memory, and the same as tensors on a device."""
+"""Labeled images in memory, and the same as tensors on a device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 
-class Labelled(Protocol):
+class Labeled(Protocol):
     """What a split needs to know of images, whether they are in memory or on disk."""
 
     @property
@@ -146,7 +146,7 @@ def first_of_each(labels: Int64Array, test: Mask | None, most: int) -> Int64Arra
 def with_channels(pixels: Pixels, channels: int | None, where: str) -> Pixels:
     """Pixels with another number of channels.
 
-    Grey is repeated; colours become their luma (ITU-R 601), rounded as Pillow rounds it.
+    Gray is repeated; colors become their luma (ITU-R 601), rounded as Pillow rounds it.
 
     Args:
         pixels: (..., c) with c 1 or 3.
@@ -169,4 +169,4 @@ def with_channels(pixels: Pixels, channels: int | None, where: str) -> Pixels:
 def check_channels(channels: int, where: str) -> None:
     """Raises DataError unless there are 1 or 3 channels."""
     if channels not in (1, 3):
-        raise DataError(f"{where}: channels: expected 1 (grey) or 3 (colours), found {channels}")
+        raise DataError(f"{where}: channels: expected 1 (gray) or 3 (colors), found {channels}")

@@ -1,7 +1,7 @@
 """Encoded images (JPEG, PNG) to pixels of one size and number of channels.
 
 All images have one size, or a `size` is given: then the shorter side is resized to it (bilinear,
-with antialiasing) and the centre is cut out. A few corrupt images are named and left out; more than
+with antialiasing) and the center is cut out. A few corrupt images are named and left out; more than
 that is refused.
 """
 
@@ -53,7 +53,7 @@ class Form:
     """What every image is brought to.
 
     Attributes:
-        channels: 1 (grey) or 3.
+        channels: 1 (gray) or 3.
         size: Side of the square that is cut out, in pixels; None: images are taken as they are.
 
     Raises:
@@ -113,7 +113,7 @@ def resized(pixels: Pixels, size: int | None) -> Pixels:
 
 
 def _square(picture: Picture, size: int) -> Picture:
-    """The picture, its shorter side resized, its centre cut out."""
+    """The picture, its shorter side resized, its center cut out."""
     width, height = picture.size
     if (width, height) == (size, size):
         return picture

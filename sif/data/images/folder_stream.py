@@ -92,7 +92,7 @@ class FolderStream:
         images: All images.
         rows: (n,) those of the part.
         batch_size: Images per batch, at most n.
-        prepare: Normalises, and augments where it is told to.
+        prepare: Normalizes, and augments where it is told to.
         generator: On the CPU; orders the images and seeds augmentation.
         make: Puts images and labels into a batch.
         device: Of the batches.

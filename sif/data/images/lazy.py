@@ -18,7 +18,7 @@ from sif.utils.digest import digest
 
 @dataclass(frozen=True, eq=False)
 class FolderImages:
-    """Labelled images that stay on disk.
+    """Labeled images that stay on disk.
 
     Attributes:
         name: Of the data set, for messages.
@@ -92,17 +92,17 @@ def read_folder(
             too many corrupt ones.
     """
     entries = list_entries(root)
-    labelled = label_entries(entries, str(root))
+    labeled = label_entries(entries, str(root))
     rows = np.arange(len(entries))
-    notes = labelled.notes
+    notes = labeled.notes
     if per_class is not None:
-        rows = first_of_each(labelled.labels, labelled.test, per_class)
+        rows = first_of_each(labeled.labels, labeled.test, per_class)
         notes = (*notes, f"only {per_class} images of each class and part are read")
     files = tuple(entries[row].name for row in rows)
-    test = None if labelled.test is None else labelled.test[rows]
+    test = None if labeled.test is None else labeled.test[rows]
     shape = _shape(root, files, form)
-    found = FolderImages(root.resolve().name, root, files, labelled.labels[rows],
-                         labelled.classes, form, shape, test, notes)  # fmt: skip
+    found = FolderImages(root.resolve().name, root, files, labeled.labels[rows],
+                         labeled.classes, form, shape, test, notes)  # fmt: skip
     if len(files) * int(np.prod(shape)) > memory:
         return found
     return found.read(np.arange(len(files)))

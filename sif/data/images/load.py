@@ -1,4 +1,4 @@
-"""From a name or a path to labelled images."""
+"""From a name or a path to labeled images."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sif.data.images.dataset import Int64Array, Labelled
+from sif.data.images.dataset import Int64Array, Labeled
 from sif.data.interactions.split import PART_NAMES, TEST, TRAIN, VALID, Parts
 from sif.errors import DataError
 from sif.utils.digest import digest
@@ -69,7 +69,7 @@ class ImageSplit:
 
 
 def make_image_split(
-    images: Labelled, *, valid_share: float, seed: int, test_share: float = 0.2
+    images: Labeled, *, valid_share: float, seed: int, test_share: float = 0.2
 ) -> ImageSplit:
     """Split images at random within each class.
 
@@ -111,7 +111,7 @@ def make_image_split(
 
 
 def _check_classes(
-    images: Labelled, part: npt.NDArray[np.int8], official: bool, shares: dict[str, float]
+    images: Labeled, part: npt.NDArray[np.int8], official: bool, shares: dict[str, float]
 ) -> None:
     """Every class in every part; an official test part may lack some."""
     for number, name in enumerate(PART_NAMES):

@@ -40,7 +40,7 @@ class ImageStream:
         images: All images on the device.
         rows: (n,) those of the part.
         batch_size: Images per batch, at most n.
-        prepare: Normalises, and augments where it is told to.
+        prepare: Normalizes, and augments where it is told to.
         generator: On the CPU; orders the images and seeds augmentation.
         make: Puts images and labels into a batch.
 

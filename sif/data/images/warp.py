@@ -58,7 +58,7 @@ def drawn_boxes(
 def warped(images: Tensor, boxes: Tensor, degrees: Tensor) -> Tensor:
     """Turned boxes of images, resized to the images' size; bilinear, black outside the image.
 
-    A box turns about its own centre, so that what it shows turns the other way: the image is
+    A box turns about its own center, so that what it shows turns the other way: the image is
     rotated, then cropped.
 
     Args:

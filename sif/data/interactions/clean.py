@@ -177,7 +177,7 @@ def compact(interactions: Interactions) -> Interactions:
 
 
 def check_usable(interactions: Interactions, where: str, rules: str = "") -> None:
-    """Refuse data from which nothing can be learnt.
+    """Refuse data from which nothing can be learned.
 
     Args:
         interactions: What is left after all filters.

@@ -1,7 +1,7 @@
 """Generated interactions with a known interaction function, to check a search against the truth.
 
 Embeddings p_u, q_v ~ N(0, 1) and weights w ~ U(0.5, 1.5) give the signal
-s(u, v) = w^T O(P(p_u), Q(q_v)), standardised to mean 0 and deviation 1 over all pairs. Ratings are
+s(u, v) = w^T O(P(p_u), Q(q_v)), standardized to mean 0 and deviation 1 over all pairs. Ratings are
 the signal plus noise at a random share of the pairs; clicks are drawn from a softmax of it, mixed
 with item popularity. The functions here are the truth, apart from those that a search tries.
 

@@ -28,7 +28,7 @@ _PIECE = 1 << 20  # pairs whose signal is computed at once
 
 @dataclass(frozen=True, eq=False)
 class StandardSignal:
-    """The signal of single pairs, standardised by moments of a sample of pairs.
+    """The signal of single pairs, standardized by moments of a sample of pairs.
 
     Attributes:
         combine: O, of (b, d) and (b, d).

@@ -1,6 +1,6 @@
 """Interaction files to `Interactions`: CSV, TSV, any separator, Parquet, RecBole `.inter`, u.data.
 
-The usual column names are recognised; others are named through `Columns`. Every value that cannot
+The usual column names are recognized; others are named through `Columns`. Every value that cannot
 be used is refused with its file, line and column.
 """
 
@@ -22,7 +22,7 @@ from sif.data.interactions.vocabulary import Int64Array, Vocabulary, distinct, u
 from sif.errors import DataError
 
 # Names as compared: lower case, without spaces, "_", "-" and a RecBole type (":token"). First wins.
-RECOGNISED: dict[str, tuple[str, ...]] = {
+RECOGNIZED: dict[str, tuple[str, ...]] = {
     "user": ("user", "userid", "uid", "users", "reviewerid", "customerid", "visitorid", "u"),
     "item": (
         "item",
@@ -67,12 +67,12 @@ class Columns:
     """Which columns mean what.
 
     Attributes:
-        user: Name of the user column; None recognises the usual names.
+        user: Name of the user column; None recognizes the usual names.
         item: Name of the item column; None as above.
         rating: Name of the rating column; None as above, "" reads none.
         timestamp: Name of the time column; None as above, "" reads none.
         context: Further fields to read as ids.
-        separator: Between columns of a text file; None recognises it.
+        separator: Between columns of a text file; None recognizes it.
     """
 
     user: str | None = None
@@ -88,7 +88,7 @@ def read_interactions(path: str | PathLike[str], columns: Columns | None = None)
 
     Args:
         path: A text file (any separator, with header or in u.data order), `.inter` or Parquet.
-        columns: Which columns mean what; by default the usual names are recognised.
+        columns: Which columns mean what; by default the usual names are recognized.
 
     Returns:
         Its rows in file order; ids are the texts of the file, times are seconds since 1970 (dates
@@ -128,14 +128,14 @@ def _assign(table: Table, columns: Columns) -> dict[str, int]:
         if named:
             roles[role] = _named(table, typeless, f"data.{role}", named)
         elif named is None:
-            usual = [plain.index(name) for name in RECOGNISED[role] if name in plain]
+            usual = [plain.index(name) for name in RECOGNIZED[role] if name in plain]
             usual = [position for position in usual if position not in roles.values()]
             if usual:
                 roles[role] = usual[0]
             elif role in ("user", "item"):
                 raise DataError(
                     f"{table.header_place}: {role}: expected a column such as"
-                    f" {', '.join(RECOGNISED[role][:3])} (or name it: data.{role}),"
+                    f" {', '.join(RECOGNIZED[role][:3])} (or name it: data.{role}),"
                     f" found {_listed(table)}"
                 )
     for name in columns.context:

@@ -1,7 +1,7 @@
-"""Files as tables: open, recognise the layout, read columns fast, and find the line of a bad cell.
+"""Files as tables: open, recognize the layout, read columns fast, and find the line of a bad cell.
 
 A path goes in; a `TextTable` or `ParquetTable` with column names comes out. Columns are read by
-position in one vectorised pass (ids as texts, so that "007" stays "007"), a million rows at a time:
+position in one vectorized pass (ids as texts, so that "007" stays "007"), a million rows at a time:
 texts live no longer than their chunk, from which codes and the distinct ids remain. The file is
 walked line by line only to say where a cell that was refused stands.
 """
@@ -67,11 +67,11 @@ class Table(Protocol):
 
 
 def open_table(path: Path, separator: str | None = None) -> Table:
-    """Recognise the layout of an interaction file.
+    """Recognize the layout of an interaction file.
 
     Args:
         path: `.parquet`/`.pq`, or text (also `.gz`) with or without a header.
-        separator: Between columns; None recognises tab, "::", ";", "|", "," and spaces.
+        separator: Between columns; None recognizes tab, "::", ";", "|", "," and spaces.
 
     Returns:
         The table; nothing but its first lines has been read.
@@ -111,7 +111,7 @@ class TextTable:
 
     @classmethod
     def open(cls, path: Path, separator: str | None) -> TextTable:
-        """Recognise separator and header from the first lines."""
+        """Recognize separator and header from the first lines."""
         quoting = csv.QUOTE_NONE if path.suffix.lower() == ".inter" else csv.QUOTE_MINIMAL
         if separator is None:
             separator = sniff(path, quoting)

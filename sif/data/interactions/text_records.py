@@ -1,4 +1,4 @@
-"""Text files as records: separators recognised, cells with the line they stand on.
+"""Text files as records: separators recognized, cells with the line they stand on.
 
 Slow but exact: used for the first lines of a file and to find a bad cell, never for all of it.
 """
@@ -18,7 +18,7 @@ from sif.errors import DataError
 WHITESPACE = r"\s+"
 _SEPARATORS = ("\t", "::", ";", "|", ",", WHITESPACE)
 _PIECE = 1 << 20  # bytes read at once
-_PEEK = 20  # records looked at to recognise the separator
+_PEEK = 20  # records looked at to recognize the separator
 
 
 def spell(separator: str) -> str:

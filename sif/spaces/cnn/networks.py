@@ -18,12 +18,12 @@ from sif.spaces.cnn.cells import INPUTS, Cell, Cells
 from sif.spaces.cnn.operations import (
     OPERATIONS,
     FactorizedReduce,
-    Normalisation,
+    Normalization,
     parameters,
     relu_conv,
 )
 
-NORM = Normalisation()
+NORM = Normalization()
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Layout:
         image_channels: Channels of the input.
         stem: Key of `STEMS`.
         stem_multiplier: Channels of the stem "small" over `channels`.
-        norm: Normalisation after every operation.
-        normalised_pools: Whether poolings are followed by a normalisation; in supernets.
+        norm: Normalization after every operation.
+        normalized_pools: Whether poolings are followed by a normalization; in supernets.
         auxiliary: Key of `AUXILIARIES`, the second classifier of training; None: none.
     """
 
@@ -48,8 +48,8 @@ class Layout:
     image_channels: int = 3
     stem: str = "small"
     stem_multiplier: int = 3
-    norm: Normalisation = NORM
-    normalised_pools: bool = False
+    norm: Normalization = NORM
+    normalized_pools: bool = False
     auxiliary: str | None = None
 
 
@@ -109,7 +109,7 @@ def places(layout: Layout, outputs: dict[str, int]) -> list[Place]:
 class Inputs(nn.Module):
     """Brings the two inputs of a cell to its channels and to one size."""
 
-    def __init__(self, place: Place, norm: Normalisation) -> None:
+    def __init__(self, place: Place, norm: Normalization) -> None:
         super().__init__()
         self.before: nn.Module = (
             FactorizedReduce(place.before, place.channels, norm)
@@ -128,7 +128,7 @@ def operation_module(name: str, place: Place, source: int, layout: Layout) -> nn
     operation = OPERATIONS[name]
     stride = 2 if place.reduction and source < INPUTS else 1
     module = operation.make(place.channels, stride, layout.norm)
-    if operation.pooling and layout.normalised_pools:
+    if operation.pooling and layout.normalized_pools:
         return nn.Sequential(module, layout.norm(place.channels))
     return module
 
@@ -171,7 +171,7 @@ HALVINGS = {"small": 4, "tiny-imagenet": 8, "imagenet": 32}
 
 AUXILIARIES = {"cifar": (3, True), "imagenet": (2, False)}
 """Stride of the pooling, which leaves 2 x 2 of 8 x 8 (CIFAR) and of 7 x 7 (ImageNet), and whether
-the second normalisation is there; it is missing on ImageNet in the published code (model.py of
+the second normalization is there; it is missing on ImageNet in the published code (model.py of
 DARTS), and so it is here, for the numbers' sake."""
 
 

@@ -1,8 +1,8 @@
 """Operations of convolutional cells: one table of names, aliases, factories and what they cost.
 
 Definitions as in DARTS (Liu et al., ICLR 2019, appendix A.1.1) and the code of NASP: ReLU, then
-convolutions, then batch normalisation; separable convolutions twice; pooling followed by
-normalisation in a supernet only. Names are those of DARTS, or of NASP where DARTS has none; the
+convolutions, then batch normalization; separable convolutions twice; pooling followed by
+normalization in a supernet only. Names are those of DARTS, or of NASP where DARTS has none; the
 other dialect's spelling is an alias.
 """
 
@@ -22,8 +22,8 @@ SKIP = "skip_connect"
 
 
 @dataclass(frozen=True)
-class Normalisation:
-    """Batch normalisation after every operation, otherwise with PyTorch's defaults, as in DARTS.
+class Normalization:
+    """Batch normalization after every operation, otherwise with PyTorch's defaults, as in DARTS.
 
     Attributes:
         affine: Whether it scales and shifts by weights; not in a supernet, where they would do what
@@ -40,7 +40,7 @@ class Normalisation:
         return nn.BatchNorm2d(channels, affine=self.affine, track_running_stats=self.running)
 
 
-Make = Callable[[int, int, Normalisation], nn.Module]
+Make = Callable[[int, int, Normalization], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class CNNOperation:
             h / stride, w / stride).
         aliases: Other spellings in published genotypes.
         pooling: Whether it has no weights but moves information between positions; a supernet
-            normalises it, so that its scale is that of the convolutions.
+            normalizes it, so that its scale is that of the convolutions.
     """
 
     name: str
@@ -63,15 +63,15 @@ class CNNOperation:
 
 
 def relu_conv(
-    c_in: int, c_out: int, kernel: int, stride: int, norm: Normalisation
+    c_in: int, c_out: int, kernel: int, stride: int, norm: Normalization
 ) -> nn.Sequential:
-    """ReLU, a dense convolution that keeps the size (over the stride), normalisation."""
+    """ReLU, a dense convolution that keeps the size (over the stride), normalization."""
     conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(nn.ReLU(), conv, norm(c_out))
 
 
 def _depthwise(
-    channels: int, kernel: int, stride: int, dilation: int, norm: Normalisation
+    channels: int, kernel: int, stride: int, dilation: int, norm: Normalization
 ) -> list[nn.Module]:
     padding = dilation * (kernel // 2)
     spread = nn.Conv2d(
@@ -82,7 +82,7 @@ def _depthwise(
 
 
 def _separable(kernel: int) -> Make:
-    def make(channels: int, stride: int, norm: Normalisation) -> nn.Module:
+    def make(channels: int, stride: int, norm: Normalization) -> nn.Module:
         first = _depthwise(channels, kernel, stride, 1, norm)
         return nn.Sequential(*first, *_depthwise(channels, kernel, 1, 1, norm))
 
@@ -90,7 +90,7 @@ def _separable(kernel: int) -> Make:
 
 
 def _dilated(kernel: int) -> Make:
-    def make(channels: int, stride: int, norm: Normalisation) -> nn.Module:
+    def make(channels: int, stride: int, norm: Normalization) -> nn.Module:
         return nn.Sequential(*_depthwise(channels, kernel, stride, 2, norm))
 
     return make
@@ -103,7 +103,7 @@ def _dense(kernel: int) -> Make:
 def _row_column(kernel: int) -> Make:
     """A row and then a column of a convolution, each with its share of the stride."""
 
-    def make(channels: int, stride: int, norm: Normalisation) -> nn.Module:
+    def make(channels: int, stride: int, norm: Normalization) -> nn.Module:
         half = kernel // 2
         return nn.Sequential(
             nn.ReLU(),
@@ -121,13 +121,13 @@ class FactorizedReduce(nn.Module):
     Args:
         c_in: Channels that come in.
         c_out: Channels that go out, an even number.
-        norm: Its normalisation.
+        norm: Its normalization.
 
     Raises:
         ConfigError: An odd number of channels.
     """
 
-    def __init__(self, c_in: int, c_out: int, norm: Normalisation) -> None:
+    def __init__(self, c_in: int, c_out: int, norm: Normalization) -> None:
         super().__init__()
         if c_out % 2:
             raise ConfigError(f"channels: expected an even number, found {c_out}")
@@ -147,7 +147,7 @@ class FactorizedReduce(nn.Module):
         return cast(Tensor, self.norm(out))
 
 
-def _skip(channels: int, stride: int, norm: Normalisation) -> nn.Module:
+def _skip(channels: int, stride: int, norm: Normalization) -> nn.Module:
     return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, norm)
 
 
@@ -196,7 +196,7 @@ def parameters(module: nn.Module) -> int:
 def multiply_adds(module: nn.Module, shape: Sequence[int]) -> int:
     """Multiply-adds of the convolutions and linear maps for one input (c, h, w).
 
-    Normalisation, pooling and additions are not counted, as usual in this field (DARTS, appendix
+    Normalization, pooling and additions are not counted, as usual in this field (DARTS, appendix
     A.3). The module runs once, in evaluation mode and without a graph.
     """
     total = 0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sif.core.gates import Gates
-from sif.core.probe import Candidate, mix, probe
+from sif.core.probe import Candidate, gated_output, probe
 from sif.spaces.cnn.cells import INPUTS, edge_nodes, edge_sources
 from sif.spaces.cnn.networks import Inputs, Layout, Place, operation_module
 from sif.spaces.cnn.operations import OPERATIONS, multiply_adds, parameters
@@ -75,7 +75,7 @@ class SuperCell(nn.Module):
 
     def _relaxed(self, edge: int, states: Sequence[Tensor], weights: Tensor) -> Tensor:
         operations = range(len(weights))
-        return mix(weights, None, [self._candidate(edge, k, states) for k in operations])
+        return gated_output(weights, None, [self._candidate(edge, k, states) for k in operations])
 
     def _candidate(self, edge: int, operation: int, states: Sequence[Tensor]) -> Candidate:
         module = cast(nn.ModuleList, self.edges[edge])[operation]

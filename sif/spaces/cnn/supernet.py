@@ -2,7 +2,7 @@
 
 Seven nodes per cell: two inputs, four intermediate nodes that each keep their two best incoming
 edges, and the output (DARTS; Liu et al., ICLR 2019). At a discrete point only the chosen operations
-enter the graph; every other candidate is probed without one (`sif.core.probe`). The normalisations
+enter the graph; every other candidate is probed without one (`sif.core.probe`). The normalizations
 of a supernet use the batch at hand and keep no statistics, so a probe leaves no trace.
 """
 
@@ -21,7 +21,7 @@ from sif.core.gates import Block, Gates
 from sif.core.genotype import Genotype, check_names
 from sif.spaces.cnn.cells import KEPT, Cells, cell_of, edge_nodes
 from sif.spaces.cnn.networks import STEMS, CellNetwork, FixedCell, Layout, places, stem_states
-from sif.spaces.cnn.operations import SKIP, Normalisation
+from sif.spaces.cnn.operations import SKIP, Normalization
 from sif.spaces.cnn.supercell import STEPS, SuperCell
 
 NORMAL, REDUCE = "normal", "reduce"
@@ -65,7 +65,7 @@ class CNNSpace(nn.Module):
 
     Args:
         name: Key of `SPECS`.
-        layout: The outside; its normalisations are replaced by a supernet's.
+        layout: The outside; its normalizations are replaced by a supernet's.
         cost: Key of `COSTS`: what the complexity penalty charges.
         precision: Of convolutions, "bfloat16" or "float32", which leaves the weights' own.
 
@@ -80,7 +80,7 @@ class CNNSpace(nn.Module):
         self.name = name
         self.precision = precision
         self.layout = replace(
-            layout, norm=Normalisation(affine=False, running=False), normalised_pools=True,
+            layout, norm=Normalization(affine=False, running=False), normalized_pools=True,
             auxiliary=None,
         )  # fmt: skip
         operations = SPECS[name]
@@ -107,7 +107,7 @@ class CNNSpace(nn.Module):
         """The space itself."""
         return self
 
-    def like(self) -> Tensor:
+    def reference_tensor(self) -> Tensor:
         """A tensor of the space's device and dtype."""
         return self.classifier.weight
 
@@ -132,13 +132,13 @@ class CNNSpace(nn.Module):
         """Cross-entropy of a batch under the gates."""
         return F.cross_entropy(self.logits(batch.images, gates), batch.labels)
 
-    def regulariser(self, gates: Gates) -> Tensor:
-        """Zero: weight decay is the optimiser's, which leaves operations at rest alone."""
-        return self.like().new_zeros(())
+    def regularizer(self, gates: Gates) -> Tensor:
+        """Zero: weight decay is the optimizer's, which leaves operations at rest alone."""
+        return self.reference_tensor().new_zeros(())
 
     def genotype(self, gates: Gates) -> Genotype:
         """The kept edges of both cells with their operations."""
-        active = gates.selection()
+        active = gates.choices()
         return Genotype(
             self.name,
             {
@@ -161,13 +161,13 @@ class CNNSpace(nn.Module):
         Its running statistics have to be estimated before it evaluates (`sif.training.averaging`).
         """
         layout = replace(self.layout, norm=replace(self.layout.norm, running=True))
-        network = CellNetwork(cells_of(self.genotype(gates)), layout).to(self.like())
+        network = CellNetwork(cells_of(self.genotype(gates)), layout).to(self.reference_tensor())
         _copy(self.stem, network.stem)
         _copy(self.classifier, network.classifier)
         for ours, theirs in zip(self.cells, network.cells, strict=True):
             mine, fixed = cast(SuperCell, ours), cast(FixedCell, theirs)
             _copy(mine.inputs, fixed.inputs)
-            chosen = [(e, k) for e, k in enumerate(gates.selection()[mine.block]) if k >= 0]
+            chosen = [(e, k) for e, k in enumerate(gates.choices()[mine.block]) if k >= 0]
             modules = [m for node in fixed.nodes for m in cast(nn.ModuleList, node)]
             for (edge, k), module in zip(chosen, modules, strict=True):
                 _copy(cast(nn.ModuleList, mine.edges[edge])[k], module)

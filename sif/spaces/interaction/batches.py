@@ -24,7 +24,7 @@ class PartTensors:
 
     Attributes:
         ids: (n, k) int64.
-        target: (n,) standardised ratings, or ones.
+        target: (n,) standardized ratings, or ones.
         sizes: Rows per field.
     """
 

@@ -141,7 +141,7 @@ class TableRows(Tables):
         self.history_l2, self.bias_l2 = whole.history_l2, whole.bias_l2
 
 
-def bounded(readout: Tensor) -> Tensor:
+def clip_readout(readout: Tensor) -> Tensor:
     """The readout scaled to entries of at most 1 in size.
 
     SIF constrains |w| <= 1 (WWW 2020, equation 3): otherwise w grows, the embeddings shrink, and

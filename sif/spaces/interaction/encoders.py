@@ -2,7 +2,7 @@
 
 A field's vector is its row of an id table, or a weighted sum over the pairs that the row has in the
 train part (a user by his items, as in FISM and SVD++; an item by its users), or both; light graph
-propagation (He et al., LightGCN, SIGIR 2020) then mixes in the vectors of the neighbours. In
+propagation (He et al., LightGCN, SIGIR 2020) then mixes in the vectors of the neighbors. In
 training, a pair must not be predicted from itself: `Vectors` remembers what each pair contributed
 to its own two vectors, so that a loss can leave it out. With products as interaction that is the
 zero diagonal of EASE (Steck, WWW 2019), in low rank and for both sides.
@@ -25,7 +25,7 @@ ENCODINGS = ("id", "history", "both")
 
 
 @dataclass(frozen=True, eq=False)
-class Own:
+class SelfContribution:
     """What a pair contributes to one of its vectors: scale[row] * table[row of the other field].
 
     Attributes:
@@ -51,9 +51,9 @@ class Vectors:
     """
 
     table: Tensor
-    own: tuple[Own, ...] = ()
+    own: tuple[SelfContribution, ...] = ()
 
-    def without_own(self, rows: Tensor, others: Tensor) -> Tensor:
+    def leave_one_out(self, rows: Tensor, others: Tensor) -> Tensor:
         """(n, d) at pairs of the train part, each without what the pair itself contributed."""
         result = self.table[rows]
         for own in self.own:
@@ -86,21 +86,21 @@ class Histories:
     def encode(self, field: int, table: Tensor) -> Vectors:
         """A field's history vectors (n_f, d) from a table (n_other, d) of the other field."""
         scale = self._scale[field]
-        return Vectors(scale[:, None] * self._sum(field, table), (Own(scale, table),))
+        return Vectors(scale[:, None] * self._sum(field, table), (SelfContribution(scale, table),))
 
-    def normalised(self, field: int, table: Tensor) -> Tensor:
+    def normalized(self, field: int, table: Tensor) -> Tensor:
         """Rows of a field times count^-1/2, as propagation sums them up; 0 without a pair."""
         return self._norm[field][:, None] * table
 
     def propagate(self, fields: Sequence[Vectors]) -> list[Vectors]:
-        """The mean of each vector and its neighbours' sum, normalised as in LightGCN."""
-        scaled = [self.normalised(field, v.table) for field, v in enumerate(fields)]
+        """The mean of each vector and its neighbors' sum, normalized as in LightGCN."""
+        scaled = [self.normalized(field, v.table) for field, v in enumerate(fields)]
         result = []
         for field, vectors in enumerate(fields):
             norm, other = self._norm[field], scaled[1 - field]
             mixed = 0.5 * (vectors.table + norm[:, None] * self._sum(field, other))
-            own = [Own(0.5 * o.scale, o.table) for o in vectors.own]
-            result.append(Vectors(mixed, (*own, Own(0.5 * norm, other))))
+            own = [SelfContribution(0.5 * o.scale, o.table) for o in vectors.own]
+            result.append(Vectors(mixed, (*own, SelfContribution(0.5 * norm, other))))
         return result
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from sif.spaces.interaction.embeddings import TableRows, Tables, TableShape, bounded
+from sif.spaces.interaction.embeddings import TableRows, Tables, TableShape, clip_readout
 from sif.spaces.interaction.encoders import Histories, Vectors, encoded, needed
 from sif.spaces.interaction.operations import Factors, Operation
 from sif.spaces.interaction.pair_products import PairGraph, pair_products
@@ -63,7 +63,7 @@ class Interaction:
         for field, vectors in enumerate(self.vectors):
             rows = ids[:, field]
             if observed and vectors.own:
-                raw = vectors.without_own(rows, ids[:, 1 - field])
+                raw = vectors.leave_one_out(rows, ids[:, 1 - field])
                 result.append(self.transforms[field](raw))
                 continue
             # A field with fewer rows than pairs is cheaper to transform before the look-up.
@@ -79,11 +79,11 @@ class Interaction:
 
     def interact(self, ids: Tensor, observed: bool = False) -> Tensor:
         """w^T O(P(u), Q(v)) at ids (n, k): (n,)."""
-        return self.features(ids, observed) @ bounded(self.readout)
+        return self.features(ids, observed) @ clip_readout(self.readout)
 
     def combine_broadcast(self, *fields: Tensor) -> Tensor:
         """w^T O(...) of already transformed vectors (..., d) that broadcast: (...)."""
-        return self.operation.combine(fields) @ bounded(self.readout)
+        return self.operation.combine(fields) @ clip_readout(self.readout)
 
     def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
         """Scores (n,) at ids (n, k).
@@ -105,7 +105,7 @@ class Interaction:
         if self.operation.factors is None or len(self.transforms) != 2:
             return None
         p, q = self.table(0), self.table(1)
-        a, b = self.operation.factors(p, q, bounded(self.readout))
+        a, b = self.operation.factors(p, q, clip_readout(self.readout))
         if not self.tables.biases and not self.tables.has_intercept:
             return a, b
         user = self.tables.intercept.expand(len(p))
@@ -129,7 +129,7 @@ class Interaction:
         return any(v.own for v in self.vectors)
 
     @property
-    def exact(self) -> bool:
+    def is_factorized(self) -> bool:
         """Whether scores are a product from which a pair's own part can be taken off as one."""
         plain = not self.uses_history or all(map(is_identity, self.transforms))
         return plain and self.factors() is not None
@@ -142,10 +142,10 @@ class Interaction:
         """
         if not self.uses_history:
             return None
-        if not self.exact:
+        if not self.is_factorized:
             ids = torch.stack([graph.rows, graph.columns], dim=1).long()
             return self.interact(ids) - self.interact(ids, observed=True)
-        return own_products(self.operation, bounded(self.readout), self.vectors, graph)
+        return own_products(self.operation, clip_readout(self.readout), self.vectors, graph)
 
 
 def own_products(
@@ -233,7 +233,7 @@ class InteractionNetwork(nn.Module):
         return Interaction(tables, self._transforms, self._operation, self.readout, vectors)
 
     @torch.no_grad()
-    def baked(self) -> InteractionNetwork:
+    def precomputed(self) -> InteractionNetwork:
         """A network with the same scores whose vectors are looked up by id, for serving.
 
         A copy, or the network itself where it does that already.

@@ -1,7 +1,7 @@
-"""What training minimises: losses of scored pairs, and the endless streams of batches they need.
+"""What training minimizes: losses of scored pairs, and the endless streams of batches they need.
 
 A loss sees a scored function and a batch, never a gate or an architecture. Rating: squared error of
-standardised ratings. Ranking: the whole-data weighted square loss (Hu, Koren & Volinsky, ICDM 2008:
+standardized ratings. Ranking: the whole-data weighted square loss (Hu, Koren & Volinsky, ICDM 2008:
 weight 1 + a on observed pairs with target 1, weight 1 on every other pair with target 0), BPR
 (Rendle et al., UAI 2009), sampled softmax, and binary cross-entropy.
 """
@@ -35,7 +35,7 @@ class Scored(Protocol):
         ...
 
     @property
-    def exact(self) -> bool:
+    def is_factorized(self) -> bool:
         """Whether losses over a whole part are matters of a few products, for all pairs at once."""
         ...
 
@@ -59,7 +59,7 @@ class Batch:
 
     Attributes:
         ids: (b, k) observed.
-        target: (b,) standardised ratings; ones where there are none.
+        target: (b,) standardized ratings; ones where there are none.
         negatives: (b, m) items drawn uniformly for each observed row, for the pairwise losses.
         background: (p, k) drawn uniformly from all combinations, for the whole-data loss.
         background_weight: (p,) what each drawn combination stands for, per observed pair; 0 for
@@ -182,12 +182,12 @@ Loss = Callable[[Scored, Batch, LossSettings], Tensor]
 
 
 def squared(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
-    """Mean squared error of standardised ratings."""
-    if batch.graph is None or not interaction.exact:
+    """Mean squared error of standardized ratings."""
+    if batch.graph is None or not interaction.is_factorized:
         scores, target = interaction.pairs(batch.ids, batch.in_history), batch.target
         ids = batch.ids
     else:
-        scores = _without_own(interaction, batch.graph)[1]
+        scores = _leave_one_out(interaction, batch.graph)[1]
         whole = batch.target if batch.graph_target is None else batch.graph_target
         target = whole[batch.graph.order]
         ids = batch.ids if settings.weighting is None else graph_ids(batch.graph)
@@ -205,7 +205,7 @@ def _mean(losses: Tensor, ids: Tensor, settings: LossSettings) -> Tensor:
     return (losses if weighting is None else losses * weighting.observed(ids)).mean()
 
 
-def _without_own(interaction: Scored, graph: PairGraph) -> tuple[Tensor, Tensor]:
+def _leave_one_out(interaction: Scored, graph: PairGraph) -> tuple[Tensor, Tensor]:
     """Scores (n,) at a graph's pairs as they are, and without each pair's own part."""
     scores = interaction.on_graph(graph)
     own = interaction.own_on_graph(graph)
@@ -219,13 +219,13 @@ def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Ten
     sum of all squares is <A^T A, B^T B> (as in iALS; Rendle et al., RecSys 2022), so no negative
     is ever drawn. Otherwise the background is a uniform sample, weighted to stand for the whole.
     """
-    exact = batch.graph is not None and interaction.exact
+    exact = batch.graph is not None and interaction.is_factorized
     factors = interaction.factors() if exact else None
     weighting = settings.weighting
     if factors is not None and batch.graph is not None:
         a, b = factors
         graph = batch.graph
-        scores, observed = _without_own(interaction, graph)
+        scores, observed = _leave_one_out(interaction, graph)
         ids = batch.ids if weighting is None else graph_ids(graph)
         left, right = a, b
         if weighting is not None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sif.core.gates import Block, Gates
 from sif.core.genotype import Genotype
-from sif.core.probe import mix
+from sif.core.probe import gated_output
 from sif.spaces.interaction.design import (
     EMBEDDING_BLOCK,
     EMBEDDINGS,
@@ -33,7 +33,7 @@ from sif.spaces.interaction.losses import Batch, Loss, LossSettings, Scored, Wei
 from sif.spaces.interaction.operations import Factors, Operation, operation_named
 from sif.spaces.interaction.pair_products import PairGraph
 from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise, Mlp
-from sif.spaces.interaction.weight_pool import Member, Members, Point
+from sif.spaces.interaction.weight_pool import Combination, WeightPool, WeightSet
 
 SPEC = SPECS["rich"]
 STAGES = (ENCODING_BLOCK, EMBEDDING_BLOCK, OPERATION_BLOCK, WEIGHTING_BLOCK)
@@ -54,12 +54,12 @@ def stage_block(name: str, fields: int, operations: Sequence[Operation]) -> Bloc
     if name == OPERATION_BLOCK:
         names = tuple(o.name for o in operations)
         work = tuple(float(2 * o.width(fields)) for o in operations)
-        return Block(name, names, costs=(work,), start=NEUTRAL[name], alone=True)
+        return Block(name, names, costs=(work,), default_op=NEUTRAL[name], own_weights=True)
     names = SPEC.stages[name]
     nodes = tuple(range(fields)) if name == ENCODING_BLOCK else (0,)
     cost = COSTS.get(name)
     costs = None if cost is None else (tuple(cost[n] for n in names),) * len(nodes)
-    return Block(name, names, nodes, costs=costs, start=NEUTRAL[name], alone=True)
+    return Block(name, names, nodes, costs=costs, default_op=NEUTRAL[name], own_weights=True)
 
 
 def neutral_genotype(fields: int) -> Genotype:
@@ -139,8 +139,8 @@ class RichSpace(nn.Module):
         )
         switches = sum(b.shape[0] * (b.shape[1] - 1) for b in self.blocks)
         edges = sum(len(stage_block(name, k, self.operations).nodes) for name in STAGES)
-        self.members = Members(
-            lambda: Member(every, self.operations, generator),
+        self.members = WeightPool(
+            lambda: WeightSet(every, self.operations, generator),
             1 + switches + SPARE,
             edges,
             self._inherit,
@@ -148,20 +148,20 @@ class RichSpace(nn.Module):
         # Walking hundreds of parameters anew took a twentieth of every weight step.
         self._weights = [p for p in self.members.parameters() if p.requires_grad]
 
-    def _inherit(self, member: Member, point: Point, neighbour: Point) -> None:
-        """Starts a combination's tables where the neighbour's vectors are, as nearly as it can.
+    def _inherit(self, member: WeightSet, point: Combination, neighbor: Combination) -> None:
+        """Starts a combination's tables where the neighbor's vectors are, as nearly as it can.
 
-        Otherwise a table that the neighbour did not use would start from noise, and the search
+        Otherwise a table that the neighbor did not use would start from noise, and the search
         would compare how fast candidates learn instead of what they come to.
         """
         k = len(self.settings.fields)
         tables, histories = member.tables, self.settings.histories
-        before = [encoded(tables, histories, f, ENCODINGS[neighbour[f]]).table for f in range(k)]
+        before = [encoded(tables, histories, f, ENCODINGS[neighbor[f]]).table for f in range(k)]
         for f in range(k):
-            old, new = ENCODINGS[neighbour[f]], ENCODINGS[point[f]]
+            old, new = ENCODINGS[neighbor[f]], ENCODINGS[point[f]]
             if old == new:
                 continue
-            if new == "both":  # the neighbour's own vectors, and nothing added
+            if new == "both":  # the neighbor's own vectors, and nothing added
                 (tables.histories if old == "id" else tables.embeddings)[f].zero_()
             elif new == "id":
                 tables.embeddings[f].copy_(before[f])
@@ -174,9 +174,9 @@ class RichSpace(nn.Module):
         """The space itself."""
         return self
 
-    def like(self) -> Tensor:
+    def reference_tensor(self) -> Tensor:
         """A tensor of the space's device and dtype."""
-        return cast(Tensor, cast(Member, self.members.sets[0]).readouts[0])
+        return cast(Tensor, cast(WeightSet, self.members.sets[0]).readouts[0])
 
     def weight_parameters(self) -> list[nn.Parameter]:
         """Everything that the combinations train."""
@@ -187,9 +187,9 @@ class RichSpace(nn.Module):
         searched = EMBEDDING_BLOCK in self.settings.stages
         return list(self.transforms.parameters()) if searched else []
 
-    def point(self, gates: Gates) -> Point:
+    def point(self, gates: Gates) -> Combination:
         """The active choice of every edge of every stage, neutral where it is not searched."""
-        active, k = gates.selection(), len(self.settings.fields)
+        active, k = gates.choices(), len(self.settings.fields)
         choices: list[int] = []
         for name in STAGES:
             block = stage_block(name, k, self.operations)
@@ -211,21 +211,23 @@ class RichSpace(nn.Module):
             return self._weighted_loss(scored, batch, NEUTRAL[WEIGHTING_BLOCK])
         active = None if gates.active is None else gates.active[WEIGHTING_BLOCK][0]
         names = SPEC.stages[WEIGHTING_BLOCK]
-        return mix(row[0], active, [partial(self._weighted_loss, scored, batch, n) for n in names])
+        return gated_output(
+            row[0], active, [partial(self._weighted_loss, scored, batch, n) for n in names]
+        )
 
     def _weighted_loss(self, scored: Scored, batch: Batch, weighting: str) -> Tensor:
         weights = self.settings.weightings[weighting]
         settings = replace(self.settings.loss_settings, weighting=weights)
         return self.settings.loss(scored, batch, settings)
 
-    def regulariser(self, gates: Gates) -> Tensor:
+    def regularizer(self, gates: Gates) -> Tensor:
         """L2 of the tables that the active combination uses."""
         point = self.point(gates)
         encodings = tuple(ENCODINGS[k] for k in point[: len(self.settings.fields)])
         return self.members.of(point).tables.squared_norm(self.settings.strengths, encodings)
 
     @torch.no_grad()
-    def switch_scores(
+    def replacement_scores(
         self, train: Batch, valid: Batch, gates: Gates, worth: Mapping[str, Tensor] | None = None
     ) -> Mapping[str, Tensor]:
         """log(criterion with the candidate in place / criterion as it is), on validation.
@@ -240,7 +242,7 @@ class RichSpace(nn.Module):
         current = self._criterion(gates, valid)
         for block in self.blocks:
             table = scores[block.name]
-            for edge, chosen in enumerate(gates.selection()[block.name]):
+            for edge, chosen in enumerate(gates.choices()[block.name]):
                 for k in range(block.shape[1]):
                     other = _with(gates, block.name, edge, k)
                     lost = worth is not None and worth[block.name][edge, k] <= 0
@@ -286,10 +288,10 @@ class RichSpace(nn.Module):
 def _with(gates: Gates, block: str, edge: int, operation: int) -> Gates:
     """The same discrete point with one switch made."""
     row = torch.zeros_like(gates.weights[block])
-    active = list(gates.selection()[block])
+    active = list(gates.choices()[block])
     active[edge] = operation
     row[range(len(active)), active] = 1.0
-    return Gates({**gates.weights, block: row}, {**gates.selection(), block: tuple(active)})
+    return Gates({**gates.weights, block: row}, {**gates.choices(), block: tuple(active)})
 
 
 class GatedRich:
@@ -307,7 +309,7 @@ class GatedRich:
         self.member = (
             space.members.of(space.point(gates))
             if discrete
-            else cast(Member, space.members.sets[0])
+            else cast(WeightSet, space.members.sets[0])
         )
         self._chosen = self._at_point() if discrete and not self.probed else None
         self._candidates = [] if self._chosen else self._mixed()
@@ -344,7 +346,7 @@ class GatedRich:
         if weights is None:
             return candidates[NEUTRAL[block]]()
         active = None if self._gates.active is None else self._gates.active[block][edge]
-        return mix(weights[edge], active, list(candidates.values()))
+        return gated_output(weights[edge], active, list(candidates.values()))
 
     def _mixed(self) -> list[Interaction]:
         space, member = self._space, self.member
@@ -386,9 +388,9 @@ class GatedRich:
         return self._mix(OPERATION_BLOCK, 0, by_name)
 
     @property
-    def exact(self) -> bool:
+    def is_factorized(self) -> bool:
         """As of the chosen function; never for mixtures."""
-        return self._chosen is not None and self._chosen.exact
+        return self._chosen is not None and self._chosen.is_factorized
 
     @property
     def uses_history(self) -> bool:

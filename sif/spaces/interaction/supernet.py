@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from sif.core.gates import Block, Gates
 from sif.core.genotype import Genotype
-from sif.core.probe import mix
+from sif.core.probe import gated_output
 from sif.errors import ConfigError, ShapeError
 from sif.spaces.interaction.design import OPERATION_BLOCK, FunctionSpec, RidgeFitted, expression
 from sif.spaces.interaction.embeddings import Tables, TableShape
@@ -87,14 +87,14 @@ class _Gated:
         return self._interactions[self._chosen]
 
     @property
-    def exact(self) -> bool:
+    def is_factorized(self) -> bool:
         """Whether the chosen function is a product; never while gates are probed."""
         return self.factors() is not None
 
     def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
         """Scores (n,) at ids (n, k); no encoder knows them, `observed` or not."""
         candidates = [partial(interaction.pairs, ids) for interaction in self._interactions]
-        return mix(self._row, self._chosen, candidates, self._factors)
+        return gated_output(self._row, self._chosen, candidates, self._factors)
 
     def factors(self) -> Factors | None:
         """Factors of the chosen function; None for relaxed gates and while gates are probed."""
@@ -150,7 +150,7 @@ class FunctionSpace(nn.Module):
         """The space itself."""
         return self
 
-    def like(self) -> Tensor:
+    def reference_tensor(self) -> Tensor:
         """A tensor of the space's device and dtype."""
         readout: Tensor = self.readouts[0]
         return readout
@@ -166,7 +166,7 @@ class FunctionSpace(nn.Module):
 
     def choice(self, gates: Gates) -> int:
         """Index of the active operation."""
-        return gates.selection()[OPERATION_BLOCK][0]
+        return gates.choices()[OPERATION_BLOCK][0]
 
     def tables_of(self, operation: int) -> Tables:
         """The tables that an operation trains."""
@@ -180,7 +180,7 @@ class FunctionSpace(nn.Module):
         active = None if gates.active is None else gates.active[self.settings.fields[field]][0]
         functions = [PRIMITIVES[name] for name in self.spec.transforms]
         factors = _factors(gates, self.settings.fields[field])
-        return lambda x: mix(row, active, [partial(f, x) for f in functions], factors)
+        return lambda x: gated_output(row, active, [partial(f, x) for f in functions], factors)
 
     def interaction(self, gates: Gates) -> Scored:
         """The function at the gates, over the chosen operation's tables."""
@@ -191,7 +191,7 @@ class FunctionSpace(nn.Module):
         scored = self.interaction(gates)
         return self.settings.loss(scored, batch, self.settings.loss_settings)
 
-    def regulariser(self, gates: Gates) -> Tensor:
+    def regularizer(self, gates: Gates) -> Tensor:
         """L2 of the chosen operation's tables; of relaxed gates, of all by their weights."""
         if gates.active is None and self.settings.own_tables:
             weights = gates.weights[OPERATION_BLOCK][0].tolist()
@@ -203,7 +203,7 @@ class FunctionSpace(nn.Module):
         return self.tables_of(self.choice(gates)).squared_norm(self.settings.strengths)
 
     @torch.no_grad()
-    def switch_scores(
+    def replacement_scores(
         self, train: Batch, valid: Batch, gates: Gates, worth: Mapping[str, Tensor] | None = None
     ) -> Mapping[str, Tensor]:
         """log(loss with the candidate in place / loss of the active one), on the validation batch.
@@ -211,7 +211,7 @@ class FunctionSpace(nn.Module):
         Every candidate, the active one too, is judged with a readout fitted in closed form to the
         full target on detached train features, so none is judged through an untrained readout.
         """
-        selection = {name: chosen[0] for name, chosen in gates.selection().items()}
+        selection = {name: chosen[0] for name, chosen in gates.choices().items()}
         current = math.log(self._fitted_loss(selection, train, valid))
         scores: dict[str, Tensor] = {}
         for block in self.blocks:
@@ -248,7 +248,7 @@ class FunctionSpace(nn.Module):
 
     def genotype(self, gates: Gates) -> Genotype:
         """The function at the gates; P and Q as numbers where they are learned."""
-        active = gates.selection()
+        active = gates.choices()
         chosen = {b.name: ((0, b.operations[active[b.name][0]]),) for b in self.blocks}
         numbers = {
             f"{field}.{name}": (tuple(value.shape), tuple(value.double().flatten().tolist()))
@@ -287,6 +287,7 @@ def _blocks(spec: FunctionSpec, settings: FunctionSettings) -> tuple[Block, ...]
     if spec.transforms:
         start = IDENTITY if IDENTITY in spec.transforms else None
         blocks += [
-            Block(field, spec.transforms, weighted=False, start=start) for field in settings.fields
+            Block(field, spec.transforms, weighted=False, default_op=start)
+            for field in settings.fields
         ]
     return tuple(blocks)

@@ -3,7 +3,7 @@
 A combination of choices trains weights of its own: with shared ones the incumbent, to which they
 were fitted, would beat every challenger. Only what is one switch away from the selection is ever
 told apart, so a few sets of weights suffice, and a combination that is met anew takes over the set
-that was used longest ago, starting from the best known neighbour.
+that was used longest ago, starting from the best known neighbor.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from sif.spaces.interaction.embeddings import Tables, TableShape
 from sif.spaces.interaction.operations import Operation
 
-Point = tuple[int, ...]
+Combination = tuple[int, ...]
 
 
-class Member(nn.Module):
+class WeightSet(nn.Module):
     """One set of weights: tables for every encoding and a readout for every operation."""
 
     def __init__(
@@ -32,15 +32,15 @@ class Member(nn.Module):
         self.readouts = nn.ParameterList(shape.readout(operation) for operation in operations)
 
 
-class Members(nn.Module):
+class WeightPool(nn.Module):
     """Sets of weights by the combination that trains them; all start from the same numbers.
 
     Args:
         make: Makes one set; called once, the others are copies.
         count: How many there are.
         edges: Numbers in a combination.
-        inherit: Called for a new combination whose set was copied from a neighbour's: (set,
-            combination, neighbour). Gives meaning to what the neighbour does not use.
+        inherit: Called for a new combination whose set was copied from a neighbor's: (set,
+            combination, neighbor). Gives meaning to what the neighbor does not use.
     """
 
     points: Tensor
@@ -49,10 +49,10 @@ class Members(nn.Module):
 
     def __init__(
         self,
-        make: Callable[[], Member],
+        make: Callable[[], WeightSet],
         count: int,
         edges: int,
-        inherit: Callable[[Member, Point, Point], None],
+        inherit: Callable[[WeightSet, Combination, Combination], None],
     ) -> None:
         super().__init__()
         self._inherit = inherit
@@ -61,9 +61,9 @@ class Members(nn.Module):
         self.register_buffer("points", torch.full((count, edges), -1))
         self.register_buffer("trained", torch.zeros(count, dtype=torch.int64))
         self.register_buffer("used", torch.zeros(count, dtype=torch.int64))
-        self._index: dict[Point, int] | None = None
+        self._index: dict[Combination, int] | None = None
 
-    def _places(self) -> dict[Point, int]:
+    def _places(self) -> dict[Combination, int]:
         """Combination to set; read again after a checkpoint was loaded."""
         if self._index is None:
             rows = self.points.tolist()
@@ -74,29 +74,31 @@ class Members(nn.Module):
         self._index = None
         super()._load_from_state_dict(*args, **kwargs)
 
-    def steps(self, point: Point) -> int:
+    def steps(self, point: Combination) -> int:
         """Weight steps that a combination has had; 0 where it has no set."""
         place = self._places().get(point)
         return 0 if place is None else int(self.trained[place])
 
-    def of(self, point: Point) -> Member:
-        """The combination's set, made from its best trained neighbour where it has none."""
+    def of(self, point: Combination) -> WeightSet:
+        """The combination's set, made from its best trained neighbor where it has none."""
         places = self._places()
         if point not in places:
             self._admit(point)
-        return cast(Member, self.sets[places[point]])
+        return cast(WeightSet, self.sets[places[point]])
 
-    def count_step(self, point: Point) -> None:
+    def count_step(self, point: Combination) -> None:
         """Notes that a combination is about to take a weight step."""
         place = self._places()[point]
         self.trained[place] += 1
         self.used[place] = int(self.used.max()) + 1
 
     @torch.no_grad()
-    def _admit(self, point: Point) -> None:
+    def _admit(self, point: Combination) -> None:
         places = self._places()
 
-        def far(other: Point) -> tuple[int, int, int]:  # ties as in a resumed search: by place
+        def far(
+            other: Combination,
+        ) -> tuple[int, int, int]:  # ties as in a resumed search: by place
             switches = sum(a != b for a, b in zip(other, point, strict=True))
             return switches, -self.steps(other), places[other]
 
@@ -107,7 +109,7 @@ class Members(nn.Module):
         evicted = tuple(self.points[place].tolist())
         if nearest is not None:
             self.sets[place].load_state_dict(self.sets[places[nearest]].state_dict())
-            self._inherit(cast(Member, self.sets[place]), point, nearest)
+            self._inherit(cast(WeightSet, self.sets[place]), point, nearest)
         places.pop(evicted, None)
         places[point] = place
         self.points[place] = torch.tensor(point)

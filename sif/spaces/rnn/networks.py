@@ -88,7 +88,7 @@ def unroll(
         weights: One matrix per node.
         cell: Which activations read which states.
         mask: (batch, hidden) for every state that is read.
-        norms: Per state a normalisation; None: none.
+        norms: Per state a normalization; None: none.
         trace: Receives states, gives offsets.
 
     Returns:
@@ -136,7 +136,7 @@ def recur(
 
 
 def normed(value: Tensor, norms: Sequence[nn.Module] | None, number: int) -> Tensor:
-    """A state after its normalisation, if there is one."""
+    """A state after its normalization, if there is one."""
     return value if norms is None else cast(Tensor, norms[number](value))
 
 
@@ -154,10 +154,10 @@ class CellRecurrence(nn.Module):
     Args:
         shape: Of the model.
         cell: The cell.
-        normalised: Whether every state is normalised, as in a supernet.
+        normalized: Whether every state is normalized, as in a supernet.
     """
 
-    def __init__(self, shape: TextShape, cell: RecurrentCell, normalised: bool = False) -> None:
+    def __init__(self, shape: TextShape, cell: RecurrentCell, normalized: bool = False) -> None:
         super().__init__()
         self.cell = cell
         self.weights = CellWeights(shape, len(cell.nodes))
@@ -165,7 +165,7 @@ class CellRecurrence(nn.Module):
             nn.ModuleList(
                 nn.BatchNorm1d(shape.hidden, affine=False) for _ in range(len(cell.nodes) + 1)
             )
-            if normalised
+            if normalized
             else None
         )
 

@@ -65,19 +65,19 @@ class RNNSpace(nn.Module):
     Args:
         shape: Of the model.
         dropouts: Of the search.
-        normalised: Whether every state is normalised over the columns, as in DARTS' search;
+        normalized: Whether every state is normalized over the columns, as in DARTS' search;
             without, mixtures of all operations grow from node to node.
     """
 
     name = SPACE
 
-    def __init__(self, shape: TextShape, dropouts: Dropouts, normalised: bool = True) -> None:
+    def __init__(self, shape: TextShape, dropouts: Dropouts, normalized: bool = True) -> None:
         super().__init__()
         self.shape, self.dropouts = shape, dropouts
         self.model = LanguageModel(shape, CellWeights(shape, shape.nodes))
         # One for each state, without statistics of its own: a probe leaves no trace.
         self.norms: nn.ModuleList | None = None
-        if normalised:
+        if normalized:
             self.norms = nn.ModuleList(
                 nn.BatchNorm1d(shape.hidden, affine=False, track_running_stats=False)
                 for _ in range(shape.nodes + 1)
@@ -93,7 +93,7 @@ class RNNSpace(nn.Module):
         """The space itself."""
         return self
 
-    def like(self) -> Tensor:
+    def reference_tensor(self) -> Tensor:
         """A tensor of the space's device and dtype."""
         return self.model.bias
 
@@ -108,7 +108,7 @@ class RNNSpace(nn.Module):
     def loss(self, batch: TextBatch, gates: Gates) -> Tensor:
         """Mean nats per word of a window under the gates; moves the batch's state on."""
         columns = batch.inputs.shape[1]
-        masks = draw_masks(self.dropouts, self.shape, columns, self.like(), batch.seed)
+        masks = draw_masks(self.dropouts, self.shape, columns, self.reference_tensor(), batch.seed)
         table = self.model.embedding.weight
         x = embedded(table, batch.inputs, masks)
         if masks.input is not None:
@@ -176,19 +176,19 @@ class RNNSpace(nn.Module):
         return torch.stack(outputs)
 
     def _cell(self, gates: Gates) -> RecurrentCell:
-        active = gates.selection()[BLOCK]
+        active = gates.choices()[BLOCK]
         names = tuple(ACTIVATIONS)
         chosen = [(edge, names[k]) for edge, k in enumerate(active) if k >= 0]
         return cell_of(chosen, self.shape.nodes)
 
-    def regulariser(self, gates: Gates) -> Tensor:
-        """Zero: weight decay is the optimiser's."""
-        return self.like().new_zeros(())
+    def regularizer(self, gates: Gates) -> Tensor:
+        """Zero: weight decay is the optimizer's."""
+        return self.reference_tensor().new_zeros(())
 
     def genotype(self, gates: Gates) -> Genotype:
         """The kept edge of every node with its activation."""
         names = tuple(ACTIVATIONS)
-        active = gates.selection()[BLOCK]
+        active = gates.choices()[BLOCK]
         chosen = tuple((edge, names[k]) for edge, k in enumerate(active) if k >= 0)
         return Genotype(self.name, {BLOCK: chosen})
 
@@ -199,11 +199,11 @@ class RNNSpace(nn.Module):
     def extract(self, gates: Gates) -> LanguageModel:
         """The language model of the selection with copies of the supernet's weights.
 
-        Normalisations, if there are, keep running statistics there, which have to be estimated
+        Normalizations, if there are, keep running statistics there, which have to be estimated
         before it evaluates.
         """
         recurrence = CellRecurrence(self.shape, self._cell(gates), self.norms is not None)
-        model = LanguageModel(self.shape, recurrence).to(self.like())
+        model = LanguageModel(self.shape, recurrence).to(self.reference_tensor())
         recurrence.weights.load_state_dict(self._weights.state_dict())
         model.embedding.load_state_dict(self.model.embedding.state_dict())
         with torch.no_grad():

@@ -49,10 +49,10 @@ def entrants(
     Raises:
         ConfigError, GenotypeError: A name that nobody has, or a file without such cells.
     """
-    rivals = [name for name in baselines if cells or name != method]
+    controls = [name for name in baselines if cells or name != method]
     method_named(method)
     known = (*method_names(), *published)
-    for name in rivals:
+    for name in controls:
         if name not in known:
             raise ConfigError(
                 f"baselines: expected one of {', '.join(known)}, found {name!r}"
@@ -60,8 +60,8 @@ def entrants(
             )
     ours = {} if cells is None else {GIVEN: _given(cells, published, design)}
     methods = {} if ours else {SEARCHED: method}
-    methods |= {name: name for name in rivals if name not in published}
-    given = ours | {name: published[name] for name in rivals if name in published}
+    methods |= {name: name for name in controls if name not in published}
+    given = ours | {name: published[name] for name in controls if name in published}
     return Entrants(methods, given, GIVEN if ours else SEARCHED)
 
 

@@ -2,7 +2,7 @@
 
 Stages: per method a search and a training from scratch of what it found; given cells are trained
 without a search; then one evaluation each on the test part, which nothing before has seen. What the
-data are and what is trained on them is a `Work`.
+data are and what is trained on them is a `CellProblem`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from sif.errors import ConfigError, DivergedError
 from sif.evaluation.comparison import verdict
 from sif.evaluation.evaluate import Evaluation
 from sif.methods.registry import method_named
-from sif.tasks.base import Desk, RunResult
+from sif.tasks.base import JobContext, RunResult
 from sif.tasks.cells.report import comparison, document_of, trained_steps
-from sif.tasks.cells.work import Results, Work
+from sif.tasks.cells.work import CellProblem, Results
 from sif.tasks.checkpoint import LoopCheckpointer, State
 from sif.tasks.figure_files import save_and_draw
 from sif.tasks.report import Entry
@@ -33,11 +33,11 @@ from sif.utils.environment import environment
 from sif.utils.random import derive_seed
 
 
-class Contest:
+class CellJob:
     """One run over its run folder."""
 
-    def __init__(self, config: CommonConfig, work: Work, desk: Desk) -> None:
-        self.config, self.work, self.desk = config, work, desk
+    def __init__(self, config: CommonConfig, work: CellProblem, context: JobContext) -> None:
+        self.config, self.work, self.context = config, work, context
 
     def run(self) -> RunResult:
         """All stages, then the verdict and everything that is left behind."""
@@ -62,29 +62,29 @@ class Contest:
         states = {}
         for name, what in entrants.items():
             try:
-                states[name] = self.desk.stages.run(f"{kind}-{name}", partial(work, name, what))
+                states[name] = self.context.stages.run(f"{kind}-{name}", partial(work, name, what))
             except DivergedError as error:
                 if name == self.work.entrants.ours:
                     raise
-                self.desk.console.line(f"left out: {name}: {error}")
+                self.context.console.line(f"left out: {name}: {error}")
         return states
 
     def _announce(self) -> None:
-        desk = self.desk
+        context = self.context
         for line in self.work.opening():
-            desk.console.line(line)
-        desk.tracker.log_params(self.config.model_dump(mode="json"))
-        commit = str(environment(desk.runtime)["git_commit"])
-        desk.tracker.set_tags({"task": self.work.task, **self.work.tags(), "git_commit": commit})
+            context.console.line(line)
+        context.tracker.log_params(self.config.model_dump(mode="json"))
+        commit = str(environment(context.runtime)["git_commit"])
+        context.tracker.set_tags({"task": self.work.task, **self.work.tags(), "git_commit": commit})
 
     def _search(self, name: str, method: str, checkpointer: LoopCheckpointer) -> State:
-        work, console = self.work, self.desk.console
+        work, console = self.work, self.context.console
 
         def show(epoch: int, entry: Mapping[str, Any]) -> None:
             total, told = max(epoch, work.epochs[0]), f"loss {entry['loss']:.4f}"
             console.progress(f"search {method}", epoch, total, told)
 
-        child = self.desk.tracker.child(f"search-{name}")
+        child = self.context.tracker.child(f"search-{name}")
         result, judged = work.search(method, child, checkpointer, show)
         design = work.design(result.genotype)
         text, counts = work.spelled(design)[0], result.diagnostics
@@ -116,7 +116,7 @@ class Contest:
             "summary": {
                 "seconds": result.seconds, "cpu_seconds": result.cpu_seconds,
                 "epochs": result.epochs, "steps": result.steps,
-                "peak_memory_mb": peak_memory_mb(self.desk.runtime),
+                "peak_memory_mb": peak_memory_mb(self.context.runtime),
             },
         }  # fmt: skip
 
@@ -125,13 +125,13 @@ class Contest:
 
         def show(epoch: int, metrics: Mapping[str, float]) -> None:
             best = f"best valid {work.shown} {metrics[work.shown]:.2f}{work.unit}"
-            self.desk.console.progress(f"train {name}", epoch, work.epochs[1], best)
+            self.context.console.progress(f"train {name}", epoch, work.epochs[1], best)
 
-        child = self.desk.tracker.child(f"train-{name}")
+        child = self.context.tracker.child(f"train-{name}")
         result, network = work.train(design, child, checkpointer, show)
         child.close()
         sizes = work.sizes(network)
-        self.desk.console.line(
+        self.context.console.line(
             f"{name}: {sizes['parameters']:,} parameters, valid {work.shown} "
             f"{result.valid[work.shown]:.2f}{work.unit} after {result.best_epoch} epochs "
             f"({result.seconds:.1f} s)"
@@ -151,14 +151,14 @@ class Contest:
 
         def test(_: LoopCheckpointer) -> State:
             made = work.test(self._restored(design, trained))
-            child = self.desk.tracker.child(f"test-{name}")
+            child = self.context.tracker.child(f"test-{name}")
             valid = {f"valid.{metric}": value for metric, value in trained["valid"].items()}
             child.log({**made.metrics, **valid}, 0)
             child.close()
             return {"metrics": made.metrics, "per_unit": made.per_user[work.metric],
                     "unit": made.unit}  # fmt: skip
 
-        state = self.desk.stages.run(f"test-{name}", test)
+        state = self.context.stages.run(f"test-{name}", test)
         units = np.arange(len(state["per_unit"]))
         evaluation = Evaluation(
             state["metrics"], units, {work.metric: state["per_unit"]}, 0, state["unit"]
@@ -171,46 +171,48 @@ class Contest:
         self, found: Mapping[str, State], designs: Mapping[str, Any],
         trained: Mapping[str, State], entries: Mapping[str, Entry],
     ) -> RunResult:  # fmt: skip
-        desk, work, ours = self.desk, self.work, self.work.entrants.ours
-        rivals = {n: e for n, e in entries.items() if n != ours}
+        context, work, ours = self.context, self.work, self.work.entrants.ours
+        controls = {n: e for n, e in entries.items() if n != ours}
         decision = verdict(
             f"the network of the cells {work.origin}",
             entries[ours].test,
-            {name: entry.test for name, entry in rivals.items()},
-            {name: entry.valid[work.metric] for name, entry in rivals.items()},
+            {name: entry.test for name, entry in controls.items()},
+            {name: entry.valid[work.metric] for name, entry in controls.items()},
             work.metric,
             seed=derive_seed(self.config.seed, "verdict"),
         )
-        results = Results(found, designs, trained, entries, decision, desk.stages.seconds())
+        results = Results(found, designs, trained, entries, decision, context.stages.seconds())
         document = document_of(self.config, work, results)
         if ours in found:
-            write_text_atomic(desk.folder / "genotype.json", found[ours]["genotype"])
-        write_json_atomic(desk.folder / "metrics.json", document)
+            write_text_atomic(context.folder / "genotype.json", found[ours]["genotype"])
+        write_json_atomic(context.folder / "metrics.json", document)
         work.save(
-            desk.folder / "model", designs[ours], self._restored(designs[ours], trained[ours])
+            context.folder / "model", designs[ours], self._restored(designs[ours], trained[ours])
         )
         figures = self._figures(results)
-        desk.console.result(f"\n{comparison(work.metric, entries, decision)}")
-        desk.console.result(f"\nverdict: {decision.text}")
-        desk.console.line(f"{document['total_seconds']:.1f} s; everything is in {desk.folder}")
+        context.console.result(f"\n{comparison(work.metric, entries, decision)}")
+        context.console.result(f"\nverdict: {decision.text}")
+        context.console.line(
+            f"{document['total_seconds']:.1f} s; everything is in {context.folder}"
+        )
         self._record(document, figures)
-        return RunResult(desk.folder, document, decision)
+        return RunResult(context.folder, document, decision)
 
     def _record(self, document: Mapping[str, Any], figures: Sequence[Path]) -> None:
-        desk = self.desk
+        context = self.context
         valid = {f"valid.{name}": value for name, value in document["valid"].items()}
-        desk.tracker.log({**document["test"], **valid}, 0)
-        desk.tracker.set_tags({"genotype": document["genotype"], "verdict": document["verdict"]})
+        context.tracker.log({**document["test"], **valid}, 0)
+        context.tracker.set_tags({"genotype": document["genotype"], "verdict": document["verdict"]})
         for path in figures:
-            desk.tracker.log_artifact(path, "plots")
+            context.tracker.log_artifact(path, "plots")
         for name in ("genotype.json", "metrics.json", "config.yaml"):
-            if (desk.folder / name).exists():  # given cells leave no genotype
-                desk.tracker.log_artifact(desk.folder / name)
+            if (context.folder / name).exists():  # given cells leave no genotype
+                context.tracker.log_artifact(context.folder / name)
 
     def _figures(self, results: Results) -> list[Path]:
         document = self.work.figure_data(results)
         try:
-            return save_and_draw(self.desk.folder / "plots", document, self.work.draw)
+            return save_and_draw(self.context.folder / "plots", document, self.work.draw)
         except ConfigError as error:
-            self.desk.console.line(f"left out: {error}")
+            self.context.console.line(f"left out: {error}")
             return []

@@ -10,13 +10,13 @@ from torch import Tensor
 from sif.config import CommonConfig
 from sif.core.genotype import from_json
 from sif.evaluation.comparison import Verdict
-from sif.tasks.cells.work import Results, Work
+from sif.tasks.cells.work import CellProblem, Results
 from sif.tasks.checkpoint import State
 from sif.tasks.console import table
 from sif.tasks.report import Entry
 
 
-def document_of(config: CommonConfig, work: Work, results: Results) -> dict[str, Any]:
+def document_of(config: CommonConfig, work: CellProblem, results: Results) -> dict[str, Any]:
     """The content of metrics.json."""
     ours, decision = results.entries[work.entrants.ours], results.decision
     text, published = work.spelled(results.designs[work.entrants.ours])
@@ -48,7 +48,7 @@ def document_of(config: CommonConfig, work: Work, results: Results) -> dict[str,
     }  # fmt: skip
 
 
-def searched(work: Work, found: State | None) -> dict[str, Any] | None:
+def searched(work: CellProblem, found: State | None) -> dict[str, Any] | None:
     """How a search went, and the watch for collapse: skips, flips, ties, what trained how often."""
     if found is None:
         return None

@@ -44,7 +44,7 @@ class Results:
 Show = Callable[[int, Mapping[str, Any]], None]
 
 
-class Work(Protocol):
+class CellProblem(Protocol):
     """What is searched, trained and tested.
 
     Attributes:

@@ -14,7 +14,7 @@ from sif.config import CFConfig, did_you_mean
 from sif.data.interactions import Columns, Split, load_split_file, make_split, with_time_buckets
 from sif.data.recipe import Dataset, load_dataset
 from sif.errors import ConfigError, DataError
-from sif.problems.controls import RIVALS
+from sif.problems.controls import CONTROLS
 from sif.problems.interactions import Problem, spec_of
 from sif.utils.device import Runtime
 
@@ -66,7 +66,7 @@ def prepare(config: CFConfig, runtime: Runtime) -> Inputs:
         DataError, ConfigError: One line each.
     """
     spec_of(config)
-    check_rivals(config)
+    check_controls(config)
     baselines = chosen_baselines(config)
     dataset, split = load_data(config)
     label = dataset.name if dataset else Path(str(config.data.split_file)).stem
@@ -118,13 +118,13 @@ def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:
     return dataset, make_split(dataset, protocol, config.seed)
 
 
-def check_rivals(config: CFConfig) -> None:
+def check_controls(config: CFConfig) -> None:
     """Raises ConfigError for a rival that nobody knows."""
-    for name in config.rivals:
-        if name not in RIVALS:
+    for name in config.controls:
+        if name not in CONTROLS:
             raise ConfigError(
-                f"rivals: unknown {name!r}{did_you_mean(name, RIVALS)}; "
-                f"expected some of {', '.join(RIVALS)}, or [] for none"
+                f"controls: unknown {name!r}{did_you_mean(name, CONTROLS)}; "
+                f"expected some of {', '.join(CONTROLS)}, or [] for none"
             )
 
 

@@ -24,15 +24,15 @@ from sif.methods.registry import method_named
 from sif.problems.controls import (
     FIXED,
     SEARCHED,
-    compared,
     fixed_multiply,
     restored,
+    trained_alike,
     trained_network,
 )
 from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.recommender.model import ServedModel
 from sif.spaces.interaction.design import expression
-from sif.tasks.base import Desk, RunResult
+from sif.tasks.base import JobContext, RunResult
 from sif.tasks.cf.figures import draw_all
 from sif.tasks.cf.inputs import Inputs, load_data
 from sif.tasks.cf.splits import flat_groups, group_documents, group_table, with_groups
@@ -53,9 +53,9 @@ NO_DOWNLOAD = (
 class CFJob:
     """One run of the main job over its run folder."""
 
-    def __init__(self, config: CFConfig, inputs: Inputs, desk: Desk) -> None:
-        self.config, self.folder, self.runtime = config, desk.folder, desk.runtime
-        self.console, self.tracker, self.stages = desk.console, desk.tracker, desk.stages
+    def __init__(self, config: CFConfig, inputs: Inputs, context: JobContext) -> None:
+        self.config, self.folder, self.runtime = config, context.folder, context.runtime
+        self.console, self.tracker, self.stages = context.console, context.tracker, context.stages
         self.inputs, self.problem = inputs, inputs.problem
         self.metric = self.problem.metric
 
@@ -69,7 +69,7 @@ class CFJob:
         l2 = self._strength(known)
         found = self.stages.run("search", partial(self._search, l2))
         found["summary"] |= {"l2": l2, "l2_seconds": sum(s["seconds"] for s in known.values())}
-        genotypes = compared(self.problem, from_json(found["genotype"]), self.config.rivals)
+        genotypes = trained_alike(self.problem, from_json(found["genotype"]), self.config.controls)
         ours = {
             name: known.get(name) or grid.train(name, genotype)
             for name, genotype in genotypes.items()
@@ -239,13 +239,13 @@ class CFJob:
         self, found: State, genotype: Genotype, ours: Mapping[str, State],
         entries: dict[str, Entry],
     ) -> RunResult:  # fmt: skip
-        rivals = {n: e for n, e in entries.items() if n != SEARCHED}
+        controls = {n: e for n, e in entries.items() if n != SEARCHED}
         text = expression(genotype, self.problem.fields)
         decision = verdict(
             text,
             entries[SEARCHED].test,
-            {name: entry.test for name, entry in rivals.items()},
-            {name: entry.valid[self.metric] for name, entry in rivals.items()},
+            {name: entry.test for name, entry in controls.items()},
+            {name: entry.valid[self.metric] for name, entry in controls.items()},
             self.metric,
             seed=derive_seed(self.config.seed, "verdict"),
         )
@@ -273,7 +273,7 @@ class CFJob:
         known = self.inputs.split.interactions
         model = ServedModel.of(self.problem, genotype, trained, state["l2"], known)
         model.save(self.folder / "model")
-        if not model.personal:
+        if not model.is_personalized:
             self.console.line(
                 f"note: {model.expression} ranks items alike for all users; its recommendations "
                 "are refused"

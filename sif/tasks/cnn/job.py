@@ -19,9 +19,9 @@ from sif.spaces.cnn.cells import Cells, format_cells
 from sif.spaces.cnn.networks import CellNetwork
 from sif.spaces.cnn.operations import multiply_adds
 from sif.spaces.cnn.supernet import SPECS, cells_of, expression, skip_share
-from sif.tasks.base import Desk
+from sif.tasks.base import JobContext
 from sif.tasks.cells.entrants import SEARCHED
-from sif.tasks.cells.job import Contest
+from sif.tasks.cells.job import CellJob
 from sif.tasks.cells.work import Results, Show
 from sif.tasks.checkpoint import LoopCheckpointer
 from sif.tasks.cnn import figures as cnn_figures
@@ -139,9 +139,9 @@ class CNNWork:
         return cnn_figures.draw(document, folder)
 
 
-def job(config: CNNConfig, inputs: ImageInputs, desk: Desk) -> Contest:
+def job(config: CNNConfig, inputs: ImageInputs, context: JobContext) -> CellJob:
     """A contest on images."""
-    return Contest(config, CNNWork(config, inputs), desk)
+    return CellJob(config, CNNWork(config, inputs), context)
 
 
 def evaluate_again(config: CNNConfig, runtime: Runtime, folder: Path) -> dict[str, float]:

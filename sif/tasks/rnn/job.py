@@ -19,9 +19,9 @@ from sif.search.loop import SearchResult
 from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, expression, format_cell
 from sif.spaces.rnn.networks import LanguageModel, LSTMRecurrence
 from sif.spaces.rnn.supernet import BLOCK, recurrent_cell
-from sif.tasks.base import Desk
+from sif.tasks.base import JobContext
 from sif.tasks.cells.entrants import SEARCHED
-from sif.tasks.cells.job import Contest
+from sif.tasks.cells.job import CellJob
 from sif.tasks.cells.work import Results, Show
 from sif.tasks.checkpoint import LoopCheckpointer
 from sif.tasks.rnn import figures as rnn_figures
@@ -35,7 +35,7 @@ NO_DOWNLOAD = (
     "folder with train.txt, valid.txt and test.txt"
 )
 BLOCK_STEPS = 32
-"""Words of a column that make one unit of the comparison: neighbours are not independent."""
+"""Words of a column that make one unit of the comparison: neighbors are not independent."""
 
 
 class RNNWork:
@@ -159,9 +159,9 @@ class RNNWork:
         return rnn_figures.draw(document, folder)
 
 
-def job(config: RNNConfig, inputs: TextInputs, desk: Desk) -> Contest:
+def job(config: RNNConfig, inputs: TextInputs, context: JobContext) -> CellJob:
     """A contest on text."""
-    return Contest(config, RNNWork(config, inputs), desk)
+    return CellJob(config, RNNWork(config, inputs), context)
 
 
 def evaluate_again(config: RNNConfig, runtime: Runtime, folder: Path) -> dict[str, float]:

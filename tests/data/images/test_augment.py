@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sif.data.images import Augmentation, Images, Preparation, Statistics, channel_statistics
 from sif.data.images.augment import cut_out, shifted
-from sif.data.images.colour import jittered
+from sif.data.images.color import jittered
 from sif.errors import ConfigError, DataError, ShapeError
 
 N, H, W = 40, 7, 5
@@ -65,19 +65,19 @@ def test_cut_out_is_a_square_clipped_at_the_border(side: int) -> None:
 
 
 def slow_jitter(image: np.ndarray, b: float, c: float, s: float) -> np.ndarray:
-    """One image (h, w, 3), one pixel after the other; grey is the Y of YIQ."""
+    """One image (h, w, 3), one pixel after the other; gray is the Y of YIQ."""
     image = np.clip(image * b, 0, 1)
-    grey = np.array([[luma(pixel) for pixel in row] for row in image])
-    image = np.clip(c * image + (1 - c) * grey.mean(), 0, 1)
-    grey = np.array([[luma(pixel) for pixel in row] for row in image])
-    return np.clip(s * image + (1 - s) * grey[..., None], 0, 1)
+    gray = np.array([[luma(pixel) for pixel in row] for row in image])
+    image = np.clip(c * image + (1 - c) * gray.mean(), 0, 1)
+    gray = np.array([[luma(pixel) for pixel in row] for row in image])
+    return np.clip(s * image + (1 - s) * gray[..., None], 0, 1)
 
 
 def luma(pixel: np.ndarray) -> float:
     return colorsys.rgb_to_yiq(*pixel)[0]
 
 
-def test_colours_are_those_of_single_images() -> None:
+def test_colors_are_those_of_single_images() -> None:
     images = torch.rand(N, 3, H, W, generator=generator(), dtype=torch.float64)
     factors = 0.2 + 1.6 * torch.rand(3, N, generator=generator(1), dtype=torch.float64)
     found = jittered(images, *factors)
@@ -92,7 +92,7 @@ def test_colours_are_those_of_single_images() -> None:
     torch.testing.assert_close(washed[:, 0], washed[:, 2])
 
 
-def test_grey_images_have_no_saturation() -> None:
+def test_gray_images_have_no_saturation() -> None:
     images = torch.rand(N, 1, H, W, generator=generator(), dtype=torch.float64)
     ones = torch.ones(N, dtype=torch.float64)
     torch.testing.assert_close(jittered(images, ones, ones, 5 * ones), images)
@@ -116,7 +116,7 @@ def test_statistics_are_exact_and_those_of_the_rows(pixels: Tensor) -> None:
         pixels.shape[3]))  # fmt: skip
     flat = Images("x", np.full((2, 2, 2, 1), 51, np.uint8), labels[:2], ("a",))
     assert channel_statistics(flat, np.arange(2)) == Statistics((pytest.approx(0.2),), (1.0,))  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="x: expected images to normalise by, found none"):
+    with pytest.raises(DataError, match="x: expected images to normalize by, found none"):
         channel_statistics(flat, np.arange(0))
 
 
@@ -144,7 +144,7 @@ def test_a_seed_is_an_augmentation(pixels: Tensor) -> None:
     assert one.shape == (N, pixels.shape[3], H, W)
 
 
-def test_the_order_is_crop_flip_colours_normalise_cut() -> None:
+def test_the_order_is_crop_flip_colors_normalize_cut() -> None:
     pixels = torch.randint(256, (N, H, W, 3), generator=generator(), dtype=torch.uint8)
     statistics = Statistics((0.4, 0.5, 0.6), (0.2, 0.3, 0.1))
     found = Preparation(statistics, FULL, torch.float64)(pixels, generator(9))
@@ -168,8 +168,8 @@ def test_offsets_and_flips_are_uniform() -> None:
     n = 20_000
     place = torch.arange(1, 26, dtype=torch.uint8).view(1, 5, 5, 1).expand(n, 5, 5, 1)
     prepared = Preparation(PLAIN, Augmentation(pad=1))(place, generator())
-    centre = (prepared[:, 0, 2, 2] * 255).round().long()  # which old pixel is in the middle now
-    counts = torch.bincount(centre, minlength=26)
+    center = (prepared[:, 0, 2, 2] * 255).round().long()  # which old pixel is in the middle now
+    counts = torch.bincount(center, minlength=26)
     near = torch.tensor([7, 8, 9, 12, 13, 14, 17, 18, 19])
     assert counts[near].sum() == n
     assert (counts[near] / n - 1 / 9).abs().max() < 0.01

@@ -140,16 +140,16 @@ def test_the_layout_of_tiny_imagenet(tmp_path: Path) -> None:
             load_images(tmp_path / "tiny")
 
 
-def test_grey_and_colour_become_what_is_asked_for(tmp_path: Path) -> None:
+def test_gray_and_color_become_what_is_asked_for(tmp_path: Path) -> None:
     files = {
         f"{k}/{mode}.png": encoded(1, mode=mode) for k in "ab" for mode in ("L", "RGB", "RGBA")
     }
     root = write(tmp_path / "x", files)
-    colour, grey = in_memory(root), in_memory(root, channels=1)
-    assert colour.shape == (4, 4, 3) and grey.shape == (4, 4, 1)
+    color, gray = in_memory(root), in_memory(root, channels=1)
+    assert color.shape == (4, 4, 3) and gray.shape == (4, 4, 1)
     for row, name in enumerate(("a/L.png", "a/RGB.png", "a/RGBA.png")):
-        np.testing.assert_array_equal(colour.pixels[row], pixels_of(files[name]))
-        np.testing.assert_array_equal(grey.pixels[row, ..., 0], pixels_of(files[name], "L"))
+        np.testing.assert_array_equal(color.pixels[row], pixels_of(files[name]))
+        np.testing.assert_array_equal(gray.pixels[row, ..., 0], pixels_of(files[name], "L"))
     stream = io.BytesIO()
     Image.fromarray(np.full((4, 4), 40_000, dtype=np.uint16)).save(stream, "PNG")
     with pytest.raises(DataError, match=r"deep\.png: expected 8 bits per channel, found mode I"):
@@ -164,7 +164,7 @@ def test_odd_sizes_are_refused_or_resized_and_cut(tmp_path: Path, folder: Path) 
         load_images(folder)
     with pytest.raises(DataError, match=r"expected 8x4 pixels as in a/w\.png, found 4x4; give"):
         load_images(pack(tmp_path / "x.tar", {"a/w.png": wide, "b/0.png": encoded(1)}))
-    cut = in_memory(folder, size=4)  # the shorter side has the size: only the centre is cut out
+    cut = in_memory(folder, size=4)  # the shorter side has the size: only the center is cut out
     np.testing.assert_array_equal(cut.pixels[10], pixels_of(wide)[:, 2:6])
     half = Image.open(io.BytesIO(wide)).resize((4, 2), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(in_memory(folder, size=2).pixels[10], np.asarray(half)[:, 1:3])

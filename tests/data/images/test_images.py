@@ -22,7 +22,7 @@ from sif.errors import ConfigError, DataError, ShapeError
 
 
 def make(counts: list[int], tested: int = 0, seed: int = 0) -> Images:
-    """Grey 2×2 images with so many per class, the last `tested` of which are the test part."""
+    """Gray 2×2 images with so many per class, the last `tested` of which are the test part."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
     n = len(labels)
@@ -115,11 +115,11 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
 
 def test_channels_are_those_of_pillow() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (30, 30, 3), dtype=np.uint8)
-    grey = with_channels(pixels, 1, "x")
-    np.testing.assert_array_equal(grey[..., 0], np.asarray(Image.fromarray(pixels).convert("L")))
-    assert (with_channels(grey, 3, "x") == grey).all()
+    gray = with_channels(pixels, 1, "x")
+    np.testing.assert_array_equal(gray[..., 0], np.asarray(Image.fromarray(pixels).convert("L")))
+    assert (with_channels(gray, 3, "x") == gray).all()
     assert with_channels(pixels, None, "x") is pixels
-    with pytest.raises(DataError, match=r"x: channels: expected 1 \(grey\) or 3 .*, found 2$"):
+    with pytest.raises(DataError, match=r"x: channels: expected 1 \(gray\) or 3 .*, found 2$"):
         with_channels(pixels, 2, "x")
 
 

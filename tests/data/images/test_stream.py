@@ -42,7 +42,7 @@ class Batch:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 grey 4×4 images of 3 classes, each filled with its row times 10, but for one pixel."""
+    """24 gray 4×4 images of 3 classes, each filled with its row times 10, but for one pixel."""
     root = tmp_path_factory.mktemp("images")
     for row in range(24):
         path = root / f"c{row // 8}" / f"{row:02}.png"

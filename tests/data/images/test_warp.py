@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from sif.data.images import Augmentation, Preparation, Statistics
 from sif.data.images.augment import jittered
-from sif.data.images.colour import hue_shifted
+from sif.data.images.color import hue_shifted
 from sif.data.images.warp import RATIOS, drawn_boxes, randomly_warped, warped
 from sif.errors import ConfigError, ShapeError
 
@@ -58,8 +58,8 @@ def test_a_turn_has_an_angle_of_pixels_and_leaves_black_corners() -> None:
     white = torch.ones(1, 1, 64, 64)
     some = turned(white, 30.0)
     cosine, sine = math.cos(math.radians(30)), math.sin(math.radians(30))
-    centre = torch.arange(64) - 31.5
-    x, y = cosine * centre - sine * centre[:, None], sine * centre + cosine * centre[:, None]
+    center = torch.arange(64) - 31.5
+    x, y = cosine * center - sine * center[:, None], sine * center + cosine * center[:, None]
     inside = (x.abs() < 32) & (y.abs() < 32)
     torch.testing.assert_close(some[0, 0], inside.float())  # no rim between white and black
 
@@ -127,7 +127,7 @@ def test_areas_ratios_and_places_are_uniform_where_every_draw_fits() -> None:
 
 def test_hues_are_those_of_single_pixels() -> None:
     some = images()
-    some[0, :, 0, 0] = 0.3  # grey, then two channels that are both highest or both lowest
+    some[0, :, 0, 0] = 0.3  # gray, then two channels that are both highest or both lowest
     some[0, :, 0, 1] = torch.tensor([0.7, 0.7, 0.1])
     some[0, :, 0, 2] = torch.tensor([0.1, 0.7, 0.1])
     some[0, :, 0, 3] = 0.0
@@ -142,7 +142,7 @@ def test_hues_are_those_of_single_pixels() -> None:
     assert found.min() >= 0 and found.max() <= 1
 
 
-def test_hues_go_round_and_leave_grey_alone() -> None:
+def test_hues_go_round_and_leave_gray_alone() -> None:
     some = images()
     for whole in (0.0, 1.0, -1.0):
         torch.testing.assert_close(hue_shifted(some, torch.full((N,), whole)), some)
@@ -151,8 +151,8 @@ def test_hues_go_round_and_leave_grey_alone() -> None:
     torch.testing.assert_close(hue_shifted(red, third), green)
     torch.testing.assert_close(hue_shifted(green, third), blue)
     torch.testing.assert_close(hue_shifted(blue, third), red)
-    grey = images(channels=1).expand(N, 3, 7, 5)
-    assert torch.equal(hue_shifted(grey, torch.rand(N, generator=generator())), grey)
+    gray = images(channels=1).expand(N, 3, 7, 5)
+    assert torch.equal(hue_shifted(gray, torch.rand(N, generator=generator())), gray)
     one = images(channels=1)
     assert torch.equal(hue_shifted(one, torch.ones(N) / 3), one)
     with pytest.raises(ShapeError, match="hue_shifted: expected 1 or 3 channels, found 2"):
@@ -175,7 +175,7 @@ def test_a_seed_is_a_batch(channels: int) -> None:
     assert one.is_contiguous(memory_format=torch.channels_last) and one.dtype == torch.float32
 
 
-def test_the_order_is_warp_colours_hue() -> None:
+def test_the_order_is_warp_colors_hue() -> None:
     chosen = Augmentation(0, False, 0, 0.4, 0.3, 0.2, scale=0.08, rotate=20, hue=0.2)
     plain = Statistics((0.0,) * 3, (1.0,) * 3)
     found = Preparation(plain, chosen, torch.float64)(pixels(), generator(9))

@@ -36,7 +36,7 @@ def test_density_coverage_and_no_pair_twice(kind: Any, density: float) -> None:
         assert len(data) == 150 * 90
 
 
-def test_the_signal_is_the_stated_function_standardised() -> None:
+def test_the_signal_is_the_stated_function_standardized() -> None:
     _, info = planted(300, 200, operation="max", transforms=("~square", "-abs"), dimension=3)
     p, q = transform("~square", info["embeddings"][0]), transform("-abs", info["embeddings"][1])
     table = np.maximum(p[:, None, :], q[None, :, :]) @ info["weights"]

@@ -51,7 +51,7 @@ def write(folder: Path, names: tuple[str, ...] = PLAIN, **changes: str | bytes) 
     return folder
 
 
-def spelt(corpus: Corpus, part: str) -> str:
+def spelled(corpus: Corpus, part: str) -> str:
     return " ".join(corpus.words[word] for word in corpus.parts[part])
 
 
@@ -60,8 +60,8 @@ def test_words_are_numbered_by_the_train_part_alone(tmp_path: Path) -> None:
     assert corpus.name == "mine" and corpus.entropy is None
     assert corpus.words == ("<unk>", "<eos>", "the", "sat", "cat", "dog", "end")
     assert corpus.train.tolist() == [2, 4, 3, EOS, 2, 5, 3, EOS, 2, 6, EOS]
-    assert spelt(corpus, "valid") == "the <unk> sat <eos>"
-    assert spelt(corpus, "test") == "<unk> dog <unk> <eos> the dog <eos>"
+    assert spelled(corpus, "valid") == "the <unk> sat <eos>"
+    assert spelled(corpus, "test") == "<unk> dog <unk> <eos> the dog <eos>"
     assert corpus.notes == (
         "valid: 1 of 4 words are not in the train part: now <unk>",
         "test: 1 of 7 words are not in the train part: now <unk>",
@@ -75,7 +75,7 @@ def test_words_are_numbered_by_the_train_part_alone(tmp_path: Path) -> None:
 def test_the_most_frequent_words_are_kept(tmp_path: Path) -> None:
     corpus = load_corpus(write(tmp_path), max_words=4)
     assert corpus.words == ("<unk>", "<eos>", "the", "sat")
-    assert spelt(corpus, "train") == ("the <unk> sat <eos> the <unk> sat <eos> the <unk> <eos>")
+    assert spelled(corpus, "train") == ("the <unk> sat <eos> the <unk> sat <eos> the <unk> <eos>")
     assert corpus.notes[0] == "train: 3 of 11 words are not among the 4 that are kept: now <unk>"
     assert len(load_corpus(tmp_path, max_words=7).words) == 7
     assert load_corpus(tmp_path, max_words=9).notes == load_corpus(tmp_path).notes
@@ -96,7 +96,7 @@ def test_numbers_stand_for_their_words(
     assert len(set(corpus.words)) == len(corpus.words) <= (most or 9)
     for part, words in (("train", train), ("valid", other)):
         kept = [word if word in corpus.words else "<unk>" for word in words]
-        assert spelt(corpus, part).split() == kept
+        assert spelled(corpus, part).split() == kept
     counts = Counter(train)
     order = sorted(counts, key=lambda word: (-counts[word], train.index(word)))
     assert list(corpus.words[2:]) == order[: len(corpus.words) - 2]
@@ -106,17 +106,17 @@ def test_numbers_stand_for_their_words(
 def test_blank_lines_are_skipped_but_for_wikitext(tmp_path: Path, ends: str) -> None:
     text = ends.join(["\ufeff", " a  b\t", "", "b a a", " ", ""])
     corpus = load_corpus(write(tmp_path / "plain", train=text))
-    assert spelt(corpus, "train") == "a b <eos> b a a <eos>"
+    assert spelled(corpus, "train") == "a b <eos> b a a <eos>"
     assert corpus.notes[0] == "train.txt: 3 blank lines skipped"
     wiki = load_corpus(write(tmp_path / "wiki", WIKI, train=text))
-    assert spelt(wiki, "train") == "<eos> a b <eos> <eos> b a a <eos> <eos>"
+    assert spelled(wiki, "train") == "<eos> a b <eos> <eos> b a a <eos> <eos>"
     assert not any("blank" in note for note in wiki.notes)
 
 
 def test_lines_end_where_files_say_so(tmp_path: Path) -> None:
     text = "a\u2028b\x0bc\x85d\ne a"
     corpus = load_corpus(write(tmp_path, train=text))
-    assert spelt(corpus, "train") == "a b c d <eos> e a <eos>"
+    assert spelled(corpus, "train") == "a b c d <eos> e a <eos>"
 
 
 def test_the_hash_names_the_content(tmp_path: Path) -> None:

@@ -23,13 +23,13 @@ from sif.spaces.cnn.networks import AUXILIARIES, CellNetwork, Layout, drop_path,
 from sif.spaces.cnn.operations import (
     ALIASES,
     OPERATIONS,
-    Normalisation,
+    Normalization,
     canonical,
     multiply_adds,
     parameters,
 )
 
-NORM = Normalisation()
+NORM = Normalization()
 CIFAR = Layout(classes=10, channels=36, cells=20, auxiliary="cifar")
 IMAGENET = Layout(classes=1000, channels=48, cells=14, stem="imagenet", auxiliary="imagenet")
 TINY = Layout(classes=200, channels=48, cells=14, stem="tiny-imagenet", auxiliary="imagenet")
@@ -86,12 +86,12 @@ def test_operations_differ_pairwise() -> None:
 
 def test_a_skip_that_halves_reads_every_pixel_of_both_diagonals() -> None:
     x = torch.zeros(1, 2, 4, 4)
-    module = OPERATIONS["skip_connect"].make(2, 2, Normalisation(affine=False)).eval()
+    module = OPERATIONS["skip_connect"].make(2, 2, Normalization(affine=False)).eval()
     for parameter in module.parameters():
         nn.init.ones_(parameter)
     x[0, :, 0, 0] = 1.0  # even pixel: the first half of the channels
     x[0, :, 3, 3] = 2.0  # odd pixel: the second
-    out = module(x) * (1 + 1e-5) ** 0.5  # the normalisation's epsilon over a variance of 1
+    out = module(x) * (1 + 1e-5) ** 0.5  # the normalization's epsilon over a variance of 1
     expected = torch.zeros(1, 2, 2, 2)
     expected[0, 0, 0, 0], expected[0, 1, 1, 1] = 2.0, 4.0
     torch.testing.assert_close(out, expected)

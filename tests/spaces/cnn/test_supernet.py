@@ -47,7 +47,7 @@ def test_blocks_are_two_cells_of_which_every_node_keeps_two_edges(space: CNNSpac
     assert [b.name for b in space.blocks] == ["normal", "reduce"]
     for block in space.blocks:
         assert block.shape == (14, len(SPECS[space.name][block.name]))
-        assert (block.nodes, block.keep) == (edge_nodes(4), 2)
+        assert (block.nodes, block.edges_per_node) == (edge_nodes(4), 2)
         assert [block.nodes.count(node) for node in range(4)] == [2, 3, 4, 5]
 
 
@@ -59,7 +59,7 @@ def test_the_extracted_network_lacks_what_rests_and_gains_statistics(
     network = space.extract(gates)
     assert not any(name.endswith("running_mean") for name in space.state_dict())
     assert any(name.endswith("running_mean") for name in network.state_dict())
-    active = {f"{n}.{e}.{k}" for n, c in gates.selection().items() for e, k in enumerate(c)}
+    active = {f"{n}.{e}.{k}" for n, c in gates.choices().items() for e, k in enumerate(c)}
     resting = sum(
         parameters(module)
         for cell in space.cells
@@ -101,7 +101,7 @@ def test_costs_are_the_weights_of_all_cells_of_a_kind(space: CNNSpace) -> None:
     assert space.blocks[1].costs is not None
     # A skip that halves has weights, one that does not is free: both are counted at their width.
     assert space.blocks[1].costs[0][skip] > 0 == space.blocks[1].costs[13][skip]
-    assert gates.selection().keys() == {"normal", "reduce"}
+    assert gates.choices().keys() == {"normal", "reduce"}
 
 
 def test_an_expression_names_every_kept_edge(space: CNNSpace) -> None:

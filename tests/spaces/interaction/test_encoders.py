@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.spaces.interaction.embeddings import Tables, TableShape, bounded
+from sif.spaces.interaction.embeddings import Tables, TableShape, clip_readout
 from sif.spaces.interaction.encoders import ENCODINGS, Histories, Vectors, encoded
 from sif.spaces.interaction.function import Interaction, own_products
 from sif.spaces.interaction.operations import Operation, operation_named
@@ -198,13 +198,13 @@ def test_observed_pairs_are_scored_as_if_their_history_lacked_them(
         vectors = without(made, encodings, u, v, power)
         combined = operation.combine([t(x) for t, x in zip(transformed, vectors, strict=True)])
         bias = made.intercept + made.biases[0][u] + made.biases[1][v]
-        expected.append(combined @ bounded(readout(operation)) + bias)
+        expected.append(combined @ clip_readout(readout(operation)) + bias)
     scores = found.pairs(PAIRS, observed=True)
     torch.testing.assert_close(scores, torch.stack(expected), rtol=1e-11, atol=1e-12)
     assert (scores - found.pairs(PAIRS)).abs().max() > 1e-2
     assert found.uses_history
     # Losses may use products only where a pair's own part is one.
-    assert found.exact == (name != "max" and transform == IDENTITY)
+    assert found.is_factorized == (name != "max" and transform == IDENTITY)
 
 
 @pytest.mark.parametrize("light", [False, True])
@@ -233,7 +233,7 @@ def test_the_own_part_on_a_graph_is_the_difference_of_the_scores(
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_under_propagation_a_pair_is_left_out_as_an_edge(name: str) -> None:
-    """Its own edge, that is: what comes back over the neighbours' neighbours stays."""
+    """Its own edge, that is: what comes back over the neighbors' neighbors stays."""
     made, operation = tables(), named(name)
     found = interaction(made, ("id", "id"), operation, light=True)
     (user, item), norms = made.embeddings, scales(0.5)
@@ -243,7 +243,7 @@ def test_under_propagation_a_pair_is_left_out_as_an_edge(name: str) -> None:
         matrix[u, v] = 0
         weight = torch.tensor(norms[0])[:, None] * matrix * torch.tensor(norms[1])
         one, other = (user + weight @ item) / 2, (item + weight.T @ user) / 2
-        combined = operation.combine([one[u], other[v]]) @ bounded(readout(operation))
+        combined = operation.combine([one[u], other[v]]) @ clip_readout(readout(operation))
         expected.append(combined + made.intercept + made.biases[0][u] + made.biases[1][v])
     scores = found.pairs(PAIRS, observed=True)
     torch.testing.assert_close(scores, torch.stack(expected), rtol=1e-11, atol=1e-12)
@@ -260,7 +260,7 @@ def test_under_propagation_histories_leave_out_the_pair_and_the_edge() -> None:
         expected = user.table[u]
         expected = expected - 0.5 * float(scale[u]) * made.histories[0][v]
         expected = expected - 0.5 * float(norms[0][u] * norms[1][v]) * plain_item[v]
-        found = user.without_own(torch.tensor([u]), torch.tensor([v]))[0]
+        found = user.leave_one_out(torch.tensor([u]), torch.tensor([v]))[0]
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
     assert len(user.own) == len(item.own) == 2
 
@@ -298,7 +298,7 @@ def test_gradients_of_sums_over_pairs(side: str) -> None:
 def test_gradients_of_own_products(name: str) -> None:
     """By every table that takes part, against the gathered formula."""
     operation, pairs = named(name), graph()
-    w = bounded(readout(operation))
+    w = clip_readout(readout(operation))
     leaves = [random(n, D, seed=s) for s, n in enumerate((USERS, ITEMS, ITEMS, USERS))]
     leaves = [leaf.requires_grad_() for leaf in leaves]
     ids = torch.stack([pairs.rows, pairs.columns], dim=1)
@@ -318,7 +318,7 @@ def test_gradients_of_own_products(name: str) -> None:
         user, item = vectors(*tables)
         whole = operation.combine([user.table[ids[:, 0]], item.table[ids[:, 1]]])
         rest = operation.combine(
-            [user.without_own(ids[:, 0], ids[:, 1]), item.without_own(ids[:, 1], ids[:, 0])]
+            [user.leave_one_out(ids[:, 0], ids[:, 1]), item.leave_one_out(ids[:, 1], ids[:, 0])]
         )
         return (whole - rest) @ w
 

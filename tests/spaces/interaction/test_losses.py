@@ -33,7 +33,7 @@ class Matrix:
     uses_history = False
 
     @property
-    def exact(self) -> bool:
+    def is_factorized(self) -> bool:
         return self.factored
 
     def own_on_graph(self, graph: PairGraph) -> None:
@@ -237,7 +237,7 @@ def weighted(name: str, part: PartTensors) -> Weighting:
 
 
 @pytest.mark.parametrize("name", ["users", "items", "both"])
-def test_weightings_are_powers_of_counts_normalised_over_pairs(name: str) -> None:
+def test_weightings_are_powers_of_counts_normalized_over_pairs(name: str) -> None:
     part = click_part(n=20)
     found = weighted(name, part)
     user_power, item_power = WEIGHTINGS[name]

@@ -16,7 +16,7 @@ from sif.core.gates import Gates
 from sif.core.genotype import Genotype, check_names, from_json
 from sif.core.probe import gate_gradient
 from sif.core.proximal import project, weight_step
-from sif.core.space import SwitchScored
+from sif.core.space import ReplacementScored
 from sif.errors import GenotypeError, ShapeError
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.design import (
@@ -41,7 +41,7 @@ from sif.spaces.interaction.losses import (
 )
 from sif.spaces.interaction.operations import OPERATIONS, SUMS, operation_named
 from sif.spaces.interaction.staged_supernet import MIN_STEPS, STAGES, RichSettings, RichSpace
-from sif.spaces.interaction.weight_pool import Member, Members, Point
+from sif.spaces.interaction.weight_pool import Combination, WeightPool, WeightSet
 
 USERS, ITEMS, D = 7, 6, 3
 FIELDS = ("user", "item")
@@ -145,7 +145,7 @@ def gates_at(space: RichSpace, **chosen: str | tuple[str, str]) -> Gates:
     return project(alpha, space.blocks)
 
 
-def point_of(space: RichSpace, **chosen: str | tuple[str, str]) -> Point:
+def point_of(space: RichSpace, **chosen: str | tuple[str, str]) -> Combination:
     return space.point(gates_at(space, **chosen))
 
 
@@ -168,10 +168,13 @@ def test_blocks_are_the_stages() -> None:
     assert tuple(b.name for b in space.blocks) == STAGES
     assert {b.name: b.operations for b in space.blocks} == NAMES
     assert [b.nodes for b in space.blocks] == [(0, 1), (0,), (0,), (0,)]
-    assert all(b.alone and b.keep == 1 and b.start == b.operations[0] for b in space.blocks)
+    assert all(
+        b.own_weights and b.edges_per_node == 1 and b.default_op == b.operations[0]
+        for b in space.blocks
+    )
     assert space.module() is space
-    assert space.like().dtype == F64
-    assert isinstance(space, SwitchScored)
+    assert space.reference_tensor().dtype == F64
+    assert isinstance(space, ReplacementScored)
 
 
 def test_costs_grow_with_the_work() -> None:
@@ -226,10 +229,10 @@ def test_observed_pairs_and_the_penalty_are_those_of_the_network(chosen: dict[st
     for observed, ids in ((False, EVERY), (True, part("squared").ids)):
         expected = net.interaction().pairs(ids, observed)
         torch.testing.assert_close(found.pairs(ids, observed), expected, rtol=1e-10, atol=1e-10)
-    if gates.selection()["encoding"] == (0, 0):
+    if gates.choices()["encoding"] == (0, 0):
         assert net.tables.histories is not None
     norm = net.tables.squared_norm(space.settings.strengths)
-    torch.testing.assert_close(space.regulariser(gates), norm, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(space.regularizer(gates), norm, rtol=1e-10, atol=1e-10)
 
 
 def test_combinations_give_different_losses() -> None:
@@ -285,7 +288,7 @@ def test_switch_scores_are_log_ratios_of_the_criterion() -> None:
         trained(space, MIN_STEPS, **chosen)
     trained(space, MIN_STEPS - 1, **current, operation="plus")  # too few
     gates = gates_at(space, **current)
-    found = space.switch_scores(train, valid, gates)
+    found = space.replacement_scores(train, valid, gates)
     base = criterion(space.interaction(gates).chosen(), valid)
     expected = {b.name: torch.zeros(b.shape, dtype=F64) for b in space.blocks}
     for (block, edge, name), chosen in others.items():
@@ -296,7 +299,7 @@ def test_switch_scores_are_log_ratios_of_the_criterion() -> None:
     assert sum(int((t != 0).sum()) for t in found.values()) == len(others)
     worth = {b.name: torch.full(b.shape, 0.5, dtype=F64) for b in space.blocks}
     worth["operation"][:] = 0.0
-    spared = space.switch_scores(train, valid, gates, worth)
+    spared = space.replacement_scores(train, valid, gates, worth)
     assert not spared.pop("operation").any()
     assert all(torch.equal(table, found[name]) for name, table in spared.items())
 
@@ -305,7 +308,7 @@ def test_an_incumbent_of_few_steps_judges_nobody() -> None:
     space = make_space()
     trained(space, MIN_STEPS - 1)
     trained(space, MIN_STEPS, operation="plus")
-    scores = space.switch_scores(batch("squared"), batch("squared", "valid"), gates_at(space))
+    scores = space.replacement_scores(batch("squared"), batch("squared", "valid"), gates_at(space))
     assert not any(t.any() for t in scores.values())
 
 
@@ -429,22 +432,22 @@ def test_there_is_a_set_for_everything_one_switch_away() -> None:
 # Members
 
 
-Note = list[tuple[Point, Point]]
+Note = list[tuple[Combination, Combination]]
 
 
-def make_members(count: int = 3, note: Note | None = None) -> Members:
+def make_members(count: int = 3, note: Note | None = None) -> WeightPool:
     generator = torch.Generator().manual_seed(1)
     operations = [OPERATIONS["multiply"], OPERATIONS["plus"]]
     small = TableShape((3, 2), 2, encodings=("both", "both"))
 
-    def inherit(member: Member, point: Point, neighbour: Point) -> None:
+    def inherit(member: WeightSet, point: Combination, neighbor: Combination) -> None:
         if note is not None:
-            note.append((point, neighbour))
+            note.append((point, neighbor))
 
-    return Members(lambda: Member(small, operations, generator), count, 2, inherit)
+    return WeightPool(lambda: WeightSet(small, operations, generator), count, 2, inherit)
 
 
-def mark(members: Members, point: Point, value: float, steps: int = 1) -> None:
+def mark(members: WeightPool, point: Combination, value: float, steps: int = 1) -> None:
     with torch.no_grad():
         for parameter in members.of(point).parameters():
             parameter.fill_(value)
@@ -452,7 +455,7 @@ def mark(members: Members, point: Point, value: float, steps: int = 1) -> None:
         members.count_step(point)
 
 
-def marked(members: Members, point: Point) -> float:
+def marked(members: WeightPool, point: Combination) -> float:
     found = {float(x) for p in members.of(point).parameters() for x in p.unique()}
     assert len(found) == 1
     return found.pop()
@@ -502,7 +505,7 @@ def test_the_set_used_longest_ago_is_taken_over() -> None:
     assert marked(members, (0, 2)) == 2.0
 
 
-def test_a_neighbour_is_not_taken_over_while_it_is_copied() -> None:
+def test_a_neighbor_is_not_taken_over_while_it_is_copied() -> None:
     members = make_members(2)
     mark(members, (0, 0), 1.0)
     mark(members, (7, 7), 2.0)
@@ -511,7 +514,7 @@ def test_a_neighbour_is_not_taken_over_while_it_is_copied() -> None:
     assert members.steps((7, 7)) == 0
 
 
-def test_ties_between_neighbours_do_not_depend_on_the_order_of_admission() -> None:
+def test_ties_between_neighbors_do_not_depend_on_the_order_of_admission() -> None:
     """A resumed search knows the sets, not the order in which they were taken."""
     members, other = make_members(3), make_members(3)
     for value, point in enumerate([(0, 0), (1, 1), (2, 2)]):
@@ -550,7 +553,7 @@ def vectors(space: RichSpace, encoding: tuple[str, str]) -> list[Tensor]:
 
 
 def after(space: RichSpace, first: tuple[str, str], then: tuple[str, str]) -> list[list[Tensor]]:
-    """Vectors of a trained combination, and of a new one that has no nearer neighbour."""
+    """Vectors of a trained combination, and of a new one that has no nearer neighbor."""
     trained(space, 3, encoding=first)
     before = vectors(space, first)
     assert space.members.steps(point_of(space, encoding=then)) == 0
@@ -559,7 +562,7 @@ def after(space: RichSpace, first: tuple[str, str], then: tuple[str, str]) -> li
 
 @pytest.mark.parametrize("first", [("id", "id"), ("history", "id"), ("history", "history")])
 @pytest.mark.parametrize("field", [0, 1])
-def test_both_begins_with_exactly_the_vectors_of_its_neighbour(
+def test_both_begins_with_exactly_the_vectors_of_its_neighbor(
     first: tuple[str, str], field: int
 ) -> None:
     then = ("both", first[1]) if field == 0 else (first[0], "both")
@@ -582,7 +585,7 @@ def test_ids_begin_with_the_encoded_vectors(first: tuple[str, str], field: int) 
 
 @pytest.mark.parametrize(("first", "field"), [(("id", "id"), 0), (("both", "id"), 0),
                                               (("id", "id"), 1), (("id", "both"), 1)])  # fmt: skip
-def test_a_history_begins_as_the_sum_of_the_neighbours_vectors(
+def test_a_history_begins_as_the_sum_of_the_neighbors_vectors(
     first: tuple[str, str], field: int
 ) -> None:
     then = ("history", first[1]) if field == 0 else (first[0], "history")
@@ -625,22 +628,22 @@ def test_a_baked_network_scores_alike_by_look_ups(chosen: dict[str, Any]) -> Non
     gates = gates_at(space, **chosen)
     net = built_from(space, gates)
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    baked = net.baked()
-    torch.testing.assert_close(baked(EVERY), net(EVERY), rtol=1e-12, atol=1e-12)
-    assert [tuple(e.shape) for e in baked.tables.embeddings] == [(USERS, D), (ITEMS, D)]
-    assert not baked.interaction().uses_history
-    assert baked.baked() is baked
-    assert (baked is net) == (
+    precomputed = net.precomputed()
+    torch.testing.assert_close(precomputed(EVERY), net(EVERY), rtol=1e-12, atol=1e-12)
+    assert [tuple(e.shape) for e in precomputed.tables.embeddings] == [(USERS, D), (ITEMS, D)]
+    assert not precomputed.interaction().uses_history
+    assert precomputed.precomputed() is precomputed
+    assert (precomputed is net) == (
         chosen.get("encoding", ("id", "id")) == ("id", "id") and chosen.get("embedding") != "graph"
     )
     design = design_of(space.genotype(gates), FIELDS)
     fresh = network(served(design), shape(), torch.Generator()).double()
-    fresh.load_state_dict(baked.state_dict())
-    assert torch.equal(fresh(EVERY), baked(EVERY))
+    fresh.load_state_dict(precomputed.state_dict())
+    assert torch.equal(fresh(EVERY), precomputed(EVERY))
     with torch.no_grad():
-        for parameter in baked.tables.embeddings:
+        for parameter in precomputed.tables.embeddings:
             parameter.add_(1.0)
-    if baked is not net:
+    if precomputed is not net:
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 

@@ -15,7 +15,7 @@ from sif.core.gates import Gates, Probing
 from sif.core.genotype import Genotype, check_names
 from sif.core.probe import gate_gradient
 from sif.core.proximal import project
-from sif.core.space import SwitchScored
+from sif.core.space import ReplacementScored
 from sif.errors import ConfigError, GenotypeError
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
@@ -28,7 +28,7 @@ from sif.spaces.interaction.design import (
     legal_names,
     network,
 )
-from sif.spaces.interaction.embeddings import Tables, TableShape, bounded
+from sif.spaces.interaction.embeddings import Tables, TableShape, clip_readout
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.losses import LOSSES, PAIRWISE, Batch, LossSettings
 from sif.spaces.interaction.operations import OPERATIONS, operations_for
@@ -128,11 +128,11 @@ def test_blocks_are_the_operation_and_a_transform_per_field(case: Case) -> None:
     learned = not SPECS[case.spec].transforms
     fields = () if learned else FIELDS[: case.fields]
     assert [b.name for b in space.blocks] == [OPERATION_BLOCK, *fields]
-    assert all(b.nodes == (0,) and b.keep == 1 for b in space.blocks)
+    assert all(b.nodes == (0,) and b.edges_per_node == 1 for b in space.blocks)
     assert len(space.arch_parameters()) == (4 * case.fields if learned else 0)
     assert space.module() is space
-    assert space.like().dtype == F64
-    assert isinstance(space, SwitchScored)
+    assert space.reference_tensor().dtype == F64
+    assert isinstance(space, ReplacementScored)
 
 
 def test_costs_are_parameters_and_multiply_adds_of_the_readout(case: Case) -> None:
@@ -148,7 +148,7 @@ def test_costs_are_parameters_and_multiply_adds_of_the_readout(case: Case) -> No
 
 
 @pytest.mark.parametrize("intercept", [True, False])
-def test_a_constant_that_is_not_trained_belongs_to_no_optimiser(intercept: bool) -> None:
+def test_a_constant_that_is_not_trained_belongs_to_no_optimizer(intercept: bool) -> None:
     tables = Tables(TableShape((2, 3), 2, intercept=intercept), torch.Generator())
     assert tables.intercept.requires_grad == intercept
     assert tables.intercept.item() == 0
@@ -302,7 +302,7 @@ def test_a_step_by_switch_scores_leaves_the_weights_alone(spec: str, loss: str) 
     assert set(report.scores) == {"gradient", "switch"}
 
 
-def test_regulariser_is_the_weighted_square_of_the_chosen_tables(case: Case) -> None:
+def test_regularizer_is_the_weighted_square_of_the_chosen_tables(case: Case) -> None:
     space = case.space()
     gates = gates_at(space, *([3] + [0] * (len(space.blocks) - 1)))
     tables = space.tables[3 if case.own else 0]
@@ -311,7 +311,7 @@ def test_regulariser_is_the_weighted_square_of_the_chosen_tables(case: Case) -> 
         for i in range(SIZES[f]):
             row, bias = tables.embeddings[f][i], tables.biases[f][i]
             expected += space.settings.strengths[f][i] * ((row**2).sum() + bias**2)
-    torch.testing.assert_close(space.regulariser(gates), expected)
+    torch.testing.assert_close(space.regularizer(gates), expected)
 
 
 @pytest.mark.parametrize("biases", [True, False])
@@ -356,7 +356,7 @@ def test_pairs_are_the_written_formula() -> None:
     chosen = [names.index(n) for n in ("~square", "-abs", "~abs")]
     tables, readout = space.tables_of(2), space.readouts[2].detach()
     assert float(readout.abs().max()) > 1  # so that the bound on the readout matters
-    bounded = readout / readout.abs().max()
+    clip_readout = readout / readout.abs().max()
     e = [t.detach() for t in tables.embeddings]
     b = [t.detach() for t in tables.biases]
     expected = []
@@ -364,7 +364,7 @@ def test_pairs_are_the_written_formula() -> None:
         fields = [e[0][u].sign() * e[0][u] ** 2, -e[1][v].abs(), e[2][t]]
         least = torch.stack(fields).amin(0)  # operation number 2 is min
         bias = tables.intercept.item() + b[0][u] + b[1][v] + b[2][t]
-        expected.append(bias + bounded @ least)
+        expected.append(bias + clip_readout @ least)
     found = space.interaction(gates_at(space, 2, *chosen)).pairs(ids)
     torch.testing.assert_close(found.detach(), torch.stack(expected), rtol=1e-12, atol=1e-12)
 
@@ -446,5 +446,5 @@ def test_readouts_start_at_plus_and_minus_one(mixed: bool) -> None:
 
 
 def test_readouts_are_bounded_but_never_stretched() -> None:
-    assert bounded(torch.tensor([0.5, -0.25])).tolist() == [0.5, -0.25]
-    assert bounded(torch.tensor([1.0, -4.0])).tolist() == [0.25, -1.0]
+    assert clip_readout(torch.tensor([0.5, -0.25])).tolist() == [0.5, -0.25]
+    assert clip_readout(torch.tensor([1.0, -4.0])).tolist() == [0.25, -1.0]

@@ -215,7 +215,7 @@ def test_small_data_comes_whole_and_large_data_in_blocks(monkeypatch: pytest.Mon
     assert len(sampled.next().background) > 0
 
 
-class Keeper:
+class StageStore:
     """Keeps the state of the given offer; restores a given state."""
 
     def __init__(self, keep: int, state: dict[str, Any] | None = None) -> None:
@@ -235,13 +235,13 @@ class Keeper:
 def test_training_in_blocks_learns_and_resumes_to_the_same_weights(
     objective: str, name: str
 ) -> None:
-    def run(keeper: Keeper) -> Any:
+    def run(keeper: StageStore) -> Any:
         found = problem(objective, epochs=14, patience=14, evaluate_every=2)
         return found.train(FUNCTIONS[name], 1.0, NullTracker(), keeper)
 
-    keeper = Keeper(3)
+    keeper = StageStore(3)
     whole = run(keeper)
-    again = run(Keeper(0, keeper.kept))
+    again = run(StageStore(0, keeper.kept))
     ours, theirs = whole.network.state_dict(), again.network.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     losses = [entry["loss"] for entry in whole.result.history]

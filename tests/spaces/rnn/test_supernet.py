@@ -59,7 +59,7 @@ def some_gates(space: RNNSpace, seed: int) -> Gates:
 
 def test_the_block_is_a_node_per_matrix_and_an_edge_per_state_that_it_may_read() -> None:
     (block,) = make_space().blocks
-    assert (block.shape, block.keep) == ((36, 4), 1)
+    assert (block.shape, block.edges_per_node) == ((36, 4), 1)
     assert [block.nodes.count(node) for node in range(8)] == list(range(1, 9))
 
 
@@ -212,7 +212,7 @@ def test_a_relaxed_search_takes_steps(order: int) -> None:
         report = method.arch_step(space, batch(step), batch(step + 5))
         assert report.scores["gradient"][BLOCK].shape == (6, 4)
         weight_step(space, batch(step), method.weight_gates(step), optimizer, 0.25)
-    cell = recurrent_cell(space.genotype(method.selection()))
+    cell = recurrent_cell(space.genotype(method.best_gates()))
     assert len(cell.nodes) == 3
 
 

@@ -28,7 +28,7 @@ from sif import tasks
 from sif.cli import main as cli
 from sif.config import load_config
 from sif.core.genotype import Genotype, read
-from sif.problems.controls import compared
+from sif.problems.controls import trained_alike
 from sif.problems.interactions import MIN_STEPS_PER_PASS, Problem
 from sif.problems.l2_grid import GridTraining
 from sif.recommender.recommender import Recommender
@@ -123,9 +123,9 @@ def test_validation_may_prefer_fixed_multiply_to_what_was_found(
     run = tmp_path / "run"
     job = ["--task", "cf", "--dataset", tmp_path / "orders.csv", "--output-dir", run]
 
-    def poor(problem: Problem, found: Genotype, rivals: Sequence[str]) -> dict[str, Genotype]:
+    def poor(problem: Problem, found: Genotype, controls: Sequence[str]) -> dict[str, Genotype]:
         blocks = {**found.blocks, "operation": ((0, "plus"),)}
-        return compared(problem, dataclasses.replace(found, blocks=blocks), rivals)
+        return trained_alike(problem, dataclasses.replace(found, blocks=blocks), controls)
 
     monkeypatch.setattr("sif.tasks.cf.job.compared", poor)
     monkeypatch.setattr(GridTraining, "better", lambda grid, one, other: one["l2"] > 0)
@@ -147,7 +147,7 @@ def test_a_job_without_rivals_keeps_what_was_found_and_says_that_nothing_was_com
     job = ["--task", "cf", "--dataset", tmp_path / "orders.csv", "--output-dir", run]
     # Validation would prefer anything to what was found; the method's own pick is what counts.
     monkeypatch.setattr(GridTraining, "better", lambda grid, one, other: one["l2"] > 0)
-    alone = [*tiny, "rivals=[]", "baselines=[]"]
+    alone = [*tiny, "controls=[]", "baselines=[]"]
     assert cli.main([*map(str, job), "--no-tracking", "--quiet", *alone]) == 0
     found = metrics(run)
     assert found["genotype"] == found["search"]["found"]
@@ -437,12 +437,12 @@ def test_a_split_by_time_shows_a_timeline_and_groups(
 def test_the_saved_model_keeps_the_rule_for_cold_users(temporal: Path, sif: Command) -> None:
     assert json.loads(sif("evaluate", temporal).out) == metrics(temporal)["test"]
     model = Recommender.load(temporal / "model")
-    fallback = model.model_.scorer.fallback
-    assert fallback is not None
-    cold = np.flatnonzero(fallback.cold_users)
+    cold_start = model.model_.scorer.cold_start
+    assert cold_start is not None
+    cold = np.flatnonzero(cold_start.cold_users)
     assert len(cold) > 1
     np.testing.assert_array_equal(
-        model.model_.scorer.scores(cold), np.broadcast_to(fallback.order, (len(cold), 30))
+        model.model_.scorer.scores(cold), np.broadcast_to(cold_start.order, (len(cold), 30))
     )
 
 

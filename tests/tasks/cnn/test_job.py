@@ -25,7 +25,7 @@ from sif.problems.image_classifier import ImageClassifier
 from sif.problems.images import Vision
 from sif.spaces.cnn.cells import PUBLISHED, format_cells
 from sif.spaces.cnn.supernet import CNNSpace, cells_of, expression
-from sif.tasks.checkpoint import Stages
+from sif.tasks.checkpoint import StageFolder
 from sif.tasks.cnn import inputs as cnn_inputs
 from sif.utils import checkpoint
 from sif.utils.device import make_runtime
@@ -317,16 +317,16 @@ class Killed(Exception):
 def test_a_killed_job_goes_on_to_the_same_end(
     at: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Stages.write
+    write = StageFolder.write
 
-    def dying(stages: Stages, name: str, state: Any) -> None:
+    def dying(stages: StageFolder, name: str, state: Any) -> None:
         write(stages, name, state)
         if name == at:
             raise Killed
 
     sets = ("baselines=[random-ws, darts-1]",)
     with monkeypatch.context() as patch:
-        patch.setattr(Stages, "write", dying)
+        patch.setattr(StageFolder, "write", dying)
         with pytest.raises(Killed):
             cli.main(job(tmp_path / "run", sets=sets))
     assert not (tmp_path / "run" / "metrics.json").exists()

@@ -20,7 +20,7 @@ from sif.methods.nasp import Nasp
 from sif.problems.text_model import TextModel
 from sif.spaces.rnn.cells import expression
 from sif.spaces.rnn.supernet import BLOCK, recurrent_cell
-from sif.tasks.checkpoint import Stages
+from sif.tasks.checkpoint import StageFolder
 from sif.utils import checkpoint
 
 TINY = [
@@ -145,15 +145,15 @@ class Killed(Exception):
 def test_a_killed_job_goes_on_to_the_same_end(
     at: str, finished: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Stages.write
+    write = StageFolder.write
 
-    def dying(stages: Stages, name: str, state: Any) -> None:
+    def dying(stages: StageFolder, name: str, state: Any) -> None:
         write(stages, name, state)
         if name == at:
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Stages, "write", dying)
+        patch.setattr(StageFolder, "write", dying)
         with pytest.raises(Killed):
             cli.main(job(tmp_path / "run", text))
     assert cli.main(["--resume", str(tmp_path / "run"), "--no-tracking", "--quiet"]) == 0

@@ -24,34 +24,34 @@ class Encoding:
         free: Whether a row also has an embedding of its own.
         history: (n_other, d) table that its history sums over; None: no history.
         power: A history is the sum over its pairs times count^-power.
-        neighbours: (n_other, d) vectors that light propagation adds, times count^-1/2, before it
+        neighbors: (n_other, d) vectors that light propagation adds, times count^-1/2, before it
             halves; None: no propagation.
     """
 
     free: bool
     history: Tensor | None = None
     power: float = 0.5
-    neighbours: Tensor | None = None
+    neighbors: Tensor | None = None
 
     @property
     def scale(self) -> float:
         """What an embedding counts in the vector."""
-        return 1.0 if self.neighbours is None else 0.5
+        return 1.0 if self.neighbors is None else 0.5
 
     def contributions(self, others: Tensor) -> Tensor:
         """What each of a row's pairs, with `others` (n,), gives to its vector: (n, d)."""
         count, parts = max(len(others), 1), []
         if self.history is not None:
             parts.append(self.scale * count**-self.power * self.history[others])
-        if self.neighbours is not None:
-            parts.append(0.5 * count**-0.5 * self.neighbours[others])
+        if self.neighbors is not None:
+            parts.append(0.5 * count**-0.5 * self.neighbors[others])
         total: Tensor = sum(parts[1:], parts[0])
         return total
 
     @property
     def contributes(self) -> bool:
         """Whether pairs give anything."""
-        return self.history is not None or self.neighbours is not None
+        return self.history is not None or self.neighbors is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class Objective:
 
     Attributes:
         loss: Key of `sif.spaces.interaction.losses.LOSSES`.
-        l2: Strength; a row with n pairs is penalised by l2 * n^l2_power.
+        l2: Strength; a row with n pairs is penalized by l2 * n^l2_power.
         l2_power: See there.
         bias_l2: L2 of a bias in units of an embedding's.
         power, level: A row with n pairs weighs level * n^power.
@@ -95,13 +95,13 @@ class Objective:
         return float(self.l2 * max(count, 1) ** self.l2_power)
 
 
-FoldTerms = tuple[Encoding, Objective]
+FoldInTerms = tuple[Encoding, Objective]
 
 
 @torch.no_grad()
-def fold_terms(
+def fold_in_terms(
     problem: Problem, genotype: Genotype, trained: InteractionNetwork, l2: float
-) -> tuple[FoldTerms, ...]:
+) -> tuple[FoldInTerms, ...]:
     """How rows of both fields fold into a trained network; empty for other numbers of fields."""
     if len(problem.fields) != 2:
         return ()
@@ -115,15 +115,15 @@ def fold_terms(
 def _encoding(problem: Problem, trained: InteractionNetwork, field: int) -> Encoding:
     shape, tables = trained.shape, trained.tables
     name, power = shape.encoding(field), problem.config.model.history_power
-    history = neighbours = None
+    history = neighbors = None
     if name != "id":
         cold = torch.from_numpy(cold_rows(problem.train_part, 1 - field))
         history = tables.histories[field].detach().cpu().clone()
         history[cold] = 0.0  # as they began: no history trained them
     if trained.graph:
         other = encoded(tables, problem.histories, 1 - field, shape.encoding(1 - field))
-        neighbours = problem.histories.normalised(1 - field, other.table).cpu()
-    return Encoding(name != "history", history, power, neighbours)
+        neighbors = problem.histories.normalized(1 - field, other.table).cpu()
+    return Encoding(name != "history", history, power, neighbors)
 
 
 def _objective(problem: Problem, weighting: str, field: int, l2: float) -> Objective:

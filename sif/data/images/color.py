@@ -1,4 +1,4 @@
-"""Colours of whole batches."""
+"""Colors of whole batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def jittered(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: T
         images: (n, c, h, w) in [0, 1], c 1 or 3.
         brightness: (n,) factors; 1 changes nothing.
         contrast: (n,) factors.
-        saturation: (n,) factors; without effect on grey images.
+        saturation: (n,) factors; without effect on gray images.
 
     Raises:
         ShapeError: Another number of channels.
@@ -25,22 +25,22 @@ def jittered(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: T
     _check_channels(images, "jittered")
     factors = [f.to(images)[:, None, None, None] for f in (brightness, contrast, saturation)]
     images = (images * factors[0]).clamp(0, 1)
-    mean = _grey(images).mean(dim=(1, 2, 3), keepdim=True)
+    mean = _gray(images).mean(dim=(1, 2, 3), keepdim=True)
     images = (mean + (images - mean) * factors[1]).clamp(0, 1)
-    grey = _grey(images)
-    return (grey + (images - grey) * factors[2]).clamp(0, 1)
+    gray = _gray(images)
+    return (gray + (images - gray) * factors[2]).clamp(0, 1)
 
 
 def hue_shifted(images: Tensor, shift: Tensor) -> Tensor:
-    """Shifts hues along the colour circle; value and saturation in HSV stay, and so does grey.
+    """Shifts hues along the color circle; value and saturation in HSV stay, and so does gray.
 
-    Exact HSV rather than a rotation about the grey axis, because that is what the published
+    Exact HSV rather than a rotation about the gray axis, because that is what the published
     recipes use (torchvision's ColorJitter), and because its results stay within [0, 1].
 
     Args:
         images: (n, c, h, w) in [0, 1], c 1 or 3.
         shift: (n,) as a share of the circle: 1/3 makes red green, green blue and blue red; whole
-            numbers change nothing. Without effect on grey images.
+            numbers change nothing. Without effect on gray images.
 
     Returns:
         (n, c, h, w) of the images' type.
@@ -54,7 +54,7 @@ def hue_shifted(images: Tensor, shift: Tensor) -> Tensor:
     red, green, blue = images.unbind(dim=1)
     high, low = images.amax(dim=1), images.amin(dim=1)
     chroma = high - low
-    above = torch.where(chroma > 0, chroma, 1.0)  # grey has no hue: any will do
+    above = torch.where(chroma > 0, chroma, 1.0)  # gray has no hue: any will do
     hue = torch.where(
         red == high,
         (green - blue) / above,
@@ -72,7 +72,7 @@ def _check_channels(images: Tensor, where: str) -> None:
         raise ShapeError(f"{where}: expected 1 or 3 channels, found {images.shape[1]}")
 
 
-def _grey(images: Tensor) -> Tensor:
+def _gray(images: Tensor) -> Tensor:
     """(n, c, h, w) to (n, 1, h, w)."""
     if images.shape[1] == 1:
         return images
