@@ -110,6 +110,15 @@ def test_training_learns_and_reports_the_perplexity_of_the_weights_it_keeps() ->
     assert done.result.valid["perplexity"] == pytest.approx(after)
 
 
+def test_training_survives_passes_that_end_with_one_step() -> None:
+    columns, bptt = 8, 6
+    text = corpus()
+    cut = text.train[: columns * (20 * bptt + 2)]  # 20 windows and one more target a column
+    settings = (f"train.bptt={bptt}", "train.vary=false", "train.slowness=0.001")
+    model = trained(language(dataclasses.replace(text, train=cut), *settings))
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
 def test_the_test_part_changes_nothing() -> None:
     text = corpus()
     other = dataclasses.replace(text, test=text.test[::-1].copy())

@@ -261,12 +261,16 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 def penalties(window: Window, activation: float, slowness: float) -> Tensor:
     """Penalties on large outputs and on their change (Merity et al., ICLR 2018, section 5.1).
 
+    A window of one step has no change, so it has no penalty on it.
+
     Args:
         window: Of a training step.
         activation: Weight of the mean square of outputs after dropout.
         slowness: Weight of the mean square of differences between steps.
     """
     total = activation * window.dropped.pow(2).mean()
+    if len(window.raw) == 1:
+        return total
     return total + slowness * (window.raw[1:] - window.raw[:-1]).pow(2).mean()
 
 

@@ -191,6 +191,16 @@ def test_penalties_are_those_of_their_formulas() -> None:
     assert float(penalties(window, 0.0, 2.0)) == pytest.approx(2 * (4 + 9) / 4)
 
 
+@pytest.mark.parametrize("slowness", [0.0, 2.0])
+def test_a_window_of_one_step_has_no_penalty_on_change(slowness: float) -> None:
+    raw = torch.tensor([[[1.0, 2.0]]], requires_grad=True)
+    window = Window(torch.zeros(1, 1, 4), raw, 2 * raw, raw[-1])
+    found = penalties(window, 0.5, slowness)
+    found.backward()
+    assert float(found) == 0.5 * 4 * (1 + 4) / 2
+    assert raw.grad is not None and raw.grad.tolist() == [[[2.0, 4.0]]]
+
+
 def test_an_lstm_carries_both_of_its_states() -> None:
     torch.manual_seed(3)
     model = LanguageModel(SHAPE, LSTMRecurrence(SHAPE)).double()
