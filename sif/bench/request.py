@@ -53,7 +53,7 @@ class Request:
             raise ConfigError(f"seeds: expected at least one, all different, found {found}")
         _check_sets(self.sets)
         task = load_config(self.task, file=self.file, sets=self.sets, flags=self.flags).task
-        _check_names(task, entrants, self.against)
+        _check_names(entrants, self.against)
         job = self._config(task, budget, replace(entrants[0], sets=()))
         if getattr(job, "cells", None) is not None:
             raise ConfigError("cells: expected none, since a bench compares searches")
@@ -115,7 +115,7 @@ def _spelled(entrant: Entrant) -> str:
     return " ".join([entrant.name, entrant.method, *entrant.sets]) if entrant.sets else entrant.name
 
 
-def _check_names(task: str, entrants: Sequence[Entrant], against: str | None) -> None:
+def _check_names(entrants: Sequence[Entrant], against: str | None) -> None:
     """Refuses names that nobody has, or two have.
 
     Raises:
@@ -124,7 +124,7 @@ def _check_names(task: str, entrants: Sequence[Entrant], against: str | None) ->
     if not entrants:
         raise ConfigError("methods: expected at least one, found none")
     for entrant in entrants:
-        tasks.check_method(task, entrant.method)
+        tasks.check_method(entrant.method)
     names = [entrant.name for entrant in entrants]
     for name in names:
         if names.count(name) > 1:

@@ -33,10 +33,9 @@ def load_config(
 ) -> CommonConfig:
     """Builds the configuration of one job.
 
-    Precedence: flags, then `sets`, then `file`, then the shipped presets
-        (configs/<task>/default.yaml and
-    over it the preset that the task's overlay key names, e.g. configs/cf/rating.yaml), then the
-    defaults.
+    In falling precedence: flags, `sets`, `file`, the shipped presets, the defaults. The presets are
+    configs/<task>/default.yaml and over it the one that the task's overlay key names, such as
+    configs/cf/rating.yaml.
 
     Args:
         task: Name of the task; None takes it from `file`.

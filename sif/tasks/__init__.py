@@ -79,11 +79,11 @@ def check(config: CommonConfig) -> None:
 
 
 def _checked_task(config: CommonConfig) -> Task:
-    check_method(config.task, config.method)
+    check_method(config.method)
     return TASKS[config.task]
 
 
-def check_method(task: str, method: str) -> None:
+def check_method(method: str) -> None:
     """Raises ConfigError for a search method that nobody has; every task takes all of them."""
     method_named(method)
 

@@ -1,9 +1,9 @@
 """Language models of recurrent cells: tied embeddings, variational dropout, the loop over time.
 
-A learned node is a highway: s + c * (f(h) - s) of the state s that it reads, where (c, h) is s
-times the node's one matrix, and c passes a sigmoid (DARTS; Liu et al., ICLR 2019, appendix A.1.2;
-the released code). Every candidate of a node shares that matrix, so supernet and networks of given
-cells have the same weights and run the same loop, `unroll`.
+A learned node is a highway: s + sigmoid(c) * (f(h) - s) of the state s that it reads, where (c, h)
+is s times the node's one matrix (DARTS; Liu et al., ICLR 2019, appendix A.1.2; the released code).
+Every candidate of a node shares that matrix, so supernet and networks of given cells have the same
+weights and run the same loop, `unroll`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ CELL_INIT = 0.04
 
 
 def highway(state: Tensor, product: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
-    """S + c * (f(h) - s), with (c, h) side by side in the product (..., 2 hidden)."""
+    """The state s with its highway: s + sigmoid(c) * (f(h) - s).
+
+    Args:
+        state: (..., hidden): s.
+        product: (..., 2 hidden): c and h side by side.
+        activation: f.
+    """
     carry, fresh = product.chunk(2, dim=-1)
     return torch.lerp(state, activation(fresh), torch.sigmoid(carry))
 
