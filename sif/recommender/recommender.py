@@ -158,7 +158,7 @@ class Recommending:
 
         Args:
             users: As of `recommend`.
-            items: Ids; of a repeated one the first counts.
+            items: Ids; of a repeated one the first counts. None give an answer of no columns.
 
         Returns:
             As of `recommend`. In rankings items that are never recommended come last, in the order
@@ -172,13 +172,12 @@ class Recommending:
         names, (asked, one) = _listed(items)[0], _listed(users)
         columns = self.model_.vocabularies[1].index(names, "item")
         columns = columns[np.sort(np.unique(columns, return_index=True)[1])]
-        found = self._top(
-            asked, max(len(columns), 1), False, np.isin(np.arange(server.engine.n_items), columns)
-        )
+        count, allowed = len(columns), np.isin(np.arange(server.engine.n_items), columns)
+        found = self._top(asked, max(count, 1), False, allowed)
         if server.cold_start is not None:
             never = columns[server.cold_start.never_recommended[columns]]
-            found.items[:, len(columns) - len(never) : len(columns)] = never
-        return self._answer(found, one)
+            found.items[:, count - len(never) : count] = never
+        return self._answer(Top(found.items[:, :count], found.scores[:, :count]), one)
 
     def predict(self, users: Any, items: Any, *context: Any) -> NDArray[np.float32]:
         """Scores of pairs, in rating units for models of ratings.

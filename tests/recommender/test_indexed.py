@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from sif.errors import ConfigError, DataError
+from sif.errors import ConfigError, DataError, UnknownIdError
 from sif.recommender.fold_in import Rows
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import SIFRecommender
@@ -178,6 +178,20 @@ def test_what_is_never_recommended_is_ranked_last(
     )
     assert liked.rank("u1", ["rare"])[0].tolist() == ["rare"]
     assert set(rated.rank("u1", names)[0]) == {"i2", "i3", "rare"}
+
+
+def test_no_items_are_ranked_in_no_columns(liked: SIFRecommender, rated: SIFRecommender) -> None:
+    for model in (liked, rated):
+        for users, shape in (
+            (["u1", "late"], (2, 0)),
+            (["u1"], (1, 0)),
+            ("u1", (0,)),
+            ([], (0, 0)),
+        ):
+            items, scores = model.rank(users, [])
+            assert items.shape == scores.shape == shape
+        with pytest.raises(UnknownIdError, match="nobody"):
+            model.rank(["u1", "nobody"], [])
 
 
 # Reasons
