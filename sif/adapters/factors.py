@@ -34,7 +34,8 @@ class Products:
     """The factors of a model's users and items, those of folded rows alike.
 
     The weights of multiply are shared evenly by both sides, so that the cosine of two items'
-    factors is that of `SIFRecommender.similar_items` where there are no biases.
+    factors is that of `SIFRecommender.similar_items` where it is all of the function and there are
+    no biases.
 
     Args:
         model: Whose function has factors.

@@ -17,6 +17,7 @@ from sif.recommender.model import ServedModel
 from sif.retrieval.engine import MEMORY, Engine, Top, UserVectors
 from sif.retrieval.neighbors import Neighbors
 from sif.spaces.interaction.embeddings import clip_readout
+from sif.spaces.interaction.operations import field_weights
 
 Mask = NDArray[np.bool_]
 _PAIR_BYTES = 16
@@ -157,6 +158,7 @@ class IndexedRecommender:
     ) -> Top:
         """Nearest rows of the same field by the cosine of weighted vectors.
 
+        A coordinate's weight is the root of what the readout gives to the field (`field_weights`).
         Rows that nothing trained are nobody's neighbors and have none, in ratings as well.
 
         Args:
@@ -176,10 +178,10 @@ class IndexedRecommender:
     def _of_field(self, field: int) -> Neighbors:
         if field not in self._neighbors:
             interaction, cold_start = self.model.network.interaction(), self.model.cold_start
-            table = interaction.table(field)
-            weighted = table * clip_readout(interaction.readout).abs().sqrt()[: table.shape[1]]
+            table, readout = interaction.table(field), clip_readout(interaction.readout)
+            weights = field_weights(interaction.operation, readout, table.shape[1], field)
             untrained = None if cold_start is None else cold_start.untrained(field)
-            self._neighbors[field] = Neighbors(weighted, untrained)
+            self._neighbors[field] = Neighbors(table * weights.sqrt(), untrained)
         return self._neighbors[field]
 
     def explained(self, pairs: sparse.csr_array, item: int) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from sif.retrieval.kernels import Broadcast, Maxima, compiled
 from sif.spaces.interaction.embeddings import clip_readout
 from sif.spaces.interaction.function import Interaction
-from sif.spaces.interaction.operations import Operation
+from sif.spaces.interaction.operations import Operation, shares
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,8 @@ class Catalogue:
         items = interaction.table(1).detach().float()
         self.n_items, self.device = len(items), items.device
         readout = clip_readout(interaction.readout).detach().float()
-        parts = _parts(interaction.operation, readout, items.shape[1])
+        shared = shares(interaction.operation, readout, items.shape[1])
+        parts = [_Part(operation, share) for operation, share in shared]
         self.is_personalized = not all(part.operation.additive for part in parts)
         self._products = [part for part in parts if part.operation.factors is not None]
         self._added = [_added(part, items) for part in parts if part.operation.factors is None]
@@ -112,15 +113,6 @@ class Catalogue:
             torch.add(users.left[:, :1], right[:, 1], out=scores)
         for added, side in zip(self._added, users.sides, strict=True):
             added.kernel.add(side, start, stop, out)
-
-
-def _parts(operation: Operation, readout: Tensor, dimension: int) -> list[_Part]:
-    parts, start = [], 0
-    for part in operation.parts or (operation,):
-        stop = start + part.width(2) * dimension
-        parts.append(_Part(part, readout[start:stop]))
-        start = stop
-    return parts
 
 
 def _added(part: _Part, items: Tensor) -> _Added:

@@ -63,6 +63,18 @@ def test_neighbors_are_ours_behind_the_item_itself(
     ]  # fmt: skip
 
 
+def test_neighbors_of_concat_go_by_the_items_own_half(make: Any) -> None:
+    recommender = make("concat", "rating", encoding="primitives")
+    network = recommender.model_.network
+    vectors = network.interaction().table(1).detach().numpy()
+    halves = np.split(network.readout.detach().abs().numpy(), 2)
+    assert not np.allclose(*halves)
+    weighted = vectors * np.sqrt(halves[1])
+    unit = weighted / np.linalg.norm(weighted, axis=1, keepdims=True)
+    ids, cosines = SIFImplicit(recommender).similar_items(4, N=len(unit))
+    np.testing.assert_allclose(cosines, (unit @ unit[4])[ids], atol=1e-5)
+
+
 @pytest.mark.parametrize("objective", ["ranking", "rating"])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_user_is_recalculated_as_sif_folds_in(make: Any, operation: str, objective: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,17 @@ from scipy import sparse
 
 from sif.errors import ConfigError, DataError, UnknownIdError
 from sif.recommender.fold_in import Rows
+from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import SIFRecommender
 from sif.retrieval.engine import MEMORY
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.operations import OPERATIONS, SUMS, Operation
+from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES
 
 Board = Callable[..., pd.DataFrame]
-USERS, ITEMS = 30, 16
+USERS, ITEMS, DIMENSION = 30, 16, 4
 QUICK = {
     "train.epochs": 30, "train.patience": 30, "train.dimension": 8, "train.l2": "[0.003]",
     "search.epochs": 2, "search.dimension": 4, "train.lr": 0.05,
@@ -104,6 +110,70 @@ def test_tables_of_neighbors_are_padded_to_what_was_asked(liked: SIFRecommender)
     assert items.shape == cosines.shape == (2, 50)
     assert (items[:, ITEMS - 1 :] == "").all() and np.isneginf(cosines[:, ITEMS - 1 :]).all()
     assert len(liked.similar_items("i4", N=50)[0]) == ITEMS - 1
+
+
+def operated(
+    liked: SIFRecommender, operation: Operation, readout: torch.Tensor
+) -> IndexedRecommender:
+    """A model of fresh vectors with that operation and readout."""
+    draws = torch.Generator().manual_seed(3)
+    shape = TableShape((USERS + 1, ITEMS + 1), DIMENSION)
+    network = InteractionNetwork(shape, [PRIMITIVES[IDENTITY]] * 2, operation, draws)
+    with torch.no_grad():
+        network.readout.copy_(readout)
+    return IndexedRecommender(replace(liked.model_, network=network, cold_start=None))
+
+
+def weights(operation: Operation) -> torch.Tensor:
+    size = operation.width(2) * DIMENSION
+    return torch.rand(size, generator=torch.Generator().manual_seed(5)) * 1.8 - 0.9
+
+
+def entered(operation: Operation, field: int) -> torch.Tensor:
+    """bool (d, width * d): which entries of the output a coordinate changes somewhere."""
+    fields = torch.randn(2, 100, DIMENSION, generator=torch.Generator().manual_seed(7))
+    before, found = operation.combine(tuple(fields)), []
+    for coordinate in range(DIMENSION):
+        moved = fields.clone()
+        moved[field, :, coordinate] += 9.0
+        found.append((operation.combine(tuple(moved)) != before).any(dim=0))
+    return torch.stack(found)
+
+
+BY_NAME = {**OPERATIONS, **SUMS}
+
+
+@pytest.mark.parametrize("field", [0, 1])
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_coordinate_weighs_what_it_enters(liked: SIFRecommender, name: str, field: int) -> None:
+    operation = BY_NAME[name]
+    readout = weights(operation)
+    server = operated(liked, operation, readout)
+    vectors = server.model.network.tables.embeddings[field].detach().double()
+    weighted = vectors * (entered(operation, field).double() @ readout.abs().double()).sqrt()
+    unit = (weighted / weighted.norm(dim=1, keepdim=True)).numpy()
+    found = server.similar(field, np.arange(len(unit)), len(unit), itself=True)
+    expected = np.take_along_axis(unit @ unit.T, found.items, axis=1)
+    np.testing.assert_allclose(found.scores, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("field", [0, 1])
+@pytest.mark.parametrize("name", BY_NAME)
+def test_neighbors_follow_the_weights_of_their_own_field(
+    liked: SIFRecommender, name: str, field: int
+) -> None:
+    operation = BY_NAME[name]
+    readout, own = weights(operation), entered(operation, field).any(dim=0)
+
+    def cosines(other: torch.Tensor) -> np.ndarray:
+        return operated(liked, operation, other).similar(field, np.arange(5), ITEMS).scores
+
+    before = cosines(readout)
+    np.testing.assert_array_equal(cosines(torch.where(own, readout, readout.flip(0))), before)
+    for entry in own.nonzero():
+        changed = readout.clone()
+        changed[entry] = 0.95
+        assert np.abs(cosines(changed) - before).max() > 1e-4
 
 
 # Numbers that are none

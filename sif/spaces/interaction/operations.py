@@ -200,6 +200,25 @@ SUMS: dict[str, Operation] = {
 """Sums of two operations of two fields; with concat, which is plus in other clothes, none."""
 
 
+def shares(operation: Operation, readout: Tensor, dimension: int) -> list[tuple[Operation, Tensor]]:
+    """The operations of two fields that one is a sum of, each with its share of the readout."""
+    parts = operation.parts or (operation,)
+    sizes = [part.width(2) * dimension for part in parts]
+    return list(zip(parts, readout.split(sizes), strict=True))
+
+
+def field_weights(operation: Operation, readout: Tensor, dimension: int, field: int) -> Tensor:
+    """What the coordinates of one of two fields weigh (d,): the sums of |w| where they enter.
+
+    An entry of concat is one field's, the user's first; every other entry is both fields'.
+    """
+    total = readout.new_zeros(dimension)
+    for _, share in shares(operation, readout, dimension):
+        rows = share.abs().view(-1, dimension)
+        total = total + rows[field if len(rows) > 1 else 0]
+    return total
+
+
 def operation_named(name: str, fields: int) -> Operation | None:
     """An operation of that many fields, sums of two included; None for an unknown name."""
     return operations_for(fields).get(name) or (SUMS.get(name) if fields == 2 else None)
