@@ -47,7 +47,7 @@ from sif.spaces.interaction.user_blocks import BlockStream, block_pairs
 from sif.tracking import Tracker
 from sif.training.loop import Metrics, TrainResult, TrainSettings, train
 from sif.training.optim import ADAM_BETAS, adam, constant
-from sif.utils.device import Runtime
+from sif.utils.device import Runtime, reset_peak_memory
 from sif.utils.random import generator, numpy_generator
 
 DEFAULT_LOSS = {"ranking": "whole-data", "rating": "squared"}
@@ -338,12 +338,15 @@ class Problem(Parts):
     ) -> SearchResult:  # fmt: skip
         """Searches with the configured method, on some users where there are many interactions.
 
+        `sif.utils.device.peak_memory_mb` then tells the peak of the search alone.
+
         Args:
             tracker: Receives the losses of every epoch.
             checkpointer: Keeps the loop's state.
             on_epoch: Called with the epoch's number and history entry.
             l2: Strength in place of the configured `search.l2`.
         """
+        reset_peak_memory(self.runtime)
         return self.searched._at(l2)._search(tracker, checkpointer, on_epoch)
 
     def _at(self, l2: float | None) -> Problem:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from sif.recommender.model import ServedModel
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.losses import LOSSES
 from sif.tracking import NullTracker
-from sif.utils.device import Runtime
+from sif.utils.device import Runtime, peak_memory_mb
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, 1, 0)
 SEARCH = {
@@ -104,6 +105,16 @@ def test_clicks_have_ones_for_targets_and_no_scale() -> None:
     found = problem("ranking")
     assert (found.scale.mean, found.scale.deviation) == (0.0, 1.0)
     assert found.stream("train", None, "x").next().target.unique().tolist() == [1.0]
+
+
+def test_a_search_has_a_peak_of_memory_of_its_own() -> None:
+    if not os.access("/proc/self/clear_refs", os.W_OK):
+        pytest.skip("this system does not let a process begin its peak anew")
+    found, mb = problem(), 300
+    np.ones(mb * 2**17)  # and given back at once
+    before = peak_memory_mb(RUNTIME)
+    found.search(NullTracker(), Nothing())
+    assert 0 < peak_memory_mb(RUNTIME) < before - mb / 2
 
 
 def test_what_cannot_be_learned_from_is_refused() -> None:
