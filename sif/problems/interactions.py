@@ -45,7 +45,7 @@ from sif.spaces.interaction.staged_supernet import RichSettings, RichSpace
 from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 from sif.spaces.interaction.user_blocks import BlockStream, block_pairs
 from sif.tracking import Tracker
-from sif.training.loop import Metrics, TrainResult, TrainSettings, train
+from sif.training.loop import Ending, Metrics, TrainResult, TrainSettings, train, unheard
 from sif.training.optim import ADAM_BETAS, adam, constant
 from sif.utils.device import Runtime, reset_peak_memory
 from sif.utils.random import generator, numpy_generator
@@ -409,8 +409,12 @@ class Problem(Parts):
         checkpointer: Checkpointer,
         on_epoch: Progress = _quiet,
         epochs: int | None = None,
+        on_end: Ending = unheard,
     ) -> Fitted:
-        """Trains a genotype from scratch with one L2 strength, up to `epochs` or the setting's."""
+        """Trains a genotype from scratch with one L2 strength, up to `epochs` or the setting's.
+
+        `on_end` is as of `sif.training.loop.train`.
+        """
         settings = self.config.train
         draws = generator(self.runtime, "train", "network", device=torch.device("cpu"))
         design = design_of(genotype, self.fields)
@@ -445,6 +449,7 @@ class Problem(Parts):
             tracker,
             checkpointer,
             on_epoch,
+            on_end=on_end,
         )
         return Fitted(net, self.scorer(net), result, l2)
 

@@ -83,27 +83,33 @@ class Reporter(Protocol):
 
 
 class Continued:
-    """A loop that goes on from where an earlier stage left it, and whose last state is kept.
+    """A loop that goes on from where an earlier stage left it, or that a later stage goes on with.
 
     Args:
         inner: Keeps the state of this stage.
         start: The earlier stage's; None: from the beginning.
+
+    Attributes:
+        last: The state in which a loop from the beginning ended.
     """
 
     def __init__(self, inner: Checkpointer, start: State | None) -> None:
-        self._inner, self.last = inner, start
+        self._inner, self._start = inner, start
+        self.last: State | None = None
 
     def restore(self) -> State | None:
         """This stage's state, or the one to start from."""
         saved = self._inner.restore()
-        if saved is not None:
-            self.last = saved
-        return self.last
+        return self._start if saved is None else saved
 
     def offer(self, state: Callable[[], State]) -> None:
-        """Keeps the state, and saves it if it is time to."""
-        self.last = copy.deepcopy(state())
+        """Saves the state if it is time to."""
         self._inner.offer(state)
+
+    def end(self, state: Callable[[], State]) -> None:
+        """Keeps a copy of the last state, unless nothing goes on from here."""
+        if self._start is None:
+            self.last = copy.deepcopy(state())
 
 
 @dataclass(frozen=True)
@@ -220,7 +226,7 @@ class GridTraining:
         child = self.tracker.child(f"retrain-{name}-{place}")
         child.log_params({"l2": l2, "function": name})
         loop = Continued(checkpointer, start)
-        fitted: Fitted = self.problem.train(genotype, l2, child, loop, show, total)
+        fitted: Fitted = self.problem.train(genotype, l2, child, loop, show, total, loop.end)
         child.close()
         result = fitted.result
         found: State = {

@@ -23,6 +23,12 @@ from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
 
 Metrics = dict[str, float]
+Ending = Callable[[Callable[[], dict[str, Any]]], None]
+"""Takes what gives the state of a loop that ended."""
+
+
+def unheard(state: Callable[[], dict[str, Any]]) -> None:
+    """Takes no notice."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,7 @@ def train(
     checkpointer: Checkpointer,
     on_epoch: Callable[[int, Metrics], None] = lambda epoch, metrics: None,
     begin: Callable[[int], None] = lambda done: None,
+    on_end: Ending = unheard,
 ) -> TrainResult:
     """Trains until validation stops improving; leaves the best weights in the network.
 
@@ -155,6 +162,7 @@ def train(
         checkpointer: Keeps the loop's state.
         on_epoch: Called with epoch and metrics at every validation, for progress display.
         begin: Called with the number of epochs done before each, for schedules of the network's.
+        on_end: Called with what gives the last state, before the best weights take its place.
 
     Returns:
         The best validation metrics and how they came about.
@@ -186,5 +194,6 @@ def train(
             tracker.log({"seconds": run.seconds, "loss": loss, **logged}, run.epoch)
             on_epoch(run.epoch, run.valid)
             checkpointer.offer(run.state)
+    on_end(run.state)
     network.load_state_dict(run.best)
     return TrainResult(run.valid, run.best_epoch, run.epoch, run.history, run.seconds)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,10 +19,14 @@ from sif.errors import ConfigError, DataError
 from sif.evaluation.scorers import InteractionScorer
 from sif.problems.controls import restored
 from sif.problems.interactions import Problem
+from sif.problems.l2_grid import Continued, GridTraining
+from sif.recommender.fit import NullStageStore, Reporter
 from sif.recommender.model import ServedModel
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.losses import LOSSES
 from sif.tracking import NullTracker
+from sif.training.loop import _Training
+from sif.utils import checkpoint
 from sif.utils.device import Runtime, peak_memory_mb
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, 1, 0)
@@ -115,6 +121,39 @@ def test_a_search_has_a_peak_of_memory_of_its_own() -> None:
     before = peak_memory_mb(RUNTIME)
     found.search(NullTracker(), Nothing())
     assert 0 < peak_memory_mb(RUNTIME) < before - mb / 2
+
+
+def test_the_state_is_taken_once_where_another_stretch_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken, state = [], _Training.state
+
+    def counted(run: _Training) -> dict[str, Any]:
+        taken.append(run.epoch)
+        return state(run)
+
+    monkeypatch.setattr(_Training, "state", counted)
+    found = problem(train={"epochs": 12, "l2": (1.0, 2.0, 4.0), "beyond": 0, "patience": 12})
+    train = found.config.train
+    GridTraining(train, found, NullStageStore(), Reporter(False), NullTracker()).train(
+        "it", PRODUCT
+    )
+    assert taken == [round(12 * train.cut)] * 3
+
+
+def test_what_another_stretch_goes_on_from_is_the_last_offer(tmp_path: Path) -> None:
+    offered: list[dict[str, Any]] = []
+    keeps = SimpleNamespace(
+        restore=lambda: None, offer=lambda state: offered.append(copy.deepcopy(state()))
+    )
+    loop = Continued(keeps, None)
+    problem().train(PRODUCT, 2.0, NullTracker(), loop, epochs=9, on_end=loop.end)
+    assert loop.last is not None and loop.last["progress"] == [9, *offered[-1]["progress"][1:]]
+    files = [tmp_path / name for name in ("last", "offered")]
+    for file, content in zip(files, (loop.last, offered[-1]), strict=True):
+        checkpoint.save(file, content, "stage")
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert len(offered) > 2
 
 
 def test_what_cannot_be_learned_from_is_refused() -> None:
