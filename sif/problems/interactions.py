@@ -5,6 +5,7 @@ The test part is not among the arguments, so that nothing made from here can see
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -350,12 +351,14 @@ class Problem(Parts):
         return self.searched._at(l2)._search(tracker, checkpointer, on_epoch)
 
     def _at(self, l2: float | None) -> Problem:
-        """The same with another `search.l2`; None: as it is."""
+        """The same with another `search.l2`, around the same tensors; None: as it is."""
         if l2 is None or l2 == self.config.search.l2:
             return self
         section = self.config.search.model_copy(update={"l2": l2})
-        config = self.config.model_copy(update={"search": section})
-        return type(self)(self.train_part, self.valid_part, config, self.runtime, self.stages)
+        other = copy.copy(self)
+        other.config = self.config.model_copy(update={"search": section})
+        vars(other).pop("searched", None)  # it has the former strength
+        return other
 
     @cached_property
     def searched(self) -> Problem:

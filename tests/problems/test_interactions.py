@@ -156,6 +156,26 @@ def test_what_another_stretch_goes_on_from_is_the_last_offer(tmp_path: Path) -> 
     assert len(offered) > 2
 
 
+@pytest.mark.parametrize("objective", ["rating", "ranking"])
+@pytest.mark.parametrize("space", ["primitives", "rich"])
+def test_another_strength_is_searched_with_on_the_same_tensors(
+    objective: str, space: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = problem(objective, space=space)
+    assert found.searched is found and found.histories is not None
+    fresh = problem(objective, space=space, search={"l2": 7.0})
+    expected = fresh.search(NullTracker(), Nothing())
+    monkeypatch.setattr(Problem, "__init__", None)  # nothing is built again
+    other = found._at(7.0)
+    assert found.config.search.l2 == 2.0 and other.config == fresh.config
+    for name in ("_train", "_valid", "_judged", "row_counts", "histories", "scale"):
+        assert getattr(other, name) is getattr(found, name)
+    assert other.searched is other
+    result = found.search(NullTracker(), Nothing(), l2=7.0)
+    assert (result.genotype, result.valid_loss) == (expected.genotype, expected.valid_loss)
+    assert found._at(None) is found._at(2.0) is found
+
+
 def test_what_cannot_be_learned_from_is_refused() -> None:
     train, valid = parts()
     with pytest.raises(ConfigError, match=r"space: expected one of .*found 'cnn'"):
