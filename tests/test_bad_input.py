@@ -188,7 +188,7 @@ def test_repeated_pairs_are_merged_by_a_stated_rule_or_refused(
         ("objective=rank", "objective: expected 'ranking' or 'rating', found 'rank'; did you"),
         ("loss.name=squared", "loss.name 'squared' contradicts objective 'ranking', which takes"),
         ("data.protocol=file", "data.protocol 'file' needs data.split_file"),
-        ("nonsense", "--set nonsense: expected key=value"),
+        ("nonsense", "--set: nonsense: expected key=value"),
         ("task=cnn", "task: 'cnn' contradicts the asked 'cf'"),
     ],
 )

@@ -100,7 +100,7 @@ def export(recommender: SIFRecommender, to: str, output: Path) -> Path:
         CheckpointError: A failed write; nothing has changed.
     """
     if to not in FORMATS:
-        raise ConfigError(f"--to: expected one of {', '.join(FORMATS)}, found {to!r}")
+        raise ConfigError(f"to: expected one of {', '.join(FORMATS)}, found {to!r}")
     ending, content = FORMATS[to]
     if output.suffix != ending:
         raise ConfigError(f"{output}: expected a name that ends in {ending}")
@@ -143,7 +143,7 @@ def _onnx(model: ServedModel) -> bytes:
     size = sum(tensor.nbytes for tensor in scores.buffers())
     if size > ONNX_BYTES:
         raise ConfigError(
-            f"onnx: expected at most {ONNX_BYTES} bytes of items, found {size}; use --to torch"
+            f"onnx: expected at most {ONNX_BYTES} bytes of items, found {size}; use to=torch"
         )
     program = torch.onnx.export(
         scores, (_example(model),), input_names=["users"],

@@ -83,8 +83,7 @@ class BenchFolder:
         """Raises ConfigError where there is something already."""
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise ConfigError(
-                f"{self.path}: the folder exists; give another --output-dir, or go on with "
-                f"--resume {self.path}"
+                f"{self.path}: the folder exists; give another output_dir, or resume {self.path}"
             )
 
     def create(self, plan: Plan) -> None:

@@ -145,8 +145,8 @@ def _check_sets(sets: Sequence[str]) -> None:
     for item in sets:
         key = item.split("=", 1)[0]
         if key in _OWN or key in BUDGETS:
-            instead = "give --budget" if key in BUDGETS else "leave it out"
-            raise ConfigError(f"--set {item}: a bench sets {key} itself: {instead}")
+            instead = "give a budget" if key in BUDGETS else "leave it out"
+            raise ConfigError(f"settings: {item}: a bench sets {key} itself: {instead}")
 
 
 def _own_settings(task: str, seed: int, budget: Budget) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -47,6 +48,18 @@ _FLAGS = {
     "tracking_uri": "tracking.uri",
     "tracking": "tracking.enabled",
 }
+
+
+_OPTIONS = (
+    (r"(^|; )settings: ", r"\1--set: "),
+    (r"(^|; )arguments: ", r"\1command line: "),
+    (r"^to: ", "--to: "),
+    (r"\bto=(?=\w+$)", "--to "),
+    (r"\btracking\.enabled=false$", "--no-tracking"),
+    (r"\banother output_dir, or resume ", "another --output-dir, or continue it with --resume "),
+    (r"\bgive a budget$", "give --budget"),
+)
+"""What messages of the library name, and how the command line says it."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -204,7 +217,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _one_line(error: SifError | OSError) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split())
+    line = " ".join(str(error).split())
+    for named, option in _OPTIONS:
+        line = re.sub(named, option, line)
+    return line
 
 
 def _report(line: str, code: int) -> int:

@@ -1,6 +1,6 @@
 """Configuration: typed models, YAML files and presets, overrides, and the resolved dump.
 
-`load_config` turns a preset, a file, `--set` items and flags into one validated, frozen object per
+`load_config` turns a preset, a file, set items and flags into one validated, frozen object per
 task; `dump_config` writes it so that loading the text again repeats the run.
 """
 

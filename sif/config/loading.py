@@ -1,4 +1,7 @@
-"""Merges preset, file, `--set` items and flags, in rising precedence, into one validated object."""
+"""Merges preset, file, set items and flags, in rising precedence, into one validated object.
+
+Messages call set items "settings" and flags "arguments"; `sif.cli.main` tells them as its options.
+"""
 
 from __future__ import annotations
 
@@ -50,11 +53,11 @@ def load_config(
         ConfigError: All problems found, in one line.
     """
     given = [(str(file), read_yaml(find_config(file), str(file)))] if file is not None else []
-    given += [("--set", _nested(item.split("=", 1), item)) for item in sets]
+    given += [("settings", _nested(item.split("=", 1), item)) for item in sets]
     flat = {key: value for key, value in (flags or {}).items() if value is not None}
-    given += [("command line", _nest(key, value)) for key, value in flat.items()]
+    given += [("arguments", _nest(key, value)) for key, value in flat.items()]
     name = _task_name(task, given)
-    given.append(("command line", {"task": name}))
+    given.append(("arguments", {"task": name}))
     model = TASKS[name]
     layers = [*_preset_layers(name, model, given), *given]
     merged, origins = _merge(layers)
@@ -97,8 +100,8 @@ def _preset(name: str) -> list[tuple[str, dict[str, Any]]]:
 
 def _nested(parts: Sequence[str], item: str) -> dict[str, Any]:
     if len(parts) != 2 or not re.fullmatch(r"\w+(\.\w+)*", parts[0]):
-        raise ConfigError(f"--set {item}: expected key=value, e.g. --set train.epochs=50")
-    return _nest(parts[0], parse_yaml(parts[1], f"--set {item}"))
+        raise ConfigError(f"settings: {item}: expected key=value, e.g. train.epochs=50")
+    return _nest(parts[0], parse_yaml(parts[1], f"settings: {item}"))
 
 
 def _nest(key: str, value: Any) -> dict[str, Any]:
@@ -180,7 +183,6 @@ def new_run_folder(config: CommonConfig, now: datetime) -> Path:
     folder = config.output_dir
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConfigError(
-            f"{folder}: the run folder exists; give another --output-dir, or continue it with "
-            f"--resume {folder}"
+            f"{folder}: the run folder exists; give another output_dir, or resume {folder}"
         )
     return folder

@@ -95,7 +95,7 @@ class Parts:
         if self.spec.stages and len(train_part.fields) != 2:
             raise ConfigError(
                 f"space {self.spec.name}: expected the fields user and item, found "
-                f"{', '.join(train_part.fields)}; use space=sif or --config cf/context"
+                f"{', '.join(train_part.fields)}; use space=sif or the preset cf/context"
             )
         self.train_part, self.valid_part = train_part, valid_part
         self.config, self.runtime = config, runtime

@@ -91,7 +91,7 @@ def check_method(method: str) -> None:
 def _make_folder(folder: Path, config: CommonConfig) -> None:
     """The run folder with its configuration: both or neither, even if killed in between."""
     if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder}: run folder exists; --resume it, or name another")
+        raise ConfigError(f"{folder}: run folder exists; resume it, or name another")
     draft = folder.with_name(f".{folder.name}.draft")
     try:
         write_text_atomic(draft / "config.yaml", dump_config(config))

@@ -30,7 +30,7 @@ _QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "GIT_PYTHON_REFRESH"
 _RETRIES, _TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
 _FIRST_REQUEST = {_RETRIES: "0", _TIMEOUT: "4"}
 _LATER_REQUESTS = {_RETRIES: "1", _TIMEOUT: "10"}
-NOT_INSTALLED = "tracking: mlflow is not installed; install it or use --no-tracking"
+NOT_INSTALLED = "tracking: mlflow is not installed; install it or use tracking.enabled=false"
 T = TypeVar("T")
 
 

@@ -118,7 +118,7 @@ def test_a_budget_takes_the_place_of_a_files(tmp_path: Path) -> None:
         ({"against": "nasp-clib"}, "found 'nasp-clib'; did you mean 'nasp-clip'?"),
         ({"task": "cff"}, "did you mean 'cf'?"),
         ({"sets": ["train.epoch=3"]}, "train.epoch: unknown key; did you mean 'epochs'?"),
-        ({"sets": ["search.epochs=3"]}, "a bench sets search.epochs itself: give --budget"),
+        ({"sets": ["search.epochs=3"]}, "a bench sets search.epochs itself: give a budget"),
         ({"sets": ["seed=3"]}, "a bench sets seed itself: leave it out"),
         ({"methods": [Entrant("a", "nasp", ("search.boxx=clip",))]}, "did you mean 'box'?"),
         ({"task": "cnn", "sets": ["cells=darts-v2"], "methods": ["nasp"]}, "compares searches"),

@@ -87,8 +87,8 @@ def test_every_problem_is_reported_at_once_with_its_source(tmp_path: Path) -> No
     message = refused("loss.nme=bpr", file=file, seed=-1)
     assert f"{file}: train.epoch: unknown key; did you mean 'epochs'?" in message
     assert f"{file}: search.lr: expected a number, found 'fast'" in message
-    assert "--set: loss.nme: unknown key; did you mean 'name'?" in message
-    assert "command line: seed: expected a number greater than or equal to 0, found -1" in message
+    assert "settings: loss.nme: unknown key; did you mean 'name'?" in message
+    assert "arguments: seed: expected a number greater than or equal to 0, found -1" in message
 
 
 @pytest.mark.parametrize(
@@ -104,11 +104,11 @@ def test_every_problem_is_reported_at_once_with_its_source(tmp_path: Path) -> No
         ("train=5", "train: expected a group of keys, found 5"),
         ("device=gpu", "device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
         ("data.planted.density=2", "less than or equal to 1, found 2"),
-        ("sede=1", "--set: sede: unknown key; did you mean 'seed'?"),
-        ("seed", "--set seed: expected key=value"),
-        ("a..b=1", "--set a..b=1: expected key=value"),
-        ("seed=[1", "--set seed=[1 line 1: expected YAML"),
-        ("data={1: 2}", "--set: data: expected a name, found 1"),
+        ("sede=1", "settings: sede: unknown key; did you mean 'seed'?"),
+        ("seed", "settings: seed: expected key=value"),
+        ("a..b=1", "settings: a..b=1: expected key=value"),
+        ("seed=[1", "settings: seed=[1 line 1: expected YAML"),
+        ("data={1: 2}", "settings: data: expected a name, found 1"),
     ],
 )
 def test_a_wrong_item_is_named_with_what_was_expected_and_found(item: str, expected: str) -> None:

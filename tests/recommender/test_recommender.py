@@ -343,6 +343,25 @@ def test_settings_are_plain_values_of_any_library(board: Board, tmp_path: Path) 
             SIFRecommender(settings=settings).fit(board())
 
 
+def test_messages_name_settings_and_arguments(board: Board) -> None:
+    frame = board(rated=True).assign(shop="a")
+    for message, wrong in {
+        "settings: train.epochs: expected an integer, found 'x'": {
+            "settings": {"train.epochs": "x"}
+        },
+        "settings: train.epohcs: unknown key": {"settings": {"train.epohcs": 3}},
+        "settings: train epochs=3: expected key=value": {"settings": {"train epochs": 3}},
+        "settings: objective: expected 'ranking' or 'rating', found 'x'": {"objective": "x"},
+        "arguments: seed: expected an integer, found 'x'": {"seed": "x"},
+        r"space rich: .*; use space=sif or the preset cf/context$": {
+            "objective": "rating",
+            "settings": {"data.context": ["shop"]},
+        },
+    }.items():
+        with pytest.raises(ConfigError, match=f"^{message}"):
+            SIFRecommender(**wrong).fit(frame)
+
+
 def test_a_validation_part_needs_a_pair_of_its_own(board: Board) -> None:
     with pytest.raises(DataError, match="valid: expected pairs that the interactions do not have, "
                        "found none among its 5"):  # fmt: skip

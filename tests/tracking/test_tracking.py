@@ -358,4 +358,4 @@ except TrackingError as error:
 def test_without_mlflow_only_tracking_is_lost(tmp_path: Path) -> None:
     done = job(WITHOUT_MLFLOW, tmp_path)
     assert "mlflow is not installed" in done.stdout
-    assert "--no-tracking" in done.stdout
+    assert "tracking.enabled=false" in done.stdout
