@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import importlib.util
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from sif.data.interactions.readers import RECOGNIZED
-from sif.data.interactions.table_files import TextTable, open_table
+from sif.data.interactions.table_files import TextTable, open_table, parquet_library
 from sif.data.interactions.text_records import records, sniff
 from sif.data.interactions.vocabulary import id_strings
 from sif.errors import DataError
@@ -27,8 +25,8 @@ Row = tuple[str, int, str, float, str]
 CHUNK = 4096
 """Users answered at a time."""
 NAMES = ("user", "rank", "item", "score", "title")
-_TYPES = (pa.string(), pa.int32(), pa.string(), pa.float32(), pa.string())
-SCHEMA = pa.schema(list(zip(NAMES, _TYPES, strict=True)))
+_TYPES = ("string", "int32", "string", "float32", "string")
+"""Of the columns of a Parquet file, as pyarrow calls them."""
 
 
 def rows(
@@ -117,20 +115,31 @@ class _Parquet:
     """Appends frames to a Parquet file, a row group each."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._writer: pq.ParquetWriter | None = None
+        self._arrow, parquet = parquet_library(path)
+        types = [getattr(self._arrow, name)() for name in _TYPES]
+        self._schema = self._arrow.schema(list(zip(NAMES, types, strict=True)))
+        self._writer = parquet.ParquetWriter(path, self._schema)
 
     def write(self, frame: pd.DataFrame) -> None:
         """Adds rows."""
-        table = pa.Table.from_pandas(frame, SCHEMA, preserve_index=False)
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, SCHEMA)
+        table = self._arrow.Table.from_pandas(frame, self._schema, preserve_index=False)
         self._writer.write_table(table)
 
     def close(self) -> None:
         """Ends the file."""
-        if self._writer is not None:
-            self._writer.close()
+        self._writer.close()
+
+
+@contextlib.contextmanager
+def _progress(total: int, show: bool) -> Iterator[Callable[[int], object]]:
+    """Within, what is told how many users more are done: a bar, where tqdm is installed."""
+    if not show or importlib.util.find_spec("tqdm") is None:
+        yield lambda more: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=" users") as bar:
+        yield bar.update
 
 
 def write_recommendations(
@@ -146,19 +155,21 @@ def write_recommendations(
         show: Whether a progress bar is shown where tqdm is installed.
 
     Raises:
-        DataError: Another ending, or a folder that is not there.
+        DataError: Another ending, a folder that is not there, or Parquet without pyarrow.
     """
     writers: dict[str, type[_CSV] | type[_Parquet]] = {".csv": _CSV, ".parquet": _Parquet}
     writer = writers.get(path.suffix)
     if writer is None or not path.parent.is_dir():
         raise DataError(f"{path}: expected a name that ends in .csv or .parquet in a folder")
+    if writer is _Parquet:
+        parquet_library(path)  # so that its message names the file that was asked for
     part = path.with_name(f".{path.name}.part")
-    bar = tqdm(total=len(users), unit=" users", disable=not show)
+    starts = range(0, len(users), CHUNK)
     try:
-        with contextlib.closing(writer(part)) as out, bar:
-            for found in recommendations(model, users, count):
+        with contextlib.closing(writer(part)) as out, _progress(len(users), show) as done:
+            for start, found in zip(starts, recommendations(model, users, count), strict=True):
                 out.write(pd.DataFrame(found, columns=list(NAMES)))
-                bar.update(min(CHUNK, len(users) - bar.n))
+                done(len(users[start : start + CHUNK]))
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from typing import Any
 from sif.bench.tabular.ranges import FIELDS
 from sif.bench.tabular.records import METRICS, PARTS, Training
 from sif.bench.tabular.table import Table
+from sif.data.interactions.table_files import parquet_library
 from sif.errors import DataError
 
 FILE = Path(__file__).with_name("ml-100k.parquet")
@@ -29,11 +30,9 @@ def read(path: Path = FILE) -> Table:
     """Reads a table.
 
     Raises:
-        DataError: No such file, not a Parquet, or not a table of this version.
+        DataError: No such file, not a Parquet, or not a table of this version; no pyarrow.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    pa, pq = parquet_library(path)
     try:
         content = pq.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
@@ -49,9 +48,7 @@ def read(path: Path = FILE) -> Table:
 
 def write(rows: Sequence[Mapping[str, Any]], path: Path, made: Mapping[str, Any]) -> None:
     """Writes rows (dicts of `SCHEMA`'s names; a metric may be absent) and how they were made."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    pa, pq = parquet_library(path)
     types = {"str": pa.string(), "int": pa.int32(), "float": pa.float64(), "bool": pa.bool_()}
     schema = pa.schema([(name, types[kind]) for name, kind in SCHEMA.items()])
     document = json.dumps({**made, "version": VERSION})

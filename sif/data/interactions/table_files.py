@@ -200,6 +200,18 @@ class TextTable:
         return DataError(f"{self.path}: expected a table of text, found: {reason}")
 
 
+def parquet_library(path: Path) -> tuple[Any, Any]:
+    """The modules pyarrow and pyarrow.parquet; DataError for the file where there are none."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise DataError(
+            f"{path}: Parquet expects the package pyarrow (pip install pyarrow), found none"
+        ) from None
+    return pyarrow, pyarrow.parquet
+
+
 @dataclass(frozen=True)
 class ParquetTable:
     """A Parquet file; rows are counted from 1 in messages."""
@@ -214,13 +226,7 @@ class ParquetTable:
         Raises:
             DataError: The file is not Parquet, or pyarrow is not installed.
         """
-        try:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-        except ImportError:
-            raise DataError(
-                f"{path}: Parquet expects the package pyarrow, found none installed"
-            ) from None
+        pa, pq = parquet_library(path)
         try:
             return cls(path, tuple(pq.read_schema(path).names))
         except (pa.ArrowException, OSError) as error:
@@ -234,9 +240,7 @@ class ParquetTable:
 
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
         """See `Table.read`; the file's own types win, so the asked ones go unused."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+        pa, pq = parquet_library(self.path)
         names = [self.columns[column] for column in types]
         chunks: dict[int, list[pd.Series]] = {column: [] for column in types}
         try:

@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -910,42 +909,6 @@ def test_a_tracking_server_that_is_down_costs_one_line(sif: Command, tiny: list[
     assert "verdict: " in done.out
     assert metrics(Path("run"))["test"]
     assert {line["stage"] for line in logged(Path("run"))} >= {"search", "retrain-searched-0"}
-
-
-BARE = """
-import sys
-for name in ("mlflow", "implicit", "matplotlib", "pooch", "pyarrow", "sklearn", "threadpoolctl"):
-    sys.modules[name] = None
-from sif.cli.main import main
-raise SystemExit(main(sys.argv[1:]))
-"""
-
-
-@pytest.mark.slow
-def test_a_bare_installation_does_all_but_figures_and_implicit_baselines(
-    tmp_path: Path, tiny: list[str], sif: Command
-) -> None:
-    def bare(*arguments: str) -> subprocess.CompletedProcess[str]:
-        paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        return subprocess.run(
-            [sys.executable, "-c", BARE, *arguments], env=os.environ | {"PYTHONPATH": paths},
-            cwd=tmp_path, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-
-    done = bare("--task", "cf", "--no-tracking", "--output-dir", "run", *tiny, "baselines=all")
-    assert done.returncode == 0, done.stderr
-    left_out = [line for line in done.stderr.splitlines() if "left out" in line]
-    assert left_out == [
-        f"left out: {what}: expected the package {name} (pip install {name}), found none"
-        for what, name in (("baselines als, bpr", "implicit"), ("figures", "matplotlib"))
-    ]
-    found = metrics(tmp_path / "run")
-    assert set(found["baselines"]) == {"fixed-multiply", "random-function", "popularity", "ease"}
-    assert Recommender.load(tmp_path / "run" / "model").model_.vocabularies
-    assert {p.name for p in (tmp_path / "run" / "plots").iterdir()} == {"figures.json"}
-    # Where there is matplotlib, the figures are drawn later.
-    assert sif("plot", "run").code == 0
-    assert {p.stem for p in (tmp_path / "run" / "plots").glob("*.png")} == FIGURES
 
 
 def test_tracking_without_mlflow_is_refused_before_anything_is_written(
