@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,17 @@ CORE = sorted(
 
 def test_the_contracts_on_imports_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     assert lint_imports(str(ROOT / "pyproject.toml"), no_cache=True) == 0, capsys.readouterr().out
+
+
+LIBRARY = sorted(p for p in PACKAGE.rglob("*.py") if p.relative_to(PACKAGE).parts[0] != "cli")
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_errors_of_the_library_name_no_option_of_the_command_line(path: Path) -> None:
+    for raised in ast.walk(ast.parse(path.read_text())):
+        if isinstance(raised, ast.Raise):
+            texts = [node.value for node in ast.walk(raised) if isinstance(node, ast.Constant)]
+            assert not [text for text in texts if re.search(r"(^|\W)--[a-z]", str(text))]
 
 
 def fresh(code: str) -> str:
