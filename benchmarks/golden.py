@@ -393,7 +393,7 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any], names: Sequence
         alone = ["recorded on one side alone"]
         found = alone if None in sides else list(differences(*sides))
         different += bool(found)
-        print(f"{name}: {f'{len(found)} differences' if found else 'equal'}")
+        print(f"{name}: {'differs' if found else 'equal'}")
         for line in found[:SHOWN]:
             print(f"  {line}")
         if len(found) > SHOWN:
