@@ -170,7 +170,7 @@ JOBS: dict[str, Job] = {
     # methods
     "cf-darts": cf(SMALL + FEW + SHORT + "space=primitives", "--method", "darts-2"),
     "cf-snas": cf(RATED + FEW_RATED + SHORT + "space=sif", "--method", "snas"),
-    "cf-random-ws": cf(SMALL + FEW + SHORT, "--method", "random-ws"),
+    "cf-random-ws": cf(SMALL + FEW + SHORT + "space=primitives", "--method", "random-ws"),
     "cf-tpe": cf(SMALL + FEW + SHORT, "--method", "tpe"),
     "cf-nsga2": cf(
         RATED + FEW_RATED + SHORT + "search.population=4 space=primitives", "--method", "nsga2"
