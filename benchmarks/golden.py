@@ -25,6 +25,7 @@ import argparse
 import csv
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -51,9 +52,10 @@ USERS = tuple(f"u{number:04}" for number in range(1, 13))
 ITEMS = tuple(f"i{number:04}" for number in range(1, 7))
 """Whom and what an exported model of generated data is asked about."""
 
-
+REFUSED = "2"
+"""Exit code of a command that says in one line why it does nothing."""
 Commands = Sequence[Sequence[str]]
-END = "\x1e\n"
+END = "\x1e"
 IN_TURN = f"""
 import json, runpy, sys
 script, commands = sys.argv[1:]
@@ -62,9 +64,7 @@ for words in json.loads(commands):
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit as end:
-        if end.code:
-            raise
-    print(end={END!r})
+        print({END!r}, end.code, flush=True)
 """
 """Runs run.py with one command line after the other: starting Python is most of what they take."""
 
@@ -96,6 +96,8 @@ SMALL = (
 RATED = SMALL + "objective=rating "
 FEW = "baselines=[popularity] rivals=[fixed-multiply] "
 FEW_RATED = "baselines=[bias-only] rivals=[fixed-multiply] "
+ALONE = "baselines=[] rivals=[] "
+"""What is found stays, whatever validation says of it."""
 SHORT = "search.epochs=12 search.candidates=10 search.candidate_epochs=4 "
 
 
@@ -137,43 +139,44 @@ JOBS: dict[str, Job] = {
     "rich-ranking": cf(SMALL),
     "rich-rating": cf(RATED),
     "rich-stages": cf(
-        SMALL + FEW + "search.stages=[encoding,embedding,operation,weighting] search.explore=0.5"
+        SMALL + ALONE
+        + "search.stages=[encoding,embedding,operation,weighting] search.explore=0.5 seed=1"
     ),
-    "sif-ranking": cf(SMALL + FEW, "--config", "cf/sif-ranking"),
-    "sif-rating": cf(SMALL + FEW_RATED, "--config", "cf/sif-paper"),
+    "sif-ranking": cf(SMALL + ALONE, "--config", "cf/sif-ranking"),
+    "sif-rating": cf(SMALL + ALONE, "--config", "cf/sif-paper"),
     "sif-options": cf(
         RATED + FEW_RATED + "space=sif search.tables=shared search.score=gradient search.box=clip "
         "search.arch_optimizer=adam search.penalty=0.01 search.judge=true model.biases=false"
     ),
-    "primitives-ranking": cf(SMALL + FEW + "space=primitives"),
-    "primitives-rating": cf(RATED + FEW_RATED + "space=primitives"),
+    "primitives-ranking": cf(SMALL + ALONE + "space=primitives"),
+    "primitives-rating": cf(RATED + ALONE + "space=primitives"),
     "three-fields-time": cf(
         SMALL + FEW_RATED + "data.time_buckets=6", "--config", "cf/context", answers=False
     ),
     "three-fields-column": cf(
-        RATED + FEW_RATED + "space=primitives data.context=device", "--dataset", "ratings.csv",
+        RATED + ALONE + "space=primitives data.context=device", "--dataset", "ratings.csv",
         answers=False, generated=False,
     ),
     # losses; whole-data and squared are those of the jobs above
-    "loss-bpr": cf(SMALL + FEW + "loss.name=bpr"),
-    "loss-softmax": cf(SMALL + FEW + "loss.name=softmax"),
-    "loss-bce": cf(SMALL + FEW + "loss.name=bce space=sif"),
+    "loss-bpr": cf(SMALL + FEW + "loss.name=bpr seed=2"),
+    "loss-softmax": cf(SMALL + ALONE + "loss.name=softmax seed=3 search.arch_lr=0.3"),
+    "loss-bce": cf(SMALL + ALONE + "loss.name=bce space=sif"),
     # protocols; those of a random split are among the jobs above
-    "leave-one-out": cf(SMALL + FEW + "data.protocol=leave-one-out"),
-    "temporal": cf(RATED + FEW_RATED + "data.protocol=temporal"),
+    "leave-one-out": cf(SMALL + ALONE + "data.protocol=leave-one-out seed=4 search.arch_every=5"),
+    "temporal": cf(RATED + ALONE + "data.protocol=temporal seed=5 search.arch_every=5"),
     "split-file": cf(SMALL + FEW, "--split-file", "split.npz", generated=False),
-    "split-folder": cf(RATED + FEW_RATED, "--split-file", "split", generated=False),
+    "split-folder": cf(RATED + ALONE, "--split-file", "split", generated=False),
     # large data's ways
     "blocks": cf(
         SMALL + FEW + "train.block_pairs=400 train.valid_users=60 search.max_interactions=1000"
     ),
     # methods
-    "cf-darts": cf(SMALL + FEW + SHORT + "space=primitives", "--method", "darts-2"),
-    "cf-snas": cf(RATED + FEW_RATED + SHORT + "space=sif", "--method", "snas"),
+    "cf-darts": cf(SMALL + ALONE + SHORT + "space=primitives", "--method", "darts-2"),
+    "cf-snas": cf(RATED + ALONE + SHORT + "space=sif", "--method", "snas"),
     "cf-random-ws": cf(SMALL + FEW + SHORT + "space=primitives", "--method", "random-ws"),
-    "cf-tpe": cf(SMALL + FEW + SHORT, "--method", "tpe"),
+    "cf-tpe": cf(SMALL + ALONE + SHORT, "--method", "tpe"),
     "cf-nsga2": cf(
-        RATED + FEW_RATED + SHORT + "search.population=4 space=primitives", "--method", "nsga2"
+        RATED + ALONE + SHORT + "search.population=4 space=primitives", "--method", "nsga2"
     ),
     "cnn-nasp": cells("cnn", "nasp", "baselines=[random-ws,darts-v2]"),
     "cnn-darts": cells("cnn", "darts-1", "baselines=[]"),
@@ -223,11 +226,19 @@ def write_inputs(folder: Path) -> None:
         frame[part == number].to_csv(folder / "split" / f"{name}.csv", index=False)
 
 
-def run_commands(checkout: Path, commands: Commands, folder: Path) -> tuple[list[str], float]:
+def run_commands(
+    checkout: Path, commands: Commands, folder: Path, may_refuse: bool = False
+) -> tuple[list[str], float]:
     """Runs commands of a checkout in one process of one thread, in a folder.
 
+    Args:
+        checkout: Whose run.py.
+        commands: Its arguments, each time.
+        folder: Working directory.
+        may_refuse: Whether a command may decline in one line; its output is then "refused".
+
     Returns:
-        What each of them printed, and CPU seconds with those of the process's own processes.
+        What each of them printed; CPU seconds, those of the process's own processes included.
 
     Raises:
         RuntimeError: One of them failed.
@@ -243,9 +254,14 @@ def run_commands(checkout: Path, commands: Commands, folder: Path) -> tuple[list
         child.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
-        if child.returncode:
-            raise RuntimeError(f"{commands}: exit {child.returncode}\n{err.read()}")
-        return out.read().split(END)[:-1], used.ru_utime + used.ru_stime
+        *printed, _ = re.split(f"{END} (.*)\n", out.read())
+        texts, codes = printed[::2], printed[1::2]
+        allowed = {"0", REFUSED} if may_refuse else {"0"}
+        if len(codes) < len(commands) or set(codes) - allowed:
+            raise RuntimeError(f"{commands}: exit {codes[-1:]}\n{err.read()}")
+        ends = zip(codes, texts, strict=True)
+        answered = ["refused" if code == REFUSED else text for code, text in ends]
+        return answered, used.ru_utime + used.ru_stime
 
 
 def told(value: Any, folder: Path) -> Any:
@@ -293,15 +309,17 @@ def answers(checkout: Path, job: Job, run: Path) -> dict[str, Any]:
         pd.DataFrame({"user": job.users}).to_csv(folder / "users.csv", index=False)
         asked = ["--users", "users.csv", "-n", "8", "--output", "recommended.parquet"]
         commands += [["recommend", name, *asked], ["similar", name, *job.items, "-n", "5"]]
-    printed, _ = run_commands(checkout, commands, folder)
-    found = {"evaluate": json.loads(printed[0])}
-    if job.users:
-        frame = pd.read_parquet(folder / "recommended.parquet")
+    printed, _ = run_commands(checkout, commands, folder, may_refuse=True)
+    found: dict[str, Any] = {w[0]: text for w, text in zip(commands, printed, strict=True)}
+    found["evaluate"] = json.loads(found["evaluate"])
+    table = folder / "recommended.parquet"
+    if table.is_file():
         found["recommend"] = {
             str(user): [[row.item, float(row.score)] for row in rows.itertuples()]
-            for user, rows in frame.groupby("user", sort=False)
+            for user, rows in pd.read_parquet(table).groupby("user", sort=False)
         }
-        found["similar"] = printed[2].splitlines()
+    if "similar" in found:
+        found["similar"] = found["similar"].splitlines()
     return found
 
 
