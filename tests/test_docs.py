@@ -129,23 +129,3 @@ def test_settings_tests_and_files_named_in_documents_exist(path: Path) -> None:
         assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{name}"
     for file in re.findall(r"`((?:sif|tests|configs|docs|benchmarks)/[\w/.-]+\.\w+)`", text):
         assert (ROOT / file).exists(), f"{path.name}: {file}"
-
-
-def test_the_architecture_lists_the_levels_that_are_enforced() -> None:
-    source = (ROOT / "tests" / "test_imports.py").read_text(encoding="utf-8")
-    (levels,) = [
-        ast.literal_eval(node.value)
-        for node in ast.parse(source).body
-        if isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Name)
-        and node.targets[0].id == "LEVELS"
-    ]
-    place = {name: number for number, names in enumerate(levels) for name in names}
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| \d \| (.+) \|$", text, re.MULTILINE)
-    told = {name: n for n, row in enumerate(rows) for name in re.findall(r"`(\w+)`", row)}
-    assert told == {name: n for name, n in place.items() if exists(name)}
-
-
-def exists(module: str) -> bool:
-    return (ROOT / "sif" / module).is_dir() or (ROOT / "sif" / f"{module}.py").is_file()

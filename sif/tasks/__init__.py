@@ -12,18 +12,19 @@ from sif.config import CommonConfig, dump_config, load_config
 from sif.errors import ConfigError, DataError
 from sif.methods.registry import method_named
 from sif.tasks.base import Inputs, JobContext, RunResult, Task
-from sif.tasks.cf import figures, inputs
-from sif.tasks.cf import job as cf
+from sif.tasks.cf import figures as cf_figures
+from sif.tasks.cf import inputs as cf_inputs
+from sif.tasks.cf import job as cf_job
 from sif.tasks.checkpoint import StageFolder
 from sif.tasks.cnn import figures as cnn_figures
 from sif.tasks.cnn import inputs as cnn_inputs
-from sif.tasks.cnn import job as cnn
+from sif.tasks.cnn import job as cnn_job
 from sif.tasks.console import Console
 from sif.tasks.figure_files import draw_again
 from sif.tasks.history import search_history
 from sif.tasks.rnn import figures as rnn_figures
 from sif.tasks.rnn import inputs as rnn_inputs
-from sif.tasks.rnn import job as rnn
+from sif.tasks.rnn import job as rnn_job
 from sif.tracking import check_installed, open_tracker
 from sif.tracking.base import Status
 from sif.utils.checkpoint import write_json_atomic, write_text_atomic
@@ -31,9 +32,9 @@ from sif.utils.device import Runtime, deterministic, make_runtime, torch_threads
 from sif.utils.environment import environment
 
 TASKS = {
-    "cf": Task(inputs.prepare, cf.CFJob, cf.evaluate_again, figures.draw),
-    "cnn": Task(cnn_inputs.prepare, cnn.job, cnn.evaluate_again, cnn_figures.draw),
-    "rnn": Task(rnn_inputs.prepare, rnn.job, rnn.evaluate_again, rnn_figures.draw),
+    "cf": Task(cf_inputs.prepare, cf_job.CFJob, cf_job.evaluate_again, cf_figures.draw),
+    "cnn": Task(cnn_inputs.prepare, cnn_job.job, cnn_job.evaluate_again, cnn_figures.draw),
+    "rnn": Task(rnn_inputs.prepare, rnn_job.job, rnn_job.evaluate_again, rnn_figures.draw),
 }
 
 

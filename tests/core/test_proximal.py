@@ -237,7 +237,7 @@ def test_exploration_brings_dropped_edges_back() -> None:
     assert all(float(g.weights["b"].sum()) == 1 for g in drawn)
 
 
-def test_in_turn_trains_every_operation_once_per_round() -> None:
+def test_round_robin_gates_trains_every_operation_once_per_round() -> None:
     blocks = [make_block((0,), 5, 1, "a"), make_block((0,), 9, 1, "b")]
     generator = torch.Generator().manual_seed(5)
     gates = [round_robin_gates({}, blocks, step, generator) for step in range(90)]
@@ -252,7 +252,7 @@ def test_in_turn_trains_every_operation_once_per_round() -> None:
         assert sorted(round_) == list(range(9))
 
 
-def test_in_turn_knows_its_place_from_the_step_alone() -> None:
+def test_round_robin_gates_knows_its_place_from_the_step_alone() -> None:
     blocks = [make_block((0,), 5, 1, "a"), make_block((0,), 5, 1, "b")]
     generator = torch.Generator().manual_seed(6)
     first = [round_robin_gates({}, blocks, step, generator).choices() for step in range(20)]
@@ -264,7 +264,7 @@ def test_in_turn_knows_its_place_from_the_step_alone() -> None:
     assert [round_robin_gates({}, blocks, step, other).choices() for step in range(20)] != first
 
 
-def test_in_turn_keeps_edges_at_random() -> None:
+def test_round_robin_gates_keeps_edges_at_random() -> None:
     block = make_block((0, 0, 0), 3, 2)
     generator, n = torch.Generator().manual_seed(8), 3000
     found = share([round_robin_gates({}, [block], step, generator) for step in range(n)])
@@ -359,7 +359,7 @@ def counted(drawn: list[Gates]) -> dict[str, int]:
     return found
 
 
-def test_in_turn_visits_the_selection_and_its_neighbors_once_per_round() -> None:
+def test_round_robin_gates_visits_the_selection_and_its_neighbors_once_per_round() -> None:
     generator, points = torch.Generator().manual_seed(1), [HERE, *neighbors()]
     assert len(points) == 8
     orders = set()
@@ -373,7 +373,7 @@ def test_in_turn_visits_the_selection_and_its_neighbors_once_per_round() -> None
     assert again.active == round_robin_gates(CHOSEN, ALONE, 13, generator).active
 
 
-def test_in_turn_leaves_out_what_has_fallen_to_zero() -> None:
+def test_round_robin_gates_leaves_out_what_has_fallen_to_zero() -> None:
     worth = {"a": torch.full((2, 3), 0.2), "b": torch.full((1, 4), 0.2)}
     worth["a"][0, 2] = 0.0
     worth["b"][0, :2] = 0.0
@@ -391,7 +391,7 @@ def test_in_turn_leaves_out_what_has_fallen_to_zero() -> None:
     )
 
 
-def test_in_turn_moves_other_blocks_beside_those_alone() -> None:
+def test_round_robin_gates_moves_other_blocks_beside_those_alone() -> None:
     blocks = [*ALONE, make_block((0,), 3, 1, "c")]
     alpha = {**CHOSEN, "c": torch.zeros(1, 3)}
     drawn = [

@@ -105,7 +105,9 @@ def numpy_loss(scores: np.ndarray, valid: Batch, loss: str) -> float:
 
 @pytest.mark.parametrize("loss", ["squared", "whole-data"])
 @pytest.mark.parametrize("own", [True, False])
-def test_switch_scores_are_log_ratios_of_refitted_validation_losses(loss: str, own: bool) -> None:
+def test_replacement_scores_are_log_ratios_of_refitted_validation_losses(
+    loss: str, own: bool
+) -> None:
     space = make_space(loss=loss, own=own)
     train, valid = batch(1, loss), batch(2, loss)
     alpha = {b.name: torch.rand(b.shape, generator=torch.Generator().manual_seed(3))
@@ -124,7 +126,7 @@ def test_switch_scores_are_log_ratios_of_refitted_validation_losses(loss: str, o
     assert len(found[OPERATION_BLOCK].unique()) == len(OPERATIONS)
 
 
-def test_switch_scores_of_pairwise_losses_keep_the_trained_readouts() -> None:
+def test_replacement_scores_of_pairwise_losses_keep_the_trained_readouts() -> None:
     space = make_space(loss="bpr", own=True)
     train, valid = batch(1, "bpr"), batch(2, "bpr")
     alpha = {b.name: torch.rand(b.shape, generator=torch.Generator().manual_seed(3))
@@ -141,7 +143,7 @@ def test_switch_scores_of_pairwise_losses_keep_the_trained_readouts() -> None:
             assert float(found[block.name][0, k]) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
-def test_switch_scores_do_not_depend_on_the_readout_at_hand() -> None:
+def test_replacement_scores_do_not_depend_on_the_readout_at_hand() -> None:
     space, train, valid = make_space(), batch(1), batch(2)
     gates = make_method(space).best_gates()
     before = space.replacement_scores(train, valid, gates)
@@ -251,7 +253,7 @@ def test_a_score_that_is_no_number_stops_the_search() -> None:
         make_method(space).arch_step(space, batch(1), batch(2))
 
 
-def test_weight_gates_are_in_turn_and_then_the_selection() -> None:
+def test_weight_gates_are_round_robin_gates_and_then_the_selection() -> None:
     space = make_space()
     method = make_method(space, warmup_steps=10)
     generator = torch.Generator().manual_seed(7)
@@ -315,7 +317,7 @@ class _NoSwitch:
             setattr(self, name, getattr(inner, name))
 
 
-def test_a_space_without_switch_scores_says_so() -> None:
+def test_a_space_without_replacement_scores_says_so() -> None:
     space = _NoSwitch()
     with pytest.raises(ConfigError, match="'plain' offers no 'switch'"):
         make_method(space).arch_step(space, batch(1), batch(2))  # type: ignore[arg-type]

@@ -255,7 +255,7 @@ def test_what_is_missing_is_named(
 
 
 def test_other_spaces_are_sent_to_the_surrogate(table: ifcbench.Table) -> None:
-    with pytest.raises(GenotypeError, match=r"found 'sif'; sif\.ifcbench\.surrogate answers"):
+    with pytest.raises(GenotypeError, match=r"found 'sif'; sif\.bench\.tabular\.surrogate answers"):
         table.query(learned("multiply", 0.0, 0.0))
     with pytest.raises(NotInTableError, match="dimension: expected 8, found 9"):
         table.classes(dimension=9)

@@ -271,7 +271,7 @@ def trained(space: RichSpace, steps: int, **chosen: Any) -> None:
         space.members.count_step(point)
 
 
-def test_switch_scores_are_log_ratios_of_the_criterion() -> None:
+def test_replacement_scores_are_log_ratios_of_the_criterion() -> None:
     space = make_space()
     train, valid = batch("squared"), batch("squared", "valid")
     current = {"encoding": ("history", "id")}

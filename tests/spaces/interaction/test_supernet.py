@@ -286,7 +286,7 @@ def test_an_architecture_step_probes_what_it_is_asked_for(
 
 @pytest.mark.parametrize("spec", PRESETS)
 @pytest.mark.parametrize("loss", ["squared", "whole-data", "bpr"])
-def test_a_step_by_switch_scores_leaves_the_weights_alone(spec: str, loss: str) -> None:
+def test_a_step_by_replacement_scores_leaves_the_weights_alone(spec: str, loss: str) -> None:
     case = Case(spec, True, 2, loss)
     space = case.space()
     settings = NaspSettings(score="switch", optimizer="plain", lr=0.1, continuous_lr=0.01)

@@ -126,7 +126,7 @@ def test_validation_may_prefer_fixed_multiply_to_what_was_found(
         blocks = {**found.blocks, "operation": ((0, "plus"),)}
         return trained_alike(problem, dataclasses.replace(found, blocks=blocks), controls)
 
-    monkeypatch.setattr("sif.tasks.cf.job.compared", poor)
+    monkeypatch.setattr("sif.tasks.cf.job.trained_alike", poor)
     monkeypatch.setattr(GridTraining, "better", lambda grid, one, other: one["l2"] > 0)
     assert cli.main([*map(str, job), "--no-tracking", "--quiet", *tiny]) == 0
     found = metrics(run)

@@ -237,9 +237,12 @@ def test_given_cells_are_trained_without_a_search(finished: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("where", "lower"),
     [
-        ("spaces.cnn.CNNSpace.loss", "lower search.batch_size (16), search.channels (2)"),
-        ("spaces.cnn.CNNSpace.extract", "lower search.batch_size (16), search.channels (2)"),
-        ("vision.Vision._objective", "lower train.batch_size (16), train.channels (2)"),
+        ("spaces.cnn.supernet.CNNSpace.loss", "lower search.batch_size (16), search.channels (2)"),
+        (
+            "spaces.cnn.supernet.CNNSpace.extract",
+            "lower search.batch_size (16), search.channels (2)",
+        ),
+        ("problems.images.Vision._objective", "lower train.batch_size (16), train.channels (2)"),
     ],
 )
 def test_too_little_memory_is_one_line_that_says_what_to_lower(
