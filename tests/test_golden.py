@@ -107,11 +107,9 @@ def test_a_job_is_recorded_alike_twice(golden: ModuleType, monkeypatch: pytest.M
     assert found["log"] and first["cpu_seconds"]["tiny"] > 0
 
 
-@pytest.mark.slow
 def test_a_job_that_fails_does_not_end_the_record(
     golden: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Slow: a process that imports torch."""
     monkeypatch.setitem(golden.JOBS, "tiny", golden.cf("search.epoch=3"))
     found = golden.record(ROOT, ["tiny"])
     assert found["values"] == {}
