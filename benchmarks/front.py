@@ -25,7 +25,7 @@ from pymoo.indicators.hv import HV
 
 from sif.config import load_config
 from sif.config.cnn import CNNConfig
-from sif.core.gates import selected
+from sif.core.gates import Selection
 from sif.core.genotype import Genotype
 from sif.data.images import load_images
 from sif.plots.pareto import fronts
@@ -70,8 +70,8 @@ def nsga2_picks(values: argparse.Namespace, seed: int) -> Iterator[tuple[str, fl
     found, _ = work.search("nsga2", NullTracker(), NoCheckpoint(), told)
     seconds, space = time.process_time() - start, work.space()
     for candidate in front_of(found.history):
-        active = {name: tuple(row) for name, row in candidate["selection"].items()}
-        yield "", seconds, space.genotype(selected(active, space.blocks))
+        gates = Selection(candidate["selection"]).to_gates(space.blocks)
+        yield "", seconds, space.genotype(gates)
 
 
 def nasp_picks(values: argparse.Namespace, seed: int) -> Iterator[tuple[str, float, Genotype]]:

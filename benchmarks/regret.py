@@ -32,6 +32,7 @@ from scipy import stats
 
 from sif.bench import tabular as ifcbench
 from sif.bench.tabular.records import HIGHER_IS_BETTER
+from sif.core.gates import Selection
 from sif.core.genotype import Genotype
 from sif.core.method import Plan
 from sif.errors import NotInTableError
@@ -115,22 +116,22 @@ class Referee:
         space = problem.space()
         draws = torch.Generator().manual_seed(derive_seed(seed, "regret", method))
         made = method_named(method).made(method, space, problem.config.search, Plan(1), draws)
-        spent, told = 0.0, dict[tuple[object, ...], float]()
+        spent, told = 0.0, dict[Selection, float]()
         for _ in range(ASKS):
             if told and spent * (1 + 1 / len(told)) > self.budget:
                 break
-            gates = made.ask()
-            if gates is None:
+            selection = made.ask()
+            if selection is None:
                 break
-            key = tuple(gates.choices().items())
-            if key not in told:  # what was trained is known
-                valid, seconds = self._training(space.genotype(gates), seed)
+            if selection not in told:  # what was trained is known
+                genotype = space.genotype(selection.to_gates(space.blocks))
+                valid, seconds = self._training(genotype, seed)
                 if told and spent + seconds > self.budget:
                     break
-                told[key] = 1 - valid if HIGHER_IS_BETTER[self.objective] else valid
+                told[selection] = 1 - valid if HIGHER_IS_BETTER[self.objective] else valid
                 spent += seconds
-            made.tell(gates, told[key], 0.0)
-        return space.genotype(made.best_gates()), spent, len(told)
+            made.tell(selection, told[selection], 0.0)
+        return space.genotype(made.best_selection().to_gates(space.blocks)), spent, len(told)
 
     def _training(self, genotype: Genotype, seed: int) -> tuple[float, float]:
         """Validation metric and seconds of one training of a function."""

@@ -65,7 +65,7 @@ class Bench:
     def __init__(self, case: Case, device: str) -> None:
         self.case, self.space = case, case.space
         self.cuda = device.startswith("cuda")
-        self.first = {name: v.clone() for name, v in self.space.module().state_dict().items()}
+        self.first = {name: v.clone() for name, v in self.space.state_dict().items()}
 
     def method(self, name: str) -> Method:
         """A method over the supernet."""
@@ -86,7 +86,7 @@ class Bench:
 
     def step(self, method: Method) -> dict[str, float]:
         """One architecture step and one weight step; the selection stays."""
-        self.space.module().load_state_dict(self.first)
+        self.space.load_state_dict(self.first)
         optimizer = self.case.optimizer(self.space.weight_parameters())
         batch, other, bound = self.case.batch(), self.case.batch(), self.case.max_norm
         gates = method.weight_gates(0)

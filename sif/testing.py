@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from sif.core.gates import Block, Gates, selected
+from sif.core.gates import Block, Gates, Selection
 from sif.core.space import Batch, Space
 from sif.core.stream import Checkpointer, Stream
-from sif.errors import CheckpointError
+from sif.errors import CheckpointError, ShapeError
 from sif.methods.registry import MethodKind, method_named
 from sif.search.loop import SearchResult
 from sif.search.run import MethodRun
@@ -103,17 +103,14 @@ def check_steps(trial: Trial) -> SearchResult:
 def check_selections(found: SearchResult, blocks: Sequence[Block]) -> None:
     """Every selection of the history is legal, and the last one is that of the genotype."""
     for number, entry in enumerate(found.history, start=1):
-        for block in blocks:
-            chosen = entry["selection"][block.name]
-            told = f"a legal selection of block {block.name!r} in entry {number}"
-            _promise(_legal(chosen, block), told, chosen)
-    last = found.history[-1]["selection"]
-    gates = selected({name: tuple(chosen) for name, chosen in last.items()}, blocks)
-    for block in blocks:
-        kept = [(e, block.operations[k]) for e, k in enumerate(gates.choices()[block.name])
-                if k >= 0]  # fmt: skip
-        named = [tuple(choice) for choice in found.genotype.blocks[block.name]]
-        _promise(kept == named, f"block {block.name!r} of the genotype to be {kept}", named)
+        try:
+            Selection(entry["selection"]).check(blocks)
+        except ShapeError as error:
+            raise AssertionError(f"entry {number}: expected a legal selection: {error}") from error
+    named = Selection(found.history[-1]["selection"]).named(blocks)
+    for name, kept in named.items():
+        told = found.genotype.blocks[name]
+        _promise(kept == told, f"block {name!r} of the genotype to be {kept}", told)
 
 
 def check_repeats(trial: Trial, found: SearchResult) -> None:
@@ -136,18 +133,6 @@ def check_resume(trial: Trial, found: SearchResult, kills: Sequence[int] = (1, 3
 def _promise(kept: bool, expected: str, found: object) -> None:
     if not kept:
         raise AssertionError(f"expected {expected}, found {found}")
-
-
-def _legal(chosen: Sequence[int], block: Block) -> bool:
-    if len(chosen) != len(block.nodes):
-        return False
-    if not all(-1 <= k < len(block.operations) for k in chosen):
-        return False
-    return all(
-        sum(k >= 0 for k, node in zip(chosen, block.nodes, strict=True) if node == number)
-        == min(block.edges_per_node, block.nodes.count(number))
-        for number in set(block.nodes)
-    )
 
 
 def _timeless(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,15 +1,14 @@
-"""Blocks of candidates, gates that choose among them, and whether gates of a method are legal."""
+"""Blocks of candidates, a selection of them, and the gates at which a space is evaluated."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from sif.errors import ConfigError, ShapeError
+from sif.errors import ShapeError
 
 Alpha = dict[str, Tensor]
 
@@ -47,6 +46,105 @@ class Block:
         return len(self.nodes), len(self.operations)
 
 
+@dataclass(frozen=True, eq=False)
+class Selection(Mapping[str, tuple[int, ...]]):
+    """The operation of every edge of every block: one discrete architecture, frozen and hashable.
+
+    It reads like a mapping and equals every mapping with the same content.
+
+    Attributes:
+        operations: Block name to the operation of each edge, -1 for a dropped one; also as lists,
+            which is how files have them.
+    """
+
+    operations: Mapping[str, Sequence[int]]
+
+    def __post_init__(self) -> None:
+        frozen = {name: tuple(edges) for name, edges in self.operations.items()}
+        object.__setattr__(self, "operations", frozen)
+
+    def __getitem__(self, block: str) -> tuple[int, ...]:
+        return tuple(self.operations[block])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.operations)
+
+    def __len__(self) -> int:
+        return len(self.operations)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.items()))
+
+    def check(self, blocks: Sequence[Block]) -> None:
+        """Raises ShapeError, one line, unless it is a selection of the blocks.
+
+        Every block has an operation for each edge, and every node keeps its number of edges.
+        """
+        names = [block.name for block in blocks]
+        if unknown := set(self) - set(names):
+            raise ShapeError(f"block {min(unknown)!r}: expected one of {', '.join(names)}")
+        for block in blocks:
+            if expected := _other_edges(self.get(block.name, ()), block):
+                raise ShapeError(f"block {block.name!r}: expected {expected}")
+
+    def to_gates(self, blocks: Sequence[Block]) -> Gates:
+        """Gates of exactly 0 or 1, in float64 on the CPU; ShapeError as of `check`."""
+        self.check(blocks)
+        weights = {block.name: _one_hot(self[block.name], block) for block in blocks}
+        return Gates(weights, self)
+
+    def to_lists(self) -> dict[str, list[int]]:
+        """For files; `Selection` of it is equal."""
+        return {name: list(edges) for name, edges in self.items()}
+
+    def named(self, blocks: Sequence[Block]) -> dict[str, tuple[tuple[int, str], ...]]:
+        """Block name to the kept edges with their operations' names, as genotypes have them."""
+        return {
+            block.name: tuple(
+                (edge, block.operations[k]) for edge, k in enumerate(self[block.name]) if k >= 0
+            )
+            for block in blocks
+        }
+
+    def cost(self, blocks: Sequence[Block]) -> float:
+        """The sum of `Block.costs` over the kept edges; blocks without costs are free."""
+        total = 0.0
+        for block in blocks:
+            if block.costs is not None:
+                for edge, operation in enumerate(self[block.name]):
+                    total += block.costs[edge][operation] if operation >= 0 else 0.0
+        return total
+
+    def switched(self, block: str, edge: int, operation: int) -> Selection:
+        """The same with another operation on one edge."""
+        edges = list(self[block])
+        edges[edge] = operation
+        return Selection({**self.operations, block: edges})
+
+
+def _other_edges(edges: Sequence[int], block: Block) -> str:
+    """What a block expects that the operations of its edges are not; nothing if they are legal."""
+    if len(edges) != len(block.nodes):
+        return f"an operation for each of {len(block.nodes)} edges, found {len(edges)}"
+    for k in edges:
+        if not -1 <= k < len(block.operations):
+            return f"operations from 0 to {len(block.operations) - 1}, found {k}"
+    for node in sorted(set(block.nodes)):
+        entering = [k for k, entered in zip(edges, block.nodes, strict=True) if entered == node]
+        expected, count = min(block.edges_per_node, len(entering)), sum(k >= 0 for k in entering)
+        if count != expected:
+            return f"{expected} kept edges into node {node}, found {count}"
+    return ""
+
+
+def _one_hot(edges: Sequence[int], block: Block) -> Tensor:
+    table = torch.zeros(block.shape, dtype=torch.float64)
+    for edge, operation in enumerate(edges):
+        if operation >= 0:
+            table[edge, operation] = 1.0
+    return table
+
+
 @dataclass(frozen=True)
 class Probing:
     """An unbiased estimate of the gates' gradient in place of all of it, where probes are dear.
@@ -68,89 +166,46 @@ class Gates:
 
     Attributes:
         weights: Block name to (n_edges, n_ops) gate values.
-        active: Block name to the operation of each edge, -1 for a dropped edge; None where the
-            gates are relaxed and every operation takes part.
+        active: The selection; None where the gates are relaxed and every operation takes part.
         probing: What is probed where the gates need a gradient; None: everything, exactly. A space
             whose probes cost nothing may probe everything regardless.
     """
 
     weights: Mapping[str, Tensor]
-    active: Mapping[str, tuple[int, ...]] | None
+    active: Selection | None
     probing: Probing | None = None
 
-    def choices(self) -> dict[str, tuple[int, ...]]:
-        """The active operation of each edge; ShapeError for relaxed gates."""
+    def choices(self) -> Selection:
+        """The selection; ShapeError for relaxed gates."""
         if self.active is None:
             raise ShapeError("gates: expected one operation per edge, found relaxed gates")
-        return dict(self.active)
+        return self.active
+
+    def check(self, blocks: Sequence[Block]) -> None:
+        """Raises ShapeError, one line, for gates that are none of the blocks'.
+
+        Discrete gates have a legal selection and weights of exactly 0 or 1 that say the same.
+        Relaxed ones are finite numbers of the shape.
+        """
+        if self.active is not None:
+            self.active.check(blocks)
+        for block in blocks:
+            weights = self.weights.get(block.name)
+            if weights is None or tuple(weights.shape) != block.shape:
+                found = "nothing" if weights is None else f"shape {tuple(weights.shape)}"
+                expected = f"weights of shape {block.shape}, found {found}"
+            elif self.active is None:
+                expected = "" if bool(weights.isfinite().all()) else "finite weights"
+            else:
+                expected = _other_weights(weights.tolist(), self.active[block.name])
+            if expected:
+                raise ShapeError(f"block {block.name!r}: expected {expected}")
 
 
-def selected(active: dict[str, tuple[int, ...]], blocks: Sequence[Block]) -> Gates:
-    """Gates of the active operation of every edge, -1 for a dropped one."""
-    weights = {}
-    for block in blocks:
-        table = torch.zeros(block.shape, dtype=torch.float64)
-        for edge, operation in enumerate(active[block.name]):
-            if operation >= 0:
-                table[edge, operation] = 1.0
-        weights[block.name] = table
-    return Gates(weights, active)
-
-
-def cost_of(gates: Gates, blocks: Sequence[Block]) -> float:
-    """What a selection costs by `Block.costs`; blocks without costs are free."""
-    total = 0.0
-    for block in blocks:
-        if block.costs is not None:
-            for edge, operation in enumerate(gates.choices()[block.name]):
-                total += block.costs[edge][operation] if operation >= 0 else 0.0
-    return total
-
-
-def check_gates(gates: Gates, blocks: Sequence[Block], method: Any) -> None:
-    """Raises ConfigError, one line that names the method, for gates that are none of the blocks'.
-
-    Discrete gates have one operation on every kept edge, as many edges per node as the block keeps,
-    and weights of exactly 0 or 1 that say the same. Relaxed ones are finite numbers of the shape.
-    """
-    for block in blocks:
-        fault = _fault(gates, block)
-        if fault is not None:
-            raise ConfigError(f"method {type(method).__name__}: block {block.name!r}: {fault}")
-
-
-def _fault(gates: Gates, block: Block) -> str | None:
-    weights = gates.weights.get(block.name)
-    found = "nothing" if weights is None else f"shape {tuple(weights.shape)}"
-    if weights is None or tuple(weights.shape) != block.shape:
-        return f"expected weights of shape {block.shape}, found {found}"
-    if gates.active is None:
-        return None if bool(weights.isfinite().all()) else "expected finite weights"
-    active = gates.active.get(block.name)
-    if active is None or len(active) != len(block.nodes):
-        found = "none" if active is None else str(len(active))
-        return f"expected an operation for each of {len(block.nodes)} edges, found {found}"
-    return _active_fault(active, block) or _weights_fault(weights, active)
-
-
-def _active_fault(active: Sequence[int], block: Block) -> str | None:
-    operations = len(block.operations)
-    kept: dict[int, int] = {}
-    for node, operation in zip(block.nodes, active, strict=True):
-        if not -1 <= operation < operations:
-            return f"expected operations from 0 to {operations - 1}, found {operation}"
-        kept[node] = kept.get(node, 0) + (operation >= 0)
-    for node, count in kept.items():
-        expected = min(block.edges_per_node, block.nodes.count(node))
-        if count != expected:
-            return f"expected {expected} kept edges into node {node}, found {count}"
-    return None
-
-
-def _weights_fault(weights: Tensor, active: Sequence[int]) -> str | None:
-    rows = weights.tolist()
-    for edge, (row, chosen) in enumerate(zip(rows, active, strict=True)):
+def _other_weights(rows: Sequence[Sequence[float]], edges: Sequence[int]) -> str:
+    """The first row of weights that contradicts the selection; nothing if none does."""
+    for edge, (row, chosen) in enumerate(zip(rows, edges, strict=True)):
         if any(value != float(k == chosen) for k, value in enumerate(row)):
             told = "no operation" if chosen < 0 else f"operation {chosen} alone"
-            return f"expected {told} on edge {edge}, found weights {row}"
-    return None
+            return f"{told} on edge {edge}, found weights {row}"
+    return ""

@@ -1,15 +1,21 @@
-"""What a search method is to the search loop."""
+"""What a search method is to the search loop.
+
+Also what every method does with a space's continuous architecture parameters, such as P and Q of
+SIF: they descend on validation data while the weights descend on train data (Yao et al., WWW 2020,
+section 3.3).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from sif.core.gates import Gates
-from sif.core.space import Batch, Space
+from sif.core.gates import Gates, Selection
+from sif.core.space import Batch, Space, Stateful
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Plan:
     warmup: int = 0
 
 
-class Method(Protocol):
+class Method(Stateful, Protocol):
     """Chooses gates for weight steps and says which selection it would keep."""
 
     def weight_gates(self, step: int) -> Gates:
@@ -51,14 +57,6 @@ class Method(Protocol):
 
     def alpha(self) -> dict[str, Tensor]:
         """Block name to (n_edges, n_ops), for logs and figures."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that decides the steps to come."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues where `state_dict` was taken."""
         ...
 
 
@@ -85,35 +83,58 @@ class ChoosesAtEnd(Method, Protocol):
         ...
 
 
-class AskTell(Protocol):
+class AskTell(Stateful, Protocol):
     """A method that has selections trained one by one, each with weights of its own."""
 
-    def ask(self) -> Gates | None:
+    def ask(self) -> Selection | None:
         """The selection to train next, the same until it is told; None: there is none left."""
         ...
 
-    def tell(self, gates: Gates, error: float, cost: float) -> None:
-        """What came of the selection that was asked.
+    def tell(self, selection: Selection, error: float, cost: float) -> None:
+        """What came of the training of a selection.
 
         Args:
-            gates: The selection.
+            selection: That was asked.
             error: By validation, the lower the better; infinite where the training diverged.
             cost: Of the selection, in units of the space's `Block.costs`.
         """
         ...
 
-    def best_gates(self) -> Gates:
-        """The best told so far, the first of equals."""
-        ...
 
-    def alpha(self) -> dict[str, Tensor]:
-        """Block name to (n_edges, n_ops), for logs and figures."""
-        ...
+class ArchParameters:
+    """Adam on a space's continuous architecture parameters; nothing where it has none.
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that decides what is asked from here."""
-        ...
+    Args:
+        space: Gives the parameters.
+        lr: Step size.
+    """
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def __init__(self, space: Space, lr: float) -> None:
+        self.parameters: list[nn.Parameter] = list(space.arch_parameters())
+        self._optimizer = torch.optim.Adam(self.parameters, lr=lr) if self.parameters else None
+
+    def descend(self, gradient: Sequence[Tensor]) -> None:
+        """One step on the derivatives by every parameter."""
+        if self._optimizer is None:
+            return
+        for parameter, grad in zip(self.parameters, gradient, strict=True):
+            parameter.grad = grad
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def step(self, space: Space, valid: Batch, gates: Gates) -> float:
+        """One step on a validation batch at discrete gates; the loss before it."""
+        loss = space.loss(valid, gates)
+        self.descend(
+            torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
+        )
+        return float(loss.detach())
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Of the optimizer; the parameters are the space's."""
+        return self._optimizer.state_dict() if self._optimizer else None
+
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
         """Continues where `state_dict` was taken."""
-        ...
+        if self._optimizer is not None and state is not None:
+            self._optimizer.load_state_dict(state)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sif.core.gates import Gates
-from sif.core.space import Batch, Differentiable
+from sif.core.space import Batch, Space
 
 Candidate = Callable[[], Tensor]
 
@@ -146,7 +146,7 @@ class GateGradient:
     arch: tuple[Tensor, ...]
 
 
-def gate_gradient(space: Differentiable, batch: Batch, gates: Gates) -> GateGradient:
+def gate_gradient(space: Space, batch: Batch, gates: Gates) -> GateGradient:
     """The loss of a batch and its gradient by every gate and continuous architecture parameter.
 
     The weights' own gradients are neither computed nor touched where autograd can avoid it.
@@ -157,10 +157,7 @@ def gate_gradient(space: Differentiable, batch: Batch, gates: Gates) -> GateGrad
         name: w.detach().to(like, copy=True).requires_grad_() for name, w in gates.weights.items()
     }
     loss = space.loss(batch, replace(gates, weights=leaves))
-    grads = torch.autograd.grad(loss, [*leaves.values(), *parameters], allow_unused=True)
-    filled = [
-        torch.zeros_like(x) if g is None else g
-        for x, g in zip([*leaves.values(), *parameters], grads, strict=True)
-    ]
-    by_block = {name: g.cpu() for name, g in zip(leaves, filled, strict=False)}
-    return GateGradient(loss.detach(), by_block, tuple(filled[len(leaves) :]))
+    wanted = [*leaves.values(), *parameters]
+    grads = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
+    by_block = {name: g.cpu() for name, g in zip(leaves, grads, strict=False)}
+    return GateGradient(loss.detach(), by_block, grads[len(leaves) :])

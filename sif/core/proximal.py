@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from sif.core.gates import Alpha, Block, Gates
-from sif.core.space import Batch, WeightSpace
+from sif.core.gates import Alpha, Block, Gates, Selection
+from sif.core.space import Batch, CountsSteps, Space
 from sif.errors import ShapeError
 
 INITIAL = 0.5
@@ -48,7 +48,7 @@ def project(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Gates:
         blocks: The space's blocks.
 
     Returns:
-        Gates of the input's dtype, exactly 0 or 1, and the active indices.
+        Gates of the input's dtype, exactly 0 or 1, and the selection.
 
     Raises:
         ShapeError: A missing block, a wrong shape, or a value that is not a number.
@@ -63,7 +63,7 @@ def project(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Gates:
         gate[kept.nonzero().squeeze(1), operation[kept]] = 1.0
         weights[block.name] = gate
         active[block.name] = tuple(torch.where(kept, operation, -1).tolist())
-    return Gates(weights, active)
+    return Gates(weights, Selection(active))
 
 
 def _checked(alpha: Mapping[str, Tensor], block: Block) -> Tensor:
@@ -141,7 +141,7 @@ def complexity_gradient(gates: Gates, blocks: Sequence[Block], eta: float) -> Al
 
 
 def weight_step(
-    space: WeightSpace,
+    space: Space,
     batch: Batch,
     gates: Gates,
     optimizer: torch.optim.Optimizer,
@@ -150,7 +150,7 @@ def weight_step(
     """One step of the weights on a train batch; only chosen operations exist in the graph.
 
     Args:
-        space: Gives loss, regularizer and weight parameters.
+        space: The supernet.
         batch: A train batch.
         gates: The discrete point.
         optimizer: Over the weight parameters; those without a gradient are left alone.
@@ -166,4 +166,6 @@ def weight_step(
     if max_norm is not None:
         nn.utils.clip_grad_norm_(weights, max_norm)
     optimizer.step()
+    if isinstance(space, CountsSteps):
+        space.count_step(gates)
     return loss.detach()

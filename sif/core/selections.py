@@ -1,7 +1,8 @@
-"""The legal selections of a space as rows of small numbers, for samplers of all kinds.
+"""All legal selections of a space: counted, numbered, drawn, and as rows of small numbers.
 
 A row says for every node which of the entering edges it keeps, and the operation of each of them.
-Every row is legal, and every legal selection has exactly one row.
+Every row is a legal selection, and every legal selection has exactly one row: what the chromosomes
+and parameters of samplers are.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 
 import torch
 
-from sif.core.gates import Block, Gates, selected
+from sif.core.gates import Block, Selection
+from sif.errors import ShapeError
 
 Row = tuple[int, ...]
 LISTED = 10_000
-"""Rows of the largest space that is gone through whole."""
+"""Selections of the largest space that is gone through whole."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,20 @@ class _Node:
         return len(self.sets[0])
 
 
-class Choices:
-    """Rows of a space.
+class Selections:
+    """The legal selections of a space.
 
     Args:
         blocks: Of the space.
 
     Attributes:
+        blocks: Of the space.
         names: What each number of a row chooses, such as "normal.2.edges" or "normal.2.first".
         sizes: How many choices each number has.
     """
 
     def __init__(self, blocks: Sequence[Block]) -> None:
-        self._blocks = tuple(blocks)
+        self.blocks = tuple(blocks)
         self._nodes = [node for block in blocks for node in _nodes(block)]
         names: list[str] = []
         sizes: list[int] = []
@@ -60,42 +63,64 @@ class Choices:
         """Legal selections."""
         return math.prod(self.sizes)
 
-    def numbered(self, number: int) -> Row:
-        """The row of a number below `count`; the last choice runs fastest."""
+    def numbered(self, number: int) -> Selection:
+        """The selection of a number below `count`; the last choice of a row runs fastest."""
         row = []
         for size in reversed(self.sizes):
             number, place = divmod(number, size)
             row.append(place)
-        return tuple(reversed(row))
+        return self.of_row(row[::-1])
 
-    def drawn(self, generator: torch.Generator) -> Row:
-        """A row, each of them equally likely."""
-        return tuple(int(torch.randint(size, (), generator=generator)) for size in self.sizes)
+    def drawn(self, generator: torch.Generator) -> Selection:
+        """A selection, each of them equally likely."""
+        return self.of_row([int(torch.randint(n, (), generator=generator)) for n in self.sizes])
 
-    def distinct(self, most: int, generator: torch.Generator) -> list[Row]:
-        """Different rows in random order, so many or all that there are."""
+    def distinct(self, most: int, generator: torch.Generator) -> list[Selection]:
+        """Different selections in random order, so many or all that there are."""
         if self.count <= LISTED:
             order = torch.randperm(self.count, generator=generator)
             return [self.numbered(number) for number in order[:most].tolist()]
-        rows: dict[Row, None] = {}
-        while len(rows) < min(most, self.count):
-            rows.setdefault(self.drawn(generator))
-        return list(rows)
+        found: dict[Selection, None] = {}
+        while len(found) < min(most, self.count):
+            found.setdefault(self.drawn(generator))
+        return list(found)
 
-    def gates(self, row: Row) -> Gates:
-        """The selection of a row."""
-        active = {b.name: [-1] * len(b.nodes) for b in self._blocks}
+    def of_row(self, row: Sequence[int]) -> Selection:
+        """The selection of a row.
+
+        Raises:
+            ShapeError: A row of another length, or a number out of its range.
+        """
+        if len(row) != len(self.sizes) or any(
+            not 0 <= number < size for number, size in zip(row, self.sizes, strict=True)
+        ):
+            raise ShapeError(f"row: expected numbers below {self.sizes}, found {tuple(row)}")
+        edges = {block.name: [-1] * len(block.nodes) for block in self.blocks}
         numbers = iter(row)
         for node in self._nodes:
             for edge in node.sets[next(numbers)]:
-                active[node.block.name][edge] = next(numbers)
-        return selected({name: tuple(chosen) for name, chosen in active.items()}, self._blocks)
+                edges[node.block.name][edge] = next(numbers)
+        return Selection(edges)
+
+    def to_row(self, selection: Selection) -> Row:
+        """The row of a selection; ShapeError for an illegal one."""
+        selection.check(self.blocks)
+        row: list[int] = []
+        for node in self._nodes:
+            edges = selection[node.block.name]
+            kept = tuple(e for e in _entering(node.block, node.number) if edges[e] >= 0)
+            row += [node.sets.index(kept), *(edges[edge] for edge in kept)]
+        return tuple(row)
+
+
+def _entering(block: Block, number: int) -> list[int]:
+    return [edge for edge, entered in enumerate(block.nodes) if entered == number]
 
 
 def _nodes(block: Block) -> list[_Node]:
     found = []
     for number in sorted(set(block.nodes)):
-        edges = [edge for edge, entered in enumerate(block.nodes) if entered == number]
+        edges = _entering(block, number)
         sets = itertools.combinations(edges, min(block.edges_per_node, len(edges)))
         found.append(_Node(block, number, tuple(sets)))
     return found

@@ -17,43 +17,23 @@ Batch = Any
 """Opaque to the core: made by a stream, understood by the space."""
 
 
-class Differentiable(Protocol):
-    """What a gate gradient needs of a space."""
+class Stateful(Protocol):
+    """Something that a checkpoint can hold."""
 
-    def loss(self, batch: Batch, gates: Gates) -> Tensor:
-        """Scalar loss of a batch under the gates."""
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides what comes next."""
         ...
 
-    def arch_parameters(self) -> Sequence[nn.Parameter]:
-        """Continuous architecture parameters."""
-        ...
-
-    def reference_tensor(self) -> Tensor:
-        """Any tensor of the device and dtype that the space computes in."""
+    def load_state_dict(self, state: Any, /) -> Any:
+        """Continues where `state_dict` was taken."""
         ...
 
 
-class WeightSpace(Protocol):
-    """What a weight step needs of a space."""
-
-    def loss(self, batch: Batch, gates: Gates) -> Tensor:
-        """Scalar loss of a batch under the gates."""
-        ...
-
-    def regularizer(self, gates: Gates) -> Tensor:
-        """Scalar penalty on the weights that the gates choose."""
-        ...
-
-    def weight_parameters(self) -> Sequence[nn.Parameter]:
-        """Parameters trained on the train part."""
-        ...
-
-
-class Space(Protocol):
-    """A supernet: every candidate's weights, of which the gates choose.
+class Space(Stateful, Protocol):
+    """A supernet, most often a `torch.nn.Module`: every candidate's weights, of which gates choose.
 
     Architecture parameters (continuous ones; alphas live in the method) and weight parameters are
-    disjoint and together are all parameters of the module that require a gradient.
+    disjoint and together are all its parameters that require a gradient.
     """
 
     name: str
@@ -71,7 +51,7 @@ class Space(Protocol):
         """Scalar loss of a batch under the gates.
 
         With discrete gates only chosen operations enter the graph; gates that require a gradient
-        get it, each exactly, through `sif.core.probe`.
+        get it, each exactly, through `sif.core.probe`. The same arguments give the same loss.
         """
         ...
 
@@ -91,8 +71,13 @@ class Space(Protocol):
         """Any tensor of the device and dtype that the space computes in."""
         ...
 
-    def module(self) -> nn.Module:
-        """Everything that has to be saved."""
+
+@runtime_checkable
+class CountsSteps(Protocol):
+    """A space that wants to know how far the weights of each selection are trained."""
+
+    def count_step(self, gates: Gates) -> None:
+        """Called after every weight step with its gates."""
         ...
 
 

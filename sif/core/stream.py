@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sif.core.space import Batch
+from sif.core.space import Batch, Stateful
 
 
 class Checkpointer(Protocol):
@@ -28,8 +28,8 @@ class Checkpointer(Protocol):
         ...
 
 
-class Stream(Protocol):
-    """Endless batches with a state."""
+class Stream(Stateful, Protocol):
+    """Endless batches, of which the state decides those to come."""
 
     @property
     def steps_per_pass(self) -> int:
@@ -38,14 +38,6 @@ class Stream(Protocol):
 
     def next(self) -> Batch:
         """The next batch."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that decides the batches to come."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues where `state_dict` was taken."""
         ...
 
 

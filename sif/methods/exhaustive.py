@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from sif.core.selections import LISTED, Row
+from sif.core.gates import Selection
+from sif.core.selections import LISTED
 from sif.core.space import Space
 from sif.errors import ConfigError
 from sif.methods.sampler import Sampler
@@ -24,7 +25,7 @@ class Exhaustive(Sampler):
         super().__init__(space, seed)
 
     def _restart(self) -> None:
-        count = self.choices.count
+        count = self.selections.count
         if count > LISTED:
             found = f"{count:,}" if count < 1e9 else f"~{count:.0e}".replace("+", "")
             raise ConfigError(
@@ -34,6 +35,6 @@ class Exhaustive(Sampler):
         draws = torch.Generator().manual_seed(self.seed)
         self._order = torch.randperm(count, generator=draws).tolist()
 
-    def _next(self) -> Row | None:
+    def _next(self) -> Selection | None:
         done = len(self.told)
-        return self.choices.numbered(self._order[done]) if done < len(self._order) else None
+        return self.selections.numbered(self._order[done]) if done < len(self._order) else None

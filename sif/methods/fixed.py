@@ -10,10 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from sif.core.gates import Gates
-from sif.core.method import ArchReport, Method
+from sif.core.gates import Gates, Selection
+from sif.core.method import ArchParameters, ArchReport, Method
 from sif.core.space import Batch, Space
-from sif.methods.arch_parameters import ArchParameters
 
 
 class Fixed:
@@ -71,8 +70,9 @@ class LearningFixed(Fixed):
         self._continuous.load_state_dict(state["continuous"])
 
 
-def fixed(space: Space, gates: Gates, continuous_lr: float) -> Method:
-    """The method that keeps a selection of a space."""
+def fixed(space: Space, selection: Selection, continuous_lr: float) -> Method:
+    """The method that keeps a selection of a space; ShapeError for an illegal one."""
+    gates = selection.to_gates(space.blocks)
     if space.arch_parameters():
         return LearningFixed(gates, ArchParameters(space, continuous_lr))
     return Fixed(gates)

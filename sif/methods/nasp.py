@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from sif.core.exploration import epsilon_greedy_gates, probe_factors, round_robin_gates
-from sif.core.gates import Alpha, Block, Gates, Probing
-from sif.core.method import ArchReport
-from sif.core.probe import GateGradient, gate_gradient
+from sif.core.gates import Alpha, Block, Gates, Probing, Selection
+from sif.core.method import ArchParameters, ArchReport
+from sif.core.probe import gate_gradient
 from sif.core.proximal import box, clip, complexity_gradient, initial_alpha, project
 from sif.core.space import Batch, ReplacementScored, Space
 from sif.errors import ConfigError
-from sif.methods.arch_parameters import ArchParameters
 
 ADAM_BETAS = (0.5, 0.999)
 """Of the architecture optimizer (train_search.py and architect.py of NASP-codes)."""
@@ -36,7 +35,9 @@ class NaspSettings:
         settle_steps: Weight steps that a new selection, the first one too, trains alone, so that
             its neighbors start from weights that mean something.
         explore: Probability that a weight step draws all operations afresh.
-        score: Key of `SCORES`: what alpha descends on.
+        score: What alpha descends on. "gradient": the exact derivative by each gate, NASP's own,
+            which scores adding a candidate to the active one. "switch": the exact loss of putting
+            it in the active one's place, where a space offers it.
         optimizer: Key of `OPTIMIZERS`.
         lr: Step size of alpha, in units of alpha per unit of score (plain), or per step (adam).
         continuous_lr: Adam step size of the continuous architecture parameters (P and Q).
@@ -59,33 +60,6 @@ class NaspSettings:
     probe_operations: float = 1.0
     probe_rows: float = 1.0
 
-
-@dataclass(frozen=True, eq=False)
-class _Look:
-    """What one architecture step has before it: two batches, the point, alpha, its gradient."""
-
-    train: Batch
-    valid: Batch
-    gates: Gates
-    alpha: Alpha
-    found: GateGradient
-
-
-def _gradient_score(space: Space, look: _Look) -> Mapping[str, Tensor]:
-    return look.found.gates
-
-
-def _replacement_score(space: Space, look: _Look) -> Mapping[str, Tensor]:
-    if not isinstance(space, ReplacementScored):
-        raise ConfigError(f"search.score: space {space.name!r} offers no 'switch', only 'gradient'")
-    return space.replacement_scores(look.train, look.valid, look.gates, look.alpha)
-
-
-Score = Callable[[Space, _Look], Mapping[str, Tensor]]
-SCORES: dict[str, Score] = {"gradient": _gradient_score, "switch": _replacement_score}
-"""gradient: the exact derivative by each gate, NASP's own, which scores adding a candidate to
-the active one. switch: the exact loss of putting it in the active one's place, where a space
-offers it."""
 
 OPTIMIZERS: dict[str, Callable[[Sequence[Tensor], float], torch.optim.Optimizer]] = {
     "plain": lambda alpha, lr: torch.optim.SGD(alpha, lr=lr),
@@ -114,7 +88,7 @@ class Nasp:
         self._generator = generator
         self._alpha = initial_alpha(space.blocks, generator)
         self._gates = project(self._alpha, space.blocks)
-        self._settled: dict[str, tuple[int, ...]] = {}
+        self._settled = Selection({})
         self._changed_at = 0
         self._optimizer = OPTIMIZERS[settings.optimizer](list(self._alpha.values()), settings.lr)
         self._continuous = ArchParameters(space, settings.continuous_lr)
@@ -142,11 +116,14 @@ class Nasp:
         """One proximal step; both kinds of score are computed where the space has both."""
         gates = self._gates
         found = gate_gradient(space, valid, replace(gates, probing=self._probing()))
-        names = (
-            SCORES if isinstance(space, ReplacementScored) else ("gradient", self.settings.score)
-        )
-        look = _Look(train, valid, gates, self._alpha, found)
-        scores = {n: dict(SCORES[n](space, look)) for n in names}
+        scores = {"gradient": found.gates}
+        if isinstance(space, ReplacementScored):
+            scores["switch"] = dict(space.replacement_scores(train, valid, gates, self._alpha))
+        if self.settings.score not in scores:
+            raise ConfigError(
+                f"search.score: space {space.name!r} offers no {self.settings.score!r}, only "
+                "'gradient'"
+            )
         self._descend(scores[self.settings.score], gates)
         self._continuous.descend(found.arch)
         return ArchReport(float(found.loss), scores)
@@ -180,11 +157,11 @@ class Nasp:
         """Alpha, selection, optimizers and random state."""
         return {
             "alpha": self.alpha(),
-            "gates": dict(self._gates.weights),
+            "selection": self._gates.choices().to_lists(),
             "optimizer": self._optimizer.state_dict(),
             "continuous": self._continuous.state_dict(),
             "generator": self._generator.get_state(),
-            "settled": {name: list(chosen) for name, chosen in self._settled.items()},
+            "settled": self._settled.to_lists(),
             "changed_at": self._changed_at,
         }
 
@@ -192,9 +169,9 @@ class Nasp:
         """Continues where `state_dict` was taken."""
         for name, alpha in self._alpha.items():
             alpha.copy_(state["alpha"][name])
-        self._gates = project(state["gates"], self._blocks)
+        self._gates = Selection(state["selection"]).to_gates(self._blocks)
         self._optimizer.load_state_dict(state["optimizer"])
         self._continuous.load_state_dict(state["continuous"])
         self._generator.set_state(state["generator"])
-        self._settled = {name: tuple(chosen) for name, chosen in state["settled"].items()}
+        self._settled = Selection(state["settled"])
         self._changed_at = state["changed_at"]

@@ -1,9 +1,9 @@
 """NSGA-II (Deb et al., IEEE TEC 2002), by pymoo: validation error against cost.
 
-A row of choices is the chromosome. As for the binary strings of the paper (section IV), parents
-cross at a single point and a mutation draws each number afresh with a chance of one over their
-number; rows that the population has are not bred again. Selections without costs make the second
-objective constant, and the method a plain genetic algorithm on the error.
+The row of a selection (`sif.core.selections`) is the chromosome. As for the binary strings of the
+paper (section IV), parents cross at a single point and a mutation draws each number afresh with a
+chance of one over their number; rows that the population has are not bred again. Selections without
+costs make the second objective constant, and the method a plain genetic algorithm on the error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sif.core.selections import Row
+from sif.core.gates import Selection
 from sif.core.space import Space
 from sif.methods.sampler import WORST, Evaluated, Sampler
 from sif.utils.optional import library
@@ -35,16 +35,16 @@ class Nsga2(Sampler):
         super().__init__(space, seed)
 
     def _restart(self) -> None:
-        self._algorithm = _algorithm(self.choices.sizes, self._population, self.seed)
+        self._algorithm = _algorithm(self.selections.sizes, self._population, self.seed)
         self._infill: Any = None
         self._results: list[tuple[float, float]] = []
 
-    def _next(self) -> Row | None:
+    def _next(self) -> Selection | None:
         if self._infill is None:
             self._infill = self._algorithm.ask()
             if self._infill is None or not len(self._infill):
                 return None  # nothing can be bred that the population does not have
-        return tuple(int(x) for x in self._infill[len(self._results)].X)
+        return self.selections.of_row([int(x) for x in self._infill[len(self._results)].X])
 
     def _learn(self, told: Evaluated) -> None:
         self._results.append((told.error, told.cost))

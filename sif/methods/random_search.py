@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import torch
 
-from sif.core.selections import LISTED, Row
-from sif.methods.sampler import Sampler
+from sif.core.gates import Selection
+from sif.core.selections import LISTED
+from sif.methods.sampler import Evaluated, Sampler
 
 REDRAWS = 1000
 """Of a selection that has been had, before what is left is gone through."""
@@ -20,16 +21,20 @@ class RandomSampling(Sampler):
 
     def _restart(self) -> None:
         self._generator = torch.Generator().manual_seed(self.seed)
+        self._had: set[Selection] = set()
 
-    def _next(self) -> Row | None:
-        choices, had = self.choices, {told.row for told in self.told}
-        if len(had) == choices.count:
+    def _next(self) -> Selection | None:
+        every, had = self.selections, self._had
+        if len(had) == every.count:
             return None
         for _ in range(REDRAWS):
-            row = choices.drawn(self._generator)
-            if row not in had:
-                return row
-        if choices.count > LISTED:
+            selection = every.drawn(self._generator)
+            if selection not in had:
+                return selection
+        if every.count > LISTED:
             return None
-        rest = choices.distinct(choices.count, self._generator)
-        return next(row for row in rest if row not in had)
+        rest = every.distinct(every.count, self._generator)
+        return next(selection for selection in rest if selection not in had)
+
+    def _learn(self, told: Evaluated) -> None:
+        self._had.add(told.selection)

@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 
 from sif.core.exploration import round_robin_gates
-from sif.core.gates import Alpha, Block, Gates
-from sif.core.method import ArchReport
+from sif.core.gates import Block, Gates, Selection
+from sif.core.method import ArchParameters, ArchReport
 from sif.core.proximal import project
-from sif.core.selections import Choices
+from sif.core.selections import Selections
 from sif.core.space import Batch, Space
-from sif.methods.arch_parameters import ArchParameters
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,7 @@ class RandomWS:
     ) -> None:
         self._blocks: Sequence[Block] = space.blocks
         self._generator = generator
-        choices = Choices(space.blocks)
-        self._drawn: list[Alpha] = [
-            dict(choices.gates(row).weights)
-            for row in choices.distinct(settings.candidates, generator)
-        ]
+        self._drawn = Selections(space.blocks).distinct(settings.candidates, generator)
         self._best = 0
         self._continuous = ArchParameters(space, settings.continuous_lr)
 
@@ -75,22 +70,22 @@ class RandomWS:
 
     def choose(self, error: Callable[[Gates], float]) -> None:
         """Keeps the candidate with the lowest finite error, the first of equals."""
-        errors = [error(project(drawn, self._blocks)) for drawn in self._drawn]
+        errors = [error(drawn.to_gates(self._blocks)) for drawn in self._drawn]
         errors = [e if math.isfinite(e) else math.inf for e in errors]
         self._best = errors.index(min(errors))
 
     def best_gates(self) -> Gates:
         """The chosen candidate; before the choice, the first one drawn."""
-        return project(self._drawn[self._best], self._blocks)
+        return self._drawn[self._best].to_gates(self._blocks)
 
     def alpha(self) -> dict[str, Tensor]:
         """The gates of the selection."""
-        return dict(self._drawn[self._best])
+        return dict(self.best_gates().weights)
 
     def state_dict(self) -> dict[str, Any]:
         """Draws, choice and random state."""
         return {
-            "drawn": [dict(alpha) for alpha in self._drawn],
+            "drawn": [selection.to_lists() for selection in self._drawn],
             "best": self._best,
             "generator": self._generator.get_state(),
             "continuous": self._continuous.state_dict(),
@@ -98,7 +93,7 @@ class RandomWS:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues where `state_dict` was taken."""
-        self._drawn = [dict(alpha) for alpha in state["drawn"]]
+        self._drawn = [Selection(operations) for operations in state["drawn"]]
         self._best = state["best"]
         self._generator.set_state(state["generator"])
         self._continuous.load_state_dict(state["continuous"])

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from sif.core.gates import Alpha, Block, Gates
+from sif.core.method import ArchParameters
 from sif.core.proximal import project
 from sif.core.space import Batch, Space
-from sif.methods.arch_parameters import ArchParameters
 
 INITIAL_NOISE = 1e-3
 """Deviation of the initial alphas (model_search.py of quark0/darts)."""

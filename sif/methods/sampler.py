@@ -7,10 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
-from sif.core.gates import Gates
-from sif.core.selections import Choices, Row
+from sif.core.gates import Selection
+from sif.core.selections import Selections
 from sif.core.space import Space
 from sif.errors import CheckpointError, ShapeError
 
@@ -23,12 +21,12 @@ class Evaluated:
     """A trained selection.
 
     Attributes:
-        row: By `Choices`.
+        selection: That was asked.
         error: Of it, by validation.
         cost: Of it.
     """
 
-    row: Row
+    selection: Selection
     error: float
     cost: float
 
@@ -45,12 +43,12 @@ class Sampler(ABC):
     """
 
     def __init__(self, space: Space, seed: int) -> None:
-        self.choices, self.seed = Choices(space.blocks), seed
+        self.selections, self.seed = Selections(space.blocks), seed
         self._begin()
 
     def _begin(self) -> None:
         self.told: list[Evaluated] = []
-        self._asked: Row | None = None
+        self._asked: Selection | None = None
         self._restart()
 
     @abstractmethod
@@ -58,44 +56,39 @@ class Sampler(ABC):
         """Draws and learns from here as at first."""
 
     @abstractmethod
-    def _next(self) -> Row | None:
-        """The row to train next; None: none is left."""
+    def _next(self) -> Selection | None:
+        """The selection to train next; None: none is left."""
 
     def _learn(self, told: Evaluated) -> None:  # noqa: B027 - what does not learn leaves it out
-        """Takes in what came of the row that was asked."""
+        """Takes in what came of the selection that was asked."""
 
-    def ask(self) -> Gates | None:
+    def ask(self) -> Selection | None:
         """The selection to train next; the same until it is told."""
         if self._asked is None:
             self._asked = self._next()
-        return None if self._asked is None else self.choices.gates(self._asked)
+        return self._asked
 
-    def tell(self, gates: Gates, error: float, cost: float) -> None:
+    def tell(self, selection: Selection, error: float, cost: float) -> None:
         """What came of it; an infinite error counts as `WORST`."""
-        asked = self._asked
-        if asked is None or self.choices.gates(asked).choices() != gates.choices():
+        if selection != self._asked:
             raise ShapeError("sampler: expected to be told of the selection that was asked")
-        told = Evaluated(asked, error if math.isfinite(error) else WORST, cost)
+        told = Evaluated(selection, error if math.isfinite(error) else WORST, cost)
         self._learn(told)
         self.told.append(told)
         self._asked = None
 
-    def best_gates(self) -> Gates:
+    def best_selection(self) -> Selection:
         """The best told so far, the first of equals; before that, the one that is asked."""
         if self.told:
-            return self.choices.gates(min(self.told, key=lambda t: t.error).row)
-        gates = self.ask()
-        if gates is None:
+            return min(self.told, key=lambda t: t.error).selection
+        selection = self.ask()
+        if selection is None:
             raise ShapeError("sampler: expected a space with selections, found none")
-        return gates
-
-    def alpha(self) -> dict[str, Tensor]:
-        """The gates of the selection."""
-        return dict(self.best_gates().weights)
+        return selection
 
     def state_dict(self) -> dict[str, Any]:
         """The seed and what was told."""
-        told = [[list(t.row), t.error, t.cost] for t in self.told]
+        told = [[t.selection.to_lists(), t.error, t.cost] for t in self.told]
         return {"seed": self.seed, "told": told}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -106,10 +99,11 @@ class Sampler(ABC):
         """
         self.seed = state["seed"]
         self._begin()
-        for row, error, cost in state["told"]:
-            if self.ask() is None or list(self._asked or ()) != list(row):
+        for operations, error, cost in state["told"]:
+            selection = Selection(operations)
+            if self.ask() != selection:
                 raise CheckpointError(
                     f"{type(self).__name__}: expected the selections that were asked before, "
                     "found others; was a library updated since?"
                 )
-            self.tell(self.choices.gates(tuple(row)), error, cost)
+            self.tell(selection, error, cost)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from sif.core.selections import Row
+from sif.core.gates import Selection
 from sif.methods.sampler import Evaluated, Sampler
 from sif.utils.optional import library
 
@@ -28,16 +28,17 @@ class Tpe(Sampler):
         category = optuna.distributions.CategoricalDistribution
         self._space = {
             name: category(tuple(range(size)))
-            for name, size in zip(self.choices.names, self.choices.sizes, strict=True)
+            for name, size in zip(self.selections.names, self.selections.sizes, strict=True)
             if size > 1
         }
         self._trial: Any = None
 
-    def _next(self) -> Row:
+    def _next(self) -> Selection:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of experimental features, which are not used
             self._trial = self._study.ask(self._space)
-        return tuple(int(self._trial.params.get(name, 0)) for name in self.choices.names)
+        params, every = self._trial.params, self.selections
+        return every.of_row([int(params.get(name, 0)) for name in every.names])
 
     def _learn(self, told: Evaluated) -> None:
         self._study.tell(self._trial, told.error)

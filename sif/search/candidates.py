@@ -20,15 +20,15 @@ from typing import Any
 
 from torch import Tensor
 
-from sif.core.gates import Block, Gates, check_gates, cost_of, selected
-from sif.core.genotype import from_json
+from sif.core.gates import Block, Gates, Selection
+from sif.core.genotype import Genotype, from_json
 from sif.core.method import AskTell
 from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import ConfigError, DivergedError
 from sif.methods.fixed import fixed
-from sif.search.history import Diagnostics, chosen_by, numbers, rows_of
-from sif.search.loop import SearchResult, SearchSettings, search
+from sif.search.history import Diagnostics, numbers, rows_of
+from sif.search.loop import SearchResult, SearchSettings, refuse_illegal, search
 from sif.tracking import NullTracker, Tracker
 
 REPEATS = 100
@@ -58,31 +58,70 @@ class SampleSettings:
     seconds: float | None = None
 
 
+@dataclass
+class _Best:
+    """The best candidate so far, at its best moment.
+
+    Attributes:
+        selection: Of the candidate.
+        number: Of its first history entry, from 1.
+        genotype: With the continuous parameters that it learned.
+        valid_loss: As of a `SearchResult`.
+        judged: What the judge said of it.
+    """
+
+    selection: Selection
+    number: int
+    genotype: Genotype
+    valid_loss: float
+    judged: dict[str, float]
+
+    @property
+    def error(self) -> float:
+        return _error(self.judged)
+
+    def state(self) -> State:
+        lists, text = self.selection.to_lists(), self.genotype.to_json()
+        return {**vars(self), "selection": lists, "genotype": text}
+
+    @classmethod
+    def of(cls, state: State) -> _Best:
+        selection, genotype = Selection(state["selection"]), from_json(state["genotype"])
+        return cls(**{**state, "selection": selection, "genotype": genotype})
+
+
 class _Sampling:
     """State of a running loop."""
 
     def __init__(self, method: AskTell, settings: SampleSettings) -> None:
         self.method, self.settings = method, settings
         self.history: list[dict[str, Any]] = []
-        self.known: dict[str, list[float]] = {}
+        self.known: dict[Selection, tuple[float, float]] = {}  # with error and cost
         self.trained: dict[str, Tensor] = {}
-        self.best: State = {}
+        self.best: _Best | None = None
         self.kept: State | None = None
         self.finished = False
         self.blocks: Sequence[Block] = ()
         self.epochs = self.steps = self.repeats = self.flips = 0
         self.seconds = self.cpu = 0.0
 
-    _KEPT = ("history", "known", "trained", "best", "kept", "finished", "epochs", "steps",
-             "repeats", "flips", "seconds", "cpu")  # fmt: skip
+    _KEPT = ("history", "trained", "kept", "finished", "epochs", "steps", "repeats", "flips",
+             "seconds", "cpu")  # fmt: skip
 
     def state(self, inner: State | None) -> State:
-        own = {name: getattr(self, name) for name in self._KEPT}
-        return {**own, "method": self.method.state_dict(), "inner": inner}
+        return {
+            **{name: getattr(self, name) for name in self._KEPT},
+            "known": [[selection.to_lists(), *told] for selection, told in self.known.items()],
+            "best": self.best and self.best.state(),
+            "method": self.method.state_dict(),
+            "inner": inner,
+        }
 
     def restore(self, state: State) -> None:
         for name in self._KEPT:
             setattr(self, name, state[name])
+        self.known = {Selection(lists): (error, cost) for lists, error, cost in state["known"]}
+        self.best = state["best"] and _Best.of(state["best"])
         self.method.load_state_dict(state["method"])
 
     @property
@@ -106,25 +145,26 @@ class _Sampling:
         return limit is None or not done or self.cpu + self.cpu / done <= limit
 
     def take(
-        self, space: Space, gates: Gates, found: SearchResult | None, judged: Mapping[str, float],
+        self, selection: Selection, found: SearchResult | None, judged: Mapping[str, float],
         end: State | None,
     ) -> None:  # fmt: skip
         """Tells the method of a candidate, and keeps it if it is the best so far."""
-        error, cost = _error(judged), cost_of(gates, space.blocks)
-        self.known[_name(gates)] = [error, cost]
+        error, cost = _error(judged), selection.cost(self.blocks)
+        self.known[selection] = error, cost
         with self.on_clock():
-            self.method.tell(gates, error, cost)
+            self.method.tell(selection, error, cost)
         if found is None or error == math.inf:
             return  # an entry would have no numbers
-        if not self.best or error < self.best["error"]:
-            self.flips += bool(self.best)
-            self.best = {"selection": chosen_by(gates), "number": len(self.history) + 1}
-            self._better(found, judged)
-            self.kept = end
-        self._enter(gates, found, judged)
+        best = self.best
+        if best is None or error < best.error:
+            self.flips += best is not None
+            number = len(self.history) + 1
+            best = _Best(selection, number, found.genotype, found.valid_loss, dict(judged))
+            self.best, self.kept = best, end
+        self._enter(selection, best, found, judged)
 
     def take_further(
-        self, gates: Gates, found: SearchResult | None, judged: Mapping[str, float],
+        self, best: _Best, found: SearchResult | None, judged: Mapping[str, float],
         end: State | None,
     ) -> None:  # fmt: skip
         """Takes in what a further stretch made of the best candidate; its best moment is kept."""
@@ -132,62 +172,57 @@ class _Sampling:
         if found is None or error == math.inf:
             self.kept = None  # there is no way on from here
             return
-        if error < self.best["error"]:
-            self.known[_name(gates)][0] = error
-            self._better(found, judged)
-        self.kept = end
-        self._enter(gates, found, judged)
+        if error < best.error:
+            self.known[best.selection] = error, self.known[best.selection][1]
+            best = replace(
+                best, genotype=found.genotype, valid_loss=found.valid_loss, judged=dict(judged)
+            )
+        self.best, self.kept = best, end
+        self._enter(best.selection, best, found, judged)
 
-    def _better(self, found: SearchResult, judged: Mapping[str, float]) -> None:
-        self.best |= {
-            "genotype": found.genotype.to_json(), "valid_loss": found.valid_loss,
-            "error": _error(judged), "judged": dict(judged),
-        }  # fmt: skip
-
-    def _enter(self, gates: Gates, found: SearchResult, judged: Mapping[str, float]) -> None:
+    def _enter(
+        self, selection: Selection, best: _Best, found: SearchResult, judged: Mapping[str, float]
+    ) -> None:
         for name, counts in found.trained.items():
             self.trained[name] = self.trained.get(name, 0) + counts
         self.history.append({
             "seconds": self.seconds, "cpu_seconds": self.cpu, "steps": self.steps,
             "loss": found.history[-1]["loss"], "valid_loss": found.valid_loss,
-            "alpha": rows_of(self.method.alpha()), "selection": self.best["selection"],
-            "scores": {}, "judged": self.best["judged"],
+            "alpha": rows_of(best.selection.to_gates(self.blocks).weights),
+            "selection": best.selection.to_lists(), "scores": {}, "judged": best.judged,
             "candidate": {
-                "selection": chosen_by(gates), "judged": dict(judged),
-                "cost": self.known[_name(gates)][1], "epochs": found.epochs,
+                "selection": selection.to_lists(), "judged": dict(judged),
+                "cost": self.known[selection][1], "epochs": found.epochs,
             },
         })  # fmt: skip
 
     def result(self) -> SearchResult:
         """What was found."""
-        if not self.best and self.known:
+        best = self.best
+        if best is None and self.known:
             raise DivergedError(
                 f"search diverged in all of {len(self.known)} candidates; lower search.lr"
             )
-        if not self.best:
+        if best is None:
             raise ConfigError(
                 f"search.seconds: expected enough for one candidate of "
                 f"{self.settings.candidate.epochs} epochs, found {self.settings.seconds}; lower "
                 "search.candidate_epochs"
             )
         return SearchResult(
-            from_json(self.best["genotype"]), self.best["valid_loss"], self._diagnostics(),
-            self.trained, self.history, self.seconds, self.epochs, self.steps, self.cpu,
+            best.genotype, best.valid_loss, self._diagnostics(best), self.trained, self.history,
+            self.seconds, self.epochs, self.steps, self.cpu,
         )  # fmt: skip
 
-    def _diagnostics(self) -> dict[str, float]:
+    def _diagnostics(self, best: _Best) -> dict[str, float]:
         """As `Diagnostics.summary` has them, a candidate in the place of an architecture step."""
         told = sorted(pair[0] for pair in self.known.values())
         margin = told[1] - told[0] if len(told) > 1 and told[1] < math.inf else 0.0
         return {
             "arch_steps": len(self.known), "flips": self.flips,
             "ties": told.count(told[0]) - 1, "margin": margin,
-            "stability": 1 - (self.best["number"] - 1) / len(self.known),
+            "stability": 1 - (best.number - 1) / len(self.known),
         }  # fmt: skip
-
-
-def _name(gates: Gates) -> str:
-    return str(sorted(chosen_by(gates).items()))
 
 
 def _error(judged: Mapping[str, float]) -> float:
@@ -267,21 +302,23 @@ def sample(
         inner = saved["inner"]
     while run.fits():
         with run.on_clock():
-            gates = None if run.finished or run.repeats >= REPEATS else method.ask()
-            known = None if gates is None else run.known.get(_name(gates))
-            if gates is not None and known is not None:
-                method.tell(gates, *known)
-        if gates is None:
+            selection = None if run.finished or run.repeats >= REPEATS else method.ask()
+            known = None if selection is None else run.known.get(selection)
+            if selection is not None and known is not None:
+                method.tell(selection, *known)
+        wanted: Selection | _Best
+        if selection is None:
             run.finished = True
-            if run.kept is None or not run.limited:
+            if run.best is None or run.kept is None or not run.limited:
                 break
+            wanted = run.best
         elif known is not None:
             run.repeats += 1
             continue
         else:
-            run.repeats = 0
+            run.repeats, wanted = 0, selection
         entries = len(run.history)
-        if not _train(run, make_space, gates, streams, judge, checkpointer, inner):
+        if not _train(run, make_space, wanted, streams, judge, checkpointer, inner):
             break  # the budget ended in it
         inner = None
         if len(run.history) > entries:
@@ -292,7 +329,7 @@ def sample(
 
 
 def _train(
-    run: _Sampling, make_space: Callable[[], Space], gates: Gates | None,
+    run: _Sampling, make_space: Callable[[], Space], wanted: Selection | _Best,
     streams: Callable[[], tuple[Stream, Stream]], judge: Judged, checkpointer: Checkpointer,
     saved: State | None,
 ) -> bool:  # fmt: skip
@@ -301,8 +338,8 @@ def _train(
     Args:
         run: The loop.
         make_space: As of `sample`, with streams, judge and checkpointer.
-        gates: The candidate, of which the method is told; None: the best goes on for as long as it
-            took at first, from where it was left.
+        wanted: The candidate, of which the method is told; or the best one so far, which goes on
+            for as long as it took at first, from where it was left.
         streams: As of `sample`.
         judge: As of `sample`.
         checkpointer: As of `sample`.
@@ -313,11 +350,10 @@ def _train(
         wall, cpu = wall - saved["seconds"], cpu - saved["cpu_seconds"]
     settings, space = run.settings, make_space()
     run.blocks = space.blocks
-    before = run.kept if gates is None else None
-    at = gates or selected(
-        {name: tuple(chosen) for name, chosen in run.best["selection"].items()}, space.blocks
-    )
-    check_gates(at, space.blocks, run.method)
+    best = wanted if isinstance(wanted, _Best) else None
+    before = run.kept if best is not None else None
+    selection = wanted.selection if isinstance(wanted, _Best) else wanted
+    refuse_illegal(selection, space.blocks, run.method)
     epochs, done = (before["epoch"], before["step"]) if before is not None else (0, 0)
     loop = replace(settings.candidate, epochs=epochs + settings.candidate.epochs)
     if settings.seconds is not None:
@@ -329,9 +365,9 @@ def _train(
     begin = copy.deepcopy(before) if saved is None else saved  # optimizers write into theirs
     keeps = _Inner(checkpointer, run, begin, loop.epochs)
     try:
-        one = fixed(space, at, settings.continuous_lr)
+        one = fixed(space, selection, settings.continuous_lr)
         found = search(space, one, train, valid, loop, NullTracker(), keeps)
-        judged = judge(space, at) if found.steps == steps else {}
+        judged = judge(space, selection.to_gates(space.blocks)) if found.steps == steps else {}
     except DivergedError:
         pass  # tells the method so: as bad as can be
     run.seconds += time.perf_counter() - wall
@@ -340,8 +376,8 @@ def _train(
         run.steps += found.steps - done  # of no use, but taken
         return False
     run.epochs, run.steps = run.epochs + settings.candidate.epochs, run.steps + steps - done
-    if gates is not None:
-        run.take(space, gates, found, judged, keeps.end)
+    if best is None:
+        run.take(selection, found, judged, keeps.end)
     else:
-        run.take_further(at, found, judged, keeps.end)
+        run.take_further(best, found, judged, keeps.end)
     return True

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sif.core.gates import Block, Gates
+from sif.core.gates import Block, Gates, Selection
 from sif.core.method import ArchReport, Method
 from sif.errors import DivergedError
 
@@ -42,10 +42,10 @@ class Diagnostics:
             trained = self.trained.setdefault(name, torch.zeros(weights.shape, dtype=torch.int64))
             trained += weights.detach().cpu() != 0
 
-    def compare(self, before: Gates, method: Method, blocks: Sequence[Block]) -> None:
+    def compare(self, before: Selection, method: Method, blocks: Sequence[Block]) -> None:
         """Compares the selection before an architecture step with that after it."""
         self.arch_steps += 1
-        if before.choices() != method.best_gates().choices():
+        if before != method.best_gates().choices():
             self.flips += 1
             self.last_flip = self.arch_steps
         self.ties += any(bool((m == 0).any()) for m in margins(method.alpha(), blocks).values())
@@ -91,25 +91,45 @@ def margins(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> dict[str, T
     return result
 
 
-def mean_scores(reports: Sequence[ArchReport]) -> dict[str, dict[str, Any]]:
-    """Kind of score to block to rows: of what every architecture step of an epoch saw."""
-    return {
+def epoch_entry(
+    losses: Sequence[Tensor],
+    reports: Sequence[ArchReport],
+    alpha: Mapping[str, Tensor],
+    selection: Selection,
+) -> dict[str, Any]:
+    """What a history says of an epoch.
+
+    Args:
+        losses: Of its weight steps.
+        reports: Of its architecture steps.
+        alpha: At its end.
+        selection: At its end.
+
+    Returns:
+        "loss" and "valid_loss", means, the latter None without architecture steps; "alpha" and
+        "selection" as lists; "scores": kind of score to block to rows, means over the steps.
+    """
+    valid = [report.loss for report in reports]
+    scores = {
         kind: {
             name: torch.stack([r.scores[kind][name] for r in reports]).mean(0).tolist()
             for name in reports[0].scores[kind]
         }
         for kind in (reports[0].scores if reports else ())
     }
+    return {
+        "loss": float(torch.stack(list(losses)).mean()),
+        "valid_loss": sum(valid) / len(valid) if valid else None,
+        "alpha": rows_of(alpha),
+        "selection": selection.to_lists(),
+        "scores": scores,
+        "judged": {},
+    }
 
 
 def rows_of(tables: Mapping[str, Tensor]) -> dict[str, Any]:
     """Tables as nested lists."""
     return {name: table.tolist() for name, table in tables.items()}
-
-
-def chosen_by(gates: Gates) -> dict[str, list[int]]:
-    """A selection as lists."""
-    return {name: list(chosen) for name, chosen in gates.choices().items()}
 
 
 def refuse(report: ArchReport, epoch: int) -> None:

@@ -1,32 +1,28 @@
-"""The loops that search an architecture, and their budgets."""
+"""The search loop: weight steps on train batches, architecture steps on validation batches.
+
+It asks a method (`sif.core.method`) for gates, steps, and keeps count; what it counts, and what a
+history says, is of no consequence for the search (`sif.search.history`).
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sif.core.gates import Gates, check_gates
+from sif.core.gates import Block, Gates, Selection
 from sif.core.genotype import Genotype
 from sif.core.method import ArchReport, ChoosesAtEnd, LearnsArchitecture, Method
 from sif.core.proximal import weight_step
 from sif.core.space import Batch, Space
 from sif.core.stream import Checkpointer, Stream
-from sif.errors import ConfigError
-from sif.search.history import (
-    Diagnostics,
-    chosen_by,
-    mean_scores,
-    numbers,
-    refuse,
-    refuse_divergence,
-    rows_of,
-)
+from sif.errors import ConfigError, ShapeError
+from sif.search.history import Diagnostics, epoch_entry, numbers, refuse, refuse_divergence
 from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
 
@@ -100,6 +96,9 @@ class SearchResult:
 class _Search:
     """State of a running search."""
 
+    _PARTS = ("space", "method", "optimizer", "train", "valid")
+    _COUNTS = ("history", "epoch", "step", "seconds", "cpu_seconds")
+
     def __init__(
         self, space: Space, method: Method, train: Stream, valid: Stream, settings: SearchSettings
     ) -> None:
@@ -109,13 +108,13 @@ class _Search:
         self.diagnostics = Diagnostics()
         self.history: list[dict[str, Any]] = []
         self.epoch = self.step = 0
-        self.seconds, self.cpu = 0.0, settings.spent
+        self.seconds, self.cpu_seconds = 0.0, settings.spent
         self._checked: Gates | None = None
 
     def out_of_time(self, running: float, reserve: float = 0.0) -> bool:
         """Whether so many CPU seconds after the clock was read the budget is used up."""
         seconds = self.settings.seconds
-        return seconds is not None and self.cpu + running >= seconds - reserve
+        return seconds is not None and self.cpu_seconds + running >= seconds - reserve
 
     def finished(self, running: float = 0.0) -> bool:
         """Whether no weight step is left, by epochs, steps or seconds."""
@@ -144,12 +143,17 @@ class _Search:
                 break
         self.epoch += 1
         self.seconds += time.perf_counter() - start
-        self.cpu += time.process_time() - cpu
-        self.history.append(self._entry(losses, reports))
+        self.cpu_seconds += time.process_time() - cpu
+        selection = self.best_gates().choices()
+        entry = epoch_entry(losses, reports, self.method.alpha(), selection)
+        self.history.append({**self._clock(), "steps": self.step, **entry})
+
+    def _clock(self) -> dict[str, float]:
+        return {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
 
     def _legal(self, gates: Gates) -> Gates:
         if gates is not self._checked:
-            check_gates(gates, self.space.blocks, self.method)
+            refuse_illegal(gates, self.space.blocks, self.method)
             self._checked = gates
         return gates
 
@@ -160,7 +164,7 @@ class _Search:
         return self._legal(gates)
 
     def _arch_step(self, method: LearnsArchitecture, batch: Batch) -> ArchReport:
-        before = method.best_gates()
+        before = method.best_gates().choices()
         report = method.arch_step(self.space, batch, self.valid.next())
         refuse(report, self.epoch + 1)
         self.diagnostics.compare(before, method, self.space.blocks)
@@ -182,51 +186,32 @@ class _Search:
 
         self.method.choose(in_time)
         self.seconds += time.perf_counter() - start
-        self.cpu += time.process_time() - cpu
-        spent = {"seconds": self.seconds, "cpu_seconds": self.cpu}
-        chosen = chosen_by(self.best_gates())
-        self.history.append({**self.history[-1], **spent, "selection": chosen})
-
-    def _entry(self, losses: list[Tensor], reports: list[ArchReport]) -> dict[str, Any]:
-        valid = [r.loss for r in reports]
-        return {
-            "seconds": self.seconds,
-            "cpu_seconds": self.cpu,
-            "steps": self.step,
-            "loss": float(torch.stack(losses).mean()),
-            "valid_loss": sum(valid) / len(valid) if valid else None,
-            "alpha": rows_of(self.method.alpha()),
-            "selection": chosen_by(self.best_gates()),
-            "scores": mean_scores(reports),
-            "judged": {},
-        }
+        self.cpu_seconds += time.process_time() - cpu
+        selection = self.best_gates().choices().to_lists()
+        self.history.append({**self.history[-1], **self._clock(), "selection": selection})
 
     def state(self) -> dict[str, Any]:
         return {
-            "space": self.space.module().state_dict(),
-            "method": self.method.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "train": self.train.state_dict(),
-            "valid": self.valid.state_dict(),
+            **{name: getattr(self, name).state_dict() for name in self._PARTS},
+            **{name: getattr(self, name) for name in self._COUNTS},
             "diagnostics": vars(self.diagnostics),
-            "history": self.history,
-            "epoch": self.epoch,
-            "step": self.step,
-            "seconds": self.seconds,
-            "cpu_seconds": self.cpu,
             "budget": {"steps": self.settings.steps, "reserve": self.settings.reserve},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.space.module().load_state_dict(state["space"])
-        self.method.load_state_dict(state["method"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.train.load_state_dict(state["train"])
-        self.valid.load_state_dict(state["valid"])
+        for name in self._PARTS:
+            getattr(self, name).load_state_dict(state[name])
+        for name in self._COUNTS:
+            setattr(self, name, state[name])
         self.diagnostics = Diagnostics(**state["diagnostics"])
-        self.history = state["history"]
-        self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
-        self.cpu = state["cpu_seconds"]
+
+
+def refuse_illegal(point: Gates | Selection, blocks: Sequence[Block], method: object) -> None:
+    """Raises ConfigError, one line that names the method, for what is none of the blocks'."""
+    try:
+        point.check(blocks)
+    except ShapeError as error:
+        raise ConfigError(f"method {type(method).__name__}: {error}") from None
 
 
 def search(
@@ -275,8 +260,8 @@ def search(
         checkpointer.offer(run.state)
     if not run.history:
         raise ConfigError(
-            f"search.seconds: expected more than the {run.cpu:.3g} s that a pilot and the choice "
-            f"at the end take, found {settings.seconds}"
+            f"search.seconds: expected more than the {run.cpu_seconds:.3g} s that a pilot and the "
+            f"choice at the end take, found {settings.seconds}"
         )
     if judge is not None and isinstance(method, ChoosesAtEnd):
         run.choose(lambda gates: next(iter(judge(gates).values())))
@@ -286,5 +271,5 @@ def search(
         valid_loss = float(space.loss(valid.next(), gates))
     return SearchResult(
         space.genotype(gates), valid_loss, run.diagnostics.summary(method, space.blocks),
-        run.diagnostics.trained, run.history, run.seconds, run.epoch, run.step, run.cpu,
+        run.diagnostics.trained, run.history, run.seconds, run.epoch, run.step, run.cpu_seconds,
     )  # fmt: skip

@@ -15,7 +15,7 @@ from sif.config.cells import CellSearchSection
 from sif.config.sections import Section
 from sif.core.gates import Gates
 from sif.core.method import AskTell, ChoosesAtEnd, LearnsArchitecture, Method, Plan
-from sif.core.selections import Choices
+from sif.core.selections import Selections
 from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import ConfigError
@@ -199,7 +199,7 @@ class MethodRun:
 def _by_chance(space: Space) -> bool:
     """Whether what a search begins at is chance: a choice that has no neutral start."""
     open_ones = [block for block in space.blocks if block.default_op is None]
-    return Choices(open_ones).count > 1
+    return Selections(open_ones).count > 1
 
 
 def check_warmup(settings: CellSearchSection) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sif.core.exploration import epsilon_greedy_gates, round_robin_gates
-from sif.core.gates import Block, Gates
+from sif.core.gates import Block, Gates, Selection
 from sif.core.proximal import (
     FLOOR,
     INITIAL,
@@ -310,7 +311,7 @@ class _Linear:
 def test_weight_step_adds_the_regularizer_but_reports_the_loss() -> None:
     space = _Linear()
     optimizer = torch.optim.SGD(space.weight_parameters(), lr=0.1)
-    loss = weight_step(space, torch.tensor([1.0, 2.0]), Gates({}, {}), optimizer)
+    loss = weight_step(space, torch.tensor([1.0, 2.0]), Gates({}, Selection({})), optimizer)
     assert float(loss) == 11.0
     assert not loss.requires_grad
     torch.testing.assert_close(space.used.data, torch.tensor([3 - 1.1, 4 - 0.2]))
@@ -322,7 +323,7 @@ def test_weight_step_bounds_the_gradient() -> None:
     space = _Linear()
     optimizer = torch.optim.SGD(space.weight_parameters(), lr=1.0)
     start = space.used.data.clone()
-    weight_step(space, torch.tensor([1.0, 2.0]), Gates({}, {}), optimizer, max_norm=0.5)
+    weight_step(space, torch.tensor([1.0, 2.0]), Gates({}, Selection({})), optimizer, max_norm=0.5)
     moved = start - space.used.data
     assert float(moved.norm()) == pytest.approx(0.5, rel=1e-4)
     torch.testing.assert_close(moved / moved.norm(), torch.tensor([11.0, 2.0]) / 125**0.5)
@@ -335,28 +336,21 @@ ALONE = [
     Block("b", ("p", "q", "r", "s"), own_weights=True),
 ]
 CHOSEN = {"a": torch.tensor([[0, 1, 0], [1, 0, 0]]).double(), "b": torch.eye(4)[2:3].double()}
-HERE = {"a": (1, 0), "b": (2,)}
-Selection = dict[str, tuple[int, ...]]
+HERE = Selection({"a": (1, 0), "b": (2,)})
 
 
 def neighbors() -> list[Selection]:
     """Everything one switch away from `HERE`."""
-    found: list[Selection] = []
-    for block in ALONE:
-        for edge, k in itertools.product(range(block.shape[0]), range(block.shape[1])):
-            row = list(HERE[block.name])
-            row[edge] = k
-            if tuple(row) != HERE[block.name]:
-                found.append({**HERE, block.name: tuple(row)})
-    return found
+    return [
+        HERE.switched(block.name, edge, k)
+        for block in ALONE
+        for edge, k in itertools.product(range(block.shape[0]), range(block.shape[1]))
+        if HERE[block.name][edge] != k
+    ]
 
 
-def counted(drawn: list[Gates]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for gates in drawn:
-        key = str(gates.choices())
-        found[key] = found.get(key, 0) + 1
-    return found
+def counted(drawn: list[Gates]) -> Counter[Selection]:
+    return Counter(gates.choices() for gates in drawn)
 
 
 def test_round_robin_gates_visits_the_selection_and_its_neighbors_once_per_round() -> None:
@@ -365,8 +359,8 @@ def test_round_robin_gates_visits_the_selection_and_its_neighbors_once_per_round
     orders = set()
     for start in range(0, 80, 8):
         drawn = [round_robin_gates(CHOSEN, ALONE, start + i, generator) for i in range(8)]
-        assert counted(drawn) == {str(point): 1 for point in points}
-        orders.add(tuple(str(g.choices()) for g in drawn))
+        assert counted(drawn) == dict.fromkeys(points, 1)
+        orders.add(tuple(g.choices() for g in drawn))
         assert all(((g.weights[n] == 0) | (g.weights[n] == 1)).all() for g in drawn for n in HERE)
     assert len(orders) == 10
     again = round_robin_gates(CHOSEN, ALONE, 13, torch.Generator().manual_seed(1))
@@ -378,13 +372,13 @@ def test_round_robin_gates_leaves_out_what_has_fallen_to_zero() -> None:
     worth["a"][0, 2] = 0.0
     worth["b"][0, :2] = 0.0
     worth["b"][0, 2] = 0.0  # the selection itself keeps its turn
-    lost: list[Selection] = [{**HERE, "a": (2, 0)}, {**HERE, "b": (0,)}, {**HERE, "b": (1,)}]
+    lost = [HERE.switched("a", 0, 2), HERE.switched("b", 0, 0), HERE.switched("b", 0, 1)]
     points = [HERE, *(p for p in neighbors() if p not in lost)]
     assert len(points) == 5
     generator = torch.Generator().manual_seed(1)
     for start in range(0, 25, 5):
         drawn = [round_robin_gates(CHOSEN, ALONE, start + i, generator, worth) for i in range(5)]
-        assert counted(drawn) == {str(point): 1 for point in points}
+        assert counted(drawn) == dict.fromkeys(points, 1)
     nothing = {name: torch.zeros_like(table) for name, table in worth.items()}
     assert all(
         round_robin_gates(CHOSEN, ALONE, s, generator, nothing).active == HERE for s in range(9)
@@ -398,19 +392,19 @@ def test_round_robin_gates_moves_other_blocks_beside_those_alone() -> None:
         round_robin_gates(alpha, blocks, s, torch.Generator().manual_seed(2)) for s in range(24)
     ]
     assert {g.choices()["c"][0] for g in drawn} == {0, 1, 2}
-    rest = {str({n: g.choices()[n] for n in HERE}) for g in drawn}
-    assert rest == {str(point) for point in [HERE, *neighbors()]}
+    rest = {Selection({n: g.choices()[n] for n in HERE}) for g in drawn}
+    assert rest == {HERE, *neighbors()}
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.4, 1.0])
 def test_exploration_makes_at_most_one_switch_of_blocks_alone(epsilon: float) -> None:
     generator, n = torch.Generator().manual_seed(3), 400
     found = counted([epsilon_greedy_gates(CHOSEN, ALONE, epsilon, generator) for _ in range(n)])
-    assert set(found) <= {str(point) for point in [HERE, *neighbors()]}
-    expected = {str(point): epsilon / 7 for point in neighbors()} | {str(HERE): 1 - epsilon}
+    assert set(found) <= {HERE, *neighbors()}
+    expected = dict.fromkeys(neighbors(), epsilon / 7) | {HERE: 1 - epsilon}
     for point, share_ in expected.items():
         error = (share_ * (1 - share_) / n) ** 0.5
-        assert abs(found.get(point, 0) / n - share_) < 4.5 * error + 1e-12
+        assert abs(found[point] / n - share_) < 4.5 * error + 1e-12
 
 
 def test_neutral_operations_start_ahead() -> None:

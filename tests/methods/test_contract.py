@@ -18,9 +18,9 @@ from sif.config import load_config
 from sif.config.cells import CellSearchSection
 from sif.config.cf import CFConfig
 from sif.config.rnn import RNNConfig
-from sif.core.gates import Gates
+from sif.core.gates import Gates, Selection
 from sif.core.method import Plan
-from sif.core.selections import Choices
+from sif.core.selections import Selections
 from sif.core.space import Space
 from sif.core.stream import Permutation, Stream
 from sif.data.text import Grammar, grammar_corpus
@@ -164,11 +164,15 @@ def outside(make: Callable[[Space], Any], **further: Any) -> Trial:
     return Trial("mine", text(), MethodKind(lambda s, c, p, g: make(s), **further))
 
 
+def first(space: Space) -> Gates:
+    return Selections(space.blocks).numbered(0).to_gates(space.blocks)
+
+
 class Wrong(Fixed):
     """Hands out what it was given."""
 
     def __init__(self, space: Space, change: Callable[[Gates], Gates]) -> None:
-        super().__init__(change(Choices(space.blocks).gates((0, 0, 0, 0))))
+        super().__init__(change(first(space)))
 
 
 def two(gates: Gates) -> Gates:
@@ -177,15 +181,19 @@ def two(gates: Gates) -> Gates:
     return Gates(weights, gates.active)
 
 
+def other(gates: Gates, *edges: int) -> Gates:
+    return Gates(gates.weights, Selection({"recurrent": edges}))
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         (two, "expected operation 0 alone on edge 0, found weights"),
         (lambda g: Gates({n: w[:2] for n, w in g.weights.items()}, g.active),
          r"expected weights of shape \(3, 4\), found shape \(2, 4\)"),
-        (lambda g: Gates(g.weights, {"recurrent": (0, 7, -1)}), "operations from 0 to 3, found 7"),
-        (lambda g: Gates(g.weights, {"recurrent": (0, 0, 0)}), "1 kept edges into node 1, found 2"),
-        (lambda g: Gates(g.weights, {"recurrent": (0, 0)}), "each of 3 edges, found 2"),
+        (lambda g: other(g, 0, 7, -1), "operations from 0 to 3, found 7"),
+        (lambda g: other(g, 0, 0, 0), "1 kept edges into node 1, found 2"),
+        (lambda g: other(g, 0, 0), "each of 3 edges, found 2"),
         (lambda g: Gates({}, g.active), "found nothing"),
         (lambda g: Gates({n: w / 0 for n, w in g.weights.items()}, None), "finite weights"),
     ],
@@ -201,9 +209,8 @@ def test_an_outside_sampler_is_trained_and_its_illegal_selection_stopped() -> No
     assert found.steps == 4
 
     class Bad(RandomSampling):
-        def ask(self) -> Gates | None:
-            gates = super().ask()
-            return gates and two(gates)
+        def ask(self) -> Selection | None:
+            return Selection({"recurrent": (0, 0, 0)})
 
     with pytest.raises(ConfigError, match="method Bad: block 'recurrent'"):
         outside(lambda s: Bad(s, 5), samples=True).search()
@@ -221,7 +228,7 @@ class Forgetful(Fixed):
     """Its selection depends on what it does not save."""
 
     def __init__(self, space: Space) -> None:
-        super().__init__(Choices(space.blocks).gates((0, 0, 0, 0)))
+        super().__init__(first(space))
         self.space, self.asked = space, 0
 
     def weight_gates(self, step: int) -> Gates:
@@ -229,15 +236,16 @@ class Forgetful(Fixed):
         return super().weight_gates(step)
 
     def best_gates(self) -> Gates:
-        return Choices(self.space.blocks).gates((0, self.asked % 4, 0, 0))
+        return (
+            Selections(self.space.blocks)
+            .of_row((0, self.asked % 4, 0, 0))
+            .to_gates(self.space.blocks)
+        )
 
 
 def test_the_contract_finds_what_is_broken() -> None:
-    def start(space: Space) -> Gates:
-        return Choices(space.blocks).gates((0, 0, 0, 0))
-
     with pytest.raises(AssertionError, match="global random generators"):
-        contracts.check_all(outside(lambda space: Greedy(start(space))))
+        contracts.check_all(outside(lambda space: Greedy(first(space))))
     with pytest.raises(AssertionError, match="resumed from saved state 1"):
         contracts.check_all(outside(Forgetful))
 
@@ -246,7 +254,7 @@ def test_the_contract_finds_what_is_broken() -> None:
             return {"gates": object()}
 
     with pytest.raises(AssertionError, match="a state that can be saved"):
-        contracts.check_all(outside(lambda space: Unsaved(start(space))))
+        contracts.check_all(outside(lambda space: Unsaved(first(space))))
 
 
 def test_a_budget_below_one_candidate_is_refused_in_one_line() -> None:
@@ -375,7 +383,7 @@ def test_seconds_without_a_step_of_alpha_are_refused_in_one_line() -> None:
 
 def test_where_nothing_is_chosen_alpha_may_rest() -> None:
     run = functions("rich", "search.stages=[]")
-    assert Choices(run.make_space(False).blocks).count == 1
+    assert Selections(run.make_space(False).blocks).count == 1
     rests = replace(run, section=run.section.model_copy(update=STARVED))
     rests.check("nasp")
 

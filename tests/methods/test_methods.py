@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from sif.config import CFConfig, load_config
-from sif.core.gates import Gates
+from sif.core.gates import Gates, Selection
 from sif.core.method import ChoosesAtEnd, LearnsArchitecture, Method
 from sif.core.probe import gate_gradient
 from sif.core.proximal import project, weight_step
-from sif.core.selections import Choices
 from sif.methods.darts import Darts, DartsSettings
 from sif.methods.fixed import fixed
 from sif.methods.gdas import TEMPERATURES as GDAS_TEMPERATURES
@@ -141,7 +140,7 @@ def test_random_search_keeps_the_candidate_with_the_lowest_error() -> None:
     space = make_space()
     method = RandomWS(space, RandomWSSettings(4), torch.Generator().manual_seed(0))
     assert isinstance(method, ChoosesAtEnd) and not isinstance(method, LearnsArchitecture)
-    candidates = [project(a, space.blocks).choices() for a in method.state_dict()["drawn"]]
+    candidates = [Selection(lists) for lists in method.state_dict()["drawn"]]
     assert method.best_gates().choices() == candidates[0]
     errors = iter([3.0, 1.0, 2.0, 1.0])
     asked = []
@@ -362,15 +361,15 @@ def test_learned_transforms_descend_under_every_method() -> None:
         "snas": lambda s, g: Snas(s, CoolingSettings(3), g),
         "gdas": lambda s, g: Gdas(s, CoolingSettings(3), g),
         "random-ws": lambda s, g: random_ws(s, RandomWSSettings(), g),
-        "fixed": lambda s, g: fixed(s, Choices(s.blocks).gates((0, 0)), 3e-3),
+        "fixed": lambda s, g: fixed(s, Selection({"operation": [0]}), 3e-3),
     }
     for make in made.values():
         space, (train, valid) = run.make_space(False), run.streams()
         method = make(space, torch.Generator().manual_seed(0))
-        before = {n: p.detach().clone() for n, p in space.module().named_parameters()}
+        before = {n: p.detach().clone() for n, p in space.named_parameters()}
         assert isinstance(method, LearnsArchitecture)
         method.arch_step(space, train.next(), valid.next())
-        moved = {n for n, p in space.module().named_parameters() if not torch.equal(p, before[n])}
+        moved = {n for n, p in space.named_parameters() if not torch.equal(p, before[n])}
         assert moved == {name for name in before if name.startswith("transforms.")}
         assert len(method.state_dict()["continuous"]["state"]) == len(space.arch_parameters())
 
@@ -384,10 +383,15 @@ def test_l2_of_relaxed_gates_is_that_of_all_operations_by_their_weights() -> Non
         for k, table in enumerate(space.tables):
             for parameter in table.parameters():
                 parameter.mul_(1 + k)
-    choices = Choices(space.blocks)
-    every = range(len(space.operations))
     with torch.no_grad():
-        alone = [float(space.regularizer(choices.gates((0, k, 0, 0, 0, 0)))) for k in every]
+        alone = [
+            float(
+                space.regularizer(
+                    Selection({"operation": [k], "user": [0], "item": [0]}).to_gates(space.blocks)
+                )
+            )
+            for k in range(len(space.operations))
+        ]
     assert len(set(alone)) == len(alone)
     alpha = {b.name: torch.rand(b.shape).softmax(1) for b in space.blocks}
     expected = float(alpha["operation"][0] @ torch.tensor(alone))

@@ -313,7 +313,7 @@ class _NoSwitch:
     def __init__(self) -> None:
         inner = make_space()
         self.blocks = inner.blocks
-        for name in ("loss", "arch_parameters", "like"):
+        for name in ("loss", "arch_parameters", "reference_tensor"):
             setattr(self, name, getattr(inner, name))
 
 
@@ -373,7 +373,7 @@ def test_a_planted_product_is_recovered() -> None:
 def settling(**settings: object) -> tuple[Scripted, Nasp]:
     space = Scripted([[0.0, -3.0, 0.0], [0.0, 0.0, 0.0], [-9.0, 0.0, 0.0]])
     method = make_method(space, lr=1.0, settle_steps=4, **settings)
-    method.load_state_dict({**method.state_dict(), "gates": {OPERATION_BLOCK: torch.eye(3)[:1]}})
+    method.load_state_dict({**method.state_dict(), "selection": {OPERATION_BLOCK: [0]}})
     return space, method
 
 

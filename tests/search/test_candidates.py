@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from sif.config import CFConfig, load_config
-from sif.core.gates import Gates, cost_of
-from sif.core.selections import Choices
+from sif.core.gates import Gates, Selection
 from sif.core.space import Space
 from sif.errors import ConfigError, DivergedError
 from sif.methods.fixed import fixed
@@ -37,17 +36,21 @@ def job(*sets: str) -> MethodRun:
     return inputs.prepare(config, make_runtime("cpu", 0, threads=1)).problem.method_run()
 
 
+def chosen(operation: int) -> Selection:
+    return Selection({"operation": [operation]})
+
+
 class Listed(Sampler):
-    """Asks for rows in the order that it is given."""
+    """Asks for operations in the order that it is given."""
 
     rows: tuple[int, ...] = ()
 
     def _restart(self) -> None:
         pass
 
-    def _next(self) -> tuple[int, ...] | None:
+    def _next(self) -> Selection | None:
         done = len(self.told)
-        return (0, self.rows[done]) if done < len(self.rows) else None
+        return chosen(self.rows[done]) if done < len(self.rows) else None
 
 
 def listed(run: MethodRun, *rows: int) -> tuple[SearchResult, Listed]:
@@ -79,8 +82,8 @@ def test_the_result_is_the_best_candidate_as_a_search_of_its_own_trains_it() -> 
     errors = [told.error for told in sampler.told]
     best = errors.index(min(errors))
     space = run.make_space(False)
-    gates = Choices(space.blocks).gates((0, best))
-    method = fixed(space, gates, run.section.continuous_lr)
+    gates = chosen(best).to_gates(space.blocks)
+    method = fixed(space, chosen(best), run.section.continuous_lr)
     alone = search(space, method, *run.streams(), run._loop(3), NullTracker(), NoCheckpoint())
     assert found.genotype == alone.genotype
     assert found.genotype.parameters  # P and Q, as they were learned
@@ -104,8 +107,7 @@ def test_entries_have_the_best_so_far_and_the_candidate() -> None:
     assert [c["selection"]["operation"] for c in own] == [[0], [1], [2], [3]]
     assert [c["judged"][run.judged] for c in own] == [3.0, 1.0, 2.0, 1.0]
     blocks = run.make_space(False).blocks
-    gates = [Choices(blocks).gates((0, k)) for k in range(4)]
-    assert [c["cost"] for c in own] == [cost_of(g, blocks) for g in gates]
+    assert [c["cost"] for c in own] == [chosen(k).cost(blocks) for k in range(4)]
     counts = found.diagnostics
     assert (counts["arch_steps"], counts["flips"], counts["ties"]) == (4, 1, 1)
     assert (counts["margin"], counts["stability"]) == (0.0, 0.75)
@@ -202,8 +204,7 @@ def test_what_a_used_up_space_leaves_trains_the_best_further() -> None:
 
     # As one training of that many epochs, P and Q included.
     space = run.make_space(False)
-    gates = Choices(space.blocks).gates((0, own[4]["selection"]["operation"][0]))
-    method = fixed(space, gates, run.section.continuous_lr)
+    method = fixed(space, Selection(own[4]["selection"]), run.section.continuous_lr)
     alone = search(space, method, *run.streams(), run._loop(8), NullTracker(), NoCheckpoint())
     assert found.genotype == alone.genotype
     assert found.valid_loss == alone.valid_loss

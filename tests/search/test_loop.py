@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.core.gates import Block, Gates
+from sif.core.gates import Block, Gates, Selection
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.search.history import Diagnostics, margins
 from sif.search.loop import SearchResult, SearchSettings, search
@@ -175,8 +175,8 @@ def golden(spec: str, score: str) -> list[dict[str, Any]]:
     settings = NaspSettings(explore=0.0, score=score, optimizer="plain", lr=0.5, continuous_lr=0.01)
     method = Nasp(space, settings, torch.Generator())
     start = {b.name: 0.5 + 0.01 * filled(*b.shape, phase=2.0) for b in space.blocks}
-    gates = {name: (a == a.max()).double() for name, a in start.items()}
-    method.load_state_dict({**method.state_dict(), "alpha": start, "gates": gates})
+    best = {name: [int(a.argmax())] for name, a in start.items()}
+    method.load_state_dict({**method.state_dict(), "alpha": start, "selection": best})
     streams = [InteractionStream(part, 100, Drawing(), torch.Generator()) for part in parts()]
     loop = SearchSettings(epochs=4, lr=0.05)
     return search(space, method, *streams, loop, NullTracker(), _Nothing()).history
@@ -224,8 +224,8 @@ def test_the_reported_loss_is_that_of_the_reported_architecture(tmp_path: Path) 
     result, space = run(File(tmp_path / "state"), batch_size=100)
     valid = InteractionStream(parts()[1], 100, Drawing(), torch.Generator()).next()
     operation = result.genotype.operation("operation")
-    row = torch.tensor([[float(o.name == operation) for o in space.operations]])
-    gates = Gates({"operation": row}, {"operation": (int(row.argmax()),)})
+    number = [o.name for o in space.operations].index(operation)
+    gates = Selection({"operation": [number]}).to_gates(space.blocks)
     with torch.no_grad():
         assert result.valid_loss == pytest.approx(float(space.loss(valid, gates)), rel=1e-12)
 
@@ -264,13 +264,11 @@ class _Alphas:
         return {"b": self._row}
 
     def best_gates(self) -> Gates:
-        return gate(int(self._row.argmax()), self._row.shape[1])
+        return gate(int(self._row.argmax()))
 
 
-def gate(k: int, n: int = 3) -> Gates:
-    row = torch.zeros(1, n)
-    row[0, k] = 1
-    return Gates({"b": row}, {"b": (k,)})
+def gate(k: int) -> Gates:
+    return Selection({"b": (k,)}).to_gates(ONE)
 
 
 def test_diagnostics_count_flips_ties_and_training() -> None:
@@ -281,7 +279,7 @@ def test_diagnostics_count_flips_ties_and_training() -> None:
         (1, [0.1, 1.0, 1.0]),  # a tie, no flip
         (1, [0.0, 0.8, 0.5]),
     ):
-        diagnostics.compare(gate(before), _Alphas(row), ONE)  # type: ignore[arg-type]
+        diagnostics.compare(gate(before).choices(), _Alphas(row), ONE)  # type: ignore[arg-type]
     for k in (0, 2, 2):
         diagnostics.count(gate(k))
     summary = diagnostics.summary(_Alphas([0.0, 0.75, 0.5]), ONE)  # type: ignore[arg-type]

@@ -236,12 +236,12 @@ class RichCase(SpaceCase):
         """Mixtures run on the first set of weights, a point on its own."""
         other = RichSpace(space.settings, torch.Generator()).double()
         other.transforms.load_state_dict(space.transforms.state_dict())
-        state = space.members.of(space.point(gates)).state_dict()
+        state = space.members.of(space.point(gates.choices())).state_dict()
         other.members.sets[0].load_state_dict(state)
         return other
 
     def moved(self, space: RichSpace, gates: Gates) -> set[str]:
-        point = space.point(gates)
+        point = space.point(gates.choices())
         place = list(space.members.sets).index(space.members.of(point))
         used = {"biases.0", "biases.1", "intercept"}
         for field in range(2):
@@ -259,7 +259,7 @@ class RichCase(SpaceCase):
         design = self.read(genotype)
         draws = torch.Generator().manual_seed(9)
         net = network(design, self.shape(), draws, self.histories()).double()
-        member = space.members.of(space.point(gates))
+        member = space.members.of(space.point(gates.choices()))
         with torch.no_grad():
             for name in ("embeddings", "histories", "biases"):
                 ours, theirs = getattr(net.tables, name), getattr(member.tables, name)
@@ -267,7 +267,7 @@ class RichCase(SpaceCase):
                     if mine.shape[-1]:
                         mine.copy_(other)
             net.tables.intercept.copy_(member.tables.intercept)
-            net.readout.copy_(member.readouts[space.point(gates)[3]])
+            net.readout.copy_(member.readouts[space.point(gates.choices())[3]])
         weights = space.settings.weightings[design.weighting]
         loss = LOSSES[self.loss](net.interaction(), batch, replace(LOSS, weighting=weights))
         return space.interaction(gates).pairs(PAIRS), net(PAIRS), loss
@@ -434,18 +434,18 @@ def few(space: Space) -> Iterator[Gates]:
 
 def numbers(space: Space) -> dict[str, Tensor]:
     """Parameters and buffers, copied."""
-    return {name: value.clone() for name, value in space.module().state_dict().items()}
+    return {name: value.clone() for name, value in space.state_dict().items()}
 
 
 def changed(space: Space, before: dict[str, Tensor]) -> set[str]:
-    after = space.module().state_dict()
+    after = space.state_dict()
     assert after.keys() == before.keys()
     return {name for name, value in after.items() if not torch.equal(value, before[name])}
 
 
 def named(space: Space, parameters: Iterator[nn.Parameter]) -> set[str]:
     wanted = {id(p) for p in parameters}
-    return {name for name, p in space.module().named_parameters() if id(p) in wanted}
+    return {name for name, p in space.named_parameters() if id(p) in wanted}
 
 
 def assert_legal(space: Space, gates: Gates) -> None:
@@ -481,9 +481,9 @@ def test_architecture_and_weights_are_disjoint_and_complete(case: SpaceCase) -> 
         weights = [id(p) for p in space.weight_parameters()]
         arch = [id(p) for p in space.arch_parameters()]
         assert len({*weights, *arch}) == len(weights) + len(arch)
-        trained = {id(p) for p in space.module().parameters() if p.requires_grad}
+        trained = {id(p) for p in space.parameters() if p.requires_grad}
         assert {*weights, *arch} == trained
-        space.module().float()  # and a space that was moved knows its own parameters
+        space.float()  # and a space that was moved knows its own parameters
 
 
 def test_a_space_computes_where_its_module_is(case: SpaceCase) -> None:
@@ -491,9 +491,9 @@ def test_a_space_computes_where_its_module_is(case: SpaceCase) -> None:
     assert (space.reference_tensor().dtype, space.reference_tensor().device.type) == (F64, "cpu")
     gates, batch = next(selections(space)), case.batch("valid")
     assert space.loss(batch, gates).dtype == space.regularizer(gates).dtype == F64
-    space.module().float()
+    space.float()
     assert space.reference_tensor().dtype == torch.float32
-    space.module().to("meta")
+    space.to("meta")
     assert space.reference_tensor().device.type == "meta"
 
 
@@ -544,7 +544,7 @@ def test_an_architecture_step_computes_no_gradient_of_the_weights(case: SpaceCas
     for gates in few(space):
         gate_gradient(space, case.batch("valid"), gates)
     assert asked == []
-    assert all(p.grad is None for p in space.module().parameters())
+    assert all(p.grad is None for p in space.parameters())
 
 
 def test_a_weight_step_touches_the_chosen_weights_alone(case: SpaceCase) -> None:
@@ -553,11 +553,11 @@ def test_a_weight_step_touches_the_chosen_weights_alone(case: SpaceCase) -> None
     optimizer = torch.optim.Adam(space.weight_parameters(), lr=0.01, weight_decay=0.1)
     for turn, gates in enumerate(selections(space)):
         space.loss(case.batch("valid"), gates)  # some spaces make a place for a new combination
-        before = {n: p.detach().clone() for n, p in space.module().named_parameters()}
+        before = {n: p.detach().clone() for n, p in space.named_parameters()}
         loss = weight_step(space, case.batch("train", turn), gates, optimizer, 5.0)
         assert loss.isfinite() and not loss.requires_grad
         expected = case.moved(space, gates)
-        after = dict(space.module().named_parameters())
+        after = dict(space.named_parameters())
         assert {n for n, p in after.items() if p.grad is not None} == expected
         assert {n for n, p in after.items() if not torch.equal(p, before[n])} == expected
 
@@ -594,6 +594,16 @@ def test_a_loss_depends_on_batch_and_gates_alone(case: SpaceCase) -> None:
         torch.manual_seed(17)
         assert torch.equal(space.loss(batch, first), loss)
         assert torch.equal(space.loss(case.batch("train"), first), loss)
+
+
+def test_a_loss_changes_nothing(case: SpaceCase) -> None:
+    space = case.space()
+    for gates in few(space):
+        space.loss(case.batch("train"), gates)  # some spaces make a place for a new combination
+        before = numbers(space)
+        space.loss(case.batch("train"), gates).backward()
+        space.regularizer(gates)
+        assert changed(space, before) == set()
 
 
 def test_supernet_under_gates_is_the_network_of_the_genotype(case: SpaceCase) -> None:
@@ -644,7 +654,7 @@ def test_state_dict_brings_every_weight_back(case: SpaceCase) -> None:
             weight_step(one, case.batch("train", turn), at, optimizer, 1.0)
     different = numbers(space)
     assert changed(other, different)
-    other.module().load_state_dict(copy.deepcopy(space.module().state_dict()))
+    other.load_state_dict(copy.deepcopy(space.state_dict()))
     assert changed(other, different) == set()
     with torch.no_grad():
         for gates in selections(space):
@@ -672,7 +682,7 @@ def test_search_steps_of_the_core_take_every_space(case: SpaceCase) -> None:
         report = method.arch_step(space, case.batch("train", step), case.batch("valid", step))
         # Alphas are the method's; of the space only what is continuous moves.
         assert changed(space, before) <= arch
-        assert all(p.grad is None for p in space.module().parameters())
+        assert all(p.grad is None for p in space.parameters())
         moved |= {name for name, a in method.alpha().items() if not torch.equal(a, alpha[name])}
         expected = {"gradient"} | ({"switch"} if isinstance(space, ReplacementScored) else set())
         assert report.scores.keys() == expected

@@ -103,10 +103,6 @@ class CNNSpace(nn.Module):
             side //= 2 if cell.block == REDUCE else 1
         return tuple(map(tuple, total.tolist()))
 
-    def module(self) -> nn.Module:
-        """The space itself."""
-        return self
-
     def reference_tensor(self) -> Tensor:
         """A tensor of the space's device and dtype."""
         return self.classifier.weight
@@ -138,18 +134,7 @@ class CNNSpace(nn.Module):
 
     def genotype(self, gates: Gates) -> Genotype:
         """The kept edges of both cells with their operations."""
-        active = gates.choices()
-        return Genotype(
-            self.name,
-            {
-                block.name: tuple(
-                    (edge, block.operations[k])
-                    for edge, k in enumerate(active[block.name])
-                    if k >= 0
-                )
-                for block in self.blocks
-            },
-        )
+        return Genotype(self.name, gates.choices().named(self.blocks))
 
     def expression(self, genotype: Genotype) -> str:
         """Both cells on one line."""

@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sif.core.gates import Block, Gates
+from sif.core.gates import Block, Gates, Selection
 from sif.core.genotype import Genotype
 from sif.core.probe import gated_output
 from sif.spaces.interaction.design import (
@@ -170,10 +170,6 @@ class RichSpace(nn.Module):
                 scale = (sums * before[f]).sum() / (sums * sums).sum().clamp(min=1e-12)
                 tables.histories[f].copy_(scale * before[1 - f])
 
-    def module(self) -> nn.Module:
-        """The space itself."""
-        return self
-
     def reference_tensor(self) -> Tensor:
         """A tensor of the space's device and dtype."""
         return cast(Tensor, cast(WeightSet, self.members.sets[0]).readouts[0])
@@ -187,14 +183,14 @@ class RichSpace(nn.Module):
         searched = EMBEDDING_BLOCK in self.settings.stages
         return list(self.transforms.parameters()) if searched else []
 
-    def point(self, gates: Gates) -> Combination:
-        """The active choice of every edge of every stage, neutral where it is not searched."""
-        active, k = gates.choices(), len(self.settings.fields)
+    def point(self, selection: Selection) -> Combination:
+        """The choice of every edge of every stage, neutral where it is not searched."""
+        k = len(self.settings.fields)
         choices: list[int] = []
         for name in STAGES:
             block = stage_block(name, k, self.operations)
             neutral = (block.operations.index(NEUTRAL[name]),) * len(block.nodes)
-            choices += active.get(name, neutral)
+            choices += selection.get(name, neutral)
         return tuple(choices)
 
     def interaction(self, gates: Gates) -> GatedRich:
@@ -202,10 +198,8 @@ class RichSpace(nn.Module):
         return GatedRich(self, gates)
 
     def loss(self, batch: Batch, gates: Gates) -> Tensor:
-        """Loss of a batch under the gates; counts the weight steps of the active combination."""
+        """Loss of a batch under the gates."""
         scored = self.interaction(gates)
-        if torch.is_grad_enabled() and not scored.probed and batch.in_history:
-            self.members.count_step(self.point(gates))
         row = gates.weights.get(WEIGHTING_BLOCK)
         if row is None:
             return self._weighted_loss(scored, batch, NEUTRAL[WEIGHTING_BLOCK])
@@ -220,9 +214,13 @@ class RichSpace(nn.Module):
         settings = replace(self.settings.loss_settings, weighting=weights)
         return self.settings.loss(scored, batch, settings)
 
+    def count_step(self, gates: Gates) -> None:
+        """Counts a weight step of the active combination, which makes evidence of its scores."""
+        self.members.count_step(self.point(gates.choices()))
+
     def regularizer(self, gates: Gates) -> Tensor:
         """L2 of the tables that the active combination uses."""
-        point = self.point(gates)
+        point = self.point(gates.choices())
         encodings = tuple(ENCODINGS[k] for k in point[: len(self.settings.fields)])
         return self.members.of(point).tables.squared_norm(self.settings.strengths, encodings)
 
@@ -237,18 +235,19 @@ class RichSpace(nn.Module):
         against.
         """
         scores = {b.name: torch.zeros(b.shape, dtype=torch.float64) for b in self.blocks}
-        if self.members.steps(self.point(gates)) < MIN_STEPS:
+        selection = gates.choices()
+        if self.members.steps(self.point(selection)) < MIN_STEPS:
             return scores
         current = self._criterion(gates, valid)
         for block in self.blocks:
             table = scores[block.name]
-            for edge, chosen in enumerate(gates.choices()[block.name]):
+            for edge, chosen in enumerate(selection[block.name]):
                 for k in range(block.shape[1]):
-                    other = _with(gates, block.name, edge, k)
+                    other = selection.switched(block.name, edge, k)
                     lost = worth is not None and worth[block.name][edge, k] <= 0
                     if k == chosen or lost or self.members.steps(self.point(other)) < MIN_STEPS:
                         continue
-                    table[edge, k] = self._criterion(other, valid) - current
+                    table[edge, k] = self._criterion(other.to_gates(self.blocks), valid) - current
         return scores
 
     def _criterion(self, gates: Gates, valid: Batch) -> float:
@@ -257,7 +256,7 @@ class RichSpace(nn.Module):
 
     def genotype(self, gates: Gates) -> Genotype:
         """The combination at the gates; element-wise functions as numbers where they are chosen."""
-        point = self.point(gates)
+        point = self.point(gates.choices())
         k = len(self.settings.fields)
         names = [ENCODINGS[c] for c in point[:k]]
         embedding, operation, weighting = (
@@ -285,15 +284,6 @@ class RichSpace(nn.Module):
         return expression(genotype, self.settings.fields)
 
 
-def _with(gates: Gates, block: str, edge: int, operation: int) -> Gates:
-    """The same discrete point with one switch made."""
-    row = torch.zeros_like(gates.weights[block])
-    active = list(gates.choices()[block])
-    active[edge] = operation
-    row[range(len(active)), active] = 1.0
-    return Gates({**gates.weights, block: row}, {**gates.choices(), block: tuple(active)})
-
-
 class GatedRich:
     """The supernet at its gates, as something that scores pairs.
 
@@ -307,7 +297,7 @@ class GatedRich:
         self.probed = any(w.requires_grad for w in gates.weights.values())
         discrete = gates.active is not None
         self.member = (
-            space.members.of(space.point(gates))
+            space.members.of(space.point(gates.choices()))
             if discrete
             else cast(WeightSet, space.members.sets[0])
         )
@@ -320,7 +310,7 @@ class GatedRich:
 
     def _at_point(self) -> Interaction:
         space, member = self._space, self.member
-        point = space.point(self._gates)
+        point = space.point(self._gates.choices())
         k = len(space.settings.fields)
         vectors = [self._encoded(f, ENCODINGS[point[f]]) for f in range(k)]
         embedding = EMBEDDINGS[point[k]]

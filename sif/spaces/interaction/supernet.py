@@ -17,7 +17,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sif.core.gates import Block, Gates
+from sif.core.gates import Block, Gates, Selection
 from sif.core.genotype import Genotype
 from sif.core.probe import gated_output
 from sif.errors import ConfigError, ShapeError
@@ -146,10 +146,6 @@ class FunctionSpace(nn.Module):
         )
         self.blocks = _blocks(spec, settings)
 
-    def module(self) -> nn.Module:
-        """The space itself."""
-        return self
-
     def reference_tensor(self) -> Tensor:
         """A tensor of the space's device and dtype."""
         readout: Tensor = self.readouts[0]
@@ -211,20 +207,20 @@ class FunctionSpace(nn.Module):
         Every candidate, the active one too, is judged with a readout fitted in closed form to the
         full target on detached train features, so none is judged through an untrained readout.
         """
-        selection = {name: chosen[0] for name, chosen in gates.choices().items()}
+        selection = gates.choices()
         current = math.log(self._fitted_loss(selection, train, valid))
         scores: dict[str, Tensor] = {}
         for block in self.blocks:
             row = torch.zeros(block.shape, dtype=torch.float64)
             for k in range(block.shape[1]):
-                if k != selection[block.name]:
-                    candidate = {**selection, block.name: k}
+                if k != selection[block.name][0]:
+                    candidate = selection.switched(block.name, 0, k)
                     row[0, k] = math.log(self._fitted_loss(candidate, train, valid)) - current
             scores[block.name] = row
         return scores
 
-    def _fitted_loss(self, selection: Mapping[str, int], train: Batch, valid: Batch) -> float:
-        operation = selection[OPERATION_BLOCK]
+    def _fitted_loss(self, selection: Selection, train: Batch, valid: Batch) -> float:
+        (operation,) = selection[OPERATION_BLOCK]
         interaction = Interaction(
             self.tables_of(operation),
             [self._transform(field, selection) for field in range(len(self.settings.fields))],
@@ -240,22 +236,20 @@ class FunctionSpace(nn.Module):
         loss = float(self.settings.loss(fitted, valid, self.settings.loss_settings))
         return max(loss, torch.finfo(torch.float32).tiny)
 
-    def _transform(self, field: int, selection: Mapping[str, int]) -> Elementwise:
+    def _transform(self, field: int, selection: Selection) -> Elementwise:
         if not self.spec.transforms:
             return cast(Mlp, self.transforms[field])
-        name = self.spec.transforms[selection[self.settings.fields[field]]]
+        name = self.spec.transforms[selection[self.settings.fields[field]][0]]
         return PRIMITIVES[name]
 
     def genotype(self, gates: Gates) -> Genotype:
         """The function at the gates; P and Q as numbers where they are learned."""
-        active = gates.choices()
-        chosen = {b.name: ((0, b.operations[active[b.name][0]]),) for b in self.blocks}
         numbers = {
             f"{field}.{name}": (tuple(value.shape), tuple(value.double().flatten().tolist()))
             for field, transform in zip(self.settings.fields, self.transforms, strict=False)
             for name, value in transform.state_dict().items()
         }
-        return Genotype(self.name, chosen, numbers)
+        return Genotype(self.name, gates.choices().named(self.blocks), numbers)
 
     def expression(self, genotype: Genotype) -> str:
         """Such as "multiply(P(user), Q(item))" or "max(+sqrt(user), ~abs(item))"."""

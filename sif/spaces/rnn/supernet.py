@@ -89,10 +89,6 @@ class RNNSpace(nn.Module):
     def _weights(self) -> CellWeights:
         return cast(CellWeights, self.model.recurrence)
 
-    def module(self) -> nn.Module:
-        """The space itself."""
-        return self
-
     def reference_tensor(self) -> Tensor:
         """A tensor of the space's device and dtype."""
         return self.model.bias
@@ -176,10 +172,7 @@ class RNNSpace(nn.Module):
         return torch.stack(outputs)
 
     def _cell(self, gates: Gates) -> RecurrentCell:
-        active = gates.choices()[BLOCK]
-        names = tuple(ACTIVATIONS)
-        chosen = [(edge, names[k]) for edge, k in enumerate(active) if k >= 0]
-        return cell_of(chosen, self.shape.nodes)
+        return cell_of(gates.choices().named(self.blocks)[BLOCK], self.shape.nodes)
 
     def regularizer(self, gates: Gates) -> Tensor:
         """Zero: weight decay is the optimizer's."""
@@ -187,10 +180,7 @@ class RNNSpace(nn.Module):
 
     def genotype(self, gates: Gates) -> Genotype:
         """The kept edge of every node with its activation."""
-        names = tuple(ACTIVATIONS)
-        active = gates.choices()[BLOCK]
-        chosen = tuple((edge, names[k]) for edge, k in enumerate(active) if k >= 0)
-        return Genotype(self.name, {BLOCK: chosen})
+        return Genotype(self.name, gates.choices().named(self.blocks))
 
     def expression(self, genotype: Genotype) -> str:
         """The cell on one line."""

@@ -146,7 +146,7 @@ def gates_at(space: RichSpace, **chosen: str | tuple[str, str]) -> Gates:
 
 
 def point_of(space: RichSpace, **chosen: str | tuple[str, str]) -> Combination:
-    return space.point(gates_at(space, **chosen))
+    return space.point(gates_at(space, **chosen).choices())
 
 
 CHOICES: list[dict[str, Any]] = [
@@ -172,7 +172,6 @@ def test_blocks_are_the_stages() -> None:
         b.own_weights and b.edges_per_node == 1 and b.default_op == b.operations[0]
         for b in space.blocks
     )
-    assert space.module() is space
     assert space.reference_tensor().dtype == F64
     assert isinstance(space, ReplacementScored)
 
@@ -208,7 +207,7 @@ def built_from(space: RichSpace, gates: Gates) -> InteractionNetwork:
     genotype = from_json(space.genotype(gates).to_json())
     design = design_of(genotype, FIELDS)
     net = network(design, shape(), torch.Generator().manual_seed(9), histories()).double()
-    member = space.members.of(space.point(gates))
+    member = space.members.of(space.point(gates.choices()))
     whole = member.tables
     with torch.no_grad():
         for name in ("embeddings", "histories", "biases"):
@@ -216,7 +215,7 @@ def built_from(space: RichSpace, gates: Gates) -> InteractionNetwork:
                 if mine.shape[-1]:
                     mine.copy_(theirs)
         net.tables.intercept.copy_(whole.intercept)
-        net.readout.copy_(member.readouts[space.point(gates)[3]])
+        net.readout.copy_(member.readouts[space.point(gates.choices())[3]])
     return net
 
 
@@ -244,24 +243,25 @@ def test_combinations_give_different_losses() -> None:
             names: Any = ("id", name) if block.name == "encoding" else name
             points.append(gates_at(space, **{block.name: names}))
     # The same weights for all, so that only what the combination does tells them apart.
-    first = copy.deepcopy(space.members.of(space.point(points[0])).state_dict())
+    first = copy.deepcopy(space.members.of(space.point(points[0].choices())).state_dict())
     for gates in points:
-        space.members.of(space.point(gates)).load_state_dict(first)
+        space.members.of(space.point(gates.choices())).load_state_dict(first)
     losses = [float(space.loss(data, gates).detach()) for gates in points]
     values = sorted(losses)
     assert min(b - a for a, b in itertools.pairwise(values)) > 1e-7
 
 
-def test_only_weight_steps_on_the_train_part_are_counted() -> None:
+def test_only_weight_steps_are_counted() -> None:
     space = make_space()
     gates = gates_at(space)
-    point = space.point(gates)
+    point = space.point(gates.choices())
     gate_gradient(space, batch("squared", "valid"), gates)
-    with torch.no_grad():
-        space.loss(batch("squared"), gates)
+    space.loss(batch("squared"), gates).backward()
     assert space.members.steps(point) == 0
-    space.loss(batch("squared"), gates)
-    assert space.members.steps(point) == 1
+    optimizer = torch.optim.SGD(space.weight_parameters(), lr=0.1)
+    for steps in (1, 2):
+        weight_step(space, batch("squared"), gates, optimizer)
+        assert space.members.steps(point) == steps
 
 
 def trained(space: RichSpace, steps: int, **chosen: Any) -> None:
@@ -317,7 +317,7 @@ def test_state_dict_brings_the_steps_of_every_combination_back() -> None:
     for chosen in CHOICES[:6]:
         trained(space, 2, **chosen)
     other.members.of(point_of(other, operation="max"))  # an index that the state must replace
-    other.module().load_state_dict(copy.deepcopy(space.module().state_dict()))
+    other.load_state_dict(copy.deepcopy(space.state_dict()))
     for chosen in CHOICES[:6]:
         assert other.members.steps(point_of(other, **chosen)) == 2
     assert other.members.steps(point_of(other, operation="max")) == 0
@@ -406,7 +406,7 @@ def test_what_is_not_searched_stays_neutral() -> None:
     whole = make_space()
     for k, name in enumerate(NAMES["operation"]):
         gates = gates_at(space, operation=name)
-        assert space.point(gates) == (0, 0, 0, k, 0)
+        assert space.point(gates.choices()) == (0, 0, 0, k, 0)
         genotype = space.genotype(gates)
         assert genotype == whole.genotype(gates_at(whole, operation=name))
         assert not space.interaction(gates).uses_history

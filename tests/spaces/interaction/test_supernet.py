@@ -130,7 +130,6 @@ def test_blocks_are_the_operation_and_a_transform_per_field(case: Case) -> None:
     assert [b.name for b in space.blocks] == [OPERATION_BLOCK, *fields]
     assert all(b.nodes == (0,) and b.edges_per_node == 1 for b in space.blocks)
     assert len(space.arch_parameters()) == (4 * case.fields if learned else 0)
-    assert space.module() is space
     assert space.reference_tensor().dtype == F64
     assert isinstance(space, ReplacementScored)
 
