@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim.swa_utils import update_bn
 
 from sif.config.cnn import AugmentationConfig, CNNConfig
 from sif.core.gates import Gates
@@ -36,7 +37,6 @@ from sif.spaces.cnn.cells import Cells
 from sif.spaces.cnn.networks import AUXILIARIES, HALVINGS, CellNetwork, Layout
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch, lowered
 from sif.tracking import Tracker
-from sif.training.averaging import recalibrated
 from sif.training.loop import Metrics, TrainResult, TrainSettings, train
 from sif.training.optim import cosine, exponential, momentum
 from sif.utils.device import Runtime, reset_peak_memory
@@ -277,9 +277,8 @@ class Vision:
         draws = generator(self.runtime, "search", "recalibrate", device=torch.device("cpu"))
         order = torch.randperm(len(train_rows), generator=draws).numpy()
         some = train_rows[order[: RECALIBRATION * size]]
-        with recalibrated(network):
-            for batch in self.source.batches(some, size, plain):
-                network(batch.images)
+        # A supernet's statistics would be of no use: other operations fed them.
+        update_bn((batch.images for batch in self.source.batches(some, size, plain)), network)
         return float(wrong(network, self.source.batches(valid_rows, size, plain)).mean())
 
     def network(self, cells: Cells) -> CellNetwork:

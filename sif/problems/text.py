@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import update_bn
 
 from sif.config.rnn import DropoutConfig, RNNConfig
 from sif.core.gates import Gates
@@ -30,7 +31,7 @@ from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
 from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, cross_entropy, penalties
 from sif.spaces.rnn.supernet import RNNSpace, TextBatch
 from sif.tracking import Tracker
-from sif.training.averaging import Averaged, recalibrated, swapped
+from sif.training.averaging import Averaged
 from sif.training.loop import Metrics, TrainResult, TrainSettings, train
 from sif.training.optim import MakeOptimizer, constant, momentum
 from sif.utils.device import Runtime, reset_peak_memory
@@ -78,6 +79,18 @@ def perplexity(nats_of_words: NDArray[np.float64]) -> float:
     """Exp of the mean; `WORST` where that is larger or no number, as of an unstable selection."""
     mean = float(nats_of_words.mean())
     return math.exp(mean) if mean < math.log(WORST) else WORST
+
+
+class Carrying(nn.Module):
+    """A model of one argument, a window, that hands its state on to the next; for `update_bn`."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, window: TextBatch) -> None:
+        """Passes a window through the model."""
+        window.carry.value = self.model(window.inputs, window.carry.value).state
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,9 +210,8 @@ class Language:
         settings, (weights, _) = self.config.search, self.searched
         some = weights[: RECALIBRATION * settings.columns * settings.bptt]
         if space.norms is not None:
-            with recalibrated(model):
-                for window in self.windows(some, min(settings.columns, len(some) // 2)):
-                    window.carry.value = model(window.inputs, window.carry.value).state
+            windows = self.windows(some, min(settings.columns, len(some) // 2))
+            update_bn(windows, Carrying(model))
         return perplexity(nats(model, self.windows(self.valid)))
 
     def model(self, make: MakeRecurrence, hidden: int | None = None) -> LanguageModel:
@@ -241,8 +253,8 @@ class Language:
             return loss + penalties(made, settings.activation, settings.slowness)
 
         def validate() -> Metrics:
-            with swapped(model, averaged.weights()):
-                found = nats(model, self.windows(self.valid))
+            evaluated = cast(LanguageModel, averaged.evaluated())
+            found = nats(evaluated, self.windows(self.valid))
             averaged.judge(float(found.mean()))
             return {"perplexity": perplexity(found), "nats": float(found.mean())}
 
@@ -259,7 +271,7 @@ class Language:
             max_norm=settings.max_norm,
         )
         result = train(averaged, objective, stream, validate, loop, tracker, checkpointer, on_epoch)
-        model.load_state_dict(averaged.weights(), strict=False)
+        model.load_state_dict(averaged.evaluated().state_dict())
         return Trained(model, result)
 
 

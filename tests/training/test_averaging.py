@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import nn
 
-from sif.training.averaging import Averaged, swapped
+from sif.training.averaging import Averaged
 
 
 def network(value: float = 0.0) -> nn.Linear:
@@ -33,7 +32,7 @@ def test_it_begins_when_a_loss_is_worse_than_the_best_of_all_but_the_last_few() 
 def test_the_average_is_that_of_all_weights_since_it_began() -> None:
     averaged = Averaged(network(7.0), 1)
     averaged.note()
-    assert averaged.weights()["weight"].tolist() == [[7.0, 7.0]]
+    assert averaged.evaluated().weight.tolist() == [[7.0, 7.0]]
     for loss in (1.0, 2.0, 1.5):
         averaged.judge(loss)
     assert averaged.begun()
@@ -41,7 +40,7 @@ def test_the_average_is_that_of_all_weights_since_it_began() -> None:
         with torch.no_grad():
             averaged.network.weight.fill_(value)
         averaged.note()
-    assert averaged.weights()["weight"].tolist() == [[4.0, 4.0]]
+    assert averaged.evaluated().weight.tolist() == [[4.0, 4.0]]
     assert averaged.network.weight.tolist() == [[6.0, 6.0]]
 
 
@@ -57,13 +56,10 @@ def test_a_restored_average_goes_on() -> None:
             one.network.weight.fill_(4.0)
         one.note()
         one.judge(3.0)
-    assert torch.equal(again.weights()["weight"], averaged.weights()["weight"])
+    assert torch.equal(again.evaluated().weight, averaged.evaluated().weight)
     assert again.judged.tolist() == averaged.judged.tolist() == [1.0, 2.0, 1.5, 3.0]
 
 
-def test_swapped_weights_are_put_back() -> None:
-    own = network(1.0)
-    with pytest.raises(KeyError), swapped(own, {"weight": torch.full((1, 2), 5.0)}):
-        assert own.weight.tolist() == [[5.0, 5.0]]
-        raise KeyError
-    assert own.weight.tolist() == [[1.0, 1.0]]
+def test_only_the_network_itself_trains() -> None:
+    averaged = Averaged(network(), 1)
+    assert [p for p in averaged.parameters() if p.requires_grad] == [averaged.network.weight]

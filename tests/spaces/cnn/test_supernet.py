@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import update_bn
 
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
@@ -17,7 +18,6 @@ from sif.spaces.cnn.cells import edge_nodes
 from sif.spaces.cnn.networks import Layout
 from sif.spaces.cnn.operations import parameters
 from sif.spaces.cnn.supernet import SPECS, CNNSpace, ImageBatch, cells_of, expression
-from sif.training.averaging import recalibrated
 
 F64 = torch.float64
 LAYOUT = Layout(classes=3, channels=4, cells=3, image_channels=2, stem_multiplier=1)
@@ -73,8 +73,7 @@ def test_the_extracted_network_lacks_what_rests_and_gains_statistics(
 def test_recalibrated_statistics_are_those_of_the_batches(space: CNNSpace) -> None:
     network = space.extract(some_gates(space, 0))
     data = batch(n=64)
-    with recalibrated(network):
-        network(data.images)
+    update_bn([data.images], network)
     assert network.training
     norm = next(m for m in network.modules() if isinstance(m, nn.BatchNorm2d))
     first = network.stem[0][0](data.images)
@@ -82,8 +81,7 @@ def test_recalibrated_statistics_are_those_of_the_batches(space: CNNSpace) -> No
     torch.testing.assert_close(norm.running_var, first.var(dim=(0, 2, 3)))
     assert norm.momentum == 0.1
     trained = network(data.images)
-    with recalibrated(network):
-        network(data.images)
+    update_bn([data.images], network)
     # Evaluation divides by the unbiased variance; 64 x 4 values and more make that small.
     torch.testing.assert_close(network.eval()(data.images), trained, rtol=0.05, atol=0.05)
 
