@@ -119,8 +119,9 @@ def race(runs: Sequence[Run], pictures: Path) -> None:
         for block, shares in trained_shares(found).items():
             print(f"  {block}: " + ", ".join(f"{n} {100 * s:.1f}" for n, s in shares.items()))
     plots.validation_against_seconds(
+        pictures / "cells-seconds.png",
         {NAMES[m]: mean_curve(found) for m, found in by_method.items()}, "error",
-        pictures / "cells-seconds.png", clock="search time (CPU seconds)", of=" if exported, %",
+        clock="search time (CPU seconds)", of=" if exported, %",
     )  # fmt: skip
 
 
@@ -139,8 +140,8 @@ def sweep(runs: Sequence[Run], pictures: Path) -> None:
         choices.append(plots.Choice(f"eta {eta:g}", points))
         print(f"eta {eta:g}: " + ", ".join(f"{p:.1f} k, {e:.2f} %" for p, e in points))
     plots.trade_off(
-        choices, "parameters of the found network (thousands)",
-        "error from scratch (%, lower is better)", pictures / "cells-eta.png",
+        pictures / "cells-eta.png", choices, "parameters of the found network (thousands)",
+        "error from scratch (%, lower is better)",
     )  # fmt: skip
 
 
@@ -151,10 +152,10 @@ def step_cost(tables: Sequence[Path], pictures: Path) -> None:
             wanted = "whole", "uniform"
             rows = [r for r in csv.DictReader(file) if (r["part"], r["selection"]) == wanted]
         plots.cost_bars(
+            pictures / f"{path.stem}.png",
             [(r["method"], (float(r["arch"]), float(r["weight"]))) for r in rows],
             ("architecture step", "weight step"),
             f"{'CPU' if rows[0].get('clock', 'cpu') == 'cpu' else 'wall'} seconds per search step",
-            pictures / f"{path.stem}.png",
         )  # fmt: skip
 
 

@@ -123,7 +123,7 @@ def report(folder: Path, figure: Path | None) -> None:
             method: [(x / 1000, y) for s in seeds for x, y in points(found, method, s).tolist()]
             for method in METHODS
         }
-        fronts(groups, "thousand parameters", "error (%) on images that no search saw", figure)
+        fronts(figure, groups, "thousand parameters", "error (%) on images that no search saw")
 
 
 def main() -> None:

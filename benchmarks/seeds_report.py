@@ -108,14 +108,14 @@ def draw(runs: Sequence[Run], folder: Path) -> None:
         for name in runs[0].figures["search"]
     }
     plots.validation_against_seconds(
-        searches, metric, folder / f"{task}-searches.png", clock="search time (seconds)",
+        folder / f"{task}-searches.png", searches, metric, clock="search time (seconds)",
         of=" if exported",
     )  # fmt: skip
     trainings = {
         name: median([r.training(name) for r in runs]) for name in runs[0].figures["training"]
     }
     plots.validation_against_seconds(
-        trainings, metric, folder / f"{task}-trainings.png",
+        folder / f"{task}-trainings.png", trainings, metric,
         clock="seconds of search and training",
     )  # fmt: skip
 

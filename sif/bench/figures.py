@@ -49,14 +49,14 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
     paths = []
     if anytime["metric"] is not None:
         paths.append(folder / "anytime.png")
-        plots.anytime_curves(anytime["curves"], anytime["metric"], paths[-1], clock=CLOCK)
+        plots.anytime_curves(paths[-1], anytime["curves"], anytime["metric"], clock=CLOCK)
     if methods["metric"] is not None:
         paths.append(folder / "methods.png")
         rows = [
             (r["name"], r["values"], *(_number(r[key]) for key in ("mean", "low", "high")))
             for r in methods["rows"]
         ]
-        plots.method_points(rows, methods["metric"], paths[-1])
+        plots.method_points(paths[-1], rows, methods["metric"])
     return paths
 
 

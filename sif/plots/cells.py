@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sif.plots.style import DPI, FONT, INK, PALETTE, QUIET, SHADE, Sheet, styled
-from sif.utils.checkpoint import write_bytes_atomic
+from sif.plots.style import FONT, INK, PALETTE, QUIET, SHADE, Drawing, panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,8 +21,8 @@ INPUTS = ("c\N{SUBSCRIPT MINUS}\N{SUBSCRIPT TWO}", "c\N{SUBSCRIPT MINUS}\N{SUBSC
 
 
 def cell_graphs(
-    cells: Sequence[tuple[str, Nodes, Sequence[int]]],
     path: Path,
+    cells: Sequence[tuple[str, Nodes, Sequence[int]]],
     *,
     inputs: Sequence[str] = INPUTS,
     output: str = "concat",
@@ -32,8 +30,8 @@ def cell_graphs(
     """Draws cells one above the other.
 
     Args:
-        cells: For each a heading, its nodes, and the nodes that make its output.
         path: Of the PNG; the SVG gets the same name.
+        cells: For each a heading, its nodes, and the nodes that make its output.
         inputs: Names of what comes before the nodes, whose numbers go on from there.
         output: What is done to the nodes of the output.
 
@@ -43,46 +41,32 @@ def cell_graphs(
     Raises:
         CheckpointError: A file could not be written.
     """
-    written = []
-    for suffix in ("png", "svg"):
-        buffer = io.BytesIO()
-        metadata = {"Software": None} if suffix == "png" else {"Date": None}
-
-        def save(
-            buffer: io.BytesIO = buffer, suffix: str = suffix, meta: object = metadata
-        ) -> None:
-            build_cells(cells, inputs, output).savefig(
-                buffer, format=suffix, dpi=DPI, metadata=meta
-            )
-
-        styled(save)
-        target = path.with_suffix(f".{suffix}")
-        write_bytes_atomic(target, buffer.getvalue())
-        written.append(target)
-    return written
+    paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
+    for target in paths:
+        graphs(target, cells, inputs, output)
+    return paths
 
 
-def build_cells(
+@Drawing
+def graphs(
+    figure: Figure,
     cells: Sequence[tuple[str, Nodes, Sequence[int]]],
     inputs: Sequence[str] = INPUTS,
     output: str = "concat",
-) -> Figure:
-    """The figure."""
+) -> None:
+    """The figure of `cell_graphs`."""
     most = max(len(nodes) for _, nodes, _ in cells)
     edges = max(sum(map(len, nodes)) for _, nodes, _ in cells)
     width, height = _column(len(inputs) + most, len(inputs)) + 0.75, 0.9 + 0.31 * edges
     names = list(dict.fromkeys(op for _, nodes, _ in cells for node in nodes for op, _ in node))
     colors = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
-    sheet = Sheet(width + 0.4, len(cells) * (height + 0.45) + 0.1)
     for place, (heading, nodes, concat) in enumerate(cells):
-        top = 0.4 + place * (height + 0.45)
-        axes = sheet.axes(0.2, top, width, height)
+        axes = panel(figure, width, height, top=place * (height + 0.45))
         axes.set_axis_off()
         axes.set_xlim(0, width)
         axes.set_ylim(height, 0)
         axes.set_title(heading, loc="left", fontsize=FONT + 1, fontweight="bold")
         _draw(axes, nodes, concat, height, colors, inputs, output)
-    return sheet.figure
 
 
 def _column(number: int, inputs: int) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,13 +17,14 @@ from sif.plots.style import (
     FAINT,
     INK,
     QUIET,
+    Drawing,
     Floats,
-    Sheet,
     clean,
+    few_ticks,
     limits,
     message,
+    panel,
     title,
-    write,
 )
 
 if TYPE_CHECKING:
@@ -35,70 +35,52 @@ if TYPE_CHECKING:
 Curve = tuple[ArrayLike, ArrayLike]
 
 
-def transform_curves(curves: Mapping[str, Curve], path: Path) -> None:
+@Drawing
+def transform_curves(figure: Figure, curves: Mapping[str, Curve]) -> None:
     """Draws the element-wise function of every field over the identity.
 
     Args:
+        figure: Is drawn on.
         curves: Field name to inputs (n,), ascending, and outputs (n,), both in embedding units.
-        path: PNG to write.
 
     Raises:
         ShapeError: Inputs and outputs of a field differ in length.
     """
-    write(lambda: build_transforms(curves), path)
+    if not curves:
+        message(figure, "The space has no element-wise transforms.")
+        return
+    width, height = 2.5, 2.3
+    columns = len(curves) if len(curves) <= 3 else math.ceil(math.sqrt(len(curves)))
+    for i, (name, curve) in enumerate(curves.items()):
+        row, column = divmod(i, columns)
+        left, top = column * (width + ends.margin(["identity"]) + 0.75), row * (height + 1.0)
+        axes = panel(figure, width, height, left, top)
+        _draw_transform(axes, name, *_checked_curve(name, curve))
 
 
+@Drawing
 def interaction_surface(
+    figure: Figure,
     x: ArrayLike,
     y: ArrayLike,
     z: ArrayLike,
     heading: str,
-    path: Path,
     *,
     fields: tuple[str, str] = ("user", "item"),
 ) -> None:
     """Draws f(u, v) for one embedding dimension as a filled contour.
 
     Args:
+        figure: Is drawn on.
         x: (m,) entries u of the first field's embedding, ascending.
         y: (n,) entries v of the second field's embedding, ascending.
         z: (n, m) values; `z[j, i]` belongs to `x[i]` and `y[j]`.
         heading: Above the figure, e.g. the function's expression.
-        path: PNG to write.
         fields: Names of the two fields.
 
     Raises:
         ShapeError: The three do not fit each other or make no surface.
     """
-    write(lambda: build_surface(x, y, z, heading, fields), path)
-
-
-def build_transforms(curves: Mapping[str, Curve]) -> Figure:
-    """The figure of `transform_curves`."""
-    if not curves:
-        return message("The space has no element-wise transforms.")
-    left, width, right, top, height, below = 0.75, 2.5, ends.margin(["identity"]), 0.4, 2.3, 0.6
-    columns = len(curves) if len(curves) <= 3 else math.ceil(math.sqrt(len(curves)))
-    rows = -(-len(curves) // columns)
-    sheet = Sheet(columns * (left + width + right), rows * (top + height + below))
-    for i, (name, curve) in enumerate(curves.items()):
-        row, column = divmod(i, columns)
-        axes = sheet.axes(
-            column * (left + width + right) + left,
-            row * (top + height + below) + top,
-            width,
-            height,
-        )
-        _draw_transform(axes, name, *_checked_curve(name, curve))
-    return sheet.figure
-
-
-def build_surface(
-    x: ArrayLike, y: ArrayLike, z: ArrayLike, heading: str, fields: tuple[str, str]
-) -> Figure:
-    """The figure of `interaction_surface`."""
-    from matplotlib.ticker import MaxNLocator
-
     u, v, f = (np.asarray(a, dtype=np.float64) for a in (x, y, z))
     if u.ndim != 1 or v.ndim != 1 or min(u.size, v.size) < 2 or f.shape != (v.size, u.size):
         raise ShapeError(
@@ -106,27 +88,23 @@ def build_surface(
             f"found {u.shape}, {v.shape}, {f.shape}"
         )
     if not np.isfinite(f).any():
-        return message("The interaction function has no finite value here.")
-    sheet = Sheet(5.2, 4.3)
-    axes = sheet.axes(0.75, 0.45, 3.3, 3.3)
-    bar = sheet.axes(4.2, 0.45, 0.16, 3.3)
+        message(figure, "The interaction function has no finite value here.")
+        return
+    axes, bar = panel(figure, 3.3, 3.3), panel(figure, 0.16, 3.3, left=3.45)
     levels, colors, norm = _levels(f)
     shown = np.ma.masked_invalid(f)
     filled = axes.contourf(u, v, shown, levels=levels, cmap=colors, norm=norm)
     axes.contour(
         u, v, shown, levels=levels, colors=INK, linewidths=0.4, alpha=0.45, linestyles="solid"
     )
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    few_ticks(axes, x=5, y=5)
     axes.set_xlabel(f"u: {clean(fields[0], 24)} embedding entry")
     axes.set_ylabel(f"v: {clean(fields[1], 24)} embedding entry")
     title(axes, heading, beyond=0.9)
-    for spine in axes.spines.values():
-        spine.set_visible(True)
-    scale = sheet.figure.colorbar(filled, cax=bar)
+    axes.spines[:].set_visible(True)
+    scale = figure.colorbar(filled, cax=bar)
     scale.set_label("f(u, v)")
     scale.outline.set_linewidth(0.4)
-    return sheet.figure
 
 
 def _checked_curve(name: str, curve: Curve) -> tuple[Floats, Floats]:
@@ -139,8 +117,6 @@ def _checked_curve(name: str, curve: Curve) -> tuple[Floats, Floats]:
 
 
 def _draw_transform(axes: Axes, name: str, x: Floats, y: Floats) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     low, high, _ = limits([x])
     axes.set_xlim(low, high)
     finite = np.where(np.isfinite(y), y, np.nan)
@@ -151,10 +127,8 @@ def _draw_transform(axes: Axes, name: str, x: Floats, y: Floats) -> None:
     axes.plot(x, x, color=QUIET, linewidth=0.9, linestyle=(0, (5, 2)), zorder=2, label="identity")
     ends.draw(axes, [Line(name, x, y, ACCENT, strong=True)])
     ends.name_ends(axes, [identity])
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.set_xlabel("embedding entry")
-    axes.set_ylabel("transformed entry")
+    few_ticks(axes, x=5, y=5)
+    axes.set(xlabel="embedding entry", ylabel="transformed entry")
     title(axes, name)
 
 

@@ -5,32 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sif.plots.lines import LABEL_STEP
 from sif.plots.style import (
-    FONT,
-    INK,
     PALETTE,
     QUIET,
     SHADE,
-    Sheet,
+    Drawing,
     clean,
+    few_ticks,
+    legend,
     message,
-    text_width,
+    panel,
     title,
-    write,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Inches.
-_ROW, _GAP, _LEFT, _WIDTH, _TOP, _BELOW, _PATCH = 0.17, 0.09, 0.75, 5.0, 0.42, 0.55, 0.13
+_ROW, _GAP = 0.17, 0.09  # inches
 
 
 @dataclass(frozen=True)
@@ -51,42 +47,37 @@ class Strips:
     trained: Sequence[int] | None = None
 
 
+@Drawing
 def gate_trajectories(
-    history: Sequence[Mapping[str, Any]], blocks: Sequence[Strips], path: Path, *, warmup: int = 0
+    figure: Figure,
+    history: Sequence[Mapping[str, Any]],
+    blocks: Sequence[Strips],
+    *,
+    warmup: int = 0,
 ) -> None:
     """Draws the selection after every epoch; an edge that is dropped is pale.
 
     Args:
+        figure: Is drawn on.
         history: One entry per epoch with "selection": block to one operation's index per edge,
             negative for a dropped one.
         blocks: What is drawn, from top to bottom.
-        path: PNG to write.
         warmup: First epochs, in which alpha rested.
     """
-    write(lambda: build_gates(history, blocks, warmup), path)
-
-
-def build_gates(
-    history: Sequence[Mapping[str, Any]], blocks: Sequence[Strips], warmup: int
-) -> Figure:
-    """The figure of `gate_trajectories`."""
     if not history:
-        return message("No search epochs were recorded.")
-    names = [name for block in blocks for name in _legend(block)]
-    right = text_width([clean(name) for name in names]) + 0.55
-    heights = [_offsets(block)[-1] + _ROW for block in blocks]
-    sheet = Sheet(_LEFT + _WIDTH + right, sum(h + _TOP + _BELOW for h in heights))
+        message(figure, "No search epochs were recorded.")
+        return
     top = 0.0
-    for block, height in zip(blocks, heights, strict=True):
-        axes = sheet.axes(_LEFT, top + _TOP, _WIDTH, height)
+    for block in blocks:
+        height = _offsets(block)[-1] + _ROW
+        axes = panel(figure, 5.0, height, top=top)
         axes.set_ylim(height, 0)
         axes.set_xlim(0, len(history))
         _draw(axes, history, block)
-        _names(axes, block, height)
+        _name(axes, block)
         title(axes, block.name)
         _frame(axes, warmup)
-        top += _TOP + height + _BELOW
-    return sheet.figure
+        top += height + 0.97
 
 
 def _offsets(block: Strips) -> list[float]:
@@ -98,14 +89,6 @@ def _offsets(block: Strips) -> list[float]:
         offsets.append(at)
         at += _ROW
     return offsets
-
-
-def _legend(block: Strips) -> list[str]:
-    if block.trained is None:
-        return list(block.operations)
-    total = max(sum(block.trained), 1)
-    shares = [f"{100 * count / total:.0f} %" for count in block.trained]
-    return [f"{n}, {s} of training" for n, s in zip(block.operations, shares, strict=True)]
 
 
 def _draw(axes: Axes, history: Sequence[Mapping[str, Any]], block: Strips) -> None:
@@ -125,35 +108,24 @@ def _draw(axes: Axes, history: Sequence[Mapping[str, Any]], block: Strips) -> No
     axes.set_yticklabels([f"{a} \N{RIGHTWARDS ARROW} {b}" for a, b in block.edges])
 
 
-def _names(axes: Axes, block: Strips, height: float) -> None:
-    """Patches and names to the right, from the top."""
-    from matplotlib.patches import Rectangle
+def _name(axes: Axes, block: Strips) -> None:
+    """Colors of the operations, with the share of training that each one got."""
+    from matplotlib.patches import Patch
 
-    for k, name in enumerate(_legend(block)):
-        y = 1 - (LABEL_STEP * k + 0.02) / height
-        axes.add_patch(
-            Rectangle(
-                (1 + 0.15 / _WIDTH, y - _PATCH / height),
-                _PATCH / _WIDTH,
-                _PATCH / height,
-                transform=axes.transAxes,
-                color=PALETTE[k % len(PALETTE)],
-                clip_on=False,
-            )
-        )
-        axes.text(
-            1 + 0.35 / _WIDTH, y - _PATCH / 2 / height, clean(name), transform=axes.transAxes,
-            va="center_baseline", color=INK, fontsize=FONT,
-        )  # fmt: skip
+    names = list(block.operations)
+    if block.trained is not None:
+        total = max(sum(block.trained), 1)
+        shares = [f"{100 * count / total:.0f} %" for count in block.trained]
+        names = [f"{n}, {share} of training" for n, share in zip(names, shares, strict=True)]
+    colors = [PALETTE[k % len(PALETTE)] for k in range(len(names))]
+    patches = [Patch(color=c, label=clean(n)) for c, n in zip(colors, names, strict=True)]
+    legend(axes, right=True, handles=patches)
 
 
 def _frame(axes: Axes, warmup: int) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
+    few_ticks(axes, x=8, integer=True)
     axes.set_xlabel("epoch" + (f"; alpha rests in the first {warmup}" if warmup else ""))
     axes.tick_params(length=0)
     if warmup:
         axes.axvline(warmup, color=QUIET, linewidth=0.9, linestyle=(0, (3, 2)), zorder=3)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_visible(False)
+    axes.spines[:].set_visible(False)

@@ -12,10 +12,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sif.plots.style import FONT, INK, PALETTE, QUIET, Floats, clean, inches, text_width
+from sif.plots.style import (
+    FONT,
+    INK,
+    PALETTE,
+    QUIET,
+    Floats,
+    clean,
+    inches,
+    inside,
+    limits,
+    panel,
+    text_width,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LABEL_STEP = 0.165
 """Inches between the centers of two neighboring names."""
@@ -58,6 +71,30 @@ def colored(index: int) -> tuple[str, bool]:
 def margin(names: Sequence[str]) -> float:
     """Inches that the names take to the right of the axes."""
     return _REACH + text_width([clean(name) for name in names]) + 0.2
+
+
+def over_time(
+    figure: Figure, lines: Sequence[Line], values: Sequence[Floats], clock: str, label: str
+) -> Axes:
+    """Axes from time 0 to the last end of some lines, which are named but not yet drawn.
+
+    Args:
+        figure: Gets the axes.
+        lines: All of them have an end.
+        values: Whatever will be drawn, for the limits.
+        clock: Label of the x axis.
+        label: Label of the y axis.
+    """
+    axes = panel(figure, 4.8, max(3.0, LABEL_STEP * len(lines)))
+    axes.set_xlim(0, 1.02 * max(float(np.nanmax(line.x)) for line in lines) or 1.0)
+    low, high, cut = limits(values, [line.end[1] for line in lines if line.end])
+    axes.set_ylim(low, high)
+    name_ends(axes, lines)
+    axes.set_xlabel(clock)
+    axes.set_ylabel(label)
+    if cut:
+        inside(axes, 0.99, 1.01, "axis cut: a few values lie beyond", ha="right", va="bottom")
+    return axes
 
 
 def draw(axes: Axes, lines: Sequence[Line]) -> None:

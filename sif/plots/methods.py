@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sif.evaluation.metrics import higher_is_better as is_higher_better
+from sif.evaluation.metrics import higher_is_better
 from sif.plots import lines as ends
 from sif.plots.lines import Line
-from sif.plots.style import (
-    FAINT,
-    FONT,
-    INK,
-    QUIET,
-    Floats,
-    Sheet,
-    clean,
-    inside,
-    limits,
-    message,
-    text_width,
-    write,
-)
+from sif.plots.rows import band, beside, ruled
+from sif.plots.style import Drawing, Floats, better, clean, limits, message
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,32 +22,64 @@ Curves = Mapping[str, Sequence[Sequence[tuple[float, float]]]]
 PointRow = tuple[str, Sequence[float], float, float, float]
 """Method, its value per seed, their mean, and the bounds of the mean's interval."""
 
-# Inches.
-_ROW, _BAND = 0.42, 4.2
 
-
-def anytime_curves(curves: Curves, metric: str, path: Path, *, clock: str) -> None:
+@Drawing
+def anytime_curves(figure: Figure, curves: Curves, metric: str, *, clock: str) -> None:
     """Draws the best judged so far against time: the mean of each method, and thin its seeds.
 
     Args:
+        figure: Is drawn on.
         curves: By method. A method without points is left out.
         metric: Name of the metric that judges.
-        path: PNG to write.
         clock: What the seconds are.
     """
-    write(lambda: build_anytime(curves, metric, clock), path)
+    means = []
+    for index, (name, seeds) in enumerate(curves.items()):
+        table = mean_curve(seeds)
+        color, dashed = ends.colored(index)
+        means.append(Line(name, table[:, 0], table[:, 1], color, dashed=dashed))
+    means = [line for line in means if line.end is not None]
+    if not means:
+        message(figure, "No search was judged by validation on its way.")
+        return
+    every = [np.array(c, dtype=np.float64) for seeds in curves.values() for c in seeds if len(c)]
+    label = f"best validation {clean(metric, 18)} so far ({better(metric)})"
+    axes = ends.over_time(figure, means, [table[:, 1] for table in every], clock, label)
+    for line in means:
+        _draw_method(axes, line, curves[line.name])
 
 
-def method_points(rows: Sequence[PointRow], metric: str, path: Path) -> None:
+@Drawing
+def method_points(figure: Figure, rows: Sequence[PointRow], metric: str) -> None:
     """Draws the test metric of every method: a dot per seed, beneath the mean with its interval.
 
     Args:
+        figure: Is drawn on.
         rows: In the order in which colors are dealt, that of `anytime_curves`; drawn best on top.
             Bounds that are not finite are left out, and so are methods without a value.
         metric: Name of the metric.
-        path: PNG to write.
     """
-    write(lambda: build_points(rows, metric), path)
+    colored = [(row, ends.colored(index)[0]) for index, row in enumerate(rows)]
+    shown = sorted(
+        [(row, color) for row, color in colored if np.isfinite(row[2])],
+        key=lambda pair: -pair[0][2] if higher_is_better(metric) else pair[0][2],
+    )
+    if not shown:
+        message(figure, "No method was evaluated on the test part.")
+        return
+    axes = band(figure, [row[0] for row, _ in shown], 0.42)
+    # Points stay visible; the interval of two seeds may be wider than is worth showing.
+    points = [value for row, _ in shown for value in (*row[1], row[2])]
+    low, high, cut = limits([row[3:5] for row, _ in shown], points)
+    axes.set_xlim(low, high)
+    for place, (row, color) in enumerate(shown):
+        _draw_points(axes, place, row, color)
+    ruled(axes)
+    bar = "; bar: 95 % of the mean" if any(np.isfinite(row[3]) for row, _ in shown) else ""
+    axes.set_xlabel(
+        f"test {clean(metric)} ({better(metric)}; dots: seeds{bar})"
+        + ("\naxis cut: some intervals go on beyond" if cut else "")
+    )
 
 
 def mean_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> Floats:
@@ -83,35 +102,6 @@ def mean_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> Floats:
     return np.column_stack([times, np.mean(held, axis=0)])
 
 
-def build_anytime(curves: Curves, metric: str, clock: str) -> Figure:
-    """The figure of `anytime_curves`."""
-    means = []
-    for index, (name, seeds) in enumerate(curves.items()):
-        table = mean_curve(seeds)
-        color, dashed = ends.colored(index)
-        means.append(Line(name, table[:, 0], table[:, 1], color, dashed=dashed))
-    means = [line for line in means if line.end is not None]
-    if not means:
-        return message("No search was judged by validation on its way.")
-    left, width, top, below = 0.85, 4.8, 0.3, 0.6
-    height = max(3.0, ends.LABEL_STEP * len(means))
-    sheet = Sheet(left + width + ends.margin([n.name for n in means]), top + height + below)
-    axes = sheet.axes(left, top, width, height)
-    every = [np.array(c, dtype=np.float64) for seeds in curves.values() for c in seeds if len(c)]
-    axes.set_xlim(0, 1.02 * max(float(table[:, 0].max()) for table in every) or 1.0)
-    low, high, cut = limits([t[:, 1] for t in every], [n.end[1] for n in means if n.end])
-    axes.set_ylim(low, high)
-    for line in means:
-        _draw_method(axes, line, curves[line.name])
-    ends.name_ends(axes, means)
-    axes.set_xlabel(clock)
-    direction = "higher" if is_higher_better(metric) else "lower"
-    axes.set_ylabel(f"best validation {clean(metric, 18)} so far ({direction} is better)")
-    if cut:
-        inside(axes, 0.99, 1.01, "axis cut: a few values lie beyond", ha="right", va="bottom")
-    return sheet.figure
-
-
 def _draw_method(axes: Axes, mean: Line, seeds: Sequence[Sequence[tuple[float, float]]]) -> None:
     style = (0, (4, 2)) if mean.dashed else "-"
     if len(seeds) > 1:
@@ -127,38 +117,6 @@ def _draw_method(axes: Axes, mean: Line, seeds: Sequence[Sequence[tuple[float, f
     )  # fmt: skip
 
 
-def build_points(rows: Sequence[PointRow], metric: str) -> Figure:
-    """The figure of `method_points`."""
-    up = is_higher_better(metric)
-    colored = [(row, ends.colored(index)[0]) for index, row in enumerate(rows)]
-    shown = sorted(
-        [(row, color) for row, color in colored if np.isfinite(row[2])],
-        key=lambda pair: -pair[0][2] if up else pair[0][2],
-    )
-    if not shown:
-        return message("No method was evaluated on the test part.")
-    left = max(text_width([clean(row[0]) for row, _ in shown]) + 0.35, 1.0)
-    top, below, right = 0.15, 0.62, 0.95
-    height = _ROW * len(shown) + 0.1
-    sheet = Sheet(left + _BAND + right, top + height + below)
-    axes = sheet.axes(left, top, _BAND, height)
-    # Points stay visible; the interval of two seeds may be wider than is worth showing.
-    points = [value for row, _ in shown for value in (*row[1], row[2])]
-    low, high, cut = limits([row[3:5] for row, _ in shown], points)
-    axes.set_xlim(low, high)
-    axes.set_ylim(len(shown) - 0.5 + 0.05 / _ROW, -0.5 - 0.05 / _ROW)
-    for place, (row, color) in enumerate(shown):
-        _draw_points(axes, place, row, color)
-    _dress(axes)
-    direction = "higher" if up else "lower"
-    bar = "; bar: 95 % of the mean" if any(np.isfinite(row[3]) for row, _ in shown) else ""
-    axes.set_xlabel(
-        f"test {clean(metric)} ({direction} is better; dots: seeds{bar})"
-        + ("\naxis cut: some intervals go on beyond" if cut else "")
-    )
-    return sheet.figure
-
-
 def _draw_points(axes: Axes, place: int, row: PointRow, color: str) -> None:
     name, values, mean, low, high = row
     above, beneath = place - 0.14, place + 0.2
@@ -169,22 +127,4 @@ def _draw_points(axes: Axes, place: int, row: PointRow, color: str) -> None:
         values, np.full(len(values), beneath), "o", markersize=4.5, zorder=3,
         markerfacecolor="none", markeredgecolor=color, markeredgewidth=1.0,
     )  # fmt: skip
-    axes.annotate(
-        clean(name), (0, place), xycoords=("axes fraction", "data"), xytext=(-10, 0),
-        textcoords="offset points", ha="right", va="center", fontsize=FONT, color=INK,
-    )  # fmt: skip
-    axes.annotate(
-        f"{mean:.4f}", (1, place), xycoords=("axes fraction", "data"), xytext=(10, 0),
-        textcoords="offset points", va="center", fontsize=FONT, color=INK,
-    )  # fmt: skip
-
-
-def _dress(axes: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
-    axes.spines["bottom"].set_color(QUIET)
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.grid(axis="x", color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
+    beside(axes, place, f"{mean:.4f}")

@@ -1,21 +1,21 @@
-"""What all figures share: a page measured in inches, the style, text that always renders, the file.
+"""What all figures share: axes measured in inches, the style, text that always renders, the file.
 
-Every axes is placed at explicit inches and every margin is measured from the text that it holds, so
-no layout engine has to guess and the size in pixels is known beforehand.
+The data get as many inches as they need, and matplotlib cuts the page to what was drawn. Its layout
+engines do the opposite: they shrink the axes until all text fits on a page of a given size.
 """
 
 from __future__ import annotations
 
 import functools
 import io
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sif.evaluation.metrics import higher_is_better
 from sif.utils.checkpoint import write_bytes_atomic
 
 if TYPE_CHECKING:
@@ -53,43 +53,60 @@ _STYLE: dict[str, Any] = {
     "ytick.color": QUIET,
     "ytick.labelsize": FONT - 1,
     "lines.solid_capstyle": "round",
+    "svg.hashsalt": "sif",  # an SVG is the same every time
 }
+_PAD = 0.13  # inches around what was drawn
+_DATED = {"png": "Software", "svg": "Date"}  # what would differ between two drawings
 
 
-class Sheet:
-    """A page.
+P = ParamSpec("P")
+
+
+class Drawing(Generic[P]):
+    """A figure of the house: a function that draws on an empty page, and the file of that page.
+
+    The page measures an inch by an inch, so fractions of it are inches; `panel` places axes on and
+    beside it. The file is cut to what was drawn, so that any name has room.
 
     Args:
-        width: Inches, rounded up to whole pixels.
-        height: Inches, likewise.
-
-    Attributes:
-        figure: The matplotlib figure.
+        draw: Draws its arguments on a figure.
     """
 
-    def __init__(self, width: float, height: float) -> None:
+    def __init__(self, draw: Callable[Concatenate[Figure, P], None]) -> None:
+        functools.update_wrapper(self, draw)
+        self._draw = draw
+
+    def __call__(self, path: Path, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Draws and writes the file.
+
+        Raises:
+            CheckpointError: The file could not be written.
+        """
+        write(lambda: self.build(*args, **kwargs), path)
+
+    def build(self, *args: P.args, **kwargs: P.kwargs) -> Figure:
+        """The figure, in whatever style is set."""
         from matplotlib.figure import Figure
 
-        # Whole pixels, or the file could be one smaller than the page.
-        self.width, self.height = math.ceil(width * DPI) / DPI, math.ceil(height * DPI) / DPI
-        self.figure: Figure = Figure(figsize=(self.width, self.height), dpi=DPI)
+        figure = Figure(figsize=(1, 1), dpi=DPI)
+        self._draw(figure, *args, **kwargs)
+        return figure
 
-    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Axes whose upper left corner is `left` and `top` inches from the page's."""
-        bottom = self.height - top - height
-        return self.figure.add_axes(
-            (left / self.width, bottom / self.height, width / self.width, height / self.height)
-        )
+
+def panel(figure: Figure, width: float, height: float, left: float = 0.0, top: float = 0.0) -> Axes:
+    """Axes of a size in inches, their upper left corner `left` and `top` inches from the page's."""
+    return figure.add_axes((left, -top - height, width, height))
 
 
 def write(build: Callable[[], Figure], path: Path) -> None:
-    """Builds a figure in the house style and writes it atomically as a PNG of 150 dpi.
+    """Builds a figure in the house style and writes it atomically, as PNG of 150 dpi or SVG.
 
     Raises:
         CheckpointError: The file could not be written.
     """
-    buffer = io.BytesIO()
-    styled(lambda: build().savefig(buffer, format="png", dpi=DPI, metadata={"Software": None}))
+    buffer, kind = io.BytesIO(), path.suffix.removeprefix(".")
+    options: dict[str, Any] = {"format": kind, "metadata": {_DATED[kind]: None}}
+    styled(lambda: build().savefig(buffer, bbox_inches="tight", pad_inches=_PAD, **options))
     write_bytes_atomic(path, buffer.getvalue())
 
 
@@ -101,11 +118,9 @@ def styled(action: Callable[[], Any]) -> Any:
         return action()
 
 
-def message(text: str) -> Figure:
-    """A small page that says why there is nothing to draw."""
-    sheet = Sheet(6.0, 1.2)
-    sheet.figure.text(0.5, 0.5, clean(text, 90), ha="center", va="center", color=QUIET)
-    return sheet.figure
+def message(figure: Figure, text: str) -> None:
+    """Says why there is nothing to draw."""
+    figure.text(0, 0, clean(text, 90), color=QUIET)
 
 
 def clean(text: str, limit: int = 44) -> str:
@@ -153,6 +168,29 @@ def inches(axes: Axes) -> tuple[float, float]:
     """Width and height of the axes."""
     box = axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted())
     return float(box.width), float(box.height)
+
+
+def legend(axes: Axes, columns: int = 1, right: bool = False, **options: Any) -> None:
+    """Names of colors, above the axes or to the right of them."""
+    options |= {"loc": "upper left" if right else "lower left"}
+    axes.legend(
+        bbox_to_anchor=(1.02, 1) if right else (0, 1), ncols=columns, frameon=False, borderpad=0,
+        labelcolor=INK, fontsize=FONT, handlelength=1.0, **options,
+    )  # fmt: skip
+
+
+def few_ticks(axes: Axes, x: int = 0, y: int = 0, integer: bool = False) -> None:
+    """Round numbers on one or both axes, at most so many steps."""
+    from matplotlib.ticker import MaxNLocator
+
+    for axis, most in ((axes.xaxis, x), (axes.yaxis, y)):
+        if most:
+            axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10], integer=integer))
+
+
+def better(metric: str) -> str:
+    """The direction of a metric in words."""
+    return f"{'higher' if higher_is_better(metric) else 'lower'} is better"
 
 
 def inside(axes: Axes, x: float, y: float, text: str, **options: Any) -> Text:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,13 +20,14 @@ from sif.plots.style import (
     FONT,
     QUIET,
     SHADE,
+    Drawing,
     Floats,
-    Sheet,
+    few_ticks,
     inside,
     limits,
     message,
+    panel,
     title,
-    write,
 )
 
 if TYPE_CHECKING:
@@ -42,33 +42,7 @@ SCORE_LABELS = {
 }
 """Axis label by kind of score; of both kinds less is better."""
 
-# Inches.
-_WIDTH, _LEFT, _TOP, _BETWEEN, _BELOW = 5.6, 0.85, 0.42, 0.14, 0.62
-
-
-def alpha_trajectories(
-    history: History,
-    blocks: Mapping[str, Sequence[str]],
-    path: Path,
-    *,
-    score: str = "switch",
-    warmup: int = 0,
-) -> None:
-    """Draws alpha by epoch of every operation, and beneath it the score that alpha descended on.
-
-    Args:
-        history: One entry per epoch: "alpha" (block to rows of one number per operation), "scores"
-            (kind to the same), "selection" (block to one index per row). Scores may be missing, and
-            one of exactly 0 is not shown, but for the active operation: it says nothing.
-        blocks: Block name to operation names, in the order to draw.
-        path: PNG to write.
-        score: Kind of score to show.
-        warmup: First epochs in which alpha rested; shaded.
-
-    Raises:
-        ShapeError: A row does not have one number per operation.
-    """
-    write(lambda: build_trajectories(history, blocks, score, warmup), path)
+_WIDTH, _BETWEEN = 5.6, 0.14  # inches
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,35 +69,54 @@ class _Panel:
         return max(1.9, names + 0.3), max(1.3, names) if scored else 0.0
 
 
-def build_trajectories(
-    history: History, blocks: Mapping[str, Sequence[str]], score: str, warmup: int
-) -> Figure:
-    """The figure of `alpha_trajectories`."""
+@Drawing
+def alpha_trajectories(
+    figure: Figure,
+    history: History,
+    blocks: Mapping[str, Sequence[str]],
+    *,
+    score: str = "switch",
+    warmup: int = 0,
+) -> None:
+    """Draws alpha by epoch of every operation, and beneath it the score that alpha descended on.
+
+    Args:
+        figure: Is drawn on.
+        history: One entry per epoch: "alpha" (block to rows of one number per operation), "scores"
+            (kind to the same), "selection" (block to one index per row). Scores may be missing, and
+            one of exactly 0 is not shown, but for the active operation: it says nothing.
+        blocks: Block name to operation names, in the order to draw.
+        score: Kind of score to show.
+        warmup: First epochs in which alpha rested; shaded.
+
+    Raises:
+        ShapeError: A row does not have one number per operation.
+    """
     panels = [p for block, names in blocks.items() for p in _panels(history, block, names, score)]
     if not panels:
-        return message("No search epochs were recorded.")
-    scored = any(np.isfinite(panel.score).any() for panel in panels)
+        message(figure, "No search epochs were recorded.")
+        return
+    scored = any(np.isfinite(p.score).any() for p in panels)
     columns = math.ceil(math.sqrt(len(panels) / 3))
-    rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
-    right = ends.margin([name for names in blocks.values() for name in names])
-    fixed = _TOP + _BELOW + (_BETWEEN if scored else 0.0)
-    heights = [max(panel.heights(scored) for panel in row) for row in rows]
-    cell = _LEFT + _WIDTH + right
-    sheet = Sheet(columns * cell, sum(a + s + fixed for a, s in heights))
+    cell = _WIDTH + ends.margin([name for names in blocks.values() for name in names]) + 0.85
     top = 0.0
-    for row, (alpha_height, score_height) in zip(rows, heights, strict=True):
-        for column, panel in enumerate(row):
-            left = column * cell + _LEFT
-            upper = sheet.axes(left, top + _TOP, _WIDTH, alpha_height)
-            _draw_alpha(upper, panel, warmup)
+    for first in range(0, len(panels), columns):
+        row = panels[first : first + columns]
+        alpha_height, score_height = (
+            max(h) for h in zip(*(p.heights(scored) for p in row), strict=True)
+        )
+        for column, shown in enumerate(row):
+            left = column * cell
+            upper = panel(figure, _WIDTH, alpha_height, left, top)
+            _draw_alpha(upper, shown, warmup)
             if scored:
-                beneath = top + _TOP + alpha_height + _BETWEEN
                 upper.tick_params(labelbottom=False)
-                _draw_score(sheet.axes(left, beneath, _WIDTH, score_height), panel, score, warmup)
+                beneath = top + alpha_height + _BETWEEN
+                lower = panel(figure, _WIDTH, score_height, left, beneath)
+                _draw_score(lower, shown, score, warmup)
             else:
                 upper.set_xlabel("epoch")
-        top += alpha_height + score_height + fixed
-    return sheet.figure
+        top += alpha_height + score_height + _BETWEEN * scored + 1.04
 
 
 def _panels(history: History, block: str, names: Sequence[str], score: str) -> list[_Panel]:
@@ -210,12 +203,10 @@ def _draw_score(axes: Axes, panel: _Panel, score: str, warmup: int) -> None:
 
 
 def _frame(axes: Axes, panel: _Panel, warmup: int) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     # Alpha is recorded at the end of an epoch, so the first epoch spans 0 to 1.
     axes.set_xlim(0, 1.015 * len(panel.alpha))
-    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    few_ticks(axes, x=8, integer=True)
+    few_ticks(axes, y=5)
     if warmup:
         axes.axvspan(0, min(warmup, len(panel.alpha)), color=SHADE, linewidth=0, zorder=0)
 

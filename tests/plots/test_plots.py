@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import struct
+import functools
 import subprocess
 import sys
 import warnings
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from sif import plots
 from sif.errors import CheckpointError, ShapeError
-from sif.plots import cells, function, gates, lines, methods, results, trajectories
+from sif.plots import cells, function, gates, lines, methods, results, style, trajectories
 from sif.plots import pareto as trade
 from sif.plots import splits as protocol
-from sif.plots import style as sheet
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.spaces.interaction.transforms import PRIMITIVES
 
@@ -88,15 +87,15 @@ Z = np.outer(X, X)
 
 def alpha(blocks: dict[str, list[str]], epochs: int, warmup: int = 0, edges: int = 1) -> Figure:
     entries = history(blocks, epochs, warmup, edges)
-    return trajectories.build_trajectories(entries, blocks, "switch", warmup)
+    return trajectories.alpha_trajectories.build(entries, blocks, warmup=warmup)
 
 
 def surface(z: np.ndarray, heading: str = "u v", names: tuple[str, str] = ("a", "b")) -> Figure:
-    return function.build_surface(X, X, z, heading, names)
+    return function.interaction_surface.build(X, X, z, heading, fields=names)
 
 
 def comparison(rows: list[results.Row], reference: str | None) -> Figure:
-    return results.build_comparison(rows, "ndcg@10", True, reference)
+    return results.test_comparison.build(rows, "ndcg@10", reference=reference)
 
 
 SPANS = ["none", "< 1 min", "< 30 days", "longer"]
@@ -110,14 +109,14 @@ def timeline(bins: int, days: int) -> Figure:
         "test": [60 * (i >= 0.9 * bins) for i in range(bins)],
     }
     cuts = [int(share * bins) * days * 86400 for share in (0.8, 0.9)]
-    return protocol.build_timeline(0, days, counts, cuts, dict.fromkeys(counts, 1234))
+    return protocol.split_timeline.build(0, days, counts, cuts, dict.fromkeys(counts, 1234))
 
 
 def groups(models: list[str]) -> Figure:
     bars = {n: [(v + 0.01 * k, v - 0.1, v + 0.1) for k in range(len(models))]
             for n, v in BARS.items()}  # fmt: skip
     notes = ["116 users, 8,466 rows", "1 user, 41 rows", "80 users, 1,520 rows"]
-    return protocol.build_groups(bars, notes, models, "ndcg@10")
+    return protocol.group_comparison.build(bars, notes, models, "ndcg@10")
 
 
 EDGES = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
@@ -149,29 +148,38 @@ POINTS: list[methods.PointRow] = [
 ]
 WILD: list[methods.PointRow] = [*POINTS, ("wild", [0.3, 0.3, 90.0], 30.2, -98.0, 158.0)]
 
+anytime = functools.partial(methods.anytime_curves.build, clock="CPU seconds")
+compared = protocol.group_comparison.build
+transforms = function.transform_curves.build
+validation = results.validation_against_seconds.build
+
 FIGURES = {
-    "anytime": lambda: methods.build_anytime(CURVES, "perplexity", "CPU seconds"),
-    "many anytime": lambda: methods.build_anytime(
-        {f"method {i}": [[(i / 9, 0.1), (2.0, 0.4)]] for i in range(30)}, "ndcg@10", "CPU seconds"
+    "anytime": lambda: anytime(CURVES, "perplexity"),
+    "many anytime": lambda: anytime(
+        {f"method {i}": [[(i / 9, 0.1), (2.0, 0.4)]] for i in range(30)},
+        "ndcg@10",
+        clock="CPU seconds",
     ),
-    "one judged point": lambda: methods.build_anytime({ODD: [[(0.0, 0.4)]]}, "error", "seconds"),
-    "nothing judged": lambda: methods.build_anytime({"nasp": [[], []]}, "error", "seconds"),
-    "methods": lambda: methods.build_points(POINTS, "rmse"),
-    "wild methods": lambda: methods.build_points(WILD, "ndcg@10"),
-    "one method": lambda: methods.build_points(POINTS[1:2], "rmse"),
-    "no methods": lambda: methods.build_points(POINTS[3:], "rmse"),
-    "gates": lambda: gates.build_gates(SELECTIONS, STRIPS, 1),
-    "gates of one epoch": lambda: gates.build_gates(SELECTIONS[:1], STRIPS[:1], 0),
-    "no gates": lambda: gates.build_gates([], STRIPS, 0),
-    "trade-off": lambda: trade.build_trade_off(CHOICES, "parameters", "error (%)"),
-    "one choice": lambda: trade.build_trade_off(CHOICES[1:2], "parameters", "error (%)"),
-    "no choice": lambda: trade.build_trade_off(CHOICES[3:], "parameters", "error (%)"),
-    "fronts": lambda: trade.build_fronts(FRONTS, "parameters", "error (%)"),
-    "a front of one": lambda: trade.build_fronts({"nasp": [(3.0, 4.0)]}, "parameters", "error (%)"),
-    "no fronts": lambda: trade.build_fronts({"nasp": []}, "parameters", "error (%)"),
-    "costs": lambda: trade.build_bars(COSTS, ["architecture step", "weight step"], "seconds"),
-    "one cost": lambda: trade.build_bars(COSTS[2:], ["a", "b"], "seconds"),
-    "no cost": lambda: trade.build_bars([], ["a"], "seconds"),
+    "one judged point": lambda: anytime({ODD: [[(0.0, 0.4)]]}, "error"),
+    "nothing judged": lambda: anytime({"nasp": [[], []]}, "error"),
+    "methods": lambda: methods.method_points.build(POINTS, "rmse"),
+    "wild methods": lambda: methods.method_points.build(WILD, "ndcg@10"),
+    "one method": lambda: methods.method_points.build(POINTS[1:2], "rmse"),
+    "no methods": lambda: methods.method_points.build(POINTS[3:], "rmse"),
+    "gates": lambda: gates.gate_trajectories.build(SELECTIONS, STRIPS, warmup=1),
+    "gates of one epoch": lambda: gates.gate_trajectories.build(
+        SELECTIONS[:1], STRIPS[:1], warmup=0
+    ),
+    "no gates": lambda: gates.gate_trajectories.build([], STRIPS, warmup=0),
+    "trade-off": lambda: trade.trade_off.build(CHOICES, "parameters", "error (%)"),
+    "one choice": lambda: trade.trade_off.build(CHOICES[1:2], "parameters", "error (%)"),
+    "no choice": lambda: trade.trade_off.build(CHOICES[3:], "parameters", "error (%)"),
+    "fronts": lambda: trade.fronts.build(FRONTS, "parameters", "error (%)"),
+    "a front of one": lambda: trade.fronts.build({"nasp": [(3.0, 4.0)]}, "parameters", "error (%)"),
+    "no fronts": lambda: trade.fronts.build({"nasp": []}, "parameters", "error (%)"),
+    "costs": lambda: trade.cost_bars.build(COSTS, ["architecture step", "weight step"], "seconds"),
+    "one cost": lambda: trade.cost_bars.build(COSTS[2:], ["a", "b"], "seconds"),
+    "no cost": lambda: trade.cost_bars.build([], ["a"], "seconds"),
     "operation": lambda: alpha(OPERATION, 12, 3),
     "triple": lambda: alpha(TRIPLE, 30, 5),
     "no warm-up": lambda: alpha(OPERATION, 5),
@@ -182,11 +190,11 @@ FIGURES = {
     "edges": lambda: alpha(OPERATION, 6, edges=7),
     "odd names": lambda: alpha({ODD: [LONG, ODD]}, 6, 1),
     "no epochs": lambda: alpha(OPERATION, 0),
-    "transforms": lambda: function.build_transforms({"user": (X, X**2), LONG: (X, np.tanh(X))}),
-    "four": lambda: function.build_transforms(dict.fromkeys(("a", "b", "c", ODD), (X, X * 9))),
-    "gaps": lambda: function.build_transforms({"user": (X, np.where(X < 0, np.nan, X))}),
-    "one point": lambda: function.build_transforms({"user": ([1.0], [2.0])}),
-    "no transforms": lambda: function.build_transforms({}),
+    "transforms": lambda: transforms({"user": (X, X**2), LONG: (X, np.tanh(X))}),
+    "four": lambda: transforms(dict.fromkeys(("a", "b", "c", ODD), (X, X * 9))),
+    "gaps": lambda: transforms({"user": (X, np.where(X < 0, np.nan, X))}),
+    "one point": lambda: transforms({"user": ([1.0], [2.0])}),
+    "no transforms": lambda: transforms({}),
     "surface": lambda: surface(Z),
     "positive surface": lambda: surface(Z**2, ODD, (LONG, ODD)),
     "constant surface": lambda: surface(np.full_like(Z, 3.0)),
@@ -198,43 +206,30 @@ FIGURES = {
     "no interval": lambda: comparison(MODELS, "lost"),
     "odd models": lambda: comparison(ODD_MODELS, LONG),
     "no models": lambda: comparison([], None),
-    "validation": lambda: results.build_validation(SERIES, "ndcg@10"),
-    "one validation": lambda: results.build_validation({"a": [(3.0, 0.5)], "b": []}, "rmse"),
-    "validation at once": lambda: results.build_validation({"a": [(0.0, 0.5)]}, "rmse"),
-    "odd series": lambda: results.build_validation(ODD_SERIES, "rmse"),
-    "no validation": lambda: results.build_validation({}, "rmse"),
+    "validation": lambda: validation(SERIES, "ndcg@10"),
+    "one validation": lambda: validation({"a": [(3.0, 0.5)], "b": []}, "rmse"),
+    "validation at once": lambda: validation({"a": [(0.0, 0.5)]}, "rmse"),
+    "odd series": lambda: validation(ODD_SERIES, "rmse"),
+    "no validation": lambda: validation({}, "rmse"),
     "timeline": lambda: timeline(30, 7),
     "long timeline": lambda: timeline(120, 365),
     "one day": lambda: timeline(1, 1),
     "no timeline": lambda: timeline(0, 1),
-    "gaps in time": lambda: protocol.build_gaps(SPANS, [400, 0, 12, 3], "17 s"),
-    "no gaps in time": lambda: protocol.build_gaps(SPANS, [0] * 4, "0 s"),
+    "gaps in time": lambda: protocol.last_gaps.build(SPANS, [400, 0, 12, 3], "17 s"),
+    "no gaps in time": lambda: protocol.last_gaps.build(SPANS, [0] * 4, "0 s"),
     "groups": lambda: groups(["ours", "ease", "als"]),
     "one model in groups": lambda: groups([LONG]),
-    "odd groups": lambda: protocol.build_groups({ODD: [(0.0, 0.0, 0.0)]}, [LONG], [ODD], LONG),
-    "no groups": lambda: protocol.build_groups({}, [], ["ours"], "rmse"),
+    "odd groups": lambda: compared({ODD: [(0.0, 0.0, 0.0)]}, [LONG], [ODD], LONG),
+    "no groups": lambda: compared({}, [], ["ours"], "rmse"),
 }
 
 
-def png(path: Path) -> tuple[int, int, float]:
-    """Width and height in pixels, and how much the pixels vary; checks every chunk's sum."""
-    data = path.read_bytes()
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    place, kinds, pixels, size = 8, [], b"", (0, 0)
-    while place < len(data):
-        (length,) = struct.unpack(">I", data[place : place + 4])
-        kind, body = data[place + 4 : place + 8], data[place + 8 : place + 8 + length]
-        (crc,) = struct.unpack(">I", data[place + 8 + length : place + 12 + length])
-        assert zlib.crc32(kind + body) == crc
-        if kind == b"IHDR":
-            size = struct.unpack(">II", body[:8])
-        if kind == b"pHYs":
-            assert struct.unpack(">II", body[:8]) == (5906, 5906)  # 150 dpi in pixels per meter
-        pixels += body if kind == b"IDAT" else b""
-        kinds.append(kind)
-        place += 12 + length
-    assert kinds[0] == b"IHDR" and kinds[-1] == b"IEND" and b"pHYs" in kinds
-    return (*size, float(np.frombuffer(zlib.decompress(pixels), dtype=np.uint8).std()))
+def png(path: Path) -> np.ndarray:
+    """Gray values of a file, (height, width)."""
+    image = Image.open(path)
+    image.load()
+    assert image.format == "PNG" and [round(n) for n in image.info["dpi"]] == [150, 150]
+    return np.asarray(image.convert("L"), dtype=np.float64)
 
 
 def boxes(figure: Figure) -> list[tuple[str, Any]]:
@@ -243,6 +238,7 @@ def boxes(figure: Figure) -> list[tuple[str, Any]]:
     figure.draw(renderer)
     texts = list(figure.texts)
     for axes in figure.axes:
+        texts += axes.get_legend().get_texts() if axes.get_legend() else []
         low, high = sorted(axes.get_xlim())
         texts += [*axes.texts, axes.xaxis.label, axes.yaxis.label, axes._left_title]  # type: ignore[attr-defined]
         texts += [t.label1 for t in axes.xaxis.get_major_ticks() if low <= t.get_loc() <= high]
@@ -255,7 +251,9 @@ def boxes(figure: Figure) -> list[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_file_is_a_png_of_the_size_of_the_page_and_not_blank(name: str, tmp_path: Path) -> None:
+def test_a_page_holds_all_that_is_drawn_and_no_text_meets_other_text(
+    name: str, tmp_path: Path
+) -> None:
     pages: list[Figure] = []
 
     def build() -> Figure:
@@ -263,22 +261,14 @@ def test_file_is_a_png_of_the_size_of_the_page_and_not_blank(name: str, tmp_path
         return pages[-1]
 
     path = tmp_path / "new" / "a.png"
-    sheet.write(build, path)
-    width, height, variation = png(path)
-    inches = pages[0].get_size_inches()
-    assert (width, height) == (round(inches[0] * 150), round(inches[1] * 150))
-    assert variation > 5
+    style.write(build, path)
     assert [p.name for p in path.parent.iterdir()] == ["a.png"]
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_text_stays_on_the_page_and_does_not_meet_other_text(name: str) -> None:
-    figure = sheet.styled(FIGURES[name])
-    texts = sheet.styled(lambda: boxes(figure))
-    page = figure.bbox
+    pixels = png(path)
+    assert pixels.std() > 5
+    for edge in (pixels[:5], pixels[-5:], pixels[:, :5], pixels[:, -5:]):
+        assert (edge == 255).all()  # nothing is cut off
+    texts = style.styled(lambda: boxes(pages[0]))
     for i, (text, box) in enumerate(texts):
-        assert box.x0 >= page.x0 and box.y0 >= page.y0, text
-        assert box.x1 <= page.x1 and box.y1 <= page.y1, text
         for other, that in texts[i + 1 :]:
             across = min(box.x1, that.x1) - max(box.x0, that.x0)
             # Extents hold room for descenders, which neighbors may share.
@@ -292,13 +282,16 @@ def series(figure: Figure, axes: int, label: str) -> np.ndarray:
 
 
 def written(figure: Figure) -> list[str]:
-    texts = [t for a in figure.axes for t in [*a.texts, a._left_title]]  # type: ignore[attr-defined]
-    return [t.get_text() for t in [*figure.texts, *texts] if t.get_text()]
+    texts = list(figure.texts)
+    for axes in figure.axes:
+        texts += [*axes.texts, *axes.get_yticklabels(), axes._left_title]  # type: ignore[attr-defined]
+        texts += axes.get_legend().get_texts() if axes.get_legend() else []
+    return [t.get_text() for t in texts if t.get_text()]
 
 
 def test_trajectories_show_alpha_and_score_of_every_operation() -> None:
     entries = history(TRIPLE, 9, unscored=4)
-    figure = trajectories.build_trajectories(entries, TRIPLE, "switch", 4)
+    figure = trajectories.alpha_trajectories.build(entries, TRIPLE, warmup=4)
     assert len(figure.axes) == 6
     for panel, (block, names) in enumerate(TRIPLE.items()):
         for k, name in enumerate(names):
@@ -352,7 +345,7 @@ def test_missing_numbers_are_gaps_and_lonely_points_are_dots() -> None:
     for epoch, value in zip((0, 2, 3), (None, float("nan"), float("inf")), strict=True):
         entries[epoch]["scores"]["switch"]["b"][0][0] = value
     entries[4]["scores"] = None
-    figure = trajectories.build_trajectories(entries, {"b": ["x", "y"]}, "switch", 0)
+    figure = trajectories.alpha_trajectories.build(entries, {"b": ["x", "y"]}, warmup=0)
     score = series(figure, 1, "x")[:, 1]
     assert np.isfinite(score).tolist() == [False, True, False, False, False]
     (line,) = [n for n in figure.axes[1].lines if n.get_label() == "x"]
@@ -363,11 +356,11 @@ def test_missing_numbers_are_gaps_and_lonely_points_are_dots() -> None:
 def test_a_row_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"epoch 1: block b: expected 3 .* found 2"):
         blocks = {"b": ["x", "y", "z"]}
-        trajectories.build_trajectories(history({"b": ["x", "y"]}, 2), blocks, "switch", 0)
+        trajectories.alpha_trajectories.build(history({"b": ["x", "y"]}, 2), blocks, warmup=0)
 
 
 def test_transforms_are_drawn_over_the_identity() -> None:
-    figure = function.build_transforms({"user": (X, X**2), "item": (X, -X)})
+    figure = transforms({"user": (X, X**2), "item": (X, -X)})
     assert [a.get_title(loc="left") for a in figure.axes] == ["user", "item"]
     for axes, name, y in ((0, "user", X**2), (1, "item", -X)):
         np.testing.assert_array_equal(series(figure, axes, name)[:, 1], y)
@@ -375,13 +368,13 @@ def test_transforms_are_drawn_over_the_identity() -> None:
         low, high = figure.axes[axes].get_ylim()
         assert low < min(y.min(), X.min()) and high > max(y.max(), X.max())
     with pytest.raises(ShapeError, match="transform of user"):
-        function.build_transforms({"user": (X, X[1:])})
+        transforms({"user": (X, X[1:])})
 
 
 def test_surface_has_u_to_the_right_v_upwards_and_zero_in_the_middle_of_the_colors() -> None:
     u, v = np.linspace(0, 1, 5), np.linspace(0, 2, 9)
     z = np.broadcast_to(u[None, :] - 0.25, (9, 5))
-    figure = function.build_surface(u, v, z, "u", ("user", "item"))
+    figure = function.interaction_surface.build(u, v, z, "u")
     axes = figure.axes[0]
     assert axes.get_xlim() == (0, 1) and axes.get_ylim() == (0, 2)
     assert axes.get_xlabel() == "u: user embedding entry"
@@ -393,13 +386,14 @@ def test_surface_has_u_to_the_right_v_upwards_and_zero_in_the_middle_of_the_colo
     assert corners[0][:, 0].max() < 0.3 and np.ptp(corners[0][:, 1]) == 2
     for bad in (z.T, z[:1], z[:, :1]):
         with pytest.raises(ShapeError, match="interaction surface"):
-            function.build_surface(u, v, bad, "u", ("user", "item"))
+            function.interaction_surface.build(u, v, bad, "u")
 
 
 @pytest.mark.parametrize("up", [True, False])
 def test_comparison_has_the_best_model_on_top(up: bool) -> None:
     order = ["ours", "ease", "popularity"] if up else ["popularity", "ease", "ours"]
-    figure = results.build_comparison(ROWS, "m", up, "ease")
+    metric = "ndcg@10" if up else "rmse"
+    figure = results.test_comparison.build(ROWS, metric, reference="ease")
     axes = figure.axes[0]
     low, high = axes.get_ylim()
     assert low > high  # place 0 is at the top
@@ -408,9 +402,9 @@ def test_comparison_has_the_best_model_on_top(up: bool) -> None:
         np.testing.assert_array_equal(series(figure, 0, name), [[row[1], place]])
         bars = [np.asarray(n.get_xdata()) for n in axes.lines if list(n.get_ydata()) == [place] * 2]
         np.testing.assert_array_equal(bars, [[row[2], row[3]]])
-    names = [t.get_text() for t in axes.texts if t.get_text() in order]
-    assert names == order
-    assert [t.get_text() for t in axes.texts if t.get_fontweight() == "bold"] == ["ours", "0.4200"]
+    assert [t for t in written(figure) if t in order] == order
+    texts = [*axes.get_yticklabels(), *axes.texts]
+    assert [t.get_text() for t in texts if t.get_fontweight() == "bold"] == ["ours", "0.4200"]
     assert "ease: best baseline on validation" in written(figure)
     assert any(list(n.get_xdata()) == [0.40, 0.40] for n in axes.lines)
     left, right = axes.get_xlim()
@@ -419,14 +413,14 @@ def test_comparison_has_the_best_model_on_top(up: bool) -> None:
 
 def test_a_model_without_a_value_stands_last_and_says_so() -> None:
     rows = [("lost", np.nan, np.nan, np.nan, False), *ROWS]
-    figure = results.build_comparison(rows, "ndcg@10", True, "lost")
+    figure = results.test_comparison.build(rows, "ndcg@10", reference="lost")
     assert "no value" in written(figure)
     assert [t for t in written(figure) if t in {"lost", "popularity"}] == ["popularity", "lost"]
 
 
 def test_validation_is_drawn_in_order_of_time() -> None:
     shuffled = {name: points[::-1] for name, points in SERIES.items()}
-    figure = results.build_validation(shuffled, "ndcg@10")
+    figure = validation(shuffled, "ndcg@10")
     for name, points in SERIES.items():
         np.testing.assert_array_equal(series(figure, 0, name), points)
     assert figure.axes[0].get_xlabel() == "training time (seconds)"
@@ -436,9 +430,11 @@ def test_validation_is_drawn_in_order_of_time() -> None:
 
 def test_a_timeline_stacks_the_parts_and_marks_where_they_begin() -> None:
     counts = {"train": [3, 2, 0], "valid": [0, 1, 0], "test": [0, 0, 4]}
-    figure = protocol.build_timeline(0, 7, counts, [604800, 1209600], dict.fromkeys(counts, 2))
+    figure = protocol.split_timeline.build(
+        0, 7, counts, [604800, 1209600], dict.fromkeys(counts, 2)
+    )
     axes = figure.axes[0]
-    bars = {str(c.get_label()): c for c in axes.containers}
+    bars = {str(c.get_label()).split(":")[0]: c for c in axes.containers}
     heights = {name: [p.get_height() for p in bar.patches] for name, bar in bars.items()}  # type: ignore[attr-defined]
     assert heights == counts
     assert [p.get_y() for p in bars["valid"].patches] == [3, 2, 0]  # type: ignore[attr-defined]
@@ -459,27 +455,27 @@ def test_group_bars_have_the_values_and_intervals_of_every_model() -> None:
     spans = [s[:, 1] for c in axes.collections for s in c.get_segments()]  # type: ignore[attr-defined]
     expected = [[v - 0.1, v + 0.1] for _ in range(4) for v in BARS.values()]
     np.testing.assert_allclose(spans, expected)
-    assert [t for t in written(figure) if t in ("ours", "ease")] == ["ease", "ours"]
+    assert [t for t in written(figure) if t in ("ours", "ease")] == ["ours", "ease"]
     assert "0.260" in written(figure)
 
 
 def test_equal_ends_are_named_in_the_order_given() -> None:
-    figure = results.build_validation({n: [(0, 0), (1, 1)] for n in "abc"}, "rmse")
+    figure = validation({n: [(0, 0), (1, 1)] for n in "abc"}, "rmse")
     height = {t.get_text(): t.get_position()[1] for t in figure.axes[0].texts}
     assert height["a"] > height["b"] > height["c"]
 
 
 def test_wild_values_do_not_flatten_the_rest_but_ends_stay_visible() -> None:
     calm = np.linspace(0.9, 1.0, 50)
-    low, high, cut = sheet.limits([[*calm, 40.0]])
+    low, high, cut = style.limits([[*calm, 40.0]])
     assert cut and low < 0.9 and 1.0 < high < 1.5
-    low, high, cut = sheet.limits([[*calm, 40.0]], keep=[40.0])
+    low, high, cut = style.limits([[*calm, 40.0]], keep=[40.0])
     assert high > 40 and not cut
-    low, high, cut = sheet.limits([[*calm, np.nan, np.inf]])
+    low, high, cut = style.limits([[*calm, np.nan, np.inf]])
     assert not cut and low < 0.9 and high > 1.0
-    assert sheet.limits([])[2] is False
+    assert style.limits([])[2] is False
     wild = {"a": [(float(i), float(y)) for i, y in enumerate([80.0, *calm])]}
-    assert any("axis cut" in text for text in written(results.build_validation(wild, "rmse")))
+    assert any("axis cut" in text for text in written(validation(wild, "rmse")))
 
 
 @given(
@@ -509,32 +505,27 @@ def test_spread_finds_the_nearest_positions_of_a_fine_grid() -> None:
 
 
 def test_clean_text_is_one_line_of_known_characters() -> None:
-    assert sheet.clean("a\tb\n c") == "a b c"
-    assert sheet.clean("用户 $x$") == "�� $x$"
-    assert len(sheet.clean(LONG, 20)) == 20
-    assert sheet.clean(LONG, 20).startswith("a very") and sheet.clean(LONG, 20).endswith("eters")
+    assert style.clean("a\tb\n c") == "a b c"
+    assert style.clean("用户 $x$") == "�� $x$"
+    assert len(style.clean(LONG, 20)) == 20
+    assert style.clean(LONG, 20).startswith("a very") and style.clean(LONG, 20).endswith("eters")
 
 
 def test_public_functions_write_files_that_do_not_change_when_drawn_again(tmp_path: Path) -> None:
+    counts = {part: [1, 2] for part in protocol.PARTS}
+    users = dict.fromkeys(protocol.PARTS, 1)
     calls = {
-        "a": lambda p: plots.alpha_trajectories(history(OPERATION, 4), OPERATION, p, warmup=1),
-        "b": lambda p: plots.transform_curves({"user": (X, X)}, p),
-        "c": lambda p: plots.interaction_surface(X, X, np.outer(X, X), "u v", p),
-        "d": lambda p: plots.test_comparison(ROWS, "ndcg@10", True, p, reference="ease"),
-        "e": lambda p: plots.validation_against_seconds(SERIES, "ndcg@10", p),
-        "f": lambda p: plots.split_timeline(
-            0,
-            1,
-            {part: [1, 2] for part in protocol.PARTS},
-            [86400],
-            dict.fromkeys(("train", "valid", "test"), 1),
-            p,
-        ),
-        "g": lambda p: plots.last_gaps(SPANS, [1, 2, 3, 4], "1 s", p),
-        "i": lambda p: plots.gate_trajectories(SELECTIONS, STRIPS, p, warmup=1),
-        "j": lambda p: plots.trade_off(CHOICES, "parameters", "error", p),
-        "k": lambda p: plots.cost_bars(COSTS, ["a", "b"], "seconds", p),
-        "h": lambda p: plots.group_comparison({"a": [(1.0, 0.5, 2.0)]}, ["b"], ["c"], "rmse", p),
+        "a": lambda p: plots.alpha_trajectories(p, history(OPERATION, 4), OPERATION, warmup=1),
+        "b": lambda p: plots.transform_curves(p, {"user": (X, X)}),
+        "c": lambda p: plots.interaction_surface(p, X, X, np.outer(X, X), "u v"),
+        "d": lambda p: plots.test_comparison(p, ROWS, "ndcg@10", reference="ease"),
+        "e": lambda p: plots.validation_against_seconds(p, SERIES, "ndcg@10"),
+        "f": lambda p: plots.split_timeline(p, 0, 1, counts, [86400], users),
+        "g": lambda p: plots.last_gaps(p, SPANS, [1, 2, 3, 4], "1 s"),
+        "h": lambda p: plots.group_comparison(p, {"a": [(1.0, 0.5, 2.0)]}, ["b"], ["c"], "rmse"),
+        "i": lambda p: plots.gate_trajectories(p, SELECTIONS, STRIPS, warmup=1),
+        "j": lambda p: plots.trade_off(p, CHOICES, "parameters", "error"),
+        "k": lambda p: plots.cost_bars(p, COSTS, ["a", "b"], "seconds"),
     }
     for name, call in calls.items():
         path = tmp_path / f"{name}.png"
@@ -553,7 +544,7 @@ def test_drawing_leaves_no_trace_in_matplotlib(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from sif import plots\n"
         "assert 'matplotlib' not in sys.modules\n"
         "import matplotlib; before = dict(dict.items(matplotlib.rcParams))\n"
-        f"plots.transform_curves({{'user': ([0, 1], [0, 1])}}, Path({str(tmp_path / 'a.png')!r}))\n"
+        f"plots.transform_curves(Path({str(tmp_path / 'a.png')!r}), {{'user': ([0, 1], [0, 1])}})\n"
         "assert dict(dict.items(matplotlib.rcParams)) == before\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
@@ -578,7 +569,7 @@ CELL = ((("conv", 0), ("skip", 1)), (("conv", 1), ("pool", 2)))
 
 def test_cells_show_every_operation_between_its_nodes(tmp_path: Path) -> None:
     pair = [("normal", CELL, (2, 3)), ("reduce", CELL[:1], (2,))]
-    figure = cells.build_cells(pair)
+    figure = cells.graphs.build(pair)
     first, second = figure.axes
     assert [t.get_text() for t in first.texts].count("conv") == 2
     assert {"2", "3", "out", "skip", "pool", "concat"} <= {t.get_text() for t in first.texts}
@@ -595,25 +586,23 @@ def test_cells_show_every_operation_between_its_nodes(tmp_path: Path) -> None:
 
 def test_cells_are_written_as_png_and_svg_the_same_every_time(tmp_path: Path) -> None:
     pair = [("normal", CELL, (2, 3))]
-    paths = plots.cell_graphs(pair, tmp_path / "cells.png")
+    paths = plots.cell_graphs(tmp_path / "cells.png", pair)
     assert [p.name for p in paths] == ["cells.png", "cells.svg"]
     png(paths[0])
     assert paths[1].read_text().count("<svg ") == 1
     before = paths[0].read_bytes()
-    plots.cell_graphs(pair, tmp_path / "cells.png")
+    plots.cell_graphs(tmp_path / "cells.png", pair)
     assert paths[0].read_bytes() == before
 
 
 def test_gates_have_the_color_of_their_operation_for_as_long_as_it_was_chosen() -> None:
-    figure = gates.build_gates(SELECTIONS, STRIPS[:1], 0)
+    figure = gates.gate_trajectories.build(SELECTIONS, STRIPS[:1], warmup=0)
     (axes,) = figure.axes
-    strips = [b for b in axes.patches if b.get_width() >= 1]  # the legend's are smaller
-    named = {t.get_text().split(",")[0]: k for k, t in enumerate(axes.texts)}
-    assert [t.get_text() for t in axes.texts] == [
-        "conv, 75 % of training",
-        "skip, 25 % of training",
-    ]
-    colors = [matplotlib.colors.to_rgba(c) for c in sheet.PALETTE]
+    strips = axes.patches
+    names = [t.get_text() for t in axes.get_legend().get_texts()]
+    assert names == ["conv, 75 % of training", "skip, 25 % of training"]
+    named = {name.split(",")[0]: k for k, name in enumerate(names)}
+    colors = [matplotlib.colors.to_rgba(c) for c in style.PALETTE]
     rows = sorted({round(b.get_y(), 3) for b in strips})
     spans = {
         (
@@ -632,7 +621,7 @@ def test_gates_have_the_color_of_their_operation_for_as_long_as_it_was_chosen() 
 
 
 def test_a_trade_off_shows_every_run_and_joins_the_means() -> None:
-    (axes,) = trade.build_trade_off(CHOICES, "parameters", "error").axes
+    (axes,) = trade.trade_off.build(CHOICES, "parameters", "error").axes
     runs, joined, *_ = axes.lines
     assert sorted(zip(*runs.get_data(), strict=True)) == [
         (1.0, 44.0), (1.1, 46.0), (3.0, 40.0), (3.1, 40.2), (3.2, 41.0),
@@ -643,9 +632,9 @@ def test_a_trade_off_shows_every_run_and_joins_the_means() -> None:
 
 
 def test_cost_bars_say_how_many_times_the_first_a_method_costs() -> None:
-    (axes,) = trade.build_bars(COSTS, ["a", "b"], "seconds").axes
+    (axes,) = trade.cost_bars.build(COSTS, ["a", "b"], "seconds").axes
     texts = [t.get_text() for t in axes.texts]
-    assert texts[::2] == ["0.75 s, 1.0x", "6.00 s, 8.0x", "12.00 s, 16.0x"]
+    assert texts == ["0.75 s, 1.0x", "6.00 s, 8.0x", "12.00 s, 16.0x"]
 
 
 def test_a_mean_of_steps_begins_where_all_have_begun_and_holds_their_last_value() -> None:
@@ -656,7 +645,7 @@ def test_a_mean_of_steps_begins_where_all_have_begun_and_holds_their_last_value(
 
 
 def test_anytime_curves_show_the_mean_in_bold_and_every_seed() -> None:
-    figure = methods.build_anytime(CURVES, "perplexity", "CPU seconds")
+    figure = methods.anytime_curves.build(CURVES, "perplexity", clock="CPU seconds")
     expected = [[1.5, 0.55], [2.0, 0.45], [4.0, 0.25]]
     assert np.allclose(series(figure, 0, "nasp"), expected, atol=1e-12)
     thin = [n for n in figure.axes[0].lines if n.get_linewidth() < 1 and n.get_clip_on()]
@@ -667,10 +656,10 @@ def test_anytime_curves_show_the_mean_in_bold_and_every_seed() -> None:
 
 @pytest.mark.parametrize(("metric", "best"), [("rmse", ODD), ("ndcg@10", LONG)])
 def test_methods_stand_in_the_order_of_their_means_with_all_seeds(metric: str, best: str) -> None:
-    figure = methods.build_points(POINTS, metric)
-    names = [sheet.clean(row[0]) for row in POINTS[:3]]
+    figure = methods.method_points.build(POINTS, metric)
+    names = [style.clean(row[0]) for row in POINTS[:3]]
     shown = [text for text in written(figure) if text in names]
-    assert shown[0] == sheet.clean(best)
+    assert shown[0] == style.clean(best)
     assert len(shown) == 3
     (dots,) = [n for n in figure.axes[0].lines if len(n.get_xdata()) == 3]  # type: ignore[arg-type]
     assert list(dots.get_xdata()) == [0.2, 0.3, 0.25]  # type: ignore[arg-type]

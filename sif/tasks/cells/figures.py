@@ -71,12 +71,12 @@ def draw_curves(
         paths.append(folder / f"gates-{name}.png")
         history = [{"selection": selection} for selection in gates["selections"]]
         shown = strips(gates["trained"])
-        plots.gate_trajectories(history, shown, paths[-1], warmup=gates["warmup"])
+        plots.gate_trajectories(paths[-1], history, shown, warmup=gates["warmup"])
     paths.append(folder / "training.png")
-    plots.validation_against_seconds(document["training"], metric, paths[-1])
+    plots.validation_against_seconds(paths[-1], document["training"], metric)
     if document["search"]:
         paths.append(folder / "search.png")
         plots.validation_against_seconds(
-            document["search"], metric, paths[-1], clock="search time (seconds)", of=" if exported"
+            paths[-1], document["search"], metric, clock="search time (seconds)", of=" if exported"
         )
     return paths

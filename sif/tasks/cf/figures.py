@@ -16,7 +16,6 @@ from sif import plots
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
 from sif.evaluation.comparison import Verdict
-from sif.evaluation.metrics import higher_is_better
 from sif.problems.interactions import Problem
 from sif.spaces.interaction.design import design_of, expression
 from sif.spaces.interaction.operations import Operation
@@ -88,21 +87,19 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
     paths = [folder / f"{name}.png" for name in ("search", "transforms", "test", "training")]
     search, function = document["search"], document["function"]
     plots.alpha_trajectories(
-        search["history"], search["blocks"], paths[0],
+        paths[0], search["history"], search["blocks"],
         score=search["score"], warmup=search["warmup"],
     )  # fmt: skip
     curves = {name: (function["x"], y) for name, y in function["curves"].items()}
-    plots.transform_curves(curves, paths[1])
+    plots.transform_curves(paths[1], curves)
     comparison, training = document["comparison"], document["training"]
     rows = [tuple(row) for row in comparison["rows"]]
-    metric = comparison["metric"]
-    up = higher_is_better(metric)
-    plots.test_comparison(rows, metric, up, paths[2], reference=comparison["reference"])
-    plots.validation_against_seconds(training["series"], training["metric"], paths[3])
+    plots.test_comparison(paths[2], rows, comparison["metric"], reference=comparison["reference"])
+    plots.validation_against_seconds(paths[3], training["series"], training["metric"])
     if function["surface"] is not None:
         paths.append(folder / "surface.png")
         plots.interaction_surface(
-            function["x"], function["x"], function["surface"], function["expression"], paths[-1]
+            paths[-1], function["x"], function["x"], function["surface"], function["expression"]
         )
     return [*paths, *protocol.draw(document.get("protocol", {}), folder)]
 

@@ -39,7 +39,7 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
     paths: list[Path] = []
     for name, pair in document["cells"].items():
         cells = [(f"{name}: {kind} cell", c["nodes"], c["concat"]) for kind, c in pair.items()]
-        paths += plots.cell_graphs(cells, folder / f"cells-{name}.png")
+        paths += plots.cell_graphs(folder / f"cells-{name}.png", cells)
     space = document["space"]
     return [*paths, *draw_curves(document, METRIC, lambda trained: strips(space, trained), folder)]
 

@@ -38,7 +38,7 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
         nodes = [[(activation, state)] for activation, state in cell["nodes"]]
         shown = [(f"{name}: recurrent cell", nodes, cell["output"])]
         path = folder / f"cell-{name}.png"
-        paths += plots.cell_graphs(shown, path, inputs=("x, h",), output="mean")
+        paths += plots.cell_graphs(path, shown, inputs=("x, h",), output="mean")
     count = document["nodes"]
 
     def strips(trained: Mapping[str, Sequence[int]]) -> list[plots.Strips]:
