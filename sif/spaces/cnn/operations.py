@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from sif.errors import ConfigError, GenotypeError
 
@@ -199,24 +199,13 @@ def multiply_adds(module: nn.Module, shape: Sequence[int]) -> int:
     Normalization, pooling and additions are not counted, as usual in this field (DARTS, appendix
     A.3). The module runs once, in evaluation mode and without a graph.
     """
-    total = 0
-
-    def count(part: nn.Module, _: object, output: Tensor) -> None:
-        nonlocal total
-        weight = cast(Tensor, part.weight)
-        positions = prod(output.shape[2:]) if isinstance(part, nn.Conv2d) else 1
-        total += weight.numel() * positions
-
-    counted = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    hooks = [m.register_forward_hook(count) for m in counted]
     training = module.training
     like = next(module.parameters(), torch.empty(0))
     try:
         module.eval()
-        with torch.no_grad():
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
             module(torch.zeros(1, *shape, device=like.device, dtype=like.dtype))
     finally:
         module.train(training)
-        for hook in hooks:
-            hook.remove()
-    return total
+    total: int = counter.get_total_flops()
+    return total // 2  # it counts multiplications and additions apart
