@@ -17,9 +17,9 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from sif.config import shipped
@@ -29,45 +29,31 @@ ENVIRONMENT = "SIF_DATA_DIR"
 _TIMEOUT = 30  # seconds without an answer
 
 
-@dataclass(frozen=True)
-class Archive:
+@dataclass(frozen=True, kw_only=True)
+class Source:
     """Where a data set comes from.
 
     Attributes:
         name: Of the data set.
-        url: Of its zip or tar file.
-        md5: Checksum of that file; None where the publisher revises it.
-        folder: What the file unpacks to.
+        url: Of its zip or tar file; of the folder above single files, with a slash at its end; ""
+            where it is published nowhere.
+        md5: Checksum of the archive; None where the publisher revises it.
+        md5s: File name to checksum, of what is published file by file; empty for an archive.
+        folder: What the archive unpacks to, or where single files go.
         files: Must be in the folder.
     """
 
     name: str
-    url: str
-    md5: str | None
-    folder: str
-    files: tuple[str, ...]
+    url: str = ""
+    md5: str | None = None
+    md5s: Mapping[str, str] = field(default_factory=dict)
+    folder: str = ""
+    files: tuple[str, ...] = ()
 
     @property
-    def zip_name(self) -> str:
+    def archive(self) -> str:
         """File name of the archive."""
         return PurePosixPath(self.url).name
-
-
-@dataclass(frozen=True)
-class SingleFiles:
-    """Where a data set comes from that is published file by file.
-
-    Attributes:
-        name: Of the data set.
-        url: Of the folder that holds the files, with a slash at its end.
-        md5s: File name to checksum.
-        folder: Where the files go.
-    """
-
-    name: str
-    url: str
-    md5s: Mapping[str, str]
-    folder: str
 
 
 def raw_folder() -> Path:
@@ -85,12 +71,21 @@ def search_folders(data_dir: Path | None) -> list[Path]:
     return [*folders, raw_folder()]
 
 
-def locate(archive: Archive, data_dir: Path | None) -> tuple[Path, list[str]]:
+def first_folder(base: Path, names: Sequence[str], holds: Callable[[Path], bool]) -> Path | None:
+    """The first folder of one of some names that holds something: below a place, or the place."""
+    named = [base] if base.name in names else []
+    return next((f for f in (*(base / name for name in names), *named) if holds(f)), None)
+
+
+def locate(
+    source: Source, data_dir: Path | None, find: Callable[[Path], Path | None] | None = None
+) -> tuple[Path, list[str]]:
     """The folder of a data set, downloaded if it is nowhere on disk.
 
     Args:
-        archive: Where it comes from.
+        source: Where it comes from.
         data_dir: Looked at first, and where a download goes; `datasets/raw/` by default.
+        find: A place to the data set in it, or None; by default a folder with all files.
 
     Returns:
         The folder and notes.
@@ -98,74 +93,82 @@ def locate(archive: Archive, data_dir: Path | None) -> tuple[Path, list[str]]:
     Raises:
         DataError: It is not there and could not be downloaded; the message says what to put where.
     """
-    folders = search_folders(data_dir)
-    for base in folders:
-        named = [base] if base.name in (archive.folder, archive.name) else []
-        for folder in (base / archive.folder, base / archive.name, *named):
-            if all((folder / name).is_file() for name in archive.files):
-                return folder, []
+    names = tuple(dict.fromkeys((source.folder, source.name)))
+
+    def is_whole(folder: Path) -> bool:
+        return all((folder / name).is_file() for name in source.files)
+
+    bases = search_folders(data_dir)
+    for base in bases:
+        found = first_folder(base, names, is_whole) if find is None else find(base)
+        if found is not None:
+            return found, []
+    if not source.url:
+        raise DataError(_nowhere(source, bases))
     target = data_dir if data_dir is not None else raw_folder()
-    for folder in (target / archive.folder, target / archive.name):
+    for folder in (target / name for name in names):
         if folder.is_dir():
-            raise DataError(f"{folder}: expected {', '.join(archive.files)} in it, found not all")
-    for base in folders:
-        if (base / archive.zip_name).is_file():
-            _verify(base / archive.zip_name, archive)
-            return unpack(base / archive.zip_name, target, archive.folder), []
-    return _download(archive, target, folders)
+            told = ", ".join(source.files)
+            raise DataError(f"{folder}: expected {told} in it, found not all")
+    for path in (base / source.archive for base in bases):
+        if not source.md5s and path.is_file():
+            _verify(path, source)
+            return unpack(path, target, source.folder), []
+    return target / source.folder, [_download(source, target, bases)]
 
 
-def _verify(path: Path, archive: Archive) -> None:
-    if archive.md5 is None:
+def _verify(path: Path, source: Source) -> None:
+    if source.md5 is None:
         return
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "md5").hexdigest()
-    if found != archive.md5:
-        raise DataError(f"{path}: expected MD5 {archive.md5}, found {found}")
+    if found != source.md5:
+        raise DataError(f"{path}: expected MD5 {source.md5}, found {found}")
 
 
-def locate_files(files: SingleFiles, data_dir: Path | None) -> tuple[Path, list[str]]:
-    """The folder of a data set of single files, downloaded if it is nowhere on disk; see `locate`.
+def _nowhere(source: Source, bases: Sequence[Path]) -> str:
+    wanted = PurePosixPath(source.folder) / source.files[0]
+    searched = ", ".join(str(base) for base in bases)
+    return f"{source.name}: expected {wanted} in one of: {searched}; found none"
 
-    Raises:
-        DataError: It is not there and could not be downloaded; the message says what to put where.
-    """
-    folders = search_folders(data_dir)
-    for base in folders:
-        if all((base / files.folder / name).is_file() for name in files.md5s):
-            return base / files.folder, []
-    target = data_dir if data_dir is not None else raw_folder()
-    if (target / files.folder).is_dir():
-        told = ", ".join(files.md5s)
-        raise DataError(f"{target / files.folder}: expected {told} in it, found not all")
+
+def _download(source: Source, target: Path, bases: Sequence[Path]) -> str:
+    """Downloads what is published; returns a note."""
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target, prefix=".fetch-") as scratch:
-            whole = Path(scratch) / "whole"
-            whole.mkdir()
-            for name, md5 in files.md5s.items():
-                _retrieve(files.url + name, md5, Path(scratch))
-                # A copy has the rights of a new file; a download can be read by its owner alone.
-                shutil.copyfile(Path(scratch) / name, whole / name)
-            os.replace(whole, target / files.folder)
+        if source.md5s:
+            return _fetch_files(source, target)
+        _retrieve(source.url, source.md5, target)
     except (OSError, ValueError, ImportError) as error:  # requests' errors are OSErrors
-        wanted = f"{files.folder}/{next(iter(files.md5s))}"
-        told = f"put {', '.join(files.md5s)} into {target / files.folder}"
-        raise _not_fetched(files, wanted, folders, target, error, told) from None
-    return target / files.folder, [f"downloaded {files.url}{{{','.join(files.md5s)}}}"]
+        with suppress(OSError):
+            target.rmdir()  # only if this attempt left it empty
+        reason = (str(error).strip().splitlines() or [""])[0]
+        put = (
+            f"{', '.join(source.md5s)} into {target / source.folder}"
+            if source.md5s
+            else f"{source.archive} or the folder {source.folder}/ into {target}"
+        )
+        raise DataError(
+            f"{_nowhere(source, bases)}, and {source.url}"
+            f" could not be fetched ({type(error).__name__}: {reason[:160]}); put {put}"
+        ) from None
+    unpack(target / source.archive, target, source.folder)
+    (target / source.archive).unlink()
+    note = f"downloaded {source.url}"
+    return note if source.md5 else f"{note} (no published checksum to compare with)"
 
 
-def _download(archive: Archive, target: Path, folders: list[Path]) -> tuple[Path, list[str]]:
-    try:
-        _retrieve(archive.url, archive.md5, target)
-    except (OSError, ValueError, ImportError) as error:  # requests' errors are OSErrors
-        wanted = f"{archive.folder}/{archive.files[0]}"
-        told = f"put {archive.zip_name} or the folder {archive.folder}/ into {target}"
-        raise _not_fetched(archive, wanted, folders, target, error, told) from None
-    folder = unpack(target / archive.zip_name, target, archive.folder)
-    (target / archive.zip_name).unlink()
-    note = f"downloaded {archive.url}"
-    return folder, [note if archive.md5 else f"{note} (no published checksum to compare with)"]
+def _fetch_files(source: Source, target: Path) -> str:
+    """Downloads single files beside their place, and moves all of them there at once."""
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".fetch-") as scratch:
+        whole = Path(scratch) / "whole"
+        whole.mkdir()
+        for name, md5 in source.md5s.items():
+            _retrieve(source.url + name, md5, Path(scratch))
+            # A copy has the rights of a new file; a download can be read by its owner alone.
+            shutil.copyfile(Path(scratch) / name, whole / name)
+        os.replace(whole, target / source.folder)
+    return f"downloaded {source.url}{{{','.join(source.md5s)}}}"
 
 
 def _retrieve(url: str, md5: str | None, target: Path) -> None:
@@ -188,21 +191,6 @@ def _retrieve(url: str, md5: str | None, target: Path) -> None:
     )
 
 
-def _not_fetched(
-    source: Archive | SingleFiles, wanted: str, folders: list[Path], target: Path,
-    error: Exception, told: str,
-) -> DataError:  # fmt: skip
-    """What to say when a download failed; takes away what it left."""
-    with suppress(OSError):
-        target.rmdir()  # only if this attempt left it empty
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    searched = ", ".join(str(folder) for folder in folders)
-    return DataError(
-        f"{source.name}: expected {wanted} in one of: {searched}; found none, and {source.url}"
-        f" could not be fetched ({type(error).__name__}: {reason[:160]}); {told}"
-    )
-
-
 def _shows_progress() -> bool:
     return sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
 
@@ -222,62 +210,43 @@ def unpack(archive_path: Path, target: Path, folder: str) -> Path:
         DataError: The archive is damaged, lacks the folder, or names a path outside it.
     """
     is_tar = any(suffix in (".tar", ".tgz") for suffix in archive_path.suffixes)
-    kind, check, extract = _TAR if is_tar else _ZIP
     try:
-        check(archive_path)
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target, prefix=".unpack-") as scratch:
-            extract(archive_path, Path(scratch))
+            (_extract_tar if is_tar else _extract_zip)(archive_path, Path(scratch))
             if not (Path(scratch) / folder).is_dir():
                 raise DataError(f"{archive_path}: expected the folder {folder}/ in it, found none")
             os.replace(Path(scratch) / folder, target / folder)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as e:
+        kind = "tar" if is_tar else "zip"
         raise DataError(f"{archive_path}: expected a {kind} file, found: {e}") from None
     except OSError as error:
         raise DataError(f"{archive_path}: could not be unpacked into {target}: {error}") from None
+    finally:
+        with suppress(OSError):
+            target.rmdir()  # only if nothing is in it
     return target / folder
 
 
-def _check_zip(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        for member in _members(archive):
-            _refuse_unsafe(path, member.filename, stat.S_ISLNK(member.external_attr >> 16))
+def _extract_tar(path: Path, scratch: Path) -> None:
+    """Python's filter for data refuses paths and links that lead outside, and devices."""
+    with tarfile.open(path) as archive:
+        try:
+            archive.extractall(scratch, filter="data")
+        except tarfile.FilterError as error:
+            raise _unsafe(path, error.tarinfo.name) from None
 
 
 def _extract_zip(path: Path, scratch: Path) -> None:
+    """Refuses what leads outside; zipfile would rename it, and write a link as a file."""
     with zipfile.ZipFile(path) as archive:
-        archive.extractall(scratch, _members(archive))  # noqa: S202 (checked before)
+        members = [m for m in archive.infolist() if not m.filename.startswith("__MACOSX/")]
+        for name, mode in ((m.filename, m.external_attr >> 16) for m in members):
+            outside = PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
+            if outside or "\\" in name or ":" in name or stat.S_ISLNK(mode):
+                raise _unsafe(path, name)
+        archive.extractall(scratch, members)  # noqa: S202 (checked before)
 
 
-def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    return [member for member in archive.infolist() if not member.filename.startswith("__MACOSX/")]
-
-
-def _check_tar(path: Path) -> None:
-    with tarfile.open(path) as archive:
-        for member in archive:
-            _refuse_unsafe(path, member.name, not (member.isfile() or member.isdir()))
-
-
-def _extract_tar(path: Path, scratch: Path) -> None:
-    """Plain files alone; their folders are made for them, with the rights of new ones."""
-    with tarfile.open(path) as archive:
-        for member in archive:
-            content = archive.extractfile(member) if member.isfile() else None
-            if content is not None:
-                place = scratch / member.name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with place.open("wb") as copy:
-                    shutil.copyfileobj(content, copy)
-
-
-_Step = tuple[str, Callable[[Path], None], Callable[[Path, Path], None]]
-_ZIP: _Step = ("zip", _check_zip, _extract_zip)
-_TAR: _Step = ("tar", _check_tar, _extract_tar)
-
-
-def _refuse_unsafe(path: Path, name: str, is_special: bool) -> None:
-    outside = PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
-    foreign = "\\" in name or ":" in name
-    if outside or foreign or is_special:
-        raise DataError(f"{path}: expected plain paths below it, found {name!r}")
+def _unsafe(path: Path, name: str) -> DataError:
+    return DataError(f"{path}: expected plain paths below it, found {name!r}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 
 from sif.config import shipped
-from sif.data.download import Archive, locate
+from sif.data.download import Source, locate
 from sif.data.interactions.clean import check_usable, filter_interactions, merge_duplicates
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.movielens import find_layout, official_parts, read_movielens
@@ -35,32 +35,20 @@ TEXT_KINDS = ("text", GRAMMAR)
 Loaded = tuple[Interactions, dict[str, tuple[Path, Path]] | None, list[str]]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """One file of `datasets/`.
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Source):
+    """One file of `datasets/`; its name is what `--dataset` takes.
 
     Attributes:
-        name: What `--dataset` takes.
         title: For people.
         kind: "planted" or "movielens"; of images "images" or "digits"; of text "text" or "grammar".
-        url: Of the archive; of the folder above single `files` where there is none.
-        md5: Of the archive; None where the publisher revises it.
-        md5s: Of single files, by their names; empty where there is an archive.
-        folder: What the archive unpacks to, or where single files go.
-        files: Must be in the folder.
         license: What may be done with the data.
         citation: Whom to cite.
         options: Arguments of the generator ("planted" and "grammar" only).
     """
 
-    name: str
     title: str
     kind: str
-    url: str = ""
-    md5: str | None = None
-    md5s: Mapping[str, str] = field(default_factory=dict)
-    folder: str = ""
-    files: tuple[str, ...] = ()
     license: str = ""
     citation: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -71,6 +59,11 @@ class Recipe:
         if self.kind in TEXT_KINDS:
             return "text"
         return "images" if self.kind in IMAGE_KINDS else "interactions"
+
+    def check_content(self, wanted: str) -> None:
+        """Raises DataError for a data set of something else."""
+        if self.content != wanted:
+            raise DataError(f"{self.name}: expected {wanted}, found a data set of {self.content}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +95,26 @@ def list_datasets() -> dict[str, Recipe]:
     """
     recipes = [_read_recipe(path) for path in sorted(shipped("datasets").glob("*.yaml"))]
     return {recipe.name: recipe for recipe in recipes}
+
+
+def unknown_name(name: str, content: str, expected: str) -> DataError:
+    """An error for a name that is neither a known data set nor what else was expected."""
+    names = [recipe.name for recipe in list_datasets().values() if recipe.content == content]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return DataError(
+        f"dataset: expected {expected} or one of {', '.join(names)}, found {name!r}{hint}"
+    )
+
+
+def check_arguments(generator: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises DataError for arguments that a generator does not have."""
+    known = list(known)
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        raise DataError(
+            f"{generator}: expected arguments of {', '.join(known)}, found {', '.join(unknown)}"
+        )
 
 
 def load_dataset(
@@ -173,16 +186,12 @@ def _read_recipe(path: Path) -> Recipe:
 
 
 def _load_known(recipe: Recipe, data_dir: Path | None, columns: Columns | None) -> Loaded:
-    if recipe.content != "interactions":
-        raise DataError(
-            f"{recipe.name}: expected interactions, found a data set of {recipe.content}"
-        )
+    recipe.check_content("interactions")
     if recipe.kind != "movielens":
         raise DataError(
             f"{recipe.name}: kind: expected movielens or planted, found {recipe.kind!r}"
         )
-    archive = Archive(recipe.name, recipe.url, recipe.md5, recipe.folder, recipe.files)
-    folder, notes = locate(archive, data_dir)
+    folder, notes = locate(recipe, data_dir)
     return read_movielens(folder, columns), official_parts(folder), notes
 
 
@@ -191,22 +200,11 @@ def _load_path(path: Path, columns: Columns | None) -> Loaded:
         return read_movielens(path, columns), official_parts(path), []
     if path.exists() or path.suffix or len(path.parts) > 1:
         return read_interactions(path, columns), None, []
-    recipes = list_datasets().values()
-    names = [recipe.name for recipe in recipes if recipe.content == "interactions"]
-    near = difflib.get_close_matches(str(path), names, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise DataError(
-        f"dataset: expected a file or one of {', '.join(names)}, found {str(path)!r}{hint}"
-    )
+    raise unknown_name(str(path), "interactions", "a file")
 
 
 def _generate(options: dict[str, Any]) -> tuple[Interactions, PlantedInfo]:
-    known = inspect.signature(planted).parameters
-    unknown = [key for key in options if key not in known]
-    if unknown:
-        raise DataError(
-            f"planted: expected arguments of {', '.join(known)}, found {', '.join(unknown)}"
-        )
+    check_arguments("planted", options, inspect.signature(planted).parameters)
     if "transforms" in options:
         options["transforms"] = tuple(options["transforms"])
     return planted(**options)

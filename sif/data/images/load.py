@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from sif.data.download import Archive, locate, search_folders
+from sif.data.download import first_folder, locate
 from sif.data.images.archive import is_archive, read_archive
 from sif.data.images.cifar import LAYOUTS, find_cifar, read_cifar
 from sif.data.images.dataset import Images, check_channels, first_of_each, with_channels
 from sif.data.images.decode import Form, resized
 from sif.data.images.lazy import FolderImages, read_folder
-from sif.data.recipe import DIGITS, IMAGE_KINDS, Recipe, list_datasets
+from sif.data.recipe import DIGITS, Recipe, list_datasets, unknown_name
 from sif.errors import ConfigError, DataError
 
 MEMORY = 1 << 32
@@ -79,17 +78,7 @@ def load_images(
         return read_folder(path, form, per_class=per_class, memory=memory)
     if is_archive(path):
         return read_archive(path, form, per_class=per_class, memory=memory)
-    raise _unknown(name)
-
-
-def _unknown(name: str) -> DataError:
-    names = [recipe.name for recipe in list_datasets().values() if recipe.kind in IMAGE_KINDS]
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return DataError(
-        f"dataset: expected a folder, a tar archive or one of {', '.join(names)},"
-        f" found {name!r}{hint}"
-    )
+    raise unknown_name(name, "images", "a folder, a tar archive")
 
 
 def _find(recipe: Recipe, data_dir: Path | None) -> tuple[Path, list[str]]:
@@ -97,25 +86,15 @@ def _find(recipe: Recipe, data_dir: Path | None) -> tuple[Path, list[str]]:
 
     A folder in either official form counts, whole or not: its reader says what is missing.
     """
-    if recipe.kind not in IMAGE_KINDS:
-        raise DataError(f"{recipe.name}: expected images, found a data set of {recipe.content}")
-    folders = search_folders(data_dir)
-    if not recipe.url:
-        for base in folders:
-            if (base / recipe.files[0]).is_file():
-                return base / recipe.files[0], []
-        searched = ", ".join(str(folder) for folder in folders)
-        raise DataError(
-            f"{recipe.name}: expected {recipe.files[0]} in one of: {searched}; found none"
-        )
+    recipe.check_content("images")
     names = [layout.folder for layout in LAYOUTS if layout.name == recipe.name]
-    for base in folders:
-        named = [base] if base.name in (*names, recipe.name) else []
-        for folder in (*(base / name for name in (*names, recipe.name)), *named):
-            if folder.is_dir() and find_cifar(folder) is not None:
-                return folder, []
-    archive = Archive(recipe.name, recipe.url, recipe.md5, recipe.folder, recipe.files)
-    return locate(archive, data_dir)
+
+    def find(base: Path) -> Path | None:
+        if not recipe.url:
+            return base / recipe.files[0] if (base / recipe.files[0]).is_file() else None
+        return first_folder(base, (*names, recipe.name), lambda f: find_cifar(f) is not None)
+
+    return locate(recipe, data_dir, find)
 
 
 def _finished(images: Images, wanted: Wanted) -> Images:

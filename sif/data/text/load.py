@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from sif.data.download import Archive, SingleFiles, locate, locate_files, search_folders
-from sif.data.recipe import GRAMMAR, Recipe, list_datasets
+from sif.data.download import first_folder, locate
+from sif.data.recipe import GRAMMAR, Recipe, check_arguments, list_datasets, unknown_name
 from sif.data.text.corpus import Corpus, check_max_words
 from sif.data.text.grammar import Grammar, grammar_corpus
 from sif.data.text.read import LAYOUTS, find_layout, read_folder
@@ -48,8 +47,7 @@ def load_corpus(
         if not path.is_dir():
             raise _unknown(path)
         return read_folder(path, path.resolve().name, max_words=max_words)
-    if recipe.content != "text":
-        raise DataError(f"{name}: expected text, found a data set of {recipe.content}")
+    recipe.check_content("text")
     if recipe.kind == GRAMMAR:
         return _generate({**recipe.options, **(grammar or {})}, max_words)
     folder, notes = _find(recipe, data_dir)
@@ -62,13 +60,7 @@ def _unknown(path: Path) -> DataError:
         return DataError(f"{path}: expected a folder with {told}, found a file")
     if len(path.parts) > 1:
         return DataError(f"{path}: expected a folder with {told}, found none there")
-    names = [recipe.name for recipe in list_datasets().values() if recipe.content == "text"]
-    near = difflib.get_close_matches(str(path), names, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return DataError(
-        f"dataset: expected a folder with {told}, or one of {', '.join(names)},"
-        f" found {str(path)!r}{hint}"
-    )
+    return unknown_name(str(path), "text", f"a folder with {told},")
 
 
 def _find(recipe: Recipe, data_dir: Path | None) -> tuple[Path, list[str]]:
@@ -77,37 +69,20 @@ def _find(recipe: Recipe, data_dir: Path | None) -> tuple[Path, list[str]]:
     A folder in any layout counts, whole or not: its reader says what is missing. Single files count
     where their names tell of what they are.
     """
-    folders = search_folders(data_dir)
-    for base in folders:
-        named = [base] if base.name in (recipe.folder, recipe.name) else []
-        for folder in (base / recipe.folder, base / recipe.name, *named):
-            if folder.is_dir() and find_layout(folder) is not None:
-                return folder, []
-        if any(file.startswith(recipe.name) and (base / file).is_file() for file in recipe.files):
-            return base, []
-    if recipe.md5s:
-        return locate_files(
-            SingleFiles(recipe.name, recipe.url, recipe.md5s, recipe.folder), data_dir
-        )
-    if recipe.url:
-        archive = Archive(recipe.name, recipe.url, recipe.md5, recipe.folder, recipe.files)
-        return locate(archive, data_dir)
-    searched = ", ".join(str(folder) for folder in folders)
-    raise DataError(
-        f"{recipe.name}: expected {recipe.folder}/{recipe.files[0]} in one of: {searched};"
-        " found none"
-    )
+
+    def find(base: Path) -> Path | None:
+        names = (recipe.folder, recipe.name)
+        folder = first_folder(base, names, lambda f: f.is_dir() and find_layout(f) is not None)
+        single = any(f.startswith(recipe.name) and (base / f).is_file() for f in recipe.files)
+        return base if folder is None and single else folder
+
+    return locate(recipe, data_dir, find)
 
 
 def _generate(options: Mapping[str, Any], max_words: int | None) -> Corpus:
     source = [field.name for field in fields(Grammar)]
     sizes = [key for key in inspect.signature(grammar_corpus).parameters if key != "grammar"]
-    unknown = [key for key in options if key not in (*source, *sizes)]
-    if unknown:
-        raise DataError(
-            f"grammar: expected arguments of {', '.join((*source, *sizes))},"
-            f" found {', '.join(unknown)}"
-        )
+    check_arguments("grammar", options, (*source, *sizes))
     given = {key: options[key] for key in source if key in options}
     if "steps" in given:
         given["steps"] = tuple(given["steps"])

@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 
 import sif
-from sif.data.download import Archive, locate
+from sif.data.download import Source, locate, unpack
 from sif.data.images import Images, ImageSplit, load_images, make_image_split
 from sif.data.images.dataset import first_of_each, with_channels
 from sif.data.recipe import load_dataset
@@ -204,16 +205,15 @@ def test_a_tar_put_by_hand_is_verified_and_unpacked(tmp_path: Path) -> None:
     with tarfile.open(packed, "w:gz") as archive:
         archive.add(tmp_path / "D", "D")
     md5 = hashlib.md5(packed.read_bytes()).hexdigest()
-    source = Archive("d", "http://127.0.0.1:9/d.tar.gz", md5, "D", ("x",))
-    wrong = Archive("d", "http://127.0.0.1:9/d.tar.gz", "0" * 32, "D", ("x",))
+    url = "http://127.0.0.1:9/d.tar.gz"
+    source = Source(name="d", url=url, md5=md5, folder="D", files=("x",))
+    wrong = replace(source, md5="0" * 32)
     with pytest.raises(DataError, match=r"d\.tar\.gz: expected MD5 0+, found [0-9a-f]{32}$"):
         locate(wrong, packed.parent)
     assert locate(source, packed.parent) == (packed.parent / "D", [])
     assert (packed.parent / "D" / "x").read_text() == "content"
     packed.write_bytes(packed.read_bytes()[:60])
     with pytest.raises(DataError, match=r"d\.tar\.gz: expected a tar file, found: "):
-        from sif.data.download import unpack
-
         unpack(packed, tmp_path / "out", "D")
     assert not (tmp_path / "out").exists()
 
@@ -222,8 +222,6 @@ def test_a_tar_put_by_hand_is_verified_and_unpacked(tmp_path: Path) -> None:
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.REGTYPE]
 )
 def test_a_tar_that_leads_outside_is_refused(tmp_path: Path, kind: bytes) -> None:
-    from sif.data.download import unpack
-
     member = tarfile.TarInfo("../evil" if kind == tarfile.REGTYPE else "D/evil")
     member.type, member.linkname = kind, "/etc/passwd"
     with tarfile.open(tmp_path / "d.tar", "w") as archive:

@@ -150,7 +150,10 @@ def test_known_names_are_found_in_every_layout(tmp_path: Path) -> None:
 
 def test_a_published_file_is_not_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     md5s = {f"p.{part}": hashlib.md5(text.encode()).hexdigest() for part, text in TEXTS.items()}
-    recipe = Recipe("p", "P", "text", "http://127.0.0.1:9/", md5s=md5s, folder="p", files=(*md5s,))
+    recipe = Recipe(
+        name="p", title="P", kind="text", url="http://127.0.0.1:9/", md5s=md5s, folder="p",
+        files=(*md5s,),
+    )  # fmt: skip
     monkeypatch.setattr("sif.data.text.load.list_datasets", lambda: {"p": recipe})
     with pytest.raises(DataError, match=r"put p\.train, p\.valid, p\.test into .*raw/p$"):
         load_corpus("p")
