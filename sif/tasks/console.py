@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -57,6 +58,7 @@ class Console:
             return
         filled = round(20 * done / max(total, 1))
         line = f"{stage:<22} [{'#' * filled:<20}] {done}/{total} {text}"
+        line = line[: shutil.get_terminal_size().columns - 1]  # one that wraps cannot be rewritten
         print(f"\r{line:<{self._width}}", end="", file=sys.stderr, flush=True)
         self._width = len(line)
 
