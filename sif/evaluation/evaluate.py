@@ -103,15 +103,19 @@ def evaluate_on(
     raise ConfigError(f"objective {objective}: {type(scorer).__name__} has no method for it")
 
 
-def evaluate_ranking(
-    scorer: RankingScorer, split: Split, part: Part, k: int = 10, chunk: int | None = None
+def rank_all_items(
+    scorer: RankingScorer,
+    history: tuple[Interactions, ...],
+    truth: Interactions,
+    k: int = 10,
+    chunk: int | None = None,
 ) -> Evaluation:
     """Rank all items for every user with something to find in the part.
 
     Args:
         scorer: gives (b, n_items) scores; minus infinity means "never recommend".
-        split: the three parts; everything before `part` is masked.
-        part: 'valid' or 'test'.
+        history: parts before the evaluated one, whose pairs are masked.
+        truth: the evaluated part.
         k: cut-off of every metric.
         chunk: users scored at once; None lets 32 MB of scores decide.
 
@@ -122,17 +126,6 @@ def evaluate_ranking(
         DataError: The part is empty, meets the masked history, or a score is not a number.
         ShapeError: The scorer returned another shape than (b, n_items).
     """
-    return rank_all_items(scorer, *_parts(split, part), k, chunk)
-
-
-def rank_all_items(
-    scorer: RankingScorer,
-    history: tuple[Interactions, ...],
-    truth: Interactions,
-    k: int = 10,
-    chunk: int | None = None,
-) -> Evaluation:
-    """`evaluate_ranking` with the masked history and the truth given as interactions."""
     relevant = pair_matrix(truth)
     masked = sum((pair_matrix(part) for part in history), sp.csr_matrix(relevant.shape))
     if relevant.nnz == 0:
@@ -161,13 +154,13 @@ def rank_all_items(
     return Evaluation(metrics, users, per_user, n_users - len(users))
 
 
-def evaluate_rating(scorer: RatingScorer, split: Split, part: Part) -> Evaluation:
+def rating_errors(scorer: RatingScorer, train: Interactions, truth: Interactions) -> Evaluation:
     """Errors of predicted ratings on a part.
 
     Args:
         scorer: predicts ratings (b,) from ids (b, n_fields).
-        split: the three parts; range and deviation come from its train part.
-        part: 'valid' or 'test'.
+        train: gives range and deviation.
+        truth: the evaluated part.
 
     Returns:
         `rmse` and `mae` in rating units, `rmse_std` divided by the train part's standard deviation.
@@ -176,11 +169,6 @@ def evaluate_rating(scorer: RatingScorer, split: Split, part: Part) -> Evaluatio
         DataError: A part is empty or has no ratings, the train ratings are all equal, or a
             prediction is not a number.
     """
-    return rating_errors(scorer, split.train, _parts(split, part)[1])
-
-
-def rating_errors(scorer: RatingScorer, train: Interactions, truth: Interactions) -> Evaluation:
-    """`evaluate_rating` with the train part and the truth given as interactions."""
     known, target = _ratings(train, "train part"), _ratings(truth, "evaluated part")
     low, high, deviation = known.min(), known.max(), known.std()
     if low == high:

@@ -1,17 +1,17 @@
-"""The protocol that loops log through, and the trackers without a store."""
+"""What loops log through, and the trackers without a store."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 TrackerState = dict[str, Any]
 
 
-class Tracker(Protocol):
-    """Where one job, or one stage of it, reports to."""
+class Tracker:
+    """Where one job, or one stage of it, reports to; this base class keeps nothing."""
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Records settings, once; nested mappings are flattened with dots."""
@@ -38,47 +38,21 @@ class Tracker(Protocol):
 
     def child(self, name: str) -> Tracker:
         """The tracker of one stage, e.g. 'search' or 'baseline-ease'; the same again by name."""
+        return self
 
     def state(self) -> TrackerState:
         """What `open_tracker` needs to go on from here after a restart; plain values."""
+        return {}
 
     def close(self, status: Status = "FINISHED") -> None:
         """Writes what is pending and ends this run and every open child."""
 
 
-class NullTracker:
+class NullTracker(Tracker):
     """Keeps nothing."""
 
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """Does nothing."""
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Does nothing."""
-
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Does nothing."""
-
-    def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Does nothing."""
-
-    def log_model(
-        self, write: Callable[[Path], None], folder: str, registered: str | None = None
-    ) -> None:
-        """Does nothing."""
-
-    def child(self, name: str) -> Tracker:
-        """Returns itself."""
-        return self
-
-    def state(self) -> TrackerState:
-        """Returns an empty state."""
-        return {}
-
-    def close(self, status: Status = "FINISHED") -> None:
-        """Does nothing."""
-
-
-class Tee:
+class Tee(Tracker):
     """Passes everything on to several trackers, in order."""
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:

@@ -11,9 +11,9 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from sif.errors import TrackingError
 from sif.tracking.base import Status, Tracker, TrackerState
@@ -21,8 +21,8 @@ from sif.tracking.base import Status, Tracker, TrackerState
 _OFFSET = "jsonl_offset"
 
 
-class JsonlTracker:
-    """Appends logged steps to a file; the run folder holds parameters and artifacts anyway."""
+class JsonlTracker(Tracker):
+    """Appends logged steps to a file; the run folder holds all else that is logged anyway."""
 
     def __init__(self, path: Path, state: TrackerState | None = None) -> None:
         """Opens the file.
@@ -50,9 +50,6 @@ class JsonlTracker:
         self._file: IO[bytes] = file
         self._stage = "run"
 
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """Does nothing: config.yaml holds them."""
-
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Appends one line; NaN and infinity, which JSON lacks, become null.
 
@@ -68,17 +65,6 @@ class JsonlTracker:
             self._file.flush()
         except OSError as error:
             raise TrackingError(f"{self._file.name}: cannot be written: {error.strerror}") from None
-
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Does nothing: metrics.json holds what they say."""
-
-    def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Does nothing: the run folder holds them."""
-
-    def log_model(
-        self, write: Callable[[Path], None], folder: str, registered: str | None = None
-    ) -> None:
-        """Does nothing: the run folder holds it."""
 
     def child(self, name: str) -> Tracker:
         """Writes to the same file under another stage."""

@@ -87,7 +87,7 @@ def _reason(error: Exception) -> str:
     return (told or type(error).__name__).splitlines()[0][:200]
 
 
-class MlflowTracker:
+class MlflowTracker(Tracker):
     """One MLflow run; `child` opens runs nested in it."""
 
     def __init__(

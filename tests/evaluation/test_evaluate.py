@@ -11,7 +11,7 @@ from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.split import Split
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import ConfigError, DataError, ShapeError
-from sif.evaluation.evaluate import evaluate, evaluate_ranking, evaluate_rating, pair_matrix
+from sif.evaluation.evaluate import Evaluation, evaluate, pair_matrix, rank_all_items
 from sif.evaluation.metrics import ranking_metrics
 
 N_USERS, N_ITEMS = 23, 31
@@ -51,6 +51,13 @@ def random_split(seed: int) -> Split:
     return make_split(ids, part, rng.integers(1, 6, len(ids)))
 
 
+def ranked(
+    table: Table, split: Split, part: str, k: int = 10, chunk: int | None = None
+) -> Evaluation:
+    history = (split.train,) if part == "valid" else (split.train, split.valid)
+    return rank_all_items(table, history, getattr(split, part), k, chunk)
+
+
 def pairs_of(interactions: Interactions) -> set[tuple[int, int]]:
     return {(int(u), int(i)) for u, i in interactions.ids}
 
@@ -81,7 +88,7 @@ def test_ranking_against_a_loop_with_tied_scores(seed: int, levels: int, part: s
     history = pairs_of(split.train) | (pairs_of(split.valid) if part == "test" else set())
     truth = pairs_of(split.valid if part == "valid" else split.test)
     hits, counts, recommended = naive_hits(scores, history, truth, 5)
-    found = evaluate_ranking(Table(scores), split, part, k=5)
+    found = ranked(Table(scores), split, part, k=5)
     for name, values in ranking_metrics(hits, counts).items():
         np.testing.assert_allclose(found.per_user[name], values)
         assert found.metrics[name] == pytest.approx(values.mean())
@@ -96,51 +103,51 @@ def test_neighboring_floats_are_no_ties() -> None:
     split = make_split(np.array([[0, 3], [0, 7]]), np.array([2, 0]))
     scores = np.zeros((N_USERS, N_ITEMS), dtype=np.float32)
     scores[0, :3], scores[0, 3] = low, high
-    assert evaluate_ranking(Table(scores), split, "test").metrics["mrr@10"] == 1.0
+    assert ranked(Table(scores), split, "test").metrics["mrr@10"] == 1.0
 
 
 def test_chunks_change_nothing() -> None:
     split = random_split(0)
     table = Table(np.random.default_rng(0).random((N_USERS, N_ITEMS), dtype=np.float32))
-    whole = evaluate_ranking(table, split, "test")
+    whole = ranked(table, split, "test")
     for chunk in (1, 4, 100):
-        other = evaluate_ranking(table, split, "test", chunk=chunk)
+        other = ranked(table, split, "test", chunk=chunk)
         assert other.metrics == whole.metrics
         np.testing.assert_array_equal(other.per_user["map@10"], whole.per_user["map@10"])
 
 
 def test_truth_as_scores_is_perfect_and_constant_scores_find_nothing() -> None:
     split = random_split(3)
-    best = evaluate_ranking(Table(pair_matrix(split.test).toarray()), split, "test")
+    best = ranked(Table(pair_matrix(split.test).toarray()), split, "test")
     assert best.metrics["ndcg@10"] == best.metrics["map@10"] == best.metrics["mrr@10"] == 1.0
     constant = Table(np.zeros((N_USERS, N_ITEMS), dtype=np.float32))
-    assert evaluate_ranking(constant, split, "test", k=3).metrics["hit@3"] == 0.0
+    assert ranked(constant, split, "test", k=3).metrics["hit@3"] == 0.0
 
 
 def test_scores_of_the_scorer_are_left_alone() -> None:
     scores = np.random.default_rng(0).random((N_USERS, N_ITEMS))
     before = scores.copy()
-    evaluate_ranking(Table(scores), random_split(0), "test")
+    ranked(Table(scores), random_split(0), "test")
     np.testing.assert_array_equal(scores, before)
 
 
 def test_minus_infinity_is_never_recommended() -> None:
     split = random_split(0)
     nothing = Table(np.full((N_USERS, N_ITEMS), -np.inf, dtype=np.float32))
-    found = evaluate_ranking(nothing, split, "test", k=N_ITEMS)
+    found = ranked(nothing, split, "test", k=N_ITEMS)
     assert found.metrics[f"hit@{N_ITEMS}"] == found.metrics[f"coverage@{N_ITEMS}"] == 0.0
 
 
 def test_more_places_than_items() -> None:
     split = random_split(0)
     table = Table(np.random.default_rng(0).random((N_USERS, N_ITEMS)))
-    assert evaluate_ranking(table, split, "test", k=50).metrics["recall@50"] == 1.0
+    assert ranked(table, split, "test", k=50).metrics["recall@50"] == 1.0
 
 
 def test_refuses_truth_that_is_in_the_history() -> None:
     split = make_split(np.array([[0, 0], [0, 1], [0, 1]]), np.array([0, 1, 2]))
     with pytest.raises(DataError, match="found 1"):
-        evaluate_ranking(Table(np.zeros((N_USERS, N_ITEMS))), split, "test")
+        ranked(Table(np.zeros((N_USERS, N_ITEMS))), split, "test")
 
 
 def test_refuses_bad_scorers() -> None:
@@ -148,11 +155,11 @@ def test_refuses_bad_scorers() -> None:
     nan = np.zeros((N_USERS, N_ITEMS))
     nan[4, 2] = np.nan
     with pytest.raises(DataError, match="user 4: expected numbers, found NaN"):
-        evaluate_ranking(Table(nan), split, "test")
+        ranked(Table(nan), split, "test")
     with pytest.raises(DataError, match="NaN"):
-        evaluate_rating(Table(np.full((N_USERS, N_ITEMS), np.nan)), split, "test")
+        evaluate(Table(np.full((N_USERS, N_ITEMS), np.nan)), split, "test", "rating")
     with pytest.raises(ShapeError, match="scores"):
-        evaluate_ranking(Table(np.zeros((N_USERS, 4))), split, "test")
+        ranked(Table(np.zeros((N_USERS, 4))), split, "test")
     with pytest.raises(ConfigError, match="objective rating"):
         evaluate(object(), split, "test", "rating")  # type: ignore[arg-type]
 
@@ -161,9 +168,9 @@ def test_refuses_an_empty_part() -> None:
     split = make_split(np.array([[0, 0], [1, 1]]), np.array([0, 0]), np.array([1, 2]))
     table = Table(np.zeros((N_USERS, N_ITEMS)))
     with pytest.raises(DataError, match="found none"):
-        evaluate_ranking(table, split, "test")
+        ranked(table, split, "test")
     with pytest.raises(DataError, match="found none"):
-        evaluate_rating(table, split, "test")
+        evaluate(table, split, "test", "rating")
 
 
 def test_pairs_merge_repetitions_of_further_fields() -> None:
@@ -178,7 +185,7 @@ def test_rating_errors_by_hand() -> None:
     split = make_split(ids, np.array([0, 0, 2, 2, 2]), np.array([1, 4, 5, 2, 1]))
     values = np.zeros((N_USERS, N_ITEMS))
     values[1, 0], values[1, 1], values[2, 2] = 9.0, 3.0, -7.0
-    found = evaluate_rating(Table(values), split, "test")
+    found = evaluate(Table(values), split, "test", "rating")
     # Train ratings 1 and 4 clip the predictions to 4, 3 and 1; their deviation is 1.5.
     assert found.metrics["rmse"] == pytest.approx(np.sqrt(2 / 3))
     assert found.metrics["rmse_std"] == pytest.approx(np.sqrt(2 / 3) / 1.5)
@@ -192,7 +199,7 @@ def test_rating_errors_by_hand() -> None:
 def test_per_user_sums_add_up_to_the_metrics() -> None:
     split = random_split(2)
     table = Table(np.random.default_rng(0).random((N_USERS, N_ITEMS)) * 5)
-    found = evaluate_rating(table, split, "valid")
+    found = evaluate(table, split, "valid", "rating")
     total = found.per_user["count"].sum()
     assert total == len(split.valid)
     mean_square = found.per_user["squared_error"].sum() / total
@@ -204,6 +211,6 @@ def test_ratings_that_cannot_be_evaluated() -> None:
     ids, part = np.array([[0, 0], [0, 1], [1, 1]]), np.array([0, 0, 2])
     table = Table(np.zeros((N_USERS, N_ITEMS)))
     with pytest.raises(DataError, match="rating: expected a column"):
-        evaluate_rating(table, make_split(ids, part), "test")
+        evaluate(table, make_split(ids, part), "test", "rating")
     with pytest.raises(DataError, match="found only 3"):
-        evaluate_rating(table, make_split(ids, part, np.array([3, 3, 4])), "test")
+        evaluate(table, make_split(ids, part, np.array([3, 3, 4])), "test", "rating")
