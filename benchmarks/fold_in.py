@@ -25,7 +25,7 @@ from sif.baselines import BASELINES, fit_best
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, held_out
-from sif.data.recipe import load_dataset
+from sif.data.interactions.load import load_dataset
 from sif.evaluation.evaluate import pair_matrix, rank_all_items
 from sif.problems.controls import FIXED, SEARCHED, fixed_multiply, trained_network
 from sif.problems.interactions import Problem

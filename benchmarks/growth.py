@@ -29,7 +29,7 @@ import torch
 from sif.config import load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import make_split
-from sif.data.recipe import load_dataset
+from sif.data.interactions.load import load_dataset
 from sif.problems.interactions import Problem
 from sif.spaces.interaction.user_blocks import block_pairs
 from sif.tracking import NullTracker

@@ -28,7 +28,7 @@ from sif.bench.tabular.records import HIGHER_IS_BETTER, MAIN, METRICS
 from sif.bench.tabular.store import FILE, MEASURED, SCHEMA, read, write
 from sif.config import CFConfig, load_config
 from sif.data.interactions import Split, make_split
-from sif.data.recipe import load_dataset
+from sif.data.interactions.load import load_dataset
 from sif.evaluation.evaluate import evaluate
 from sif.problems.interactions import Fitted, Problem
 from sif.spaces.interaction.operations import OPERATIONS

@@ -30,7 +30,7 @@ from sif.data.interactions import (
 )
 from sif.data.interactions.clean import check_usable
 from sif.data.interactions.interactions import row_keys
-from sif.data.recipe import load_dataset
+from sif.data.interactions.load import load_dataset
 from sif.errors import ConfigError, DataError
 from sif.problems.controls import FIXED, SEARCHED, fixed_multiply, trained_network
 from sif.problems.interactions import Problem

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from sif.data.interactions import planted
-from sif.data.recipe import list_datasets, load_dataset
+from sif.data.interactions.load import load_dataset
+from sif.data.recipe import list_datasets
 from sif.errors import DataError
 
 ROWS = ["ann,x,5,1", "bob,x,1,2", "ann,y,4,3", "bob,y,5,4", "eve,z,5,5", "ann,x,3,6"]

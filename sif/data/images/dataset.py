@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,34 +16,6 @@ from sif.utils.digest import digest
 Int64Array = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
-
-
-class Labeled(Protocol):
-    """What a split needs to know of images, whether they are in memory or on disk."""
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-
-    @property
-    def labels(self) -> Int64Array:
-        """(n,) numbers of classes."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names by number."""
-
-    @property
-    def test(self) -> Mask | None:
-        """(n,) whether an image is of the official test part; None without one."""
-
-    @property
-    def content_hash(self) -> str:
-        """16 hex digits."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """One line each: what was done to the data."""
 
 
 @dataclass(frozen=True, eq=False)

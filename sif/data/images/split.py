@@ -11,9 +11,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from sif.data.images.dataset import Int64Array, Labeled
+from sif.data.images.dataset import Images, Int64Array
+from sif.data.images.lazy import FolderImages
 from sif.data.interactions.split import PART_NAMES, TEST, TRAIN, VALID, Parts
 from sif.errors import DataError
 from sif.utils.digest import digest
@@ -69,7 +69,7 @@ class ImageSplit:
 
 
 def make_image_split(
-    images: Labeled, *, valid_share: float, seed: int, test_share: float = 0.2
+    images: Images | FolderImages, *, valid_share: float, seed: int, test_share: float = 0.2
 ) -> ImageSplit:
     """Split images at random within each class.
 
@@ -111,7 +111,7 @@ def make_image_split(
 
 
 def _check_classes(
-    images: Labeled, part: npt.NDArray[np.int8], official: bool, shares: dict[str, float]
+    images: Images | FolderImages, part: Parts, official: bool, shares: dict[str, float]
 ) -> None:
     """Every class in every part; an official test part may lack some."""
     for number, name in enumerate(PART_NAMES):

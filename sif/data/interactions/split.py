@@ -7,17 +7,18 @@ results are comparable only if their split hashes agree.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sif.config import did_you_mean
 from sif.data.interactions.interactions import Interactions, content_hash, row_keys
+from sif.data.interactions.load import Dataset
+from sif.data.interactions.readers import read_interactions
 from sif.data.interactions.vocabulary import Int64Array
 from sif.errors import DataError, ShapeError
 
@@ -76,22 +77,6 @@ class Split:
         }
 
 
-class HasParts(Protocol):
-    """The part of a `Dataset` that a split needs."""
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-
-    @property
-    def interactions(self) -> Interactions:
-        """What is split."""
-
-    @property
-    def official_parts(self) -> dict[str, tuple[Path, Path]] | None:
-        """Fold to (base file, test file)."""
-
-
 def build_split(
     interactions: Interactions,
     part: npt.NDArray[np.integer[Any]],
@@ -124,7 +109,7 @@ def build_split(
     return Split(interactions, sealed, protocol, seed, content_hash(interactions, sealed), notes)
 
 
-def make_split(dataset: HasParts, protocol: str, seed: int) -> Split:
+def make_split(dataset: Dataset, protocol: str, seed: int) -> Split:
     """Split a data set by a named protocol.
 
     Args:
@@ -139,10 +124,9 @@ def make_split(dataset: HasParts, protocol: str, seed: int) -> Split:
         DataError: The protocol is unknown, needs what the data lack, or leaves a part empty.
     """
     if protocol not in PROTOCOLS:
-        near = difflib.get_close_matches(protocol, PROTOCOLS, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
         raise DataError(
-            f"data.protocol: expected one of {', '.join(PROTOCOLS)}, found {protocol!r}{hint}"
+            f"data.protocol: expected one of {', '.join(PROTOCOLS)}, found {protocol!r}"
+            f"{did_you_mean(protocol, PROTOCOLS)}"
         )
     part = PROTOCOLS[protocol](dataset.interactions, seed, dataset)
     where = f"{dataset.name} under protocol {protocol}"
@@ -154,7 +138,7 @@ def _generator(seed: int) -> np.random.Generator:
 
 
 def _rating(
-    interactions: Interactions, seed: int, dataset: HasParts, *, train: float, valid: float
+    interactions: Interactions, seed: int, dataset: Dataset, *, train: float, valid: float
 ) -> Parts:
     """Uniformly at random over all rows, sizes rounded to the nearest row."""
     if interactions.rating is None:
@@ -168,7 +152,7 @@ def _rating(
     return part
 
 
-def _ranking_per_user(interactions: Interactions, seed: int, dataset: HasParts) -> Parts:
+def _ranking_per_user(interactions: Interactions, seed: int, dataset: Dataset) -> Parts:
     """Of a user's n rows floor(n / 10), at least one, to valid and to test each, at random."""
     users = interactions.ids[:, 0]
     keys = _generator(seed).random(len(users))
@@ -189,7 +173,7 @@ def held_out(interactions: Interactions, seed: int) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _leave_one_out(interactions: Interactions, seed: int, dataset: HasParts) -> Parts:
+def _leave_one_out(interactions: Interactions, seed: int, dataset: Dataset) -> Parts:
     """Each user's last row by time to test, the one before to valid; file order breaks ties."""
     users = interactions.ids[:, 0]
     order = np.lexsort((_times(interactions, dataset), users))
@@ -215,7 +199,7 @@ def _position_within_user(users: Int64Array, order: Int64Array) -> tuple[Int64Ar
     return position, counts[users]
 
 
-def _temporal(interactions: Interactions, seed: int, dataset: HasParts) -> Parts:
+def _temporal(interactions: Interactions, seed: int, dataset: Dataset) -> Parts:
     """Two cuts in time at 80 % and 90 % of the rows; rows of the same second stay together."""
     times = _times(interactions, dataset)
     ordered = np.sort(times)
@@ -226,7 +210,7 @@ def _temporal(interactions: Interactions, seed: int, dataset: HasParts) -> Parts
     return part
 
 
-def _times(interactions: Interactions, dataset: HasParts) -> Int64Array:
+def _times(interactions: Interactions, dataset: Dataset) -> Int64Array:
     if interactions.timestamp is None:
         raise DataError(
             f"{dataset.name}: a protocol by time expects a timestamp column, found none;"
@@ -235,17 +219,15 @@ def _times(interactions: Interactions, dataset: HasParts) -> Int64Array:
     return interactions.timestamp
 
 
-def _official(interactions: Interactions, seed: int, dataset: HasParts, *, fold: str) -> Parts:
+def _official(interactions: Interactions, seed: int, dataset: Dataset, *, fold: str) -> Parts:
     """The official test file; a random tenth of the official base as valid."""
-    from sif.data.interactions.readers import Columns, read_interactions
-
     files = (dataset.official_parts or {}).get(fold)
     if files is None:
         raise DataError(
             f"{dataset.name}: protocol {fold} expects the official {fold}.base and {fold}.test"
             f" of ml-100k, found none beside the data"
         )
-    base, test = (read_interactions(path, Columns()) for path in files)
+    base, test = (read_interactions(path) for path in files)
     keys = row_keys(interactions.ids[:, :2], interactions.sizes[:2])
     in_test = np.isin(keys, _keys_of(test, interactions))
     lost = ~in_test & ~np.isin(keys, _keys_of(base, interactions))
@@ -268,7 +250,7 @@ def _keys_of(other: Interactions, known: Interactions) -> Int64Array:
     return row_keys(ids[(ids >= 0).all(axis=1)], known.sizes[:2])
 
 
-PROTOCOLS: dict[str, Callable[[Interactions, int, HasParts], Parts]] = {
+PROTOCOLS: dict[str, Callable[[Interactions, int, Dataset], Parts]] = {
     "rating-50/25/25": partial(_rating, train=0.5, valid=0.25),
     "rating-80/10/10": partial(_rating, train=0.8, valid=0.1),
     **{f"u{fold}": partial(_official, fold=f"u{fold}") for fold in range(1, 6)},

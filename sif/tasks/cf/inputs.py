@@ -12,7 +12,7 @@ from pathlib import Path
 from sif.baselines import BASELINES
 from sif.config import CFConfig, did_you_mean
 from sif.data.interactions import Columns, Split, load_split_file, make_split, with_time_buckets
-from sif.data.recipe import Dataset, load_dataset
+from sif.data.interactions.load import Dataset, load_dataset
 from sif.errors import ConfigError, DataError
 from sif.problems.controls import CONTROLS
 from sif.problems.interactions import Problem, spec_of

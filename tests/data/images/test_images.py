@@ -18,7 +18,7 @@ import sif
 from sif.data.download import Source, locate, unpack
 from sif.data.images import Images, ImageSplit, load_images, make_image_split
 from sif.data.images.dataset import first_of_each, with_channels
-from sif.data.recipe import load_dataset
+from sif.data.interactions.load import load_dataset
 from sif.errors import ConfigError, DataError, ShapeError
 
 

@@ -1,0 +1,137 @@
+"""From a data set's name or a path to a `Dataset` that is ready to be split.
+
+Reading, merging of duplicates and filters happen here, and each says in a note what it changed. The
+hash names the content that all else is computed from.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sif.data.download import locate
+from sif.data.interactions.clean import check_usable, filter_interactions, merge_duplicates
+from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.movielens import find_layout, official_parts, read_movielens
+from sif.data.interactions.planted import PlantedInfo, Signal, planted
+from sif.data.interactions.readers import Columns, read_interactions
+from sif.data.recipe import PLANTED, Recipe, check_arguments, list_datasets, unknown_name
+from sif.errors import DataError
+
+Loaded = tuple[Interactions, dict[str, tuple[Path, Path]] | None, list[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Interactions under a name.
+
+    Attributes:
+        name: Of the data set, or the file's name without suffix.
+        interactions: After merging duplicates and filtering.
+        hash: 16 hex digits of their content.
+        official_parts: Fold ("u1" ...) to (base file, test file), or None.
+        notes: One line each: what was done to the data.
+        truth: What is known of generated data, in the numbers of `interactions`, or None.
+    """
+
+    name: str
+    interactions: Interactions
+    hash: str
+    official_parts: dict[str, tuple[Path, Path]] | None = None
+    notes: list[str] = field(default_factory=list)
+    truth: PlantedInfo | None = None
+
+
+def load_dataset(
+    name_or_path: str | Path,
+    *,
+    data_dir: Path | None = None,
+    columns: Columns | None = None,
+    min_rating: float | None = None,
+    min_user: int = 1,
+    min_item: int = 1,
+    duplicates: str = "last",
+    planted: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """Load a known data set, a file or an official folder.
+
+    Args:
+        name_or_path: A name from `list_datasets`, or a path.
+        data_dir: Looked at first for a known name, and where a download goes.
+        columns: Which columns mean what; the usual names are recognized.
+        min_rating: Keep ratings of at least this, in rating units.
+        min_user: Fewest interactions of a user.
+        min_item: Fewest interactions of an item.
+        duplicates: What becomes of repeated pairs: last, first, mean or error.
+        planted: Arguments of `planted` that differ from the recipe's (seed, kind, ...).
+
+    Returns:
+        The data set, with notes on everything that was changed.
+
+    Raises:
+        DataError: Unknown name, missing or bad file, or nothing usable is left.
+    """
+    name = str(name_or_path)
+    recipe = list_datasets().get(name)
+    truth: PlantedInfo | None = None
+    parts = None
+    if recipe is not None and recipe.kind == PLANTED:
+        raw, truth = _generate({**recipe.options, **(planted or {})})
+        notes: list[str] = []
+    elif recipe is not None:
+        raw, parts, notes = _load_known(recipe, data_dir, columns)
+    else:
+        raw, parts, notes = _load_path(Path(name), columns)
+        name = Path(name).stem
+    merged, merging = merge_duplicates(raw, duplicates)
+    kept, filtering = filter_interactions(merged, min_rating, min_user, min_item)
+    rules = {"min_rating": min_rating, "min_user": min_user, "min_item": min_item}
+    told = ", ".join(f"{key} {value:g}" for key, value in rules.items() if value not in (None, 1))
+    check_usable(kept, str(name_or_path), told if filtering else "")
+    if truth is not None:
+        truth = _renumbered(truth, raw, kept)
+    return Dataset(name, kept, kept.content_hash, parts, [*notes, *merging, *filtering], truth)
+
+
+def _load_known(recipe: Recipe, data_dir: Path | None, columns: Columns | None) -> Loaded:
+    recipe.check_content("interactions")
+    if recipe.kind != "movielens":
+        raise DataError(
+            f"{recipe.name}: kind: expected movielens or planted, found {recipe.kind!r}"
+        )
+    folder, notes = locate(recipe, data_dir)
+    return read_movielens(folder, columns), official_parts(folder), notes
+
+
+def _load_path(path: Path, columns: Columns | None) -> Loaded:
+    if path.is_dir() and find_layout(path) is not None:
+        return read_movielens(path, columns), official_parts(path), []
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        return read_interactions(path, columns), None, []
+    raise unknown_name(str(path), "interactions", "a file")
+
+
+def _generate(options: dict[str, Any]) -> tuple[Interactions, PlantedInfo]:
+    check_arguments("planted", options, inspect.signature(planted).parameters)
+    if "transforms" in options:
+        options["transforms"] = tuple(options["transforms"])
+    return planted(**options)
+
+
+def _renumbered(truth: PlantedInfo, raw: Interactions, kept: Interactions) -> PlantedInfo:
+    """The truth in the numbers of the filtered data, whose vocabularies may have shrunk."""
+    pairs = zip(raw.vocabularies, kept.vocabularies, strict=True)
+    users, items = (before.index(after.ids) for before, after in pairs)
+    original: Signal = truth["signal"]
+    return PlantedInfo(
+        truth=truth["truth"],
+        signal=lambda ids: original(np.stack([users[ids[:, 0]], items[ids[:, 1]]], axis=1)),
+        noise=truth["noise"],
+        embeddings=(truth["embeddings"][0][users], truth["embeddings"][1][items]),
+        weights=truth["weights"],
+    )
