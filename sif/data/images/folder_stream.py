@@ -19,7 +19,7 @@ from sif.data.images.augment import Preparation
 from sif.data.images.dataset import Int64Array, Pixels
 from sif.data.images.decode import Gathering, corrupt_notes
 from sif.data.images.lazy import FolderImages
-from sif.data.images.stream import Make, augmentation_generator, check_batch_size
+from sif.data.images.stream import Make, PartStream
 from sif.errors import DataError
 
 
@@ -83,54 +83,36 @@ def _decoded(
     )  # fmt: skip
 
 
-class FolderStream:
+class FolderStream(PartStream):
     """Endless batches of a part whose images stay on disk.
 
     A corrupt image is left out of its batch.
 
     Args:
         images: All images.
-        rows: (n,) those of the part.
-        batch_size: Images per batch, at most n.
-        prepare: Normalizes, and augments where it is told to.
-        generator: On the CPU; orders the images and seeds augmentation.
-        make: Puts images and labels into a batch.
+        rows: As the next four, see `PartStream`.
+        batch_size: See there.
+        prepare: See there.
+        generator: See there.
+        make: See there.
         device: Of the batches.
         workers: Processes that decode; 0: this one.
         prefetch: Batches that each of them decodes ahead.
-
-    Raises:
-        DataError: A batch is larger than the part.
     """
 
     def __init__(
-        self,
-        images: FolderImages,
-        rows: Int64Array,
-        batch_size: int,
-        prepare: Preparation,
-        generator: torch.Generator,
-        make: Make,
-        device: torch.device,
-        workers: int = 2,
+        self, images: FolderImages, rows: Int64Array, batch_size: int, prepare: Preparation,
+        generator: torch.Generator, make: Make, device: torch.device, workers: int = 2,
         prefetch: int = 2,
-    ) -> None:
-        check_batch_size(batch_size, len(rows))
-        self._images, self._rows = images, rows
-        self._order = Permutation(len(rows), batch_size, generator, always=True)
-        self._draws = augmentation_generator(generator)
-        self._prepare, self._make, self._device = prepare, make, device
+    ) -> None:  # fmt: skip
+        super().__init__(rows, batch_size, prepare, generator, make)
+        self._images, self._device = images, device
         self._ahead = (workers, prefetch)
         self._loader: Iterator[_Decoded] | None = None
         # The order runs ahead of the batches; these are its states after each that is on its way.
         self._coming: deque[dict[str, Any]] = deque()
         self._reached = self._order.state_dict()
         self.corrupt: dict[str, str] = {}
-
-    @property
-    def steps_per_pass(self) -> int:
-        """Batches in one pass over the part."""
-        return self._order.steps_per_pass
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -150,8 +132,7 @@ class FolderStream:
             self._reached = self._coming.popleft()
             pixels, labels = _checked(found, self._images, self.corrupt)
             if len(labels):
-                images = self._prepare(pixels.to(self._device), self._draws)
-                return self._make(images, labels.to(self._device))
+                return self._batch(pixels.to(self._device), labels.to(self._device))
 
     def _start(self) -> Iterator[_Decoded]:
         self._coming = deque()
@@ -160,14 +141,12 @@ class FolderStream:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the batches to come, those decoded ahead among them."""
-        return {"rows": self._reached, "draws": self._draws.get_state()}
+        return {**super().state_dict(), "rows": self._reached}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues where `state_dict` was taken."""
-        self._loader = None
-        self._order.load_state_dict(state["rows"])
-        self._reached = state["rows"]
-        self._draws.set_state(state["draws"])
+        super().load_state_dict(state)
+        self._loader, self._reached = None, state["rows"]
 
 
 def _in_turn(

@@ -20,24 +20,10 @@ Make = Callable[[Tensor, Tensor], Batch]
 _AUGMENTATION_STREAM = 0xA46  # keeps augmentation apart from the order of the images
 
 
-def augmentation_generator(generator: torch.Generator) -> torch.Generator:
-    """A generator on the CPU for augmentation, by the seed of the one that orders images."""
-    return torch.Generator().manual_seed(generator.initial_seed() ^ _AUGMENTATION_STREAM)
-
-
-def check_batch_size(batch_size: int, n: int) -> None:
-    """Raises DataError unless there are 1 to n images in a batch."""
-    if not 1 <= batch_size <= n:
-        raise DataError(
-            f"batch size: expected 1 to {n}, the images of the part, found {batch_size}"
-        )
-
-
-class ImageStream:
-    """Endless batches of one part.
+class PartStream:
+    """Order and augmentation of endless batches of one part, wherever its images lie.
 
     Args:
-        images: All images on the device.
         rows: (n,) those of the part.
         batch_size: Images per batch, at most n.
         prepare: Normalizes, and augments where it is told to.
@@ -49,32 +35,22 @@ class ImageStream:
     """
 
     def __init__(
-        self,
-        images: ImageTensors,
-        rows: Int64Array,
-        batch_size: int,
-        prepare: Preparation,
-        generator: torch.Generator,
-        make: Make,
-    ) -> None:
-        check_batch_size(batch_size, len(rows))
-        self._images = images
-        self._rows = torch.from_numpy(rows)
-        self._order = Permutation(len(rows), batch_size, generator, always=True)
-        self._prepare = prepare
-        self._draws = augmentation_generator(generator)
-        self._make = make
+        self, rows: Int64Array, batch_size: int, prepare: Preparation,
+        generator: torch.Generator, make: Make,
+    ) -> None:  # fmt: skip
+        n = len(rows)
+        if not 1 <= batch_size <= n:
+            raise DataError(
+                f"batch size: expected 1 to {n}, the images of the part, found {batch_size}"
+            )
+        self._rows, self._prepare, self._make = rows, prepare, make
+        self._order = Permutation(n, batch_size, generator, always=True)
+        self._draws = torch.Generator().manual_seed(generator.initial_seed() ^ _AUGMENTATION_STREAM)
 
     @property
     def steps_per_pass(self) -> int:
         """Batches in one pass over the part."""
         return self._order.steps_per_pass
-
-    def next(self) -> Batch:
-        """The next batch."""
-        rows = self._rows[self._order.next()].to(self._images.labels.device)
-        prepared = self._prepare(self._images.pixels[rows], self._draws)
-        return self._make(prepared, self._images.labels[rows])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the batches to come."""
@@ -84,6 +60,35 @@ class ImageStream:
         """Continues where `state_dict` was taken."""
         self._order.load_state_dict(state["rows"])
         self._draws.set_state(state["draws"])
+
+    def _batch(self, pixels: Tensor, labels: Tensor) -> Batch:
+        return self._make(self._prepare(pixels, self._draws), labels)
+
+
+class ImageStream(PartStream):
+    """Endless batches of one part of images in memory.
+
+    Args:
+        images: All images on the device.
+        rows: As the following, see `PartStream`.
+        batch_size: See there.
+        prepare: See there.
+        generator: See there.
+        make: See there.
+    """
+
+    def __init__(
+        self, images: ImageTensors, rows: Int64Array, batch_size: int, prepare: Preparation,
+        generator: torch.Generator, make: Make,
+    ) -> None:  # fmt: skip
+        super().__init__(rows, batch_size, prepare, generator, make)
+        self._images = images
+        self._numbers = torch.from_numpy(self._rows)
+
+    def next(self) -> Batch:
+        """The next batch."""
+        rows = self._numbers[self._order.next()].to(self._images.labels.device)
+        return self._batch(self._images.pixels[rows], self._images.labels[rows])
 
 
 def image_batches(
