@@ -11,21 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sif.errors import ShapeError
 from sif.plots import lines as ends
+from sif.plots import style
 from sif.plots.lines import Line
-from sif.plots.style import (
-    ACCENT,
-    FAINT,
-    INK,
-    QUIET,
-    Drawing,
-    Floats,
-    clean,
-    few_ticks,
-    limits,
-    message,
-    panel,
-    title,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +22,7 @@ if TYPE_CHECKING:
 Curve = tuple[ArrayLike, ArrayLike]
 
 
-@Drawing
+@style.Drawing
 def transform_curves(figure: Figure, curves: Mapping[str, Curve]) -> None:
     """Draws the element-wise function of every field over the identity.
 
@@ -47,18 +34,18 @@ def transform_curves(figure: Figure, curves: Mapping[str, Curve]) -> None:
         ShapeError: Inputs and outputs of a field differ in length.
     """
     if not curves:
-        message(figure, "The space has no element-wise transforms.")
+        style.message(figure, "The space has no element-wise transforms.")
         return
     width, height = 2.5, 2.3
     columns = len(curves) if len(curves) <= 3 else math.ceil(math.sqrt(len(curves)))
     for i, (name, curve) in enumerate(curves.items()):
         row, column = divmod(i, columns)
         left, top = column * (width + ends.margin(["identity"]) + 0.75), row * (height + 1.0)
-        axes = panel(figure, width, height, left, top)
+        axes = style.panel(figure, width, height, left, top)
         _draw_transform(axes, name, *_checked_curve(name, curve))
 
 
-@Drawing
+@style.Drawing
 def interaction_surface(
     figure: Figure,
     x: ArrayLike,
@@ -88,26 +75,26 @@ def interaction_surface(
             f"found {u.shape}, {v.shape}, {f.shape}"
         )
     if not np.isfinite(f).any():
-        message(figure, "The interaction function has no finite value here.")
+        style.message(figure, "The interaction function has no finite value here.")
         return
-    axes, bar = panel(figure, 3.3, 3.3), panel(figure, 0.16, 3.3, left=3.45)
+    axes, bar = style.panel(figure, 3.3, 3.3), style.panel(figure, 0.16, 3.3, left=3.45)
     levels, colors, norm = _levels(f)
     shown = np.ma.masked_invalid(f)
     filled = axes.contourf(u, v, shown, levels=levels, cmap=colors, norm=norm)
     axes.contour(
-        u, v, shown, levels=levels, colors=INK, linewidths=0.4, alpha=0.45, linestyles="solid"
+        u, v, shown, levels=levels, colors=style.INK, linewidths=0.4, alpha=0.45, linestyles="solid"
     )
-    few_ticks(axes, x=5, y=5)
-    axes.set_xlabel(f"u: {clean(fields[0], 24)} embedding entry")
-    axes.set_ylabel(f"v: {clean(fields[1], 24)} embedding entry")
-    title(axes, heading, beyond=0.9)
+    style.few_ticks(axes, x=5, y=5)
+    axes.set_xlabel(f"u: {style.clean(fields[0], 24)} embedding entry")
+    axes.set_ylabel(f"v: {style.clean(fields[1], 24)} embedding entry")
+    style.title(axes, heading, beyond=0.9)
     axes.spines[:].set_visible(True)
     scale = figure.colorbar(filled, cax=bar)
     scale.set_label("f(u, v)")
     scale.outline.set_linewidth(0.4)
 
 
-def _checked_curve(name: str, curve: Curve) -> tuple[Floats, Floats]:
+def _checked_curve(name: str, curve: Curve) -> tuple[style.Floats, style.Floats]:
     x, y = (np.asarray(a, dtype=np.float64) for a in curve)
     if x.ndim != 1 or x.shape != y.shape or x.size == 0:
         raise ShapeError(
@@ -116,23 +103,25 @@ def _checked_curve(name: str, curve: Curve) -> tuple[Floats, Floats]:
     return x, y
 
 
-def _draw_transform(axes: Axes, name: str, x: Floats, y: Floats) -> None:
-    low, high, _ = limits([x])
+def _draw_transform(axes: Axes, name: str, x: style.Floats, y: style.Floats) -> None:
+    low, high, _ = style.limits([x])
     axes.set_xlim(low, high)
     finite = np.where(np.isfinite(y), y, np.nan)
-    axes.set_ylim(*limits([], [*x, *finite])[:2])
+    axes.set_ylim(*style.limits([], [*x, *finite])[:2])
     for line in (axes.axhline, axes.axvline):
-        line(0.0, color=FAINT, linewidth=0.8, zorder=1)
-    identity = Line("identity", x, x, QUIET)
-    axes.plot(x, x, color=QUIET, linewidth=0.9, linestyle=(0, (5, 2)), zorder=2, label="identity")
-    ends.draw(axes, [Line(name, x, y, ACCENT, strong=True)])
+        line(0.0, color=style.FAINT, linewidth=0.8, zorder=1)
+    identity = Line("identity", x, x, style.QUIET)
+    axes.plot(
+        x, x, color=style.QUIET, linewidth=0.9, linestyle=(0, (5, 2)), zorder=2, label="identity"
+    )
+    ends.draw(axes, [Line(name, x, y, style.ACCENT, strong=True)])
     ends.name_ends(axes, [identity])
-    few_ticks(axes, x=5, y=5)
+    style.few_ticks(axes, x=5, y=5)
     axes.set(xlabel="embedding entry", ylabel="transformed entry")
-    title(axes, name)
+    style.title(axes, name)
 
 
-def _levels(f: Floats) -> tuple[NDArray[np.float64], str, Normalize]:
+def _levels(f: style.Floats) -> tuple[NDArray[np.float64], str, Normalize]:
     """Contour levels and colors: centered on 0 where the function changes sign."""
     from matplotlib.colors import Normalize
     from matplotlib.ticker import MaxNLocator

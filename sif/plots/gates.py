@@ -9,18 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sif.plots.style import (
-    PALETTE,
-    QUIET,
-    SHADE,
-    Drawing,
-    clean,
-    few_ticks,
-    legend,
-    message,
-    panel,
-    title,
-)
+from sif.plots import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +36,7 @@ class Strips:
     trained: Sequence[int] | None = None
 
 
-@Drawing
+@style.Drawing
 def gate_trajectories(
     figure: Figure,
     history: Sequence[Mapping[str, Any]],
@@ -65,17 +54,17 @@ def gate_trajectories(
         warmup: First epochs, in which alpha rested.
     """
     if not history:
-        message(figure, "No search epochs were recorded.")
+        style.message(figure, "No search epochs were recorded.")
         return
     top = 0.0
     for block in blocks:
         height = _offsets(block)[-1] + _ROW
-        axes = panel(figure, 5.0, height, top=top)
+        axes = style.panel(figure, 5.0, height, top=top)
         axes.set_ylim(height, 0)
         axes.set_xlim(0, len(history))
         _draw(axes, history, block)
         _name(axes, block)
-        title(axes, block.name)
+        style.title(axes, block.name)
         _frame(axes, warmup)
         top += height + 0.97
 
@@ -95,14 +84,16 @@ def _draw(axes: Axes, history: Sequence[Mapping[str, Any]], block: Strips) -> No
     offsets = _offsets(block)
     chosen = np.array([entry["selection"][block.name] for entry in history])
     for edge, top in enumerate(offsets):
-        axes.barh(top + _ROW / 2, len(history), height=_ROW - 0.02, left=0, color=SHADE, zorder=1)
+        axes.barh(
+            top + _ROW / 2, len(history), height=_ROW - 0.02, left=0, color=style.SHADE, zorder=1
+        )
         changes = np.flatnonzero(np.diff(chosen[:, edge])) + 1
         bounds = [0, *changes.tolist(), len(history)]
         for start, end in pairwise(bounds):
             if (k := int(chosen[start, edge])) >= 0:
                 axes.barh(
                     top + _ROW / 2, end - start, height=_ROW - 0.02, left=start,
-                    color=PALETTE[k % len(PALETTE)], zorder=2,
+                    color=style.PALETTE[k % len(style.PALETTE)], zorder=2,
                 )  # fmt: skip
     axes.set_yticks([top + _ROW / 2 for top in offsets])
     axes.set_yticklabels([f"{a} \N{RIGHTWARDS ARROW} {b}" for a, b in block.edges])
@@ -117,15 +108,15 @@ def _name(axes: Axes, block: Strips) -> None:
         total = max(sum(block.trained), 1)
         shares = [f"{100 * count / total:.0f} %" for count in block.trained]
         names = [f"{n}, {share} of training" for n, share in zip(names, shares, strict=True)]
-    colors = [PALETTE[k % len(PALETTE)] for k in range(len(names))]
-    patches = [Patch(color=c, label=clean(n)) for c, n in zip(colors, names, strict=True)]
-    legend(axes, right=True, handles=patches)
+    colors = [style.PALETTE[k % len(style.PALETTE)] for k in range(len(names))]
+    patches = [Patch(color=c, label=style.clean(n)) for c, n in zip(colors, names, strict=True)]
+    style.legend(axes, right=True, handles=patches)
 
 
 def _frame(axes: Axes, warmup: int) -> None:
-    few_ticks(axes, x=8, integer=True)
+    style.few_ticks(axes, x=8, integer=True)
     axes.set_xlabel("epoch" + (f"; alpha rests in the first {warmup}" if warmup else ""))
     axes.tick_params(length=0)
     if warmup:
-        axes.axvline(warmup, color=QUIET, linewidth=0.9, linestyle=(0, (3, 2)), zorder=3)
+        axes.axvline(warmup, color=style.QUIET, linewidth=0.9, linestyle=(0, (3, 2)), zorder=3)
     axes.spines[:].set_visible(False)

@@ -9,20 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sif.plots import lines as ends
+from sif.plots import style
 from sif.plots.lines import Line
 from sif.plots.rows import band, embolden
-from sif.plots.style import (
-    ACCENT,
-    FAINT,
-    INK,
-    PALETTE,
-    Drawing,
-    clean,
-    legend,
-    limits,
-    message,
-    panel,
-)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +30,7 @@ class Choice:
     runs: Sequence[tuple[float, float]]
 
 
-@Drawing
+@style.Drawing
 def trade_off(figure: Figure, choices: Sequence[Choice], cost: str, error: str) -> None:
     """Draws mean cost against mean error of each choice, joined in the order given.
 
@@ -52,25 +41,25 @@ def trade_off(figure: Figure, choices: Sequence[Choice], cost: str, error: str) 
         error: Label of the y axis.
     """
     if not any(choice.runs for choice in choices):
-        message(figure, "Nothing was measured.")
+        style.message(figure, "Nothing was measured.")
         return
     tables = [np.array(choice.runs, dtype=np.float64).reshape(-1, 2) for choice in choices]
     every, means = np.concatenate(tables), [t.mean(axis=0) for t in tables if len(t)]
     points = [
-        Line(choice.name, x[None], y[None], ACCENT, strong=True)
+        Line(choice.name, x[None], y[None], style.ACCENT, strong=True)
         for choice, (x, y) in zip([c for c in choices if c.runs], means, strict=True)
     ]
-    axes = panel(figure, 4.6, 3.5)
-    axes.plot(every[:, 0], every[:, 1], "o", color=PALETTE[3], markersize=4, zorder=2)
-    axes.plot(*np.array(means).T, "-", color=FAINT, linewidth=1.4, zorder=1)
-    axes.set_xlim(*limits([], every[:, 0])[:2])
-    axes.set_ylim(*limits([], every[:, 1])[:2])
+    axes = style.panel(figure, 4.6, 3.5)
+    axes.plot(every[:, 0], every[:, 1], "o", color=style.PALETTE[3], markersize=4, zorder=2)
+    axes.plot(*np.array(means).T, "-", color=style.FAINT, linewidth=1.4, zorder=1)
+    axes.set_xlim(*style.limits([], every[:, 0])[:2])
+    axes.set_ylim(*style.limits([], every[:, 1])[:2])
     ends.draw(axes, points)
     ends.name_ends(axes, points)
     axes.set(xlabel=cost, ylabel=error)
 
 
-@Drawing
+@style.Drawing
 def fronts(
     figure: Figure, groups: Mapping[str, Sequence[tuple[float, float]]], cost: str, error: str
 ) -> None:
@@ -84,23 +73,23 @@ def fronts(
     """
     every = np.array([point for points in groups.values() for point in points]).reshape(-1, 2)
     if not len(every):
-        message(figure, "Nothing was measured.")
+        style.message(figure, "Nothing was measured.")
         return
-    axes = panel(figure, 5.0, 3.5)
-    axes.set_xlim(*limits([], every[:, 0])[:2])
-    axes.set_ylim(*limits([], every[:, 1])[:2])
+    axes = style.panel(figure, 5.0, 3.5)
+    axes.set_xlim(*style.limits([], every[:, 0])[:2])
+    axes.set_ylim(*style.limits([], every[:, 1])[:2])
     right = axes.get_xlim()[1]
-    for (name, points), color, marker in zip(groups.items(), PALETTE, "os^D", strict=False):
+    for (name, points), color, marker in zip(groups.items(), style.PALETTE, "os^D", strict=False):
         axes.plot(*np.array(points).reshape(-1, 2).T, marker, color=color, markersize=5,
-                  alpha=0.75, label=clean(name))  # fmt: skip
+                  alpha=0.75, label=style.clean(name))  # fmt: skip
         best = undominated(points)
         stairs = [*best, (right, best[-1][1])] if best else []
         axes.step(*np.array(stairs).reshape(-1, 2).T, where="post", color=color, linewidth=1.6)
-    legend(axes, len(groups))
+    style.legend(axes, len(groups))
     axes.set(xlabel=cost, ylabel=error)
 
 
-@Drawing
+@style.Drawing
 def cost_bars(
     figure: Figure, rows: Sequence[tuple[str, Sequence[float]]], parts: Sequence[str], unit: str
 ) -> None:
@@ -113,22 +102,22 @@ def cost_bars(
         unit: Label of the x axis.
     """
     if not rows:
-        message(figure, "Nothing was measured.")
+        style.message(figure, "Nothing was measured.")
         return
     axes = band(figure, [name for name, _ in rows], 0.34)
     ends_at = np.cumsum([numbers for _, numbers in rows], axis=1)
     for k, part in enumerate(parts):
         widths = [numbers[k] for _, numbers in rows]
-        axes.barh(range(len(rows)), widths, 0.62, ends_at[:, k] - widths, color=PALETTE[k],
+        axes.barh(range(len(rows)), widths, 0.62, ends_at[:, k] - widths, color=style.PALETTE[k],
                   label=part)  # fmt: skip
     for place, total in enumerate(ends_at[:, -1]):
         axes.annotate(
             f"{total:.2f} s, {total / ends_at[0, -1]:.1f}x", (total, place), xytext=(5, 0),
-            textcoords="offset points", va="center", color=INK,
+            textcoords="offset points", va="center", color=style.INK,
         )  # fmt: skip
     embolden(axes, 0)
     axes.set_xlim(0, 1.02 * ends_at[:, -1].max())
-    legend(axes, len(parts))
+    style.legend(axes, len(parts))
     axes.set_xlabel(unit)
 
 

@@ -8,30 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sif.plots.style import (
-    ACCENT,
-    FAINT,
-    FONT,
-    INK,
-    PALETTE,
-    QUIET,
-    REFERENCE,
-    Drawing,
-    better,
-    clean,
-    legend,
-    message,
-    panel,
-    text_width,
-)
+from sif.plots import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PARTS = ("train", "valid", "test")
-_COLORS = dict(zip(PARTS, (PALETTE[3], PALETTE[8], PALETTE[1]), strict=True))
-_MODELS = (ACCENT, REFERENCE, QUIET)
+_COLORS = dict(zip(PARTS, (style.PALETTE[3], style.PALETTE[8], style.PALETTE[1]), strict=True))
+_MODELS = (style.ACCENT, style.REFERENCE, style.QUIET)
 _DAY = 86400
 _UNITS = {1: "day", 7: "week", 30: "30 days", 365: "year"}
 
@@ -39,7 +24,7 @@ GroupBars = Mapping[str, Sequence[tuple[float, float, float]]]
 """Group to value, lower and upper bound of its interval, one triple per model."""
 
 
-@Drawing
+@style.Drawing
 def split_timeline(
     figure: Figure, start: int, days: int, counts: Mapping[str, Sequence[int]],
     cuts: Sequence[int], users: Mapping[str, int],
@@ -56,9 +41,9 @@ def split_timeline(
     """
     bins = len(counts["train"])
     if bins == 0:
-        message(figure, "No interaction has a time.")
+        style.message(figure, "No interaction has a time.")
         return
-    axes = panel(figure, 6.2, 2.6)
+    axes = style.panel(figure, 6.2, 2.6)
     at, floor = np.arange(bins) + 0.5, np.zeros(bins)
     for part in PARTS:
         values = np.asarray(counts[part], dtype=np.float64)
@@ -68,15 +53,17 @@ def split_timeline(
     axes.set_xlim(0, bins)
     axes.set_ylim(0, 1.06 * floor.max() or 1.0)
     for cut in cuts:
-        axes.axvline((cut - start) / (days * _DAY), color=INK, linewidth=1.0, linestyle=(0, (3, 2)))
-    legend(axes)
+        axes.axvline(
+            (cut - start) / (days * _DAY), color=style.INK, linewidth=1.0, linestyle=(0, (3, 2))
+        )
+    style.legend(axes)
     ticks = np.arange(0, bins, max(1, -(-bins // 5)))
     axes.set_xticks(ticks, [_date(start + int(t) * days * _DAY) for t in ticks])
     axes.set_xlabel("time (UTC); dashed: where valid and test begin")
     _counted(axes, f"interactions per {_UNITS.get(days, f'{days} days')}")
 
 
-@Drawing
+@style.Drawing
 def last_gaps(figure: Figure, labels: Sequence[str], counts: Sequence[int], median: str) -> None:
     """Draws how long after a user's last train interaction the one in test came.
 
@@ -87,11 +74,11 @@ def last_gaps(figure: Figure, labels: Sequence[str], counts: Sequence[int], medi
         median: The median gap in words.
     """
     if not sum(counts):
-        message(figure, "No user has both a train and a test interaction with a time.")
+        style.message(figure, "No user has both a train and a test interaction with a time.")
         return
-    names = [clean(label) for label in labels]
-    each = max(0.62, text_width(names, FONT - 1, "normal") + 0.15)
-    axes = panel(figure, each * len(names), 2.5)
+    names = [style.clean(label) for label in labels]
+    each = max(0.62, style.text_width(names, style.FONT - 1, "normal") + 0.15)
+    axes = style.panel(figure, each * len(names), 2.5)
     axes.bar(range(len(names)), counts, 0.8, color=_COLORS["test"])
     for place, count in enumerate(counts):
         _above(axes, place, count, f"{count:,}")
@@ -102,7 +89,7 @@ def last_gaps(figure: Figure, labels: Sequence[str], counts: Sequence[int], medi
     _counted(axes, "users")
 
 
-@Drawing
+@style.Drawing
 def group_comparison(
     figure: Figure, groups: GroupBars, notes: Sequence[str], models: Sequence[str], metric: str
 ) -> None:
@@ -116,41 +103,41 @@ def group_comparison(
         metric: Name of the metric.
     """
     if not groups:
-        message(figure, "No group holds anything.")
+        style.message(figure, "No group holds anything.")
         return
-    names = [clean(name) for name in groups]
-    lines = [clean(note) for note in notes]
-    each = max(0.42 * len(models) + 0.3, text_width([*names, *lines], FONT - 1) + 0.2)
-    axes = panel(figure, max(each * len(names), 4.6), 2.7)
+    names = [style.clean(name) for name in groups]
+    lines = [style.clean(note) for note in notes]
+    each = max(0.42 * len(models) + 0.3, style.text_width([*names, *lines], style.FONT - 1) + 0.2)
+    axes = style.panel(figure, max(each * len(names), 4.6), 2.7)
     bar = 0.8 / len(models)
     for number, color in zip(range(len(models)), _MODELS, strict=False):
         at = np.arange(len(names)) + (number - (len(models) - 1) / 2) * bar
         table = np.array([groups[name][number] for name in groups], dtype=np.float64)
-        axes.bar(at, table[:, 0], 0.9 * bar, color=color, label=clean(models[number], 60))
+        axes.bar(at, table[:, 0], 0.9 * bar, color=color, label=style.clean(models[number], 60))
         # The white edge keeps the lower half visible on a dark bar.
-        for edge, line_width in (("white", 3.2), (INK, 1.2)):
+        for edge, line_width in (("white", 3.2), (style.INK, 1.2)):
             axes.vlines(at, table[:, 1], table[:, 2], color=edge, linewidth=line_width)
         for x, (value, _, high) in zip(at, table, strict=True):
-            _above(axes, x, max(value, high), f"{value:.3f}", size=FONT - 2.5)
+            _above(axes, x, max(value, high), f"{value:.3f}", size=style.FONT - 2.5)
     axes.set_xlim(-0.5, len(names) - 0.5)
     highest = max(max(row) for rows in groups.values() for row in rows)
     axes.set_ylim(0, 1.12 * highest or 1.0)
     axes.set_xticks(range(len(names)), [f"{a}\n{b}" for a, b in zip(names, lines, strict=True)])
     axes.set_xlabel("groups by train interactions; lines: 95 % interval over users")
-    legend(axes)
-    _counted(axes, f"test {clean(metric, 24)} ({better(metric)})")
+    style.legend(axes)
+    _counted(axes, f"test {style.clean(metric, 24)} ({style.better(metric)})")
 
 
-def _above(axes: Axes, x: float, y: float, text: str, size: float = FONT - 1) -> None:
+def _above(axes: Axes, x: float, y: float, text: str, size: float = style.FONT - 1) -> None:
     axes.annotate(
         text, (x, y), xytext=(0, 2), textcoords="offset points", ha="center", va="bottom",
-        fontsize=size, color=QUIET,
+        fontsize=size, color=style.QUIET,
     )  # fmt: skip
 
 
 def _counted(axes: Axes, label: str) -> None:
     axes.set_ylabel(label)
-    axes.grid(axis="y", color=FAINT, linewidth=0.8)
+    axes.grid(axis="y", color=style.FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(axis="x", length=0)
 

@@ -14,21 +14,9 @@ import numpy as np
 
 from sif.errors import ShapeError
 from sif.plots import lines as ends
+from sif.plots import style
 from sif.plots.lines import Line
-from sif.plots.style import (
-    FAINT,
-    FONT,
-    QUIET,
-    SHADE,
-    Drawing,
-    Floats,
-    few_ticks,
-    inside,
-    limits,
-    message,
-    panel,
-    title,
-)
+from sif.plots.style import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +57,7 @@ class _Panel:
         return max(1.9, names + 0.3), max(1.3, names) if scored else 0.0
 
 
-@Drawing
+@style.Drawing
 def alpha_trajectories(
     figure: Figure,
     history: History,
@@ -94,7 +82,7 @@ def alpha_trajectories(
     """
     panels = [p for block, names in blocks.items() for p in _panels(history, block, names, score)]
     if not panels:
-        message(figure, "No search epochs were recorded.")
+        style.message(figure, "No search epochs were recorded.")
         return
     scored = any(np.isfinite(p.score).any() for p in panels)
     columns = math.ceil(math.sqrt(len(panels) / 3))
@@ -107,12 +95,12 @@ def alpha_trajectories(
         )
         for column, shown in enumerate(row):
             left = column * cell
-            upper = panel(figure, _WIDTH, alpha_height, left, top)
+            upper = style.panel(figure, _WIDTH, alpha_height, left, top)
             _draw_alpha(upper, shown, warmup)
             if scored:
                 upper.tick_params(labelbottom=False)
                 beneath = top + alpha_height + _BETWEEN
-                lower = panel(figure, _WIDTH, score_height, left, beneath)
+                lower = style.panel(figure, _WIDTH, score_height, left, beneath)
                 _draw_score(lower, shown, score, warmup)
             else:
                 upper.set_xlabel("epoch")
@@ -175,44 +163,46 @@ def _table(
 
 
 def _draw_alpha(axes: Axes, panel: _Panel, warmup: int) -> None:
-    low, high, cut = limits([panel.alpha], panel.alpha[-1])
+    low, high, cut = style.limits([panel.alpha], panel.alpha[-1])
     _frame(axes, panel, warmup)
     # Room for the word that names the shading.
     axes.set_ylim(low, high + (0.16 * (high - low) if warmup else 0.0))
     axes.set_ylabel("alpha")
-    title(axes, panel.heading)
+    style.title(axes, panel.heading)
     if warmup:
         axes.annotate(
             "warm-up", (0.0, 1.0), xytext=(4, -4), xycoords="axes fraction",
-            textcoords="offset points", va="top", color=QUIET, fontsize=FONT - 1,
+            textcoords="offset points", va="top", color=style.QUIET, fontsize=style.FONT - 1,
         )  # fmt: skip
     _finish(axes, panel.lines(panel.alpha), cut)
 
 
 def _draw_score(axes: Axes, panel: _Panel, score: str, warmup: int) -> None:
     lines = panel.lines(panel.score)
-    low, high, cut = limits([panel.score], [0.0, *(line.end[1] for line in lines if line.end)])
+    low, high, cut = style.limits(
+        [panel.score], [0.0, *(line.end[1] for line in lines if line.end)]
+    )
     _frame(axes, panel, warmup)
     axes.set_ylim(low, high)
-    axes.axhline(0.0, color=FAINT, linewidth=1.0, zorder=1)
+    axes.axhline(0.0, color=style.FAINT, linewidth=1.0, zorder=1)
     axes.set_xlabel("epoch")
     axes.set_ylabel(SCORE_LABELS.get(score, f"{score} score"))
     if not np.isfinite(panel.score).any():
-        inside(axes, 0.5, 0.5, "no scores recorded", ha="center", va="center")
+        style.inside(axes, 0.5, 0.5, "no scores recorded", ha="center", va="center")
     _finish(axes, lines, cut)
 
 
 def _frame(axes: Axes, panel: _Panel, warmup: int) -> None:
     # Alpha is recorded at the end of an epoch, so the first epoch spans 0 to 1.
     axes.set_xlim(0, 1.015 * len(panel.alpha))
-    few_ticks(axes, x=8, integer=True)
-    few_ticks(axes, y=5)
+    style.few_ticks(axes, x=8, integer=True)
+    style.few_ticks(axes, y=5)
     if warmup:
-        axes.axvspan(0, min(warmup, len(panel.alpha)), color=SHADE, linewidth=0, zorder=0)
+        axes.axvspan(0, min(warmup, len(panel.alpha)), color=style.SHADE, linewidth=0, zorder=0)
 
 
 def _finish(axes: Axes, lines: Sequence[Line], cut: bool) -> None:
     ends.draw(axes, lines)
     ends.name_ends(axes, lines)
     if cut:
-        inside(axes, 0.99, 0.99, "axis cut: a few values lie beyond", ha="right", va="top")
+        style.inside(axes, 0.99, 0.99, "axis cut: a few values lie beyond", ha="right", va="top")
