@@ -54,14 +54,27 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Means:
+    """The main metric of some trainings.
+
+    Attributes:
+        valid: Mean on validation.
+        test: Mean on test.
+        valid_deviation: Standard deviation of a training on validation; nan for a single one.
+        test_deviation: The same on test.
+    """
+
+    valid: float
+    test: float
+    valid_deviation: float
+    test_deviation: float
+
+
+@dataclass(frozen=True)
+class Entry(Means):
     """What the table says of a function at a dimension, for one seed or over all it has.
 
     Attributes:
-        valid: Main metric on validation, mean over seeds.
-        test: The same on test.
-        valid_deviation: Standard deviation over seeds; nan for one seed.
-        test_deviation: The same on test.
         metrics: All metrics, means over seeds.
         seeds: Which ones.
         l2: Strength that validation chose.
@@ -72,10 +85,6 @@ class Entry:
         family: The class with the growths of its transforms.
     """
 
-    valid: float
-    test: float
-    valid_deviation: float
-    test_deviation: float
     metrics: Mapping[str, float]
     seeds: tuple[int, ...]
     l2: float
@@ -87,24 +96,16 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class ClassEntry:
-    """What the table says of a range class or a family at a dimension.
+class ClassEntry(Means):
+    """What the table says of a range class or a family at a dimension, over members and seeds.
 
     Attributes:
         functions: Trained members.
-        valid: Main metric on validation, mean over members and seeds.
-        test: The same on test.
-        valid_deviation: Standard deviation of a training, over members and seeds.
-        test_deviation: The same on test.
         between_seeds: On test, standard deviation over a member's seeds, pooled; nan for one seed.
         between_functions: On test, standard deviation of the members' means; nan for one member.
     """
 
     functions: tuple[Names, ...]
-    valid: float
-    test: float
-    valid_deviation: float
-    test_deviation: float
     between_seeds: float
     between_functions: float
 
@@ -114,17 +115,18 @@ def deviation(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else math.nan
 
 
+def _means(rows: Sequence[Training]) -> tuple[float, float, float, float]:
+    """What `Means` is made of."""
+    valid, test = ([row.main(part) for row in rows] for part in PARTS)
+    return statistics.fmean(valid), statistics.fmean(test), deviation(valid), deviation(test)
+
+
 def entry(rows: Sequence[Training]) -> Entry:
     """Of one function's trainings at a dimension, with the chosen strength."""
-    valid, test = ([row.main(part) for row in rows] for part in PARTS)
     first = rows[0]
-    metrics = {name: statistics.fmean(r.metrics[name] for r in rows) for name in first.metrics}
     return Entry(
-        statistics.fmean(valid),
-        statistics.fmean(test),
-        deviation(valid),
-        deviation(test),
-        metrics,
+        *_means(rows),
+        {name: statistics.fmean(r.metrics[name] for r in rows) for name in first.metrics},
         tuple(row.seed for row in rows),
         first.l2,
         first.parameters,
@@ -140,16 +142,9 @@ def class_entry(rows: Sequence[Training]) -> ClassEntry:
     by_function: dict[Names, list[float]] = {}
     for row in rows:
         by_function.setdefault(row.names, []).append(row.main("test"))
-    valid, test = ([row.main(part) for row in rows] for part in PARTS)
-    return ClassEntry(
-        tuple(by_function),
-        statistics.fmean(valid),
-        statistics.fmean(test),
-        deviation(valid),
-        deviation(test),
-        pooled(by_function.values()),
-        deviation([statistics.fmean(values) for values in by_function.values()]),
-    )
+    means = [statistics.fmean(values) for values in by_function.values()]
+    spread = pooled(by_function.values())
+    return ClassEntry(*_means(rows), tuple(by_function), spread, deviation(means))
 
 
 def pooled(groups: Iterable[Sequence[float]]) -> float:

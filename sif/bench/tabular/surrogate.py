@@ -12,29 +12,22 @@ import statistics
 from dataclasses import dataclass
 
 from sif.bench.tabular.ranges import Family, family
+from sif.bench.tabular.records import Means
 from sif.bench.tabular.table import Table
 from sif.core.genotype import Genotype
 from sif.errors import NotInTableError
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What its family, or else its class, says of a function.
+class Estimate(Means):
+    """What its family, or else its class, says of a function, over functions and seeds.
 
     Attributes:
-        valid: Main metric on validation, mean over functions and seeds.
-        test: The same on test.
-        valid_deviation: Standard deviation of a training, over functions and seeds.
-        test_deviation: The same on test.
         family: Of the function.
         by: "family" or "class", whichever the mean is taken over.
         functions: How many were trained of it.
     """
 
-    valid: float
-    test: float
-    valid_deviation: float
-    test_deviation: float
     family: Family
     by: str
     functions: int
