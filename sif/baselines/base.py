@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sif.data.interactions.interactions import Interactions
 from sif.errors import ConfigError
 from sif.evaluation.cold_start import ColdStartRule, with_cold_start
@@ -63,6 +66,17 @@ class Fitted:
     valid: Evaluation
     seconds: float
     trials: tuple[tuple[Params, float], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class TableScorer:
+    """Scores of all users, computed beforehand: (n_users, n_items)."""
+
+    table: NDArray[np.float32]
+
+    def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores (b, n_items) for users (b,)."""
+        return self.table[users]
 
 
 def fit_best(

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from sif.baselines.base import Baseline, Params
+from sif.baselines.base import Baseline, Params, TableScorer
 from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
 from sif.evaluation.evaluate import Scorer, pair_matrix
@@ -23,17 +23,6 @@ from sif.evaluation.evaluate import Scorer, pair_matrix
 # A Gram matrix of this side takes 1.6 GB in float32 and its Cholesky factorization about a minute.
 MAX_SIDE = 20_000
 MAX_SCORES = 1 << 29
-
-
-@dataclass(frozen=True, eq=False)
-class TableScorer:
-    """Scores of all users, computed beforehand: (n_users, n_items)."""
-
-    table: NDArray[np.float32]
-
-    def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores (b, n_items) for users (b,)."""
-        return self.table[users]
 
 
 @dataclass(frozen=True, eq=False)
