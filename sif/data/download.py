@@ -117,11 +117,16 @@ def locate(
     return target / source.folder, [_download(source, target, bases)]
 
 
+def file_md5(path: Path) -> str:
+    """Checksum of a file, in hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "md5").hexdigest()
+
+
 def _verify(path: Path, source: Source) -> None:
     if source.md5 is None:
         return
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "md5").hexdigest()
+    found = file_md5(path)
     if found != source.md5:
         raise DataError(f"{path}: expected MD5 {source.md5}, found {found}")
 

@@ -14,15 +14,8 @@ from sif.tracking.mlflow_store import NOT_INSTALLED, MlflowTracker
 
 def check_installed(settings: TrackingConfig) -> None:
     """Raises TrackingError where MLflow is wanted and not installed."""
-    if settings.enabled and not _is_installed("mlflow"):
+    if settings.enabled and importlib.util.find_spec("mlflow") is None:
         raise TrackingError(NOT_INSTALLED)
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ImportError:
-        return False
 
 
 def open_tracker(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +18,6 @@ from sif.errors import ConfigError, DataError
 
 MEMORY = 1 << 32
 """Bytes of pixels that are held in memory; ImageNet at 224 pixels would need 45 times as many."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked of images of a fixed form; see `load_images`."""
-
-    channels: int | None
-    size: int | None
-    per_class: int | None
-    memory: int
 
 
 def load_images(
@@ -64,7 +54,7 @@ def load_images(
     name = str(name_or_path)
     recipe = list_datasets().get(name)
     if recipe is not None and recipe.kind == DIGITS:
-        return _finished(read_digits(), Wanted(channels, size, per_class, memory))
+        return _finished(read_digits(), channels, size, per_class, memory)
     notes: list[str] = []
     path = Path(name)
     if recipe is not None:
@@ -72,7 +62,7 @@ def load_images(
     if path.is_dir() and find_cifar(path) is not None:
         read = read_cifar(path, official=recipe is not None)
         read = replace(read, notes=tuple(notes))
-        return _finished(read, Wanted(channels, size, per_class, memory))
+        return _finished(read, channels, size, per_class, memory)
     form = Form(channels or 3, size)
     if path.is_dir():
         return read_folder(path, form, per_class=per_class, memory=memory)
@@ -97,21 +87,23 @@ def _find(recipe: Recipe, data_dir: Path | None) -> tuple[Path, list[str]]:
     return locate(recipe, data_dir, find)
 
 
-def _finished(images: Images, wanted: Wanted) -> Images:
-    """Images of a fixed form in the form that was asked for."""
+def _finished(
+    images: Images, channels: int | None, size: int | None, per_class: int | None, memory: int
+) -> Images:
+    """Images of a fixed form in the form that was asked for; see `load_images`."""
     notes = images.notes
-    if wanted.per_class is not None:
-        images = images.select(first_of_each(images.labels, images.test, wanted.per_class))
-        notes = (*notes, f"only {wanted.per_class} images of each class and part are read")
-    if wanted.size is not None:
-        needed = len(images) * wanted.size**2 * (wanted.channels or images.shape[2])
-        if needed > wanted.memory:
+    if per_class is not None:
+        images = images.select(first_of_each(images.labels, images.test, per_class))
+        notes = (*notes, f"only {per_class} images of each class and part are read")
+    if size is not None:
+        needed = len(images) * size**2 * (channels or images.shape[2])
+        if needed > memory:
             raise DataError(
-                f"{images.name}: expected at most {wanted.memory:,} bytes of pixels,"
-                f" found {needed:,} at size {wanted.size}; ask for fewer images of each class"
+                f"{images.name}: expected at most {memory:,} bytes of pixels,"
+                f" found {needed:,} at size {size}; ask for fewer images of each class"
             )
-    pixels = with_channels(images.pixels, wanted.channels, images.name)
-    return replace(images, pixels=resized(pixels, wanted.size), notes=notes)
+    pixels = with_channels(images.pixels, channels, images.name)
+    return replace(images, pixels=resized(pixels, size), notes=notes)
 
 
 def read_digits() -> Images:

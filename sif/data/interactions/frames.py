@@ -13,13 +13,14 @@ from scipy import sparse
 
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.readers import Columns, from_table
+from sif.data.interactions.table_files import Rows
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
-class FrameTable:
-    """A data frame as a `Table`; rows are counted from 1 in messages."""
+class FrameTable(Rows):
+    """A data frame as a `Table`."""
 
     frame: pd.DataFrame
     path: Path = Path("data frame")
@@ -29,19 +30,9 @@ class FrameTable:
         """See `Table.columns`."""
         return tuple(str(name) for name in self.frame.columns)
 
-    @property
-    def header_place(self) -> str:
-        """The frame."""
-        return f"{self.path}"
-
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
-        """See `Table.read`; the frame's own types win."""
+        """See `Rows.read`."""
         return {column: self.frame.iloc[:, column].reset_index(drop=True) for column in types}
-
-    def locate(self, row: int, column: int) -> tuple[str, str]:
-        """See `Table.locate`."""
-        value = self.frame.iloc[row, column]
-        return f"{self.path} row {row + 1}", "" if pd.isna(value) else str(value)
 
 
 def read_frame(frame: pd.DataFrame, columns: Columns | None = None) -> Interactions:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.table_files import HEADERLESS, Table, open_table
+from sif.data.interactions.text_records import is_number
 from sif.data.interactions.vocabulary import Int64Array, Vocabulary, distinct, unusable
 from sif.errors import DataError
 
@@ -25,38 +26,16 @@ from sif.errors import DataError
 RECOGNIZED: dict[str, tuple[str, ...]] = {
     "user": ("user", "userid", "uid", "users", "reviewerid", "customerid", "visitorid", "u"),
     "item": (
-        "item",
-        "itemid",
-        "iid",
-        "items",
-        "movieid",
-        "movie",
-        "product",
-        "productid",
-        "asin",
-        "parentasin",
-        "bookid",
-        "isbn",
-        "trackid",
-        "songid",
-        "artistid",
-        "businessid",
-        "newsid",
+        "item", "itemid", "iid", "items", "movieid", "movie", "product", "productid", "asin",
+        "parentasin", "bookid", "isbn", "trackid", "songid", "artistid", "businessid", "newsid",
         "i",
     ),
     "rating": ("rating", "ratings", "score", "stars", "star", "overall", "bookrating", "r"),
     "timestamp": (
-        "timestamp",
-        "time",
-        "ts",
-        "unixtime",
-        "unixreviewtime",
-        "unixtimestamp",
-        "datetime",
-        "date",
-        "t",
+        "timestamp", "time", "ts", "unixtime", "unixreviewtime", "unixtimestamp", "datetime",
+        "date", "t",
     ),
-}
+}  # fmt: skip
 _TOLD = 12  # columns listed in a message
 _ISO = {"format": "ISO8601"}
 _INT64_END = 2.0**63
@@ -213,7 +192,7 @@ def _ratings(table: Table, cells: dict[int, pd.Series], position: int) -> npt.ND
     bad = ~np.isfinite(ratings)
     if bad.any():
         _, text = table.locate(int(np.argmax(bad)), position)
-        finite = "a finite number" if _is_float(text) else "a number"
+        finite = "a finite number" if is_number(text) else "a number"
         _refuse(table, bad, position, f"rating: expected {finite}")
     return ratings
 
@@ -242,14 +221,6 @@ def _floats(column: pd.Series) -> npt.NDArray[np.float64]:
     if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
         column = pd.to_numeric(column.astype(object).astype(str), errors="coerce")
     return np.array(column.to_numpy(dtype=np.float64, na_value=np.nan))
-
-
-def _is_float(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _refuse(table: Table, bad: npt.NDArray[np.bool_], position: int, expected: str) -> None:

@@ -120,13 +120,9 @@ def _from_npz(path: Path, context: tuple[str, ...]) -> tuple[Interactions, Int64
                 vocabulary = Vocabulary(arrays[f"{name}_ids"])
             except DataError as error:
                 raise DataError(f"{path}: {name}_ids: {error}") from None
-            wrong = (codes < 0) | (codes >= len(vocabulary))
-            if wrong.any():
-                row = int(np.argmax(wrong))
-                raise DataError(
-                    f"{path} row {row + 1}: {name}: expected a number in"
-                    f" 0..{len(vocabulary) - 1}, found {codes[row]}"
-                )
+            known = (codes >= 0) & (codes < len(vocabulary))
+            expected = f"{name}: expected a number in 0..{len(vocabulary) - 1}"
+            _refuse(path, codes, known, expected)
         else:
             vocabulary, codes = Vocabulary.from_values(codes)
         columns.append(codes)
@@ -167,36 +163,37 @@ def _load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _integers(path: Path, arrays: dict[str, npt.NDArray[Any]], name: str, n: int) -> Int64Array:
-    values = arrays[name]
-    _check_length(path, values, name, n)
-    if values.dtype.kind not in "iuf":
-        raise DataError(f"{path}: {name}: expected integers, found {values.dtype}")
+    values = _numbers(path, arrays, name, n, "integers")
     if values.dtype.kind == "f":
         whole = np.isfinite(values) & (values == np.floor(values))
-        if not whole.all():
-            row = int(np.argmin(whole))
-            raise DataError(
-                f"{path} row {row + 1}: {name}: expected an integer, found {values[row]}"
-            )
+        _refuse(path, values, whole, f"{name}: expected an integer")
     return values.astype(np.int64)
 
 
 def _npz_ratings(
     path: Path, arrays: dict[str, npt.NDArray[Any]], n: int
 ) -> npt.NDArray[np.float32]:
-    values = arrays["rating"]
-    _check_length(path, values, "rating", n)
-    if values.dtype.kind not in "iuf":
-        raise DataError(f"{path}: rating: expected numbers, found {values.dtype}")
-    finite = np.isfinite(values.astype(np.float32))
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise DataError(
-            f"{path} row {row + 1}: rating: expected a finite number, found {values[row]}"
-        )
-    return values.astype(np.float32)
+    values = _numbers(path, arrays, "rating", n, "numbers")
+    ratings = values.astype(np.float32)
+    _refuse(path, values, np.isfinite(ratings), "rating: expected a finite number")
+    return ratings
 
 
-def _check_length(path: Path, values: npt.NDArray[Any], name: str, n: int) -> None:
+def _numbers(
+    path: Path, arrays: dict[str, npt.NDArray[Any]], name: str, n: int, kind: str
+) -> npt.NDArray[Any]:
+    values = arrays[name]
     if values.shape != (n,):
         raise DataError(f"{path}: {name}: expected shape ({n},), found {values.shape}")
+    if values.dtype.kind not in "iuf":
+        raise DataError(f"{path}: {name}: expected {kind}, found {values.dtype}")
+    return values
+
+
+def _refuse(
+    path: Path, values: npt.NDArray[Any], good: npt.NDArray[np.bool_], expected: str
+) -> None:
+    """Raise for the first row that is not good."""
+    if not good.all():
+        row = int(np.argmin(good))
+        raise DataError(f"{path} row {row + 1}: {expected}, found {values[row]}")

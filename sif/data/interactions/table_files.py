@@ -21,6 +21,7 @@ import pandas as pd
 
 from sif.data.interactions.text_records import (
     WHITESPACE,
+    is_number,
     is_replaced,
     not_text,
     open_replaced,
@@ -64,6 +65,26 @@ class Table(Protocol):
 
     def locate(self, row: int, column: int) -> tuple[str, str]:
         """Place ("ratings.csv line 17") and text of one cell; `row` counts data rows from 0."""
+
+
+class Rows:
+    """What tables without lines have in common: rows are counted from 1 in messages."""
+
+    path: Path
+
+    @property
+    def header_place(self) -> str:
+        """The table itself."""
+        return f"{self.path}"
+
+    def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
+        """See `Table.read`; the table's own types win, so the asked ones go unused."""
+        raise NotImplementedError
+
+    def locate(self, row: int, column: int) -> tuple[str, str]:
+        """See `Table.locate`."""
+        value = self.read({column: "str"})[column].iloc[row]
+        return f"{self.path} row {row + 1}", "" if pd.isna(value) else str(value)
 
 
 def open_table(path: Path, separator: str | None = None) -> Table:
@@ -122,7 +143,7 @@ class TextTable:
         if not head:
             raise DataError(f"{path}: expected interactions, found only blank lines")
         first = head[0][1]
-        header = not all(_is_number(cell) for cell in first)
+        header = not all(is_number(cell) for cell in first)
         if header:
             if len(head) == 1:
                 raise DataError(f"{path}: expected interactions, found none after the header")
@@ -213,8 +234,8 @@ def parquet_library(path: Path) -> tuple[Any, Any]:
 
 
 @dataclass(frozen=True)
-class ParquetTable:
-    """A Parquet file; rows are counted from 1 in messages."""
+class ParquetTable(Rows):
+    """A Parquet file."""
 
     path: Path
     columns: tuple[str, ...]
@@ -233,13 +254,8 @@ class ParquetTable:
             reason = str(error).strip().splitlines()[0]
             raise DataError(f"{path}: expected a Parquet file, found: {reason}") from None
 
-    @property
-    def header_place(self) -> str:
-        """The file."""
-        return f"{self.path}"
-
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
-        """See `Table.read`; the file's own types win, so the asked ones go unused."""
+        """See `Rows.read`."""
         pa, pq = parquet_library(self.path)
         names = [self.columns[column] for column in types]
         chunks: dict[int, list[pd.Series]] = {column: [] for column in types}
@@ -257,11 +273,6 @@ class ParquetTable:
             reason = str(error).strip().splitlines()[0]
             raise DataError(f"{self.path}: expected a Parquet file, found: {reason}") from None
         return {column: _stack(chunks.pop(column)) for column in types}
-
-    def locate(self, row: int, column: int) -> tuple[str, str]:
-        """See `Table.locate`."""
-        value = self.read({column: "str"})[column].iloc[row]
-        return f"{self.path} row {row + 1}", "" if pd.isna(value) else str(value)
 
 
 def _counted(cells: pd.Series) -> pd.Series:
@@ -288,11 +299,3 @@ def _stack(chunks: list[pd.Series]) -> pd.Series:
 
 def _ragged(path: Path, line: int, expected: int, found: int) -> DataError:
     return DataError(f"{path} line {line}: expected {expected} columns, found {found}")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -26,6 +26,15 @@ def spell(separator: str) -> str:
     return {"\t": "tab", WHITESPACE: "spaces"}.get(separator, repr(separator))
 
 
+def is_number(text: str) -> bool:
+    """Whether a cell can be read as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def is_replaced(separator: str) -> bool:
     """Whether a separator of several characters is turned into a tab before parsing."""
     return len(separator) > 1 and separator != WHITESPACE

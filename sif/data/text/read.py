@@ -8,12 +8,12 @@ on it are comparable only that way. The Penn Treebank has none.
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sif.data.download import file_md5
 from sif.data.interactions.split import PART_NAMES
 from sif.data.text.corpus import EOS_WORD, Corpus, number
 from sif.errors import DataError
@@ -121,8 +121,7 @@ def _strangers(folder: Path, layout: Layout, published: list[str]) -> list[str]:
     """Notes on files that are not the published ones, so that no comparison is made unawares."""
     notes = []
     for file, md5 in zip(layout.files, published, strict=False):
-        with (folder / file).open("rb") as stream:
-            found = hashlib.file_digest(stream, "md5").hexdigest()
+        found = file_md5(folder / file)
         if found != md5:
             notes.append(f"{folder / file}: not the published file (MD5 {md5}), but {found}")
     return notes
