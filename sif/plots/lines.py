@@ -165,21 +165,15 @@ def spread(positions: Floats, step: float, low: float, high: float) -> Floats:
     Returns:
         (n,), ascending.
     """
+    from scipy.optimize import isotonic_regression
+
     n = len(positions)
     if n == 0:
         return np.empty(0)
     step = min(step, (high - low) / max(n - 1, 1))
     offsets = step * np.arange(n)
-    # Without the offsets the distances become an order, and the nearest ascending sequence is the
-    # one that pooling adjacent violators finds.
-    pools: list[tuple[float, int]] = []
-    for value in positions - offsets:
-        mean, size = float(value), 1
-        while pools and pools[-1][0] > mean:
-            other, count = pools.pop()
-            mean, size = (mean * size + other * count) / (size + count), size + count
-        pools.append((mean, size))
-    level = np.repeat([mean for mean, _ in pools], [size for _, size in pools])
+    # Without the offsets the distances become an order.
+    level = isotonic_regression(positions - offsets).x
     return np.asarray(np.clip(level, low, high - offsets[-1]) + offsets, dtype=np.float64)
 
 

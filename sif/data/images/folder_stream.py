@@ -90,11 +90,7 @@ class FolderStream(PartStream):
 
     Args:
         images: All images.
-        rows: As the next four, see `PartStream`.
-        batch_size: See there.
-        prepare: See there.
-        generator: See there.
-        make: See there.
+        rows, batch_size, prepare, generator, make: As of `PartStream`.
         device: Of the batches.
         workers: Processes that decode; 0: this one.
         prefetch: Batches that each of them decodes ahead.

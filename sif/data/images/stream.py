@@ -70,11 +70,7 @@ class ImageStream(PartStream):
 
     Args:
         images: All images on the device.
-        rows: As the following, see `PartStream`.
-        batch_size: See there.
-        prepare: See there.
-        generator: See there.
-        make: See there.
+        rows, batch_size, prepare, generator, make: As of `PartStream`.
     """
 
     def __init__(

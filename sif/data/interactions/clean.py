@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -22,21 +23,14 @@ Duplicates = Literal["last", "first", "mean", "error"]
 Kept = tuple[Int64Array, npt.NDArray[np.float32] | None]
 
 
-def _by_time(repeated: Interactions, keys: Int64Array) -> Int64Array:
-    """Rows grouped by key, by time within a key; file order breaks ties (lexsort is stable)."""
-    if repeated.timestamp is None:
-        return np.argsort(keys, kind="stable")
-    return np.lexsort((repeated.timestamp, keys))
+def _one_each(repeated: Interactions, keys: Int64Array, keep: Literal["first", "last"]) -> Kept:
+    """The first or last row of each key by time; file order breaks ties (lexsort is stable)."""
+    time = keys if repeated.timestamp is None else repeated.timestamp
+    order = np.lexsort((time, keys))
+    return order[~pd.Series(keys[order]).duplicated(keep=keep).to_numpy()], repeated.rating
 
 
-def _last(repeated: Interactions, keys: Int64Array) -> Kept:
-    order = _by_time(repeated, keys)
-    return order[np.append(keys[order][1:] != keys[order][:-1], True)], repeated.rating
-
-
-def _first(repeated: Interactions, keys: Int64Array) -> Kept:
-    order = _by_time(repeated, keys)
-    return order[np.append(True, keys[order][1:] != keys[order][:-1])], repeated.rating
+_first, _last = partial(_one_each, keep="first"), partial(_one_each, keep="last")
 
 
 def _mean(repeated: Interactions, keys: Int64Array) -> Kept:
@@ -57,8 +51,11 @@ def _error(repeated: Interactions, keys: Int64Array) -> Kept:
 # Of the repeated rows: which to keep, and the ratings of all of them from then on; and how the rule
 # reads in a note.
 DUPLICATE_RULES: dict[str, tuple[Callable[[Interactions, Int64Array], Kept], str]] = {
-    "last": (_last, "the last by time kept, else the last in the file"),
-    "first": (_first, "the first by time kept, else the first in the file"),
+    "last": (partial(_one_each, keep="last"), "the last by time kept, else the last in the file"),
+    "first": (
+        partial(_one_each, keep="first"),
+        "the first by time kept, else the first in the file",
+    ),
     "mean": (_mean, "their mean rating kept, at the last time"),
     "error": (_error, "refused"),
 }

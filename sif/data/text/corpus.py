@@ -106,9 +106,8 @@ def number(
     Raises:
         DataError: There are fewer than two words beside `<unk>` and `<eos>`.
     """
-    counts = Counter(parts["train"])  # in the order of first appearance, which sorting keeps
-    found = sorted((word for word in counts if word not in (UNK_WORD, EOS_WORD)),
-                   key=lambda word: -counts[word])  # fmt: skip
+    ordered = Counter(parts["train"]).most_common()  # equal ones as they first appeared
+    found = [word for word, _ in ordered if word not in (UNK_WORD, EOS_WORD)]
     if len(found) + 2 < MIN_WORDS:
         told = f"{len(found)}{f' ({found[0]!r})' if found else ''}"
         raise DataError(f"{where}: expected at least 2 different words, found {told}")
