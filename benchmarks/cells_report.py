@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pictures import Choice, cost_bars, trade_off
 
 from sif import plots
 from sif.core.genotype import from_json
@@ -137,9 +138,9 @@ def sweep(runs: Sequence[Run], pictures: Path) -> None:
             for r in found
             if r["penalty"] == eta
         ]
-        choices.append(plots.Choice(f"eta {eta:g}", points))
+        choices.append(Choice(f"eta {eta:g}", points))
         print(f"eta {eta:g}: " + ", ".join(f"{p:.1f} k, {e:.2f} %" for p, e in points))
-    plots.trade_off(
+    trade_off(
         pictures / "cells-eta.png", choices, "parameters of the found network (thousands)",
         "error from scratch (%, lower is better)",
     )  # fmt: skip
@@ -151,7 +152,7 @@ def step_cost(tables: Sequence[Path], pictures: Path) -> None:
         with path.open(newline="") as file:
             wanted = "whole", "uniform"
             rows = [r for r in csv.DictReader(file) if (r["part"], r["selection"]) == wanted]
-        plots.cost_bars(
+        cost_bars(
             pictures / f"{path.stem}.png",
             [(r["method"], (float(r["arch"]), float(r["weight"]))) for r in rows],
             ("architecture step", "weight step"),

@@ -21,6 +21,7 @@ from typing import Any, cast
 import numpy as np
 from held_out import parts_of, told, vision_of
 from numpy.typing import NDArray
+from pictures import fronts
 from pymoo.indicators.hv import HV
 
 from sif.config import load_config
@@ -28,7 +29,6 @@ from sif.config.cnn import CNNConfig
 from sif.core.gates import Selection
 from sif.core.genotype import Genotype
 from sif.data.images import load_images
-from sif.plots.pareto import fronts
 from sif.problems.images import Vision
 from sif.spaces.cnn.supernet import cells_of, expression
 from sif.tracking import NullTracker

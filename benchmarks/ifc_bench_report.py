@@ -8,6 +8,7 @@ import statistics
 import timeit
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -15,7 +16,6 @@ from scipy.stats import spearmanr
 from sif.bench.tabular import plan
 from sif.bench.tabular.ranges import Names
 from sif.bench.tabular.records import HIGHER_IS_BETTER, MAIN, PARTS, pooled
-from sif.bench.tabular.surrogate import left_out
 from sif.bench.tabular.table import Table
 
 TOP = 10
@@ -191,3 +191,48 @@ def speed(table: Table) -> Iterator[str]:
         ask = lambda asked=asked: table.query(asked, row.objective, row.dimension)
         seconds = min(timeit.repeat(ask, number=10_000, repeat=5)) / 10_000
         yield f"Query by {what}: {seconds * 1e6:.2f} microseconds."
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """How far off the guesses are for functions that they have not seen, on test.
+
+    Attributes:
+        functions: Left out, one at a time, where another of the class was trained; what is guessed
+            is the mean over seeds.
+        mae: Mean absolute error.
+        rmse: Root of the mean squared error.
+        rmse_by_class: The same where the class alone is known.
+        rmse_blind: The same of the mean of all other functions.
+    """
+
+    functions: int
+    mae: float
+    rmse: float
+    rmse_by_class: float
+    rmse_blind: float
+
+
+def left_out(table: Table, objective: str = "rating", dimension: int = 8) -> LeftOut:
+    """Leaves every function out once; nan where no class has two."""
+    known = {
+        names: table.query(names, objective, dimension)
+        for entry in table.classes(objective, dimension).values()
+        for names in entry.functions
+    }
+    errors: list[tuple[float, float, float]] = []
+    for names, entry in known.items():
+        others = [e for other, e in known.items() if other != names]
+        of_class = [e for e in others if e.range_class == entry.range_class]
+        of_family = [e for e in of_class if e.family == entry.family]
+        if of_class:
+            guesses = (of_family or of_class, of_class, others)
+            by_family, by_class, blind = (
+                statistics.fmean(e.test for e in guess) - entry.test for guess in guesses
+            )
+            errors.append((by_family, by_class, blind))
+    if not errors:
+        return LeftOut(0, math.nan, math.nan, math.nan, math.nan)
+    mae = statistics.fmean(abs(error[0]) for error in errors)
+    roots = (math.sqrt(statistics.fmean(e * e for e in way)) for way in zip(*errors, strict=True))
+    return LeftOut(len(errors), mae, *roots)

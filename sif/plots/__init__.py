@@ -11,19 +11,15 @@ from sif.plots.cells import cell_graphs
 from sif.plots.function import interaction_surface, transform_curves
 from sif.plots.gates import Strips, gate_trajectories
 from sif.plots.methods import anytime_curves, method_points
-from sif.plots.pareto import Choice, cost_bars, fronts, trade_off
 from sif.plots.results import test_comparison, validation_against_seconds
 from sif.plots.splits import group_comparison, last_gaps, split_timeline
 from sif.plots.trajectories import alpha_trajectories
 
 __all__ = [
-    "Choice",
     "Strips",
     "alpha_trajectories",
     "anytime_curves",
     "cell_graphs",
-    "cost_bars",
-    "fronts",
     "gate_trajectories",
     "group_comparison",
     "interaction_surface",
@@ -31,7 +27,6 @@ __all__ = [
     "method_points",
     "split_timeline",
     "test_comparison",
-    "trade_off",
     "transform_curves",
     "validation_against_seconds",
 ]

@@ -1,4 +1,4 @@
-"""What a choice costs against what it brings: size and error of networks, seconds of methods."""
+"""Pictures of what a choice costs against what it brings: size and error, seconds of methods."""
 
 from __future__ import annotations
 
