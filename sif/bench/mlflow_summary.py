@@ -38,7 +38,22 @@ class Summary:
 
     def record(self, results: pd.DataFrame, found: Comparison) -> None:
         """Takes the comparison, and the files of the bench."""
-        _record(self.tracker, self.folder, results, found)
+        values = {
+            f"{line.method}.{name}": value
+            for line in found.lines
+            for name, value in {
+                f"test.{found.metric}": line.test.mean, f"valid.{found.metric}": line.valid.mean,
+                "rank": line.rank, "search_seconds": line.search_seconds,
+                "minus": line.minus.mean if line.minus else math.nan,
+            }.items()
+            if math.isfinite(value)
+        }  # fmt: skip
+        # A later sitting has more trials, and so a later step.
+        self.tracker.log(values, int((results["status"] == "finished").sum()))
+        for name in _FILES:
+            self.tracker.log_artifact(self.folder / name)
+        for path in sorted((self.folder / "plots").glob("*.png")):
+            self.tracker.log_artifact(path, "plots")
 
 
 @contextlib.contextmanager
@@ -85,22 +100,3 @@ def _open(folder: Path, plan: Plan, experiment: str) -> Tracker:
     })  # fmt: skip
     tracker.set_tags({"bench": str(folder)})
     return tracker
-
-
-def _record(tracker: Tracker, folder: Path, results: pd.DataFrame, found: Comparison) -> None:
-    values = {
-        f"{line.method}.{name}": value
-        for line in found.lines
-        for name, value in {
-            f"test.{found.metric}": line.test.mean, f"valid.{found.metric}": line.valid.mean,
-            "rank": line.rank, "search_seconds": line.search_seconds,
-            "minus": line.minus.mean if line.minus else math.nan,
-        }.items()
-        if math.isfinite(value)
-    }  # fmt: skip
-    # A later sitting has more trials, and so a later step.
-    tracker.log(values, int((results["status"] == "finished").sum()))
-    for name in _FILES:
-        tracker.log_artifact(folder / name)
-    for path in sorted((folder / "plots").glob("*.png")):
-        tracker.log_artifact(path, "plots")

@@ -6,7 +6,7 @@ MLflow is imported when it is used, and a store that fails costs one warning, ne
 
 from __future__ import annotations
 
-from sif.tracking.base import NullTracker, Status, Tee, Tracker, TrackerState
+from sif.tracking.base import NullTracker, Status, Tee, Tracker
 from sif.tracking.jsonl import JsonlTracker
 from sif.tracking.mlflow_store import MlflowTracker, metric_name
 from sif.tracking.open import check_installed, open_tracker
@@ -18,7 +18,6 @@ __all__ = [
     "Status",
     "Tee",
     "Tracker",
-    "TrackerState",
     "check_installed",
     "metric_name",
     "open_tracker",

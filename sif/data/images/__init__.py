@@ -8,7 +8,7 @@ read that need them. Only what is exported here is meant for other packages.
 from __future__ import annotations
 
 from sif.data.images.augment import Augmentation, Preparation, Statistics, channel_statistics
-from sif.data.images.dataset import Images, ImageTensors
+from sif.data.images.dataset import Images
 from sif.data.images.folder_stream import FolderStream, folder_batches
 from sif.data.images.lazy import FolderImages
 from sif.data.images.load import load_images
@@ -21,7 +21,6 @@ __all__ = [
     "FolderStream",
     "ImageSplit",
     "ImageStream",
-    "ImageTensors",
     "Images",
     "Preparation",
     "Statistics",

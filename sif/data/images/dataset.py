@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sif.data.interactions.split import place_in_group
 from sif.errors import DataError, ShapeError
 from sif.utils.digest import digest
 
@@ -106,11 +107,7 @@ def first_of_each(labels: Int64Array, test: Mask | None, most: int) -> Int64Arra
         most: Images per class and part, at least 1.
     """
     group = labels * 2 + (0 if test is None else test)
-    order = np.argsort(group, kind="stable")
-    counts = np.bincount(group)
-    starts = np.cumsum(counts) - counts
-    place = np.empty(len(group), dtype=np.int64)
-    place[order] = np.arange(len(group)) - starts[group[order]]
+    place, _ = place_in_group(group, np.argsort(group, kind="stable"))
     return np.flatnonzero(place < most)
 
 

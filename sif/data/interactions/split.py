@@ -152,11 +152,13 @@ def _rating(
     return part
 
 
-def _ranking_per_user(interactions: Interactions, seed: int, dataset: Dataset) -> Parts:
+def _ranking_per_user(
+    interactions: Interactions, seed: int, dataset: Dataset | None = None
+) -> Parts:
     """Of a user's n rows floor(n / 10), at least one, to valid and to test each, at random."""
     users = interactions.ids[:, 0]
     keys = _generator(seed).random(len(users))
-    position, n = _position_within_user(users, np.lexsort((keys, users)))
+    position, n = place_in_group(users, np.lexsort((keys, users)))
     held = np.where(n >= _MIN_PER_USER, np.maximum(n // 10, 1), 0)
     part = np.full(len(users), TRAIN, dtype=np.int8)
     part[position < 2 * held] = VALID
@@ -165,11 +167,8 @@ def _ranking_per_user(interactions: Interactions, seed: int, dataset: Dataset) -
 
 
 def held_out(interactions: Interactions, seed: int) -> npt.NDArray[np.bool_]:
-    """(n,): of a user's rows a tenth, at least one of three or more, at random."""
-    users = interactions.ids[:, 0]
-    keys = _generator(seed).random(len(users))
-    position, n = _position_within_user(users, np.lexsort((keys, users)))
-    found: npt.NDArray[np.bool_] = (n >= _MIN_PER_USER) & (position < np.maximum(n // 10, 1))
+    """(n,): the rows that `ranking-per-user` tests on."""
+    found: npt.NDArray[np.bool_] = _ranking_per_user(interactions, seed) == TEST
     return found
 
 
@@ -177,7 +176,7 @@ def _leave_one_out(interactions: Interactions, seed: int, dataset: Dataset) -> P
     """Each user's last row by time to test, the one before to valid; file order breaks ties."""
     users = interactions.ids[:, 0]
     order = np.lexsort((_times(interactions, dataset), users))
-    position, n = _position_within_user(users, order)
+    position, n = place_in_group(users, order)
     from_end = n - position
     part = np.full(len(users), TRAIN, dtype=np.int8)
     part[(from_end == 2) & (n >= _MIN_PER_USER)] = VALID
@@ -185,18 +184,18 @@ def _leave_one_out(interactions: Interactions, seed: int, dataset: Dataset) -> P
     return part
 
 
-def _position_within_user(users: Int64Array, order: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Per row: its place (from 0) among its user's rows in `order`, and how many the user has.
+def place_in_group(groups: Int64Array, order: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Per row: its place (from 0) among its group's rows in `order`, and how many the group has.
 
     Args:
-        users: (n,) user of each row.
-        order: (n,) rows grouped by user.
+        groups: (n,) group of each row, such as its user.
+        order: (n,) rows, group by group.
     """
-    counts = np.bincount(users)
+    counts = np.bincount(groups)
     starts = np.cumsum(counts) - counts
-    position = np.empty(len(users), dtype=np.int64)
-    position[order] = np.arange(len(users)) - starts[users[order]]
-    return position, counts[users]
+    place = np.empty(len(groups), dtype=np.int64)
+    place[order] = np.arange(len(groups)) - starts[groups[order]]
+    return place, counts[groups]
 
 
 def _temporal(interactions: Interactions, seed: int, dataset: Dataset) -> Parts:

@@ -6,7 +6,7 @@ is exported here is meant for other packages.
 
 from __future__ import annotations
 
-from sif.data.text.corpus import EOS, EOS_WORD, UNK, UNK_WORD, Corpus
+from sif.data.text.corpus import EOS, EOS_WORD, UNK, Corpus
 from sif.data.text.grammar import Grammar, grammar_corpus
 from sif.data.text.load import load_corpus
 from sif.data.text.stream import Carry, TextStream, text_batches
@@ -15,7 +15,6 @@ __all__ = [
     "EOS",
     "EOS_WORD",
     "UNK",
-    "UNK_WORD",
     "Carry",
     "Corpus",
     "Grammar",
