@@ -22,7 +22,7 @@ from sif.data.interactions import Split, load_split_file
 from sif.evaluation.evaluate import evaluate
 from sif.evaluation.metrics import higher_is_better
 from sif.problems.controls import fixed_multiply
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
@@ -76,7 +76,9 @@ def run(variant: Variant, split: Split, seed: int, test: bool) -> dict[str, obje
     """One design with one seed."""
     config = load_config("cf", file=variant.preset, sets=list(variant.sets), flags={"seed": seed})
     assert isinstance(config, CFConfig)
-    problem = Problem(split.train, split.valid, config, make_runtime("cpu", seed, threads=1))
+    problem = InteractionProblem(
+        split.train, split.valid, config, make_runtime("cpu", seed, threads=1)
+    )
     start = time.process_time()
     genotype = fixed_multiply(problem)
     if variant.searched:

@@ -27,7 +27,7 @@ from sif.core.method import ChoosesAtEnd, LearnsArchitecture, Plan
 from sif.core.proximal import weight_step
 from sif.data.images import load_images
 from sif.methods.registry import METHODS
-from sif.problems.images import EXPORTED, Vision
+from sif.problems.images import EXPORTED, ImageProblem
 from sif.spaces.cnn.operations import multiply_adds
 from sif.spaces.cnn.supernet import cells_of, expression
 from sif.tracking import NullTracker
@@ -63,7 +63,7 @@ class Race:
         )
         self.parts = parts_of(self.images, config, 0.5)
 
-    def vision(self, epochs: int) -> Vision:
+    def vision(self, epochs: int) -> ImageProblem:
         """At work on the parts."""
         return vision_of(configured(self.values, epochs), self.images, self.parts, self.runtime)
 

@@ -28,7 +28,7 @@ from sif.data.interactions import Interactions, held_out
 from sif.data.recipe import load_dataset
 from sif.evaluation.evaluate import pair_matrix, rank_all_items
 from sif.problems.controls import FIXED, SEARCHED, fixed_multiply, trained_network
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
 from sif.recommender.fit import NullStageStore, Reporter
 from sif.recommender.model import ServedModel
@@ -66,9 +66,9 @@ class Case:
         )
         self.pairs = sparse.csr_array(pair_matrix(self.given))[self.strangers]
 
-    def problem(self, train: Interactions) -> Problem:
+    def problem(self, train: Interactions) -> InteractionProblem:
         """On the other users, or with the strangers' halves."""
-        return Problem(train, self.valid, self.config, self.runtime)
+        return InteractionProblem(train, self.valid, self.config, self.runtime)
 
     def judged(self, scores: Scores) -> float:
         """NDCG@10 of scores (strangers, items) on the other halves."""
@@ -104,13 +104,15 @@ def ours(case: Case) -> list[dict[str, object]]:
 
 
 def trained_only(scores: Scores, model: ServedModel) -> Scores:
-    """Scores (b, n_items) with the rule for untrained items, as `Problem.scorer` has it."""
+    """Scores (b, n_items) with the rule for untrained items, as `InteractionProblem.scorer`."""
     if model.cold_start is None:
         return scores
     return model.cold_start.applied(scores, np.zeros(len(scores), dtype=np.bool_))
 
 
-def _one(case: Case, problem: Problem, name: str, genotype: Genotype) -> dict[str, object]:
+def _one(
+    case: Case, problem: InteractionProblem, name: str, genotype: Genotype
+) -> dict[str, object]:
     state = _grid(problem, case.config).train(name, genotype)
     net = trained_network(problem, genotype, state["network"])
     model = ServedModel.of(problem, genotype, net, state["l2"], case.train)
@@ -131,7 +133,7 @@ def _one(case: Case, problem: Problem, name: str, genotype: Genotype) -> dict[st
     }  # fmt: skip
 
 
-def _grid(problem: Problem, config: CFConfig) -> GridTraining:
+def _grid(problem: InteractionProblem, config: CFConfig) -> GridTraining:
     return GridTraining(config.train, problem, NullStageStore(), Reporter(False), NullTracker())
 
 

@@ -29,7 +29,7 @@ from sif.core.gates import Selection
 from sif.core.genotype import Genotype
 from sif.data.images import load_images
 from sif.plots.pareto import fronts
-from sif.problems.images import Vision
+from sif.problems.images import ImageProblem
 from sif.spaces.cnn.supernet import cells_of, expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
@@ -41,7 +41,7 @@ BEYOND = 1.1
 NSGA2, NASP = METHODS = ("NSGA-II", "NASP, one search per eta")
 
 
-def vision(values: argparse.Namespace, seed: int, *sets: str) -> Vision:
+def vision(values: argparse.Namespace, seed: int, *sets: str) -> ImageProblem:
     """At work on the images of a seed, half of them kept from every search."""
     flags = {"seed": seed, "dataset": values.dataset}
     config = cast(

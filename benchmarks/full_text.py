@@ -22,7 +22,7 @@ from held_out import told
 
 from sif.config.rnn import RNNConfig
 from sif.data.text import load_corpus
-from sif.problems.text import EVALUATED, EXPORTED, Ids, Language, recurrence_of
+from sif.problems.text import EVALUATED, EXPORTED, Ids, TextProblem, recurrence_of
 from sif.spaces.rnn.cells import PUBLISHED, RecurrentCell, expression
 from sif.spaces.rnn.supernet import SPACE, TextBatch, recurrent_cell
 from sif.tracking import NullTracker
@@ -30,7 +30,7 @@ from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
 
 
-class Clocked(Language):
+class Clocked(TextProblem):
     """Knows how long its evaluations took, which end with a copy to the CPU.
 
     Attributes:
@@ -46,7 +46,7 @@ class Clocked(Language):
         self.evaluating += time.perf_counter() - start
 
 
-def searched(language: Language) -> tuple[RecurrentCell, dict[str, Any]]:
+def searched(language: TextProblem) -> tuple[RecurrentCell, dict[str, Any]]:
     """The search and what it took."""
     found, _ = language.search("nasp", NullTracker(), NoCheckpoint(), told)
     cell = recurrent_cell(found.genotype)

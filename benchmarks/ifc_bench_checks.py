@@ -29,7 +29,7 @@ from sif.bench.tabular.store import FILE
 from sif.bench.tabular.surrogate import estimate
 from sif.core.genotype import Genotype
 from sif.errors import NotInTableError
-from sif.problems.interactions import Fitted, Problem
+from sif.problems.interactions import Fitted, InteractionProblem
 from sif.spaces.interaction.batches import Drawing, InteractionStream
 from sif.spaces.interaction.losses import whole_data
 from sif.spaces.interaction.transforms import Mlp
@@ -44,7 +44,7 @@ PRODUCTS = (
 DIMENSION, SEEDS, BATCHES = 8, 3, 2000
 
 
-class Sampled(Problem):
+class Sampled(InteractionProblem):
     """Trains as if no function were a product."""
 
     def stream(self, part: str, batch_size: int | None, *names: str | int) -> InteractionStream:
@@ -61,11 +61,11 @@ def sampled_problem(seed: int, preset: bool = False) -> Sampled:
     return Sampled(split.train, split.valid, config, make_runtime("cpu", seed, threads=1))
 
 
-def fit(problem: Problem, function: Genotype, l2: float) -> Fitted:
+def fit(problem: InteractionProblem, function: Genotype, l2: float) -> Fitted:
     return problem.train(function, l2, NullTracker(), NoCheckpoint())
 
 
-def chosen(problem: Problem, function: Genotype, objective: str) -> Fitted:
+def chosen(problem: InteractionProblem, function: Genotype, objective: str) -> Fitted:
     """The best on validation over the grid."""
     grid = SAMPLED_GRID if isinstance(problem, Sampled) else GRID[objective]
     fits = [fit(problem, function, l2) for l2 in grid]
@@ -91,7 +91,7 @@ def bias(problem: Sampled, trained: Fitted) -> tuple[float, float, float]:
     """Exact data loss of a trained product, mean of the sampled one, and that mean's error."""
     settings = problem.loss_settings
     size = problem.config.train.batch_size
-    exact_stream = Problem.stream(problem, "train", size, "check")
+    exact_stream = InteractionProblem.stream(problem, "train", size, "check")
     sampled_stream = problem.stream("train", size, "check")
     with torch.no_grad():
         interaction = trained.network.interaction()
@@ -135,7 +135,9 @@ def drawn_function(number: int) -> Genotype:
 def searched_function(seed: int) -> Genotype:
     split = split_of("rating")
     config = config_of("rating", DIMENSION, seed, "space=sif", f"search.dimension={DIMENSION}")
-    problem = Problem(split.train, split.valid, config, make_runtime("cpu", seed, threads=1))
+    problem = InteractionProblem(
+        split.train, split.valid, config, make_runtime("cpu", seed, threads=1)
+    )
     return problem.search(NullTracker(), NoCheckpoint()).genotype
 
 

@@ -20,7 +20,7 @@ import torch
 from sif.config import CFConfig, load_config
 from sif.data.interactions import load_split_file
 from sif.evaluation.evaluate import evaluate
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
@@ -35,7 +35,9 @@ def run(path: Path, dimension: int, biases: bool, seed: int) -> dict[str, object
             f"model.biases={str(biases).lower()}"]  # fmt: skip
     config = load_config("cf", file="cf/sif-paper", sets=sets, flags={"seed": seed})
     assert isinstance(config, CFConfig)
-    problem = Problem(split.train, split.valid, config, make_runtime("cpu", seed, threads=1))
+    problem = InteractionProblem(
+        split.train, split.valid, config, make_runtime("cpu", seed, threads=1)
+    )
     found = problem.search(NullTracker(), NoCheckpoint())
     fits = [problem.train(found.genotype, l2, NullTracker(), NoCheckpoint())
             for l2 in config.train.l2]  # fmt: skip

@@ -37,7 +37,7 @@ from sif.core.genotype import Genotype
 from sif.core.method import Plan
 from sif.errors import NotInTableError
 from sif.methods.registry import method_named
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
@@ -92,14 +92,16 @@ class Referee:
             there += entry.seconds
         return here / there
 
-    def _problem(self, method: str, seed: int, *sets: str) -> Problem:
+    def _problem(self, method: str, seed: int, *sets: str) -> InteractionProblem:
         config = config_of(
             self.objective, DIMENSION, seed, f"method={method}",
             f"search.dimension={DIMENSION}", *self.sets,
             *sets,
         )  # fmt: skip
         split = split_of(self.objective)
-        return Problem(split.train, split.valid, config, make_runtime("cpu", seed, threads=1))
+        return InteractionProblem(
+            split.train, split.valid, config, make_runtime("cpu", seed, threads=1)
+        )
 
     def searched(self, method: str, seed: int) -> tuple[Genotype, float, int]:
         """What a method that shares weights finds, and its CPU seconds by the table's clock."""

@@ -151,7 +151,7 @@ def wrong(network: CellNetwork, batches: Iterator[ImageBatch]) -> NDArray[np.flo
     return torch.cat(found).cpu().numpy()
 
 
-class Vision:
+class ImageProblem:
     """A configuration at work on the rows of train and validation parts.
 
     Args:

@@ -255,7 +255,7 @@ def _ratings(part: Interactions) -> NDArray[np.float64]:
 Progress = Callable[[int, Any], None]
 
 EXPORTED = "exported_error"
-"""What a selection is judged by with the weights of its search, see `Problem.exported`."""
+"""Error of a selection with the weights of its search, see `InteractionProblem.exported`."""
 
 
 def _quiet(epoch: int, entry: Any) -> None:
@@ -279,7 +279,7 @@ class Fitted:
     l2: float
 
 
-class Problem(Parts):
+class InteractionProblem(Parts):
     """The two parts with the loops at work on them; arguments and errors as of `Parts`."""
 
     def space(self) -> FunctionSpace | RichSpace:
@@ -350,7 +350,7 @@ class Problem(Parts):
         reset_peak_memory(self.runtime)
         return self.searched._at(l2)._search(tracker, checkpointer, on_epoch)
 
-    def _at(self, l2: float | None) -> Problem:
+    def _at(self, l2: float | None) -> InteractionProblem:
         """The same with another `search.l2`, around the same tensors; None: as it is."""
         if l2 is None or l2 == self.config.search.l2:
             return self
@@ -361,14 +361,14 @@ class Problem(Parts):
         return other
 
     @cached_property
-    def searched(self) -> Problem:
+    def searched(self) -> InteractionProblem:
         """The problem that is searched: this one, or some of its users."""
         most = self.config.search.max_interactions
         if most is None or len(self.train_part) <= most:
             return self
         draws = numpy_generator(self.runtime, "search", "users")
         parts = few_users(self.train_part, self.valid_part, most, draws)
-        return Problem(*parts, self.config, self.runtime, self.stages)
+        return InteractionProblem(*parts, self.config, self.runtime, self.stages)
 
     def _search(
         self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress

@@ -13,7 +13,7 @@ from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer
 from sif.errors import DivergedError
 from sif.evaluation.metrics import higher_is_better
-from sif.problems.interactions import Fitted, Problem
+from sif.problems.interactions import Fitted, InteractionProblem
 from sif.spaces.interaction.design import FunctionSpec, expression
 from sif.tracking import Tracker
 
@@ -125,7 +125,7 @@ class GridTraining:
     """
 
     config: TrainConfig
-    problem: Problem
+    problem: InteractionProblem
     stages: StageStore
     console: Reporter
     tracker: Tracker

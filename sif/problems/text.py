@@ -1,7 +1,7 @@
 """Search of recurrent cells and training of language models on text.
 
-The test part is not among the arguments of `Language`: a search trains weights on the first part of
-the train text and alpha on its end; validation judges, and chooses the epoch of trainings.
+The test part is not among the arguments of `TextProblem`: a search trains weights on the first part
+of the train text and alpha on its end; validation judges, and chooses the epoch of trainings.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Trained:
 MakeRecurrence = Callable[[TextShape], nn.Module]
 
 
-class Language:
+class TextProblem:
     """A configuration at work on the train and validation part of a text.
 
     Args:
@@ -269,7 +269,7 @@ def dropouts(config: DropoutConfig) -> Dropouts:
 
 
 def recurrence_of(cell: RecurrentCell) -> MakeRecurrence:
-    """What `Language.model` makes a model with."""
+    """What `TextProblem.model` makes a model with."""
     return lambda shape: CellRecurrence(shape, cell)
 
 

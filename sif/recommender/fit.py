@@ -33,7 +33,7 @@ from sif.data.interactions.interactions import row_keys
 from sif.data.recipe import load_dataset
 from sif.errors import ConfigError, DataError
 from sif.problems.controls import FIXED, SEARCHED, fixed_multiply, trained_network
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining, State, follows, search_strength
 from sif.recommender.model import ServedModel
 from sif.spaces.interaction.design import expression
@@ -213,7 +213,7 @@ def learn(data: Any, valid: Any, config: CFConfig, verbose: bool = False) -> Lea
 def _learned(data: Any, valid: Any, config: CFConfig, reporter: Reporter) -> Learned:
     runtime = make_runtime(config.device, config.seed, config.threads)
     known, train, held = parts(data, valid, config.seed, config.data, config.objective)
-    problem = Problem(train, held, config, runtime)
+    problem = InteractionProblem(train, held, config, runtime)
     grid = GridTraining(config.train, problem, NullStageStore(), reporter, NullTracker())
     genotypes = {FIXED: fixed_multiply(problem)}
     states = {FIXED: grid.train(FIXED, genotypes[FIXED])}

@@ -11,7 +11,7 @@ import pytest
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.problems.controls import trained_network
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
 from sif.recommender.fit import NullStageStore, Reporter, parts
 from sif.recommender.model import ServedModel
@@ -53,7 +53,7 @@ def _model(
         known, train, valid = parts(frame[~held], frame[held], 0)
     else:
         known, train, valid = parts(frame, None, 0)
-    problem = Problem(train, valid, config, make_runtime("cpu", 0, 1))
+    problem = InteractionProblem(train, valid, config, make_runtime("cpu", 0, 1))
     grid = GridTraining(config.train, problem, NullStageStore(), Reporter(False), NullTracker())
     state = grid.train("it", found)
     network = trained_network(problem, found, state["network"])

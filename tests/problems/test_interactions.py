@@ -18,7 +18,7 @@ from sif.data.interactions.planted import planted
 from sif.errors import ConfigError, DataError
 from sif.evaluation.scorers import InteractionScorer
 from sif.problems.controls import restored
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import Continued, GridTraining
 from sif.recommender.fit import NullStageStore, Reporter
 from sif.recommender.model import ServedModel
@@ -83,14 +83,14 @@ def parts(kind: str = "ratings", seed: int = 0) -> tuple[Interactions, Interacti
     return interactions.select(order[:cut]), interactions.select(order[cut:])
 
 
-def problem(objective: str = "rating", **changes: Any) -> Problem:
+def problem(objective: str = "rating", **changes: Any) -> InteractionProblem:
     train, valid = parts("ratings" if objective == "rating" else "clicks")
-    return Problem(train, valid, config(objective, **changes), RUNTIME)
+    return InteractionProblem(train, valid, config(objective, **changes), RUNTIME)
 
 
 def test_ratings_are_standardized_by_the_train_part_alone() -> None:
     train, valid = parts()
-    found = Problem(train, valid, config(), RUNTIME)
+    found = InteractionProblem(train, valid, config(), RUNTIME)
     assert train.rating is not None
     assert valid.rating is not None
     assert found.scale.mean == pytest.approx(float(train.rating.mean()), rel=1e-5)
@@ -99,7 +99,7 @@ def test_ratings_are_standardized_by_the_train_part_alone() -> None:
     assert float(target.mean()) == pytest.approx(0, abs=1e-5)
     assert float(target.std(unbiased=False)) == pytest.approx(1, rel=1e-5)
     shifted = replace(valid, rating=valid.rating * 3 + 7)
-    other = Problem(train, shifted, config(), RUNTIME)
+    other = InteractionProblem(train, shifted, config(), RUNTIME)
     assert other.scale == found.scale
     assert torch.equal(other.stream("train", None, "x").next().target, target)
     scaled = other.stream("valid", None, "x").next().target
@@ -165,7 +165,7 @@ def test_another_strength_is_searched_with_on_the_same_tensors(
     assert found.searched is found and found.histories is not None
     fresh = problem(objective, space=space, search={"l2": 7.0})
     expected = fresh.search(NullTracker(), Nothing())
-    monkeypatch.setattr(Problem, "__init__", None)  # nothing is built again
+    monkeypatch.setattr(InteractionProblem, "__init__", None)  # nothing is built again
     other = found._at(7.0)
     assert found.config.search.l2 == 2.0 and other.config == fresh.config
     for name in ("_train", "_valid", "_judged", "row_counts", "histories", "scale"):
@@ -179,13 +179,13 @@ def test_another_strength_is_searched_with_on_the_same_tensors(
 def test_what_cannot_be_learned_from_is_refused() -> None:
     train, valid = parts()
     with pytest.raises(ConfigError, match=r"space: expected one of .*found 'cnn'"):
-        Problem(train, valid, config(space="cnn"), RUNTIME)
+        InteractionProblem(train, valid, config(space="cnn"), RUNTIME)
     clicks, held = parts("clicks")
     with pytest.raises(DataError, match="expected a rating column, found none"):
-        Problem(clicks, held, config(), RUNTIME)
+        InteractionProblem(clicks, held, config(), RUNTIME)
     flat = replace(train, rating=np.full(len(train), 3.0, dtype=np.float32))
     with pytest.raises(DataError, match="two different values"):
-        Problem(flat, valid, config(), RUNTIME)
+        InteractionProblem(flat, valid, config(), RUNTIME)
 
 
 @pytest.mark.parametrize(("scaling", "power"), [("plain", 0.0), ("sqrt", 0.5), ("linear", 1.0)])
@@ -330,7 +330,7 @@ def test_a_row_that_training_never_saw_is_no_trouble() -> None:
     train, valid = (
         replace(part, vocabularies=(part.vocabularies[0], vocabulary)) for part in (train, valid)
     )
-    found = Problem(train, valid, config(train={"epochs": 10}), RUNTIME)
+    found = InteractionProblem(train, valid, config(train={"epochs": 10}), RUNTIME)
     fitted = found.train(PRODUCT, 1.0, NullTracker(), Nothing())
     unseen = np.stack([np.arange(30), np.full(30, 20)], axis=1)
     assert np.isfinite(fitted.scorer.predict(unseen)).all()
@@ -374,7 +374,7 @@ def test_a_saved_rich_model_scores_alike_and_cold_rows_are_zero(
 ) -> None:
     train, valid = with_cold_rows("ratings" if objective == "rating" else "clicks")
     settings = config(objective, space="rich", train={"epochs": 6})
-    found = Problem(train, valid, settings, RUNTIME)
+    found = InteractionProblem(train, valid, settings, RUNTIME)
     fitted = found.train(genotype, 1.0, NullTracker(), Nothing())
     scorer = fitted.scorer
     for table in (*scorer.network.tables.embeddings, *scorer.network.tables.biases):
@@ -417,4 +417,4 @@ def test_stages_refuse_further_fields() -> None:
     part = replace(found.train_part, ids=ids, fields=fields, vocabularies=vocabularies)
     config = found.config.model_copy(update={"space": "rich"})
     with pytest.raises(ConfigError, match=r"space rich: expected the fields user and item.*hour"):
-        Problem(part, part, config, found.runtime)
+        InteractionProblem(part, part, config, found.runtime)

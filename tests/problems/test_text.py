@@ -16,7 +16,7 @@ from sif.config.rnn import RNNConfig
 from sif.data.text import Corpus, Grammar, grammar_corpus
 from sif.errors import ConfigError
 from sif.methods.registry import METHODS
-from sif.problems.text import EXPORTED, Language, lstm_width, nats, perplexity, recurrence_of
+from sif.problems.text import EXPORTED, TextProblem, lstm_width, nats, perplexity, recurrence_of
 from sif.spaces.rnn.cells import PUBLISHED
 from sif.spaces.rnn.dropout import TextShape
 from sif.spaces.rnn.networks import LanguageModel, LSTMRecurrence
@@ -55,10 +55,10 @@ def corpus() -> Corpus:
     return grammar_corpus(GRAMMAR, train=1500, valid=400, test=400)
 
 
-def language(text: Corpus | None = None, *sets: str) -> Language:
+def language(text: Corpus | None = None, *sets: str) -> TextProblem:
     config = load_config("rnn", sets=[*TINY, *sets])
     assert isinstance(config, RNNConfig)
-    return Language(config, text or corpus(), make_runtime("cpu", 0, threads=1))
+    return TextProblem(config, text or corpus(), make_runtime("cpu", 0, threads=1))
 
 
 def nothing(epoch: int, entry: Any) -> None:
@@ -85,7 +85,7 @@ def test_a_killed_search_goes_on_to_the_same_end() -> None:
     assert (found.genotype, same) == (whole.genotype, exported)
 
 
-def trained(at_work: Language, keeps: Any = None) -> LanguageModel:
+def trained(at_work: TextProblem, keeps: Any = None) -> LanguageModel:
     model = at_work.model(recurrence_of(PUBLISHED["darts-v1"]))
     return at_work.train(model, NullTracker(), keeps or NoCheckpoint(), nothing).model
 

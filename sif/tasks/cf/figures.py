@@ -17,7 +17,7 @@ from sif.core.genotype import Genotype
 from sif.data.interactions import Split
 from sif.evaluation.comparison import Verdict
 from sif.evaluation.metrics import higher_is_better
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.design import design_of, expression
 from sif.spaces.interaction.operations import Operation
 from sif.tasks.cf import splits as protocol
@@ -30,7 +30,7 @@ _REACH = 98.0  # percentile of the embeddings' sizes up to which functions are s
 
 def draw_all(
     folder: Path,
-    problem: Problem,
+    problem: InteractionProblem,
     found: Mapping[str, Any],
     genotype: Genotype,
     ours: Mapping[str, Mapping[str, Any]],
@@ -108,7 +108,7 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def _function(
-    problem: Problem, genotype: Genotype, weights: Mapping[str, torch.Tensor]
+    problem: InteractionProblem, genotype: Genotype, weights: Mapping[str, torch.Tensor]
 ) -> dict[str, Any]:
     """Curves of the transforms and the surface of the function over one embedding dimension."""
     design = design_of(genotype, problem.fields)

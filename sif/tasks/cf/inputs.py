@@ -15,7 +15,7 @@ from sif.data.interactions import Columns, Split, load_split_file, make_split, w
 from sif.data.recipe import Dataset, load_dataset
 from sif.errors import ConfigError, DataError
 from sif.problems.controls import CONTROLS
-from sif.problems.interactions import Problem, spec_of
+from sif.problems.interactions import InteractionProblem, spec_of
 from sif.utils.device import Runtime
 
 PROTOCOL = {"ranking": "ranking-per-user", "rating": "rating-80/10/10"}
@@ -36,7 +36,7 @@ class Inputs:
     label: str
     dataset: Dataset | None
     split: Split
-    problem: Problem
+    problem: InteractionProblem
     baselines: tuple[str, ...]
 
     @property
@@ -70,7 +70,7 @@ def prepare(config: CFConfig, runtime: Runtime) -> Inputs:
     baselines = chosen_baselines(config)
     dataset, split = load_data(config)
     label = dataset.name if dataset else Path(str(config.data.split_file)).stem
-    problem = Problem(split.train, split.valid, config, runtime)
+    problem = InteractionProblem(split.train, split.valid, config, runtime)
     problem.check_method()
     return Inputs(label, dataset, split, problem, baselines)
 

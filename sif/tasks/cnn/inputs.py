@@ -8,7 +8,7 @@ from sif.config import did_you_mean
 from sif.config.cnn import CNNConfig
 from sif.data.images import FolderImages, Images, ImageSplit, load_images, make_image_split
 from sif.errors import ConfigError
-from sif.problems.images import Vision, source_of
+from sif.problems.images import ImageProblem, source_of
 from sif.spaces.cnn.cells import PUBLISHED
 from sif.spaces.cnn.supernet import SPECS, cells_of
 from sif.tasks.cells.entrants import Entrants, entrants
@@ -28,7 +28,7 @@ class ImageInputs:
 
     images: Images | FolderImages
     split: ImageSplit
-    vision: Vision
+    vision: ImageProblem
     entrants: Entrants
 
     @property
@@ -78,7 +78,7 @@ def prepare(config: CNNConfig, runtime: Runtime) -> ImageInputs:
             )
     with enough_memory(runtime.device, "lower data.per_class or data.size"):
         source = source_of(images, runtime)
-    vision = Vision(
+    vision = ImageProblem(
         config,
         source,
         (search_split.train, search_split.valid),

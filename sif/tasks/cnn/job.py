@@ -82,7 +82,7 @@ class CNNWork:
     def search(
         self, method: str, tracker: Tracker, checkpointer: LoopCheckpointer, show: Show
     ) -> tuple[SearchResult, float]:
-        """As `Vision.search`."""
+        """As `ImageProblem.search`."""
         return self.vision.search(method, tracker, checkpointer, show)
 
     def design(self, genotype: Genotype) -> Cells:
@@ -98,13 +98,13 @@ class CNNWork:
         return {f"skip_share.{kind}": share for kind, share in skip_share(design).items()}
 
     def network(self, design: Cells) -> CellNetwork:
-        """As `Vision.network`."""
+        """As `ImageProblem.network`."""
         return self.vision.network(design)
 
     def train(
         self, design: Cells, tracker: Tracker, checkpointer: LoopCheckpointer, show: Show
     ) -> tuple[TrainResult, nn.Module]:
-        """As `Vision.train`."""
+        """As `ImageProblem.train`."""
         trained = self.vision.train(design, tracker, checkpointer, show)
         return trained.result, trained.network
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from sif.baselines.ngram import NGram, tuned
 from sif.config.rnn import RNNConfig
 from sif.data.text import Corpus, load_corpus
-from sif.problems.text import Language
+from sif.problems.text import TextProblem
 from sif.spaces.rnn.cells import PUBLISHED, RecurrentCell
 from sif.spaces.rnn.supernet import recurrent_cell
 from sif.tasks.cells.entrants import Entrants, entrants
@@ -30,7 +30,7 @@ class TextInputs:
     """
 
     corpus: Corpus
-    language: Language
+    language: TextProblem
     entrants: Entrants
 
     @property
@@ -58,7 +58,7 @@ def prepare(config: RNNConfig, runtime: Runtime) -> TextInputs:
     known: dict[str, Design] = {**PUBLISHED, LSTM: LSTM}
     taking_part = entrants(config.method, config.baselines, config.cells, known, recurrent_cell)
     corpus = load_corpus(config.dataset, data_dir=config.data.dir, max_words=config.data.max_words)
-    language = Language(config, corpus, runtime)
+    language = TextProblem(config, corpus, runtime)
     language.check()
     for method in taking_part.methods.values():
         language.check_method(method)

@@ -90,7 +90,7 @@ class RNNWork:
     def search(
         self, method: str, tracker: Tracker, checkpointer: LoopCheckpointer, show: Show
     ) -> tuple[SearchResult, float]:
-        """As `Language.search`."""
+        """As `TextProblem.search`."""
         return self.language.search(method, tracker, checkpointer, show)
 
     def design(self, genotype: Genotype) -> RecurrentCell:
@@ -126,7 +126,7 @@ class RNNWork:
     def train(
         self, design: Design, tracker: Tracker, checkpointer: LoopCheckpointer, show: Show
     ) -> tuple[TrainResult, nn.Module]:
-        """As `Language.train`."""
+        """As `TextProblem.train`."""
         trained = self.language.train(self.network(design), tracker, checkpointer, show)
         return trained.result, trained.model
 

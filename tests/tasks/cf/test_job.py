@@ -28,7 +28,7 @@ from sif.cli import main as cli
 from sif.config import load_config
 from sif.core.genotype import Genotype, read
 from sif.problems.controls import trained_alike
-from sif.problems.interactions import MIN_STEPS_PER_PASS, Problem
+from sif.problems.interactions import MIN_STEPS_PER_PASS, InteractionProblem
 from sif.problems.l2_grid import GridTraining
 from sif.recommender.recommender import Recommender
 from sif.spaces.interaction.design import expression
@@ -122,7 +122,9 @@ def test_validation_may_prefer_fixed_multiply_to_what_was_found(
     run = tmp_path / "run"
     job = ["--task", "cf", "--dataset", tmp_path / "orders.csv", "--output-dir", run]
 
-    def poor(problem: Problem, found: Genotype, controls: Sequence[str]) -> dict[str, Genotype]:
+    def poor(
+        problem: InteractionProblem, found: Genotype, controls: Sequence[str]
+    ) -> dict[str, Genotype]:
         blocks = {**found.blocks, "operation": ((0, "plus"),)}
         return trained_alike(problem, dataclasses.replace(found, blocks=blocks), controls)
 

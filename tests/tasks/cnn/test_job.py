@@ -22,7 +22,7 @@ from sif.data.images import Images, load_images, make_image_split
 from sif.errors import CheckpointError, ShapeError
 from sif.methods.registry import METHODS
 from sif.problems.image_classifier import ImageClassifier
-from sif.problems.images import Vision
+from sif.problems.images import ImageProblem
 from sif.spaces.cnn.cells import PUBLISHED, format_cells
 from sif.spaces.cnn.supernet import CNNSpace, cells_of, expression
 from sif.tasks.checkpoint import StageFolder
@@ -185,7 +185,7 @@ def test_a_published_preset_trains_the_published_network(
     images = SimpleNamespace(classes=range(classes), shape=(side, side, 3))
     none = (np.arange(0), np.arange(0))
     source: Any = SimpleNamespace(images=images)
-    vision = Vision(config, source, none, none, make_runtime("cpu", 0, threads=1))
+    vision = ImageProblem(config, source, none, none, make_runtime("cpu", 0, threads=1))
     vision.check()
     network = vision.network(PUBLISHED["darts-v2"])
     assert f"{network.counted() / 1e6:.3f}" == parameters
@@ -242,7 +242,10 @@ def test_given_cells_are_trained_without_a_search(finished: Path, tmp_path: Path
             "spaces.cnn.supernet.CNNSpace.extract",
             "lower search.batch_size (16), search.channels (2)",
         ),
-        ("problems.images.Vision._objective", "lower train.batch_size (16), train.channels (2)"),
+        (
+            "problems.images.ImageProblem._objective",
+            "lower train.batch_size (16), train.channels (2)",
+        ),
     ],
 )
 def test_too_little_memory_is_one_line_that_says_what_to_lower(
