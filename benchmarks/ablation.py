@@ -19,7 +19,6 @@ import torch
 
 from sif.config import CFConfig, load_config
 from sif.data.interactions import Split, load_split_file
-from sif.evaluation.evaluate import evaluate
 from sif.evaluation.metrics import higher_is_better
 from sif.problems.controls import fixed_multiply
 from sif.problems.interactions import InteractionProblem
@@ -84,7 +83,7 @@ def run(variant: Variant, split: Split, seed: int, test: bool) -> dict[str, obje
     if variant.searched:
         genotype = problem.search(NullTracker(), NoCheckpoint()).genotype
     searched = time.process_time()
-    fits = [problem.train(genotype, l2, NullTracker(), NoCheckpoint()) for l2 in config.train.l2]
+    fits = [problem.train(genotype, NullTracker(), NoCheckpoint(), l2=l2) for l2 in config.train.l2]
     sign = 1 if higher_is_better(problem.metric) else -1
     best = max(fits, key=lambda fit: sign * fit.result.valid[problem.metric])
     row: dict[str, object] = {
@@ -95,7 +94,7 @@ def run(variant: Variant, split: Split, seed: int, test: bool) -> dict[str, obje
         "train_cpu_seconds": time.process_time() - searched,
     }
     if test:
-        found = evaluate(best.scorer, split, "test", config.objective)
+        found = problem.test(best.network, split)
         row["test"] = found.metrics[problem.metric]
     return row
 

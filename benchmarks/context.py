@@ -22,7 +22,6 @@ from rating import NoCheckpoint
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split, load_split_file, with_time_buckets
-from sif.evaluation.evaluate import evaluate
 from sif.problems.controls import fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.design import expression
@@ -45,11 +44,12 @@ def trained(problem: InteractionProblem, genotype: Genotype, split: Split, test:
     """RMSE in stars of the L2 strength that validation ranks first; test only where asked."""
     start = time.process_time()
     fits = [
-        problem.train(genotype, l2, NullTracker(), NoCheckpoint()) for l2 in problem.config.train.l2
+        problem.train(genotype, NullTracker(), NoCheckpoint(), l2=l2)
+        for l2 in problem.config.train.l2
     ]
     best = min(fits, key=lambda fit: fit.result.valid["rmse"])
     seconds = time.process_time() - start
-    found = evaluate(best.scorer, split, "test", "rating").metrics["rmse"] if test else np.nan
+    found = problem.test(best.network, split).metrics["rmse"] if test else np.nan
     return {
         "l2": best.l2,
         "valid_rmse": best.result.valid["rmse"],

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sif.baselines import BASELINES, fit_best
-from sif.config import CFConfig, load_config
+from sif.config import CFConfig, TrainConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, held_out
 from sif.data.recipe import load_dataset
 from sif.evaluation.evaluate import pair_matrix, rank_all_items
-from sif.problems.controls import FIXED, SEARCHED, fixed_multiply, trained_network
+from sif.problems.base import SEARCHED, Session
+from sif.problems.controls import FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
 from sif.recommender.fit import NullStageStore, Reporter
@@ -113,9 +114,9 @@ def trained_only(scores: Scores, model: ServedModel) -> Scores:
 def _one(
     case: Case, problem: InteractionProblem, name: str, genotype: Genotype
 ) -> dict[str, object]:
-    state = _grid(problem, case.config).train(name, genotype)
-    net = trained_network(problem, genotype, state["network"])
-    model = ServedModel.of(problem, genotype, net, state["l2"], case.train)
+    trained = _grid(problem, case.config.train).train(name, genotype)
+    l2 = trained.numbers["l2"]
+    model = ServedModel.of(problem, genotype, trained.network, l2, case.train)
     fold = model.fold(0)
     fold.vectors(case.pairs[:2])  # first calls allocate
     engine = Engine(model.network.interaction())
@@ -123,9 +124,9 @@ def _one(
         lambda: trained_only(engine.scores(UserVectors(*fold.vectors(case.pairs))), model)
     )
     with_them = case.problem(case.again)
-    config = case.config.train.model_copy(update={"l2": (state["l2"],)})
-    again = _grid(with_them, case.config.model_copy(update={"train": config})).train(name, genotype)
-    scorer = with_them.scorer(trained_network(with_them, genotype, again["network"]))
+    config = case.config.train.model_copy(update={"l2": (l2,)})
+    again = _grid(with_them, config).train(name, genotype)
+    scorer = with_them.scorer(again.network)
     return {
         "model": name, "function": model.expression, "folded": case.judged(folded),
         "trained_again": case.judged(scorer.scores(case.strangers)),
@@ -133,8 +134,9 @@ def _one(
     }  # fmt: skip
 
 
-def _grid(problem: InteractionProblem, config: CFConfig) -> GridTraining:
-    return GridTraining(config.train, problem, NullStageStore(), Reporter(False), NullTracker())
+def _grid(problem: InteractionProblem, config: TrainConfig) -> GridTraining:
+    session = Session(NullStageStore(), Reporter(False), NullTracker())
+    return GridTraining(config, problem, session)
 
 
 def implicit_als(case: Case) -> dict[str, object]:

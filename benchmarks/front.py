@@ -67,7 +67,7 @@ def nsga2_picks(values: argparse.Namespace, seed: int) -> Iterator[tuple[str, fl
     """("", seconds, genotype) of the front of one search."""
     work = vision(values, seed, f"search.seconds={values.seconds}")
     start = time.process_time()
-    found, _ = work.search("nsga2", NullTracker(), NoCheckpoint(), told)
+    found = work.search(NullTracker(), NoCheckpoint(), told, "nsga2")
     seconds, space = time.process_time() - start, work.space()
     for candidate in front_of(found.history):
         gates = Selection(candidate["selection"]).to_gates(space.blocks)
@@ -80,7 +80,7 @@ def nasp_picks(values: argparse.Namespace, seed: int) -> Iterator[tuple[str, flo
         share = values.seconds / len(values.etas)
         work = vision(values, seed, f"search.seconds={share}", f"search.penalty={eta}")
         start = time.process_time()
-        found, _ = work.search("nasp", NullTracker(), NoCheckpoint(), told)
+        found = work.search(NullTracker(), NoCheckpoint(), told, "nasp")
         yield f"{eta:g}", time.process_time() - start, found.genotype
 
 

@@ -32,7 +32,7 @@ UNSEEN = 0.1
 
 def searched(vision: ImageProblem) -> tuple[Cells, dict[str, Any]]:
     """The search and what it took."""
-    found, _ = vision.search("nasp", NullTracker(), NoCheckpoint(), told)
+    found = vision.search(NullTracker(), NoCheckpoint(), told, "nasp")
     cells = cells_of(found.genotype)
     took = spent(found, EXPORTED, vision.runtime)
     return cells, took | {"cells": expression(cells), "skip_share": skip_share(cells)}

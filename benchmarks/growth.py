@@ -123,7 +123,7 @@ def measure(n: int, objective: str, dimension: int, threads: int, epochs: int) -
     )
     problem = Unjudged(split.train, split.valid, config, make_runtime("cpu", 0, threads))
     problem.laps = []
-    fitted = problem.train(MULTIPLY, config.train.l2[0], NullTracker(), NoCheckpoint())
+    fitted = problem.train(MULTIPLY, NullTracker(), NoCheckpoint())
     epoch = between(problem.laps)
     began = time.perf_counter()
     InteractionProblem.validate(problem, fitted.network)

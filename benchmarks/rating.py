@@ -19,7 +19,6 @@ import torch
 
 from sif.config import CFConfig, load_config
 from sif.data.interactions import load_split_file
-from sif.evaluation.evaluate import evaluate
 from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker
@@ -39,14 +38,14 @@ def run(path: Path, dimension: int, biases: bool, seed: int) -> dict[str, object
         split.train, split.valid, config, make_runtime("cpu", seed, threads=1)
     )
     found = problem.search(NullTracker(), NoCheckpoint())
-    fits = [problem.train(found.genotype, l2, NullTracker(), NoCheckpoint())
+    fits = [problem.train(found.genotype, NullTracker(), NoCheckpoint(), l2=l2)
             for l2 in config.train.l2]  # fmt: skip
     best = min(fits, key=lambda fit: fit.result.valid["rmse"])
     seconds = time.process_time() - start
     ratings = split.interactions.rating
     assert ratings is not None
     deviation = float(ratings.astype(np.float64).std())
-    test = evaluate(best.scorer, split, "test", "rating").metrics["rmse"]
+    test = problem.test(best.network, split).metrics["rmse"]
     return {
         "split": path.stem,
         "dimension": dimension,

@@ -112,12 +112,12 @@ def exhaustive(split: Split, space: str, seed: int) -> dict[str, Trained]:
     result = {}
     for name, triples in members(space).items():
         fits = [
-            task.train(function(*triple), l2, NullTracker(), NoCheckpoint())
+            task.train(function(*triple), NullTracker(), NoCheckpoint(), l2=l2)
             for triple in triples
             for l2 in task.config.train.l2
         ]
         best = min(fits, key=lambda f: f.result.valid["rmse"])
-        errors = (best.scorer.predict(split.test.ids) - target) ** 2
+        errors = (task.scorer(best.network).predict(split.test.ids) - target) ** 2
         result[name] = Trained(float(np.sqrt(errors.mean())), errors)
     return result
 

@@ -87,7 +87,7 @@ class Referee:
         for names in REPEATED:
             entry = ifcbench.query(names, self.objective, DIMENSION, 0)
             problem, start = self._problem("nasp", 0), time.process_time()
-            problem.train(ifcbench.genotype_of(names), entry.l2, NullTracker(), NoCheckpoint())
+            problem.train(ifcbench.genotype_of(names), NullTracker(), NoCheckpoint(), l2=entry.l2)
             here += time.process_time() - start
             there += entry.seconds
         return here / there

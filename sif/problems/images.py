@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +14,7 @@ from torch.nn import functional as F
 
 from sif.config.cnn import AugmentationConfig, CNNConfig
 from sif.core.gates import Gates
+from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
 from sif.data.images import (
     Augmentation,
@@ -30,16 +29,26 @@ from sif.data.images import (
     image_batches,
 )
 from sif.errors import ConfigError
-from sif.search.loop import SearchResult
-from sif.search.run import MethodRun, check_warmup, lowering
+from sif.evaluation.evaluate import Evaluation
+from sif.problems.base import Problem, Progress, Trained, quiet
+from sif.problems.image_classifier import ImageClassifier
+from sif.search.run import MethodRun, check_warmup
 from sif.spaces.cnn.cells import Cells
 from sif.spaces.cnn.networks import AUXILIARIES, HALVINGS, CellNetwork, Layout
-from sif.spaces.cnn.supernet import CNNSpace, ImageBatch, lowered
+from sif.spaces.cnn.operations import multiply_adds
+from sif.spaces.cnn.supernet import (
+    SPECS,
+    CNNSpace,
+    ImageBatch,
+    cells_of,
+    expression,
+    lowered,
+)
 from sif.tracking import Tracker
 from sif.training.averaging import recalibrated
-from sif.training.loop import Metrics, TrainResult, TrainSettings, train
+from sif.training.loop import Metrics, TrainSettings, train
 from sif.training.optim import cosine, exponential, momentum
-from sif.utils.device import Runtime, reset_peak_memory
+from sif.utils.device import Runtime
 from sif.utils.random import derive_seed, generator, seeded
 
 Rows = NDArray[np.int64]
@@ -121,26 +130,11 @@ def _augmentation(augment: AugmentationConfig | None) -> Augmentation | None:
     )  # fmt: skip
 
 
-Progress = Callable[[int, Any], None]
-
 EXPORTED = "exported_error"
 """Validation error (%) of the selection as a network of its own with the supernet's weights."""
 
 RECALIBRATION = 16
 """Train batches over which an extracted network's statistics are taken."""
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """A trained network of cells.
-
-    Attributes:
-        network: With its best weights by validation.
-        result: How training went.
-    """
-
-    network: CellNetwork
-    result: TrainResult
 
 
 @torch.no_grad()
@@ -151,8 +145,8 @@ def wrong(network: CellNetwork, batches: Iterator[ImageBatch]) -> NDArray[np.flo
     return torch.cat(found).cpu().numpy()
 
 
-class ImageProblem:
-    """A configuration at work on the rows of train and validation parts.
+class ImageProblem(Problem[Cells, CellNetwork]):
+    """Cells on the rows of the train and validation parts of images.
 
     Args:
         config: Of the job.
@@ -161,6 +155,12 @@ class ImageProblem:
         trained: The same for trainings from scratch.
         runtime: Device, seed.
     """
+
+    metric = shown = "error"
+    format, unit, judged = ".2f", " %", EXPORTED
+    lowered: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
+        ("search", "train"), ("batch_size", "channels")
+    )
 
     def __init__(
         self,
@@ -203,8 +203,8 @@ class ImageProblem:
         """The outside of a network on these images."""
         return Layout(self.classes, channels, cells, self.shape[2], **further)
 
-    def space(self) -> CNNSpace:
-        """A supernet with fresh weights, the same for all methods."""
+    def space(self, mixed: bool = False) -> CNNSpace:
+        """A supernet with fresh weights, the same for all methods, mixed or not."""
         settings = self.config.search
         with seeded(self.runtime, "search", "space"):
             layout = self.layout(settings.channels, settings.cells)
@@ -212,44 +212,15 @@ class ImageProblem:
         placed: CNNSpace = self.placed(space)
         return placed
 
-    def enough_memory(self, section: Literal["search", "train"]) -> AbstractContextManager[None]:
-        """A block whose failing allocations say which settings of a section to lower."""
-        settings = getattr(self.config, section)
-        return lowering(self.runtime, section, settings, ("batch_size", "channels"))
-
     def placed(self, module: Any) -> Any:
         """A module on the device, in the layout that convolutions like."""
         return module.to(self.runtime.device, self.runtime.dtype, memory_format=torch.channels_last)
-
-    def search(
-        self, method: str, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
-    ) -> tuple[SearchResult, float]:
-        """Searches with a method of `METHODS`.
-
-        Returns:
-            What was found, and the validation error in percent of exactly that selection with the
-            supernet's weights, its normalizations recalibrated on train images. Random search
-            with weight sharing and samplers choose by it, on their own clock.
-
-        Raises:
-            DivergedError: The search diverged.
-            ConfigError: Memory was too small.
-        """
-        reset_peak_memory(self.runtime)
-        with self.enough_memory("search"):
-            found = self.method_run().run(method, tracker, checkpointer, on_epoch)
-        return found, float(found.history[-1]["judged"][EXPORTED])
-
-    def check_method(self, name: str) -> None:
-        """Raises ConfigError for a method that cannot search here."""
-        with self.enough_memory("search"):
-            self.method_run().check(name)
 
     def method_run(self) -> MethodRun:
         """What methods search with."""
         settings = self.config.search
         return MethodRun(
-            lambda mixed: self.space(), self._streams, self.exported, EXPORTED, settings,
+            self.space, self._streams, self.judge, EXPORTED, settings,
             momentum(settings.weight_decay), cosine(settings.lr_end), self.runtime,
             settings.steps_per_epoch, settings.max_norm,
         )  # fmt: skip
@@ -267,7 +238,7 @@ class ImageProblem:
         """Of the search's train images."""
         return self.source.preparation(self.searched[0], self.config.search.augment)
 
-    def exported(self, space: Any, gates: Gates) -> float:
+    def judge(self, space: Any, gates: Gates) -> float:
         """Validation error (%) of the selection as a network of its own, recalibrated."""
         train_rows, valid_rows = self.searched
         plain = self.source.preparation(train_rows, None)
@@ -282,34 +253,41 @@ class ImageProblem:
                 network(batch.images)
         return float(wrong(network, self.source.batches(valid_rows, size, plain)).mean())
 
-    def network(self, cells: Cells) -> CellNetwork:
+    @property
+    def operations(self) -> Mapping[str, tuple[str, ...]]:
+        """Block of the space to names of its operations."""
+        return SPECS[self.config.space]
+
+    def design(self, genotype: Genotype) -> Cells:
+        """Both cells."""
+        return cells_of(genotype)
+
+    def expression(self, design: Cells) -> str:
+        """Both cells on one line."""
+        return expression(design)
+
+    def network(self, design: Cells) -> CellNetwork:
         """An untrained network of the configured size, the same first weights for equal cells."""
         settings = self.config.train
         layout = self.layout(
             settings.channels, settings.cells, stem=settings.stem, auxiliary=settings.auxiliary
         )
         with seeded(self.runtime, "train", "network"):
-            network = CellNetwork(cells, layout)
+            network = CellNetwork(design, layout)
         placed: CellNetwork = self.placed(network)
         return placed
 
     def train(
-        self, cells: Cells, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
-    ) -> Trained:
+        self, design: Cells, tracker: Tracker, checkpointer: Checkpointer,
+        on_epoch: Progress = quiet,
+    ) -> Trained[CellNetwork]:  # fmt: skip
         """Trains a network of cells from scratch; validation chooses the epoch.
 
         Raises:
             DivergedError: The training diverged.
-            ConfigError: Memory was too small.
         """
-        with self.enough_memory("train"):
-            return self._train(cells, tracker, checkpointer, on_epoch)
-
-    def _train(
-        self, cells: Cells, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
-    ) -> Trained:
         settings = self.config.train
-        network = self.network(cells)
+        network = self.network(design)
         drops = network.draws = torch.Generator(self.runtime.device)
         train_rows, valid_rows = self.trained
         prepare = self.source.preparation(train_rows, settings.augment)
@@ -340,7 +318,12 @@ class ImageProblem:
         result = train(
             network, objective, stream, validate, loop, tracker, checkpointer, on_epoch, begin
         )
-        return Trained(network, result)
+        height, width, channels = self.shape
+        sizes = {
+            "parameters": network.counted(),
+            "multiply_adds": multiply_adds(network, (channels, height, width)),
+        }
+        return Trained(network, result, sizes)
 
     def _objective(self, network: CellNetwork, batch: ImageBatch) -> Tensor:
         settings = self.config.train
@@ -355,13 +338,21 @@ class ImageProblem:
         extra = 0.0 if second is None else settings.auxiliary_weight * loss(second)
         return loss(logits) + extra
 
-    def test_error(self, network: CellNetwork, rows: Rows) -> NDArray[np.float64]:
-        """`wrong` on images that neither search nor training has seen, prepared as its own."""
+    def test(self, network: CellNetwork, part: Rows) -> Evaluation:
+        """Error in percent, by image, on rows that neither search nor training has seen."""
         size = self.config.train.batch_size
         with self.enough_memory("train"):
-            batches = self.source.batches(rows, size, self.test_preparation())
-            return wrong(self.placed(network), batches)
+            batches = self.source.batches(part, size, self.test_preparation())
+            per_image = wrong(self.placed(network), batches)
+        found = {self.metric: float(per_image.mean())}
+        return Evaluation(found, np.arange(len(part)), {self.metric: per_image}, 0, "images")
 
     def test_preparation(self) -> Preparation:
         """Of images that a trained network is tested on: by its own train part."""
         return self.source.preparation(self.trained[0], None)
+
+    def classifier(self, design: Cells, network: CellNetwork) -> ImageClassifier:
+        """A trained network as something that classifies pixels."""
+        statistics = self.test_preparation().statistics
+        classes = self.source.images.classes
+        return ImageClassifier(network, design, statistics, classes, self.shape)

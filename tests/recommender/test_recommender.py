@@ -446,7 +446,7 @@ def test_folding_users_again_leaves_what_they_give_to_items(board: Board) -> Non
     assert isinstance(config, CFConfig)
     problem = InteractionProblem(train, held, config, make_runtime("cpu", 0, 1))
     genotype = Genotype("rich", blocks)
-    fitted = problem.train(genotype, 0.01, NullTracker(), NoCheckpoint())
+    fitted = problem.train(genotype, NullTracker(), NoCheckpoint(), l2=0.01)
     model = ServedModel.of(problem, genotype, fitted.network, 0.01, known)
     users = known.vocabularies[0].ids[:3]
     before = model.fold(1).vectors(sparse.csr_array(np.eye(1, USERS, dtype=np.float32)))

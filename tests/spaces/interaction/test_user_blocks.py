@@ -239,7 +239,7 @@ def test_training_in_blocks_learns_and_resumes_to_the_same_weights(
 ) -> None:
     def run(keeper: StageStore) -> Any:
         found = problem(objective, epochs=14, patience=14, evaluate_every=2)
-        return found.train(FUNCTIONS[name], 1.0, NullTracker(), keeper)
+        return found.train(FUNCTIONS[name], NullTracker(), keeper, l2=1.0)
 
     keeper = StageStore(3)
     whole = run(keeper)
@@ -321,7 +321,7 @@ def test_rich_designs_train_where_blocks_are_asked_for(encodings: tuple[str, str
         def offer(self, state: object) -> None:
             return None
 
-    fitted = found.train(rich("users", *encodings), 1.0, NullTracker(), Nothing())
+    fitted = found.train(rich("users", *encodings), NullTracker(), Nothing(), l2=1.0)
     losses = [entry["loss"] for entry in fitted.result.history]
     assert losses[-1] < losses[0]
     assert fitted.result.valid["ndcg@10"] > 0
