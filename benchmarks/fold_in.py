@@ -136,7 +136,7 @@ def _one(
 
 def _grid(problem: InteractionProblem, config: TrainConfig) -> GridTraining:
     session = Session(NullStageStore(), Reporter(False), NullTracker())
-    return GridTraining(config, problem, session)
+    return GridTraining(config, problem, problem.train, session)
 
 
 def implicit_als(case: Case) -> dict[str, object]:

@@ -20,6 +20,7 @@ from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer
 from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.metrics import higher_is_better
+from sif.methods.registry import method_named
 from sif.search.loop import SearchResult
 from sif.search.run import MethodRun, lowering
 from sif.tracking import Tracker
@@ -188,6 +189,13 @@ class Problem(ABC, Generic[Design, Network]):
     def operations(self) -> Mapping[str, tuple[str, ...]]:
         """Block of the space to names of its operations."""
         return {b.name: tuple(b.operations) for b in self.method_run().make_space(False).blocks}
+
+    def resting_share(self, method: str) -> float:
+        """Share of a search with a method in which alpha rests."""
+        if not method_named(method).warms_up:
+            return 0.0
+        share: float = self.config.search.resting_share
+        return share
 
     def enough_memory(self, section: Literal["search", "train"]) -> AbstractContextManager[None]:
         """A block whose failing allocations say which settings of a section to lower."""

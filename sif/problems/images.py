@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -60,64 +61,57 @@ GRAY = Statistics((0.449,), (0.226,))
 """Means of the three channels' numbers in `IMAGENET`, for gray images on disk."""
 
 
-class Source(Protocol):
-    """Images, wherever they lie, as batches on the device."""
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Images, wherever they lie, as batches on the device.
+
+    Attributes:
+        images: All of them.
+        runtime: Device, dtype, seed.
+        statistics: Rows of the train part to what images are normalized by.
+        batches: Rows, batch size and preparation to one pass over them.
+        endless: The same with random numbers to endless batches.
+    """
 
     images: Images | FolderImages
+    runtime: Runtime
+    statistics: Callable[[Rows], Statistics]
+    batches: Callable[[Rows, int, Preparation], Iterator[ImageBatch]]
+    endless: Callable[[Rows, int, Preparation, torch.Generator], Stream]
 
     def preparation(self, rows: Rows, augment: AugmentationConfig | None) -> Preparation:
         """Normalization by some rows, the train part, and augmentation where it is given."""
-        ...
+        return Preparation(self.statistics(rows), _augmentation(augment), self.runtime.dtype)
 
     def stream(self, rows: Rows, batch_size: int, prepare: Preparation, *names: str) -> Stream:
         """Endless batches of some rows, in an order of the named random stream."""
-        ...
-
-    def batches(self, rows: Rows, batch_size: int, prepare: Preparation) -> Iterator[ImageBatch]:
-        """One pass over some rows."""
-        ...
-
-
-class _InMemory:
-    def __init__(self, images: Images, runtime: Runtime) -> None:
-        self.images: Images | FolderImages = images
-        self._images, self._runtime = images, runtime
-        self._tensors = images.tensors(runtime.device)
-
-    def preparation(self, rows: Rows, augment: AugmentationConfig | None) -> Preparation:
-        statistics = channel_statistics(self._images, rows)
-        return Preparation(statistics, _augmentation(augment), self._runtime.dtype)
-
-    def stream(self, rows: Rows, batch_size: int, prepare: Preparation, *names: str) -> Stream:
-        draws = generator(self._runtime, *names, device=torch.device("cpu"))
-        return ImageStream(self._tensors, rows, batch_size, prepare, draws, ImageBatch)
-
-    def batches(self, rows: Rows, batch_size: int, prepare: Preparation) -> Iterator[ImageBatch]:
-        return image_batches(self._tensors, rows, batch_size, prepare, ImageBatch)
-
-
-class _OnDisk:
-    def __init__(self, images: FolderImages, runtime: Runtime) -> None:
-        self.images: Images | FolderImages = images
-        self._images, self._runtime = images, runtime
-
-    def preparation(self, rows: Rows, augment: AugmentationConfig | None) -> Preparation:
-        statistics = GRAY if self._images.shape[2] == 1 else IMAGENET
-        return Preparation(statistics, _augmentation(augment), self._runtime.dtype)
-
-    def stream(self, rows: Rows, batch_size: int, prepare: Preparation, *names: str) -> Stream:
-        draws = generator(self._runtime, *names, device=torch.device("cpu"))
-        device = self._runtime.device
-        return FolderStream(self._images, rows, batch_size, prepare, draws, ImageBatch, device)
-
-    def batches(self, rows: Rows, batch_size: int, prepare: Preparation) -> Iterator[ImageBatch]:
-        device = self._runtime.device
-        return folder_batches(self._images, rows, batch_size, prepare, ImageBatch, device)
+        draws = generator(self.runtime, *names, device=torch.device("cpu"))
+        return self.endless(rows, batch_size, prepare, draws)
 
 
 def source_of(images: Images | FolderImages, runtime: Runtime) -> Source:
     """The source for images in memory or on disk."""
-    return _InMemory(images, runtime) if isinstance(images, Images) else _OnDisk(images, runtime)
+    device = runtime.device
+    if isinstance(images, Images):
+        tensors = images.tensors(device)
+        return Source(
+            images,
+            runtime,
+            partial(channel_statistics, images),
+            lambda rows, n, prepare: image_batches(tensors, rows, n, prepare, ImageBatch),
+            lambda rows, n, prepare, draws: ImageStream(
+                tensors, rows, n, prepare, draws, ImageBatch
+            ),
+        )
+    return Source(
+        images,
+        runtime,
+        lambda rows: GRAY if images.shape[2] == 1 else IMAGENET,
+        lambda rows, n, prepare: folder_batches(images, rows, n, prepare, ImageBatch, device),
+        lambda rows, n, prepare, draws: FolderStream(
+            images, rows, n, prepare, draws, ImageBatch, device
+        ),
+    )
 
 
 def _augmentation(augment: AugmentationConfig | None) -> Augmentation | None:

@@ -443,7 +443,7 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
 
     def fit(self, name: str, design: Genotype, session: Session) -> Trained[InteractionNetwork]:
         """Trains a function over the grid of L2 strengths (`GridTraining.train`)."""
-        return GridTraining(self.config.train, self, session).train(name, design)
+        return GridTraining(self.config.train, self, self.train, session).train(name, design)
 
     def test(self, network: InteractionNetwork, part: Split) -> Evaluation:
         """Evaluates a finished network on the test part of a split."""

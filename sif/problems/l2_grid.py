@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Protocol
+from typing import Protocol
 
 from sif.config import CFConfig, TrainConfig
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer
 from sif.errors import DivergedError
-from sif.problems.base import Progress, Session, State, Trained
+from sif.problems.base import Problem, Progress, Session, State, Trained
 from sif.spaces.interaction.design import FunctionSpec
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.tracking import Tracker
@@ -89,30 +88,14 @@ class Continued:
             self.last = copy.deepcopy(state())
 
 
-class GridProblem(Protocol):
-    """What is trained over the grid (`sif.problems.interactions.InteractionProblem`)."""
+class TrainStrength(Protocol):
+    """Trains a function with one strength (`InteractionProblem.train`)."""
 
-    def network(self, design: Genotype) -> InteractionNetwork:
-        """Untrained."""
-
-    def train(
-        self, design: Genotype, tracker: Tracker, checkpointer: Checkpointer,
-        on_epoch: Progress = ..., *, l2: float | None = ..., epochs: int | None = ...,
-        on_end: Ending = ...,
+    def __call__(
+        self, design: Genotype, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress,
+        *, l2: float, epochs: int, on_end: Ending,
     ) -> Trained[InteractionNetwork]:  # fmt: skip
-        """Trains with one strength."""
-
-    def enough_memory(self, section: Literal["search", "train"]) -> AbstractContextManager[None]:
-        """Turns a lack of memory into a message."""
-
-    def expression(self, design: Genotype) -> str:
-        """For people."""
-
-    def told(self, valid: Mapping[str, float]) -> str:
-        """The metric, for people."""
-
-    def merit(self, valid: Mapping[str, float]) -> float:
-        """The metric, more is better."""
+        """See there."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +104,14 @@ class GridTraining:
 
     Attributes:
         config: Strengths, cut and budget.
-        problem: Trains.
+        problem: Judges, and makes networks of what was trained before.
+        train_one: Trains.
         session: Keeps what is done, is told and records.
     """
 
     config: TrainConfig
-    problem: GridProblem
+    problem: Problem[Genotype, InteractionNetwork]
+    train_one: TrainStrength
     session: Session
 
     def train(self, name: str, genotype: Genotype) -> Trained[InteractionNetwork]:
@@ -223,7 +208,7 @@ class GridTraining:
         child.log_params({"l2": l2, "function": name})
         loop = Continued(checkpointer, start)
         with self.problem.enough_memory("train"):
-            trained = self.problem.train(
+            trained = self.train_one(
                 genotype, child, loop, show, l2=l2, epochs=total, on_end=loop.end
             )
         child.close()

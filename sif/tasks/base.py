@@ -12,7 +12,6 @@ from torch import Tensor
 from sif.core.genotype import Genotype, from_json
 from sif.evaluation.comparison import Verdict
 from sif.evaluation.evaluate import Evaluation
-from sif.methods.registry import method_named
 from sif.problems.base import Problem, Session, State, Trained
 from sif.search.loop import SearchResult
 from sif.tasks.checkpoint import StageFolder
@@ -65,7 +64,7 @@ class Found:
         trained: Weight steps by block, edge and operation.
         history: One entry per epoch.
         operations: Block to names of its operations.
-        warms_up: Whether the method trains all operations in turn at first.
+        resting: Entries of the history in which alpha rests.
         summary: Seconds, epochs, steps and memory.
     """
 
@@ -75,7 +74,7 @@ class Found:
     trained: Mapping[str, Tensor]
     history: Sequence[Mapping[str, Any]]
     operations: Mapping[str, Sequence[str]]
-    warms_up: bool
+    resting: int
     summary: Mapping[str, Any]
 
     @classmethod
@@ -86,9 +85,10 @@ class Found:
             "epochs": result.epochs, "steps": result.steps, "peak_memory_mb": mb,
         }  # fmt: skip
         operations = {block: list(names) for block, names in problem.operations.items()}
+        resting = round(problem.resting_share(method) * len(result.history))
         return cls(
             result.genotype, result.valid_loss, result.diagnostics, result.trained,
-            result.history, operations, method_named(method).warms_up, summary,
+            result.history, operations, resting, summary,
         )  # fmt: skip
 
     def state(self) -> State:

@@ -19,7 +19,7 @@ def curves(problem: Problem[Any, Any], results: Results) -> dict[str, Any]:
         problem: Names the metrics.
         results: Of the job.
     """
-    shown, judged, warmup = problem.shown, problem.judged, problem.config.search.warmup
+    shown, judged = problem.shown, problem.judged
     return {
         "training": {
             name: [(point["seconds"], point[shown]) for point in trained.result.history]
@@ -37,7 +37,7 @@ def curves(problem: Problem[Any, Any], results: Results) -> dict[str, Any]:
             name: {
                 "selections": [e["selection"] for e in found.history],
                 "trained": {b: t.sum(dim=0).tolist() for b, t in found.trained.items()},
-                "warmup": round(warmup * len(found.history)) if found.warms_up else 0,
+                "warmup": found.resting,
             }
             for name, found in results.found.items()
         },

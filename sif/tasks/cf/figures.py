@@ -33,14 +33,13 @@ def figure_data(problem: InteractionProblem, results: Results, split: Split) -> 
         split: Shown in time, and by the groups that it makes.
     """
     metric, found, verdict = problem.metric, results.found[SEARCHED], results.verdict
-    resting = problem.config.search.resting_share if found.warms_up else 0.0
     trained = results.trained[SEARCHED]
     return {
         "search": {
             "history": found.history,
             "blocks": found.operations,
             "score": problem.config.search.score,
-            "warmup": round(resting * len(found.history)),
+            "warmup": found.resting,
         },
         "function": _function(problem, results.designs[SEARCHED], trained.network.state_dict()),
         "comparison": {
