@@ -17,14 +17,15 @@ from torch import nn
 
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
-from sif.core.stream import Checkpointer
+from sif.core.stream import Checkpointer, Stream
 from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.metrics import higher_is_better
 from sif.methods.registry import method_named
 from sif.search.loop import SearchResult
 from sif.search.run import MethodRun, lowering
 from sif.tracking import Tracker
-from sif.training.loop import TrainResult
+from sif.training.loop import TrainResult, TrainSettings
+from sif.training.optim import MakeOptimizer, Schedule
 from sif.utils.device import Runtime, reset_peak_memory
 
 SEARCHED = "searched"
@@ -88,7 +89,8 @@ class Trained(Generic[Network]):
     Attributes:
         network: With its best weights by validation.
         result: How training went.
-        numbers: That belong to the network: what validation chose, how large it is.
+        numbers: That belong to the network: what validation chose, or "parameters" and other
+            sizes.
     """
 
     network: Network
@@ -145,8 +147,12 @@ class Problem(ABC, Generic[Design, Network]):
         """
 
     @abstractmethod
+    def streams(self) -> tuple[Stream, Stream]:
+        """Fresh batches of the search's weights and of alpha, always the same."""
+
+    @abstractmethod
     def method_run(self) -> MethodRun:
-        """What methods search with."""
+        """What methods search with, see `run_with`."""
 
     @abstractmethod
     def judge(self, space: Any, gates: Gates) -> float:
@@ -186,9 +192,33 @@ class Problem(ABC, Generic[Design, Network]):
         """Evaluates a finished network on a part that nothing before has seen."""
 
     @cached_property
-    def operations(self) -> Mapping[str, tuple[str, ...]]:
+    def operations(self) -> Mapping[str, list[str]]:
         """Block of the space to names of its operations."""
-        return {b.name: tuple(b.operations) for b in self.method_run().make_space(False).blocks}
+        return {b.name: list(b.operations) for b in self.method_run().make_space(False).blocks}
+
+    def run_with(
+        self, make_optimizer: MakeOptimizer, schedule: Schedule, **further: Any
+    ) -> MethodRun:
+        """What methods search this problem with.
+
+        Args:
+            make_optimizer: Of the weights.
+            schedule: Of their step size.
+            further: Of `MethodRun`.
+        """
+        return MethodRun(
+            self.space, self.streams, self.judge, self.judged, self.config.search,
+            make_optimizer, schedule, self.runtime, **further,
+        )  # fmt: skip
+
+    def loop_settings(self, **further: Any) -> TrainSettings:
+        """What the section `train` says of the loop, under the same names, and `further`."""
+        section, names = self.config.train, [entry.name for entry in fields(TrainSettings)]
+        known = {"patience": section.epochs, **dict(section)}
+        values = {name: known[name] for name in names if name in known}
+        metric = self.shown
+        decides = {"metric": metric, "higher_is_better": higher_is_better(metric)}
+        return TrainSettings(**{**values, **decides, **further})
 
     def resting_share(self, method: str) -> float:
         """Share of a search with a method in which alpha rests."""

@@ -38,7 +38,6 @@ from sif.spaces.cnn.cells import Cells
 from sif.spaces.cnn.networks import AUXILIARIES, HALVINGS, CellNetwork, Layout
 from sif.spaces.cnn.operations import multiply_adds
 from sif.spaces.cnn.supernet import (
-    SPECS,
     CNNSpace,
     ImageBatch,
     cells_of,
@@ -47,7 +46,7 @@ from sif.spaces.cnn.supernet import (
 )
 from sif.tracking import Tracker
 from sif.training.averaging import recalibrated
-from sif.training.loop import Metrics, TrainSettings, train
+from sif.training.loop import Metrics, train
 from sif.training.optim import cosine, exponential, momentum
 from sif.utils.device import Runtime
 from sif.utils.random import derive_seed, generator, seeded
@@ -213,13 +212,13 @@ class ImageProblem(Problem[Cells, CellNetwork]):
     def method_run(self) -> MethodRun:
         """What methods search with."""
         settings = self.config.search
-        return MethodRun(
-            self.space, self._streams, self.judge, EXPORTED, settings,
-            momentum(settings.weight_decay), cosine(settings.lr_end), self.runtime,
-            settings.steps_per_epoch, settings.max_norm,
+        return self.run_with(
+            momentum(settings.weight_decay), cosine(settings.lr_end),
+            steps_per_epoch=settings.steps_per_epoch, max_norm=settings.max_norm,
         )  # fmt: skip
 
-    def _streams(self) -> tuple[Stream, Stream]:
+    def streams(self) -> tuple[Stream, Stream]:
+        """Augmented images for the weights, plain ones for alpha."""
         settings, (train_rows, valid_rows) = self.config.search, self.searched
         plain = self.source.preparation(train_rows, None)
         stream = self.source.stream(
@@ -246,11 +245,6 @@ class ImageProblem(Problem[Cells, CellNetwork]):
             for batch in self.source.batches(some, size, plain):
                 network(batch.images)
         return float(wrong(network, self.source.batches(valid_rows, size, plain)).mean())
-
-    @property
-    def operations(self) -> Mapping[str, tuple[str, ...]]:
-        """Block of the space to names of its operations."""
-        return SPECS[self.config.space]
 
     def design(self, genotype: Genotype) -> Cells:
         """Both cells."""
@@ -296,17 +290,8 @@ class ImageProblem(Problem[Cells, CellNetwork]):
             # By epoch, so that a resumed training drops the same paths.
             drops.manual_seed(derive_seed(self.runtime.seed, "train", "drop", done))
 
-        loop = TrainSettings(
-            settings.epochs,
-            settings.lr,
-            "error",
-            higher_is_better=False,
-            evaluate_every=settings.evaluate_every,
-            patience=settings.epochs,
-            make_optimizer=momentum(settings.weight_decay),
-            schedule=exponential(settings.decay) if settings.decay else cosine(),
-            max_norm=settings.max_norm,
-        )
+        schedule = exponential(settings.decay) if settings.decay else cosine()
+        loop = self.loop_settings(make_optimizer=momentum(settings.weight_decay), schedule=schedule)
         stream = self.source.stream(train_rows, settings.batch_size, prepare, "train", "train")
         objective = partial(self._objective, network)
         result = train(

@@ -27,7 +27,7 @@ from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate, evaluate_
 from sif.evaluation.metrics import higher_is_better
 from sif.evaluation.scorers import FunctionScorer, InteractionScorer, Scale
 from sif.problems.base import Problem, Progress, Session, Trained, quiet
-from sif.problems.l2_grid import GridTraining
+from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.search.run import MethodRun
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.design import (
@@ -54,7 +54,7 @@ from sif.spaces.interaction.staged_supernet import RichSettings, RichSpace
 from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 from sif.spaces.interaction.user_blocks import BlockStream, block_pairs
 from sif.tracking import Tracker
-from sif.training.loop import Ending, Metrics, TrainSettings, train, unheard
+from sif.training.loop import Ending, Metrics, train, unheard
 from sif.training.optim import ADAM_BETAS, adam, constant
 from sif.utils.device import Runtime
 from sif.utils.random import generator, numpy_generator
@@ -329,6 +329,12 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
         vars(other)["searched"] = other if fewer is self else fewer.at(l2)
         return other
 
+    def followed(self, fixed: Trained[InteractionNetwork]) -> InteractionProblem:
+        """The same, searched with the strength that the training of fixed multiply suggests."""
+        if not follows(self.config, self.spec):
+            return self
+        return self.at(search_strength(self.config, fixed.numbers["prefers"]))
+
     @cached_property
     def searched(self) -> InteractionProblem:
         """The problem that is searched: this one, or some of its users."""
@@ -341,13 +347,10 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
 
     def method_run(self) -> MethodRun:
         """What methods search with, on some users where there are many interactions."""
-        on, settings = self.searched, self.config.search
-        return MethodRun(
-            on.space, on._streams, on.judge, EXPORTED, settings, adam, constant, self.runtime,
-            judges=settings.judge,
-        )  # fmt: skip
+        return self.searched.run_with(adam, constant, judges=self.config.search.judge)
 
-    def _streams(self) -> tuple[Stream, Stream]:
+    def streams(self) -> tuple[Stream, Stream]:
+        """Train interactions for the weights, validation interactions for alpha."""
         size = self.config.search.batch_size
         return self.stream("train", size, "search"), self.stream("valid", size, "search")
 
@@ -408,17 +411,11 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
         whole = built.encodings or built.graph  # a block does not hold its items' histories
         factors = net.interaction().operation.factors is not None
         blocks = None if whole else self.blocks(factors, "train")
-        settings = self.config.train
-        loop = TrainSettings(
-            epochs or settings.epochs,
-            settings.lr,
-            self.metric,
-            higher_is_better(self.metric),
-            settings.evaluate_every,
-            settings.patience,
+        loop = self.loop_settings(
             make_optimizer=partial(RowAdam, betas=ADAM_BETAS) if blocks else adam,
+            epochs=epochs or self.config.train.epochs,
         )
-        stream = blocks or self.stream("train", settings.batch_size, "train")
+        stream = blocks or self.stream("train", self.config.train.batch_size, "train")
         result = train(
             net, objective, stream, lambda: self.validate(net), loop, tracker, checkpointer,
             on_epoch, on_end=on_end,

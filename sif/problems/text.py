@@ -26,7 +26,7 @@ from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, Progress, Trained, quiet
 from sif.problems.text_model import TextModel
 from sif.search.run import MethodRun, check_warmup
-from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, expression, format_cell
+from sif.spaces.rnn.cells import RecurrentCell, expression, format_cell
 from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
 from sif.spaces.rnn.networks import (
     CellRecurrence,
@@ -35,10 +35,10 @@ from sif.spaces.rnn.networks import (
     cross_entropy,
     penalties,
 )
-from sif.spaces.rnn.supernet import BLOCK, RNNSpace, TextBatch, recurrent_cell
+from sif.spaces.rnn.supernet import RNNSpace, TextBatch, recurrent_cell
 from sif.tracking import Tracker
 from sif.training.averaging import Averaged, recalibrated, swapped
-from sif.training.loop import Metrics, TrainSettings, train
+from sif.training.loop import Metrics, train
 from sif.training.optim import MakeOptimizer, constant, momentum
 from sif.utils.device import Runtime
 from sif.utils.random import derive_seed, generator, seeded
@@ -156,13 +156,13 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
     def method_run(self) -> MethodRun:
         """What methods search with."""
         settings = self.config.search
-        make_optimizer = OPTIMIZERS[settings.optimizer](settings.weight_decay)
-        return MethodRun(
-            self.space, self._streams, self.judge, EXPORTED, settings, make_optimizer, constant,
-            self.runtime, settings.steps_per_epoch, settings.max_norm,
+        return self.run_with(
+            OPTIMIZERS[settings.optimizer](settings.weight_decay), constant,
+            steps_per_epoch=settings.steps_per_epoch, max_norm=settings.max_norm,
         )  # fmt: skip
 
-    def _streams(self) -> tuple[Stream, Stream]:
+    def streams(self) -> tuple[Stream, Stream]:
+        """Windows of the two parts of the train text."""
         settings = self.config.search
         weights, alphas = (
             self.stream(ids, settings.columns, settings.bptt, "search", name)
@@ -180,11 +180,6 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
                 for window in self.windows(some, min(settings.columns, len(some) // 2)):
                     window.carry.value = model(window.inputs, window.carry.value).state
         return perplexity(nats(model, self.windows(self.valid)))
-
-    @property
-    def operations(self) -> Mapping[str, tuple[str, ...]]:
-        """Block of the space to names of its operations."""
-        return {BLOCK: tuple(ACTIVATIONS)}
 
     def design(self, genotype: Genotype) -> RecurrentCell:
         """The cell."""
@@ -242,14 +237,8 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         stream = self.stream(
             self.text, settings.columns, settings.bptt, "train", "train", vary=settings.vary
         )
-        loop = TrainSettings(
-            settings.epochs,
-            settings.lr,
-            "perplexity",
-            higher_is_better=False,
-            patience=settings.patience,
-            make_optimizer=OPTIMIZERS[settings.optimizer](settings.weight_decay),
-            max_norm=settings.max_norm,
+        loop = self.loop_settings(
+            make_optimizer=OPTIMIZERS[settings.optimizer](settings.weight_decay)
         )
         result = train(averaged, objective, stream, validate, loop, tracker, checkpointer, on_epoch)
         model.load_state_dict(averaged.weights(), strict=False)

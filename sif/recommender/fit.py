@@ -35,7 +35,6 @@ from sif.errors import ConfigError, DataError
 from sif.problems.base import SEARCHED, Session, State
 from sif.problems.controls import FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
-from sif.problems.l2_grid import follows, search_strength
 from sif.recommender.model import ServedModel
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
@@ -217,10 +216,7 @@ def _learned(data: Any, valid: Any, config: CFConfig, reporter: Reporter) -> Lea
     session = Session(NullStageStore(), reporter, NullTracker())
     genotypes = {FIXED: fixed_multiply(problem)}
     trained = {FIXED: problem.fit(FIXED, genotypes[FIXED], session)}
-    l2 = config.search.l2
-    if follows(config, problem.spec):
-        l2 = search_strength(config, trained[FIXED].numbers["prefers"])
-    searched = problem.at(l2).search(NullTracker(), NoCheckpoint())
+    searched = problem.followed(trained[FIXED]).search(NullTracker(), NoCheckpoint())
     genotypes[SEARCHED] = searched.genotype
     trained[SEARCHED] = problem.fit(SEARCHED, searched.genotype, session)
     kept = FIXED if problem.prefers(trained[FIXED], trained[SEARCHED]) else SEARCHED

@@ -20,7 +20,7 @@ from sif.tasks.job import JobRunner
 from sif.tasks.registry import task_named
 from sif.tasks.study import Study, Task
 from sif.tracking import check_installed, open_tracker
-from sif.tracking.base import Status
+from sif.tracking.base import closed_with_status
 from sif.utils.checkpoint import write_json_atomic, write_text_atomic
 from sif.utils.device import Runtime, deterministic, make_runtime, torch_threads
 from sif.utils.environment import environment
@@ -106,18 +106,11 @@ def _context(
     write_json_atomic(folder / "environment.json", environment(runtime) | hashes)
     with contextlib.closing(Console(folder / "log.txt", quiet)) as console:
         tracker = open_tracker(folder, config.tracking, folder.name, stages.tracker_state)
-        status: Status = "FAILED"
-        try:
+        with closed_with_status(tracker):
             stages.track(tracker)
             # Saved at once, so that however early the job is killed it goes on in the same run.
             stages.run("begin", lambda _: hashes)
             yield JobContext(stages, console, tracker, folder, runtime)
-            status = "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
-            raise
-        finally:
-            tracker.close(status)
 
 
 def evaluate(folder: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from sif.core.genotype import Genotype, from_json
 from sif.evaluation.comparison import Verdict
 from sif.evaluation.evaluate import Evaluation
-from sif.problems.base import Problem, Session, State, Trained
+from sif.problems.base import Session, State, Trained
 from sif.search.loop import SearchResult
 from sif.tasks.checkpoint import StageFolder
 from sif.tasks.console import Console
@@ -43,14 +43,14 @@ class Entrants:
         given: Name to a design that is trained without a search.
         ours: The name that is compared with the others.
         fallback: The name that takes our place where validation prefers it; None: nobody does.
-        origin: Where ours comes from, such as "found by nasp".
+        subject: How the verdict calls ours; empty: by its expression.
     """
 
     methods: Mapping[str, str]
     given: Mapping[str, Any]
     ours: str
     fallback: str | None = None
-    origin: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,14 +78,16 @@ class Found:
     summary: Mapping[str, Any]
 
     @classmethod
-    def of(cls, result: SearchResult, method: str, problem: Problem[Any, Any], mb: float) -> Found:
-        """What came of a search with a method on a problem, whose peak of memory was `mb`."""
+    def of(
+        cls, result: SearchResult, operations: Mapping[str, Sequence[str]], resting_share: float,
+        peak_memory_mb: float,
+    ) -> Found:  # fmt: skip
+        """From the result of a search, what its space offered, and what it took."""
         summary = {
             "seconds": result.seconds, "cpu_seconds": result.cpu_seconds,
-            "epochs": result.epochs, "steps": result.steps, "peak_memory_mb": mb,
+            "epochs": result.epochs, "steps": result.steps, "peak_memory_mb": peak_memory_mb,
         }  # fmt: skip
-        operations = {block: list(names) for block, names in problem.operations.items()}
-        resting = round(problem.resting_share(method) * len(result.history))
+        resting = round(resting_share * len(result.history))
         return cls(
             result.genotype, result.valid_loss, result.diagnostics, result.trained,
             result.history, operations, resting, summary,

@@ -50,7 +50,8 @@ def entrants(
     methods |= {name: name for name in controls if name not in published}
     given = ours | {name: published[name] for name in controls if name in published}
     origin = f"of {cells}" if ours else f"found by {method}"
-    return Entrants(methods, given, GIVEN if ours else SEARCHED, origin=origin)
+    subject = f"the network of the cells {origin}"
+    return Entrants(methods, given, GIVEN if ours else SEARCHED, subject=subject)
 
 
 def _given(

@@ -63,7 +63,7 @@ class JobRunner:
         ours, metric = self.entrants.ours, self.problem.metric
         others = {name: entry for name, entry in entries.items() if name != ours}
         decision = verdict(
-            self.study.subject(designs[ours]),
+            self.entrants.subject or self.problem.expression(designs[ours]),
             entries[ours].test,
             {name: entry.test for name, entry in others.items()},
             {name: entry.valid[metric] for name, entry in others.items()},
@@ -114,6 +114,7 @@ class JobRunner:
         checkpointer: LoopCheckpointer,
     ) -> State:  # fmt: skip
         study, console, epochs = self.study, self.context.console, problem.config.search.epochs
+        operations = self.problem.operations  # on no clock
 
         def show(epoch: int, entry: Mapping[str, Any]) -> None:
             told = f"loss {entry['loss']:.4f} {study.leaders(entry['selection'])}"
@@ -121,7 +122,9 @@ class JobRunner:
 
         child = self.context.tracker.child(stage)
         result: SearchResult = problem.search(child, checkpointer, show, method)
-        found = Found.of(result, method, problem, peak_memory_mb(self.context.runtime))
+        found = Found.of(
+            result, operations, problem.resting_share(method), peak_memory_mb(self.context.runtime)
+        )
         for line in study.search_lines(name, method, found):
             console.line(line)
         child.log(study.search_numbers(found), 0)
@@ -159,8 +162,9 @@ class JobRunner:
         valid, seconds = trained.result.valid, trained.result.seconds
 
         def test(_: LoopCheckpointer) -> State:
+            evaluation = self.problem.test(trained.network, self.study.test_part)
             params = self.study.params(trained, found)
-            entry = Entry(name, valid, self.study.test(trained), seconds, params)
+            entry = Entry(name, valid, evaluation, seconds, params)
             self._record(f"test-{name}", entry, self.problem.expression(design))
             return entry.state()
 

@@ -37,6 +37,7 @@ class Study(ABC):
         data_hash: 16 hex digits of their content.
         split_hash: The same of the content and its parts.
         split_name: How they are divided.
+        test_part: For `Problem.test`; nothing but finished networks may see it.
     """
 
     task: ClassVar[str]
@@ -49,12 +50,9 @@ class Study(ABC):
     data_hash: str
     split_hash: str
     split_name: str
+    test_part: Any
 
     # Work
-
-    @abstractmethod
-    def test(self, trained: Trained[Any]) -> Evaluation:
-        """Evaluates a network on the test part."""
 
     def start(self, train: TrainOne, console: Reporter) -> tuple[Problem[Any, Any], dict[str, Any]]:
         """The problem that is searched, and what to add to the search's summary.
@@ -94,10 +92,6 @@ class Study(ABC):
     @abstractmethod
     def protocol(self) -> dict[str, Any]:
         """The split, for metrics.json."""
-
-    def subject(self, design: Any) -> str:
-        """How the verdict calls our network."""
-        return self.problem.expression(design)
 
     def leaders(self, selection: Mapping[str, Sequence[int]]) -> str:
         """The selection of an epoch, for the progress line."""

@@ -16,7 +16,7 @@ from sif.evaluation.user_groups import cold_shares
 from sif.problems.base import SEARCHED, Reporter, Trained
 from sif.problems.controls import CONTROLS, FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
-from sif.problems.l2_grid import follows, search_strength
+from sif.problems.l2_grid import follows
 from sif.recommender.model import ServedModel
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results
 from sif.tasks.cf import figures
@@ -69,6 +69,7 @@ class InteractionStudy(Study):
         self.dataset, self.split = dataset, split
         self.data_hash = dataset.hash if dataset else split.hash
         self.split_hash, self.split_name = split.hash, split.protocol
+        self.test_part = split
         controls = {name: CONTROLS[name](problem) for name in config.controls}
         fallback = FIXED if FIXED in controls else None
         self.entrants = Entrants({SEARCHED: config.method}, controls, SEARCHED, fallback)
@@ -77,20 +78,15 @@ class InteractionStudy(Study):
         self, train: TrainOne, console: Reporter
     ) -> tuple[InteractionProblem, dict[str, Any]]:
         """Trains fixed multiply where the search follows its L2 strength."""
-        configured = l2 = self.config.search.l2
-        spent = 0.0
-        if follows(self.config, self.problem.spec):
-            fixed = train(FIXED, fixed_multiply(self.problem))
+        problem, spent = self.problem, 0.0
+        if follows(self.config, problem.spec):
+            fixed = train(FIXED, fixed_multiply(problem))
             if fixed is not None:
-                l2 = search_strength(self.config, fixed.numbers["prefers"])
-                spent = fixed.result.seconds
-        if l2 != configured:
-            console.line(f"note: search.l2 {configured:g} becomes {l2:g}")
-        return self.problem.at(l2), {"l2": l2, "l2_seconds": spent}
-
-    def test(self, trained: Trained[Any]) -> Evaluation:
-        """Ranking of all items, or errors of ratings, by user."""
-        return self.problem.test(trained.network, self.split)
+                problem, spent = problem.followed(fixed), fixed.result.seconds
+        before, l2 = self.config.search.l2, problem.config.search.l2
+        if l2 != before:
+            console.line(f"note: search.l2 {before:g} becomes {l2:g}")
+        return problem, {"l2": l2, "l2_seconds": spent}
 
     def baseline(self, name: str) -> Entry:
         """The best of a classical model's grid."""

@@ -8,7 +8,7 @@ from typing import Any
 from sif.config.cnn import CNNConfig
 from sif.data.images import FolderImages, Images, ImageSplit
 from sif.evaluation.evaluate import Evaluation
-from sif.problems.base import Reporter, Trained
+from sif.problems.base import Reporter
 from sif.problems.image_classifier import ImageClassifier
 from sif.problems.images import ImageProblem
 from sif.spaces.cnn.cells import Cells, format_cells
@@ -49,6 +49,7 @@ class ImageStudy(Study):
         self.problem, self.entrants = problem, entrants
         self.label, self.data_hash = images.name, images.content_hash
         self.split_hash, self.split_name = split.hash, split.protocol
+        self.test_part = split.test
 
     def opening(self) -> list[str]:
         """The images and their parts."""
@@ -67,17 +68,9 @@ class ImageStudy(Study):
         """Of the split."""
         return self.split.description()
 
-    def subject(self, design: Cells) -> str:
-        """By where the cells come from."""
-        return f"the network of the cells {self.entrants.origin}"
-
     def watched(self, design: Cells) -> dict[str, float]:
         """Share of skip connections in both cells."""
         return {f"skip_share.{kind}": share for kind, share in skip_share(design).items()}
-
-    def test(self, trained: Trained[Any]) -> Evaluation:
-        """Error in percent, by image."""
-        return self.problem.test(trained.network, self.split.test)
 
     def save(self, folder: Path, results: Results, console: Reporter) -> None:
         """The classifier."""
@@ -86,7 +79,7 @@ class ImageStudy(Study):
 
     def test_saved(self, folder: Path) -> Evaluation:
         """The classifier's error again."""
-        return self.problem.test(ImageClassifier.load(folder).network, self.split.test)
+        return self.problem.test(ImageClassifier.load(folder).network, self.test_part)
 
     def in_document(self, results: Results) -> dict[str, Any]:
         """Our cells as in the published code."""

@@ -11,8 +11,8 @@ from sif.baselines.ngram import NGram, tuned
 from sif.config.rnn import RNNConfig
 from sif.data.text import Corpus
 from sif.evaluation.evaluate import Evaluation
-from sif.problems.base import Reporter, Trained
-from sif.problems.text import TextDesign, TextProblem, published_text
+from sif.problems.base import Reporter
+from sif.problems.text import TextProblem, published_text
 from sif.problems.text_model import TextModel
 from sif.spaces.rnn.cells import RecurrentCell
 from sif.tasks.base import Entrants, Results
@@ -46,6 +46,7 @@ class TextStudy(Study):
         self.problem, self.entrants = problem, entrants
         self.label = corpus.name
         self.data_hash = self.split_hash = corpus.content_hash
+        self.test_part = corpus.test
 
     @cached_property
     def ngram(self) -> NGram:
@@ -77,18 +78,10 @@ class TextStudy(Study):
             "ngram": {"order": model.order, "perplexity": model.perplexity(corpus.test)},
         }
 
-    def subject(self, design: TextDesign) -> str:
-        """By where the cell comes from."""
-        return f"the network of the cells {self.entrants.origin}"
-
     def watched(self, design: RecurrentCell) -> dict[str, float]:
         """Share of nodes that pass on what they read."""
         names = [name for name, _ in design.nodes]
         return {"identity_share": names.count("identity") / len(names)}
-
-    def test(self, trained: Trained[Any]) -> Evaluation:
-        """Perplexity and nats per word."""
-        return self.problem.test(trained.network, self.corpus.test)
 
     def save(self, folder: Path, results: Results, console: Reporter) -> None:
         """The language model."""
@@ -98,7 +91,7 @@ class TextStudy(Study):
     def test_saved(self, folder: Path) -> Evaluation:
         """The language model's perplexity again."""
         runtime, network = self.problem.runtime, TextModel.load(folder).network
-        return self.problem.test(network.to(runtime.device, runtime.dtype), self.corpus.test)
+        return self.problem.test(network.to(runtime.device, runtime.dtype), self.test_part)
 
     def in_document(self, results: Results) -> dict[str, Any]:
         """Our cell as in the published code."""
