@@ -25,6 +25,9 @@ from sif.utils.checkpoint import write_json_atomic, write_text_atomic
 from sif.utils.device import Runtime, deterministic, make_runtime, torch_threads
 from sif.utils.environment import environment
 
+STAGES = 2
+"""Version of what the stages of a job keep."""
+
 
 def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> RunResult:
     """Runs the job that a configuration describes.
@@ -97,6 +100,8 @@ def _context(
 ) -> Iterator[JobContext]:
     stages = StageFolder(folder / "checkpoint", config.checkpoint_seconds)
     begun = stages.read("begin")
+    if begun is not None and begun.get("stages") != STAGES:
+        raise ConfigError(f"{folder}: another version began this run; run its config.yaml again")
     if begun is not None and begun["split_hash"] != study.split_hash:
         raise DataError(
             f"{folder}: cannot be resumed with other data: expected split {begun['split_hash']}, "
@@ -109,7 +114,7 @@ def _context(
         with closed_with_status(tracker):
             stages.track(tracker)
             # Saved at once, so that however early the job is killed it goes on in the same run.
-            stages.run("begin", lambda _: hashes)
+            stages.run("begin", lambda _: {**hashes, "stages": STAGES})
             yield JobContext(stages, console, tracker, folder, runtime)
 
 
