@@ -88,7 +88,7 @@ def run(variant: Variant, split: Split, seed: int, test: bool) -> dict[str, obje
     best = max(fits, key=lambda fit: sign * fit.result.valid[problem.metric])
     row: dict[str, object] = {
         "function": expression(genotype, problem.fields),
-        "l2": best.l2,
+        "l2": best.numbers["l2"],
         "valid": best.result.valid[problem.metric],
         "search_cpu_seconds": searched - start,
         "train_cpu_seconds": time.process_time() - searched,

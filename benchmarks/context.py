@@ -51,7 +51,7 @@ def trained(problem: InteractionProblem, genotype: Genotype, split: Split, test:
     seconds = time.process_time() - start
     found = problem.test(best.network, split).metrics["rmse"] if test else np.nan
     return {
-        "l2": best.l2,
+        "l2": best.numbers["l2"],
         "valid_rmse": best.result.valid["rmse"],
         "test_rmse": found,
         "train_seconds": seconds,

@@ -51,7 +51,7 @@ def run(path: Path, dimension: int, biases: bool, seed: int) -> dict[str, object
         "dimension": dimension,
         "biases": int(biases),
         "function": expression(found.genotype, problem.fields),
-        "l2": best.l2,
+        "l2": best.numbers["l2"],
         "valid_std": best.result.valid["rmse"] / deviation,
         "test_std": test / deviation,
         "cpu_seconds": seconds,

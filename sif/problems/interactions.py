@@ -295,13 +295,16 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
         """What validation judges a combination by: the inverse metric, or the loss of ratings."""
         if self.config.objective == "rating":
             return float(LOSSES[self.loss_name](interaction, batch, self.loss_settings))
+        return 1 / max(self._known_metrics(interaction)[self.metric], 1e-6)
+
+    def _known_metrics(self, interaction: Interaction) -> Metrics:
+        """On validation; all serve users and items without a train row alike, they only dilute."""
         scorer = FunctionScorer(interaction, self.scale, self._cold_start)
-        history, truth = self._judged
-        # Everybody serves users and items without a train row alike; they would only dilute.
-        found = evaluate_on(
-            scorer, self.train_part, (history,), known_rows(self.train_part, truth), "ranking"
-        )
-        return 1 / max(found.metrics[self.metric], 1e-6)
+        return self._metrics(scorer, known_rows(self.train_part, self._judged[1]))
+
+    def _metrics(self, scorer: FunctionScorer, truth: Interactions) -> Metrics:
+        history, objective = self._judged[0], self.config.objective
+        return evaluate_on(scorer, self.train_part, (history,), truth, objective).metrics
 
     def _function_space(self, draws: torch.Generator) -> FunctionSpace:
         settings = self.config.search
@@ -359,12 +362,7 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
 
         1 - NDCG@10, or RMSE in stars, on the rows whose ids all occur in the train part.
         """
-        interaction = space.interaction(gates).chosen()
-        scorer = FunctionScorer(interaction, self.scale, self._cold_start)
-        history, truth = self._judged
-        known = known_rows(self.train_part, truth)
-        found = evaluate_on(scorer, self.train_part, (history,), known, self.config.objective)
-        value = found.metrics[self.metric]
+        value = self._known_metrics(space.interaction(gates).chosen())[self.metric]
         return 1 - value if higher_is_better(self.metric) else value
 
     def design(self, genotype: Genotype) -> Genotype:
@@ -457,7 +455,4 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
 
     def validate(self, net: InteractionNetwork) -> Metrics:
         """Metrics of a network on the validation part."""
-        scorer = self.scorer(net)
-        history, truth = self._judged
-        found = evaluate_on(scorer, self.train_part, (history,), truth, self.config.objective)
-        return found.metrics
+        return self._metrics(self.scorer(net), self._judged[1])

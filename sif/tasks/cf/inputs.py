@@ -81,7 +81,7 @@ def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:
 
 
 def check_controls(config: CFConfig) -> None:
-    """Raises ConfigError for a rival that nobody knows."""
+    """Raises ConfigError for a control that nobody knows."""
     for name in config.controls:
         if name not in CONTROLS:
             raise ConfigError(

@@ -62,7 +62,7 @@ def flat_groups(documents: Mapping[str, Mapping[str, float]]) -> dict[str, float
 
 
 def shown(entries: Mapping[str, Entry], verdict: Verdict, metric: str) -> list[str]:
-    """Ours, the rival, and the classical baseline that validation ranks best, if it is another."""
+    """Ours, whom the verdict is against, and the classical baseline that validation ranks best."""
     sign = 1 if higher_is_better(metric) else -1
     classical = [n for n in sorted(entries) if n not in (SEARCHED, FIXED, RANDOM)]
     best = sorted(classical, key=lambda n: -sign * entries[n].valid[metric])[:1]
