@@ -32,11 +32,10 @@ from sif.data.interactions.clean import check_usable
 from sif.data.interactions.interactions import row_keys
 from sif.data.interactions.load import load_dataset
 from sif.errors import ConfigError, DataError
-from sif.problems.controls import FIXED, SEARCHED, fixed_multiply, trained_network
-from sif.problems.interactions import Problem
-from sif.problems.l2_grid import GridTraining, State, follows, search_strength
+from sif.problems.base import SEARCHED, Session, State
+from sif.problems.controls import FIXED, fixed_multiply
+from sif.problems.interactions import InteractionProblem
 from sif.recommender.model import ServedModel
-from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime, torch_threads
@@ -46,7 +45,7 @@ DEFAULTS = DataConfig()
 
 
 class NullStageStore:
-    """Does all work at once and keeps nothing (`sif.problems.l2_grid.Keeper`)."""
+    """Does all work at once and keeps nothing (`sif.problems.base.StageStore`)."""
 
     def run(self, name: str, work: Callable[[Any], State]) -> State:
         """The result of the work."""
@@ -58,7 +57,7 @@ class NullStageStore:
 
 @dataclass(frozen=True)
 class Reporter:
-    """Writes remarks to standard error, or nothing (`sif.problems.l2_grid.Teller`)."""
+    """Writes remarks to standard error, or nothing (`sif.problems.base.Reporter`)."""
 
     verbose: bool
 
@@ -213,18 +212,14 @@ def learn(data: Any, valid: Any, config: CFConfig, verbose: bool = False) -> Lea
 def _learned(data: Any, valid: Any, config: CFConfig, reporter: Reporter) -> Learned:
     runtime = make_runtime(config.device, config.seed, config.threads)
     known, train, held = parts(data, valid, config.seed, config.data, config.objective)
-    problem = Problem(train, held, config, runtime)
-    grid = GridTraining(config.train, problem, NullStageStore(), reporter, NullTracker())
+    problem = InteractionProblem(train, held, config, runtime)
+    session = Session(NullStageStore(), reporter, NullTracker())
     genotypes = {FIXED: fixed_multiply(problem)}
-    states = {FIXED: grid.train(FIXED, genotypes[FIXED])}
-    l2 = config.search.l2
-    if follows(config, problem.spec):
-        l2 = search_strength(config, states[FIXED]["prefers"])
-    searched = problem.search(NullTracker(), NoCheckpoint(), l2=l2)
+    trained = {FIXED: problem.fit(FIXED, genotypes[FIXED], session)}
+    searched = problem.followed(trained[FIXED]).search(NullTracker(), NoCheckpoint())
     genotypes[SEARCHED] = searched.genotype
-    states[SEARCHED] = grid.train(SEARCHED, searched.genotype)
-    kept = FIXED if grid.better(states[FIXED], states[SEARCHED]) else SEARCHED
-    genotype, state = genotypes[kept], states[kept]
-    trained = trained_network(problem, genotype, state["network"])
-    model = ServedModel.of(problem, genotype, trained, state["l2"], known)
-    return Learned(model, state["valid"], expression(searched.genotype, problem.fields))
+    trained[SEARCHED] = problem.fit(SEARCHED, searched.genotype, session)
+    kept = FIXED if problem.prefers(trained[FIXED], trained[SEARCHED]) else SEARCHED
+    genotype, ours = genotypes[kept], trained[kept]
+    model = ServedModel.of(problem, genotype, ours.network, ours.numbers["l2"], known)
+    return Learned(model, ours.result.valid, problem.expression(searched.genotype))

@@ -21,9 +21,10 @@ from sif.evaluation.metrics import (
     paired_ratio_bootstrap,
 )
 from sif.evaluation.user_groups import Groups, cold_shares, groups_of
-from sif.problems.controls import FIXED, RANDOM, SEARCHED
+from sif.problems.base import SEARCHED
+from sif.problems.controls import FIXED, RANDOM
+from sif.tasks.base import Entry
 from sif.tasks.console import table
-from sif.tasks.report import Entry
 
 _DAY = 86400
 _BINS = 120  # bars of a timeline, at most
@@ -51,22 +52,6 @@ def group_documents(found: Evaluation, split: Split) -> dict[str, dict[str, floa
     return {name: group.document() for name, group in grouped(found, split).items()}
 
 
-def with_groups(
-    document: Mapping[str, Any], entries: Mapping[str, Entry], split: Split
-) -> dict[str, Any]:
-    """metrics.json with `cold` (shares) and `groups`, ours and of every baseline, added."""
-    said = {name: group_documents(entry.test, split) for name, entry in entries.items()}
-    baselines = {
-        name: {**entry, "groups": said[name]} for name, entry in document["baselines"].items()
-    }
-    return {
-        **document,
-        "cold": cold_shares(split.train, split.test),
-        "groups": said[SEARCHED],
-        "baselines": baselines,
-    }
-
-
 def flat_groups(documents: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Group numbers under `group.<group>.<name>`, for trackers."""
     return {
@@ -77,7 +62,7 @@ def flat_groups(documents: Mapping[str, Mapping[str, float]]) -> dict[str, float
 
 
 def shown(entries: Mapping[str, Entry], verdict: Verdict, metric: str) -> list[str]:
-    """Ours, the rival, and the classical baseline that validation ranks best, if it is another."""
+    """Ours, whom the verdict is against, and the classical baseline that validation ranks best."""
     sign = 1 if higher_is_better(metric) else -1
     classical = [n for n in sorted(entries) if n not in (SEARCHED, FIXED, RANDOM)]
     best = sorted(classical, key=lambda n: -sign * entries[n].valid[metric])[:1]
