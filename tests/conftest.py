@@ -7,9 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+# Tests share the cores, so each process computes with one thread. Libraries read this when they
+# are first imported, and processes that tests start inherit it.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
+
+# How long an example takes says nothing where tests run side by side.
+hypothesis.settings.register_profile("sif", deadline=None)
+hypothesis.settings.load_profile("sif")
 
 # A whole job in a fraction of a second: small tables, few epochs, one thread.
 TINY = (

@@ -149,7 +149,7 @@ def test_repeated_pairs_are_merged_by_a_stated_rule_or_refused(
 ) -> None:
     write("orders.csv", [*rows(), "u0,i0,5,999", "u3,i1,1,1000"])
     said = refused_job("--dataset", "orders.csv", "--set", "data.duplicates=error")
-    assert said == "duplicate pair: expected each pair once, found user 'u0', item 'i0' again"
+    assert said.startswith("duplicate pair: ") and "user 'u0', item 'i0' again" in said
     job = ["--task", "cf", "--no-tracking", *tiny, "--dataset", "orders.csv"]
     done = sif(*job, "--output-dir", "merged")
     assert done.code == 0
@@ -245,12 +245,12 @@ def test_ratings_that_cannot_be_predicted(refused_job: Callable[..., str]) -> No
     constant = [",".join([*line.split(",")[:2], "3", "0"]) for line in rows()]
     write("constant.csv", constant)
     said = refused_job("--dataset", "constant.csv", "--output-dir", "run", "--set", *rating)
-    assert said == "train part: rating: expected two different values, found only one"
+    assert said.startswith("train part: rating: ") and "only one" in said
     # Without any rating a split file is only found out when the objective asks for ratings.
     user, item = np.divmod(np.arange(40), 8)
     np.savez("split.npz", user=user, item=item, part=np.arange(40) % 3)
     said = refused_job("--split-file", "split.npz", "--output-dir", "run", "--set", *rating)
-    assert said == "objective rating: expected a rating column, found none"
+    assert said.startswith("objective rating: ") and "rating column" in said
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,9 @@ def test_a_run_without_its_model_or_with_unknown_users(
     assert refused("recommend", run, "u0001", "-k", "0") == "-n: expected at least 1, found 0"
     (run / "model" / "recommender.safetensors").unlink()
     said = refused("recommend", run, "u0001")
-    assert said == "run/model/recommender.safetensors: cannot be read: No such file or directory"
+    assert (
+        said.startswith("run/model/recommender.safetensors: ") and os.strerror(errno.ENOENT) in said
+    )
 
 
 # A full disk
@@ -455,4 +457,5 @@ def test_a_log_on_a_full_disk(run: Path, sif: Command) -> None:
     (run / "log.txt").symlink_to("/dev/full")
     done = sif("--resume", run, "--quiet")
     assert done.code == 2
-    assert done.err == ["error: run/log.txt: cannot be written: No space left on device"]
+    (said,) = done.err
+    assert said.startswith("error: run/log.txt: ") and os.strerror(errno.ENOSPC) in said

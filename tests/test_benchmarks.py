@@ -1,15 +1,23 @@
-"""The scripts that compare search methods for cells run to the end, at a toy's size."""
+"""The scripts that compare search methods for cells run to the end, at a toy's size.
+
+They run in this process: a new one takes seconds to import torch. What a script does in processes
+of its own, it does here for one method.
+"""
 
 from __future__ import annotations
 
+import argparse
 import csv
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -25,20 +33,49 @@ ROOT = Path(__file__).parents[1]
 TOY = ("--dataset", "digits", "--config", "cnn/smoke", "--set", "data.per_class=20")
 
 
-def script(name: str, *words: object) -> str:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / name), *map(str, words)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=ROOT, text=True, capture_output=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+Load = Callable[[str], ModuleType]
+Script = Callable[..., str]
 
 
-def test_a_race_is_run_and_reported(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def load() -> Iterator[Load]:
+    """Imports a script by its name, as Python does for one that it runs."""
+    folder = ROOT / "benchmarks"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield importlib.import_module
+    for name, module in list(sys.modules.items()):
+        if Path(getattr(module, "__file__", None) or "/").parent == folder:
+            del sys.modules[name]
+
+
+@pytest.fixture
+def script(
+    load: Load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Script]:
+    """Runs a script with these words and returns what it prints."""
+    threads = torch.get_num_threads()
+
+    def run(name: str, *words: object) -> str:
+        module = load(name)
+        with monkeypatch.context() as patch:
+            patch.chdir(ROOT)
+            patch.setattr(time, "perf_counter", time.perf_counter)  # which seeds.py replaces
+            patch.setattr(sys, "argv", [str(module.__file__), *map(str, words)])
+            module.main()
+        return capsys.readouterr().out
+
+    yield run
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+def test_a_race_is_run_and_reported(tmp_path: Path, script: Script) -> None:
+    """Slow: three searches, and the figures of two reports."""
+    small = ("--set", "search.batch_size=16", "--set", "search.channels=2")
     for method, eta in (("nasp", 0), ("nasp", 10), ("random-ws", 0)):
         words = ("--method", method, "--epochs", 2, "--penalty", eta, "--output", tmp_path / "runs")
-        script("cells.py", *words, *TOY, "--set", "search.batch_size=16")
+        script("cells", *words, *TOY, *small)
     runs = [json.loads(p.read_text()) for p in sorted((tmp_path / "runs").iterdir())]
     for run in runs:
         assert run["images"] == [48, 32, 80]  # none of the 40 test images
@@ -49,7 +86,7 @@ def test_a_race_is_run_and_reported(tmp_path: Path) -> None:
         assert len(run["curve"]) == run["epochs"] + chooses == 2 + chooses
         assert run["curve"][-1]["exported_error"] == run["exported_error"]
     out = script(
-        "cells_report.py", tmp_path / "runs", "--tables", tmp_path, "--pictures", tmp_path,
+        "cells_report", tmp_path / "runs", "--tables", tmp_path, "--pictures", tmp_path,
         "--step-cost", ROOT / "benchmarks/results/step-cost-nasp-7op.csv",
     )  # fmt: skip
     assert "NASP: 1 seeds" in out and "eta 10: " in out
@@ -62,8 +99,8 @@ def test_a_race_is_run_and_reported(tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_full_search_runs_small(tmp_path: Path) -> None:
-    script("full_search.py", *TOY, "--no-step-cost", "--train-epochs", 1, "--output", tmp_path,
+def test_the_full_search_runs_small(tmp_path: Path, script: Script) -> None:
+    script("full_search", *TOY, "--no-step-cost", "--train-epochs", 1, "--output", tmp_path,
            "--set", "search.batch_size=16", "--device", "cpu")  # fmt: skip
     (path,) = tmp_path.iterdir()
     found = json.loads(path.read_text())
@@ -74,8 +111,8 @@ def test_the_full_search_runs_small(tmp_path: Path) -> None:
     assert found["environment"]["device"] == "cpu"
 
 
-def test_the_full_search_on_text_runs_small(tmp_path: Path) -> None:
-    script("full_text.py", "--dataset", "grammar", "--config", "rnn/smoke", "--no-step-cost",
+def test_the_full_search_on_text_runs_small(tmp_path: Path, script: Script) -> None:
+    script("full_text", "--dataset", "grammar", "--config", "rnn/smoke", "--no-step-cost",
            "--train-epochs", 1, "--output", tmp_path, "--device", "cpu")  # fmt: skip
     (path,) = tmp_path.iterdir()
     found = json.loads(path.read_text())
@@ -92,26 +129,45 @@ def test_the_full_search_on_text_runs_small(tmp_path: Path) -> None:
     assert found["environment"]["device_name"]
 
 
-def measured(path: Path, *words: object) -> list[dict[str, str]]:
-    script("step_cost.py", "--selections", 1, "--output", path, *words)
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+Measured = Callable[..., list[dict[str, str]]]
+
+
+@pytest.fixture
+def measured(load: Load, script: Script, monkeypatch: pytest.MonkeyPatch) -> Measured:
+    """The rows of step_cost.py; the peak of a method's memory is its place among the methods."""
+    module = load("step_cost")
+
+    def peak(values: argparse.Namespace, sizes: Any, method: str) -> float:
+        case = module.KINDS[values.space].make(values.space, sizes, values.device)
+        assert module.memory(module.Bench(case, values.device), method) >= 0
+        return float(1 + module.METHODS.index(method))
+
+    monkeypatch.setattr(module, "peak", peak)
+
+    def rows(path: Path, *words: object) -> list[dict[str, str]]:
+        script("step_cost", "--selections", 1, "--output", path, *words)
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    return rows
 
 
 @pytest.mark.slow
-def test_step_costs_are_compared_at_a_toys_size(tmp_path: Path) -> None:
-    """Slow: the peak of every method's memory is measured in a process of its own."""
+def test_step_costs_are_compared_at_a_toys_size(tmp_path: Path, measured: Measured) -> None:
+    """Slow: each of six methods takes seven steps, and a supernet has no fewer operations."""
     rows = measured(tmp_path / "a.csv", "--batch", 2, "--channels", 2, "--cells", 3)
     assert {(r["part"], r["selection"]) for r in rows} == {
         ("whole", "uniform"), ("whole", "darts-v2"),
     }  # fmt: skip
     methods = [r["method"] for r in rows if r["selection"] == "uniform"]
+    peaks = [float(r["peak_mb_above_rest"]) for r in rows if r["selection"] == "uniform"]
+    assert peaks == list(range(1, 1 + len(methods)))
     assert methods[0] == "nasp" and {"darts-1", "darts-2", "darts-1, no waste"} < set(methods)
     assert float(rows[0]["over_nasp"]) == 1
 
 
-def test_tokens_per_second_are_compared_at_a_toys_size(tmp_path: Path) -> None:
-    script("tokens.py", "--hidden", 8, "--vocabulary", 30, "--batch", 3, "--steps", 4,
+def test_tokens_per_second_are_compared_at_a_toys_size(tmp_path: Path, script: Script) -> None:
+    script("tokens", "--hidden", 8, "--vocabulary", 30, "--batch", 3, "--steps", 4,
            "--rounds", 1, "--output", tmp_path / "a.csv")  # fmt: skip
     with (tmp_path / "a.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -121,12 +177,18 @@ def test_tokens_per_second_are_compared_at_a_toys_size(tmp_path: Path) -> None:
     assert all(int(r["tokens_per_second"]) > 0 for r in rows)
 
 
-@pytest.mark.slow
-def test_throughput_is_measured_at_a_toys_size(tmp_path: Path) -> None:
-    """Slow: the peak of every function's memory is measured in a process of its own."""
+def test_throughput_is_measured_at_a_toys_size(
+    tmp_path: Path, load: Load, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("implicit", reason="needs implicit, the rival")
-    script("throughput.py", "--sizes", "300x90x4", "--sample", 280, "--rounds", 1, "--calls", 3,
-           "--output", tmp_path / "a.csv")  # fmt: skip
+    module = load("throughput")
+
+    def peak(size: str, name: str, values: argparse.Namespace) -> dict[str, Any]:
+        return dict(module.peak(module.Bench(size, values.threads), name, values))
+
+    monkeypatch.setattr(module, "peak_in_a_process", peak)
+    script("throughput", "--sizes", "300x90x4", "--sample", 280, "--rounds", 1, "--calls", 3,
+           "--threads", 1, "--output", tmp_path / "a.csv")  # fmt: skip
     with (tmp_path / "a.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     names = ["implicit", "multiply", "max", "min", "plus", "multiply+max"]
@@ -139,11 +201,15 @@ def test_throughput_is_measured_at_a_toys_size(tmp_path: Path) -> None:
     assert float(rows[1]["over_multiply"]) == 1
 
 
-def test_runs_of_several_seeds_become_one_table(tmp_path: Path) -> None:
+def test_runs_of_several_seeds_become_one_table(tmp_path: Path, script: Script) -> None:
     runs = [tmp_path / f"seed{seed}" for seed in (0, 1)]
-    script("seeds.py", "--seeds", 0, 1, "--output", tmp_path, "--",
-           "--task", "rnn", "--config", "rnn/smoke", "--quiet")  # fmt: skip
-    out = script("seeds_report.py", *runs, "--table", tmp_path / "a.csv", "--pictures", tmp_path)
+    for part, lines in (("train", 120), ("valid", 40), ("test", 40)):
+        text = "\n".join(f"w{(i * i) % 7} is not w{i % 5} ." for i in range(lines))
+        (tmp_path / f"{part}.txt").write_text(text)
+    script("seeds", "--seeds", 0, 1, "--output", tmp_path, "--",
+           "--task", "rnn", "--config", "rnn/smoke", "--dataset", tmp_path, "--quiet", "--set",
+           "search.columns=8", "search.bptt=6", "train.columns=8", "train.bptt=6")  # fmt: skip
+    out = script("seeds_report", *runs, "--table", tmp_path / "a.csv", "--pictures", tmp_path)
     with (tmp_path / "a.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(r["seed"], r["network"]) for r in rows] == [
@@ -160,9 +226,9 @@ def test_runs_of_several_seeds_become_one_table(tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
-def test_step_costs_on_text_are_those_of_the_step_and_of_the_cell(tmp_path: Path) -> None:
-    """Slow: the peak of every method's memory is measured in a process of its own."""
+def test_step_costs_on_text_are_those_of_the_step_and_of_the_cell(
+    tmp_path: Path, measured: Measured
+) -> None:
     sizes = ("--batch", 4, "--bptt", 5, "--hidden", 6, "--vocabulary", 30)
     rows = measured(tmp_path / "a.csv", "--space", "nasp-ptb", *sizes)
     assert list(dict.fromkeys((r["part"], r["selection"]) for r in rows)) == [
@@ -172,21 +238,47 @@ def test_step_costs_on_text_are_those_of_the_step_and_of_the_cell(tmp_path: Path
     for part in ("whole", "cell alone"):
         ours = next(r for r in rows if r["part"] == part)
         assert (ours["method"], float(ours["over_nasp"])) == ("nasp", 1)
-        assert float(ours["peak_mb_above_rest"]) > 0
+        assert float(ours["peak_mb_above_rest"]) == 1
 
 
-def cases() -> ModuleType:
-    place = importlib.util.spec_from_file_location("cases", ROOT / "benchmarks/step_cases.py")
-    assert place is not None and place.loader is not None
-    module = importlib.util.module_from_spec(place)
-    sys.modules[place.name] = module  # dataclasses look there
-    place.loader.exec_module(module)
-    return module
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["step_cost", "throughput"])
+def test_a_peak_of_memory_is_that_of_a_process_of_its_own(
+    name: str, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow: the process imports torch, and the case must be larger than what that varies by."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    module = load(name)
+    if name == "throughput":
+        values = argparse.Namespace(threads=1, sample=2000)
+        row = module.peak_in_a_process("2000x4000x8", "max", values)
+        assert row["peak_users"] == 2000
+        peak = row["peak_mb_above_rest"]
+    else:
+        values = argparse.Namespace(space="nasp-ptb", device="cpu")
+        sizes = {"batch": 64, "bptt": 20, "hidden": 100, "vocabulary": 1000}
+        peak = module.peak(values, sizes, "nasp")
+        # The logits of a batch alone.
+        assert peak > 4 * 64 * 20 * 1000 / 2**20
+    assert 0 < peak < 2000
+
+
+def test_a_script_is_run_from_its_folder_or_any_other(tmp_path: Path) -> None:
+    """In a process, as its first lines say."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "seeds_report.py"), "--help"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path, text=True, capture_output=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "usage: seeds_report.py" in done.stdout
 
 
 @pytest.mark.parametrize("space", ["nasp-7op", "nasp-12op", "nasp-ptb"])
-def test_a_case_knows_its_published_cell_and_starts_every_step_alike(space: str) -> None:
-    kind = cases().KINDS[space]
+def test_a_case_knows_its_published_cell_and_starts_every_step_alike(
+    space: str, load: Load
+) -> None:
+    kind = load("step_cases").KINDS[space]
     small = {"batch": 2, "channels": 2, "cells": 3, "bptt": 4, "hidden": 6, "vocabulary": 12}
     case = kind.make(space, {name: small[name] for name in kind.sizes}, "cpu")
     name, gates = case.published
@@ -204,8 +296,8 @@ def test_a_case_knows_its_published_cell_and_starts_every_step_alike(space: str)
         assert [set(node) for node in found] == [set(node) for node in expected]
 
 
-def test_sizes_that_a_space_does_not_have_are_refused() -> None:
-    module = cases()
+def test_sizes_that_a_space_does_not_have_are_refused(load: Load) -> None:
+    module = load("step_cases")
     given = dict.fromkeys(module.SETTINGS) | {"batch": 3}
     assert module.sizes_of("nasp-7op", given) == {"batch": 3, "channels": 16, "cells": 8}
     with pytest.raises(SystemExit, match=r"nasp-ptb: expected sizes batch, .*, found channels"):
@@ -214,12 +306,11 @@ def test_sizes_that_a_space_does_not_have_are_refused() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("data_dir")
-def test_strangers_are_folded_in_at_a_toys_size(tmp_path: Path) -> None:
+def test_strangers_are_folded_in_at_a_toys_size(tmp_path: Path, script: Script) -> None:
+    """Slow: reads MovieLens 100K and trains three models on it."""
     quick = ("search.epochs=2", "search.dimension=4", "train.epochs=3", "train.dimension=4",
              "train.l2=[0.003]")  # fmt: skip
-    script(
-        "fold_in.py", "--seeds", 0, "--users", 5, "--output", tmp_path / "a.csv", "--set", *quick
-    )
+    script("fold_in", "--seeds", 0, "--users", 5, "--output", tmp_path / "a.csv", "--set", *quick)
     with (tmp_path / "a.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["model"] for row in rows] == ["searched", "fixed-multiply", "implicit ALS"]

@@ -70,7 +70,12 @@ def test_the_second_set_up_command_is_what_ci_runs() -> None:
     steps = [step.strip() for step in command.split("&&")]
     assert steps[:2] == ["python3 -m venv .venv", ". .venv/bin/activate"]
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace(" --quiet", "")
-    assert script.splitlines()[-len(steps[2:]) :] == steps[2:]
+    *installed, tests = script.splitlines()[-len(steps[2:]) :]
+    program, *options = tests.split()
+    assert [*installed, program] == steps[2:]
+    # The whole suite, and a floor under its coverage.
+    assert all(option.startswith("--cov") for option in options)
+    assert any(option.startswith("--cov-fail-under=") for option in options)
 
 
 def test_python_snippets_compile_and_import_what_exists() -> None:

@@ -48,11 +48,11 @@ def test_errors_of_the_library_name_no_option_of_the_command_line(path: Path) ->
 
 
 def fresh(code: str) -> str:
-    """Output of the code in a new interpreter."""
+    """Output of the code in a new interpreter, of which no coverage is measured."""
+    kept = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=True,
+        cwd=ROOT, env=kept | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return done.stdout
 
@@ -64,20 +64,24 @@ HEAVY = (
 
 
 def test_importing_sif_and_its_core_loads_no_optional_library() -> None:
-    lines = ["import sys, importlib, sif", "[importlib.import_module(n) for n in NAMES]"]
-    lines += [f"print([n for n in {HEAVY} if n in sys.modules])"]
-    code = f"NAMES = {CORE}\n" + "\n".join(lines)
     # pandas loads pyarrow by itself, and scipy nothing of ours; only what sif adds is judged.
-    without = fresh("import sys, torch, numpy, scipy.sparse, pandas\n" + lines[2])
-    assert set(ast.literal_eval(fresh(code))) <= set(ast.literal_eval(without))
+    code = (
+        "import importlib, sys, torch, numpy, scipy.sparse, pandas\n"
+        f"def loaded(): return {{n for n in {HEAVY} if n in sys.modules}}\n"
+        "before = loaded()\nimport sif\n"
+        f"for name in {CORE}: importlib.import_module(name)\n"
+        "print(loaded() - before or {})"
+    )
+    assert ast.literal_eval(fresh(code)) == {}
 
 
 def test_importing_sif_is_quick() -> None:
+    # Seconds of the CPU: those of the wall depend on what else runs.
     code = (
-        "import torch, time\nstart = time.perf_counter()\nimport sif\n"
-        "print(time.perf_counter() - start)"
+        "import torch, time\nstart = time.process_time()\nimport sif\n"
+        "print(time.process_time() - start)"
     )
-    assert min(float(fresh(code)) for _ in range(2)) < 0.3
+    assert float(fresh(code)) < 0.3
 
 
 def test_public_names_exist() -> None:

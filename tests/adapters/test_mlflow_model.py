@@ -230,14 +230,17 @@ print(json.dumps([sif.__file__, found.to_dict("records")]))
 
 def bare_environment() -> dict[str, str]:
     """Without this checkout on the path, so that a model has to bring its own code."""
-    kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" and "MLFLOW" not in k}
+    left_out = ("PYTHONPATH", "MLFLOW", "COVERAGE")
+    kept = {k: v for k, v in os.environ.items() if not any(name in k for name in left_out)}
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
     return kept | {"PATH": path, "OMP_NUM_THREADS": "1"}
 
 
+@pytest.mark.slow
 def test_a_fresh_process_needs_the_folder_alone(
     liked: SIFRecommender, saved: Path, tmp_path: Path
 ) -> None:
+    """Slow: a new process imports MLflow and torch."""
     done = subprocess.run(
         [sys.executable, "-c", FRESH, str(saved)],
         cwd=tmp_path, env=bare_environment(), capture_output=True, text=True, check=True,
@@ -248,9 +251,11 @@ def test_a_fresh_process_needs_the_folder_alone(
     same(history, liked.recommend_new(["i1", "i5"], N=4))
 
 
+@pytest.mark.slow
 def test_a_logged_model_is_found_by_run_and_by_name(
     liked: SIFRecommender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Slow: making a store takes MLflow seconds."""
     monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/store.db")
     try:
@@ -321,7 +326,30 @@ def rows(*given: dict[str, Any], **params: Any) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def port(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def port(saved: Path) -> Iterator[int]:
+    """A scoring server in a thread of this process: one of its own takes seconds to come up."""
+    import uvicorn
+    from mlflow.pyfunc import scoring_server
+
+    app = scoring_server.init(mlflow.pyfunc.load_model(str(saved)))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        number = int(listening.getsockname()[1])
+        until = time.monotonic() + 60
+        while not server.started:
+            assert thread.is_alive() and time.monotonic() < until, "the server did not come up"
+            time.sleep(0.01)
+        yield number
+        server.should_exit = True
+        thread.join(30)
+
+
+@pytest.fixture(scope="module")
+def served_port(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of `mlflow models serve`, which brings the code that was saved with the model."""
     number, folder = free_port(), tmp_path_factory.mktemp("server")
     command = [
         sys.executable, "-m", "mlflow", "models", "serve", "-m", str(saved), "--env-manager",
@@ -456,9 +484,10 @@ BURST, CLIENTS = 2000, 8
 
 @pytest.mark.slow
 def test_a_burst_of_good_and_bad_questions_leaves_the_server_well(
-    port: int, liked: SIFRecommender, record_property: Any
+    served_port: int, liked: SIFRecommender, record_property: Any
 ) -> None:
-    """Fewer requests would not fill the server's threads for long enough to disturb each other."""
+    """Slow: a server of its own, and requests enough to fill its threads for some time."""
+    port = served_port
     good = [GOOD[name] for name in ("a user", "a history", "an item", "all three")]
     bad = [body for body, _ in OURS.values() if len(body) < 1000] + list(MLFLOWS.values())
     draws = np.random.default_rng(0)
@@ -536,7 +565,7 @@ def run(command: list[str], folder: Path, env: dict[str, str]) -> str:
 
 @pytest.mark.slow
 def test_the_tutorial_is_true(tmp_path: Path) -> None:
-    """A job, three processes that import MLflow and a server, one after the other."""
+    """Slow: a job, a process and a server that import MLflow, one after the other."""
     wide = [
         (f"u{u}", f"i{i}") for u in range(40) for i in range(u % 2, 20, 2) if (u + 3 * i) % 5 != 4
     ]
@@ -550,11 +579,11 @@ def test_the_tutorial_is_true(tmp_path: Path) -> None:
     job = [sys.executable, str(ROOT / "run.py"), *job[2:], *SHORTER]
     run(job, tmp_path, env)
     recommender = SIFRecommender.load(tmp_path / "runs" / "shop" / "model")
-    for snippet, uri in zip(
-        snippets, ('f"runs:/{job.info.run_id}/model"', '"models:/shop/2"'), strict=True
-    ):
-        loaded = f"{snippet}\nmlflow.pyfunc.load_model({uri})"
-        assert re.match("runs:/|models:/", run([sys.executable, "-c", loaded], tmp_path, env))
+    uris = ('f"runs:/{job.info.run_id}/model"', '"models:/shop/2"')
+    loading = [f"{s}\nmlflow.pyfunc.load_model({u})" for s, u in zip(snippets, uris, strict=True)]
+    code = "\n".join(f"exec({snippet!r}, {{}})" for snippet in loading)
+    printed = run([sys.executable, "-c", code], tmp_path, env)
+    assert len(re.findall("^(?:runs:/|models:/)", printed, re.MULTILINE)) == 2
 
     number = free_port()
     served_there = [str(number) if word == "5001" else word for word in serve]

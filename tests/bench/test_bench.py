@@ -9,7 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,15 @@ def test_without_a_search_there_is_no_history(tmp_path: Path) -> None:
 # Processes
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Signals end this process also where a shell has started it in the background."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def work(tmp_path: Path, name: str, code: str) -> Work:
     trial = Trial(Entrant(name, "nasp"), 0)
     return Work(trial, [sys.executable, "-c", code], tmp_path / f"{trial.name}.log")
@@ -337,12 +347,27 @@ def test_an_interruption_ends_the_processes_first(tmp_path: Path) -> None:
 # Whole benches
 
 
+def run_here(works: Sequence[Work], *given: Any) -> None:
+    """As `run_all`, in this process: a process for each trial takes seconds to import torch."""
+    ended: Callable[[Trial, State], None] = given[1]
+    for one in works:
+        program, *words = one.command[2:]
+        assert program == "sif.cli.main"
+        one.log.parent.mkdir(parents=True, exist_ok=True)
+        with one.log.open("a") as log, redirect_stdout(log), redirect_stderr(log):
+            code = cli.main(words)
+        reason = trials._last_line(one.log, 0)
+        ended(one.trial, State("failed", reason) if code else State("finished"))
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bench of three entrants, one of which diverges; do not change it."""
     folder = tmp_path_factory.mktemp("bench") / "one"
     variants = ["--variant", *CLIP, "--variant", *BROKEN]
-    assert cli.main([*arguments(folder, 6, *variants), "--quiet"]) == 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sif.bench.bench.run_all", run_here)
+        assert cli.main([*arguments(folder, 6, *variants), "--quiet"]) == 2
     return folder
 
 
@@ -429,7 +454,10 @@ def tapped(monkeypatch: pytest.MonkeyPatch) -> Tapped:
 def test_a_bench_that_is_interrupted_and_whose_trial_is_killed_ends_as_if_nothing_had_been(
     finished: Path, tmp_path: Path, tapped: Tapped, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Slower than a second: three trials in processes of their own, of which two are ended."""
+    """Slow: three trials in processes of their own, of which two are ended.
+
+    What they end with is what the trial of `finished`, in this process, has ended with.
+    """
     folder = tmp_path / "one"
     checkpoint = folder / "trials" / "nasp-3" / "checkpoint"
 
@@ -550,7 +578,7 @@ def test_a_refused_method_is_listed_and_the_others_go_on(finished: Path, tmp_pat
 
 @pytest.mark.slow
 def test_mlflow_has_an_experiment_with_a_summary_run(finished: Path, tmp_path: Path) -> None:
-    """Slower than a second: making a store takes MLflow several."""
+    """Slow: making a store takes MLflow several seconds."""
     mlflow = pytest.importorskip("mlflow")
     folder, uri = tmp_path / "cup", f"sqlite:///{tmp_path}/store.db"
     shutil.copytree(finished, folder)

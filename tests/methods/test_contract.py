@@ -117,9 +117,19 @@ NEEDS = {"tpe": "optuna", "nsga2": "pymoo"}
 REFUSED = {("exhaustive", "cnn"): "at most 10,000 selections, found ~1e18"}
 
 
-@pytest.mark.parametrize("space", RUNS)
-@pytest.mark.parametrize("method", METHODS)
+COSTLY = {("darts-2", "cnn")}
+
+
+@pytest.mark.parametrize(
+    ("method", "space"),
+    [
+        pytest.param(m, s, marks=pytest.mark.slow if (m, s) in COSTLY else ())
+        for m in METHODS
+        for s in RUNS
+    ],
+)
 def test_a_method_keeps_its_promises(method: str, space: str) -> None:
+    """Slow where a step of second order goes through every operation of a supernet of cells."""
     if method in NEEDS:
         pytest.importorskip(NEEDS[method])
     trial = Trial(method, RUNS[space]())

@@ -215,8 +215,8 @@ def test_resumed_methods_go_on_as_uninterrupted(name: str) -> None:
         space = make_space()
         method = MAKE[name](space, torch.Generator().manual_seed(3))
         optimizer = torch.optim.SGD(space.weight_parameters(), 0.1)
-        for step in range(6):
-            if interrupted and step == 3:
+        for step in range(4):
+            if interrupted and step == 2:
                 state = copy.deepcopy(method.state_dict())
                 method = MAKE[name](space, torch.Generator().manual_seed(3))
                 method.load_state_dict(state)

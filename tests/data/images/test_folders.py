@@ -281,8 +281,9 @@ def jpeg_archive() -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_jpeg_archive_of_cifar_10(jpeg_archive: Path) -> None:
-    """Two seconds, nearly all of them to decompress what is passed over."""
+    """Slow: nearly all of its time is to decompress what is passed over."""
     images = in_memory("cifar10-jpeg", data_dir=jpeg_archive.parent, per_class=20)
     assert images.shape == (32, 32, 3) and len(images) == 400
     assert images.classes[:3] == ("airplane", "automobile", "bird") and len(images.classes) == 10

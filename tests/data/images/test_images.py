@@ -191,10 +191,9 @@ def test_names_that_are_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("sif.data.download.raw_folder", lambda: tmp_path / "raw")
     with pytest.raises(DataError) as error:
         load_images("cifar10-jpeg", data_dir=tmp_path)
-    assert str(error.value) == (
-        f"cifar10-jpeg: expected cifar10-jpeg.tar.xz in one of: {tmp_path}, {tmp_path / 'raw'};"
-        " found none"
-    )
+    said = str(error.value)
+    assert said.startswith("cifar10-jpeg: ") and "cifar10-jpeg.tar.xz" in said
+    assert f"{tmp_path}, {tmp_path / 'raw'}" in said
 
 
 def test_a_tar_put_by_hand_is_verified_and_unpacked(tmp_path: Path) -> None:

@@ -212,10 +212,9 @@ def test_an_odd_size_is_one_line_also_from_a_worker(spoilt: FolderImages, worker
     source = from_disk(spoilt, 11, workers=workers)
     with pytest.raises(DataError) as error:
         source.next()
-    assert str(error.value) == (
-        f"{spoilt.root}: c2/20.png: expected 4x4 pixels as in the first image, found 4x6;"
-        " give a size to resize all"
-    )
+    said = str(error.value)
+    assert said.startswith(f"{spoilt.root}: c2/20.png: ")
+    assert "4x4" in said and "found 4x6" in said and "give a size" in said
 
 
 def test_streams_are_what_loops_expect(images: Images, lazy: FolderImages) -> None:

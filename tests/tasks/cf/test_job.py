@@ -585,7 +585,7 @@ class Nursery:
 
     def finish(self, arguments: list[str]) -> None:
         process = self.start(arguments)
-        process.join(60)
+        process.join(300)
         assert process.exitcode == 0
 
     def kill(self, arguments: list[str], run: Path, line: int, delay: float) -> bool:
@@ -598,7 +598,7 @@ class Nursery:
                 os.kill(process.pid, signal.SIGKILL)
                 break
             time.sleep(0.0005)
-        process.join(60)
+        process.join(300)
         return bool(process.exitcode == -signal.SIGKILL)
 
 
@@ -609,6 +609,8 @@ def nursery() -> Iterator[Nursery]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             patch.setenv(name, "1")
+        for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+            patch.delenv(name)  # who is killed reports nothing
         yield Nursery()
 
 
@@ -655,7 +657,7 @@ def test_a_killed_job_ends_as_if_nothing_had_happened(
     uninterrupted: Path,
     tmp_path: Path,
 ) -> None:
-    """Each job is killed three times in a row, twelve moments in all, and then finished."""
+    """Slow: each job is killed three times, at twelve moments in all, and then finished."""
     rng = np.random.default_rng(seed)
     run = tmp_path / "run"
     total = len(logged(uninterrupted))
@@ -671,9 +673,11 @@ def test_a_killed_job_ends_as_if_nothing_had_happened(
     assert_same_run(run, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_job_killed_before_its_first_step_starts_over(
     nursery: Nursery, killable: list[str], uninterrupted: Path, tmp_path: Path
 ) -> None:
+    """Slow: two whole jobs in processes of their own, long enough to be killed in the middle."""
     run = tmp_path / "run"
     assert nursery.kill([*killable, f"output_dir={run}"], run, 0, 0.0)
     nursery.finish(["--resume", str(run), "--quiet"])
@@ -729,14 +733,14 @@ def test_a_run_is_not_resumed_with_other_settings_or_data(
     assert sif("--task", "cf", *job, *tiny).code == 0
     before = {p: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()}
     done = sif("--resume", "run", "--set", "train.epochs=11")
-    assert (done.code, done.err) == (
-        2, ["error: run: cannot be resumed with other settings (train.epochs: 11 or 10)"],
-    )  # fmt: skip
+    assert done.code == 2
+    (line,) = done.err
+    assert line.startswith("error: run: ") and "other settings (train.epochs: 11 or 10)" in line
     table.iloc[1:].to_csv("orders.csv", index=False)
     done = sif("--resume", "run")
     assert done.code == 2
     (line,) = done.err
-    assert line.startswith("error: run: cannot be resumed with other data: expected split ")
+    assert line.startswith("error: run: ") and "other data: expected split " in line
     assert {p: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()} == before
 
 
@@ -842,7 +846,10 @@ def test_a_large_part_is_searched_without_encoders(
 def test_mlflow_holds_one_run_per_job_with_a_nested_run_per_part(
     sif: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The job is interrupted once, which must not show in the store."""
+    """Slow: making a store takes MLflow seconds.
+
+    The job is interrupted once, which must not show in the store.
+    """
 
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
@@ -926,5 +933,6 @@ def test_tracking_without_mlflow_is_refused_before_anything_is_written(
     monkeypatch.setitem(sys.modules, "mlflow", None)
     done = sif("--task", "cf", *tiny)
     assert done.code == 2
-    assert done.err == ["error: tracking: mlflow is not installed; install it or use --no-tracking"]
+    (line,) = done.err
+    assert line.startswith("error: tracking: mlflow") and "--no-tracking" in line
     assert list(tmp_path.iterdir()) == []

@@ -138,6 +138,7 @@ class Killed(Exception):
     """Stands for a process that dies."""
 
 
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize(
     "at",
     ["search-searched.partial", "search-random-ws.partial", "train-lstm.partial", "train-enas"],
@@ -167,6 +168,7 @@ def test_a_killed_job_goes_on_to_the_same_end(
             assert torch.equal(value, theirs["network"][key]), (name, key)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_given_cell_is_trained_without_a_search(
     finished: Path, text: Path, tmp_path: Path
 ) -> None:
@@ -227,6 +229,7 @@ def test_bad_texts_are_one_line(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_rival_that_diverges_is_named_and_left_out(
     tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
