@@ -18,7 +18,7 @@ from PIL import Image
 from sif.cli import main as cli
 from sif.recommender.recommender import SIFRecommender
 
-ROOT = Path(cli.__file__).parents[1]
+ROOT = Path(__file__).parents[1]
 Board = Callable[..., pd.DataFrame]
 Answers = list[tuple[int, list[str], list[str]]]
 
