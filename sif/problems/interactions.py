@@ -448,6 +448,7 @@ class Problem(Parts):
                 settings.evaluate_every,
                 settings.patience,
                 make_optimizer=partial(RowAdam, betas=ADAM_BETAS) if blocks else adam,
+                out_of_time=self.runtime.out_of_time,
             ),
             tracker,
             checkpointer,
