@@ -99,7 +99,7 @@ def test_what_is_unknown_has_no_score(pipeline: Pipeline) -> None:
 def test_ratings_are_predicted_in_their_units(rated_frame: pd.DataFrame) -> None:
     data = dataset(rated_frame)
     made = predict_pipeline(
-        SIFScorer(objective="rating", settings=QUICK, threads=1), cold_start=False
+        SIFScorer(objective="rating", settings=QUICK, threads=1), fallback=False
     )
     made.train(data)
     found = made.run("rating-predictor", query=2, items=ItemList(item_ids=[4, 5])).scores()
