@@ -19,10 +19,9 @@ import torch
 
 from sif.config import CFConfig, load_config
 from sif.data.interactions import Split, load_split_file
-from sif.evaluation.evaluate import evaluate
 from sif.evaluation.metrics import higher_is_better
 from sif.problems.controls import fixed_multiply
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
@@ -76,13 +75,15 @@ def run(variant: Variant, split: Split, seed: int, test: bool) -> dict[str, obje
     """One design with one seed."""
     config = load_config("cf", file=variant.preset, sets=list(variant.sets), flags={"seed": seed})
     assert isinstance(config, CFConfig)
-    problem = Problem(split.train, split.valid, config, make_runtime("cpu", seed, threads=1))
+    problem = InteractionProblem(
+        split.train, split.valid, config, make_runtime("cpu", seed, threads=1)
+    )
     start = time.process_time()
     genotype = fixed_multiply(problem)
     if variant.searched:
         genotype = problem.search(NullTracker(), NoCheckpoint()).genotype
     searched = time.process_time()
-    fits = [problem.train(genotype, l2, NullTracker(), NoCheckpoint()) for l2 in config.train.l2]
+    fits = [problem.train(genotype, NullTracker(), NoCheckpoint(), l2=l2) for l2 in config.train.l2]
     sign = 1 if higher_is_better(problem.metric) else -1
     best = max(fits, key=lambda fit: sign * fit.result.valid[problem.metric])
     row: dict[str, object] = {
@@ -93,7 +94,7 @@ def run(variant: Variant, split: Split, seed: int, test: bool) -> dict[str, obje
         "train_cpu_seconds": time.process_time() - searched,
     }
     if test:
-        found = evaluate(best.scorer, split, "test", config.objective)
+        found = problem.test(best.network, split)
         row["test"] = found.metrics[problem.metric]
     return row
 

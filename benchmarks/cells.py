@@ -27,7 +27,7 @@ from sif.core.method import ChoosesAtEnd, LearnsArchitecture, Plan
 from sif.core.proximal import weight_step
 from sif.data.images import load_images
 from sif.methods.registry import METHODS
-from sif.problems.images import EXPORTED, Vision
+from sif.problems.images import EXPORTED, ImageProblem
 from sif.spaces.cnn.operations import multiply_adds
 from sif.spaces.cnn.supernet import cells_of, expression
 from sif.tracking import NullTracker
@@ -63,7 +63,7 @@ class Race:
         )
         self.parts = parts_of(self.images, config, 0.5)
 
-    def vision(self, epochs: int) -> Vision:
+    def vision(self, epochs: int) -> ImageProblem:
         """At work on the parts."""
         return vision_of(configured(self.values, epochs), self.images, self.parts, self.runtime)
 
@@ -90,7 +90,7 @@ class Race:
         at_the_end = 0.0
         if isinstance(method, ChoosesAtEnd):
             start = time.perf_counter()
-            method.choose(lambda gates: vision.exported(space, gates))
+            method.choose(lambda gates: vision.judge(space, gates))
             at_the_end = time.perf_counter() - start
 
         def off(epochs: int) -> float:
@@ -106,7 +106,7 @@ class Race:
         """Search, training from scratch, and what came of them."""
         epochs = self.values.epochs or self.planned()
         vision = self.vision(epochs)
-        found, exported = vision.search(self.values.method, NullTracker(), NoCheckpoint(), told)
+        found = vision.search(NullTracker(), NoCheckpoint(), told, self.values.method)
         trained = vision.train(cells_of(found.genotype), NullTracker(), NoCheckpoint(), told)
         height, width, channels = vision.shape
         return {
@@ -114,7 +114,7 @@ class Race:
             "penalty": self.values.penalty, "epochs": epochs, "steps": found.steps,
             "seconds": found.seconds,
             "genotype": found.genotype.to_json(), "cells": expression(cells_of(found.genotype)),
-            "exported_error": exported,
+            "exported_error": found.history[-1]["judged"][EXPORTED],
             "curve": [
                 {"seconds": e["seconds"], EXPORTED: e["judged"][EXPORTED],
                  "selection": e["selection"]}

@@ -22,9 +22,8 @@ from rating import NoCheckpoint
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split, load_split_file, with_time_buckets
-from sif.evaluation.evaluate import evaluate
 from sif.problems.controls import fixed_multiply
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker
 from sif.utils.device import make_runtime
@@ -32,22 +31,25 @@ from sif.utils.device import make_runtime
 Row = dict[str, object]
 
 
-def problem_of(split: Split, preset: str, seed: int, sets: Sequence[str]) -> Problem:
+def problem_of(split: Split, preset: str, seed: int, sets: Sequence[str]) -> InteractionProblem:
     """The train and validation parts under a preset."""
     config = load_config("cf", file=preset, sets=list(sets), flags={"seed": seed})
     assert isinstance(config, CFConfig)
-    return Problem(split.train, split.valid, config, make_runtime("cpu", seed, threads=1))
+    return InteractionProblem(
+        split.train, split.valid, config, make_runtime("cpu", seed, threads=1)
+    )
 
 
-def trained(problem: Problem, genotype: Genotype, split: Split, test: bool) -> Row:
+def trained(problem: InteractionProblem, genotype: Genotype, split: Split, test: bool) -> Row:
     """RMSE in stars of the L2 strength that validation ranks first; test only where asked."""
     start = time.process_time()
     fits = [
-        problem.train(genotype, l2, NullTracker(), NoCheckpoint()) for l2 in problem.config.train.l2
+        problem.train(genotype, NullTracker(), NoCheckpoint(), l2=l2)
+        for l2 in problem.config.train.l2
     ]
     best = min(fits, key=lambda fit: fit.result.valid["rmse"])
     seconds = time.process_time() - start
-    found = evaluate(best.scorer, split, "test", "rating").metrics["rmse"] if test else np.nan
+    found = problem.test(best.network, split).metrics["rmse"] if test else np.nan
     return {
         "l2": best.l2,
         "valid_rmse": best.result.valid["rmse"],
@@ -57,7 +59,7 @@ def trained(problem: Problem, genotype: Genotype, split: Split, test: bool) -> R
     }
 
 
-def searched(problem: Problem, split: Split, test: bool) -> Row:
+def searched(problem: InteractionProblem, split: Split, test: bool) -> Row:
     """The same of the function that a search finds, with the search's CPU seconds."""
     start = time.process_time()
     found = problem.search(NullTracker(), NoCheckpoint())

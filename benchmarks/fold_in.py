@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sif.baselines import BASELINES, fit_best
-from sif.config import CFConfig, load_config
+from sif.config import CFConfig, TrainConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, held_out
 from sif.data.recipe import load_dataset
 from sif.evaluation.evaluate import pair_matrix, rank_all_items
-from sif.problems.controls import FIXED, SEARCHED, fixed_multiply, trained_network
-from sif.problems.interactions import Problem
+from sif.problems.base import SEARCHED, Session
+from sif.problems.controls import FIXED, fixed_multiply
+from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
 from sif.recommender.fit import NullStageStore, Reporter
 from sif.recommender.model import ServedModel
@@ -66,9 +67,9 @@ class Case:
         )
         self.pairs = sparse.csr_array(pair_matrix(self.given))[self.strangers]
 
-    def problem(self, train: Interactions) -> Problem:
+    def problem(self, train: Interactions) -> InteractionProblem:
         """On the other users, or with the strangers' halves."""
-        return Problem(train, self.valid, self.config, self.runtime)
+        return InteractionProblem(train, self.valid, self.config, self.runtime)
 
     def judged(self, scores: Scores) -> float:
         """NDCG@10 of scores (strangers, items) on the other halves."""
@@ -104,16 +105,18 @@ def ours(case: Case) -> list[dict[str, object]]:
 
 
 def trained_only(scores: Scores, model: ServedModel) -> Scores:
-    """Scores (b, n_items) with the rule for untrained items, as `Problem.scorer` has it."""
+    """Scores (b, n_items) with the rule for untrained items, as `InteractionProblem.scorer`."""
     if model.cold_start is None:
         return scores
     return model.cold_start.applied(scores, np.zeros(len(scores), dtype=np.bool_))
 
 
-def _one(case: Case, problem: Problem, name: str, genotype: Genotype) -> dict[str, object]:
-    state = _grid(problem, case.config).train(name, genotype)
-    net = trained_network(problem, genotype, state["network"])
-    model = ServedModel.of(problem, genotype, net, state["l2"], case.train)
+def _one(
+    case: Case, problem: InteractionProblem, name: str, genotype: Genotype
+) -> dict[str, object]:
+    trained = _grid(problem, case.config.train).train(name, genotype)
+    l2 = trained.numbers["l2"]
+    model = ServedModel.of(problem, genotype, trained.network, l2, case.train)
     fold = model.fold(0)
     fold.vectors(case.pairs[:2])  # first calls allocate
     engine = Engine(model.network.interaction())
@@ -121,9 +124,9 @@ def _one(case: Case, problem: Problem, name: str, genotype: Genotype) -> dict[st
         lambda: trained_only(engine.scores(UserVectors(*fold.vectors(case.pairs))), model)
     )
     with_them = case.problem(case.again)
-    config = case.config.train.model_copy(update={"l2": (state["l2"],)})
-    again = _grid(with_them, case.config.model_copy(update={"train": config})).train(name, genotype)
-    scorer = with_them.scorer(trained_network(with_them, genotype, again["network"]))
+    config = case.config.train.model_copy(update={"l2": (l2,)})
+    again = _grid(with_them, config).train(name, genotype)
+    scorer = with_them.scorer(again.network)
     return {
         "model": name, "function": model.expression, "folded": case.judged(folded),
         "trained_again": case.judged(scorer.scores(case.strangers)),
@@ -131,8 +134,9 @@ def _one(case: Case, problem: Problem, name: str, genotype: Genotype) -> dict[st
     }  # fmt: skip
 
 
-def _grid(problem: Problem, config: CFConfig) -> GridTraining:
-    return GridTraining(config.train, problem, NullStageStore(), Reporter(False), NullTracker())
+def _grid(problem: InteractionProblem, config: TrainConfig) -> GridTraining:
+    session = Session(NullStageStore(), Reporter(False), NullTracker())
+    return GridTraining(config, problem, problem.train, session)
 
 
 def implicit_als(case: Case) -> dict[str, object]:

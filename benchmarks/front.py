@@ -29,7 +29,7 @@ from sif.core.gates import Selection
 from sif.core.genotype import Genotype
 from sif.data.images import load_images
 from sif.plots.pareto import fronts
-from sif.problems.images import Vision
+from sif.problems.images import ImageProblem
 from sif.spaces.cnn.supernet import cells_of, expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
@@ -41,7 +41,7 @@ BEYOND = 1.1
 NSGA2, NASP = METHODS = ("NSGA-II", "NASP, one search per eta")
 
 
-def vision(values: argparse.Namespace, seed: int, *sets: str) -> Vision:
+def vision(values: argparse.Namespace, seed: int, *sets: str) -> ImageProblem:
     """At work on the images of a seed, half of them kept from every search."""
     flags = {"seed": seed, "dataset": values.dataset}
     config = cast(
@@ -67,7 +67,7 @@ def nsga2_picks(values: argparse.Namespace, seed: int) -> Iterator[tuple[str, fl
     """("", seconds, genotype) of the front of one search."""
     work = vision(values, seed, f"search.seconds={values.seconds}")
     start = time.process_time()
-    found, _ = work.search("nsga2", NullTracker(), NoCheckpoint(), told)
+    found = work.search(NullTracker(), NoCheckpoint(), told, "nsga2")
     seconds, space = time.process_time() - start, work.space()
     for candidate in front_of(found.history):
         gates = Selection(candidate["selection"]).to_gates(space.blocks)
@@ -80,7 +80,7 @@ def nasp_picks(values: argparse.Namespace, seed: int) -> Iterator[tuple[str, flo
         share = values.seconds / len(values.etas)
         work = vision(values, seed, f"search.seconds={share}", f"search.penalty={eta}")
         start = time.process_time()
-        found, _ = work.search("nasp", NullTracker(), NoCheckpoint(), told)
+        found = work.search(NullTracker(), NoCheckpoint(), told, "nasp")
         yield f"{eta:g}", time.process_time() - start, found.genotype
 
 

@@ -18,7 +18,7 @@ from held_out import parts_of, told, vision_of
 
 from sif.config.cnn import CNNConfig
 from sif.data.images import load_images
-from sif.problems.images import EXPORTED, Vision
+from sif.problems.images import EXPORTED, ImageProblem
 from sif.spaces.cnn.cells import PUBLISHED, Cells
 from sif.spaces.cnn.operations import multiply_adds
 from sif.spaces.cnn.supernet import SPECS, cells_of, expression, skip_share
@@ -30,15 +30,15 @@ UNSEEN = 0.1
 """Share of the train images that judges."""
 
 
-def searched(vision: Vision) -> tuple[Cells, dict[str, Any]]:
+def searched(vision: ImageProblem) -> tuple[Cells, dict[str, Any]]:
     """The search and what it took."""
-    found, _ = vision.search("nasp", NullTracker(), NoCheckpoint(), told)
+    found = vision.search(NullTracker(), NoCheckpoint(), told, "nasp")
     cells = cells_of(found.genotype)
     took = spent(found, EXPORTED, vision.runtime)
     return cells, took | {"cells": expression(cells), "skip_share": skip_share(cells)}
 
 
-def trained(vision: Vision, cells: Cells) -> dict[str, Any]:
+def trained(vision: ImageProblem, cells: Cells) -> dict[str, Any]:
     """A training from scratch and its size."""
     done = vision.train(cells, NullTracker(), NoCheckpoint(), told)
     height, width, channels = vision.shape

@@ -22,7 +22,7 @@ from held_out import told
 
 from sif.config.rnn import RNNConfig
 from sif.data.text import load_corpus
-from sif.problems.text import EVALUATED, EXPORTED, Ids, Language, recurrence_of
+from sif.problems.text import EVALUATED, EXPORTED, Ids, TextProblem
 from sif.spaces.rnn.cells import PUBLISHED, RecurrentCell, expression
 from sif.spaces.rnn.supernet import SPACE, TextBatch, recurrent_cell
 from sif.tracking import NullTracker
@@ -30,7 +30,7 @@ from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
 
 
-class Clocked(Language):
+class Clocked(TextProblem):
     """Knows how long its evaluations took, which end with a copy to the CPU.
 
     Attributes:
@@ -46,9 +46,9 @@ class Clocked(Language):
         self.evaluating += time.perf_counter() - start
 
 
-def searched(language: Language) -> tuple[RecurrentCell, dict[str, Any]]:
+def searched(language: TextProblem) -> tuple[RecurrentCell, dict[str, Any]]:
     """The search and what it took."""
-    found, _ = language.search("nasp", NullTracker(), NoCheckpoint(), told)
+    found = language.search(NullTracker(), NoCheckpoint(), told, "nasp")
     cell = recurrent_cell(found.genotype)
     return cell, spent(found, EXPORTED, language.runtime) | {"cell": expression(cell)}
 
@@ -56,8 +56,8 @@ def searched(language: Language) -> tuple[RecurrentCell, dict[str, Any]]:
 def trained(language: Clocked, cell: RecurrentCell) -> dict[str, Any]:
     """A training from scratch, its speed without validation, and its size."""
     language.evaluating = 0.0
-    model = language.model(recurrence_of(cell))
-    result = language.train(model, NullTracker(), NoCheckpoint(), told).result
+    done = language.train(cell, NullTracker(), NoCheckpoint(), told)
+    result = done.result
     columns = language.config.train.columns
     words = (len(language.text) // columns - 1) * columns * result.epochs
     return {
@@ -66,7 +66,7 @@ def trained(language: Clocked, cell: RecurrentCell) -> dict[str, Any]:
         "epochs": result.epochs,
         "seconds": result.seconds,
         "tokens_per_second": words / (result.seconds - language.evaluating),
-        "parameters": model.counted(),
+        "parameters": done.network.counted(),
     }
 
 

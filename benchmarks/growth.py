@@ -30,7 +30,7 @@ from sif.config import load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import make_split
 from sif.data.recipe import load_dataset
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.user_blocks import block_pairs
 from sif.tracking import NullTracker
 from sif.training.loop import Metrics
@@ -59,7 +59,7 @@ def lap() -> Lap:
     return time.process_time(), time.perf_counter()
 
 
-class Unjudged(Problem):
+class Unjudged(InteractionProblem):
     """Trains without looking at the validation part, so that only the epochs are timed."""
 
     laps: list[Lap]
@@ -123,10 +123,10 @@ def measure(n: int, objective: str, dimension: int, threads: int, epochs: int) -
     )
     problem = Unjudged(split.train, split.valid, config, make_runtime("cpu", 0, threads))
     problem.laps = []
-    fitted = problem.train(MULTIPLY, config.train.l2[0], NullTracker(), NoCheckpoint())
+    fitted = problem.train(MULTIPLY, NullTracker(), NoCheckpoint())
     epoch = between(problem.laps)
     began = time.perf_counter()
-    Problem.validate(problem, fitted.network)
+    InteractionProblem.validate(problem, fitted.network)
     row: dict[str, Any] = {
         "interactions": len(split.interactions),
         "objective": objective,

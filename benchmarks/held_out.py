@@ -8,7 +8,7 @@ import numpy as np
 
 from sif.config.cnn import CNNConfig
 from sif.data.images import FolderImages, Images, make_image_split
-from sif.problems.images import Rows, Vision, source_of
+from sif.problems.images import ImageProblem, Rows, source_of
 from sif.utils.device import Runtime
 
 Parts = tuple[Rows, Rows, Rows]
@@ -30,13 +30,13 @@ def parts_of(images: Images | FolderImages, config: CNNConfig, judged: float) ->
 
 def vision_of(
     config: CNNConfig, images: Images | FolderImages, parts: Parts, runtime: Runtime
-) -> Vision:
+) -> ImageProblem:
     """At work on the parts: trainings have what the search had and are judged once, on the rest."""
     train, valid, unseen = parts
     both = np.sort(np.concatenate([train, valid]))
     once = config.train.model_copy(update={"evaluate_every": config.train.epochs})
     config = config.model_copy(update={"train": once})
-    return Vision(config, source_of(images, runtime), (train, valid), (both, unseen), runtime)
+    return ImageProblem(config, source_of(images, runtime), (train, valid), (both, unseen), runtime)
 
 
 def told(epoch: int, entry: Any) -> None:

@@ -1,6 +1,6 @@
 """The trainings of ifc-bench: every interaction function of `primitives` on ML-100K.
 
-Trains what the plan lists with the library's own `Problem.train`, one CSV row each. What
+Trains what the plan lists with the library's own `InteractionProblem.train`, one CSV row each. What
 is in the folder already is skipped, so the same command goes on after an interruption; shards hold
 whole functions and may run side by side. Test metrics come with every row and choose nothing.
 
@@ -29,8 +29,9 @@ from sif.bench.tabular.store import FILE, MEASURED, SCHEMA, read, write
 from sif.config import CFConfig, load_config
 from sif.data.interactions import Split, make_split
 from sif.data.recipe import load_dataset
-from sif.evaluation.evaluate import evaluate
-from sif.problems.interactions import Fitted, Problem
+from sif.problems.base import Trained
+from sif.problems.interactions import InteractionProblem
+from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
@@ -69,11 +70,15 @@ def config_of(objective: str, dimension: int, seed: int, *sets: str) -> CFConfig
 
 
 @functools.cache
-def problem_of(objective: str, dimension: int, seed: int, sampled: bool = False) -> Problem:
+def problem_of(
+    objective: str, dimension: int, seed: int, sampled: bool = False
+) -> InteractionProblem:
     """The train and validation parts with the loops at work on them."""
     split = split_of(objective)
     config = config_of(objective, dimension, seed, *(SAMPLED if sampled else ()))
-    return Problem(split.train, split.valid, config, make_runtime("cpu", seed, threads=1))
+    return InteractionProblem(
+        split.train, split.valid, config, make_runtime("cpu", seed, threads=1)
+    )
 
 
 def trained(task: Planned, l2: float) -> Row:
@@ -81,10 +86,10 @@ def trained(task: Planned, l2: float) -> Row:
     sampled = plan.sampled(task.objective, task.names[0])
     problem = problem_of(task.objective, task.dimension, task.seed, sampled)
     start = time.process_time()
-    fit = problem.train(genotype_of(task.names), l2, NullTracker(), NoCheckpoint())
+    fit = problem.train(genotype_of(task.names), NullTracker(), NoCheckpoint(), l2=l2)
     seconds = time.process_time() - start
     split = split_of(task.objective)
-    test = evaluate(fit.scorer, split, "test", task.objective).metrics  # type: ignore[arg-type]
+    test = problem.test(fit.network, split).metrics
     row = {
         **_key_of(task, l2),
         "parameters": str(_parameters(fit)),
@@ -98,7 +103,7 @@ def trained(task: Planned, l2: float) -> Row:
     return row
 
 
-def _parameters(fit: Fitted) -> int:
+def _parameters(fit: Trained[InteractionNetwork]) -> int:
     return sum(p.numel() for p in fit.network.parameters() if p.requires_grad)
 
 

@@ -29,8 +29,10 @@ from sif.bench.tabular.store import FILE
 from sif.bench.tabular.surrogate import estimate
 from sif.core.genotype import Genotype
 from sif.errors import NotInTableError
-from sif.problems.interactions import Fitted, Problem
+from sif.problems.base import Trained
+from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.batches import Drawing, InteractionStream
+from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.losses import whole_data
 from sif.spaces.interaction.transforms import Mlp
 from sif.tracking import NullTracker
@@ -38,13 +40,14 @@ from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
 from sif.utils.random import generator
 
+Fit = Trained[InteractionNetwork]
 PRODUCTS = (
     ("multiply", "~abs", "~abs"), ("multiply", "+abs", "+abs"),
 )  # fmt: skip
 DIMENSION, SEEDS, BATCHES = 8, 3, 2000
 
 
-class Sampled(Problem):
+class Sampled(InteractionProblem):
     """Trains as if no function were a product."""
 
     def stream(self, part: str, batch_size: int | None, *names: str | int) -> InteractionStream:
@@ -61,11 +64,11 @@ def sampled_problem(seed: int, preset: bool = False) -> Sampled:
     return Sampled(split.train, split.valid, config, make_runtime("cpu", seed, threads=1))
 
 
-def fit(problem: Problem, function: Genotype, l2: float) -> Fitted:
-    return problem.train(function, l2, NullTracker(), NoCheckpoint())
+def fit(problem: InteractionProblem, function: Genotype, l2: float) -> Fit:
+    return problem.train(function, NullTracker(), NoCheckpoint(), l2=l2)
 
 
-def chosen(problem: Problem, function: Genotype, objective: str) -> Fitted:
+def chosen(problem: InteractionProblem, function: Genotype, objective: str) -> Fit:
     """The best on validation over the grid."""
     grid = SAMPLED_GRID if isinstance(problem, Sampled) else GRID[objective]
     fits = [fit(problem, function, l2) for l2 in grid]
@@ -74,7 +77,7 @@ def chosen(problem: Problem, function: Genotype, objective: str) -> Fitted:
     return max(fits, key=lambda f: f.result.valid["ndcg@10"])
 
 
-def over_seeds(kind: str, names: Names) -> tuple[list[float], Fitted]:
+def over_seeds(kind: str, names: Names) -> tuple[list[float], Fit]:
     """NDCG@10 on validation of every seed, by the table's protocol; and the first training."""
     problems = [
         problem_of("ranking", DIMENSION, seed)
@@ -83,15 +86,18 @@ def over_seeds(kind: str, names: Names) -> tuple[list[float], Fitted]:
         for seed in range(SEEDS)
     ]
     first = chosen(problems[0], genotype_of(names), "ranking")
-    fits = [first, *(fit(problem, genotype_of(names), first.l2) for problem in problems[1:])]
+    fits = [
+        first,
+        *(fit(problem, genotype_of(names), first.numbers["l2"]) for problem in problems[1:]),
+    ]
     return [f.result.valid["ndcg@10"] for f in fits], first
 
 
-def bias(problem: Sampled, trained: Fitted) -> tuple[float, float, float]:
+def bias(problem: Sampled, trained: Fit) -> tuple[float, float, float]:
     """Exact data loss of a trained product, mean of the sampled one, and that mean's error."""
     settings = problem.loss_settings
     size = problem.config.train.batch_size
-    exact_stream = Problem.stream(problem, "train", size, "check")
+    exact_stream = InteractionProblem.stream(problem, "train", size, "check")
     sampled_stream = problem.stream("train", size, "check")
     with torch.no_grad():
         interaction = trained.network.interaction()
@@ -135,7 +141,9 @@ def drawn_function(number: int) -> Genotype:
 def searched_function(seed: int) -> Genotype:
     split = split_of("rating")
     config = config_of("rating", DIMENSION, seed, "space=sif", f"search.dimension={DIMENSION}")
-    problem = Problem(split.train, split.valid, config, make_runtime("cpu", seed, threads=1))
+    problem = InteractionProblem(
+        split.train, split.valid, config, make_runtime("cpu", seed, threads=1)
+    )
     return problem.search(NullTracker(), NoCheckpoint()).genotype
 
 

@@ -87,7 +87,7 @@ def main() -> None:
     values = parser.parse_args()
     config = cast(CNNConfig, load_config("cnn", file=values.config, sets=[f"space={values.space}"]))
     runtime = make_runtime("cpu", 0, 1)
-    vision = prepare(config, runtime).vision
+    vision = prepare(config, runtime).problem
     space, rows = vision.space(), vision.searched[0]
     plain = vision.source.preparation(rows, config.search.augment)
     stream = vision.source.stream(rows, config.search.batch_size, plain, "estimates")

@@ -19,8 +19,7 @@ import torch
 
 from sif.config import CFConfig, load_config
 from sif.data.interactions import load_split_file
-from sif.evaluation.evaluate import evaluate
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.design import expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
@@ -35,16 +34,18 @@ def run(path: Path, dimension: int, biases: bool, seed: int) -> dict[str, object
             f"model.biases={str(biases).lower()}"]  # fmt: skip
     config = load_config("cf", file="cf/sif-paper", sets=sets, flags={"seed": seed})
     assert isinstance(config, CFConfig)
-    problem = Problem(split.train, split.valid, config, make_runtime("cpu", seed, threads=1))
+    problem = InteractionProblem(
+        split.train, split.valid, config, make_runtime("cpu", seed, threads=1)
+    )
     found = problem.search(NullTracker(), NoCheckpoint())
-    fits = [problem.train(found.genotype, l2, NullTracker(), NoCheckpoint())
+    fits = [problem.train(found.genotype, NullTracker(), NoCheckpoint(), l2=l2)
             for l2 in config.train.l2]  # fmt: skip
     best = min(fits, key=lambda fit: fit.result.valid["rmse"])
     seconds = time.process_time() - start
     ratings = split.interactions.rating
     assert ratings is not None
     deviation = float(ratings.astype(np.float64).std())
-    test = evaluate(best.scorer, split, "test", "rating").metrics["rmse"]
+    test = problem.test(best.network, split).metrics["rmse"]
     return {
         "split": path.stem,
         "dimension": dimension,

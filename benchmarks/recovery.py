@@ -25,7 +25,7 @@ from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import make_split, planted
 from sif.data.interactions.split import Split
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
@@ -87,7 +87,7 @@ class Trained:
     errors: np.ndarray
 
 
-def problem(split: Split, space: str, score: str, seed: int) -> Problem:
+def problem(split: Split, space: str, score: str, seed: int) -> InteractionProblem:
     """The planted problem under its preset; alpha follows the gradient as in the published code."""
     sets = [f"space={space}", f"search.score={score}"]
     if score == "gradient":
@@ -95,7 +95,7 @@ def problem(split: Split, space: str, score: str, seed: int) -> Problem:
     config = load_config("cf", file="cf/recovery", sets=sets, flags={"seed": seed})
     assert isinstance(config, CFConfig)
     runtime = make_runtime("cpu", seed, threads=1)
-    return Problem(split.train, split.valid, config, runtime)
+    return InteractionProblem(split.train, split.valid, config, runtime)
 
 
 def function(operation: str, user: str, item: str) -> Genotype:
@@ -112,12 +112,12 @@ def exhaustive(split: Split, space: str, seed: int) -> dict[str, Trained]:
     result = {}
     for name, triples in members(space).items():
         fits = [
-            task.train(function(*triple), l2, NullTracker(), NoCheckpoint())
+            task.train(function(*triple), NullTracker(), NoCheckpoint(), l2=l2)
             for triple in triples
             for l2 in task.config.train.l2
         ]
         best = min(fits, key=lambda f: f.result.valid["rmse"])
-        errors = (best.scorer.predict(split.test.ids) - target) ** 2
+        errors = (task.scorer(best.network).predict(split.test.ids) - target) ** 2
         result[name] = Trained(float(np.sqrt(errors.mean())), errors)
     return result
 

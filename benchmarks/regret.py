@@ -37,7 +37,7 @@ from sif.core.genotype import Genotype
 from sif.core.method import Plan
 from sif.errors import NotInTableError
 from sif.methods.registry import method_named
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
@@ -87,19 +87,21 @@ class Referee:
         for names in REPEATED:
             entry = ifcbench.query(names, self.objective, DIMENSION, 0)
             problem, start = self._problem("nasp", 0), time.process_time()
-            problem.train(ifcbench.genotype_of(names), entry.l2, NullTracker(), NoCheckpoint())
+            problem.train(ifcbench.genotype_of(names), NullTracker(), NoCheckpoint(), l2=entry.l2)
             here += time.process_time() - start
             there += entry.seconds
         return here / there
 
-    def _problem(self, method: str, seed: int, *sets: str) -> Problem:
+    def _problem(self, method: str, seed: int, *sets: str) -> InteractionProblem:
         config = config_of(
             self.objective, DIMENSION, seed, f"method={method}",
             f"search.dimension={DIMENSION}", *self.sets,
             *sets,
         )  # fmt: skip
         split = split_of(self.objective)
-        return Problem(split.train, split.valid, config, make_runtime("cpu", seed, threads=1))
+        return InteractionProblem(
+            split.train, split.valid, config, make_runtime("cpu", seed, threads=1)
+        )
 
     def searched(self, method: str, seed: int) -> tuple[Genotype, float, int]:
         """What a method that shares weights finds, and its CPU seconds by the table's clock."""

@@ -1,10 +1,12 @@
-"""What every search method promises, as checks for its author's tests.
+"""What every search method and every problem promises, as checks for its author's tests.
 
     trial = Trial("mine", run, kind=KIND)  # a `MethodRun` on something small
-    contracts.check_all(trial)
+    check_all(trial)
+    check_problem(problem, test_part)
 
-Each check raises AssertionError with what was promised and what was found. None sees a test part:
-a `MethodRun` is made of a train stream, a validation stream and a judge, and has nothing else.
+Each check raises AssertionError with what was promised and what was found. Methods see no test
+part: a `MethodRun` is made of a train stream, a validation stream and a judge, and has nothing
+else.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from sif.core.gates import Block, Gates, Selection
 from sif.core.space import Batch, Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import CheckpointError, ShapeError
 from sif.methods.registry import MethodKind, method_named
+from sif.problems.base import Problem, Trained
 from sif.search.loop import SearchResult
 from sif.search.run import MethodRun
 from sif.tracking import NullTracker
@@ -128,6 +132,45 @@ def check_resume(trial: Trial, found: SearchResult, kills: Sequence[int] = (1, 3
             _promise(file.path.exists(), f"{kill} saved states", "fewer")
             file.kill = 0
             _alike(found, trial.search(file), f"a search resumed from saved state {kill}")
+
+
+def check_problem(problem: Problem[Any, Any], part: Any) -> Trained[Any]:
+    """A problem searches, trains and tests, repeats itself, and goes on after an interruption.
+
+    Args:
+        problem: Small: one search and three trainings of at least two validations are made.
+        part: For its `test`.
+    """
+    found = problem.search(NullTracker(), NoCheckpoint())
+    design = problem.design(found.genotype)
+    one, other = problem.network(design), problem.network(design)
+    _same_weights(one, other, "two networks of a design")
+    trained = problem.train(design, NullTracker(), NoCheckpoint())
+    for metric in (problem.metric, problem.shown):
+        _promise(metric in trained.result.valid, f"validation's {metric}", trained.result.valid)
+    with tempfile.TemporaryDirectory() as folder:
+        file = _File(Path(folder) / "1.safetensors", 1)
+        with contextlib.suppress(_Killed):
+            problem.train(design, NullTracker(), file)
+        _promise(file.path.exists(), "a saved state of the training", "none")
+        file.kill = 0
+        resumed = problem.train(design, NullTracker(), file)
+    _same_weights(trained.network, resumed.network, "trainings, one of them resumed,")
+    tested = problem.test(trained.network, part)
+    _promise(problem.metric in tested.metrics, f"a test {problem.metric}", list(tested.metrics))
+    for name, values in tested.per_user.items():
+        units = f"{len(tested.users)} values of {name}, one of each of the {tested.unit}"
+        _promise(len(values) == len(tested.users), units, len(values))
+    again = problem.test(Trained.restored(problem.network(design), trained.state()).network, part)
+    told = f"a restored network to have the test metrics {tested.metrics}"
+    _promise(again.metrics == tested.metrics, told, again.metrics)
+    return trained
+
+
+def _same_weights(one: nn.Module, other: nn.Module, what: str) -> None:
+    ours, theirs = one.state_dict(), other.state_dict()
+    same = ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
+    _promise(same, f"{what} to have the same weights", "others")
 
 
 def _promise(kept: bool, expected: str, found: object) -> None:

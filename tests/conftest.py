@@ -96,4 +96,4 @@ def sif(
 @pytest.fixture
 def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs draw nothing; drawing takes longer than all the rest of a tiny job."""
-    monkeypatch.setattr("sif.tasks.cf.job.draw_all", lambda *_: [])
+    monkeypatch.setattr("sif.tasks.job.save_and_draw", lambda *_: [])

@@ -14,7 +14,8 @@ import pandas as pd
 
 from sif.bench.plan import Plan
 from sif.bench.report import Comparison
-from sif.tracking import MlflowTracker, NullTracker, Status, Tracker
+from sif.tracking import MlflowTracker, NullTracker, Tracker
+from sif.tracking.base import closed_with_status
 from sif.utils.checkpoint import write_json_atomic
 
 _STATE = "tracking.json"
@@ -57,15 +58,8 @@ def summary(folder: Path, plan: Plan, experiment: str) -> Iterator[Summary]:
     """
     tracker = _open(folder, plan, experiment)
     run_id = tracker.run_id if isinstance(tracker, MlflowTracker) else None
-    status: Status = "FAILED"
-    try:
+    with closed_with_status(tracker):
         yield Summary(tracker, folder, run_id)
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        tracker.close(status)
 
 
 def _open(folder: Path, plan: Plan, experiment: str) -> Tracker:

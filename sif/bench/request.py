@@ -9,8 +9,7 @@ from typing import Any
 
 from sif import tasks
 from sif.bench.plan import BUDGETS, Budget, Entrant, Plan
-from sif.config import TASKS as CONFIGS
-from sif.config import CommonConfig, did_you_mean, differences, load_config
+from sif.config import CommonConfig, config_model, did_you_mean, differences, load_config
 from sif.errors import ConfigError, SifError
 
 _OWN = ("method", "seed", "threads", "baselines", "controls", "output_dir")
@@ -151,7 +150,7 @@ def _check_sets(sets: Sequence[str]) -> None:
 
 def _own_settings(task: str, seed: int, budget: Budget) -> dict[str, Any]:
     """What a bench sets in every trial: one thread, the budget, no model to compare with."""
-    known = CONFIGS[task].model_fields
+    known = config_model(task).model_fields
     own: dict[str, Any] = {key: () for key in ("baselines", "controls") if key in known}
     if "judge" in getattr(known["search"].annotation, "model_fields", ()):
         own["search.judge"] = True  # for the curves; searches for cells always judge

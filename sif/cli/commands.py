@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sif.config import task_names
 from sif.errors import ConfigError
 from sif.utils.version import __version__
 
@@ -157,7 +158,7 @@ def version(_: argparse.Namespace) -> None:
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
     """Who is compared, on what, under which budget."""
     add = parser.add_argument
-    add("--task", metavar="TASK", help="cf, cnn or rnn")
+    add("--task", metavar="TASK", help=", ".join(task_names()))
     add("--dataset", metavar="NAME|FILE", help="as of sif run, and so all below that it has")
     add("--split-file", metavar="FILE", help="a split made elsewhere")
     add("--config", metavar="FILE|PRESET", help="settings of all trials")

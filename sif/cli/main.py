@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sif.cli.commands import OTHERS, Verb, run_folder
-from sif.config import CommonConfig, did_you_mean, differences, load_config, new_run_folder
+from sif.config import (
+    CommonConfig,
+    did_you_mean,
+    differences,
+    load_config,
+    new_run_folder,
+    task_names,
+)
 from sif.errors import ConfigError, SifError
 
 EXIT_BAD_INPUT = 2
@@ -92,7 +99,7 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 
 def _run_arguments(parser: _Parser) -> None:
     add = parser.add_argument
-    add("--task", metavar="TASK", help="cf, cnn or rnn")
+    add("--task", metavar="TASK", help=", ".join(task_names()))
     add("--dataset", metavar="NAME|FILE", help="known name, or CSV, TSV, Parquet, .inter")
     add("--split-file", metavar="FILE", help="a split made elsewhere (.npz or folder)")
     add("--config", metavar="FILE|PRESET", help="settings in YAML, or e.g. cf/default")

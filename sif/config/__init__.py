@@ -16,7 +16,15 @@ from sif.config.cf import (
     TrainConfig,
 )
 from sif.config.files import dump_config, find_config, presets, shipped
-from sif.config.loading import TASKS, config_hash, differences, load_config, new_run_folder
+from sif.config.loading import (
+    TASKS,
+    config_hash,
+    config_model,
+    differences,
+    load_config,
+    new_run_folder,
+    task_names,
+)
 from sif.config.messages import did_you_mean
 from sif.config.search import SearchSection
 from sif.config.sections import CommonConfig, TrackingConfig
@@ -34,6 +42,7 @@ __all__ = [
     "TrackingConfig",
     "TrainConfig",
     "config_hash",
+    "config_model",
     "did_you_mean",
     "differences",
     "dump_config",
@@ -42,4 +51,5 @@ __all__ = [
     "new_run_folder",
     "presets",
     "shipped",
+    "task_names",
 ]

@@ -22,8 +22,11 @@ from sif.config.messages import describe, did_you_mean
 from sif.config.rnn import RNNConfig
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
+from sif.utils.plugins import plugin, plugin_names
 
 TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig, "cnn": CNNConfig, "rnn": RNNConfig}
+TASK_GROUP = "sif.problems"
+"""Of entry points: name of a task to its `sif.tasks.study.Task`."""
 _NOT_RESULTS = {"output_dir", "tracking", "checkpoint_seconds"}  # cannot change what is found
 
 
@@ -68,13 +71,32 @@ def load_config(
     ]
     name = _task_name(task, given)
     given.append(("arguments", {"task": name}))
-    model = TASKS[name]
+    model = config_model(name)
     layers = [*_preset_layers(name, model, given), *given]
     merged, origins = _merge(layers)
     try:
         return model.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(describe(error, model, origins)) from None
+
+
+def task_names() -> tuple[str, ...]:
+    """Of this package's tasks, then of registered ones, which are not loaded."""
+    return (*TASKS, *plugin_names(TASK_GROUP))
+
+
+def config_model(task: str) -> type[CommonConfig]:
+    """The configuration of one of `task_names`.
+
+    Raises:
+        ConfigError: What is registered cannot be loaded, or has no configuration.
+    """
+    if task in TASKS:
+        return TASKS[task]
+    model = getattr(plugin(TASK_GROUP, task, "task"), "config", None)
+    if not (isinstance(model, type) and issubclass(model, CommonConfig)):
+        raise ConfigError(f"task: {task}: expected a Task with a CommonConfig, found {model!r}")
+    return model
 
 
 def _task_name(task: str | None, given: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
@@ -84,10 +106,11 @@ def _task_name(task: str | None, given: Iterable[tuple[str, Mapping[str, Any]]])
             raise ConfigError(f"{origin}: task: {named!r} contradicts the asked {task!r}")
         task = named if task is None else task
     if task is None:
-        raise ConfigError(f"task: expected one of {', '.join(TASKS)}, found none")
-    if not isinstance(task, str) or task not in TASKS:
-        hint = did_you_mean(str(task), TASKS)
-        raise ConfigError(f"task: expected one of {', '.join(TASKS)}, found {task!r}{hint}")
+        raise ConfigError(f"task: expected one of {', '.join(task_names())}, found none")
+    known = task_names()
+    if not isinstance(task, str) or task not in known:
+        hint = did_you_mean(str(task), known)
+        raise ConfigError(f"task: expected one of {', '.join(known)}, found {task!r}{hint}")
     return task
 
 

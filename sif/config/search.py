@@ -65,6 +65,11 @@ class SearchSection(Section):
         return self.candidate_epochs or max(1, self.epochs // 10)
 
     @property
+    def resting_share(self) -> float:
+        """Share of the epochs in which alpha of a method that warms up rests."""
+        return self.warmup
+
+    @property
     def eta(self) -> float:
         """Weight of the complexity penalty; 0 where no operation has weights of its own."""
         return 0.0

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,12 +14,10 @@ from sif.errors import ShapeError
 from sif.spaces.cnn.cells import Cells, format_cells, parse_cells
 from sif.spaces.cnn.networks import CellNetwork, Layout
 from sif.spaces.cnn.operations import Normalization
-from sif.utils.model_folder import SavedKind
-
-KIND = SavedKind("sif-classifier", 1, "classifier", "classifier")
+from sif.utils.model_folder import SavedModel
 
 
-class ImageClassifier:
+class ImageClassifier(SavedModel):
     """Pixels in, probabilities of classes out.
 
     Args:
@@ -30,6 +27,9 @@ class ImageClassifier:
         classes: Names by number.
         shape: (h, w, c) of the images.
     """
+
+    format, kind, called = "sif-classifier", "classifier", "classifier"
+    network: CellNetwork
 
     def __init__(
         self,
@@ -68,32 +68,19 @@ class ImageClassifier:
             found.append(logits.softmax(dim=1).float().cpu().numpy())
         return np.concatenate(found)
 
-    def save(self, folder: Path) -> None:
-        """Writes the classifier: its description in JSON, its weights in safetensors.
-
-        Raises:
-            CheckpointError: The files cannot be written.
-        """
-        about = {
+    def about(self) -> dict[str, Any]:
+        """The description: cells, layout, normalization and classes."""
+        return {
             "cells": format_cells(self.cells),
             "layout": asdict(self.network.layout),
             "statistics": asdict(self._prepare.statistics),
             "classes": list(self.classes),
             "shape": list(self.shape),
         }
-        KIND.write(folder, about, dict(self.network.state_dict()))
 
     @classmethod
-    def load(cls, folder: Path) -> ImageClassifier:
-        """Reads what `save` wrote, onto the CPU.
-
-        Raises:
-            CheckpointError: Missing, damaged or of another kind.
-        """
-        return KIND.read(folder, cls._built)
-
-    @classmethod
-    def _built(cls, about: dict[str, Any], weights: dict[str, Any]) -> ImageClassifier:
+    def built(cls, about: dict[str, Any], weights: dict[str, Any]) -> Self:
+        """The classifier of a description and weights."""
         layout = {**about["layout"], "norm": Normalization(**about["layout"]["norm"])}
         cells = parse_cells(about["cells"])
         network = CellNetwork(cells, Layout(**layout))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 
 from sif.config.cnn import AugmentationConfig, CNNConfig
 from sif.core.gates import Gates
+from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
 from sif.data.images import (
     Augmentation,
@@ -30,16 +30,25 @@ from sif.data.images import (
     image_batches,
 )
 from sif.errors import ConfigError
-from sif.search.loop import SearchResult
-from sif.search.run import MethodRun, check_warmup, lowering
+from sif.evaluation.evaluate import Evaluation
+from sif.problems.base import Problem, Progress, Trained, quiet
+from sif.problems.image_classifier import ImageClassifier
+from sif.search.run import MethodRun, check_warmup
 from sif.spaces.cnn.cells import Cells
 from sif.spaces.cnn.networks import AUXILIARIES, HALVINGS, CellNetwork, Layout
-from sif.spaces.cnn.supernet import CNNSpace, ImageBatch, lowered
+from sif.spaces.cnn.operations import multiply_adds
+from sif.spaces.cnn.supernet import (
+    CNNSpace,
+    ImageBatch,
+    cells_of,
+    expression,
+    lowered,
+)
 from sif.tracking import Tracker
 from sif.training.averaging import recalibrated
-from sif.training.loop import Metrics, TrainResult, TrainSettings, train
+from sif.training.loop import Metrics, train
 from sif.training.optim import cosine, exponential, momentum
-from sif.utils.device import Runtime, reset_peak_memory
+from sif.utils.device import Runtime
 from sif.utils.random import derive_seed, generator, seeded
 
 Rows = NDArray[np.int64]
@@ -51,64 +60,57 @@ GRAY = Statistics((0.449,), (0.226,))
 """Means of the three channels' numbers in `IMAGENET`, for gray images on disk."""
 
 
-class Source(Protocol):
-    """Images, wherever they lie, as batches on the device."""
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Images, wherever they lie, as batches on the device.
+
+    Attributes:
+        images: All of them.
+        runtime: Device, dtype, seed.
+        statistics: Rows of the train part to what images are normalized by.
+        batches: Rows, batch size and preparation to one pass over them.
+        endless: The same with random numbers to endless batches.
+    """
 
     images: Images | FolderImages
+    runtime: Runtime
+    statistics: Callable[[Rows], Statistics]
+    batches: Callable[[Rows, int, Preparation], Iterator[ImageBatch]]
+    endless: Callable[[Rows, int, Preparation, torch.Generator], Stream]
 
     def preparation(self, rows: Rows, augment: AugmentationConfig | None) -> Preparation:
         """Normalization by some rows, the train part, and augmentation where it is given."""
-        ...
+        return Preparation(self.statistics(rows), _augmentation(augment), self.runtime.dtype)
 
     def stream(self, rows: Rows, batch_size: int, prepare: Preparation, *names: str) -> Stream:
         """Endless batches of some rows, in an order of the named random stream."""
-        ...
-
-    def batches(self, rows: Rows, batch_size: int, prepare: Preparation) -> Iterator[ImageBatch]:
-        """One pass over some rows."""
-        ...
-
-
-class _InMemory:
-    def __init__(self, images: Images, runtime: Runtime) -> None:
-        self.images: Images | FolderImages = images
-        self._images, self._runtime = images, runtime
-        self._tensors = images.tensors(runtime.device)
-
-    def preparation(self, rows: Rows, augment: AugmentationConfig | None) -> Preparation:
-        statistics = channel_statistics(self._images, rows)
-        return Preparation(statistics, _augmentation(augment), self._runtime.dtype)
-
-    def stream(self, rows: Rows, batch_size: int, prepare: Preparation, *names: str) -> Stream:
-        draws = generator(self._runtime, *names, device=torch.device("cpu"))
-        return ImageStream(self._tensors, rows, batch_size, prepare, draws, ImageBatch)
-
-    def batches(self, rows: Rows, batch_size: int, prepare: Preparation) -> Iterator[ImageBatch]:
-        return image_batches(self._tensors, rows, batch_size, prepare, ImageBatch)
-
-
-class _OnDisk:
-    def __init__(self, images: FolderImages, runtime: Runtime) -> None:
-        self.images: Images | FolderImages = images
-        self._images, self._runtime = images, runtime
-
-    def preparation(self, rows: Rows, augment: AugmentationConfig | None) -> Preparation:
-        statistics = GRAY if self._images.shape[2] == 1 else IMAGENET
-        return Preparation(statistics, _augmentation(augment), self._runtime.dtype)
-
-    def stream(self, rows: Rows, batch_size: int, prepare: Preparation, *names: str) -> Stream:
-        draws = generator(self._runtime, *names, device=torch.device("cpu"))
-        device = self._runtime.device
-        return FolderStream(self._images, rows, batch_size, prepare, draws, ImageBatch, device)
-
-    def batches(self, rows: Rows, batch_size: int, prepare: Preparation) -> Iterator[ImageBatch]:
-        device = self._runtime.device
-        return folder_batches(self._images, rows, batch_size, prepare, ImageBatch, device)
+        draws = generator(self.runtime, *names, device=torch.device("cpu"))
+        return self.endless(rows, batch_size, prepare, draws)
 
 
 def source_of(images: Images | FolderImages, runtime: Runtime) -> Source:
     """The source for images in memory or on disk."""
-    return _InMemory(images, runtime) if isinstance(images, Images) else _OnDisk(images, runtime)
+    device = runtime.device
+    if isinstance(images, Images):
+        tensors = images.tensors(device)
+        return Source(
+            images,
+            runtime,
+            partial(channel_statistics, images),
+            lambda rows, n, prepare: image_batches(tensors, rows, n, prepare, ImageBatch),
+            lambda rows, n, prepare, draws: ImageStream(
+                tensors, rows, n, prepare, draws, ImageBatch
+            ),
+        )
+    return Source(
+        images,
+        runtime,
+        lambda rows: GRAY if images.shape[2] == 1 else IMAGENET,
+        lambda rows, n, prepare: folder_batches(images, rows, n, prepare, ImageBatch, device),
+        lambda rows, n, prepare, draws: FolderStream(
+            images, rows, n, prepare, draws, ImageBatch, device
+        ),
+    )
 
 
 def _augmentation(augment: AugmentationConfig | None) -> Augmentation | None:
@@ -121,26 +123,11 @@ def _augmentation(augment: AugmentationConfig | None) -> Augmentation | None:
     )  # fmt: skip
 
 
-Progress = Callable[[int, Any], None]
-
 EXPORTED = "exported_error"
 """Validation error (%) of the selection as a network of its own with the supernet's weights."""
 
 RECALIBRATION = 16
 """Train batches over which an extracted network's statistics are taken."""
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """A trained network of cells.
-
-    Attributes:
-        network: With its best weights by validation.
-        result: How training went.
-    """
-
-    network: CellNetwork
-    result: TrainResult
 
 
 @torch.no_grad()
@@ -151,8 +138,8 @@ def wrong(network: CellNetwork, batches: Iterator[ImageBatch]) -> NDArray[np.flo
     return torch.cat(found).cpu().numpy()
 
 
-class Vision:
-    """A configuration at work on the rows of train and validation parts.
+class ImageProblem(Problem[Cells, CellNetwork]):
+    """Cells on the rows of the train and validation parts of images.
 
     Args:
         config: Of the job.
@@ -161,6 +148,12 @@ class Vision:
         trained: The same for trainings from scratch.
         runtime: Device, seed.
     """
+
+    metric = shown = "error"
+    format, unit, judged = ".2f", " %", EXPORTED
+    lowered: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
+        ("search", "train"), ("batch_size", "channels")
+    )
 
     def __init__(
         self,
@@ -203,8 +196,8 @@ class Vision:
         """The outside of a network on these images."""
         return Layout(self.classes, channels, cells, self.shape[2], **further)
 
-    def space(self) -> CNNSpace:
-        """A supernet with fresh weights, the same for all methods."""
+    def space(self, mixed: bool = False) -> CNNSpace:
+        """A supernet with fresh weights, the same for all methods, mixed or not."""
         settings = self.config.search
         with seeded(self.runtime, "search", "space"):
             layout = self.layout(settings.channels, settings.cells)
@@ -212,49 +205,20 @@ class Vision:
         placed: CNNSpace = self.placed(space)
         return placed
 
-    def enough_memory(self, section: Literal["search", "train"]) -> AbstractContextManager[None]:
-        """A block whose failing allocations say which settings of a section to lower."""
-        settings = getattr(self.config, section)
-        return lowering(self.runtime, section, settings, ("batch_size", "channels"))
-
     def placed(self, module: Any) -> Any:
         """A module on the device, in the layout that convolutions like."""
         return module.to(self.runtime.device, self.runtime.dtype, memory_format=torch.channels_last)
 
-    def search(
-        self, method: str, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
-    ) -> tuple[SearchResult, float]:
-        """Searches with a method of `METHODS`.
-
-        Returns:
-            What was found, and the validation error in percent of exactly that selection with the
-            supernet's weights, its normalizations recalibrated on train images. Random search
-            with weight sharing and samplers choose by it, on their own clock.
-
-        Raises:
-            DivergedError: The search diverged.
-            ConfigError: Memory was too small.
-        """
-        reset_peak_memory(self.runtime)
-        with self.enough_memory("search"):
-            found = self.method_run().run(method, tracker, checkpointer, on_epoch)
-        return found, float(found.history[-1]["judged"][EXPORTED])
-
-    def check_method(self, name: str) -> None:
-        """Raises ConfigError for a method that cannot search here."""
-        with self.enough_memory("search"):
-            self.method_run().check(name)
-
     def method_run(self) -> MethodRun:
         """What methods search with."""
         settings = self.config.search
-        return MethodRun(
-            lambda mixed: self.space(), self._streams, self.exported, EXPORTED, settings,
-            momentum(settings.weight_decay), cosine(settings.lr_end), self.runtime,
-            settings.steps_per_epoch, settings.max_norm,
+        return self.run_with(
+            momentum(settings.weight_decay), cosine(settings.lr_end),
+            steps_per_epoch=settings.steps_per_epoch, max_norm=settings.max_norm,
         )  # fmt: skip
 
-    def _streams(self) -> tuple[Stream, Stream]:
+    def streams(self) -> tuple[Stream, Stream]:
+        """Augmented images for the weights, plain ones for alpha."""
         settings, (train_rows, valid_rows) = self.config.search, self.searched
         plain = self.source.preparation(train_rows, None)
         stream = self.source.stream(
@@ -267,7 +231,7 @@ class Vision:
         """Of the search's train images."""
         return self.source.preparation(self.searched[0], self.config.search.augment)
 
-    def exported(self, space: Any, gates: Gates) -> float:
+    def judge(self, space: Any, gates: Gates) -> float:
         """Validation error (%) of the selection as a network of its own, recalibrated."""
         train_rows, valid_rows = self.searched
         plain = self.source.preparation(train_rows, None)
@@ -282,34 +246,36 @@ class Vision:
                 network(batch.images)
         return float(wrong(network, self.source.batches(valid_rows, size, plain)).mean())
 
-    def network(self, cells: Cells) -> CellNetwork:
+    def design(self, genotype: Genotype) -> Cells:
+        """Both cells."""
+        return cells_of(genotype)
+
+    def expression(self, design: Cells) -> str:
+        """Both cells on one line."""
+        return expression(design)
+
+    def network(self, design: Cells) -> CellNetwork:
         """An untrained network of the configured size, the same first weights for equal cells."""
         settings = self.config.train
         layout = self.layout(
             settings.channels, settings.cells, stem=settings.stem, auxiliary=settings.auxiliary
         )
         with seeded(self.runtime, "train", "network"):
-            network = CellNetwork(cells, layout)
+            network = CellNetwork(design, layout)
         placed: CellNetwork = self.placed(network)
         return placed
 
     def train(
-        self, cells: Cells, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
-    ) -> Trained:
+        self, design: Cells, tracker: Tracker, checkpointer: Checkpointer,
+        on_epoch: Progress = quiet,
+    ) -> Trained[CellNetwork]:  # fmt: skip
         """Trains a network of cells from scratch; validation chooses the epoch.
 
         Raises:
             DivergedError: The training diverged.
-            ConfigError: Memory was too small.
         """
-        with self.enough_memory("train"):
-            return self._train(cells, tracker, checkpointer, on_epoch)
-
-    def _train(
-        self, cells: Cells, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
-    ) -> Trained:
         settings = self.config.train
-        network = self.network(cells)
+        network = self.network(design)
         drops = network.draws = torch.Generator(self.runtime.device)
         train_rows, valid_rows = self.trained
         prepare = self.source.preparation(train_rows, settings.augment)
@@ -324,23 +290,19 @@ class Vision:
             # By epoch, so that a resumed training drops the same paths.
             drops.manual_seed(derive_seed(self.runtime.seed, "train", "drop", done))
 
-        loop = TrainSettings(
-            settings.epochs,
-            settings.lr,
-            "error",
-            higher_is_better=False,
-            evaluate_every=settings.evaluate_every,
-            patience=settings.epochs,
-            make_optimizer=momentum(settings.weight_decay),
-            schedule=exponential(settings.decay) if settings.decay else cosine(),
-            max_norm=settings.max_norm,
-        )
+        schedule = exponential(settings.decay) if settings.decay else cosine()
+        loop = self.loop_settings(make_optimizer=momentum(settings.weight_decay), schedule=schedule)
         stream = self.source.stream(train_rows, settings.batch_size, prepare, "train", "train")
         objective = partial(self._objective, network)
         result = train(
             network, objective, stream, validate, loop, tracker, checkpointer, on_epoch, begin
         )
-        return Trained(network, result)
+        height, width, channels = self.shape
+        sizes = {
+            "parameters": network.counted(),
+            "multiply_adds": multiply_adds(network, (channels, height, width)),
+        }
+        return Trained(network, result, sizes)
 
     def _objective(self, network: CellNetwork, batch: ImageBatch) -> Tensor:
         settings = self.config.train
@@ -355,13 +317,21 @@ class Vision:
         extra = 0.0 if second is None else settings.auxiliary_weight * loss(second)
         return loss(logits) + extra
 
-    def test_error(self, network: CellNetwork, rows: Rows) -> NDArray[np.float64]:
-        """`wrong` on images that neither search nor training has seen, prepared as its own."""
+    def test(self, network: CellNetwork, part: Rows) -> Evaluation:
+        """Error in percent, by image, on rows that neither search nor training has seen."""
         size = self.config.train.batch_size
         with self.enough_memory("train"):
-            batches = self.source.batches(rows, size, self.test_preparation())
-            return wrong(self.placed(network), batches)
+            batches = self.source.batches(part, size, self.test_preparation())
+            per_image = wrong(self.placed(network), batches)
+        found = {self.metric: float(per_image.mean())}
+        return Evaluation(found, np.arange(len(part)), {self.metric: per_image}, 0, "images")
 
     def test_preparation(self) -> Preparation:
         """Of images that a trained network is tested on: by its own train part."""
         return self.source.preparation(self.trained[0], None)
+
+    def classifier(self, design: Cells, network: CellNetwork) -> ImageClassifier:
+        """A trained network as something that classifies pixels."""
+        statistics = self.test_preparation().statistics
+        classes = self.source.images.classes
+        return ImageClassifier(network, design, statistics, classes, self.shape)

@@ -6,10 +6,10 @@ The test part is not among the arguments, so that nothing made from here can see
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,16 +20,24 @@ from sif.config import CFConfig, did_you_mean
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
-from sif.data.interactions import Interactions, few_users, some_users
+from sif.data.interactions import Interactions, Split, few_users, some_users
 from sif.errors import ConfigError, DataError
 from sif.evaluation.cold_start import ColdStartRule, with_zero_rows
-from sif.evaluation.evaluate import MAIN_METRIC, evaluate_on
+from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate, evaluate_on
 from sif.evaluation.metrics import higher_is_better
 from sif.evaluation.scorers import FunctionScorer, InteractionScorer, Scale
-from sif.search.loop import SearchResult
+from sif.problems.base import Problem, Progress, Session, Trained, quiet
+from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.search.run import MethodRun
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
-from sif.spaces.interaction.design import SPECS, Design, FunctionSpec, design_of, network
+from sif.spaces.interaction.design import (
+    SPECS,
+    Design,
+    FunctionSpec,
+    design_of,
+    expression,
+    network,
+)
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import Histories
 from sif.spaces.interaction.function import Interaction, InteractionNetwork
@@ -46,9 +54,9 @@ from sif.spaces.interaction.staged_supernet import RichSettings, RichSpace
 from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 from sif.spaces.interaction.user_blocks import BlockStream, block_pairs
 from sif.tracking import Tracker
-from sif.training.loop import Ending, Metrics, TrainResult, TrainSettings, train, unheard
+from sif.training.loop import Ending, Metrics, train, unheard
 from sif.training.optim import ADAM_BETAS, adam, constant
-from sif.utils.device import Runtime, reset_peak_memory
+from sif.utils.device import Runtime
 from sif.utils.random import generator, numpy_generator
 
 DEFAULT_LOSS = {"ranking": "whole-data", "rating": "squared"}
@@ -99,6 +107,7 @@ class Parts:
             )
         self.train_part, self.valid_part = train_part, valid_part
         self.config, self.runtime = config, runtime
+        self.metric = self.shown = MAIN_METRIC[config.objective]
         self.loss_name = config.loss.name or DEFAULT_LOSS[config.objective]
         self.loss_settings = LossSettings(config.loss.positive_weight, config.loss.negatives)
         self.scale = _scale(train_part, config.objective)
@@ -117,11 +126,6 @@ class Parts:
     def fields(self) -> tuple[str, ...]:
         """Field names."""
         return self.train_part.fields
-
-    @property
-    def metric(self) -> str:
-        """What validation decides by."""
-        return MAIN_METRIC[self.config.objective]
 
     def _tensors(self, part: Interactions) -> PartTensors:
         device, dtype = self.runtime.device, self.runtime.dtype
@@ -252,38 +256,20 @@ def _ratings(part: Interactions) -> NDArray[np.float64]:
     return part.rating.astype(np.float64)
 
 
-Progress = Callable[[int, Any], None]
-
 EXPORTED = "exported_error"
-"""What a selection is judged by with the weights of its search, see `Problem.exported`."""
+"""Error of a selection with the weights of its search, see `InteractionProblem.judge`."""
 
 
-def _quiet(epoch: int, entry: Any) -> None:
-    return None
+class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
+    """The interaction function on two parts; arguments and errors as of `Parts`."""
 
+    format, judged = ".4f", EXPORTED
+    lowered: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
+        ("search", "train"), ("batch_size", "dimension")
+    )
 
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """A trained function.
-
-    Attributes:
-        network: With its best weights by validation.
-        scorer: For evaluation.
-        result: How training went.
-        l2: The strength it was trained with.
-    """
-
-    network: InteractionNetwork
-    scorer: InteractionScorer
-    result: TrainResult
-    l2: float
-
-
-class Problem(Parts):
-    """The two parts with the loops at work on them; arguments and errors as of `Parts`."""
-
-    def space(self) -> FunctionSpace | RichSpace:
-        """The supernet of the configured space."""
+    def space(self, mixed: bool = False) -> FunctionSpace | RichSpace:
+        """The supernet of the configured space, the same whether mixtures run or not."""
         draws = generator(self.runtime, "search", "space", device=torch.device("cpu"))
         if self.spec.stages:
             return self._rich_space(draws)
@@ -333,65 +319,42 @@ class Problem(Parts):
             draws,
         )
 
-    def search(
-        self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress = _quiet,
-        l2: float | None = None,
-    ) -> SearchResult:  # fmt: skip
-        """Searches with the configured method, on some users where there are many interactions.
-
-        `sif.utils.device.peak_memory_mb` then tells the peak of the search alone.
-
-        Args:
-            tracker: Receives the losses of every epoch.
-            checkpointer: Keeps the loop's state.
-            on_epoch: Called with the epoch's number and history entry.
-            l2: Strength in place of the configured `search.l2`.
-        """
-        reset_peak_memory(self.runtime)
-        return self.searched._at(l2)._search(tracker, checkpointer, on_epoch)
-
-    def _at(self, l2: float | None) -> Problem:
-        """The same with another `search.l2`, around the same tensors; None: as it is."""
-        if l2 is None or l2 == self.config.search.l2:
+    def at(self, **changed: Any) -> InteractionProblem:
+        """The same with other settings of `search`, around the same tensors."""
+        section = self.config.search.model_copy(update=changed)
+        if section == self.config.search:
             return self
-        section = self.config.search.model_copy(update={"l2": l2})
-        other = copy.copy(self)
+        other, fewer = copy.copy(self), self.searched
         other.config = self.config.model_copy(update={"search": section})
-        vars(other).pop("searched", None)  # it has the former strength
+        vars(other)["searched"] = other if fewer is self else fewer.at(**changed)
         return other
 
+    def followed(self, fixed: Trained[InteractionNetwork]) -> InteractionProblem:
+        """The same, searched with the strength that the training of fixed multiply suggests."""
+        if not follows(self.config, self.spec):
+            return self
+        return self.at(l2=search_strength(self.config, fixed.numbers["prefers"]))
+
     @cached_property
-    def searched(self) -> Problem:
+    def searched(self) -> InteractionProblem:
         """The problem that is searched: this one, or some of its users."""
         most = self.config.search.max_interactions
         if most is None or len(self.train_part) <= most:
             return self
         draws = numpy_generator(self.runtime, "search", "users")
         parts = few_users(self.train_part, self.valid_part, most, draws)
-        return Problem(*parts, self.config, self.runtime, self.stages)
-
-    def _search(
-        self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
-    ) -> SearchResult:
-        return self.method_run().run(self.config.method, tracker, checkpointer, on_epoch)
-
-    def check_method(self) -> None:
-        """Raises ConfigError where the configured method cannot search here."""
-        self.searched.method_run().check(self.config.method)
+        return InteractionProblem(*parts, self.config, self.runtime, self.stages)
 
     def method_run(self) -> MethodRun:
-        """What methods search with."""
-        settings = self.config.search
-        return MethodRun(
-            lambda mixed: self.space(), self._streams, self.exported, EXPORTED, settings, adam,
-            constant, self.runtime, judges=settings.judge,
-        )  # fmt: skip
+        """What methods search with, on some users where there are many interactions."""
+        return self.searched.run_with(adam, constant, judges=self.config.search.judge)
 
-    def _streams(self) -> tuple[Stream, Stream]:
+    def streams(self) -> tuple[Stream, Stream]:
+        """Train interactions for the weights, validation interactions for alpha."""
         size = self.config.search.batch_size
         return self.stream("train", size, "search"), self.stream("valid", size, "search")
 
-    def exported(self, space: Any, gates: Gates) -> float:
+    def judge(self, space: Any, gates: Gates) -> float:
         """Validation error of a selection with the search's weights, the lower the better.
 
         1 - NDCG@10, or RMSE in stars, on the rows whose ids all occur in the train part.
@@ -404,27 +367,68 @@ class Problem(Parts):
         value = found.metrics[self.metric]
         return 1 - value if higher_is_better(self.metric) else value
 
-    def train(
-        self,
-        genotype: Genotype,
-        l2: float,
-        tracker: Tracker,
-        checkpointer: Checkpointer,
-        on_epoch: Progress = _quiet,
-        epochs: int | None = None,
-        on_end: Ending = unheard,
-    ) -> Fitted:
-        """Trains a genotype from scratch with one L2 strength, up to `epochs` or the setting's.
+    def design(self, genotype: Genotype) -> Genotype:
+        """The genotype itself, which says all there is to say of a function."""
+        return genotype
 
-        `on_end` is as of `sif.training.loop.train`.
-        """
-        settings = self.config.train
+    def expression(self, design: Genotype) -> str:
+        """The function on one line."""
+        return expression(design, self.fields)
+
+    def network(self, design: Genotype) -> InteractionNetwork:
+        """An untrained network on this data, the same first weights for equal functions."""
+        return self._network(design_of(design, self.fields))
+
+    def _network(self, design: Design) -> InteractionNetwork:
         draws = generator(self.runtime, "train", "network", device=torch.device("cpu"))
-        design = design_of(genotype, self.fields)
-        net = self.network(design, draws)
+        histories = self.histories if design.encodings or design.graph else None
+        net = network(design, self.shape(self.config.train.dimension), draws, histories)
+        return net.to(self.runtime.device, self.runtime.dtype)
+
+    def train(
+        self, design: Genotype, tracker: Tracker, checkpointer: Checkpointer,
+        on_epoch: Progress = quiet, *, l2: float | None = None, epochs: int | None = None,
+        on_end: Ending = unheard,
+    ) -> Trained[InteractionNetwork]:  # fmt: skip
+        """Trains a function from scratch with one L2 strength.
+
+        Args:
+            design: The function.
+            tracker: Receives loss and metrics at every validation.
+            checkpointer: Keeps the loop's state.
+            on_epoch: Called with the epoch and the best metrics so far.
+            l2: Strength; None: the first of `train.l2`.
+            epochs: At most; None: `train.epochs`.
+            on_end: See `sif.training.loop.train`.
+
+        Raises:
+            DivergedError: The training diverged.
+        """
+        l2 = self.config.train.l2[0] if l2 is None else l2
+        built = design_of(design, self.fields)
+        net = self._network(built)
+        objective = self._objective(net, l2, built.weighting)
+        whole = built.encodings or built.graph  # a block does not hold its items' histories
+        factors = net.interaction().operation.factors is not None
+        blocks = None if whole else self.blocks(factors, "train")
+        loop = self.loop_settings(
+            make_optimizer=partial(RowAdam, betas=ADAM_BETAS) if blocks else adam,
+            epochs=epochs or self.config.train.epochs,
+        )
+        stream = blocks or self.stream("train", self.config.train.batch_size, "train")
+        result = train(
+            net, objective, stream, lambda: self.validate(net), loop, tracker, checkpointer,
+            on_epoch, on_end=on_end,
+        )  # fmt: skip
+        return Trained(net, result, {"l2": l2})
+
+    def _objective(
+        self, net: InteractionNetwork, l2: float, name: str
+    ) -> Callable[[Batch], Tensor]:
+        """Loss and penalty of a batch, under the weighting of a name."""
         strengths = self.strengths(l2)
         loss = LOSSES[self.loss_name]
-        weighting = self.weighting(design.weighting)
+        weighting = self.weighting(name)
 
         def objective(batch: Batch) -> Tensor:
             interaction = net.interaction(batch.rows)
@@ -432,36 +436,15 @@ class Problem(Parts):
             data = loss(interaction, batch, replace(self.loss_settings, weighting=weights))
             return data + interaction.tables.squared_norm(self.share(strengths, batch))
 
-        whole = design.encodings or design.graph  # a block does not hold its items' histories
-        factors = net.interaction().operation.factors is not None
-        blocks = None if whole else self.blocks(factors, "train")
-        result = train(
-            net,
-            objective,
-            blocks or self.stream("train", settings.batch_size, "train"),
-            lambda: self.validate(net),
-            TrainSettings(
-                epochs or settings.epochs,
-                settings.lr,
-                self.metric,
-                higher_is_better(self.metric),
-                settings.evaluate_every,
-                settings.patience,
-                make_optimizer=partial(RowAdam, betas=ADAM_BETAS) if blocks else adam,
-                out_of_time=self.runtime.out_of_time,
-            ),
-            tracker,
-            checkpointer,
-            on_epoch,
-            on_end=on_end,
-        )
-        return Fitted(net, self.scorer(net), result, l2)
+        return objective
 
-    def network(self, design: Design, draws: torch.Generator) -> InteractionNetwork:
-        """A network of a design on this data with fresh weights."""
-        histories = self.histories if design.encodings or design.graph else None
-        net = network(design, self.shape(self.config.train.dimension), draws, histories)
-        return net.to(self.runtime.device, self.runtime.dtype)
+    def fit(self, name: str, design: Genotype, session: Session) -> Trained[InteractionNetwork]:
+        """Trains a function over the grid of L2 strengths (`GridTraining.train`)."""
+        return GridTraining(self.config.train, self, self.train, session).train(name, design)
+
+    def test(self, network: InteractionNetwork, part: Split) -> Evaluation:
+        """Evaluates a finished network on the test part of a split."""
+        return evaluate(self.scorer(network), part, "test", self.config.objective)
 
     def scorer(self, net: InteractionNetwork) -> InteractionScorer:
         """Scores of a trained network, with the rules for cold users and items."""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from sif.config import CFConfig, TrainConfig
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer
 from sif.errors import DivergedError
-from sif.evaluation.metrics import higher_is_better
-from sif.problems.interactions import Fitted, Problem
-from sif.spaces.interaction.design import FunctionSpec, expression
+from sif.problems.base import Problem, Progress, Session, State, Trained
+from sif.spaces.interaction.design import FunctionSpec
+from sif.spaces.interaction.function import InteractionNetwork
 from sif.tracking import Tracker
+from sif.training.loop import Ending
 
-State = dict[str, Any]
 Work = Callable[..., State]
 """Place, strength and where to go on from, then what keeps a loop's state, to what came of it."""
 
@@ -58,30 +58,6 @@ def search_strength(config: CFConfig, preferred: float) -> float:
     return max(l2, min(preferred, moved))
 
 
-class StageStore(Protocol):
-    """Keeps what is done, so that a killed job goes on from there."""
-
-    def run(self, name: str, work: Callable[[Any], State]) -> State:
-        """The result of some named work, which gets something to keep its loop's state with."""
-        ...
-
-    def trim(self, name: str, key: str) -> None:
-        """Drops one entry of a result."""
-        ...
-
-
-class Reporter(Protocol):
-    """Tells people how far things are."""
-
-    def line(self, text: str) -> None:
-        """A remark."""
-        ...
-
-    def progress(self, stage: str, done: int, total: int, text: str) -> None:
-        """How far a stage is."""
-        ...
-
-
 class Continued:
     """A loop that goes on from where an earlier stage left it, or that a later stage goes on with.
 
@@ -112,33 +88,33 @@ class Continued:
             self.last = copy.deepcopy(state())
 
 
+class TrainStrength(Protocol):
+    """Trains a function with one strength (`InteractionProblem.train`)."""
+
+    def __call__(
+        self, design: Genotype, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress,
+        *, l2: float, epochs: int, on_end: Ending,
+    ) -> Trained[InteractionNetwork]:  # fmt: skip
+        """See there."""
+
+
 @dataclass(frozen=True)
 class GridTraining:
-    """What it takes to train a function over the L2 grid.
+    """Trains functions over the L2 grid.
 
     Attributes:
         config: Strengths, cut and budget.
-        problem: Trains.
-        stages: Keeps what is done.
-        console: Is told.
-        tracker: Of the job; every strength logs into a child.
+        problem: Judges, and makes networks of what was trained before.
+        train_one: Trains.
+        session: Keeps what is done, is told and records.
     """
 
     config: TrainConfig
-    problem: Problem
-    stages: StageStore
-    console: Reporter
-    tracker: Tracker
+    problem: Problem[Genotype, InteractionNetwork]
+    train_one: TrainStrength
+    session: Session
 
-    def better(self, one: State, other: State) -> bool:
-        """Whether validation prefers the first of two trained functions."""
-        return self._value(one) > self._value(other)
-
-    def _value(self, state: State) -> float:
-        metric = self.problem.metric
-        return float(state["valid"][metric]) * (1 if higher_is_better(metric) else -1)
-
-    def train(self, name: str, genotype: Genotype) -> State:
+    def train(self, name: str, genotype: Genotype) -> Trained[InteractionNetwork]:
         """Trains every L2 strength for a while, the better ones to the end; the best by validation.
 
         Successive halving (Jamieson & Talwalkar, AISTATS 2016) with one cut; every function gets
@@ -150,34 +126,39 @@ class GridTraining:
             genotype: The function.
 
         Returns:
-            Of the best: "l2", "valid", "history", "seconds" (of all strengths), "epochs",
-            "best_epoch", "parameters" (numbers that were trained) and "network", the weights;
-            and "prefers", the last strength that gained more than `GAIN` or was of the grid.
+            The best, with the seconds of all strengths. Its numbers are "l2", its strength, and
+            "prefers", the last strength that gained more than `GAIN` or was of the grid.
         """
-        work = partial(self._train, name, genotype)
+        fresh: dict[float, Trained[InteractionNetwork]] = {}
+        work = partial(self._train, name, genotype, fresh)
         finished, dropped = self._halved(name, work)
-        best = max(finished, key=self._value)
+        best = max(finished, key=self._merit)
         further, prefers = self._beyond(name, work, best)
-        best = max([best, *further], key=self._value)
+        best = max([best, *further], key=self._merit)
         whole = [*finished, *further]
         seconds = sum(s["seconds"] for s in (*whole, *dropped))
-        metric = self.problem.metric
-        self.console.line(
-            f"{name}: {expression(genotype, self.problem.fields)}, valid {metric} "
-            f"{best['valid'][metric]:.4f} with L2 {best['l2']:g} "
+        l2 = best["numbers"]["l2"]
+        self.session.console.line(
+            f"{name}: {self.problem.expression(genotype)}, {self.problem.told(best['valid'])} "
+            f"with L2 {l2:g} "
             f"({seconds:.1f} s for {len(whole) + len(dropped)} strengths, {len(whole)} to the end)"
         )
-        return {**best, "seconds": seconds, "prefers": prefers}
+        trained = fresh.get(l2) or Trained.restored(self.problem.network(genotype), best)
+        result = replace(trained.result, seconds=seconds)
+        return replace(trained, result=result, numbers={"l2": l2, "prefers": prefers})
+
+    def _merit(self, state: State) -> float:
+        return self.problem.merit(state["valid"])
 
     def _halved(self, name: str, work: Work) -> tuple[list[State], list[State]]:
         """The grid: those that trained to the end, and those that were dropped at the cut."""
         strengths = dict(enumerate(self.config.l2))
         first = {place: self._start(name, work, place, l2) for place, l2 in strengths.items()}
-        order = sorted(first, key=lambda place: -self._value(first[place]))
+        order = sorted(first, key=lambda place: -self._merit(first[place]))
         kept = order[: max(1, round(len(order) * self.config.keep))]
         states = [self._end(name, work, place, strengths[place], first[place]) for place in kept]
         for place in order:  # nothing goes on from here any more
-            self.stages.trim(f"{name}-{place}-start", "loop")
+            self.session.stages.trim(f"{name}-{place}-start", "loop")
         return states, [first[place] for place in order if place not in kept]
 
     def _beyond(self, name: str, work: Work, best: State) -> tuple[list[State], float]:
@@ -186,57 +167,52 @@ class GridTraining:
         One that diverges is the last, and is none of them.
         """
         grid, found = self.config.l2, list[State]()
-        if len(grid) == 1 or best["l2"] not in (min(grid), max(grid)):
-            return found, best["l2"]
-        step = STEP if best["l2"] == max(grid) else 1 / STEP
+        l2 = best["numbers"]["l2"]
+        if len(grid) == 1 or l2 not in (min(grid), max(grid)):
+            return found, l2
+        step = STEP if l2 == max(grid) else 1 / STEP
         for place in range(len(grid), len(grid) + self.config.beyond):
-            l2 = best["l2"] * step
-            if l2 == best["l2"]:
+            if l2 * step == l2:
                 break  # 0 has nothing below it
             try:
-                first = self._start(name, work, place, l2)
-                further = self._end(name, work, place, l2, first)
+                first = self._start(name, work, place, l2 * step)
+                further = self._end(name, work, place, l2 * step, first)
             except DivergedError:
                 break
-            self.stages.trim(f"{name}-{place}-start", "loop")
+            self.session.stages.trim(f"{name}-{place}-start", "loop")
             found.append(further)
-            if self._value(further) - self._value(best) <= GAIN * abs(self._value(best)):
+            if self._merit(further) - self._merit(best) <= GAIN * abs(self._merit(best)):
                 break
-            best = further
-        return found, best["l2"]
+            best, l2 = further, l2 * step
+        return found, l2
 
     def _start(self, name: str, work: Work, place: int, l2: float) -> State:
-        return self.stages.run(f"{name}-{place}-start", partial(work, place, l2, None))
+        return self.session.stages.run(f"{name}-{place}-start", partial(work, place, l2, None))
 
     def _end(self, name: str, work: Work, place: int, l2: float, first: State) -> State:
-        return self.stages.run(f"{name}-{place}", partial(work, place, l2, first["loop"]))
+        return self.session.stages.run(f"{name}-{place}", partial(work, place, l2, first["loop"]))
 
     def _train(
-        self, name: str, genotype: Genotype, place: int, l2: float, start: State | None,
-        checkpointer: Checkpointer,
+        self, name: str, genotype: Genotype, fresh: dict[float, Trained[InteractionNetwork]],
+        place: int, l2: float, start: State | None, checkpointer: Checkpointer,
     ) -> State:  # fmt: skip
         """One strength from the beginning to the cut, or on from `start`, a loop's state."""
-        config, metric = self.config, self.problem.metric
+        config = self.config
         total = config.epochs if start else max(1, round(config.epochs * config.cut))
 
         def show(epoch: int, metrics: Mapping[str, float]) -> None:
-            best = f"best valid {metric} {metrics[metric]:.4f}"
-            self.console.progress(f"{name} L2 {l2:g}", epoch, total, best)
+            best = f"best {self.problem.told(metrics)}"
+            self.session.console.progress(f"{name} L2 {l2:g}", epoch, total, best)
 
-        child = self.tracker.child(f"retrain-{name}-{place}")
+        child = self.session.tracker.child(f"retrain-{name}-{place}")
         child.log_params({"l2": l2, "function": name})
         loop = Continued(checkpointer, start)
-        fitted: Fitted = self.problem.train(genotype, l2, child, loop, show, total, loop.end)
+        with self.problem.enough_memory("train"):
+            trained = self.train_one(
+                genotype, child, loop, show, l2=l2, epochs=total, on_end=loop.end
+            )
         child.close()
-        result = fitted.result
-        found: State = {
-            "l2": l2,
-            "valid": result.valid,
-            "history": result.history,
-            "seconds": result.seconds,
-            "epochs": result.epochs,
-            "best_epoch": result.best_epoch,
-            "parameters": sum(p.numel() for p in fitted.network.parameters() if p.requires_grad),
-        }
-        last = {"loop": loop.last} if start is None else {"network": fitted.network.state_dict()}
-        return found | last
+        if start is None:
+            return {**vars(trained.result), "numbers": trained.numbers, "loop": loop.last}
+        fresh[l2] = trained
+        return trained.state()

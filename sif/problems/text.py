@@ -1,39 +1,46 @@
 """Search of recurrent cells and training of language models on text.
 
-The test part is not among the arguments of `Language`: a search trains weights on the first part of
-the train text and alpha on its end; validation judges, and chooses the epoch of trainings.
+The test part is not among the arguments of `TextProblem`: a search trains weights on the first part
+of the train text and alpha on its end; validation judges, and chooses the epoch of trainings.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from sif.config.rnn import DropoutConfig, RNNConfig
 from sif.core.gates import Gates
+from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
 from sif.data.text import Carry, Corpus, TextStream, text_batches
-from sif.search.loop import SearchResult
-from sif.search.run import MethodRun, check_warmup, lowering
-from sif.spaces.rnn.cells import RecurrentCell
+from sif.evaluation.evaluate import Evaluation
+from sif.problems.base import Problem, Progress, Trained, quiet
+from sif.problems.text_model import TextModel
+from sif.search.run import MethodRun, check_warmup
+from sif.spaces.rnn.cells import RecurrentCell, expression, format_cell
 from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
-from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, cross_entropy, penalties
-from sif.spaces.rnn.supernet import RNNSpace, TextBatch
+from sif.spaces.rnn.networks import (
+    CellRecurrence,
+    LanguageModel,
+    LSTMRecurrence,
+    cross_entropy,
+    penalties,
+)
+from sif.spaces.rnn.supernet import RNNSpace, TextBatch, recurrent_cell
 from sif.tracking import Tracker
 from sif.training.averaging import Averaged, recalibrated, swapped
-from sif.training.loop import Metrics, TrainResult, TrainSettings, train
+from sif.training.loop import Metrics, train
 from sif.training.optim import MakeOptimizer, constant, momentum
-from sif.utils.device import Runtime, reset_peak_memory
+from sif.utils.device import Runtime
 from sif.utils.random import derive_seed, generator, seeded
 
 OPTIMIZERS: dict[str, Callable[[float], MakeOptimizer]] = {
@@ -41,7 +48,6 @@ OPTIMIZERS: dict[str, Callable[[float], MakeOptimizer]] = {
     "adam": lambda decay: partial(torch.optim.Adam, weight_decay=decay),
 }
 Ids = NDArray[np.int64]
-Progress = Callable[[int, Any], None]
 
 EXPORTED = "exported_perplexity"
 """Validation perplexity of the selection as a model of its own with the supernet's weights."""
@@ -51,6 +57,10 @@ RECALIBRATION = 4
 """Windows of all columns over which an extracted model's statistics are taken."""
 EVALUATED = 10
 """Columns in which a text is evaluated (eval_batch_size of DARTS' rnn/train.py)."""
+BLOCK_STEPS = 32
+"""Words of a column that make one unit of the comparison: neighbors are not independent."""
+LSTM = "lstm"
+"""The published recurrence that is no cell."""
 
 
 def make_batch(seed: int, text: str, inputs: Tensor, targets: Tensor, carry: Carry) -> TextBatch:
@@ -80,33 +90,30 @@ def perplexity(nats_of_words: NDArray[np.float64]) -> float:
     return math.exp(mean) if mean < math.log(WORST) else WORST
 
 
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """A trained language model.
-
-    Attributes:
-        model: With its best weights by validation.
-        result: How training went.
-    """
-
-    model: LanguageModel
-    result: TrainResult
+TextDesign = RecurrentCell | str
+"""A cell, or `LSTM`."""
 
 
-MakeRecurrence = Callable[[TextShape], nn.Module]
-
-
-class Language:
-    """A configuration at work on the train and validation part of a text.
+class TextProblem(Problem[TextDesign, LanguageModel]):
+    """Recurrent cells on the train and validation part of a text.
 
     Args:
         config: Of the job.
         corpus: The text; its test part is not read.
         runtime: Device, seed.
+        nodes: Of the cell that an LSTM is as large as; None: of those that are searched.
     """
 
-    def __init__(self, config: RNNConfig, corpus: Corpus, runtime: Runtime) -> None:
-        self.config, self.runtime, self.words = config, runtime, len(corpus.words)
+    metric, shown, format, judged = "nats", "perplexity", ".2f", EXPORTED
+    lowered: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
+        ("search", "train"), ("columns", "bptt", "hidden")
+    )
+
+    def __init__(
+        self, config: RNNConfig, corpus: Corpus, runtime: Runtime, nodes: int | None = None
+    ) -> None:
+        self.config, self.runtime, self.words = config, runtime, corpus.words
+        self.nodes = nodes or config.search.nodes
         self.text, self.valid = corpus.train, corpus.valid
         held = round(config.search.valid_share * len(self.text))
         self.searched = self.text[: len(self.text) - held], self.text[len(self.text) - held :]
@@ -120,11 +127,6 @@ class Language:
         self.windows(self.valid)
         check_warmup(self.config.search)
 
-    def enough_memory(self, section: Literal["search", "train"]) -> AbstractContextManager[None]:
-        """A block whose failing allocations say which settings of a section to lower."""
-        settings = getattr(self.config, section)
-        return lowering(self.runtime, section, settings, ("columns", "bptt", "hidden"))
-
     def space(self, mixed: bool = False) -> RNNSpace:
         """A supernet with fresh weights, the same for all methods.
 
@@ -133,7 +135,7 @@ class Language:
                 it, which grows from node to node unless states are normalized.
         """
         settings = self.config.search
-        shape = TextShape(self.words, settings.hidden, settings.nodes)
+        shape = TextShape(len(self.words), settings.hidden, settings.nodes)
         with seeded(self.runtime, "search", "space"):
             space = RNNSpace(shape, dropouts(settings.dropout), settings.normalize or mixed)
         return space.to(self.runtime.device, self.runtime.dtype)
@@ -151,39 +153,16 @@ class Language:
         make = partial(make_batch, self.runtime.seed, "evaluate")
         return text_batches(ids, columns, self.config.train.bptt, make, self.runtime.device)
 
-    def search(
-        self, method: str, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
-    ) -> tuple[SearchResult, float]:
-        """Searches with a method of `METHODS`.
-
-        Returns:
-            What was found, and the validation perplexity of exactly that selection with the
-            supernet's weights, its normalizations recalibrated on train text.
-
-        Raises:
-            DivergedError: The search diverged.
-            ConfigError: Memory was too small.
-        """
-        reset_peak_memory(self.runtime)
-        with self.enough_memory("search"):
-            found = self.method_run().run(method, tracker, checkpointer, on_epoch)
-        return found, float(found.history[-1]["judged"][EXPORTED])
-
-    def check_method(self, name: str) -> None:
-        """Raises ConfigError for a method that cannot search here."""
-        with self.enough_memory("search"):
-            self.method_run().check(name)
-
     def method_run(self) -> MethodRun:
         """What methods search with."""
         settings = self.config.search
-        make_optimizer = OPTIMIZERS[settings.optimizer](settings.weight_decay)
-        return MethodRun(
-            self.space, self._streams, self.exported, EXPORTED, settings, make_optimizer, constant,
-            self.runtime, settings.steps_per_epoch, settings.max_norm,
+        return self.run_with(
+            OPTIMIZERS[settings.optimizer](settings.weight_decay), constant,
+            steps_per_epoch=settings.steps_per_epoch, max_norm=settings.max_norm,
         )  # fmt: skip
 
-    def _streams(self) -> tuple[Stream, Stream]:
+    def streams(self) -> tuple[Stream, Stream]:
+        """Windows of the two parts of the train text."""
         settings = self.config.search
         weights, alphas = (
             self.stream(ids, settings.columns, settings.bptt, "search", name)
@@ -191,7 +170,7 @@ class Language:
         )
         return weights, alphas
 
-    def exported(self, space: Any, gates: Gates) -> float:
+    def judge(self, space: Any, gates: Gates) -> float:
         """Validation perplexity of the selection as a model of its own, recalibrated."""
         model = space.extract(gates)
         settings, (weights, _) = self.config.search, self.searched
@@ -202,29 +181,38 @@ class Language:
                     window.carry.value = model(window.inputs, window.carry.value).state
         return perplexity(nats(model, self.windows(self.valid)))
 
-    def model(self, make: MakeRecurrence, hidden: int | None = None) -> LanguageModel:
-        """An untrained model, of the configured width unless one is given."""
-        shape = TextShape(self.words, hidden or self.config.train.hidden)
+    def design(self, genotype: Genotype) -> RecurrentCell:
+        """The cell."""
+        return recurrent_cell(genotype)
+
+    def expression(self, design: TextDesign) -> str:
+        """The nodes of a cell on one line."""
+        return design if isinstance(design, str) else expression(design)
+
+    def network(self, design: TextDesign) -> LanguageModel:
+        """A cell of the configured width, or an LSTM with as many weights."""
+        width = self.config.train.hidden
+        if isinstance(design, str):
+            cell = (4 + 2 * self.nodes) * width**2
+            width = lstm_width(len(self.words), len(self.words) * (width + 1) + cell)
+        shape = TextShape(len(self.words), width)
         with seeded(self.runtime, "train", "network"):
-            model = LanguageModel(shape, make(shape))
+            recurrence = (
+                LSTMRecurrence(shape) if isinstance(design, str) else CellRecurrence(shape, design)
+            )
+            model = LanguageModel(shape, recurrence)
         return model.to(self.runtime.device, self.runtime.dtype)
 
     def train(
-        self, model: LanguageModel, tracker: Tracker, checkpointer: Checkpointer,
-        on_epoch: Progress,
-    ) -> Trained:  # fmt: skip
+        self, design: TextDesign, tracker: Tracker, checkpointer: Checkpointer,
+        on_epoch: Progress = quiet,
+    ) -> Trained[LanguageModel]:  # fmt: skip
         """Trains a model; validation chooses the epoch and when weights are averaged.
 
         Raises:
             DivergedError: The training diverged.
-            ConfigError: Memory was too small.
         """
-        with self.enough_memory("train"):
-            return self._train(model, tracker, checkpointer, on_epoch)
-
-    def _train(
-        self, model: LanguageModel, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress
-    ) -> Trained:
+        model = self.network(design)
         settings = self.config.train
         averaged = Averaged(model, settings.averaging)
         averaged.to(self.runtime.device)
@@ -249,18 +237,26 @@ class Language:
         stream = self.stream(
             self.text, settings.columns, settings.bptt, "train", "train", vary=settings.vary
         )
-        loop = TrainSettings(
-            settings.epochs,
-            settings.lr,
-            "perplexity",
-            higher_is_better=False,
-            patience=settings.patience,
-            make_optimizer=OPTIMIZERS[settings.optimizer](settings.weight_decay),
-            max_norm=settings.max_norm,
+        loop = self.loop_settings(
+            make_optimizer=OPTIMIZERS[settings.optimizer](settings.weight_decay)
         )
         result = train(averaged, objective, stream, validate, loop, tracker, checkpointer, on_epoch)
         model.load_state_dict(averaged.weights(), strict=False)
-        return Trained(model, result)
+        return Trained(model, result, {"parameters": model.counted()})
+
+    def test(self, network: LanguageModel, part: Ids) -> Evaluation:
+        """Perplexity and nats per word; for comparisons by block of words."""
+        found = nats(network, self.windows(part))
+        blocks = np.array_split(found, max(1, len(found) // BLOCK_STEPS))
+        sums = np.concatenate([block.sum(axis=0) for block in blocks])
+        # Scaled so that the mean over blocks is that over words, whatever the blocks' lengths.
+        per_block = sums * (len(sums) / found.size)
+        metrics = {"perplexity": perplexity(found), "nats": float(found.mean())}
+        return Evaluation(metrics, np.arange(len(sums)), {self.metric: per_block}, 0, "blocks")
+
+    def model(self, design: TextDesign, network: LanguageModel) -> TextModel:
+        """A trained network as something that rates and continues text."""
+        return TextModel(network, published_text(design), self.words)
 
 
 def dropouts(config: DropoutConfig) -> Dropouts:
@@ -268,9 +264,9 @@ def dropouts(config: DropoutConfig) -> Dropouts:
     return Dropouts(**config.model_dump())
 
 
-def recurrence_of(cell: RecurrentCell) -> MakeRecurrence:
-    """What `Language.model` makes a model with."""
-    return lambda shape: CellRecurrence(shape, cell)
+def published_text(design: TextDesign) -> str:
+    """A design as in the published code."""
+    return design if isinstance(design, str) else format_cell(design)
 
 
 def lstm_width(words: int, parameters: int) -> int:

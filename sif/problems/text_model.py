@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch.nn import functional as F
@@ -15,12 +14,10 @@ from sif.errors import ShapeError
 from sif.spaces.rnn.cells import parse_cell
 from sif.spaces.rnn.dropout import TextShape
 from sif.spaces.rnn.networks import RECURRENCES, CellRecurrence, LanguageModel
-from sif.utils.model_folder import SavedKind
-
-KIND = SavedKind("sif-language-model", 1, "language-model", "language model")
+from sif.utils.model_folder import SavedModel
 
 
-class TextModel:
+class TextModel(SavedModel):
     """Words in, chances of the next word out.
 
     Args:
@@ -28,6 +25,9 @@ class TextModel:
         recurrence: Text of its cell, or a key of `RECURRENCES`.
         words: By their numbers.
     """
+
+    format, kind, called = "sif-language-model", "language-model", "language model"
+    network: LanguageModel
 
     def __init__(self, network: LanguageModel, recurrence: str, words: Sequence[str]) -> None:
         self.network, self.recurrence, self.words = network, recurrence, tuple(words)
@@ -66,30 +66,17 @@ class TextModel:
             (self.words[int(i)], float(p)) for p, i in zip(best.values, best.indices, strict=True)
         ]
 
-    def save(self, folder: Path) -> None:
-        """Writes the model: its description in JSON, its weights in safetensors.
-
-        Raises:
-            CheckpointError: The files cannot be written.
-        """
-        about = {
+    def about(self) -> dict[str, Any]:
+        """The description: recurrence, sizes and words."""
+        return {
             "recurrence": self.recurrence,
             "shape": asdict(self.network.shape),
             "words": list(self.words),
         }
-        KIND.write(folder, about, dict(self.network.state_dict()))
 
     @classmethod
-    def load(cls, folder: Path) -> TextModel:
-        """Reads what `save` wrote, onto the CPU.
-
-        Raises:
-            CheckpointError: Missing, damaged or of another kind.
-        """
-        return KIND.read(folder, cls._built)
-
-    @classmethod
-    def _built(cls, about: dict[str, Any], weights: dict[str, Any]) -> TextModel:
+    def built(cls, about: dict[str, Any], weights: dict[str, Any]) -> Self:
+        """The model of a description and weights."""
         shape, name = TextShape(**about["shape"]), about["recurrence"]
         recurrence = (
             RECURRENCES[name](shape)

@@ -5,28 +5,28 @@ As the job of the task "cf", but nothing is tested: the report of a fit is of th
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sif.baselines import BASELINES, fit_best
-from sif.config import CFConfig
+from sif.config import CFConfig, TrainConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions
 from sif.errors import ConfigError, DataError
 from sif.evaluation.evaluate import Evaluation, evaluate_on
-from sif.problems.controls import FIXED, SEARCHED, fixed_multiply, restored, trained_network
-from sif.problems.interactions import Problem
-from sif.problems.l2_grid import GridTraining, State, follows, search_strength
+from sif.problems.base import SEARCHED, Session, State, Trained
+from sif.problems.controls import FIXED, fixed_multiply
+from sif.problems.interactions import InteractionProblem
+from sif.problems.l2_grid import GridTraining
 from sif.recommender.budget import FitBudget, fitting, whole_epochs
 from sif.recommender.inputs import parts
 from sif.recommender.model import ServedModel
 from sif.recommender.report import Report, Row
-from sif.spaces.interaction.design import expression
+from sif.spaces.interaction.function import InteractionNetwork
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime, torch_threads
@@ -48,7 +48,7 @@ _logger = logging.getLogger("sif")
 
 
 class NullStageStore:
-    """Does all work at once and keeps nothing (`sif.problems.l2_grid.StageStore`)."""
+    """Does all work at once and keeps nothing (`sif.problems.base.StageStore`)."""
 
     def run(self, name: str, work: Callable[[Any], State]) -> State:
         """The result of the work."""
@@ -125,7 +125,7 @@ def learn(
 
 def prepared(
     data: Any, valid: Any, config: CFConfig, budget: FitBudget
-) -> tuple[Interactions, Problem]:
+) -> tuple[Interactions, InteractionProblem]:
     """All interactions, and the problem of their train and validation part.
 
     Raises:
@@ -135,17 +135,26 @@ def prepared(
         runtime = make_runtime(config.device, config.seed, config.threads)
         runtime = replace(runtime, out_of_time=budget.out_of_time)
         known, train, held = parts(data, valid, config.seed, config.data, config.objective)
-        problem = Problem(train, held, config, runtime)
-        problem.check_method()
+        problem = InteractionProblem(train, held, config, runtime)
+        problem.check_method(config.method)
     budget.begin_work()
     return known, problem
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A training, as much of the grid as there was time for, and seconds of one of its epochs."""
+
+    trained: Trained[InteractionNetwork]
+    section: TrainConfig
+    epoch: float
 
 
 @dataclass(frozen=True)
 class _Fit:
     """One fit at work."""
 
-    problem: Problem
+    problem: InteractionProblem
     known: Interactions
     budget: FitBudget
     reporter: Reporter
@@ -154,22 +163,21 @@ class _Fit:
         config, problem = self.problem.config, self.problem
         rows, evaluations = self._baselines(baselines)
         genotypes = {FIXED: fixed_multiply(problem)}
-        states = {FIXED: self._trained(FIXED, genotypes[FIXED], FIXED_SHARE)}
-        l2 = config.search.l2
-        if follows(config, problem.spec):
-            l2 = search_strength(config, states[FIXED]["prefers"])
-        found = self._found(l2, genotypes[FIXED])
+        works = {FIXED: self._trained(FIXED, genotypes[FIXED], FIXED_SHARE)}
+        found = self._found(works[FIXED].trained, genotypes[FIXED])
         genotypes[SEARCHED] = found
-        former = states[FIXED] if found == genotypes[FIXED] else None
-        states[SEARCHED] = self._trained(SEARCHED, found, 1.0, former)
-        kept = FIXED if _better(problem, states[FIXED], states[SEARCHED]) else SEARCHED
+        former = works[FIXED] if found == genotypes[FIXED] else None
+        works[SEARCHED] = self._trained(SEARCHED, found, 1.0, former)
+        trained = {name: work.trained for name, work in works.items()}
+        kept = FIXED if problem.prefers(trained[FIXED], trained[SEARCHED]) else SEARCHED
         with self.budget.stage("serving"):
-            genotype, state = genotypes[kept], states[kept]
-            trained = trained_network(problem, genotype, state["network"])
-            model = ServedModel.of(problem, genotype, trained, state["l2"], self.known)
-            for name, one in genotypes.items():
-                evaluations[name] = self._evaluation(one, states[name])
-                told, seconds = expression(one, problem.fields), states[name]["seconds"]
+            ours = trained[kept]
+            model = ServedModel.of(
+                problem, genotypes[kept], ours.network, ours.numbers["l2"], self.known
+            )
+            for name, one in trained.items():
+                evaluations[name] = self._evaluation(one.network)
+                told, seconds = problem.expression(genotypes[name]), one.result.seconds
                 rows[name] = Row(name, told, evaluations[name].metrics, seconds)
         report = Report.of(
             problem.config.objective, rows, evaluations, kept, self.budget,
@@ -177,11 +185,11 @@ class _Fit:
         )  # fmt: skip
         if late := self.budget.verdict():
             self.reporter.warn(late)
-        return Learned(model, state["valid"], expression(found, problem.fields), report)
+        return Learned(model, ours.result.valid, problem.expression(found), report)
 
     def _trained(
-        self, name: str, genotype: Genotype, share: float, former: State | None = None
-    ) -> State:
+        self, name: str, genotype: Genotype, share: float, former: _Work | None = None
+    ) -> _Work:
         """A function trained over as much of the grid of strengths as there is time for.
 
         Args:
@@ -192,22 +200,20 @@ class _Fit:
                 more now.
         """
         section = self.problem.config.train
-        epoch = former["epoch_seconds"] if former else self._epoch_seconds(genotype)
+        epoch = former.epoch if former else self._epoch_seconds(genotype)
         with self.budget.stage(name, share, LEAST) as seconds:
             if math.isfinite(seconds):
                 section = fitting(section, epoch, seconds)
-            if former and whole_epochs(section) <= whole_epochs(former["section"]):
+            if former and whole_epochs(section) <= whole_epochs(former.section):
                 return former
             if section is not self.problem.config.train:
                 self.reporter.line(
                     f"{name}: {seconds:.1f} s allow {section.epochs} epochs and {len(section.l2)} "
                     f"of {len(self.problem.config.train.l2)} strengths of L2"
                 )
-            grid = GridTraining(
-                section, self.problem, NullStageStore(), self.reporter, NullTracker()
-            )
-            state = grid.train(name, genotype)
-        return {**state, "section": section, "epoch_seconds": epoch}
+            session = Session(NullStageStore(), self.reporter, NullTracker())
+            grid = GridTraining(section, self.problem, self.problem.train, session)
+            return _Work(grid.train(name, genotype), section, epoch)
 
     def _epoch_seconds(self, genotype: Genotype) -> float:
         """Seconds of an epoch with its validation, by a training that is thrown away."""
@@ -216,17 +222,17 @@ class _Fit:
         strengths = sorted(self.problem.config.train.l2)
         l2 = strengths[len(strengths) // 2]
         with self.budget.stage("pilots"):
-            tried = self.problem.train(genotype, l2, NullTracker(), NoCheckpoint(), epochs=2)
+            tried = self.problem.train(genotype, NullTracker(), NoCheckpoint(), l2=l2, epochs=2)
         result = tried.result
         first, last = result.history[0], result.history[-1]
         if first is last:
             return result.seconds / result.epochs
         return last["seconds"] - first["seconds"]  # the first epoch compiles and allocates
 
-    def _found(self, l2: float, fixed: Genotype) -> Genotype:
+    def _found(self, trained: Trained[InteractionNetwork], fixed: Genotype) -> Genotype:
         """What the search finds; fixed multiply where there is no time for a search."""
         try:
-            return searched(self.problem, self.budget, SEARCH_SHARE, l2)
+            return searched(self.problem.followed(trained), self.budget, SEARCH_SHARE)
         except ConfigError as error:
             if self.budget.seconds is None:
                 raise
@@ -266,23 +272,20 @@ class _Fit:
             out_of_time=self.budget.out_of_time,
         )  # fmt: skip
 
-    def _evaluation(self, genotype: Genotype, state: State) -> Evaluation:
+    def _evaluation(self, network: InteractionNetwork) -> Evaluation:
         """On the whole validation part, as the baselines."""
         train, held = self.problem.train_part, self.problem.valid_part
-        scorer = restored(self.problem, genotype, state["network"])
+        scorer = self.problem.scorer(network)
         return evaluate_on(scorer, train, (train,), held, self.problem.config.objective)
 
 
-def searched(
-    problem: Problem, budget: FitBudget, share: float = 1.0, l2: float | None = None
-) -> Genotype:
+def searched(problem: InteractionProblem, budget: FitBudget, share: float = 1.0) -> Genotype:
     """What a search finds within a share of a budget.
 
     Args:
         problem: Is searched.
         budget: Of everything.
         share: Of what is left of it.
-        l2: Strength in place of the configured one; None: that.
 
     Raises:
         ConfigError: There is no time for it.
@@ -291,10 +294,10 @@ def searched(
     with budget.stage("search", share) as seconds:
         if math.isfinite(seconds):
             problem = _within(problem, budget)
-        return problem.search(NullTracker(), NoCheckpoint(), l2=l2).genotype
+        return problem.search(NullTracker(), NoCheckpoint()).genotype
 
 
-def _within(problem: Problem, budget: FitBudget) -> Problem:
+def _within(problem: InteractionProblem, budget: FitBudget) -> InteractionProblem:
     """The problem with a search that ends in time: by its epochs, or else by CPU seconds.
 
     A pilot tells what its epochs cost.
@@ -304,20 +307,8 @@ def _within(problem: Problem, budget: FitBudget) -> Problem:
         return problem
     if budget.stage_left <= 0:
         raise ConfigError("search: expected time, found none left")
-    cost = problem.searched.method_run().epochs_cost(problem.config.method, budget.stage_left)
+    cost = problem.method_run().epochs_cost(problem.config.method, budget.stage_left)
     seconds = max(budget.stage_left, 1e-3) * budget.parallel
     if cost <= seconds:
         return problem
-    other = copy.copy(problem)
-    vars(other).pop("searched", None)  # it has the former limit
-    section = section.model_copy(update={"seconds": min(seconds, section.seconds or math.inf)})
-    other.config = problem.config.model_copy(update={"search": section})
-    return other
-
-
-def _better(problem: Problem, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether validation prefers the first of two trained functions."""
-    grid = GridTraining(
-        problem.config.train, problem, NullStageStore(), Reporter(False), NullTracker()
-    )
-    return grid.better(dict(one), dict(other))
+    return problem.at(seconds=min(seconds, section.seconds or math.inf))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sif.core.genotype import Genotype
 from sif.evaluation.cold_start import cold_rows
-from sif.problems.interactions import POWER, Problem
+from sif.problems.interactions import POWER, InteractionProblem
 from sif.spaces.interaction.design import design_of
 from sif.spaces.interaction.encoders import encoded
 from sif.spaces.interaction.function import InteractionNetwork
@@ -100,7 +100,7 @@ FoldInTerms = tuple[Encoding, Objective]
 
 @torch.no_grad()
 def fold_in_terms(
-    problem: Problem, genotype: Genotype, trained: InteractionNetwork, l2: float
+    problem: InteractionProblem, genotype: Genotype, trained: InteractionNetwork, l2: float
 ) -> tuple[FoldInTerms, ...]:
     """How rows of both fields fold into a trained network; empty for other numbers of fields."""
     if len(problem.fields) != 2:
@@ -112,7 +112,7 @@ def fold_in_terms(
     )
 
 
-def _encoding(problem: Problem, trained: InteractionNetwork, field: int) -> Encoding:
+def _encoding(problem: InteractionProblem, trained: InteractionNetwork, field: int) -> Encoding:
     shape, tables = trained.shape, trained.tables
     name, power = shape.encoding(field), problem.config.model.history_power
     history = neighbors = None
@@ -126,7 +126,7 @@ def _encoding(problem: Problem, trained: InteractionNetwork, field: int) -> Enco
     return Encoding(name != "history", history, power, neighbors)
 
 
-def _objective(problem: Problem, weighting: str, field: int, l2: float) -> Objective:
+def _objective(problem: InteractionProblem, weighting: str, field: int, l2: float) -> Objective:
     config, counts = problem.config, problem.row_counts
     power = WEIGHTINGS[weighting][field]
     made = problem.weighting(weighting)

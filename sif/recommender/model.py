@@ -26,7 +26,7 @@ from sif.errors import MALFORMED, CheckpointError, ConfigError
 from sif.evaluation.cold_start import ColdStartRule, cold_rows
 from sif.evaluation.evaluate import pair_matrix
 from sif.evaluation.scorers import InteractionScorer, Scale
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.recommender.file_checks import check
 from sif.recommender.fold_in import FoldIn
 from sif.recommender.fold_in_terms import Encoding, FoldInTerms, Objective, fold_in_terms
@@ -81,8 +81,8 @@ class ServedModel:
 
     @classmethod
     def of(
-        cls, problem: Problem, genotype: Genotype, trained: InteractionNetwork, l2: float,
-        known: Interactions,
+        cls, problem: InteractionProblem, genotype: Genotype, trained: InteractionNetwork,
+        l2: float, known: Interactions,
     ) -> ServedModel:  # fmt: skip
         """What serves a network that a problem has trained.
 
@@ -241,7 +241,7 @@ def _cold_start(order: NDArray[np.float32], cold_users: NDArray[np.bool_]) -> Co
     return ColdStartRule(order + 0, cold_users)  # files of before have -0 for the first place
 
 
-def _targets(known: Interactions, problem: Problem) -> sparse.csr_array:
+def _targets(known: Interactions, problem: InteractionProblem) -> sparse.csr_array:
     """What users have as the loss sees it."""
     pairs = sparse.csr_array(pair_matrix(known))
     if known.rating is None or problem.config.objective != "rating":

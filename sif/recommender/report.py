@@ -11,7 +11,8 @@ import pandas as pd
 from sif.evaluation.comparison import Comparison, compare
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Objective
 from sif.evaluation.metrics import higher_is_better
-from sif.problems.controls import FIXED, SEARCHED
+from sif.problems.base import SEARCHED
+from sif.problems.controls import FIXED
 from sif.recommender.budget import FitBudget
 
 COLUMNS: dict[Objective, tuple[str, ...]] = {

@@ -11,31 +11,22 @@ from pathlib import Path
 from sif.config import CommonConfig, dump_config, load_config
 from sif.errors import ConfigError, DataError
 from sif.methods.registry import method_named
-from sif.tasks.base import Inputs, JobContext, RunResult, Task
-from sif.tasks.cf import figures as cf_figures
-from sif.tasks.cf import inputs as cf_inputs
-from sif.tasks.cf import job as cf_job
+from sif.tasks.base import JobContext, RunResult
 from sif.tasks.checkpoint import StageFolder
-from sif.tasks.cnn import figures as cnn_figures
-from sif.tasks.cnn import inputs as cnn_inputs
-from sif.tasks.cnn import job as cnn_job
 from sif.tasks.console import Console
 from sif.tasks.figure_files import draw_again
 from sif.tasks.history import search_history
-from sif.tasks.rnn import figures as rnn_figures
-from sif.tasks.rnn import inputs as rnn_inputs
-from sif.tasks.rnn import job as rnn_job
+from sif.tasks.job import JobRunner
+from sif.tasks.registry import task_named
+from sif.tasks.study import Study, Task
 from sif.tracking import check_installed, open_tracker
-from sif.tracking.base import Status
+from sif.tracking.base import closed_with_status
 from sif.utils.checkpoint import write_json_atomic, write_text_atomic
 from sif.utils.device import Runtime, deterministic, make_runtime, torch_threads
 from sif.utils.environment import environment
 
-TASKS = {
-    "cf": Task(cf_inputs.prepare, cf_job.CFJob, cf_job.evaluate_again, cf_figures.draw),
-    "cnn": Task(cnn_inputs.prepare, cnn_job.job, cnn_job.evaluate_again, cnn_figures.draw),
-    "rnn": Task(rnn_inputs.prepare, rnn_job.job, rnn_job.evaluate_again, rnn_figures.draw),
-}
+STAGES = 2
+"""Version of what the stages of a job keep."""
 
 
 def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> RunResult:
@@ -59,12 +50,12 @@ def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> R
     runtime = make_runtime(config.device, config.seed, config.threads)
     # A rerun or a resume elsewhere must not fall back on another machine's thread count.
     config = config.model_copy(update={"threads": runtime.threads, "device": str(runtime.device)})
-    found = task.prepare(config, runtime)
+    study = task.prepare(config, runtime)
     check_installed(config.tracking)
     if not resume:
         _make_folder(folder, config)
-    with _context(config, folder, runtime, quiet, found) as context, deterministic():
-        return task.job(config, found, context).run()
+    with _context(config, folder, runtime, quiet, study) as context, deterministic():
+        return JobRunner(study, context, task.draw).run()
 
 
 def check(config: CommonConfig) -> None:
@@ -81,7 +72,7 @@ def check(config: CommonConfig) -> None:
 
 def _checked_task(config: CommonConfig) -> Task:
     check_method(config.method)
-    return TASKS[config.task]
+    return task_named(config.task)
 
 
 def check_method(method: str) -> None:
@@ -105,44 +96,40 @@ def _make_folder(folder: Path, config: CommonConfig) -> None:
 
 @contextlib.contextmanager
 def _context(
-    config: CommonConfig, folder: Path, runtime: Runtime, quiet: bool, found: Inputs
+    config: CommonConfig, folder: Path, runtime: Runtime, quiet: bool, study: Study
 ) -> Iterator[JobContext]:
     stages = StageFolder(folder / "checkpoint", config.checkpoint_seconds)
     begun = stages.read("begin")
-    if begun is not None and begun["split_hash"] != found.split_hash:
+    if begun is not None and begun.get("stages") != STAGES:
+        raise ConfigError(f"{folder}: another version began this run; run its config.yaml again")
+    if begun is not None and begun["split_hash"] != study.split_hash:
         raise DataError(
             f"{folder}: cannot be resumed with other data: expected split {begun['split_hash']}, "
-            f"found {found.split_hash}"
+            f"found {study.split_hash}"
         )
-    hashes = {"data_hash": found.data_hash, "split_hash": found.split_hash}
+    hashes = {"data_hash": study.data_hash, "split_hash": study.split_hash}
     write_json_atomic(folder / "environment.json", environment(runtime) | hashes)
     with contextlib.closing(Console(folder / "log.txt", quiet)) as console:
         tracker = open_tracker(folder, config.tracking, folder.name, stages.tracker_state)
-        status: Status = "FAILED"
-        try:
+        with closed_with_status(tracker):
             stages.track(tracker)
             # Saved at once, so that however early the job is killed it goes on in the same run.
-            stages.run("begin", lambda _: hashes)
-            yield JobContext(folder, runtime, console, tracker, stages)
-            status = "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
-            raise
-        finally:
-            tracker.close(status)
+            stages.run("begin", lambda _: {**hashes, "stages": STAGES})
+            yield JobContext(stages, console, tracker, folder, runtime)
 
 
 def evaluate(folder: Path) -> None:
     """Prints the test metrics of a finished run's model, computed afresh from its saved model."""
     config = load_config(None, file=folder / "config.yaml")
     runtime = make_runtime(config.device, config.seed, config.threads)
-    print(json.dumps(TASKS[config.task].evaluate(config, runtime, folder), indent=1))
+    study = task_named(config.task).prepare(config, runtime)
+    print(json.dumps(study.test_saved(folder / "model").metrics, indent=1))
 
 
 def plot(folder: Path) -> list[Path]:
     """Draws a finished run's figures again from their saved data; returns their paths."""
     config = load_config(None, file=folder / "config.yaml")
-    return draw_again(folder / "plots", TASKS[config.task].draw)
+    return draw_again(folder / "plots", task_named(config.task).draw)
 
 
 __all__ = [

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sif.errors import CheckpointError
-from sif.problems.controls import SEARCHED
+from sif.problems.base import SEARCHED
 from sif.utils import checkpoint
 
 _STAGES = ("search", f"search-{SEARCHED}")  # of interaction functions, of cells

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -123,3 +124,17 @@ class Tee:
         """Closes all."""
         for tracker in self._trackers:
             tracker.close(status)
+
+
+@contextmanager
+def closed_with_status(tracker: Tracker) -> Iterator[None]:
+    """Closes a tracker at the end of the block, and says how the block ended."""
+    status: Status = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        tracker.close(status)

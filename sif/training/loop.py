@@ -203,4 +203,5 @@ def train(
             checkpointer.offer(run.state)
     on_end(run.state)
     network.load_state_dict(run.best)
+    network.zero_grad(set_to_none=True)  # which would stay as long as the network
     return TrainResult(run.valid, run.best_epoch, run.epoch, run.history, run.seconds)

@@ -3,70 +3,77 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self
+
+from torch import nn
 
 from sif.errors import MALFORMED, CheckpointError
 from sif.utils import checkpoint
 
 _WEIGHTS = "weights.safetensors"
-Model = TypeVar("Model")
 
 
-@dataclass(frozen=True)
-class SavedKind:
-    """A kind of saved model.
+class SavedModel(ABC):
+    """A model around a trained network, saved without code.
 
     Attributes:
         format: Value of "format" in the description.
         version: Value of "version".
         kind: Name of the description's file, and of the kind of weights.
         called: For messages.
+        network: Trained.
     """
 
-    format: str
-    version: int
-    kind: str
-    called: str
+    format: ClassVar[str]
+    version: ClassVar[int] = 1
+    kind: ClassVar[str]
+    called: ClassVar[str]
+    network: nn.Module
 
-    def write(self, folder: Path, about: dict[str, Any], weights: dict[str, Any]) -> None:
-        """Writes both files.
+    @abstractmethod
+    def about(self) -> dict[str, Any]:
+        """The description: plain values from which `built` makes the model."""
+
+    @classmethod
+    @abstractmethod
+    def built(cls, about: dict[str, Any], weights: dict[str, Any]) -> Self:
+        """The model of a description and weights; what it raises means a malformed file."""
+
+    def save(self, folder: Path) -> None:
+        """Writes the model: its description in JSON, its weights in safetensors.
 
         Raises:
-            CheckpointError: They cannot be written.
+            CheckpointError: The files cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.save(folder / _WEIGHTS, weights, self.kind)
-        marked = {"format": self.format, "version": self.version, **about}
+        checkpoint.save(folder / _WEIGHTS, dict(self.network.state_dict()), self.kind)
+        marked = {"format": self.format, "version": self.version, **self.about()}
         checkpoint.write_json_atomic(folder / f"{self.kind}.json", marked)
 
-    def read(self, folder: Path, build: Callable[[dict[str, Any], dict[str, Any]], Model]) -> Model:
-        """Reads what `write` wrote, weights onto the CPU.
-
-        Args:
-            folder: Of both files.
-            build: Description and weights to the model; what it raises means a malformed file.
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads what `save` wrote, onto the CPU.
 
         Raises:
             CheckpointError: Missing, damaged or of another kind.
         """
-        path = folder / f"{self.kind}.json"
+        path = folder / f"{cls.kind}.json"
         try:
             about = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise CheckpointError(f"{path}: expected a {self.called}, found {error}") from None
-        if not isinstance(about, dict) or about.get("format") != self.format:
-            raise CheckpointError(f'{path}: expected an object with "format": "{self.format}"')
-        if about.get("version") != self.version:
+            raise CheckpointError(f"{path}: expected a {cls.called}, found {error}") from None
+        if not isinstance(about, dict) or about.get("format") != cls.format:
+            raise CheckpointError(f'{path}: expected an object with "format": "{cls.format}"')
+        if about.get("version") != cls.version:
             raise CheckpointError(
-                f"{path}: expected version {self.version}, found {about.get('version')!r}"
+                f"{path}: expected version {cls.version}, found {about.get('version')!r}"
             )
         try:
-            return build(about, checkpoint.load(folder / _WEIGHTS, self.kind))
+            return cls.built(about, checkpoint.load(folder / _WEIGHTS, cls.kind))
         except CheckpointError:
             raise
         except MALFORMED as error:
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CheckpointError(f"{path}: malformed {self.called}: {told}") from None
+            raise CheckpointError(f"{path}: malformed {cls.called}: {told}") from None

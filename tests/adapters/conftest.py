@@ -10,9 +10,8 @@ import pytest
 
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
-from sif.problems.controls import trained_network
-from sif.problems.interactions import Problem
-from sif.problems.l2_grid import GridTraining
+from sif.problems.base import Session
+from sif.problems.interactions import InteractionProblem
 from sif.recommender.fit import NullStageStore, Reporter
 from sif.recommender.inputs import parts
 from sif.recommender.model import ServedModel
@@ -54,11 +53,10 @@ def _model(
         known, train, valid = parts(frame[~held], frame[held], 0)
     else:
         known, train, valid = parts(frame, None, 0)
-    problem = Problem(train, valid, config, make_runtime("cpu", 0, 1))
-    grid = GridTraining(config.train, problem, NullStageStore(), Reporter(False), NullTracker())
-    state = grid.train("it", found)
-    network = trained_network(problem, found, state["network"])
-    return ServedModel.of(problem, found, network, state["l2"], known)
+    problem = InteractionProblem(train, valid, config, make_runtime("cpu", 0, 1))
+    session = Session(NullStageStore(), Reporter(False), NullTracker())
+    trained = problem.fit("it", found, session)
+    return ServedModel.of(problem, found, trained.network, trained.numbers["l2"], known)
 
 
 @pytest.fixture(scope="session")

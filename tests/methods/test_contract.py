@@ -28,7 +28,7 @@ from sif.errors import ConfigError
 from sif.methods.fixed import Fixed
 from sif.methods.random_search import RandomSampling
 from sif.methods.registry import METHODS, MethodKind
-from sif.problems.text import Language
+from sif.problems.text import TextProblem
 from sif.search.budget import planned
 from sif.search.run import MethodRun
 from sif.spaces.cnn.networks import Layout
@@ -104,7 +104,7 @@ def text() -> MethodRun:
     assert isinstance(config, RNNConfig)
     grammar = Grammar(keys=3, depth=1, fillers=3, shortest=1, longest=2)
     corpus = grammar_corpus(grammar, train=600, valid=100, test=100)
-    return Language(config, corpus, RUNTIME).method_run()
+    return TextProblem(config, corpus, RUNTIME).method_run()
 
 
 RUNS: dict[str, Callable[[], MethodRun]] = {

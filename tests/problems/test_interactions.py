@@ -17,9 +17,9 @@ from sif.data.interactions import Interactions, Vocabulary
 from sif.data.interactions.planted import planted
 from sif.errors import ConfigError, DataError
 from sif.evaluation.scorers import InteractionScorer
-from sif.problems.controls import restored
-from sif.problems.interactions import Problem
-from sif.problems.l2_grid import Continued, GridTraining
+from sif.problems.base import Session, Trained
+from sif.problems.interactions import InteractionProblem
+from sif.problems.l2_grid import Continued
 from sif.recommender.fit import NullStageStore, Reporter
 from sif.recommender.model import ServedModel
 from sif.spaces.interaction.embeddings import TableShape
@@ -83,14 +83,14 @@ def parts(kind: str = "ratings", seed: int = 0) -> tuple[Interactions, Interacti
     return interactions.select(order[:cut]), interactions.select(order[cut:])
 
 
-def problem(objective: str = "rating", **changes: Any) -> Problem:
+def problem(objective: str = "rating", **changes: Any) -> InteractionProblem:
     train, valid = parts("ratings" if objective == "rating" else "clicks")
-    return Problem(train, valid, config(objective, **changes), RUNTIME)
+    return InteractionProblem(train, valid, config(objective, **changes), RUNTIME)
 
 
 def test_ratings_are_standardized_by_the_train_part_alone() -> None:
     train, valid = parts()
-    found = Problem(train, valid, config(), RUNTIME)
+    found = InteractionProblem(train, valid, config(), RUNTIME)
     assert train.rating is not None
     assert valid.rating is not None
     assert found.scale.mean == pytest.approx(float(train.rating.mean()), rel=1e-5)
@@ -99,7 +99,7 @@ def test_ratings_are_standardized_by_the_train_part_alone() -> None:
     assert float(target.mean()) == pytest.approx(0, abs=1e-5)
     assert float(target.std(unbiased=False)) == pytest.approx(1, rel=1e-5)
     shifted = replace(valid, rating=valid.rating * 3 + 7)
-    other = Problem(train, shifted, config(), RUNTIME)
+    other = InteractionProblem(train, shifted, config(), RUNTIME)
     assert other.scale == found.scale
     assert torch.equal(other.stream("train", None, "x").next().target, target)
     scaled = other.stream("valid", None, "x").next().target
@@ -134,11 +134,8 @@ def test_the_state_is_taken_once_where_another_stretch_goes_on(
 
     monkeypatch.setattr(_Training, "state", counted)
     found = problem(train={"epochs": 12, "l2": (1.0, 2.0, 4.0), "beyond": 0, "patience": 12})
-    train = found.config.train
-    GridTraining(train, found, NullStageStore(), Reporter(False), NullTracker()).train(
-        "it", PRODUCT
-    )
-    assert taken == [round(12 * train.cut)] * 3
+    found.fit("it", PRODUCT, Session(NullStageStore(), Reporter(False), NullTracker()))
+    assert taken == [round(12 * found.config.train.cut)] * 3
 
 
 def test_what_another_stretch_goes_on_from_is_the_last_offer(tmp_path: Path) -> None:
@@ -147,7 +144,7 @@ def test_what_another_stretch_goes_on_from_is_the_last_offer(tmp_path: Path) -> 
         restore=lambda: None, offer=lambda state: offered.append(copy.deepcopy(state()))
     )
     loop = Continued(keeps, None)
-    problem().train(PRODUCT, 2.0, NullTracker(), loop, epochs=9, on_end=loop.end)
+    problem().train(PRODUCT, NullTracker(), loop, l2=2.0, epochs=9, on_end=loop.end)
     assert loop.last is not None and loop.last["progress"] == [9, *offered[-1]["progress"][1:]]
     files = [tmp_path / name for name in ("last", "offered")]
     for file, content in zip(files, (loop.last, offered[-1]), strict=True):
@@ -165,27 +162,27 @@ def test_another_strength_is_searched_with_on_the_same_tensors(
     assert found.searched is found and found.histories is not None
     fresh = problem(objective, space=space, search={"l2": 7.0})
     expected = fresh.search(NullTracker(), Nothing())
-    monkeypatch.setattr(Problem, "__init__", None)  # nothing is built again
-    other = found._at(7.0)
+    monkeypatch.setattr(InteractionProblem, "__init__", None)  # nothing is built again
+    other = found.at(7.0)
     assert found.config.search.l2 == 2.0 and other.config == fresh.config
     for name in ("_train", "_valid", "_judged", "row_counts", "histories", "scale"):
         assert getattr(other, name) is getattr(found, name)
     assert other.searched is other
-    result = found.search(NullTracker(), Nothing(), l2=7.0)
+    result = other.search(NullTracker(), Nothing())
     assert (result.genotype, result.valid_loss) == (expected.genotype, expected.valid_loss)
-    assert found._at(None) is found._at(2.0) is found
+    assert found.at(2.0) is found
 
 
 def test_what_cannot_be_learned_from_is_refused() -> None:
     train, valid = parts()
     with pytest.raises(ConfigError, match=r"space: expected one of .*found 'cnn'"):
-        Problem(train, valid, config(space="cnn"), RUNTIME)
+        InteractionProblem(train, valid, config(space="cnn"), RUNTIME)
     clicks, held = parts("clicks")
     with pytest.raises(DataError, match="expected a rating column, found none"):
-        Problem(clicks, held, config(), RUNTIME)
+        InteractionProblem(clicks, held, config(), RUNTIME)
     flat = replace(train, rating=np.full(len(train), 3.0, dtype=np.float32))
     with pytest.raises(DataError, match="two different values"):
-        Problem(flat, valid, config(), RUNTIME)
+        InteractionProblem(flat, valid, config(), RUNTIME)
 
 
 @pytest.mark.parametrize(("scaling", "power"), [("plain", 0.0), ("sqrt", 0.5), ("linear", 1.0)])
@@ -285,39 +282,39 @@ def test_every_loss_can_be_searched_and_trained(
     )  # fmt: skip
     result = found.search(NullTracker(), Nothing())
     assert np.isfinite(result.valid_loss)
-    fitted = found.train(result.genotype, 1.0, NullTracker(), Nothing())
+    fitted = found.train(result.genotype, NullTracker(), Nothing(), l2=1.0)
     assert np.isfinite(fitted.result.valid[found.metric])
 
 
 def test_training_beats_the_mean_and_reports_its_own_error() -> None:
     found = problem(train={"epochs": 200, "l2": (1.0,)})
-    fitted = found.train(PRODUCT, 1.0, NullTracker(), Nothing())
+    fitted = found.train(PRODUCT, NullTracker(), Nothing(), l2=1.0)
     valid = found.valid_part
     assert valid.rating is not None
     assert found.train_part.rating is not None
     low, high = found.train_part.rating.min(), found.train_part.rating.max()
-    predicted = np.clip(fitted.scorer.predict(valid.ids), low, high)
+    predicted = np.clip(found.scorer(fitted.network).predict(valid.ids), low, high)
     rmse = float(np.sqrt(np.mean((predicted.astype(float) - valid.rating) ** 2)))
     assert fitted.result.valid["rmse"] == pytest.approx(rmse, rel=1e-5)
     assert found.validate(fitted.network)["rmse"] == pytest.approx(rmse, rel=1e-5)
     assert rmse < 0.8 * float(valid.rating.std())
-    assert fitted.l2 == 1.0
+    assert fitted.numbers == {"l2": 1.0}
 
 
 def test_more_l2_gives_smaller_embeddings() -> None:
     found = problem(train={"epochs": 60, "patience": 60})
     norms = []
     for l2 in (0.1, 10.0):
-        tables = found.train(PRODUCT, l2, NullTracker(), Nothing()).network.tables
+        tables = found.train(PRODUCT, NullTracker(), Nothing(), l2=l2).network.tables
         norms.append(sum(float((e.detach() ** 2).sum()) for e in tables.embeddings))
     assert norms[1] < 0.5 * norms[0]
 
 
 def test_ranking_training_learns_who_clicks_what() -> None:
     found = problem("ranking", train={"epochs": 60, "evaluate_every": 60})
-    fitted = found.train(PRODUCT, 0.5, NullTracker(), Nothing())
+    fitted = found.train(PRODUCT, NullTracker(), Nothing(), l2=0.5)
     train = found.train_part
-    scores = fitted.scorer.scores(np.arange(30))
+    scores = found.scorer(fitted.network).scores(np.arange(30))
     seen = np.zeros((30, 20), dtype=bool)
     seen[train.ids[:, 0], train.ids[:, 1]] = True
     assert scores[seen].mean() > scores[~seen].mean() + 0.2
@@ -330,10 +327,10 @@ def test_a_row_that_training_never_saw_is_no_trouble() -> None:
     train, valid = (
         replace(part, vocabularies=(part.vocabularies[0], vocabulary)) for part in (train, valid)
     )
-    found = Problem(train, valid, config(train={"epochs": 10}), RUNTIME)
-    fitted = found.train(PRODUCT, 1.0, NullTracker(), Nothing())
+    found = InteractionProblem(train, valid, config(train={"epochs": 10}), RUNTIME)
+    fitted = found.train(PRODUCT, NullTracker(), Nothing(), l2=1.0)
     unseen = np.stack([np.arange(30), np.full(30, 20)], axis=1)
-    assert np.isfinite(fitted.scorer.predict(unseen)).all()
+    assert np.isfinite(found.scorer(fitted.network).predict(unseen)).all()
 
 
 # The rich space
@@ -374,13 +371,13 @@ def test_a_saved_rich_model_scores_alike_and_cold_rows_are_zero(
 ) -> None:
     train, valid = with_cold_rows("ratings" if objective == "rating" else "clicks")
     settings = config(objective, space="rich", train={"epochs": 6})
-    found = Problem(train, valid, settings, RUNTIME)
-    fitted = found.train(genotype, 1.0, NullTracker(), Nothing())
-    scorer = fitted.scorer
+    found = InteractionProblem(train, valid, settings, RUNTIME)
+    fitted = found.train(genotype, NullTracker(), Nothing(), l2=1.0)
+    scorer = found.scorer(fitted.network)
     for table in (*scorer.network.tables.embeddings, *scorer.network.tables.biases):
         assert not table[-1].any()
         assert table[0].any()
-    again = restored(found, genotype, fitted.network.state_dict())
+    again = found.scorer(Trained.restored(found.network(genotype), fitted.state()).network)
     users, ids = np.arange(31), train.ids[:9]
     np.testing.assert_array_equal(again.scores(users), scorer.scores(users))
     model = ServedModel.of(found, genotype, fitted.network, 1.0, train)
@@ -417,4 +414,4 @@ def test_stages_refuse_further_fields() -> None:
     part = replace(found.train_part, ids=ids, fields=fields, vocabularies=vocabularies)
     config = found.config.model_copy(update={"space": "rich"})
     with pytest.raises(ConfigError, match=r"space rich: expected the fields user and item.*hour"):
-        Problem(part, part, config, found.runtime)
+        InteractionProblem(part, part, config, found.runtime)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from sif.config import CFConfig, TrainConfig
 from sif.config.cf import SearchConfig
 from sif.core.genotype import Genotype
 from sif.errors import DivergedError
+from sif.problems.base import Session, Trained
+from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.spaces.interaction.design import SPECS
+from sif.training.loop import TrainResult
 
 PRODUCT = Genotype(
     "primitives",
@@ -36,28 +41,36 @@ class Kept:
         pass
 
 
+class OfStrength(InteractionProblem):
+    """Whose training is a function of the strength."""
+
+    def __init__(self, metric: str, value: Callable[[float], float]) -> None:
+        self.metric = self.shown = metric
+        self.value, self.tried = value, list[float]()
+
+    def expression(self, design: Genotype) -> str:
+        return "a function"
+
+    def enough_memory(self, section: str) -> Any:
+        return contextlib.nullcontext()
+
+    def train(self, design: Genotype, *rest: Any, l2: float = 0.0, **more: Any) -> Any:  # type: ignore[override]
+        self.tried.append(l2)
+        more["on_end"](lambda: {"epoch": 1})
+        result = TrainResult({self.metric: self.value(l2)}, 2, 3, [], 1.0)
+        return Trained(torch.nn.Identity(), result, {"l2": l2})
+
+
 def trained(
     strengths: tuple[float, ...], rmse: Callable[[float], float], metric: str = "rmse", **more: Any
-) -> tuple[dict[str, Any], list[float], list[str]]:
+) -> tuple[Trained[Any], list[float], list[str]]:
     """What a grid returns, the strengths in the order of training, and the stages."""
-    tried: list[float] = []
-
-    def train(genotype: Genotype, l2: float, *rest: Any) -> Any:
-        tried.append(l2)
-        result = SimpleNamespace(
-            valid={metric: rmse(l2)}, history=[], seconds=1.0, epochs=3, best_epoch=2
-        )
-        return SimpleNamespace(
-            result=result, network=SimpleNamespace(state_dict=dict, parameters=list)
-        )
-
-    problem = SimpleNamespace(metric=metric, fields=("user", "item"), train=train)
+    problem, kept = OfStrength(metric, rmse), Kept()
     child = SimpleNamespace(log_params=lambda params: None, close=lambda: None)
     console = SimpleNamespace(line=lambda text: None, progress=lambda *told: None)
-    tracker, kept = SimpleNamespace(child=lambda name: child), Kept()
-    config = TrainConfig(l2=strengths, **more)
-    grid = GridTraining(config, problem, kept, console, tracker)  # type: ignore[arg-type]
-    return grid.train("searched", PRODUCT), tried, kept.names
+    session = Session(kept, console, SimpleNamespace(child=lambda name: child))  # type: ignore[arg-type]
+    grid = GridTraining(TrainConfig(l2=strengths, **more), problem, problem.train, session)
+    return grid.train("searched", PRODUCT), problem.tried, kept.names
 
 
 def valley(lowest: float) -> Callable[[float], float]:
@@ -67,7 +80,7 @@ def valley(lowest: float) -> Callable[[float], float]:
 
 def test_a_grid_with_its_best_inside_is_all_there_is() -> None:
     best, tried, _ = trained((2.0, 4.0, 8.0), valley(4.0))
-    assert best["l2"] == 4.0
+    assert best.numbers["l2"] == 4.0
     assert sorted(set(tried)) == [2.0, 4.0, 8.0]
 
 
@@ -76,15 +89,15 @@ def test_beyond_an_end_that_is_best_strengths_are_tried_while_they_gain(
     lowest: float, tried: list[float]
 ) -> None:
     best, order, stages = trained((2.0, 4.0, 8.0), valley(lowest))
-    assert best["l2"] == lowest
+    assert best.numbers["l2"] == lowest
     assert list(dict.fromkeys(order))[3:] == tried
-    assert best["seconds"] == 6.0  # a second each, over both stretches of a training
+    assert best.result.seconds == 6.0  # a second each, over both stretches of a training
     assert stages[-2:] == ["searched-5-start", "searched-5"]
 
 
 def test_no_more_strengths_than_asked_are_tried() -> None:
     best, tried, _ = trained((2.0, 4.0), valley(1e-6), beyond=2)
-    assert best["l2"] == 0.5
+    assert best.numbers["l2"] == 0.5
     assert set(tried) == {4.0, 2.0, 1.0, 0.5}
     assert set(trained((2.0, 4.0), valley(1e-6), beyond=0)[1]) == {4.0, 2.0}
 
@@ -92,12 +105,12 @@ def test_no_more_strengths_than_asked_are_tried() -> None:
 def test_a_gain_that_seeds_make_ends_it_and_is_kept() -> None:
     best, tried, _ = trained((2.0, 4.0), lambda l2: 1 + 1e-4 * l2)
     assert set(tried) == {4.0, 2.0, 1.0}
-    assert best["l2"] == 1.0
+    assert best.numbers["l2"] == 1.0
 
 
 def test_metrics_that_rise_go_the_same_way() -> None:
     best, _, _ = trained((2.0, 4.0), lambda l2: 1 / valley(16.0)(l2), metric="ndcg@10")
-    assert best["l2"] == 16.0
+    assert best.numbers["l2"] == 16.0
 
 
 def test_one_strength_is_meant_and_0_has_nothing_below_it() -> None:
@@ -107,7 +120,7 @@ def test_one_strength_is_meant_and_0_has_nothing_below_it() -> None:
 
 def test_strengths_may_come_in_any_order_and_are_cut_first() -> None:
     best, tried, _ = trained((8.0, 2.0, 4.0), valley(1.0), cut=0.1, keep=0.34)
-    assert best["l2"] == 1.0
+    assert best.numbers["l2"] == 1.0
     assert tried == [8.0, 2.0, 4.0, 2.0, 1.0, 1.0, 0.5, 0.5]
 
 
@@ -118,7 +131,7 @@ def test_a_strength_beyond_that_diverges_is_not_kept() -> None:
         return l2
 
     best, _, _ = trained((2.0, 4.0), rmse)
-    assert best["l2"] == best["prefers"] == 2.0
+    assert best.numbers["l2"] == best.numbers["prefers"] == 2.0
 
 
 @pytest.mark.parametrize(
@@ -163,4 +176,4 @@ def test_the_search_follows_where_fixed_multiply_is_of_the_space(
 
 def test_a_gain_that_seeds_make_moves_no_search() -> None:
     best, _, _ = trained((2.0, 4.0), lambda l2: 1 + 1e-4 * l2)
-    assert (best["l2"], best["prefers"]) == (1.0, 2.0)
+    assert (best.numbers["l2"], best.numbers["prefers"]) == (1.0, 2.0)

@@ -16,7 +16,7 @@ from sif.config.rnn import RNNConfig
 from sif.data.text import Corpus, Grammar, grammar_corpus
 from sif.errors import ConfigError
 from sif.methods.registry import METHODS
-from sif.problems.text import EXPORTED, Language, lstm_width, nats, perplexity, recurrence_of
+from sif.problems.text import EXPORTED, TextProblem, lstm_width, nats, perplexity
 from sif.spaces.rnn.cells import PUBLISHED
 from sif.spaces.rnn.dropout import TextShape
 from sif.spaces.rnn.networks import LanguageModel, LSTMRecurrence
@@ -55,39 +55,36 @@ def corpus() -> Corpus:
     return grammar_corpus(GRAMMAR, train=1500, valid=400, test=400)
 
 
-def language(text: Corpus | None = None, *sets: str) -> Language:
+def language(text: Corpus | None = None, *sets: str) -> TextProblem:
     config = load_config("rnn", sets=[*TINY, *sets])
     assert isinstance(config, RNNConfig)
-    return Language(config, text or corpus(), make_runtime("cpu", 0, threads=1))
-
-
-def nothing(epoch: int, entry: Any) -> None:
-    """No progress."""
+    return TextProblem(config, text or corpus(), make_runtime("cpu", 0, threads=1))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_finds_a_cell_that_is_judged_as_it_is(method: str) -> None:
     at_work = language()
-    found, exported = at_work.search(method, NullTracker(), NoCheckpoint(), nothing)
+    found = at_work.search(NullTracker(), NoCheckpoint(), method=method)
+    exported = found.history[-1]["judged"][EXPORTED]
     assert len(recurrent_cell(found.genotype).nodes) == 3
-    assert found.history[-1]["judged"] == {EXPORTED: exported}
     assert 1 < exported < 50
-    again, same = language().search(method, NullTracker(), NoCheckpoint(), nothing)
-    assert (again.genotype, same) == (found.genotype, exported)
+    again = language().search(NullTracker(), NoCheckpoint(), method=method)
+    assert again.genotype == found.genotype
+    assert again.history[-1]["judged"] == found.history[-1]["judged"]
 
 
 def test_a_killed_search_goes_on_to_the_same_end() -> None:
-    whole, exported = language().search("nasp", NullTracker(), NoCheckpoint(), nothing)
+    whole = language().search(NullTracker(), NoCheckpoint())
     keeps = Keeps(dies=1)
     with pytest.raises(InterruptedError):
-        language().search("nasp", NullTracker(), keeps, nothing)
-    found, same = language().search("nasp", NullTracker(), Keeps(keeps.saved), nothing)
-    assert (found.genotype, same) == (whole.genotype, exported)
+        language().search(NullTracker(), keeps)
+    found = language().search(NullTracker(), Keeps(keeps.saved))
+    assert found.genotype == whole.genotype
+    assert found.history[-1]["judged"] == whole.history[-1]["judged"]
 
 
-def trained(at_work: Language, keeps: Any = None) -> LanguageModel:
-    model = at_work.model(recurrence_of(PUBLISHED["darts-v1"]))
-    return at_work.train(model, NullTracker(), keeps or NoCheckpoint(), nothing).model
+def trained(at_work: TextProblem, keeps: Any = None) -> LanguageModel:
+    return at_work.train(PUBLISHED["darts-v1"], NullTracker(), keeps or NoCheckpoint()).network
 
 
 def test_a_killed_training_goes_on_to_the_same_weights() -> None:
@@ -102,10 +99,10 @@ def test_a_killed_training_goes_on_to_the_same_weights() -> None:
 
 def test_training_learns_and_reports_the_perplexity_of_the_weights_it_keeps() -> None:
     at_work = language()
-    untrained = at_work.model(recurrence_of(PUBLISHED["darts-v1"]))
+    untrained = at_work.network(PUBLISHED["darts-v1"])
     before = perplexity(nats(untrained, at_work.windows(at_work.valid)))
-    done = at_work.train(untrained, NullTracker(), NoCheckpoint(), nothing)
-    after = perplexity(nats(done.model, at_work.windows(at_work.valid)))
+    done = at_work.train(PUBLISHED["darts-v1"], NullTracker(), NoCheckpoint())
+    after = perplexity(nats(done.network, at_work.windows(at_work.valid)))
     assert after < before
     assert done.result.valid["perplexity"] == pytest.approx(after)
 
@@ -135,7 +132,7 @@ def test_the_parts_of_a_search_are_the_train_text_in_two() -> None:
 
 def test_perplexity_is_that_of_every_word_once() -> None:
     at_work = language()
-    model = at_work.model(recurrence_of(PUBLISHED["enas"]))
+    model = at_work.network(PUBLISHED["enas"])
     found = nats(model, at_work.windows(at_work.valid, columns=1))
     n = len(at_work.valid) - 1
     assert found.shape == (n, 1)
@@ -169,4 +166,4 @@ def test_too_little_memory_says_what_to_lower(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("sif.spaces.rnn.supernet.RNNSpace.loss", full)
     lower = r"another 2.00 GiB; lower search.columns \(8\), search.bptt \(6\), search.hidden \(6\)"
     with pytest.raises(ConfigError, match=lower):
-        language().search("nasp", NullTracker(), NoCheckpoint(), nothing)
+        language().search(NullTracker(), NoCheckpoint())

@@ -20,7 +20,7 @@ from torch import nn
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Vocabulary
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.recommender.fold_in import FoldIn
 from sif.recommender.model import ServedModel
 from sif.retrieval.engine import Engine
@@ -68,7 +68,7 @@ class Trained:
         assert isinstance(config, CFConfig)
         known = known or interactions()
         self.config, self.genotype, self.known = config, found, known
-        self.problem = Problem(known, known, config, make_runtime("cpu", 0, 1))
+        self.problem = InteractionProblem(known, known, config, make_runtime("cpu", 0, 1))
         self.design = design_of(found, known.fields)
         self.network = self.problem.network(self.design, torch.Generator().manual_seed(1))
         with torch.no_grad():

@@ -17,7 +17,7 @@ from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import CheckpointError
 from sif.evaluation.cold_start import ColdStartRule
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.recommender.model import FILE, KIND, ServedModel
 from sif.spaces.interaction.design import design_of
 from sif.utils.checkpoint import load as load_file
@@ -42,7 +42,7 @@ def model() -> ServedModel:
     known = Interactions(np.argwhere(has), ("user", "item"), names, titles=titles)
     config = load_config("cf", sets=["train.dimension=4", "threads=1"])
     assert isinstance(config, CFConfig)
-    problem = Problem(known, known, config, make_runtime("cpu", 0, 1))
+    problem = InteractionProblem(known, known, config, make_runtime("cpu", 0, 1))
     network = problem.network(design_of(GENOTYPE, known.fields), torch.Generator().manual_seed(0))
     return ServedModel.of(problem, GENOTYPE, network, 0.1, known)
 

@@ -21,7 +21,7 @@ from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import read_frame, read_matrix
 from sif.errors import CheckpointError, ConfigError, DataError, NotFittedError, UnknownIdError
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.recommender.extend import grown_by
 from sif.recommender.inputs import parts
 from sif.recommender.model import FILE, KIND, ServedModel
@@ -230,11 +230,11 @@ def test_a_saved_model_answers_alike(liked: Recommender, tmp_path: Path) -> None
 def test_threads_are_those_of_the_fit_alone(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 
-    def watched(*arguments: Any) -> Problem:
+    def watched(*arguments: Any) -> InteractionProblem:
         seen.append(torch.get_num_threads())
-        return Problem(*arguments)
+        return InteractionProblem(*arguments)
 
-    monkeypatch.setattr("sif.recommender.fit.Problem", watched)
+    monkeypatch.setattr("sif.recommender.fit.InteractionProblem", watched)
     quick = {**QUICK, "train.epochs": 1, "search.epochs": 1}
     with torch_threads(3):
         Recommender(threads=1, settings=quick).fit(board())
@@ -461,9 +461,9 @@ def test_folding_users_again_leaves_what_they_give_to_items(board: Board) -> Non
     known, train, held = parts(board(), None, 0)
     config = load_config("cf", sets=["train.dimension=4", "threads=1", "train.epochs=3"])
     assert isinstance(config, CFConfig)
-    problem = Problem(train, held, config, make_runtime("cpu", 0, 1))
+    problem = InteractionProblem(train, held, config, make_runtime("cpu", 0, 1))
     genotype = Genotype("rich", blocks)
-    fitted = problem.train(genotype, 0.01, NullTracker(), NoCheckpoint())
+    fitted = problem.train(genotype, NullTracker(), NoCheckpoint(), l2=0.01)
     model = ServedModel.of(problem, genotype, fitted.network, 0.01, known)
     users = known.vocabularies[0].ids[:3]
     before = model.fold(1).vectors(sparse.csr_array(np.eye(1, USERS, dtype=np.float32)))

@@ -1,7 +1,4 @@
-"""The figures of a run: their data are collected into one JSON file, from which they are drawn.
-
-`plots/figures.json` holds everything that is shown, so figures can be drawn again without the job.
-"""
+"""The figures of a job on interactions: their data are collected, and drawn from these alone."""
 
 from __future__ import annotations
 
@@ -15,72 +12,50 @@ import torch
 from sif import plots
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
-from sif.evaluation.comparison import Verdict
 from sif.evaluation.metrics import higher_is_better
-from sif.problems.interactions import Problem
-from sif.spaces.interaction.design import design_of, expression
+from sif.problems.base import SEARCHED
+from sif.problems.interactions import InteractionProblem
+from sif.spaces.interaction.design import design_of
 from sif.spaces.interaction.operations import Operation
+from sif.tasks.base import Entry, Results
 from sif.tasks.cf import splits as protocol
-from sif.tasks.figure_files import save_and_draw
-from sif.tasks.report import Entry
 
 _POINTS = 81
 _REACH = 98.0  # percentile of the embeddings' sizes up to which functions are shown
 
 
-def draw_all(
-    folder: Path,
-    problem: Problem,
-    found: Mapping[str, Any],
-    genotype: Genotype,
-    ours: Mapping[str, Mapping[str, Any]],
-    entries: Mapping[str, Entry],
-    verdict: Verdict,
-    split: Split,
-) -> list[Path]:
-    """Collects the data of all figures, saves them, and draws.
+def figure_data(problem: InteractionProblem, results: Results, split: Split) -> dict[str, Any]:
+    """Everything that is shown, as plain JSON values.
 
     Args:
-        folder: `plots/` of the run folder.
         problem: Gives fields, metric and settings.
-        found: The search stage's state.
-        genotype: The found function.
-        ours: Name to the state of our trainings, the searched function's first.
-        entries: Name to model of the comparison.
-        verdict: Names the reference.
+        results: Of the job.
         split: Shown in time, and by the groups that it makes.
-
-    Returns:
-        The paths of the figures.
-
-    Raises:
-        ConfigError: matplotlib is not installed; the data have been saved.
     """
-    metric = problem.metric
-    resting = problem.config.search.resting_share if found["warms_up"] else 0.0
-    document = {
+    metric, found, verdict = problem.metric, results.found[SEARCHED], results.verdict
+    trained = results.trained[SEARCHED]
+    return {
         "search": {
-            "history": found["history"],
-            "blocks": found["operations"],
+            "history": found.history,
+            "blocks": found.operations,
             "score": problem.config.search.score,
-            "warmup": round(resting * len(found["history"])),
+            "warmup": found.resting,
         },
-        "function": _function(problem, genotype, next(iter(ours.values()))["network"]),
+        "function": _function(problem, results.designs[SEARCHED], trained.network.state_dict()),
         "comparison": {
             "metric": metric,
             "reference": verdict.against,
-            "rows": [_row(e, metric, e.name in ours) for e in entries.values()],
+            "rows": [_row(e, metric, e.name in results.trained) for e in results.entries.values()],
         },
         "training": {
             "metric": metric,
             "series": {
-                name: [(point["seconds"], point[metric]) for point in state["history"]]
-                for name, state in ours.items()
+                name: [(point["seconds"], point[metric]) for point in one.result.history]
+                for name, one in results.trained.items()
             },
         },
-        "protocol": protocol.figure_data(entries, split, verdict, metric),
+        "protocol": protocol.figure_data(results.entries, split, verdict, metric),
     }
-    return save_and_draw(folder, document, draw)
 
 
 def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -108,7 +83,7 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def _function(
-    problem: Problem, genotype: Genotype, weights: Mapping[str, torch.Tensor]
+    problem: InteractionProblem, genotype: Genotype, weights: Mapping[str, torch.Tensor]
 ) -> dict[str, Any]:
     """Curves of the transforms and the surface of the function over one embedding dimension."""
     design = design_of(genotype, problem.fields)
@@ -123,7 +98,7 @@ def _function(
         surface = _surface(operation, curves) if len(curves) == 2 else None
     named = zip(problem.fields, curves, strict=True)
     return {
-        "expression": expression(genotype, problem.fields),
+        "expression": problem.expression(genotype),
         "x": x.tolist(),
         "curves": {field: curve.tolist() for field, curve in named},
         "surface": surface,

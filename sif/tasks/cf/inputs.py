@@ -1,12 +1,11 @@
 """What a job works on: everything that can be refused is found out here, before a file is written.
 
-A configuration goes in; the data, their split, the problem made of its train and validation parts,
-and the names of the baselines come out.
+A configuration goes in; the study comes out: data, split, the problem made of its train and
+validation parts, and who is compared.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from sif.baselines import named_baselines
@@ -15,51 +14,14 @@ from sif.data.interactions import Columns, Split, load_split_file, make_split, w
 from sif.data.recipe import Dataset, load_dataset
 from sif.errors import ConfigError, DataError
 from sif.problems.controls import CONTROLS
-from sif.problems.interactions import Problem, spec_of
+from sif.problems.interactions import InteractionProblem, spec_of
+from sif.tasks.cf.study import InteractionStudy
 from sif.utils.device import Runtime
 
 PROTOCOL = {"ranking": "ranking-per-user", "rating": "rating-80/10/10"}
 
 
-@dataclass(frozen=True, eq=False)
-class Inputs:
-    """Checked inputs of one job.
-
-    Attributes:
-        label: What the data are called.
-        dataset: None where a split file says it all.
-        split: All three parts; only evaluation of finished models may look at the third.
-        problem: The other two, ready for the loops.
-        baselines: Names of the classical baselines to train.
-    """
-
-    label: str
-    dataset: Dataset | None
-    split: Split
-    problem: Problem
-    baselines: tuple[str, ...]
-
-    @property
-    def data_hash(self) -> str:
-        """16 hex digits of the content, before the split where there is a data set."""
-        return self.dataset.hash if self.dataset else self.split.hash
-
-    @property
-    def split_hash(self) -> str:
-        """16 hex digits of the content and its parts."""
-        return self.split.hash
-
-    @property
-    def notes(self) -> list[str]:
-        """One line each: what was done to the data, and who sees only a part of them."""
-        notes = [*(self.dataset.notes if self.dataset else []), *self.split.notes]
-        further = self.split.interactions.fields[2:]
-        if further and self.baselines:
-            notes.append(f"the classical baselines see users and items, not {', '.join(further)}")
-        return notes
-
-
-def prepare(config: CFConfig, runtime: Runtime) -> Inputs:
+def prepare(config: CFConfig, runtime: Runtime) -> InteractionStudy:
     """Reads and checks what the configuration names; names first, since data may be large.
 
     Raises:
@@ -70,9 +32,9 @@ def prepare(config: CFConfig, runtime: Runtime) -> Inputs:
     baselines = chosen_baselines(config)
     dataset, split = load_data(config)
     label = dataset.name if dataset else Path(str(config.data.split_file)).stem
-    problem = Problem(split.train, split.valid, config, runtime)
-    problem.check_method()
-    return Inputs(label, dataset, split, problem, baselines)
+    problem = InteractionProblem(split.train, split.valid, config, runtime)
+    problem.check_method(config.method)
+    return InteractionStudy(config, label, dataset, split, problem, baselines)
 
 
 def load_data(config: CFConfig) -> tuple[Dataset | None, Split]:

@@ -21,9 +21,10 @@ from sif.evaluation.metrics import (
     paired_ratio_bootstrap,
 )
 from sif.evaluation.user_groups import Groups, cold_shares, groups_of
-from sif.problems.controls import FIXED, RANDOM, SEARCHED
+from sif.problems.base import SEARCHED
+from sif.problems.controls import FIXED, RANDOM
+from sif.tasks.base import Entry
 from sif.tasks.console import table
-from sif.tasks.report import Entry
 
 _DAY = 86400
 _BINS = 120  # bars of a timeline, at most
@@ -49,22 +50,6 @@ def grouped(found: Evaluation, split: Split) -> Groups:
 def group_documents(found: Evaluation, split: Split) -> dict[str, dict[str, float]]:
     """The groups of an evaluation on the test part as plain numbers."""
     return {name: group.document() for name, group in grouped(found, split).items()}
-
-
-def with_groups(
-    document: Mapping[str, Any], entries: Mapping[str, Entry], split: Split
-) -> dict[str, Any]:
-    """metrics.json with `cold` (shares) and `groups`, ours and of every baseline, added."""
-    said = {name: group_documents(entry.test, split) for name, entry in entries.items()}
-    baselines = {
-        name: {**entry, "groups": said[name]} for name, entry in document["baselines"].items()
-    }
-    return {
-        **document,
-        "cold": cold_shares(split.train, split.test),
-        "groups": said[SEARCHED],
-        "baselines": baselines,
-    }
 
 
 def flat_groups(documents: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The figures of a job on images, collected into one JSON file from which they are drawn."""
+"""The figures of a job on images, drawn from their data."""
 
 from __future__ import annotations
 
@@ -7,31 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from sif import plots
-from sif.config.cnn import CNNConfig
-from sif.problems.images import EXPORTED
 from sif.spaces.cnn.cells import INPUTS, edge_nodes, edge_sources
 from sif.spaces.cnn.supercell import STEPS
 from sif.spaces.cnn.supernet import SPECS
-from sif.tasks.cells.figures import curves, draw_curves
-from sif.tasks.cells.work import Results
+from sif.tasks.curves import draw_curves
 
 METRIC = "error"
-
-
-def figure_data(config: CNNConfig, results: Results) -> dict[str, Any]:
-    """Everything that is shown."""
-    return {
-        "task": "cnn",
-        "cells": {
-            name: {
-                kind: {"nodes": cell.nodes, "concat": cell.concat}
-                for kind, cell in vars(pair).items()
-            }
-            for name, pair in results.designs.items()
-        },
-        **curves(results, METRIC, EXPORTED, config.search.warmup),
-        "space": config.space,
-    }  # fmt: skip
 
 
 def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:

@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sif.config import did_you_mean
 from sif.config.cnn import CNNConfig
-from sif.data.images import FolderImages, Images, ImageSplit, load_images, make_image_split
+from sif.data.images import load_images, make_image_split
 from sif.errors import ConfigError
-from sif.problems.images import Vision, source_of
+from sif.problems.images import ImageProblem, source_of
 from sif.spaces.cnn.cells import PUBLISHED
 from sif.spaces.cnn.supernet import SPECS, cells_of
-from sif.tasks.cells.entrants import Entrants, entrants
+from sif.tasks.cnn.study import ImageStudy
+from sif.tasks.entrants import entrants
 from sif.utils.device import Runtime, enough_memory
 
 
-@dataclass(frozen=True, eq=False)
-class ImageInputs:
-    """Checked inputs of one job.
-
-    Attributes:
-        images: All of them.
-        split: The parts of trainings from scratch.
-        vision: At work on train and validation parts.
-        entrants: Who is compared.
-    """
-
-    images: Images | FolderImages
-    split: ImageSplit
-    vision: Vision
-    entrants: Entrants
-
-    @property
-    def data_hash(self) -> str:
-        """16 hex digits of the content."""
-        return self.images.content_hash
-
-    @property
-    def split_hash(self) -> str:
-        """16 hex digits of content and parts."""
-        return self.split.hash
-
-
-def prepare(config: CNNConfig, runtime: Runtime) -> ImageInputs:
+def prepare(config: CNNConfig, runtime: Runtime) -> ImageStudy:
     """Reads and checks what the configuration names; names first, since data may be large.
 
     Raises:
@@ -78,14 +50,14 @@ def prepare(config: CNNConfig, runtime: Runtime) -> ImageInputs:
             )
     with enough_memory(runtime.device, "lower data.per_class or data.size"):
         source = source_of(images, runtime)
-    vision = Vision(
+    problem = ImageProblem(
         config,
         source,
         (search_split.train, search_split.valid),
         (split.train, split.valid),
         runtime,
     )
-    vision.check()
+    problem.check()
     for method in taking_part.methods.values():
-        vision.check_method(method)
-    return ImageInputs(images, split, vision, taking_part)
+        problem.check_method(method)
+    return ImageStudy(config, images, split, problem, taking_part)

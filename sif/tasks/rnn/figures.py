@@ -1,4 +1,4 @@
-"""The figures of a job on text, collected into one JSON file from which they are drawn."""
+"""The figures of a job on text, drawn from their data."""
 
 from __future__ import annotations
 
@@ -7,28 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from sif import plots
-from sif.config.rnn import RNNConfig
-from sif.problems.text import EXPORTED
-from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, edge_nodes, edge_sources
+from sif.spaces.rnn.cells import ACTIVATIONS, edge_nodes, edge_sources
 from sif.spaces.rnn.supernet import BLOCK
-from sif.tasks.cells.figures import curves, draw_curves
-from sif.tasks.cells.work import Results
+from sif.tasks.curves import draw_curves
 
 METRIC = "perplexity"
-
-
-def figure_data(config: RNNConfig, results: Results) -> dict[str, Any]:
-    """Everything that is shown."""
-    return {
-        "task": "rnn",
-        "cells": {
-            name: {"nodes": cell.nodes, "output": cell.output}
-            for name, cell in results.designs.items()
-            if isinstance(cell, RecurrentCell)
-        },
-        "nodes": config.search.nodes,
-        **curves(results, METRIC, EXPORTED, config.search.warmup),
-    }
 
 
 def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:

@@ -2,64 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-
-from sif.baselines.ngram import NGram, tuned
 from sif.config.rnn import RNNConfig
-from sif.data.text import Corpus, load_corpus
-from sif.problems.text import Language
+from sif.data.text import load_corpus
+from sif.problems.text import LSTM, TextDesign, TextProblem
 from sif.spaces.rnn.cells import PUBLISHED, RecurrentCell
 from sif.spaces.rnn.supernet import recurrent_cell
-from sif.tasks.cells.entrants import Entrants, entrants
+from sif.tasks.entrants import entrants
+from sif.tasks.rnn.study import TextStudy
 from sif.utils.device import Runtime
 
-LSTM = "lstm"
-Design = RecurrentCell | str
-"""A cell, or `LSTM`."""
 
-
-@dataclass(frozen=True, eq=False)
-class TextInputs:
-    """Checked inputs of one job.
-
-    Attributes:
-        corpus: The text.
-        language: At work on its train and validation part.
-        entrants: Who is compared.
-    """
-
-    corpus: Corpus
-    language: Language
-    entrants: Entrants
-
-    @property
-    def data_hash(self) -> str:
-        """16 hex digits of the content."""
-        return self.corpus.content_hash
-
-    @cached_property
-    def ngram(self) -> NGram:
-        """Tuned on validation."""
-        return tuned(self.corpus)
-
-    @cached_property
-    def split_hash(self) -> str:
-        """The same: a text comes in its parts."""
-        return self.corpus.content_hash
-
-
-def prepare(config: RNNConfig, runtime: Runtime) -> TextInputs:
+def prepare(config: RNNConfig, runtime: Runtime) -> TextStudy:
     """Reads and checks what the configuration names.
 
     Raises:
         DataError, ConfigError, GenotypeError: One line each.
     """
-    known: dict[str, Design] = {**PUBLISHED, LSTM: LSTM}
+    known: dict[str, TextDesign] = {**PUBLISHED, LSTM: LSTM}
     taking_part = entrants(config.method, config.baselines, config.cells, known, recurrent_cell)
     corpus = load_corpus(config.dataset, data_dir=config.data.dir, max_words=config.data.max_words)
-    language = Language(config, corpus, runtime)
-    language.check()
+    ours = taking_part.given.get(taking_part.ours)
+    nodes = len(ours.nodes) if isinstance(ours, RecurrentCell) else None
+    problem = TextProblem(config, corpus, runtime, nodes)
+    problem.check()
     for method in taking_part.methods.values():
-        language.check_method(method)
-    return TextInputs(corpus, language, taking_part)
+        problem.check_method(method)
+    return TextStudy(config, corpus, problem, taking_part)

@@ -15,7 +15,7 @@ import sif.problems.interactions
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, planted
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.batches import REDRAWS, Drawing, PartTensors
 from sif.spaces.interaction.design import design_of, network
 from sif.spaces.interaction.function import InteractionNetwork
@@ -158,7 +158,7 @@ def parts(kind: str) -> tuple[Interactions, Interactions]:
     return data.select(order[40:]), data.select(order[:40])
 
 
-def problem(objective: str = "ranking", **train: Any) -> Problem:
+def problem(objective: str = "ranking", **train: Any) -> InteractionProblem:
     settings: dict[str, Any] = {"dimension": 4, "block_pairs": 30, "epochs": 4, "l2": (2.0,)}
     config = CFConfig(
         objective=objective,  # type: ignore[arg-type]
@@ -166,7 +166,9 @@ def problem(objective: str = "ranking", **train: Any) -> Problem:
         model={"biases": True, "init": 0.5},  # type: ignore[arg-type]
         train={**settings, **train},  # type: ignore[arg-type]
     )
-    return Problem(*parts("ratings" if objective == "rating" else "clicks"), config, EXACT)
+    return InteractionProblem(
+        *parts("ratings" if objective == "rating" else "clicks"), config, EXACT
+    )
 
 
 def gradients(net: InteractionNetwork) -> list[Tensor]:
@@ -237,7 +239,7 @@ def test_training_in_blocks_learns_and_resumes_to_the_same_weights(
 ) -> None:
     def run(keeper: StageStore) -> Any:
         found = problem(objective, epochs=14, patience=14, evaluate_every=2)
-        return found.train(FUNCTIONS[name], 1.0, NullTracker(), keeper)
+        return found.train(FUNCTIONS[name], NullTracker(), keeper, l2=1.0)
 
     keeper = StageStore(3)
     whole = run(keeper)
@@ -261,7 +263,7 @@ def test_validation_on_some_users_and_a_search_on_some_interactions() -> None:
         update={"search": every.config.search.model_copy(
             update={"max_interactions": 60, "epochs": 2, "dimension": 2})}
     )  # fmt: skip
-    smaller = Problem(every.train_part, every.valid_part, config, EXACT)
+    smaller = InteractionProblem(every.train_part, every.valid_part, config, EXACT)
 
     class Nothing:
         def restore(self) -> None:
@@ -310,7 +312,7 @@ def test_weights_of_users_follow_them_into_their_blocks(objective: str) -> None:
 def test_rich_designs_train_where_blocks_are_asked_for(encodings: tuple[str, str]) -> None:
     """Weighted ones in blocks; those that need whole histories without."""
     config = problem(epochs=6, patience=6, evaluate_every=2).config
-    found = Problem(*parts("clicks"), config.model_copy(update={"space": "rich"}), EXACT)
+    found = InteractionProblem(*parts("clicks"), config.model_copy(update={"space": "rich"}), EXACT)
 
     class Nothing:
         def restore(self) -> None:
@@ -319,7 +321,7 @@ def test_rich_designs_train_where_blocks_are_asked_for(encodings: tuple[str, str
         def offer(self, state: object) -> None:
             return None
 
-    fitted = found.train(rich("users", *encodings), 1.0, NullTracker(), Nothing())
+    fitted = found.train(rich("users", *encodings), NullTracker(), Nothing(), l2=1.0)
     losses = [entry["loss"] for entry in fitted.result.history]
     assert losses[-1] < losses[0]
     assert fitted.result.valid["ndcg@10"] > 0

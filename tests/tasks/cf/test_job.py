@@ -12,9 +12,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,12 +25,14 @@ import yaml
 from sif import tasks
 from sif.cli import main as cli
 from sif.config import load_config
-from sif.core.genotype import Genotype, read
-from sif.problems.controls import trained_alike
-from sif.problems.interactions import MIN_STEPS_PER_PASS, Problem
+from sif.core.genotype import read
+from sif.problems.base import Trained
+from sif.problems.interactions import MIN_STEPS_PER_PASS, InteractionProblem
 from sif.problems.l2_grid import GridTraining
 from sif.recommender.recommender import Recommender
+from sif.search.loop import SearchResult
 from sif.spaces.interaction.design import expression
+from sif.training.loop import TrainResult
 from sif.utils import checkpoint
 
 ROOT = Path(__file__).parents[3]
@@ -122,12 +123,16 @@ def test_validation_may_prefer_fixed_multiply_to_what_was_found(
     run = tmp_path / "run"
     job = ["--task", "cf", "--dataset", tmp_path / "orders.csv", "--output-dir", run]
 
-    def poor(problem: Problem, found: Genotype, controls: Sequence[str]) -> dict[str, Genotype]:
-        blocks = {**found.blocks, "operation": ((0, "plus"),)}
-        return trained_alike(problem, dataclasses.replace(found, blocks=blocks), controls)
+    search = InteractionProblem.search
 
-    monkeypatch.setattr("sif.tasks.cf.job.trained_alike", poor)
-    monkeypatch.setattr(GridTraining, "better", lambda grid, one, other: one["l2"] > 0)
+    def poor(problem: InteractionProblem, *rest: Any) -> SearchResult:
+        found = search(problem, *rest)
+        blocks = {**found.genotype.blocks, "operation": ((0, "plus"),)}
+        genotype = dataclasses.replace(found.genotype, blocks=blocks)
+        return dataclasses.replace(found, genotype=genotype)
+
+    monkeypatch.setattr(InteractionProblem, "search", poor)
+    monkeypatch.setattr(InteractionProblem, "prefers", lambda *_: True)
     assert cli.main([*map(str, job), "--no-tracking", "--quiet", *tiny]) == 0
     found = metrics(run)
     fixed = found["baselines"]["fixed-multiply"]
@@ -145,7 +150,7 @@ def test_a_job_without_rivals_keeps_what_was_found_and_says_that_nothing_was_com
     run = tmp_path / "run"
     job = ["--task", "cf", "--dataset", tmp_path / "orders.csv", "--output-dir", run]
     # Validation would prefer anything to what was found; the method's own pick is what counts.
-    monkeypatch.setattr(GridTraining, "better", lambda grid, one, other: one["l2"] > 0)
+    monkeypatch.setattr(InteractionProblem, "prefers", lambda *_: True)
     alone = [*tiny, "controls=[]", "baselines=[]"]
     assert cli.main([*map(str, job), "--no-tracking", "--quiet", *alone]) == 0
     found = metrics(run)
@@ -164,12 +169,16 @@ def test_a_job_without_rivals_keeps_what_was_found_and_says_that_nothing_was_com
 
 
 @pytest.mark.parametrize(("metric", "more"), [("ndcg@10", True), ("rmse", False)])
-def test_better_is_the_metrics_own_direction(metric: str, more: bool) -> None:
-    grid = GridTraining(*[SimpleNamespace(metric=metric)] * 5)  # type: ignore[arg-type]
-    low, high = ({"valid": {metric: value}} for value in (0.2, 0.3))
-    assert grid.better(high, low) is more
-    assert grid.better(low, high) is not more
-    assert not grid.better(low, low)
+def test_what_validation_prefers_is_the_metrics_own_direction(metric: str, more: bool) -> None:
+    problem = object.__new__(InteractionProblem)
+    problem.metric = metric
+    low, high = (
+        Trained(torch.nn.Identity(), TrainResult({metric: value}, 1, 1, [], 0.0))
+        for value in (0.2, 0.3)
+    )
+    assert problem.prefers(high, low) is more
+    assert problem.prefers(low, high) is not more
+    assert not problem.prefers(low, low)
 
 
 def test_a_job_leaves_every_file_and_nothing_else(finished: Path) -> None:
@@ -700,7 +709,7 @@ def test_total_seconds_add_up_over_sittings(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sif.tasks.cf.job.fit_best", interrupt)
+        patch.setattr("sif.tasks.cf.study.fit_best", interrupt)
         done = sif("--task", "cf", "--no-tracking", "--output-dir", "run", *tiny)
     assert done.code == 130
     assert done.err[-1].endswith("--resume run")
@@ -754,7 +763,7 @@ def test_the_better_strengths_are_trained_to_the_end(sif: Command, tiny: list[st
         assert done == {f"{name}-{place}" for place in kept}
         ends = [stage(run, f"{name}-{place}") for place in kept]
         assert [s["epochs"] for s in ends] == [10, 10]
-        assert [s["l2"] for s in ends] == [[0.01, 3, 30][place] for place in kept]
+        assert [s["numbers"]["l2"] for s in ends] == [[0.01, 3, 30][place] for place in kept]
         best = max(s["valid"]["ndcg@10"] for s in ends)
         found = metrics(run)
         if name == "searched":  # or fixed multiply, where validation prefers it
@@ -787,14 +796,14 @@ def test_a_job_interrupted_after_the_cut_goes_on_from_there(
     train, after = GridTraining._train, []
 
     def interrupted(
-        self: GridTraining, name: str, genotype: Any, place: int, l2: float, start: Any,
-        checkpointer: Any,
+        self: GridTraining, name: str, genotype: Any, fresh: Any, place: int, l2: float,
+        start: Any, checkpointer: Any,
     ) -> Any:  # fmt: skip
         if start is not None:
             after.append(place)
             if len(after) == moment:
                 raise KeyboardInterrupt
-        return train(self, name, genotype, place, l2, start, checkpointer)
+        return train(self, name, genotype, fresh, place, l2, start, checkpointer)
 
     with monkeypatch.context() as patch:
         patch.setattr(GridTraining, "_train", interrupted)
@@ -841,7 +850,7 @@ def test_mlflow_holds_one_run_per_job_with_a_nested_run_per_part(
     uri = f"sqlite:///{tmp_path}/runs.db"
     job = ["--task", "cf", "--output-dir", "run", "--tracking-uri", uri, "--quiet"]
     with monkeypatch.context() as patch:
-        patch.setattr("sif.tasks.cf.job.fit_best", interrupt)
+        patch.setattr("sif.tasks.cf.study.fit_best", interrupt)
         assert sif(*job, *tiny, "train.evaluate_every=2").code == 130
     done = sif("--resume", "run", "--quiet")
     assert (done.code, done.err) == (0, [])

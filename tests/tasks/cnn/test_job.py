@@ -22,7 +22,7 @@ from sif.data.images import Images, load_images, make_image_split
 from sif.errors import CheckpointError, ShapeError
 from sif.methods.registry import METHODS
 from sif.problems.image_classifier import ImageClassifier
-from sif.problems.images import Vision
+from sif.problems.images import ImageProblem
 from sif.spaces.cnn.cells import PUBLISHED, format_cells
 from sif.spaces.cnn.supernet import CNNSpace, cells_of, expression
 from sif.tasks.checkpoint import StageFolder
@@ -128,14 +128,15 @@ def test_evaluate_repeats_the_test_error_and_plot_the_figures(
 
 
 def test_the_exported_selection_is_judged_after_every_epoch(finished: Path) -> None:
-    folder = finished / "checkpoint"
+    folder, found = finished / "checkpoint", document(finished)
     for name in NAMES:
         state = checkpoint.load(folder / f"search-{name}.safetensors", "stage")["state"]
         errors = [entry["judged"]["exported_error"] for entry in state["history"]]
         assert len(errors) == 2 + (name == "random-ws")  # which chooses once more at the end
         assert all(0 <= error <= 100 for error in errors)
         # What the last selection was judged by is what the report says: no gap.
-        assert errors[-1] == state["exported_error"]
+        report = found["search"] if name == "searched" else found["baselines"][name]["search"]
+        assert errors[-1] == report["exported_error"]
         last = state["history"][-1]["selection"]
         genotype = from_json(state["genotype"])
         for block, chosen in genotype.blocks.items():
@@ -185,7 +186,7 @@ def test_a_published_preset_trains_the_published_network(
     images = SimpleNamespace(classes=range(classes), shape=(side, side, 3))
     none = (np.arange(0), np.arange(0))
     source: Any = SimpleNamespace(images=images)
-    vision = Vision(config, source, none, none, make_runtime("cpu", 0, threads=1))
+    vision = ImageProblem(config, source, none, none, make_runtime("cpu", 0, threads=1))
     vision.check()
     network = vision.network(PUBLISHED["darts-v2"])
     assert f"{network.counted() / 1e6:.3f}" == parameters
@@ -242,7 +243,10 @@ def test_given_cells_are_trained_without_a_search(finished: Path, tmp_path: Path
             "spaces.cnn.supernet.CNNSpace.extract",
             "lower search.batch_size (16), search.channels (2)",
         ),
-        ("problems.images.Vision._objective", "lower train.batch_size (16), train.channels (2)"),
+        (
+            "problems.images.ImageProblem._objective",
+            "lower train.batch_size (16), train.channels (2)",
+        ),
     ],
 )
 def test_too_little_memory_is_one_line_that_says_what_to_lower(
@@ -288,7 +292,7 @@ def test_settings_reach_what_they_name() -> None:
             "search.arch_lr=0.01", "search.darts_lr=0.02", "search.penalty=0.5", "search.lr=0.07",
             "search.cost=multiply_adds", "precision=bfloat16"]  # fmt: skip
     config = load_config("cnn", sets=sets)
-    vision = cnn_inputs.prepare(config, make_runtime("cpu", 0, threads=1)).vision
+    vision = cnn_inputs.prepare(config, make_runtime("cpu", 0, threads=1)).problem
     space = vision.space()
     assert space.precision == "bfloat16"
     assert space.blocks[0].costs != CNNSpace(space.name, space.layout).blocks[0].costs
@@ -339,7 +343,7 @@ def test_a_killed_job_goes_on_to_the_same_end(
             checkpoint.load(run / "checkpoint" / f"{name}.safetensors", "stage")["state"]
             for run in (tmp_path / "run", finished)
         )
-        for key in ("genotype", "network", "per_image", "valid"):
+        for key in ("genotype", "network", "test", "valid"):
             assert_same(ours.get(key), theirs.get(key))
 
 
@@ -373,7 +377,7 @@ def test_nothing_is_fitted_on_the_test_part(
             checkpoint.load(run / "checkpoint" / f"{name}.safetensors", "stage")["state"]
             for run in (tmp_path / "run", finished)
         )
-        for key in ("genotype", "network", "valid", "exported_error"):
+        for key in ("genotype", "network", "valid", "valid_loss"):
             assert_same(ours.get(key), theirs.get(key))
     ours, theirs = (
         json.loads((run / "environment.json").read_text()) for run in (tmp_path / "run", finished)

@@ -1,9 +1,8 @@
-"""Who takes part in a contest of cells: search methods, published cells, given ones."""
+"""Who takes part in a comparison of cells: search methods, published cells, given ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,11 @@ from sif.config import did_you_mean
 from sif.core.genotype import Genotype, read
 from sif.errors import ConfigError
 from sif.methods.registry import method_named, method_names
+from sif.problems.base import SEARCHED
+from sif.tasks.base import Entrants
 
-SEARCHED, GIVEN = "searched", "given"
-
-
-@dataclass(frozen=True)
-class Entrants:
-    """Names in the comparison.
-
-    Attributes:
-        methods: Name to search method.
-        given: Name to a design that is trained without a search.
-        ours: The name that is compared with the others.
-    """
-
-    methods: Mapping[str, str]
-    given: Mapping[str, Any]
-    ours: str
+GIVEN = "given"
+"""Name of ours where it was not searched."""
 
 
 def entrants(
@@ -62,7 +49,9 @@ def entrants(
     methods = {} if ours else {SEARCHED: method}
     methods |= {name: name for name in controls if name not in published}
     given = ours | {name: published[name] for name in controls if name in published}
-    return Entrants(methods, given, GIVEN if ours else SEARCHED)
+    origin = f"of {cells}" if ours else f"found by {method}"
+    subject = f"the network of the cells {origin}"
+    return Entrants(methods, given, GIVEN if ours else SEARCHED, subject=subject)
 
 
 def _given(

@@ -1,4 +1,4 @@
-"""Figures that contests of all kinds of cells share."""
+"""Figures of searches and trainings that tasks share."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from pathlib import Path
 from typing import Any
 
 from sif import plots
-from sif.tasks.cells.work import Results
+from sif.problems.base import Problem
+from sif.tasks.base import Results
 
 
-def curves(results: Results, metric: str, judged: str, warmup: float) -> dict[str, Any]:
+def curves(problem: Problem[Any, Any], results: Results) -> dict[str, Any]:
     """Data of trainings, searches, gates and the comparison.
 
     Args:
-        results: Of the contest.
-        metric: Of validation, in histories of trainings and in entries.
-        judged: Name of what searches are judged by.
-        warmup: Share of the epochs of the methods that warm up.
+        problem: Names the metrics.
+        results: Of the job.
     """
+    shown, judged = problem.shown, problem.judged
     return {
         "training": {
-            name: [(point["seconds"], point[metric]) for point in state["history"]]
-            for name, state in results.trained.items()
+            name: [(point["seconds"], point[shown]) for point in trained.result.history]
+            for name, trained in results.trained.items()
         },
         "search": {
             name: [
                 (e["seconds"], e["judged"][judged])
-                for e in state["history"]
+                for e in found.history
                 if math.isfinite(e["judged"][judged])
             ]
-            for name, state in results.found.items()
+            for name, found in results.found.items()
         },
         "gates": {
             name: {
-                "selections": [e["selection"] for e in state["history"]],
-                "trained": {b: t.sum(dim=0).tolist() for b, t in state["trained"].items()},
-                "warmup": round(warmup * len(state["history"])) if state["warms_up"] else 0,
+                "selections": [e["selection"] for e in found.history],
+                "trained": {b: t.sum(dim=0).tolist() for b, t in found.trained.items()},
+                "warmup": found.resting,
             }
-            for name, state in results.found.items()
+            for name, found in results.found.items()
         },
         "comparison": {
             name: {
-                "valid": entry.valid[metric], "test": entry.test.metrics[metric],
+                "valid": entry.valid[shown], "test": entry.test.metrics[shown],
                 "parameters": entry.params["parameters"],
             }
             for name, entry in results.entries.items()
         },
-        "reference": results.decision.against,
+        "reference": results.verdict.against,
     }  # fmt: skip
 
 

@@ -1,0 +1,305 @@
+"""A problem: a space on train and validation data that is searched, trained and tested.
+
+Interactions, images and text are three problems. Whoever writes a fourth derives it from `Problem`
+and gets search, checks and resumable training with it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+from torch import nn
+
+from sif.core.gates import Gates
+from sif.core.genotype import Genotype
+from sif.core.stream import Checkpointer, Stream
+from sif.evaluation.evaluate import Evaluation
+from sif.evaluation.metrics import higher_is_better
+from sif.methods.registry import method_named
+from sif.search.loop import SearchResult
+from sif.search.run import MethodRun, lowering
+from sif.tracking import Tracker
+from sif.training.loop import TrainResult, TrainSettings
+from sif.training.optim import MakeOptimizer, Schedule
+from sif.utils.device import Runtime, reset_peak_memory
+
+SEARCHED = "searched"
+"""Name of the design that the own search found, in every job."""
+
+State = dict[str, Any]
+Progress = Callable[[int, Any], None]
+"""Is told an epoch and what there is to say of it."""
+
+Design = TypeVar("Design")
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def quiet(epoch: int, entry: Any) -> None:
+    """No progress."""
+
+
+class StageStore(Protocol):
+    """Keeps what is done, so that a killed job goes on from there."""
+
+    def run(self, name: str, work: Callable[[Any], State]) -> State:
+        """The result of some named work, which gets a `Checkpointer` of its loop."""
+        ...
+
+    def trim(self, name: str, key: str) -> None:
+        """Drops one entry of a result."""
+        ...
+
+
+class Reporter(Protocol):
+    """Tells people how far things are."""
+
+    def line(self, text: str) -> None:
+        """A remark."""
+        ...
+
+    def progress(self, stage: str, done: int, total: int, text: str) -> None:
+        """How far a stage is."""
+        ...
+
+
+@dataclass(frozen=True)
+class Session:
+    """What work leaves behind it.
+
+    Attributes:
+        stages: Keep what is done.
+        console: Is told.
+        tracker: Records; every training logs into a child.
+    """
+
+    stages: StageStore
+    console: Reporter
+    tracker: Tracker
+
+
+@dataclass(frozen=True, eq=False)
+class Trained(Generic[Network]):
+    """A trained network.
+
+    Attributes:
+        network: With its best weights by validation.
+        result: How training went.
+        numbers: That belong to the network: what validation chose, or "parameters" and other
+            sizes.
+    """
+
+    network: Network
+    result: TrainResult
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    def state(self) -> State:
+        """The training as a stage keeps it."""
+        weights = {"network": self.network.state_dict(), "numbers": dict(self.numbers)}
+        return weights | vars(self.result)
+
+    @classmethod
+    def restored(cls, network: Network, state: State) -> Trained[Network]:
+        """A training that a stage kept.
+
+        Args:
+            network: Untrained; gets the weights.
+            state: From `state`.
+        """
+        network.load_state_dict(state["network"])
+        result = TrainResult(**{entry.name: state[entry.name] for entry in fields(TrainResult)})
+        return cls(network, result, state["numbers"])
+
+
+class Problem(ABC, Generic[Design, Network]):
+    """A space on train and validation data; nothing here holds the test part.
+
+    Attributes:
+        metric: Of validation and test; the one that decides.
+        shown: The metric that people are shown on the way, maybe another form of it.
+        format: How its values are written, such as ".4f".
+        unit: Behind them, such as " %".
+        judged: Name of the error by which a search judges a selection.
+        lowered: Section to the settings that memory depends on.
+        config: Of the job, with the sections `search` and `train`.
+        runtime: Device, dtype, seed.
+    """
+
+    metric: str
+    shown: str
+    format: str
+    unit: str = ""
+    judged: str
+    lowered: ClassVar[Mapping[str, tuple[str, ...]]]
+    config: Any
+    runtime: Runtime
+
+    @abstractmethod
+    def space(self, mixed: bool = False) -> Any:
+        """A supernet with fresh weights, the same for all methods.
+
+        Args:
+            mixed: Whether mixtures of all operations will run.
+        """
+
+    @abstractmethod
+    def streams(self) -> tuple[Stream, Stream]:
+        """Fresh batches of the search's weights and of alpha, always the same."""
+
+    @abstractmethod
+    def method_run(self) -> MethodRun:
+        """What methods search with, see `run_with`."""
+
+    @abstractmethod
+    def judge(self, space: Any, gates: Gates) -> float:
+        """Validation error of exactly a selection with the weights of its search."""
+
+    @abstractmethod
+    def design(self, genotype: Genotype) -> Design:
+        """What is trained for a genotype."""
+
+    @abstractmethod
+    def expression(self, design: Design) -> str:
+        """A design on one line, for people."""
+
+    @abstractmethod
+    def network(self, design: Design) -> Network:
+        """An untrained network of a design, the same first weights for equal designs."""
+
+    @abstractmethod
+    def train(
+        self, design: Design, tracker: Tracker, checkpointer: Checkpointer,
+        on_epoch: Progress = quiet,
+    ) -> Trained[Network]:  # fmt: skip
+        """Trains a design from scratch; validation chooses the epoch.
+
+        Args:
+            design: Of the network.
+            tracker: Receives loss and metrics at every validation.
+            checkpointer: Keeps the loop's state.
+            on_epoch: Called with the epoch and the best metrics so far.
+
+        Raises:
+            DivergedError: The training diverged.
+        """
+
+    @abstractmethod
+    def test(self, network: Network, part: Any) -> Evaluation:
+        """Evaluates a finished network on a part that nothing before has seen."""
+
+    @cached_property
+    def operations(self) -> Mapping[str, list[str]]:
+        """Block of the space to names of its operations."""
+        return {b.name: list(b.operations) for b in self.method_run().make_space(False).blocks}
+
+    def run_with(
+        self, make_optimizer: MakeOptimizer, schedule: Schedule, **further: Any
+    ) -> MethodRun:
+        """What methods search this problem with.
+
+        Args:
+            make_optimizer: Of the weights.
+            schedule: Of their step size.
+            further: Of `MethodRun`.
+        """
+        return MethodRun(
+            self.space, self.streams, self.judge, self.judged, self.config.search,
+            make_optimizer, schedule, self.runtime, **further,
+        )  # fmt: skip
+
+    def loop_settings(self, **further: Any) -> TrainSettings:
+        """What the section `train` says of the loop, under the same names, and `further`."""
+        section, names = self.config.train, [entry.name for entry in fields(TrainSettings)]
+        known = {"patience": section.epochs, **dict(section)}
+        values = {name: known[name] for name in names if name in known}
+        metric = self.shown
+        decides = {"metric": metric, "higher_is_better": higher_is_better(metric)}
+        decides |= {"out_of_time": self.runtime.out_of_time}
+        return TrainSettings(**{**values, **decides, **further})
+
+    def resting_share(self, method: str) -> float:
+        """Share of a search with a method in which alpha rests."""
+        if not method_named(method).warms_up:
+            return 0.0
+        share: float = self.config.search.resting_share
+        return share
+
+    def enough_memory(self, section: Literal["search", "train"]) -> AbstractContextManager[None]:
+        """A block whose failing allocations say which settings of a section to lower."""
+        settings = getattr(self.config, section)
+        return lowering(self.runtime, section, settings, self.lowered[section])
+
+    def search(
+        self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress = quiet,
+        method: str | None = None,
+    ) -> SearchResult:  # fmt: skip
+        """Searches; `sif.utils.device.peak_memory_mb` then tells the peak of the search alone.
+
+        Args:
+            tracker: Receives the losses of every epoch.
+            checkpointer: Keeps the loop's state.
+            on_epoch: Called with the epoch's number and history entry.
+            method: Name; None: the configured one.
+
+        Raises:
+            DivergedError: The search diverged.
+            ConfigError: Memory was too small, or the method cannot search here.
+        """
+        reset_peak_memory(self.runtime)
+        with self.enough_memory("search"):
+            name = method or self.config.method
+            return self.method_run().run(name, tracker, checkpointer, on_epoch)
+
+    def check_method(self, name: str) -> None:
+        """Raises ConfigError for a method that cannot search here."""
+        with self.enough_memory("search"):
+            self.method_run().check(name)
+
+    def fit(self, name: str, design: Design, session: Session) -> Trained[Network]:
+        """Trains a design as a job does, so that it goes on after an interruption.
+
+        Args:
+            name: Of the design in the job, and of the stage.
+            design: Of the network.
+            session: Keeps the training, is told and records.
+
+        Raises:
+            DivergedError: The training diverged.
+            ConfigError: Memory was too small.
+        """
+        total, fresh = self.config.train.epochs, list[Trained[Network]]()
+
+        def show(epoch: int, metrics: Mapping[str, float]) -> None:
+            session.console.progress(f"train {name}", epoch, total, f"best {self.told(metrics)}")
+
+        def work(checkpointer: Checkpointer) -> State:
+            child = session.tracker.child(f"train-{name}")
+            with self.enough_memory("train"):
+                trained = self.train(design, child, checkpointer, show)
+            child.close()
+            fresh.append(trained)
+            session.console.line(
+                f"{name}: {trained.numbers['parameters']:,} parameters, "
+                f"{self.told(trained.result.valid)} after {trained.result.best_epoch} epochs "
+                f"({trained.result.seconds:.1f} s)"
+            )
+            return trained.state()
+
+        state = session.stages.run(f"train-{name}", work)
+        return fresh[0] if fresh else Trained.restored(self.network(design), state)
+
+    def told(self, valid: Mapping[str, float]) -> str:
+        """Validation's metric for people, such as "valid error 3.20 %"."""
+        return f"valid {self.shown} {valid[self.shown]:{self.format}}{self.unit}"
+
+    def merit(self, valid: Mapping[str, float]) -> float:
+        """The metric that decides, turned so that more is better."""
+        return valid[self.metric] * (1 if higher_is_better(self.metric) else -1)
+
+    def prefers(self, one: Trained[Network], other: Trained[Network]) -> bool:
+        """Whether validation prefers the first of two networks."""
+        return self.merit(one.result.valid) > self.merit(other.result.valid)

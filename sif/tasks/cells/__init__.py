@@ -1,1 +1,0 @@
-"""The job on cells, of images and of text."""

@@ -1,0 +1,249 @@
+"""The interaction function on interactions: what the job does and tells of it beside the usual."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sif.baselines import BASELINES, fit_best
+from sif.config import CFConfig
+from sif.core.genotype import Genotype
+from sif.data.interactions import Split
+from sif.data.recipe import Dataset
+from sif.evaluation.evaluate import Evaluation, evaluate
+from sif.evaluation.user_groups import cold_shares
+from sif.problems.base import SEARCHED, Reporter, Trained
+from sif.problems.controls import CONTROLS, FIXED, fixed_multiply
+from sif.problems.interactions import InteractionProblem
+from sif.problems.l2_grid import follows
+from sif.recommender.model import ServedModel
+from sif.tasks.base import Entrants, Entry, Found, JobContext, Results
+from sif.tasks.cf import figures
+from sif.tasks.cf.splits import flat_groups, group_documents, group_table
+from sif.tasks.study import Study, TrainOne
+from sif.utils.random import derive_seed
+
+NO_DOWNLOAD = (
+    "dataset planted: generated here with a known interaction function; for real data: "
+    "--dataset ml-100k (downloads), or a CSV, TSV, Parquet or .inter file; "
+    "the paper's setting: --dataset ml-100k --config cf/sif-paper"
+)
+COLUMNS = {
+    "ranking": ("ndcg@10", "recall@10", "map@10", "mrr@10", "hit@10"),
+    "rating": ("rmse", "rmse_std", "mae"),
+}
+
+
+class InteractionStudy(Study):
+    """The interaction function on interactions.
+
+    Fixed multiply is trained first where its L2 strength tells the search how much the data want;
+    controls are trained over the same grid as the found function, which validation may set aside
+    for fixed multiply.
+
+    Args:
+        config: Of the job.
+        label: What the data are called.
+        dataset: None where a split file says it all.
+        split: All three parts; only evaluation of finished models may look at the third.
+        problem: The other two at work.
+        baselines: Names of the classical baselines to train.
+    """
+
+    task = "cf"
+    search_stage = "search"
+    config: CFConfig
+    problem: InteractionProblem
+
+    def __init__(
+        self,
+        config: CFConfig,
+        label: str,
+        dataset: Dataset | None,
+        split: Split,
+        problem: InteractionProblem,
+        baselines: tuple[str, ...],
+    ) -> None:
+        self.config, self.label, self.problem, self.baselines = config, label, problem, baselines
+        self.dataset, self.split = dataset, split
+        self.data_hash = dataset.hash if dataset else split.hash
+        self.split_hash, self.split_name = split.hash, split.protocol
+        self.test_part = split
+        controls = {name: CONTROLS[name](problem) for name in config.controls}
+        fallback = FIXED if FIXED in controls else None
+        self.entrants = Entrants({SEARCHED: config.method}, controls, SEARCHED, fallback)
+
+    def start(
+        self, train: TrainOne, console: Reporter
+    ) -> tuple[InteractionProblem, dict[str, Any]]:
+        """Trains fixed multiply where the search follows its L2 strength."""
+        problem, spent = self.problem, 0.0
+        if follows(self.config, problem.spec):
+            fixed = train(FIXED, fixed_multiply(problem))
+            if fixed is not None:
+                problem, spent = problem.followed(fixed), fixed.result.seconds
+        before, l2 = self.config.search.l2, problem.config.search.l2
+        if l2 != before:
+            console.line(f"note: search.l2 {before:g} becomes {l2:g}")
+        return problem, {"l2": l2, "l2_seconds": spent}
+
+    def baseline(self, name: str) -> Entry:
+        """The best of a classical model's grid."""
+        fitted = fit_best(
+            BASELINES[name], self.split.train, self.split.valid, self.config.objective,
+            seed=derive_seed(self.config.seed, "baseline", name),
+            threads=self.problem.runtime.threads,
+        )  # fmt: skip
+        found = evaluate(fitted.scorer, self.split, "test", self.config.objective)
+        return Entry(name, fitted.valid.metrics, found, fitted.seconds, dict(fitted.params))
+
+    def save(self, folder: Path, results: Results, console: Reporter) -> None:
+        """The recommender; a note where it ranks items alike for all users."""
+        trained, known = results.trained[SEARCHED], self.split.interactions
+        model = ServedModel.of(
+            self.problem, results.designs[SEARCHED], trained.network, trained.numbers["l2"], known
+        )
+        model.save(folder)
+        if not model.is_personalized:
+            console.line(
+                f"note: {model.expression} ranks items alike for all users; its recommendations "
+                "are refused"
+            )
+
+    def test_saved(self, folder: Path) -> Evaluation:
+        """The recommender again."""
+        model = ServedModel.load(folder)
+        return evaluate(model.scorer, self.split, "test", self.config.objective)
+
+    # What is told
+
+    def opening(self) -> list[str]:
+        """The interactions, their parts, and what was done to them."""
+        split, config, fields = self.split, self.config, self.problem.fields
+        lines = []
+        if config.dataset == "planted" and config.data.split_file is None:
+            lines.append(NO_DOWNLOAD)
+        sizes = ", ".join(
+            f"{size:,} {f}s" for f, size in zip(fields, split.interactions.sizes, strict=True)
+        )
+        parts = f"{len(split.train):,} / {len(split.valid):,} / {len(split.test):,}"
+        lines.append(
+            f"{self.label}: {len(split.interactions):,} interactions, {sizes}; "
+            f"{split.protocol}, train / valid / test {parts}, split {split.hash}"
+        )
+        notes = [*(self.dataset.notes if self.dataset else []), *split.notes]
+        if fields[2:] and self.baselines:
+            notes.append(
+                f"the classical baselines see users and items, not {', '.join(fields[2:])}"
+            )
+        stages = self.problem.stages
+        if self.problem.spec.stages and stages != config.search.stages:
+            notes.append(
+                f"large train part: searched are {', '.join(stages)}, "
+                f"not {', '.join(config.search.stages)}"
+            )
+        return [*lines, *(f"note: {note}" for note in notes)]
+
+    def protocol(self) -> dict[str, Any]:
+        """Of the split."""
+        return self.split.description()
+
+    def leaders(self, selection: Mapping[str, Sequence[int]]) -> str:
+        """Names of what is selected."""
+        names = self.problem.operations
+        return " ".join(names[block][k] for block, chosen in selection.items() for k in chosen)
+
+    def search_lines(self, name: str, method: str, found: Found) -> list[str]:
+        """The function, and how often the search changed its mind."""
+        counts, summary = found.diagnostics, found.summary
+        text = (
+            f"search: {self.problem.expression(found.genotype)} after {summary['epochs']} epochs "
+            f"in {summary['seconds']:.1f} s ({counts['flips']:.0f} changes of mind, "
+            f"margin {counts['margin']:.2f})"
+        )
+        return [text]
+
+    def search_numbers(self, found: Found) -> dict[str, float]:
+        """Diagnostics and loss."""
+        return {**found.diagnostics, "found_valid_loss": found.valid_loss}
+
+    def params(self, trained: Trained[Any], found: Found | None) -> dict[str, Any]:
+        """The L2 strength that validation chose."""
+        return {"l2": trained.numbers["l2"]}
+
+    def further_numbers(self, evaluation: Evaluation) -> dict[str, float]:
+        """Groups of users."""
+        return flat_groups(group_documents(evaluation, self.split))
+
+    # Table, metrics.json, figures
+
+    def row(self, entry: Entry) -> dict[str, str]:
+        """Metrics of the objective."""
+        metrics = {
+            name: f"{entry.test.metrics[name]:.4f}" for name in COLUMNS[self.config.objective]
+        }
+        valid = f"{entry.valid[self.problem.metric]:.4f}"
+        return {"valid": valid, **metrics, "fit s": f"{entry.seconds:.1f}"}
+
+    def legend(self) -> str:
+        """Which part, and which seconds."""
+        return (
+            f"valid: {self.problem.metric} on the validation part, the others on the test part; "
+            "fit s: seconds for the whole grid"
+        )
+
+    def tables(self, results: Results) -> list[str]:
+        """Groups of users, where the split has cold ones."""
+        groups = group_table(results.entries, self.split, results.verdict, self.problem.metric)
+        return [groups] if groups else []
+
+    def genotype(self, results: Results) -> Genotype:
+        """What is kept, which may be fixed multiply."""
+        genotype: Genotype = results.designs[SEARCHED]
+        return genotype
+
+    def in_document(self, results: Results) -> dict[str, Any]:
+        """Users, and how cold the test part is."""
+        ours = results.entries[SEARCHED].test
+        return {
+            "users_left_out": ours.left_out,
+            "cold": cold_shares(self.split.train, self.split.test),
+            "groups": group_documents(ours, self.split),
+        }
+
+    def in_search(self, found: Found) -> dict[str, Any]:
+        """What was found, also where something else is kept."""
+        return {"found": self.problem.expression(found.genotype)}
+
+    def in_entrant(self, entry: Entry, results: Results) -> dict[str, Any]:
+        """Groups of users."""
+        return {"groups": group_documents(entry.test, self.split)}
+
+    def in_training(self, results: Results) -> dict[str, Any]:
+        """Seconds of the whole grid, and the numbers that were trained."""
+        trained = results.trained[SEARCHED]
+        sizes = (p.numel() for p in trained.network.parameters() if p.requires_grad)
+        result = trained.result
+        return {"seconds": result.seconds, "epochs": result.epochs, "parameters": sum(sizes)}
+
+    def figure_data(self, results: Results) -> dict[str, Any]:
+        """Search, function, trainings, test and split."""
+        return figures.figure_data(self.problem, results, self.split)
+
+    def record_model(self, context: JobContext) -> None:
+        """The recommender, in a form that MLflow serves where it can."""
+        name, folder = self.config.tracking.register_as, context.folder / "model"
+        if len(self.problem.fields) == 2:
+            context.tracker.log_model(lambda made: _save_servable(folder, made), "model", name)
+            return
+        context.tracker.log_artifact(folder, "model")
+        if name is not None:
+            told = ", ".join(self.problem.fields)
+            context.console.line(f"left out: registering {name}: MLflow serves no model of {told}")
+
+
+def _save_servable(model: Path, made: Path) -> None:
+    from sif.adapters.mlflow_model import save_model
+
+    save_model(model, made)

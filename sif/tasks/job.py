@@ -1,0 +1,242 @@
+"""The job of every task: search, train, test, compare, report, and go on after an interruption.
+
+Stages: whatever the search has to wait for; a search per method; a training per design; one
+evaluation each on the test part, which nothing before has seen; one per baseline without a network.
+What the data are, what is trained on them and how it is told is a `Study`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sif.errors import ConfigError, DataError, DivergedError
+from sif.evaluation.comparison import verdict
+from sif.problems.base import Problem, State, Trained
+from sif.search.loop import SearchResult
+from sif.tasks.base import Entry, Found, JobContext, Results, RunResult
+from sif.tasks.checkpoint import LoopCheckpointer
+from sif.tasks.figure_files import Draw, save_and_draw
+from sif.tasks.report import comparison_table, metrics_document
+from sif.tasks.study import Study
+from sif.utils.checkpoint import write_json_atomic, write_text_atomic
+from sif.utils.device import peak_memory_mb
+from sif.utils.environment import environment
+from sif.utils.random import derive_seed
+
+
+class JobRunner:
+    """One run over its run folder.
+
+    Args:
+        study: What it works on.
+        context: Where it keeps, tells and records.
+        draw: Draws the figures.
+    """
+
+    def __init__(self, study: Study, context: JobContext, draw: Draw) -> None:
+        self.study, self.context, self.draw = study, context, draw
+        self.problem, self.entrants = study.problem, study.entrants
+        self._trained: dict[str, Trained[Any] | None] = {}
+
+    def run(self) -> RunResult:
+        """All stages, then the verdict and everything that is left behind."""
+        self._announce()
+        start, summary = self.study.start(self._train, self.context.console)
+        found = self._searches(start, summary)
+        designs = {name: self.problem.design(one.genotype) for name, one in found.items()}
+        designs |= self.entrants.given
+        trained = {
+            name: one
+            for name, design in designs.items()
+            if (one := self._train(name, design)) is not None
+        }
+        self._last_word(designs, trained)
+        entries = {
+            name: self._tested(name, designs[name], one, found.get(name))
+            for name, one in trained.items()
+        }
+        entries |= self._baselines()
+        ours, metric = self.entrants.ours, self.problem.metric
+        others = {name: entry for name, entry in entries.items() if name != ours}
+        decision = verdict(
+            self.entrants.subject or self.problem.expression(designs[ours]),
+            entries[ours].test,
+            {name: entry.test for name, entry in others.items()},
+            {name: entry.valid[metric] for name, entry in others.items()},
+            metric,
+            seed=derive_seed(self.study.config.seed, "verdict"),
+        )
+        seconds = self.context.stages.seconds()
+        return self._finish(Results(found, designs, trained, entries, decision, seconds))
+
+    def _announce(self) -> None:
+        study, context = self.study, self.context
+        for line in study.opening():
+            context.console.line(line)
+        context.tracker.log_params(study.config.model_dump(mode="json"))
+        context.tracker.set_tags(
+            {
+                "task": study.task,
+                "dataset": study.label,
+                "dataset_hash": study.data_hash,
+                "split_hash": study.split_hash,
+                "protocol": study.split_name,
+                "git_commit": str(environment(context.runtime)["git_commit"]),
+            }
+        )
+
+    def _searches(self, problem: Problem[Any, Any], summary: Mapping[str, Any]) -> dict[str, Found]:
+        found = {}
+        for name, method in self.entrants.methods.items():
+            stage = self.study.search_stage.format(name)
+            work = partial(self._search, problem, stage, name, method)
+            state = self._unless_diverged(name, partial(self.context.stages.run, stage, work))
+            if state is not None:
+                found[name] = Found.restored(state, summary)
+        return found
+
+    def _unless_diverged(self, name: str, work: Callable[[], Any]) -> Any:
+        """What work returns; None where a control diverged, which is named and left out."""
+        try:
+            return work()
+        except DivergedError as error:
+            if name == self.entrants.ours:
+                raise
+            self.context.console.line(f"left out: {name}: {error}")
+            return None
+
+    def _search(
+        self, problem: Problem[Any, Any], stage: str, name: str, method: str,
+        checkpointer: LoopCheckpointer,
+    ) -> State:  # fmt: skip
+        study, console, epochs = self.study, self.context.console, problem.config.search.epochs
+        operations = self.problem.operations  # on no clock
+
+        def show(epoch: int, entry: Mapping[str, Any]) -> None:
+            told = f"loss {entry['loss']:.4f} {study.leaders(entry['selection'])}"
+            console.progress(f"search {method}", epoch, max(epoch, epochs), told)
+
+        child = self.context.tracker.child(stage)
+        result: SearchResult = problem.search(child, checkpointer, show, method)
+        found = Found.of(
+            result, operations, problem.resting_share(method), peak_memory_mb(self.context.runtime)
+        )
+        for line in study.search_lines(name, method, found):
+            console.line(line)
+        child.log(study.search_numbers(found), 0)
+        text = self.problem.expression(self.problem.design(found.genotype))
+        child.set_tags({"genotype": text, "method": method})
+        child.close()
+        return found.state()
+
+    def _train(self, name: str, design: Any) -> Trained[Any] | None:
+        """A design's training, made once; None where a control diverged."""
+        if name not in self._trained:
+            work = partial(self.problem.fit, name, design, self.context)
+            self._trained[name] = self._unless_diverged(name, work)
+        return self._trained[name]
+
+    def _last_word(self, designs: dict[str, Any], trained: dict[str, Trained[Any]]) -> None:
+        """Validation has it: nobody is served what it likes less than the fallback."""
+        ours, other = self.entrants.ours, self.entrants.fallback
+        if other is None or other not in trained:
+            return
+        if not self.problem.prefers(trained[other], trained[ours]):
+            return
+        metric, form = self.problem.shown, self.problem.format
+        valid = {name: trained[name].result.valid[metric] for name in (other, ours)}
+        kept, found = (
+            f"{self.problem.expression(designs[name])} ({value:{form}})"
+            for name, value in valid.items()
+        )
+        self.context.console.line(f"kept: {kept}, which validation prefers to the found {found}")
+        # What the found one cost stays told.
+        result = replace(trained[other].result, seconds=trained[ours].result.seconds)
+        designs[ours], trained[ours] = designs[other], replace(trained[other], result=result)
+
+    def _tested(self, name: str, design: Any, trained: Trained[Any], found: Found | None) -> Entry:
+        valid, seconds = trained.result.valid, trained.result.seconds
+
+        def test(_: LoopCheckpointer) -> State:
+            evaluation = self.problem.test(trained.network, self.study.test_part)
+            params = self.study.params(trained, found)
+            entry = Entry(name, valid, evaluation, seconds, params)
+            self._record(f"test-{name}", entry, self.problem.expression(design))
+            return entry.state()
+
+        return Entry.restored(self.context.stages.run(f"test-{name}", test))
+
+    def _baselines(self) -> dict[str, Entry]:
+        entries: dict[str, Entry] = {}
+        left_out: dict[str, list[str]] = {}
+        for name in self.study.baselines:
+            try:
+                entries[name] = self._baseline(name)
+            except (ConfigError, DataError) as error:
+                left_out.setdefault(str(error), []).append(name)
+        for reason, names in left_out.items():
+            self.context.console.line(f"left out: baselines {', '.join(names)}: {reason}")
+        return entries
+
+    def _baseline(self, name: str) -> Entry:
+        def fit(_: LoopCheckpointer) -> State:
+            entry = self.study.baseline(name)
+            self._record(f"baseline-{name}", entry, name)
+            return entry.state()
+
+        entry = Entry.restored(self.context.stages.run(f"baseline-{name}", fit))
+        self.context.console.line(
+            f"baseline {name}: {self.problem.told(entry.valid)} "
+            f"({entry.seconds:.1f} s for its grid)"
+        )
+        return entry
+
+    def _record(self, child_name: str, entry: Entry, what: str) -> None:
+        child = self.context.tracker.child(child_name)
+        child.log_params(entry.params)
+        child.set_tags({"genotype": what, "dataset": self.study.label})
+        child.log({**entry.flat(), **self.study.further_numbers(entry.test)}, 0)
+        child.close()
+
+    def _finish(self, results: Results) -> RunResult:
+        study, folder, console = self.study, self.context.folder, self.context.console
+        document = metrics_document(study, results)
+        genotype = study.genotype(results)
+        if genotype is not None:
+            write_text_atomic(folder / "genotype.json", genotype.to_json())
+        write_json_atomic(folder / "metrics.json", document)
+        study.save(folder / "model", results, console)
+        figures = self._figures(results)
+        for text in (comparison_table(study, results), *study.tables(results)):
+            console.result(f"\n{text}")
+        console.result(f"\nverdict: {results.verdict.text}")
+        console.line(f"{results.seconds:.1f} s; everything is in {folder}")
+        self._record_end(document, results, figures)
+        return RunResult(folder, document, results.verdict)
+
+    def _figures(self, results: Results) -> list[Path]:
+        document = self.study.figure_data(results)
+        try:
+            return save_and_draw(self.context.folder / "plots", document, self.draw)
+        except ConfigError as error:
+            self.context.console.line(f"left out: {error}")
+            return []
+
+    def _record_end(
+        self, document: Mapping[str, Any], results: Results, figures: list[Path]
+    ) -> None:
+        tracker, folder = self.context.tracker, self.context.folder
+        further = self.study.further_numbers(results.entries[self.entrants.ours].test)
+        valid = {f"valid.{name}": value for name, value in document["valid"].items()}
+        tracker.log({**document["test"], **valid, **further}, 0)
+        tracker.set_tags({"genotype": document["genotype"], "verdict": document["verdict"]})
+        for path in figures:
+            tracker.log_artifact(path, "plots")
+        for name in ("genotype.json", "metrics.json", "config.yaml"):
+            if (folder / name).exists():  # given designs leave no genotype
+                tracker.log_artifact(folder / name)
+        self.study.record_model(self.context)

@@ -1,0 +1,108 @@
+"""Recurrent cells on text: what the job tells of them."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sif.baselines.ngram import NGram, tuned
+from sif.config.rnn import RNNConfig
+from sif.data.text import Corpus
+from sif.evaluation.evaluate import Evaluation
+from sif.problems.base import Reporter
+from sif.problems.text import TextProblem, published_text
+from sif.problems.text_model import TextModel
+from sif.spaces.rnn.cells import RecurrentCell
+from sif.tasks.base import Entrants, Results
+from sif.tasks.study import Study
+
+NO_DOWNLOAD = (
+    "dataset grammar: generated sentences; the paper's setting: --dataset ptb (downloads), or a "
+    "folder with train.txt, valid.txt and test.txt"
+)
+
+
+class TextStudy(Study):
+    """Recurrent cells on a text.
+
+    Args:
+        config: Of the job.
+        corpus: The text, which comes in its parts.
+        problem: At work on its train and validation part.
+        entrants: Who is compared.
+    """
+
+    task = "rnn"
+    config: RNNConfig
+    split_name = "given parts"
+    problem: TextProblem
+
+    def __init__(
+        self, config: RNNConfig, corpus: Corpus, problem: TextProblem, entrants: Entrants
+    ) -> None:
+        self.config, self.corpus = config, corpus
+        self.problem, self.entrants = problem, entrants
+        self.label = corpus.name
+        self.data_hash = self.split_hash = corpus.content_hash
+        self.test_part = corpus.test
+
+    @cached_property
+    def ngram(self) -> NGram:
+        """Tuned on validation."""
+        return tuned(self.corpus)
+
+    def opening(self) -> list[str]:
+        """The text, its parts, and what there is to reach."""
+        corpus, model = self.corpus, self.ngram
+        counts = " / ".join(f"{len(ids):,}" for ids in corpus.parts.values())
+        lines = [NO_DOWNLOAD] if self.config.dataset == "grammar" else []
+        lines.append(
+            f"{corpus.name}: {len(corpus.words):,} different words, train / valid / test {counts} "
+            f"words, content {corpus.content_hash}"
+        )
+        if corpus.entropy is not None:
+            lines.append(f"best possible perplexity {math.exp(corpus.entropy):.3f}")
+        lines.append(
+            f"n-grams (Kneser-Ney, order {model.order} chosen on validation): perplexity, valid "
+            f"{model.perplexity(corpus.valid):.2f}"
+        )
+        return lines + [f"note: {note}" for note in corpus.notes]
+
+    def protocol(self) -> dict[str, Any]:
+        """The text, the best there can be, and n-grams on the test part."""
+        corpus, model = self.corpus, self.ngram
+        return corpus.description() | {
+            "best_perplexity": None if corpus.entropy is None else math.exp(corpus.entropy),
+            "ngram": {"order": model.order, "perplexity": model.perplexity(corpus.test)},
+        }
+
+    def watched(self, design: RecurrentCell) -> dict[str, float]:
+        """Share of nodes that pass on what they read."""
+        names = [name for name, _ in design.nodes]
+        return {"identity_share": names.count("identity") / len(names)}
+
+    def save(self, folder: Path, results: Results, console: Reporter) -> None:
+        """The language model."""
+        ours = self.entrants.ours
+        self.problem.model(results.designs[ours], results.trained[ours].network).save(folder)
+
+    def test_saved(self, folder: Path) -> Evaluation:
+        """The language model's perplexity again."""
+        runtime, network = self.problem.runtime, TextModel.load(folder).network
+        return self.problem.test(network.to(runtime.device, runtime.dtype), self.test_part)
+
+    def in_document(self, results: Results) -> dict[str, Any]:
+        """Our cell as in the published code."""
+        return {"cells": published_text(results.designs[self.entrants.ours])}
+
+    def figure_data(self, results: Results) -> dict[str, Any]:
+        """Cells, trainings and searches."""
+        cells = {
+            name: {"nodes": cell.nodes, "output": cell.output}
+            for name, cell in results.designs.items()
+            if isinstance(cell, RecurrentCell)
+        }
+        nodes = self.config.search.nodes
+        return {**super().figure_data(results), "cells": cells, "nodes": nodes}

@@ -1,0 +1,220 @@
+"""A study: a problem, its test part, and who is compared on it; all that tells tasks apart."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sif.config import CommonConfig
+from sif.core.genotype import Genotype
+from sif.evaluation.evaluate import Evaluation
+from sif.problems.base import Problem, Reporter, Trained
+from sif.tasks.base import Entrants, Entry, Found, JobContext, Results
+from sif.tasks.curves import curves
+from sif.utils.device import Runtime
+
+TrainOne = Callable[[str, Any], Trained[Any] | None]
+"""Trains a design under a name; None where a control diverged."""
+
+
+class Study(ABC):
+    """What a job works on, and how it is told of.
+
+    The defaults tell of networks that are searched, sized and trained once, such as cells. A task
+    overrides what is different about it.
+
+    Attributes:
+        task: Name of the task.
+        search_stage: Name of the stage of a search, with a place for the entrant's.
+        config: Of the job.
+        problem: Train and validation part at work.
+        entrants: Who is compared.
+        baselines: Models without a network that are compared as well.
+        label: What the data are called.
+        data_hash: 16 hex digits of their content.
+        split_hash: The same of the content and its parts.
+        split_name: How they are divided.
+        test_part: For `Problem.test`; nothing but finished networks may see it.
+    """
+
+    task: ClassVar[str]
+    search_stage: ClassVar[str] = "search-{}"
+    config: CommonConfig
+    problem: Problem[Any, Any]
+    entrants: Entrants
+    baselines: Sequence[str] = ()
+    label: str
+    data_hash: str
+    split_hash: str
+    split_name: str
+    test_part: Any
+
+    # Work
+
+    def start(self, train: TrainOne, console: Reporter) -> tuple[Problem[Any, Any], dict[str, Any]]:
+        """The problem that is searched, and what to add to the search's summary.
+
+        Args:
+            train: For designs that the search has to wait for.
+            console: Is told.
+        """
+        return self.problem, {}
+
+    def baseline(self, name: str) -> Entry:
+        """Fits and tests one of `baselines`.
+
+        Raises:
+            ConfigError, DataError: It cannot be fitted here, and is left out.
+        """
+        raise NotImplementedError(name)
+
+    @abstractmethod
+    def save(self, folder: Path, results: Results, console: Reporter) -> None:
+        """Writes our model."""
+
+    @abstractmethod
+    def test_saved(self, folder: Path) -> Evaluation:
+        """Evaluates a model that `save` wrote on the test part.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+
+    # What is told
+
+    @abstractmethod
+    def opening(self) -> list[str]:
+        """Lines about the data."""
+
+    @abstractmethod
+    def protocol(self) -> dict[str, Any]:
+        """The split, for metrics.json."""
+
+    def leaders(self, selection: Mapping[str, Sequence[int]]) -> str:
+        """The selection of an epoch, for the progress line."""
+        return ""
+
+    def watched(self, design: Any) -> dict[str, float]:
+        """Shares that tell a collapsed search."""
+        return {}
+
+    def search_lines(self, name: str, method: str, found: Found) -> list[str]:
+        """Lines about a search that ended."""
+        problem, counts = self.problem, found.diagnostics
+        design = problem.design(found.genotype)
+        shares = "".join(f"; {k} {100 * v:.0f} %" for k, v in self.watched(design).items())
+        judged = f"{found.judged(problem.judged):{problem.format}}{problem.unit}"
+        lines = [
+            (
+                f"{name}: {method} found {problem.expression(design)} in "
+                f"{found.summary['seconds']:.1f} s; {problem.shown} of exactly that selection with "
+                f"the search's weights, valid {judged}"
+            ),
+            (
+                f"{name}: the selection changed in {counts['flips']:,} of {counts['arch_steps']:,} "
+                f"architecture steps, {counts['ties']:,} ties{shares}"
+            ),
+        ]
+        for block, steps in found.trained_steps.items():
+            told = ", ".join(f"{operation} {n:,}" for operation, n in steps.items())
+            lines.append(f"{name}: {block}, weight steps per operation: {told}")
+        return lines
+
+    def search_numbers(self, found: Found) -> dict[str, float]:
+        """What the tracker gets of a search that ended."""
+        numbers = {**found.diagnostics, **self.watched(self.problem.design(found.genotype))}
+        for block, steps in found.trained_steps.items():
+            numbers |= {f"trained.{block}.{name}": float(n) for name, n in steps.items()}
+        return numbers | {self.problem.judged: found.judged(self.problem.judged)}
+
+    def params(self, trained: Trained[Any], found: Found | None) -> dict[str, Any]:
+        """What is counted of an entrant beside its metrics."""
+        return {**trained.numbers, "search_seconds": found.summary["seconds"] if found else 0.0}
+
+    def further_numbers(self, evaluation: Evaluation) -> dict[str, float]:
+        """What the tracker gets of an evaluation beside its metrics."""
+        return {}
+
+    # Table, metrics.json, figures
+
+    def row(self, entry: Entry) -> dict[str, str]:
+        """A model in the table, behind its name: header to cell."""
+        shown, params = self.problem.shown, dict(entry.params)
+        searched = params.pop("search_seconds")
+        return {
+            f"valid {shown}": f"{entry.valid[shown]:{self.problem.format}}",
+            **{name: f"{value:.4g}" for name, value in entry.test.metrics.items()},
+            **{f"{name.replace('_', ' ')} M": f"{n / 1e6:.3f}" for name, n in params.items()},
+            "search s": f"{searched:.1f}",
+            "train s": f"{entry.seconds:.1f}",
+        }
+
+    def legend(self) -> str:
+        """A line below the table."""
+        return "valid: of the validation part, which chose the epoch; then of the test part"
+
+    def tables(self, results: Results) -> list[str]:
+        """What is shown below the table of models."""
+        return []
+
+    def genotype(self, results: Results) -> Genotype | None:
+        """What genotype.json gets; None: no search was made."""
+        found = results.found.get(self.entrants.ours)
+        return None if found is None else found.genotype
+
+    def in_document(self, results: Results) -> dict[str, Any]:
+        """Further entries of metrics.json."""
+        return {}
+
+    def in_search(self, found: Found) -> dict[str, Any]:
+        """Further entries of a search in metrics.json."""
+        judged = self.problem.judged
+        watched = self.watched(self.problem.design(found.genotype))
+        return {judged: found.judged(judged), "watched": watched}
+
+    def in_entrant(self, entry: Entry, results: Results) -> dict[str, Any]:
+        """Further entries of somebody else in metrics.json."""
+        return {"search": self.search_document(results.found.get(entry.name))}
+
+    def in_training(self, results: Results) -> dict[str, Any]:
+        """Our training in metrics.json."""
+        ours = results.entries[self.entrants.ours]
+        return {"seconds": ours.seconds, **ours.params}
+
+    def search_document(self, found: Found | None) -> dict[str, Any] | None:
+        """A search in metrics.json."""
+        if found is None:
+            return None
+        return {
+            **found.summary,
+            **found.diagnostics,
+            "valid_loss": found.valid_loss,
+            **self.in_search(found),
+            "trained": found.trained_steps,
+        }
+
+    def figure_data(self, results: Results) -> dict[str, Any]:
+        """Everything that is drawn, as JSON."""
+        return {"task": self.task, **curves(self.problem, results)}
+
+    def record_model(self, context: JobContext) -> None:  # noqa: B027 (most have none to serve)
+        """Gives our model to the tracker."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of job, as it is registered.
+
+    Attributes:
+        config: Model of its settings.
+        prepare: Configuration and runtime to the study, or an error for the user, before anything
+            is written.
+        draw: Data of figures and folder to the paths of the figures drawn.
+    """
+
+    config: type[CommonConfig]
+    prepare: Callable[[Any, Runtime], Study]
+    draw: Callable[[Mapping[str, Any], Path], list[Path]]
