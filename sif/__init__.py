@@ -5,29 +5,80 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sif.utils.version import __version__
+from sif.utils.version import __version__ as __version__
 
-_PUBLIC = {
+if TYPE_CHECKING:
+    from sif.adapters.torch_module import InteractionFunction
+    from sif.bench import Bench
+    from sif.config import CFConfig, load_config
+    from sif.config.cnn import CNNConfig
+    from sif.config.rnn import RNNConfig
+    from sif.core.genotype import Genotype
+    from sif.errors import ConfigError, DataError, NotFittedError, SifError
+    from sif.recommender.evaluating import compare, evaluate
+    from sif.recommender.recommender import Recommender
+    from sif.recommender.search_function import search_function
+    from sif.tasks.run_job import run_job
+
+__all__ = [
+    "Bench",
+    "CFConfig",
+    "CNNConfig",
+    "ConfigError",
+    "DataError",
+    "Genotype",
+    "InteractionFunction",
+    "NotFittedError",
+    "RNNConfig",
+    "Recommender",
+    "SifError",
+    "compare",
+    "evaluate",
+    "load_config",
+    "run_job",
+    "search_function",
+]
+
+_MODULES = {
+    "Bench": "sif.bench",
+    "CFConfig": "sif.config",
+    "CNNConfig": "sif.config.cnn",
+    "ConfigError": "sif.errors",
+    "DataError": "sif.errors",
+    "Genotype": "sif.spaces.interaction.design",  # with the notation of the function spaces
     "InteractionFunction": "sif.adapters.torch_module",
+    "NotFittedError": "sif.errors",
+    "RNNConfig": "sif.config.rnn",
     "Recommender": "sif.recommender.recommender",
-    "SIFRecommender": "sif.recommender.recommender",
     "SifError": "sif.errors",
+    "compare": "sif.recommender.evaluating",
+    "evaluate": "sif.recommender.evaluating",
     "load_config": "sif.config",
-    "load_function": "sif.adapters.torch_module",
-    "make_runtime": "sif.utils.device",
+    "run_job": "sif.tasks.run_job",
+    "search_function": "sif.recommender.search_function",
 }
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 (the names are the table's keys)
+_FORMER = {
+    "SIFRecommender": ("sif.recommender.former", "sif.Recommender"),
+    "load_function": ("sif.adapters.torch_module", "sif.InteractionFunction.load"),
+    "make_runtime": ("sif.utils.device", "sif.utils.device.make_runtime"),
+}
+"""Former public name to its module and to what replaces it."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    if name in _FORMER:
+        module, today = _FORMER[name]
+        warnings.warn(f"sif.{name} is deprecated: use {today}", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(module), name)
     raise AttributeError(f"module 'sif' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_PUBLIC])
+    return sorted([*globals(), *_MODULES])

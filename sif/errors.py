@@ -8,19 +8,49 @@ from __future__ import annotations
 
 
 class SifError(Exception):
-    """Base class of every error raised on purpose by sif."""
+    """Base class of every error raised on purpose by sif.
+
+    Examples:
+        >>> try:
+        ...     sif.Recommender(objective="stars").fit(orders)
+        ... except sif.SifError as error:
+        ...     print(error)
+        objective: expected 'ranking' or 'rating', found 'stars'
+    """
 
 
 class ConfigError(SifError):
-    """A configuration key, value or combination that cannot be run."""
+    """A configuration key, value or combination that cannot be run.
+
+    Examples:
+        >>> sif.Recommender(settings={"train": {"epoch": 5}}).fit(orders)
+        Traceback (most recent call last):
+        sif.errors.ConfigError: settings: train.epoch: unknown key; did you mean 'epochs'?
+    """
 
 
 class DivergedError(ConfigError):
     """A search or training whose numbers are no longer finite."""
 
 
+class NotFittedError(ConfigError, ValueError, AttributeError):
+    """A model that was asked before `fit`; a ValueError and AttributeError, as scikit-learn's is.
+
+    Examples:
+        >>> sif.Recommender().recommend("c1")
+        Traceback (most recent call last):
+        sif.errors.NotFittedError: Recommender: expected a fitted one, found one before fit
+    """
+
+
 class DataError(SifError):
-    """A data file or data set that cannot be used as it is."""
+    """A data file or data set that cannot be used as it is.
+
+    Examples:
+        >>> sif.Recommender("rating").fit(orders)
+        Traceback (most recent call last):
+        sif.errors.DataError: objective rating: expected a rating column, found none
+    """
 
 
 class ScoreError(DataError):

@@ -27,6 +27,8 @@ CORE = sorted(
         "search",
         "training",
         "problems",
+        "baselines",
+        "recommender",
     )
     for path in (PACKAGE / package).rglob("*.py")
 )
@@ -82,6 +84,19 @@ def test_importing_sif_is_quick() -> None:
         "print(time.process_time() - start)"
     )
     assert float(fresh(code)) < 0.3
+
+
+def test_public_names_are_those_that_type_checkers_see() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    typed = [
+        alias.name
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for line in block.body
+        if isinstance(line, ast.ImportFrom)
+        for alias in line.names
+    ]
+    assert sorted(typed) == sorted(sif.__all__) == sorted(sif._MODULES)
 
 
 def test_public_names_exist() -> None:

@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 
 from sif.data.interactions.vocabulary import id_strings
 from sif.errors import DataError
-from sif.recommender.recommender import SIFRecommender
+from sif.recommender.recommender import Recommender
 
 try:
     from cornac.exception import ScoreException
-    from cornac.models import Recommender
+    from cornac.models import Recommender as CornacModel
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "sif.adapters.cornac needs Cornac: pip install 'sif[cornac]'", name=error.name
     ) from error
 
 
-class SIFCornac(Recommender):  # type: ignore[misc, unused-ignore]
+class SIFCornac(CornacModel):  # type: ignore[misc, unused-ignore]
     """A searched interaction function as a model of Cornac.
 
     Args:
         name: In Cornac's tables.
-        objective: As the following, see `SIFRecommender`.
+        objective: As the following, see `Recommender`.
         space: See there.
         seed: See there.
         device: See there.
@@ -50,7 +50,7 @@ class SIFCornac(Recommender):  # type: ignore[misc, unused-ignore]
         device: str = "auto",
         threads: int | None = None,
         settings: Mapping[str, Any] | None = None,
-        recommender: SIFRecommender | None = None,
+        recommender: Recommender | None = None,
         trainable: bool = True,
         verbose: bool = False,
     ) -> None:
@@ -58,7 +58,7 @@ class SIFCornac(Recommender):  # type: ignore[misc, unused-ignore]
         self.objective, self.space, self.seed = objective, space, seed
         self.device, self.threads, self.settings = device, threads, settings
         self.recommender = recommender
-        self.fitted_: SIFRecommender | None = recommender
+        self.fitted_: Recommender | None = recommender
 
     def fit(self, train_set: Any, val_set: Any = None) -> SIFCornac:
         """Searches and trains on Cornac's data sets, or takes over their numbers alone.
@@ -74,9 +74,9 @@ class SIFCornac(Recommender):  # type: ignore[misc, unused-ignore]
         if self.recommender is not None:
             self.fitted_ = self.recommender
         elif self.trainable or self.fitted_ is None:
-            fresh = SIFRecommender(
-                self.objective, self.space, self.seed, self.device, self.threads, self.settings,
-                verbose=self.verbose,
+            fresh = Recommender(
+                self.objective, space=self.space, baselines=(), seed=self.seed, device=self.device,
+                threads=self.threads, settings=self.settings, verbose=self.verbose,
             )  # fmt: skip
             valid = None if val_set is None else self._frame(val_set)
             self.fitted_ = fresh.fit(self._frame(train_set), valid)
@@ -123,7 +123,7 @@ class SIFCornac(Recommender):  # type: ignore[misc, unused-ignore]
         ]
         return pd.DataFrame({"user": named[0], "item": named[1], "rating": ratings})
 
-    def _fitted(self) -> SIFRecommender:
+    def _fitted(self) -> Recommender:
         if self.fitted_ is None:
             raise DataError("SIFCornac: expected a fitted one, found one before fit")
         return self.fitted_

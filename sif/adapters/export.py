@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from sif.adapters.torch_module import InteractionFunction
 from sif.errors import ConfigError
+from sif.recommender.arguments import history_row
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
-from sif.recommender.recommender import SIFRecommender
+from sif.recommender.recommender import Recommender
 from sif.utils.checkpoint import write_bytes_atomic
 
 ONNX_BYTES = (1 << 31) - (1 << 24)
@@ -66,7 +67,7 @@ class CatalogueScores(nn.Module):
         return self.mean + self.deviation * scores
 
 
-def user_inputs(recommender: SIFRecommender, users: Iterable[Any]) -> NDArray[np.float32]:
+def user_inputs(recommender: Recommender, users: Iterable[Any]) -> NDArray[np.float32]:
     """What goes in for known users, by their original ids: float32 (b, d + 1).
 
     Raises:
@@ -79,14 +80,14 @@ def user_inputs(recommender: SIFRecommender, users: Iterable[Any]) -> NDArray[np
 
 
 def history_inputs(
-    recommender: SIFRecommender, history: Any, ratings: ArrayLike | None = None
+    recommender: Recommender, history: Any, ratings: ArrayLike | None = None
 ) -> NDArray[np.float32]:
     """What goes in for somebody who is in no table: float32 (1, d + 1); see `recommend_new`."""
-    pairs = recommender.history_row(history, ratings)
-    return _inputs(*recommender.fitted_model().fold(0).vectors(pairs))
+    model = recommender.fitted_model()
+    return _inputs(*model.fold(0).vectors(history_row(model, history, ratings)))
 
 
-def export(recommender: SIFRecommender, to: str, output: Path) -> Path:
+def export(recommender: Recommender, to: str, output: Path) -> Path:
     """Writes a fitted recommender for another program; returns the file.
 
     Args:

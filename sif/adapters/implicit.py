@@ -25,7 +25,7 @@ from sif.data.interactions import matrix_values
 from sif.errors import ConfigError, ShapeError
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
-from sif.recommender.recommender import SIFRecommender
+from sif.recommender.recommender import Recommender
 from sif.retrieval.engine import Top
 
 NOTHING = -np.finfo(np.float32).max
@@ -34,7 +34,7 @@ NOTHING = -np.finfo(np.float32).max
 Answer = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
-def to_implicit(recommender: SIFRecommender) -> SIFFactors | SIFImplicit:
+def to_implicit(recommender: Recommender) -> SIFFactors | SIFImplicit:
     """A fitted recommender as a model of implicit.
 
     Returns:
@@ -99,11 +99,11 @@ class SIFFactors(AlternatingLeastSquares):  # type: ignore[misc]
 
     def fit(self, user_items: Any, show_progress: bool = True, callback: Any = None) -> None:
         """Refused: ALS would take the columns of the biases for factors."""
-        raise ConfigError("fit: expected nothing to learn here; fit a SIFRecommender, convert it")
+        raise ConfigError("fit: expected nothing to learn here; fit a Recommender, convert it")
 
     def explain(self, *_: Any, **__: Any) -> Any:
         """Refused: it would explain a score of ALS."""
-        raise NotImplementedError("explain: of a SIFRecommender, not of its factors")
+        raise NotImplementedError("explain: of a Recommender, not of its factors")
 
     def recalculate_user(self, userid: Any, user_items: Any) -> NDArray[np.float32]:
         """Factors (r,) or (b, r) of users from what they have, CSR (b, n_items)."""
@@ -133,7 +133,7 @@ class SIFFactors(AlternatingLeastSquares):  # type: ignore[misc]
     def _folding(self) -> Products:
         if self._products is None:
             raise NotImplementedError(
-                "recalculate: a loaded file has the factors alone; convert the saved SIFRecommender"
+                "recalculate: a loaded file has the factors alone; convert the saved Recommender"
             )
         return self._products
 
@@ -150,8 +150,8 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         recommender: Fitted, or about to be by `fit`; None: one with its default settings.
     """
 
-    def __init__(self, recommender: SIFRecommender | None = None) -> None:
-        self.recommender = SIFRecommender() if recommender is None else recommender
+    def __init__(self, recommender: Recommender | None = None) -> None:
+        self.recommender = Recommender() if recommender is None else recommender
 
     @property
     def user_ids(self) -> NDArray[np.str_]:
@@ -236,13 +236,13 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         return self._similar(0, userid, N, filter_users, users)
 
     def save(self, file: str | Path) -> None:
-        """Writes the model into a folder of that name, as `SIFRecommender.save`."""
+        """Writes the model into a folder of that name, as `Recommender.save`."""
         self.recommender.save(file)
 
     @classmethod
     def load(cls, fileobj_or_path: str | Path) -> SIFImplicit:
-        """Reads what `save`, `SIFRecommender.save` or a run left in a folder."""
-        return cls(SIFRecommender.load(fileobj_or_path))
+        """Reads what `save`, `Recommender.save` or a run left in a folder."""
+        return cls(Recommender.load(fileobj_or_path))
 
     def _similar(
         self, field: int, numbers: Any, count: int, without: Iterable[int] | None,

@@ -17,7 +17,7 @@ from pydantic import BaseModel, JsonValue
 from scipy import sparse
 
 from sif.data.interactions.vocabulary import id_strings
-from sif.recommender.recommender import SIFRecommender
+from sif.recommender.recommender import Recommender
 
 try:
     from lenskit.data import Dataset, ItemList, QueryInput, RecQuery, Vocabulary
@@ -30,7 +30,7 @@ except ModuleNotFoundError as error:
 
 
 class SIFConfig(BaseModel, extra="forbid"):
-    """Configuration of `SIFScorer`; names as of `SIFRecommender`.
+    """Configuration of `SIFScorer`; names as of `Recommender`.
 
     Attributes:
         objective: "ranking", or "rating" to predict ratings.
@@ -62,13 +62,13 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
     """
 
     config: SIFConfig
-    recommender_: SIFRecommender
+    recommender_: Recommender
     _given: bool = False
     _items: Vocabulary | None = None
     _columns: NDArray[np.int64]
 
     @classmethod
-    def of(cls, recommender: SIFRecommender) -> SIFScorer:
+    def of(cls, recommender: Recommender) -> SIFScorer:
         """A scorer of a fitted recommender; training leaves it as it is."""
         model = recommender.fitted_model()
         scorer = cls(SIFConfig(objective=model.objective, space=model.genotype.space))
@@ -85,14 +85,14 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
         options = TrainingOptions() if options is None else options
         fitted = hasattr(self, "recommender_")
         if self.config.folder is not None and not fitted:
-            self.recommender_ = SIFRecommender.load(self.config.folder)
+            self.recommender_ = Recommender.load(self.config.folder)
         elif not self._given and not (fitted and not options.retrain) and not self.config.folder:
             self.recommender_ = self._fitted(data, options)
         # A candidate list is numbered by this vocabulary, which is quicker to map than its ids.
         self._items = data.items
         self._columns = self._lookup(data.items.ids())
 
-    def _fitted(self, data: Dataset, options: TrainingOptions) -> SIFRecommender:
+    def _fitted(self, data: Dataset, options: TrainingOptions) -> Recommender:
         config = self.config
         seed = config.seed
         if options.rng is not None:
@@ -100,9 +100,9 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
         frame = data.interaction_matrix(format="pandas", original_ids=True)
         frame = frame.rename(columns={"user_id": "user", "item_id": "item"})
         columns = [name for name in ("user", "item", "rating") if name in frame.columns]
-        recommender = SIFRecommender(
-            config.objective, config.space, seed, options.device or "auto", config.threads,
-            config.settings,
+        recommender = Recommender(
+            config.objective, space=config.space, baselines=(), seed=seed,
+            device=options.device or "auto", threads=config.threads, settings=config.settings,
         )  # fmt: skip
         return recommender.fit(frame[columns])
 

@@ -29,7 +29,7 @@ from mlflow.types.schema import AnyType, Array
 from sif.adapters.questions import COLUMNS, COUNT, Answering
 from sif.errors import ConfigError, SifError
 from sif.recommender.model import ServedModel
-from sif.recommender.recommender import Recommending
+from sif.recommender.recommender import Recommender
 
 PACKAGES = (
     "mlflow", "numba", "numpy", "pandas", "pydantic", "pyyaml", "safetensors", "scipy", "torch",
@@ -88,9 +88,9 @@ def _load_pyfunc(path: str) -> PyfuncRecommender:
 
 
 def save_model(
-    recommender: Recommending | str | Path, path: str | Path, mlflow_model: Model | None = None
+    recommender: Recommender | str | Path, path: str | Path, mlflow_model: Model | None = None
 ) -> None:
-    """Writes an MLflow model into a new folder, which `SIFRecommender.load` reads as well.
+    """Writes an MLflow model into a new folder, which `Recommender.load` reads as well.
 
     Args:
         recommender: Fitted or loaded, or the folder that `save` or a run left.
@@ -127,7 +127,7 @@ def save_model(
 
 
 def log_model(
-    recommender: Recommending | str | Path,
+    recommender: Recommender | str | Path,
     name: str = "model",
     registered_model_name: str | None = None,
     **options: Any,
@@ -164,12 +164,10 @@ def requirements() -> list[str]:
     return pinned
 
 
-def _model_of(recommender: Recommending | str | Path) -> ServedModel:
+def _model_of(recommender: Recommender | str | Path) -> ServedModel:
     if isinstance(recommender, str | Path):
         return ServedModel.load(Path(recommender))
-    if not hasattr(recommender, "model_"):
-        raise ConfigError("recommender: expected a fitted one, found one before fit")
-    return recommender.model_
+    return recommender.fitted_model()
 
 
 def _signature(model: ServedModel) -> ModelSignature:

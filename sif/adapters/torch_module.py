@@ -1,6 +1,6 @@
 """A searched interaction function as a plain torch module, to be put into any model.
 
-    function = sif.load_function("genotype.json", dimension=64)
+    function = sif.InteractionFunction.load("genotype.json", dimension=64)
     scores = function(user_vectors, item_vectors)
 
 It is written in ordinary differentiable operations, so that it trains, traces, exports and is
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sif.core.genotype import Genotype, read
 from sif.errors import ConfigError, GenotypeError, ShapeError
-from sif.recommender.model import FILE, ServedModel
+from sif.recommender.model import ServedModel
 from sif.spaces.interaction.design import SPECS, Design, design_of, expression
 from sif.spaces.interaction.embeddings import TableShape, clip_readout
 from sif.spaces.interaction.operations import Operation
@@ -115,6 +115,13 @@ class InteractionFunction(nn.Module):
     Raises:
         GenotypeError: A genotype of cells, of further fields, or with unknown names.
         ConfigError: A dimension below 1.
+
+    Examples:
+        >>> names = {"operation": "max", "user": "+sqrt", "item": "~square"}
+        >>> genotype = sif.Genotype("primitives", {b: ((0, name),) for b, name in names.items()})
+        >>> function = sif.InteractionFunction(genotype, dimension=4, mixed_signs=False)
+        >>> function(torch.zeros(3, 1, 4), torch.ones(5, 4)).shape
+        torch.Size([3, 5])
     """
 
     def __init__(
@@ -150,6 +157,38 @@ class InteractionFunction(nn.Module):
             function.readout.copy_(model.network.readout)
         return function
 
+    @classmethod
+    def load(cls, path: str | Path, dimension: int | None = None) -> InteractionFunction:
+        """A searched function from a file or folder.
+
+        Args:
+            path: A genotype file, or the folder of a run or of a saved model, whose trained readout
+                is then taken as well.
+            dimension: Entries of a vector; None: the model's, or 128 for a genotype, which has
+                none.
+
+        Returns:
+            The function.
+
+        Raises:
+            GenotypeError: The file cannot be read, or is of another version or space.
+            CheckpointError: The folder's model is missing or damaged.
+            ConfigError: A dimension below 1, or another than the model's.
+
+        Examples:
+            >>> file = model.save("shop")
+            >>> sif.InteractionFunction.load("shop").dimension
+            8
+        """
+        place = Path(path)
+        if not place.is_dir():
+            return cls(read(place), DIMENSION if dimension is None else dimension)
+        model = ServedModel.load(place)
+        own = model.network.shape.dimension
+        if dimension not in (None, own):
+            raise ConfigError(f"dimension: expected {own}, that of {place}, found {dimension}")
+        return cls.of(model)
+
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """Scores.
 
@@ -177,28 +216,8 @@ class InteractionFunction(nn.Module):
         return f"{self.expression}, dimension={self.dimension}"
 
 
-def load_function(path: str | Path, dimension: int | None = None) -> InteractionFunction:
-    """A searched function as a module.
-
-    Args:
-        path: A genotype file, or the folder of a run or of a saved model, whose trained readout is
-            then taken as well.
-        dimension: Entries of a vector; None: the model's, or 128 for a genotype, which has none.
-
-    Raises:
-        GenotypeError: The file cannot be read, or is of another version or space.
-        CheckpointError: The folder's model is missing or damaged.
-        ConfigError: A dimension below 1, or another than the model's.
-    """
-    place = Path(path)
-    if not place.is_dir():
-        return InteractionFunction(read(place), DIMENSION if dimension is None else dimension)
-    inside = place / "model"
-    model = ServedModel.load(inside if (inside / FILE).is_file() else place)
-    own = model.network.shape.dimension
-    if dimension not in (None, own):
-        raise ConfigError(f"dimension: expected {own}, that of {place}, found {dimension}")
-    return InteractionFunction.of(model)
+load_function = InteractionFunction.load
+"""By its former name."""
 
 
 def _check_dimension(name: str, vectors: Tensor, dimension: int) -> None:

@@ -8,10 +8,41 @@ from sif.baselines.biased_mf import BIASED_MF
 from sif.baselines.ease import EASE
 from sif.baselines.implicit_models import ALS, BPR
 from sif.baselines.popularity import POPULARITY
+from sif.config import did_you_mean
+from sif.errors import ConfigError
+from sif.evaluation.evaluate import Objective
 
 BASELINES: dict[str, Baseline] = {
     baseline.name: baseline
     for baseline in (POPULARITY, ALS, BPR, EASE, GLOBAL_MEAN, BIAS_ONLY, BIASED_MF)
 }
 
-__all__ = ["BASELINES", "Baseline", "Fitted", "fit_best"]
+
+def named_baselines(names: tuple[str, ...], objective: Objective) -> tuple[str, ...]:
+    """The baselines that are asked for.
+
+    Args:
+        names: Keys of `BASELINES`; "all" alone: all of the objective's.
+        objective: That they must serve.
+
+    Raises:
+        ConfigError: An unknown name, or a baseline that does not serve the objective.
+    """
+    fit = tuple(name for name, baseline in BASELINES.items() if objective in baseline.objectives)
+    if names == ("all",):
+        return fit
+    for name in names:
+        if name not in BASELINES:
+            raise ConfigError(
+                f"baselines: unknown {name!r}{did_you_mean(name, BASELINES)}; "
+                f"expected all or some of {', '.join(fit)}"
+            )
+        if name not in fit:
+            raise ConfigError(
+                f"baselines: {name!r} does not serve objective {objective!r}; "
+                f"expected some of {', '.join(fit)}"
+            )
+    return names
+
+
+__all__ = ["BASELINES", "Baseline", "Fitted", "fit_best", "named_baselines"]

@@ -18,7 +18,7 @@ from sif.errors import ConfigError
 from sif.evaluation.cold_start import ColdStartRule, with_cold_start
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Objective, Scorer, evaluate_on
 from sif.evaluation.metrics import higher_is_better
-from sif.utils.device import torch_threads
+from sif.utils.device import never, torch_threads
 
 Params = Mapping[str, float | int]
 FitOne = Callable[[Interactions, Params, int, int], Scorer]
@@ -87,6 +87,7 @@ def fit_best(
     *,
     seed: int,
     threads: int,
+    out_of_time: Callable[[], bool] = never,
 ) -> Fitted:
     """Fit the grid on train and keep what validation ranks first (the earliest of equals).
 
@@ -97,6 +98,7 @@ def fit_best(
         objective: 'ranking' decides by NDCG@10, 'rating' by RMSE.
         seed: seed of initialization and sampling.
         threads: threads to use.
+        out_of_time: asked after every parameter set; once it says so, that was the last.
 
     Raises:
         ConfigError: The baseline does not serve the objective, or its package is not installed.
@@ -121,6 +123,8 @@ def fit_best(
             trials.append((params, evaluation.metrics[metric]))
             if best is None or sign * (trials[-1][1] - best[2].metrics[metric]) > 0:
                 best = scorer, params, evaluation
+            if out_of_time():
+                break
     if best is None:
         raise ConfigError(f"baseline {baseline.name}: grid: expected parameter sets, found none")
     return Fitted(*best, time.perf_counter() - start, tuple(trials))

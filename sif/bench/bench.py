@@ -61,22 +61,37 @@ class Bench:
     Attributes:
         folder: Of the bench; `run` makes it.
         plan: What is compared.
+
+    Examples:
+        >>> bench = sif.Bench.of(
+        ...     task="cf", methods=["nasp", "random"], seeds=[0, 1], budget="500steps",
+        ...     settings={"data.planted": {"users": 40, "items": 30}},
+        ... )
+        >>> [trial.name for trial in bench.plan.trials()]
+        ['nasp-0', 'random-0', 'nasp-1', 'random-1']
+        >>> result = bench.run()  # doctest: +SKIP
     """
 
     folder: Path
     plan: Plan
 
     @classmethod
-    def of(cls, request: Request, folder: Path | None = None) -> Bench:
+    def of(
+        cls, request: Request | None = None, folder: Path | None = None,
+        *, settings: Mapping[str, Any] | None = None, **asked: Any,
+    ) -> Bench:  # fmt: skip
         """Plans a bench; reads the data once per method, and writes nothing.
 
         Args:
-            request: What is asked for.
+            request: What is asked for; None: the further arguments tell.
             folder: None: a new one in benches/.
+            settings: Of all trials, nested or by dotted names.
+            asked: The other attributes of a `Request`.
 
         Raises:
             SifError: Anything that is wrong, in one line.
         """
+        request = request or Request(**{"task": None, **asked}, flags=settings)
         if folder is not None:
             BenchFolder(folder).check_free()
         plan = request.checked()

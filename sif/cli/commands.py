@@ -69,10 +69,9 @@ def _model_of(values: argparse.Namespace, unknown: str = "error") -> tuple[Recom
         if not ids:
             raise ConfigError("expected a run folder or --model, found neither")
         folder = run_folder(Path(ids.pop(0)))
-    inside = folder / "model"
     from sif.recommender.recommender import Recommender
 
-    return Recommender.load(inside if inside.is_dir() else folder, unknown), ids
+    return Recommender.load(folder, unknown), ids
 
 
 def recommend(values: argparse.Namespace) -> None:
@@ -101,7 +100,8 @@ def similar(values: argparse.Namespace) -> None:
         raise ConfigError("similar: expected item ids, found none")
     from sif.cli import recommendations as listing
 
-    _print_rows(listing.rows(items, *model.similar_items(items, values.n), model.titles))
+    ids, cosines = model.similar_items(items, values.n, as_arrays=True)
+    _print_rows(listing.rows(items, ids, cosines, model.titles))
 
 
 def _print_rows(rows: Iterable[tuple[str, int, str, float, str]]) -> None:
@@ -119,12 +119,10 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
 
 def export(values: argparse.Namespace) -> None:
     """A model as a file for another program."""
-    inside = values.model / "model"
     from sif.adapters.export import export as written
     from sif.recommender.recommender import Recommender
 
-    model = Recommender.load(inside if inside.is_dir() else values.model)
-    print(written(model, values.to, values.output))
+    print(written(Recommender.load(values.model), values.to, values.output))
 
 
 def evaluate(values: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ from sif.data.interactions.table_files import TextTable, open_table, parquet_lib
 from sif.data.interactions.text_records import records, sniff
 from sif.data.interactions.vocabulary import id_strings
 from sif.errors import DataError
-from sif.recommender.recommender import SIFRecommender
+from sif.recommender.recommender import Recommender
 
 Row = tuple[str, int, str, float, str]
 CHUNK = 4096
@@ -40,13 +40,14 @@ def rows(
                 yield one, rank, str(item), float(score), titles.get(str(item), "")
 
 
-def recommendations(model: SIFRecommender, users: Sequence[str], count: int) -> Iterator[list[Row]]:
+def recommendations(model: Recommender, users: Sequence[str], count: int) -> Iterator[list[Row]]:
     """Rows of some users at a time; unknown users are refused before the first."""
     if model.unknown == "error":
         model.model_.vocabularies[0].index(users, "user")
     for start in range(0, len(users), CHUNK):
         some = users[start : start + CHUNK]
-        yield list(rows(some, *model.recommend(some, count), model.titles))
+        ids, scores = model.recommend(some, count, as_arrays=True)
+        yield list(rows(some, ids, scores, model.titles))
 
 
 def read_ids(path: Path, name: str) -> list[str]:
@@ -143,7 +144,7 @@ def _progress(total: int, show: bool) -> Iterator[Callable[[int], object]]:
 
 
 def write_recommendations(
-    model: SIFRecommender, users: Sequence[str], count: int, path: Path, show: bool = False
+    model: Recommender, users: Sequence[str], count: int, path: Path, show: bool = False
 ) -> None:
     """Writes rows as CSV, or Parquet by the name's ending; the file appears when it is complete.
 

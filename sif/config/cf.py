@@ -256,7 +256,13 @@ class TrainConfig(Section):
 
 
 class CFConfig(CommonConfig):
-    """Collaborative filtering: interactions to a found interaction function and a recommender."""
+    """Collaborative filtering: interactions to a found interaction function and a recommender.
+
+    Examples:
+        >>> config = sif.CFConfig(dataset="orders.csv", objective="rating", train={"epochs": 5})
+        >>> config.train.epochs
+        5
+    """
 
     overlay: ClassVar[str | None] = "objective"
 

@@ -106,7 +106,12 @@ class CellTrainConfig(Section):
 
 
 class CNNConfig(CommonConfig):
-    """Images to found cells and a trained classifier."""
+    """Images to found cells and a trained classifier.
+
+    Examples:
+        >>> sif.CNNConfig(dataset="digits", search={"epochs": 5}).search.epochs
+        5
+    """
 
     overlay: ClassVar[str | None] = "dataset"
 

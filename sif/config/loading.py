@@ -36,29 +36,39 @@ def load_config(
     file: str | Path | None = None,
     sets: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
+    layers: Sequence[tuple[str, Mapping[str, Any]]] = (),
 ) -> CommonConfig:
     """Builds the configuration of one job.
 
-    In falling precedence: flags, `sets`, `file`, the shipped presets, the defaults. The presets are
-    configs/<task>/default.yaml and over it the one that the task's overlay key names, such as
-    configs/cf/rating.yaml.
+    In falling precedence: layers (the last first), flags, `sets`, `file`, the shipped presets, the
+    defaults. The presets are configs/<task>/default.yaml and over it the one that the task's
+    overlay key names, such as configs/cf/rating.yaml.
 
     Args:
         task: Name of the task; None takes it from `file`.
         file: Path of a YAML file, or a preset's name such as 'cf/default'.
         sets: Items 'key.sub=value'; the value is YAML.
         flags: Dotted key to value; a value of None was not given.
+        layers: Each with the name that messages give it; keys may be dotted, sections nested.
 
     Returns:
         The validated, frozen configuration of the task.
 
     Raises:
         ConfigError: All problems found, in one line.
+
+    Examples:
+        >>> config = sif.load_config("cf", layers=[("mine", {"train.epochs": 5, "seed": 1})])
+        >>> config.train.epochs, config.seed, config.space
+        (5, 1, 'rich')
     """
     given = [(str(file), read_yaml(find_config(file), str(file)))] if file is not None else []
     given += [("settings", _nested(item.split("=", 1), item)) for item in sets]
     flat = {key: value for key, value in (flags or {}).items() if value is not None}
     given += [("arguments", _nest(key, value)) for key, value in flat.items()]
+    given += [
+        (origin, _nest(key, value)) for origin, layer in layers for key, value in layer.items()
+    ]
     name = _task_name(task, given)
     given.append(("arguments", {"task": name}))
     model = config_model(name)

@@ -35,7 +35,8 @@ def describe(
         path = tuple(str(part) for part in item["loc"])
         place = ".".join(path)
         origin = _origin(path, origins)
-        lines.append(": ".join(filter(None, (origin, place, _problem(item, model)))))
+        parts = dict.fromkeys((origin, place, _problem(item, model)))  # an argument's name once
+        lines.append(": ".join(filter(None, parts)))
     return "; ".join(lines)
 
 

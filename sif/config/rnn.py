@@ -90,7 +90,12 @@ class RecurrentTrainConfig(Section):
 
 
 class RNNConfig(CommonConfig):
-    """A text to a found cell and a trained language model."""
+    """A text to a found cell and a trained language model.
+
+    Examples:
+        >>> sif.RNNConfig(dataset="ptb", search={"epochs": 5}).search.epochs
+        5
+    """
 
     overlay: ClassVar[str | None] = "dataset"
 

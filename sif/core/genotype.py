@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +37,14 @@ class Genotype:
     Raises:
         GenotypeError: Edges that repeat, are negative or out of order, a number that is not finite,
             or a shape that does not hold its numbers.
+
+    Examples:
+        >>> names = {"operation": "multiply", "user": "+sqrt", "item": "~square"}
+        >>> genotype = sif.Genotype("primitives", {b: ((0, name),) for b, name in names.items()})
+        >>> genotype.expression
+        'multiply(+sqrt(user), ~square(item))'
+        >>> sif.Genotype.from_json(genotype.to_json()) == genotype
+        True
     """
 
     space: str
@@ -62,6 +70,11 @@ class Genotype:
             if not all(math.isfinite(number) for number in numbers):
                 raise GenotypeError(f"genotype: parameter {name!r}: expected finite numbers")
 
+    @property
+    def expression(self) -> str:
+        """The architecture on one line, as its space writes it (`NOTATIONS`), else by blocks."""
+        return NOTATIONS.get(self.space, _by_blocks)(self)
+
     def operation(self, block: str) -> str:
         """The operation of a block that keeps one edge; GenotypeError for any other block."""
         choices = self.blocks.get(block, ())
@@ -84,6 +97,23 @@ class Genotype:
             },
         }
         return json.dumps(document, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "genotype") -> Genotype:
+        """Reads what `to_json` wrote; see `from_json` of this module."""
+        return from_json(text, where)
+
+
+def _by_blocks(genotype: Genotype) -> str:
+    """Such as "operation: multiply; user: identity"."""
+    return "; ".join(
+        f"{name}: {', '.join(operation for _, operation in choices)}"
+        for name, choices in genotype.blocks.items()
+    )
+
+
+NOTATIONS: dict[str, Callable[[Genotype], str]] = {}
+"""Space to how it writes a genotype on one line; spaces put themselves in."""
 
 
 def check_names(genotype: Genotype, space: str, legal: Mapping[str, Sequence[str]]) -> None:

@@ -218,6 +218,7 @@ class Problem(ABC, Generic[Design, Network]):
         values = {name: known[name] for name in names if name in known}
         metric = self.shown
         decides = {"metric": metric, "higher_is_better": higher_is_better(metric)}
+        decides |= {"out_of_time": self.runtime.out_of_time}
         return TrainSettings(**{**values, **decides, **further})
 
     def resting_share(self, method: str) -> float:

@@ -322,21 +322,21 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
             draws,
         )
 
-    def at(self, l2: float) -> InteractionProblem:
-        """The same with another `search.l2`, around the same tensors."""
-        if l2 == self.config.search.l2:
+    def at(self, **changed: Any) -> InteractionProblem:
+        """The same with other settings of `search`, around the same tensors."""
+        section = self.config.search.model_copy(update=changed)
+        if section == self.config.search:
             return self
-        section = self.config.search.model_copy(update={"l2": l2})
         other, fewer = copy.copy(self), self.searched
         other.config = self.config.model_copy(update={"search": section})
-        vars(other)["searched"] = other if fewer is self else fewer.at(l2)
+        vars(other)["searched"] = other if fewer is self else fewer.at(**changed)
         return other
 
     def followed(self, fixed: Trained[InteractionNetwork]) -> InteractionProblem:
         """The same, searched with the strength that the training of fixed multiply suggests."""
         if not follows(self.config, self.spec):
             return self
-        return self.at(search_strength(self.config, fixed.numbers["prefers"]))
+        return self.at(l2=search_strength(self.config, fixed.numbers["prefers"]))
 
     @cached_property
     def searched(self) -> InteractionProblem:

@@ -1,1 +1,21 @@
 """A searched function as a recommender: fit, recommend, fold in, save."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sif.recommender.former import SIFRecommender as SIFRecommender
+    from sif.recommender.recommender import Recommender as Recommender
+
+_MODULES = {
+    "Recommender": "sif.recommender.recommender",
+    "SIFRecommender": "sif.recommender.former",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module 'sif.recommender' has no attribute {name!r}")

@@ -1,47 +1,50 @@
 """From interactions to a served model in one go, without a run folder: search, train, choose.
 
-As the job of `run.py --task cf`, but nothing is tested and there are no classical baselines.
+As the job of the task "cf", but nothing is tested: the report of a fit is of the validation part.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-
-from sif.config import CFConfig
-from sif.config.cf import DataConfig
-from sif.data.interactions import (
-    Columns,
-    Interactions,
-    concatenate,
-    filter_interactions,
-    held_out,
-    merge_duplicates,
-    read_frame,
-    read_matrix,
-)
-from sif.data.interactions.clean import check_usable
-from sif.data.interactions.interactions import row_keys
-from sif.data.interactions.load import load_dataset
+from sif.baselines import BASELINES, fit_best
+from sif.config import CFConfig, TrainConfig
+from sif.core.genotype import Genotype
+from sif.data.interactions import Interactions
 from sif.errors import ConfigError, DataError
-from sif.problems.base import SEARCHED, Session, State
+from sif.evaluation.evaluate import Evaluation, evaluate_on
+from sif.problems.base import SEARCHED, Session, State, Trained
 from sif.problems.controls import FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
+from sif.problems.l2_grid import GridTraining
+from sif.recommender.budget import FitBudget, fitting, whole_epochs
+from sif.recommender.inputs import parts
 from sif.recommender.model import ServedModel
+from sif.recommender.report import Report, Row
+from sif.spaces.interaction.function import InteractionNetwork
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime, torch_threads
+from sif.utils.random import derive_seed
 
-DEFAULTS = DataConfig()
-"""Of how data are read."""
+AUTO = {"ranking": ("popularity", "ease"), "rating": ("global-mean", "bias-only")}
+"""Baselines that take seconds, by objective."""
+EASE_SIDE = 5_000
+"""Users or items, whichever are fewer, up to which EASE takes seconds."""
+
+BASELINE_SHARE, FIXED_SHARE, SEARCH_SHARE = 0.1, 0.3, 0.55
+"""Of the time that is left: of the baselines, of fixed multiply, of the search. What is found gets
+the rest."""
+LEAST = 0.05
+"""Share of the whole budget that a training gets even if nothing is left: a function that is hardly
+trained is worth nothing."""
+
+_logger = logging.getLogger("sif")
 
 
 class NullStageStore:
@@ -57,169 +60,255 @@ class NullStageStore:
 
 @dataclass(frozen=True)
 class Reporter:
-    """Writes remarks to standard error, or nothing (`sif.problems.base.Reporter`)."""
+    """Logs remarks, and writes them to standard error where asked to.
+
+    Attributes:
+        verbose: Whether they are written.
+    """
 
     verbose: bool
 
     def line(self, text: str) -> None:
         """A remark."""
+        _logger.info(text)
         if self.verbose:
             print(text, file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        """A remark that is told whoever listens."""
+        _logger.warning(text)
 
     def progress(self, stage: str, done: int, total: int, text: str) -> None:
         """Not shown."""
 
 
-def is_matrix(data: Any) -> bool:
-    """Whether it is a sparse matrix, of any format."""
-    return hasattr(data, "tocoo")
-
-
-def interactions_of(
-    data: Any, config: DataConfig = DEFAULTS, objective: str = "ranking"
-) -> Interactions:
-    """Interactions of whatever people have, as they are.
-
-    Args:
-        data: `Interactions`, a pandas data frame, a sparse user by item matrix, or the path of a
-            file, or a known data set's name.
-        config: Names of the columns, and where data sets lie.
-        objective: Which values of a matrix count; see `sif.data.interactions.matrix_values`.
-
-    Raises:
-        DataError: Another type, or data that cannot be used.
-    """
-    if isinstance(data, Interactions):
-        return data
-    columns = Columns(
-        user=config.user, item=config.item, rating=config.rating, timestamp=config.timestamp,
-        separator=config.separator, context=config.context,
-    )  # fmt: skip
-    if isinstance(data, pd.DataFrame):
-        return read_frame(data, columns)
-    if isinstance(data, str | Path):
-        return load_dataset(str(data), data_dir=config.dir, columns=columns).interactions
-    if is_matrix(data):
-        return read_matrix(data, objective)
-    raise DataError(
-        "interactions: expected a data frame, a sparse matrix, a file or Interactions, found "
-        f"{type(data).__name__}"
-    )
-
-
-def further_interactions(data: Any, config: DataConfig, objective: str) -> Interactions:
-    """Interactions that come after training, merged and filtered by rating as those before.
-
-    Args:
-        data: See `interactions_of`.
-        config: As of the training; how many interactions a user or an item has is not asked.
-        objective: See `interactions_of`.
-
-    Raises:
-        DataError: Another type, or data that cannot be used.
-    """
-    return _cleaned(interactions_of(data, config, objective), config, 1, 1)
-
-
-def parts(
-    data: Any, valid: Any, seed: int, config: DataConfig = DEFAULTS, objective: str = "ranking"
-) -> tuple[Interactions, Interactions, Interactions]:
-    """All interactions, and their train and validation part, under the same vocabularies.
-
-    Without a validation part, a tenth of every user's interactions, at least one of three.
-
-    Args:
-        data: See `interactions_of`. Of a matrix all rows and columns stay, the empty ones too.
-        valid: The same, or None. Pairs that are in `data` as well stay there.
-        seed: Of what is held out.
-        config: How data are read, merged and filtered.
-        objective: See `interactions_of`.
-
-    Raises:
-        ConfigError: Settings of splits, which `fit` does not make.
-        DataError: Data that cannot be used, or of which nothing is left to hold out.
-    """
-    for name in ("protocol", "split_file", "time_buckets"):
-        if getattr(config, name) is not None:
-            raise ConfigError(f"data.{name}: fit makes no such split; give valid= or run a job")
-    read = partial(interactions_of, config=config, objective=objective)
-    whole = is_matrix(data)  # whose numbers are ids, so that none may move up
-    known = _cleaned(read(data), config, config.min_user, config.min_item, whole)
-    check_usable(known, "interactions")
-    if valid is None:
-        held = held_out(known, seed)
-    else:
-        judged = _cleaned(read(valid), config, 1, 1)
-        if known.rating is not None and judged.rating is None:
-            raise DataError("valid: expected a rating column as in the interactions, found none")
-        known, held = _joined(known, judged)
-    if not held.any():
-        raise DataError(
-            f"interactions: expected some to hold out, users with three or more or valid=, found "
-            f"{len(known)} of {known.sizes[0]} users"
-        )
-    return known, known.select(~held), known.select(held)
-
-
-def _joined(known: Interactions, judged: Interactions) -> tuple[Interactions, NDArray[np.bool_]]:
-    """All rows, those of both parts once, and which are the validation part's alone."""
-    both, first = concatenate([known, judged]), len(known)
-    keys = row_keys(both.ids, both.sizes)
-    fresh = ~np.isin(keys, keys[:first])
-    if not fresh.any():
-        raise DataError(
-            "valid: expected pairs that the interactions do not have, found none among its "
-            f"{len(judged)}"
-        )
-    found = both.select(fresh | (np.arange(len(both)) < first))
-    return found, np.arange(len(found)) >= first
-
-
-def _cleaned(
-    data: Interactions, config: DataConfig, min_user: int, min_item: int, keep_ids: bool = False
-) -> Interactions:
-    merged, _ = merge_duplicates(data, config.duplicates)
-    return filter_interactions(merged, config.min_rating, min_user, min_item, keep_ids)[0]
-
-
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """What came of it.
+    """What a fit comes to.
 
     Attributes:
         model: Serves.
         valid: Validation metrics of its function.
         found: Expression of what the search found, which validation may have set aside.
+        report: All that was trained, on the validation part.
     """
 
     model: ServedModel
     valid: dict[str, float]
     found: str
+    report: Report
 
 
-def learn(data: Any, valid: Any, config: CFConfig, verbose: bool = False) -> Learned:
+def learn(
+    data: Any, valid: Any, config: CFConfig, baselines: Sequence[str] | None, budget: FitBudget,
+    reporter: Reporter,
+) -> Learned:  # fmt: skip
     """Searches, trains what was found and fixed multiply, and serves what validation prefers.
 
     Torch has the configured number of threads meanwhile, and its former number afterwards.
+
+    Args:
+        data: See `sif.recommender.inputs.parts`.
+        valid: See there.
+        config: All settings.
+        baselines: Names of the baselines in the report; None: `AUTO`.
+        budget: Of everything.
+        reporter: Is told.
 
     Raises:
         DataError, ConfigError: Data or settings that cannot be used.
     """
     with torch_threads(config.threads):
-        return _learned(data, valid, config, Reporter(verbose))
+        known, problem = prepared(data, valid, config, budget)
+        return _Fit(problem, known, budget, reporter).run(baselines)
 
 
-def _learned(data: Any, valid: Any, config: CFConfig, reporter: Reporter) -> Learned:
-    runtime = make_runtime(config.device, config.seed, config.threads)
-    known, train, held = parts(data, valid, config.seed, config.data, config.objective)
-    problem = InteractionProblem(train, held, config, runtime)
-    session = Session(NullStageStore(), reporter, NullTracker())
-    genotypes = {FIXED: fixed_multiply(problem)}
-    trained = {FIXED: problem.fit(FIXED, genotypes[FIXED], session)}
-    searched = problem.followed(trained[FIXED]).search(NullTracker(), NoCheckpoint())
-    genotypes[SEARCHED] = searched.genotype
-    trained[SEARCHED] = problem.fit(SEARCHED, searched.genotype, session)
-    kept = FIXED if problem.prefers(trained[FIXED], trained[SEARCHED]) else SEARCHED
-    genotype, ours = genotypes[kept], trained[kept]
-    model = ServedModel.of(problem, genotype, ours.network, ours.numbers["l2"], known)
-    return Learned(model, ours.result.valid, problem.expression(searched.genotype))
+def prepared(
+    data: Any, valid: Any, config: CFConfig, budget: FitBudget
+) -> tuple[Interactions, InteractionProblem]:
+    """All interactions, and the problem of their train and validation part.
+
+    Raises:
+        DataError, ConfigError: Data or settings that cannot be used.
+    """
+    with budget.stage("reading"):
+        runtime = make_runtime(config.device, config.seed, config.threads)
+        runtime = replace(runtime, out_of_time=budget.out_of_time)
+        known, train, held = parts(data, valid, config.seed, config.data, config.objective)
+        problem = InteractionProblem(train, held, config, runtime)
+        problem.check_method(config.method)
+    budget.begin_work()
+    return known, problem
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A training, as much of the grid as there was time for, and seconds of one of its epochs."""
+
+    trained: Trained[InteractionNetwork]
+    section: TrainConfig
+    epoch: float
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """One fit at work."""
+
+    problem: InteractionProblem
+    known: Interactions
+    budget: FitBudget
+    reporter: Reporter
+
+    def run(self, baselines: Sequence[str] | None) -> Learned:
+        config, problem = self.problem.config, self.problem
+        rows, evaluations = self._baselines(baselines)
+        genotypes = {FIXED: fixed_multiply(problem)}
+        works = {FIXED: self._trained(FIXED, genotypes[FIXED], FIXED_SHARE)}
+        found = self._found(works[FIXED].trained, genotypes[FIXED])
+        genotypes[SEARCHED] = found
+        former = works[FIXED] if found == genotypes[FIXED] else None
+        works[SEARCHED] = self._trained(SEARCHED, found, 1.0, former)
+        trained = {name: work.trained for name, work in works.items()}
+        kept = FIXED if problem.prefers(trained[FIXED], trained[SEARCHED]) else SEARCHED
+        with self.budget.stage("serving"):
+            ours = trained[kept]
+            model = ServedModel.of(
+                problem, genotypes[kept], ours.network, ours.numbers["l2"], self.known
+            )
+            for name, one in trained.items():
+                evaluations[name] = self._evaluation(one.network)
+                told, seconds = problem.expression(genotypes[name]), one.result.seconds
+                rows[name] = Row(name, told, evaluations[name].metrics, seconds)
+        report = Report.of(
+            problem.config.objective, rows, evaluations, kept, self.budget,
+            derive_seed(config.seed, "report"),
+        )  # fmt: skip
+        if late := self.budget.verdict():
+            self.reporter.warn(late)
+        return Learned(model, ours.result.valid, problem.expression(found), report)
+
+    def _trained(
+        self, name: str, genotype: Genotype, share: float, former: _Work | None = None
+    ) -> _Work:
+        """A function trained over as much of the grid of strengths as there is time for.
+
+        Args:
+            name: In remarks, and of the stage.
+            genotype: The function.
+            share: Of the time that is left.
+            former: The same function's training of before, which stands unless there is time for
+                more now.
+        """
+        section = self.problem.config.train
+        epoch = former.epoch if former else self._epoch_seconds(genotype)
+        with self.budget.stage(name, share, LEAST) as seconds:
+            if math.isfinite(seconds):
+                section = fitting(section, epoch, seconds)
+            if former and whole_epochs(section) <= whole_epochs(former.section):
+                return former
+            if section is not self.problem.config.train:
+                self.reporter.line(
+                    f"{name}: {seconds:.1f} s allow {section.epochs} epochs and {len(section.l2)} "
+                    f"of {len(self.problem.config.train.l2)} strengths of L2"
+                )
+            session = Session(NullStageStore(), self.reporter, NullTracker())
+            grid = GridTraining(section, self.problem, self.problem.train, session)
+            return _Work(grid.train(name, genotype), section, epoch)
+
+    def _epoch_seconds(self, genotype: Genotype) -> float:
+        """Seconds of an epoch with its validation, by a training that is thrown away."""
+        if self.budget.seconds is None:
+            return 0.0
+        strengths = sorted(self.problem.config.train.l2)
+        l2 = strengths[len(strengths) // 2]
+        with self.budget.stage("pilots"):
+            tried = self.problem.train(genotype, NullTracker(), NoCheckpoint(), l2=l2, epochs=2)
+        result = tried.result
+        first, last = result.history[0], result.history[-1]
+        if first is last:
+            return result.seconds / result.epochs
+        return last["seconds"] - first["seconds"]  # the first epoch compiles and allocates
+
+    def _found(self, trained: Trained[InteractionNetwork], fixed: Genotype) -> Genotype:
+        """What the search finds; fixed multiply where there is no time for a search."""
+        try:
+            return searched(self.problem.followed(trained), self.budget, SEARCH_SHARE)
+        except ConfigError as error:
+            if self.budget.seconds is None:
+                raise
+            self.reporter.warn(f"budget: no time for a search, fixed multiply is served: {error}")
+            return fixed
+
+    def _baselines(
+        self, names: Sequence[str] | None
+    ) -> tuple[dict[str, Row], dict[str, Evaluation]]:
+        """Tuned baselines; those that cannot be had are left out, and the log says why."""
+        rows: dict[str, Row] = {}
+        evaluations: dict[str, Evaluation] = {}
+        with self.budget.stage("baselines", BASELINE_SHARE):
+            for name in self._automatic() if names is None else names:
+                if self.budget.out_of_time():
+                    self.reporter.line(f"left out: baseline {name}: no time")
+                    continue
+                try:
+                    fitted = self._baseline(name)
+                except (ConfigError, DataError) as error:
+                    self.reporter.line(f"left out: baseline {name}: {error}")
+                    continue
+                told = ", ".join(f"{key} {value:g}" for key, value in fitted.params.items())
+                rows[name] = Row(name, told, fitted.valid.metrics, fitted.seconds)
+                evaluations[name] = fitted.valid
+        return rows, evaluations
+
+    def _automatic(self) -> list[str]:
+        small = min(self.problem.train_part.sizes[:2]) <= EASE_SIDE
+        return [name for name in AUTO[self.problem.config.objective] if small or name != "ease"]
+
+    def _baseline(self, name: str) -> Any:
+        config, runtime = self.problem.config, self.problem.runtime
+        return fit_best(
+            BASELINES[name], self.problem.train_part, self.problem.valid_part, config.objective,
+            seed=derive_seed(config.seed, "baseline", name), threads=runtime.threads,
+            out_of_time=self.budget.out_of_time,
+        )  # fmt: skip
+
+    def _evaluation(self, network: InteractionNetwork) -> Evaluation:
+        """On the whole validation part, as the baselines."""
+        train, held = self.problem.train_part, self.problem.valid_part
+        scorer = self.problem.scorer(network)
+        return evaluate_on(scorer, train, (train,), held, self.problem.config.objective)
+
+
+def searched(problem: InteractionProblem, budget: FitBudget, share: float = 1.0) -> Genotype:
+    """What a search finds within a share of a budget.
+
+    Args:
+        problem: Is searched.
+        budget: Of everything.
+        share: Of what is left of it.
+
+    Raises:
+        ConfigError: There is no time for it.
+        DivergedError: The search diverged.
+    """
+    with budget.stage("search", share) as seconds:
+        if math.isfinite(seconds):
+            problem = _within(problem, budget)
+        return problem.search(NullTracker(), NoCheckpoint()).genotype
+
+
+def _within(problem: InteractionProblem, budget: FitBudget) -> InteractionProblem:
+    """The problem with a search that ends in time: by its epochs, or else by CPU seconds.
+
+    A pilot tells what its epochs cost.
+    """
+    section = problem.config.search
+    if section.steps is not None:
+        return problem
+    if budget.stage_left <= 0:
+        raise ConfigError("search: expected time, found none left")
+    cost = problem.method_run().epochs_cost(problem.config.method, budget.stage_left)
+    seconds = max(budget.stage_left, 1e-3) * budget.parallel
+    if cost <= seconds:
+        return problem
+    return problem.at(seconds=min(seconds, section.seconds or math.inf))

@@ -180,16 +180,18 @@ class ServedModel:
 
     @classmethod
     def load(cls, folder: Path) -> ServedModel:
-        """Reads what `save` wrote, onto the CPU.
+        """Reads what `save` or a run left in a folder, onto the CPU.
 
         Raises:
             CheckpointError: The file is missing, damaged, foreign, or contradicts itself, or its
                 genotype is of another version or space; the message names it.
         """
-        path = Path(folder) / FILE
+        path, inside = Path(folder) / FILE, Path(folder) / "model"
+        if inside.is_dir() and not path.is_file():  # the folder of a run
+            path = inside / FILE
         state = checkpoint.load(path, KIND)
         try:
-            check(state)
+            check(_renamed(state))
             return cls._decoded(state)
         except MALFORMED as error:
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -213,6 +215,14 @@ class ServedModel:
             _cold_start(*state["fallback"]) if "fallback" in state else None, folds,
             DataConfig(**state.get("reading", {})), _untrained(state, sizes),
         )  # fmt: skip
+
+
+def _renamed(state: dict[str, Any]) -> dict[str, Any]:
+    """The state with the entries of files of before by their names of today."""
+    for encoding, _ in state.get("folds", ()):
+        if "neighbours" in encoding:
+            encoding["neighbors"] = encoding.pop("neighbours")
+    return state
 
 
 def _packed(texts: Iterable[str]) -> NDArray[np.uint8]:

@@ -1,46 +1,576 @@
-"""What every served model answers, original ids in and original ids out.
-
-Method names are those of `implicit`. One id gives one row, several give a table.
-"""
+"""The recommender: from interactions to a searched function, and from that to answers."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from inspect import signature
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from sif.config import CFConfig, load_config
-from sif.data.interactions.vocabulary import id_strings
-from sif.errors import ConfigError, DataError
+from sif.baselines import named_baselines
+from sif.errors import ConfigError, DataError, NotFittedError
+from sif.recommender.answers import Answer, arrays_of, frame_of
+from sif.recommender.arguments import (
+    KEYS,
+    accepts_other_names,
+    configured,
+    history_row,
+    listed,
+    mask_of,
+    whole_number,
+)
+from sif.recommender.budget import FitBudget
+from sif.recommender.estimator import Estimator
 from sif.recommender.extend import grown_by, grown_by_all
-from sif.recommender.fit import further_interactions, learn
+from sif.recommender.fit import Reporter, learn
 from sif.recommender.indexed import IndexedRecommender
+from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel, packed, unpacked
+from sif.recommender.report import Report
 from sif.retrieval.engine import Top
+from sif.utils.durations import seconds_of
 
-Answer = tuple[NDArray[np.str_], NDArray[np.float32]]
 UNKNOWN = ("error", "popular")
-MOST = 10_000
-"""N may exceed a catalogue, but not without end: a table of answers has as many columns."""
+_FORMER = {"valid_": "validation_metrics_", "found_": "searched_function_"}
 
 
-class Recommending:
-    """Answers of a served model.
+class Recommender(Estimator):
+    """Searches an interaction function, trains it, compares it, and recommends with it.
+
+    Ids are texts of 1 to 512 characters, as they are written in the data. In the examples of the
+    methods `orders` and `model` are those of the example here.
+
+    Args:
+        objective: "ranking" (the best items for a user) or "rating" (numbers of stars).
+        space: Of the search: "rich", "sif" or "primitives".
+        method: Of the search, such as "nasp", "darts-1", "random-ws" or "tpe".
+        budget: Wall-clock of a whole fit: seconds, a text such as "90s" or "2min", or a timedelta;
+            None: whatever the settings take.
+        dimension: Entries of an embedding; None: the setting `train.dimension`.
+        min_rating: Ratings below are left out; None: none are.
+        baselines: What the report compares with: names, "all", or [] for none; None: those that
+            take seconds (popularity and EASE; the global mean and biases for ratings).
+        seed: Root of all randomness.
+        device: "auto", "cpu", "cuda" or "cuda:N"; of the search and the training.
+        threads: Of the CPU, of the search and the training; None: torch's default.
+        settings: Any other settings, nested or by dotted names, such as {"train.epochs": 50}.
+        unknown: What `recommend` does with a user nobody knows: "error", or "popular" items.
+        verbose: Whether `fit` tells what it does on standard error; the logger "sif" has it always.
 
     Attributes:
         model_: The served model, once there is one.
-        unknown: What `recommend` does with a user nobody knows: "error", or "popular" items.
+        validation_metrics_: Validation metrics of its function, after `fit`.
+        searched_function_: What the search found, on one line, after `fit`; validation may prefer
+            fixed multiply to it.
+
+    Examples:
+        >>> import pandas as pd, sif
+        >>> orders = pd.DataFrame(
+        ...     [(f"c{c}", f"{'tea' if c % 2 else 'mug'}{i}") for c in range(40) for i in range(8)
+        ...      if (c // 2 + i) % 4],
+        ...     columns=["user", "item"],
+        ... )
+        >>> model = sif.Recommender(budget="5s", dimension=8, threads=1).fit(orders)
+        >>> model
+        Recommender(budget='5s', dimension=8, threads=1)
+        >>> model.recommend("c1", n=2).columns.tolist()
+        ['item', 'score', 'rank']
     """
 
     model_: ServedModel
-    unknown: str = "error"
+    validation_metrics_: Mapping[str, float]
+    searched_function_: str
+    _report: Report | None = None
     _serving: IndexedRecommender | None = None
+
+    def __init__(
+        self,
+        objective: str = "ranking",
+        *,
+        space: str = "rich",
+        method: str = "nasp",
+        budget: float | str | timedelta | None = None,
+        dimension: int | None = None,
+        min_rating: float | None = None,
+        baselines: str | Sequence[str] | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        threads: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        unknown: str = "error",
+        verbose: bool = False,
+    ) -> None:
+        self.objective, self.space, self.method, self.budget = objective, space, method, budget
+        self.dimension, self.min_rating, self.baselines = dimension, min_rating, baselines
+        self.seed, self.device, self.threads = seed, device, threads
+        self.settings, self.unknown, self.verbose = settings, unknown, verbose
+
+    # Learning
+
+    @accepts_other_names
+    def fit(self, data: Any, valid: Any = None) -> Self:
+        """Searches a function, trains it and fixed multiply, and serves what validation prefers.
+
+        Args:
+            data: Interactions: a pandas data frame whose columns have usual names (user, item, and
+                perhaps rating, timestamp, title), the path of a file of one, a known data set's
+                name, a sparse user by item matrix, or `Interactions`. Of a matrix all rows and
+                columns are ids, the empty ones too: users and items without training; in rankings
+                its values above zero are the positives. Of the others every row is one, whatever
+                its rating, unless `min_rating` is set.
+            valid: The same, for the choices; None: a tenth of every user's interactions.
+
+        Returns:
+            The same object.
+
+        Raises:
+            DataError: Data that cannot be used.
+            ConfigError: A wrong argument or setting.
+
+        Examples:
+            >>> quick = sif.Recommender(budget="1s", threads=1).fit(orders)
+            >>> quick.searched_function_
+            '...'
+        """
+        self._check()
+        budget = FitBudget(seconds_of(self.budget))
+        usual = {name: p.default for name, p in signature(Recommender).parameters.items()}
+        values = {name: getattr(self, name) for name in KEYS}
+        config = configured(values, self._settings(), usual)
+        baselines = None
+        if "baselines" in config.model_fields_set:
+            baselines = named_baselines(config.baselines, config.objective)
+        learned = learn(data, valid, config, baselines, budget, Reporter(self.verbose))
+        self._serve(learned.model)
+        self.validation_metrics_, self.searched_function_ = learned.valid, learned.found
+        self._report = learned.report
+        return self
+
+    def report(self) -> Report:
+        """Returns what `fit` found, and how it compares with baselines on the validation part.
+
+        Returns:
+            Prints as a table with a verdict; `to_frame()` is the table, `verdict` the sentence.
+
+        Raises:
+            NotFittedError: There was no `fit`; a loaded model brings no report.
+
+        Examples:
+            >>> model.report().to_frame().columns.tolist()[:4]
+            ['model', 'parameters', 'served', 'ndcg@10']
+            >>> "on validation" in model.report().verdict
+            True
+        """
+        self.fitted_model()
+        if self._report is None:
+            raise NotFittedError(
+                "report: expected a model that was fitted here, found a loaded one"
+            )
+        return self._report
+
+    @classmethod
+    def load(cls, folder: str | Path, unknown: str = "error") -> Self:
+        """Reads what `save` or a run left in a folder; needs no interactions.
+
+        Args:
+            folder: Of a saved model, or of a run.
+            unknown: As of the constructor.
+
+        Returns:
+            A recommender that answers as the one that was saved.
+
+        Raises:
+            CheckpointError: The model is missing, damaged or foreign.
+
+        Examples:
+            >>> file = model.save("shop")
+            >>> sif.Recommender.load("shop").recommend("c1", n=3).equals(model.recommend("c1", n=3))
+            True
+        """
+        model = ServedModel.load(Path(folder))
+        made = cls(objective=model.objective, space=model.genotype.space, unknown=unknown)
+        made._serve(model)
+        return made
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes the model into a folder: a safetensors file with JSON in its header.
+
+        Args:
+            folder: Is made where it is missing.
+
+        Returns:
+            The file.
+
+        Raises:
+            NotFittedError: There is no model yet.
+            CheckpointError: A failed write.
+
+        Examples:
+            >>> model.save("shop").name
+            'recommender.safetensors'
+        """
+        return self.fitted_model().save(Path(folder))
+
+    # Changing without training
+
+    @accepts_other_names
+    def fold_in(self, data: Any) -> Self:
+        """Takes in users with what they have, new ones and known ones with more; items stay.
+
+        Args:
+            data: Interactions as of `fit`, whose arguments and settings `data.*` hold: columns have
+                the same names, and ratings below `min_rating` are left out, with users who have no
+                other.
+
+        Returns:
+            The same object.
+
+        Raises:
+            UnknownIdError: An unknown item; `partial_fit` takes in items as well.
+            DataError: Data that cannot be used, or no ratings for a model of ratings.
+            ConfigError: The model cannot fold rows in.
+
+        Examples:
+            >>> new = pd.DataFrame({"user": ["guest"] * 2, "item": ["tea1", "tea2"]})
+            >>> len(copy.copy(model).fold_in(new).recommend("guest", n=3))
+            3
+        """
+        model = self.fitted_model()
+        data = further_interactions(data, model.reading, model.objective)
+        self._serve(grown_by(model, 0, data))
+        return self
+
+    @accepts_other_names
+    def partial_fit(self, data: Any) -> Self:
+        """Takes in new items, then users, by folding; `fit` again once there are many.
+
+        Args:
+            data: As of `fold_in`.
+
+        Returns:
+            The same object.
+
+        Raises:
+            DataError: As `fold_in`.
+            ConfigError: As `fold_in`.
+
+        Examples:
+            >>> new = pd.DataFrame({"user": ["c1", "c3", "c5"], "item": "tea-new"})
+            >>> len(copy.copy(model).partial_fit(new).similar_items("tea-new", n=3))
+            3
+        """
+        model = self.fitted_model()
+        data = further_interactions(data, model.reading, model.objective)
+        self._serve(grown_by_all(model, data))
+        return self
+
+    # Answers
+
+    @accepts_other_names
+    def recommend(
+        self, users: Any, n: int = 10, exclude_seen: bool = True,
+        exclude_items: Iterable[Any] | None = None, items: Iterable[Any] | None = None,
+        *, as_arrays: bool = False,
+    ) -> Answer:  # fmt: skip
+        """The best n items.
+
+        Args:
+            users: One user id, or b of them.
+            n: Items per user.
+            exclude_seen: Leave out what a user has.
+            exclude_items: Ids that are left out for everybody.
+            items: Ids to choose among; None: all.
+            as_arrays: Answer with arrays.
+
+        Returns:
+            A data frame with the columns "item", "score", "rank" from 1, and "title" where the data
+            have titles, best first; with "user" before them where b users were asked about. As
+            arrays: ids and scores, (m,) with m at most n for one user; (b, n) for several, "" and
+            minus infinity where nothing is left.
+
+        Raises:
+            NotFittedError: There is no model yet.
+            UnknownIdError: An unknown user (unless `unknown` is "popular") or item.
+            ConfigError: n is less than 1 or beyond 10,000 and the catalogue, the function ranks
+                items alike for all users, or the model is of other fields.
+            DataError: Scores that are not numbers.
+
+        Examples:
+            >>> model.recommend(["c1", "c2"], n=2)[["user", "rank"]].values.tolist()
+            [['c1', 1], ['c1', 2], ['c2', 1], ['c2', 2]]
+            >>> items, scores = model.recommend("c1", n=2, as_arrays=True)
+            >>> items.shape, scores.shape
+            ((2,), (2,))
+        """
+        server = self.server()
+        server.refuse_unpersonalized()
+        allowed = mask_of(self.model_.vocabularies[1], "item", exclude_items, items)
+        names, one = listed(users)
+        found = self._top(names, whole_number(n, self.model_), exclude_seen, allowed)
+        return self._answer(found, names, one, as_arrays)
+
+    @accepts_other_names
+    def recommend_new(
+        self, history: Any, n: int = 10, ratings: ArrayLike | None = None,
+        exclude_seen: bool = True, exclude_items: Iterable[Any] | None = None,
+        items: Iterable[Any] | None = None, *, as_arrays: bool = False,
+    ) -> Answer:  # fmt: skip
+        """The best n items of somebody who is in no table, from what they have.
+
+        Args:
+            history: Item ids; may be empty, then the popular items are meant.
+            n: As of `recommend`, as the others.
+            ratings: One per item, for models of ratings; empty: none. Items rated below the
+                `min_rating` of `fit` are left out as there.
+            exclude_seen: See there; of the history.
+            exclude_items: See there.
+            items: See there.
+            as_arrays: See there.
+
+        Returns:
+            As `recommend` for one user.
+
+        Raises:
+            NotFittedError: There is no model yet.
+            UnknownIdError: An unknown item.
+            ConfigError: As `recommend`, or ratings that do not fit.
+            DataError: As `recommend`, or ratings too large to fold in by.
+
+        Examples:
+            >>> model.recommend_new(["tea1", "tea2", "tea3"], n=2)["rank"].tolist()
+            [1, 2]
+        """
+        server = self.server()
+        server.refuse_unpersonalized()
+        pairs = history_row(self.model_, history, ratings)
+        allowed = mask_of(self.model_.vocabularies[1], "item", exclude_items, items)
+        k = whole_number(n, self.model_)
+        found = server.top_of(pairs, k, pairs if exclude_seen else None, allowed)
+        return self._answer(found, np.zeros(1, np.str_), True, as_arrays)
+
+    @accepts_other_names
+    def rank(self, users: Any, items: Iterable[Any], *, as_arrays: bool = False) -> Answer:
+        """The given items in each user's order.
+
+        Args:
+            users: As of `recommend`.
+            items: Ids; of a repeated one the first counts. None give an empty answer.
+            as_arrays: As of `recommend`.
+
+        Returns:
+            As `recommend`. In rankings items that are never recommended come last, in the order
+            that they were given in, with minus infinity.
+
+        Raises:
+            NotFittedError: There is no model yet.
+            UnknownIdError: As `recommend`.
+            ConfigError: As `recommend`.
+            DataError: As `recommend`.
+
+        Examples:
+            >>> sorted(model.rank("c1", ["mug2", "tea2"])["item"])
+            ['mug2', 'tea2']
+        """
+        server = self.server()
+        server.refuse_unpersonalized()
+        (names, _), (asked, one) = listed(items), listed(users)
+        columns = self.model_.vocabularies[1].index(names, "item")
+        columns = columns[np.sort(np.unique(columns, return_index=True)[1])]
+        count, allowed = len(columns), np.isin(np.arange(server.engine.n_items), columns)
+        found = self._top(asked, max(count, 1), False, allowed)
+        if server.cold_start is not None:
+            never = columns[server.cold_start.never_recommended[columns]]
+            found.items[:, count - len(never) : count] = never
+        found = Top(found.items[:, :count], found.scores[:, :count])
+        return self._answer(found, asked, one, as_arrays)
+
+    @accepts_other_names
+    def predict(self, users: Any, items: Any, *context: Any) -> NDArray[np.float32]:
+        """Scores of pairs, in rating units for models of ratings.
+
+        In rankings they are those of `recommend`: of a user without training minus the item's place
+        among the popular, and minus infinity of an item that is never recommended.
+
+        Args:
+            users: One id, or b of them.
+            items: As many.
+            context: As many of each further field that the model has.
+
+        Returns:
+            Scores (b,), or a number for one pair.
+
+        Raises:
+            NotFittedError: There is no model yet.
+            UnknownIdError: An unknown id.
+            ConfigError: Another number of sequences than fields, or unequal lengths.
+            DataError: A score that is not a number.
+
+        Examples:
+            >>> model.predict(["c1", "c1"], ["tea2", "mug2"]).shape
+            (2,)
+        """
+        model = self.fitted_model()
+        columns = [listed(ids) for ids in (users, items, *context)]
+        if len(columns) != len(model.fields) or len({len(names) for names, _ in columns}) != 1:
+            raise ConfigError(
+                f"predict: expected {len(model.fields)} sequences of one length "
+                f"({', '.join(model.fields)}), found lengths {[len(names) for names, _ in columns]}"
+            )
+        ids = [
+            vocabulary.index(names, field)
+            for field, vocabulary, (names, _) in zip(
+                model.fields, model.vocabularies, columns, strict=True
+            )
+        ]
+        scores = model.scorer.predict(np.stack(ids, axis=1))
+        if model.rule is not None:
+            scores = model.rule.of_pairs(scores, ids[0], ids[1])
+        _refuse_nan(scores, dict(zip(model.fields, (names for names, _ in columns), strict=True)))
+        return scores[0] if columns[0][1] else scores
+
+    @accepts_other_names
+    def similar_items(
+        self, items: Any, n: int = 10, exclude_items: Iterable[Any] | None = None,
+        *, as_arrays: bool = False,
+    ) -> Answer:  # fmt: skip
+        """The n items whose vectors point most alike, with cosines.
+
+        Items that no training saw are not among them, and have none themselves.
+
+        Args:
+            items: One item id, or b of them.
+            n: Neighbors of each.
+            exclude_items: Ids that are nobody's neighbors here.
+            as_arrays: As of `recommend`.
+
+        Returns:
+            As `recommend`; where b items were asked about, "similar_to" has them.
+
+        Raises:
+            NotFittedError: There is no model yet.
+            UnknownIdError: An unknown id.
+            ConfigError: n is less than 1 or beyond 10,000 and the catalogue.
+            DataError: Cosines that are not numbers.
+
+        Examples:
+            >>> model.similar_items("mug1", n=3).columns.tolist()
+            ['item', 'score', 'rank']
+        """
+        return self._similar(1, items, n, exclude_items, as_arrays)
+
+    @accepts_other_names
+    def similar_users(
+        self, users: Any, n: int = 10, exclude_users: Iterable[Any] | None = None,
+        *, as_arrays: bool = False,
+    ) -> Answer:  # fmt: skip
+        """The n users whose vectors point most alike, with cosines.
+
+        Args:
+            users: One user id, or b of them.
+            n: Neighbors of each.
+            exclude_users: Ids that are nobody's neighbors here.
+            as_arrays: As of `recommend`.
+
+        Returns:
+            As `similar_items`, with "user" in place of "item".
+
+        Raises:
+            NotFittedError: There is no model yet.
+            UnknownIdError: As `similar_items`.
+            ConfigError: As `similar_items`.
+            DataError: As `similar_items`.
+
+        Examples:
+            >>> model.similar_users(["c1", "c2"], n=1)["similar_to"].tolist()
+            ['c1', 'c2']
+        """
+        return self._similar(0, users, n, exclude_users, as_arrays)
+
+    @accepts_other_names
+    def explain(self, user: Any, item: Any, n: int = 10, *, as_arrays: bool = False) -> Answer:
+        """Which of a user's items carry the score of an item.
+
+        Args:
+            user: One id.
+            item: One id.
+            n: Items that are told.
+            as_arrays: As of `recommend`.
+
+        Returns:
+            As `recommend` for one user, most first. The score of an item is what it carries: the
+            asked item's score less that of the user without it, everything else as it is.
+
+        Raises:
+            NotFittedError: There is no model yet.
+            UnknownIdError: An unknown id.
+            ConfigError: n is less than 1, or the model cannot fold users in.
+
+        Examples:
+            >>> reasons = model.explain("c1", "tea2", n=2)
+            >>> bool(reasons["item"].isin(orders.item[orders.user == "c1"]).all())
+            True
+        """
+        server, model = self.server(), self.fitted_model()
+        users, items = model.vocabularies[:2]
+        pairs = model.seen[users.index([user], "user")]
+        carried = server.explained(pairs, int(items.index([item], "item")[0]))
+        order = np.argsort(-carried, kind="stable")[: whole_number(n, model)]
+        found = Top(pairs.indices[None, order].astype(np.int64), carried[None, order])
+        return self._answer(found, np.zeros(1, np.str_), True, as_arrays)
+
+    # What serves
+
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """Item id to title, where the data have titles."""
+        return self.fitted_model().titles
+
+    def fitted_model(self) -> ServedModel:
+        """Returns the served model: function, vectors, vocabularies, and what users have.
+
+        Returns:
+            `model_`.
+
+        Raises:
+            NotFittedError: There is none yet.
+
+        Examples:
+            >>> model.fitted_model().fields
+            ('user', 'item')
+        """
+        if not hasattr(self, "model_"):
+            raise NotFittedError(
+                f"{type(self).__name__}: expected a fitted one, found one before fit"
+            )
+        return self.model_
+
+    def server(self) -> IndexedRecommender:
+        """Returns what answers in numbers of rows, for adapters of other libraries.
+
+        Returns:
+            The engine around the served model.
+
+        Raises:
+            NotFittedError: There is no model yet.
+            ConfigError: A model of further fields.
+
+        Examples:
+            >>> model.server().engine.n_items
+            16
+        """
+        model = self.fitted_model()
+        if self._serving is None:
+            self._serving = IndexedRecommender(model)
+        return self._serving
+
+    def _settings(self) -> Any:
+        return self.settings
 
     def _check(self) -> None:
         if self.unknown not in UNKNOWN:
@@ -52,57 +582,6 @@ class Recommending:
         self._check()
         self.model_ = model
         self._serving = None
-
-    def fitted_model(self) -> ServedModel:
-        """The served model; ConfigError where there is none yet."""
-        if not hasattr(self, "model_"):
-            raise ConfigError("recommender: expected a fitted one, found one before fit")
-        return self.model_
-
-    @property
-    def titles(self) -> Mapping[str, str]:
-        """Item id to title, where the data have titles."""
-        return self.fitted_model().titles
-
-    def server(self) -> IndexedRecommender:
-        """What answers in numbers; ConfigError before `fit` or for a model of further fields."""
-        model = self.fitted_model()
-        if self._serving is None:
-            self._serving = IndexedRecommender(model)
-        return self._serving
-
-    def recommend(
-        self,
-        users: Any,
-        N: int = 10,
-        filter_already_liked: bool = True,
-        filter_items: Iterable[Any] | None = None,
-        items: Iterable[Any] | None = None,
-    ) -> Answer:
-        """The best N items.
-
-        Args:
-            users: One original user id, or b of them.
-            N: Items per user.
-            filter_already_liked: Leave out what a user has.
-            filter_items: Ids that are left out for everybody.
-            items: Ids to choose among; None: all.
-
-        Returns:
-            Item ids and scores, best first: (n,) with n at most N for one user; (b, n) for
-            several, "" and minus infinity where nothing is left.
-
-        Raises:
-            UnknownIdError: An unknown user (unless `unknown` is "popular") or item.
-            ConfigError: N is less than 1 or beyond `MOST` and the catalogue, the function ranks
-                items alike for all users, or the model is of other fields.
-            DataError: Scores that are not numbers.
-        """
-        server = self.server()
-        server.refuse_unpersonalized()
-        allowed = self._allowed(filter_items, items)
-        names, one = _listed(users)
-        return self._answer(self._top(names, self._count(N), filter_already_liked, allowed), one)
 
     def _top(
         self, names: NDArray[np.str_], k: int, filtered: bool, allowed: NDArray[np.bool_] | None
@@ -121,341 +600,27 @@ class Recommending:
             found.items[~known], found.scores[~known] = popular.items, popular.scores
         return found
 
-    def recommend_new(
-        self,
-        history: Any,
-        N: int = 10,
-        ratings: ArrayLike | None = None,
-        filter_already_liked: bool = True,
-        filter_items: Iterable[Any] | None = None,
-        items: Iterable[Any] | None = None,
-    ) -> Answer:
-        """The best N items of somebody who is in no table, from what they have.
-
-        Args:
-            history: Item ids; may be empty, then the popular items are meant.
-            N: As of `recommend`, as the others.
-            ratings: One per item, for models of ratings; empty: none. Items rated below the
-                `data.min_rating` of `fit` are left out as there.
-            filter_already_liked: See there.
-            filter_items: See there.
-            items: See there.
-
-        Raises:
-            UnknownIdError: An unknown item.
-            ConfigError: As `recommend`, or ratings that do not fit.
-            DataError: As `recommend`, or ratings too large to fold in by.
-        """
-        server = self.server()
-        server.refuse_unpersonalized()
-        pairs = self.history_row(history, ratings)
-        excluded = pairs if filter_already_liked else None
-        allowed = self._allowed(filter_items, items)
-        return self._answer(server.top_of(pairs, self._count(N), excluded, allowed), True)
-
-    def rank(self, users: Any, items: Iterable[Any]) -> Answer:
-        """The given items in each user's order, with scores.
-
-        Args:
-            users: As of `recommend`.
-            items: Ids; of a repeated one the first counts. None give an answer of no columns.
-
-        Returns:
-            As of `recommend`. In rankings items that are never recommended come last, in the order
-            that they were given in, with minus infinity.
-
-        Raises:
-            UnknownIdError, ConfigError, DataError: As `recommend`.
-        """
-        server = self.server()
-        server.refuse_unpersonalized()
-        names, (asked, one) = _listed(items)[0], _listed(users)
-        columns = self.model_.vocabularies[1].index(names, "item")
-        columns = columns[np.sort(np.unique(columns, return_index=True)[1])]
-        count, allowed = len(columns), np.isin(np.arange(server.engine.n_items), columns)
-        found = self._top(asked, max(count, 1), False, allowed)
-        if server.cold_start is not None:
-            never = columns[server.cold_start.never_recommended[columns]]
-            found.items[:, count - len(never) : count] = never
-        return self._answer(Top(found.items[:, :count], found.scores[:, :count]), one)
-
-    def predict(self, users: Any, items: Any, *context: Any) -> NDArray[np.float32]:
-        """Scores of pairs, in rating units for models of ratings.
-
-        In rankings they are those of `recommend`: of a user without training minus the item's place
-        among the popular, and minus infinity of an item that is never recommended.
-
-        Args:
-            users: One id, or b of them.
-            items: As many.
-            context: As many of each further field that the model has.
-
-        Raises:
-            UnknownIdError: An unknown id.
-            ConfigError: Another number of sequences than fields, or unequal lengths.
-            DataError: A score that is not a number.
-        """
+    def _similar(self, field: int, ids: Any, n: int, excluded: Any, as_arrays: bool) -> Answer:
+        names, one = listed(ids)
         model = self.fitted_model()
-        columns = [_listed(ids) for ids in (users, items, *context)]
-        if len(columns) != len(model.fields) or len({len(names) for names, _ in columns}) != 1:
-            raise ConfigError(
-                f"predict: expected {len(model.fields)} sequences of one length "
-                f"({', '.join(model.fields)}), found lengths {[len(names) for names, _ in columns]}"
-            )
-        ids = [
-            vocabulary.index(names, field)
-            for field, vocabulary, (names, _) in zip(
-                model.fields, model.vocabularies, columns, strict=True
-            )
-        ]
-        scores = model.scorer.predict(np.stack(ids, axis=1))
-        if model.rule is not None:
-            scores = model.rule.of_pairs(scores, ids[0], ids[1])
-        _refuse_nan(scores, dict(zip(model.fields, (names for names, _ in columns), strict=True)))
-        return scores[0] if columns[0][1] else scores
+        vocabulary, name = model.vocabularies[field], model.fields[field]
+        rows, allowed = vocabulary.index(names, name), mask_of(vocabulary, name, excluded)
+        found = self.server().similar(field, rows, whole_number(n, model), allowed=allowed)
+        return self._answer(found, names, one, as_arrays, field, "similar_to")
 
-    def similar_items(self, items: Any, N: int = 10) -> Answer:
-        """The N items whose vectors point most alike, with cosines; shapes as of `recommend`.
-
-        Items that no training saw are not among them, and have none themselves.
-
-        Raises:
-            UnknownIdError: An unknown id.
-            ConfigError: N is less than 1 or beyond `MOST` and the catalogue.
-            DataError: Cosines that are not numbers.
-        """
-        return self._similar(1, items, N)
-
-    def similar_users(self, users: Any, N: int = 10) -> Answer:
-        """The same for users."""
-        return self._similar(0, users, N)
-
-    def _similar(self, field: int, ids: Any, count: int) -> Answer:
-        names, one = _listed(ids)
-        vocabulary = self.fitted_model().vocabularies[field]
-        rows = vocabulary.index(names, self.model_.fields[field])
-        found = self.server().similar(field, rows, self._count(count))
-        return self._answer(found, one, field)
-
-    def explain(self, user: Any, item: Any, N: int = 10) -> Answer:
-        """Which of a user's items carry the score of an item.
-
-        Returns:
-            Item ids and what each carries, most first: the score less that of the user without
-            the item, everything else as it is.
-
-        Raises:
-            UnknownIdError: An unknown id.
-            ConfigError: N is less than 1, or the model cannot fold users in.
-        """
-        server, model = self.server(), self.fitted_model()
-        users, items = model.vocabularies[:2]
-        pairs = model.seen[users.index([user], "user")]
-        carried = server.explained(pairs, int(items.index([item], "item")[0]))
-        order = np.argsort(-carried, kind="stable")[: self._count(N)]
-        return model.vocabularies[1].ids[pairs.indices[order]], carried[order]
-
-    def _count(self, count: int) -> int:
-        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-            raise ConfigError(f"N: expected a whole number of at least 1, found {count!r}")
-        most = max(MOST, *map(len, self.fitted_model().vocabularies))
-        if count > most:
-            raise ConfigError(f"N: expected at most {most:,}, found {count:,}")
-        return int(count)
-
-    def _allowed(
-        self, filter_items: Iterable[Any] | None, items: Iterable[Any] | None
-    ) -> NDArray[np.bool_] | None:
-        if filter_items is None and items is None:
-            return None
-        vocabulary = self.model_.vocabularies[1]
-        allowed = np.full(len(vocabulary), items is None)
-        if items is not None:
-            allowed[vocabulary.index(_listed(items)[0], "item")] = True
-        if filter_items is not None:
-            allowed[vocabulary.index(_listed(filter_items)[0], "item")] = False
-        return allowed
-
-    def history_row(self, history: Any, ratings: ArrayLike | None) -> sparse.csr_array:
-        """What somebody has as a row (1, n_items) of targets; errors as of `recommend_new`."""
-        model = self.fitted_model()
-        names, _ = _listed(history)
-        columns = model.vocabularies[1].index(names, "item")
-        rated = model.objective == "rating"
-        try:
-            ratings = None if ratings is None or np.size(ratings) == 0 else ratings
-            given = np.ones(len(columns)) if ratings is None else np.atleast_1d(ratings)
-            values = given.astype(np.float64)
-        except (TypeError, ValueError):
-            raise ConfigError(f"ratings: expected numbers, found {ratings!r}") from None
-        needed = rated and len(columns) > 0
-        if needed == (ratings is None) or values.shape != columns.shape:
-            expected = f"{len(columns)} ratings" if needed else "no ratings"
-            found = "none" if ratings is None else f"{values.size}"
-            raise ConfigError(f"recommend_new: expected {expected}, found {found}")
-        return model.row(columns, values)
-
-    def _answer(self, found: Top, one: bool, field: int = 1) -> Answer:
+    def _answer(
+        self, found: Top, asked: NDArray[np.str_], one: bool, as_arrays: bool, field: int = 1,
+        column: str = "user",
+    ) -> Answer:  # fmt: skip
         names = self.server().padded[field]
-        ids, scores = names[found.items], found.scores
-        if not one:
-            return ids, scores
-        left = found.items[0] >= 0
-        return ids[0][left], scores[0][left]
-
-
-def _listed(ids: Any) -> tuple[NDArray[np.str_], bool]:
-    """Ids as texts (n,), and whether it was a single one."""
-    one = (
-        isinstance(ids, str | bytes)
-        or not isinstance(ids, Iterable)
-        or getattr(ids, "ndim", 1) == 0
-    )
-    return id_strings([ids] if one else ids), one
-
-
-def _refuse_nan(scores: NDArray[np.float32], names: Mapping[str, NDArray[np.str_]]) -> None:
-    """Raises DataError where a score (n,) is no number, with its ids (n,) by field."""
-    for lost in np.flatnonzero(np.isnan(scores))[:1]:
-        told = ", ".join(f"{field} {str(ids[lost])!r}" for field, ids in names.items())
-        raise DataError(f"predict: score of {told}: expected a number, found NaN")
-
-
-class SIFRecommender(Recommending):
-    """Searches an interaction function, trains it, and recommends with it.
-
-    Args:
-        objective: "ranking" or "rating".
-        space: Of the search; see README.
-        seed: Root of all randomness.
-        device: "auto", "cpu", "cuda"; of the search and the training.
-        threads: Of the CPU, of the search and the training; None: torch's default.
-        settings: Further settings by their names, such as {"train.epochs": 50}.
-        unknown: What `recommend` does with a user nobody knows: "error", or "popular" items.
-        verbose: Whether `fit` tells what it does.
-
-    Attributes:
-        model_: The served model, once there is one.
-        valid_: Validation metrics of its function, after `fit`.
-        found_: What the search found, on one line, after `fit`.
-    """
-
-    valid_: Mapping[str, float]
-    found_: str
-
-    def __init__(
-        self,
-        objective: str = "ranking",
-        space: str = "rich",
-        seed: int = 0,
-        device: str = "auto",
-        threads: int | None = None,
-        settings: Mapping[str, Any] | None = None,
-        unknown: str = "error",
-        verbose: bool = False,
-    ) -> None:
-        self.objective, self.space, self.seed = objective, space, seed
-        self.device, self.threads, self.settings = device, threads, settings
-        self.unknown, self.verbose = unknown, verbose
-
-    # Learning
-
-    def fit(self, interactions: Any, valid: Any = None) -> SIFRecommender:
-        """Searches and trains on interactions.
-
-        Args:
-            interactions: A pandas data frame whose columns have usual names (user, item, and
-                perhaps rating, timestamp, title), the path of a file of one, a known data set's
-                name, a sparse user by item matrix, or `Interactions`. Of a matrix all
-                rows and columns are ids, the empty ones too: users and items without training; in
-                rankings its values above zero are the positives. Of the others every row is one,
-                whatever its rating, unless `data.min_rating` is set.
-            valid: The same, for the choices; None: a tenth of every user's interactions.
-
-        Raises:
-            DataError, ConfigError: Data or settings that cannot be used.
-        """
-        self._check()
-        sets = [f"objective={self.objective}", f"space={self.space}"]
-        sets += _settings(self.settings)
-        flags = {"seed": self.seed, "device": self.device, "threads": self.threads}
-        config = load_config(
-            "cf", sets=sets, flags={k: v for k, v in flags.items() if v is not None}
+        if as_arrays:
+            return arrays_of(found, names, one)
+        titles = self.model_.titles if field == 1 else {}
+        return frame_of(
+            found, names, ("user", "item")[field], {} if one else {column: asked}, titles
         )
-        assert isinstance(config, CFConfig)  # noqa: S101
-        learned = learn(interactions, valid, config, self.verbose)
-        self._serve(learned.model)
-        self.valid_, self.found_ = learned.valid, learned.found
-        return self
 
-    @classmethod
-    def load(cls, folder: str | Path, unknown: str = "error") -> SIFRecommender:
-        """Reads what `save` or a run left in a folder; needs no interactions.
-
-        Raises:
-            CheckpointError: The model is missing, damaged or foreign.
-        """
-        model = ServedModel.load(Path(folder))
-        made = cls(objective=model.objective, space=model.genotype.space, unknown=unknown)
-        made._serve(model)
-        return made
-
-    def save(self, folder: str | Path) -> Path:
-        """Writes the model into a folder; returns the file."""
-        return self.fitted_model().save(Path(folder))
-
-    # Changing without training
-
-    def fold_in(self, interactions: Any) -> SIFRecommender:
-        """Takes in users with what they have, new ones and known ones with more; items stay.
-
-        Args:
-            interactions: As of `fit`, whose settings `data.*` hold: columns have the same names,
-                and ratings below `data.min_rating` are left out, with users who have no other.
-
-        Raises:
-            UnknownIdError: An unknown item; `partial_fit` takes in items as well.
-            DataError: Data that cannot be used, or no ratings for a model of ratings.
-            ConfigError: The model cannot fold rows in.
-        """
-        model = self.fitted_model()
-        data = further_interactions(interactions, model.reading, model.objective)
-        self._serve(grown_by(model, 0, data))
-        return self
-
-    def partial_fit(self, interactions: Any) -> SIFRecommender:
-        """Takes in new items, then users, by folding; `fit` again once there are many.
-
-        Args:
-            interactions: As of `fold_in`.
-
-        Raises:
-            DataError, ConfigError: As `fold_in`.
-        """
-        model = self.fitted_model()
-        data = further_interactions(interactions, model.reading, model.objective)
-        self._serve(grown_by_all(model, data))
-        return self
-
-    # Copies, and scikit-learn's manners
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """What the constructor was given, by name; `deep` is scikit-learn's and changes nothing."""
-        return {name: getattr(self, name) for name in signature(type(self)).parameters}
-
-    def set_params(self, **parameters: Any) -> SIFRecommender:
-        """Changes what the constructor was given, for the next `fit`.
-
-        Raises:
-            ConfigError: An unknown name.
-        """
-        known = self.get_params()
-        for name in parameters:
-            if name not in known:
-                raise ConfigError(f"set_params: expected some of {', '.join(known)}, found {name}")
-        for name, value in parameters.items():
-            setattr(self, name, value)
-        return self
+    # Copies, and former names
 
     def __getstate__(self) -> dict[str, Any]:
         """The model as the bytes of its file, so that unpickling reads it as `load` does."""
@@ -468,42 +633,27 @@ class SIFRecommender(Recommending):
         """Raises CheckpointError: The bytes are damaged or foreign."""
         if "model_" in state:
             state = {**state, "model_": unpacked(state["model_"])}
-        vars(self).update(state)
+        vars(self).update({_FORMER.get(name, name): value for name, value in state.items()})
+
+    @property
+    def valid_(self) -> Mapping[str, float]:
+        """Deprecated: `validation_metrics_`."""
+        _warn_of("valid_")
+        return self.validation_metrics_
+
+    @property
+    def found_(self) -> str:
+        """Deprecated: `searched_function_`."""
+        _warn_of("found_")
+        return self.searched_function_
 
 
-Recommender = SIFRecommender
-"""The same class, by the name under which runs leave it."""
+def _warn_of(name: str) -> None:
+    warnings.warn(f"{name} is called {_FORMER[name]} now", DeprecationWarning, stacklevel=3)
 
 
-def _settings(settings: Any) -> list[str]:
-    """Settings as `key=value`, the values as YAML; texts may be YAML already.
-
-    Raises:
-        ConfigError: No mapping of names, or a value that is none of YAML's.
-    """
-    if settings is None:
-        return []
-    if not isinstance(settings, Mapping):
-        raise ConfigError(
-            'settings: expected names and values such as {"train.epochs": 50}, found '
-            f"{type(settings).__name__}"
-        )
-    found = []
-    for key, value in settings.items():
-        if not isinstance(key, str):
-            raise ConfigError(f"settings: expected names such as 'train.epochs', found {key!r}")
-        try:
-            text = value if isinstance(value, str) else json.dumps(value, default=_plain)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"settings: {key}: {error}") from None
-        found.append(f"{key}={text}")
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """A number of numpy, an array or a path as JSON has it."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, PurePath):
-        return str(value)
-    raise TypeError(f"expected texts, numbers or lists of them, found {type(value).__name__}")
+def _refuse_nan(scores: NDArray[np.float32], names: Mapping[str, NDArray[np.str_]]) -> None:
+    """Raises DataError where a score (n,) is no number, with its ids (n,) by field."""
+    for lost in np.flatnonzero(np.isnan(scores))[:1]:
+        told = ", ".join(f"{field} {str(ids[lost])!r}" for field, ids in names.items())
+        raise DataError(f"predict: score of {told}: expected a number, found NaN")

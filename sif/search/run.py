@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -99,6 +100,25 @@ class MethodRun:
             per_candidate(self.section, self._per_epoch())
         elif rests:
             self._refuse_rest(space, method, kind, self.section.steps)
+
+    def epochs_cost(self, name: str, seconds: float) -> float:
+        """CPU seconds that a search by the section's epochs takes, by a pilot.
+
+        Args:
+            name: Of the method. Samplers use whatever time there is: infinite.
+            seconds: Of which the pilot takes a small share.
+
+        Raises:
+            ConfigError: Not even one step fits into the seconds.
+        """
+        kind = method_named(name)
+        if kind.samples:
+            return math.inf
+        timed = replace(self, section=self.section.model_copy(update={"seconds": seconds}))
+        found = timed._measured(name, kind)
+        reserve: float = found["reserve"]
+        of_step: float = (seconds - found["spent"] - reserve) / found["steps"]
+        return of_step * self.section.epochs * self._per_epoch() + reserve
 
     def _rests(self, kind: MethodKind) -> bool:
         """Whether the search is known to end before alpha moves."""

@@ -21,6 +21,7 @@ from sif.core.stream import Checkpointer, Stream
 from sif.errors import DivergedError
 from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
+from sif.utils.device import never
 
 Metrics = dict[str, float]
 Ending = Callable[[Callable[[], dict[str, Any]]], None]
@@ -45,6 +46,7 @@ class TrainSettings:
         make_optimizer: Adam, or another such as `RowAdam` where batches have rows of their own.
         schedule: Factor of `lr` in each epoch.
         max_norm: Bound on the gradient's norm; None: none.
+        out_of_time: Asked after every epoch; once it says so, that epoch was the last.
     """
 
     epochs: int
@@ -56,6 +58,7 @@ class TrainSettings:
     make_optimizer: MakeOptimizer = adam
     schedule: Schedule = constant
     max_norm: float | None = None
+    out_of_time: Callable[[], bool] = never
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +92,7 @@ class _Training:
         self.valid: Metrics = {}
         self.history: list[dict[str, float]] = []
         self.seconds = 0.0
+        self.stopped = False
 
     def run_epoch(self, objective: Callable[[Batch], Tensor]) -> float:
         losses = []
@@ -103,6 +107,7 @@ class _Training:
             self.optimizer.step()
             losses.append(loss.detach())
         self.epoch += 1
+        self.stopped = self.settings.out_of_time()
         return float(torch.stack(losses).mean())
 
     def judge(self, valid: Metrics) -> None:
@@ -115,7 +120,8 @@ class _Training:
 
     @property
     def finished(self) -> bool:
-        return self.epoch >= self.settings.epochs or self.stale >= self.settings.patience
+        over = self.epoch >= self.settings.epochs or self.stale >= self.settings.patience
+        return over or self.stopped
 
     def state(self) -> dict[str, Any]:
         return {
@@ -183,7 +189,8 @@ def train(
                 f"training diverged in epoch {run.epoch}: loss: expected a finite number, "
                 f"found {loss}; lower train.lr"
             )
-        due = run.epoch % settings.evaluate_every == 0 or run.epoch == settings.epochs
+        last = run.epoch == settings.epochs or run.stopped
+        due = last or run.epoch % settings.evaluate_every == 0
         metrics = evaluate() if due else {}
         run.seconds += time.perf_counter() - start
         if due:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,20 @@ from sif.errors import ConfigError
 MAX_SEED = 2**32 - 1  # numpy's legacy generators, which some libraries still use, take no more
 
 
+def never() -> bool:
+    """Time without end."""
+    return False
+
+
 @dataclass(frozen=True)
 class Runtime:
-    """Device, number type, thread count and root seed of one job."""
+    """Device, number type, thread count, root seed and, where there is one, the end of one job."""
 
     device: torch.device
     dtype: torch.dtype
     threads: int
     seed: int
+    out_of_time: Callable[[], bool] = never
 
 
 def make_runtime(

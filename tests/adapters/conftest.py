@@ -12,9 +12,10 @@ from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.problems.base import Session
 from sif.problems.interactions import InteractionProblem
-from sif.recommender.fit import NullStageStore, Reporter, parts
+from sif.recommender.fit import NullStageStore, Reporter
+from sif.recommender.inputs import parts
 from sif.recommender.model import ServedModel
-from sif.recommender.recommender import SIFRecommender
+from sif.recommender.recommender import Recommender
 from sif.tracking import NullTracker
 from sif.utils.device import make_runtime
 
@@ -23,7 +24,7 @@ QUICK = (
     "train.epochs=60", "train.patience=60", "train.dimension=8", "train.l2=[0.003]",
     "train.lr=0.05",
 )  # fmt: skip
-Maker = Callable[..., SIFRecommender]
+Maker = Callable[..., Recommender]
 Board = Callable[..., pd.DataFrame]
 
 
@@ -66,8 +67,8 @@ def make(checkerboard: Board) -> Maker:
     def made(
         operation: str = "multiply", objective: str = "ranking", encoding: str = "id",
         rare: bool = False,
-    ) -> SIFRecommender:  # fmt: skip
-        recommender = SIFRecommender(objective)
+    ) -> Recommender:  # fmt: skip
+        recommender = Recommender(objective)
         recommender._serve(model(operation, objective, encoding, rare))
         return recommender
 

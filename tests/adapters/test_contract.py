@@ -1,4 +1,4 @@
-"""What every adapter promises, asked of all of them: the answers of `SIFRecommender`, in theirs.
+"""What every adapter promises, asked of all of them: the answers of `Recommender`, in theirs.
 
 Numbers and ids differ by library; a face per library turns them into original ids and scores.
 """
@@ -15,7 +15,7 @@ import pytest
 
 from sif.adapters.implicit import SIFFactors, SIFImplicit, to_implicit
 from sif.errors import ShapeError, UnknownIdError
-from sif.recommender.recommender import SIFRecommender
+from sif.recommender.recommender import Recommender
 
 Scored = dict[str, float]
 
@@ -23,23 +23,23 @@ Scored = dict[str, float]
 class Ours:
     unseen: type[Exception] = UnknownIdError
 
-    def __init__(self, recommender: SIFRecommender) -> None:
+    def __init__(self, recommender: Recommender) -> None:
         self.recommender = recommender
 
     def top(self, user: str, n: int, filtered: bool = True) -> list[str]:
-        return self.recommender.recommend(user, n, filtered)[0].tolist()
+        return self.recommender.recommend(user, n, filtered, as_arrays=True)[0].tolist()
 
     def batch(self, users: list[str], n: int) -> list[list[str]]:
-        items, _ = self.recommender.recommend(users, n)
+        items, _ = self.recommender.recommend(users, n, as_arrays=True)
         return [[i for i in row if i] for row in items.tolist()]
 
     def scores(self, user: str) -> Scored:
-        items, scores = self.recommender.recommend(user, 10_000, False)
+        items, scores = self.recommender.recommend(user, 10_000, False, as_arrays=True)
         return dict(zip(items.tolist(), scores.tolist(), strict=True))
 
     def again(self, folder: Path) -> Ours:
         self.recommender.save(folder)
-        return type(self)(SIFRecommender.load(folder))
+        return type(self)(Recommender.load(folder))
 
 
 class Implicit:
@@ -47,7 +47,7 @@ class Implicit:
 
     unseen: type[Exception] = (IndexError, ShapeError)  # type: ignore[assignment]
 
-    def __init__(self, recommender: SIFRecommender, model: Any = None) -> None:
+    def __init__(self, recommender: Recommender, model: Any = None) -> None:
         self.recommender = recommender
         self.model = to_implicit(recommender) if model is None else model
         self.has = to_implicit(recommender).user_items
@@ -85,7 +85,7 @@ class Implicit:
 class LensKit:
     unseen = None  # an unknown user without a history gets no list
 
-    def __init__(self, recommender: SIFRecommender, scorer: Any = None) -> None:
+    def __init__(self, recommender: Recommender, scorer: Any = None) -> None:
         pytest.importorskip("lenskit")
         from lenskit.data import from_interactions_df
         from lenskit.pipeline import topn_pipeline
@@ -128,7 +128,7 @@ class LensKit:
 class Cornac:
     unseen: type[Exception] = ValueError
 
-    def __init__(self, recommender: SIFRecommender, model: Any = None) -> None:
+    def __init__(self, recommender: Recommender, model: Any = None) -> None:
         pytest.importorskip("cornac")
         from cornac.data import Dataset
 
@@ -171,27 +171,27 @@ Face = Any
 
 
 @pytest.fixture(params=KINDS, ids="-".join)
-def recommender(request: pytest.FixtureRequest, make: Any) -> SIFRecommender:
-    found: SIFRecommender = make(*request.param)
+def recommender(request: pytest.FixtureRequest, make: Any) -> Recommender:
+    found: Recommender = make(*request.param)
     return found
 
 
 @pytest.fixture(params=FACES, ids=lambda face: face.__name__)
-def face(request: pytest.FixtureRequest, recommender: SIFRecommender) -> Face:
+def face(request: pytest.FixtureRequest, recommender: Recommender) -> Face:
     return request.param(recommender)
 
 
-def users(recommender: SIFRecommender) -> list[str]:
+def users(recommender: Recommender) -> list[str]:
     return recommender.model_.vocabularies[0].ids.tolist()
 
 
-def liked(recommender: SIFRecommender, user: str) -> set[str]:
+def liked(recommender: Recommender, user: str) -> set[str]:
     model = recommender.model_
     row = model.seen[model.vocabularies[0].index([user])]
     return set(model.vocabularies[1].ids[row.indices])
 
 
-def test_everybody_gets_our_ten_best(face: Face, recommender: SIFRecommender) -> None:
+def test_everybody_gets_our_ten_best(face: Face, recommender: Recommender) -> None:
     for user in users(recommender):
         found, expected = face.top(user, 10), Ours(recommender).top(user, 10)
         # Equal scores, which maxima have, are ordered as the library likes.
@@ -202,7 +202,7 @@ def test_everybody_gets_our_ten_best(face: Face, recommender: SIFRecommender) ->
             assert found == expected, user
 
 
-def test_scores_are_ours(face: Face, recommender: SIFRecommender) -> None:
+def test_scores_are_ours(face: Face, recommender: Recommender) -> None:
     for user in users(recommender)[:5]:
         expected = Ours(recommender).scores(user)
         found = face.scores(user)
@@ -211,7 +211,7 @@ def test_scores_are_ours(face: Face, recommender: SIFRecommender) -> None:
             assert found[item] == pytest.approx(score, rel=1e-4, abs=1e-5)
 
 
-def test_a_batch_is_its_users_one_by_one(face: Face, recommender: SIFRecommender) -> None:
+def test_a_batch_is_its_users_one_by_one(face: Face, recommender: Recommender) -> None:
     if face.batch is None:
         pytest.skip("the library has no batches")
     some = users(recommender)[3:9]
@@ -220,7 +220,7 @@ def test_a_batch_is_its_users_one_by_one(face: Face, recommender: SIFRecommender
 
 
 def test_what_is_liked_is_left_out_unless_it_is_asked_for(
-    face: Face, recommender: SIFRecommender
+    face: Face, recommender: Recommender
 ) -> None:
     everything = set(recommender.model_.vocabularies[1].ids)
     for user in users(recommender)[:5]:
@@ -228,7 +228,7 @@ def test_what_is_liked_is_left_out_unless_it_is_asked_for(
         assert set(face.top(user, len(everything), False)) == everything
 
 
-def test_more_than_there_is_is_what_there_is(face: Face, recommender: SIFRecommender) -> None:
+def test_more_than_there_is_is_what_there_is(face: Face, recommender: Recommender) -> None:
     (user,) = users(recommender)[2:3]
     count = len(recommender.model_.vocabularies[1])
     found = face.top(user, 3 * count)
@@ -245,7 +245,7 @@ def test_somebody_unseen_is_not_made_up(face: Face) -> None:
 
 
 def test_saved_and_loaded_it_answers_alike(
-    face: Face, recommender: SIFRecommender, tmp_path: Path
+    face: Face, recommender: Recommender, tmp_path: Path
 ) -> None:
     again = face.again(tmp_path)
     for user in users(recommender)[:6]:

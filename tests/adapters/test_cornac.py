@@ -12,7 +12,7 @@ import pytest
 from sif.errors import DataError
 
 QUICK = {
-    "train.epochs": 60, "train.patience": 60, "train.dimension": 8, "train.l2": "[0.003]",
+    "train.epochs": 60, "train.patience": 60, "train.dimension": 8, "train.l2": [0.003],
     "search.epochs": 4, "search.dimension": 4, "train.lr": 0.05,
 }  # fmt: skip
 

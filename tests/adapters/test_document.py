@@ -34,5 +34,7 @@ def test_it_runs(
     if "lists" in names:
         assert len(names["lists"]) == 2
     if "best" in names:
-        expected, _ = make("max").recommend_new(["i1", "i3"], 3, filter_already_liked=False)
+        expected, _ = make("max").recommend_new(
+            ["i1", "i3"], 3, filter_already_liked=False, as_arrays=True
+        )
         assert names["best"] == expected.tolist()

@@ -18,7 +18,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 from sif.adapters.export import CatalogueScores, export, history_inputs, user_inputs
 from sif.cli import main as cli
 from sif.errors import CheckpointError, ConfigError, UnknownIdError
-from sif.recommender.recommender import SIFRecommender
+from sif.recommender.recommender import Recommender
 
 KINDS = [
     ("multiply", "ranking"), ("max", "ranking"), ("min+max", "rating"), ("multiply", "rating"),
@@ -26,23 +26,25 @@ KINDS = [
 ]  # fmt: skip
 
 
-def saved(recommender: SIFRecommender, folder: Path) -> str:
+def saved(recommender: Recommender, folder: Path) -> str:
     recommender.save(folder / "model")
     return str(folder)
 
 
-def check(recommender: SIFRecommender, items: list[str], scores: Any) -> None:
+def check(recommender: Recommender, items: list[str], scores: Any) -> None:
     """Scores (b, d + 1) -> (b, n) are the recommender's, for users and for a history."""
     names = recommender.model_.vocabularies[0].ids[:5]
     found = scores(user_inputs(recommender, names))
     for user, row in zip(names, found, strict=True):
-        ids, expected = recommender.recommend(user, 100, filter_already_liked=False)
+        ids, expected = recommender.recommend(user, 100, filter_already_liked=False, as_arrays=True)
         own = dict(zip(items, row.tolist(), strict=True))
         np.testing.assert_allclose([own[i] for i in ids], expected, rtol=1e-5, atol=1e-5)
         assert all(np.isneginf(own[i]) for i in set(items) - set(ids))
     history = ["i1", "i3", "i6"]
     ratings = [5, 4, 1] if recommender.model_.objective == "rating" else None
-    ids, expected = recommender.recommend_new(history, 100, ratings, filter_already_liked=False)
+    ids, expected = recommender.recommend_new(
+        history, 100, ratings, filter_already_liked=False, as_arrays=True
+    )
     (row,) = scores(history_inputs(recommender, history, ratings))
     own = dict(zip(items, row.tolist(), strict=True))
     np.testing.assert_allclose([own[i] for i in ids], expected, rtol=1e-5, atol=1e-5)
@@ -112,7 +114,7 @@ def test_implicit_loads_it(make: Any, tmp_path: Path) -> None:
     model = AlternatingLeastSquares.load(str(tmp_path / "f.npz"))
     row = int(np.flatnonzero(model.user_ids == "u7")[0])
     ids, _ = model.recommend(row, None, N=5, filter_already_liked_items=False)
-    expected, _ = recommender.recommend("u7", 5, filter_already_liked=False)
+    expected, _ = recommender.recommend("u7", 5, filter_already_liked=False, as_arrays=True)
     assert model.item_ids[ids].tolist() == expected.tolist()
 
 

@@ -13,8 +13,9 @@ from scipy import sparse
 
 from sif.adapters.implicit import NOTHING, SIFFactors, SIFImplicit, to_implicit
 from sif.errors import ConfigError, ShapeError
+from sif.recommender.arguments import history_row
 from sif.recommender.extend import grown
-from sif.recommender.recommender import SIFRecommender
+from sif.recommender.recommender import Recommender
 
 OPERATIONS = ["multiply", "max"]
 
@@ -47,7 +48,7 @@ def test_neighbors_are_ours_behind_the_item_itself(
     (row,) = numbers(model, ["i4"])
     ids, cosines = model.similar_items(row, N=6)
     assert ids[0] == row and cosines[0] == pytest.approx(1, abs=1e-5)
-    expected, ours = recommender.similar_items("i4", N=5)
+    expected, ours = recommender.similar_items("i4", N=5, as_arrays=True)
     assert model.item_ids[ids[1:]].tolist() == expected.tolist()
     np.testing.assert_allclose(cosines[1:], ours, atol=1e-4)
     some = numbers(model, ["i1", "i2", "i6"])
@@ -86,7 +87,7 @@ def test_a_user_is_recalculated_as_sif_folds_in(make: Any, operation: str, objec
     history = sparse.csr_matrix(row)
     ids, scores = model.recommend(0, history, N=6, recalculate_user=True)
     ratings = values if objective == "rating" else None
-    expected, ours = recommender.recommend_new(names, N=6, ratings=ratings)
+    expected, ours = recommender.recommend_new(names, N=6, ratings=ratings, as_arrays=True)
     assert model.item_ids[ids].tolist() == expected.tolist()
     np.testing.assert_allclose(scores, ours, rtol=1e-4, atol=1e-5)
     both, _ = model.recommend([0, 1], sparse.vstack([history, history]).tocsr(), N=6,
@@ -110,7 +111,8 @@ def test_new_users_and_items_of_factors_are_folded(make: Any) -> None:
     model.partial_fit_users([size], sparse.csr_matrix(row))
     ids, _ = model.recommend(size, sparse.csr_matrix(row), N=4)
     assert (
-        model.item_ids[ids].tolist() == recommender.recommend_new(["i0", "i2", "i4"], 4)[0].tolist()
+        model.item_ids[ids].tolist()
+        == recommender.recommend_new(["i0", "i2", "i4"], 4, as_arrays=True)[0].tolist()
     )
 
 
@@ -120,7 +122,7 @@ def test_rows_nobody_trained_are_served_by_the_rule(make: Any) -> None:
     assert np.isfinite(model.user_factors).all() and np.isfinite(model.item_factors).all()
     assert recommender.model_.cold_start.cold_users.sum() == 1
     for row, user in enumerate(model.user_ids):
-        expected, scores = recommender.recommend(user, N=30)
+        expected, scores = recommender.recommend(user, N=30, as_arrays=True)
         assert "rare" not in expected
         ids, found = model.recommend(row, model.user_items[row], N=21)
         named = [n for n, s in zip(model.item_ids[ids], found, strict=True) if s > -1e30]
@@ -128,10 +130,12 @@ def test_rows_nobody_trained_are_served_by_the_rule(make: Any) -> None:
         assert user == "u0" or named[-1] == "rare"
         np.testing.assert_allclose(found[: len(scores)], scores, rtol=1e-4, atol=1e-4)
     similar = model.item_ids[model.similar_items(numbers(model, ["i4"])[0], N=6)[0][1:]]
-    assert similar.tolist() == recommender.similar_items("i4", N=5)[0].tolist()
+    assert similar.tolist() == recommender.similar_items("i4", N=5, as_arrays=True)[0].tolist()
     nothing = sparse.csr_matrix((1, len(model.item_ids)), dtype=np.float32)
     ids, _ = model.recommend(0, nothing, N=3, recalculate_user=True)
-    assert model.item_ids[ids].tolist() == recommender.recommend_new([], 3)[0].tolist()
+    assert (
+        model.item_ids[ids].tolist() == recommender.recommend_new([], 3, as_arrays=True)[0].tolist()
+    )
 
 
 def test_factors_of_ratings_are_under_no_rule(make: Any) -> None:
@@ -145,7 +149,7 @@ def test_factors_of_ratings_are_under_no_rule(make: Any) -> None:
     row = np.zeros((1, len(model.item_ids)), np.float32)
     row[0, numbers(model, ["rare"])] = 4
     factors = model.recalculate_user([0], sparse.csr_matrix(row))
-    expected = server.scores_of(recommender.history_row(["rare"], [4]))
+    expected = server.scores_of(history_row(recommender.model_, ["rare"], [4]))
     np.testing.assert_allclose(factors @ model.item_factors.T, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -153,7 +157,7 @@ def test_factors_of_ratings_are_under_no_rule(make: Any) -> None:
 def test_a_user_is_recalculated_from_nothing_as_the_popular(make: Any, rare: bool) -> None:
     recommender = make(rare=rare)
     model = to_implicit(recommender)
-    popular = recommender.recommend_new([], 3)[0].tolist()
+    popular = recommender.recommend_new([], 3, as_arrays=True)[0].tolist()
     for history in ([], ["rare"] * rare):
         row = np.zeros((1, len(model.item_ids)), np.float32)
         row[0, numbers(model, history)] = 1
@@ -167,7 +171,10 @@ def test_users_who_were_folded_in_are_in_it(make: Any) -> None:
         model = to_implicit(recommender)
         (row,) = np.flatnonzero(model.user_ids == "new")
         ids, _ = model.recommend(int(row), model.user_items[row], N=5)
-        assert model.item_ids[ids].tolist() == recommender.recommend("new", 5)[0].tolist()
+        assert (
+            model.item_ids[ids].tolist()
+            == recommender.recommend("new", 5, as_arrays=True)[0].tolist()
+        )
 
 
 def test_plain_implicit_reads_the_file(make: Any, tmp_path: Path) -> None:
@@ -190,7 +197,7 @@ def test_what_is_not_there_is_said(make: Any) -> None:
     factors, other = to_implicit(make("multiply")), to_implicit(make("max"))
     with pytest.raises(ConfigError, match="fit: expected nothing to learn here"):
         factors.fit(factors.user_items)
-    with pytest.raises(NotImplementedError, match="of a SIFRecommender"):
+    with pytest.raises(NotImplementedError, match="of a Recommender"):
         factors.explain(0, factors.user_items, 1)
     with pytest.raises(NotImplementedError):
         other.similar_items(0, recalculate_item=True)
@@ -201,7 +208,7 @@ def test_what_is_not_there_is_said(make: Any) -> None:
     with pytest.raises(ShapeError, match="expected 20 columns, found 3"):
         other.recommend(0, sparse.csr_matrix((1, 3)))
     with pytest.raises(ConfigError, match="found one before fit"):
-        to_implicit(SIFRecommender())
+        to_implicit(Recommender())
     with pytest.raises(ConfigError, match="ranks items alike for all users"):
         to_implicit(make("plus"))
 
@@ -255,9 +262,9 @@ def test_nothing_left_is_minus_one_in_tables(make: Any) -> None:
 def test_it_is_fitted_on_a_matrix(frame: Any) -> None:
     rows = frame.user.str[1:].astype(int), frame.item.str[1:].astype(int)
     matrix = sparse.csr_matrix((np.ones(len(frame), np.float32), rows))
-    settings = {"train.epochs": 40, "train.dimension": 8, "train.l2": "[0.003]", "train.lr": 0.05,
+    settings = {"train.epochs": 40, "train.dimension": 8, "train.l2": [0.003], "train.lr": 0.05,
                 "search.epochs": 3, "search.dimension": 4}  # fmt: skip
-    model = SIFImplicit(SIFRecommender(threads=1, settings=settings))
+    model = SIFImplicit(Recommender(threads=1, settings=settings))
     model.fit(matrix)
     ids, _ = model.recommend(np.arange(10), matrix[:10], N=1)
     assert np.mean(ids[:, 0] % 2 == np.arange(10) % 2) >= 0.9
@@ -268,9 +275,9 @@ def test_numbers_are_rows_and_columns_of_the_matrix(frame: Any, minimum: int) ->
     users, items = (frame[name].str[1:].astype(int) for name in ("user", "item"))
     moved = users + (users >= 3), items + (items >= 7)  # row 3 and column 7 are empty
     matrix = sparse.csr_matrix((np.ones(len(frame), np.float32), moved), shape=(32, 22))
-    settings = {"train.epochs": 40, "train.dimension": 8, "train.l2": "[0.003]", "train.lr": 0.05,
+    settings = {"train.epochs": 40, "train.dimension": 8, "train.l2": [0.003], "train.lr": 0.05,
                 "search.epochs": 3, "search.dimension": 4, "data.min_user": minimum}  # fmt: skip
-    model = SIFImplicit(SIFRecommender(threads=1, settings=settings))
+    model = SIFImplicit(Recommender(threads=1, settings=settings))
     model.fit(matrix)
     assert model.user_ids.tolist() == [str(n) for n in range(32)]
     assert model.item_ids.tolist() == [str(n) for n in range(22)]
@@ -282,5 +289,5 @@ def test_numbers_are_rows_and_columns_of_the_matrix(frame: Any, minimum: int) ->
     for user in (0, 3, 31):  # of a taste, and without any
         assert not {7, 21} & set(model.recommend(user, matrix[user], N=22)[0].tolist())
     popular, _ = model.recommend(3, matrix[3], N=20)
-    expected, _ = model.recommender.recommend_new([], N=20)
+    expected, _ = model.recommender.recommend_new([], N=20, as_arrays=True)
     assert model.item_ids[popular].tolist() == expected.tolist()

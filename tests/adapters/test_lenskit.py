@@ -23,7 +23,7 @@ from lenskit.training import TrainingOptions
 from sif.adapters.lenskit import SIFConfig, SIFScorer
 
 QUICK = {
-    "train.epochs": 60, "train.patience": 60, "train.dimension": 8, "train.l2": "[0.003]",
+    "train.epochs": 60, "train.patience": 60, "train.dimension": 8, "train.l2": [0.003],
     "search.epochs": 4, "search.dimension": 4, "train.lr": 0.05,
 }  # fmt: skip
 
@@ -60,7 +60,9 @@ def test_a_pipeline_trains_it_and_recommends_by_taste(pipeline: Pipeline, data: 
     assert np.mean(right) >= 0.9
     user = int(data.users.ids()[4])
     ids = pipeline.run("recommender", query=user).ids()
-    assert ids.tolist() == [int(i) for i in scorer(pipeline).recommender_.recommend(user, 3)[0]]
+    assert ids.tolist() == [
+        int(i) for i in scorer(pipeline).recommender_.recommend(user, 3, as_arrays=True)[0]
+    ]
 
 
 @pytest.mark.parametrize("place", ["user_items", "history_items", "session_items"])
@@ -69,7 +71,7 @@ def test_a_stranger_is_folded_in_from_the_query(pipeline: Pipeline, place: str) 
         warnings.simplefilter("ignore", DeprecationWarning)  # of the older name
         query = RecQuery(user_id=999, **{place: ItemList(item_ids=[1, 3, 5])})
     found = pipeline.run("recommender", query=query, n=4)
-    ids, scores = scorer(pipeline).recommender_.recommend_new(["1", "3", "5"], 4)
+    ids, scores = scorer(pipeline).recommender_.recommend_new(["1", "3", "5"], 4, as_arrays=True)
     assert found.ids().tolist() == [int(i) for i in ids]
     np.testing.assert_allclose(found.scores(), scores, rtol=1e-5)
     assert int(ids[0]) % 2 == 1
@@ -97,7 +99,7 @@ def test_what_is_unknown_has_no_score(pipeline: Pipeline) -> None:
 def test_ratings_are_predicted_in_their_units(rated_frame: pd.DataFrame) -> None:
     data = dataset(rated_frame)
     made = predict_pipeline(
-        SIFScorer(objective="rating", settings=QUICK, threads=1), cold_start=False
+        SIFScorer(objective="rating", settings=QUICK, threads=1), fallback=False
     )
     made.train(data)
     found = made.run("rating-predictor", query=2, items=ItemList(item_ids=[4, 5])).scores()

@@ -35,12 +35,12 @@ from sif.adapters.mlflow_model import (
 )
 from sif.adapters.questions import COLUMNS, MOST_ITEMS, MOST_ROWS
 from sif.errors import ConfigError
-from sif.recommender.recommender import SIFRecommender
+from sif.recommender.recommender import Recommender
 
 Board = Callable[..., pd.DataFrame]
 USERS, ITEMS = 30, 16
 QUICK = {
-    "train.epochs": 30, "train.patience": 30, "train.dimension": 8, "train.l2": "[0.003]",
+    "train.epochs": 30, "train.patience": 30, "train.dimension": 8, "train.l2": [0.003],
     "search.epochs": 2, "search.dimension": 4, "train.lr": 0.05,
 }  # fmt: skip
 
@@ -51,19 +51,19 @@ def board(checkerboard: Board) -> Board:
 
 
 @pytest.fixture(scope="module")
-def liked(board: Board) -> SIFRecommender:
+def liked(board: Board) -> Recommender:
     frame = board().assign(title=lambda f: "Item " + f.item.str[1:])
     frame.loc[frame.item == f"i{ITEMS - 1}", "title"] = None  # one has none
-    return SIFRecommender(threads=1, settings=QUICK).fit(frame)
+    return Recommender(threads=1, settings=QUICK).fit(frame)
 
 
 @pytest.fixture(scope="module")
-def rated(board: Board) -> SIFRecommender:
-    return SIFRecommender("rating", threads=1, settings=QUICK).fit(board(rated=True))
+def rated(board: Board) -> Recommender:
+    return Recommender("rating", threads=1, settings=QUICK).fit(board(rated=True))
 
 
 @pytest.fixture(scope="module")
-def saved(liked: SIFRecommender, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(liked: Recommender, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mlflow") / "model"
     save_model(liked, folder)
     return folder
@@ -73,16 +73,16 @@ def asked(*rows: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(list(rows))
 
 
-def same(row: Any, expected: tuple[Any, Any]) -> None:
+def same(row: Any, expected: pd.DataFrame) -> None:
     """One answer is what the recommender gives."""
-    assert list(row["items"]) == expected[0].tolist()
-    np.testing.assert_allclose(row["scores"], expected[1], rtol=1e-4, atol=1e-5)
+    assert list(row["items"]) == expected["item"].tolist()
+    np.testing.assert_allclose(row["scores"], expected["score"], rtol=1e-4, atol=1e-5)
 
 
 # In this process
 
 
-def test_answers_are_those_of_the_recommender(liked: SIFRecommender, saved: Path) -> None:
+def test_answers_are_those_of_the_recommender(liked: Recommender, saved: Path) -> None:
     model = mlflow.pyfunc.load_model(str(saved))
     table = asked(
         {"user": "u3"}, {"history": ["i1", "i5"]}, {"item": "i4"}, {"user": "u8", "n": 2},
@@ -91,29 +91,29 @@ def test_answers_are_those_of_the_recommender(liked: SIFRecommender, saved: Path
     found = model.predict(table, params={"n": 4})
     assert list(found.columns) == ["items", "scores", "titles"]
     expected = [
-        liked.recommend("u3", N=4), liked.recommend_new(["i1", "i5"], N=4),
-        liked.similar_items("i4", N=4), liked.recommend("u8", N=2), liked.recommend_new([], N=3),
+        liked.recommend("u3", n=4), liked.recommend_new(["i1", "i5"], n=4),
+        liked.similar_items("i4", n=4), liked.recommend("u8", n=2), liked.recommend_new([], n=3),
     ]  # fmt: skip
     for (_, row), answer in zip(found.iterrows(), expected, strict=True):
         same(row, answer)
         assert row["titles"] == [liked.titles.get(i, "") for i in row["items"]]
     everything = {"n": 50, "filter_already_liked": False}
     (row,) = model.predict(asked({"user": "u3"}), params=everything).to_dict("records")
-    same(row, liked.recommend("u3", N=ITEMS, filter_already_liked=False))
+    same(row, liked.recommend("u3", n=ITEMS, exclude_seen=False))
     assert "" in row["titles"] and "Item 3" in row["titles"]
     (row,) = model.predict(asked({"user": "u3"}), params={"n": 50}).to_dict("records")
     assert len(row["items"]) == len(row["scores"]) < ITEMS  # nothing pads an answer
 
 
-def test_ratings_come_with_a_history(rated: SIFRecommender, tmp_path: Path) -> None:
+def test_ratings_come_with_a_history(rated: Recommender, tmp_path: Path) -> None:
     rated.save(tmp_path / "plain")
     save_model(tmp_path / "plain", tmp_path / "model")
     model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
     stars = [5, 1, 4.5]
     row = {"history": ["i0", "i1", "i2"], "ratings": stars}
     found = model.predict(asked(row, {"user": "u1"}), params={"n": 3})
-    same(found.iloc[0], rated.recommend_new(["i0", "i1", "i2"], ratings=stars, N=3))
-    same(found.iloc[1], rated.recommend("u1", N=3))
+    same(found.iloc[0], rated.recommend_new(["i0", "i1", "i2"], ratings=stars, n=3))
+    same(found.iloc[1], rated.recommend("u1", n=3))
     for wrong, told in (
         ({"history": ["i0"]}, "ratings: expected one per item of a history, found none"),
         ({"history": ["i0"], "ratings": [1, 2]}, "ratings: expected 1, one per item, found 2"),
@@ -143,14 +143,14 @@ DIGITS, MORE_DIGITS = 10**399, 10**5000
     ],
 )
 def test_numbers_beyond_all_measure_are_bad_questions(
-    rated: SIFRecommender, question: dict[str, Any], told: str
+    rated: Recommender, question: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(Refused, match=told) as caught:
         PyfuncRecommender(rated.model_).predict(pd.DataFrame([question], dtype=object))
     assert caught.value.get_http_status_code() == 400
 
 
-def test_a_column_twice_is_a_bad_question(liked: SIFRecommender) -> None:
+def test_a_column_twice_is_a_bad_question(liked: Recommender) -> None:
     table = pd.DataFrame([["u1", "u2"]], columns=["user", "user"])
     with pytest.raises(Refused, match="expected every column once, found 'user' again") as caught:
         PyfuncRecommender(liked.model_).predict(table)
@@ -159,32 +159,33 @@ def test_a_column_twice_is_a_bad_question(liked: SIFRecommender) -> None:
     assert len(PyfuncRecommender(liked.model_).predict(odd)) == 1  # what nobody reads may
 
 
-def test_empty_ratings_are_none(liked: SIFRecommender, rated: SIFRecommender) -> None:
+def test_empty_ratings_are_none(liked: Recommender, rated: Recommender) -> None:
     for recommender in (liked, rated):
         model = PyfuncRecommender(recommender.model_)
         found = model.predict(asked({"history": [], "ratings": []}), {"n": 3})
-        same(found.iloc[0], recommender.recommend_new([], N=3))
+        same(found.iloc[0], recommender.recommend_new([], n=3))
 
 
 def test_numbers_are_ids_whatever_pandas_makes_of_them(board: Board, tmp_path: Path) -> None:
     frame = board().apply(lambda column: column.str[1:].astype(int))
-    recommender = SIFRecommender(threads=1, settings=QUICK).fit(frame)
+    recommender = Recommender(threads=1, settings=QUICK).fit(frame)
     save_model(recommender, tmp_path / "model")
     model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
     table = asked({"user": 3}, {"item": 4}, {"history": [1, 5]})
     assert table.user.dtype == float  # with a hole
     found = model.predict(table, params={"n": 3})
-    same(found.iloc[0], recommender.recommend(3, N=3))
-    same(found.iloc[1], recommender.similar_items(4, N=3))
-    same(found.iloc[2], recommender.recommend_new([1, 5], N=3))
+    same(found.iloc[0], recommender.recommend(3, n=3))
+    same(found.iloc[1], recommender.similar_items(4, n=3))
+    same(found.iloc[2], recommender.recommend_new([1, 5], n=3))
 
 
-def test_the_folder_is_safetensors_text_and_code(saved: Path, liked: SIFRecommender) -> None:
+def test_the_folder_is_safetensors_text_and_code(saved: Path, liked: Recommender) -> None:
     kinds = {path.suffix for path in saved.rglob("*") if path.is_file()}
     assert kinds <= {".py", ".typed", ".yaml", ".txt", ".json", ".safetensors", ""}
     assert [p.name for p in saved.rglob("*") if p.is_file() and not p.suffix] == ["MLmodel"]
     np.testing.assert_array_equal(
-        SIFRecommender.load(saved).recommend("u1")[0], liked.recommend("u1")[0]
+        Recommender.load(saved).recommend("u1")["item"],
+        liked.recommend("u1")["item"],
     )
     pinned = (saved / "requirements.txt").read_text().split()
     assert pinned == requirements()
@@ -196,10 +197,10 @@ def test_the_folder_is_safetensors_text_and_code(saved: Path, liked: SIFRecommen
     assert model.metadata.get_input_schema().input_names() == [*COLUMNS]
 
 
-def test_what_cannot_be_served_is_refused_at_once(liked: SIFRecommender, tmp_path: Path) -> None:
+def test_what_cannot_be_served_is_refused_at_once(liked: Recommender, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected a fitted one"):
-        save_model(SIFRecommender(), tmp_path / "a")
-    wide = SIFRecommender(threads=1)
+        save_model(Recommender(), tmp_path / "a")
+    wide = Recommender(threads=1)
     wide.model_ = type(liked.model_)(
         **{**vars(liked.model_), "fields": ("user", "item", "hour")}  # type: ignore[arg-type]
     )
@@ -208,7 +209,7 @@ def test_what_cannot_be_served_is_refused_at_once(liked: SIFRecommender, tmp_pat
 
 
 def test_a_fault_of_ours_tells_no_secrets(
-    liked: SIFRecommender, monkeypatch: pytest.MonkeyPatch
+    liked: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = PyfuncRecommender(liked.model_)
     monkeypatch.setattr(model._answering, "answers", lambda *_: 1 / 0)
@@ -238,7 +239,7 @@ def bare_environment() -> dict[str, str]:
 
 @pytest.mark.slow
 def test_a_fresh_process_needs_the_folder_alone(
-    liked: SIFRecommender, saved: Path, tmp_path: Path
+    liked: Recommender, saved: Path, tmp_path: Path
 ) -> None:
     """Slow: a new process imports MLflow and torch."""
     done = subprocess.run(
@@ -247,13 +248,13 @@ def test_a_fresh_process_needs_the_folder_alone(
     )  # fmt: skip
     source, (user, history) = json.loads(done.stdout.splitlines()[-1])
     assert Path(source).is_relative_to(saved)
-    same(user, liked.recommend("u3", N=4))
-    same(history, liked.recommend_new(["i1", "i5"], N=4))
+    same(user, liked.recommend("u3", n=4))
+    same(history, liked.recommend_new(["i1", "i5"], n=4))
 
 
 @pytest.mark.slow
 def test_a_logged_model_is_found_by_run_and_by_name(
-    liked: SIFRecommender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    liked: Recommender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slow: making a store takes MLflow seconds."""
     monkeypatch.chdir(tmp_path)
@@ -378,7 +379,7 @@ GOOD = {
 
 
 def test_the_server_answers_as_the_recommender(
-    connection: HTTPConnection, liked: SIFRecommender
+    connection: HTTPConnection, liked: Recommender
 ) -> None:
     replies = {}
     for name, body in GOOD.items():
@@ -390,8 +391,8 @@ def test_the_server_answers_as_the_recommender(
     same(replies["an item"][0], liked.similar_items("i4"))
     for row, answer in zip(
         replies["all three"],
-        (liked.recommend("u3", N=3), liked.recommend_new(["i1", "i5"], N=3),
-         liked.similar_items("i4", N=3)), strict=True,
+        (liked.recommend("u3", n=3), liked.recommend_new(["i1", "i5"], n=3),
+         liked.similar_items("i4", n=3)), strict=True,
     ):  # fmt: skip
         same(row, answer)
     assert replies["as columns"] == replies["with nulls"] == replies["a user"]
@@ -484,7 +485,7 @@ BURST, CLIENTS = 2000, 8
 
 @pytest.mark.slow
 def test_a_burst_of_good_and_bad_questions_leaves_the_server_well(
-    served_port: int, liked: SIFRecommender, record_property: Any
+    served_port: int, liked: Recommender, record_property: Any
 ) -> None:
     """Slow: a server of its own, and requests enough to fill its threads for some time."""
     port = served_port
@@ -578,7 +579,7 @@ def test_the_tutorial_is_true(tmp_path: Path) -> None:
 
     job = [sys.executable, str(ROOT / "run.py"), *job[2:], *SHORTER]
     run(job, tmp_path, env)
-    recommender = SIFRecommender.load(tmp_path / "runs" / "shop" / "model")
+    recommender = Recommender.load(tmp_path / "runs" / "shop" / "model")
     uris = ('f"runs:/{job.info.run_id}/model"', '"models:/shop/2"')
     loading = [f"{s}\nmlflow.pyfunc.load_model({u})" for s, u in zip(snippets, uris, strict=True)]
     code = "\n".join(f"exec({snippet!r}, {{}})" for snippet in loading)
@@ -595,9 +596,9 @@ def test_the_tutorial_is_true(tmp_path: Path) -> None:
     good = [body["predictions"] for status, body in replies if status == 200]
     bad = [body for status, body in replies if status == 400]
     assert [len(rows) for rows in good] == [1, 1, 1, 3] and len(good) + len(bad) == len(replies)
-    same(good[0][0], recommender.recommend("u3", N=3))
-    same(good[1][0], recommender.recommend_new(["i1", "i5"], N=3))
-    same(good[2][0], recommender.similar_items("i4", N=3))
-    same(good[3][0], recommender.recommend("u3", N=2))
+    same(good[0][0], recommender.recommend("u3", n=3))
+    same(good[1][0], recommender.recommend_new(["i1", "i5"], n=3))
+    same(good[2][0], recommender.similar_items("i4", n=3))
+    same(good[3][0], recommender.recommend("u3", n=2))
     same(good[3][1], recommender.recommend("u8"))
     assert bad == [json.loads(code) for kind, code in told if kind == "json"]

@@ -70,7 +70,7 @@ def name_of(genotype: Genotype) -> str:
 
 @pytest.mark.parametrize("genotype", CASES, ids=name_of)
 def test_scores_are_those_of_the_network(genotype: Genotype, tmp_path: Path) -> None:
-    function = sif.load_function(written(genotype, tmp_path), D)
+    function = sif.InteractionFunction.load(written(genotype, tmp_path), D)
     assert isinstance(function, sif.InteractionFunction)
     design = design_of(genotype, ("user", "item"))
     if genotype.space == "rich":  # what goes in are encoded vectors
@@ -206,20 +206,23 @@ def test_a_saved_model_gives_its_trained_readout(make: Any, tmp_path: Path) -> N
                   zip(model.vocabularies, ("u3", "i4"), strict=True))  # fmt: skip
     tables = model.network.tables.embeddings
     for folder in (tmp_path, tmp_path / "model"):
-        score = sif.load_function(folder)(tables[0][user], tables[1][item])
+        score = sif.InteractionFunction.load(folder)(tables[0][user], tables[1][item])
         assert score.item() == pytest.approx(float(recommender.predict("u3", "i4")), rel=1e-5)
     with pytest.raises(ConfigError, match=r"dimension: expected 8, that of .*, found 4"):
-        sif.load_function(tmp_path, 4)
+        sif.InteractionFunction.load(tmp_path, 4)
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="cannot be read"):
-        sif.load_function(tmp_path / "empty")
+        sif.InteractionFunction.load(tmp_path / "empty")
 
 
 def test_the_dimension_of_a_genotype_is_that_of_the_presets(tmp_path: Path) -> None:
     config = load_config("cf")
     assert isinstance(config, CFConfig)
     assert config.train.dimension == functions.DIMENSION
-    assert sif.load_function(written(learned("max"), tmp_path)).dimension == functions.DIMENSION
+    assert (
+        sif.InteractionFunction.load(written(learned("max"), tmp_path)).dimension
+        == functions.DIMENSION
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,7 +238,7 @@ def test_the_dimension_of_a_genotype_is_that_of_the_presets(tmp_path: Path) -> N
 )
 def test_other_genotypes_are_refused(genotype: Genotype, message: str, tmp_path: Path) -> None:
     with pytest.raises(GenotypeError, match=message):
-        sif.load_function(written(genotype, tmp_path))
+        sif.InteractionFunction.load(written(genotype, tmp_path))
 
 
 def test_vectors_of_another_dimension_are_refused(tmp_path: Path) -> None:
@@ -247,4 +250,4 @@ def test_vectors_of_another_dimension_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="dimension: expected at least 1, found 0"):
         sif.InteractionFunction(primitives("multiply"), 0)
     with pytest.raises(GenotypeError, match=r"absent\.json: cannot be read"):
-        sif.load_function(tmp_path / "absent.json")
+        sif.InteractionFunction.load(tmp_path / "absent.json")

@@ -64,6 +64,14 @@ def test_keeps_what_validation_ranks_first(blocks: Blocks) -> None:
     assert tied.params["place"] == 0
 
 
+def test_a_grid_ends_with_the_time(blocks: Blocks) -> None:
+    over = iter([False, True])
+    fitted = fit_best(
+        stub(9.0, 3.0, 2.0), *blocks, "rating", seed=0, threads=1, out_of_time=lambda: next(over)
+    )
+    assert fitted.params["place"] == 1 and len(fitted.trials) == 2
+
+
 def test_refuses_the_other_objective_and_an_empty_grid(blocks: Blocks) -> None:
     with pytest.raises(ConfigError, match="ease: expected objective ranking, found rating"):
         fit_best(BASELINES["ease"], *blocks, "rating", seed=0, threads=1)

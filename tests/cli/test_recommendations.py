@@ -12,10 +12,10 @@ from sif.cli import main as cli
 from sif.cli import recommendations as listing
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import DataError
-from sif.recommender.recommender import SIFRecommender
+from sif.recommender.recommender import Recommender
 
 QUICK = {
-    "train.epochs": 30, "train.dimension": 4, "train.l2": "[0.003]", "search.epochs": 3,
+    "train.epochs": 30, "train.dimension": 4, "train.l2": [0.003], "search.epochs": 3,
     "search.dimension": 4, "train.lr": 0.05,
 }  # fmt: skip
 
@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     titles = {"i0": "Zero, the Film"}
     data = Interactions(ids, ("user", "item"), names, titles=titles)
     folder = tmp_path_factory.mktemp("served") / "model"
-    SIFRecommender(threads=1, settings=QUICK).fit(data).save(folder)
+    Recommender(threads=1, settings=QUICK).fit(data).save(folder)
     return folder
 
 
@@ -38,7 +38,7 @@ def test_users_get_lines_of_tabs(model: Path, capsys: pytest.CaptureFixture[str]
     assert cli.main(words) == 0
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [line[:2] for line in lines] == [["u1", "1"], ["u1", "2"], ["u2", "1"], ["u2", "2"]]
-    items, scores = SIFRecommender.load(model).recommend(["u1", "u2"], N=2)
+    items, scores = Recommender.load(model).recommend(["u1", "u2"], n=2, as_arrays=True)
     assert [line[2] for line in lines] == items.flatten().tolist()
     assert [float(line[3]) for line in lines] == pytest.approx(scores.flatten(), abs=1e-4)
 
@@ -76,7 +76,7 @@ def test_a_file_of_users_becomes_a_file_of_items(
     found = pd.read_csv(out) if ending == "csv" else pd.read_parquet(out)
     assert list(found.columns) == list(listing.NAMES)
     assert found.user.drop_duplicates().tolist() == [f"u{u}" for u in range(30)]
-    items, scores = SIFRecommender.load(model).recommend("u5", N=3)
+    items, scores = Recommender.load(model).recommend("u5", n=3, as_arrays=True)
     mine = found[found.user == "u5"]
     assert mine["item"].tolist() == items.tolist() and mine["rank"].tolist() == [1, 2, 3]
     np.testing.assert_allclose(mine.score, scores, rtol=1e-4)

@@ -15,10 +15,11 @@ import torch
 from scipy import sparse
 
 from sif.errors import ConfigError, DataError, UnknownIdError
+from sif.recommender.arguments import history_row
 from sif.recommender.fold_in import Rows
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
-from sif.recommender.recommender import SIFRecommender
+from sif.recommender.recommender import Recommender
 from sif.retrieval.engine import MEMORY
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import InteractionNetwork
@@ -28,16 +29,16 @@ from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES
 Board = Callable[..., pd.DataFrame]
 USERS, ITEMS, DIMENSION = 30, 16, 4
 QUICK = {
-    "train.epochs": 30, "train.patience": 30, "train.dimension": 8, "train.l2": "[0.003]",
+    "train.epochs": 30, "train.patience": 30, "train.dimension": 8, "train.l2": [0.003],
     "search.epochs": 2, "search.dimension": 4, "train.lr": 0.05,
 }  # fmt: skip
 
 
-def fitted(checkerboard: Board, objective: str) -> SIFRecommender:
+def fitted(checkerboard: Board, objective: str) -> Recommender:
     """The train part lacks the item "rare" and the user "late"."""
     frame = checkerboard(USERS, ITEMS, objective == "rating", rare=True)
     held = frame.item.eq("rare") | frame.user.eq("late")
-    model = SIFRecommender(objective, threads=1, settings=QUICK)
+    model = Recommender(objective, threads=1, settings=QUICK)
     return model.fit(frame[~held], valid=frame[held])
 
 
@@ -50,71 +51,75 @@ def saved(checkerboard: Board, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 @pytest.fixture
-def liked(saved: dict[str, Path]) -> SIFRecommender:
-    return SIFRecommender.load(saved["ranking"])
+def liked(saved: dict[str, Path]) -> Recommender:
+    return Recommender.load(saved["ranking"])
 
 
 @pytest.fixture
-def rated(saved: dict[str, Path]) -> SIFRecommender:
-    return SIFRecommender.load(saved["rating"])
+def rated(saved: dict[str, Path]) -> Recommender:
+    return Recommender.load(saved["rating"])
 
 
-def popular(model: SIFRecommender, count: int = 4) -> list[str]:
-    return list(model.recommend_new([], N=count)[0])
+def popular(model: Recommender, count: int = 4) -> list[str]:
+    return list(model.recommend_new([], n=count, as_arrays=True)[0])
 
 
 # Users of whom nothing trained tells
 
 
-def test_a_history_of_untrained_items_gets_the_popular(liked: SIFRecommender) -> None:
-    items, scores = liked.recommend_new(["rare"], N=4)
+def test_a_history_of_untrained_items_gets_the_popular(liked: Recommender) -> None:
+    items, scores = liked.recommend_new(["rare"], n=4, as_arrays=True)
     assert items.tolist() == popular(liked)
-    np.testing.assert_array_equal(scores, liked.recommend_new([], N=4)[1])
+    np.testing.assert_array_equal(scores, liked.recommend_new([], n=4, as_arrays=True)[1])
     assert f"{scores[0]:.4f}" == "0.0000"  # the first place, without a sign
-    row = liked.history_row(["rare"], None)
+    row = history_row(liked.model_, ["rare"], None)
     np.testing.assert_array_equal(
-        liked.server().scores_of(row), liked.server().scores_of(liked.history_row([], None))
+        liked.server().scores_of(row), liked.server().scores_of(history_row(liked.model_, [], None))
     )
-    assert liked.recommend_new(["rare", "i1", "i3"], N=4)[0].tolist() != popular(liked)
+    assert liked.recommend_new(["rare", "i1", "i3"], n=4, as_arrays=True)[0].tolist() != popular(
+        liked
+    )
 
 
-def test_users_folded_in_with_untrained_items_get_the_popular(liked: SIFRecommender) -> None:
+def test_users_folded_in_with_untrained_items_get_the_popular(liked: Recommender) -> None:
     expected = popular(liked)
     liked.fold_in(pd.DataFrame({"user": ["new"], "item": ["rare"]}))
-    assert liked.recommend("new", N=4)[0].tolist() == expected
+    assert liked.recommend("new", n=4, as_arrays=True)[0].tolist() == expected
     liked.partial_fit(pd.DataFrame({"user": ["guest"], "item": ["fresh"]}))
-    assert liked.recommend("guest", N=4)[0].tolist() == expected
+    assert liked.recommend("guest", n=4, as_arrays=True)[0].tolist() == expected
     # Whom only the untrained know is as untrained as they are.
-    assert "fresh" not in liked.recommend("u1", N=ITEMS + 2, filter_already_liked=False)[0]
+    assert "fresh" not in liked.recommend("u1", n=ITEMS + 2, exclude_seen=False, as_arrays=True)[0]
     liked.partial_fit(pd.DataFrame({"user": ["late", "guest"], "item": ["other", "other"]}))
-    assert "other" not in liked.recommend("u1", N=ITEMS + 3, filter_already_liked=False)[0]
+    assert "other" not in liked.recommend("u1", n=ITEMS + 3, exclude_seen=False, as_arrays=True)[0]
     liked.fold_in(pd.DataFrame({"user": ["guest"] * 3, "item": ["i1", "i3", "i5"]}))
-    assert liked.recommend("guest", N=4)[0].tolist() != expected
+    assert liked.recommend("guest", n=4, as_arrays=True)[0].tolist() != expected
 
 
 # Neighbors
 
 
-def test_the_untrained_are_nobodys_neighbors(liked: SIFRecommender, rated: SIFRecommender) -> None:
+def test_the_untrained_are_nobodys_neighbors(liked: Recommender, rated: Recommender) -> None:
     for model in (liked, rated):
-        items, cosines = model.similar_items("i4", N=ITEMS + 1)
+        items, cosines = model.similar_items("i4", n=ITEMS + 1, as_arrays=True)
         assert "rare" not in items and len(items) == ITEMS - 1 and cosines[-1] < 0
-        assert len(model.similar_items("rare")[0]) == len(model.similar_users("late")[0]) == 0
-        users, cosines = model.similar_users(["u3", "late"], N=5)
+        assert (
+            len(model.similar_items("rare", as_arrays=True)[0])
+            == len(model.similar_users("late", as_arrays=True)[0])
+            == 0
+        )
+        users, cosines = model.similar_users(["u3", "late"], n=5, as_arrays=True)
         assert (users[1] == "").all() and np.isneginf(cosines[1]).all()
         assert users.shape == (2, 5) and (users[0] != "").all()
 
 
-def test_tables_of_neighbors_are_padded_to_what_was_asked(liked: SIFRecommender) -> None:
-    items, cosines = liked.similar_items(["i4", "i5"], N=50)
+def test_tables_of_neighbors_are_padded_to_what_was_asked(liked: Recommender) -> None:
+    items, cosines = liked.similar_items(["i4", "i5"], n=50, as_arrays=True)
     assert items.shape == cosines.shape == (2, 50)
     assert (items[:, ITEMS - 1 :] == "").all() and np.isneginf(cosines[:, ITEMS - 1 :]).all()
-    assert len(liked.similar_items("i4", N=50)[0]) == ITEMS - 1
+    assert len(liked.similar_items("i4", n=50, as_arrays=True)[0]) == ITEMS - 1
 
 
-def operated(
-    liked: SIFRecommender, operation: Operation, readout: torch.Tensor
-) -> IndexedRecommender:
+def operated(liked: Recommender, operation: Operation, readout: torch.Tensor) -> IndexedRecommender:
     """A model of fresh vectors with that operation and readout."""
     draws = torch.Generator().manual_seed(3)
     shape = TableShape((USERS + 1, ITEMS + 1), DIMENSION)
@@ -145,7 +150,7 @@ BY_NAME = {**OPERATIONS, **SUMS}
 
 @pytest.mark.parametrize("field", [0, 1])
 @pytest.mark.parametrize("name", BY_NAME)
-def test_a_coordinate_weighs_what_it_enters(liked: SIFRecommender, name: str, field: int) -> None:
+def test_a_coordinate_weighs_what_it_enters(liked: Recommender, name: str, field: int) -> None:
     operation = BY_NAME[name]
     readout = weights(operation)
     server = operated(liked, operation, readout)
@@ -160,7 +165,7 @@ def test_a_coordinate_weighs_what_it_enters(liked: SIFRecommender, name: str, fi
 @pytest.mark.parametrize("field", [0, 1])
 @pytest.mark.parametrize("name", BY_NAME)
 def test_neighbors_follow_the_weights_of_their_own_field(
-    liked: SIFRecommender, name: str, field: int
+    liked: Recommender, name: str, field: int
 ) -> None:
     operation = BY_NAME[name]
     readout, own = weights(operation), entered(operation, field).any(dim=0)
@@ -179,15 +184,15 @@ def test_neighbors_follow_the_weights_of_their_own_field(
 # Numbers that are none
 
 
-def test_scores_that_are_no_numbers_are_told_by_the_id(liked: SIFRecommender) -> None:
+def test_scores_that_are_no_numbers_are_told_by_the_id(liked: Recommender) -> None:
     tables = liked.model_.network.tables
     with torch.no_grad():
         tables.embeddings[0][liked.model_.vocabularies[0].index(["u5"])] = torch.nan
     liked._serve(liked.model_)
     with pytest.raises(DataError, match=r"^scores of user 'u5': expected numbers, found NaN"):
-        liked.recommend(["u1", "u5"])
+        liked.recommend(["u1", "u5"], as_arrays=True)
     with pytest.raises(DataError, match=r"^cosines of user 'u1': expected numbers, found NaN"):
-        liked.similar_users(["u1"])
+        liked.similar_users(["u1"], as_arrays=True)
     with pytest.raises(DataError, match=r"^predict: .*user 'u5', item 'i2': .*number, found NaN"):
         liked.predict(["u1", "u5"], ["i1", "i2"])
     assert liked.predict("u1", "i1") < np.inf
@@ -195,62 +200,58 @@ def test_scores_that_are_no_numbers_are_told_by_the_id(liked: SIFRecommender) ->
         tables.embeddings[1][liked.model_.vocabularies[1].index(["i4"])] = torch.nan
     liked._serve(liked.model_)
     with pytest.raises(DataError, match=r"^cosines of item 'i7': expected numbers, found NaN"):
-        liked.similar_items("i7")
+        liked.similar_items("i7", as_arrays=True)
 
 
 @pytest.mark.parametrize("rating", [1e300, -1e39, np.inf, np.nan])
-def test_ratings_beyond_float32_are_refused(rated: SIFRecommender, rating: float) -> None:
+def test_ratings_beyond_float32_are_refused(rated: Recommender, rating: float) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"expected finite numbers, found {rating}")):
-        rated.recommend_new(["i1", "i2"], ratings=[4, rating])
+        rated.recommend_new(["i1", "i2"], ratings=[4, rating], as_arrays=True)
 
 
-def test_histories_that_give_no_finite_vector_are_refused(rated: SIFRecommender) -> None:
+def test_histories_that_give_no_finite_vector_are_refused(rated: Recommender) -> None:
     items = [f"i{i}" for i in range(ITEMS)]
     with pytest.raises(DataError, match=r"^history 0: expected ratings .* found too large ones"):
-        rated.recommend_new(items, ratings=[3e38] * ITEMS)
+        rated.recommend_new(items, ratings=[3e38] * ITEMS, as_arrays=True)
 
 
-def test_an_empty_list_of_ratings_is_none(liked: SIFRecommender, rated: SIFRecommender) -> None:
+def test_an_empty_list_of_ratings_is_none(liked: Recommender, rated: Recommender) -> None:
     for model in (liked, rated):
-        expected = model.recommend_new([], N=3)[0].tolist()
-        assert model.recommend_new([], ratings=[], N=3)[0].tolist() == expected
-    assert len(liked.recommend_new(["i1"], ratings=np.zeros(0), N=3)[0]) == 3
+        expected = model.recommend_new([], n=3, as_arrays=True)[0].tolist()
+        assert model.recommend_new([], ratings=[], n=3, as_arrays=True)[0].tolist() == expected
+    assert len(liked.recommend_new(["i1"], ratings=np.zeros(0), n=3, as_arrays=True)[0]) == 3
     with pytest.raises(ConfigError, match="expected 1 ratings, found none"):
-        rated.recommend_new(["i1"], ratings=[])
+        rated.recommend_new(["i1"], ratings=[], as_arrays=True)
 
 
 # Predictions and orders of the untrained
 
 
-def test_predictions_are_the_scores_of_recommend(
-    liked: SIFRecommender, rated: SIFRecommender
-) -> None:
+def test_predictions_are_the_scores_of_recommend(liked: Recommender, rated: Recommender) -> None:
     for model in (liked, rated):
         for user in ("late", "u1"):
-            items, scores = model.recommend(user, N=ITEMS + 1, filter_already_liked=False)
+            items, scores = model.recommend(user, n=ITEMS + 1, exclude_seen=False, as_arrays=True)
             found = model.predict([user] * len(items), items)
             np.testing.assert_allclose(found, scores, rtol=1e-4, atol=1e-5)
     assert np.isneginf(liked.predict(["u1", "late"], ["rare", "rare"])).all()
     assert np.isfinite(rated.predict("u1", "rare"))
 
 
-def test_what_is_never_recommended_is_ranked_last(
-    liked: SIFRecommender, rated: SIFRecommender
-) -> None:
+def test_what_is_never_recommended_is_ranked_last(liked: Recommender, rated: Recommender) -> None:
     names = ["rare", "i3", "i2", "i3"]
     for user in ("u1", "late"):
-        items, scores = liked.rank(user, names)
+        items, scores = liked.rank(user, names, as_arrays=True)
         assert sorted(items) == ["i2", "i3", "rare"] and items[2] == "rare"
         np.testing.assert_allclose(scores, liked.predict([user] * 3, items), rtol=1e-4, atol=1e-5)
-    items, scores = liked.rank(["u1", "u2"], names)
+    items, scores = liked.rank(["u1", "u2"], names, as_arrays=True)
     assert (
         items.shape == (2, 3) and (items[:, 2] == "rare").all() and np.isneginf(scores[:, 2]).all()
     )
-    assert liked.rank("u1", ["rare"])[0].tolist() == ["rare"]
-    assert set(rated.rank("u1", names)[0]) == {"i2", "i3", "rare"}
+    assert liked.rank("u1", ["rare"], as_arrays=True)[0].tolist() == ["rare"]
+    assert set(rated.rank("u1", names, as_arrays=True)[0]) == {"i2", "i3", "rare"}
 
 
-def test_no_items_are_ranked_in_no_columns(liked: SIFRecommender, rated: SIFRecommender) -> None:
+def test_no_items_are_ranked_in_no_columns(liked: Recommender, rated: Recommender) -> None:
     for model in (liked, rated):
         for users, shape in (
             (["u1", "late"], (2, 0)),
@@ -258,7 +259,7 @@ def test_no_items_are_ranked_in_no_columns(liked: SIFRecommender, rated: SIFReco
             ("u1", (0,)),
             ([], (0, 0)),
         ):
-            items, scores = model.rank(users, [])
+            items, scores = model.rank(users, [], as_arrays=True)
             assert items.shape == scores.shape == shape
         with pytest.raises(UnknownIdError, match="nobody"):
             model.rank(["u1", "nobody"], [])
@@ -268,7 +269,7 @@ def test_no_items_are_ranked_in_no_columns(liked: SIFRecommender, rated: SIFReco
 
 
 def test_reasons_of_a_long_history_are_looked_for_in_parts(
-    liked: SIFRecommender, monkeypatch: pytest.MonkeyPatch
+    liked: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, count = liked.model_, 3000
     asked: list[int] = []

@@ -20,12 +20,12 @@ from scipy import sparse
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import read_frame, read_matrix
-from sif.errors import CheckpointError, ConfigError, DataError, UnknownIdError
+from sif.errors import CheckpointError, ConfigError, DataError, NotFittedError, UnknownIdError
 from sif.problems.interactions import InteractionProblem
 from sif.recommender.extend import grown_by
-from sif.recommender.fit import parts
+from sif.recommender.inputs import parts
 from sif.recommender.model import FILE, KIND, ServedModel
-from sif.recommender.recommender import Recommender, SIFRecommender
+from sif.recommender.recommender import Recommender
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.checkpoint import load as load_file
@@ -35,9 +35,19 @@ from sif.utils.device import make_runtime, torch_threads
 Board = Callable[..., pd.DataFrame]
 USERS, ITEMS = 40, 20
 QUICK = {
-    "train.epochs": 60, "train.patience": 60, "train.dimension": 8, "train.l2": "[0.003]",
+    "train.epochs": 60, "train.patience": 60, "train.dimension": 8, "train.l2": [0.003],
     "search.epochs": 4, "search.dimension": 4, "train.lr": 0.05,
 }  # fmt: skip
+
+
+class ask:
+    """A recommender that answers with arrays."""
+
+    def __init__(self, model: Recommender) -> None:
+        self.model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return partial(getattr(self.model, name), as_arrays=True)
 
 
 def taste(name: str) -> int:
@@ -50,13 +60,13 @@ def board(checkerboard: Board) -> Board:
 
 
 @pytest.fixture(scope="module")
-def liked(board: Board) -> SIFRecommender:
-    return SIFRecommender(threads=1, settings=QUICK).fit(board())
+def liked(board: Board) -> Recommender:
+    return Recommender(threads=1, settings=QUICK).fit(board())
 
 
 @pytest.fixture(scope="module")
-def rated(board: Board) -> SIFRecommender:
-    return SIFRecommender("rating", threads=1, settings=QUICK).fit(board(rated=True))
+def rated(board: Board) -> Recommender:
+    return Recommender("rating", threads=1, settings=QUICK).fit(board(rated=True))
 
 
 def has(user: str, frame: pd.DataFrame) -> set[str]:
@@ -64,11 +74,11 @@ def has(user: str, frame: pd.DataFrame) -> set[str]:
 
 
 def test_everybody_gets_what_their_taste_has_and_they_have_not(
-    board: Board, liked: SIFRecommender
+    board: Board, liked: Recommender
 ) -> None:
     frame = board()
     names = [f"u{u}" for u in range(USERS)]
-    items, scores = liked.recommend(names, N=2)
+    items, scores = ask(liked).recommend(names, n=2)
     assert items.shape == scores.shape == (USERS, 2)
     right = [taste(row[0]) == taste(user) for user, row in zip(names, items, strict=True)
              if has(user, frame) < {f"i{i}" for i in range(taste(user), ITEMS, 2)}]  # fmt: skip
@@ -77,35 +87,33 @@ def test_everybody_gets_what_their_taste_has_and_they_have_not(
         assert not set(row) & has(user, frame)
 
 
-def test_a_batch_is_its_users_one_by_one(liked: SIFRecommender) -> None:
-    items, scores = liked.recommend(["u3", "u8"], N=5)
+def test_a_batch_is_its_users_one_by_one(liked: Recommender) -> None:
+    items, scores = ask(liked).recommend(["u3", "u8"], n=5)
     for user, row, row_scores in zip(["u3", "u8"], items, scores, strict=True):
-        one, one_scores = liked.recommend(user, N=5)
+        one, one_scores = ask(liked).recommend(user, n=5)
         assert one.shape == (5,)
         np.testing.assert_array_equal(one, row)
         np.testing.assert_allclose(one_scores, row_scores, rtol=1e-5)
 
 
-def test_what_is_liked_is_left_out_unless_it_is_asked_for(
-    board: Board, liked: SIFRecommender
-) -> None:
-    with_liked, _ = liked.recommend("u4", N=ITEMS, filter_already_liked=False)
-    without, _ = liked.recommend("u4", N=ITEMS)
+def test_what_is_liked_is_left_out_unless_it_is_asked_for(board: Board, liked: Recommender) -> None:
+    with_liked, _ = ask(liked).recommend("u4", n=ITEMS, exclude_seen=False)
+    without, _ = ask(liked).recommend("u4", n=ITEMS)
     assert set(with_liked) == {f"i{i}" for i in range(ITEMS)}
     assert set(without) == set(with_liked) - has("u4", board())
-    chosen, _ = liked.recommend("u4", items=["i1", "i3", "i5"], filter_items=["i3"])
+    chosen, _ = ask(liked).recommend("u4", items=["i1", "i3", "i5"], exclude_items=["i3"])
     assert set(chosen) == {"i1", "i5"}
 
 
-def test_more_than_there_is_is_padded_in_tables(liked: SIFRecommender) -> None:
-    items, scores = liked.recommend(["u0", "u1"], N=2 * ITEMS)
+def test_more_than_there_is_is_padded_in_tables(liked: Recommender) -> None:
+    items, scores = ask(liked).recommend(["u0", "u1"], n=2 * ITEMS)
     assert items.shape == (2, 2 * ITEMS)
     assert (items[:, -1] == "").all() and np.isneginf(scores[:, -1]).all()
 
 
-def test_ranks_and_predictions_are_of_the_same_scores(liked: SIFRecommender) -> None:
+def test_ranks_and_predictions_are_of_the_same_scores(liked: Recommender) -> None:
     names = ["i0", "i1", "i2", "i3"]
-    items, scores = liked.rank("u2", names)
+    items, scores = ask(liked).rank("u2", names)
     assert set(items) == set(names)
     assert set(items[:2]) == {"i0", "i2"}
     np.testing.assert_allclose(
@@ -115,67 +123,69 @@ def test_ranks_and_predictions_are_of_the_same_scores(liked: SIFRecommender) -> 
     assert table.shape == (4,)
 
 
-def test_neighbors_share_a_taste(liked: SIFRecommender) -> None:
-    items, cosines = liked.similar_items("i4", N=5)
+def test_neighbors_share_a_taste(liked: Recommender) -> None:
+    items, cosines = ask(liked).similar_items("i4", n=5)
     assert "i4" not in items and {taste(i) for i in items} == {0}
     assert (np.diff(cosines) <= 0).all() and cosines[0] <= 1.0001
-    users, _ = liked.similar_users(["u1", "u2"], N=3)
+    users, _ = ask(liked).similar_users(["u1", "u2"], n=3)
     assert users.shape == (2, 3)
     assert [{taste(u) for u in row} for row in users] == [{1}, {0}]
 
 
-def test_a_stranger_is_served_from_a_history(liked: SIFRecommender) -> None:
-    items, _ = liked.recommend_new(["i1", "i3", "i5", "i7"], N=4)
+def test_a_stranger_is_served_from_a_history(liked: Recommender) -> None:
+    items, _ = ask(liked).recommend_new(["i1", "i3", "i5", "i7"], n=4)
     assert {taste(i) for i in items} == {1}
     assert not {"i1", "i3", "i5", "i7"} & set(items)
 
 
-def test_a_stranger_without_a_history_gets_the_popular(board: Board, liked: SIFRecommender) -> None:
-    items, _ = liked.recommend_new([], N=3)
+def test_a_stranger_without_a_history_gets_the_popular(board: Board, liked: Recommender) -> None:
+    items, _ = ask(liked).recommend_new([], n=3)
     counts = board().item.value_counts()
     assert len(items) == 3
     assert counts[items[0]] + 2 >= counts.max()  # by its counts in the train part
-    everything, _ = liked.recommend_new([], N=2 * ITEMS)
+    everything, _ = ask(liked).recommend_new([], n=2 * ITEMS)
     assert sorted(everything) == sorted(f"i{i}" for i in range(ITEMS))
 
 
-def test_unknown_ids_are_named(liked: SIFRecommender, tmp_path: Path) -> None:
+def test_unknown_ids_are_named(liked: Recommender, tmp_path: Path) -> None:
     with pytest.raises(UnknownIdError, match=r"user: expected one of 40 known ids.*found 'nobody'"):
-        liked.recommend("nobody")
+        ask(liked).recommend("nobody")
     with pytest.raises(UnknownIdError, match=r"item: .*found 'i99'"):
-        liked.recommend_new(["i99"])
+        ask(liked).recommend_new(["i99"])
     with pytest.raises(UnknownIdError, match=r"item: .*found 'i99'"):
-        liked.recommend("u1", filter_items=["i99"])
+        ask(liked).recommend("u1", exclude_items=["i99"])
     liked.save(tmp_path)
-    lenient = SIFRecommender.load(tmp_path, unknown="popular")
-    items, _ = lenient.recommend(["nobody", "u1"], N=3)
-    np.testing.assert_array_equal(items[0], lenient.recommend_new([], N=3)[0])
-    np.testing.assert_array_equal(items[1], liked.recommend("u1", N=3)[0])
+    lenient = Recommender.load(tmp_path, unknown="popular")
+    items, _ = ask(lenient).recommend(["nobody", "u1"], n=3)
+    np.testing.assert_array_equal(items[0], ask(lenient).recommend_new([], n=3)[0])
+    np.testing.assert_array_equal(items[1], ask(liked).recommend("u1", n=3)[0])
 
 
 @pytest.mark.parametrize("count", [0, -1, 2.5, True, "3"])
-def test_a_number_of_items_is_a_whole_one_above_zero(liked: SIFRecommender, count: Any) -> None:
-    with pytest.raises(ConfigError, match="N: expected a whole number of at least 1"):
-        liked.recommend("u1", N=count)
+def test_a_number_of_items_is_a_whole_one_above_zero(liked: Recommender, count: Any) -> None:
+    with pytest.raises(ConfigError, match="n: expected a whole number of at least 1"):
+        ask(liked).recommend("u1", n=count)
 
 
-def test_folded_in_users_are_known_from_then_on(liked: SIFRecommender, tmp_path: Path) -> None:
+def test_folded_in_users_are_known_from_then_on(liked: Recommender, tmp_path: Path) -> None:
     liked.save(tmp_path)
     model = Recommender.load(tmp_path)
-    strangers, _ = model.recommend_new(["i0", "i2", "i4"], N=4)
+    strangers, _ = ask(model).recommend_new(["i0", "i2", "i4"], n=4)
     new = pd.DataFrame({"user": ["new"] * 3, "item": ["i0", "i2", "i4"]})
     model.fold_in(new)
-    np.testing.assert_array_equal(model.recommend("new", N=4)[0], strangers)
+    np.testing.assert_array_equal(ask(model).recommend("new", n=4)[0], strangers)
     for user in ("u0", "u39"):
-        np.testing.assert_array_equal(model.recommend(user)[0], liked.recommend(user)[0])
+        np.testing.assert_array_equal(ask(model).recommend(user)[0], ask(liked).recommend(user)[0])
     model.fold_in(pd.DataFrame({"user": ["new"], "item": [strangers[0]]}))
-    assert strangers[0] not in model.recommend("new", N=ITEMS)[0]
-    assert "i0" not in model.recommend("new", N=ITEMS)[0]  # what was there before is still there
+    assert strangers[0] not in ask(model).recommend("new", n=ITEMS)[0]
+    assert (
+        "i0" not in ask(model).recommend("new", n=ITEMS)[0]
+    )  # what was there before is still there
     with pytest.raises(UnknownIdError, match="'fresh'"):
         model.fold_in(pd.DataFrame({"user": ["new"], "item": ["fresh"]}))
 
 
-def test_new_items_come_in_with_those_who_like_them(liked: SIFRecommender, tmp_path: Path) -> None:
+def test_new_items_come_in_with_those_who_like_them(liked: Recommender, tmp_path: Path) -> None:
     liked.save(tmp_path)
     model = Recommender.load(tmp_path)
     fans = [f"u{u}" for u in range(1, 21, 2)]
@@ -183,36 +193,38 @@ def test_new_items_come_in_with_those_who_like_them(liked: SIFRecommender, tmp_p
     assert "fresh" in model.model_.vocabularies[1].ids
     odd, even = model.predict(["u25", "u24"], ["fresh", "fresh"])
     assert odd > even
-    assert {taste(i) for i in model.similar_items("fresh", N=3)[0]} == {1}
-    assert "fresh" not in model.recommend("u1", N=ITEMS + 1)[0]
+    assert {taste(i) for i in ask(model).similar_items("fresh", n=3)[0]} == {1}
+    assert "fresh" not in ask(model).recommend("u1", n=ITEMS + 1)[0]
 
 
-def test_reasons_are_items_of_the_same_taste(board: Board, rated: SIFRecommender) -> None:
+def test_reasons_are_items_of_the_same_taste(board: Board, rated: Recommender) -> None:
     frame = board(rated=True)
     mine = frame[frame.user == "u6"]
     wanted = next(f"i{i}" for i in range(0, ITEMS, 2) if f"i{i}" not in set(mine.item))
-    reasons, carried = rated.explain("u6", wanted, N=3)
+    reasons, carried = ask(rated).explain("u6", wanted, n=3)
     assert set(reasons) <= set(mine.item)
     assert (np.diff(carried) <= 0).all() and carried[0] > 0
 
 
-def test_ratings_come_in_their_units(rated: SIFRecommender) -> None:
+def test_ratings_come_in_their_units(rated: Recommender) -> None:
     good, bad = rated.predict(["u2", "u2"], ["i4", "i5"])
     assert 4 < good < 7 and -1 < bad < 2  # in stars; predictions are not clipped
-    items, scores = rated.recommend_new(["i0", "i1", "i2"], ratings=[5, 1, 5], N=3)
+    items, scores = ask(rated).recommend_new(["i0", "i1", "i2"], ratings=[5, 1, 5], n=3)
     assert {taste(i) for i in items} == {0} and scores[0] > 3.5
     with pytest.raises(ConfigError, match="recommend_new: expected 1 ratings, found none"):
-        rated.recommend_new(["i0"])
+        ask(rated).recommend_new(["i0"])
 
 
-def test_a_saved_model_answers_alike(liked: SIFRecommender, tmp_path: Path) -> None:
+def test_a_saved_model_answers_alike(liked: Recommender, tmp_path: Path) -> None:
     liked.save(tmp_path)
     loaded = Recommender.load(tmp_path)
-    for one, other in zip(liked.recommend(["u1", "u2"]), loaded.recommend(["u1", "u2"]),
+    for one, other in zip(ask(liked).recommend(["u1", "u2"]), ask(loaded).recommend(["u1", "u2"]),
                           strict=True):  # fmt: skip
         np.testing.assert_array_equal(one, other)
     new = ["i1", "i5"]
-    np.testing.assert_array_equal(liked.recommend_new(new)[1], loaded.recommend_new(new)[1])
+    np.testing.assert_array_equal(
+        ask(liked).recommend_new(new)[1], ask(loaded).recommend_new(new)[1]
+    )
 
 
 def test_threads_are_those_of_the_fit_alone(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,34 +237,34 @@ def test_threads_are_those_of_the_fit_alone(board: Board, monkeypatch: pytest.Mo
     monkeypatch.setattr("sif.recommender.fit.InteractionProblem", watched)
     quick = {**QUICK, "train.epochs": 1, "search.epochs": 1}
     with torch_threads(3):
-        SIFRecommender(threads=1, settings=quick).fit(board())
+        Recommender(threads=1, settings=quick).fit(board())
         assert seen == [1] and torch.get_num_threads() == 3
         with pytest.raises(DataError):  # none to hold out
-            SIFRecommender(threads=2).fit(board()[:3])
+            Recommender(threads=2).fit(board()[:3])
         assert torch.get_num_threads() == 3
 
 
-def test_a_second_fit_forgets_the_first(board: Board, liked: SIFRecommender) -> None:
-    model = SIFRecommender(threads=1, settings=QUICK)
-    with pytest.raises(ConfigError, match="expected a fitted one, found one before fit"):
-        model.recommend("u1")
+def test_a_second_fit_forgets_the_first(board: Board, liked: Recommender) -> None:
+    model = Recommender(threads=1, settings=QUICK)
+    with pytest.raises(NotFittedError, match="expected a fitted one, found one before fit"):
+        ask(model).recommend("u1")
     model.fit(board().replace({"u1": "someone"}))
     assert "someone" in model.model_.vocabularies[0].ids
     model.fit(board())
-    np.testing.assert_array_equal(model.recommend("u1")[0], liked.recommend("u1")[0])
+    np.testing.assert_array_equal(ask(model).recommend("u1")[0], ask(liked).recommend("u1")[0])
     with pytest.raises(UnknownIdError):
-        model.recommend("someone")
+        ask(model).recommend("someone")
 
 
 def test_matrices_and_files_are_interactions_as_well(board: Board, tmp_path: Path) -> None:
     frame = board()
     rows = frame.user.str[1:].astype(int), frame.item.str[1:].astype(int)
     matrix = sparse.csr_matrix((np.ones(len(frame)), rows))
-    model = SIFRecommender(threads=1, settings=QUICK).fit(matrix)
-    items, _ = model.recommend(3, N=2)
+    model = Recommender(threads=1, settings=QUICK).fit(matrix)
+    items, _ = ask(model).recommend(3, n=2)
     assert {int(i) % 2 for i in items} == {1}
     frame.to_csv(tmp_path / "a.csv", index=False)
-    from_file = SIFRecommender(threads=1, settings=QUICK).fit(tmp_path / "a.csv")
+    from_file = Recommender(threads=1, settings=QUICK).fit(tmp_path / "a.csv")
     assert set(from_file.model_.vocabularies[0].ids) == set(frame.user)
     with pytest.raises(DataError, match=r"expected a data frame.*found int"):
         model.fit(3)
@@ -276,7 +288,7 @@ def test_titles_come_from_a_column(board: Board, tmp_path: Path) -> None:
     frame = board()
     frame["title"] = "Item " + frame.item.str[1:]
     frame.loc[frame.item == "i3", "title"] = None
-    model = SIFRecommender(threads=1, settings=QUICK).fit(frame)
+    model = Recommender(threads=1, settings=QUICK).fit(frame)
     assert model.titles["i4"] == "Item 4" and "i3" not in model.titles
     model.save(tmp_path)
     assert Recommender.load(tmp_path).titles == model.titles
@@ -285,17 +297,17 @@ def test_titles_come_from_a_column(board: Board, tmp_path: Path) -> None:
 def test_settings_of_the_data_hold_for_frames(board: Board) -> None:
     frame = board(rated=True).rename(columns={"user": "customer"})
     settings = {**QUICK, "data.user": "customer", "data.min_rating": 4}
-    model = SIFRecommender(threads=1, settings=settings).fit(frame)
+    model = Recommender(threads=1, settings=settings).fit(frame)
     assert model.model_.seen.nnz == (frame.rating >= 4).sum()
     for key, value in (("data.protocol", "temporal"), ("data.split_file", "a.npz")):
         with pytest.raises(ConfigError, match=f"{key}: fit makes no such split"):
-            SIFRecommender(settings={key: value}).fit(frame)
+            Recommender(settings={key: value}).fit(frame)
     with pytest.raises(DataError, match="expected at least 2 users, found 1"):
-        SIFRecommender().fit(board()[:3])
+        Recommender().fit(board()[:3])
     with pytest.raises(DataError, match="valid: expected a rating column"):
-        SIFRecommender("rating").fit(board(rated=True), board())
+        Recommender("rating").fit(board(rated=True), board())
     with pytest.raises(ConfigError, match="unknown: expected one of error, popular"):
-        SIFRecommender(unknown="popularr").fit(frame)
+        Recommender(unknown="popularr").fit(frame)
 
 
 def test_empty_rows_and_columns_of_a_matrix_are_ids_without_training(
@@ -308,39 +320,39 @@ def test_empty_rows_and_columns_of_a_matrix_are_ids_without_training(
         kept = frame.rating > (0 if one else 4)
         cells = tuple(numbers[kept] for numbers in rows)
         matrix = sparse.csr_matrix((frame.rating[kept], cells), shape=(USERS + 2, ITEMS + 2))
-        model = SIFRecommender(objective, threads=1, settings=QUICK).fit(matrix)
+        model = Recommender(objective, threads=1, settings=QUICK).fit(matrix)
         assert model.model_.seen.shape == matrix.shape
-        items, scores = model.recommend([0, USERS + 1, 4], N=ITEMS)
+        items, scores = ask(model).recommend([0, USERS + 1, 4], n=ITEMS)
         assert np.isfinite(scores[:2]).all()
-        np.testing.assert_array_equal(items[0], model.recommend_new([], N=ITEMS)[0])
+        np.testing.assert_array_equal(items[0], ask(model).recommend_new([], n=ITEMS)[0])
         np.testing.assert_array_equal(items[0], items[1])
         assert one or not {"0", str(ITEMS + 1)} & set(items.ravel())
-        assert {int(i) % 2 for i in model.recommend(4, N=2)[0]} == {0}
+        assert {int(i) % 2 for i in ask(model).recommend(4, n=2)[0]} == {0}
         _, train, held = parts(matrix, None, 0)
         assert train.sizes == held.sizes == matrix.shape
     model.save(tmp_path)
     loaded = Recommender.load(tmp_path)
     loaded.partial_fit(pd.DataFrame({"user": [0] * 3, "item": [2, 4, 1], "rating": [5, 5, 1]}))
-    assert {int(i) % 2 for i in loaded.recommend(0, N=2)[0]} == {0}
+    assert {int(i) % 2 for i in ask(loaded).recommend(0, n=2)[0]} == {0}
 
 
 def test_settings_are_plain_values_of_any_library(board: Board, tmp_path: Path) -> None:
     settings = {**QUICK, "train.epochs": np.int64(2), "search.epochs": 1, "train.lr": np.float32(1),
                 "train.l2": np.array([0.5, 1.0]), "data.dir": tmp_path / "a: b"}  # fmt: skip
-    SIFRecommender(threads=1, settings=settings).fit(board())
+    Recommender(threads=1, settings=settings).fit(board())
     wrong = {
         "settings: expected names and values .*, found list": ["train.epochs=3"],
         "settings: expected names such as 'train.epochs', found 3": {3: 4},
-        "settings: train.epochs: expected texts, numbers or lists of them, found object": {
-            "train.epochs": object()
-        },
-        "settings: train.l2: Circular reference detected": {"train.l2": (loop := [])},
-        r"train.epochs: expected an integer, found 3\.5": {"train.epochs": np.float64(3.5)},
+        "settings: train.epochs: expected an integer, found <object": {"train.epochs": object()},
+        "settings: train.l2.0: expected a number, found": {"train.l2": (loop := [])},
+        r"settings: train.epochs: expected an integer, found 3\.5": {"train.epochs": 3.5},
+        "settings: train.epoch: unknown key; did you mean 'epochs'": {"train": {"epoch": 3}},
+        r"settings: train.dimension \(8\) contradicts dimension \(4\)": {"train.dimension": 8},
     }
     loop.append(loop)
     for message, settings in wrong.items():
         with pytest.raises(ConfigError, match=message):
-            SIFRecommender(settings=settings).fit(board())
+            Recommender(dimension=4, settings=settings).fit(board())
 
 
 def test_messages_name_settings_and_arguments(board: Board) -> None:
@@ -350,16 +362,21 @@ def test_messages_name_settings_and_arguments(board: Board) -> None:
             "settings": {"train.epochs": "x"}
         },
         "settings: train.epohcs: unknown key": {"settings": {"train.epohcs": 3}},
-        "settings: train epochs=3: expected key=value": {"settings": {"train epochs": 3}},
-        "settings: objective: expected 'ranking' or 'rating', found 'x'": {"objective": "x"},
-        "arguments: seed: expected an integer, found 'x'": {"seed": "x"},
+        "settings: train epochs: unknown key": {"settings": {"train epochs": 3}},
+        "objective: expected 'ranking' or 'rating', found 'x'": {"objective": "x"},
+        "seed: expected an integer, found 'x'": {"seed": "x"},
+        "dimension: train.dimension: expected a number greater than": {"dimension": 0},
+        "method: .*did you mean 'nasp'": {"method": "nsap"},
+        "space: .*did you mean 'rich'": {"space": "reich"},
+        "baselines: unknown 'eas'; did you mean 'ease'": {"baselines": ["eas"]},
+        "budget: expected seconds above 0, a text such as": {"budget": "soon"},
         r"space rich: .*; use space=sif or the preset cf/context$": {
             "objective": "rating",
             "settings": {"data.context": ["shop"]},
         },
     }.items():
         with pytest.raises(ConfigError, match=f"^{message}"):
-            SIFRecommender(**wrong).fit(frame)
+            Recommender(**wrong).fit(frame)
 
 
 def test_a_validation_part_needs_a_pair_of_its_own(board: Board) -> None:
@@ -372,17 +389,17 @@ def test_items_that_training_never_met_come_in_later(board: Board) -> None:
     frame = board()
     rows = frame.user.str[1:].astype(int), frame.item.str[1:].astype(int)
     matrix = sparse.csr_matrix((np.ones(len(frame)), rows), shape=(USERS, ITEMS + 1))
-    model = SIFRecommender(threads=1, settings=QUICK).fit(matrix)
-    assert str(ITEMS) not in model.recommend(0, N=ITEMS + 1, filter_already_liked=False)[0]
+    model = Recommender(threads=1, settings=QUICK).fit(matrix)
+    assert str(ITEMS) not in ask(model).recommend(0, n=ITEMS + 1, exclude_seen=False)[0]
     fans = [str(u) for u in range(1, 21, 2)]
     model.partial_fit(pd.DataFrame({"user": fans, "item": [str(ITEMS)] * 10}))
     odd, even = model.predict(["25", "24"], [str(ITEMS)] * 2)
     assert odd > even
-    assert str(ITEMS) in model.recommend(25, N=ITEMS + 1)[0]
+    assert str(ITEMS) in ask(model).recommend(25, n=ITEMS + 1)[0]
 
 
 def test_an_item_that_was_folded_in_moves_with_further_fans(
-    liked: SIFRecommender, tmp_path: Path
+    liked: Recommender, tmp_path: Path
 ) -> None:
     def fans(first: int, last: int) -> pd.DataFrame:
         return pd.DataFrame({"user": [f"u{u}" for u in range(first, last, 2)], "item": "fresh"})
@@ -409,7 +426,7 @@ def test_cold_rows_of_a_file_from_before_they_were_stored_are_folded_in(
     frame = board()
     rows = frame.user.str[1:].astype(int), frame.item.str[1:].astype(int)
     matrix = sparse.csr_matrix((np.ones(len(frame)), rows), shape=(USERS + 1, ITEMS + 1))
-    path = SIFRecommender(threads=1, settings=QUICK).fit(matrix).save(tmp_path)
+    path = Recommender(threads=1, settings=QUICK).fit(matrix).save(tmp_path)
     state = load_file(path, KIND)
     assert [rows.tolist() for rows in state["untrained"]] == [[USERS], [ITEMS]]
     del state["untrained"]
@@ -422,7 +439,7 @@ def test_cold_rows_of_a_file_from_before_they_were_stored_are_folded_in(
         Recommender.load(tmp_path)
 
 
-def test_a_newcomer_brings_an_item_and_its_title(liked: SIFRecommender, tmp_path: Path) -> None:
+def test_a_newcomer_brings_an_item_and_its_title(liked: Recommender, tmp_path: Path) -> None:
     liked.save(tmp_path)
     model = Recommender.load(tmp_path)
     new = pd.DataFrame({"user": ["guest"] * 4, "item": ["fresh", "i1", "i3", "i5"]})
@@ -433,7 +450,7 @@ def test_a_newcomer_brings_an_item_and_its_title(liked: SIFRecommender, tmp_path
     assert odd > even  # folded in by the guest, whom the known items told of
     alone = Recommender.load(tmp_path)
     alone.partial_fit(pd.DataFrame({"user": ["guest"], "item": ["fresh"]}))
-    assert "fresh" not in alone.recommend("u25", N=ITEMS + 1)[0]  # nobody known has it
+    assert "fresh" not in ask(alone).recommend("u25", n=ITEMS + 1)[0]  # nobody known has it
 
 
 def test_folding_users_again_leaves_what_they_give_to_items(board: Board) -> None:
@@ -457,13 +474,11 @@ def test_folding_users_again_leaves_what_they_give_to_items(board: Board) -> Non
     torch.testing.assert_close(again.vectors, before.vectors)
 
 
-def test_unknown_users_of_ratings_get_scores_in_stars(
-    rated: SIFRecommender, tmp_path: Path
-) -> None:
+def test_unknown_users_of_ratings_get_scores_in_stars(rated: Recommender, tmp_path: Path) -> None:
     rated.save(tmp_path)
-    items, scores = SIFRecommender.load(tmp_path, unknown="popular").recommend("nobody", N=3)
+    items, scores = ask(Recommender.load(tmp_path, unknown="popular")).recommend("nobody", n=3)
     assert len(items) == 3 and (scores > 1).all() and (scores < 5.5).all()
-    np.testing.assert_array_equal(rated.recommend_new([], N=3)[0], items)
+    np.testing.assert_array_equal(ask(rated).recommend_new([], n=3)[0], items)
 
 
 @pytest.mark.parametrize(
@@ -475,19 +490,19 @@ def test_unknown_users_of_ratings_get_scores_in_stars(
     ],
 )
 def test_ratings_of_a_history_are_one_number_each(
-    rated: SIFRecommender, ratings: Any, message: str
+    rated: Recommender, ratings: Any, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        rated.recommend_new(["i1"], ratings=ratings)
-    assert len(rated.recommend_new("i1", ratings=4, N=2)[0]) == 2
+        ask(rated).recommend_new(["i1"], ratings=ratings)
+    assert len(ask(rated).recommend_new("i1", ratings=4, n=2)[0]) == 2
 
 
-def test_single_ids_come_in_any_wrapping(liked: SIFRecommender) -> None:
-    expected = liked.recommend("u1", N=3)[0].tolist()
-    assert liked.recommend(np.array("u1"), N=3)[0].tolist() == expected
-    assert liked.recommend("u1", items="i7", filter_already_liked=False)[0].tolist() == ["i7"]
-    with pytest.raises(ConfigError, match="N: expected at most 10,000, found 1,000,000"):
-        liked.recommend("u1", N=1_000_000)
+def test_single_ids_come_in_any_wrapping(liked: Recommender) -> None:
+    expected = ask(liked).recommend("u1", n=3)[0].tolist()
+    assert ask(liked).recommend(np.array("u1"), n=3)[0].tolist() == expected
+    assert ask(liked).recommend("u1", items="i7", exclude_seen=False)[0].tolist() == ["i7"]
+    with pytest.raises(ConfigError, match="n: expected at most 10,000, found 1,000,000"):
+        ask(liked).recommend("u1", n=1_000_000)
 
 
 COPIES: dict[str, Callable[[Any], Any]] = {
@@ -498,33 +513,38 @@ COPIES: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
-def test_copies_and_pickles_answer_alike(
-    liked: SIFRecommender, copied: Callable[[Any], Any]
-) -> None:
-    fresh = SIFRecommender("rating", "sif", 3, settings={"train.epochs": 2}, unknown="popular")
+def test_copies_and_pickles_answer_alike(liked: Recommender, copied: Callable[[Any], Any]) -> None:
+    fresh = Recommender(
+        "rating", space="sif", seed=3, settings={"train.epochs": 2}, unknown="popular"
+    )
     assert vars(copied(fresh)) == vars(fresh)
-    liked.recommend("u1")
+    ask(liked).recommend("u1")
     other = copied(liked)
     assert other.get_params() == liked.get_params()
-    assert (other.valid_, other.found_) == (liked.valid_, liked.found_)
-    for one, two in zip(liked.recommend(["u1", "u2"]), other.recommend(["u1", "u2"]), strict=True):
+    assert other.validation_metrics_ == liked.validation_metrics_
+    assert other.searched_function_ == liked.searched_function_
+    assert repr(other.report()) == repr(liked.report())
+    for one, two in zip(
+        ask(liked).recommend(["u1", "u2"]), ask(other).recommend(["u1", "u2"]), strict=True
+    ):
         np.testing.assert_array_equal(one, two)
     other.fold_in(pd.DataFrame({"user": ["new"], "item": ["i1"]}))
     assert "new" not in liked.model_.vocabularies[0].ids
     state = liked.__getstate__()
     with pytest.raises(CheckpointError, match="truncated"):
-        SIFRecommender().__setstate__({**state, "model_": state["model_"][:-1]})
+        Recommender().__setstate__({**state, "model_": state["model_"][:-1]})
 
 
-def test_parameters_are_those_of_the_constructor(liked: SIFRecommender) -> None:
-    model = SIFRecommender(seed=4, settings=QUICK)
+def test_parameters_are_those_of_the_constructor(liked: Recommender) -> None:
+    model = Recommender(seed=4, settings=QUICK)
     assert model.get_params() == {
-        "objective": "ranking", "space": "rich", "seed": 4, "device": "auto", "threads": None,
-        "settings": QUICK, "unknown": "error", "verbose": False,
+        "objective": "ranking", "space": "rich", "method": "nasp", "budget": None,
+        "dimension": None, "min_rating": None, "baselines": None, "seed": 4, "device": "auto",
+        "threads": None, "settings": QUICK, "unknown": "error", "verbose": False,
     }  # fmt: skip
     assert model.set_params(seed=5, unknown="popular") is model
     assert (model.seed, model.unknown) == (5, "popular")
-    with pytest.raises(ConfigError, match=r"set_params: expected some of objective, .*, found sed"):
+    with pytest.raises(ConfigError, match=r"set_params: sed: .*did you mean 'seed'"):
         model.set_params(seed=6, sed=5)
     assert model.seed == 5
     base = pytest.importorskip("sklearn.base")
@@ -532,7 +552,7 @@ def test_parameters_are_those_of_the_constructor(liked: SIFRecommender) -> None:
     assert clone.get_params() == liked.get_params() and not hasattr(clone, "model_")
 
 
-def test_many_titles_fit_into_a_file(liked: SIFRecommender, tmp_path: Path) -> None:
+def test_many_titles_fit_into_a_file(liked: Recommender, tmp_path: Path) -> None:
     titles = {f"x{i}": "Фильм " * 40 for i in range(80_000)}  # over a hundred million bytes
     replace(liked.model_, titles=titles).save(tmp_path)
     assert Recommender.load(tmp_path).titles == titles
@@ -544,7 +564,7 @@ def test_settings_of_the_data_hold_for_what_comes_later(board: Board, tmp_path: 
     frame["user"] = "nobody"  # what would be recognized
     settings = {**QUICK, "data.min_rating": 4, "data.user": "customer", "data.item": "thing",
                 "data.rating": "mark"}  # fmt: skip
-    SIFRecommender(threads=1, settings=settings).fit(frame).save(tmp_path)
+    Recommender(threads=1, settings=settings).fit(frame).save(tmp_path)
     new = pd.DataFrame({"thing": ["i0", "i2", "i1", "i3"], "mark": [5, 4, 1, 3]})
     new["customer"], new["user"] = "new", "nobody"
     disliking = pd.DataFrame({"customer": ["grump"], "thing": ["i2"], "mark": [1]})
@@ -567,18 +587,18 @@ def test_a_history_of_ratings_is_filtered_as_the_training(board: Board, tmp_path
     settings = {**QUICK, "data.min_rating": 3}
     frame = board(rated=True)
     frame["rating"] += np.random.default_rng(0).integers(-1, 1, len(frame))  # 4, 5 and 0, 1
-    model = SIFRecommender("rating", threads=1, settings=settings).fit(frame)
+    model = Recommender("rating", threads=1, settings=settings).fit(frame)
     new = pd.DataFrame({"user": ["new"] * 3, "item": ["i0", "i2", "i1"], "rating": [5, 4, 1]})
-    expected = model.recommend_new(["i0", "i2", "i1"], ratings=[5, 4, 1])
-    without = model.recommend_new(["i0", "i2"], ratings=[5, 4])
-    found = model.fold_in(new).recommend("new")
+    expected = ask(model).recommend_new(["i0", "i2", "i1"], ratings=[5, 4, 1])
+    without = ask(model).recommend_new(["i0", "i2"], ratings=[5, 4])
+    found = ask(model.fold_in(new)).recommend("new")
     for items, scores in (found, without):
         np.testing.assert_array_equal(items, expected[0])
         np.testing.assert_allclose(scores, expected[1], rtol=1e-5)
 
 
 def test_files_from_before_settings_were_remembered_are_read(
-    liked: SIFRecommender, tmp_path: Path
+    liked: Recommender, tmp_path: Path
 ) -> None:
     path = liked.save(tmp_path)
     state = load_file(path, KIND)
@@ -596,9 +616,9 @@ def test_values_of_a_matrix_that_are_not_above_zero_are_no_likes(board: Board) -
     frame = board(rated=True)
     rows = frame.user.str[1:].astype(int), frame.item.str[1:].astype(int)
     matrix = sparse.csr_matrix((frame.rating - 2, rows))  # 3 or -1
-    model = SIFRecommender(threads=1, settings=QUICK).fit(matrix)
+    model = Recommender(threads=1, settings=QUICK).fit(matrix)
     assert model.model_.seen.nnz == (matrix > 0).nnz == (frame.rating > 2).sum()
-    assert {int(i) % 2 for i in model.recommend(4, N=2)[0]} == {0}
+    assert {int(i) % 2 for i in ask(model).recommend(4, n=2)[0]} == {0}
     known, _, held = parts(matrix, -matrix, 0)  # the dislikes turned round, for the choices
     assert len(known) == matrix.nnz and (held.rating == 1).all()
     assert len(parts(matrix, None, 0, objective="rating")[0]) == matrix.nnz
@@ -623,9 +643,7 @@ def test_a_stored_zero_is_no_interaction() -> None:
     assert len(read_matrix(matrix)) == 2
 
 
-def test_models_that_contradict_themselves_are_refused(
-    liked: SIFRecommender, tmp_path: Path
-) -> None:
+def test_models_that_contradict_themselves_are_refused(liked: Recommender, tmp_path: Path) -> None:
     path = liked.save(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])

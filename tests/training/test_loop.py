@@ -19,6 +19,7 @@ from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
 from sif.tracking import NullTracker
 from sif.training.loop import Metrics, TrainResult, TrainSettings, train
 from sif.utils import checkpoint
+from sif.utils.device import never
 
 
 class Stop(Exception):
@@ -72,6 +73,7 @@ def scripted(
     every: int = 1,
     patience: int = 3,
     tracker: Logged | None = None,
+    out_of_time: Callable[[], bool] = never,
 ) -> tuple[TrainResult, Counter, list[int]]:
     """Trains under validation metrics given in advance; tells the steps at each validation."""
     net, script, seen = Counter(), iter(metrics), []
@@ -80,7 +82,9 @@ def scripted(
         seen.append(round(-float(net.steps.detach()) / 0.01))
         return {"score": next(script), "other": float(len(seen))}
 
-    settings = TrainSettings(epochs, 0.01, "score", higher, every, patience)
+    settings = TrainSettings(
+        epochs, 0.01, "score", higher, every, patience, out_of_time=out_of_time
+    )
     stream = Permutation(6, 3, torch.Generator().manual_seed(0))  # two steps per epoch
     result = train(
         net, lambda batch: net.steps + 0 * net.fixed, stream, evaluate, settings,  # type: ignore[arg-type]
@@ -112,6 +116,15 @@ def test_lower_may_be_better() -> None:
 def test_a_better_metric_renews_the_patience() -> None:
     result, _, seen = scripted([0.1, 0.0, 0.0, 0.2, 0.1, 0.1, 0.3, 0.2, 0.2, 0.2])
     assert (result.best_epoch, result.epochs, len(seen)) == (7, 10, 10)
+
+
+def test_the_best_so_far_stays_when_time_is_out() -> None:
+    over = iter([False, False, False, True])
+    result, net, seen = scripted([0.4, 0.1], every=3, out_of_time=lambda: next(over))
+    assert seen == [6, 8]  # validated once more, at the end
+    assert (result.epochs, result.best_epoch, steps_of(net)) == (4, 3, 6)
+    result, net, _ = scripted([0.4], every=3, out_of_time=lambda: True)
+    assert (result.epochs, result.valid["score"], steps_of(net)) == (1, 0.4, 2)
 
 
 def test_validation_is_every_so_often_and_at_the_end() -> None:

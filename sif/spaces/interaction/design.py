@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from sif.core.genotype import Genotype, check_names
+from sif.core.genotype import NOTATIONS, Genotype, check_names
 from sif.errors import GenotypeError
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import ENCODINGS, Histories
@@ -74,6 +74,14 @@ SPECS: dict[str, FunctionSpec] = {
 }
 
 
+def written(genotype: Genotype) -> str:
+    """The genotype on one line, its fields as far as it names them."""
+    return expression(genotype, fields_of(genotype))
+
+
+NOTATIONS.update(dict.fromkeys(SPECS, written))
+
+
 @dataclass(frozen=True, eq=False)
 class Design:
     """What a genotype stands for.
@@ -111,6 +119,14 @@ def expression(genotype: Genotype, fields: Sequence[str]) -> str:
     if len(genotype.blocks) == 1:
         return operation.written([f"{c}({f})" for c, f in zip(_LETTERS, fields, strict=False)])
     return operation.written([f"{genotype.operation(field)}({field})" for field in fields])
+
+
+def fields_of(genotype: Genotype) -> tuple[str, ...]:
+    """Fields of a genotype by its blocks and parameters: user and item where these name none."""
+    named = [name for name in genotype.blocks if name != OPERATION_BLOCK]
+    if ENCODING_BLOCK in genotype.blocks or not named:
+        named = [name.split(".")[0] for name in genotype.parameters]
+    return tuple(dict.fromkeys(named)) or ("user", "item")
 
 
 def _stages_expression(genotype: Genotype, operation: Operation, fields: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sif.baselines import BASELINES
+from sif.baselines import named_baselines
 from sif.config import CFConfig, did_you_mean
 from sif.data.interactions import Columns, Split, load_split_file, make_split, with_time_buckets
 from sif.data.interactions.load import Dataset, load_dataset
@@ -92,18 +92,4 @@ def check_controls(config: CFConfig) -> None:
 
 def chosen_baselines(config: CFConfig) -> tuple[str, ...]:
     """Names of the classical baselines to train; ConfigError for an unknown or unfit one."""
-    fit = tuple(n for n, b in BASELINES.items() if config.objective in b.objectives)
-    if config.baselines == ("all",):
-        return fit
-    for name in config.baselines:
-        if name not in BASELINES:
-            raise ConfigError(
-                f"baselines: unknown {name!r}{did_you_mean(name, BASELINES)}; "
-                f"expected all or some of {', '.join(fit)}"
-            )
-        if name not in fit:
-            raise ConfigError(
-                f"baselines: {name!r} does not serve objective {config.objective!r}; "
-                f"expected some of {', '.join(fit)}"
-            )
-    return config.baselines
+    return named_baselines(config.baselines, config.objective)

@@ -286,7 +286,7 @@ def test_the_model_recommends_what_a_user_has_not_had(
     history = table.groupby("user_id")["item_id"].agg(set)
     users = list(history.index)
     model = Recommender.load(finished / "model")
-    items, scores = model.recommend(users, N=5)
+    items, scores = model.recommend(users, n=5, as_arrays=True)
     assert items.shape == scores.shape == (40, 5)
     assert (np.diff(scores, axis=1) <= 0).all()
     catalogue = set(table["item_id"])

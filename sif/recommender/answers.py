@@ -1,0 +1,59 @@
+"""Answers in numbers of a model as data frames or arrays of original ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sif.retrieval.engine import Top
+
+Answer = Any
+"""A data frame, or a pair of arrays where `as_arrays` asks for them."""
+
+
+def arrays_of(found: Top, names: NDArray[np.str_], one: bool) -> Answer:
+    """Ids and scores.
+
+    Args:
+        found: Numbers (b, n) with scores, -1 where nothing is left.
+        names: Ids by number, "" for -1.
+        one: Whether a single id was asked about.
+
+    Returns:
+        Both (m,) for one, m at most n; otherwise both (b, n), "" and minus infinity where nothing
+        is left.
+    """
+    ids, scores = names[found.items], found.scores
+    if not one:
+        return ids, scores
+    left = found.items[0] >= 0
+    return ids[0][left], scores[0][left]
+
+
+def frame_of(
+    found: Top, names: NDArray[np.str_], answered: str, asked: Mapping[str, NDArray[np.str_]],
+    titles: Mapping[str, str],
+) -> pd.DataFrame:  # fmt: skip
+    """A row for each answer, best first.
+
+    Args:
+        found: See `arrays_of`.
+        names: See there.
+        answered: Name of the column of answers.
+        asked: Name of the column of ids (b,) that were asked about; empty: a single one.
+        titles: Id to title; empty: no such column.
+
+    Returns:
+        The asked column, the answers, "score", "rank" from 1, and "title", "" where there is none.
+    """
+    rows, places = np.nonzero(found.items >= 0)
+    ids = names[found.items[rows, places]].astype(object)
+    columns: dict[str, Any] = {name: column.astype(object)[rows] for name, column in asked.items()}
+    columns |= {answered: ids, "score": found.scores[rows, places], "rank": places + 1}
+    if titles:
+        columns["title"] = [titles.get(name, "") for name in ids]
+    return pd.DataFrame(columns)

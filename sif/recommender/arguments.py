@@ -1,0 +1,214 @@
+"""What callers give a recommender: names of arguments, ids, numbers, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from inspect import signature
+from pathlib import PurePath
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from sif.config import CFConfig, load_config
+from sif.data.interactions import Vocabulary
+from sif.data.interactions.vocabulary import id_strings
+from sif.errors import ConfigError
+from sif.recommender.model import ServedModel
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+OTHER_NAMES: dict[str, tuple[str, ...]] = {
+    "data": ("interactions",),
+    "n": ("N",),
+    "users": ("userid",),
+    "user": ("userid",),
+    "items": ("itemid",),
+    "item": ("itemid",),
+    "exclude_seen": ("filter_already_liked_items", "filter_already_liked"),
+    "exclude_items": ("filter_items",),
+    "exclude_users": ("filter_users",),
+}
+"""Our name of an argument to those of implicit, and to our former ones."""
+
+KEYS = {
+    "objective": "objective", "space": "space", "method": "method", "seed": "seed",
+    "device": "device", "threads": "threads", "dimension": "train.dimension",
+    "min_rating": "data.min_rating", "baselines": "baselines",
+}  # fmt: skip
+"""Argument of the constructor to the setting that it is."""
+
+MOST = 10_000
+"""n may exceed a catalogue, but not without end: arrays of answers have as many columns."""
+
+
+def accepts_other_names(method: Callable[P, R]) -> Callable[P, R]:
+    """A method whose arguments may be given by the names of `OTHER_NAMES` as well.
+
+    Raises:
+        ConfigError: When it is called with one argument under two names.
+    """
+    own = {
+        theirs: ours
+        for ours in signature(method).parameters
+        for theirs in OTHER_NAMES.get(ours, ())
+    }
+
+    @wraps(method)
+    def called(*arguments: P.args, **named: P.kwargs) -> R:
+        for theirs in [name for name in named if name in own]:
+            if own[theirs] in named:
+                raise ConfigError(
+                    f"{method.__name__}: {own[theirs]}: expected once, found again as {theirs}"
+                )
+            named[own[theirs]] = named.pop(theirs)
+        return method(*arguments, **named)
+
+    return called
+
+
+def listed(ids: Any) -> tuple[NDArray[np.str_], bool]:
+    """Ids as texts (n,), and whether it was a single one."""
+    one = (
+        isinstance(ids, str | bytes)
+        or not isinstance(ids, Iterable)
+        or getattr(ids, "ndim", 1) == 0
+    )
+    return id_strings([ids] if one else ids), one
+
+
+def whole_number(count: Any, model: ServedModel) -> int:
+    """n, checked.
+
+    Raises:
+        ConfigError: Less than 1, no whole number, or beyond `MOST` and all ids of the model.
+    """
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+        raise ConfigError(f"n: expected a whole number of at least 1, found {count!r}")
+    most = max(MOST, *map(len, model.vocabularies))
+    if count > most:
+        raise ConfigError(f"n: expected at most {most:,}, found {count:,}")
+    return int(count)
+
+
+def mask_of(
+    vocabulary: Vocabulary, name: str, excluded: Any = None, among: Any = None
+) -> NDArray[np.bool_] | None:
+    """Which ids may be in an answer: bool (n_ids,); None: all.
+
+    Args:
+        vocabulary: Of the ids.
+        name: Of their field, for messages.
+        excluded: Ids that may not; None: none.
+        among: Ids that may; None: all.
+
+    Raises:
+        UnknownIdError: An unknown id.
+    """
+    if excluded is None and among is None:
+        return None
+    allowed = np.full(len(vocabulary), among is None)
+    if among is not None:
+        allowed[vocabulary.index(listed(among)[0], name)] = True
+    if excluded is not None:
+        allowed[vocabulary.index(listed(excluded)[0], name)] = False
+    return allowed
+
+
+def history_row(model: ServedModel, history: Any, ratings: ArrayLike | None) -> sparse.csr_array:
+    """What somebody has as a row (1, n_items) of targets.
+
+    Args:
+        model: Knows the items.
+        history: Item ids.
+        ratings: One per item for models of ratings, none for others.
+
+    Raises:
+        UnknownIdError: An unknown item.
+        ConfigError: Ratings that are missing, too many, or no numbers.
+    """
+    names, _ = listed(history)
+    columns = model.vocabularies[1].index(names, "item")
+    rated = model.objective == "rating"
+    try:
+        ratings = None if ratings is None or np.size(ratings) == 0 else ratings
+        given = np.ones(len(columns)) if ratings is None else np.atleast_1d(ratings)
+        values = given.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ConfigError(f"ratings: expected numbers, found {ratings!r}") from None
+    needed = rated and len(columns) > 0
+    if needed == (ratings is None) or values.shape != columns.shape:
+        expected = f"{len(columns)} ratings" if needed else "no ratings"
+        found = "none" if ratings is None else f"{values.size}"
+        raise ConfigError(f"recommend_new: expected {expected}, found {found}")
+    return model.row(columns, values)
+
+
+def configured(
+    arguments: Mapping[str, Any], settings: Any, defaults: Mapping[str, Any] | None = None
+) -> CFConfig:
+    """The configuration of a fit or a search.
+
+    Args:
+        arguments: Key of `KEYS` to its value; None: not given.
+        settings: Further settings, nested or by dotted names; None: none. They count before an
+            argument that is at its default.
+        defaults: Of the arguments.
+
+    Raises:
+        ConfigError: A wrong value, by the name of its argument or setting; or a setting that
+            contradicts an argument.
+    """
+    flat = _flat(_plain_settings(settings))
+    layers = []
+    for name, value in arguments.items():
+        if value is None:
+            continue
+        plain, key = _plain(value), KEYS[name]
+        told = flat.get(key, plain)
+        if told != plain and repr(value) != repr((defaults or {}).get(name)):
+            raise ConfigError(
+                f"settings: {key} ({told!r}) contradicts {name} ({value!r}): drop one of them"
+            )
+        layers.append((name, {key: plain}))
+    config = load_config("cf", layers=[*layers, ("settings", flat)])
+    assert isinstance(config, CFConfig)  # noqa: S101
+    return config
+
+
+def _plain_settings(settings: Any) -> Mapping[str, Any]:
+    if settings is None:
+        return {}
+    if not isinstance(settings, Mapping):
+        raise ConfigError(
+            'settings: expected names and values such as {"train.epochs": 50}, found '
+            f"{type(settings).__name__}"
+        )
+    return settings
+
+
+def _flat(settings: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names to plain values."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if not isinstance(key, str):
+            raise ConfigError(f"settings: expected names such as 'train.epochs', found {key!r}")
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = _plain(value)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy, an array or a path as settings have them."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(one) if isinstance(one, np.generic | PurePath) else one for one in value]
+    return value

@@ -1,0 +1,153 @@
+"""The wall-clock of a fit: how long each stage may take, and what of a training fits into that.
+
+A stage gets a share of what is left, so that what one saves the next may spend. Trainings stop when
+the stage is over and keep the best so far; a search is told CPU seconds in advance.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from sif.config import TrainConfig
+
+TOLERANCE = 1.2
+"""Times the budget: beyond it the log says why."""
+RESERVE = 0.05
+"""Share of a budget that is left to what cannot be cut short: the report and the served model."""
+SOON = 0.05
+"""Seconds in which nothing can be measured."""
+FEWEST = 0.375
+"""Share of the configured epochs that a training over several strengths must get; with less time
+fewer strengths are trained."""
+
+
+@dataclass
+class FitBudget:
+    """A budget with its clock, which runs from the beginning on.
+
+    Attributes:
+        seconds: Of the whole fit; None: no limit.
+        clock: Tells seconds; tests bring their own.
+        cpu_clock: Tells CPU seconds of the process.
+        spent: Name of each stage to the seconds that it took.
+    """
+
+    seconds: float | None
+    clock: Callable[[], float] = time.perf_counter
+    cpu_clock: Callable[[], float] = time.process_time
+    spent: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._start = self.clock()
+        self._end = math.inf
+        self.begin_work()
+
+    def begin_work(self) -> None:
+        """Begins the measurement of `parallel` anew."""
+        self._work = self.clock(), self.cpu_clock()
+
+    @property
+    def parallel(self) -> float:
+        """CPU seconds of a second of the clock, since work began; 1 where that was just now.
+
+        Threads make them more, other processes on the machine fewer.
+        """
+        seconds, cpu = (now() - then for now, then in zip(
+            (self.clock, self.cpu_clock), self._work, strict=True
+        ))  # fmt: skip
+        return max(cpu / seconds, 0.1) if seconds > SOON else 1.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return self.clock() - self._start
+
+    @property
+    def left(self) -> float:
+        """Seconds until the budget is used; infinite without one, negative once it is."""
+        return math.inf if self.seconds is None else self.seconds - self.elapsed
+
+    @property
+    def stage_left(self) -> float:
+        """Seconds until the share of the present stage is used; infinite without a budget."""
+        return self._end - self.elapsed
+
+    def out_of_time(self) -> bool:
+        """Whether the present stage has had its share."""
+        return self.elapsed >= self._end
+
+    @contextmanager
+    def stage(self, name: str, share: float = 1.0, least: float = 0.0) -> Iterator[float]:
+        """Within the block a stage runs that is out of time after its share.
+
+        Args:
+            name: Of the stage; one of several blocks adds up.
+            share: Of what is left, less the `RESERVE`.
+            least: Share of the whole budget that the stage gets even if nothing is left.
+
+        Yields:
+            The seconds of the stage; infinite without a budget.
+        """
+        begin, whole = self.elapsed, self.seconds or 0.0
+        allowed = max(least * whole, share * (self.left - RESERVE * whole))
+        self._end = begin + allowed
+        try:
+            yield allowed
+        finally:
+            self._end = math.inf
+            self.spent[name] = self.spent.get(name, 0.0) + self.elapsed - begin
+
+    def verdict(self) -> str | None:
+        """Says by what a budget was exceeded, and where the time went; None: it was kept."""
+        if self.seconds is None or self.elapsed <= TOLERANCE * self.seconds:
+            return None
+        told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.spent.items())
+        return (
+            f"budget: expected at most {self.seconds:g} s, took {self.elapsed:.1f} s ({told}): an "
+            "epoch of each training, a step of the search and the baselines' smallest grids are "
+            "never cut short"
+        )
+
+
+def fitting(section: TrainConfig, epoch_seconds: float, seconds: float) -> TrainConfig:
+    """As much of a training over the grid of strengths as fits.
+
+    First strengths at the ends of the grid are given up, then epochs: three strengths that have
+    trained say more than five that have not.
+
+    Args:
+        section: What is wanted.
+        epoch_seconds: Of an epoch with its validation.
+        seconds: For all of it.
+
+    Returns:
+        The section itself where all of it fits.
+    """
+    affordable = seconds / max(epoch_seconds, 1e-9)
+    if affordable >= whole_epochs(section):
+        return section
+    strengths = sorted(section.l2)
+    enough = math.ceil(FEWEST * section.epochs)
+    counts = [n for n in (len(strengths), 3, 1) if n <= len(strengths)]
+    count = next((n for n in counts if affordable >= _epochs(section, n, enough)), 1)
+    first = (len(strengths) - count) // 2
+    epochs = max(1, int(section.epochs * affordable / _epochs(section, count, section.epochs)))
+    return section.model_copy(update={
+        "l2": tuple(strengths[first : first + count]), "epochs": min(epochs, section.epochs),
+        "beyond": 0,
+    })  # fmt: skip
+
+
+def whole_epochs(section: TrainConfig) -> float:
+    """Epochs of a training over the grid, at most, strengths beyond its ends left out."""
+    return _epochs(section, len(section.l2), section.epochs)
+
+
+def _epochs(section: TrainConfig, strengths: int, epochs: int) -> float:
+    """Epochs of all strengths together: the first part of each, the rest of those that are kept."""
+    kept = max(1, round(strengths * section.keep))
+    return epochs * (strengths * section.cut + kept * (1 - section.cut))

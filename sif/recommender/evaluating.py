@@ -1,0 +1,206 @@
+"""Fitted recommenders on interactions that they have not seen: metrics, and paired comparisons."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from sif.data.interactions import Interactions, Split, Vocabulary
+from sif.errors import ConfigError, DataError
+from sif.evaluation import comparison
+from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate_on
+from sif.evaluation.metrics import higher_is_better
+from sif.recommender.inputs import further_interactions
+from sif.recommender.model import ServedModel
+from sif.recommender.recommender import Recommender
+
+_logger = logging.getLogger("sif")
+
+
+def evaluate(model: Recommender, data: Any) -> Evaluation:
+    """Metrics of a fitted recommender on interactions that it has not seen.
+
+    Rankings are over all items but those that a user had in `fit`; an item that the model does not
+    know is one that it misses. Rows of users whom it does not know are left out, and so are rows of
+    unknown items where ratings are predicted; the log says how many.
+
+    Args:
+        model: Fitted or loaded.
+        data: Held-out interactions, as of `Recommender.fit`, or a `Split`, of which the test part
+            is taken and the train and validation part are masked as well.
+
+    Returns:
+        `metrics` has "ndcg@10", "recall@10" and others, or "rmse" and "mae".
+
+    Raises:
+        NotFittedError: There is no model yet.
+        DataError: Nothing is left to evaluate on, or pairs that the model was fitted on.
+
+    Examples:
+        >>> late = pd.DataFrame({"user": ["c0", "c1", "c2"], "item": ["mug0", "tea0", "mug3"]})
+        >>> 0 <= sif.evaluate(model, late).metrics["ndcg@10"] <= 1
+        True
+    """
+    return _evaluated(model.fitted_model(), data)[0]
+
+
+def compare(
+    models: Mapping[str, Recommender], data: Any, against: str | None = None,
+    metric: str | None = None, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """Compares fitted recommenders on the same held-out interactions, user by user.
+
+    Args:
+        models: Name to recommender; all of one objective.
+        data: As of `evaluate`. Users whom one of the models does not know are left out for all.
+        against: Name of the one that the others are compared with; None: the first.
+        metric: To compare by; None: "ndcg@10", or "rmse".
+        seed: Of the bootstrap.
+
+    Returns:
+        One row per model: "model", the metric, "difference" to the reference with "low" and "high",
+        its 95 % interval over users, and "outcome": "better", "undecided", "worse" or "reference".
+
+    Raises:
+        NotFittedError: A model before `fit`.
+        ConfigError: No models, an unknown name in `against`, or different objectives.
+        DataError: As `evaluate`, or no common users.
+
+    Examples:
+        >>> late = pd.DataFrame({"user": ["c0", "c1", "c2"], "item": ["mug0", "tea0", "mug3"]})
+        >>> sif.compare({"ours": model, "the same": model}, late)["outcome"].tolist()
+        ['reference', 'undecided']
+    """
+    served = {name: model.fitted_model() for name, model in models.items()}
+    objectives = {model.objective for model in served.values()}
+    if len(objectives) != 1:
+        told = ", ".join(sorted(objectives)) or "none"
+        raise ConfigError(f"models: expected some of one objective, found {told}")
+    against = next(iter(served)) if against is None else against
+    if against not in served:
+        raise ConfigError(f"against: expected one of {', '.join(served)}, found {against!r}")
+    metric = MAIN_METRIC[_objective(next(iter(served.values())))] if metric is None else metric
+    found = _on_common_users({name: _evaluated(model, data) for name, model in served.items()})
+    rows = []
+    for name, evaluation in found.items():
+        row: dict[str, Any] = {"model": name, metric: evaluation.metrics.get(metric)}
+        row |= {"difference": 0.0, "low": 0.0, "high": 0.0, "outcome": "reference"}
+        if name != against:
+            row |= vars(
+                comparison.compare(
+                    evaluation, found[against], metric, higher_is_better(metric), seed=seed
+                )
+            )
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class _Padded:
+    """Scores of a model with further items that it does not know, and so never recommends."""
+
+    model: ServedModel
+    further: int
+
+    def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
+        known = self.model.scorer.scores(users)
+        return np.pad(known, ((0, 0), (0, self.further)), constant_values=-np.inf)
+
+
+def _objective(model: ServedModel) -> Any:
+    return model.objective
+
+
+def _evaluated(model: ServedModel, data: Any) -> tuple[Evaluation, NDArray[np.str_]]:
+    """An evaluation, and the ids of its users."""
+    objective = _objective(model)
+    split = data if isinstance(data, Split) else None
+    asked = further_interactions(split.test if split else data, model.reading, objective)
+    vocabularies = list(model.vocabularies)
+    if objective == "ranking":
+        unknown = vocabularies[1].lookup(asked.vocabularies[1].ids) < 0
+        further = asked.vocabularies[1].ids[unknown]
+        vocabularies[1] = Vocabulary(np.concatenate([vocabularies[1].ids, further]))
+    truth = _translated(asked, tuple(vocabularies), "evaluation")
+    train = _seen(model, truth.vocabularies)
+    history = [train]
+    if split is not None:
+        history += [
+            _translated(part, truth.vocabularies, "history") for part in (split.train, split.valid)
+        ]
+    if objective == "ranking":
+        scorer: Any = _Padded(model, len(vocabularies[1]) - len(model.vocabularies[1]))
+    else:
+        scorer = model.scorer
+    found = evaluate_on(scorer, train, tuple(history), truth, objective)
+    return found, model.vocabularies[0].ids[found.users]
+
+
+def _translated(
+    data: Interactions, vocabularies: tuple[Vocabulary, ...], what: str
+) -> Interactions:
+    """Interactions in a model's numbers, without rows of unknown ids."""
+    if data.fields != ("user", "item") and len(data.fields) != len(vocabularies):
+        raise DataError(f"data: expected {len(vocabularies)} fields, found {len(data.fields)}")
+    numbers = np.stack(
+        [
+            theirs.lookup(ours.ids)[data.ids[:, field]]
+            for field, (ours, theirs) in enumerate(
+                zip(data.vocabularies, vocabularies, strict=True)
+            )
+        ],
+        axis=1,
+    )
+    known = (numbers >= 0).all(axis=1)
+    if not known.all():
+        _logger.info("%s: left out %d rows of unknown ids", what, int((~known).sum()))
+    if not known.any():
+        raise DataError("data: expected users whom the model knows, found none")
+    rating = None if data.rating is None else data.rating[known]
+    return Interactions(numbers[known], data.fields, vocabularies, rating)
+
+
+def _seen(model: ServedModel, vocabularies: tuple[Vocabulary, ...]) -> Interactions:
+    """What users had in `fit`, with their ratings."""
+    pairs = sparse.coo_array(model.seen)
+    ids = np.stack([c.astype(np.int64) for c in pairs.coords], axis=1)
+    ratings = model.scale.mean + model.scale.deviation * pairs.data
+    return Interactions(ids, ("user", "item"), vocabularies[:2], ratings.astype(np.float32))
+
+
+def _on_common_users(
+    found: Mapping[str, tuple[Evaluation, NDArray[np.str_]]],
+) -> dict[str, Evaluation]:
+    """The evaluations on the users that all of them have, in one order."""
+    ids = [names for _, names in found.values()]
+    common = ids[0]
+    for names in ids[1:]:
+        common = np.intersect1d(common, names)
+    if not len(common):
+        raise DataError("data: expected users whom all models know, found none")
+    common = np.sort(common)
+    return {name: _some(*pair, common) for name, pair in found.items()}
+
+
+def _some(found: Evaluation, names: NDArray[np.str_], common: NDArray[np.str_]) -> Evaluation:
+    """An evaluation on some of its users, its metrics with them."""
+    order = np.argsort(names)
+    rows = order[np.searchsorted(names[order], common)]
+    per_user = {name: values[rows] for name, values in found.per_user.items()}
+    metrics = dict(found.metrics)
+    if "count" in per_user:
+        scale = metrics["rmse_std"] / metrics["rmse"] if metrics["rmse"] else 0.0
+        count = per_user["count"].sum()
+        metrics["rmse"] = float(np.sqrt(per_user["squared_error"].sum() / count))
+        metrics["mae"] = float(per_user["absolute_error"].sum() / count)
+        metrics["rmse_std"] = metrics["rmse"] * scale
+    else:
+        metrics |= {name: float(values.mean()) for name, values in per_user.items()}
+    return Evaluation(metrics, np.arange(len(common)), per_user, found.left_out)

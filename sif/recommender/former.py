@@ -1,0 +1,68 @@
+"""The recommender by its former name and with its former manners."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+from sif.config.files import parse_yaml
+from sif.recommender.recommender import Recommender
+
+_ANSWERS = ("recommend", "recommend_new", "rank", "similar_items", "similar_users", "explain")
+
+
+class SIFRecommender(Recommender):
+    """Deprecated: `Recommender`, but answers are arrays, and texts in settings are YAML.
+
+    Args:
+        objective: As the others, see `Recommender`.
+        space: See there.
+        seed: See there.
+        device: See there.
+        threads: See there.
+        settings: See there; a text may be YAML, such as "[1, 2]".
+        unknown: See there.
+        verbose: See there.
+    """
+
+    def __init__(
+        self,
+        objective: str = "ranking",
+        space: str = "rich",
+        seed: int = 0,
+        device: str = "auto",
+        threads: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        unknown: str = "error",
+        verbose: bool = False,
+    ) -> None:
+        warnings.warn(
+            "SIFRecommender is called sif.Recommender now, whose answers are data frames",
+            DeprecationWarning, stacklevel=2,
+        )  # fmt: skip
+        super().__init__(
+            objective, space=space, baselines=(), seed=seed, device=device, threads=threads,
+            settings=settings, unknown=unknown, verbose=verbose,
+        )  # fmt: skip
+
+    def _settings(self) -> Any:
+        if not isinstance(self.settings, Mapping):
+            return self.settings
+        return {
+            key: parse_yaml(value, f"settings: {key}") if isinstance(value, str) else value
+            for key, value in self.settings.items()
+        }
+
+
+def _in_arrays(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def called(*arguments: Any, **named: Any) -> Any:
+        return method(*arguments, **{"as_arrays": True, **named})
+
+    return called
+
+
+for _name in _ANSWERS:
+    setattr(SIFRecommender, _name, _in_arrays(getattr(Recommender, _name)))

@@ -1,0 +1,142 @@
+"""Whatever people have as interactions, and the train and validation parts of a fit."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sif.config.cf import DataConfig
+from sif.data.interactions import (
+    Columns,
+    Interactions,
+    concatenate,
+    filter_interactions,
+    held_out,
+    merge_duplicates,
+    read_frame,
+    read_matrix,
+)
+from sif.data.interactions.clean import check_usable
+from sif.data.interactions.interactions import row_keys
+from sif.data.interactions.load import load_dataset
+from sif.errors import ConfigError, DataError
+
+DEFAULTS = DataConfig()
+"""Of how data are read."""
+
+
+def is_matrix(data: Any) -> bool:
+    """Whether it is a sparse matrix, of any format."""
+    return hasattr(data, "tocoo")
+
+
+def interactions_of(
+    data: Any, config: DataConfig = DEFAULTS, objective: str = "ranking"
+) -> Interactions:
+    """Interactions of whatever people have, as they are.
+
+    Args:
+        data: `Interactions`, a pandas data frame, a sparse user by item matrix, or the path of a
+            file, or a known data set's name.
+        config: Names of the columns, and where data sets lie.
+        objective: Which values of a matrix count; see `sif.data.interactions.matrix_values`.
+
+    Raises:
+        DataError: Another type, or data that cannot be used.
+    """
+    if isinstance(data, Interactions):
+        return data
+    columns = Columns(
+        user=config.user, item=config.item, rating=config.rating, timestamp=config.timestamp,
+        separator=config.separator, context=config.context,
+    )  # fmt: skip
+    if isinstance(data, pd.DataFrame):
+        return read_frame(data, columns)
+    if isinstance(data, str | Path):
+        return load_dataset(str(data), data_dir=config.dir, columns=columns).interactions
+    if is_matrix(data):
+        return read_matrix(data, objective)
+    raise DataError(
+        "interactions: expected a data frame, a sparse matrix, a file or Interactions, found "
+        f"{type(data).__name__}"
+    )
+
+
+def further_interactions(data: Any, config: DataConfig, objective: str) -> Interactions:
+    """Interactions that come after training, merged and filtered by rating as those before.
+
+    Args:
+        data: See `interactions_of`.
+        config: As of the training; how many interactions a user or an item has is not asked.
+        objective: See `interactions_of`.
+
+    Raises:
+        DataError: Another type, or data that cannot be used.
+    """
+    return _cleaned(interactions_of(data, config, objective), config, 1, 1)
+
+
+def parts(
+    data: Any, valid: Any, seed: int, config: DataConfig = DEFAULTS, objective: str = "ranking"
+) -> tuple[Interactions, Interactions, Interactions]:
+    """All interactions, and their train and validation part, under the same vocabularies.
+
+    Without a validation part, a tenth of every user's interactions, at least one of three.
+
+    Args:
+        data: See `interactions_of`. Of a matrix all rows and columns stay, the empty ones too.
+        valid: The same, or None. Pairs that are in `data` as well stay there.
+        seed: Of what is held out.
+        config: How data are read, merged and filtered.
+        objective: See `interactions_of`.
+
+    Raises:
+        ConfigError: Settings of splits, which `fit` does not make.
+        DataError: Data that cannot be used, or of which nothing is left to hold out.
+    """
+    for name in ("protocol", "split_file", "time_buckets"):
+        if getattr(config, name) is not None:
+            raise ConfigError(f"data.{name}: fit makes no such split; give valid= or run a job")
+    read = partial(interactions_of, config=config, objective=objective)
+    whole = is_matrix(data)  # whose numbers are ids, so that none may move up
+    known = _cleaned(read(data), config, config.min_user, config.min_item, whole)
+    check_usable(known, "interactions")
+    if valid is None:
+        held = held_out(known, seed)
+    else:
+        judged = _cleaned(read(valid), config, 1, 1)
+        if known.rating is not None and judged.rating is None:
+            raise DataError("valid: expected a rating column as in the interactions, found none")
+        known, held = _joined(known, judged)
+    if not held.any():
+        raise DataError(
+            f"interactions: expected some to hold out, users with three or more or valid=, found "
+            f"{len(known)} of {known.sizes[0]} users"
+        )
+    return known, known.select(~held), known.select(held)
+
+
+def _joined(known: Interactions, judged: Interactions) -> tuple[Interactions, NDArray[np.bool_]]:
+    """All rows, those of both parts once, and which are the validation part's alone."""
+    both, first = concatenate([known, judged]), len(known)
+    keys = row_keys(both.ids, both.sizes)
+    fresh = ~np.isin(keys, keys[:first])
+    if not fresh.any():
+        raise DataError(
+            "valid: expected pairs that the interactions do not have, found none among its "
+            f"{len(judged)}"
+        )
+    found = both.select(fresh | (np.arange(len(both)) < first))
+    return found, np.arange(len(found)) >= first
+
+
+def _cleaned(
+    data: Interactions, config: DataConfig, min_user: int, min_item: int, keep_ids: bool = False
+) -> Interactions:
+    merged, _ = merge_duplicates(data, config.duplicates)
+    return filter_interactions(merged, config.min_rating, min_user, min_item, keep_ids)[0]

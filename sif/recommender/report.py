@@ -1,0 +1,149 @@
+"""What a fit has to say: what was found, and how it stands against baselines on validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+
+import pandas as pd
+
+from sif.evaluation.comparison import Comparison, compare
+from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Objective
+from sif.evaluation.metrics import higher_is_better
+from sif.problems.base import SEARCHED
+from sif.problems.controls import FIXED
+from sif.recommender.budget import FitBudget
+
+COLUMNS: dict[Objective, tuple[str, ...]] = {
+    "ranking": ("ndcg@10", "recall@10", "mrr@10", "hit@10"),
+    "rating": ("rmse", "mae"),
+}
+CAVEAT = (
+    "All figures are of the validation part, which also chose strengths, stopping and baselines' "
+    "parameters: they flatter what was chosen. sif.run_job measures on a test part of its own."
+)
+RELATION = {"better": "better than", "undecided": "undecided against", "worse": "worse than"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of a report.
+
+    Attributes:
+        model: Its name.
+        parameters: Its function, or what validation chose of a baseline's grid.
+        metrics: On the validation part.
+        seconds: Of its training, with all that validation chose from.
+    """
+
+    model: str
+    parameters: str
+    metrics: Mapping[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a fit found, and a verdict; prints as a table with both.
+
+    Attributes:
+        objective: "ranking" or "rating".
+        rows: All models, the best on validation first.
+        served: Name of the row that the recommender serves.
+        against: Name of the baseline that validation ranks best; fixed multiply where no other was
+            trained and something else is served; None: nothing to compare with.
+        comparison: The served one less that, with a paired 95 % interval over users.
+        users: How many users the interval is over.
+        seconds: Wall-clock of each stage of the fit.
+    """
+
+    objective: Objective
+    rows: tuple[Row, ...]
+    served: str
+    against: str | None
+    comparison: Comparison | None
+    users: int
+    seconds: Mapping[str, float]
+
+    @classmethod
+    def of(
+        cls, objective: Objective, rows: Mapping[str, Row], evaluations: Mapping[str, Evaluation],
+        served: str, budget: FitBudget, seed: int,
+    ) -> Report:  # fmt: skip
+        """Compares what is served with the best of the others.
+
+        Args:
+            objective: Of the fit.
+            rows: By name, ours among them.
+            evaluations: Of the same names, on the validation part.
+            served: Name of the one that is served.
+            budget: Tells where the time went.
+            seed: Of the interval.
+        """
+        metric = MAIN_METRIC[objective]
+        sign = 1 if higher_is_better(metric) else -1
+        order = sorted(rows.values(), key=lambda row: -sign * row.metrics[metric])
+        others = [row.model for row in order if row.model not in (SEARCHED, FIXED)]
+        against = next(iter(others), FIXED if served != FIXED else None)
+        comparison = against and compare(
+            evaluations[served], evaluations[against], metric, sign > 0, seed=seed
+        )
+        return cls(
+            objective, tuple(order), served, against, comparison or None,
+            len(evaluations[served].users), dict(budget.spent),
+        )  # fmt: skip
+
+    @property
+    def found(self) -> str:
+        """The function that the search found, on one line."""
+        return self._row(SEARCHED).parameters
+
+    @property
+    def verdict(self) -> str:
+        """Whether what is served is better than the best baseline, in a sentence."""
+        metric, served = MAIN_METRIC[self.objective], self._row(self.served)
+        if self.against is None or self.comparison is None:
+            return "no verdict: nothing was trained to compare with"
+        other, found = self._row(self.against), self.comparison
+        return (
+            f"{served.parameters} is {RELATION[found.outcome]} {other.model} on validation: "
+            f"{metric} {served.metrics[metric]:.4f} against {other.metrics[metric]:.4f}, "
+            f"difference {found.difference:+.4f} (95 % interval over {self.users} users "
+            f"{found.low:+.4f} to {found.high:+.4f})"
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """All models as a table.
+
+        Returns:
+            A row for each, the best on validation first: "model", "parameters" (the function, or
+            what validation chose), "served", its metrics on validation, and "seconds".
+        """
+        named = ("model", "parameters", "served", *COLUMNS[self.objective], "seconds")
+        return pd.DataFrame(
+            [
+                (row.model, row.parameters, row.model == self.served,
+                 *(row.metrics[name] for name in COLUMNS[self.objective]), row.seconds)
+                for row in self.rows
+            ],
+            columns=list(named),
+        )  # fmt: skip
+
+    def _row(self, name: str) -> Row:
+        return next(row for row in self.rows if row.model == name)
+
+    def _lines(self) -> tuple[str, ...]:
+        kept = "which is served" if self.served == SEARCHED else "and validation prefers another"
+        if self.found == self._row(FIXED).parameters:
+            kept = "which is fixed multiply"
+        return f"found: {self.found}, {kept}", f"verdict: {self.verdict}", CAVEAT
+
+    def __repr__(self) -> str:
+        """The table, what was found, and the verdict."""
+        table = self.to_frame().to_string(index=False, float_format="{:.4f}".format)
+        return "\n".join([table, *self._lines()])
+
+    def _repr_html_(self) -> str:
+        table = self.to_frame().to_html(index=False, float_format="{:.4f}".format)
+        return "\n".join([table, *(f"<p>{escape(line)}</p>" for line in self._lines())])

@@ -1,0 +1,72 @@
+"""A search alone: interactions in, the function that it finds out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from inspect import signature
+from typing import Any
+
+from sif.core.genotype import Genotype
+from sif.recommender.arguments import configured
+from sif.recommender.budget import FitBudget
+from sif.recommender.fit import Reporter, prepared, searched
+from sif.utils.device import torch_threads
+from sif.utils.durations import seconds_of
+
+
+def search_function(
+    data: Any,
+    space: str = "rich",
+    method: str = "nasp",
+    budget: float | str | timedelta | None = None,
+    *,
+    objective: str = "ranking",
+    valid: Any = None,
+    min_rating: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Genotype:
+    """Searches an interaction function, and trains nothing with it.
+
+    Args:
+        data: Interactions, as of `Recommender.fit`.
+        space: As the others, see `Recommender`.
+        method: See there.
+        budget: Wall-clock of reading and searching; see there.
+        objective: See there.
+        valid: Interactions that the architecture is judged on; None: a tenth of every user's.
+        min_rating: See `Recommender`.
+        seed: See there.
+        device: See there.
+        threads: See there.
+        settings: See there.
+
+    Returns:
+        The function: `expression` has it on one line, `sif.InteractionFunction` makes a torch
+        module of it.
+
+    Raises:
+        DataError: Data that cannot be used.
+        ConfigError: A wrong argument or setting, or a budget in which no search fits.
+        DivergedError: The search diverged.
+
+    Examples:
+        >>> genotype = sif.search_function(orders, method="nasp", budget="1s", threads=1)
+        >>> genotype.space, genotype.operation("operation")
+        ('rich', '...')
+    """
+    clock = FitBudget(seconds_of(budget))
+    arguments = {
+        "objective": objective, "space": space, "method": method, "seed": seed, "device": device,
+        "threads": threads, "min_rating": min_rating,
+    }  # fmt: skip
+    usual = {name: p.default for name, p in signature(search_function).parameters.items()}
+    config = configured(arguments, settings, usual)
+    with torch_threads(config.threads):
+        found = searched(prepared(data, valid, config, clock)[1], clock)
+    if told := clock.verdict():
+        Reporter(False).warn(told)
+    return found

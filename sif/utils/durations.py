@@ -1,0 +1,47 @@
+"""Lengths of time as people give them."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import timedelta
+from typing import Any
+
+from sif.errors import ConfigError
+
+SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+"""Of each unit."""
+_ONE = r"(\d+(?:\.\d+)?)\s*(s|min|h)"
+
+
+def seconds_of(duration: Any, name: str = "budget") -> float | None:
+    """A length of time in seconds.
+
+    Args:
+        duration: Seconds, a text such as "90s", "2min" or "1h 30min", a timedelta, or None.
+        name: Of the argument, for messages.
+
+    Returns:
+        Seconds above 0; None for None.
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    if duration is None:
+        return None
+    found = math.nan
+    if isinstance(duration, timedelta):
+        found = duration.total_seconds()
+    elif isinstance(duration, str) and re.fullmatch(rf"\s*({_ONE}\s*)+", duration):
+        found = sum(float(n) * SECONDS[unit] for n, unit in re.findall(_ONE, duration))
+    elif not isinstance(duration, bool | str):
+        try:
+            found = float(duration)
+        except (TypeError, ValueError, OverflowError):
+            found = math.nan
+    if not 0 < found < math.inf:
+        raise ConfigError(
+            f"{name}: expected seconds above 0, a text such as '90s', '2min' or '1h', or a "
+            f"timedelta, found {duration!r}"
+        )
+    return found

@@ -1,0 +1,133 @@
+"""The clock of a fit, with a clock of our own; and whole fits that end in time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from sif.config import TrainConfig
+from sif.recommender.budget import FitBudget, fitting, whole_epochs
+from sif.recommender.recommender import Recommender
+
+Board = Callable[..., pd.DataFrame]
+GRID = TrainConfig(epochs=40, cut=0.125, keep=0.4, l2=(3.5, 1.0, 1.5, 2.0, 2.5))
+"""Five strengths, each for 5 epochs, and two of them for 35 more: 95 epochs."""
+
+
+class Clock:
+    """Tells what it is set to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_what_a_stage_saves_the_next_may_spend() -> None:
+    clock = Clock()
+    budget = FitBudget(100.0, clock)
+    with budget.stage("one", 0.5) as seconds:
+        assert seconds == pytest.approx(0.5 * 95)  # five are left to what cannot be cut short
+        clock.now = 15.0
+        assert not budget.out_of_time() and budget.stage_left == pytest.approx(32.5)
+    with budget.stage("two") as seconds:
+        assert seconds == pytest.approx(80)
+        clock.now = 94.0
+        assert not budget.out_of_time()
+        clock.now = 95.0
+        assert budget.out_of_time()
+    assert not budget.out_of_time()  # no stage, no end
+    assert budget.spent == {"one": 15.0, "two": 80.0} and budget.left == 5
+
+
+def test_cpu_seconds_of_a_second_are_measured_once_there_is_work() -> None:
+    clock, cpu = Clock(), Clock()
+    budget = FitBudget(100.0, clock, cpu)
+    clock.now = 50.0  # reading, which leaves the processor alone
+    budget.begin_work()
+    assert budget.parallel == 1.0
+    clock.now, cpu.now = 54.0, 6.0
+    assert budget.parallel == 1.5
+    cpu.now = 0.0
+    assert budget.parallel == 0.1
+
+
+def test_a_training_gets_a_little_even_if_nothing_is_left() -> None:
+    clock = Clock()
+    budget = FitBudget(100.0, clock)
+    clock.now = 130.0
+    with budget.stage("search", 0.5) as seconds:
+        assert seconds == 0 and budget.out_of_time()
+    with budget.stage("training", 0.5, least=0.05) as seconds:
+        assert seconds == 5 and not budget.out_of_time()
+    told = budget.verdict()
+    assert told is not None and "expected at most 100 s, took 130.0 s (search 0.0 s" in told
+
+
+def test_without_a_budget_there_is_no_end() -> None:
+    clock = Clock()
+    budget = FitBudget(None, clock)
+    with budget.stage("one", 0.1) as seconds:
+        clock.now = 1e9
+        assert seconds == float("inf") and not budget.out_of_time()
+    assert budget.verdict() is None and budget.spent == {"one": 1e9}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "l2", "per_strength"),
+    [
+        (95, (3.5, 1.0, 1.5, 2.0, 2.5), 40),
+        (94, (1.0, 1.5, 2.0, 2.5, 3.5), 39),
+        (36, (1.0, 1.5, 2.0, 2.5, 3.5), 15),
+        (35, (1.5, 2.0, 2.5), 28),
+        (18, (2.0,), 18),
+        (0.5, (2.0,), 1),
+    ],
+)
+def test_strengths_are_given_up_before_epochs_are_too_few(
+    epochs: float, l2: tuple[float, ...], per_strength: int
+) -> None:
+    found = fitting(GRID, epoch_seconds=2.0, seconds=2.0 * epochs)
+    assert (found.l2, found.epochs) == (l2, per_strength)
+    assert whole_epochs(found) <= max(epochs, 1)
+    assert (found is GRID) == (epochs >= 95)
+
+
+@pytest.mark.slow
+def test_a_fit_ends_in_time_and_says_where_the_time_went(
+    checkerboard: Board, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Takes the seconds that it allows."""
+    frame = checkerboard(40, 20)
+    Recommender(budget=1, threads=1).fit(frame)  # imports and compiles what the next one uses
+    start = time.perf_counter()
+    model = Recommender(budget="4s", dimension=16, threads=1).fit(frame)
+    kept = time.perf_counter() - start < 1.2 * 4
+    assert kept or "budget: expected at most 4 s" in caplog.text  # on a busy machine
+    seconds = model.report().seconds
+    assert {"reading", "pilots", "fixed-multiply", "search", "serving"} <= set(seconds)
+    assert seconds["search"] < 0.6 * 4
+
+
+def test_a_budget_that_is_too_small_is_told(
+    checkerboard: Board, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def slowly(*arguments: Any, **named: Any) -> Any:
+        time.sleep(0.1)
+        return read(*arguments, **named)
+
+    from sif.recommender import fit
+
+    read = fit.parts
+    monkeypatch.setattr(fit, "parts", slowly)
+    with caplog.at_level(logging.WARNING, "sif"):
+        model = Recommender(budget=0.01, dimension=4, threads=1).fit(checkerboard(40, 20))
+    assert "budget: expected at most 0.01 s, took" in caplog.text
+    assert "budget: no time for a search, fixed multiply is served" in caplog.text
+    assert model.report().found == "multiply(user, item)"
+    assert len(model.recommend("u1", n=3)) == 3

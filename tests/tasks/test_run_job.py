@@ -1,0 +1,49 @@
+"""A job from Python is the job of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sif
+from sif.config import load_config
+from sif.tasks import run_job as module
+from sif.tasks.base import RunResult
+
+TINY: dict[str, Any] = {
+    "data": {"planted": {"users": 40, "items": 30, "density": 0.3}},
+    "search": {"epochs": 6, "dimension": 4, "arch_every": 1},
+    "train": {"epochs": 10, "dimension": 4, "l2": [2.0]},
+    "baselines": ["popularity"], "threads": 1, "tracking": {"enabled": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", ["cf", "cnn", "rnn"])
+def test_what_is_not_given_is_that_of_the_presets(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[sif.CFConfig] = []
+    monkeypatch.setattr(module, "run", lambda config, **_: made.append(config))
+    monkeypatch.chdir(tmp_path)
+    kinds = {"cf": sif.CFConfig, "cnn": sif.CNNConfig, "rnn": sif.RNNConfig}
+    given = {"seed": 3, "search": {"epochs": 7}} | ({"objective": "rating"} if task == "cf" else {})
+    sif.run_job(kinds[task](**given))
+    sif.run_job(load_config(task, layers=[("given", given)]))
+    expected = load_config(task, layers=[("given", given)])
+    for config in made:
+        assert config.model_copy(update={"output_dir": None}) == expected
+        assert config.output_dir is not None
+        assert config.output_dir.parts[0] == "runs" and task in config.output_dir.name
+
+
+def test_a_job_leaves_a_recommender(tmp_path: Path, without_figures: None) -> None:
+    config = sif.CFConfig(**TINY, output_dir=tmp_path / "a")
+    result = sif.run_job(config)
+    assert isinstance(result, RunResult) and result.folder == tmp_path / "a"
+    assert "baseline that validation ranks best" in result.verdict.text
+    model = sif.Recommender.load(result.folder)
+    assert len(model.recommend(model.model_.vocabularies[0].ids[:3], n=2)) == 6
+    with pytest.raises(sif.ConfigError, match="the run folder exists"):
+        sif.run_job(config)
