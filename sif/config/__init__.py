@@ -18,6 +18,7 @@ from sif.config.cf import (
 from sif.config.files import dump_config, find_config, presets, shipped
 from sif.config.loading import TASKS, config_hash, differences, load_config, new_run_folder
 from sif.config.messages import did_you_mean
+from sif.config.renamed import RenamedSetting
 from sif.config.search import SearchSection
 from sif.config.sections import CommonConfig, TrackingConfig
 
@@ -29,6 +30,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "PlantedConfig",
+    "RenamedSetting",
     "SearchConfig",
     "SearchSection",
     "TrackingConfig",

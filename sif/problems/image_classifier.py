@@ -18,6 +18,8 @@ from sif.spaces.cnn.operations import Normalization
 from sif.utils.model_folder import SavedKind
 
 KIND = SavedKind("sif-classifier", 1, "classifier", "classifier")
+_FORMER_NAMES = {"normalised_pools": "normalized_pools"}
+"""Keys in files of earlier versions, and today's."""
 
 
 class ImageClassifier:
@@ -94,7 +96,8 @@ class ImageClassifier:
 
     @classmethod
     def _built(cls, about: dict[str, Any], weights: dict[str, Any]) -> ImageClassifier:
-        layout = {**about["layout"], "norm": Normalization(**about["layout"]["norm"])}
+        layout = {_FORMER_NAMES.get(key, key): value for key, value in about["layout"].items()}
+        layout["norm"] = Normalization(**layout["norm"])
         cells = parse_cells(about["cells"])
         network = CellNetwork(cells, Layout(**layout))
         network.load_state_dict(weights)

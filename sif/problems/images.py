@@ -32,7 +32,7 @@ from sif.data.images import (
 )
 from sif.errors import ConfigError
 from sif.search.loop import SearchResult
-from sif.search.run import MethodRun, check_warmup, lowering
+from sif.search.run import MethodRun, lowering
 from sif.spaces.cnn.cells import Cells
 from sif.spaces.cnn.networks import AUXILIARIES, HALVINGS, CellNetwork, Layout
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch, lowered
@@ -191,7 +191,6 @@ class Vision:
                     f"train.auxiliary: {train.auxiliary!r} expects images of at least {least} "
                     f"pixels a side with stem {train.stem}, found {height} x {width}"
                 )
-        check_warmup(self.config.search)
         for name, stem in (("search", "small"), ("train", self.config.train.stem)):
             if height % HALVINGS[stem] or width % HALVINGS[stem]:
                 raise ConfigError(
@@ -251,7 +250,7 @@ class Vision:
         return MethodRun(
             lambda mixed: self.space(), self._streams, self.exported, EXPORTED, settings,
             momentum(settings.weight_decay), cosine(settings.lr_end), self.runtime,
-            settings.steps_per_epoch, settings.max_norm,
+            settings.steps_per_epoch, settings.max_norm, methods=self.config.methods,
         )  # fmt: skip
 
     def _streams(self) -> tuple[Stream, Stream]:

@@ -42,7 +42,7 @@ from sif.spaces.interaction.losses import (
     Weighting,
 )
 from sif.spaces.interaction.sparse_rows import RowAdam
-from sif.spaces.interaction.staged_supernet import RichSettings, RichSpace
+from sif.spaces.interaction.staged_supernet import StagedSettings, StagedSpace
 from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 from sif.spaces.interaction.user_blocks import BlockStream, block_pairs
 from sif.tracking import Tracker
@@ -282,17 +282,17 @@ class Fitted:
 class Problem(Parts):
     """The two parts with the loops at work on them; arguments and errors as of `Parts`."""
 
-    def space(self) -> FunctionSpace | RichSpace:
+    def space(self) -> FunctionSpace | StagedSpace:
         """The supernet of the configured space."""
         draws = generator(self.runtime, "search", "space", device=torch.device("cpu"))
         if self.spec.stages:
-            return self._rich_space(draws)
+            return self._staged_space(draws)
         return self._function_space(draws).to(self.runtime.device, self.runtime.dtype)
 
-    def _rich_space(self, draws: torch.Generator) -> RichSpace:
+    def _staged_space(self, draws: torch.Generator) -> StagedSpace:
         settings = self.config.search
         shape = self.shape(settings.dimension)
-        made = RichSettings(
+        made = StagedSettings(
             shape,
             self.fields,
             LOSSES[self.loss_name],
@@ -303,7 +303,7 @@ class Problem(Parts):
             self._criterion,
             self.stages,
         )
-        return RichSpace(made, draws).to(self.runtime.device, self.runtime.dtype)
+        return StagedSpace(made, draws).to(self.runtime.device, self.runtime.dtype)
 
     def _criterion(self, interaction: Interaction, batch: Batch) -> float:
         """What validation judges a combination by: the inverse metric, or the loss of ratings."""
@@ -384,7 +384,8 @@ class Problem(Parts):
         settings = self.config.search
         return MethodRun(
             lambda mixed: self.space(), self._streams, self.exported, EXPORTED, settings, adam,
-            constant, self.runtime, judges=settings.judge,
+            constant, self.runtime, judges=settings.validate_every_epoch,
+            methods=self.config.methods, continuous_lr=settings.transform_lr,
         )  # fmt: skip
 
     def _streams(self) -> tuple[Stream, Stream]:

@@ -25,7 +25,7 @@ from sif.core.gates import Gates
 from sif.core.stream import Checkpointer, Stream
 from sif.data.text import Carry, Corpus, TextStream, text_batches
 from sif.search.loop import SearchResult
-from sif.search.run import MethodRun, check_warmup, lowering
+from sif.search.run import MethodRun, lowering
 from sif.spaces.rnn.cells import RecurrentCell
 from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
 from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, cross_entropy, penalties
@@ -131,7 +131,6 @@ class Language:
             settings = getattr(self.config, section)
             self.stream(ids, settings.columns, settings.bptt, section)
         self.windows(self.valid)
-        check_warmup(self.config.search)
 
     def enough_memory(self, section: Literal["search", "train"]) -> AbstractContextManager[None]:
         """A block whose failing allocations say which settings of a section to lower."""
@@ -193,7 +192,7 @@ class Language:
         make_optimizer = OPTIMIZERS[settings.optimizer](settings.weight_decay)
         return MethodRun(
             self.space, self._streams, self.exported, EXPORTED, settings, make_optimizer, constant,
-            self.runtime, settings.steps_per_epoch, settings.max_norm,
+            self.runtime, settings.steps_per_epoch, settings.max_norm, methods=self.config.methods,
         )  # fmt: skip
 
     def _streams(self) -> tuple[Stream, Stream]:

@@ -39,6 +39,9 @@ from sif.utils import checkpoint
 KIND = "recommender"
 FILE = "recommender.safetensors"
 
+_FORMER_NAMES = {"neighbours": "neighbors"}
+"""Keys in files of earlier versions, and today's."""
+
 AS_USUAL = DataConfig()
 """How data are read where nothing was said."""
 
@@ -189,6 +192,7 @@ class ServedModel:
         path = Path(folder) / FILE
         state = checkpoint.load(path, KIND)
         try:
+            state = _with_todays_names(state)
             check(state)
             return cls._decoded(state)
         except MALFORMED as error:
@@ -213,6 +217,15 @@ class ServedModel:
             _cold_start(*state["fallback"]) if "fallback" in state else None, folds,
             DataConfig(**state.get("reading", {})), _untrained(state, sizes),
         )  # fmt: skip
+
+
+def _with_todays_names(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a model that an earlier version may have saved."""
+    folds = [
+        [{_FORMER_NAMES.get(key, key): value for key, value in one.items()}, other]
+        for one, other in state["folds"]
+    ]
+    return {**state, "folds": folds}
 
 
 def _packed(texts: Iterable[str]) -> NDArray[np.uint8]:

@@ -346,7 +346,7 @@ class SIFRecommender(Recommending):
     def __init__(
         self,
         objective: str = "ranking",
-        space: str = "rich",
+        space: str = "staged",
         seed: int = 0,
         device: str = "auto",
         threads: int | None = None,

@@ -353,7 +353,7 @@ def test_messages_name_settings_and_arguments(board: Board) -> None:
         "settings: train epochs=3: expected key=value": {"settings": {"train epochs": 3}},
         "settings: objective: expected 'ranking' or 'rating', found 'x'": {"objective": "x"},
         "arguments: seed: expected an integer, found 'x'": {"seed": "x"},
-        r"space rich: .*; use space=sif or the preset cf/context$": {
+        r"space staged: .*; use space=sif or the preset cf/context$": {
             "objective": "rating",
             "settings": {"data.context": ["shop"]},
         },
@@ -445,7 +445,7 @@ def test_folding_users_again_leaves_what_they_give_to_items(board: Board) -> Non
     config = load_config("cf", sets=["train.dimension=4", "threads=1", "train.epochs=3"])
     assert isinstance(config, CFConfig)
     problem = Problem(train, held, config, make_runtime("cpu", 0, 1))
-    genotype = Genotype("rich", blocks)
+    genotype = Genotype("staged", blocks)
     fitted = problem.train(genotype, 0.01, NullTracker(), NoCheckpoint())
     model = ServedModel.of(problem, genotype, fitted.network, 0.01, known)
     users = known.vocabularies[0].ids[:3]
@@ -519,7 +519,7 @@ def test_copies_and_pickles_answer_alike(
 def test_parameters_are_those_of_the_constructor(liked: SIFRecommender) -> None:
     model = SIFRecommender(seed=4, settings=QUICK)
     assert model.get_params() == {
-        "objective": "ranking", "space": "rich", "seed": 4, "device": "auto", "threads": None,
+        "objective": "ranking", "space": "staged", "seed": 4, "device": "auto", "threads": None,
         "settings": QUICK, "unknown": "error", "verbose": False,
     }  # fmt: skip
     assert model.set_params(seed=5, unknown="popular") is model

@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from sif import plots
+from sif.config import CommonConfig
+from sif.methods.registry import configured
+from sif.tasks.cells.entrants import SEARCHED
 from sif.tasks.cells.work import Results
 
 
-def curves(results: Results, metric: str, judged: str, warmup: float) -> dict[str, Any]:
+def curves(results: Results, metric: str, judged: str, config: CommonConfig) -> dict[str, Any]:
     """Data of trainings, searches, gates and the comparison.
 
     Args:
         results: Of the contest.
         metric: Of validation, in histories of trainings and in entries.
         judged: Name of what searches are judged by.
-        warmup: Share of the epochs of the methods that warm up.
+        config: Of the job; gives the methods and their settings.
     """
     return {
         "training": {
@@ -37,7 +40,7 @@ def curves(results: Results, metric: str, judged: str, warmup: float) -> dict[st
             name: {
                 "selections": [e["selection"] for e in state["history"]],
                 "trained": {b: t.sum(dim=0).tolist() for b, t in state["trained"].items()},
-                "warmup": round(warmup * len(state["history"])) if state["warms_up"] else 0,
+                "warmup": round(_resting_share(name, config) * len(state["history"])),
             }
             for name, state in results.found.items()
         },
@@ -50,6 +53,12 @@ def curves(results: Results, metric: str, judged: str, warmup: float) -> dict[st
         },
         "reference": results.decision.against,
     }  # fmt: skip
+
+
+def _resting_share(entrant: str, config: CommonConfig) -> float:
+    """Share of an entrant's search in which alpha rests."""
+    method = config.method if entrant == SEARCHED else entrant
+    return configured(method, config.methods).settings.resting_share
 
 
 def draw_curves(

@@ -20,7 +20,6 @@ from sif.core.genotype import from_json
 from sif.errors import ConfigError, DivergedError
 from sif.evaluation.comparison import verdict
 from sif.evaluation.evaluate import Evaluation
-from sif.methods.registry import method_named
 from sif.tasks.base import JobContext, RunResult
 from sif.tasks.cells.report import comparison, document_of, trained_steps
 from sif.tasks.cells.work import CellProblem, Results
@@ -111,7 +110,6 @@ class CellJob:
             "valid_loss": result.valid_loss,
             "diagnostics": result.diagnostics,
             "trained": result.trained,
-            "warms_up": method_named(method).warms_up,
             "history": result.history,
             "summary": {
                 "seconds": result.seconds, "cpu_seconds": result.cpu_seconds,

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from sif import plots
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
 from sif.evaluation.comparison import Verdict
+from sif.methods.registry import configured
 from sif.problems.interactions import Problem
 from sif.spaces.interaction.design import design_of, expression
 from sif.spaces.interaction.operations import Operation
@@ -23,6 +24,8 @@ from sif.tasks.cf import splits as protocol
 from sif.tasks.figure_files import save_and_draw
 from sif.tasks.report import Entry
 
+_FORMER_SCORES = {"switch": "replacement_loss"}
+"""Kinds of score in older runs, which may be finished or drawn by newer versions."""
 _POINTS = 81
 _REACH = 98.0  # percentile of the embeddings' sizes up to which functions are shown
 
@@ -56,13 +59,13 @@ def draw_all(
         ConfigError: matplotlib is not installed; the data have been saved.
     """
     metric = problem.metric
-    resting = problem.config.search.resting_share if found["warms_up"] else 0.0
+    settings = configured(problem.config.method, problem.config.methods).settings
     document = {
         "search": {
             "history": found["history"],
             "blocks": found["operations"],
-            "score": problem.config.search.score,
-            "warmup": round(resting * len(found["history"])),
+            "score": settings.shown_score,
+            "warmup": round(settings.resting_share * len(found["history"])),
         },
         "function": _function(problem, genotype, next(iter(ours.values()))["network"]),
         "comparison": {
@@ -86,9 +89,10 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
     """Draws every figure from its data; returns the paths."""
     paths = [folder / f"{name}.png" for name in ("search", "transforms", "test", "training")]
     search, function = document["search"], document["function"]
+    score = _FORMER_SCORES.get(search["score"], search["score"])
     plots.alpha_trajectories(
-        paths[0], search["history"], search["blocks"],
-        score=search["score"], warmup=search["warmup"],
+        paths[0], _with_todays_scores(search["history"]), search["blocks"],
+        score=score, warmup=search["warmup"],
     )  # fmt: skip
     curves = {name: (function["x"], y) for name, y in function["curves"].items()}
     plots.transform_curves(paths[1], curves)
@@ -102,6 +106,15 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
             paths[-1], function["x"], function["x"], function["surface"], function["expression"]
         )
     return [*paths, *protocol.draw(document.get("protocol", {}), folder)]
+
+
+def _with_todays_scores(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {**e, "scores": {_FORMER_SCORES.get(kind, kind): t for kind, t in e["scores"].items()}}
+        if "scores" in e
+        else dict(e)
+        for e in history
+    ]
 
 
 def _function(

@@ -20,7 +20,6 @@ from sif.core.genotype import Genotype, from_json
 from sif.errors import ConfigError, DataError
 from sif.evaluation.comparison import Verdict, verdict
 from sif.evaluation.evaluate import Evaluation, evaluate
-from sif.methods.registry import method_named
 from sif.problems.controls import (
     FIXED,
     SEARCHED,
@@ -166,7 +165,6 @@ class CFJob:
             "diagnostics": diagnostics,
             "trained": result.trained,
             "history": result.history,
-            "warms_up": method_named(self.config.method).warms_up,
             "operations": {name: list(ops) for name, ops in operations.items()},
             "summary": {
                 "seconds": result.seconds, "cpu_seconds": result.cpu_seconds,

@@ -29,7 +29,7 @@ def figure_data(config: CNNConfig, results: Results) -> dict[str, Any]:
             }
             for name, pair in results.designs.items()
         },
-        **curves(results, METRIC, EXPORTED, config.search.warmup),
+        **curves(results, METRIC, EXPORTED, config),
         "space": config.space,
     }  # fmt: skip
 

@@ -27,7 +27,7 @@ def figure_data(config: RNNConfig, results: Results) -> dict[str, Any]:
             if isinstance(cell, RecurrentCell)
         },
         "nodes": config.search.nodes,
-        **curves(results, METRIC, EXPORTED, config.search.warmup),
+        **curves(results, METRIC, EXPORTED, config),
     }
 
 
