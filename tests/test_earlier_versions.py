@@ -19,6 +19,8 @@ from sif.problems.image_classifier import ImageClassifier
 from sif.recommender.recommender import SIFRecommender
 from sif.spaces.cnn.cells import PUBLISHED
 from sif.spaces.cnn.networks import CellNetwork, Layout
+from sif.tasks.checkpoint import StageFolder
+from sif.tracking import NullTracker
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MODELS = sorted((FIXTURES / "models").glob("*/*"))
@@ -115,3 +117,23 @@ def test_a_run_of_then_is_resumed_and_told_of_in_one_line(
     refused = sif("--resume", "run", "--set", "search.settle=3")
     assert refused.code == 2
     assert "(methods.nasp.settle_steps: 3 or 2)" in refused.err[-1]
+
+
+def test_a_stage_that_an_earlier_version_was_in_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stages() -> StageFolder:
+        found = StageFolder(tmp_path, seconds=0)
+        found.track(NullTracker())
+        return found
+
+    with monkeypatch.context() as then:
+        then.setattr("sif.tasks.checkpoint._LOOPS", 1)
+        before = stages()
+        before.run("begin", lambda _: {"done": 1})
+        before.write("search.partial", {"gates": 1})
+    after = stages()
+    assert after.read("begin") == {"done": 1}
+    assert after.read("search.partial") is None
+    after.write("search.partial", {"selection": 1})
+    assert stages().read("search.partial") == {"selection": 1}
