@@ -46,11 +46,11 @@ VARIANTS = {
         "fixed multiply": Variant("cf/ranking", searched=False),
         "sif": Variant("cf/sif-ranking"),
         "primitives": Variant("cf/sif-ranking", ("space=primitives",)),
-        "rich": Variant("cf/ranking"),
-        "rich without encoding": Variant("cf/ranking", _stages("operation", "weighting")),
-        "rich without operation": Variant("cf/ranking", _stages("encoding", "weighting")),
-        "rich without weighting": Variant("cf/ranking", _stages("encoding", "operation")),
-        "rich with embedding": Variant(
+        "staged": Variant("cf/ranking"),
+        "staged without encoding": Variant("cf/ranking", _stages("operation", "weighting")),
+        "staged without operation": Variant("cf/ranking", _stages("encoding", "weighting")),
+        "staged without weighting": Variant("cf/ranking", _stages("encoding", "operation")),
+        "staged with embedding": Variant(
             "cf/ranking", _stages("encoding", "embedding", "operation", "weighting")
         ),
     },
@@ -58,13 +58,13 @@ VARIANTS = {
         "fixed multiply": Variant("cf/rating", searched=False),
         "sif": Variant("cf/sif-paper", ("model.biases=true",)),
         "primitives": Variant("cf/sif-paper", ("model.biases=true", "space=primitives")),
-        "rich": Variant("cf/rating"),
-        "rich without encoding": Variant("cf/rating", _stages("operation")),
-        "rich without operation": Variant("cf/rating", _stages("encoding")),
-        "rich with weighting": Variant(
+        "staged": Variant("cf/rating"),
+        "staged without encoding": Variant("cf/rating", _stages("operation")),
+        "staged without operation": Variant("cf/rating", _stages("encoding")),
+        "staged with weighting": Variant(
             "cf/rating", _stages("encoding", "operation", "weighting")
         ),
-        "rich with embedding": Variant(
+        "staged with embedding": Variant(
             "cf/rating", _stages("encoding", "embedding", "operation")
         ),
     },

@@ -26,6 +26,7 @@ from sif.config.cnn import CNNConfig
 from sif.core.method import ChoosesAtEnd, LearnsArchitecture, Plan
 from sif.core.proximal import weight_step
 from sif.data.images import load_images
+from sif.methods import registry
 from sif.methods.registry import METHODS
 from sif.problems.images import EXPORTED, ImageProblem
 from sif.spaces.cnn.operations import multiply_adds
@@ -45,7 +46,8 @@ def configured(values: argparse.Namespace, epochs: int) -> CNNConfig:
     """The preset for a CPU."""
     sets = [
         f"method={values.method}", f"space={values.space}", f"search.epochs={epochs}",
-        f"search.penalty={values.penalty}", f"search.steps_per_epoch={values.steps}", *values.set,
+        f"methods.nasp.complexity_penalty={values.penalty}",
+        f"search.steps_per_epoch={values.steps}", *values.set,
     ]  # fmt: skip
     flags = {"seed": values.seed, "dataset": values.dataset}
     return cast(CNNConfig, load_config("cnn", file=values.config, sets=sets, flags=flags))
@@ -69,10 +71,11 @@ class Race:
 
     def planned(self) -> int:
         """Epochs that take the asked seconds, or one; by the cost of a few steps."""
-        kind, vision = METHODS[self.values.method], self.vision(1)
+        vision = self.vision(1)
         settings, space = vision.config.search, vision.space()
+        chosen = registry.configured(self.values.method, vision.config.methods)
         draws = generator(self.runtime, "trial", device=torch.device("cpu"))
-        method = kind.made(self.values.method, space, settings, Plan(1), draws)
+        method = chosen.made(space, Plan(1, lr=settings.lr), draws)
         stream = vision.source.stream(
             self.parts[0], settings.batch_size, vision.preparation(), "trial"
         )
@@ -94,8 +97,7 @@ class Race:
             at_the_end = time.perf_counter() - start
 
         def off(epochs: int) -> float:
-            longer = settings.model_copy(update={"epochs": epochs})
-            warm = longer.warmup_epochs if kind.warms_up else 0
+            warm = chosen.settings.warmup_steps(epochs, 1)
             each = epochs * per_step + (epochs - warm) * per_arch
             spent = float(self.values.steps) * each + at_the_end
             return abs(spent - float(self.values.seconds))

@@ -78,7 +78,8 @@ def nasp_picks(values: argparse.Namespace, seed: int) -> Iterator[tuple[str, flo
     """(eta, seconds, genotype) of a search per eta."""
     for eta in values.etas:
         share = values.seconds / len(values.etas)
-        work = vision(values, seed, f"search.seconds={share}", f"search.penalty={eta}")
+        penalty = f"methods.nasp.complexity_penalty={eta}"
+        work = vision(values, seed, f"search.seconds={share}", penalty)
         start = time.process_time()
         found = work.search(NullTracker(), NoCheckpoint(), told, "nasp")
         yield f"{eta:g}", time.process_time() - start, found.genotype

@@ -41,8 +41,8 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[1]
 RENAMED: dict[str, str] = {}
 """Keys of metrics, genotypes and logs: the name at 4c03358 to the name of today."""
-REWORDED: dict[str, str] = {}
-"""The same of words inside of texts, such as the names of spaces and stages."""
+REWORDED: dict[str, str] = {"rich": "staged", "switch": "replacement_loss"}
+"""The same of words inside of texts and keys, such as the names of spaces and stages."""
 VARYING = ("seconds", "peak_memory_mb")
 """Ends of the keys that two runs of the same job need not agree in."""
 SHOWN = 20
@@ -269,7 +269,9 @@ def told(value: Any, folder: Path) -> Any:
     if isinstance(value, dict):
         before = {new: old for old, new in RENAMED.items()}
         kept = {key: part for key, part in value.items() if not key.endswith(VARYING)}
-        return {before.get(key, key): told(part, folder) for key, part in kept.items()}
+        return {
+            told(before.get(key, key), folder): told(part, folder) for key, part in kept.items()
+        }
     if isinstance(value, list):
         return [told(part, folder) for part in value]
     if isinstance(value, str):

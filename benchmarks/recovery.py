@@ -31,6 +31,8 @@ from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
 
 USERS, ITEMS, DIMENSION, DENSITY, NOISE = 600, 400, 2, 0.1, 0.3
+SCORES = {"switch": "replacement_loss", "gradient": "gradient"}
+"""Names in the results to values of methods.nasp.score."""
 TOLERANCE = 1.01  # of the best class's RMSE
 NEGATED = {"+": "-", "-": "+", "~": "~"}
 SIGN_CLASS = {"+": "+", "-": "-", "~": "R"}
@@ -89,9 +91,9 @@ class Trained:
 
 def problem(split: Split, space: str, score: str, seed: int) -> InteractionProblem:
     """The planted problem under its preset; alpha follows the gradient as in the published code."""
-    sets = [f"space={space}", f"search.score={score}"]
+    sets = [f"space={space}", f"methods.nasp.score={SCORES[score]}"]
     if score == "gradient":
-        sets += ["search.arch_optimizer=adam", "search.arch_lr=0.01"]
+        sets += ["methods.nasp.arch_optimizer=adam", "methods.nasp.arch_lr=0.01"]
     config = load_config("cf", file="cf/recovery", sets=sets, flags={"seed": seed})
     assert isinstance(config, CFConfig)
     runtime = make_runtime("cpu", seed, threads=1)

@@ -36,7 +36,7 @@ from sif.core.gates import Selection
 from sif.core.genotype import Genotype
 from sif.core.method import Plan
 from sif.errors import NotInTableError
-from sif.methods.registry import method_named
+from sif.methods.registry import configured
 from sif.problems.interactions import InteractionProblem
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
@@ -117,7 +117,7 @@ class Referee:
         problem = self._problem(method, seed)
         space = problem.space()
         draws = torch.Generator().manual_seed(derive_seed(seed, "regret", method))
-        made = method_named(method).made(method, space, problem.config.search, Plan(1), draws)
+        made = configured(method, problem.config.methods).made(space, Plan(1), draws)
         spent, told = 0.0, dict[Selection, float]()
         for _ in range(ASKS):
             if told and spent * (1 + 1 / len(told)) > self.budget:

@@ -21,22 +21,23 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from step_cases import KINDS, SETTINGS, Case, sizes_of
 
 from sif.core.gates import Gates
-from sif.core.method import Method
+from sif.core.method import Method, Plan
 from sif.core.proximal import weight_step
-from sif.methods.darts import Darts, DartsSettings
+from sif.methods.darts import Darts
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.utils.device import make_runtime
 from sif.utils.environment import environment
 
-DARTS = {
-    "darts-1": DartsSettings(1, wasteful=True),
-    "darts-2": DartsSettings(2),
-    "darts-1, no waste": DartsSettings(1),
+DARTS: dict[str, dict[str, Any]] = {
+    "darts-1": {"order": 1, "wasteful": True},
+    "darts-2": {"order": 2},
+    "darts-1, no waste": {"order": 1},
 }
 NASP = {
     "nasp": NaspSettings(explore=0.0),
@@ -71,8 +72,8 @@ class Bench:
         """A method over the supernet."""
         draws = torch.Generator().manual_seed(0)
         if name in NASP:
-            return Fixed(self.space, NASP[name], draws)
-        return Darts(self.space, DARTS[name], draws)
+            return Fixed(self.space, NASP[name], Plan(1), draws)
+        return Darts(self.space, Darts.Settings(), Plan(1), draws, **DARTS[name])
 
     def seconds(self, work: Callable[[], object]) -> tuple[float, float]:
         """Wall and CPU seconds."""

@@ -168,7 +168,7 @@ def test_repeated_pairs_are_merged_by_a_stated_rule_or_refused(
         ("data.protocol=u1", "u1"),
         (
             "space=primitive",
-            "space: expected one of sif, primitives, rich, found 'primitive'; did you",
+            "space: expected one of sif, primitives, staged, found 'primitive'; did you",
         ),
         ("method=dartz", "exhaustive, found 'dartz'; did you mean 'darts-2'?"),
         ("method=nspa", "method: expected one of nasp, darts-1, "),
@@ -229,8 +229,8 @@ def test_a_configuration_file_that_cannot_be_read(refused: Callable[..., str]) -
     assert "my.yaml line 2: expected YAML: key 'seed' is given twice" in refused(
         "--task", "cf", "--config", "my.yaml"
     )
-    Path("my.yaml").write_text("search: {epochs: 3, warmup: 2}\n")
-    assert "my.yaml: search.warmup: expected a number less than 1, found 2" in refused(
+    Path("my.yaml").write_text("methods: {nasp: {warmup: 2}}\n")
+    assert "my.yaml: methods.nasp.warmup: expected a number less than 1, found 2" in refused(
         "--task", "cf", "--config", "my.yaml"
     )
 
@@ -383,7 +383,7 @@ def test_a_genotype_of_another_version(run: Path, refused: Callable[..., str]) -
     genotype = json.loads(state["genotype"])
     for change, expected in (
         ({"version": 99}, "genotype: expected genotype version 1, found 99"),
-        ({"space": "cnn"}, "genotype: expected space sif or primitives or rich, found 'cnn'"),
+        ({"space": "cnn"}, "genotype: expected space sif or primitives or staged, found 'cnn'"),
         ({"blocks": {**genotype["blocks"], "operation": [[0, "power"]]}}, "found 'power'"),
     ):
         changed = json.dumps({**genotype, **change})

@@ -45,7 +45,7 @@ class SIFCornac(CornacModel):  # type: ignore[misc, unused-ignore]
         self,
         name: str = "SIF",
         objective: str = "ranking",
-        space: str = "rich",
+        space: str = "staged",
         seed: int = 0,
         device: str = "auto",
         threads: int | None = None,

@@ -1,6 +1,6 @@
 """A scorer for the pipelines of LensKit.
 
-    pipeline = topn_pipeline(SIFScorer(space="rich"))
+    pipeline = topn_pipeline(SIFScorer(space="staged"))
     pipeline.train(dataset)
 
 Users whom the model knows are scored by their vectors; others are folded in from the history of the
@@ -42,7 +42,7 @@ class SIFConfig(BaseModel, extra="forbid"):
     """
 
     objective: Literal["ranking", "rating"] = "ranking"
-    space: str = "rich"
+    space: str = "staged"
     seed: int = 0
     threads: int | None = None
     settings: dict[str, JsonValue] = {}

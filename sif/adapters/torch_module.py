@@ -98,7 +98,7 @@ class InteractionFunction(nn.Module):
 
     P and Q are frozen, from the genotype's numbers; the readout w is a parameter, used scaled to
     entries of at most 1 in size, as in sif. Biases, the constant and what a genotype of the space
-    "rich" has around its function are not part of it: encodings by history, the propagation along
+    "staged" has around its function are not part of it: encodings by history, the propagation along
     a graph and the weighting of the loss. The vectors that go in are the encoded ones.
 
     Args:
@@ -108,7 +108,7 @@ class InteractionFunction(nn.Module):
 
     Attributes:
         readout: (width * d,) parameter. It is trained with everything else; sif itself leaves it
-            as it starts in the space "rich" (`readout.requires_grad_(False)` does that here).
+            as it starts in the space "staged" (`readout.requires_grad_(False)` does that here).
         expression: The function on one line, with what is around it.
         outside: What of the genotype is not part of the module, in words.
 

@@ -14,9 +14,10 @@ from typing import Any, Literal
 import yaml
 
 from sif.bench.plan import Budget, Entrant, Plan, Trial
-from sif.config import dump_config, load_config
+from sif.config import dump_config
 from sif.config.files import read_yaml
 from sif.errors import ConfigError, DataError
+from sif.methods.configuration import load_job_config
 from sif.utils.checkpoint import write_json_atomic, write_text_atomic
 
 VERSION = 1
@@ -174,7 +175,7 @@ def _plan(saved: dict[str, Any], path: Path, job: Path) -> Plan:
             tuple(int(seed) for seed in saved["seeds"]),
             Budget.parse(str(saved["budget"])),
             str(saved["against"]),
-            load_config(None, file=job),
+            load_job_config(None, file=job),
             dict(saved["refused"]),
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -66,7 +66,7 @@ class Entrant:
     Attributes:
         name: In table, figures and folders.
         method: The search method.
-        sets: Settings of the search that only this entrant has, as "search.key=value".
+        sets: Settings of the search that only this entrant has, as "methods.nasp.key=value".
     """
 
     name: str
@@ -84,17 +84,17 @@ class Entrant:
         if len(words) < 3:
             raise ConfigError(
                 "variant: expected a name, a method and settings, such as "
-                f"nasp-clip nasp search.box=clip, found {' '.join(words)!r}"
+                f"nasp-clip nasp methods.nasp.alpha_constraint=clip, found {' '.join(words)!r}"
             )
         name, method, *sets = words
         if not _NAME.fullmatch(name):
             raise ConfigError(f"variant: expected a name of letters and digits, found {name!r}")
         for item in sets:
             key = item.split("=", 1)[0]
-            if key in BUDGETS or not (key == "space" or key.startswith("search.")):
+            if key in BUDGETS or not (key == "space" or key.startswith(("search.", "methods."))):
                 raise ConfigError(
-                    f"variant {name}: expected settings of the search other than its budget, or "
-                    f"space, found {item!r}: all entrants share the rest"
+                    f"variant {name}: expected settings of the search other than its budget, of "
+                    f"methods, or space, found {item!r}: all entrants share the rest"
                 )
         return cls(name, method, tuple(sets))
 

@@ -9,8 +9,10 @@ from typing import Any
 
 from sif import tasks
 from sif.bench.plan import BUDGETS, Budget, Entrant, Plan
-from sif.config import CommonConfig, config_model, did_you_mean, differences, load_config
+from sif.config import CommonConfig, config_model, did_you_mean, differences
+from sif.config.renamed import RENAMED
 from sif.errors import ConfigError, SifError
+from sif.methods.configuration import load_job_config
 
 _OWN = ("method", "seed", "threads", "baselines", "controls", "output_dir")
 
@@ -25,7 +27,7 @@ class Request:
         seeds: Of the trials.
         budget: Of every search, such as "30s" (CPU seconds) or "500steps".
         against: The reference of differences; None: the first method that takes part.
-        file: YAML file or preset of all trials, as for `load_config`.
+        file: YAML file or preset of all trials, as for `load_job_config`.
         sets: "key=value" of all trials.
         flags: Dotted key to value of all trials; a value of None was not given.
     """
@@ -51,7 +53,7 @@ class Request:
             found = ", ".join(map(str, self.seeds)) or "none"
             raise ConfigError(f"seeds: expected at least one, all different, found {found}")
         _check_sets(self.sets)
-        task = load_config(self.task, file=self.file, sets=self.sets, flags=self.flags).task
+        task = load_job_config(self.task, file=self.file, sets=self.sets, flags=self.flags).task
         _check_names(entrants, self.against)
         job = self._config(task, budget, replace(entrants[0], sets=()))
         if getattr(job, "cells", None) is not None:
@@ -90,7 +92,7 @@ class Request:
         own = {**_own_settings(task, self.seeds[0], budget), "method": entrant.method}
         flags = {**(self.flags or {}), **own}
         sets = [*_NO_LIMITS, *self.sets, *entrant.sets]
-        return load_config(task, file=self.file, sets=sets, flags=flags)
+        return load_job_config(task, file=self.file, sets=sets, flags=flags)
 
 
 _NO_LIMITS = ("search.seconds=null", "search.steps=null")
@@ -143,6 +145,7 @@ def _check_sets(sets: Sequence[str]) -> None:
     """
     for item in sets:
         key = item.split("=", 1)[0]
+        key = RENAMED[key].keys[0] if key in RENAMED else key
         if key in _OWN or key in BUDGETS:
             instead = "give a budget" if key in BUDGETS else "leave it out"
             raise ConfigError(f"settings: {item}: a bench sets {key} itself: {instead}")
@@ -152,6 +155,6 @@ def _own_settings(task: str, seed: int, budget: Budget) -> dict[str, Any]:
     """What a bench sets in every trial: one thread, the budget, no model to compare with."""
     known = config_model(task).model_fields
     own: dict[str, Any] = {key: () for key in ("baselines", "controls") if key in known}
-    if "judge" in getattr(known["search"].annotation, "model_fields", ()):
-        own["search.judge"] = True  # for the curves; searches for cells always judge
+    if "validate_every_epoch" in getattr(known["search"].annotation, "model_fields", ()):
+        own["search.validate_every_epoch"] = True  # for the curves; searches for cells always judge
     return {**own, "seed": seed, "threads": 1, **budget.settings()}

@@ -150,6 +150,23 @@ def datasets(_: argparse.Namespace) -> None:
         print(f"{recipe.name:<20} {recipe.title}")
 
 
+def methods_arguments(parser: argparse.ArgumentParser) -> None:
+    """Names, or none for all."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of methods (default: all)")
+
+
+def methods(values: argparse.Namespace) -> None:
+    """The search methods, those of other packages too, with their settings and defaults."""
+    from sif.methods.registry import method_named, method_names
+
+    for name in values.names or method_names():
+        model = method_named(name).settings
+        print(name)
+        for key, field in model.model_fields.items():
+            default = "" if field.is_required() else f" (default: {field.default})"
+            print(f"  methods.{name}.{key:<20} {field.description}{default}")
+
+
 def version(_: argparse.Namespace) -> None:
     """The version."""
     print(f"sif {__version__}")
@@ -165,7 +182,7 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     add("--set", metavar="K=V", nargs="+", action="extend", default=[], help="of all trials")
     add("--methods", metavar="NAME", nargs="+", default=[], help="search methods")
     add("--variant", metavar="WORD", nargs="+", action="append", default=[],
-        help="NAME METHOD search.key=value ...: one more, with settings of its own")  # fmt: skip
+        help="NAME METHOD methods.METHOD.key=value ...: one with its own settings")  # fmt: skip
     add("--seeds", type=int, metavar="N", help="how many (default: 5)")
     add("--seed", type=int, metavar="N", help="the first of them (default: 0)")
     add("--budget", metavar="AMOUNT", help="of a search: 30s, 5min (CPU), 500steps, 20epochs")
@@ -203,6 +220,7 @@ OTHERS: dict[str, Verb] = {
     "bench": Verb("compare search methods under an equal budget", bench_arguments, bench),
     "evaluate": Verb("evaluate a run's model on the test part again", folder_argument, evaluate),
     "plot": Verb("draw a run's figures again", folder_argument, plot),
+    "methods": Verb("list search methods and their settings", methods_arguments, methods),
     "datasets": Verb("list the known datasets", no_arguments, datasets),
     "version": Verb("print the version", no_arguments, version),
 }

@@ -11,7 +11,9 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,13 +21,14 @@ from typing import Any, NoReturn
 from sif.cli.commands import OTHERS, Verb, run_folder
 from sif.config import (
     CommonConfig,
+    RenamedSetting,
     did_you_mean,
     differences,
-    load_config,
     new_run_folder,
     task_names,
 )
 from sif.errors import ConfigError, SifError
+from sif.methods.outside import outside_names
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -104,7 +107,8 @@ def _run_arguments(parser: _Parser) -> None:
     add("--split-file", metavar="FILE", help="a split made elsewhere (.npz or folder)")
     add("--config", metavar="FILE|PRESET", help="settings in YAML, or e.g. cf/default")
     add("--set", metavar="K=V", nargs="+", action="extend", default=[], help="e.g. train.epochs=50")
-    add("--method", help="search method (default: nasp)")
+    others = "".join(f", {name}" for name in outside_names())
+    add("--method", help=f"search method (default: nasp; sif methods lists all{others})")
     add("--seed", type=int, metavar="N", help="root of all randomness (default: 0)")
     add("--device", help="auto, cpu or cuda (default: auto)")
     add("--data-dir", metavar="DIR", help="where data files lie or are downloaded to")
@@ -136,7 +140,9 @@ def _asked_config(values: argparse.Namespace, file: str | Path | None) -> Common
     flags = {key: getattr(values, name) for name, key in _FLAGS.items()}
     if flags["output_dir"] is not None:
         flags["output_dir"] = Path(flags["output_dir"])
-    return load_config(values.task, file=file, sets=values.set, flags=flags)
+    from sif.methods.configuration import load_job_config
+
+    return load_job_config(values.task, file=file, sets=values.set, flags=flags)
 
 
 def _new_config(values: argparse.Namespace) -> CommonConfig:
@@ -149,7 +155,9 @@ def _resumed_config(values: argparse.Namespace) -> CommonConfig:
     folder = run_folder(values.resume)
     if values.output_dir is not None and Path(values.output_dir).resolve() != folder.resolve():
         raise ConfigError(f"--output-dir {values.output_dir} contradicts --resume {folder}")
-    saved = load_config(None, file=folder / "config.yaml")
+    from sif.methods.configuration import load_job_config
+
+    saved = load_job_config(None, file=folder / "config.yaml")
     asked = _asked_config(values, values.config or folder / "config.yaml")
     changed = differences(asked, saved)
     if changed:
@@ -206,7 +214,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        _dispatch(list(arguments))
+        with _renamings_told_once():
+            _dispatch(list(arguments))
         sys.stdout.flush()
         return 0
     except KeyboardInterrupt as interruption:
@@ -219,6 +228,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--debug" in arguments:
             traceback.print_exc()
         return _report(f"error: {_one_line(error)}", EXIT_BAD_INPUT)
+
+
+@contextmanager
+def _renamings_told_once() -> Iterator[None]:
+    """Settings under former names become one line on stderr, however often they are read."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RenamedSetting)
+        shown = warnings.showwarning
+
+        def show(
+            message: Warning | str, category: type[Warning], *place: Any, **where: Any
+        ) -> None:
+            if not issubclass(category, RenamedSetting):
+                shown(message, category, *place, **where)
+            elif str(message) not in told:
+                told.add(str(message))
+                print(f"note: {message}", file=sys.stderr, flush=True)
+
+        warnings.showwarning = show
+        yield
 
 
 def _one_line(error: SifError | OSError) -> str:

@@ -26,6 +26,7 @@ from sif.config.loading import (
     task_names,
 )
 from sif.config.messages import did_you_mean
+from sif.config.renamed import RenamedSetting
 from sif.config.search import SearchSection
 from sif.config.sections import CommonConfig, TrackingConfig
 
@@ -37,6 +38,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "PlantedConfig",
+    "RenamedSetting",
     "SearchConfig",
     "SearchSection",
     "TrackingConfig",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from sif.config.renamed import RELAXATIONS
 from sif.config.search import SearchSection
 from sif.config.sections import (
     AbsolutePath,
@@ -106,7 +108,7 @@ class ModelConfig(Section):
     biases: bool | None = Field(None, description="user and item biases; None: the objective's own")
     init: Rate = Field(0.1, description="deviation of the initial embeddings")
     history_power: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.5, description="histories are sums over n pairs times n^-this (space rich)"
+        0.5, description="histories are sums over n pairs times n^-this (space staged)"
     )
     readout_signs: Literal["mixed", "positive"] = Field(
         "mixed", description="start of the readout: +1, -1, +1, ... or all +1"
@@ -149,79 +151,34 @@ class SearchConfig(SearchSection):
     """The search for the interaction function."""
 
     epochs: Count = Field(60, description="passes over the train part")
-    candidates: Count = Field(
-        100, description="different selections that random-ws judges at its end"
-    )
-    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.5, description="share of the epochs, the first, that trains all operations in turn"
-    )
     batch_size: Count | None = Field(None, description="interactions per weight step; None: all")
     max_interactions: Count | None = Field(
         1_000_000, description="train interactions searched on, whole users drawn; None: all"
     )
-    arch_start: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="share of NASP's epochs before alpha moves; None: half of the warm-up"
-    )
-    settle: Annotated[int, Field(ge=0)] = Field(
-        0, description="weight steps that each new selection trains alone"
-    )
     dimension: Count = Field(8, description="embedding dimensions")
     lr: Rate = Field(0.05, description="Adam step size of the weights")
     l2: NonNegative = Field(3.0, description="L2 strength, as in train.l2")
-    follow_l2: bool = Field(
+    adapt_l2: bool = Field(
         True, description="move l2 as far as fixed multiply's best strength lies beyond the ends "
-        "of train.l2 (primitives, rich)"
+        "of train.l2 (primitives, staged)"
     )  # fmt: skip
     stages: Annotated[tuple[Stage, ...], Field(strict=False), BeforeValidator(one_or_many)] = Field(
         ("encoding", "embedding", "operation", "weighting"),
-        description="stages of space rich that are searched, the others stay neutral",
+        description="stages of space staged that are searched, the others stay neutral",
     )
     tables: Literal["own", "shared"] = Field(
         "own", description="embeddings of each operation, or one set for all (sif, primitives)"
     )
-    score: Literal["switch", "gradient"] = Field(
-        "switch", description="what the alpha step descends on"
-    )
-    arch_optimizer: Literal["plain", "adam"] = Field(
-        "plain", description="proximal step of the paper, or Adam as in the published code"
-    )
-    arch_lr: Rate = Field(0.3, description="step size of NASP's alpha")
-    darts_lr: Rate = Field(0.03, description="Adam step size of alpha of DARTS, SNAS and GDAS")
-    judge: bool = Field(
+    validate_every_epoch: bool = Field(
         False, description="judge the selection of every epoch on validation, off the clock, for "
         "curves over time; random-ws and samplers always judge"
     )  # fmt: skip
     arch_every: Count = Field(
-        2, description="weight steps per architecture step; DARTS, SNAS and GDAS: always 1"
-    )
+        2, description="weight steps per architecture step, of alpha and of learned transforms; "
+        "DARTS, SNAS and GDAS: always 1"
+    )  # fmt: skip
     transform_lr: Rate = Field(0.003, description="Adam step size of learned transforms")
     transform_offset: float = Field(0.0, description="learned transforms start at x + this (sif)")
-    explore: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.3, description="chance that a weight step draws another operation"
-    )
-    box: Literal["shift", "clip"] = Field("shift", description="how alpha is kept in [0, 1]")
-    penalty: NonNegative = Field(0.0, description="eta, weight of an operation's cost")
-
-    @property
-    def resting_share(self) -> float:
-        """Share of the epochs in which alpha rests."""
-        return self.warmup / 2 if self.arch_start is None else self.arch_start
-
-    @property
-    def eta(self) -> float:
-        """Weight of the complexity penalty."""
-        return self.penalty
-
-    @property
-    def continuous_lr(self) -> float:
-        """Adam step size of P and Q."""
-        return self.transform_lr
-
-    def rests(self, warmup: int, steps: int, unit: int) -> int:
-        """Half of the warm-up, or the asked share, before alpha moves."""
-        if self.arch_start is None:
-            return warmup // 2
-        return round(self.arch_start * (steps // unit)) * unit
 
 
 class TrainConfig(Section):
@@ -243,14 +200,16 @@ class TrainConfig(Section):
     )
     dimension: Count = Field(32, description="embedding dimensions")
     lr: Rate = Field(0.05, description="Adam step size")
-    cut: Fraction = Field(
+    halving_fraction: Fraction = Field(
         1.0, description="share of the epochs that every L2 strength gets before some are dropped"
     )
-    keep: Fraction = Field(1.0, description="share of the L2 strengths that train to the end")
+    halving_keep: Fraction = Field(
+        1.0, description="share of the L2 strengths that train to the end"
+    )
     l2: Numbers = Field(
         (3.0,), description="L2 strengths tried, summed over rows; validation chooses"
     )
-    beyond: Whole = Field(
+    extend_grid: Whole = Field(
         4, description="L2 strengths tried beyond an end of several, while validation gains"
     )
 
@@ -265,6 +224,14 @@ class CFConfig(CommonConfig):
     """
 
     overlay: ClassVar[str | None] = "objective"
+    method_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "nasp": {
+            "warmup": 0.5, "arch_start": "half_warmup", "explore": 0.3, "score": "replacement_loss",
+            "arch_optimizer": "plain", "arch_lr": 0.3,
+        },
+        **{name: {"arch_lr": 0.03} for name in RELAXATIONS},
+        "random-ws": {"candidates": 100},
+    }  # fmt: skip
 
     task: Literal["cf"] = "cf"
     dataset: Annotated[str, AfterValidator(absolute_if_file)] = Field(

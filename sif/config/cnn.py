@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from sif.config.cells import CellSearchSection
-from sif.config.search import Share
 from sif.config.sections import (
     AbsolutePath,
     CommonConfig,
@@ -17,6 +16,7 @@ from sif.config.sections import (
     NonNegative,
     Rate,
     Section,
+    Share,
     absolute_if_file,
     absolute_if_given,
 )
@@ -68,16 +68,10 @@ class CellSearchConfig(CellSearchSection):
     lr_end: Share = Field(0.04, description="last step size over the first, along a cosine")
     weight_decay: NonNegative = Field(3e-4, description="of the weights that a step trains")
     max_norm: Rate = Field(5.0, description="bound on the gradient's norm")
-    penalty: NonNegative = Field(0.0, description="eta, weight of an operation's cost")
     cost: Literal["parameters", "multiply_adds"] = Field(
-        "parameters", description="what eta charges an operation for"
+        "parameters", description="of an operation, for nasp's complexity penalty and for nsga2"
     )
     augment: AugmentationConfig = AugmentationConfig()
-
-    @property
-    def eta(self) -> float:
-        """Weight of the complexity penalty."""
-        return self.penalty
 
 
 class CellTrainConfig(Section):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sif.config.cf import CFConfig
 from sif.config.cnn import CNNConfig
 from sif.config.files import find_config, parse_yaml, presets, read_yaml, shipped
 from sif.config.messages import describe, did_you_mean
+from sif.config.renamed import RenamedSetting, told, with_todays_names
 from sif.config.rnn import RNNConfig
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
@@ -27,6 +29,9 @@ from sif.utils.plugins import plugin, plugin_names
 TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig, "cnn": CNNConfig, "rnn": RNNConfig}
 TASK_GROUP = "sif.problems"
 """Of entry points: name of a task to its `sif.tasks.study.Task`."""
+Origins = Mapping[tuple[str, ...], str]
+"""Path of keys to where the value there came from, for messages."""
+Complete = Callable[[CommonConfig, Origins], CommonConfig]
 _NOT_RESULTS = {"output_dir", "tracking", "checkpoint_seconds"}  # cannot change what is found
 
 
@@ -37,12 +42,14 @@ def load_config(
     sets: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
     layers: Sequence[tuple[str, Mapping[str, Any]]] = (),
+    complete: Complete | None = None,
 ) -> CommonConfig:
     """Builds the configuration of one job.
 
     In falling precedence: layers (the last first), flags, `sets`, `file`, the shipped presets, the
     defaults. The presets are configs/<task>/default.yaml and over it the one that the task's
-    overlay key names, such as configs/cf/rating.yaml.
+    overlay key names, such as configs/cf/rating.yaml. Former names of settings are taken, with a
+    `RenamedSetting` warning.
 
     Args:
         task: Name of the task; None takes it from `file`.
@@ -50,6 +57,8 @@ def load_config(
         sets: Items 'key.sub=value'; the value is YAML.
         flags: Dotted key to value; a value of None was not given.
         layers: Each with the name that messages give it; keys may be dotted, sections nested.
+        complete: Checks and completes what no model of this package knows, the settings of methods
+            (`sif.methods.configuration.load_job_config`); None: they stay as they were given.
 
     Returns:
         The validated, frozen configuration of the task.
@@ -72,12 +81,16 @@ def load_config(
     name = _task_name(task, given)
     given.append(("arguments", {"task": name}))
     model = config_model(name)
-    layers = [*_preset_layers(name, model, given), *given]
-    merged, origins = _merge(layers)
+    read, notes = with_todays_names([*_preset_layers(name, model, given), *given], model)
+    merged, origins = _merge(read)
     try:
-        return model.model_validate(merged)
+        config = model.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(describe(error, model, origins)) from None
+    config = config if complete is None else complete(config, origins)
+    if notes:
+        warnings.warn(told(notes), RenamedSetting, stacklevel=2)
+    return config
 
 
 def task_names() -> tuple[str, ...]:
@@ -132,7 +145,7 @@ def _preset(name: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _nested(parts: Sequence[str], item: str) -> dict[str, Any]:
-    if len(parts) != 2 or not re.fullmatch(r"\w+(\.\w+)*", parts[0]):
+    if len(parts) != 2 or not re.fullmatch(r"\w+(\.[\w-]+)*", parts[0]):
         raise ConfigError(f"settings: {item}: expected key=value, e.g. train.epochs=50")
     return _nest(parts[0], parse_yaml(parts[1], f"settings: {item}"))
 

@@ -18,7 +18,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def describe(
-    error: ValidationError, model: type[BaseModel], origins: Mapping[tuple[str, ...], str]
+    error: ValidationError,
+    model: type[BaseModel],
+    origins: Mapping[tuple[str, ...], str],
+    parents: tuple[str, ...] = (),
 ) -> str:
     """All problems of one validation in one line, joined by '; '.
 
@@ -26,13 +29,14 @@ def describe(
         error: What pydantic raised.
         model: The model that was validated; gives the known keys.
         origins: Where each value came from, by its path of keys.
+        parents: Keys that lead to the section that was validated.
 
     Returns:
         E.g. "my.yaml: train.epoch: unknown key; did you mean 'epochs'?".
     """
     lines = []
     for item in error.errors(include_url=False):
-        path = tuple(str(part) for part in item["loc"])
+        path = (*parents, *(str(part) for part in item["loc"]))
         place = ".".join(path)
         origin = _origin(path, origins)
         parts = dict.fromkeys((origin, place, _problem(item, model)))  # an argument's name once

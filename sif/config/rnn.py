@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from sif.config.cells import CellSearchSection
-from sif.config.search import Share
+from sif.config.renamed import RELAXATIONS
 from sif.config.sections import (
     AbsolutePath,
     CommonConfig,
@@ -16,6 +17,7 @@ from sif.config.sections import (
     NonNegative,
     Rate,
     Section,
+    Share,
     absolute_if_file,
     absolute_if_given,
 )
@@ -56,10 +58,6 @@ class RecurrentSearchConfig(CellSearchSection):
     lr: Rate = Field(20.0, description="step size of the weights")
     weight_decay: NonNegative = Field(5e-7, description="of the weights")
     max_norm: Rate = Field(0.25, description="bound on the gradient's norm")
-    arch_lr: Rate = Field(3e-3, description="step size of NASP's alpha")
-    darts_lr: Rate = Field(
-        3e-3, description="step size of alpha of DARTS, SNAS and GDAS, as published"
-    )
     normalize: bool = Field(
         True, description="whether a search of single operations normalizes every state over the "
         "columns, as mixtures (DARTS) always do; no training from scratch does"
@@ -98,6 +96,9 @@ class RNNConfig(CommonConfig):
     """
 
     overlay: ClassVar[str | None] = "dataset"
+    method_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        name: {"arch_lr": 3e-3} for name in ("nasp", *RELAXATIONS)
+    }  # as published for DARTS on Penn Treebank
 
     task: Literal["rnn"] = "rnn"
     dataset: Annotated[str, AfterValidator(absolute_if_file)] = Field(

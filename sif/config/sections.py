@@ -9,16 +9,29 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from sif.config.renamed import RenamedSetting, told, with_todays_names
 
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Chance = Annotated[float, Field(ge=0, le=1)]
 
 
 def _absolute(path: Path) -> Path:
@@ -78,6 +91,8 @@ class CommonConfig(Section):
 
     overlay: ClassVar[str | None] = None
     """Key whose value names a second preset, laid over configs/<task>/default.yaml."""
+    method_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Method to those of its settings that the task's searches start from, not the method's own."""
 
     task: str = Field(description="name of the task")
     dataset: Annotated[str, AfterValidator(absolute_if_file)] = Field(
@@ -89,6 +104,10 @@ class CommonConfig(Section):
     )
     threads: Count | None = Field(None, description="CPU threads; None: torch's own choice")
     method: str = Field("nasp", description="search method")
+    methods: dict[str, dict[str, Any]] = Field(
+        {}, description="settings of search methods by name, such as nasp: {explore: 0.2}; "
+        "`sif methods` lists them"
+    )  # fmt: skip
     output_dir: Annotated[Path, Field(strict=False)] | None = Field(
         None, description="run folder; None: a new one under runs/"
     )
@@ -96,3 +115,24 @@ class CommonConfig(Section):
     checkpoint_seconds: NonNegative = Field(
         10.0, description="seconds between checkpoints, at least; 0: after every epoch"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_todays_names(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        ((_, values),), notes = with_todays_names([("", values)], cls)
+        if notes:
+            warnings.warn(told(notes), RenamedSetting, stacklevel=3)
+        return {**values, "methods": cls._with_defaults(values.get("methods", {}))}
+
+    @classmethod
+    def _with_defaults(cls, given: Any) -> Any:
+        """The settings of methods over those of the task; left alone where they are none."""
+        if not isinstance(given, Mapping):
+            return given
+        methods = {name: dict(values) for name, values in cls.method_defaults.items()}
+        for name, values in given.items():
+            fits = isinstance(values, Mapping)
+            methods[name] = {**methods.get(name, {}), **values} if fits else values
+        return methods

@@ -17,6 +17,8 @@ from typing import Any
 
 from sif.errors import GenotypeError
 
+FORMER_SPACES = {"rich": "staged"}
+"""Names of spaces that saved genotypes may have, and today's."""
 FORMAT = "sif-genotype"
 VERSION = 1
 _TOLD = 12  # names listed in a message
@@ -30,7 +32,7 @@ class Genotype:
     """A discrete architecture with its continuous parameters.
 
     Attributes:
-        space: Name of the search space.
+        space: Name of the search space; a former one becomes today's.
         blocks: Block name to its kept edges, ascending, each with its operation.
         parameters: Name to (shape, numbers in row-major order) of the continuous parameters.
 
@@ -54,6 +56,7 @@ class Genotype:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "space", FORMER_SPACES.get(self.space, self.space))
         for name, choices in self.blocks.items():
             edges = [edge for edge, _ in choices]
             if not edges or edges[0] < 0 or any(a >= b for a, b in pairwise(edges)):

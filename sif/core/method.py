@@ -24,7 +24,7 @@ class ArchReport:
 
     Attributes:
         loss: Validation loss at the discrete point.
-        scores: Kind of score ("gradient", "switch") to block name to (n_edges, n_ops).
+        scores: Kind of score ("gradient", "replacement_loss") to block name to (n_edges, n_ops).
     """
 
     loss: float
@@ -33,15 +33,21 @@ class ArchReport:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a search is, for methods with schedules.
+    """What the search loop tells a method: how long it is, and step sizes that are not alpha's.
 
     Attributes:
         steps: Weight steps in all.
-        warmup: The first of them, which train all operations while alpha rests.
+        warmup: The first of them, which train all operations in turn.
+        resting: The first of them, before the architecture moves.
+        lr: First step size of the weights.
+        continuous_lr: Adam step size of continuous architecture parameters, such as P and Q.
     """
 
     steps: int
     warmup: int = 0
+    resting: int = 0
+    lr: float = 0.025
+    continuous_lr: float = 3e-3
 
 
 class Method(Stateful, Protocol):

@@ -122,21 +122,21 @@ def clip(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Alpha:
     return {block.name: alpha[block.name].clamp(0.0, 1.0) for block in blocks}
 
 
-def complexity_gradient(gates: Gates, blocks: Sequence[Block], eta: float) -> Alpha:
+def complexity_gradient(gates: Gates, blocks: Sequence[Block], weight: float) -> Alpha:
     """Gradient of NASP's complexity penalty, eta * sum_k (p_k / p_bar) ||A_:,k||^2, at the gates.
 
-    p_k is the cost of a candidate, p_bar the sum over the block's operations. The published code
-    leaves the reduction cells out; here every block with costs counts.
+    eta is the weight, p_k the cost of a candidate, p_bar the sum over the block's operations. The
+    published code leaves the reduction cells out; here every block with costs counts.
     """
     penalty: Alpha = {}
     for block in blocks:
         gate = gates.weights[block.name].double().cpu()
-        if block.costs is None or eta == 0:
+        if block.costs is None or weight == 0:
             penalty[block.name] = torch.zeros_like(gate)
             continue
         cost = torch.tensor(block.costs, dtype=torch.float64)
         total = cost.sum(dim=1, keepdim=True).clamp(min=torch.finfo(cost.dtype).tiny)
-        penalty[block.name] = 2 * eta * cost / total * gate
+        penalty[block.name] = 2 * weight * cost / total * gate
     return penalty
 
 

@@ -8,48 +8,48 @@ trained: the gap that discrete gates do not have.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from sif.core.gates import Gates
-from sif.core.method import ArchReport
+from sif.core.method import ArchReport, Plan
 from sif.core.space import Batch, Space
-from sif.methods.relaxation import AlphaSettings, Relaxed, Slopes, slopes, through_softmax
+from sif.methods.relaxation import Relaxed, Slopes, slopes, through_softmax
+from sif.methods.settings import RelaxationSettings
 
 PERTURBATION = 0.01
 """Over the norm of the gradient: the step of the finite difference (DARTS, section 2.3)."""
 
 
-@dataclass(frozen=True)
-class DartsSettings:
-    """Numbers of the method; the defaults are those of DARTS, appendix A.1.1.
+class Darts(Relaxed):
+    """The method's state.
 
-    Attributes:
+    Continuous architecture parameters of the space are on alpha's side: they descend on the same
+    validation loss, in second order at the same imagined weights.
+
+    Args:
+        space: As of `Relaxed`, and so `settings`, `plan` and `generator`.
+        settings: Of the method.
+        plan: Also gives the step size of the weights' imagined step (order 2).
+        generator: On the CPU.
         order: 1: alpha's gradient at the weights as they are; 2: at the weights one step on.
-        alpha: Of the step of alpha.
-        unrolled_lr: Step size of the weights' imagined step (order 2).
         wasteful: Whether an architecture step also computes the gradients by the weights that the
             published code computes and throws away.
     """
 
-    order: int = 1
-    alpha: AlphaSettings = field(default_factory=AlphaSettings)
-    unrolled_lr: float = 0.025
-    wasteful: bool = False
-
-
-class Darts(Relaxed):
-    """The method's state; arguments as of `Relaxed`.
-
-    Continuous architecture parameters of the space are on alpha's side: they descend on the same
-    validation loss, in second order at the same imagined weights.
-    """
-
-    def __init__(self, space: Space, settings: DartsSettings, generator: torch.Generator) -> None:
-        super().__init__(space, settings.alpha, generator)
-        self.settings = settings
+    def __init__(
+        self,
+        space: Space,
+        settings: RelaxationSettings,
+        plan: Plan,
+        generator: torch.Generator,
+        *,
+        order: int = 1,
+        wasteful: bool = False,
+    ) -> None:
+        super().__init__(space, settings, plan, generator)
+        self._order, self._wasteful, self._unrolled_lr = order, wasteful, plan.lr
 
     def weight_gates(self, step: int) -> Gates:
         """All operations, by their softmax weights."""
@@ -60,7 +60,7 @@ class Darts(Relaxed):
         gates = self.alpha()
         found = (
             self._first(space, valid, gates)
-            if self.settings.order == 1
+            if self._order == 1
             else self._second(space, train, valid, gates)
         )
         by_alpha = {name: through_softmax(w, found.gates[name]) for name, w in gates.items()}
@@ -68,7 +68,7 @@ class Darts(Relaxed):
         return ArchReport(float(found.loss), {"gradient": found.gates})
 
     def _first(self, space: Space, valid: Batch, gates: Mapping[str, Tensor]) -> Slopes:
-        weights = list(space.weight_parameters()) if self.settings.wasteful else []
+        weights = list(space.weight_parameters()) if self._wasteful else []
         return slopes(space, valid, gates, weights)
 
     def _second(
@@ -77,7 +77,7 @@ class Darts(Relaxed):
         """Equations 7 and 8 of DARTS, with a plain gradient step as the imagined one."""
         weights = list(space.weight_parameters())
         kept = [w.detach().clone() for w in weights]
-        rate = self.settings.unrolled_lr
+        rate = self._unrolled_lr
         _put(weights, kept, slopes(space, train, gates, weights).weights, -rate)
         ahead = slopes(space, valid, gates, weights)
         norm = torch.stack([g.norm() for g in ahead.weights]).norm()

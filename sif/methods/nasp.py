@@ -8,58 +8,98 @@ What the published code adds or breaks, and what is done here: docs/nasp.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, PlainValidator
 from torch import Tensor
 
+from sif.config.sections import Chance, Fraction, NonNegative, Rate, Share, Whole
 from sif.core.exploration import epsilon_greedy_gates, probe_factors, round_robin_gates
 from sif.core.gates import Alpha, Block, Gates, Probing, Selection
-from sif.core.method import ArchParameters, ArchReport
+from sif.core.method import ArchParameters, ArchReport, Plan
 from sif.core.probe import gate_gradient
 from sif.core.proximal import box, clip, complexity_gradient, initial_alpha, project
 from sif.core.space import Batch, ReplacementScored, Space
 from sif.errors import ConfigError
+from sif.methods.settings import MethodSettings
 
 ADAM_BETAS = (0.5, 0.999)
 """Of the architecture optimizer (train_search.py and architect.py of NASP-codes)."""
 
 
-@dataclass(frozen=True)
-class NaspSettings:
-    """Numbers of the method.
+def _arch_start(value: Any) -> Any:
+    share = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+    if not share and value not in ("warmup", "half_warmup"):
+        raise ValueError(f"expected a share in [0, 1), 'warmup' or 'half_warmup', found {value!r}")
+    return value
 
-    Attributes:
-        warmup_steps: First weight steps, which train all operations in turn.
-        settle_steps: Weight steps that a new selection, the first one too, trains alone, so that
-            its neighbors start from weights that mean something.
-        explore: Probability that a weight step draws all operations afresh.
-        score: What alpha descends on. "gradient": the exact derivative by each gate, NASP's own,
-            which scores adding a candidate to the active one. "switch": the exact loss of putting
-            it in the active one's place, where a space offers it.
-        optimizer: Key of `OPTIMIZERS`.
-        lr: Step size of alpha, in units of alpha per unit of score (plain), or per step (adam).
-        continuous_lr: Adam step size of the continuous architecture parameters (P and Q).
-        eta: Weight of the complexity penalty.
-        box: Key of `BOXES`.
-        probe_operations: Chance that an architecture step probes a candidate that is not among the
-            two best of its edge, for spaces whose probes are dear; 1: all, exactly.
-        probe_rows: Share of the validation batch that probes see; 1: all of it.
-    """
 
-    warmup_steps: int = 0
-    settle_steps: int = 0
-    explore: float = 0.2
-    score: str = "gradient"
-    optimizer: str = "adam"
-    lr: float = 3e-4
-    continuous_lr: float = 3e-3
-    eta: float = 0.0
-    box: str = "shift"
-    probe_operations: float = 1.0
-    probe_rows: float = 1.0
+class NaspSettings(MethodSettings):
+    """Settings of NASP; a task may start from others."""
 
+    warmup: Share = Field(
+        0.1, description="share of the epochs, the first, that trains all operations in turn"
+    )
+    arch_start: Annotated[float | str, PlainValidator(_arch_start)] = Field(
+        "warmup", description="share of the epochs before alpha moves; warmup: after the warm-up, "
+        "half_warmup: after half of it"
+    )  # fmt: skip
+    settle_steps: Whole = Field(
+        0, description="weight steps that each new selection trains alone, so that its neighbors "
+        "start from weights that mean something"
+    )  # fmt: skip
+    explore: Chance = Field(
+        0.2, description="chance that a weight step draws all operations afresh"
+    )
+    score: Literal["gradient", "replacement_loss"] = Field(
+        "gradient", description="what alpha descends on: slopes by the gates, or the loss with "
+        "each candidate in the active one's place (spaces of cf)"
+    )  # fmt: skip
+    arch_optimizer: Literal["plain", "adam"] = Field(
+        "adam", description="proximal step of the paper, or Adam as in the published code"
+    )
+    arch_lr: Rate = Field(
+        3e-4, description="step size of alpha, per unit of score (plain) or per step (adam)"
+    )
+    alpha_constraint: Literal["shift", "clip"] = Field(
+        "shift", description="how alpha is kept in [0, 1]; clip: as published"
+    )
+    complexity_penalty: NonNegative = Field(
+        0.0, description="weight of an operation's cost (eta of the paper)"
+    )
+    probe_operations: Fraction = Field(
+        1.0, description="chance to probe a candidate beyond the two best of its edge; 1: exact"
+    )
+    probe_rows: Fraction = Field(
+        1.0, description="share of a validation batch that probes see; 1: exact"
+    )
+
+    def warmup_steps(self, steps: int, unit: int) -> int:
+        """The share of the epochs, in whole ones."""
+        return round(self.warmup * (steps // unit)) * unit
+
+    def resting_steps(self, warmup: int, steps: int, unit: int) -> int:
+        """The warm-up, half of it, or a share of the epochs, in whole ones."""
+        if self.arch_start in _WARMUPS:
+            return warmup // _WARMUPS[self.arch_start]
+        return round(float(self.arch_start) * (steps // unit)) * unit
+
+    @property
+    def resting_share(self) -> float:
+        """Share of the epochs in which alpha rests."""
+        parts = _WARMUPS.get(self.arch_start)
+        return float(self.arch_start) if parts is None else self.warmup / parts
+
+    @property
+    def shown_score(self) -> str:
+        """The one that alpha descends on."""
+        return self.score
+
+
+_WARMUPS: Mapping[float | str, int] = {"warmup": 1, "half_warmup": 2}
+"""Values of `arch_start` to the parts of the warm-up, of which alpha rests for the first."""
 
 OPTIMIZERS: dict[str, Callable[[Sequence[Tensor], float], torch.optim.Optimizer]] = {
     "plain": lambda alpha, lr: torch.optim.SGD(alpha, lr=lr),
@@ -67,7 +107,7 @@ OPTIMIZERS: dict[str, Callable[[Sequence[Tensor], float], torch.optim.Optimizer]
 }
 """plain: the proximal step of the paper. adam: what the published code runs."""
 
-BOXES: dict[str, Callable[[Mapping[str, Tensor], Sequence[Block]], Alpha]] = {
+ALPHA_CONSTRAINTS: dict[str, Callable[[Mapping[str, Tensor], Sequence[Block]], Alpha]] = {
     "shift": box,
     "clip": clip,
 }
@@ -78,26 +118,32 @@ class Nasp:
 
     Args:
         space: Gives blocks and continuous architecture parameters.
-        settings: Numbers of the method.
+        settings: Of the method.
+        plan: Of the search.
         generator: On the CPU.
     """
 
-    def __init__(self, space: Space, settings: NaspSettings, generator: torch.Generator) -> None:
-        self.settings = settings
+    Settings = NaspSettings
+
+    def __init__(
+        self, space: Space, settings: NaspSettings, plan: Plan, generator: torch.Generator
+    ) -> None:
+        self.settings, self._warmup = settings, plan.warmup
         self._blocks = space.blocks
         self._generator = generator
         self._alpha = initial_alpha(space.blocks, generator)
         self._gates = project(self._alpha, space.blocks)
         self._settled = Selection({})
         self._changed_at = 0
-        self._optimizer = OPTIMIZERS[settings.optimizer](list(self._alpha.values()), settings.lr)
-        self._continuous = ArchParameters(space, settings.continuous_lr)
+        alphas = list(self._alpha.values())
+        self._optimizer = OPTIMIZERS[settings.arch_optimizer](alphas, settings.arch_lr)
+        self._continuous = ArchParameters(space, plan.continuous_lr)
 
     def weight_gates(self, step: int) -> Gates:
         """All operations in turn during warm-up, then the selection with exploration."""
         if self._settling(step):
             return self._gates
-        if step < self.settings.warmup_steps:
+        if step < self._warmup:
             return round_robin_gates(
                 self._gates.weights, self._blocks, step, self._generator, self._alpha
             )
@@ -118,11 +164,12 @@ class Nasp:
         found = gate_gradient(space, valid, replace(gates, probing=self._probing()))
         scores = {"gradient": found.gates}
         if isinstance(space, ReplacementScored):
-            scores["switch"] = dict(space.replacement_scores(train, valid, gates, self._alpha))
+            losses = space.replacement_scores(train, valid, gates, self._alpha)
+            scores["replacement_loss"] = dict(losses)
         if self.settings.score not in scores:
             raise ConfigError(
-                f"search.score: space {space.name!r} offers no {self.settings.score!r}, only "
-                "'gradient'"
+                f"methods.nasp.score: space {space.name!r} offers no {self.settings.score!r}, "
+                "only 'gradient'"
             )
         self._descend(scores[self.settings.score], gates)
         self._continuous.descend(found.arch)
@@ -135,13 +182,13 @@ class Nasp:
         return Probing(probe_factors(self._alpha, chance, self._generator), rows)
 
     def _descend(self, score: Mapping[str, Tensor], gates: Gates) -> None:
-        penalty = complexity_gradient(gates, self._blocks, self.settings.eta)
+        penalty = complexity_gradient(gates, self._blocks, self.settings.complexity_penalty)
         for name, alpha in self._alpha.items():
             alpha.grad = score[name].to(alpha) + penalty[name]
         self._optimizer.step()
         # The selection is read before boxing: boxing may tie what the step told apart.
         self._gates = project(self._alpha, self._blocks)
-        boxed = BOXES[self.settings.box](self._alpha, self._blocks)
+        boxed = ALPHA_CONSTRAINTS[self.settings.alpha_constraint](self._alpha, self._blocks)
         for name, alpha in self._alpha.items():
             alpha.copy_(boxed[name])
 

@@ -8,14 +8,22 @@ costs make the second objective constant, and the method a plain genetic algorit
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from sif.core.gates import Selection
 from sif.core.space import Space
 from sif.methods.sampler import WORST, Evaluated, Sampler
+from sif.methods.settings import MethodSettings
 from sif.utils.optional import library
+
+
+class Nsga2Settings(MethodSettings):
+    """Settings of NSGA-II."""
+
+    population: Annotated[int, Field(ge=2)] = Field(16, description="selections of a generation")
 
 
 class Nsga2(Sampler):
@@ -24,14 +32,16 @@ class Nsga2(Sampler):
     Args:
         space: Gives the blocks.
         seed: Of all that is drawn.
-        population: Selections of a generation.
+        settings: Of the method.
 
     Raises:
         ConfigError: pymoo is not installed.
     """
 
-    def __init__(self, space: Space, seed: int, population: int = 16) -> None:
-        self._population = population
+    Settings = Nsga2Settings
+
+    def __init__(self, space: Space, seed: int, settings: Nsga2Settings) -> None:
+        self._population = settings.population
         super().__init__(space, seed)
 
     def _restart(self) -> None:

@@ -9,31 +9,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from sif.config.sections import Count
 from sif.core.exploration import round_robin_gates
 from sif.core.gates import Block, Gates, Selection
-from sif.core.method import ArchParameters, ArchReport
+from sif.core.method import ArchParameters, ArchReport, Plan
 from sif.core.proximal import project
 from sif.core.selections import Selections
 from sif.core.space import Batch, Space
+from sif.methods.settings import MethodSettings
 
 
-@dataclass(frozen=True)
-class RandomWSSettings:
-    """Numbers of the method.
+class RandomWSSettings(MethodSettings):
+    """Settings of random search with weight sharing."""
 
-    Attributes:
-        candidates: Selections that are judged, if the space has so many.
-        continuous_lr: Adam step size of the continuous architecture parameters.
-    """
-
-    candidates: int = 16
-    continuous_lr: float = 3e-3
+    candidates: Count = Field(
+        16, description="different selections that are judged at the end, if the space has so many"
+    )
 
 
 class RandomWS:
@@ -41,18 +38,21 @@ class RandomWS:
 
     Args:
         space: Gives the blocks.
-        settings: Numbers of the method.
+        settings: Of the method.
+        plan: Of the search.
         generator: On the CPU.
     """
 
+    Settings = RandomWSSettings
+
     def __init__(
-        self, space: Space, settings: RandomWSSettings, generator: torch.Generator
+        self, space: Space, settings: RandomWSSettings, plan: Plan, generator: torch.Generator
     ) -> None:
         self._blocks: Sequence[Block] = space.blocks
         self._generator = generator
         self._drawn = Selections(space.blocks).distinct(settings.candidates, generator)
         self._best = 0
-        self._continuous = ArchParameters(space, settings.continuous_lr)
+        self._continuous = ArchParameters(space, plan.continuous_lr)
 
     @property
     def candidates(self) -> int:
@@ -109,7 +109,9 @@ class LearningRandomWS(RandomWS):
         return ArchReport(self._continuous.step(space, valid, gates))
 
 
-def random_ws(space: Space, settings: RandomWSSettings, generator: torch.Generator) -> RandomWS:
+def random_ws(
+    space: Space, settings: RandomWSSettings, plan: Plan, generator: torch.Generator
+) -> RandomWS:
     """The method for a space."""
     kind = LearningRandomWS if space.arch_parameters() else RandomWS
-    return kind(space, settings, generator)
+    return kind(space, settings, plan, generator)

@@ -6,35 +6,49 @@ it is loaded when its name is asked for, and only then. docs/methods.md has an e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from sif.config import SearchSection, did_you_mean
-from sif.config.cells import CellSearchSection
-from sif.config.cf import SearchConfig
-from sif.core.method import AskTell, Method, Plan
+from sif.config.loading import Origins
+from sif.config.messages import describe
+from sif.core.method import Plan
 from sif.core.space import Space
 from sif.errors import ConfigError
-from sif.methods.darts import Darts, DartsSettings
+from sif.methods.darts import Darts
 from sif.methods.exhaustive import Exhaustive
 from sif.methods.gdas import Gdas
-from sif.methods.nasp import Nasp, NaspSettings
+from sif.methods.nasp import Nasp
 from sif.methods.nsga2 import Nsga2
+from sif.methods.outside import GROUP, loaded, outside_names
 from sif.methods.random_search import RandomSampling
-from sif.methods.random_ws import RandomWSSettings, random_ws
-from sif.methods.relaxation import AlphaSettings, CoolingSettings
+from sif.methods.random_ws import RandomWS, random_ws
 from sif.methods.sampler import Sampler
+from sif.methods.settings import MethodSettings
 from sif.methods.snas import Snas
 from sif.methods.tpe import Tpe
 
-GROUP = "sif.methods"
-"""Of entry points."""
-Make = Callable[[Space, SearchSection, Plan, torch.Generator], Any]
-"""Space, section of the configuration, length and random numbers to a `Method` or `AskTell`."""
+__all__ = [
+    "GROUP",
+    "METHODS",
+    "ConfiguredMethod",
+    "MethodKind",
+    "configured",
+    "method_named",
+    "method_names",
+]
+
+Make = Callable[[Space, Any, Plan, torch.Generator], Any]
+"""Space, settings of the method, plan and random numbers to a `Method` or `AskTell`."""
+MethodValues = Mapping[str, Mapping[str, Any]]
+"""Name of a method to settings as they were given (`CommonConfig.methods`)."""
+NO_ORIGINS: Origins = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,7 @@ class MethodKind:
 
     Attributes:
         make: Makes it for a space; ConfigError for a space that it does not take.
-        warms_up: Whether it trains all operations while alpha rests, first of all.
+        settings: Model of its settings, which `make` gets.
         mixes: Whether its weight steps train mixtures of all operations.
         samples: Whether it is an `AskTell`, whose selections are trained one by one.
         ends: Whether a sampler asks for a bounded number of selections by itself.
@@ -53,103 +67,73 @@ class MethodKind:
     """
 
     make: Make
-    warms_up: bool = False
+    settings: type[MethodSettings] = MethodSettings
     mixes: bool = False
     samples: bool = False
     ends: bool = False
     own_weights: bool = False
     arch_every: int | None = None
 
+
+@dataclass(frozen=True)
+class ConfiguredMethod:
+    """A method with settings, of which one can be made for a space.
+
+    Attributes:
+        name: Of the method.
+        kind: What it is.
+        settings: Of its own model.
+    """
+
+    name: str
+    kind: MethodKind
+    settings: MethodSettings
+
     def every(self, section: SearchSection) -> int:
         """Weight steps per architecture step."""
-        return section.arch_every if self.arch_every is None else self.arch_every
+        return section.arch_every if self.kind.arch_every is None else self.kind.arch_every
 
-    def made(
-        self, name: str, space: Space, section: SearchSection, plan: Plan, draws: torch.Generator
-    ) -> Any:
+    def made(self, space: Space, plan: Plan, draws: torch.Generator) -> Any:
         """The method for a space.
 
         Raises:
             ConfigError: A space that it does not take, or a library that it needs.
         """
-        if not (self.own_weights or self.samples) and any(
-            block.own_weights for block in space.blocks
-        ):
+        kind = self.kind
+        if not (kind.own_weights or kind.samples) and any(b.own_weights for b in space.blocks):
             fit = [n for n, kind in METHODS.items() if kind.own_weights or kind.samples]
             raise ConfigError(
-                f"method {name}: expected a space whose selections share weights, found "
+                f"method {self.name}: expected a space whose selections share weights, found "
                 f"{space.name!r}, in which each trains its own; use {', '.join(fit)}"
             )
-        return self.make(space, section, plan, draws)
-
-
-def _nasp(space: Space, section: SearchSection, plan: Plan, draws: torch.Generator) -> Method:
-    return Nasp(space, nasp_settings(section, plan.warmup), draws)
-
-
-def nasp_settings(section: SearchSection, warmup: int) -> NaspSettings:
-    """Of the section of a task; what it does not have stays as it is."""
-    further: dict[str, Any] = {}
-    if isinstance(section, SearchConfig):
-        further = {"settle_steps": section.settle, "score": section.score}
-    elif isinstance(section, CellSearchSection):
-        further = {
-            "probe_operations": section.probe_operations, "probe_rows": section.probe_rows,
-        }  # fmt: skip
-    return NaspSettings(
-        warmup_steps=warmup, explore=section.explore, optimizer=section.arch_optimizer,
-        lr=section.arch_lr, continuous_lr=section.continuous_lr, eta=section.eta,
-        box=section.box, **further,
-    )  # fmt: skip
-
-
-def _alpha(section: SearchSection) -> AlphaSettings:
-    return AlphaSettings(lr=section.darts_lr, continuous_lr=section.continuous_lr)
-
-
-def _darts(order: int) -> Make:
-    return lambda space, section, plan, draws: Darts(
-        space, DartsSettings(order, _alpha(section), unrolled_lr=section.lr), draws
-    )
-
-
-def _snas(space: Space, section: SearchSection, plan: Plan, draws: torch.Generator) -> Method:
-    return Snas(space, CoolingSettings(plan.steps, _alpha(section)), draws)
-
-
-def _gdas(space: Space, section: SearchSection, plan: Plan, draws: torch.Generator) -> Method:
-    return Gdas(space, CoolingSettings(plan.steps, _alpha(section)), draws)
-
-
-def _random_ws(space: Space, section: SearchSection, plan: Plan, draws: torch.Generator) -> Method:
-    return random_ws(space, RandomWSSettings(section.candidates, section.continuous_lr), draws)
+        return kind.make(space, self.settings, plan, draws)
 
 
 def _sampler(make: Callable[[Space, int], Sampler]) -> Make:
-    return lambda space, section, plan, draws: make(space, draws.initial_seed() % 2**32)
+    return lambda space, settings, plan, draws: make(space, draws.initial_seed() % 2**32)
 
 
-def _nsga2(space: Space, section: SearchSection, plan: Plan, draws: torch.Generator) -> AskTell:
-    return Nsga2(space, draws.initial_seed() % 2**32, section.population)
+def _nsga2(space: Space, settings: Any, plan: Plan, draws: torch.Generator) -> Nsga2:
+    return Nsga2(space, draws.initial_seed() % 2**32, settings)
 
 
 METHODS: dict[str, MethodKind] = {
-    "nasp": MethodKind(_nasp, warms_up=True, own_weights=True),
-    "darts-1": MethodKind(_darts(1), mixes=True, arch_every=1),
-    "darts-2": MethodKind(_darts(2), mixes=True, arch_every=1),
-    "snas": MethodKind(_snas, mixes=True, arch_every=1),
-    "gdas": MethodKind(_gdas, arch_every=1),
-    "random-ws": MethodKind(_random_ws),
+    "nasp": MethodKind(Nasp, Nasp.Settings, own_weights=True),
+    "darts-1": MethodKind(partial(Darts, order=1), Darts.Settings, mixes=True, arch_every=1),
+    "darts-2": MethodKind(partial(Darts, order=2), Darts.Settings, mixes=True, arch_every=1),
+    "snas": MethodKind(Snas, Snas.Settings, mixes=True, arch_every=1),
+    "gdas": MethodKind(Gdas, Gdas.Settings, arch_every=1),
+    "random-ws": MethodKind(random_ws, RandomWS.Settings),
     "random": MethodKind(_sampler(RandomSampling), samples=True),
     "tpe": MethodKind(_sampler(Tpe), samples=True),
-    "nsga2": MethodKind(_nsga2, samples=True),
+    "nsga2": MethodKind(_nsga2, Nsga2.Settings, samples=True),
     "exhaustive": MethodKind(_sampler(Exhaustive), samples=True, ends=True),
 }
 
 
 def method_names() -> tuple[str, ...]:
     """Of this package's methods, then of registered ones, which are not loaded."""
-    return (*METHODS, *(point.name for point in entry_points(group=GROUP)))
+    return (*METHODS, *outside_names())
 
 
 def method_named(name: str, key: str = "method") -> MethodKind:
@@ -162,21 +146,37 @@ def method_named(name: str, key: str = "method") -> MethodKind:
     Raises:
         ConfigError: Nobody has the name, or what was registered is no method.
     """
-    if name in METHODS:
-        return METHODS[name]
-    points = tuple(entry_points(group=GROUP, name=name))
-    if not points:
+    kind = METHODS.get(name) or loaded(name, MethodKind, key)
+    if kind is None:
         known = method_names()
         raise ConfigError(
             f"{key}: expected one of {', '.join(known)}, found {name!r}{did_you_mean(name, known)}"
         )
+    found: MethodKind = kind
+    return found
+
+
+def configured(
+    name: str,
+    methods: MethodValues,
+    kind: MethodKind | None = None,
+    origins: Origins = NO_ORIGINS,
+) -> ConfiguredMethod:
+    """A method with what a configuration says of it.
+
+    Args:
+        name: Of the method.
+        methods: Settings of methods as they were given.
+        kind: The method, where no name of the table or of an entry point leads to it.
+        origins: Where values came from, for messages.
+
+    Raises:
+        ConfigError: Settings that the method does not have or take, or a name that nobody has.
+    """
+    kind = kind or method_named(name)
     try:
-        kind = points[0].load()
-    except Exception as error:  # whatever a foreign package does when it is imported
-        told = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ConfigError(f"{key}: {name}: {points[0].value} cannot be loaded: {told}") from error
-    if not isinstance(kind, MethodKind):
-        raise ConfigError(
-            f"{key}: {name}: {points[0].value}: expected a MethodKind, found {type(kind).__name__}"
-        )
-    return kind
+        settings = kind.settings.model_validate(methods.get(name, {}))
+    except ValidationError as error:
+        message = describe(error, kind.settings, origins, ("methods", name))
+        raise ConfigError(message) from None
+    return ConfiguredMethod(name, kind, settings)

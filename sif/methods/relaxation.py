@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sif.core.gates import Alpha, Block, Gates
-from sif.core.method import ArchParameters
+from sif.core.method import ArchParameters, Plan
 from sif.core.proximal import project
 from sif.core.space import Batch, Space
+from sif.methods.settings import RelaxationSettings
 
 INITIAL_NOISE = 1e-3
 """Deviation of the initial alphas (model_search.py of quark0/darts)."""
@@ -21,31 +22,22 @@ BETAS = (0.5, 0.999)
 """Of Adam on alpha (DARTS, appendix A.1.1; SNAS and GDAS take it over)."""
 
 
-@dataclass(frozen=True)
-class AlphaSettings:
-    """Numbers of the step of alpha; the defaults are those of DARTS, appendix A.1.1.
-
-    Attributes:
-        lr: Adam step size of alpha.
-        weight_decay: Of alpha.
-        continuous_lr: Adam step size of the continuous architecture parameters.
-    """
-
-    lr: float = 3e-4
-    weight_decay: float = 1e-3
-    continuous_lr: float = 3e-3
-
-
 class Relaxed:
     """Alphas on the CPU in float64, from which a softmax makes probabilities of operations.
 
     Args:
         space: Gives blocks and continuous architecture parameters.
-        settings: Numbers of the step of alpha.
+        settings: Of the step of alpha.
+        plan: Of the search.
         generator: On the CPU; draws the initial alphas, and what a subclass samples.
     """
 
-    def __init__(self, space: Space, settings: AlphaSettings, generator: torch.Generator) -> None:
+    Settings = RelaxationSettings
+
+    def __init__(
+        self, space: Space, settings: RelaxationSettings, plan: Plan, generator: torch.Generator
+    ) -> None:
+        self.settings = settings
         self._blocks: Sequence[Block] = space.blocks
         self._generator = generator
         self._alpha: Alpha = {
@@ -53,9 +45,12 @@ class Relaxed:
             for b in space.blocks
         }
         self._optimizer = torch.optim.Adam(
-            list(self._alpha.values()), settings.lr, BETAS, weight_decay=settings.weight_decay
+            list(self._alpha.values()),
+            settings.arch_lr,
+            BETAS,
+            weight_decay=settings.arch_weight_decay,
         )
-        self._continuous = ArchParameters(space, settings.continuous_lr)
+        self._continuous = ArchParameters(space, plan.continuous_lr)
 
     def _descend(self, by_alpha: Mapping[str, Tensor], by_arch: Sequence[Tensor]) -> None:
         for name, alpha in self._alpha.items():
@@ -139,26 +134,14 @@ def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
     return -(-uniform.clamp(min=tiny).log()).clamp(min=tiny).log()
 
 
-@dataclass(frozen=True)
-class CoolingSettings:
-    """Numbers of such a method.
-
-    Attributes:
-        steps: Weight steps of the search, over which the temperature falls.
-        alpha: Of the step of alpha; GDAS, section 4.2, has the defaults as well.
-    """
-
-    steps: int
-    alpha: AlphaSettings = field(default_factory=AlphaSettings)
-
-
 class Cooling(Relaxed, ABC):
-    """The method's state; arguments as of `Relaxed`."""
+    """A relaxation whose temperature falls over the weight steps; arguments as of `Relaxed`."""
 
-    def __init__(self, space: Space, settings: CoolingSettings, generator: torch.Generator) -> None:
-        super().__init__(space, settings.alpha, generator)
-        self.settings = settings
-        self._step = 0
+    def __init__(
+        self, space: Space, settings: RelaxationSettings, plan: Plan, generator: torch.Generator
+    ) -> None:
+        super().__init__(space, settings, plan, generator)
+        self._steps, self._step = plan.steps, 0
 
     @abstractmethod
     def _cooled(self, done: float) -> float:
@@ -166,7 +149,7 @@ class Cooling(Relaxed, ABC):
 
     def temperature(self) -> float:
         """Of the weight step that was asked for last."""
-        return self._cooled(min(self._step / max(self.settings.steps - 1, 1), 1.0))
+        return self._cooled(min(self._step / max(self._steps - 1, 1), 1.0))
 
     def state_dict(self) -> dict[str, Any]:
         """Also how far the temperature is."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 History = Sequence[Mapping[str, Any]]
 
 SCORE_LABELS = {
-    "switch": "switch score\n(log loss ratio)",
+    "replacement_loss": "replacement loss\n(log ratio)",
     "gradient": "gradient score\n(loss per gate)",
 }
 """Axis label by kind of score; of both kinds less is better."""
@@ -63,7 +63,7 @@ def alpha_trajectories(
     history: History,
     blocks: Mapping[str, Sequence[str]],
     *,
-    score: str = "switch",
+    score: str = "replacement_loss",
     warmup: int = 0,
 ) -> None:
     """Draws alpha by epoch of every operation, and beneath it the score that alpha descended on.

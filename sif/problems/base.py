@@ -20,7 +20,7 @@ from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
 from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.metrics import higher_is_better
-from sif.methods.registry import method_named
+from sif.methods.registry import configured
 from sif.search.loop import SearchResult
 from sif.search.run import MethodRun, lowering
 from sif.tracking import Tracker
@@ -208,7 +208,7 @@ class Problem(ABC, Generic[Design, Network]):
         """
         return MethodRun(
             self.space, self.streams, self.judge, self.judged, self.config.search,
-            make_optimizer, schedule, self.runtime, **further,
+            make_optimizer, schedule, self.runtime, methods=self.config.methods, **further,
         )  # fmt: skip
 
     def loop_settings(self, **further: Any) -> TrainSettings:
@@ -223,10 +223,7 @@ class Problem(ABC, Generic[Design, Network]):
 
     def resting_share(self, method: str) -> float:
         """Share of a search with a method in which alpha rests."""
-        if not method_named(method).warms_up:
-            return 0.0
-        share: float = self.config.search.resting_share
-        return share
+        return configured(method, self.config.methods).settings.resting_share
 
     def enough_memory(self, section: Literal["search", "train"]) -> AbstractContextManager[None]:
         """A block whose failing allocations say which settings of a section to lower."""

@@ -16,6 +16,9 @@ from sif.spaces.cnn.networks import CellNetwork, Layout
 from sif.spaces.cnn.operations import Normalization
 from sif.utils.model_folder import SavedModel
 
+_FORMER_NAMES = {"normalised_pools": "normalized_pools"}
+"""Keys in files of earlier versions, and today's."""
+
 
 class ImageClassifier(SavedModel):
     """Pixels in, probabilities of classes out.
@@ -81,7 +84,8 @@ class ImageClassifier(SavedModel):
     @classmethod
     def built(cls, about: dict[str, Any], weights: dict[str, Any]) -> Self:
         """The classifier of a description and weights."""
-        layout = {**about["layout"], "norm": Normalization(**about["layout"]["norm"])}
+        layout = {_FORMER_NAMES.get(key, key): value for key, value in about["layout"].items()}
+        layout["norm"] = Normalization(**layout["norm"])
         cells = parse_cells(about["cells"])
         network = CellNetwork(cells, Layout(**layout))
         network.load_state_dict(weights)

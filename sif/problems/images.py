@@ -34,7 +34,7 @@ from sif.errors import ConfigError
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, Progress, Trained, quiet
 from sif.problems.image_classifier import ImageClassifier
-from sif.search.run import MethodRun, check_warmup
+from sif.search.run import MethodRun
 from sif.spaces.cnn.cells import Cells
 from sif.spaces.cnn.networks import AUXILIARIES, HALVINGS, CellNetwork, Layout
 from sif.spaces.cnn.operations import multiply_adds
@@ -184,7 +184,6 @@ class ImageProblem(Problem[Cells, CellNetwork]):
                     f"train.auxiliary: {train.auxiliary!r} expects images of at least {least} "
                     f"pixels a side with stem {train.stem}, found {height} x {width}"
                 )
-        check_warmup(self.config.search)
         for name, stem in (("search", "small"), ("train", self.config.train.stem)):
             if height % HALVINGS[stem] or width % HALVINGS[stem]:
                 raise ConfigError(

@@ -50,7 +50,7 @@ from sif.spaces.interaction.losses import (
     Weighting,
 )
 from sif.spaces.interaction.sparse_rows import RowAdam
-from sif.spaces.interaction.staged_supernet import RichSettings, RichSpace
+from sif.spaces.interaction.staged_supernet import StagedSettings, StagedSpace
 from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 from sif.spaces.interaction.user_blocks import BlockStream, block_pairs
 from sif.tracking import Tracker
@@ -268,17 +268,17 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
         ("search", "train"), ("batch_size", "dimension")
     )
 
-    def space(self, mixed: bool = False) -> FunctionSpace | RichSpace:
+    def space(self, mixed: bool = False) -> FunctionSpace | StagedSpace:
         """The supernet of the configured space, the same whether mixtures run or not."""
         draws = generator(self.runtime, "search", "space", device=torch.device("cpu"))
         if self.spec.stages:
-            return self._rich_space(draws)
+            return self._staged_space(draws)
         return self._function_space(draws).to(self.runtime.device, self.runtime.dtype)
 
-    def _rich_space(self, draws: torch.Generator) -> RichSpace:
+    def _staged_space(self, draws: torch.Generator) -> StagedSpace:
         settings = self.config.search
         shape = self.shape(settings.dimension)
-        made = RichSettings(
+        made = StagedSettings(
             shape,
             self.fields,
             LOSSES[self.loss_name],
@@ -289,7 +289,7 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
             self._criterion,
             self.stages,
         )
-        return RichSpace(made, draws).to(self.runtime.device, self.runtime.dtype)
+        return StagedSpace(made, draws).to(self.runtime.device, self.runtime.dtype)
 
     def _criterion(self, interaction: Interaction, batch: Batch) -> float:
         """What validation judges a combination by: the inverse metric, or the loss of ratings."""
@@ -350,7 +350,11 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
 
     def method_run(self) -> MethodRun:
         """What methods search with, on some users where there are many interactions."""
-        return self.searched.run_with(adam, constant, judges=self.config.search.judge)
+        settings = self.config.search
+        return self.searched.run_with(
+            adam, constant, judges=settings.validate_every_epoch,
+            continuous_lr=settings.transform_lr,
+        )  # fmt: skip
 
     def streams(self) -> tuple[Stream, Stream]:
         """Train interactions for the weights, validation interactions for alpha."""

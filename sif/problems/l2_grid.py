@@ -35,8 +35,8 @@ def follows(config: CFConfig, spec: FunctionSpec) -> bool:
     strengths than a bare product does. Under the paper's preset following it cost .007 RMSE.
     """
     train = config.train
-    choice = len(train.l2) > 1 and train.beyond > 0
-    return config.search.follow_l2 and choice and bool(spec.transforms or spec.stages)
+    choice = len(train.l2) > 1 and train.extend_grid > 0
+    return config.search.adapt_l2 and choice and bool(spec.transforms or spec.stages)
 
 
 def search_strength(config: CFConfig, preferred: float) -> float:
@@ -155,7 +155,7 @@ class GridTraining:
         strengths = dict(enumerate(self.config.l2))
         first = {place: self._start(name, work, place, l2) for place, l2 in strengths.items()}
         order = sorted(first, key=lambda place: -self._merit(first[place]))
-        kept = order[: max(1, round(len(order) * self.config.keep))]
+        kept = order[: max(1, round(len(order) * self.config.halving_keep))]
         states = [self._end(name, work, place, strengths[place], first[place]) for place in kept]
         for place in order:  # nothing goes on from here any more
             self.session.stages.trim(f"{name}-{place}-start", "loop")
@@ -171,7 +171,7 @@ class GridTraining:
         if len(grid) == 1 or l2 not in (min(grid), max(grid)):
             return found, l2
         step = STEP if l2 == max(grid) else 1 / STEP
-        for place in range(len(grid), len(grid) + self.config.beyond):
+        for place in range(len(grid), len(grid) + self.config.extend_grid):
             if l2 * step == l2:
                 break  # 0 has nothing below it
             try:
@@ -198,7 +198,7 @@ class GridTraining:
     ) -> State:  # fmt: skip
         """One strength from the beginning to the cut, or on from `start`, a loop's state."""
         config = self.config
-        total = config.epochs if start else max(1, round(config.epochs * config.cut))
+        total = config.epochs if start else max(1, round(config.epochs * config.halving_fraction))
 
         def show(epoch: int, metrics: Mapping[str, float]) -> None:
             best = f"best {self.problem.told(metrics)}"

@@ -26,7 +26,7 @@ from sif.data.text import Carry, Corpus, TextStream, text_batches
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, Progress, Trained, quiet
 from sif.problems.text_model import TextModel
-from sif.search.run import MethodRun, check_warmup
+from sif.search.run import MethodRun
 from sif.spaces.rnn.cells import RecurrentCell, expression, format_cell
 from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
 from sif.spaces.rnn.networks import (
@@ -138,7 +138,6 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
             settings = getattr(self.config, section)
             self.stream(ids, settings.columns, settings.bptt, section)
         self.windows(self.valid)
-        check_warmup(self.config.search)
 
     def space(self, mixed: bool = False) -> RNNSpace:
         """A supernet with fresh weights, the same for all methods.

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from sif.config import CFConfig, load_config
+from sif.config import CFConfig
 from sif.data.interactions import Vocabulary
 from sif.data.interactions.vocabulary import id_strings
 from sif.errors import ConfigError
+from sif.methods.configuration import load_job_config
 from sif.recommender.model import ServedModel
 
 P = ParamSpec("P")
@@ -174,7 +175,7 @@ def configured(
                 f"settings: {key} ({told!r}) contradicts {name} ({value!r}): drop one of them"
             )
         layers.append((name, {key: plain}))
-    config = load_config("cf", layers=[*layers, ("settings", flat)])
+    config = load_job_config("cf", layers=[*layers, ("settings", flat)])
     assert isinstance(config, CFConfig)  # noqa: S101
     return config
 

@@ -149,5 +149,5 @@ def whole_epochs(section: TrainConfig) -> float:
 
 def _epochs(section: TrainConfig, strengths: int, epochs: int) -> float:
     """Epochs of all strengths together: the first part of each, the rest of those that are kept."""
-    kept = max(1, round(strengths * section.keep))
-    return epochs * (strengths * section.cut + kept * (1 - section.cut))
+    kept = max(1, round(strengths * section.halving_keep))
+    return epochs * (strengths * section.halving_fraction + kept * (1 - section.halving_fraction))

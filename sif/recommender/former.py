@@ -30,7 +30,7 @@ class SIFRecommender(Recommender):
     def __init__(
         self,
         objective: str = "ranking",
-        space: str = "rich",
+        space: str = "staged",
         seed: int = 0,
         device: str = "auto",
         threads: int | None = None,

@@ -39,6 +39,9 @@ from sif.utils import checkpoint
 KIND = "recommender"
 FILE = "recommender.safetensors"
 
+_FORMER_NAMES = {"neighbours": "neighbors"}
+"""Keys in files of earlier versions, and today's."""
+
 AS_USUAL = DataConfig()
 """How data are read where nothing was said."""
 
@@ -191,7 +194,8 @@ class ServedModel:
             path = inside / FILE
         state = checkpoint.load(path, KIND)
         try:
-            check(_renamed(state))
+            state = _with_todays_names(state)
+            check(state)
             return cls._decoded(state)
         except MALFORMED as error:
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -217,12 +221,13 @@ class ServedModel:
         )  # fmt: skip
 
 
-def _renamed(state: dict[str, Any]) -> dict[str, Any]:
-    """The state with the entries of files of before by their names of today."""
-    for encoding, _ in state.get("folds", ()):
-        if "neighbours" in encoding:
-            encoding["neighbors"] = encoding.pop("neighbours")
-    return state
+def _with_todays_names(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a model that an earlier version may have saved."""
+    folds = [
+        [{_FORMER_NAMES.get(key, key): value for key, value in one.items()}, other]
+        for one, other in state["folds"]
+    ]
+    return {**state, "folds": folds}
 
 
 def _packed(texts: Iterable[str]) -> NDArray[np.uint8]:

@@ -48,7 +48,7 @@ class Recommender(Estimator):
 
     Args:
         objective: "ranking" (the best items for a user) or "rating" (numbers of stars).
-        space: Of the search: "rich", "sif" or "primitives".
+        space: Of the search: "staged", "sif" or "primitives".
         method: Of the search, such as "nasp", "darts-1", "random-ws" or "tpe".
         budget: Wall-clock of a whole fit: seconds, a text such as "90s" or "2min", or a timedelta;
             None: whatever the settings take.
@@ -93,7 +93,7 @@ class Recommender(Estimator):
         self,
         objective: str = "ranking",
         *,
-        space: str = "rich",
+        space: str = "staged",
         method: str = "nasp",
         budget: float | str | timedelta | None = None,
         dimension: int | None = None,

@@ -17,7 +17,7 @@ from sif.utils.durations import seconds_of
 
 def search_function(
     data: Any,
-    space: str = "rich",
+    space: str = "staged",
     method: str = "nasp",
     budget: float | str | timedelta | None = None,
     *,

@@ -13,6 +13,8 @@ from sif.core.proximal import weight_step
 from sif.core.space import Space
 from sif.core.stream import Stream
 from sif.errors import ConfigError
+from sif.methods.registry import ConfiguredMethod
+from sif.methods.settings import MethodSettings
 from sif.training.optim import MakeOptimizer
 
 TRIALS = (3, 50)
@@ -42,41 +44,47 @@ class Costs:
 
 
 def planned(
-    section: SearchSection, per_epoch: int, warms_up: bool, steps: int | None
-) -> tuple[Plan, int]:
-    """The length of a search, and the weight steps before alpha moves.
+    section: SearchSection, settings: MethodSettings, per_epoch: int, steps: int | None
+) -> Plan:
+    """The length of a search, its warm-up, and the weight steps before the architecture moves.
 
     Args:
-        section: Gives epochs and shares.
+        section: Gives epochs and the weights' step size.
+        settings: Of the method; gives the shares.
         per_epoch: Weight steps.
-        warms_up: Whether the method has a warm-up; without one alpha moves from the first step.
         steps: In all; None: the epochs decide, and shares are whole epochs.
     """
     unit = per_epoch if steps is None else 1
     total = section.epochs * per_epoch if steps is None else steps
-    warmup = round(section.warmup * (total // unit)) * unit if warms_up else 0
+    warmup = settings.warmup_steps(total, unit)
     if steps is not None:
         warmup = min(warmup, steps - 1)
-    return Plan(total, warmup), section.rests(warmup, total, unit) if warms_up else 0
+    return Plan(total, warmup, settings.resting_steps(warmup, total, unit), section.lr)
 
 
-def first_arch_step(rests: int, every: int) -> int:
+def first_arch_step(resting: int, every: int) -> int:
     """Number of the weight step before which alpha first moves."""
-    return -(-rests // every) * every
+    return -(-resting // every) * every
 
 
-def alpha_rests(section: SearchSection, per_epoch: int, every: int, steps: int | None) -> str:
-    """Says that a search with a warm-up ends before alpha moves, and what would be enough.
+def alpha_rests(
+    section: SearchSection, method: ConfiguredMethod, per_epoch: int, steps: int | None
+) -> str:
+    """Says that a search ends before alpha moves, and what would be enough.
 
     Args:
         section: With the budget.
+        method: Lets alpha rest.
         per_epoch: Weight steps.
-        every: Weight steps per architecture step.
         steps: In all; None: the epochs decide.
     """
-    plan, rests = planned(section, per_epoch, True, steps)
-    first = first_arch_step(rests, every)
-    why = f"alpha first moves before step {first} (search.arch_every {every}, at rest for {rests})"
+    every, settings = method.every(section), method.settings
+    plan = planned(section, settings, per_epoch, steps)
+    first = first_arch_step(plan.resting, every)
+    why = (
+        f"alpha first moves before step {first} (search.arch_every {every}, at rest for "
+        f"{plan.resting} by methods.{method.name})"
+    )
     if section.seconds is not None:
         fit = f"{section.seconds:g}, in which {plan.steps} fit"
         return (
@@ -85,8 +93,8 @@ def alpha_rests(section: SearchSection, per_epoch: int, every: int, steps: int |
     key, found = ("epochs", section.epochs) if steps is None else ("steps", steps)
     for more in range(found + 1, found + _MOST):
         longer = section.model_copy(update={key: more})
-        plan, rests = planned(longer, per_epoch, True, more if key == "steps" else None)
-        if first_arch_step(rests, every) < plan.steps:
+        plan = planned(longer, settings, per_epoch, more if key == "steps" else None)
+        if first_arch_step(plan.resting, every) < plan.steps:
             return f"search.{key}: expected at least {more}, found {found}; {why}"
     return f"search.{key}: expected more, found {found}; {why}"
 
@@ -149,22 +157,21 @@ def _usual(times: Sequence[float]) -> float:
 
 
 def steps_that_fit(
-    costs: Costs, section: SearchSection, warms_up: bool, every: int, seconds: float
+    costs: Costs, section: SearchSection, method: ConfiguredMethod, seconds: float
 ) -> int:
     """Weight steps that a budget allows, with the architecture steps that go with them.
 
     Args:
         costs: By a pilot.
-        section: Gives shares.
-        warms_up: Whether the method has a warm-up.
-        every: Weight steps per architecture step.
+        section: Gives the weight steps per architecture step.
+        method: Gives the share of steps in which the architecture rests.
         seconds: The budget.
 
     Raises:
         ConfigError: Not even one.
     """
-    _, rest = planned(section, 1, warms_up, _MANY)
-    learning = (1 - rest / _MANY) / every
+    resting = planned(section, method.settings, 1, _MANY).resting
+    learning = (1 - resting / _MANY) / method.every(section)
     left = seconds - costs.spent - costs.reserve
     steps = int(left / max(costs.weight + learning * costs.arch, 1e-9))
     if steps < 1:

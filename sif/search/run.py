@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 
 from sif.config import SearchSection
-from sif.config.cells import CellSearchSection
 from sif.config.sections import Section
 from sif.core.gates import Gates
 from sif.core.method import AskTell, ChoosesAtEnd, LearnsArchitecture, Method, Plan
@@ -20,7 +19,7 @@ from sif.core.selections import Selections
 from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import ConfigError
-from sif.methods.registry import METHODS, MethodKind, method_named
+from sif.methods.registry import METHODS, ConfiguredMethod, MethodKind, MethodValues, configured
 from sif.search.budget import (
     alpha_rests,
     first_arch_step,
@@ -49,13 +48,15 @@ class MethodRun:
         streams: Fresh batches of the weights and of alpha, always the same.
         judge: Error on the whole validation part of a selection of a space with its weights.
         judged: Name of that number.
-        section: Of the configuration.
+        section: Length of the search and step size of the weights.
         make_optimizer: Of the weights.
         schedule: Of their step size.
         runtime: Gives the random numbers of the method.
         steps_per_epoch: Weight steps; None: one pass.
         max_norm: Bound on the gradient's norm; None: none.
         judges: Whether every epoch's selection is judged, off the clock.
+        methods: Settings of methods by their names.
+        continuous_lr: Adam step size of continuous architecture parameters.
     """
 
     make_space: Callable[[bool], Space]
@@ -69,6 +70,8 @@ class MethodRun:
     steps_per_epoch: int | None = None
     max_norm: float | None = None
     judges: bool = True
+    methods: MethodValues = field(default_factory=dict)
+    continuous_lr: float = 3e-3
 
     def run(
         self, name: str, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress,
@@ -78,28 +81,27 @@ class MethodRun:
 
         Raises:
             DivergedError: The search diverged.
-            ConfigError: A method that nobody has, that the space does not allow, or that needs a
-                library or a larger budget.
+            ConfigError: A method that nobody has, settings that it does not take, or a method that
+                the space does not allow, or that needs a library or a larger budget.
         """
-        kind = kind or method_named(name)
-        if kind.samples:
-            return self._sample(name, kind, tracker, checkpointer, on_epoch)
-        return self._search(name, kind, tracker, checkpointer, on_epoch)
+        method = configured(name, self.methods, kind)
+        search = self._sample if method.kind.samples else self._search
+        return search(method, tracker, checkpointer, on_epoch)
 
     def check(self, name: str) -> None:
         """Raises ConfigError for what `run` would refuse before its first step."""
-        kind = method_named(name)
-        rests, every_space = self._rests(kind), name in METHODS and kind.own_weights
+        method = configured(name, self.methods)
+        rests, every_space = self._rests(method), name in METHODS and method.kind.own_weights
         if every_space and not rests:
             return
-        space = self.make_space(kind.mixes)
+        space = self.make_space(method.kind.mixes)
         if every_space and not _by_chance(space):
             return
-        method = self._made(name, kind, space, Plan(1))
-        if kind.samples:
+        made = self._made(method, space, self._short())
+        if method.kind.samples:
             per_candidate(self.section, self._per_epoch())
         elif rests:
-            self._refuse_rest(space, method, kind, self.section.steps)
+            self._refuse_rest(space, made, method, self.section.steps)
 
     def epochs_cost(self, name: str, seconds: float) -> float:
         """CPU seconds that a search by the section's epochs takes, by a pilot.
@@ -111,38 +113,42 @@ class MethodRun:
         Raises:
             ConfigError: Not even one step fits into the seconds.
         """
-        kind = method_named(name)
-        if kind.samples:
+        method = configured(name, self.methods)
+        if method.kind.samples:
             return math.inf
         timed = replace(self, section=self.section.model_copy(update={"seconds": seconds}))
-        found = timed._measured(name, kind)
+        found = timed._measured(method)
         reserve: float = found["reserve"]
         of_step: float = (seconds - found["spent"] - reserve) / found["steps"]
         return of_step * self.section.epochs * self._per_epoch() + reserve
 
-    def _rests(self, kind: MethodKind) -> bool:
+    def _rests(self, method: ConfiguredMethod) -> bool:
         """Whether the search is known to end before alpha moves."""
         section = self.section
-        if not kind.warms_up or section.seconds is not None:
+        if not method.settings.resting_share or section.seconds is not None:
             return False
         per_epoch = self._per_epoch() if section.steps is None else 1
-        plan, rests = planned(section, per_epoch, True, section.steps)
-        return first_arch_step(rests, kind.every(section)) >= plan.steps
+        plan = planned(section, method.settings, per_epoch, section.steps)
+        return first_arch_step(plan.resting, method.every(section)) >= plan.steps
 
     def _refuse_rest(
-        self, space: Space, method: Any, kind: MethodKind, steps: int | None
-    ) -> None:  # fmt: skip
+        self, space: Space, made: Any, method: ConfiguredMethod, steps: int | None
+    ) -> None:
         """Raises ConfigError for a method that would learn, had it a step to do so."""
-        if isinstance(method, LearnsArchitecture) and _by_chance(space):
-            per_epoch = self._per_epoch()
-            raise ConfigError(alpha_rests(self.section, per_epoch, kind.every(self.section), steps))
+        if isinstance(made, LearnsArchitecture) and _by_chance(space):
+            raise ConfigError(alpha_rests(self.section, method, self._per_epoch(), steps))
 
     def _per_epoch(self) -> int:
         return self.steps_per_epoch or self.streams()[0].steps_per_pass
 
-    def _made(self, name: str, kind: MethodKind, space: Space, plan: Plan) -> Any:
+    def _short(self) -> Plan:
+        """Of a method that is only looked at."""
+        return Plan(1, lr=self.section.lr)
+
+    def _made(self, method: ConfiguredMethod, space: Space, plan: Plan) -> Any:
         draws = generator(self.runtime, "search", "method", device=torch.device("cpu"))
-        return kind.made(name, space, self.section, plan, draws)
+        plan = replace(plan, continuous_lr=self.continuous_lr)
+        return method.made(space, plan, draws)
 
     def _loop(self, epochs: int, **further: Any) -> SearchSettings:
         section = self.section
@@ -152,65 +158,64 @@ class MethodRun:
         )  # fmt: skip
 
     def _search(
-        self, name: str, kind: MethodKind, tracker: Tracker, checkpointer: Checkpointer,
+        self, method: ConfiguredMethod, tracker: Tracker, checkpointer: Checkpointer,
         on_epoch: Progress,
     ) -> SearchResult:  # fmt: skip
         section, per_epoch = self.section, self._per_epoch()
         budget: dict[str, Any] = {"steps": section.steps}
         if section.seconds is not None:
             saved = checkpointer.restore()
-            budget = saved["budget"] if saved is not None else self._measured(name, kind)
+            budget = saved["budget"] if saved is not None else self._measured(method)
             budget = {**budget, "seconds": section.seconds}
-        plan, rests = planned(section, per_epoch, kind.warms_up, budget["steps"])
-        space = self.make_space(kind.mixes)
-        method: Method = self._made(name, kind, space, plan)
-        if first_arch_step(rests, kind.every(section)) >= plan.steps:
-            self._refuse_rest(space, method, kind, budget["steps"])
+        plan = planned(section, method.settings, per_epoch, budget["steps"])
+        every = method.every(section)
+        space = self.make_space(method.kind.mixes)
+        made: Method = self._made(method, space, plan)
+        if first_arch_step(plan.resting, every) >= plan.steps:
+            self._refuse_rest(space, made, method, budget["steps"])
         loop = self._loop(
-            -(-plan.steps // per_epoch), arch_every=kind.every(section), arch_start=rests, **budget
+            -(-plan.steps // per_epoch), arch_every=every, arch_start=plan.resting, **budget
         )
         judge = None
-        if self.judges or isinstance(method, ChoosesAtEnd):
+        if self.judges or isinstance(made, ChoosesAtEnd):
             judge = lambda gates: {self.judged: self.judge(space, gates)}
         train, valid = self.streams()
-        found = search(space, method, train, valid, loop, tracker, checkpointer, on_epoch, judge)
-        if section.seconds is not None and not found.diagnostics["arch_steps"] and rests:
-            self._refuse_rest(space, method, kind, found.steps)  # steps were dearer than in a pilot
+        found = search(space, made, train, valid, loop, tracker, checkpointer, on_epoch, judge)
+        if section.seconds is not None and not found.diagnostics["arch_steps"] and plan.resting:
+            self._refuse_rest(space, made, method, found.steps)  # steps were dearer than in a pilot
         return found
 
-    def _measured(self, name: str, kind: MethodKind) -> dict[str, Any]:
+    def _measured(self, method: ConfiguredMethod) -> dict[str, Any]:
         """Steps that fit into the seconds, by a pilot on a space and batches of its own."""
         seconds = self.section.seconds or 0.0
-        space = self.make_space(kind.mixes)
+        space = self.make_space(method.kind.mixes)
         costs = pilot(
-            space, self._made(name, kind, space, Plan(1)), *self.streams(), self.make_optimizer,
+            space, self._made(method, space, self._short()), *self.streams(), self.make_optimizer,
             self.section, partial(self.judge, space), seconds, self.max_norm,
         )  # fmt: skip
-        steps = steps_that_fit(
-            costs, self.section, kind.warms_up, kind.every(self.section), seconds
-        )
+        steps = steps_that_fit(costs, self.section, method, seconds)
         return {"steps": steps, "spent": costs.spent, "reserve": costs.reserve}
 
     def _sample(
-        self, name: str, kind: MethodKind, tracker: Tracker, checkpointer: Checkpointer,
+        self, method: ConfiguredMethod, tracker: Tracker, checkpointer: Checkpointer,
         on_epoch: Progress,
     ) -> SearchResult:  # fmt: skip
         section = self.section
-        method: AskTell = self._made(name, kind, self.make_space(False), Plan(1))
+        made: AskTell = self._made(method, self.make_space(False), self._short())
         need = per_candidate(section, self._per_epoch())
         candidates = None
         if section.steps is not None:
             candidates = section.steps // need
-        elif section.seconds is None and not kind.ends:
+        elif section.seconds is None and not method.kind.ends:
             candidates = section.epochs // section.each
         settings = SampleSettings(
-            self._loop(section.each, arch_every=kind.every(section)),
-            section.continuous_lr,
+            self._loop(section.each, arch_every=method.every(section)),
+            self.continuous_lr,
             candidates,
             section.seconds,
         )
         return sample(
-            partial(self.make_space, False), method, self.streams, settings,
+            partial(self.make_space, False), made, self.streams, settings,
             lambda space, gates: {self.judged: self.judge(space, gates)},
             tracker, checkpointer, on_epoch,
         )  # fmt: skip
@@ -220,16 +225,6 @@ def _by_chance(space: Space) -> bool:
     """Whether what a search begins at is chance: a choice that has no neutral start."""
     open_ones = [block for block in space.blocks if block.default_op is None]
     return Selections(open_ones).count > 1
-
-
-def check_warmup(settings: CellSearchSection) -> None:
-    """Raises ConfigError where no epoch is left in which alpha moves."""
-    budget = settings.steps is not None or settings.seconds is not None
-    if settings.warmup_epochs >= settings.epochs and not budget:
-        raise ConfigError(
-            f"search.warmup: expected epochs in which alpha moves, found none: "
-            f"{settings.warmup:g} of {settings.epochs}"
-        )
 
 
 def lowering(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sif.config import CommonConfig, dump_config, load_config
 from sif.errors import ConfigError, DataError
+from sif.methods.configuration import resolved
 from sif.methods.registry import method_named
 from sif.tasks.base import JobContext, RunResult
 from sif.tasks.checkpoint import StageFolder
@@ -43,7 +44,7 @@ def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> R
     Raises:
         SifError: Anything that is wrong with the input, before the run folder is made.
     """
-    task = _checked_task(config)
+    task, config = _checked_task(config)
     folder = config.output_dir
     if folder is None:
         raise ConfigError("output_dir: expected a folder, found none")
@@ -64,15 +65,15 @@ def check(config: CommonConfig) -> None:
     Raises:
         SifError: Anything that is wrong with the input.
     """
-    task = _checked_task(config)
+    task, config = _checked_task(config)
     with torch_threads(config.threads):  # the caller goes on with its own number
         task.prepare(config, make_runtime(config.device, config.seed, config.threads))
     check_installed(config.tracking)
 
 
-def _checked_task(config: CommonConfig) -> Task:
+def _checked_task(config: CommonConfig) -> tuple[Task, CommonConfig]:
     check_method(config.method)
-    return task_named(config.task)
+    return task_named(config.task), resolved(config)
 
 
 def check_method(method: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sif.config import CommonConfig, load_config, new_run_folder
+from sif.config import CommonConfig, new_run_folder
+from sif.methods.configuration import load_job_config
 from sif.tasks import RunResult, run
 
 
@@ -39,7 +40,7 @@ def run_job(config: CommonConfig, *, resume: bool = False, quiet: bool = True) -
         [1, 2]
     """
     given = config.model_dump(exclude_unset=True)
-    config = load_config(config.task, layers=[("config", given)])
+    config = load_job_config(config.task, layers=[("config", given)])
     if not resume:
         config = config.model_copy(update={"output_dir": new_run_folder(config, datetime.now())})
     return run(config, resume=resume, quiet=quiet)

@@ -29,7 +29,7 @@ Board = Callable[..., pd.DataFrame]
 
 
 def genotype(operation: str, encoding: str = "id") -> Genotype:
-    """Of the space "rich"; with the encoding "primitives" of that space, whose w is trained."""
+    """Of the space "staged"; with the encoding "primitives" of that space, whose w is trained."""
     if encoding == "primitives":
         names = {"operation": operation, "user": "~sqrt", "item": "~square"}
         return Genotype("primitives", {block: ((0, name),) for block, name in names.items()})
@@ -37,7 +37,7 @@ def genotype(operation: str, encoding: str = "id") -> Genotype:
         "operation": ((0, operation),), "encoding": ((0, encoding), (1, "id")),
         "embedding": ((0, "identity"),), "weighting": ((0, "even"),),
     }  # fmt: skip
-    return Genotype("rich", blocks)
+    return Genotype("staged", blocks)
 
 
 def _model(

@@ -41,8 +41,8 @@ def learned(operation: str, fields: tuple[str, ...] = ("user", "item")) -> Genot
     return Genotype("sif", {"operation": ((0, operation),)}, numbers)
 
 
-def rich(operation: str, weighting: str = "users") -> Genotype:
-    return Genotype("rich", {
+def staged(operation: str, weighting: str = "users") -> Genotype:
+    return Genotype("staged", {
         "operation": ((0, operation),), "encoding": ((0, "history"), (1, "both")),
         "embedding": ((0, "graph"),), "weighting": ((0, weighting),),
     })  # fmt: skip
@@ -52,7 +52,7 @@ CASES = [
     *(primitives(name) for name in OPERATIONS),
     *(primitives("max", sign, "-abs") for sign in PRIMITIVES),
     *(learned(name) for name in OPERATIONS),
-    *(rich(name) for name in (*OPERATIONS, *SUMS)),
+    *(staged(name) for name in (*OPERATIONS, *SUMS)),
 ]
 
 
@@ -73,7 +73,7 @@ def test_scores_are_those_of_the_network(genotype: Genotype, tmp_path: Path) -> 
     function = sif.InteractionFunction.load(written(genotype, tmp_path), D)
     assert isinstance(function, sif.InteractionFunction)
     design = design_of(genotype, ("user", "item"))
-    if genotype.space == "rich":  # what goes in are encoded vectors
+    if genotype.space == "staged":  # what goes in are encoded vectors
         design = functions.design_of(rich_core(genotype), ("user", "item"))
     net = network(design, TableShape((USERS, ITEMS), D), torch.Generator().manual_seed(3))
     with torch.no_grad():
@@ -89,10 +89,10 @@ def test_scores_are_those_of_the_network(genotype: Genotype, tmp_path: Path) -> 
 
 def rich_core(genotype: Genotype) -> Genotype:
     around = {"encoding": ((0, "id"), (1, "id")), "embedding": ((0, "identity"),)}
-    return Genotype("rich", {**genotype.blocks, **around})
+    return Genotype("staged", {**genotype.blocks, **around})
 
 
-@pytest.mark.parametrize("genotype", [primitives("min"), learned("multiply"), rich("max")],
+@pytest.mark.parametrize("genotype", [primitives("min"), learned("multiply"), staged("max")],
                          ids=name_of)  # fmt: skip
 def test_gradients_reach_vectors_and_readout_and_leave_the_rest(genotype: Genotype) -> None:
     function = sif.InteractionFunction(genotype, D).double()
@@ -118,7 +118,7 @@ def test_a_readout_starts_as_in_sif_and_is_bounded() -> None:
 
 
 def test_what_is_around_a_function_is_told() -> None:
-    function = sif.InteractionFunction(rich("multiply"))
+    function = sif.InteractionFunction(staged("multiply"))
     assert function.outside == (
         "encoding of user: history", "encoding of item: both",
         "propagation along the graph of the train part", "weighting of the loss: users",
@@ -130,7 +130,7 @@ def test_what_is_around_a_function_is_told() -> None:
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("genotype", [
-    primitives("max"), primitives("concat"), learned("multiply"), rich("min+max"),
+    primitives("max"), primitives("concat"), learned("multiply"), staged("min+max"),
 ], ids=name_of)  # fmt: skip
 def test_it_is_copied_saved_traced_and_exported(genotype: Genotype) -> None:
     function = sif.InteractionFunction(genotype, D)
@@ -228,8 +228,11 @@ def test_the_dimension_of_a_genotype_is_that_of_the_presets(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("genotype", "message"),
     [
-        (Genotype("darts", {"normal": ((0, "skip"),)}), "expected space sif or primitives or rich"),
-        (Genotype("rnn", {"cell": ((0, "tanh"),)}), "expected space sif or primitives or rich"),
+        (
+            Genotype("darts", {"normal": ((0, "skip"),)}),
+            "expected space sif or primitives or staged",
+        ),
+        (Genotype("rnn", {"cell": ((0, "tanh"),)}), "expected space sif or primitives or staged"),
         (learned("max", ("user", "item", "time")), "function of user and item, found one of item"),
         (primitives("max(multiply(1,2),3)"), "expected one of multiply"),
         (Genotype("sif", {"operation": ((0, "max"),)}), "parameter 'user.hidden_weight'"),

@@ -40,7 +40,7 @@ SMALL = (
     "train.l2=[2]", "checkpoint_seconds=0",
 )  # fmt: skip
 BROKEN = ["broken", "nasp", "search.lr=1e30"]
-CLIP = ["nasp-clip", "nasp", "search.box=clip"]
+CLIP = ["nasp-clip", "nasp", "methods.nasp.alpha_constraint=clip"]
 TIMES = ["search_seconds", "search_wall_seconds", "train_seconds", "total_seconds",
          "peak_memory_mb"]  # fmt: skip
 
@@ -94,7 +94,7 @@ def test_a_plan_goes_seed_by_seed_and_leaves_the_method_alone() -> None:
     assert (plan.job.baselines, plan.job.controls) == ((), ())  # type: ignore[attr-defined]
     assert (plan.job.threads, plan.job.seed) == (1, 4)
     assert plan.job.search.epochs == 6  # type: ignore[attr-defined]
-    assert plan.job.search.box == "shift"  # type: ignore[attr-defined]
+    assert plan.job.methods["nasp"]["alpha_constraint"] == "shift"
     assert plan.against == "nasp"
 
 
@@ -121,7 +121,10 @@ def test_a_budget_takes_the_place_of_a_files(tmp_path: Path) -> None:
         ({"sets": ["train.epoch=3"]}, "train.epoch: unknown key; did you mean 'epochs'?"),
         ({"sets": ["search.epochs=3"]}, "a bench sets search.epochs itself: give a budget"),
         ({"sets": ["seed=3"]}, "a bench sets seed itself: leave it out"),
-        ({"methods": [Entrant("a", "nasp", ("search.boxx=clip",))]}, "did you mean 'box'?"),
+        (
+            {"methods": [Entrant("a", "nasp", ("methods.nasp.alpha_constrain=clip",))]},
+            "did you mean 'alpha_constraint'?",
+        ),
         ({"task": "cnn", "sets": ["cells=darts-v2"], "methods": ["nasp"]}, "compares searches"),
     ],
 )
@@ -136,7 +139,10 @@ def test_a_request_that_makes_no_bench_is_one_line(changed: dict[str, Any], expe
     ("words", "expected"),
     [
         (["fast", "nasp"], "variant: expected a name, a method and settings"),
-        (["a/b", "nasp", "search.box=clip"], "expected a name of letters and digits, found 'a/b'"),
+        (
+            ["a/b", "nasp", "methods.nasp.alpha_constraint=clip"],
+            "expected a name of letters and digits, found 'a/b'",
+        ),
         (["fast", "nasp", "search.epochs=1"], "settings of the search other than its budget"),
         (["fast", "nasp", "train.epochs=1"], "found 'train.epochs=1': all entrants share the rest"),
     ],
@@ -150,8 +156,9 @@ def refusing(monkeypatch: pytest.MonkeyPatch, refused: Sequence[str]) -> None:
     """Jobs with these boxes cannot run, as if the space refused a method."""
 
     def check(config: CommonConfig) -> None:
-        if config.search.box in refused:  # type: ignore[attr-defined]
-            raise ConfigError(f"method: space sif has no {config.search.box}")  # type: ignore[attr-defined]
+        constraint = config.methods["nasp"]["alpha_constraint"]
+        if constraint in refused:
+            raise ConfigError(f"method: space sif has no {constraint}")
 
     monkeypatch.setattr(tasks, "check", check)
 
@@ -404,7 +411,7 @@ def test_a_failed_trial_is_reported_and_does_not_sink_the_others(
 ) -> None:
     report = (finished / "report.md").read_text()
     assert "- failed: broken-3: search diverged in epoch 1" in report
-    assert "- nasp-clip: nasp with search.box=clip" in report
+    assert "- nasp-clip: nasp with methods.nasp.alpha_constraint=clip" in report
     assert "| broken | 0 | - | - | - | - | - | - |" in report
     assert cli.main(["bench", "--report", str(finished)]) == 0
     assert "failed: broken-3: search diverged" in capsys.readouterr().out

@@ -11,8 +11,9 @@ import pytest
 
 import sif
 from sif.cli import main as cli
-from sif.config import CFConfig, load_config
+from sif.config import CFConfig
 from sif.errors import DataError, SifError
+from sif.methods.configuration import load_job_config
 
 
 class Jobs(types.ModuleType):
@@ -77,7 +78,7 @@ def test_without_flags_the_presets_decide(jobs: Jobs) -> None:
     assert config.output_dir.parent == Path("runs")
     assert config.output_dir.name.startswith("cf-planted-")
     assert not Path("runs").exists()
-    plain = load_config("cf", sets=["tracking.enabled=false"])
+    plain = load_job_config("cf", sets=["tracking.enabled=false"])
     assert config.model_copy(update={"output_dir": None}) == plain
 
 
@@ -174,7 +175,7 @@ def test_resuming_takes_the_settings_of_the_run(
 ) -> None:
     from sif.config import dump_config
 
-    config = load_config("cf", sets=["train.epochs=7", "seed=3"])
+    config = load_job_config("cf", sets=["train.epochs=7", "seed=3"])
     Path("out").mkdir()
     Path("out/config.yaml").write_text(dump_config(config))
     repeated = "--task cf --set train.epochs=7 --seed 3 --output-dir out --no-tracking"

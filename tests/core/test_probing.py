@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sif.core.exploration import probe_factors
 from sif.core.gates import Gates, Probing
+from sif.core.method import Plan
 from sif.core.probe import gate_gradient, probe
 from sif.core.proximal import initial_alpha, project
 from sif.methods.nasp import Nasp, NaspSettings
@@ -141,10 +142,10 @@ def test_loss_and_delta_are_those_of_the_whole_batch(space: CNNSpace) -> None:
 
 
 def test_a_method_with_estimates_goes_on_where_it_stopped(space: CNNSpace) -> None:
-    settings = NaspSettings(lr=0.01, probe_operations=0.5, probe_rows=0.25)
+    settings = NaspSettings(arch_lr=0.01, probe_operations=0.5, probe_rows=0.25)
 
     def fresh() -> Nasp:
-        return Nasp(space, settings, torch.Generator().manual_seed(3))
+        return Nasp(space, settings, Plan(4), torch.Generator().manual_seed(3))
 
     one, other = fresh(), fresh()
     reports = [one.arch_step(space, batch(), batch()) for _ in range(4)]

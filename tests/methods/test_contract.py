@@ -26,8 +26,10 @@ from sif.core.stream import Permutation, Stream
 from sif.data.text import Grammar, grammar_corpus
 from sif.errors import ConfigError
 from sif.methods.fixed import Fixed
+from sif.methods.nasp import NaspSettings
 from sif.methods.random_search import RandomSampling
 from sif.methods.registry import METHODS, MethodKind
+from sif.methods.settings import MethodSettings
 from sif.problems.text import TextProblem
 from sif.search.budget import planned
 from sif.search.run import MethodRun
@@ -74,9 +76,10 @@ class Images:
 
 def images() -> MethodRun:
     section = CellSearchSection(
-        epochs=3, steps=3, candidate_epochs=1, warmup=0.4, lr=0.05, weight_decay=1e-4, max_norm=5.0,
-        arch_lr=0.1, arch_optimizer="plain", explore=0.5, population=2,
+        epochs=3, steps=3, candidate_epochs=1, lr=0.05, weight_decay=1e-4, max_norm=5.0,
     )  # fmt: skip
+    nasp = {"warmup": 0.4, "arch_lr": 0.1, "arch_optimizer": "plain", "explore": 0.5}
+    methods = {"nasp": nasp, "nsga2": {"population": 2}}
 
     def space(mixed: bool) -> CNNSpace:
         with seeded(RUNTIME, "space"):
@@ -91,14 +94,15 @@ def images() -> MethodRun:
         return Images(1), Images(2)
 
     return MethodRun(
-        space, streams, judge, "error", section, momentum(1e-4), constant, RUNTIME, 2, 5.0
-    )
+        space, streams, judge, "error", section, momentum(1e-4), constant, RUNTIME, 2, 5.0,
+        methods=methods,
+    )  # fmt: skip
 
 
 def text() -> MethodRun:
     sets = [
         "search.columns=8", "search.bptt=4", "search.hidden=4", "search.nodes=2",
-        "search.steps_per_epoch=2", "search.arch_lr=0.1", "train.bptt=6", *BUDGET,
+        "search.steps_per_epoch=2", "methods.nasp.arch_lr=0.1", "train.bptt=6", *BUDGET,
     ]  # fmt: skip
     config = load_config("rnn", sets=sets)
     assert isinstance(config, RNNConfig)
@@ -157,15 +161,15 @@ def test_other_seeds_search_otherwise() -> None:
 
 @pytest.mark.parametrize("method", ["darts-1", "darts-2", "snas", "gdas", "random-ws"])
 def test_methods_that_share_weights_refuse_a_space_that_does_not(method: str) -> None:
-    run = functions("rich")
+    run = functions("staged")
     with pytest.raises(ConfigError, match=f"method {method}: expected a space whose selections"):
         run.check(method)
     for fit in ("nasp", "random", "exhaustive"):
         run.check(fit)
 
 
-def test_samplers_train_what_rich_offers() -> None:
-    trial = Trial("random", functions("rich"))
+def test_samplers_train_what_staged_offers() -> None:
+    trial = Trial("random", functions("staged"))
     contracts.check_all(trial, kills=(1,))
 
 
@@ -278,7 +282,7 @@ def test_a_budget_below_one_candidate_is_refused_in_one_line() -> None:
 
 
 def test_a_choice_that_takes_long_leaves_half_of_the_seconds() -> None:
-    run = functions("primitives", "search.candidates=405")
+    run = functions("primitives", "methods.random-ws.candidates=405")
     update = {"steps": None, "seconds": 0.6, "epochs": 1000}
 
     def slow(space: Space, gates: Gates) -> float:
@@ -347,18 +351,21 @@ def test_relaxations_step_alpha_after_every_weight_step(
     method: str, budget: dict[str, int | None]
 ) -> None:
     run = functions("primitives")
-    tuned = {"arch_every": 50, "arch_start": 0.28, "warmup": 0.98, **budget}
-    run = replace(run, section=run.section.model_copy(update=tuned))
+    run = starved(run, **budget)
     found = Trial(method, run).search()
     assert found.diagnostics["arch_steps"] == found.steps == (6 if budget else 5)
 
 
 def test_the_section_says_how_often_nasp_steps_alpha() -> None:
-    run = functions("primitives", "search.arch_every=2", "search.arch_start=0.4")
+    run = functions("primitives", "search.arch_every=2", "methods.nasp.arch_start=0.4")
     assert Trial("nasp", run).search().diagnostics["arch_steps"] == 2  # before 2 and 4
 
 
-STARVED = {"arch_every": 50, "arch_start": 0.28, "warmup": 0.98}
+def starved(run: MethodRun, **update: Any) -> MethodRun:
+    """The same with few steps of alpha, the first of them late."""
+    section = run.section.model_copy(update={"arch_every": 50, **update})
+    nasp = {**run.methods["nasp"], "arch_start": 0.28, "warmup": 0.98}
+    return replace(run, section=section, methods={**run.methods, "nasp": nasp})
 
 
 @pytest.mark.parametrize(
@@ -371,39 +378,39 @@ def test_a_search_without_a_step_of_alpha_is_refused_in_one_line(
     budget: dict[str, int | None], told: str
 ) -> None:
     run = functions("primitives")
-    short = replace(run, section=run.section.model_copy(update={**STARVED, **budget}))
+    short = starved(run, **budget)
     for refuses in (lambda: short.check("nasp"), lambda: Trial("nasp", short).search()):
         with pytest.raises(ConfigError, match=told) as e:
             refuses()
         assert "\n" not in str(e.value)
     for other in ("darts-1", "gdas", "random-ws"):
         short.check(other)
-    enough = run.section.model_copy(update={**STARVED, "steps": 51})
-    replace(run, section=enough).check("nasp")
+    starved(run, steps=51).check("nasp")
 
 
 def test_seconds_without_a_step_of_alpha_are_refused_in_one_line() -> None:
     run = functions("primitives")
-    never = {**STARVED, "arch_every": 10**7, "steps": None, "seconds": 0.3}
-    short = replace(run, section=run.section.model_copy(update=never))
+    short = starved(run, arch_every=10**7, steps=None, seconds=0.3)
     short.check("nasp")  # known only after a pilot
     with pytest.raises(ConfigError, match=r"search\.seconds: expected time for more than 10000000"):
         Trial("nasp", short).search()
 
 
 def test_where_nothing_is_chosen_alpha_may_rest() -> None:
-    run = functions("rich", "search.stages=[]")
+    run = functions("staged", "search.stages=[]")
     assert Selections(run.make_space(False).blocks).count == 1
-    rests = replace(run, section=run.section.model_copy(update=STARVED))
-    rests.check("nasp")
+    starved(run).check("nasp")
 
 
 def test_plans_scale_warm_up_with_the_budget() -> None:
-    shares = {"epochs": 60, "warmup": 0.5, "arch_start": None}
-    section = functions("primitives").section.model_copy(update=shares)
-    assert planned(section, 7, True, None) == (Plan(420, 210), 105)
-    assert planned(section, 7, True, 100) == (Plan(100, 50), 25)
-    assert planned(section, 7, False, 100) == (Plan(100, 0), 0)
-    waits = section.model_copy(update={"arch_start": 0.28})
-    assert planned(waits, 7, True, 100) == (Plan(100, 50), 28)
-    assert planned(waits, 7, False, 100) == (Plan(100, 0), 0)
+    section = functions("primitives").section.model_copy(update={"epochs": 60})
+    half = NaspSettings(warmup=0.5, arch_start="half_warmup")
+    assert planned(section, half, 7, None) == Plan(420, 210, 105, section.lr)
+    assert planned(section, half, 7, 100) == Plan(100, 50, 25, section.lr)
+    assert planned(section, NaspSettings(warmup=0.5), 7, 100).resting == 50
+    assert planned(section, MethodSettings(), 7, 100) == Plan(100, 0, 0, section.lr)
+    waits = NaspSettings(warmup=0.5, arch_start=0.28)
+    assert planned(section, waits, 7, 100) == Plan(100, 50, 28, section.lr)
+    assert planned(section, waits, 7, None).resting == 17 * 7
+    everything = NaspSettings(warmup=0.999)
+    assert planned(section, everything, 1, 1).warmup == 0

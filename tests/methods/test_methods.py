@@ -14,16 +14,17 @@ from torch import Tensor
 
 from sif.config import CFConfig, load_config
 from sif.core.gates import Gates, Selection
-from sif.core.method import ChoosesAtEnd, LearnsArchitecture, Method
+from sif.core.method import ChoosesAtEnd, LearnsArchitecture, Method, Plan
 from sif.core.probe import gate_gradient
 from sif.core.proximal import project, weight_step
-from sif.methods.darts import Darts, DartsSettings
+from sif.methods.darts import Darts
 from sif.methods.fixed import fixed
 from sif.methods.gdas import TEMPERATURES as GDAS_TEMPERATURES
 from sif.methods.gdas import Gdas, log_odds
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.methods.random_ws import RandomWS, RandomWSSettings, random_ws
-from sif.methods.relaxation import BETAS, AlphaSettings, CoolingSettings, gumbel, through_softmax
+from sif.methods.relaxation import BETAS, gumbel, through_softmax
+from sif.methods.settings import RelaxationSettings
 from sif.methods.snas import TEMPERATURES as SNAS_TEMPERATURES
 from sif.methods.snas import Snas, concrete
 from sif.search.budget import pilot
@@ -34,13 +35,15 @@ from sif.tasks.cf.inputs import prepare
 from sif.utils.device import make_runtime
 
 F64 = torch.float64
+FAST = RelaxationSettings(arch_lr=0.1)
+PLAIN = RelaxationSettings(arch_lr=0.1, arch_weight_decay=0.0)
 MAKE: dict[str, Callable[[CNNSpace, torch.Generator], Method]] = {
-    "nasp": lambda s, g: Nasp(s, NaspSettings(2, optimizer="plain", lr=0.1), g),
-    "darts-1": lambda s, g: Darts(s, DartsSettings(1, AlphaSettings(0.1)), g),
-    "darts-2": lambda s, g: Darts(s, DartsSettings(2, AlphaSettings(0.1)), g),
-    "snas": lambda s, g: Snas(s, CoolingSettings(6, AlphaSettings(0.1)), g),
-    "gdas": lambda s, g: Gdas(s, CoolingSettings(6, AlphaSettings(0.1)), g),
-    "random-ws": lambda s, g: RandomWS(s, RandomWSSettings(3), g),
+    "nasp": lambda s, g: Nasp(s, NaspSettings(arch_optimizer="plain", arch_lr=0.1), Plan(6, 2), g),
+    "darts-1": lambda s, g: Darts(s, FAST, Plan(6), g),
+    "darts-2": lambda s, g: Darts(s, FAST, Plan(6), g, order=2),
+    "snas": lambda s, g: Snas(s, FAST, Plan(6), g),
+    "gdas": lambda s, g: Gdas(s, FAST, Plan(6), g),
+    "random-ws": lambda s, g: RandomWS(s, RandomWSSettings(candidates=3), Plan(6), g),
 }
 
 
@@ -67,8 +70,8 @@ def alphas(method: Darts) -> dict[str, Tensor]:
 @pytest.mark.parametrize("wasteful", [False, True])
 def test_first_order_descends_on_the_gradient_by_alpha(wasteful: bool) -> None:
     space = make_space()
-    settings = DartsSettings(1, AlphaSettings(0.1, 0.0), wasteful=wasteful)
-    method = Darts(space, settings, torch.Generator().manual_seed(0))
+    draws = torch.Generator().manual_seed(0)
+    method = Darts(space, PLAIN, Plan(6), draws, wasteful=wasteful)
     before = {name: a.requires_grad_() for name, a in alphas(method).items()}
     grads = torch.autograd.grad(loss_at(space, before, batch(1)), list(before.values()))
     report = method.arch_step(space, batch(0), batch(1))
@@ -87,8 +90,8 @@ def test_second_order_is_the_derivative_through_the_imagined_step(
     # With the published step of 0.01 a tiny supernet's kinks (ReLU, maxima) drown the difference.
     monkeypatch.setattr("sif.methods.darts.PERTURBATION", 1e-6)
     space, rate = make_space(), 0.05
-    settings = DartsSettings(2, AlphaSettings(0.1, 0.0), unrolled_lr=rate)
-    method = Darts(space, settings, torch.Generator().manual_seed(0))
+    plan, draws = Plan(6, lr=rate), torch.Generator().manual_seed(0)
+    method = Darts(space, PLAIN, plan, draws, order=2)
     alpha = {name: a.requires_grad_() for name, a in alphas(method).items()}
     names, weights = zip(*space.named_parameters(), strict=True)
     slope = torch.autograd.grad(
@@ -124,7 +127,9 @@ def test_second_order_is_the_derivative_through_the_imagined_step(
 
 def test_darts_exports_the_projection_of_its_softmax_weights() -> None:
     space = make_space()
-    method = Darts(space, DartsSettings(1, AlphaSettings(0.5)), torch.Generator().manual_seed(0))
+    method = Darts(
+        space, RelaxationSettings(arch_lr=0.5), Plan(6), torch.Generator().manual_seed(0)
+    )
     for step in range(3):
         method.arch_step(space, batch(step), batch(step + 5))
     relaxed = method.weight_gates(7)
@@ -138,7 +143,9 @@ def test_darts_exports_the_projection_of_its_softmax_weights() -> None:
 
 def test_random_search_keeps_the_candidate_with_the_lowest_error() -> None:
     space = make_space()
-    method = RandomWS(space, RandomWSSettings(4), torch.Generator().manual_seed(0))
+    method = RandomWS(
+        space, RandomWSSettings(candidates=4), Plan(6), torch.Generator().manual_seed(0)
+    )
     assert isinstance(method, ChoosesAtEnd) and not isinstance(method, LearnsArchitecture)
     candidates = [Selection(lists) for lists in method.state_dict()["drawn"]]
     assert method.best_gates().choices() == candidates[0]
@@ -157,7 +164,9 @@ def test_random_search_keeps_the_candidate_with_the_lowest_error() -> None:
 def test_an_error_that_is_no_number_is_never_the_lowest() -> None:
     space = make_space()
     for told, best in (([math.nan, 2.0, 1.0, -math.inf], 2), ([math.nan] * 4, 0)):
-        method = RandomWS(space, RandomWSSettings(4), torch.Generator().manual_seed(0))
+        method = RandomWS(
+            space, RandomWSSettings(candidates=4), Plan(6), torch.Generator().manual_seed(0)
+        )
         errors = iter(told)
         method.choose(lambda gates, errors=errors: next(errors))  # type: ignore[misc]
         assert method.state_dict()["best"] == best
@@ -168,7 +177,9 @@ def test_random_search_judges_different_selections(most: int, expected: int) -> 
     config = load_config("cf", sets=["space=primitives", "data.planted.users=20"])
     assert isinstance(config, CFConfig)
     space = prepare(config, make_runtime("cpu", 0, threads=1)).problem.space()
-    method = RandomWS(space, RandomWSSettings(most), torch.Generator().manual_seed(0))
+    method = RandomWS(
+        space, RandomWSSettings(candidates=most), Plan(6), torch.Generator().manual_seed(0)
+    )
     judged: list[str] = []
     method.choose(lambda gates: judged.append(str(gates.choices())) or 0.0)  # type: ignore[func-returns-value]
     assert len(set(judged)) == len(judged) == method.candidates == expected
@@ -176,7 +187,9 @@ def test_random_search_judges_different_selections(most: int, expected: int) -> 
 
 def test_random_weight_steps_train_every_operation() -> None:
     space = make_space()
-    method = RandomWS(space, RandomWSSettings(2), torch.Generator().manual_seed(0))
+    method = RandomWS(
+        space, RandomWSSettings(candidates=2), Plan(6), torch.Generator().manual_seed(0)
+    )
     counts = {b.name: torch.zeros(b.shape) for b in space.blocks}
     for step in range(160):
         for name, weights in method.weight_gates(step).weights.items():
@@ -189,13 +202,17 @@ def test_random_weight_steps_draw_every_choice_equally_often() -> None:
     assert isinstance(config, CFConfig)
     space = prepare(config, make_runtime("cpu", 0, threads=1)).problem.space()
     assert not all(b.weighted for b in space.blocks)
-    method = RandomWS(space, RandomWSSettings(2), torch.Generator().manual_seed(0))
+    method = RandomWS(
+        space, RandomWSSettings(candidates=2), Plan(6), torch.Generator().manual_seed(0)
+    )
     steps, half = 540, []
     counts = {b.name: torch.zeros(b.shape, dtype=F64) for b in space.blocks}
     for step in range(steps):
         if step == steps // 2:
             state = copy.deepcopy(method.state_dict())
-            method = RandomWS(space, RandomWSSettings(2), torch.Generator().manual_seed(7))
+            method = RandomWS(
+                space, RandomWSSettings(candidates=2), Plan(6), torch.Generator().manual_seed(7)
+            )
             method.load_state_dict(state)
         gates = method.weight_gates(step)
         half += [gates.choices()] if step >= steps // 2 else []
@@ -205,7 +222,9 @@ def test_random_weight_steps_draw_every_choice_equally_often() -> None:
         shares = counts[block.name] / steps
         even = torch.full(block.shape, 1 / block.shape[1], dtype=F64)
         torch.testing.assert_close(shares, even, atol=0.05, rtol=0)
-    straight = RandomWS(space, RandomWSSettings(2), torch.Generator().manual_seed(0))
+    straight = RandomWS(
+        space, RandomWSSettings(candidates=2), Plan(6), torch.Generator().manual_seed(0)
+    )
     assert [straight.weight_gates(s).choices() for s in range(steps)][steps // 2 :] == half
 
 
@@ -231,7 +250,7 @@ def test_resumed_methods_go_on_as_uninterrupted(name: str) -> None:
 
 def test_snas_draws_dense_weights_that_sum_to_one_and_sharpen() -> None:
     space = make_space()
-    method = Snas(space, CoolingSettings(steps=40), torch.Generator().manual_seed(0))
+    method = Snas(space, RelaxationSettings(), Plan(40), torch.Generator().manual_seed(0))
     sharpest = []
     for step in (0, 39):
         gates = method.weight_gates(step)
@@ -251,7 +270,7 @@ def test_snas_draws_dense_weights_that_sum_to_one_and_sharpen() -> None:
 def test_temperatures_fall_from_the_first_to_the_last(
     kind: type[Snas] | type[Gdas], ends: tuple[float, float], halfway: float
 ) -> None:  # fmt: skip
-    method = kind(make_space(), CoolingSettings(101), torch.Generator().manual_seed(0))
+    method = kind(make_space(), RelaxationSettings(), Plan(101), torch.Generator().manual_seed(0))
     for step, expected in ((0, ends[0]), (50, halfway), (100, ends[1]), (150, ends[1])):
         method.weight_gates(step)
         assert method.temperature() == pytest.approx(expected)
@@ -282,8 +301,7 @@ def test_gumbel_noise_draws_by_the_softmax() -> None:
 
 def test_snas_descends_on_the_gradient_through_its_draw() -> None:
     space = make_space()
-    settings = CoolingSettings(10, AlphaSettings(0.1, 0.0))
-    method = Snas(space, settings, torch.Generator().manual_seed(0))
+    method = Snas(space, PLAIN, Plan(10), torch.Generator().manual_seed(0))
     state = copy.deepcopy(method.state_dict())
     alpha = {name: a.requires_grad_() for name, a in alphas(method).items()}
     draws = torch.Generator()
@@ -302,7 +320,7 @@ def test_snas_descends_on_the_gradient_through_its_draw() -> None:
 
 def test_gdas_draws_selections_of_the_space() -> None:
     space = make_space()
-    method = Gdas(space, CoolingSettings(steps=9), torch.Generator().manual_seed(0))
+    method = Gdas(space, RelaxationSettings(), Plan(9), torch.Generator().manual_seed(0))
     seen = set()
     for step in range(9):
         gates = method.weight_gates(step)
@@ -316,8 +334,7 @@ def test_gdas_draws_selections_of_the_space() -> None:
 
 def test_gdas_descends_straight_through_what_was_drawn_alone() -> None:
     space = make_space()
-    settings = CoolingSettings(10, AlphaSettings(0.1, 0.0))
-    method = Gdas(space, settings, torch.Generator().manual_seed(0))
+    method = Gdas(space, PLAIN, Plan(10), torch.Generator().manual_seed(0))
     before = alphas(method)
     draws = torch.Generator()
     draws.set_state(method.state_dict()["generator"])
@@ -356,11 +373,11 @@ def test_learned_transforms_descend_under_every_method() -> None:
     assert isinstance(config, CFConfig)
     run = prepare(config, make_runtime("cpu", 0, threads=1)).problem.method_run()
     made: dict[str, Callable[[Any, torch.Generator], Method]] = {
-        "darts-1": lambda s, g: Darts(s, DartsSettings(1), g),
-        "darts-2": lambda s, g: Darts(s, DartsSettings(2), g),
-        "snas": lambda s, g: Snas(s, CoolingSettings(3), g),
-        "gdas": lambda s, g: Gdas(s, CoolingSettings(3), g),
-        "random-ws": lambda s, g: random_ws(s, RandomWSSettings(), g),
+        "darts-1": lambda s, g: Darts(s, RelaxationSettings(), Plan(3), g),
+        "darts-2": lambda s, g: Darts(s, RelaxationSettings(), Plan(3), g, order=2),
+        "snas": lambda s, g: Snas(s, RelaxationSettings(), Plan(3), g),
+        "gdas": lambda s, g: Gdas(s, RelaxationSettings(), Plan(3), g),
+        "random-ws": lambda s, g: random_ws(s, RandomWSSettings(), Plan(3), g),
         "fixed": lambda s, g: fixed(s, Selection({"operation": [0]}), 3e-3),
     }
     for make in made.values():
@@ -415,7 +432,7 @@ def test_a_pilot_takes_steps_as_bounded_as_the_search() -> None:
     train: Any = Batches()
     section: Any = SimpleNamespace(lr=rate)
     plain: Any = torch.optim.SGD
-    method = Nasp(space, NaspSettings(), torch.Generator().manual_seed(0))
+    method = Nasp(space, NaspSettings(), Plan(6), torch.Generator().manual_seed(0))
     valid: Any = Batches()
     pilot(space, method, train, valid, plain, section, lambda gates: 0.0, 1e-9, bound)
     moved = sum(

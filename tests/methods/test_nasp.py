@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sif.core.exploration import round_robin_gates
 from sif.core.gates import Gates
+from sif.core.method import Plan
 from sif.core.probe import gate_gradient
 from sif.core.proximal import box, complexity_gradient, project
 from sif.data.interactions.planted import planted
@@ -54,9 +55,11 @@ def batch(seed: int, loss: str = "squared", n: int = 40) -> Batch:
     return InteractionStream(part, n, drawing, generator).next()
 
 
-def make_method(space: FunctionSpace, **settings: object) -> Nasp:
-    values = {"explore": 0.0, "score": "switch", "optimizer": "plain", "lr": 0.3, **settings}
-    return Nasp(space, NaspSettings(**values), torch.Generator().manual_seed(7))  # type: ignore[arg-type]
+def make_method(space: FunctionSpace, warmup: int = 0, **settings: object) -> Nasp:
+    values = {"explore": 0.0, "score": "replacement_loss", "arch_optimizer": "plain",
+              "arch_lr": 0.3, **settings}  # fmt: skip
+    made = NaspSettings.model_validate(values)
+    return Nasp(space, made, Plan(400, warmup), torch.Generator().manual_seed(7))
 
 
 def fitted_scores(space: FunctionSpace, chosen: dict[str, int], train: Batch) -> np.ndarray:
@@ -154,14 +157,14 @@ def test_replacement_scores_do_not_depend_on_the_readout_at_hand() -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("score", ["switch", "gradient"])
+@pytest.mark.parametrize("score", ["replacement_loss", "gradient"])
 @pytest.mark.parametrize("eta", [0.0, 0.4])
 def test_a_plain_step_is_project_score_descend_box(score: str, eta: float) -> None:
     space, train, valid = make_space(), batch(1), batch(2)
-    method = make_method(space, score=score, eta=eta, lr=0.3)
+    method = make_method(space, score=score, complexity_penalty=eta, arch_lr=0.3)
     alpha, gates = method.alpha(), method.best_gates()
     scores = {
-        "switch": space.replacement_scores(train, valid, gates),
+        "replacement_loss": space.replacement_scores(train, valid, gates),
         "gradient": gate_gradient(space, valid, gates).gates,
     }
     report = method.arch_step(space, train, valid)
@@ -177,7 +180,7 @@ def test_a_plain_step_is_project_score_descend_box(score: str, eta: float) -> No
 
 def test_adam_steps_follow_its_formula() -> None:
     space, train, valid = make_space(), batch(1), batch(2)
-    method = make_method(space, score="gradient", optimizer="adam", lr=0.01)
+    method = make_method(space, score="gradient", arch_optimizer="adam", arch_lr=0.01)
     alpha = method.alpha()
     m = {n: torch.zeros_like(a) for n, a in alpha.items()}
     v = copy.deepcopy(m)
@@ -197,7 +200,8 @@ def test_adam_steps_follow_its_formula() -> None:
 
 def test_learned_transforms_take_an_adam_step_on_validation() -> None:
     space, train, valid = make_space("sif"), batch(1), batch(2)
-    method = make_method(space, continuous_lr=0.01)
+    draws = torch.Generator().manual_seed(7)
+    method = Nasp(space, NaspSettings(), Plan(9, continuous_lr=0.01), draws)
     found = gate_gradient(space, valid, method.best_gates())
     before = [p.detach().clone() for p in space.arch_parameters()]
     method.arch_step(space, train, valid)
@@ -226,18 +230,18 @@ class Scripted(FunctionSpace):
 
 def test_the_selection_is_read_before_boxing() -> None:
     space = Scripted([[-2.0, -3.0, 0.0]])
-    method = make_method(space, box="clip", lr=1.0)
+    method = make_method(space, alpha_constraint="clip", arch_lr=1.0)
     method.arch_step(space, batch(1), batch(2))
     assert method.alpha()[OPERATION_BLOCK][0, :2].tolist() == [1.0, 1.0]  # a tie after clipping
     assert method.best_gates().choices() == {OPERATION_BLOCK: (1,)}
-    again = make_method(space, box="clip", lr=1.0)
+    again = make_method(space, alpha_constraint="clip", arch_lr=1.0)
     again.load_state_dict(copy.deepcopy(method.state_dict()))
     assert again.best_gates().choices() == {OPERATION_BLOCK: (1,)}
 
 
 def test_late_evidence_outweighs_early_evidence() -> None:
     space = Scripted([[0.0, 9.0, 9.0]] + [[0.0, -0.3, 0.2]] * 4)
-    method = make_method(space, lr=1.0)
+    method = make_method(space, arch_lr=1.0)
     selected = []
     for _ in range(5):
         method.arch_step(space, batch(1), batch(2))
@@ -255,7 +259,7 @@ def test_a_score_that_is_no_number_stops_the_search() -> None:
 
 def test_weight_gates_are_round_robin_gates_and_then_the_selection() -> None:
     space = make_space()
-    method = make_method(space, warmup_steps=10)
+    method = make_method(space, warmup=10)
     generator = torch.Generator().manual_seed(7)
     selected = method.best_gates().weights
     expected = [
@@ -289,11 +293,11 @@ def test_a_restored_method_takes_the_same_steps(spec: str, optimizer: str) -> No
         method.arch_step(space, batch(10 + t), batch(20 + t))
 
     space = make_space(spec)
-    method = make_method(space, optimizer=optimizer, lr=0.05, explore=0.3, warmup_steps=2)
+    method = make_method(space, arch_optimizer=optimizer, arch_lr=0.05, explore=0.3, warmup=2)
     for t in range(3):
         step(method, space, t)
     other_space = copy.deepcopy(space)
-    other = make_method(other_space, optimizer=optimizer, lr=0.05, explore=0.3, warmup_steps=2)
+    other = make_method(other_space, arch_optimizer=optimizer, arch_lr=0.05, explore=0.3, warmup=2)
     other.load_state_dict(copy.deepcopy(method.state_dict()))
     for t in range(3, 7):
         step(method, space, t)
@@ -319,7 +323,7 @@ class _NoSwitch:
 
 def test_a_space_without_replacement_scores_says_so() -> None:
     space = _NoSwitch()
-    with pytest.raises(ConfigError, match="'plain' offers no 'switch'"):
+    with pytest.raises(ConfigError, match="'plain' offers no 'replacement_loss'"):
         make_method(space).arch_step(space, batch(1), batch(2))  # type: ignore[arg-type]
     report = make_method(space, score="gradient").arch_step(space, batch(1), batch(2))  # type: ignore[arg-type]
     assert set(report.scores) == {"gradient"}
@@ -356,9 +360,9 @@ def test_a_planted_product_is_recovered() -> None:
         torch.Generator().manual_seed(0),
     )
     settings = NaspSettings(
-        warmup_steps=60, explore=0.3, score="switch", optimizer="plain", lr=0.3, continuous_lr=3e-3
+        explore=0.3, score="replacement_loss", arch_optimizer="plain", arch_lr=0.3
     )
-    method = Nasp(space, settings, torch.Generator().manual_seed(0))
+    method = Nasp(space, settings, Plan(140, 60), torch.Generator().manual_seed(0))
     streams = [
         InteractionStream(p, len(p.ids), Drawing(), torch.Generator().manual_seed(0))
         for p in (train, valid)
@@ -370,9 +374,9 @@ def test_a_planted_product_is_recovered() -> None:
     assert found.diagnostics["margin"] > 0.1
 
 
-def settling(**settings: object) -> tuple[Scripted, Nasp]:
+def settling(warmup: int = 0, **settings: object) -> tuple[Scripted, Nasp]:
     space = Scripted([[0.0, -3.0, 0.0], [0.0, 0.0, 0.0], [-9.0, 0.0, 0.0]])
-    method = make_method(space, lr=1.0, settle_steps=4, **settings)
+    method = make_method(space, warmup, arch_lr=1.0, settle_steps=4, **settings)
     method.load_state_dict({**method.state_dict(), "selection": {OPERATION_BLOCK: [0]}})
     return space, method
 
@@ -382,7 +386,7 @@ def drawn(method: Nasp, steps: range) -> list[int]:
 
 
 def test_every_new_selection_is_first_trained_alone() -> None:
-    space, method = settling(warmup_steps=100)
+    space, method = settling(warmup=100)
     assert drawn(method, range(4)) == [0, 0, 0, 0]
     assert set(drawn(method, range(4, 10))) == {0, 1, 2}
     method.arch_step(space, batch(1), batch(2))
@@ -395,11 +399,11 @@ def test_every_new_selection_is_first_trained_alone() -> None:
 
 
 def test_settling_does_not_begin_again_after_a_restart() -> None:
-    space, method = settling(warmup_steps=100)
+    space, method = settling(warmup=100)
     drawn(method, range(8))
     method.arch_step(space, batch(1), batch(2))
     assert drawn(method, range(8, 10)) == [1, 1]
-    _, other = settling(warmup_steps=100)
+    _, other = settling(warmup=100)
     other.load_state_dict(copy.deepcopy(method.state_dict()))
     assert other.best_gates().active == {OPERATION_BLOCK: (1,)}
     after = drawn(method, range(10, 30))
@@ -409,6 +413,6 @@ def test_settling_does_not_begin_again_after_a_restart() -> None:
 
 
 def test_without_settling_the_first_steps_are_in_turn() -> None:
-    _, method = settling(warmup_steps=100)
-    method.settings = NaspSettings(warmup_steps=100)
+    _, method = settling(warmup=100)
+    method.settings = NaspSettings()
     assert set(drawn(method, range(3))) == {0, 1, 2}

@@ -7,10 +7,10 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from sif.errors import ConfigError
-from sif.methods import registry as table
+from sif.methods import outside as table
 from sif.methods.registry import GROUP, METHODS, MethodKind, method_named, method_names
 
-KIND = MethodKind(lambda space, section, plan, draws: None)
+KIND = MethodKind(lambda space, settings, plan, draws: None)
 BROKEN = object()
 
 
@@ -37,7 +37,7 @@ def _load(point: EntryPoint) -> object:
 def test_names_of_this_package_lead_to_its_methods() -> None:
     assert method_names()[: len(METHODS)] == tuple(METHODS)
     assert method_named("gdas") is METHODS["gdas"]
-    assert not any(kind.mixes or kind.warms_up for kind in METHODS.values() if kind.samples)
+    assert not any(kind.mixes for kind in METHODS.values() if kind.samples)
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:

@@ -30,7 +30,7 @@ KINDS: dict[str, Callable[[int], Sampler]] = {
     "random": lambda seed: RandomSampling(SPACE, seed),
     "exhaustive": lambda seed: Exhaustive(SPACE, seed),
     "tpe": lambda seed: Tpe(SPACE, seed),
-    "nsga2": lambda seed: Nsga2(SPACE, seed, population=8),
+    "nsga2": lambda seed: Nsga2(SPACE, seed, Nsga2.Settings(population=8)),
 }
 NEEDS = {"tpe": "optuna", "nsga2": "pymoo"}
 
@@ -155,7 +155,7 @@ def test_learning_samplers_find_the_best_of_a_toy(name: str) -> None:
 
 def test_the_front_of_nsga2_is_not_dominated() -> None:
     pytest.importorskip("pymoo")
-    sampler = Nsga2(SPACE, 0, population=8)
+    sampler = Nsga2(SPACE, 0, Nsga2.Settings(population=8))
     asked(sampler, 60)
     front = sampler.front()
     points = {(t.error, t.cost) for t in sampler.told}
@@ -171,7 +171,7 @@ def test_the_front_of_nsga2_is_not_dominated() -> None:
 
 def test_a_divergence_does_not_flatten_the_crowding_distance_of_nsga2() -> None:
     pytest.importorskip("pymoo")
-    sampler = Nsga2(SPACE, 0, population=8)
+    sampler = Nsga2(SPACE, 0, Nsga2.Settings(population=8))
     for number in range(8):
         selection = sampler.ask()
         assert selection is not None
@@ -180,7 +180,7 @@ def test_a_divergence_does_not_flatten_the_crowding_distance_of_nsga2() -> None:
     assert sampler.told[2].error == WORST
     assert sampler._algorithm.pop.get("F")[:, 0].max() == 1.7
     following = sampler.ask()
-    resumed = Nsga2(SPACE, 9, population=8)
+    resumed = Nsga2(SPACE, 9, Nsga2.Settings(population=8))
     resumed.load_state_dict(json.loads(json.dumps(sampler.state_dict())))
     again = resumed.ask()
     assert following is not None and again is not None
@@ -191,7 +191,7 @@ def test_a_divergence_does_not_flatten_the_crowding_distance_of_nsga2() -> None:
 def test_nsga2_ends_where_nothing_new_can_be_bred() -> None:
     pytest.importorskip("pymoo")
     space: Any = SimpleNamespace(blocks=(Block("a", ("x", "y", "z")),))
-    sampler = Nsga2(space, 0, population=8)
+    sampler = Nsga2(space, 0, Nsga2.Settings(population=8))
     seen = []
     while (selection := sampler.ask()) is not None:
         seen.append(selection["a"][0])
@@ -199,13 +199,13 @@ def test_nsga2_ends_where_nothing_new_can_be_bred() -> None:
     assert sorted(seen) == [0, 1, 2]
 
 
-@pytest.mark.parametrize(("kind", "name"), [(Tpe, "optuna"), (Nsga2, "pymoo")])
+@pytest.mark.parametrize(("method", "name"), [("tpe", "optuna"), ("nsga2", "pymoo")])
 def test_a_missing_library_says_what_to_install(
-    kind: type[Sampler], name: str, monkeypatch: pytest.MonkeyPatch
+    method: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(module: str) -> None:
         raise ImportError(module)
 
     monkeypatch.setattr(optional.importlib, "import_module", missing)
     with pytest.raises(ConfigError, match=rf"expected {name}, found none; pip install 'sif\[bench"):
-        kind(SPACE, 0)
+        KINDS[method](0)

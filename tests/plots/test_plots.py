@@ -58,7 +58,7 @@ def history(
     return [
         {
             "alpha": {b: rows(names) for b, names in blocks.items()},
-            "scores": {"switch": {b: rows(names) for b, names in blocks.items()}}
+            "scores": {"replacement_loss": {b: rows(names) for b, names in blocks.items()}}
             if epoch >= unscored
             else {},
             "selection": {b: [len(names) - 1] * edges for b, names in blocks.items()},
@@ -308,7 +308,7 @@ def test_trajectories_show_alpha_and_score_of_every_operation() -> None:
             np.testing.assert_array_equal(drawn[:, 1], [e["alpha"][block][0][k] for e in entries])
             score = series(figure, 2 * panel + 1, name)[:, 1]
             assert np.isnan(score[:4]).all()
-            expected = [e["scores"]["switch"][block][0][k] for e in entries[4:]]
+            expected = [e["scores"]["replacement_loss"][block][0][k] for e in entries[4:]]
             np.testing.assert_array_equal(score[4:], expected)
     assert "user: ~square chosen" in written(figure)
     # Every operation is named once beside alpha and once beside the score.
@@ -351,7 +351,7 @@ def test_without_any_score_there_is_no_empty_panel() -> None:
 def test_missing_numbers_are_gaps_and_lonely_points_are_dots() -> None:
     entries = history({"b": ["x", "y"]}, 5)
     for epoch, value in zip((0, 2, 3), (None, float("nan"), float("inf")), strict=True):
-        entries[epoch]["scores"]["switch"]["b"][0][0] = value
+        entries[epoch]["scores"]["replacement_loss"]["b"][0][0] = value
     entries[4]["scores"] = None
     figure = trajectories.alpha_trajectories.build(entries, {"b": ["x", "y"]}, warmup=0)
     score = series(figure, 1, "x")[:, 1]
@@ -563,11 +563,11 @@ def test_drawing_leaves_no_trace_in_matplotlib(tmp_path: Path) -> None:
 
 def test_a_score_of_exactly_0_is_shown_of_the_active_operation_alone() -> None:
     history = [
-        {"selection": {"o": [1]}, "scores": {"switch": {"o": [[0.5, 0.0, 0.0]]}}},
-        {"selection": {"o": [0]}, "scores": {"switch": {"o": [[0.0, -0.2, 0.0]]}}},
+        {"selection": {"o": [1]}, "scores": {"replacement_loss": {"o": [[0.5, 0.0, 0.0]]}}},
+        {"selection": {"o": [0]}, "scores": {"replacement_loss": {"o": [[0.0, -0.2, 0.0]]}}},
         {"selection": {"o": [-1]}, "scores": None},
     ]
-    found = trajectories._judged(history, "o", 0, ("a", "b", "c"), "switch")
+    found = trajectories._judged(history, "o", 0, ("a", "b", "c"), "replacement_loss")
     nan = np.nan
     np.testing.assert_array_equal(found, [[0.5, 0.0, nan], [0.0, -0.2, nan], [nan, nan, nan]])
 

@@ -31,10 +31,11 @@ from sif.utils.device import Runtime, peak_memory_mb
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32, 1, 0)
 SEARCH = {
-    "epochs": 6, "warmup": 0.34, "batch_size": None, "dimension": 3, "lr": 0.05, "l2": 2.0,
-    "tables": "own", "score": "switch", "arch_optimizer": "plain", "arch_lr": 0.3, "arch_every": 1,
-    "transform_lr": 0.003, "explore": 0.3, "box": "shift", "penalty": 0.0,
+    "epochs": 6, "batch_size": None, "dimension": 3, "lr": 0.05, "l2": 2.0,
+    "tables": "own", "arch_every": 1, "transform_lr": 0.003,
 }  # fmt: skip
+NASP = {"warmup": 0.34, "score": "replacement_loss", "arch_optimizer": "plain", "arch_lr": 0.3,
+        "explore": 0.3, "alpha_constraint": "shift", "complexity_penalty": 0.0}  # fmt: skip
 TRAIN = {
     "epochs": 30, "patience": 5, "evaluate_every": 2, "batch_size": None, "dimension": 4,
     "lr": 0.05, "l2": (2.0,),
@@ -61,6 +62,7 @@ def config(objective: str = "rating", **changes: Any) -> CFConfig:
         "loss": {"positive_weight": 2.0, "negatives": 2, "l2_scaling": "sqrt"},
         "model": {"biases": None, "init": 0.3, "readout_signs": "mixed"},
         "search": SEARCH,
+        "methods": {"nasp": NASP},
         "train": TRAIN,
     }
     for key, value in changes.items():
@@ -135,7 +137,7 @@ def test_the_state_is_taken_once_where_another_stretch_goes_on(
     monkeypatch.setattr(_Training, "state", counted)
     found = problem(train={"epochs": 12, "l2": (1.0, 2.0, 4.0), "beyond": 0, "patience": 12})
     found.fit("it", PRODUCT, Session(NullStageStore(), Reporter(False), NullTracker()))
-    assert taken == [round(12 * found.config.train.cut)] * 3
+    assert taken == [round(12 * found.config.train.halving_fraction)] * 3
 
 
 def test_what_another_stretch_goes_on_from_is_the_last_offer(tmp_path: Path) -> None:
@@ -154,7 +156,7 @@ def test_what_another_stretch_goes_on_from_is_the_last_offer(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("objective", ["rating", "ranking"])
-@pytest.mark.parametrize("space", ["primitives", "rich"])
+@pytest.mark.parametrize("space", ["primitives", "staged"])
 def test_another_strength_is_searched_with_on_the_same_tensors(
     objective: str, space: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,12 +335,12 @@ def test_a_row_that_training_never_saw_is_no_trouble() -> None:
     assert np.isfinite(found.scorer(fitted.network).predict(unseen)).all()
 
 
-# The rich space
+# The space staged
 
 
-def rich(embedding: str, operation: str, *encodings: str) -> Genotype:
+def staged(embedding: str, operation: str, *encodings: str) -> Genotype:
     return Genotype(
-        "rich",
+        "staged",
         {
             "encoding": tuple(enumerate(encodings)),
             "embedding": ((0, embedding),),
@@ -360,9 +362,9 @@ def with_cold_rows(kind: str) -> tuple[Interactions, Interactions]:
 @pytest.mark.parametrize(
     "genotype",
     [
-        rich("identity", "multiply", "history", "id"),
-        rich("graph", "multiply+max", "both", "history"),
-        rich("identity", "multiply+plus", "both", "both"),
+        staged("identity", "multiply", "history", "id"),
+        staged("graph", "multiply+max", "both", "history"),
+        staged("identity", "multiply+plus", "both", "both"),
     ],
     ids=["history", "graph", "both"],
 )
@@ -370,7 +372,7 @@ def test_a_saved_rich_model_scores_alike_and_cold_rows_are_zero(
     genotype: Genotype, objective: str, tmp_path: Path
 ) -> None:
     train, valid = with_cold_rows("ratings" if objective == "rating" else "clicks")
-    settings = config(objective, space="rich", train={"epochs": 6})
+    settings = config(objective, space="staged", train={"epochs": 6})
     found = InteractionProblem(train, valid, settings, RUNTIME)
     fitted = found.train(genotype, NullTracker(), Nothing(), l2=1.0)
     scorer = found.scorer(fitted.network)
@@ -397,9 +399,9 @@ def test_a_saved_rich_model_scores_alike_and_cold_rows_are_zero(
 
 def test_large_parts_are_searched_without_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
     every = ("encoding", "embedding", "operation", "weighting")
-    assert problem("ranking", space="rich").stages == every
+    assert problem("ranking", space="staged").stages == every
     monkeypatch.setattr("sif.problems.interactions.MAX_EXACT", 100)
-    large = problem("ranking", space="rich")
+    large = problem("ranking", space="staged")
     assert large.stages == ("operation", "weighting")
     space = large.space()
     assert [block.name for block in space.blocks] == ["operation", "weighting"]
@@ -412,6 +414,6 @@ def test_stages_refuse_further_fields() -> None:
     fields = (*found.train_part.fields, "hour")
     vocabularies = (*found.train_part.vocabularies, found.train_part.vocabularies[0])
     part = replace(found.train_part, ids=ids, fields=fields, vocabularies=vocabularies)
-    config = found.config.model_copy(update={"space": "rich"})
-    with pytest.raises(ConfigError, match=r"space rich: expected the fields user and item.*hour"):
+    config = found.config.model_copy(update={"space": "staged"})
+    with pytest.raises(ConfigError, match=r"space staged: expected the fields user and item.*hour"):
         InteractionProblem(part, part, config, found.runtime)

@@ -96,10 +96,10 @@ def test_beyond_an_end_that_is_best_strengths_are_tried_while_they_gain(
 
 
 def test_no_more_strengths_than_asked_are_tried() -> None:
-    best, tried, _ = trained((2.0, 4.0), valley(1e-6), beyond=2)
+    best, tried, _ = trained((2.0, 4.0), valley(1e-6), extend_grid=2)
     assert best.numbers["l2"] == 0.5
     assert set(tried) == {4.0, 2.0, 1.0, 0.5}
-    assert set(trained((2.0, 4.0), valley(1e-6), beyond=0)[1]) == {4.0, 2.0}
+    assert set(trained((2.0, 4.0), valley(1e-6), extend_grid=0)[1]) == {4.0, 2.0}
 
 
 def test_a_gain_that_seeds_make_ends_it_and_is_kept() -> None:
@@ -119,7 +119,7 @@ def test_one_strength_is_meant_and_0_has_nothing_below_it() -> None:
 
 
 def test_strengths_may_come_in_any_order_and_are_cut_first() -> None:
-    best, tried, _ = trained((8.0, 2.0, 4.0), valley(1.0), cut=0.1, keep=0.34)
+    best, tried, _ = trained((8.0, 2.0, 4.0), valley(1.0), halving_fraction=0.1, halving_keep=0.34)
     assert best.numbers["l2"] == 1.0
     assert tried == [8.0, 2.0, 4.0, 2.0, 1.0, 1.0, 0.5, 0.5]
 
@@ -158,11 +158,11 @@ def test_the_search_follows_beyond_the_ends_of_the_grid(
 @pytest.mark.parametrize(
     ("space", "l2", "more", "expected"),
     [
-        ("rich", (1.0, 2.0), {}, True),
+        ("staged", (1.0, 2.0), {}, True),
         ("primitives", (1.0, 2.0), {}, True),
         ("sif", (1.0, 2.0), {}, False),  # fixed multiply is none of its functions
-        ("rich", (1.0,), {}, False),
-        ("rich", (1.0, 2.0), {"beyond": 0}, False),
+        ("staged", (1.0,), {}, False),
+        ("staged", (1.0, 2.0), {"extend_grid": 0}, False),
     ],
 )
 def test_the_search_follows_where_fixed_multiply_is_of_the_space(
@@ -170,7 +170,7 @@ def test_the_search_follows_where_fixed_multiply_is_of_the_space(
 ) -> None:
     config = CFConfig(train=TrainConfig(l2=l2, **more))
     assert follows(config, SPECS[space]) is expected
-    off = config.model_copy(update={"search": SearchConfig(follow_l2=False)})
+    off = config.model_copy(update={"search": SearchConfig(adapt_l2=False)})
     assert not follows(off, SPECS[space])
 
 

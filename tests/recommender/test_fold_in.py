@@ -53,7 +53,7 @@ def genotype(operation: str = "multiply", **stages: object) -> Genotype:
         "embedding": ((0, str(stages["embedding"])),),
         "weighting": ((0, str(stages["weighting"])),),
     }  # fmt: skip
-    return Genotype("rich", blocks)
+    return Genotype("staged", blocks)
 
 
 class Trained:

@@ -27,7 +27,7 @@ from sif.utils.device import make_runtime
 USERS, ITEMS = 6, 5
 State = dict[str, Any]
 Change = Callable[[State], object]
-GENOTYPE = Genotype("rich", {
+GENOTYPE = Genotype("staged", {
     "operation": ((0, "multiply"),), "encoding": ((0, "history"), (1, "id")),
     "embedding": ((0, "identity"),), "weighting": ((0, "even"),),
 })  # fmt: skip
@@ -83,7 +83,7 @@ def lost(*place: Any) -> Change:
 ROWS = "tables.embeddings.0"
 CHANGES: dict[str, Change] = {
     "no scale": lambda state: state.pop("scale"),
-    "genotype of another space": put("genotype", GENOTYPE.to_json().replace("rich", "poor")),
+    "genotype of another space": put("genotype", GENOTYPE.to_json().replace("staged", "poor")),
     "genotype deep": put("genotype", "[" * 100_000),
     "genotype a number": put("genotype", 3),
     "objective unknown": put("objective", "regret"),

@@ -367,10 +367,10 @@ def test_messages_name_settings_and_arguments(board: Board) -> None:
         "seed: expected an integer, found 'x'": {"seed": "x"},
         "dimension: train.dimension: expected a number greater than": {"dimension": 0},
         "method: .*did you mean 'nasp'": {"method": "nsap"},
-        "space: .*did you mean 'rich'": {"space": "reich"},
+        "space: .*did you mean 'staged'": {"space": "staeged"},
         "baselines: unknown 'eas'; did you mean 'ease'": {"baselines": ["eas"]},
         "budget: expected seconds above 0, a text such as": {"budget": "soon"},
-        r"space rich: .*; use space=sif or the preset cf/context$": {
+        r"space staged: .*; use space=sif or the preset cf/context$": {
             "objective": "rating",
             "settings": {"data.context": ["shop"]},
         },
@@ -462,7 +462,7 @@ def test_folding_users_again_leaves_what_they_give_to_items(board: Board) -> Non
     config = load_config("cf", sets=["train.dimension=4", "threads=1", "train.epochs=3"])
     assert isinstance(config, CFConfig)
     problem = InteractionProblem(train, held, config, make_runtime("cpu", 0, 1))
-    genotype = Genotype("rich", blocks)
+    genotype = Genotype("staged", blocks)
     fitted = problem.train(genotype, NullTracker(), NoCheckpoint(), l2=0.01)
     model = ServedModel.of(problem, genotype, fitted.network, 0.01, known)
     users = known.vocabularies[0].ids[:3]
@@ -538,7 +538,7 @@ def test_copies_and_pickles_answer_alike(liked: Recommender, copied: Callable[[A
 def test_parameters_are_those_of_the_constructor(liked: Recommender) -> None:
     model = Recommender(seed=4, settings=QUICK)
     assert model.get_params() == {
-        "objective": "ranking", "space": "rich", "method": "nasp", "budget": None,
+        "objective": "ranking", "space": "staged", "method": "nasp", "budget": None,
         "dimension": None, "min_rating": None, "baselines": None, "seed": 4, "device": "auto",
         "threads": None, "settings": QUICK, "unknown": "error", "verbose": False,
     }  # fmt: skip

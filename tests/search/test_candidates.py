@@ -83,7 +83,7 @@ def test_the_result_is_the_best_candidate_as_a_search_of_its_own_trains_it() -> 
     best = errors.index(min(errors))
     space = run.make_space(False)
     gates = chosen(best).to_gates(space.blocks)
-    method = fixed(space, chosen(best), run.section.continuous_lr)
+    method = fixed(space, chosen(best), run.continuous_lr)
     alone = search(space, method, *run.streams(), run._loop(3), NullTracker(), NoCheckpoint())
     assert found.genotype == alone.genotype
     assert found.genotype.parameters  # P and Q, as they were learned
@@ -204,7 +204,7 @@ def test_what_a_used_up_space_leaves_trains_the_best_further() -> None:
 
     # As one training of that many epochs, P and Q included.
     space = run.make_space(False)
-    method = fixed(space, Selection(own[4]["selection"]), run.section.continuous_lr)
+    method = fixed(space, Selection(own[4]["selection"]), run.continuous_lr)
     alone = search(space, method, *run.streams(), run._loop(8), NullTracker(), NoCheckpoint())
     assert found.genotype == alone.genotype
     assert found.valid_loss == alone.valid_loss
@@ -259,7 +259,7 @@ def test_seconds_that_end_in_the_first_candidate_are_refused() -> None:
 
 def test_judging_every_epoch_changes_nothing_but_the_record() -> None:
     plain, told = (
-        job("search.epochs=6", f"search.judge={judge}").run(
+        job("search.epochs=6", f"search.validate_every_epoch={judge}").run(
             "nasp", NullTracker(), NoCheckpoint(), lambda *_: None
         )
         for judge in ("false", "true")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sif.core.gates import Block, Gates, Selection
+from sif.core.method import Plan
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.search.history import Diagnostics, margins
 from sif.search.loop import SearchResult, SearchSettings, search
@@ -101,9 +102,9 @@ def run(
     **method_settings: Any,
 ) -> tuple[SearchResult, FunctionSpace]:
     space = make_space(spec, loss)
-    values = {"warmup_steps": 5, "explore": 0.3, "score": "switch", "optimizer": "plain",
-              "lr": 0.3, **method_settings}  # fmt: skip
-    method = Nasp(space, NaspSettings(**values), torch.Generator().manual_seed(1))
+    values = {"explore": 0.3, "score": "replacement_loss", "arch_optimizer": "plain",
+              "arch_lr": 0.3, **method_settings}  # fmt: skip
+    method = Nasp(space, NaspSettings(**values), Plan(100, 5), torch.Generator().manual_seed(1))
     train, valid = parts(clicks=loss != "squared")
     drawing = Drawing(2 if loss == "bpr" else 0, 2 if loss == "whole-data" else 0)
     streams = (
@@ -129,13 +130,13 @@ def without_seconds(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_a_search_resumed_after_any_epoch_is_the_uninterrupted_one(
     spec: str, loss: str, optimizer: str, tmp_path: Path
 ) -> None:
-    whole, space = run(File(tmp_path / "whole"), spec, loss, optimizer=optimizer)
+    whole, space = run(File(tmp_path / "whole"), spec, loss, arch_optimizer=optimizer)
     for epoch in range(1, EPOCHS + 1):
         path = tmp_path / f"stopped-{epoch}"
         with pytest.raises(Stop):
-            run(File(path, stop_after=epoch), spec, loss, optimizer=optimizer)
+            run(File(path, stop_after=epoch), spec, loss, arch_optimizer=optimizer)
         tracker = Logged()
-        rest, other = run(File(path), spec, loss, optimizer=optimizer, tracker=tracker)
+        rest, other = run(File(path), spec, loss, arch_optimizer=optimizer, tracker=tracker)
         assert [step for step, _ in tracker.lines] == list(range(epoch + 1, EPOCHS + 1))
         assert without_seconds(rest.history) == without_seconds(whole.history)
         assert rest.genotype == whole.genotype
@@ -163,17 +164,17 @@ def test_a_stop_is_no_different_from_a_batch_border(tmp_path: Path) -> None:
 # Made by printing [entry["loss"] for entry in golden(spec, score)] on a CPU with torch 2.13.
 # Changed formulas may change them; a change of speed or structure must not.
 GOLDEN = {
-    ("sif", "switch"): [2.287195, 2.143374, 2.308627, 2.196103],
+    ("sif", "replacement_loss"): [2.287195, 2.143374, 2.308627, 2.196103],
     ("sif", "gradient"): [2.287195, 3.016974, 2.309598, 2.641527],
-    ("primitives", "switch"): [2.813461, 2.140738, 2.40496, 2.57565],
+    ("primitives", "replacement_loss"): [2.813461, 2.140738, 2.40496, 2.57565],
     ("primitives", "gradient"): [2.6162, 2.406917, 2.244413, 2.680657],
 }
 
 
 def golden(spec: str, score: str) -> list[dict[str, Any]]:
     space = make_space(spec)
-    settings = NaspSettings(explore=0.0, score=score, optimizer="plain", lr=0.5, continuous_lr=0.01)
-    method = Nasp(space, settings, torch.Generator())
+    settings = NaspSettings(explore=0.0, score=score, arch_optimizer="plain", arch_lr=0.5)
+    method = Nasp(space, settings, Plan(4, continuous_lr=0.01), torch.Generator())
     start = {b.name: 0.5 + 0.01 * filled(*b.shape, phase=2.0) for b in space.blocks}
     best = {name: [int(a.argmax())] for name, a in start.items()}
     method.load_state_dict({**method.state_dict(), "alpha": start, "selection": best})
@@ -208,7 +209,7 @@ def test_history_tells_losses_alphas_and_scores(tmp_path: Path) -> None:
         assert entry["valid_loss"] > 0
         for block in space.blocks:
             assert len(entry["alpha"][block.name][0]) == block.shape[1]
-            for kind in ("gradient", "switch"):
+            for kind in ("gradient", "replacement_loss"):
                 assert len(entry["scores"][kind][block.name][0]) == block.shape[1]
             (chosen,) = entry["selection"][block.name]
             assert 0 <= chosen < block.shape[1]
@@ -310,7 +311,9 @@ def test_a_space_of_one_operation_has_nothing_to_flip(tmp_path: Path) -> None:
     fixed = FunctionSpace(
         FunctionSpec("one", operations=("max",)), settings, torch.Generator().manual_seed(0)
     ).double()
-    method = Nasp(fixed, NaspSettings(score="switch"), torch.Generator().manual_seed(0))
+    method = Nasp(
+        fixed, NaspSettings(score="replacement_loss"), Plan(3), torch.Generator().manual_seed(0)
+    )
     streams = [InteractionStream(p, 100, Drawing(), torch.Generator()) for p in parts()]
     loop = SearchSettings(epochs=3, lr=0.05)
     result = search(fixed, method, *streams, loop, NullTracker(), File(tmp_path / "state"))

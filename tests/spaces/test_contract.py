@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sif.core.gates import Block, Gates
 from sif.core.genotype import Genotype, from_json
+from sif.core.method import Plan
 from sif.core.probe import gate_gradient
 from sif.core.proximal import project, weight_step
 from sif.core.space import ReplacementScored, Space
@@ -40,7 +41,7 @@ from sif.spaces.interaction.losses import (
     LossSettings,
     Weighting,
 )
-from sif.spaces.interaction.staged_supernet import STAGES, RichSettings, RichSpace
+from sif.spaces.interaction.staged_supernet import STAGES, StagedSettings, StagedSpace
 from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 from sif.spaces.rnn.cells import RecurrentCell
 from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
@@ -186,7 +187,7 @@ class RichCase(SpaceCase):
     @property
     def name(self) -> str:
         stages = "all" if self.stages == STAGES else "+".join(self.stages)
-        return f"rich-{stages}-{self.loss}"
+        return f"staged-{stages}-{self.loss}"
 
     def shape(self) -> TableShape:
         return TableShape((USERS, ITEMS), 3, biases=True, intercept=True, init=0.7, history_l2=2.0)
@@ -207,16 +208,16 @@ class RichCase(SpaceCase):
         assert graph is not None
         return Histories(graph, torch.zeros((), dtype=F64), 0.6)
 
-    def space(self, seed: int = 0) -> RichSpace:
+    def space(self, seed: int = 0) -> StagedSpace:
         ids = self.tensors("train").ids
         counts = [torch.bincount(ids[:, f], minlength=n).double() for f, n in enumerate(SIZES[:2])]
-        settings = RichSettings(
+        settings = StagedSettings(
             self.shape(), FIELDS[:2], LOSSES[self.loss], LOSS,
             {name: Weighting.of(name, counts) for name in WEIGHTINGS},
             tuple(torch.linspace(0.01, 0.05, n, dtype=F64) for n in (USERS, ITEMS)),
             self.histories(), self.criterion, self.stages,
         )  # fmt: skip
-        space = RichSpace(settings, torch.Generator().manual_seed(seed)).double()
+        space = StagedSpace(settings, torch.Generator().manual_seed(seed)).double()
         scatter(space)
         rounded(space.transforms)
         return space
@@ -232,15 +233,15 @@ class RichCase(SpaceCase):
             exact=part == "train", in_history=part == "train",
         ).next()  # fmt: skip
 
-    def relaxed(self, space: RichSpace, gates: Gates) -> RichSpace:
+    def relaxed(self, space: StagedSpace, gates: Gates) -> StagedSpace:
         """Mixtures run on the first set of weights, a point on its own."""
-        other = RichSpace(space.settings, torch.Generator()).double()
+        other = StagedSpace(space.settings, torch.Generator()).double()
         other.transforms.load_state_dict(space.transforms.state_dict())
         state = space.members.of(space.point(gates.choices())).state_dict()
         other.members.sets[0].load_state_dict(state)
         return other
 
-    def moved(self, space: RichSpace, gates: Gates) -> set[str]:
+    def moved(self, space: StagedSpace, gates: Gates) -> set[str]:
         point = space.point(gates.choices())
         place = list(space.members.sets).index(space.members.of(point))
         used = {"biases.0", "biases.1", "intercept"}
@@ -254,7 +255,7 @@ class RichCase(SpaceCase):
         return design_of(genotype, FIELDS[:2])
 
     def extracted(
-        self, space: RichSpace, gates: Gates, genotype: Genotype, batch: Batch
+        self, space: StagedSpace, gates: Gates, genotype: Genotype, batch: Batch
     ) -> tuple[Tensor, Tensor, Tensor]:
         design = self.read(genotype)
         draws = torch.Generator().manual_seed(9)
@@ -666,9 +667,9 @@ def test_state_dict_brings_every_weight_back(case: SpaceCase) -> None:
 def test_search_steps_of_the_core_take_every_space(case: SpaceCase) -> None:
     space = case.space()
     settings = NaspSettings(
-        warmup_steps=2, explore=0.5, optimizer="plain", lr=0.1, continuous_lr=0.01, eta=1e-3
+        explore=0.5, arch_optimizer="plain", arch_lr=0.1, complexity_penalty=1e-3
     )
-    method = Nasp(space, settings, torch.Generator().manual_seed(0))
+    method = Nasp(space, settings, Plan(4, 2, continuous_lr=0.01), torch.Generator().manual_seed(0))
     optimizer = torch.optim.SGD(space.weight_parameters(), 0.05, momentum=0.9)
     arch, moved = named(space, space.arch_parameters()), set()
     for step in range(4):
@@ -684,7 +685,8 @@ def test_search_steps_of_the_core_take_every_space(case: SpaceCase) -> None:
         assert changed(space, before) <= arch
         assert all(p.grad is None for p in space.parameters())
         moved |= {name for name, a in method.alpha().items() if not torch.equal(a, alpha[name])}
-        expected = {"gradient"} | ({"switch"} if isinstance(space, ReplacementScored) else set())
+        further = {"replacement_loss"} if isinstance(space, ReplacementScored) else set()
+        expected = {"gradient"} | further
         assert report.scores.keys() == expected
         for block in space.blocks:
             assert all(score[block.name].shape == block.shape for score in report.scores.values())

@@ -62,8 +62,8 @@ class FunctionSpec:
 SPECS: dict[str, FunctionSpec] = {
     "sif": FunctionSpec("sif"),
     "primitives": FunctionSpec("primitives", transforms=tuple(PRIMITIVES)),
-    "rich": FunctionSpec(
-        "rich",
+    "staged": FunctionSpec(
+        "staged",
         operations=(*OPERATIONS, *SUMS),
         stages={
             ENCODING_BLOCK: ENCODINGS,

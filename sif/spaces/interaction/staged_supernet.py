@@ -1,4 +1,4 @@
-"""The space `rich`: its stages as blocks, its supernet, and gradients of its gates.
+"""The space `staged`: its stages as blocks, its supernet, and gradients of its gates.
 
 Every combination of choices has weights of its own in a pool; a search trains and judges them.
 """
@@ -35,7 +35,7 @@ from sif.spaces.interaction.pair_products import PairGraph
 from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise, Mlp
 from sif.spaces.interaction.weight_pool import Combination, WeightPool, WeightSet
 
-SPEC = SPECS["rich"]
+SPEC = SPECS["staged"]
 STAGES = (ENCODING_BLOCK, EMBEDDING_BLOCK, OPERATION_BLOCK, WEIGHTING_BLOCK)
 NEUTRAL = {
     ENCODING_BLOCK: "id", EMBEDDING_BLOCK: "identity", OPERATION_BLOCK: "multiply",
@@ -86,7 +86,7 @@ Criterion = Callable[[Interaction, Batch], float]
 
 
 @dataclass(frozen=True, eq=False)
-class RichSettings:
+class StagedSettings:
     """What the data and the objective bring.
 
     Attributes:
@@ -113,7 +113,7 @@ class RichSettings:
     stages: tuple[str, ...] = STAGES
 
 
-class RichSpace(nn.Module):
+class StagedSpace(nn.Module):
     """The supernet.
 
     Args:
@@ -123,7 +123,7 @@ class RichSpace(nn.Module):
 
     name = SPEC.name
 
-    def __init__(self, settings: RichSettings, generator: torch.Generator) -> None:
+    def __init__(self, settings: StagedSettings, generator: torch.Generator) -> None:
         super().__init__()
         self.settings = settings
         k = len(settings.fields)
@@ -292,7 +292,7 @@ class GatedRich:
     pair's own part is then left in, since gates are judged on pairs that no history holds.
     """
 
-    def __init__(self, space: RichSpace, gates: Gates) -> None:
+    def __init__(self, space: StagedSpace, gates: Gates) -> None:
         self._space, self._gates = space, gates
         self.probed = any(w.requires_grad for w in gates.weights.values())
         discrete = gates.active is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from sif import plots
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
+from sif.methods.registry import configured
 from sif.problems.base import SEARCHED
 from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.design import design_of
@@ -19,6 +20,8 @@ from sif.spaces.interaction.operations import Operation
 from sif.tasks.base import Entry, Results
 from sif.tasks.cf import splits as protocol
 
+_FORMER_SCORES = {"switch": "replacement_loss"}
+"""Kinds of score in older runs, which may be finished or drawn by newer versions."""
 _POINTS = 81
 _REACH = 98.0  # percentile of the embeddings' sizes up to which functions are shown
 
@@ -31,13 +34,14 @@ def figure_data(problem: InteractionProblem, results: Results, split: Split) -> 
         results: Of the job.
         split: Shown in time, and by the groups that it makes.
     """
+    settings = configured(problem.config.method, problem.config.methods).settings
     metric, found, verdict = problem.metric, results.found[SEARCHED], results.verdict
     trained = results.trained[SEARCHED]
     return {
         "search": {
             "history": found.history,
             "blocks": found.operations,
-            "score": problem.config.search.score,
+            "score": settings.shown_score,
             "warmup": found.resting,
         },
         "function": _function(problem, results.designs[SEARCHED], trained.network.state_dict()),
@@ -61,9 +65,10 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
     """Draws every figure from its data; returns the paths."""
     paths = [folder / f"{name}.png" for name in ("search", "transforms", "test", "training")]
     search, function = document["search"], document["function"]
+    score = _FORMER_SCORES.get(search["score"], search["score"])
     plots.alpha_trajectories(
-        paths[0], search["history"], search["blocks"],
-        score=search["score"], warmup=search["warmup"],
+        paths[0], _with_todays_scores(search["history"]), search["blocks"],
+        score=score, warmup=search["warmup"],
     )  # fmt: skip
     curves = {name: (function["x"], y) for name, y in function["curves"].items()}
     plots.transform_curves(paths[1], curves)
@@ -77,6 +82,15 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
             paths[-1], function["x"], function["x"], function["surface"], function["expression"]
         )
     return [*paths, *protocol.draw(document.get("protocol", {}), folder)]
+
+
+def _with_todays_scores(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {**e, "scores": {_FORMER_SCORES.get(kind, kind): t for kind, t in e["scores"].items()}}
+        if "scores" in e
+        else dict(e)
+        for e in history
+    ]
 
 
 def _function(

@@ -101,9 +101,9 @@ def test_learned_transforms_are_classed_by_their_values() -> None:
 
 
 def test_other_functions_have_no_class() -> None:
-    rich = Genotype("rich", {"operation": ((0, "multiply+max"),)})
-    with pytest.raises(GenotypeError, match="'primitives' or 'sif', found 'rich'"):
-        ifcbench.range_class(rich)
+    staged = Genotype("staged", {"operation": ((0, "multiply+max"),)})
+    with pytest.raises(GenotypeError, match="'primitives' or 'sif', found 'staged'"):
+        ifcbench.range_class(staged)
     with pytest.raises(GenotypeError, match=r"an operation of .*, found 'divide'"):
         ranges.class_of("divide", "R", "R")
 

@@ -40,7 +40,7 @@ from sif.spaces.interaction.losses import (
     Weighting,
 )
 from sif.spaces.interaction.operations import OPERATIONS, SUMS, operation_named
-from sif.spaces.interaction.staged_supernet import MIN_STEPS, STAGES, RichSettings, RichSpace
+from sif.spaces.interaction.staged_supernet import MIN_STEPS, STAGES, StagedSettings, StagedSpace
 from sif.spaces.interaction.weight_pool import Combination, WeightPool, WeightSet
 
 USERS, ITEMS, D = 7, 6, 3
@@ -96,9 +96,9 @@ def weightings() -> dict[str, Weighting | None]:
     return {name: Weighting.of(name, counts) for name in WEIGHTINGS}
 
 
-def rich_settings(loss: str = "squared", stages: tuple[str, ...] = STAGES) -> RichSettings:
+def rich_settings(loss: str = "squared", stages: tuple[str, ...] = STAGES) -> StagedSettings:
     strengths = tuple(torch.linspace(0.01, 0.05, n, dtype=F64) for n in (USERS, ITEMS))
-    return RichSettings(
+    return StagedSettings(
         shape(), FIELDS, LOSSES[loss], LOSS, weightings(), strengths, histories(), criterion, stages
     )
 
@@ -113,8 +113,8 @@ def scatter(module: nn.Module) -> None:
 
 def make_space(
     loss: str = "squared", stages: tuple[str, ...] = STAGES, seed: int = 0, scattered: bool = True
-) -> RichSpace:
-    made = RichSpace(rich_settings(loss, stages), torch.Generator().manual_seed(seed)).double()
+) -> StagedSpace:
+    made = StagedSpace(rich_settings(loss, stages), torch.Generator().manual_seed(seed)).double()
     if scattered:
         scatter(made)
     with torch.no_grad():
@@ -133,7 +133,7 @@ def batch(loss: str, kind: str = "train", seed: int = 0) -> Batch:
     return InteractionStream(part(loss), 18, drawing, draws, exact=True).next()
 
 
-def gates_at(space: RichSpace, **chosen: str | tuple[str, str]) -> Gates:
+def gates_at(space: StagedSpace, **chosen: str | tuple[str, str]) -> Gates:
     """Neutral but for what is named: gates_at(space, encoding=("id", "both"), operation="max")."""
     alpha = {}
     for block in space.blocks:
@@ -145,7 +145,7 @@ def gates_at(space: RichSpace, **chosen: str | tuple[str, str]) -> Gates:
     return project(alpha, space.blocks)
 
 
-def point_of(space: RichSpace, **chosen: str | tuple[str, str]) -> Combination:
+def point_of(space: StagedSpace, **chosen: str | tuple[str, str]) -> Combination:
     return space.point(gates_at(space, **chosen).choices())
 
 
@@ -202,7 +202,7 @@ def test_functions_are_trained_where_they_are_searched_and_readouts_never(
     assert all(not p.requires_grad for n, p in space.named_parameters() if "readouts" in n)
 
 
-def built_from(space: RichSpace, gates: Gates) -> InteractionNetwork:
+def built_from(space: StagedSpace, gates: Gates) -> InteractionNetwork:
     """The network of the genotype at the gates, with the supernet's weights copied in."""
     genotype = from_json(space.genotype(gates).to_json())
     design = design_of(genotype, FIELDS)
@@ -264,7 +264,7 @@ def test_only_weight_steps_are_counted() -> None:
         assert space.members.steps(point) == steps
 
 
-def trained(space: RichSpace, steps: int, **chosen: Any) -> None:
+def trained(space: StagedSpace, steps: int, **chosen: Any) -> None:
     point = point_of(space, **chosen)
     scatter(space.members.of(point))
     for _ in range(steps):
@@ -334,7 +334,7 @@ def test_genotypes_say_what_was_chosen_and_come_back_from_json(chosen: dict[str,
     assert genotype.blocks["encoding"] == tuple(enumerate(encodings))
     for name in STAGES[1:]:
         assert genotype.operation(name) == chosen.get(name, NAMES[name][0])
-    check_names(genotype, "rich", legal_names(SPECS["rich"], FIELDS))
+    check_names(genotype, "staged", legal_names(SPECS["staged"], FIELDS))
     again = from_json(genotype.to_json())
     assert again == genotype
     assert bool(again.parameters) == (chosen.get("embedding") == "elementwise")
@@ -366,28 +366,28 @@ def test_expressions_are_readable(chosen: dict[str, Any], text: str) -> None:
     assert space.expression(genotype) == expression(genotype, FIELDS) == text
 
 
-def rich(**blocks: Any) -> Genotype:
+def staged(**blocks: Any) -> Genotype:
     neutral = {
         "encoding": ((0, "id"), (1, "id")), "embedding": ((0, "identity"),),
         "operation": ((0, "multiply"),), "weighting": ((0, "even"),),
     }  # fmt: skip
     found = {**neutral, **blocks}
-    return Genotype("rich", {name: value for name, value in found.items() if value})
+    return Genotype("staged", {name: value for name, value in found.items() if value})
 
 
 @pytest.mark.parametrize(
     ("genotype", "message"),
     [
-        (rich(weighting=None), "expects blocks operation, encoding, embedding, weighting"),
-        (rich(user=((0, "id"),)), "expects blocks"),
-        (rich(encoding=((0, "id"),)), "block 'encoding': expected edges 0 to 1"),
-        (rich(encoding=((0, "id"), (1, "id"), (2, "id"))), "expected edges 0 to 1"),
-        (rich(operation=((1, "multiply"),)), "block 'operation': expected edge 0 alone"),
-        (rich(encoding=((0, "id"), (1, "text"))), "expected one of id, history, both"),
-        (rich(embedding=((0, "cube"),)), "expected one of identity, elementwise, graph"),
-        (rich(weighting=((0, "time"),)), "expected one of even, users, items, both"),
-        (rich(operation=((0, "plus+multiply"),)), "found 'plus\\+multiply'"),
-        (rich(embedding=((0, "elementwise"),)), r"user\.hidden_weight.*found none"),
+        (staged(weighting=None), "expects blocks operation, encoding, embedding, weighting"),
+        (staged(user=((0, "id"),)), "expects blocks"),
+        (staged(encoding=((0, "id"),)), "block 'encoding': expected edges 0 to 1"),
+        (staged(encoding=((0, "id"), (1, "id"), (2, "id"))), "expected edges 0 to 1"),
+        (staged(operation=((1, "multiply"),)), "block 'operation': expected edge 0 alone"),
+        (staged(encoding=((0, "id"), (1, "text"))), "expected one of id, history, both"),
+        (staged(embedding=((0, "cube"),)), "expected one of identity, elementwise, graph"),
+        (staged(weighting=((0, "time"),)), "expected one of even, users, items, both"),
+        (staged(operation=((0, "plus+multiply"),)), "found 'plus\\+multiply'"),
+        (staged(embedding=((0, "elementwise"),)), r"user\.hidden_weight.*found none"),
     ],
 )
 def test_malformed_genotypes_are_refused(genotype: Genotype, message: str) -> None:
@@ -397,7 +397,7 @@ def test_malformed_genotypes_are_refused(genotype: Genotype, message: str) -> No
 
 def test_sums_belong_to_two_fields() -> None:
     with pytest.raises(GenotypeError):
-        design_of(rich(operation=((0, "multiply+max"),)), ("user", "item", "hour"))
+        design_of(staged(operation=((0, "multiply+max"),)), ("user", "item", "hour"))
 
 
 def test_what_is_not_searched_stays_neutral() -> None:
@@ -547,12 +547,12 @@ def test_a_state_brings_the_index_back() -> None:
 # What a new combination inherits
 
 
-def vectors(space: RichSpace, encoding: tuple[str, str]) -> list[Tensor]:
+def vectors(space: StagedSpace, encoding: tuple[str, str]) -> list[Tensor]:
     found = space.interaction(gates_at(space, encoding=encoding)).chosen()
     return [v.table.detach() for v in found.vectors]
 
 
-def after(space: RichSpace, first: tuple[str, str], then: tuple[str, str]) -> list[list[Tensor]]:
+def after(space: StagedSpace, first: tuple[str, str], then: tuple[str, str]) -> list[list[Tensor]]:
     """Vectors of a trained combination, and of a new one that has no nearer neighbor."""
     trained(space, 3, encoding=first)
     before = vectors(space, first)
@@ -648,7 +648,7 @@ def test_a_baked_network_scores_alike_by_look_ups(chosen: dict[str, Any]) -> Non
 
 
 def test_encodings_need_the_train_part() -> None:
-    design = design_of(rich(encoding=((0, "history"), (1, "id"))), FIELDS)
+    design = design_of(staged(encoding=((0, "history"), (1, "id"))), FIELDS)
     net = network(design, shape(), torch.Generator())
     with pytest.raises(ShapeError, match="expected the train part's histories, found none"):
         net(EVERY)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sif.core.gates import Gates, Probing
 from sif.core.genotype import Genotype, check_names
+from sif.core.method import Plan
 from sif.core.probe import gate_gradient
 from sif.core.proximal import project
 from sif.core.space import ReplacementScored
@@ -37,7 +38,7 @@ from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 SIZES = (7, 6, 3)
 FIELDS = ("user", "item", "hour")
 PRESETS = ("sif", "primitives")
-"""Of the interaction function alone; what stands around it has a file of its own, test_rich."""
+"""Of the interaction function alone; what stands around it: test_staged_supernet."""
 F64 = torch.float64
 
 
@@ -288,8 +289,8 @@ def test_an_architecture_step_probes_what_it_is_asked_for(
 def test_a_step_by_replacement_scores_leaves_the_weights_alone(spec: str, loss: str) -> None:
     case = Case(spec, True, 2, loss)
     space = case.space()
-    settings = NaspSettings(score="switch", optimizer="plain", lr=0.1, continuous_lr=0.01)
-    method = Nasp(space, settings, torch.Generator().manual_seed(0))
+    settings = NaspSettings(score="replacement_loss", arch_optimizer="plain", arch_lr=0.1)
+    method = Nasp(space, settings, Plan(1, continuous_lr=0.01), torch.Generator().manual_seed(0))
     alpha, before = method.alpha(), snapshot(space)
     report = method.arch_step(space, case.batch(1), case.batch(2))
     arch = {id(p) for p in space.arch_parameters()}
@@ -298,7 +299,7 @@ def test_a_step_by_replacement_scores_leaves_the_weights_alone(spec: str, loss: 
     assert bool(expected) == (spec == "sif")
     assert all(p.grad is None for p in space.parameters())
     assert all(not torch.equal(alpha[n], a) for n, a in method.alpha().items())
-    assert set(report.scores) == {"gradient", "switch"}
+    assert set(report.scores) == {"gradient", "replacement_loss"}
 
 
 def test_regularizer_is_the_weighted_square_of_the_chosen_tables(case: Case) -> None:

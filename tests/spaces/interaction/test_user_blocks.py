@@ -276,9 +276,9 @@ def test_validation_on_some_users_and_a_search_on_some_interactions() -> None:
     assert set(result.genotype.blocks) == {"operation", "user", "item"}
 
 
-def rich(weighting: str, *encodings: str) -> Genotype:
+def staged(weighting: str, *encodings: str) -> Genotype:
     return Genotype(
-        "rich",
+        "staged",
         {
             "encoding": tuple(enumerate(encodings)),
             "embedding": ((0, "identity"),),
@@ -292,7 +292,7 @@ def rich(weighting: str, *encodings: str) -> Genotype:
 def test_weights_of_users_follow_them_into_their_blocks(objective: str) -> None:
     """Weighted losses of the blocks sum to that of the whole."""
     found = problem(objective)
-    design = design_of(rich("both", "id", "id"), found.fields)
+    design = design_of(staged("both", "id", "id"), found.fields)
     net = network(design, found.shape(4), generator()).double()
     loss, weighting = LOSSES[found.loss_name], found.weighting("both")
     assert weighting is not None
@@ -312,7 +312,9 @@ def test_weights_of_users_follow_them_into_their_blocks(objective: str) -> None:
 def test_rich_designs_train_where_blocks_are_asked_for(encodings: tuple[str, str]) -> None:
     """Weighted ones in blocks; those that need whole histories without."""
     config = problem(epochs=6, patience=6, evaluate_every=2).config
-    found = InteractionProblem(*parts("clicks"), config.model_copy(update={"space": "rich"}), EXACT)
+    found = InteractionProblem(
+        *parts("clicks"), config.model_copy(update={"space": "staged"}), EXACT
+    )
 
     class Nothing:
         def restore(self) -> None:
@@ -321,7 +323,7 @@ def test_rich_designs_train_where_blocks_are_asked_for(encodings: tuple[str, str
         def offer(self, state: object) -> None:
             return None
 
-    fitted = found.train(rich("users", *encodings), NullTracker(), Nothing(), l2=1.0)
+    fitted = found.train(staged("users", *encodings), NullTracker(), Nothing(), l2=1.0)
     losses = [entry["loss"] for entry in fitted.result.history]
     assert losses[-1] < losses[0]
     assert fitted.result.valid["ndcg@10"] > 0

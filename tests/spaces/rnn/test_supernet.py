@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from sif.core.gates import Gates, Probing
 from sif.core.genotype import Genotype
+from sif.core.method import Plan
 from sif.core.probe import gate_gradient
 from sif.core.proximal import initial_alpha, project, weight_step
 from sif.errors import GenotypeError
-from sif.methods.darts import Darts, DartsSettings
+from sif.methods.darts import Darts
 from sif.spaces.rnn.cells import (
     ACTIVATIONS,
     PUBLISHED,
@@ -216,7 +217,7 @@ def test_an_lstm_carries_both_of_its_states() -> None:
 @pytest.mark.parametrize("order", [1, 2])
 def test_a_relaxed_search_takes_steps(order: int) -> None:
     space = make_space(TextShape(11, 5, nodes=3))
-    method = Darts(space, DartsSettings(order), torch.Generator().manual_seed(0))
+    method = Darts(space, Darts.Settings(), Plan(2), torch.Generator().manual_seed(0), order=order)
     optimizer = torch.optim.SGD(space.weight_parameters(), 0.1)
     for step in range(2):
         report = method.arch_step(space, batch(step), batch(step + 5))

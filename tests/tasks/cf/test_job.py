@@ -282,7 +282,7 @@ def test_the_model_recommends_what_a_user_has_not_had(
     table.to_csv(tmp_path / "orders.csv", index=False)
     finished = tmp_path / "run"
     words = ["--dataset", "orders.csv", "--output-dir", finished, "--no-tracking", *tiny]
-    assert sif("--task", "cf", *words, "space=rich", "search.stages=[encoding]").code == 0
+    assert sif("--task", "cf", *words, "space=staged", "search.stages=[encoding]").code == 0
     history = table.groupby("user_id")["item_id"].agg(set)
     users = list(history.index)
     model = Recommender.load(finished / "model")
@@ -332,7 +332,7 @@ def test_the_configuration_repeats_the_run(
 
 
 @pytest.mark.usefixtures("without_figures")
-@pytest.mark.parametrize("space", ["sif", "primitives", "rich"])
+@pytest.mark.parametrize("space", ["sif", "primitives", "staged"])
 def test_ratings_are_predicted_in_their_own_units(
     space: str, sif: Command, tiny: list[str], table: pd.DataFrame
 ) -> None:
@@ -539,7 +539,7 @@ def test_another_test_part_changes_nothing_that_is_fitted(
         done = sif(
             "--task", "cf", "--split-file", f"{name}.npz", "--output-dir", name, "--no-tracking",
             *tiny, f"objective={objective}", f"baselines=[{','.join(baselines)}]", "train.l2=[1,3]",
-            "train.keep=1",
+            "train.halving_keep=1",
         )  # fmt: skip
         assert done.code == 0, done.err
         runs.append(Path(name))
@@ -619,8 +619,8 @@ def killable(tiny: list[str]) -> list[str]:
     """A job saved after every epoch, with batches and negatives drawn at random."""
     longer = ["checkpoint_seconds=0", "search.epochs=40", "search.batch_size=100",
               "train.batch_size=100", "loss.name=bpr", "train.epochs=8", "train.patience=40",
-              "train.evaluate_every=1", "train.l2=[1,3]", "train.cut=0.5",
-              "search.arch_start=0.1"]  # fmt: skip
+              "train.evaluate_every=1", "train.l2=[1,3]", "train.halving_fraction=0.5",
+              "methods.nasp.arch_start=0.1"]  # fmt: skip
     return ["--task", "cf", "--no-tracking", "--quiet", *tiny, *longer]
 
 
@@ -746,8 +746,8 @@ def test_a_run_is_not_resumed_with_other_settings_or_data(
 
 # One cut of successive halving
 
-HALVED = ("train.l2=[0.01,3,30]", "train.keep=0.67", "train.cut=0.3", "train.patience=20",
-          "train.beyond=0",           "baselines=[popularity]")  # fmt: skip
+HALVED = ("train.l2=[0.01,3,30]", "train.halving_keep=0.67", "train.halving_fraction=0.3",
+          "train.patience=20", "train.extend_grid=0", "baselines=[popularity]")  # fmt: skip
 
 
 def halved(sif: Command, tiny: list[str], run: str, *sets: str) -> Any:
@@ -781,7 +781,7 @@ def test_the_better_strengths_are_trained_to_the_end(sif: Command, tiny: list[st
 @pytest.mark.usefixtures("without_figures")
 def test_a_cut_changes_nothing_for_those_that_are_kept(sif: Command, tiny: list[str]) -> None:
     assert halved(sif, tiny, "run").code == 0
-    assert halved(sif, tiny, "whole", "train.keep=1", "train.cut=1").code == 0
+    assert halved(sif, tiny, "whole", "train.halving_keep=1", "train.halving_fraction=1").code == 0
     kept = list((Path("run") / "checkpoint").glob("*-?.safetensors"))
     assert len(kept) == 6
     for path in kept:

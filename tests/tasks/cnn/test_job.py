@@ -19,15 +19,18 @@ from sif.config.cnn import CNNConfig
 from sif.core.genotype import from_json, read
 from sif.core.method import Plan
 from sif.data.images import Images, load_images, make_image_split
-from sif.errors import CheckpointError, ShapeError
-from sif.methods.registry import METHODS
+from sif.errors import CheckpointError, ConfigError, ShapeError
+from sif.methods.nasp import NaspSettings
+from sif.methods.registry import MethodKind, configured
 from sif.problems.image_classifier import ImageClassifier
 from sif.problems.images import ImageProblem
 from sif.spaces.cnn.cells import PUBLISHED, format_cells
 from sif.spaces.cnn.supernet import CNNSpace, cells_of, expression
 from sif.tasks.checkpoint import StageFolder
 from sif.tasks.cnn import inputs as cnn_inputs
+from sif.tracking import NullTracker
 from sif.utils import checkpoint
+from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
 
 pytest.importorskip("sklearn", reason="needs scikit-learn, which holds the digits")
@@ -295,23 +298,35 @@ def test_a_damaged_classifier_is_refused(
 
 
 def test_settings_reach_what_they_name() -> None:
-    sets = [*TINY, "search.probe_rows=0.25", "search.probe_operations=0.5", "search.explore=0.3",
-            "search.arch_lr=0.01", "search.darts_lr=0.02", "search.penalty=0.5", "search.lr=0.07",
+    sets = [*TINY, "methods={nasp: {probe_rows: 0.25, probe_operations: 0.5, warmup: 0.5}}",
+            "methods.nasp.arch_lr=0.01", "methods.gdas.arch_lr=0.02", "search.lr=0.07",
+            "methods.nasp.explore=0.3",
+            "methods.nasp.complexity_penalty=0.5", "methods.random-ws.candidates=3",
             "search.cost=multiply_adds", "precision=bfloat16"]  # fmt: skip
     config = load_config("cnn", sets=sets)
     vision = cnn_inputs.prepare(config, make_runtime("cpu", 0, threads=1)).problem
     space = vision.space()
     assert space.precision == "bfloat16"
     assert space.blocks[0].costs != CNNSpace(space.name, space.layout).blocks[0].costs
-    nasp, first, second, snas, gdas = (
-        METHODS[name].make(space, config.search, Plan(9, 7), torch.Generator()).settings
-        for name in ("nasp", "darts-1", "darts-2", "snas", "gdas")
+    nasp, gdas, snas = (
+        configured(name, vision.config.methods).made(space, Plan(9, 7), torch.Generator()).settings
+        for name in ("nasp", "gdas", "snas")
     )
     assert (nasp.probe_rows, nasp.probe_operations, nasp.explore) == (0.25, 0.5, 0.3)
-    assert (nasp.lr, nasp.eta, nasp.warmup_steps) == (0.01, 0.5, 7)
-    assert (first.order, first.alpha.lr, second.order, second.unrolled_lr) == (1, 0.02, 2, 0.07)
-    assert (snas.alpha.lr, gdas.alpha.lr, snas.steps, gdas.steps) == (0.02, 0.02, 9, 9)
-    assert [name for name, method in METHODS.items() if method.warms_up] == ["nasp"]
+    assert (nasp.arch_lr, nasp.complexity_penalty) == (0.01, 0.5)
+    assert (gdas.arch_lr, snas.arch_lr) == (0.02, 3e-4)
+    plans: list[Plan] = []
+
+    def make(space: Any, settings: Any, plan: Plan, draws: torch.Generator) -> Any:
+        plans.append(plan)
+        raise ConfigError("seen")
+
+    run = vision.method_run()
+    kind = MethodKind(make, settings=NaspSettings)
+    with pytest.raises(ConfigError, match="seen"):
+        run.run("nasp", NullTracker(), NoCheckpoint(), lambda *_: None, kind)
+    per_epoch = run.streams()[0].steps_per_pass
+    assert plans == [Plan(per_epoch * config.search.epochs, per_epoch, per_epoch, 0.07)]
 
 
 class Killed(Exception):
@@ -411,7 +426,7 @@ def test_nothing_is_fitted_on_the_test_part(
         ([], ("search.cells=2",), "search.cells"),
         ([], ("train.auxiliary=cifar",), "at least 32 pixels a side"),
         ([], ("train.stem=imagenet", "train.channels=3"), "expected an even number"),
-        ([], ("search.warmup=0.9",), "search.warmup: expected epochs in which alpha moves"),
+        ([], ("methods.nasp.warmup=0.9",), "search.epochs: expected at least"),
         ([], ("search.valid_share=0.999",), "found none of"),
         ([], ("search.valid_share=0",), "search.valid_share"),
         (["--split-file", "x.npz"], (), "data.split_file"),

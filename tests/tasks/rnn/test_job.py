@@ -24,7 +24,7 @@ from sif.tasks.checkpoint import StageFolder
 from sif.utils import checkpoint
 
 TINY = [
-    "threads=1", "search.epochs=2", "search.warmup=0.5", "search.columns=8", "search.bptt=6",
+    "threads=1", "search.epochs=2", "methods.nasp.warmup=0.5", "search.columns=8", "search.bptt=6",
     "search.hidden=6", "search.nodes=3", "train.epochs=2", "train.columns=8", "train.bptt=6",
     "train.hidden=8", "train.vary=true", "train.averaging=1", "train.dropout.hidden=0.2",
     "checkpoint_seconds=0",
@@ -189,7 +189,7 @@ def test_a_given_cell_is_trained_without_a_search(
         ([], ("search.bptt=5000",), "search: expected at least"),
         ([], ("train.columns=5000",), "train: expected at least"),
         ([], ("search.columns=1",), "search.columns"),
-        ([], ("search.warmup=0.9",), "search.warmup: expected epochs in which alpha moves"),
+        ([], ("methods.nasp.warmup=0.9",), "search.epochs: expected at least"),
         ([], ("data.max_words=3",), "data.max_words"),
         (["--split-file", "x.npz"], (), "data.split_file"),
     ],
