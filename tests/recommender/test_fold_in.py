@@ -24,7 +24,7 @@ from sif.problems.interactions import InteractionProblem
 from sif.recommender.fold_in import FoldIn
 from sif.recommender.model import ServedModel
 from sif.retrieval.engine import Engine
-from sif.spaces.interaction.design import design_of
+from sif.spaces.interaction.design import design_of, network
 from sif.spaces.interaction.losses import LOSSES
 from sif.utils.device import make_runtime
 
@@ -70,7 +70,9 @@ class Trained:
         self.config, self.genotype, self.known = config, found, known
         self.problem = InteractionProblem(known, known, config, make_runtime("cpu", 0, 1))
         self.design = design_of(found, known.fields)
-        self.network = self.problem.network(self.design, torch.Generator().manual_seed(1))
+        histories = self.problem.histories if self.design.encodings or self.design.graph else None
+        draws = torch.Generator().manual_seed(1)
+        self.network = network(self.design, self.problem.shape(4), draws, histories)
         with torch.no_grad():
             for place, p in enumerate(self.network.parameters()):
                 if p.requires_grad:

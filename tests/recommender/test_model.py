@@ -19,7 +19,6 @@ from sif.errors import CheckpointError
 from sif.evaluation.cold_start import ColdStartRule
 from sif.problems.interactions import InteractionProblem
 from sif.recommender.model import FILE, KIND, ServedModel
-from sif.spaces.interaction.design import design_of
 from sif.utils.checkpoint import load as load_file
 from sif.utils.checkpoint import save as save_file
 from sif.utils.device import make_runtime
@@ -43,7 +42,7 @@ def model() -> ServedModel:
     config = load_config("cf", sets=["train.dimension=4", "threads=1"])
     assert isinstance(config, CFConfig)
     problem = InteractionProblem(known, known, config, make_runtime("cpu", 0, 1))
-    network = problem.network(design_of(GENOTYPE, known.fields), torch.Generator().manual_seed(0))
+    network = problem.network(GENOTYPE)
     return ServedModel.of(problem, GENOTYPE, network, 0.1, known)
 
 
