@@ -165,14 +165,14 @@ def test_another_strength_is_searched_with_on_the_same_tensors(
     fresh = problem(objective, space=space, search={"l2": 7.0})
     expected = fresh.search(NullTracker(), Nothing())
     monkeypatch.setattr(InteractionProblem, "__init__", None)  # nothing is built again
-    other = found.at(7.0)
+    other = found.at(l2=7.0)
     assert found.config.search.l2 == 2.0 and other.config == fresh.config
     for name in ("_train", "_valid", "_judged", "row_counts", "histories", "scale"):
         assert getattr(other, name) is getattr(found, name)
     assert other.searched is other
     result = other.search(NullTracker(), Nothing())
     assert (result.genotype, result.valid_loss) == (expected.genotype, expected.valid_loss)
-    assert found.at(2.0) is found
+    assert found.at(l2=2.0) is found
 
 
 def test_what_cannot_be_learned_from_is_refused() -> None:

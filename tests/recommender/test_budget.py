@@ -15,7 +15,9 @@ from sif.recommender.budget import FitBudget, fitting, whole_epochs
 from sif.recommender.recommender import Recommender
 
 Board = Callable[..., pd.DataFrame]
-GRID = TrainConfig(epochs=40, cut=0.125, keep=0.4, l2=(3.5, 1.0, 1.5, 2.0, 2.5))
+GRID = TrainConfig(
+    epochs=40, halving_fraction=0.125, halving_keep=0.4, l2=(3.5, 1.0, 1.5, 2.0, 2.5)
+)
 """Five strengths, each for 5 epochs, and two of them for 35 more: 95 epochs."""
 
 

@@ -108,7 +108,7 @@ def test_wrong_comparisons_are_told(case: Any) -> None:
 
 def test_a_search_alone_finds_what_a_fit_finds(checkerboard: Board) -> None:
     frame = checkerboard(USERS, ITEMS)
-    settings: dict[str, Any] = {**QUICK, "search.follow_l2": False}
+    settings: dict[str, Any] = {**QUICK, "search.adapt_l2": False}
     find = partial(search_function, frame, threads=1, settings=settings)
     genotype = find()
     model = Recommender(threads=1, baselines=[], settings=settings).fit(frame)

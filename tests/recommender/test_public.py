@@ -208,7 +208,7 @@ def test_the_former_class_warns_and_answers_as_before(board: Board, liked: Recom
     settings = {"train.epochs": 60, "train.patience": 60, "train.dimension": 8,
                 "train.l2": "[0.003]", "search.epochs": 4, "search.dimension": 4}  # fmt: skip
     with pytest.warns(DeprecationWarning, match=r"sif\.Recommender"):
-        model = SIFRecommender("ranking", "rich", 0, threads=1, settings=settings)
+        model = SIFRecommender("ranking", "staged", 0, threads=1, settings=settings)
     model.fit(board())
     items, scores = model.recommend("u1", N=3, filter_already_liked=True)
     expected = liked.recommend("u1", n=3)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import sif
-from sif.config import load_config
+from sif.methods.configuration import load_job_config
 from sif.tasks import run_job as module
 from sif.tasks.base import RunResult
 
@@ -30,8 +30,8 @@ def test_what_is_not_given_is_that_of_the_presets(
     kinds = {"cf": sif.CFConfig, "cnn": sif.CNNConfig, "rnn": sif.RNNConfig}
     given = {"seed": 3, "search": {"epochs": 7}} | ({"objective": "rating"} if task == "cf" else {})
     sif.run_job(kinds[task](**given))
-    sif.run_job(load_config(task, layers=[("given", given)]))
-    expected = load_config(task, layers=[("given", given)])
+    sif.run_job(load_job_config(task, layers=[("given", given)]))
+    expected = load_job_config(task, layers=[("given", given)])
     for config in made:
         assert config.model_copy(update={"output_dir": None}) == expected
         assert config.output_dir is not None
