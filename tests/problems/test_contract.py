@@ -18,9 +18,9 @@ SMALL = {
            "search.epochs=2", "search.dimension=3", "train.epochs=10", "train.dimension=4",
            "search.stages=[operation,weighting]"),
     "cnn": ("data.per_class=8", "search.epochs=1", "search.batch_size=16", "search.channels=1",
-            "search.cells=3", "search.warmup=0", "train.epochs=2", "train.batch_size=16",
+            "search.cells=3", "methods.nasp.warmup=0", "train.epochs=2", "train.batch_size=16",
             "train.channels=1", "train.cells=3"),
-    "rnn": ("search.epochs=1", "search.warmup=0", "search.columns=8", "search.bptt=6",
+    "rnn": ("search.epochs=1", "methods.nasp.warmup=0", "search.columns=8", "search.bptt=6",
             "search.hidden=6", "search.nodes=2", "search.steps_per_epoch=4", "train.epochs=2",
             "train.columns=64", "train.bptt=35", "train.hidden=6"),
 }  # fmt: skip

@@ -135,7 +135,7 @@ def test_the_state_is_taken_once_where_another_stretch_goes_on(
         return state(run)
 
     monkeypatch.setattr(_Training, "state", counted)
-    found = problem(train={"epochs": 12, "l2": (1.0, 2.0, 4.0), "beyond": 0, "patience": 12})
+    found = problem(train={"epochs": 12, "l2": (1.0, 2.0, 4.0), "extend_grid": 0, "patience": 12})
     found.fit("it", PRODUCT, Session(NullStageStore(), Reporter(False), NullTracker()))
     assert taken == [round(12 * found.config.train.halving_fraction)] * 3
 

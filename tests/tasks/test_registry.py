@@ -111,7 +111,7 @@ def test_a_registered_task_runs_and_its_run_is_read_again(
     small = [
         "threads=1", "data.per_class=12", "search.epochs=1", "search.batch_size=16",
         "search.channels=1", "search.cells=3", "train.epochs=1", "train.batch_size=16",
-        "train.channels=1", "train.cells=3", "search.warmup=0", "baselines=[]", "petals=3",
+        "train.channels=1", "train.cells=3", "methods.nasp.warmup=0", "baselines=[]", "petals=3",
     ]  # fmt: skip
     run = tmp_path / "run"
     job = ["--task", "flowers", "--no-tracking", "--output-dir", str(run), "--set", *small]
