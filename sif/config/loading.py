@@ -19,12 +19,13 @@ from pydantic import ValidationError
 from sif.config.cf import CFConfig
 from sif.config.cnn import CNNConfig
 from sif.config.files import find_config, parse_yaml, presets, read_yaml, shipped
-from sif.config.messages import describe, did_you_mean
+from sif.config.messages import describe
 from sif.config.renamed import RenamedSetting, told, with_todays_names
 from sif.config.rnn import RNNConfig
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
 from sif.utils.plugins import plugin, plugin_names
+from sif.utils.registry import did_you_mean
 
 TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig, "cnn": CNNConfig, "rnn": RNNConfig}
 TASK_GROUP = "sif.problems"

@@ -16,9 +16,10 @@ from sif.adapters import torch_module as functions
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.errors import CheckpointError, ConfigError, GenotypeError, ShapeError
-from sif.spaces.interaction.design import design_of, network
+from sif.spaces.interaction.design import network
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.operations import OPERATIONS, SUMS
+from sif.spaces.interaction.registry import design_of
 from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
 
 USERS, ITEMS, D = 7, 5, 6

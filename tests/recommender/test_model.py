@@ -19,7 +19,7 @@ from sif.errors import CheckpointError
 from sif.evaluation.cold_start import ColdStartRule
 from sif.problems.interactions import InteractionProblem
 from sif.recommender.model import FILE, KIND, ServedModel
-from sif.spaces.interaction.design import design_of
+from sif.spaces.interaction.registry import design_of
 from sif.utils.checkpoint import load as load_file
 from sif.utils.checkpoint import save as save_file
 from sif.utils.device import make_runtime

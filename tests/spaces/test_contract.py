@@ -29,18 +29,12 @@ from sif.spaces.cnn.networks import CellNetwork, Layout
 from sif.spaces.cnn.operations import Normalization
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch, cells_of
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
-from sif.spaces.interaction.design import SPECS, Design, design_of, network
+from sif.spaces.interaction.design import SPECS, Design, network
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import ENCODINGS, Histories
 from sif.spaces.interaction.function import Interaction
-from sif.spaces.interaction.losses import (
-    LOSSES,
-    PAIRWISE,
-    WEIGHTINGS,
-    Batch,
-    LossSettings,
-    Weighting,
-)
+from sif.spaces.interaction.losses import WEIGHTINGS, Batch, LossSettings, Weighting
+from sif.spaces.interaction.registry import LOSSES, design_of
 from sif.spaces.interaction.staged_supernet import STAGES, StagedSettings, StagedSpace
 from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 from sif.spaces.rnn.cells import RecurrentCell
@@ -110,7 +104,7 @@ def rounded(transforms: nn.Module) -> None:
 
 
 def drawing(loss: str) -> Drawing:
-    return Drawing(2 if loss in PAIRWISE else 0, 3 if loss == "whole-data" else 0)
+    return Drawing(2 if LOSSES[loss].negatives else 0, 3 if loss == "whole-data" else 0)
 
 
 SIZES = (7, 6, 3)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -122,11 +123,13 @@ class LossSettings:
         negatives: Items drawn per observed row (pairwise losses), or background combinations per
             observed row (whole-data loss).
         weighting: Weights of the fields' rows; None: all weigh the same.
+        own: Of the model `LossKind.settings`; None where that is None.
     """
 
     positive_weight: float = 3.0
     negatives: int = 2
     weighting: Weighting | None = None
+    own: Any = None
 
 
 WEIGHTINGS: dict[str, tuple[float, float]] = {
@@ -282,12 +285,33 @@ def cross_entropy(interaction: Scored, batch: Batch, settings: LossSettings) -> 
     return _mean(losses, batch.ids, settings)
 
 
-LOSSES: dict[str, Loss] = {
-    "squared": squared,
-    "whole-data": whole_data,
-    "bpr": bpr,
-    "softmax": sampled_softmax,
-    "bce": cross_entropy,
-}
-PAIRWISE = frozenset({"bpr", "softmax", "bce"})
-"""Losses that need `Batch.negatives`; the whole-data loss needs `Batch.background`."""
+@dataclass(frozen=True)
+class LossKind:
+    """A loss by its name.
+
+    Attributes:
+        function: A scored function, a batch and numbers to a scalar.
+        objectives: Those that it serves, of "ranking" and "rating".
+        negatives: Whether batches bring `Batch.negatives`.
+        background: Whether batches bring `Batch.background`, unless they have the whole graph.
+        graph: Whether it reads `Batch.graph`, which batches of a whole part then bring.
+        settings: Model of settings of its own, as `losses.NAME.key`; None: it has none.
+    """
+
+    function: Loss
+    objectives: tuple[str, ...]
+    negatives: bool = False
+    background: bool = False
+    graph: bool = False
+    settings: type[BaseModel] | None = None
+
+    def __call__(self, interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
+        """The scalar loss of a batch."""
+        return self.function(interaction, batch, settings)
+
+
+SQUARED = LossKind(squared, ("rating",), graph=True)
+WHOLE_DATA = LossKind(whole_data, ("ranking",), background=True, graph=True)
+BPR = LossKind(bpr, ("ranking",), negatives=True)
+SOFTMAX = LossKind(sampled_softmax, ("ranking",), negatives=True)
+BCE = LossKind(cross_entropy, ("ranking",), negatives=True)

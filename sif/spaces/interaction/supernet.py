@@ -21,12 +21,20 @@ from sif.core.gates import Block, Gates, Selection
 from sif.core.genotype import Genotype
 from sif.core.probe import gated_output
 from sif.errors import ConfigError, ShapeError
-from sif.spaces.interaction.design import OPERATION_BLOCK, FunctionSpec, RidgeFitted, expression
+from sif.spaces.interaction.design import (
+    OPERATION_BLOCK,
+    SPECS,
+    FunctionSpec,
+    RidgeFitted,
+    spec_design,
+    spec_expression,
+)
 from sif.spaces.interaction.embeddings import Tables, TableShape
 from sif.spaces.interaction.function import Interaction
-from sif.spaces.interaction.losses import Batch, Loss, LossSettings, Scored
+from sif.spaces.interaction.losses import Batch, Loss, LossSettings
 from sif.spaces.interaction.operations import Factors, operations_for
 from sif.spaces.interaction.pair_products import PairGraph
+from sif.spaces.interaction.space_kind import AtGates, SpaceContext, SpaceKind
 from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise, Mlp
 
 FIT_ROWS = 8192
@@ -178,7 +186,7 @@ class FunctionSpace(nn.Module):
         factors = _factors(gates, self.settings.fields[field])
         return lambda x: gated_output(row, active, [partial(f, x) for f in functions], factors)
 
-    def interaction(self, gates: Gates) -> Scored:
+    def interaction(self, gates: Gates) -> AtGates:
         """The function at the gates, over the chosen operation's tables."""
         return _Gated(self, gates)
 
@@ -253,7 +261,7 @@ class FunctionSpace(nn.Module):
 
     def expression(self, genotype: Genotype) -> str:
         """Such as "multiply(P(user), Q(item))" or "max(+sqrt(user), ~abs(item))"."""
-        return expression(genotype, self.settings.fields)
+        return spec_expression(genotype, self.settings.fields)
 
 
 def _factors(gates: Gates, block: str) -> list[float] | None:
@@ -285,3 +293,22 @@ def _blocks(spec: FunctionSpec, settings: FunctionSettings) -> tuple[Block, ...]
             for field in settings.fields
         ]
     return tuple(blocks)
+
+
+def space_of(spec: FunctionSpec) -> SpaceKind:
+    """The space of a preset, to be registered under the preset's name."""
+
+    def make(context: SpaceContext) -> FunctionSpace:
+        settings = FunctionSettings(
+            context.shape, context.fields, context.loss, context.loss_settings, context.strengths,
+            context.own_tables, context.transform_offset,
+        )  # fmt: skip
+        return FunctionSpace(spec, settings, context.draws)
+
+    multiplies = spec.operations is None or "multiply" in spec.operations
+    has_multiply = multiplies and IDENTITY in spec.transforms
+    return SpaceKind(make, partial(spec_design, spec), spec_expression, has_multiply=has_multiply)
+
+
+SIF_SPACE = space_of(SPECS["sif"])
+PRIMITIVES_SPACE = space_of(SPECS["primitives"])

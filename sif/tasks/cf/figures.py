@@ -15,8 +15,8 @@ from sif.data.interactions import Split
 from sif.methods.registry import configured
 from sif.problems.base import SEARCHED
 from sif.problems.interactions import InteractionProblem
-from sif.spaces.interaction.design import design_of
 from sif.spaces.interaction.operations import Operation
+from sif.spaces.interaction.registry import design_of
 from sif.tasks.base import Entry, Results
 from sif.tasks.cf import splits as protocol
 
