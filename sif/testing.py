@@ -26,7 +26,8 @@ from sif.core.gates import Block, Gates, Selection
 from sif.core.space import Batch, Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import CheckpointError, ShapeError
-from sif.methods.registry import MethodKind, method_named
+from sif.methods.kind import MethodKind
+from sif.methods.registry import METHODS
 from sif.problems.base import Problem, Trained
 from sif.search.loop import SearchResult
 from sif.search.run import MethodRun
@@ -60,7 +61,7 @@ class Trial:
     @property
     def samples(self) -> bool:
         """Whether the method trains selections one by one."""
-        return (self.kind or method_named(self.name)).samples
+        return (self.kind or METHODS.named(self.name)).samples
 
 
 def check_all(trial: Trial, kills: Sequence[int] = (1, 3)) -> SearchResult:

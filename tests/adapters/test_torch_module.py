@@ -231,9 +231,12 @@ def test_the_dimension_of_a_genotype_is_that_of_the_presets(tmp_path: Path) -> N
     [
         (
             Genotype("darts", {"normal": ((0, "skip"),)}),
-            "expected space sif or primitives or staged",
+            "space: expected one of sif, primitives",
         ),
-        (Genotype("rnn", {"cell": ((0, "tanh"),)}), "expected space sif or primitives or staged"),
+        (
+            Genotype("rnn", {"cell": ((0, "tanh"),)}),
+            "space: expected one of sif, primitives",
+        ),
         (learned("max", ("user", "item", "time")), "function of user and item, found one of item"),
         (primitives("max(multiply(1,2),3)"), "expected one of multiply"),
         (Genotype("sif", {"operation": ((0, "max"),)}), "parameter 'user.hidden_weight'"),

@@ -26,9 +26,10 @@ from sif.core.stream import Permutation, Stream
 from sif.data.text import Grammar, grammar_corpus
 from sif.errors import ConfigError
 from sif.methods.fixed import Fixed
+from sif.methods.kind import MethodKind
 from sif.methods.nasp import NaspSettings
 from sif.methods.random_search import RandomSampling
-from sif.methods.registry import METHODS, MethodKind
+from sif.methods.registry import METHODS
 from sif.methods.settings import MethodSettings
 from sif.problems.text import TextProblem
 from sif.search.budget import planned

@@ -31,7 +31,7 @@ class AtGates(Scored, Protocol):
 
 
 class InteractionSpace(Space, Protocol):
-    """A supernet of interaction functions."""
+    """A supernet of interaction functions, a `torch.nn.Module`."""
 
     def interaction(self, gates: Gates) -> AtGates:
         """The function at the gates."""

@@ -12,7 +12,7 @@ import torch
 from sif import plots
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
-from sif.methods.registry import configured
+from sif.methods.configuration import configured
 from sif.problems.base import SEARCHED
 from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.operations import Operation
