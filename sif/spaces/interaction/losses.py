@@ -194,7 +194,7 @@ def squared(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor
         whole = batch.target if batch.graph_target is None else batch.graph_target
         target = whole[batch.graph.order]
         ids = batch.ids if settings.weighting is None else graph_ids(batch.graph)
-    return _mean((scores - target) ** 2, ids, settings)
+    return weighted_mean((scores - target) ** 2, ids, settings)
 
 
 def graph_ids(graph: PairGraph) -> Tensor:
@@ -202,7 +202,7 @@ def graph_ids(graph: PairGraph) -> Tensor:
     return torch.stack([graph.rows, graph.columns], dim=1).long()
 
 
-def _mean(losses: Tensor, ids: Tensor, settings: LossSettings) -> Tensor:
+def weighted_mean(losses: Tensor, ids: Tensor, settings: LossSettings) -> Tensor:
     """Weighted mean of losses (n,) at observed rows ids (n, k)."""
     weighting = settings.weighting
     return (losses if weighting is None else losses * weighting.observed(ids)).mean()
@@ -258,7 +258,7 @@ def _observed_part(
     return (positive if weighting is None else weighting.user[ids[:, 0]] * positive).mean()
 
 
-def _against(interaction: Scored, batch: Batch) -> tuple[Tensor, Tensor]:
+def against(interaction: Scored, batch: Batch) -> tuple[Tensor, Tensor]:
     """Scores (b,) of the observed rows and (b, m) of the same rows with drawn items."""
     drawn = interaction.pairs(batch.with_negatives())
     observed = interaction.pairs(batch.ids, batch.in_history)
@@ -267,22 +267,22 @@ def _against(interaction: Scored, batch: Batch) -> tuple[Tensor, Tensor]:
 
 def bpr(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """-log sigmoid(observed - drawn), averaged."""
-    observed, drawn = _against(interaction, batch)
-    return _mean(F.softplus(drawn - observed[:, None]).mean(dim=1), batch.ids, settings)
+    observed, drawn = against(interaction, batch)
+    return weighted_mean(F.softplus(drawn - observed[:, None]).mean(dim=1), batch.ids, settings)
 
 
 def sampled_softmax(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Cross-entropy of the observed item among itself and the drawn ones."""
-    observed, drawn = _against(interaction, batch)
+    observed, drawn = against(interaction, batch)
     logits = torch.cat([observed[:, None], drawn], dim=1)
-    return _mean(torch.logsumexp(logits, dim=1) - observed, batch.ids, settings)
+    return weighted_mean(torch.logsumexp(logits, dim=1) - observed, batch.ids, settings)
 
 
 def cross_entropy(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Binary cross-entropy, observed rows against drawn ones."""
-    observed, drawn = _against(interaction, batch)
+    observed, drawn = against(interaction, batch)
     losses = F.softplus(-observed) + F.softplus(drawn).sum(dim=1)
-    return _mean(losses, batch.ids, settings)
+    return weighted_mean(losses, batch.ids, settings)
 
 
 @dataclass(frozen=True)
