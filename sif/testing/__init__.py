@@ -13,17 +13,21 @@ that says on one line what was expected and what was found. No test library is n
 from __future__ import annotations
 
 from sif.testing.interactions import InteractionCase, toy_batch, toy_part
+from sif.testing.losses import LOSS_CHECKS, LossCase, check_loss
 from sif.testing.methods import Trial, check_method
 from sif.testing.problems import check_problem
 from sif.testing.promises import ContractError
 from sif.testing.spaces import SPACE_CHECKS, SpaceCase, check_space
 
 __all__ = [
+    "LOSS_CHECKS",
     "SPACE_CHECKS",
     "ContractError",
     "InteractionCase",
+    "LossCase",
     "SpaceCase",
     "Trial",
+    "check_loss",
     "check_method",
     "check_problem",
     "check_space",

@@ -397,10 +397,10 @@ def states_bring_everything_back(case: SpaceCase) -> None:
     moved = _changed(other, different)
     promise(not moved, "a loaded state to be the saved one", sorted(moved))
     with torch.no_grad():
-        for gates in selections(space):
-            ours, theirs = (s.loss(case.batch("valid"), gates) for s in (space, other))
+        for point in selections(space):
+            ours, theirs = (s.loss(case.batch("valid"), point) for s in (space, other))
             promise(torch.equal(ours, theirs), f"the loss {ours} after loading", theirs)
-            mine, others = (s.genotype(gates) for s in (space, other))
+            mine, others = (s.genotype(point) for s in (space, other))
             promise(mine == others, f"the genotype {mine} after loading", others)
 
 
