@@ -17,19 +17,23 @@ from sif.testing.losses import LOSS_CHECKS, LossCase, check_loss
 from sif.testing.methods import Trial, check_method
 from sif.testing.problems import check_problem
 from sif.testing.promises import ContractError
+from sif.testing.recommenders import RECOMMENDER_CHECKS, RecommenderCase, check_recommender
 from sif.testing.spaces import SPACE_CHECKS, SpaceCase, check_space
 
 __all__ = [
     "LOSS_CHECKS",
+    "RECOMMENDER_CHECKS",
     "SPACE_CHECKS",
     "ContractError",
     "InteractionCase",
     "LossCase",
+    "RecommenderCase",
     "SpaceCase",
     "Trial",
     "check_loss",
     "check_method",
     "check_problem",
+    "check_recommender",
     "check_space",
     "toy_batch",
     "toy_part",
