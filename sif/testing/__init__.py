@@ -1,6 +1,6 @@
 """What methods, spaces, losses, problems and recommenders promise, as suites for their authors.
 
-    check_method(Trial("hill-climb", toy_run("primitives")))
+    check_method(Trial("hill-climb", toy_run("space=primitives")))
     check_space(InteractionCase("metric"))
     check_loss(TEMPERED, settings=TemperedSettings())
     check_recommender(MyCase())
@@ -19,6 +19,7 @@ from sif.testing.problems import check_problem
 from sif.testing.promises import ContractError
 from sif.testing.recommenders import RECOMMENDER_CHECKS, RecommenderCase, check_recommender
 from sif.testing.spaces import SPACE_CHECKS, SpaceCase, check_space
+from sif.testing.toys import toy_problem, toy_run
 
 __all__ = [
     "LOSS_CHECKS",
@@ -37,4 +38,6 @@ __all__ = [
     "check_space",
     "toy_batch",
     "toy_part",
+    "toy_problem",
+    "toy_run",
 ]
