@@ -8,17 +8,27 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 import pytest
+import torch
 
+import sif
 from sif.cli import main as cli
 from sif.errors import ConfigError
 from sif.methods.registry import METHODS
-from sif.recommender.recommender import SIFRecommender
 from sif.spaces.interaction.losses import LossSettings
 from sif.spaces.interaction.registry import LOSSES, SPACES
-from sif.testing import InteractionCase, Trial, check_loss, check_method, check_space, toy_run
+from sif.testing import (
+    InteractionCase,
+    Trial,
+    check_loss,
+    check_method,
+    check_problem,
+    check_space,
+    toy_problem,
+    toy_run,
+)
 
 PLUGIN = Path(__file__).parents[1] / "examples" / "plugin"
 REGISTRIES = {"hill-climb": METHODS, "metric": SPACES, "tempered": LOSSES}
@@ -93,6 +103,28 @@ def test_the_loss_keeps_its_promises() -> None:
     check_loss(LOSSES.named("tempered"))
 
 
+def test_a_problem_with_them_keeps_its_promises() -> None:
+    problem, split = toy_problem("space=metric", "loss.name=tempered")
+    check_problem(problem, split)
+
+
+def test_python_searches_with_them() -> None:
+    _, split = toy_problem()
+    pairs = split.interactions
+    names = [[str(pairs.vocabularies[f].ids[n]) for n in pairs.ids[:, f]] for f in (0, 1)]
+    frame = pd.DataFrame(dict(zip(("user", "item"), names, strict=True)))
+    settings = {"search.steps": 8, "search.candidate_epochs": 1, "loss.name": "tempered"}
+    found = sif.search_function(frame, "metric", "hill-climb", threads=1, settings=settings)
+    assert found.space == "metric"
+    assert found.expression in {
+        f"{measure}({', '.join(bent)})"
+        for measure in ("product", "nearness", "bounded")
+        for bent in (("user", "item"), ("tanh(user)", "tanh(item)"))
+    }
+    function = sif.InteractionFunction(found, 4)
+    assert function(torch.ones(3, 4), torch.ones(3, 4)).shape == (3,)
+
+
 def test_help_names_them(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         cli.main(["--help"])
@@ -125,12 +157,12 @@ def test_they_run_from_the_command_line(run: Path, capsys: pytest.CaptureFixture
 
 
 def test_what_was_found_serves_users_who_come_later(run: Path) -> None:
-    model: Any = SIFRecommender.load(run / "model")
-    items, scores = model.recommend("u0001", 5)
+    model = sif.Recommender.load(run)
+    items, scores = model.recommend("u0001", 5, as_arrays=True)
     assert len(set(items.tolist())) == 5
     assert scores.tolist() == sorted(scores.tolist(), reverse=True)
-    liked = model.recommend("u0001", 3)[0].tolist()
-    folded, _ = model.recommend_new(liked, 5)
+    liked = items[:3].tolist()
+    folded, _ = model.recommend_new(liked, 5, as_arrays=True)
     assert len(set(folded.tolist()) - set(liked)) == 5
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from sif.config import CFConfig, load_config
 from sif.data.interactions import Split, make_split
 from sif.data.interactions.load import load_dataset
-from sif.problems.interactions import Problem
+from sif.problems.interactions import InteractionProblem
 from sif.search.run import MethodRun
 from sif.utils.device import make_runtime
 
@@ -21,7 +21,7 @@ SMALL = (
 BUDGET = ("search.steps=5", "search.candidate_epochs=1")
 
 
-def toy_problem(*sets: str, seed: int = 0) -> tuple[Problem, Split]:
+def toy_problem(*sets: str, seed: int = 0) -> tuple[InteractionProblem, Split]:
     """A job of interaction functions on 20 users and 15 items, on one thread of the CPU.
 
     Args:
@@ -37,7 +37,7 @@ def toy_problem(*sets: str, seed: int = 0) -> tuple[Problem, Split]:
     planted = {**config.data.planted.model_dump(), "seed": seed, "kind": kind}
     split = make_split(load_dataset("planted", planted=planted), PROTOCOLS[config.objective], seed)
     runtime = make_runtime("cpu", seed, threads=1)
-    return Problem(split.train, split.valid, config, runtime), split
+    return InteractionProblem(split.train, split.valid, config, runtime), split
 
 
 def toy_run(*sets: str) -> MethodRun:
