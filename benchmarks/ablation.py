@@ -22,7 +22,7 @@ from sif.data.interactions import Split, load_split_file
 from sif.evaluation.metrics import higher_is_better
 from sif.problems.controls import fixed_multiply
 from sif.problems.interactions import InteractionProblem
-from sif.spaces.interaction.design import expression
+from sif.spaces.interaction.registry import expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime

@@ -24,7 +24,7 @@ from sif.core.genotype import Genotype
 from sif.data.interactions import Split, load_split_file, with_time_buckets
 from sif.problems.controls import fixed_multiply
 from sif.problems.interactions import InteractionProblem
-from sif.spaces.interaction.design import expression
+from sif.spaces.interaction.registry import expression
 from sif.tracking import NullTracker
 from sif.utils.device import make_runtime
 

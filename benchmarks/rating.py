@@ -20,7 +20,7 @@ import torch
 from sif.config import CFConfig, load_config
 from sif.data.interactions import load_split_file
 from sif.problems.interactions import InteractionProblem
-from sif.spaces.interaction.design import expression
+from sif.spaces.interaction.registry import expression
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime

@@ -36,7 +36,7 @@ from sif.core.gates import Selection
 from sif.core.genotype import Genotype
 from sif.core.method import Plan
 from sif.errors import NotInTableError
-from sif.methods.registry import configured
+from sif.methods.configuration import configured
 from sif.problems.interactions import InteractionProblem
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint

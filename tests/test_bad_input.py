@@ -187,6 +187,11 @@ def test_repeated_pairs_are_merged_by_a_stated_rule_or_refused(
         ("device=tpu", "device: expected auto, cpu, cuda or cuda:N, found 'tpu'"),
         ("objective=rank", "objective: expected 'ranking' or 'rating', found 'rank'; did you"),
         ("loss.name=squared", "loss.name 'squared' contradicts objective 'ranking', which takes"),
+        (
+            "loss.name=bpt",
+            "loss.name: expected one of whole-data, bpr, softmax, bce, squared",
+        ),
+        ("losses.bprr.x=1", "losses: expected one of whole-data"),
         ("data.protocol=file", "data.protocol 'file' needs data.split_file"),
         ("nonsense", "--set: nonsense: expected key=value"),
         ("task=cnn", "task: 'cnn' contradicts the asked 'cf'"),
@@ -383,7 +388,7 @@ def test_a_genotype_of_another_version(run: Path, refused: Callable[..., str]) -
     genotype = json.loads(state["genotype"])
     for change, expected in (
         ({"version": 99}, "genotype: expected genotype version 1, found 99"),
-        ({"space": "cnn"}, "genotype: expected space sif or primitives or staged, found 'cnn'"),
+        ({"space": "cnn"}, "genotype: space: expected one of sif, primitives, staged, found 'cnn'"),
         ({"blocks": {**genotype["blocks"], "operation": [[0, "power"]]}}, "found 'power'"),
     ):
         changed = json.dumps({**genotype, **change})

@@ -9,7 +9,6 @@ compiled by `torch.jit.script`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +18,11 @@ from torch import Tensor, nn
 from sif.core.genotype import Genotype, read
 from sif.errors import ConfigError, GenotypeError, ShapeError
 from sif.recommender.model import ServedModel
-from sif.spaces.interaction.design import SPECS, Design, design_of, expression
+from sif.spaces.interaction.design import SPECS, Design
 from sif.spaces.interaction.embeddings import TableShape, clip_readout
-from sif.spaces.interaction.operations import Operation
-from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Mlp
+from sif.spaces.interaction.operations import Operation, Pair
+from sif.spaces.interaction.registry import design_of, expression
+from sif.spaces.interaction.transforms import Elementwise, Mlp
 
 FIELDS = ("user", "item")
 DIMENSION = 128
@@ -30,11 +30,11 @@ DIMENSION = 128
 
 
 class Primitive(nn.Module):
-    """An element-wise function of `PRIMITIVES`, by its name."""
+    """An element-wise function without parameters."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, function: Elementwise) -> None:
         super().__init__()
-        self.function = PRIMITIVES[name]
+        self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape to the same shape."""
@@ -46,8 +46,7 @@ class Combined(nn.Module):
 
     def __init__(self, operation: Operation) -> None:
         super().__init__()
-        assert operation.pair is not None  # noqa: S101 (neither a sum nor nested)
-        self.pair = operation.pair
+        self.pair: Pair = operation.pair or (lambda p, q: operation.combine((p, q)))
 
     def forward(self, p: Tensor, q: Tensor) -> Tensor:
         """Vectors (..., d) that broadcast to (..., width)."""
@@ -134,7 +133,7 @@ class InteractionFunction(nn.Module):
         self.genotype, self.dimension = genotype, dimension
         self.expression = expression(genotype, FIELDS)
         self.outside = _outside(design)
-        self.transforms = nn.ModuleList(_transforms(genotype, design))
+        self.transforms = nn.ModuleList(map(_module, design.transforms))
         combined = CombinedSum if design.operation.parts else Combined
         self.operation = combined(design.operation)
         shape = TableShape((0, 0), dimension, mixed_signs=mixed_signs)
@@ -230,7 +229,7 @@ def _design(genotype: Genotype) -> Design:
     design = design_of(genotype, FIELDS)
     # Learned transforms are parameters by field: a third field's would be left out unsaid.
     fields = {name.split(".")[0] for name in genotype.parameters}
-    if not fields <= set(FIELDS):
+    if genotype.space in SPECS and not fields <= set(FIELDS):
         raise GenotypeError(
             f"genotype: expected a function of user and item, found one of "
             f"{', '.join(sorted(fields))}"
@@ -238,14 +237,11 @@ def _design(genotype: Genotype) -> Design:
     return design
 
 
-def _transforms(genotype: Genotype, design: Design) -> Sequence[nn.Module]:
-    named = SPECS[genotype.space].transforms
-    return [
-        FrozenMlp(transform)
-        if isinstance(transform, Mlp)
-        else Primitive(genotype.operation(field) if named else IDENTITY)
-        for field, transform in zip(FIELDS, design.transforms, strict=True)
-    ]
+def _module(transform: Elementwise) -> nn.Module:
+    """An element-wise function as a module."""
+    if isinstance(transform, Mlp):
+        return FrozenMlp(transform)
+    return transform if isinstance(transform, nn.Module) else Primitive(transform)
 
 
 def _outside(design: Design) -> tuple[str, ...]:

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from sif.config import task_names
 from sif.errors import ConfigError
+from sif.methods.registry import METHODS
+from sif.spaces.interaction.registry import LOSSES, SPACES
+from sif.utils.registry import Registry
 from sif.utils.version import __version__
 
 if TYPE_CHECKING:
@@ -19,11 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verb:
-    """One command: what it is for, which arguments it takes, and the function behind it."""
+    """One command: what it is for, which arguments it takes, and the function behind it.
+
+    Attributes:
+        help: What it is for.
+        arguments: Adds its arguments to a parser.
+        call: The function.
+        lists: What it lists, whose names then stand for its help in that of all commands.
+    """
 
     help: str
     arguments: Callable[[Any], None]
     call: Callable[[argparse.Namespace], None]
+    lists: Registry[Any] | None = None
 
 
 def run_folder(path: Path) -> Path:
@@ -150,21 +161,23 @@ def datasets(_: argparse.Namespace) -> None:
         print(f"{recipe.name:<20} {recipe.title}")
 
 
-def methods_arguments(parser: argparse.ArgumentParser) -> None:
+def names_arguments(parser: argparse.ArgumentParser) -> None:
     """Names, or none for all."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="of methods (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of them (default: all)")
 
 
-def methods(values: argparse.Namespace) -> None:
-    """The search methods, those of other packages too, with their settings and defaults."""
-    from sif.methods.registry import method_named, method_names
+def _listing(registry: Registry[Any], section: str) -> Verb:
+    """The command that lists things by name, those of other packages too, with their settings."""
 
-    for name in values.names or method_names():
-        model = method_named(name).settings
-        print(name)
-        for key, field in model.model_fields.items():
-            default = "" if field.is_required() else f" (default: {field.default})"
-            print(f"  methods.{name}.{key:<20} {field.description}{default}")
+    def show(values: argparse.Namespace) -> None:
+        for name in values.names or registry.names():
+            model = registry.named(name).settings
+            print(name)
+            for key, field in {} if model is None else model.model_fields.items():
+                default = "" if field.is_required() else f" (default: {field.default})"
+                print(f"  {section}.{name}.{key:<20} {field.description}{default}")
+
+    return Verb(f"list {section} and their settings", names_arguments, show, registry)
 
 
 def version(_: argparse.Namespace) -> None:
@@ -220,7 +233,9 @@ OTHERS: dict[str, Verb] = {
     "bench": Verb("compare search methods under an equal budget", bench_arguments, bench),
     "evaluate": Verb("evaluate a run's model on the test part again", folder_argument, evaluate),
     "plot": Verb("draw a run's figures again", folder_argument, plot),
-    "methods": Verb("list search methods and their settings", methods_arguments, methods),
+    "methods": _listing(METHODS, "methods"),
+    "spaces": _listing(SPACES, "spaces"),
+    "losses": _listing(LOSSES, "losses"),
     "datasets": Verb("list the known datasets", no_arguments, datasets),
     "version": Verb("print the version", no_arguments, version),
 }

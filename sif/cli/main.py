@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import sys
+import textwrap
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,6 @@ from sif.config import (
     task_names,
 )
 from sif.errors import ConfigError, SifError
-from sif.methods.outside import outside_names
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -41,10 +41,8 @@ other commands (sif COMMAND --help):
 """
 _EXAMPLES = """\
 examples:
-  python run.py --task cf                       generated data, no download
-  python run.py --task cf --dataset ml-100k --seed 1
+  python run.py --task cf             generated data, no download
   python run.py --task cf --dataset my.csv --set data.user=customer objective=rating
-  python run.py --resume runs/cf-ml-100k-...    go on after an interruption
 """
 # flag -> key of the configuration
 _FLAGS = {
@@ -107,8 +105,7 @@ def _run_arguments(parser: _Parser) -> None:
     add("--split-file", metavar="FILE", help="a split made elsewhere (.npz or folder)")
     add("--config", metavar="FILE|PRESET", help="settings in YAML, or e.g. cf/default")
     add("--set", metavar="K=V", nargs="+", action="extend", default=[], help="e.g. train.epochs=50")
-    others = "".join(f", {name}" for name in outside_names())
-    add("--method", help=f"search method (default: nasp; sif methods lists all{others})")
+    add("--method", help="search method (default: nasp)")
     add("--seed", type=int, metavar="N", help="root of all randomness (default: 0)")
     add("--device", help="auto, cpu or cuda (default: auto)")
     add("--data-dir", metavar="DIR", help="where data files lie or are downloaded to")
@@ -178,7 +175,7 @@ VERBS: dict[str, Verb] = {
 def _parser(name: str) -> _Parser:
     verb = VERBS[name]
     if name == "run":
-        others = [f"  {other:<12}{VERBS[other].help}" for other in VERBS if other != "run"]
+        others = [_told(other, VERBS[other]) for other in VERBS if other != "run"]
         description, epilog = _DESCRIPTION + "\n".join(others), _EXAMPLES
         parser = _Parser(prog=_program(), description=description, epilog=epilog, usage=_USAGE)
     else:
@@ -186,6 +183,12 @@ def _parser(name: str) -> _Parser:
     verb.arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
+
+
+def _told(name: str, verb: Verb) -> str:
+    """A command in the help of all."""
+    text = verb.help if verb.lists is None else ", ".join(verb.lists.names())
+    return textwrap.fill(text, 88, initial_indent=f"  {name:<12}", subsequent_indent=" " * 14)
 
 
 _USAGE = "%(prog)s --task TASK [--dataset NAME|FILE] [options]"

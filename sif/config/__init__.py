@@ -25,10 +25,10 @@ from sif.config.loading import (
     new_run_folder,
     task_names,
 )
-from sif.config.messages import did_you_mean
 from sif.config.renamed import RenamedSetting
 from sif.config.search import SearchSection
 from sif.config.sections import CommonConfig, TrackingConfig
+from sif.utils.registry import did_you_mean
 
 __all__ = [
     "TASKS",

@@ -116,21 +116,19 @@ class ModelConfig(Section):
 
 
 Objective = Literal["ranking", "rating"]
+Owned = dict[str, dict[str, Any]]
+"""Name of something that is registered to the settings of its own."""
 Stage = Literal["encoding", "embedding", "operation", "weighting"]
 Stages = Annotated[
     tuple[Stage, ...], Field(strict=False, min_length=1), BeforeValidator(one_or_many)
 ]
-LOSSES: dict[Objective, tuple[str, ...]] = {
-    "ranking": ("whole-data", "bpr", "softmax", "bce"),
-    "rating": ("squared",),
-}
 
 
 class LossConfig(Section):
     """What training minimizes."""
 
-    name: Literal["whole-data", "bpr", "softmax", "bce", "squared"] | None = Field(
-        None, description="loss; None: the objective's first, whole-data or squared"
+    name: str | None = Field(
+        None, description="loss; None: the objective's own, whole-data or squared"
     )
     positive_weight: NonNegative = Field(
         3.0, description="weight of an observed pair above the 1 of any pair (whole-data)"
@@ -239,6 +237,8 @@ class CFConfig(CommonConfig):
     )
     objective: Objective = Field("ranking", description="what the recommender is for")
     space: str = Field("sif", description="search space")
+    spaces: Owned = Field({}, description="settings of spaces of other packages by name")
+    losses: Owned = Field({}, description="settings of losses of other packages by name")
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
@@ -269,11 +269,6 @@ class CFConfig(CommonConfig):
             problems.append(
                 f"{' and '.join(further)} contradicts objective 'ranking', which has no context "
                 "to rank at: set objective=rating"
-            )
-        if self.loss.name is not None and self.loss.name not in LOSSES[self.objective]:
-            problems.append(
-                f"loss.name {self.loss.name!r} contradicts objective {self.objective!r}, "
-                f"which takes {', '.join(LOSSES[self.objective])}"
             )
         if problems:
             raise ValueError("; ".join(problems))

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import yaml
 
-from sif.config.messages import did_you_mean
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
+from sif.utils.registry import did_you_mean
 
 _FLOAT = re.compile(r"^[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")
 

@@ -19,16 +19,16 @@ from pydantic import ValidationError
 from sif.config.cf import CFConfig
 from sif.config.cnn import CNNConfig
 from sif.config.files import find_config, parse_yaml, presets, read_yaml, shipped
-from sif.config.messages import describe, did_you_mean
+from sif.config.messages import describe
 from sif.config.renamed import RenamedSetting, told, with_todays_names
 from sif.config.rnn import RNNConfig
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
-from sif.utils.plugins import plugin, plugin_names
+from sif.utils.registry import Registry, did_you_mean
 
 TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig, "cnn": CNNConfig, "rnn": RNNConfig}
-TASK_GROUP = "sif.problems"
-"""Of entry points: name of a task to its `sif.tasks.study.Task`."""
+OTHER_TASKS: Registry[Any] = Registry("task", "sif.problems", "builtins:object", {})
+"""Those of other packages: name to a `sif.tasks.study.Task`, which this package does not know."""
 Origins = Mapping[tuple[str, ...], str]
 """Path of keys to where the value there came from, for messages."""
 Complete = Callable[[CommonConfig, Origins], CommonConfig]
@@ -95,7 +95,7 @@ def load_config(
 
 def task_names() -> tuple[str, ...]:
     """Of this package's tasks, then of registered ones, which are not loaded."""
-    return (*TASKS, *plugin_names(TASK_GROUP))
+    return tuple(dict.fromkeys((*TASKS, *OTHER_TASKS.outside())))
 
 
 def config_model(task: str) -> type[CommonConfig]:
@@ -106,7 +106,7 @@ def config_model(task: str) -> type[CommonConfig]:
     """
     if task in TASKS:
         return TASKS[task]
-    model = getattr(plugin(TASK_GROUP, task, "task"), "config", None)
+    model = getattr(OTHER_TASKS.named(task), "config", None)
     if not (isinstance(model, type) and issubclass(model, CommonConfig)):
         raise ConfigError(f"task: {task}: expected a Task with a CommonConfig, found {model!r}")
     return model

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from sif.errors import ConfigError
+from sif.utils.registry import did_you_mean
+
+Settings = TypeVar("Settings", bound=BaseModel)
+NO_ORIGINS: Mapping[tuple[str, ...], str] = MappingProxyType({})
 _FOUND_LENGTH = 60  # characters of a wrong value that are shown
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """'; did you mean 'epochs'?' for the nearest known name, or '' when none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def describe(
@@ -42,6 +41,29 @@ def describe(
         parts = dict.fromkeys((origin, place, _problem(item, model)))  # an argument's name once
         lines.append(": ".join(filter(None, parts)))
     return "; ".join(lines)
+
+
+def validated(
+    model: type[Settings],
+    given: Mapping[str, Any],
+    parents: tuple[str, ...],
+    origins: Mapping[tuple[str, ...], str] = NO_ORIGINS,
+) -> Settings:
+    """Settings that whoever registered something takes, such as those of a method.
+
+    Args:
+        model: Of the settings.
+        given: As they were given.
+        parents: Keys that lead to them, such as ("methods", "nasp").
+        origins: Where values came from, for messages.
+
+    Raises:
+        ConfigError: Settings that the model does not have or take.
+    """
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(describe(error, model, origins, parents)) from None
 
 
 def _origin(path: tuple[str, ...], origins: Mapping[tuple[str, ...], str]) -> str:

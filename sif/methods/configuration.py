@@ -7,15 +7,81 @@ each method's own model takes them, so that a job says the same whoever wrote th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sif.config import CommonConfig, load_config
+import torch
+
+from sif.config import CommonConfig, SearchSection, load_config
 from sif.config.loading import Origins
+from sif.config.messages import NO_ORIGINS, validated
+from sif.core.method import Plan
+from sif.core.space import Space
 from sif.errors import ConfigError
-from sif.methods.registry import METHODS, NO_ORIGINS, configured, method_named, method_names
+from sif.methods.kind import MethodKind
+from sif.methods.registry import METHODS
+from sif.methods.settings import MethodSettings
 
 Config = TypeVar("Config", bound=CommonConfig)
+MethodValues = Mapping[str, Mapping[str, Any]]
+"""Name of a method to settings as they were given (`CommonConfig.methods`)."""
+
+
+@dataclass(frozen=True)
+class ConfiguredMethod:
+    """A method with settings, of which one can be made for a space.
+
+    Attributes:
+        name: Of the method.
+        kind: What it is.
+        settings: Of its own model.
+    """
+
+    name: str
+    kind: MethodKind
+    settings: MethodSettings
+
+    def every(self, section: SearchSection) -> int:
+        """Weight steps per architecture step."""
+        return section.arch_every if self.kind.arch_every is None else self.kind.arch_every
+
+    def made(self, space: Space, plan: Plan, draws: torch.Generator) -> Any:
+        """The method for a space.
+
+        Raises:
+            ConfigError: A space that it does not take, or a library that it needs.
+        """
+        kind = self.kind
+        if not (kind.own_weights or kind.samples) and any(b.own_weights for b in space.blocks):
+            fit = [n for n, kind in METHODS.items() if kind.own_weights or kind.samples]
+            raise ConfigError(
+                f"method {self.name}: expected a space whose selections share weights, found "
+                f"{space.name!r}, in which each trains its own; use {', '.join(fit)}"
+            )
+        return kind.make(space, self.settings, plan, draws)
+
+
+def configured(
+    name: str,
+    methods: MethodValues,
+    kind: MethodKind | None = None,
+    origins: Origins = NO_ORIGINS,
+) -> ConfiguredMethod:
+    """A method with what a configuration says of it.
+
+    Args:
+        name: Of the method.
+        methods: Settings of methods as they were given.
+        kind: The method, where no name of the table or of an entry point leads to it.
+        origins: Where values came from, for messages.
+
+    Raises:
+        ConfigError: Settings that the method does not have or take, or a name that nobody has.
+    """
+    kind = kind or METHODS.named(name)
+    settings = validated(kind.settings, methods.get(name, {}), ("methods", name), origins)
+    return ConfiguredMethod(name, kind, settings)
 
 
 def resolved(config: Config, origins: Origins = NO_ORIGINS) -> Config:
@@ -32,7 +98,7 @@ def resolved(config: Config, origins: Origins = NO_ORIGINS) -> Config:
     methods: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys((*METHODS, *config.methods, *_others(config))):
         try:
-            method_named(name, _place(name, origins))
+            METHODS.named(name, _place(name, origins))
             settings = configured(name, config.methods, origins=origins).settings
         except ConfigError as error:
             problems.append(str(error))
@@ -46,7 +112,7 @@ def resolved(config: Config, origins: Origins = NO_ORIGINS) -> Config:
 
 def _others(config: CommonConfig) -> set[str]:
     """Methods of other packages that take part."""
-    return {config.method, *getattr(config, "baselines", ())} & set(method_names())
+    return {config.method, *getattr(config, "baselines", ())} & set(METHODS.names())
 
 
 def _place(name: str, origins: Origins) -> str:

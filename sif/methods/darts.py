@@ -8,6 +8,7 @@ trained: the gap that discrete gates do not have.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from sif.core.gates import Gates
 from sif.core.method import ArchReport, Plan
 from sif.core.space import Batch, Space
+from sif.methods.kind import MethodKind
 from sif.methods.relaxation import Relaxed, Slopes, slopes, through_softmax
 from sif.methods.settings import RelaxationSettings
 
@@ -104,3 +106,7 @@ def _put(
         weight.copy_(start)
         if step:
             weight.add_(along, alpha=step)
+
+
+DARTS_1 = MethodKind(partial(Darts, order=1), Darts.Settings, mixes=True, arch_every=1)
+DARTS_2 = MethodKind(partial(Darts, order=2), Darts.Settings, mixes=True, arch_every=1)

@@ -11,6 +11,7 @@ from sif.core.gates import Selection
 from sif.core.selections import LISTED
 from sif.core.space import Space
 from sif.errors import ConfigError
+from sif.methods.kind import MethodKind, seeded
 from sif.methods.sampler import Sampler
 
 
@@ -38,3 +39,6 @@ class Exhaustive(Sampler):
     def _next(self) -> Selection | None:
         done = len(self.told)
         return self.selections.numbered(self._order[done]) if done < len(self._order) else None
+
+
+EXHAUSTIVE = MethodKind(seeded(Exhaustive), samples=True, ends=True)

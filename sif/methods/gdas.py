@@ -24,6 +24,7 @@ from sif.core.method import ArchReport
 from sif.core.probe import gate_gradient
 from sif.core.proximal import project
 from sif.core.space import Batch, Space
+from sif.methods.kind import MethodKind
 from sif.methods.relaxation import Cooling, gumbel, through_softmax
 
 TEMPERATURES = (10.0, 0.1)
@@ -77,3 +78,6 @@ def log_odds(logits: Tensor) -> Tensor:
         dim=1,
     )
     return logits - rest
+
+
+GDAS = MethodKind(Gdas, Gdas.Settings, arch_every=1)

@@ -23,6 +23,7 @@ from sif.core.probe import gate_gradient
 from sif.core.proximal import box, clip, complexity_gradient, initial_alpha, project
 from sif.core.space import Batch, ReplacementScored, Space
 from sif.errors import ConfigError
+from sif.methods.kind import MethodKind
 from sif.methods.settings import MethodSettings
 
 ADAM_BETAS = (0.5, 0.999)
@@ -222,3 +223,6 @@ class Nasp:
         self._generator.set_state(state["generator"])
         self._settled = Selection(state["settled"])
         self._changed_at = state["changed_at"]
+
+
+NASP = MethodKind(Nasp, Nasp.Settings, own_weights=True)

@@ -11,10 +11,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from sif.core.gates import Selection
+from sif.core.method import Plan
 from sif.core.space import Space
+from sif.methods.kind import MethodKind
 from sif.methods.sampler import WORST, Evaluated, Sampler
 from sif.methods.settings import MethodSettings
 from sif.utils.optional import library
@@ -110,3 +113,10 @@ def _algorithm(sizes: tuple[int, ...], population: int, seed: int) -> Any:
     )
     algorithm.setup(problem, termination=("n_gen", 2**31))
     return algorithm
+
+
+def _made(space: Space, settings: Nsga2Settings, plan: Plan, draws: torch.Generator) -> Nsga2:
+    return Nsga2(space, draws.initial_seed() % 2**32, settings)
+
+
+NSGA2 = MethodKind(_made, Nsga2.Settings, samples=True)

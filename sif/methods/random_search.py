@@ -10,6 +10,7 @@ import torch
 
 from sif.core.gates import Selection
 from sif.core.selections import LISTED
+from sif.methods.kind import MethodKind, seeded
 from sif.methods.sampler import Evaluated, Sampler
 
 REDRAWS = 1000
@@ -38,3 +39,6 @@ class RandomSampling(Sampler):
 
     def _learn(self, told: Evaluated) -> None:
         self._had.add(told.selection)
+
+
+RANDOM = MethodKind(seeded(RandomSampling), samples=True)

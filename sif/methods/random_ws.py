@@ -22,6 +22,7 @@ from sif.core.method import ArchParameters, ArchReport, Plan
 from sif.core.proximal import project
 from sif.core.selections import Selections
 from sif.core.space import Batch, Space
+from sif.methods.kind import MethodKind
 from sif.methods.settings import MethodSettings
 
 
@@ -115,3 +116,6 @@ def random_ws(
     """The method for a space."""
     kind = LearningRandomWS if space.arch_parameters() else RandomWS
     return kind(space, settings, plan, generator)
+
+
+RANDOM_WS = MethodKind(random_ws, RandomWS.Settings)

@@ -16,6 +16,7 @@ from torch import Tensor
 from sif.core.gates import Alpha, Gates
 from sif.core.method import ArchReport
 from sif.core.space import Batch, Space
+from sif.methods.kind import MethodKind
 from sif.methods.relaxation import Cooling, gumbel, slopes, through_softmax
 
 TEMPERATURES = (2.5, 0.03)
@@ -53,3 +54,6 @@ class Snas(Cooling):
 def concrete(alpha: Tensor, noise: Tensor, temperature: float) -> Tensor:
     """A point of the concrete distribution, (n_edges, n_ops), rows sum to 1 (section 2.2)."""
     return ((alpha.log_softmax(dim=1) + noise) / temperature).softmax(dim=1)
+
+
+SNAS = MethodKind(Snas, Snas.Settings, mixes=True, arch_every=1)

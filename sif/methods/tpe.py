@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 from sif.core.gates import Selection
+from sif.methods.kind import MethodKind, seeded
 from sif.methods.sampler import Evaluated, Sampler
 from sif.utils.optional import library
 
@@ -42,3 +43,6 @@ class Tpe(Sampler):
 
     def _learn(self, told: Evaluated) -> None:
         self._study.tell(self._trial, told.error)
+
+
+TPE = MethodKind(seeded(Tpe), samples=True)

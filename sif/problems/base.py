@@ -20,7 +20,7 @@ from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
 from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.metrics import higher_is_better
-from sif.methods.registry import configured
+from sif.methods.configuration import configured
 from sif.search.loop import SearchResult
 from sif.search.run import MethodRun, lowering
 from sif.tracking import Tracker

@@ -9,8 +9,6 @@ import torch
 from sif.core.genotype import Genotype
 from sif.core.proximal import project
 from sif.problems.interactions import InteractionProblem
-from sif.spaces.interaction.staged_supernet import neutral_genotype
-from sif.spaces.interaction.transforms import IDENTITY
 from sif.utils.random import generator
 
 FIXED, RANDOM = "fixed-multiply", "random-function"
@@ -21,10 +19,7 @@ def fixed_multiply(problem: InteractionProblem) -> Genotype:
 
     In a space with stages that is its neutral point, trained as every function of that space.
     """
-    if problem.spec.stages:
-        return neutral_genotype(len(problem.fields))
-    names = dict.fromkeys(problem.fields, ((0, IDENTITY),))
-    return Genotype("primitives", {"operation": ((0, "multiply"),), **names})
+    return problem.kind.multiply(problem.fields)
 
 
 def random_function(problem: InteractionProblem) -> Genotype:

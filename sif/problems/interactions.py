@@ -9,14 +9,14 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from sif.config import CFConfig, did_you_mean
+from sif.config import CFConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
@@ -28,30 +28,17 @@ from sif.evaluation.metrics import higher_is_better
 from sif.evaluation.scorers import FunctionScorer, InteractionScorer, Scale
 from sif.problems.base import Problem, Progress, Session, Trained, quiet
 from sif.problems.l2_grid import GridTraining, follows, search_strength
+from sif.problems.registered import loss_of, space_of
 from sif.search.run import MethodRun
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
-from sif.spaces.interaction.design import (
-    SPECS,
-    Design,
-    FunctionSpec,
-    design_of,
-    expression,
-    network,
-)
+from sif.spaces.interaction.design import Design, network
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import Histories
 from sif.spaces.interaction.function import Interaction, InteractionNetwork
-from sif.spaces.interaction.losses import (
-    LOSSES,
-    PAIRWISE,
-    WEIGHTINGS,
-    Batch,
-    LossSettings,
-    Weighting,
-)
+from sif.spaces.interaction.losses import WEIGHTINGS, Batch, LossSettings, Weighting
+from sif.spaces.interaction.registry import design_of, expression
+from sif.spaces.interaction.space_kind import InteractionSpace, SpaceContext
 from sif.spaces.interaction.sparse_rows import RowAdam
-from sif.spaces.interaction.staged_supernet import StagedSettings, StagedSpace
-from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 from sif.spaces.interaction.user_blocks import BlockStream, block_pairs
 from sif.tracking import Tracker
 from sif.training.loop import Ending, Metrics, train, unheard
@@ -59,7 +46,6 @@ from sif.training.optim import ADAM_BETAS, adam, constant
 from sif.utils.device import Runtime
 from sif.utils.random import generator, numpy_generator
 
-DEFAULT_LOSS = {"ranking": "whole-data", "rating": "squared"}
 POWER = {"plain": 0.0, "sqrt": 0.5, "linear": 1.0}
 MAX_EXACT = 2_000_000
 """Observed pairs up to which every batch may carry the whole part for the exact loss; beyond, the
@@ -96,20 +82,21 @@ class Parts:
         runtime: Runtime,
         stages: tuple[str, ...] | None = None,
     ) -> None:
-        self.spec = spec_of(config)
+        self.kind, self._space_settings = space_of(config)
+        self.loss_name, self.loss, own = loss_of(config)
         if stages is None:
             stages = config.search.stages if len(train_part) <= MAX_EXACT else LARGE_STAGES
         self.stages = stages
-        if self.spec.stages and len(train_part.fields) != 2:
+        if self.kind.stages and len(train_part.fields) != 2:
             raise ConfigError(
-                f"space {self.spec.name}: expected the fields user and item, found "
+                f"space {config.space}: expected the fields user and item, found "
                 f"{', '.join(train_part.fields)}; use space=sif or the preset cf/context"
             )
         self.train_part, self.valid_part = train_part, valid_part
         self.config, self.runtime = config, runtime
         self.metric = self.shown = MAIN_METRIC[config.objective]
-        self.loss_name = config.loss.name or DEFAULT_LOSS[config.objective]
-        self.loss_settings = LossSettings(config.loss.positive_weight, config.loss.negatives)
+        numbers = config.loss
+        self.loss_settings = LossSettings(numbers.positive_weight, numbers.negatives, own=own)
         self.scale = _scale(train_part, config.objective)
         self._train = self._tensors(train_part)
         self._valid = self._tensors(known_rows(train_part, valid_part))
@@ -159,10 +146,8 @@ class Parts:
 
     def stream(self, part: str, batch_size: int | None, *names: str | int) -> InteractionStream:
         """Endless batches of "train" or "valid"; `names` key the random stream."""
-        pairwise = self.loss_name in PAIRWISE
-        m = self.config.loss.negatives
-        background = m if self.loss_name == "whole-data" else 0
-        drawing = Drawing(negatives=m if pairwise else 0, background=background)
+        loss, m = self.loss, self.config.loss.negatives
+        drawing = Drawing(m if loss.negatives else 0, m if loss.background else 0)
         draws = generator(self.runtime, *names, part, device=torch.device("cpu"))
         if part == "valid":
             size = batch_size or len(self._valid.ids)
@@ -171,12 +156,11 @@ class Parts:
                 self._valid, size, drawing, draws, known, total, in_history=False
             )
         size = batch_size or len(self._train.ids)
-        if self.spec.stages and names[0] == "search":
+        if self.kind.stages and names[0] == "search":
             size = min(size, -(-len(self._train.ids) // MIN_STEPS_PER_PASS))
-        whole = self.loss_name == "whole-data" or (
-            self.loss_name == "squared" and (size == len(self._train.ids) or bool(self.spec.stages))
-        )
-        exact = whole and len(self._train.ids) <= MAX_EXACT
+        # Over the graph a loss is of all pairs, whatever the batch.
+        pays = loss.background or size == len(self._train.ids) or bool(self.kind.stages)
+        exact = loss.graph and pays and len(self._train.ids) <= MAX_EXACT
         return InteractionStream(self._train, size, drawing, draws, exact=exact)
 
     def blocks(self, factors: bool, *names: str | int) -> BlockStream | None:
@@ -189,11 +173,11 @@ class Parts:
         part, asked = self._train, self.config.train.block_pairs
         if len(part.sizes) != 2 or (asked is None and len(part.ids) <= MAX_EXACT):
             return None
-        m, pairwise = self.config.loss.negatives, self.loss_name in PAIRWISE
-        sampled = self.loss_name == "whole-data" and not factors
-        drawing = Drawing(m if pairwise else 0, m if sampled else 0)
+        loss, m = self.loss, self.config.loss.negatives
+        exact = factors and loss.graph
+        drawing = Drawing(m if loss.negatives else 0, m if loss.background and not exact else 0)
         vectors = 1 + drawing.negatives + drawing.background
-        gathered = 0 if factors and not pairwise else vectors * self.config.train.dimension
+        gathered = 0 if exact else vectors * self.config.train.dimension
         size = asked or block_pairs(len(part.ids), part.sizes[1], gathered)
         draws = generator(self.runtime, *names, "blocks", device=torch.device("cpu"))
         return BlockStream(part, size, drawing, draws)
@@ -230,16 +214,6 @@ def known_rows(train: Interactions, valid: Interactions) -> Interactions:
     return valid.select(met) if met.any() else valid
 
 
-def spec_of(config: CFConfig) -> FunctionSpec:
-    """The configured space; ConfigError where there is none of that name."""
-    if config.space not in SPECS:
-        raise ConfigError(
-            f"space: expected one of {', '.join(SPECS)}, found {config.space!r}"
-            f"{did_you_mean(config.space, SPECS)}"
-        )
-    return SPECS[config.space]
-
-
 def _scale(part: Interactions, objective: str) -> Scale:
     if objective != "rating":
         return Scale()
@@ -268,33 +242,32 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
         ("search", "train"), ("batch_size", "dimension")
     )
 
-    def space(self, mixed: bool = False) -> FunctionSpace | StagedSpace:
+    def space(self, mixed: bool = False) -> InteractionSpace:
         """The supernet of the configured space, the same whether mixtures run or not."""
-        draws = generator(self.runtime, "search", "space", device=torch.device("cpu"))
-        if self.spec.stages:
-            return self._staged_space(draws)
-        return self._function_space(draws).to(self.runtime.device, self.runtime.dtype)
-
-    def _staged_space(self, draws: torch.Generator) -> StagedSpace:
-        settings = self.config.search
-        shape = self.shape(settings.dimension)
-        made = StagedSettings(
-            shape,
+        search = self.config.search
+        context = SpaceContext(
+            self.shape(search.dimension),
             self.fields,
-            LOSSES[self.loss_name],
+            self.loss,
             self.loss_settings,
+            self.strengths(search.l2),
             {name: self.weighting(name) for name in WEIGHTINGS},
-            self.strengths(settings.l2),
-            self.histories if {"encoding", "embedding"} & set(self.stages) else None,
+            lambda: self.histories,
             self._criterion,
+            generator(self.runtime, "search", "space", device=torch.device("cpu")),
             self.stages,
+            search.tables == "own",
+            search.transform_offset,
+            self._space_settings,
         )
-        return StagedSpace(made, draws).to(self.runtime.device, self.runtime.dtype)
+        space = self.kind.make(context)
+        cast(nn.Module, space).to(self.runtime.device, self.runtime.dtype)
+        return space
 
     def _criterion(self, interaction: Interaction, batch: Batch) -> float:
         """What validation judges a combination by: the inverse metric, or the loss of ratings."""
         if self.config.objective == "rating":
-            return float(LOSSES[self.loss_name](interaction, batch, self.loss_settings))
+            return float(self.loss(interaction, batch, self.loss_settings))
         return 1 / max(self._known_metrics(interaction)[self.metric], 1e-6)
 
     def _known_metrics(self, interaction: Interaction) -> Metrics:
@@ -305,22 +278,6 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
     def _metrics(self, scorer: FunctionScorer, truth: Interactions) -> Metrics:
         history, objective = self._judged[0], self.config.objective
         return evaluate_on(scorer, self.train_part, (history,), truth, objective).metrics
-
-    def _function_space(self, draws: torch.Generator) -> FunctionSpace:
-        settings = self.config.search
-        return FunctionSpace(
-            self.spec,
-            FunctionSettings(
-                self.shape(settings.dimension),
-                self.fields,
-                LOSSES[self.loss_name],
-                self.loss_settings,
-                self.strengths(settings.l2),
-                own_tables=settings.tables == "own",
-                transform_offset=settings.transform_offset,
-            ),
-            draws,
-        )
 
     def at(self, **changed: Any) -> InteractionProblem:
         """The same with other settings of `search`, around the same tensors."""
@@ -334,7 +291,7 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
 
     def followed(self, fixed: Trained[InteractionNetwork]) -> InteractionProblem:
         """The same, searched with the strength that the training of fixed multiply suggests."""
-        if not follows(self.config, self.spec):
+        if not follows(self.config, self.kind):
             return self
         return self.at(l2=search_strength(self.config, fixed.numbers["prefers"]))
 
@@ -429,13 +386,12 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
     ) -> Callable[[Batch], Tensor]:
         """Loss and penalty of a batch, under the weighting of a name."""
         strengths = self.strengths(l2)
-        loss = LOSSES[self.loss_name]
         weighting = self.weighting(name)
 
         def objective(batch: Batch) -> Tensor:
             interaction = net.interaction(batch.rows)
             weights = None if weighting is None else weighting.within(batch.rows)
-            data = loss(interaction, batch, replace(self.loss_settings, weighting=weights))
+            data = self.loss(interaction, batch, replace(self.loss_settings, weighting=weights))
             return data + interaction.tables.squared_norm(self.share(strengths, batch))
 
         return objective

@@ -13,8 +13,8 @@ from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer
 from sif.errors import DivergedError
 from sif.problems.base import Problem, Progress, Session, State, Trained
-from sif.spaces.interaction.design import FunctionSpec
 from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.space_kind import SpaceKind
 from sif.tracking import Tracker
 from sif.training.loop import Ending
 
@@ -28,7 +28,7 @@ GAIN = 0.002
 seeds move it by on ML-100K (docs/ifc-bench.md)."""
 
 
-def follows(config: CFConfig, spec: FunctionSpec) -> bool:
+def follows(config: CFConfig, space: SpaceKind) -> bool:
     """Whether the search's strength is moved by `search_strength`.
 
     Only in spaces that have fixed multiply: learned transforms that start at x + c want other
@@ -36,7 +36,7 @@ def follows(config: CFConfig, spec: FunctionSpec) -> bool:
     """
     train = config.train
     choice = len(train.l2) > 1 and train.extend_grid > 0
-    return config.search.adapt_l2 and choice and bool(spec.transforms or spec.stages)
+    return config.search.adapt_l2 and choice and space.has_multiply
 
 
 def search_strength(config: CFConfig, preferred: float) -> float:

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from sif.config.cf import LOSSES
+from sif.errors import ConfigError
+from sif.evaluation.evaluate import MAIN_METRIC
+from sif.spaces.interaction.registry import LOSSES
 
 
 class _Told(str):
@@ -44,7 +46,8 @@ def check(state: Any) -> None:
     for name in NEEDED:
         _require(name in state, f"an entry {name!r}", _Told("none"))
     objective = state["objective"]
-    _require(objective in tuple(LOSSES), f"objective {' or '.join(LOSSES)}", objective)
+    known = tuple(MAIN_METRIC)
+    _require(objective in known, f"objective {' or '.join(known)}", objective)
     fields = state["fields"]
     texts = isinstance(fields, list) and all(isinstance(name, str) for name in fields)
     _require(texts and len(set(fields)) == len(fields) >= 2, "names of two fields or more", fields)
@@ -68,7 +71,7 @@ def check(state: Any) -> None:
     )  # fmt: skip
     for (encoding, terms), size in zip(state["folds"], sizes[1::-1], strict=False):
         _check_encoding(encoding, size, state["shape"]["dimension"])
-        _check_terms(terms, size, LOSSES[objective])
+        _check_terms(terms, size, objective)
 
 
 def _sizes(vocabularies: Any, count: int) -> list[int]:
@@ -119,8 +122,12 @@ def _check_encoding(encoding: Any, size: int, dimension: int) -> None:
             _floats(encoding[name], (size, dimension), name)
 
 
-def _check_terms(terms: Any, size: int, losses: tuple[str, ...]) -> None:
-    _require(terms["loss"] in losses, f"a loss of {', '.join(losses)}", terms["loss"])
+def _check_terms(terms: Any, size: int, objective: str) -> None:
+    try:
+        loss = LOSSES.named(terms["loss"], "loss")
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    _require(objective in loss.objectives, f"a loss of {objective}", terms["loss"])
     for name in ("l2", "l2_power", "bias_l2", "power", "level"):
         _number(terms[name], name)
     _flag(terms["apart"], "apart")

@@ -25,15 +25,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sif.recommender.fold_in_terms import Encoding, Objective
+from sif.recommender.row_loss import RowScores, row_loss
 from sif.spaces.interaction.embeddings import clip_readout
 from sif.spaces.interaction.function import Interaction
-from sif.spaces.interaction.losses import PAIRWISE
+from sif.spaces.interaction.losses import LossKind
+from sif.spaces.interaction.registry import LOSSES
 from sif.spaces.interaction.transforms import is_identity
 
 STEPS = 50
 """Most quasi-Newton steps of a fold; ten are usual before the gradient vanishes."""
 NEGATIVES = 1000
 """Most rows of the other field that are a row's negatives, for pairwise losses."""
+SQUARES = ("squared", "whole-data")
+"""Losses that a ridge regression minimizes."""
+MEANS = ("bpr", "bce")
+"""Losses that are a mean or a sum over negatives, whichever come together."""
 
 
 class Rows(NamedTuple):
@@ -124,13 +130,17 @@ class FoldIn:
             observed = given - own
         if not self._unknowns:
             return given, 0.0
-        exact = self._form is not None and self.objective.loss not in PAIRWISE
+        exact = self._form is not None and self.objective.loss in SQUARES
         solve = self._solved if exact else self._descended
         found = solve(given, observed, others, target)
         bias = found[-1] if self.biased else 0.0
         if self.encoding.free:
             given = given + self.encoding.scale * found[: self.dimension]
         return given, bias
+
+    @property
+    def _kind(self) -> LossKind:
+        return LOSSES.named(self.objective.loss, "loss")
 
     @property
     def _unknowns(self) -> int:
@@ -168,7 +178,7 @@ class FoldIn:
         """The same by descent on the loss as it is."""
         unknowns = self.offset.new_zeros(self._unknowns).requires_grad_()
         ridge, weight = self._ridge(len(others)), self.objective.weight(len(others))
-        negatives = self._negatives(others) if self.objective.loss in PAIRWISE else None
+        negatives = self._negatives(others) if self._kind.negatives else None
         optimizer = torch.optim.LBFGS([unknowns], max_iter=STEPS, line_search_fn="strong_wolfe")
 
         def score(vectors: Tensor, at: Tensor) -> Tensor:
@@ -205,7 +215,7 @@ class FoldIn:
         unpaired = rows[~torch.isin(rows, others.cpu())][:NEGATIVES]
         rows = unpaired if len(unpaired) else rows  # as in training, where nothing else is left
         columns = [torch.arange(len(rows))]
-        if self.objective.loss == "softmax":  # of several at once, which is not a mean over them
+        if self.objective.loss not in MEANS:  # of several at once
             rounds = range(-(-NEGATIVES // len(rows)))
             columns = [
                 torch.cat([torch.randperm(len(rows), generator=draws) for _ in rounds])
@@ -230,6 +240,10 @@ class FoldIn:
             whole = (objective.even * score(everything) ** 2).sum()
             extra = even + objective.further(others)
             return whole + (extra * (near - 1) ** 2 - even * score(others) ** 2).sum()
+        if objective.loss not in LOSSES:  # of another package
+            scores = RowScores(near, score, others, self.others, self.encoding.contributes)
+            drawn = None if negatives is None else negatives.rows[negatives.draws]
+            return row_loss(self._kind, objective, scores, others, target, drawn)
         assert negatives is not None  # noqa: S101
         drawn = torch.logsumexp(score(negatives.rows)[negatives.draws], dim=1)
         if objective.loss == "bce":

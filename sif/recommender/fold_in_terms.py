@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,10 +12,10 @@ from torch import Tensor
 from sif.core.genotype import Genotype
 from sif.evaluation.cold_start import cold_rows
 from sif.problems.interactions import POWER, InteractionProblem
-from sif.spaces.interaction.design import design_of
 from sif.spaces.interaction.encoders import encoded
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.losses import WEIGHTINGS, Weighting
+from sif.spaces.interaction.registry import design_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,7 @@ class Objective:
     """The training loss as one row sees it.
 
     Attributes:
-        loss: Key of `sif.spaces.interaction.losses.LOSSES`.
+        loss: Name in `sif.spaces.interaction.registry.LOSSES`.
         l2: Strength; a row with n pairs is penalized by l2 * n^l2_power.
         l2_power: See there.
         bias_l2: L2 of a bias in units of an embedding's.
@@ -68,6 +70,7 @@ class Objective:
         extra: (n_other,) further weight of observed pairs (whole-data loss).
         apart: Whether a row's weight does not multiply the further one (items).
         negatives: Drawn per observed pair (pairwise losses).
+        own: Settings of the loss's own.
     """
 
     loss: str
@@ -80,6 +83,7 @@ class Objective:
     extra: Tensor
     apart: bool = False
     negatives: int = 1
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     def weight(self, count: int) -> float:
         """Of a row with so many pairs."""
@@ -129,8 +133,8 @@ def _encoding(problem: InteractionProblem, trained: InteractionNetwork, field: i
 def _objective(problem: InteractionProblem, weighting: str, field: int, l2: float) -> Objective:
     config, counts = problem.config, problem.row_counts
     power = WEIGHTINGS[weighting][field]
-    made = problem.weighting(weighting)
-    whole = problem.loss_name == "whole-data"
+    made, own = problem.weighting(weighting), problem.loss_settings.own
+    whole = problem.loss.background
     even = torch.ones_like(counts[1 - field])
     level = 1.0
     if made is not None:
@@ -141,6 +145,7 @@ def _objective(problem: InteractionProblem, weighting: str, field: int, l2: floa
     return Objective(
         problem.loss_name, l2, POWER[config.loss.l2_scaling], config.loss.bias_l2, power, level,
         even.cpu().clone(), extra.cpu().clone(), bool(field), config.loss.negatives,
+        {} if own is None else own.model_dump(mode="json"),
     )  # fmt: skip
 
 

@@ -31,9 +31,10 @@ from sif.recommender.file_checks import check
 from sif.recommender.fold_in import FoldIn
 from sif.recommender.fold_in_terms import Encoding, FoldInTerms, Objective, fold_in_terms
 from sif.retrieval.engine import Engine
-from sif.spaces.interaction.design import design_of, expression, network, served
+from sif.spaces.interaction.design import network, served
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.registry import design_of, expression
 from sif.utils import checkpoint
 
 KIND = "recommender"

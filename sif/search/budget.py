@@ -13,7 +13,7 @@ from sif.core.proximal import weight_step
 from sif.core.space import Space
 from sif.core.stream import Stream
 from sif.errors import ConfigError
-from sif.methods.registry import ConfiguredMethod
+from sif.methods.configuration import ConfiguredMethod
 from sif.methods.settings import MethodSettings
 from sif.training.optim import MakeOptimizer
 

@@ -19,7 +19,9 @@ from sif.core.selections import Selections
 from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import ConfigError
-from sif.methods.registry import METHODS, ConfiguredMethod, MethodKind, MethodValues, configured
+from sif.methods.configuration import ConfiguredMethod, MethodValues, configured
+from sif.methods.kind import MethodKind
+from sif.methods.registry import METHODS
 from sif.search.budget import (
     alpha_rests,
     first_arch_step,

@@ -11,7 +11,7 @@ from pathlib import Path
 from sif.config import CommonConfig, dump_config, load_config
 from sif.errors import ConfigError, DataError
 from sif.methods.configuration import resolved
-from sif.methods.registry import method_named
+from sif.methods.registry import METHODS
 from sif.tasks.base import JobContext, RunResult
 from sif.tasks.checkpoint import StageFolder
 from sif.tasks.console import Console
@@ -78,7 +78,7 @@ def _checked_task(config: CommonConfig) -> tuple[Task, CommonConfig]:
 
 def check_method(method: str) -> None:
     """Raises ConfigError for a search method that nobody has; every task takes all of them."""
-    method_named(method)
+    METHODS.named(method)
 
 
 def _make_folder(folder: Path, config: CommonConfig) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from sif.config import did_you_mean
 from sif.core.genotype import Genotype, read
 from sif.errors import ConfigError
-from sif.methods.registry import method_named, method_names
+from sif.methods.registry import METHODS
 from sif.problems.base import SEARCHED
 from sif.tasks.base import Entrants
 
@@ -37,8 +37,8 @@ def entrants(
         ConfigError, GenotypeError: A name that nobody has, or a file without such cells.
     """
     controls = [name for name in baselines if cells or name != method]
-    method_named(method)
-    known = (*method_names(), *published)
+    METHODS.named(method)
+    known = (*METHODS.names(), *published)
     for name in controls:
         if name not in known:
             raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sif.config import CFConfig
 from sif.config.cnn import CNNConfig
-from sif.config.loading import TASK_GROUP
+from sif.config.loading import OTHER_TASKS
 from sif.config.rnn import RNNConfig
 from sif.errors import ConfigError
 from sif.tasks.cf import figures as cf_figures
@@ -14,7 +14,6 @@ from sif.tasks.cnn import inputs as cnn
 from sif.tasks.rnn import figures as rnn_figures
 from sif.tasks.rnn import inputs as rnn
 from sif.tasks.study import Task
-from sif.utils.plugins import plugin
 
 TASKS: dict[str, Task] = {
     "cf": Task(CFConfig, cf.prepare, cf_figures.draw),
@@ -31,7 +30,7 @@ def task_named(name: str) -> Task:
     """
     if name in TASKS:
         return TASKS[name]
-    task = plugin(TASK_GROUP, name, "task")
+    task = OTHER_TASKS.named(name)
     if not isinstance(task, Task):
         raise ConfigError(f"task: {name}: expected a Task, found {type(task).__name__}")
     return task

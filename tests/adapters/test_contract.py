@@ -6,6 +6,7 @@ Numbers and ids differ by library; a face per library turns them into original i
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,39 @@ import pytest
 from sif.adapters.implicit import SIFFactors, SIFImplicit, to_implicit
 from sif.errors import ShapeError, UnknownIdError
 from sif.recommender.recommender import Recommender
+from sif.testing import (
+    RECOMMENDER_CHECKS,
+    ContractError,
+    RecommenderCase,
+    check_recommender,
+)
 
 Scored = dict[str, float]
 
 
-class Ours:
-    unseen: type[Exception] = UnknownIdError
+class Adapted(RecommenderCase):
+    """A recommender of ours in some library, which is expected to answer alike."""
+
+    recommender: Recommender
+
+    def users(self) -> list[str]:
+        return self.recommender.model_.vocabularies[0].ids.tolist()
+
+    def items(self) -> list[str]:
+        return self.recommender.model_.vocabularies[1].ids.tolist()
+
+    def liked(self, user: str) -> set[str]:
+        model = self.recommender.model_
+        row = model.seen[model.vocabularies[0].index([user])]
+        return set(model.vocabularies[1].ids[row.indices])
+
+    def expected(self, user: str) -> Scored:
+        items, scores = self.recommender.recommend(user, 10_000, False, as_arrays=True)
+        return dict(zip(items.tolist(), scores.tolist(), strict=True))
+
+
+class Ours(Adapted):
+    unseen = UnknownIdError
 
     def __init__(self, recommender: Recommender) -> None:
         self.recommender = recommender
@@ -34,18 +62,17 @@ class Ours:
         return [[i for i in row if i] for row in items.tolist()]
 
     def scores(self, user: str) -> Scored:
-        items, scores = self.recommender.recommend(user, 10_000, False, as_arrays=True)
-        return dict(zip(items.tolist(), scores.tolist(), strict=True))
+        return self.expected(user)
 
     def again(self, folder: Path) -> Ours:
         self.recommender.save(folder)
         return type(self)(Recommender.load(folder))
 
 
-class Implicit:
+class Implicit(Adapted):
     """Either of implicit's kinds; matrices and numbers are those of the object itself."""
 
-    unseen: type[Exception] = (IndexError, ShapeError)  # type: ignore[assignment]
+    unseen = (IndexError, ShapeError)
 
     def __init__(self, recommender: Recommender, model: Any = None) -> None:
         self.recommender = recommender
@@ -82,7 +109,7 @@ class Implicit:
         return type(self)(self.recommender, type(self.model).load(str(file)))
 
 
-class LensKit:
+class LensKit(Adapted):
     unseen = None  # an unknown user without a history gets no list
 
     def __init__(self, recommender: Recommender, scorer: Any = None) -> None:
@@ -125,8 +152,9 @@ class LensKit:
         return type(self)(self.recommender, pickle.loads(pickle.dumps(self.scorer)))
 
 
-class Cornac:
-    unseen: type[Exception] = ValueError
+class Cornac(Adapted):
+    unseen = ValueError
+    has_batches = False
 
     def __init__(self, recommender: Recommender, model: Any = None) -> None:
         pytest.importorskip("cornac")
@@ -147,8 +175,6 @@ class Cornac:
         ranked = self.model.recommend(user, remove_seen=filtered, train_set=self.data)
         return [str(item) for item in ranked[:n]]
 
-    batch = None
-
     def scores(self, user: str) -> Scored:
         scores = self.model.score(self.data.uid_map[user])
         found = {str(item): float(scores[i]) for item, i in self.data.iid_map.items()}
@@ -167,7 +193,6 @@ KINDS = [
     ("max", "ranking", "id"), ("multiply", "rating", "id"), ("min+max", "rating", "id"),
     ("multiply", "ranking", "primitives"), ("min", "rating", "primitives"),
 ]  # fmt: skip
-Face = Any
 
 
 @pytest.fixture(params=KINDS, ids="-".join)
@@ -177,80 +202,39 @@ def recommender(request: pytest.FixtureRequest, make: Any) -> Recommender:
 
 
 @pytest.fixture(params=FACES, ids=lambda face: face.__name__)
-def face(request: pytest.FixtureRequest, recommender: Recommender) -> Face:
-    return request.param(recommender)
+def face(request: pytest.FixtureRequest, recommender: Recommender) -> RecommenderCase:
+    found: RecommenderCase = request.param(recommender)
+    return found
 
 
-def users(recommender: Recommender) -> list[str]:
-    return recommender.model_.vocabularies[0].ids.tolist()
-
-
-def liked(recommender: Recommender, user: str) -> set[str]:
-    model = recommender.model_
-    row = model.seen[model.vocabularies[0].index([user])]
-    return set(model.vocabularies[1].ids[row.indices])
-
-
-def test_everybody_gets_our_ten_best(face: Face, recommender: Recommender) -> None:
-    for user in users(recommender):
-        found, expected = face.top(user, 10), Ours(recommender).top(user, 10)
-        # Equal scores, which maxima have, are ordered as the library likes.
-        own = Ours(recommender).scores(user)
-        assert [own[i] for i in found] == [own[i] for i in expected], user
-        assert len(set(found)) == len(found) and not set(found) & liked(recommender, user)
-        if len(set(own.values())) == len(own):
-            assert found == expected, user
-
-
-def test_scores_are_ours(face: Face, recommender: Recommender) -> None:
-    for user in users(recommender)[:5]:
-        expected = Ours(recommender).scores(user)
-        found = face.scores(user)
-        assert found.keys() == expected.keys()
-        for item, score in expected.items():
-            assert found[item] == pytest.approx(score, rel=1e-4, abs=1e-5)
-
-
-def test_a_batch_is_its_users_one_by_one(face: Face, recommender: Recommender) -> None:
-    if face.batch is None:
-        pytest.skip("the library has no batches")
-    some = users(recommender)[3:9]
-    for user, row in zip(some, face.batch(some, 4), strict=True):
-        assert row == face.top(user, 4)
-
-
-def test_what_is_liked_is_left_out_unless_it_is_asked_for(
-    face: Face, recommender: Recommender
+@pytest.mark.parametrize("check", RECOMMENDER_CHECKS, ids=lambda check: check.__name__)
+def test_an_adapter_keeps_its_promises(
+    check: Callable[[RecommenderCase], None], face: RecommenderCase
 ) -> None:
-    everything = set(recommender.model_.vocabularies[1].ids)
-    for user in users(recommender)[:5]:
-        assert set(face.top(user, len(everything))) == everything - liked(recommender, user)
-        assert set(face.top(user, len(everything), False)) == everything
+    check(face)
 
 
-def test_more_than_there_is_is_what_there_is(face: Face, recommender: Recommender) -> None:
-    (user,) = users(recommender)[2:3]
-    count = len(recommender.model_.vocabularies[1])
-    found = face.top(user, 3 * count)
-    assert len(found) == len(set(found)) == count - len(liked(recommender, user))
-    assert found[:5] == face.top(user, 5)
+class Forgetful(Ours):
+    """Recommends what a user has."""
+
+    def top(self, user: str, n: int, filtered: bool = True) -> list[str]:
+        return super().top(user, n, False)
 
 
-def test_somebody_unseen_is_not_made_up(face: Face) -> None:
-    if face.unseen is None:
-        assert face.top("nobody", 5) == []
-        return
-    with pytest.raises(face.unseen):
-        face.top("nobody", 5)
+class Generous(Ours):
+    """Knows everybody."""
+
+    def top(self, user: str, n: int, filtered: bool = True) -> list[str]:
+        return super().top("u0" if user == "nobody" else user, n, filtered)
 
 
-def test_saved_and_loaded_it_answers_alike(
-    face: Face, recommender: Recommender, tmp_path: Path
-) -> None:
-    again = face.again(tmp_path)
-    for user in users(recommender)[:6]:
-        assert again.top(user, 10) == face.top(user, 10)
-        assert again.scores(user) == face.scores(user)
+@pytest.mark.parametrize(
+    ("face", "told"),
+    [(Forgetful, "different items that user .* does not have"), (Generous, "an unknown user")],
+)
+def test_the_suite_finds_what_is_broken(face: type[Ours], told: str, make: Any) -> None:
+    with pytest.raises(ContractError, match=told):
+        check_recommender(face(make()))
 
 
 def test_functions_with_factors_are_implicits_own_model(make: Any) -> None:

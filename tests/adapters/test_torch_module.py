@@ -16,9 +16,10 @@ from sif.adapters import torch_module as functions
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.errors import CheckpointError, ConfigError, GenotypeError, ShapeError
-from sif.spaces.interaction.design import design_of, network
+from sif.spaces.interaction.design import network
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.operations import OPERATIONS, SUMS
+from sif.spaces.interaction.registry import design_of
 from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
 
 USERS, ITEMS, D = 7, 5, 6
@@ -230,9 +231,12 @@ def test_the_dimension_of_a_genotype_is_that_of_the_presets(tmp_path: Path) -> N
     [
         (
             Genotype("darts", {"normal": ((0, "skip"),)}),
-            "expected space sif or primitives or staged",
+            "space: expected one of sif, primitives",
         ),
-        (Genotype("rnn", {"cell": ((0, "tanh"),)}), "expected space sif or primitives or staged"),
+        (
+            Genotype("rnn", {"cell": ((0, "tanh"),)}),
+            "space: expected one of sif, primitives",
+        ),
         (learned("max", ("user", "item", "time")), "function of user and item, found one of item"),
         (primitives("max(multiply(1,2),3)"), "expected one of multiply"),
         (Genotype("sif", {"operation": ((0, "max"),)}), "parameter 'user.hidden_weight'"),

@@ -120,7 +120,6 @@ def test_a_wrong_item_is_named_with_what_was_expected_and_found(item: str, expec
     [
         (["data.protocol=u1", "data.split_file=s.npz"], "contradicts data.split_file"),
         (["data.protocol=file"], "needs data.split_file"),
-        (["objective=rating", "loss.name=bpr"], "contradicts objective 'rating'"),
     ],
 )
 def test_contradictions_are_refused(items: list[str], expected: str) -> None:

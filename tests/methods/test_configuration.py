@@ -14,11 +14,12 @@ from sif.config import CFConfig, differences, dump_config
 from sif.config.cnn import CNNConfig
 from sif.config.sections import Count
 from sif.errors import ConfigError
-from sif.methods import outside
-from sif.methods.configuration import load_job_config, resolved
+from sif.methods.configuration import configured, load_job_config, resolved
+from sif.methods.kind import MethodKind
 from sif.methods.nasp import NaspSettings
-from sif.methods.registry import METHODS, MethodKind, configured
+from sif.methods.registry import METHODS
 from sif.methods.settings import MethodSettings
+from sif.utils import registry
 
 
 class TheirSettings(MethodSettings):
@@ -35,7 +36,7 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     def found(group: str, name: str | None = None) -> list[EntryPoint]:
         return [EntryPoint("theirs", "their:KIND", group)] if name in (None, "theirs") else []
 
-    monkeypatch.setattr(outside, "entry_points", found)
+    monkeypatch.setattr(registry, "entry_points", found)
     monkeypatch.setattr(EntryPoint, "load", lambda point: THEIRS)
 
 

@@ -16,7 +16,6 @@ import torch
 from sif import testing as contracts
 from sif.config import load_config
 from sif.config.cells import CellSearchSection
-from sif.config.cf import CFConfig
 from sif.config.rnn import RNNConfig
 from sif.core.gates import Gates, Selection
 from sif.core.method import Plan
@@ -26,36 +25,28 @@ from sif.core.stream import Permutation, Stream
 from sif.data.text import Grammar, grammar_corpus
 from sif.errors import ConfigError
 from sif.methods.fixed import Fixed
+from sif.methods.kind import MethodKind
 from sif.methods.nasp import NaspSettings
 from sif.methods.random_search import RandomSampling
-from sif.methods.registry import METHODS, MethodKind
+from sif.methods.registry import METHODS
 from sif.methods.settings import MethodSettings
 from sif.problems.text import TextProblem
 from sif.search.budget import planned
 from sif.search.run import MethodRun
 from sif.spaces.cnn.networks import Layout
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch
-from sif.tasks.cf import inputs
-from sif.testing import Trial
+from sif.testing import Trial, toy_run
+from sif.testing.toys import BUDGET
 from sif.training.optim import constant, momentum
 from sif.utils.device import make_runtime
 from sif.utils.random import seeded
 
 RUNTIME = make_runtime("cpu", 0, threads=1)
-# Five steps are three epochs of two, the last one cut short; a candidate takes two of them.
-BUDGET = ("search.steps=5", "search.candidate_epochs=1")
 
 
 def functions(space: str, *sets: str) -> MethodRun:
     """The job on 20 users and 15 items with a planted function."""
-    planted = ("data.planted.users=20", "data.planted.items=15", "data.planted.density=0.3")
-    config = load_config(
-        "cf",
-        sets=[f"space={space}", *planted, "search.dimension=3", "search.arch_every=1",
-              "search.batch_size=40", *BUDGET, *sets],
-    )  # fmt: skip
-    assert isinstance(config, CFConfig)
-    return replace(inputs.prepare(config, RUNTIME).problem.method_run(), steps_per_epoch=2)
+    return toy_run(f"space={space}", *sets)
 
 
 class Images:
@@ -142,7 +133,7 @@ def test_a_method_keeps_its_promises(method: str, space: str) -> None:
             trial.run.check(method)
         return
     trial.run.check(method)
-    found = contracts.check_all(trial, kills=(1,) if space == "cnn" else (1, 2))
+    found = contracts.check_method(trial, kills=(1,) if space == "cnn" else (1, 2))
     if METHODS[method].samples:
         budget = trial.run.section.steps
         assert budget is not None
@@ -170,7 +161,7 @@ def test_methods_that_share_weights_refuse_a_space_that_does_not(method: str) ->
 
 def test_samplers_train_what_staged_offers() -> None:
     trial = Trial("random", functions("staged"))
-    contracts.check_all(trial, kills=(1,))
+    contracts.check_method(trial, kills=(1,))
 
 
 def outside(make: Callable[[Space], Any], **further: Any) -> Trial:
@@ -219,7 +210,9 @@ def test_illegal_gates_are_named_and_stopped(change: Callable[[Gates], Gates], t
 
 
 def test_an_outside_sampler_is_trained_and_its_illegal_selection_stopped() -> None:
-    found = contracts.check_all(outside(lambda s: RandomSampling(s, 5), samples=True), kills=(1, 2))
+    found = contracts.check_method(
+        outside(lambda s: RandomSampling(s, 5), samples=True), kills=(1, 2)
+    )
     assert found.steps == 4
 
     class Bad(RandomSampling):
@@ -259,16 +252,16 @@ class Forgetful(Fixed):
 
 def test_the_contract_finds_what_is_broken() -> None:
     with pytest.raises(AssertionError, match="global random generators"):
-        contracts.check_all(outside(lambda space: Greedy(first(space))))
+        contracts.check_method(outside(lambda space: Greedy(first(space))))
     with pytest.raises(AssertionError, match="resumed from saved state 1"):
-        contracts.check_all(outside(Forgetful))
+        contracts.check_method(outside(Forgetful))
 
     class Unsaved(Fixed):
         def state_dict(self) -> dict[str, Any]:
             return {"gates": object()}
 
     with pytest.raises(AssertionError, match="a state that can be saved"):
-        contracts.check_all(outside(lambda space: Unsaved(first(space))))
+        contracts.check_method(outside(lambda space: Unsaved(first(space))))
 
 
 def test_a_budget_below_one_candidate_is_refused_in_one_line() -> None:

@@ -21,8 +21,9 @@ from sif.search.loop import SearchSettings, search
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.design import OPERATION_BLOCK, RIDGE, SPECS, FunctionSpec
 from sif.spaces.interaction.embeddings import TableShape
-from sif.spaces.interaction.losses import LOSSES, PAIRWISE, Batch, LossSettings
+from sif.spaces.interaction.losses import Batch, LossSettings
 from sif.spaces.interaction.operations import OPERATIONS
+from sif.spaces.interaction.registry import LOSSES
 from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 from sif.spaces.interaction.transforms import PRIMITIVES
 from sif.tracking import NullTracker
@@ -50,7 +51,7 @@ def batch(seed: int, loss: str = "squared", n: int = 40) -> Batch:
     target = torch.randn(n, generator=generator, dtype=torch.float64)
     if loss != "squared":
         target = torch.ones_like(target)
-    drawing = Drawing(2 if loss in PAIRWISE else 0, 2 if loss == "whole-data" else 0)
+    drawing = Drawing(2 if LOSSES[loss].negatives else 0, 2 if loss == "whole-data" else 0)
     part = PartTensors(ids, target, (USERS, ITEMS))
     return InteractionStream(part, n, drawing, generator).next()
 

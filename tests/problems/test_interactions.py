@@ -23,7 +23,7 @@ from sif.problems.l2_grid import Continued
 from sif.recommender.fit import NullStageStore, Reporter
 from sif.recommender.model import ServedModel
 from sif.spaces.interaction.embeddings import TableShape
-from sif.spaces.interaction.losses import LOSSES
+from sif.spaces.interaction.registry import LOSSES
 from sif.tracking import NullTracker
 from sif.training.loop import _Training
 from sif.utils import checkpoint

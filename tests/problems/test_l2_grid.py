@@ -18,7 +18,7 @@ from sif.errors import DivergedError
 from sif.problems.base import Session, Trained
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining, follows, search_strength
-from sif.spaces.interaction.design import SPECS
+from sif.spaces.interaction.registry import SPACES
 from sif.training.loop import TrainResult
 
 PRODUCT = Genotype(
@@ -169,9 +169,9 @@ def test_the_search_follows_where_fixed_multiply_is_of_the_space(
     space: str, l2: tuple[float, ...], more: dict[str, int], expected: bool
 ) -> None:
     config = CFConfig(train=TrainConfig(l2=l2, **more))
-    assert follows(config, SPECS[space]) is expected
+    assert follows(config, SPACES[space]) is expected
     off = config.model_copy(update={"search": SearchConfig(adapt_l2=False)})
-    assert not follows(off, SPECS[space])
+    assert not follows(off, SPACES[space])
 
 
 def test_a_gain_that_seeds_make_moves_no_search() -> None:

@@ -24,8 +24,8 @@ from sif.problems.interactions import InteractionProblem
 from sif.recommender.fold_in import FoldIn
 from sif.recommender.model import ServedModel
 from sif.retrieval.engine import Engine
-from sif.spaces.interaction.design import design_of, network
-from sif.spaces.interaction.losses import LOSSES
+from sif.spaces.interaction.design import network
+from sif.spaces.interaction.registry import LOSSES, design_of
 from sif.utils.device import make_runtime
 
 USERS, ITEMS, L2 = 12, 9, 0.7

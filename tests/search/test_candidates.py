@@ -16,7 +16,7 @@ from sif.core.gates import Gates, Selection
 from sif.core.space import Space
 from sif.errors import ConfigError, DivergedError
 from sif.methods.fixed import fixed
-from sif.methods.registry import MethodKind
+from sif.methods.kind import MethodKind
 from sif.methods.sampler import WORST, Sampler
 from sif.search.candidates import REPEATS
 from sif.search.loop import SearchResult, search

@@ -17,7 +17,8 @@ from sif.search.loop import SearchResult, SearchSettings, search
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.design import SPECS, FunctionSpec
 from sif.spaces.interaction.embeddings import TableShape
-from sif.spaces.interaction.losses import LOSSES, LossSettings
+from sif.spaces.interaction.losses import LossSettings
+from sif.spaces.interaction.registry import LOSSES
 from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 from sif.tracking import NullTracker
 from sif.utils import checkpoint

@@ -13,13 +13,13 @@ from sif.bench.request import Request
 from sif.cli import main as cli
 from sif.config import config_model, load_config, task_names
 from sif.config.cnn import CNNConfig
-from sif.config.loading import TASK_GROUP
+from sif.config.loading import OTHER_TASKS
 from sif.errors import ConfigError
 from sif.tasks.cnn import figures, inputs
 from sif.tasks.cnn.study import ImageStudy
 from sif.tasks.registry import TASKS, task_named
 from sif.tasks.study import Task
-from sif.utils import plugins
+from sif.utils import registry
 from sif.utils.device import Runtime
 
 
@@ -56,11 +56,11 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"flowers": "FLOWERS", "broken": "BROKEN", "gone": "absent"}
 
     def found(group: str, name: str | None = None) -> list[EntryPoint]:
-        if group != TASK_GROUP:
+        if group != OTHER_TASKS.group:
             return []
         return [EntryPoint(n, f"theirs:{v}", group) for n, v in values.items() if name in (None, n)]
 
-    monkeypatch.setattr(plugins, "entry_points", found)
+    monkeypatch.setattr(registry, "entry_points", found)
     monkeypatch.setattr(EntryPoint, "load", lambda point: globals()[point.attr])
 
 

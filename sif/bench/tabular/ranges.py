@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 
 from sif.core.genotype import Genotype
 from sif.errors import GenotypeError
-from sif.spaces.interaction.design import OPERATION_BLOCK, SPECS, design_of
+from sif.spaces.interaction.design import OPERATION_BLOCK, SPECS
 from sif.spaces.interaction.operations import OPERATIONS
+from sif.spaces.interaction.registry import design_of
 
 if TYPE_CHECKING:
     from sif.spaces.interaction.transforms import Elementwise

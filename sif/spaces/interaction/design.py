@@ -1,4 +1,4 @@
-"""Functions by name: the presets of the space, and what a genotype of it stands for.
+"""What a genotype stands for: the presets of the space, and the designs that networks are made of.
 
 A genotype goes in; its design, its one-line expression or a network of it comes out. A function may
 also get its readout in closed form, so that one that was never trained can be judged.
@@ -76,7 +76,7 @@ SPECS: dict[str, FunctionSpec] = {
 
 def written(genotype: Genotype) -> str:
     """The genotype on one line, its fields as far as it names them."""
-    return expression(genotype, fields_of(genotype))
+    return spec_expression(genotype, fields_of(genotype))
 
 
 NOTATIONS.update(dict.fromkeys(SPECS, written))
@@ -111,8 +111,18 @@ def legal_names(spec: FunctionSpec, fields: Sequence[str]) -> dict[str, tuple[st
     return names | {field: spec.transforms for field in fields if spec.transforms}
 
 
-def expression(genotype: Genotype, fields: Sequence[str]) -> str:
-    """The genotype on one line; GenotypeError for an operation that the fields do not have."""
+def plain_product(fields: Sequence[str]) -> Genotype:
+    """The product of the embeddings, as a function of `primitives`."""
+    names = dict.fromkeys(fields, ((0, IDENTITY),))
+    return Genotype("primitives", {OPERATION_BLOCK: ((0, "multiply"),), **names})
+
+
+def spec_expression(genotype: Genotype, fields: Sequence[str]) -> str:
+    """A preset's genotype on one line.
+
+    Raises:
+        GenotypeError: An operation that the fields do not have.
+    """
     operation = _operation(genotype, fields)
     if ENCODING_BLOCK in genotype.blocks:
         return _stages_expression(genotype, operation, fields)
@@ -156,17 +166,12 @@ def _operation(genotype: Genotype, fields: Sequence[str]) -> Operation:
     return found
 
 
-def design_of(genotype: Genotype, fields: Sequence[str]) -> Design:
-    """What a genotype stands for.
+def spec_design(spec: FunctionSpec, genotype: Genotype, fields: Sequence[str]) -> Design:
+    """What a genotype of a preset stands for.
 
     Raises:
         GenotypeError: Another space, unknown names, or missing numbers.
     """
-    spec = SPECS.get(genotype.space)
-    if spec is None:
-        raise GenotypeError(
-            f"genotype: expected space {' or '.join(SPECS)}, found {genotype.space!r}"
-        )
     check_names(genotype, spec.name, legal_names(spec, fields))
     for name, choices in genotype.blocks.items():
         edges = len(fields) if name == ENCODING_BLOCK else 1
@@ -222,7 +227,7 @@ def network(
     """The network of a design with fresh weights.
 
     Args:
-        design: From `design_of`.
+        design: Of a genotype.
         shape: Of the tables; the design says how they are encoded.
         generator: Draws the weights.
         histories: Of the train part, for designs that encode or propagate.

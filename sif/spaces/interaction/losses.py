@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -122,11 +123,13 @@ class LossSettings:
         negatives: Items drawn per observed row (pairwise losses), or background combinations per
             observed row (whole-data loss).
         weighting: Weights of the fields' rows; None: all weigh the same.
+        own: Of the model `LossKind.settings`; None where that is None.
     """
 
     positive_weight: float = 3.0
     negatives: int = 2
     weighting: Weighting | None = None
+    own: Any = None
 
 
 WEIGHTINGS: dict[str, tuple[float, float]] = {
@@ -191,7 +194,7 @@ def squared(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor
         whole = batch.target if batch.graph_target is None else batch.graph_target
         target = whole[batch.graph.order]
         ids = batch.ids if settings.weighting is None else graph_ids(batch.graph)
-    return _mean((scores - target) ** 2, ids, settings)
+    return weighted_mean((scores - target) ** 2, ids, settings)
 
 
 def graph_ids(graph: PairGraph) -> Tensor:
@@ -199,7 +202,7 @@ def graph_ids(graph: PairGraph) -> Tensor:
     return torch.stack([graph.rows, graph.columns], dim=1).long()
 
 
-def _mean(losses: Tensor, ids: Tensor, settings: LossSettings) -> Tensor:
+def weighted_mean(losses: Tensor, ids: Tensor, settings: LossSettings) -> Tensor:
     """Weighted mean of losses (n,) at observed rows ids (n, k)."""
     weighting = settings.weighting
     return (losses if weighting is None else losses * weighting.observed(ids)).mean()
@@ -255,7 +258,7 @@ def _observed_part(
     return (positive if weighting is None else weighting.user[ids[:, 0]] * positive).mean()
 
 
-def _against(interaction: Scored, batch: Batch) -> tuple[Tensor, Tensor]:
+def against(interaction: Scored, batch: Batch) -> tuple[Tensor, Tensor]:
     """Scores (b,) of the observed rows and (b, m) of the same rows with drawn items."""
     drawn = interaction.pairs(batch.with_negatives())
     observed = interaction.pairs(batch.ids, batch.in_history)
@@ -264,30 +267,51 @@ def _against(interaction: Scored, batch: Batch) -> tuple[Tensor, Tensor]:
 
 def bpr(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """-log sigmoid(observed - drawn), averaged."""
-    observed, drawn = _against(interaction, batch)
-    return _mean(F.softplus(drawn - observed[:, None]).mean(dim=1), batch.ids, settings)
+    observed, drawn = against(interaction, batch)
+    return weighted_mean(F.softplus(drawn - observed[:, None]).mean(dim=1), batch.ids, settings)
 
 
 def sampled_softmax(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Cross-entropy of the observed item among itself and the drawn ones."""
-    observed, drawn = _against(interaction, batch)
+    observed, drawn = against(interaction, batch)
     logits = torch.cat([observed[:, None], drawn], dim=1)
-    return _mean(torch.logsumexp(logits, dim=1) - observed, batch.ids, settings)
+    return weighted_mean(torch.logsumexp(logits, dim=1) - observed, batch.ids, settings)
 
 
 def cross_entropy(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Binary cross-entropy, observed rows against drawn ones."""
-    observed, drawn = _against(interaction, batch)
+    observed, drawn = against(interaction, batch)
     losses = F.softplus(-observed) + F.softplus(drawn).sum(dim=1)
-    return _mean(losses, batch.ids, settings)
+    return weighted_mean(losses, batch.ids, settings)
 
 
-LOSSES: dict[str, Loss] = {
-    "squared": squared,
-    "whole-data": whole_data,
-    "bpr": bpr,
-    "softmax": sampled_softmax,
-    "bce": cross_entropy,
-}
-PAIRWISE = frozenset({"bpr", "softmax", "bce"})
-"""Losses that need `Batch.negatives`; the whole-data loss needs `Batch.background`."""
+@dataclass(frozen=True)
+class LossKind:
+    """A loss by its name.
+
+    Attributes:
+        function: A scored function, a batch and numbers to a scalar.
+        objectives: Those that it serves, of "ranking" and "rating".
+        negatives: Whether batches bring `Batch.negatives`.
+        background: Whether batches bring `Batch.background`, unless they have the whole graph.
+        graph: Whether it reads `Batch.graph`, which batches of a whole part then bring.
+        settings: Model of settings of its own, as `losses.NAME.key`; None: it has none.
+    """
+
+    function: Loss
+    objectives: tuple[str, ...]
+    negatives: bool = False
+    background: bool = False
+    graph: bool = False
+    settings: type[BaseModel] | None = None
+
+    def __call__(self, interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
+        """The scalar loss of a batch."""
+        return self.function(interaction, batch, settings)
+
+
+SQUARED = LossKind(squared, ("rating",), graph=True)
+WHOLE_DATA = LossKind(whole_data, ("ranking",), background=True, graph=True)
+BPR = LossKind(bpr, ("ranking",), negatives=True)
+SOFTMAX = LossKind(sampled_softmax, ("ranking",), negatives=True)
+BCE = LossKind(cross_entropy, ("ranking",), negatives=True)

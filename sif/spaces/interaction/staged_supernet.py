@@ -24,7 +24,8 @@ from sif.spaces.interaction.design import (
     OPERATION_BLOCK,
     SPECS,
     WEIGHTING_BLOCK,
-    expression,
+    spec_design,
+    spec_expression,
 )
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import ENCODINGS, Histories, Vectors, encoded, needed
@@ -32,6 +33,7 @@ from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.losses import Batch, Loss, LossSettings, Scored, Weighting
 from sif.spaces.interaction.operations import Factors, Operation, operation_named
 from sif.spaces.interaction.pair_products import PairGraph
+from sif.spaces.interaction.space_kind import Criterion, SpaceContext, SpaceKind
 from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise, Mlp
 from sif.spaces.interaction.weight_pool import Combination, WeightPool, WeightSet
 
@@ -81,8 +83,6 @@ SPARE = 6
 """Sets of weights beyond those one switch away, so that a selection that moves on finds some."""
 MIN_STEPS = 20
 """Weight steps before a combination is judged: a score is evidence only of what was trained."""
-
-Criterion = Callable[[Interaction, Batch], float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,7 +281,7 @@ class StagedSpace(nn.Module):
 
     def expression(self, genotype: Genotype) -> str:
         """Such as "multiply(history(user), item), weighted by users"."""
-        return expression(genotype, self.settings.fields)
+        return spec_expression(genotype, self.settings.fields)
 
 
 class GatedRich:
@@ -400,3 +400,23 @@ class GatedRich:
     def own_on_graph(self, graph: PairGraph) -> Tensor | None:
         """What a graph's pairs contributed to their own scores."""
         return self._chosen.own_on_graph(graph) if self._chosen else None
+
+
+def _made(context: SpaceContext) -> StagedSpace:
+    encodes = {ENCODING_BLOCK, EMBEDDING_BLOCK} & set(context.stages)
+    settings = StagedSettings(
+        context.shape, context.fields, context.loss, context.loss_settings, context.weightings,
+        context.strengths, context.histories() if encodes else None, context.criterion,
+        context.stages,
+    )  # fmt: skip
+    return StagedSpace(settings, context.draws)
+
+
+STAGED_SPACE = SpaceKind(
+    _made,
+    partial(spec_design, SPEC),
+    spec_expression,
+    multiply=lambda fields: neutral_genotype(len(fields)),
+    has_multiply=True,
+    stages=STAGES,
+)

@@ -8,7 +8,6 @@ networks instead, those are continuous architecture parameters, trained on the v
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,18 +18,21 @@ from torch import Tensor, nn
 
 from sif.core.gates import Block, Gates, Selection
 from sif.core.genotype import Genotype
-from sif.core.probe import gated_output
-from sif.errors import ConfigError, ShapeError
-from sif.spaces.interaction.design import OPERATION_BLOCK, FunctionSpec, RidgeFitted, expression
+from sif.errors import ConfigError
+from sif.spaces.interaction.design import (
+    OPERATION_BLOCK,
+    SPECS,
+    FunctionSpec,
+    spec_design,
+    spec_expression,
+)
 from sif.spaces.interaction.embeddings import Tables, TableShape
 from sif.spaces.interaction.function import Interaction
-from sif.spaces.interaction.losses import Batch, Loss, LossSettings, Scored
-from sif.spaces.interaction.operations import Factors, operations_for
-from sif.spaces.interaction.pair_products import PairGraph
+from sif.spaces.interaction.gated import GatedInteraction, fitted_loss, gated, replacement_scores
+from sif.spaces.interaction.losses import Batch, Loss, LossSettings
+from sif.spaces.interaction.operations import operations_for
+from sif.spaces.interaction.space_kind import SpaceContext, SpaceKind
 from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise, Mlp
-
-FIT_ROWS = 8192
-"""Train rows that a readout fit reads at most; d is tens, so more rows change nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,61 +57,6 @@ class FunctionSettings:
     strengths: tuple[Tensor, ...]
     own_tables: bool = True
     transform_offset: float = 0.0
-
-
-class _Gated:
-    """The supernet at its gates, as something that scores pairs.
-
-    Every operation is an interaction over its own tables; the gates choose among them, and inside
-    them among the transforms. With gates that require a gradient they are probed: all of them, or
-    those that the gates' `probing` names, on all rows.
-    """
-
-    def __init__(self, space: FunctionSpace, gates: Gates) -> None:
-        self._row = gates.weights[OPERATION_BLOCK][0]
-        self._factors = _factors(gates, OPERATION_BLOCK)
-        self._chosen = None if gates.active is None else space.choice(gates)
-        self._probed = any(w.requires_grad for w in gates.weights.values())
-        transforms = [space.gated_transform(f, gates) for f in range(len(space.settings.fields))]
-        self._interactions = [
-            Interaction(space.tables_of(k), transforms, operation, readout)
-            for k, (operation, readout) in enumerate(
-                zip(space.operations, space.readouts, strict=True)
-            )
-        ]
-
-    uses_history = False
-
-    def chosen(self) -> Interaction:
-        """The function of a discrete point; ShapeError for relaxed gates."""
-        if self._chosen is None:
-            raise ShapeError("gates: expected one operation per edge, found relaxed gates")
-        return self._interactions[self._chosen]
-
-    @property
-    def is_factorized(self) -> bool:
-        """Whether the chosen function is a product; never while gates are probed."""
-        return self.factors() is not None
-
-    def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
-        """Scores (n,) at ids (n, k); no encoder knows them, `observed` or not."""
-        candidates = [partial(interaction.pairs, ids) for interaction in self._interactions]
-        return gated_output(self._row, self._chosen, candidates, self._factors)
-
-    def factors(self) -> Factors | None:
-        """Factors of the chosen function; None for relaxed gates and while gates are probed."""
-        if self._probed or self._chosen is None:
-            return None
-        return self._interactions[self._chosen].factors()
-
-    def on_graph(self, graph: PairGraph) -> Tensor:
-        """Scores (n,) at a graph's pairs."""
-        if self._probed or self._chosen is None:
-            return self.pairs(torch.stack([graph.rows, graph.columns], dim=1))
-        return self._interactions[self._chosen].on_graph(graph)
-
-    def own_on_graph(self, graph: PairGraph) -> None:
-        """Nothing."""
 
 
 class FunctionSpace(nn.Module):
@@ -172,15 +119,20 @@ class FunctionSpace(nn.Module):
         """The element-wise function of a field under the gates."""
         if not self.spec.transforms:
             return cast(Mlp, self.transforms[field])
-        row = gates.weights[self.settings.fields[field]][0]
-        active = None if gates.active is None else gates.active[self.settings.fields[field]][0]
         functions = [PRIMITIVES[name] for name in self.spec.transforms]
-        factors = _factors(gates, self.settings.fields[field])
-        return lambda x: gated_output(row, active, [partial(f, x) for f in functions], factors)
+        name = self.settings.fields[field]
+        return lambda x: gated(gates, name, [partial(f, x) for f in functions])
 
-    def interaction(self, gates: Gates) -> Scored:
+    def interaction(self, gates: Gates) -> GatedInteraction:
         """The function at the gates, over the chosen operation's tables."""
-        return _Gated(self, gates)
+        transforms = [self.gated_transform(f, gates) for f in range(len(self.settings.fields))]
+        interactions = [
+            Interaction(self.tables_of(k), transforms, operation, readout)
+            for k, (operation, readout) in enumerate(
+                zip(self.operations, self.readouts, strict=True)
+            )
+        ]
+        return GatedInteraction(interactions, gates, OPERATION_BLOCK)
 
     def loss(self, batch: Batch, gates: Gates) -> Tensor:
         """Loss of a batch under the gates."""
@@ -207,34 +159,19 @@ class FunctionSpace(nn.Module):
         Every candidate, the active one too, is judged with a readout fitted in closed form to the
         full target on detached train features, so none is judged through an untrained readout.
         """
-        selection = gates.choices()
-        current = math.log(self._fitted_loss(selection, train, valid))
-        scores: dict[str, Tensor] = {}
-        for block in self.blocks:
-            row = torch.zeros(block.shape, dtype=torch.float64)
-            for k in range(block.shape[1]):
-                if k != selection[block.name][0]:
-                    candidate = selection.switched(block.name, 0, k)
-                    row[0, k] = math.log(self._fitted_loss(candidate, train, valid)) - current
-            scores[block.name] = row
-        return scores
 
-    def _fitted_loss(self, selection: Selection, train: Batch, valid: Batch) -> float:
-        (operation,) = selection[OPERATION_BLOCK]
-        interaction = Interaction(
-            self.tables_of(operation),
-            [self._transform(field, selection) for field in range(len(self.settings.fields))],
-            self.operations[operation],
-            self.readouts[operation],
-        )
-        if len(train.background) == 0 and train.negatives.shape[1]:
-            # A least-squares readout has the wrong scale for a logistic loss.
-            return float(self.settings.loss(interaction, valid, self.settings.loss_settings))
-        ids, target, weight = train.least_squares(self.settings.loss_settings.positive_weight)
-        rows = slice(None, None, -(-len(ids) // FIT_ROWS))
-        fitted = RidgeFitted(interaction, ids[rows], target[rows], weight[rows])
-        loss = float(self.settings.loss(fitted, valid, self.settings.loss_settings))
-        return max(loss, torch.finfo(torch.float32).tiny)
+        def loss_at(selection: Selection) -> float:
+            (operation,) = selection[OPERATION_BLOCK]
+            interaction = Interaction(
+                self.tables_of(operation),
+                [self._transform(field, selection) for field in range(len(self.settings.fields))],
+                self.operations[operation],
+                self.readouts[operation],
+            )
+            settings = self.settings
+            return fitted_loss(interaction, settings.loss, settings.loss_settings, train, valid)
+
+        return replacement_scores(self.blocks, gates, loss_at)
 
     def _transform(self, field: int, selection: Selection) -> Elementwise:
         if not self.spec.transforms:
@@ -253,12 +190,7 @@ class FunctionSpace(nn.Module):
 
     def expression(self, genotype: Genotype) -> str:
         """Such as "multiply(P(user), Q(item))" or "max(+sqrt(user), ~abs(item))"."""
-        return expression(genotype, self.settings.fields)
-
-
-def _factors(gates: Gates, block: str) -> list[float] | None:
-    """By what the probes of a block of one row count; None: each by 1."""
-    return None if gates.probing is None else gates.probing.factors[block][0].tolist()
+        return spec_expression(genotype, self.settings.fields)
 
 
 def _check_spec(spec: FunctionSpec, fields: int) -> None:
@@ -285,3 +217,22 @@ def _blocks(spec: FunctionSpec, settings: FunctionSettings) -> tuple[Block, ...]
             for field in settings.fields
         ]
     return tuple(blocks)
+
+
+def space_of(spec: FunctionSpec) -> SpaceKind:
+    """The space of a preset, to be registered under the preset's name."""
+
+    def make(context: SpaceContext) -> FunctionSpace:
+        settings = FunctionSettings(
+            context.shape, context.fields, context.loss, context.loss_settings, context.strengths,
+            context.own_tables, context.transform_offset,
+        )  # fmt: skip
+        return FunctionSpace(spec, settings, context.draws)
+
+    multiplies = spec.operations is None or "multiply" in spec.operations
+    has_multiply = multiplies and IDENTITY in spec.transforms
+    return SpaceKind(make, partial(spec_design, spec), spec_expression, has_multiply=has_multiply)
+
+
+SIF_SPACE = space_of(SPECS["sif"])
+PRIMITIVES_SPACE = space_of(SPECS["primitives"])

@@ -12,11 +12,11 @@ import torch
 from sif import plots
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
-from sif.methods.registry import configured
+from sif.methods.configuration import configured
 from sif.problems.base import SEARCHED
 from sif.problems.interactions import InteractionProblem
-from sif.spaces.interaction.design import design_of
 from sif.spaces.interaction.operations import Operation
+from sif.spaces.interaction.registry import design_of
 from sif.tasks.base import Entry, Results
 from sif.tasks.cf import splits as protocol
 

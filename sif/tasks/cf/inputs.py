@@ -14,7 +14,8 @@ from sif.data.interactions import Columns, Split, load_split_file, make_split, w
 from sif.data.interactions.load import Dataset, load_dataset
 from sif.errors import ConfigError, DataError
 from sif.problems.controls import CONTROLS
-from sif.problems.interactions import InteractionProblem, spec_of
+from sif.problems.interactions import InteractionProblem
+from sif.problems.registered import check_registered
 from sif.tasks.cf.study import InteractionStudy
 from sif.utils.device import Runtime
 
@@ -27,7 +28,7 @@ def prepare(config: CFConfig, runtime: Runtime) -> InteractionStudy:
     Raises:
         DataError, ConfigError: One line each.
     """
-    spec_of(config)
+    check_registered(config)
     check_controls(config)
     baselines = chosen_baselines(config)
     dataset, split = load_data(config)

@@ -79,7 +79,7 @@ class InteractionStudy(Study):
     ) -> tuple[InteractionProblem, dict[str, Any]]:
         """Trains fixed multiply where the search follows its L2 strength."""
         problem, spent = self.problem, 0.0
-        if follows(self.config, problem.spec):
+        if follows(self.config, problem.kind):
             fixed = train(FIXED, fixed_multiply(problem))
             if fixed is not None:
                 problem, spent = problem.followed(fixed), fixed.result.seconds
@@ -138,7 +138,7 @@ class InteractionStudy(Study):
                 f"the classical baselines see users and items, not {', '.join(fields[2:])}"
             )
         stages = self.problem.stages
-        if self.problem.spec.stages and stages != config.search.stages:
+        if self.problem.kind.stages and stages != config.search.stages:
             notes.append(
                 f"large train part: searched are {', '.join(stages)}, "
                 f"not {', '.join(config.search.stages)}"

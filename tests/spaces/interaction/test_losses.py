@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,16 +11,20 @@ from torch import Tensor
 
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.losses import (
-    LOSSES,
-    PAIRWISE,
     WEIGHTINGS,
     Batch,
+    Loss,
+    LossKind,
     LossSettings,
+    Scored,
     Weighting,
 )
 from sif.spaces.interaction.pair_products import PairGraph, pair_products
+from sif.spaces.interaction.registry import LOSSES
+from sif.testing import LOSS_CHECKS, ContractError, LossCase, check_loss
 
 USERS, ITEMS = 7, 6
+PAIRWISE = [name for name, kind in LOSSES.items() if kind.negatives]
 EVERY = torch.tensor(list(itertools.product(range(USERS), range(ITEMS))))
 
 
@@ -81,9 +86,49 @@ def stream(part: PartTensors, **options: object) -> InteractionStream:
     return InteractionStream(part, generator=generator, **values)  # type: ignore[arg-type]
 
 
-def test_registries_agree() -> None:
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("check", LOSS_CHECKS, ids=lambda check: check.__name__)
+def test_a_loss_keeps_its_promises(check: Callable[[LossCase], None], name: str) -> None:
+    check(LossCase(LOSSES[name], name=name))
+
+
+def without_weights(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
+    return LOSSES["bpr"](interaction, batch, replace(settings, weighting=None))
+
+
+def from_itself(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
+    return LOSSES["bpr"](interaction, replace(batch, in_history=False), settings)
+
+
+def away(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
+    return 1 / (1 + LOSSES["bpr"](interaction, batch, settings))
+
+
+def detached(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
+    whole = LOSSES["bpr"](interaction, batch, settings)
+    return whole + 0 * whole.detach() + whole.detach() ** 2
+
+
+def by_chance(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
+    return LOSSES["bpr"](interaction, batch, settings) + torch.rand(())
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [(without_weights, "mean of the weighted losses"), (from_itself, "without their own part"),
+     (away, "fall while scores move"), (detached, "as by finite differences"),
+     (by_chance, "global generator"), (lambda *_: torch.tensor([1.0]), "a scalar")],
+)  # fmt: skip
+def test_the_suite_finds_what_is_broken(function: Loss, told: str) -> None:
+    with pytest.raises(ContractError, match=told) as e:
+        check_loss(LossKind(function, ("ranking",), negatives=True))
+    assert "\n" not in str(e.value)
+
+
+def test_every_loss_is_of_one_objective() -> None:
     assert set(LOSSES) == {"squared", "whole-data", "bpr", "softmax", "bce"}
-    assert set(LOSSES) > PAIRWISE
+    assert {name for name, kind in LOSSES.items() if kind.objectives == ("rating",)} == {"squared"}
+    assert set(PAIRWISE) == {"bpr", "softmax", "bce"}
 
 
 def test_squared_error() -> None:
@@ -194,14 +239,6 @@ def test_binary_cross_entropy_formula() -> None:
     rows = -np.log(probability(observed)) - np.log(1 - probability(drawn)).sum(1)
     found = LOSSES["bce"](matrix(), batch, LossSettings()).item()
     assert found == pytest.approx(rows.mean(), rel=1e-12)
-
-
-@pytest.mark.parametrize("name", sorted(PAIRWISE))
-def test_losses_stay_finite_at_extreme_scores(name: str) -> None:
-    model = matrix()
-    huge = replace(model, a=model.a.detach() * 1e4)
-    batch, _, _ = pairwise_batch()
-    assert np.isfinite(LOSSES[name](huge, batch, LossSettings()).item())
 
 
 # Weights of users and items, and what pairs contributed to themselves
@@ -341,31 +378,3 @@ def test_a_batch_with_the_graph_is_the_whole_part() -> None:
     whole = LOSSES["squared"](model, stream(part, exact=True).next(), LossSettings())
     few = LOSSES["squared"](model, stream(part, batch_size=6, exact=True).next(), LossSettings())
     assert few.item() == pytest.approx(whole.item(), rel=1e-12)
-
-
-@pytest.mark.parametrize("name", sorted(PAIRWISE))
-def test_pairwise_losses_weigh_observed_rows(name: str) -> None:
-    part, model = click_part(n=20), remembering()
-    batch = stream(part, drawing=Drawing(negatives=3)).next()
-    weighting = weighted("both", part)
-    single = []
-    for place in range(len(batch.ids)):
-        row = slice(place, place + 1)
-        one = replace(batch, ids=batch.ids[row], negatives=batch.negatives[row])
-        u, v = batch.ids[place].tolist()
-        weight = float(weighting.user[u] * weighting.item_observed[v])
-        single.append(weight * LOSSES[name](model, one, LossSettings()).item())
-    found = LOSSES[name](model, batch, LossSettings(weighting=weighting))
-    assert found.item() == pytest.approx(np.mean(single), rel=1e-12)
-
-
-@pytest.mark.parametrize("name", sorted(LOSSES))
-def test_pairs_that_no_history_holds_keep_all_of_their_score(name: str) -> None:
-    part = click_part(n=20)
-    drawing = Drawing(2 if name in PAIRWISE else 0, 2 if name == "whole-data" else 0)
-    batch = stream(part, drawing=drawing, in_history=False).next()
-    model, plain = remembering(factored=False), matrix(factored=False)
-    found, expected = (LOSSES[name](m, batch, LossSettings()).item() for m in (model, plain))
-    assert found == expected
-    inside = LOSSES[name](model, replace(batch, in_history=True), LossSettings()).item()
-    assert inside != pytest.approx(expected, rel=1e-3)

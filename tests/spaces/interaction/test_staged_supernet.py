@@ -19,27 +19,13 @@ from sif.core.proximal import project, weight_step
 from sif.core.space import ReplacementScored
 from sif.errors import GenotypeError, ShapeError
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
-from sif.spaces.interaction.design import (
-    EMBEDDINGS,
-    SPECS,
-    design_of,
-    expression,
-    legal_names,
-    network,
-    served,
-)
+from sif.spaces.interaction.design import EMBEDDINGS, SPECS, legal_names, network, served
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import ENCODINGS, Histories
 from sif.spaces.interaction.function import Interaction, InteractionNetwork
-from sif.spaces.interaction.losses import (
-    LOSSES,
-    PAIRWISE,
-    WEIGHTINGS,
-    Batch,
-    LossSettings,
-    Weighting,
-)
+from sif.spaces.interaction.losses import WEIGHTINGS, Batch, LossSettings, Weighting
 from sif.spaces.interaction.operations import OPERATIONS, SUMS, operation_named
+from sif.spaces.interaction.registry import LOSSES, design_of, expression
 from sif.spaces.interaction.staged_supernet import MIN_STEPS, STAGES, StagedSettings, StagedSpace
 from sif.spaces.interaction.weight_pool import Combination, WeightPool, WeightSet
 
@@ -124,7 +110,7 @@ def make_space(
 
 
 def batch(loss: str, kind: str = "train", seed: int = 0) -> Batch:
-    drawing = Drawing(2 if loss in PAIRWISE else 0, 3 if loss == "whole-data" else 0)
+    drawing = Drawing(2 if LOSSES[loss].negatives else 0, 3 if loss == "whole-data" else 0)
     draws = torch.Generator().manual_seed(seed)
     if kind == "valid":
         return InteractionStream(

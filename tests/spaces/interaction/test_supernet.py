@@ -20,19 +20,12 @@ from sif.core.space import ReplacementScored
 from sif.errors import ConfigError, GenotypeError
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
-from sif.spaces.interaction.design import (
-    OPERATION_BLOCK,
-    SPECS,
-    FunctionSpec,
-    design_of,
-    expression,
-    legal_names,
-    network,
-)
+from sif.spaces.interaction.design import OPERATION_BLOCK, SPECS, FunctionSpec, legal_names, network
 from sif.spaces.interaction.embeddings import Tables, TableShape, clip_readout
 from sif.spaces.interaction.function import Interaction
-from sif.spaces.interaction.losses import LOSSES, PAIRWISE, Batch, LossSettings
+from sif.spaces.interaction.losses import Batch, LossSettings
 from sif.spaces.interaction.operations import OPERATIONS, operations_for
+from sif.spaces.interaction.registry import LOSSES, design_of, expression
 from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 
 SIZES = (7, 6, 3)
@@ -74,7 +67,9 @@ class Case:
         clicks = self.loss != "squared"
         target = torch.randn(n, generator=generator, dtype=F64)
         part = PartTensors(ids, torch.ones_like(target) if clicks else target, sizes)
-        drawing = Drawing(2 if self.loss in PAIRWISE else 0, 3 if self.loss == "whole-data" else 0)
+        drawing = Drawing(
+            2 if LOSSES[self.loss].negatives else 0, 3 if self.loss == "whole-data" else 0
+        )
         return InteractionStream(part, n, drawing, generator).next()
 
 

@@ -17,9 +17,10 @@ from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, planted
 from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.batches import REDRAWS, Drawing, PartTensors
-from sif.spaces.interaction.design import design_of, network
+from sif.spaces.interaction.design import network
 from sif.spaces.interaction.function import InteractionNetwork
-from sif.spaces.interaction.losses import LOSSES, Batch
+from sif.spaces.interaction.losses import Batch
+from sif.spaces.interaction.registry import LOSSES, design_of
 from sif.spaces.interaction.user_blocks import (
     MAX_ELEMENTS,
     MIN_PAIRS_PER_ITEM,

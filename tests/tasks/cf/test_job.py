@@ -31,7 +31,7 @@ from sif.problems.interactions import MIN_STEPS_PER_PASS, InteractionProblem
 from sif.problems.l2_grid import GridTraining
 from sif.recommender.recommender import Recommender
 from sif.search.loop import SearchResult
-from sif.spaces.interaction.design import expression
+from sif.spaces.interaction.registry import expression
 from sif.training.loop import TrainResult
 from sif.utils import checkpoint
 

@@ -20,8 +20,9 @@ from sif.core.genotype import from_json, read
 from sif.core.method import Plan
 from sif.data.images import Images, load_images, make_image_split
 from sif.errors import CheckpointError, ConfigError, ShapeError
+from sif.methods.configuration import configured
+from sif.methods.kind import MethodKind
 from sif.methods.nasp import NaspSettings
-from sif.methods.registry import MethodKind, configured
 from sif.problems.image_classifier import ImageClassifier
 from sif.problems.images import ImageProblem
 from sif.spaces.cnn.cells import PUBLISHED, format_cells

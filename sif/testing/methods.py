@@ -1,12 +1,7 @@
-"""What every search method and every problem promises, as checks for its author's tests.
+"""What every search method promises.
 
-    trial = Trial("mine", run, kind=KIND)  # a `MethodRun` on something small
-    check_all(trial)
-    check_problem(problem, test_part)
-
-Each check raises AssertionError with what was promised and what was found. Methods see no test
-part: a `MethodRun` is made of a train stream, a validation stream and a judge, and has nothing
-else.
+No check sees a test part: a `MethodRun` is made of a train stream, a validation stream and a judge,
+and has nothing else.
 """
 
 from __future__ import annotations
@@ -20,18 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from sif.core.gates import Block, Gates, Selection
 from sif.core.space import Batch, Space
 from sif.core.stream import Checkpointer, Stream
-from sif.errors import CheckpointError, ShapeError
-from sif.methods.registry import MethodKind, method_named
-from sif.problems.base import Problem, Trained
+from sif.errors import ShapeError
+from sif.methods.kind import MethodKind
+from sif.methods.registry import METHODS
 from sif.search.loop import SearchResult
 from sif.search.run import MethodRun
+from sif.testing.promises import ContractError, Killed, KillingFile, promise
 from sif.tracking import NullTracker
-from sif.utils import checkpoint
 from sif.utils.checkpoint import NoCheckpoint
 
 CLOCKS = ("seconds", "cpu_seconds")
@@ -60,10 +54,10 @@ class Trial:
     @property
     def samples(self) -> bool:
         """Whether the method trains selections one by one."""
-        return (self.kind or method_named(self.name)).samples
+        return (self.kind or METHODS.named(self.name)).samples
 
 
-def check_all(trial: Trial, kills: Sequence[int] = (1, 3)) -> SearchResult:
+def check_method(trial: Trial, kills: Sequence[int] = (1, 3)) -> SearchResult:
     """All checks; returns what the search found.
 
     Args:
@@ -93,14 +87,14 @@ def check_steps(trial: Trial) -> SearchResult:
     found = replace(trial, run=counted).search()
     after = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
     untouched = torch.equal(before[0], after[0]) and before[1] == after[1]
-    _promise(untouched, "global random generators are left alone", "one that has moved")
+    promise(untouched, "global random generators are left alone", "one that has moved")
     budget = trial.run.section.steps or 0
-    _promise(found.steps <= budget, f"at most {budget} weight steps", found.steps)
-    _promise(drawn.train <= budget, f"at most {budget} train batches", drawn.train)
+    promise(found.steps <= budget, f"at most {budget} weight steps", found.steps)
+    promise(drawn.train <= budget, f"at most {budget} train batches", drawn.train)
     if not trial.samples:
-        _promise(found.steps == budget, f"exactly {budget} weight steps", found.steps)
+        promise(found.steps == budget, f"exactly {budget} weight steps", found.steps)
     steps = [entry["steps"] for entry in found.history]
-    _promise(steps == sorted(steps), "steps that never fall in the history", steps)
+    promise(steps == sorted(steps), "steps that never fall in the history", steps)
     return found
 
 
@@ -110,11 +104,11 @@ def check_selections(found: SearchResult, blocks: Sequence[Block]) -> None:
         try:
             Selection(entry["selection"]).check(blocks)
         except ShapeError as error:
-            raise AssertionError(f"entry {number}: expected a legal selection: {error}") from error
+            raise ContractError(f"entry {number}: expected a legal selection: {error}") from error
     named = Selection(found.history[-1]["selection"]).named(blocks)
     for name, kept in named.items():
         told = found.genotype.blocks[name]
-        _promise(kept == told, f"block {name!r} of the genotype to be {kept}", told)
+        promise(kept == told, f"block {name!r} of the genotype to be {kept}", told)
 
 
 def check_repeats(trial: Trial, found: SearchResult) -> None:
@@ -126,56 +120,12 @@ def check_resume(trial: Trial, found: SearchResult, kills: Sequence[int] = (1, 3
     """A killed search goes on to the same end, from a state that a checkpoint can hold."""
     with tempfile.TemporaryDirectory() as folder:
         for kill in kills:
-            file = _File(Path(folder) / f"{kill}.safetensors", kill)
-            with contextlib.suppress(_Killed):
+            file = KillingFile(Path(folder) / f"{kill}.safetensors", kill)
+            with contextlib.suppress(Killed):
                 trial.search(file)
-            _promise(file.path.exists(), f"{kill} saved states", "fewer")
+            promise(file.path.exists(), f"{kill} saved states", "fewer")
             file.kill = 0
             _alike(found, trial.search(file), f"a search resumed from saved state {kill}")
-
-
-def check_problem(problem: Problem[Any, Any], part: Any) -> Trained[Any]:
-    """A problem searches, trains and tests, repeats itself, and goes on after an interruption.
-
-    Args:
-        problem: Small: one search and three trainings of at least two validations are made.
-        part: For its `test`.
-    """
-    found = problem.search(NullTracker(), NoCheckpoint())
-    design = problem.design(found.genotype)
-    one, other = problem.network(design), problem.network(design)
-    _same_weights(one, other, "two networks of a design")
-    trained = problem.train(design, NullTracker(), NoCheckpoint())
-    for metric in (problem.metric, problem.shown):
-        _promise(metric in trained.result.valid, f"validation's {metric}", trained.result.valid)
-    with tempfile.TemporaryDirectory() as folder:
-        file = _File(Path(folder) / "1.safetensors", 1)
-        with contextlib.suppress(_Killed):
-            problem.train(design, NullTracker(), file)
-        _promise(file.path.exists(), "a saved state of the training", "none")
-        file.kill = 0
-        resumed = problem.train(design, NullTracker(), file)
-    _same_weights(trained.network, resumed.network, "trainings, one of them resumed,")
-    tested = problem.test(trained.network, part)
-    _promise(problem.metric in tested.metrics, f"a test {problem.metric}", list(tested.metrics))
-    for name, values in tested.per_user.items():
-        units = f"{len(tested.users)} values of {name}, one of each of the {tested.unit}"
-        _promise(len(values) == len(tested.users), units, len(values))
-    again = problem.test(Trained.restored(problem.network(design), trained.state()).network, part)
-    told = f"a restored network to have the test metrics {tested.metrics}"
-    _promise(again.metrics == tested.metrics, told, again.metrics)
-    return trained
-
-
-def _same_weights(one: nn.Module, other: nn.Module, what: str) -> None:
-    ours, theirs = one.state_dict(), other.state_dict()
-    same = ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
-    _promise(same, f"{what} to have the same weights", "others")
-
-
-def _promise(kept: bool, expected: str, found: object) -> None:
-    if not kept:
-        raise AssertionError(f"expected {expected}, found {found}")
 
 
 def _timeless(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -187,11 +137,11 @@ def _alike(found: SearchResult, again: SearchResult, what: str) -> None:
     for number, (mine, other) in enumerate(zip(ours, theirs, strict=False), start=1):
         for key, value in mine.items():
             told = f"{what} to have the same {key!r} in entry {number}: {value}"
-            _promise(other.get(key) == value, told, other.get(key))
-    _promise(len(ours) == len(theirs), f"{what} to have {len(ours)} entries", len(theirs))
+            promise(other.get(key) == value, told, other.get(key))
+    promise(len(ours) == len(theirs), f"{what} to have {len(ours)} entries", len(theirs))
     for name in ("genotype", "valid_loss", "steps"):
         value, other_value = getattr(found, name), getattr(again, name)
-        _promise(value == other_value, f"{what} to have the same {name}: {value}", other_value)
+        promise(value == other_value, f"{what} to have the same {name}: {value}", other_value)
 
 
 class _Counts:
@@ -229,29 +179,3 @@ class _Counted:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._stream.load_state_dict(state)
-
-
-class _Killed(Exception):
-    """A search is interrupted."""
-
-
-class _File:
-    """Saves every state to a file, and kills the search after one of them."""
-
-    def __init__(self, path: Path, kill: int) -> None:
-        self.path, self.kill, self._offers = path, kill, 0
-
-    def restore(self) -> dict[str, Any] | None:
-        if not self.path.exists():
-            return None
-        found: dict[str, Any] = checkpoint.load(self.path, "search")
-        return found
-
-    def offer(self, state: Callable[[], dict[str, Any]]) -> None:
-        self._offers += 1
-        if self._offers == self.kill:
-            try:
-                checkpoint.save(self.path, state(), "search")
-            except CheckpointError as error:
-                raise AssertionError(f"expected a state that can be saved: {error}") from error
-            raise _Killed

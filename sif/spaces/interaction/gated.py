@@ -1,0 +1,135 @@
+"""What supernets of interaction functions have in common: candidates under gates, and their scores.
+
+`GatedInteraction` puts one interaction per operation under the gates of a block; `gated` does so
+with any candidates of a block of one edge. `replacement_scores` judges every candidate in the
+active one's place, by `fitted_loss` where its own readout would say less than it can do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from sif.core.gates import Block, Gates, Selection
+from sif.core.probe import Candidate, gated_output
+from sif.errors import ShapeError
+from sif.spaces.interaction.design import RidgeFitted
+from sif.spaces.interaction.function import Interaction
+from sif.spaces.interaction.losses import Batch, Loss, LossSettings
+from sif.spaces.interaction.operations import Factors
+from sif.spaces.interaction.pair_products import PairGraph
+
+FIT_ROWS = 8192
+"""Train rows that a readout fit reads at most; d is tens, so more rows change nothing."""
+
+
+def gated(gates: Gates, block: str, candidates: Sequence[Candidate]) -> Tensor:
+    """Output of a block of one edge: the active candidate's, the others probed, or the mixture.
+
+    Args:
+        gates: Of the space.
+        block: Name of the block.
+        candidates: One per operation; each computes its output when it is called.
+    """
+    active = None if gates.active is None else gates.active[block][0]
+    factors = None if gates.probing is None else gates.probing.factors[block][0].tolist()
+    return gated_output(gates.weights[block][0], active, candidates, factors)
+
+
+class GatedInteraction:
+    """A supernet at its gates, as something that scores pairs.
+
+    The gates of one block choose among interactions. With gates that require a gradient these are
+    probed: all of them, or those that the gates' `probing` names, on all rows.
+
+    Args:
+        interactions: One per operation of the block; other gates may be at work inside them.
+        gates: Of the space.
+        block: Name of the block, of one edge.
+    """
+
+    uses_history = False
+
+    def __init__(self, interactions: Sequence[Interaction], gates: Gates, block: str) -> None:
+        self._interactions, self._gates, self._block = interactions, gates, block
+        probed = any(w.requires_grad for w in gates.weights.values())
+        self._plain = None if probed or gates.active is None else self.chosen()
+
+    def chosen(self) -> Interaction:
+        """The function of a discrete point; ShapeError for relaxed gates."""
+        if self._gates.active is None:
+            raise ShapeError("gates: expected one operation per edge, found relaxed gates")
+        return self._interactions[self._gates.active[self._block][0]]
+
+    @property
+    def is_factorized(self) -> bool:
+        """Whether the chosen function is a product; never while gates are probed."""
+        return self.factors() is not None
+
+    def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
+        """Scores (n,) at ids (n, k); no encoder knows them, `observed` or not."""
+        candidates = [partial(interaction.pairs, ids) for interaction in self._interactions]
+        return gated(self._gates, self._block, candidates)
+
+    def factors(self) -> Factors | None:
+        """Factors of the chosen function; None for relaxed gates and while gates are probed."""
+        return None if self._plain is None else self._plain.factors()
+
+    def on_graph(self, graph: PairGraph) -> Tensor:
+        """Scores (n,) at a graph's pairs."""
+        if self._plain is None:
+            return self.pairs(torch.stack([graph.rows, graph.columns], dim=1))
+        return self._plain.on_graph(graph)
+
+    def own_on_graph(self, graph: PairGraph) -> None:
+        """Nothing."""
+
+
+def fitted_loss(
+    interaction: Interaction, loss: Loss, settings: LossSettings, train: Batch, valid: Batch
+) -> float:
+    """Loss of a validation batch with the readout that fits the train batch's full target best.
+
+    In closed form, on detached features, so that a function is not judged through an untrained
+    readout. Losses that are no squares take the readout as it is.
+
+    Args:
+        interaction: The function.
+        loss: Of the objective.
+        settings: Its numbers.
+        train: Batch to fit to.
+        valid: Batch to judge on.
+    """
+    if len(train.background) == 0 and train.negatives.shape[1]:
+        # A least-squares readout has the wrong scale for a logistic loss.
+        return float(loss(interaction, valid, settings))
+    ids, target, weight = train.least_squares(settings.positive_weight)
+    rows = slice(None, None, -(-len(ids) // FIT_ROWS))
+    fitted = RidgeFitted(interaction, ids[rows], target[rows], weight[rows])
+    return max(float(loss(fitted, valid, settings)), torch.finfo(torch.float32).tiny)
+
+
+def replacement_scores(
+    blocks: Sequence[Block], gates: Gates, loss_at: Callable[[Selection], float]
+) -> Mapping[str, Tensor]:
+    """Block name to (1, n_ops): log(loss with the candidate in place / loss of the active one).
+
+    Args:
+        blocks: Of the space, each of one edge.
+        gates: A discrete point.
+        loss_at: Loss of a selection, above 0.
+    """
+    selection = gates.choices()
+    current = math.log(loss_at(selection))
+    scores: dict[str, Tensor] = {}
+    for block in blocks:
+        row = torch.zeros(block.shape, dtype=torch.float64)
+        for k in range(block.shape[1]):
+            if k != selection[block.name][0]:
+                row[0, k] = math.log(loss_at(selection.switched(block.name, 0, k))) - current
+        scores[block.name] = row
+    return scores

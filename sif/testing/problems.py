@@ -1,0 +1,55 @@
+"""What every problem promises: a space on data that is searched, trained and tested."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sif.problems.base import Problem, Trained
+from sif.testing.promises import Killed, KillingFile, promise
+from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint
+
+
+def check_problem(problem: Problem[Any, Any], part: Any) -> Trained[Any]:
+    """A problem searches, trains and tests, repeats itself, and goes on after an interruption.
+
+    Args:
+        problem: Small: one search and three trainings of at least two validations are made.
+        part: For its `test`.
+    """
+    found = problem.search(NullTracker(), NoCheckpoint())
+    design = problem.design(found.genotype)
+    one, other = problem.network(design), problem.network(design)
+    _same_weights(one, other, "two networks of a design")
+    trained = problem.train(design, NullTracker(), NoCheckpoint())
+    for metric in (problem.metric, problem.shown):
+        promise(metric in trained.result.valid, f"validation's {metric}", trained.result.valid)
+    with tempfile.TemporaryDirectory() as folder:
+        file = KillingFile(Path(folder) / "1.safetensors", 1)
+        with contextlib.suppress(Killed):
+            problem.train(design, NullTracker(), file)
+        promise(file.path.exists(), "a saved state of the training", "none")
+        file.kill = 0
+        resumed = problem.train(design, NullTracker(), file)
+    _same_weights(trained.network, resumed.network, "trainings, one of them resumed,")
+    tested = problem.test(trained.network, part)
+    promise(problem.metric in tested.metrics, f"a test {problem.metric}", list(tested.metrics))
+    for name, values in tested.per_user.items():
+        units = f"{len(tested.users)} values of {name}, one of each of the {tested.unit}"
+        promise(len(values) == len(tested.users), units, len(values))
+    again = problem.test(Trained.restored(problem.network(design), trained.state()).network, part)
+    told = f"a restored network to have the test metrics {tested.metrics}"
+    promise(again.metrics == tested.metrics, told, again.metrics)
+    return trained
+
+
+def _same_weights(one: nn.Module, other: nn.Module, what: str) -> None:
+    ours, theirs = one.state_dict(), other.state_dict()
+    same = ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
+    promise(same, f"{what} to have the same weights", "others")

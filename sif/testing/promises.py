@@ -1,0 +1,75 @@
+"""What the suites have in common: a broken promise, and searches or trainings that are killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sif.errors import CheckpointError
+from sif.utils import checkpoint
+
+
+class ContractError(AssertionError):
+    """A promise that was not kept: what was expected, and what was found."""
+
+
+def promise(kept: bool, expected: str, found: object) -> None:
+    """Raises ContractError, one line, unless a promise was kept."""
+    if not kept:
+        raise ContractError(f"expected {expected}, found {found}")
+
+
+def promise_close(
+    found: Tensor, expected: Tensor, what: str, rtol: float = 1e-10, atol: float = 1e-12
+) -> None:
+    """Raises ContractError unless two tensors agree but for rounding.
+
+    Args:
+        found: Any shape.
+        expected: Of the same shape and dtype.
+        what: Is to be as expected, for the message.
+        rtol: Relative difference that is rounding.
+        atol: Absolute one.
+    """
+    try:
+        torch.testing.assert_close(found, expected, rtol=rtol, atol=atol)
+    except AssertionError as error:
+        told = " ".join(str(error).split())
+        raise ContractError(f"expected {what}, found a difference: {told}") from error
+
+
+class Killed(Exception):
+    """Work is interrupted."""
+
+
+class KillingFile:
+    """Saves every state to a file, and kills the work after one of them.
+
+    Args:
+        path: Of the file.
+        kill: Number of the saved state after which it is killed, from 1; 0: never.
+    """
+
+    def __init__(self, path: Path, kill: int) -> None:
+        self.path, self.kill, self._offers = path, kill, 0
+
+    def restore(self) -> dict[str, Any] | None:
+        """The saved state; None: there is none."""
+        if not self.path.exists():
+            return None
+        found: dict[str, Any] = checkpoint.load(self.path, "search")
+        return found
+
+    def offer(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Saves one state of all."""
+        self._offers += 1
+        if self._offers == self.kill:
+            try:
+                checkpoint.save(self.path, state(), "search")
+            except CheckpointError as error:
+                raise ContractError(f"expected a state that can be saved: {error}") from error
+            raise Killed

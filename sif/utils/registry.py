@@ -1,0 +1,101 @@
+"""Things by name: this package's own, and those that other packages register by entry points.
+
+Both are written "module:attribute", and neither is imported before its name is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar, cast
+
+from sif.errors import ConfigError
+
+Kind = TypeVar("Kind")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """'; did you mean 'epochs'?' for the nearest known name, or '' when none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+class Registry(Mapping[str, Kind], Generic[Kind]):
+    """The things of one kind by name; as a mapping, this package's own.
+
+    Args:
+        what: A word for one of them, such as "method".
+        group: Of the entry points by which other packages register theirs.
+        kind: "module:Class" of what has to be registered.
+        own: Name to "module:attribute" of this package's.
+    """
+
+    def __init__(self, what: str, group: str, kind: str, own: Mapping[str, str]) -> None:
+        self.what, self.group = what, group
+        self._kind, self._own = kind, dict(own)
+        self._found: dict[str, Kind] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._own)
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    def __getitem__(self, name: str) -> Kind:
+        if name not in self._found:
+            self._found[name] = cast(Kind, _attribute(self._own[name]))
+        return self._found[name]
+
+    def outside(self) -> tuple[str, ...]:
+        """Names that other packages registered; nothing is imported."""
+        names = (point.name for point in entry_points(group=self.group))
+        return tuple(dict.fromkeys(name for name in names if name not in self._own))
+
+    def names(self) -> tuple[str, ...]:
+        """All names, this package's first; nothing is imported."""
+        return (*self._own, *self.outside())
+
+    def named(self, name: str, key: str | None = None) -> Kind:
+        """What has a name.
+
+        Args:
+            name: This package's or a registered one.
+            key: Where the name was given, for messages; None: the word for the kind.
+
+        Raises:
+            ConfigError: Nobody has the name, several packages do, or what is registered under it
+                cannot be imported or is something else.
+        """
+        if name in self._own:
+            return self[name]
+        key = self.what if key is None else key
+        points = {p.value: p for p in entry_points(group=self.group, name=name)}
+        if len(points) > 1:
+            told = ", ".join(sorted(points))
+            raise ConfigError(f"{key}: {name} is registered by several packages: {told}")
+        for point in points.values():
+            return self._loaded(point, key)
+        known = self.names()
+        raise ConfigError(
+            f"{key}: expected one of {', '.join(known)}, found {name!r}{did_you_mean(name, known)}"
+        )
+
+    def _loaded(self, point: EntryPoint, key: str) -> Kind:
+        where = f"{key}: {point.name}: {point.value}"
+        try:
+            found = point.load()
+        except Exception as error:  # whatever a foreign package does when it is imported
+            told = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ConfigError(f"{where} cannot be loaded: {told}") from error
+        kind = cast(type[Kind], _attribute(self._kind))
+        if not isinstance(found, kind):
+            raise ConfigError(f"{where}: expected a {kind.__name__}, found {type(found).__name__}")
+        return found
+
+
+def _attribute(place: str) -> object:
+    """What "module:attribute" leads to."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
