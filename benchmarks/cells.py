@@ -26,7 +26,7 @@ from sif.config.cnn import CNNConfig
 from sif.core.method import ChoosesAtEnd, LearnsArchitecture, Plan
 from sif.core.proximal import weight_step
 from sif.data.images import load_images
-from sif.methods import registry
+from sif.methods import configuration
 from sif.methods.registry import METHODS
 from sif.problems.images import EXPORTED, ImageProblem
 from sif.spaces.cnn.operations import multiply_adds
@@ -73,7 +73,7 @@ class Race:
         """Epochs that take the asked seconds, or one; by the cost of a few steps."""
         vision = self.vision(1)
         settings, space = vision.config.search, vision.space()
-        chosen = registry.configured(self.values.method, vision.config.methods)
+        chosen = configuration.configured(self.values.method, vision.config.method_values())
         draws = generator(self.runtime, "trial", device=torch.device("cpu"))
         method = chosen.made(space, Plan(1, lr=settings.lr), draws)
         stream = vision.source.stream(

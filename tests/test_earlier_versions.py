@@ -16,11 +16,8 @@ from sif.config.renamed import RENAMED
 from sif.data.images.augment import Statistics
 from sif.methods.configuration import load_job_config
 from sif.problems.image_classifier import ImageClassifier
-from sif.recommender.recommender import SIFRecommender
 from sif.spaces.cnn.cells import PUBLISHED
 from sif.spaces.cnn.networks import CellNetwork, Layout
-from sif.tasks.checkpoint import StageFolder
-from sif.tracking import NullTracker
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MODELS = sorted((FIXTURES / "models").glob("*/*"))
@@ -65,25 +62,6 @@ def test_a_config_of_then_is_the_job_that_it_was(task: str) -> None:
     assert differences(load_job_config(task, file=f"{task}/smoke", sets=sets), loaded(file)) == []
 
 
-@pytest.mark.parametrize("folder", MODELS, ids=name_of)
-def test_a_model_of_then_answers_what_it_answered(folder: Path) -> None:
-    answers = json.loads((folder / "answers.json").read_text())["python"]
-    model = SIFRecommender.load(folder / "model")
-    assert model.fitted_model().genotype.space == "staged"
-
-    def agree(found: Any, expected: list[list[Any]]) -> None:
-        ids, scores = zip(*expected, strict=True)
-        assert tuple(found[0]) == ids
-        np.testing.assert_allclose(found[1], scores, rtol=1e-5)
-
-    for user, expected in answers["recommend"].items():
-        found = model.recommend([user], len(expected))
-        agree([part[0] for part in found], expected)
-    for item, expected in answers["similar_items"].items():
-        found = model.similar_items([item], len(expected))
-        agree([part[0] for part in found], expected)
-
-
 def test_a_classifier_of_then_is_read(tmp_path: Path) -> None:
     network = CellNetwork(PUBLISHED["darts-v2"], Layout(3, 2, 3))
     statistics = Statistics((0.5,) * 3, (0.2,) * 3)
@@ -117,23 +95,3 @@ def test_a_run_of_then_is_resumed_and_told_of_in_one_line(
     refused = sif("--resume", "run", "--set", "search.settle=3")
     assert refused.code == 2
     assert "(methods.nasp.settle_steps: 3 or 2)" in refused.err[-1]
-
-
-def test_a_stage_that_an_earlier_version_was_in_begins_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stages() -> StageFolder:
-        found = StageFolder(tmp_path, seconds=0)
-        found.track(NullTracker())
-        return found
-
-    with monkeypatch.context() as then:
-        then.setattr("sif.tasks.checkpoint._LOOPS", 1)
-        before = stages()
-        before.run("begin", lambda _: {"done": 1})
-        before.write("search.partial", {"gates": 1})
-    after = stages()
-    assert after.read("begin") == {"done": 1}
-    assert after.read("search.partial") is None
-    after.write("search.partial", {"selection": 1})
-    assert stages().read("search.partial") == {"selection": 1}

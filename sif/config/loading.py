@@ -69,7 +69,7 @@ def load_config(
     Examples:
         >>> config = sif.load_config("cf", layers=[("mine", {"train.epochs": 5, "seed": 1})])
         >>> config.train.epochs, config.seed, config.space
-        (5, 1, 'rich')
+        (5, 1, 'staged')
     """
     given = [(str(file), read_yaml(find_config(file), str(file)))] if file is not None else []
     given += [("settings", _nested(item.split("=", 1), item)) for item in sets]

@@ -124,15 +124,11 @@ class CommonConfig(Section):
         ((_, values),), notes = with_todays_names([("", values)], cls)
         if notes:
             warnings.warn(told(notes), RenamedSetting, stacklevel=3)
-        return {**values, "methods": cls._with_defaults(values.get("methods", {}))}
+        return values
 
-    @classmethod
-    def _with_defaults(cls, given: Any) -> Any:
-        """The settings of methods over those of the task; left alone where they are none."""
-        if not isinstance(given, Mapping):
-            return given
-        methods = {name: dict(values) for name, values in cls.method_defaults.items()}
-        for name, values in given.items():
-            fits = isinstance(values, Mapping)
-            methods[name] = {**methods.get(name, {}), **values} if fits else values
+    def method_values(self) -> dict[str, dict[str, Any]]:
+        """Settings of methods as they were given, over those that the searches of the task have."""
+        methods = {name: dict(values) for name, values in self.method_defaults.items()}
+        for name, values in self.methods.items():
+            methods[name] = {**methods.get(name, {}), **values}
         return methods

@@ -96,10 +96,11 @@ def resolved(config: Config, origins: Origins = NO_ORIGINS) -> Config:
     """
     problems: list[str] = []
     methods: dict[str, dict[str, Any]] = {}
-    for name in dict.fromkeys((*METHODS, *config.methods, *_others(config))):
+    given = config.method_values()
+    for name in dict.fromkeys((*METHODS, *given, *_others(config))):
         try:
             METHODS.named(name, _place(name, origins))
-            settings = configured(name, config.methods, origins=origins).settings
+            settings = configured(name, given, origins=origins).settings
         except ConfigError as error:
             problems.append(str(error))
             continue

@@ -208,7 +208,7 @@ class Problem(ABC, Generic[Design, Network]):
         """
         return MethodRun(
             self.space, self.streams, self.judge, self.judged, self.config.search,
-            make_optimizer, schedule, self.runtime, methods=self.config.methods, **further,
+            make_optimizer, schedule, self.runtime, methods=self.config.method_values(), **further,
         )  # fmt: skip
 
     def loop_settings(self, **further: Any) -> TrainSettings:
@@ -223,7 +223,7 @@ class Problem(ABC, Generic[Design, Network]):
 
     def resting_share(self, method: str) -> float:
         """Share of a search with a method in which alpha rests."""
-        return configured(method, self.config.methods).settings.resting_share
+        return configured(method, self.config.method_values()).settings.resting_share
 
     def enough_memory(self, section: Literal["search", "train"]) -> AbstractContextManager[None]:
         """A block whose failing allocations say which settings of a section to lower."""

@@ -138,7 +138,7 @@ def fitting(section: TrainConfig, epoch_seconds: float, seconds: float) -> Train
     epochs = max(1, int(section.epochs * affordable / _epochs(section, count, section.epochs)))
     return section.model_copy(update={
         "l2": tuple(strengths[first : first + count]), "epochs": min(epochs, section.epochs),
-        "beyond": 0,
+        "extend_grid": 0,
     })  # fmt: skip
 
 

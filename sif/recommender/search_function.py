@@ -56,7 +56,7 @@ def search_function(
     Examples:
         >>> genotype = sif.search_function(orders, method="nasp", budget="1s", threads=1)
         >>> genotype.space, genotype.operation("operation")
-        ('rich', '...')
+        ('staged', '...')
     """
     clock = FitBudget(seconds_of(budget))
     arguments = {

@@ -20,9 +20,6 @@ from sif.utils import checkpoint
 
 State = dict[str, Any]
 _SUFFIX = ".safetensors"
-_LOOPS = 2
-"""Format of the states of loops. Those of another one are dropped: their stage begins again, which
-comes to the same."""
 
 
 class LoopCheckpointer:
@@ -64,9 +61,6 @@ class StageFolder:
         for path in sorted(folder.glob(f"*{_SUFFIX}")):
             name = path.name.removesuffix(_SUFFIX)
             saved = checkpoint.load(path, "stage")
-            if name.endswith(".partial") and saved.get("loops") != _LOOPS:
-                path.unlink()
-                continue
             self._loaded[name] = saved["state"]
             if saved["serial"] > self._serial:
                 self._serial, latest = saved["serial"], saved["tracker"]
@@ -95,7 +89,6 @@ class StageFolder:
             "serial": self._serial,
             "tracker": self._tracker.state(),
             "seconds": self.seconds(),
-            "loops": _LOOPS,
         }
         checkpoint.save(self._folder / f"{name}{_SUFFIX}", content, "stage")
 

@@ -97,7 +97,7 @@ def test_python_gets_the_same_by_a_dictionary() -> None:
     with pytest.warns(RenamedSetting, match=r"search\.settle is now methods\.nasp\.settle_steps"):
         config = CFConfig.model_validate({"search": {"settle": 3, "epochs": 2}, "rivals": ()})
     assert config.methods["nasp"]["settle_steps"] == 3
-    assert config.methods["nasp"]["explore"] == 0.3  # of the task, not touched by what was given
+    assert config.method_values()["nasp"]["explore"] == 0.3  # the task's own stays
     assert (config.search.epochs, config.controls) == (2, ())
 
 

@@ -93,6 +93,13 @@ def test_a_job_says_all_settings_of_all_methods(tmp_path: Path) -> None:
     assert differences(config, other) == ["methods.nasp.explore: 0.1 or 0.3"]
 
 
+def test_what_python_leaves_out_is_of_the_presets() -> None:
+    given = CFConfig.model_validate({"search": {"epochs": 5}}).model_dump(exclude_unset=True)
+    assert "methods" not in given
+    config = load_job_config("cf", layers=[("config", given)])
+    assert differences(config, load_job_config("cf", sets=["search.epochs=5"])) == []
+
+
 def test_a_task_has_starts_of_its_own_and_a_method_the_rest() -> None:
     functions, cells = resolved(CFConfig()), resolved(CNNConfig())
     assert functions.methods["nasp"]["score"] == "replacement_loss"

@@ -34,7 +34,8 @@ def figure_data(problem: InteractionProblem, results: Results, split: Split) -> 
         results: Of the job.
         split: Shown in time, and by the groups that it makes.
     """
-    settings = configured(problem.config.method, problem.config.methods).settings
+    config = problem.config
+    settings = configured(config.method, config.method_values()).settings
     metric, found, verdict = problem.metric, results.found[SEARCHED], results.verdict
     trained = results.trained[SEARCHED]
     return {
