@@ -337,7 +337,7 @@ class Killed(Exception):
 
 @pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize(
-    ("at", "rivals"),
+    ("at", "controls"),
     [
         ("search-searched.partial", []),
         pytest.param("search-random-ws.partial", ["random-ws"], marks=pytest.mark.slow),
