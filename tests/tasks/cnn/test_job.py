@@ -349,7 +349,7 @@ class Killed(Exception):
 def test_a_killed_job_goes_on_to_the_same_end(
     at: str, controls: list[str], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Slow where a rival, too, is searched, killed and searched again."""
+    """Slow where a control, too, is searched, killed and searched again."""
     write = StageFolder.write
 
     def dying(stages: StageFolder, name: str, state: Any) -> None:
