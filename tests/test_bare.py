@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from sif import Recommender
 from sif.cli import main as cli
-from sif.recommender.recommender import SIFRecommender
 
 ROOT = Path(__file__).parents[1]
 Board = Callable[..., pd.DataFrame]
@@ -84,7 +84,7 @@ def folder(checkerboard: Board, tmp_path: Path, tiny: list[str]) -> Path:
         "search.dimension": 4,
     }  # fmt: skip
     frame = checkerboard(20, 10)
-    SIFRecommender(threads=1, settings=settings).fit(frame).save(tmp_path / "model")
+    Recommender(threads=1, settings=settings).fit(frame).save(tmp_path / "model")
     frame.to_csv(tmp_path / "orders.csv", index=False)
     for name in ("a", "b"):
         (tmp_path / "images" / name).mkdir(parents=True)
@@ -148,7 +148,7 @@ def test_a_bare_installation_does_all_but_figures_and_implicit_baselines(
     ]
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert set(found["baselines"]) == {"fixed-multiply", "random-function", "popularity", "ease"}
-    assert SIFRecommender.load(tmp_path / "run" / "model").model_.vocabularies
+    assert Recommender.load(tmp_path / "run" / "model").model_.vocabularies
     plots = tmp_path / "run" / "plots"
     assert {path.name for path in plots.iterdir()} == {"figures.json"}
     # Where there is matplotlib, the figures are drawn later.

@@ -126,7 +126,7 @@ def test_a_genotype_writes_itself_as_its_model_does(checkerboard: Board, space: 
                                 "search.batch_size": None}  # fmt: skip
     frame = checkerboard(20, 10)
     genotype = search_function(frame, space, "random", threads=1, settings=settings)
-    from sif.spaces.interaction.design import expression
+    from sif.spaces.interaction.registry import expression
 
     assert genotype.expression == expression(genotype, ("user", "item"))
     again = type(genotype).from_json(genotype.to_json())
