@@ -80,7 +80,7 @@ def without(modules: Sequence[str], folder: Path, *commands: Sequence[str]) -> A
 def folder(checkerboard: Board, tmp_path: Path, tiny: list[str]) -> Path:
     """A folder with model/, a run of which only the figures' data are there, and images/."""
     settings = {
-        "train.epochs": 5, "train.l2": "[0.003]", "train.dimension": 4, "search.epochs": 2,
+        "train.epochs": 5, "train.l2": [0.003], "train.dimension": 4, "search.epochs": 2,
         "search.dimension": 4,
     }  # fmt: skip
     frame = checkerboard(20, 10)
