@@ -73,12 +73,7 @@ class IndexedRecommender:
             DataError: Scores that are not numbers; the message names the user's id.
         """
         with self._named(0, rows, "scores"):
-            found = self._top(self.engine.vectors(rows), k, excluded, allowed)
-        if self.cold_start is None:
-            return found
-        return self.cold_start.with_popular(
-            found, self.cold_start.cold_users[rows], excluded, allowed
-        )
+            return self._top(*self._known(rows), k, excluded, allowed)
 
     def top_of(
         self, pairs: sparse.csr_array, k: int, excluded: sparse.csr_array | None = None,
@@ -89,31 +84,24 @@ class IndexedRecommender:
         Raises:
             DataError: What somebody has gives no finite vector, or scores that are not numbers.
         """
-        found = self._top(self._folded(pairs), k, excluded, allowed)
-        if self.cold_start is None:
-            return found
-        return self.cold_start.with_popular(
-            found, self.cold_start.without_known_pairs(pairs), excluded, allowed
-        )
+        return self._top(*self._folded(pairs), k, excluded, allowed)
 
     def _top(
-        self, users: UserVectors, k: int, excluded: sparse.csr_array | None, allowed: Mask | None
-    ) -> Top:
-        if self.cold_start is not None:
-            allowed = self.cold_start.servable(allowed)
-        found = self.engine.top(users, k, excluded=excluded, allowed=allowed)
-        scale = self.model.scale
-        return Top(found.items, (scale.mean + scale.deviation * found.scores).astype(np.float32))
+        self, users: UserVectors, cold: Mask, k: int, excluded: sparse.csr_array | None,
+        allowed: Mask | None,
+    ) -> Top:  # fmt: skip
+        rule = self.cold_start
+        servable = allowed if rule is None else rule.servable(allowed)
+        best = self.engine.top(users, k, excluded=excluded, allowed=servable)
+        best = Top(best.items, self._in_units(best.scores))
+        return best if rule is None else rule.with_popular(best, cold, excluded, allowed)
 
     def scores(self, rows: Rows) -> NDArray[np.float32]:
         """All scores (b, n_items) of known users (b,), in rating units for models of ratings.
 
         Under the cold-start rule: minus infinity where an item is never recommended.
         """
-        found = self._scaled(self.engine.vectors(rows))
-        if self.cold_start is None:
-            return found
-        return self.cold_start.applied(found, self.cold_start.cold_users[rows])
+        return self._scores(*self._known(rows))
 
     def scores_of(self, pairs: sparse.csr_array) -> NDArray[np.float32]:
         """The same of users who are in no table, from what they have (b, n_items).
@@ -121,12 +109,23 @@ class IndexedRecommender:
         Raises:
             DataError: What somebody has gives no finite vector.
         """
-        found = self._scaled(self._folded(pairs))
-        if self.cold_start is None:
-            return found
-        return self.cold_start.applied(found, self.cold_start.without_known_pairs(pairs))
+        return self._scores(*self._folded(pairs))
 
-    def _folded(self, pairs: sparse.csr_array) -> UserVectors:
+    def _scores(self, users: UserVectors, cold: Mask) -> NDArray[np.float32]:
+        scores = self._in_units(self.engine.scores(users))
+        return scores if self.cold_start is None else self.cold_start.applied(scores, cold)
+
+    def _in_units(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        scale = self.model.scale
+        return (scale.mean + scale.deviation * scores).astype(np.float32, copy=False)
+
+    def _known(self, rows: Rows) -> tuple[UserVectors, Mask]:
+        """Vectors of known users (b,), and which of them are cold."""
+        rule, vectors = self.cold_start, self.engine.vectors(rows)
+        return vectors, np.zeros(len(rows), np.bool_) if rule is None else rule.cold_users[rows]
+
+    def _folded(self, pairs: sparse.csr_array) -> tuple[UserVectors, Mask]:
+        """The same of users who are in no table."""
         vectors, biases = self.model.fold(0).vectors(pairs)
         sums = vectors.sum(dim=1) + (0 if biases is None else biases)
         lost = np.flatnonzero(~torch.isfinite(sums).numpy())
@@ -135,7 +134,9 @@ class IndexedRecommender:
                 f"history {lost[0]}: expected ratings from which a user can be told, found too "
                 "large ones"
             )
-        return UserVectors(vectors, biases)
+        rule = self.cold_start
+        cold = np.zeros(len(sums), np.bool_) if rule is None else rule.without_known_pairs(pairs)
+        return UserVectors(vectors, biases), cold
 
     @contextlib.contextmanager
     def _named(self, field: int, rows: Rows, what: str) -> Iterator[None]:
@@ -147,11 +148,6 @@ class IndexedRecommender:
             raise DataError(
                 f"{what} of {self.model.fields[field]} {name!r}: expected numbers, found NaN"
             ) from None
-
-    def _scaled(self, users: UserVectors) -> NDArray[np.float32]:
-        scale = self.model.scale
-        found: NDArray[np.float32] = scale.mean + scale.deviation * self.engine.scores(users)
-        return found.astype(np.float32, copy=False)
 
     def similar(
         self, field: int, rows: Rows, k: int, itself: bool = False, allowed: Mask | None = None

@@ -180,7 +180,7 @@ class Recommender(Estimator):
 
         Args:
             folder: Of a saved model, or of a run.
-            unknown: As of the constructor.
+            unknown: See the constructor.
 
         Returns:
             A recommender that answers as the one that was saved.
@@ -251,14 +251,13 @@ class Recommender(Estimator):
         """Takes in new items, then users, by folding; `fit` again once there are many.
 
         Args:
-            data: As of `fold_in`.
+            data: See `fold_in`.
 
         Returns:
             The same object.
 
         Raises:
-            DataError: As `fold_in`.
-            ConfigError: As `fold_in`.
+            DataError, ConfigError: See `fold_in`.
 
         Examples:
             >>> new = pd.DataFrame({"user": ["c1", "c3", "c5"], "item": "tea-new"})
@@ -325,22 +324,22 @@ class Recommender(Estimator):
 
         Args:
             history: Item ids; may be empty, then the popular items are meant.
-            n: As of `recommend`, as the others.
+            n: Items that are wanted.
             ratings: One per item, for models of ratings; empty: none. Items rated below the
                 `min_rating` of `fit` are left out as there.
-            exclude_seen: See there; of the history.
-            exclude_items: See there.
-            items: See there.
-            as_arrays: See there.
+            exclude_seen: Leave out the history.
+            exclude_items: Ids that are left out.
+            items: Ids to choose among; None: all.
+            as_arrays: Answer with arrays.
 
         Returns:
-            As `recommend` for one user.
+            See `recommend`, for one user.
 
         Raises:
             NotFittedError: There is no model yet.
             UnknownIdError: An unknown item.
-            ConfigError: As `recommend`, or ratings that do not fit.
-            DataError: As `recommend`, or ratings too large to fold in by.
+            ConfigError: See `recommend`; or ratings that do not fit.
+            DataError: See `recommend`; or ratings too large to fold in by.
 
         Examples:
             >>> model.recommend_new(["tea1", "tea2", "tea3"], n=2)["rank"].tolist()
@@ -359,19 +358,16 @@ class Recommender(Estimator):
         """The given items in each user's order.
 
         Args:
-            users: As of `recommend`.
+            users: One user id, or b of them.
             items: Ids; of a repeated one the first counts. None give an empty answer.
-            as_arrays: As of `recommend`.
+            as_arrays: Answer with arrays.
 
         Returns:
-            As `recommend`. In rankings items that are never recommended come last, in the order
+            See `recommend`. In rankings items that are never recommended come last, in the order
             that they were given in, with minus infinity.
 
         Raises:
-            NotFittedError: There is no model yet.
-            UnknownIdError: As `recommend`.
-            ConfigError: As `recommend`.
-            DataError: As `recommend`.
+            NotFittedError, UnknownIdError, ConfigError, DataError: See `recommend`.
 
         Examples:
             >>> sorted(model.rank("c1", ["mug2", "tea2"])["item"])
@@ -447,10 +443,10 @@ class Recommender(Estimator):
             items: One item id, or b of them.
             n: Neighbors of each.
             exclude_items: Ids that are nobody's neighbors here.
-            as_arrays: As of `recommend`.
+            as_arrays: Answer with arrays.
 
         Returns:
-            As `recommend`; where b items were asked about, "similar_to" has them.
+            See `recommend`; where b items were asked about, "similar_to" has them.
 
         Raises:
             NotFittedError: There is no model yet.
@@ -475,16 +471,13 @@ class Recommender(Estimator):
             users: One user id, or b of them.
             n: Neighbors of each.
             exclude_users: Ids that are nobody's neighbors here.
-            as_arrays: As of `recommend`.
+            as_arrays: Answer with arrays.
 
         Returns:
-            As `similar_items`, with "user" in place of "item".
+            See `similar_items`, with "user" in place of "item".
 
         Raises:
-            NotFittedError: There is no model yet.
-            UnknownIdError: As `similar_items`.
-            ConfigError: As `similar_items`.
-            DataError: As `similar_items`.
+            NotFittedError, UnknownIdError, ConfigError, DataError: See `similar_items`.
 
         Examples:
             >>> model.similar_users(["c1", "c2"], n=1)["similar_to"].tolist()
@@ -500,10 +493,10 @@ class Recommender(Estimator):
             user: One id.
             item: One id.
             n: Items that are told.
-            as_arrays: As of `recommend`.
+            as_arrays: Answer with arrays.
 
         Returns:
-            As `recommend` for one user, most first. The score of an item is what it carries: the
+            See `recommend`, for one user; most first. The score of an item is what it carries: the
             asked item's score less that of the user without it, everything else as it is.
 
         Raises:
