@@ -11,6 +11,7 @@ their order, and `user_items` is the matrix of what users have in the same numbe
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from scipy import sparse
 from sif.adapters.factors import Products, has_factors
 from sif.data.interactions import matrix_values
 from sif.errors import ConfigError, ShapeError
+from sif.recommender.arguments import mask_of, whole_number
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
@@ -181,7 +183,7 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         filter_items: Iterable[int] | None = None, recalculate_user: bool = False,
         items: ArrayLike | None = None,
     ) -> Answer:  # fmt: skip
-        """The best N items; arguments as of implicit.
+        """The best N items; arguments as in implicit.
 
         `recalculate_user` folds users in from `user_items`, ratings where the model is of ratings.
 
@@ -195,7 +197,7 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         """
         server, model = self.recommender.server(), self.recommender.fitted_model()
         server.refuse_unpersonalized()
-        k, excluded, pairs = _count(N), None, None
+        k, excluded, pairs = whole_number(N, "N"), None, None
         if filter_already_liked_items or recalculate_user:
             pairs = targets(model, user_items)
             _check_rows(pairs, userid)
@@ -212,13 +214,13 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         self, itemid: Any, N: int = 10, recalculate_item: bool = False, item_users: Any = None,
         filter_items: Iterable[int] | None = None, items: ArrayLike | None = None,
     ) -> Answer:  # fmt: skip
-        """Nearest items by the cosine of weighted vectors, the item itself first, as of implicit.
+        """Nearest items by the cosine of weighted vectors, the item itself first, as in implicit.
 
         An item that no training saw is near to none, not even to itself.
 
         Raises:
             NotImplementedError: `recalculate_item` was asked for.
-            ConfigError, ShapeError: As `recommend`.
+            ConfigError, ShapeError: See `recommend`.
         """
         if recalculate_item:
             raise NotImplementedError("recalculate_item is not supported with this model")
@@ -228,10 +230,10 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         self, userid: Any, N: int = 10, filter_users: Iterable[int] | None = None,
         users: ArrayLike | None = None,
     ) -> Answer:  # fmt: skip
-        """Nearest users by the cosine of weighted vectors, the user first, as of implicit.
+        """Nearest users by the cosine of weighted vectors, the user first, as in implicit.
 
         Raises:
-            ConfigError, ShapeError: As `recommend`.
+            ConfigError, ShapeError: See `recommend`.
         """
         return self._similar(0, userid, N, filter_users, users)
 
@@ -249,7 +251,8 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         among: ArrayLike | None,
     ) -> Answer:  # fmt: skip
         size = len(self.recommender.fitted_model().vocabularies[field])
-        allowed, rows, k = _allowed(size, without, among), _checked(numbers, size), _count(count)
+        allowed, rows = _allowed(size, without, among), _checked(numbers, size)
+        k = whole_number(count, "N")
         return _answer(self.recommender.server().similar(field, rows, k, True, allowed), numbers)
 
 
@@ -265,14 +268,8 @@ def _allowed(
 ) -> NDArray[np.bool_] | None:
     if without is not None and among is not None:
         raise ConfigError("expected items to choose among or to leave out, found both")
-    if without is None and among is None:
-        return None
-    allowed = np.full(count, among is None)
-    if among is not None:
-        allowed[_checked(among, count)] = True
-    if without is not None:
-        allowed[_checked(list(without), count)] = False
-    return allowed
+    without = None if without is None else list(without)
+    return mask_of(count, partial(_checked, count=count), without, among)
 
 
 def _checked(numbers: Any, count: int) -> NDArray[np.int64]:
@@ -283,12 +280,6 @@ def _checked(numbers: Any, count: int) -> NDArray[np.int64]:
     if len(wrong):
         raise ShapeError(f"expected numbers from 0 to {count - 1}, found {wrong[0]!s}")
     return given.astype(np.int64)
-
-
-def _count(count: Any) -> int:
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-        raise ConfigError(f"N: expected a whole number of at least 1, found {count!r}")
-    return int(count)
 
 
 def _answer(found: Top, numbers: Any) -> Answer:

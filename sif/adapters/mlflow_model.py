@@ -102,7 +102,9 @@ def save_model(
         CheckpointError: The folder holds no recommender that can be read.
         MlflowException: The folder is not empty.
     """
-    model = _model_of(recommender)
+    if isinstance(recommender, str | Path):
+        recommender = Recommender.load(recommender)
+    model = recommender.fitted_model()
     if len(model.fields) != 2:
         raise ConfigError(
             f"mlflow: expected a model of user and item alone, found one of "
@@ -135,7 +137,7 @@ def log_model(
     """Logs an MLflow model in the current run.
 
     Args:
-        recommender: As of `save_model`.
+        recommender: Fitted or loaded, or the folder that `save` or a run left.
         name: Of the model.
         registered_model_name: A version of it is made in the registry; None: none is.
         options: Further ones of `mlflow.models.Model.log`, such as `run_id` and `tags`.
@@ -144,7 +146,7 @@ def log_model(
         MLflow's `ModelInfo`, whose `model_uri` is what `mlflow models serve -m` takes.
 
     Raises:
-        ConfigError, CheckpointError: As `save_model`.
+        ConfigError, CheckpointError: See `save_model`.
     """
     return Model.log(
         artifact_path=None, name=name, flavor=sys.modules[__name__], recommender=recommender,
@@ -162,12 +164,6 @@ def requirements() -> list[str]:
             continue
         pinned.append(f"{name}=={public}")
     return pinned
-
-
-def _model_of(recommender: Recommender | str | Path) -> ServedModel:
-    if isinstance(recommender, str | Path):
-        return ServedModel.load(Path(recommender))
-    return recommender.fitted_model()
 
 
 def _signature(model: ServedModel) -> ModelSignature:

@@ -16,16 +16,10 @@ Answer = Any
 
 
 def arrays_of(found: Top, names: NDArray[np.str_], one: bool) -> Answer:
-    """Ids and scores.
+    """Ids, by number in `names`, and scores.
 
-    Args:
-        found: Numbers (b, n) with scores, -1 where nothing is left.
-        names: Ids by number, "" for -1.
-        one: Whether a single id was asked about.
-
-    Returns:
-        Both (m,) for one, m at most n; otherwise both (b, n), "" and minus infinity where nothing
-        is left.
+    Both are (m,) where a single id was asked about, m at most n; otherwise (b, n), "" and minus
+    infinity where nothing is left.
     """
     ids, scores = names[found.items], found.scores
     if not one:
@@ -41,14 +35,11 @@ def frame_of(
     """A row for each answer, best first.
 
     Args:
-        found: See `arrays_of`.
-        names: See there.
+        found: Numbers (b, n) with scores, -1 where nothing is left.
+        names: Ids by number.
         answered: Name of the column of answers.
         asked: Name of the column of ids (b,) that were asked about; empty: a single one.
         titles: Id to title; empty: no such column.
-
-    Returns:
-        The asked column, the answers, "score", "rank" from 1, and "title", "" where there is none.
     """
     rows, places = np.nonzero(found.items >= 0)
     ids = names[found.items[rows, places]].astype(object)

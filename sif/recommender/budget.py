@@ -114,18 +114,10 @@ class FitBudget:
 
 
 def fitting(section: TrainConfig, epoch_seconds: float, seconds: float) -> TrainConfig:
-    """As much of a training over the grid of strengths as fits.
+    """As much of a training over the grid of strengths as fits; the section itself if all does.
 
     First strengths at the ends of the grid are given up, then epochs: three strengths that have
     trained say more than five that have not.
-
-    Args:
-        section: What is wanted.
-        epoch_seconds: Of an epoch with its validation.
-        seconds: For all of it.
-
-    Returns:
-        The section itself where all of it fits.
     """
     affordable = seconds / max(epoch_seconds, 1e-9)
     if affordable >= whole_epochs(section):

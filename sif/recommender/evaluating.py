@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -86,18 +87,15 @@ def compare(
     against = next(iter(served)) if against is None else against
     if against not in served:
         raise ConfigError(f"against: expected one of {', '.join(served)}, found {against!r}")
-    metric = MAIN_METRIC[_objective(next(iter(served.values())))] if metric is None else metric
+    metric = MAIN_METRIC[objectives.pop()] if metric is None else metric
     found = _on_common_users({name: _evaluated(model, data) for name, model in served.items()})
     rows = []
     for name, evaluation in found.items():
         row: dict[str, Any] = {"model": name, metric: evaluation.metrics.get(metric)}
         row |= {"difference": 0.0, "low": 0.0, "high": 0.0, "outcome": "reference"}
         if name != against:
-            row |= vars(
-                comparison.compare(
-                    evaluation, found[against], metric, higher_is_better(metric), seed=seed
-                )
-            )
+            better = higher_is_better(metric)
+            row |= vars(comparison.compare(evaluation, found[against], metric, better, seed=seed))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -114,13 +112,9 @@ class _Padded:
         return np.pad(known, ((0, 0), (0, self.further)), constant_values=-np.inf)
 
 
-def _objective(model: ServedModel) -> Any:
-    return model.objective
-
-
 def _evaluated(model: ServedModel, data: Any) -> tuple[Evaluation, NDArray[np.str_]]:
     """An evaluation, and the ids of its users."""
-    objective = _objective(model)
+    objective = model.objective
     split = data if isinstance(data, Split) else None
     asked = further_interactions(split.test if split else data, model.reading, objective)
     vocabularies = list(model.vocabularies)
@@ -130,16 +124,13 @@ def _evaluated(model: ServedModel, data: Any) -> tuple[Evaluation, NDArray[np.st
         vocabularies[1] = Vocabulary(np.concatenate([vocabularies[1].ids, further]))
     truth = _translated(asked, tuple(vocabularies), "evaluation")
     train = _seen(model, truth.vocabularies)
-    history = [train]
-    if split is not None:
-        history += [
-            _translated(part, truth.vocabularies, "history") for part in (split.train, split.valid)
-        ]
+    before = () if split is None else (split.train, split.valid)
+    history = (train, *(_translated(part, truth.vocabularies, "history") for part in before))
     if objective == "ranking":
         scorer: Any = _Padded(model, len(vocabularies[1]) - len(model.vocabularies[1]))
     else:
         scorer = model.scorer
-    found = evaluate_on(scorer, train, tuple(history), truth, objective)
+    found = evaluate_on(scorer, train, history, truth, objective)
     return found, model.vocabularies[0].ids[found.users]
 
 
@@ -179,20 +170,15 @@ def _on_common_users(
     found: Mapping[str, tuple[Evaluation, NDArray[np.str_]]],
 ) -> dict[str, Evaluation]:
     """The evaluations on the users that all of them have, in one order."""
-    ids = [names for _, names in found.values()]
-    common = ids[0]
-    for names in ids[1:]:
-        common = np.intersect1d(common, names)
+    common = np.sort(reduce(np.intersect1d, (names for _, names in found.values())))
     if not len(common):
         raise DataError("data: expected users whom all models know, found none")
-    common = np.sort(common)
     return {name: _some(*pair, common) for name, pair in found.items()}
 
 
 def _some(found: Evaluation, names: NDArray[np.str_], common: NDArray[np.str_]) -> Evaluation:
     """An evaluation on some of its users, its metrics with them."""
-    order = np.argsort(names)
-    rows = order[np.searchsorted(names[order], common)]
+    rows = pd.Index(names).get_indexer(common)
     per_user = {name: values[rows] for name, values in found.per_user.items()}
     metrics = dict(found.metrics)
     if "count" in per_user:

@@ -34,7 +34,7 @@ def grown(
         model: Of user and item.
         field: 0 for users, 1 for items.
         names: (b,) original ids, known or not, distinct.
-        pairs: (b, n_other): what they have, known and new, as targets.
+        pairs: (b, n_other) of these, known and new ones, as targets.
 
     Raises:
         ConfigError: The model cannot fold rows in.

@@ -10,7 +10,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sif.baselines import BASELINES, fit_best
 from sif.config import CFConfig, TrainConfig
@@ -82,20 +82,11 @@ class Reporter:
         """Not shown."""
 
 
-@dataclass(frozen=True, eq=False)
-class Learned:
-    """What a fit comes to.
-
-    Attributes:
-        model: Serves.
-        valid: Validation metrics of its function.
-        found: Expression of what the search found, which validation may have set aside.
-        report: All that was trained, on the validation part.
-    """
+class Learned(NamedTuple):
+    """The model that serves, validation metrics of its function, and all that was trained."""
 
     model: ServedModel
     valid: dict[str, float]
-    found: str
     report: Report
 
 
@@ -113,7 +104,7 @@ def learn(
         config: All settings.
         baselines: Names of the baselines in the report; None: `AUTO`.
         budget: Of everything.
-        reporter: Is told.
+        reporter: Hears remarks.
 
     Raises:
         DataError, ConfigError: Data or settings that cannot be used.
@@ -185,19 +176,14 @@ class _Fit:
         )  # fmt: skip
         if late := self.budget.verdict():
             self.reporter.warn(late)
-        return Learned(model, ours.result.valid, problem.expression(found), report)
+        return Learned(model, ours.result.valid, report)
 
     def _trained(
         self, name: str, genotype: Genotype, share: float, former: _Work | None = None
     ) -> _Work:
         """A function trained over as much of the grid of strengths as there is time for.
 
-        Args:
-            name: In remarks, and of the stage.
-            genotype: The function.
-            share: Of the time that is left.
-            former: The same function's training of before, which stands unless there is time for
-                more now.
+        The same function's `former` training stands unless there is time for more now.
         """
         section = self.problem.config.train
         epoch = former.epoch if former else self._epoch_seconds(genotype)
@@ -280,12 +266,7 @@ class _Fit:
 
 
 def searched(problem: InteractionProblem, budget: FitBudget, share: float = 1.0) -> Genotype:
-    """What a search finds within a share of a budget.
-
-    Args:
-        problem: Is searched.
-        budget: Of everything.
-        share: Of what is left of it.
+    """Searches a problem within a share of what is left of a budget.
 
     Raises:
         ConfigError: There is no time for it.

@@ -155,14 +155,8 @@ class IndexedRecommender:
         """Nearest rows of the same field by the cosine of weighted vectors.
 
         A coordinate's weight is the root of what the readout gives to the field (`field_weights`).
-        Rows that nothing trained are nobody's neighbors and have none, in ratings as well.
-
-        Args:
-            field: 0 for users, 1 for items.
-            rows: (b,) numbers.
-            k: Neighbors of each.
-            itself: Whether a row is among its own neighbors.
-            allowed: bool (n_f,), rows to choose among; None: all.
+        Rows that nothing trained are nobody's neighbors and have none, in ratings as well; a row is
+        its own neighbor where `itself` asks for that.
 
         Raises:
             DataError: Cosines that are not numbers; the message names the row's id.

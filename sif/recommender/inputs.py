@@ -27,7 +27,7 @@ from sif.data.interactions.load import load_dataset
 from sif.errors import ConfigError, DataError
 
 DEFAULTS = DataConfig()
-"""Of how data are read."""
+"""How data are read."""
 
 
 def is_matrix(data: Any) -> bool:
@@ -35,9 +35,7 @@ def is_matrix(data: Any) -> bool:
     return hasattr(data, "tocoo")
 
 
-def interactions_of(
-    data: Any, config: DataConfig = DEFAULTS, objective: str = "ranking"
-) -> Interactions:
+def interactions_of(data: Any, config: DataConfig, objective: str) -> Interactions:
     """Interactions of whatever people have, as they are.
 
     Args:
@@ -70,10 +68,7 @@ def interactions_of(
 def further_interactions(data: Any, config: DataConfig, objective: str) -> Interactions:
     """Interactions that come after training, merged and filtered by rating as those before.
 
-    Args:
-        data: See `interactions_of`.
-        config: As of the training; how many interactions a user or an item has is not asked.
-        objective: See `interactions_of`.
+    How many of them a user or an item has is not asked.
 
     Raises:
         DataError: Another type, or data that cannot be used.

@@ -14,16 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from sif.baselines import named_baselines
+from sif.config import CFConfig
 from sif.errors import ConfigError, DataError, NotFittedError
 from sif.recommender.answers import Answer, arrays_of, frame_of
 from sif.recommender.arguments import (
     KEYS,
     accepts_other_names,
+    allowed_ids,
+    answer_length,
     configured,
     history_row,
     listed,
-    mask_of,
-    whole_number,
 )
 from sif.recommender.budget import FitBudget
 from sif.recommender.estimator import Estimator
@@ -38,6 +39,16 @@ from sif.utils.durations import seconds_of
 
 UNKNOWN = ("error", "popular")
 _FORMER = {"valid_": "validation_metrics_", "found_": "searched_function_"}
+
+
+def _former(name: str) -> property:
+    """An attribute by its deprecated name."""
+
+    def read(model: Recommender) -> Any:
+        warnings.warn(f"{name} is called {_FORMER[name]} now", DeprecationWarning, stacklevel=2)
+        return getattr(model, _FORMER[name])
+
+    return property(read, doc=f"Deprecated: `{_FORMER[name]}`.")
 
 
 class Recommender(Estimator):
@@ -139,17 +150,15 @@ class Recommender(Estimator):
             '...'
         """
         self._check()
-        budget = FitBudget(seconds_of(self.budget))
-        usual = {name: p.default for name, p in signature(Recommender).parameters.items()}
-        values = {name: getattr(self, name) for name in KEYS}
-        config = configured(values, self._settings(), usual)
+        budget, config = FitBudget(seconds_of(self.budget)), self._configuration()
         baselines = None
         if "baselines" in config.model_fields_set:
             baselines = named_baselines(config.baselines, config.objective)
-        learned = learn(data, valid, config, baselines, budget, Reporter(self.verbose))
-        self._serve(learned.model)
-        self.validation_metrics_, self.searched_function_ = learned.valid, learned.found
-        self._report = learned.report
+        reporter = Reporter(self.verbose)
+        model, valid_metrics, report = learn(data, valid, config, baselines, budget, reporter)
+        self._serve(model)
+        self.validation_metrics_, self.searched_function_ = valid_metrics, report.found
+        self._report = report
         return self
 
     def report(self) -> Report:
@@ -309,9 +318,9 @@ class Recommender(Estimator):
         """
         server = self.server()
         server.refuse_unpersonalized()
-        allowed = mask_of(self.model_.vocabularies[1], "item", exclude_items, items)
+        allowed = allowed_ids(self.model_, 1, exclude_items, items)
         names, one = listed(users)
-        found = self._top(names, whole_number(n, self.model_), exclude_seen, allowed)
+        found = self._top(names, answer_length(n, self.model_), exclude_seen, allowed)
         return self._answer(found, names, one, as_arrays)
 
     @accepts_other_names
@@ -348,8 +357,8 @@ class Recommender(Estimator):
         server = self.server()
         server.refuse_unpersonalized()
         pairs = history_row(self.model_, history, ratings)
-        allowed = mask_of(self.model_.vocabularies[1], "item", exclude_items, items)
-        k = whole_number(n, self.model_)
+        allowed = allowed_ids(self.model_, 1, exclude_items, items)
+        k = answer_length(n, self.model_)
         found = server.top_of(pairs, k, pairs if exclude_seen else None, allowed)
         return self._answer(found, np.zeros(1, np.str_), True, as_arrays)
 
@@ -513,7 +522,7 @@ class Recommender(Estimator):
         users, items = model.vocabularies[:2]
         pairs = model.seen[users.index([user], "user")]
         carried = server.explained(pairs, int(items.index([item], "item")[0]))
-        order = np.argsort(-carried, kind="stable")[: whole_number(n, model)]
+        order = np.argsort(-carried, kind="stable")[: answer_length(n, model)]
         found = Top(pairs.indices[None, order].astype(np.int64), carried[None, order])
         return self._answer(found, np.zeros(1, np.str_), True, as_arrays)
 
@@ -562,6 +571,11 @@ class Recommender(Estimator):
             self._serving = IndexedRecommender(model)
         return self._serving
 
+    def _configuration(self) -> CFConfig:
+        """Everything that a fit or a search is set to."""
+        usual = {name: p.default for name, p in signature(Recommender).parameters.items()}
+        return configured({name: getattr(self, name) for name in KEYS}, self._settings(), usual)
+
     def _settings(self) -> Any:
         return self.settings
 
@@ -597,8 +611,8 @@ class Recommender(Estimator):
         names, one = listed(ids)
         model = self.fitted_model()
         vocabulary, name = model.vocabularies[field], model.fields[field]
-        rows, allowed = vocabulary.index(names, name), mask_of(vocabulary, name, excluded)
-        found = self.server().similar(field, rows, whole_number(n, model), allowed=allowed)
+        rows, allowed = vocabulary.index(names, name), allowed_ids(model, field, excluded)
+        found = self.server().similar(field, rows, answer_length(n, model), allowed=allowed)
         return self._answer(found, names, one, as_arrays, field, "similar_to")
 
     def _answer(
@@ -628,21 +642,7 @@ class Recommender(Estimator):
             state = {**state, "model_": unpacked(state["model_"])}
         vars(self).update({_FORMER.get(name, name): value for name, value in state.items()})
 
-    @property
-    def valid_(self) -> Mapping[str, float]:
-        """Deprecated: `validation_metrics_`."""
-        _warn_of("valid_")
-        return self.validation_metrics_
-
-    @property
-    def found_(self) -> str:
-        """Deprecated: `searched_function_`."""
-        _warn_of("found_")
-        return self.searched_function_
-
-
-def _warn_of(name: str) -> None:
-    warnings.warn(f"{name} is called {_FORMER[name]} now", DeprecationWarning, stacklevel=3)
+    valid_, found_ = _former("valid_"), _former("found_")
 
 
 def _refuse_nan(scores: NDArray[np.float32], names: Mapping[str, NDArray[np.str_]]) -> None:

@@ -71,16 +71,7 @@ class Report:
         cls, objective: Objective, rows: Mapping[str, Row], evaluations: Mapping[str, Evaluation],
         served: str, budget: FitBudget, seed: int,
     ) -> Report:  # fmt: skip
-        """Compares what is served with the best of the others.
-
-        Args:
-            objective: Of the fit.
-            rows: By name, ours among them.
-            evaluations: Of the same names, on the validation part.
-            served: Name of the one that is served.
-            budget: Tells where the time went.
-            seed: Of the interval.
-        """
+        """Compares what is served with the best of the others, by their evaluations."""
         metric = MAIN_METRIC[objective]
         sign = 1 if higher_is_better(metric) else -1
         order = sorted(rows.values(), key=lambda row: -sign * row.metrics[metric])
@@ -120,15 +111,13 @@ class Report:
             A row for each, the best on validation first: "model", "parameters" (the function, or
             what validation chose), "served", its metrics on validation, and "seconds".
         """
-        named = ("model", "parameters", "served", *COLUMNS[self.objective], "seconds")
-        return pd.DataFrame(
-            [
-                (row.model, row.parameters, row.model == self.served,
-                 *(row.metrics[name] for name in COLUMNS[self.objective]), row.seconds)
-                for row in self.rows
-            ],
-            columns=list(named),
-        )  # fmt: skip
+        shown = COLUMNS[self.objective]
+        rows = [
+            {"model": row.model, "parameters": row.parameters, "served": row.model == self.served}
+            | {name: row.metrics[name] for name in shown} | {"seconds": row.seconds}
+            for row in self.rows
+        ]  # fmt: skip
+        return pd.DataFrame(rows)
 
     def _row(self, name: str) -> Row:
         return next(row for row in self.rows if row.model == name)
