@@ -15,36 +15,36 @@ Answer = Any
 """A data frame, or a pair of arrays where `as_arrays` asks for them."""
 
 
-def arrays_of(found: Top, names: NDArray[np.str_], one: bool) -> Answer:
+def arrays_of(best: Top, names: NDArray[np.str_], one: bool) -> Answer:
     """Ids, by number in `names`, and scores.
 
     Both are (m,) where a single id was asked about, m at most n; otherwise (b, n), "" and minus
     infinity where nothing is left.
     """
-    ids, scores = names[found.items], found.scores
+    ids, scores = names[best.items], best.scores
     if not one:
         return ids, scores
-    left = found.items[0] >= 0
+    left = best.items[0] >= 0
     return ids[0][left], scores[0][left]
 
 
 def frame_of(
-    found: Top, names: NDArray[np.str_], answered: str, asked: Mapping[str, NDArray[np.str_]],
+    best: Top, names: NDArray[np.str_], answered: str, asked: Mapping[str, NDArray[np.str_]],
     titles: Mapping[str, str],
 ) -> pd.DataFrame:  # fmt: skip
     """A row for each answer, best first.
 
     Args:
-        found: Numbers (b, n) with scores, -1 where nothing is left.
+        best: Numbers (b, n) with scores, -1 where nothing is left.
         names: Ids by number.
         answered: Name of the column of answers.
         asked: Name of the column of ids (b,) that were asked about; empty: a single one.
         titles: Id to title; empty: no such column.
     """
-    rows, places = np.nonzero(found.items >= 0)
-    ids = names[found.items[rows, places]].astype(object)
+    rows, places = np.nonzero(best.items >= 0)
+    ids = names[best.items[rows, places]].astype(object)
     columns: dict[str, Any] = {name: column.astype(object)[rows] for name, column in asked.items()}
-    columns |= {answered: ids, "score": found.scores[rows, places], "rank": places + 1}
+    columns |= {answered: ids, "score": best.scores[rows, places], "rank": places + 1}
     if titles:
         columns["title"] = [titles.get(name, "") for name in ids]
     return pd.DataFrame(columns)

@@ -1,4 +1,4 @@
-"""What callers give a recommender: names of arguments, ids, numbers, settings."""
+"""Arguments of a recommender: their names, ids, numbers, settings."""
 
 from __future__ import annotations
 
@@ -153,13 +153,9 @@ def history_row(model: ServedModel, history: Any, ratings: ArrayLike | None) -> 
 def configured(
     arguments: Mapping[str, Any], settings: Any, defaults: Mapping[str, Any]
 ) -> CFConfig:
-    """The configuration of a fit or a search.
+    """The configuration of a fit or a search from arguments by their names in `KEYS`.
 
-    Args:
-        arguments: Key of `KEYS` to its value; None: not given.
-        settings: Further settings, nested or by dotted names; None: none. They count before an
-            argument that is at its default.
-        defaults: Of the arguments.
+    Further settings, nested or by dotted names, count before an argument that is at its default.
 
     Raises:
         ConfigError: A wrong value, by the name of its argument or setting; or a setting that
@@ -189,15 +185,15 @@ def configured(
 
 def _flat(settings: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted names to plain values."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
         if not isinstance(key, str):
             raise ConfigError(f"settings: expected names such as 'train.epochs', found {key!r}")
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
+            flat |= _flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = _plain(value)
-    return found
+            flat[f"{prefix}{key}"] = _plain(value)
+    return flat
 
 
 def _plain(value: Any) -> Any:

@@ -105,10 +105,10 @@ class FitBudget:
         """Says by what a budget was exceeded, and where the time went; None: it was kept."""
         if self.seconds is None or self.elapsed <= TOLERANCE * self.seconds:
             return None
-        told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.spent.items())
+        stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.spent.items())
         return (
-            f"budget: expected at most {self.seconds:g} s, took {self.elapsed:.1f} s ({told}): an "
-            "epoch of each training, a step of the search and the baselines' smallest grids are "
+            f"budget: expected at most {self.seconds:g} s, took {self.elapsed:.1f} s ({stages}): "
+            "an epoch of each training, a step of the search and the baselines' smallest grids are "
             "never cut short"
         )
 

@@ -82,20 +82,20 @@ def compare(
     served = {name: model.fitted_model() for name, model in models.items()}
     objectives = {model.objective for model in served.values()}
     if len(objectives) != 1:
-        told = ", ".join(sorted(objectives)) or "none"
-        raise ConfigError(f"models: expected some of one objective, found {told}")
+        names = ", ".join(sorted(objectives)) or "none"
+        raise ConfigError(f"models: expected some of one objective, found {names}")
     against = next(iter(served)) if against is None else against
     if against not in served:
         raise ConfigError(f"against: expected one of {', '.join(served)}, found {against!r}")
     metric = MAIN_METRIC[objectives.pop()] if metric is None else metric
-    found = _on_common_users({name: _evaluated(model, data) for name, model in served.items()})
+    results = _on_common_users({name: _evaluated(model, data) for name, model in served.items()})
     rows = []
-    for name, evaluation in found.items():
+    for name, evaluation in results.items():
         row: dict[str, Any] = {"model": name, metric: evaluation.metrics.get(metric)}
         row |= {"difference": 0.0, "low": 0.0, "high": 0.0, "outcome": "reference"}
         if name != against:
             better = higher_is_better(metric)
-            row |= vars(comparison.compare(evaluation, found[against], metric, better, seed=seed))
+            row |= vars(comparison.compare(evaluation, results[against], metric, better, seed=seed))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -130,8 +130,8 @@ def _evaluated(model: ServedModel, data: Any) -> tuple[Evaluation, NDArray[np.st
         scorer: Any = _Padded(model, len(vocabularies[1]) - len(model.vocabularies[1]))
     else:
         scorer = model.scorer
-    found = evaluate_on(scorer, train, history, truth, objective)
-    return found, model.vocabularies[0].ids[found.users]
+    evaluation = evaluate_on(scorer, train, history, truth, objective)
+    return evaluation, model.vocabularies[0].ids[evaluation.users]
 
 
 def _translated(
@@ -159,7 +159,7 @@ def _translated(
 
 
 def _seen(model: ServedModel, vocabularies: tuple[Vocabulary, ...]) -> Interactions:
-    """What users had in `fit`, with their ratings."""
+    """Interactions of users in `fit`, with their ratings."""
     pairs = sparse.coo_array(model.seen)
     ids = np.stack([c.astype(np.int64) for c in pairs.coords], axis=1)
     ratings = model.scale.mean + model.scale.deviation * pairs.data
@@ -167,20 +167,20 @@ def _seen(model: ServedModel, vocabularies: tuple[Vocabulary, ...]) -> Interacti
 
 
 def _on_common_users(
-    found: Mapping[str, tuple[Evaluation, NDArray[np.str_]]],
+    evaluations: Mapping[str, tuple[Evaluation, NDArray[np.str_]]],
 ) -> dict[str, Evaluation]:
     """The evaluations on the users that all of them have, in one order."""
-    common = np.sort(reduce(np.intersect1d, (names for _, names in found.values())))
+    common = np.sort(reduce(np.intersect1d, (names for _, names in evaluations.values())))
     if not len(common):
         raise DataError("data: expected users whom all models know, found none")
-    return {name: _some(*pair, common) for name, pair in found.items()}
+    return {name: _some(*pair, common) for name, pair in evaluations.items()}
 
 
-def _some(found: Evaluation, names: NDArray[np.str_], common: NDArray[np.str_]) -> Evaluation:
+def _some(evaluation: Evaluation, names: NDArray[np.str_], common: NDArray[np.str_]) -> Evaluation:
     """An evaluation on some of its users, its metrics with them."""
     rows = pd.Index(names).get_indexer(common)
-    per_user = {name: values[rows] for name, values in found.per_user.items()}
-    metrics = dict(found.metrics)
+    per_user = {name: values[rows] for name, values in evaluation.per_user.items()}
+    metrics = dict(evaluation.metrics)
     if "count" in per_user:
         scale = metrics["rmse_std"] / metrics["rmse"] if metrics["rmse"] else 0.0
         count = per_user["count"].sum()
@@ -189,4 +189,4 @@ def _some(found: Evaluation, names: NDArray[np.str_], common: NDArray[np.str_]) 
         metrics["rmse_std"] = metrics["rmse"] * scale
     else:
         metrics |= {name: float(values.mean()) for name, values in per_user.items()}
-    return Evaluation(metrics, np.arange(len(common)), per_user, found.left_out)
+    return Evaluation(metrics, np.arange(len(common)), per_user, evaluation.left_out)

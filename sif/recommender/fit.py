@@ -167,11 +167,15 @@ class _Fit:
                 problem, genotypes[kept], ours.network, ours.numbers["l2"], self.known
             )
             for name, one in trained.items():
-                evaluations[name] = self._evaluation(one.network)
+                # On the whole validation part, as the baselines.
+                evaluations[name] = evaluate_on(
+                    problem.scorer(one.network), problem.train_part, (problem.train_part,),
+                    problem.valid_part, config.objective,
+                )  # fmt: skip
                 told, seconds = problem.expression(genotypes[name]), one.result.seconds
                 rows[name] = Row(name, told, evaluations[name].metrics, seconds)
         report = Report.of(
-            problem.config.objective, rows, evaluations, kept, self.budget,
+            config.objective, rows, evaluations, kept, self.budget,
             derive_seed(config.seed, "report"),
         )  # fmt: skip
         if late := self.budget.verdict():
@@ -216,7 +220,7 @@ class _Fit:
         return last["seconds"] - first["seconds"]  # the first epoch compiles and allocates
 
     def _found(self, trained: Trained[InteractionNetwork], fixed: Genotype) -> Genotype:
-        """What the search finds; fixed multiply where there is no time for a search."""
+        """The function that the search finds; fixed multiply where there is no time for one."""
         try:
             return searched(self.problem.followed(trained), self.budget, SEARCH_SHARE)
         except ConfigError as error:
@@ -241,8 +245,8 @@ class _Fit:
                 except (ConfigError, DataError) as error:
                     self.reporter.line(f"left out: baseline {name}: {error}")
                     continue
-                told = ", ".join(f"{key} {value:g}" for key, value in fitted.params.items())
-                rows[name] = Row(name, told, fitted.valid.metrics, fitted.seconds)
+                parameters = ", ".join(f"{key} {value:g}" for key, value in fitted.params.items())
+                rows[name] = Row(name, parameters, fitted.valid.metrics, fitted.seconds)
                 evaluations[name] = fitted.valid
         return rows, evaluations
 
@@ -257,12 +261,6 @@ class _Fit:
             seed=derive_seed(config.seed, "baseline", name), threads=runtime.threads,
             out_of_time=self.budget.out_of_time,
         )  # fmt: skip
-
-    def _evaluation(self, network: InteractionNetwork) -> Evaluation:
-        """On the whole validation part, as the baselines."""
-        train, held = self.problem.train_part, self.problem.valid_part
-        scorer = self.problem.scorer(network)
-        return evaluate_on(scorer, train, (train,), held, self.problem.config.objective)
 
 
 def searched(problem: InteractionProblem, budget: FitBudget, share: float = 1.0) -> Genotype:

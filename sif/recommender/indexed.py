@@ -21,7 +21,7 @@ from sif.spaces.interaction.operations import field_weights
 
 Mask = NDArray[np.bool_]
 _PAIR_BYTES = 16
-"""What a pair takes while reasons are looked for."""
+"""Bytes of a pair while reasons are looked for."""
 Rows = NDArray[np.int64]
 
 
@@ -175,7 +175,7 @@ class IndexedRecommender:
         return self._neighbors[field]
 
     def explained(self, pairs: sparse.csr_array, item: int) -> NDArray[np.float32]:
-        """What each of a user's pairs (1, n_items) carries of an item's score, in its order.
+        """Share of an item's score that each of a user's pairs (1, n_items) carries, in its order.
 
         The score less that of the user folded in without the pair.
         """
@@ -195,8 +195,8 @@ class IndexedRecommender:
         interaction = self.model.network.interaction()
         own = interaction.transforms[0](users.vectors)
         scores = interaction.combine_broadcast(own, interaction.table(1)[item])
-        found = scores if users.biases is None else scores + users.biases
-        return np.asarray(found.numpy())
+        biased = scores if users.biases is None else scores + users.biases
+        return np.asarray(biased.numpy())
 
 
 def _without(pairs: sparse.csr_array, places: Rows) -> sparse.csr_array:

@@ -1,4 +1,4 @@
-"""Whatever people have as interactions, and the train and validation parts of a fit."""
+"""Interactions of any form, and the train and validation parts of a fit."""
 
 from __future__ import annotations
 
@@ -36,11 +36,10 @@ def is_matrix(data: Any) -> bool:
 
 
 def interactions_of(data: Any, config: DataConfig, objective: str) -> Interactions:
-    """Interactions of whatever people have, as they are.
+    """Interactions of any form: of a pandas data frame, a matrix, a file or a known data set.
 
     Args:
-        data: `Interactions`, a pandas data frame, a sparse user by item matrix, or the path of a
-            file, or a known data set's name.
+        data: One of these; `Interactions` stay as they are.
         config: Names of the columns, and where data sets lie.
         objective: Which values of a matrix count; see `sif.data.interactions.matrix_values`.
 
@@ -126,8 +125,8 @@ def _joined(known: Interactions, judged: Interactions) -> tuple[Interactions, ND
             "valid: expected pairs that the interactions do not have, found none among its "
             f"{len(judged)}"
         )
-    found = both.select(fresh | (np.arange(len(both)) < first))
-    return found, np.arange(len(found)) >= first
+    joined = both.select(fresh | (np.arange(len(both)) < first))
+    return joined, np.arange(len(joined)) >= first
 
 
 def _cleaned(

@@ -125,7 +125,7 @@ class ServedModel:
         return InteractionScorer(self.network, self.scale, self.rule)
 
     def row(self, columns: NDArray[np.int64], values: NDArray[np.float64]) -> sparse.csr_array:
-        """What one user has as a row (1, n_items) of targets; of a repeated item the last counts.
+        """Pairs of one user as a row (1, n_items) of targets; of a repeated item the last counts.
 
         Ratings that the training's filter would have left out are left out. Values (n,) are ratings
         in their units, or ones.
@@ -240,41 +240,39 @@ def _titles(packed: Sequence[NDArray[np.uint8]]) -> dict[str, str]:
 
 
 def _targets(known: Interactions, problem: InteractionProblem) -> sparse.csr_array:
-    """What users have as the loss sees it."""
+    """Pairs of users and items as the loss sees them."""
     pairs = sparse.csr_array(pair_matrix(known))
     if known.rating is None or problem.config.objective != "rating":
         return pairs
     values = (known.rating - problem.scale.mean) / problem.scale.deviation
-    summed = sparse.csr_array(
-        (values.astype(np.float32), (known.ids[:, 0], known.ids[:, 1])), shape=pairs.shape
+    sums, counts = (
+        sparse.csr_array((data.astype(np.float32), tuple(known.ids[:, :2].T)), shape=pairs.shape)
+        for data in (values, np.ones(len(known)))
     )
-    counts = sparse.csr_array(
-        (np.ones(len(known), np.float32), (known.ids[:, 0], known.ids[:, 1])), shape=pairs.shape
-    )
-    for matrix in (summed, counts):
+    for matrix in (sums, counts):
         matrix.sum_duplicates()
-    pairs.data = summed.data / counts.data  # further fields may have several of a pair
+    pairs.data = sums.data / counts.data  # further fields may have several of a pair
     return pairs
 
 
 def _seen(parts: Sequence[NDArray[np.int64]], sizes: tuple[int, ...]) -> sparse.csr_array:
     """The matrix of a CSR structure, checked."""
     indptr, indices, data = parts
-    found = sparse.csr_array((data, indices, indptr), shape=sizes[:2])
-    found.check_format(full_check=True)
-    return found
+    matrix = sparse.csr_array((data, indices, indptr), shape=sizes[:2])
+    matrix.check_format(full_check=True)
+    return matrix
 
 
 def _untrained(state: Mapping[str, Any], sizes: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
     """Rows that no training saw; a file from before they were stored has the cold ones alone."""
-    found = state.get("untrained")
-    if found is None:
+    untrained = state.get("untrained")
+    if untrained is None:
         order, cold = state.get("fallback", ((), ()))
-        found = [np.flatnonzero(cold), np.flatnonzero(np.isneginf(order))]
-    for rows, size in zip(found, sizes[:2], strict=True):
+        untrained = [np.flatnonzero(cold), np.flatnonzero(np.isneginf(order))]
+    for rows, size in zip(untrained, sizes[:2], strict=True):
         if len(rows) and not 0 <= rows.min() <= rows.max() < size:
             raise ValueError(f"expected untrained rows from 0 to {size - 1}, found {rows}")
-    return tuple(found)
+    return tuple(untrained)
 
 
 def packed(model: ServedModel) -> bytes:

@@ -203,9 +203,9 @@ class Recommender(Estimator):
             True
         """
         model = ServedModel.load(Path(folder))
-        made = cls(objective=model.objective, space=model.genotype.space, unknown=unknown)
-        made._serve(model)
-        return made
+        recommender = cls(objective=model.objective, space=model.genotype.space, unknown=unknown)
+        recommender._serve(model)
+        return recommender
 
     def save(self, folder: str | Path) -> Path:
         """Writes the model into a folder: a safetensors file with JSON in its header.
@@ -320,8 +320,8 @@ class Recommender(Estimator):
         server.refuse_unpersonalized()
         allowed = allowed_ids(self.model_, 1, exclude_items, items)
         names, one = listed(users)
-        found = self._top(names, answer_length(n, self.model_), exclude_seen, allowed)
-        return self._answer(found, names, one, as_arrays)
+        best = self._top(names, answer_length(n, self.model_), exclude_seen, allowed)
+        return self._answer(best, names, one, as_arrays)
 
     @accepts_other_names
     def recommend_new(
@@ -359,8 +359,8 @@ class Recommender(Estimator):
         pairs = history_row(self.model_, history, ratings)
         allowed = allowed_ids(self.model_, 1, exclude_items, items)
         k = answer_length(n, self.model_)
-        found = server.top_of(pairs, k, pairs if exclude_seen else None, allowed)
-        return self._answer(found, np.zeros(1, np.str_), True, as_arrays)
+        best = server.top_of(pairs, k, pairs if exclude_seen else None, allowed)
+        return self._answer(best, np.zeros(1, np.str_), True, as_arrays)
 
     @accepts_other_names
     def rank(self, users: Any, items: Iterable[Any], *, as_arrays: bool = False) -> Answer:
@@ -388,12 +388,12 @@ class Recommender(Estimator):
         columns = self.model_.vocabularies[1].index(names, "item")
         columns = columns[np.sort(np.unique(columns, return_index=True)[1])]
         count, allowed = len(columns), np.isin(np.arange(server.engine.n_items), columns)
-        found = self._top(asked, max(count, 1), False, allowed)
+        best = self._top(asked, max(count, 1), False, allowed)
         if server.cold_start is not None:
             never = columns[server.cold_start.never_recommended[columns]]
-            found.items[:, count - len(never) : count] = never
-        found = Top(found.items[:, :count], found.scores[:, :count])
-        return self._answer(found, asked, one, as_arrays)
+            best.items[:, count - len(never) : count] = never
+        best = Top(best.items[:, :count], best.scores[:, :count])
+        return self._answer(best, asked, one, as_arrays)
 
     @accepts_other_names
     def predict(self, users: Any, items: Any, *context: Any) -> NDArray[np.float32]:
@@ -436,7 +436,10 @@ class Recommender(Estimator):
         scores = model.scorer.predict(np.stack(ids, axis=1))
         if model.rule is not None:
             scores = model.rule.of_pairs(scores, ids[0], ids[1])
-        _refuse_nan(scores, dict(zip(model.fields, (names for names, _ in columns), strict=True)))
+        for lost in np.flatnonzero(np.isnan(scores))[:1]:
+            pairs = zip(model.fields, columns, strict=True)
+            pair = ", ".join(f"{field} {str(names[lost])!r}" for field, (names, _) in pairs)
+            raise DataError(f"predict: score of {pair}: expected a number, found NaN")
         return scores[0] if columns[0][1] else scores
 
     @accepts_other_names
@@ -523,8 +526,8 @@ class Recommender(Estimator):
         pairs = model.seen[users.index([user], "user")]
         carried = server.explained(pairs, int(items.index([item], "item")[0]))
         order = np.argsort(-carried, kind="stable")[: answer_length(n, model)]
-        found = Top(pairs.indices[None, order].astype(np.int64), carried[None, order])
-        return self._answer(found, np.zeros(1, np.str_), True, as_arrays)
+        reasons = Top(pairs.indices[None, order].astype(np.int64), carried[None, order])
+        return self._answer(reasons, np.zeros(1, np.str_), True, as_arrays)
 
     # What serves
 
@@ -600,31 +603,31 @@ class Recommender(Estimator):
             self.model_.vocabularies[0].index(names, "user")
         known = rows >= 0
         excluded = self.model_.seen[np.where(known, rows, 0)] if filtered else None
-        found = server.top(np.where(known, rows, 0), k, excluded, allowed)
+        best = server.top(np.where(known, rows, 0), k, excluded, allowed)
         if not known.all():
             nothing = sparse.csr_array((int((~known).sum()), len(self.model_.vocabularies[1])))
             popular = server.top_of(nothing, k, None, allowed)
-            found.items[~known], found.scores[~known] = popular.items, popular.scores
-        return found
+            best.items[~known], best.scores[~known] = popular.items, popular.scores
+        return best
 
     def _similar(self, field: int, ids: Any, n: int, excluded: Any, as_arrays: bool) -> Answer:
         names, one = listed(ids)
         model = self.fitted_model()
         vocabulary, name = model.vocabularies[field], model.fields[field]
         rows, allowed = vocabulary.index(names, name), allowed_ids(model, field, excluded)
-        found = self.server().similar(field, rows, answer_length(n, model), allowed=allowed)
-        return self._answer(found, names, one, as_arrays, field, "similar_to")
+        nearest = self.server().similar(field, rows, answer_length(n, model), allowed=allowed)
+        return self._answer(nearest, names, one, as_arrays, field, "similar_to")
 
     def _answer(
-        self, found: Top, asked: NDArray[np.str_], one: bool, as_arrays: bool, field: int = 1,
+        self, best: Top, asked: NDArray[np.str_], one: bool, as_arrays: bool, field: int = 1,
         column: str = "user",
     ) -> Answer:  # fmt: skip
         names = self.server().padded[field]
         if as_arrays:
-            return arrays_of(found, names, one)
+            return arrays_of(best, names, one)
         titles = self.model_.titles if field == 1 else {}
         return frame_of(
-            found, names, ("user", "item")[field], {} if one else {column: asked}, titles
+            best, names, ("user", "item")[field], {} if one else {column: asked}, titles
         )
 
     # Copies, and former names
@@ -643,10 +646,3 @@ class Recommender(Estimator):
         vars(self).update({_FORMER.get(name, name): value for name, value in state.items()})
 
     valid_, found_ = _former("valid_"), _former("found_")
-
-
-def _refuse_nan(scores: NDArray[np.float32], names: Mapping[str, NDArray[np.str_]]) -> None:
-    """Raises DataError where a score (n,) is no number, with its ids (n,) by field."""
-    for lost in np.flatnonzero(np.isnan(scores))[:1]:
-        told = ", ".join(f"{field} {str(ids[lost])!r}" for field, ids in names.items())
-        raise DataError(f"predict: score of {told}: expected a number, found NaN")

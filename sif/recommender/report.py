@@ -1,4 +1,4 @@
-"""What a fit has to say: what was found, and how it stands against baselines on validation."""
+"""The report of a fit: the function that it found, against baselines on validation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """What a fit found, and a verdict; prints as a table with both.
+    """The models of a fit and a verdict; prints as a table with both.
 
     Attributes:
         objective: "ranking" or "rating".
@@ -96,12 +96,12 @@ class Report:
         metric, served = MAIN_METRIC[self.objective], self._row(self.served)
         if self.against is None or self.comparison is None:
             return "no verdict: nothing was trained to compare with"
-        other, found = self._row(self.against), self.comparison
+        other, comparison = self._row(self.against), self.comparison
         return (
-            f"{served.parameters} is {RELATION[found.outcome]} {other.model} on validation: "
+            f"{served.parameters} is {RELATION[comparison.outcome]} {other.model} on validation: "
             f"{metric} {served.metrics[metric]:.4f} against {other.metrics[metric]:.4f}, "
-            f"difference {found.difference:+.4f} (95 % interval over {self.users} users "
-            f"{found.low:+.4f} to {found.high:+.4f})"
+            f"difference {comparison.difference:+.4f} (95 % interval over {self.users} users "
+            f"{comparison.low:+.4f} to {comparison.high:+.4f})"
         )
 
     def to_frame(self) -> pd.DataFrame:

@@ -63,7 +63,7 @@ def search_function(
         threads=threads, settings=settings,
     )._configuration()  # fmt: skip
     with torch_threads(config.threads):
-        found = searched(prepared(data, valid, config, clock)[1], clock)
-    if told := clock.verdict():
-        Reporter(False).warn(told)
-    return found
+        genotype = searched(prepared(data, valid, config, clock)[1], clock)
+    if late := clock.verdict():
+        Reporter(False).warn(late)
+    return genotype
