@@ -21,11 +21,9 @@ def arrays_of(best: Top, names: NDArray[np.str_], one: bool) -> Answer:
     Both are (m,) where a single id was asked about, m at most n; otherwise (b, n), "" and minus
     infinity where nothing is left.
     """
-    ids, scores = names[best.items], best.scores
-    if not one:
-        return ids, scores
-    left = best.items[0] >= 0
-    return ids[0][left], scores[0][left]
+    left = best.items >= 0
+    ids = np.where(left, names[best.items], "")
+    return (ids[0][left[0]], best.scores[0][left[0]]) if one else (ids, best.scores)
 
 
 def frame_of(

@@ -56,9 +56,8 @@ class FitBudget:
 
         Threads make them more, other processes on the machine fewer.
         """
-        seconds, cpu = (now() - then for now, then in zip(
-            (self.clock, self.cpu_clock), self._work, strict=True
-        ))  # fmt: skip
+        since, cpu_since = self._work
+        seconds, cpu = self.clock() - since, self.cpu_clock() - cpu_since
         return max(cpu / seconds, 0.1) if seconds > SOON else 1.0
 
     @property

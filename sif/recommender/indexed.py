@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -48,12 +47,6 @@ class IndexedRecommender:
         self.engine = Engine(model.network.interaction())
         self.cold_start = model.rule
         self._neighbors: dict[int, Neighbors] = {}
-
-    @cached_property
-    def padded(self) -> tuple[NDArray[np.str_], ...]:
-        """Ids by number, per field, and behind them "" for the number -1."""
-        ids = (np.asarray(v.ids, dtype=np.str_) for v in self.model.vocabularies)
-        return tuple(np.append(names, "") for names in ids)
 
     def refuse_unpersonalized(self) -> None:
         """Raises ConfigError where the function ranks items alike for everybody."""

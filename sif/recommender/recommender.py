@@ -321,7 +321,7 @@ class Recommender(Estimator):
         allowed = allowed_ids(self.model_, 1, exclude_items, items)
         names, one = listed(users)
         best = self._top(names, answer_length(n, self.model_), exclude_seen, allowed)
-        return self._answer(best, names, one, as_arrays)
+        return self._answer(best, None if one else names, as_arrays)
 
     @accepts_other_names
     def recommend_new(
@@ -360,7 +360,7 @@ class Recommender(Estimator):
         allowed = allowed_ids(self.model_, 1, exclude_items, items)
         k = answer_length(n, self.model_)
         best = server.top_of(pairs, k, pairs if exclude_seen else None, allowed)
-        return self._answer(best, np.zeros(1, np.str_), True, as_arrays)
+        return self._answer(best, None, as_arrays)
 
     @accepts_other_names
     def rank(self, users: Any, items: Iterable[Any], *, as_arrays: bool = False) -> Answer:
@@ -393,7 +393,7 @@ class Recommender(Estimator):
             never = columns[server.cold_start.never_recommended[columns]]
             best.items[:, count - len(never) : count] = never
         best = Top(best.items[:, :count], best.scores[:, :count])
-        return self._answer(best, asked, one, as_arrays)
+        return self._answer(best, None if one else asked, as_arrays)
 
     @accepts_other_names
     def predict(self, users: Any, items: Any, *context: Any) -> NDArray[np.float32]:
@@ -527,7 +527,7 @@ class Recommender(Estimator):
         carried = server.explained(pairs, int(items.index([item], "item")[0]))
         order = np.argsort(-carried, kind="stable")[: answer_length(n, model)]
         reasons = Top(pairs.indices[None, order].astype(np.int64), carried[None, order])
-        return self._answer(reasons, np.zeros(1, np.str_), True, as_arrays)
+        return self._answer(reasons, None, as_arrays)
 
     # What serves
 
@@ -616,19 +616,19 @@ class Recommender(Estimator):
         vocabulary, name = model.vocabularies[field], model.fields[field]
         rows, allowed = vocabulary.index(names, name), allowed_ids(model, field, excluded)
         nearest = self.server().similar(field, rows, answer_length(n, model), allowed=allowed)
-        return self._answer(nearest, names, one, as_arrays, field, "similar_to")
+        return self._answer(nearest, None if one else names, as_arrays, field, "similar_to")
 
     def _answer(
-        self, best: Top, asked: NDArray[np.str_], one: bool, as_arrays: bool, field: int = 1,
+        self, best: Top, asked: NDArray[np.str_] | None, as_arrays: bool, field: int = 1,
         column: str = "user",
     ) -> Answer:  # fmt: skip
-        names = self.server().padded[field]
+        """An answer about the ids that were asked about; None: about a single one."""
+        names = self.model_.vocabularies[field].ids
         if as_arrays:
-            return arrays_of(best, names, one)
+            return arrays_of(best, names, one=asked is None)
         titles = self.model_.titles if field == 1 else {}
-        return frame_of(
-            best, names, ("user", "item")[field], {} if one else {column: asked}, titles
-        )
+        columns = {} if asked is None else {column: asked}
+        return frame_of(best, names, ("user", "item")[field], columns, titles)
 
     # Copies, and former names
 
