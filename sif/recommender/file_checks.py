@@ -25,6 +25,7 @@ from pydantic import (
 )
 from torch import Tensor
 
+from sif.config.cf import DataConfig
 from sif.config.messages import describe
 from sif.errors import ConfigError
 from sif.evaluation import evaluate
@@ -109,7 +110,7 @@ class _State(_Part):
     seen: Annotated[tuple[Numbers, Numbers, Floats], Listed]
     folds: list[Annotated[Fold, Listed]]
     untrained: list[Numbers] = []
-    reading: dict[str, Any] = {}
+    reading: DataConfig = DataConfig()
     fallback: Annotated[tuple[Any, Any], Listed] | None = None
 
     @model_validator(mode="after")
