@@ -16,7 +16,7 @@ from scipy import sparse
 from sif.data.interactions import Interactions, Split, Vocabulary
 from sif.errors import ConfigError, DataError
 from sif.evaluation import comparison
-from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate_on
+from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Scorer, evaluate_on
 from sif.evaluation.metrics import higher_is_better
 from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel
@@ -34,8 +34,8 @@ def evaluate(model: Recommender, data: Any) -> Evaluation:
 
     Args:
         model: Fitted or loaded.
-        data: Held-out interactions, as of `Recommender.fit`, or a `Split`, of which the test part
-            is taken and the train and validation part are masked as well.
+        data: Held-out interactions, as `Recommender.fit` takes them, or a `Split`, of which the
+            test part is taken and the train and validation part are masked as well.
 
     Returns:
         `metrics` has "ndcg@10", "recall@10" and others, or "rmse" and "mae".
@@ -60,7 +60,8 @@ def compare(
 
     Args:
         models: Name to recommender; all of one objective.
-        data: As of `evaluate`. Users whom one of the models does not know are left out for all.
+        data: Held-out interactions, see `evaluate`. Users whom one of the models does not know are
+            left out for all.
         against: Name of the one that the others are compared with; None: the first.
         metric: To compare by; None: "ndcg@10", or "rmse".
         seed: Of the bootstrap.
@@ -72,7 +73,7 @@ def compare(
     Raises:
         NotFittedError: A model before `fit`.
         ConfigError: No models, an unknown name in `against`, or different objectives.
-        DataError: As `evaluate`, or no common users.
+        DataError: See `evaluate`; or no common users.
 
     Examples:
         >>> late = pd.DataFrame({"user": ["c0", "c1", "c2"], "item": ["mug0", "tea0", "mug3"]})
@@ -118,18 +119,16 @@ def _evaluated(model: ServedModel, data: Any) -> tuple[Evaluation, NDArray[np.st
     split = data if isinstance(data, Split) else None
     asked = further_interactions(split.test if split else data, model.reading, objective)
     vocabularies = list(model.vocabularies)
+    scorer: Scorer = model.scorer
     if objective == "ranking":
         unknown = vocabularies[1].lookup(asked.vocabularies[1].ids) < 0
         further = asked.vocabularies[1].ids[unknown]
         vocabularies[1] = Vocabulary(np.concatenate([vocabularies[1].ids, further]))
+        scorer = _Padded(model, len(further))
     truth = _translated(asked, tuple(vocabularies), "evaluation")
     train = _seen(model, truth.vocabularies)
     before = () if split is None else (split.train, split.valid)
     history = (train, *(_translated(part, truth.vocabularies, "history") for part in before))
-    if objective == "ranking":
-        scorer: Any = _Padded(model, len(vocabularies[1]) - len(model.vocabularies[1]))
-    else:
-        scorer = model.scorer
     evaluation = evaluate_on(scorer, train, history, truth, objective)
     return evaluation, model.vocabularies[0].ids[evaluation.users]
 
