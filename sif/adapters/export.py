@@ -68,21 +68,21 @@ class CatalogueScores(nn.Module):
 
 
 def user_inputs(recommender: Recommender, users: Iterable[Any]) -> NDArray[np.float32]:
-    """What goes in for known users, by their original ids: float32 (b, d + 1).
+    """Inputs of known users, by their original ids: float32 (b, d + 1).
 
     Raises:
         UnknownIdError: An unknown user.
     """
     model = recommender.fitted_model()
     rows = model.vocabularies[0].index(list(users), "user")
-    found = recommender.server().engine.vectors(rows)
-    return _inputs(found.vectors, found.biases)
+    inputs = recommender.server().engine.vectors(rows)
+    return _inputs(inputs.vectors, inputs.biases)
 
 
 def history_inputs(
     recommender: Recommender, history: Any, ratings: ArrayLike | None = None
 ) -> NDArray[np.float32]:
-    """What goes in for somebody who is in no table: float32 (1, d + 1); see `recommend_new`."""
+    """Input of somebody who is in no table: float32 (1, d + 1); see `recommend_new`."""
     model = recommender.fitted_model()
     return _inputs(*model.fold(0).vectors(history_row(model, history, ratings)))
 
@@ -152,10 +152,10 @@ def _onnx(model: ServedModel) -> bytes:
         dynamo=True, verbose=False,
     )  # fmt: skip
     assert program is not None  # noqa: S101
-    made = program.model_proto
-    onnx.helper.set_model_props(made, dict(_notes(model)))
-    onnx.checker.check_model(made)
-    return bytes(made.SerializeToString())
+    proto = program.model_proto
+    onnx.helper.set_model_props(proto, dict(_notes(model)))
+    onnx.checker.check_model(proto)
+    return bytes(proto.SerializeToString())
 
 
 FORMATS: Mapping[str, tuple[str, Callable[[ServedModel], bytes]]] = {

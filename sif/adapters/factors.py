@@ -34,7 +34,7 @@ class Products:
     """The factors of a model's users and items, those of folded rows alike.
 
     The weights of multiply are shared evenly by both sides, so that the cosine of two items'
-    factors is that of `SIFRecommender.similar_items` where it is all of the function and there are
+    factors is that of `Recommender.similar_items` where it is all of the function and there are
     no biases.
 
     Args:
@@ -59,7 +59,7 @@ class Products:
         self._biased = bool(model.network.tables.biases)
         self._offset = self._biased or model.network.tables.has_intercept or model.scale.mean != 0
         self._columns: tuple[float, float, float] | None = None
-        self._columns = self._made_columns()
+        self._columns = self._rule_columns()
 
     def users(self) -> Factors:
         """(n_users, r) of the model's own users."""
@@ -77,13 +77,13 @@ class Products:
             scale, constant = self.model.scale, self.model.network.tables.intercept
             total = scale.mean + scale.deviation * (constant + self._bias(rows))
             left = torch.cat([left, torch.stack([total, torch.ones_like(total)], dim=1)], dim=1)
-        found = left.float().numpy()
+        factors = left.float().numpy()
         if self._columns is None:
-            return found
+            return factors
         _, untrained, popular = self._columns
-        cold = np.zeros(len(found), dtype=np.bool_) if cold is None else cold
+        cold = np.zeros(len(factors), dtype=np.bool_) if cold is None else cold
         rule = np.where(cold[:, None], [[0.0, popular]], [[untrained, 0.0]])
-        return np.hstack([np.where(cold[:, None], 0, found), rule]).astype(np.float32)
+        return np.hstack([np.where(cold[:, None], 0, factors), rule]).astype(np.float32)
 
     @torch.no_grad()
     def items_of(self, rows: Rows, rule: ColdStartRule | None = None) -> Factors:
@@ -92,18 +92,18 @@ class Products:
         if self._offset:
             bias = self.model.scale.deviation * self._bias(rows)
             right = torch.cat([right, torch.stack([torch.ones_like(bias), bias], dim=1)], dim=1)
-        found = right.float().numpy()
+        factors = right.float().numpy()
         if self._columns is None:
-            return found
+            return factors
         floor, untrained, popular = self._columns
         if rule is None:
             assert self.rule is not None  # noqa: S101 (there are columns for it)
-            never = np.zeros(len(found), dtype=np.bool_)
-            order = np.full(len(found), self.rule.last)
+            never = np.zeros(len(factors), dtype=np.bool_)
+            order = np.full(len(factors), self.rule.last)
         else:
             never, order = rule.never_recommended, rule.finite_order
         columns = [never * floor / untrained, order / popular]
-        return np.hstack([found, np.stack(columns, axis=1)]).astype(np.float32)
+        return np.hstack([factors, np.stack(columns, axis=1)]).astype(np.float32)
 
     def _side(self, rows: Rows, field: int) -> Tensor:
         """Factors of the interaction alone."""
@@ -128,8 +128,8 @@ class Products:
     def _bias(self, rows: Rows) -> Tensor:
         return torch.zeros(len(rows.vectors)) if rows.biases is None else rows.biases
 
-    def _made_columns(self) -> tuple[float, float, float] | None:
-        """What untrained items lose, and how users' columns of the rule are scaled.
+    def _rule_columns(self) -> tuple[float, float, float] | None:
+        """The score that untrained items lose, and the scales of users' columns of the rule.
 
         A trained user's column is short, and so is an item's place among the popular: the cosines
         of trained users and of trained items are theirs.

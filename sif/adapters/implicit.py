@@ -11,6 +11,7 @@ their order, and `user_items` is the matrix of what users have in the same numbe
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from scipy import sparse
 from sif.adapters.factors import Products, has_factors
 from sif.data.interactions import matrix_values
 from sif.errors import ConfigError, ShapeError
+from sif.recommender.arguments import mask_of, whole_number
+from sif.recommender.fold_in import Rows
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
@@ -56,15 +59,15 @@ def targets(model: ServedModel, pairs: Any, field: int = 0) -> sparse.csr_array:
         ShapeError: Another number of columns than the other field has ids.
         DataError: A value is not finite.
     """
-    found = sparse.csr_array(matrix_values(pairs, model.objective))
+    rows = sparse.csr_array(matrix_values(pairs, model.objective))
     size = len(model.vocabularies[1 - field])
-    if found.shape[1] != size:
-        raise ShapeError(f"matrix: expected {size} columns, found {found.shape[1]}")
+    if rows.shape[1] != size:
+        raise ShapeError(f"matrix: expected {size} columns, found {rows.shape[1]}")
     if model.objective == "rating":
-        found.data = (found.data - np.float32(model.scale.mean)) / np.float32(model.scale.deviation)
-        return found
-    found.data[:] = 1
-    return found
+        rows.data = (rows.data - np.float32(model.scale.mean)) / np.float32(model.scale.deviation)
+        return rows
+    rows.data[:] = 1
+    return rows
 
 
 class SIFFactors(AlternatingLeastSquares):  # type: ignore[misc]
@@ -90,12 +93,12 @@ class SIFFactors(AlternatingLeastSquares):  # type: ignore[misc]
         """The factors of a model; ConfigError where its function has none."""
         products = Products(model)
         items = products.items()
-        found = cls(factors=items.shape[1], num_threads=num_threads)
-        found.user_factors, found.item_factors = products.users(), items
-        found.user_ids, found.item_ids = (np.asarray(v.ids) for v in model.vocabularies)
-        found.user_items = sparse.csr_matrix(model.seen)
-        found._products = products
-        return found
+        factors = cls(factors=items.shape[1], num_threads=num_threads)
+        factors.user_factors, factors.item_factors = products.users(), items
+        factors.user_ids, factors.item_ids = (np.asarray(v.ids) for v in model.vocabularies)
+        factors.user_items = sparse.csr_matrix(model.seen)
+        factors._products = products
+        return factors
 
     def fit(self, user_items: Any, show_progress: bool = True, callback: Any = None) -> None:
         """Refused: ALS would take the columns of the biases for factors."""
@@ -107,19 +110,16 @@ class SIFFactors(AlternatingLeastSquares):  # type: ignore[misc]
 
     def recalculate_user(self, userid: Any, user_items: Any) -> NDArray[np.float32]:
         """Factors (r,) or (b, r) of users from what they have, CSR (b, n_items)."""
-        products = self._folding()
-        pairs = self._pairs(userid, user_items, 0)
-        rule = products.rule
-        bare = None if rule is None else rule.without_known_pairs(pairs)
-        found = products.users_of(products.model.fold(0).vectors(pairs), bare)
-        return found[0] if np.isscalar(userid) else found
+        products, pairs, rows = self._folded(0, userid, user_items)
+        bare = None if products.rule is None else products.rule.without_known_pairs(pairs)
+        factors = products.users_of(rows, bare)
+        return factors[0] if np.isscalar(userid) else factors
 
     def recalculate_item(self, itemid: Any, item_users: Any) -> NDArray[np.float32]:
         """Factors (r,) or (b, r) of items from who has them, CSR (b, n_users)."""
-        products = self._folding()
-        pairs = self._pairs(itemid, item_users, 1)
-        found = products.items_of(products.model.fold(1).vectors(pairs))
-        return found[0] if np.isscalar(itemid) else found
+        products, _, rows = self._folded(1, itemid, item_users)
+        factors = products.items_of(rows)
+        return factors[0] if np.isscalar(itemid) else factors
 
     def save(self, fileobj_or_path: Any) -> None:
         """Writes implicit's .npz, with the original ids; plain implicit can load it as well."""
@@ -130,17 +130,17 @@ class SIFFactors(AlternatingLeastSquares):  # type: ignore[misc]
             user_ids=self.user_ids, item_ids=self.item_ids,
         )  # fmt: skip
 
-    def _folding(self) -> Products:
+    def _folded(
+        self, field: int, numbers: Any, matrix: Any
+    ) -> tuple[Products, sparse.csr_array, Rows]:
         if self._products is None:
             raise NotImplementedError(
                 "recalculate: a loaded file has the factors alone; convert the saved Recommender"
             )
-        return self._products
-
-    def _pairs(self, numbers: Any, matrix: Any, field: int) -> sparse.csr_array:
-        pairs = targets(self._folding().model, matrix, field)
+        model = self._products.model
+        pairs = targets(model, matrix, field)
         _check_rows(pairs, numbers)
-        return pairs
+        return self._products, pairs, model.fold(field).vectors(pairs)
 
 
 class SIFImplicit(RecommenderBase):  # type: ignore[misc]
@@ -165,7 +165,7 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
 
     @property
     def user_items(self) -> sparse.csr_matrix:
-        """What users have, CSR (n_users, n_items)."""
+        """Pairs of users and items, CSR (n_users, n_items)."""
         return sparse.csr_matrix(self.recommender.fitted_model().seen)
 
     def fit(self, user_items: Any, show_progress: bool = True, callback: Any = None) -> None:
@@ -181,7 +181,7 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         filter_items: Iterable[int] | None = None, recalculate_user: bool = False,
         items: ArrayLike | None = None,
     ) -> Answer:  # fmt: skip
-        """The best N items; arguments as of implicit.
+        """The best N items; arguments as in implicit.
 
         `recalculate_user` folds users in from `user_items`, ratings where the model is of ratings.
 
@@ -195,30 +195,30 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         """
         server, model = self.recommender.server(), self.recommender.fitted_model()
         server.refuse_unpersonalized()
-        k, excluded, pairs = _count(N), None, None
+        k, excluded, pairs = whole_number(N, "N"), None, None
         if filter_already_liked_items or recalculate_user:
             pairs = targets(model, user_items)
             _check_rows(pairs, userid)
             excluded = sparse.csr_array(user_items) if filter_already_liked_items else None
         allowed = _allowed(len(model.vocabularies[1]), filter_items, items)
         if recalculate_user and pairs is not None:
-            found = server.top_of(pairs, k, excluded, allowed)
+            best = server.top_of(pairs, k, excluded, allowed)
         else:
             rows = _checked(userid, len(model.vocabularies[0]))
-            found = server.top(rows, k, excluded, allowed)
-        return _answer(found, userid)
+            best = server.top(rows, k, excluded, allowed)
+        return _answer(best, userid)
 
     def similar_items(
         self, itemid: Any, N: int = 10, recalculate_item: bool = False, item_users: Any = None,
         filter_items: Iterable[int] | None = None, items: ArrayLike | None = None,
     ) -> Answer:  # fmt: skip
-        """Nearest items by the cosine of weighted vectors, the item itself first, as of implicit.
+        """Nearest items by the cosine of weighted vectors, the item itself first, as in implicit.
 
         An item that no training saw is near to none, not even to itself.
 
         Raises:
             NotImplementedError: `recalculate_item` was asked for.
-            ConfigError, ShapeError: As `recommend`.
+            ConfigError, ShapeError: See `recommend`.
         """
         if recalculate_item:
             raise NotImplementedError("recalculate_item is not supported with this model")
@@ -228,10 +228,10 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         self, userid: Any, N: int = 10, filter_users: Iterable[int] | None = None,
         users: ArrayLike | None = None,
     ) -> Answer:  # fmt: skip
-        """Nearest users by the cosine of weighted vectors, the user first, as of implicit.
+        """Nearest users by the cosine of weighted vectors, the user first, as in implicit.
 
         Raises:
-            ConfigError, ShapeError: As `recommend`.
+            ConfigError, ShapeError: See `recommend`.
         """
         return self._similar(0, userid, N, filter_users, users)
 
@@ -249,7 +249,8 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         among: ArrayLike | None,
     ) -> Answer:  # fmt: skip
         size = len(self.recommender.fitted_model().vocabularies[field])
-        allowed, rows, k = _allowed(size, without, among), _checked(numbers, size), _count(count)
+        allowed, rows = _allowed(size, without, among), _checked(numbers, size)
+        k = whole_number(count, "N")
         return _answer(self.recommender.server().similar(field, rows, k, True, allowed), numbers)
 
 
@@ -265,14 +266,8 @@ def _allowed(
 ) -> NDArray[np.bool_] | None:
     if without is not None and among is not None:
         raise ConfigError("expected items to choose among or to leave out, found both")
-    if without is None and among is None:
-        return None
-    allowed = np.full(count, among is None)
-    if among is not None:
-        allowed[_checked(among, count)] = True
-    if without is not None:
-        allowed[_checked(list(without), count)] = False
-    return allowed
+    without = None if without is None else list(without)
+    return mask_of(count, partial(_checked, count=count), without, among)
 
 
 def _checked(numbers: Any, count: int) -> NDArray[np.int64]:
@@ -285,15 +280,9 @@ def _checked(numbers: Any, count: int) -> NDArray[np.int64]:
     return given.astype(np.int64)
 
 
-def _count(count: Any) -> int:
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-        raise ConfigError(f"N: expected a whole number of at least 1, found {count!r}")
-    return int(count)
-
-
-def _answer(found: Top, numbers: Any) -> Answer:
-    ids = found.items.astype(np.int32)
-    scores = np.where(ids < 0, NOTHING, found.scores).astype(np.float32)
+def _answer(best: Top, numbers: Any) -> Answer:
+    ids = best.items.astype(np.int32)
+    scores = np.where(ids < 0, NOTHING, best.scores).astype(np.float32)
     if not np.isscalar(numbers):
         return ids, scores
     left = ids[0] >= 0

@@ -34,7 +34,7 @@ from sif.recommender.recommender import Recommender
 PACKAGES = (
     "mlflow", "numba", "numpy", "pandas", "pydantic", "pyyaml", "safetensors", "scipy", "torch",
 )  # fmt: skip
-"""What serving imports, numba where it is installed."""
+"""Packages that serving imports, numba where it is installed."""
 _LONGEST = 300  # characters of an error, which may quote what was asked
 _logger = logging.getLogger(__name__)
 
@@ -43,16 +43,16 @@ class Refused(MlflowException):  # type: ignore[misc]
     """An error whose reply is one line; the scoring server puts the whole table before others."""
 
     def __init__(self, message: str, code: int = BAD_REQUEST) -> None:
-        self.told = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}..."
-        super().__init__(self.told, error_code=code)
+        self.line = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}..."
+        super().__init__(self.line, error_code=code)
 
     def serialize_as_json(self) -> str:
         """Body of the reply."""
-        return json.dumps({"error_code": self.error_code, "message": self.told})
+        return json.dumps({"error_code": self.error_code, "message": self.line})
 
 
 class PyfuncRecommender:
-    """What MLflow calls: tables of questions in, tables of answers out.
+    """The model that MLflow calls: tables of questions in, tables of answers out.
 
     Args:
         model: Served; of user and item alone.
@@ -102,7 +102,9 @@ def save_model(
         CheckpointError: The folder holds no recommender that can be read.
         MlflowException: The folder is not empty.
     """
-    model = _model_of(recommender)
+    if isinstance(recommender, str | Path):
+        recommender = Recommender.load(recommender)
+    model = recommender.fitted_model()
     if len(model.fields) != 2:
         raise ConfigError(
             f"mlflow: expected a model of user and item alone, found one of "
@@ -135,7 +137,7 @@ def log_model(
     """Logs an MLflow model in the current run.
 
     Args:
-        recommender: As of `save_model`.
+        recommender: Fitted or loaded, or the folder that `save` or a run left.
         name: Of the model.
         registered_model_name: A version of it is made in the registry; None: none is.
         options: Further ones of `mlflow.models.Model.log`, such as `run_id` and `tags`.
@@ -144,7 +146,7 @@ def log_model(
         MLflow's `ModelInfo`, whose `model_uri` is what `mlflow models serve -m` takes.
 
     Raises:
-        ConfigError, CheckpointError: As `save_model`.
+        ConfigError, CheckpointError: See `save_model`.
     """
     return Model.log(
         artifact_path=None, name=name, flavor=sys.modules[__name__], recommender=recommender,
@@ -164,12 +166,6 @@ def requirements() -> list[str]:
     return pinned
 
 
-def _model_of(recommender: Recommender | str | Path) -> ServedModel:
-    if isinstance(recommender, str | Path):
-        return ServedModel.load(Path(recommender))
-    return recommender.fitted_model()
-
-
 def _signature(model: ServedModel) -> ModelSignature:
     """Columns in and out.
 
@@ -178,11 +174,11 @@ def _signature(model: ServedModel) -> ModelSignature:
     its words for a wrong type begin with the whole table.
     """
     texts = Array(DataType.string)
-    told: list[tuple[str, Any]] = [("items", texts), ("scores", Array(DataType.double))]
-    told += [("titles", texts)] if model.titles else []
+    outputs: list[tuple[str, Any]] = [("items", texts), ("scores", Array(DataType.double))]
+    outputs += [("titles", texts)] if model.titles else []
     return ModelSignature(
         inputs=Schema([ColSpec(AnyType(), name, required=False) for name in COLUMNS]),
-        outputs=Schema([ColSpec(kind, name) for name, kind in told]),
+        outputs=Schema([ColSpec(kind, name) for name, kind in outputs]),
         params=ParamSchema(
             [
                 ParamSpec("n", DataType.long, COUNT),

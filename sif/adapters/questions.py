@@ -103,8 +103,8 @@ class Answering:
         for kind, ask in self._ask.items():
             places = [i for i, question in enumerate(questions) if question.kind == kind]
             if places:
-                found = ask([questions[i] for i in places], k, bool(liked))
-                for place, items, scores in zip(places, found.items, found.scores, strict=True):
+                best = ask([questions[i] for i in places], k, bool(liked))
+                for place, items, scores in zip(places, best.items, best.scores, strict=True):
                     rows[place] = self._row(items, scores, questions[place].count)
         return pd.DataFrame(rows)
 
@@ -218,18 +218,13 @@ def _id(value: Any, where: str) -> str:
     """An id as text; a whole float is what pandas makes of a number above an empty cell."""
     whole = isinstance(value, float | np.floating) and float(value).is_integer()
     if whole or (isinstance(value, int | np.integer) and not isinstance(value, bool)):
-        return _digits(int(value), where)
+        try:
+            return str(int(value))
+        except ValueError:  # Python has no text for thousands of digits
+            raise DataError(f"{where}: expected an id, found a number of too many digits") from None
     if not isinstance(value, str):
         raise DataError(f"{where}: expected an id (text or a whole number), found {_told(value)}")
     return value
-
-
-def _digits(value: int, where: str) -> str:
-    """A whole number as text; Python has no text for thousands of digits."""
-    try:
-        return str(value)
-    except ValueError:
-        raise DataError(f"{where}: expected an id, found a number of too many digits") from None
 
 
 def _count(value: Any, where: str) -> int:

@@ -246,9 +246,9 @@ def _module(transform: Elementwise) -> nn.Module:
 
 def _outside(design: Design) -> tuple[str, ...]:
     pairs = zip(FIELDS, design.encodings, strict=False)
-    found = [f"encoding of {field}: {name}" for field, name in pairs if name != "id"]
+    parts = [f"encoding of {field}: {name}" for field, name in pairs if name != "id"]
     if design.graph:
-        found.append("propagation along the graph of the train part")
+        parts.append("propagation along the graph of the train part")
     if design.weighting != "even":
-        found.append(f"weighting of the loss: {design.weighting}")
-    return tuple(found)
+        parts.append(f"weighting of the loss: {design.weighting}")
+    return tuple(parts)

@@ -15,45 +15,34 @@ Answer = Any
 """A data frame, or a pair of arrays where `as_arrays` asks for them."""
 
 
-def arrays_of(found: Top, names: NDArray[np.str_], one: bool) -> Answer:
-    """Ids and scores.
+def arrays_of(best: Top, names: NDArray[np.str_], one: bool) -> Answer:
+    """Ids, by number in `names`, and scores.
 
-    Args:
-        found: Numbers (b, n) with scores, -1 where nothing is left.
-        names: Ids by number, "" for -1.
-        one: Whether a single id was asked about.
-
-    Returns:
-        Both (m,) for one, m at most n; otherwise both (b, n), "" and minus infinity where nothing
-        is left.
+    Both are (m,) where a single id was asked about, m at most n; otherwise (b, n), "" and minus
+    infinity where nothing is left.
     """
-    ids, scores = names[found.items], found.scores
-    if not one:
-        return ids, scores
-    left = found.items[0] >= 0
-    return ids[0][left], scores[0][left]
+    left = best.items >= 0
+    ids = np.where(left, names[best.items], "")
+    return (ids[0][left[0]], best.scores[0][left[0]]) if one else (ids, best.scores)
 
 
 def frame_of(
-    found: Top, names: NDArray[np.str_], answered: str, asked: Mapping[str, NDArray[np.str_]],
+    best: Top, names: NDArray[np.str_], answered: str, asked: Mapping[str, NDArray[np.str_]],
     titles: Mapping[str, str],
 ) -> pd.DataFrame:  # fmt: skip
     """A row for each answer, best first.
 
     Args:
-        found: See `arrays_of`.
-        names: See there.
+        best: Numbers (b, n) with scores, -1 where nothing is left.
+        names: Ids by number.
         answered: Name of the column of answers.
         asked: Name of the column of ids (b,) that were asked about; empty: a single one.
         titles: Id to title; empty: no such column.
-
-    Returns:
-        The asked column, the answers, "score", "rank" from 1, and "title", "" where there is none.
     """
-    rows, places = np.nonzero(found.items >= 0)
-    ids = names[found.items[rows, places]].astype(object)
+    rows, places = np.nonzero(best.items >= 0)
+    ids = names[best.items[rows, places]].astype(object)
     columns: dict[str, Any] = {name: column.astype(object)[rows] for name, column in asked.items()}
-    columns |= {answered: ids, "score": found.scores[rows, places], "rank": places + 1}
+    columns |= {answered: ids, "score": best.scores[rows, places], "rank": places + 1}
     if titles:
         columns["title"] = [titles.get(name, "") for name in ids]
     return pd.DataFrame(columns)

@@ -1,7 +1,8 @@
-"""What callers give a recommender: names of arguments, ids, numbers, settings."""
+"""Arguments of a recommender: their names, ids, numbers, settings."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from inspect import signature
@@ -13,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from sif.config import CFConfig
-from sif.data.interactions import Vocabulary
 from sif.data.interactions.vocabulary import id_strings
 from sif.errors import ConfigError
 from sif.methods.configuration import load_job_config
@@ -81,51 +81,53 @@ def listed(ids: Any) -> tuple[NDArray[np.str_], bool]:
     return id_strings([ids] if one else ids), one
 
 
-def whole_number(count: Any, model: ServedModel) -> int:
-    """n, checked.
-
-    Raises:
-        ConfigError: Less than 1, no whole number, or beyond `MOST` and all ids of the model.
-    """
+def whole_number(count: Any, name: str = "n", most: float = math.inf) -> int:
+    """A whole number from 1 to the most; ConfigError otherwise."""
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-        raise ConfigError(f"n: expected a whole number of at least 1, found {count!r}")
-    most = max(MOST, *map(len, model.vocabularies))
+        raise ConfigError(f"{name}: expected a whole number of at least 1, found {count!r}")
     if count > most:
-        raise ConfigError(f"n: expected at most {most:,}, found {count:,}")
+        raise ConfigError(f"{name}: expected at most {most:,}, found {count:,}")
     return int(count)
 
 
+def answer_length(count: Any, model: ServedModel) -> int:
+    """n, at most `MOST` or as many as the model has of any field; ConfigError otherwise."""
+    return whole_number(count, most=max(MOST, *map(len, model.vocabularies)))
+
+
 def mask_of(
-    vocabulary: Vocabulary, name: str, excluded: Any = None, among: Any = None
+    size: int, numbers_of: Callable[[Any], NDArray[np.int64]], excluded: Any, among: Any
 ) -> NDArray[np.bool_] | None:
-    """Which ids may be in an answer: bool (n_ids,); None: all.
+    """Which rows of a field may be in an answer: bool (size,); None: all.
 
     Args:
-        vocabulary: Of the ids.
-        name: Of their field, for messages.
-        excluded: Ids that may not; None: none.
-        among: Ids that may; None: all.
-
-    Raises:
-        UnknownIdError: An unknown id.
+        size: Rows of the field.
+        numbers_of: Turns what a caller names into numbers of rows.
+        excluded: What may not be in it; None: nothing.
+        among: What may; None: everything.
     """
     if excluded is None and among is None:
         return None
-    allowed = np.full(len(vocabulary), among is None)
+    allowed = np.full(size, among is None)
     if among is not None:
-        allowed[vocabulary.index(listed(among)[0], name)] = True
+        allowed[numbers_of(among)] = True
     if excluded is not None:
-        allowed[vocabulary.index(listed(excluded)[0], name)] = False
+        allowed[numbers_of(excluded)] = False
     return allowed
 
 
-def history_row(model: ServedModel, history: Any, ratings: ArrayLike | None) -> sparse.csr_array:
-    """What somebody has as a row (1, n_items) of targets.
+def allowed_ids(
+    model: ServedModel, field: int, excluded: Any, among: Any = None
+) -> NDArray[np.bool_] | None:
+    """`mask_of` for original ids; UnknownIdError for one that the model does not have."""
+    vocabulary, name = model.vocabularies[field], model.fields[field]
+    return mask_of(
+        len(vocabulary), lambda ids: vocabulary.index(listed(ids)[0], name), excluded, among
+    )
 
-    Args:
-        model: Knows the items.
-        history: Item ids.
-        ratings: One per item for models of ratings, none for others.
+
+def history_row(model: ServedModel, history: Any, ratings: ArrayLike | None) -> sparse.csr_array:
+    """A history of item ids, with ratings for models of ratings, as a row (1, n_items) of targets.
 
     Raises:
         UnknownIdError: An unknown item.
@@ -149,30 +151,31 @@ def history_row(model: ServedModel, history: Any, ratings: ArrayLike | None) -> 
 
 
 def configured(
-    arguments: Mapping[str, Any], settings: Any, defaults: Mapping[str, Any] | None = None
+    arguments: Mapping[str, Any], settings: Any, defaults: Mapping[str, Any]
 ) -> CFConfig:
-    """The configuration of a fit or a search.
+    """The configuration of a fit or a search from arguments by their names in `KEYS`.
 
-    Args:
-        arguments: Key of `KEYS` to its value; None: not given.
-        settings: Further settings, nested or by dotted names; None: none. They count before an
-            argument that is at its default.
-        defaults: Of the arguments.
+    Further settings, nested or by dotted names, count before an argument that is at its default.
 
     Raises:
         ConfigError: A wrong value, by the name of its argument or setting; or a setting that
             contradicts an argument.
     """
-    flat = _flat(_plain_settings(settings))
+    if settings is not None and not isinstance(settings, Mapping):
+        raise ConfigError(
+            'settings: expected names and values such as {"train.epochs": 50}, found '
+            f"{type(settings).__name__}"
+        )
+    flat = _flat(settings or {})
     layers = []
     for name, value in arguments.items():
         if value is None:
             continue
         plain, key = _plain(value), KEYS[name]
-        told = flat.get(key, plain)
-        if told != plain and repr(value) != repr((defaults or {}).get(name)):
+        setting = flat.get(key, plain)
+        if setting != plain and repr(value) != repr(defaults[name]):
             raise ConfigError(
-                f"settings: {key} ({told!r}) contradicts {name} ({value!r}): drop one of them"
+                f"settings: {key} ({setting!r}) contradicts {name} ({value!r}): drop one of them"
             )
         layers.append((name, {key: plain}))
     config = load_job_config("cf", layers=[*layers, ("settings", flat)])
@@ -180,28 +183,17 @@ def configured(
     return config
 
 
-def _plain_settings(settings: Any) -> Mapping[str, Any]:
-    if settings is None:
-        return {}
-    if not isinstance(settings, Mapping):
-        raise ConfigError(
-            'settings: expected names and values such as {"train.epochs": 50}, found '
-            f"{type(settings).__name__}"
-        )
-    return settings
-
-
 def _flat(settings: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted names to plain values."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
         if not isinstance(key, str):
             raise ConfigError(f"settings: expected names such as 'train.epochs', found {key!r}")
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
+            flat |= _flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = _plain(value)
-    return found
+            flat[f"{prefix}{key}"] = _plain(value)
+    return flat
 
 
 def _plain(value: Any) -> Any:

@@ -56,9 +56,8 @@ class FitBudget:
 
         Threads make them more, other processes on the machine fewer.
         """
-        seconds, cpu = (now() - then for now, then in zip(
-            (self.clock, self.cpu_clock), self._work, strict=True
-        ))  # fmt: skip
+        since, cpu_since = self._work
+        seconds, cpu = self.clock() - since, self.cpu_clock() - cpu_since
         return max(cpu / seconds, 0.1) if seconds > SOON else 1.0
 
     @property
@@ -105,27 +104,19 @@ class FitBudget:
         """Says by what a budget was exceeded, and where the time went; None: it was kept."""
         if self.seconds is None or self.elapsed <= TOLERANCE * self.seconds:
             return None
-        told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.spent.items())
+        stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.spent.items())
         return (
-            f"budget: expected at most {self.seconds:g} s, took {self.elapsed:.1f} s ({told}): an "
-            "epoch of each training, a step of the search and the baselines' smallest grids are "
+            f"budget: expected at most {self.seconds:g} s, took {self.elapsed:.1f} s ({stages}): "
+            "an epoch of each training, a step of the search and the baselines' smallest grids are "
             "never cut short"
         )
 
 
 def fitting(section: TrainConfig, epoch_seconds: float, seconds: float) -> TrainConfig:
-    """As much of a training over the grid of strengths as fits.
+    """As much of a training over the grid of strengths as fits; the section itself if all does.
 
     First strengths at the ends of the grid are given up, then epochs: three strengths that have
     trained say more than five that have not.
-
-    Args:
-        section: What is wanted.
-        epoch_seconds: Of an epoch with its validation.
-        seconds: For all of it.
-
-    Returns:
-        The section itself where all of it fits.
     """
     affordable = seconds / max(epoch_seconds, 1e-9)
     if affordable >= whole_epochs(section):

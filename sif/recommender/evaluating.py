@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy import sparse
 from sif.data.interactions import Interactions, Split, Vocabulary
 from sif.errors import ConfigError, DataError
 from sif.evaluation import comparison
-from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate_on
+from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Scorer, evaluate_on
 from sif.evaluation.metrics import higher_is_better
 from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel
@@ -33,8 +34,8 @@ def evaluate(model: Recommender, data: Any) -> Evaluation:
 
     Args:
         model: Fitted or loaded.
-        data: Held-out interactions, as of `Recommender.fit`, or a `Split`, of which the test part
-            is taken and the train and validation part are masked as well.
+        data: Held-out interactions, as `Recommender.fit` takes them, or a `Split`, of which the
+            test part is taken and the train and validation part are masked as well.
 
     Returns:
         `metrics` has "ndcg@10", "recall@10" and others, or "rmse" and "mae".
@@ -59,7 +60,8 @@ def compare(
 
     Args:
         models: Name to recommender; all of one objective.
-        data: As of `evaluate`. Users whom one of the models does not know are left out for all.
+        data: Held-out interactions, see `evaluate`. Users whom one of the models does not know are
+            left out for all.
         against: Name of the one that the others are compared with; None: the first.
         metric: To compare by; None: "ndcg@10", or "rmse".
         seed: Of the bootstrap.
@@ -71,7 +73,7 @@ def compare(
     Raises:
         NotFittedError: A model before `fit`.
         ConfigError: No models, an unknown name in `against`, or different objectives.
-        DataError: As `evaluate`, or no common users.
+        DataError: See `evaluate`; or no common users.
 
     Examples:
         >>> late = pd.DataFrame({"user": ["c0", "c1", "c2"], "item": ["mug0", "tea0", "mug3"]})
@@ -81,23 +83,20 @@ def compare(
     served = {name: model.fitted_model() for name, model in models.items()}
     objectives = {model.objective for model in served.values()}
     if len(objectives) != 1:
-        told = ", ".join(sorted(objectives)) or "none"
-        raise ConfigError(f"models: expected some of one objective, found {told}")
+        names = ", ".join(sorted(objectives)) or "none"
+        raise ConfigError(f"models: expected some of one objective, found {names}")
     against = next(iter(served)) if against is None else against
     if against not in served:
         raise ConfigError(f"against: expected one of {', '.join(served)}, found {against!r}")
-    metric = MAIN_METRIC[_objective(next(iter(served.values())))] if metric is None else metric
-    found = _on_common_users({name: _evaluated(model, data) for name, model in served.items()})
+    metric = MAIN_METRIC[objectives.pop()] if metric is None else metric
+    results = _on_common_users({name: _evaluated(model, data) for name, model in served.items()})
     rows = []
-    for name, evaluation in found.items():
+    for name, evaluation in results.items():
         row: dict[str, Any] = {"model": name, metric: evaluation.metrics.get(metric)}
         row |= {"difference": 0.0, "low": 0.0, "high": 0.0, "outcome": "reference"}
         if name != against:
-            row |= vars(
-                comparison.compare(
-                    evaluation, found[against], metric, higher_is_better(metric), seed=seed
-                )
-            )
+            better = higher_is_better(metric)
+            row |= vars(comparison.compare(evaluation, results[against], metric, better, seed=seed))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -114,33 +113,24 @@ class _Padded:
         return np.pad(known, ((0, 0), (0, self.further)), constant_values=-np.inf)
 
 
-def _objective(model: ServedModel) -> Any:
-    return model.objective
-
-
 def _evaluated(model: ServedModel, data: Any) -> tuple[Evaluation, NDArray[np.str_]]:
     """An evaluation, and the ids of its users."""
-    objective = _objective(model)
+    objective = model.objective
     split = data if isinstance(data, Split) else None
     asked = further_interactions(split.test if split else data, model.reading, objective)
     vocabularies = list(model.vocabularies)
+    scorer: Scorer = model.scorer
     if objective == "ranking":
         unknown = vocabularies[1].lookup(asked.vocabularies[1].ids) < 0
         further = asked.vocabularies[1].ids[unknown]
         vocabularies[1] = Vocabulary(np.concatenate([vocabularies[1].ids, further]))
+        scorer = _Padded(model, len(further))
     truth = _translated(asked, tuple(vocabularies), "evaluation")
     train = _seen(model, truth.vocabularies)
-    history = [train]
-    if split is not None:
-        history += [
-            _translated(part, truth.vocabularies, "history") for part in (split.train, split.valid)
-        ]
-    if objective == "ranking":
-        scorer: Any = _Padded(model, len(vocabularies[1]) - len(model.vocabularies[1]))
-    else:
-        scorer = model.scorer
-    found = evaluate_on(scorer, train, tuple(history), truth, objective)
-    return found, model.vocabularies[0].ids[found.users]
+    before = () if split is None else (split.train, split.valid)
+    history = (train, *(_translated(part, truth.vocabularies, "history") for part in before))
+    evaluation = evaluate_on(scorer, train, history, truth, objective)
+    return evaluation, model.vocabularies[0].ids[evaluation.users]
 
 
 def _translated(
@@ -168,7 +158,7 @@ def _translated(
 
 
 def _seen(model: ServedModel, vocabularies: tuple[Vocabulary, ...]) -> Interactions:
-    """What users had in `fit`, with their ratings."""
+    """Interactions of users in `fit`, with their ratings."""
     pairs = sparse.coo_array(model.seen)
     ids = np.stack([c.astype(np.int64) for c in pairs.coords], axis=1)
     ratings = model.scale.mean + model.scale.deviation * pairs.data
@@ -176,25 +166,20 @@ def _seen(model: ServedModel, vocabularies: tuple[Vocabulary, ...]) -> Interacti
 
 
 def _on_common_users(
-    found: Mapping[str, tuple[Evaluation, NDArray[np.str_]]],
+    evaluations: Mapping[str, tuple[Evaluation, NDArray[np.str_]]],
 ) -> dict[str, Evaluation]:
     """The evaluations on the users that all of them have, in one order."""
-    ids = [names for _, names in found.values()]
-    common = ids[0]
-    for names in ids[1:]:
-        common = np.intersect1d(common, names)
+    common = np.sort(reduce(np.intersect1d, (names for _, names in evaluations.values())))
     if not len(common):
         raise DataError("data: expected users whom all models know, found none")
-    common = np.sort(common)
-    return {name: _some(*pair, common) for name, pair in found.items()}
+    return {name: _some(*pair, common) for name, pair in evaluations.items()}
 
 
-def _some(found: Evaluation, names: NDArray[np.str_], common: NDArray[np.str_]) -> Evaluation:
+def _some(evaluation: Evaluation, names: NDArray[np.str_], common: NDArray[np.str_]) -> Evaluation:
     """An evaluation on some of its users, its metrics with them."""
-    order = np.argsort(names)
-    rows = order[np.searchsorted(names[order], common)]
-    per_user = {name: values[rows] for name, values in found.per_user.items()}
-    metrics = dict(found.metrics)
+    rows = pd.Index(names).get_indexer(common)
+    per_user = {name: values[rows] for name, values in evaluation.per_user.items()}
+    metrics = dict(evaluation.metrics)
     if "count" in per_user:
         scale = metrics["rmse_std"] / metrics["rmse"] if metrics["rmse"] else 0.0
         count = per_user["count"].sum()
@@ -203,4 +188,4 @@ def _some(found: Evaluation, names: NDArray[np.str_], common: NDArray[np.str_]) 
         metrics["rmse_std"] = metrics["rmse"] * scale
     else:
         metrics |= {name: float(values.mean()) for name, values in per_user.items()}
-    return Evaluation(metrics, np.arange(len(common)), per_user, found.left_out)
+    return Evaluation(metrics, np.arange(len(common)), per_user, evaluation.left_out)

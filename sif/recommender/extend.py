@@ -34,7 +34,7 @@ def grown(
         model: Of user and item.
         field: 0 for users, 1 for items.
         names: (b,) original ids, known or not, distinct.
-        pairs: (b, n_other): what they have, known and new, as targets.
+        pairs: (b, n_other) of these, known and new ones, as targets.
 
     Raises:
         ConfigError: The model cannot fold rows in.
@@ -69,13 +69,9 @@ def grown(
 def grown_by(
     model: ServedModel, field: int, data: Interactions, names: NDArray[np.str_] | None = None
 ) -> ServedModel:
-    """The model with the users (or items) of some interactions, and what they had, folded in.
+    """The model with the users (or items) of new interactions, and what they had, folded in.
 
-    Args:
-        model: See `grown`.
-        field: 0 for users, 1 for items.
-        data: New interactions.
-        names: Ids that are folded in whether they have an interaction or not; None: those that do.
+    The names are folded in whether they have an interaction or not; None: the ids that have one.
 
     Raises:
         UnknownIdError: An id of the other field that the model does not have.
@@ -162,7 +158,7 @@ def _seen(
     seen: sparse.csr_array, field: int, places: NDArray[np.int64], size: int,
     pairs: sparse.csr_array,
 ) -> sparse.csr_array:  # fmt: skip
-    """What users have, with the pairs of the folded rows beside."""
+    """The pairs of users, those of the folded rows replaced."""
     shape = list(seen.shape)
     shape[field] = size
     old = seen.tocoo()

@@ -1,180 +1,169 @@
-"""Whether what a recommender's file holds is a model at all, asked before one is made of it.
+"""Whether the entries of a recommender's file describe a model, asked before one is made of them.
 
 A damaged or foreign file is refused where it is read; otherwise it would fail when it is asked, or
-answer. What is asked is what `ServedModel.save` writes; further entries are left to others.
+answer. The models here describe what `ServedModel.save` writes; further entries are left to others.
 """
 
 from __future__ import annotations
 
-import math
-import reprlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Self, get_type_hints
 
 import numpy as np
 import torch
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from torch import Tensor
 
+from sif.config.cf import DataConfig
+from sif.config.messages import describe
 from sif.errors import ConfigError
-from sif.evaluation.evaluate import MAIN_METRIC
+from sif.evaluation import evaluate
+from sif.recommender.fold_in_terms import Encoding, Objective
+from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.registry import LOSSES
 
 
-class _Told(str):
-    """Words for what was found, where its value would say less."""
+def _require(holds: Any, expected: str, found: Any) -> None:
+    if not holds:
+        raise ValueError(f"expected {expected}, found {found}")
 
-    __slots__ = ()
+
+def _column(kind: str) -> AfterValidator:
+    """An array (n,) of one kind of numpy's data types."""
+
+    def check_column(value: Any) -> Any:
+        _require(isinstance(value, np.ndarray), "an array", type(value).__name__)
+        told = f"{value.dtype} of shape {value.shape}"
+        _require(value.dtype.kind == kind and value.ndim == 1, f"(n,) of kind {kind}", told)
+        return value
+
+    return AfterValidator(check_column)
 
 
-Check = Callable[[Any, str], None]
-NEEDED = (
-    "genotype", "shape", "network", "fields", "vocabularies", "titles", "scale", "objective",
-    "seen", "folds",
-)  # fmt: skip
+def _finite(value: Any) -> Any:
+    """An array or tensor of floats, all of them finite."""
+    _require(isinstance(value, np.ndarray | torch.Tensor), "floats", type(value).__name__)
+    tensor = torch.as_tensor(value)
+    _require(tensor.is_floating_point(), "floats", tensor.dtype)
+    for lost in tensor[~torch.isfinite(tensor)][:1]:
+        _require(False, "finite floats", float(lost))
+    return value
+
+
+def _shaped(name: str, value: Any, *shape: int) -> None:
+    if value is not None:
+        _require(value.shape == shape, f"{name} of shape {shape}", tuple(value.shape))
+
+
+Texts = Annotated[Any, _column("U")]
+Numbers = Annotated[Any, _column("i")]
+Floats = Annotated[Any, AfterValidator(_finite)]
+Listed = Field(strict=False)
+"""A list or a tuple."""
+
+STORED: Mapping[Any, Any] = {
+    int: PositiveInt,
+    tuple[int, ...]: Annotated[tuple[PositiveInt, ...], Listed],
+    tuple[str, ...]: Annotated[tuple[str, ...], Listed],
+    Tensor: Floats,
+    Tensor | None: Annotated[
+        Any, AfterValidator(lambda one: None if one is None else _finite(one))
+    ],
+}
+"""Type of a field to what a file may hold of it, where that is not the type alone."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+def _stored(kind: type) -> GetPydanticSchema:
+    """The entries that a file has of a dataclass; which ones are missing its constructor tells."""
+    entries = {name: (STORED.get(hint, hint), None) for name, hint in get_type_hints(kind).items()}
+    entry = create_model(kind.__name__, __base__=_Part, **entries)  # type: ignore[call-overload]
+    return GetPydanticSchema(lambda _, handler: handler(entry))
+
+
+Fold = tuple[Annotated[Encoding, _stored(Encoding)], Annotated[Objective, _stored(Objective)]]
+
+
+class _State(_Part):
+    genotype: str
+    shape: Annotated[TableShape, _stored(TableShape)]
+    network: dict[str, Floats]
+    fields: Annotated[list[str], Field(min_length=2)]
+    vocabularies: list[Texts]
+    titles: list[Any]
+    scale: Annotated[tuple[float, PositiveFloat], Listed]
+    objective: evaluate.Objective
+    seen: Annotated[tuple[Numbers, Numbers, Floats], Listed]
+    folds: list[Annotated[Fold, Listed]]
+    untrained: list[Numbers] = []
+    reading: DataConfig = DataConfig()
+    fallback: Annotated[tuple[Any, Any], Listed] | None = None
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        count, sizes = len(self.fields), [len(ids) for ids in self.vocabularies]
+        _require(len(set(self.fields)) == count, "names of different fields", self.fields)
+        _require(len(sizes) == count, f"ids of {count} fields", f"of {len(sizes)}")
+        found = list(self.shape.sizes)
+        _require(found == sizes, f"tables of {sizes} rows", found)
+        # Before a network is made: a file of a few bytes must not ask for all memory.
+        for field, size in enumerate(sizes):
+            name = f"tables.embeddings.{field}"
+            _shaped(name, self.network[name], size, self.shape.dimension)
+        folds = 2 if count == 2 else 0
+        _require(len(self.folds) == folds, f"the terms of {folds} folds", len(self.folds))
+        for (encoding, terms), size in zip(self.folds, sizes[1::-1], strict=False):
+            _shaped("history", encoding.history, size, self.shape.dimension)
+            _shaped("neighbors", encoding.neighbors, size, self.shape.dimension)
+            _shaped("even", terms.even, size)
+            _shaped("extra", terms.extra, size)
+        return self
+
+    @model_validator(mode="after")
+    def _check_losses(self) -> Self:
+        for _, terms in self.folds:
+            try:
+                loss = LOSSES.named(terms.loss, "loss")
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+            _require(self.objective in loss.objectives, f"a loss of {self.objective}", terms.loss)
+        return self
+
+    @model_validator(mode="after")
+    def _check_cold_start(self) -> Self:
+        if self.fallback is not None:
+            order, cold = self.fallback
+            users, items = (len(ids) for ids in self.vocabularies[:2])
+            _require(order.dtype == np.float32, "places in float32", order.dtype)
+            _shaped("places of items", order, items)
+            _require(not (np.isnan(order) | np.isposinf(order)).any(), "places of items", "NaN")
+            _require(cold.dtype == np.bool_, "marks of users", cold.dtype)
+            _shaped("marks of users", cold, users)
+        return self
 
 
 def check(state: Any) -> None:
-    """Does nothing if a file's state describes a model.
-
-    Args:
-        state: As `ServedModel.save` made it.
+    """Does nothing if a file's state, as `ServedModel.save` makes it, describes a model.
 
     Raises:
         ValueError: Something is missing, of another type or length, or not finite.
-        TypeError, AttributeError, OverflowError: The same, of a kind that nobody has thought of.
+        LookupError, TypeError, AttributeError: The same, of a kind that nobody has thought of.
     """
-    _require(isinstance(state, dict), "a table of entries", state)
-    for name in NEEDED:
-        _require(name in state, f"an entry {name!r}", _Told("none"))
-    objective = state["objective"]
-    known = tuple(MAIN_METRIC)
-    _require(objective in known, f"objective {' or '.join(known)}", objective)
-    fields = state["fields"]
-    texts = isinstance(fields, list) and all(isinstance(name, str) for name in fields)
-    _require(texts and len(set(fields)) == len(fields) >= 2, "names of two fields or more", fields)
-    sizes = _sizes(state["vocabularies"], len(fields))
-    _check_network(state["shape"], state["network"], sizes)
-    mean, deviation = state["scale"]
-    _number(mean, "mean of the scale")
-    _number(deviation, "deviation of the scale")
-    _require(deviation > 0, "a deviation of the scale above 0", deviation)
-    for part, kind in zip(state["seen"], "iif", strict=True):
-        _require(part.dtype.kind == kind and part.ndim == 1, "a sparse matrix of pairs", part.dtype)
-    _floats(state["seen"][2], state["seen"][2].shape, "values of pairs")
-    for rows, _ in zip(state.get("untrained", ()), sizes, strict=False):
-        _require(rows.dtype.kind == "i" and rows.ndim == 1, "numbers of untrained rows", rows.dtype)
-    _require(isinstance(state.get("reading", {}), dict), "how data are read", state.get("reading"))
-    if "fallback" in state:
-        _check_cold_start(state["fallback"], sizes)
-    _require(
-        len(state["folds"]) == (2 if len(fields) == 2 else 0),
-        "the terms of two folds for two fields, of none for more", _Told(f"{len(state['folds'])}"),
-    )  # fmt: skip
-    for (encoding, terms), size in zip(state["folds"], sizes[1::-1], strict=False):
-        _check_encoding(encoding, size, state["shape"]["dimension"])
-        _check_terms(terms, size, objective)
-
-
-def _sizes(vocabularies: Any, count: int) -> list[int]:
-    """Rows of each field."""
-    _require(len(vocabularies) == count, f"ids of {count} fields", _Told(f"of {len(vocabularies)}"))
-    for ids in vocabularies:
-        _require(ids.dtype.kind == "U" and ids.ndim == 1, "ids as a list of texts", ids.dtype)
-    return [len(ids) for ids in vocabularies]
-
-
-def _check_network(shape: Any, tensors: Any, sizes: list[int]) -> None:
-    _require(isinstance(shape, dict) and isinstance(tensors, dict), "tables and their shape", shape)
-    for value in shape["sizes"]:
-        _whole(value, "number of rows")
-    found = list(shape["sizes"])
-    _require(found == sizes, f"tables of {sizes} rows", found)
-    _whole(shape["dimension"], "dimension")
-    for name, asked in _SHAPE.items():
-        if name in shape:
-            asked(shape[name], name)
-    for name, tensor in tensors.items():
-        _floats(tensor, tensor.shape, name)
-    # Before a network is made: a file of a few bytes must not ask for all memory.
-    for field, size in enumerate(sizes):
-        name = f"tables.embeddings.{field}"
-        _floats(tensors[name], (size, shape["dimension"]), name)
-
-
-def _check_cold_start(cold_start: Any, sizes: list[int]) -> None:
-    order, cold = cold_start
-    _require(
-        order.dtype == np.float32 and order.shape == (sizes[1],)
-        and bool((np.isfinite(order) | np.isneginf(order)).all()),
-        f"places of {sizes[1]} items, none NaN",
-        _Told(f"{order.dtype} of shape {order.shape}"),
-    )  # fmt: skip
-    _require(
-        cold.dtype == np.bool_ and cold.shape == (sizes[0],),
-        f"marks of {sizes[0]} users", _Told(f"{cold.dtype} of shape {cold.shape}"),
-    )  # fmt: skip
-
-
-def _check_encoding(encoding: Any, size: int, dimension: int) -> None:
-    _flag(encoding["free"], "free")
-    _number(encoding["power"], "power of a history")
-    for name in ("history", "neighbors"):
-        if encoding[name] is not None:
-            _floats(encoding[name], (size, dimension), name)
-
-
-def _check_terms(terms: Any, size: int, objective: str) -> None:
     try:
-        loss = LOSSES.named(terms["loss"], "loss")
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-    _require(objective in loss.objectives, f"a loss of {objective}", terms["loss"])
-    for name in ("l2", "l2_power", "bias_l2", "power", "level"):
-        _number(terms[name], name)
-    _flag(terms["apart"], "apart")
-    _whole(terms["negatives"], "number of negatives")
-    for name in ("even", "extra"):
-        _floats(terms[name], (size,), name)
-
-
-def _require(holds: bool, expected: str, found: Any) -> None:
-    if not holds:
-        told = found if isinstance(found, _Told) else reprlib.repr(found)
-        raise ValueError(f"expected {expected}, found {told}")
-
-
-def _number(value: Any, name: str) -> None:
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    _require(real and math.isfinite(value), f"a finite {name}", value)
-
-
-def _whole(value: Any, name: str) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    _require(whole and value >= 1, f"a whole {name} of at least 1", value)
-
-
-def _flag(value: Any, name: str) -> None:
-    _require(isinstance(value, bool), f"{name} to be true or false", value)
-
-
-def _texts(value: Any, name: str) -> None:
-    listed = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
-    _require(listed, f"{name} as texts", value)
-
-
-def _floats(value: Any, shape: Any, name: str) -> None:
-    """An array or tensor of that shape, all of it finite."""
-    expected = f"finite floats of shape {tuple(shape)} as {name}"
-    made = isinstance(value, np.ndarray | torch.Tensor)
-    _require(made, expected, _Told(type(value).__name__))
-    tensor = torch.as_tensor(value)
-    told = _Told(f"{tensor.dtype} of shape {tuple(tensor.shape)}")
-    _require(tensor.is_floating_point() and tensor.shape == tuple(shape), expected, told)
-    lost = tensor[~torch.isfinite(tensor)]
-    if lost.numel():
-        _require(False, expected, float(lost[0]))
-
-
-_SHAPE: Mapping[str, Check] = {
-    "biases": _flag, "intercept": _flag, "mixed_signs": _flag, "trained_readout": _flag,
-    "init": _number, "history_l2": _number, "bias_l2": _number, "encodings": _texts,
-}  # fmt: skip
+        _State.model_validate(state)
+    except ValidationError as error:
+        raise ValueError(describe(error, _State, {})) from None

@@ -10,7 +10,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sif.baselines import BASELINES, fit_best
 from sif.config import CFConfig, TrainConfig
@@ -82,20 +82,11 @@ class Reporter:
         """Not shown."""
 
 
-@dataclass(frozen=True, eq=False)
-class Learned:
-    """What a fit comes to.
-
-    Attributes:
-        model: Serves.
-        valid: Validation metrics of its function.
-        found: Expression of what the search found, which validation may have set aside.
-        report: All that was trained, on the validation part.
-    """
+class Learned(NamedTuple):
+    """The model that serves, validation metrics of its function, and all that was trained."""
 
     model: ServedModel
     valid: dict[str, float]
-    found: str
     report: Report
 
 
@@ -113,7 +104,7 @@ def learn(
         config: All settings.
         baselines: Names of the baselines in the report; None: `AUTO`.
         budget: Of everything.
-        reporter: Is told.
+        reporter: Hears remarks.
 
     Raises:
         DataError, ConfigError: Data or settings that cannot be used.
@@ -176,28 +167,27 @@ class _Fit:
                 problem, genotypes[kept], ours.network, ours.numbers["l2"], self.known
             )
             for name, one in trained.items():
-                evaluations[name] = self._evaluation(one.network)
+                # On the whole validation part, as the baselines.
+                evaluations[name] = evaluate_on(
+                    problem.scorer(one.network), problem.train_part, (problem.train_part,),
+                    problem.valid_part, config.objective,
+                )  # fmt: skip
                 told, seconds = problem.expression(genotypes[name]), one.result.seconds
                 rows[name] = Row(name, told, evaluations[name].metrics, seconds)
         report = Report.of(
-            problem.config.objective, rows, evaluations, kept, self.budget,
+            config.objective, rows, evaluations, kept, self.budget,
             derive_seed(config.seed, "report"),
         )  # fmt: skip
         if late := self.budget.verdict():
             self.reporter.warn(late)
-        return Learned(model, ours.result.valid, problem.expression(found), report)
+        return Learned(model, ours.result.valid, report)
 
     def _trained(
         self, name: str, genotype: Genotype, share: float, former: _Work | None = None
     ) -> _Work:
         """A function trained over as much of the grid of strengths as there is time for.
 
-        Args:
-            name: In remarks, and of the stage.
-            genotype: The function.
-            share: Of the time that is left.
-            former: The same function's training of before, which stands unless there is time for
-                more now.
+        The same function's `former` training stands unless there is time for more now.
         """
         section = self.problem.config.train
         epoch = former.epoch if former else self._epoch_seconds(genotype)
@@ -230,7 +220,7 @@ class _Fit:
         return last["seconds"] - first["seconds"]  # the first epoch compiles and allocates
 
     def _found(self, trained: Trained[InteractionNetwork], fixed: Genotype) -> Genotype:
-        """What the search finds; fixed multiply where there is no time for a search."""
+        """The function that the search finds; fixed multiply where there is no time for one."""
         try:
             return searched(self.problem.followed(trained), self.budget, SEARCH_SHARE)
         except ConfigError as error:
@@ -255,8 +245,8 @@ class _Fit:
                 except (ConfigError, DataError) as error:
                     self.reporter.line(f"left out: baseline {name}: {error}")
                     continue
-                told = ", ".join(f"{key} {value:g}" for key, value in fitted.params.items())
-                rows[name] = Row(name, told, fitted.valid.metrics, fitted.seconds)
+                parameters = ", ".join(f"{key} {value:g}" for key, value in fitted.params.items())
+                rows[name] = Row(name, parameters, fitted.valid.metrics, fitted.seconds)
                 evaluations[name] = fitted.valid
         return rows, evaluations
 
@@ -272,20 +262,9 @@ class _Fit:
             out_of_time=self.budget.out_of_time,
         )  # fmt: skip
 
-    def _evaluation(self, network: InteractionNetwork) -> Evaluation:
-        """On the whole validation part, as the baselines."""
-        train, held = self.problem.train_part, self.problem.valid_part
-        scorer = self.problem.scorer(network)
-        return evaluate_on(scorer, train, (train,), held, self.problem.config.objective)
-
 
 def searched(problem: InteractionProblem, budget: FitBudget, share: float = 1.0) -> Genotype:
-    """What a search finds within a share of a budget.
-
-    Args:
-        problem: Is searched.
-        budget: Of everything.
-        share: Of what is left of it.
+    """Searches a problem within a share of what is left of a budget.
 
     Raises:
         ConfigError: There is no time for it.

@@ -68,10 +68,10 @@ class _Form(NamedTuple):
 
 
 class _Negatives(NamedTuple):
-    """What a row is compared with.
+    """Rows of the other field that a row is compared with.
 
     Attributes:
-        rows: (k,) of the other field, distinct.
+        rows: (k,), distinct.
         draws: (t, m) of these by position, each as often in every column: what t pairs of the train
             stream draw; m is 1 where the loss is a mean or a sum over them.
     """
@@ -132,10 +132,10 @@ class FoldIn:
             return given, 0.0
         exact = self._form is not None and self.objective.loss in SQUARES
         solve = self._solved if exact else self._descended
-        found = solve(given, observed, others, target)
-        bias = found[-1] if self.biased else 0.0
+        unknowns = solve(given, observed, others, target)
+        bias = unknowns[-1] if self.biased else 0.0
         if self.encoding.free:
-            given = given + self.encoding.scale * found[: self.dimension]
+            given = given + self.encoding.scale * unknowns[: self.dimension]
         return given, bias
 
     @property
@@ -169,10 +169,10 @@ class FoldIn:
             right = near.T @ ((even + extra) * (1 - rest) + even * whole)
             right = right - form.cross @ given - form.rest
         weight = objective.weight(len(others))
-        found: Tensor = torch.linalg.solve(
+        unknowns: Tensor = torch.linalg.solve(
             weight * left + self._ridge(len(others)).diag(), weight * right
         )
-        return found
+        return unknowns
 
     def _descended(self, given: Tensor, observed: Tensor, others: Tensor, target: Tensor) -> Tensor:
         """The same by descent on the loss as it is."""
@@ -270,8 +270,8 @@ def _linear(fold: FoldIn) -> _Form | None:
     table, readout = interaction.table(1 - field), clip_readout(interaction.readout)
 
     def sides(own: Tensor) -> tuple[Tensor, Tensor]:
-        made = factors(*((own, table) if field == 0 else (table, own)), readout)
-        return made[field], made[1 - field]
+        pair = factors(*((own, table) if field == 0 else (table, own)), readout)
+        return pair[field], pair[1 - field]
 
     eye = torch.eye(fold.dimension).to(table)
     constant, right = sides(torch.zeros_like(eye[:1]))

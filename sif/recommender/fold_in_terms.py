@@ -1,4 +1,4 @@
-"""What folding a row in has to know: how its pairs become a vector, and the loss as it sees it."""
+"""Terms of folding a row in: how its pairs become a vector, and the loss as it sees it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sif.spaces.interaction.registry import design_of
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
-    """What a row's pairs give to its vector.
+    """How a row's pairs make its vector.
 
     Attributes:
         free: Whether a row also has an embedding of its own.
@@ -37,11 +37,11 @@ class Encoding:
 
     @property
     def scale(self) -> float:
-        """What an embedding counts in the vector."""
+        """Factor of an embedding in the vector."""
         return 1.0 if self.neighbors is None else 0.5
 
     def contributions(self, others: Tensor) -> Tensor:
-        """What each of a row's pairs, with `others` (n,), gives to its vector: (n, d)."""
+        """Parts (n, d) of a row's vector that its pairs with `others` (n,) give."""
         count, parts = max(len(others), 1), []
         if self.history is not None:
             parts.append(self.scale * count**-self.power * self.history[others])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Mapping
+from functools import partialmethod
 from typing import Any
 
 from sif.config.files import parse_yaml
@@ -14,18 +14,7 @@ _ANSWERS = ("recommend", "recommend_new", "rank", "similar_items", "similar_user
 
 
 class SIFRecommender(Recommender):
-    """Deprecated: `Recommender`, but answers are arrays, and texts in settings are YAML.
-
-    Args:
-        objective: As the others, see `Recommender`.
-        space: See there.
-        seed: See there.
-        device: See there.
-        threads: See there.
-        settings: See there; a text may be YAML, such as "[1, 2]".
-        unknown: See there.
-        verbose: See there.
-    """
+    """Deprecated: `Recommender`, but answers are arrays, and a text in settings may be YAML."""
 
     def __init__(
         self,
@@ -56,13 +45,6 @@ class SIFRecommender(Recommender):
         }
 
 
-def _in_arrays(method: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(method)
-    def called(*arguments: Any, **named: Any) -> Any:
-        return method(*arguments, **{"as_arrays": True, **named})
-
-    return called
-
-
 for _name in _ANSWERS:
-    setattr(SIFRecommender, _name, _in_arrays(getattr(Recommender, _name)))
+    _method = partialmethod(getattr(Recommender, _name), as_arrays=True)
+    setattr(SIFRecommender, _name, _method)

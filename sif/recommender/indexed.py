@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from sif.spaces.interaction.operations import field_weights
 
 Mask = NDArray[np.bool_]
 _PAIR_BYTES = 16
-"""What a pair takes while reasons are looked for."""
+"""Bytes of a pair while reasons are looked for."""
 Rows = NDArray[np.int64]
 
 
@@ -49,12 +48,6 @@ class IndexedRecommender:
         self.cold_start = model.rule
         self._neighbors: dict[int, Neighbors] = {}
 
-    @cached_property
-    def padded(self) -> tuple[NDArray[np.str_], ...]:
-        """Ids by number, per field, and behind them "" for the number -1."""
-        ids = (np.asarray(v.ids, dtype=np.str_) for v in self.model.vocabularies)
-        return tuple(np.append(names, "") for names in ids)
-
     def refuse_unpersonalized(self) -> None:
         """Raises ConfigError where the function ranks items alike for everybody."""
         if self.model.objective == "ranking" and not self.engine.is_personalized:
@@ -73,12 +66,7 @@ class IndexedRecommender:
             DataError: Scores that are not numbers; the message names the user's id.
         """
         with self._named(0, rows, "scores"):
-            found = self._top(self.engine.vectors(rows), k, excluded, allowed)
-        if self.cold_start is None:
-            return found
-        return self.cold_start.with_popular(
-            found, self.cold_start.cold_users[rows], excluded, allowed
-        )
+            return self._top(*self._known(rows), k, excluded, allowed)
 
     def top_of(
         self, pairs: sparse.csr_array, k: int, excluded: sparse.csr_array | None = None,
@@ -89,31 +77,24 @@ class IndexedRecommender:
         Raises:
             DataError: What somebody has gives no finite vector, or scores that are not numbers.
         """
-        found = self._top(self._folded(pairs), k, excluded, allowed)
-        if self.cold_start is None:
-            return found
-        return self.cold_start.with_popular(
-            found, self.cold_start.without_known_pairs(pairs), excluded, allowed
-        )
+        return self._top(*self._folded(pairs), k, excluded, allowed)
 
     def _top(
-        self, users: UserVectors, k: int, excluded: sparse.csr_array | None, allowed: Mask | None
-    ) -> Top:
-        if self.cold_start is not None:
-            allowed = self.cold_start.servable(allowed)
-        found = self.engine.top(users, k, excluded=excluded, allowed=allowed)
-        scale = self.model.scale
-        return Top(found.items, (scale.mean + scale.deviation * found.scores).astype(np.float32))
+        self, users: UserVectors, cold: Mask, k: int, excluded: sparse.csr_array | None,
+        allowed: Mask | None,
+    ) -> Top:  # fmt: skip
+        rule = self.cold_start
+        servable = allowed if rule is None else rule.servable(allowed)
+        best = self.engine.top(users, k, excluded=excluded, allowed=servable)
+        best = Top(best.items, self._in_units(best.scores))
+        return best if rule is None else rule.with_popular(best, cold, excluded, allowed)
 
     def scores(self, rows: Rows) -> NDArray[np.float32]:
         """All scores (b, n_items) of known users (b,), in rating units for models of ratings.
 
         Under the cold-start rule: minus infinity where an item is never recommended.
         """
-        found = self._scaled(self.engine.vectors(rows))
-        if self.cold_start is None:
-            return found
-        return self.cold_start.applied(found, self.cold_start.cold_users[rows])
+        return self._scores(*self._known(rows))
 
     def scores_of(self, pairs: sparse.csr_array) -> NDArray[np.float32]:
         """The same of users who are in no table, from what they have (b, n_items).
@@ -121,12 +102,23 @@ class IndexedRecommender:
         Raises:
             DataError: What somebody has gives no finite vector.
         """
-        found = self._scaled(self._folded(pairs))
-        if self.cold_start is None:
-            return found
-        return self.cold_start.applied(found, self.cold_start.without_known_pairs(pairs))
+        return self._scores(*self._folded(pairs))
 
-    def _folded(self, pairs: sparse.csr_array) -> UserVectors:
+    def _scores(self, users: UserVectors, cold: Mask) -> NDArray[np.float32]:
+        scores = self._in_units(self.engine.scores(users))
+        return scores if self.cold_start is None else self.cold_start.applied(scores, cold)
+
+    def _in_units(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        scale = self.model.scale
+        return (scale.mean + scale.deviation * scores).astype(np.float32, copy=False)
+
+    def _known(self, rows: Rows) -> tuple[UserVectors, Mask]:
+        """Vectors of known users (b,), and which of them are cold."""
+        rule, vectors = self.cold_start, self.engine.vectors(rows)
+        return vectors, np.zeros(len(rows), np.bool_) if rule is None else rule.cold_users[rows]
+
+    def _folded(self, pairs: sparse.csr_array) -> tuple[UserVectors, Mask]:
+        """The same of users who are in no table."""
         vectors, biases = self.model.fold(0).vectors(pairs)
         sums = vectors.sum(dim=1) + (0 if biases is None else biases)
         lost = np.flatnonzero(~torch.isfinite(sums).numpy())
@@ -135,7 +127,9 @@ class IndexedRecommender:
                 f"history {lost[0]}: expected ratings from which a user can be told, found too "
                 "large ones"
             )
-        return UserVectors(vectors, biases)
+        rule = self.cold_start
+        cold = np.zeros(len(sums), np.bool_) if rule is None else rule.without_known_pairs(pairs)
+        return UserVectors(vectors, biases), cold
 
     @contextlib.contextmanager
     def _named(self, field: int, rows: Rows, what: str) -> Iterator[None]:
@@ -148,25 +142,14 @@ class IndexedRecommender:
                 f"{what} of {self.model.fields[field]} {name!r}: expected numbers, found NaN"
             ) from None
 
-    def _scaled(self, users: UserVectors) -> NDArray[np.float32]:
-        scale = self.model.scale
-        found: NDArray[np.float32] = scale.mean + scale.deviation * self.engine.scores(users)
-        return found.astype(np.float32, copy=False)
-
     def similar(
         self, field: int, rows: Rows, k: int, itself: bool = False, allowed: Mask | None = None
     ) -> Top:
         """Nearest rows of the same field by the cosine of weighted vectors.
 
         A coordinate's weight is the root of what the readout gives to the field (`field_weights`).
-        Rows that nothing trained are nobody's neighbors and have none, in ratings as well.
-
-        Args:
-            field: 0 for users, 1 for items.
-            rows: (b,) numbers.
-            k: Neighbors of each.
-            itself: Whether a row is among its own neighbors.
-            allowed: bool (n_f,), rows to choose among; None: all.
+        Rows that nothing trained are nobody's neighbors and have none, in ratings as well; a row is
+        its own neighbor where `itself` asks for that.
 
         Raises:
             DataError: Cosines that are not numbers; the message names the row's id.
@@ -185,7 +168,7 @@ class IndexedRecommender:
         return self._neighbors[field]
 
     def explained(self, pairs: sparse.csr_array, item: int) -> NDArray[np.float32]:
-        """What each of a user's pairs (1, n_items) carries of an item's score, in its order.
+        """Share of an item's score that each of a user's pairs (1, n_items) carries, in its order.
 
         The score less that of the user folded in without the pair.
         """
@@ -205,8 +188,8 @@ class IndexedRecommender:
         interaction = self.model.network.interaction()
         own = interaction.transforms[0](users.vectors)
         scores = interaction.combine_broadcast(own, interaction.table(1)[item])
-        found = scores if users.biases is None else scores + users.biases
-        return np.asarray(found.numpy())
+        biased = scores if users.biases is None else scores + users.biases
+        return np.asarray(biased.numpy())
 
 
 def _without(pairs: sparse.csr_array, places: Rows) -> sparse.csr_array:

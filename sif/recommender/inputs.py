@@ -1,4 +1,4 @@
-"""Whatever people have as interactions, and the train and validation parts of a fit."""
+"""Interactions of any form, and the train and validation parts of a fit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sif.data.interactions.load import load_dataset
 from sif.errors import ConfigError, DataError
 
 DEFAULTS = DataConfig()
-"""Of how data are read."""
+"""How data are read."""
 
 
 def is_matrix(data: Any) -> bool:
@@ -35,14 +35,11 @@ def is_matrix(data: Any) -> bool:
     return hasattr(data, "tocoo")
 
 
-def interactions_of(
-    data: Any, config: DataConfig = DEFAULTS, objective: str = "ranking"
-) -> Interactions:
-    """Interactions of whatever people have, as they are.
+def interactions_of(data: Any, config: DataConfig, objective: str) -> Interactions:
+    """Interactions of any form: of a pandas data frame, a matrix, a file or a known data set.
 
     Args:
-        data: `Interactions`, a pandas data frame, a sparse user by item matrix, or the path of a
-            file, or a known data set's name.
+        data: One of these; `Interactions` stay as they are.
         config: Names of the columns, and where data sets lie.
         objective: Which values of a matrix count; see `sif.data.interactions.matrix_values`.
 
@@ -70,10 +67,7 @@ def interactions_of(
 def further_interactions(data: Any, config: DataConfig, objective: str) -> Interactions:
     """Interactions that come after training, merged and filtered by rating as those before.
 
-    Args:
-        data: See `interactions_of`.
-        config: As of the training; how many interactions a user or an item has is not asked.
-        objective: See `interactions_of`.
+    How many of them a user or an item has is not asked.
 
     Raises:
         DataError: Another type, or data that cannot be used.
@@ -131,8 +125,8 @@ def _joined(known: Interactions, judged: Interactions) -> tuple[Interactions, ND
             "valid: expected pairs that the interactions do not have, found none among its "
             f"{len(judged)}"
         )
-    found = both.select(fresh | (np.arange(len(both)) < first))
-    return found, np.arange(len(found)) >= first
+    joined = both.select(fresh | (np.arange(len(both)) < first))
+    return joined, np.arange(len(joined)) >= first
 
 
 def _cleaned(

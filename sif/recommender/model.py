@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,12 +24,13 @@ from sif.core.genotype import Genotype, from_json
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import MALFORMED, CheckpointError, ConfigError
 from sif.evaluation.cold_start import ColdStartRule, cold_rows
-from sif.evaluation.evaluate import pair_matrix
+from sif.evaluation.evaluate import Objective, pair_matrix
 from sif.evaluation.scorers import InteractionScorer, Scale
 from sif.problems.interactions import InteractionProblem
+from sif.recommender import fold_in_terms as terms
 from sif.recommender.file_checks import check
 from sif.recommender.fold_in import FoldIn
-from sif.recommender.fold_in_terms import Encoding, FoldInTerms, Objective, fold_in_terms
+from sif.recommender.fold_in_terms import FoldInTerms, fold_in_terms
 from sif.retrieval.engine import Engine
 from sif.spaces.interaction.design import network, served
 from sif.spaces.interaction.embeddings import TableShape
@@ -42,9 +43,6 @@ FILE = "recommender.safetensors"
 
 _FORMER_NAMES = {"neighbours": "neighbors"}
 """Keys in files of earlier versions, and today's."""
-
-AS_USUAL = DataConfig()
-"""How data are read where nothing was said."""
 
 NONE = np.zeros(0, dtype=np.int64)
 """No row."""
@@ -77,10 +75,10 @@ class ServedModel:
     seen: sparse.csr_array
     titles: Mapping[str, str]
     scale: Scale
-    objective: str = "ranking"
+    objective: Objective = "ranking"
     cold_start: ColdStartRule | None = None
     folds: tuple[FoldInTerms, ...] = ()
-    reading: DataConfig = AS_USUAL
+    reading: DataConfig = field(default_factory=DataConfig)
     untrained: tuple[NDArray[np.int64], ...] = (NONE, NONE)
 
     @classmethod
@@ -88,14 +86,9 @@ class ServedModel:
         cls, problem: InteractionProblem, genotype: Genotype, trained: InteractionNetwork,
         l2: float, known: Interactions,
     ) -> ServedModel:  # fmt: skip
-        """What serves a network that a problem has trained.
+        """Serves a network that a problem has trained with a strength of L2.
 
-        Args:
-            problem: Whose train part it was trained on.
-            genotype: Of the network.
-            trained: As training left it.
-            l2: Strength it was trained with.
-            known: Interactions that are not recommended again; with the problem's vocabularies.
+        The known interactions, under the problem's vocabularies, are not recommended again.
         """
         scorer = problem.scorer(trained)
         return cls(
@@ -132,13 +125,10 @@ class ServedModel:
         return InteractionScorer(self.network, self.scale, self.rule)
 
     def row(self, columns: NDArray[np.int64], values: NDArray[np.float64]) -> sparse.csr_array:
-        """What one user has as a row (1, n_items) of targets; of a repeated item the last counts.
+        """Pairs of one user as a row (1, n_items) of targets; of a repeated item the last counts.
 
-        Ratings that the training's filter would have left out are left out.
-
-        Args:
-            columns: (n,) numbers of items.
-            values: (n,) ratings in their units, or ones.
+        Ratings that the training's filter would have left out are left out. Values (n,) are ratings
+        in their units, or ones.
 
         Raises:
             ConfigError: A rating that is not finite, or too large for float32.
@@ -213,11 +203,17 @@ class ServedModel:
         net.load_state_dict(state["network"])
         vocabularies = tuple(Vocabulary(ids) for ids in state["vocabularies"])
         sizes = tuple(len(v) for v in vocabularies)
-        folds = tuple((Encoding(**one), Objective(**other)) for one, other in state["folds"])
+        folds = tuple(
+            (terms.Encoding(**one), terms.Objective(**other)) for one, other in state["folds"]
+        )
+        cold_start = None
+        if "fallback" in state:
+            order, cold_users = state["fallback"]
+            # Files of earlier versions have -0 for the first place.
+            cold_start = ColdStartRule(order + 0, cold_users)
         return cls(
             genotype, net, fields, vocabularies, _seen(state["seen"], sizes),
-            _titles(state["titles"]), Scale(*state["scale"]), state["objective"],
-            _cold_start(*state["fallback"]) if "fallback" in state else None, folds,
+            _titles(state["titles"]), Scale(*state["scale"]), state["objective"], cold_start, folds,
             DataConfig(**state.get("reading", {})), _untrained(state, sizes),
         )  # fmt: skip
 
@@ -243,46 +239,40 @@ def _titles(packed: Sequence[NDArray[np.uint8]]) -> dict[str, str]:
     return dict(zip(names, titles, strict=True))
 
 
-def _cold_start(order: NDArray[np.float32], cold_users: NDArray[np.bool_]) -> ColdStartRule:
-    return ColdStartRule(order + 0, cold_users)  # files of before have -0 for the first place
-
-
 def _targets(known: Interactions, problem: InteractionProblem) -> sparse.csr_array:
-    """What users have as the loss sees it."""
+    """Pairs of users and items as the loss sees them."""
     pairs = sparse.csr_array(pair_matrix(known))
     if known.rating is None or problem.config.objective != "rating":
         return pairs
     values = (known.rating - problem.scale.mean) / problem.scale.deviation
-    summed = sparse.csr_array(
-        (values.astype(np.float32), (known.ids[:, 0], known.ids[:, 1])), shape=pairs.shape
+    sums, counts = (
+        sparse.csr_array((data.astype(np.float32), tuple(known.ids[:, :2].T)), shape=pairs.shape)
+        for data in (values, np.ones(len(known)))
     )
-    counts = sparse.csr_array(
-        (np.ones(len(known), np.float32), (known.ids[:, 0], known.ids[:, 1])), shape=pairs.shape
-    )
-    for matrix in (summed, counts):
+    for matrix in (sums, counts):
         matrix.sum_duplicates()
-    pairs.data = summed.data / counts.data  # further fields may have several of a pair
+    pairs.data = sums.data / counts.data  # further fields may have several of a pair
     return pairs
 
 
 def _seen(parts: Sequence[NDArray[np.int64]], sizes: tuple[int, ...]) -> sparse.csr_array:
     """The matrix of a CSR structure, checked."""
     indptr, indices, data = parts
-    found = sparse.csr_array((data, indices, indptr), shape=sizes[:2])
-    found.check_format(full_check=True)
-    return found
+    matrix = sparse.csr_array((data, indices, indptr), shape=sizes[:2])
+    matrix.check_format(full_check=True)
+    return matrix
 
 
 def _untrained(state: Mapping[str, Any], sizes: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
     """Rows that no training saw; a file from before they were stored has the cold ones alone."""
-    found = state.get("untrained")
-    if found is None:
+    untrained = state.get("untrained")
+    if untrained is None:
         order, cold = state.get("fallback", ((), ()))
-        found = [np.flatnonzero(cold), np.flatnonzero(np.isneginf(order))]
-    for rows, size in zip(found, sizes[:2], strict=True):
+        untrained = [np.flatnonzero(cold), np.flatnonzero(np.isneginf(order))]
+    for rows, size in zip(untrained, sizes[:2], strict=True):
         if len(rows) and not 0 <= rows.min() <= rows.max() < size:
             raise ValueError(f"expected untrained rows from 0 to {size - 1}, found {rows}")
-    return tuple(found)
+    return tuple(untrained)
 
 
 def packed(model: ServedModel) -> bytes:

@@ -14,16 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from sif.baselines import named_baselines
+from sif.config import CFConfig
 from sif.errors import ConfigError, DataError, NotFittedError
 from sif.recommender.answers import Answer, arrays_of, frame_of
 from sif.recommender.arguments import (
     KEYS,
     accepts_other_names,
+    allowed_ids,
+    answer_length,
     configured,
     history_row,
     listed,
-    mask_of,
-    whole_number,
 )
 from sif.recommender.budget import FitBudget
 from sif.recommender.estimator import Estimator
@@ -38,6 +39,16 @@ from sif.utils.durations import seconds_of
 
 UNKNOWN = ("error", "popular")
 _FORMER = {"valid_": "validation_metrics_", "found_": "searched_function_"}
+
+
+def _former(name: str) -> property:
+    """An attribute by its deprecated name."""
+
+    def read(model: Recommender) -> Any:
+        warnings.warn(f"{name} is called {_FORMER[name]} now", DeprecationWarning, stacklevel=2)
+        return getattr(model, _FORMER[name])
+
+    return property(read, doc=f"Deprecated: `{_FORMER[name]}`.")
 
 
 class Recommender(Estimator):
@@ -139,17 +150,15 @@ class Recommender(Estimator):
             '...'
         """
         self._check()
-        budget = FitBudget(seconds_of(self.budget))
-        usual = {name: p.default for name, p in signature(Recommender).parameters.items()}
-        values = {name: getattr(self, name) for name in KEYS}
-        config = configured(values, self._settings(), usual)
+        budget, config = FitBudget(seconds_of(self.budget)), self._configuration()
         baselines = None
         if "baselines" in config.model_fields_set:
             baselines = named_baselines(config.baselines, config.objective)
-        learned = learn(data, valid, config, baselines, budget, Reporter(self.verbose))
-        self._serve(learned.model)
-        self.validation_metrics_, self.searched_function_ = learned.valid, learned.found
-        self._report = learned.report
+        reporter = Reporter(self.verbose)
+        model, valid_metrics, report = learn(data, valid, config, baselines, budget, reporter)
+        self._serve(model)
+        self.validation_metrics_, self.searched_function_ = valid_metrics, report.found
+        self._report = report
         return self
 
     def report(self) -> Report:
@@ -180,7 +189,7 @@ class Recommender(Estimator):
 
         Args:
             folder: Of a saved model, or of a run.
-            unknown: As of the constructor.
+            unknown: See the constructor.
 
         Returns:
             A recommender that answers as the one that was saved.
@@ -194,9 +203,9 @@ class Recommender(Estimator):
             True
         """
         model = ServedModel.load(Path(folder))
-        made = cls(objective=model.objective, space=model.genotype.space, unknown=unknown)
-        made._serve(model)
-        return made
+        recommender = cls(objective=model.objective, space=model.genotype.space, unknown=unknown)
+        recommender._serve(model)
+        return recommender
 
     def save(self, folder: str | Path) -> Path:
         """Writes the model into a folder: a safetensors file with JSON in its header.
@@ -251,14 +260,13 @@ class Recommender(Estimator):
         """Takes in new items, then users, by folding; `fit` again once there are many.
 
         Args:
-            data: As of `fold_in`.
+            data: See `fold_in`.
 
         Returns:
             The same object.
 
         Raises:
-            DataError: As `fold_in`.
-            ConfigError: As `fold_in`.
+            DataError, ConfigError: See `fold_in`.
 
         Examples:
             >>> new = pd.DataFrame({"user": ["c1", "c3", "c5"], "item": "tea-new"})
@@ -310,10 +318,10 @@ class Recommender(Estimator):
         """
         server = self.server()
         server.refuse_unpersonalized()
-        allowed = mask_of(self.model_.vocabularies[1], "item", exclude_items, items)
+        allowed = allowed_ids(self.model_, 1, exclude_items, items)
         names, one = listed(users)
-        found = self._top(names, whole_number(n, self.model_), exclude_seen, allowed)
-        return self._answer(found, names, one, as_arrays)
+        best = self._top(names, answer_length(n, self.model_), exclude_seen, allowed)
+        return self._answer(best, None if one else names, as_arrays)
 
     @accepts_other_names
     def recommend_new(
@@ -325,22 +333,22 @@ class Recommender(Estimator):
 
         Args:
             history: Item ids; may be empty, then the popular items are meant.
-            n: As of `recommend`, as the others.
+            n: Items that are wanted.
             ratings: One per item, for models of ratings; empty: none. Items rated below the
                 `min_rating` of `fit` are left out as there.
-            exclude_seen: See there; of the history.
-            exclude_items: See there.
-            items: See there.
-            as_arrays: See there.
+            exclude_seen: Leave out the history.
+            exclude_items: Ids that are left out.
+            items: Ids to choose among; None: all.
+            as_arrays: Answer with arrays.
 
         Returns:
-            As `recommend` for one user.
+            See `recommend`, for one user.
 
         Raises:
             NotFittedError: There is no model yet.
             UnknownIdError: An unknown item.
-            ConfigError: As `recommend`, or ratings that do not fit.
-            DataError: As `recommend`, or ratings too large to fold in by.
+            ConfigError: See `recommend`; or ratings that do not fit.
+            DataError: See `recommend`; or ratings too large to fold in by.
 
         Examples:
             >>> model.recommend_new(["tea1", "tea2", "tea3"], n=2)["rank"].tolist()
@@ -349,29 +357,26 @@ class Recommender(Estimator):
         server = self.server()
         server.refuse_unpersonalized()
         pairs = history_row(self.model_, history, ratings)
-        allowed = mask_of(self.model_.vocabularies[1], "item", exclude_items, items)
-        k = whole_number(n, self.model_)
-        found = server.top_of(pairs, k, pairs if exclude_seen else None, allowed)
-        return self._answer(found, np.zeros(1, np.str_), True, as_arrays)
+        allowed = allowed_ids(self.model_, 1, exclude_items, items)
+        k = answer_length(n, self.model_)
+        best = server.top_of(pairs, k, pairs if exclude_seen else None, allowed)
+        return self._answer(best, None, as_arrays)
 
     @accepts_other_names
     def rank(self, users: Any, items: Iterable[Any], *, as_arrays: bool = False) -> Answer:
         """The given items in each user's order.
 
         Args:
-            users: As of `recommend`.
+            users: One user id, or b of them.
             items: Ids; of a repeated one the first counts. None give an empty answer.
-            as_arrays: As of `recommend`.
+            as_arrays: Answer with arrays.
 
         Returns:
-            As `recommend`. In rankings items that are never recommended come last, in the order
+            See `recommend`. In rankings items that are never recommended come last, in the order
             that they were given in, with minus infinity.
 
         Raises:
-            NotFittedError: There is no model yet.
-            UnknownIdError: As `recommend`.
-            ConfigError: As `recommend`.
-            DataError: As `recommend`.
+            NotFittedError, UnknownIdError, ConfigError, DataError: See `recommend`.
 
         Examples:
             >>> sorted(model.rank("c1", ["mug2", "tea2"])["item"])
@@ -383,12 +388,12 @@ class Recommender(Estimator):
         columns = self.model_.vocabularies[1].index(names, "item")
         columns = columns[np.sort(np.unique(columns, return_index=True)[1])]
         count, allowed = len(columns), np.isin(np.arange(server.engine.n_items), columns)
-        found = self._top(asked, max(count, 1), False, allowed)
+        best = self._top(asked, max(count, 1), False, allowed)
         if server.cold_start is not None:
             never = columns[server.cold_start.never_recommended[columns]]
-            found.items[:, count - len(never) : count] = never
-        found = Top(found.items[:, :count], found.scores[:, :count])
-        return self._answer(found, asked, one, as_arrays)
+            best.items[:, count - len(never) : count] = never
+        best = Top(best.items[:, :count], best.scores[:, :count])
+        return self._answer(best, None if one else asked, as_arrays)
 
     @accepts_other_names
     def predict(self, users: Any, items: Any, *context: Any) -> NDArray[np.float32]:
@@ -431,7 +436,10 @@ class Recommender(Estimator):
         scores = model.scorer.predict(np.stack(ids, axis=1))
         if model.rule is not None:
             scores = model.rule.of_pairs(scores, ids[0], ids[1])
-        _refuse_nan(scores, dict(zip(model.fields, (names for names, _ in columns), strict=True)))
+        for lost in np.flatnonzero(np.isnan(scores))[:1]:
+            pairs = zip(model.fields, columns, strict=True)
+            pair = ", ".join(f"{field} {str(names[lost])!r}" for field, (names, _) in pairs)
+            raise DataError(f"predict: score of {pair}: expected a number, found NaN")
         return scores[0] if columns[0][1] else scores
 
     @accepts_other_names
@@ -447,10 +455,10 @@ class Recommender(Estimator):
             items: One item id, or b of them.
             n: Neighbors of each.
             exclude_items: Ids that are nobody's neighbors here.
-            as_arrays: As of `recommend`.
+            as_arrays: Answer with arrays.
 
         Returns:
-            As `recommend`; where b items were asked about, "similar_to" has them.
+            See `recommend`; where b items were asked about, "similar_to" has them.
 
         Raises:
             NotFittedError: There is no model yet.
@@ -475,16 +483,13 @@ class Recommender(Estimator):
             users: One user id, or b of them.
             n: Neighbors of each.
             exclude_users: Ids that are nobody's neighbors here.
-            as_arrays: As of `recommend`.
+            as_arrays: Answer with arrays.
 
         Returns:
-            As `similar_items`, with "user" in place of "item".
+            See `similar_items`, with "user" in place of "item".
 
         Raises:
-            NotFittedError: There is no model yet.
-            UnknownIdError: As `similar_items`.
-            ConfigError: As `similar_items`.
-            DataError: As `similar_items`.
+            NotFittedError, UnknownIdError, ConfigError, DataError: See `similar_items`.
 
         Examples:
             >>> model.similar_users(["c1", "c2"], n=1)["similar_to"].tolist()
@@ -500,10 +505,10 @@ class Recommender(Estimator):
             user: One id.
             item: One id.
             n: Items that are told.
-            as_arrays: As of `recommend`.
+            as_arrays: Answer with arrays.
 
         Returns:
-            As `recommend` for one user, most first. The score of an item is what it carries: the
+            See `recommend`, for one user; most first. The score of an item is what it carries: the
             asked item's score less that of the user without it, everything else as it is.
 
         Raises:
@@ -520,9 +525,9 @@ class Recommender(Estimator):
         users, items = model.vocabularies[:2]
         pairs = model.seen[users.index([user], "user")]
         carried = server.explained(pairs, int(items.index([item], "item")[0]))
-        order = np.argsort(-carried, kind="stable")[: whole_number(n, model)]
-        found = Top(pairs.indices[None, order].astype(np.int64), carried[None, order])
-        return self._answer(found, np.zeros(1, np.str_), True, as_arrays)
+        order = np.argsort(-carried, kind="stable")[: answer_length(n, model)]
+        reasons = Top(pairs.indices[None, order].astype(np.int64), carried[None, order])
+        return self._answer(reasons, None, as_arrays)
 
     # What serves
 
@@ -569,6 +574,11 @@ class Recommender(Estimator):
             self._serving = IndexedRecommender(model)
         return self._serving
 
+    def _configuration(self) -> CFConfig:
+        """Everything that a fit or a search is set to."""
+        usual = {name: p.default for name, p in signature(Recommender).parameters.items()}
+        return configured({name: getattr(self, name) for name in KEYS}, self._settings(), usual)
+
     def _settings(self) -> Any:
         return self.settings
 
@@ -593,32 +603,32 @@ class Recommender(Estimator):
             self.model_.vocabularies[0].index(names, "user")
         known = rows >= 0
         excluded = self.model_.seen[np.where(known, rows, 0)] if filtered else None
-        found = server.top(np.where(known, rows, 0), k, excluded, allowed)
+        best = server.top(np.where(known, rows, 0), k, excluded, allowed)
         if not known.all():
             nothing = sparse.csr_array((int((~known).sum()), len(self.model_.vocabularies[1])))
             popular = server.top_of(nothing, k, None, allowed)
-            found.items[~known], found.scores[~known] = popular.items, popular.scores
-        return found
+            best.items[~known], best.scores[~known] = popular.items, popular.scores
+        return best
 
     def _similar(self, field: int, ids: Any, n: int, excluded: Any, as_arrays: bool) -> Answer:
         names, one = listed(ids)
         model = self.fitted_model()
         vocabulary, name = model.vocabularies[field], model.fields[field]
-        rows, allowed = vocabulary.index(names, name), mask_of(vocabulary, name, excluded)
-        found = self.server().similar(field, rows, whole_number(n, model), allowed=allowed)
-        return self._answer(found, names, one, as_arrays, field, "similar_to")
+        rows, allowed = vocabulary.index(names, name), allowed_ids(model, field, excluded)
+        nearest = self.server().similar(field, rows, answer_length(n, model), allowed=allowed)
+        return self._answer(nearest, None if one else names, as_arrays, field, "similar_to")
 
     def _answer(
-        self, found: Top, asked: NDArray[np.str_], one: bool, as_arrays: bool, field: int = 1,
+        self, best: Top, asked: NDArray[np.str_] | None, as_arrays: bool, field: int = 1,
         column: str = "user",
     ) -> Answer:  # fmt: skip
-        names = self.server().padded[field]
+        """An answer about the ids that were asked about; None: about a single one."""
+        names = self.model_.vocabularies[field].ids
         if as_arrays:
-            return arrays_of(found, names, one)
+            return arrays_of(best, names, one=asked is None)
         titles = self.model_.titles if field == 1 else {}
-        return frame_of(
-            found, names, ("user", "item")[field], {} if one else {column: asked}, titles
-        )
+        columns = {} if asked is None else {column: asked}
+        return frame_of(best, names, ("user", "item")[field], columns, titles)
 
     # Copies, and former names
 
@@ -635,25 +645,4 @@ class Recommender(Estimator):
             state = {**state, "model_": unpacked(state["model_"])}
         vars(self).update({_FORMER.get(name, name): value for name, value in state.items()})
 
-    @property
-    def valid_(self) -> Mapping[str, float]:
-        """Deprecated: `validation_metrics_`."""
-        _warn_of("valid_")
-        return self.validation_metrics_
-
-    @property
-    def found_(self) -> str:
-        """Deprecated: `searched_function_`."""
-        _warn_of("found_")
-        return self.searched_function_
-
-
-def _warn_of(name: str) -> None:
-    warnings.warn(f"{name} is called {_FORMER[name]} now", DeprecationWarning, stacklevel=3)
-
-
-def _refuse_nan(scores: NDArray[np.float32], names: Mapping[str, NDArray[np.str_]]) -> None:
-    """Raises DataError where a score (n,) is no number, with its ids (n,) by field."""
-    for lost in np.flatnonzero(np.isnan(scores))[:1]:
-        told = ", ".join(f"{field} {str(ids[lost])!r}" for field, ids in names.items())
-        raise DataError(f"predict: score of {told}: expected a number, found NaN")
+    valid_, found_ = _former("valid_"), _former("found_")

@@ -1,4 +1,4 @@
-"""What a fit has to say: what was found, and how it stands against baselines on validation."""
+"""The report of a fit: the function that it found, against baselines on validation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """What a fit found, and a verdict; prints as a table with both.
+    """The models of a fit and a verdict; prints as a table with both.
 
     Attributes:
         objective: "ranking" or "rating".
@@ -71,16 +71,7 @@ class Report:
         cls, objective: Objective, rows: Mapping[str, Row], evaluations: Mapping[str, Evaluation],
         served: str, budget: FitBudget, seed: int,
     ) -> Report:  # fmt: skip
-        """Compares what is served with the best of the others.
-
-        Args:
-            objective: Of the fit.
-            rows: By name, ours among them.
-            evaluations: Of the same names, on the validation part.
-            served: Name of the one that is served.
-            budget: Tells where the time went.
-            seed: Of the interval.
-        """
+        """Compares what is served with the best of the others, by their evaluations."""
         metric = MAIN_METRIC[objective]
         sign = 1 if higher_is_better(metric) else -1
         order = sorted(rows.values(), key=lambda row: -sign * row.metrics[metric])
@@ -105,12 +96,12 @@ class Report:
         metric, served = MAIN_METRIC[self.objective], self._row(self.served)
         if self.against is None or self.comparison is None:
             return "no verdict: nothing was trained to compare with"
-        other, found = self._row(self.against), self.comparison
+        other, comparison = self._row(self.against), self.comparison
         return (
-            f"{served.parameters} is {RELATION[found.outcome]} {other.model} on validation: "
+            f"{served.parameters} is {RELATION[comparison.outcome]} {other.model} on validation: "
             f"{metric} {served.metrics[metric]:.4f} against {other.metrics[metric]:.4f}, "
-            f"difference {found.difference:+.4f} (95 % interval over {self.users} users "
-            f"{found.low:+.4f} to {found.high:+.4f})"
+            f"difference {comparison.difference:+.4f} (95 % interval over {self.users} users "
+            f"{comparison.low:+.4f} to {comparison.high:+.4f})"
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -120,15 +111,13 @@ class Report:
             A row for each, the best on validation first: "model", "parameters" (the function, or
             what validation chose), "served", its metrics on validation, and "seconds".
         """
-        named = ("model", "parameters", "served", *COLUMNS[self.objective], "seconds")
-        return pd.DataFrame(
-            [
-                (row.model, row.parameters, row.model == self.served,
-                 *(row.metrics[name] for name in COLUMNS[self.objective]), row.seconds)
-                for row in self.rows
-            ],
-            columns=list(named),
-        )  # fmt: skip
+        shown = COLUMNS[self.objective]
+        rows = [
+            {"model": row.model, "parameters": row.parameters, "served": row.model == self.served}
+            | {name: row.metrics[name] for name in shown} | {"seconds": row.seconds}
+            for row in self.rows
+        ]  # fmt: skip
+        return pd.DataFrame(rows)
 
     def _row(self, name: str) -> Row:
         return next(row for row in self.rows if row.model == name)

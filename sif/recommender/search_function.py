@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from inspect import signature
 from typing import Any
 
 from sif.core.genotype import Genotype
-from sif.recommender.arguments import configured
 from sif.recommender.budget import FitBudget
 from sif.recommender.fit import Reporter, prepared, searched
+from sif.recommender.recommender import Recommender
 from sif.utils.device import torch_threads
 from sif.utils.durations import seconds_of
 
@@ -33,16 +32,16 @@ def search_function(
 
     Args:
         data: Interactions, as of `Recommender.fit`.
-        space: As the others, see `Recommender`.
-        method: See there.
-        budget: Wall-clock of reading and searching; see there.
-        objective: See there.
+        space: See `Recommender`.
+        method: See `Recommender`.
+        budget: Wall-clock of reading and searching; see `Recommender`.
+        objective: See `Recommender`.
         valid: Interactions that the architecture is judged on; None: a tenth of every user's.
         min_rating: See `Recommender`.
-        seed: See there.
-        device: See there.
-        threads: See there.
-        settings: See there.
+        seed: See `Recommender`.
+        device: See `Recommender`.
+        threads: See `Recommender`.
+        settings: See `Recommender`.
 
     Returns:
         The function: `expression` has it on one line, `sif.InteractionFunction` makes a torch
@@ -59,14 +58,12 @@ def search_function(
         ('staged', '...')
     """
     clock = FitBudget(seconds_of(budget))
-    arguments = {
-        "objective": objective, "space": space, "method": method, "seed": seed, "device": device,
-        "threads": threads, "min_rating": min_rating,
-    }  # fmt: skip
-    usual = {name: p.default for name, p in signature(search_function).parameters.items()}
-    config = configured(arguments, settings, usual)
+    config = Recommender(
+        objective, space=space, method=method, min_rating=min_rating, seed=seed, device=device,
+        threads=threads, settings=settings,
+    )._configuration()  # fmt: skip
     with torch_threads(config.threads):
-        found = searched(prepared(data, valid, config, clock)[1], clock)
-    if told := clock.verdict():
-        Reporter(False).warn(told)
-    return found
+        genotype = searched(prepared(data, valid, config, clock)[1], clock)
+    if late := clock.verdict():
+        Reporter(False).warn(late)
+    return genotype
