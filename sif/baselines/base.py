@@ -89,16 +89,10 @@ def fit_best(
     threads: int,
     out_of_time: Callable[[], bool] = never,
 ) -> Fitted:
-    """Fit the grid on train and keep what validation ranks first (the earliest of equals).
+    """Fits the grid on train and keeps what validation ranks first (the earliest of equals).
 
-    Args:
-        baseline: an entry of `BASELINES`.
-        train: part that is fitted, and masked when ranking.
-        valid: part that decides.
-        objective: 'ranking' decides by NDCG@10, 'rating' by RMSE.
-        seed: seed of initialization and sampling.
-        threads: threads to use.
-        out_of_time: asked after every parameter set; once it says so, that was the last.
+    Ranking decides by NDCG@10, rating by RMSE. `out_of_time` is asked after every parameter set;
+    once it says so, that was the last.
 
     Raises:
         ConfigError: The baseline does not serve the objective, or its package is not installed.

@@ -40,15 +40,9 @@ def fit_mean(train: Interactions, params: Params, seed: int, threads: int) -> Bi
 
 
 def fit_bias(train: Interactions, params: Params, seed: int, threads: int) -> BiasScorer:
-    """Minimize sum (r - mean - b_u - b_i)^2 + user_l2 |b_u|^2 + item_l2 |b_i|^2.
+    """Minimizes sum (r - mean - b_u - b_i)^2 + user_l2 |b_u|^2 + item_l2 |b_i|^2, exactly.
 
     Each side has a closed form given the other; the two alternate until no bias moves.
-
-    Args:
-        train: part that is fitted.
-        params: `user_l2` and `item_l2`, in ratings.
-        seed: not used, the problem is convex.
-        threads: not used.
     """
     del seed, threads
     rating = train_ratings(train)

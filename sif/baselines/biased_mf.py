@@ -37,13 +37,9 @@ class BiasedScorer:
 
 
 def fit_biased_mf(train: Interactions, params: Params, seed: int, threads: int) -> BiasedScorer:
-    """Minimize squared error + sum over rows of sqrt(count) (l2 |factor|^2 + bias_l2 bias^2).
+    """Minimizes squared error + sum over rows of sqrt(count) (l2 |factor|^2 + bias_l2 bias^2).
 
-    Args:
-        train: part that is fitted.
-        params: `dimension`, `l2`, `bias_l2`, `learning_rate`, `epochs` (full-batch steps).
-        seed: seed of the initial factors.
-        threads: not used.
+    `epochs` counts full-batch steps.
     """
     del threads
     rating = train_ratings(train)

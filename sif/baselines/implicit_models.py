@@ -41,11 +41,7 @@ class FactorScorer:
 def fit_als(train: Interactions, params: Params, seed: int, threads: int) -> FactorScorer:
     """Weighted matrix factorization by alternating least squares (Hu et al., ICDM 2008).
 
-    Args:
-        train: part that is fitted; every interaction is a positive.
-        params: `dimension`, `l2`, `alpha` (weight of a positive; an empty cell weighs 1), `epochs`.
-        seed: seed of the initial factors.
-        threads: threads of the solver.
+    Every interaction is a positive of weight `alpha`; an empty cell weighs 1.
     """
     with _implicit() as implicit:
         model = implicit.als.AlternatingLeastSquares(
@@ -65,16 +61,11 @@ def fit_als(train: Interactions, params: Params, seed: int, threads: int) -> Fac
 def fit_bpr(
     train: Interactions, grid: Sequence[Params], seed: int, threads: int
 ) -> Iterator[Scorer]:
-    """Bayesian personalized ranking (Rendle et al., UAI 2009).
+    """Bayesian personalized ranking (Rendle et al., UAI 2009), every interaction a positive.
 
-    Neighbors in the grid that differ only in `epochs` or `popularity` share one training.
-
-    Args:
-        train: part that is fitted; every interaction is a positive.
-        grid: parameter sets with `dimension`, `learning_rate`, `l2`, `epochs` and `popularity` (the
-            multiple of the log popularity that is added to the scores).
-        seed: seed of initial factors and sampling.
-        threads: not used; with more than one thread the updates race and no run repeats another.
+    Neighbors in the grid that differ only in `epochs` or `popularity` (the multiple of the log
+    popularity that is added to the scores) share one training. With more than one thread the
+    updates race and no run repeats another, so one is used.
     """
     del threads
     pairs = pair_matrix(train)

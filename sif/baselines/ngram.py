@@ -50,11 +50,9 @@ class _Counts:
     kinds: Int64Array
 
     def evidence(self, contexts: Int64Array, grams: Int64Array) -> Float64Array:
-        """(3, n) count, total and kinds for n words; all 0 after a context that was never seen.
+        """(3, n) count, total and kinds by (n,) numbers of contexts and n-grams, -1 if unseen.
 
-        Args:
-            contexts: (n,) numbers, or -1.
-            grams: (n,) numbers, or -1.
+        All are 0 after a context that was never seen.
         """
         known = contexts >= 0
         rows = [np.where(grams >= 0, self.grams[grams], 0)]
@@ -110,7 +108,7 @@ class NGram:
     def fit(
         cls, ids: Int64Array, size: int, order: int, discounts: float | Sequence[float] = DISCOUNT
     ) -> NGram:
-        """Count the n-grams of a text.
+        """Counts the n-grams of a text.
 
         Args:
             ids: (n,) words of the text, in 0..size - 1.
@@ -135,11 +133,7 @@ class NGram:
         return len(self.discounts)
 
     def log_probabilities(self, ids: Int64Array) -> Float64Array:
-        """(n - 1,) natural logarithms, for each word of a text but the first, given those before.
-
-        Args:
-            ids: (n,) words of the text.
-        """
+        """Natural logarithms (n - 1,) for each word of a text (n,) but the first."""
         evidence = _chosen(list(_evidence(self.levels[: self.order], ids, self.size)))
         return np.log(_mixed(evidence, self.discounts, self.size))[1:]
 
@@ -160,15 +154,8 @@ class NGram:
 def tuned(corpus: Corpus, longest: int = LONGEST) -> NGram:
     """The model of the train part whose order and discounts suit the validation part best.
 
-    For each order the discounts are chosen from `GRID` one length after the other, the longest
-    first, until nothing changes.
-
-    Args:
-        corpus: The text; its test part is left alone.
-        longest: Words of the longest n-gram that is tried.
-
-    Returns:
-        The model; of models that are equally good the one with the shortest n-grams.
+    For each order up to `longest` the discounts are chosen from `GRID` one length after the other,
+    the longest first, until nothing changes. Of equally good models, the shortest n-grams win.
     """
     size = len(corpus.words)
     whole = NGram.fit(corpus.train, size, min(longest, len(corpus.train)))

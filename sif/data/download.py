@@ -177,12 +177,9 @@ def _fetch_files(source: Source, target: Path) -> str:
 
 
 def _retrieve(url: str, md5: str | None, target: Path) -> None:
-    """Download one file into a folder under its own name, checked.
+    """Downloads one file into a folder under its own name, checked.
 
-    Raises:
-        OSError: No network, or no such place.
-        ValueError: Another checksum.
-        ImportError: pooch is not installed.
+    Raises OSError without network or such a place, ValueError for another checksum.
     """
     import pooch
 
@@ -201,15 +198,9 @@ def _shows_progress() -> bool:
 
 
 def unpack(archive_path: Path, target: Path, folder: str) -> Path:
-    """Unpack one folder of a zip or tar file, whole or not at all.
+    """Unpacks one top-level folder of a zip or tar file, whole or not at all; returns its place.
 
-    Args:
-        archive_path: The archive; one with ".tar" or ".tgz" in its name is a tar file.
-        target: Where the folder goes; made if needed.
-        folder: Top-level folder in the archive.
-
-    Returns:
-        `target / folder`.
+    An archive with ".tar" or ".tgz" in its name is a tar file.
 
     Raises:
         DataError: The archive is damaged, lacks the folder, or names a path outside it.

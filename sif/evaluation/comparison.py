@@ -46,17 +46,8 @@ def compare(
     higher_is_better: bool,
     *,
     seed: int,
-    n: int = 10_000,
 ) -> Comparison:
-    """Paired 95 % bootstrap over users of the difference ours - other.
-
-    Args:
-        ours: evaluation of our model.
-        other: evaluation of the other model on the same part.
-        metric: a key of `metrics` that can be split by user.
-        higher_is_better: direction of the metric.
-        seed: seed of the resampling.
-        n: number of resamples.
+    """Paired 95 % bootstrap over users of the difference ours - other in a metric split by user.
 
     Returns:
         The difference in the metric's unit; 'undecided' whenever the interval contains 0.
@@ -64,7 +55,7 @@ def compare(
     Raises:
         DataError: The two were not evaluated on the same users and interactions.
     """
-    interval = _paired_interval(ours, other, metric, seed, n)
+    interval = _paired_interval(ours, other, metric, seed)
     sign = 1.0 if higher_is_better else -1.0
     if min(sign * interval.low, sign * interval.high) > 0:
         outcome: Outcome = "better"
@@ -84,7 +75,7 @@ def verdict(
     *,
     seed: int = 0,
 ) -> Verdict:
-    """Say whether our model beats the baseline that validation ranks best.
+    """Says whether our model beats the baseline that validation ranks best.
 
     Args:
         ours_name: how the text calls our model.
@@ -114,16 +105,14 @@ def verdict(
     return Verdict(text, against, result)
 
 
-def _paired_interval(
-    ours: Evaluation, other: Evaluation, metric: str, seed: int, n: int
-) -> Interval:
+def _paired_interval(ours: Evaluation, other: Evaluation, metric: str, seed: int) -> Interval:
     if not np.array_equal(ours.users, other.users):
         raise DataError(
             f"{metric}: expected both models evaluated on the same users, "
             f"found {len(ours.users)} and {len(other.users)} users"
         )
     if metric in ours.per_user and metric in other.per_user:
-        return paired_bootstrap(ours.per_user[metric], other.per_user[metric], seed, n=n)
+        return paired_bootstrap(ours.per_user[metric], other.per_user[metric], seed)
     sums = "absolute_error" if metric == "mae" else "squared_error"
     if metric not in ("rmse", "rmse_std", "mae") or sums not in ours.per_user:
         raise DataError(f"{metric}: expected a metric with values per user, found none")
@@ -133,5 +122,5 @@ def _paired_interval(
     a, b = ours.per_user[sums], other.per_user[sums]
     # rmse_std is rmse over the train part's deviation, the same constant for both models.
     scale = ours.metrics["rmse_std"] / ours.metrics["rmse"] if metric == "rmse_std" else 1.0
-    raw = paired_ratio_bootstrap(a, b, count, seed=seed, n=n, root=metric != "mae")
+    raw = paired_ratio_bootstrap(a, b, count, seed=seed, root=metric != "mae")
     return Interval(raw.mean * scale, raw.low * scale, raw.high * scale)

@@ -155,12 +155,7 @@ def rank_all_items(
 
 
 def rating_errors(scorer: RatingScorer, train: Interactions, truth: Interactions) -> Evaluation:
-    """Errors of predicted ratings on a part.
-
-    Args:
-        scorer: predicts ratings (b,) from ids (b, n_fields).
-        train: gives range and deviation.
-        truth: the evaluated part.
+    """Errors of predicted ratings on a part; the train part gives range and deviation.
 
     Returns:
         `rmse` and `mae` in rating units, `rmse_std` divided by the train part's standard deviation.
@@ -229,14 +224,8 @@ def _top_k(
 ) -> tuple[NDArray[np.bool_], Ids]:
     """Best k items per row, ties to irrelevant items first and then to the lowest index.
 
-    Args:
-        scores: (b, n_items) float64 copies of float32 values; overwritten.
-        masked: CSR (b, n_items) of items that must not be recommended.
-        relevant: CSR (b, n_items) of relevant items.
-        k: at most n_items.
-
-    Returns:
-        hits bool (b, k) and items int64 (b, k), -1 where fewer than k items may be recommended.
+    Scores (b, n_items) are float64 copies of float32 values, and overwritten; masked and relevant
+    items are CSR (b, n_items). Returns hits (b, k) and items (b, k), -1 where too few are left.
     """
     rows = np.arange(len(scores))
     scores[np.repeat(rows, np.diff(masked.indptr)), masked.indices] = -np.inf

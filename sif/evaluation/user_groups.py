@@ -48,10 +48,6 @@ Groups = Mapping[str, Group]
 def cold_shares(train: Interactions, truth: Interactions) -> dict[str, float]:
     """Shares of a part's interactions whose user, and whose item, has no train interaction.
 
-    Args:
-        train: What models are fitted on.
-        truth: The evaluated part.
-
     Returns:
         `interactions`, `cold_user`, `cold_item`, and `warm` where both are known.
     """

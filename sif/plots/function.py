@@ -52,18 +52,15 @@ def interaction_surface(
     y: ArrayLike,
     z: ArrayLike,
     heading: str,
-    *,
-    fields: tuple[str, str] = ("user", "item"),
 ) -> None:
     """Draws f(u, v) for one embedding dimension as a filled contour.
 
     Args:
         figure: Is drawn on.
-        x: (m,) entries u of the first field's embedding, ascending.
-        y: (n,) entries v of the second field's embedding, ascending.
+        x: (m,) entries u of the user's embedding, ascending.
+        y: (n,) entries v of the item's embedding, ascending.
         z: (n, m) values; `z[j, i]` belongs to `x[i]` and `y[j]`.
         heading: Above the figure, e.g. the function's expression.
-        fields: Names of the two fields.
 
     Raises:
         ShapeError: The three do not fit each other or make no surface.
@@ -85,8 +82,8 @@ def interaction_surface(
         u, v, shown, levels=levels, colors=style.INK, linewidths=0.4, alpha=0.45, linestyles="solid"
     )
     style.few_ticks(axes, x=5, y=5)
-    axes.set_xlabel(f"u: {style.clean(fields[0], 24)} embedding entry")
-    axes.set_ylabel(f"v: {style.clean(fields[1], 24)} embedding entry")
+    axes.set_xlabel("u: user embedding entry")
+    axes.set_ylabel("v: item embedding entry")
     style.title(axes, heading, beyond=0.9)
     axes.spines[:].set_visible(True)
     scale = figure.colorbar(filled, cax=bar)

@@ -29,13 +29,8 @@ _BLOCK = 64
 def _add_maxima(users: Any, items: Any, weights: Any, start: int, stop: int, out: Any) -> None:
     """out[u, j - start] += sum_r weights[r] max(users[u, r], items[r, j]) for j in start..stop.
 
-    Args:
-        users: (b, r) float32, r a multiple of `_TERMS`.
-        items: (r, m) float32, so that the inner loop runs over neighbors in memory.
-        weights: (r,) float32.
-        start: First item.
-        stop: After the last item.
-        out: (b, at least stop - start) float32.
+    All float32: users (b, r), r a multiple of `_TERMS`; items (r, m), so that the inner loop runs
+    over neighbors in memory; weights (r,); out (b, at least stop - start).
     """
     for first in range(start, stop, _TILE):
         last = min(first + _TILE, stop)

@@ -28,9 +28,8 @@ class _Shared:
 def alone(afterwards: int) -> Iterator[None]:
     """Within, torch uses no further threads for what this thread does, and keeps no gradients.
 
-    Args:
-        afterwards: The number of torch's threads to go back to. That in force is a thread's own,
-            but threads to come start with the last one that any has set.
+    `afterwards` is the number to go back to. That in force is a thread's own, but threads to come
+    start with the last one that any has set.
     """
     torch.set_num_threads(1)
     try:
@@ -41,16 +40,12 @@ def alone(afterwards: int) -> Iterator[None]:
 
 
 def in_chunks(n: int, step: int, threads: int, worker: Callable[[Iterator[slice]], None]) -> None:
-    """Has the rows 0..n worked on, `step` at a time.
+    """Has the rows 0..n worked on, `step` at a time, by so many threads.
 
-    Args:
-        n: Rows.
-        step: Rows per chunk.
-        threads: Workers; with one, or a single chunk, that is the caller's thread. No worker's
-            torch has further threads: those meet after every step, and where cores are shared
-            waiting for the slowest each time costs more than they gain.
-        worker: Called once per thread without gradients; goes through the chunks that it is given,
-            of which each is given to one worker.
+    With one, or a single chunk, that is the caller's thread. The worker is called once per thread,
+    without gradients, and goes through the chunks that it is given. No worker's torch has further
+    threads: those meet after every step, and where cores are shared waiting for the slowest each
+    time costs more than they gain.
     """
     # Advanced by all workers: who is done takes the next chunk.
     chunks = (slice(start, min(start + step, n)) for start in range(0, n, step))

@@ -29,10 +29,10 @@ class Tracker:
     def log_model(
         self, write: Callable[[Path], None], folder: str, registered: str | None = None
     ) -> None:
-        """Keeps a model that the store can serve.
+        """Keeps a model that the store can serve, where it takes models.
 
         Args:
-            write: Puts the model into a new folder; called only where a store takes models.
+            write: Puts the model into a new folder.
             folder: In the store.
             registered: Name in the store's registry that gets a version of it; None: none does.
         """

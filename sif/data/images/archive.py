@@ -28,7 +28,7 @@ def is_archive(path: Path) -> bool:
 def read_archive(
     path: Path, form: Form, *, per_class: int | None = None, memory: int = 1 << 32
 ) -> Images:
-    """Read class folders from an archive, with the layouts that folders may have.
+    """Reads class folders from an archive, with the layouts that folders may have.
 
     But for Tiny-ImageNet's, whose validation part names its classes in a file: unpack that one.
 
@@ -37,9 +37,6 @@ def read_archive(
         form: Channels and size of the images.
         per_class: Most images of each class and part, the first ones in the archive.
         memory: Most bytes of pixels that are held.
-
-    Returns:
-        Images sorted by part, class and name, as those of the unpacked folder would be.
 
     Raises:
         DataError: The archive is damaged, holds links or paths outside it, no or too many images,

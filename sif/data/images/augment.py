@@ -76,11 +76,9 @@ class Statistics:
 
 
 def channel_statistics(images: Images, rows: Int64Array) -> Statistics:
-    """Exact statistics over some images; a channel that never varies gets a deviation of 1.
+    """Exact statistics over the rows of the train part.
 
-    Args:
-        images: All images.
-        rows: Those of the train part.
+    A channel that never varies gets a deviation of 1.
 
     Raises:
         DataError: There are no rows.
@@ -102,7 +100,7 @@ def channel_statistics(images: Images, rows: Int64Array) -> Statistics:
 
 
 def shifted(pixels: Tensor, top: Tensor, left: Tensor, flip: Tensor, pad: int) -> Tensor:
-    """Crops out of padded images, some of them mirrored.
+    """Crops out of images (n, h, w, c) with zeros around them, some of them mirrored.
 
     Args:
         pixels: (n, h, w, c).
@@ -110,9 +108,6 @@ def shifted(pixels: Tensor, top: Tensor, left: Tensor, flip: Tensor, pad: int) -
         left: (n,) the same of columns.
         flip: (n,) bool.
         pad: Zeros around an image.
-
-    Returns:
-        (n, h, w, c).
     """
     n, height, width, _ = pixels.shape
     rows = torch.arange(height, device=pixels.device) + (top[:, None] - pad)
@@ -126,13 +121,9 @@ def shifted(pixels: Tensor, top: Tensor, left: Tensor, flip: Tensor, pad: int) -
 
 
 def cut_out(images: Tensor, y: Tensor, x: Tensor, side: int) -> Tensor:
-    """Zeros in a square around a center, which ends at the border.
+    """Zeros in a square of images (n, c, h, w) around rows y and columns x (n,), within the border.
 
-    Args:
-        images: (n, c, h, w).
-        y: (n,) int64 row of the center.
-        x: (n,) column of the center.
-        side: Rows y - side // 2 to below y - side // 2 + side, and columns alike.
+    The square has the rows y - side // 2 to below y - side // 2 + side, and columns alike.
     """
     rows = torch.arange(images.shape[2], device=images.device) - (y[:, None] - side // 2)
     columns = torch.arange(images.shape[3], device=images.device) - (x[:, None] - side // 2)
@@ -155,14 +146,9 @@ class Preparation:
     dtype: torch.dtype = torch.float32
 
     def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """Prepares a batch.
+        """Pixels (n, h, w, c) uint8 to (n, c, h, w) of `dtype`, channels last in memory.
 
-        Args:
-            pixels: (n, h, w, c) uint8 on the device.
-            generator: On the CPU; not used without augmentation.
-
-        Returns:
-            (n, c, h, w) of `dtype`, in memory with channels last.
+        The generator is on the CPU and not used without augmentation.
         """
         chosen = self.augmentation or Augmentation()
         pixels = _moved(pixels, chosen, generator)

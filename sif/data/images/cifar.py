@@ -71,11 +71,7 @@ def find_cifar(folder: Path) -> Layout | None:
 
 
 def read_cifar(folder: Path, *, official: bool = False) -> Images:
-    """Read an official folder.
-
-    Args:
-        folder: What an official archive unpacks to.
-        official: Whether every file has to hold as many images as the official one.
+    """Reads an official folder; if `official`, every file must hold as many images as published.
 
     Returns:
         (n, 32, 32, 3) images, train files first, with the official test part marked.

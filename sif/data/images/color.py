@@ -39,11 +39,7 @@ def hue_shifted(images: Tensor, shift: Tensor) -> Tensor:
 
     Args:
         images: (n, c, h, w) in [0, 1], c 1 or 3.
-        shift: (n,) as a share of the circle: 1/3 makes red green, green blue and blue red; whole
-            numbers change nothing. Without effect on gray images.
-
-    Returns:
-        (n, c, h, w) of the images' type.
+        shift: (n,) as a share of the circle: 1/3 makes red green, green blue and blue red.
 
     Raises:
         ShapeError: Another number of channels.

@@ -70,15 +70,9 @@ class Form:
 
 
 def decode(content: bytes, form: Form, where: str) -> Pixels:
-    """Decode one JPEG or PNG.
+    """Decodes one JPEG or PNG to (h, w, channels) uint8.
 
-    Args:
-        content: The file.
-        form: What it is brought to.
-        where: For messages.
-
-    Returns:
-        (h, w, channels) uint8; transparency is dropped, an orientation in EXIF not applied.
+    Transparency is dropped, an orientation in EXIF not applied.
 
     Raises:
         CorruptImage: It cannot be decoded.
@@ -147,11 +141,7 @@ class Gathering:
     _first: str = "the first image"
 
     def decode(self, name: str, source: bytes | Path) -> Pixels | None:
-        """One image (h, w, c), or None if it is corrupt.
-
-        Args:
-            name: For messages.
-            source: Its content, or its file.
+        """One image (h, w, c) from its content or file, or None if it is corrupt.
 
         Raises:
             DataError: It has another size than the first one, cannot be read, or has 16 bits.
@@ -179,10 +169,7 @@ class Gathering:
             )
 
     def close(self, n: int) -> tuple[str, ...]:
-        """Notes on what was left out.
-
-        Args:
-            n: Images in all, corrupt ones included.
+        """Notes on what was left out, of n images in all.
 
         Raises:
             DataError: More than one in a hundred is corrupt, and more than one in all.

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -16,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from sif.core.space import Batch
 from sif.core.stream import Permutation
 from sif.data.images.augment import Preparation
-from sif.data.images.dataset import Int64Array, Pixels
+from sif.data.images.dataset import Int64Array
 from sif.data.images.decode import Gathering, corrupt_notes
 from sif.data.images.lazy import FolderImages
 from sif.data.images.stream import Make, PartStream
@@ -49,34 +48,23 @@ class _Files(Dataset[_Decoded]):
     def __getitem__(self, rows: list[int]) -> _Decoded:
         images = self._images
         gathering = Gathering(str(images.root), images.form, expected=images.shape)
-        pixels: list[Pixels] = []
-        kept: list[int] = []
         problem = ""
         try:
-            for row in rows:
-                file = images.files[row]
-                one = gathering.decode(file, images.root / file)
-                if one is not None:
-                    pixels.append(one)
-                    kept.append(row)
+            kept, pixels = images.decoded(rows, gathering)
         except DataError as error:
+            kept, pixels = images.decoded([], gathering)
             problem = str(error)
-        stacked = np.stack(pixels) if pixels else np.empty((0, *images.shape), dtype=np.uint8)
         labels = torch.from_numpy(images.labels[kept])
-        return _Decoded(torch.from_numpy(stacked), labels, gathering.corrupt, problem)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
+        return _Decoded(torch.from_numpy(pixels), labels, gathering.corrupt, problem)
 
 
 def _decoded(
-    images: FolderImages, batches: Iterable[list[int]], workers: int, prefetch: int
+    images: FolderImages, batches: Iterable[list[int]], workers: int, prefetch: int = 2
 ) -> Iterator[_Decoded]:
     """Batches decoded ahead of their use, in order."""
     return iter(
         DataLoader(
-            _Files(images), batch_size=None, sampler=batches, collate_fn=_as_it_is,
+            _Files(images), batch_size=None, sampler=batches,
             num_workers=workers, prefetch_factor=prefetch if workers else None,
             generator=torch.Generator().manual_seed(0),  # else it would draw from the global one
         )
@@ -173,12 +161,12 @@ def _checked(
 
 def folder_batches(
     images: FolderImages, rows: Int64Array, batch_size: int, prepare: Preparation, make: Make,
-    device: torch.device, workers: int = 2, prefetch: int = 2,
+    device: torch.device, workers: int = 2,
 ) -> Iterator[Batch]:  # fmt: skip
     """One pass over a part in its order, for evaluation; see `FolderStream`."""
     parts = [some.tolist() for some in torch.from_numpy(rows).split(batch_size)]
     draws, corrupt = torch.Generator().manual_seed(0), dict[str, str]()
-    for found in _decoded(images, parts, workers, prefetch):
+    for found in _decoded(images, parts, workers):
         pixels, labels = _checked(found, images, corrupt)
         if len(labels):
             yield make(prepare(pixels.to(device), draws), labels.to(device))

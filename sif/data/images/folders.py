@@ -59,13 +59,7 @@ def is_image(name: str) -> bool:
 
 
 def list_entries(root: Path) -> list[Entry]:
-    """All images of a folder, sorted by part, class and name.
-
-    Args:
-        root: The folder.
-
-    Returns:
-        Entries; files that are no images, and hidden ones, are passed over.
+    """All images of a folder but hidden ones, sorted by part, class and name.
 
     Raises:
         DataError: There is no folder of classes in it, or a class has no image.

@@ -94,9 +94,6 @@ class _Unpickler(pickle.Unpickler):
 def unpickle_batch(path: Path) -> dict[str, Any]:
     """The entries of a batch or meta file.
 
-    Args:
-        path: Of the file.
-
     Returns:
         Text keys to numbers, texts (bytes as they are), lists of them and uint8 arrays.
 

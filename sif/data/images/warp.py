@@ -29,13 +29,6 @@ def drawn_boxes(
     whose ratio is within `RATIOS`. All tries are drawn, so that one batch uses as many numbers as
     any other.
 
-    Args:
-        n: Number of boxes.
-        height: Of the images, pixels.
-        width: The same.
-        scale: Smallest share of the area, above 0 and at most 1.
-        generator: On the CPU.
-
     Returns:
         (n, 4) float64 on the CPU: top, left, height and width as shares of the image's sides.
     """
@@ -63,12 +56,8 @@ def warped(images: Tensor, boxes: Tensor, degrees: Tensor) -> Tensor:
 
     Args:
         images: (n, c, h, w), floating point.
-        boxes: (n, 4) top, left, height and width as shares of the image's sides; 0, 0, 1, 1 is
-            the whole image.
+        boxes: (n, 4) top, left, height and width as shares of the image's sides.
         degrees: (n,) by which the content turns, counter-clockwise.
-
-    Returns:
-        (n, c, h, w) of the images' type and device.
     """
     height, width = images.shape[2:]
     top, left, tall, wide = boxes.unbind(dim=1)
@@ -91,16 +80,9 @@ def warped(images: Tensor, boxes: Tensor, degrees: Tensor) -> Tensor:
 def randomly_warped(
     images: Tensor, scale: float, rotate: float, generator: torch.Generator
 ) -> Tensor:
-    """Random resized crops, then rotations; what is not asked for is not drawn.
+    """Random resized crops of images (n, c, h, w), then rotations uniform in ± `rotate` degrees.
 
-    Args:
-        images: (n, c, h, w) in [0, 1].
-        scale: Smallest share of a crop's area; 1: no crop.
-        rotate: Bound of the angle, degrees; uniform in ± this. 0: no rotation.
-        generator: On the CPU.
-
-    Returns:
-        (n, c, h, w); the images themselves if neither is asked for.
+    What is not asked for (scale 1, rotate 0) is not drawn. The generator is on the CPU.
     """
     if scale == 1 and not rotate:
         return images

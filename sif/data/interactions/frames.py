@@ -77,9 +77,7 @@ def read_matrix(
 ) -> Interactions:
     """The interactions of a user by item matrix; ids are the numbers of rows and columns.
 
-    Args:
-        matrix: (n_users, n_items), any sparse format; its values are ratings.
-        objective: Which values count; see `matrix_values`.
+    The values that count, see `matrix_values`, are ratings.
 
     Raises:
         DataError: No value counts, or one is not finite.

@@ -51,14 +51,7 @@ def find_layout(folder: Path) -> Layout | None:
 
 
 def read_movielens(folder: Path, columns: Columns | None = None) -> Interactions:
-    """Read an official folder.
-
-    Args:
-        folder: What the official archive unpacks to.
-        columns: Which columns mean what; not needed for the official files.
-
-    Returns:
-        The ratings in file order, with titles where the file of titles is there.
+    """The ratings of an official folder in file order, with titles where their file is there.
 
     Raises:
         DataError: The folder has no known layout or a file is damaged.

@@ -83,10 +83,9 @@ def build_split(
     *,
     protocol: str,
     seed: int,
-    notes: tuple[str, ...] = (),
     where: str = "split",
 ) -> Split:
-    """Check the parts and seal them with a hash.
+    """Checks the parts (n,) and seals them with a hash.
 
     Raises:
         ShapeError: There is not one part per row.
@@ -106,19 +105,11 @@ def build_split(
         told = ", ".join(f"{name} {n}" for name, n in zip(PART_NAMES, counts, strict=True))
         raise DataError(f"{where}: expected interactions in every part, found {told}")
     sealed: Parts = part.astype(np.int8)
-    return Split(interactions, sealed, protocol, seed, content_hash(interactions, sealed), notes)
+    return Split(interactions, sealed, protocol, seed, content_hash(interactions, sealed))
 
 
 def make_split(dataset: Dataset, protocol: str, seed: int) -> Split:
-    """Split a data set by a named protocol.
-
-    Args:
-        dataset: What `load_dataset` returned.
-        protocol: A key of `PROTOCOLS`.
-        seed: The same seed gives the same split.
-
-    Returns:
-        The split of `dataset.interactions`.
+    """The split of a data set by a key of `PROTOCOLS`; the same seed gives the same split.
 
     Raises:
         DataError: The protocol is unknown, needs what the data lack, or leaves a part empty.
@@ -187,9 +178,7 @@ def _leave_one_out(interactions: Interactions, seed: int, dataset: Dataset) -> P
 def place_in_group(groups: Int64Array, order: Int64Array) -> tuple[Int64Array, Int64Array]:
     """Per row: its place (from 0) among its group's rows in `order`, and how many the group has.
 
-    Args:
-        groups: (n,) group of each row, such as its user.
-        order: (n,) rows, group by group.
+    `groups` (n,) holds the group of each row, `order` (n,) the rows group by group.
     """
     counts = np.bincount(groups)
     starts = np.cumsum(counts) - counts

@@ -88,14 +88,11 @@ class Rows:
 
 
 def open_table(path: Path, separator: str | None = None) -> Table:
-    """Recognize the layout of an interaction file.
+    """Recognizes the layout of an interaction file from its first lines.
 
     Args:
         path: `.parquet`/`.pq`, or text (also `.gz`) with or without a header.
         separator: Between columns; None recognizes tab, "::", ";", "|", "," and spaces.
-
-    Returns:
-        The table; nothing but its first lines has been read.
 
     Raises:
         DataError: The file is missing, empty or of another kind.
@@ -242,11 +239,7 @@ class ParquetTable(Rows):
 
     @classmethod
     def open(cls, path: Path) -> ParquetTable:
-        """Read the schema.
-
-        Raises:
-            DataError: The file is not Parquet, or pyarrow is not installed.
-        """
+        """Reads the schema; DataError for a file that is not Parquet, or without pyarrow."""
         pa, pq = parquet_library(path)
         try:
             return cls(path, tuple(pq.read_schema(path).names))

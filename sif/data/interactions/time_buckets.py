@@ -67,14 +67,9 @@ def with_time_buckets(split: Split, buckets: int) -> Split:
 
 
 def bucket_ids(vocabulary: Vocabulary, timestamps: Iterable[int]) -> npt.NDArray[np.str_]:
-    """Ids of the buckets that timestamps fall into; earlier and later ones into the end buckets.
+    """Ids (n,) of the buckets that timestamps fall into, as `Recommender.predict` takes them.
 
-    Args:
-        vocabulary: Of the field "time".
-        timestamps: (n,) seconds since 1970.
-
-    Returns:
-        (n,) ids, as `Recommender.predict` takes them.
+    Earlier and later ones fall into the end buckets.
     """
     times = np.asarray(list(timestamps), dtype=np.int64)
     return vocabulary.ids[_place(vocabulary.ids.astype(np.int64), times)]

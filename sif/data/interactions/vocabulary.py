@@ -42,10 +42,7 @@ class Vocabulary:
 
     @classmethod
     def from_values(cls, values: Iterable[Any]) -> tuple[Vocabulary, Int64Array]:
-        """Number the distinct values of a column.
-
-        Args:
-            values: (n,) ids, with repeats: numbers, strings or a pandas categorical.
+        """Numbers the distinct values of a column: numbers, strings or a pandas categorical.
 
         Returns:
             The vocabulary, in numeric order if every id is an integer, else in lexicographic order,
@@ -76,14 +73,7 @@ class Vocabulary:
         return np.array(found, dtype=np.int64)
 
     def index(self, ids: Iterable[Any], name: str = "id") -> Int64Array:
-        """Numbers of the given ids.
-
-        Args:
-            ids: (n,) ids as strings or integers.
-            name: What an id is called in the error ("user id").
-
-        Returns:
-            (n,) int64.
+        """Numbers (n,) int64 of the given ids; `name` is what an id is called in the error.
 
         Raises:
             UnknownIdError: An id is unknown; the message names it.
@@ -111,10 +101,9 @@ class Vocabulary:
 
 
 def distinct(values: Any) -> tuple[Int64Array, Any]:
-    """As `pandas.factorize`, but texts that differ behind a NUL character are two.
+    """As `pandas.factorize`: code of each value, -1 for none, and the distinct values.
 
-    Returns:
-        (n,) code of each value, -1 where there is none, and the distinct values.
+    But texts that differ behind a NUL character are two.
     """
     codes, found = pd.factorize(values)
     if not (pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)):

@@ -90,7 +90,7 @@ def number(
     name: str, parts: Mapping[str, Sequence[str]], where: str, max_words: int | None = None,
     notes: Sequence[str] = (),
 ) -> Corpus:  # fmt: skip
-    """Number the words of a text.
+    """Numbers the words of a text.
 
     Words of the train part are ordered by frequency, then by first appearance, after `<unk>` and
     `<eos>`. All others become `<unk>`, which a note counts for each part.
@@ -99,9 +99,8 @@ def number(
         name: Of the data set.
         parts: "train", "valid" and "test" to words in the order of the text.
         where: File of the train part, for messages.
-        max_words: Size of the vocabulary, with `<unk>` and `<eos>`; the most frequent words are
-            kept. By default all.
-        notes: What has been done before.
+        max_words: Size of the vocabulary, with `<unk>` and `<eos>`; by default all words.
+        notes: On what has been done before.
 
     Raises:
         DataError: There are fewer than two words beside `<unk>` and `<eos>`.

@@ -57,14 +57,14 @@ def read_folder(
     md5s: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Corpus:
-    """Read the three files of a folder.
+    """Reads the three files of a folder in one of `LAYOUTS`.
 
     Args:
-        folder: In one of `LAYOUTS`.
+        folder: The place.
         name: Of the data set.
-        max_words: See `sif.data.text.corpus.number`.
+        max_words: See `number`.
         md5s: Checksums of the published files of train, valid and test; others are noted.
-        notes: What has been done before.
+        notes: On what has been done before.
 
     Raises:
         DataError: A file is missing, is empty or is not UTF-8, or the train part has but one word.
