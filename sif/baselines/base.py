@@ -45,7 +45,7 @@ class Baseline:
     fit_grid: FitGrid
 
     def fit(self, train: Interactions, params: Params, seed: int, threads: int) -> Scorer:
-        """Fit one parameter set on the train part."""
+        """The scorer of one parameter set, fitted on the train part."""
         return next(self.fit_grid(train, (params,), seed, threads))
 
 

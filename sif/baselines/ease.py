@@ -37,15 +37,12 @@ class LinearScorer:
         return np.asarray(self.history[users] @ self.weights, dtype=np.float32)
 
 
-def fit_ease(
-    train: Interactions, grid: Sequence[Params], seed: int, threads: int
-) -> Iterator[Scorer]:
+def fit_ease(train: Interactions, grid: Sequence[Params], *unused: object) -> Iterator[Scorer]:
     """One model per `l2` of the grid, the ridge penalty lambda in interactions.
 
     Raises:
         DataError: Both users and items are too many for a dense solution.
     """
-    del seed, threads
     pairs = pair_matrix(train)
     n_users, n_items = pairs.shape
     by_user = n_users < n_items

@@ -39,10 +39,8 @@ _SWEEPS = 3  # over the lengths; the search also ends when one changes nothing
 class _Counts:
     """One way of counting the n-grams of one length.
 
-    Attributes:
-        grams: (m,) by the number of the n-gram.
-        total: (k,) their sum, by the number of the context.
-        kinds: (k,) how many of them are not 0, by the number of the context.
+    Counts (m,) by n-gram; their sum (k,), and how many are not 0 (k,), by the number of the
+    context.
     """
 
     grams: Int64Array
@@ -68,8 +66,8 @@ class _Level:
         codes: (m,) sorted: the number of the context, times the size of the vocabulary, plus the
             last word. An n-gram's number is its place here.
         occurrences: How often it stands in the text: for the longest n-grams of a model.
-        continuations: How many different words stand before it: for all shorter ones. Where n-grams
-            that are one word longer were not counted, the occurrences once more.
+        continuations: How many different words stand before it: for all shorter ones; for the
+            longest that were counted, the occurrences once more.
     """
 
     codes: Int64Array

@@ -184,17 +184,14 @@ def _retrieve(url: str, md5: str | None, target: Path) -> None:
     import pooch
 
     pooch.get_logger().setLevel("ERROR")
+    shows = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
     pooch.retrieve(
         url,
         known_hash=None if md5 is None else f"md5:{md5}",
         fname=PurePosixPath(url).name,
         path=target,
-        downloader=pooch.HTTPDownloader(progressbar=_shows_progress(), timeout=_TIMEOUT),
+        downloader=pooch.HTTPDownloader(progressbar=shows, timeout=_TIMEOUT),
     )
-
-
-def _shows_progress() -> bool:
-    return sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
 
 
 def unpack(archive_path: Path, target: Path, folder: str) -> Path:

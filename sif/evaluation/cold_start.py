@@ -1,4 +1,4 @@
-"""What a model says of users and items that it never met: rows without a train interaction.
+"""The rule for users and items that a model never met: rows without a train interaction.
 
 Their embeddings carry no information: they stay near their random start, or are shrunk toward
 zero, so that such a user would get an arbitrary list and such an item an arbitrary place. One rule
@@ -8,7 +8,6 @@ for every model, ours and the baselines, mends that:
   with rows that are folded in from nothing but cold rows (`ColdStartRule.without_known_pairs`);
 - rating: a cold row is zero, bias included, which is where the L2 penalty alone would take it.
 
-Because all models give a cold user the same list, a comparison is decided by the users they know.
 The choice was made on validation; see docs/protocols.md.
 """
 

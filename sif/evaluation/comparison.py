@@ -14,8 +14,12 @@ import numpy as np
 
 from sif.errors import DataError
 from sif.evaluation.evaluate import Evaluation
-from sif.evaluation.metrics import Interval, paired_bootstrap, paired_ratio_bootstrap
-from sif.evaluation.metrics import higher_is_better as is_higher_better
+from sif.evaluation.metrics import (
+    Interval,
+    higher_is_better,
+    paired_bootstrap,
+    paired_ratio_bootstrap,
+)
 
 Outcome = Literal["better", "undecided", "worse"]
 
@@ -39,14 +43,7 @@ class Verdict:
     comparison: Comparison | None
 
 
-def compare(
-    ours: Evaluation,
-    other: Evaluation,
-    metric: str,
-    higher_is_better: bool,
-    *,
-    seed: int,
-) -> Comparison:
+def compare(ours: Evaluation, other: Evaluation, metric: str, *, seed: int) -> Comparison:
     """Paired 95 % bootstrap over users of the difference ours - other in a metric split by user.
 
     Returns:
@@ -56,7 +53,7 @@ def compare(
         DataError: The two were not evaluated on the same users and interactions.
     """
     interval = _paired_interval(ours, other, metric, seed)
-    sign = 1.0 if higher_is_better else -1.0
+    sign = 1.0 if higher_is_better(metric) else -1.0
     if min(sign * interval.low, sign * interval.high) > 0:
         outcome: Outcome = "better"
     elif max(sign * interval.low, sign * interval.high) < 0:
@@ -77,23 +74,17 @@ def verdict(
 ) -> Verdict:
     """Says whether our model beats the baseline that validation ranks best.
 
-    Args:
-        ours_name: how the text calls our model.
-        ours: our evaluation on test.
-        baselines: name to evaluation on test.
-        valid: name to value of the metric on validation, for the same names.
-        metric: the metric to compare.
-        seed: seed of the bootstrap.
+    Evaluations are of the test part; `valid` has the metric on validation by the baselines' names.
     """
     if not baselines:
         return Verdict("no verdict: no baseline was trained", None, None)
     if missing := sorted(set(baselines) - set(valid)):
         raise DataError(f"verdict: no validation {metric} for {', '.join(missing)}")
-    up = is_higher_better(metric)
+    up = higher_is_better(metric)
     # Sorted names make a tie on validation end the same way in every run.
     against = max(sorted(baselines), key=lambda name: valid[name] if up else -valid[name])
     other = baselines[against]
-    result = compare(ours, other, metric, up, seed=seed)
+    result = compare(ours, other, metric, seed=seed)
     relation = {"better": "better than", "undecided": "undecided against", "worse": "worse than"}
     text = (
         f"{ours_name} is {relation[result.outcome]} {against}, the baseline that validation ranks "

@@ -48,7 +48,7 @@ def mae(prediction: ArrayLike, target: ArrayLike) -> float:
 
 
 def ranking_metrics(hits: ArrayLike, n_relevant: ArrayLike) -> dict[str, Floats]:
-    """Ranking metrics at cut-off K for every user.
+    """Ranking metrics at cut-off K, each float64 (n_users,): `ndcg@K`, `recall@K`, `hit@K`, ...
 
     NDCG is binary with the ideal over min(K, relevant); MAP divides by the same number; recall
     divides by all relevant items, precision by K; MRR is the reciprocal rank of the first hit, 0
@@ -57,9 +57,6 @@ def ranking_metrics(hits: ArrayLike, n_relevant: ArrayLike) -> dict[str, Floats]
     Args:
         hits: bool, (n_users, K); `hits[u, r]` says whether the item at rank r + 1 is relevant.
         n_relevant: integers, (n_users,); relevant items of each user, at least 1.
-
-    Returns:
-        `ndcg@K`, `recall@K`, `hit@K`, `mrr@K`, `map@K`, `precision@K`, each float64 (n_users,).
 
     Raises:
         ShapeError: The arrays do not fit each other.

@@ -29,9 +29,6 @@ def transform_curves(figure: Figure, curves: Mapping[str, Curve]) -> None:
     Args:
         figure: Is drawn on.
         curves: Field name to inputs (n,), ascending, and outputs (n,), both in embedding units.
-
-    Raises:
-        ShapeError: Inputs and outputs of a field differ in length.
     """
     if not curves:
         style.message(figure, "The space has no element-wise transforms.")
@@ -42,7 +39,13 @@ def transform_curves(figure: Figure, curves: Mapping[str, Curve]) -> None:
         row, column = divmod(i, columns)
         left, top = column * (width + ends.margin(["identity"]) + 0.75), row * (height + 1.0)
         axes = style.panel(figure, width, height, left, top)
-        _draw_transform(axes, name, *_checked_curve(name, curve))
+        x, y = (np.asarray(a, dtype=np.float64) for a in curve)
+        if x.ndim != 1 or x.shape != y.shape or x.size == 0:
+            raise ShapeError(
+                f"transform of {name}: expected two arrays (n,), n >= 1,"
+                f" found {x.shape} and {y.shape}"
+            )
+        _draw_transform(axes, name, x, y)
 
 
 @style.Drawing
@@ -89,15 +92,6 @@ def interaction_surface(
     scale = figure.colorbar(filled, cax=bar)
     scale.set_label("f(u, v)")
     scale.outline.set_linewidth(0.4)
-
-
-def _checked_curve(name: str, curve: Curve) -> tuple[style.Floats, style.Floats]:
-    x, y = (np.asarray(a, dtype=np.float64) for a in curve)
-    if x.ndim != 1 or x.shape != y.shape or x.size == 0:
-        raise ShapeError(
-            f"transform of {name}: expected two arrays (n,), n >= 1, found {x.shape} and {y.shape}"
-        )
-    return x, y
 
 
 def _draw_transform(axes: Axes, name: str, x: style.Floats, y: style.Floats) -> None:

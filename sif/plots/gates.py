@@ -25,8 +25,7 @@ class Strips:
     Attributes:
         name: Of the block.
         operations: (n_ops) names, in the order of colors.
-        edges: (n_edges) pairs of the nodes that an edge leaves and enters, those that enter the
-            same node side by side.
+        edges: (n_edges) pairs of the nodes that an edge leaves and enters, sorted by the latter.
         trained: (n_ops) weight steps that trained each operation; None: not told.
     """
 

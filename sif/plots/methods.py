@@ -83,14 +83,10 @@ def method_points(figure: Figure, rows: Sequence[PointRow], metric: str) -> None
 
 
 def mean_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> Floats:
-    """Mean of step functions from where all have begun.
+    """Mean (n, 2) of step functions from where all have begun, at every time at which one steps.
 
-    Args:
-        curves: Points (seconds, value), ascending in time; a value holds until the next, and the
-            last one for good. Empty curves do not count.
-
-    Returns:
-        (n, 2), at every time at which one of them steps.
+    Their points (seconds, value) are ascending in time; a value holds until the next, and the last
+    one for good. Empty curves do not count.
     """
     tables = [np.array(curve, dtype=np.float64) for curve in curves if len(curve)]
     if not tables:

@@ -16,7 +16,6 @@ from sif.data.interactions import Interactions, Split, Vocabulary
 from sif.errors import ConfigError, DataError
 from sif.evaluation import comparison
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate_on
-from sif.evaluation.metrics import higher_is_better
 from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
@@ -93,11 +92,7 @@ def compare(
         row: dict[str, Any] = {"model": name, metric: evaluation.metrics.get(metric)}
         row |= {"difference": 0.0, "low": 0.0, "high": 0.0, "outcome": "reference"}
         if name != against:
-            row |= vars(
-                comparison.compare(
-                    evaluation, found[against], metric, higher_is_better(metric), seed=seed
-                )
-            )
+            row |= vars(comparison.compare(evaluation, found[against], metric, seed=seed))
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -21,12 +21,7 @@ from sif.spaces.interaction.operations import Operation, shares
 
 @dataclass(frozen=True, eq=False)
 class Users:
-    """Some users, made ready.
-
-    Attributes:
-        left: (b, r) of the matrix product.
-        sides: Per part that is none, what its kernel takes of the users.
-    """
+    """Some users, made ready: left (b, r) of the matrix product, and what each kernel takes."""
 
     left: Tensor
     sides: tuple[Tensor, ...]
@@ -64,13 +59,10 @@ class _Added:
 class Catalogue:
     """Items, biases and readout of a function of two fields; a copy of what it needs.
 
-    Args:
-        interaction: The function.
-
     Attributes:
         n_items: Items.
         device: Where scores are computed.
-        personal: Whether the order of the items depends on the user.
+        is_personalized: Whether the order of the items depends on the user.
     """
 
     def __init__(self, interaction: Interaction) -> None:

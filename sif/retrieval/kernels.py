@@ -120,12 +120,7 @@ def selection() -> Callable[..., int] | None:
 
 
 class Maxima:
-    """sum_r c_r max(A_ur, B_vr) of users against all items, on the CPU.
-
-    Args:
-        items: B (m, r).
-        weights: c (r,).
-    """
+    """sum_r c_r max(A_ur, B_vr) of users with all items B (m, r), weights c (r,), on the CPU."""
 
     def __init__(self, items: Tensor, weights: Tensor) -> None:
         # A term of weight 0 between zeros adds nothing.
@@ -149,11 +144,9 @@ class Maxima:
 
 
 class Broadcast:
-    """Any operation of users with all items, by broadcasting.
+    """Any operation of users with all items (m, d), by broadcasting.
 
-    Args:
-        combine: Vectors (b, 1, d) and (1, m, d) to interactions (b, m).
-        items: (m, d).
+    It combines vectors (b, 1, d) and (1, m, d) to interactions (b, m).
     """
 
     def __init__(self, combine: Callable[[Tensor, Tensor], Tensor], items: Tensor) -> None:

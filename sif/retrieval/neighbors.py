@@ -45,16 +45,13 @@ class Neighbors:
     def top(
         self, rows: NDArray[np.int64], k: int, itself: bool = False, allowed: Mask | None = None
     ) -> Top:
-        """The nearest k rows of some rows, with cosines.
+        """The nearest k rows of some rows (b,), with cosines.
 
         Args:
             rows: (b,) numbers.
             k: Neighbors of each; may exceed the table.
             itself: Whether a row is among its own neighbors.
             allowed: bool (n,), rows to choose among; None: all.
-
-        Returns:
-            (b, k); -1 with minus infinity where nothing is left.
 
         Raises:
             ShapeError: A row that the table does not have.

@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
-
-
-class _Shared:
-    """An iterator that several threads may advance."""
-
-    def __init__(self, items: Iterator[slice]) -> None:
-        self._items, self._lock = items, threading.Lock()
-
-    def __iter__(self) -> Iterator[slice]:
-        return self
-
-    def __next__(self) -> slice:
-        with self._lock:
-            return next(self._items)
 
 
 @contextlib.contextmanager
@@ -47,13 +33,17 @@ def in_chunks(n: int, step: int, threads: int, worker: Callable[[Iterator[slice]
     threads: those meet after every step, and where cores are shared waiting for the slowest each
     time costs more than they gain.
     """
-    # Advanced by all workers: who is done takes the next chunk.
-    chunks = (slice(start, min(start + step, n)) for start in range(0, n, step))
-    shared, count = _Shared(chunks), torch.get_num_threads()
+    chunks = deque(slice(start, min(start + step, n)) for start in range(0, n, step))
+    count = torch.get_num_threads()
+
+    def given() -> Iterator[slice]:  # who is done takes the next chunk, in one atomic step
+        with contextlib.suppress(IndexError):
+            while True:
+                yield chunks.popleft()
 
     def work() -> None:
         with alone(count):
-            worker(shared)
+            worker(given())
 
     if threads == 1 or n <= step:
         work()

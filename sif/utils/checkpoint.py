@@ -76,9 +76,10 @@ def load(path: Path, kind: str) -> Any:
 
 def _read_header(path: Path, data: bytes) -> dict[str, Any]:
     """The JSON object that `save` put into the safetensors header."""
+    foreign = CheckpointError(f"{path}: expected a sif checkpoint, found another kind of file")
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 2 <= size <= _HEADER_LIMIT:
-        raise CheckpointError(f"{path}: expected a sif checkpoint, found another kind of file")
+        raise foreign
     if len(data) < 8 + size:
         raise CheckpointError(
             f"{path}: truncated: the header needs {8 + size} bytes, the file has {len(data)}"
@@ -86,11 +87,9 @@ def _read_header(path: Path, data: bytes) -> dict[str, Any]:
     try:
         header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["sif"])
     except MALFORMED as error:
-        raise CheckpointError(
-            f"{path}: expected a sif checkpoint, found another kind of file"
-        ) from error
+        raise foreign from error
     if not isinstance(header, dict):
-        raise CheckpointError(f"{path}: expected a sif checkpoint, found another kind of file")
+        raise foreign
     return header
 
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from sif.data.images.dataset import Images, Pixels
-from sif.data.images.decode import Form, Gathering
+from sif.data.images.decode import Form, Gathering, corrupt_notes
 from sif.data.images.folders import PARTS, Entry, is_image, label_entries
 from sif.errors import DataError
 
@@ -61,7 +61,7 @@ def read_archive(
     read = sum(min(count, per_class or count) for count in seen.values())
     if not read:
         raise DataError(f"{where}: expected images in folders of classes, found none")
-    notes = gathering.close(read)
+    notes = corrupt_notes(where, gathering.corrupt, read)
     found.sort(key=lambda pair: pair[0])
     labeled = label_entries([entry for entry, _ in found], where)
     stacked = np.stack([pixels for _, pixels in found])

@@ -133,12 +133,9 @@ def cut_out(images: Tensor, y: Tensor, x: Tensor, side: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Preparation:
-    """Pixels to what a network reads.
+    """Pixels to what a network reads; images that are evaluated have no augmentation.
 
-    Attributes:
-        statistics: Of the train part.
-        augmentation: None for images that are evaluated.
-        dtype: Of the result; below float32 everything up to it is computed in float32.
+    Below float32, everything up to the result is computed in float32.
     """
 
     statistics: Statistics

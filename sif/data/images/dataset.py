@@ -87,11 +87,9 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class ImageTensors:
-    """Images on a device, one tensor for all parts.
+    """Images (n, h, w, c) uint8 and labels (n,) int64 on a device, one tensor for all parts.
 
-    Attributes:
-        pixels: (n, h, w, c) uint8: channels last, as networks of convolutions like them.
-        labels: (n,) int64.
+    Channels are last, as networks of convolutions like them.
     """
 
     pixels: Tensor

@@ -168,17 +168,13 @@ class Gathering:
                 f" found {w}x{h}; give a size to resize all"
             )
 
-    def close(self, n: int) -> tuple[str, ...]:
-        """Notes on what was left out, of n images in all.
-
-        Raises:
-            DataError: More than one in a hundred is corrupt, and more than one in all.
-        """
-        return corrupt_notes(self.where, self.corrupt, n)
-
 
 def corrupt_notes(where: str, corrupt: dict[str, str], n: int) -> tuple[str, ...]:
-    """One note on corrupt images, or none; see `Gathering.close`."""
+    """One note on the corrupt of n images that were left out, or none.
+
+    Raises:
+        DataError: More than one in a hundred is corrupt, and more than one in all.
+    """
     if not corrupt:
         return ()
     named = ", ".join(f"{name} ({reason})" for name, reason in list(corrupt.items())[:_TOLD])

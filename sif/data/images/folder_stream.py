@@ -21,17 +21,12 @@ from sif.data.images.lazy import FolderImages
 from sif.data.images.stream import Make, PartStream
 from sif.errors import DataError
 
+_PREFETCH = 2  # batches that each worker decodes ahead
+
 
 @dataclass(frozen=True)
 class _Decoded:
-    """One batch from a worker.
-
-    Attributes:
-        pixels: (m, h, w, c) uint8, without corrupt images.
-        labels: (m,) int64.
-        corrupt: File to reason.
-        problem: Why the data cannot be used, or "".
-    """
+    """A worker's batch without its corrupt images (file to reason), or why there is none."""
 
     pixels: Tensor
     labels: Tensor
@@ -59,39 +54,31 @@ class _Files(Dataset[_Decoded]):
 
 
 def _decoded(
-    images: FolderImages, batches: Iterable[list[int]], workers: int, prefetch: int = 2
+    images: FolderImages, batches: Iterable[list[int]], workers: int
 ) -> Iterator[_Decoded]:
     """Batches decoded ahead of their use, in order."""
     return iter(
         DataLoader(
             _Files(images), batch_size=None, sampler=batches,
-            num_workers=workers, prefetch_factor=prefetch if workers else None,
+            num_workers=workers, prefetch_factor=_PREFETCH if workers else None,
             generator=torch.Generator().manual_seed(0),  # else it would draw from the global one
         )
     )  # fmt: skip
 
 
 class FolderStream(PartStream):
-    """Endless batches of a part whose images stay on disk.
+    """Endless batches of a part whose images stay on disk; see `PartStream`.
 
-    A corrupt image is left out of its batch.
-
-    Args:
-        images: All images.
-        rows, batch_size, prepare, generator, make: As of `PartStream`.
-        device: Of the batches.
-        workers: Processes that decode; 0: this one.
-        prefetch: Batches that each of them decodes ahead.
+    A corrupt image is left out of its batch. Without workers this process decodes.
     """
 
     def __init__(
         self, images: FolderImages, rows: Int64Array, batch_size: int, prepare: Preparation,
         generator: torch.Generator, make: Make, device: torch.device, workers: int = 2,
-        prefetch: int = 2,
     ) -> None:  # fmt: skip
         super().__init__(rows, batch_size, prepare, generator, make)
         self._images, self._device = images, device
-        self._ahead = (workers, prefetch)
+        self._workers = workers
         self._loader: Iterator[_Decoded] | None = None
         # The order runs ahead of the batches; these are its states after each that is on its way.
         self._coming: deque[dict[str, Any]] = deque()
@@ -121,7 +108,7 @@ class FolderStream(PartStream):
     def _start(self) -> Iterator[_Decoded]:
         self._coming = deque()
         batches = _in_turn(self._rows, self._order, self._coming)
-        return _decoded(self._images, batches, *self._ahead)
+        return _decoded(self._images, batches, self._workers)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the batches to come, those decoded ahead among them."""

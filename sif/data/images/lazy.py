@@ -18,18 +18,13 @@ from sif.utils.digest import digest
 
 @dataclass(frozen=True, eq=False)
 class FolderImages:
-    """Labeled images that stay on disk.
+    """Labeled images that stay on disk; see `Images`.
 
     Attributes:
-        name: Of the data set, for messages.
         root: Their folder.
         files: (n) paths below it.
-        labels: (n,) int64.
-        classes: Names by number.
         form: What an image is brought to.
         shape: (h, w, c) of every image then.
-        test: (n,) bool, or None without an official test part.
-        notes: One line each.
     """
 
     name: str
@@ -59,7 +54,7 @@ class FolderImages:
         """
         gathering = Gathering(str(self.root), self.form)
         kept, pixels = self.decoded(rows, gathering)
-        notes = gathering.close(len(rows))
+        notes = corrupt_notes(str(self.root), gathering.corrupt, len(rows))
         if not len(kept):
             raise DataError(f"{self.root}: expected images that can be read, found none")
         test = None if self.test is None else self.test[kept]

@@ -23,11 +23,11 @@ _SPLIT_STREAM = 0x1A6E5  # keeps these random numbers apart from those of other 
 
 @dataclass(frozen=True, eq=False)
 class ImageSplit:
-    """The part that each image belongs to.
+    """The part (n,) int8 that each image belongs to: 0 train, 1 valid, 2 test.
 
     Attributes:
         classes: Names of the classes.
-        part: (n,) int8: 0 train, 1 valid, 2 test.
+        part: As above.
         protocol: Where test and valid come from, such as "official test, valid 0.5".
         seed: What drew the parts.
         hash: 16 hex digits over the images' hash and the parts.
@@ -71,17 +71,14 @@ class ImageSplit:
 def make_image_split(
     images: Images | FolderImages, *, valid_share: float, seed: int, test_share: float = 0.2
 ) -> ImageSplit:
-    """Split images at random within each class.
+    """Splits images at random within each class.
 
     Args:
-        images: `Images` or `FolderImages`.
+        images: In memory or not.
         valid_share: Of each class's images outside the test part, rounded to whole images; at 0
             there is no validation part.
         seed: The same seed gives the same split.
         test_share: Of each class's images, where there is no official test part.
-
-    Returns:
-        The parts.
 
     Raises:
         DataError: A share is not in [0, 1), or leaves a part that is not empty without some class.

@@ -23,12 +23,7 @@ _AUGMENTATION_STREAM = 0xA46  # keeps augmentation apart from the order of the i
 class PartStream:
     """Order and augmentation of endless batches of one part, wherever its images lie.
 
-    Args:
-        rows: (n,) those of the part.
-        batch_size: Images per batch, at most n.
-        prepare: Normalizes, and augments where it is told to.
-        generator: On the CPU; orders the images and seeds augmentation.
-        make: Puts images and labels into a batch.
+    Rows (n,) are those of the part; the generator, on the CPU, orders them and seeds augmentation.
 
     Raises:
         DataError: A batch is larger than the part.
@@ -66,12 +61,7 @@ class PartStream:
 
 
 class ImageStream(PartStream):
-    """Endless batches of one part of images in memory.
-
-    Args:
-        images: All images on the device.
-        rows, batch_size, prepare, generator, make: As of `PartStream`.
-    """
+    """Endless batches of one part of images in memory; see `PartStream`."""
 
     def __init__(
         self, images: ImageTensors, rows: Int64Array, batch_size: int, prepare: Preparation,

@@ -1,7 +1,6 @@
 """Rules that decide which interactions stay: duplicates, rating and activity filters.
 
-Interactions in, interactions (with compacted vocabularies) and one-line notes out. Every rule is
-stated in a note when it removed something, so that a run can say what it trained on.
+Every rule is stated in a note when it removed something, so that a run can say what it trained on.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from sif.data.interactions.interactions import Interactions, row_keys
 from sif.data.interactions.vocabulary import Int64Array, Vocabulary
 from sif.errors import DataError
 
-Duplicates = Literal["last", "first", "mean", "error"]
 Kept = tuple[Int64Array, npt.NDArray[np.float32] | None]
 
 

@@ -1,8 +1,7 @@
 """Who met what: the interactions of users, items and further fields as integer arrays.
 
 Original ids (strings) become contiguous numbers through one `Vocabulary` per field. These travel
-with the data, so no size is ever guessed from the largest number seen and every result can be told
-in the user's own ids. Ratings and timestamps are optional.
+with the data, so no size is ever guessed from the largest number seen.
 """
 
 from __future__ import annotations

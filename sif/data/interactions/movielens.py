@@ -25,17 +25,12 @@ def _cut(lines: Iterable[str], separator: str) -> Iterable[list[str]]:
 
 @dataclass(frozen=True)
 class Layout:
-    """One family of official folders.
-
-    Attributes:
-        ratings: File of interactions.
-        titles: File of titles; may be absent from a folder.
-        title_rows: Lines of that file to rows whose first two cells are item id and title.
-    """
+    """Names of the files of one family of official folders; that of the titles may be absent."""
 
     ratings: str
     titles: str
     title_rows: Callable[[Iterable[str]], Iterable[list[str]]]
+    """Lines of titles to rows whose first two cells are item id and title."""
 
 
 LAYOUTS = (

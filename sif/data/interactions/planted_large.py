@@ -31,13 +31,8 @@ _PIECE = 1 << 20  # pairs whose signal is computed at once
 class PairSignal:
     """The signal of single pairs, raw or standardized by moments of a sample of pairs.
 
-    Attributes:
-        combine: O, of (b, d) and (b, d).
-        p: (n_users, d) transformed embeddings.
-        q: (n_items, d).
-        weights: (width,).
-        mean: Of the raw signal.
-        deviation: Of the raw signal.
+    `combine` is O, of (b, d) and (b, d), `p` (n_users, d) and `q` (n_items, d) are transformed
+    embeddings, `weights` (width,) the readout.
     """
 
     combine: Combine

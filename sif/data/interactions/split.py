@@ -1,8 +1,7 @@
 """Train, valid and test: every protocol, seeded and hashed.
 
-Interactions and a seed go in; a `Split` comes out that labels each row 0 (train), 1 (valid) or
-2 (test). Users with fewer than three interactions stay in train under the per-user protocols. Two
-results are comparable only if their split hashes agree.
+Users with fewer than three interactions stay in train under the per-user protocols. Two results are
+comparable only if their split hashes agree.
 """
 
 from __future__ import annotations

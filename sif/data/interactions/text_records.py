@@ -54,7 +54,7 @@ class _Replaced(io.RawIOBase):
 
     def __init__(self, stream: BinaryIO, separator: bytes) -> None:
         self._stream, self._separator = stream, separator
-        self._ready, self._rest = b"", b""
+        self._ready = b""
 
     def readable(self) -> bool:
         """Always."""
@@ -62,22 +62,10 @@ class _Replaced(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """See `io.RawIOBase`."""
-        while not self._ready:
-            piece = self._stream.read(_PIECE)
-            *whole, last = (self._rest + piece).split(self._separator)
-            # What may be the beginning of a separator waits for the next piece.
-            kept = next(
-                (
-                    n
-                    for n in range(len(self._separator) - 1, 0, -1)
-                    if piece and last.endswith(self._separator[:n])
-                ),
-                0,
-            )
-            self._rest = last[len(last) - kept :]
-            self._ready = b"\t".join([*whole, last[: len(last) - kept]])
-            if not piece and not self._ready:
-                return 0
+        if not self._ready:
+            # To the end of a line, so that no separator is cut in two.
+            piece = self._stream.read(_PIECE) + self._stream.readline()
+            self._ready = piece.replace(self._separator, b"\t")
         n = min(len(buffer), len(self._ready))
         buffer[:n], self._ready = self._ready[:n], self._ready[n:]
         return n

@@ -30,9 +30,7 @@ class Corpus:
     Attributes:
         name: Of the data set, for messages.
         words: By their numbers; `<unk>` and `<eos>` are the first two.
-        train: (n,) int64 words in the order of the text, each in 0..len(words) - 1.
-        valid: The same of the validation part.
-        test: The same of the test part.
+        train, valid, test: (n,) int64 words in the order of the text, each in 0..len(words) - 1.
         entropy: Nats per word of the source that the parts are drawn from; None where it is not
             known. No model has a perplexity below exp(entropy) on long parts.
         notes: One line each: what was done to the text.

@@ -21,12 +21,7 @@ from sif.errors import DataError
 
 @dataclass(frozen=True)
 class Layout:
-    """How the three files are named.
-
-    Attributes:
-        files: Of train, valid and test.
-        blank_lines: Whether a blank line has an end of its own.
-    """
+    """Files of train, valid and test, and whether a blank line has an end of its own."""
 
     files: tuple[str, str, str]
     blank_lines: bool = False
