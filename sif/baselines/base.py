@@ -1,4 +1,4 @@
-"""What a baseline is, and its tuning on validation.
+"""Baselines, and their tuning on validation.
 
 A `Baseline` turns a train part and a small grid of parameters into scorers; `fit_best` keeps the
 one that validation ranks first. Nothing here ever holds the test part.

@@ -81,7 +81,7 @@ class _Level:
         return np.where(self.codes[place] == codes, place, -1)
 
     def evidence(self, contexts: Int64Array, grams: Int64Array) -> _Pair:
-        """What it says of n words by occurrences, and by continuations; see `_Counts`."""
+        """Evidence on n words by occurrences, and by continuations; see `_Counts`."""
         return (
             self.occurrences.evidence(contexts, grams),
             self.continuations.evidence(contexts, grams),
@@ -139,15 +139,6 @@ class NGram:
         """Over all words of a text but the first, which no network predicts either."""
         return math.exp(-float(self.log_probabilities(ids).mean()))
 
-    def probabilities(self, context: Sequence[int]) -> Float64Array:
-        """(size,) probability of every word after a context of any length."""
-        levels, words = self.levels[: self.order], np.arange(self.size)
-        pairs = []
-        for level, number in zip(levels, _after(levels, context, self.size), strict=True):
-            contexts = np.full(self.size, number)
-            pairs.append(level.evidence(contexts, level.numbers(contexts, words, self.size)))
-        return _mixed(_chosen(pairs), self.discounts, self.size)
-
 
 def tuned(corpus: Corpus, longest: int = LONGEST) -> NGram:
     """The model of the train part whose order and discounts suit the validation part best.
@@ -200,7 +191,7 @@ def _counts(grams: Int64Array, contexts: Int64Array, n_contexts: int) -> _Counts
 
 
 def _evidence(levels: Sequence[_Level], ids: Int64Array, size: int) -> Iterator[_Pair]:
-    """What each length, the shortest first, says of the words of a text."""
+    """Evidence of each length, the shortest first, on the words of a text."""
     contexts = np.zeros(len(ids), dtype=np.int64)
     for level in levels:
         grams = level.numbers(contexts, ids, size)
@@ -211,17 +202,6 @@ def _evidence(levels: Sequence[_Level], ids: Int64Array, size: int) -> Iterator[
 def _chosen(pairs: Sequence[_Pair]) -> list[Float64Array]:
     """Occurrences of the longest n-grams, continuations of the shorter ones."""
     return [*(continuations for _, continuations in pairs[:-1]), pairs[-1][0]]
-
-
-def _after(levels: Sequence[_Level], context: Sequence[int], size: int) -> list[int]:
-    """Numbers of the last 0, 1, ... words of a context, -1 where they were never seen."""
-    found, words = [0], np.array(context, dtype=np.int64)
-    for length in range(1, len(levels)):
-        number = 0 if length <= len(words) else -1
-        for level, word in zip(levels[:length], words[len(words) - length :], strict=False):
-            number = int(level.numbers(np.array([number]), np.array([word]), size)[0])
-        found.append(number)
-    return found
 
 
 def _mixed(evidence: Sequence[Float64Array], discounts: Sequence[float], size: int) -> Float64Array:

@@ -1,7 +1,6 @@
-"""Find an official data folder on disk, or download and unpack it.
+"""Finds an official data folder on disk, or downloads and unpacks it.
 
-Looked for in the folder the user names, `$SIF_DATA_DIR` and `datasets/raw/`, in this order. A
-download is checked against its MD5 and unpacked beside its final place, then moved there in one
+A download is checked against its MD5 and unpacked beside its final place, then moved there in one
 step, so that nothing half-written is ever found; the same holds for what is published file by file.
 """
 
@@ -80,15 +79,12 @@ def first_folder(base: Path, names: Sequence[str], holds: Callable[[Path], bool]
 def locate(
     source: Source, data_dir: Path | None, find: Callable[[Path], Path | None] | None = None
 ) -> tuple[Path, list[str]]:
-    """The folder of a data set, downloaded if it is nowhere on disk.
+    """The folder of a data set, downloaded if it is nowhere on disk, and notes.
 
     Args:
         source: Where it comes from.
         data_dir: Looked at first, and where a download goes; `datasets/raw/` by default.
         find: A place to the data set in it, or None; by default a folder with all files.
-
-    Returns:
-        The folder and notes.
 
     Raises:
         DataError: It is not there and could not be downloaded; the message says what to put where.

@@ -52,8 +52,7 @@ class ColdStartRule:
     """The ranking rule for cold users and items; whoever serves a ranking asks it.
 
     Attributes:
-        order: float32 (n_items,), what a cold user's items score; minus infinity at cold items.
-            Only this class reads that off it.
+        order: float32 (n_items,), an item's score for cold users; minus infinity at cold items.
         cold_users: bool (n_users,).
     """
 
@@ -88,7 +87,7 @@ class ColdStartRule:
 
     @property
     def last(self) -> np.float32:
-        """What an item behind all others scores for a cold user."""
+        """The score, for a cold user, of an item behind all others."""
         return -np.float32(len(self.order) + 1)
 
     def applied(self, scores: NDArray[np.float32], cold: Mask) -> NDArray[np.float32]:

@@ -36,7 +36,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a run concludes, in words and figures; `against` is None where nothing was compared."""
+    """A run's conclusion in words and figures; `against` is None where nothing was compared."""
 
     text: str
     against: str | None

@@ -1,7 +1,6 @@
 """Metrics of rating and ranking: numpy arrays in, floats or one value per user out.
 
-Ranking metrics start from `hits`, one row per user in rank order, so that how a list was made (what
-was masked, how ties were broken) is decided in `evaluate` alone. Relevance is binary. The
+How a list was made (what was masked, how ties were broken) is decided in `evaluate` alone. The
 bootstrap resamples users, not interactions: interactions of one user are not independent.
 """
 

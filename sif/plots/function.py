@@ -1,4 +1,4 @@
-"""What a search found: the transforms P and Q, and the surface f(u, v) of one dimension."""
+"""A searched function: its transforms P and Q, and the surface f(u, v) of one dimension."""
 
 from __future__ import annotations
 

@@ -47,8 +47,7 @@ def gate_trajectories(
 
     Args:
         figure: Is drawn on.
-        history: One entry per epoch with "selection": block to one operation's index per edge,
-            negative for a dropped one.
+        history: Per epoch "selection": block to an operation's index per edge, negative if dropped.
         blocks: What is drawn, from top to bottom.
         warmup: First epochs, in which alpha rested.
     """

@@ -27,11 +27,7 @@ PointRow = tuple[str, Sequence[float], float, float, float]
 def anytime_curves(figure: Figure, curves: Curves, metric: str, *, clock: str) -> None:
     """Draws the best judged so far against time: the mean of each method, and thin its seeds.
 
-    Args:
-        figure: Is drawn on.
-        curves: By method. A method without points is left out.
-        metric: Name of the metric that judges.
-        clock: What the seconds are.
+    A method without points is left out. The metric judges; the clock says what the seconds are.
     """
     means = []
     for index, (name, seeds) in enumerate(curves.items()):

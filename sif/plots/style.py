@@ -1,4 +1,4 @@
-"""What all figures share: axes measured in inches, the style, text that always renders, the file.
+"""Basis of all figures: axes measured in inches, the style, text that always renders, the file.
 
 The data get as many inches as they need, and matplotlib cuts the page to what was drawn. Its layout
 engines do the opposite: they shrink the axes until all text fits on a page of a given size.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,16 +44,12 @@ class _Part:
         return self.operation.combine((p, q)) @ self.readout
 
 
-class _Kernel(Protocol):
-    def add(self, users: Tensor, start: int, stop: int, out: Tensor) -> None: ...
-
-
 @dataclass(frozen=True, eq=False)
 class _Added:
     """A part without factors: its side of the transformed users, and what adds it to scores."""
 
     side: Callable[[Tensor], Tensor]
-    kernel: _Kernel
+    kernel: Maxima | Broadcast
 
 
 class Catalogue:

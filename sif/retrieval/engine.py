@@ -58,7 +58,7 @@ class Top:
 
 @dataclass(frozen=True, eq=False)
 class _Request:
-    """What is asked for: see `Engine.top`."""
+    """The arguments of `Engine.top`."""
 
     users: UserVectors
     k: int
@@ -119,7 +119,7 @@ class Engine:
         self.is_personalized = self._catalogue.is_personalized
 
     def vectors(self, rows: NDArray[np.int64]) -> UserVectors:
-        """What the tables hold of known users (b,), for `scores` and `top`.
+        """The vectors and biases of known users (b,), for `scores` and `top`.
 
         Raises:
             ShapeError: A row that the table does not have.

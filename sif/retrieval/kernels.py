@@ -1,4 +1,4 @@
-"""What is compiled for serving, and its stand-in where numba is not installed.
+"""Compiled code for serving, and its stand-in where numba is not installed.
 
 `Maxima` and `Broadcast` add interactions that are no matrix product to a matrix of scores. `Maxima`
 is compiled; `Broadcast` takes any operation and any device, in parts that stay in cache, and needs
@@ -53,14 +53,9 @@ def _select(
 ) -> int:
     """Goes on selecting the best k with the scores of items start..stop, after those before them.
 
-    Args:
-        scores: (b, at least stop - start) float32; excluded ones are overwritten.
-        start: First item.
-        stop: After the last item.
-        edges: int64 (b + 1,), where each user's part of `excluded` begins.
-        excluded: int64, items that a user must not get.
-        best: (b, k) float32, in order, minus infinity where nothing was found; overwritten.
-        items: int64 (b, k) to `best`; overwritten.
+    Scores (b, at least stop - start) are float32; those of excluded items, int64 by user from
+    `edges` (b + 1,), are overwritten. So are `best`, float32 (b, k) in order with minus infinity
+    where nothing was found, and its `items`, int64 (b, k).
 
     Returns:
         -1, or the first row with a score that is not a number.

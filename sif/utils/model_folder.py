@@ -19,8 +19,7 @@ class SavedModel(ABC):
     """A model around a trained network, saved without code.
 
     Attributes:
-        format: Value of "format" in the description.
-        version: Value of "version".
+        format: Value of "format" in the description, as `version` is of "version".
         kind: Name of the description's file, and of the kind of weights.
         called: For messages.
         network: Trained.

@@ -21,7 +21,7 @@ from sif.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to training images, each with its own draw.
+    """Changes to training images, each with its own draw.
 
     Attributes:
         pad: Black pixels around an image, out of which a crop of its old size is taken.
@@ -76,9 +76,7 @@ class Statistics:
 
 
 def channel_statistics(images: Images, rows: Int64Array) -> Statistics:
-    """Exact statistics over the rows of the train part.
-
-    A channel that never varies gets a deviation of 1.
+    """Exact statistics over the rows of the train part; channels that never vary have deviation 1.
 
     Raises:
         DataError: There are no rows.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sif.errors import ShapeError
-
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
 
 
@@ -18,11 +16,7 @@ def jittered(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: T
         brightness: (n,) factors; 1 changes nothing.
         contrast: (n,) factors.
         saturation: (n,) factors; without effect on gray images.
-
-    Raises:
-        ShapeError: Another number of channels.
     """
-    _check_channels(images, "jittered")
     factors = [f.to(images)[:, None, None, None] for f in (brightness, contrast, saturation)]
     images = (images * factors[0]).clamp(0, 1)
     mean = _gray(images).mean(dim=(1, 2, 3), keepdim=True)
@@ -40,11 +34,7 @@ def hue_shifted(images: Tensor, shift: Tensor) -> Tensor:
     Args:
         images: (n, c, h, w) in [0, 1], c 1 or 3.
         shift: (n,) as a share of the circle: 1/3 makes red green, green blue and blue red.
-
-    Raises:
-        ShapeError: Another number of channels.
     """
-    _check_channels(images, "hue_shifted")
     if images.shape[1] == 1:
         return images
     red, green, blue = images.unbind(dim=1)
@@ -61,11 +51,6 @@ def hue_shifted(images: Tensor, shift: Tensor) -> Tensor:
     phase = (hue[:, None] + images.new_tensor((5, 3, 1))[:, None, None]) % 6
     depth = torch.minimum(phase, 4 - phase).clamp(0, 1)
     return high[:, None] - chroma[:, None] * depth
-
-
-def _check_channels(images: Tensor, where: str) -> None:
-    if images.shape[1] not in (1, 3):
-        raise ShapeError(f"{where}: expected 1 or 3 channels, found {images.shape[1]}")
 
 
 def _gray(images: Tensor) -> Tensor:

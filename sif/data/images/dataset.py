@@ -107,9 +107,6 @@ def with_channels(pixels: Pixels, channels: int | None, where: str) -> Pixels:
     """Pixels (..., 1 or 3) with another number of channels; None keeps what is there.
 
     Gray is repeated; colors become their luma (ITU-R 601), rounded as Pillow rounds it.
-
-    Raises:
-        DataError: Neither 1 nor 3 channels are asked for.
     """
     if channels is None or channels == pixels.shape[-1]:
         return pixels

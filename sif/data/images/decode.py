@@ -50,11 +50,7 @@ def pillow() -> ModuleType:
 
 @dataclass(frozen=True)
 class Form:
-    """What every image is brought to.
-
-    Attributes:
-        channels: 1 (gray) or 3.
-        size: Side of the square that is cut out, in pixels; None: images are taken as they are.
+    """The form of images: 1 (gray) or 3 channels, and squares of a size in pixels if it is given.
 
     Raises:
         DataError: Neither 1 nor 3 channels, or no positive size.

@@ -87,7 +87,7 @@ class FolderStream(PartStream):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What has been left out so far."""
+        """Notes on images that were left out so far."""
         return corrupt_notes(str(self._images.root), self.corrupt, len(self._images))
 
     def next(self) -> Batch:

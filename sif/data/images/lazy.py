@@ -50,7 +50,7 @@ class FolderImages:
         """Decodes some images, without corrupt ones, for statistics of channels.
 
         Raises:
-            DataError: As of `read_folder`.
+            DataError: See `read_folder`.
         """
         gathering = Gathering(str(self.root), self.form)
         kept, pixels = self.decoded(rows, gathering)

@@ -32,7 +32,7 @@ class FrameTable(Table):
 
 
 def read_frame(frame: pd.DataFrame, columns: Columns | None = None) -> Interactions:
-    """The interactions of a data frame; arguments and errors as of `read_interactions`.
+    """The interactions of a data frame; arguments and errors as in `read_interactions`.
 
     A column "title" becomes the titles of the items; of an item with several the first counts.
     """

@@ -1,4 +1,4 @@
-"""Who met what: the interactions of users, items and further fields as integer arrays.
+"""The interactions of users, items and further fields as integer arrays.
 
 Original ids (strings) become contiguous numbers through one `Vocabulary` per field. These travel
 with the data, so no size is ever guessed from the largest number seen.

@@ -75,10 +75,7 @@ OPERATIONS: dict[str, Combine] = {
 class PlantedTruth:
     """The interaction function that made the data.
 
-    Attributes:
-        operation: A key of `OPERATIONS`.
-        transforms: One key of `TRANSFORMS` per field, user first.
-        dimension: Of the embeddings.
+    It is a key of `OPERATIONS`, one of `TRANSFORMS` per field, and the embeddings' dimension.
 
     Raises:
         DataError: A name is unknown or a number is out of range.
@@ -109,7 +106,7 @@ class PlantedTruth:
 
 
 class PlantedInfo(TypedDict):
-    """What is known of generated data.
+    """Knowledge of generated data.
 
     Keys:
         truth: The interaction function.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +22,53 @@ from sif.data.interactions.vocabulary import Int64Array
 from sif.errors import DataError, ShapeError
 
 Parts = npt.NDArray[np.int8]
+Rows = TypeVar("Rows")
 TRAIN, VALID, TEST = 0, 1, 2
 PART_NAMES = ("train", "valid", "test")
 _MIN_PER_USER = 3  # one interaction for each part
 _SPLIT_STREAM = 0x5B117  # keeps the splits' random numbers apart from those of generated data
 
 
+class InParts(Generic[Rows]):
+    """Rows of which each lies in the train, the valid or the test part."""
+
+    part: Parts
+    protocol: str
+    seed: int
+    hash: str
+
+    def rows(self, number: int) -> Rows:
+        """Those of a part by its number."""
+        raise NotImplementedError
+
+    @cached_property
+    def train(self) -> Rows:
+        """The rows that weights are fitted on."""
+        return self.rows(TRAIN)
+
+    @cached_property
+    def valid(self) -> Rows:
+        """The rows that choices are made on."""
+        return self.rows(VALID)
+
+    @cached_property
+    def test(self) -> Rows:
+        """The rows that are looked at once, at the end."""
+        return self.rows(TEST)
+
+    def description(self) -> dict[str, Any]:
+        """The protocol in plain JSON values, for `metrics.json`."""
+        counts = np.bincount(self.part, minlength=3).tolist()
+        return {
+            "name": self.protocol,
+            "seed": self.seed,
+            "split_hash": self.hash,
+            "counts": dict(zip(PART_NAMES, counts, strict=True)),
+        }
+
+
 @dataclass(frozen=True, eq=False)
-class Split:
+class Split(InParts[Interactions]):
     """Interactions and the part each row belongs to.
 
     Attributes:
@@ -48,32 +87,14 @@ class Split:
     hash: str
     notes: tuple[str, ...] = ()
 
-    @cached_property
-    def train(self) -> Interactions:
-        """The rows that weights are fitted on."""
-        return self.interactions.select(self.part == TRAIN)
-
-    @cached_property
-    def valid(self) -> Interactions:
-        """The rows that choices are made on."""
-        return self.interactions.select(self.part == VALID)
-
-    @cached_property
-    def test(self) -> Interactions:
-        """The rows that are looked at once, at the end."""
-        return self.interactions.select(self.part == TEST)
+    def rows(self, number: int) -> Interactions:
+        """See `InParts`."""
+        return self.interactions.select(self.part == number)
 
     def description(self) -> dict[str, Any]:
-        """What `metrics.json` says of the protocol; plain JSON values."""
-        counts = np.bincount(self.part, minlength=3).tolist()
-        fields = zip(self.interactions.fields, self.interactions.sizes, strict=True)
-        return {
-            "name": self.protocol,
-            "seed": self.seed,
-            "split_hash": self.hash,
-            "counts": dict(zip(PART_NAMES, counts, strict=True)),
-            "sizes": dict(fields),
-        }
+        """See `InParts`; with the sizes of the fields."""
+        sizes = zip(self.interactions.fields, self.interactions.sizes, strict=True)
+        return {**super().description(), "sizes": dict(sizes)}
 
 
 def build_split(

@@ -86,15 +86,11 @@ def records(path: Path, separator: str, quoting: int) -> Iterator[tuple[int, lis
     """Line number (from 1) and cells of every record, blank lines left out as pandas does."""
     try:
         with io.TextIOWrapper(_open_bytes(path), encoding="utf-8-sig", newline="") as text:
-            if separator == WHITESPACE:
+            if len(separator) > 1:
+                between = None if separator == WHITESPACE else separator
                 for line, content in enumerate(text, start=1):
                     if content.strip():
-                        yield line, content.split()
-                return
-            if is_replaced(separator):
-                for line, content in enumerate(text, start=1):
-                    if content.strip():
-                        yield line, content.rstrip("\r\n").split(separator)
+                        yield line, content.rstrip("\r\n").split(between)
                 return
             reader = csv.reader(text, delimiter=separator, quoting=cast(Any, quoting))
             end = 0

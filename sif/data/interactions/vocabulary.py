@@ -1,7 +1,7 @@
 """Original ids to contiguous numbers and back, one `Vocabulary` per field.
 
-Ids of any kind (numbers, texts, pandas columns) go in and become the texts that the user writes.
-The order is numeric if every id is an integer, else lexicographic.
+Ids of any kind become the texts that the user writes. The order is numeric if every id is an
+integer, else lexicographic.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def id_strings(values: Iterable[Any]) -> npt.NDArray[np.str_]:
 
 
 def unusable(text: str) -> str | None:
-    """What is wrong with an id, as "expected ..., found ..."; None: nothing.
+    """The fault of an id, as "expected ..., found ..."; None: it has none.
 
     NUL characters are refused since fixed-width texts end at them, so that "a" and "a" with a NUL
     behind it would be one id.

@@ -75,7 +75,7 @@ class Corpus:
         return digest(self.words, self.train, self.valid, self.test)
 
     def description(self) -> dict[str, Any]:
-        """What two runs must share for their perplexities to be comparable, ready for JSON."""
+        """Values that two runs with comparable perplexities share, ready for JSON."""
         return {
             "name": self.name,
             "content_hash": self.content_hash,
