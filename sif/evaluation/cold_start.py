@@ -121,13 +121,10 @@ class ColdStartRule:
         self, found: Top, cold: Mask, excluded: sparse.csr_array | None = None,
         allowed: Mask | None = None,
     ) -> Top:  # fmt: skip
-        """The best items (b, k) of some users, cold ones with the popular instead.
+        """The best items (b, k) of some users, those of cold ones replaced by the popular.
 
-        Args:
-            found: (b, k); left alone.
-            cold: bool (b,), which of these users are cold.
-            excluded: CSR (b, n_items); what it stores is not recommended to that row.
-            allowed: bool (n_items,), which items may be recommended to anyone; None: all.
+        Items that the CSR `excluded` (b, n_items) stores are not recommended to that row, and to
+        nobody those outside `allowed`, bool (n_items,); `cold` is bool (b,).
         """
         if not cold.any():
             return found

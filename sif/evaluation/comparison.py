@@ -44,10 +44,9 @@ class Verdict:
 
 
 def compare(ours: Evaluation, other: Evaluation, metric: str, *, seed: int) -> Comparison:
-    """Paired 95 % bootstrap over users of the difference ours - other in a metric split by user.
+    """Paired 95 % bootstrap over users of ours - other, in the unit of a metric split by user.
 
-    Returns:
-        The difference in the metric's unit; 'undecided' whenever the interval contains 0.
+    The outcome is 'undecided' whenever the interval contains 0.
 
     Raises:
         DataError: The two were not evaluated on the same users and interactions.

@@ -153,10 +153,7 @@ def rank_all_items(
 
 
 def rating_errors(scorer: RatingScorer, train: Interactions, truth: Interactions) -> Evaluation:
-    """Errors of predicted ratings on a part; the train part gives range and deviation.
-
-    Returns:
-        `rmse` and `mae` in rating units, `rmse_std` divided by the train part's standard deviation.
+    """Errors of ratings on a part: `rmse`, `mae`, and `rmse_std` in deviations of the train part.
 
     Raises:
         DataError: A part is empty or has no ratings, the train ratings are all equal, or a

@@ -130,7 +130,7 @@ def paired_ratio_bootstrap(
         count: ratings behind each sum, (n_users,), positive.
         seed: seed of the resampling.
         n: number of resamples.
-        root: take the square root of each ratio first (root mean squared errors from squared sums).
+        root: take the square root of each ratio first (for root mean squared errors).
     """
     _difference(a, b)
     columns = np.stack([np.asarray(x, dtype=np.float64) for x in (a, b, count)], axis=1)

@@ -49,11 +49,8 @@ def anytime_curves(figure: Figure, curves: Curves, metric: str, *, clock: str) -
 def method_points(figure: Figure, rows: Sequence[PointRow], metric: str) -> None:
     """Draws the test metric of every method: a dot per seed, beneath the mean with its interval.
 
-    Args:
-        figure: Is drawn on.
-        rows: In the order in which colors are dealt, that of `anytime_curves`; drawn best on top.
-            Bounds that are not finite are left out, and so are methods without a value.
-        metric: Name of the metric.
+    Rows are in the order in which colors are dealt, that of `anytime_curves`; drawn best on top.
+    Bounds that are not finite are left out, and so are methods without a value.
     """
     colored = [(row, ends.colored(index)[0]) for index, row in enumerate(rows)]
     shown = sorted(

@@ -100,12 +100,8 @@ def channel_statistics(images: Images, rows: Int64Array) -> Statistics:
 def shifted(pixels: Tensor, top: Tensor, left: Tensor, flip: Tensor, pad: int) -> Tensor:
     """Crops out of images (n, h, w, c) with zeros around them, some of them mirrored.
 
-    Args:
-        pixels: (n, h, w, c).
-        top: (n,) int64 in 0..2 pad: first row of the crop in the padded image.
-        left: (n,) the same of columns.
-        flip: (n,) bool.
-        pad: Zeros around an image.
+    Rows `top` and columns `left` (n,), in 0..2 pad, begin the crop in the padded image; those of
+    `flip` (n,) are mirrored.
     """
     n, height, width, _ = pixels.shape
     rows = torch.arange(height, device=pixels.device) + (top[:, None] - pad)

@@ -69,10 +69,9 @@ def find_cifar(folder: Path) -> Layout | None:
 
 
 def read_cifar(folder: Path, *, official: bool = False) -> Images:
-    """Reads an official folder; if `official`, every file must hold as many images as published.
+    """Images (n, 32, 32, 3) of an official folder, train files first, with the test part marked.
 
-    Returns:
-        (n, 32, 32, 3) images, train files first, with the official test part marked.
+    If `official`, every file must hold as many images as published.
 
     Raises:
         DataError: A file is missing, truncated, no batch, or holds labels without a class.

@@ -9,13 +9,9 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
 
 
 def jittered(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
-    """Changes brightness, then contrast, then saturation, each clamped to [0, 1].
+    """Changes brightness, then contrast, then saturation by factors (n,), each clamped to [0, 1].
 
-    Args:
-        images: (n, c, h, w) in [0, 1], c 1 or 3.
-        brightness: (n,) factors; 1 changes nothing.
-        contrast: (n,) factors.
-        saturation: (n,) factors; without effect on gray images.
+    Images are (n, 1 or 3, h, w) in [0, 1]. Saturation has no effect on gray ones.
     """
     factors = [f.to(images)[:, None, None, None] for f in (brightness, contrast, saturation)]
     images = (images * factors[0]).clamp(0, 1)
@@ -29,11 +25,8 @@ def hue_shifted(images: Tensor, shift: Tensor) -> Tensor:
     """Shifts hues along the color circle; value and saturation in HSV stay, and so does gray.
 
     Exact HSV rather than a rotation about the gray axis, because that is what the published
-    recipes use (torchvision's ColorJitter), and because its results stay within [0, 1].
-
-    Args:
-        images: (n, c, h, w) in [0, 1], c 1 or 3.
-        shift: (n,) as a share of the circle: 1/3 makes red green, green blue and blue red.
+    recipes use (torchvision's ColorJitter), and because its results stay within [0, 1]. Images are
+    (n, 1 or 3, h, w) in [0, 1], shifts (n,) shares of the circle: 1/3 makes red green.
     """
     if images.shape[1] == 1:
         return images

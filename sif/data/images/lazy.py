@@ -78,11 +78,8 @@ def read_folder(
 ) -> Images | FolderImages:
     """Class folders, see `folders`, in memory or, beyond so many bytes of pixels, lazily.
 
-    Args:
-        root: The folder.
-        form: Channels and size of the images.
-        per_class: Most images of each class and part, the first ones by name.
-        memory: Most bytes of pixels that are held; beyond, corrupt files are found when read.
+    At most `per_class` images of each class and part are read, the first ones by name. Corrupt
+    files that stay on disk are found when they are read.
 
     Raises:
         DataError: No images, a class without one, images of several sizes and no `form.size`, or

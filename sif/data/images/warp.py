@@ -49,15 +49,10 @@ def drawn_boxes(
 
 
 def warped(images: Tensor, boxes: Tensor, degrees: Tensor) -> Tensor:
-    """Turned boxes of images, resized to the images' size; bilinear, black outside the image.
+    """Turned boxes of images (n, c, h, w), resized to their size; bilinear, black outside.
 
-    A box turns about its own center, so that what it shows turns the other way: the image is
-    rotated, then cropped.
-
-    Args:
-        images: (n, c, h, w), floating point.
-        boxes: (n, 4) top, left, height and width as shares of the image's sides.
-        degrees: (n,) by which the content turns, counter-clockwise.
+    A box (n, 4), see `drawn_boxes`, turns about its own center, so that what it shows turns the
+    other way, counter-clockwise by degrees (n,): the image is rotated, then cropped.
     """
     height, width = images.shape[2:]
     top, left, tall, wide = boxes.unbind(dim=1)

@@ -67,10 +67,7 @@ def describe(interactions: Interactions, row: npt.NDArray[np.int64]) -> str:
 
 
 def merge_duplicates(interactions: Interactions, rule: str) -> tuple[Interactions, list[str]]:
-    """Leaves at most one row per combination of ids, by a key of `DUPLICATE_RULES`.
-
-    Returns:
-        The remaining rows in file order, under the same vocabularies, and notes.
+    """The rows, at most one per combination of ids, by a key of `DUPLICATE_RULES`, and notes.
 
     Raises:
         DataError: The rule is unknown, or it is "error" and there are duplicates.
@@ -105,9 +102,6 @@ def filter_interactions(
 
     Removing an item can leave a user with too few, so the two counts are applied until both hold
     (the k-core). Titles and vocabularies are cut down to what is left, unless `keep_ids`.
-
-    Returns:
-        The remaining rows in file order and notes.
 
     Raises:
         DataError: `min_rating` is given but there are no ratings.

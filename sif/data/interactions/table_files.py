@@ -55,10 +55,9 @@ class Table(ABC):
 
     @abstractmethod
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
-        """The columns at the given positions; a table with types of its own keeps to these.
+        """The columns at positions with types: "id" (text as it stands), "float64" or "str".
 
-        Args:
-            types: Position to "id" (text as it stands), "float64" or "str".
+        A table with types of its own keeps to these.
 
         Raises:
             ValueError, OverflowError: A cell does not fit its type.

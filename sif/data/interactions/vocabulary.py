@@ -42,11 +42,9 @@ class Vocabulary:
 
     @classmethod
     def from_values(cls, values: Iterable[Any]) -> tuple[Vocabulary, Int64Array]:
-        """Numbers the distinct values of a column: numbers, strings or a pandas categorical.
+        """The vocabulary of a column (numbers, texts, a categorical), and each value's number (n,).
 
-        Returns:
-            The vocabulary, in numeric order if every id is an integer, else in lexicographic order,
-            and the (n,) number of each value.
+        The order is numeric if every id is an integer, else lexicographic.
 
         Raises:
             DataError: A value is missing.

@@ -52,14 +52,9 @@ def read_folder(
     md5s: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Corpus:
-    """Reads the three files of a folder in one of `LAYOUTS`.
+    """Reads the three files of a folder in one of `LAYOUTS`; see `number`.
 
-    Args:
-        folder: The place.
-        name: Of the data set.
-        max_words: See `number`.
-        md5s: Checksums of the published files of train, valid and test; others are noted.
-        notes: On what has been done before.
+    Checksums of the published files of train, valid and test are compared; others are noted.
 
     Raises:
         DataError: A file is missing, is empty or is not UTF-8, or the train part has but one word.
