@@ -30,6 +30,7 @@ from sif.config import load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import make_split
 from sif.data.interactions.load import load_dataset
+from sif.evaluation.evaluate import pair_matrix
 from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.user_blocks import block_pairs
 from sif.tracking import NullTracker
@@ -87,7 +88,7 @@ def als_seconds(split: Any, dimension: int, threads: int, epochs: int) -> Lap:
     import implicit.als
     from threadpoolctl import threadpool_limits
 
-    pairs = split.train.csr()
+    pairs = pair_matrix(split.train)
     laps: list[Lap] = []
     model = implicit.als.AlternatingLeastSquares(
         factors=dimension, iterations=epochs + 1, num_threads=threads, use_gpu=False, random_state=0

@@ -96,3 +96,8 @@ MALFORMED: tuple[type[Exception], ...] = (
 
 class TrackingError(SifError):
     """A tracking store that was asked for and cannot be used."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its name where it has none."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

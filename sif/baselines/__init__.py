@@ -19,11 +19,7 @@ BASELINES: dict[str, Baseline] = {
 
 
 def named_baselines(names: tuple[str, ...], objective: Objective) -> tuple[str, ...]:
-    """The baselines that are asked for.
-
-    Args:
-        names: Keys of `BASELINES`; "all" alone: all of the objective's.
-        objective: That they must serve.
+    """The baselines of an objective that are asked for; "all" alone: all of them.
 
     Raises:
         ConfigError: An unknown name, or a baseline that does not serve the objective.

@@ -1,4 +1,4 @@
-"""What a baseline is, and its tuning on validation.
+"""Baselines, and their tuning on validation.
 
 A `Baseline` turns a train part and a small grid of parameters into scorers; `fit_best` keeps the
 one that validation ranks first. Nothing here ever holds the test part.
@@ -45,7 +45,7 @@ class Baseline:
     fit_grid: FitGrid
 
     def fit(self, train: Interactions, params: Params, seed: int, threads: int) -> Scorer:
-        """Fit one parameter set on the train part."""
+        """The scorer of one parameter set, fitted on the train part."""
         return next(self.fit_grid(train, (params,), seed, threads))
 
 
@@ -89,16 +89,10 @@ def fit_best(
     threads: int,
     out_of_time: Callable[[], bool] = never,
 ) -> Fitted:
-    """Fit the grid on train and keep what validation ranks first (the earliest of equals).
+    """Fits the grid on train and keeps what validation ranks first (the earliest of equals).
 
-    Args:
-        baseline: an entry of `BASELINES`.
-        train: part that is fitted, and masked when ranking.
-        valid: part that decides.
-        objective: 'ranking' decides by NDCG@10, 'rating' by RMSE.
-        seed: seed of initialization and sampling.
-        threads: threads to use.
-        out_of_time: asked after every parameter set; once it says so, that was the last.
+    Ranking decides by NDCG@10, rating by RMSE. `out_of_time` is asked after every parameter set;
+    once it says so, that was the last.
 
     Raises:
         ConfigError: The baseline does not serve the objective, or its package is not installed.

@@ -32,25 +32,17 @@ class BiasScorer:
         return np.asarray(value, dtype=np.float32)
 
 
-def fit_mean(train: Interactions, params: Params, seed: int, threads: int) -> BiasScorer:
-    """Predict the mean of the train ratings."""
-    del params, seed, threads
+def fit_mean(train: Interactions, *unused: object) -> BiasScorer:
+    """Predicts the mean of the train ratings."""
     mean = float(train_ratings(train).mean())
     return BiasScorer(mean, np.zeros(train.sizes[0]), np.zeros(train.sizes[1]))
 
 
-def fit_bias(train: Interactions, params: Params, seed: int, threads: int) -> BiasScorer:
-    """Minimize sum (r - mean - b_u - b_i)^2 + user_l2 |b_u|^2 + item_l2 |b_i|^2.
+def fit_bias(train: Interactions, params: Params, *unused: object) -> BiasScorer:
+    """Minimizes sum (r - mean - b_u - b_i)^2 + user_l2 |b_u|^2 + item_l2 |b_i|^2, exactly.
 
     Each side has a closed form given the other; the two alternate until no bias moves.
-
-    Args:
-        train: part that is fitted.
-        params: `user_l2` and `item_l2`, in ratings.
-        seed: not used, the problem is convex.
-        threads: not used.
     """
-    del seed, threads
     rating = train_ratings(train)
     mean = rating.mean()
     residual = rating - mean

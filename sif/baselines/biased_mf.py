@@ -36,16 +36,11 @@ class BiasedScorer:
         return np.asarray(self.mean + self.deviation * product, dtype=np.float32)
 
 
-def fit_biased_mf(train: Interactions, params: Params, seed: int, threads: int) -> BiasedScorer:
-    """Minimize squared error + sum over rows of sqrt(count) (l2 |factor|^2 + bias_l2 bias^2).
+def fit_biased_mf(train: Interactions, params: Params, seed: int, *unused: object) -> BiasedScorer:
+    """Minimizes squared error + sum over rows of sqrt(count) (l2 |factor|^2 + bias_l2 bias^2).
 
-    Args:
-        train: part that is fitted.
-        params: `dimension`, `l2`, `bias_l2`, `learning_rate`, `epochs` (full-batch steps).
-        seed: seed of the initial factors.
-        threads: not used.
+    `epochs` counts full-batch steps.
     """
-    del threads
     rating = train_ratings(train)
     mean, deviation = float(rating.mean()), float(rating.std()) or 1.0
     order = np.lexsort((train.ids[:, 1], train.ids[:, 0]))
@@ -110,14 +105,8 @@ BIASED_MF = Baseline(
     description="biased matrix factorization",
     objectives=frozenset({"rating"}),
     grid=tuple(
-        {
-            "dimension": dimension,
-            "l2": l2,
-            "bias_l2": bias_l2,
-            "learning_rate": 0.05,
-            "epochs": 75,
-        }
-        for dimension, l2, bias_l2 in (
+        {"dimension": size, "l2": l2, "bias_l2": bias_l2, "learning_rate": 0.05, "epochs": 75}
+        for size, l2, bias_l2 in (
             (8, 0.3, 0.3),
             (8, 0.5, 0.4),
             (32, 0.8, 0.5),

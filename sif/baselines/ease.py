@@ -37,21 +37,12 @@ class LinearScorer:
         return np.asarray(self.history[users] @ self.weights, dtype=np.float32)
 
 
-def fit_ease(
-    train: Interactions, grid: Sequence[Params], seed: int, threads: int
-) -> Iterator[Scorer]:
-    """Fit one model per `l2` of the grid.
-
-    Args:
-        train: part that is fitted; ratings are not used.
-        grid: parameter sets with `l2`, the ridge penalty lambda in interactions.
-        seed: not used, the solution is exact.
-        threads: not used, torch has been told.
+def fit_ease(train: Interactions, grid: Sequence[Params], *unused: object) -> Iterator[Scorer]:
+    """One model per `l2` of the grid, the ridge penalty lambda in interactions.
 
     Raises:
         DataError: Both users and items are too many for a dense solution.
     """
-    del seed, threads
     pairs = pair_matrix(train)
     n_users, n_items = pairs.shape
     by_user = n_users < n_items

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -41,11 +42,7 @@ class FactorScorer:
 def fit_als(train: Interactions, params: Params, seed: int, threads: int) -> FactorScorer:
     """Weighted matrix factorization by alternating least squares (Hu et al., ICDM 2008).
 
-    Args:
-        train: part that is fitted; every interaction is a positive.
-        params: `dimension`, `l2`, `alpha` (weight of a positive; an empty cell weighs 1), `epochs`.
-        seed: seed of the initial factors.
-        threads: threads of the solver.
+    Every interaction is a positive of weight `alpha`; an empty cell weighs 1.
     """
     with _implicit() as implicit:
         model = implicit.als.AlternatingLeastSquares(
@@ -63,33 +60,23 @@ def fit_als(train: Interactions, params: Params, seed: int, threads: int) -> Fac
 
 
 def fit_bpr(
-    train: Interactions, grid: Sequence[Params], seed: int, threads: int
+    train: Interactions, grid: Sequence[Params], seed: int, *unused: object
 ) -> Iterator[Scorer]:
-    """Bayesian personalized ranking (Rendle et al., UAI 2009).
+    """Bayesian personalized ranking (Rendle et al., UAI 2009), every interaction a positive.
 
-    Neighbors in the grid that differ only in `epochs` or `popularity` share one training.
-
-    Args:
-        train: part that is fitted; every interaction is a positive.
-        grid: parameter sets with `dimension`, `learning_rate`, `l2`, `epochs` and `popularity` (the
-            multiple of the log popularity that is added to the scores).
-        seed: seed of initial factors and sampling.
-        threads: not used; with more than one thread the updates race and no run repeats another.
+    Neighbors in the grid that differ only in `epochs` or `popularity` (the multiple of the log
+    popularity that is added to the scores) share one training. With more than one thread the
+    updates race and no run repeats another, so one is used.
     """
-    del threads
     pairs = pair_matrix(train)
     log_count = np.log1p(np.asarray(pairs.sum(axis=0), dtype=np.float32).ravel())
-    for _, group in itertools.groupby(grid, key=_bpr_training):
+    for _, group in itertools.groupby(grid, itemgetter("dimension", "learning_rate", "l2")):
         members = list(group)
         epochs = {int(params["epochs"]) for params in members}
         snapshots = _train_bpr(pairs, members[0], epochs, seed)
         for params in members:
             users, items = snapshots[int(params["epochs"])]
             yield FactorScorer(users, items, np.float32(params["popularity"]) * log_count)
-
-
-def _bpr_training(params: Params) -> tuple[float, float, float]:
-    return params["dimension"], params["learning_rate"], params["l2"]
 
 
 def _train_bpr(
@@ -108,7 +95,7 @@ def _train_bpr(
             use_gpu=False,
         )
 
-        def keep(epoch: int, *_: object) -> None:
+        def keep(epoch: int, *unused: object) -> None:
             if epoch + 1 in epochs:
                 snapshots[epoch + 1] = (model.user_factors.copy(), model.item_factors.copy())
 
@@ -156,17 +143,8 @@ BPR = Baseline(
     description="implicit BPR with its popularity correction",
     objectives=frozenset({"ranking"}),
     grid=tuple(
-        {
-            "dimension": dimension,
-            "learning_rate": rate,
-            "l2": l2,
-            "epochs": epochs,
-            "popularity": power,
-        }
-        for dimension, rate, l2, stops in (
-            (64, 0.02, 0.02, (40, 80, 120)),
-            (64, 0.01, 0.02, (100, 150, 200)),
-        )
+        {"dimension": 64, "learning_rate": rate, "l2": 0.02, "epochs": epochs, "popularity": power}
+        for rate, stops in ((0.02, (40, 80, 120)), (0.01, (100, 150, 200)))
         for epochs in stops
         for power in (0.0, 0.5, 1.0)
     ),

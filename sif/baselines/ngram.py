@@ -39,10 +39,8 @@ _SWEEPS = 3  # over the lengths; the search also ends when one changes nothing
 class _Counts:
     """One way of counting the n-grams of one length.
 
-    Attributes:
-        grams: (m,) by the number of the n-gram.
-        total: (k,) their sum, by the number of the context.
-        kinds: (k,) how many of them are not 0, by the number of the context.
+    Counts (m,) by n-gram; their sum (k,), and how many are not 0 (k,), by the number of the
+    context.
     """
 
     grams: Int64Array
@@ -50,11 +48,9 @@ class _Counts:
     kinds: Int64Array
 
     def evidence(self, contexts: Int64Array, grams: Int64Array) -> Float64Array:
-        """(3, n) count, total and kinds for n words; all 0 after a context that was never seen.
+        """(3, n) count, total and kinds by (n,) numbers of contexts and n-grams, -1 if unseen.
 
-        Args:
-            contexts: (n,) numbers, or -1.
-            grams: (n,) numbers, or -1.
+        All are 0 after a context that was never seen.
         """
         known = contexts >= 0
         rows = [np.where(grams >= 0, self.grams[grams], 0)]
@@ -70,8 +66,8 @@ class _Level:
         codes: (m,) sorted: the number of the context, times the size of the vocabulary, plus the
             last word. An n-gram's number is its place here.
         occurrences: How often it stands in the text: for the longest n-grams of a model.
-        continuations: How many different words stand before it: for all shorter ones. Where n-grams
-            that are one word longer were not counted, the occurrences once more.
+        continuations: How many different words stand before it: for all shorter ones; for the
+            longest that were counted, the occurrences once more.
     """
 
     codes: Int64Array
@@ -85,7 +81,7 @@ class _Level:
         return np.where(self.codes[place] == codes, place, -1)
 
     def evidence(self, contexts: Int64Array, grams: Int64Array) -> _Pair:
-        """What it says of n words by occurrences, and by continuations; see `_Counts`."""
+        """Evidence on n words by occurrences, and by continuations; see `_Counts`."""
         return (
             self.occurrences.evidence(contexts, grams),
             self.continuations.evidence(contexts, grams),
@@ -110,7 +106,7 @@ class NGram:
     def fit(
         cls, ids: Int64Array, size: int, order: int, discounts: float | Sequence[float] = DISCOUNT
     ) -> NGram:
-        """Count the n-grams of a text.
+        """Counts the n-grams of a text.
 
         Args:
             ids: (n,) words of the text, in 0..size - 1.
@@ -135,11 +131,7 @@ class NGram:
         return len(self.discounts)
 
     def log_probabilities(self, ids: Int64Array) -> Float64Array:
-        """(n - 1,) natural logarithms, for each word of a text but the first, given those before.
-
-        Args:
-            ids: (n,) words of the text.
-        """
+        """Natural logarithms (n - 1,) for each word of a text (n,) but the first."""
         evidence = _chosen(list(_evidence(self.levels[: self.order], ids, self.size)))
         return np.log(_mixed(evidence, self.discounts, self.size))[1:]
 
@@ -147,28 +139,12 @@ class NGram:
         """Over all words of a text but the first, which no network predicts either."""
         return math.exp(-float(self.log_probabilities(ids).mean()))
 
-    def probabilities(self, context: Sequence[int]) -> Float64Array:
-        """(size,) probability of every word after a context of any length."""
-        levels, words = self.levels[: self.order], np.arange(self.size)
-        pairs = []
-        for level, number in zip(levels, _after(levels, context, self.size), strict=True):
-            contexts = np.full(self.size, number)
-            pairs.append(level.evidence(contexts, level.numbers(contexts, words, self.size)))
-        return _mixed(_chosen(pairs), self.discounts, self.size)
-
 
 def tuned(corpus: Corpus, longest: int = LONGEST) -> NGram:
     """The model of the train part whose order and discounts suit the validation part best.
 
-    For each order the discounts are chosen from `GRID` one length after the other, the longest
-    first, until nothing changes.
-
-    Args:
-        corpus: The text; its test part is left alone.
-        longest: Words of the longest n-gram that is tried.
-
-    Returns:
-        The model; of models that are equally good the one with the shortest n-grams.
+    For each order up to `longest` the discounts are chosen from `GRID` one length after the other,
+    the longest first, until nothing changes. Of equally good models, the shortest n-grams win.
     """
     size = len(corpus.words)
     whole = NGram.fit(corpus.train, size, min(longest, len(corpus.train)))
@@ -215,7 +191,7 @@ def _counts(grams: Int64Array, contexts: Int64Array, n_contexts: int) -> _Counts
 
 
 def _evidence(levels: Sequence[_Level], ids: Int64Array, size: int) -> Iterator[_Pair]:
-    """What each length, the shortest first, says of the words of a text."""
+    """Evidence of each length, the shortest first, on the words of a text."""
     contexts = np.zeros(len(ids), dtype=np.int64)
     for level in levels:
         grams = level.numbers(contexts, ids, size)
@@ -226,17 +202,6 @@ def _evidence(levels: Sequence[_Level], ids: Int64Array, size: int) -> Iterator[
 def _chosen(pairs: Sequence[_Pair]) -> list[Float64Array]:
     """Occurrences of the longest n-grams, continuations of the shorter ones."""
     return [*(continuations for _, continuations in pairs[:-1]), pairs[-1][0]]
-
-
-def _after(levels: Sequence[_Level], context: Sequence[int], size: int) -> list[int]:
-    """Numbers of the last 0, 1, ... words of a context, -1 where they were never seen."""
-    found, words = [0], np.array(context, dtype=np.int64)
-    for length in range(1, len(levels)):
-        number = 0 if length <= len(words) else -1
-        for level, word in zip(levels[:length], words[len(words) - length :], strict=False):
-            number = int(level.numbers(np.array([number]), np.array([word]), size)[0])
-        found.append(number)
-    return found
 
 
 def _mixed(evidence: Sequence[Float64Array], discounts: Sequence[float], size: int) -> Float64Array:

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from sif.errors import GenotypeError
+from sif.errors import GenotypeError, first_line
 
 FORMER_SPACES = {"rich": "staged"}
 """Names of spaces that saved genotypes may have, and today's."""
@@ -160,7 +160,7 @@ def from_json(text: str, where: str = "genotype") -> Genotype:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise GenotypeError(f"{where}: expected JSON, found {_first(error)}") from None
+        raise GenotypeError(f"{where}: expected JSON, found {first_line(error)}") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise GenotypeError(f'{where}: expected an object with "format": "{FORMAT}"')
     if document.get("version") != VERSION:
@@ -184,7 +184,7 @@ def from_json(text: str, where: str = "genotype") -> Genotype:
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise GenotypeError(
-            f"{where}: malformed genotype: {type(error).__name__}: {_first(error)}"
+            f"{where}: malformed genotype: {type(error).__name__}: {first_line(error)}"
         ) from None
 
 
@@ -193,12 +193,8 @@ def read(path: Path) -> Genotype:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise GenotypeError(f"{path}: cannot be read: {_first(error)}") from None
+        raise GenotypeError(f"{path}: cannot be read: {first_line(error)}") from None
     return from_json(text, str(path))
-
-
-def _first(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _text(value: Any) -> str:

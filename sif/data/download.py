@@ -1,7 +1,6 @@
-"""Find an official data folder on disk, or download and unpack it.
+"""Finds an official data folder on disk, or downloads and unpacks it.
 
-Looked for in the folder the user names, `$SIF_DATA_DIR` and `datasets/raw/`, in this order. A
-download is checked against its MD5 and unpacked beside its final place, then moved there in one
+A download is checked against its MD5 and unpacked beside its final place, then moved there in one
 step, so that nothing half-written is ever found; the same holds for what is published file by file.
 """
 
@@ -80,15 +79,12 @@ def first_folder(base: Path, names: Sequence[str], holds: Callable[[Path], bool]
 def locate(
     source: Source, data_dir: Path | None, find: Callable[[Path], Path | None] | None = None
 ) -> tuple[Path, list[str]]:
-    """The folder of a data set, downloaded if it is nowhere on disk.
+    """The folder of a data set, downloaded if it is nowhere on disk, and notes.
 
     Args:
         source: Where it comes from.
         data_dir: Looked at first, and where a download goes; `datasets/raw/` by default.
         find: A place to the data set in it, or None; by default a folder with all files.
-
-    Returns:
-        The folder and notes.
 
     Raises:
         DataError: It is not there and could not be downloaded; the message says what to put where.
@@ -177,39 +173,27 @@ def _fetch_files(source: Source, target: Path) -> str:
 
 
 def _retrieve(url: str, md5: str | None, target: Path) -> None:
-    """Download one file into a folder under its own name, checked.
+    """Downloads one file into a folder under its own name, checked.
 
-    Raises:
-        OSError: No network, or no such place.
-        ValueError: Another checksum.
-        ImportError: pooch is not installed.
+    Raises OSError without network or such a place, ValueError for another checksum.
     """
     import pooch
 
     pooch.get_logger().setLevel("ERROR")
+    shows = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
     pooch.retrieve(
         url,
         known_hash=None if md5 is None else f"md5:{md5}",
         fname=PurePosixPath(url).name,
         path=target,
-        downloader=pooch.HTTPDownloader(progressbar=_shows_progress(), timeout=_TIMEOUT),
+        downloader=pooch.HTTPDownloader(progressbar=shows, timeout=_TIMEOUT),
     )
 
 
-def _shows_progress() -> bool:
-    return sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
-
-
 def unpack(archive_path: Path, target: Path, folder: str) -> Path:
-    """Unpack one folder of a zip or tar file, whole or not at all.
+    """Unpacks one top-level folder of a zip or tar file, whole or not at all; returns its place.
 
-    Args:
-        archive_path: The archive; one with ".tar" or ".tgz" in its name is a tar file.
-        target: Where the folder goes; made if needed.
-        folder: Top-level folder in the archive.
-
-    Returns:
-        `target / folder`.
+    An archive with ".tar" or ".tgz" in its name is a tar file.
 
     Raises:
         DataError: The archive is damaged, lacks the folder, or names a path outside it.

@@ -1,4 +1,4 @@
-"""What `datasets/*.yaml` tell of the data sets that are known by a name."""
+"""The data sets that are known by a name, from `datasets/*.yaml`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ from sif.errors import DataError
 PLANTED = "planted"
 DIGITS = "digits"
 GRAMMAR = "grammar"
-IMAGE_KINDS = ("images", DIGITS)
-"""Kinds of recipes that `sif.data.images` reads."""
-TEXT_KINDS = ("text", GRAMMAR)
-"""Kinds of recipes that `sif.data.text` reads."""
+_CONTENT = {"images": "images", DIGITS: "images", "text": "text", GRAMMAR: "text"}
+"""By kind; of all other kinds interactions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +40,8 @@ class Recipe(Source):
 
     @property
     def content(self) -> str:
-        """What it holds, for messages."""
-        if self.kind in TEXT_KINDS:
-            return "text"
-        return "images" if self.kind in IMAGE_KINDS else "interactions"
+        """Kind of its content, for messages."""
+        return _CONTENT.get(self.kind, "interactions")
 
     def check_content(self, wanted: str) -> None:
         """Raises DataError for a data set of something else."""

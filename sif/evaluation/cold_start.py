@@ -1,4 +1,4 @@
-"""What a model says of users and items that it never met: rows without a train interaction.
+"""The rule for users and items that a model never met: rows without a train interaction.
 
 Their embeddings carry no information: they stay near their random start, or are shrunk toward
 zero, so that such a user would get an arbitrary list and such an item an arbitrary place. One rule
@@ -8,7 +8,6 @@ for every model, ours and the baselines, mends that:
   with rows that are folded in from nothing but cold rows (`ColdStartRule.without_known_pairs`);
 - rating: a cold row is zero, bias included, which is where the L2 penalty alone would take it.
 
-Because all models give a cold user the same list, a comparison is decided by the users they know.
 The choice was made on validation; see docs/protocols.md.
 """
 
@@ -53,8 +52,7 @@ class ColdStartRule:
     """The ranking rule for cold users and items; whoever serves a ranking asks it.
 
     Attributes:
-        order: float32 (n_items,), what a cold user's items score; minus infinity at cold items.
-            Only this class reads that off it.
+        order: float32 (n_items,), an item's score for cold users; minus infinity at cold items.
         cold_users: bool (n_users,).
     """
 
@@ -77,15 +75,7 @@ class ColdStartRule:
         return self.never_recommended if field else self.cold_users
 
     def without_known_pairs(self, pairs: sparse.csr_array, field: int = 0) -> Mask:
-        """Which rows have nothing that tells of them: no pair with a trained row.
-
-        Args:
-            pairs: CSR (b, n_other), whatever it stores is a pair.
-            field: Of the rows, 0 for users and 1 for items.
-
-        Returns:
-            bool (b,).
-        """
+        """Which rows (b,) of a field have no pair, in the CSR (b, n_other), with a trained row."""
         told = ~self.untrained(1 - field)[pairs.indices]
         count = np.append(0, np.cumsum(told))[pairs.indptr]
         return np.asarray(np.diff(count) == 0, dtype=np.bool_)
@@ -97,18 +87,13 @@ class ColdStartRule:
 
     @property
     def last(self) -> np.float32:
-        """What an item behind all others scores for a cold user."""
+        """The score, for a cold user, of an item behind all others."""
         return -np.float32(len(self.order) + 1)
 
     def applied(self, scores: NDArray[np.float32], cold: Mask) -> NDArray[np.float32]:
-        """Scores with the rule applied.
+        """Scores (b, n_items) with the rule applied, where `cold` (b,) tells which users are cold.
 
-        Args:
-            scores: (b, n_items); left alone.
-            cold: bool (b,), which of these users are cold.
-
-        Returns:
-            (b, n_items); the argument itself where the rule changes nothing.
+        The scores are left alone, and returned themselves where the rule changes nothing.
         """
         if not self.never_recommended.any() and not cold.any():
             return scores
@@ -136,16 +121,10 @@ class ColdStartRule:
         self, found: Top, cold: Mask, excluded: sparse.csr_array | None = None,
         allowed: Mask | None = None,
     ) -> Top:  # fmt: skip
-        """The best items of some users, cold ones with the popular instead.
+        """The best items (b, k) of some users, those of cold ones replaced by the popular.
 
-        Args:
-            found: (b, k); left alone.
-            cold: bool (b,), which of these users are cold.
-            excluded: CSR (b, n_items); what it stores is not recommended to that row.
-            allowed: bool (n_items,), which items may be recommended to anyone; None: all.
-
-        Returns:
-            (b, k); -1 with minus infinity where nothing is left to recommend.
+        Items that the CSR `excluded` (b, n_items) stores are not recommended to that row, and to
+        nobody those outside `allowed`, bool (n_items,); `cold` is bool (b,).
         """
         if not cold.any():
             return found
@@ -160,20 +139,14 @@ class ColdStartRule:
         return Top(items, scores)
 
     def with_users(self, size: int, folded: NDArray[np.int64]) -> ColdStartRule:
-        """The rule for `size` users: those folded in (b,) are not cold, other new ones are.
-
-        Rows that are `bare` are not folded in.
-        """
+        """The rule for `size` users: those folded in (b,) are not cold, other new ones are."""
         cold = np.ones(size, dtype=np.bool_)
         cold[: len(self.cold_users)] = self.cold_users
         cold[folded] = False
         return ColdStartRule(self.order, cold)
 
     def with_items(self, size: int, folded: NDArray[np.int64]) -> ColdStartRule:
-        """The rule for `size` items: those folded in (b,) come last, other new ones never.
-
-        Rows that are `bare` are not folded in.
-        """
+        """The rule for `size` items: those folded in (b,) come last, other new ones never."""
         order = np.full(size, -np.inf, dtype=np.float32)
         order[: len(self.order)] = self.order
         order[folded] = np.maximum(order[folded], -np.float32(size))
@@ -198,14 +171,9 @@ def with_cold_start(scorer: Scorer, cold_start: ColdStartRule) -> Scorer:
 
 
 def with_zero_rows(network: InteractionNetwork, train: Interactions) -> InteractionNetwork:
-    """The network with every cold row, embedding and bias, at zero.
+    """A copy of the network with every cold row, embedding and bias, at zero.
 
-    Args:
-        network: Trained on the train part; left alone.
-        train: Tells which rows are cold.
-
-    Returns:
-        A copy, or the network itself where no row is cold.
+    The network itself where no row is cold.
     """
     cold = [torch.from_numpy(cold_rows(train, f)) for f in range(len(train.sizes))]
     if not any(rows.any() for rows in cold):

@@ -14,8 +14,12 @@ import numpy as np
 
 from sif.errors import DataError
 from sif.evaluation.evaluate import Evaluation
-from sif.evaluation.metrics import Interval, paired_bootstrap, paired_ratio_bootstrap
-from sif.evaluation.metrics import higher_is_better as is_higher_better
+from sif.evaluation.metrics import (
+    Interval,
+    higher_is_better,
+    paired_bootstrap,
+    paired_ratio_bootstrap,
+)
 
 Outcome = Literal["better", "undecided", "worse"]
 
@@ -32,40 +36,23 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a run concludes, in words and figures; `against` is None where nothing was compared."""
+    """A run's conclusion in words and figures; `against` is None where nothing was compared."""
 
     text: str
     against: str | None
     comparison: Comparison | None
 
 
-def compare(
-    ours: Evaluation,
-    other: Evaluation,
-    metric: str,
-    higher_is_better: bool,
-    *,
-    seed: int,
-    n: int = 10_000,
-) -> Comparison:
-    """Paired 95 % bootstrap over users of the difference ours - other.
+def compare(ours: Evaluation, other: Evaluation, metric: str, *, seed: int) -> Comparison:
+    """Paired 95 % bootstrap over users of ours - other, in the unit of a metric split by user.
 
-    Args:
-        ours: evaluation of our model.
-        other: evaluation of the other model on the same part.
-        metric: a key of `metrics` that can be split by user.
-        higher_is_better: direction of the metric.
-        seed: seed of the resampling.
-        n: number of resamples.
-
-    Returns:
-        The difference in the metric's unit; 'undecided' whenever the interval contains 0.
+    The outcome is 'undecided' whenever the interval contains 0.
 
     Raises:
         DataError: The two were not evaluated on the same users and interactions.
     """
-    interval = _paired_interval(ours, other, metric, seed, n)
-    sign = 1.0 if higher_is_better else -1.0
+    interval = _paired_interval(ours, other, metric, seed)
+    sign = 1.0 if higher_is_better(metric) else -1.0
     if min(sign * interval.low, sign * interval.high) > 0:
         outcome: Outcome = "better"
     elif max(sign * interval.low, sign * interval.high) < 0:
@@ -84,25 +71,19 @@ def verdict(
     *,
     seed: int = 0,
 ) -> Verdict:
-    """Say whether our model beats the baseline that validation ranks best.
+    """Says whether our model beats the baseline that validation ranks best.
 
-    Args:
-        ours_name: how the text calls our model.
-        ours: our evaluation on test.
-        baselines: name to evaluation on test.
-        valid: name to value of the metric on validation, for the same names.
-        metric: the metric to compare.
-        seed: seed of the bootstrap.
+    Evaluations are of the test part; `valid` has the metric on validation by the baselines' names.
     """
     if not baselines:
         return Verdict("no verdict: no baseline was trained", None, None)
     if missing := sorted(set(baselines) - set(valid)):
         raise DataError(f"verdict: no validation {metric} for {', '.join(missing)}")
-    up = is_higher_better(metric)
+    up = higher_is_better(metric)
     # Sorted names make a tie on validation end the same way in every run.
     against = max(sorted(baselines), key=lambda name: valid[name] if up else -valid[name])
     other = baselines[against]
-    result = compare(ours, other, metric, up, seed=seed)
+    result = compare(ours, other, metric, seed=seed)
     relation = {"better": "better than", "undecided": "undecided against", "worse": "worse than"}
     text = (
         f"{ours_name} is {relation[result.outcome]} {against}, the baseline that validation ranks "
@@ -114,16 +95,14 @@ def verdict(
     return Verdict(text, against, result)
 
 
-def _paired_interval(
-    ours: Evaluation, other: Evaluation, metric: str, seed: int, n: int
-) -> Interval:
+def _paired_interval(ours: Evaluation, other: Evaluation, metric: str, seed: int) -> Interval:
     if not np.array_equal(ours.users, other.users):
         raise DataError(
             f"{metric}: expected both models evaluated on the same users, "
             f"found {len(ours.users)} and {len(other.users)} users"
         )
     if metric in ours.per_user and metric in other.per_user:
-        return paired_bootstrap(ours.per_user[metric], other.per_user[metric], seed, n=n)
+        return paired_bootstrap(ours.per_user[metric], other.per_user[metric], seed)
     sums = "absolute_error" if metric == "mae" else "squared_error"
     if metric not in ("rmse", "rmse_std", "mae") or sums not in ours.per_user:
         raise DataError(f"{metric}: expected a metric with values per user, found none")
@@ -133,5 +112,5 @@ def _paired_interval(
     a, b = ours.per_user[sums], other.per_user[sums]
     # rmse_std is rmse over the train part's deviation, the same constant for both models.
     scale = ours.metrics["rmse_std"] / ours.metrics["rmse"] if metric == "rmse_std" else 1.0
-    raw = paired_ratio_bootstrap(a, b, count, seed=seed, n=n, root=metric != "mae")
+    raw = paired_ratio_bootstrap(a, b, count, seed=seed, root=metric != "mae")
     return Interval(raw.mean * scale, raw.low * scale, raw.high * scale)

@@ -1,8 +1,8 @@
 """Evaluation protocols: a scorer and a split in, metrics and their per-user parts out.
 
-Ranking is over all items: the train part is masked at validation, train and valid at test; a
-relevant item loses every tie with an irrelevant one; users without relevant items are left out and
-counted. Rating errors are of predictions clipped to the train part's rating range.
+Ranking is over all items: parts before the evaluated one are masked; a relevant item loses every
+tie with an irrelevant one; users without relevant items are left out and counted. Rating errors are
+of predictions clipped to the train part's rating range.
 """
 
 from __future__ import annotations
@@ -84,8 +84,9 @@ def pair_matrix(interactions: Interactions) -> sp.csr_matrix:
 
 def evaluate(scorer: Scorer, split: Split, part: Part, objective: Objective) -> Evaluation:
     """Evaluate by the protocol of the objective; `ConfigError` if the scorer cannot do it."""
-    history, truth = _parts(split, part)
-    return evaluate_on(scorer, split.train, history, truth, objective)
+    if part == "valid":
+        return evaluate_on(scorer, split.train, (split.train,), split.valid, objective)
+    return evaluate_on(scorer, split.train, (split.train, split.valid), split.test, objective)
 
 
 def evaluate_on(
@@ -110,7 +111,7 @@ def rank_all_items(
     k: int = 10,
     chunk: int | None = None,
 ) -> Evaluation:
-    """Rank all items for every user with something to find in the part.
+    """Ranks all items for every user with something to find in the part.
 
     Args:
         scorer: gives (b, n_items) scores; minus infinity means "never recommend".
@@ -118,9 +119,6 @@ def rank_all_items(
         truth: the evaluated part.
         k: cut-off of every metric.
         chunk: users scored at once; None lets 32 MB of scores decide.
-
-    Returns:
-        `ndcg@k`, `recall@k`, `hit@k`, `mrr@k`, `map@k`, `precision@k`, `coverage@k`.
 
     Raises:
         DataError: The part is empty, meets the masked history, or a score is not a number.
@@ -155,15 +153,7 @@ def rank_all_items(
 
 
 def rating_errors(scorer: RatingScorer, train: Interactions, truth: Interactions) -> Evaluation:
-    """Errors of predicted ratings on a part.
-
-    Args:
-        scorer: predicts ratings (b,) from ids (b, n_fields).
-        train: gives range and deviation.
-        truth: the evaluated part.
-
-    Returns:
-        `rmse` and `mae` in rating units, `rmse_std` divided by the train part's standard deviation.
+    """Errors of ratings on a part: `rmse`, `mae`, and `rmse_std` in deviations of the train part.
 
     Raises:
         DataError: A part is empty or has no ratings, the train ratings are all equal, or a
@@ -195,13 +185,6 @@ def rating_errors(scorer: RatingScorer, train: Interactions, truth: Interactions
     return Evaluation(metrics, users, per_user, n_users - len(users))
 
 
-def _parts(split: Split, part: Part) -> tuple[tuple[Interactions, ...], Interactions]:
-    """History that is masked, and truth."""
-    if part == "valid":
-        return (split.train,), split.valid
-    return (split.train, split.valid), split.test
-
-
 def _ratings(interactions: Interactions, where: str) -> NDArray[np.float64]:
     if interactions.rating is None:
         raise DataError(f"{where}: rating: expected a column of numbers, found none")
@@ -229,14 +212,8 @@ def _top_k(
 ) -> tuple[NDArray[np.bool_], Ids]:
     """Best k items per row, ties to irrelevant items first and then to the lowest index.
 
-    Args:
-        scores: (b, n_items) float64 copies of float32 values; overwritten.
-        masked: CSR (b, n_items) of items that must not be recommended.
-        relevant: CSR (b, n_items) of relevant items.
-        k: at most n_items.
-
-    Returns:
-        hits bool (b, k) and items int64 (b, k), -1 where fewer than k items may be recommended.
+    Scores (b, n_items) are float64 copies of float32 values, and overwritten; masked and relevant
+    items are CSR (b, n_items). Returns hits (b, k) and items (b, k), -1 where too few are left.
     """
     rows = np.arange(len(scores))
     scores[np.repeat(rows, np.diff(masked.indptr)), masked.indices] = -np.inf

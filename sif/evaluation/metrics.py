@@ -1,7 +1,6 @@
 """Metrics of rating and ranking: numpy arrays in, floats or one value per user out.
 
-Ranking metrics start from `hits`, one row per user in rank order, so that how a list was made (what
-was masked, how ties were broken) is decided in `evaluate` alone. Relevance is binary. The
+How a list was made (what was masked, how ties were broken) is decided in `evaluate` alone. The
 bootstrap resamples users, not interactions: interactions of one user are not independent.
 """
 
@@ -20,6 +19,7 @@ LOWER_IS_BETTER = frozenset({"rmse", "rmse_std", "mae", "error", "perplexity", "
 
 # Elements drawn at once by the bootstrap: 2^22 indices and their counts stay below 100 MB.
 _BOOTSTRAP_ELEMENTS = 1 << 22
+_LEVEL = 0.95  # share of the resamples inside the interval
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def mae(prediction: ArrayLike, target: ArrayLike) -> float:
 
 
 def ranking_metrics(hits: ArrayLike, n_relevant: ArrayLike) -> dict[str, Floats]:
-    """Ranking metrics at cut-off K for every user.
+    """Ranking metrics at cut-off K, each float64 (n_users,): `ndcg@K`, `recall@K`, `hit@K`, ...
 
     NDCG is binary with the ideal over min(K, relevant); MAP divides by the same number; recall
     divides by all relevant items, precision by K; MRR is the reciprocal rank of the first hit, 0
@@ -56,9 +56,6 @@ def ranking_metrics(hits: ArrayLike, n_relevant: ArrayLike) -> dict[str, Floats]
     Args:
         hits: bool, (n_users, K); `hits[u, r]` says whether the item at rank r + 1 is relevant.
         n_relevant: integers, (n_users,); relevant items of each user, at least 1.
-
-    Returns:
-        `ndcg@K`, `recall@K`, `hit@K`, `mrr@K`, `map@K`, `precision@K`, each float64 (n_users,).
 
     Raises:
         ShapeError: The arrays do not fit each other.
@@ -100,34 +97,20 @@ def ranking_metrics(hits: ArrayLike, n_relevant: ArrayLike) -> dict[str, Floats]
 
 
 def coverage(recommended: ArrayLike, n_items: int) -> float:
-    """Share of the catalogue that is recommended to at least one user.
-
-    Args:
-        recommended: item indices, any shape; negative entries (empty places) do not count.
-        n_items: size of the catalogue.
-    """
+    """Share of `n_items` that is recommended to at least one user; negative items do not count."""
     items = np.asarray(recommended)
     return float(np.unique(items[items >= 0]).size / n_items)
 
 
-def paired_bootstrap(
-    a: ArrayLike, b: ArrayLike, seed: int, *, n: int = 10_000, level: float = 0.95
-) -> Interval:
-    """Percentile bootstrap of mean(a - b) over users.
-
-    Args:
-        a: metric of the first model, (n_users,).
-        b: metric of the second model for the same users, (n_users,).
-        seed: seed of the resampling.
-        n: number of resamples.
-        level: share of resamples inside the interval.
+def paired_bootstrap(a: ArrayLike, b: ArrayLike, seed: int, *, n: int = 10_000) -> Interval:
+    """Percentile bootstrap, by `n` resamples, of mean(a - b) over users, both (n_users,).
 
     Returns:
         The mean difference and its interval; an infinite one where a single user carries the mean.
     """
     gap = _difference(a, b)
     sums = _resampled_sums(gap[:, None], seed, n)
-    return _interval(float(gap.mean()), sums[:, 0] / gap.size, gap.size, level)
+    return _interval(float(gap.mean()), sums[:, 0] / gap.size, gap.size)
 
 
 def paired_ratio_bootstrap(
@@ -137,7 +120,6 @@ def paired_ratio_bootstrap(
     *,
     seed: int,
     n: int = 10_000,
-    level: float = 0.95,
     root: bool = False,
 ) -> Interval:
     """Cluster bootstrap over users of sum(a) / sum(count) - sum(b) / sum(count).
@@ -148,11 +130,7 @@ def paired_ratio_bootstrap(
         count: ratings behind each sum, (n_users,), positive.
         seed: seed of the resampling.
         n: number of resamples.
-        level: share of resamples inside the interval.
-        root: take the square root of each ratio first (root mean squared errors from squared sums).
-
-    Returns:
-        The difference and its interval; an infinite one where a single user carries it.
+        root: take the square root of each ratio first (for root mean squared errors).
     """
     _difference(a, b)
     columns = np.stack([np.asarray(x, dtype=np.float64) for x in (a, b, count)], axis=1)
@@ -162,7 +140,7 @@ def paired_ratio_bootstrap(
         return np.sqrt(first) - np.sqrt(second) if root else first - second
 
     mean = float(statistic(columns.sum(axis=0, keepdims=True))[0])
-    return _interval(mean, statistic(_resampled_sums(columns, seed, n)), len(columns), level)
+    return _interval(mean, statistic(_resampled_sums(columns, seed, n)), len(columns))
 
 
 def _difference(a: ArrayLike, b: ArrayLike) -> Floats:
@@ -189,8 +167,8 @@ def _resampled_sums(columns: Floats, seed: int, n: int) -> Floats:
     return sums
 
 
-def _interval(mean: float, resampled: Floats, n_users: int, level: float) -> Interval:
+def _interval(mean: float, resampled: Floats, n_users: int) -> Interval:
     if n_users < 2:
         return Interval(mean, -np.inf, np.inf)
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(resampled, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return Interval(mean, float(low), float(high))

@@ -28,7 +28,7 @@ class FunctionScorer:
     Args:
         interaction: Two fields (user, item) for `scores`, any number for `predict`.
         scale: Back to rating units, for `predict`.
-        cold_start: What `scores` says of users and items that were not trained.
+        cold_start: For users and items that were not trained.
     """
 
     def __init__(
@@ -69,13 +69,7 @@ class FunctionScorer:
 
 
 class InteractionScorer(FunctionScorer):
-    """Scores of a network as it stands: make a new one after further training.
-
-    Args:
-        network: See `FunctionScorer`, as the other arguments.
-        scale: Back to rating units.
-        cold_start: For users and items that were not trained.
-    """
+    """Scores of a network as it stands: make a new one after further training."""
 
     def __init__(
         self,

@@ -26,12 +26,7 @@ COLD_USER, COLD_ITEM, WARM = "cold-user", "cold-item", "warm"
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """A part of an evaluation.
-
-    Attributes:
-        evaluation: Of the group alone; `coverage` is not defined for it and left out.
-        interactions: Evaluated pairs or ratings in the group.
-    """
+    """Evaluation of a part without `coverage`, and how many pairs or ratings are in it."""
 
     evaluation: Evaluation
     interactions: int
@@ -48,10 +43,6 @@ Groups = Mapping[str, Group]
 def cold_shares(train: Interactions, truth: Interactions) -> dict[str, float]:
     """Shares of a part's interactions whose user, and whose item, has no train interaction.
 
-    Args:
-        train: What models are fitted on.
-        truth: The evaluated part.
-
     Returns:
         `interactions`, `cold_user`, `cold_item`, and `warm` where both are known.
     """
@@ -67,15 +58,10 @@ def cold_shares(train: Interactions, truth: Interactions) -> dict[str, float]:
 def groups_of(found: Evaluation, train: Interactions, truth: Interactions) -> dict[str, Group]:
     """The groups of an evaluation that hold anything.
 
-    Args:
-        found: Of a scorer that never recommends a cold item (see `cold_start`), or of ratings.
-        train: What the scorer was fitted on.
-        truth: The part it was evaluated on.
-
-    Returns:
-        For ranking `cold-user`, one group per range of `HISTORY` (together all users), and `warm`:
-        warm users with cold items taken out of what there is to find. For ratings `cold-user`,
-        `cold-item` (of warm users) and `warm`, together all ratings.
+    For ranking, by a scorer that never recommends a cold item (see `cold_start`), `cold-user`, one
+    group per range of `HISTORY` (together all users), and `warm`: warm users with cold items taken
+    out of what there is to find. For ratings `cold-user`, `cold-item` (of warm users) and `warm`,
+    together all ratings.
     """
     groups = _rating if "count" in found.per_user else _ranking
     named = groups(found, train, truth)

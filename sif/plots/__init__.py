@@ -1,8 +1,7 @@
-"""Every figure: plain data in, one PNG out.
+"""Every figure: plain data in, one PNG out, so that it can be drawn again from a run's files.
 
-All functions are pure in their data, so a figure can be drawn again from a run's files. matplotlib
-is imported on the first call and only through its object-oriented interface: no backend is chosen
-and no setting of the caller's is changed.
+matplotlib is imported on the first call and only through its object-oriented interface: no backend
+is chosen and no setting of the caller's is changed.
 """
 
 from __future__ import annotations

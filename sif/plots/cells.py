@@ -27,19 +27,13 @@ def cell_graphs(
     inputs: Sequence[str] = INPUTS,
     output: str = "concat",
 ) -> list[Path]:
-    """Draws cells one above the other.
+    """Draws cells one above the other; the SVG gets the PNG's name, and both paths are returned.
 
     Args:
-        path: Of the PNG; the SVG gets the same name.
+        path: Of the PNG.
         cells: For each a heading, its nodes, and the nodes that make its output.
         inputs: Names of what comes before the nodes, whose numbers go on from there.
         output: What is done to the nodes of the output.
-
-    Returns:
-        Both paths.
-
-    Raises:
-        CheckpointError: A file could not be written.
     """
     paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
     for target in paths:

@@ -1,4 +1,4 @@
-"""What a search found: the transforms P and Q, and the surface f(u, v) of one dimension."""
+"""A searched function: its transforms P and Q, and the surface f(u, v) of one dimension."""
 
 from __future__ import annotations
 
@@ -29,9 +29,6 @@ def transform_curves(figure: Figure, curves: Mapping[str, Curve]) -> None:
     Args:
         figure: Is drawn on.
         curves: Field name to inputs (n,), ascending, and outputs (n,), both in embedding units.
-
-    Raises:
-        ShapeError: Inputs and outputs of a field differ in length.
     """
     if not curves:
         style.message(figure, "The space has no element-wise transforms.")
@@ -42,7 +39,13 @@ def transform_curves(figure: Figure, curves: Mapping[str, Curve]) -> None:
         row, column = divmod(i, columns)
         left, top = column * (width + ends.margin(["identity"]) + 0.75), row * (height + 1.0)
         axes = style.panel(figure, width, height, left, top)
-        _draw_transform(axes, name, *_checked_curve(name, curve))
+        x, y = (np.asarray(a, dtype=np.float64) for a in curve)
+        if x.ndim != 1 or x.shape != y.shape or x.size == 0:
+            raise ShapeError(
+                f"transform of {name}: expected two arrays (n,), n >= 1,"
+                f" found {x.shape} and {y.shape}"
+            )
+        _draw_transform(axes, name, x, y)
 
 
 @style.Drawing
@@ -52,18 +55,15 @@ def interaction_surface(
     y: ArrayLike,
     z: ArrayLike,
     heading: str,
-    *,
-    fields: tuple[str, str] = ("user", "item"),
 ) -> None:
     """Draws f(u, v) for one embedding dimension as a filled contour.
 
     Args:
         figure: Is drawn on.
-        x: (m,) entries u of the first field's embedding, ascending.
-        y: (n,) entries v of the second field's embedding, ascending.
+        x: (m,) entries u of the user's embedding, ascending.
+        y: (n,) entries v of the item's embedding, ascending.
         z: (n, m) values; `z[j, i]` belongs to `x[i]` and `y[j]`.
         heading: Above the figure, e.g. the function's expression.
-        fields: Names of the two fields.
 
     Raises:
         ShapeError: The three do not fit each other or make no surface.
@@ -85,22 +85,13 @@ def interaction_surface(
         u, v, shown, levels=levels, colors=style.INK, linewidths=0.4, alpha=0.45, linestyles="solid"
     )
     style.few_ticks(axes, x=5, y=5)
-    axes.set_xlabel(f"u: {style.clean(fields[0], 24)} embedding entry")
-    axes.set_ylabel(f"v: {style.clean(fields[1], 24)} embedding entry")
+    axes.set_xlabel("u: user embedding entry")
+    axes.set_ylabel("v: item embedding entry")
     style.title(axes, heading, beyond=0.9)
     axes.spines[:].set_visible(True)
     scale = figure.colorbar(filled, cax=bar)
     scale.set_label("f(u, v)")
     scale.outline.set_linewidth(0.4)
-
-
-def _checked_curve(name: str, curve: Curve) -> tuple[style.Floats, style.Floats]:
-    x, y = (np.asarray(a, dtype=np.float64) for a in curve)
-    if x.ndim != 1 or x.shape != y.shape or x.size == 0:
-        raise ShapeError(
-            f"transform of {name}: expected two arrays (n,), n >= 1, found {x.shape} and {y.shape}"
-        )
-    return x, y
 
 
 def _draw_transform(axes: Axes, name: str, x: style.Floats, y: style.Floats) -> None:

@@ -25,8 +25,7 @@ class Strips:
     Attributes:
         name: Of the block.
         operations: (n_ops) names, in the order of colors.
-        edges: (n_edges) pairs of the nodes that an edge leaves and enters, those that enter the
-            same node side by side.
+        edges: (n_edges) pairs of the nodes that an edge leaves and enters, sorted by the latter.
         trained: (n_ops) weight steps that trained each operation; None: not told.
     """
 
@@ -48,8 +47,7 @@ def gate_trajectories(
 
     Args:
         figure: Is drawn on.
-        history: One entry per epoch with "selection": block to one operation's index per edge,
-            negative for a dropped one.
+        history: Per epoch "selection": block to an operation's index per edge, negative if dropped.
         blocks: What is drawn, from top to bottom.
         warmup: First epochs, in which alpha rested.
     """

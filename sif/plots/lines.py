@@ -38,12 +38,12 @@ _REACH = 0.3
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One series.
+    """One series by the name at its end; points that are not finite are gaps.
 
     Attributes:
         name: As written at its end.
         x: (n,), ascending.
-        y: (n,); what is not finite is a gap.
+        y: (n,).
         color: Of line and stroke.
         strong: Whether it is the one to look at.
         dashed: Tells apart lines that share a color.
@@ -78,12 +78,7 @@ def over_time(
 ) -> Axes:
     """Axes from time 0 to the last end of some lines, which are named but not yet drawn.
 
-    Args:
-        figure: Gets the axes.
-        lines: All of them have an end.
-        values: Whatever will be drawn, for the limits.
-        clock: Label of the x axis.
-        label: Label of the y axis.
+    All lines have an end. The values, whatever will be drawn, give the limits.
     """
     axes = panel(figure, 4.8, max(3.0, LABEL_STEP * len(lines)))
     axes.set_xlim(0, 1.02 * max(float(np.nanmax(line.x)) for line in lines) or 1.0)
@@ -156,14 +151,8 @@ def name_ends(axes: Axes, lines: Sequence[Line]) -> None:
 def spread(positions: Floats, step: float, low: float, high: float) -> Floats:
     """Nearest positions, in squares, that keep a distance and stay within bounds.
 
-    Args:
-        positions: (n,), ascending.
-        step: Least distance of neighbors; less where the bounds leave no room for it.
-        low: Lower bound.
-        high: Upper bound.
-
-    Returns:
-        (n,), ascending.
+    Positions (n,) are ascending, before and after. The distance is less than `step` where the
+    bounds leave no room for it.
     """
     from scipy.optimize import isotonic_regression
 

@@ -27,11 +27,7 @@ PointRow = tuple[str, Sequence[float], float, float, float]
 def anytime_curves(figure: Figure, curves: Curves, metric: str, *, clock: str) -> None:
     """Draws the best judged so far against time: the mean of each method, and thin its seeds.
 
-    Args:
-        figure: Is drawn on.
-        curves: By method. A method without points is left out.
-        metric: Name of the metric that judges.
-        clock: What the seconds are.
+    A method without points is left out. The metric judges; the clock says what the seconds are.
     """
     means = []
     for index, (name, seeds) in enumerate(curves.items()):
@@ -53,11 +49,8 @@ def anytime_curves(figure: Figure, curves: Curves, metric: str, *, clock: str) -
 def method_points(figure: Figure, rows: Sequence[PointRow], metric: str) -> None:
     """Draws the test metric of every method: a dot per seed, beneath the mean with its interval.
 
-    Args:
-        figure: Is drawn on.
-        rows: In the order in which colors are dealt, that of `anytime_curves`; drawn best on top.
-            Bounds that are not finite are left out, and so are methods without a value.
-        metric: Name of the metric.
+    Rows are in the order in which colors are dealt, that of `anytime_curves`; drawn best on top.
+    Bounds that are not finite are left out, and so are methods without a value.
     """
     colored = [(row, ends.colored(index)[0]) for index, row in enumerate(rows)]
     shown = sorted(
@@ -83,14 +76,10 @@ def method_points(figure: Figure, rows: Sequence[PointRow], metric: str) -> None
 
 
 def mean_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> Floats:
-    """Mean of step functions from where all have begun.
+    """Mean (n, 2) of step functions from where all have begun, at every time at which one steps.
 
-    Args:
-        curves: Points (seconds, value), ascending in time; a value holds until the next, and the
-            last one for good. Empty curves do not count.
-
-    Returns:
-        (n, 2), at every time at which one of them steps.
+    Their points (seconds, value) are ascending in time; a value holds until the next, and the last
+    one for good. Empty curves do not count.
     """
     tables = [np.array(curve, dtype=np.float64) for curve in curves if len(curve)]
     if not tables:

@@ -29,8 +29,7 @@ def test_comparison(
 
     Args:
         figure: Is drawn on.
-        rows: One per model, all in the unit of the metric. A value that is not finite is listed
-            without a dot, bounds that are not finite are left out.
+        rows: One per model; a value that is not finite gets no dot, and such bounds no line.
         metric: Name of the metric.
         reference: Name of the baseline that validation ranks best, against which the verdict is.
     """

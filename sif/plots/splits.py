@@ -67,11 +67,7 @@ def split_timeline(
 def last_gaps(figure: Figure, labels: Sequence[str], counts: Sequence[int], median: str) -> None:
     """Draws how long after a user's last train interaction the one in test came.
 
-    Args:
-        figure: Is drawn on.
-        labels: Names of the ranges of time, shortest first.
-        counts: Users in each.
-        median: The median gap in words.
+    Users are counted in named ranges of time, shortest first; the median gap is given in words.
     """
     if not sum(counts):
         style.message(figure, "No user has both a train and a test interaction with a time.")
@@ -95,12 +91,7 @@ def group_comparison(
 ) -> None:
     """Draws a metric of up to three models for every group, as bars with their intervals.
 
-    Args:
-        figure: Is drawn on.
-        groups: In the order shown.
-        notes: One line per group, such as its number of users.
-        models: Names, ours first, then the reference.
-        metric: Name of the metric.
+    Models are ours first, then the reference. Each group has a note, such as its number of users.
     """
     if not groups:
         style.message(figure, "No group holds anything.")

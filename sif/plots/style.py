@@ -1,4 +1,4 @@
-"""What all figures share: axes measured in inches, the style, text that always renders, the file.
+"""Basis of all figures: axes measured in inches, the style, text that always renders, the file.
 
 The data get as many inches as they need, and matplotlib cuts the page to what was drawn. Its layout
 engines do the opposite: they shrink the axes until all text fits on a page of a given size.
@@ -126,15 +126,13 @@ def message(figure: Figure, text: str) -> None:
 def clean(text: str, limit: int = 44) -> str:
     """One line of at most `limit` characters that the font can draw; the middle gives way."""
     known = _charmap()
-    line = "".join(c if ord(c) in known else "\N{REPLACEMENT CHARACTER}" for c in _one_line(text))
+    line = "".join(
+        c if ord(c) in known else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split())
+    )
     if len(line) <= limit:
         return line
     tail = (limit - 1) // 3
     return f"{line[: limit - 1 - tail]}\N{HORIZONTAL ELLIPSIS}{line[-tail:]}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 @functools.cache
@@ -200,14 +198,9 @@ def inside(axes: Axes, x: float, y: float, text: str, **options: Any) -> Text:
 
 
 def limits(values: Sequence[ArrayLike], keep: ArrayLike = ()) -> tuple[float, float, bool]:
-    """Bounds of an axis that a few wild values do not spoil.
+    """Bounds of an axis, with air, that few wild values do not spoil; whether any lie outside.
 
-    Args:
-        values: Numbers of any shape; those that are not finite do not count.
-        keep: Numbers that must lie inside.
-
-    Returns:
-        Lower and upper bound with some air, and whether values lie outside.
+    Values that are not finite do not count; those in `keep` must lie inside.
     """
     pooled = np.concatenate([[], *(np.asarray(v, dtype=np.float64).ravel() for v in values)])
     kept = np.asarray(keep, dtype=np.float64).ravel()

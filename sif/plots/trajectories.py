@@ -76,9 +76,6 @@ def alpha_trajectories(
         blocks: Block name to operation names, in the order to draw.
         score: Kind of score to show.
         warmup: First epochs in which alpha rested; shaded.
-
-    Raises:
-        ShapeError: A row does not have one number per operation.
     """
     panels = [p for block, names in blocks.items() for p in _panels(history, block, names, score)]
     if not panels:

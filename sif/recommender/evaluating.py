@@ -17,7 +17,6 @@ from sif.data.interactions import Interactions, Split, Vocabulary
 from sif.errors import ConfigError, DataError
 from sif.evaluation import comparison
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Scorer, evaluate_on
-from sif.evaluation.metrics import higher_is_better
 from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
@@ -95,8 +94,7 @@ def compare(
         row: dict[str, Any] = {"model": name, metric: evaluation.metrics.get(metric)}
         row |= {"difference": 0.0, "low": 0.0, "high": 0.0, "outcome": "reference"}
         if name != against:
-            better = higher_is_better(metric)
-            row |= vars(comparison.compare(evaluation, results[against], metric, better, seed=seed))
+            row |= vars(comparison.compare(evaluation, results[against], metric, seed=seed))
         rows.append(row)
     return pd.DataFrame(rows)
 

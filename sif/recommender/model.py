@@ -22,7 +22,7 @@ from scipy import sparse
 from sif.config.cf import DataConfig
 from sif.core.genotype import Genotype, from_json
 from sif.data.interactions import Interactions, Vocabulary
-from sif.errors import MALFORMED, CheckpointError, ConfigError
+from sif.errors import MALFORMED, CheckpointError, ConfigError, first_line
 from sif.evaluation.cold_start import ColdStartRule, cold_rows
 from sif.evaluation.evaluate import Objective, pair_matrix
 from sif.evaluation.scorers import InteractionScorer, Scale
@@ -189,7 +189,7 @@ class ServedModel:
             check(state)
             return cls._decoded(state)
         except MALFORMED as error:
-            told = str(error).splitlines()[0] if str(error) else type(error).__name__
+            told = first_line(error)
             raise CheckpointError(f"{path}: the model contradicts itself: {told}") from error
 
     @classmethod

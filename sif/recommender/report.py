@@ -78,7 +78,7 @@ class Report:
         others = [row.model for row in order if row.model not in (SEARCHED, FIXED)]
         against = next(iter(others), FIXED if served != FIXED else None)
         comparison = against and compare(
-            evaluations[served], evaluations[against], metric, sign > 0, seed=seed
+            evaluations[served], evaluations[against], metric, seed=seed
         )
         return cls(
             objective, tuple(order), served, against, comparison or None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,12 +21,7 @@ from sif.spaces.interaction.operations import Operation, shares
 
 @dataclass(frozen=True, eq=False)
 class Users:
-    """Some users, made ready.
-
-    Attributes:
-        left: (b, r) of the matrix product.
-        sides: Per part that is none, what its kernel takes of the users.
-    """
+    """Some users, made ready: left (b, r) of the matrix product, and what each kernel takes."""
 
     left: Tensor
     sides: tuple[Tensor, ...]
@@ -49,28 +44,21 @@ class _Part:
         return self.operation.combine((p, q)) @ self.readout
 
 
-class _Kernel(Protocol):
-    def add(self, users: Tensor, start: int, stop: int, out: Tensor) -> None: ...
-
-
 @dataclass(frozen=True, eq=False)
 class _Added:
     """A part without factors: its side of the transformed users, and what adds it to scores."""
 
     side: Callable[[Tensor], Tensor]
-    kernel: _Kernel
+    kernel: Maxima | Broadcast
 
 
 class Catalogue:
     """Items, biases and readout of a function of two fields; a copy of what it needs.
 
-    Args:
-        interaction: The function.
-
     Attributes:
         n_items: Items.
         device: Where scores are computed.
-        personal: Whether the order of the items depends on the user.
+        is_personalized: Whether the order of the items depends on the user.
     """
 
     def __init__(self, interaction: Interaction) -> None:

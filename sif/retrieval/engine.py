@@ -1,9 +1,8 @@
 """The best items for many users, by any interaction function of user and item.
 
-Users come as vectors, not as ids, so that a user who is in no table is served alike. A thread takes
-a chunk of them. Where the selection is compiled, a chunk goes through the items in
-pieces whose scores stay in cache; else it has the scores of all items, as many users as the memory
-allows.
+Users come as vectors, not as ids, so that a user who is in no table is served alike. Where the
+selection is compiled, a thread's users go through the items in pieces whose scores stay in cache;
+else they have the scores of all items, as many users at once as the memory allows.
 """
 
 from __future__ import annotations
@@ -40,12 +39,7 @@ Selected = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 @dataclass(frozen=True, eq=False)
 class UserVectors:
-    """Users as the function sees them.
-
-    Attributes:
-        vectors: (b, d), before the user's transform.
-        biases: (b,); None: 0.
-    """
+    """Users as the function sees them: vectors (b, d) before its transform, biases (b,) or None."""
 
     vectors: Tensor
     biases: Tensor | None = None
@@ -56,12 +50,7 @@ class UserVectors:
 
 @dataclass(frozen=True, eq=False)
 class Top:
-    """The best items of some users.
-
-    Attributes:
-        items: int64 (b, k), best first, -1 where nothing is left.
-        scores: float32 (b, k), minus infinity where nothing is left.
-    """
+    """Best items int64 (b, k) and scores float32; -1 and minus infinity where nothing is left."""
 
     items: NDArray[np.int64]
     scores: NDArray[np.float32]
@@ -69,7 +58,7 @@ class Top:
 
 @dataclass(frozen=True, eq=False)
 class _Request:
-    """What is asked for: see `Engine.top`."""
+    """The arguments of `Engine.top`."""
 
     users: UserVectors
     k: int
@@ -92,20 +81,20 @@ class _Request:
 
 
 class Engine:
-    """Best items of an interaction function.
+    """Best items of an interaction function of user and item.
 
     Keeps its own copy of what it needs of the items: make a new one after further training.
 
     Args:
-        interaction: Of user and item, such as that of a baked network.
+        interaction: The function.
         memory: Bytes of scores held at once; at least one user's are.
         threads: Of the CPU, for more than a few users; None: as many as torch has.
 
     Attributes:
         n_users: Rows of the user table.
         n_items: Items, all of which are scored.
-        personal: Whether the order of the items depends on the user. It does not where the user
-            enters as a summand alone (plus, concat).
+        is_personalized: Whether the order of the items depends on the user. It does not where the
+            user enters as a summand alone (plus, concat).
 
     Raises:
         ConfigError: Another number of fields, or a limit below 1.
@@ -130,7 +119,7 @@ class Engine:
         self.is_personalized = self._catalogue.is_personalized
 
     def vectors(self, rows: NDArray[np.int64]) -> UserVectors:
-        """What the tables hold of known users (b,), for `scores` and `top`.
+        """The vectors and biases of known users (b,), for `scores` and `top`.
 
         Raises:
             ShapeError: A row that the table does not have.

@@ -1,4 +1,4 @@
-"""What is compiled for serving, and its stand-in where numba is not installed.
+"""Compiled code for serving, and its stand-in where numba is not installed.
 
 `Maxima` and `Broadcast` add interactions that are no matrix product to a matrix of scores. `Maxima`
 is compiled; `Broadcast` takes any operation and any device, in parts that stay in cache, and needs
@@ -29,13 +29,8 @@ _BLOCK = 64
 def _add_maxima(users: Any, items: Any, weights: Any, start: int, stop: int, out: Any) -> None:
     """out[u, j - start] += sum_r weights[r] max(users[u, r], items[r, j]) for j in start..stop.
 
-    Args:
-        users: (b, r) float32, r a multiple of `_TERMS`.
-        items: (r, m) float32, so that the inner loop runs over neighbors in memory.
-        weights: (r,) float32.
-        start: First item.
-        stop: After the last item.
-        out: (b, at least stop - start) float32.
+    All float32: users (b, r), r a multiple of `_TERMS`; items (r, m), so that the inner loop runs
+    over neighbors in memory; weights (r,); out (b, at least stop - start).
     """
     for first in range(start, stop, _TILE):
         last = min(first + _TILE, stop)
@@ -58,14 +53,9 @@ def _select(
 ) -> int:
     """Goes on selecting the best k with the scores of items start..stop, after those before them.
 
-    Args:
-        scores: (b, at least stop - start) float32; excluded ones are overwritten.
-        start: First item.
-        stop: After the last item.
-        edges: int64 (b + 1,), where each user's part of `excluded` begins.
-        excluded: int64, items that a user must not get.
-        best: (b, k) float32, in order, minus infinity where nothing was found; overwritten.
-        items: int64 (b, k) to `best`; overwritten.
+    Scores (b, at least stop - start) are float32; those of excluded items, int64 by user from
+    `edges` (b + 1,), are overwritten. So are `best`, float32 (b, k) in order with minus infinity
+    where nothing was found, and its `items`, int64 (b, k).
 
     Returns:
         -1, or the first row with a score that is not a number.
@@ -125,12 +115,7 @@ def selection() -> Callable[..., int] | None:
 
 
 class Maxima:
-    """sum_r c_r max(A_ur, B_vr) of users against all items, on the CPU.
-
-    Args:
-        items: B (m, r).
-        weights: c (r,).
-    """
+    """sum_r c_r max(A_ur, B_vr) of users with all items B (m, r), weights c (r,), on the CPU."""
 
     def __init__(self, items: Tensor, weights: Tensor) -> None:
         # A term of weight 0 between zeros adds nothing.
@@ -154,11 +139,9 @@ class Maxima:
 
 
 class Broadcast:
-    """Any operation of users with all items, by broadcasting.
+    """Any operation of users with all items (m, d), by broadcasting.
 
-    Args:
-        combine: Vectors (b, 1, d) and (1, m, d) to interactions (b, m).
-        items: (m, d).
+    It combines vectors (b, 1, d) and (1, m, d) to interactions (b, m).
     """
 
     def __init__(self, combine: Callable[[Tensor, Tensor], Tensor], items: Tensor) -> None:

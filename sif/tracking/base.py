@@ -1,7 +1,8 @@
-"""What loops log through, and the trackers without a store."""
+"""The tracker that loops log through, and the trackers without a store."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,10 +30,10 @@ class Tracker:
     def log_model(
         self, write: Callable[[Path], None], folder: str, registered: str | None = None
     ) -> None:
-        """Keeps a model that the store can serve.
+        """Keeps a model that the store can serve, where it takes models.
 
         Args:
-            write: Puts the model into a new folder; called only where a store takes models.
+            write: Puts the model into a new folder.
             folder: In the store.
             registered: Name in the store's registry that gets a version of it; None: none does.
         """
@@ -42,7 +43,7 @@ class Tracker:
         return self
 
     def state(self) -> TrackerState:
-        """What `open_tracker` needs to go on from here after a restart; plain values."""
+        """Plain values from which `open_tracker` goes on after a restart."""
         return {}
 
     def close(self, status: Status = "FINISHED") -> None:
@@ -53,51 +54,36 @@ class NullTracker(Tracker):
     """Keeps nothing."""
 
 
+def _passed_on(name: str) -> Callable[..., None]:
+    """The method of a tee that calls its namesake of every tracker."""
+
+    def call(tee: Tee, *arguments: Any, **named: Any) -> None:
+        for tracker in tee.trackers:
+            getattr(tracker, name)(*arguments, **named)
+
+    return functools.update_wrapper(call, getattr(Tracker, name))
+
+
 class Tee(Tracker):
     """Passes everything on to several trackers, in order."""
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
-        self._trackers = tuple(trackers)
+        self.trackers = tuple(trackers)
 
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """Passes the settings on."""
-        for tracker in self._trackers:
-            tracker.log_params(params)
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Passes the metrics on."""
-        for tracker in self._trackers:
-            tracker.log(metrics, step)
-
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Passes the tags on."""
-        for tracker in self._trackers:
-            tracker.set_tags(tags)
-
-    def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Passes the artifact on."""
-        for tracker in self._trackers:
-            tracker.log_artifact(path, folder)
-
-    def log_model(
-        self, write: Callable[[Path], None], folder: str, registered: str | None = None
-    ) -> None:
-        """Passes the model on."""
-        for tracker in self._trackers:
-            tracker.log_model(write, folder, registered)
+    log_params = _passed_on("log_params")
+    log = _passed_on("log")
+    set_tags = _passed_on("set_tags")
+    log_artifact = _passed_on("log_artifact")
+    log_model = _passed_on("log_model")
+    close = _passed_on("close")
 
     def child(self, name: str) -> Tracker:
         """A tee over the children of that name."""
-        return Tee([tracker.child(name) for tracker in self._trackers])
+        return Tee([tracker.child(name) for tracker in self.trackers])
 
     def state(self) -> TrackerState:
         """The states of all, merged; each tracker uses keys of its own."""
-        return {key: value for t in self._trackers for key, value in t.state().items()}
-
-    def close(self, status: Status = "FINISHED") -> None:
-        """Closes all."""
-        for tracker in self._trackers:
-            tracker.close(status)
+        return {key: value for t in self.trackers for key, value in t.state().items()}
 
 
 @contextmanager

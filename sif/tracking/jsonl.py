@@ -1,13 +1,13 @@
 """metrics.jsonl: one JSON object per logged step, {"stage", "step", metric: value, ...}.
 
-Every line is flushed when it is logged, so a killed job loses none. `state()` gives the file's
-length; a resumed job cuts the file back to the length its checkpoint remembers, so each step stands
-in it once.
+Every line is flushed when it is logged, so a killed job loses none. A resumed job cuts the file
+back to the length its checkpoint remembers, so each step stands in it once.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import math
 import os
@@ -25,11 +25,7 @@ class JsonlTracker(Tracker):
     """Appends logged steps to a file; the run folder holds all else that is logged anyway."""
 
     def __init__(self, path: Path, state: TrackerState | None = None) -> None:
-        """Opens the file.
-
-        Args:
-            path: The file; its folder must exist.
-            state: From `state()` of the job that is resumed; None starts an empty file.
+        """Opens the file in a folder that exists; the state of a job that is resumed cuts it back.
 
         Raises:
             TrackingError: The file cannot be opened, or is shorter than the state says.
@@ -68,8 +64,7 @@ class JsonlTracker(Tracker):
 
     def child(self, name: str) -> Tracker:
         """Writes to the same file under another stage."""
-        other = object.__new__(JsonlTracker)
-        other._file = self._file
+        other = copy.copy(self)
         other._stage = name
         return other
 

@@ -97,8 +97,9 @@ class MlflowTracker(Tracker):
         uri: str | None = None,
         state: TrackerState | None = None,
         parent: str | None = None,
+        store: _Store | None = None,
     ) -> None:
-        """Opens or reopens a run.
+        """Opens a run, or reopens that of the job that is resumed.
 
         Args:
             experiment: Made if it does not exist.
@@ -106,34 +107,26 @@ class MlflowTracker(Tracker):
             uri: Tracking URI; None: MLFLOW_TRACKING_URI, else the working directory's own store.
             state: From `state()` of the job that is resumed; None starts a run.
             parent: Id of the run in which a new one is nested.
+            store: That of the parent; None opens one.
 
         Raises:
             TrackingError: mlflow is not installed.
         """
-        self._open(_Store(uri, experiment), run_name, parent, (state or {}).get(_RUN_ID))
-
-    def _open(
-        self,
-        store: _Store,
-        name: str,
-        parent: str | None,
-        resumed: str | None,
-    ) -> None:
-        self._store = store
+        self._store = store = store or _Store(uri, experiment)
         self._children: dict[str, MlflowTracker] = {}
         self._pending: list[Any] = []
         self._flushed = time.monotonic()
         self._last_step: dict[str, int] = {}
-        self._resumed = resumed is not None
         self._closed = False
         self._params: set[str] = set()
-        self.run_id: str | None = resumed
-        if resumed is not None:
+        self.run_id: str | None = (state or {}).get(_RUN_ID)
+        self._resumed = self.run_id is not None
+        if self._resumed:
             store.attempt(self._reopen)
         else:
             tags = {"mlflow.parentRunId": parent} if parent else {}
             run = store.attempt(
-                lambda: store.client.create_run(store.experiment_id, run_name=name, tags=tags)
+                lambda: store.client.create_run(store.experiment_id, run_name=run_name, tags=tags)
             )
             self.run_id = run.info.run_id if run else None
 
@@ -214,10 +207,9 @@ class MlflowTracker(Tracker):
     def child(self, name: str) -> Tracker:
         """The nested run of that name; a resumed job finds the one it had."""
         if name not in self._children:
-            other = object.__new__(MlflowTracker)
-            resumed = self._store.attempt(lambda: self._find_child(name)) if self._resumed else None
-            other._open(self._store, name, self.run_id, resumed)
-            self._children[name] = other
+            known = self._store.attempt(lambda: self._find_child(name)) if self._resumed else None
+            state = {_RUN_ID: known} if known else None
+            self._children[name] = MlflowTracker("", name, None, state, self.run_id, self._store)
         return self._children[name]
 
     def _find_child(self, name: str) -> str | None:

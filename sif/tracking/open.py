@@ -24,16 +24,9 @@ def open_tracker(
     run_name: str,
     state: TrackerState | None = None,
 ) -> Tracker:
-    """A tracker that writes metrics.jsonl and, unless switched off, an MLflow run.
+    """A tracker of a whole job that writes metrics.jsonl and, unless switched off, an MLflow run.
 
-    Args:
-        run_folder: Must exist.
-        settings: Whether and where MLflow is used.
-        run_name: Name of the MLflow run.
-        state: From `Tracker.state()` in the checkpoint of the job that is resumed.
-
-    Returns:
-        The tracker of the whole job.
+    The state is that of the job that is resumed, from `Tracker.state()` in its checkpoint.
 
     Raises:
         TrackingError: metrics.jsonl cannot be opened, or mlflow is wanted and not installed.

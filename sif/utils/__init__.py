@@ -1,1 +1,1 @@
-"""What every package may use: device, randomness, environment, files that survive a crash."""
+"""Tools for every package: device, randomness, environment, files that survive a crash."""

@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from sif.errors import MALFORMED, CheckpointError
+from sif.errors import MALFORMED, CheckpointError, first_line
 
 FORMAT = 1
 _DAMAGED: tuple[type[Exception], ...] = (SafetensorError, *MALFORMED)
@@ -45,7 +45,7 @@ def save(path: Path, state: Any, kind: str) -> None:
     try:
         data = safetensors.torch.save(tensors, metadata={"sif": header})
     except (SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: state cannot be stored: {_first_line(error)}") from error
+        raise CheckpointError(f"{path}: state cannot be stored: {first_line(error)}") from error
     write_bytes_atomic(path, data)
 
 
@@ -71,14 +71,15 @@ def load(path: Path, kind: str) -> Any:
         tensors = safetensors.torch.load(data)
         return _decode(header["state"], tensors)
     except _DAMAGED as error:
-        raise CheckpointError(f"{path}: truncated or damaged: {_first_line(error)}") from error
+        raise CheckpointError(f"{path}: truncated or damaged: {first_line(error)}") from error
 
 
 def _read_header(path: Path, data: bytes) -> dict[str, Any]:
     """The JSON object that `save` put into the safetensors header."""
+    foreign = CheckpointError(f"{path}: expected a sif checkpoint, found another kind of file")
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 2 <= size <= _HEADER_LIMIT:
-        raise CheckpointError(f"{path}: expected a sif checkpoint, found another kind of file")
+        raise foreign
     if len(data) < 8 + size:
         raise CheckpointError(
             f"{path}: truncated: the header needs {8 + size} bytes, the file has {len(data)}"
@@ -86,11 +87,9 @@ def _read_header(path: Path, data: bytes) -> dict[str, Any]:
     try:
         header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["sif"])
     except MALFORMED as error:
-        raise CheckpointError(
-            f"{path}: expected a sif checkpoint, found another kind of file"
-        ) from error
+        raise foreign from error
     if not isinstance(header, dict):
-        raise CheckpointError(f"{path}: expected a sif checkpoint, found another kind of file")
+        raise foreign
     return header
 
 
@@ -224,10 +223,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 class NoCheckpoint:

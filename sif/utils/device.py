@@ -43,14 +43,10 @@ def make_runtime(
     """Resolves the device, checks the seed, and sets torch's thread count.
 
     Args:
-        device: 'auto' (CUDA where there is one, else the CPU), or a torch device such as 'cpu',
-            'cuda:1'.
+        device: 'auto' (CUDA where there is one, else the CPU), or a torch device such as 'cuda:1'.
         seed: Root of every random stream, 0 to 2**32 - 1.
         threads: CPU threads for torch; None keeps torch's own choice.
         dtype: Floating-point type of parameters and activations.
-
-    Returns:
-        The runtime; `threads` holds the count in force.
 
     Raises:
         ConfigError: An unknown or absent device, a seed out of range, or fewer than one thread.
@@ -133,12 +129,8 @@ def deterministic() -> Iterator[None]:
 def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
     """Within the block, memory that the device does not have becomes one line for the user.
 
-    Args:
-        device: Where the block allocates.
-        advice: What to lower.
-
     Raises:
-        ConfigError: An allocation failed.
+        ConfigError: An allocation failed; the message ends with the advice on what to lower.
     """
     try:
         yield

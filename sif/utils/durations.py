@@ -14,15 +14,8 @@ SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 _ONE = r"(\d+(?:\.\d+)?)\s*(s|min|h)"
 
 
-def seconds_of(duration: Any, name: str = "budget") -> float | None:
-    """A length of time in seconds.
-
-    Args:
-        duration: Seconds, a text such as "90s", "2min" or "1h 30min", a timedelta, or None.
-        name: Of the argument, for messages.
-
-    Returns:
-        Seconds above 0; None for None.
+def seconds_of(duration: Any) -> float | None:
+    """A length of time in seconds above 0: a number, "90s", "1h 30min" or a timedelta; None stays.
 
     Raises:
         ConfigError: Anything else.
@@ -41,7 +34,7 @@ def seconds_of(duration: Any, name: str = "budget") -> float | None:
             found = math.nan
     if not 0 < found < math.inf:
         raise ConfigError(
-            f"{name}: expected seconds above 0, a text such as '90s', '2min' or '1h', or a "
+            "budget: expected seconds above 0, a text such as '90s', '2min' or '1h', or a "
             f"timedelta, found {duration!r}"
         )
     return found

@@ -22,12 +22,9 @@ _RECORDED = (
 
 
 def environment(runtime: Runtime) -> dict[str, Any]:
-    """What a result depends on beside the configuration, as JSON-ready values.
+    """The versions and the machine that a result depends on, as JSON-ready values.
 
-    Returns:
-        Keys 'python', 'platform', 'versions', 'device', 'device_name', 'dtype', 'threads',
-        'cpu_count', 'seed', 'git_commit' (None outside a checkout; '+changes' appended when the
-        tree was edited).
+    'git_commit' is None outside a checkout; '+changes' is appended when the tree was edited.
     """
     return {
         "python": platform.python_version(),

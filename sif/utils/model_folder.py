@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 from torch import nn
 
-from sif.errors import MALFORMED, CheckpointError
+from sif.errors import MALFORMED, CheckpointError, first_line
 from sif.utils import checkpoint
 
 _WEIGHTS = "weights.safetensors"
@@ -19,8 +19,7 @@ class SavedModel(ABC):
     """A model around a trained network, saved without code.
 
     Attributes:
-        format: Value of "format" in the description.
-        version: Value of "version".
+        format: Value of "format" in the description, as `version` is of "version".
         kind: Name of the description's file, and of the kind of weights.
         called: For messages.
         network: Trained.
@@ -75,5 +74,5 @@ class SavedModel(ABC):
         except CheckpointError:
             raise
         except MALFORMED as error:
-            told = str(error).splitlines()[0] if str(error) else type(error).__name__
+            told = first_line(error)
             raise CheckpointError(f"{path}: malformed {cls.called}: {told}") from None

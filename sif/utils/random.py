@@ -17,14 +17,9 @@ from sif.utils.device import Runtime
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
-    """A seed for one named stream: the same on every machine and Python version.
+    """A seed from 0 to 2**31 - 1 for one named stream, such as ("baseline", "als", 3).
 
-    Args:
-        seed: The root seed.
-        names: What the stream is for, e.g. ("search", "batches") or ("baseline", "als", 3).
-
-    Returns:
-        An integer from 0 to 2**31 - 1, which every library accepts.
+    The same on every machine and Python version.
     """
     text = "\x1f".join([str(seed), *(f"{type(name).__name__}:{name}" for name in names)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
@@ -33,15 +28,9 @@ def derive_seed(seed: int, *names: str | int) -> int:
 def generator(
     runtime: Runtime, *names: str | int, device: torch.device | None = None
 ) -> torch.Generator:
-    """A fresh torch generator for one named stream.
+    """A fresh torch generator for one named stream, on the runtime's device by default.
 
-    Args:
-        runtime: Gives the root seed and, unless `device` is given, the device.
-        names: What the stream is for.
-        device: Device of the generator; the CPU gives the same numbers whatever the job runs on.
-
-    Returns:
-        The generator; its `get_state()` is a byte tensor that a checkpoint can hold.
+    The CPU gives the same numbers whatever the job runs on.
     """
     stream = torch.Generator(device=device or runtime.device)
     stream.manual_seed(derive_seed(runtime.seed, *names))

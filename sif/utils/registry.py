@@ -58,11 +58,7 @@ class Registry(Mapping[str, Kind], Generic[Kind]):
         return (*self._own, *self.outside())
 
     def named(self, name: str, key: str | None = None) -> Kind:
-        """What has a name.
-
-        Args:
-            name: This package's or a registered one.
-            key: Where the name was given, for messages; None: the word for the kind.
+        """The thing of a name, this package's own or registered; `key` is the setting for messages.
 
         Raises:
             ConfigError: Nobody has the name, several packages do, or what is registered under it
@@ -96,6 +92,6 @@ class Registry(Mapping[str, Kind], Generic[Kind]):
 
 
 def _attribute(place: str) -> object:
-    """What "module:attribute" leads to."""
+    """The object at "module:attribute"."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -35,7 +35,7 @@ NOISE = np.random.default_rng(0).normal(0.5, 0.1, 200)
 def test_outcome_follows_the_interval(gap: float, outcome: str) -> None:
     jitter = np.random.default_rng(1).normal(0.0, 0.05, 200)
     jitter -= jitter.mean()
-    result = compare(ranked(NOISE + gap + jitter), ranked(NOISE), "ndcg@10", True, seed=0)
+    result = compare(ranked(NOISE + gap + jitter), ranked(NOISE), "ndcg@10", seed=0)
     assert result.outcome == outcome
     expected = paired_bootstrap(gap + jitter, np.zeros(200), 0)
     assert (result.low, result.high) == pytest.approx((expected.low, expected.high))
@@ -45,16 +45,16 @@ def test_lower_is_better_turns_the_outcome() -> None:
     count = np.full(50, 4.0)
     small, large = rated(np.linspace(1, 2, 50), count), rated(np.linspace(2, 3, 50), count)
     for metric in ("rmse", "rmse_std", "mae"):
-        assert compare(small, large, metric, False, seed=0).outcome == "better"
-        assert compare(large, small, metric, False, seed=0).outcome == "worse"
-        assert compare(small, small, metric, False, seed=0).outcome == "undecided"
+        assert compare(small, large, metric, seed=0).outcome == "better"
+        assert compare(large, small, metric, seed=0).outcome == "worse"
+        assert compare(small, small, metric, seed=0).outcome == "undecided"
 
 
 def test_differences_are_those_of_the_metrics() -> None:
     count = np.arange(1.0, 51)
     a, b = rated(np.linspace(1, 2, 50), count), rated(np.linspace(3, 1, 50), count)
     for metric in ("rmse", "rmse_std", "mae"):
-        found = compare(a, b, metric, False, seed=0)
+        found = compare(a, b, metric, seed=0)
         assert found.difference == pytest.approx(a.metrics[metric] - b.metrics[metric])
         assert found.low < found.difference < found.high
 
@@ -62,12 +62,12 @@ def test_differences_are_those_of_the_metrics() -> None:
 def test_refuses_other_users_ratings_and_metrics() -> None:
     ours = ranked(NOISE)
     with pytest.raises(DataError, match="same users"):
-        compare(ours, ranked(NOISE, np.arange(200) + 1), "ndcg@10", True, seed=0)
+        compare(ours, ranked(NOISE, np.arange(200) + 1), "ndcg@10", seed=0)
     with pytest.raises(DataError, match="coverage@10"):
-        compare(ours, ours, "coverage@10", True, seed=0)
+        compare(ours, ours, "coverage@10", seed=0)
     ones = np.ones(5)
     with pytest.raises(DataError, match="same ratings"):
-        compare(rated(ones, ones), rated(ones, 2 * ones), "rmse", False, seed=0)
+        compare(rated(ones, ones), rated(ones, 2 * ones), "rmse", seed=0)
 
 
 def test_the_rival_is_the_best_on_validation_not_on_test() -> None:

@@ -144,10 +144,10 @@ def test_groups_can_be_compared_like_the_whole() -> None:
     ours, other = (
         groups_of(rank_all_items(table, (train,), truth), train, truth) for table in made
     )
-    result = compare(ours[WARM].evaluation, other[WARM].evaluation, "ndcg@10", True, seed=0)
+    result = compare(ours[WARM].evaluation, other[WARM].evaluation, "ndcg@10", seed=0)
     assert result.low <= result.difference <= result.high
     with pytest.raises(DataError, match="same users"):
-        compare(ours[WARM].evaluation, other[COLD_USER].evaluation, "ndcg@10", True, seed=0)
+        compare(ours[WARM].evaluation, other[COLD_USER].evaluation, "ndcg@10", seed=0)
 
 
 def test_shares_of_cold_users_and_items() -> None:

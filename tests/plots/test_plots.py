@@ -98,8 +98,8 @@ def alpha(blocks: dict[str, list[str]], epochs: int, warmup: int = 0, edges: int
     return trajectories.alpha_trajectories.build(entries, blocks, warmup=warmup)
 
 
-def surface(z: np.ndarray, heading: str = "u v", names: tuple[str, str] = ("a", "b")) -> Figure:
-    return function.interaction_surface.build(X, X, z, heading, fields=names)
+def surface(z: np.ndarray, heading: str = "u v") -> Figure:
+    return function.interaction_surface.build(X, X, z, heading)
 
 
 def comparison(rows: list[results.Row], reference: str | None) -> Figure:
@@ -204,7 +204,7 @@ FIGURES = {
     "one point": lambda: transforms({"user": ([1.0], [2.0])}),
     "no transforms": lambda: transforms({}),
     "surface": lambda: surface(Z),
-    "positive surface": lambda: surface(Z**2, ODD, (LONG, ODD)),
+    "positive surface": lambda: surface(Z**2, ODD),
     "constant surface": lambda: surface(np.full_like(Z, 3.0)),
     "zero surface": lambda: surface(np.zeros_like(Z)),
     "surface with gaps": lambda: surface(np.where(Z < 0, np.nan, Z), LONG),

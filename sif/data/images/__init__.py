@@ -1,8 +1,7 @@
 """Labeled images: read, split, augment, stream.
 
-A name, a folder or an archive goes in; `Images` (or `FolderImages`, too large for memory), an
-`ImageSplit` and streams of batches come out. Pillow and scikit-learn are imported when images are
-read that need them. Only what is exported here is meant for other packages.
+Pillow and scikit-learn are imported when images are read that need them. Only what is exported here
+is meant for other packages.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from sif.data.images.dataset import Images, Pixels
-from sif.data.images.decode import Form, Gathering
+from sif.data.images.decode import Form, Gathering, corrupt_notes
 from sif.data.images.folders import PARTS, Entry, is_image, label_entries
 from sif.errors import DataError
 
@@ -28,18 +28,11 @@ def is_archive(path: Path) -> bool:
 def read_archive(
     path: Path, form: Form, *, per_class: int | None = None, memory: int = 1 << 32
 ) -> Images:
-    """Read class folders from an archive, with the layouts that folders may have.
+    """Reads class folders from an archive, with the layouts that folders may have.
 
-    But for Tiny-ImageNet's, whose validation part names its classes in a file: unpack that one.
-
-    Args:
-        path: The archive.
-        form: Channels and size of the images.
-        per_class: Most images of each class and part, the first ones in the archive.
-        memory: Most bytes of pixels that are held.
-
-    Returns:
-        Images sorted by part, class and name, as those of the unpacked folder would be.
+    But for Tiny-ImageNet's, whose validation part names its classes in a file: unpack that one. At
+    most `per_class` images of each class and part are read, the first ones in the archive, and
+    `memory` bytes of pixels.
 
     Raises:
         DataError: The archive is damaged, holds links or paths outside it, no or too many images,
@@ -64,7 +57,7 @@ def read_archive(
     read = sum(min(count, per_class or count) for count in seen.values())
     if not read:
         raise DataError(f"{where}: expected images in folders of classes, found none")
-    notes = gathering.close(read)
+    notes = corrupt_notes(where, gathering.corrupt, read)
     found.sort(key=lambda pair: pair[0])
     labeled = label_entries([entry for entry, _ in found], where)
     stacked = np.stack([pixels for _, pixels in found])

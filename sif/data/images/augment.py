@@ -21,7 +21,7 @@ from sif.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to training images, each with its own draw.
+    """Changes to training images, each with its own draw.
 
     Attributes:
         pad: Black pixels around an image, out of which a crop of its old size is taken.
@@ -76,11 +76,7 @@ class Statistics:
 
 
 def channel_statistics(images: Images, rows: Int64Array) -> Statistics:
-    """Exact statistics over some images; a channel that never varies gets a deviation of 1.
-
-    Args:
-        images: All images.
-        rows: Those of the train part.
+    """Exact statistics over the rows of the train part; channels that never vary have deviation 1.
 
     Raises:
         DataError: There are no rows.
@@ -102,17 +98,10 @@ def channel_statistics(images: Images, rows: Int64Array) -> Statistics:
 
 
 def shifted(pixels: Tensor, top: Tensor, left: Tensor, flip: Tensor, pad: int) -> Tensor:
-    """Crops out of padded images, some of them mirrored.
+    """Crops out of images (n, h, w, c) with zeros around them, some of them mirrored.
 
-    Args:
-        pixels: (n, h, w, c).
-        top: (n,) int64 in 0..2 pad: first row of the crop in the padded image.
-        left: (n,) the same of columns.
-        flip: (n,) bool.
-        pad: Zeros around an image.
-
-    Returns:
-        (n, h, w, c).
+    Rows `top` and columns `left` (n,), in 0..2 pad, begin the crop in the padded image; those of
+    `flip` (n,) are mirrored.
     """
     n, height, width, _ = pixels.shape
     rows = torch.arange(height, device=pixels.device) + (top[:, None] - pad)
@@ -126,13 +115,9 @@ def shifted(pixels: Tensor, top: Tensor, left: Tensor, flip: Tensor, pad: int) -
 
 
 def cut_out(images: Tensor, y: Tensor, x: Tensor, side: int) -> Tensor:
-    """Zeros in a square around a center, which ends at the border.
+    """Zeros in a square of images (n, c, h, w) around rows y and columns x (n,), within the border.
 
-    Args:
-        images: (n, c, h, w).
-        y: (n,) int64 row of the center.
-        x: (n,) column of the center.
-        side: Rows y - side // 2 to below y - side // 2 + side, and columns alike.
+    The square has the rows y - side // 2 to below y - side // 2 + side, and columns alike.
     """
     rows = torch.arange(images.shape[2], device=images.device) - (y[:, None] - side // 2)
     columns = torch.arange(images.shape[3], device=images.device) - (x[:, None] - side // 2)
@@ -142,12 +127,9 @@ def cut_out(images: Tensor, y: Tensor, x: Tensor, side: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Preparation:
-    """Pixels to what a network reads.
+    """Pixels to what a network reads; images that are evaluated have no augmentation.
 
-    Attributes:
-        statistics: Of the train part.
-        augmentation: None for images that are evaluated.
-        dtype: Of the result; below float32 everything up to it is computed in float32.
+    Below float32, everything up to the result is computed in float32.
     """
 
     statistics: Statistics
@@ -155,14 +137,9 @@ class Preparation:
     dtype: torch.dtype = torch.float32
 
     def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """Prepares a batch.
+        """Pixels (n, h, w, c) uint8 to (n, c, h, w) of `dtype`, channels last in memory.
 
-        Args:
-            pixels: (n, h, w, c) uint8 on the device.
-            generator: On the CPU; not used without augmentation.
-
-        Returns:
-            (n, c, h, w) of `dtype`, in memory with channels last.
+        The generator is on the CPU and not used without augmentation.
         """
         chosen = self.augmentation or Augmentation()
         pixels = _moved(pixels, chosen, generator)

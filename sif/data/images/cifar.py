@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -31,8 +30,7 @@ class Layout:
         train: File to the number of its images.
         test: The same of the test part.
         meta: File with the names of the classes.
-        labels: Entry of a batch with the labels; for records the number of label bytes, of which
-            the last one counts.
+        labels: Entry of a batch with the labels; for records the number of bytes, the last counts.
         names: Entry of the meta file with the class names; "" for a text file.
         classes: Their number.
     """
@@ -71,14 +69,9 @@ def find_cifar(folder: Path) -> Layout | None:
 
 
 def read_cifar(folder: Path, *, official: bool = False) -> Images:
-    """Read an official folder.
+    """Images (n, 32, 32, 3) of an official folder, train files first, with the test part marked.
 
-    Args:
-        folder: What an official archive unpacks to.
-        official: Whether every file has to hold as many images as the official one.
-
-    Returns:
-        (n, 32, 32, 3) images, train files first, with the official test part marked.
+    If `official`, every file must hold as many images as published.
 
     Raises:
         DataError: A file is missing, truncated, no batch, or holds labels without a class.
@@ -149,15 +142,11 @@ def _entries(path: Path, key: str) -> tuple[Pixels, Int64Array]:
     if not isinstance(flat, np.ndarray) or flat.ndim != 2 or flat.shape[1] != _VALUES:
         found = flat.shape if isinstance(flat, np.ndarray) else type(flat).__name__
         raise DataError(f"{path}: data: expected an array of shape (n, {_VALUES}), found {found}")
-    if not _are_labels(labels, len(flat)):
+    known = labels if isinstance(labels, Sequence) else ()
+    whole = sum(isinstance(label, int) and abs(label) < 2**31 for label in known)
+    if not len(known) == whole == len(flat):
         raise DataError(f"{path}: {key}: expected {len(flat)} whole numbers, found other values")
-    return flat, np.array(labels, dtype=np.int64)
-
-
-def _are_labels(labels: Any, n: int) -> bool:
-    if not isinstance(labels, Sequence) or len(labels) != n:
-        return False
-    return all(isinstance(label, int) and abs(label) < 2**31 for label in labels)
+    return flat, np.array(known, dtype=np.int64)
 
 
 def _check_labels(path: Path, labels: Int64Array, classes: int) -> None:

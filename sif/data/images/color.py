@@ -5,24 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sif.errors import ShapeError
-
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
 
 
 def jittered(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
-    """Changes brightness, then contrast, then saturation, each clamped to [0, 1].
+    """Changes brightness, then contrast, then saturation by factors (n,), each clamped to [0, 1].
 
-    Args:
-        images: (n, c, h, w) in [0, 1], c 1 or 3.
-        brightness: (n,) factors; 1 changes nothing.
-        contrast: (n,) factors.
-        saturation: (n,) factors; without effect on gray images.
-
-    Raises:
-        ShapeError: Another number of channels.
+    Images are (n, 1 or 3, h, w) in [0, 1]. Saturation has no effect on gray ones.
     """
-    _check_channels(images, "jittered")
     factors = [f.to(images)[:, None, None, None] for f in (brightness, contrast, saturation)]
     images = (images * factors[0]).clamp(0, 1)
     mean = _gray(images).mean(dim=(1, 2, 3), keepdim=True)
@@ -35,20 +25,9 @@ def hue_shifted(images: Tensor, shift: Tensor) -> Tensor:
     """Shifts hues along the color circle; value and saturation in HSV stay, and so does gray.
 
     Exact HSV rather than a rotation about the gray axis, because that is what the published
-    recipes use (torchvision's ColorJitter), and because its results stay within [0, 1].
-
-    Args:
-        images: (n, c, h, w) in [0, 1], c 1 or 3.
-        shift: (n,) as a share of the circle: 1/3 makes red green, green blue and blue red; whole
-            numbers change nothing. Without effect on gray images.
-
-    Returns:
-        (n, c, h, w) of the images' type.
-
-    Raises:
-        ShapeError: Another number of channels.
+    recipes use (torchvision's ColorJitter), and because its results stay within [0, 1]. Images are
+    (n, 1 or 3, h, w) in [0, 1], shifts (n,) shares of the circle: 1/3 makes red green.
     """
-    _check_channels(images, "hue_shifted")
     if images.shape[1] == 1:
         return images
     red, green, blue = images.unbind(dim=1)
@@ -65,11 +44,6 @@ def hue_shifted(images: Tensor, shift: Tensor) -> Tensor:
     phase = (hue[:, None] + images.new_tensor((5, 3, 1))[:, None, None]) % 6
     depth = torch.minimum(phase, 4 - phase).clamp(0, 1)
     return high[:, None] - chroma[:, None] * depth
-
-
-def _check_channels(images: Tensor, where: str) -> None:
-    if images.shape[1] not in (1, 3):
-        raise ShapeError(f"{where}: expected 1 or 3 channels, found {images.shape[1]}")
 
 
 def _gray(images: Tensor) -> Tensor:

@@ -87,11 +87,9 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class ImageTensors:
-    """Images on a device, one tensor for all parts.
+    """Images (n, h, w, c) uint8 and labels (n,) int64 on a device, one tensor for all parts.
 
-    Attributes:
-        pixels: (n, h, w, c) uint8: channels last, as networks of convolutions like them.
-        labels: (n,) int64.
+    Channels are last, as networks of convolutions like them.
     """
 
     pixels: Tensor
@@ -99,30 +97,16 @@ class ImageTensors:
 
 
 def first_of_each(labels: Int64Array, test: Mask | None, most: int) -> Int64Array:
-    """Rows that keep at most so many images of each class and part, the first ones.
-
-    Args:
-        labels: (n,) classes.
-        test: (n,) official test part, or None.
-        most: Images per class and part, at least 1.
-    """
+    """Rows that keep at most so many images of each class and part, the first ones."""
     group = labels * 2 + (0 if test is None else test)
     place, _ = place_in_group(group, np.argsort(group, kind="stable"))
     return np.flatnonzero(place < most)
 
 
 def with_channels(pixels: Pixels, channels: int | None, where: str) -> Pixels:
-    """Pixels with another number of channels.
+    """Pixels (..., 1 or 3) with another number of channels; None keeps what is there.
 
     Gray is repeated; colors become their luma (ITU-R 601), rounded as Pillow rounds it.
-
-    Args:
-        pixels: (..., c) with c 1 or 3.
-        channels: 1, 3, or None to keep what is there.
-        where: For messages.
-
-    Raises:
-        DataError: Another number of channels is asked for.
     """
     if channels is None or channels == pixels.shape[-1]:
         return pixels

@@ -50,11 +50,7 @@ def pillow() -> ModuleType:
 
 @dataclass(frozen=True)
 class Form:
-    """What every image is brought to.
-
-    Attributes:
-        channels: 1 (gray) or 3.
-        size: Side of the square that is cut out, in pixels; None: images are taken as they are.
+    """The form of images: 1 (gray) or 3 channels, and squares of a size in pixels if it is given.
 
     Raises:
         DataError: Neither 1 nor 3 channels, or no positive size.
@@ -70,15 +66,9 @@ class Form:
 
 
 def decode(content: bytes, form: Form, where: str) -> Pixels:
-    """Decode one JPEG or PNG.
+    """Decodes one JPEG or PNG to (h, w, channels) uint8.
 
-    Args:
-        content: The file.
-        form: What it is brought to.
-        where: For messages.
-
-    Returns:
-        (h, w, channels) uint8; transparency is dropped, an orientation in EXIF not applied.
+    Transparency is dropped, an orientation in EXIF not applied.
 
     Raises:
         CorruptImage: It cannot be decoded.
@@ -147,11 +137,7 @@ class Gathering:
     _first: str = "the first image"
 
     def decode(self, name: str, source: bytes | Path) -> Pixels | None:
-        """One image (h, w, c), or None if it is corrupt.
-
-        Args:
-            name: For messages.
-            source: Its content, or its file.
+        """One image (h, w, c) from its content or file, or None if it is corrupt.
 
         Raises:
             DataError: It has another size than the first one, cannot be read, or has 16 bits.
@@ -178,20 +164,13 @@ class Gathering:
                 f" found {w}x{h}; give a size to resize all"
             )
 
-    def close(self, n: int) -> tuple[str, ...]:
-        """Notes on what was left out.
-
-        Args:
-            n: Images in all, corrupt ones included.
-
-        Raises:
-            DataError: More than one in a hundred is corrupt, and more than one in all.
-        """
-        return corrupt_notes(self.where, self.corrupt, n)
-
 
 def corrupt_notes(where: str, corrupt: dict[str, str], n: int) -> tuple[str, ...]:
-    """One note on corrupt images, or none; see `Gathering.close`."""
+    """One note on the corrupt of n images that were left out, or none.
+
+    Raises:
+        DataError: More than one in a hundred is corrupt, and more than one in all.
+    """
     if not corrupt:
         return ()
     named = ", ".join(f"{name} ({reason})" for name, reason in list(corrupt.items())[:_TOLD])

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -16,23 +15,18 @@ from torch.utils.data import DataLoader, Dataset
 from sif.core.space import Batch
 from sif.core.stream import Permutation
 from sif.data.images.augment import Preparation
-from sif.data.images.dataset import Int64Array, Pixels
+from sif.data.images.dataset import Int64Array
 from sif.data.images.decode import Gathering, corrupt_notes
 from sif.data.images.lazy import FolderImages
 from sif.data.images.stream import Make, PartStream
 from sif.errors import DataError
 
+_PREFETCH = 2  # batches that each worker decodes ahead
+
 
 @dataclass(frozen=True)
 class _Decoded:
-    """One batch from a worker.
-
-    Attributes:
-        pixels: (m, h, w, c) uint8, without corrupt images.
-        labels: (m,) int64.
-        corrupt: File to reason.
-        problem: Why the data cannot be used, or "".
-    """
+    """A worker's batch without its corrupt images (file to reason), or why there is none."""
 
     pixels: Tensor
     labels: Tensor
@@ -49,61 +43,42 @@ class _Files(Dataset[_Decoded]):
     def __getitem__(self, rows: list[int]) -> _Decoded:
         images = self._images
         gathering = Gathering(str(images.root), images.form, expected=images.shape)
-        pixels: list[Pixels] = []
-        kept: list[int] = []
         problem = ""
         try:
-            for row in rows:
-                file = images.files[row]
-                one = gathering.decode(file, images.root / file)
-                if one is not None:
-                    pixels.append(one)
-                    kept.append(row)
+            kept, pixels = images.decoded(rows, gathering)
         except DataError as error:
+            kept, pixels = images.decoded([], gathering)
             problem = str(error)
-        stacked = np.stack(pixels) if pixels else np.empty((0, *images.shape), dtype=np.uint8)
         labels = torch.from_numpy(images.labels[kept])
-        return _Decoded(torch.from_numpy(stacked), labels, gathering.corrupt, problem)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
+        return _Decoded(torch.from_numpy(pixels), labels, gathering.corrupt, problem)
 
 
 def _decoded(
-    images: FolderImages, batches: Iterable[list[int]], workers: int, prefetch: int
+    images: FolderImages, batches: Iterable[list[int]], workers: int
 ) -> Iterator[_Decoded]:
     """Batches decoded ahead of their use, in order."""
     return iter(
         DataLoader(
-            _Files(images), batch_size=None, sampler=batches, collate_fn=_as_it_is,
-            num_workers=workers, prefetch_factor=prefetch if workers else None,
+            _Files(images), batch_size=None, sampler=batches,
+            num_workers=workers, prefetch_factor=_PREFETCH if workers else None,
             generator=torch.Generator().manual_seed(0),  # else it would draw from the global one
         )
     )  # fmt: skip
 
 
 class FolderStream(PartStream):
-    """Endless batches of a part whose images stay on disk.
+    """Endless batches of a part whose images stay on disk; see `PartStream`.
 
-    A corrupt image is left out of its batch.
-
-    Args:
-        images: All images.
-        rows, batch_size, prepare, generator, make: As of `PartStream`.
-        device: Of the batches.
-        workers: Processes that decode; 0: this one.
-        prefetch: Batches that each of them decodes ahead.
+    A corrupt image is left out of its batch. Without workers this process decodes.
     """
 
     def __init__(
         self, images: FolderImages, rows: Int64Array, batch_size: int, prepare: Preparation,
         generator: torch.Generator, make: Make, device: torch.device, workers: int = 2,
-        prefetch: int = 2,
     ) -> None:  # fmt: skip
         super().__init__(rows, batch_size, prepare, generator, make)
         self._images, self._device = images, device
-        self._ahead = (workers, prefetch)
+        self._workers = workers
         self._loader: Iterator[_Decoded] | None = None
         # The order runs ahead of the batches; these are its states after each that is on its way.
         self._coming: deque[dict[str, Any]] = deque()
@@ -112,7 +87,7 @@ class FolderStream(PartStream):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What has been left out so far."""
+        """Notes on images that were left out so far."""
         return corrupt_notes(str(self._images.root), self.corrupt, len(self._images))
 
     def next(self) -> Batch:
@@ -133,7 +108,7 @@ class FolderStream(PartStream):
     def _start(self) -> Iterator[_Decoded]:
         self._coming = deque()
         batches = _in_turn(self._rows, self._order, self._coming)
-        return _decoded(self._images, batches, *self._ahead)
+        return _decoded(self._images, batches, self._workers)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the batches to come, those decoded ahead among them."""
@@ -173,12 +148,12 @@ def _checked(
 
 def folder_batches(
     images: FolderImages, rows: Int64Array, batch_size: int, prepare: Preparation, make: Make,
-    device: torch.device, workers: int = 2, prefetch: int = 2,
+    device: torch.device, workers: int = 2,
 ) -> Iterator[Batch]:  # fmt: skip
     """One pass over a part in its order, for evaluation; see `FolderStream`."""
     parts = [some.tolist() for some in torch.from_numpy(rows).split(batch_size)]
     draws, corrupt = torch.Generator().manual_seed(0), dict[str, str]()
-    for found in _decoded(images, parts, workers, prefetch):
+    for found in _decoded(images, parts, workers):
         pixels, labels = _checked(found, images, corrupt)
         if len(labels):
             yield make(prepare(pixels.to(device), draws), labels.to(device))

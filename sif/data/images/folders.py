@@ -22,13 +22,7 @@ _ANNOTATIONS = "val/val_annotations.txt"
 
 @dataclass(frozen=True, order=True)
 class Entry:
-    """One image file.
-
-    Attributes:
-        part: "train", "val", "test", or "" where there are no such folders.
-        category: Name of its class.
-        name: Path below the root with "/".
-    """
+    """An image file: part ("train", "val", "test", or "" without such folders), class and path."""
 
     part: str
     category: str
@@ -37,14 +31,7 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Classes and parts of entries.
-
-    Attributes:
-        labels: (n,) int64.
-        classes: Sorted names of the classes of the train part.
-        test: (n,) bool, or None if nothing says what the test part is.
-        notes: What is worth telling.
-    """
+    """Labels (n,), sorted class names of the train part, what is test (n,) or None, and notes."""
 
     labels: Int64Array
     classes: tuple[str, ...]
@@ -59,13 +46,7 @@ def is_image(name: str) -> bool:
 
 
 def list_entries(root: Path) -> list[Entry]:
-    """All images of a folder, sorted by part, class and name.
-
-    Args:
-        root: The folder.
-
-    Returns:
-        Entries; files that are no images, and hidden ones, are passed over.
+    """All images of a folder but hidden ones, sorted by part, class and name.
 
     Raises:
         DataError: There is no folder of classes in it, or a class has no image.
@@ -81,7 +62,8 @@ def list_entries(root: Path) -> list[Entry]:
 
 def _list_part(root: Path, part: str) -> list[Entry]:
     base = root / part
-    categories = sorted(_folders(base)) if base.is_dir() else []
+    inside = base.iterdir() if base.is_dir() else ()
+    categories = sorted(path.name for path in inside if path.is_dir() and path.name[0] != ".")
     if not categories:
         raise DataError(f"{base}: expected a folder for each class, found none")
     entries: list[Entry] = []
@@ -98,10 +80,6 @@ def _list_part(root: Path, part: str) -> list[Entry]:
             )
         entries += [Entry(part, category, f"{prefix}/{name}") for name in names]
     return entries
-
-
-def _folders(base: Path) -> list[str]:
-    return [path.name for path in base.iterdir() if path.is_dir() and path.name[0] != "."]
 
 
 def _files(folder: Path) -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from sif.data.images.dataset import Images, Int64Array, Mask, first_of_each
+from sif.data.images.dataset import Images, Int64Array, Mask, Pixels, first_of_each
 from sif.data.images.decode import Form, Gathering, corrupt_notes
 from sif.data.images.folders import label_entries, list_entries
 from sif.errors import DataError
@@ -18,18 +18,13 @@ from sif.utils.digest import digest
 
 @dataclass(frozen=True, eq=False)
 class FolderImages:
-    """Labeled images that stay on disk.
+    """Labeled images that stay on disk; see `Images`.
 
     Attributes:
-        name: Of the data set, for messages.
         root: Their folder.
         files: (n) paths below it.
-        labels: (n,) int64.
-        classes: Names by number.
         form: What an image is brought to.
         shape: (h, w, c) of every image then.
-        test: (n,) bool, or None without an official test part.
-        notes: One line each.
     """
 
     name: str
@@ -55,37 +50,36 @@ class FolderImages:
         """Decodes some images, without corrupt ones, for statistics of channels.
 
         Raises:
-            DataError: As of `read_folder`.
+            DataError: See `read_folder`.
         """
         gathering = Gathering(str(self.root), self.form)
+        kept, pixels = self.decoded(rows, gathering)
+        notes = corrupt_notes(str(self.root), gathering.corrupt, len(rows))
+        if not len(kept):
+            raise DataError(f"{self.root}: expected images that can be read, found none")
+        test = None if self.test is None else self.test[kept]
+        return Images(self.name, pixels, self.labels[kept], self.classes, test,
+                      (*self.notes, *notes))  # fmt: skip
+
+    def decoded(self, rows: Iterable[int], gathering: Gathering) -> tuple[Int64Array, Pixels]:
+        """Rows (m,) that are not corrupt, and their pixels (m, h, w, c)."""
         kept, pixels = [], []
         for row in rows:
-            file = self.files[row]
-            one = gathering.decode(file, self.root / file)
+            one = gathering.decode(self.files[row], self.root / self.files[row])
             if one is not None:
                 kept.append(row)
                 pixels.append(one)
-        notes = gathering.close(len(rows))
-        if not pixels:
-            raise DataError(f"{self.root}: expected images that can be read, found none")
-        test = None if self.test is None else self.test[kept]
-        return Images(self.name, np.stack(pixels), self.labels[kept], self.classes, test,
-                      (*self.notes, *notes))  # fmt: skip
+        stacked = np.stack(pixels) if pixels else np.empty((0, *self.shape), dtype=np.uint8)
+        return np.array(kept, dtype=np.int64), stacked
 
 
 def read_folder(
     root: Path, form: Form, *, per_class: int | None = None, memory: int = 1 << 32
 ) -> Images | FolderImages:
-    """Class folders, in memory or lazily.
+    """Class folders, see `folders`, in memory or, beyond so many bytes of pixels, lazily.
 
-    Args:
-        root: See `sif.data.images.folders`.
-        form: Channels and size of the images.
-        per_class: Most images of each class and part, the first ones by name.
-        memory: Most bytes of pixels that are held; beyond, images stay on disk.
-
-    Returns:
-        `Images`, or `FolderImages` whose corrupt files are found when they are read.
+    At most `per_class` images of each class and part are read, the first ones by name. Corrupt
+    files that stay on disk are found when they are read.
 
     Raises:
         DataError: No images, a class without one, images of several sizes and no `form.size`, or

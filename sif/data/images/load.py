@@ -53,22 +53,21 @@ def load_images(
         check_channels(channels, str(name_or_path))
     name = str(name_or_path)
     recipe = list_datasets().get(name)
-    if recipe is not None and recipe.kind == DIGITS:
-        return _finished(read_digits(), channels, size, per_class, memory)
-    notes: list[str] = []
-    path = Path(name)
-    if recipe is not None:
+    path, notes = Path(name), list[str]()
+    if recipe is not None and recipe.kind != DIGITS:
         path, notes = _find(recipe, data_dir)
-    if path.is_dir() and find_cifar(path) is not None:
-        read = read_cifar(path, official=recipe is not None)
-        read = replace(read, notes=tuple(notes))
-        return _finished(read, channels, size, per_class, memory)
     form = Form(channels or 3, size)
-    if path.is_dir():
+    if recipe is not None and recipe.kind == DIGITS:
+        images = read_digits()
+    elif path.is_dir() and find_cifar(path) is not None:
+        images = replace(read_cifar(path, official=recipe is not None), notes=tuple(notes))
+    elif path.is_dir():
         return read_folder(path, form, per_class=per_class, memory=memory)
-    if is_archive(path):
+    elif is_archive(path):
         return read_archive(path, form, per_class=per_class, memory=memory)
-    raise unknown_name(name, "images", "a folder, a tar archive")
+    else:
+        raise unknown_name(name, "images", "a folder, a tar archive")
+    return _finished(images, channels, size, per_class, memory)
 
 
 def _find(recipe: Recipe, data_dir: Path | None) -> tuple[Path, list[str]]:
@@ -107,9 +106,7 @@ def _finished(
 
 
 def read_digits() -> Images:
-    """The 1,797 digits of scikit-learn: (n, 8, 8, 1), 0 to 16 scaled to 0 to 255.
-
-    They have no official test part.
+    """The 1,797 digits of scikit-learn: (n, 8, 8, 1), 0 to 16 scaled to 0 to 255, no test part.
 
     Raises:
         ConfigError: scikit-learn is not installed.

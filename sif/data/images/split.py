@@ -1,20 +1,19 @@
 """Train, valid and test part of images: stratified by class, seeded and hashed.
 
-An official test part stays what it is; otherwise a test part is cut first. Validation is cut from
-the rest. Cuts of one seed nest: another share of validation leaves the test part as it was.
+An official test part stays what it is; otherwise a test part is cut first. Cuts of one seed nest:
+another share of validation leaves the test part as it was.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from sif.data.images.dataset import Images, Int64Array
 from sif.data.images.lazy import FolderImages
-from sif.data.interactions.split import PART_NAMES, TEST, TRAIN, VALID, Parts
+from sif.data.interactions.split import PART_NAMES, TEST, TRAIN, VALID, InParts, Parts
 from sif.errors import DataError
 from sif.utils.digest import digest
 
@@ -22,7 +21,7 @@ _SPLIT_STREAM = 0x1A6E5  # keeps these random numbers apart from those of other 
 
 
 @dataclass(frozen=True, eq=False)
-class ImageSplit:
+class ImageSplit(InParts[Int64Array]):
     """The part that each image belongs to.
 
     Attributes:
@@ -41,47 +40,23 @@ class ImageSplit:
     hash: str
     notes: tuple[str, ...] = ()
 
-    @cached_property
-    def train(self) -> Int64Array:
-        """Rows that weights are fitted on, ascending."""
-        return np.flatnonzero(self.part == TRAIN)
-
-    @cached_property
-    def valid(self) -> Int64Array:
-        """Rows that choices are made on, ascending."""
-        return np.flatnonzero(self.part == VALID)
-
-    @cached_property
-    def test(self) -> Int64Array:
-        """Rows that are looked at once, at the end, ascending."""
-        return np.flatnonzero(self.part == TEST)
+    def rows(self, number: int) -> Int64Array:
+        """See `InParts`; ascending."""
+        return np.flatnonzero(self.part == number)
 
     def description(self) -> dict[str, Any]:
-        """What `metrics.json` says of the protocol; plain JSON values."""
-        counts = np.bincount(self.part, minlength=3).tolist()
-        return {
-            "name": self.protocol,
-            "seed": self.seed,
-            "split_hash": self.hash,
-            "counts": dict(zip(PART_NAMES, counts, strict=True)),
-            "classes": len(self.classes),
-        }
+        """See `InParts`; with the number of classes."""
+        return {**super().description(), "classes": len(self.classes)}
 
 
 def make_image_split(
     images: Images | FolderImages, *, valid_share: float, seed: int, test_share: float = 0.2
 ) -> ImageSplit:
-    """Split images at random within each class.
+    """Splits images at random within each class; the same seed gives the same split.
 
-    Args:
-        images: `Images` or `FolderImages`.
-        valid_share: Of each class's images outside the test part, rounded to whole images; at 0
-            there is no validation part.
-        seed: The same seed gives the same split.
-        test_share: Of each class's images, where there is no official test part.
-
-    Returns:
-        The parts.
+    `valid_share` is of each class's images outside the test part, rounded to whole images (0: there
+    is no validation part), `test_share` of each class's images where there is no official test
+    part.
 
     Raises:
         DataError: A share is not in [0, 1), or leaves a part that is not empty without some class.

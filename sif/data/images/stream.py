@@ -23,12 +23,7 @@ _AUGMENTATION_STREAM = 0xA46  # keeps augmentation apart from the order of the i
 class PartStream:
     """Order and augmentation of endless batches of one part, wherever its images lie.
 
-    Args:
-        rows: (n,) those of the part.
-        batch_size: Images per batch, at most n.
-        prepare: Normalizes, and augments where it is told to.
-        generator: On the CPU; orders the images and seeds augmentation.
-        make: Puts images and labels into a batch.
+    Rows (n,) are those of the part; the generator, on the CPU, orders them and seeds augmentation.
 
     Raises:
         DataError: A batch is larger than the part.
@@ -66,12 +61,7 @@ class PartStream:
 
 
 class ImageStream(PartStream):
-    """Endless batches of one part of images in memory.
-
-    Args:
-        images: All images on the device.
-        rows, batch_size, prepare, generator, make: As of `PartStream`.
-    """
+    """Endless batches of one part of images in memory; see `PartStream`."""
 
     def __init__(
         self, images: ImageTensors, rows: Int64Array, batch_size: int, prepare: Preparation,
@@ -90,14 +80,9 @@ class ImageStream(PartStream):
 def image_batches(
     images: ImageTensors, rows: Int64Array, batch_size: int, prepare: Preparation, make: Make
 ) -> Iterator[Batch]:
-    """One pass over a part in its order, for evaluation; the last batch may be smaller.
+    """One pass over the rows (n,) of a part in their order, for evaluation.
 
-    Args:
-        images: All images on the device.
-        rows: (n,) those of the part.
-        batch_size: Images per batch.
-        prepare: Usually without augmentation; what it draws is the same in every pass.
-        make: Puts images and labels into a batch.
+    The last batch may be smaller. What `prepare` draws is the same in every pass.
     """
     draws = torch.Generator().manual_seed(_AUGMENTATION_STREAM)
     for some in torch.from_numpy(rows).split(batch_size):

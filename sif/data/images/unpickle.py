@@ -92,13 +92,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def unpickle_batch(path: Path) -> dict[str, Any]:
-    """The entries of a batch or meta file.
-
-    Args:
-        path: Of the file.
-
-    Returns:
-        Text keys to numbers, texts (bytes as they are), lists of them and uint8 arrays.
+    """The entries of a batch or meta file: numbers, texts or bytes, lists of them and uint8 arrays.
 
     Raises:
         DataError: The file is missing or truncated, is no pickle of a dictionary, or names anything

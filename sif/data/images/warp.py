@@ -29,13 +29,6 @@ def drawn_boxes(
     whose ratio is within `RATIOS`. All tries are drawn, so that one batch uses as many numbers as
     any other.
 
-    Args:
-        n: Number of boxes.
-        height: Of the images, pixels.
-        width: The same.
-        scale: Smallest share of the area, above 0 and at most 1.
-        generator: On the CPU.
-
     Returns:
         (n, 4) float64 on the CPU: top, left, height and width as shares of the image's sides.
     """
@@ -56,19 +49,10 @@ def drawn_boxes(
 
 
 def warped(images: Tensor, boxes: Tensor, degrees: Tensor) -> Tensor:
-    """Turned boxes of images, resized to the images' size; bilinear, black outside the image.
+    """Turned boxes of images (n, c, h, w), resized to their size; bilinear, black outside.
 
-    A box turns about its own center, so that what it shows turns the other way: the image is
-    rotated, then cropped.
-
-    Args:
-        images: (n, c, h, w), floating point.
-        boxes: (n, 4) top, left, height and width as shares of the image's sides; 0, 0, 1, 1 is
-            the whole image.
-        degrees: (n,) by which the content turns, counter-clockwise.
-
-    Returns:
-        (n, c, h, w) of the images' type and device.
+    A box (n, 4), see `drawn_boxes`, turns about its own center, so that what it shows turns the
+    other way, counter-clockwise by degrees (n,): the image is rotated, then cropped.
     """
     height, width = images.shape[2:]
     top, left, tall, wide = boxes.unbind(dim=1)
@@ -91,16 +75,9 @@ def warped(images: Tensor, boxes: Tensor, degrees: Tensor) -> Tensor:
 def randomly_warped(
     images: Tensor, scale: float, rotate: float, generator: torch.Generator
 ) -> Tensor:
-    """Random resized crops, then rotations; what is not asked for is not drawn.
+    """Random resized crops of images (n, c, h, w), then rotations uniform in ± `rotate` degrees.
 
-    Args:
-        images: (n, c, h, w) in [0, 1].
-        scale: Smallest share of a crop's area; 1: no crop.
-        rotate: Bound of the angle, degrees; uniform in ± this. 0: no rotation.
-        generator: On the CPU.
-
-    Returns:
-        (n, c, h, w); the images themselves if neither is asked for.
+    What is not asked for (scale 1, rotate 0) is not drawn. The generator is on the CPU.
     """
     if scale == 1 and not rotate:
         return images

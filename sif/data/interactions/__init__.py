@@ -1,7 +1,6 @@
 """Interaction data: read, filter, generate, split.
 
-A file or a known name goes in; `Dataset` and `Split` come out. Only what is exported here is meant
-for other packages.
+Only what is exported here is meant for other packages.
 """
 
 from __future__ import annotations

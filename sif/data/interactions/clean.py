@@ -1,7 +1,6 @@
 """Rules that decide which interactions stay: duplicates, rating and activity filters.
 
-Interactions in, interactions (with compacted vocabularies) and one-line notes out. Every rule is
-stated in a note when it removed something, so that a run can say what it trained on.
+Every rule is stated in a note when it removed something, so that a run can say what it trained on.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from sif.data.interactions.interactions import Interactions, row_keys
 from sif.data.interactions.vocabulary import Int64Array, Vocabulary
 from sif.errors import DataError
 
-Duplicates = Literal["last", "first", "mean", "error"]
 Kept = tuple[Int64Array, npt.NDArray[np.float32] | None]
 
 
@@ -30,11 +28,8 @@ def _one_each(repeated: Interactions, keys: Int64Array, keep: Literal["first", "
     return order[~pd.Series(keys[order]).duplicated(keep=keep).to_numpy()], repeated.rating
 
 
-_first, _last = partial(_one_each, keep="first"), partial(_one_each, keep="last")
-
-
 def _mean(repeated: Interactions, keys: Int64Array) -> Kept:
-    kept, rating = _last(repeated, keys)
+    kept, rating = _one_each(repeated, keys, "last")
     if rating is None:
         return kept, None
     _, groups, counts = np.unique(keys, return_inverse=True, return_counts=True)
@@ -72,14 +67,7 @@ def describe(interactions: Interactions, row: npt.NDArray[np.int64]) -> str:
 
 
 def merge_duplicates(interactions: Interactions, rule: str) -> tuple[Interactions, list[str]]:
-    """Leave at most one row per combination of ids.
-
-    Args:
-        interactions: Any number of fields; all of them make up the combination.
-        rule: A key of `DUPLICATE_RULES`.
-
-    Returns:
-        The remaining rows in file order, under the same vocabularies, and notes.
+    """The rows, at most one per combination of ids, by a key of `DUPLICATE_RULES`, and notes.
 
     Raises:
         DataError: The rule is unknown, or it is "error" and there are duplicates.
@@ -110,20 +98,10 @@ def filter_interactions(
     interactions: Interactions, min_rating: float | None, min_user: int, min_item: int,
     keep_ids: bool = False,
 ) -> tuple[Interactions, list[str]]:  # fmt: skip
-    """Keep ratings of at least `min_rating`, then users and items with enough interactions.
+    """Keeps ratings of at least `min_rating`, then users and items with enough interactions.
 
     Removing an item can leave a user with too few, so the two counts are applied until both hold
     (the k-core). Titles and vocabularies are cut down to what is left, unless `keep_ids`.
-
-    Args:
-        interactions: Fields of which the first two are user and item.
-        min_rating: Lowest rating kept, in rating units; None keeps all.
-        min_user: Fewest interactions of a user.
-        min_item: Fewest interactions of an item.
-        keep_ids: Whether the vocabularies stay as they are.
-
-    Returns:
-        The remaining rows in file order and notes.
 
     Raises:
         DataError: `min_rating` is given but there are no ratings.
@@ -174,12 +152,7 @@ def compact(interactions: Interactions) -> Interactions:
 
 
 def check_usable(interactions: Interactions, where: str, rules: str = "") -> None:
-    """Refuse data from which nothing can be learned.
-
-    Args:
-        interactions: What is left after all filters.
-        where: The data set or file, for the message.
-        rules: The filters that were applied, for the message.
+    """Refuses data from which nothing can be learned; place and rules are for the message.
 
     Raises:
         DataError: No interactions, a single user or a single item.

@@ -13,39 +13,36 @@ from scipy import sparse
 
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.readers import Columns, from_table
-from sif.data.interactions.table_files import Rows
+from sif.data.interactions.table_files import Table
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
-class FrameTable(Rows):
+class FrameTable(Table):
     """A data frame as a `Table`."""
 
+    path: Path
+    columns: tuple[str, ...]
     frame: pd.DataFrame
-    path: Path = Path("data frame")
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """See `Table.columns`."""
-        return tuple(str(name) for name in self.frame.columns)
 
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
-        """See `Rows.read`."""
+        """See `Table.read`."""
         return {column: self.frame.iloc[:, column].reset_index(drop=True) for column in types}
 
 
 def read_frame(frame: pd.DataFrame, columns: Columns | None = None) -> Interactions:
-    """The interactions of a data frame; arguments and errors as of `read_interactions`.
+    """The interactions of a data frame; arguments and errors as in `read_interactions`.
 
     A column "title" becomes the titles of the items; of an item with several the first counts.
     """
-    found = from_table(FrameTable(frame), columns or Columns())
-    place = next((i for i, c in enumerate(frame.columns) if str(c).lower() == "title"), None)
+    names = tuple(map(str, frame.columns))
+    found = from_table(FrameTable(Path("data frame"), names, frame), columns or Columns())
+    place = next((i for i, name in enumerate(names) if name.lower() == "title"), None)
     if place is None:
         return found
-    names = found.vocabularies[1].ids[found.ids[:, 1]]
-    titled = pd.DataFrame({"item": names, "title": frame.iloc[:, place].to_numpy()}).dropna()
+    items = found.vocabularies[1].ids[found.ids[:, 1]]
+    titled = pd.DataFrame({"item": items, "title": frame.iloc[:, place].to_numpy()}).dropna()
     first = titled.drop_duplicates("item")
     return replace(found, titles=dict(zip(first["item"], first["title"].astype(str), strict=True)))
 
@@ -53,10 +50,8 @@ def read_frame(frame: pd.DataFrame, columns: Columns | None = None) -> Interacti
 def matrix_values(matrix: Any, objective: str) -> sparse.coo_array:
     """The values of a user by item matrix that are interactions, float32; repeated ones add up.
 
-    Args:
-        matrix: (n_users, n_items), any sparse format.
-        objective: "rating": all but zeros; "ranking": those above zero, since a confidence below it
-            is a dislike.
+    For the objective "rating" all but zeros; for "ranking" those above zero, since a confidence
+    below it is a dislike.
 
     Raises:
         DataError: A value is not finite.
@@ -77,9 +72,7 @@ def read_matrix(
 ) -> Interactions:
     """The interactions of a user by item matrix; ids are the numbers of rows and columns.
 
-    Args:
-        matrix: (n_users, n_items), any sparse format; its values are ratings.
-        objective: Which values count; see `matrix_values`.
+    The values that count, see `matrix_values`, are ratings.
 
     Raises:
         DataError: No value counts, or one is not finite.

@@ -1,8 +1,7 @@
-"""Who met what: the interactions of users, items and further fields as integer arrays.
+"""The interactions of users, items and further fields as integer arrays.
 
 Original ids (strings) become contiguous numbers through one `Vocabulary` per field. These travel
-with the data, so no size is ever guessed from the largest number seen and every result can be told
-in the user's own ids. Ratings and timestamps are optional.
+with the data, so no size is ever guessed from the largest number seen.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from sif.data.interactions.vocabulary import Int64Array, Vocabulary
 from sif.errors import DataError, ShapeError
@@ -86,24 +84,6 @@ class Interactions:
             timestamp=None if self.timestamp is None else self.timestamp[rows],
         )
 
-    def csr(self, values: npt.ArrayLike | None = None) -> sparse.csr_matrix:
-        """The user by item matrix of pair data.
-
-        Args:
-            values: (n,) one number per row; ones by default.
-
-        Returns:
-            (n_users, n_items) float32; repeated pairs add up.
-
-        Raises:
-            ShapeError: There are more fields than user and item.
-        """
-        if len(self.fields) != 2:
-            raise ShapeError(f"csr: expected fields (user, item), found {self.fields}")
-        data = np.ones(len(self)) if values is None else np.asarray(values)
-        pairs = (self.ids[:, 0], self.ids[:, 1])
-        return sparse.csr_matrix((data.astype(np.float32), pairs), shape=self.sizes)
-
     @cached_property
     def content_hash(self) -> str:
         """16 hex digits over fields, ids as the user writes them, ratings and timestamps."""
@@ -126,13 +106,9 @@ def content_hash(interactions: Interactions, *more: npt.NDArray[Any]) -> str:
 
 
 def concatenate(parts: Sequence[Interactions]) -> Interactions:
-    """Stack interactions with the same fields under shared vocabularies.
+    """Stacks interactions with the same fields, ids renumbered into the union of the vocabularies.
 
-    Args:
-        parts: At least one. Ratings or timestamps that one part lacks are dropped in the result.
-
-    Returns:
-        The rows of all parts in order, ids renumbered into the union of the vocabularies.
+    Ratings or timestamps that one part lacks are dropped in the result.
 
     Raises:
         DataError: The parts have different fields.

@@ -1,7 +1,7 @@
 """From a data set's name or a path to a `Dataset` that is ready to be split.
 
-Reading, merging of duplicates and filters happen here, and each says in a note what it changed. The
-hash names the content that all else is computed from.
+Reading, merging of duplicates and filters each say in a note what they changed. The hash names the
+content that all else is computed from.
 """
 
 from __future__ import annotations

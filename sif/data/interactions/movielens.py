@@ -25,17 +25,12 @@ def _cut(lines: Iterable[str], separator: str) -> Iterable[list[str]]:
 
 @dataclass(frozen=True)
 class Layout:
-    """One family of official folders.
-
-    Attributes:
-        ratings: File of interactions.
-        titles: File of titles; may be absent from a folder.
-        title_rows: Lines of that file to rows whose first two cells are item id and title.
-    """
+    """Names of the files of one family of official folders; that of the titles may be absent."""
 
     ratings: str
     titles: str
     title_rows: Callable[[Iterable[str]], Iterable[list[str]]]
+    """Lines of titles to rows whose first two cells are item id and title."""
 
 
 LAYOUTS = (
@@ -51,14 +46,7 @@ def find_layout(folder: Path) -> Layout | None:
 
 
 def read_movielens(folder: Path, columns: Columns | None = None) -> Interactions:
-    """Read an official folder.
-
-    Args:
-        folder: What the official archive unpacks to.
-        columns: Which columns mean what; not needed for the official files.
-
-    Returns:
-        The ratings in file order, with titles where the file of titles is there.
+    """The ratings of an official folder in file order, with titles where their file is there.
 
     Raises:
         DataError: The folder has no known layout or a file is damaged.

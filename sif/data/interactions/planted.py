@@ -5,9 +5,9 @@ s(u, v) = w^T O(P(p_u), Q(q_v)), standardized to mean 0 and deviation 1 over all
 the signal plus noise at a random share of the pairs; clicks are drawn from a softmax of it, mixed
 with item popularity. The functions here are the truth, apart from those that a search tries.
 
-Up to `_MAX_PAIRS` pairs of user and item the signal of all of them is held; beyond, `cells` draws
-the same kinds of data without it: moments come from a sample of pairs, and a user clicks among the
-items that he meets.
+Up to `_MAX_PAIRS` pairs of user and item the signal of all of them is held; beyond,
+`planted_large` draws the same kinds of data without it: moments come from a sample of pairs, and a
+user clicks among the items that he meets.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from sif.data.interactions.planted_large import (
     MIN_PER_ITEM,
     POPULARITY_POWER,
     POPULARITY_SHARE,
+    Combine,
     Drawn,
-    StandardSignal,
+    Float64Array,
+    PairSignal,
     click_cells,
     uniform_cells,
 )
 from sif.data.interactions.vocabulary import Int64Array, Vocabulary
 from sif.errors import DataError
 
-Float64Array = npt.NDArray[np.float64]
 Signal = Callable[[Int64Array], npt.NDArray[np.float32]]
 
 _PLANTED_STREAM = 0x9EED  # keeps these random numbers apart from those of the splits
@@ -61,7 +62,7 @@ TRANSFORMS: dict[str, tuple[str, str]] = {
     "sqrt": ("+", "sqrt"),
 }
 
-OPERATIONS: dict[str, Callable[[Float64Array, Float64Array], Float64Array]] = {
+OPERATIONS: dict[str, Combine] = {
     "multiply": np.multiply,
     "plus": np.add,
     "max": np.maximum,
@@ -74,10 +75,7 @@ OPERATIONS: dict[str, Callable[[Float64Array, Float64Array], Float64Array]] = {
 class PlantedTruth:
     """The interaction function that made the data.
 
-    Attributes:
-        operation: A key of `OPERATIONS`.
-        transforms: One key of `TRANSFORMS` per field, user first.
-        dimension: Of the embeddings.
+    It is a key of `OPERATIONS`, one of `TRANSFORMS` per field, and the embeddings' dimension.
 
     Raises:
         DataError: A name is unknown or a number is out of range.
@@ -108,7 +106,7 @@ class PlantedTruth:
 
 
 class PlantedInfo(TypedDict):
-    """What is known of generated data.
+    """Knowledge of generated data.
 
     Keys:
         truth: The interaction function.
@@ -174,7 +172,8 @@ def planted(
     weights = rng.uniform(0.5, 1.5, width)
     p, q = (transform(name, e) for name, e in zip(truth.transforms, embeddings, strict=True))
     draw = _of_all_pairs if users * items <= _MAX_PAIRS else _of_cells
-    (pairs, noisy), signal = draw(OPERATIONS[operation], p, q, weights, density, noise, kind, rng)
+    raw = PairSignal(OPERATIONS[operation], p, q, weights)
+    (pairs, noisy), signal = draw(raw, density, noise, kind, rng)
     interactions = Interactions(
         ids=pairs,
         fields=("user", "item"),
@@ -183,27 +182,20 @@ def planted(
         timestamp=1_000_000_000 + np.cumsum(rng.integers(1, 3600, len(pairs))).astype(np.int64),
     )
     info = PlantedInfo(
-        truth=truth,
-        signal=signal,
-        noise=noise,
-        embeddings=embeddings,
-        weights=weights,
+        truth=truth, signal=signal, noise=noise, embeddings=embeddings, weights=weights
     )
     return interactions, info
 
 
-Combine = Callable[[Float64Array, Float64Array], Float64Array]
-
-
 def _of_all_pairs(
-    combine: Combine, p: Float64Array, q: Float64Array, weights: Float64Array,
-    density: float, noise: float, kind: str, rng: np.random.Generator,
-) -> tuple[Drawn, Signal]:  # fmt: skip
+    raw: PairSignal, density: float, noise: float, kind: str, rng: np.random.Generator
+) -> tuple[Drawn, Signal]:
     """Shuffled pairs (n, 2), their noisy signal (n,), and the signal, by the table of all pairs."""
-    table = _all_pairs(combine, p, q, weights)
+    # One user at a time, to bound the memory.
+    table = np.stack([raw.combine(row[None, :], raw.q) @ raw.weights for row in raw.p])
     table = (table - table.mean()) / table.std()
     noisy = table + noise * rng.normal(size=table.shape)
-    seen = KINDS[kind](noisy, density, rng)
+    seen = KINDS[kind][0](noisy, density, rng)
     pairs = rng.permutation(np.argwhere(seen)).astype(np.int64)
     signal_table = table.astype(np.float32)
     values = noisy[pairs[:, 0], pairs[:, 1]].astype(np.float32)
@@ -211,12 +203,11 @@ def _of_all_pairs(
 
 
 def _of_cells(
-    combine: Combine, p: Float64Array, q: Float64Array, weights: Float64Array,
-    density: float, noise: float, kind: str, rng: np.random.Generator,
-) -> tuple[Drawn, Signal]:  # fmt: skip
+    raw: PairSignal, density: float, noise: float, kind: str, rng: np.random.Generator
+) -> tuple[Drawn, Signal]:
     """As `_of_all_pairs`, a cell of users at a time."""
-    signal = StandardSignal.fitted(combine, p, q, weights, rng)
-    pairs, noisy = CELLS[kind](signal, density, noise, rng)
+    signal = raw.standardized(rng)
+    pairs, noisy = KINDS[kind][1](signal, density, noise, rng)
     order = rng.permutation(len(pairs))
     return (pairs[order], noisy[order]), signal
 
@@ -236,16 +227,6 @@ def _check(users: int, items: int, density: float, noise: float, kind: str) -> N
         raise DataError(f"planted: noise: expected a number of at least 0, found {noise}")
     if kind not in KINDS:
         raise DataError(f"planted: kind: expected one of {', '.join(KINDS)}, found {kind!r}")
-
-
-def _all_pairs(
-    operation: Callable[[Float64Array, Float64Array], Float64Array],
-    p: Float64Array,
-    q: Float64Array,
-    weights: Float64Array,
-) -> Float64Array:
-    """(n_users, n_items) of w^T O(p_u, q_v), one user at a time to bound the memory."""
-    return np.stack([operation(row[None, :], q) @ weights for row in p])
 
 
 def _uniform(
@@ -289,14 +270,11 @@ def _names(letter: str, n: int) -> Vocabulary:
     return Vocabulary([f"{letter}{number:0{width}d}" for number in range(1, n + 1)])
 
 
-# How the observed pairs are drawn from the (n_users, n_items) noisy signal.
-KINDS: dict[str, Callable[[Float64Array, float, np.random.Generator], npt.NDArray[np.bool_]]] = {
-    "ratings": _uniform,
-    "clicks": _clicks,
-}
-
-# The same beyond `_MAX_PAIRS`, from the signal, density and noise.
-CELLS: dict[str, Callable[[StandardSignal, float, float, np.random.Generator], Drawn]] = {
-    "ratings": uniform_cells,
-    "clicks": click_cells,
+_Mask = Callable[[Float64Array, float, np.random.Generator], npt.NDArray[np.bool_]]
+_Cells = Callable[[PairSignal, float, float, np.random.Generator], Drawn]
+# How the observed pairs are drawn: from the (n_users, n_items) noisy signal and the density, and
+# beyond `_MAX_PAIRS` from the signal, density and noise.
+KINDS: dict[str, tuple[_Mask, _Cells]] = {
+    "ratings": (_uniform, uniform_cells),
+    "clicks": (_clicks, click_cells),
 }

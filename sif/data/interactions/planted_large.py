@@ -7,7 +7,7 @@ its own, so cost and memory follow the number of interactions instead of users t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import numpy.typing as npt
 Int64Array = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]
 Drawn = tuple[Int64Array, npt.NDArray[np.float32]]
+Combine = Callable[[Float64Array, Float64Array], Float64Array]
 
 CLICK_TEMPERATURE = 0.5  # in deviations of the signal
 POPULARITY_SHARE = 0.1  # of the clicks follow popularity, whatever the signal
@@ -27,39 +28,25 @@ _PIECE = 1 << 20  # pairs whose signal is computed at once
 
 
 @dataclass(frozen=True, eq=False)
-class StandardSignal:
-    """The signal of single pairs, standardized by moments of a sample of pairs.
+class PairSignal:
+    """The signal of single pairs, raw or standardized by moments of a sample of pairs.
 
-    Attributes:
-        combine: O, of (b, d) and (b, d).
-        p: (n_users, d) transformed embeddings.
-        q: (n_items, d).
-        weights: (width,).
-        mean: Of the raw signal.
-        deviation: Of the raw signal.
+    `combine` is O, of (b, d) and (b, d), `p` (n_users, d) and `q` (n_items, d) are transformed
+    embeddings, `weights` (width,) the readout.
     """
 
-    combine: Callable[[Float64Array, Float64Array], Float64Array]
+    combine: Combine
     p: Float64Array
     q: Float64Array
     weights: Float64Array
     mean: float = 0.0
     deviation: float = 1.0
 
-    @classmethod
-    def fitted(
-        cls,
-        combine: Callable[[Float64Array, Float64Array], Float64Array],
-        p: Float64Array,
-        q: Float64Array,
-        weights: Float64Array,
-        rng: np.random.Generator,
-    ) -> StandardSignal:
+    def standardized(self, rng: np.random.Generator) -> PairSignal:
         """With the moments of uniformly drawn pairs."""
-        raw = cls(combine, p, q, weights)
-        users, items = (rng.integers(0, len(x), _MOMENT_PAIRS) for x in (p, q))
-        values = raw.at(users, items)
-        return cls(combine, p, q, weights, float(values.mean()), float(values.std()))
+        users, items = (rng.integers(0, len(x), _MOMENT_PAIRS) for x in (self.p, self.q))
+        values = self.at(users, items)
+        return replace(self, mean=float(values.mean()), deviation=float(values.std()))
 
     def at(self, users: Int64Array, items: Int64Array) -> Float64Array:
         """Signal (n,) float64 of users (n,) and items (n,)."""
@@ -75,15 +62,9 @@ class StandardSignal:
 
 
 def uniform_cells(
-    signal: StandardSignal, density: float, noise: float, rng: np.random.Generator
+    signal: PairSignal, density: float, noise: float, rng: np.random.Generator
 ) -> Drawn:
-    """Uniformly random pairs with noisy ratings.
-
-    Args:
-        signal: Of users and items.
-        density: Share of the pairs that is drawn, rounded within a cell.
-        noise: Deviation of the noise, in deviations of the signal.
-        rng: Gives every cell its stream.
+    """Uniformly random pairs with noisy ratings; the density is rounded within a cell.
 
     Returns:
         Distinct pairs (n, 2), every user and item at least twice, by user; noisy signal (n,).
@@ -99,21 +80,15 @@ def uniform_cells(
 
 
 def click_cells(
-    signal: StandardSignal, density: float, noise: float, rng: np.random.Generator
+    signal: PairSignal, density: float, noise: float, rng: np.random.Generator
 ) -> Drawn:
     """Clicks: most by taste among the items that a user meets, some by popularity.
 
-    A user makes a Poisson number of clicks of mean round(density * items). He meets eight items
-    per click, every s-th of a shuffled catalogue from a random start with a random s: distinct, and
-    without order in the signal. Those with the largest noisy signal plus Gumbel noise are clicked,
-    which draws from their softmax without replacement. A tenth of the clicks, binomially, are items
-    drawn by popularity instead; if drawn twice they count once.
-
-    Args:
-        signal: Of users and items.
-        density: Share of the pairs that is clicked, before clicks that fall together.
-        noise: Deviation of the noise, in deviations of the signal.
-        rng: Gives every cell its stream.
+    A user makes a Poisson number of clicks of mean round(density * items), before those that fall
+    together. He meets eight items per click, every s-th of a shuffled catalogue from a random start
+    with a random s: distinct, and without order in the signal. Those with the largest noisy signal
+    plus Gumbel noise are clicked, which draws from their softmax without replacement. A tenth of
+    the clicks, binomially, are items drawn by popularity instead; if drawn twice they count once.
 
     Returns:
         As `uniform_cells`.
@@ -154,7 +129,7 @@ def click_cells(
 
 
 def _all_cells(
-    signal: StandardSignal,
+    signal: PairSignal,
     pairs_per_user: float,
     draw: Callable[[int, int, np.random.Generator], Drawn],
     noise: float,
@@ -168,8 +143,7 @@ def _all_cells(
         draw(start, min(size, n_users - start), np.random.default_rng(seed))
         for start, seed in zip(starts, seeds, strict=True)
     ]
-    pairs = np.concatenate([cell[0] for cell in cells])
-    noisy = np.concatenate([cell[1] for cell in cells])
+    pairs, noisy = (np.concatenate(column) for column in zip(*cells, strict=True))
     extra = _missing_of_items(pairs, n_users, len(signal.q), rng)
     if len(extra):
         rest = signal.at(extra[:, 0], extra[:, 1]) + noise * rng.normal(size=len(extra))

@@ -81,7 +81,7 @@ def read_interactions(path: str | PathLike[str], columns: Columns | None = None)
 
 
 def from_table(table: Table, columns: Columns) -> Interactions:
-    """The interactions of a table; errors as of `read_interactions`."""
+    """The interactions of a table; errors as in `read_interactions`."""
     roles = _assign(table, columns)
     fields = ("user", "item", *columns.context)
     cells = _read(table, roles, fields)

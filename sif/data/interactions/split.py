@@ -1,8 +1,7 @@
 """Train, valid and test: every protocol, seeded and hashed.
 
-Interactions and a seed go in; a `Split` comes out that labels each row 0 (train), 1 (valid) or
-2 (test). Users with fewer than three interactions stay in train under the per-user protocols. Two
-results are comparable only if their split hashes agree.
+Users with fewer than three interactions stay in train under the per-user protocols. Two results are
+comparable only if their split hashes agree.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,14 +22,53 @@ from sif.data.interactions.vocabulary import Int64Array
 from sif.errors import DataError, ShapeError
 
 Parts = npt.NDArray[np.int8]
+Rows = TypeVar("Rows")
 TRAIN, VALID, TEST = 0, 1, 2
 PART_NAMES = ("train", "valid", "test")
 _MIN_PER_USER = 3  # one interaction for each part
 _SPLIT_STREAM = 0x5B117  # keeps the splits' random numbers apart from those of generated data
 
 
+class InParts(Generic[Rows]):
+    """Rows of which each lies in the train, the valid or the test part."""
+
+    part: Parts
+    protocol: str
+    seed: int
+    hash: str
+
+    def rows(self, number: int) -> Rows:
+        """Those of a part by its number."""
+        raise NotImplementedError
+
+    @cached_property
+    def train(self) -> Rows:
+        """The rows that weights are fitted on."""
+        return self.rows(TRAIN)
+
+    @cached_property
+    def valid(self) -> Rows:
+        """The rows that choices are made on."""
+        return self.rows(VALID)
+
+    @cached_property
+    def test(self) -> Rows:
+        """The rows that are looked at once, at the end."""
+        return self.rows(TEST)
+
+    def description(self) -> dict[str, Any]:
+        """The protocol in plain JSON values, for `metrics.json`."""
+        counts = np.bincount(self.part, minlength=3).tolist()
+        return {
+            "name": self.protocol,
+            "seed": self.seed,
+            "split_hash": self.hash,
+            "counts": dict(zip(PART_NAMES, counts, strict=True)),
+        }
+
+
 @dataclass(frozen=True, eq=False)
-class Split:
+class Split(InParts[Interactions]):
     """Interactions and the part each row belongs to.
 
     Attributes:
@@ -49,32 +87,14 @@ class Split:
     hash: str
     notes: tuple[str, ...] = ()
 
-    @cached_property
-    def train(self) -> Interactions:
-        """The rows that weights are fitted on."""
-        return self.interactions.select(self.part == TRAIN)
-
-    @cached_property
-    def valid(self) -> Interactions:
-        """The rows that choices are made on."""
-        return self.interactions.select(self.part == VALID)
-
-    @cached_property
-    def test(self) -> Interactions:
-        """The rows that are looked at once, at the end."""
-        return self.interactions.select(self.part == TEST)
+    def rows(self, number: int) -> Interactions:
+        """See `InParts`."""
+        return self.interactions.select(self.part == number)
 
     def description(self) -> dict[str, Any]:
-        """What `metrics.json` says of the protocol; plain JSON values."""
-        counts = np.bincount(self.part, minlength=3).tolist()
-        fields = zip(self.interactions.fields, self.interactions.sizes, strict=True)
-        return {
-            "name": self.protocol,
-            "seed": self.seed,
-            "split_hash": self.hash,
-            "counts": dict(zip(PART_NAMES, counts, strict=True)),
-            "sizes": dict(fields),
-        }
+        """See `InParts`; with the sizes of the fields."""
+        sizes = zip(self.interactions.fields, self.interactions.sizes, strict=True)
+        return {**super().description(), "sizes": dict(sizes)}
 
 
 def build_split(
@@ -83,10 +103,9 @@ def build_split(
     *,
     protocol: str,
     seed: int,
-    notes: tuple[str, ...] = (),
     where: str = "split",
 ) -> Split:
-    """Check the parts and seal them with a hash.
+    """Checks the parts (n,) and seals them with a hash.
 
     Raises:
         ShapeError: There is not one part per row.
@@ -106,19 +125,11 @@ def build_split(
         told = ", ".join(f"{name} {n}" for name, n in zip(PART_NAMES, counts, strict=True))
         raise DataError(f"{where}: expected interactions in every part, found {told}")
     sealed: Parts = part.astype(np.int8)
-    return Split(interactions, sealed, protocol, seed, content_hash(interactions, sealed), notes)
+    return Split(interactions, sealed, protocol, seed, content_hash(interactions, sealed))
 
 
 def make_split(dataset: Dataset, protocol: str, seed: int) -> Split:
-    """Split a data set by a named protocol.
-
-    Args:
-        dataset: What `load_dataset` returned.
-        protocol: A key of `PROTOCOLS`.
-        seed: The same seed gives the same split.
-
-    Returns:
-        The split of `dataset.interactions`.
+    """The split of a data set by a key of `PROTOCOLS`; the same seed gives the same split.
 
     Raises:
         DataError: The protocol is unknown, needs what the data lack, or leaves a part empty.
@@ -187,9 +198,7 @@ def _leave_one_out(interactions: Interactions, seed: int, dataset: Dataset) -> P
 def place_in_group(groups: Int64Array, order: Int64Array) -> tuple[Int64Array, Int64Array]:
     """Per row: its place (from 0) among its group's rows in `order`, and how many the group has.
 
-    Args:
-        groups: (n,) group of each row, such as its user.
-        order: (n,) rows, group by group.
+    `groups` (n,) holds the group of each row, `order` (n,) the rows group by group.
     """
     counts = np.bincount(groups)
     starts = np.cumsum(counts) - counts

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -105,24 +105,22 @@ def _from_files(paths: Sequence[Path], columns: Columns | None) -> tuple[Interac
 
 
 def _from_npz(path: Path, context: tuple[str, ...]) -> tuple[Interactions, Int64Array]:
-    arrays = _load_arrays(path)
-    n = len(arrays["part"])
+    npz = _Npz(path, _load_arrays(path))
     columns, vocabularies = [], []
     fields = ("user", "item", *context)
     for name in fields:
-        if name not in arrays:
+        if name not in npz.arrays:
             raise DataError(
-                f"{path}: data.context: expected an array {name!r}, found {', '.join(arrays)}"
+                f"{path}: data.context: expected an array {name!r}, found {', '.join(npz.arrays)}"
             )
-        codes = _integers(path, arrays, name, n)
-        if f"{name}_ids" in arrays:
+        codes = npz.integers(name)
+        if f"{name}_ids" in npz.arrays:
             try:
-                vocabulary = Vocabulary(arrays[f"{name}_ids"])
+                vocabulary = Vocabulary(npz.arrays[f"{name}_ids"])
             except DataError as error:
                 raise DataError(f"{path}: {name}_ids: {error}") from None
             known = (codes >= 0) & (codes < len(vocabulary))
-            expected = f"{name}: expected a number in 0..{len(vocabulary) - 1}"
-            _refuse(path, codes, known, expected)
+            npz.refuse(codes, known, f"{name}: expected a number in 0..{len(vocabulary) - 1}")
         else:
             vocabulary, codes = Vocabulary.from_values(codes)
         columns.append(codes)
@@ -131,10 +129,10 @@ def _from_npz(path: Path, context: tuple[str, ...]) -> tuple[Interactions, Int64
         ids=np.stack(columns, axis=1),
         fields=fields,
         vocabularies=tuple(vocabularies),
-        rating=_npz_ratings(path, arrays, n) if "rating" in arrays else None,
-        timestamp=_integers(path, arrays, "timestamp", n) if "timestamp" in arrays else None,
+        rating=npz.ratings() if "rating" in npz.arrays else None,
+        timestamp=npz.integers("timestamp") if "timestamp" in npz.arrays else None,
     )
-    return interactions, _integers(path, arrays, "part", n)
+    return interactions, npz.integers("part")
 
 
 def _load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -162,38 +160,36 @@ def _load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     return arrays
 
 
-def _integers(path: Path, arrays: dict[str, npt.NDArray[Any]], name: str, n: int) -> Int64Array:
-    values = _numbers(path, arrays, name, n, "integers")
-    if values.dtype.kind == "f":
-        whole = np.isfinite(values) & (values == np.floor(values))
-        _refuse(path, values, whole, f"{name}: expected an integer")
-    return values.astype(np.int64)
+@dataclass(frozen=True, eq=False)
+class _Npz:
+    """The arrays of a file, checked as they are asked for."""
 
+    path: Path
+    arrays: dict[str, npt.NDArray[Any]]
 
-def _npz_ratings(
-    path: Path, arrays: dict[str, npt.NDArray[Any]], n: int
-) -> npt.NDArray[np.float32]:
-    values = _numbers(path, arrays, "rating", n, "numbers")
-    ratings = values.astype(np.float32)
-    _refuse(path, values, np.isfinite(ratings), "rating: expected a finite number")
-    return ratings
+    def integers(self, name: str) -> Int64Array:
+        values = self._numbers(name, "integers")
+        if values.dtype.kind == "f":
+            whole = np.isfinite(values) & (values == np.floor(values))
+            self.refuse(values, whole, f"{name}: expected an integer")
+        return values.astype(np.int64)
 
+    def ratings(self) -> npt.NDArray[np.float32]:
+        values = self._numbers("rating", "numbers")
+        ratings = values.astype(np.float32)
+        self.refuse(values, np.isfinite(ratings), "rating: expected a finite number")
+        return ratings
 
-def _numbers(
-    path: Path, arrays: dict[str, npt.NDArray[Any]], name: str, n: int, kind: str
-) -> npt.NDArray[Any]:
-    values = arrays[name]
-    if values.shape != (n,):
-        raise DataError(f"{path}: {name}: expected shape ({n},), found {values.shape}")
-    if values.dtype.kind not in "iuf":
-        raise DataError(f"{path}: {name}: expected {kind}, found {values.dtype}")
-    return values
+    def _numbers(self, name: str, kind: str) -> npt.NDArray[Any]:
+        values, n = self.arrays[name], len(self.arrays["part"])
+        if values.shape != (n,):
+            raise DataError(f"{self.path}: {name}: expected shape ({n},), found {values.shape}")
+        if values.dtype.kind not in "iuf":
+            raise DataError(f"{self.path}: {name}: expected {kind}, found {values.dtype}")
+        return values
 
-
-def _refuse(
-    path: Path, values: npt.NDArray[Any], good: npt.NDArray[np.bool_], expected: str
-) -> None:
-    """Raise for the first row that is not good."""
-    if not good.all():
-        row = int(np.argmin(good))
-        raise DataError(f"{path} row {row + 1}: {expected}, found {values[row]}")
+    def refuse(self, values: npt.NDArray[Any], good: npt.NDArray[np.bool_], expected: str) -> None:
+        """Raises for the first row that is not good."""
+        if not good.all():
+            row = int(np.argmin(good))
+            raise DataError(f"{self.path} row {row + 1}: {expected}, found {values[row]}")

@@ -1,20 +1,20 @@
 """Files as tables: open, recognize the layout, read columns fast, and find the line of a bad cell.
 
-A path goes in; a `TextTable` or `ParquetTable` with column names comes out. Columns are read by
-position in one vectorized pass (ids as texts, so that "007" stays "007"), a million rows at a time:
-texts live no longer than their chunk, from which codes and the distinct ids remain. The file is
-walked line by line only to say where a cell that was refused stands.
+Columns are read by position in one vectorized pass (ids as texts, so that "007" stays "007"), a
+million rows at a time: texts live no longer than their chunk, from which codes and the distinct ids
+remain. The file is walked line by line only to say where a cell that was refused stands.
 """
 
 from __future__ import annotations
 
 import csv
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -37,26 +37,27 @@ _CHUNK = 1 << 20  # rows whose ids are held as texts at a time
 HEADERLESS = ("user", "item", "rating", "timestamp")  # the order of MovieLens u.data
 
 
-class Table(Protocol):
-    """Columns of a file that can be read by position."""
+class Table(ABC):
+    """Columns that can be read by position; without lines, messages count rows from 1.
 
-    @property
-    def path(self) -> Path:
-        """The file."""
+    Attributes:
+        path: The file.
+        columns: Names by position.
+    """
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Their names, by position."""
+    path: Path
+    columns: tuple[str, ...]
 
     @property
     def header_place(self) -> str:
         """Where the column names stand, for messages."""
+        return f"{self.path}"
 
+    @abstractmethod
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
-        """The columns at the given positions.
+        """The columns at positions with types: "id" (text as it stands), "float64" or "str".
 
-        Args:
-            types: Position to "id" (text as it stands), "float64" or "str".
+        A table with types of its own keeps to these.
 
         Raises:
             ValueError, OverflowError: A cell does not fit its type.
@@ -65,37 +66,16 @@ class Table(Protocol):
 
     def locate(self, row: int, column: int) -> tuple[str, str]:
         """Place ("ratings.csv line 17") and text of one cell; `row` counts data rows from 0."""
-
-
-class Rows:
-    """What tables without lines have in common: rows are counted from 1 in messages."""
-
-    path: Path
-
-    @property
-    def header_place(self) -> str:
-        """The table itself."""
-        return f"{self.path}"
-
-    def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
-        """See `Table.read`; the table's own types win, so the asked ones go unused."""
-        raise NotImplementedError
-
-    def locate(self, row: int, column: int) -> tuple[str, str]:
-        """See `Table.locate`."""
         value = self.read({column: "str"})[column].iloc[row]
         return f"{self.path} row {row + 1}", "" if pd.isna(value) else str(value)
 
 
 def open_table(path: Path, separator: str | None = None) -> Table:
-    """Recognize the layout of an interaction file.
+    """Recognizes the layout of an interaction file from its first lines.
 
     Args:
         path: `.parquet`/`.pq`, or text (also `.gz`) with or without a header.
         separator: Between columns; None recognizes tab, "::", ";", "|", "," and spaces.
-
-    Returns:
-        The table; nothing but its first lines has been read.
 
     Raises:
         DataError: The file is missing, empty or of another kind.
@@ -111,16 +91,14 @@ def open_table(path: Path, separator: str | None = None) -> Table:
 
 
 @dataclass(frozen=True)
-class TextTable:
+class TextTable(Table):
     """A text file with one record per line.
 
     Attributes:
-        path: The file.
         separator: One character, several, or the whitespace pattern.
         quoting: A `csv.QUOTE_*` constant.
         header: Whether the first record names the columns.
         first_line: Line of the first data record, from 1.
-        columns: Their names.
     """
 
     path: Path
@@ -200,16 +178,17 @@ class TextTable:
 
     def locate(self, row: int, column: int) -> tuple[str, str]:
         """See `Table.locate`."""
-        following = records(self.path, self.separator, self.quoting)
-        line, cells = next(islice(following, row + self.header, None))
+        line, cells = self._record(row)
         return f"{self.path} line {line}", cells[column] if column < len(cells) else ""
+
+    def _record(self, row: int) -> tuple[int, list[str]]:
+        following = records(self.path, self.separator, self.quoting)
+        return next(islice(following, row + self.header, None))
 
     def _check_surplus(self, surplus: pd.Series) -> None:
         full = surplus.notna().to_numpy()
         if full.any():
-            row = int(surplus.index[full][0])
-            following = records(self.path, self.separator, self.quoting)
-            line, cells = next(islice(following, row + self.header, None))
+            line, cells = self._record(int(surplus.index[full][0]))
             raise _ragged(self.path, line, len(self.columns), len(cells))
 
     def _parser_error(self, message: str) -> DataError:
@@ -234,7 +213,7 @@ def parquet_library(path: Path) -> tuple[Any, Any]:
 
 
 @dataclass(frozen=True)
-class ParquetTable(Rows):
+class ParquetTable(Table):
     """A Parquet file."""
 
     path: Path
@@ -242,11 +221,7 @@ class ParquetTable(Rows):
 
     @classmethod
     def open(cls, path: Path) -> ParquetTable:
-        """Read the schema.
-
-        Raises:
-            DataError: The file is not Parquet, or pyarrow is not installed.
-        """
+        """Reads the schema; DataError for a file that is not Parquet, or without pyarrow."""
         pa, pq = parquet_library(path)
         try:
             return cls(path, tuple(pq.read_schema(path).names))
@@ -255,7 +230,7 @@ class ParquetTable(Rows):
             raise DataError(f"{path}: expected a Parquet file, found: {reason}") from None
 
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
-        """See `Rows.read`."""
+        """See `Table.read`."""
         pa, pq = parquet_library(self.path)
         names = [self.columns[column] for column in types]
         chunks: dict[int, list[pd.Series]] = {column: [] for column in types}

@@ -54,7 +54,7 @@ class _Replaced(io.RawIOBase):
 
     def __init__(self, stream: BinaryIO, separator: bytes) -> None:
         self._stream, self._separator = stream, separator
-        self._ready, self._rest = b"", b""
+        self._ready = b""
 
     def readable(self) -> bool:
         """Always."""
@@ -62,22 +62,10 @@ class _Replaced(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """See `io.RawIOBase`."""
-        while not self._ready:
-            piece = self._stream.read(_PIECE)
-            *whole, last = (self._rest + piece).split(self._separator)
-            # What may be the beginning of a separator waits for the next piece.
-            kept = next(
-                (
-                    n
-                    for n in range(len(self._separator) - 1, 0, -1)
-                    if piece and last.endswith(self._separator[:n])
-                ),
-                0,
-            )
-            self._rest = last[len(last) - kept :]
-            self._ready = b"\t".join([*whole, last[: len(last) - kept]])
-            if not piece and not self._ready:
-                return 0
+        if not self._ready:
+            # To the end of a line, so that no separator is cut in two.
+            piece = self._stream.read(_PIECE) + self._stream.readline()
+            self._ready = piece.replace(self._separator, b"\t")
         n = min(len(buffer), len(self._ready))
         buffer[:n], self._ready = self._ready[:n], self._ready[n:]
         return n
@@ -98,15 +86,11 @@ def records(path: Path, separator: str, quoting: int) -> Iterator[tuple[int, lis
     """Line number (from 1) and cells of every record, blank lines left out as pandas does."""
     try:
         with io.TextIOWrapper(_open_bytes(path), encoding="utf-8-sig", newline="") as text:
-            if separator == WHITESPACE:
+            if len(separator) > 1:
+                between = None if separator == WHITESPACE else separator
                 for line, content in enumerate(text, start=1):
                     if content.strip():
-                        yield line, content.split()
-                return
-            if is_replaced(separator):
-                for line, content in enumerate(text, start=1):
-                    if content.strip():
-                        yield line, content.rstrip("\r\n").split(separator)
+                        yield line, content.rstrip("\r\n").split(between)
                 return
             reader = csv.reader(text, delimiter=separator, quoting=cast(Any, quoting))
             end = 0

@@ -1,7 +1,7 @@
 """A generated context field: when an interaction happened, as a bucket of its timestamp.
 
-A split goes in; the same split with a third field "time" comes out. The buckets hold equally many
-rows of the train part, whose timestamps alone decide where they begin.
+The buckets hold equally many rows of the train part, whose timestamps alone decide where they
+begin.
 """
 
 from __future__ import annotations
@@ -21,17 +21,11 @@ TIME_FIELD = "time"
 
 
 def with_time_buckets(split: Split, buckets: int) -> Split:
-    """Add the field "time" to every interaction.
+    """Adds the field "time" to every interaction and a note that tells the buckets' beginnings.
 
     A bucket's id is its first second since 1970 (of the first bucket: the train part's earliest),
-    so the vocabulary is all that is needed to place a new timestamp, see `bucket_ids`.
-
-    Args:
-        split: With timestamps. Parts, protocol and hash stay what they are.
-        buckets: Number of buckets; fewer result where many train rows share one second.
-
-    Returns:
-        The split with one more field and a note that tells the buckets' beginnings.
+    so the vocabulary is all that is needed to place a new timestamp, see `bucket_ids`. There are
+    fewer buckets where many train rows share one second.
 
     Raises:
         DataError: There are no timestamps, there is a field "time" already, or the train part's
@@ -67,14 +61,9 @@ def with_time_buckets(split: Split, buckets: int) -> Split:
 
 
 def bucket_ids(vocabulary: Vocabulary, timestamps: Iterable[int]) -> npt.NDArray[np.str_]:
-    """Ids of the buckets that timestamps fall into; earlier and later ones into the end buckets.
+    """Ids (n,) of the buckets that timestamps fall into, as `Recommender.predict` takes them.
 
-    Args:
-        vocabulary: Of the field "time".
-        timestamps: (n,) seconds since 1970.
-
-    Returns:
-        (n,) ids, as `Recommender.predict` takes them.
+    Earlier and later ones fall into the end buckets.
     """
     times = np.asarray(list(timestamps), dtype=np.int64)
     return vocabulary.ids[_place(vocabulary.ids.astype(np.int64), times)]

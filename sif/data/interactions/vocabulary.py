@@ -1,7 +1,7 @@
 """Original ids to contiguous numbers and back, one `Vocabulary` per field.
 
-Ids of any kind (numbers, texts, pandas columns) go in and become the texts that the user writes.
-The order is numeric if every id is an integer, else lexicographic.
+Ids of any kind become the texts that the user writes. The order is numeric if every id is an
+integer, else lexicographic.
 """
 
 from __future__ import annotations
@@ -42,14 +42,9 @@ class Vocabulary:
 
     @classmethod
     def from_values(cls, values: Iterable[Any]) -> tuple[Vocabulary, Int64Array]:
-        """Number the distinct values of a column.
+        """The vocabulary of a column (numbers, texts, a categorical), and each value's number (n,).
 
-        Args:
-            values: (n,) ids, with repeats: numbers, strings or a pandas categorical.
-
-        Returns:
-            The vocabulary, in numeric order if every id is an integer, else in lexicographic order,
-            and the (n,) number of each value.
+        The order is numeric if every id is an integer, else lexicographic.
 
         Raises:
             DataError: A value is missing.
@@ -76,14 +71,7 @@ class Vocabulary:
         return np.array(found, dtype=np.int64)
 
     def index(self, ids: Iterable[Any], name: str = "id") -> Int64Array:
-        """Numbers of the given ids.
-
-        Args:
-            ids: (n,) ids as strings or integers.
-            name: What an id is called in the error ("user id").
-
-        Returns:
-            (n,) int64.
+        """Numbers (n,) int64 of the given ids; `name` is what an id is called in the error.
 
         Raises:
             UnknownIdError: An id is unknown; the message names it.
@@ -111,10 +99,9 @@ class Vocabulary:
 
 
 def distinct(values: Any) -> tuple[Int64Array, Any]:
-    """As `pandas.factorize`, but texts that differ behind a NUL character are two.
+    """As `pandas.factorize`: code of each value, -1 for none, and the distinct values.
 
-    Returns:
-        (n,) code of each value, -1 where there is none, and the distinct values.
+    But texts that differ behind a NUL character are two.
     """
     codes, found = pd.factorize(values)
     if not (pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)):
@@ -156,7 +143,7 @@ def id_strings(values: Iterable[Any]) -> npt.NDArray[np.str_]:
 
 
 def unusable(text: str) -> str | None:
-    """What is wrong with an id, as "expected ..., found ..."; None: nothing.
+    """The fault of an id, as "expected ..., found ..."; None: it has none.
 
     NUL characters are refused since fixed-width texts end at them, so that "a" and "a" with a NUL
     behind it would be one id.

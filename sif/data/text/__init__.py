@@ -1,7 +1,6 @@
 """Text for language models: read or generated, numbered, streamed.
 
-A name or a folder with three files goes in; a `Corpus` and streams of windows come out. Only what
-is exported here is meant for other packages.
+Only what is exported here is meant for other packages.
 """
 
 from __future__ import annotations

@@ -30,9 +30,7 @@ class Corpus:
     Attributes:
         name: Of the data set, for messages.
         words: By their numbers; `<unk>` and `<eos>` are the first two.
-        train: (n,) int64 words in the order of the text, each in 0..len(words) - 1.
-        valid: The same of the validation part.
-        test: The same of the test part.
+        train, valid, test: (n,) int64 words in the order of the text, each in 0..len(words) - 1.
         entropy: Nats per word of the source that the parts are drawn from; None where it is not
             known. No model has a perplexity below exp(entropy) on long parts.
         notes: One line each: what was done to the text.
@@ -77,7 +75,7 @@ class Corpus:
         return digest(self.words, self.train, self.valid, self.test)
 
     def description(self) -> dict[str, Any]:
-        """What two runs must share for their perplexities to be comparable, ready for JSON."""
+        """Values that two runs with comparable perplexities share, ready for JSON."""
         return {
             "name": self.name,
             "content_hash": self.content_hash,
@@ -90,7 +88,7 @@ def number(
     name: str, parts: Mapping[str, Sequence[str]], where: str, max_words: int | None = None,
     notes: Sequence[str] = (),
 ) -> Corpus:  # fmt: skip
-    """Number the words of a text.
+    """Numbers the words of a text.
 
     Words of the train part are ordered by frequency, then by first appearance, after `<unk>` and
     `<eos>`. All others become `<unk>`, which a note counts for each part.
@@ -99,9 +97,8 @@ def number(
         name: Of the data set.
         parts: "train", "valid" and "test" to words in the order of the text.
         where: File of the train part, for messages.
-        max_words: Size of the vocabulary, with `<unk>` and `<eos>`; the most frequent words are
-            kept. By default all.
-        notes: What has been done before.
+        max_words: Size of the vocabulary, with `<unk>` and `<eos>`; by default all words.
+        notes: On what has been done before.
 
     Raises:
         DataError: There are fewer than two words beside `<unk>` and `<eos>`.

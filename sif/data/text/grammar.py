@@ -137,17 +137,10 @@ def grammar_corpus(
     test: int = 10_000,
     seed: int = 0,
 ) -> Corpus:
-    """Generate a corpus.
+    """Generates a corpus whose entropy is known; the same seed gives the same one.
 
-    Args:
-        grammar: The source.
-        train: Words of the train part; a few more, so that it ends with a sentence.
-        valid: The same of the validation part.
-        test: The same of the test part.
-        seed: The same seed gives the same corpus; the parts are drawn independently.
-
-    Returns:
-        The corpus with its entropy.
+    Parts are drawn independently and have as many words as asked for, and a few more to end with a
+    sentence.
 
     Raises:
         DataError: An argument is out of range.

@@ -21,12 +21,7 @@ from sif.errors import DataError
 
 @dataclass(frozen=True)
 class Layout:
-    """How the three files are named.
-
-    Attributes:
-        files: Of train, valid and test.
-        blank_lines: Whether a blank line has an end of its own.
-    """
+    """Files of train, valid and test, and whether a blank line has an end of its own."""
 
     files: tuple[str, str, str]
     blank_lines: bool = False
@@ -57,14 +52,9 @@ def read_folder(
     md5s: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Corpus:
-    """Read the three files of a folder.
+    """Reads the three files of a folder in one of `LAYOUTS`; see `number`.
 
-    Args:
-        folder: In one of `LAYOUTS`.
-        name: Of the data set.
-        max_words: See `sif.data.text.corpus.number`.
-        md5s: Checksums of the published files of train, valid and test; others are noted.
-        notes: What has been done before.
+    Checksums of the published files of train, valid and test are compared; others are noted.
 
     Raises:
         DataError: A file is missing, is empty or is not UTF-8, or the train part has but one word.

@@ -31,14 +31,10 @@ LONGER = 20
 
 
 class Carry:
-    """The hidden state at the end of the last window.
+    """The hidden state at the end of the last window, as tensors in tuples, lists and dicts.
 
     A space reads `value` before a window and writes it after, cut off from the graph. None stands
-    for the start of a text.
-
-    Attributes:
-        value: None, a tensor, or tuples, lists and dicts of them.
-        number: Of the window that reads it, from 0 over all passes: what dropout is seeded by.
+    for the start of a text. `number` counts windows over all passes: dropout is seeded by it.
     """
 
     def __init__(self, value: Any = None) -> None:
@@ -156,13 +152,7 @@ def text_batches(
 ) -> Iterator[Batch]:
     """One pass over a part in its order, with a carry of its own; the last window may be shorter.
 
-    Args:
-        ids: (n,) words of the part.
-        columns: Read side by side; with 1, every word but the first is a target.
-        bptt: Most steps of a window.
-        make: Puts inputs, targets and the carry into a batch.
-        device: Of the batches.
-        where: What the part is called in messages.
+    With one column, every word but the first is a target.
 
     Raises:
         DataError: A column has no target, or an argument is below 1.

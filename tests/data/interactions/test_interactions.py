@@ -25,7 +25,7 @@ def test_sizes_come_from_the_vocabularies_not_from_the_largest_number() -> None:
     pairs = Interactions(
         np.array([[0, 0]]), ("user", "item"), (Vocabulary("abc"), Vocabulary("wxyz"))
     )
-    assert pairs.csr().shape == (3, 4)
+    assert pairs.sizes == (3, 4)
 
 
 def test_select_keeps_rows_together(generated: Interactions) -> None:
@@ -36,19 +36,6 @@ def test_select_keeps_rows_together(generated: Interactions) -> None:
     assert picked.rating.tolist() == generated.rating[rows].tolist()
     assert picked.vocabularies is generated.vocabularies
     assert len(generated.select(generated.ids[:, 0] == 39)) == 2
-
-
-def test_csr_holds_every_pair(generated: Interactions) -> None:
-    dense = np.zeros(generated.sizes, dtype=np.float32)
-    assert generated.rating is not None
-    for (user, item), rating in zip(generated.ids, generated.rating, strict=True):
-        dense[user, item] = rating
-    matrix = generated.csr(generated.rating)
-    assert matrix.dtype == np.float32
-    assert (matrix.toarray() == dense).all()
-    assert (generated.csr().toarray() == (dense > 0)).all()
-    with pytest.raises(ShapeError, match="csr"):
-        three_fields().csr()
 
 
 def test_arrays_that_do_not_fit_are_refused(generated: Interactions) -> None:
