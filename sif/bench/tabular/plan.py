@@ -56,7 +56,7 @@ def space() -> tuple[Names, ...]:
 
 
 @functools.cache
-def families() -> dict[Names, Family]:
+def families() -> dict[tuple[str, ...], Family]:
     """Every function of the space to its family."""
     return {names: family(genotype_of(names)) for names in space()}
 

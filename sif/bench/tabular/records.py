@@ -110,6 +110,21 @@ class ClassEntry(Means):
     between_functions: float
 
 
+@dataclass(frozen=True)
+class Estimate(Means):
+    """What its family, or else its class, says of a function, over functions and seeds.
+
+    Attributes:
+        family: Of the function.
+        by: "family" or "class", whichever the mean is taken over.
+        functions: How many were trained of it.
+    """
+
+    family: Family
+    by: str
+    functions: int
+
+
 def deviation(values: Sequence[float]) -> float:
     """Sample standard deviation; nan for fewer than two values."""
     return statistics.stdev(values) if len(values) > 1 else math.nan

@@ -206,19 +206,17 @@ def test_nine_families_have_one_member() -> None:
 
 
 def test_an_estimate_is_the_familys_or_the_classs(table: ifcbench.Table) -> None:
-    from sif.bench.tabular.surrogate import estimate
-
-    of_family = estimate(table, ifcbench.genotype_of(("multiply", "~abs", "+abs")))
+    of_family = table.surrogate(ifcbench.genotype_of(("multiply", "~abs", "+abs")))
     assert (of_family.by, of_family.functions) == ("family", 2)
     assert of_family.test == pytest.approx(1.03)
-    of_class = estimate(table, ifcbench.genotype_of(("multiply", "~square", "+abs")))
+    of_class = table.surrogate(ifcbench.genotype_of(("multiply", "~square", "+abs")))
     assert (of_class.by, of_class.functions) == ("class", 3)
     assert of_class.test_deviation == pytest.approx(
         table.classes()["multiply(R,half)"].test_deviation
     )
-    assert estimate(table, learned("multiply", 0.0, 0.0)).test == pytest.approx(0.92)
+    assert table.surrogate(learned("multiply", 0.0, 0.0)).test == pytest.approx(0.92)
     with pytest.raises(NotInTableError, match=r"a class that was trained, found max\(R,R\)"):
-        estimate(table, learned("max", 0.0, 0.0))
+        table.surrogate(learned("max", 0.0, 0.0))
 
 
 @pytest.mark.parametrize(
