@@ -23,7 +23,7 @@ from sif.bench.request import Request
 from sif.config import TrackingConfig, new_run_folder
 from sif.errors import ConfigError
 from sif.tasks.console import Console
-from sif.tasks.figure_files import save_and_draw
+from sif.tasks.figures import save_and_draw
 from sif.utils.checkpoint import write_text_atomic
 
 

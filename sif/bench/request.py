@@ -9,10 +9,11 @@ from typing import Any
 
 from sif import tasks
 from sif.bench.plan import BUDGETS, Budget, Entrant, Plan
-from sif.config import CommonConfig, config_model, did_you_mean, differences
+from sif.config import CommonConfig, config_model, differences
 from sif.config.renamed import RENAMED
 from sif.errors import ConfigError, SifError
 from sif.methods.configuration import load_job_config
+from sif.utils.registry import unknown
 
 _OWN = ("method", "seed", "threads", "baselines", "controls", "output_dir")
 
@@ -131,10 +132,7 @@ def _check_names(entrants: Sequence[Entrant], against: str | None) -> None:
         if names.count(name) > 1:
             raise ConfigError(f"methods: expected different names, found {name!r} twice")
     if against is not None and against not in names:
-        raise ConfigError(
-            f"against: expected one of {', '.join(names)}, found {against!r}"
-            f"{did_you_mean(against, names)}"
-        )
+        raise unknown("against", against, names)
 
 
 def _check_sets(sets: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from sif.core.genotype import Genotype
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, Reporter, Trained
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results
-from sif.tasks.curves import curves
+from sif.tasks.figures import curves
 from sif.utils.device import Runtime
 
 TrainOne = Callable[[str, Any], Trained[Any] | None]
