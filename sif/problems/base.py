@@ -124,7 +124,7 @@ class Problem(ABC, Generic[Design, Network]):
         format: How its values are written, such as ".4f".
         unit: Behind them, such as " %".
         judged: Name of the error by which a search judges a selection.
-        lowered: Section to the settings that memory depends on.
+        memory_settings: Those of `search` and `train` that memory depends on.
         config: Of the job, with the sections `search` and `train`.
         runtime: Device, dtype, seed.
     """
@@ -134,7 +134,7 @@ class Problem(ABC, Generic[Design, Network]):
     format: str
     unit: str = ""
     judged: str
-    lowered: ClassVar[Mapping[str, tuple[str, ...]]]
+    memory_settings: ClassVar[tuple[str, ...]]
     config: Any
     runtime: Runtime
 
@@ -228,7 +228,7 @@ class Problem(ABC, Generic[Design, Network]):
     def enough_memory(self, section: Literal["search", "train"]) -> AbstractContextManager[None]:
         """A block whose failing allocations say which settings of a section to lower."""
         settings = getattr(self.config, section)
-        return lowering(self.runtime, section, settings, self.lowered[section])
+        return lowering(self.runtime, section, settings, self.memory_settings)
 
     def search(
         self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress = quiet,

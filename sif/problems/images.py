@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -151,9 +151,7 @@ class ImageProblem(Problem[Cells, CellNetwork]):
 
     metric = shown = "error"
     format, unit, judged = ".2f", " %", EXPORTED
-    lowered: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
-        ("search", "train"), ("batch_size", "channels")
-    )
+    memory_settings = ("batch_size", "channels")
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The train and validation parts of a split as tensors, streams, scalers and histories.
+"""The interaction function on the train and validation parts of a split.
 
 The test part is not among the arguments, so that nothing made from here can see it.
 """
@@ -6,10 +6,10 @@ The test part is not among the arguments, so that nothing made from here can see
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -58,8 +58,12 @@ MIN_STEPS_PER_PASS = 6
 the steps without which it is not judged."""
 
 
-class Parts:
-    """Tensors, streams, strengths and histories of the two parts.
+EXPORTED = "exported_error"
+"""Error of a selection with the weights of its search, see `InteractionProblem.judge`."""
+
+
+class InteractionProblem(Problem[Genotype, InteractionNetwork]):
+    """The interaction function on a train and a validation part.
 
     Args:
         train_part: For weights; the only part that scalers and counts are fitted on.
@@ -73,6 +77,9 @@ class Parts:
         ConfigError: An unknown space, or one that does not fit the fields.
         DataError: A rating objective without ratings, or with equal ones.
     """
+
+    format, judged = ".4f", EXPORTED
+    memory_settings = ("batch_size", "dimension")
 
     def __init__(
         self,
@@ -202,45 +209,6 @@ class Parts:
     def weighting(self, name: str) -> Weighting | None:
         """The weighting of the training loss by its name."""
         return Weighting.of(name, self.row_counts)
-
-
-def known_rows(train: Interactions, valid: Interactions) -> Interactions:
-    """Validation rows whose ids all occur in the train part; all rows where there is no such row.
-
-    The rest meets embeddings that nothing trained, which says nothing of a function.
-    """
-    counts = [np.bincount(train.ids[:, f], minlength=n) for f, n in enumerate(train.sizes)]
-    met = np.all([c[valid.ids[:, f]] > 0 for f, c in enumerate(counts)], axis=0)
-    return valid.select(met) if met.any() else valid
-
-
-def _scale(part: Interactions, objective: str) -> Scale:
-    if objective != "rating":
-        return Scale()
-    values = _ratings(part)
-    deviation = float(values.std())
-    if deviation == 0:
-        raise DataError("train part: rating: expected two different values, found only one")
-    return Scale(float(values.mean()), deviation)
-
-
-def _ratings(part: Interactions) -> NDArray[np.float64]:
-    if part.rating is None:
-        raise DataError("objective rating: expected a rating column, found none")
-    return part.rating.astype(np.float64)
-
-
-EXPORTED = "exported_error"
-"""Error of a selection with the weights of its search, see `InteractionProblem.judge`."""
-
-
-class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
-    """The interaction function on two parts; arguments and errors as of `Parts`."""
-
-    format, judged = ".4f", EXPORTED
-    lowered: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
-        ("search", "train"), ("batch_size", "dimension")
-    )
 
     def space(self, mixed: bool = False) -> InteractionSpace:
         """The supernet of the configured space, the same whether mixtures run or not."""
@@ -416,3 +384,29 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
     def validate(self, net: InteractionNetwork) -> Metrics:
         """Metrics of a network on the validation part."""
         return self._metrics(self.scorer(net), self._judged[1])
+
+
+def known_rows(train: Interactions, valid: Interactions) -> Interactions:
+    """Validation rows whose ids all occur in the train part; all rows where there is no such row.
+
+    The rest meets embeddings that nothing trained, which says nothing of a function.
+    """
+    counts = [np.bincount(train.ids[:, f], minlength=n) for f, n in enumerate(train.sizes)]
+    met = np.all([c[valid.ids[:, f]] > 0 for f, c in enumerate(counts)], axis=0)
+    return valid.select(met) if met.any() else valid
+
+
+def _scale(part: Interactions, objective: str) -> Scale:
+    if objective != "rating":
+        return Scale()
+    values = _ratings(part)
+    deviation = float(values.std())
+    if deviation == 0:
+        raise DataError("train part: rating: expected two different values, found only one")
+    return Scale(float(values.mean()), deviation)
+
+
+def _ratings(part: Interactions) -> NDArray[np.float64]:
+    if part.rating is None:
+        raise DataError("objective rating: expected a rating column, found none")
+    return part.rating.astype(np.float64)

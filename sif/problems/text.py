@@ -7,9 +7,9 @@ of the train text and alpha on its end; validation judges, and chooses the epoch
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -118,9 +118,7 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
     """
 
     metric, shown, format, judged = "nats", "perplexity", ".2f", EXPORTED
-    lowered: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
-        ("search", "train"), ("columns", "bptt", "hidden")
-    )
+    memory_settings = ("columns", "bptt", "hidden")
 
     def __init__(
         self, config: RNNConfig, corpus: Corpus, runtime: Runtime, nodes: int | None = None
