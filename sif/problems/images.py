@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -60,57 +59,40 @@ GRAY = Statistics((0.449,), (0.226,))
 """Means of the three channels' numbers in `IMAGENET`, for gray images on disk."""
 
 
-@dataclass(frozen=True, eq=False)
 class Source:
     """Images, wherever they lie, as batches on the device.
 
-    Attributes:
-        images: All of them.
+    Args:
+        images: All of them, in memory or on disk.
         runtime: Device, dtype, seed.
-        statistics: Rows of the train part to what images are normalized by.
-        batches: Rows, batch size and preparation to one pass over them.
-        endless: The same with random numbers to endless batches.
     """
 
-    images: Images | FolderImages
-    runtime: Runtime
-    statistics: Callable[[Rows], Statistics]
-    batches: Callable[[Rows, int, Preparation], Iterator[ImageBatch]]
-    endless: Callable[[Rows, int, Preparation, torch.Generator], Stream]
+    def __init__(self, images: Images | FolderImages, runtime: Runtime) -> None:
+        self.images, self.runtime, device = images, runtime, runtime.device
+        if isinstance(images, Images):
+            data = images.tensors(device)
+            self._batches: Callable[..., Iterator[ImageBatch]] = partial(image_batches, data)
+            self._stream: Callable[..., Stream] = partial(ImageStream, data)
+        else:
+            self._batches = partial(folder_batches, images, device=device)
+            self._stream = partial(FolderStream, images, device=device)
 
     def preparation(self, rows: Rows, augment: AugmentationConfig | None) -> Preparation:
         """Normalization by some rows, the train part, and augmentation where it is given."""
-        return Preparation(self.statistics(rows), _augmentation(augment), self.runtime.dtype)
+        if isinstance(self.images, Images):
+            statistics = channel_statistics(self.images, rows)
+        else:
+            statistics = GRAY if self.images.shape[2] == 1 else IMAGENET
+        return Preparation(statistics, _augmentation(augment), self.runtime.dtype)
+
+    def batches(self, rows: Rows, batch_size: int, prepare: Preparation) -> Iterator[ImageBatch]:
+        """One pass over some rows."""
+        return self._batches(rows, batch_size, prepare, make=ImageBatch)
 
     def stream(self, rows: Rows, batch_size: int, prepare: Preparation, *names: str) -> Stream:
         """Endless batches of some rows, in an order of the named random stream."""
         draws = generator(self.runtime, *names, device=torch.device("cpu"))
-        return self.endless(rows, batch_size, prepare, draws)
-
-
-def source_of(images: Images | FolderImages, runtime: Runtime) -> Source:
-    """The source for images in memory or on disk."""
-    device = runtime.device
-    if isinstance(images, Images):
-        tensors = images.tensors(device)
-        return Source(
-            images,
-            runtime,
-            partial(channel_statistics, images),
-            lambda rows, n, prepare: image_batches(tensors, rows, n, prepare, ImageBatch),
-            lambda rows, n, prepare, draws: ImageStream(
-                tensors, rows, n, prepare, draws, ImageBatch
-            ),
-        )
-    return Source(
-        images,
-        runtime,
-        lambda rows: GRAY if images.shape[2] == 1 else IMAGENET,
-        lambda rows, n, prepare: folder_batches(images, rows, n, prepare, ImageBatch, device),
-        lambda rows, n, prepare, draws: FolderStream(
-            images, rows, n, prepare, draws, ImageBatch, device
-        ),
-    )
+        return self._stream(rows, batch_size, prepare, draws, make=ImageBatch)
 
 
 def _augmentation(augment: AugmentationConfig | None) -> Augmentation | None:

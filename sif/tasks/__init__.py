@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +21,7 @@ from sif.tasks.registry import task_named
 from sif.tasks.study import Study, Task
 from sif.tracking import check_installed, open_tracker
 from sif.tracking.base import closed_with_status
-from sif.utils.checkpoint import write_json_atomic, write_text_atomic
+from sif.utils.checkpoint import new_folder, write_json_atomic, write_text_atomic
 from sif.utils.device import Runtime, deterministic, make_runtime, torch_threads
 from sif.utils.environment import environment
 
@@ -85,14 +84,9 @@ def _make_folder(folder: Path, config: CommonConfig) -> None:
     """The run folder with its configuration: both or neither, even if killed in between."""
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder}: run folder exists; resume it, or name another")
-    draft = folder.with_name(f".{folder.name}.draft")
-    try:
+    with new_folder(folder) as draft:
         write_text_atomic(draft / "config.yaml", dump_config(config))
         (draft / "checkpoint").mkdir(exist_ok=True)
-        draft.replace(folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from sif.errors import ConfigError
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Reporter
 from sif.problems.image_classifier import ImageClassifier
-from sif.problems.images import ImageProblem, source_of
+from sif.problems.images import ImageProblem, Source
 from sif.spaces.cnn.cells import INPUTS, PUBLISHED, Cells, edge_nodes, edge_sources, format_cells
 from sif.spaces.cnn.supercell import STEPS
 from sif.spaces.cnn.supernet import SPECS, cells_of, skip_share
@@ -137,7 +137,7 @@ def prepare(config: CNNConfig, runtime: Runtime) -> ImageStudy:
                 f"part, found {section.batch_size}"
             )
     with enough_memory(runtime.device, "lower data.per_class or data.size"):
-        source = source_of(images, runtime)
+        source = Source(images, runtime)
     problem = ImageProblem(
         config,
         source,

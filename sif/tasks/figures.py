@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sif import plots
-from sif.errors import ConfigError, DataError
+from sif.errors import ConfigError
 from sif.problems.base import Problem
 from sif.tasks.base import Results
-from sif.utils.checkpoint import write_json_atomic
+from sif.utils.checkpoint import read_json, write_json_atomic
 
 DATA = "figures.json"
 
@@ -38,12 +37,7 @@ def draw_again(folder: Path, draw: Draw) -> list[Path]:
         DataError: The data are missing or damaged.
         ConfigError: matplotlib is not installed.
     """
-    path = folder / DATA
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: figure data cannot be read: {error}") from None
-    return _drawn(folder, document, draw)
+    return _drawn(folder, read_json(folder / DATA), draw)
 
 
 def _drawn(folder: Path, document: Mapping[str, Any], draw: Draw) -> list[Path]:

@@ -17,7 +17,7 @@ from sif.problems.base import SEARCHED
 from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.operations import Operation
 from sif.spaces.interaction.registry import design_of
-from sif.tasks.base import Entry, Results
+from sif.tasks.base import Results
 from sif.tasks.cf import splits as protocol
 
 _FORMER_SCORES = {"switch": "replacement_loss"}
@@ -49,7 +49,10 @@ def figure_data(problem: InteractionProblem, results: Results, split: Split) -> 
         "comparison": {
             "metric": metric,
             "reference": verdict.against,
-            "rows": [_row(e, metric, e.name in results.trained) for e in results.entries.values()],
+            "rows": [
+                (name, *protocol.bar(entry.test, metric), name in results.trained)
+                for name, entry in results.entries.items()
+            ],
         },
         "training": {
             "metric": metric,
@@ -122,10 +125,3 @@ def _surface(operation: Operation, curves: list[torch.Tensor]) -> list[list[floa
     user, item = curves[0][None, :, None], curves[1][:, None, None]
     values: list[list[float]] = operation.combine([user, item]).sum(dim=-1).tolist()
     return values
-
-
-def _row(entry: Entry, metric: str, ours: bool) -> tuple[str, float, float, float, bool]:
-    interval = protocol.interval(entry.test, metric)
-    value = entry.test.metrics[metric]
-    low, high = (x if np.isfinite(x) else value for x in (interval.low, interval.high))
-    return entry.name, value, low, high, ours

@@ -20,7 +20,7 @@ from sif.problems.l2_grid import follows
 from sif.recommender.model import ServedModel
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results
 from sif.tasks.cf import figures
-from sif.tasks.cf.splits import flat_groups, group_documents, group_table
+from sif.tasks.cf.splits import group_documents, group_table
 from sif.tasks.study import Study, TrainOne
 from sif.utils.random import derive_seed
 
@@ -174,7 +174,11 @@ class InteractionStudy(Study):
 
     def further_numbers(self, evaluation: Evaluation) -> dict[str, float]:
         """Groups of users."""
-        return flat_groups(group_documents(evaluation, self.split))
+        return {
+            f"group.{group}.{name}": float(value)
+            for group, numbers in group_documents(evaluation, self.split).items()
+            for name, value in numbers.items()
+        }
 
     # Table, metrics.json, figures
 
