@@ -118,11 +118,7 @@ def _spelled(entrant: Entrant) -> str:
 
 
 def _check_names(entrants: Sequence[Entrant], against: str | None) -> None:
-    """Refuses names that nobody has, or two have.
-
-    Raises:
-        ConfigError: One line.
-    """
+    """Refuses names that nobody has, or two have."""
     if not entrants:
         raise ConfigError("methods: expected at least one, found none")
     for entrant in entrants:
@@ -136,11 +132,7 @@ def _check_names(entrants: Sequence[Entrant], against: str | None) -> None:
 
 
 def _check_sets(sets: Sequence[str]) -> None:
-    """Refuses settings that a bench gives to its trials itself.
-
-    Raises:
-        ConfigError: One line.
-    """
+    """Refuses settings that a bench gives to its trials itself."""
     for item in sets:
         key = item.split("=", 1)[0]
         key = RENAMED[key].keys[0] if key in RENAMED else key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -120,10 +121,11 @@ def wrong(network: CellNetwork, batches: Iterator[ImageBatch]) -> NDArray[np.flo
     return torch.cat(found).cpu().numpy()
 
 
+@dataclass(eq=False)
 class ImageProblem(Problem[Cells, CellNetwork]):
     """Cells on the rows of the train and validation parts of images.
 
-    Args:
+    Attributes:
         config: Of the job.
         source: The images.
         searched: Rows of the train and validation part of the search.
@@ -135,18 +137,16 @@ class ImageProblem(Problem[Cells, CellNetwork]):
     format, unit, judged = ".2f", " %", EXPORTED
     memory_settings = ("batch_size", "channels")
 
-    def __init__(
-        self,
-        config: CNNConfig,
-        source: Source,
-        searched: tuple[Rows, Rows],
-        trained: tuple[Rows, Rows],
-        runtime: Runtime,
-    ) -> None:
-        self.config, self.source, self.runtime = config, source, runtime
-        self.searched, self.trained = searched, trained
-        self.classes = len(source.images.classes)
-        self.shape = source.images.shape
+    config: CNNConfig
+    source: Source
+    searched: tuple[Rows, Rows]
+    trained: tuple[Rows, Rows]
+    runtime: Runtime
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(h, w, c) of the images."""
+        return self.source.images.shape
 
     def check(self) -> None:
         """Raises ConfigError for images and channels of which there is no such network."""
@@ -173,7 +173,8 @@ class ImageProblem(Problem[Cells, CellNetwork]):
 
     def layout(self, channels: int, cells: int, **further: Any) -> Layout:
         """The outside of a network on these images."""
-        return Layout(self.classes, channels, cells, self.shape[2], **further)
+        classes = len(self.source.images.classes)
+        return Layout(classes, channels, cells, self.shape[2], **further)
 
     def space(self, mixed: bool = False) -> CNNSpace:
         """A supernet with fresh weights, the same for all methods, mixed or not."""
@@ -247,11 +248,7 @@ class ImageProblem(Problem[Cells, CellNetwork]):
         self, design: Cells, tracker: Tracker, checkpointer: Checkpointer,
         on_epoch: Progress = quiet,
     ) -> Trained[CellNetwork]:  # fmt: skip
-        """Trains a network of cells from scratch; validation chooses the epoch.
-
-        Raises:
-            DivergedError: The training diverged.
-        """
+        """Trains a network of cells from scratch; validation chooses the epoch."""
         settings = self.config.train
         network = self.network(design)
         drops = network.draws = torch.Generator(self.runtime.device)

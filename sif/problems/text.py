@@ -216,11 +216,7 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         self, design: TextDesign, tracker: Tracker, checkpointer: Checkpointer,
         on_epoch: Progress = quiet,
     ) -> Trained[LanguageModel]:  # fmt: skip
-        """Trains a model; validation chooses the epoch and when weights are averaged.
-
-        Raises:
-            DivergedError: The training diverged.
-        """
+        """Trains a model; validation chooses the epoch and when weights are averaged."""
         model = self.network(design)
         settings = self.config.train
         averaged = Averaged(model, settings.averaging)

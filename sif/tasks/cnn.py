@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ NO_DOWNLOAD = (
 )
 
 
+@dataclass(eq=False)
 class ImageStudy(Study):
     """Cells on images.
 
-    Args:
+    Attributes:
         config: Of the job.
         images: All of them.
         split: The parts of trainings from scratch.
@@ -43,21 +45,15 @@ class ImageStudy(Study):
 
     task = "cnn"
     config: CNNConfig
+    images: Images | FolderImages
+    split: ImageSplit
     problem: ImageProblem
+    entrants: Entrants
 
-    def __init__(
-        self,
-        config: CNNConfig,
-        images: Images | FolderImages,
-        split: ImageSplit,
-        problem: ImageProblem,
-        entrants: Entrants,
-    ) -> None:
-        self.config, self.images, self.split = config, images, split
-        self.problem, self.entrants = problem, entrants
-        self.label, self.data_hash = images.name, images.content_hash
-        self.split_hash, self.split_name = split.hash, split.protocol
-        self.test_part = split.test
+    def __post_init__(self) -> None:
+        self.label, self.data_hash = self.images.name, self.images.content_hash
+        self.split_hash, self.split_name = self.split.hash, self.split.protocol
+        self.test_part = self.split.test
 
     def opening(self) -> list[str]:
         """The images and their parts."""

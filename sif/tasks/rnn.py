@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,29 +31,26 @@ NO_DOWNLOAD = (
 )
 
 
+@dataclass(eq=False)
 class TextStudy(Study):
     """Recurrent cells on a text.
 
-    Args:
+    Attributes:
         config: Of the job.
         corpus: The text, which comes in its parts.
         problem: At work on its train and validation part.
         entrants: Who is compared.
     """
 
-    task = "rnn"
+    task, split_name = "rnn", "given parts"
     config: RNNConfig
-    split_name = "given parts"
+    corpus: Corpus
     problem: TextProblem
+    entrants: Entrants
 
-    def __init__(
-        self, config: RNNConfig, corpus: Corpus, problem: TextProblem, entrants: Entrants
-    ) -> None:
-        self.config, self.corpus = config, corpus
-        self.problem, self.entrants = problem, entrants
-        self.label = corpus.name
-        self.data_hash = self.split_hash = corpus.content_hash
-        self.test_part = corpus.test
+    def __post_init__(self) -> None:
+        self.label, self.test_part = self.corpus.name, self.corpus.test
+        self.data_hash = self.split_hash = self.corpus.content_hash
 
     @cached_property
     def ngram(self) -> NGram:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ COLUMNS = {
 }
 
 
+@dataclass(eq=False)
 class InteractionStudy(Study):
     """The interaction function on interactions.
 
@@ -42,7 +44,7 @@ class InteractionStudy(Study):
     controls are trained over the same grid as the found function, which validation may set aside
     for fixed multiply.
 
-    Args:
+    Attributes:
         config: Of the job.
         label: What the data are called.
         dataset: None where a split file says it all.
@@ -51,28 +53,21 @@ class InteractionStudy(Study):
         baselines: Names of the classical baselines to train.
     """
 
-    task = "cf"
-    search_stage = "search"
+    task, search_stage = "cf", "search"
     config: CFConfig
+    label: str
+    dataset: Dataset | None
+    split: Split
     problem: InteractionProblem
+    baselines: tuple[str, ...]
 
-    def __init__(
-        self,
-        config: CFConfig,
-        label: str,
-        dataset: Dataset | None,
-        split: Split,
-        problem: InteractionProblem,
-        baselines: tuple[str, ...],
-    ) -> None:
-        self.config, self.label, self.problem, self.baselines = config, label, problem, baselines
-        self.dataset, self.split = dataset, split
-        self.data_hash = dataset.hash if dataset else split.hash
-        self.split_hash, self.split_name = split.hash, split.protocol
-        self.test_part = split
-        controls = {name: CONTROLS[name](problem) for name in config.controls}
+    def __post_init__(self) -> None:
+        self.data_hash = self.dataset.hash if self.dataset else self.split.hash
+        self.split_hash, self.split_name = self.split.hash, self.split.protocol
+        self.test_part = self.split
+        controls = {name: CONTROLS[name](self.problem) for name in self.config.controls}
         fallback = FIXED if FIXED in controls else None
-        self.entrants = Entrants({SEARCHED: config.method}, controls, SEARCHED, fallback)
+        self.entrants = Entrants({SEARCHED: self.config.method}, controls, SEARCHED, fallback)
 
     def start(
         self, train: TrainOne, console: Reporter
