@@ -29,7 +29,7 @@ from sif.utils.checkpoint import write_text_atomic
 
 @dataclass(frozen=True, eq=False)
 class BenchResult:
-    """What a bench came to.
+    """The results of a bench.
 
     Attributes:
         folder: Where everything is.

@@ -40,11 +40,7 @@ class State:
 
 @dataclass(frozen=True)
 class BenchFolder:
-    """Paths and files of a bench.
-
-    Attributes:
-        path: The folder.
-    """
+    """Paths and files of a bench."""
 
     path: Path
 
@@ -58,7 +54,7 @@ class BenchFolder:
         return self.path / "trials" / trial.name
 
     def log(self, trial: Trial) -> Path:
-        """What a trial's process printed."""
+        """The output of a trial's process."""
         return self.path / "trials" / f"{trial.name}.log"
 
     def state(self, trial: Trial) -> State:

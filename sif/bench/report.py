@@ -48,7 +48,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a bench says.
+    """The table of a bench as numbers.
 
     Attributes:
         metric: That decides; None: nothing has finished.

@@ -1,4 +1,4 @@
-"""What the trials of a bench came to, as two tidy tables."""
+"""The results of the trials of a bench as two tidy tables."""
 
 from __future__ import annotations
 

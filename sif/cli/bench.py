@@ -75,7 +75,7 @@ def _resumed(values: argparse.Namespace) -> Bench:
 
 
 def _asked(values: argparse.Namespace, saved: Plan, folder: BenchFolder) -> Plan:
-    """What the options ask for, the saved plan where they say nothing."""
+    """The plan that the options ask for, the saved one where they say nothing."""
     seeds: Sequence[int] = saved.seeds
     if values.seed is not None or values.seeds is not None:
         first = saved.seeds[0] if values.seed is None else values.seed

@@ -56,7 +56,7 @@ _OPTIONS = (
     (r"\banother output_dir, or resume ", "another --output-dir, or continue it with --resume "),
     (r"\bgive a budget$", "give --budget"),
 )
-"""What messages of the library name, and how the command line says it."""
+"""Words in messages of the library, and the options of the command line for them."""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -69,7 +69,7 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class Session:
-    """What work leaves behind it.
+    """Where work keeps its results, reports and records.
 
     Attributes:
         stages: Keep what is done.
@@ -152,7 +152,7 @@ class Problem(ABC, Generic[Design, Network]):
 
     @abstractmethod
     def method_run(self) -> MethodRun:
-        """What methods search with, see `run_with`."""
+        """The run that methods search with, see `run_with`."""
 
     @abstractmethod
     def judge(self, space: Any, gates: Gates) -> float:
@@ -160,7 +160,7 @@ class Problem(ABC, Generic[Design, Network]):
 
     @abstractmethod
     def design(self, genotype: Genotype) -> Design:
-        """What is trained for a genotype."""
+        """The design that is trained for a genotype."""
 
     @abstractmethod
     def expression(self, design: Design) -> str:
@@ -199,7 +199,7 @@ class Problem(ABC, Generic[Design, Network]):
     def run_with(
         self, make_optimizer: MakeOptimizer, schedule: Schedule, **further: Any
     ) -> MethodRun:
-        """What methods search this problem with.
+        """The run that methods search this problem with.
 
         Args:
             make_optimizer: Of the weights.
@@ -212,7 +212,7 @@ class Problem(ABC, Generic[Design, Network]):
         )  # fmt: skip
 
     def loop_settings(self, **further: Any) -> TrainSettings:
-        """What the section `train` says of the loop, under the same names, and `further`."""
+        """Settings of the loop: those of the section `train` of the same names, and `further`."""
         section, names = self.config.train, [entry.name for entry in fields(TrainSettings)]
         known = {"patience": section.epochs, **dict(section)}
         values = {name: known[name] for name in names if name in known}

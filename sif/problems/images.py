@@ -190,7 +190,7 @@ class ImageProblem(Problem[Cells, CellNetwork]):
         return module.to(self.runtime.device, self.runtime.dtype, memory_format=torch.channels_last)
 
     def method_run(self) -> MethodRun:
-        """What methods search with."""
+        """The run that methods search with."""
         settings = self.config.search
         return self.run_with(
             momentum(settings.weight_decay), cosine(settings.lr_end),

@@ -52,7 +52,7 @@ MAX_EXACT = 2_000_000
 train part comes in blocks of users."""
 
 LARGE_STAGES = ("operation", "weighting")
-"""What is searched of a train part beyond `MAX_EXACT`, whose blocks hold no histories."""
+"""Stages that are searched on a train part beyond `MAX_EXACT`, whose blocks hold no histories."""
 MIN_STEPS_PER_PASS = 6
 """Of the search over stages, whatever the batch size: small data too must give every combination
 the steps without which it is not judged."""
@@ -233,7 +233,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return space
 
     def _criterion(self, interaction: Interaction, batch: Batch) -> float:
-        """What validation judges a combination by: the inverse metric, or the loss of ratings."""
+        """Validation of a combination: the inverse metric, or the loss of ratings."""
         if self.config.objective == "rating":
             return float(self.loss(interaction, batch, self.loss_settings))
         return 1 / max(self._known_metrics(interaction)[self.metric], 1e-6)
@@ -274,7 +274,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return InteractionProblem(*parts, self.config, self.runtime, self.stages)
 
     def method_run(self) -> MethodRun:
-        """What methods search with, on some users where there are many interactions."""
+        """The run that methods search with, on some users where there are many interactions."""
         settings = self.config.search
         return self.searched.run_with(
             adam, constant, judges=settings.validate_every_epoch,

@@ -164,7 +164,7 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         return text_batches(ids, columns, self.config.train.bptt, make, self.runtime.device)
 
     def method_run(self) -> MethodRun:
-        """What methods search with."""
+        """The run that methods search with."""
         settings = self.config.search
         return self.run_with(
             OPTIMIZERS[settings.optimizer](settings.weight_decay), constant,

@@ -71,13 +71,8 @@ def check(config: CommonConfig) -> None:
 
 
 def _checked_task(config: CommonConfig) -> tuple[Task, CommonConfig]:
-    check_method(config.method)
+    METHODS.named(config.method)  # every task takes all of them
     return task_named(config.task), resolved(config)
-
-
-def check_method(method: str) -> None:
-    """Raises ConfigError for a search method that nobody has; every task takes all of them."""
-    METHODS.named(method)
 
 
 def _make_folder(folder: Path, config: CommonConfig) -> None:
@@ -167,7 +162,6 @@ def run_job(config: CommonConfig, *, resume: bool = False, quiet: bool = True) -
 __all__ = [
     "RunResult",
     "check",
-    "check_method",
     "evaluate",
     "plot",
     "run",

@@ -19,7 +19,7 @@ from sif.utils.device import Runtime
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished job says.
+    """The result of a finished job.
 
     Attributes:
         folder: The run folder.
@@ -53,7 +53,7 @@ class Entrants:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Found(SearchResult):
-    """What a search found, as its stage keeps it.
+    """The result of a search, as its stage keeps it.
 
     Attributes:
         operations: Block to names of its operations.
@@ -91,7 +91,7 @@ class Found(SearchResult):
         }
 
     def judged(self, name: str) -> float:
-        """What validation said of the selection at last, by the name of the error."""
+        """The last validation of the selection, by the name of the error."""
         return float(self.history[-1]["judged"][name])
 
 
@@ -130,16 +130,7 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """Everything that a job came to.
-
-    Attributes:
-        found: Searches by name.
-        designs: What was trained.
-        trained: Trained networks.
-        entries: Rows of the comparison.
-        verdict: Ours against the best of the others.
-        seconds: Of the whole job.
-    """
+    """Everything that a job came to, by the names of the entrants; seconds of the whole job."""
 
     found: Mapping[str, Found]
     designs: Mapping[str, Any]
@@ -151,15 +142,7 @@ class Results:
 
 @dataclass(frozen=True)
 class JobContext(Session):
-    """What every job works with.
-
-    Attributes:
-        stages: Keep what is done.
-        console: Is told.
-        tracker: Records.
-        folder: The run folder.
-        runtime: Device, seed, threads.
-    """
+    """A session with the run folder, and what every job works with."""
 
     stages: StageFolder
     console: Console

@@ -1,4 +1,4 @@
-"""What people see while a job runs: lines, a progress line, and tables."""
+"""The terminal and the log while a job runs: lines, a progress line, and tables."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,26 +28,21 @@ def save_and_draw(folder: Path, document: Mapping[str, Any], draw: Draw) -> list
     """
     folder.mkdir(exist_ok=True)
     write_json_atomic(folder / DATA, document)
-    return _drawn(folder, document, draw)
+    return draw_again(folder, draw)
 
 
 def draw_again(folder: Path, draw: Draw) -> list[Path]:
-    """Draws the figures of a finished run from their saved data.
+    """Draws figures from their saved data.
 
     Raises:
         DataError: The data are missing or damaged.
         ConfigError: matplotlib is not installed.
     """
-    return _drawn(folder, read_json(folder / DATA), draw)
-
-
-def _drawn(folder: Path, document: Mapping[str, Any], draw: Draw) -> list[Path]:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
+    document = read_json(folder / DATA)
+    if importlib.util.find_spec("matplotlib") is None:
         raise ConfigError(
             "figures: expected the package matplotlib (pip install matplotlib), found none"
-        ) from None
+        )
     return draw(document, folder)
 
 

@@ -101,7 +101,7 @@ class JobRunner:
         return found
 
     def _unless_diverged(self, name: str, work: Callable[[], Any]) -> Any:
-        """What work returns; None where a control diverged, which is named and left out."""
+        """The result of work; None where a control diverged, which is named and left out."""
         try:
             return work()
         except DivergedError as error:

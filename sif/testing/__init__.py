@@ -1,4 +1,4 @@
-"""What methods, spaces, losses, problems and recommenders promise, as suites for their authors.
+"""Promises of methods, spaces, losses, problems and recommenders, as suites for their authors.
 
     check_method(Trial("hill-climb", toy_run("space=primitives")))
     check_space(InteractionCase("metric"))

@@ -1,4 +1,4 @@
-"""What every loss of interactions promises, on scores of 7 users and 6 items."""
+"""Promises of every loss of interactions, on scores of 7 users and 6 items."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ToyScores:
         return pair_products(self.a, self.b, graph)
 
     def own_on_graph(self, graph: PairGraph) -> Tensor | None:
-        """What a graph's pairs contributed to themselves."""
+        """The contributions of a graph's pairs to themselves."""
         return self.own[graph.rows, graph.columns] if self.uses_history else None
 
 

@@ -1,4 +1,4 @@
-"""What every search method promises.
+"""Promises of every search method.
 
 No check sees a test part: a `MethodRun` is made of a train stream, a validation stream and a judge,
 and has nothing else.

@@ -96,7 +96,7 @@ def sampled(objective: str, operation: str) -> bool:
 
 
 def strengths(objective: str, operation: str) -> tuple[float, ...]:
-    """What validation chooses from."""
+    """The strengths that validation chooses from."""
     return SAMPLED_GRID if sampled(objective, operation) else GRID[objective]
 
 

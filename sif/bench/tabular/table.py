@@ -61,7 +61,7 @@ class Table:
         self, function: Function, objective: str = "rating", dimension: int = 8,
         seed: int | None = None,
     ) -> Entry:  # fmt: skip
-        """What is known of a function.
+        """The trainings of a function.
 
         Args:
             function: A genotype of `primitives`, or operation, user's and item's transform by name.
@@ -100,11 +100,11 @@ class Table:
         return self._grouped(lambda names: plan.families()[names])
 
     def classes(self, objective: str = "rating", dimension: int = 8) -> dict[str, ClassEntry]:
-        """Range class to what is known of it, the best on test first; errors: see `families`."""
+        """Range class to its entry, the best on test first; errors: see `families`."""
         return _in_order(self._classes, objective, dimension)
 
     def families(self, objective: str = "rating", dimension: int = 8) -> dict[Family, ClassEntry]:
-        """Family (class and growths) to what is known of it, the best on test first.
+        """Family (class and growths) to its entry, the best on test first.
 
         Raises:
             NotInTableError: Another objective, or a dimension that has no training.

@@ -1,4 +1,4 @@
-"""What a job works on: everything that can be refused is found out here, before a file is written.
+"""The inputs of a job: everything that can be refused is refused here, before a file is written.
 
 A configuration goes in; the study comes out: data, split, the problem made of its train and
 validation parts, and who is compared.

@@ -1,4 +1,4 @@
-"""What a run says of its split: groups in table and metrics.json, and the data of two figures."""
+"""The split of a run: groups in table and metrics.json, and the data of two figures."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def group_table(
 def figure_data(
     entries: Mapping[str, Entry], split: Split, verdict: Verdict, metric: str
 ) -> dict[str, Any]:
-    """What `draw` shows: a split in time, and groups where something is cold; plain JSON values."""
+    """Data of `draw`: a split in time, and groups where something is cold; plain JSON values."""
     data: dict[str, Any] = {}
     if split.protocol == "temporal":
         data["timeline"] = _timeline(split)

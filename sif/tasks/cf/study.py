@@ -198,7 +198,7 @@ class InteractionStudy(Study):
         return [groups] if groups else []
 
     def genotype(self, results: Results) -> Genotype:
-        """What is kept, which may be fixed multiply."""
+        """The function that is served, which may be fixed multiply."""
         genotype: Genotype = results.designs[SEARCHED]
         return genotype
 
@@ -212,7 +212,7 @@ class InteractionStudy(Study):
         }
 
     def in_search(self, found: Found) -> dict[str, Any]:
-        """What was found, also where something else is kept."""
+        """The searched function, also where fixed multiply is served."""
         return {"found": self.problem.expression(found.genotype)}
 
     def in_entrant(self, entry: Entry, results: Results) -> dict[str, Any]:
