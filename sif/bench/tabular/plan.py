@@ -67,15 +67,6 @@ def kind_of(names: Names) -> str:
 
 
 @functools.cache
-def members() -> dict[str, tuple[Names, ...]]:
-    """Range class to its functions, in the order of `space`."""
-    found: dict[str, list[Names]] = {}
-    for names in space():
-        found.setdefault(kind_of(names), []).append(names)
-    return {name: tuple(functions) for name, functions in found.items()}
-
-
-@functools.cache
 def functions(objective: str) -> tuple[Names, ...]:
     """The functions that are trained for an objective, in the order of `space`."""
     if objective == "rating":
@@ -98,12 +89,6 @@ def sampled(objective: str, operation: str) -> bool:
 def strengths(objective: str, operation: str) -> tuple[float, ...]:
     """The strengths that validation chooses from."""
     return SAMPLED_GRID if sampled(objective, operation) else GRID[objective]
-
-
-def size(objective: str, dimension: int, seed: int) -> int:
-    """Number of trainings of a phase."""
-    of_choice = chooses(dimension, seed)
-    return sum(len(strengths(objective, f[0])) if of_choice else 1 for f in functions(objective))
 
 
 def planned(

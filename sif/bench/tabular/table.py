@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import statistics
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -198,11 +199,10 @@ class Table:
 
     def coverage(self) -> dict[tuple[str, int, int], tuple[int, int]]:
         """(objective, dimension, seed) to the trainings there are and those that are planned."""
-        have = {(r.objective, r.dimension, r.seed, r.names, r.l2) for r in self.trainings}
-        count: dict[tuple[str, int, int], int] = {}
-        for row in have:
-            count[row[:3]] = count.get(row[:3], 0) + 1
-        return {phase: (count.get(phase, 0), plan.size(*phase)) for phase in plan.PHASES}
+        rows = {(r.objective, r.dimension, r.seed, r.names, r.l2) for r in self.trainings}
+        have = Counter(row[:3] for row in rows)
+        planned = Counter((task.objective, task.dimension, task.seed) for task in plan.planned())
+        return {phase: (have[phase], count) for phase, count in planned.items()}
 
     def complete(self, objective: str | None = None, dimension: int | None = None) -> bool:
         """Whether every planned training (of an objective, of a dimension) is there."""
