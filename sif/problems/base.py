@@ -271,7 +271,7 @@ class Problem(ABC, Generic[Design, Network]):
         total, fresh = self.config.train.epochs, list[Trained[Network]]()
 
         def show(epoch: int, metrics: Mapping[str, float]) -> None:
-            session.console.progress(f"train {name}", epoch, total, f"best {self.told(metrics)}")
+            session.console.progress(f"train {name}", epoch, total, f"best {self.describe(metrics)}")
 
         def work(checkpointer: Checkpointer) -> State:
             child = session.tracker.child(f"train-{name}")
@@ -281,7 +281,7 @@ class Problem(ABC, Generic[Design, Network]):
             fresh.append(trained)
             session.console.line(
                 f"{name}: {trained.numbers['parameters']:,} parameters, "
-                f"{self.told(trained.result.valid)} after {trained.result.best_epoch} epochs "
+                f"{self.describe(trained.result.valid)} after {trained.result.best_epoch} epochs "
                 f"({trained.result.seconds:.1f} s)"
             )
             return trained.state()
@@ -289,7 +289,7 @@ class Problem(ABC, Generic[Design, Network]):
         state = session.stages.run(f"train-{name}", work)
         return fresh[0] if fresh else Trained.restored(self.network(design), state)
 
-    def told(self, valid: Mapping[str, float]) -> str:
+    def describe(self, valid: Mapping[str, float]) -> str:
         """Validation's metric for people, such as "valid error 3.20 %"."""
         return f"valid {self.shown} {valid[self.shown]:{self.format}}{self.unit}"
 

@@ -126,7 +126,7 @@ class GridTraining:
         seconds = sum(s["seconds"] for s in (*whole, *dropped))
         l2 = best["numbers"]["l2"]
         self.session.console.line(
-            f"{name}: {self.problem.expression(genotype)}, {self.problem.told(best['valid'])} "
+            f"{name}: {self.problem.expression(genotype)}, {self.problem.describe(best['valid'])} "
             f"with L2 {l2:g} "
             f"({seconds:.1f} s for {len(whole) + len(dropped)} strengths, {len(whole)} to the end)"
         )
@@ -188,7 +188,7 @@ class GridTraining:
         total = config.epochs if start else max(1, round(config.epochs * config.halving_fraction))
 
         def show(epoch: int, metrics: Mapping[str, float]) -> None:
-            best = f"best {self.problem.told(metrics)}"
+            best = f"best {self.problem.describe(metrics)}"
             self.session.console.progress(f"{name} L2 {l2:g}", epoch, total, best)
 
         child = self.session.tracker.child(f"retrain-{name}-{place}")

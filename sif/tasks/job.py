@@ -194,7 +194,7 @@ class JobRunner:
 
         entry = Entry.restored(self.context.stages.run(f"baseline-{name}", fit))
         self.context.console.line(
-            f"baseline {name}: {self.problem.told(entry.valid)} "
+            f"baseline {name}: {self.problem.describe(entry.valid)} "
             f"({entry.seconds:.1f} s for its grid)"
         )
         return entry
