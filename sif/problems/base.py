@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from torch import nn
 
@@ -23,9 +23,10 @@ from sif.evaluation.metrics import higher_is_better
 from sif.methods.configuration import configured
 from sif.search.loop import SearchResult
 from sif.search.run import MethodRun, lowering
-from sif.tracking import Tracker
+from sif.tracking import NullTracker, Tracker
 from sif.training.loop import TrainResult, TrainSettings
 from sif.training.optim import MakeOptimizer, Schedule
+from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import Runtime, reset_peak_memory
 
 SEARCHED = "searched"
@@ -43,33 +44,30 @@ def quiet(epoch: int, entry: Any) -> None:
     """No progress."""
 
 
-class StageStore(Protocol):
-    """Keeps what is done, so that a killed job goes on from there."""
+class StageStore:
+    """Keeps what is done, so that a killed job goes on from there; this one keeps nothing."""
 
     def run(self, name: str, work: Callable[[Any], State]) -> State:
         """The result of some named work, which gets a `Checkpointer` of its loop."""
-        ...
+        return work(NoCheckpoint())
 
     def trim(self, name: str, key: str) -> None:
         """Drops one entry of a result."""
-        ...
 
 
-class Reporter(Protocol):
-    """Tells people how far things are."""
+class Reporter:
+    """Tells people how far things are; this one tells nobody."""
 
     def line(self, text: str) -> None:
         """A remark."""
-        ...
 
     def progress(self, stage: str, done: int, total: int, text: str) -> None:
         """How far a stage is."""
-        ...
 
 
 @dataclass(frozen=True)
 class Session:
-    """Where work keeps its results, reports and records.
+    """Where work keeps its results, reports and records; by default nowhere.
 
     Attributes:
         stages: Keep what is done.
@@ -77,9 +75,9 @@ class Session:
         tracker: Records; every training logs into a child.
     """
 
-    stages: StageStore
-    console: Reporter
-    tracker: Tracker
+    stages: StageStore = field(default_factory=StageStore)
+    console: Reporter = field(default_factory=Reporter)
+    tracker: Tracker = field(default_factory=NullTracker)
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,7 +269,9 @@ class Problem(ABC, Generic[Design, Network]):
         total, fresh = self.config.train.epochs, list[Trained[Network]]()
 
         def show(epoch: int, metrics: Mapping[str, float]) -> None:
-            session.console.progress(f"train {name}", epoch, total, f"best {self.describe(metrics)}")
+            session.console.progress(
+                f"train {name}", epoch, total, f"best {self.describe(metrics)}"
+            )
 
         def work(checkpointer: Checkpointer) -> State:
             child = session.tracker.child(f"train-{name}")

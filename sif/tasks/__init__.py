@@ -105,7 +105,9 @@ def _context(
             stages.track(tracker)
             # Saved at once, so that however early the job is killed it goes on in the same run.
             stages.run("begin", lambda _: {**hashes, "stages": STAGES})
-            yield JobContext(stages, console, tracker, folder, runtime)
+            yield JobContext(
+                stages=stages, console=console, tracker=tracker, folder=folder, runtime=runtime
+            )
 
 
 def evaluate(folder: Path) -> None:

@@ -140,7 +140,7 @@ class Results:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JobContext(Session):
     """A session with the run folder, and what every job works with."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sif.errors import CheckpointError
-from sif.problems.base import SEARCHED
+from sif.problems.base import SEARCHED, StageStore
 from sif.tracking import Tracker
 from sif.utils import checkpoint
 
@@ -41,7 +41,7 @@ class LoopCheckpointer:
             self._saved = time.monotonic()
 
 
-class StageFolder:
+class StageFolder(StageStore):
     """The checkpoint folder of one job.
 
     Args:

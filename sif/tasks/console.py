@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TextIO
 
 from sif.errors import SifError
+from sif.problems.base import Reporter
 
 _INTERVAL = 5.0  # seconds between progress lines where there is no terminal
 _REFRESH = 0.1  # seconds between refreshes of the progress line on a terminal
 
 
-class Console:
+class Console(Reporter):
     """Writes to the terminal and to log.txt.
 
     Args:
