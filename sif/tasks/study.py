@@ -13,7 +13,7 @@ from sif.core.genotype import Genotype
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, Reporter, Trained
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results
-from sif.tasks.figures import curves
+from sif.tasks.figures import Draw, curves
 from sif.utils.device import Runtime
 
 TrainOne = Callable[[str, Any], Trained[Any] | None]
@@ -217,4 +217,4 @@ class Task:
 
     config: type[CommonConfig]
     prepare: Callable[[Any, Runtime], Study]
-    draw: Callable[[Mapping[str, Any], Path], list[Path]]
+    draw: Draw

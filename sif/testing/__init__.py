@@ -2,7 +2,7 @@
 
     check_method(Trial("hill-climb", toy_run("space=primitives")))
     check_space(InteractionCase("metric"))
-    check_loss(TEMPERED, settings=TemperedSettings())
+    check_loss(TEMPERED)
     check_recommender(MyCase())
 
 A suite runs its checks one after the other; `SPACE_CHECKS` and the like are its checks by
