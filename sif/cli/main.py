@@ -140,7 +140,7 @@ VERBS: dict[str, Verb] = {
 def _parser(name: str) -> _Parser:
     verb = VERBS[name]
     if name == "run":
-        others = [_told(other, VERBS[other]) for other in VERBS if other != "run"]
+        others = [_summary(other, VERBS[other]) for other in VERBS if other != "run"]
         description, epilog = _DESCRIPTION + "\n".join(others), _EXAMPLES
         parser = _Parser(prog=program("run"), description=description, epilog=epilog, usage=_USAGE)
     else:
@@ -151,7 +151,7 @@ def _parser(name: str) -> _Parser:
     return parser
 
 
-def _told(name: str, verb: Verb) -> str:
+def _summary(name: str, verb: Verb) -> str:
     """A command in the help of all."""
     text = verb.help if verb.lists is None else ", ".join(verb.lists.names())
     return textwrap.fill(text, 88, initial_indent=f"  {name:<12}", subsequent_indent=" " * 14)

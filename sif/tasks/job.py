@@ -2,7 +2,7 @@
 
 Stages: whatever the search has to wait for; a search per method; a training per design; one
 evaluation each on the test part, which nothing before has seen; one per baseline without a network.
-What the data are, what is trained on them and how it is told is a `Study`.
+A `Study` says what the data are, what is trained on them and how the job reports on it.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ class JobRunner:
         operations = self.problem.operations  # on no clock
 
         def show(epoch: int, entry: Mapping[str, Any]) -> None:
-            told = f"loss {entry['loss']:.4f} {study.leaders(entry['selection'])}"
-            console.progress(f"search {method}", epoch, max(epoch, epochs), told)
+            text = f"loss {entry['loss']:.4f} {study.leaders(entry['selection'])}"
+            console.progress(f"search {method}", epoch, max(epoch, epochs), text)
 
         child = self.context.tracker.child(stage)
         result: SearchResult = problem.search(child, checkpointer, show, method)
@@ -158,7 +158,7 @@ class JobRunner:
             for name, value in valid.items()
         )
         self.context.console.line(f"kept: {kept}, which validation prefers to the found {found}")
-        # What the found one cost stays told.
+        # The seconds stay those of the searched function.
         result = replace(trained[other].result, seconds=trained[ours].result.seconds)
         designs[ours], trained[ours] = designs[other], replace(trained[other], result=result)
 
