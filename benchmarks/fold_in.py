@@ -31,7 +31,6 @@ from sif.problems.base import SEARCHED, Session
 from sif.problems.controls import FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
-from sif.recommender.fit import NullStageStore, Reporter
 from sif.recommender.model import ServedModel
 from sif.retrieval.engine import Engine, UserVectors
 from sif.tracking import NullTracker
@@ -135,7 +134,7 @@ def _one(
 
 
 def _grid(problem: InteractionProblem, config: TrainConfig) -> GridTraining:
-    session = Session(NullStageStore(), Reporter(False), NullTracker())
+    session = Session()
     return GridTraining(config, problem, problem.train, session)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from sif.config.cnn import CNNConfig
 from sif.data.images import FolderImages, Images, make_image_split
-from sif.problems.images import ImageProblem, Rows, source_of
+from sif.problems.images import ImageProblem, Rows, Source
 from sif.utils.device import Runtime
 
 Parts = tuple[Rows, Rows, Rows]
@@ -36,7 +36,7 @@ def vision_of(
     both = np.sort(np.concatenate([train, valid]))
     once = config.train.model_copy(update={"evaluate_every": config.train.epochs})
     config = config.model_copy(update={"train": once})
-    return ImageProblem(config, source_of(images, runtime), (train, valid), (both, unseen), runtime)
+    return ImageProblem(config, Source(images, runtime), (train, valid), (both, unseen), runtime)
 
 
 def told(epoch: int, entry: Any) -> None:

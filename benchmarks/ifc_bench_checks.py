@@ -26,7 +26,6 @@ from sif.bench.tabular.plan import GRID, SAMPLED_GRID, Planned
 from sif.bench.tabular.ranges import FIELDS, Names
 from sif.bench.tabular.records import HIGHER_IS_BETTER, MAIN
 from sif.bench.tabular.store import FILE
-from sif.bench.tabular.surrogate import estimate
 from sif.core.genotype import Genotype
 from sif.errors import NotInTableError
 from sif.problems.base import Trained
@@ -155,7 +154,7 @@ def surrogate(table: Table, count: int = 12) -> Iterator[str]:
     errors: dict[str, list[float]] = {}
     for how, function in made:
         try:
-            guess = estimate(table, function, "rating", DIMENSION)
+            guess = table.surrogate(function, "rating", DIMENSION)
         except NotInTableError as error:
             yield f"| {how} | {error} | | | |"
             continue

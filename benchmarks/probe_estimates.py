@@ -27,7 +27,7 @@ from sif.core.gates import Gates, Probing
 from sif.core.probe import gate_gradient
 from sif.core.proximal import initial_alpha, project, weight_step
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch
-from sif.tasks.cnn.inputs import prepare
+from sif.tasks.cnn import prepare
 from sif.utils.device import make_runtime
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sif.recommender.evaluating import compare, evaluate
     from sif.recommender.recommender import Recommender
     from sif.recommender.search_function import search_function
-    from sif.tasks.run_job import run_job
+    from sif.tasks import run_job
 
 __all__ = [
     "Bench",
@@ -58,7 +58,7 @@ _MODULES = {
     "compare": "sif.recommender.evaluating",
     "evaluate": "sif.recommender.evaluating",
     "load_config": "sif.config",
-    "run_job": "sif.tasks.run_job",
+    "run_job": "sif.tasks",
     "search_function": "sif.recommender.search_function",
 }
 

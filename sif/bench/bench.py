@@ -23,13 +23,13 @@ from sif.bench.request import Request
 from sif.config import TrackingConfig, new_run_folder
 from sif.errors import ConfigError
 from sif.tasks.console import Console
-from sif.tasks.figure_files import save_and_draw
+from sif.tasks.figures import save_and_draw
 from sif.utils.checkpoint import write_text_atomic
 
 
 @dataclass(frozen=True, eq=False)
 class BenchResult:
-    """What a bench came to.
+    """The results of a bench.
 
     Attributes:
         folder: Where everything is.
@@ -164,7 +164,7 @@ class Bench:
             nonlocal done
             done += 1
             place.record(trial, state)
-            console.line(f"{done}/{len(trials)} {trial.name}: {_told(place, trial, state)}")
+            console.line(f"{done}/{len(trials)} {trial.name}: {_outcome(place, trial, state)}")
 
         def waiting(running: Sequence[Trial]) -> None:
             if console.terminal:
@@ -227,7 +227,7 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _told(place: BenchFolder, trial: Trial, state: State) -> str:
+def _outcome(place: BenchFolder, trial: Trial, state: State) -> str:
     """How a trial ended, on one line."""
     if state.status != "finished":
         return f"{state.status}: {state.reason}"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from sif.config import dump_config
 from sif.config.files import read_yaml
 from sif.errors import ConfigError, DataError
 from sif.methods.configuration import load_job_config
-from sif.utils.checkpoint import write_json_atomic, write_text_atomic
+from sif.utils.checkpoint import new_folder, read_json, write_json_atomic, write_text_atomic
 
 VERSION = 1
 SETTINGS, JOB = "bench.yaml", "job.yaml"
@@ -42,11 +40,7 @@ class State:
 
 @dataclass(frozen=True)
 class BenchFolder:
-    """Paths and files of a bench.
-
-    Attributes:
-        path: The folder.
-    """
+    """Paths and files of a bench."""
 
     path: Path
 
@@ -60,18 +54,19 @@ class BenchFolder:
         return self.path / "trials" / trial.name
 
     def log(self, trial: Trial) -> Path:
-        """What a trial's process printed."""
+        """The output of a trial's process."""
         return self.path / "trials" / f"{trial.name}.log"
 
     def state(self, trial: Trial) -> State:
         """How far a trial is."""
-        try:
-            found = json.loads(self._state_file(trial).read_text(encoding="utf-8"))
-            return State(found["status"], found["reason"])
-        except FileNotFoundError:
+        path = self._state_file(trial)
+        if not path.exists():
             return State("pending")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{self._state_file(trial)}: cannot be read: {error}") from None
+        found = read_json(path)
+        try:
+            return State(found["status"], found["reason"])
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{path}: expected the state of a trial: {error!r}") from None
 
     def record(self, trial: Trial, state: State) -> None:
         """Keeps how a trial ended."""
@@ -94,15 +89,10 @@ class BenchFolder:
             ConfigError: It exists and is not empty.
         """
         self.check_free()
-        draft = self.path.with_name(f".{self.path.name}.draft")
-        try:
+        with new_folder(self.path) as draft:
             write_text_atomic(draft / SETTINGS, yaml.safe_dump(_document(plan), sort_keys=False))
             write_text_atomic(draft / JOB, dump_config(plan.job))
             (draft / "trials").mkdir(exist_ok=True)
-            draft.replace(self.path)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
 
     def plan(self) -> Plan:
         """The plan that was saved.

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from sif.bench.plan import Plan
 from sif.bench.report import Comparison
+from sif.errors import DataError
 from sif.tracking import MlflowTracker, NullTracker, Tracker
 from sif.tracking.base import closed_with_status
-from sif.utils.checkpoint import write_json_atomic
+from sif.utils.checkpoint import read_json, write_json_atomic
 
 _STATE = "tracking.json"
 _FILES = ("report.md", "results.csv", "results.parquet", "curves.csv", "curves.parquet",
@@ -67,30 +66,21 @@ def summary(folder: Path, plan: Plan, experiment: str) -> Iterator[Summary]:
         folder: Of the bench; keeps which run it is.
         plan: Gives the parameters, and whether there is tracking.
         experiment: In which everything is.
-
-    Yields:
-        The run.
     """
-    tracker = _open(folder, plan, experiment)
-    run_id = tracker.run_id if isinstance(tracker, MlflowTracker) else None
+    if not plan.job.tracking.enabled:
+        yield Summary(NullTracker(), folder, None)
+        return
+    path, state = folder / _STATE, None
+    with contextlib.suppress(DataError):  # without it there is one summary run more
+        state = read_json(path)
+    name, store = f"summary of {folder.resolve().name}", plan.job.tracking.uri
+    tracker = MlflowTracker(experiment, name, store, state)
     with closed_with_status(tracker):
-        yield Summary(tracker, folder, run_id)
-
-
-def _open(folder: Path, plan: Plan, experiment: str) -> Tracker:
-    tracking = plan.job.tracking
-    if not tracking.enabled:
-        return NullTracker()
-    path = folder / _STATE
-    state: dict[str, Any] | None = None
-    with contextlib.suppress(OSError, ValueError):  # without it there is one summary run more
-        state = json.loads(path.read_text(encoding="utf-8"))
-    tracker = MlflowTracker(experiment, f"summary of {folder.resolve().name}", tracking.uri, state)
-    write_json_atomic(path, tracker.state())
-    tracker.log_params({
-        "task": plan.job.task, "dataset": plan.job.dataset, "budget": str(plan.budget),
-        "methods": ", ".join(entrant.name for entrant in plan.entrants),
-        "seeds": ", ".join(map(str, plan.seeds)), "against": plan.against,
-    })  # fmt: skip
-    tracker.set_tags({"bench": str(folder)})
-    return tracker
+        write_json_atomic(path, tracker.state())
+        tracker.log_params({
+            "task": plan.job.task, "dataset": plan.job.dataset, "budget": str(plan.budget),
+            "methods": ", ".join(entrant.name for entrant in plan.entrants),
+            "seeds": ", ".join(map(str, plan.seeds)), "against": plan.against,
+        })  # fmt: skip
+        tracker.set_tags({"bench": str(folder)})
+        yield Summary(tracker, folder, tracker.run_id)

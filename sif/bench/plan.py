@@ -1,4 +1,4 @@
-"""What a bench compares: entrants and seeds under one budget, and the jobs that makes of them."""
+"""The plan of a bench: entrants and seeds under one budget, and their trials."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from sif.config import CommonConfig
 from sif.errors import ConfigError
+from sif.utils.durations import SECONDS
 
-_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 _KEYS = {"steps": "search.steps", "epochs": "search.epochs"}
 BUDGETS = ("search.seconds", *_KEYS.values())
 """Keys of settings that limit a search."""
@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
 @dataclass(frozen=True)
 class Budget:
-    """What a search may spend.
+    """The amount that a search may spend.
 
     Attributes:
         amount: Above 0.
@@ -39,14 +39,14 @@ class Budget:
         """
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text.strip())
         amount, unit = (float(match[1]), match[2]) if match else (0.0, "")
-        known = unit in _SECONDS or unit in _KEYS
-        whole = unit in _SECONDS or amount.is_integer()
+        known = unit in SECONDS or unit in _KEYS
+        whole = unit in SECONDS or amount.is_integer()
         if not (known and whole and amount > 0 and math.isfinite(amount)):
             raise ConfigError(
                 "budget: expected CPU seconds, weight steps or epochs above 0, such as 30s, 5min, "
                 f"500steps or 20epochs, found {text!r}"
             )
-        return cls(amount * _SECONDS.get(unit, 1.0), "seconds" if unit in _SECONDS else unit)
+        return cls(amount * SECONDS.get(unit, 1.0), "seconds" if unit in SECONDS else unit)
 
     def __str__(self) -> str:
         """As `parse` reads it."""

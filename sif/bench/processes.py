@@ -28,13 +28,7 @@ _ONE_THREAD = dict.fromkeys(
 
 @dataclass(frozen=True)
 class Work:
-    """A trial and the process that does it.
-
-    Attributes:
-        trial: Which.
-        command: Program and arguments.
-        log: File that its output is appended to.
-    """
+    """A trial, the command that does it, and the file that its output is appended to."""
 
     trial: Trial
     command: Sequence[str]

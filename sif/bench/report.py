@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from sif.bench.plan import Plan
-from sif.bench.statistics import Estimate, by_seed, difference, estimate, ranks
+from sif.bench.statistics import Estimate, by_seed, estimate, ranks
 from sif.evaluation.metrics import higher_is_better
 from sif.tasks.console import table as aligned
 
@@ -48,7 +48,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a bench says.
+    """The table of a bench as numbers.
 
     Attributes:
         metric: That decides; None: nothing has finished.
@@ -82,7 +82,7 @@ def compare(results: pd.DataFrame, plan: Plan) -> Comparison:
             estimate(test[name]),
             estimate(valid[name]),
             float(ranked[name].mean()) if name in ranked else float("nan"),
-            None if name == plan.against else difference(test, name, plan.against),
+            None if name == plan.against else estimate(test[name] - test[plan.against]),
             float(seconds[name].mean()),
             float(steps[name].mean()),
         )

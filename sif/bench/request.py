@@ -1,4 +1,4 @@
-"""What somebody asks of a bench, and whether it can be had: checked before anything is written."""
+"""The request for a bench, which is checked before anything is written."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 from sif import tasks
 from sif.bench.plan import BUDGETS, Budget, Entrant, Plan
-from sif.config import CommonConfig, config_model, did_you_mean, differences
+from sif.config import CommonConfig, config_model, differences
 from sif.config.renamed import RENAMED
 from sif.errors import ConfigError, SifError
 from sif.methods.configuration import load_job_config
+from sif.methods.registry import METHODS
+from sif.utils.registry import unknown
 
 _OWN = ("method", "seed", "threads", "baselines", "controls", "output_dir")
 
@@ -96,11 +98,11 @@ class Request:
 
 
 _NO_LIMITS = ("search.seconds=null", "search.steps=null")
-"""What a file may have beside the epochs, and a bench replaces by its budget."""
+"""Limits that a file may have beside the epochs; a bench replaces them by its budget."""
 
 
 def changes(asked: Plan, saved: Plan) -> list[str]:
-    """What differs between a request and a saved bench, as 'budget: 30s or 60s'."""
+    """The differences between a request and a saved bench, as 'budget: 30s or 60s'."""
     pairs = [
         ("methods", *(", ".join(_spelled(e) for e in p.entrants) for p in (asked, saved))),
         ("seeds", *(", ".join(map(str, p.seeds)) for p in (asked, saved))),
@@ -117,32 +119,21 @@ def _spelled(entrant: Entrant) -> str:
 
 
 def _check_names(entrants: Sequence[Entrant], against: str | None) -> None:
-    """Refuses names that nobody has, or two have.
-
-    Raises:
-        ConfigError: One line.
-    """
+    """Refuses names that nobody has, or two have."""
     if not entrants:
         raise ConfigError("methods: expected at least one, found none")
     for entrant in entrants:
-        tasks.check_method(entrant.method)
+        METHODS.named(entrant.method)
     names = [entrant.name for entrant in entrants]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"methods: expected different names, found {name!r} twice")
     if against is not None and against not in names:
-        raise ConfigError(
-            f"against: expected one of {', '.join(names)}, found {against!r}"
-            f"{did_you_mean(against, names)}"
-        )
+        raise unknown("against", against, names)
 
 
 def _check_sets(sets: Sequence[str]) -> None:
-    """Refuses settings that a bench gives to its trials itself.
-
-    Raises:
-        ConfigError: One line.
-    """
+    """Refuses settings that a bench gives to its trials itself."""
     for item in sets:
         key = item.split("=", 1)[0]
         key = RENAMED[key].keys[0] if key in RENAMED else key
@@ -152,7 +143,7 @@ def _check_sets(sets: Sequence[str]) -> None:
 
 
 def _own_settings(task: str, seed: int, budget: Budget) -> dict[str, Any]:
-    """What a bench sets in every trial: one thread, the budget, no model to compare with."""
+    """Settings that a bench chooses for all trials: one thread, the budget, no other models."""
     known = config_model(task).model_fields
     own: dict[str, Any] = {key: () for key in ("baselines", "controls") if key in known}
     if "validate_every_epoch" in getattr(known["search"].annotation, "model_fields", ()):

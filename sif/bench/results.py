@@ -1,8 +1,7 @@
-"""What the trials of a bench came to, as two tidy tables."""
+"""The results of the trials of a bench as two tidy tables."""
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Mapping
@@ -13,10 +12,9 @@ import pandas as pd
 
 from sif.bench.folder import BenchFolder, State
 from sif.bench.plan import Plan, Trial
-from sif.errors import DataError
 from sif.evaluation.metrics import higher_is_better
 from sif.tasks import search_history
-from sif.utils.checkpoint import write_bytes_atomic
+from sif.utils.checkpoint import read_json, write_bytes_atomic
 
 RESULTS, CURVES = "results", "curves"
 _RESULT_COLUMNS = (
@@ -61,7 +59,7 @@ def gather(folder: BenchFolder, plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]
 
 def result_of(run: Path) -> dict[str, Any]:
     """The numbers of a finished job, by column."""
-    document = _read(run / "metrics.json")
+    document = read_json(run / "metrics.json")
     search, train = document["search"], document["train"]
     return {
         "genotype": document["genotype"],
@@ -75,7 +73,7 @@ def result_of(run: Path) -> dict[str, Any]:
         "parameters": train.get("parameters"),
         "peak_memory_mb": search.get("peak_memory_mb"),
         "search_l2": search.get("l2"),
-        "split_hash": _read(run / "environment.json")["split_hash"],
+        "split_hash": read_json(run / "environment.json")["split_hash"],
         **{f"{part}.{k}": v for part in ("valid", "test") for k, v in document[part].items()},
     }
 
@@ -116,25 +114,11 @@ def _seconds(found: Mapping[str, Any]) -> float:
     return float(found.get("cpu_seconds", found["seconds"]))
 
 
-def write(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
-    """A table as Parquet and as CSV; returns the paths.
+def write(table: pd.DataFrame, folder: Path, name: str) -> None:
+    """Writes a table as Parquet and as CSV.
 
     Raises:
         CheckpointError: The files cannot be written.
     """
-    binary = io.BytesIO()
-    table.to_parquet(binary, index=False)
-    written = {".parquet": binary.getvalue(), ".csv": table.to_csv(index=False).encode()}
-    paths = []
-    for suffix, data in written.items():
-        paths.append(folder / f"{name}{suffix}")
-        write_bytes_atomic(paths[-1], data)
-    return paths
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
-    return document
+    write_bytes_atomic(folder / f"{name}.parquet", table.to_parquet(index=False))
+    write_bytes_atomic(folder / f"{name}.csv", table.to_csv(index=False).encode())

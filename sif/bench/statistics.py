@@ -64,8 +64,3 @@ def ranks(table: pd.DataFrame, higher_is_better: bool) -> pd.DataFrame:
     """
     complete = table.dropna(axis=1, how="all").dropna(axis=0, how="any")
     return complete.rank(axis=1, method="average", ascending=not higher_is_better)
-
-
-def difference(table: pd.DataFrame, method: str, against: str) -> Estimate:
-    """Of a method minus another, paired by seed."""
-    return estimate(table[method] - table[against])

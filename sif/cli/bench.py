@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from sif.bench.bench import Bench, BenchResult
+from sif.bench.bench import Bench
 from sif.bench.folder import BenchFolder
 from sif.bench.plan import Entrant, Plan
 from sif.bench.request import Request, changes
+from sif.cli.arguments import check_resumed, given, program
 from sif.errors import ConfigError, SifError
 
-_FLAGS = {
-    "dataset": "dataset",
-    "split_file": "data.split_file",
-    "device": "device",
-    "data_dir": "data.dir",
-}
 _SEEDS = 5
 
 
@@ -31,34 +24,22 @@ def run(values: argparse.Namespace) -> None:
         KeyboardInterrupt: With how to go on.
     """
     if values.report is not None:
-        print_report(Bench.open(values.report).report())
+        found = Bench.open(values.report).report()
+        print(found.text, *found.missing, found.folder / "report.md", sep="\n")
         return
     bench = _resumed(values) if values.resume is not None else _new(values)
+    again = f"{program('bench')} --resume {bench.folder}"
     try:
         found = bench.run(values.workers, quiet=values.quiet)
     except KeyboardInterrupt:
         if BenchFolder(bench.folder).job.is_file():
-            raise KeyboardInterrupt(f"go on with: {_program()} --resume {bench.folder}") from None
+            raise KeyboardInterrupt(f"go on with: {again}") from None
         raise
     if found.failed:
         raise SifError(
             f"{len(found.failed)} of {len(found.results)} trials failed: "
-            f"{', '.join(found.failed)}; try them again with: {_program()} --resume {bench.folder}"
+            f"{', '.join(found.failed)}; try them again with: {again}"
         )
-
-
-def print_report(found: BenchResult) -> None:
-    """The table, and what is missing in it."""
-    print(found.text, *found.missing, found.folder / "report.md", sep="\n")
-
-
-def _program() -> str:
-    return "python run.py bench" if Path(sys.argv[0]).name == "run.py" else "sif bench"
-
-
-def _tracking(values: argparse.Namespace) -> dict[str, Any]:
-    asked = {"uri": values.tracking_uri, "enabled": values.tracking}
-    return {key: value for key, value in asked.items() if value is not None}
 
 
 def _new(values: argparse.Namespace) -> Bench:
@@ -70,11 +51,9 @@ def _new(values: argparse.Namespace) -> Bench:
     if values.workers is not None and values.workers < 1:
         raise ConfigError(f"workers: expected at least 1, found {values.workers}")
     first = values.seed or 0
-    flags = {key: getattr(values, name) for name, key in _FLAGS.items()}
-    flags |= {f"tracking.{key}": value for key, value in _tracking(values).items()}
     request = Request(
         values.task, _entrants(values), range(first, first + seeds), values.budget,
-        values.against, values.config, values.set, flags,
+        values.against, values.config, values.set, given(values),
     )  # fmt: skip
     return Bench.of(request, values.output_dir)
 
@@ -86,17 +65,17 @@ def _entrants(values: argparse.Namespace) -> list[str | Entrant]:
 def _resumed(values: argparse.Namespace) -> Bench:
     """The interrupted bench; repeated options must agree with it."""
     folder: Path = values.resume
-    bench = Bench.open(folder, _tracking(values))
-    if values.output_dir is not None and values.output_dir.resolve() != folder.resolve():
-        raise ConfigError(f"--output-dir {values.output_dir} contradicts --resume {folder}")
+    asked = {"uri": values.tracking_uri, "enabled": values.tracking}
+    tracking = {key: value for key, value in asked.items() if value is not None}
+    bench = Bench.open(folder, tracking)
+    check_resumed(folder, values.output_dir, ())
     changed = changes(_asked(values, bench.plan, BenchFolder(folder)), bench.plan)
-    if changed:
-        raise ConfigError(f"{folder}: cannot be resumed with other settings ({'; '.join(changed)})")
+    check_resumed(folder, None, changed)
     return bench
 
 
 def _asked(values: argparse.Namespace, saved: Plan, folder: BenchFolder) -> Plan:
-    """What the options ask for, the saved plan where they say nothing."""
+    """The plan that the options ask for, the saved one where they say nothing."""
     seeds: Sequence[int] = saved.seeds
     if values.seed is not None or values.seeds is not None:
         first = saved.seeds[0] if values.seed is None else values.seed
@@ -110,6 +89,6 @@ def _asked(values: argparse.Namespace, saved: Plan, folder: BenchFolder) -> Plan
         values.against or saved.against,
         values.config or folder.job,
         values.set,
-        {key: getattr(values, name) for name, key in _FLAGS.items()},
+        given(values),
     )
     return request.plan()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sif.config import task_names
+from sif.cli.arguments import JOB_ARGUMENTS, Argument, argument, either
 from sif.errors import ConfigError
 from sif.methods.registry import METHODS
 from sif.spaces.interaction.registry import LOSSES, SPACES
@@ -26,14 +26,14 @@ class Verb:
 
     Attributes:
         help: What it is for.
-        arguments: Adds its arguments to a parser.
         call: The function.
+        arguments: What it takes.
         lists: What it lists, whose names then stand for its help in that of all commands.
     """
 
     help: str
-    arguments: Callable[[Any], None]
     call: Callable[[argparse.Namespace], None]
+    arguments: tuple[Argument, ...] = ()
     lists: Registry[Any] | None = None
 
 
@@ -44,31 +44,13 @@ def run_folder(path: Path) -> Path:
     return path
 
 
-def folder_argument(parser: argparse.ArgumentParser) -> None:
-    """A run folder."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
-
-
-def _model_arguments(parser: argparse.ArgumentParser, what: str, many: str) -> None:
+def _ids(what: str, many: str) -> tuple[Argument, ...]:
     """A run or model, ids, and how many answers."""
-    parser.add_argument("words", nargs="*", metavar=f"[RUN] {what}", help=f"run folder, {many}")
-    parser.add_argument("--model", type=Path, metavar="DIR", help="a run's model/, or a saved one")
-    parser.add_argument("-n", "-k", type=int, default=10, metavar="N", help="each (default: 10)")
-
-
-def recommend_arguments(parser: argparse.ArgumentParser) -> None:
-    """A model, users, and where answers go."""
-    _model_arguments(parser, "USER...", "then user ids")
-    parser.add_argument("--user", nargs="+", default=[], metavar="USER", help="user ids")
-    parser.add_argument("--users", type=Path, metavar="FILE", help="CSV or Parquet of user ids")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="CSV or Parquet to write")
-    parser.add_argument("--unknown", choices=("error", "popular"), default="error",
-                        help="what users get whom nobody knows")  # fmt: skip
-
-
-def similar_arguments(parser: argparse.ArgumentParser) -> None:
-    """A model and items."""
-    _model_arguments(parser, "ITEM...", "then item ids")
+    return (
+        argument("words", nargs="*", metavar=f"[RUN] {what}", help=f"run folder, {many}"),
+        argument("--model", type=Path, metavar="DIR", help="a run's model/, or a saved one"),
+        argument("-n", "-k", type=int, default=10, metavar="N", help="each (default: 10)"),
+    )
 
 
 def _model_of(values: argparse.Namespace, unknown: str = "error") -> tuple[Recommender, list[str]]:
@@ -120,14 +102,6 @@ def _print_rows(rows: Iterable[tuple[str, int, str, float, str]]) -> None:
         print(asked, rank, item, f"{score:.4f}", title, sep="\t")
 
 
-def export_arguments(parser: argparse.ArgumentParser) -> None:
-    """A model, a format and a file."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="run folder, or a saved model's")
-    parser.add_argument("--to", required=True, metavar="FORMAT", help="implicit, onnx or torch")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE",
-                        help="to write: .npz, .onnx or .pt2")  # fmt: skip
-
-
 def export(values: argparse.Namespace) -> None:
     """A model as a file for another program."""
     from sif.adapters.export import export as written
@@ -161,11 +135,6 @@ def datasets(_: argparse.Namespace) -> None:
         print(f"{recipe.name:<20} {recipe.title}")
 
 
-def names_arguments(parser: argparse.ArgumentParser) -> None:
-    """Names, or none for all."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="of them (default: all)")
-
-
 def _listing(registry: Registry[Any], section: str) -> Verb:
     """The command that lists things by name, those of other packages too, with their settings."""
 
@@ -177,42 +146,13 @@ def _listing(registry: Registry[Any], section: str) -> Verb:
                 default = "" if field.is_required() else f" (default: {field.default})"
                 print(f"  {section}.{name}.{key:<20} {field.description}{default}")
 
-    return Verb(f"list {section} and their settings", names_arguments, show, registry)
+    names = argument("names", nargs="*", metavar="NAME", help="of them (default: all)")
+    return Verb(f"list {section} and their settings", show, (names,), registry)
 
 
 def version(_: argparse.Namespace) -> None:
     """The version."""
     print(f"sif {__version__}")
-
-
-def bench_arguments(parser: argparse.ArgumentParser) -> None:
-    """Who is compared, on what, under which budget."""
-    add = parser.add_argument
-    add("--task", metavar="TASK", help=", ".join(task_names()))
-    add("--dataset", metavar="NAME|FILE", help="as of sif run, and so all below that it has")
-    add("--split-file", metavar="FILE", help="a split made elsewhere")
-    add("--config", metavar="FILE|PRESET", help="settings of all trials")
-    add("--set", metavar="K=V", nargs="+", action="extend", default=[], help="of all trials")
-    add("--methods", metavar="NAME", nargs="+", default=[], help="search methods")
-    add("--variant", metavar="WORD", nargs="+", action="append", default=[],
-        help="NAME METHOD methods.METHOD.key=value ...: one with its own settings")  # fmt: skip
-    add("--seeds", type=int, metavar="N", help="how many (default: 5)")
-    add("--seed", type=int, metavar="N", help="the first of them (default: 0)")
-    add("--budget", metavar="AMOUNT", help="of a search: 30s, 5min (CPU), 500steps, 20epochs")
-    add("--against", metavar="NAME", help="whom differences are taken to (default: the first)")
-    add("--workers", type=int, metavar="N", help="trials at a time (default: one per core)")
-    add("--device", help="auto, cpu or cuda (default: auto)")
-    add("--data-dir", metavar="DIR", help="where data files lie or are downloaded to")
-    add("--output-dir", metavar="DIR", type=Path, help="default: a new one in benches/")
-    tracking = parser.add_mutually_exclusive_group()
-    tracking.add_argument("--tracking-uri", metavar="URI", help="MLflow store")
-    tracking.add_argument(
-        "--no-tracking", dest="tracking", action="store_const", const=False, help="no MLflow"
-    )
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument("--resume", metavar="DIR", type=Path, help="go on with a bench")
-    again.add_argument("--report", metavar="DIR", type=Path, help="table and figures again")
-    add("--quiet", action="store_true", help="only the report")
 
 
 def bench(values: argparse.Namespace) -> None:
@@ -222,20 +162,51 @@ def bench(values: argparse.Namespace) -> None:
     command.run(values)
 
 
-def no_arguments(_: argparse.ArgumentParser) -> None:
-    """None."""
-
+_RUN = (argument("run", type=Path, metavar="RUN", help="run folder"),)
 
 OTHERS: dict[str, Verb] = {
-    "recommend": Verb("items for users, from a run's model", recommend_arguments, recommend),
-    "similar": Verb("items like items, from a run's model", similar_arguments, similar),
-    "export": Verb("write a model for implicit, ONNX or torch", export_arguments, export),
-    "bench": Verb("compare search methods under an equal budget", bench_arguments, bench),
-    "evaluate": Verb("evaluate a run's model on the test part again", folder_argument, evaluate),
-    "plot": Verb("draw a run's figures again", folder_argument, plot),
+    "recommend": Verb("items for users, from a run's model", recommend, (
+        *_ids("USER...", "then user ids"),
+        argument("--user", nargs="+", default=[], metavar="USER", help="user ids"),
+        argument("--users", type=Path, metavar="FILE", help="CSV or Parquet of user ids"),
+        argument("--output", type=Path, metavar="FILE", help="CSV or Parquet to write"),
+        argument("--unknown", choices=("error", "popular"), default="error",
+                 help="what users get whom nobody knows"),
+    )),
+    "similar": Verb(
+        "items like items, from a run's model", similar, _ids("ITEM...", "then item ids")
+    ),
+    "export": Verb("write a model for implicit, ONNX or torch", export, (
+        argument("model", type=Path, metavar="MODEL", help="run folder, or a saved model's"),
+        argument("--to", required=True, metavar="FORMAT", help="implicit, onnx or torch"),
+        argument("--output", type=Path, required=True, metavar="FILE",
+                 help="to write: .npz, .onnx or .pt2"),
+    )),
+    "bench": Verb("compare search methods under an equal budget", bench, (
+        *JOB_ARGUMENTS,
+        argument("--methods", metavar="NAME", nargs="+", default=[], help="search methods"),
+        argument("--variant", metavar="WORD", nargs="+", action="append", default=[],
+                 help="NAME METHOD methods.METHOD.key=value ...: one with its own settings"),
+        argument("--seeds", type=int, metavar="N", help="how many (default: 5)"),
+        argument("--seed", type=int, metavar="N", help="the first of them (default: 0)"),
+        argument("--budget", metavar="AMOUNT",
+                 help="of a search: 30s, 5min (CPU), 500steps, 20epochs"),
+        argument("--against", metavar="NAME",
+                 help="whom differences are taken to (default: the first)"),
+        argument("--workers", type=int, metavar="N",
+                 help="trials at a time (default: one per core)"),
+        argument("--output-dir", metavar="DIR", type=Path, help="default: a new one in benches/"),
+        either(
+            argument("--resume", metavar="DIR", type=Path, help="go on with a bench"),
+            argument("--report", metavar="DIR", type=Path, help="table and figures again"),
+        ),
+        argument("--quiet", action="store_true", help="only the report"),
+    )),
+    "evaluate": Verb("evaluate a run's model on the test part again", evaluate, _RUN),
+    "plot": Verb("draw a run's figures again", plot, _RUN),
     "methods": _listing(METHODS, "methods"),
     "spaces": _listing(SPACES, "spaces"),
     "losses": _listing(LOSSES, "losses"),
-    "datasets": Verb("list the known datasets", no_arguments, datasets),
-    "version": Verb("print the version", no_arguments, version),
-}
+    "datasets": Verb("list the known datasets", datasets),
+    "version": Verb("print the version", version),
+}  # fmt: skip

@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sif.cli.arguments import JOB_ARGUMENTS, JOB_FLAGS, argument, check_resumed, given, program
 from sif.cli.commands import OTHERS, Verb, run_folder
 from sif.config import (
     CommonConfig,
@@ -26,7 +27,6 @@ from sif.config import (
     did_you_mean,
     differences,
     new_run_folder,
-    task_names,
 )
 from sif.errors import ConfigError, SifError
 
@@ -44,18 +44,7 @@ examples:
   python run.py --task cf             generated data, no download
   python run.py --task cf --dataset my.csv --set data.user=customer objective=rating
 """
-# flag -> key of the configuration
-_FLAGS = {
-    "dataset": "dataset",
-    "split_file": "data.split_file",
-    "method": "method",
-    "seed": "seed",
-    "device": "device",
-    "data_dir": "data.dir",
-    "output_dir": "output_dir",
-    "tracking_uri": "tracking.uri",
-    "tracking": "tracking.enabled",
-}
+_FLAGS = {**JOB_FLAGS, "method": "method", "seed": "seed", "output_dir": "output_dir"}
 
 
 _OPTIONS = (
@@ -67,7 +56,7 @@ _OPTIONS = (
     (r"\banother output_dir, or resume ", "another --output-dir, or continue it with --resume "),
     (r"\bgive a budget$", "give --budget"),
 )
-"""What messages of the library name, and how the command line says it."""
+"""Words in messages of the library, and the options of the command line for them."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -98,27 +87,6 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=88)
 
 
-def _run_arguments(parser: _Parser) -> None:
-    add = parser.add_argument
-    add("--task", metavar="TASK", help=", ".join(task_names()))
-    add("--dataset", metavar="NAME|FILE", help="known name, or CSV, TSV, Parquet, .inter")
-    add("--split-file", metavar="FILE", help="a split made elsewhere (.npz or folder)")
-    add("--config", metavar="FILE|PRESET", help="settings in YAML, or e.g. cf/default")
-    add("--set", metavar="K=V", nargs="+", action="extend", default=[], help="e.g. train.epochs=50")
-    add("--method", help="search method (default: nasp)")
-    add("--seed", type=int, metavar="N", help="root of all randomness (default: 0)")
-    add("--device", help="auto, cpu or cuda (default: auto)")
-    add("--data-dir", metavar="DIR", help="where data files lie or are downloaded to")
-    add("--output-dir", metavar="DIR", help="run folder (default: a new one in runs/)")
-    tracking = parser.add_mutually_exclusive_group()
-    tracking.add_argument("--tracking-uri", metavar="URI", help="MLflow store")
-    tracking.add_argument(
-        "--no-tracking", dest="tracking", action="store_const", const=False, help="no MLflow"
-    )
-    add("--resume", metavar="DIR", type=Path, help="go on with an interrupted run")
-    add("--quiet", action="store_true", help="only the table and the verdict")
-
-
 def _run(values: argparse.Namespace) -> None:
     config = _resumed_config(values) if values.resume else _new_config(values)
     from sif import tasks
@@ -127,19 +95,15 @@ def _run(values: argparse.Namespace) -> None:
         tasks.run(config, resume=values.resume is not None, quiet=values.quiet)
     except KeyboardInterrupt:
         if config.output_dir is not None and (config.output_dir / "checkpoint").is_dir():
-            raise KeyboardInterrupt(
-                f"go on with: {_program()} --resume {config.output_dir}"
-            ) from None
+            resume = f"{program('run')} --resume {config.output_dir}"
+            raise KeyboardInterrupt(f"go on with: {resume}") from None
         raise
 
 
 def _asked_config(values: argparse.Namespace, file: str | Path | None) -> CommonConfig:
-    flags = {key: getattr(values, name) for name, key in _FLAGS.items()}
-    if flags["output_dir"] is not None:
-        flags["output_dir"] = Path(flags["output_dir"])
     from sif.methods.configuration import load_job_config
 
-    return load_job_config(values.task, file=file, sets=values.set, flags=flags)
+    return load_job_config(values.task, file=file, sets=values.set, flags=given(values, _FLAGS))
 
 
 def _new_config(values: argparse.Namespace) -> CommonConfig:
@@ -150,42 +114,44 @@ def _new_config(values: argparse.Namespace) -> CommonConfig:
 def _resumed_config(values: argparse.Namespace) -> CommonConfig:
     """The interrupted run's own configuration; repeated options must agree with it."""
     folder = run_folder(values.resume)
-    if values.output_dir is not None and Path(values.output_dir).resolve() != folder.resolve():
-        raise ConfigError(f"--output-dir {values.output_dir} contradicts --resume {folder}")
+    check_resumed(folder, values.output_dir, ())
     from sif.methods.configuration import load_job_config
 
     saved = load_job_config(None, file=folder / "config.yaml")
     asked = _asked_config(values, values.config or folder / "config.yaml")
-    changed = differences(asked, saved)
-    if changed:
-        raise ConfigError(f"{folder}: cannot be resumed with other settings ({'; '.join(changed)})")
+    check_resumed(folder, None, differences(asked, saved))
     return asked.model_copy(update={"output_dir": folder})
 
 
-def _program() -> str:
-    return "python run.py" if Path(sys.argv[0]).name == "run.py" else "sif run"
-
-
 VERBS: dict[str, Verb] = {
-    "run": Verb("search, retrain, compare, report", _run_arguments, _run),
+    "run": Verb("search, retrain, compare, report", _run, (
+        *JOB_ARGUMENTS,
+        argument("--method", help="search method (default: nasp)"),
+        argument("--seed", type=int, metavar="N", help="root of all randomness (default: 0)"),
+        argument("--output-dir", metavar="DIR", type=Path,
+                 help="run folder (default: a new one in runs/)"),
+        argument("--resume", metavar="DIR", type=Path, help="go on with an interrupted run"),
+        argument("--quiet", action="store_true", help="only the table and the verdict"),
+    )),
     **OTHERS,
-}
+}  # fmt: skip
 
 
 def _parser(name: str) -> _Parser:
     verb = VERBS[name]
     if name == "run":
-        others = [_told(other, VERBS[other]) for other in VERBS if other != "run"]
+        others = [_summary(other, VERBS[other]) for other in VERBS if other != "run"]
         description, epilog = _DESCRIPTION + "\n".join(others), _EXAMPLES
-        parser = _Parser(prog=_program(), description=description, epilog=epilog, usage=_USAGE)
+        parser = _Parser(prog=program("run"), description=description, epilog=epilog, usage=_USAGE)
     else:
         parser = _Parser(prog=f"sif {name}", description=verb.help)
-    verb.arguments(parser)
+    for add in verb.arguments:
+        add(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
 
-def _told(name: str, verb: Verb) -> str:
+def _summary(name: str, verb: Verb) -> str:
     """A command in the help of all."""
     text = verb.help if verb.lists is None else ", ".join(verb.lists.names())
     return textwrap.fill(text, 88, initial_indent=f"  {name:<12}", subsequent_indent=" " * 14)

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -95,40 +96,32 @@ def _headerless(path: Path, name: str) -> TextTable | None:
     return TextTable(path, separator, quoting, False, line, (name,))
 
 
-class _CSV:
+Write = Callable[[pd.DataFrame], object]
+
+
+@contextlib.contextmanager
+def _csv(path: Path) -> Iterator[Write]:
     """Appends frames to a text file."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="utf-8", newline="")
-        self._first = True
-
-    def write(self, frame: pd.DataFrame) -> None:
-        """Adds rows."""
-        frame.to_csv(self._file, index=False, header=self._first, float_format="%.6g")
-        self._first = False
-
-    def close(self) -> None:
-        """Ends the file."""
-        self._file.close()
+    with path.open("w", encoding="utf-8", newline="") as file:
+        pd.DataFrame(columns=list(NAMES)).to_csv(file, index=False)
+        yield partial(
+            pd.DataFrame.to_csv, path_or_buf=file, index=False, header=False, float_format="%.6g"
+        )
 
 
-class _Parquet:
+@contextlib.contextmanager
+def _parquet(path: Path) -> Iterator[Write]:
     """Appends frames to a Parquet file, a row group each."""
+    arrow, parquet = parquet_library(path)
+    types = [getattr(arrow, name)() for name in _TYPES]
+    schema = arrow.schema(list(zip(NAMES, types, strict=True)))
+    with parquet.ParquetWriter(path, schema) as writer:
+        yield lambda frame: writer.write_table(
+            arrow.Table.from_pandas(frame, schema, preserve_index=False)
+        )
 
-    def __init__(self, path: Path) -> None:
-        self._arrow, parquet = parquet_library(path)
-        types = [getattr(self._arrow, name)() for name in _TYPES]
-        self._schema = self._arrow.schema(list(zip(NAMES, types, strict=True)))
-        self._writer = parquet.ParquetWriter(path, self._schema)
 
-    def write(self, frame: pd.DataFrame) -> None:
-        """Adds rows."""
-        table = self._arrow.Table.from_pandas(frame, self._schema, preserve_index=False)
-        self._writer.write_table(table)
-
-    def close(self) -> None:
-        """Ends the file."""
-        self._writer.close()
+_WRITERS = {".csv": _csv, ".parquet": _parquet}
 
 
 @contextlib.contextmanager
@@ -158,18 +151,17 @@ def write_recommendations(
     Raises:
         DataError: Another ending, a folder that is not there, or Parquet without pyarrow.
     """
-    writers: dict[str, type[_CSV] | type[_Parquet]] = {".csv": _CSV, ".parquet": _Parquet}
-    writer = writers.get(path.suffix)
+    writer = _WRITERS.get(path.suffix)
     if writer is None or not path.parent.is_dir():
         raise DataError(f"{path}: expected a name that ends in .csv or .parquet in a folder")
-    if writer is _Parquet:
+    if writer is _parquet:
         parquet_library(path)  # so that its message names the file that was asked for
     part = path.with_name(f".{path.name}.part")
     starts = range(0, len(users), CHUNK)
     try:
-        with contextlib.closing(writer(part)) as out, _progress(len(users), show) as done:
+        with writer(part) as write, _progress(len(users), show) as done:
             for start, found in zip(starts, recommendations(model, users, count), strict=True):
-                out.write(pd.DataFrame(found, columns=list(NAMES)))
+                write(pd.DataFrame(found, columns=list(NAMES)))
                 done(len(users[start : start + CHUNK]))
         os.replace(part, path)
     finally:

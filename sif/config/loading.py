@@ -24,7 +24,7 @@ from sif.config.renamed import RenamedSetting, told, with_todays_names
 from sif.config.rnn import RNNConfig
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
-from sif.utils.registry import Registry, did_you_mean
+from sif.utils.registry import Registry, unknown
 
 TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig, "cnn": CNNConfig, "rnn": RNNConfig}
 OTHER_TASKS: Registry[Any] = Registry("task", "sif.problems", "builtins:object", {})
@@ -122,8 +122,7 @@ def _task_name(task: str | None, given: Iterable[tuple[str, Mapping[str, Any]]])
         raise ConfigError(f"task: expected one of {', '.join(task_names())}, found none")
     known = task_names()
     if not isinstance(task, str) or task not in known:
-        hint = did_you_mean(str(task), known)
-        raise ConfigError(f"task: expected one of {', '.join(known)}, found {task!r}{hint}")
+        raise unknown("task", task, known)
     return task
 
 

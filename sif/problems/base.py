@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from torch import nn
 
@@ -23,9 +23,10 @@ from sif.evaluation.metrics import higher_is_better
 from sif.methods.configuration import configured
 from sif.search.loop import SearchResult
 from sif.search.run import MethodRun, lowering
-from sif.tracking import Tracker
+from sif.tracking import NullTracker, Tracker
 from sif.training.loop import TrainResult, TrainSettings
 from sif.training.optim import MakeOptimizer, Schedule
+from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import Runtime, reset_peak_memory
 
 SEARCHED = "searched"
@@ -43,33 +44,30 @@ def quiet(epoch: int, entry: Any) -> None:
     """No progress."""
 
 
-class StageStore(Protocol):
-    """Keeps what is done, so that a killed job goes on from there."""
+class StageStore:
+    """Keeps what is done, so that a killed job goes on from there; this one keeps nothing."""
 
     def run(self, name: str, work: Callable[[Any], State]) -> State:
         """The result of some named work, which gets a `Checkpointer` of its loop."""
-        ...
+        return work(NoCheckpoint())
 
     def trim(self, name: str, key: str) -> None:
         """Drops one entry of a result."""
-        ...
 
 
-class Reporter(Protocol):
-    """Tells people how far things are."""
+class Reporter:
+    """Tells people how far things are; this one tells nobody."""
 
     def line(self, text: str) -> None:
         """A remark."""
-        ...
 
     def progress(self, stage: str, done: int, total: int, text: str) -> None:
         """How far a stage is."""
-        ...
 
 
 @dataclass(frozen=True)
 class Session:
-    """What work leaves behind it.
+    """Where work keeps its results, reports and records; by default nowhere.
 
     Attributes:
         stages: Keep what is done.
@@ -77,9 +75,9 @@ class Session:
         tracker: Records; every training logs into a child.
     """
 
-    stages: StageStore
-    console: Reporter
-    tracker: Tracker
+    stages: StageStore = field(default_factory=StageStore)
+    console: Reporter = field(default_factory=Reporter)
+    tracker: Tracker = field(default_factory=NullTracker)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +122,7 @@ class Problem(ABC, Generic[Design, Network]):
         format: How its values are written, such as ".4f".
         unit: Behind them, such as " %".
         judged: Name of the error by which a search judges a selection.
-        lowered: Section to the settings that memory depends on.
+        memory_settings: Those of `search` and `train` that memory depends on.
         config: Of the job, with the sections `search` and `train`.
         runtime: Device, dtype, seed.
     """
@@ -134,7 +132,7 @@ class Problem(ABC, Generic[Design, Network]):
     format: str
     unit: str = ""
     judged: str
-    lowered: ClassVar[Mapping[str, tuple[str, ...]]]
+    memory_settings: ClassVar[tuple[str, ...]]
     config: Any
     runtime: Runtime
 
@@ -152,7 +150,7 @@ class Problem(ABC, Generic[Design, Network]):
 
     @abstractmethod
     def method_run(self) -> MethodRun:
-        """What methods search with, see `run_with`."""
+        """The run that methods search with, see `run_with`."""
 
     @abstractmethod
     def judge(self, space: Any, gates: Gates) -> float:
@@ -160,7 +158,7 @@ class Problem(ABC, Generic[Design, Network]):
 
     @abstractmethod
     def design(self, genotype: Genotype) -> Design:
-        """What is trained for a genotype."""
+        """The design that is trained for a genotype."""
 
     @abstractmethod
     def expression(self, design: Design) -> str:
@@ -199,7 +197,7 @@ class Problem(ABC, Generic[Design, Network]):
     def run_with(
         self, make_optimizer: MakeOptimizer, schedule: Schedule, **further: Any
     ) -> MethodRun:
-        """What methods search this problem with.
+        """The run that methods search this problem with.
 
         Args:
             make_optimizer: Of the weights.
@@ -212,7 +210,7 @@ class Problem(ABC, Generic[Design, Network]):
         )  # fmt: skip
 
     def loop_settings(self, **further: Any) -> TrainSettings:
-        """What the section `train` says of the loop, under the same names, and `further`."""
+        """Settings of the loop: those of the section `train` of the same names, and `further`."""
         section, names = self.config.train, [entry.name for entry in fields(TrainSettings)]
         known = {"patience": section.epochs, **dict(section)}
         values = {name: known[name] for name in names if name in known}
@@ -228,7 +226,7 @@ class Problem(ABC, Generic[Design, Network]):
     def enough_memory(self, section: Literal["search", "train"]) -> AbstractContextManager[None]:
         """A block whose failing allocations say which settings of a section to lower."""
         settings = getattr(self.config, section)
-        return lowering(self.runtime, section, settings, self.lowered[section])
+        return lowering(self.runtime, section, settings, self.memory_settings)
 
     def search(
         self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress = quiet,
@@ -271,7 +269,9 @@ class Problem(ABC, Generic[Design, Network]):
         total, fresh = self.config.train.epochs, list[Trained[Network]]()
 
         def show(epoch: int, metrics: Mapping[str, float]) -> None:
-            session.console.progress(f"train {name}", epoch, total, f"best {self.told(metrics)}")
+            session.console.progress(
+                f"train {name}", epoch, total, f"best {self.describe(metrics)}"
+            )
 
         def work(checkpointer: Checkpointer) -> State:
             child = session.tracker.child(f"train-{name}")
@@ -281,7 +281,7 @@ class Problem(ABC, Generic[Design, Network]):
             fresh.append(trained)
             session.console.line(
                 f"{name}: {trained.numbers['parameters']:,} parameters, "
-                f"{self.told(trained.result.valid)} after {trained.result.best_epoch} epochs "
+                f"{self.describe(trained.result.valid)} after {trained.result.best_epoch} epochs "
                 f"({trained.result.seconds:.1f} s)"
             )
             return trained.state()
@@ -289,7 +289,7 @@ class Problem(ABC, Generic[Design, Network]):
         state = session.stages.run(f"train-{name}", work)
         return fresh[0] if fresh else Trained.restored(self.network(design), state)
 
-    def told(self, valid: Mapping[str, float]) -> str:
+    def describe(self, valid: Mapping[str, float]) -> str:
         """Validation's metric for people, such as "valid error 3.20 %"."""
         return f"valid {self.shown} {valid[self.shown]:{self.format}}{self.unit}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -20,10 +20,11 @@ _FORMER_NAMES = {"normalised_pools": "normalized_pools"}
 """Keys in files of earlier versions, and today's."""
 
 
+@dataclass(eq=False)
 class ImageClassifier(SavedModel):
     """Pixels in, probabilities of classes out.
 
-    Args:
+    Attributes:
         network: Trained.
         cells: Of which it is built.
         statistics: What images are normalized by.
@@ -33,18 +34,10 @@ class ImageClassifier(SavedModel):
 
     format, kind, called = "sif-classifier", "classifier", "classifier"
     network: CellNetwork
-
-    def __init__(
-        self,
-        network: CellNetwork,
-        cells: Cells,
-        statistics: Statistics,
-        classes: tuple[str, ...],
-        shape: tuple[int, int, int],
-    ) -> None:
-        self.network, self.cells = network, cells
-        self.classes, self.shape = classes, shape
-        self._prepare = Preparation(statistics, None, network.classifier.weight.dtype)
+    cells: Cells
+    statistics: Statistics
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
 
     @torch.no_grad()
     def predict(self, pixels: NDArray[np.uint8], batch_size: int = 256) -> NDArray[np.float32]:
@@ -63,11 +56,12 @@ class ImageClassifier(SavedModel):
                 f"found {pixels.dtype} {pixels.shape}"
             )
         self.network.eval()
-        device, unused = self.network.classifier.weight.device, torch.Generator()
+        weight, unused = self.network.classifier.weight, torch.Generator()
+        prepare = Preparation(self.statistics, None, weight.dtype)
         found = [np.empty((0, len(self.classes)), np.float32)]
         for start in range(0, len(pixels), batch_size):
             some = torch.from_numpy(np.ascontiguousarray(pixels[start : start + batch_size]))
-            logits = self.network(self._prepare(some.to(device), unused))
+            logits = self.network(prepare(some.to(weight.device), unused))
             found.append(logits.softmax(dim=1).float().cpu().numpy())
         return np.concatenate(found)
 
@@ -76,7 +70,7 @@ class ImageClassifier(SavedModel):
         return {
             "cells": format_cells(self.cells),
             "layout": asdict(self.network.layout),
-            "statistics": asdict(self._prepare.statistics),
+            "statistics": asdict(self.statistics),
             "classes": list(self.classes),
             "shape": list(self.shape),
         }

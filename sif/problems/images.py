@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,57 +60,40 @@ GRAY = Statistics((0.449,), (0.226,))
 """Means of the three channels' numbers in `IMAGENET`, for gray images on disk."""
 
 
-@dataclass(frozen=True, eq=False)
 class Source:
     """Images, wherever they lie, as batches on the device.
 
-    Attributes:
-        images: All of them.
+    Args:
+        images: All of them, in memory or on disk.
         runtime: Device, dtype, seed.
-        statistics: Rows of the train part to what images are normalized by.
-        batches: Rows, batch size and preparation to one pass over them.
-        endless: The same with random numbers to endless batches.
     """
 
-    images: Images | FolderImages
-    runtime: Runtime
-    statistics: Callable[[Rows], Statistics]
-    batches: Callable[[Rows, int, Preparation], Iterator[ImageBatch]]
-    endless: Callable[[Rows, int, Preparation, torch.Generator], Stream]
+    def __init__(self, images: Images | FolderImages, runtime: Runtime) -> None:
+        self.images, self.runtime, device = images, runtime, runtime.device
+        if isinstance(images, Images):
+            data = images.tensors(device)
+            self._batches: Callable[..., Iterator[ImageBatch]] = partial(image_batches, data)
+            self._stream: Callable[..., Stream] = partial(ImageStream, data)
+        else:
+            self._batches = partial(folder_batches, images, device=device)
+            self._stream = partial(FolderStream, images, device=device)
 
     def preparation(self, rows: Rows, augment: AugmentationConfig | None) -> Preparation:
         """Normalization by some rows, the train part, and augmentation where it is given."""
-        return Preparation(self.statistics(rows), _augmentation(augment), self.runtime.dtype)
+        if isinstance(self.images, Images):
+            statistics = channel_statistics(self.images, rows)
+        else:
+            statistics = GRAY if self.images.shape[2] == 1 else IMAGENET
+        return Preparation(statistics, _augmentation(augment), self.runtime.dtype)
+
+    def batches(self, rows: Rows, batch_size: int, prepare: Preparation) -> Iterator[ImageBatch]:
+        """One pass over some rows."""
+        return self._batches(rows, batch_size, prepare, make=ImageBatch)
 
     def stream(self, rows: Rows, batch_size: int, prepare: Preparation, *names: str) -> Stream:
         """Endless batches of some rows, in an order of the named random stream."""
         draws = generator(self.runtime, *names, device=torch.device("cpu"))
-        return self.endless(rows, batch_size, prepare, draws)
-
-
-def source_of(images: Images | FolderImages, runtime: Runtime) -> Source:
-    """The source for images in memory or on disk."""
-    device = runtime.device
-    if isinstance(images, Images):
-        tensors = images.tensors(device)
-        return Source(
-            images,
-            runtime,
-            partial(channel_statistics, images),
-            lambda rows, n, prepare: image_batches(tensors, rows, n, prepare, ImageBatch),
-            lambda rows, n, prepare, draws: ImageStream(
-                tensors, rows, n, prepare, draws, ImageBatch
-            ),
-        )
-    return Source(
-        images,
-        runtime,
-        lambda rows: GRAY if images.shape[2] == 1 else IMAGENET,
-        lambda rows, n, prepare: folder_batches(images, rows, n, prepare, ImageBatch, device),
-        lambda rows, n, prepare, draws: FolderStream(
-            images, rows, n, prepare, draws, ImageBatch, device
-        ),
-    )
+        return self._stream(rows, batch_size, prepare, draws, make=ImageBatch)
 
 
 def _augmentation(augment: AugmentationConfig | None) -> Augmentation | None:
@@ -138,10 +121,11 @@ def wrong(network: CellNetwork, batches: Iterator[ImageBatch]) -> NDArray[np.flo
     return torch.cat(found).cpu().numpy()
 
 
+@dataclass(eq=False)
 class ImageProblem(Problem[Cells, CellNetwork]):
     """Cells on the rows of the train and validation parts of images.
 
-    Args:
+    Attributes:
         config: Of the job.
         source: The images.
         searched: Rows of the train and validation part of the search.
@@ -151,22 +135,18 @@ class ImageProblem(Problem[Cells, CellNetwork]):
 
     metric = shown = "error"
     format, unit, judged = ".2f", " %", EXPORTED
-    lowered: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
-        ("search", "train"), ("batch_size", "channels")
-    )
+    memory_settings = ("batch_size", "channels")
 
-    def __init__(
-        self,
-        config: CNNConfig,
-        source: Source,
-        searched: tuple[Rows, Rows],
-        trained: tuple[Rows, Rows],
-        runtime: Runtime,
-    ) -> None:
-        self.config, self.source, self.runtime = config, source, runtime
-        self.searched, self.trained = searched, trained
-        self.classes = len(source.images.classes)
-        self.shape = source.images.shape
+    config: CNNConfig
+    source: Source
+    searched: tuple[Rows, Rows]
+    trained: tuple[Rows, Rows]
+    runtime: Runtime
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(h, w, c) of the images."""
+        return self.source.images.shape
 
     def check(self) -> None:
         """Raises ConfigError for images and channels of which there is no such network."""
@@ -193,7 +173,8 @@ class ImageProblem(Problem[Cells, CellNetwork]):
 
     def layout(self, channels: int, cells: int, **further: Any) -> Layout:
         """The outside of a network on these images."""
-        return Layout(self.classes, channels, cells, self.shape[2], **further)
+        classes = len(self.source.images.classes)
+        return Layout(classes, channels, cells, self.shape[2], **further)
 
     def space(self, mixed: bool = False) -> CNNSpace:
         """A supernet with fresh weights, the same for all methods, mixed or not."""
@@ -209,7 +190,7 @@ class ImageProblem(Problem[Cells, CellNetwork]):
         return module.to(self.runtime.device, self.runtime.dtype, memory_format=torch.channels_last)
 
     def method_run(self) -> MethodRun:
-        """What methods search with."""
+        """The run that methods search with."""
         settings = self.config.search
         return self.run_with(
             momentum(settings.weight_decay), cosine(settings.lr_end),
@@ -267,11 +248,7 @@ class ImageProblem(Problem[Cells, CellNetwork]):
         self, design: Cells, tracker: Tracker, checkpointer: Checkpointer,
         on_epoch: Progress = quiet,
     ) -> Trained[CellNetwork]:  # fmt: skip
-        """Trains a network of cells from scratch; validation chooses the epoch.
-
-        Raises:
-            DivergedError: The training diverged.
-        """
+        """Trains a network of cells from scratch; validation chooses the epoch."""
         settings = self.config.train
         network = self.network(design)
         drops = network.draws = torch.Generator(self.runtime.device)

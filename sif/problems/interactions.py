@@ -1,4 +1,4 @@
-"""The train and validation parts of a split as tensors, streams, scalers and histories.
+"""The interaction function on the train and validation parts of a split.
 
 The test part is not among the arguments, so that nothing made from here can see it.
 """
@@ -6,10 +6,10 @@ The test part is not among the arguments, so that nothing made from here can see
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -52,14 +52,18 @@ MAX_EXACT = 2_000_000
 train part comes in blocks of users."""
 
 LARGE_STAGES = ("operation", "weighting")
-"""What is searched of a train part beyond `MAX_EXACT`, whose blocks hold no histories."""
+"""Stages that are searched on a train part beyond `MAX_EXACT`, whose blocks hold no histories."""
 MIN_STEPS_PER_PASS = 6
 """Of the search over stages, whatever the batch size: small data too must give every combination
 the steps without which it is not judged."""
 
 
-class Parts:
-    """Tensors, streams, strengths and histories of the two parts.
+EXPORTED = "exported_error"
+"""Error of a selection with the weights of its search, see `InteractionProblem.judge`."""
+
+
+class InteractionProblem(Problem[Genotype, InteractionNetwork]):
+    """The interaction function on a train and a validation part.
 
     Args:
         train_part: For weights; the only part that scalers and counts are fitted on.
@@ -73,6 +77,9 @@ class Parts:
         ConfigError: An unknown space, or one that does not fit the fields.
         DataError: A rating objective without ratings, or with equal ones.
     """
+
+    format, judged = ".4f", EXPORTED
+    memory_settings = ("batch_size", "dimension")
 
     def __init__(
         self,
@@ -203,45 +210,6 @@ class Parts:
         """The weighting of the training loss by its name."""
         return Weighting.of(name, self.row_counts)
 
-
-def known_rows(train: Interactions, valid: Interactions) -> Interactions:
-    """Validation rows whose ids all occur in the train part; all rows where there is no such row.
-
-    The rest meets embeddings that nothing trained, which says nothing of a function.
-    """
-    counts = [np.bincount(train.ids[:, f], minlength=n) for f, n in enumerate(train.sizes)]
-    met = np.all([c[valid.ids[:, f]] > 0 for f, c in enumerate(counts)], axis=0)
-    return valid.select(met) if met.any() else valid
-
-
-def _scale(part: Interactions, objective: str) -> Scale:
-    if objective != "rating":
-        return Scale()
-    values = _ratings(part)
-    deviation = float(values.std())
-    if deviation == 0:
-        raise DataError("train part: rating: expected two different values, found only one")
-    return Scale(float(values.mean()), deviation)
-
-
-def _ratings(part: Interactions) -> NDArray[np.float64]:
-    if part.rating is None:
-        raise DataError("objective rating: expected a rating column, found none")
-    return part.rating.astype(np.float64)
-
-
-EXPORTED = "exported_error"
-"""Error of a selection with the weights of its search, see `InteractionProblem.judge`."""
-
-
-class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
-    """The interaction function on two parts; arguments and errors as of `Parts`."""
-
-    format, judged = ".4f", EXPORTED
-    lowered: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
-        ("search", "train"), ("batch_size", "dimension")
-    )
-
     def space(self, mixed: bool = False) -> InteractionSpace:
         """The supernet of the configured space, the same whether mixtures run or not."""
         search = self.config.search
@@ -265,7 +233,7 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
         return space
 
     def _criterion(self, interaction: Interaction, batch: Batch) -> float:
-        """What validation judges a combination by: the inverse metric, or the loss of ratings."""
+        """Validation of a combination: the inverse metric, or the loss of ratings."""
         if self.config.objective == "rating":
             return float(self.loss(interaction, batch, self.loss_settings))
         return 1 / max(self._known_metrics(interaction)[self.metric], 1e-6)
@@ -306,7 +274,7 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
         return InteractionProblem(*parts, self.config, self.runtime, self.stages)
 
     def method_run(self) -> MethodRun:
-        """What methods search with, on some users where there are many interactions."""
+        """The run that methods search with, on some users where there are many interactions."""
         settings = self.config.search
         return self.searched.run_with(
             adam, constant, judges=settings.validate_every_epoch,
@@ -416,3 +384,29 @@ class InteractionProblem(Parts, Problem[Genotype, InteractionNetwork]):
     def validate(self, net: InteractionNetwork) -> Metrics:
         """Metrics of a network on the validation part."""
         return self._metrics(self.scorer(net), self._judged[1])
+
+
+def known_rows(train: Interactions, valid: Interactions) -> Interactions:
+    """Validation rows whose ids all occur in the train part; all rows where there is no such row.
+
+    The rest meets embeddings that nothing trained, which says nothing of a function.
+    """
+    counts = [np.bincount(train.ids[:, f], minlength=n) for f, n in enumerate(train.sizes)]
+    met = np.all([c[valid.ids[:, f]] > 0 for f, c in enumerate(counts)], axis=0)
+    return valid.select(met) if met.any() else valid
+
+
+def _scale(part: Interactions, objective: str) -> Scale:
+    if objective != "rating":
+        return Scale()
+    values = _ratings(part)
+    deviation = float(values.std())
+    if deviation == 0:
+        raise DataError("train part: rating: expected two different values, found only one")
+    return Scale(float(values.mean()), deviation)
+
+
+def _ratings(part: Interactions) -> NDArray[np.float64]:
+    if part.rating is None:
+        raise DataError("objective rating: expected a rating column, found none")
+    return part.rating.astype(np.float64)

@@ -6,17 +6,14 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 from sif.config import CFConfig, TrainConfig
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer
 from sif.errors import DivergedError
-from sif.problems.base import Problem, Progress, Session, State, Trained
+from sif.problems.base import Problem, Session, State, Trained
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.space_kind import SpaceKind
-from sif.tracking import Tracker
-from sif.training.loop import Ending
 
 Work = Callable[..., State]
 """Place, strength and where to go on from, then what keeps a loop's state, to what came of it."""
@@ -88,16 +85,6 @@ class Continued:
             self.last = copy.deepcopy(state())
 
 
-class TrainStrength(Protocol):
-    """Trains a function with one strength (`InteractionProblem.train`)."""
-
-    def __call__(
-        self, design: Genotype, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress,
-        *, l2: float, epochs: int, on_end: Ending,
-    ) -> Trained[InteractionNetwork]:  # fmt: skip
-        """See there."""
-
-
 @dataclass(frozen=True)
 class GridTraining:
     """Trains functions over the L2 grid.
@@ -105,13 +92,13 @@ class GridTraining:
     Attributes:
         config: Strengths, cut and budget.
         problem: Judges, and makes networks of what was trained before.
-        train_one: Trains.
+        train_one: Trains one strength (`InteractionProblem.train`).
         session: Keeps what is done, is told and records.
     """
 
     config: TrainConfig
     problem: Problem[Genotype, InteractionNetwork]
-    train_one: TrainStrength
+    train_one: Callable[..., Trained[InteractionNetwork]]
     session: Session
 
     def train(self, name: str, genotype: Genotype) -> Trained[InteractionNetwork]:
@@ -139,7 +126,7 @@ class GridTraining:
         seconds = sum(s["seconds"] for s in (*whole, *dropped))
         l2 = best["numbers"]["l2"]
         self.session.console.line(
-            f"{name}: {self.problem.expression(genotype)}, {self.problem.told(best['valid'])} "
+            f"{name}: {self.problem.expression(genotype)}, {self.problem.describe(best['valid'])} "
             f"with L2 {l2:g} "
             f"({seconds:.1f} s for {len(whole) + len(dropped)} strengths, {len(whole)} to the end)"
         )
@@ -201,7 +188,7 @@ class GridTraining:
         total = config.epochs if start else max(1, round(config.epochs * config.halving_fraction))
 
         def show(epoch: int, metrics: Mapping[str, float]) -> None:
-            best = f"best {self.problem.told(metrics)}"
+            best = f"best {self.problem.describe(metrics)}"
             self.session.console.progress(f"{name} L2 {l2:g}", epoch, total, best)
 
         child = self.session.tracker.child(f"retrain-{name}-{place}")

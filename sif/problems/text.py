@@ -7,9 +7,9 @@ of the train text and alpha on its end; validation judges, and chooses the epoch
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -118,9 +118,7 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
     """
 
     metric, shown, format, judged = "nats", "perplexity", ".2f", EXPORTED
-    lowered: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
-        ("search", "train"), ("columns", "bptt", "hidden")
-    )
+    memory_settings = ("columns", "bptt", "hidden")
 
     def __init__(
         self, config: RNNConfig, corpus: Corpus, runtime: Runtime, nodes: int | None = None
@@ -166,7 +164,7 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         return text_batches(ids, columns, self.config.train.bptt, make, self.runtime.device)
 
     def method_run(self) -> MethodRun:
-        """What methods search with."""
+        """The run that methods search with."""
         settings = self.config.search
         return self.run_with(
             OPTIMIZERS[settings.optimizer](settings.weight_decay), constant,
@@ -218,11 +216,7 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         self, design: TextDesign, tracker: Tracker, checkpointer: Checkpointer,
         on_epoch: Progress = quiet,
     ) -> Trained[LanguageModel]:  # fmt: skip
-        """Trains a model; validation chooses the epoch and when weights are averaged.
-
-        Raises:
-            DivergedError: The training diverged.
-        """
+        """Trains a model; validation chooses the epoch and when weights are averaged."""
         model = self.network(design)
         settings = self.config.train
         averaged = Averaged(model, settings.averaging)

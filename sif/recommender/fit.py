@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -18,7 +18,8 @@ from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions
 from sif.errors import ConfigError, DataError
 from sif.evaluation.evaluate import Evaluation, evaluate_on
-from sif.problems.base import SEARCHED, Session, State, Trained
+from sif.problems.base import SEARCHED, Session, Trained
+from sif.problems.base import Reporter as QuietReporter
 from sif.problems.controls import FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
@@ -47,19 +48,8 @@ trained is worth nothing."""
 _logger = logging.getLogger("sif")
 
 
-class NullStageStore:
-    """Does all work at once and keeps nothing (`sif.problems.base.StageStore`)."""
-
-    def run(self, name: str, work: Callable[[Any], State]) -> State:
-        """The result of the work."""
-        return work(NoCheckpoint())
-
-    def trim(self, name: str, key: str) -> None:
-        """Nothing is kept."""
-
-
 @dataclass(frozen=True)
-class Reporter:
+class Reporter(QuietReporter):
     """Logs remarks, and writes them to standard error where asked to.
 
     Attributes:
@@ -77,9 +67,6 @@ class Reporter:
     def warn(self, text: str) -> None:
         """A remark that is told whoever listens."""
         _logger.warning(text)
-
-    def progress(self, stage: str, done: int, total: int, text: str) -> None:
-        """Not shown."""
 
 
 class Learned(NamedTuple):
@@ -201,7 +188,7 @@ class _Fit:
                     f"{name}: {seconds:.1f} s allow {section.epochs} epochs and {len(section.l2)} "
                     f"of {len(self.problem.config.train.l2)} strengths of L2"
                 )
-            session = Session(NullStageStore(), self.reporter, NullTracker())
+            session = Session(console=self.reporter)
             grid = GridTraining(section, self.problem, self.problem.train, session)
             return _Work(grid.train(name, genotype), section, epoch)
 

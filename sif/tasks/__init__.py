@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
-from sif.config import CommonConfig, dump_config, load_config
+from sif.config import CommonConfig, dump_config, load_config, new_run_folder
 from sif.errors import ConfigError, DataError
-from sif.methods.configuration import resolved
+from sif.methods.configuration import load_job_config, resolved
 from sif.methods.registry import METHODS
 from sif.tasks.base import JobContext, RunResult
-from sif.tasks.checkpoint import StageFolder
+from sif.tasks.checkpoint import StageFolder, search_history
 from sif.tasks.console import Console
-from sif.tasks.figure_files import draw_again
-from sif.tasks.history import search_history
+from sif.tasks.figures import draw_again
 from sif.tasks.job import JobRunner
 from sif.tasks.registry import task_named
 from sif.tasks.study import Study, Task
 from sif.tracking import check_installed, open_tracker
 from sif.tracking.base import closed_with_status
-from sif.utils.checkpoint import write_json_atomic, write_text_atomic
+from sif.utils.checkpoint import new_folder, write_json_atomic, write_text_atomic
 from sif.utils.device import Runtime, deterministic, make_runtime, torch_threads
 from sif.utils.environment import environment
 
@@ -72,27 +71,17 @@ def check(config: CommonConfig) -> None:
 
 
 def _checked_task(config: CommonConfig) -> tuple[Task, CommonConfig]:
-    check_method(config.method)
+    METHODS.named(config.method)  # every task takes all of them
     return task_named(config.task), resolved(config)
-
-
-def check_method(method: str) -> None:
-    """Raises ConfigError for a search method that nobody has; every task takes all of them."""
-    METHODS.named(method)
 
 
 def _make_folder(folder: Path, config: CommonConfig) -> None:
     """The run folder with its configuration: both or neither, even if killed in between."""
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder}: run folder exists; resume it, or name another")
-    draft = folder.with_name(f".{folder.name}.draft")
-    try:
+    with new_folder(folder) as draft:
         write_text_atomic(draft / "config.yaml", dump_config(config))
         (draft / "checkpoint").mkdir(exist_ok=True)
-        draft.replace(folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
 
 
 @contextlib.contextmanager
@@ -116,7 +105,9 @@ def _context(
             stages.track(tracker)
             # Saved at once, so that however early the job is killed it goes on in the same run.
             stages.run("begin", lambda _: {**hashes, "stages": STAGES})
-            yield JobContext(stages, console, tracker, folder, runtime)
+            yield JobContext(
+                stages=stages, console=console, tracker=tracker, folder=folder, runtime=runtime
+            )
 
 
 def evaluate(folder: Path) -> None:
@@ -133,12 +124,49 @@ def plot(folder: Path) -> list[Path]:
     return draw_again(folder / "plots", task_named(config.task).draw)
 
 
+def run_job(config: CommonConfig, *, resume: bool = False, quiet: bool = True) -> RunResult:
+    """Runs a job: search, training, baselines, one test, verdict, figures, all in a run folder.
+
+    Settings that were not given are those of the presets, as on the command line.
+
+    Args:
+        config: `CFConfig`, `CNNConfig` or `RNNConfig`. Without `output_dir` the folder is a new one
+            below runs/, named after task, data, time and settings.
+        resume: Go on in `output_dir`, where the same job was interrupted.
+        quiet: Only results on the terminal.
+
+    Returns:
+        `folder`, `metrics` (the content of metrics.json) and `verdict`.
+
+    Raises:
+        SifError: Anything that is wrong with the input, before the run folder is made.
+
+    Examples:
+        >>> orders.to_csv("orders.csv", index=False)
+        >>> config = sif.CFConfig(
+        ...     dataset="orders.csv", search={"epochs": 5}, train={"epochs": 5, "l2": [1.0]},
+        ...     baselines=["popularity"], tracking={"enabled": False}, threads=1,
+        ... )
+        >>> result = sif.run_job(config)
+        model ...
+        >>> sorted(result.metrics["test"])[:2]
+        ['coverage@10', 'hit@10']
+        >>> sif.Recommender.load(result.folder).recommend("c1", n=2)["rank"].tolist()
+        [1, 2]
+    """
+    given = config.model_dump(exclude_unset=True)
+    config = load_job_config(config.task, layers=[("config", given)])
+    if not resume:
+        config = config.model_copy(update={"output_dir": new_run_folder(config, datetime.now())})
+    return run(config, resume=resume, quiet=quiet)
+
+
 __all__ = [
     "RunResult",
     "check",
-    "check_method",
     "evaluate",
     "plot",
     "run",
+    "run_job",
     "search_history",
 ]

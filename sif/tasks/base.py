@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from sif.core.genotype import Genotype, from_json
+from sif.core.genotype import from_json
 from sif.evaluation.comparison import Verdict
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Session, State, Trained
@@ -21,7 +19,7 @@ from sif.utils.device import Runtime
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished job says.
+    """The result of a finished job.
 
     Attributes:
         folder: The run folder.
@@ -53,45 +51,21 @@ class Entrants:
     subject: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What a search found, as its stage keeps it.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Found(SearchResult):
+    """The result of a search, as its stage keeps it.
 
     Attributes:
-        genotype: The architecture.
-        valid_loss: See `SearchResult`, as the next three.
-        diagnostics: Counts of the search.
-        trained: Weight steps by block, edge and operation.
-        history: One entry per epoch.
         operations: Block to names of its operations.
         resting: Entries of the history in which alpha rests.
-        summary: Seconds, epochs, steps and memory.
+        peak_memory_mb: Of the search alone.
+        further: What else the summary has.
     """
 
-    genotype: Genotype
-    valid_loss: float
-    diagnostics: Mapping[str, float]
-    trained: Mapping[str, Tensor]
-    history: Sequence[Mapping[str, Any]]
     operations: Mapping[str, Sequence[str]]
     resting: int
-    summary: Mapping[str, Any]
-
-    @classmethod
-    def of(
-        cls, result: SearchResult, operations: Mapping[str, Sequence[str]], resting_share: float,
-        peak_memory_mb: float,
-    ) -> Found:  # fmt: skip
-        """From the result of a search, what its space offered, and what it took."""
-        summary = {
-            "seconds": result.seconds, "cpu_seconds": result.cpu_seconds,
-            "epochs": result.epochs, "steps": result.steps, "peak_memory_mb": peak_memory_mb,
-        }  # fmt: skip
-        resting = round(resting_share * len(result.history))
-        return cls(
-            result.genotype, result.valid_loss, result.diagnostics, result.trained,
-            result.history, operations, resting, summary,
-        )  # fmt: skip
+    peak_memory_mb: float
+    further: Mapping[str, Any] = field(default_factory=dict)
 
     def state(self) -> State:
         """For the stage."""
@@ -99,10 +73,14 @@ class Found:
 
     @classmethod
     def restored(cls, state: State, further: Mapping[str, Any]) -> Found:
-        """From the stage's state, with a `further` summary."""
-        values = {entry.name: state[entry.name] for entry in fields(cls)}
-        values["genotype"] = from_json(state["genotype"])
-        return cls(**{**values, "summary": {**state["summary"], **further}})
+        """From the stage's state."""
+        return cls(**{**state, "genotype": from_json(state["genotype"]), "further": further})
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Seconds, epochs, steps and memory."""
+        names = ("seconds", "cpu_seconds", "epochs", "steps", "peak_memory_mb")
+        return {**{name: getattr(self, name) for name in names}, **self.further}
 
     @property
     def trained_steps(self) -> dict[str, dict[str, int]]:
@@ -113,7 +91,7 @@ class Found:
         }
 
     def judged(self, name: str) -> float:
-        """What validation said of the selection at last, by the name of the error."""
+        """The last validation of the selection, by the name of the error."""
         return float(self.history[-1]["judged"][name])
 
 
@@ -152,16 +130,7 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """Everything that a job came to.
-
-    Attributes:
-        found: Searches by name.
-        designs: What was trained.
-        trained: Trained networks.
-        entries: Rows of the comparison.
-        verdict: Ours against the best of the others.
-        seconds: Of the whole job.
-    """
+    """Everything that a job came to, by the names of the entrants; seconds of the whole job."""
 
     found: Mapping[str, Found]
     designs: Mapping[str, Any]
@@ -171,17 +140,9 @@ class Results:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JobContext(Session):
-    """What every job works with.
-
-    Attributes:
-        stages: Keep what is done.
-        console: Is told.
-        tracker: Records.
-        folder: The run folder.
-        runtime: Device, seed, threads.
-    """
+    """A session with the run folder, and what every job works with."""
 
     stages: StageFolder
     console: Console

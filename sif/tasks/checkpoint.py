@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sif.errors import CheckpointError
+from sif.problems.base import SEARCHED, StageStore
 from sif.tracking import Tracker
 from sif.utils import checkpoint
 
@@ -40,7 +41,7 @@ class LoopCheckpointer:
             self._saved = time.monotonic()
 
 
-class StageFolder:
+class StageFolder(StageStore):
     """The checkpoint folder of one job.
 
     Args:
@@ -112,3 +113,27 @@ class StageFolder:
             self._loaded[name] = result
         (self._folder / f"{name}.partial{_SUFFIX}").unlink(missing_ok=True)
         return result
+
+
+_STAGES = ("search", f"search-{SEARCHED}")  # of interaction functions, of cells
+
+
+def search_history(folder: Path) -> list[dict[str, Any]]:
+    """The history of a job's own search (`sif.search.loop.SearchResult.history`).
+
+    Args:
+        folder: Run folder of a job whose search is finished.
+
+    Returns:
+        One entry per epoch, or per whatever the method counts: "seconds", "selection", "judged" and
+        more.
+
+    Raises:
+        CheckpointError: There is no finished search, or its file cannot be read.
+    """
+    for name in _STAGES:
+        path = folder / "checkpoint" / f"{name}.safetensors"
+        if path.is_file():
+            history: list[dict[str, Any]] = checkpoint.load(path, "stage")["state"]["history"]
+            return history
+    raise CheckpointError(f"{folder}: expected a run with a finished search, found none")

@@ -1,4 +1,4 @@
-"""What people see while a job runs: lines, a progress line, and tables."""
+"""The terminal and the log while a job runs: lines, a progress line, and tables."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TextIO
 
 from sif.errors import SifError
+from sif.problems.base import Reporter
 
 _INTERVAL = 5.0  # seconds between progress lines where there is no terminal
 _REFRESH = 0.1  # seconds between refreshes of the progress line on a terminal
 
 
-class Console:
+class Console(Reporter):
     """Writes to the terminal and to log.txt.
 
     Args:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sif.config import did_you_mean
 from sif.core.genotype import Genotype, read
 from sif.errors import ConfigError
 from sif.methods.registry import METHODS
 from sif.problems.base import SEARCHED
 from sif.tasks.base import Entrants
+from sif.utils.registry import did_you_mean, unknown
 
 GIVEN = "given"
 """Name of ours where it was not searched."""
@@ -41,10 +41,7 @@ def entrants(
     known = (*METHODS.names(), *published)
     for name in controls:
         if name not in known:
-            raise ConfigError(
-                f"baselines: expected one of {', '.join(known)}, found {name!r}"
-                f"{did_you_mean(name, known)}"
-            )
+            raise unknown("baselines", name, known)
     ours = {} if cells is None else {GIVEN: _given(cells, published, design)}
     methods = {} if ours else {SEARCHED: method}
     methods |= {name: name for name in controls if name not in published}

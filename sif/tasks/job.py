@@ -2,7 +2,7 @@
 
 Stages: whatever the search has to wait for; a search per method; a training per design; one
 evaluation each on the test part, which nothing before has seen; one per baseline without a network.
-What the data are, what is trained on them and how it is told is a `Study`.
+A `Study` says what the data are, what is trained on them and how the job reports on it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Any
 
 from sif.errors import ConfigError, DataError, DivergedError
 from sif.evaluation.comparison import verdict
+from sif.evaluation.metrics import higher_is_better
 from sif.problems.base import Problem, State, Trained
 from sif.search.loop import SearchResult
 from sif.tasks.base import Entry, Found, JobContext, Results, RunResult
 from sif.tasks.checkpoint import LoopCheckpointer
-from sif.tasks.figure_files import Draw, save_and_draw
-from sif.tasks.report import comparison_table, metrics_document
+from sif.tasks.console import table
+from sif.tasks.figures import Draw, save_and_draw
 from sif.tasks.study import Study
 from sif.utils.checkpoint import write_json_atomic, write_text_atomic
 from sif.utils.device import peak_memory_mb
@@ -100,7 +101,7 @@ class JobRunner:
         return found
 
     def _unless_diverged(self, name: str, work: Callable[[], Any]) -> Any:
-        """What work returns; None where a control diverged, which is named and left out."""
+        """The result of work; None where a control diverged, which is named and left out."""
         try:
             return work()
         except DivergedError as error:
@@ -117,13 +118,16 @@ class JobRunner:
         operations = self.problem.operations  # on no clock
 
         def show(epoch: int, entry: Mapping[str, Any]) -> None:
-            told = f"loss {entry['loss']:.4f} {study.leaders(entry['selection'])}"
-            console.progress(f"search {method}", epoch, max(epoch, epochs), told)
+            text = f"loss {entry['loss']:.4f} {study.leaders(entry['selection'])}"
+            console.progress(f"search {method}", epoch, max(epoch, epochs), text)
 
         child = self.context.tracker.child(stage)
         result: SearchResult = problem.search(child, checkpointer, show, method)
-        found = Found.of(
-            result, operations, problem.resting_share(method), peak_memory_mb(self.context.runtime)
+        found = Found(
+            **vars(result),
+            operations=operations,
+            resting=round(problem.resting_share(method) * len(result.history)),
+            peak_memory_mb=peak_memory_mb(self.context.runtime),
         )
         for line in study.search_lines(name, method, found):
             console.line(line)
@@ -154,7 +158,7 @@ class JobRunner:
             for name, value in valid.items()
         )
         self.context.console.line(f"kept: {kept}, which validation prefers to the found {found}")
-        # What the found one cost stays told.
+        # The seconds stay those of the searched function.
         result = replace(trained[other].result, seconds=trained[ours].result.seconds)
         designs[ours], trained[ours] = designs[other], replace(trained[other], result=result)
 
@@ -190,7 +194,7 @@ class JobRunner:
 
         entry = Entry.restored(self.context.stages.run(f"baseline-{name}", fit))
         self.context.console.line(
-            f"baseline {name}: {self.problem.told(entry.valid)} "
+            f"baseline {name}: {self.problem.describe(entry.valid)} "
             f"({entry.seconds:.1f} s for its grid)"
         )
         return entry
@@ -240,3 +244,50 @@ class JobRunner:
             if (folder / name).exists():  # given designs leave no genotype
                 tracker.log_artifact(folder / name)
         self.study.record_model(self.context)
+
+
+def comparison_table(study: Study, results: Results) -> str:
+    """All models, best validation first; the one the verdict is against is marked."""
+    metric, against = study.problem.metric, results.verdict.against
+    order = sorted(
+        results.entries.values(), key=lambda e: e.valid[metric], reverse=higher_is_better(metric)
+    )
+    cells = [study.row(entry) for entry in order]
+    names = [f"{entry.name} *" if entry.name == against else entry.name for entry in order]
+    rows = [[name, *row.values()] for name, row in zip(names, cells, strict=True)]
+    text = table(["model", *cells[0]], rows)
+    return f"{text}\n{study.legend()}\n* the baseline that validation ranks best"
+
+
+def metrics_document(study: Study, results: Results) -> dict[str, Any]:
+    """The content of metrics.json; its keys are part of the run folder's contract."""
+    name, config, verdict = study.entrants.ours, study.config, results.verdict
+    ours, comparison = results.entries[name], verdict.comparison
+    return {
+        "task": study.task,
+        "dataset": study.label,
+        "method": config.method if name in results.found else name,
+        "seed": config.seed,
+        "metric": study.problem.shown,
+        "protocol": study.protocol(),
+        "genotype": study.problem.expression(results.designs[name]),
+        **study.in_document(results),
+        "valid": dict(ours.valid),
+        "test": dict(ours.test.metrics),
+        "baselines": {
+            entry.name: {
+                **entry.test.metrics,
+                "valid": dict(entry.valid),
+                "params": dict(entry.params),
+                "seconds": entry.seconds,
+                **study.in_entrant(entry, results),
+            }
+            for entry in results.entries.values()
+            if entry is not ours
+        },
+        "verdict": verdict.text,
+        "comparison": comparison and {"against": verdict.against, **vars(comparison)},
+        "search": study.search_document(results.found.get(name)),
+        "train": study.in_training(results),
+        "total_seconds": results.seconds,
+    }

@@ -7,18 +7,14 @@ from sif.config.cnn import CNNConfig
 from sif.config.loading import OTHER_TASKS
 from sif.config.rnn import RNNConfig
 from sif.errors import ConfigError
-from sif.tasks.cf import figures as cf_figures
-from sif.tasks.cf import inputs as cf
-from sif.tasks.cnn import figures as cnn_figures
-from sif.tasks.cnn import inputs as cnn
-from sif.tasks.rnn import figures as rnn_figures
-from sif.tasks.rnn import inputs as rnn
+from sif.tasks import cnn, rnn
+from sif.tasks.cf import figures, inputs
 from sif.tasks.study import Task
 
 TASKS: dict[str, Task] = {
-    "cf": Task(CFConfig, cf.prepare, cf_figures.draw),
-    "cnn": Task(CNNConfig, cnn.prepare, cnn_figures.draw),
-    "rnn": Task(RNNConfig, rnn.prepare, rnn_figures.draw),
+    "cf": Task(CFConfig, inputs.prepare, figures.draw),
+    "cnn": Task(CNNConfig, cnn.prepare, cnn.draw),
+    "rnn": Task(RNNConfig, rnn.prepare, rnn.draw),
 }
 
 

@@ -13,7 +13,7 @@ from sif.core.genotype import Genotype
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, Reporter, Trained
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results
-from sif.tasks.curves import curves
+from sif.tasks.figures import Draw, curves
 from sif.utils.device import Runtime
 
 TrainOne = Callable[[str, Any], Trained[Any] | None]
@@ -21,7 +21,7 @@ TrainOne = Callable[[str, Any], Trained[Any] | None]
 
 
 class Study(ABC):
-    """What a job works on, and how it is told of.
+    """The subject of a job, and how the job reports on it.
 
     The defaults tell of networks that are searched, sized and trained once, such as cells. A task
     overrides what is different about it.
@@ -124,18 +124,18 @@ class Study(ABC):
         return lines
 
     def search_numbers(self, found: Found) -> dict[str, float]:
-        """What the tracker gets of a search that ended."""
+        """Numbers of a search that ended, for the tracker."""
         numbers = {**found.diagnostics, **self.watched(self.problem.design(found.genotype))}
         for block, steps in found.trained_steps.items():
             numbers |= {f"trained.{block}.{name}": float(n) for name, n in steps.items()}
         return numbers | {self.problem.judged: found.judged(self.problem.judged)}
 
     def params(self, trained: Trained[Any], found: Found | None) -> dict[str, Any]:
-        """What is counted of an entrant beside its metrics."""
+        """Numbers of an entrant beside its metrics."""
         return {**trained.numbers, "search_seconds": found.summary["seconds"] if found else 0.0}
 
     def further_numbers(self, evaluation: Evaluation) -> dict[str, float]:
-        """What the tracker gets of an evaluation beside its metrics."""
+        """Numbers of an evaluation beside its metrics, for the tracker."""
         return {}
 
     # Table, metrics.json, figures
@@ -157,11 +157,11 @@ class Study(ABC):
         return "valid: of the validation part, which chose the epoch; then of the test part"
 
     def tables(self, results: Results) -> list[str]:
-        """What is shown below the table of models."""
+        """Texts below the table of models."""
         return []
 
     def genotype(self, results: Results) -> Genotype | None:
-        """What genotype.json gets; None: no search was made."""
+        """The content of genotype.json; None: no search was made."""
         found = results.found.get(self.entrants.ours)
         return None if found is None else found.genotype
 
@@ -217,4 +217,4 @@ class Task:
 
     config: type[CommonConfig]
     prepare: Callable[[Any, Runtime], Study]
-    draw: Callable[[Mapping[str, Any], Path], list[Path]]
+    draw: Draw

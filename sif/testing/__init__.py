@@ -1,8 +1,8 @@
-"""What methods, spaces, losses, problems and recommenders promise, as suites for their authors.
+"""Promises of methods, spaces, losses, problems and recommenders, as suites for their authors.
 
     check_method(Trial("hill-climb", toy_run("space=primitives")))
     check_space(InteractionCase("metric"))
-    check_loss(TEMPERED, settings=TemperedSettings())
+    check_loss(TEMPERED)
     check_recommender(MyCase())
 
 A suite runs its checks one after the other; `SPACE_CHECKS` and the like are its checks by

@@ -116,7 +116,7 @@ class InteractionCase(SpaceCase):
         return Histories(graph, torch.zeros((), dtype=F64), 0.6)
 
     def context(self, seed: int = 0) -> SpaceContext:
-        """What the toy data bring to a supernet."""
+        """The context that the toy data give a supernet."""
         sizes, ids = SIZES[: self.fields], toy_part("train", self.loss_kind, self.fields).ids
         counts = [torch.bincount(ids[:, f], minlength=n).double() for f, n in enumerate(sizes)]
         stages = self.space_kind.stages if self.stages is None else self.stages

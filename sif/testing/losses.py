@@ -1,4 +1,4 @@
-"""What every loss of interactions promises, on scores of 7 users and 6 items."""
+"""Promises of every loss of interactions, on scores of 7 users and 6 items."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from torch import Tensor
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.losses import Batch, LossKind, LossSettings, Weighting
 from sif.spaces.interaction.pair_products import PairGraph, pair_products
+from sif.testing.interactions import ROWS, SIZES, toy_part
 from sif.testing.promises import promise, promise_close
+from sif.testing.spaces import F64
 
-F64 = torch.float64
-USERS, ITEMS, ROWS = 7, 6, 20
+USERS, ITEMS = SIZES[:2]
 EVERY = torch.tensor(list(itertools.product(range(USERS), range(ITEMS))))
 OBJECTIVES = ("ranking", "rating")
 
@@ -55,7 +56,7 @@ class ToyScores:
         return pair_products(self.a, self.b, graph)
 
     def own_on_graph(self, graph: PairGraph) -> Tensor | None:
-        """What a graph's pairs contributed to themselves."""
+        """The contributions of a graph's pairs to themselves."""
         return self.own[graph.rows, graph.columns] if self.uses_history else None
 
 
@@ -81,22 +82,17 @@ class LossCase:
     numbers: LossSettings = field(default_factory=lambda: LossSettings(3.0, 2))
     name: str = "loss"
 
+    @property
     def part(self) -> PartTensors:
-        """20 of the 42 pairs."""
-        rows = torch.randperm(len(EVERY), generator=torch.Generator().manual_seed(0))[:ROWS]
-        target = torch.sin(torch.arange(float(ROWS), dtype=F64))
-        rating = "rating" in self.kind.objectives
-        return PartTensors(
-            EVERY[rows], target if rating else torch.ones_like(target), (USERS, ITEMS)
-        )
+        """18 of the 42 pairs."""
+        return toy_part("train", self.kind)
 
     def batch(self, graph: bool = False, in_history: bool = True) -> Batch:
         """All pairs, with what the loss draws; its background is every combination."""
         drawing = Drawing(self.numbers.negatives if self.kind.negatives else 0, 0)
         draws = torch.Generator().manual_seed(1)
-        part = self.part()
         made = InteractionStream(
-            part, ROWS, drawing, draws, exact=graph, in_history=in_history
+            self.part, ROWS, drawing, draws, exact=graph, in_history=in_history
         ).next()
         if graph or not self.kind.background:
             return made
@@ -105,7 +101,7 @@ class LossCase:
 
     def weighting(self) -> Weighting:
         """Weights that differ between users and between items."""
-        ids = self.part().ids
+        ids = self.part.ids
         counts = [torch.bincount(ids[:, f], minlength=n) for f, n in enumerate((USERS, ITEMS))]
         found = Weighting.of("both", [count.double() for count in counts])
         assert found is not None  # noqa: S101 (only even weights are None)
@@ -174,7 +170,7 @@ def it_has_its_gradient(case: LossCase) -> None:
 
 def better_scores_lose_less(case: LossCase) -> None:
     """From equal scores, a step towards the targets of the observed pairs lowers it."""
-    part, losses = case.part(), list[float]()
+    part, losses = case.part, list[float]()
     for share in (0.0, 0.05, 0.1):
         table = torch.zeros(USERS, ITEMS, dtype=F64)
         table[part.ids[:, 0], part.ids[:, 1]] = share * part.target

@@ -1,4 +1,4 @@
-"""What every search method promises.
+"""Promises of every search method.
 
 No check sees a test part: a `MethodRun` is made of a train stream, a validation stream and a judge,
 and has nothing else.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import torch
 
 from sif.core.gates import Block, Gates, Selection
-from sif.core.space import Batch, Space
+from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import ShapeError
 from sif.methods.kind import MethodKind
@@ -76,13 +77,19 @@ def check_steps(trial: Trial) -> SearchResult:
 
     Also that no global random state is read or moved.
     """
-    drawn = _Counts()
+    draws: list[Mock] = []
+
+    def streams() -> tuple[Stream, Stream]:
+        train, valid = trial.run.streams()
+        draws.append(Mock(wraps=train.next))
+        train.next = draws[-1]  # type: ignore[method-assign]
+        return train, valid
 
     def judge(space: Space, gates: Gates) -> float:
         with torch.random.fork_rng(devices=()):  # judges may build networks; methods may not
             return trial.run.judge(space, gates)
 
-    counted = replace(trial.run, streams=drawn.around(trial.run.streams), judge=judge)
+    counted = replace(trial.run, streams=streams, judge=judge)
     before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
     found = replace(trial, run=counted).search()
     after = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
@@ -90,7 +97,8 @@ def check_steps(trial: Trial) -> SearchResult:
     promise(untouched, "global random generators are left alone", "one that has moved")
     budget = trial.run.section.steps or 0
     promise(found.steps <= budget, f"at most {budget} weight steps", found.steps)
-    promise(drawn.train <= budget, f"at most {budget} train batches", drawn.train)
+    drawn = sum(draw.call_count for draw in draws)
+    promise(drawn <= budget, f"at most {budget} train batches", drawn)
     if not trial.samples:
         promise(found.steps == budget, f"exactly {budget} weight steps", found.steps)
     steps = [entry["steps"] for entry in found.history]
@@ -142,40 +150,3 @@ def _alike(found: SearchResult, again: SearchResult, what: str) -> None:
     for name in ("genotype", "valid_loss", "steps"):
         value, other_value = getattr(found, name), getattr(again, name)
         promise(value == other_value, f"{what} to have the same {name}: {value}", other_value)
-
-
-class _Counts:
-    """How many train batches were drawn, from whatever stream."""
-
-    def __init__(self) -> None:
-        self.train = 0
-
-    def around(
-        self, streams: Callable[[], tuple[Stream, Stream]]
-    ) -> Callable[[], tuple[Stream, Stream]]:
-        def counted() -> tuple[Stream, Stream]:
-            train, valid = streams()
-            return _Counted(train, self), valid
-
-        return counted
-
-
-class _Counted:
-    """A stream whose batches are counted."""
-
-    def __init__(self, stream: Stream, counts: _Counts) -> None:
-        self._stream, self._counts = stream, counts
-
-    @property
-    def steps_per_pass(self) -> int:
-        return self._stream.steps_per_pass
-
-    def next(self) -> Batch:
-        self._counts.train += 1
-        return self._stream.next()
-
-    def state_dict(self) -> dict[str, Any]:
-        return self._stream.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._stream.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""What every problem promises: a space on data that is searched, trained and tested."""
+"""Promises of every problem: a space on data that is searched, trained and tested."""
 
 from __future__ import annotations
 

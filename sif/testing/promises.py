@@ -1,4 +1,4 @@
-"""What the suites have in common: a broken promise, and searches or trainings that are killed."""
+"""Common to the suites: a broken promise, and searches or trainings that are killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every recommender and every adapter of one promises, whatever its library."""
+"""Promises of every recommender and every adapter of one, whatever its library."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RecommenderCase(Protocol):
     """
 
     unseen: type[Exception] | tuple[type[Exception], ...] | None = None
-    """What a user gets whom nobody knows; None: an empty list."""
+    """The error for an unknown user; None: an empty list."""
     has_batches: bool = True
     """Whether `batch` is there."""
 
@@ -101,7 +101,7 @@ def batches_are_their_users(case: RecommenderCase) -> None:
 
 
 def what_is_liked_is_left_out(case: RecommenderCase) -> None:
-    """What a user has is left out unless it is asked for."""
+    """Items that a user has are left out unless they are asked for."""
     every = set(case.items())
     for user in case.users()[:SOME]:
         rest = every - set(case.liked(user))

@@ -1,4 +1,4 @@
-"""What every search space promises to the core, the methods and the loops."""
+"""Promises of every search space to the core, the methods and the loops."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class SpaceCase(Protocol):
         ...
 
     def carried(self, batch: Any) -> Tensor | None:
-        """What a pass leaves behind in its batch."""
+        """The state that a pass leaves behind in its batch."""
         return None
 
 

@@ -41,6 +41,6 @@ def toy_problem(*sets: str, seed: int = 0) -> tuple[InteractionProblem, Split]:
 
 
 def toy_run(*sets: str) -> MethodRun:
-    """What a method searches five steps with, see `toy_problem`; for a `Trial`."""
+    """A run of five steps for a method, see `toy_problem`; for a `Trial`."""
     problem, _ = toy_problem(*BUDGET, *sets)
     return replace(problem.method_run(), steps_per_epoch=2)

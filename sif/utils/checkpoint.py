@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from sif.errors import MALFORMED, CheckpointError, first_line
+from sif.errors import MALFORMED, CheckpointError, DataError, first_line
 
 FORMAT = 1
 _DAMAGED: tuple[type[Exception], ...] = (SafetensorError, *MALFORMED)
@@ -191,6 +192,30 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
 def write_text_atomic(path: Path, text: str) -> None:
     """Writes UTF-8 text as `write_bytes_atomic` does."""
     write_bytes_atomic(path, text.encode())
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A draft that becomes the folder once all is written; it is removed where something fails."""
+    draft = folder.with_name(f".{folder.name}.draft")
+    try:
+        yield draft
+        draft.replace(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
 
 
 def write_json_atomic(path: Path, value: Any) -> None:

@@ -22,6 +22,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def unknown(key: str, name: object, known: Iterable[str]) -> ConfigError:
+    """The error for a name, given as `key`, that is not among the known ones."""
+    names = list(known)
+    hint = did_you_mean(str(name), names)
+    return ConfigError(f"{key}: expected one of {', '.join(names)}, found {name!r}{hint}")
+
+
 class Registry(Mapping[str, Kind], Generic[Kind]):
     """The things of one kind by name; as a mapping, this package's own.
 
@@ -73,10 +80,7 @@ class Registry(Mapping[str, Kind], Generic[Kind]):
             raise ConfigError(f"{key}: {name} is registered by several packages: {told}")
         for point in points.values():
             return self._loaded(point, key)
-        known = self.names()
-        raise ConfigError(
-            f"{key}: expected one of {', '.join(known)}, found {name!r}{did_you_mean(name, known)}"
-        )
+        raise unknown(key, name, self.names())
 
     def _loaded(self, point: EntryPoint, key: str) -> Kind:
         where = f"{key}: {point.name}: {point.value}"

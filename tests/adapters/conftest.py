@@ -12,11 +12,9 @@ from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.problems.base import Session
 from sif.problems.interactions import InteractionProblem
-from sif.recommender.fit import NullStageStore, Reporter
 from sif.recommender.inputs import parts
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
-from sif.tracking import NullTracker
 from sif.utils.device import make_runtime
 
 USERS, ITEMS = 30, 20
@@ -54,7 +52,7 @@ def _model(
     else:
         known, train, valid = parts(frame, None, 0)
     problem = InteractionProblem(train, valid, config, make_runtime("cpu", 0, 1))
-    session = Session(NullStageStore(), Reporter(False), NullTracker())
+    session = Session()
     trained = problem.fit("it", found, session)
     return ServedModel.of(problem, found, trained.network, trained.numbers["l2"], known)
 

@@ -28,7 +28,7 @@ from sif.bench.plan import Plan, Trial
 from sif.bench.processes import Work, run_all
 from sif.bench.report import compare, markdown, missing
 from sif.bench.results import curve_of, gather, judgment
-from sif.bench.statistics import by_seed, difference, estimate, ranks
+from sif.bench.statistics import by_seed, estimate, ranks
 from sif.cli import main as cli
 from sif.config import CommonConfig, TrackingConfig, load_config
 from sif.errors import CheckpointError, ConfigError, SifError
@@ -205,7 +205,7 @@ def test_ranks_are_within_a_seed_with_ties_averaged_and_whole_seeds_only() -> No
 
 def test_a_difference_is_paired_by_seed() -> None:
     table = pd.DataFrame({"a": [1.0, 2.0, 9.0], "b": [0.5, 1.0, np.nan]})
-    found = difference(table, "a", "b")
+    found = estimate(table["a"] - table["b"])
     assert (found.mean, found.n) == (0.75, 2)
     # Half the distance of the two differences times 12.7062, the quantile with 1 degree.
     assert found.high - found.mean == pytest.approx(12.706204736432095 * 0.25)

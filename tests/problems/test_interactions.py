@@ -20,7 +20,6 @@ from sif.evaluation.scorers import InteractionScorer
 from sif.problems.base import Session, Trained
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import Continued
-from sif.recommender.fit import NullStageStore, Reporter
 from sif.recommender.model import ServedModel
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.registry import LOSSES
@@ -136,7 +135,7 @@ def test_the_state_is_taken_once_where_another_stretch_goes_on(
 
     monkeypatch.setattr(_Training, "state", counted)
     found = problem(train={"epochs": 12, "l2": (1.0, 2.0, 4.0), "extend_grid": 0, "patience": 12})
-    found.fit("it", PRODUCT, Session(NullStageStore(), Reporter(False), NullTracker()))
+    found.fit("it", PRODUCT, Session())
     assert taken == [round(12 * found.config.train.halving_fraction)] * 3
 
 

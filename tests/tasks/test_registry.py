@@ -15,8 +15,7 @@ from sif.config import config_model, load_config, task_names
 from sif.config.cnn import CNNConfig
 from sif.config.loading import OTHER_TASKS
 from sif.errors import ConfigError
-from sif.tasks.cnn import figures, inputs
-from sif.tasks.cnn.study import ImageStudy
+from sif.tasks import cnn
 from sif.tasks.registry import TASKS, task_named
 from sif.tasks.study import Task
 from sif.utils import registry
@@ -32,7 +31,7 @@ class FlowersConfig(CNNConfig):
     petals: int = 5
 
 
-class FlowersStudy(ImageStudy):
+class FlowersStudy(cnn.ImageStudy):
     """Tells of itself under its own name."""
 
     task = "flowers"
@@ -42,11 +41,11 @@ class FlowersStudy(ImageStudy):
 
 
 def prepare(config: Any, runtime: Runtime) -> FlowersStudy:
-    found = inputs.prepare(config, runtime)
+    found = cnn.prepare(config, runtime)
     return FlowersStudy(config, found.images, found.split, found.problem, found.entrants)
 
 
-FLOWERS = Task(FlowersConfig, prepare, figures.draw)
+FLOWERS = Task(FlowersConfig, prepare, cnn.draw)
 BROKEN = object()
 
 

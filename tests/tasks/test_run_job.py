@@ -9,7 +9,6 @@ import pytest
 
 import sif
 from sif.methods.configuration import load_job_config
-from sif.tasks import run_job as module
 from sif.tasks.base import RunResult
 
 TINY: dict[str, Any] = {
@@ -25,7 +24,7 @@ def test_what_is_not_given_is_that_of_the_presets(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[sif.CFConfig] = []
-    monkeypatch.setattr(module, "run", lambda config, **_: made.append(config))
+    monkeypatch.setattr("sif.tasks.run", lambda config, **_: made.append(config))
     monkeypatch.chdir(tmp_path)
     kinds = {"cf": sif.CFConfig, "cnn": sif.CNNConfig, "rnn": sif.RNNConfig}
     given = {"seed": 3, "search": {"epochs": 7}} | ({"objective": "rating"} if task == "cf" else {})

@@ -56,7 +56,7 @@ def space() -> tuple[Names, ...]:
 
 
 @functools.cache
-def families() -> dict[Names, Family]:
+def families() -> dict[tuple[str, ...], Family]:
     """Every function of the space to its family."""
     return {names: family(genotype_of(names)) for names in space()}
 
@@ -64,15 +64,6 @@ def families() -> dict[Names, Family]:
 def kind_of(names: Names) -> str:
     """The range class of a function of the space; KeyError for any other."""
     return families()[names][0]
-
-
-@functools.cache
-def members() -> dict[str, tuple[Names, ...]]:
-    """Range class to its functions, in the order of `space`."""
-    found: dict[str, list[Names]] = {}
-    for names in space():
-        found.setdefault(kind_of(names), []).append(names)
-    return {name: tuple(functions) for name, functions in found.items()}
 
 
 @functools.cache
@@ -96,14 +87,8 @@ def sampled(objective: str, operation: str) -> bool:
 
 
 def strengths(objective: str, operation: str) -> tuple[float, ...]:
-    """What validation chooses from."""
+    """The strengths that validation chooses from."""
     return SAMPLED_GRID if sampled(objective, operation) else GRID[objective]
-
-
-def size(objective: str, dimension: int, seed: int) -> int:
-    """Number of trainings of a phase."""
-    of_choice = chooses(dimension, seed)
-    return sum(len(strengths(objective, f[0])) if of_choice else 1 for f in functions(objective))
 
 
 def planned(

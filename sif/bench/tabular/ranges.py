@@ -124,7 +124,7 @@ def range_class(genotype: Genotype) -> str:
 
 
 def family(genotype: Genotype) -> Family:
-    """Class and growths of a function, without a silent side; errors as of `range_class`."""
+    """Class and growths of a function, without a silent side; errors: see `range_class`."""
     spec = SPECS.get(genotype.space)
     if spec is None or spec.stages:
         raise GenotypeError(

@@ -1,4 +1,4 @@
-"""What the table is made of and what it answers with, as values.
+"""Rows of the table and its answers, as values.
 
 Main metrics are RMSE in stars (rating, lower is better) and NDCG@10 (ranking, higher is better).
 Seconds are CPU seconds of one thread.
@@ -72,7 +72,7 @@ class Means:
 
 @dataclass(frozen=True)
 class Entry(Means):
-    """What the table says of a function at a dimension, for one seed or over all it has.
+    """A function at a dimension, for one seed or over all it has.
 
     Attributes:
         metrics: All metrics, means over seeds.
@@ -97,7 +97,7 @@ class Entry(Means):
 
 @dataclass(frozen=True)
 class ClassEntry(Means):
-    """What the table says of a range class or a family at a dimension, over members and seeds.
+    """A range class or a family at a dimension, over members and seeds.
 
     Attributes:
         functions: Trained members.
@@ -110,13 +110,28 @@ class ClassEntry(Means):
     between_functions: float
 
 
+@dataclass(frozen=True)
+class Estimate(Means):
+    """A function that was not trained, by the mean of its family or else its class.
+
+    Attributes:
+        family: Of the function.
+        by: "family" or "class", whichever the mean is taken over.
+        functions: How many were trained of it.
+    """
+
+    family: Family
+    by: str
+    functions: int
+
+
 def deviation(values: Sequence[float]) -> float:
     """Sample standard deviation; nan for fewer than two values."""
     return statistics.stdev(values) if len(values) > 1 else math.nan
 
 
 def _means(rows: Sequence[Training]) -> tuple[float, float, float, float]:
-    """What `Means` is made of."""
+    """The values of `Means`."""
     valid, test = ([row.main(part) for row in rows] for part in PARTS)
     return statistics.fmean(valid), statistics.fmean(test), deviation(valid), deviation(test)
 

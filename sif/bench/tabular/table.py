@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import functools
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sif.bench.tabular import plan
-from sif.bench.tabular.missing import Key, check_number, check_objective, missing
-from sif.bench.tabular.ranges import Family, Names, names_of
+from sif.bench.tabular.ranges import FIELDS, Family, Names, family, names_of
 from sif.bench.tabular.records import (
     HIGHER_IS_BETTER,
     PARTS,
     ClassEntry,
     Entry,
+    Estimate,
     Training,
     class_entry,
     entry,
 )
+from sif.config import did_you_mean
 from sif.core.genotype import Genotype
 from sif.errors import NotInTableError
+from sif.spaces.interaction.operations import OPERATIONS
+from sif.spaces.interaction.transforms import PRIMITIVES
 
 Function = Genotype | Sequence[str]
 """A genotype of `primitives`, or its three names: operation, user's and item's transform."""
+Key = tuple[str, int, int | None, tuple[str, ...]]
+"""Objective, dimension, seed (None: all) and names of an entry."""
 GOALS = ("family", "class", "function")
 _Cell = tuple[str, int]
 _Kind = TypeVar("_Kind", str, Family)
@@ -56,11 +62,23 @@ class Table:
         self, function: Function, objective: str = "rating", dimension: int = 8,
         seed: int | None = None,
     ) -> Entry:  # fmt: skip
-        """What is known of a function; arguments and errors as of `sif.bench.tabular.query`."""
+        """The trainings of a function.
+
+        Args:
+            function: A genotype of `primitives`, or operation, user's and item's transform by name.
+            objective: "rating" (RMSE in stars) or "ranking" (NDCG@10).
+            dimension: Of the embeddings.
+            seed: Of one training; None: means over all seeds, with deviations.
+
+        Raises:
+            NotInTableError: No such training; the message names what is missing and what is
+                nearest.
+            GenotypeError: A genotype of another space.
+        """
         names = names_of(function) if isinstance(function, Genotype) else tuple(function)
         found = self._entries.get((objective, dimension, seed, names))
         if found is None:
-            raise missing(self._entries, (objective, dimension, seed, names))
+            raise _missing(self._entries, (objective, dimension, seed, names))
         return found
 
     def _grouped(self, kind: Callable[[Names], _Kind]) -> _Grouped[_Kind]:
@@ -83,16 +101,45 @@ class Table:
         return self._grouped(lambda names: plan.families()[names])
 
     def classes(self, objective: str = "rating", dimension: int = 8) -> dict[str, ClassEntry]:
-        """Range class to what is known of it, the best on test first; errors as of `families`."""
+        """Range class to its entry, the best on test first; errors: see `families`."""
         return _in_order(self._classes, objective, dimension)
 
     def families(self, objective: str = "rating", dimension: int = 8) -> dict[Family, ClassEntry]:
-        """Family to what is known of it, the best on test first.
+        """Family (class and growths) to its entry, the best on test first.
 
         Raises:
             NotInTableError: Another objective, or a dimension that has no training.
         """
         return _in_order(self._families, objective, dimension)
+
+    def surrogate(
+        self, genotype: Genotype, objective: str = "rating", dimension: int = 8
+    ) -> Estimate:
+        """A guess at a function that was not trained: the mean of its family, or else its class.
+
+        A learned P or Q is evaluated numerically, which gives its range and its growth. The spread
+        of the members says how good the guess is, and so does leaving out
+        (`benchmarks/ifc_bench_report.py`).
+
+        Args:
+            genotype: Of `primitives` or, with learned P and Q, of `sif`.
+            objective: See `query`.
+            dimension: See `query`.
+
+        Raises:
+            NotInTableError: Another objective or dimension, or a class without a training.
+            GenotypeError: A genotype of another space.
+        """
+        kind = family(genotype)
+        found, by = self.families(objective, dimension).get(kind), "family"
+        if found is None:
+            found, by = self.classes(objective, dimension).get(kind[0]), "class"
+        if found is None:
+            raise NotInTableError(
+                f"{objective}, d = {dimension}: expected a class that was trained, found {kind[0]}"
+            )
+        spread = found.valid_deviation, found.test_deviation
+        return Estimate(found.valid, found.test, *spread, kind, by, len(found.functions))
 
     @functools.cached_property
     def _goals(self) -> dict[tuple[str, int, str, str], float]:
@@ -124,7 +171,23 @@ class Table:
         self, function: Function, objective: str = "rating", dimension: int = 8,
         seed: int | None = None, part: str = "test", goal: str = "family",
     ) -> float:  # fmt: skip
-        """How much worse than the best; see `sif.bench.tabular.regret`."""
+        """How much worse a function is than the best, in units of the main metric.
+
+        Goals are means of functions with as many seeds as any have at the dimension (3 at d = 8, 1
+        at d = 32). "function" is the best function's mean over those seeds, of some hundred
+        functions partly the luckiest. "family" is a mean over members, too, but the best family for
+        ratings, identities on both sides (multiply, ~abs, ~abs), is one of the 9 of 96 that have a
+        single member: there both goals are the same number. "class" is a mean over many, which good
+        functions beat by far. A lucky training may be below 0.
+
+        Args:
+            function: See `query`, as for the errors.
+            objective: See `query`.
+            dimension: See `query`.
+            seed: See `query`; the goal is a mean over seeds in any case.
+            part: "test", or "valid", which is all that a search may see.
+            goal: Mean of the best "family", range "class" or "function", as above.
+        """
         entry = self.query(function, objective, dimension, seed)
         if (best := self._goals.get((objective, dimension, part, goal))) is None:
             raise NotInTableError(
@@ -136,11 +199,10 @@ class Table:
 
     def coverage(self) -> dict[tuple[str, int, int], tuple[int, int]]:
         """(objective, dimension, seed) to the trainings there are and those that are planned."""
-        have = {(r.objective, r.dimension, r.seed, r.names, r.l2) for r in self.trainings}
-        count: dict[tuple[str, int, int], int] = {}
-        for row in have:
-            count[row[:3]] = count.get(row[:3], 0) + 1
-        return {phase: (count.get(phase, 0), plan.size(*phase)) for phase in plan.PHASES}
+        rows = {(r.objective, r.dimension, r.seed, r.names, r.l2) for r in self.trainings}
+        have = Counter(row[:3] for row in rows)
+        planned = Counter((task.objective, task.dimension, task.seed) for task in plan.planned())
+        return {phase: (have[phase], count) for phase, count in planned.items()}
 
     def complete(self, objective: str | None = None, dimension: int | None = None) -> bool:
         """Whether every planned training (of an objective, of a dimension) is there."""
@@ -160,8 +222,57 @@ class Table:
 
 
 def _in_order(grouped: _Grouped[_Kind], objective: str, dimension: int) -> dict[_Kind, ClassEntry]:
-    check_objective(objective)
-    known = {d for o, d in grouped if o == objective}
-    check_number(f"{objective}: dimension", dimension, known)
+    _check_name("objective", objective, plan.OBJECTIVES)
+    _check_number(f"{objective}: dimension", dimension, {d for o, d in grouped if o == objective})
     sign = -1 if HIGHER_IS_BETTER[objective] else 1
     return dict(sorted(grouped[objective, dimension].items(), key=lambda i: sign * i[1].test))
+
+
+def _missing(known: Collection[Key], wanted: Key) -> NotInTableError:
+    """The error for an entry that is not among the known ones: the first thing that is missing."""
+    objective, dimension, seed, names = wanted
+    try:
+        _check_name("objective", objective, plan.OBJECTIVES)
+        if len(names) != 3:
+            raise NotInTableError(
+                "function: expected operation, user's transform and item's transform, "
+                f"found {len(names)} names"
+            )
+        for block, name in zip(("operation", *FIELDS), names, strict=True):
+            _check_name(block, name, OPERATIONS if block == "operation" else PRIMITIVES)
+        here = [key for key in known if key[0] == objective]
+        _check_number(f"{objective}: dimension", dimension, {key[1] for key in here})
+        here = [key for key in here if key[1] == dimension]
+        where = f"{objective}, d = {dimension}"
+        if seed is not None:
+            _check_number(f"{where}: seed", seed, {key[2] for key in here if key[2] is not None})
+            here = [key for key in here if key[2] == seed]
+            where += f", seed {seed}"
+    except NotInTableError as error:
+        return error
+    kind = plan.families()[names][0]
+    same = (key[3] for key in here if plan.families()[key[3]][0] == kind)
+    near = next((f"nearest is {_written(other)}" for other in same), "nor of another")
+    return NotInTableError(
+        f"{where}: expected a function that was trained, found {_written(names)}, "
+        f"of class {kind}; {near} of that class"
+    )
+
+
+def _check_number(what: str, found: int, known: Collection[int]) -> None:
+    if found not in known:
+        expected = " or ".join(map(str, sorted(known))) or "any training (there is none)"
+        near = min(known, key=lambda number: abs(number - found), default=None)
+        hint = "" if near is None else f"; nearest is {near}"
+        raise NotInTableError(f"{what}: expected {expected}, found {found}{hint}")
+
+
+def _check_name(what: str, found: str, known: Collection[str]) -> None:
+    if found not in known:
+        raise NotInTableError(
+            f"{what}: expected {' or '.join(known)}, found {found!r}{did_you_mean(found, known)}"
+        )
+
+
+def _written(names: tuple[str, ...]) -> str:
+    return f"{names[0]}({names[1]}, {names[2]})"

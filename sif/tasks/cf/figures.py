@@ -15,9 +15,9 @@ from sif.data.interactions import Split
 from sif.methods.configuration import configured
 from sif.problems.base import SEARCHED
 from sif.problems.interactions import InteractionProblem
-from sif.spaces.interaction.operations import Operation
+from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.registry import design_of
-from sif.tasks.base import Entry, Results
+from sif.tasks.base import Results
 from sif.tasks.cf import splits as protocol
 
 _FORMER_SCORES = {"switch": "replacement_loss"}
@@ -37,7 +37,7 @@ def figure_data(problem: InteractionProblem, results: Results, split: Split) -> 
     config = problem.config
     settings = configured(config.method, config.method_values()).settings
     metric, found, verdict = problem.metric, results.found[SEARCHED], results.verdict
-    trained = results.trained[SEARCHED]
+    network = results.trained[SEARCHED].network
     return {
         "search": {
             "history": found.history,
@@ -45,11 +45,14 @@ def figure_data(problem: InteractionProblem, results: Results, split: Split) -> 
             "score": settings.shown_score,
             "warmup": found.resting,
         },
-        "function": _function(problem, results.designs[SEARCHED], trained.network.state_dict()),
+        "function": _function(problem, results.designs[SEARCHED], network),
         "comparison": {
             "metric": metric,
             "reference": verdict.against,
-            "rows": [_row(e, metric, e.name in results.trained) for e in results.entries.values()],
+            "rows": [
+                (name, *protocol.bar(entry.test, metric), name in results.trained)
+                for name, entry in results.entries.items()
+            ],
         },
         "training": {
             "metric": metric,
@@ -95,19 +98,20 @@ def _with_todays_scores(history: Sequence[Mapping[str, Any]]) -> list[dict[str, 
 
 
 def _function(
-    problem: InteractionProblem, genotype: Genotype, weights: Mapping[str, torch.Tensor]
+    problem: InteractionProblem, genotype: Genotype, network: InteractionNetwork
 ) -> dict[str, Any]:
     """Curves of the transforms and the surface of the function over one embedding dimension."""
-    design = design_of(genotype, problem.fields)
-    transforms, operation = design.transforms, design.operation
-    sizes = torch.cat(
-        [v.abs().flatten() for k, v in weights.items() if ".embeddings." in k or ".histories." in k]
-    )
-    reach = max(float(np.percentile(sizes.cpu().numpy(), _REACH)), 0.1)
-    x = torch.linspace(-reach, reach, _POINTS)
+    design, tables = design_of(genotype, problem.fields), network.tables
     with torch.no_grad():
-        curves = [transform(x) for transform in transforms]
-        surface = _surface(operation, curves) if len(curves) == 2 else None
+        sizes = torch.cat([t.abs().flatten() for t in (*tables.embeddings, *tables.histories)])
+        reach = max(float(np.percentile(sizes.cpu().numpy(), _REACH)), 0.1)
+        x = torch.linspace(-reach, reach, _POINTS)
+        curves = [transform(x) for transform in design.transforms]
+        surface = None
+        if len(curves) == 2:
+            # O(P(u), Q(v)) with v down the rows; parts that an operation keeps apart are added.
+            pair = [curves[0][None, :, None], curves[1][:, None, None]]
+            surface = design.operation.combine(pair).sum(dim=-1).tolist()
     named = zip(problem.fields, curves, strict=True)
     return {
         "expression": problem.expression(genotype),
@@ -115,17 +119,3 @@ def _function(
         "curves": {field: curve.tolist() for field, curve in named},
         "surface": surface,
     }
-
-
-def _surface(operation: Operation, curves: list[torch.Tensor]) -> list[list[float]]:
-    """O(P(u), Q(v)) with v down the rows; parts that an operation keeps apart are shown added."""
-    user, item = curves[0][None, :, None], curves[1][:, None, None]
-    values: list[list[float]] = operation.combine([user, item]).sum(dim=-1).tolist()
-    return values
-
-
-def _row(entry: Entry, metric: str, ours: bool) -> tuple[str, float, float, float, bool]:
-    interval = protocol.interval(entry.test, metric)
-    value = entry.test.metrics[metric]
-    low, high = (x if np.isfinite(x) else value for x in (interval.low, interval.high))
-    return entry.name, value, low, high, ours

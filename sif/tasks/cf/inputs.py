@@ -1,4 +1,4 @@
-"""What a job works on: everything that can be refused is found out here, before a file is written.
+"""The inputs of a job: everything that can be refused is refused here, before a file is written.
 
 A configuration goes in; the study comes out: data, split, the problem made of its train and
 validation parts, and who is compared.
@@ -29,8 +29,13 @@ def prepare(config: CFConfig, runtime: Runtime) -> InteractionStudy:
         DataError, ConfigError: One line each.
     """
     check_registered(config)
-    check_controls(config)
-    baselines = chosen_baselines(config)
+    for name in config.controls:
+        if name not in CONTROLS:
+            raise ConfigError(
+                f"controls: unknown {name!r}{did_you_mean(name, CONTROLS)}; "
+                f"expected some of {', '.join(CONTROLS)}, or [] for none"
+            )
+    baselines = named_baselines(config.baselines, config.objective)
     dataset, split = load_data(config)
     label = dataset.name if dataset else Path(str(config.data.split_file)).stem
     problem = InteractionProblem(split.train, split.valid, config, runtime)
@@ -79,18 +84,3 @@ def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:
         return dataset, load_split_file(data.split_file, titles, columns)
     protocol = data.protocol or PROTOCOL[config.objective]
     return dataset, make_split(dataset, protocol, config.seed)
-
-
-def check_controls(config: CFConfig) -> None:
-    """Raises ConfigError for a control that nobody knows."""
-    for name in config.controls:
-        if name not in CONTROLS:
-            raise ConfigError(
-                f"controls: unknown {name!r}{did_you_mean(name, CONTROLS)}; "
-                f"expected some of {', '.join(CONTROLS)}, or [] for none"
-            )
-
-
-def chosen_baselines(config: CFConfig) -> tuple[str, ...]:
-    """Names of the classical baselines to train; ConfigError for an unknown or unfit one."""
-    return named_baselines(config.baselines, config.objective)

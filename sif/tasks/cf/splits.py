@@ -1,4 +1,4 @@
-"""What a run says of its split: groups in table and metrics.json, and the data of two figures."""
+"""The split of a run: groups in table and metrics.json, and the data of two figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from sif.errors import DataError
 from sif.evaluation.comparison import Verdict
 from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.metrics import (
-    Interval,
     higher_is_better,
     paired_bootstrap,
     paired_ratio_bootstrap,
@@ -52,15 +51,6 @@ def group_documents(found: Evaluation, split: Split) -> dict[str, dict[str, floa
     return {name: group.document() for name, group in grouped(found, split).items()}
 
 
-def flat_groups(documents: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Group numbers under `group.<group>.<name>`, for trackers."""
-    return {
-        f"group.{group}.{name}": float(value)
-        for group, numbers in documents.items()
-        for name, value in numbers.items()
-    }
-
-
 def shown(entries: Mapping[str, Entry], verdict: Verdict, metric: str) -> list[str]:
     """Ours, whom the verdict is against, and the classical baseline that validation ranks best."""
     sign = 1 if higher_is_better(metric) else -1
@@ -69,18 +59,13 @@ def shown(entries: Mapping[str, Entry], verdict: Verdict, metric: str) -> list[s
     return list(dict.fromkeys([SEARCHED, *filter(None, [verdict.against]), *best]))
 
 
-def is_cold(split: Split) -> bool:
-    """Whether a test interaction has a user or an item without a train interaction."""
-    return cold_shares(split.train, split.test)["warm"] < 1
-
-
 def group_table(
     entries: Mapping[str, Entry], split: Split, verdict: Verdict, metric: str
 ) -> str | None:
     """The metric by group; None where the split has neither cold users nor cold items."""
-    if not is_cold(split):
-        return None
     shares = cold_shares(split.train, split.test)
+    if shares["warm"] == 1:
+        return None
     names = shown(entries, verdict, metric)
     groups = {name: grouped(entries[name].test, split) for name in names}
     rows = [
@@ -102,13 +87,13 @@ def group_table(
 def figure_data(
     entries: Mapping[str, Entry], split: Split, verdict: Verdict, metric: str
 ) -> dict[str, Any]:
-    """What `draw` shows: a split in time, and groups where something is cold; plain JSON values."""
+    """Data of `draw`: a split in time, and groups where something is cold; plain JSON values."""
     data: dict[str, Any] = {}
     if split.protocol == "temporal":
         data["timeline"] = _timeline(split)
     elif split.protocol == "leave-one-out":
         data["gaps"] = _gaps(split)
-    if is_cold(split):
+    if cold_shares(split.train, split.test)["warm"] < 1:
         names = shown(entries, verdict, metric)
         groups = [grouped(entries[name].test, split) for name in names]
         data["groups"] = {
@@ -119,7 +104,7 @@ def figure_data(
                 for g in groups[0].values()
             ],
             "groups": {
-                group: [_bar(found[group].evaluation, metric) for found in groups]
+                group: [bar(found[group].evaluation, metric) for found in groups]
                 for group in groups[0]
             },
         }
@@ -136,20 +121,19 @@ def draw(data: Mapping[str, Any], folder: Path) -> list[Path]:
     return paths
 
 
-def interval(found: Evaluation, metric: str) -> Interval:
-    """95 % bootstrap interval over users of one model's metric."""
+def bar(found: Evaluation, metric: str) -> tuple[float, float, float]:
+    """A model's metric with its 95 % bootstrap interval over users, of no width where none is."""
+    value = found.metrics[metric]
     if metric in found.per_user:
         values: NDArray[np.float64] = found.per_user[metric]
-        return paired_bootstrap(values, np.zeros_like(values), 0, n=_RESAMPLES)
-    errors, count = found.per_user["squared_error"], found.per_user["count"]
-    return paired_ratio_bootstrap(
-        errors, np.zeros_like(errors), count, seed=0, n=_RESAMPLES, root=True
-    )
-
-
-def _bar(found: Evaluation, metric: str) -> list[float]:
-    value, around = found.metrics[metric], interval(found, metric)
-    return [value, *(x if np.isfinite(x) else value for x in (around.low, around.high))]
+        around = paired_bootstrap(values, np.zeros_like(values), 0, n=_RESAMPLES)
+    else:
+        errors, count = found.per_user["squared_error"], found.per_user["count"]
+        around = paired_ratio_bootstrap(
+            errors, np.zeros_like(errors), count, seed=0, n=_RESAMPLES, root=True
+        )
+    low, high = (x if np.isfinite(x) else value for x in (around.low, around.high))
+    return value, low, high
 
 
 def _number(n: int, what: str) -> str:

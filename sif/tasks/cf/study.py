@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sif.problems.l2_grid import follows
 from sif.recommender.model import ServedModel
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results
 from sif.tasks.cf import figures
-from sif.tasks.cf.splits import flat_groups, group_documents, group_table
+from sif.tasks.cf.splits import group_documents, group_table
 from sif.tasks.study import Study, TrainOne
 from sif.utils.random import derive_seed
 
@@ -35,6 +36,7 @@ COLUMNS = {
 }
 
 
+@dataclass(eq=False)
 class InteractionStudy(Study):
     """The interaction function on interactions.
 
@@ -42,7 +44,7 @@ class InteractionStudy(Study):
     controls are trained over the same grid as the found function, which validation may set aside
     for fixed multiply.
 
-    Args:
+    Attributes:
         config: Of the job.
         label: What the data are called.
         dataset: None where a split file says it all.
@@ -51,28 +53,21 @@ class InteractionStudy(Study):
         baselines: Names of the classical baselines to train.
     """
 
-    task = "cf"
-    search_stage = "search"
+    task, search_stage = "cf", "search"
     config: CFConfig
+    label: str
+    dataset: Dataset | None
+    split: Split
     problem: InteractionProblem
+    baselines: tuple[str, ...]
 
-    def __init__(
-        self,
-        config: CFConfig,
-        label: str,
-        dataset: Dataset | None,
-        split: Split,
-        problem: InteractionProblem,
-        baselines: tuple[str, ...],
-    ) -> None:
-        self.config, self.label, self.problem, self.baselines = config, label, problem, baselines
-        self.dataset, self.split = dataset, split
-        self.data_hash = dataset.hash if dataset else split.hash
-        self.split_hash, self.split_name = split.hash, split.protocol
-        self.test_part = split
-        controls = {name: CONTROLS[name](problem) for name in config.controls}
+    def __post_init__(self) -> None:
+        self.data_hash = self.dataset.hash if self.dataset else self.split.hash
+        self.split_hash, self.split_name = self.split.hash, self.split.protocol
+        self.test_part = self.split
+        controls = {name: CONTROLS[name](self.problem) for name in self.config.controls}
         fallback = FIXED if FIXED in controls else None
-        self.entrants = Entrants({SEARCHED: config.method}, controls, SEARCHED, fallback)
+        self.entrants = Entrants({SEARCHED: self.config.method}, controls, SEARCHED, fallback)
 
     def start(
         self, train: TrainOne, console: Reporter
@@ -174,7 +169,11 @@ class InteractionStudy(Study):
 
     def further_numbers(self, evaluation: Evaluation) -> dict[str, float]:
         """Groups of users."""
-        return flat_groups(group_documents(evaluation, self.split))
+        return {
+            f"group.{group}.{name}": float(value)
+            for group, numbers in group_documents(evaluation, self.split).items()
+            for name, value in numbers.items()
+        }
 
     # Table, metrics.json, figures
 
@@ -199,7 +198,7 @@ class InteractionStudy(Study):
         return [groups] if groups else []
 
     def genotype(self, results: Results) -> Genotype:
-        """What is kept, which may be fixed multiply."""
+        """The function that is served, which may be fixed multiply."""
         genotype: Genotype = results.designs[SEARCHED]
         return genotype
 
@@ -213,7 +212,7 @@ class InteractionStudy(Study):
         }
 
     def in_search(self, found: Found) -> dict[str, Any]:
-        """What was found, also where something else is kept."""
+        """The searched function, also where fixed multiply is served."""
         return {"found": self.problem.expression(found.genotype)}
 
     def in_entrant(self, entry: Entry, results: Results) -> dict[str, Any]:

@@ -1,22 +1,29 @@
-"""Recurrent cells on text: what the job tells of them."""
+"""Recurrent cells on text: what can be refused before a run, what a job tells, and its figures."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sif import plots
 from sif.baselines.ngram import NGram, tuned
 from sif.config.rnn import RNNConfig
-from sif.data.text import Corpus
+from sif.data.text import Corpus, load_corpus
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Reporter
-from sif.problems.text import TextProblem, published_text
+from sif.problems.text import LSTM, TextDesign, TextProblem, published_text
 from sif.problems.text_model import TextModel
-from sif.spaces.rnn.cells import RecurrentCell
+from sif.spaces.rnn.cells import ACTIVATIONS, PUBLISHED, RecurrentCell, edge_nodes, edge_sources
+from sif.spaces.rnn.supernet import BLOCK, recurrent_cell
 from sif.tasks.base import Entrants, Results
+from sif.tasks.entrants import entrants
+from sif.tasks.figures import draw_curves
 from sif.tasks.study import Study
+from sif.utils.device import Runtime
 
 NO_DOWNLOAD = (
     "dataset grammar: generated sentences; the paper's setting: --dataset ptb (downloads), or a "
@@ -24,29 +31,26 @@ NO_DOWNLOAD = (
 )
 
 
+@dataclass(eq=False)
 class TextStudy(Study):
     """Recurrent cells on a text.
 
-    Args:
+    Attributes:
         config: Of the job.
         corpus: The text, which comes in its parts.
         problem: At work on its train and validation part.
         entrants: Who is compared.
     """
 
-    task = "rnn"
+    task, split_name = "rnn", "given parts"
     config: RNNConfig
-    split_name = "given parts"
+    corpus: Corpus
     problem: TextProblem
+    entrants: Entrants
 
-    def __init__(
-        self, config: RNNConfig, corpus: Corpus, problem: TextProblem, entrants: Entrants
-    ) -> None:
-        self.config, self.corpus = config, corpus
-        self.problem, self.entrants = problem, entrants
-        self.label = corpus.name
-        self.data_hash = self.split_hash = corpus.content_hash
-        self.test_part = corpus.test
+    def __post_init__(self) -> None:
+        self.label, self.test_part = self.corpus.name, self.corpus.test
+        self.data_hash = self.split_hash = self.corpus.content_hash
 
     @cached_property
     def ngram(self) -> NGram:
@@ -106,3 +110,38 @@ class TextStudy(Study):
         }
         nodes = self.config.search.nodes
         return {**super().figure_data(results), "cells": cells, "nodes": nodes}
+
+
+def prepare(config: RNNConfig, runtime: Runtime) -> TextStudy:
+    """Reads and checks what the configuration names.
+
+    Raises:
+        DataError, ConfigError, GenotypeError: One line each.
+    """
+    known: dict[str, TextDesign] = {**PUBLISHED, LSTM: LSTM}
+    taking_part = entrants(config.method, config.baselines, config.cells, known, recurrent_cell)
+    corpus = load_corpus(config.dataset, data_dir=config.data.dir, max_words=config.data.max_words)
+    ours = taking_part.given.get(taking_part.ours)
+    nodes = len(ours.nodes) if isinstance(ours, RecurrentCell) else None
+    problem = TextProblem(config, corpus, runtime, nodes)
+    problem.check()
+    for method in taking_part.methods.values():
+        problem.check_method(method)
+    return TextStudy(config, corpus, problem, taking_part)
+
+
+def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Draws cells, gates, and validation of searches and trainings; returns the paths."""
+    paths: list[Path] = []
+    for name, cell in document["cells"].items():
+        nodes = [[(activation, state)] for activation, state in cell["nodes"]]
+        shown = [(f"{name}: recurrent cell", nodes, cell["output"])]
+        path = folder / f"cell-{name}.png"
+        paths += plots.cell_graphs(path, shown, inputs=("x, h",), output="mean")
+    count = document["nodes"]
+    edges = list(zip(edge_sources(count), (n + 1 for n in edge_nodes(count)), strict=True))
+
+    def strips(trained: Mapping[str, Sequence[int]]) -> list[plots.Strips]:
+        return [plots.Strips(BLOCK, tuple(ACTIVATIONS), edges, trained[BLOCK])]
+
+    return [*paths, *draw_curves(document, TextProblem.shown, strips, folder)]

@@ -1,15 +1,49 @@
-"""Figures of searches and trainings that tasks share."""
+"""Figures of a job, drawn from data that are kept to draw them again: `plots/figures.json`."""
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sif import plots
+from sif.errors import ConfigError
 from sif.problems.base import Problem
 from sif.tasks.base import Results
+from sif.utils.checkpoint import read_json, write_json_atomic
+
+DATA = "figures.json"
+
+Draw = Callable[[Mapping[str, Any], Path], list[Path]]
+"""Data and folder to the paths of the figures."""
+
+
+def save_and_draw(folder: Path, document: Mapping[str, Any], draw: Draw) -> list[Path]:
+    """Saves the data of all figures, then draws them.
+
+    Raises:
+        ConfigError: matplotlib is not installed; the data have been saved.
+    """
+    folder.mkdir(exist_ok=True)
+    write_json_atomic(folder / DATA, document)
+    return draw_again(folder, draw)
+
+
+def draw_again(folder: Path, draw: Draw) -> list[Path]:
+    """Draws figures from their saved data.
+
+    Raises:
+        DataError: The data are missing or damaged.
+        ConfigError: matplotlib is not installed.
+    """
+    document = read_json(folder / DATA)
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError(
+            "figures: expected the package matplotlib (pip install matplotlib), found none"
+        )
+    return draw(document, folder)
 
 
 def curves(problem: Problem[Any, Any], results: Results) -> dict[str, Any]:

@@ -27,8 +27,8 @@ from sif.problems.image_classifier import ImageClassifier
 from sif.problems.images import ImageProblem
 from sif.spaces.cnn.cells import PUBLISHED, format_cells
 from sif.spaces.cnn.supernet import CNNSpace, cells_of, expression
+from sif.tasks import cnn
 from sif.tasks.checkpoint import StageFolder
-from sif.tasks.cnn import inputs as cnn_inputs
 from sif.tracking import NullTracker
 from sif.utils import checkpoint
 from sif.utils.checkpoint import NoCheckpoint
@@ -107,7 +107,7 @@ def test_the_saved_classifier_repeats_the_test_error(finished: Path) -> None:
     model = ImageClassifier.load(finished / "model")
     images = load_images("digits", per_class=12)
     config = load_config(None, file=finished / "config.yaml")
-    inputs = cnn_inputs.prepare(config, make_runtime("cpu", 0, threads=1))
+    inputs = cnn.prepare(config, make_runtime("cpu", 0, threads=1))
     rows = inputs.split.test
     assert isinstance(images, Images)
     probabilities = model.predict(images.pixels[rows], batch_size=7)
@@ -167,9 +167,7 @@ def test_images_that_stay_on_disk_give_the_same_kind_of_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class_folders(tmp_path / "data", 8)
-    monkeypatch.setattr(
-        "sif.tasks.cnn.inputs.load_images", functools.partial(load_images, memory=1000)
-    )
+    monkeypatch.setattr("sif.tasks.cnn.load_images", functools.partial(load_images, memory=1000))
     sets = ("data.per_class=30", "baselines=[]")
     words = job(tmp_path / "run", "--dataset", str(tmp_path / "data"), sets=sets)
     assert cli.main(words) == 0, capsys.readouterr().err
@@ -305,7 +303,7 @@ def test_settings_reach_what_they_name() -> None:
             "methods.nasp.complexity_penalty=0.5", "methods.random-ws.candidates=3",
             "search.cost=multiply_adds", "precision=bfloat16"]  # fmt: skip
     config = load_config("cnn", sets=sets)
-    vision = cnn_inputs.prepare(config, make_runtime("cpu", 0, threads=1)).problem
+    vision = cnn.prepare(config, make_runtime("cpu", 0, threads=1)).problem
     space = vision.space()
     assert space.precision == "bfloat16"
     assert space.blocks[0].costs != CNNSpace(space.name, space.layout).blocks[0].costs
@@ -398,7 +396,7 @@ def test_nothing_is_fitted_on_the_test_part(
         pixels[split.test] = 255 - pixels[split.test]
         return dataclasses.replace(images, pixels=pixels)
 
-    monkeypatch.setattr("sif.tasks.cnn.inputs.load_images", changed)
+    monkeypatch.setattr("sif.tasks.cnn.load_images", changed)
     assert cli.main(job(tmp_path / "run", sets=("baselines=[random-ws]",))) == 0
     for name in ("search-searched", "train-searched", "train-random-ws"):
         ours, theirs = (

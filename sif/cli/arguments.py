@@ -1,0 +1,79 @@
+"""Arguments of commands as values, and what the commands that make jobs have in common."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sif.config import task_names
+from sif.errors import ConfigError
+
+Argument = Callable[[Any], object]
+"""Adds an argument, or several that exclude each other, to a parser."""
+
+
+def argument(*names: str, **settings: Any) -> Argument:
+    """One argument, see `argparse.ArgumentParser.add_argument`."""
+    return lambda parser: parser.add_argument(*names, **settings)
+
+
+def either(*arguments: Argument) -> Argument:
+    """One of some arguments."""
+
+    def add(parser: argparse.ArgumentParser) -> None:
+        group = parser.add_mutually_exclusive_group()
+        for one in arguments:
+            one(group)
+
+    return add
+
+
+JOB_ARGUMENTS: tuple[Argument, ...] = (
+    # Asked for when there is a parser: other packages may have registered theirs by then.
+    lambda parser: parser.add_argument("--task", metavar="TASK", help=", ".join(task_names())),
+    argument("--dataset", metavar="NAME|FILE", help="known name, or CSV, TSV, Parquet, .inter"),
+    argument("--split-file", metavar="FILE", help="a split made elsewhere (.npz or folder)"),
+    argument("--config", metavar="FILE|PRESET", help="settings in YAML, or e.g. cf/default"),
+    argument("--set", metavar="K=V", nargs="+", action="extend", default=[],
+             help="e.g. train.epochs=50"),
+    argument("--device", help="auto, cpu or cuda (default: auto)"),
+    argument("--data-dir", metavar="DIR", help="where data files lie or are downloaded to"),
+    either(
+        argument("--tracking-uri", metavar="URI", help="MLflow store"),
+        argument("--no-tracking", dest="tracking", action="store_const", const=False,
+                 help="no MLflow"),
+    ),
+)  # fmt: skip
+"""Of every command that makes jobs."""
+JOB_FLAGS = {
+    "dataset": "dataset",
+    "split_file": "data.split_file",
+    "device": "device",
+    "data_dir": "data.dir",
+    "tracking_uri": "tracking.uri",
+    "tracking": "tracking.enabled",
+}
+"""Name of an argument to the key of a configuration."""
+
+
+def given(values: argparse.Namespace, flags: Mapping[str, str] = JOB_FLAGS) -> dict[str, Any]:
+    """Settings that were given as arguments, by their keys; None: not given."""
+    return {key: getattr(values, name) for name, key in flags.items()}
+
+
+def check_resumed(folder: Path, output_dir: Path | None, changed: Sequence[str]) -> None:
+    """Raises ConfigError unless repeated options agree with the folder that is gone on with."""
+    if output_dir is not None and output_dir.resolve() != folder.resolve():
+        raise ConfigError(f"--output-dir {output_dir} contradicts --resume {folder}")
+    if changed:
+        raise ConfigError(f"{folder}: cannot be resumed with other settings ({'; '.join(changed)})")
+
+
+def program(verb: str) -> str:
+    """A command as it was called, for hints."""
+    if Path(sys.argv[0]).name != "run.py":
+        return f"sif {verb}"
+    return "python run.py" if verb == "run" else f"python run.py {verb}"

@@ -1,1 +1,0 @@
-"""Cells for images."""
