@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sif.core.gates import Block, Gates
 from sif.core.genotype import Genotype, check_names
 from sif.core.probe import Candidate, probe
+from sif.spaces.cell_space import CellSpace
 from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, cell_of, edge_nodes, expression
 from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
 from sif.spaces.rnn.networks import (
@@ -59,7 +60,7 @@ class TextBatch:
     seed: int
 
 
-class RNNSpace(nn.Module):
+class RNNSpace(CellSpace):
     """The supernet.
 
     Args:
@@ -83,23 +84,11 @@ class RNNSpace(nn.Module):
                 for _ in range(shape.nodes + 1)
             )
         nodes = edge_nodes(shape.nodes)
-        self.blocks: tuple[Block, ...] = (Block(BLOCK, tuple(ACTIVATIONS), nodes, KEPT),)
+        self.blocks = (Block(BLOCK, tuple(ACTIVATIONS), nodes, KEPT),)
 
     @property
     def _weights(self) -> CellWeights:
         return cast(CellWeights, self.model.recurrence)
-
-    def reference_tensor(self) -> Tensor:
-        """A tensor of the space's device and dtype."""
-        return self.model.bias
-
-    def weight_parameters(self) -> list[nn.Parameter]:
-        """All parameters."""
-        return list(self.parameters())
-
-    def arch_parameters(self) -> list[nn.Parameter]:
-        """None: everything that is searched is discrete."""
-        return []
 
     def loss(self, batch: TextBatch, gates: Gates) -> Tensor:
         """Mean nats per word of a window under the gates; moves the batch's state on."""
@@ -173,14 +162,6 @@ class RNNSpace(nn.Module):
 
     def _cell(self, gates: Gates) -> RecurrentCell:
         return cell_of(gates.choices().named(self.blocks)[BLOCK], self.shape.nodes)
-
-    def regularizer(self, gates: Gates) -> Tensor:
-        """Zero: weight decay is the optimizer's."""
-        return self.reference_tensor().new_zeros(())
-
-    def genotype(self, gates: Gates) -> Genotype:
-        """The kept edge of every node with its activation."""
-        return Genotype(self.name, gates.choices().named(self.blocks))
 
     def expression(self, genotype: Genotype) -> str:
         """The cell on one line."""
