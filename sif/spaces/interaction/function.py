@@ -120,7 +120,7 @@ class Interaction:
         """Scores (n,) at a graph's pairs, in its row order, by factors where there are any."""
         factors = self.factors()
         if factors is None:
-            return self.pairs(torch.stack([graph.rows, graph.columns], dim=1).long())
+            return self.pairs(graph.ids())
         return pair_products(*factors, graph)
 
     @property
@@ -143,7 +143,7 @@ class Interaction:
         if not self.uses_history:
             return None
         if not self.is_factorized:
-            ids = torch.stack([graph.rows, graph.columns], dim=1).long()
+            ids = graph.ids()
             return self.interact(ids) - self.interact(ids, observed=True)
         return own_products(self.operation, clip_readout(self.readout), self.vectors, graph)
 

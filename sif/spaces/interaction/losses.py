@@ -193,13 +193,8 @@ def squared(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor
         scores = _leave_one_out(interaction, batch.graph)[1]
         whole = batch.target if batch.graph_target is None else batch.graph_target
         target = whole[batch.graph.order]
-        ids = batch.ids if settings.weighting is None else graph_ids(batch.graph)
+        ids = batch.ids if settings.weighting is None else batch.graph.ids()
     return weighted_mean((scores - target) ** 2, ids, settings)
-
-
-def graph_ids(graph: PairGraph) -> Tensor:
-    """Ids (n, 2) int64 of a graph's pairs, in its row order."""
-    return torch.stack([graph.rows, graph.columns], dim=1).long()
 
 
 def weighted_mean(losses: Tensor, ids: Tensor, settings: LossSettings) -> Tensor:
@@ -229,7 +224,7 @@ def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Ten
         a, b = factors
         graph = batch.graph
         scores, observed = _leave_one_out(interaction, graph)
-        ids = batch.ids if weighting is None else graph_ids(graph)
+        ids = batch.ids if weighting is None else graph.ids()
         left, right = a, b
         if weighting is not None:
             left, right = weighting.user[:, None] * a, weighting.item[:, None] * b

@@ -53,7 +53,8 @@ class SpaceContext:
         criterion: What validation judges a function by, lower is better, positive.
         draws: All initial values.
         stages: Names of the blocks that are searched (`search.stages`).
-        own_tables: Whether each operation keeps embeddings of its own (`search.tables`).
+        own_tables: Whether each operation keeps embeddings of its own (`search.tables`): shared
+            ones fit the incumbent, and every challenger looks worse than it is.
         transform_offset: c of the start of learned transforms, x + c.
         settings: Of `SpaceKind.settings`; None where that is None.
     """

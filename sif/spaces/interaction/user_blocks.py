@@ -72,7 +72,7 @@ class BlockStream:
     def next(self) -> Batch:
         """The next block."""
         rows, graph, target = self._blocks[int(self._order.next())]
-        ids = torch.stack([graph.rows, graph.columns], dim=1).long()
+        ids = graph.ids()
         sizes = (len(rows), self._items)
         known = ids[:, 0] * self._items + ids[:, 1]  # ascending, as the graph is
 
