@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
-from sif.config.rnn import RNNConfig
+from sif.config.rnn import DropoutConfig, RNNConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
@@ -148,9 +148,8 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         """
         settings = self.config.search
         shape = TextShape(len(self.words), settings.hidden, settings.nodes)
-        dropouts = Dropouts(**settings.dropout.model_dump())
         with seeded(self.runtime, "search", "space"):
-            space = RNNSpace(shape, dropouts, settings.normalize or mixed)
+            space = RNNSpace(shape, dropouts(settings.dropout), settings.normalize or mixed)
         return space.to(self.runtime.device, self.runtime.dtype)
 
     def stream(self, ids: Ids, columns: int, bptt: int, *names: str, **options: Any) -> TextStream:
@@ -228,13 +227,13 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         settings = self.config.train
         averaged = Averaged(model, settings.averaging)
         averaged.to(self.runtime.device)
-        dropouts = Dropouts(**settings.dropout.model_dump())
+        masked = dropouts(settings.dropout)
 
         def objective(batch: TextBatch) -> Tensor:
             averaged.note()
             model.train()
             columns = batch.inputs.shape[1]
-            masks = draw_masks(dropouts, model.shape, columns, model.bias, batch.seed)
+            masks = draw_masks(masked, model.shape, columns, model.bias, batch.seed)
             made = model(batch.inputs, batch.start, masks)
             batch.carry.value = made.state.detach()
             loss = cross_entropy(made.logits, batch.targets)
@@ -269,6 +268,11 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
     def model(self, design: TextDesign, network: LanguageModel) -> TextModel:
         """A trained network as something that rates and continues text."""
         return TextModel(network, published_text(design), self.words)
+
+
+def dropouts(config: DropoutConfig) -> Dropouts:
+    """The chances of a section."""
+    return Dropouts(**config.model_dump())
 
 
 def published_text(design: TextDesign) -> str:
