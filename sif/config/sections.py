@@ -1,4 +1,4 @@
-"""What the configurations of all tasks share: types of values, and the settings every job has.
+"""The common part of all tasks' configurations: types of values, and the settings every job has.
 
 Every field's description gives its unit. Unknown keys, wrong types, numbers out of range and
 settings that contradict each other are refused at construction; names of spaces, methods, datasets
@@ -43,11 +43,6 @@ def absolute_if_file(name: str) -> str:
     path = Path(name).expanduser()
     looks_like_path = os.sep in name or path.suffix != ""
     return str(path.absolute()) if looks_like_path and path.exists() else name
-
-
-def absolute_if_given(name: str | None) -> str | None:
-    """The same of a setting that may be None."""
-    return None if name is None else absolute_if_file(name)
 
 
 def _device(name: str) -> str:

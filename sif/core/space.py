@@ -1,4 +1,4 @@
-"""What a search space is to the loops: gates in, loss out, and a genotype at the end.
+"""A search space as the loops see it: gates in, loss out, and a genotype at the end.
 
 Spaces never import each other, data readers, or loops; the loops know only these protocols.
 """
@@ -61,10 +61,6 @@ class Space(Stateful, Protocol):
 
     def genotype(self, gates: Gates) -> Genotype:
         """The architecture at the gates, with the continuous parameters as numbers."""
-        ...
-
-    def expression(self, genotype: Genotype) -> str:
-        """The architecture on one line, for people."""
         ...
 
     def reference_tensor(self) -> Tensor:

@@ -9,21 +9,17 @@ import torch
 
 from sif.core.gates import Selection
 from sif.core.selections import LISTED
-from sif.core.space import Space
 from sif.errors import ConfigError
 from sif.methods.kind import MethodKind, seeded
 from sif.methods.sampler import Sampler
 
 
 class Exhaustive(Sampler):
-    """The method's state; arguments as of `Sampler`.
+    """The method's state; arguments as for `Sampler`.
 
     Raises:
         ConfigError: The space has more than `LISTED` selections.
     """
-
-    def __init__(self, space: Space, seed: int) -> None:
-        super().__init__(space, seed)
 
     def _restart(self) -> None:
         count = self.selections.count
@@ -37,7 +33,7 @@ class Exhaustive(Sampler):
         self._order = torch.randperm(count, generator=draws).tolist()
 
     def _next(self) -> Selection | None:
-        done = len(self.told)
+        done = len(self.results)
         return self.selections.numbered(self._order[done]) if done < len(self._order) else None
 
 

@@ -46,7 +46,7 @@ class RowScores:
 
     def on_graph(self, graph: PairGraph) -> Tensor:
         """Scores (n,) at a graph's pairs."""
-        return self.pairs(torch.stack([graph.rows, graph.columns], dim=1).long())
+        return self.pairs(graph.ids())
 
     def own_on_graph(self, graph: PairGraph) -> None:
         """Nothing: batches of one row have no graph."""

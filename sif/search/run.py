@@ -42,7 +42,7 @@ Progress = Callable[[int, Any], None]
 
 @dataclass(frozen=True, eq=False)
 class MethodRun:
-    """What any method searches with, as functions, so that each candidate can have it afresh.
+    """Everything a method searches with, as functions, so that each candidate can have it afresh.
 
     Attributes:
         make_space: A space with fresh weights, always the same; the argument says whether mixtures
@@ -150,7 +150,7 @@ class MethodRun:
     def _made(self, method: ConfiguredMethod, space: Space, plan: Plan) -> Any:
         draws = generator(self.runtime, "search", "method", device=torch.device("cpu"))
         plan = replace(plan, continuous_lr=self.continuous_lr)
-        return method.made(space, plan, draws)
+        return method.make(space, plan, draws)
 
     def _loop(self, epochs: int, **further: Any) -> SearchSettings:
         section = self.section

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sif.core.genotype import from_json
+from sif.core.genotype import Genotype
 from sif.evaluation.comparison import Verdict
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Session, State, Trained
@@ -74,7 +74,8 @@ class Found(SearchResult):
     @classmethod
     def restored(cls, state: State, further: Mapping[str, Any]) -> Found:
         """From the stage's state."""
-        return cls(**{**state, "genotype": from_json(state["genotype"]), "further": further})
+        genotype = Genotype.from_json(state["genotype"])
+        return cls(**{**state, "genotype": genotype, "further": further})
 
     @property
     def summary(self) -> dict[str, Any]:

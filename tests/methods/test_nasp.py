@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,8 +25,9 @@ from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.losses import Batch, LossSettings
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.spaces.interaction.registry import LOSSES
-from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
+from sif.spaces.interaction.supernet import FunctionSpace
 from sif.spaces.interaction.transforms import PRIMITIVES
+from sif.testing import InteractionCase
 from sif.tracking import NullTracker
 
 USERS, ITEMS = 12, 9
@@ -36,8 +38,11 @@ def make_space(spec: str = "primitives", loss: str = "squared", own: bool = True
     shape = TableShape((USERS, ITEMS), 3, biases=loss == "squared", intercept=loss == "squared",
                        init=0.8)  # fmt: skip
     strengths = tuple(torch.full((n,), 0.01, dtype=torch.float64) for n in shape.sizes)
-    settings = FunctionSettings(shape, ("user", "item"), LOSSES[loss], LOSS, strengths, own)
-    space = FunctionSpace(SPECS[spec], settings, torch.Generator().manual_seed(2)).double()
+    context = replace(
+        InteractionCase(spec, loss, own_tables=own, loss_settings=LOSS).context(),
+        shape=shape, strengths=strengths, draws=torch.Generator().manual_seed(2),
+    )  # fmt: skip
+    space = FunctionSpace(SPECS[spec], context).double()
     with torch.no_grad():
         for place, parameter in enumerate(space.weight_parameters()):
             steps = torch.arange(parameter.numel(), dtype=torch.float64).view_as(parameter)
@@ -66,7 +71,7 @@ def make_method(space: FunctionSpace, warmup: int = 0, **settings: object) -> Na
 def fitted_scores(space: FunctionSpace, chosen: dict[str, int], train: Batch) -> np.ndarray:
     """(n_users, n_items) scores with the readout fitted by ridge regression, in numpy."""
     k = chosen[OPERATION_BLOCK]
-    tables = space.tables[k if space.settings.own_tables else 0]
+    tables = space.tables[k if space.context.own_tables else 0]
     p, q = (
         PRIMITIVES[space.spec.transforms[chosen[field]]](table.detach()).numpy()
         for field, table in zip(("user", "item"), tables.embeddings, strict=True)
@@ -215,11 +220,11 @@ class Scripted(FunctionSpace):
     """Switch scores as given, one table per step."""
 
     def __init__(self, tables: list[list[float]]) -> None:
-        settings = FunctionSettings(
-            TableShape((USERS, ITEMS), 2), ("user", "item"), LOSSES["squared"], LOSS, ()
-        )
-        spec = FunctionSpec("s", operations=("multiply", "plus", "min"))
-        super().__init__(spec, settings, torch.Generator())
+        context = replace(
+            InteractionCase("sif", loss_settings=LOSS).context(),
+            shape=TableShape((USERS, ITEMS), 2), strengths=(),
+        )  # fmt: skip
+        super().__init__(FunctionSpec("s", operations=("multiply", "plus", "min")), context)
         self.double()
         self.script = iter(tables)
 
@@ -357,8 +362,9 @@ def test_a_planted_product_is_recovered() -> None:
     strengths = tuple(torch.full((n,), 1e-3) for n in (60, 50))
     space = FunctionSpace(
         SPECS["sif"],
-        FunctionSettings(shape, ("user", "item"), LOSSES["squared"], LOSS, strengths),
-        torch.Generator().manual_seed(0),
+        replace(
+            InteractionCase("sif", loss_settings=LOSS).context(), shape=shape, strengths=strengths
+        ),
     )
     settings = NaspSettings(
         explore=0.3, score="replacement_loss", arch_optimizer="plain", arch_lr=0.3

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,8 @@ from sif.search.loop import SearchResult, SearchSettings, search
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.design import SPECS, FunctionSpec
 from sif.spaces.interaction.embeddings import TableShape
-from sif.spaces.interaction.losses import LossSettings
-from sif.spaces.interaction.registry import LOSSES
-from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
+from sif.spaces.interaction.supernet import FunctionSpace
+from sif.testing import InteractionCase
 from sif.tracking import NullTracker
 from sif.utils import checkpoint
 
@@ -80,10 +80,11 @@ def make_space(spec: str = "sif", loss: str = "squared") -> FunctionSpace:
     rating = loss == "squared"
     shape = TableShape(SIZES, 3, biases=rating, intercept=rating)
     strengths = tuple(torch.full((n,), 0.01, dtype=torch.float64) for n in SIZES)
-    settings = FunctionSettings(
-        shape, ("user", "item"), LOSSES[loss], LossSettings(2.0, 2), strengths
-    )
-    space = FunctionSpace(SPECS[spec], settings, torch.Generator().manual_seed(0)).double()
+    context = replace(
+        InteractionCase(spec, loss).context(), shape=shape, strengths=strengths,
+        draws=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    space = FunctionSpace(SPECS[spec], context).double()
     with torch.no_grad():
         for place, parameter in enumerate(p for p in space.parameters() if p.requires_grad):
             parameter.copy_(0.5 * filled(*parameter.shape, phase=0.9 * place))
@@ -307,11 +308,8 @@ def test_margins_of_operations_and_of_edges() -> None:
 
 
 def test_a_space_of_one_operation_has_nothing_to_flip(tmp_path: Path) -> None:
-    space = make_space()
-    settings = space.settings
-    fixed = FunctionSpace(
-        FunctionSpec("one", operations=("max",)), settings, torch.Generator().manual_seed(0)
-    ).double()
+    context = replace(make_space().context, draws=torch.Generator().manual_seed(0))
+    fixed = FunctionSpace(FunctionSpec("one", operations=("max",)), context).double()
     method = Nasp(
         fixed, NaspSettings(score="replacement_loss"), Plan(3), torch.Generator().manual_seed(0)
     )

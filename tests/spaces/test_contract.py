@@ -49,7 +49,7 @@ def staged(loss: str = "squared", stages: tuple[str, ...] = STAGES) -> StagedCas
 class StagedCase(InteractionCase):
     def relaxed(self, space: StagedSpace, gates: Gates) -> StagedSpace:
         """Mixtures run on the first set of weights, a point on its own."""
-        other = StagedSpace(space.settings, torch.Generator()).double()
+        other = StagedSpace(replace(space.context, draws=torch.Generator())).double()
         other.transforms.load_state_dict(space.transforms.state_dict())
         state = space.members.of(space.point(gates.choices())).state_dict()
         other.members.sets[0].load_state_dict(state)

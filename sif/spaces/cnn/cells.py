@@ -9,17 +9,18 @@ never evaluated.
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from sif.errors import GenotypeError
+from sif.spaces import genotype_text
 from sif.spaces.cnn.operations import canonical
-from sif.spaces.genotype_text import parse_call, whole_numbers
+from sif.spaces.genotype_text import Edge, parse_edges, parse_genotype, whole_numbers
 
 INPUTS = 2
 KEPT = 2
 """Edges per intermediate node (DARTS, section 2.4)."""
-
-Edge = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,8 @@ class Cells:
     reduce: Cell
 
 
-def edge_nodes(steps: int) -> tuple[int, ...]:
-    """For each candidate edge of a searched cell, the intermediate node (from 0) that it enters.
-
-    Edges are numbered node by node, and within a node by the node they come from: 2 + 3 + ... .
-    """
-    return tuple(node for node in range(steps) for _ in range(INPUTS + node))
-
-
-def edge_sources(steps: int) -> tuple[int, ...]:
-    """For each candidate edge, the node that it reads, inputs being 0 and 1."""
-    return tuple(source for node in range(steps) for source in range(INPUTS + node))
+edge_nodes = partial(genotype_text.edge_nodes, inputs=INPUTS)
+edge_sources = partial(genotype_text.edge_sources, inputs=INPUTS)
 
 
 def cell_of(choices: tuple[tuple[int, str], ...], steps: int) -> Cell:
@@ -121,30 +113,19 @@ def parse_cells(text: str, where: str = "genotype") -> Cells:
     Raises:
         GenotypeError: Anything else.
     """
-    call = parse_call(text, where)
-    fields = dict(
-        zip(("normal", "normal_concat", "reduce", "reduce_concat"), call.args, strict=False)
+    names = ("normal", "normal_concat", "reduce", "reduce_concat")
+    return parse_genotype(
+        text, where, names, lambda fields: Cells(_cell(fields, "normal"), _cell(fields, "reduce"))
     )
-    fields |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
-    try:
-        return Cells(_cell(fields, "normal"), _cell(fields, "reduce"))
-    except GenotypeError as error:
-        raise GenotypeError(f"{where}: {error}") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise GenotypeError(
-            f"{where}: malformed genotype: {type(error).__name__}: {error}"
-        ) from None
 
 
-def _cell(fields: dict[str, ast.expr], name: str) -> Cell:
+def _cell(fields: Mapping[str, ast.expr], name: str) -> Cell:
     if name not in fields:
         raise GenotypeError(f"expected a field {name!r}, found {', '.join(fields) or 'none'}")
-    edges = [(canonical(str(op)), source) for op, source in ast.literal_eval(fields[name])]
-    if any(isinstance(source, bool) or not isinstance(source, int) for _, source in edges):
-        raise TypeError("sources of edges are whole numbers")
-    if len(edges) % KEPT:
-        raise GenotypeError(f"{name}: expected {KEPT} edges per node, found {len(edges)} in all")
-    nodes = tuple(tuple(edges[i : i + KEPT]) for i in range(0, len(edges), KEPT))
+    found = [(canonical(operation), source) for operation, source in parse_edges(fields[name])]
+    if len(found) % KEPT:
+        raise GenotypeError(f"{name}: expected {KEPT} edges per node, found {len(found)} in all")
+    nodes = tuple(tuple(found[i : i + KEPT]) for i in range(0, len(found), KEPT))
     return Cell(nodes, whole_numbers(fields[f"{name}_concat"]))
 
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sif.core.gates import Block, Gates
-from sif.core.genotype import Genotype, check_names
+from sif.core.genotype import NOTATIONS, Genotype, check_names
+from sif.spaces.cell_space import CellSpace
 from sif.spaces.cnn.cells import KEPT, Cells, cell_of, edge_nodes
 from sif.spaces.cnn.networks import STEMS, CellNetwork, FixedCell, Layout, places, stem_states
 from sif.spaces.cnn.operations import SKIP, Normalization
@@ -60,7 +61,7 @@ class ImageBatch:
     labels: Tensor
 
 
-class CNNSpace(nn.Module):
+class CNNSpace(CellSpace):
     """The supernet.
 
     Args:
@@ -103,17 +104,9 @@ class CNNSpace(nn.Module):
             side //= 2 if cell.block == REDUCE else 1
         return tuple(map(tuple, total.tolist()))
 
-    def reference_tensor(self) -> Tensor:
-        """A tensor of the space's device and dtype."""
-        return self.classifier.weight
-
     def weight_parameters(self) -> list[nn.Parameter]:
         """All parameters."""
         return self._weights
-
-    def arch_parameters(self) -> list[nn.Parameter]:
-        """None: everything that is searched is discrete."""
-        return []
 
     def logits(self, images: Tensor, gates: Gates) -> Tensor:
         """Logits (n, classes) under the gates."""
@@ -127,18 +120,6 @@ class CNNSpace(nn.Module):
     def loss(self, batch: ImageBatch, gates: Gates) -> Tensor:
         """Cross-entropy of a batch under the gates."""
         return F.cross_entropy(self.logits(batch.images, gates), batch.labels)
-
-    def regularizer(self, gates: Gates) -> Tensor:
-        """Zero: weight decay is the optimizer's, which leaves operations at rest alone."""
-        return self.reference_tensor().new_zeros(())
-
-    def genotype(self, gates: Gates) -> Genotype:
-        """The kept edges of both cells with their operations."""
-        return Genotype(self.name, gates.choices().named(self.blocks))
-
-    def expression(self, genotype: Genotype) -> str:
-        """Both cells on one line."""
-        return expression(cells_of(genotype))
 
     def extract(self, gates: Gates) -> CellNetwork:
         """The network of the selection with copies of the supernet's weights.
@@ -193,6 +174,9 @@ def expression(cells: Cells) -> str:
         ]
         told.append(f"{kind}: {', '.join(nodes)}")
     return "; ".join(told)
+
+
+NOTATIONS.update(dict.fromkeys(SPECS, lambda genotype: expression(cells_of(genotype))))
 
 
 def skip_share(cells: Cells) -> dict[str, float]:

@@ -120,7 +120,7 @@ class Interaction:
         """Scores (n,) at a graph's pairs, in its row order, by factors where there are any."""
         factors = self.factors()
         if factors is None:
-            return self.pairs(torch.stack([graph.rows, graph.columns], dim=1).long())
+            return self.pairs(graph.ids())
         return pair_products(*factors, graph)
 
     @property
@@ -135,7 +135,7 @@ class Interaction:
         return plain and self.factors() is not None
 
     def own_on_graph(self, graph: PairGraph) -> Tensor | None:
-        """What a graph's pairs contributed to their own scores (n,), in its row order.
+        """The part of a graph's scores (n,) that its pairs contributed, in its row order.
 
         None where nothing did. By factors A B^T, with (A - a) (B - b)^T for the score without it,
         the part is A b^T + a B^T - a b^T; a and b are sparse in the same pairs.
@@ -143,7 +143,7 @@ class Interaction:
         if not self.uses_history:
             return None
         if not self.is_factorized:
-            ids = torch.stack([graph.rows, graph.columns], dim=1).long()
+            ids = graph.ids()
             return self.interact(ids) - self.interact(ids, observed=True)
         return own_products(self.operation, clip_readout(self.readout), self.vectors, graph)
 
@@ -212,23 +212,18 @@ class InteractionNetwork(nn.Module):
         self.frozen = nn.ModuleList(t for t in transforms if isinstance(t, nn.Module))
         self._transforms = tuple(transforms)
         self._operation = operation
-        self._histories, self._graph = histories, graph
-
-    @property
-    def graph(self) -> bool:
-        """Whether vectors are propagated along the train part."""
-        return self._graph
+        self._histories, self.graph = histories, graph
 
     def interaction(self, rows: Tensor | None = None) -> Interaction:
         """The function over this network's tables, or over some `rows` of the first field's."""
         tables = self.tables if rows is None else TableRows(self.tables, rows)
-        if not self.shape.encodings and not self._graph:
+        if not self.shape.encodings and not self.graph:
             return Interaction(tables, self._transforms, self._operation, self.readout)
         vectors = [
             encoded(tables, self._histories, f, self.shape.encoding(f))
             for f in range(len(tables.embeddings))
         ]
-        if self._graph:
+        if self.graph:
             vectors = needed(self._histories).propagate(vectors)
         return Interaction(tables, self._transforms, self._operation, self.readout, vectors)
 
@@ -238,7 +233,7 @@ class InteractionNetwork(nn.Module):
 
         A copy, or the network itself where it does that already.
         """
-        if not self.shape.encodings and not self._graph:
+        if not self.shape.encodings and not self.graph:
             return self
         vectors = self.interaction().vectors
         result = copy.copy(self)
@@ -247,7 +242,7 @@ class InteractionNetwork(nn.Module):
         result.tables = copy.deepcopy(self.tables)
         result.tables.embeddings = nn.ParameterList(nn.Parameter(v.table.clone()) for v in vectors)
         result.tables.histories = nn.ParameterList()
-        result._histories, result._graph = None, False
+        result._histories, result.graph = None, False
         return result
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
-"""What supernets of interaction functions have in common: candidates under gates, and their scores.
+"""Common parts of supernets of interaction functions: candidates under gates, their scores.
 
-`GatedInteraction` puts one interaction per operation under the gates of a block; `gated` does so
-with any candidates of a block of one edge. `replacement_scores` judges every candidate in the
+`GatedFunction` is a supernet at its gates; `GatedInteraction` has an interaction for each
+operation of a block, and `gated` any candidates. `replacement_scores` judges every candidate in the
 active one's place, by `fitted_loss` where its own readout would say less than it can do.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -16,7 +17,6 @@ from torch import Tensor
 
 from sif.core.gates import Block, Gates, Selection
 from sif.core.probe import Candidate, gated_output
-from sif.errors import ShapeError
 from sif.spaces.interaction.design import RidgeFitted
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.losses import Batch, Loss, LossSettings
@@ -40,11 +40,61 @@ def gated(gates: Gates, block: str, candidates: Sequence[Candidate]) -> Tensor:
     return gated_output(gates.weights[block][0], active, candidates, factors)
 
 
-class GatedInteraction:
+class GatedFunction(ABC):
     """A supernet at its gates, as something that scores pairs.
 
-    The gates of one block choose among interactions. With gates that require a gradient these are
-    probed: all of them, or those that the gates' `probing` names, on all rows.
+    At a discrete point it is the chosen function, unless gates require a gradient: then, and for
+    relaxed gates, scores are those of all candidates under the gates, which no encoder knows.
+
+    Args:
+        gates: Of the space.
+    """
+
+    def __init__(self, gates: Gates) -> None:
+        self._gates = gates
+        probed = any(w.requires_grad for w in gates.weights.values())
+        self.plain = None if probed or gates.active is None else self.chosen()
+
+    @abstractmethod
+    def chosen(self) -> Interaction:
+        """The function of a discrete point; ShapeError for relaxed gates."""
+
+    @abstractmethod
+    def mixed_pairs(self, ids: Tensor) -> Tensor:
+        """Scores (n,) at ids (n, k) of all candidates under the gates."""
+
+    def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
+        """Scores (n,) at ids (n, k); `observed` as in `Interaction.pairs`."""
+        return self.plain.pairs(ids, observed) if self.plain else self.mixed_pairs(ids)
+
+    @property
+    def is_factorized(self) -> bool:
+        """Whether the chosen function is a product; never for mixtures."""
+        return self.plain is not None and self.plain.is_factorized
+
+    @property
+    def uses_history(self) -> bool:
+        """Whether the chosen function has encoders that know its pairs; never for mixtures."""
+        return self.plain is not None and self.plain.uses_history
+
+    def factors(self) -> Factors | None:
+        """Factors of the chosen function; None for mixtures."""
+        return self.plain.factors() if self.plain else None
+
+    def on_graph(self, graph: PairGraph) -> Tensor:
+        """Scores (n,) at a graph's pairs."""
+        return self.plain.on_graph(graph) if self.plain else self.mixed_pairs(graph.ids())
+
+    def own_on_graph(self, graph: PairGraph) -> Tensor | None:
+        """The part of scores (n,) that the graph's pairs contributed; None for nothing."""
+        return self.plain.own_on_graph(graph) if self.plain else None
+
+
+class GatedInteraction(GatedFunction):
+    """Interactions, one per operation, under the gates of one block.
+
+    With gates that require a gradient these are probed: all of them, or those that the gates'
+    `probing` names, on all rows.
 
     Args:
         interactions: One per operation of the block; other gates may be at work inside them.
@@ -52,41 +102,18 @@ class GatedInteraction:
         block: Name of the block, of one edge.
     """
 
-    uses_history = False
-
     def __init__(self, interactions: Sequence[Interaction], gates: Gates, block: str) -> None:
-        self._interactions, self._gates, self._block = interactions, gates, block
-        probed = any(w.requires_grad for w in gates.weights.values())
-        self._plain = None if probed or gates.active is None else self.chosen()
+        self._interactions, self._block = interactions, block
+        super().__init__(gates)
 
     def chosen(self) -> Interaction:
         """The function of a discrete point; ShapeError for relaxed gates."""
-        if self._gates.active is None:
-            raise ShapeError("gates: expected one operation per edge, found relaxed gates")
-        return self._interactions[self._gates.active[self._block][0]]
+        return self._interactions[self._gates.choices()[self._block][0]]
 
-    @property
-    def is_factorized(self) -> bool:
-        """Whether the chosen function is a product; never while gates are probed."""
-        return self.factors() is not None
-
-    def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
-        """Scores (n,) at ids (n, k); no encoder knows them, `observed` or not."""
+    def mixed_pairs(self, ids: Tensor) -> Tensor:
+        """Scores (n,) at ids (n, k)."""
         candidates = [partial(interaction.pairs, ids) for interaction in self._interactions]
         return gated(self._gates, self._block, candidates)
-
-    def factors(self) -> Factors | None:
-        """Factors of the chosen function; None for relaxed gates and while gates are probed."""
-        return None if self._plain is None else self._plain.factors()
-
-    def on_graph(self, graph: PairGraph) -> Tensor:
-        """Scores (n,) at a graph's pairs."""
-        if self._plain is None:
-            return self.pairs(torch.stack([graph.rows, graph.columns], dim=1))
-        return self._plain.on_graph(graph)
-
-    def own_on_graph(self, graph: PairGraph) -> None:
-        """Nothing."""
 
 
 def fitted_loss(

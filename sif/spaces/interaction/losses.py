@@ -1,4 +1,4 @@
-"""What training minimizes: losses of scored pairs, and the endless streams of batches they need.
+"""Losses of scored pairs, which training minimizes, and the batches that they need.
 
 A loss sees a scored function and a batch, never a gate or an architecture. Rating: squared error of
 standardized ratings. Ranking: the whole-data weighted square loss (Hu, Koren & Volinsky, ICDM 2008:
@@ -46,7 +46,7 @@ class Scored(Protocol):
         ...
 
     def own_on_graph(self, graph: PairGraph) -> Tensor | None:
-        """What the graph's pairs contributed to their own scores (n,); None for nothing."""
+        """The part of scores (n,) that the graph's pairs contributed; None for nothing."""
         ...
 
 
@@ -193,13 +193,8 @@ def squared(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor
         scores = _leave_one_out(interaction, batch.graph)[1]
         whole = batch.target if batch.graph_target is None else batch.graph_target
         target = whole[batch.graph.order]
-        ids = batch.ids if settings.weighting is None else graph_ids(batch.graph)
+        ids = batch.ids if settings.weighting is None else batch.graph.ids()
     return weighted_mean((scores - target) ** 2, ids, settings)
-
-
-def graph_ids(graph: PairGraph) -> Tensor:
-    """Ids (n, 2) int64 of a graph's pairs, in its row order."""
-    return torch.stack([graph.rows, graph.columns], dim=1).long()
 
 
 def weighted_mean(losses: Tensor, ids: Tensor, settings: LossSettings) -> Tensor:
@@ -229,7 +224,7 @@ def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Ten
         a, b = factors
         graph = batch.graph
         scores, observed = _leave_one_out(interaction, graph)
-        ids = batch.ids if weighting is None else graph_ids(graph)
+        ids = batch.ids if weighting is None else graph.ids()
         left, right = a, b
         if weighting is not None:
             left, right = weighting.user[:, None] * a, weighting.item[:, None] * b
@@ -249,7 +244,7 @@ def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Ten
 def _observed_part(
     scores: Tensor, observed: Tensor, ids: Tensor, batch: Batch, settings: LossSettings
 ) -> Tensor:
-    """What observed pairs add to the background, or replace in it, per pair."""
+    """The loss that observed pairs add to the background, or replace in it, per pair."""
     weighting = settings.weighting
     even: Tensor | float = 1.0 if weighting is None else weighting.item[ids[:, 1]]
     positive = (even + settings.positive_weight) * (observed - 1) ** 2

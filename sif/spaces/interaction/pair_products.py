@@ -42,6 +42,10 @@ class PairGraph:
         """Number of pairs."""
         return len(self.rows)
 
+    def ids(self) -> Tensor:
+        """(n, 2) int64, in row order."""
+        return torch.stack([self.rows, self.columns], dim=1).long()
+
 
 def pair_graph(ids: Tensor, shape: tuple[int, int]) -> PairGraph:
     """Sorts pairs ids (n, 2) int64 of a (rows, columns) matrix; repeated pairs stay apart."""

@@ -1,4 +1,4 @@
-"""What a space of interaction functions is to the jobs: a supernet, and functions of genotypes."""
+"""A space of interaction functions as jobs see it: a supernet, and functions of genotypes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class InteractionSpace(Space, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class SpaceContext:
-    """What data, objective and settings bring to a supernet.
+    """Everything that data, objective and settings give to a supernet.
 
     Attributes:
         shape: Of the tables; its encodings and whether the readout is trained are the space's.
@@ -53,7 +53,8 @@ class SpaceContext:
         criterion: What validation judges a function by, lower is better, positive.
         draws: All initial values.
         stages: Names of the blocks that are searched (`search.stages`).
-        own_tables: Whether each operation keeps embeddings of its own (`search.tables`).
+        own_tables: Whether each operation keeps embeddings of its own (`search.tables`): shared
+            ones fit the incumbent, and every challenger looks worse than it is.
         transform_offset: c of the start of learned transforms, x + c.
         settings: Of `SpaceKind.settings`; None where that is None.
     """

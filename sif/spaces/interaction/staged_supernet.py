@@ -5,9 +5,10 @@ Every combination of choices has weights of its own in a pool; a search trains a
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -27,14 +28,19 @@ from sif.spaces.interaction.design import (
     spec_design,
     spec_expression,
 )
-from sif.spaces.interaction.embeddings import TableShape
-from sif.spaces.interaction.encoders import ENCODINGS, Histories, Vectors, encoded, needed
+from sif.spaces.interaction.encoders import ENCODINGS, Vectors, encoded, needed
 from sif.spaces.interaction.function import Interaction
-from sif.spaces.interaction.losses import Batch, Loss, LossSettings, Scored, Weighting
-from sif.spaces.interaction.operations import Factors, Operation, operation_named
-from sif.spaces.interaction.pair_products import PairGraph
-from sif.spaces.interaction.space_kind import Criterion, SpaceContext, SpaceKind
-from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise, Mlp
+from sif.spaces.interaction.gated import GatedFunction
+from sif.spaces.interaction.losses import Batch, Scored
+from sif.spaces.interaction.operations import Operation, operation_named
+from sif.spaces.interaction.space_kind import SpaceContext, SpaceKind
+from sif.spaces.interaction.transforms import (
+    IDENTITY,
+    PRIMITIVES,
+    Elementwise,
+    Mlp,
+    mlp_numbers,
+)
 from sif.spaces.interaction.weight_pool import Combination, WeightPool, WeightSet
 
 SPEC = SPECS["staged"]
@@ -72,77 +78,42 @@ def neutral_genotype(fields: int) -> Genotype:
     )
 
 
-def searched_blocks(
-    stages: Sequence[str], fields: int, operations: Sequence[Operation]
-) -> tuple[Block, ...]:
-    """The blocks of the stages that are searched, in the order of `STAGES`."""
-    return tuple(stage_block(name, fields, operations) for name in STAGES if name in stages)
-
-
 SPARE = 6
 """Sets of weights beyond those one switch away, so that a selection that moves on finds some."""
 MIN_STEPS = 20
 """Weight steps before a combination is judged: a score is evidence only of what was trained."""
 
 
-@dataclass(frozen=True, eq=False)
-class StagedSettings:
-    """What the data and the objective bring.
-
-    Attributes:
-        shape: Of the tables; its encodings and whether w is trained are not read.
-        fields: The two field names.
-        loss: The objective's loss.
-        loss_settings: Its numbers; the weighting is not read.
-        weightings: By name, for the candidates of that block.
-        strengths: (n_f,) per field, see `Tables.squared_norm`.
-        histories: Of the train part; None where neither encodings nor embeddings are searched.
-        criterion: What validation judges by, lower is better, positive: the same for every
-            weighting of the training loss.
-        stages: Which blocks are searched.
-    """
-
-    shape: TableShape
-    fields: tuple[str, ...]
-    loss: Loss
-    loss_settings: LossSettings
-    weightings: Mapping[str, Weighting | None]
-    strengths: tuple[Tensor, ...]
-    histories: Histories | None
-    criterion: Criterion
-    stages: tuple[str, ...] = STAGES
-
-
 class StagedSpace(nn.Module):
     """The supernet.
 
     Args:
-        settings: What data and objective bring.
-        generator: Draws all initial values.
+        context: What data and objective bring; the shape's encodings and whether w is trained are
+            not read, nor is the weighting of the loss, which is a block.
     """
 
     name = SPEC.name
 
-    def __init__(self, settings: StagedSettings, generator: torch.Generator) -> None:
+    def __init__(self, context: SpaceContext) -> None:
         super().__init__()
-        self.settings = settings
-        k = len(settings.fields)
+        self.context, stages, generator = context, context.stages, context.draws
+        encodes = {ENCODING_BLOCK, EMBEDDING_BLOCK} & set(stages)
+        self.histories = context.histories() if encodes else None
+        k = len(context.fields)
         self.operations = tuple(
             cast(Operation, operation_named(n, k)) for n in SPEC.operations_of(k)
         )
-        self.blocks = searched_blocks(settings.stages, k, self.operations)
-        self.transforms = nn.ModuleList(Mlp(generator) for _ in settings.fields)
-        self.transforms.requires_grad_(EMBEDDING_BLOCK in settings.stages)
-        searched = ENCODING_BLOCK in settings.stages
-        every = replace(
-            settings.shape, encodings=("both",) * k if searched else (), trained_readout=False
-        )
+        self._stages = tuple(stage_block(name, k, self.operations) for name in STAGES)
+        self.blocks = tuple(block for block in self._stages if block.name in stages)
+        self.transforms = nn.ModuleList(Mlp(generator) for _ in context.fields)
+        self.transforms.requires_grad_(EMBEDDING_BLOCK in stages)
+        encodings = ("both",) * k if ENCODING_BLOCK in stages else ()
+        every = replace(context.shape, encodings=encodings, trained_readout=False)
         switches = sum(b.shape[0] * (b.shape[1] - 1) for b in self.blocks)
-        edges = sum(len(stage_block(name, k, self.operations).nodes) for name in STAGES)
         self.members = WeightPool(
             lambda: WeightSet(every, self.operations, generator),
             1 + switches + SPARE,
-            edges,
+            sum(len(block.nodes) for block in self._stages),
             self._inherit,
         )
         # Walking hundreds of parameters anew took a twentieth of every weight step.
@@ -154,8 +125,8 @@ class StagedSpace(nn.Module):
         Otherwise a table that the neighbor did not use would start from noise, and the search
         would compare how fast candidates learn instead of what they come to.
         """
-        k = len(self.settings.fields)
-        tables, histories = member.tables, self.settings.histories
+        k = len(self.context.fields)
+        tables, histories = member.tables, self.histories
         before = [encoded(tables, histories, f, ENCODINGS[neighbor[f]]).table for f in range(k)]
         for f in range(k):
             old, new = ENCODINGS[neighbor[f]], ENCODINGS[point[f]]
@@ -180,22 +151,22 @@ class StagedSpace(nn.Module):
 
     def arch_parameters(self) -> list[nn.Parameter]:
         """The learned element-wise functions, where they are a candidate."""
-        searched = EMBEDDING_BLOCK in self.settings.stages
-        return list(self.transforms.parameters()) if searched else []
+        return [p for p in self.transforms.parameters() if p.requires_grad]
+
+    def _completed(self, selection: Selection) -> Selection:
+        """Of all stages, neutral where one is not searched."""
+        edges = {
+            b.name: (b.operations.index(NEUTRAL[b.name]),) * len(b.nodes) for b in self._stages
+        }
+        return Selection({**edges, **selection})
 
     def point(self, selection: Selection) -> Combination:
         """The choice of every edge of every stage, neutral where it is not searched."""
-        k = len(self.settings.fields)
-        choices: list[int] = []
-        for name in STAGES:
-            block = stage_block(name, k, self.operations)
-            neutral = (block.operations.index(NEUTRAL[name]),) * len(block.nodes)
-            choices += selection.get(name, neutral)
-        return tuple(choices)
+        return tuple(itertools.chain.from_iterable(self._completed(selection).values()))
 
-    def interaction(self, gates: Gates) -> GatedRich:
+    def interaction(self, gates: Gates) -> GatedStages:
         """The function at the gates."""
-        return GatedRich(self, gates)
+        return GatedStages(self, gates)
 
     def loss(self, batch: Batch, gates: Gates) -> Tensor:
         """Loss of a batch under the gates."""
@@ -210,9 +181,9 @@ class StagedSpace(nn.Module):
         )
 
     def _weighted_loss(self, scored: Scored, batch: Batch, weighting: str) -> Tensor:
-        weights = self.settings.weightings[weighting]
-        settings = replace(self.settings.loss_settings, weighting=weights)
-        return self.settings.loss(scored, batch, settings)
+        weights = self.context.weightings[weighting]
+        numbers = replace(self.context.loss_settings, weighting=weights)
+        return self.context.loss(scored, batch, numbers)
 
     def count_step(self, gates: Gates) -> None:
         """Counts a weight step of the active combination, which makes evidence of its scores."""
@@ -221,8 +192,8 @@ class StagedSpace(nn.Module):
     def regularizer(self, gates: Gates) -> Tensor:
         """L2 of the tables that the active combination uses."""
         point = self.point(gates.choices())
-        encodings = tuple(ENCODINGS[k] for k in point[: len(self.settings.fields)])
-        return self.members.of(point).tables.squared_norm(self.settings.strengths, encodings)
+        encodings = tuple(ENCODINGS[k] for k in point[: len(self.context.fields)])
+        return self.members.of(point).tables.squared_norm(self.context.strengths, encodings)
 
     @torch.no_grad()
     def replacement_scores(
@@ -251,40 +222,18 @@ class StagedSpace(nn.Module):
         return scores
 
     def _criterion(self, gates: Gates, valid: Batch) -> float:
-        found = self.settings.criterion(self.interaction(gates).chosen(), valid)
+        found = self.context.criterion(self.interaction(gates).chosen(), valid)
         return math.log(max(found, torch.finfo(torch.float32).tiny))
 
     def genotype(self, gates: Gates) -> Genotype:
         """The combination at the gates; element-wise functions as numbers where they are chosen."""
-        point = self.point(gates.choices())
-        k = len(self.settings.fields)
-        names = [ENCODINGS[c] for c in point[:k]]
-        embedding, operation, weighting = (
-            stage_block(name, k, self.operations).operations[c]
-            for name, c in zip(STAGES[1:], point[k:], strict=True)
-        )
-        numbers = {
-            f"{field}.{name}": (tuple(value.shape), tuple(value.double().flatten().tolist()))
-            for field, transform in zip(self.settings.fields, self.transforms, strict=True)
-            for name, value in transform.state_dict().items()
-        }
-        return Genotype(
-            self.name,
-            {
-                ENCODING_BLOCK: tuple(enumerate(names)),
-                EMBEDDING_BLOCK: ((0, embedding),),
-                OPERATION_BLOCK: ((0, operation),),
-                WEIGHTING_BLOCK: ((0, weighting),),
-            },
-            numbers if embedding == "elementwise" else {},
-        )
-
-    def expression(self, genotype: Genotype) -> str:
-        """Such as "multiply(history(user), item), weighted by users"."""
-        return spec_expression(genotype, self.settings.fields)
+        named = self._completed(gates.choices()).named(self._stages)
+        elementwise = named[EMBEDDING_BLOCK] == ((0, "elementwise"),)
+        transforms = self.transforms if elementwise else ()
+        return Genotype(self.name, named, mlp_numbers(self.context.fields, transforms))
 
 
-class GatedRich:
+class GatedStages(GatedFunction):
     """The supernet at its gates, as something that scores pairs.
 
     At a discrete point it is one `Interaction` over the combination's own weights. With gates that
@@ -293,25 +242,20 @@ class GatedRich:
     """
 
     def __init__(self, space: StagedSpace, gates: Gates) -> None:
-        self._space, self._gates = space, gates
-        self.probed = any(w.requires_grad for w in gates.weights.values())
-        discrete = gates.active is not None
+        self._space = space
         self.member = (
-            space.members.of(space.point(gates.choices()))
-            if discrete
-            else cast(WeightSet, space.members.sets[0])
+            cast(WeightSet, space.members.sets[0])
+            if gates.active is None
+            else space.members.of(space.point(gates.active))
         )
-        self._chosen = self._at_point() if discrete and not self.probed else None
-        self._candidates = [] if self._chosen else self._mixed()
+        super().__init__(gates)
+        self._candidates = [] if self.plain else self._mixed()
 
     def chosen(self) -> Interaction:
         """The function of the active combination."""
-        return self._chosen or self._at_point()
-
-    def _at_point(self) -> Interaction:
         space, member = self._space, self.member
         point = space.point(self._gates.choices())
-        k = len(space.settings.fields)
+        k = len(space.context.fields)
         vectors = [self._encoded(f, ENCODINGS[point[f]]) for f in range(k)]
         embedding = EMBEDDINGS[point[k]]
         if embedding == "graph":
@@ -325,10 +269,10 @@ class GatedRich:
     def _transforms(self, embedding: str) -> Sequence[Elementwise]:
         if embedding == "elementwise":
             return [cast(Mlp, t) for t in self._space.transforms]
-        return [PRIMITIVES[IDENTITY]] * len(self._space.settings.fields)
+        return [PRIMITIVES[IDENTITY]] * len(self._space.context.fields)
 
     def _encoded(self, field: int, encoding: str) -> Vectors:
-        return encoded(self.member.tables, self._space.settings.histories, field, encoding)
+        return encoded(self.member.tables, self._space.histories, field, encoding)
 
     def _mix(self, block: str, edge: int, candidates: Mapping[str, Callable[[], Tensor]]) -> Tensor:
         """One edge of a stage; its neutral candidate where the stage is not searched."""
@@ -347,7 +291,7 @@ class GatedRich:
                     {e: partial(lambda f, e: self._encoded(f, e).table, f, e) for e in ENCODINGS},
                 )
             )
-            for f in range(len(space.settings.fields))
+            for f in range(len(space.context.fields))
         ]  # fmt: skip
         vectors = [Vectors(self._embedded(encoded, f)) for f in range(len(encoded))]
         identity = self._transforms("identity")
@@ -368,52 +312,16 @@ class GatedRich:
         )  # fmt: skip
 
     def _propagated(self, vectors: Sequence[Vectors]) -> list[Vectors]:
-        return needed(self._space.settings.histories).propagate(vectors)
+        return needed(self._space.histories).propagate(vectors)
 
-    def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:
-        """Scores (n,) at ids (n, 2); `observed` as in `Interaction.pairs`."""
-        if self._chosen:
-            return self._chosen.pairs(ids, observed)
+    def mixed_pairs(self, ids: Tensor) -> Tensor:
+        """Scores (n,) at ids (n, 2)."""
         by_name = {i.operation.name: partial(i.pairs, ids) for i in self._candidates}
         return self._mix(OPERATION_BLOCK, 0, by_name)
 
-    @property
-    def is_factorized(self) -> bool:
-        """As of the chosen function; never for mixtures."""
-        return self._chosen is not None and self._chosen.is_factorized
-
-    @property
-    def uses_history(self) -> bool:
-        """As of the chosen function; mixtures leave nothing out."""
-        return self._chosen is not None and self._chosen.uses_history
-
-    def factors(self) -> Factors | None:
-        """Factors of the chosen function; None for mixtures."""
-        return self._chosen.factors() if self._chosen else None
-
-    def on_graph(self, graph: PairGraph) -> Tensor:
-        """Scores (n,) at a graph's pairs."""
-        if self._chosen:
-            return self._chosen.on_graph(graph)
-        return self.pairs(torch.stack([graph.rows, graph.columns], dim=1))
-
-    def own_on_graph(self, graph: PairGraph) -> Tensor | None:
-        """What a graph's pairs contributed to their own scores."""
-        return self._chosen.own_on_graph(graph) if self._chosen else None
-
-
-def _made(context: SpaceContext) -> StagedSpace:
-    encodes = {ENCODING_BLOCK, EMBEDDING_BLOCK} & set(context.stages)
-    settings = StagedSettings(
-        context.shape, context.fields, context.loss, context.loss_settings, context.weightings,
-        context.strengths, context.histories() if encodes else None, context.criterion,
-        context.stages,
-    )  # fmt: skip
-    return StagedSpace(settings, context.draws)
-
 
 STAGED_SPACE = SpaceKind(
-    _made,
+    StagedSpace,
     partial(spec_design, SPEC),
     spec_expression,
     multiply=lambda fields: neutral_genotype(len(fields)),

@@ -8,8 +8,7 @@ networks instead, those are continuous architecture parameters, trained on the v
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import cast
 
@@ -26,37 +25,19 @@ from sif.spaces.interaction.design import (
     spec_design,
     spec_expression,
 )
-from sif.spaces.interaction.embeddings import Tables, TableShape
+from sif.spaces.interaction.embeddings import Tables
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.gated import GatedInteraction, fitted_loss, gated, replacement_scores
-from sif.spaces.interaction.losses import Batch, Loss, LossSettings
+from sif.spaces.interaction.losses import Batch
 from sif.spaces.interaction.operations import operations_for
 from sif.spaces.interaction.space_kind import SpaceContext, SpaceKind
-from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise, Mlp
-
-
-@dataclass(frozen=True, eq=False)
-class FunctionSettings:
-    """What the data and the objective bring.
-
-    Attributes:
-        shape: Of the tables.
-        fields: Field names.
-        loss: The objective's loss.
-        loss_settings: Its numbers.
-        strengths: (n_f,) per field: L2 strength of each row, per observed train row.
-        own_tables: Whether each operation keeps embeddings of its own during the search. Shared
-            embeddings fit the incumbent, and every challenger looks worse than it is.
-        transform_offset: c of the learned transforms' start, x + c.
-    """
-
-    shape: TableShape
-    fields: tuple[str, ...]
-    loss: Loss
-    loss_settings: LossSettings
-    strengths: tuple[Tensor, ...]
-    own_tables: bool = True
-    transform_offset: float = 0.0
+from sif.spaces.interaction.transforms import (
+    IDENTITY,
+    PRIMITIVES,
+    Elementwise,
+    Mlp,
+    mlp_numbers,
+)
 
 
 class FunctionSpace(nn.Module):
@@ -64,34 +45,29 @@ class FunctionSpace(nn.Module):
 
     Args:
         spec: The preset.
-        settings: What data and objective bring.
-        generator: Draws all initial values.
+        context: What data and objective bring.
 
     Raises:
         ConfigError: An operation or transform that is not known.
     """
 
-    def __init__(
-        self, spec: FunctionSpec, settings: FunctionSettings, generator: torch.Generator
-    ) -> None:
+    def __init__(self, spec: FunctionSpec, context: SpaceContext) -> None:
         super().__init__()
-        _check_spec(spec, len(settings.fields))
-        self.spec, self.settings = spec, settings
-        self.name = spec.name
-        k = len(settings.fields)
+        k = len(context.fields)
+        _check_spec(spec, k)
+        self.spec, self.context, self.name = spec, context, spec.name
         self.operations = tuple(operations_for(k)[name] for name in spec.operations_of(k))
-        sets = len(self.operations) if settings.own_tables else 1
-        first = Tables(settings.shape, generator)
+        sets = len(self.operations) if context.own_tables else 1
+        first = Tables(context.shape, context.draws)
         # Equal starts: no operation is ahead by the luck of its initial embeddings.
         self.tables = nn.ModuleList([first, *(copy.deepcopy(first) for _ in range(sets - 1))])
         self.readouts = nn.ParameterList(
-            nn.Parameter(settings.shape.initial_readout(operation)) for operation in self.operations
+            nn.Parameter(context.shape.initial_readout(operation)) for operation in self.operations
         )
-        learned = 0 if spec.transforms else len(settings.fields)
         self.transforms = nn.ModuleList(
-            Mlp(generator, settings.transform_offset) for _ in range(learned)
+            Mlp(context.draws, context.transform_offset) for _ in range(0 if spec.transforms else k)
         )
-        self.blocks = _blocks(spec, settings)
+        self.blocks = _blocks(spec, context)
 
     def reference_tensor(self) -> Tensor:
         """A tensor of the space's device and dtype."""
@@ -107,48 +83,42 @@ class FunctionSpace(nn.Module):
         """The learned transforms P and Q."""
         return list(self.transforms.parameters())
 
-    def choice(self, gates: Gates) -> int:
-        """Index of the active operation."""
-        return gates.choices()[OPERATION_BLOCK][0]
-
     def tables_of(self, operation: int) -> Tables:
         """The tables that an operation trains."""
-        return cast(Tables, self.tables[operation if self.settings.own_tables else 0])
+        return cast(Tables, self.tables[operation if self.context.own_tables else 0])
 
     def gated_transform(self, field: int, gates: Gates) -> Elementwise:
         """The element-wise function of a field under the gates."""
         if not self.spec.transforms:
             return cast(Mlp, self.transforms[field])
         functions = [PRIMITIVES[name] for name in self.spec.transforms]
-        name = self.settings.fields[field]
+        name = self.context.fields[field]
         return lambda x: gated(gates, name, [partial(f, x) for f in functions])
 
     def interaction(self, gates: Gates) -> GatedInteraction:
         """The function at the gates, over the chosen operation's tables."""
-        transforms = [self.gated_transform(f, gates) for f in range(len(self.settings.fields))]
-        interactions = [
-            Interaction(self.tables_of(k), transforms, operation, readout)
-            for k, (operation, readout) in enumerate(
-                zip(self.operations, self.readouts, strict=True)
-            )
-        ]
+        transforms = [self.gated_transform(f, gates) for f in range(len(self.context.fields))]
+        interactions = [self._with(k, transforms) for k in range(len(self.operations))]
         return GatedInteraction(interactions, gates, OPERATION_BLOCK)
+
+    def _with(self, operation: int, transforms: Sequence[Elementwise]) -> Interaction:
+        tables, readout = self.tables_of(operation), self.readouts[operation]
+        return Interaction(tables, transforms, self.operations[operation], readout)
 
     def loss(self, batch: Batch, gates: Gates) -> Tensor:
         """Loss of a batch under the gates."""
         scored = self.interaction(gates)
-        return self.settings.loss(scored, batch, self.settings.loss_settings)
+        return self.context.loss(scored, batch, self.context.loss_settings)
 
     def regularizer(self, gates: Gates) -> Tensor:
         """L2 of the chosen operation's tables; of relaxed gates, of all by their weights."""
-        if gates.active is None and self.settings.own_tables:
-            weights = gates.weights[OPERATION_BLOCK][0].tolist()
-            norms = [self.tables_of(k).squared_norm(self.settings.strengths) for k in
-                     range(len(weights))]  # fmt: skip
-            return torch.stack([w * norm for w, norm in zip(weights, norms, strict=True)]).sum()
-        if gates.active is None:
-            return self.tables_of(0).squared_norm(self.settings.strengths)
-        return self.tables_of(self.choice(gates)).squared_norm(self.settings.strengths)
+        strengths = self.context.strengths
+        if gates.active is None and self.context.own_tables:
+            weights = enumerate(gates.weights[OPERATION_BLOCK][0].tolist())
+            norms = [w * self.tables_of(k).squared_norm(strengths) for k, w in weights]
+            return torch.stack(norms).sum()
+        operation = 0 if gates.active is None else gates.active[OPERATION_BLOCK][0]
+        return self.tables_of(operation).squared_norm(strengths)
 
     @torch.no_grad()
     def replacement_scores(
@@ -161,36 +131,23 @@ class FunctionSpace(nn.Module):
         """
 
         def loss_at(selection: Selection) -> float:
-            (operation,) = selection[OPERATION_BLOCK]
-            interaction = Interaction(
-                self.tables_of(operation),
-                [self._transform(field, selection) for field in range(len(self.settings.fields))],
-                self.operations[operation],
-                self.readouts[operation],
-            )
-            settings = self.settings
-            return fitted_loss(interaction, settings.loss, settings.loss_settings, train, valid)
+            transforms = [self._transform(f, selection) for f in range(len(self.context.fields))]
+            interaction = self._with(selection[OPERATION_BLOCK][0], transforms)
+            loss, numbers = self.context.loss, self.context.loss_settings
+            return fitted_loss(interaction, loss, numbers, train, valid)
 
         return replacement_scores(self.blocks, gates, loss_at)
 
     def _transform(self, field: int, selection: Selection) -> Elementwise:
         if not self.spec.transforms:
             return cast(Mlp, self.transforms[field])
-        name = self.spec.transforms[selection[self.settings.fields[field]][0]]
+        name = self.spec.transforms[selection[self.context.fields[field]][0]]
         return PRIMITIVES[name]
 
     def genotype(self, gates: Gates) -> Genotype:
         """The function at the gates; P and Q as numbers where they are learned."""
-        numbers = {
-            f"{field}.{name}": (tuple(value.shape), tuple(value.double().flatten().tolist()))
-            for field, transform in zip(self.settings.fields, self.transforms, strict=False)
-            for name, value in transform.state_dict().items()
-        }
+        numbers = mlp_numbers(self.context.fields, self.transforms)
         return Genotype(self.name, gates.choices().named(self.blocks), numbers)
-
-    def expression(self, genotype: Genotype) -> str:
-        """Such as "multiply(P(user), Q(item))" or "max(+sqrt(user), ~abs(item))"."""
-        return spec_expression(genotype, self.settings.fields)
 
 
 def _check_spec(spec: FunctionSpec, fields: int) -> None:
@@ -204,9 +161,9 @@ def _check_spec(spec: FunctionSpec, fields: int) -> None:
                 raise ConfigError(f"{kind}: expected one of {', '.join(known)}, found {name!r}")
 
 
-def _blocks(spec: FunctionSpec, settings: FunctionSettings) -> tuple[Block, ...]:
+def _blocks(spec: FunctionSpec, context: SpaceContext) -> tuple[Block, ...]:
     """One row each: a cost is the readout's parameters plus the multiply-adds of one pair."""
-    d, k = settings.shape.dimension, len(settings.fields)
+    d, k = context.shape.dimension, len(context.fields)
     operations, names = operations_for(k), spec.operations_of(k)
     costs = tuple(float(2 * operations[name].width(k) * d) for name in names)
     blocks = [Block(OPERATION_BLOCK, names, costs=(costs,))]
@@ -214,24 +171,19 @@ def _blocks(spec: FunctionSpec, settings: FunctionSettings) -> tuple[Block, ...]
         start = IDENTITY if IDENTITY in spec.transforms else None
         blocks += [
             Block(field, spec.transforms, weighted=False, default_op=start)
-            for field in settings.fields
+            for field in context.fields
         ]
     return tuple(blocks)
 
 
 def space_of(spec: FunctionSpec) -> SpaceKind:
     """The space of a preset, to be registered under the preset's name."""
-
-    def make(context: SpaceContext) -> FunctionSpace:
-        settings = FunctionSettings(
-            context.shape, context.fields, context.loss, context.loss_settings, context.strengths,
-            context.own_tables, context.transform_offset,
-        )  # fmt: skip
-        return FunctionSpace(spec, settings, context.draws)
-
     multiplies = spec.operations is None or "multiply" in spec.operations
     has_multiply = multiplies and IDENTITY in spec.transforms
-    return SpaceKind(make, partial(spec_design, spec), spec_expression, has_multiply=has_multiply)
+    return SpaceKind(
+        partial(FunctionSpace, spec), partial(spec_design, spec), spec_expression,
+        has_multiply=has_multiply,
+    )  # fmt: skip
 
 
 SIF_SPACE = space_of(SPECS["sif"])

@@ -8,13 +8,15 @@ are added to `PRIMITIVES` by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 Elementwise = Callable[[Tensor], Tensor]
+Numbers = tuple[tuple[int, ...], tuple[float, ...]]
+"""Shape and values in row-major order (`Genotype.parameters`)."""
 
 HIDDEN = 8
 """Hidden units of P and Q (SIF, WWW 2020; models_binary.py of the published code)."""
@@ -136,3 +138,12 @@ class Mlp(nn.Module):
         module = cls(torch.Generator())
         module.load_state_dict(dict(numbers))
         return module.requires_grad_(False)
+
+
+def mlp_numbers(fields: Sequence[str], mlps: Iterable[nn.Module]) -> dict[str, Numbers]:
+    """Parameters of a genotype that hold the fields' functions; none where there are none."""
+    return {
+        f"{field}.{name}": (tuple(value.shape), tuple(value.double().flatten().tolist()))
+        for field, mlp in zip(fields, mlps, strict=False)
+        for name, value in mlp.state_dict().items()
+    }

@@ -6,15 +6,16 @@ A cell's output is the mean of some states (DARTS; Liu et al., ICLR 2019, sectio
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from sif.errors import GenotypeError
-from sif.spaces.genotype_text import parse_call, whole_numbers
+from sif.spaces import genotype_text
+from sif.spaces.genotype_text import Edge, parse_edges, parse_genotype, whole_numbers
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -23,9 +24,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda x: x,
 }
 """Those of DARTS without "none" (section 3.2), for which the constraints of NASP stand."""
-
-Node = tuple[str, int]
-"""Activation and number of the state that it reads."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class RecurrentCell:
             an output of states that do not exist.
     """
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[Edge, ...]
     output: tuple[int, ...]
 
     def __post_init__(self) -> None:
@@ -65,14 +63,8 @@ class RecurrentCell:
             )
 
 
-def edge_nodes(nodes: int) -> tuple[int, ...]:
-    """For each candidate edge the node that it enters, from 0; node i can read i + 1 states."""
-    return tuple(node for node in range(nodes) for _ in range(node + 1))
-
-
-def edge_sources(nodes: int) -> tuple[int, ...]:
-    """For each candidate edge the state that it leaves."""
-    return tuple(source for node in range(nodes) for source in range(node + 1))
+edge_nodes = partial(genotype_text.edge_nodes, inputs=1)
+edge_sources = partial(genotype_text.edge_sources, inputs=1)
 
 
 def readers(cell: RecurrentCell) -> dict[int, list[int]]:
@@ -96,7 +88,7 @@ def cell_of(choices: Sequence[tuple[int, str]], nodes: int) -> RecurrentCell:
         GenotypeError: An edge that does not exist, or a node with none or several.
     """
     entered, sources = edge_nodes(nodes), edge_sources(nodes)
-    found: dict[int, Node] = {}
+    found: dict[int, Edge] = {}
     for edge, activation in choices:
         if edge >= len(entered):
             raise GenotypeError(f"cell: expected edges in 0..{len(entered) - 1}, found {edge}")
@@ -118,20 +110,12 @@ def parse_cell(text: str, where: str = "genotype") -> RecurrentCell:
     Raises:
         GenotypeError: Anything else.
     """
-    call = parse_call(text, where)
-    fields = dict(zip(("recurrent", "concat"), call.args, strict=False))
-    fields |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
-    try:
-        nodes = [(str(name), source) for name, source in ast.literal_eval(fields["recurrent"])]
-        if any(isinstance(s, bool) or not isinstance(s, int) for _, s in nodes):
-            raise TypeError("states are whole numbers")
-        return RecurrentCell(tuple(nodes), whole_numbers(fields["concat"]))
-    except GenotypeError as error:
-        raise GenotypeError(f"{where}: {error}") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise GenotypeError(
-            f"{where}: malformed genotype: {type(error).__name__}: {error}"
-        ) from None
+    return parse_genotype(
+        text, where, ("recurrent", "concat"),
+        lambda fields: RecurrentCell(
+            tuple(parse_edges(fields["recurrent"])), whole_numbers(fields["concat"])
+        ),
+    )  # fmt: skip
 
 
 def format_cell(cell: RecurrentCell) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sif.core.gates import Gates
-from sif.core.genotype import Genotype, check_names, from_json
+from sif.core.genotype import Genotype, check_names
 from sif.core.probe import gate_gradient
 from sif.core.proximal import project, weight_step
 from sif.core.space import ReplacementScored
@@ -26,7 +26,8 @@ from sif.spaces.interaction.function import Interaction, InteractionNetwork
 from sif.spaces.interaction.losses import WEIGHTINGS, Batch, LossSettings, Weighting
 from sif.spaces.interaction.operations import OPERATIONS, SUMS, operation_named
 from sif.spaces.interaction.registry import LOSSES, design_of, expression
-from sif.spaces.interaction.staged_supernet import MIN_STEPS, STAGES, StagedSettings, StagedSpace
+from sif.spaces.interaction.space_kind import SpaceContext
+from sif.spaces.interaction.staged_supernet import MIN_STEPS, STAGES, StagedSpace
 from sif.spaces.interaction.weight_pool import Combination, WeightPool, WeightSet
 
 USERS, ITEMS, D = 7, 6, 3
@@ -82,11 +83,12 @@ def weightings() -> dict[str, Weighting | None]:
     return {name: Weighting.of(name, counts) for name in WEIGHTINGS}
 
 
-def rich_settings(loss: str = "squared", stages: tuple[str, ...] = STAGES) -> StagedSettings:
+def context(loss: str, stages: tuple[str, ...], seed: int) -> SpaceContext:
     strengths = tuple(torch.linspace(0.01, 0.05, n, dtype=F64) for n in (USERS, ITEMS))
-    return StagedSettings(
-        shape(), FIELDS, LOSSES[loss], LOSS, weightings(), strengths, histories(), criterion, stages
-    )
+    return SpaceContext(
+        shape(), FIELDS, LOSSES[loss], LOSS, strengths, weightings(), histories, criterion,
+        torch.Generator().manual_seed(seed), stages,
+    )  # fmt: skip
 
 
 def scatter(module: nn.Module) -> None:
@@ -100,7 +102,7 @@ def scatter(module: nn.Module) -> None:
 def make_space(
     loss: str = "squared", stages: tuple[str, ...] = STAGES, seed: int = 0, scattered: bool = True
 ) -> StagedSpace:
-    made = StagedSpace(rich_settings(loss, stages), torch.Generator().manual_seed(seed)).double()
+    made = StagedSpace(context(loss, stages, seed)).double()
     if scattered:
         scatter(made)
     with torch.no_grad():
@@ -190,7 +192,7 @@ def test_functions_are_trained_where_they_are_searched_and_readouts_never(
 
 def built_from(space: StagedSpace, gates: Gates) -> InteractionNetwork:
     """The network of the genotype at the gates, with the supernet's weights copied in."""
-    genotype = from_json(space.genotype(gates).to_json())
+    genotype = Genotype.from_json(space.genotype(gates).to_json())
     design = design_of(genotype, FIELDS)
     net = network(design, shape(), torch.Generator().manual_seed(9), histories()).double()
     member = space.members.of(space.point(gates.choices()))
@@ -216,7 +218,7 @@ def test_observed_pairs_and_the_penalty_are_those_of_the_network(chosen: dict[st
         torch.testing.assert_close(found.pairs(ids, observed), expected, rtol=1e-10, atol=1e-10)
     if gates.choices()["encoding"] == (0, 0):
         assert net.tables.histories is not None
-    norm = net.tables.squared_norm(space.settings.strengths)
+    norm = net.tables.squared_norm(space.context.strengths)
     torch.testing.assert_close(space.regularizer(gates), norm, rtol=1e-10, atol=1e-10)
 
 
@@ -321,7 +323,7 @@ def test_genotypes_say_what_was_chosen_and_come_back_from_json(chosen: dict[str,
     for name in STAGES[1:]:
         assert genotype.operation(name) == chosen.get(name, NAMES[name][0])
     check_names(genotype, "staged", legal_names(SPECS["staged"], FIELDS))
-    again = from_json(genotype.to_json())
+    again = Genotype.from_json(genotype.to_json())
     assert again == genotype
     assert bool(again.parameters) == (chosen.get("embedding") == "elementwise")
     design = design_of(again, FIELDS)
@@ -349,7 +351,7 @@ def test_genotypes_say_what_was_chosen_and_come_back_from_json(chosen: dict[str,
 def test_expressions_are_readable(chosen: dict[str, Any], text: str) -> None:
     space = make_space()
     genotype = space.genotype(gates_at(space, **chosen))
-    assert space.expression(genotype) == expression(genotype, FIELDS) == text
+    assert genotype.expression == expression(genotype, FIELDS) == text
 
 
 def staged(**blocks: Any) -> Genotype:

@@ -23,10 +23,11 @@ from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTenso
 from sif.spaces.interaction.design import OPERATION_BLOCK, SPECS, FunctionSpec, legal_names, network
 from sif.spaces.interaction.embeddings import Tables, TableShape, clip_readout
 from sif.spaces.interaction.function import Interaction
-from sif.spaces.interaction.losses import Batch, LossSettings
+from sif.spaces.interaction.losses import Batch
 from sif.spaces.interaction.operations import OPERATIONS, operations_for
 from sif.spaces.interaction.registry import LOSSES, design_of, expression
-from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
+from sif.spaces.interaction.supernet import FunctionSpace
+from sif.testing import InteractionCase
 
 SIZES = (7, 6, 3)
 FIELDS = ("user", "item", "hour")
@@ -47,15 +48,13 @@ class Case:
 
     def space(self, seed: int = 0) -> FunctionSpace:
         """The supernet with every weight at a different number."""
-        settings = FunctionSettings(
-            self.shape(),
-            FIELDS[: self.fields],
-            LOSSES[self.loss],
-            LossSettings(positive_weight=2.0, negatives=2),
-            tuple(torch.linspace(0.01, 0.05, n, dtype=F64) for n in SIZES[: self.fields]),
-            own_tables=self.own,
+        context = replace(
+            InteractionCase(self.spec, self.loss, self.fields, self.own).context(seed),
+            shape=self.shape(),
+            fields=FIELDS[: self.fields],
+            strengths=tuple(torch.linspace(0.01, 0.05, n, dtype=F64) for n in SIZES[: self.fields]),
         )
-        space = FunctionSpace(SPECS[self.spec], settings, torch.Generator().manual_seed(seed))
+        space = FunctionSpace(SPECS[self.spec], context)
         space.to(F64)
         scatter(space)
         return space
@@ -152,11 +151,8 @@ def test_a_constant_that_is_not_trained_belongs_to_no_optimizer(intercept: bool)
 
 @pytest.mark.parametrize("spec", PRESETS)
 def test_operations_start_equal(spec: str) -> None:
-    settings = FunctionSettings(
-        TableShape((5, 4), 3, biases=True),
-        FIELDS[:2], LOSSES["squared"], LossSettings(), (torch.ones(5), torch.ones(4)),
-    )  # fmt: skip
-    space = FunctionSpace(SPECS[spec], settings, torch.Generator().manual_seed(1))
+    shape = TableShape((5, 4), 3, biases=True)
+    space = FunctionSpace(SPECS[spec], replace(InteractionCase(spec).context(1), shape=shape))
     first = space.tables_of(0)
     assert len(space.tables) == len(OPERATIONS)
     for k in range(1, len(OPERATIONS)):
@@ -194,7 +190,7 @@ def test_genotypes_and_expressions_tell_operation_and_fields(case: Case) -> None
         check_names(genotype, case.spec, legal_names(SPECS[case.spec], fields))
         learned = not SPECS[case.spec].transforms
         assert bool(genotype.parameters) == learned
-        text = space.expression(genotype)
+        text = genotype.expression
         operation, _, nested = genotype.operation(OPERATION_BLOCK).partition("(")
         assert text.startswith(f"{operation}({nested.partition('(')[0]}")
         assert all(field in text for field in fields)
@@ -203,11 +199,11 @@ def test_genotypes_and_expressions_tell_operation_and_fields(case: Case) -> None
 def test_expressions_are_readable() -> None:
     space = Case("sif", True, 2).space()
     learned = space.genotype(gates_at(space, 0))
-    assert space.expression(learned) == "multiply(P(user), Q(item))"
+    assert learned.expression == "multiply(P(user), Q(item))"
     space = Case("primitives", True, 2).space()
     names = space.blocks[1].operations
     gates = gates_at(space, 3, names.index("+sqrt"), names.index("~abs"))
-    assert space.expression(space.genotype(gates)) == "max(+sqrt(user), ~abs(item))"
+    assert space.genotype(gates).expression == "max(+sqrt(user), ~abs(item))"
 
 
 def test_expressions_of_three_fields_are_readable() -> None:
@@ -217,11 +213,11 @@ def test_expressions_of_three_fields_are_readable() -> None:
              "plus(min(2,3),1)": "plus(min(Q(item), R(hour)), P(user))",
              "concat": "concat(P(user), Q(item), R(hour))"}  # fmt: skip
     for name, text in names.items():
-        assert space.expression(space.genotype(gates_at(space, place(name)))) == text
+        assert space.genotype(gates_at(space, place(name))).expression == text
     fixed = Case("primitives", True, 3).space()
     (user, item, hour) = (fixed.blocks[1].operations.index(n) for n in ("-abs", "~abs", "+sqrt"))
     gates = gates_at(fixed, place("concat(max(1,3),2)"), user, item, hour)
-    text = fixed.expression(fixed.genotype(gates))
+    text = fixed.genotype(gates).expression
     assert text == "concat(max(-abs(user), +sqrt(hour)), ~abs(item))"
 
 
@@ -248,7 +244,7 @@ def test_the_architecture_step_hears_of_every_gate(case: Case) -> None:
     for gates in selections(space):
         found = gate_gradient(space, case.batch(), gates)
         assert (found.gates[OPERATION_BLOCK] != 0).all()
-        name = space.operations[space.choice(gates)].name
+        name = gates.choices().named(space.blocks)[OPERATION_BLOCK][0][1]
         if "min" not in name and "max" not in name:  # which may pass over a field
             assert all((g != 0).all() for g in found.gates.values())
             assert all(g.abs().max() > 0 for g in found.arch)
@@ -272,7 +268,7 @@ def test_an_architecture_step_probes_what_it_is_asked_for(
         same = gate_gradient(space, case.batch(), replace(gates, probing=Probing(ones)))
         ran.clear()
         drawn = gate_gradient(space, case.batch(), replace(gates, probing=Probing(gates.weights)))
-        assert set(ran) == {space.operations[space.choice(gates)].name}
+        assert set(ran) == {gates.choices().named(space.blocks)[OPERATION_BLOCK][0][1]}
         for name, grad in exact.gates.items():
             assert torch.equal(same.gates[name], grad)
             assert torch.equal(drawn.gates[name], grad * gates.weights[name])
@@ -305,7 +301,7 @@ def test_regularizer_is_the_weighted_square_of_the_chosen_tables(case: Case) -> 
     for f in range(case.fields):
         for i in range(SIZES[f]):
             row, bias = tables.embeddings[f][i], tables.biases[f][i]
-            expected += space.settings.strengths[f][i] * ((row**2).sum() + bias**2)
+            expected += space.context.strengths[f][i] * ((row**2).sum() + bias**2)
     torch.testing.assert_close(space.regularizer(gates), expected)
 
 
@@ -381,11 +377,8 @@ def test_transforming_before_or_after_the_look_up_is_the_same() -> None:
     ],
 )
 def test_unknown_names_in_a_preset_are_refused(spec: FunctionSpec, message: str) -> None:
-    settings = FunctionSettings(
-        TableShape((2, 2), 2), FIELDS[:2], LOSSES["squared"], LossSettings(), ()
-    )
     with pytest.raises(ConfigError, match=message):
-        FunctionSpace(spec, settings, torch.Generator())
+        FunctionSpace(spec, InteractionCase("sif").context())
 
 
 def test_a_genotype_of_learned_transforms_needs_its_numbers() -> None:
