@@ -17,7 +17,7 @@ import numpy as np
 from pictures import Choice, cost_bars, trade_off
 
 from sif import plots
-from sif.core.genotype import from_json
+from sif.core.genotype import Genotype
 from sif.problems.images import EXPORTED
 from sif.spaces.cnn.supernet import SPECS, cells_of, skip_share
 
@@ -45,7 +45,7 @@ def read(folder: Path) -> list[Run]:
 def row(run: Run) -> dict[str, object]:
     """A run in figures: what it found and the watch for collapse."""
     counts, scratch = run["diagnostics"], run["scratch"]
-    skips = skip_share(cells_of(from_json(run["genotype"])))
+    skips = skip_share(cells_of(Genotype.from_json(run["genotype"])))
     shares = {
         block: np.array(table).sum(axis=0) / np.sum(table)
         for block, table in run["trained"].items()

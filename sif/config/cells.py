@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, Field
 
 from sif.config.search import SearchSection
-from sif.config.sections import Count, NonNegative, Rate
+from sif.config.sections import CommonConfig, Count, NonNegative, Rate, absolute_if_file
+
+Part = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _absolute_if_given(name: str | None) -> str | None:
+    return None if name is None else absolute_if_file(name)
+
+
+class CellsConfig(CommonConfig):
+    """Settings of a job that searches cells."""
+
+    overlay: ClassVar[str | None] = "dataset"
+
+    cells: Annotated[str | None, AfterValidator(_absolute_if_given)] = Field(
+        None, description="what to train without a search: a published name, or a genotype file"
+    )
 
 
 class CellSearchSection(SearchSection):

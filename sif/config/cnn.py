@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from sif.config.cells import CellSearchSection
+from sif.config.cells import CellsConfig, CellSearchSection, Part
 from sif.config.sections import (
     AbsolutePath,
-    CommonConfig,
     Count,
     Fraction,
     Names,
@@ -18,11 +17,9 @@ from sif.config.sections import (
     Section,
     Share,
     absolute_if_file,
-    absolute_if_given,
 )
 
 Pixels = Annotated[int, Field(ge=0)]
-Part = Annotated[float, Field(gt=0, lt=1)]
 Hue = Annotated[float, Field(ge=0, le=0.5)]
 Degrees = Annotated[float, Field(ge=0, le=180)]
 
@@ -99,7 +96,7 @@ class CellTrainConfig(Section):
     augment: AugmentationConfig = AugmentationConfig()
 
 
-class CNNConfig(CommonConfig):
+class CNNConfig(CellsConfig):
     """Images to found cells and a trained classifier.
 
     Examples:
@@ -107,16 +104,11 @@ class CNNConfig(CommonConfig):
         5
     """
 
-    overlay: ClassVar[str | None] = "dataset"
-
     task: Literal["cnn"] = "cnn"
     dataset: Annotated[str, AfterValidator(absolute_if_file)] = Field(
         "digits", description="a known dataset's name, a folder of class folders, or an archive"
     )
     space: str = Field("nasp-7op", description="search space")
-    cells: Annotated[str | None, AfterValidator(absolute_if_given)] = Field(
-        None, description="cells to train without a search: a published name, or a genotype file"
-    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of convolutions while weights and alpha train; evaluation: float32"
     )

@@ -7,11 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from sif.config.cells import CellSearchSection
+from sif.config.cells import CellsConfig, CellSearchSection, Part
 from sif.config.renamed import RELAXATIONS
 from sif.config.sections import (
     AbsolutePath,
-    CommonConfig,
     Count,
     Names,
     NonNegative,
@@ -19,10 +18,8 @@ from sif.config.sections import (
     Section,
     Share,
     absolute_if_file,
-    absolute_if_given,
 )
 
-Part = Annotated[float, Field(gt=0, lt=1)]
 Columns = Annotated[int, Field(ge=2)]
 Optimizer = Literal["sgd", "adam"]
 
@@ -87,7 +84,7 @@ class RecurrentTrainConfig(Section):
     dropout: DropoutConfig = DropoutConfig(word=0.1)
 
 
-class RNNConfig(CommonConfig):
+class RNNConfig(CellsConfig):
     """A text to a found cell and a trained language model.
 
     Examples:
@@ -95,7 +92,6 @@ class RNNConfig(CommonConfig):
         5
     """
 
-    overlay: ClassVar[str | None] = "dataset"
     method_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         name: {"arch_lr": 3e-3} for name in ("nasp", *RELAXATIONS)
     }  # as published for DARTS on Penn Treebank
@@ -103,9 +99,6 @@ class RNNConfig(CommonConfig):
     task: Literal["rnn"] = "rnn"
     dataset: Annotated[str, AfterValidator(absolute_if_file)] = Field(
         "grammar", description="a known text's name, or a folder with train, valid and test"
-    )
-    cells: Annotated[str | None, AfterValidator(absolute_if_given)] = Field(
-        None, description="cell to train without a search: a published name, or a genotype file"
     )
     data: TextConfig = TextConfig()
     search: RecurrentSearchConfig = RecurrentSearchConfig()

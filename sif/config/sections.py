@@ -45,11 +45,6 @@ def absolute_if_file(name: str) -> str:
     return str(path.absolute()) if looks_like_path and path.exists() else name
 
 
-def absolute_if_given(name: str | None) -> str | None:
-    """The same of a setting that may be None."""
-    return None if name is None else absolute_if_file(name)
-
-
 def _device(name: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise ValueError(f"expected auto, cpu, cuda or cuda:N, found {name!r}")

@@ -44,7 +44,7 @@ def epsilon_greedy_gates(
         drawn[block.name] = torch.where(redraw, noise, alpha[block.name].double())
     if switches := _switches(drawn, blocks):
         chance = float(torch.rand((), generator=generator)) / max(epsilon, 1e-12)
-        drawn = _switched(drawn, switches, int(chance * len(switches)) if chance < 1 else None)
+        drawn = _switched(drawn, switches, int(chance * len(switches)))
     return project(drawn, blocks)
 
 
@@ -73,18 +73,14 @@ def round_robin_gates(
         strength = torch.rand(n_edges, 1, generator=generator, dtype=torch.float64)
         chosen = order[:, step % n_ops, None] == torch.arange(n_ops)
         drawn[block.name] = torch.where(chosen, strength, -1.0)
-    switches = [
-        (name, edge, k)
-        for name, edge, k in _switches(drawn, blocks)
-        if worth is None or worth[name][edge, k] > 0
-    ]
+    switches = _switches(drawn, blocks)
+    if worth is not None:
+        switches = [(name, e, k) for name, e, k in switches if worth[name][e, k] > 0]
     if switches:
         points = len(switches) + 1
-        turns = torch.randperm(
-            points, generator=_round_stream(generator, 1 + 104729 * (step // points))
-        )
-        turn = int(turns[step % points])
-        drawn = _switched(drawn, switches, turn if turn < len(switches) else None)
+        stream = _round_stream(generator, 1 + 104729 * (step // points))
+        turns = torch.randperm(points, generator=stream)
+        drawn = _switched(drawn, switches, int(turns[step % points]))
     return project(drawn, blocks)
 
 
@@ -116,22 +112,19 @@ _Switch = tuple[str, int, int]
 
 def _switches(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> list[_Switch]:
     """(block, edge, operation) of everything one switch away, of the blocks drawn alone."""
-    found: list[_Switch] = []
-    for block in blocks:
-        if block.own_weights:
-            best = first_max(alpha[block.name])[1].tolist()
-            found += [
-                (block.name, edge, k)
-                for edge, chosen in enumerate(best)
-                for k in range(block.shape[1])
-                if k != chosen
-            ]
-    return found
+    return [
+        (block.name, edge, k)
+        for block in blocks
+        if block.own_weights
+        for edge, chosen in enumerate(first_max(alpha[block.name])[1].tolist())
+        for k in range(block.shape[1])
+        if k != chosen
+    ]
 
 
-def _switched(alpha: Alpha, switches: Sequence[_Switch], number: int | None) -> Alpha:
-    """The alphas with one switch made; None: as they are."""
-    if number is None:
+def _switched(alpha: Alpha, switches: Sequence[_Switch], number: int) -> Alpha:
+    """The alphas with one switch made; beyond the last: as they are."""
+    if number >= len(switches):
         return alpha
     name, edge, operation = switches[number]
     table = alpha[name].clone()

@@ -90,7 +90,10 @@ class Selection(Mapping[str, tuple[int, ...]]):
     def to_gates(self, blocks: Sequence[Block]) -> Gates:
         """Gates of exactly 0 or 1, in float64 on the CPU; ShapeError as of `check`."""
         self.check(blocks)
-        weights = {block.name: _one_hot(self[block.name], block) for block in blocks}
+        weights = {}
+        for block in blocks:
+            chosen = torch.tensor(self[block.name])[:, None]
+            weights[block.name] = (chosen == torch.arange(block.shape[1])).double()
         return Gates(weights, self)
 
     def to_lists(self) -> dict[str, list[int]]:
@@ -135,14 +138,6 @@ def _other_edges(edges: Sequence[int], block: Block) -> str:
         if count != expected:
             return f"{expected} kept edges into node {node}, found {count}"
     return ""
-
-
-def _one_hot(edges: Sequence[int], block: Block) -> Tensor:
-    table = torch.zeros(block.shape, dtype=torch.float64)
-    for edge, operation in enumerate(edges):
-        if operation >= 0:
-            table[edge, operation] = 1.0
-    return table
 
 
 @dataclass(frozen=True)

@@ -103,8 +103,44 @@ class Genotype:
 
     @classmethod
     def from_json(cls, text: str, where: str = "genotype") -> Genotype:
-        """Reads what `to_json` wrote; see `from_json` of this module."""
-        return from_json(text, where)
+        """Reads what `to_json` wrote.
+
+        Args:
+            text: JSON text.
+            where: File name for the messages.
+
+        Raises:
+            GenotypeError: Not JSON, another format or version, or a malformed field.
+        """
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise GenotypeError(f"{where}: expected JSON, found {_first(error)}") from None
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise GenotypeError(f'{where}: expected an object with "format": "{FORMAT}"')
+        if document.get("version") != VERSION:
+            raise GenotypeError(
+                f"{where}: expected genotype version {VERSION}, found {document.get('version')!r}"
+            )
+        try:
+            return cls(
+                space=_text(document["space"]),
+                blocks={
+                    name: tuple((_number(edge), _text(operation)) for edge, operation in choices)
+                    for name, choices in document["blocks"].items()
+                },
+                parameters={
+                    name: (
+                        tuple(_number(n) for n in value["shape"]),
+                        tuple(float(x) for x in value["numbers"]),
+                    )
+                    for name, value in document.get("parameters", {}).items()
+                },
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise GenotypeError(
+                f"{where}: malformed genotype: {type(error).__name__}: {_first(error)}"
+            ) from None
 
 
 def _by_blocks(genotype: Genotype) -> str:
@@ -147,54 +183,13 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_TOLD]) + (f" ... ({len(names)})" if len(names) > _TOLD else "")
 
 
-def from_json(text: str, where: str = "genotype") -> Genotype:
-    """Reads what `Genotype.to_json` wrote.
-
-    Args:
-        text: JSON text.
-        where: File name for the messages.
-
-    Raises:
-        GenotypeError: Not JSON, another format or version, or a malformed field.
-    """
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise GenotypeError(f"{where}: expected JSON, found {_first(error)}") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise GenotypeError(f'{where}: expected an object with "format": "{FORMAT}"')
-    if document.get("version") != VERSION:
-        raise GenotypeError(
-            f"{where}: expected genotype version {VERSION}, found {document.get('version')!r}"
-        )
-    try:
-        return Genotype(
-            space=_text(document["space"]),
-            blocks={
-                name: tuple((_number(edge), _text(operation)) for edge, operation in choices)
-                for name, choices in document["blocks"].items()
-            },
-            parameters={
-                name: (
-                    tuple(_number(n) for n in value["shape"]),
-                    tuple(float(x) for x in value["numbers"]),
-                )
-                for name, value in document.get("parameters", {}).items()
-            },
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise GenotypeError(
-            f"{where}: malformed genotype: {type(error).__name__}: {_first(error)}"
-        ) from None
-
-
 def read(path: Path) -> Genotype:
     """Reads a genotype file; GenotypeError names the file."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise GenotypeError(f"{path}: cannot be read: {_first(error)}") from None
-    return from_json(text, str(path))
+    return Genotype.from_json(text, str(path))
 
 
 def _first(error: Exception) -> str:

@@ -131,9 +131,8 @@ class ArchParameters:
     def step(self, space: Space, valid: Batch, gates: Gates) -> float:
         """One step on a validation batch at discrete gates; the loss before it."""
         loss = space.loss(valid, gates)
-        self.descend(
-            torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
-        )
+        wanted = self.parameters
+        self.descend(torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True))
         return float(loss.detach())
 
     def state_dict(self) -> dict[str, Any] | None:

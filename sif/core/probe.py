@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -98,10 +98,8 @@ def probe(
     """
     if not (torch.is_grad_enabled() and weights.requires_grad):
         return value
-    result: Tensor = _Probe.apply(
-        value, weights, candidates, [1.0] * len(candidates) if factors is None else factors
-    )
-    return result
+    factors = [1.0] * len(candidates) if factors is None else factors
+    return cast(Tensor, _Probe.apply(value, weights, candidates, factors))
 
 
 def gated_output(
@@ -139,25 +137,30 @@ class GateGradient:
         gates: Block name to (n_edges, n_ops) on the CPU, every gate's derivative: exact, unless the
             gates' `probing` asked for an estimate.
         arch: Derivative by each of the space's continuous architecture parameters.
+        weights: Derivative by each of the weights that were asked for.
     """
 
     loss: Tensor
     gates: dict[str, Tensor]
     arch: tuple[Tensor, ...]
+    weights: tuple[Tensor, ...] = ()
 
 
-def gate_gradient(space: Space, batch: Batch, gates: Gates) -> GateGradient:
+def gate_gradient(
+    space: Space, batch: Batch, gates: Gates, weights: Sequence[Tensor] = ()
+) -> GateGradient:
     """The loss of a batch and its gradient by every gate and continuous architecture parameter.
 
-    The weights' own gradients are neither computed nor touched where autograd can avoid it.
+    Gradients by weights other than those asked for are neither computed nor touched where autograd
+    can avoid it.
     """
-    parameters = list(space.arch_parameters())
-    like = space.reference_tensor()
+    like, arch = space.reference_tensor(), list(space.arch_parameters())
     leaves = {
         name: w.detach().to(like, copy=True).requires_grad_() for name, w in gates.weights.items()
     }
     loss = space.loss(batch, replace(gates, weights=leaves))
-    wanted = [*leaves.values(), *parameters]
+    wanted = [*leaves.values(), *arch, *weights]
     grads = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
     by_block = {name: g.cpu() for name, g in zip(leaves, grads, strict=False)}
-    return GateGradient(loss.detach(), by_block, grads[len(leaves) :])
+    first, second = len(leaves), len(leaves) + len(arch)
+    return GateGradient(loss.detach(), by_block, grads[first:second], grads[second:])

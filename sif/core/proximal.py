@@ -59,10 +59,9 @@ def project(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Gates:
         table = _checked(alpha, block)
         best, operation = first_max(table)
         kept = _best_edges(best, torch.tensor(block.nodes), block.edges_per_node)
-        gate = torch.zeros_like(table)
-        gate[kept.nonzero().squeeze(1), operation[kept]] = 1.0
-        weights[block.name] = gate
-        active[block.name] = tuple(torch.where(kept, operation, -1).tolist())
+        chosen = torch.where(kept, operation, -1)
+        weights[block.name] = (chosen[:, None] == torch.arange(table.shape[1])).to(table)
+        active[block.name] = tuple(chosen.tolist())
     return Gates(weights, Selection(active))
 
 
@@ -88,13 +87,10 @@ def first_max(table: Tensor) -> tuple[Tensor, Tensor]:
 
 def _best_edges(best: Tensor, nodes: Tensor, keep: int) -> Tensor:
     """Which edges (n_edges,) are among the `keep` best of their node."""
-    by_value = torch.sort(best, descending=True, stable=True).indices
-    order = by_value[torch.sort(nodes[by_value], stable=True).indices]  # by node, best first
-    sorted_nodes = nodes[order]
-    position = torch.arange(len(order))
-    start = torch.searchsorted(sorted_nodes, sorted_nodes)  # first place of each edge's node
+    order = torch.sort(best, descending=True, stable=True).indices
     kept = torch.zeros(len(order), dtype=torch.bool)
-    kept[order] = position - start < keep
+    for node in nodes.unique():
+        kept[order[nodes[order] == node][:keep]] = True
     return kept
 
 
@@ -115,11 +111,6 @@ def box(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Alpha:
         shift = top.clamp(FLOOR, 1.0) - top
         boxed[block.name] = (alpha[block.name] + shift[nodes][:, None]).clamp(0.0, 1.0)
     return boxed
-
-
-def clip(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Alpha:
-    """Constraint C2 as published: clip to [0, 1], ties at both ends included."""
-    return {block.name: alpha[block.name].clamp(0.0, 1.0) for block in blocks}
 
 
 def complexity_gradient(gates: Gates, blocks: Sequence[Block], weight: float) -> Alpha:

@@ -63,10 +63,6 @@ class Space(Stateful, Protocol):
         """The architecture at the gates, with the continuous parameters as numbers."""
         ...
 
-    def expression(self, genotype: Genotype) -> str:
-        """The architecture on one line, for people."""
-        ...
-
     def reference_tensor(self) -> Tensor:
         """Any tensor of the device and dtype that the space computes in."""
         ...

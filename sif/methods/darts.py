@@ -7,7 +7,7 @@ trained: the gap that discrete gates do not have.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -15,9 +15,10 @@ from torch import Tensor
 
 from sif.core.gates import Gates
 from sif.core.method import ArchReport, Plan
+from sif.core.probe import GateGradient, gate_gradient
 from sif.core.space import Batch, Space
 from sif.methods.kind import MethodKind
-from sif.methods.relaxation import Relaxed, Slopes, slopes, through_softmax
+from sif.methods.relaxation import Relaxed, through_softmax
 from sif.methods.settings import RelaxationSettings
 
 PERTURBATION = 0.01
@@ -31,10 +32,8 @@ class Darts(Relaxed):
     validation loss, in second order at the same imagined weights.
 
     Args:
-        space: As of `Relaxed`, and so `settings`, `plan` and `generator`.
-        settings: Of the method.
-        plan: Also gives the step size of the weights' imagined step (order 2).
-        generator: On the CPU.
+        space, settings, plan, generator: As of `Relaxed`; the plan also gives the step size of the
+            weights' imagined step (order 2).
         order: 1: alpha's gradient at the weights as they are; 2: at the weights one step on.
         wasteful: Whether an architecture step also computes the gradients by the weights that the
             published code computes and throws away.
@@ -59,42 +58,38 @@ class Darts(Relaxed):
 
     def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
         """One Adam step of alpha on a validation batch."""
-        gates = self.alpha()
-        found = (
-            self._first(space, valid, gates)
-            if self._order == 1
-            else self._second(space, train, valid, gates)
-        )
-        by_alpha = {name: through_softmax(w, found.gates[name]) for name, w in gates.items()}
+        gates = Gates(self.alpha(), None)
+        if self._order == 1:
+            weights = list(space.weight_parameters()) if self._wasteful else []
+            found = gate_gradient(space, valid, gates, weights)
+        else:
+            found = self._second(space, train, valid, gates)
+        by_alpha = {
+            name: through_softmax(w, found.gates[name]) for name, w in gates.weights.items()
+        }
         self._descend(by_alpha, found.arch)
         return ArchReport(float(found.loss), {"gradient": found.gates})
 
-    def _first(self, space: Space, valid: Batch, gates: Mapping[str, Tensor]) -> Slopes:
-        weights = list(space.weight_parameters()) if self._wasteful else []
-        return slopes(space, valid, gates, weights)
-
-    def _second(
-        self, space: Space, train: Batch, valid: Batch, gates: Mapping[str, Tensor]
-    ) -> Slopes:
+    def _second(self, space: Space, train: Batch, valid: Batch, gates: Gates) -> GateGradient:
         """Equations 7 and 8 of DARTS, with a plain gradient step as the imagined one."""
         weights = list(space.weight_parameters())
         kept = [w.detach().clone() for w in weights]
         rate = self._unrolled_lr
-        _put(weights, kept, slopes(space, train, gates, weights).weights, -rate)
-        ahead = slopes(space, valid, gates, weights)
+        _put(weights, kept, gate_gradient(space, train, gates, weights).weights, -rate)
+        ahead = gate_gradient(space, valid, gates, weights)
         norm = torch.stack([g.norm() for g in ahead.weights]).norm()
         reach = PERTURBATION / max(float(norm), torch.finfo(norm.dtype).tiny)
         ends = []
         for sign in (1, -1):
             _put(weights, kept, ahead.weights, sign * reach)
-            ends.append(slopes(space, train, gates))
+            ends.append(gate_gradient(space, train, gates))
         _put(weights, kept, ahead.weights, 0.0)
         scale, (up, down) = rate / (2 * reach), ends
         by_gate = {n: g - scale * (up.gates[n] - down.gates[n]) for n, g in ahead.gates.items()}
-        by_arch = [
+        by_arch = tuple(
             g - scale * (a - b) for g, a, b in zip(ahead.arch, up.arch, down.arch, strict=True)
-        ]
-        return Slopes(ahead.loss, by_gate, by_arch, [])
+        )
+        return GateGradient(ahead.loss, by_gate, by_arch)
 
 
 @torch.no_grad()

@@ -9,7 +9,6 @@ import torch
 
 from sif.core.gates import Selection
 from sif.core.selections import LISTED
-from sif.core.space import Space
 from sif.errors import ConfigError
 from sif.methods.kind import MethodKind, seeded
 from sif.methods.sampler import Sampler
@@ -21,9 +20,6 @@ class Exhaustive(Sampler):
     Raises:
         ConfigError: The space has more than `LISTED` selections.
     """
-
-    def __init__(self, space: Space, seed: int) -> None:
-        super().__init__(space, seed)
 
     def _restart(self) -> None:
         count = self.selections.count

@@ -20,7 +20,7 @@ from sif.core.exploration import epsilon_greedy_gates, probe_factors, round_robi
 from sif.core.gates import Alpha, Block, Gates, Probing, Selection
 from sif.core.method import ArchParameters, ArchReport, Plan
 from sif.core.probe import gate_gradient
-from sif.core.proximal import box, clip, complexity_gradient, initial_alpha, project
+from sif.core.proximal import box, complexity_gradient, initial_alpha, project
 from sif.core.space import Batch, ReplacementScored, Space
 from sif.errors import ConfigError
 from sif.methods.kind import MethodKind
@@ -110,8 +110,9 @@ OPTIMIZERS: dict[str, Callable[[Sequence[Tensor], float], torch.optim.Optimizer]
 
 ALPHA_CONSTRAINTS: dict[str, Callable[[Mapping[str, Tensor], Sequence[Block]], Alpha]] = {
     "shift": box,
-    "clip": clip,
+    "clip": lambda alpha, blocks: {name: table.clamp(0.0, 1.0) for name, table in alpha.items()},
 }
+"""Constraint C2: as here, and as published, where leaders tie at 1."""
 
 
 class Nasp:
@@ -142,16 +143,13 @@ class Nasp:
 
     def weight_gates(self, step: int) -> Gates:
         """All operations in turn during warm-up, then the selection with exploration."""
-        if self._settling(step):
-            return self._gates
+        gates, blocks, draws = self._gates, self._blocks, self._generator
+        explore = self.settings.explore
+        if self._settling(step) or (step >= self._warmup and explore == 0):
+            return gates
         if step < self._warmup:
-            return round_robin_gates(
-                self._gates.weights, self._blocks, step, self._generator, self._alpha
-            )
-        if self.settings.explore == 0:
-            return self._gates
-        weights = self._gates.weights
-        return epsilon_greedy_gates(weights, self._blocks, self.settings.explore, self._generator)
+            return round_robin_gates(gates.weights, blocks, step, draws, self._alpha)
+        return epsilon_greedy_gates(gates.weights, blocks, explore, draws)
 
     def _settling(self, step: int) -> bool:
         selection = self._gates.choices()

@@ -11,11 +11,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from sif.core.gates import Selection
-from sif.core.method import Plan
 from sif.core.space import Space
 from sif.methods.kind import MethodKind
 from sif.methods.sampler import WORST, Evaluated, Sampler
@@ -115,8 +113,8 @@ def _algorithm(sizes: tuple[int, ...], population: int, seed: int) -> Any:
     return algorithm
 
 
-def _made(space: Space, settings: Nsga2Settings, plan: Plan, draws: torch.Generator) -> Nsga2:
-    return Nsga2(space, draws.initial_seed() % 2**32, settings)
-
-
-NSGA2 = MethodKind(_made, Nsga2.Settings, samples=True)
+NSGA2 = MethodKind(
+    lambda space, settings, plan, draws: Nsga2(space, draws.initial_seed() % 2**32, settings),
+    Nsga2.Settings,
+    samples=True,
+)

@@ -1,10 +1,9 @@
-"""What relaxations share: alphas as logits, the slopes of a loss by them, Adam, and state."""
+"""What relaxations share: alphas as logits, Adam on them, noise, temperatures, and state."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from sif.core.gates import Alpha, Block, Gates
 from sif.core.method import ArchParameters, Plan
 from sif.core.proximal import project
-from sif.core.space import Batch, Space
+from sif.core.space import Space
 from sif.methods.settings import RelaxationSettings
 
 INITIAL_NOISE = 1e-3
@@ -44,12 +43,8 @@ class Relaxed:
             b.name: INITIAL_NOISE * torch.randn(b.shape, generator=generator, dtype=torch.float64)
             for b in space.blocks
         }
-        self._optimizer = torch.optim.Adam(
-            list(self._alpha.values()),
-            settings.arch_lr,
-            BETAS,
-            weight_decay=settings.arch_weight_decay,
-        )
+        alphas, decay = list(self._alpha.values()), settings.arch_weight_decay
+        self._optimizer = torch.optim.Adam(alphas, settings.arch_lr, BETAS, weight_decay=decay)
         self._continuous = ArchParameters(space, plan.continuous_lr)
 
     def _descend(self, by_alpha: Mapping[str, Tensor], by_arch: Sequence[Tensor]) -> None:
@@ -82,37 +77,6 @@ class Relaxed:
         self._optimizer.load_state_dict(state["optimizer"])
         self._continuous.load_state_dict(state["continuous"])
         self._generator.set_state(state["generator"])
-
-
-@dataclass(frozen=True, eq=False)
-class Slopes:
-    """A loss and its derivatives at relaxed gates.
-
-    Attributes:
-        loss: Scalar, detached.
-        gates: Block name to (n_edges, n_ops) on the CPU.
-        arch: By the space's continuous architecture parameters.
-        weights: By the weights that were asked for.
-    """
-
-    loss: Tensor
-    gates: dict[str, Tensor]
-    arch: list[Tensor]
-    weights: list[Tensor]
-
-
-def slopes(
-    space: Space, batch: Batch, gates: Mapping[str, Tensor], weights: Sequence[Tensor] = ()
-) -> Slopes:
-    """The loss of a batch at relaxed gates, and its derivatives."""
-    like, arch = space.reference_tensor(), list(space.arch_parameters())
-    leaves = {n: g.to(like, copy=True).requires_grad_() for n, g in gates.items()}
-    loss = space.loss(batch, Gates(leaves, None))
-    wanted = [*leaves.values(), *arch, *weights]
-    found = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
-    by_gate = {name: g.cpu() for name, g in zip(leaves, found, strict=False)}
-    first, second = len(leaves), len(leaves) + len(arch)
-    return Slopes(loss.detach(), by_gate, list(found[first:second]), list(found[second:]))
 
 
 def through_softmax(weights: Tensor, grad: Tensor, temperature: float = 1.0) -> Tensor:

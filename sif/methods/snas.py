@@ -15,9 +15,10 @@ from torch import Tensor
 
 from sif.core.gates import Alpha, Gates
 from sif.core.method import ArchReport
+from sif.core.probe import gate_gradient
 from sif.core.space import Batch, Space
 from sif.methods.kind import MethodKind
-from sif.methods.relaxation import Cooling, gumbel, slopes, through_softmax
+from sif.methods.relaxation import Cooling, gumbel, through_softmax
 
 TEMPERATURES = (2.5, 0.03)
 """First and last. Reimplementations start at 1 or 2.5; times .97 per epoch, 150 epochs end here."""
@@ -45,7 +46,7 @@ class Snas(Cooling):
     def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
         """One Adam step of alpha through a draw, on a validation batch."""
         drawn, heat = self._drawn(), self.temperature()
-        found = slopes(space, valid, drawn)
+        found = gate_gradient(space, valid, Gates(drawn, None))
         by_alpha = {n: through_softmax(z, found.gates[n], heat) for n, z in drawn.items()}
         self._descend(by_alpha, found.arch)
         return ArchReport(float(found.loss), {"gradient": found.gates})

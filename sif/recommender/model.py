@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sif.config.cf import DataConfig
-from sif.core.genotype import Genotype, from_json
+from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import MALFORMED, CheckpointError, ConfigError
 from sif.evaluation.cold_start import ColdStartRule, cold_rows
@@ -204,7 +204,7 @@ class ServedModel:
 
     @classmethod
     def _decoded(cls, state: Mapping[str, Any]) -> ServedModel:
-        genotype = from_json(state["genotype"])
+        genotype = Genotype.from_json(state["genotype"])
         saved = state["shape"]
         lists = {name: tuple(saved.get(name, ())) for name in ("sizes", "encodings")}
         shape = TableShape(**{**saved, **lists})

@@ -21,7 +21,7 @@ from typing import Any
 from torch import Tensor
 
 from sif.core.gates import Block, Gates, Selection
-from sif.core.genotype import Genotype, from_json
+from sif.core.genotype import Genotype
 from sif.core.method import AskTell
 from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
@@ -35,6 +35,7 @@ REPEATS = 100
 """Times in a row that a sampler may ask for what it has been told before it counts as finished."""
 
 State = dict[str, Any]
+Streams = Callable[[], tuple[Stream, Stream]]
 Judged = Callable[[Space, Gates], Mapping[str, float]]
 """Numbers about a selection of a space with its weights, the first of which decides."""
 
@@ -86,15 +87,19 @@ class _Best:
 
     @classmethod
     def of(cls, state: State) -> _Best:
-        selection, genotype = Selection(state["selection"]), from_json(state["genotype"])
+        selection, genotype = Selection(state["selection"]), Genotype.from_json(state["genotype"])
         return cls(**{**state, "selection": selection, "genotype": genotype})
 
 
 class _Sampling:
-    """State of a running loop."""
+    """State of a running loop; arguments as of `sample`."""
 
-    def __init__(self, method: AskTell, settings: SampleSettings) -> None:
-        self.method, self.settings = method, settings
+    def __init__(
+        self, make_space: Callable[[], Space], method: AskTell, streams: Streams,
+        settings: SampleSettings, judge: Judged, checkpointer: Checkpointer,
+    ) -> None:  # fmt: skip
+        self.make_space, self.streams, self.judge = make_space, streams, judge
+        self.method, self.settings, self.checkpointer = method, settings, checkpointer
         self.history: list[dict[str, Any]] = []
         self.known: dict[Selection, tuple[float, float]] = {}  # with error and cost
         self.trained: dict[str, Tensor] = {}
@@ -234,16 +239,13 @@ class _Inner:
     """Saves a candidate's search inside the state of the loop, and keeps its state at the end.
 
     Args:
-        outer: Of the loop.
         run: The loop.
         saved: Where the search begins; None: at the start.
         epochs: After which it ends.
     """
 
-    def __init__(
-        self, outer: Checkpointer, run: _Sampling, saved: State | None, epochs: int
-    ) -> None:
-        self._outer, self._run, self._saved, self._epochs = outer, run, saved, epochs
+    def __init__(self, run: _Sampling, saved: State | None, epochs: int) -> None:
+        self._run, self._saved, self._epochs = run, saved, epochs
         self.end = self._ended(saved) if saved is not None else None
 
     def restore(self) -> State | None:
@@ -252,7 +254,7 @@ class _Inner:
     def offer(self, state: Callable[[], State]) -> None:
         if self._run.limited:
             self.end = self._ended(state())
-        self._outer.offer(lambda: self._run.state(state()))
+        self._run.checkpointer.offer(lambda: self._run.state(state()))
 
     def _ended(self, state: State) -> State | None:
         """To go on from, with clock and counts at their beginning."""
@@ -265,7 +267,7 @@ class _Inner:
 def sample(
     make_space: Callable[[], Space],
     method: AskTell,
-    streams: Callable[[], tuple[Stream, Stream]],
+    streams: Streams,
     settings: SampleSettings,
     judge: Judged,
     tracker: Tracker,
@@ -295,8 +297,8 @@ def sample(
             before the first candidate does.
         DivergedError: No candidate's training stayed finite.
     """
-    run, saved = _Sampling(method, settings), checkpointer.restore()
-    inner = None
+    run = _Sampling(make_space, method, streams, settings, judge, checkpointer)
+    saved, inner = checkpointer.restore(), None
     if saved is not None:
         run.restore(saved)
         inner = saved["inner"]
@@ -318,7 +320,7 @@ def sample(
         else:
             run.repeats, wanted = 0, selection
         entries = len(run.history)
-        if not _train(run, make_space, wanted, streams, judge, checkpointer, inner):
+        if not _train(run, wanted, inner):
             break  # the budget ended in it
         inner = None
         if len(run.history) > entries:
@@ -328,27 +330,19 @@ def sample(
     return run.result()
 
 
-def _train(
-    run: _Sampling, make_space: Callable[[], Space], wanted: Selection | _Best,
-    streams: Callable[[], tuple[Stream, Stream]], judge: Judged, checkpointer: Checkpointer,
-    saved: State | None,
-) -> bool:  # fmt: skip
+def _train(run: _Sampling, wanted: Selection | _Best, saved: State | None) -> bool:
     """Trains and judges a candidate, or the best one further; whether the budget lasted for it.
 
     Args:
         run: The loop.
-        make_space: As of `sample`, with streams, judge and checkpointer.
         wanted: The candidate, of which the method is told; or the best one so far, which goes on
             for as long as it took at first, from where it was left.
-        streams: As of `sample`.
-        judge: As of `sample`.
-        checkpointer: As of `sample`.
         saved: State of this training, if it had begun.
     """
     wall, cpu = time.perf_counter(), time.process_time()
     if saved is not None:
         wall, cpu = wall - saved["seconds"], cpu - saved["cpu_seconds"]
-    settings, space = run.settings, make_space()
+    settings, space = run.settings, run.make_space()
     run.blocks = space.blocks
     best = wanted if isinstance(wanted, _Best) else None
     before = run.kept if best is not None else None
@@ -358,16 +352,16 @@ def _train(
     loop = replace(settings.candidate, epochs=epochs + settings.candidate.epochs)
     if settings.seconds is not None:
         loop = replace(loop, seconds=max(settings.seconds - run.cpu, 1e-9))
-    train, valid = streams()
+    train, valid = run.streams()
     steps = loop.epochs * (loop.steps_per_epoch or train.steps_per_pass)
     found: SearchResult | None = None
     judged: Mapping[str, float] = {}
     begin = copy.deepcopy(before) if saved is None else saved  # optimizers write into theirs
-    keeps = _Inner(checkpointer, run, begin, loop.epochs)
+    keeps = _Inner(run, begin, loop.epochs)
     try:
         one = fixed(space, selection, settings.continuous_lr)
         found = search(space, one, train, valid, loop, NullTracker(), keeps)
-        judged = judge(space, selection.to_gates(space.blocks)) if found.steps == steps else {}
+        judged = run.judge(space, selection.to_gates(space.blocks)) if found.steps == steps else {}
     except DivergedError:
         pass  # tells the method so: as bad as can be
     run.seconds += time.perf_counter() - wall

@@ -19,7 +19,7 @@ from sif.core.gates import Block, Gates, Selection
 from sif.core.genotype import Genotype
 from sif.core.method import ArchReport, ChoosesAtEnd, LearnsArchitecture, Method
 from sif.core.proximal import weight_step
-from sif.core.space import Batch, Space
+from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import ConfigError, ShapeError
 from sif.search.history import Diagnostics, epoch_entry, numbers, refuse, refuse_divergence
@@ -123,21 +123,20 @@ class _Search:
         return over or self.out_of_time(running, self.settings.reserve)
 
     def run_epoch(self) -> None:
-        losses: list[Tensor] = []
-        reports: list[ArchReport] = []
+        settings, losses, reports = self.settings, list[Tensor](), list[ArchReport]()
         start, cpu = time.perf_counter(), time.process_time()
-        factor = self.settings.schedule(self.epoch, self.settings.epochs)
-        set_rate(self.optimizer, factor * self.settings.lr)
-        for _ in range(self.settings.steps_per_epoch or self.train.steps_per_pass):
+        set_rate(self.optimizer, settings.schedule(self.epoch, settings.epochs) * settings.lr)
+        for _ in range(settings.steps_per_epoch or self.train.steps_per_pass):
             batch = self.train.next()
-            due = self.step >= self.settings.arch_start
-            due = due and self.step % self.settings.arch_every == 0
+            due = self.step >= settings.arch_start and self.step % settings.arch_every == 0
             if due and isinstance(self.method, LearnsArchitecture):
-                reports.append(self._arch_step(self.method, batch))
+                before = self.method.best_gates().choices()
+                reports.append(self.method.arch_step(self.space, batch, self.valid.next()))
+                refuse(reports[-1], self.epoch + 1)
+                self.diagnostics.compare(before, self.method, self.space.blocks)
             gates = self._legal(self.method.weight_gates(self.step))
             self.diagnostics.count(gates)
-            max_norm = self.settings.max_norm
-            losses.append(weight_step(self.space, batch, gates, self.optimizer, max_norm))
+            losses.append(weight_step(self.space, batch, gates, self.optimizer, settings.max_norm))
             self.step += 1
             if self.finished(time.process_time() - cpu):
                 break
@@ -162,13 +161,6 @@ class _Search:
         gates = self.method.best_gates()
         gates.choices()  # and not relaxed
         return self._legal(gates)
-
-    def _arch_step(self, method: LearnsArchitecture, batch: Batch) -> ArchReport:
-        before = method.best_gates().choices()
-        report = method.arch_step(self.space, batch, self.valid.next())
-        refuse(report, self.epoch + 1)
-        self.diagnostics.compare(before, method, self.space.blocks)
-        return report
 
     def choose(self, error: Callable[[Gates], float]) -> None:
         """Has a method choose that does so at the end, on the search's clock."""
@@ -247,8 +239,7 @@ def search(
         ConfigError: A method whose gates are none of the space's, or seconds for no step at all.
     """
     run = _Search(space, method, train, valid, settings)
-    saved = checkpointer.restore()
-    if saved is not None:
+    if (saved := checkpointer.restore()) is not None:
         run.restore(saved)
     while not run.finished():
         run.run_epoch()

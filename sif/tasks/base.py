@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sif.core.genotype import Genotype, from_json
+from sif.core.genotype import Genotype
 from sif.evaluation.comparison import Verdict
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Session, State, Trained
@@ -101,7 +101,7 @@ class Found:
     def restored(cls, state: State, further: Mapping[str, Any]) -> Found:
         """From the stage's state, with a `further` summary."""
         values = {entry.name: state[entry.name] for entry in fields(cls)}
-        values["genotype"] = from_json(state["genotype"])
+        values["genotype"] = Genotype.from_json(state["genotype"])
         return cls(**{**values, "summary": {**state["summary"], **further}})
 
     @property

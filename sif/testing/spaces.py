@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sif.core.gates import Block, Gates
-from sif.core.genotype import Genotype, from_json
+from sif.core.genotype import Genotype
 from sif.core.method import Plan
 from sif.core.probe import gate_gradient
 from sif.core.proximal import project, weight_step
@@ -338,10 +338,10 @@ def genotypes_are_what_was_searched(case: SpaceCase) -> None:
     """The network of the genotype, with the supernet's weights, is the supernet at the gates."""
     space = case.space()
     for turn, gates in enumerate(selections(space)):
-        genotype = from_json(space.genotype(gates).to_json())
+        genotype = Genotype.from_json(space.genotype(gates).to_json())
         for part in ("train", "valid"):
             ours, theirs, loss = case.extracted(space, gates, genotype, case.batch(part, turn))
-            told = f"the network of {space.expression(genotype)} to be the supernet at its gates"
+            told = f"the network of {genotype.expression} to be the supernet at its gates"
             promise_close(theirs, ours, told)
             found = space.loss(case.batch(part, turn), gates)
             promise_close(loss.detach(), found.detach(), f"{told}, by its loss")
@@ -356,12 +356,12 @@ def genotypes_name_what_was_chosen(case: SpaceCase) -> None:
         for name, kept in gates.choices().named(space.blocks).items():
             found = genotype.blocks[name]
             promise(found == kept, f"block {name!r} of the genotype to be {kept}", found)
-        again = from_json(genotype.to_json())
+        again = Genotype.from_json(genotype.to_json())
         promise(again == genotype, "a genotype that comes back from JSON", again)
-        text = space.expression(again)
+        text = again.expression
         one = bool(text.strip()) and len(text.splitlines()) == 1
         promise(one, "an expression on one line", repr(text))
-        same = space.expression(genotype)
+        same = genotype.expression
         promise(same == text, f"the expression {text!r} of an equal genotype", same)
         told[text] = genotype.blocks
     different = len({tuple(sorted(blocks.items())) for blocks in told.values()})
@@ -440,7 +440,7 @@ def searches_take_it(case: SpaceCase) -> None:
                 promise(shape == block.shape, told, shape)
         promise_legal(space, method.best_gates())
     promise(moved == names, f"a search to move alpha of {sorted(names)}", sorted(moved))
-    found = from_json(space.genotype(method.best_gates()).to_json()).space
+    found = Genotype.from_json(space.genotype(method.best_gates()).to_json()).space
     promise(found == space.name, f"a genotype of space {space.name!r}", found)
 
 

@@ -17,13 +17,13 @@ from sif.core.proximal import (
     FLOOR,
     INITIAL,
     box,
-    clip,
     complexity_gradient,
     initial_alpha,
     project,
     weight_step,
 )
 from sif.errors import ShapeError
+from sif.methods.nasp import ALPHA_CONSTRAINTS
 
 NODE_PATTERNS = [(0,), (0, 0), (0, 0, 0), (0, 0, 1, 1, 1), (1, 0, 1, 0), (3, 3, 7)]
 
@@ -183,7 +183,7 @@ def test_box_does_not_pile_leaders_up_but_clip_does() -> None:
     block = make_block((0,), 3, 1)
     alpha = {"b": torch.tensor([[1.25, 1.5, -1.0]], dtype=torch.float64)}
     assert box(alpha, [block])["b"].tolist() == [[0.75, 1.0, 0.0]]
-    assert clip(alpha, [block])["b"].tolist() == [[1.0, 1.0, 0.0]]
+    assert ALPHA_CONSTRAINTS["clip"](alpha, [block])["b"].tolist() == [[1.0, 1.0, 0.0]]
     assert project(box(alpha, [block]), [block]).active == project(alpha, [block]).active
     low = {"b": torch.tensor([[-2.0, -1.75, -9.0]], dtype=torch.float64)}
     assert box(low, [block])["b"].tolist() == [[0.25, 0.5, 0.0]]

@@ -145,10 +145,6 @@ class MetricSpace(nn.Module):
         """The measure and the bend at the gates."""
         return Genotype(NAME, gates.choices().named(self.blocks))
 
-    def expression(self, genotype: Genotype) -> str:
-        """Such as "nearness(tanh(user), tanh(item))"."""
-        return expression(genotype, self.context.fields)
-
 
 def expression(genotype: Genotype, fields: Sequence[str]) -> str:
     """Such as "nearness(tanh(user), tanh(item))"."""

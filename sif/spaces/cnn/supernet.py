@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sif.core.gates import Block, Gates
-from sif.core.genotype import Genotype, check_names
+from sif.core.genotype import NOTATIONS, Genotype, check_names
 from sif.spaces.cell_space import CellSpace
 from sif.spaces.cnn.cells import KEPT, Cells, cell_of, edge_nodes
 from sif.spaces.cnn.networks import STEMS, CellNetwork, FixedCell, Layout, places, stem_states
@@ -121,10 +121,6 @@ class CNNSpace(CellSpace):
         """Cross-entropy of a batch under the gates."""
         return F.cross_entropy(self.logits(batch.images, gates), batch.labels)
 
-    def expression(self, genotype: Genotype) -> str:
-        """Both cells on one line."""
-        return expression(cells_of(genotype))
-
     def extract(self, gates: Gates) -> CellNetwork:
         """The network of the selection with copies of the supernet's weights.
 
@@ -178,6 +174,9 @@ def expression(cells: Cells) -> str:
         ]
         told.append(f"{kind}: {', '.join(nodes)}")
     return "; ".join(told)
+
+
+NOTATIONS.update(dict.fromkeys(SPECS, lambda genotype: expression(cells_of(genotype))))
 
 
 def skip_share(cells: Cells) -> dict[str, float]:

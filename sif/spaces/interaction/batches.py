@@ -83,9 +83,7 @@ class InteractionStream:
         self._part = part
         self._rows = Permutation(len(part.ids), batch_size, generator)
         self._drawing = drawing
-        self._draws = torch.Generator(part.ids.device).manual_seed(
-            generator.initial_seed() ^ 0x5EED
-        )
+        self._draws = draws_beside(generator, part.ids.device)
         combinations = float(torch.tensor(part.sizes, dtype=torch.float64).prod())
         self._scale = combinations / (observed_total or len(part.ids))
         self._observed = _keys((part, *known)) if known or drawing.negatives else None
@@ -104,13 +102,8 @@ class InteractionStream:
         """The next batch."""
         ids, target = self._whole or self._observed_rows()
         background, weight = self._background(len(ids))
-        negatives = draw_negatives(
-            ids,
-            (len(ids), self._drawing.negatives),
-            self._part.sizes[1],
-            self._draws,
-            self._is_observed,
-        )
+        shape = (len(ids), self._drawing.negatives)
+        negatives = draw_negatives(ids, shape, self._part.sizes[1], self._draws, self._is_observed)
         return Batch(
             ids, target, negatives, background, weight, self._graph, self._background_has_observed,
             in_history=self._in_history, graph_target=self._part.target,
@@ -119,9 +112,7 @@ class InteractionStream:
     def _is_observed(self, ids: Tensor) -> Tensor:
         if self._observed is None:
             return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-        key = _key(ids, self._part.sizes)
-        place = torch.searchsorted(self._observed, key).clamp(max=len(self._observed) - 1)
-        return self._observed[place] == key
+        return among(self._observed, _key(ids, self._part.sizes))
 
     def _observed_rows(self) -> tuple[Tensor, Tensor]:
         rows = self._rows.next().to(self._part.ids.device)
@@ -145,6 +136,16 @@ class InteractionStream:
         """Continues where `state_dict` was taken."""
         self._rows.load_state_dict(state["rows"])
         self._draws.set_state(state["draws"])
+
+
+def draws_beside(generator: torch.Generator, device: torch.device) -> torch.Generator:
+    """What draws beside the observed rows, which the generator orders, on the device."""
+    return torch.Generator(device).manual_seed(generator.initial_seed() ^ 0x5EED)
+
+
+def among(known: Tensor, keys: Tensor) -> Tensor:
+    """Whether each of the keys (n,) is in known, ascending: (n,) bool."""
+    return known[torch.searchsorted(known, keys).clamp(max=len(known) - 1)] == keys
 
 
 def draw_negatives(

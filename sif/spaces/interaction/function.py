@@ -212,23 +212,18 @@ class InteractionNetwork(nn.Module):
         self.frozen = nn.ModuleList(t for t in transforms if isinstance(t, nn.Module))
         self._transforms = tuple(transforms)
         self._operation = operation
-        self._histories, self._graph = histories, graph
-
-    @property
-    def graph(self) -> bool:
-        """Whether vectors are propagated along the train part."""
-        return self._graph
+        self._histories, self.graph = histories, graph
 
     def interaction(self, rows: Tensor | None = None) -> Interaction:
         """The function over this network's tables, or over some `rows` of the first field's."""
         tables = self.tables if rows is None else TableRows(self.tables, rows)
-        if not self.shape.encodings and not self._graph:
+        if not self.shape.encodings and not self.graph:
             return Interaction(tables, self._transforms, self._operation, self.readout)
         vectors = [
             encoded(tables, self._histories, f, self.shape.encoding(f))
             for f in range(len(tables.embeddings))
         ]
-        if self._graph:
+        if self.graph:
             vectors = needed(self._histories).propagate(vectors)
         return Interaction(tables, self._transforms, self._operation, self.readout, vectors)
 
@@ -238,7 +233,7 @@ class InteractionNetwork(nn.Module):
 
         A copy, or the network itself where it does that already.
         """
-        if not self.shape.encodings and not self._graph:
+        if not self.shape.encodings and not self.graph:
             return self
         vectors = self.interaction().vectors
         result = copy.copy(self)
@@ -247,7 +242,7 @@ class InteractionNetwork(nn.Module):
         result.tables = copy.deepcopy(self.tables)
         result.tables.embeddings = nn.ParameterList(nn.Parameter(v.table.clone()) for v in vectors)
         result.tables.histories = nn.ParameterList()
-        result._histories, result._graph = None, False
+        result._histories, result.graph = None, False
         return result
 
     def forward(self, ids: Tensor) -> Tensor:

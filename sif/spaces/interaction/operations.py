@@ -93,39 +93,19 @@ def separable(a: Tensor, b: Tensor) -> Factors:
     return left, torch.stack([torch.ones_like(b), b], dim=1)
 
 
-def _product_factors(p: Tensor, q: Tensor, w: Tensor) -> Factors:
-    return p * w, q
-
-
-def _sum_factors(p: Tensor, q: Tensor, w: Tensor) -> Factors:
-    return separable(p @ w, q @ w)
-
-
-def _concat_factors(p: Tensor, q: Tensor, w: Tensor) -> Factors:
-    d = p.shape[1]
-    return separable(p @ w[:d], q @ w[d:])
-
-
-def _max_maxima(p: Tensor, q: Tensor, w: Tensor) -> Maxima:
-    return p, q, w
-
-
-def _min_maxima(p: Tensor, q: Tensor, w: Tensor) -> Maxima:
-    return -p, -q, -w  # min(x, y) = -max(-x, -y), without rounding
-
-
 OPERATIONS: dict[str, Operation] = {
     operation.name: operation
     for operation in (
-        _folded("multiply", torch.mul, factors=_product_factors),
-        _folded("plus", torch.add, factors=_sum_factors, additive=True),
-        _folded("min", _minimum, maxima=_min_maxima),
-        _folded("max", _maximum, maxima=_max_maxima),
+        _folded("multiply", torch.mul, factors=lambda p, q, w: (p * w, q)),
+        _folded("plus", torch.add, factors=lambda p, q, w: separable(p @ w, q @ w), additive=True),
+        # min(x, y) = -max(-x, -y), without rounding
+        _folded("min", _minimum, maxima=lambda p, q, w: (-p, -q, -w)),
+        _folded("max", _maximum, maxima=lambda p, q, w: (p, q, w)),
         _folded(
             "concat",
             _concat,
             width=lambda fields: fields,
-            factors=_concat_factors,
+            factors=lambda p, q, w: separable(p @ w[: p.shape[1]], q @ w[p.shape[1] :]),
             additive=True,
         ),
     )

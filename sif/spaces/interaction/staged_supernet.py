@@ -232,10 +232,6 @@ class StagedSpace(nn.Module):
         transforms = self.transforms if elementwise else ()
         return Genotype(self.name, named, mlp_numbers(self.context.fields, transforms))
 
-    def expression(self, genotype: Genotype) -> str:
-        """Such as "multiply(history(user), item), weighted by users"."""
-        return spec_expression(genotype, self.context.fields)
-
 
 class GatedStages(GatedFunction):
     """The supernet at its gates, as something that scores pairs.

@@ -155,10 +155,6 @@ class FunctionSpace(nn.Module):
         numbers = mlp_numbers(self.context.fields, self.transforms)
         return Genotype(self.name, gates.choices().named(self.blocks), numbers)
 
-    def expression(self, genotype: Genotype) -> str:
-        """Such as "multiply(P(user), Q(item))" or "max(+sqrt(user), ~abs(item))"."""
-        return spec_expression(genotype, self.context.fields)
-
 
 def _check_spec(spec: FunctionSpec, fields: int) -> None:
     tables: tuple[tuple[str, tuple[str, ...], Mapping[str, object]], ...] = (

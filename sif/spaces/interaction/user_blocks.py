@@ -14,7 +14,14 @@ import torch
 from torch import Tensor
 
 from sif.core.stream import Permutation
-from sif.spaces.interaction.batches import Drawing, PartTensors, draw_background, draw_negatives
+from sif.spaces.interaction.batches import (
+    Drawing,
+    PartTensors,
+    among,
+    draw_background,
+    draw_negatives,
+    draws_beside,
+)
 from sif.spaces.interaction.losses import Batch
 from sif.spaces.interaction.pair_products import PairGraph, starts
 
@@ -58,9 +65,7 @@ class BlockStream:
     ) -> None:
         self._items = part.sizes[1]
         self._drawing = drawing
-        self._draws = torch.Generator(part.ids.device).manual_seed(
-            generator.initial_seed() ^ 0x5EED
-        )
+        self._draws = draws_beside(generator, part.ids.device)
         self._blocks = _cut(part, pairs, generator)
         self._order = Permutation(len(self._blocks), 1, generator)
 
@@ -75,13 +80,11 @@ class BlockStream:
         ids = graph.ids()
         sizes = (len(rows), self._items)
         known = ids[:, 0] * self._items + ids[:, 1]  # ascending, as the graph is
-
-        def is_observed(drawn: Tensor) -> Tensor:
-            key = drawn[:, 0] * self._items + drawn[:, 1]
-            return known[torch.searchsorted(known, key).clamp(max=len(known) - 1)] == key
-
         shape = (len(ids), self._drawing.negatives)
-        negatives = draw_negatives(ids, shape, self._items, self._draws, is_observed)
+        negatives = draw_negatives(
+            ids, shape, self._items, self._draws,
+            lambda drawn: among(known, drawn[:, 0] * self._items + drawn[:, 1]),
+        )  # fmt: skip
         background = draw_background(sizes, len(ids) * self._drawing.background, self._draws)
         share = sizes[0] * sizes[1] / len(ids) / max(len(background), 1)
         weight = torch.full_like(background[:, 0], share, dtype=target.dtype)
@@ -119,7 +122,7 @@ def _cut(
     order = torch.argsort(place[part.ids[:, 0]] * n_items + part.ids[:, 1])
     found = []
     sizes = torch.bincount(block).tolist()
-    lengths = _sums(counts[users], sizes)
+    lengths = [int(block.sum()) for block in counts[users].split(sizes)]
     places = torch.arange(max(lengths), device=device)
     for own, chosen in zip(users.split(sizes), order.split(lengths), strict=True):
         rows = torch.repeat_interleave(counts[own])
@@ -127,10 +130,6 @@ def _cut(
         graph = _graph(rows, columns, (len(own), n_items), places[: len(chosen)])
         found.append((own, graph, part.target[chosen]))
     return found
-
-
-def _sums(values: Tensor, sizes: list[int]) -> list[int]:
-    return [int(piece.sum()) for piece in values.split(sizes)]
 
 
 def _graph(rows: Tensor, columns: Tensor, shape: tuple[int, int], order: Tensor) -> PairGraph:

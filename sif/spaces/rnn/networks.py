@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -146,14 +146,6 @@ def normed(value: Tensor, norms: Sequence[nn.Module] | None, number: int) -> Ten
     return value if norms is None else cast(Tensor, norms[number](value))
 
 
-class Recurrence(Protocol):
-    """What turns a window of vectors into a window of vectors."""
-
-    def __call__(self, x: Tensor, state: Tensor | None, masks: Masks) -> tuple[Tensor, Tensor]:
-        """(steps, batch, hidden) and the state before to outputs and the state after."""
-        ...
-
-
 class CellRecurrence(nn.Module):
     """A given cell.
 
@@ -241,7 +233,8 @@ class LanguageModel(nn.Module):
         x = embedded(self.embedding.weight, words, masks)
         raw, after = self.recurrence(x, state, masks)
         dropped = masked(raw, masks.output)
-        return Window(decoded(dropped, self.embedding.weight, self.bias), raw, dropped, after)
+        logits = F.linear(dropped, self.embedding.weight, self.bias)
+        return Window(logits, raw, dropped, after)
 
     def counted(self) -> int:
         """Number of trainable values."""
@@ -252,11 +245,6 @@ def embedded(table: Tensor, words: Tensor, masks: Masks) -> Tensor:
     """Vectors (steps, batch, hidden) of words (steps, batch) under dropout."""
     rows = table if masks.word is None else table * masks.word
     return masked(F.embedding(words, rows), masks.embedding)
-
-
-def decoded(outputs: Tensor, table: Tensor, bias: Tensor) -> Tensor:
-    """Logits of every word."""
-    return F.linear(outputs, table, bias)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

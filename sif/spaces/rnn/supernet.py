@@ -14,20 +14,20 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sif.core.gates import Block, Gates
-from sif.core.genotype import Genotype, check_names
+from sif.core.genotype import NOTATIONS, Genotype, check_names
 from sif.core.probe import Candidate, probe
 from sif.spaces.cell_space import CellSpace
 from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, cell_of, edge_nodes, expression
-from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
+from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks, masked
 from sif.spaces.rnn.networks import (
     CellRecurrence,
     CellWeights,
     LanguageModel,
     Trace,
     cross_entropy,
-    decoded,
     embedded,
     highway,
     normed,
@@ -96,17 +96,15 @@ class RNNSpace(CellSpace):
         masks = draw_masks(self.dropouts, self.shape, columns, self.reference_tensor(), batch.seed)
         table = self.model.embedding.weight
         x = embedded(table, batch.inputs, masks)
-        if masks.input is not None:
-            x = x * masks.input
+        x = masked(x, masks.input)
         hidden = x.new_zeros(columns, self.shape.hidden) if batch.start is None else batch.start
         if gates.active is None:
             outputs = self._relaxed(x, hidden, masks.hidden, gates.weights[BLOCK])
         else:
             outputs = self._discrete(x, hidden, masks.hidden, gates)
         batch.carry.value = outputs[-1].detach()
-        if masks.output is not None:
-            outputs = outputs * masks.output
-        return cross_entropy(decoded(outputs, table, self.model.bias), batch.targets)
+        logits = F.linear(masked(outputs, masks.output), table, self.model.bias)
+        return cross_entropy(logits, batch.targets)
 
     def _discrete(self, x: Tensor, hidden: Tensor, mask: Tensor | None, gates: Gates) -> Tensor:
         cell, trace = self._cell(gates), None
@@ -162,10 +160,6 @@ class RNNSpace(CellSpace):
 
     def _cell(self, gates: Gates) -> RecurrentCell:
         return cell_of(gates.choices().named(self.blocks)[BLOCK], self.shape.nodes)
-
-    def expression(self, genotype: Genotype) -> str:
-        """The cell on one line."""
-        return expression(recurrent_cell(genotype))
 
     def extract(self, gates: Gates) -> LanguageModel:
         """The language model of the selection with copies of the supernet's weights.
@@ -226,3 +220,6 @@ def recurrent_cell(genotype: Genotype) -> RecurrentCell:
     """
     check_names(genotype, SPACE, {BLOCK: tuple(ACTIVATIONS)})
     return cell_of(genotype.blocks[BLOCK], len(genotype.blocks[BLOCK]))
+
+
+NOTATIONS[SPACE] = lambda genotype: expression(recurrent_cell(genotype))

@@ -105,7 +105,7 @@ def test_costs_are_the_weights_of_all_cells_of_a_kind(space: CNNSpace) -> None:
 def test_an_expression_names_every_kept_edge(space: CNNSpace) -> None:
     genotype = space.genotype(some_gates(space, 0))
     text = expression(cells_of(genotype))
-    assert text == space.expression(genotype)
+    assert text == genotype.expression
     for choices in genotype.blocks.values():
         assert len(choices) == 8
     assert text.startswith("normal: 2 = ") and "; reduce: 2 = " in text

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sif.core.gates import Gates
-from sif.core.genotype import Genotype, check_names, from_json
+from sif.core.genotype import Genotype, check_names
 from sif.core.probe import gate_gradient
 from sif.core.proximal import project, weight_step
 from sif.core.space import ReplacementScored
@@ -192,7 +192,7 @@ def test_functions_are_trained_where_they_are_searched_and_readouts_never(
 
 def built_from(space: StagedSpace, gates: Gates) -> InteractionNetwork:
     """The network of the genotype at the gates, with the supernet's weights copied in."""
-    genotype = from_json(space.genotype(gates).to_json())
+    genotype = Genotype.from_json(space.genotype(gates).to_json())
     design = design_of(genotype, FIELDS)
     net = network(design, shape(), torch.Generator().manual_seed(9), histories()).double()
     member = space.members.of(space.point(gates.choices()))
@@ -323,7 +323,7 @@ def test_genotypes_say_what_was_chosen_and_come_back_from_json(chosen: dict[str,
     for name in STAGES[1:]:
         assert genotype.operation(name) == chosen.get(name, NAMES[name][0])
     check_names(genotype, "staged", legal_names(SPECS["staged"], FIELDS))
-    again = from_json(genotype.to_json())
+    again = Genotype.from_json(genotype.to_json())
     assert again == genotype
     assert bool(again.parameters) == (chosen.get("embedding") == "elementwise")
     design = design_of(again, FIELDS)
@@ -351,7 +351,7 @@ def test_genotypes_say_what_was_chosen_and_come_back_from_json(chosen: dict[str,
 def test_expressions_are_readable(chosen: dict[str, Any], text: str) -> None:
     space = make_space()
     genotype = space.genotype(gates_at(space, **chosen))
-    assert space.expression(genotype) == expression(genotype, FIELDS) == text
+    assert genotype.expression == expression(genotype, FIELDS) == text
 
 
 def staged(**blocks: Any) -> Genotype:

@@ -190,7 +190,7 @@ def test_genotypes_and_expressions_tell_operation_and_fields(case: Case) -> None
         check_names(genotype, case.spec, legal_names(SPECS[case.spec], fields))
         learned = not SPECS[case.spec].transforms
         assert bool(genotype.parameters) == learned
-        text = space.expression(genotype)
+        text = genotype.expression
         operation, _, nested = genotype.operation(OPERATION_BLOCK).partition("(")
         assert text.startswith(f"{operation}({nested.partition('(')[0]}")
         assert all(field in text for field in fields)
@@ -199,11 +199,11 @@ def test_genotypes_and_expressions_tell_operation_and_fields(case: Case) -> None
 def test_expressions_are_readable() -> None:
     space = Case("sif", True, 2).space()
     learned = space.genotype(gates_at(space, 0))
-    assert space.expression(learned) == "multiply(P(user), Q(item))"
+    assert learned.expression == "multiply(P(user), Q(item))"
     space = Case("primitives", True, 2).space()
     names = space.blocks[1].operations
     gates = gates_at(space, 3, names.index("+sqrt"), names.index("~abs"))
-    assert space.expression(space.genotype(gates)) == "max(+sqrt(user), ~abs(item))"
+    assert space.genotype(gates).expression == "max(+sqrt(user), ~abs(item))"
 
 
 def test_expressions_of_three_fields_are_readable() -> None:
@@ -213,11 +213,11 @@ def test_expressions_of_three_fields_are_readable() -> None:
              "plus(min(2,3),1)": "plus(min(Q(item), R(hour)), P(user))",
              "concat": "concat(P(user), Q(item), R(hour))"}  # fmt: skip
     for name, text in names.items():
-        assert space.expression(space.genotype(gates_at(space, place(name)))) == text
+        assert space.genotype(gates_at(space, place(name))).expression == text
     fixed = Case("primitives", True, 3).space()
     (user, item, hour) = (fixed.blocks[1].operations.index(n) for n in ("-abs", "~abs", "+sqrt"))
     gates = gates_at(fixed, place("concat(max(1,3),2)"), user, item, hour)
-    text = fixed.expression(fixed.genotype(gates))
+    text = fixed.genotype(gates).expression
     assert text == "concat(max(-abs(user), +sqrt(hour)), ~abs(item))"
 
 

@@ -112,7 +112,7 @@ def test_an_expression_is_that_of_the_cell() -> None:
     space = make_space()
     for seed in range(3):
         genotype = space.genotype(some_gates(space, seed))
-        assert space.expression(genotype) == expression(recurrent_cell(genotype))
+        assert genotype.expression == expression(recurrent_cell(genotype))
 
 
 @pytest.mark.parametrize("cell", [*PUBLISHED.values(), RecurrentCell((("relu", 0),), (0, 1))])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sif.config import CFConfig, load_config
-from sif.core.genotype import from_json
+from sif.core.genotype import Genotype
 from sif.data.interactions import bucket_ids
 from sif.errors import ConfigError, DataError
 from sif.evaluation.scorers import InteractionScorer
@@ -78,7 +78,7 @@ def test_a_job_with_time_buckets(
     names = operations_for(3)
     assert list(found["search"]["trained"]["operation"]) == list(names)
     assert all(field in found["genotype"] for field in ("user", "item", "time"))
-    assert from_json((run / "genotype.json").read_text()).operation("operation") in names
+    assert Genotype.from_json((run / "genotype.json").read_text()).operation("operation") in names
     assert any("baselines see users and items, not time" in line for line in done.err)
     # The stored model is the evaluated one, and finds its buckets again by itself.
     again = sif("evaluate", run)

@@ -16,7 +16,7 @@ import torch
 from sif.cli import main as cli
 from sif.config import CommonConfig, load_config
 from sif.config.cnn import CNNConfig
-from sif.core.genotype import from_json, read
+from sif.core.genotype import Genotype, read
 from sif.core.method import Plan
 from sif.data.images import Images, load_images, make_image_split
 from sif.errors import CheckpointError, ConfigError, ShapeError
@@ -142,7 +142,7 @@ def test_the_exported_selection_is_judged_after_every_epoch(finished: Path) -> N
         report = found["search"] if name == "searched" else found["baselines"][name]["search"]
         assert errors[-1] == report["exported_error"]
         last = state["history"][-1]["selection"]
-        genotype = from_json(state["genotype"])
+        genotype = Genotype.from_json(state["genotype"])
         for block, chosen in genotype.blocks.items():
             assert [e for e, k in enumerate(last[block]) if k >= 0] == [e for e, _ in chosen]
     lines = [json.loads(x) for x in (finished / "metrics.jsonl").read_text().splitlines()]
