@@ -6,9 +6,9 @@ each method's own model takes them, so that a job says the same whoever wrote th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -97,7 +97,8 @@ def resolved(config: Config, origins: Origins = NO_ORIGINS) -> Config:
     problems: list[str] = []
     methods: dict[str, dict[str, Any]] = {}
     given = config.method_values()
-    for name in dict.fromkeys((*METHODS, *given, *_others(config))):
+    others = {config.method, *getattr(config, "baselines", ())} & set(METHODS.names())
+    for name in dict.fromkeys((*METHODS, *given, *others)):
         try:
             METHODS.named(name, _place(name, origins))
             settings = configured(name, given, origins=origins).settings
@@ -111,11 +112,6 @@ def resolved(config: Config, origins: Origins = NO_ORIGINS) -> Config:
     return config.model_copy(update={"methods": methods})
 
 
-def _others(config: CommonConfig) -> set[str]:
-    """Methods of other packages that take part."""
-    return {config.method, *getattr(config, "baselines", ())} & set(METHODS.names())
-
-
 def _place(name: str, origins: Origins) -> str:
     """Where settings of a method were given."""
     start = ("methods", name)
@@ -123,17 +119,5 @@ def _place(name: str, origins: Origins) -> str:
     return f"{origin}: methods" if origin else "methods"
 
 
-def load_job_config(
-    task: str | None,
-    *,
-    file: str | Path | None = None,
-    sets: Sequence[str] = (),
-    flags: Mapping[str, Any] | None = None,
-    layers: Sequence[tuple[str, Mapping[str, Any]]] = (),
-) -> CommonConfig:
-    """`sif.config.load_config`, with the settings of methods checked and filled in.
-
-    Raises:
-        ConfigError: All problems found, in one line.
-    """
-    return load_config(task, file=file, sets=sets, flags=flags, layers=layers, complete=resolved)
+load_job_config = partial(load_config, complete=resolved)
+"""`sif.config.load_config`, with the settings of methods checked and filled in."""

@@ -32,7 +32,7 @@ class Darts(Relaxed):
     validation loss, in second order at the same imagined weights.
 
     Args:
-        space, settings, plan, generator: As of `Relaxed`; the plan also gives the step size of the
+        space, settings, plan, generator: As for `Relaxed`; the plan also gives the step size of the
             weights' imagined step (order 2).
         order: 1: alpha's gradient at the weights as they are; 2: at the weights one step on.
         wasteful: Whether an architecture step also computes the gradients by the weights that the

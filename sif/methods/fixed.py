@@ -19,11 +19,14 @@ class Fixed:
     """One selection of a space without continuous parameters.
 
     Args:
+        space: Of the selection.
         gates: The selection.
+        continuous_lr: Adam step size of continuous architecture parameters.
     """
 
-    def __init__(self, gates: Gates) -> None:
+    def __init__(self, space: Space, gates: Gates, continuous_lr: float) -> None:
         self._gates = gates
+        self._continuous = ArchParameters(space, continuous_lr)
 
     def weight_gates(self, step: int) -> Gates:
         """The selection."""
@@ -38,31 +41,7 @@ class Fixed:
         return dict(self._gates.weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: the selection is an argument."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing."""
-
-
-class LearningFixed(Fixed):
-    """One selection of a space with continuous parameters.
-
-    Args:
-        gates: The selection.
-        continuous: Their optimizer.
-    """
-
-    def __init__(self, gates: Gates, continuous: ArchParameters) -> None:
-        super().__init__(gates)
-        self._continuous = continuous
-
-    def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
-        """One step of the continuous parameters on a validation batch."""
-        return ArchReport(self._continuous.step(space, valid, self._gates))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Of the optimizer."""
+        """Of the optimizer: the selection is an argument."""
         return {"continuous": self._continuous.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -70,9 +49,15 @@ class LearningFixed(Fixed):
         self._continuous.load_state_dict(state["continuous"])
 
 
+class LearningFixed(Fixed):
+    """One selection of a space with continuous parameters, which alone are learned."""
+
+    def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
+        """One step of the continuous parameters on a validation batch."""
+        return ArchReport(self._continuous.step(space, valid, self._gates))
+
+
 def fixed(space: Space, selection: Selection, continuous_lr: float) -> Method:
     """The method that keeps a selection of a space; ShapeError for an illegal one."""
-    gates = selection.to_gates(space.blocks)
-    if space.arch_parameters():
-        return LearningFixed(gates, ArchParameters(space, continuous_lr))
-    return Fixed(gates)
+    kind = LearningFixed if space.arch_parameters() else Fixed
+    return kind(space, selection.to_gates(space.blocks), continuous_lr)

@@ -32,7 +32,7 @@ TEMPERATURES = (10.0, 0.1)
 
 
 class Gdas(Cooling):
-    """The method's state; arguments as of `Cooling`."""
+    """The method's state; arguments as for `Cooling`."""
 
     def _cooled(self, done: float) -> float:
         first, last = TEMPERATURES

@@ -75,7 +75,7 @@ class Nsga2(Sampler):
         return table
 
     def front(self) -> list[Evaluated]:
-        """What was told and nothing told is better than in one respect and no worse in the other.
+        """Results that none is better than in one respect and no worse in the other.
 
         By rising cost; of equals the first.
         """

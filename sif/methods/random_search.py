@@ -18,7 +18,7 @@ REDRAWS = 1000
 
 
 class RandomSampling(Sampler):
-    """The method's state; arguments as of `Sampler`."""
+    """The method's state; arguments as for `Sampler`."""
 
     def _restart(self) -> None:
         self._generator = torch.Generator().manual_seed(self.seed)

@@ -35,14 +35,7 @@ class RandomWSSettings(MethodSettings):
 
 
 class RandomWS:
-    """The method's state.
-
-    Args:
-        space: Gives the blocks.
-        settings: Of the method.
-        plan: Of the search.
-        generator: On the CPU.
-    """
+    """The method's state; arguments as for `sif.methods.nasp.Nasp`."""
 
     Settings = RandomWSSettings
 

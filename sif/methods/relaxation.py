@@ -1,4 +1,4 @@
-"""What relaxations share: alphas as logits, Adam on them, noise, temperatures, and state."""
+"""The common part of relaxations: alphas as logits, Adam on them, noise, temperatures, state."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class Cooling(Relaxed, ABC):
-    """A relaxation whose temperature falls over the weight steps; arguments as of `Relaxed`."""
+    """A relaxation whose temperature falls over the weight steps; arguments as for `Relaxed`."""
 
     def __init__(
         self, space: Space, settings: RelaxationSettings, plan: Plan, generator: torch.Generator

@@ -1,4 +1,4 @@
-"""What samplers share: what was told, the best of it, and a state that is replayed, not pickled."""
+"""The common part of samplers: results, the best of them, and a state that is replayed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Sampler(ABC):
         return self._asked
 
     def tell(self, selection: Selection, error: float, cost: float) -> None:
-        """What came of it; an infinite error counts as `WORST`."""
+        """Takes the result of a selection; an infinite error counts as `WORST`."""
         if selection != self._asked:
             raise ShapeError("sampler: expected to be told of the selection that was asked")
         told = Evaluated(selection, error if math.isfinite(error) else WORST, cost)

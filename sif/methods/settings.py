@@ -1,4 +1,4 @@
-"""What the settings of every search method have in common.
+"""The common part of the settings of search methods.
 
 A method's settings are a model beside it (`Nasp.Settings`), validated wherever they come from:
 `--set methods.nasp.explore=0.1`, a YAML file, or Python.
@@ -29,7 +29,7 @@ class MethodSettings(Section):
         Args:
             warmup: By `warmup_steps`.
             steps: Of the whole search.
-            unit: As of `warmup_steps`.
+            unit: As for `warmup_steps`.
         """
         return 0
 

@@ -25,7 +25,7 @@ TEMPERATURES = (2.5, 0.03)
 
 
 class Snas(Cooling):
-    """The method's state; arguments as of `Cooling`."""
+    """The method's state; arguments as for `Cooling`."""
 
     def _cooled(self, done: float) -> float:
         first, last = TEMPERATURES

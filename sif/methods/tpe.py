@@ -16,7 +16,7 @@ from sif.utils.optional import library
 
 
 class Tpe(Sampler):
-    """The method's state; arguments as of `Sampler`.
+    """The method's state; arguments as for `Sampler`.
 
     Raises:
         ConfigError: Optuna is not installed.

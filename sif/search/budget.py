@@ -48,11 +48,7 @@ def planned(
 ) -> Plan:
     """The length of a search, its warm-up, and the weight steps before the architecture moves.
 
-    Args:
-        section: Gives epochs and the weights' step size.
-        settings: Of the method; gives the shares.
-        per_epoch: Weight steps.
-        steps: In all; None: the epochs decide, and shares are whole epochs.
+    Without a number of `steps` in all the epochs decide, and shares are whole epochs.
     """
     unit = per_epoch if steps is None else 1
     total = section.epochs * per_epoch if steps is None else steps
@@ -70,14 +66,7 @@ def first_arch_step(resting: int, every: int) -> int:
 def alpha_rests(
     section: SearchSection, method: ConfiguredMethod, per_epoch: int, steps: int | None
 ) -> str:
-    """Says that a search ends before alpha moves, and what would be enough.
-
-    Args:
-        section: With the budget.
-        method: Lets alpha rest.
-        per_epoch: Weight steps.
-        steps: In all; None: the epochs decide.
-    """
+    """Says that a search ends before alpha moves, and what would be enough; as `planned`."""
     every, settings = method.every(section), method.settings
     plan = planned(section, settings, per_epoch, steps)
     first = first_arch_step(plan.resting, every)
@@ -91,15 +80,12 @@ def alpha_rests(
             f"search.seconds: expected time for more than {first} weight steps, found {fit}; {why}"
         )
     key, found = ("epochs", section.epochs) if steps is None else ("steps", steps)
-    for more in range(found + 1, found + _MOST):
+    for more in range(found + 1, found + 10_000):
         longer = section.model_copy(update={key: more})
         plan = planned(longer, settings, per_epoch, more if key == "steps" else None)
         if first_arch_step(plan.resting, every) < plan.steps:
             return f"search.{key}: expected at least {more}, found {found}; {why}"
     return f"search.{key}: expected more, found {found}; {why}"
-
-
-_MOST = 10_000
 
 
 def pilot(
@@ -113,18 +99,9 @@ def pilot(
     seconds: float,
     max_norm: float | None = None,
 ) -> Costs:
-    """Measures a method on copies that are thrown away; takes steps of both kinds in turn.
+    """Measures a method by steps of both kinds in turn; space, method and streams are used up.
 
-    Args:
-        space: To be thrown away, as `method` and both streams.
-        method: Made for it.
-        train: Batches of the weights.
-        valid: Batches of the architecture.
-        make_optimizer: Of the weights.
-        section: Gives step sizes.
-        error: Of a selection on validation; asked once if the method chooses at the end.
-        seconds: The budget.
-        max_norm: Bound on the weights' gradient norm, as in the search; without it some diverge.
+    `error`, of a selection on validation, is asked once if the method chooses at the end.
     """
     begin = time.process_time()
     optimizer = make_optimizer(space.weight_parameters(), section.lr)
@@ -160,12 +137,6 @@ def steps_that_fit(
     costs: Costs, section: SearchSection, method: ConfiguredMethod, seconds: float
 ) -> int:
     """Weight steps that a budget allows, with the architecture steps that go with them.
-
-    Args:
-        costs: By a pilot.
-        section: Gives the weight steps per architecture step.
-        method: Gives the share of steps in which the architecture rests.
-        seconds: The budget.
 
     Raises:
         ConfigError: Not even one.

@@ -67,7 +67,7 @@ class _Best:
         selection: Of the candidate.
         number: Of its first history entry, from 1.
         genotype: With the continuous parameters that it learned.
-        valid_loss: As of a `SearchResult`.
+        valid_loss: As for a `SearchResult`.
         judged: What the judge said of it.
     """
 
@@ -92,7 +92,7 @@ class _Best:
 
 
 class _Sampling:
-    """State of a running loop; arguments as of `sample`."""
+    """State of a running loop; arguments as for `sample`."""
 
     def __init__(
         self, make_space: Callable[[], Space], method: AskTell, streams: Streams,
@@ -136,7 +136,7 @@ class _Sampling:
 
     @contextmanager
     def on_clock(self) -> Iterator[None]:
-        """What the method does in there is of the budget."""
+        """Counts the time of a block of statements."""
         wall, cpu = time.perf_counter(), time.process_time()
         yield
         self.seconds += time.perf_counter() - wall
@@ -202,7 +202,7 @@ class _Sampling:
         })  # fmt: skip
 
     def result(self) -> SearchResult:
-        """What was found."""
+        """The best candidate; DivergedError or ConfigError without one."""
         best = self.best
         if best is None and self.known:
             raise DivergedError(

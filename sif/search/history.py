@@ -20,7 +20,7 @@ from sif.errors import DivergedError
 
 @dataclass
 class Diagnostics:
-    """What tells how sure the search was.
+    """Counts that tell how sure the search was.
 
     Attributes:
         arch_steps: Architecture steps taken.
@@ -83,10 +83,8 @@ def margins(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> dict[str, T
         for node in nodes.unique():
             best = top[nodes == node, 0].sort(descending=True).values
             if len(best) > block.edges_per_node:
-                gaps.append(
-                    best[block.edges_per_node - 1 : block.edges_per_node]
-                    - best[block.edges_per_node]
-                )
+                last, out = best[block.edges_per_node - 1 : block.edges_per_node + 1]
+                gaps.append((last - out)[None])
         result[block.name] = torch.cat(gaps)
     return result
 
@@ -97,13 +95,7 @@ def epoch_entry(
     alpha: Mapping[str, Tensor],
     selection: Selection,
 ) -> dict[str, Any]:
-    """What a history says of an epoch.
-
-    Args:
-        losses: Of its weight steps.
-        reports: Of its architecture steps.
-        alpha: At its end.
-        selection: At its end.
+    """An epoch's entry: losses of its steps, alpha and the selection at its end.
 
     Returns:
         "loss" and "valid_loss", means, the latter None without architecture steps; "alpha" and

@@ -65,7 +65,7 @@ class SearchSettings:
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """What a search found.
+    """An architecture, and how a search came to it.
 
     Attributes:
         genotype: The architecture.

@@ -42,7 +42,7 @@ Progress = Callable[[int, Any], None]
 
 @dataclass(frozen=True, eq=False)
 class MethodRun:
-    """What any method searches with, as functions, so that each candidate can have it afresh.
+    """Everything a method searches with, as functions, so that each candidate can have it afresh.
 
     Attributes:
         make_space: A space with fresh weights, always the same; the argument says whether mixtures
