@@ -85,7 +85,7 @@ class DataConfig(Section):
 
     @property
     def lasting(self) -> DataConfig:
-        """What holds for interactions that come later, on other machines too."""
+        """The settings that hold for later interactions, on other machines too."""
         return DataConfig(**self.model_dump(include=_LASTING))
 
     @model_validator(mode="after")
@@ -103,7 +103,7 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    """What is learned beside the interaction function."""
+    """The parts of a model beside the interaction function."""
 
     biases: bool | None = Field(None, description="user and item biases; None: the objective's own")
     init: Rate = Field(0.1, description="deviation of the initial embeddings")
@@ -119,13 +119,10 @@ Objective = Literal["ranking", "rating"]
 Owned = dict[str, dict[str, Any]]
 """Name of something that is registered to the settings of its own."""
 Stage = Literal["encoding", "embedding", "operation", "weighting"]
-Stages = Annotated[
-    tuple[Stage, ...], Field(strict=False, min_length=1), BeforeValidator(one_or_many)
-]
 
 
 class LossConfig(Section):
-    """What training minimizes."""
+    """The loss that training minimizes."""
 
     name: str | None = Field(
         None, description="loss; None: the objective's own, whole-data or squared"

@@ -39,7 +39,7 @@ class ImagesConfig(Section):
 
 
 class AugmentationConfig(Section):
-    """What is done to train images."""
+    """Random changes of train images."""
 
     pad: Pixels = Field(0, description="black pixels around an image, out of which it is cropped")
     flip: bool = Field(False, description="mirror half of the images left to right")

@@ -126,7 +126,7 @@ class Selection(Mapping[str, tuple[int, ...]]):
 
 
 def _other_edges(edges: Sequence[int], block: Block) -> str:
-    """What a block expects that the operations of its edges are not; nothing if they are legal."""
+    """The first thing that a block expects of its operations and misses; "" if all are legal."""
     if len(edges) != len(block.nodes):
         return f"an operation for each of {len(block.nodes)} edges, found {len(edges)}"
     for k in edges:

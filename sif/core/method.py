@@ -1,4 +1,4 @@
-"""What a search method is to the search loop.
+"""A search method as the search loop sees it.
 
 Also what every method does with a space's continuous architecture parameters, such as P and Q of
 SIF: they descend on validation data while the weights descend on train data (Yao et al., WWW 2020,
@@ -20,7 +20,7 @@ from sif.core.space import Batch, Space, Stateful
 
 @dataclass(frozen=True)
 class ArchReport:
-    """What one architecture step saw.
+    """Loss and scores of one architecture step.
 
     Attributes:
         loss: Validation loss at the discrete point.
@@ -33,7 +33,7 @@ class ArchReport:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the search loop tells a method: how long it is, and step sizes that are not alpha's.
+    """The length of a search, and the step sizes that are not alpha's.
 
     Attributes:
         steps: Weight steps in all.
@@ -97,7 +97,7 @@ class AskTell(Stateful, Protocol):
         ...
 
     def tell(self, selection: Selection, error: float, cost: float) -> None:
-        """What came of the training of a selection.
+        """Takes the result of training a selection.
 
         Args:
             selection: That was asked.

@@ -1,4 +1,4 @@
-"""What a search space is to the loops: gates in, loss out, and a genotype at the end.
+"""A search space as the loops see it: gates in, loss out, and a genotype at the end.
 
 Spaces never import each other, data readers, or loops; the loops know only these protocols.
 """

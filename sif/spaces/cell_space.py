@@ -1,4 +1,4 @@
-"""What supernets of cells share: all that is searched is discrete, all that trains is weights."""
+"""The common part of supernets of cells: all that is searched is discrete, the rest weights."""
 
 from __future__ import annotations
 

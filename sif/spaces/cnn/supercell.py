@@ -24,7 +24,7 @@ COSTS: dict[str, Callable[[nn.Module, Place, int], int]] = {
         module, (place.channels, side, side)
     ),
 }
-"""What a candidate costs, of the module, its place and the side of its input in pixels."""
+"""Cost of a candidate, by the module, its place and the side of its input in pixels."""
 
 
 class SuperCell(nn.Module):

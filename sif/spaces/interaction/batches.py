@@ -41,7 +41,7 @@ class PartTensors:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a stream draws beside the observed rows.
+    """Numbers of the rows that a stream draws beside the observed ones.
 
     Attributes:
         negatives: Items per observed row, for the pairwise losses.
@@ -139,7 +139,7 @@ class InteractionStream:
 
 
 def draws_beside(generator: torch.Generator, device: torch.device) -> torch.Generator:
-    """What draws beside the observed rows, which the generator orders, on the device."""
+    """A generator on the device for the rows beside the observed ones, by the seed of theirs."""
     return torch.Generator(device).manual_seed(generator.initial_seed() ^ 0x5EED)
 
 

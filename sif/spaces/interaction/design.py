@@ -1,4 +1,4 @@
-"""What a genotype stands for: the presets of the space, and the designs that networks are made of.
+"""Presets of the space of interaction functions, and the designs that networks are made of.
 
 A genotype goes in; its design, its one-line expression or a network of it comes out. A function may
 also get its readout in closed form, so that one that was never trained can be judged.
@@ -31,7 +31,7 @@ from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise,
 OPERATION_BLOCK, ENCODING_BLOCK = "operation", "encoding"
 EMBEDDING_BLOCK, WEIGHTING_BLOCK = "embedding", "weighting"
 EMBEDDINGS = ("identity", "elementwise", "graph")
-"""What happens to encoded vectors: nothing, a learned `Mlp` per field, light propagation."""
+"""Treatments of encoded vectors: nothing, a learned `Mlp` per field, light propagation."""
 _LETTERS = "PQRSTUVWXYZ"
 RIDGE = 1e-3
 """Ridge of the readout fits, relative to the mean square of the features."""
@@ -39,7 +39,7 @@ RIDGE = 1e-3
 
 @dataclass(frozen=True)
 class FunctionSpec:
-    """What distinguishes one preset of the space from another.
+    """A preset of the space.
 
     Attributes:
         name: Of the space, as written in genotypes.
@@ -84,7 +84,7 @@ NOTATIONS.update(dict.fromkeys(SPECS, written))
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """What a genotype stands for.
+    """The function that a genotype describes, ready to be made a network.
 
     Attributes:
         transforms: Element-wise function of each field.
@@ -167,7 +167,7 @@ def _operation(genotype: Genotype, fields: Sequence[str]) -> Operation:
 
 
 def spec_design(spec: FunctionSpec, genotype: Genotype, fields: Sequence[str]) -> Design:
-    """What a genotype of a preset stands for.
+    """The design of a preset's genotype.
 
     Raises:
         GenotypeError: Another space, unknown names, or missing numbers.

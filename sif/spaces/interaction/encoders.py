@@ -1,4 +1,4 @@
-"""What turns ids into vectors before the interaction function: look-ups, histories, propagation.
+"""Encoders turn ids into vectors for interaction functions: look-ups, histories, propagation.
 
 A field's vector is its row of an id table, or a weighted sum over the pairs that the row has in the
 train part (a user by his items, as in FISM and SVD++; an item by its users), or both; light graph
@@ -26,7 +26,7 @@ ENCODINGS = ("id", "history", "both")
 
 @dataclass(frozen=True, eq=False)
 class SelfContribution:
-    """What a pair contributes to one of its vectors: scale[row] * table[row of the other field].
+    """The part of a vector that a pair contributes: scale[row] * table[row of the other field].
 
     Attributes:
         scale: (n_f,).

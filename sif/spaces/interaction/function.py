@@ -135,7 +135,7 @@ class Interaction:
         return plain and self.factors() is not None
 
     def own_on_graph(self, graph: PairGraph) -> Tensor | None:
-        """What a graph's pairs contributed to their own scores (n,), in its row order.
+        """The part of a graph's scores (n,) that its pairs contributed, in its row order.
 
         None where nothing did. By factors A B^T, with (A - a) (B - b)^T for the score without it,
         the part is A b^T + a B^T - a b^T; a and b are sparse in the same pairs.

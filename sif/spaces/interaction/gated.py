@@ -1,4 +1,4 @@
-"""What supernets of interaction functions have in common: candidates under gates, and their scores.
+"""Common parts of supernets of interaction functions: candidates under gates, their scores.
 
 `GatedFunction` is a supernet at its gates; `GatedInteraction` has an interaction for each
 operation of a block, and `gated` any candidates. `replacement_scores` judges every candidate in the
@@ -74,7 +74,7 @@ class GatedFunction(ABC):
 
     @property
     def uses_history(self) -> bool:
-        """As of the chosen function; mixtures leave nothing out."""
+        """Whether the chosen function has encoders that know its pairs; never for mixtures."""
         return self.plain is not None and self.plain.uses_history
 
     def factors(self) -> Factors | None:
@@ -86,7 +86,7 @@ class GatedFunction(ABC):
         return self.plain.on_graph(graph) if self.plain else self.mixed_pairs(graph.ids())
 
     def own_on_graph(self, graph: PairGraph) -> Tensor | None:
-        """What a graph's pairs contributed to their own scores; None for nothing."""
+        """The part of scores (n,) that the graph's pairs contributed; None for nothing."""
         return self.plain.own_on_graph(graph) if self.plain else None
 
 

@@ -1,4 +1,4 @@
-"""What training minimizes: losses of scored pairs, and the endless streams of batches they need.
+"""Losses of scored pairs, which training minimizes, and the batches that they need.
 
 A loss sees a scored function and a batch, never a gate or an architecture. Rating: squared error of
 standardized ratings. Ranking: the whole-data weighted square loss (Hu, Koren & Volinsky, ICDM 2008:
@@ -46,7 +46,7 @@ class Scored(Protocol):
         ...
 
     def own_on_graph(self, graph: PairGraph) -> Tensor | None:
-        """What the graph's pairs contributed to their own scores (n,); None for nothing."""
+        """The part of scores (n,) that the graph's pairs contributed; None for nothing."""
         ...
 
 
@@ -244,7 +244,7 @@ def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Ten
 def _observed_part(
     scores: Tensor, observed: Tensor, ids: Tensor, batch: Batch, settings: LossSettings
 ) -> Tensor:
-    """What observed pairs add to the background, or replace in it, per pair."""
+    """The loss that observed pairs add to the background, or replace in it, per pair."""
     weighting = settings.weighting
     even: Tensor | float = 1.0 if weighting is None else weighting.item[ids[:, 1]]
     positive = (even + settings.positive_weight) * (observed - 1) ** 2

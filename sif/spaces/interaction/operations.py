@@ -188,7 +188,7 @@ def shares(operation: Operation, readout: Tensor, dimension: int) -> list[tuple[
 
 
 def field_weights(operation: Operation, readout: Tensor, dimension: int, field: int) -> Tensor:
-    """What the coordinates of one of two fields weigh (d,): the sums of |w| where they enter.
+    """Weights (d,) of one of two fields' coordinates: the sums of |w| where they enter.
 
     An entry of concat is one field's, the user's first; every other entry is both fields'.
     """

@@ -42,7 +42,7 @@ LOSSES: Registry[LossKind] = Registry(
 
 
 def design_of(genotype: Genotype, fields: Sequence[str]) -> Design:
-    """What a genotype stands for.
+    """The design of a genotype.
 
     Args:
         genotype: Of any space of interaction functions.

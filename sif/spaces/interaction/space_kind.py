@@ -1,4 +1,4 @@
-"""What a space of interaction functions is to the jobs: a supernet, and functions of genotypes."""
+"""A space of interaction functions as jobs see it: a supernet, and functions of genotypes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class InteractionSpace(Space, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class SpaceContext:
-    """What data, objective and settings bring to a supernet.
+    """Everything that data, objective and settings give to a supernet.
 
     Attributes:
         shape: Of the tables; its encodings and whether the readout is trained are the space's.

@@ -8,7 +8,7 @@ networks instead, those are continuous architecture parameters, trained on the v
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import cast
 
@@ -98,13 +98,12 @@ class FunctionSpace(nn.Module):
     def interaction(self, gates: Gates) -> GatedInteraction:
         """The function at the gates, over the chosen operation's tables."""
         transforms = [self.gated_transform(f, gates) for f in range(len(self.context.fields))]
-        interactions = [
-            Interaction(self.tables_of(k), transforms, operation, readout)
-            for k, (operation, readout) in enumerate(
-                zip(self.operations, self.readouts, strict=True)
-            )
-        ]
+        interactions = [self._with(k, transforms) for k in range(len(self.operations))]
         return GatedInteraction(interactions, gates, OPERATION_BLOCK)
+
+    def _with(self, operation: int, transforms: Sequence[Elementwise]) -> Interaction:
+        tables, readout = self.tables_of(operation), self.readouts[operation]
+        return Interaction(tables, transforms, self.operations[operation], readout)
 
     def loss(self, batch: Batch, gates: Gates) -> Tensor:
         """Loss of a batch under the gates."""
@@ -132,13 +131,8 @@ class FunctionSpace(nn.Module):
         """
 
         def loss_at(selection: Selection) -> float:
-            (operation,) = selection[OPERATION_BLOCK]
-            interaction = Interaction(
-                self.tables_of(operation),
-                [self._transform(field, selection) for field in range(len(self.context.fields))],
-                self.operations[operation],
-                self.readouts[operation],
-            )
+            transforms = [self._transform(f, selection) for f in range(len(self.context.fields))]
+            interaction = self._with(selection[OPERATION_BLOCK][0], transforms)
             loss, numbers = self.context.loss, self.context.loss_settings
             return fitted_loss(interaction, loss, numbers, train, valid)
 

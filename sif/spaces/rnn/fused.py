@@ -56,7 +56,7 @@ def fused(
 
 @dataclass(frozen=True, eq=False)
 class _Window:
-    """What the way forward leaves for the way back.
+    """Numbers of the forward pass that the backward pass needs.
 
     Attributes:
         befores: (steps, batch, hidden): the output before each step.

@@ -62,7 +62,7 @@ class CellWeights(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What a window leaves behind for probes.
+    """States of a window, kept for probes.
 
     Attributes:
         states: Per state one tensor (batch, hidden) per step, without a graph.
@@ -196,7 +196,7 @@ class LSTMRecurrence(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """What a model made of a window.
+    """A model's answer to a window.
 
     Attributes:
         logits: (steps, batch, vocabulary).
