@@ -75,7 +75,7 @@ class Race:
         settings, space = vision.config.search, vision.space()
         chosen = configuration.configured(self.values.method, vision.config.method_values())
         draws = generator(self.runtime, "trial", device=torch.device("cpu"))
-        method = chosen.made(space, Plan(1, lr=settings.lr), draws)
+        method = chosen.make(space, Plan(1, lr=settings.lr), draws)
         stream = vision.source.stream(
             self.parts[0], settings.batch_size, vision.preparation(), "trial"
         )

@@ -117,7 +117,7 @@ class Referee:
         problem = self._problem(method, seed)
         space = problem.space()
         draws = torch.Generator().manual_seed(derive_seed(seed, "regret", method))
-        made = configured(method, problem.config.method_values()).made(space, Plan(1), draws)
+        made = configured(method, problem.config.method_values()).make(space, Plan(1), draws)
         spent, told = 0.0, dict[Selection, float]()
         for _ in range(ASKS):
             if told and spent * (1 + 1 / len(told)) > self.budget:

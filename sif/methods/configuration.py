@@ -46,7 +46,7 @@ class ConfiguredMethod:
         """Weight steps per architecture step."""
         return section.arch_every if self.kind.arch_every is None else self.kind.arch_every
 
-    def made(self, space: Space, plan: Plan, draws: torch.Generator) -> Any:
+    def make(self, space: Space, plan: Plan, draws: torch.Generator) -> Any:
         """The method for a space.
 
         Raises:

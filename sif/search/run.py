@@ -150,7 +150,7 @@ class MethodRun:
     def _made(self, method: ConfiguredMethod, space: Space, plan: Plan) -> Any:
         draws = generator(self.runtime, "search", "method", device=torch.device("cpu"))
         plan = replace(plan, continuous_lr=self.continuous_lr)
-        return method.made(space, plan, draws)
+        return method.make(space, plan, draws)
 
     def _loop(self, epochs: int, **further: Any) -> SearchSettings:
         section = self.section

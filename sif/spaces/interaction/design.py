@@ -74,14 +74,6 @@ SPECS: dict[str, FunctionSpec] = {
 }
 
 
-def written(genotype: Genotype) -> str:
-    """The genotype on one line, its fields as far as it names them."""
-    return spec_expression(genotype, fields_of(genotype))
-
-
-NOTATIONS.update(dict.fromkeys(SPECS, written))
-
-
 @dataclass(frozen=True, eq=False)
 class Design:
     """The function that a genotype describes, ready to be made a network.
@@ -105,9 +97,7 @@ class Design:
 
 def legal_names(spec: FunctionSpec, fields: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Block name to the operations a genotype may name there."""
-    if spec.stages:
-        return {OPERATION_BLOCK: spec.operations_of(len(fields)), **spec.stages}
-    names = {OPERATION_BLOCK: spec.operations_of(len(fields))}
+    names = {OPERATION_BLOCK: spec.operations_of(len(fields)), **spec.stages}
     return names | {field: spec.transforms for field in fields if spec.transforms}
 
 
@@ -137,6 +127,11 @@ def fields_of(genotype: Genotype) -> tuple[str, ...]:
     if ENCODING_BLOCK in genotype.blocks or not named:
         named = [name.split(".")[0] for name in genotype.parameters]
     return tuple(dict.fromkeys(named)) or ("user", "item")
+
+
+NOTATIONS.update(
+    dict.fromkeys(SPECS, lambda genotype: spec_expression(genotype, fields_of(genotype)))
+)
 
 
 def _stages_expression(genotype: Genotype, operation: Operation, fields: Sequence[str]) -> str:

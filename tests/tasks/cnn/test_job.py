@@ -311,7 +311,7 @@ def test_settings_reach_what_they_name() -> None:
     assert space.blocks[0].costs != CNNSpace(space.name, space.layout).blocks[0].costs
     methods = vision.config.method_values()
     nasp, gdas, snas = (
-        configured(name, methods).made(space, Plan(9, 7), torch.Generator()).settings
+        configured(name, methods).make(space, Plan(9, 7), torch.Generator()).settings
         for name in ("nasp", "gdas", "snas")
     )
     assert (nasp.probe_rows, nasp.probe_operations, nasp.explore) == (0.25, 0.5, 0.3)
