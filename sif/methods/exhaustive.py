@@ -33,7 +33,7 @@ class Exhaustive(Sampler):
         self._order = torch.randperm(count, generator=draws).tolist()
 
     def _next(self) -> Selection | None:
-        done = len(self.told)
+        done = len(self.results)
         return self.selections.numbered(self._order[done]) if done < len(self._order) else None
 
 

@@ -48,29 +48,29 @@ class Nsga2(Sampler):
     def _restart(self) -> None:
         self._algorithm = _algorithm(self.selections.sizes, self._population, self.seed)
         self._infill: Any = None
-        self._results: list[tuple[float, float]] = []
+        self._objectives: list[tuple[float, float]] = []
 
     def _next(self) -> Selection | None:
         if self._infill is None:
             self._infill = self._algorithm.ask()
             if self._infill is None or not len(self._infill):
                 return None  # nothing can be bred that the population does not have
-        return self.selections.of_row([int(x) for x in self._infill[len(self._results)].X])
+        return self.selections.of_row([int(x) for x in self._infill[len(self._objectives)].X])
 
-    def _learn(self, told: Evaluated) -> None:
-        self._results.append((told.error, told.cost))
-        if len(self._results) == len(self._infill):
-            self._infill.set("F", self._bounded(told))
+    def _learn(self, result: Evaluated) -> None:
+        self._objectives.append((result.error, result.cost))
+        if len(self._objectives) == len(self._infill):
+            self._infill.set("F", self._bounded(result))
             self._algorithm.tell(infills=self._infill)
-            self._infill, self._results = None, []
+            self._infill, self._objectives = None, []
 
     def _bounded(self, last: Evaluated) -> Any:
         """The generation's objectives; what diverged has the worst error told that did not.
 
         `WORST` itself would make all others look alike to the crowding distance.
         """
-        finite = [told.error for told in (*self.told, last) if told.error < WORST]
-        table = np.array(self._results)
+        finite = [result.error for result in (*self.results, last) if result.error < WORST]
+        table = np.array(self._objectives)
         table[:, 0] = np.minimum(table[:, 0], max(finite, default=WORST))
         return table
 
@@ -80,9 +80,9 @@ class Nsga2(Sampler):
         By rising cost; of equals the first.
         """
         kept: list[Evaluated] = []
-        for told in sorted(self.told, key=lambda t: (t.cost, t.error)):
-            if not kept or told.error < kept[-1].error:
-                kept.append(told)
+        for result in sorted(self.results, key=lambda t: (t.cost, t.error)):
+            if not kept or result.error < kept[-1].error:
+                kept.append(result)
         return kept
 
 

@@ -37,8 +37,8 @@ class RandomSampling(Sampler):
         rest = every.distinct(every.count, self._generator)
         return next(selection for selection in rest if selection not in had)
 
-    def _learn(self, told: Evaluated) -> None:
-        self._had.add(told.selection)
+    def _learn(self, result: Evaluated) -> None:
+        self._had.add(result.selection)
 
 
 RANDOM = MethodKind(seeded(RandomSampling), samples=True)

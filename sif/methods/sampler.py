@@ -47,7 +47,7 @@ class Sampler(ABC):
         self._begin()
 
     def _begin(self) -> None:
-        self.told: list[Evaluated] = []
+        self.results: list[Evaluated] = []
         self._asked: Selection | None = None
         self._restart()
 
@@ -59,7 +59,7 @@ class Sampler(ABC):
     def _next(self) -> Selection | None:
         """The selection to train next; None: none is left."""
 
-    def _learn(self, told: Evaluated) -> None:  # noqa: B027 - what does not learn leaves it out
+    def _learn(self, result: Evaluated) -> None:  # noqa: B027 - what does not learn leaves it out
         """Takes in what came of the selection that was asked."""
 
     def ask(self) -> Selection | None:
@@ -72,15 +72,15 @@ class Sampler(ABC):
         """Takes the result of a selection; an infinite error counts as `WORST`."""
         if selection != self._asked:
             raise ShapeError("sampler: expected to be told of the selection that was asked")
-        told = Evaluated(selection, error if math.isfinite(error) else WORST, cost)
-        self._learn(told)
-        self.told.append(told)
+        result = Evaluated(selection, error if math.isfinite(error) else WORST, cost)
+        self._learn(result)
+        self.results.append(result)
         self._asked = None
 
     def best_selection(self) -> Selection:
         """The best told so far, the first of equals; before that, the one that is asked."""
-        if self.told:
-            return min(self.told, key=lambda t: t.error).selection
+        if self.results:
+            return min(self.results, key=lambda t: t.error).selection
         selection = self.ask()
         if selection is None:
             raise ShapeError("sampler: expected a space with selections, found none")
@@ -88,7 +88,7 @@ class Sampler(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """The seed and what was told."""
-        told = [[t.selection.to_lists(), t.error, t.cost] for t in self.told]
+        told = [[t.selection.to_lists(), t.error, t.cost] for t in self.results]
         return {"seed": self.seed, "told": told}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -41,8 +41,8 @@ class Tpe(Sampler):
         params, every = self._trial.params, self.selections
         return every.of_row([int(params.get(name, 0)) for name in every.names])
 
-    def _learn(self, told: Evaluated) -> None:
-        self._study.tell(self._trial, told.error)
+    def _learn(self, result: Evaluated) -> None:
+        self._study.tell(self._trial, result.error)
 
 
 TPE = MethodKind(seeded(Tpe), samples=True)

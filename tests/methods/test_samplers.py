@@ -115,7 +115,7 @@ def test_the_selection_is_the_best_told_and_the_first_of_equals(
         told.append(selection)
         sampler.tell(selection, error, 0.0)
     assert sampler.best_selection() == told[1]
-    assert sampler.told[2].error == WORST
+    assert sampler.results[2].error == WORST
 
 
 def test_a_sampler_goes_on_from_json(kind: Callable[[int], Sampler]) -> None:
@@ -146,10 +146,12 @@ def test_learning_samplers_find_the_best_of_a_toy(name: str) -> None:
     for seed in range(3):
         sampler = KINDS[name](seed)
         asked(sampler, 120)
-        best = min(told.error for told in sampler.told)
+        best = min(told.error for told in sampler.results)
         assert best <= 1
         # Better than chance: later selections are nearer than the first, random ones.
-        first, last = ([t.error for t in part] for part in (sampler.told[:10], sampler.told[-30:]))
+        first, last = (
+            [t.error for t in part] for part in (sampler.results[:10], sampler.results[-30:])
+        )
         assert sum(last) / 30 < sum(first) / 10
 
 
@@ -158,7 +160,7 @@ def test_the_front_of_nsga2_is_not_dominated() -> None:
     sampler = Nsga2(SPACE, 0, Nsga2.Settings(population=8))
     asked(sampler, 60)
     front = sampler.front()
-    points = {(t.error, t.cost) for t in sampler.told}
+    points = {(t.error, t.cost) for t in sampler.results}
 
     def dominates(a: tuple[float, float], b: tuple[float, float]) -> bool:
         return a != b and a[0] <= b[0] and a[1] <= b[1]
@@ -177,7 +179,7 @@ def test_a_divergence_does_not_flatten_the_crowding_distance_of_nsga2() -> None:
         assert selection is not None
         error = math.inf if number == 2 else 1.0 + number / 10
         sampler.tell(selection, error, selection.cost(BLOCKS))
-    assert sampler.told[2].error == WORST
+    assert sampler.results[2].error == WORST
     assert sampler._algorithm.pop.get("F")[:, 0].max() == 1.7
     following = sampler.ask()
     resumed = Nsga2(SPACE, 9, Nsga2.Settings(population=8))

@@ -49,7 +49,7 @@ class Listed(Sampler):
         pass
 
     def _next(self) -> Selection | None:
-        done = len(self.told)
+        done = len(self.results)
         return chosen(self.rows[done]) if done < len(self.rows) else None
 
 
@@ -79,7 +79,7 @@ def judged(run: MethodRun, errors: dict[int, float]) -> MethodRun:
 def test_the_result_is_the_best_candidate_as_a_search_of_its_own_trains_it() -> None:
     run = job("search.candidate_epochs=3")
     found, sampler = listed(run, 0, 1, 2, 3, 4)
-    errors = [told.error for told in sampler.told]
+    errors = [told.error for told in sampler.results]
     best = errors.index(min(errors))
     space = run.make_space(False)
     gates = chosen(best).to_gates(space.blocks)
@@ -116,7 +116,7 @@ def test_entries_have_the_best_so_far_and_the_candidate() -> None:
 def test_a_candidate_that_diverges_is_as_bad_as_can_be() -> None:
     run = judged(job("search.candidate_epochs=1"), {0: math.nan, 1: 2.0, 2: math.inf})
     found, sampler = listed(run, 0, 1, 2)
-    assert [told.error for told in sampler.told] == [WORST, 2.0, WORST]
+    assert [told.error for told in sampler.results] == [WORST, 2.0, WORST]
     assert len(found.history) == 1
     with pytest.raises(DivergedError, match="diverged in all of 2 candidates"):
         listed(run, 0, 2)
@@ -133,7 +133,7 @@ def test_a_training_that_diverges_is_not_the_end(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("sif.search.candidates.search", dies)
     found, sampler = listed(job("search.candidate_epochs=1"), 0, 1)
-    assert sampler.told[0].error == WORST
+    assert sampler.results[0].error == WORST
     assert found.history[0]["candidate"]["selection"]["operation"] == [1]
 
 
@@ -142,10 +142,10 @@ def test_what_is_known_is_told_without_training_it_again() -> None:
     steps = run.streams()[0].steps_per_pass
     found, sampler = listed(run, 0, 1, 0, 0, 2)
     assert found.steps == 3 * steps
-    assert sampler.told[2].error == sampler.told[3].error == sampler.told[0].error
+    assert sampler.results[2].error == sampler.results[3].error == sampler.results[0].error
     again, sampler = listed(run, 1, *[0] * (REPEATS + 50))
     assert again.steps == 2 * steps
-    assert len(sampler.told) == 2 + REPEATS
+    assert len(sampler.results) == 2 + REPEATS
 
 
 @pytest.mark.parametrize(

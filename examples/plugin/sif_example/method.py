@@ -62,11 +62,11 @@ class HillClimb(Sampler):
         starts = (self.selections.drawn(self._generator) for _ in range(DRAWS))
         return next((start for start in starts if start not in self._had), None)
 
-    def _learn(self, told: Evaluated) -> None:
-        self._had.add(told.selection)
-        if told.error < self._height:
-            self._height = told.error
-            around = list(self._neighbors(told.selection))
+    def _learn(self, result: Evaluated) -> None:
+        self._had.add(result.selection)
+        if result.error < self._height:
+            self._height = result.error
+            around = list(self._neighbors(result.selection))
             order = torch.randperm(len(around), generator=self._generator).tolist()
             self._around = [around[place] for place in order][: self._patience]
 
