@@ -14,18 +14,22 @@ from torch import Tensor, nn
 
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
+from sif.core.space import Batch
 from sif.spaces.cnn.cells import Cells
 from sif.spaces.cnn.networks import CellNetwork, Layout
 from sif.spaces.cnn.operations import Normalization
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch, cells_of
+from sif.spaces.interaction.design import SPECS
 from sif.spaces.interaction.encoders import ENCODINGS
-from sif.spaces.interaction.registry import LOSSES
+from sif.spaces.interaction.registry import LOSSES, SPACES
+from sif.spaces.interaction.space_kind import SpaceContext
 from sif.spaces.interaction.staged_supernet import STAGES, StagedSpace
+from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
 from sif.spaces.rnn.cells import RecurrentCell
 from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
 from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, cross_entropy
 from sif.spaces.rnn.supernet import RNNSpace, TextBatch, recurrent_cell
-from sif.testing import SPACE_CHECKS, InteractionCase, SpaceCase
+from sif.testing import SPACE_CHECKS, ContractError, InteractionCase, SpaceCase, check_space
 from sif.testing.spaces import FOREIGN
 
 F64 = torch.float64
@@ -182,3 +186,55 @@ def test_a_space_keeps_its_promises(check: Callable[[SpaceCase], None], case: Sp
 
 def test_genotypes_of_all_spaces_are_foreign_to_each_other() -> None:
     assert {case.space().name for case in CASES} | {"unheard"} == set(FOREIGN)
+
+
+class Shared(FunctionSpace):
+    """Every weight step moves all tables a little."""
+
+    def regularizer(self, gates: Gates) -> Tensor:
+        return super().regularizer(gates) + sum(t.squared_norm(self.settings.strengths) for t in
+                                                self.tables)  # fmt: skip
+
+
+class Unprobed(FunctionSpace):
+    """Gates get no gradient."""
+
+    def loss(self, batch: Batch, gates: Gates) -> Tensor:
+        weights = {name: w.detach() for name, w in gates.weights.items()}
+        return super().loss(batch, Gates(weights, gates.active))
+
+
+class Misnamed(FunctionSpace):
+    """Writes another operation than it searched."""
+
+    def genotype(self, gates: Gates) -> Genotype:
+        found = super().genotype(gates)
+        return replace(found, blocks={**found.blocks, "operation": ((0, "max"),)})
+
+
+class Counting(FunctionSpace):
+    """A loss counts how often it was asked."""
+
+    def loss(self, batch: Batch, gates: Gates) -> Tensor:
+        with torch.no_grad():
+            self.readouts[0] += 1
+        return super().loss(batch, gates)
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [(Shared, "a gradient of .* after a weight step"), (Unprobed, "a gradient of every block"),
+     (Misnamed, "the network of max.* to be the supernet"), (Counting, "the probed gradient")],
+)  # fmt: skip
+def test_the_suite_finds_what_is_broken(broken: type[FunctionSpace], told: str) -> None:
+    kind = SPACES["primitives"]
+
+    def make(context: SpaceContext) -> FunctionSpace:
+        settings = FunctionSettings(
+            context.shape, context.fields, context.loss, context.loss_settings, context.strengths
+        )
+        return broken(SPECS["primitives"], settings, context.draws)
+
+    with pytest.raises(ContractError, match=told) as e:
+        check_space(InteractionCase(replace(kind, make=make)))
+    assert "\n" not in str(e.value)
