@@ -65,11 +65,12 @@ print(json.dumps(answers))
 
 def without(modules: Sequence[str], folder: Path, *commands: Sequence[str]) -> Answers:
     """Exit code, output and errors of commands in one process that cannot import the modules."""
+    kept = {name: value for name, value in os.environ.items() if name != "SIF_DATA_DIR"}
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     words = json.dumps([[str(word) for word in command] for command in commands])
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, words, json.dumps(modules)], cwd=folder,
-        env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False,
+        env=kept | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     answers: Answers = json.loads(done.stdout.splitlines()[-1])

@@ -177,7 +177,7 @@ class Wrong(Fixed):
     """Hands out what it was given."""
 
     def __init__(self, space: Space, change: Callable[[Gates], Gates]) -> None:
-        super().__init__(change(first(space)))
+        super().__init__(space, change(first(space)), 1.0)
 
 
 def two(gates: Gates) -> Gates:
@@ -235,7 +235,7 @@ class Forgetful(Fixed):
     """Its selection depends on what it does not save."""
 
     def __init__(self, space: Space) -> None:
-        super().__init__(first(space))
+        super().__init__(space, first(space), 1.0)
         self.space, self.asked = space, 0
 
     def weight_gates(self, step: int) -> Gates:
@@ -252,7 +252,7 @@ class Forgetful(Fixed):
 
 def test_the_contract_finds_what_is_broken() -> None:
     with pytest.raises(AssertionError, match="global random generators"):
-        contracts.check_method(outside(lambda space: Greedy(first(space))))
+        contracts.check_method(outside(lambda space: Greedy(space, first(space), 1.0)))
     with pytest.raises(AssertionError, match="resumed from saved state 1"):
         contracts.check_method(outside(Forgetful))
 
@@ -261,7 +261,7 @@ def test_the_contract_finds_what_is_broken() -> None:
             return {"gates": object()}
 
     with pytest.raises(AssertionError, match="a state that can be saved"):
-        contracts.check_method(outside(lambda space: Unsaved(first(space))))
+        contracts.check_method(outside(lambda space: Unsaved(space, first(space), 1.0)))
 
 
 def test_a_budget_below_one_candidate_is_refused_in_one_line() -> None:

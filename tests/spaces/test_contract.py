@@ -24,7 +24,7 @@ from sif.spaces.interaction.encoders import ENCODINGS
 from sif.spaces.interaction.registry import LOSSES, SPACES
 from sif.spaces.interaction.space_kind import SpaceContext
 from sif.spaces.interaction.staged_supernet import STAGES, StagedSpace
-from sif.spaces.interaction.supernet import FunctionSettings, FunctionSpace
+from sif.spaces.interaction.supernet import FunctionSpace
 from sif.spaces.rnn.cells import RecurrentCell
 from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
 from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, cross_entropy
@@ -230,10 +230,7 @@ def test_the_suite_finds_what_is_broken(broken: type[FunctionSpace], told: str) 
     kind = SPACES["primitives"]
 
     def make(context: SpaceContext) -> FunctionSpace:
-        settings = FunctionSettings(
-            context.shape, context.fields, context.loss, context.loss_settings, context.strengths
-        )
-        return broken(SPECS["primitives"], settings, context.draws)
+        return broken(SPECS["primitives"], context)
 
     with pytest.raises(ContractError, match=told) as e:
         check_space(InteractionCase(replace(kind, make=make)))
