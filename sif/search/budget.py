@@ -12,7 +12,7 @@ from sif.core.method import ChoosesAtEnd, LearnsArchitecture, Method, Plan
 from sif.core.proximal import weight_step
 from sif.core.space import Space
 from sif.core.stream import Stream
-from sif.errors import ConfigError
+from sif.errors import BudgetError, ConfigError
 from sif.methods.configuration import ConfiguredMethod
 from sif.methods.settings import MethodSettings
 from sif.training.optim import MakeOptimizer
@@ -139,14 +139,14 @@ def steps_that_fit(
     """Weight steps that a budget allows, with the architecture steps that go with them.
 
     Raises:
-        ConfigError: Not even one.
+        BudgetError: Not even one.
     """
     resting = planned(section, method.settings, 1, _MANY).resting
     learning = (1 - resting / _MANY) / method.every(section)
     left = seconds - costs.spent - costs.reserve
     steps = int(left / max(costs.weight + learning * costs.arch, 1e-9))
     if steps < 1:
-        raise ConfigError(
+        raise BudgetError(
             f"search.seconds: expected more than {costs.spent + costs.reserve:.3g} CPU seconds, "
             f"which a pilot and the choice at the end take, found {seconds:g}"
         )
