@@ -58,9 +58,16 @@ def round_robin_gates(
     """Warm-up gates that train all operations of every edge equally often (kept edges at random).
 
     Each edge runs through its operations in a random order that changes every round of n_ops
-    steps; nothing but `step` and the generator's seed is remembered. Blocks that are drawn `alone`
-    run through the selection and everything one switch away from it; what has fallen to 0 in
-    `worth`, the continuous alphas, has lost its turn.
+    steps; nothing but `step` and the generator's seed is remembered. Blocks with weights of their
+    own for each combination run through the selection and everything one switch away from it.
+
+    Args:
+        alpha: Block name to (n_edges, n_ops); says which edges and operations are selected.
+        blocks: The space's blocks.
+        step: Weight steps done.
+        generator: On the CPU.
+        worth: The continuous alphas, (n_edges, n_ops) each: what has fallen to 0 there has lost its
+            turn in blocks with own weights; None: nothing has.
     """
     drawn: Alpha = {}
     for place, block in enumerate(blocks):
