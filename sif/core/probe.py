@@ -151,12 +151,8 @@ def gate_gradient(
 ) -> GateGradient:
     """The loss of a batch and its gradient by every gate and continuous architecture parameter.
 
-    Args:
-        space: Supernet.
-        batch: Of the part that the architecture learns from.
-        gates: Where the gradient is taken.
-        weights: Parameters whose gradients are wanted as well. Those of others are neither computed
-            nor touched where autograd can avoid it.
+    Gradients by weights other than those asked for are neither computed nor touched where autograd
+    can avoid it.
     """
     like, arch = space.reference_tensor(), list(space.arch_parameters())
     leaves = {
