@@ -29,6 +29,10 @@ class ConfigError(SifError):
     """
 
 
+class BudgetError(ConfigError):
+    """A search that has no time for what it cannot do without."""
+
+
 class DivergedError(ConfigError):
     """A search or training whose numbers are no longer finite."""
 

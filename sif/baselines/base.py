@@ -91,8 +91,17 @@ def fit_best(
 ) -> Fitted:
     """Fits the grid on train and keeps what validation ranks first (the earliest of equals).
 
-    Ranking decides by NDCG@10, rating by RMSE. `out_of_time` is asked after every parameter set;
-    once it says so, that was the last.
+    Args:
+        baseline: An entry of `BASELINES`.
+        train: Part that is fitted, and masked when ranking.
+        valid: Part that decides.
+        objective: "ranking" decides by NDCG@10, "rating" by RMSE.
+        seed: Of initialization and sampling.
+        threads: Of the CPU.
+        out_of_time: Asked after every parameter set; once it says so, that was the last.
+
+    Returns:
+        The best of the grid, with the seconds of all of it.
 
     Raises:
         ConfigError: The baseline does not serve the objective, or its package is not installed.

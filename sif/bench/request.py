@@ -10,6 +10,7 @@ from typing import Any
 from sif import tasks
 from sif.bench.plan import BUDGETS, Budget, Entrant, Plan
 from sif.config import CommonConfig, config_model, differences
+from sif.config.loading import dotted
 from sif.config.renamed import RENAMED
 from sif.errors import ConfigError, SifError
 from sif.methods.configuration import load_job_config
@@ -55,6 +56,8 @@ class Request:
             found = ", ".join(map(str, self.seeds)) or "none"
             raise ConfigError(f"seeds: expected at least one, all different, found {found}")
         _check_sets(self.sets)
+        given = dotted(self.flags or {}).items()
+        _check_sets([f"{key}={value}" for key, value in given if value is not None])
         task = load_job_config(self.task, file=self.file, sets=self.sets, flags=self.flags).task
         _check_names(entrants, self.against)
         job = self._config(task, budget, replace(entrants[0], sets=()))

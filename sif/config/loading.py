@@ -184,6 +184,15 @@ def _results(config: CommonConfig) -> dict[str, Any]:
     return config.model_dump(mode="json", exclude=_NOT_RESULTS)
 
 
+def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        deeper = isinstance(value, Mapping)
+        flat |= dotted(value, f"{prefix}{key}.") if deeper else {f"{prefix}{key}": value}
+    return flat
+
+
 def config_hash(config: CommonConfig) -> str:
     """8 hex digits over every setting that can change the result."""
     text = json.dumps(_results(config), sort_keys=True)
@@ -192,15 +201,7 @@ def config_hash(config: CommonConfig) -> str:
 
 def differences(ours: CommonConfig, other: CommonConfig) -> list[str]:
     """Settings that can change the result and differ, as 'train.epochs: 50 or 200'."""
-
-    def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-        leaves: dict[str, Any] = {}
-        for key, value in values.items():
-            deeper = isinstance(value, dict)
-            leaves |= flat(value, f"{prefix}{key}.") if deeper else {f"{prefix}{key}": value}
-        return leaves
-
-    a, b = flat(_results(ours)), flat(_results(other))
+    a, b = dotted(_results(ours)), dotted(_results(other))
     return [f"{k}: {a.get(k)!r} or {b.get(k)!r}" for k in {**a, **b} if a.get(k) != b.get(k)]
 
 

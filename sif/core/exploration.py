@@ -23,8 +23,8 @@ def epsilon_greedy_gates(
     """Gates for one weight step: as they are, or with probability epsilon all edges drawn afresh.
 
     Without this, an operation's weights train only while it is the argmax. A step that explores
-    draws every edge, so that the other steps train exactly the selection. Of the blocks drawn
-    `alone`, one switch in all is made with probability epsilon.
+    draws every edge, so that the other steps train exactly the selection. Of the blocks
+    with `own_weights`, one switch in all is made with probability epsilon.
 
     Args:
         alpha: Block name to (n_edges, n_ops) in [0, 1]: alphas, or the gate weights of a selection.
@@ -58,9 +58,9 @@ def round_robin_gates(
     """Warm-up gates that train all operations of every edge equally often (kept edges at random).
 
     Each edge runs through its operations in a random order that changes every round of n_ops
-    steps; nothing but `step` and the generator's seed is remembered. Blocks that are drawn `alone`
-    run through the selection and everything one switch away from it; what has fallen to 0 in
-    `worth`, the continuous alphas, has lost its turn.
+    steps; nothing but `step` and the generator's seed is remembered. Blocks with `own_weights` run
+    through the selection and everything one switch away from it; what has fallen to 0 in `worth`,
+    the continuous alphas (n_edges, n_ops), has lost its turn.
     """
     drawn: Alpha = {}
     for place, block in enumerate(blocks):
@@ -111,7 +111,7 @@ _Switch = tuple[str, int, int]
 
 
 def _switches(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> list[_Switch]:
-    """(block, edge, operation) of everything one switch away, of the blocks drawn alone."""
+    """(block, edge, operation) of everything one switch away, of blocks with own weights."""
     return [
         (block.name, edge, k)
         for block in blocks

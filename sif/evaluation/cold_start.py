@@ -171,9 +171,14 @@ def with_cold_start(scorer: Scorer, cold_start: ColdStartRule) -> Scorer:
 
 
 def with_zero_rows(network: InteractionNetwork, train: Interactions) -> InteractionNetwork:
-    """A copy of the network with every cold row, embedding and bias, at zero.
+    """The network with every cold row, embedding and bias, at zero.
 
-    The network itself where no row is cold.
+    Args:
+        network: Trained on the train part; left alone.
+        train: Tells which rows are cold.
+
+    Returns:
+        A copy, or the network itself where no row is cold.
     """
     cold = [torch.from_numpy(cold_rows(train, f)) for f in range(len(train.sizes))]
     if not any(rows.any() for rows in cold):

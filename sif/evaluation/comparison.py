@@ -44,9 +44,13 @@ class Verdict:
 
 
 def compare(ours: Evaluation, other: Evaluation, metric: str, *, seed: int) -> Comparison:
-    """Paired 95 % bootstrap over users of ours - other, in the unit of a metric split by user.
+    """Paired 95 % bootstrap over users of ours - other; 'undecided' if the interval contains 0.
 
-    The outcome is 'undecided' whenever the interval contains 0.
+    Args:
+        ours: Our evaluation.
+        other: On the same users and interactions.
+        metric: The metric to compare, with values by user; the difference is in its unit.
+        seed: Of the bootstrap.
 
     Raises:
         DataError: The two were not evaluated on the same users and interactions.
@@ -73,7 +77,16 @@ def verdict(
 ) -> Verdict:
     """Says whether our model beats the baseline that validation ranks best.
 
-    Evaluations are of the test part; `valid` has the metric on validation by the baselines' names.
+    Args:
+        ours_name: How the text calls our model.
+        ours: Our evaluation on the test part.
+        baselines: Name to evaluation on the test part.
+        valid: The same names to the metric on validation.
+        metric: The metric to compare.
+        seed: Of the bootstrap.
+
+    Raises:
+        DataError: A baseline without validation, or evaluations of other users.
     """
     if not baselines:
         return Verdict("no verdict: no baseline was trained", None, None)

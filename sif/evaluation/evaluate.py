@@ -83,7 +83,17 @@ def pair_matrix(interactions: Interactions) -> sp.csr_matrix:
 
 
 def evaluate(scorer: Scorer, split: Split, part: Part, objective: Objective) -> Evaluation:
-    """Evaluate by the protocol of the objective; `ConfigError` if the scorer cannot do it."""
+    """Evaluates by the protocol of the objective.
+
+    Args:
+        scorer: Scores users, or predicts ratings.
+        split: Its train part is what the scorer was fitted on.
+        part: The one that is evaluated; in rankings those before it are masked.
+        objective: "ranking" or "rating".
+
+    Raises:
+        ConfigError: The scorer cannot do it.
+    """
     if part == "valid":
         return evaluate_on(scorer, split.train, (split.train,), split.valid, objective)
     return evaluate_on(scorer, split.train, (split.train, split.valid), split.test, objective)
@@ -96,7 +106,18 @@ def evaluate_on(
     truth: Interactions,
     objective: Objective,
 ) -> Evaluation:
-    """Evaluate on parts given one by one, for callers that must never hold the test part."""
+    """Evaluates on parts given one by one, for callers that must never hold the test part.
+
+    Args:
+        scorer: Scores users, or predicts ratings.
+        train: The part that the scorer was fitted on.
+        history: Parts whose pairs are masked in rankings.
+        truth: The part that is evaluated.
+        objective: "ranking" or "rating".
+
+    Raises:
+        ConfigError: The scorer cannot do it.
+    """
     if objective == "ranking" and isinstance(scorer, RankingScorer):
         return rank_all_items(scorer, history, truth)
     if objective == "rating" and isinstance(scorer, RatingScorer):

@@ -103,7 +103,13 @@ def coverage(recommended: ArrayLike, n_items: int) -> float:
 
 
 def paired_bootstrap(a: ArrayLike, b: ArrayLike, seed: int, *, n: int = 10_000) -> Interval:
-    """Percentile bootstrap, by `n` resamples, of mean(a - b) over users, both (n_users,).
+    """Percentile bootstrap of mean(a - b) over users.
+
+    Args:
+        a: (n_users,) metric of the first model.
+        b: (n_users,) metric of the second model for the same users.
+        seed: Of the resampling.
+        n: Resamples.
 
     Returns:
         The mean difference and its interval; an infinite one where a single user carries the mean.

@@ -58,10 +58,15 @@ def cold_shares(train: Interactions, truth: Interactions) -> dict[str, float]:
 def groups_of(found: Evaluation, train: Interactions, truth: Interactions) -> dict[str, Group]:
     """The groups of an evaluation that hold anything.
 
-    For ranking, by a scorer that never recommends a cold item (see `cold_start`), `cold-user`, one
-    group per range of `HISTORY` (together all users), and `warm`: warm users with cold items taken
-    out of what there is to find. For ratings `cold-user`, `cold-item` (of warm users) and `warm`,
-    together all ratings.
+    Args:
+        found: Of a scorer that never recommends a cold item (see `cold_start`), or of ratings.
+        train: The part that the scorer was fitted on.
+        truth: The part that it was evaluated on.
+
+    Returns:
+        For ranking `cold-user`, one group per range of `HISTORY` (together all users), and `warm`:
+        warm users with cold items taken out of what there is to find. For ratings `cold-user`,
+        `cold-item` (of warm users) and `warm`, together all ratings.
     """
     groups = _rating if "count" in found.per_user else _ranking
     named = groups(found, train, truth)

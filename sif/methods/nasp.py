@@ -68,13 +68,13 @@ class NaspSettings(MethodSettings):
         "shift", description="how alpha is kept in [0, 1]; clip: as published"
     )
     complexity_penalty: NonNegative = Field(
-        0.0, description="weight of an operation's cost (eta of the paper)"
+        0.0, description="weight of an operation's cost (eta of the paper); rnn has none"
     )
     probe_operations: Fraction = Field(
-        1.0, description="chance to probe a candidate beyond the two best of its edge; 1: exact"
+        1.0, description="chance to probe beyond the two best of an edge; 1: exact (staged: always)"
     )
     probe_rows: Fraction = Field(
-        1.0, description="share of a validation batch that probes see; 1: exact"
+        1.0, description="share of a validation batch that probes see; 1: exact (cf: always)"
     )
 
     def warmup_steps(self, steps: int, unit: int) -> int:

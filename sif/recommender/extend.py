@@ -71,7 +71,11 @@ def grown_by(
 ) -> ServedModel:
     """The model with the users (or items) of new interactions, and what they had, folded in.
 
-    The names are folded in whether they have an interaction or not; None: the ids that have one.
+    Args:
+        model: See `grown`.
+        field: 0 for users, 1 for items.
+        data: New interactions.
+        names: Ids that are folded in whether they have an interaction or not; None: those that do.
 
     Raises:
         UnknownIdError: An id of the other field that the model does not have.

@@ -16,7 +16,7 @@ from sif.baselines import BASELINES, fit_best
 from sif.config import CFConfig, TrainConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions
-from sif.errors import ConfigError, DataError
+from sif.errors import BudgetError, ConfigError, DataError
 from sif.evaluation.evaluate import Evaluation, evaluate_on
 from sif.problems.base import SEARCHED, Session, Trained
 from sif.problems.base import Reporter as QuietReporter
@@ -210,7 +210,7 @@ class _Fit:
         """The function that the search finds; fixed multiply where there is no time for one."""
         try:
             return searched(self.problem.followed(trained), self.budget, SEARCH_SHARE)
-        except ConfigError as error:
+        except BudgetError as error:
             if self.budget.seconds is None:
                 raise
             self.reporter.warn(f"budget: no time for a search, fixed multiply is served: {error}")
@@ -254,7 +254,7 @@ def searched(problem: InteractionProblem, budget: FitBudget, share: float = 1.0)
     """Searches a problem within a share of what is left of a budget.
 
     Raises:
-        ConfigError: There is no time for it.
+        BudgetError: There is no time for it.
         DivergedError: The search diverged.
     """
     with budget.stage("search", share) as seconds:
@@ -272,7 +272,7 @@ def _within(problem: InteractionProblem, budget: FitBudget) -> InteractionProble
     if section.steps is not None:
         return problem
     if budget.stage_left <= 0:
-        raise ConfigError("search: expected time, found none left")
+        raise BudgetError("search: expected time, found none left")
     cost = problem.method_run().epochs_cost(problem.config.method, budget.stage_left)
     seconds = max(budget.stage_left, 1e-3) * budget.parallel
     if cost <= seconds:

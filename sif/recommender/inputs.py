@@ -67,7 +67,10 @@ def interactions_of(data: Any, config: DataConfig, objective: str) -> Interactio
 def further_interactions(data: Any, config: DataConfig, objective: str) -> Interactions:
     """Interactions that come after training, merged and filtered by rating as those before.
 
-    How many of them a user or an item has is not asked.
+    Args:
+        data: See `interactions_of`.
+        config: Of the training; how many interactions a user or an item has is not asked.
+        objective: See `interactions_of`.
 
     Raises:
         DataError: Another type, or data that cannot be used.

@@ -39,7 +39,12 @@ Selected = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 @dataclass(frozen=True, eq=False)
 class UserVectors:
-    """Users as the function sees them: vectors (b, d) before its transform, biases (b,) or None."""
+    """Users as the function sees them.
+
+    Attributes:
+        vectors: (b, d), before the user's transform.
+        biases: (b,); None: 0.
+    """
 
     vectors: Tensor
     biases: Tensor | None = None
@@ -50,7 +55,12 @@ class UserVectors:
 
 @dataclass(frozen=True, eq=False)
 class Top:
-    """Best items int64 (b, k) and scores float32; -1 and minus infinity where nothing is left."""
+    """The best items of some users.
+
+    Attributes:
+        items: int64 (b, k), best first, -1 where nothing is left.
+        scores: float32 (b, k), minus infinity where nothing is left.
+    """
 
     items: NDArray[np.int64]
     scores: NDArray[np.float32]

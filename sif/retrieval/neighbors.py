@@ -23,10 +23,13 @@ Mask = NDArray[np.bool_]
 
 
 class Neighbors:
-    """The rows of a table (n, d) that point most alike.
+    """The rows of a table that point most alike.
 
-    Untrained rows, bool (n,), are nobody's neighbors and have none, and so are rows of zeros, which
-    point nowhere. Of the cosines, as many are held at once as the memory, in bytes, allows.
+    Args:
+        vectors: (n, d).
+        untrained: bool (n,), rows whose vectors say nothing. They are nobody's neighbors and have
+            none, and so are rows of zeros, which point nowhere.
+        memory: Bytes of cosines held at once; at least one row's are.
     """
 
     @torch.no_grad()
@@ -42,9 +45,16 @@ class Neighbors:
     def top(
         self, rows: NDArray[np.int64], k: int, itself: bool = False, allowed: Mask | None = None
     ) -> Top:
-        """The nearest k rows of some rows (b,), with cosines, among those allowed; None: all.
+        """The nearest k rows of some rows, with cosines.
 
-        A row is among its own neighbors only if `itself`.
+        Args:
+            rows: (b,) numbers.
+            k: Neighbors of each; may exceed the table.
+            itself: Whether a row is among its own neighbors.
+            allowed: bool (n,), rows to choose among; None: all.
+
+        Returns:
+            (b, k); -1 with minus infinity where nothing is left.
 
         Raises:
             ShapeError: A row that the table does not have.

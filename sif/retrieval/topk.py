@@ -25,13 +25,16 @@ def block_size(columns: int, k: int) -> int:
 
 
 def top_k(scores: Tensor, k: int, block: int, first: int = 0) -> tuple[Tensor, Tensor]:
-    """The best k columns of each row by (score, lowest column): scores (b, k) and columns int64.
+    """The best k columns of each row by (score, lowest column).
 
     Args:
         scores: (b, n) float32, contiguous, n a multiple of the block.
         k: At most n.
         block: Columns per block, see `block_size`.
         first: The first row's number in messages.
+
+    Returns:
+        Scores (b, k), best first, and their columns int64 (b, k).
 
     Raises:
         ScoreError: A score is not a number.

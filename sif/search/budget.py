@@ -12,7 +12,7 @@ from sif.core.method import ChoosesAtEnd, LearnsArchitecture, Method, Plan
 from sif.core.proximal import weight_step
 from sif.core.space import Space
 from sif.core.stream import Stream
-from sif.errors import ConfigError
+from sif.errors import BudgetError, ConfigError
 from sif.methods.configuration import ConfiguredMethod
 from sif.methods.settings import MethodSettings
 from sif.training.optim import MakeOptimizer
@@ -48,7 +48,11 @@ def planned(
 ) -> Plan:
     """The length of a search, its warm-up, and the weight steps before the architecture moves.
 
-    Without a number of `steps` in all the epochs decide, and shares are whole epochs.
+    Args:
+        section: Gives epochs and the step size.
+        settings: Of the method; give the shares of warm-up and rest.
+        per_epoch: Weight steps.
+        steps: In all; None: the epochs decide, and shares are whole epochs.
     """
     unit = per_epoch if steps is None else 1
     total = section.epochs * per_epoch if steps is None else steps
@@ -66,7 +70,14 @@ def first_arch_step(resting: int, every: int) -> int:
 def alpha_rests(
     section: SearchSection, method: ConfiguredMethod, per_epoch: int, steps: int | None
 ) -> str:
-    """Says that a search ends before alpha moves, and what would be enough; as `planned`."""
+    """Says that a search ends before alpha moves, and what would be enough.
+
+    Args:
+        section: With the budget.
+        method: With its settings.
+        per_epoch: Weight steps.
+        steps: In all; None: the epochs decide.
+    """
     every, settings = method.every(section), method.settings
     plan = planned(section, settings, per_epoch, steps)
     first = first_arch_step(plan.resting, every)
@@ -99,9 +110,18 @@ def pilot(
     seconds: float,
     max_norm: float | None = None,
 ) -> Costs:
-    """Measures a method by steps of both kinds in turn; space, method and streams are used up.
+    """Measures a method by steps of both kinds in turn.
 
-    `error`, of a selection on validation, is asked once if the method chooses at the end.
+    Args:
+        space: Used up, as `method` and both streams.
+        method: Made for it.
+        train: Batches of the weights.
+        valid: Batches of the architecture.
+        make_optimizer: Of the weights.
+        section: Gives the step size.
+        error: Of a selection on validation; asked once if the method chooses at the end.
+        seconds: The budget, CPU.
+        max_norm: Bound on the weights' gradient norm, as in the search; without it some diverge.
     """
     begin = time.process_time()
     optimizer = make_optimizer(space.weight_parameters(), section.lr)
@@ -138,15 +158,21 @@ def steps_that_fit(
 ) -> int:
     """Weight steps that a budget allows, with the architecture steps that go with them.
 
+    Args:
+        costs: By a pilot.
+        section: Gives how often the architecture moves.
+        method: With its settings, which give the share in which it rests.
+        seconds: The budget, CPU.
+
     Raises:
-        ConfigError: Not even one.
+        BudgetError: Not even one.
     """
     resting = planned(section, method.settings, 1, _MANY).resting
     learning = (1 - resting / _MANY) / method.every(section)
     left = seconds - costs.spent - costs.reserve
     steps = int(left / max(costs.weight + learning * costs.arch, 1e-9))
     if steps < 1:
-        raise ConfigError(
+        raise BudgetError(
             f"search.seconds: expected more than {costs.spent + costs.reserve:.3g} CPU seconds, "
             f"which a pilot and the choice at the end take, found {seconds:g}"
         )

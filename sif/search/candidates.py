@@ -25,7 +25,7 @@ from sif.core.genotype import Genotype
 from sif.core.method import AskTell
 from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
-from sif.errors import ConfigError, DivergedError
+from sif.errors import BudgetError, DivergedError
 from sif.methods.fixed import fixed
 from sif.search.history import Diagnostics, numbers, rows_of
 from sif.search.loop import SearchResult, SearchSettings, refuse_illegal, search
@@ -202,14 +202,14 @@ class _Sampling:
         })  # fmt: skip
 
     def result(self) -> SearchResult:
-        """The best candidate; DivergedError or ConfigError without one."""
+        """The best candidate; DivergedError or BudgetError without one."""
         best = self.best
         if best is None and self.known:
             raise DivergedError(
                 f"search diverged in all of {len(self.known)} candidates; lower search.lr"
             )
         if best is None:
-            raise ConfigError(
+            raise BudgetError(
                 f"search.seconds: expected enough for one candidate of "
                 f"{self.settings.candidate.epochs} epochs, found {self.settings.seconds}; lower "
                 "search.candidate_epochs"
@@ -293,8 +293,8 @@ def sample(
         and after how many epochs.
 
     Raises:
-        ConfigError: A method whose selections are none of the space's, or a budget that ends
-            before the first candidate does.
+        ConfigError: A method whose selections are none of the space's.
+        BudgetError: A budget that ends before the first candidate does.
         DivergedError: No candidate's training stayed finite.
     """
     run = _Sampling(make_space, method, streams, settings, judge, checkpointer)

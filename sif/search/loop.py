@@ -21,7 +21,7 @@ from sif.core.method import ArchReport, ChoosesAtEnd, LearnsArchitecture, Method
 from sif.core.proximal import weight_step
 from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
-from sif.errors import ConfigError, ShapeError
+from sif.errors import BudgetError, ConfigError, ShapeError
 from sif.search.history import Diagnostics, epoch_entry, numbers, refuse, refuse_divergence
 from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
@@ -236,7 +236,8 @@ def search(
 
     Raises:
         DivergedError: The search diverged.
-        ConfigError: A method whose gates are none of the space's, or seconds for no step at all.
+        ConfigError: A method whose gates are none of the space's.
+        BudgetError: Seconds for no step at all.
     """
     run = _Search(space, method, train, valid, settings)
     if (saved := checkpointer.restore()) is not None:
@@ -250,7 +251,7 @@ def search(
         on_epoch(run.epoch, entry)
         checkpointer.offer(run.state)
     if not run.history:
-        raise ConfigError(
+        raise BudgetError(
             f"search.seconds: expected more than the {run.cpu_seconds:.3g} s that a pilot and the "
             f"choice at the end take, found {settings.seconds}"
         )

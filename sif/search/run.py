@@ -18,7 +18,7 @@ from sif.core.method import AskTell, ChoosesAtEnd, LearnsArchitecture, Method, P
 from sif.core.selections import Selections
 from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
-from sif.errors import ConfigError
+from sif.errors import BudgetError, ConfigError
 from sif.methods.configuration import ConfiguredMethod, MethodValues, configured
 from sif.methods.kind import MethodKind
 from sif.methods.registry import METHODS
@@ -113,7 +113,7 @@ class MethodRun:
             seconds: Of which the pilot takes a small share.
 
         Raises:
-            ConfigError: Not even one step fits into the seconds.
+            BudgetError: Not even one step fits into the seconds.
         """
         method = configured(name, self.methods)
         if method.kind.samples:
@@ -138,7 +138,8 @@ class MethodRun:
     ) -> None:
         """Raises ConfigError for a method that would learn, had it a step to do so."""
         if isinstance(made, LearnsArchitecture) and _by_chance(space):
-            raise ConfigError(alpha_rests(self.section, method, self._per_epoch(), steps))
+            kind = ConfigError if self.section.seconds is None else BudgetError
+            raise kind(alpha_rests(self.section, method, self._per_epoch(), steps))
 
     def _per_epoch(self) -> int:
         return self.steps_per_epoch or self.streams()[0].steps_per_pass

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from sif.config import CommonConfig, dump_config, load_config, new_run_folder
+from sif.config import CommonConfig, differences, dump_config, load_config, new_run_folder
 from sif.errors import ConfigError, DataError
 from sif.methods.configuration import load_job_config, resolved
 from sif.methods.registry import METHODS
@@ -132,7 +133,8 @@ def run_job(config: CommonConfig, *, resume: bool = False, quiet: bool = True) -
     Args:
         config: `CFConfig`, `CNNConfig` or `RNNConfig`. Without `output_dir` the folder is a new one
             below runs/, named after task, data, time and settings.
-        resume: Go on in `output_dir`, where the same job was interrupted.
+        resume: Go on in `output_dir`, where the same job was interrupted; what is not given is as
+            it was there.
         quiet: Only results on the terminal.
 
     Returns:
@@ -155,10 +157,23 @@ def run_job(config: CommonConfig, *, resume: bool = False, quiet: bool = True) -
         [1, 2]
     """
     given = config.model_dump(exclude_unset=True)
+    if resume:
+        return run(_resumed(config.output_dir, given), resume=True, quiet=quiet)
     config = load_job_config(config.task, layers=[("config", given)])
-    if not resume:
-        config = config.model_copy(update={"output_dir": new_run_folder(config, datetime.now())})
-    return run(config, resume=resume, quiet=quiet)
+    config = config.model_copy(update={"output_dir": new_run_folder(config, datetime.now())})
+    return run(config, quiet=quiet)
+
+
+def _resumed(folder: Path | None, given: Mapping[str, Any]) -> CommonConfig:
+    """The interrupted job's own configuration, with which given settings must agree."""
+    if folder is None or not (folder / "config.yaml").is_file():
+        raise ConfigError(f"output_dir: expected the folder of a run to resume, found {folder}")
+    file = folder / "config.yaml"
+    config = load_job_config(None, file=file, layers=[("config", given)])
+    changed = differences(config, load_job_config(None, file=file))
+    if changed:
+        raise ConfigError(f"{folder}: cannot be resumed with other settings ({'; '.join(changed)})")
+    return config
 
 
 __all__ = [

@@ -169,7 +169,7 @@ def it_has_its_gradient(case: LossCase) -> None:
 
 
 def better_scores_lose_less(case: LossCase) -> None:
-    """From equal scores, a step towards the targets of the observed pairs lowers it."""
+    """From equal scores, a step toward the targets of the observed pairs lowers it."""
     part, losses = case.part, list[float]()
     for share in (0.0, 0.05, 0.1):
         table = torch.zeros(USERS, ITEMS, dtype=F64)
@@ -177,7 +177,7 @@ def better_scores_lose_less(case: LossCase) -> None:
         scores = ToyScores(table, torch.eye(ITEMS, dtype=F64))
         losses.append(float(case.value(scores, case.batch())))
     falls = losses == sorted(losses, reverse=True) and len(set(losses)) == len(losses)
-    promise(falls, "losses that fall while scores move towards the targets", losses)
+    promise(falls, "losses that fall while scores move toward the targets", losses)
 
 
 def rows_weigh_what_they_are_given(case: LossCase) -> None:

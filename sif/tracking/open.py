@@ -26,7 +26,11 @@ def open_tracker(
 ) -> Tracker:
     """A tracker of a whole job that writes metrics.jsonl and, unless switched off, an MLflow run.
 
-    The state is that of the job that is resumed, from `Tracker.state()` in its checkpoint.
+    Args:
+        run_folder: Must exist.
+        settings: Whether and where MLflow is used.
+        run_name: Name of the MLflow run.
+        state: From `Tracker.state()` in the checkpoint of the job that is resumed.
 
     Raises:
         TrackingError: metrics.jsonl cannot be opened, or mlflow is wanted and not installed.

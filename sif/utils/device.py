@@ -129,8 +129,12 @@ def deterministic() -> Iterator[None]:
 def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
     """Within the block, memory that the device does not have becomes one line for the user.
 
+    Args:
+        device: Where the block allocates.
+        advice: On what to lower; ends the message.
+
     Raises:
-        ConfigError: An allocation failed; the message ends with the advice on what to lower.
+        ConfigError: An allocation failed.
     """
     try:
         yield

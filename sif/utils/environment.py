@@ -24,7 +24,10 @@ _RECORDED = (
 def environment(runtime: Runtime) -> dict[str, Any]:
     """The versions and the machine that a result depends on, as JSON-ready values.
 
-    'git_commit' is None outside a checkout; '+changes' is appended when the tree was edited.
+    Returns:
+        Keys 'python', 'platform', 'versions', 'device', 'device_name', 'dtype', 'threads',
+        'cpu_count', 'seed', 'git_commit' (None outside a checkout; '+changes' is appended when the
+        tree was edited).
     """
     return {
         "python": platform.python_version(),

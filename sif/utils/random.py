@@ -17,9 +17,14 @@ from sif.utils.device import Runtime
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
-    """A seed from 0 to 2**31 - 1 for one named stream, such as ("baseline", "als", 3).
+    """A seed for one named stream: the same on every machine and Python version.
 
-    The same on every machine and Python version.
+    Args:
+        seed: The root seed.
+        names: Of the stream, such as ("search", "batches") or ("baseline", "als", 3).
+
+    Returns:
+        An integer from 0 to 2**31 - 1, which every library accepts.
     """
     text = "\x1f".join([str(seed), *(f"{type(name).__name__}:{name}" for name in names)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
@@ -28,9 +33,15 @@ def derive_seed(seed: int, *names: str | int) -> int:
 def generator(
     runtime: Runtime, *names: str | int, device: torch.device | None = None
 ) -> torch.Generator:
-    """A fresh torch generator for one named stream, on the runtime's device by default.
+    """A fresh torch generator for one named stream.
 
-    The CPU gives the same numbers whatever the job runs on.
+    Args:
+        runtime: Gives the root seed and, unless `device` is given, the device.
+        names: Of the stream.
+        device: Of the generator; the CPU gives the same numbers whatever the job runs on.
+
+    Returns:
+        The generator; its `get_state()` is a byte tensor that a checkpoint can hold.
     """
     stream = torch.Generator(device=device or runtime.device)
     stream.manual_seed(derive_seed(runtime.seed, *names))

@@ -121,6 +121,8 @@ def test_a_budget_takes_the_place_of_a_files(tmp_path: Path) -> None:
         ({"sets": ["train.epoch=3"]}, "train.epoch: unknown key; did you mean 'epochs'?"),
         ({"sets": ["search.epochs=3"]}, "a bench sets search.epochs itself: give a budget"),
         ({"sets": ["seed=3"]}, "a bench sets seed itself: leave it out"),
+        ({"flags": {"baselines": ["ease"]}}, "a bench sets baselines itself: leave it out"),
+        ({"flags": {"search": {"seconds": 3}}}, "a bench sets search.seconds itself"),
         (
             {"methods": [Entrant("a", "nasp", ("methods.nasp.alpha_constrain=clip",))]},
             "did you mean 'alpha_constraint'?",

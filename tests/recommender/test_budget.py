@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from sif.config import TrainConfig
+from sif.errors import ConfigError
 from sif.recommender.budget import FitBudget, fitting, whole_epochs
 from sif.recommender.recommender import Recommender
 
@@ -134,3 +135,14 @@ def test_a_budget_that_is_too_small_is_told(
     assert "budget: no time for a search, fixed multiply is served" in caplog.text
     assert model.report().found == "multiply(user, item)"
     assert len(model.recommend("u1", n=3)) == 3
+
+
+def test_a_search_that_cannot_be_made_is_no_lack_of_time(
+    checkerboard: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*arguments: Any, **named: Any) -> Any:
+        raise ConfigError("search: expected more memory; lower search.batch_size")
+
+    monkeypatch.setattr("sif.recommender.fit.InteractionProblem.search", too_large)
+    with pytest.raises(ConfigError, match=r"lower search\.batch_size"):
+        Recommender(budget=5, dimension=4, threads=1).fit(checkerboard(40, 20))

@@ -46,3 +46,10 @@ def test_a_job_leaves_a_recommender(tmp_path: Path, without_figures: None) -> No
     assert len(model.recommend(model.model_.vocabularies[0].ids[:3], n=2)) == 6
     with pytest.raises(sif.ConfigError, match="the run folder exists"):
         sif.run_job(config)
+    short = sif.CFConfig(output_dir=tmp_path / "a")  # the rest is as it was
+    assert sif.run_job(short, resume=True).metrics["test"] == result.metrics["test"]
+    other = sif.CFConfig(output_dir=tmp_path / "a", train={"epochs": 11})
+    with pytest.raises(sif.ConfigError, match=r"other settings \(train\.epochs: 11 or 10\)"):
+        sif.run_job(other, resume=True)
+    with pytest.raises(sif.ConfigError, match="expected the folder of a run to resume"):
+        sif.run_job(sif.CFConfig(output_dir=tmp_path / "b"), resume=True)

@@ -30,9 +30,16 @@ def read_archive(
 ) -> Images:
     """Reads class folders from an archive, with the layouts that folders may have.
 
-    But for Tiny-ImageNet's, whose validation part names its classes in a file: unpack that one. At
-    most `per_class` images of each class and part are read, the first ones in the archive, and
-    `memory` bytes of pixels.
+    But for Tiny-ImageNet's, whose validation part names its classes in a file: unpack that one.
+
+    Args:
+        path: The archive.
+        form: Channels and size of the images.
+        per_class: Most images of each class and part, the first ones in the archive.
+        memory: Most bytes of pixels that are held.
+
+    Returns:
+        Images sorted by part, class and name, as those of the unpacked folder would be.
 
     Raises:
         DataError: The archive is damaged, holds links or paths outside it, no or too many images,

@@ -76,10 +76,16 @@ class FolderImages:
 def read_folder(
     root: Path, form: Form, *, per_class: int | None = None, memory: int = 1 << 32
 ) -> Images | FolderImages:
-    """Class folders, see `folders`, in memory or, beyond so many bytes of pixels, lazily.
+    """Reads class folders, in memory or lazily.
 
-    At most `per_class` images of each class and part are read, the first ones by name. Corrupt
-    files that stay on disk are found when they are read.
+    Args:
+        root: See `sif.data.images.folders`.
+        form: Channels and size of the images.
+        per_class: Most images of each class and part, the first ones by name.
+        memory: Most bytes of pixels that are held; beyond, images stay on disk.
+
+    Returns:
+        `Images`, or `FolderImages` whose corrupt files are found when they are read.
 
     Raises:
         DataError: No images, a class without one, images of several sizes and no `form.size`, or

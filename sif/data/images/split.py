@@ -52,11 +52,14 @@ class ImageSplit(InParts[Int64Array]):
 def make_image_split(
     images: Images | FolderImages, *, valid_share: float, seed: int, test_share: float = 0.2
 ) -> ImageSplit:
-    """Splits images at random within each class; the same seed gives the same split.
+    """Splits images at random within each class.
 
-    `valid_share` is of each class's images outside the test part, rounded to whole images (0: there
-    is no validation part), `test_share` of each class's images where there is no official test
-    part.
+    Args:
+        images: In memory or on disk.
+        valid_share: Of each class's images outside the test part, rounded to whole images; at 0
+            there is no validation part.
+        seed: The same seed gives the same split.
+        test_share: Of each class's images, where there is no official test part.
 
     Raises:
         DataError: A share is not in [0, 1), or leaves a part that is not empty without some class.

@@ -67,7 +67,14 @@ def describe(interactions: Interactions, row: npt.NDArray[np.int64]) -> str:
 
 
 def merge_duplicates(interactions: Interactions, rule: str) -> tuple[Interactions, list[str]]:
-    """The rows, at most one per combination of ids, by a key of `DUPLICATE_RULES`, and notes.
+    """Leaves at most one row per combination of ids.
+
+    Args:
+        interactions: Any number of fields; all of them make up the combination.
+        rule: A key of `DUPLICATE_RULES`.
+
+    Returns:
+        The remaining rows in file order, under the same vocabularies, and notes.
 
     Raises:
         DataError: The rule is unknown, or it is "error" and there are duplicates.
@@ -102,6 +109,16 @@ def filter_interactions(
 
     Removing an item can leave a user with too few, so the two counts are applied until both hold
     (the k-core). Titles and vocabularies are cut down to what is left, unless `keep_ids`.
+
+    Args:
+        interactions: Fields of which the first two are user and item.
+        min_rating: Lowest rating kept, in rating units; None keeps all.
+        min_user: Fewest interactions of a user.
+        min_item: Fewest interactions of an item.
+        keep_ids: Whether the vocabularies stay as they are.
+
+    Returns:
+        The remaining rows in file order, and notes.
 
     Raises:
         DataError: `min_rating` is given but there are no ratings.
@@ -152,7 +169,12 @@ def compact(interactions: Interactions) -> Interactions:
 
 
 def check_usable(interactions: Interactions, where: str, rules: str = "") -> None:
-    """Refuses data from which nothing can be learned; place and rules are for the message.
+    """Refuses data from which nothing can be learned.
+
+    Args:
+        interactions: Left after all filters.
+        where: The data set or file, for the message.
+        rules: The filters that were applied, for the message.
 
     Raises:
         DataError: No interactions, a single user or a single item.

@@ -50,8 +50,10 @@ def read_frame(frame: pd.DataFrame, columns: Columns | None = None) -> Interacti
 def matrix_values(matrix: Any, objective: str) -> sparse.coo_array:
     """The values of a user by item matrix that are interactions, float32; repeated ones add up.
 
-    For the objective "rating" all but zeros; for "ranking" those above zero, since a confidence
-    below it is a dislike.
+    Args:
+        matrix: (n_users, n_items), any sparse format.
+        objective: "rating": all but zeros; "ranking": those above zero, since a confidence below it
+            is a dislike.
 
     Raises:
         DataError: A value is not finite.
@@ -72,7 +74,9 @@ def read_matrix(
 ) -> Interactions:
     """The interactions of a user by item matrix; ids are the numbers of rows and columns.
 
-    The values that count, see `matrix_values`, are ratings.
+    Args:
+        matrix: (n_users, n_items), any sparse format; its values are ratings.
+        objective: Which values count; see `matrix_values`.
 
     Raises:
         DataError: No value counts, or one is not finite.

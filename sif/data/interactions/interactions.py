@@ -106,9 +106,13 @@ def content_hash(interactions: Interactions, *more: npt.NDArray[Any]) -> str:
 
 
 def concatenate(parts: Sequence[Interactions]) -> Interactions:
-    """Stacks interactions with the same fields, ids renumbered into the union of the vocabularies.
+    """Stacks interactions with the same fields under shared vocabularies.
 
-    Ratings or timestamps that one part lacks are dropped in the result.
+    Args:
+        parts: At least one. Ratings or timestamps that one part lacks are dropped in the result.
+
+    Returns:
+        The rows of all parts in order, ids renumbered into the union of the vocabularies.
 
     Raises:
         DataError: The parts have different fields.

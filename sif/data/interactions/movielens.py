@@ -46,7 +46,14 @@ def find_layout(folder: Path) -> Layout | None:
 
 
 def read_movielens(folder: Path, columns: Columns | None = None) -> Interactions:
-    """The ratings of an official folder in file order, with titles where their file is there.
+    """Reads an official folder.
+
+    Args:
+        folder: As the official archive unpacks it.
+        columns: Which columns mean what; not needed for the official files.
+
+    Returns:
+        The ratings in file order, with titles where the file of titles is there.
 
     Raises:
         DataError: The folder has no known layout or a file is damaged.

@@ -129,7 +129,15 @@ def build_split(
 
 
 def make_split(dataset: Dataset, protocol: str, seed: int) -> Split:
-    """The split of a data set by a key of `PROTOCOLS`; the same seed gives the same split.
+    """Splits a data set by a named protocol.
+
+    Args:
+        dataset: Of `load_dataset`.
+        protocol: A key of `PROTOCOLS`.
+        seed: The same seed gives the same split.
+
+    Returns:
+        The split of `dataset.interactions`.
 
     Raises:
         DataError: The protocol is unknown, needs what the data lack, or leaves a part empty.

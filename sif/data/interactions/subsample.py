@@ -14,7 +14,14 @@ from sif.data.interactions.vocabulary import Vocabulary
 def some_users(
     train: Interactions, valid: Interactions, n: int, rng: np.random.Generator
 ) -> tuple[Interactions, Interactions]:
-    """Both parts with the rows of at most n users of the validation part, ids unchanged."""
+    """Both parts with the rows of at most n users of the validation part, ids unchanged.
+
+    Args:
+        train: Under the same vocabularies as `valid`.
+        valid: Its users are drawn from.
+        n: Users at most.
+        rng: Draws the users.
+    """
     users = np.unique(valid.ids[:, 0])
     if len(users) <= n:
         return train, valid
@@ -28,8 +35,14 @@ def few_users(
 ) -> tuple[Interactions, Interactions]:
     """Both parts with all rows of random users who have at most n train rows together.
 
-    The users, at least one, are renumbered in their old order; all other fields keep their
-    vocabularies.
+    Args:
+        train: Rows are counted here.
+        valid: Under the same vocabularies.
+        n: Train rows at most; one user is there in any case.
+        rng: Draws the users.
+
+    Returns:
+        Both parts. Users are renumbered in their old order; other fields keep their vocabularies.
     """
     counts = np.bincount(train.ids[:, 0], minlength=train.sizes[0])
     order = rng.permutation(len(counts))

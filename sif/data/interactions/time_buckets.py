@@ -21,11 +21,17 @@ TIME_FIELD = "time"
 
 
 def with_time_buckets(split: Split, buckets: int) -> Split:
-    """Adds the field "time" to every interaction and a note that tells the buckets' beginnings.
+    """Adds the field "time" to every interaction.
 
     A bucket's id is its first second since 1970 (of the first bucket: the train part's earliest),
-    so the vocabulary is all that is needed to place a new timestamp, see `bucket_ids`. There are
-    fewer buckets where many train rows share one second.
+    so the vocabulary is all that is needed to place a new timestamp, see `bucket_ids`.
+
+    Args:
+        split: With timestamps. Parts, protocol and hash stay what they are.
+        buckets: Number of buckets; fewer result where many train rows share one second.
+
+    Returns:
+        The split with one more field and a note that tells the buckets' beginnings.
 
     Raises:
         DataError: There are no timestamps, there is a field "time" already, or the train part's
@@ -61,9 +67,14 @@ def with_time_buckets(split: Split, buckets: int) -> Split:
 
 
 def bucket_ids(vocabulary: Vocabulary, timestamps: Iterable[int]) -> npt.NDArray[np.str_]:
-    """Ids (n,) of the buckets that timestamps fall into, as `Recommender.predict` takes them.
+    """Ids of the buckets that timestamps fall into; earlier and later ones into the end buckets.
 
-    Earlier and later ones fall into the end buckets.
+    Args:
+        vocabulary: Of the field "time".
+        timestamps: (n,) seconds since 1970.
+
+    Returns:
+        (n,) ids, as `Recommender.predict` takes them.
     """
     times = np.asarray(list(timestamps), dtype=np.int64)
     return vocabulary.ids[_place(vocabulary.ids.astype(np.int64), times)]

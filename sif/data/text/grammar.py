@@ -137,10 +137,14 @@ def grammar_corpus(
     test: int = 10_000,
     seed: int = 0,
 ) -> Corpus:
-    """Generates a corpus whose entropy is known; the same seed gives the same one.
+    """Generates a corpus whose entropy is known; its parts are drawn independently.
 
-    Parts are drawn independently and have as many words as asked for, and a few more to end with a
-    sentence.
+    Args:
+        grammar: The source.
+        train: Words of the train part; a few more, so that it ends with a sentence.
+        valid: The same of the validation part.
+        test: The same of the test part.
+        seed: The same seed gives the same corpus.
 
     Raises:
         DataError: An argument is out of range.

@@ -52,9 +52,14 @@ def read_folder(
     md5s: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Corpus:
-    """Reads the three files of a folder in one of `LAYOUTS`; see `number`.
+    """Reads the three files of a folder.
 
-    Checksums of the published files of train, valid and test are compared; others are noted.
+    Args:
+        folder: In one of `LAYOUTS`.
+        name: Of the data set.
+        max_words: See `sif.data.text.corpus.number`.
+        md5s: Checksums of the published files of train, valid and test; others are noted.
+        notes: Of what has been done before.
 
     Raises:
         DataError: A file is missing, is empty or is not UTF-8, or the train part has but one word.
