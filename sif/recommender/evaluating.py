@@ -20,6 +20,7 @@ from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Scorer, evaluate_on
 from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
+from sif.utils.registry import unknown
 
 _logger = logging.getLogger("sif")
 
@@ -71,7 +72,7 @@ def compare(
 
     Raises:
         NotFittedError: A model before `fit`.
-        ConfigError: No models, an unknown name in `against`, or different objectives.
+        ConfigError: No models, an unknown `against` or `metric`, or different objectives.
         DataError: See `evaluate`; or no common users.
 
     Examples:
@@ -89,6 +90,9 @@ def compare(
         raise ConfigError(f"against: expected one of {', '.join(served)}, found {against!r}")
     metric = MAIN_METRIC[objectives.pop()] if metric is None else metric
     results = _on_common_users({name: _evaluated(model, data) for name, model in served.items()})
+    known = results[against].metrics
+    if metric not in known:
+        raise unknown("metric", metric, known)
     rows = []
     for name, evaluation in results.items():
         row: dict[str, Any] = {"model": name, metric: evaluation.metrics.get(metric)}

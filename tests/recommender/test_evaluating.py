@@ -102,7 +102,7 @@ def test_wrong_comparisons_are_told(case: Any) -> None:
         compare({"one": model}, late, against="two")
     with pytest.raises(ConfigError, match="models: expected some of one objective, found none"):
         compare({}, late)
-    with pytest.raises(DataError, match="precise"):
+    with pytest.raises(ConfigError, match=r"metric: expected one of .* found .precise."):
         compare({"one": model, "two": model}, late, metric="precise")
 
 
