@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ from sif.config.cf import CFConfig
 from sif.config.cnn import CNNConfig
 from sif.config.files import find_config, parse_yaml, presets, read_yaml, shipped
 from sif.config.messages import describe
-from sif.config.renamed import RenamedSetting, told, with_todays_names
+from sif.config.renamed import warn_of_renamed, with_todays_names
 from sif.config.rnn import RNNConfig
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
@@ -88,8 +87,7 @@ def load_config(
     except ValidationError as error:
         raise ConfigError(describe(error, model, origins)) from None
     config = config if complete is None else complete(config, origins)
-    if notes:
-        warnings.warn(told(notes), RenamedSetting, stacklevel=2)
+    warn_of_renamed(notes)
     return config
 
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +20,8 @@ Values = dict[str, Any]
 RELAXATIONS = ("darts-1", "darts-2", "snas", "gdas")
 """Methods that share one step size of alpha unless each is given its own."""
 _SHOWN = 4  # renamed settings that one line names
+_OURS = ("sif", "pydantic", "functools")
+"""Packages between the settings of a caller and here."""
 
 
 class RenamedSetting(DeprecationWarning):
@@ -116,10 +120,19 @@ def with_todays_names(
     return renamed, list(dict.fromkeys(notes))
 
 
-def told(notes: Sequence[str]) -> str:
-    """All notes in one line."""
+def warn_of_renamed(notes: Sequence[str]) -> None:
+    """Gives all notes in one `RenamedSetting` warning, at the caller's line outside this package.
+
+    Python shows a `DeprecationWarning` to those alone whose own code causes it.
+    """
+    if not notes:
+        return
     shown, more = ", ".join(notes[:_SHOWN]), len(notes) - _SHOWN
-    return f"old names of settings: {shown}" + (f", and {more} more" if more > 0 else "")
+    text = f"old names of settings: {shown}" + (f", and {more} more" if more > 0 else "")
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _OURS:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, RenamedSetting, stacklevel=level)
 
 
 def _note(old: str, value: Any, new: Renamed) -> str:

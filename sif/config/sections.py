@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -23,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from sif.config.renamed import RenamedSetting, told, with_todays_names
+from sif.config.renamed import warn_of_renamed, with_todays_names
 
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
@@ -117,8 +116,7 @@ class CommonConfig(Section):
         if not isinstance(values, Mapping):
             return values
         ((_, values),), notes = with_todays_names([("", values)], cls)
-        if notes:
-            warnings.warn(told(notes), RenamedSetting, stacklevel=3)
+        warn_of_renamed(notes)
         return values
 
     def method_values(self) -> dict[str, dict[str, Any]]:

@@ -10,8 +10,9 @@ import pytest
 
 from sif.config import TASKS, CFConfig, RenamedSetting, load_config
 from sif.config.messages import known_keys
-from sif.config.renamed import RENAMED, told, with_todays_names
+from sif.config.renamed import RENAMED, warn_of_renamed, with_todays_names
 from sif.errors import ConfigError
+from sif.recommender.recommender import Recommender
 
 
 def loaded(*sets: str, file: Path | None = None, task: str = "cf") -> Any:
@@ -94,11 +95,17 @@ def test_a_task_without_the_setting_is_not_told_of_it() -> None:
 
 
 def test_python_gets_the_same_by_a_dictionary() -> None:
-    with pytest.warns(RenamedSetting, match=r"search\.settle is now methods\.nasp\.settle_steps"):
+    with pytest.warns(RenamedSetting, match=r"search\.settle is now methods\.nasp") as caught:
         config = CFConfig.model_validate({"search": {"settle": 3, "epochs": 2}, "rivals": ()})
     assert config.methods["nasp"]["settle_steps"] == 3
     assert config.method_values()["nasp"]["explore"] == 0.3  # the task's own stays
     assert (config.search.epochs, config.controls) == (2, ())
+    with pytest.warns(RenamedSetting) as others:
+        CFConfig(rivals=("fixed-multiply",))  # type: ignore[call-arg]
+        load_config("cf", sets=["train.keep=0.5"])
+        Recommender(settings={"search.settle": 3})._configuration()
+    # Python shows it to whoever gave the names, since it is told of their line.
+    assert {note.filename for note in (*caught, *others)} == {__file__} and len(others) == 3
 
 
 def test_todays_names_warn_of_nothing_and_are_not_changed() -> None:
@@ -131,6 +138,8 @@ def test_methods_that_are_no_group_are_refused_as_such() -> None:
 
 
 def test_many_former_names_are_one_line() -> None:
-    line = told([f"{old} is now {' and '.join(new.keys)}" for old, new in RENAMED.items()])
+    with pytest.warns(RenamedSetting) as caught:
+        warn_of_renamed([f"{old} is now {' and '.join(n.keys)}" for old, n in RENAMED.items()])
+    line = str(caught[0].message)
     assert "\n" not in line
     assert line.endswith(f"and {len(RENAMED) - 4} more")
