@@ -191,9 +191,15 @@ def _retrieve(url: str, md5: str | None, target: Path) -> None:
 
 
 def unpack(archive_path: Path, target: Path, folder: str) -> Path:
-    """Unpacks one top-level folder of a zip or tar file, whole or not at all; returns its place.
+    """Unpacks one folder of a zip or tar file, whole or not at all.
 
-    An archive with ".tar" or ".tgz" in its name is a tar file.
+    Args:
+        archive_path: The archive; one with ".tar" or ".tgz" in its name is a tar file.
+        target: Where the folder goes; made if needed.
+        folder: Top-level folder in the archive.
+
+    Returns:
+        `target / folder`.
 
     Raises:
         DataError: The archive is damaged, lacks the folder, or names a path outside it.

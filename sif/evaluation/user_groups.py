@@ -26,7 +26,12 @@ COLD_USER, COLD_ITEM, WARM = "cold-user", "cold-item", "warm"
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Evaluation of a part without `coverage`, and how many pairs or ratings are in it."""
+    """A part of an evaluation.
+
+    Attributes:
+        evaluation: Of the group alone; `coverage` is not defined for it and left out.
+        interactions: Evaluated pairs or ratings in the group.
+    """
 
     evaluation: Evaluation
     interactions: int

@@ -86,9 +86,14 @@ class ServedModel:
         cls, problem: InteractionProblem, genotype: Genotype, trained: InteractionNetwork,
         l2: float, known: Interactions,
     ) -> ServedModel:  # fmt: skip
-        """Serves a network that a problem has trained with a strength of L2.
+        """Serves a network that a problem has trained.
 
-        The known interactions, under the problem's vocabularies, are not recommended again.
+        Args:
+            problem: Whose train part it was trained on.
+            genotype: Of the network.
+            trained: As training left it.
+            l2: Strength that it was trained with.
+            known: Interactions that are not recommended again; with the problem's vocabularies.
         """
         scorer = problem.scorer(trained)
         return cls(
@@ -127,8 +132,11 @@ class ServedModel:
     def row(self, columns: NDArray[np.int64], values: NDArray[np.float64]) -> sparse.csr_array:
         """Pairs of one user as a row (1, n_items) of targets; of a repeated item the last counts.
 
-        Ratings that the training's filter would have left out are left out. Values (n,) are ratings
-        in their units, or ones.
+        Ratings that the training's filter would have left out are left out.
+
+        Args:
+            columns: (n,) numbers of items.
+            values: (n,) ratings in their units, or ones.
 
         Raises:
             ConfigError: A rating that is not finite, or too large for float32.

@@ -26,12 +26,16 @@ def alone(afterwards: int) -> Iterator[None]:
 
 
 def in_chunks(n: int, step: int, threads: int, worker: Callable[[Iterator[slice]], None]) -> None:
-    """Has the rows 0..n worked on, `step` at a time, by so many threads.
+    """Has the rows 0..n worked on, `step` at a time.
 
-    With one, or a single chunk, that is the caller's thread. The worker is called once per thread,
-    without gradients, and goes through the chunks that it is given. No worker's torch has further
-    threads: those meet after every step, and where cores are shared waiting for the slowest each
-    time costs more than they gain.
+    Args:
+        n: Rows.
+        step: Rows per chunk.
+        threads: Workers; with one, or a single chunk, that is the caller's thread. No worker's
+            torch has further threads: those meet after every step, and where cores are shared
+            waiting for the slowest each time costs more than they gain.
+        worker: Called once per thread without gradients; goes through the chunks that it is given,
+            of which each is given to one worker.
     """
     chunks = deque(slice(start, min(start + step, n)) for start in range(0, n, step))
     count = torch.get_num_threads()

@@ -131,7 +131,16 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """Everything that a job came to, by the names of the entrants; seconds of the whole job."""
+    """Everything that a job came to, by the names of the entrants.
+
+    Attributes:
+        found: The searches.
+        designs: The designs that were trained.
+        trained: The trainings.
+        entries: Rows of the comparison.
+        verdict: Ours against the best baseline.
+        seconds: Of the whole job.
+    """
 
     found: Mapping[str, Found]
     designs: Mapping[str, Any]

@@ -87,9 +87,11 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class ImageTensors:
-    """Images (n, h, w, c) uint8 and labels (n,) int64 on a device, one tensor for all parts.
+    """Images on a device, one tensor for all parts.
 
-    Channels are last, as networks of convolutions like them.
+    Attributes:
+        pixels: (n, h, w, c) uint8: channels last, as networks of convolutions like them.
+        labels: (n,) int64.
     """
 
     pixels: Tensor

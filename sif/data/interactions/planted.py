@@ -75,7 +75,10 @@ OPERATIONS: dict[str, Combine] = {
 class PlantedTruth:
     """The interaction function that made the data.
 
-    It is a key of `OPERATIONS`, one of `TRANSFORMS` per field, and the embeddings' dimension.
+    Attributes:
+        operation: A key of `OPERATIONS`.
+        transforms: One key of `TRANSFORMS` per field, user first.
+        dimension: Of the embeddings.
 
     Raises:
         DataError: A name is unknown or a number is out of range.

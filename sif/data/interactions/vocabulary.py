@@ -42,9 +42,14 @@ class Vocabulary:
 
     @classmethod
     def from_values(cls, values: Iterable[Any]) -> tuple[Vocabulary, Int64Array]:
-        """The vocabulary of a column (numbers, texts, a categorical), and each value's number (n,).
+        """Numbers the distinct values of a column.
 
-        The order is numeric if every id is an integer, else lexicographic.
+        Args:
+            values: (n,) ids, with repeats: numbers, strings or a pandas categorical.
+
+        Returns:
+            The vocabulary, in numeric order if every id is an integer, else in lexicographic order,
+            and the (n,) number of each value.
 
         Raises:
             DataError: A value is missing.
@@ -71,7 +76,14 @@ class Vocabulary:
         return np.array(found, dtype=np.int64)
 
     def index(self, ids: Iterable[Any], name: str = "id") -> Int64Array:
-        """Numbers (n,) int64 of the given ids; `name` is what an id is called in the error.
+        """Numbers of the given ids.
+
+        Args:
+            ids: (n,) ids as strings or integers.
+            name: How the error calls an id, such as "user".
+
+        Returns:
+            (n,) int64.
 
         Raises:
             UnknownIdError: An id is unknown; the message names it.

@@ -31,10 +31,14 @@ LONGER = 20
 
 
 class Carry:
-    """The hidden state at the end of the last window, as tensors in tuples, lists and dicts.
+    """The hidden state at the end of the last window.
 
     A space reads `value` before a window and writes it after, cut off from the graph. None stands
-    for the start of a text. `number` counts windows over all passes: dropout is seeded by it.
+    for the start of a text.
+
+    Attributes:
+        value: None, a tensor, or tuples, lists and dicts of them.
+        number: Of the window that reads it, from 0 over all passes: dropout is seeded by it.
     """
 
     def __init__(self, value: Any = None) -> None:
