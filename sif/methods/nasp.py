@@ -34,7 +34,7 @@ def _arch_start(value: Any) -> Any:
     share = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
     if not share and value not in ("warmup", "half_warmup"):
         raise ValueError(f"expected a share in [0, 1), 'warmup' or 'half_warmup', found {value!r}")
-    return value
+    return float(value) if share else value
 
 
 class NaspSettings(MethodSettings):

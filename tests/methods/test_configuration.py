@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -152,3 +153,13 @@ def test_the_list_of_methods_has_every_setting_of_each(capsys: pytest.CaptureFix
             assert f"methods.{name}.{key}" in shown
     assert cli.main(["methods", "nsap"]) == 2
     assert "did you mean 'nasp'" in capsys.readouterr().err
+
+
+def test_a_share_may_be_written_as_a_whole_number() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # pydantic's, of values that are not what they say
+        one, other = (
+            dump_config(load_job_config("cf", sets=[f"methods.nasp.arch_start={zero}"]))
+            for zero in ("0", "0.0")
+        )
+    assert one == other
