@@ -464,3 +464,8 @@ def test_a_log_on_a_full_disk(run: Path, sif: Command) -> None:
     assert done.code == 2
     (said,) = done.err
     assert said.startswith("error: run/log.txt: ") and os.strerror(errno.ENOSPC) in said
+
+
+def test_scores_that_a_space_does_not_offer(refused: Callable[..., str]) -> None:
+    said = refused("--task", "cnn", "--set", "methods.nasp.score=replacement_loss")
+    assert said.startswith("methods.nasp.score: space 'nasp-7op' offers no 'replacement_loss'")

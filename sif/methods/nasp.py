@@ -130,6 +130,11 @@ class Nasp:
     def __init__(
         self, space: Space, settings: NaspSettings, plan: Plan, generator: torch.Generator
     ) -> None:
+        if settings.score != "gradient" and not isinstance(space, ReplacementScored):
+            raise ConfigError(
+                f"methods.nasp.score: space {space.name!r} offers no {settings.score!r}, "
+                "only 'gradient'"
+            )
         self.settings, self._warmup = settings, plan.warmup
         self._blocks = space.blocks
         self._generator = generator
@@ -165,11 +170,6 @@ class Nasp:
         if isinstance(space, ReplacementScored):
             losses = space.replacement_scores(train, valid, gates, self._alpha)
             scores["replacement_loss"] = dict(losses)
-        if self.settings.score not in scores:
-            raise ConfigError(
-                f"methods.nasp.score: space {space.name!r} offers no {self.settings.score!r}, "
-                "only 'gradient'"
-            )
         self._descend(scores[self.settings.score], gates)
         self._continuous.descend(found.arch)
         return ArchReport(float(found.loss), scores)

@@ -94,10 +94,11 @@ class MethodRun:
         """Raises ConfigError for what `run` would refuse before its first step."""
         method = configured(name, self.methods)
         rests, every_space = self._rests(method), name in METHODS and method.kind.own_weights
-        if every_space and not rests:
+        scored = method.settings.shown_score != "gradient"  # which not every space offers
+        if every_space and not (rests or scored):
             return
         space = self.make_space(method.kind.mixes)
-        if every_space and not _by_chance(space):
+        if every_space and not space.blocks:
             return
         made = self._made(method, space, self._short())
         if method.kind.samples:
