@@ -192,7 +192,7 @@ class Shared(FunctionSpace):
     """Every weight step moves all tables a little."""
 
     def regularizer(self, gates: Gates) -> Tensor:
-        return super().regularizer(gates) + sum(t.squared_norm(self.settings.strengths) for t in
+        return super().regularizer(gates) + sum(t.squared_norm(self.context.strengths) for t in
                                                 self.tables)  # fmt: skip
 
 
