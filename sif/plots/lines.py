@@ -154,15 +154,21 @@ def spread(positions: Floats, step: float, low: float, high: float) -> Floats:
     Positions (n,) are ascending, before and after. The distance is less than `step` where the
     bounds leave no room for it.
     """
-    from scipy.optimize import isotonic_regression
-
     n = len(positions)
     if n == 0:
         return np.empty(0)
     step = min(step, (high - low) / max(n - 1, 1))
     offsets = step * np.arange(n)
-    # Without the offsets the distances become an order.
-    level = isotonic_regression(positions - offsets).x
+    # Without the offsets the distances become an order, and pooling adjacent violators finds the
+    # nearest one. SciPy has it too, in a package whose import takes as long as the whole sheet.
+    pools: list[tuple[float, int]] = []
+    for value in positions - offsets:
+        mean, size = float(value), 1
+        while pools and pools[-1][0] > mean:
+            other, count = pools.pop()
+            mean, size = (mean * size + other * count) / (size + count), size + count
+        pools.append((mean, size))
+    level = np.repeat([mean for mean, _ in pools], [size for _, size in pools])
     return np.asarray(np.clip(level, low, high - offsets[-1]) + offsets, dtype=np.float64)
 
 
