@@ -14,7 +14,7 @@ from sif.core.gates import Gates
 from sif.core.proximal import project
 from sif.core.space import Batch, Space
 from sif.data.text import Carry
-from sif.problems.text import OPTIMIZERS, dropouts
+from sif.problems.text import OPTIMIZERS
 from sif.spaces.cnn import cells
 from sif.spaces.cnn.cells import PUBLISHED
 from sif.spaces.cnn.networks import Layout
@@ -95,7 +95,7 @@ def text_case(name: str, sizes: Sizes, device: str) -> Case:
     torch.manual_seed(0)
     published, settings = "darts-v2", RecurrentSearchConfig()
     shape = TextShape(sizes["vocabulary"], sizes["hidden"], settings.nodes)
-    space = RNNSpace(shape, dropouts(settings.dropout)).to(device)
+    space = RNNSpace(shape, dict(settings.dropout)).to(device)
     words = torch.randint(shape.vocabulary, (sizes["bptt"] + 1, sizes["batch"])).to(device)
     start = torch.zeros(sizes["batch"], shape.hidden, device=device)
     edges = list(zip(rnn_cells.edge_nodes(8), rnn_cells.edge_sources(8), strict=True))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
-from sif.config.rnn import DropoutConfig, RNNConfig
+from sif.config.rnn import RNNConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
@@ -28,7 +28,7 @@ from sif.problems.base import Problem, Progress, Trained, quiet
 from sif.problems.text_model import TextModel
 from sif.search.run import MethodRun
 from sif.spaces.rnn.cells import RecurrentCell, expression, format_cell
-from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
+from sif.spaces.rnn.dropout import TextShape, draw_masks
 from sif.spaces.rnn.networks import (
     CellRecurrence,
     LanguageModel,
@@ -147,7 +147,7 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         settings = self.config.search
         shape = TextShape(len(self.words), settings.hidden, settings.nodes)
         with seeded(self.runtime, "search", "space"):
-            space = RNNSpace(shape, dropouts(settings.dropout), settings.normalize or mixed)
+            space = RNNSpace(shape, dict(settings.dropout), settings.normalize or mixed)
         return space.to(self.runtime.device, self.runtime.dtype)
 
     def stream(self, ids: Ids, columns: int, bptt: int, *names: str, **options: Any) -> TextStream:
@@ -221,13 +221,13 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         settings = self.config.train
         averaged = Averaged(model, settings.averaging)
         averaged.to(self.runtime.device)
-        masked = dropouts(settings.dropout)
+        chances = dict(settings.dropout)
 
         def objective(batch: TextBatch) -> Tensor:
             averaged.note()
             model.train()
             columns = batch.inputs.shape[1]
-            masks = draw_masks(masked, model.shape, columns, model.bias, batch.seed)
+            masks = draw_masks(chances, model.shape, columns, model.bias, batch.seed)
             made = model(batch.inputs, batch.start, masks)
             batch.carry.value = made.state.detach()
             loss = cross_entropy(made.logits, batch.targets)
@@ -262,11 +262,6 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
     def model(self, design: TextDesign, network: LanguageModel) -> TextModel:
         """A trained network as something that rates and continues text."""
         return TextModel(network, published_text(design), self.words)
-
-
-def dropouts(config: DropoutConfig) -> Dropouts:
-    """The chances of a section."""
-    return Dropouts(**config.model_dump())
 
 
 def published_text(design: TextDesign) -> str:

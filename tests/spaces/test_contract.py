@@ -26,7 +26,7 @@ from sif.spaces.interaction.space_kind import SpaceContext
 from sif.spaces.interaction.staged_supernet import STAGES, StagedSpace
 from sif.spaces.interaction.supernet import FunctionSpace
 from sif.spaces.rnn.cells import RecurrentCell
-from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks
+from sif.spaces.rnn.dropout import TextShape, draw_masks
 from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, cross_entropy
 from sif.spaces.rnn.supernet import RNNSpace, TextBatch, recurrent_cell
 from sif.testing import SPACE_CHECKS, ContractError, InteractionCase, SpaceCase, check_space
@@ -108,7 +108,7 @@ class CNNCase(SpaceCase):
 
 
 SHAPE = TextShape(vocabulary=11, hidden=5, nodes=8)
-DROPOUTS = Dropouts(word=0.1, embedding=0.2, input=0.3, hidden=0.25, output=0.4)
+DROPOUT = {"word": 0.1, "embedding": 0.2, "input": 0.3, "hidden": 0.25, "output": 0.4}
 
 
 @dataclass
@@ -123,7 +123,7 @@ class RNNCase(SpaceCase):
 
     def space(self, seed: int = 0) -> RNNSpace:
         torch.manual_seed(seed)
-        space = RNNSpace(SHAPE, DROPOUTS, self.normalized).double()
+        space = RNNSpace(SHAPE, DROPOUT, self.normalized).double()
         with torch.no_grad():
             for parameter in space.parameters():
                 parameter.mul_(6)
@@ -151,7 +151,7 @@ class RNNCase(SpaceCase):
         built = LanguageModel(SHAPE, CellRecurrence(SHAPE, cell, self.normalized))
         built.double().load_state_dict(copied.state_dict())
         assert copied.recurrence.cell == cell
-        masks = draw_masks(DROPOUTS, SHAPE, 6, space.reference_tensor(), batch.seed)
+        masks = draw_masks(DROPOUT, SHAPE, 6, space.reference_tensor(), batch.seed)
         window = built(batch.inputs, batch.start, masks)
         space.loss(batch, gates)
         assert isinstance(batch.carry.value, Tensor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -24,35 +25,18 @@ class TextShape:
     nodes: int = 8
 
 
-@dataclass(frozen=True)
-class Dropouts:
-    """Chances to drop, all fixed over a window (Gal & Ghahramani, NIPS 2016; Merity et al., 2018).
-
-    Attributes:
-        word: A word, wherever it stands in the window.
-        embedding: A value of what the embeddings give.
-        input: A value of the cell's input.
-        hidden: A value of a state, wherever it is read.
-        output: A value of the cell's output.
-    """
-
-    word: float = 0.0
-    embedding: float = 0.0
-    input: float = 0.0
-    hidden: float = 0.0
-    output: float = 0.0
-
-
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """Factors 0 or 1 / (1 - chance); None: nothing is dropped.
+    """Factors 0 or 1 / (1 - chance), all fixed over a window; None: nothing is dropped.
+
+    Gal & Ghahramani, NIPS 2016; Merity et al., ICLR 2018.
 
     Attributes:
-        word: (vocabulary, 1).
-        embedding: (batch, hidden).
-        input: (batch, hidden).
-        hidden: (batch, hidden).
-        output: (batch, hidden).
+        word: (vocabulary, 1); drop a word, wherever it stands in the window.
+        embedding: (batch, hidden); drop a value of what the embeddings give.
+        input: (batch, hidden); drop a value of the cell's input.
+        hidden: (batch, hidden); drop a value of a state, wherever it is read.
+        output: (batch, hidden); drop a value of the cell's output.
     """
 
     word: Tensor | None = None
@@ -62,11 +46,13 @@ class Masks:
     output: Tensor | None = None
 
 
-def draw_masks(dropouts: Dropouts, shape: TextShape, batch: int, like: Tensor, seed: int) -> Masks:
+def draw_masks(
+    chances: Mapping[str, float], shape: TextShape, batch: int, like: Tensor, seed: int
+) -> Masks:
     """Masks of one window, the same for the same seed.
 
     Args:
-        dropouts: Chances.
+        chances: Name of a mask to the chance to drop, in the order of `Masks`.
         shape: Of the model.
         batch: Columns of the window.
         like: Gives device and dtype.
@@ -74,7 +60,7 @@ def draw_masks(dropouts: Dropouts, shape: TextShape, batch: int, like: Tensor, s
     """
     draws = torch.Generator(like.device).manual_seed(seed)
     masks: dict[str, Tensor] = {}
-    for name, chance in vars(dropouts).items():
+    for name, chance in chances.items():
         if chance:
             size = (shape.vocabulary, 1) if name == "word" else (batch, shape.hidden)
             kept = torch.rand(size, generator=draws, device=like.device) >= chance

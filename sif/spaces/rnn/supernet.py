@@ -7,7 +7,7 @@ all other candidates are probed on the states of that pass, for the whole window
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -21,7 +21,7 @@ from sif.core.genotype import NOTATIONS, Genotype, check_names
 from sif.core.probe import Candidate, probe
 from sif.spaces.cell_space import CellSpace
 from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, cell_of, edge_nodes, expression
-from sif.spaces.rnn.dropout import Dropouts, TextShape, draw_masks, masked
+from sif.spaces.rnn.dropout import TextShape, draw_masks, masked
 from sif.spaces.rnn.networks import (
     CellRecurrence,
     CellWeights,
@@ -65,16 +65,18 @@ class RNNSpace(CellSpace):
 
     Args:
         shape: Of the model.
-        dropouts: Of the search.
+        dropout: Name of each of `sif.spaces.rnn.dropout.Masks` to the search's chance to drop.
         normalized: Whether every state is normalized over the columns, as in DARTS' search;
             without, mixtures of all operations grow from node to node.
     """
 
     name = SPACE
 
-    def __init__(self, shape: TextShape, dropouts: Dropouts, normalized: bool = True) -> None:
+    def __init__(
+        self, shape: TextShape, dropout: Mapping[str, float], normalized: bool = True
+    ) -> None:
         super().__init__()
-        self.shape, self.dropouts = shape, dropouts
+        self.shape, self.dropout = shape, dropout
         self.model = LanguageModel(shape, CellWeights(shape, shape.nodes))
         # One for each state, without statistics of its own: a probe leaves no trace.
         self.norms: nn.ModuleList | None = None
@@ -93,7 +95,7 @@ class RNNSpace(CellSpace):
     def loss(self, batch: TextBatch, gates: Gates) -> Tensor:
         """Mean nats per word of a window under the gates; moves the batch's state on."""
         columns = batch.inputs.shape[1]
-        masks = draw_masks(self.dropouts, self.shape, columns, self.reference_tensor(), batch.seed)
+        masks = draw_masks(self.dropout, self.shape, columns, self.reference_tensor(), batch.seed)
         table = self.model.embedding.weight
         x = embedded(table, batch.inputs, masks)
         x = masked(x, masks.input)

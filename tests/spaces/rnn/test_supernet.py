@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pytest
@@ -24,13 +25,13 @@ from sif.spaces.rnn.cells import (
     format_cell,
     parse_cell,
 )
-from sif.spaces.rnn.dropout import Dropouts, Masks, TextShape, draw_masks
+from sif.spaces.rnn.dropout import Masks, TextShape, draw_masks
 from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, LSTMRecurrence, Window, penalties
 from sif.spaces.rnn.supernet import BLOCK, RNNSpace, TextBatch, recurrent_cell
 
 F64 = torch.float64
 SHAPE = TextShape(vocabulary=11, hidden=5, nodes=8)
-DROPOUTS = Dropouts(word=0.1, embedding=0.2, input=0.3, hidden=0.25, output=0.4)
+DROPOUT = {"word": 0.1, "embedding": 0.2, "input": 0.3, "hidden": 0.25, "output": 0.4}
 
 
 @dataclass
@@ -38,9 +39,9 @@ class Carry:
     value: Tensor | None = None
 
 
-def make_space(shape: TextShape = SHAPE, dropouts: Dropouts = DROPOUTS) -> RNNSpace:
+def make_space(shape: TextShape = SHAPE, dropout: Mapping[str, float] = DROPOUT) -> RNNSpace:
     torch.manual_seed(0)
-    space = RNNSpace(shape, dropouts).double()
+    space = RNNSpace(shape, dropout).double()
     with torch.no_grad():  # far enough from zero for every candidate to differ
         for parameter in space.parameters():
             parameter.mul_(6)
@@ -65,7 +66,7 @@ def test_the_block_is_a_node_per_matrix_and_an_edge_per_state_that_it_may_read()
 
 
 def test_rows_give_the_gradient_without_bias_under_frozen_statistics() -> None:
-    space = make_space(dropouts=Dropouts())
+    space = make_space(dropout={})
     draws = torch.Generator().manual_seed(2)
     for norm in (m for m in space.modules() if isinstance(m, nn.BatchNorm1d)):
         norm.track_running_stats = True
@@ -93,7 +94,7 @@ def test_another_seed_drops_others() -> None:
 
 
 def test_the_state_goes_on_from_window_to_window() -> None:
-    space = make_space(dropouts=Dropouts())
+    space = make_space(dropout={})
     gates, data = some_gates(space, 0), batch(steps=8, start=False)
     with torch.no_grad():
         whole = space.loss(data, gates)
@@ -172,14 +173,14 @@ def test_the_evaluation_model_of_darts_has_23_million_weights() -> None:
 def test_masks_keep_the_mean_and_one_word_everywhere() -> None:
     like = torch.zeros(1, dtype=F64)
     shape = TextShape(4000, 50)
-    masks = draw_masks(DROPOUTS, shape, 400, like, seed=3)
-    for name, chance in vars(DROPOUTS).items():
+    masks = draw_masks(DROPOUT, shape, 400, like, seed=3)
+    for name, chance in DROPOUT.items():
         mask = getattr(masks, name)
         assert set(mask.unique().tolist()) == {0.0, 1 / (1 - chance)}
         assert mask.mean() == pytest.approx(1, abs=0.05)
     assert masks.word is not None and masks.word.shape == (4000, 1)
-    assert vars(draw_masks(Dropouts(), shape, 4, like, 0)) == vars(Masks())
-    again = draw_masks(DROPOUTS, shape, 400, like, seed=3)
+    assert vars(draw_masks({}, shape, 4, like, 0)) == vars(Masks())
+    again = draw_masks(DROPOUT, shape, 400, like, seed=3)
     assert again.hidden is not None and torch.equal(again.hidden, masks.hidden)
 
 
