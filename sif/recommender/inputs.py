@@ -48,10 +48,7 @@ def interactions_of(data: Any, config: DataConfig, objective: str) -> Interactio
     """
     if isinstance(data, Interactions):
         return data
-    columns = Columns(
-        user=config.user, item=config.item, rating=config.rating, timestamp=config.timestamp,
-        separator=config.separator, context=config.context,
-    )  # fmt: skip
+    columns = Columns.of(config)
     if isinstance(data, pd.DataFrame):
         return read_frame(data, columns)
     if isinstance(data, str | Path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sif.config.cf import DataConfig
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.table_files import HEADERLESS, Table, open_table
 from sif.data.interactions.text_records import is_number
@@ -60,6 +61,11 @@ class Columns:
     timestamp: str | None = None
     context: tuple[str, ...] = ()
     separator: str | None = None
+
+    @classmethod
+    def of(cls, settings: DataConfig) -> Columns:
+        """The columns that settings name."""
+        return cls(**{entry.name: getattr(settings, entry.name) for entry in fields(cls)})
 
 
 def read_interactions(path: str | PathLike[str], columns: Columns | None = None) -> Interactions:

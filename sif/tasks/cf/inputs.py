@@ -61,11 +61,7 @@ def load_data(config: CFConfig) -> tuple[Dataset | None, Split]:
 
 
 def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:
-    data = config.data
-    columns = Columns(
-        user=data.user, item=data.item, rating=data.rating,
-        timestamp=data.timestamp, separator=data.separator, context=data.context,
-    )  # fmt: skip
+    data, columns = config.data, Columns.of(config.data)
     if data.split_file is not None and config.dataset == "planted":
         return None, load_split_file(data.split_file, columns=columns)
     kind = "clicks" if config.objective == "ranking" else "ratings"
