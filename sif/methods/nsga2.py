@@ -87,11 +87,13 @@ class Nsga2(Sampler):
 
 
 def _algorithm(sizes: tuple[int, ...], population: int, seed: int) -> Any:
-    nsga2 = library("pymoo.algorithms.moo.nsga2", "nsga2")
-    core = library("pymoo.core.problem", "nsga2")
-    crossover = library("pymoo.operators.crossover.pntx", "nsga2")
-    sampling = library("pymoo.operators.sampling.rnd", "nsga2")
-    mutation = library("pymoo.core.mutation", "nsga2")
+    nsga2, core, crossover, sampling, mutation = (
+        library(f"pymoo.{module}", "method nsga2", extra="bench")
+        for module in (
+            "algorithms.moo.nsga2", "core.problem", "operators.crossover.pntx",
+            "operators.sampling.rnd", "core.mutation",
+        )
+    )  # fmt: skip
     upper = np.array(sizes) - 1
 
     class Afresh(mutation.Mutation):  # type: ignore[misc, name-defined]

@@ -23,7 +23,7 @@ class Tpe(Sampler):
     """
 
     def _restart(self) -> None:
-        optuna = library("optuna", "tpe")
+        optuna = library("optuna", "method tpe", extra="bench")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=self.seed))
         category = optuna.distributions.CategoricalDistribution

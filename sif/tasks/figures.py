@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sif import plots
-from sif.errors import ConfigError
 from sif.problems.base import Problem
 from sif.tasks.base import Results
 from sif.utils.checkpoint import read_json, write_json_atomic
+from sif.utils.optional import library
 
 DATA = "figures.json"
 
@@ -39,10 +38,7 @@ def draw_again(folder: Path, draw: Draw) -> list[Path]:
         ConfigError: matplotlib is not installed.
     """
     document = read_json(folder / DATA)
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError(
-            "figures: expected the package matplotlib (pip install matplotlib), found none"
-        )
+    library("matplotlib", "figures")
     return draw(document, folder)
 
 

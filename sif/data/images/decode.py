@@ -12,13 +12,13 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sif.data.images.dataset import Pixels, check_channels
-from sif.errors import ConfigError, DataError
+from sif.errors import DataError
+from sif.utils.optional import library
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -33,19 +33,13 @@ class CorruptImage(Exception):
     """An image that cannot be decoded."""
 
 
-def pillow() -> ModuleType:
+def pillow() -> Any:
     """The module `PIL.Image`.
 
     Raises:
         ConfigError: Pillow is not installed.
     """
-    try:
-        from PIL import Image
-    except ImportError:
-        raise ConfigError(
-            "images: expected the package pillow (pip install pillow), found none"
-        ) from None
-    return Image
+    return library("PIL.Image", "images", "pillow")
 
 
 @dataclass(frozen=True)
