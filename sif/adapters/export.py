@@ -29,6 +29,7 @@ from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
 from sif.utils.checkpoint import write_bytes_atomic
+from sif.utils.registry import unknown
 
 ONNX_BYTES = (1 << 31) - (1 << 24)
 """Of tables in one ONNX file, whose format ends at 2 GB."""
@@ -101,7 +102,7 @@ def export(recommender: Recommender, to: str, output: Path) -> Path:
         CheckpointError: A failed write; nothing has changed.
     """
     if to not in FORMATS:
-        raise ConfigError(f"to: expected one of {', '.join(FORMATS)}, found {to!r}")
+        raise unknown("to", to, FORMATS)
     ending, content = FORMATS[to]
     if output.suffix != ending:
         raise ConfigError(f"{output}: expected a name that ends in {ending}")

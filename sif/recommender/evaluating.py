@@ -87,7 +87,7 @@ def compare(
         raise ConfigError(f"models: expected some of one objective, found {names}")
     against = next(iter(served)) if against is None else against
     if against not in served:
-        raise ConfigError(f"against: expected one of {', '.join(served)}, found {against!r}")
+        raise unknown("against", against, served)
     metric = MAIN_METRIC[objectives.pop()] if metric is None else metric
     results = _on_common_users({name: _evaluated(model, data) for name, model in served.items()})
     known = results[against].metrics

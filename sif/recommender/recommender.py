@@ -36,6 +36,7 @@ from sif.recommender.model import ServedModel, packed, unpacked
 from sif.recommender.report import Report
 from sif.retrieval.engine import Top
 from sif.utils.durations import seconds_of
+from sif.utils.registry import unknown
 
 UNKNOWN = ("error", "popular")
 _FORMER = {"valid_": "validation_metrics_", "found_": "searched_function_"}
@@ -584,9 +585,7 @@ class Recommender(Estimator):
 
     def _check(self) -> None:
         if self.unknown not in UNKNOWN:
-            raise ConfigError(
-                f"unknown: expected one of {', '.join(UNKNOWN)}, found {self.unknown!r}"
-            )
+            raise unknown("unknown", self.unknown, UNKNOWN)
 
     def _serve(self, model: ServedModel) -> None:
         self._check()

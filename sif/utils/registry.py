@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar, cast
 
-from sif.errors import ConfigError
+from sif.errors import ConfigError, SifError
 
 Kind = TypeVar("Kind")
 
@@ -22,11 +22,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def unknown(key: str, name: object, known: Iterable[str]) -> ConfigError:
+def unknown(
+    key: str, name: object, known: Iterable[str], error: type[SifError] = ConfigError
+) -> SifError:
     """The error for a name, given as `key`, that is not among the known ones."""
     names = list(known)
     hint = did_you_mean(str(name), names)
-    return ConfigError(f"{key}: expected one of {', '.join(names)}, found {name!r}{hint}")
+    return error(f"{key}: expected one of {', '.join(names)}, found {name!r}{hint}")
 
 
 class Registry(Mapping[str, Kind], Generic[Kind]):

@@ -17,6 +17,7 @@ import pandas as pd
 from sif.data.interactions.interactions import Interactions, row_keys
 from sif.data.interactions.vocabulary import Int64Array, Vocabulary
 from sif.errors import DataError
+from sif.utils.registry import unknown
 
 Kept = tuple[Int64Array, npt.NDArray[np.float32] | None]
 
@@ -80,9 +81,7 @@ def merge_duplicates(interactions: Interactions, rule: str) -> tuple[Interaction
         DataError: The rule is unknown, or it is "error" and there are duplicates.
     """
     if rule not in DUPLICATE_RULES:
-        raise DataError(
-            f"data.duplicates: expected one of {', '.join(DUPLICATE_RULES)}, found {rule!r}"
-        )
+        raise unknown("data.duplicates", rule, DUPLICATE_RULES, DataError)
     keys = row_keys(interactions.ids, interactions.sizes)
     repeated = pd.Series(keys).duplicated(keep=False).to_numpy()
     rows = np.flatnonzero(repeated)

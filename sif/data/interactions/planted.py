@@ -35,6 +35,7 @@ from sif.data.interactions.planted_large import (
 )
 from sif.data.interactions.vocabulary import Int64Array, Vocabulary
 from sif.errors import DataError
+from sif.utils.registry import unknown
 
 Signal = Callable[[Int64Array], npt.NDArray[np.float32]]
 
@@ -90,10 +91,7 @@ class PlantedTruth:
 
     def __post_init__(self) -> None:
         if self.operation not in OPERATIONS:
-            raise DataError(
-                f"planted: operation: expected one of {', '.join(OPERATIONS)},"
-                f" found {self.operation!r}"
-            )
+            raise unknown("planted: operation", self.operation, OPERATIONS, DataError)
         if len(self.transforms) != 2:
             raise DataError(
                 f"planted: transforms: expected one for user and one for item,"
@@ -101,9 +99,7 @@ class PlantedTruth:
             )
         for name in self.transforms:
             if name not in TRANSFORMS:
-                raise DataError(
-                    f"planted: transforms: expected one of {', '.join(TRANSFORMS)}, found {name!r}"
-                )
+                raise unknown("planted: transforms", name, TRANSFORMS, DataError)
         if self.dimension < 1:
             raise DataError(f"planted: dimension: expected at least 1, found {self.dimension}")
 

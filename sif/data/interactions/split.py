@@ -14,12 +14,12 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from sif.config import did_you_mean
 from sif.data.interactions.interactions import Interactions, content_hash, row_keys
 from sif.data.interactions.load import Dataset
 from sif.data.interactions.readers import read_interactions
 from sif.data.interactions.vocabulary import Int64Array
 from sif.errors import DataError, ShapeError
+from sif.utils.registry import unknown
 
 Parts = npt.NDArray[np.int8]
 Rows = TypeVar("Rows")
@@ -143,10 +143,7 @@ def make_split(dataset: Dataset, protocol: str, seed: int) -> Split:
         DataError: The protocol is unknown, needs what the data lack, or leaves a part empty.
     """
     if protocol not in PROTOCOLS:
-        raise DataError(
-            f"data.protocol: expected one of {', '.join(PROTOCOLS)}, found {protocol!r}"
-            f"{did_you_mean(protocol, PROTOCOLS)}"
-        )
+        raise unknown("data.protocol", protocol, PROTOCOLS, DataError)
     part = PROTOCOLS[protocol](dataset.interactions, seed, dataset)
     where = f"{dataset.name} under protocol {protocol}"
     return build_split(dataset.interactions, part, protocol=protocol, seed=seed, where=where)

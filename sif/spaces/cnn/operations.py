@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sif.errors import ConfigError, GenotypeError
+from sif.utils.registry import unknown
 
 SKIP = "skip_connect"
 
@@ -184,7 +185,7 @@ ALIASES = {alias: o.name for o in _TABLE for alias in (o.name, *o.aliases)}
 def canonical(name: str) -> str:
     """The table's name of an operation in either dialect; GenotypeError for an unknown one."""
     if name not in ALIASES:
-        raise GenotypeError(f"operation: expected one of {', '.join(OPERATIONS)}, found {name!r}")
+        raise unknown("operation", name, OPERATIONS, GenotypeError)
     return ALIASES[name]
 
 

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from sif.core.gates import Block, Gates, Selection
 from sif.core.genotype import Genotype
-from sif.errors import ConfigError
 from sif.spaces.interaction.design import (
     OPERATION_BLOCK,
     SPECS,
@@ -38,6 +37,7 @@ from sif.spaces.interaction.transforms import (
     Mlp,
     mlp_numbers,
 )
+from sif.utils.registry import unknown
 
 
 class FunctionSpace(nn.Module):
@@ -158,7 +158,7 @@ def _check_spec(spec: FunctionSpec, fields: int) -> None:
     for kind, names, known in tables:
         for name in names:
             if name not in known:
-                raise ConfigError(f"{kind}: expected one of {', '.join(known)}, found {name!r}")
+                raise unknown(kind, name, known)
 
 
 def _blocks(spec: FunctionSpec, context: SpaceContext) -> tuple[Block, ...]:

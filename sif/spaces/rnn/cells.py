@@ -16,6 +16,7 @@ from torch import Tensor
 from sif.errors import GenotypeError
 from sif.spaces import genotype_text
 from sif.spaces.genotype_text import Edge, parse_edges, parse_genotype, whole_numbers
+from sif.utils.registry import unknown
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -47,10 +48,7 @@ class RecurrentCell:
             raise GenotypeError("recurrent: expected at least one node, found none")
         for number, (name, source) in enumerate(self.nodes, start=1):
             if name not in ACTIVATIONS:
-                raise GenotypeError(
-                    f"recurrent: node {number}: expected one of {', '.join(ACTIVATIONS)}, "
-                    f"found {name!r}"
-                )
+                raise unknown(f"recurrent: node {number}", name, ACTIVATIONS, GenotypeError)
             if not 0 <= source < number:
                 raise GenotypeError(
                     f"recurrent: node {number}: expected a state in 0..{number - 1}, which comes "
