@@ -17,7 +17,7 @@ from sif.data.interactions.interactions import Interactions
 from sif.errors import ConfigError
 from sif.evaluation.cold_start import ColdStartRule, with_cold_start
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Objective, Scorer, evaluate_on
-from sif.evaluation.metrics import higher_is_better
+from sif.evaluation.metrics import merit
 from sif.utils.device import never, torch_threads
 
 Params = Mapping[str, float | int]
@@ -114,7 +114,6 @@ def fit_best(
         )
     start = time.perf_counter()
     metric = MAIN_METRIC[objective]
-    sign = 1.0 if higher_is_better(metric) else -1.0
     best: tuple[Scorer, Params, Evaluation] | None = None
     trials: list[tuple[Params, float]] = []
     cold_start = ColdStartRule.of(train)
@@ -124,7 +123,7 @@ def fit_best(
             scorer = with_cold_start(fit, cold_start)
             evaluation = evaluate_on(scorer, train, (train,), valid, objective)
             trials.append((params, evaluation.metrics[metric]))
-            if best is None or sign * (trials[-1][1] - best[2].metrics[metric]) > 0:
+            if best is None or merit(metric, trials[-1][1] - best[2].metrics[metric]) > 0:
                 best = scorer, params, evaluation
             if out_of_time():
                 break

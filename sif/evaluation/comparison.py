@@ -14,12 +14,7 @@ import numpy as np
 
 from sif.errors import DataError
 from sif.evaluation.evaluate import Evaluation
-from sif.evaluation.metrics import (
-    Interval,
-    higher_is_better,
-    paired_bootstrap,
-    paired_ratio_bootstrap,
-)
+from sif.evaluation.metrics import Interval, merit, paired_bootstrap, paired_ratio_bootstrap
 
 Outcome = Literal["better", "undecided", "worse"]
 
@@ -32,6 +27,18 @@ class Comparison:
     low: float
     high: float
     outcome: Outcome
+
+    @property
+    def relation(self) -> str:
+        """Of ours to the other, such as "better than"."""
+        return f"{self.outcome} {'against' if self.outcome == 'undecided' else 'than'}"
+
+    def told(self, metric: str, ours: float, other: float, over: str) -> str:
+        """Both values of the metric, their difference and its interval `over` so many users."""
+        return (
+            f"{metric} {ours:.4f} against {other:.4f}, difference {self.difference:+.4f} "
+            f"(95 % interval over {over} {self.low:+.4f} to {self.high:+.4f})"
+        )
 
 
 @dataclass(frozen=True)
@@ -56,10 +63,10 @@ def compare(ours: Evaluation, other: Evaluation, metric: str, *, seed: int) -> C
         DataError: The two were not evaluated on the same users and interactions.
     """
     interval = _paired_interval(ours, other, metric, seed)
-    sign = 1.0 if higher_is_better(metric) else -1.0
-    if min(sign * interval.low, sign * interval.high) > 0:
+    ends = merit(metric, interval.low), merit(metric, interval.high)
+    if min(ends) > 0:
         outcome: Outcome = "better"
-    elif max(sign * interval.low, sign * interval.high) < 0:
+    elif max(ends) < 0:
         outcome = "worse"
     else:
         outcome = "undecided"
@@ -92,18 +99,15 @@ def verdict(
         return Verdict("no verdict: no baseline was trained", None, None)
     if missing := sorted(set(baselines) - set(valid)):
         raise DataError(f"verdict: no validation {metric} for {', '.join(missing)}")
-    up = higher_is_better(metric)
     # Sorted names make a tie on validation end the same way in every run.
-    against = max(sorted(baselines), key=lambda name: valid[name] if up else -valid[name])
+    against = max(sorted(baselines), key=lambda name: merit(metric, valid[name]))
     other = baselines[against]
     result = compare(ours, other, metric, seed=seed)
-    relation = {"better": "better than", "undecided": "undecided against", "worse": "worse than"}
+    over = f"{len(ours.users)} {ours.unit}"
+    told = result.told(metric, ours.metrics[metric], other.metrics[metric], over)
     text = (
-        f"{ours_name} is {relation[result.outcome]} {against}, the baseline that validation ranks "
-        f"best: test {metric} {ours.metrics[metric]:.4f} against {other.metrics[metric]:.4f}, "
-        f"difference {result.difference:+.4f} "
-        f"(95 % interval over {len(ours.users)} {ours.unit} "
-        f"{result.low:+.4f} to {result.high:+.4f})"
+        f"{ours_name} is {result.relation} {against}, the baseline that validation ranks best: "
+        f"test {told}"
     )
     return Verdict(text, against, result)
 

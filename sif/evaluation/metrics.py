@@ -36,6 +36,11 @@ def higher_is_better(metric: str) -> bool:
     return metric not in LOWER_IS_BETTER
 
 
+def merit(metric: str, value: float) -> float:
+    """A value of the metric, turned so that more is better."""
+    return value if higher_is_better(metric) else -value
+
+
 def rmse(prediction: ArrayLike, target: ArrayLike) -> float:
     """Root mean squared error of two equally shaped arrays, in the unit of the ratings."""
     return float(np.sqrt(np.mean(_difference(prediction, target) ** 2)))

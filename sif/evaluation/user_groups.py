@@ -78,6 +78,22 @@ def groups_of(found: Evaluation, train: Interactions, truth: Interactions) -> di
     return {name: group for name, group in named.items() if len(group.evaluation.users)}
 
 
+def metrics_of(per_user: Mapping[str, NDArray[np.float64]], whole: Evaluation) -> dict[str, float]:
+    """Metrics of some users, without coverage.
+
+    Args:
+        per_user: Of these users, at least one, as in `Evaluation`.
+        whole: The evaluation of all users.
+    """
+    if "count" not in per_user:
+        return {name: float(values.mean()) for name, values in per_user.items()}
+    count = per_user["count"].sum()
+    root = float(np.sqrt(max(per_user["squared_error"].sum(), 0.0) / count))
+    deviation = whole.metrics["rmse_std"] / whole.metrics["rmse"] if root else 0.0
+    absolute = float(per_user["absolute_error"].sum() / count)
+    return {"rmse": root, "rmse_std": root * deviation, "mae": absolute}
+
+
 def history_names() -> list[str]:
     """Names of the groups of warm users, shortest history first."""
     ends = [f"{above - 1}" for above in HISTORY[1:]] + ["up"]
@@ -98,8 +114,7 @@ def _ranking(found: Evaluation, train: Interactions, truth: Interactions) -> dic
 
 def _users(found: Evaluation, chosen: Mask, n_relevant: NDArray[np.int64]) -> Group:
     per_user = {name: values[chosen] for name, values in found.per_user.items()}
-    some = bool(chosen.any())
-    metrics = {name: float(v.mean()) for name, v in per_user.items()} if some else {}
+    metrics = metrics_of(per_user, found) if chosen.any() else {}
     everyone = len(found.users) + found.left_out
     users = found.users[chosen]
     part = Evaluation(metrics, users, per_user, everyone - len(users))
@@ -148,16 +163,8 @@ def _rating(found: Evaluation, train: Interactions, truth: Interactions) -> dict
 def _ratings(found: Evaluation, sums: dict[str, NDArray[np.float64]]) -> Group:
     chosen = sums["count"] > 0
     per_user = {name: values[chosen] for name, values in sums.items()}
-    total = per_user["count"].sum()
-    metrics = {}
-    if total:
-        root = float(np.sqrt(max(per_user["squared_error"].sum(), 0.0) / total))
-        deviation = found.metrics["rmse_std"] / found.metrics["rmse"] if root else 0.0
-        metrics = {
-            "rmse": root,
-            "rmse_std": root * deviation,
-            "mae": float(per_user["absolute_error"].sum() / total),
-        }
+    metrics = metrics_of(per_user, found) if chosen.any() else {}
     everyone = len(found.users) + found.left_out
     users = found.users[chosen]
-    return Group(Evaluation(metrics, users, per_user, everyone - len(users)), int(total))
+    part = Evaluation(metrics, users, per_user, everyone - len(users))
+    return Group(part, int(per_user["count"].sum()))

@@ -19,7 +19,7 @@ from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
 from sif.evaluation.evaluate import Evaluation
-from sif.evaluation.metrics import higher_is_better
+from sif.evaluation.metrics import higher_is_better, merit
 from sif.methods.configuration import configured
 from sif.search.loop import SearchResult
 from sif.search.run import MethodRun, lowering
@@ -295,7 +295,7 @@ class Problem(ABC, Generic[Design, Network]):
 
     def merit(self, valid: Mapping[str, float]) -> float:
         """The metric that decides, turned so that more is better."""
-        return valid[self.metric] * (1 if higher_is_better(self.metric) else -1)
+        return merit(self.metric, valid[self.metric])
 
     def prefers(self, one: Trained[Network], other: Trained[Network]) -> bool:
         """Whether validation prefers the first of two networks."""

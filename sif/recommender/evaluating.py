@@ -17,6 +17,7 @@ from sif.data.interactions import Interactions, Split, Vocabulary
 from sif.errors import ConfigError, DataError
 from sif.evaluation import comparison
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Scorer, evaluate_on
+from sif.evaluation.user_groups import metrics_of
 from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
@@ -181,13 +182,5 @@ def _some(evaluation: Evaluation, names: NDArray[np.str_], common: NDArray[np.st
     """An evaluation on some of its users, its metrics with them."""
     rows = pd.Index(names).get_indexer(common)
     per_user = {name: values[rows] for name, values in evaluation.per_user.items()}
-    metrics = dict(evaluation.metrics)
-    if "count" in per_user:
-        scale = metrics["rmse_std"] / metrics["rmse"] if metrics["rmse"] else 0.0
-        count = per_user["count"].sum()
-        metrics["rmse"] = float(np.sqrt(per_user["squared_error"].sum() / count))
-        metrics["mae"] = float(per_user["absolute_error"].sum() / count)
-        metrics["rmse_std"] = metrics["rmse"] * scale
-    else:
-        metrics |= {name: float(values.mean()) for name, values in per_user.items()}
+    metrics = {**evaluation.metrics, **metrics_of(per_user, evaluation)}
     return Evaluation(metrics, np.arange(len(common)), per_user, evaluation.left_out)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sif.evaluation.comparison import Comparison, compare
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Objective
-from sif.evaluation.metrics import higher_is_better
+from sif.evaluation.metrics import merit
 from sif.problems.base import SEARCHED
 from sif.problems.controls import FIXED
 from sif.recommender.budget import FitBudget
@@ -23,7 +23,6 @@ CAVEAT = (
     "All figures are of the validation part, which also chose strengths, stopping and baselines' "
     "parameters: they flatter what was chosen. sif.run_job measures on a test part of its own."
 )
-RELATION = {"better": "better than", "undecided": "undecided against", "worse": "worse than"}
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,7 @@ class Report:
     ) -> Report:  # fmt: skip
         """Compares what is served with the best of the others, by their evaluations."""
         metric = MAIN_METRIC[objective]
-        sign = 1 if higher_is_better(metric) else -1
-        order = sorted(rows.values(), key=lambda row: -sign * row.metrics[metric])
+        order = sorted(rows.values(), key=lambda row: -merit(metric, row.metrics[metric]))
         others = [row.model for row in order if row.model not in (SEARCHED, FIXED)]
         against = next(iter(others), FIXED if served != FIXED else None)
         comparison = against and compare(
@@ -97,12 +95,10 @@ class Report:
         if self.against is None or self.comparison is None:
             return "no verdict: nothing was trained to compare with"
         other, comparison = self._row(self.against), self.comparison
-        return (
-            f"{served.parameters} is {RELATION[comparison.outcome]} {other.model} on validation: "
-            f"{metric} {served.metrics[metric]:.4f} against {other.metrics[metric]:.4f}, "
-            f"difference {comparison.difference:+.4f} (95 % interval over {self.users} users "
-            f"{comparison.low:+.4f} to {comparison.high:+.4f})"
+        told = comparison.told(
+            metric, served.metrics[metric], other.metrics[metric], f"{self.users} users"
         )
+        return f"{served.parameters} is {comparison.relation} {other.model} on validation: {told}"
 
     def to_frame(self) -> pd.DataFrame:
         """All models as a table.

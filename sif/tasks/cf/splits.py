@@ -14,11 +14,7 @@ from sif.data.interactions import Interactions, Split
 from sif.errors import DataError
 from sif.evaluation.comparison import Verdict
 from sif.evaluation.evaluate import Evaluation
-from sif.evaluation.metrics import (
-    higher_is_better,
-    paired_bootstrap,
-    paired_ratio_bootstrap,
-)
+from sif.evaluation.metrics import merit, paired_bootstrap, paired_ratio_bootstrap
 from sif.evaluation.user_groups import Groups, cold_shares, groups_of
 from sif.problems.base import SEARCHED
 from sif.problems.controls import FIXED, RANDOM
@@ -53,9 +49,8 @@ def group_documents(found: Evaluation, split: Split) -> dict[str, dict[str, floa
 
 def shown(entries: Mapping[str, Entry], verdict: Verdict, metric: str) -> list[str]:
     """Ours, whom the verdict is against, and the classical baseline that validation ranks best."""
-    sign = 1 if higher_is_better(metric) else -1
     classical = [n for n in sorted(entries) if n not in (SEARCHED, FIXED, RANDOM)]
-    best = sorted(classical, key=lambda n: -sign * entries[n].valid[metric])[:1]
+    best = sorted(classical, key=lambda n: -merit(metric, entries[n].valid[metric]))[:1]
     return list(dict.fromkeys([SEARCHED, *filter(None, [verdict.against]), *best]))
 
 
