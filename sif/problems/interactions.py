@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sif.baselines import BASELINES, Fitted, fit_best
 from sif.config import CFConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
@@ -43,8 +44,8 @@ from sif.spaces.interaction.user_blocks import BlockStream, block_pairs
 from sif.tracking import Tracker
 from sif.training.loop import Ending, Metrics, train, unheard
 from sif.training.optim import ADAM_BETAS, adam, constant
-from sif.utils.device import Runtime
-from sif.utils.random import generator, numpy_generator
+from sif.utils.device import Runtime, never
+from sif.utils.random import derive_seed, generator, numpy_generator
 
 POWER = {"plain": 0.0, "sqrt": 0.5, "linear": 1.0}
 MAX_EXACT = 2_000_000
@@ -367,6 +368,18 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
     def fit(self, name: str, design: Genotype, session: Session) -> Trained[InteractionNetwork]:
         """Trains a function over the grid of L2 strengths (`GridTraining.train`)."""
         return GridTraining(self.config.train, self, self.train, session).train(name, design)
+
+    def tuned(self, name: str, out_of_time: Callable[[], bool] = never) -> Fitted:
+        """A baseline by its name, as validation chooses it of its grid (`fit_best`).
+
+        Raises:
+            ConfigError, DataError: It cannot be fitted here.
+        """
+        return fit_best(
+            BASELINES[name], self.train_part, self.valid_part, self.config.objective,
+            seed=derive_seed(self.config.seed, "baseline", name), threads=self.runtime.threads,
+            out_of_time=out_of_time,
+        )  # fmt: skip
 
     def test(self, network: InteractionNetwork, part: Split) -> Evaluation:
         """Evaluates a finished network on the test part of a split."""

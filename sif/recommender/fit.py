@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from sif.baselines import BASELINES, fit_best
 from sif.config import CFConfig, TrainConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions
@@ -228,7 +227,7 @@ class _Fit:
                     self.reporter.line(f"left out: baseline {name}: no time")
                     continue
                 try:
-                    fitted = self._baseline(name)
+                    fitted = self.problem.tuned(name, self.budget.out_of_time)
                 except (ConfigError, DataError) as error:
                     self.reporter.line(f"left out: baseline {name}: {error}")
                     continue
@@ -240,14 +239,6 @@ class _Fit:
     def _automatic(self) -> list[str]:
         small = min(self.problem.train_part.sizes[:2]) <= EASE_SIDE
         return [name for name in AUTO[self.problem.config.objective] if small or name != "ease"]
-
-    def _baseline(self, name: str) -> Any:
-        config, runtime = self.problem.config, self.problem.runtime
-        return fit_best(
-            BASELINES[name], self.problem.train_part, self.problem.valid_part, config.objective,
-            seed=derive_seed(config.seed, "baseline", name), threads=runtime.threads,
-            out_of_time=self.budget.out_of_time,
-        )  # fmt: skip
 
 
 def searched(problem: InteractionProblem, budget: FitBudget, share: float = 1.0) -> Genotype:

@@ -38,6 +38,7 @@ class Study(ABC):
         split_hash: The same of the content and its parts.
         split_name: How they are divided.
         test_part: For `Problem.test`; nothing but finished networks may see it.
+        legend: A line below the table of models.
     """
 
     task: ClassVar[str]
@@ -51,6 +52,7 @@ class Study(ABC):
     split_hash: str
     split_name: str
     test_part: Any
+    legend: str = "valid: of the validation part, which chose the epoch; then of the test part"
 
     # Work
 
@@ -151,10 +153,6 @@ class Study(ABC):
             "search s": f"{searched:.1f}",
             "train s": f"{entry.seconds:.1f}",
         }
-
-    def legend(self) -> str:
-        """A line below the table."""
-        return "valid: of the validation part, which chose the epoch; then of the test part"
 
     def tables(self, results: Results) -> list[str]:
         """Texts below the table of models."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sif.baselines import BASELINES, fit_best
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
@@ -23,7 +22,6 @@ from sif.tasks.base import Entrants, Entry, Found, JobContext, Results
 from sif.tasks.cf import figures
 from sif.tasks.cf.splits import group_documents, group_table
 from sif.tasks.study import Study, TrainOne
-from sif.utils.random import derive_seed
 
 NO_DOWNLOAD = (
     "dataset planted: generated here with a known interaction function; for real data: "
@@ -65,6 +63,10 @@ class InteractionStudy(Study):
         self.data_hash = self.dataset.hash if self.dataset else self.split.hash
         self.split_hash, self.split_name = self.split.hash, self.split.protocol
         self.test_part = self.split
+        self.legend = (
+            f"valid: {self.problem.metric} on the validation part, the others on the test part; "
+            "fit s: seconds for the whole grid"
+        )
         controls = {name: CONTROLS[name](self.problem) for name in self.config.controls}
         fallback = FIXED if FIXED in controls else None
         self.entrants = Entrants({SEARCHED: self.config.method}, controls, SEARCHED, fallback)
@@ -85,11 +87,7 @@ class InteractionStudy(Study):
 
     def baseline(self, name: str) -> Entry:
         """The best of a classical model's grid."""
-        fitted = fit_best(
-            BASELINES[name], self.split.train, self.split.valid, self.config.objective,
-            seed=derive_seed(self.config.seed, "baseline", name),
-            threads=self.problem.runtime.threads,
-        )  # fmt: skip
+        fitted = self.problem.tuned(name)
         found = evaluate(fitted.scorer, self.split, "test", self.config.objective)
         return Entry(name, fitted.valid.metrics, found, fitted.seconds, dict(fitted.params))
 
@@ -184,13 +182,6 @@ class InteractionStudy(Study):
         }
         valid = f"{entry.valid[self.problem.metric]:.4f}"
         return {"valid": valid, **metrics, "fit s": f"{entry.seconds:.1f}"}
-
-    def legend(self) -> str:
-        """Which part, and which seconds."""
-        return (
-            f"valid: {self.problem.metric} on the validation part, the others on the test part; "
-            "fit s: seconds for the whole grid"
-        )
 
     def tables(self, results: Results) -> list[str]:
         """Groups of users, where the split has cold ones."""

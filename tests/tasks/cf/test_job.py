@@ -713,7 +713,7 @@ def test_total_seconds_add_up_over_sittings(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sif.tasks.cf.study.fit_best", interrupt)
+        patch.setattr("sif.problems.interactions.fit_best", interrupt)
         done = sif("--task", "cf", "--no-tracking", "--output-dir", "run", *tiny)
     assert done.code == 130
     assert done.err[-1].endswith("--resume run")
@@ -857,7 +857,7 @@ def test_mlflow_holds_one_run_per_job_with_a_nested_run_per_part(
     uri = f"sqlite:///{tmp_path}/runs.db"
     job = ["--task", "cf", "--output-dir", "run", "--tracking-uri", uri, "--quiet"]
     with monkeypatch.context() as patch:
-        patch.setattr("sif.tasks.cf.study.fit_best", interrupt)
+        patch.setattr("sif.problems.interactions.fit_best", interrupt)
         assert sif(*job, *tiny, "train.evaluate_every=2").code == 130
     done = sif("--resume", "run", "--quiet")
     assert (done.code, done.err) == (0, [])
