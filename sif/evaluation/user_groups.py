@@ -106,19 +106,26 @@ def _ranking(found: Evaluation, train: Interactions, truth: Interactions) -> dic
     history = np.diff(pair_matrix(train).indptr)[found.users]
     place = np.searchsorted(HISTORY, history, side="right")
     names = [COLD_USER, *history_names()]
-    result = {name: _users(found, place == number, n_relevant) for number, name in enumerate(names)}
+    result = {
+        name: _group(found, found.per_user, place == number, n_relevant)
+        for number, name in enumerate(names)
+    }
     n_warm = np.asarray(relevant[found.users] @ ~cold_rows(train, 1)).astype(np.int64)
     asked = _rescaled(found, n_relevant, n_warm)
-    return {**result, WARM: _users(asked, (place > 0) & (n_warm > 0), n_warm)}
+    warm = _group(asked, asked.per_user, (place > 0) & (n_warm > 0), n_warm)
+    return {**result, WARM: warm}
 
 
-def _users(found: Evaluation, chosen: Mask, n_relevant: NDArray[np.int64]) -> Group:
-    per_user = {name: values[chosen] for name, values in found.per_user.items()}
-    metrics = metrics_of(per_user, found) if chosen.any() else {}
-    everyone = len(found.users) + found.left_out
-    users = found.users[chosen]
-    part = Evaluation(metrics, users, per_user, everyone - len(users))
-    return Group(part, int(n_relevant[chosen].sum()))
+def _group(
+    found: Evaluation, per_user: Mapping[str, NDArray[np.float64]], chosen: Mask,
+    interactions: NDArray[np.int64] | NDArray[np.float64],
+) -> Group:  # fmt: skip
+    """Some of the users of an evaluation, by values and interactions of all of them."""
+    kept = {name: values[chosen] for name, values in per_user.items()}
+    metrics = metrics_of(kept, found) if chosen.any() else {}
+    everyone, users = len(found.users) + found.left_out, found.users[chosen]
+    part = Evaluation(metrics, users, kept, everyone - len(users))
+    return Group(part, int(interactions[chosen].sum()))
 
 
 def _rescaled(found: Evaluation, before: NDArray[np.int64], after: NDArray[np.int64]) -> Evaluation:
@@ -157,14 +164,7 @@ def _rating(found: Evaluation, train: Interactions, truth: Interactions) -> dict
         COLD_ITEM: np.where(cold_user, zero, cold_item),
         WARM: np.where(cold_user, zero, everything - cold_item),
     }
-    return {name: _ratings(found, dict(zip(names, s, strict=True))) for name, s in sums.items()}
-
-
-def _ratings(found: Evaluation, sums: dict[str, NDArray[np.float64]]) -> Group:
-    chosen = sums["count"] > 0
-    per_user = {name: values[chosen] for name, values in sums.items()}
-    metrics = metrics_of(per_user, found) if chosen.any() else {}
-    everyone = len(found.users) + found.left_out
-    users = found.users[chosen]
-    part = Evaluation(metrics, users, per_user, everyone - len(users))
-    return Group(part, int(per_user["count"].sum()))
+    return {
+        name: _group(found, dict(zip(names, some, strict=True)), some[-1] > 0, some[-1])
+        for name, some in sums.items()
+    }

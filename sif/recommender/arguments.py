@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from sif.config import CFConfig
+from sif.config.loading import dotted
 from sif.data.interactions.vocabulary import id_strings
 from sif.errors import ConfigError
 from sif.methods.configuration import load_job_config
@@ -166,7 +167,10 @@ def configured(
             'settings: expected names and values such as {"train.epochs": 50}, found '
             f"{type(settings).__name__}"
         )
-    flat = _flat(settings or {})
+    for key in settings or ():
+        if not isinstance(key, str):
+            raise ConfigError(f"settings: expected names such as 'train.epochs', found {key!r}")
+    flat = {key: _plain(value) for key, value in dotted(settings or {}).items()}
     layers = []
     for name, value in arguments.items():
         if value is None:
@@ -181,19 +185,6 @@ def configured(
     config = load_job_config("cf", layers=[*layers, ("settings", flat)])
     assert isinstance(config, CFConfig)  # noqa: S101
     return config
-
-
-def _flat(settings: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted names to plain values."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if not isinstance(key, str):
-            raise ConfigError(f"settings: expected names such as 'train.epochs', found {key!r}")
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = _plain(value)
-    return flat
 
 
 def _plain(value: Any) -> Any:
