@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
 
 Floats = NDArray[np.float64]
 
@@ -106,8 +107,20 @@ def write(build: Callable[[], Figure], path: Path) -> None:
     """
     buffer, kind = io.BytesIO(), path.suffix.removeprefix(".")
     options: dict[str, Any] = {"format": kind, "metadata": {_DATED[kind]: None}}
-    styled(lambda: build().savefig(buffer, bbox_inches="tight", pad_inches=_PAD, **options))
+
+    def save() -> None:
+        figure = build()
+        figure.savefig(buffer, bbox_inches=_drawn(figure), **options)
+
+    styled(save)
     write_bytes_atomic(path, buffer.getvalue())
+
+
+def _drawn(figure: Figure) -> Bbox:
+    """Inches of all that is drawn, with air; "tight" would have matplotlib draw twice for them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    return figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).padded(_PAD)
 
 
 def styled(action: Callable[[], Any]) -> Any:

@@ -284,6 +284,15 @@ def test_a_page_holds_all_that_is_drawn_and_no_text_meets_other_text(
             assert across <= 0 or along <= 0.3 * min(box.height, that.height), (text, other)
 
 
+def test_a_file_takes_one_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    draw = Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda self, *a: (drawn.append(self), draw(self, *a)))
+    for number, name in enumerate(("a.png", "a.svg"), start=1):
+        style.write(FIGURES["groups"], tmp_path / name)
+        assert len(drawn) == number
+
+
 def series(figure: Figure, axes: int, label: str) -> np.ndarray:
     (line,) = [n for n in figure.axes[axes].lines if n.get_label() == label]
     return np.column_stack([np.asarray(line.get_xdata()), np.asarray(line.get_ydata())])
