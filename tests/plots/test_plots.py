@@ -130,6 +130,7 @@ def groups(models: list[str]) -> Figure:
 EDGES = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
 STRIPS = [gates.Strips("normal", ["conv", "skip"], EDGES, [30, 10]),
           gates.Strips(ODD, [LONG, ODD], EDGES[:2])]  # fmt: skip
+LOW = [gates.Strips(name, MANY["block"][:12], EDGES[:1]) for name in "ab"]
 SELECTIONS: list[dict[str, Any]] = [
     {"selection": {"normal": [0, -1, 1, 0, -1], ODD: [1, 1]}},
     {"selection": {"normal": [0, -1, 1, -1, 0], ODD: [0, 1]}},
@@ -177,6 +178,9 @@ FIGURES = {
     "gates": lambda: gates.gate_trajectories.build(SELECTIONS, STRIPS, warmup=1),
     "gates of one epoch": lambda: gates.gate_trajectories.build(
         SELECTIONS[:1], STRIPS[:1], warmup=0
+    ),
+    "more operations than edges": lambda: gates.gate_trajectories.build(
+        [{"selection": {"a": [0], "b": [11]}}], LOW, warmup=0
     ),
     "no gates": lambda: gates.gate_trajectories.build([], STRIPS, warmup=0),
     "trade-off": lambda: trade.trade_off.build(CHOICES, "parameters", "error (%)"),
@@ -635,6 +639,16 @@ def test_gates_have_the_color_of_their_operation_for_as_long_as_it_was_chosen() 
     assert spans == {
         (0, 0, 2, conv), (0, 2, 1, skip), (2, 0, 3, skip), (3, 0, 1, conv), (4, 1, 2, conv),
     }  # fmt: skip
+
+
+def test_operations_of_gates_have_different_looks_also_beyond_the_colors() -> None:
+    figure = gates.gate_trajectories.build([{"selection": {"a": [11]}}], LOW[:1], warmup=0)
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    looks = [(p.get_facecolor(), p.get_hatch()) for p in legend.get_patches()]
+    assert len(set(looks)) == len(looks) == 12
+    drawn = figure.axes[0].patches[-1]
+    assert (drawn.get_facecolor(), drawn.get_hatch()) == looks[11]
 
 
 def test_a_trade_off_shows_every_run_and_joins_the_means() -> None:
