@@ -388,6 +388,8 @@ def test_transforms_are_drawn_over_the_identity() -> None:
         np.testing.assert_array_equal(series(figure, axes, "identity")[:, 1], X)
         low, high = figure.axes[axes].get_ylim()
         assert low < min(y.min(), X.min()) and high > max(y.max(), X.max())
+        widths = {n.get_label(): n.get_linewidth() for n in figure.axes[axes].lines}
+        assert widths["identity"] > widths[name]  # seen also beneath a transform that is it
     with pytest.raises(ShapeError, match="transform of user"):
         transforms({"user": (X, X[1:])})
 
