@@ -7,7 +7,7 @@ import importlib.util
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,17 @@ MODELS: list[results.Row] = [
 ]
 ODD_MODELS: list[results.Row] = [(LONG, 0.4, 0.3, 0.5, True), (ODD, 0.35, 0.3, 0.39, False)]
 ODD_SERIES = {LONG: [(1.0, 0.1), (2.0, np.nan), (3.0, 0.2)], ODD: [(1.0, 0.2)]}
+WILD_CURVE = [(float(i), y) for i, y in enumerate([80.0, *np.linspace(1.0, 0.9, 50).tolist()])]
 Z = np.outer(X, X)
+
+
+def wild(blocks: dict[str, list[str]]) -> Figure:
+    """Twelve epochs, alpha and score of the second out of all proportion."""
+    entries = history(blocks, 12)
+    for block in blocks:
+        for table in (entries[1]["alpha"], entries[1]["scores"]["replacement_loss"]):
+            table[block][0][0] = 500.0
+    return trajectories.alpha_trajectories.build(entries, blocks, warmup=1)
 
 
 def alpha(blocks: dict[str, list[str]], epochs: int, warmup: int = 0, edges: int = 1) -> Figure:
@@ -194,6 +204,8 @@ FIGURES = {
     "no cost": lambda: trade.cost_bars.build([], ["a"], "seconds"),
     "operation": lambda: alpha(OPERATION, 12, 3),
     "triple": lambda: alpha(TRIPLE, 30, 5),
+    "wild": lambda: wild(TRIPLE),
+    "wild under a long name": lambda: wild({LONG: [LONG, "x"]}),
     "no warm-up": lambda: alpha(OPERATION, 5),
     "unscored": lambda: alpha(OPERATION, 4, 4),
     "one epoch": lambda: alpha(TRIPLE, 1),
@@ -358,7 +370,26 @@ def test_warmup_is_shaded_from_the_start_and_not_beyond_the_end() -> None:
 def test_without_any_score_there_is_no_empty_panel() -> None:
     figure = alpha(TRIPLE, 4, 4)
     assert len(figure.axes) == 3
-    assert all(axes.get_xlabel() == "epoch" for axes in figure.axes)
+    assert all(axes.get_xlabel() == "epoch (shaded: alpha rests)" for axes in figure.axes)
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda: wild(OPERATION), lambda: anytime({"a": [WILD_CURVE]}, "rmse")]
+)
+def test_the_remark_of_a_cut_axis_stands_where_nothing_is_drawn(draw: Callable[[], Figure]) -> None:
+    figure = draw()
+    remarks = [box for text, box in boxes(figure) if text.startswith("axis cut")]
+    assert len(remarks) == len(figure.axes)
+    for axes in figure.axes:
+        assert not any(box.overlaps(axes.get_window_extent()) for box in remarks)
+
+
+def test_names_stay_beside_their_axes_so_that_those_of_stacked_axes_keep_apart() -> None:
+    for blocks in (TRIPLE, MANY):
+        for axes in alpha(blocks, 6).axes:
+            half = lines.LABEL_STEP / 2 / style.inches(axes)[1]
+            at = [t.get_position()[1] for t in axes.texts if t.get_position()[0] > 1]
+            assert at and min(at) >= half - 1e-9 and max(at) <= 1 - half + 1e-9
 
 
 def test_missing_numbers_are_gaps_and_lonely_points_are_dots() -> None:
@@ -576,15 +607,18 @@ def test_drawing_leaves_no_trace_in_matplotlib(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_score_of_exactly_0_is_shown_of_the_active_operation_alone() -> None:
+def test_a_score_of_exactly_0_is_shown_of_the_active_operation_alone_and_beside_others() -> None:
     history = [
         {"selection": {"o": [1]}, "scores": {"replacement_loss": {"o": [[0.5, 0.0, 0.0]]}}},
         {"selection": {"o": [0]}, "scores": {"replacement_loss": {"o": [[0.0, -0.2, 0.0]]}}},
+        {"selection": {"o": [0]}, "scores": {"replacement_loss": {"o": [[0.0, 0.0, 0.0]]}}},
         {"selection": {"o": [-1]}, "scores": None},
     ]
     found = trajectories._judged(history, "o", 0, ("a", "b", "c"), "replacement_loss")
     nan = np.nan
-    np.testing.assert_array_equal(found, [[0.5, 0.0, nan], [0.0, -0.2, nan], [nan, nan, nan]])
+    # Nothing was judged in the third epoch, so that the 0 of the active one says nothing either.
+    expected = [[0.5, 0.0, nan], [0.0, -0.2, nan], [nan, nan, nan], [nan, nan, nan]]
+    np.testing.assert_array_equal(found, expected)
 
 
 CELL = ((("conv", 0), ("skip", 1)), (("conv", 1), ("pool", 2)))
