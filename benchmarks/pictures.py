@@ -113,7 +113,7 @@ def cost_bars(
     for place, total in enumerate(ends_at[:, -1]):
         axes.annotate(
             f"{total:.2f} s, {total / ends_at[0, -1]:.1f}x", (total, place), xytext=(5, 0),
-            textcoords="offset points", va="center", color=style.INK,
+            textcoords="offset points", va="center_baseline", color=style.INK,
         )  # fmt: skip
     embolden(axes, 0)
     axes.set_xlim(0, 1.02 * ends_at[:, -1].max())

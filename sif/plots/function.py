@@ -102,9 +102,8 @@ def _draw_transform(axes: Axes, name: str, x: style.Floats, y: style.Floats) -> 
     for line in (axes.axhline, axes.axvline):
         line(0.0, color=style.FAINT, linewidth=0.8, zorder=1)
     identity = Line("identity", x, x, style.QUIET)
-    axes.plot(
-        x, x, color=style.QUIET, linewidth=0.9, linestyle=(0, (5, 2)), zorder=2, label="identity"
-    )
+    # So wide that it shows beneath a transform that is the identity itself.
+    axes.plot(x, x, color=style.FAINT, linewidth=5.0, zorder=2, label="identity")
     ends.draw(axes, [Line(name, x, y, style.ACCENT, strong=True)])
     ends.name_ends(axes, [identity])
     style.few_ticks(axes, x=5, y=5)

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sif.plots import style
+from sif.plots.lines import colored
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _ROW, _GAP = 0.17, 0.09  # inches
+_NAME = 0.19  # inches of a line of the legend
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def gate_trajectories(
         _name(axes, block)
         style.title(axes, block.name)
         _frame(axes, warmup)
-        top += height + 0.97
+        top += max(height + 0.97, _NAME * len(block.operations) + 0.5)
 
 
 def _offsets(block: Strips) -> list[float]:
@@ -89,12 +91,17 @@ def _draw(axes: Axes, history: Sequence[Mapping[str, Any]], block: Strips) -> No
         bounds = [0, *changes.tolist(), len(history)]
         for start, end in pairwise(bounds):
             if (k := int(chosen[start, edge])) >= 0:
-                axes.barh(
-                    top + _ROW / 2, end - start, height=_ROW - 0.02, left=start,
-                    color=style.PALETTE[k % len(style.PALETTE)], zorder=2,
-                )  # fmt: skip
+                middle, width = top + _ROW / 2, end - start
+                axes.barh(middle, width, _ROW - 0.02, left=start, zorder=2, **_look(k))
     axes.set_yticks([top + _ROW / 2 for top in offsets])
     axes.set_yticklabels([f"{a} \N{RIGHTWARDS ARROW} {b}" for a, b in block.edges])
+
+
+def _look(operation: int) -> dict[str, Any]:
+    """Color of an operation, hatched where colors have run out."""
+    color, hatched = colored(operation)
+    hatch = "////" if hatched else None
+    return {"facecolor": color, "edgecolor": "white", "linewidth": 0, "hatch": hatch}
 
 
 def _name(axes: Axes, block: Strips) -> None:
@@ -106,14 +113,13 @@ def _name(axes: Axes, block: Strips) -> None:
         total = max(sum(block.trained), 1)
         shares = [f"{100 * count / total:.0f} %" for count in block.trained]
         names = [f"{n}, {share} of training" for n, share in zip(names, shares, strict=True)]
-    colors = [style.PALETTE[k % len(style.PALETTE)] for k in range(len(names))]
-    patches = [Patch(color=c, label=style.clean(n)) for c, n in zip(colors, names, strict=True)]
+    patches = [Patch(label=style.clean(name), **_look(k)) for k, name in enumerate(names)]
     style.legend(axes, right=True, handles=patches)
 
 
 def _frame(axes: Axes, warmup: int) -> None:
     style.few_ticks(axes, x=8, integer=True)
-    axes.set_xlabel("epoch" + (f"; alpha rests in the first {warmup}" if warmup else ""))
+    axes.set_xlabel("epoch (alpha rests until the dashed line)" if warmup else "epoch")
     axes.tick_params(length=0)
     if warmup:
         axes.axvline(warmup, color=style.QUIET, linewidth=0.9, linestyle=(0, (3, 2)), zorder=3)

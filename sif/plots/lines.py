@@ -19,8 +19,8 @@ from sif.plots.style import (
     QUIET,
     Floats,
     clean,
+    cut_remark,
     inches,
-    inside,
     limits,
     panel,
     text_width,
@@ -88,7 +88,7 @@ def over_time(
     axes.set_xlabel(clock)
     axes.set_ylabel(label)
     if cut:
-        inside(axes, 0.99, 1.01, "axis cut: a few values lie beyond", ha="right", va="bottom")
+        cut_remark(axes)
     return axes
 
 
@@ -123,7 +123,9 @@ def name_ends(axes: Axes, lines: Sequence[Line]) -> None:
     ended.sort(key=lambda pair: pair[1][1])
     (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
     ends = np.array([((x - x0) / (x1 - x0), (y - y0) / (y1 - y0)) for _, (x, y) in ended])
-    heights = spread(ends[:, 1] if len(ends) else ends, LABEL_STEP / height, 0.0, 1.0)
+    # Names stay beside the axes, also the outermost: above and beneath is room for others.
+    step = LABEL_STEP / height
+    heights = spread(ends[:, 1] if len(ends) else ends, step, step / 2, 1 - step / 2)
     for (line, _), (x, y), at in zip(ended, ends, heights, strict=True):
         stroke = Line2D(
             [x, 1 + 0.06 / width, 1 + (_REACH - 0.05) / width],

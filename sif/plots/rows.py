@@ -31,7 +31,7 @@ def beside(axes: Axes, place: int, text: str, weight: str = "normal") -> None:
     """A text to the right of a row."""
     axes.annotate(
         text, (1, place), xycoords=("axes fraction", "data"), xytext=(10, 0),
-        textcoords="offset points", va="center", color=INK, fontweight=weight,
+        textcoords="offset points", va="center_baseline", color=INK, fontweight=weight,
     )  # fmt: skip
 
 

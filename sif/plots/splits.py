@@ -130,7 +130,7 @@ def _counted(axes: Axes, label: str) -> None:
     axes.set_ylabel(label)
     axes.grid(axis="y", color=style.FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(axis="x", length=0)
+    axes.tick_params(axis="x", length=0, pad=6)  # as far as from ticks, beneath the 0 beside
 
 
 def _date(seconds: int) -> str:

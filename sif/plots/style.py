@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
 
 Floats = NDArray[np.float64]
 
@@ -55,6 +56,7 @@ _STYLE: dict[str, Any] = {
     "lines.solid_capstyle": "round",
     "svg.hashsalt": "sif",  # an SVG is the same every time
 }
+_CUT = "axis cut: a few values lie beyond"
 _PAD = 0.13  # inches around what was drawn
 _DATED = {"png": "Software", "svg": "Date"}  # what would differ between two drawings
 
@@ -106,8 +108,20 @@ def write(build: Callable[[], Figure], path: Path) -> None:
     """
     buffer, kind = io.BytesIO(), path.suffix.removeprefix(".")
     options: dict[str, Any] = {"format": kind, "metadata": {_DATED[kind]: None}}
-    styled(lambda: build().savefig(buffer, bbox_inches="tight", pad_inches=_PAD, **options))
+
+    def save() -> None:
+        figure = build()
+        figure.savefig(buffer, bbox_inches=_drawn(figure), **options)
+
+    styled(save)
     write_bytes_atomic(path, buffer.getvalue())
+
+
+def _drawn(figure: Figure) -> Bbox:
+    """Inches of all that is drawn, with air; "tight" would have matplotlib draw twice for them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    return figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).padded(_PAD)
 
 
 def styled(action: Callable[[], Any]) -> Any:
@@ -153,9 +167,15 @@ def text_width(texts: Sequence[str], size: float = FONT, weight: str = "bold") -
     return max((path.get_extents().x1 / 72 for path in paths), default=0.0)
 
 
-def title(axes: Axes, text: str, beyond: float = 0.0) -> Text:
-    """A bold heading above the axes, from their left edge to `beyond` inches past the right one."""
+def title(axes: Axes, text: str, beyond: float = 0.0, cut: bool = False) -> Text:
+    """A bold heading above the axes, from their left edge to `beyond` inches past the right one.
+
+    Beside it stands a remark where the axis is cut.
+    """
     width, size = inches(axes)[0] + beyond, FONT + 1
+    if cut:
+        cut_remark(axes)
+        width -= text_width([_CUT], FONT - 1, "normal") + 0.2
     limit = 90
     while limit > 8 and text_width([clean(text, limit)], size) > width:
         limit -= 2
@@ -191,10 +211,12 @@ def better(metric: str) -> str:
     return f"{'higher' if higher_is_better(metric) else 'lower'} is better"
 
 
-def inside(axes: Axes, x: float, y: float, text: str, **options: Any) -> Text:
-    """Quiet text at fractions of the axes."""
-    options = {"color": QUIET, "fontsize": FONT - 1, **options}
-    return axes.text(x, y, text, transform=axes.transAxes, **options)
+def cut_remark(axes: Axes) -> None:
+    """Says above the upper right corner, where no line comes, that an axis does not show all."""
+    axes.annotate(
+        _CUT, (1, 1), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points",
+        ha="right", va="bottom", color=QUIET, fontsize=FONT - 1,
+    )  # fmt: skip
 
 
 def limits(values: Sequence[ArrayLike], keep: ArrayLike = ()) -> tuple[float, float, bool]:

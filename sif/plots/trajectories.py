@@ -30,7 +30,8 @@ SCORE_LABELS = {
 }
 """Axis label by kind of score; of both kinds less is better."""
 
-_WIDTH, _BETWEEN = 5.6, 0.14  # inches
+_WIDTH = 5.6  # inches
+_BETWEEN = 0.25  # inches between alpha and score, enough for the remark of a cut axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +72,9 @@ def alpha_trajectories(
     Args:
         figure: Is drawn on.
         history: One entry per epoch: "alpha" (block to rows of one number per operation), "scores"
-            (kind to the same), "selection" (block to one index per row). Scores may be missing, and
-            one of exactly 0 is not shown, but for the active operation: it says nothing.
+            (kind to the same), "selection" (block to one index per row). Scores may be missing. One
+            of exactly 0 says nothing, and is shown only of the active operation and where others
+            were judged against it.
         blocks: Block name to operation names, in the order to draw.
         score: Kind of score to show.
         warmup: First epochs in which alpha rested; shaded.
@@ -100,7 +102,7 @@ def alpha_trajectories(
                 lower = style.panel(figure, _WIDTH, score_height, left, beneath)
                 _draw_score(lower, shown, score, warmup)
             else:
-                upper.set_xlabel("epoch")
+                upper.set_xlabel(_clock(warmup))
         top += alpha_height + score_height + _BETWEEN * scored + 1.04
 
 
@@ -125,13 +127,17 @@ def _panels(history: History, block: str, names: Sequence[str], score: str) -> l
 
 
 def _judged(history: History, block: str, edge: int, names: Sequence[str], score: str) -> Floats:
-    """Scores of one edge, NaN where a candidate that was not active has exactly 0: not judged."""
+    """Scores of one edge, NaN where one of exactly 0 says that a candidate was not judged.
+
+    The active operation has 0 because the others are judged against it, if any are.
+    """
     table = _table([(e.get("scores") or {}).get(score) for e in history], block, edge, names)
     for row, entry in zip(table, history, strict=True):
         resting = row == 0
         active = _row(entry.get("selection"), block, edge)
         if isinstance(active, int) and 0 <= active < len(names):
-            resting[active] = False
+            others = np.delete(row, active)
+            resting[active] &= not (np.isfinite(others) & (others != 0)).any()
         row[resting] = np.nan
     return table
 
@@ -162,16 +168,10 @@ def _table(
 def _draw_alpha(axes: Axes, panel: _Panel, warmup: int) -> None:
     low, high, cut = style.limits([panel.alpha], panel.alpha[-1])
     _frame(axes, panel, warmup)
-    # Room for the word that names the shading.
-    axes.set_ylim(low, high + (0.16 * (high - low) if warmup else 0.0))
+    axes.set_ylim(low, high)
     axes.set_ylabel("alpha")
-    style.title(axes, panel.heading)
-    if warmup:
-        axes.annotate(
-            "warm-up", (0.0, 1.0), xytext=(4, -4), xycoords="axes fraction",
-            textcoords="offset points", va="top", color=style.QUIET, fontsize=style.FONT - 1,
-        )  # fmt: skip
-    _finish(axes, panel.lines(panel.alpha), cut)
+    style.title(axes, panel.heading, cut=cut)
+    _draw_lines(axes, panel.lines(panel.alpha))
 
 
 def _draw_score(axes: Axes, panel: _Panel, score: str, warmup: int) -> None:
@@ -182,11 +182,16 @@ def _draw_score(axes: Axes, panel: _Panel, score: str, warmup: int) -> None:
     _frame(axes, panel, warmup)
     axes.set_ylim(low, high)
     axes.axhline(0.0, color=style.FAINT, linewidth=1.0, zorder=1)
-    axes.set_xlabel("epoch")
+    axes.set_xlabel(_clock(warmup))
     axes.set_ylabel(SCORE_LABELS.get(score, f"{score} score"))
     if not np.isfinite(panel.score).any():
-        style.inside(axes, 0.5, 0.5, "no scores recorded", ha="center", va="center")
-    _finish(axes, lines, cut)
+        axes.text(
+            0.5, 0.5, "no candidate was judged", transform=axes.transAxes, ha="center",
+            va="bottom", color=style.QUIET, fontsize=style.FONT - 1,
+        )  # fmt: skip
+    if cut:
+        style.cut_remark(axes)
+    _draw_lines(axes, lines)
 
 
 def _frame(axes: Axes, panel: _Panel, warmup: int) -> None:
@@ -198,8 +203,10 @@ def _frame(axes: Axes, panel: _Panel, warmup: int) -> None:
         axes.axvspan(0, min(warmup, len(panel.alpha)), color=style.SHADE, linewidth=0, zorder=0)
 
 
-def _finish(axes: Axes, lines: Sequence[Line], cut: bool) -> None:
+def _clock(warmup: int) -> str:
+    return "epoch (shaded: alpha rests)" if warmup else "epoch"
+
+
+def _draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
     ends.draw(axes, lines)
     ends.name_ends(axes, lines)
-    if cut:
-        style.inside(axes, 0.99, 0.99, "axis cut: a few values lie beyond", ha="right", va="top")

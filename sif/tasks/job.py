@@ -256,7 +256,8 @@ def comparison_table(study: Study, results: Results) -> str:
     names = [f"{entry.name} *" if entry.name == against else entry.name for entry in order]
     rows = [[name, *row.values()] for name, row in zip(names, cells, strict=True)]
     text = table(["model", *cells[0]], rows)
-    return f"{text}\n{study.legend}\n* the baseline that validation ranks best"
+    mark = "" if against is None else "\n* the baseline that validation ranks best"
+    return f"{text}\n{study.legend}{mark}"
 
 
 def metrics_document(study: Study, results: Results) -> dict[str, Any]:

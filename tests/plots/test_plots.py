@@ -7,7 +7,7 @@ import importlib.util
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,17 @@ MODELS: list[results.Row] = [
 ]
 ODD_MODELS: list[results.Row] = [(LONG, 0.4, 0.3, 0.5, True), (ODD, 0.35, 0.3, 0.39, False)]
 ODD_SERIES = {LONG: [(1.0, 0.1), (2.0, np.nan), (3.0, 0.2)], ODD: [(1.0, 0.2)]}
+WILD_CURVE = [(float(i), y) for i, y in enumerate([80.0, *np.linspace(1.0, 0.9, 50).tolist()])]
 Z = np.outer(X, X)
+
+
+def wild(blocks: dict[str, list[str]]) -> Figure:
+    """Twelve epochs, alpha and score of the second out of all proportion."""
+    entries = history(blocks, 12)
+    for block in blocks:
+        for table in (entries[1]["alpha"], entries[1]["scores"]["replacement_loss"]):
+            table[block][0][0] = 500.0
+    return trajectories.alpha_trajectories.build(entries, blocks, warmup=1)
 
 
 def alpha(blocks: dict[str, list[str]], epochs: int, warmup: int = 0, edges: int = 1) -> Figure:
@@ -130,6 +140,7 @@ def groups(models: list[str]) -> Figure:
 EDGES = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
 STRIPS = [gates.Strips("normal", ["conv", "skip"], EDGES, [30, 10]),
           gates.Strips(ODD, [LONG, ODD], EDGES[:2])]  # fmt: skip
+LOW = [gates.Strips(name, MANY["block"][:12], EDGES[:1]) for name in "ab"]
 SELECTIONS: list[dict[str, Any]] = [
     {"selection": {"normal": [0, -1, 1, 0, -1], ODD: [1, 1]}},
     {"selection": {"normal": [0, -1, 1, -1, 0], ODD: [0, 1]}},
@@ -178,6 +189,9 @@ FIGURES = {
     "gates of one epoch": lambda: gates.gate_trajectories.build(
         SELECTIONS[:1], STRIPS[:1], warmup=0
     ),
+    "more operations than edges": lambda: gates.gate_trajectories.build(
+        [{"selection": {"a": [0], "b": [11]}}], LOW, warmup=0
+    ),
     "no gates": lambda: gates.gate_trajectories.build([], STRIPS, warmup=0),
     "trade-off": lambda: trade.trade_off.build(CHOICES, "parameters", "error (%)"),
     "one choice": lambda: trade.trade_off.build(CHOICES[1:2], "parameters", "error (%)"),
@@ -190,6 +204,8 @@ FIGURES = {
     "no cost": lambda: trade.cost_bars.build([], ["a"], "seconds"),
     "operation": lambda: alpha(OPERATION, 12, 3),
     "triple": lambda: alpha(TRIPLE, 30, 5),
+    "wild": lambda: wild(TRIPLE),
+    "wild under a long name": lambda: wild({LONG: [LONG, "x"]}),
     "no warm-up": lambda: alpha(OPERATION, 5),
     "unscored": lambda: alpha(OPERATION, 4, 4),
     "one epoch": lambda: alpha(TRIPLE, 1),
@@ -284,6 +300,15 @@ def test_a_page_holds_all_that_is_drawn_and_no_text_meets_other_text(
             assert across <= 0 or along <= 0.3 * min(box.height, that.height), (text, other)
 
 
+def test_a_file_takes_one_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    draw = Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda self, *a: (drawn.append(self), draw(self, *a)))
+    for number, name in enumerate(("a.png", "a.svg"), start=1):
+        style.write(FIGURES["groups"], tmp_path / name)
+        assert len(drawn) == number
+
+
 def series(figure: Figure, axes: int, label: str) -> np.ndarray:
     (line,) = [n for n in figure.axes[axes].lines if n.get_label() == label]
     return np.column_stack([np.asarray(line.get_xdata()), np.asarray(line.get_ydata())])
@@ -345,7 +370,26 @@ def test_warmup_is_shaded_from_the_start_and_not_beyond_the_end() -> None:
 def test_without_any_score_there_is_no_empty_panel() -> None:
     figure = alpha(TRIPLE, 4, 4)
     assert len(figure.axes) == 3
-    assert all(axes.get_xlabel() == "epoch" for axes in figure.axes)
+    assert all(axes.get_xlabel() == "epoch (shaded: alpha rests)" for axes in figure.axes)
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda: wild(OPERATION), lambda: anytime({"a": [WILD_CURVE]}, "rmse")]
+)
+def test_the_remark_of_a_cut_axis_stands_where_nothing_is_drawn(draw: Callable[[], Figure]) -> None:
+    figure = draw()
+    remarks = [box for text, box in boxes(figure) if text.startswith("axis cut")]
+    assert len(remarks) == len(figure.axes)
+    for axes in figure.axes:
+        assert not any(box.overlaps(axes.get_window_extent()) for box in remarks)
+
+
+def test_names_stay_beside_their_axes_so_that_those_of_stacked_axes_keep_apart() -> None:
+    for blocks in (TRIPLE, MANY):
+        for axes in alpha(blocks, 6).axes:
+            half = lines.LABEL_STEP / 2 / style.inches(axes)[1]
+            at = [t.get_position()[1] for t in axes.texts if t.get_position()[0] > 1]
+            assert at and min(at) >= half - 1e-9 and max(at) <= 1 - half + 1e-9
 
 
 def test_missing_numbers_are_gaps_and_lonely_points_are_dots() -> None:
@@ -375,6 +419,8 @@ def test_transforms_are_drawn_over_the_identity() -> None:
         np.testing.assert_array_equal(series(figure, axes, "identity")[:, 1], X)
         low, high = figure.axes[axes].get_ylim()
         assert low < min(y.min(), X.min()) and high > max(y.max(), X.max())
+        widths = {n.get_label(): n.get_linewidth() for n in figure.axes[axes].lines}
+        assert widths["identity"] > widths[name]  # seen also beneath a transform that is it
     with pytest.raises(ShapeError, match="transform of user"):
         transforms({"user": (X, X[1:])})
 
@@ -561,15 +607,18 @@ def test_drawing_leaves_no_trace_in_matplotlib(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_score_of_exactly_0_is_shown_of_the_active_operation_alone() -> None:
+def test_a_score_of_exactly_0_is_shown_of_the_active_operation_alone_and_beside_others() -> None:
     history = [
         {"selection": {"o": [1]}, "scores": {"replacement_loss": {"o": [[0.5, 0.0, 0.0]]}}},
         {"selection": {"o": [0]}, "scores": {"replacement_loss": {"o": [[0.0, -0.2, 0.0]]}}},
+        {"selection": {"o": [0]}, "scores": {"replacement_loss": {"o": [[0.0, 0.0, 0.0]]}}},
         {"selection": {"o": [-1]}, "scores": None},
     ]
     found = trajectories._judged(history, "o", 0, ("a", "b", "c"), "replacement_loss")
     nan = np.nan
-    np.testing.assert_array_equal(found, [[0.5, 0.0, nan], [0.0, -0.2, nan], [nan, nan, nan]])
+    # Nothing was judged in the third epoch, so that the 0 of the active one says nothing either.
+    expected = [[0.5, 0.0, nan], [0.0, -0.2, nan], [nan, nan, nan], [nan, nan, nan]]
+    np.testing.assert_array_equal(found, expected)
 
 
 CELL = ((("conv", 0), ("skip", 1)), (("conv", 1), ("pool", 2)))
@@ -626,6 +675,16 @@ def test_gates_have_the_color_of_their_operation_for_as_long_as_it_was_chosen() 
     assert spans == {
         (0, 0, 2, conv), (0, 2, 1, skip), (2, 0, 3, skip), (3, 0, 1, conv), (4, 1, 2, conv),
     }  # fmt: skip
+
+
+def test_operations_of_gates_have_different_looks_also_beyond_the_colors() -> None:
+    figure = gates.gate_trajectories.build([{"selection": {"a": [11]}}], LOW[:1], warmup=0)
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    looks = [(p.get_facecolor(), p.get_hatch()) for p in legend.get_patches()]
+    assert len(set(looks)) == len(looks) == 12
+    drawn = figure.axes[0].patches[-1]
+    assert (drawn.get_facecolor(), drawn.get_hatch()) == looks[11]
 
 
 def test_a_trade_off_shows_every_run_and_joins_the_means() -> None:

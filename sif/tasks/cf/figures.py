@@ -50,7 +50,7 @@ def figure_data(problem: InteractionProblem, results: Results, split: Split) -> 
             "metric": metric,
             "reference": verdict.against,
             "rows": [
-                (name, *protocol.bar(entry.test, metric), name in results.trained)
+                (name, *protocol.bar(entry.test, metric), name == SEARCHED)
                 for name, entry in results.entries.items()
             ],
         },

@@ -161,6 +161,8 @@ def test_a_job_without_rivals_keeps_what_was_found_and_says_that_nothing_was_com
     )  # fmt: skip
     assert found["metric"] == "ndcg@10"
     assert (run / "plots" / "test.png").is_file()
+    # The note on the star of the table has no star to explain.
+    assert not any(line.startswith("*") for line in (run / "log.txt").read_text().splitlines())
     stages = {path.name.split(".")[0] for path in (run / "checkpoint").iterdir()}
     assert stages == {"begin", "search", "searched-0", "searched-0-start", "test-searched"}
     history = tasks.search_history(run)
@@ -274,6 +276,8 @@ def test_figures_are_whole_pngs(finished: Path) -> None:
         picture = imread(path)
         assert min(picture.shape[:2]) > 300
         assert picture[..., :3].std() > 0.01  # something is drawn
+    rows = json.loads((finished / "plots" / "figures.json").read_text())["comparison"]["rows"]
+    assert [name for name, *_, ours in rows if ours] == ["searched"]
 
 
 def test_the_model_recommends_what_a_user_has_not_had(
