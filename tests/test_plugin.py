@@ -125,6 +125,12 @@ def test_python_searches_with_them() -> None:
     assert function(torch.ones(3, 4), torch.ones(3, 4)).shape == (3,)
 
 
+def test_messages_name_the_source_of_their_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    for item in ("methods.hill-climb.patience=0", "losses.tempered.temperature=0"):
+        assert cli.main(["--task", "cf", "--set", item]) == 2
+        assert capsys.readouterr().err.startswith(f"error: --set: {item[:-2]}: expected a number")
+
+
 def test_help_names_them(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         cli.main(["--help"])

@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from sif.config.cf import CFConfig
 from sif.config.cnn import CNNConfig
 from sif.config.files import find_config, parse_yaml, presets, read_yaml, shipped
-from sif.config.messages import describe
-from sif.config.renamed import warn_of_renamed, with_todays_names
+from sif.config.messages import Origins, describe
+from sif.config.renamed import Renaming, warn_of_renamed, with_todays_names
 from sif.config.rnn import RNNConfig
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
@@ -28,8 +28,6 @@ from sif.utils.registry import Registry, unknown
 TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig, "cnn": CNNConfig, "rnn": RNNConfig}
 OTHER_TASKS: Registry[Any] = Registry("task", "sif.problems", "builtins:object", {})
 """Those of other packages: name to a `sif.tasks.study.Task`, which this package does not know."""
-Origins = Mapping[tuple[str, ...], str]
-"""Path of keys to where the value there came from, for messages."""
 Complete = Callable[[CommonConfig, Origins], CommonConfig]
 _NOT_RESULTS = {"output_dir", "tracking", "checkpoint_seconds"}  # cannot change what is found
 
@@ -56,8 +54,9 @@ def load_config(
         sets: Items 'key.sub=value'; the value is YAML.
         flags: Dotted key to value; a value of None was not given.
         layers: Each with the name that messages give it; keys may be dotted, sections nested.
-        complete: Checks and completes what no model of this package knows, the settings of methods
-            (`sif.methods.configuration.load_job_config`); None: they stay as they were given.
+        complete: Checks and completes what no model of this package knows, the settings of
+            registered things (`sif.problems.configuration.load_job_config`); None: they stay as
+            they were given.
 
     Returns:
         The validated, frozen configuration of the task.
@@ -71,7 +70,7 @@ def load_config(
         (5, 1, 'staged')
     """
     given = [(str(file), read_yaml(find_config(file), str(file)))] if file is not None else []
-    given += [("settings", _nested(item.split("=", 1), item)) for item in sets]
+    given += map(parsed_item, sets)
     flat = {key: value for key, value in (flags or {}).items() if value is not None}
     given += [("arguments", _nest(key, value)) for key, value in flat.items()]
     given += [
@@ -80,15 +79,28 @@ def load_config(
     name = _task_name(task, given)
     given.append(("arguments", {"task": name}))
     model = config_model(name)
-    read, notes = with_todays_names([*_preset_layers(name, model, given), *given], model)
+    read, renamings = with_todays_names([*_preset_layers(name, model, given), *given], model)
     merged, origins = _merge(read)
+    origins = {path: _typed(path, origin, renamings) for path, origin in origins.items()}
     try:
         config = model.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(describe(error, model, origins)) from None
     config = config if complete is None else complete(config, origins)
-    warn_of_renamed(notes)
+    warn_of_renamed(renamings)
     return config
+
+
+def parsed_item(item: str) -> tuple[str, dict[str, Any]]:
+    """A set item 'key.sub=value', whose value is YAML, as a layer of `load_config`.
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    key, equals, value = item.partition("=")
+    if not equals or not re.fullmatch(r"\w+(\.[\w-]+)*", key):
+        raise ConfigError(f"settings: {item}: expected key=value, e.g. train.epochs=50")
+    return "settings", _nest(key, parse_yaml(value, f"settings: {item}"))
 
 
 def task_names() -> tuple[str, ...]:
@@ -141,10 +153,11 @@ def _preset(name: str) -> list[tuple[str, dict[str, Any]]]:
     return [(f"preset {name}", read_yaml(shipped("configs") / f"{name}.yaml", f"preset {name}"))]
 
 
-def _nested(parts: Sequence[str], item: str) -> dict[str, Any]:
-    if len(parts) != 2 or not re.fullmatch(r"\w+(\.[\w-]+)*", parts[0]):
-        raise ConfigError(f"settings: {item}: expected key=value, e.g. train.epochs=50")
-    return _nest(parts[0], parse_yaml(parts[1], f"settings: {item}"))
+def _typed(path: tuple[str, ...], origin: str, renamings: Iterable[Renaming]) -> str:
+    """The origin of a value, with the former name under which it was given there."""
+    key = ".".join(path)
+    former = {r.old for r in renamings if r.origin == origin and key in r.moved_to}
+    return ": ".join([origin, *former])
 
 
 def _nest(key: str, value: Any) -> dict[str, Any]:

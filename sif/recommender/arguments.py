@@ -16,7 +16,7 @@ from scipy import sparse
 from sif.config import CFConfig
 from sif.data.interactions.vocabulary import id_strings
 from sif.errors import ConfigError
-from sif.methods.configuration import load_job_config
+from sif.problems.configuration import load_job_config
 from sif.recommender.model import ServedModel
 
 P = ParamSpec("P")

@@ -108,6 +108,14 @@ def test_a_budget_takes_the_place_of_a_files(tmp_path: Path) -> None:
         assert (search.steps, search.seconds) == (None, 7.0)
 
 
+def test_a_variants_settings_win_in_the_check_as_in_its_job() -> None:
+    asked = request(flags={"methods": {"nasp": {"alpha_constraint": "shift", "explore": 0.4}}})
+    plan = asked.plan()
+    assert plan.job.methods["nasp"]["alpha_constraint"] == "shift"
+    checked = asked._config("cf", plan.budget, plan.entrants[1]).methods["nasp"]
+    assert (checked["alpha_constraint"], checked["explore"]) == ("clip", 0.4)
+
+
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
@@ -152,6 +160,9 @@ def test_a_request_that_makes_no_bench_is_one_line(changed: dict[str, Any], expe
 def test_a_variant_differs_in_its_search_alone(words: list[str], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         Entrant.variant(words)
+    if len(words) > 2:
+        with pytest.raises(ConfigError, match=expected):
+            Entrant(words[0], words[1], tuple(words[2:]))
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch, refused: Sequence[str]) -> None:
