@@ -196,9 +196,11 @@ def _results(config: CommonConfig) -> dict[str, Any]:
 
 
 def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names."""
+    """Nested settings by their dotted names; ConfigError for a key that is no name."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
+        if not isinstance(key, str):
+            raise ConfigError(f"settings: expected names such as 'train.epochs', found {key!r}")
         deeper = isinstance(value, Mapping)
         flat |= dotted(value, f"{prefix}{key}.") if deeper else {f"{prefix}{key}": value}
     return flat

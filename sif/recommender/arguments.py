@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from sif.config import CFConfig
+from sif.config.loading import dotted
 from sif.config.renamed import todays_name
 from sif.data.interactions.vocabulary import id_strings
 from sif.errors import ConfigError
@@ -170,7 +171,7 @@ def configured(
             'settings: expected names and values such as {"train.epochs": 50}, found '
             f"{type(settings).__name__}"
         )
-    flat = _flat(settings or {})
+    flat = {key: _plain(value) for key, value in dotted(settings or {}).items()}
     _refuse_settings_of_jobs(flat)
     layers = []
     for name, value in arguments.items():
@@ -195,19 +196,6 @@ def _refuse_settings_of_jobs(names: Iterable[str]) -> None:
                 f"settings: {name}: expected a setting of a fit, found one of jobs alone "
                 "(sif.run_job): leave it out"
             )
-
-
-def _flat(settings: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted names to plain values."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if not isinstance(key, str):
-            raise ConfigError(f"settings: expected names such as 'train.epochs', found {key!r}")
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = _plain(value)
-    return flat
 
 
 def _plain(value: Any) -> Any:

@@ -6,9 +6,7 @@ product, biases included, the others are added to it by `sif.retrieval.kernels`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,14 +42,6 @@ class _Part:
         return self.operation.combine((p, q)) @ self.readout
 
 
-@dataclass(frozen=True, eq=False)
-class _Added:
-    """A part without factors: its side of the transformed users, and what adds it to scores."""
-
-    side: Callable[[Tensor], Tensor]
-    kernel: Maxima | Broadcast
-
-
 class Catalogue:
     """Items, biases and readout of a function of two fields; a copy of what it needs.
 
@@ -70,7 +60,7 @@ class Catalogue:
         parts = [_Part(operation, share) for operation, share in shared]
         self.is_personalized = not all(part.operation.additive for part in parts)
         self._products = [part for part in parts if part.operation.factors is not None]
-        self._added = [_added(part, items) for part in parts if part.operation.factors is None]
+        self._kernels = [_kernel(part, items) for part in parts if part.operation.factors is None]
         self._intercept = tables.intercept.detach().float().clone()
         self._no_items = items[:0]
         bias = torch.zeros_like(items[:, 0])
@@ -90,7 +80,7 @@ class Catalogue:
         factors = [part.factors(p, self._no_items)[0] for part in self._products]
         offsets = torch.stack([offset, torch.ones_like(offset)], dim=1)
         left = torch.cat([*factors, offsets], dim=1)
-        return Users(left, tuple(added.side(p) for added in self._added))
+        return Users(left, tuple(kernel.side(p) for kernel in self._kernels))
 
     def write(self, users: Users, start: int, stop: int, out: Tensor) -> None:
         """Writes scores of items start..stop into the first columns of out (b, any) float32."""
@@ -99,13 +89,13 @@ class Catalogue:
             torch.mm(users.left, right.T, out=scores)
         else:
             torch.add(users.left[:, :1], right[:, 1], out=scores)
-        for added, side in zip(self._added, users.sides, strict=True):
-            added.kernel.add(side, start, stop, out)
+        for kernel, side in zip(self._kernels, users.sides, strict=True):
+            kernel.add(side, start, stop, out)
 
 
-def _added(part: _Part, items: Tensor) -> _Added:
-    maxima: Any = part.operation.maxima
+def _kernel(part: _Part, items: Tensor) -> Maxima | Broadcast:
+    """What adds a part without factors to scores."""
+    maxima = part.operation.maxima
     if maxima is None or items.device.type != "cpu" or compiled() is None:
-        return _Added(lambda p: p, Broadcast(part.combined, items))
-    _, right, weights = maxima(items[:0], items, part.readout)
-    return _Added(lambda p: maxima(p, items[:0], part.readout)[0], Maxima(right, weights))
+        return Broadcast(part.combined, items)
+    return Maxima(maxima, items, part.readout)

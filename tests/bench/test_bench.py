@@ -130,6 +130,7 @@ def test_a_variants_settings_win_in_the_check_as_in_its_job() -> None:
         ({"sets": ["search.epochs=3"]}, "a bench sets search.epochs itself: give a budget"),
         ({"sets": ["seed=3"]}, "a bench sets seed itself: leave it out"),
         ({"flags": {"baselines": ["ease"]}}, "a bench sets baselines itself: leave it out"),
+        ({"flags": {3: 4}}, "settings: expected names such as 'train.epochs', found 3"),
         ({"flags": {"search": {"seconds": 3}}}, "a bench sets search.seconds itself"),
         (
             {"methods": [Entrant("a", "nasp", ("methods.nasp.alpha_constrain=clip",))]},
