@@ -7,6 +7,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -132,9 +133,9 @@ def test_scores_that_a_space_does_not_offer_are_refused_before_anything_is_done(
     def never(*arguments: object, **named: object) -> None:
         raise AssertionError("expected no training and no search")
 
-    monkeypatch.setattr(
-        importlib.import_module("sif_example.space").MetricSpace, "replacement_scores", None
-    )
+    module = importlib.import_module("sif_example.space")
+    unscored = type("Unscored", (module.MetricSpace,), {"replacement_scores": None})
+    monkeypatch.setattr(module, "METRIC", replace(module.METRIC, make=unscored))
     for name in ("train", "search"):
         monkeypatch.setattr(InteractionProblem, name, never)
     monkeypatch.chdir(tmp_path)
