@@ -19,7 +19,7 @@ from sif.config.cf import CFConfig
 from sif.config.cnn import CNNConfig
 from sif.config.files import find_config, parse_yaml, presets, read_yaml, shipped
 from sif.config.messages import Origins, describe
-from sif.config.renamed import Renaming, warn_of_renamed, with_todays_names
+from sif.config.renamed import warn_of_renamed, with_todays_names
 from sif.config.rnn import RNNConfig
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
@@ -79,15 +79,17 @@ def load_config(
     name = _task_name(task, given)
     given.append(("arguments", {"task": name}))
     model = config_model(name)
-    read, renamings = with_todays_names([*_preset_layers(name, model, given), *given], model)
+    read, notes, former = with_todays_names([*_preset_layers(name, model, given), *given], model)
     merged, origins = _merge(read)
-    origins = {path: _typed(path, origin, renamings) for path, origin in origins.items()}
+    for path, origin in origins.items():
+        if (origin, ".".join(path)) in former:  # messages name what was typed
+            origins[path] = f"{origin}: {former[origin, '.'.join(path)]}"
     try:
         config = model.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(describe(error, model, origins)) from None
     config = config if complete is None else complete(config, origins)
-    warn_of_renamed(renamings)
+    warn_of_renamed(notes)
     return config
 
 
@@ -151,13 +153,6 @@ def _preset(name: str) -> list[tuple[str, dict[str, Any]]]:
     if name not in presets():
         return []
     return [(f"preset {name}", read_yaml(shipped("configs") / f"{name}.yaml", f"preset {name}"))]
-
-
-def _typed(path: tuple[str, ...], origin: str, renamings: Iterable[Renaming]) -> str:
-    """The origin of a value, with the former name under which it was given there."""
-    key = ".".join(path)
-    former = {r.old for r in renamings if r.origin == origin and key in r.moved_to}
-    return ": ".join([origin, *former])
 
 
 def _nest(key: str, value: Any) -> dict[str, Any]:

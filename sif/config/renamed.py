@@ -75,32 +75,8 @@ RENAMED: dict[str, Renamed] = {
 }
 """Former dotted name to where the setting is found today."""
 
-
-@dataclass(frozen=True)
-class Renaming:
-    """A setting that was given under a former name, or as a former value.
-
-    Attributes:
-        origin: Where it was given.
-        old: The name under which it was given.
-        value: The value that was given.
-    """
-
-    origin: str
-    old: str
-    value: Any
-
-    @property
-    def moved_to(self) -> tuple[str, ...]:
-        """Other names that it has today; none where only the value is a former one."""
-        return tuple(key for key in RENAMED[self.old].keys if key != self.old)
-
-    @property
-    def note(self) -> str:
-        """For people, such as "search.box is now methods.nasp.alpha_constraint"."""
-        if self.moved_to:
-            return f"{self.old} is now {' and '.join(self.moved_to)}"
-        return f"{self.old} {self.value} is now {RENAMED[self.old].value(self.value)}"
+Former = dict[tuple[str, str], str]
+"""Where a setting was given and today's name of it, to the former name that stood there."""
 
 
 def todays_name(key: str) -> str:
@@ -110,7 +86,7 @@ def todays_name(key: str) -> str:
 
 def with_todays_names(
     layers: Sequence[tuple[str, Mapping[str, Any]]], model: type[BaseModel]
-) -> tuple[list[tuple[str, Values]], list[Renaming]]:
+) -> tuple[list[tuple[str, Values]], list[str], Former]:
     """Layers of settings with every setting under the name that it has today.
 
     Args:
@@ -118,12 +94,14 @@ def with_todays_names(
         model: Of the task; a former name whose successor the task does not have stays as it is.
 
     Returns:
-        The layers, and each former name or value that there was.
+        The layers; one note for each former name or value, such as "search.box is now
+        methods.nasp.alpha_constraint"; and the former names.
 
     Raises:
         ConfigError: One source gives a setting under both names, with different values.
     """
-    renamings: list[Renaming] = []
+    notes: list[str] = []
+    former: Former = {}
     given: dict[tuple[str, str], tuple[str, Any]] = {}
     renamed = []
     for origin, layer in layers:
@@ -137,7 +115,8 @@ def with_todays_names(
             today = new.value(value)
             if old in new.keys and today == value:
                 continue
-            renamings.append(Renaming(origin, old, value))
+            notes.append(_note(old, value, new))
+            former |= {(origin, key): old for key in new.keys if key != old}
             pairs = [pair for pair in pairs if pair[1] != old]
             _take(values, old)
             for key in new.keys:
@@ -148,15 +127,14 @@ def with_todays_names(
             if other != name and theirs != value:
                 raise ConfigError(_contradiction(origin, (other, theirs), (name, value)))
         renamed.append((origin, values))
-    return renamed, renamings
+    return renamed, list(dict.fromkeys(notes)), former
 
 
-def warn_of_renamed(renamings: Sequence[Renaming]) -> None:
+def warn_of_renamed(notes: Sequence[str]) -> None:
     """Gives all notes in one `RenamedSetting` warning, at the caller's line outside this package.
 
     Python shows a `DeprecationWarning` to those alone whose own code causes it.
     """
-    notes = list(dict.fromkeys(renaming.note for renaming in renamings))
     if not notes:
         return
     shown, more = ", ".join(notes[:_SHOWN]), len(notes) - _SHOWN
@@ -165,6 +143,12 @@ def warn_of_renamed(renamings: Sequence[Renaming]) -> None:
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _OURS:
         frame, level = frame.f_back, level + 1
     warnings.warn(text, RenamedSetting, stacklevel=level)
+
+
+def _note(old: str, value: Any, new: Renamed) -> str:
+    if old in new.keys:
+        return f"{old} {value} is now {new.value(value)}"
+    return f"{old} is now {' and '.join(new.keys)}"
 
 
 def _contradiction(origin: str, *pairs: tuple[str, Any]) -> str:

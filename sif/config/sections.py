@@ -115,8 +115,8 @@ class CommonConfig(Section):
     def _with_todays_names(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        ((_, values),), renamings = with_todays_names([("", values)], cls)
-        warn_of_renamed(renamings)
+        ((_, values),), notes, _ = with_todays_names([("", values)], cls)
+        warn_of_renamed(notes)
         return values
 
     def method_values(self) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import pytest
 
 from sif.config import TASKS, CFConfig, RenamedSetting, load_config
 from sif.config.messages import known_keys
-from sif.config.renamed import RENAMED, Renaming, warn_of_renamed, with_todays_names
+from sif.config.renamed import RENAMED, warn_of_renamed, with_todays_names
 from sif.errors import ConfigError
 from sif.problems.configuration import load_job_config
 from sif.recommender.recommender import Recommender
@@ -138,14 +138,14 @@ def test_todays_names_warn_of_nothing_and_are_not_changed() -> None:
     given = {"search": {"epochs": 2}, "methods": {"nasp": {"explore": 0.1}}, "space": "staged"}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        layers, renamings = with_todays_names([("", given)], CFConfig)
-    assert (layers, renamings) == ([("", given)], [])
+        layers, notes, former = with_todays_names([("", given)], CFConfig)
+    assert (layers, notes, former) == ([("", given)], [], {})
 
 
 def test_what_is_given_stays_as_it_was() -> None:
     shared = {"arch_lr": 0.5}
     given = {"methods": {"gdas": shared, "snas": shared}, "search": {"darts_lr": 0.5}}
-    ((_, layer),), _ = with_todays_names([("", given)], CFConfig)
+    ((_, layer),), *_ = with_todays_names([("", given)], CFConfig)
     layer["methods"]["gdas"]["arch_lr"] = 1
     assert given["search"] == {"darts_lr": 0.5}
     assert shared == {"arch_lr": 0.5}
@@ -165,7 +165,7 @@ def test_methods_that_are_no_group_are_refused_as_such() -> None:
 
 def test_many_former_names_are_one_line() -> None:
     with pytest.warns(RenamedSetting) as caught:
-        warn_of_renamed([Renaming("", old, None) for old in RENAMED])
+        warn_of_renamed([f"{old} is now {' and '.join(n.keys)}" for old, n in RENAMED.items()])
     line = str(caught[0].message)
     assert "\n" not in line
     assert line.endswith(f"and {len(RENAMED) - 4} more")
