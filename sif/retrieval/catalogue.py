@@ -25,23 +25,6 @@ class Users:
     sides: tuple[Tensor, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """An operation that is no sum, with its share w of the readout."""
-
-    operation: Operation
-    readout: Tensor
-
-    def factors(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        """A (b, r) and B (m, r) of the matrix product."""
-        assert self.operation.factors is not None  # noqa: S101
-        return self.operation.factors(p, q, self.readout)
-
-    def combined(self, p: Tensor, q: Tensor) -> Tensor:
-        """w^T O(p, q) of vectors that broadcast."""
-        return self.operation.combine((p, q)) @ self.readout
-
-
 class Catalogue:
     """Items, biases and readout of a function of two fields; a copy of what it needs.
 
@@ -56,18 +39,17 @@ class Catalogue:
         items = interaction.table(1).detach().float()
         self.n_items, self.device = len(items), items.device
         readout = clip_readout(interaction.readout).detach().float()
-        shared = shares(interaction.operation, readout, items.shape[1])
-        parts = [_Part(operation, share) for operation, share in shared]
-        self.is_personalized = not all(part.operation.additive for part in parts)
-        self._products = [part for part in parts if part.operation.factors is not None]
-        self._kernels = [_kernel(part, items) for part in parts if part.operation.factors is None]
+        parts = shares(interaction.operation, readout, items.shape[1])
+        self.is_personalized = not all(part.additive for part, _ in parts)
+        self._products = [(part.factors, share) for part, share in parts if part.factors]
+        self._kernels = [_kernel(part, share, items) for part, share in parts if not part.factors]
         self._intercept = tables.intercept.detach().float().clone()
         self._no_items = items[:0]
         bias = torch.zeros_like(items[:, 0])
         if tables.biases:
             bias = bias + tables.biases[1].detach().float()
         # Users' and items' offsets are two more columns: (offset, 1) . (1, offset).
-        factors = [part.factors(items[:0], items)[1] for part in self._products]
+        factors = [made(items[:0], items, share)[1] for made, share in self._products]
         offsets = torch.stack([torch.ones_like(bias), bias], dim=1)
         self._right = torch.cat([*factors, offsets], dim=1)
 
@@ -77,7 +59,7 @@ class Catalogue:
         offset = self._intercept.expand(len(p))
         if biases is not None:
             offset = offset + biases.to(offset)
-        factors = [part.factors(p, self._no_items)[0] for part in self._products]
+        factors = [made(p, self._no_items, share)[0] for made, share in self._products]
         offsets = torch.stack([offset, torch.ones_like(offset)], dim=1)
         left = torch.cat([*factors, offsets], dim=1)
         return Users(left, tuple(kernel.side(p) for kernel in self._kernels))
@@ -93,9 +75,8 @@ class Catalogue:
             kernel.add(side, start, stop, out)
 
 
-def _kernel(part: _Part, items: Tensor) -> Maxima | Broadcast:
-    """What adds a part without factors to scores."""
-    maxima = part.operation.maxima
-    if maxima is None or items.device.type != "cpu" or compiled() is None:
-        return Broadcast(part.combined, items)
-    return Maxima(maxima, items, part.readout)
+def _kernel(part: Operation, share: Tensor, items: Tensor) -> Maxima | Broadcast:
+    """What adds a part without factors, by its share of the readout, to scores."""
+    if part.maxima is None or items.device.type != "cpu" or compiled() is None:
+        return Broadcast(lambda p, q: part.combine((p, q)) @ share, items)
+    return Maxima(part.maxima, items, share)
