@@ -469,3 +469,8 @@ def test_a_log_on_a_full_disk(run: Path, sif: Command) -> None:
 def test_scores_that_a_space_does_not_offer(refused: Callable[..., str]) -> None:
     said = refused("--task", "cnn", "--set", "methods.nasp.score=replacement_loss")
     assert said.startswith("methods.nasp.score: space 'nasp-7op' offers no 'replacement_loss'")
+
+
+def test_no_stage_to_search(refused: Callable[..., str]) -> None:
+    said = refused("--task", "cf", "--set", "search.stages=[]")
+    assert said == "--set: search.stages: expected at least 1 item(s), found []"

@@ -22,8 +22,8 @@ from sif.cli import main as cli
 from sif.config import TASKS
 from sif.config.files import presets
 from sif.config.renamed import RENAMED
-from sif.methods.configuration import load_job_config
 from sif.methods.registry import METHODS
+from sif.problems.configuration import load_job_config
 from sif.spaces.interaction.registry import LOSSES, SPACES
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,7 @@ import yaml
 from sif.config import CommonConfig, RenamedSetting, differences
 from sif.config.renamed import RENAMED
 from sif.data.images.augment import Statistics
-from sif.methods.configuration import load_job_config
+from sif.problems.configuration import load_job_config
 from sif.problems.image_classifier import ImageClassifier
 from sif.spaces.cnn.cells import PUBLISHED
 from sif.spaces.cnn.networks import CellNetwork, Layout

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from logging import Logger
 from pathlib import Path
 
 import pytest
@@ -34,8 +37,23 @@ CORE = sorted(
 )
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Loggers are heard afterwards: import-linter switches off all that are there before it."""
+    known = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, Logger)]
+    before = {one: one.disabled for one in (*known, logging.getLogger("sif"))}
+    yield
+    for one, disabled in before.items():
+        one.disabled = disabled
+
+
+@pytest.mark.usefixtures("heard")
 def test_the_contracts_on_imports_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     assert lint_imports(str(ROOT / "pyproject.toml"), no_cache=True) == 0, capsys.readouterr().out
+
+
+def test_checking_imports_leaves_the_loggers_as_they_were() -> None:
+    assert not logging.getLogger("sif").disabled
 
 
 LIBRARY = sorted(p for p in PACKAGE.rglob("*.py") if p.relative_to(PACKAGE).parts[0] != "cli")

@@ -7,6 +7,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,7 @@ import sif
 from sif.cli import main as cli
 from sif.errors import ConfigError
 from sif.methods.registry import METHODS
+from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.losses import LossSettings
 from sif.spaces.interaction.registry import LOSSES, SPACES
 from sif.testing import (
@@ -123,6 +125,43 @@ def test_python_searches_with_them() -> None:
     }
     function = sif.InteractionFunction(found, 4)
     assert function(torch.ones(3, 4), torch.ones(3, 4)).shape == (3,)
+
+
+def test_scores_that_a_space_does_not_offer_are_refused_before_anything_is_done(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(*arguments: object, **named: object) -> None:
+        raise AssertionError("expected no training and no search")
+
+    module = importlib.import_module("sif_example.space")
+    unscored = type("Unscored", (module.MetricSpace,), {"replacement_scores": None})
+    monkeypatch.setattr(module, "METRIC", replace(module.METRIC, make=unscored))
+    for name in ("train", "search"):
+        monkeypatch.setattr(InteractionProblem, name, never)
+    monkeypatch.chdir(tmp_path)
+    told = "methods.nasp.score: space 'metric' offers no 'replacement_loss', only 'gradient'"
+    pairs = toy_problem()[1].interactions
+    frame = pd.DataFrame(pairs.ids, columns=["user", "item"])
+    for ask in (
+        lambda: sif.Recommender(space="metric", threads=1).fit(frame),
+        lambda: sif.search_function(frame, "metric", threads=1),
+        lambda: sif.run_job(sif.CFConfig(space="metric")),
+        lambda: sif.Bench.of(
+            task="cf", methods=["nasp"], seeds=[0], budget="5steps", settings={"space": "metric"}
+        ),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            ask()
+        assert str(caught.value) == told
+    assert cli.main(["--task", "cf", "--set", "space=metric"]) == 2
+    assert capsys.readouterr().err == f"error: {told}\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_messages_name_the_source_of_their_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    for item in ("methods.hill-climb.patience=0", "losses.tempered.temperature=0"):
+        assert cli.main(["--task", "cf", "--set", item]) == 2
+        assert capsys.readouterr().err.startswith(f"error: --set: {item[:-2]}: expected a number")
 
 
 def test_help_names_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from sif.bench.plan import Budget, Entrant, Plan, Trial
 from sif.config import dump_config
 from sif.config.files import read_yaml
 from sif.errors import ConfigError, DataError
-from sif.methods.configuration import load_job_config
+from sif.problems.configuration import load_job_config
 from sif.utils.checkpoint import new_folder, read_json, write_json_atomic, write_text_atomic
 
 VERSION = 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sif.config import CommonConfig
+from sif.config.renamed import todays_name
 from sif.errors import ConfigError
 from sif.utils.durations import SECONDS
 
@@ -73,13 +74,31 @@ class Entrant:
     method: str
     sets: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuses a name unfit for a folder, and settings that all entrants share.
+
+        Raises:
+            ConfigError: Such a name, or a setting that would make another task of it, or another
+                budget.
+        """
+        if self.name != self.method and not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"variant: expected a name of letters and digits, found {self.name!r}"
+            )
+        for item in self.sets:
+            key = todays_name(item.split("=", 1)[0])
+            if key in BUDGETS or not (key == "space" or key.startswith(("search.", "methods."))):
+                raise ConfigError(
+                    f"variant {self.name}: expected settings of the search other than its budget, "
+                    f"of methods, or space, found {item!r}: all entrants share the rest"
+                )
+
     @classmethod
     def variant(cls, words: Sequence[str]) -> Entrant:
         """From a name, a method and settings.
 
         Raises:
-            ConfigError: Fewer words, a name unfit for a folder, or a setting that would make
-                another task of it, or another budget.
+            ConfigError: Fewer words, or what no entrant may be.
         """
         if len(words) < 3:
             raise ConfigError(
@@ -87,15 +106,6 @@ class Entrant:
                 f"nasp-clip nasp methods.nasp.alpha_constraint=clip, found {' '.join(words)!r}"
             )
         name, method, *sets = words
-        if not _NAME.fullmatch(name):
-            raise ConfigError(f"variant: expected a name of letters and digits, found {name!r}")
-        for item in sets:
-            key = item.split("=", 1)[0]
-            if key in BUDGETS or not (key == "space" or key.startswith(("search.", "methods."))):
-                raise ConfigError(
-                    f"variant {name}: expected settings of the search other than its budget, of "
-                    f"methods, or space, found {item!r}: all entrants share the rest"
-                )
         return cls(name, method, tuple(sets))
 
 

@@ -10,11 +10,11 @@ from typing import Any
 from sif import tasks
 from sif.bench.plan import BUDGETS, Budget, Entrant, Plan
 from sif.config import CommonConfig, config_model, differences
-from sif.config.loading import dotted
-from sif.config.renamed import RENAMED
+from sif.config.loading import dotted, parsed_item
+from sif.config.renamed import todays_name
 from sif.errors import ConfigError, SifError
-from sif.methods.configuration import load_job_config
 from sif.methods.registry import METHODS
+from sif.problems.configuration import load_job_config
 from sif.utils.registry import unknown
 
 _OWN = ("method", "seed", "threads", "baselines", "controls", "output_dir")
@@ -93,11 +93,13 @@ class Request:
         return replace(plan, against=self.against or plan.accepted[0].name)
 
     def _config(self, task: str, budget: Budget, entrant: Entrant) -> CommonConfig:
-        """The configuration of an entrant's first trial."""
+        """The configuration of an entrant's first trial: its own settings win, as in its job."""
         own = {**_own_settings(task, self.seeds[0], budget), "method": entrant.method}
         flags = {**(self.flags or {}), **own}
-        sets = [*_NO_LIMITS, *self.sets, *entrant.sets]
-        return load_job_config(task, file=self.file, sets=sets, flags=flags)
+        return load_job_config(
+            task, file=self.file, sets=[*_NO_LIMITS, *self.sets], flags=flags,
+            layers=[parsed_item(item) for item in entrant.sets],
+        )  # fmt: skip
 
 
 _NO_LIMITS = ("search.seconds=null", "search.steps=null")
@@ -138,8 +140,7 @@ def _check_names(entrants: Sequence[Entrant], against: str | None) -> None:
 def _check_sets(sets: Sequence[str]) -> None:
     """Refuses settings that a bench gives to its trials itself."""
     for item in sets:
-        key = item.split("=", 1)[0]
-        key = RENAMED[key].keys[0] if key in RENAMED else key
+        key = todays_name(item.split("=", 1)[0])
         if key in _OWN or key in BUDGETS:
             instead = "give a budget" if key in BUDGETS else "leave it out"
             raise ConfigError(f"settings: {item}: a bench sets {key} itself: {instead}")

@@ -41,8 +41,10 @@ other commands (sif COMMAND --help):
 """
 _EXAMPLES = """\
 examples:
-  python run.py --task cf             generated data, no download
+  python run.py --task cf                       generated data, no download
+  python run.py --task cf --dataset ml-100k --seed 1
   python run.py --task cf --dataset my.csv --set data.user=customer objective=rating
+  python run.py --resume runs/cf-ml-100k-...    go on after an interruption
 """
 _FLAGS = {**JOB_FLAGS, "method": "method", "seed": "seed", "output_dir": "output_dir"}
 
@@ -101,7 +103,7 @@ def _run(values: argparse.Namespace) -> None:
 
 
 def _asked_config(values: argparse.Namespace, file: str | Path | None) -> CommonConfig:
-    from sif.methods.configuration import load_job_config
+    from sif.problems.configuration import load_job_config
 
     return load_job_config(values.task, file=file, sets=values.set, flags=given(values, _FLAGS))
 
@@ -115,7 +117,7 @@ def _resumed_config(values: argparse.Namespace) -> CommonConfig:
     """The interrupted run's own configuration; repeated options must agree with it."""
     folder = run_folder(values.resume)
     check_resumed(folder, values.output_dir, ())
-    from sif.methods.configuration import load_job_config
+    from sif.problems.configuration import load_job_config
 
     saved = load_job_config(None, file=folder / "config.yaml")
     asked = _asked_config(values, values.config or folder / "config.yaml")

@@ -157,7 +157,9 @@ class SearchConfig(SearchSection):
         True, description="move l2 as far as fixed multiply's best strength lies beyond the ends "
         "of train.l2 (primitives, staged)"
     )  # fmt: skip
-    stages: Annotated[tuple[Stage, ...], Field(strict=False), BeforeValidator(one_or_many)] = Field(
+    stages: Annotated[
+        tuple[Stage, ...], Field(strict=False, min_length=1), BeforeValidator(one_or_many)
+    ] = Field(
         ("encoding", "embedding", "operation", "weighting"),
         description="stages of space staged that are searched, the others stay neutral",
     )

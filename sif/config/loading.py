@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from sif.config.cf import CFConfig
 from sif.config.cnn import CNNConfig
 from sif.config.files import find_config, parse_yaml, presets, read_yaml, shipped
-from sif.config.messages import describe
+from sif.config.messages import Origins, describe
 from sif.config.renamed import warn_of_renamed, with_todays_names
 from sif.config.rnn import RNNConfig
 from sif.config.sections import CommonConfig
@@ -28,8 +28,6 @@ from sif.utils.registry import Registry, unknown
 TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig, "cnn": CNNConfig, "rnn": RNNConfig}
 OTHER_TASKS: Registry[Any] = Registry("task", "sif.problems", "builtins:object", {})
 """Those of other packages: name to a `sif.tasks.study.Task`, which this package does not know."""
-Origins = Mapping[tuple[str, ...], str]
-"""Path of keys to where the value there came from, for messages."""
 Complete = Callable[[CommonConfig, Origins], CommonConfig]
 _NOT_RESULTS = {"output_dir", "tracking", "checkpoint_seconds"}  # cannot change what is found
 
@@ -56,8 +54,9 @@ def load_config(
         sets: Items 'key.sub=value'; the value is YAML.
         flags: Dotted key to value; a value of None was not given.
         layers: Each with the name that messages give it; keys may be dotted, sections nested.
-        complete: Checks and completes what no model of this package knows, the settings of methods
-            (`sif.methods.configuration.load_job_config`); None: they stay as they were given.
+        complete: Checks and completes what no model of this package knows, the settings of
+            registered things (`sif.problems.configuration.load_job_config`); None: they stay as
+            they were given.
 
     Returns:
         The validated, frozen configuration of the task.
@@ -71,7 +70,7 @@ def load_config(
         (5, 1, 'staged')
     """
     given = [(str(file), read_yaml(find_config(file), str(file)))] if file is not None else []
-    given += [("settings", _nested(item.split("=", 1), item)) for item in sets]
+    given += map(parsed_item, sets)
     flat = {key: value for key, value in (flags or {}).items() if value is not None}
     given += [("arguments", _nest(key, value)) for key, value in flat.items()]
     given += [
@@ -80,8 +79,11 @@ def load_config(
     name = _task_name(task, given)
     given.append(("arguments", {"task": name}))
     model = config_model(name)
-    read, notes = with_todays_names([*_preset_layers(name, model, given), *given], model)
+    read, notes, former = with_todays_names([*_preset_layers(name, model, given), *given], model)
     merged, origins = _merge(read)
+    for path, origin in origins.items():
+        if (origin, ".".join(path)) in former:  # messages name what was typed
+            origins[path] = f"{origin}: {former[origin, '.'.join(path)]}"
     try:
         config = model.model_validate(merged)
     except ValidationError as error:
@@ -89,6 +91,18 @@ def load_config(
     config = config if complete is None else complete(config, origins)
     warn_of_renamed(notes)
     return config
+
+
+def parsed_item(item: str) -> tuple[str, dict[str, Any]]:
+    """A set item 'key.sub=value', whose value is YAML, as a layer of `load_config`.
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    key, equals, value = item.partition("=")
+    if not equals or not re.fullmatch(r"\w+(\.[\w-]+)*", key):
+        raise ConfigError(f"settings: {item}: expected key=value, e.g. train.epochs=50")
+    return "settings", _nest(key, parse_yaml(value, f"settings: {item}"))
 
 
 def task_names() -> tuple[str, ...]:
@@ -141,12 +155,6 @@ def _preset(name: str) -> list[tuple[str, dict[str, Any]]]:
     return [(f"preset {name}", read_yaml(shipped("configs") / f"{name}.yaml", f"preset {name}"))]
 
 
-def _nested(parts: Sequence[str], item: str) -> dict[str, Any]:
-    if len(parts) != 2 or not re.fullmatch(r"\w+(\.[\w-]+)*", parts[0]):
-        raise ConfigError(f"settings: {item}: expected key=value, e.g. train.epochs=50")
-    return _nest(parts[0], parse_yaml(parts[1], f"settings: {item}"))
-
-
 def _nest(key: str, value: Any) -> dict[str, Any]:
     for name in reversed(key.split(".")):
         value = {name: value}
@@ -183,9 +191,11 @@ def _results(config: CommonConfig) -> dict[str, Any]:
 
 
 def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names."""
+    """Nested settings by their dotted names; ConfigError for a key that is no name."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
+        if not isinstance(key, str):
+            raise ConfigError(f"settings: expected names such as 'train.epochs', found {key!r}")
         deeper = isinstance(value, Mapping)
         flat |= dotted(value, f"{prefix}{key}.") if deeper else {f"{prefix}{key}": value}
     return flat

@@ -12,14 +12,16 @@ from sif.errors import ConfigError
 from sif.utils.registry import did_you_mean
 
 Settings = TypeVar("Settings", bound=BaseModel)
-NO_ORIGINS: Mapping[tuple[str, ...], str] = MappingProxyType({})
+Origins = Mapping[tuple[str, ...], str]
+"""Path of keys to where the value there came from."""
+NO_ORIGINS: Origins = MappingProxyType({})
 _FOUND_LENGTH = 60  # characters of a wrong value that are shown
 
 
 def describe(
     error: ValidationError,
     model: type[BaseModel],
-    origins: Mapping[tuple[str, ...], str],
+    origins: Origins,
     parents: tuple[str, ...] = (),
 ) -> str:
     """All problems of one validation in one line, joined by '; '.
@@ -47,7 +49,7 @@ def validated(
     model: type[Settings],
     given: Mapping[str, Any],
     parents: tuple[str, ...],
-    origins: Mapping[tuple[str, ...], str] = NO_ORIGINS,
+    origins: Origins = NO_ORIGINS,
 ) -> Settings:
     """Settings that whoever registered something takes, such as those of a method.
 
@@ -66,7 +68,12 @@ def validated(
         raise ConfigError(describe(error, model, origins, parents)) from None
 
 
-def _origin(path: tuple[str, ...], origins: Mapping[tuple[str, ...], str]) -> str:
+def section_place(section: str, name: str, origins: Origins) -> str:
+    """A section, with where its settings of a name were given, such as "my.yaml: methods"."""
+    return ": ".join(filter(None, (_origin((section, name), origins), section)))
+
+
+def _origin(path: tuple[str, ...], origins: Origins) -> str:
     """Source of the value at `path`, of the list or mapping around it, or of what it contains."""
     for length in range(len(path), 0, -1):
         if path[:length] in origins:

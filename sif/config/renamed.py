@@ -75,10 +75,18 @@ RENAMED: dict[str, Renamed] = {
 }
 """Former dotted name to where the setting is found today."""
 
+Former = dict[tuple[str, str], str]
+"""Where a setting was given and today's name of it, to the former name that stood there."""
+
+
+def todays_name(key: str) -> str:
+    """The dotted name that a setting has today, the first where it has become several."""
+    return RENAMED[key].keys[0] if key in RENAMED else key
+
 
 def with_todays_names(
     layers: Sequence[tuple[str, Mapping[str, Any]]], model: type[BaseModel]
-) -> tuple[list[tuple[str, Values]], list[str]]:
+) -> tuple[list[tuple[str, Values]], list[str], Former]:
     """Layers of settings with every setting under the name that it has today.
 
     Args:
@@ -86,13 +94,14 @@ def with_todays_names(
         model: Of the task; a former name whose successor the task does not have stays as it is.
 
     Returns:
-        The layers, and one note for each former name or value, such as "search.box is now
-        methods.nasp.alpha_constraint".
+        The layers; one note for each former name or value, such as "search.box is now
+        methods.nasp.alpha_constraint"; and the former names.
 
     Raises:
         ConfigError: One source gives a setting under both names, with different values.
     """
     notes: list[str] = []
+    former: Former = {}
     given: dict[tuple[str, str], tuple[str, Any]] = {}
     renamed = []
     for origin, layer in layers:
@@ -107,6 +116,7 @@ def with_todays_names(
             if old in new.keys and today == value:
                 continue
             notes.append(_note(old, value, new))
+            former |= {(origin, key): old for key in new.keys if key != old}
             pairs = [pair for pair in pairs if pair[1] != old]
             _take(values, old)
             for key in new.keys:
@@ -117,7 +127,7 @@ def with_todays_names(
             if other != name and theirs != value:
                 raise ConfigError(_contradiction(origin, (other, theirs), (name, value)))
         renamed.append((origin, values))
-    return renamed, list(dict.fromkeys(notes))
+    return renamed, list(dict.fromkeys(notes)), former
 
 
 def warn_of_renamed(notes: Sequence[str]) -> None:

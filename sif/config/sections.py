@@ -115,7 +115,7 @@ class CommonConfig(Section):
     def _with_todays_names(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        ((_, values),), notes = with_todays_names([("", values)], cls)
+        ((_, values),), notes, _ = with_todays_names([("", values)], cls)
         warn_of_renamed(notes)
         return values
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
-from sif.config import CommonConfig, SearchSection, load_config
-from sif.config.loading import Origins
-from sif.config.messages import NO_ORIGINS, validated
+from sif.config import CommonConfig, SearchSection
+from sif.config.messages import NO_ORIGINS, Origins, section_place, validated
 from sif.core.method import Plan
 from sif.core.space import Space
 from sif.errors import ConfigError
@@ -100,7 +98,7 @@ def resolved(config: Config, origins: Origins = NO_ORIGINS) -> Config:
     others = {config.method, *getattr(config, "baselines", ())} & set(METHODS.names())
     for name in dict.fromkeys((*METHODS, *given, *others)):
         try:
-            METHODS.named(name, _place(name, origins))
+            METHODS.named(name, section_place("methods", name, origins))
             settings = configured(name, given, origins=origins).settings
         except ConfigError as error:
             problems.append(str(error))
@@ -110,14 +108,3 @@ def resolved(config: Config, origins: Origins = NO_ORIGINS) -> Config:
     if problems:
         raise ConfigError("; ".join(problems))
     return config.model_copy(update={"methods": methods})
-
-
-def _place(name: str, origins: Origins) -> str:
-    """Where settings of a method were given."""
-    start = ("methods", name)
-    origin = next((o for path, o in origins.items() if path[: len(start)] == start), "")
-    return f"{origin}: methods" if origin else "methods"
-
-
-load_job_config = partial(load_config, complete=resolved)
-"""`sif.config.load_config`, with the settings of methods checked and filled in."""

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sif.config import CFConfig
-from sif.config.messages import validated
+from sif.config.messages import NO_ORIGINS, Origins, section_place, validated
 from sif.errors import ConfigError
 from sif.spaces.interaction.losses import LossKind
 from sif.spaces.interaction.registry import LOSSES, SPACES
@@ -19,12 +19,24 @@ DEFAULT_LOSS = {"ranking": "whole-data", "rating": "squared"}
 
 
 def check_registered(config: CFConfig) -> None:
-    """Raises ConfigError for a space or loss, or settings of one, that cannot be used."""
+    """Raises ConfigError for a space or a loss that cannot be used."""
     space_of(config)
     loss_of(config)
+
+
+def check_own_settings(config: CFConfig, origins: Origins = NO_ORIGINS) -> None:
+    """Refuses settings of spaces and losses, also of those that the job does not use.
+
+    Args:
+        config: Of a job.
+        origins: Where its values came from, for messages.
+
+    Raises:
+        ConfigError: A name that nobody has, or settings that it does not have or take.
+    """
     for section, registry in (("spaces", SPACES), ("losses", LOSSES)):
         for name, given in getattr(config, section).items():
-            _own_settings(section, registry, name, given)
+            _own_settings(section, registry, name, given, origins)
 
 
 def space_of(config: CFConfig) -> tuple[SpaceKind, Any]:
@@ -56,11 +68,16 @@ def loss_of(config: CFConfig) -> tuple[str, LossKind, Any]:
 
 
 def _own_settings(
-    section: str, registry: Registry[Any], name: str, given: Mapping[str, Any]
+    section: str,
+    registry: Registry[Any],
+    name: str,
+    given: Mapping[str, Any],
+    origins: Origins = NO_ORIGINS,
 ) -> BaseModel | None:
-    model: type[BaseModel] | None = registry.named(name, section).settings
+    place = section_place(section, name, origins)
+    model: type[BaseModel] | None = registry.named(name, place).settings
     if model is not None:
-        return validated(model, given, (section, name))
+        return validated(model, given, (section, name), origins)
     if given:
-        raise ConfigError(f"{section}.{name}: expected no settings, found {', '.join(given)}")
+        raise ConfigError(f"{place}.{name}: expected no settings, found {', '.join(given)}")
     return None

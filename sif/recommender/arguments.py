@@ -15,9 +15,10 @@ from scipy import sparse
 
 from sif.config import CFConfig
 from sif.config.loading import dotted
+from sif.config.renamed import todays_name
 from sif.data.interactions.vocabulary import id_strings
 from sif.errors import ConfigError
-from sif.methods.configuration import load_job_config
+from sif.problems.configuration import load_job_config
 from sif.recommender.model import ServedModel
 
 P = ParamSpec("P")
@@ -42,6 +43,9 @@ KEYS = {
     "min_rating": "data.min_rating", "baselines": "baselines",
 }  # fmt: skip
 """Argument of the constructor to the setting that it is."""
+
+OF_JOBS = ("controls", "output_dir", "checkpoint_seconds", "tracking", "dataset", "data.planted")
+"""Settings that mean nothing without a run folder, or to whoever brings the interactions."""
 
 MOST = 10_000
 """n may exceed a catalogue, but not without end: arrays of answers have as many columns."""
@@ -160,7 +164,7 @@ def configured(
 
     Raises:
         ConfigError: A wrong value, by the name of its argument or setting; or a setting that
-            contradicts an argument.
+            contradicts an argument, or that only jobs have.
     """
     if settings is not None and not isinstance(settings, Mapping):
         raise ConfigError(
@@ -171,6 +175,7 @@ def configured(
         if not isinstance(key, str):
             raise ConfigError(f"settings: expected names such as 'train.epochs', found {key!r}")
     flat = {key: _plain(value) for key, value in dotted(settings or {}).items()}
+    _refuse_settings_of_jobs(flat)
     layers = []
     for name, value in arguments.items():
         if value is None:
@@ -185,6 +190,15 @@ def configured(
     config = load_job_config("cf", layers=[*layers, ("settings", flat)])
     assert isinstance(config, CFConfig)  # noqa: S101
     return config
+
+
+def _refuse_settings_of_jobs(names: Iterable[str]) -> None:
+    for name in names:
+        if any(f"{todays_name(name)}.".startswith(f"{key}.") for key in OF_JOBS):
+            raise ConfigError(
+                f"settings: {name}: expected a setting of a fit, found one of jobs alone "
+                "(sif.run_job): leave it out"
+            )
 
 
 def _plain(value: Any) -> Any:

@@ -6,9 +6,7 @@ product, biases included, the others are added to it by `sif.retrieval.kernels`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,31 +25,6 @@ class Users:
     sides: tuple[Tensor, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """An operation that is no sum, with its share w of the readout."""
-
-    operation: Operation
-    readout: Tensor
-
-    def factors(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        """A (b, r) and B (m, r) of the matrix product."""
-        assert self.operation.factors is not None  # noqa: S101
-        return self.operation.factors(p, q, self.readout)
-
-    def combined(self, p: Tensor, q: Tensor) -> Tensor:
-        """w^T O(p, q) of vectors that broadcast."""
-        return self.operation.combine((p, q)) @ self.readout
-
-
-@dataclass(frozen=True, eq=False)
-class _Added:
-    """A part without factors: its side of the transformed users, and what adds it to scores."""
-
-    side: Callable[[Tensor], Tensor]
-    kernel: Maxima | Broadcast
-
-
 class Catalogue:
     """Items, biases and readout of a function of two fields; a copy of what it needs.
 
@@ -66,18 +39,17 @@ class Catalogue:
         items = interaction.table(1).detach().float()
         self.n_items, self.device = len(items), items.device
         readout = clip_readout(interaction.readout).detach().float()
-        shared = shares(interaction.operation, readout, items.shape[1])
-        parts = [_Part(operation, share) for operation, share in shared]
-        self.is_personalized = not all(part.operation.additive for part in parts)
-        self._products = [part for part in parts if part.operation.factors is not None]
-        self._added = [_added(part, items) for part in parts if part.operation.factors is None]
+        parts = shares(interaction.operation, readout, items.shape[1])
+        self.is_personalized = not all(part.additive for part, _ in parts)
+        self._products = [(part.factors, share) for part, share in parts if part.factors]
+        self._kernels = [_kernel(part, share, items) for part, share in parts if not part.factors]
         self._intercept = tables.intercept.detach().float().clone()
         self._no_items = items[:0]
         bias = torch.zeros_like(items[:, 0])
         if tables.biases:
             bias = bias + tables.biases[1].detach().float()
         # Users' and items' offsets are two more columns: (offset, 1) . (1, offset).
-        factors = [part.factors(items[:0], items)[1] for part in self._products]
+        factors = [made(items[:0], items, share)[1] for made, share in self._products]
         offsets = torch.stack([torch.ones_like(bias), bias], dim=1)
         self._right = torch.cat([*factors, offsets], dim=1)
 
@@ -87,10 +59,10 @@ class Catalogue:
         offset = self._intercept.expand(len(p))
         if biases is not None:
             offset = offset + biases.to(offset)
-        factors = [part.factors(p, self._no_items)[0] for part in self._products]
+        factors = [made(p, self._no_items, share)[0] for made, share in self._products]
         offsets = torch.stack([offset, torch.ones_like(offset)], dim=1)
         left = torch.cat([*factors, offsets], dim=1)
-        return Users(left, tuple(added.side(p) for added in self._added))
+        return Users(left, tuple(kernel.side(p) for kernel in self._kernels))
 
     def write(self, users: Users, start: int, stop: int, out: Tensor) -> None:
         """Writes scores of items start..stop into the first columns of out (b, any) float32."""
@@ -99,13 +71,12 @@ class Catalogue:
             torch.mm(users.left, right.T, out=scores)
         else:
             torch.add(users.left[:, :1], right[:, 1], out=scores)
-        for added, side in zip(self._added, users.sides, strict=True):
-            added.kernel.add(side, start, stop, out)
+        for kernel, side in zip(self._kernels, users.sides, strict=True):
+            kernel.add(side, start, stop, out)
 
 
-def _added(part: _Part, items: Tensor) -> _Added:
-    maxima: Any = part.operation.maxima
-    if maxima is None or items.device.type != "cpu" or compiled() is None:
-        return _Added(lambda p: p, Broadcast(part.combined, items))
-    _, right, weights = maxima(items[:0], items, part.readout)
-    return _Added(lambda p: maxima(p, items[:0], part.readout)[0], Maxima(right, weights))
+def _kernel(part: Operation, share: Tensor, items: Tensor) -> Maxima | Broadcast:
+    """What adds a part without factors, by its share of the readout, to scores."""
+    if part.maxima is None or items.device.type != "cpu" or compiled() is None:
+        return Broadcast(lambda p, q: part.combine((p, q)) @ share, items)
+    return Maxima(part.maxima, items, share)

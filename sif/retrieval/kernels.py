@@ -115,22 +115,35 @@ def selection() -> Callable[..., int] | None:
 
 
 class Maxima:
-    """sum_r c_r max(A_ur, B_vr) of users with all items B (m, r), weights c (r,), on the CPU."""
+    """sum_r c_r max(A_ur, B_vr) of users with all items, on the CPU.
 
-    def __init__(self, items: Tensor, weights: Tensor) -> None:
+    Args:
+        maxima: Makes A, B and c of users' and items' vectors and the readout (`Operation.maxima`).
+        items: (m, d).
+        readout: (d,).
+    """
+
+    def __init__(
+        self, maxima: Callable[[Tensor, Tensor, Tensor], Any], items: Tensor, readout: Tensor
+    ) -> None:
+        self._of_users = lambda p: maxima(p, items[:0], readout)[0]
+        _, right, weights = maxima(items[:0], items, readout)
         # A term of weight 0 between zeros adds nothing.
         self._missing = -len(weights) % _TERMS
-        self._items = self._padded(items).T.contiguous().numpy()
+        self._items = self._padded(right).T.contiguous().numpy()
         self._weights = self._padded(weights).contiguous().numpy()
 
     def _padded(self, terms: Tensor) -> Tensor:
         return torch.nn.functional.pad(terms.float(), (0, self._missing))
 
+    def side(self, users: Tensor) -> Tensor:
+        """A (b, r) of users' transformed vectors (b, d), for `add`."""
+        return self._padded(self._of_users(users)).contiguous()
+
     def add(self, users: Tensor, start: int, stop: int, out: Tensor) -> None:
-        """Adds the sums of users A (b, r) and items start..stop to the first columns of out."""
+        """Adds the sums of users' side and items start..stop to the first columns of out."""
         kernel = compiled()
         assert kernel is not None  # noqa: S101
-        users = self._padded(users).contiguous()
         kernel(users.numpy(), self._items, self._weights, start, stop, out.numpy())
         # u > x is false for a user's NaN, which the kernel would lose.
         lost = users.isnan().any(dim=1)
@@ -146,6 +159,10 @@ class Broadcast:
 
     def __init__(self, combine: Callable[[Tensor, Tensor], Tensor], items: Tensor) -> None:
         self._combine, self._items = combine, items
+
+    def side(self, users: Tensor) -> Tensor:
+        """The vectors as they are."""
+        return users
 
     def add(self, users: Tensor, start: int, stop: int, out: Tensor) -> None:
         """Adds the interactions of users (b, d) and items start..stop to out's first columns."""

@@ -149,6 +149,29 @@ class _Sampling:
             return False
         return limit is None or not done or self.cpu + self.cpu / done <= limit
 
+    def wanted(self) -> Selection | _Best | None:
+        """The next candidate; the best one, if the method has no further; None: neither."""
+        while self.fits():
+            selection = self._asked()
+            if selection is None:
+                self.finished = True
+                return self.best if self.limited and self.kept is not None else None
+            if selection not in self.known:
+                self.repeats = 0
+                return selection
+            self.repeats += 1
+        return None
+
+    def _asked(self) -> Selection | None:
+        """What the method asks for, which is told at once what is known of it."""
+        if self.finished or self.repeats >= REPEATS:
+            return None
+        with self.on_clock():
+            selection = self.method.ask()
+            if selection is not None and selection in self.known:
+                self.method.tell(selection, *self.known[selection])
+        return selection
+
     def take(
         self, selection: Selection, found: SearchResult | None, judged: Mapping[str, float],
         end: State | None,
@@ -302,23 +325,7 @@ def sample(
     if saved is not None:
         run.restore(saved)
         inner = saved["inner"]
-    while run.fits():
-        with run.on_clock():
-            selection = None if run.finished or run.repeats >= REPEATS else method.ask()
-            known = None if selection is None else run.known.get(selection)
-            if selection is not None and known is not None:
-                method.tell(selection, *known)
-        wanted: Selection | _Best
-        if selection is None:
-            run.finished = True
-            if run.best is None or run.kept is None or not run.limited:
-                break
-            wanted = run.best
-        elif known is not None:
-            run.repeats += 1
-            continue
-        else:
-            run.repeats, wanted = 0, selection
+    while (wanted := run.wanted()) is not None:
         entries = len(run.history)
         if not _train(run, wanted, inner):
             break  # the budget ended in it

@@ -98,8 +98,6 @@ class MethodRun:
         if every_space and not (rests or scored):
             return
         space = self.make_space(method.kind.mixes)
-        if every_space and not space.blocks:
-            return
         made = self._made(method, space, self._short())
         if method.kind.samples:
             per_candidate(self.section, self._per_epoch())

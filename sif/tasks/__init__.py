@@ -11,8 +11,8 @@ from typing import Any
 
 from sif.config import CommonConfig, differences, dump_config, load_config, new_run_folder
 from sif.errors import ConfigError, DataError
-from sif.methods.configuration import load_job_config, resolved
 from sif.methods.registry import METHODS
+from sif.problems.configuration import load_job_config, resolved
 from sif.tasks.base import JobContext, RunResult
 from sif.tasks.checkpoint import StageFolder, search_history
 from sif.tasks.console import Console

@@ -6,11 +6,8 @@ and has nothing else.
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -25,7 +22,7 @@ from sif.methods.kind import MethodKind
 from sif.methods.registry import METHODS
 from sif.search.loop import SearchResult
 from sif.search.run import MethodRun
-from sif.testing.promises import ContractError, Killed, KillingFile, promise
+from sif.testing.promises import ContractError, killed_and_resumed, promise
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 
@@ -126,14 +123,9 @@ def check_repeats(trial: Trial, found: SearchResult) -> None:
 
 def check_resume(trial: Trial, found: SearchResult, kills: Sequence[int] = (1, 3)) -> None:
     """A killed search goes on to the same end, from a state that a checkpoint can hold."""
-    with tempfile.TemporaryDirectory() as folder:
-        for kill in kills:
-            file = KillingFile(Path(folder) / f"{kill}.safetensors", kill)
-            with contextlib.suppress(Killed):
-                trial.search(file)
-            promise(file.path.exists(), f"{kill} saved states", "fewer")
-            file.kill = 0
-            _alike(found, trial.search(file), f"a search resumed from saved state {kill}")
+    for kill in kills:
+        resumed = killed_and_resumed(trial.search, kill)
+        _alike(found, resumed, f"a search resumed from saved state {kill}")
 
 
 def _timeless(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

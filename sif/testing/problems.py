@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from sif.problems.base import Problem, Trained
-from sif.testing.promises import Killed, KillingFile, promise
+from sif.testing.promises import killed_and_resumed, promise
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 
@@ -30,13 +27,7 @@ def check_problem(problem: Problem[Any, Any], part: Any) -> Trained[Any]:
     trained = problem.train(design, NullTracker(), NoCheckpoint())
     for metric in (problem.metric, problem.shown):
         promise(metric in trained.result.valid, f"validation's {metric}", trained.result.valid)
-    with tempfile.TemporaryDirectory() as folder:
-        file = KillingFile(Path(folder) / "1.safetensors", 1)
-        with contextlib.suppress(Killed):
-            problem.train(design, NullTracker(), file)
-        promise(file.path.exists(), "a saved state of the training", "none")
-        file.kill = 0
-        resumed = problem.train(design, NullTracker(), file)
+    resumed = killed_and_resumed(lambda file: problem.train(design, NullTracker(), file))
     _same_weights(trained.network, resumed.network, "trainings, one of them resumed,")
     tested = problem.test(trained.network, part)
     promise(problem.metric in tested.metrics, f"a test {problem.metric}", list(tested.metrics))

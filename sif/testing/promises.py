@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from sif.core.stream import Checkpointer
 from sif.errors import CheckpointError
 from sif.utils import checkpoint
+
+Result = TypeVar("Result")
 
 
 class ContractError(AssertionError):
@@ -46,7 +51,7 @@ class Killed(Exception):
     """Work is interrupted."""
 
 
-class KillingFile:
+class _KillingFile:
     """Saves every state to a file, and kills the work after one of them.
 
     Args:
@@ -73,3 +78,19 @@ class KillingFile:
             except CheckpointError as error:
                 raise ContractError(f"expected a state that can be saved: {error}") from error
             raise Killed
+
+
+def killed_and_resumed(work: Callable[[Checkpointer], Result], kill: int = 1) -> Result:
+    """The result of work that is killed once and goes on, from a state that a checkpoint can hold.
+
+    Args:
+        work: Keeps its states with what it gets.
+        kill: Number of the saved state after which it is killed, from 1.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = _KillingFile(Path(folder) / "state.safetensors", kill)
+        with contextlib.suppress(Killed):
+            work(file)
+        promise(file.path.exists(), f"{kill} saved states", "fewer")
+        file.kill = 0
+        return work(file)

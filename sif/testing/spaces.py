@@ -159,7 +159,8 @@ def blocks_are_legal(case: SpaceCase) -> None:
     """Block names differ; every operation can be chosen, and edges are dropped where they must."""
     space = case.space()
     names = [block.name for block in space.blocks]
-    promise(len(set(names)) == len(names), "blocks of different names", names)
+    fits = len(set(names)) == len(names) > 0
+    promise(fits, "blocks, at least one, of different names", names)
     for block in space.blocks:
         met = [gates.choices()[block.name] for gates in selections(space)]
         chosen = {k for active in met for k in active if k >= 0}

@@ -13,10 +13,11 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sif.config.loading import dotted
 from sif.errors import TrackingError
 from sif.tracking.base import Status, Tracker, TrackerState
 
@@ -145,7 +146,7 @@ class MlflowTracker(Tracker):
         """Sends settings, nested ones under dotted names; a resumed run keeps those it has."""
         from mlflow.entities import Param
 
-        flat = {k: str(v) for k, v in _flatten(params) if k not in self._params}
+        flat = {k: str(v) for k, v in dotted(params).items() if k not in self._params}
         self._params |= set(flat)
         entities = [Param(key, value) for key, value in flat.items()]
         for start in range(0, len(entities), _PARAMS):
@@ -248,11 +249,3 @@ def _experiment_id(client: Any, name: str) -> str:
     if experiment is None:
         return str(client.create_experiment(name))
     return str(experiment.experiment_id)
-
-
-def _flatten(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in params.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -228,9 +228,20 @@ class Generous(Ours):
         return super().top("u0" if user == "nobody" else user, n, filtered)
 
 
+class Coarse(Ours):
+    """Scores in half of the digits."""
+
+    def scores(self, user: str) -> dict[str, float]:
+        return {item: float(np.float16(s)) for item, s in super().scores(user).items()}
+
+
 @pytest.mark.parametrize(
     ("face", "told"),
-    [(Forgetful, "different items that user .* does not have"), (Generous, "an unknown user")],
+    [
+        (Coarse, "score .* of item"),
+        (Forgetful, "different items that user .* does not have"),
+        (Generous, "an unknown user"),
+    ],
 )
 def test_the_suite_finds_what_is_broken(face: type[Ours], told: str, make: Any) -> None:
     with pytest.raises(ContractError, match=told):

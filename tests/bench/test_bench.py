@@ -108,6 +108,14 @@ def test_a_budget_takes_the_place_of_a_files(tmp_path: Path) -> None:
         assert (search.steps, search.seconds) == (None, 7.0)
 
 
+def test_a_variants_settings_win_in_the_check_as_in_its_job() -> None:
+    asked = request(flags={"methods": {"nasp": {"alpha_constraint": "shift", "explore": 0.4}}})
+    plan = asked.plan()
+    assert plan.job.methods["nasp"]["alpha_constraint"] == "shift"
+    checked = asked._config("cf", plan.budget, plan.entrants[1]).methods["nasp"]
+    assert (checked["alpha_constraint"], checked["explore"]) == ("clip", 0.4)
+
+
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
@@ -122,6 +130,7 @@ def test_a_budget_takes_the_place_of_a_files(tmp_path: Path) -> None:
         ({"sets": ["search.epochs=3"]}, "a bench sets search.epochs itself: give a budget"),
         ({"sets": ["seed=3"]}, "a bench sets seed itself: leave it out"),
         ({"flags": {"baselines": ["ease"]}}, "a bench sets baselines itself: leave it out"),
+        ({"flags": {3: 4}}, "settings: expected names such as 'train.epochs', found 3"),
         ({"flags": {"search": {"seconds": 3}}}, "a bench sets search.seconds itself"),
         (
             {"methods": [Entrant("a", "nasp", ("methods.nasp.alpha_constrain=clip",))]},
@@ -152,6 +161,9 @@ def test_a_request_that_makes_no_bench_is_one_line(changed: dict[str, Any], expe
 def test_a_variant_differs_in_its_search_alone(words: list[str], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         Entrant.variant(words)
+    if len(words) > 2:
+        with pytest.raises(ConfigError, match=expected):
+            Entrant(words[0], words[1], tuple(words[2:]))
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch, refused: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ import sif
 from sif.cli import main as cli
 from sif.config import CFConfig
 from sif.errors import DataError, SifError
-from sif.methods.configuration import load_job_config
+from sif.problems.configuration import load_job_config
 
 
 class Jobs(types.ModuleType):
@@ -213,11 +213,15 @@ def test_help_fits_a_screen_and_shows_examples(
     else:
         assert cli.main(arguments) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert len(shown) <= 40
+    assert len(shown) <= 42
     assert max(map(len, shown)) <= 88
     text = "\n".join(shown)
     for word in ("--task", "--dataset", "--resume", "--no-tracking", "examples:", *cli.VERBS):
         assert word in text
+    examples = [line.split() for line in shown[shown.index("examples:") + 1 :]]
+    assert {option for words in examples for option in words if option.startswith("--")} == {
+        "--task", "--dataset", "--seed", "--set", "--resume",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)

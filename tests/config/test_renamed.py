@@ -12,6 +12,7 @@ from sif.config import TASKS, CFConfig, RenamedSetting, load_config
 from sif.config.messages import known_keys
 from sif.config.renamed import RENAMED, warn_of_renamed, with_todays_names
 from sif.errors import ConfigError
+from sif.problems.configuration import load_job_config
 from sif.recommender.recommender import Recommender
 
 
@@ -84,6 +85,31 @@ def test_both_names_with_different_values_are_refused(items: list[str], expected
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        (["rivals=3"], "settings: rivals: controls: expected a list, found 3"),
+        (["search.follow_l2=7", "search.follow_l2=8"],
+         "settings: search.follow_l2: search.adapt_l2: expected a boolean, found 8"),
+        (["search.adapt_l2=7"], "settings: search.adapt_l2: expected a boolean, found 7"),
+        (["space=rich", "search.lr=0"], "settings: search.lr: expected a number greater"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_told_by_the_name_that_was_typed(items: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("cf", sets=items)
+    assert str(caught.value).startswith(expected)
+
+
+def test_a_wrong_value_of_a_method_is_told_by_the_name_that_was_typed(tmp_path: Path) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text("search: {box: clap}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_job_config("cf", file=file)
+    expected = f"{file}: search.box: methods.nasp.alpha_constraint: expected 'shift' or 'clip'"
+    assert str(caught.value).startswith(expected)
+
+
 def test_both_names_with_one_value_are_not() -> None:
     config = loaded("search.score=switch", "methods.nasp.score=replacement_loss")
     assert config.methods["nasp"]["score"] == "replacement_loss"
@@ -112,14 +138,14 @@ def test_todays_names_warn_of_nothing_and_are_not_changed() -> None:
     given = {"search": {"epochs": 2}, "methods": {"nasp": {"explore": 0.1}}, "space": "staged"}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        layers, notes = with_todays_names([("", given)], CFConfig)
-    assert (layers, notes) == ([("", given)], [])
+        layers, notes, former = with_todays_names([("", given)], CFConfig)
+    assert (layers, notes, former) == ([("", given)], [], {})
 
 
 def test_what_is_given_stays_as_it_was() -> None:
     shared = {"arch_lr": 0.5}
     given = {"methods": {"gdas": shared, "snas": shared}, "search": {"darts_lr": 0.5}}
-    ((_, layer),), _ = with_todays_names([("", given)], CFConfig)
+    ((_, layer),), *_ = with_todays_names([("", given)], CFConfig)
     layer["methods"]["gdas"]["arch_lr"] = 1
     assert given["search"] == {"darts_lr": 0.5}
     assert shared == {"arch_lr": 0.5}

@@ -15,11 +15,12 @@ from sif.config import CFConfig, differences, dump_config
 from sif.config.cnn import CNNConfig
 from sif.config.sections import Count
 from sif.errors import ConfigError
-from sif.methods.configuration import configured, load_job_config, resolved
+from sif.methods.configuration import configured, resolved
 from sif.methods.kind import MethodKind
 from sif.methods.nasp import NaspSettings
 from sif.methods.registry import METHODS
 from sif.methods.settings import MethodSettings
+from sif.problems.configuration import load_job_config
 from sif.utils import registry
 
 

@@ -389,9 +389,9 @@ def test_seconds_without_a_step_of_alpha_are_refused_in_one_line() -> None:
         Trial("nasp", short).search()
 
 
-def test_where_nothing_is_chosen_alpha_may_rest() -> None:
-    run = functions("staged", "search.stages=[]")
-    assert Selections(run.make_space(False).blocks).count == 1
+def test_where_every_choice_has_a_neutral_start_alpha_may_rest() -> None:
+    run = functions("staged", "search.stages=[encoding]")
+    assert all(block.default_op is not None for block in run.make_space(False).blocks)
     starved(run).check("nasp")
 
 

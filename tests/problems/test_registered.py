@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sif.config import CFConfig
 from sif.errors import ConfigError
-from sif.problems.registered import check_registered, loss_of, space_of
+from sif.problems.registered import check_own_settings, check_registered, loss_of, space_of
 from sif.spaces.interaction.losses import LossKind, squared
 from sif.spaces.interaction.registry import LOSSES, SPACES
 from sif.utils import registry
@@ -72,4 +72,5 @@ def test_a_loss_of_another_package_has_settings_of_its_own() -> None:
 def test_what_cannot_be_used_is_refused_in_one_line(config: CFConfig, told: str) -> None:
     with pytest.raises(ConfigError, match=told) as e:
         check_registered(config)
+        check_own_settings(config)
     assert "\n" not in str(e.value)

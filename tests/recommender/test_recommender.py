@@ -18,6 +18,7 @@ import torch
 from scipy import sparse
 
 from sif.config import CFConfig, load_config
+from sif.config.loading import dotted
 from sif.core.genotype import Genotype
 from sif.data.interactions import read_frame, read_matrix
 from sif.errors import CheckpointError, ConfigError, DataError, NotFittedError, UnknownIdError
@@ -340,7 +341,7 @@ def test_settings_are_plain_values_of_any_library(board: Board, tmp_path: Path) 
     settings = {**QUICK, "train.epochs": np.int64(2), "search.epochs": 1, "train.lr": np.float32(1),
                 "train.l2": np.array([0.5, 1.0]), "data.dir": tmp_path / "a: b"}  # fmt: skip
     Recommender(threads=1, settings=settings).fit(board())
-    wrong = {
+    wrong: dict[str, Any] = {
         "settings: expected names and values .*, found list": ["train.epochs=3"],
         "settings: expected names such as 'train.epochs', found 3": {3: 4},
         "settings: train.epochs: expected an integer, found <object": {"train.epochs": object()},
@@ -349,6 +350,14 @@ def test_settings_are_plain_values_of_any_library(board: Board, tmp_path: Path) 
         "settings: train.epoch: unknown key; did you mean 'epochs'": {"train": {"epoch": 3}},
         r"settings: train.dimension \(8\) contradicts dimension \(4\)": {"train.dimension": 8},
     }
+    alone: tuple[dict[str, Any], ...] = (
+        {"controls": []}, {"rivals": []}, {"tracking": {"enabled": False}}, {"output_dir": "x"},
+        {"checkpoint_seconds": 3}, {"data.planted.users": 3}, {"data": {"planted": {"items": 3}}},
+        {"dataset": "ml-100k"},
+    )  # fmt: skip
+    for one in alone:
+        ((key, _),) = dotted(one).items()
+        wrong[f"settings: {key}: expected a setting of a fit, found one of jobs alone"] = one
     loop.append(loop)
     for message, settings in wrong.items():
         with pytest.raises(ConfigError, match=message):

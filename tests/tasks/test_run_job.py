@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import sif
-from sif.methods.configuration import load_job_config
+from sif.problems.configuration import load_job_config
 from sif.tasks.base import RunResult
 
 TINY: dict[str, Any] = {
