@@ -98,12 +98,17 @@ def _ranking(found: Evaluation, train: Interactions, truth: Interactions) -> dic
 
 def _users(found: Evaluation, chosen: Mask, n_relevant: NDArray[np.int64]) -> Group:
     per_user = {name: values[chosen] for name, values in found.per_user.items()}
-    some = bool(chosen.any())
-    metrics = {name: float(v.mean()) for name, v in per_user.items()} if some else {}
-    everyone = len(found.users) + found.left_out
+    means = {name: float(v.mean()) for name, v in per_user.items()} if chosen.any() else {}
+    return _group(found, chosen, means, per_user, n_relevant[chosen].sum())
+
+
+def _group(
+    found: Evaluation, chosen: Mask, metrics: dict[str, float],
+    per_user: dict[str, NDArray[np.float64]], interactions: float,
+) -> Group:  # fmt: skip
     users = found.users[chosen]
-    part = Evaluation(metrics, users, per_user, everyone - len(users))
-    return Group(part, int(n_relevant[chosen].sum()))
+    left_out = len(found.users) + found.left_out - len(users)
+    return Group(Evaluation(metrics, users, per_user, left_out), int(interactions))
 
 
 def _rescaled(found: Evaluation, before: NDArray[np.int64], after: NDArray[np.int64]) -> Evaluation:
@@ -158,6 +163,4 @@ def _ratings(found: Evaluation, sums: dict[str, NDArray[np.float64]]) -> Group:
             "rmse_std": root * deviation,
             "mae": float(per_user["absolute_error"].sum() / total),
         }
-    everyone = len(found.users) + found.left_out
-    users = found.users[chosen]
-    return Group(Evaluation(metrics, users, per_user, everyone - len(users)), int(total))
+    return _group(found, chosen, metrics, per_user, total)

@@ -25,7 +25,7 @@ from sif.errors import ConfigError, DataError
 from sif.evaluation.cold_start import ColdStartRule, with_zero_rows
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate, evaluate_on
 from sif.evaluation.metrics import higher_is_better
-from sif.evaluation.scorers import FunctionScorer, InteractionScorer, Scale
+from sif.evaluation.scorers import InteractionScorer, Scale
 from sif.problems.base import Problem, Progress, Session, Trained, quiet
 from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.problems.registered import loss_of, space_of
@@ -240,10 +240,10 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
 
     def _known_metrics(self, interaction: Interaction) -> Metrics:
         """On validation; all serve users and items without a train row alike, they only dilute."""
-        scorer = FunctionScorer(interaction, self.scale, self._cold_start)
+        scorer = InteractionScorer(interaction, self.scale, self.cold_start)
         return self._metrics(scorer, known_rows(self.train_part, self._judged[1]))
 
-    def _metrics(self, scorer: FunctionScorer, truth: Interactions) -> Metrics:
+    def _metrics(self, scorer: InteractionScorer, truth: Interactions) -> Metrics:
         history, objective = self._judged[0], self.config.objective
         return evaluate_on(scorer, self.train_part, (history,), truth, objective).metrics
 
@@ -374,11 +374,15 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
 
     def scorer(self, net: InteractionNetwork) -> InteractionScorer:
         """Scores of a trained network, with the rules for cold users and items."""
-        served = with_zero_rows(net.precomputed(), self.train_part)
-        return InteractionScorer(served, self.scale, self._cold_start)
+        return InteractionScorer(self.served(net).interaction(), self.scale, self.cold_start)
+
+    def served(self, net: InteractionNetwork) -> InteractionNetwork:
+        """A trained network with vectors by id, those of cold rows at zero."""
+        return with_zero_rows(net.precomputed(), self.train_part)
 
     @cached_property
-    def _cold_start(self) -> ColdStartRule:
+    def cold_start(self) -> ColdStartRule:
+        """The rule for what the train part does not have."""
         return ColdStartRule.of(self.train_part)
 
     def validate(self, net: InteractionNetwork) -> Metrics:

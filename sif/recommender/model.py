@@ -95,11 +95,10 @@ class ServedModel:
             l2: Strength that it was trained with.
             known: Interactions that are not recommended again; with the problem's vocabularies.
         """
-        scorer = problem.scorer(trained)
         return cls(
-            genotype, scorer.network.cpu(), known.fields, known.vocabularies,
+            genotype, problem.served(trained).cpu(), known.fields, known.vocabularies,
             _targets(known, problem), known.titles, problem.scale,
-            problem.config.objective, scorer.cold_start,
+            problem.config.objective, problem.cold_start,
             fold_in_terms(problem, genotype, trained, l2),
             problem.config.data.lasting,
             tuple(np.flatnonzero(cold_rows(problem.train_part, f)) for f in (0, 1)),
@@ -127,7 +126,7 @@ class ServedModel:
     @cached_property
     def scorer(self) -> InteractionScorer:
         """Scores of all items for known users, and of pairs."""
-        return InteractionScorer(self.network, self.scale, self.rule)
+        return InteractionScorer(self.network.interaction(), self.scale, self.rule)
 
     def row(self, columns: NDArray[np.int64], values: NDArray[np.float64]) -> sparse.csr_array:
         """Pairs of one user as a row (1, n_items) of targets; of a repeated item the last counts.
