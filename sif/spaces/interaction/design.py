@@ -238,7 +238,7 @@ def network(
 
 
 def served(design: Design) -> Design:
-    """The design of `InteractionNetwork.baked`: the same function of encoded vectors."""
+    """The design of `InteractionNetwork.precomputed`: the same function of encoded vectors."""
     return replace(design, encodings=(), graph=False)
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sif.spaces.interaction.embeddings import TableRows, Tables, TableShape, clip_readout
-from sif.spaces.interaction.encoders import Histories, Vectors, encoded, needed
+from sif.spaces.interaction.encoders import Histories, Vectors, encoded_fields
 from sif.spaces.interaction.operations import Factors, Operation
 from sif.spaces.interaction.pair_products import PairGraph, pair_products
 from sif.spaces.interaction.transforms import Elementwise, is_identity
@@ -31,7 +31,7 @@ class Interaction:
         tables: Embeddings and biases.
         transforms: Element-wise function of each field.
         operation: The vector-wise operation.
-        readout: (width * d,) weights w, used as `bounded(readout)`.
+        readout: (width * d,) weights w, used as `clip_readout(readout)`.
         vectors: Encoded tables of the fields; None: the embeddings as they are.
     """
 
@@ -219,12 +219,8 @@ class InteractionNetwork(nn.Module):
         tables = self.tables if rows is None else TableRows(self.tables, rows)
         if not self.shape.encodings and not self.graph:
             return Interaction(tables, self._transforms, self._operation, self.readout)
-        vectors = [
-            encoded(tables, self._histories, f, self.shape.encoding(f))
-            for f in range(len(tables.embeddings))
-        ]
-        if self.graph:
-            vectors = needed(self._histories).propagate(vectors)
+        encodings = [self.shape.encoding(f) for f in range(len(tables.embeddings))]
+        vectors = encoded_fields(tables, self._histories, encodings, self.graph)
         return Interaction(tables, self._transforms, self._operation, self.readout, vectors)
 
     @torch.no_grad()

@@ -141,22 +141,29 @@ def fitted_loss(
 
 
 def replacement_scores(
-    blocks: Sequence[Block], gates: Gates, loss_at: Callable[[Selection], float]
+    blocks: Sequence[Block],
+    gates: Gates,
+    loss_at: Callable[[Selection], float | None],
+    worth: Mapping[str, Tensor] | None = None,
 ) -> Mapping[str, Tensor]:
-    """Block name to (1, n_ops): log(loss with the candidate in place / loss of the active one).
+    """Block name to (n_edges, n_ops): log(loss with the candidate in place / loss as it is).
 
     Args:
-        blocks: Of the space, each of one edge.
+        blocks: Of the space.
         gates: A discrete point.
-        loss_at: Loss of a selection, above 0.
+        loss_at: Loss of a selection, above 0; None where nothing is known of it, which scores 0.
+        worth: As of `ReplacementScored`: candidates that have fallen to 0 are not judged.
     """
+    scores = {block.name: torch.zeros(block.shape, dtype=torch.float64) for block in blocks}
     selection = gates.choices()
-    current = math.log(loss_at(selection))
-    scores: dict[str, Tensor] = {}
-    for block in blocks:
-        row = torch.zeros(block.shape, dtype=torch.float64)
-        for k in range(block.shape[1]):
-            if k != selection[block.name][0]:
-                row[0, k] = math.log(loss_at(selection.switched(block.name, 0, k))) - current
-        scores[block.name] = row
+    current = loss_at(selection)
+    if current is None:
+        return scores
+    for name, table in scores.items():
+        judged = torch.ones_like(table) if worth is None else worth[name]
+        for edge, k in (judged > 0).nonzero().tolist():
+            other = selection.switched(name, edge, k)
+            loss = None if k == selection[name][edge] else loss_at(other)
+            if loss is not None:
+                table[edge, k] = math.log(loss) - math.log(current)
     return scores

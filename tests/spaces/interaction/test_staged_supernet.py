@@ -432,7 +432,7 @@ def make_members(count: int = 3, note: Note | None = None) -> WeightPool:
         if note is not None:
             note.append((point, neighbor))
 
-    return WeightPool(lambda: WeightSet(small, operations, generator), count, 2, inherit)
+    return WeightPool(WeightSet(small, operations, generator), count, 2, inherit)
 
 
 def mark(members: WeightPool, point: Combination, value: float, steps: int = 1) -> None:
