@@ -37,8 +37,8 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
-def absolute_if_file(name: str) -> str:
-    """A dataset given as a path must still be found when the job is resumed from elsewhere."""
+def _absolute_if_file(name: str) -> str:
+    """What is given as a path must still be found when the job is resumed from elsewhere."""
     path = Path(name).expanduser()
     looks_like_path = os.sep in name or path.suffix != ""
     return str(path.absolute()) if looks_like_path and path.exists() else name
@@ -56,6 +56,7 @@ def one_or_many(value: Any) -> Any:
 
 
 AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
+NameOrPath = Annotated[str, AfterValidator(_absolute_if_file)]
 Names = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(one_or_many)]
 Numbers = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1)]
 
@@ -89,9 +90,7 @@ class CommonConfig(Section):
     """Method to those of its settings that the task's searches start from, not the method's own."""
 
     task: str = Field(description="name of the task")
-    dataset: Annotated[str, AfterValidator(absolute_if_file)] = Field(
-        description="a known dataset's name, or a file"
-    )
+    dataset: NameOrPath = Field(description="a known dataset's name, or a file")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="root of every random stream")
     device: Annotated[str, AfterValidator(_device)] = Field(
         "auto", description="auto (cuda where there is one), cpu, cuda or cuda:N"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sif.core.stream import Stream
-from sif.data.text import Carry, TextStream, text_batches
+from sif.data.text.stream import Carry, TextStream, text_batches
 from sif.errors import DataError
 from sif.utils.checkpoint import load, save
 
