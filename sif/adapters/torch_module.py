@@ -70,9 +70,6 @@ class FrozenMlp(nn.Module):
     """A learned element-wise function whose numbers are buffers: no optimizer meets them.
 
     Unlike a frozen `Mlp` it is made of ordinary operations alone, which exporters can follow.
-
-    Args:
-        mlp: Whose numbers are copied.
     """
 
     if TYPE_CHECKING:  # at run time `torch.jit.script` cannot read annotations that are texts

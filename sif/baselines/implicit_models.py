@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from sif.baselines.base import Baseline, Params, one_by_one
 from sif.data.interactions.interactions import Interactions
-from sif.errors import ConfigError, DataError
+from sif.errors import DataError
 from sif.evaluation.evaluate import Scorer, pair_matrix
+from sif.utils.optional import needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,15 +107,11 @@ def _train_bpr(
 @contextmanager
 def _implicit() -> Iterator[Any]:
     """The package, imported late, quiet, with its errors told as ours."""
-    try:
+    with needed("expected the package implicit (pip install implicit), found none"):
         import implicit.als
         import implicit.bpr
         from implicit.recommender_base import ModelFitError
         from threadpoolctl import threadpool_limits
-    except ImportError as error:
-        raise ConfigError(
-            "expected the package implicit (pip install implicit), found none"
-        ) from error
     # Its own threads call BLAS, so that BLAS must not start threads of its own.
     with warnings.catch_warnings(), threadpool_limits(1, "blas"):
         warnings.simplefilter("ignore")

@@ -17,8 +17,7 @@ from sif.config.loading import (
     task_names,
 )
 from sif.config.renamed import RenamedSetting
-from sif.config.search import SearchSection
-from sif.config.sections import CommonConfig, TrackingConfig
+from sif.config.sections import CommonConfig, SearchSection, TrackingConfig
 from sif.utils.registry import did_you_mean
 
 __all__ = [

@@ -6,8 +6,14 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from sif.config.search import SearchSection
-from sif.config.sections import CommonConfig, Count, NameOrPath, NonNegative, Rate
+from sif.config.sections import (
+    CommonConfig,
+    Count,
+    NameOrPath,
+    NonNegative,
+    Rate,
+    SearchSection,
+)
 
 Part = Annotated[float, Field(gt=0, lt=1)]
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from sif.config.renamed import RELAXATIONS
-from sif.config.search import SearchSection
 from sif.config.sections import (
     AbsolutePath,
     CommonConfig,
@@ -19,6 +18,7 @@ from sif.config.sections import (
     NonNegative,
     Numbers,
     Rate,
+    SearchSection,
     Section,
     Whole,
     one_or_many,

@@ -1,4 +1,4 @@
-"""The common part of all tasks' configurations: types of values, and the settings every job has.
+"""The common part of all configurations: types of values, what every job and every search has.
 
 Every field's description gives its unit. Unknown keys, wrong types, numbers out of range and
 settings that contradict each other are refused at construction; names of spaces, methods, datasets
@@ -65,6 +65,43 @@ class Section(BaseModel):
     """A group of settings: frozen, strictly typed, without unknown keys, NaN or infinity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class SearchSection(Section):
+    """How long a search is and how its weights move; a task's own section has further settings.
+
+    The settings of a method are its own (`CommonConfig.methods`).
+    """
+
+    epochs: Count = Field(50, description="passes over the train part")
+    seconds: Rate | None = Field(
+        None, description="CPU seconds of the search, over all sittings; None: epochs decide"
+    )
+    steps: Count | None = Field(
+        None, description="weight steps of the search, over all candidates; None: epochs decide"
+    )
+    candidate_epochs: Count | None = Field(
+        None, description="epochs of each selection that a sampler (random, tpe, nsga2, "
+        "exhaustive) trains from scratch; None: a tenth of epochs"
+    )  # fmt: skip
+    lr: Rate = Field(description="step size of the weights")
+    arch_every: Count = Field(
+        1, description="weight steps per architecture step, of alpha and of continuous parameters; "
+        "DARTS, SNAS and GDAS: always 1"
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> SearchSection:
+        if self.seconds is not None and self.steps is not None:
+            raise ValueError(
+                f"seconds ({self.seconds:g}) contradicts steps ({self.steps}): drop one of them"
+            )
+        return self
+
+    @property
+    def each(self) -> int:
+        """Epochs of a candidate."""
+        return self.candidate_epochs or max(1, self.epochs // 10)
 
 
 class TrackingConfig(Section):

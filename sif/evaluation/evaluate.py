@@ -106,17 +106,9 @@ def evaluate_on(
     truth: Interactions,
     objective: Objective,
 ) -> Evaluation:
-    """Evaluates on parts given one by one, for callers that must never hold the test part.
+    """`evaluate` on parts given one by one, for callers that must never hold the test part.
 
-    Args:
-        scorer: Scores users, or predicts ratings.
-        train: The part that the scorer was fitted on.
-        history: Parts whose pairs are masked in rankings.
-        truth: The part that is evaluated.
-        objective: "ranking" or "rating".
-
-    Raises:
-        ConfigError: The scorer cannot do it.
+    The scorer was fitted on `train`; in rankings the pairs of the parts in `history` are masked.
     """
     if objective == "ranking" and isinstance(scorer, RankingScorer):
         return rank_all_items(scorer, history, truth)

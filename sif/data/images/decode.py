@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sif.data.images.dataset import Pixels, check_channels
-from sif.errors import ConfigError, DataError
+from sif.errors import DataError
+from sif.utils.optional import needed
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -39,12 +40,8 @@ def pillow() -> ModuleType:
     Raises:
         ConfigError: Pillow is not installed.
     """
-    try:
+    with needed("images: expected the package pillow (pip install pillow), found none"):
         from PIL import Image
-    except ImportError:
-        raise ConfigError(
-            "images: expected the package pillow (pip install pillow), found none"
-        ) from None
     return Image
 
 

@@ -14,7 +14,8 @@ from sif.data.images.dataset import Images, check_channels, first_of_each, with_
 from sif.data.images.decode import Form, resized
 from sif.data.images.lazy import FolderImages, read_folder
 from sif.data.recipe import DIGITS, Recipe, list_datasets, unknown_name
-from sif.errors import ConfigError, DataError
+from sif.errors import DataError
+from sif.utils.optional import needed
 
 MEMORY = 1 << 32
 """Bytes of pixels that are held in memory; ImageNet at 224 pixels would need 45 times as many."""
@@ -111,12 +112,8 @@ def read_digits() -> Images:
     Raises:
         ConfigError: scikit-learn is not installed.
     """
-    try:
+    with needed("digits: expected the package scikit-learn (pip install scikit-learn), found none"):
         from sklearn.datasets import load_digits
-    except ImportError:
-        raise ConfigError(
-            "digits: expected the package scikit-learn (pip install scikit-learn), found none"
-        ) from None
     values, labels = load_digits(return_X_y=True)
     pixels = np.rint(values * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     return Images("digits", pixels, labels.astype(np.int64), tuple("0123456789"))

@@ -31,6 +31,7 @@ from sif.data.interactions.text_records import (
 )
 from sif.data.interactions.vocabulary import distinct
 from sif.errors import DataError
+from sif.utils.optional import needed
 
 _SPELLED = {"\\t": "\t", "tab": "\t", " ": WHITESPACE}  # as a YAML file may say it
 _CHUNK = 1 << 20  # rows whose ids are held as texts at a time
@@ -202,13 +203,10 @@ class TextTable(Table):
 
 def parquet_library(path: Path) -> tuple[Any, Any]:
     """The modules pyarrow and pyarrow.parquet; DataError for the file where there are none."""
-    try:
+    message = f"{path}: Parquet expects the package pyarrow (pip install pyarrow), found none"
+    with needed(message, DataError):
         import pyarrow
         import pyarrow.parquet
-    except ImportError:
-        raise DataError(
-            f"{path}: Parquet expects the package pyarrow (pip install pyarrow), found none"
-        ) from None
     return pyarrow, pyarrow.parquet
 
 

@@ -156,13 +156,7 @@ def text_batches(
 ) -> Iterator[Batch]:
     """One pass over a part in its order, with a carry of its own; the last window may be shorter.
 
-    Args:
-        ids: (n,) words of the part.
-        columns: Read side by side; with 1, every word but the first is a target.
-        bptt: Most steps of a window.
-        make: Puts inputs, targets and the carry into a batch.
-        device: Of the batches.
-        where: How messages call the part.
+    Arguments are those of `TextStream`; with one column, every word but the first is a target.
 
     Raises:
         DataError: A column has no target, or an argument is below 1.

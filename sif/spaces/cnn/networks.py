@@ -176,13 +176,7 @@ DARTS), and so it is here, for the numbers' sake."""
 
 
 class Auxiliary(nn.Module):
-    """The second classifier.
-
-    Args:
-        channels: Of the features.
-        classes: Number of classes.
-        kind: Key of `AUXILIARIES`.
-    """
+    """The second classifier, of a kind in `AUXILIARIES`."""
 
     def __init__(self, channels: int, classes: int, kind: str) -> None:
         super().__init__()
@@ -203,13 +197,7 @@ class Auxiliary(nn.Module):
 
 
 class FixedCell(nn.Module):
-    """A cell with its operations chosen.
-
-    Args:
-        cell: Which operations.
-        place: Where it stands.
-        layout: Of the network.
-    """
+    """A cell with its operations chosen, where it stands in a network."""
 
     def __init__(self, cell: Cell, place: Place, layout: Layout) -> None:
         super().__init__()

@@ -109,13 +109,8 @@ def _row_column(kernel: int, channels: int, stride: int, norm: Normalization) ->
 class FactorizedReduce(nn.Module):
     """Half the size by two 1 x 1 convolutions of every other pixel, the second's one further on.
 
-    Args:
-        c_in: Channels that come in.
-        c_out: Channels that go out, an even number.
-        norm: Its normalization.
-
     Raises:
-        ConfigError: An odd number of channels.
+        ConfigError: An odd number of channels `c_out` that go out.
     """
 
     def __init__(self, c_in: int, c_out: int, norm: Normalization) -> None:

@@ -28,9 +28,7 @@ ENCODINGS = ("id", "history", "both")
 class SelfContribution:
     """The part of a vector that a pair contributes: scale[row] * table[row of the other field].
 
-    Attributes:
-        scale: (n_f,).
-        table: (n_other, d).
+    The scale is (n_f,), the table (n_other, d).
     """
 
     scale: Tensor

@@ -30,10 +30,7 @@ FIT_ROWS = 8192
 def gated(gates: Gates, block: str, candidates: Sequence[Candidate]) -> Tensor:
     """Output of a block of one edge: the active candidate's, the others probed, or the mixture.
 
-    Args:
-        gates: Of the space.
-        block: Name of the block.
-        candidates: One per operation; each computes its output when it is called.
+    There is a candidate per operation, which computes its output when it is called.
     """
     active = None if gates.active is None else gates.active[block][0]
     factors = None if gates.probing is None else gates.probing.factors[block][0].tolist()
@@ -45,9 +42,6 @@ class GatedFunction(ABC):
 
     At a discrete point it is the chosen function, unless gates require a gradient: then, and for
     relaxed gates, scores are those of all candidates under the gates, which no encoder knows.
-
-    Args:
-        gates: Of the space.
     """
 
     def __init__(self, gates: Gates) -> None:
@@ -123,13 +117,6 @@ def fitted_loss(
 
     In closed form, on detached features, so that a function is not judged through an untrained
     readout. Losses that are no squares take the readout as it is.
-
-    Args:
-        interaction: The function.
-        loss: Of the objective.
-        settings: Its numbers.
-        train: Batch to fit to.
-        valid: Batch to judge on.
     """
     if len(train.background) == 0 and train.negatives.shape[1]:
         # A least-squares readout has the wrong scale for a logistic loss.

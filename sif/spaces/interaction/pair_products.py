@@ -132,12 +132,7 @@ class PairSums:
 
 
 def pair_products(a: Tensor, b: Tensor, graph: PairGraph) -> Tensor:
-    """a[row] . b[column] at every pair of the graph.
-
-    Args:
-        a: (n_rows, d).
-        b: (n_columns, d).
-        graph: The pairs.
+    """a[row] . b[column] at every pair of the graph, of a (n_rows, d) and b (n_columns, d).
 
     Returns:
         (n,) products in the graph's row order, differentiable once by a and b.

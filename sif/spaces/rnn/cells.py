@@ -78,11 +78,7 @@ def readers(cell: RecurrentCell) -> dict[int, list[int]]:
 
 
 def cell_of(choices: Sequence[tuple[int, str]], nodes: int) -> RecurrentCell:
-    """The cell of (edge, activation) pairs, whose output is the mean of all its nodes.
-
-    Args:
-        choices: One kept edge per node.
-        nodes: Learned nodes.
+    """The cell of (edge, activation) pairs, one per node; its output is the mean of all nodes.
 
     Raises:
         GenotypeError: An edge that does not exist, or a node with none or several.
@@ -100,12 +96,8 @@ def cell_of(choices: Sequence[tuple[int, str]], nodes: int) -> RecurrentCell:
 def parse_cell(text: str, where: str = "genotype") -> RecurrentCell:
     """Reads `Genotype(recurrent=[(activation, state), ...], concat=...)`, the form of DARTS.
 
-    Args:
-        text: The namedtuple's text.
-        where: For messages.
-
     Raises:
-        GenotypeError: Anything else.
+        GenotypeError: Anything else; the message begins with `where`.
     """
     return parse_genotype(
         text, where, ("recurrent", "concat"),

@@ -45,14 +45,9 @@ class Dropouts:
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """Factors 0 or 1 / (1 - chance); None: nothing is dropped.
+    """Factors 0 or 1 / (1 - chance) as of `Dropouts`; None: nothing is dropped.
 
-    Attributes:
-        word: (vocabulary, 1).
-        embedding: (batch, hidden).
-        input: (batch, hidden).
-        hidden: (batch, hidden).
-        output: (batch, hidden).
+    Those of words are (vocabulary, 1), all others (batch, hidden).
     """
 
     word: Tensor | None = None
@@ -63,14 +58,9 @@ class Masks:
 
 
 def draw_masks(dropouts: Dropouts, shape: TextShape, batch: int, like: Tensor, seed: int) -> Masks:
-    """Masks of one window, the same for the same seed.
+    """Masks of one window of `batch` columns, the same for the same seed.
 
-    Args:
-        dropouts: Chances.
-        shape: Of the model.
-        batch: Columns of the window.
-        like: Gives device and dtype.
-        seed: Of this window.
+    Device and dtype are those of `like`.
     """
     draws = torch.Generator(like.device).manual_seed(seed)
     masks: dict[str, Tensor] = {}

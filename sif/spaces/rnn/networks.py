@@ -26,12 +26,9 @@ CELL_INIT = 0.04
 
 
 def highway(state: Tensor, product: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
-    """The state s with its highway: s + sigmoid(c) * (f(h) - s).
+    """The state s (..., hidden) with its highway: s + sigmoid(c) * (f(h) - s).
 
-    Args:
-        state: (..., hidden): s.
-        product: (..., 2 hidden): c and h side by side.
-        activation: f.
+    The product (..., 2 hidden) holds c and h side by side; f is the activation.
     """
     carry, fresh = product.chunk(2, dim=-1)
     return torch.lerp(state, activation(fresh), torch.sigmoid(carry))
@@ -43,10 +40,6 @@ class CellWeights(nn.Module):
     Attributes:
         first: (2 hidden, 2 hidden): rows of the input, then of the hidden state before.
         nodes: Per node (hidden, 2 hidden).
-
-    Args:
-        shape: Of the model.
-        nodes: Learned nodes.
     """
 
     def __init__(self, shape: TextShape, nodes: int) -> None:
@@ -144,13 +137,7 @@ def normed(value: Tensor, norms: Sequence[nn.Module] | None, number: int) -> Ten
 
 
 class CellRecurrence(nn.Module):
-    """A given cell.
-
-    Args:
-        shape: Of the model.
-        cell: The cell.
-        normalized: Whether every state is normalized, as in a supernet.
-    """
+    """A given cell, every state `normalized` as in a supernet or none."""
 
     def __init__(self, shape: TextShape, cell: RecurrentCell, normalized: bool = False) -> None:
         super().__init__()
@@ -174,11 +161,7 @@ class CellRecurrence(nn.Module):
 
 
 class LSTMRecurrence(nn.Module):
-    """Torch's LSTM, to compare with; dropout of states between steps is not among its options.
-
-    Args:
-        shape: Of the model; its nodes do not count.
-    """
+    """Torch's LSTM, to compare with; dropout of states between steps is not among its options."""
 
     def __init__(self, shape: TextShape) -> None:
         super().__init__()
@@ -209,12 +192,7 @@ class Window:
 
 
 class LanguageModel(nn.Module):
-    """Embeddings, something recurrent, and a decoder that shares the embeddings' weights.
-
-    Args:
-        shape: Sizes.
-        recurrence: In between.
-    """
+    """Embeddings, something recurrent, and a decoder that shares the embeddings' weights."""
 
     def __init__(self, shape: TextShape, recurrence: nn.Module) -> None:
         super().__init__()
