@@ -34,10 +34,6 @@ class SelfContribution:
     scale: Tensor
     table: Tensor
 
-    def at(self, rows: Tensor, others: Tensor) -> Tensor:
-        """(n, d) at rows (n,) of this field and (n,) of the other."""
-        return self.scale[rows][:, None] * self.table[others]
-
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
@@ -55,7 +51,7 @@ class Vectors:
         """(n, d) at pairs of the train part, each without what the pair itself contributed."""
         result = self.table[rows]
         for own in self.own:
-            result = result - own.at(rows, others)
+            result = result - own.scale[rows][:, None] * own.table[others]
         return result
 
 

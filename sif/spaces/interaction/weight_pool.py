@@ -95,9 +95,8 @@ class WeightPool(nn.Module):
     def _admit(self, point: Combination) -> None:
         places = self._places()
 
-        def far(
-            other: Combination,
-        ) -> tuple[int, int, int]:  # ties as in a resumed search: by place
+        def far(other: Combination) -> tuple[int, int, int]:
+            """In switches; ties by steps, then, as in a resumed search, by place."""
             switches = sum(a != b for a, b in zip(other, point, strict=True))
             return switches, -self.steps(other), places[other]
 
