@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from sif.core.genotype import Genotype, read
 from sif.errors import ConfigError, GenotypeError, ShapeError
 from sif.recommender.model import ServedModel
-from sif.spaces.interaction.design import SPECS, Design
+from sif.spaces.interaction.design import SPECS
 from sif.spaces.interaction.embeddings import TableShape, clip_readout
+from sif.spaces.interaction.function import Design
 from sif.spaces.interaction.operations import Operation, Pair
 from sif.spaces.interaction.registry import design_of, expression
 from sif.spaces.interaction.transforms import Elementwise, Mlp

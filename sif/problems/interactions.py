@@ -31,10 +31,9 @@ from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.problems.registered import loss_of, space_of
 from sif.search.run import MethodRun
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
-from sif.spaces.interaction.design import Design, network
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import Histories
-from sif.spaces.interaction.function import Interaction, InteractionNetwork
+from sif.spaces.interaction.function import Design, Interaction, InteractionNetwork
 from sif.spaces.interaction.losses import WEIGHTINGS, Batch, LossSettings, Weighting
 from sif.spaces.interaction.registry import design_of, expression
 from sif.spaces.interaction.space_kind import InteractionSpace, SpaceContext
@@ -309,7 +308,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
     def _network(self, design: Design) -> InteractionNetwork:
         draws = generator(self.runtime, "train", "network", device=torch.device("cpu"))
         histories = self.histories if design.encodings or design.graph else None
-        net = network(design, self.shape(self.config.train.dimension), draws, histories)
+        net = InteractionNetwork(design, self.shape(self.config.train.dimension), draws, histories)
         return net.to(self.runtime.device, self.runtime.dtype)
 
     def train(
@@ -335,9 +334,9 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         built = design_of(design, self.fields)
         net = self._network(built)
         objective = self._objective(net, l2, built.weighting)
-        whole = built.encodings or built.graph  # a block does not hold its items' histories
-        factors = net.interaction().operation.factors is not None
-        blocks = None if whole else self.blocks(factors, "train")
+        factors = built.operation.factors is not None
+        # A block does not hold its items' histories.
+        blocks = self.blocks(factors, "train") if built.looks_up else None
         loop = self.loop_settings(
             make_optimizer=partial(RowAdam, betas=ADAM_BETAS) if blocks else adam,
             epochs=epochs or self.config.train.epochs,

@@ -32,7 +32,6 @@ from sif.recommender.file_checks import check
 from sif.recommender.fold_in import FoldIn
 from sif.recommender.fold_in_terms import FoldInTerms, fold_in_terms
 from sif.retrieval.engine import Engine
-from sif.spaces.interaction.design import network, served
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.registry import design_of, expression
@@ -206,7 +205,8 @@ class ServedModel:
         lists = {name: tuple(saved.get(name, ())) for name in ("sizes", "encodings")}
         shape = TableShape(**{**saved, **lists})
         fields = tuple(state["fields"])
-        net = network(served(design_of(genotype, fields)), shape, torch.Generator())
+        design = design_of(genotype, fields).served()
+        net = InteractionNetwork(design, shape, torch.Generator())
         net.load_state_dict(state["network"])
         vocabularies = tuple(Vocabulary(ids) for ids in state["vocabularies"])
         sizes = tuple(len(v) for v in vocabularies)

@@ -23,7 +23,7 @@ from sif.evaluation.evaluate import RankingScorer, RatingScorer
 from sif.evaluation.scorers import InteractionScorer
 from sif.retrieval.engine import Top
 from sif.spaces.interaction.embeddings import TableShape
-from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.function import Design, InteractionNetwork
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.spaces.interaction.transforms import PRIMITIVES
 
@@ -42,7 +42,9 @@ def interactions(pairs: list[tuple[int, int]], stars: float | None = None) -> In
 def network(operation: str, biases: bool = False) -> InteractionNetwork:
     shape = TableShape((5, 6), 3, biases=biases, init=1.0)
     draws = torch.Generator().manual_seed(1)
-    net = InteractionNetwork(shape, [PRIMITIVES["~square"]] * 2, OPERATIONS[operation], draws)
+    net = InteractionNetwork(
+        Design((PRIMITIVES["~square"],) * 2, OPERATIONS[operation]), shape, draws
+    )
     with torch.no_grad():
         for bias in net.tables.biases:
             bias.copy_(torch.arange(len(bias)) + 1.0)

@@ -8,7 +8,7 @@ import torch
 
 from sif.evaluation.scorers import InteractionScorer, Scale
 from sif.spaces.interaction.embeddings import TableShape
-from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.function import Design, InteractionNetwork
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
 
@@ -22,7 +22,7 @@ def make_network(
     learned = Mlp(generator).requires_grad_(False)
     transforms = [learned, PRIMITIVES["~square"], PRIMITIVES["+sqrt"]][: len(sizes)]
     shape = TableShape(sizes, 4, biases, intercept, init=0.8)
-    net = InteractionNetwork(shape, transforms, OPERATIONS[operation], generator)
+    net = InteractionNetwork(Design(tuple(transforms), OPERATIONS[operation]), shape, generator)
     with torch.no_grad():
         for place, parameter in enumerate(p for p in net.parameters() if p.requires_grad):
             steps = torch.arange(parameter.numel()).view_as(parameter)

@@ -205,7 +205,7 @@ class FixedCell(nn.Module):
         )
 
     def forward(
-        self, before: Tensor, last: Tensor, drop: float, draws: torch.Generator | None
+        self, before: Tensor, last: Tensor, drop: float, draws: torch.Generator | None = None
     ) -> Tensor:
         """Outputs of the two cells before to this cell's; `drop`: chance to drop an edge."""
         states = self.inputs(before, last)

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from sif.core.gates import Block, Gates, Selection
 from sif.core.probe import Candidate, gated_output
-from sif.spaces.interaction.design import RidgeFitted
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.losses import Batch, Loss, LossSettings
 from sif.spaces.interaction.operations import Factors
@@ -25,6 +24,32 @@ from sif.spaces.interaction.pair_products import PairGraph
 
 FIT_ROWS = 8192
 """Train rows that a readout fit reads at most; d is tens, so more rows change nothing."""
+RIDGE = 1e-3
+"""Ridge of the readout fits, relative to the mean square of the features."""
+
+
+class RidgeFitted(Interaction):
+    """An interaction whose readout and constant come from ridge regression on given rows."""
+
+    def __init__(self, base: Interaction, ids: Tensor, target: Tensor, weight: Tensor) -> None:
+        super().__init__(base.tables, base.transforms, base.operation, base.readout)
+        features = self.features(ids)
+        design = torch.cat([features, torch.ones_like(target)[:, None]], dim=1).double()
+        weighted = design * weight.double()[:, None]
+        gram = weighted.T @ design
+        gram.diagonal().add_(RIDGE * gram.diagonal().mean() + 1e-12)
+        rest = (target - base.tables.offset(ids)).double()
+        solution = torch.linalg.solve(gram, weighted.T @ rest).to(features.dtype)
+        self._weights, self._constant = solution[:-1], solution[-1]
+
+    def interact(self, ids: Tensor, observed: bool = False) -> Tensor:
+        """The fitted readout and constant at ids (n, k): (n,)."""
+        fitted: Tensor = self.features(ids, observed) @ self._weights + self._constant
+        return fitted
+
+    def factors(self) -> Factors | None:
+        """None, whatever the operation."""
+        return None  # candidates are compared on the same drawn combinations
 
 
 def gated(gates: Gates, block: str, candidates: Sequence[Candidate]) -> Tensor:
