@@ -307,7 +307,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
 
     def _network(self, design: Design) -> InteractionNetwork:
         draws = generator(self.runtime, "train", "network", device=torch.device("cpu"))
-        histories = self.histories if design.encodings or design.graph else None
+        histories = None if design.looks_up else self.histories
         net = InteractionNetwork(design, self.shape(self.config.train.dimension), draws, histories)
         return net.to(self.runtime.device, self.runtime.dtype)
 
