@@ -25,7 +25,7 @@ from sif.config import load_config
 from sif.config.cnn import CNNConfig
 from sif.core.method import ChoosesAtEnd, LearnsArchitecture, Plan
 from sif.core.proximal import weight_step
-from sif.data.images import load_images
+from sif.data.images.load import load_images
 from sif.methods import configuration
 from sif.methods.registry import METHODS
 from sif.problems.images import EXPORTED, ImageProblem

@@ -28,7 +28,7 @@ from sif.config import load_config
 from sif.config.cnn import CNNConfig
 from sif.core.gates import Selection
 from sif.core.genotype import Genotype
-from sif.data.images import load_images
+from sif.data.images.load import load_images
 from sif.problems.images import ImageProblem
 from sif.spaces.cnn.supernet import cells_of, expression
 from sif.tracking import NullTracker

@@ -17,7 +17,7 @@ from full import REFERENCE, configured, flags, run, spent, step_costs
 from held_out import parts_of, told, vision_of
 
 from sif.config.cnn import CNNConfig
-from sif.data.images import load_images
+from sif.data.images.load import load_images
 from sif.problems.images import EXPORTED, ImageProblem
 from sif.spaces.cnn.cells import PUBLISHED, Cells
 from sif.spaces.cnn.operations import multiply_adds

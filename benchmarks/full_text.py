@@ -21,7 +21,7 @@ from full import REFERENCE, configured, flags, run, spent, step_costs
 from held_out import told
 
 from sif.config.rnn import RNNConfig
-from sif.data.text import load_corpus
+from sif.data.text.load import load_corpus
 from sif.problems.text import EVALUATED, EXPORTED, Ids, TextProblem
 from sif.spaces.rnn.cells import PUBLISHED, RecurrentCell, expression
 from sif.spaces.rnn.supernet import SPACE, TextBatch, recurrent_cell

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from sif.config.cnn import CNNConfig
-from sif.data.images import FolderImages, Images, make_image_split
+from sif.data.images.dataset import Images
+from sif.data.images.lazy import FolderImages
+from sif.data.images.split import make_image_split
 from sif.problems.images import ImageProblem, Rows, Source
 from sif.utils.device import Runtime
 

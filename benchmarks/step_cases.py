@@ -13,7 +13,7 @@ from sif.config.rnn import RecurrentSearchConfig
 from sif.core.gates import Gates
 from sif.core.proximal import project
 from sif.core.space import Batch, Space
-from sif.data.text import Carry
+from sif.data.text.stream import Carry
 from sif.problems.text import OPTIMIZERS
 from sif.spaces.cnn import cells
 from sif.spaces.cnn.cells import PUBLISHED

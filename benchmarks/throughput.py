@@ -34,7 +34,7 @@ from threadpoolctl import threadpool_limits
 
 from sif.retrieval.engine import Engine
 from sif.spaces.interaction.embeddings import TableShape
-from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.function import Design, InteractionNetwork
 from sif.spaces.interaction.operations import operation_named
 from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES
 from sif.utils.device import make_runtime
@@ -73,7 +73,7 @@ class Bench:
         assert operation is not None
         shape = TableShape((self.users, self.items), self.dimension)
         generator = torch.Generator().manual_seed(0)
-        return InteractionNetwork(shape, [PRIMITIVES[IDENTITY]] * 2, operation, generator)
+        return InteractionNetwork(Design((PRIMITIVES[IDENTITY],) * 2, operation), shape, generator)
 
     def recommender(self, name: str) -> Recommend:
         """Rows of users and their seen items to the best items of each."""

@@ -2,9 +2,9 @@
 
 All take turns in one process, on the same words, at equal numbers of weights (the LSTM's width is
 chosen for that). "as published": one product per node and step, input and hidden state side by
-side, autograd. "plain": `unroll`, which takes the products of inputs before the loop and those of
-one state together. "fused": what a model trains with. Once with the decoder, once the recurrence
-alone (its outputs summed). Seconds of the CPU; on a GPU of the wall.
+side, autograd. "plain": `CellLoop.unroll`, which takes the products of inputs before the loop and
+those of one state together. "fused": what a model trains with. Once with the decoder, once the
+recurrence alone (its outputs summed). Seconds of the CPU; on a GPU of the wall.
 
     OMP_NUM_THREADS=1 python benchmarks/tokens.py --output FILE.csv
 """
@@ -26,20 +26,20 @@ from sif.problems.text import lstm_width
 from sif.spaces.rnn.cells import ACTIVATIONS, PUBLISHED, RecurrentCell
 from sif.spaces.rnn.dropout import Masks, TextShape, masked
 from sif.spaces.rnn.networks import (
+    CellLoop,
     CellRecurrence,
     CellWeights,
     LanguageModel,
     LSTMRecurrence,
     cross_entropy,
     highway,
-    unroll,
 )
 from sif.utils.device import make_runtime
 from sif.utils.environment import environment
 
 
 class Plain(nn.Module):
-    """A cell with autograd over `unroll`."""
+    """A cell with autograd over `CellLoop.unroll`."""
 
     def __init__(self, shape: TextShape, cell: RecurrentCell) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Plain(nn.Module):
     def forward(self, x: Tensor, state: Tensor | None, masks: Masks) -> tuple[Tensor, Tensor]:
         """As `CellRecurrence`."""
         hidden = x.new_zeros(x.shape[1:]) if state is None else state
-        made = unroll(x, hidden, self.weights, self.cell, masks.hidden)
+        made = CellLoop(self.weights, self.cell, masks.hidden).unroll(x, hidden)
         return made, made[-1]
 
 

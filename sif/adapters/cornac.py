@@ -30,12 +30,7 @@ class SIFCornac(CornacModel):  # type: ignore[misc, unused-ignore]
 
     Args:
         name: In Cornac's tables.
-        objective: As the following, see `Recommender`.
-        space: See there.
-        seed: See there.
-        device: See there.
-        threads: See there.
-        settings: See there.
+        objective, space, seed, device, threads, settings: See `Recommender`.
         recommender: A fitted one, which `fit` leaves as it is; None: `fit` fits one.
         trainable: Of Cornac; False leaves a model that was fitted before as it is.
         verbose: Whether `fit` tells what it does.

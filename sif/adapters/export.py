@@ -40,9 +40,6 @@ class CatalogueScores(nn.Module):
 
     The rule of rankings for untrained items is kept, minus infinity; that for cold users (the
     popular) is not.
-
-    Args:
-        model: Of user and item.
     """
 
     items: Tensor

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from sif.adapters.factors import Products, has_factors
-from sif.data.interactions import matrix_values
+from sif.data.interactions.frames import matrix_values
 from sif.errors import ConfigError, ShapeError
 from sif.recommender.arguments import mask_of, whole_number
 from sif.recommender.fold_in import Rows

@@ -62,11 +62,7 @@ class PyfuncRecommender:
         self._answering = Answering(model)
 
     def predict(self, table: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Answers, one row per question; see `Answering.answers`.
-
-        Args:
-            table: Questions.
-            params: `n` and `filter_already_liked`.
+        """Answers, one row per question, under `n` and `filter_already_liked`; see `Answering`.
 
         Raises:
             Refused: With status 400 for whatever is wrong with the questions; with 500 for a fault

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from sif.core.genotype import Genotype, read
 from sif.errors import ConfigError, GenotypeError, ShapeError
 from sif.recommender.model import ServedModel
-from sif.spaces.interaction.design import SPECS, Design
+from sif.spaces.interaction.design import SPECS
 from sif.spaces.interaction.embeddings import TableShape, clip_readout
+from sif.spaces.interaction.function import Design
 from sif.spaces.interaction.operations import Operation, Pair
 from sif.spaces.interaction.registry import design_of, expression
 from sif.spaces.interaction.transforms import Elementwise, Mlp
@@ -70,9 +71,6 @@ class FrozenMlp(nn.Module):
     """A learned element-wise function whose numbers are buffers: no optimizer meets them.
 
     Unlike a frozen `Mlp` it is made of ordinary operations alone, which exporters can follow.
-
-    Args:
-        mlp: Whose numbers are copied.
     """
 
     if TYPE_CHECKING:  # at run time `torch.jit.script` cannot read annotations that are texts

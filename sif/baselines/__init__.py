@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sif.baselines.base import Baseline, Fitted, fit_best
+from sif.baselines.base import Baseline, fit_best
 from sif.baselines.bias import BIAS_ONLY, GLOBAL_MEAN
 from sif.baselines.biased_mf import BIASED_MF
 from sif.baselines.ease import EASE
@@ -41,4 +41,4 @@ def named_baselines(names: tuple[str, ...], objective: Objective) -> tuple[str, 
     return names
 
 
-__all__ = ["BASELINES", "Baseline", "Fitted", "fit_best", "named_baselines"]
+__all__ = ["BASELINES", "Baseline", "fit_best", "named_baselines"]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sif.baselines.base import Baseline, Params, one_by_one
 from sif.data.interactions.interactions import Interactions
-from sif.errors import DataError
+from sif.evaluation.evaluate import ratings
 
 _MAX_SWEEPS = 200
 _TOLERANCE = 1e-6
@@ -34,7 +34,7 @@ class BiasScorer:
 
 def fit_mean(train: Interactions, *unused: object) -> BiasScorer:
     """Predicts the mean of the train ratings."""
-    mean = float(train_ratings(train).mean())
+    mean = float(ratings(train).mean())
     return BiasScorer(mean, np.zeros(train.sizes[0]), np.zeros(train.sizes[1]))
 
 
@@ -43,7 +43,7 @@ def fit_bias(train: Interactions, params: Params, *unused: object) -> BiasScorer
 
     Each side has a closed form given the other; the two alternate until no bias moves.
     """
-    rating = train_ratings(train)
+    rating = ratings(train)
     mean = rating.mean()
     residual = rating - mean
     users, items = train.ids[:, 0], train.ids[:, 1]
@@ -58,13 +58,6 @@ def fit_bias(train: Interactions, params: Params, *unused: object) -> BiasScorer
         if np.abs(user_bias - former).max() < _TOLERANCE:
             break
     return BiasScorer(float(mean), user_bias, item_bias)
-
-
-def train_ratings(train: Interactions) -> NDArray[np.float64]:
-    """Ratings (n,) of the train part; `DataError` if there are none."""
-    if train.rating is None or len(train) == 0:
-        raise DataError("train part: rating: expected at least one rating, found none")
-    return train.rating.astype(np.float64)
 
 
 GLOBAL_MEAN = Baseline(

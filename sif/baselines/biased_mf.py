@@ -15,8 +15,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sif.baselines.base import Baseline, Params, one_by_one
-from sif.baselines.bias import train_ratings
 from sif.data.interactions.interactions import Interactions
+from sif.evaluation.evaluate import ratings
 
 Floats = NDArray[np.float32]
 
@@ -41,7 +41,7 @@ def fit_biased_mf(train: Interactions, params: Params, seed: int, *unused: objec
 
     `epochs` counts full-batch steps.
     """
-    rating = train_ratings(train)
+    rating = ratings(train)
     mean, deviation = float(rating.mean()), float(rating.std()) or 1.0
     order = np.lexsort((train.ids[:, 1], train.ids[:, 0]))
     user, item = train.ids[order, 0], train.ids[order, 1]

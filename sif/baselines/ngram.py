@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sif.data.text import Corpus
+from sif.data.text.corpus import Corpus
 from sif.errors import DataError
 
 Int64Array = npt.NDArray[np.int64]

@@ -6,19 +6,10 @@ task; `dump_config` writes it so that loading the text again repeats the run.
 
 from __future__ import annotations
 
-from sif.config.cf import (
-    CFConfig,
-    DataConfig,
-    LossConfig,
-    ModelConfig,
-    PlantedConfig,
-    SearchConfig,
-    TrainConfig,
-)
-from sif.config.files import dump_config, find_config, presets, shipped
+from sif.config.cf import CFConfig, TrainConfig
+from sif.config.files import dump_config, shipped
 from sif.config.loading import (
     TASKS,
-    config_hash,
     config_model,
     differences,
     load_config,
@@ -26,32 +17,23 @@ from sif.config.loading import (
     task_names,
 )
 from sif.config.renamed import RenamedSetting
-from sif.config.search import SearchSection
-from sif.config.sections import CommonConfig, TrackingConfig
+from sif.config.sections import CommonConfig, SearchSection, TrackingConfig
 from sif.utils.registry import did_you_mean
 
 __all__ = [
     "TASKS",
     "CFConfig",
     "CommonConfig",
-    "DataConfig",
-    "LossConfig",
-    "ModelConfig",
-    "PlantedConfig",
     "RenamedSetting",
-    "SearchConfig",
     "SearchSection",
     "TrackingConfig",
     "TrainConfig",
-    "config_hash",
     "config_model",
     "did_you_mean",
     "differences",
     "dump_config",
-    "find_config",
     "load_config",
     "new_run_folder",
-    "presets",
     "shipped",
     "task_names",
 ]

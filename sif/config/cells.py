@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from sif.config.search import SearchSection
-from sif.config.sections import CommonConfig, Count, NonNegative, Rate, absolute_if_file
+from sif.config.sections import (
+    CommonConfig,
+    Count,
+    NameOrPath,
+    NonNegative,
+    Rate,
+    SearchSection,
+)
 
 Part = Annotated[float, Field(gt=0, lt=1)]
-
-
-def _absolute_if_given(name: str | None) -> str | None:
-    return None if name is None else absolute_if_file(name)
 
 
 class CellsConfig(CommonConfig):
@@ -21,7 +23,7 @@ class CellsConfig(CommonConfig):
 
     overlay: ClassVar[str | None] = "dataset"
 
-    cells: Annotated[str | None, AfterValidator(_absolute_if_given)] = Field(
+    cells: NameOrPath | None = Field(
         None, description="what to train without a search: a published name, or a genotype file"
     )
 

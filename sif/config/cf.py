@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from sif.config.renamed import RELAXATIONS
-from sif.config.search import SearchSection
 from sif.config.sections import (
     AbsolutePath,
     CommonConfig,
     Count,
     Fraction,
+    NameOrPath,
     Names,
     NonNegative,
     Numbers,
     Rate,
+    SearchSection,
     Section,
     Whole,
-    absolute_if_file,
     one_or_many,
 )
 
@@ -231,9 +231,7 @@ class CFConfig(CommonConfig):
     }  # fmt: skip
 
     task: Literal["cf"] = "cf"
-    dataset: Annotated[str, AfterValidator(absolute_if_file)] = Field(
-        "planted", description="a known dataset's name, or a file"
-    )
+    dataset: NameOrPath = Field("planted", description="a known dataset's name, or a file")
     objective: Objective = Field("ranking", description="what the recommender is for")
     space: str = Field("sif", description="search space")
     spaces: Owned = Field({}, description="settings of spaces of other packages by name")

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from sif.config.cells import CellsConfig, CellSearchSection, Part
 from sif.config.sections import (
     AbsolutePath,
     Count,
     Fraction,
+    NameOrPath,
     Names,
     NonNegative,
     Rate,
     Section,
     Share,
-    absolute_if_file,
+    Whole,
 )
 
-Pixels = Annotated[int, Field(ge=0)]
 Hue = Annotated[float, Field(ge=0, le=0.5)]
 Degrees = Annotated[float, Field(ge=0, le=180)]
 
@@ -41,9 +41,9 @@ class ImagesConfig(Section):
 class AugmentationConfig(Section):
     """Random changes of train images."""
 
-    pad: Pixels = Field(0, description="black pixels around an image, out of which it is cropped")
+    pad: Whole = Field(0, description="black pixels around an image, out of which it is cropped")
     flip: bool = Field(False, description="mirror half of the images left to right")
-    cutout: Pixels = Field(0, description="side of a square of zeros, pixels")
+    cutout: Whole = Field(0, description="side of a square of zeros, pixels")
     jitter: Fraction | None = Field(
         None, description="strength of brightness, contrast and saturation; None: none"
     )
@@ -105,7 +105,7 @@ class CNNConfig(CellsConfig):
     """
 
     task: Literal["cnn"] = "cnn"
-    dataset: Annotated[str, AfterValidator(absolute_if_file)] = Field(
+    dataset: NameOrPath = Field(
         "digits", description="a known dataset's name, a folder of class folders, or an archive"
     )
     space: str = Field("nasp-7op", description="search space")

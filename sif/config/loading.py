@@ -213,22 +213,17 @@ def differences(ours: CommonConfig, other: CommonConfig) -> list[str]:
     return [f"{k}: {a.get(k)!r} or {b.get(k)!r}" for k in {**a, **b} if a.get(k) != b.get(k)]
 
 
-def _run_folder_name(config: CommonConfig, now: datetime) -> str:
-    """'<task>-<dataset>-<time>-<config hash>', safe as a folder's name."""
-    dataset = re.sub(r"[^\w.-]+", "-", Path(config.dataset).stem).strip("-.") or "data"
-    return f"{config.task}-{dataset}-{now:%Y%m%d-%H%M%S}-{config_hash(config)}"
-
-
 def new_run_folder(config: CommonConfig, now: datetime) -> Path:
-    """The folder a new run will write to: `output_dir`, or a name under runs/ that is free.
+    """The folder a new run will write to; nothing is created.
 
-    Nothing is created.
+    That is `output_dir`, or runs/<task>-<dataset>-<time>-<config hash>, numbered if it is taken.
 
     Raises:
         ConfigError: `output_dir` exists and is not an empty folder.
     """
     if config.output_dir is None:
-        name = _run_folder_name(config, now)
+        dataset = re.sub(r"[^\w.-]+", "-", Path(config.dataset).stem).strip("-.") or "data"
+        name = f"{config.task}-{dataset}-{now:%Y%m%d-%H%M%S}-{config_hash(config)}"
         folder, count = Path("runs") / name, 1
         while folder.exists():
             count += 1

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from sif.config.cells import CellsConfig, CellSearchSection, Part
 from sif.config.renamed import RELAXATIONS
 from sif.config.sections import (
     AbsolutePath,
     Count,
+    NameOrPath,
     Names,
     NonNegative,
     Rate,
     Section,
     Share,
-    absolute_if_file,
 )
 
 Columns = Annotated[int, Field(ge=2)]
@@ -97,7 +97,7 @@ class RNNConfig(CellsConfig):
     }  # as published for DARTS on Penn Treebank
 
     task: Literal["rnn"] = "rnn"
-    dataset: Annotated[str, AfterValidator(absolute_if_file)] = Field(
+    dataset: NameOrPath = Field(
         "grammar", description="a known text's name, or a folder with train, valid and test"
     )
     data: TextConfig = TextConfig()

@@ -1,4 +1,4 @@
-"""The common part of all tasks' configurations: types of values, and the settings every job has.
+"""The common part of all configurations: types of values, what every job and every search has.
 
 Every field's description gives its unit. Unknown keys, wrong types, numbers out of range and
 settings that contradict each other are refused at construction; names of spaces, methods, datasets
@@ -37,8 +37,8 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
-def absolute_if_file(name: str) -> str:
-    """A dataset given as a path must still be found when the job is resumed from elsewhere."""
+def _absolute_if_file(name: str) -> str:
+    """What is given as a path must still be found when the job is resumed from elsewhere."""
     path = Path(name).expanduser()
     looks_like_path = os.sep in name or path.suffix != ""
     return str(path.absolute()) if looks_like_path and path.exists() else name
@@ -56,6 +56,7 @@ def one_or_many(value: Any) -> Any:
 
 
 AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
+NameOrPath = Annotated[str, AfterValidator(_absolute_if_file)]
 Names = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(one_or_many)]
 Numbers = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1)]
 
@@ -64,6 +65,43 @@ class Section(BaseModel):
     """A group of settings: frozen, strictly typed, without unknown keys, NaN or infinity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class SearchSection(Section):
+    """How long a search is and how its weights move; a task's own section has further settings.
+
+    The settings of a method are its own (`CommonConfig.methods`).
+    """
+
+    epochs: Count = Field(50, description="passes over the train part")
+    seconds: Rate | None = Field(
+        None, description="CPU seconds of the search, over all sittings; None: epochs decide"
+    )
+    steps: Count | None = Field(
+        None, description="weight steps of the search, over all candidates; None: epochs decide"
+    )
+    candidate_epochs: Count | None = Field(
+        None, description="epochs of each selection that a sampler (random, tpe, nsga2, "
+        "exhaustive) trains from scratch; None: a tenth of epochs"
+    )  # fmt: skip
+    lr: Rate = Field(description="step size of the weights")
+    arch_every: Count = Field(
+        1, description="weight steps per architecture step, of alpha and of continuous parameters; "
+        "DARTS, SNAS and GDAS: always 1"
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> SearchSection:
+        if self.seconds is not None and self.steps is not None:
+            raise ValueError(
+                f"seconds ({self.seconds:g}) contradicts steps ({self.steps}): drop one of them"
+            )
+        return self
+
+    @property
+    def each(self) -> int:
+        """Epochs of a candidate."""
+        return self.candidate_epochs or max(1, self.epochs // 10)
 
 
 class TrackingConfig(Section):
@@ -89,9 +127,7 @@ class CommonConfig(Section):
     """Method to those of its settings that the task's searches start from, not the method's own."""
 
     task: str = Field(description="name of the task")
-    dataset: Annotated[str, AfterValidator(absolute_if_file)] = Field(
-        description="a known dataset's name, or a file"
-    )
+    dataset: NameOrPath = Field(description="a known dataset's name, or a file")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="root of every random stream")
     device: Annotated[str, AfterValidator(_device)] = Field(
         "auto", description="auto (cuda where there is one), cpu, cuda or cuda:N"

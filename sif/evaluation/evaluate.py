@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.split import Split
 from sif.errors import ConfigError, DataError, ShapeError
-from sif.evaluation.metrics import coverage, mae, ranking_metrics, rmse
+from sif.evaluation.metrics import mae, ranking_metrics, rmse
 
 Part = Literal["valid", "test"]
 Objective = Literal["ranking", "rating"]
@@ -106,17 +106,9 @@ def evaluate_on(
     truth: Interactions,
     objective: Objective,
 ) -> Evaluation:
-    """Evaluates on parts given one by one, for callers that must never hold the test part.
+    """`evaluate` on parts given one by one, for callers that must never hold the test part.
 
-    Args:
-        scorer: Scores users, or predicts ratings.
-        train: The part that the scorer was fitted on.
-        history: Parts whose pairs are masked in rankings.
-        truth: The part that is evaluated.
-        objective: "ranking" or "rating".
-
-    Raises:
-        ConfigError: The scorer cannot do it.
+    The scorer was fitted on `train`; in rankings the pairs of the parts in `history` are masked.
     """
     if objective == "ranking" and isinstance(scorer, RankingScorer):
         return rank_all_items(scorer, history, truth)
@@ -169,7 +161,7 @@ def rank_all_items(
         seen[top[top >= 0]] = True
     per_user = ranking_metrics(hits, n_relevant[users])
     metrics = {name: float(values.mean()) for name, values in per_user.items()}
-    metrics[f"coverage@{k}"] = coverage(np.flatnonzero(seen), n_items)
+    metrics[f"coverage@{k}"] = float(seen.mean())
     return Evaluation(metrics, users, per_user, n_users - len(users))
 
 
@@ -180,7 +172,7 @@ def rating_errors(scorer: RatingScorer, train: Interactions, truth: Interactions
         DataError: A part is empty or has no ratings, the train ratings are all equal, or a
             prediction is not a number.
     """
-    known, target = _ratings(train, "train part"), _ratings(truth, "evaluated part")
+    known, target = ratings(train), ratings(truth, "evaluated part")
     low, high, deviation = known.min(), known.max(), known.std()
     if low == high:
         raise DataError(f"train part: rating: expected two different values, found only {low:g}")
@@ -206,7 +198,8 @@ def rating_errors(scorer: RatingScorer, train: Interactions, truth: Interactions
     return Evaluation(metrics, users, per_user, n_users - len(users))
 
 
-def _ratings(interactions: Interactions, where: str) -> NDArray[np.float64]:
+def ratings(interactions: Interactions, where: str = "train part") -> NDArray[np.float64]:
+    """Ratings (n,) of a part; DataError if there are none."""
     if interactions.rating is None:
         raise DataError(f"{where}: rating: expected a column of numbers, found none")
     if len(interactions) == 0:

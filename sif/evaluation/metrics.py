@@ -101,12 +101,6 @@ def ranking_metrics(hits: ArrayLike, n_relevant: ArrayLike) -> dict[str, Floats]
     return {f"{name}@{k}": value for name, value in values.items()}
 
 
-def coverage(recommended: ArrayLike, n_items: int) -> float:
-    """Share of `n_items` that is recommended to at least one user; negative items do not count."""
-    items = np.asarray(recommended)
-    return float(np.unique(items[items >= 0]).size / n_items)
-
-
 def paired_bootstrap(a: ArrayLike, b: ArrayLike, seed: int, *, n: int = 10_000) -> Interval:
     """Percentile bootstrap of mean(a - b) over users.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sif.errors import ConfigError
 from sif.evaluation.cold_start import ColdStartRule
 from sif.retrieval.engine import Engine
-from sif.spaces.interaction.function import Interaction, InteractionNetwork
+from sif.spaces.interaction.function import Interaction
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Scale:
     deviation: float = 1.0
 
 
-class FunctionScorer:
+class InteractionScorer:
     """Scores of an interaction function over its tables, as they stand.
 
     Args:
@@ -66,16 +66,3 @@ class FunctionScorer:
             (self.scale.mean + self.scale.deviation * scores).cpu().numpy()
         )
         return ratings
-
-
-class InteractionScorer(FunctionScorer):
-    """Scores of a network as it stands: make a new one after further training."""
-
-    def __init__(
-        self,
-        network: InteractionNetwork,
-        scale: Scale = Scale(),
-        cold_start: ColdStartRule | None = None,
-    ) -> None:
-        super().__init__(network.interaction(), scale, cold_start)
-        self.network = network

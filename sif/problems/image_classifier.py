@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sif.data.images import Preparation, Statistics
+from sif.data.images.augment import Preparation, Statistics
 from sif.errors import ShapeError
 from sif.spaces.cnn.cells import Cells, format_cells, parse_cells
 from sif.spaces.cnn.networks import CellNetwork, Layout

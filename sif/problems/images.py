@@ -18,18 +18,11 @@ from sif.config.cnn import AugmentationConfig, CNNConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
-from sif.data.images import (
-    Augmentation,
-    FolderImages,
-    FolderStream,
-    Images,
-    ImageStream,
-    Preparation,
-    Statistics,
-    channel_statistics,
-    folder_batches,
-    image_batches,
-)
+from sif.data.images.augment import Augmentation, Preparation, Statistics, channel_statistics
+from sif.data.images.dataset import Images
+from sif.data.images.folder_stream import FolderStream, folder_batches
+from sif.data.images.lazy import FolderImages
+from sif.data.images.stream import ImageStream, image_batches
 from sif.errors import ConfigError
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, Progress, Trained, quiet

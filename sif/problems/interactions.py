@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sif.baselines import BASELINES, Fitted, fit_best
+from sif.baselines import BASELINES, fit_best
+from sif.baselines.base import Fitted
 from sif.config import CFConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
@@ -26,16 +27,15 @@ from sif.errors import ConfigError, DataError
 from sif.evaluation.cold_start import ColdStartRule, with_zero_rows
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate, evaluate_on
 from sif.evaluation.metrics import higher_is_better
-from sif.evaluation.scorers import FunctionScorer, InteractionScorer, Scale
+from sif.evaluation.scorers import InteractionScorer, Scale
 from sif.problems.base import Problem, Progress, Session, Trained, quiet
 from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.problems.registered import loss_of, space_of
 from sif.search.run import MethodRun
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
-from sif.spaces.interaction.design import Design, network
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import Histories
-from sif.spaces.interaction.function import Interaction, InteractionNetwork
+from sif.spaces.interaction.function import Design, Interaction, InteractionNetwork
 from sif.spaces.interaction.losses import WEIGHTINGS, Batch, LossSettings, Weighting
 from sif.spaces.interaction.registry import design_of, expression
 from sif.spaces.interaction.space_kind import InteractionSpace, SpaceContext
@@ -241,10 +241,10 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
 
     def _known_metrics(self, interaction: Interaction) -> Metrics:
         """On validation; all serve users and items without a train row alike, they only dilute."""
-        scorer = FunctionScorer(interaction, self.scale, self._cold_start)
+        scorer = InteractionScorer(interaction, self.scale, self.cold_start)
         return self._metrics(scorer, known_rows(self.train_part, self._judged[1]))
 
-    def _metrics(self, scorer: FunctionScorer, truth: Interactions) -> Metrics:
+    def _metrics(self, scorer: InteractionScorer, truth: Interactions) -> Metrics:
         history, objective = self._judged[0], self.config.objective
         return evaluate_on(scorer, self.train_part, (history,), truth, objective).metrics
 
@@ -309,8 +309,8 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
 
     def _network(self, design: Design) -> InteractionNetwork:
         draws = generator(self.runtime, "train", "network", device=torch.device("cpu"))
-        histories = self.histories if design.encodings or design.graph else None
-        net = network(design, self.shape(self.config.train.dimension), draws, histories)
+        histories = None if design.looks_up else self.histories
+        net = InteractionNetwork(design, self.shape(self.config.train.dimension), draws, histories)
         return net.to(self.runtime.device, self.runtime.dtype)
 
     def train(
@@ -336,9 +336,9 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         built = design_of(design, self.fields)
         net = self._network(built)
         objective = self._objective(net, l2, built.weighting)
-        whole = built.encodings or built.graph  # a block does not hold its items' histories
-        factors = net.interaction().operation.factors is not None
-        blocks = None if whole else self.blocks(factors, "train")
+        factors = built.operation.factors is not None
+        # A block does not hold its items' histories.
+        blocks = self.blocks(factors, "train") if built.looks_up else None
         loop = self.loop_settings(
             make_optimizer=partial(RowAdam, betas=ADAM_BETAS) if blocks else adam,
             epochs=epochs or self.config.train.epochs,
@@ -387,11 +387,15 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
 
     def scorer(self, net: InteractionNetwork) -> InteractionScorer:
         """Scores of a trained network, with the rules for cold users and items."""
-        served = with_zero_rows(net.precomputed(), self.train_part)
-        return InteractionScorer(served, self.scale, self._cold_start)
+        return InteractionScorer(self.served(net).interaction(), self.scale, self.cold_start)
+
+    def served(self, net: InteractionNetwork) -> InteractionNetwork:
+        """A trained network with vectors by id, those of cold rows at zero."""
+        return with_zero_rows(net.precomputed(), self.train_part)
 
     @cached_property
-    def _cold_start(self) -> ColdStartRule:
+    def cold_start(self) -> ColdStartRule:
+        """The rule for what the train part does not have."""
         return ColdStartRule.of(self.train_part)
 
     def validate(self, net: InteractionNetwork) -> Metrics:

@@ -22,7 +22,8 @@ from sif.config.rnn import RNNConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
-from sif.data.text import Carry, Corpus, TextStream, text_batches
+from sif.data.text.corpus import Corpus
+from sif.data.text.stream import Carry, TextStream, text_batches
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, Progress, Trained, quiet
 from sif.problems.text_model import TextModel

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch.nn import functional as F
 
-from sif.data.text import EOS_WORD, UNK
+from sif.data.text.corpus import EOS_WORD, UNK
 from sif.errors import ShapeError
 from sif.spaces.rnn.cells import parse_cell
 from sif.spaces.rnn.dropout import TextShape

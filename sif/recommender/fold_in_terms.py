@@ -124,7 +124,7 @@ def _encoding(problem: InteractionProblem, trained: InteractionNetwork, field: i
         cold = torch.from_numpy(cold_rows(problem.train_part, 1 - field))
         history = tables.histories[field].detach().cpu().clone()
         history[cold] = 0.0  # as they began: no history trained them
-    if trained.graph:
+    if trained.design.graph:
         other = encoded(tables, problem.histories, 1 - field, shape.encoding(1 - field))
         neighbors = problem.histories.normalized(1 - field, other.table).cpu()
     return Encoding(name != "history", history, power, neighbors)

@@ -32,7 +32,6 @@ from sif.recommender.file_checks import check
 from sif.recommender.fold_in import FoldIn
 from sif.recommender.fold_in_terms import FoldInTerms, fold_in_terms
 from sif.retrieval.engine import Engine
-from sif.spaces.interaction.design import network, served
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.registry import design_of, expression
@@ -95,11 +94,10 @@ class ServedModel:
             l2: Strength that it was trained with.
             known: Interactions that are not recommended again; with the problem's vocabularies.
         """
-        scorer = problem.scorer(trained)
         return cls(
-            genotype, scorer.network.cpu(), known.fields, known.vocabularies,
+            genotype, problem.served(trained).cpu(), known.fields, known.vocabularies,
             _targets(known, problem), known.titles, problem.scale,
-            problem.config.objective, scorer.cold_start,
+            problem.config.objective, problem.cold_start,
             fold_in_terms(problem, genotype, trained, l2),
             problem.config.data.lasting,
             tuple(np.flatnonzero(cold_rows(problem.train_part, f)) for f in (0, 1)),
@@ -127,7 +125,7 @@ class ServedModel:
     @cached_property
     def scorer(self) -> InteractionScorer:
         """Scores of all items for known users, and of pairs."""
-        return InteractionScorer(self.network, self.scale, self.rule)
+        return InteractionScorer(self.network.interaction(), self.scale, self.rule)
 
     def row(self, columns: NDArray[np.int64], values: NDArray[np.float64]) -> sparse.csr_array:
         """Pairs of one user as a row (1, n_items) of targets; of a repeated item the last counts.
@@ -207,7 +205,8 @@ class ServedModel:
         lists = {name: tuple(saved.get(name, ())) for name in ("sizes", "encodings")}
         shape = TableShape(**{**saved, **lists})
         fields = tuple(state["fields"])
-        net = network(served(design_of(genotype, fields)), shape, torch.Generator())
+        design = design_of(genotype, fields).served()
+        net = InteractionNetwork(design, shape, torch.Generator())
         net.load_state_dict(state["network"])
         vocabularies = tuple(Vocabulary(ids) for ids in state["vocabularies"])
         sizes = tuple(len(v) for v in vocabularies)

@@ -9,12 +9,7 @@ from sif.core.genotype import Genotype
 
 
 class CellSpace(nn.Module):
-    """Supernets of cells share this part of `sif.core.space.Space`.
-
-    Attributes:
-        name: Of the space.
-        blocks: Of its cells.
-    """
+    """Supernets of cells share this part of `sif.core.space.Space`."""
 
     name: str
     blocks: tuple[Block, ...]

@@ -29,6 +29,21 @@ def edge_sources(nodes: int, inputs: int) -> tuple[int, ...]:
     return tuple(source for node in range(nodes) for source in range(inputs + node))
 
 
+def edges_into(choices: Sequence[tuple[int, str]], nodes: int, inputs: int) -> list[list[Edge]]:
+    """The edges that enter each node, of (edge number, operation) pairs in their order.
+
+    Raises:
+        GenotypeError: An edge that does not exist.
+    """
+    entered, sources = edge_nodes(nodes, inputs), edge_sources(nodes, inputs)
+    found: list[list[Edge]] = [[] for _ in range(nodes)]
+    for edge, operation in choices:
+        if edge >= len(entered):
+            raise GenotypeError(f"cell: expected edges in 0..{len(entered) - 1}, found {edge}")
+        found[entered[edge]].append((operation, sources[edge]))
+    return found
+
+
 def parse_genotype(
     text: str,
     where: str,

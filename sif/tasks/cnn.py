@@ -9,7 +9,10 @@ from typing import Any
 
 from sif import plots
 from sif.config.cnn import CNNConfig
-from sif.data.images import FolderImages, Images, ImageSplit, load_images, make_image_split
+from sif.data.images.dataset import Images
+from sif.data.images.lazy import FolderImages
+from sif.data.images.load import load_images
+from sif.data.images.split import ImageSplit, make_image_split
 from sif.errors import ConfigError
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Reporter

@@ -12,7 +12,8 @@ from typing import Any
 from sif import plots
 from sif.baselines.ngram import NGram, tuned
 from sif.config.rnn import RNNConfig
-from sif.data.text import Corpus, load_corpus
+from sif.data.text.corpus import Corpus
+from sif.data.text.load import load_corpus
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Reporter
 from sif.problems.text import LSTM, TextDesign, TextProblem, published_text

@@ -12,10 +12,9 @@ from torch import Tensor
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
-from sif.spaces.interaction.design import Design, network
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import Histories
-from sif.spaces.interaction.function import Interaction
+from sif.spaces.interaction.function import Design, Interaction, InteractionNetwork
 from sif.spaces.interaction.losses import (
     WEIGHTINGS,
     Batch,
@@ -155,8 +154,8 @@ class InteractionCase(SpaceCase):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Scores of all combinations."""
         design, draws = self.read(genotype), torch.Generator().manual_seed(9)
-        encodes = bool(design.encodings) or design.graph
-        net = network(design, self.shape(), draws, self.histories() if encodes else None).double()
+        histories = None if design.looks_up else self.histories()
+        net = InteractionNetwork(design, self.shape(), draws, histories).double()
         chosen = space.interaction(gates).chosen()
         with torch.no_grad():
             for name in ("embeddings", "histories", "biases"):

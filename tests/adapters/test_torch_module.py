@@ -16,8 +16,8 @@ from sif.adapters import torch_module as functions
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.errors import CheckpointError, ConfigError, GenotypeError, ShapeError
-from sif.spaces.interaction.design import network
 from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.operations import OPERATIONS, SUMS
 from sif.spaces.interaction.registry import design_of
 from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
@@ -76,7 +76,9 @@ def test_scores_are_those_of_the_network(genotype: Genotype, tmp_path: Path) -> 
     design = design_of(genotype, ("user", "item"))
     if genotype.space == "staged":  # what goes in are encoded vectors
         design = functions.design_of(rich_core(genotype), ("user", "item"))
-    net = network(design, TableShape((USERS, ITEMS), D), torch.Generator().manual_seed(3))
+    net = InteractionNetwork(
+        design, TableShape((USERS, ITEMS), D), torch.Generator().manual_seed(3)
+    )
     with torch.no_grad():
         net.readout.mul_(torch.linspace(0.1, 2.0, len(net.readout)))
         function.readout.copy_(net.readout)

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sif.baselines.ngram import GRID, NGram, tuned
-from sif.data.text import Corpus, load_corpus
+from sif.data.text.corpus import Corpus
+from sif.data.text.load import load_corpus
 from sif.errors import DataError
 
 TEXTS = st.lists(st.integers(0, 3), min_size=4, max_size=40)

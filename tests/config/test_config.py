@@ -14,15 +14,15 @@ from sif.config import (
     TASKS,
     CFConfig,
     CommonConfig,
-    config_hash,
     differences,
     dump_config,
     files,
-    find_config,
     load_config,
     new_run_folder,
     shipped,
 )
+from sif.config.files import find_config
+from sif.config.loading import config_hash
 from sif.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

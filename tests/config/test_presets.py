@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sif.config import TASKS, load_config, presets, shipped
-from sif.config.files import read_yaml
+from sif.config import TASKS, load_config, shipped
+from sif.config.files import presets, read_yaml
 
 CONFIGS = shipped("configs")
 

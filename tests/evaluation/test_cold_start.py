@@ -23,7 +23,7 @@ from sif.evaluation.evaluate import RankingScorer, RatingScorer
 from sif.evaluation.scorers import InteractionScorer
 from sif.retrieval.engine import Top
 from sif.spaces.interaction.embeddings import TableShape
-from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.function import Design, InteractionNetwork
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.spaces.interaction.transforms import PRIMITIVES
 
@@ -42,7 +42,9 @@ def interactions(pairs: list[tuple[int, int]], stars: float | None = None) -> In
 def network(operation: str, biases: bool = False) -> InteractionNetwork:
     shape = TableShape((5, 6), 3, biases=biases, init=1.0)
     draws = torch.Generator().manual_seed(1)
-    net = InteractionNetwork(shape, [PRIMITIVES["~square"]] * 2, OPERATIONS[operation], draws)
+    net = InteractionNetwork(
+        Design((PRIMITIVES["~square"],) * 2, OPERATIONS[operation]), shape, draws
+    )
     with torch.no_grad():
         for bias in net.tables.biases:
             bias.copy_(torch.arange(len(bias)) + 1.0)
@@ -122,8 +124,8 @@ def test_folded_rows_are_no_longer_cold_and_folded_items_come_last() -> None:
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_the_rule_holds_for_functions_that_factor_and_for_others(operation: str) -> None:
     cold_start = ColdStartRule.of(interactions(PAIRS))
-    scorer = InteractionScorer(network(operation), cold_start=cold_start)
-    plain = InteractionScorer(network(operation))
+    scorer = InteractionScorer(network(operation).interaction(), cold_start=cold_start)
+    plain = InteractionScorer(network(operation).interaction())
     users = np.arange(5)
     np.testing.assert_array_equal(
         scorer.scores(users), cold_start.applied(plain.scores(users), cold_start.cold_users)
@@ -152,11 +154,16 @@ def test_predictions_of_cold_rows_do_not_depend_on_their_random_start(operation:
             tables[1][2] -= 7.0
     before = one.tables.embeddings[0].detach().clone()
     ids = np.array([(u, i) for u in range(5) for i in range(6)])
-    found = [InteractionScorer(with_zero_rows(net, train)).predict(ids) for net in (one, other)]
+    found = [
+        InteractionScorer(with_zero_rows(net, train).interaction()).predict(ids)
+        for net in (one, other)
+    ]
     np.testing.assert_array_equal(*found)
     assert torch.equal(one.tables.embeddings[0], before)
     warm = ~((ids[:, 0] == 3) | (ids[:, 1] == 2))
-    np.testing.assert_array_equal(found[0][warm], InteractionScorer(one).predict(ids)[warm])
+    np.testing.assert_array_equal(
+        found[0][warm], InteractionScorer(one.interaction()).predict(ids)[warm]
+    )
 
 
 def test_a_rating_scorer_is_left_as_it_is() -> None:

@@ -13,7 +13,6 @@ from hypothesis.extra.numpy import arrays
 from sif.errors import DataError, ShapeError
 from sif.evaluation import metrics
 from sif.evaluation.metrics import (
-    coverage,
     higher_is_better,
     mae,
     paired_bootstrap,
@@ -111,10 +110,6 @@ def test_rmse_and_mae_by_hand() -> None:
         rmse([1, 2], [1, 2, 3])
     with pytest.raises(ShapeError):
         mae([], [])
-
-
-def test_coverage_counts_each_item_once_and_no_empty_place() -> None:
-    assert coverage([[0, 1, -1], [1, 3, -1]], 8) == 3 / 8
 
 
 def test_direction() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from sif.evaluation.scorers import InteractionScorer, Scale
 from sif.spaces.interaction.embeddings import TableShape
-from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.function import Design, InteractionNetwork
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
 
@@ -22,7 +22,7 @@ def make_network(
     learned = Mlp(generator).requires_grad_(False)
     transforms = [learned, PRIMITIVES["~square"], PRIMITIVES["+sqrt"]][: len(sizes)]
     shape = TableShape(sizes, 4, biases, intercept, init=0.8)
-    net = InteractionNetwork(shape, transforms, OPERATIONS[operation], generator)
+    net = InteractionNetwork(Design(tuple(transforms), OPERATIONS[operation]), shape, generator)
     with torch.no_grad():
         for place, parameter in enumerate(p for p in net.parameters() if p.requires_grad):
             steps = torch.arange(parameter.numel()).view_as(parameter)
@@ -34,7 +34,7 @@ def make_network(
 @pytest.mark.parametrize("biases", [True, False])
 @pytest.mark.parametrize("intercept", [True, False])
 def test_scores_are_predictions_pair_by_pair(operation: str, biases: bool, intercept: bool) -> None:
-    scorer = InteractionScorer(make_network(operation, biases, intercept))
+    scorer = InteractionScorer(make_network(operation, biases, intercept).interaction())
     users = np.array([3, 0, 8, 3])
     scores = scorer.scores(users)
     assert scores.shape == (4, ITEMS)
@@ -48,7 +48,7 @@ def test_scores_are_predictions_pair_by_pair(operation: str, biases: bool, inter
 @pytest.mark.parametrize("elements", [1, 30, 40, 61, 1 << 20])
 def test_chunks_leave_no_seam(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sif.retrieval.catalogue.compiled", lambda: None)
-    scorer = InteractionScorer(make_network("max"))
+    scorer = InteractionScorer(make_network("max").interaction())
     users = np.arange(USERS)
     expected = np.concatenate([scorer.scores(users[i : i + 1]) for i in range(USERS)])
     monkeypatch.setattr("sif.retrieval.kernels._ELEMENTS", elements)
@@ -57,15 +57,15 @@ def test_chunks_leave_no_seam(elements: int, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("operation", ["multiply", "max"])
 def test_no_users_no_scores(operation: str) -> None:
-    scorer = InteractionScorer(make_network(operation))
+    scorer = InteractionScorer(make_network(operation).interaction())
     assert scorer.scores(np.array([], dtype=np.int64)).shape == (0, ITEMS)
 
 
 def test_predictions_return_to_rating_units() -> None:
     net = make_network("plus")
     pairs = np.array([[0, 1], [7, 4]])
-    plain = InteractionScorer(net).predict(pairs)
-    scaled = InteractionScorer(net, Scale(mean=3.5, deviation=0.5)).predict(pairs)
+    plain = InteractionScorer(net.interaction()).predict(pairs)
+    scaled = InteractionScorer(net.interaction(), Scale(mean=3.5, deviation=0.5)).predict(pairs)
     np.testing.assert_allclose(scaled, 3.5 + 0.5 * plain, rtol=1e-6)
 
 
@@ -73,13 +73,13 @@ def test_predictions_return_to_rating_units() -> None:
 def test_three_fields_predict(operation: str) -> None:
     net = make_network(operation, sizes=(4, 3, 2))
     ids = np.array(list(itertools.product(range(4), range(3), range(2))))
-    found = InteractionScorer(net).predict(ids)
+    found = InteractionScorer(net.interaction()).predict(ids)
     expected = [net(torch.tensor([row])).item() for row in ids.tolist()]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_scores_carry_no_graph_and_leave_the_network_trainable() -> None:
     net = make_network("min")
-    InteractionScorer(net).scores(np.array([0]))
+    InteractionScorer(net.interaction()).scores(np.array([0]))
     assert all(p.grad is None for p in net.parameters())
     assert net.readout.requires_grad

@@ -22,7 +22,7 @@ from sif.core.method import Plan
 from sif.core.selections import Selections
 from sif.core.space import Space
 from sif.core.stream import Permutation, Stream
-from sif.data.text import Grammar, grammar_corpus
+from sif.data.text.grammar import Grammar, grammar_corpus
 from sif.errors import ConfigError
 from sif.methods.fixed import Fixed
 from sif.methods.kind import MethodKind

@@ -20,8 +20,9 @@ from sif.errors import ConfigError
 from sif.methods.nasp import ADAM_BETAS, Nasp, NaspSettings
 from sif.search.loop import SearchSettings, search
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
-from sif.spaces.interaction.design import OPERATION_BLOCK, RIDGE, SPECS, FunctionSpec
+from sif.spaces.interaction.design import OPERATION_BLOCK, SPECS, FunctionSpec
 from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.gated import RIDGE
 from sif.spaces.interaction.losses import Batch, LossSettings
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.spaces.interaction.registry import LOSSES

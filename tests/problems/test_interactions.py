@@ -375,7 +375,8 @@ def test_a_saved_rich_model_scores_alike_and_cold_rows_are_zero(
     found = InteractionProblem(train, valid, settings, RUNTIME)
     fitted = found.train(genotype, NullTracker(), Nothing(), l2=1.0)
     scorer = found.scorer(fitted.network)
-    for table in (*scorer.network.tables.embeddings, *scorer.network.tables.biases):
+    tables = scorer.interaction.tables
+    for table in (*tables.embeddings, *tables.biases):
         assert not table[-1].any()
         assert table[0].any()
     again = found.scorer(Trained.restored(found.network(genotype), fitted.state()).network)
@@ -385,7 +386,7 @@ def test_a_saved_rich_model_scores_alike_and_cold_rows_are_zero(
     loaded = ServedModel.load(model.save(tmp_path).parent)
     # In ratings what is served is under no rule: a cold row is zero.
     rule = scorer.cold_start if objective == "ranking" else None
-    ruled = InteractionScorer(scorer.network, found.scale, rule)
+    ruled = InteractionScorer(scorer.interaction, found.scale, rule)
     np.testing.assert_array_equal(loaded.scorer.scores(users), ruled.scores(users))
     np.testing.assert_array_equal(loaded.scorer.predict(ids), scorer.predict(ids))
     assert loaded.genotype == genotype

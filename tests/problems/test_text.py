@@ -13,7 +13,8 @@ import torch
 
 from sif.config import load_config
 from sif.config.rnn import RNNConfig
-from sif.data.text import Corpus, Grammar, grammar_corpus
+from sif.data.text.corpus import Corpus
+from sif.data.text.grammar import Grammar, grammar_corpus
 from sif.errors import ConfigError
 from sif.methods.registry import METHODS
 from sif.problems.text import EXPORTED, TextProblem, lstm_width, nats, perplexity

@@ -24,7 +24,7 @@ from sif.problems.interactions import InteractionProblem
 from sif.recommender.fold_in import FoldIn
 from sif.recommender.model import ServedModel
 from sif.retrieval.engine import Engine
-from sif.spaces.interaction.design import network
+from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.registry import LOSSES, design_of
 from sif.utils.device import make_runtime
 
@@ -72,7 +72,7 @@ class Trained:
         self.design = design_of(found, known.fields)
         histories = self.problem.histories if self.design.encodings or self.design.graph else None
         draws = torch.Generator().manual_seed(1)
-        self.network = network(self.design, self.problem.shape(4), draws, histories)
+        self.network = InteractionNetwork(self.design, self.problem.shape(4), draws, histories)
         with torch.no_grad():
             for place, p in enumerate(self.network.parameters()):
                 if p.requires_grad:

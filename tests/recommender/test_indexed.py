@@ -22,7 +22,7 @@ from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
 from sif.retrieval.engine import MEMORY
 from sif.spaces.interaction.embeddings import TableShape
-from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.function import Design, InteractionNetwork
 from sif.spaces.interaction.operations import OPERATIONS, SUMS, Operation
 from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES
 
@@ -123,7 +123,7 @@ def operated(liked: Recommender, operation: Operation, readout: torch.Tensor) ->
     """A model of fresh vectors with that operation and readout."""
     draws = torch.Generator().manual_seed(3)
     shape = TableShape((USERS + 1, ITEMS + 1), DIMENSION)
-    network = InteractionNetwork(shape, [PRIMITIVES[IDENTITY]] * 2, operation, draws)
+    network = InteractionNetwork(Design((PRIMITIVES[IDENTITY],) * 2, operation), shape, draws)
     with torch.no_grad():
         network.readout.copy_(readout)
     return IndexedRecommender(replace(liked.model_, network=network, cold_start=None))

@@ -11,8 +11,9 @@ from torch import Tensor
 from sif.recommender.fold_in import FoldIn
 from sif.recommender.fold_in_terms import Encoding, Objective
 from sif.recommender.row_loss import RowScores, row_loss
-from sif.spaces.interaction.design import network, plain_product
+from sif.spaces.interaction.design import plain_product
 from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.registry import LOSSES, design_of
 
 F64, USERS, ITEMS = torch.float64, 5, 9
@@ -28,7 +29,7 @@ def folded(loss: str) -> FoldIn:
     """Users of a product of random vectors, under weights of the items."""
     shape = TableShape((USERS, ITEMS), 3, init=0.7)
     design = design_of(plain_product(("user", "item")), ("user", "item"))
-    net = network(design, shape, torch.Generator().manual_seed(0)).double()
+    net = InteractionNetwork(design, shape, torch.Generator().manual_seed(0)).double()
     even = 0.5 + torch.rand(ITEMS, generator=torch.Generator().manual_seed(1), dtype=F64)
     extra = torch.full_like(even, 3.0)
     objective = Objective(loss, 0.1, 0.5, 1.0, 0.0, 1.0, even, extra, negatives=2)

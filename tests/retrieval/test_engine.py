@@ -15,7 +15,7 @@ from sif.errors import ConfigError, DataError, ShapeError
 from sif.retrieval import kernels
 from sif.retrieval.engine import Engine, UserVectors
 from sif.spaces.interaction.embeddings import TableShape, clip_readout
-from sif.spaces.interaction.function import Interaction, InteractionNetwork
+from sif.spaces.interaction.function import Design, Interaction, InteractionNetwork
 from sif.spaces.interaction.operations import OPERATIONS, SUMS, Operation
 from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
 
@@ -52,7 +52,7 @@ def make_network(
         [Mlp(generator).requires_grad_(False), PRIMITIVES["~square"]] if learned else [identity] * 2
     )
     shape = TableShape((USERS, items), DIMENSION, biases, intercept, init=0.8)
-    net = InteractionNetwork(shape, transforms, operation, generator)
+    net = InteractionNetwork(Design(tuple(transforms), operation), shape, generator)
     with torch.no_grad():
         for parameter in net.parameters():
             if parameter.requires_grad and not whole:
@@ -276,6 +276,6 @@ def test_wrong_arguments_are_refused_in_one_line() -> None:
 def test_three_fields_are_refused() -> None:
     shape = TableShape((2, 2, 2), 3)
     identity = PRIMITIVES["~abs"]
-    net = InteractionNetwork(shape, [identity] * 3, ALL["max"], torch.Generator())
+    net = InteractionNetwork(Design((identity,) * 3, ALL["max"]), shape, torch.Generator())
     with pytest.raises(ConfigError, match="expected a function of 2 fields, found 3"):
         Engine(net.interaction())

@@ -18,7 +18,9 @@ from sif.config import CommonConfig, load_config
 from sif.config.cnn import CNNConfig
 from sif.core.genotype import Genotype, read
 from sif.core.method import Plan
-from sif.data.images import Images, load_images, make_image_split
+from sif.data.images.dataset import Images
+from sif.data.images.load import load_images
+from sif.data.images.split import make_image_split
 from sif.errors import CheckpointError, ConfigError, ShapeError
 from sif.methods.configuration import configured
 from sif.methods.kind import MethodKind

@@ -13,7 +13,7 @@ import torch
 from sif.cli import main as cli
 from sif.core.genotype import read
 from sif.core.method import ArchReport
-from sif.data.text import load_corpus
+from sif.data.text.load import load_corpus
 from sif.errors import CheckpointError, ShapeError
 from sif.methods.darts import Darts
 from sif.methods.nasp import Nasp

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sif.core.stream import Permutation
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.embeddings import TableShape
-from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.function import Design, InteractionNetwork
 from sif.spaces.interaction.losses import Batch, squared
 from sif.spaces.interaction.losses import LossSettings as Settings
 from sif.spaces.interaction.operations import OPERATIONS
@@ -158,7 +158,9 @@ def fit(checkpointer: File, epochs: int = 12) -> tuple[TrainResult, InteractionN
     generator = torch.Generator().manual_seed(1)
     frozen = Mlp(generator).requires_grad_(False)
     shape = TableShape(SIZES, 3, biases=True, intercept=True, init=0.5)
-    net = InteractionNetwork(shape, [frozen, PRIMITIVES["~abs"]], OPERATIONS["multiply"], generator)
+    net = InteractionNetwork(
+        Design((frozen, PRIMITIVES["~abs"]), OPERATIONS["multiply"]), shape, generator
+    )
     net.double()
     valid = ratings(5, 40)
 

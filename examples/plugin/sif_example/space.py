@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from sif.core.gates import Block, Gates, Selection
 from sif.core.genotype import NOTATIONS, Genotype, check_names
 from sif.errors import ConfigError
-from sif.spaces.interaction.design import Design
 from sif.spaces.interaction.embeddings import Tables
-from sif.spaces.interaction.function import Interaction
+from sif.spaces.interaction.function import Design, Interaction
 from sif.spaces.interaction.gated import GatedInteraction, fitted_loss, gated, replacement_scores
 from sif.spaces.interaction.losses import Batch
 from sif.spaces.interaction.operations import OPERATIONS, Factors, Operation

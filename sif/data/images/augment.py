@@ -16,12 +16,12 @@ from torch import Tensor
 from sif.data.images.color import hue_shifted, jittered
 from sif.data.images.dataset import Images, Int64Array
 from sif.data.images.warp import randomly_warped
-from sif.errors import ConfigError, DataError
+from sif.errors import DataError
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Changes to training images, each with its own draw.
+    """Changes to training images, each with its own draw; settings are checked in `sif.config.cnn`.
 
     Attributes:
         pad: Black pixels around an image, out of which a crop of its old size is taken.
@@ -35,9 +35,6 @@ class Augmentation:
             by a ratio in `warp.RATIOS`; 1: no such crop.
         rotate: Degrees by which an image turns at most, either way; black comes in at its corners.
         hue: Share of the color circle by which hues shift at most, either way; 0.5 is all of it.
-
-    Raises:
-        ConfigError: A number out of its range, such as a color strength above 1.
     """
 
     pad: int = 0
@@ -49,22 +46,6 @@ class Augmentation:
     scale: float = 1.0
     rotate: float = 0.0
     hue: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("pad", "cutout"):
-            if getattr(self, name) < 0:
-                raise ConfigError(
-                    f"{name}: expected at least 0 pixels, found {getattr(self, name)}"
-                )
-        for name in ("brightness", "contrast", "saturation"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name}: expected 0 to 1, found {getattr(self, name)}")
-        if not 0 < self.scale <= 1:
-            raise ConfigError(f"scale: expected above 0 and at most 1, found {self.scale}")
-        if not 0 <= self.rotate <= 180:
-            raise ConfigError(f"rotate: expected 0 to 180 degrees, found {self.rotate}")
-        if not 0 <= self.hue <= 0.5:
-            raise ConfigError(f"hue: expected 0 to 0.5, found {self.hue}")
 
 
 @dataclass(frozen=True)

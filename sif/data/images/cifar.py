@@ -87,10 +87,9 @@ def read_cifar(folder: Path, *, official: bool = False) -> Images:
         )
     classes = _classes(folder / layout.meta, layout)
     counts = {**layout.train, **layout.test}
-    parts = [_read_file(folder / file, layout, n if official else None)
-             for file, n in counts.items()]  # fmt: skip
-    for file, (_, labels) in zip(counts, parts, strict=True):
-        _check_labels(folder / file, labels, len(classes))
+    parts = [
+        _read_file(folder / file, layout, n if official else None) for file, n in counts.items()
+    ]
     lengths = [len(labels) for _, labels in parts]
     test = np.repeat([file in layout.test for file in counts], lengths)
     pixels = np.concatenate([pixels for pixels, _ in parts])
@@ -120,6 +119,12 @@ def _read_file(path: Path, layout: Layout, expected: int | None) -> tuple[Pixels
     if not len(labels) or (expected is not None and len(labels) != expected):
         told = "images" if expected is None else f"{expected} images"
         raise DataError(f"{path}: expected {told}, found {len(labels)}")
+    wrong = (labels < 0) | (labels >= layout.classes)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(
+            f"{path} image {row + 1}: label: expected 0..{layout.classes - 1}, found {labels[row]}"
+        )
     pixels = flat.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(pixels), labels
 
@@ -147,12 +152,3 @@ def _entries(path: Path, key: str) -> tuple[Pixels, Int64Array]:
     if not len(known) == whole == len(flat):
         raise DataError(f"{path}: {key}: expected {len(flat)} whole numbers, found other values")
     return flat, np.array(known, dtype=np.int64)
-
-
-def _check_labels(path: Path, labels: Int64Array, classes: int) -> None:
-    wrong = (labels < 0) | (labels >= classes)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise DataError(
-            f"{path} image {row + 1}: label: expected 0..{classes - 1}, found {labels[row]}"
-        )

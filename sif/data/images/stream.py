@@ -80,14 +80,9 @@ class ImageStream(PartStream):
 def image_batches(
     images: ImageTensors, rows: Int64Array, batch_size: int, prepare: Preparation, make: Make
 ) -> Iterator[Batch]:
-    """One pass over a part in its order, for evaluation; the last batch may be smaller.
+    """One pass over a part's rows (n,) in their order, for evaluation; a last batch may be smaller.
 
-    Args:
-        images: All images on the device.
-        rows: (n,) those of the part.
-        batch_size: Images per batch.
-        prepare: Usually without augmentation; what it draws is the same in every pass.
-        make: Puts images and labels into a batch.
+    What `prepare` draws, where it augments, is the same in every pass.
     """
     draws = torch.Generator().manual_seed(_AUGMENTATION_STREAM)
     for some in torch.from_numpy(rows).split(batch_size):

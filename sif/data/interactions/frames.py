@@ -72,11 +72,9 @@ def matrix_values(matrix: Any, objective: str) -> sparse.coo_array:
 def read_matrix(
     matrix: sparse.sparray | sparse.spmatrix, objective: str = "rating"
 ) -> Interactions:
-    """The interactions of a user by item matrix; ids are the numbers of rows and columns.
+    """The interactions of a user by item matrix, with its values as ratings; see `matrix_values`.
 
-    Args:
-        matrix: (n_users, n_items), any sparse format; its values are ratings.
-        objective: Which values count; see `matrix_values`.
+    The ids are the numbers of rows and columns.
 
     Raises:
         DataError: No value counts, or one is not finite.

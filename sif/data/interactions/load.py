@@ -128,10 +128,8 @@ def _renumbered(truth: PlantedInfo, raw: Interactions, kept: Interactions) -> Pl
     pairs = zip(raw.vocabularies, kept.vocabularies, strict=True)
     users, items = (before.index(after.ids) for before, after in pairs)
     original: Signal = truth["signal"]
-    return PlantedInfo(
-        truth=truth["truth"],
-        signal=lambda ids: original(np.stack([users[ids[:, 0]], items[ids[:, 1]]], axis=1)),
-        noise=truth["noise"],
-        embeddings=(truth["embeddings"][0][users], truth["embeddings"][1][items]),
-        weights=truth["weights"],
-    )
+    return {
+        **truth,
+        "signal": lambda ids: original(np.stack([users[ids[:, 0]], items[ids[:, 1]]], axis=1)),
+        "embeddings": (truth["embeddings"][0][users], truth["embeddings"][1][items]),
+    }

@@ -37,17 +37,17 @@ class Carry:
     for the start of a text.
 
     Attributes:
-        value: None, a tensor, or tuples, lists and dicts of them.
+        value: None or a tensor.
         number: Of the window that reads it, from 0 over all passes: dropout is seeded by it.
     """
 
-    def __init__(self, value: Any = None) -> None:
+    def __init__(self, value: Tensor | None = None) -> None:
         self.value = value
         self.number = 0
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of the value, and the number."""
-        return {"value": _copied(self.value, None), "number": self.number}
+        return {"value": _copied(self.value), "number": self.number}
 
     def load_state_dict(
         self, state: dict[str, Any], device: torch.device | str | None = None
@@ -156,26 +156,14 @@ def text_batches(
 ) -> Iterator[Batch]:
     """One pass over a part in its order, with a carry of its own; the last window may be shorter.
 
-    Args:
-        ids: (n,) words of the part.
-        columns: Read side by side; with 1, every word but the first is a target.
-        bptt: Most steps of a window.
-        make: Puts inputs, targets and the carry into a batch.
-        device: Of the batches.
-        where: How messages call the part.
+    Arguments are those of `TextStream`; with one column, every word but the first is a target.
 
     Raises:
         DataError: A column has no target, or an argument is below 1.
     """
-    rows = _cut(ids, columns, bptt, 1, where).to(device)
-    return _windows(rows, bptt, make)
-
-
-def _windows(rows: Tensor, bptt: int, make: Make) -> Iterator[Batch]:
-    carry = Carry()
-    for start in range(0, len(rows) - 1, bptt):
-        targets = rows[start + 1 : start + 1 + bptt]
-        yield make(rows[start : start + len(targets)], targets, carry)
+    rows, carry = _cut(ids, columns, bptt, 1, where).to(device), Carry()
+    windows = zip(rows[:-1].split(bptt), rows[1:].split(bptt), strict=True)
+    return (make(inputs, targets, carry) for inputs, targets in windows)
 
 
 def _mean_length(bptt: int) -> float:
@@ -203,11 +191,5 @@ def _cut(ids: Int64Array, columns: int, bptt: int, least: int, where: str) -> Te
     return torch.from_numpy(np.ascontiguousarray(cut.T))
 
 
-def _copied(value: Any, device: torch.device | str | None) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().to(device or value.device, copy=True)
-    if isinstance(value, dict):
-        return {key: _copied(item, device) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_copied(item, device) for item in value)
-    return value
+def _copied(value: Tensor | None, device: torch.device | str | None = None) -> Tensor | None:
+    return None if value is None else value.detach().to(device or value.device, copy=True)

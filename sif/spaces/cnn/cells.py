@@ -90,14 +90,8 @@ def cell_of(choices: tuple[tuple[int, str], ...], steps: int) -> Cell:
     Raises:
         GenotypeError: An edge that does not exist, or a node without an edge.
     """
-    nodes, sources = edge_nodes(steps), edge_sources(steps)
-    found: list[list[Edge]] = [[] for _ in range(steps)]
-    for edge, operation in choices:
-        if edge >= len(nodes):
-            raise GenotypeError(f"cell: expected edges in 0..{len(nodes) - 1}, found {edge}")
-        found[nodes[edge]].append((operation, sources[edge]))
-    concat = tuple(range(INPUTS, INPUTS + steps))
-    return Cell(tuple(tuple(edges) for edges in found), concat)
+    nodes = genotype_text.edges_into(choices, steps, INPUTS)
+    return Cell(tuple(map(tuple, nodes)), tuple(range(INPUTS, INPUTS + steps)))
 
 
 def parse_cells(text: str, where: str = "genotype") -> Cells:

@@ -90,13 +90,9 @@ def places(layout: Layout, outputs: dict[str, int]) -> list[Place]:
     if layout.cells < 3:
         raise ConfigError(f"cells: expected at least 3, found {layout.cells}")
     halving = {layout.cells // 3, 2 * layout.cells // 3}
-    if layout.stem == "small":
-        before = last = layout.stem_multiplier * layout.channels
-        reduced = False
-    else:
-        before = last = layout.channels
-        reduced = True
-    found, channels = [], layout.channels
+    reduced, channels = layout.stem != "small", layout.channels
+    before = last = channels if reduced else layout.stem_multiplier * channels
+    found = []
     for number in range(layout.cells):
         reduction = number in halving
         channels *= 2 if reduction else 1
@@ -176,13 +172,7 @@ DARTS), and so it is here, for the numbers' sake."""
 
 
 class Auxiliary(nn.Module):
-    """The second classifier.
-
-    Args:
-        channels: Of the features.
-        classes: Number of classes.
-        kind: Key of `AUXILIARIES`.
-    """
+    """The second classifier, of a kind in `AUXILIARIES`."""
 
     def __init__(self, channels: int, classes: int, kind: str) -> None:
         super().__init__()
@@ -203,13 +193,7 @@ class Auxiliary(nn.Module):
 
 
 class FixedCell(nn.Module):
-    """A cell with its operations chosen.
-
-    Args:
-        cell: Which operations.
-        place: Where it stands.
-        layout: Of the network.
-    """
+    """A cell with its operations chosen, where it stands in a network."""
 
     def __init__(self, cell: Cell, place: Place, layout: Layout) -> None:
         super().__init__()
@@ -221,11 +205,7 @@ class FixedCell(nn.Module):
         )
 
     def forward(
-        self,
-        before: Tensor,
-        last: Tensor,
-        drop: float = 0.0,
-        draws: torch.Generator | None = None,
+        self, before: Tensor, last: Tensor, drop: float, draws: torch.Generator | None = None
     ) -> Tensor:
         """Outputs of the two cells before to this cell's; `drop`: chance to drop an edge."""
         states = self.inputs(before, last)

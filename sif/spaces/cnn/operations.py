@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -82,50 +83,35 @@ def _depthwise(
     return [nn.ReLU(), spread, mixed, norm(channels)]
 
 
-def _separable(kernel: int) -> Make:
-    def make(channels: int, stride: int, norm: Normalization) -> nn.Module:
-        first = _depthwise(channels, kernel, stride, 1, norm)
-        return nn.Sequential(*first, *_depthwise(channels, kernel, 1, 1, norm))
-
-    return make
+def _separable(kernel: int, channels: int, stride: int, norm: Normalization) -> nn.Module:
+    first = _depthwise(channels, kernel, stride, 1, norm)
+    return nn.Sequential(*first, *_depthwise(channels, kernel, 1, 1, norm))
 
 
-def _dilated(kernel: int) -> Make:
-    def make(channels: int, stride: int, norm: Normalization) -> nn.Module:
-        return nn.Sequential(*_depthwise(channels, kernel, stride, 2, norm))
-
-    return make
+def _dilated(kernel: int, channels: int, stride: int, norm: Normalization) -> nn.Module:
+    return nn.Sequential(*_depthwise(channels, kernel, stride, 2, norm))
 
 
-def _dense(kernel: int) -> Make:
-    return lambda channels, stride, norm: relu_conv(channels, channels, kernel, stride, norm)
+def _dense(kernel: int, channels: int, stride: int, norm: Normalization) -> nn.Module:
+    return relu_conv(channels, channels, kernel, stride, norm)
 
 
-def _row_column(kernel: int) -> Make:
+def _row_column(kernel: int, channels: int, stride: int, norm: Normalization) -> nn.Module:
     """A row and then a column of a convolution, each with its share of the stride."""
-
-    def make(channels: int, stride: int, norm: Normalization) -> nn.Module:
-        half = kernel // 2
-        return nn.Sequential(
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, (1, kernel), (1, stride), (0, half), bias=False),
-            nn.Conv2d(channels, channels, (kernel, 1), (stride, 1), (half, 0), bias=False),
-            norm(channels),
-        )
-
-    return make
+    half = kernel // 2
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, (1, kernel), (1, stride), (0, half), bias=False),
+        nn.Conv2d(channels, channels, (kernel, 1), (stride, 1), (half, 0), bias=False),
+        norm(channels),
+    )
 
 
 class FactorizedReduce(nn.Module):
     """Half the size by two 1 x 1 convolutions of every other pixel, the second's one further on.
 
-    Args:
-        c_in: Channels that come in.
-        c_out: Channels that go out, an even number.
-        norm: Its normalization.
-
     Raises:
-        ConfigError: An odd number of channels.
+        ConfigError: An odd number of channels `c_out` that go out.
     """
 
     def __init__(self, c_in: int, c_out: int, norm: Normalization) -> None:
@@ -152,31 +138,29 @@ def _skip(channels: int, stride: int, norm: Normalization) -> nn.Module:
     return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, norm)
 
 
-def _max_pool(kernel: int) -> Make:
-    return lambda channels, stride, norm: nn.MaxPool2d(kernel, stride, kernel // 2)
+def _max_pool(kernel: int, channels: int, stride: int, norm: Normalization) -> nn.Module:
+    return nn.MaxPool2d(kernel, stride, kernel // 2)
 
 
-def _avg_pool(kernel: int) -> Make:
-    return lambda channels, stride, norm: nn.AvgPool2d(
-        kernel, stride, kernel // 2, count_include_pad=False
-    )
+def _avg_pool(kernel: int, channels: int, stride: int, norm: Normalization) -> nn.Module:
+    return nn.AvgPool2d(kernel, stride, kernel // 2, count_include_pad=False)
 
 
 _TABLE = (
     CNNOperation(SKIP, _skip),
-    CNNOperation("max_pool_3x3", _max_pool(3), pooling=True),
-    CNNOperation("max_pool_5x5", _max_pool(5), pooling=True),
-    CNNOperation("max_pool_7x7", _max_pool(7), pooling=True),
-    CNNOperation("avg_pool_3x3", _avg_pool(3), pooling=True),
-    CNNOperation("conv_1x1", _dense(1), ("conv 1x1",)),
-    CNNOperation("conv_3x3", _dense(3), ("conv 3x3",)),
-    CNNOperation("conv_3x1_1x3", _row_column(3)),
-    CNNOperation("conv_7x1_1x7", _row_column(7)),
-    CNNOperation("sep_conv_3x3", _separable(3), ("sep_3x3",)),
-    CNNOperation("sep_conv_5x5", _separable(5), ("sep_5x5",)),
-    CNNOperation("sep_conv_7x7", _separable(7), ("sep_7x7",)),
-    CNNOperation("dil_conv_3x3", _dilated(3)),
-    CNNOperation("dil_conv_5x5", _dilated(5)),
+    CNNOperation("max_pool_3x3", partial(_max_pool, 3), pooling=True),
+    CNNOperation("max_pool_5x5", partial(_max_pool, 5), pooling=True),
+    CNNOperation("max_pool_7x7", partial(_max_pool, 7), pooling=True),
+    CNNOperation("avg_pool_3x3", partial(_avg_pool, 3), pooling=True),
+    CNNOperation("conv_1x1", partial(_dense, 1), ("conv 1x1",)),
+    CNNOperation("conv_3x3", partial(_dense, 3), ("conv 3x3",)),
+    CNNOperation("conv_3x1_1x3", partial(_row_column, 3)),
+    CNNOperation("conv_7x1_1x7", partial(_row_column, 7)),
+    CNNOperation("sep_conv_3x3", partial(_separable, 3), ("sep_3x3",)),
+    CNNOperation("sep_conv_5x5", partial(_separable, 5), ("sep_5x5",)),
+    CNNOperation("sep_conv_7x7", partial(_separable, 7), ("sep_7x7",)),
+    CNNOperation("dil_conv_3x3", partial(_dilated, 3)),
+    CNNOperation("dil_conv_5x5", partial(_dilated, 5)),
 )
 OPERATIONS = {operation.name: operation for operation in _TABLE}
 ALIASES = {alias: o.name for o in _TABLE for alias in (o.name, *o.aliases)}

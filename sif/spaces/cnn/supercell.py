@@ -28,13 +28,7 @@ COSTS: dict[str, Callable[[nn.Module, Place, int], int]] = {
 
 
 class SuperCell(nn.Module):
-    """A cell with every candidate operation on every edge.
-
-    Args:
-        operations: Names of the candidates.
-        place: Where it stands.
-        layout: Of the network.
-    """
+    """A cell with every candidate operation on every edge, where it stands in a network."""
 
     def __init__(self, operations: Sequence[str], place: Place, layout: Layout) -> None:
         super().__init__()

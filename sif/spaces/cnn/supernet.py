@@ -50,12 +50,7 @@ the twelve of genotypes.py of NASP-codes."""
 
 @dataclass(frozen=True, eq=False)
 class ImageBatch:
-    """Images of one step, on the device.
-
-    Attributes:
-        images: (n, channels, h, w).
-        labels: (n,) int64.
-    """
+    """Images (n, channels, h, w) of one step with their labels (n,) int64, on the device."""
 
     images: Tensor
     labels: Tensor

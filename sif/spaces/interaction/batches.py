@@ -20,12 +20,9 @@ ten thousand remains."""
 
 @dataclass(frozen=True, eq=False)
 class PartTensors:
-    """A part of a split on the device.
+    """A part of a split on the device: ids (n, k) int64, and target (n,) ratings or ones.
 
-    Attributes:
-        ids: (n, k) int64.
-        target: (n,) standardized ratings, or ones.
-        sizes: Rows per field.
+    Ratings are standardized; sizes are the rows that each field has.
     """
 
     ids: Tensor
@@ -157,12 +154,8 @@ def draw_negatives(
 ) -> Tensor:
     """Items (b, m) that are not observed with their row, but for a few unlucky draws.
 
-    Args:
-        ids: (b, k) int64.
-        shape: (b, m).
-        n_items: Items are drawn from 0..n_items - 1.
-        draws: On the device.
-        is_observed: (n, k) ids to (n,) bool.
+    Rows are ids (b, k) int64, items are drawn from 0..n_items - 1 on the device of `draws`;
+    `is_observed` tells of ids (n, k) which ones (n,) are.
     """
     drawn = torch.randint(n_items, shape, generator=draws, device=draws.device)
     for _ in range(REDRAWS if shape[1] else 0):

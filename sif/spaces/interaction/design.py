@@ -1,27 +1,21 @@
-"""Presets of the space of interaction functions, and the designs that networks are made of.
-
-A genotype goes in; its design, its one-line expression or a network of it comes out. A function may
-also get its readout in closed form, so that one that was never trained can be judged.
-"""
+"""Presets of the space of interaction functions; designs and expressions of their genotypes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from sif.core.genotype import NOTATIONS, Genotype, check_names
 from sif.errors import GenotypeError
-from sif.spaces.interaction.embeddings import TableShape
-from sif.spaces.interaction.encoders import ENCODINGS, Histories
-from sif.spaces.interaction.function import Interaction, InteractionNetwork
+from sif.spaces.interaction.encoders import ENCODINGS
+from sif.spaces.interaction.function import Design
 from sif.spaces.interaction.losses import WEIGHTINGS
 from sif.spaces.interaction.operations import (
     OPERATIONS,
     SUMS,
-    Factors,
     Operation,
     operation_named,
     operations_for,
@@ -33,8 +27,6 @@ EMBEDDING_BLOCK, WEIGHTING_BLOCK = "embedding", "weighting"
 EMBEDDINGS = ("identity", "elementwise", "graph")
 """Treatments of encoded vectors: nothing, a learned `Mlp` per field, light propagation."""
 _LETTERS = "PQRSTUVWXYZ"
-RIDGE = 1e-3
-"""Ridge of the readout fits, relative to the mean square of the features."""
 
 
 @dataclass(frozen=True)
@@ -72,27 +64,6 @@ SPECS: dict[str, FunctionSpec] = {
         },
     ),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Design:
-    """The function that a genotype describes, ready to be made a network.
-
-    Attributes:
-        transforms: Element-wise function of each field.
-        operation: The vector-wise operation.
-        encodings: Of each field, in `ENCODINGS`; empty: all by id.
-        graph: Whether vectors are propagated along the train part.
-        weighting: Key of `WEIGHTINGS`, for the training loss.
-        trained_readout: See `TableShape`.
-    """
-
-    transforms: tuple[Elementwise, ...]
-    operation: Operation
-    encodings: tuple[str, ...] = ()
-    graph: bool = False
-    weighting: str = "even"
-    trained_readout: bool = True
 
 
 def legal_names(spec: FunctionSpec, fields: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -211,56 +182,3 @@ def _learned(genotype: Genotype, field: str) -> Elementwise:
             )
         numbers[name] = torch.tensor(values, dtype=like.dtype).reshape(like.shape)
     return Mlp.from_numbers(numbers)
-
-
-def network(
-    design: Design,
-    shape: TableShape,
-    generator: torch.Generator,
-    histories: Histories | None = None,
-) -> InteractionNetwork:
-    """The network of a design with fresh weights.
-
-    Args:
-        design: Of a genotype.
-        shape: Of the tables; the design says how they are encoded.
-        generator: Draws the weights.
-        histories: Of the train part, for designs that encode or propagate.
-    """
-    return InteractionNetwork(
-        replace(shape, encodings=design.encodings, trained_readout=design.trained_readout),
-        design.transforms,
-        design.operation,
-        generator,
-        histories,
-        design.graph,
-    )
-
-
-def served(design: Design) -> Design:
-    """The design of `InteractionNetwork.baked`: the same function of encoded vectors."""
-    return replace(design, encodings=(), graph=False)
-
-
-class RidgeFitted(Interaction):
-    """An interaction whose readout and constant come from ridge regression on given rows."""
-
-    def __init__(self, base: Interaction, ids: Tensor, target: Tensor, weight: Tensor) -> None:
-        super().__init__(base.tables, base.transforms, base.operation, base.readout)
-        features = self.features(ids)
-        design = torch.cat([features, torch.ones_like(target)[:, None]], dim=1).double()
-        weighted = design * weight.double()[:, None]
-        gram = weighted.T @ design
-        gram.diagonal().add_(RIDGE * gram.diagonal().mean() + 1e-12)
-        rest = (target - base.tables.offset(ids)).double()
-        solution = torch.linalg.solve(gram, weighted.T @ rest).to(features.dtype)
-        self._weights, self._constant = solution[:-1], solution[-1]
-
-    def interact(self, ids: Tensor, observed: bool = False) -> Tensor:
-        """The fitted readout and constant at ids (n, k): (n,)."""
-        fitted: Tensor = self.features(ids, observed) @ self._weights + self._constant
-        return fitted
-
-    def factors(self) -> Factors | None:
-        """None, whatever the operation."""
-        return None  # candidates are compared on the same drawn combinations

@@ -28,17 +28,11 @@ ENCODINGS = ("id", "history", "both")
 class SelfContribution:
     """The part of a vector that a pair contributes: scale[row] * table[row of the other field].
 
-    Attributes:
-        scale: (n_f,).
-        table: (n_other, d).
+    The scale is (n_f,), the table (n_other, d).
     """
 
     scale: Tensor
     table: Tensor
-
-    def at(self, rows: Tensor, others: Tensor) -> Tensor:
-        """(n, d) at rows (n,) of this field and (n,) of the other."""
-        return self.scale[rows][:, None] * self.table[others]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +51,7 @@ class Vectors:
         """(n, d) at pairs of the train part, each without what the pair itself contributed."""
         result = self.table[rows]
         for own in self.own:
-            result = result - own.at(rows, others)
+            result = result - own.scale[rows][:, None] * own.table[others]
         return result
 
 
@@ -80,13 +74,12 @@ class Histories:
         self._scale = [_inverse(count, power) for count in counts]
         self._norm = [_inverse(count, 0.5) for count in counts]
 
-    def _sum(self, field: int, table: Tensor) -> Tensor:
-        return self._sums.of_columns(table) if field else self._sums.of_rows(table)
-
     def encode(self, field: int, table: Tensor) -> Vectors:
         """A field's history vectors (n_f, d) from a table (n_other, d) of the other field."""
         scale = self._scale[field]
-        return Vectors(scale[:, None] * self._sum(field, table), (SelfContribution(scale, table),))
+        return Vectors(
+            scale[:, None] * self._sums.of(field, table), (SelfContribution(scale, table),)
+        )
 
     def normalized(self, field: int, table: Tensor) -> Tensor:
         """Rows of a field times count^-1/2, as propagation sums them up; 0 without a pair."""
@@ -98,7 +91,7 @@ class Histories:
         result = []
         for field, vectors in enumerate(fields):
             norm, other = self._norm[field], scaled[1 - field]
-            mixed = 0.5 * (vectors.table + norm[:, None] * self._sum(field, other))
+            mixed = 0.5 * (vectors.table + norm[:, None] * self._sums.of(field, other))
             own = [SelfContribution(0.5 * o.scale, o.table) for o in vectors.own]
             result.append(Vectors(mixed, (*own, SelfContribution(0.5 * norm, other))))
         return result
@@ -122,6 +115,18 @@ def encoded(tables: Tables, histories: Histories | None, field: int, encoding: s
         return Vectors(embedding)
     history = needed(histories).encode(field, tables.histories[field])
     return history if encoding == "history" else Vectors(embedding + history.table, history.own)
+
+
+def encoded_fields(
+    tables: Tables, histories: Histories | None, encodings: Sequence[str], graph: bool
+) -> list[Vectors]:
+    """The vectors of all fields under their encodings, propagated where `graph` says so.
+
+    Raises:
+        ShapeError: Histories are needed and there are none.
+    """
+    vectors = [encoded(tables, histories, f, encoding) for f, encoding in enumerate(encodings)]
+    return needed(histories).propagate(vectors) if graph else vectors
 
 
 def _inverse(count: Tensor, power: float) -> Tensor:

@@ -1,8 +1,8 @@
 """An interaction function applied to vectors: f(u, v) = c + b_u + b_v + w^T O(P(u), Q(v)).
 
-`Interaction` puts a function on top of tables, whose rows may first be encoded, and scores pairs;
-`InteractionNetwork` is the module that a genotype describes. Both are written for k fields; only
-whole-catalogue products (`factors`) and encoders ask for two.
+A `Design` says which function it is. `Interaction` puts it on top of tables, whose rows may first
+be encoded, and scores pairs; `InteractionNetwork` is the module that a design describes. All are
+written for k fields; only whole-catalogue products (`factors`) and encoders ask for two.
 """
 
 from __future__ import annotations
@@ -10,16 +10,46 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from sif.spaces.interaction.embeddings import TableRows, Tables, TableShape, clip_readout
-from sif.spaces.interaction.encoders import Histories, Vectors, encoded, needed
+from sif.spaces.interaction.encoders import Histories, Vectors, encoded_fields
 from sif.spaces.interaction.operations import Factors, Operation
 from sif.spaces.interaction.pair_products import PairGraph, pair_products
 from sif.spaces.interaction.transforms import Elementwise, is_identity
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """The function that a genotype describes, ready to be made a network.
+
+    Attributes:
+        transforms: Element-wise function of each field.
+        operation: The vector-wise operation.
+        encodings: Of each field, in `ENCODINGS`; empty: all by id.
+        graph: Whether vectors are propagated along the train part.
+        weighting: Key of `WEIGHTINGS`, for the training loss.
+        trained_readout: See `TableShape`.
+    """
+
+    transforms: tuple[Elementwise, ...]
+    operation: Operation
+    encodings: tuple[str, ...] = ()
+    graph: bool = False
+    weighting: str = "even"
+    trained_readout: bool = True
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether the vectors are rows of tables, neither encoded nor propagated."""
+        return not self.encodings and not self.graph
+
+    def served(self) -> Design:
+        """The same function of encoded vectors, as of `InteractionNetwork.precomputed`."""
+        return replace(self, encodings=(), graph=False)
 
 
 class Interaction:
@@ -31,7 +61,7 @@ class Interaction:
         tables: Embeddings and biases.
         transforms: Element-wise function of each field.
         operation: The vector-wise operation.
-        readout: (width * d,) weights w, used as `bounded(readout)`.
+        readout: (width * d,) weights w, used as `clip_readout(readout)`.
         vectors: Encoded tables of the fields; None: the embeddings as they are.
     """
 
@@ -185,47 +215,41 @@ def _linear(operation: Operation, readout: Tensor, side: int) -> Elementwise:
 
 
 class InteractionNetwork(nn.Module):
-    """The network that a genotype describes, to be trained from scratch.
+    """The network of a design with fresh weights, to be trained from scratch.
 
     Args:
-        shape: Sizes, switches and encodings of the tables.
-        transforms: Element-wise function of each field; modules among them must be frozen.
-        operation: The vector-wise operation.
+        design: Of a genotype; modules among its transforms must be frozen.
+        shape: Of the tables; the design says how they are encoded, and what is trained.
         generator: Draws the embeddings.
-        histories: Of the train part, where an encoding or the propagation needs them.
-        graph: Whether vectors are propagated along the train part.
+        histories: Of the train part, for designs that encode or propagate.
     """
 
     def __init__(
         self,
+        design: Design,
         shape: TableShape,
-        transforms: Sequence[Elementwise],
-        operation: Operation,
         generator: torch.Generator,
         histories: Histories | None = None,
-        graph: bool = False,
     ) -> None:
         super().__init__()
-        self.shape = shape
-        self.tables = Tables(shape, generator)
-        self.readout = shape.readout(operation)
-        self.frozen = nn.ModuleList(t for t in transforms if isinstance(t, nn.Module))
-        self._transforms = tuple(transforms)
-        self._operation = operation
-        self._histories, self.graph = histories, graph
+        self.design, self._histories = design, histories
+        self.shape = replace(
+            shape, encodings=design.encodings, trained_readout=design.trained_readout
+        )
+        self.tables = Tables(self.shape, generator)
+        self.readout = self.shape.readout(design.operation)
+        self.frozen = nn.ModuleList(t for t in design.transforms if isinstance(t, nn.Module))
 
     def interaction(self, rows: Tensor | None = None) -> Interaction:
         """The function over this network's tables, or over some `rows` of the first field's."""
-        tables = self.tables if rows is None else TableRows(self.tables, rows)
-        if not self.shape.encodings and not self.graph:
-            return Interaction(tables, self._transforms, self._operation, self.readout)
-        vectors = [
-            encoded(tables, self._histories, f, self.shape.encoding(f))
-            for f in range(len(tables.embeddings))
-        ]
-        if self.graph:
-            vectors = needed(self._histories).propagate(vectors)
-        return Interaction(tables, self._transforms, self._operation, self.readout, vectors)
+        tables, design = self.tables, self.design
+        if rows is not None:
+            tables = TableRows(tables, rows)
+        vectors = None
+        if not design.looks_up:
+            encodings = [self.shape.encoding(f) for f in range(len(tables.embeddings))]
+            vectors = encoded_fields(tables, self._histories, encodings, design.graph)
+        return Interaction(tables, design.transforms, design.operation, self.readout, vectors)
 
     @torch.no_grad()
     def precomputed(self) -> InteractionNetwork:
@@ -233,16 +257,16 @@ class InteractionNetwork(nn.Module):
 
         A copy, or the network itself where it does that already.
         """
-        if not self.shape.encodings and not self.graph:
+        if self.design.looks_up:
             return self
         vectors = self.interaction().vectors
         result = copy.copy(self)
         result._modules = dict(self._modules)
+        result.design, result._histories = self.design.served(), None
         result.shape = replace(self.shape, encodings=())
         result.tables = copy.deepcopy(self.tables)
         result.tables.embeddings = nn.ParameterList(nn.Parameter(v.table.clone()) for v in vectors)
         result.tables.histories = nn.ParameterList()
-        result._histories, result.graph = None, False
         return result
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from sif.core.gates import Block, Gates, Selection
 from sif.core.probe import Candidate, gated_output
-from sif.spaces.interaction.design import RidgeFitted
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.losses import Batch, Loss, LossSettings
 from sif.spaces.interaction.operations import Factors
@@ -25,15 +24,38 @@ from sif.spaces.interaction.pair_products import PairGraph
 
 FIT_ROWS = 8192
 """Train rows that a readout fit reads at most; d is tens, so more rows change nothing."""
+RIDGE = 1e-3
+"""Ridge of the readout fits, relative to the mean square of the features."""
+
+
+class RidgeFitted(Interaction):
+    """An interaction whose readout and constant come from ridge regression on given rows."""
+
+    def __init__(self, base: Interaction, ids: Tensor, target: Tensor, weight: Tensor) -> None:
+        super().__init__(base.tables, base.transforms, base.operation, base.readout)
+        features = self.features(ids)
+        design = torch.cat([features, torch.ones_like(target)[:, None]], dim=1).double()
+        weighted = design * weight.double()[:, None]
+        gram = weighted.T @ design
+        gram.diagonal().add_(RIDGE * gram.diagonal().mean() + 1e-12)
+        rest = (target - base.tables.offset(ids)).double()
+        solution = torch.linalg.solve(gram, weighted.T @ rest).to(features.dtype)
+        self._weights, self._constant = solution[:-1], solution[-1]
+
+    def interact(self, ids: Tensor, observed: bool = False) -> Tensor:
+        """The fitted readout and constant at ids (n, k): (n,)."""
+        fitted: Tensor = self.features(ids, observed) @ self._weights + self._constant
+        return fitted
+
+    def factors(self) -> Factors | None:
+        """None, whatever the operation."""
+        return None  # candidates are compared on the same drawn combinations
 
 
 def gated(gates: Gates, block: str, candidates: Sequence[Candidate]) -> Tensor:
     """Output of a block of one edge: the active candidate's, the others probed, or the mixture.
 
-    Args:
-        gates: Of the space.
-        block: Name of the block.
-        candidates: One per operation; each computes its output when it is called.
+    There is a candidate per operation, which computes its output when it is called.
     """
     active = None if gates.active is None else gates.active[block][0]
     factors = None if gates.probing is None else gates.probing.factors[block][0].tolist()
@@ -45,9 +67,6 @@ class GatedFunction(ABC):
 
     At a discrete point it is the chosen function, unless gates require a gradient: then, and for
     relaxed gates, scores are those of all candidates under the gates, which no encoder knows.
-
-    Args:
-        gates: Of the space.
     """
 
     def __init__(self, gates: Gates) -> None:
@@ -123,13 +142,6 @@ def fitted_loss(
 
     In closed form, on detached features, so that a function is not judged through an untrained
     readout. Losses that are no squares take the readout as it is.
-
-    Args:
-        interaction: The function.
-        loss: Of the objective.
-        settings: Its numbers.
-        train: Batch to fit to.
-        valid: Batch to judge on.
     """
     if len(train.background) == 0 and train.negatives.shape[1]:
         # A least-squares readout has the wrong scale for a logistic loss.
@@ -141,22 +153,29 @@ def fitted_loss(
 
 
 def replacement_scores(
-    blocks: Sequence[Block], gates: Gates, loss_at: Callable[[Selection], float]
+    blocks: Sequence[Block],
+    gates: Gates,
+    loss_at: Callable[[Selection], float | None],
+    worth: Mapping[str, Tensor] | None = None,
 ) -> Mapping[str, Tensor]:
-    """Block name to (1, n_ops): log(loss with the candidate in place / loss of the active one).
+    """Block name to (n_edges, n_ops): log(loss with the candidate in place / loss as it is).
 
     Args:
-        blocks: Of the space, each of one edge.
+        blocks: Of the space.
         gates: A discrete point.
-        loss_at: Loss of a selection, above 0.
+        loss_at: Loss of a selection, above 0; None where nothing is known of it, which scores 0.
+        worth: As of `ReplacementScored`: candidates that have fallen to 0 are not judged.
     """
+    scores = {block.name: torch.zeros(block.shape, dtype=torch.float64) for block in blocks}
     selection = gates.choices()
-    current = math.log(loss_at(selection))
-    scores: dict[str, Tensor] = {}
-    for block in blocks:
-        row = torch.zeros(block.shape, dtype=torch.float64)
-        for k in range(block.shape[1]):
-            if k != selection[block.name][0]:
-                row[0, k] = math.log(loss_at(selection.switched(block.name, 0, k))) - current
-        scores[block.name] = row
+    current = loss_at(selection)
+    if current is None:
+        return scores
+    for name, table in scores.items():
+        judged = torch.ones_like(table) if worth is None else worth[name]
+        for edge, k in (judged > 0).nonzero().tolist():
+            other = selection.switched(name, edge, k)
+            loss = None if k == selection[name][edge] else loss_at(other)
+            if loss is not None:
+                table[edge, k] = math.log(loss) - math.log(current)
     return scores

@@ -121,27 +121,18 @@ class PairSums:
     def __init__(self, graph: PairGraph, like: Tensor) -> None:
         ones = torch.ones(len(graph), dtype=like.dtype, device=like.device)
         flipped = (graph.shape[1], graph.shape[0])
-        self._by_row = _csr(graph.row_start, graph.columns, ones, graph.shape)
-        self._by_column = _csr(graph.column_start, graph.rows[graph.transposed], ones, flipped)
+        by_row = _csr(graph.row_start, graph.columns, ones, graph.shape)
+        by_column = _csr(graph.column_start, graph.rows[graph.transposed], ones, flipped)
+        self._matrices = by_row, by_column
 
-    def of_rows(self, table: Tensor) -> Tensor:
-        """(n_columns, d) to (n_rows, d): the sum over the columns that each row has."""
-        result: Tensor = _PairSums.apply(table, self._by_row, self._by_column)
-        return result
-
-    def of_columns(self, table: Tensor) -> Tensor:
-        """(n_rows, d) to (n_columns, d): the sum over the rows that each column has."""
-        result: Tensor = _PairSums.apply(table, self._by_column, self._by_row)
+    def of(self, side: int, table: Tensor) -> Tensor:
+        """Sums of a table (n_other, d) over what each row (side 0) or column (1) has: (n, d)."""
+        result: Tensor = _PairSums.apply(table, self._matrices[side], self._matrices[1 - side])
         return result
 
 
 def pair_products(a: Tensor, b: Tensor, graph: PairGraph) -> Tensor:
-    """a[row] . b[column] at every pair of the graph.
-
-    Args:
-        a: (n_rows, d).
-        b: (n_columns, d).
-        graph: The pairs.
+    """a[row] . b[column] at every pair of the graph, of a (n_rows, d) and b (n_columns, d).
 
     Returns:
         (n,) products in the graph's row order, differentiable once by a and b.

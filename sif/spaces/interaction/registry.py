@@ -14,7 +14,7 @@ from sif.utils.registry import Registry
 
 if TYPE_CHECKING:
     from sif.core.genotype import Genotype
-    from sif.spaces.interaction.design import Design
+    from sif.spaces.interaction.function import Design
     from sif.spaces.interaction.losses import LossKind
     from sif.spaces.interaction.space_kind import SpaceKind
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.space import Space
-from sif.spaces.interaction.design import Design, plain_product
+from sif.spaces.interaction.design import plain_product
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import Histories
-from sif.spaces.interaction.function import Interaction
+from sif.spaces.interaction.function import Design, Interaction
 from sif.spaces.interaction.losses import Batch, Loss, LossSettings, Scored, Weighting
 
 Criterion = Callable[[Interaction, Batch], float]

@@ -6,7 +6,6 @@ Every combination of choices has weights of its own in a pool; a search trains a
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,9 +27,9 @@ from sif.spaces.interaction.design import (
     spec_design,
     spec_expression,
 )
-from sif.spaces.interaction.encoders import ENCODINGS, Vectors, encoded, needed
+from sif.spaces.interaction.encoders import ENCODINGS, Vectors, encoded, encoded_fields, needed
 from sif.spaces.interaction.function import Interaction
-from sif.spaces.interaction.gated import GatedFunction
+from sif.spaces.interaction.gated import GatedFunction, replacement_scores
 from sif.spaces.interaction.losses import Batch, Scored
 from sif.spaces.interaction.operations import Operation, operation_named
 from sif.spaces.interaction.space_kind import SpaceContext, SpaceKind
@@ -111,7 +110,7 @@ class StagedSpace(nn.Module):
         every = replace(context.shape, encodings=encodings, trained_readout=False)
         switches = sum(b.shape[0] * (b.shape[1] - 1) for b in self.blocks)
         self.members = WeightPool(
-            lambda: WeightSet(every, self.operations, generator),
+            WeightSet(every, self.operations, generator),
             1 + switches + SPARE,
             sum(len(block.nodes) for block in self._stages),
             self._inherit,
@@ -171,14 +170,9 @@ class StagedSpace(nn.Module):
     def loss(self, batch: Batch, gates: Gates) -> Tensor:
         """Loss of a batch under the gates."""
         scored = self.interaction(gates)
-        row = gates.weights.get(WEIGHTING_BLOCK)
-        if row is None:
-            return self._weighted_loss(scored, batch, NEUTRAL[WEIGHTING_BLOCK])
-        active = None if gates.active is None else gates.active[WEIGHTING_BLOCK][0]
         names = SPEC.stages[WEIGHTING_BLOCK]
-        return gated_output(
-            row[0], active, [partial(self._weighted_loss, scored, batch, n) for n in names]
-        )
+        losses = {name: partial(self._weighted_loss, scored, batch, name) for name in names}
+        return scored.mix(WEIGHTING_BLOCK, 0, losses)
 
     def _weighted_loss(self, scored: Scored, batch: Batch, weighting: str) -> Tensor:
         weights = self.context.weightings[weighting]
@@ -205,25 +199,14 @@ class StagedSpace(nn.Module):
         trained, or whose `worth` is 0, so that warm-up gives it no turns, scores 0: nothing for or
         against.
         """
-        scores = {b.name: torch.zeros(b.shape, dtype=torch.float64) for b in self.blocks}
-        selection = gates.choices()
-        if self.members.steps(self.point(selection)) < MIN_STEPS:
-            return scores
-        current = self._criterion(gates, valid)
-        for block in self.blocks:
-            table = scores[block.name]
-            for edge, chosen in enumerate(selection[block.name]):
-                for k in range(block.shape[1]):
-                    other = selection.switched(block.name, edge, k)
-                    lost = worth is not None and worth[block.name][edge, k] <= 0
-                    if k == chosen or lost or self.members.steps(self.point(other)) < MIN_STEPS:
-                        continue
-                    table[edge, k] = self._criterion(other.to_gates(self.blocks), valid) - current
-        return scores
 
-    def _criterion(self, gates: Gates, valid: Batch) -> float:
-        found = self.context.criterion(self.interaction(gates).chosen(), valid)
-        return math.log(max(found, torch.finfo(torch.float32).tiny))
+        def loss_at(selection: Selection) -> float | None:
+            if self.members.steps(self.point(selection)) < MIN_STEPS:
+                return None
+            function = self.interaction(selection.to_gates(self.blocks)).chosen()
+            return max(self.context.criterion(function, valid), torch.finfo(torch.float32).tiny)
+
+        return replacement_scores(self.blocks, gates, loss_at, worth)
 
     def genotype(self, gates: Gates) -> Genotype:
         """The combination at the gates; element-wise functions as numbers where they are chosen."""
@@ -256,10 +239,10 @@ class GatedStages(GatedFunction):
         space, member = self._space, self.member
         point = space.point(self._gates.choices())
         k = len(space.context.fields)
-        vectors = [self._encoded(f, ENCODINGS[point[f]]) for f in range(k)]
         embedding = EMBEDDINGS[point[k]]
-        if embedding == "graph":
-            vectors = self._propagated(vectors)
+        encodings = [ENCODINGS[choice] for choice in point[:k]]
+        graph = embedding == "graph"
+        vectors = encoded_fields(member.tables, space.histories, encodings, graph)
         transforms = self._transforms(embedding)
         return Interaction(
             member.tables, transforms, space.operations[point[k + 1]],
@@ -271,10 +254,7 @@ class GatedStages(GatedFunction):
             return [cast(Mlp, t) for t in self._space.transforms]
         return [PRIMITIVES[IDENTITY]] * len(self._space.context.fields)
 
-    def _encoded(self, field: int, encoding: str) -> Vectors:
-        return encoded(self.member.tables, self._space.histories, field, encoding)
-
-    def _mix(self, block: str, edge: int, candidates: Mapping[str, Callable[[], Tensor]]) -> Tensor:
+    def mix(self, block: str, edge: int, candidates: Mapping[str, Callable[[], Tensor]]) -> Tensor:
         """One edge of a stage; its neutral candidate where the stage is not searched."""
         weights = self._gates.weights.get(block)
         if weights is None:
@@ -284,16 +264,16 @@ class GatedStages(GatedFunction):
 
     def _mixed(self) -> list[Interaction]:
         space, member = self._space, self.member
-        encoded = [
-            Vectors(
-                self._mix(
-                    ENCODING_BLOCK, f,
-                    {e: partial(lambda f, e: self._encoded(f, e).table, f, e) for e in ENCODINGS},
-                )
-            )
-            for f in range(len(space.context.fields))
-        ]  # fmt: skip
-        vectors = [Vectors(self._embedded(encoded, f)) for f in range(len(encoded))]
+
+        def table(field: int, encoding: str) -> Tensor:
+            return encoded(member.tables, space.histories, field, encoding).table
+
+        fields = range(len(space.context.fields))
+        tables = [
+            Vectors(self.mix(ENCODING_BLOCK, f, {e: partial(table, f, e) for e in ENCODINGS}))
+            for f in fields
+        ]
+        vectors = [Vectors(self._embedded(tables, f)) for f in fields]
         identity = self._transforms("identity")
         return [
             Interaction(member.tables, identity, operation, readout, vectors)
@@ -302,22 +282,19 @@ class GatedStages(GatedFunction):
 
     def _embedded(self, encoded: Sequence[Vectors], field: int) -> Tensor:
         table = encoded[field].table
-        return self._mix(
+        return self.mix(
             EMBEDDING_BLOCK, 0,
             {
                 "identity": lambda: table,
                 "elementwise": lambda: self._space.transforms[field](table),
-                "graph": lambda: self._propagated(encoded)[field].table,
+                "graph": lambda: needed(self._space.histories).propagate(encoded)[field].table,
             },
         )  # fmt: skip
-
-    def _propagated(self, vectors: Sequence[Vectors]) -> list[Vectors]:
-        return needed(self._space.histories).propagate(vectors)
 
     def mixed_pairs(self, ids: Tensor) -> Tensor:
         """Scores (n,) at ids (n, 2)."""
         by_name = {i.operation.name: partial(i.pairs, ids) for i in self._candidates}
-        return self._mix(OPERATION_BLOCK, 0, by_name)
+        return self.mix(OPERATION_BLOCK, 0, by_name)
 
 
 STAGED_SPACE = SpaceKind(

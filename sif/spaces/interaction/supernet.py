@@ -41,11 +41,7 @@ from sif.utils.registry import unknown
 
 
 class FunctionSpace(nn.Module):
-    """The supernet.
-
-    Args:
-        spec: The preset.
-        context: What data and objective bring.
+    """The supernet of a preset.
 
     Raises:
         ConfigError: An operation or transform that is not known.
@@ -131,18 +127,11 @@ class FunctionSpace(nn.Module):
         """
 
         def loss_at(selection: Selection) -> float:
-            transforms = [self._transform(f, selection) for f in range(len(self.context.fields))]
-            interaction = self._with(selection[OPERATION_BLOCK][0], transforms)
+            function = self.interaction(selection.to_gates(self.blocks)).chosen()
             loss, numbers = self.context.loss, self.context.loss_settings
-            return fitted_loss(interaction, loss, numbers, train, valid)
+            return fitted_loss(function, loss, numbers, train, valid)
 
         return replacement_scores(self.blocks, gates, loss_at)
-
-    def _transform(self, field: int, selection: Selection) -> Elementwise:
-        if not self.spec.transforms:
-            return cast(Mlp, self.transforms[field])
-        name = self.spec.transforms[selection[self.context.fields[field]][0]]
-        return PRIMITIVES[name]
 
     def genotype(self, gates: Gates) -> Genotype:
         """The function at the gates; P and Q as numbers where they are learned."""

@@ -36,7 +36,7 @@ class WeightPool(nn.Module):
     """Sets of weights by the combination that trains them; all start from the same numbers.
 
     Args:
-        make: Makes one set; called once, the others are copies.
+        first: One set; the others are copies.
         count: How many there are.
         edges: Numbers in a combination.
         inherit: Called for a new combination whose set was copied from a neighbor's: (set,
@@ -49,14 +49,13 @@ class WeightPool(nn.Module):
 
     def __init__(
         self,
-        make: Callable[[], WeightSet],
+        first: WeightSet,
         count: int,
         edges: int,
         inherit: Callable[[WeightSet, Combination, Combination], None],
     ) -> None:
         super().__init__()
         self._inherit = inherit
-        first = make()
         self.sets = nn.ModuleList([first, *(copy.deepcopy(first) for _ in range(count - 1))])
         self.register_buffer("points", torch.full((count, edges), -1))
         self.register_buffer("trained", torch.zeros(count, dtype=torch.int64))
@@ -96,9 +95,8 @@ class WeightPool(nn.Module):
     def _admit(self, point: Combination) -> None:
         places = self._places()
 
-        def far(
-            other: Combination,
-        ) -> tuple[int, int, int]:  # ties as in a resumed search: by place
+        def far(other: Combination) -> tuple[int, int, int]:
+            """In switches; ties by steps, then, as in a resumed search, by place."""
             switches = sum(a != b for a, b in zip(other, point, strict=True))
             return switches, -self.steps(other), places[other]
 

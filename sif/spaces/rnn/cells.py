@@ -76,37 +76,26 @@ def readers(cell: RecurrentCell) -> dict[int, list[int]]:
 
 
 def cell_of(choices: Sequence[tuple[int, str]], nodes: int) -> RecurrentCell:
-    """The cell of (edge, activation) pairs, whose output is the mean of all its nodes.
-
-    Args:
-        choices: One kept edge per node.
-        nodes: Learned nodes.
+    """The cell of (edge, activation) pairs, one per node; its output is the mean of all nodes.
 
     Raises:
         GenotypeError: An edge that does not exist, or a node with none or several.
     """
-    entered, sources = edge_nodes(nodes), edge_sources(nodes)
-    found: dict[int, Edge] = {}
-    for edge, activation in choices:
-        if edge >= len(entered):
-            raise GenotypeError(f"cell: expected edges in 0..{len(entered) - 1}, found {edge}")
-        if entered[edge] in found:
-            raise GenotypeError(f"cell: node {entered[edge] + 1}: expected one edge, found two")
-        found[entered[edge]] = (activation, sources[edge])
-    if len(found) < nodes:
-        raise GenotypeError(f"cell: expected an edge for each of {nodes} nodes, found {len(found)}")
-    return RecurrentCell(tuple(found[node] for node in range(nodes)), tuple(range(1, nodes + 1)))
+    found = genotype_text.edges_into(choices, nodes, inputs=1)
+    for number, edges in enumerate(found, start=1):
+        if len(edges) > 1:
+            raise GenotypeError(f"cell: node {number}: expected one edge, found two")
+    kept = tuple(edge for edges in found for edge in edges)
+    if len(kept) < nodes:
+        raise GenotypeError(f"cell: expected an edge for each of {nodes} nodes, found {len(kept)}")
+    return RecurrentCell(kept, tuple(range(1, nodes + 1)))
 
 
 def parse_cell(text: str, where: str = "genotype") -> RecurrentCell:
     """Reads `Genotype(recurrent=[(activation, state), ...], concat=...)`, the form of DARTS.
 
-    Args:
-        text: The namedtuple's text.
-        where: For messages.
-
     Raises:
-        GenotypeError: Anything else.
+        GenotypeError: Anything else; the message begins with `where`.
     """
     return parse_genotype(
         text, where, ("recurrent", "concat"),

@@ -1,9 +1,10 @@
 """A recurrent cell over a window, with a backward pass of its own.
 
-The same numbers as `sif.spaces.rnn.networks.unroll`, which is the reference. Autograd would record
-every operation of every step, and add up the gradient of each matrix step by step; here the loop
-backwards holds only what depends on the step behind it. Derivatives of gates and activations are
-taken for all steps at once before it, gradients of matrices in one product each after it.
+The same numbers as `unroll` of `sif.spaces.rnn.networks.CellLoop`, which is the reference. Autograd
+would record every operation of every step, and add up the gradient of each matrix step by step;
+here the loop backwards holds only what depends on the step behind it. Derivatives of gates and
+activations are taken for all steps at once before it, gradients of matrices in one product each
+after it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A learned node is a highway: s + sigmoid(c) * (f(h) - s) of the state s that it reads, where (c, h)
 is s times the node's one matrix (DARTS; Liu et al., ICLR 2019, appendix A.1.2; the released code).
 Every candidate of a node shares that matrix, so supernet and networks of given cells have the same
-weights and run the same loop, `unroll`.
+weights and run the same `CellLoop`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,9 @@ CELL_INIT = 0.04
 
 
 def highway(state: Tensor, product: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
-    """The state s with its highway: s + sigmoid(c) * (f(h) - s).
+    """The state s (..., hidden) with its highway: s + sigmoid(c) * (f(h) - s).
 
-    Args:
-        state: (..., hidden): s.
-        product: (..., 2 hidden): c and h side by side.
-        activation: f.
+    The product (..., 2 hidden) holds c and h side by side; f is the activation.
     """
     carry, fresh = product.chunk(2, dim=-1)
     return torch.lerp(state, activation(fresh), torch.sigmoid(carry))
@@ -43,10 +40,6 @@ class CellWeights(nn.Module):
     Attributes:
         first: (2 hidden, 2 hidden): rows of the input, then of the hidden state before.
         nodes: Per node (hidden, 2 hidden).
-
-    Args:
-        shape: Of the model.
-        nodes: Learned nodes.
     """
 
     def __init__(self, shape: TextShape, nodes: int) -> None:
@@ -74,71 +67,68 @@ class Trace:
     offsets: Sequence[Tensor]
 
 
-def unroll(
-    x: Tensor,
-    hidden: Tensor,
-    weights: CellWeights,
-    cell: RecurrentCell,
-    mask: Tensor | None = None,
-    norms: Sequence[nn.Module] | None = None,
-    trace: Trace | None = None,
-) -> Tensor:
-    """A cell over a window.
+@dataclass(frozen=True, eq=False)
+class CellLoop:
+    """A cell over windows.
 
-    The products of nodes that read the same state are one product, and that of the input is one
-    for all steps.
-
-    Args:
-        x: (steps, batch, hidden) inputs.
-        hidden: (batch, hidden) output before the window.
+    Attributes:
         weights: One matrix per node.
         cell: Which activations read which states.
         mask: (batch, hidden) for every state that is read.
         norms: Per state a normalization; None: none.
         trace: Receives states, gives offsets.
-
-    Returns:
-        (steps, batch, hidden) outputs.
     """
-    width = hidden.shape[1]
-    from_input, from_hidden = x @ weights.first[:width], weights.first[width:]
-    groups = readers(cell)
-    matrices = {s: torch.cat([weights.nodes[i] for i in nodes], 1) for s, nodes in groups.items()}
-    extra = [offsets.unbind(1) for offsets in trace.offsets] if trace else None
-    outputs = []
-    for step, given in enumerate(from_input.unbind(0)):
-        product = torch.addmm(given, masked(hidden, mask), from_hidden)
-        states = {0: normed(highway(hidden, product, torch.tanh), norms, 0)}
-        for source, nodes in groups.items():
-            read = states[source]
-            products = (masked(read, mask) @ matrices[source]).chunk(len(nodes), dim=1)
-            for node, product in zip(nodes, products, strict=True):
-                value = highway(read, product, ACTIVATIONS[cell.nodes[node][0]])
-                if extra is not None:
-                    value = value + extra[node][step]
-                states[node + 1] = normed(value, norms, node + 1)
-        if trace is not None:
-            for number, kept in enumerate(trace.states):
-                kept.append(states[number].detach())
-        hidden = torch.stack([states[number] for number in cell.output]).mean(dim=0)
-        outputs.append(hidden)
-    return torch.stack(outputs)
 
+    weights: CellWeights
+    cell: RecurrentCell
+    mask: Tensor | None = None
+    norms: Sequence[nn.Module] | None = None
+    trace: Trace | None = None
 
-def recur(
-    x: Tensor,
-    hidden: Tensor,
-    weights: CellWeights,
-    cell: RecurrentCell,
-    mask: Tensor | None = None,
-    norms: Sequence[nn.Module] | None = None,
-    trace: Trace | None = None,
-) -> Tensor:
-    """As `unroll`, by `fused` where a gradient is asked for and there is nothing that it cannot."""
-    if norms is not None or trace is not None or not torch.is_grad_enabled():
-        return unroll(x, hidden, weights, cell, mask, norms, trace)
-    from_input, from_hidden = weights.first[: x.shape[2]], weights.first[x.shape[2] :]
-    return fused(x @ from_input, hidden, from_hidden, list(weights.nodes), cell, mask)
+    def __call__(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """As `unroll`, by `fused` where a gradient is asked for and there is nothing it cannot."""
+        if self.norms is not None or self.trace is not None or not torch.is_grad_enabled():
+            return self.unroll(x, hidden)
+        from_input, from_hidden = self.weights.first.split(x.shape[2])
+        nodes = list(self.weights.nodes)
+        return fused(x @ from_input, hidden, from_hidden, nodes, self.cell, self.mask)
+
+    def unroll(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """Step by step.
+
+        The products of nodes that read the same state are one product, and that of the input is one
+        for all steps.
+
+        Args:
+            x: (steps, batch, hidden) inputs.
+            hidden: (batch, hidden) output before the window.
+
+        Returns:
+            (steps, batch, hidden) outputs.
+        """
+        weights, cell, mask, trace = self.weights, self.cell, self.mask, self.trace
+        from_input, from_hidden = weights.first.split(x.shape[2])
+        groups = readers(cell)
+        matrices = {s: torch.cat([weights.nodes[i] for i in n], 1) for s, n in groups.items()}
+        extra = [offsets.unbind(1) for offsets in trace.offsets] if trace else None
+        outputs = []
+        for step, given in enumerate((x @ from_input).unbind(0)):
+            product = torch.addmm(given, masked(hidden, mask), from_hidden)
+            states = {0: normed(highway(hidden, product, torch.tanh), self.norms, 0)}
+            for source, nodes in groups.items():
+                read = states[source]
+                products = (masked(read, mask) @ matrices[source]).chunk(len(nodes), dim=1)
+                for node, product in zip(nodes, products, strict=True):
+                    value = highway(read, product, ACTIVATIONS[cell.nodes[node][0]])
+                    if extra is not None:
+                        value = value + extra[node][step]
+                    states[node + 1] = normed(value, self.norms, node + 1)
+            if trace is not None:
+                for number, kept in enumerate(trace.states):
+                    kept.append(states[number].detach())
+            hidden = torch.stack([states[number] for number in cell.output]).mean(dim=0)
+            outputs.append(hidden)
+        return torch.stack(outputs)
 
 
 def normed(value: Tensor, norms: Sequence[nn.Module] | None, number: int) -> Tensor:
@@ -147,13 +137,7 @@ def normed(value: Tensor, norms: Sequence[nn.Module] | None, number: int) -> Ten
 
 
 class CellRecurrence(nn.Module):
-    """A given cell.
-
-    Args:
-        shape: Of the model.
-        cell: The cell.
-        normalized: Whether every state is normalized, as in a supernet.
-    """
+    """A given cell, every state `normalized` as in a supernet or none."""
 
     def __init__(self, shape: TextShape, cell: RecurrentCell, normalized: bool = False) -> None:
         super().__init__()
@@ -171,17 +155,13 @@ class CellRecurrence(nn.Module):
         """Outputs (steps, batch, hidden) and the last of them; no state: zeros."""
         hidden = x.new_zeros(x.shape[1:]) if state is None else state
         norms = cast("Sequence[nn.Module] | None", self.norms)
-        x = masked(x, masks.input)
-        outputs = recur(x, hidden, self.weights, self.cell, masks.hidden, norms)
+        loop = CellLoop(self.weights, self.cell, masks.hidden, norms)
+        outputs = loop(masked(x, masks.input), hidden)
         return outputs, outputs[-1]
 
 
 class LSTMRecurrence(nn.Module):
-    """Torch's LSTM, to compare with; dropout of states between steps is not among its options.
-
-    Args:
-        shape: Of the model; its nodes do not count.
-    """
+    """Torch's LSTM, to compare with; dropout of states between steps is not among its options."""
 
     def __init__(self, shape: TextShape) -> None:
         super().__init__()
@@ -212,12 +192,7 @@ class Window:
 
 
 class LanguageModel(nn.Module):
-    """Embeddings, something recurrent, and a decoder that shares the embeddings' weights.
-
-    Args:
-        shape: Sizes.
-        recurrence: In between.
-    """
+    """Embeddings, something recurrent, and a decoder that shares the embeddings' weights."""
 
     def __init__(self, shape: TextShape, recurrence: nn.Module) -> None:
         super().__init__()

@@ -23,6 +23,7 @@ from sif.spaces.cell_space import CellSpace
 from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, cell_of, edge_nodes, expression
 from sif.spaces.rnn.dropout import TextShape, draw_masks, masked
 from sif.spaces.rnn.networks import (
+    CellLoop,
     CellRecurrence,
     CellWeights,
     LanguageModel,
@@ -31,7 +32,6 @@ from sif.spaces.rnn.networks import (
     embedded,
     highway,
     normed,
-    recur,
 )
 
 BLOCK = "recurrent"
@@ -113,7 +113,7 @@ class RNNSpace(CellSpace):
         if gates.weights[BLOCK].requires_grad:
             trace = self._trace(x, mask, gates)
         norms = cast("Sequence[nn.Module] | None", self.norms)
-        return recur(x, hidden, self._weights, cell, mask, norms, trace)
+        return CellLoop(self._weights, cell, mask, norms, trace)(x, hidden)
 
     def _trace(self, x: Tensor, mask: Tensor | None, gates: Gates) -> Trace:
         """Zeros for every node whose gradient makes the candidates of all steps answer at once."""
@@ -136,17 +136,17 @@ class RNNSpace(CellSpace):
 
     def _relaxed(self, x: Tensor, hidden: Tensor, mask: Tensor | None, weights: Tensor) -> Tensor:
         """All states and activations of every node, by their weights."""
-        width, outputs = self.shape.hidden, []
+        outputs = []
         norms = cast("Sequence[nn.Module] | None", self.norms)
         weights = weights.to(x)
-        from_input, from_hidden = x @ self._weights.first[:width], self._weights.first[width:]
-        for given in from_input.unbind(0):
-            product = torch.addmm(given, hidden if mask is None else hidden * mask, from_hidden)
+        from_input, from_hidden = self._weights.first.split(self.shape.hidden)
+        for given in (x @ from_input).unbind(0):
+            product = torch.addmm(given, masked(hidden, mask), from_hidden)
             states = [normed(highway(hidden, product, torch.tanh), norms, 0)]
             first = 0
             for node, matrix in enumerate(self._weights.nodes):
                 read = torch.stack(states)
-                product = (read if mask is None else read * mask) @ matrix
+                product = masked(read, mask) @ matrix
                 carry, fresh = product.chunk(2, dim=-1)
                 gate = torch.sigmoid(carry)
                 shares = weights[first : first + node + 1, :, None, None]

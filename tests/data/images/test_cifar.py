@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sif.data.images import Images, load_images
 from sif.data.images.cifar import LAYOUTS, read_cifar
+from sif.data.images.dataset import Images
+from sif.data.images.load import load_images
 from sif.data.images.unpickle import unpickle_batch
 from sif.errors import DataError
 

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sif.data.images import FolderImages, Images, load_images, make_image_split
+from sif.data.images.dataset import Images
 from sif.data.images.decode import Form, decode
+from sif.data.images.lazy import FolderImages
+from sif.data.images.load import load_images
+from sif.data.images.split import make_image_split
 from sif.errors import DataError
 
 

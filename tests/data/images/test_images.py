@@ -16,8 +16,9 @@ from PIL import Image
 
 import sif
 from sif.data.download import Source, locate, unpack
-from sif.data.images import Images, ImageSplit, load_images, make_image_split
-from sif.data.images.dataset import first_of_each, with_channels
+from sif.data.images.dataset import Images, first_of_each, with_channels
+from sif.data.images.load import load_images
+from sif.data.images.split import ImageSplit, make_image_split
 from sif.data.interactions.load import load_dataset
 from sif.errors import ConfigError, DataError, ShapeError
 

@@ -14,18 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from sif.core.stream import Permutation
-from sif.data.images import (
-    Augmentation,
-    FolderImages,
-    FolderStream,
-    Images,
-    ImageStream,
-    Preparation,
-    Statistics,
-    folder_batches,
-    image_batches,
-    load_images,
-)
+from sif.data.images.augment import Augmentation, Preparation, Statistics
+from sif.data.images.dataset import Images
+from sif.data.images.folder_stream import FolderStream, folder_batches
+from sif.data.images.lazy import FolderImages
+from sif.data.images.load import load_images
+from sif.data.images.stream import ImageStream, image_batches
 from sif.errors import DataError
 
 CPU = torch.device("cpu")

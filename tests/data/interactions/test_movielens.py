@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sif.data.interactions import read_movielens
-from sif.data.interactions.movielens import official_parts
+from sif.data.interactions.movielens import official_parts, read_movielens
 from sif.errors import DataError
 
 LAYOUTS = [

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sif.data.interactions import OPERATIONS, TRANSFORMS, planted
-from sif.data.interactions.planted import transform
+from sif.data.interactions import planted
+from sif.data.interactions.planted import OPERATIONS, TRANSFORMS, transform
 from sif.errors import DataError
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sif.data.interactions import PROTOCOLS, Interactions, Vocabulary, make_split
+from sif.data.interactions import Interactions, Vocabulary, make_split
 from sif.data.interactions.load import Dataset, load_dataset
-from sif.data.interactions.split import build_split
+from sif.data.interactions.split import PROTOCOLS, build_split
 from sif.errors import DataError, ShapeError
 
 UNOFFICIAL = [name for name in PROTOCOLS if not name.startswith("u")]

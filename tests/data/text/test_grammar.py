@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sif.data.text import EOS, EOS_WORD, Grammar, grammar_corpus, load_corpus
+from sif.data.text.corpus import EOS, EOS_WORD
+from sif.data.text.grammar import Grammar, grammar_corpus
+from sif.data.text.load import load_corpus
 from sif.errors import DataError
 
 TINY = Grammar(keys=3, depth=2, fillers=3, shortest=1, longest=3, steps=(0.7, 0.3))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sif.core.stream import Stream
-from sif.data.text import Carry, TextStream, text_batches
+from sif.data.text.stream import Carry, TextStream, text_batches
 from sif.errors import DataError
 from sif.utils.checkpoint import load, save
 
@@ -37,7 +37,7 @@ class Window:
 def make(inputs: Tensor, targets: Tensor, carry: Carry) -> Window:
     """As a space does: reads the carry, and leaves something in it."""
     window = Window(inputs, targets, carry, copy.deepcopy(carry.value))
-    carry.value = (inputs[-1].double(), {"seen": [targets.sum()]})
+    carry.value = inputs[-1].double()
     return window
 
 
@@ -64,7 +64,7 @@ def same(one: Window, other: Window) -> bool:
     if one.value is None or other.value is None:
         carried = one.value is other.value
     else:
-        carried = torch.equal(one.value[0], other.value[0]) and one.value[1] == other.value[1]
+        carried = torch.equal(one.value, other.value)
     return carried and torch.equal(one.inputs, other.inputs)
 
 
@@ -88,7 +88,7 @@ def test_every_target_once_per_pass(
         # The carry is empty at the start of a pass; else it holds what the window before left.
         assert windows[0].value is None
         for before, window in itertools.pairwise(windows):
-            assert torch.equal(window.value[0], before.inputs[-1].double())
+            assert torch.equal(window.value, before.inputs[-1].double())
         longest = max(len(window.inputs) for window in windows)
         assert longest <= (max(bptt + 20, 5) if vary else bptt)
     assert inputs.dtype == targets.dtype == torch.int64
@@ -149,22 +149,20 @@ def test_a_resumed_stream_continues_as_if_nothing_had_been(
 
 
 def test_a_state_is_a_copy() -> None:
-    carry = Carry((torch.ones(2, requires_grad=True), [torch.zeros(1)], {"n": 3}))
-    state = carry.state_dict()
+    value = torch.ones(2, requires_grad=True)
+    state = Carry(value).state_dict()
     with torch.no_grad():
-        carry.value[0].fill_(5)
-        carry.value[1][0].fill_(5)
+        value.fill_(5)
     other = Carry()
     other.load_state_dict(state)
-    first, (second,), third = other.value
-    assert first.tolist() == [1, 1] and second.tolist() == [0] and third == {"n": 3}
-    assert not first.requires_grad and isinstance(other.value, tuple)
-    first.fill_(7)
-    assert state["value"][0].tolist() == [1, 1]
+    assert other.value is not None
+    assert other.value.tolist() == [1, 1] and not other.value.requires_grad
+    other.value.fill_(7)
+    assert state["value"].tolist() == [1, 1]
+    other.load_state_dict(state, "meta")
+    assert other.value.device.type == "meta"
     other.load_state_dict(Carry().state_dict())
     assert other.value is None
-    other.load_state_dict(state, "meta")
-    assert other.value[0].device.type == "meta"
 
 
 def test_windows_that_hand_on_their_state_are_one_long_pass() -> None:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sif.data.images import load_images
+from sif.data.images.load import load_images
 from sif.data.interactions.load import load_dataset
 from sif.data.recipe import Recipe
-from sif.data.text import EOS, UNK, Corpus, load_corpus
-from sif.data.text.corpus import number
+from sif.data.text.corpus import EOS, UNK, Corpus, number
+from sif.data.text.load import load_corpus
 from sif.errors import DataError, ShapeError
 
 TEXTS = {

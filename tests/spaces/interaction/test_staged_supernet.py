@@ -19,7 +19,7 @@ from sif.core.proximal import project, weight_step
 from sif.core.space import ReplacementScored
 from sif.errors import GenotypeError, ShapeError
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
-from sif.spaces.interaction.design import EMBEDDINGS, SPECS, legal_names, network, served
+from sif.spaces.interaction.design import EMBEDDINGS, SPECS, legal_names
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import ENCODINGS, Histories
 from sif.spaces.interaction.function import Interaction, InteractionNetwork
@@ -194,7 +194,9 @@ def built_from(space: StagedSpace, gates: Gates) -> InteractionNetwork:
     """The network of the genotype at the gates, with the supernet's weights copied in."""
     genotype = Genotype.from_json(space.genotype(gates).to_json())
     design = design_of(genotype, FIELDS)
-    net = network(design, shape(), torch.Generator().manual_seed(9), histories()).double()
+    net = InteractionNetwork(
+        design, shape(), torch.Generator().manual_seed(9), histories()
+    ).double()
     member = space.members.of(space.point(gates.choices()))
     whole = member.tables
     with torch.no_grad():
@@ -432,7 +434,7 @@ def make_members(count: int = 3, note: Note | None = None) -> WeightPool:
         if note is not None:
             note.append((point, neighbor))
 
-    return WeightPool(lambda: WeightSet(small, operations, generator), count, 2, inherit)
+    return WeightPool(WeightSet(small, operations, generator), count, 2, inherit)
 
 
 def mark(members: WeightPool, point: Combination, value: float, steps: int = 1) -> None:
@@ -625,7 +627,7 @@ def test_a_baked_network_scores_alike_by_look_ups(chosen: dict[str, Any]) -> Non
         chosen.get("encoding", ("id", "id")) == ("id", "id") and chosen.get("embedding") != "graph"
     )
     design = design_of(space.genotype(gates), FIELDS)
-    fresh = network(served(design), shape(), torch.Generator()).double()
+    fresh = InteractionNetwork(design.served(), shape(), torch.Generator()).double()
     fresh.load_state_dict(precomputed.state_dict())
     assert torch.equal(fresh(EVERY), precomputed(EVERY))
     with torch.no_grad():
@@ -637,6 +639,6 @@ def test_a_baked_network_scores_alike_by_look_ups(chosen: dict[str, Any]) -> Non
 
 def test_encodings_need_the_train_part() -> None:
     design = design_of(staged(encoding=((0, "history"), (1, "id"))), FIELDS)
-    net = network(design, shape(), torch.Generator())
+    net = InteractionNetwork(design, shape(), torch.Generator())
     with pytest.raises(ShapeError, match="expected the train part's histories, found none"):
         net(EVERY)

@@ -20,9 +20,9 @@ from sif.core.space import ReplacementScored
 from sif.errors import ConfigError, GenotypeError
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
-from sif.spaces.interaction.design import OPERATION_BLOCK, SPECS, FunctionSpec, legal_names, network
+from sif.spaces.interaction.design import OPERATION_BLOCK, SPECS, FunctionSpec, legal_names
 from sif.spaces.interaction.embeddings import Tables, TableShape, clip_readout
-from sif.spaces.interaction.function import Interaction
+from sif.spaces.interaction.function import Interaction, InteractionNetwork
 from sif.spaces.interaction.losses import Batch
 from sif.spaces.interaction.operations import OPERATIONS, operations_for
 from sif.spaces.interaction.registry import LOSSES, design_of, expression
@@ -314,7 +314,7 @@ def test_factors_score_every_pair(spec: str, biases: bool, intercept: bool, froz
     space, ids = case.space(), every_id(case)
     shape = TableShape(SIZES[:2], 3, biases, intercept, init=0.7)
     for gates in selections(space):
-        net = network(
+        net = InteractionNetwork(
             design_of(space.genotype(gates), FIELDS[:2]), shape, torch.Generator().manual_seed(1)
         )
         scatter(net.double())

@@ -17,7 +17,6 @@ from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, planted
 from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.batches import REDRAWS, Drawing, PartTensors
-from sif.spaces.interaction.design import network
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.losses import Batch
 from sif.spaces.interaction.registry import LOSSES, design_of
@@ -183,7 +182,9 @@ def gradients(net: InteractionNetwork) -> list[Tensor]:
 )
 def test_the_blocks_losses_and_gradients_sum_to_the_whole(objective: str, name: str) -> None:
     found = problem(objective)
-    net = network(design_of(FUNCTIONS[name], found.fields), found.shape(4), generator()).double()
+    net = InteractionNetwork(
+        design_of(FUNCTIONS[name], found.fields), found.shape(4), generator()
+    ).double()
     loss, strengths = LOSSES[found.loss_name], found.strengths(2.0)
     whole = found.stream("train", None, "x").next()
     value = loss(net.interaction(), whole, found.loss_settings) + net.tables.squared_norm(strengths)
@@ -254,7 +255,7 @@ def test_training_in_blocks_learns_and_resumes_to_the_same_weights(
 def test_validation_on_some_users_and_a_search_on_some_interactions() -> None:
     every, some = problem(), problem(valid_users=7)
     design = design_of(FUNCTIONS["multiply"], every.fields)
-    net = network(design, every.shape(4), generator()).double()
+    net = InteractionNetwork(design, every.shape(4), generator()).double()
     history, truth = some._judged
     users = set(truth.ids[:, 0].tolist())
     assert len(users) == 7
@@ -294,7 +295,7 @@ def test_weights_of_users_follow_them_into_their_blocks(objective: str) -> None:
     """Weighted losses of the blocks sum to that of the whole."""
     found = problem(objective)
     design = design_of(staged("both", "id", "id"), found.fields)
-    net = network(design, found.shape(4), generator()).double()
+    net = InteractionNetwork(design, found.shape(4), generator()).double()
     loss, weighting = LOSSES[found.loss_name], found.weighting("both")
     assert weighting is not None
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from sif.spaces.rnn.cells import ACTIVATIONS, PUBLISHED, RecurrentCell
 from sif.spaces.rnn.dropout import Masks, TextShape
 from sif.spaces.rnn.fused import SLOPES
-from sif.spaces.rnn.networks import CellRecurrence, unroll
+from sif.spaces.rnn.networks import CellLoop, CellRecurrence
 
 F64 = torch.float64
 SHAPE = TextShape(vocabulary=11, hidden=6)
@@ -41,7 +41,7 @@ def test_outputs_and_every_gradient_are_those_of_the_plain_loop(name: str, dropp
     mask = (torch.rand(4, 6) > 0.3).to(F64) / 0.7 if dropped else None
     leaves = [x, hidden, *recurrence.parameters()]
     made, state = recurrence(x, hidden, Masks(hidden=mask))
-    plain = unroll(x, hidden, recurrence.weights, recurrence.cell, mask)
+    plain = CellLoop(recurrence.weights, recurrence.cell, mask).unroll(x, hidden)
     torch.testing.assert_close(made, plain, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(state, plain[-1], rtol=1e-12, atol=1e-12)
     found, expected = gradients(made, leaves), gradients(plain, leaves)
@@ -54,7 +54,7 @@ def test_a_loss_of_the_state_behind_the_window_reaches_all_steps() -> None:
     x = torch.randn(5, 2, 6, dtype=F64, requires_grad=True)
     (found,) = torch.autograd.grad(recurrence(x, None, Masks())[1].pow(2).sum(), [x])
     zeros = torch.zeros(2, 6, dtype=F64)
-    plain = unroll(x, zeros, recurrence.weights, CHAIN)[-1]
+    plain = CellLoop(recurrence.weights, CHAIN).unroll(x, zeros)[-1]
     (expected,) = torch.autograd.grad(plain.pow(2).sum(), [x])
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
