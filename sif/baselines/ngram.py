@@ -119,11 +119,11 @@ class NGram:
         """
         if not 1 <= order <= len(ids):
             raise DataError(f"n-gram: order: expected 1 to {len(ids)} words, found {order}")
-        given = (discounts,) * order if isinstance(discounts, float) else tuple(discounts)
-        if len(given) != order or not all(0 < discount <= 1 for discount in given):
-            told = ", ".join(f"{discount:g}" for discount in given)
-            raise DataError(f"n-gram: discounts: expected {order} in (0, 1], found {told}")
-        return cls(size, given, _count(ids, size, order))
+        per_order = (discounts,) * order if isinstance(discounts, float) else tuple(discounts)
+        if len(per_order) != order or not all(0 < discount <= 1 for discount in per_order):
+            values = ", ".join(f"{discount:g}" for discount in per_order)
+            raise DataError(f"n-gram: discounts: expected {order} in (0, 1], found {values}")
+        return cls(size, per_order, _count(ids, size, order))
 
     @property
     def order(self) -> int:
@@ -161,23 +161,24 @@ def _count(ids: Int64Array, size: int, order: int) -> tuple[_Level, ...]:
     """The n-grams of a text up to the order, the shortest first."""
     contexts = np.zeros(len(ids), dtype=np.int64)  # the empty one is number 0
     ending, n_contexts = np.empty(0, dtype=np.int64), 1
-    found: list[tuple[Int64Array, _Counts]] = []
+    counted: list[tuple[Int64Array, _Counts]] = []
     continuations: list[_Counts] = []
     for length in range(1, order + 1):
         codes, first, numbers = np.unique(
             (contexts * size + ids)[length - 1 :], return_index=True, return_inverse=True
         )
-        if found:  # each n-gram is one more way to continue to what is left of it without its start
-            shorter, _ = found[-1]
+        if counted:
+            # Each n-gram is one more way to continue the n-gram without its first word.
+            shorter, _ = counted[-1]
             ways = np.bincount(ending[first + length - 1], minlength=len(shorter))
-            continuations.append(_counts(ways, shorter // size, len(found[-1][1].total)))
-        found.append((codes, _counts(np.bincount(numbers), codes // size, n_contexts)))
+            continuations.append(_counts(ways, shorter // size, len(counted[-1][1].total)))
+        counted.append((codes, _counts(np.bincount(numbers), codes // size, n_contexts)))
         ending, n_contexts = np.append(np.full(length - 1, -1), numbers), len(codes)
         contexts = np.append(-1, ending[:-1])
-    continuations.append(found[-1][1])
+    continuations.append(counted[-1][1])
     return tuple(
         _Level(codes, counts, ways)
-        for (codes, counts), ways in zip(found, continuations, strict=True)
+        for (codes, counts), ways in zip(counted, continuations, strict=True)
     )
 
 

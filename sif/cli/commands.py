@@ -78,8 +78,8 @@ def recommend(values: argparse.Namespace) -> None:
     if not users:
         raise ConfigError("recommend: expected user ids or --users, found neither")
     if values.output is not None:
-        shown = sys.stderr.isatty()
-        listing.write_recommendations(model, users, values.n, values.output, shown)
+        is_terminal = sys.stderr.isatty()
+        listing.write_recommendations(model, users, values.n, values.output, is_terminal)
         print(values.output)
         return
     for rows in listing.recommendations(model, users, values.n):
@@ -98,8 +98,8 @@ def similar(values: argparse.Namespace) -> None:
 
 
 def _print_rows(rows: Iterable[tuple[str, int, str, float, str]]) -> None:
-    for asked, rank, item, score, title in rows:
-        print(asked, rank, item, f"{score:.4f}", title, sep="\t")
+    for query, rank, item, score, title in rows:
+        print(query, rank, item, f"{score:.4f}", title, sep="\t")
 
 
 def export(values: argparse.Namespace) -> None:

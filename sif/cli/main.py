@@ -118,9 +118,9 @@ def _resumed_config(values: argparse.Namespace) -> CommonConfig:
     from sif.methods.configuration import load_job_config
 
     saved = load_job_config(None, file=folder / "config.yaml")
-    asked = _asked_config(values, values.config or folder / "config.yaml")
-    check_resumed(folder, None, differences(asked, saved))
-    return asked.model_copy(update={"output_dir": folder})
+    config = _asked_config(values, values.config or folder / "config.yaml")
+    check_resumed(folder, None, differences(config, saved))
+    return config.model_copy(update={"output_dir": folder})
 
 
 VERBS: dict[str, Verb] = {
@@ -202,18 +202,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 @contextmanager
 def _renamings_told_once() -> Iterator[None]:
     """Settings under former names become one line on stderr, however often they are read."""
-    told: set[str] = set()
+    seen: set[str] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("always", RenamedSetting)
-        shown = warnings.showwarning
+        show_warning = warnings.showwarning
 
         def show(
             message: Warning | str, category: type[Warning], *place: Any, **where: Any
         ) -> None:
             if not issubclass(category, RenamedSetting):
-                shown(message, category, *place, **where)
-            elif str(message) not in told:
-                told.add(str(message))
+                show_warning(message, category, *place, **where)
+            elif str(message) not in seen:
+                seen.add(str(message))
                 print(f"note: {message}", file=sys.stderr, flush=True)
 
         warnings.showwarning = show
@@ -224,8 +224,8 @@ def _one_line(error: SifError | OSError) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     line = " ".join(str(error).split())
-    for named, option in _OPTIONS:
-        line = re.sub(named, option, line)
+    for setting, option in _OPTIONS:
+        line = re.sub(setting, option, line)
     return line
 
 

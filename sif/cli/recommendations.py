@@ -73,8 +73,8 @@ def read_ids(path: Path, name: str) -> list[str]:
     cells = table.read({place: "id"})[place].astype(object)
     cells = cells.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
     if len(cells) == 0 or (cells.isna() | (cells == "")).any():
-        found = "an empty one" if len(cells) else "none"
-        raise DataError(f"{path}: expected {name} ids, found {found}")
+        number = "an empty one" if len(cells) else "none"
+        raise DataError(f"{path}: expected {name} ids, found {number}")
     return list(dict.fromkeys(id_strings(cells).tolist()))
 
 
@@ -160,8 +160,8 @@ def write_recommendations(
     starts = range(0, len(users), CHUNK)
     try:
         with writer(part) as write, _progress(len(users), show) as done:
-            for start, found in zip(starts, recommendations(model, users, count), strict=True):
-                write(pd.DataFrame(found, columns=list(NAMES)))
+            for start, rows in zip(starts, recommendations(model, users, count), strict=True):
+                write(pd.DataFrame(rows, columns=list(NAMES)))
                 done(len(users[start : start + CHUNK]))
         os.replace(part, path)
     finally:

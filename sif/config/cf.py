@@ -90,9 +90,9 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _distinct_fields(self) -> DataConfig:
-        made = ("time",) if self.time_buckets is not None else ()
+        generated = ("time",) if self.time_buckets is not None else ()
         # "operation" is the block of a genotype that is named after no field.
-        taken = ["user", "item", "rating", "timestamp", "operation", *made]
+        taken = ["user", "item", "rating", "timestamp", "operation", *generated]
         for name in self.context:
             if name in taken:
                 raise ValueError(
@@ -260,8 +260,8 @@ class CFConfig(CommonConfig):
             )
         if self.data.protocol == "file" and self.data.split_file is None:
             problems.append("data.protocol 'file' needs data.split_file")
-        asked = {"context": self.data.context, "time_buckets": self.data.time_buckets}
-        further = [f"data.{key}" for key, value in asked.items() if value]
+        settings = {"context": self.data.context, "time_buckets": self.data.time_buckets}
+        further = [f"data.{key}" for key, value in settings.items() if value]
         if further and self.objective == "ranking":
             problems.append(
                 f"{' and '.join(further)} contradicts objective 'ranking', which has no context "

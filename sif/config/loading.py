@@ -70,17 +70,17 @@ def load_config(
         >>> config.train.epochs, config.seed, config.space
         (5, 1, 'staged')
     """
-    given = [(str(file), read_yaml(find_config(file), str(file)))] if file is not None else []
-    given += [("settings", _nested(item.split("=", 1), item)) for item in sets]
+    explicit = [(str(file), read_yaml(find_config(file), str(file)))] if file is not None else []
+    explicit += [("settings", _nested(item.split("=", 1), item)) for item in sets]
     flat = {key: value for key, value in (flags or {}).items() if value is not None}
-    given += [("arguments", _nest(key, value)) for key, value in flat.items()]
-    given += [
+    explicit += [("arguments", _nest(key, value)) for key, value in flat.items()]
+    explicit += [
         (origin, _nest(key, value)) for origin, layer in layers for key, value in layer.items()
     ]
-    name = _task_name(task, given)
-    given.append(("arguments", {"task": name}))
+    name = _task_name(task, explicit)
+    explicit.append(("arguments", {"task": name}))
     model = config_model(name)
-    read, notes = with_todays_names([*_preset_layers(name, model, given), *given], model)
+    read, notes = with_todays_names([*_preset_layers(name, model, explicit), *explicit], model)
     merged, origins = _merge(read)
     try:
         config = model.model_validate(merged)
@@ -110,12 +110,12 @@ def config_model(task: str) -> type[CommonConfig]:
     return model
 
 
-def _task_name(task: str | None, given: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
-    for origin, layer in given:
-        named = layer.get("task")
-        if named is not None and task is not None and named != task:
-            raise ConfigError(f"{origin}: task: {named!r} contradicts the asked {task!r}")
-        task = named if task is None else task
+def _task_name(task: str | None, layers: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    for origin, layer in layers:
+        name = layer.get("task")
+        if name is not None and task is not None and name != task:
+            raise ConfigError(f"{origin}: task: {name!r} contradicts the asked {task!r}")
+        task = name if task is None else task
     if task is None:
         raise ConfigError(f"task: expected one of {', '.join(task_names())}, found none")
     known = task_names()
@@ -125,11 +125,11 @@ def _task_name(task: str | None, given: Iterable[tuple[str, Mapping[str, Any]]])
 
 
 def _preset_layers(
-    task: str, model: type[CommonConfig], given: Sequence[tuple[str, dict[str, Any]]]
+    task: str, model: type[CommonConfig], explicit: Sequence[tuple[str, dict[str, Any]]]
 ) -> list[tuple[str, dict[str, Any]]]:
     layers = _preset(f"{task}/default")
     if model.overlay is not None:
-        merged, _ = _merge([*layers, *given])
+        merged, _ = _merge([*layers, *explicit])
         choice = merged.get(model.overlay, model.model_fields[model.overlay].default)
         layers += _preset(f"{task}/{choice}")
     return layers

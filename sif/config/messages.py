@@ -75,7 +75,7 @@ def _origin(path: tuple[str, ...], origins: Mapping[tuple[str, ...], str]) -> st
 
 
 def _problem(item: Any, model: type[BaseModel]) -> str:
-    kind, found = item["type"], item["input"]
+    kind, value = item["type"], item["input"]
     if kind == "extra_forbidden":
         *parents, key = item["loc"]
         return f"unknown key{did_you_mean(str(key), known_keys(model, parents))}"
@@ -84,12 +84,12 @@ def _problem(item: Any, model: type[BaseModel]) -> str:
     if kind == "value_error":
         return str(item["ctx"]["error"])
     if kind == "too_short":
-        return f"expected at least {item['ctx']['min_length']} item(s), found {_shown(found)}"
+        return f"expected at least {item['ctx']['min_length']} item(s), found {_shown(value)}"
     expected = _expectation(item["msg"], kind)
     hint = ""
-    if kind == "literal_error" and isinstance(found, str):
-        hint = did_you_mean(found, item["ctx"]["expected"].replace("'", "").split(" or "))
-    return f"{expected}, found {_shown(found)}{hint}"
+    if kind == "literal_error" and isinstance(value, str):
+        hint = did_you_mean(value, item["ctx"]["expected"].replace("'", "").split(" or "))
+    return f"{expected}, found {_shown(value)}{hint}"
 
 
 def _expectation(message: str, kind: str) -> str:

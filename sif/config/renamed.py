@@ -93,12 +93,12 @@ def with_todays_names(
         ConfigError: One source gives a setting under both names, with different values.
     """
     notes: list[str] = []
-    given: dict[tuple[str, str], tuple[str, Any]] = {}
+    settings: dict[tuple[str, str], tuple[str, Any]] = {}
     renamed = []
     for origin, layer in layers:
         values = _copy(layer)
-        found = [(key, _get(values, key)) for new in RENAMED.values() for key in new.keys]
-        pairs = [(key, key, value) for key, value in found if value is not _ABSENT]
+        candidates = [(key, _get(values, key)) for new in RENAMED.values() for key in new.keys]
+        pairs = [(key, key, value) for key, value in candidates if value is not _ABSENT]
         for old, new in RENAMED.items():
             value = _get(values, old)
             if value is _ABSENT or not _known(new.keys[0], model):
@@ -113,9 +113,9 @@ def with_todays_names(
                 pairs.append((key, old, today))
                 _put(values, key, today)
         for key, name, value in pairs:
-            other, theirs = given.setdefault((origin, key), (name, value))
-            if other != name and theirs != value:
-                raise ConfigError(_contradiction(origin, (other, theirs), (name, value)))
+            other, earlier = settings.setdefault((origin, key), (name, value))
+            if other != name and earlier != value:
+                raise ConfigError(_contradiction(origin, (other, earlier), (name, value)))
         renamed.append((origin, values))
     return renamed, list(dict.fromkeys(notes))
 
@@ -127,8 +127,8 @@ def warn_of_renamed(notes: Sequence[str]) -> None:
     """
     if not notes:
         return
-    shown, more = ", ".join(notes[:_SHOWN]), len(notes) - _SHOWN
-    text = f"old names of settings: {shown}" + (f", and {more} more" if more > 0 else "")
+    first, more = ", ".join(notes[:_SHOWN]), len(notes) - _SHOWN
+    text = f"old names of settings: {first}" + (f", and {more} more" if more > 0 else "")
     frame, level = sys._getframe(1), 2
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _OURS:
         frame, level = frame.f_back, level + 1

@@ -187,8 +187,8 @@ class Gates:
         for block in blocks:
             weights = self.weights.get(block.name)
             if weights is None or tuple(weights.shape) != block.shape:
-                found = "nothing" if weights is None else f"shape {tuple(weights.shape)}"
-                expected = f"weights of shape {block.shape}, found {found}"
+                actual = "nothing" if weights is None else f"shape {tuple(weights.shape)}"
+                expected = f"weights of shape {block.shape}, found {actual}"
             elif self.active is None:
                 expected = "" if bool(weights.isfinite().all()) else "finite weights"
             else:
@@ -201,6 +201,6 @@ def _other_weights(rows: Sequence[Sequence[float]], edges: Sequence[int]) -> str
     """The first row of weights that contradicts the selection; nothing if none does."""
     for edge, (row, chosen) in enumerate(zip(rows, edges, strict=True)):
         if any(value != float(k == chosen) for k, value in enumerate(row)):
-            told = "no operation" if chosen < 0 else f"operation {chosen} alone"
-            return f"{told} on edge {edge}, found weights {row}"
+            content = "no operation" if chosen < 0 else f"operation {chosen} alone"
+            return f"{content} on edge {edge}, found weights {row}"
     return ""

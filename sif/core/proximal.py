@@ -68,9 +68,9 @@ def project(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Gates:
 def _checked(alpha: Mapping[str, Tensor], block: Block) -> Tensor:
     table = alpha.get(block.name)
     if table is None or tuple(table.shape) != block.shape:
-        found = "nothing" if table is None else f"shape {tuple(table.shape)}"
+        actual = "nothing" if table is None else f"shape {tuple(table.shape)}"
         raise ShapeError(
-            f"alpha: block {block.name!r}: expected shape {block.shape}, found {found}"
+            f"alpha: block {block.name!r}: expected shape {block.shape}, found {actual}"
         )
     if table.isnan().any():
         raise ShapeError(f"alpha: block {block.name!r}: expected numbers, found NaN")

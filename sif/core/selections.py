@@ -80,10 +80,10 @@ class Selections:
         if self.count <= LISTED:
             order = torch.randperm(self.count, generator=generator)
             return [self.numbered(number) for number in order[:most].tolist()]
-        found: dict[Selection, None] = {}
-        while len(found) < min(most, self.count):
-            found.setdefault(self.drawn(generator))
-        return list(found)
+        selections: dict[Selection, None] = {}
+        while len(selections) < min(most, self.count):
+            selections.setdefault(self.drawn(generator))
+        return list(selections)
 
     def of_row(self, row: Sequence[int]) -> Selection:
         """The selection of a row.
@@ -118,9 +118,9 @@ def _entering(block: Block, number: int) -> list[int]:
 
 
 def _nodes(block: Block) -> list[_Node]:
-    found = []
+    nodes = []
     for number in sorted(set(block.nodes)):
         edges = _entering(block, number)
         sets = itertools.combinations(edges, min(block.edges_per_node, len(edges)))
-        found.append(_Node(block, number, tuple(sets)))
-    return found
+        nodes.append(_Node(block, number, tuple(sets)))
+    return nodes

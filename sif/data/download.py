@@ -72,8 +72,8 @@ def search_folders(data_dir: Path | None) -> list[Path]:
 
 def first_folder(base: Path, names: Sequence[str], holds: Callable[[Path], bool]) -> Path | None:
     """The first folder of one of some names that holds something: below a place, or the place."""
-    named = [base] if base.name in names else []
-    return next((f for f in (*(base / name for name in names), *named) if holds(f)), None)
+    itself = [base] if base.name in names else []
+    return next((f for f in (*(base / name for name in names), *itself) if holds(f)), None)
 
 
 def locate(
@@ -96,16 +96,16 @@ def locate(
 
     bases = search_folders(data_dir)
     for base in bases:
-        found = first_folder(base, names, is_whole) if find is None else find(base)
-        if found is not None:
-            return found, []
+        data_folder = first_folder(base, names, is_whole) if find is None else find(base)
+        if data_folder is not None:
+            return data_folder, []
     if not source.url:
         raise DataError(_nowhere(source, bases))
     target = data_dir if data_dir is not None else raw_folder()
     for folder in (target / name for name in names):
         if folder.is_dir():
-            told = ", ".join(source.files)
-            raise DataError(f"{folder}: expected {told} in it, found not all")
+            files = ", ".join(source.files)
+            raise DataError(f"{folder}: expected {files} in it, found not all")
     for path in (base / source.archive for base in bases):
         if not source.md5s and path.is_file():
             _verify(path, source)
@@ -122,9 +122,9 @@ def file_md5(path: Path) -> str:
 def _verify(path: Path, source: Source) -> None:
     if source.md5 is None:
         return
-    found = file_md5(path)
-    if found != source.md5:
-        raise DataError(f"{path}: expected MD5 {source.md5}, found {found}")
+    md5 = file_md5(path)
+    if md5 != source.md5:
+        raise DataError(f"{path}: expected MD5 {source.md5}, found {md5}")
 
 
 def _nowhere(source: Source, bases: Sequence[Path]) -> str:

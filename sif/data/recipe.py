@@ -68,10 +68,10 @@ def unknown_name(name: str, content: str, expected: str) -> DataError:
     )
 
 
-def check_arguments(generator: str, given: Iterable[str], known: Iterable[str]) -> None:
+def check_arguments(generator: str, arguments: Iterable[str], known: Iterable[str]) -> None:
     """Raises DataError for arguments that a generator does not have."""
     known = list(known)
-    unknown = [key for key in given if key not in known]
+    unknown = [key for key in arguments if key not in known]
     if unknown:
         raise DataError(
             f"{generator}: expected arguments of {', '.join(known)}, found {', '.join(unknown)}"
@@ -87,9 +87,9 @@ def _read_recipe(path: Path) -> Recipe:
     known = {f.name for f in fields(Recipe)}
     needed = {"name", "title", "kind"}
     if not isinstance(entries, dict) or not needed <= set(entries) <= known:
-        found = ", ".join(map(str, entries)) if isinstance(entries, dict) else repr(entries)
+        actual = ", ".join(map(str, entries)) if isinstance(entries, dict) else repr(entries)
         raise DataError(
             f"{path}: expected the keys {', '.join(sorted(needed))} and of"
-            f" {', '.join(sorted(known - needed))}, found {found}"
+            f" {', '.join(sorted(known - needed))}, found {actual}"
         )
     return Recipe(**{**entries, "files": tuple(entries.get("files", ()))})

@@ -76,8 +76,8 @@ class ColdStartRule:
 
     def without_known_pairs(self, pairs: sparse.csr_array, field: int = 0) -> Mask:
         """Which rows (b,) of a field have no pair, in the CSR (b, n_other), with a trained row."""
-        told = ~self.untrained(1 - field)[pairs.indices]
-        count = np.append(0, np.cumsum(told))[pairs.indptr]
+        is_trained = ~self.untrained(1 - field)[pairs.indices]
+        count = np.append(0, np.cumsum(is_trained))[pairs.indptr]
         return np.asarray(np.diff(count) == 0, dtype=np.bool_)
 
     @property
@@ -118,7 +118,7 @@ class ColdStartRule:
         return items[np.argsort(-self.order[items], kind="stable")]
 
     def with_popular(
-        self, found: Top, cold: Mask, excluded: sparse.csr_array | None = None,
+        self, top: Top, cold: Mask, excluded: sparse.csr_array | None = None,
         allowed: Mask | None = None,
     ) -> Top:  # fmt: skip
         """The best items (b, k) of some users, those of cold ones replaced by the popular.
@@ -127,9 +127,9 @@ class ColdStartRule:
         nobody those outside `allowed`, bool (n_items,); `cold` is bool (b,).
         """
         if not cold.any():
-            return found
-        popular, k = self.popular(allowed), found.items.shape[1]
-        items, scores = found.items.copy(), found.scores.copy()
+            return top
+        popular, k = self.popular(allowed), top.items.shape[1]
+        items, scores = top.items.copy(), top.scores.copy()
         items[cold], scores[cold] = -1, -np.inf
         for row in np.flatnonzero(cold):
             had = excluded[[row]].indices if excluded is not None else ()

@@ -164,8 +164,8 @@ def rank_all_items(
     for start in range(0, len(users), step):
         batch = users[start : start + step]
         scores = _checked_scores(scorer, batch, n_items)
-        found, top = _top_k(scores, masked[batch], relevant[batch], min(k, n_items))
-        hits[start : start + len(batch), : found.shape[1]] = found
+        is_hit, top = _top_k(scores, masked[batch], relevant[batch], min(k, n_items))
+        hits[start : start + len(batch), : is_hit.shape[1]] = is_hit
         seen[top[top >= 0]] = True
     per_user = ranking_metrics(hits, n_relevant[users])
     metrics = {name: float(values.mean()) for name, values in per_user.items()}

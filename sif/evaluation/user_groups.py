@@ -60,11 +60,11 @@ def cold_shares(train: Interactions, truth: Interactions) -> dict[str, float]:
     }
 
 
-def groups_of(found: Evaluation, train: Interactions, truth: Interactions) -> dict[str, Group]:
+def groups_of(evaluation: Evaluation, train: Interactions, truth: Interactions) -> dict[str, Group]:
     """The groups of an evaluation that hold anything.
 
     Args:
-        found: Of a scorer that never recommends a cold item (see `cold_start`), or of ratings.
+        evaluation: Of a scorer that never recommends a cold item (see `cold_start`), or of ratings.
         train: The part that the scorer was fitted on.
         truth: The part that it was evaluated on.
 
@@ -73,9 +73,9 @@ def groups_of(found: Evaluation, train: Interactions, truth: Interactions) -> di
         warm users with cold items taken out of what there is to find. For ratings `cold-user`,
         `cold-item` (of warm users) and `warm`, together all ratings.
     """
-    groups = _rating if "count" in found.per_user else _ranking
-    named = groups(found, train, truth)
-    return {name: group for name, group in named.items() if len(group.evaluation.users)}
+    groups = _rating if "count" in evaluation.per_user else _ranking
+    by_name = groups(evaluation, train, truth)
+    return {name: group for name, group in by_name.items() if len(group.evaluation.users)}
 
 
 def history_names() -> list[str]:
@@ -84,36 +84,40 @@ def history_names() -> list[str]:
     return [f"history-{low}-{end}" for low, end in zip(HISTORY, ends, strict=True)]
 
 
-def _ranking(found: Evaluation, train: Interactions, truth: Interactions) -> dict[str, Group]:
+def _ranking(evaluation: Evaluation, train: Interactions, truth: Interactions) -> dict[str, Group]:
     relevant = pair_matrix(truth)
-    n_relevant = np.diff(relevant.indptr)[found.users]
-    history = np.diff(pair_matrix(train).indptr)[found.users]
+    n_relevant = np.diff(relevant.indptr)[evaluation.users]
+    history = np.diff(pair_matrix(train).indptr)[evaluation.users]
     place = np.searchsorted(HISTORY, history, side="right")
     names = [COLD_USER, *history_names()]
-    result = {name: _users(found, place == number, n_relevant) for number, name in enumerate(names)}
-    n_warm = np.asarray(relevant[found.users] @ ~cold_rows(train, 1)).astype(np.int64)
-    asked = _rescaled(found, n_relevant, n_warm)
-    return {**result, WARM: _users(asked, (place > 0) & (n_warm > 0), n_warm)}
+    result = {
+        name: _users(evaluation, place == number, n_relevant) for number, name in enumerate(names)
+    }
+    n_warm = np.asarray(relevant[evaluation.users] @ ~cold_rows(train, 1)).astype(np.int64)
+    rescaled = _rescaled(evaluation, n_relevant, n_warm)
+    return {**result, WARM: _users(rescaled, (place > 0) & (n_warm > 0), n_warm)}
 
 
-def _users(found: Evaluation, chosen: Mask, n_relevant: NDArray[np.int64]) -> Group:
-    per_user = {name: values[chosen] for name, values in found.per_user.items()}
+def _users(evaluation: Evaluation, chosen: Mask, n_relevant: NDArray[np.int64]) -> Group:
+    per_user = {name: values[chosen] for name, values in evaluation.per_user.items()}
     some = bool(chosen.any())
     metrics = {name: float(v.mean()) for name, v in per_user.items()} if some else {}
-    everyone = len(found.users) + found.left_out
-    users = found.users[chosen]
+    everyone = len(evaluation.users) + evaluation.left_out
+    users = evaluation.users[chosen]
     part = Evaluation(metrics, users, per_user, everyone - len(users))
     return Group(part, int(n_relevant[chosen].sum()))
 
 
-def _rescaled(found: Evaluation, before: NDArray[np.int64], after: NDArray[np.int64]) -> Evaluation:
+def _rescaled(
+    evaluation: Evaluation, before: NDArray[np.int64], after: NDArray[np.int64]
+) -> Evaluation:
     """The evaluation if each user had `after` relevant items in place of `before`.
 
     Only items that were never recommended are taken away, so the hits stay where they are, and of
     the metrics only what they are divided by changes.
     """
     per_user = {}
-    for name, values in found.per_user.items():
+    for name, values in evaluation.per_user.items():
         metric, _, cut = name.partition("@")
         k = int(cut)
         ideal = {
@@ -127,37 +131,39 @@ def _rescaled(found: Evaluation, before: NDArray[np.int64], after: NDArray[np.in
         top = len(ideal) - 1
         wanted = ideal[np.clip(after, 1, top)]
         per_user[name] = values * ideal[np.clip(before, 1, top)] / wanted
-    return Evaluation(found.metrics, found.users, per_user, found.left_out)
+    return Evaluation(evaluation.metrics, evaluation.users, per_user, evaluation.left_out)
 
 
-def _rating(found: Evaluation, train: Interactions, truth: Interactions) -> dict[str, Group]:
+def _rating(evaluation: Evaluation, train: Interactions, truth: Interactions) -> dict[str, Group]:
     del truth  # the sums over cold items are in the evaluation already
-    cold_user = cold_rows(train, 0)[found.users]
+    cold_user = cold_rows(train, 0)[evaluation.users]
     names = ("squared_error", "absolute_error", "count")
-    everything = np.stack([found.per_user[name] for name in names])
-    cold_item = np.stack([found.per_user[f"cold_item_{name}"] for name in names])
+    everything = np.stack([evaluation.per_user[name] for name in names])
+    cold_item = np.stack([evaluation.per_user[f"cold_item_{name}"] for name in names])
     zero = np.zeros_like(everything)
     sums = {
         COLD_USER: np.where(cold_user, everything, zero),
         COLD_ITEM: np.where(cold_user, zero, cold_item),
         WARM: np.where(cold_user, zero, everything - cold_item),
     }
-    return {name: _ratings(found, dict(zip(names, s, strict=True))) for name, s in sums.items()}
+    return {
+        name: _ratings(evaluation, dict(zip(names, s, strict=True))) for name, s in sums.items()
+    }
 
 
-def _ratings(found: Evaluation, sums: dict[str, NDArray[np.float64]]) -> Group:
+def _ratings(evaluation: Evaluation, sums: dict[str, NDArray[np.float64]]) -> Group:
     chosen = sums["count"] > 0
     per_user = {name: values[chosen] for name, values in sums.items()}
     total = per_user["count"].sum()
     metrics = {}
     if total:
         root = float(np.sqrt(max(per_user["squared_error"].sum(), 0.0) / total))
-        deviation = found.metrics["rmse_std"] / found.metrics["rmse"] if root else 0.0
+        deviation = evaluation.metrics["rmse_std"] / evaluation.metrics["rmse"] if root else 0.0
         metrics = {
             "rmse": root,
             "rmse_std": root * deviation,
             "mae": float(per_user["absolute_error"].sum() / total),
         }
-    everyone = len(found.users) + found.left_out
-    users = found.users[chosen]
+    everyone = len(evaluation.users) + evaluation.left_out
+    users = evaluation.users[chosen]
     return Group(Evaluation(metrics, users, per_user, everyone - len(users)), int(total))

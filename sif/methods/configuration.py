@@ -96,12 +96,12 @@ def resolved(config: Config, origins: Origins = NO_ORIGINS) -> Config:
     """
     problems: list[str] = []
     methods: dict[str, dict[str, Any]] = {}
-    given = config.method_values()
+    configured_methods = config.method_values()
     others = {config.method, *getattr(config, "baselines", ())} & set(METHODS.names())
-    for name in dict.fromkeys((*METHODS, *given, *others)):
+    for name in dict.fromkeys((*METHODS, *configured_methods, *others)):
         try:
             METHODS.named(name, _place(name, origins))
-            settings = configured(name, given, origins=origins).settings
+            settings = configured(name, configured_methods, origins=origins).settings
         except ConfigError as error:
             problems.append(str(error))
             continue

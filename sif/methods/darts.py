@@ -61,14 +61,14 @@ class Darts(Relaxed):
         gates = Gates(self.alpha(), None)
         if self._order == 1:
             weights = list(space.weight_parameters()) if self._wasteful else []
-            found = gate_gradient(space, valid, gates, weights)
+            gradient = gate_gradient(space, valid, gates, weights)
         else:
-            found = self._second(space, train, valid, gates)
+            gradient = self._second(space, train, valid, gates)
         by_alpha = {
-            name: through_softmax(w, found.gates[name]) for name, w in gates.weights.items()
+            name: through_softmax(w, gradient.gates[name]) for name, w in gates.weights.items()
         }
-        self._descend(by_alpha, found.arch)
-        return ArchReport(float(found.loss), {"gradient": found.gates})
+        self._descend(by_alpha, gradient.arch)
+        return ArchReport(float(gradient.loss), {"gradient": gradient.gates})
 
     def _second(self, space: Space, train: Batch, valid: Batch, gates: Gates) -> GateGradient:
         """Equations 7 and 8 of DARTS, with a plain gradient step as the imagined one."""

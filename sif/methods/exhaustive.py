@@ -24,10 +24,10 @@ class Exhaustive(Sampler):
     def _restart(self) -> None:
         count = self.selections.count
         if count > LISTED:
-            found = f"{count:,}" if count < 1e9 else f"~{count:.0e}".replace("+", "")
+            total = f"{count:,}" if count < 1e9 else f"~{count:.0e}".replace("+", "")
             raise ConfigError(
                 f"method exhaustive: expected a finite space of at most {LISTED:,} selections, "
-                f"found {found}"
+                f"found {total}"
             )
         draws = torch.Generator().manual_seed(self.seed)
         self._order = torch.randperm(count, generator=draws).tolist()

@@ -58,14 +58,14 @@ class Gdas(Cooling):
         logits, heat = self._logits(), self.temperature()
         gates = self._hard(logits)
         # Nothing but what was drawn is probed; a space that probes everything is masked below.
-        found = gate_gradient(space, valid, replace(gates, probing=Probing(gates.weights)))
-        heard = {n: g.to(gates.weights[n]) * gates.weights[n] for n, g in found.gates.items()}
+        gradient = gate_gradient(space, valid, replace(gates, probing=Probing(gates.weights)))
+        heard = {n: g.to(gates.weights[n]) * gates.weights[n] for n, g in gradient.gates.items()}
         by_alpha = {
             name: through_softmax(table.softmax(dim=1), heard[name], heat)
             for name, table in logits.items()
         }
-        self._descend(by_alpha, found.arch)
-        return ArchReport(float(found.loss), {"gradient": heard})
+        self._descend(by_alpha, gradient.arch)
+        return ArchReport(float(gradient.loss), {"gradient": heard})
 
 
 def log_odds(logits: Tensor) -> Tensor:

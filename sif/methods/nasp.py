@@ -165,14 +165,14 @@ class Nasp:
     def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
         """One proximal step; both kinds of score are computed where the space has both."""
         gates = self._gates
-        found = gate_gradient(space, valid, replace(gates, probing=self._probing()))
-        scores = {"gradient": found.gates}
+        gradient = gate_gradient(space, valid, replace(gates, probing=self._probing()))
+        scores = {"gradient": gradient.gates}
         if isinstance(space, ReplacementScored):
             losses = space.replacement_scores(train, valid, gates, self._alpha)
             scores["replacement_loss"] = dict(losses)
         self._descend(scores[self.settings.score], gates)
-        self._continuous.descend(found.arch)
-        return ArchReport(float(found.loss), scores)
+        self._continuous.descend(gradient.arch)
+        return ArchReport(float(gradient.loss), scores)
 
     def _probing(self) -> Probing | None:
         chance, rows = self.settings.probe_operations, self.settings.probe_rows

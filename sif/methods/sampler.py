@@ -88,8 +88,8 @@ class Sampler(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """The seed and what was told."""
-        told = [[t.selection.to_lists(), t.error, t.cost] for t in self.results]
-        return {"seed": self.seed, "told": told}
+        results = [[t.selection.to_lists(), t.error, t.cost] for t in self.results]
+        return {"seed": self.seed, "told": results}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Replays what was told.

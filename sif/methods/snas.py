@@ -46,10 +46,10 @@ class Snas(Cooling):
     def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
         """One Adam step of alpha through a draw, on a validation batch."""
         drawn, heat = self._drawn(), self.temperature()
-        found = gate_gradient(space, valid, Gates(drawn, None))
-        by_alpha = {n: through_softmax(z, found.gates[n], heat) for n, z in drawn.items()}
-        self._descend(by_alpha, found.arch)
-        return ArchReport(float(found.loss), {"gradient": found.gates})
+        gradient = gate_gradient(space, valid, Gates(drawn, None))
+        by_alpha = {n: through_softmax(z, gradient.gates[n], heat) for n, z in drawn.items()}
+        self._descend(by_alpha, gradient.arch)
+        return ArchReport(float(gradient.loss), {"gradient": gradient.gates})
 
 
 def concrete(alpha: Tensor, noise: Tensor, temperature: float) -> Tensor:

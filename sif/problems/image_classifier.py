@@ -58,12 +58,12 @@ class ImageClassifier(SavedModel):
         self.network.eval()
         weight, unused = self.network.classifier.weight, torch.Generator()
         prepare = Preparation(self.statistics, None, weight.dtype)
-        found = [np.empty((0, len(self.classes)), np.float32)]
+        probabilities = [np.empty((0, len(self.classes)), np.float32)]
         for start in range(0, len(pixels), batch_size):
             some = torch.from_numpy(np.ascontiguousarray(pixels[start : start + batch_size]))
             logits = self.network(prepare(some.to(weight.device), unused))
-            found.append(logits.softmax(dim=1).float().cpu().numpy())
-        return np.concatenate(found)
+            probabilities.append(logits.softmax(dim=1).float().cpu().numpy())
+        return np.concatenate(probabilities)
 
     def about(self) -> dict[str, Any]:
         """The description: cells, layout, normalization and classes."""

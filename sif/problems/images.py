@@ -117,8 +117,8 @@ RECALIBRATION = 16
 def wrong(network: CellNetwork, batches: Iterator[ImageBatch]) -> NDArray[np.float64]:
     """100 for each image that the network gets wrong, 0 for the others; in evaluation mode."""
     network.eval()
-    found = [100.0 * (network(b.images).argmax(1) != b.labels).double() for b in batches]
-    return torch.cat(found).cpu().numpy()
+    errors = [100.0 * (network(b.images).argmax(1) != b.labels).double() for b in batches]
+    return torch.cat(errors).cpu().numpy()
 
 
 @dataclass(eq=False)
@@ -298,8 +298,8 @@ class ImageProblem(Problem[Cells, CellNetwork]):
         with self.enough_memory("train"):
             batches = self.source.batches(part, size, self.test_preparation())
             per_image = wrong(self.placed(network), batches)
-        found = {self.metric: float(per_image.mean())}
-        return Evaluation(found, np.arange(len(part)), {self.metric: per_image}, 0, "images")
+        metrics = {self.metric: float(per_image.mean())}
+        return Evaluation(metrics, np.arange(len(part)), {self.metric: per_image}, 0, "images")
 
     def test_preparation(self) -> Preparation:
         """Of images that a trained network is tested on: by its own train part."""

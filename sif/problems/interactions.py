@@ -177,15 +177,15 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             factors: Whether the function's scores are a product, so that nothing is gathered.
             names: Key the random stream.
         """
-        part, asked = self._train, self.config.train.block_pairs
-        if len(part.sizes) != 2 or (asked is None and len(part.ids) <= MAX_EXACT):
+        part, requested = self._train, self.config.train.block_pairs
+        if len(part.sizes) != 2 or (requested is None and len(part.ids) <= MAX_EXACT):
             return None
         loss, m = self.loss, self.config.loss.negatives
         exact = factors and loss.graph
         drawing = Drawing(m if loss.negatives else 0, m if loss.background and not exact else 0)
         vectors = 1 + drawing.negatives + drawing.background
         gathered = 0 if exact else vectors * self.config.train.dimension
-        size = asked or block_pairs(len(part.ids), part.sizes[1], gathered)
+        size = requested or block_pairs(len(part.ids), part.sizes[1], gathered)
         draws = generator(self.runtime, *names, "blocks", device=torch.device("cpu"))
         return BlockStream(part, size, drawing, draws)
 

@@ -153,10 +153,10 @@ class GridTraining:
 
         One that diverges is the last, and is none of them.
         """
-        grid, found = self.config.l2, list[State]()
+        grid, states = self.config.l2, list[State]()
         l2 = best["numbers"]["l2"]
         if len(grid) == 1 or l2 not in (min(grid), max(grid)):
-            return found, l2
+            return states, l2
         step = STEP if l2 == max(grid) else 1 / STEP
         for place in range(len(grid), len(grid) + self.config.extend_grid):
             if l2 * step == l2:
@@ -167,11 +167,11 @@ class GridTraining:
             except DivergedError:
                 break
             self.session.stages.trim(f"{name}-{place}-start", "loop")
-            found.append(further)
+            states.append(further)
             if self._merit(further) - self._merit(best) <= GAIN * abs(self._merit(best)):
                 break
             best, l2 = further, l2 * step
-        return found, l2
+        return states, l2
 
     def _start(self, name: str, work: Work, place: int, l2: float) -> State:
         return self.session.stages.run(f"{name}-{place}-start", partial(work, place, l2, None))

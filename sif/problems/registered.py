@@ -23,8 +23,8 @@ def check_registered(config: CFConfig) -> None:
     space_of(config)
     loss_of(config)
     for section, registry in (("spaces", SPACES), ("losses", LOSSES)):
-        for name, given in getattr(config, section).items():
-            _own_settings(section, registry, name, given)
+        for name, values in getattr(config, section).items():
+            _own_settings(section, registry, name, values)
 
 
 def space_of(config: CFConfig) -> tuple[SpaceKind, Any]:
@@ -56,11 +56,11 @@ def loss_of(config: CFConfig) -> tuple[str, LossKind, Any]:
 
 
 def _own_settings(
-    section: str, registry: Registry[Any], name: str, given: Mapping[str, Any]
+    section: str, registry: Registry[Any], name: str, values: Mapping[str, Any]
 ) -> BaseModel | None:
     model: type[BaseModel] | None = registry.named(name, section).settings
     if model is not None:
-        return validated(model, given, (section, name))
-    if given:
-        raise ConfigError(f"{section}.{name}: expected no settings, found {', '.join(given)}")
+        return validated(model, values, (section, name))
+    if values:
+        raise ConfigError(f"{section}.{name}: expected no settings, found {', '.join(values)}")
     return None

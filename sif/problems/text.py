@@ -74,15 +74,15 @@ def make_batch(seed: int, text: str, inputs: Tensor, targets: Tensor, carry: Car
 def nats(model: LanguageModel, windows: Iterator[TextBatch]) -> NDArray[np.float64]:
     """Nats of every word of a text, (words of a column, columns), without dropout."""
     model.eval()
-    found = []
+    losses_by_window = []
     for window in windows:
-        made = model(window.inputs, window.carry.value)
-        window.carry.value = made.state
+        output = model(window.inputs, window.carry.value)
+        window.carry.value = output.state
         losses = F.cross_entropy(
-            made.logits.flatten(0, 1), window.targets.flatten(), reduction="none"
+            output.logits.flatten(0, 1), window.targets.flatten(), reduction="none"
         )
-        found.append(losses.view_as(window.targets).double().cpu())
-    return torch.cat(found).numpy()
+        losses_by_window.append(losses.view_as(window.targets).double().cpu())
+    return torch.cat(losses_by_window).numpy()
 
 
 def perplexity(nats_of_words: NDArray[np.float64]) -> float:
@@ -228,16 +228,16 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
             model.train()
             columns = batch.inputs.shape[1]
             masks = draw_masks(masked, model.shape, columns, model.bias, batch.seed)
-            made = model(batch.inputs, batch.start, masks)
-            batch.carry.value = made.state.detach()
-            loss = cross_entropy(made.logits, batch.targets)
-            return loss + penalties(made, settings.activation, settings.slowness)
+            output = model(batch.inputs, batch.start, masks)
+            batch.carry.value = output.state.detach()
+            loss = cross_entropy(output.logits, batch.targets)
+            return loss + penalties(output, settings.activation, settings.slowness)
 
         def validate() -> Metrics:
             evaluated = cast(LanguageModel, averaged.evaluated())
-            found = nats(evaluated, self.windows(self.valid))
-            averaged.judge(float(found.mean()))
-            return {"perplexity": perplexity(found), "nats": float(found.mean())}
+            losses = nats(evaluated, self.windows(self.valid))
+            averaged.judge(float(losses.mean()))
+            return {"perplexity": perplexity(losses), "nats": float(losses.mean())}
 
         stream = self.stream(
             self.text, settings.columns, settings.bptt, "train", "train", vary=settings.vary
@@ -251,12 +251,12 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
 
     def test(self, network: LanguageModel, part: Ids) -> Evaluation:
         """Perplexity and nats per word; for comparisons by block of words."""
-        found = nats(network, self.windows(part))
-        blocks = np.array_split(found, max(1, len(found) // BLOCK_STEPS))
+        losses = nats(network, self.windows(part))
+        blocks = np.array_split(losses, max(1, len(losses) // BLOCK_STEPS))
         sums = np.concatenate([block.sum(axis=0) for block in blocks])
         # Scaled so that the mean over blocks is that over words, whatever the blocks' lengths.
-        per_block = sums * (len(sums) / found.size)
-        metrics = {"perplexity": perplexity(found), "nats": float(found.mean())}
+        per_block = sums * (len(sums) / losses.size)
+        metrics = {"perplexity": perplexity(losses), "nats": float(losses.mean())}
         return Evaluation(metrics, np.arange(len(sums)), {self.metric: per_block}, 0, "blocks")
 
     def model(self, design: TextDesign, network: LanguageModel) -> TextModel:

@@ -60,12 +60,12 @@ class Estimator:
     def __repr__(self) -> str:
         """The call that makes it, without what is at its default."""
         usual = signature(type(self)).parameters
-        given = [
+        arguments = [
             f"{name}={value!r}"
             for name, value in self.get_params().items()
             if repr(value) != repr(usual[name].default)
         ]
-        return f"{type(self).__name__}({', '.join(given)})"
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
     def __sklearn_is_fitted__(self) -> bool:
         """Whether there is something that ends in an underscore, as scikit-learn has it."""

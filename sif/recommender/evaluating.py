@@ -119,15 +119,15 @@ def _evaluated(model: ServedModel, data: Any) -> tuple[Evaluation, NDArray[np.st
     """An evaluation, and the ids of its users."""
     objective = model.objective
     split = data if isinstance(data, Split) else None
-    asked = further_interactions(split.test if split else data, model.reading, objective)
+    interactions = further_interactions(split.test if split else data, model.reading, objective)
     vocabularies = list(model.vocabularies)
     scorer: Scorer = model.scorer
     if objective == "ranking":
-        unknown = vocabularies[1].lookup(asked.vocabularies[1].ids) < 0
-        further = asked.vocabularies[1].ids[unknown]
+        unknown = vocabularies[1].lookup(interactions.vocabularies[1].ids) < 0
+        further = interactions.vocabularies[1].ids[unknown]
         vocabularies[1] = Vocabulary(np.concatenate([vocabularies[1].ids, further]))
         scorer = _Padded(model, len(further))
-    truth = _translated(asked, tuple(vocabularies), "evaluation")
+    truth = _translated(interactions, tuple(vocabularies), "evaluation")
     train = _seen(model, truth.vocabularies)
     before = () if split is None else (split.train, split.valid)
     history = (train, *(_translated(part, truth.vocabularies, "history") for part in before))

@@ -44,8 +44,8 @@ def _column(kind: str) -> AfterValidator:
 
     def check_column(value: Any) -> Any:
         _require(isinstance(value, np.ndarray), "an array", type(value).__name__)
-        told = f"{value.dtype} of shape {value.shape}"
-        _require(value.dtype.kind == kind and value.ndim == 1, f"(n,) of kind {kind}", told)
+        actual = f"{value.dtype} of shape {value.shape}"
+        _require(value.dtype.kind == kind and value.ndim == 1, f"(n,) of kind {kind}", actual)
         return value
 
     return AfterValidator(check_column)
@@ -118,8 +118,8 @@ class _State(_Part):
         count, sizes = len(self.fields), [len(ids) for ids in self.vocabularies]
         _require(len(set(self.fields)) == count, "names of different fields", self.fields)
         _require(len(sizes) == count, f"ids of {count} fields", f"of {len(sizes)}")
-        found = list(self.shape.sizes)
-        _require(found == sizes, f"tables of {sizes} rows", found)
+        actual = list(self.shape.sizes)
+        _require(actual == sizes, f"tables of {sizes} rows", actual)
         # Before a network is made: a file of a few bytes must not ask for all memory.
         for field, size in enumerate(sizes):
             name = f"tables.embeddings.{field}"

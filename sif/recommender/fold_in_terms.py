@@ -133,14 +133,14 @@ def _encoding(problem: InteractionProblem, trained: InteractionNetwork, field: i
 def _objective(problem: InteractionProblem, weighting: str, field: int, l2: float) -> Objective:
     config, counts = problem.config, problem.row_counts
     power = WEIGHTINGS[weighting][field]
-    made, own = problem.weighting(weighting), problem.loss_settings.own
+    weighting_of_pairs, own = problem.weighting(weighting), problem.loss_settings.own
     whole = problem.loss.background
     even = torch.ones_like(counts[1 - field])
     level = 1.0
-    if made is not None:
+    if weighting_of_pairs is not None:
         other: tuple[str, ...] = ("user", "item" if whole else "item_observed")
-        even = getattr(made, other[1 - field])
-        level = _level(made, field, counts[field], power, whole)
+        even = getattr(weighting_of_pairs, other[1 - field])
+        level = _level(weighting_of_pairs, field, counts[field], power, whole)
     extra = config.loss.positive_weight * (even if field else torch.ones_like(even))
     return Objective(
         problem.loss_name, l2, POWER[config.loss.l2_scaling], config.loss.bias_l2, power, level,
@@ -149,7 +149,9 @@ def _objective(problem: InteractionProblem, weighting: str, field: int, l2: floa
     )  # fmt: skip
 
 
-def _level(made: Weighting, field: int, counts: torch.Tensor, power: float, whole: bool) -> float:
+def _level(
+    weighting: Weighting, field: int, counts: torch.Tensor, power: float, whole: bool
+) -> float:
     """A row of n pairs weighs this times n^power."""
-    weights = (made.user, made.item if whole else made.item_observed)[field]
+    weights = (weighting.user, weighting.item if whole else weighting.item_observed)[field]
     return float((weights / counts.clamp(min=1) ** power).mean())

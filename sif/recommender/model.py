@@ -197,8 +197,8 @@ class ServedModel:
             check(state)
             return cls._decoded(state)
         except MALFORMED as error:
-            told = first_line(error)
-            raise CheckpointError(f"{path}: the model contradicts itself: {told}") from error
+            reason = first_line(error)
+            raise CheckpointError(f"{path}: the model contradicts itself: {reason}") from error
 
     @classmethod
     def _decoded(cls, state: Mapping[str, Any]) -> ServedModel:

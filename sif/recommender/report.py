@@ -111,10 +111,10 @@ class Report:
             A row for each, the best on validation first: "model", "parameters" (the function, or
             what validation chose), "served", its metrics on validation, and "seconds".
         """
-        shown = COLUMNS[self.objective]
+        metrics = COLUMNS[self.objective]
         rows = [
             {"model": row.model, "parameters": row.parameters, "served": row.model == self.served}
-            | {name: row.metrics[name] for name in shown} | {"seconds": row.seconds}
+            | {name: row.metrics[name] for name in metrics} | {"seconds": row.seconds}
             for row in self.rows
         ]  # fmt: skip
         return pd.DataFrame(rows)

@@ -64,6 +64,6 @@ def search_function(
     )._configuration()  # fmt: skip
     with torch_threads(config.threads):
         genotype = searched(prepared(data, valid, config, clock)[1], clock)
-    if late := clock.verdict():
-        Reporter(False).warn(late)
+    if message := clock.verdict():
+        Reporter(False).warn(message)
     return genotype

@@ -191,13 +191,13 @@ class Engine:
         self._check_masks(len(users), excluded, allowed)
         items = np.full((len(users), k), -1, dtype=np.int64)
         best = np.full((len(users), k), -np.inf, dtype=np.float32)
-        found = min(k, self.n_items)
-        if not found or not len(users):
+        n_best = min(k, self.n_items)
+        if not n_best or not len(users):
             return Top(items, best)
-        request = _Request(users, found, excluded, allowed)
+        request = _Request(users, n_best, excluded, allowed)
         device = self._catalogue.device
-        fast = found <= _LARGEST_SORTED and device.type == "cpu" and selection() is not None
-        block = block_size(self.n_items, found)
+        fast = n_best <= _LARGEST_SORTED and device.type == "cpu" and selection() is not None
+        block = block_size(self.n_items, n_best)
         piece = _PIECE * max(1, _ROWS // len(users))  # few users have room for more items
         width = min(piece, self.n_items) if fast else -(-self.n_items // block) * block
 
@@ -206,7 +206,7 @@ class Engine:
             for rows in chunks:
                 scores = buffer[: rows.stop - rows.start]
                 select = self._by_pieces if fast else self._at_once
-                best[rows, :found], items[rows, :found] = select(request, rows, scores)
+                best[rows, :n_best], items[rows, :n_best] = select(request, rows, scores)
 
         self._in_chunks(len(users), width, worker)
         return Top(items, best)

@@ -67,10 +67,10 @@ class Neighbors:
             shape = (len(rows), len(self._pointing))
             own = sparse.csr_array((np.ones(len(rows), np.bool_), rows, edges), shape=shape)
         among = self._pointing if allowed is None else self._pointing & allowed
-        found = self._engine.top(users, k, excluded=own, allowed=among)
+        best = self._engine.top(users, k, excluded=own, allowed=among)
         nowhere = ~self._pointing[rows]
-        found.items[nowhere], found.scores[nowhere] = -1, -np.inf
-        return found
+        best.items[nowhere], best.scores[nowhere] = -1, -np.inf
+        return best
 
 
 def _product(unit: Tensor) -> Interaction:

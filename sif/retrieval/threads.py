@@ -40,14 +40,14 @@ def in_chunks(n: int, step: int, threads: int, worker: Callable[[Iterator[slice]
     chunks = deque(slice(start, min(start + step, n)) for start in range(0, n, step))
     count = torch.get_num_threads()
 
-    def given() -> Iterator[slice]:  # who is done takes the next chunk, in one atomic step
+    def remaining() -> Iterator[slice]:  # an idle worker takes the next chunk in one atomic step
         with contextlib.suppress(IndexError):
             while True:
                 yield chunks.popleft()
 
     def work() -> None:
         with alone(count):
-            worker(given())
+            worker(remaining())
 
     if threads == 1 or n <= step:
         work()

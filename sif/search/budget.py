@@ -90,13 +90,13 @@ def alpha_rests(
         return (
             f"search.seconds: expected time for more than {first} weight steps, found {fit}; {why}"
         )
-    key, found = ("epochs", section.epochs) if steps is None else ("steps", steps)
-    for more in range(found + 1, found + 10_000):
+    key, current = ("epochs", section.epochs) if steps is None else ("steps", steps)
+    for more in range(current + 1, current + 10_000):
         longer = section.model_copy(update={key: more})
         plan = planned(longer, settings, per_epoch, more if key == "steps" else None)
         if first_arch_step(plan.resting, every) < plan.steps:
-            return f"search.{key}: expected at least {more}, found {found}; {why}"
-    return f"search.{key}: expected more, found {found}; {why}"
+            return f"search.{key}: expected at least {more}, found {current}; {why}"
+    return f"search.{key}: expected more, found {current}; {why}"
 
 
 def pilot(

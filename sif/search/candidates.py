@@ -116,7 +116,7 @@ class _Sampling:
     def state(self, inner: State | None) -> State:
         return {
             **{name: getattr(self, name) for name in self._KEPT},
-            "known": [[selection.to_lists(), *told] for selection, told in self.known.items()],
+            "known": [[selection.to_lists(), *pair] for selection, pair in self.known.items()],
             "best": self.best and self.best.state(),
             "method": self.method.state_dict(),
             "inner": inner,
@@ -150,7 +150,7 @@ class _Sampling:
         return limit is None or not done or self.cpu + self.cpu / done <= limit
 
     def take(
-        self, selection: Selection, found: SearchResult | None, judged: Mapping[str, float],
+        self, selection: Selection, result: SearchResult | None, judged: Mapping[str, float],
         end: State | None,
     ) -> None:  # fmt: skip
         """Tells the method of a candidate, and keeps it if it is the best so far."""
@@ -158,46 +158,46 @@ class _Sampling:
         self.known[selection] = error, cost
         with self.on_clock():
             self.method.tell(selection, error, cost)
-        if found is None or error == math.inf:
+        if result is None or error == math.inf:
             return  # an entry would have no numbers
         best = self.best
         if best is None or error < best.error:
             self.flips += best is not None
             number = len(self.history) + 1
-            best = _Best(selection, number, found.genotype, found.valid_loss, dict(judged))
+            best = _Best(selection, number, result.genotype, result.valid_loss, dict(judged))
             self.best, self.kept = best, end
-        self._enter(selection, best, found, judged)
+        self._enter(selection, best, result, judged)
 
     def take_further(
-        self, best: _Best, found: SearchResult | None, judged: Mapping[str, float],
+        self, best: _Best, result: SearchResult | None, judged: Mapping[str, float],
         end: State | None,
     ) -> None:  # fmt: skip
         """Takes in what a further stretch made of the best candidate; its best moment is kept."""
         error = _error(judged)
-        if found is None or error == math.inf:
+        if result is None or error == math.inf:
             self.kept = None  # there is no way on from here
             return
         if error < best.error:
             self.known[best.selection] = error, self.known[best.selection][1]
             best = replace(
-                best, genotype=found.genotype, valid_loss=found.valid_loss, judged=dict(judged)
+                best, genotype=result.genotype, valid_loss=result.valid_loss, judged=dict(judged)
             )
         self.best, self.kept = best, end
-        self._enter(best.selection, best, found, judged)
+        self._enter(best.selection, best, result, judged)
 
     def _enter(
-        self, selection: Selection, best: _Best, found: SearchResult, judged: Mapping[str, float]
+        self, selection: Selection, best: _Best, result: SearchResult, judged: Mapping[str, float]
     ) -> None:
-        for name, counts in found.trained.items():
+        for name, counts in result.trained.items():
             self.trained[name] = self.trained.get(name, 0) + counts
         self.history.append({
             "seconds": self.seconds, "cpu_seconds": self.cpu, "steps": self.steps,
-            "loss": found.history[-1]["loss"], "valid_loss": found.valid_loss,
+            "loss": result.history[-1]["loss"], "valid_loss": result.valid_loss,
             "alpha": rows_of(best.selection.to_gates(self.blocks).weights),
             "selection": best.selection.to_lists(), "scores": {}, "judged": best.judged,
             "candidate": {
                 "selection": selection.to_lists(), "judged": dict(judged),
-                "cost": self.known[selection][1], "epochs": found.epochs,
+                "cost": self.known[selection][1], "epochs": result.epochs,
             },
         })  # fmt: skip
 
@@ -221,11 +221,11 @@ class _Sampling:
 
     def _diagnostics(self, best: _Best) -> dict[str, float]:
         """As `Diagnostics.summary` has them, a candidate in the place of an architecture step."""
-        told = sorted(pair[0] for pair in self.known.values())
-        margin = told[1] - told[0] if len(told) > 1 and told[1] < math.inf else 0.0
+        errors = sorted(pair[0] for pair in self.known.values())
+        margin = errors[1] - errors[0] if len(errors) > 1 and errors[1] < math.inf else 0.0
         return {
             "arch_steps": len(self.known), "flips": self.flips,
-            "ties": told.count(told[0]) - 1, "margin": margin,
+            "ties": errors.count(errors[0]) - 1, "margin": margin,
             "stability": 1 - (best.number - 1) / len(self.known),
         }  # fmt: skip
 
@@ -354,24 +354,24 @@ def _train(run: _Sampling, wanted: Selection | _Best, saved: State | None) -> bo
         loop = replace(loop, seconds=max(settings.seconds - run.cpu, 1e-9))
     train, valid = run.streams()
     steps = loop.epochs * (loop.steps_per_epoch or train.steps_per_pass)
-    found: SearchResult | None = None
+    result: SearchResult | None = None
     judged: Mapping[str, float] = {}
     begin = copy.deepcopy(before) if saved is None else saved  # optimizers write into theirs
     keeps = _Inner(run, begin, loop.epochs)
     try:
         one = fixed(space, selection, settings.continuous_lr)
-        found = search(space, one, train, valid, loop, NullTracker(), keeps)
-        judged = run.judge(space, selection.to_gates(space.blocks)) if found.steps == steps else {}
+        result = search(space, one, train, valid, loop, NullTracker(), keeps)
+        judged = run.judge(space, selection.to_gates(space.blocks)) if result.steps == steps else {}
     except DivergedError:
         pass  # tells the method so: as bad as can be
     run.seconds += time.perf_counter() - wall
     run.cpu += time.process_time() - cpu
-    if found is not None and found.steps < steps:
-        run.steps += found.steps - done  # of no use, but taken
+    if result is not None and result.steps < steps:
+        run.steps += result.steps - done  # of no use, but taken
         return False
     run.epochs, run.steps = run.epochs + settings.candidate.epochs, run.steps + steps - done
     if best is None:
-        run.take(selection, found, judged, keeps.end)
+        run.take(selection, result, judged, keeps.end)
     else:
-        run.take_further(best, found, judged, keeps.end)
+        run.take_further(best, result, judged, keeps.end)
     return True

@@ -146,18 +146,18 @@ def refuse_divergence(entry: Mapping[str, Any], epoch: int) -> None:
 
 def numbers(entry: Mapping[str, Any], blocks: Sequence[Block]) -> dict[str, float]:
     """Scalars of a history entry under flat names."""
-    found = {k: entry[k] for k in ("loss", "valid_loss", "seconds") if entry[k] is not None}
-    found |= entry["judged"]
+    values = {k: entry[k] for k in ("loss", "valid_loss", "seconds") if entry[k] is not None}
+    values |= entry["judged"]
     for block in blocks:
         rows = entry["alpha"][block.name]
         for edge, row in enumerate(rows):
             where = block.name if len(rows) == 1 else f"{block.name}.{edge}"
             for name, value in zip(block.operations, row, strict=True):
-                found[f"alpha.{where}.{_plain(name)}"] = value
+                values[f"alpha.{where}.{_plain(name)}"] = value
             for kind, tables in entry["scores"].items():
                 for name, value in zip(block.operations, tables[block.name][edge], strict=True):
-                    found[f"{kind}.{where}.{_plain(name)}"] = value
-    return found
+                    values[f"{kind}.{where}.{_plain(name)}"] = value
+    return values
 
 
 def _plain(name: str) -> str:

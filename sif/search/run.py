@@ -100,11 +100,11 @@ class MethodRun:
         space = self.make_space(method.kind.mixes)
         if every_space and not space.blocks:
             return
-        made = self._made(method, space, self._short())
+        built = self._made(method, space, self._short())
         if method.kind.samples:
             per_candidate(self.section, self._per_epoch())
         elif rests:
-            self._refuse_rest(space, made, method, self.section.steps)
+            self._refuse_rest(space, built, method, self.section.steps)
 
     def epochs_cost(self, name: str, seconds: float) -> float:
         """CPU seconds that a search by the section's epochs takes, by a pilot.
@@ -120,9 +120,9 @@ class MethodRun:
         if method.kind.samples:
             return math.inf
         timed = replace(self, section=self.section.model_copy(update={"seconds": seconds}))
-        found = timed._measured(method)
-        reserve: float = found["reserve"]
-        of_step: float = (seconds - found["spent"] - reserve) / found["steps"]
+        timing = timed._measured(method)
+        reserve: float = timing["reserve"]
+        of_step: float = (seconds - timing["spent"] - reserve) / timing["steps"]
         return of_step * self.section.epochs * self._per_epoch() + reserve
 
     def _rests(self, method: ConfiguredMethod) -> bool:
@@ -135,10 +135,10 @@ class MethodRun:
         return first_arch_step(plan.resting, method.every(section)) >= plan.steps
 
     def _refuse_rest(
-        self, space: Space, made: Any, method: ConfiguredMethod, steps: int | None
+        self, space: Space, built: Any, method: ConfiguredMethod, steps: int | None
     ) -> None:
         """Raises ConfigError for a method that would learn, had it a step to do so."""
-        if isinstance(made, LearnsArchitecture) and _by_chance(space):
+        if isinstance(built, LearnsArchitecture) and _by_chance(space):
             kind = ConfigError if self.section.seconds is None else BudgetError
             raise kind(alpha_rests(self.section, method, self._per_epoch(), steps))
 
@@ -174,20 +174,22 @@ class MethodRun:
         plan = planned(section, method.settings, per_epoch, budget["steps"])
         every = method.every(section)
         space = self.make_space(method.kind.mixes)
-        made: Method = self._made(method, space, plan)
+        built: Method = self._made(method, space, plan)
         if first_arch_step(plan.resting, every) >= plan.steps:
-            self._refuse_rest(space, made, method, budget["steps"])
+            self._refuse_rest(space, built, method, budget["steps"])
         loop = self._loop(
             -(-plan.steps // per_epoch), arch_every=every, arch_start=plan.resting, **budget
         )
         judge = None
-        if self.judges or isinstance(made, ChoosesAtEnd):
+        if self.judges or isinstance(built, ChoosesAtEnd):
             judge = lambda gates: {self.judged: self.judge(space, gates)}
         train, valid = self.streams()
-        found = search(space, made, train, valid, loop, tracker, checkpointer, on_epoch, judge)
-        if section.seconds is not None and not found.diagnostics["arch_steps"] and plan.resting:
-            self._refuse_rest(space, made, method, found.steps)  # steps were dearer than in a pilot
-        return found
+        result = search(space, built, train, valid, loop, tracker, checkpointer, on_epoch, judge)
+        if section.seconds is not None and not result.diagnostics["arch_steps"] and plan.resting:
+            self._refuse_rest(
+                space, built, method, result.steps
+            )  # steps were dearer than in a pilot
+        return result
 
     def _measured(self, method: ConfiguredMethod) -> dict[str, Any]:
         """Steps that fit into the seconds, by a pilot on a space and batches of its own."""
@@ -205,7 +207,7 @@ class MethodRun:
         on_epoch: Progress,
     ) -> SearchResult:  # fmt: skip
         section = self.section
-        made: AskTell = self._made(method, self.make_space(False), self._short())
+        sampler: AskTell = self._made(method, self.make_space(False), self._short())
         need = per_candidate(section, self._per_epoch())
         candidates = None
         if section.steps is not None:
@@ -219,7 +221,7 @@ class MethodRun:
             section.seconds,
         )
         return sample(
-            partial(self.make_space, False), made, self.streams, settings,
+            partial(self.make_space, False), sampler, self.streams, settings,
             lambda space, gates: {self.judged: self.judge(space, gates)},
             tracker, checkpointer, on_epoch,
         )  # fmt: skip

@@ -57,9 +57,9 @@ class NullTracker(Tracker):
 def _passed_on(name: str) -> Callable[..., None]:
     """The method of a tee that calls its namesake of every tracker."""
 
-    def call(tee: Tee, *arguments: Any, **named: Any) -> None:
+    def call(tee: Tee, *arguments: Any, **keywords: Any) -> None:
         for tracker in tee.trackers:
-            getattr(tracker, name)(*arguments, **named)
+            getattr(tracker, name)(*arguments, **keywords)
 
     return functools.update_wrapper(call, getattr(Tracker, name))
 

@@ -67,9 +67,9 @@ class _Store:
             return action()
         except Exception as error:  # whatever a store raises must not cost the job
             self.usable = False
-            shown = re.sub("//[^/@]*@", "//", self.uri)  # without a password
+            address = re.sub("//[^/@]*@", "//", self.uri)  # without a password
             print(
-                f"warning: MLflow store {shown} failed and gets nothing more from this job; "
+                f"warning: MLflow store {address} failed and gets nothing more from this job; "
                 f"the run folder has everything ({_reason(error)})",
                 file=sys.stderr,
                 flush=True,
@@ -79,12 +79,12 @@ class _Store:
 
 def _reason(error: Exception) -> str:
     """First line of the system's own error beneath the libraries', where there is one."""
-    told, current = str(error), error.__cause__ or error.__context__
+    message, current = str(error), error.__cause__ or error.__context__
     while current is not None:
         if isinstance(current, OSError) and str(current):
-            told = str(current)
+            message = str(current)
         current = current.__cause__ or current.__context__
-    return (told or type(error).__name__).splitlines()[0][:200]
+    return (message or type(error).__name__).splitlines()[0][:200]
 
 
 class MlflowTracker(Tracker):
@@ -193,9 +193,9 @@ class MlflowTracker(Tracker):
             self._store.attempt(lambda: self._register(folder, registered))
 
     def _log_model(self, write: Callable[[Path], None], folder: str) -> None:
-        with tempfile.TemporaryDirectory() as made:
-            write(Path(made))
-            self._store.client.log_artifacts(self.run_id, made, folder)
+        with tempfile.TemporaryDirectory() as temporary:
+            write(Path(temporary))
+            self._store.client.log_artifacts(self.run_id, temporary, folder)
 
     def _register(self, folder: str, name: str) -> None:
         client = self._store.client
@@ -213,12 +213,12 @@ class MlflowTracker(Tracker):
         return self._children[name]
 
     def _find_child(self, name: str) -> str | None:
-        found = self._store.client.search_runs(
+        runs = self._store.client.search_runs(
             [self._store.experiment_id],
             f"tags.`mlflow.parentRunId` = '{self.run_id}' and attributes.run_name = '{name}'",
             max_results=1,
         )
-        return found[0].info.run_id if found else None
+        return runs[0].info.run_id if runs else None
 
     def state(self) -> TrackerState:
         """The run's id; what is queued is sent first, so that the run holds all steps so far."""
@@ -235,11 +235,11 @@ class MlflowTracker(Tracker):
             self.flush()
             self._call("set_terminated", status)
 
-    def _call(self, method: str, *arguments: Any, **named: Any) -> None:
+    def _call(self, method: str, *arguments: Any, **keywords: Any) -> None:
         """Calls a client method on this run, if there is one and the store still works."""
         if self.run_id is not None:
             self._store.attempt(
-                lambda: getattr(self._store.client, method)(self.run_id, *arguments, **named)
+                lambda: getattr(self._store.client, method)(self.run_id, *arguments, **keywords)
             )
 
 

@@ -46,8 +46,8 @@ class Averaged(nn.Module):
 
     def evaluated(self) -> nn.Module:
         """The network that evaluates: the average once begun, else the one that trains."""
-        found: nn.Module = self.average.module if self.begun() else self.network
-        return found
+        network: nn.Module = self.average.module if self.begun() else self.network
+        return network
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *rest: object

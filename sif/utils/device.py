@@ -145,8 +145,8 @@ def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
         full = isinstance(error, torch.cuda.OutOfMemoryError)
         if not (full or any(known in text for known in _FULL)):
             raise
-        asked = re.search(r"allocate ([\d.]+ \w+)", text)
-        wanted = f" for another {asked[1]}" if asked else ""
+        size = re.search(r"allocate ([\d.]+ \w+)", text)
+        wanted = f" for another {size[1]}" if size else ""
         raise ConfigError(f"{device}: out of memory{wanted}; {advice}") from None
 
 
@@ -168,9 +168,9 @@ def peak_memory_mb(runtime: Runtime) -> float:
     if runtime.device.type == "cuda":
         return torch.cuda.max_memory_allocated(runtime.device) / 2**20
     with contextlib.suppress(OSError):
-        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
-        if found:
-            return int(found[1]) / 1024
+        match = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        if match:
+            return int(match[1]) / 1024
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -22,19 +22,19 @@ def seconds_of(duration: Any) -> float | None:
     """
     if duration is None:
         return None
-    found = math.nan
+    seconds = math.nan
     if isinstance(duration, timedelta):
-        found = duration.total_seconds()
+        seconds = duration.total_seconds()
     elif isinstance(duration, str) and re.fullmatch(rf"\s*({_ONE}\s*)+", duration):
-        found = sum(float(n) * SECONDS[unit] for n, unit in re.findall(_ONE, duration))
+        seconds = sum(float(n) * SECONDS[unit] for n, unit in re.findall(_ONE, duration))
     elif not isinstance(duration, bool | str):
         try:
-            found = float(duration)
+            seconds = float(duration)
         except (TypeError, ValueError, OverflowError):
-            found = math.nan
-    if not 0 < found < math.inf:
+            seconds = math.nan
+    if not 0 < seconds < math.inf:
         raise ConfigError(
             "budget: expected seconds above 0, a text such as '90s', '2min' or '1h', or a "
             f"timedelta, found {duration!r}"
         )
-    return found
+    return seconds

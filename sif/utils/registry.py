@@ -76,8 +76,8 @@ class Registry(Mapping[str, Kind], Generic[Kind]):
         key = self.what if key is None else key
         points = {p.value: p for p in entry_points(group=self.group, name=name)}
         if len(points) > 1:
-            told = ", ".join(sorted(points))
-            raise ConfigError(f"{key}: {name} is registered by several packages: {told}")
+            packages = ", ".join(sorted(points))
+            raise ConfigError(f"{key}: {name} is registered by several packages: {packages}")
         for point in points.values():
             return self._loaded(point, key)
         raise unknown(key, name, self.names())
@@ -85,14 +85,14 @@ class Registry(Mapping[str, Kind], Generic[Kind]):
     def _loaded(self, point: EntryPoint, key: str) -> Kind:
         where = f"{key}: {point.name}: {point.value}"
         try:
-            found = point.load()
+            loaded = point.load()
         except Exception as error:  # whatever a foreign package does when it is imported
-            told = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise ConfigError(f"{where} cannot be loaded: {told}") from error
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ConfigError(f"{where} cannot be loaded: {reason}") from error
         kind = cast(type[Kind], _attribute(self._kind))
-        if not isinstance(found, kind):
-            raise ConfigError(f"{where}: expected a {kind.__name__}, found {type(found).__name__}")
-        return found
+        if not isinstance(loaded, kind):
+            raise ConfigError(f"{where}: expected a {kind.__name__}, found {type(loaded).__name__}")
+        return loaded
 
 
 def _attribute(place: str) -> object:

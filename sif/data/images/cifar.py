@@ -78,8 +78,8 @@ def read_cifar(folder: Path, *, official: bool = False) -> Images:
     """
     layout = find_cifar(folder)
     if layout is None:
-        told = ", ".join(x.files[0] for x in LAYOUTS)
-        raise DataError(f"{folder}: expected CIFAR batches such as {told} in it, found none")
+        examples = ", ".join(x.files[0] for x in LAYOUTS)
+        raise DataError(f"{folder}: expected CIFAR batches such as {examples} in it, found none")
     missing = [file for file in layout.files if not (folder / file).is_file()]
     if missing:
         raise DataError(
@@ -118,8 +118,8 @@ def _read_file(path: Path, layout: Layout, expected: int | None) -> tuple[Pixels
     else:
         flat, labels = _entries(path, layout.labels)
     if not len(labels) or (expected is not None and len(labels) != expected):
-        told = "images" if expected is None else f"{expected} images"
-        raise DataError(f"{path}: expected {told}, found {len(labels)}")
+        count = "images" if expected is None else f"{expected} images"
+        raise DataError(f"{path}: expected {count}, found {len(labels)}")
     pixels = flat.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(pixels), labels
 
@@ -140,8 +140,8 @@ def _entries(path: Path, key: str) -> tuple[Pixels, Int64Array]:
     entries = unpickle_batch(path)
     flat, labels = entries.get("data"), entries.get(key)
     if not isinstance(flat, np.ndarray) or flat.ndim != 2 or flat.shape[1] != _VALUES:
-        found = flat.shape if isinstance(flat, np.ndarray) else type(flat).__name__
-        raise DataError(f"{path}: data: expected an array of shape (n, {_VALUES}), found {found}")
+        actual = flat.shape if isinstance(flat, np.ndarray) else type(flat).__name__
+        raise DataError(f"{path}: data: expected an array of shape (n, {_VALUES}), found {actual}")
     known = labels if isinstance(labels, Sequence) else ()
     whole = sum(isinstance(label, int) and abs(label) < 2**31 for label in known)
     if not len(known) == whole == len(flat):

@@ -173,12 +173,12 @@ def corrupt_notes(where: str, corrupt: dict[str, str], n: int) -> tuple[str, ...
     """
     if not corrupt:
         return ()
-    named = ", ".join(f"{name} ({reason})" for name, reason in list(corrupt.items())[:_TOLD])
+    listing = ", ".join(f"{name} ({reason})" for name, reason in list(corrupt.items())[:_TOLD])
     more = ", ..." if len(corrupt) > _TOLD else ""
     most = max(1, n // 100)
     if len(corrupt) > most:
         raise DataError(
             f"{where}: expected at most {most} corrupt of {n} images, found {len(corrupt)}:"
-            f" {named}{more}"
+            f" {listing}{more}"
         )
-    return (f"{len(corrupt)} corrupt of {n} images left out: {named}{more}",)
+    return (f"{len(corrupt)} corrupt of {n} images left out: {listing}{more}",)

@@ -90,12 +90,12 @@ def _annotated(root: Path) -> list[Entry]:
     """The validation images of Tiny-ImageNet, whose classes stand in a table."""
     path = root / _ANNOTATIONS
     entries: list[Entry] = []
-    there = set(_files(root / "val/images")) if (root / "val/images").is_dir() else set()
+    existing = set(_files(root / "val/images")) if (root / "val/images").is_dir() else set()
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         cells = line.split("\t")
         if len(cells) < 2:
             raise DataError(f"{path} line {number}: expected file and class, found {line[:40]!r}")
-        if cells[0] not in there:
+        if cells[0] not in existing:
             raise DataError(
                 f"{path} line {number}: expected val/images/{cells[0]}, found no such file"
             )

@@ -101,11 +101,11 @@ def read_folder(
     files = tuple(entries[row].name for row in rows)
     test = None if labeled.test is None else labeled.test[rows]
     shape = _shape(root, files, form)
-    found = FolderImages(root.resolve().name, root, files, labeled.labels[rows],
+    images = FolderImages(root.resolve().name, root, files, labeled.labels[rows],
                          labeled.classes, form, shape, test, notes)  # fmt: skip
     if len(files) * int(np.prod(shape)) > memory:
-        return found
-    return found.read(np.arange(len(files)))
+        return images
+    return images.read(np.arange(len(files)))
 
 
 def _shape(root: Path, files: Sequence[str], form: Form) -> tuple[int, int, int]:

@@ -98,10 +98,10 @@ def _check_classes(
         counts = np.bincount(images.labels[part == number], minlength=len(images.classes))
         if not counts.all():
             label = int(np.argmin(counts > 0))
-            told = ", ".join(f"{key} {share:g}" for key, share in shares.items())
+            listing = ", ".join(f"{key} {share:g}" for key, share in shares.items())
             total = int((images.labels == label).sum())
             raise DataError(
-                f"{images.name}: expected images of every class in {name} (shares: {told}),"
+                f"{images.name}: expected images of every class in {name} (shares: {listing}),"
                 f" found none of {images.classes[label]!r}, which has {total} in all"
             )
     if not (part == TEST).any():

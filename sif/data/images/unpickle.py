@@ -82,10 +82,10 @@ ALLOWED: dict[str, Any] = {
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        found = ALLOWED.get(f"{module}.{name}")
-        if found is None:
+        allowed = ALLOWED.get(f"{module}.{name}")
+        if allowed is None:
             raise ForbiddenGlobal(f"{module}.{name}")
-        return found
+        return allowed
 
     def persistent_load(self, pid: Any) -> Any:
         raise ForbiddenGlobal(f"persistent id {pid!r}")

@@ -67,9 +67,9 @@ def warped(images: Tensor, boxes: Tensor, degrees: Tensor) -> Tensor:
     grid = F.affine_grid(maps, list(images.shape), align_corners=False)
     # padding_mode "zeros" would mix black into the outermost half pixel of the image, which a
     # small crop spreads over a visible rim. As in Pillow, only what is read outside is black.
-    found = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    rotated = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     outside = (grid.abs() > 1).any(dim=-1)
-    return found.masked_fill(outside[:, None], 0.0)
+    return rotated.masked_fill(outside[:, None], 0.0)
 
 
 def randomly_warped(

@@ -88,7 +88,7 @@ def merge_duplicates(interactions: Interactions, rule: str) -> tuple[Interaction
     rows = np.flatnonzero(repeated)
     if len(rows) == 0:
         return interactions, []
-    merge, told = DUPLICATE_RULES[rule]
+    merge, note = DUPLICATE_RULES[rule]
     kept, ratings = merge(interactions.select(rows), keys[rows])
     if interactions.rating is not None and ratings is not None:
         rating = interactions.rating.copy()
@@ -98,7 +98,7 @@ def merge_duplicates(interactions: Interactions, rule: str) -> tuple[Interaction
     stays[rows[kept]] = True
     removed = len(rows) - len(kept)
     count = "1 duplicate row" if removed == 1 else f"{removed} duplicate rows"
-    return interactions.select(stays), [f"{count} of the same pair: {told}"]
+    return interactions.select(stays), [f"{count} of the same pair: {note}"]
 
 
 def filter_interactions(

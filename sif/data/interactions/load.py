@@ -91,8 +91,10 @@ def load_dataset(
     merged, merging = merge_duplicates(raw, duplicates)
     kept, filtering = filter_interactions(merged, min_rating, min_user, min_item)
     rules = {"min_rating": min_rating, "min_user": min_user, "min_item": min_item}
-    told = ", ".join(f"{key} {value:g}" for key, value in rules.items() if value not in (None, 1))
-    check_usable(kept, str(name_or_path), told if filtering else "")
+    listing = ", ".join(
+        f"{key} {value:g}" for key, value in rules.items() if value not in (None, 1)
+    )
+    check_usable(kept, str(name_or_path), listing if filtering else "")
     if truth is not None:
         truth = _renumbered(truth, raw, kept)
     return Dataset(name, kept, kept.content_hash, parts, [*notes, *merging, *filtering], truth)

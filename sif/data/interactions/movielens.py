@@ -74,8 +74,8 @@ def read_movielens(folder: Path, columns: Columns | None = None) -> Interactions
 def official_parts(folder: Path) -> dict[str, tuple[Path, Path]] | None:
     """Fold name to (base file, test file) for the folds that are there; None without any."""
     pairs = {fold: (folder / f"{fold}.base", folder / f"{fold}.test") for fold in OFFICIAL_FOLDS}
-    there = {fold: pair for fold, pair in pairs.items() if all(path.is_file() for path in pair)}
-    return there or None
+    complete = {fold: pair for fold, pair in pairs.items() if all(path.is_file() for path in pair)}
+    return complete or None
 
 
 def _read_titles(path: Path, layout: Layout) -> dict[str, str]:

@@ -50,11 +50,11 @@ class PairSignal:
 
     def at(self, users: Int64Array, items: Int64Array) -> Float64Array:
         """Signal (n,) float64 of users (n,) and items (n,)."""
-        found = np.empty(len(users))
+        scores = np.empty(len(users))
         for start in range(0, len(users), _PIECE):
             piece = slice(start, start + _PIECE)
-            found[piece] = self.combine(self.p[users[piece]], self.q[items[piece]]) @ self.weights
-        return (found - self.mean) / self.deviation
+            scores[piece] = self.combine(self.p[users[piece]], self.q[items[piece]]) @ self.weights
+        return (scores - self.mean) / self.deviation
 
     def __call__(self, ids: Int64Array) -> npt.NDArray[np.float32]:
         """Signal (n,) float32 at ids (n, 2)."""

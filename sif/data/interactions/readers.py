@@ -103,10 +103,10 @@ def _assign(table: Table, columns: Columns) -> dict[str, int]:
     plain = [re.sub(r"[\s_\-]", "", name).lower() for name in typeless]
     roles: dict[str, int] = {}
     for role in HEADERLESS:
-        named: str | None = getattr(columns, role)
-        if named:
-            roles[role] = _named(table, typeless, f"data.{role}", named)
-        elif named is None:
+        header: str | None = getattr(columns, role)
+        if header:
+            roles[role] = _named(table, typeless, f"data.{role}", header)
+        elif header is None:
             usual = [plain.index(name) for name in RECOGNIZED[role] if name in plain]
             usual = [position for position in usual if position not in roles.values()]
             if usual:
@@ -139,8 +139,8 @@ def _named(table: Table, typeless: list[str], key: str, name: str) -> int:
 
 
 def _listed(table: Table) -> str:
-    told = ", ".join(repr(name) for name in table.columns[:_TOLD])
-    return f"columns {told}" + (" ..." if len(table.columns) > _TOLD else "")
+    names = ", ".join(repr(name) for name in table.columns[:_TOLD])
+    return f"columns {names}" + (" ..." if len(table.columns) > _TOLD else "")
 
 
 def _read(table: Table, roles: dict[str, int], fields: tuple[str, ...]) -> dict[int, pd.Series]:
@@ -227,5 +227,5 @@ def _refuse(table: Table, bad: npt.NDArray[np.bool_], position: int, expected: s
     """Raise for the first bad row, naming its line and what stands there."""
     if bad.any():
         where, text = table.locate(int(np.argmax(bad)), position)
-        found = repr(text) if text.strip() else "nothing"
-        raise DataError(f"{where}: {expected}, found {found}")
+        actual = repr(text) if text.strip() else "nothing"
+        raise DataError(f"{where}: {expected}, found {actual}")

@@ -122,8 +122,8 @@ def build_split(
         )
     counts = np.bincount(part, minlength=3)
     if not counts.all():
-        told = ", ".join(f"{name} {n}" for name, n in zip(PART_NAMES, counts, strict=True))
-        raise DataError(f"{where}: expected interactions in every part, found {told}")
+        sizes = ", ".join(f"{name} {n}" for name, n in zip(PART_NAMES, counts, strict=True))
+        raise DataError(f"{where}: expected interactions in every part, found {sizes}")
     sealed: Parts = part.astype(np.int8)
     return Split(interactions, sealed, protocol, seed, content_hash(interactions, sealed))
 
@@ -187,8 +187,8 @@ def _ranking_per_user(
 
 def held_out(interactions: Interactions, seed: int) -> npt.NDArray[np.bool_]:
     """(n,): the rows that `ranking-per-user` tests on."""
-    found: npt.NDArray[np.bool_] = _ranking_per_user(interactions, seed) == TEST
-    return found
+    is_test: npt.NDArray[np.bool_] = _ranking_per_user(interactions, seed) == TEST
+    return is_test
 
 
 def _leave_one_out(interactions: Interactions, seed: int, dataset: Dataset) -> Parts:
@@ -261,7 +261,7 @@ def _official(interactions: Interactions, seed: int, dataset: Dataset, *, fold: 
 def _keys_of(other: Interactions, known: Interactions) -> Int64Array:
     """Keys of the pairs of `other` in the numbers of `known`, without those filtered away there."""
     pairs = zip(known.vocabularies[:2], other.vocabularies, strict=True)
-    columns = [mine.lookup(theirs.ids)[other.ids[:, f]] for f, (mine, theirs) in enumerate(pairs)]
+    columns = [first.lookup(second.ids)[other.ids[:, f]] for f, (first, second) in enumerate(pairs)]
     ids = np.stack(columns, axis=1)
     return row_keys(ids[(ids >= 0).all(axis=1)], known.sizes[:2])
 

@@ -87,15 +87,15 @@ def _refuse_twice(split: Split, where: str) -> None:
 
 def _in_folder(folder: Path) -> list[Path]:
     """The three files by a word of their names: train.csv, ml-100k.valid.inter, u1.base."""
-    found = []
+    paths = []
     files = sorted(path for path in folder.iterdir() if path.is_file())
     for name, spellings in _SPELLINGS.items():
         fits = [p for p in files if set(p.name.lower().split(".")) & set(spellings)]
         if len(fits) != 1:
-            told = ", ".join(p.name for p in fits) or "none"
-            raise DataError(f"{folder}: expected one file for {name}, found {told}")
-        found.append(fits[0])
-    return found
+            names = ", ".join(p.name for p in fits) or "none"
+            raise DataError(f"{folder}: expected one file for {name}, found {names}")
+        paths.append(fits[0])
+    return paths
 
 
 def _from_files(paths: Sequence[Path], columns: Columns | None) -> tuple[Interactions, Int64Array]:

@@ -81,8 +81,8 @@ def open_table(path: Path, separator: str | None = None) -> Table:
         DataError: The file is missing, empty or of another kind.
     """
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "none there"
-        raise DataError(f"{path}: expected a file, found {found}")
+        actual = "a folder" if path.is_dir() else "none there"
+        raise DataError(f"{path}: expected a file, found {actual}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: expected interactions, found an empty file")
     if path.suffix.lower() in (".parquet", ".pq"):
@@ -136,8 +136,9 @@ class TextTable(Table):
     @property
     def header_place(self) -> str:
         """The file and its first line."""
-        told = spell(self.separator)
-        return f"{self.path} line 1 ({'header' if self.header else 'no header'}, separator {told})"
+        separator = spell(self.separator)
+        header = "header" if self.header else "no header"
+        return f"{self.path} line 1 ({header}, separator {separator})"
 
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
         """See `Table.read`."""

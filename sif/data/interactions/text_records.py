@@ -111,8 +111,8 @@ def not_text(path: Path) -> DataError:
             try:
                 content.decode("utf-8")
             except UnicodeDecodeError as error:
-                found = f"byte 0x{content[error.start]:02x}"
-                return DataError(f"{path} line {line}: expected UTF-8 text, found {found}")
+                byte = f"byte 0x{content[error.start]:02x}"
+                return DataError(f"{path} line {line}: expected UTF-8 text, found {byte}")
     return DataError(f"{path}: expected UTF-8 text, found other bytes")
 
 

@@ -53,7 +53,7 @@ def with_time_buckets(split: Split, buckets: int) -> Split:
             f" {len(np.unique(train))} different"
         )
     column = _place(starts, rows.timestamp)
-    told = ", ".join(_date(start) for start in starts[1:])
+    dates = ", ".join(_date(start) for start in starts[1:])
     extended = replace(
         rows,
         ids=np.column_stack([rows.ids, column]),
@@ -61,7 +61,7 @@ def with_time_buckets(split: Split, buckets: int) -> Split:
         vocabularies=(*rows.vocabularies, Vocabulary(starts)),
     )
     note = (
-        f"field {TIME_FIELD}: {len(starts)} buckets of the train timestamps, new ones from {told}"
+        f"field {TIME_FIELD}: {len(starts)} buckets of the train timestamps, new ones from {dates}"
     )
     return replace(split, interactions=extended, notes=(*split.notes, note))
 

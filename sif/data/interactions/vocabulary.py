@@ -72,8 +72,8 @@ class Vocabulary:
 
     def lookup(self, ids: Iterable[Any]) -> Int64Array:
         """Numbers of the given ids, (n,) int64, -1 for an unknown id."""
-        found = self._index.get_indexer(pd.Index(id_strings(ids).astype(object), dtype=object))
-        return np.array(found, dtype=np.int64)
+        indices = self._index.get_indexer(pd.Index(id_strings(ids).astype(object), dtype=object))
+        return np.array(indices, dtype=np.int64)
 
     def index(self, ids: Iterable[Any], name: str = "id") -> Int64Array:
         """Numbers of the given ids.
@@ -115,14 +115,14 @@ def distinct(values: Any) -> tuple[Int64Array, Any]:
 
     But texts that differ behind a NUL character are two.
     """
-    codes, found = pd.factorize(values)
+    codes, uniques = pd.factorize(values)
     if not (pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)):
-        return codes, found
-    there, plain = codes >= 0, np.asarray(values, dtype=object)
-    if (np.asarray(found, dtype=object)[codes[there]] == plain[there]).all():
-        return codes, found
+        return codes, uniques
+    present, plain = codes >= 0, np.asarray(values, dtype=object)
+    if (np.asarray(uniques, dtype=object)[codes[present]] == plain[present]).all():
+        return codes, uniques
     numbers: dict[Any, int] = {}
-    codes[there] = [numbers.setdefault(value, len(numbers)) for value in plain[there].tolist()]
+    codes[present] = [numbers.setdefault(value, len(numbers)) for value in plain[present].tolist()]
     return codes, np.array(list(numbers), dtype=object)
 
 
@@ -166,8 +166,8 @@ def unusable(text: str) -> str | None:
             f"{text[:_TOLD]!r}..."
         )
     if "\0" in text:
-        told = repr(text) if len(text) <= _TOLD else f"{text[:_TOLD]!r}..."
-        return f"expected an id without NUL characters, found {told}"
+        shortened = repr(text) if len(text) <= _TOLD else f"{text[:_TOLD]!r}..."
+        return f"expected an id without NUL characters, found {shortened}"
     return None
 
 

@@ -73,8 +73,8 @@ class Grammar:
         _check("longest", self.longest, self.shortest, 1000)
         total = math.fsum(self.steps)
         if not (min(self.steps, default=-1) >= 0 and math.isclose(total, 1, abs_tol=1e-9)):
-            told = ", ".join(f"{share:g}" for share in self.steps)
-            raise DataError(f"grammar: steps: expected probabilities with sum 1, found {told}")
+            listing = ", ".join(f"{share:g}" for share in self.steps)
+            raise DataError(f"grammar: steps: expected probabilities with sum 1, found {listing}")
         if len(self.steps) > self.fillers:
             raise DataError(
                 f"grammar: steps: expected at most {self.fillers}, one for each filler,"

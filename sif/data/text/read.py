@@ -74,13 +74,13 @@ def read_folder(
     if missing:
         lacking = " and no ".join(missing)
         raise DataError(f"{folder}: expected {', '.join(layout.files)} in it, found no {lacking}")
-    told = [*notes, *_strangers(folder, layout, list((md5s or {}).values()))]
+    all_notes = [*notes, *_strangers(folder, layout, list((md5s or {}).values()))]
     parts = {}
     for part, file in zip(PART_NAMES, layout.files, strict=True):
         parts[part], skipped = read_words(folder / file, blank_lines=layout.blank_lines)
         if skipped:
-            told.append(f"{file}: {skipped:,} blank line{'s' * (skipped > 1)} skipped")
-    return number(name, parts, str(folder / layout.files[0]), max_words, told)
+            all_notes.append(f"{file}: {skipped:,} blank line{'s' * (skipped > 1)} skipped")
+    return number(name, parts, str(folder / layout.files[0]), max_words, all_notes)
 
 
 def read_words(path: Path, *, blank_lines: bool = False) -> tuple[list[str], int]:
@@ -101,9 +101,9 @@ def read_words(path: Path, *, blank_lines: bool = False) -> tuple[list[str], int
     skipped = 0
     # Lines as `open` finds them; `splitlines` would also split at signs that WikiText has in words.
     for line in io.StringIO(text.removeprefix("\ufeff"), newline=None):
-        found = line.split()
-        if found or blank_lines:
-            words += [*found, EOS_WORD]
+        line_words = line.split()
+        if line_words or blank_lines:
+            words += [*line_words, EOS_WORD]
         else:
             skipped += 1
     if all(word == EOS_WORD for word in words):
@@ -116,7 +116,7 @@ def _strangers(folder: Path, layout: Layout, published: list[str]) -> list[str]:
     """Notes on files that are not the published ones, so that no comparison is made unawares."""
     notes = []
     for file, md5 in zip(layout.files, published, strict=False):
-        found = file_md5(folder / file)
-        if found != md5:
-            notes.append(f"{folder / file}: not the published file (MD5 {md5}), but {found}")
+        actual = file_md5(folder / file)
+        if actual != md5:
+            notes.append(f"{folder / file}: not the published file (MD5 {md5}), but {actual}")
     return notes

@@ -124,9 +124,9 @@ class TextStream:
         start, end = self._cursor, min(self._cursor + steps, self._targets)
         self._cursor = end
         inputs, targets = self._columns[start:end], self._columns[start + 1 : end + 1]
-        made = self._make(inputs, targets, self.carry)
+        window = self._make(inputs, targets, self.carry)
         self.carry.number += 1
-        return made
+        return window
 
     def _length(self) -> int:
         if not self._vary:

@@ -91,13 +91,13 @@ def cell_of(choices: tuple[tuple[int, str], ...], steps: int) -> Cell:
         GenotypeError: An edge that does not exist, or a node without an edge.
     """
     nodes, sources = edge_nodes(steps), edge_sources(steps)
-    found: list[list[Edge]] = [[] for _ in range(steps)]
+    edges_of_node: list[list[Edge]] = [[] for _ in range(steps)]
     for edge, operation in choices:
         if edge >= len(nodes):
             raise GenotypeError(f"cell: expected edges in 0..{len(nodes) - 1}, found {edge}")
-        found[nodes[edge]].append((operation, sources[edge]))
+        edges_of_node[nodes[edge]].append((operation, sources[edge]))
     concat = tuple(range(INPUTS, INPUTS + steps))
-    return Cell(tuple(tuple(edges) for edges in found), concat)
+    return Cell(tuple(tuple(edges) for edges in edges_of_node), concat)
 
 
 def parse_cells(text: str, where: str = "genotype") -> Cells:
@@ -122,10 +122,10 @@ def parse_cells(text: str, where: str = "genotype") -> Cells:
 def _cell(fields: Mapping[str, ast.expr], name: str) -> Cell:
     if name not in fields:
         raise GenotypeError(f"expected a field {name!r}, found {', '.join(fields) or 'none'}")
-    found = [(canonical(operation), source) for operation, source in parse_edges(fields[name])]
-    if len(found) % KEPT:
-        raise GenotypeError(f"{name}: expected {KEPT} edges per node, found {len(found)} in all")
-    nodes = tuple(tuple(found[i : i + KEPT]) for i in range(0, len(found), KEPT))
+    edges = [(canonical(operation), source) for operation, source in parse_edges(fields[name])]
+    if len(edges) % KEPT:
+        raise GenotypeError(f"{name}: expected {KEPT} edges per node, found {len(edges)} in all")
+    nodes = tuple(tuple(edges[i : i + KEPT]) for i in range(0, len(edges), KEPT))
     return Cell(nodes, whole_numbers(fields[f"{name}_concat"]))
 
 

@@ -96,14 +96,14 @@ def places(layout: Layout, outputs: dict[str, int]) -> list[Place]:
     else:
         before = last = layout.channels
         reduced = True
-    found, channels = [], layout.channels
+    result, channels = [], layout.channels
     for number in range(layout.cells):
         reduction = number in halving
         channels *= 2 if reduction else 1
         place = Place(before, last, channels, reduction, reduced)
-        found.append(place)
+        result.append(place)
         before, last, reduced = last, channels * outputs[place.kind], reduction
-    return found
+    return result
 
 
 class Inputs(nn.Module):

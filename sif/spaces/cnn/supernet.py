@@ -130,8 +130,8 @@ class CNNSpace(CellSpace):
         network = CellNetwork(cells_of(self.genotype(gates)), layout).to(self.reference_tensor())
         _copy(self.stem, network.stem)
         _copy(self.classifier, network.classifier)
-        for ours, theirs in zip(self.cells, network.cells, strict=True):
-            mine, fixed = cast(SuperCell, ours), cast(FixedCell, theirs)
+        for own_cell, network_cell in zip(self.cells, network.cells, strict=True):
+            mine, fixed = cast(SuperCell, own_cell), cast(FixedCell, network_cell)
             _copy(mine.inputs, fixed.inputs)
             chosen = [(e, k) for e, k in enumerate(gates.choices()[mine.block]) if k >= 0]
             modules = [m for node in fixed.nodes for m in cast(nn.ModuleList, node)]
@@ -166,14 +166,14 @@ def expression(cells: Cells) -> str:
 
     Nodes are numbered as in `Cell`.
     """
-    told = []
+    lines = []
     for kind, cell in ((NORMAL, cells.normal), (REDUCE, cells.reduce)):
         nodes = [
             f"{number} = " + " + ".join(f"{name}({source})" for name, source in edges)
             for number, edges in enumerate(cell.nodes, start=2)
         ]
-        told.append(f"{kind}: {', '.join(nodes)}")
-    return "; ".join(told)
+        lines.append(f"{kind}: {', '.join(nodes)}")
+    return "; ".join(lines)
 
 
 NOTATIONS.update(dict.fromkeys(SPECS, lambda genotype: expression(cells_of(genotype))))

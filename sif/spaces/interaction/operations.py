@@ -136,13 +136,13 @@ def nested_operations(table: Mapping[str, Operation] = OPERATIONS) -> dict[str, 
     Returns:
         16 pairs of operations in 3 groupings, 48 in all from `OPERATIONS`.
     """
-    made = [
+    nested = [
         _nested(inner, outer, pair, third)
         for inner, outer in itertools.product(table.values(), repeat=2)
         if inner.width(2) == 1 and inner is not outer
         for pair, third in _GROUPINGS
     ]
-    return {operation.name: operation for operation in made}
+    return {operation.name: operation for operation in nested}
 
 
 def _sum_of(one: Operation, other: Operation) -> Operation:

@@ -222,15 +222,15 @@ class StagedSpace(nn.Module):
         return scores
 
     def _criterion(self, gates: Gates, valid: Batch) -> float:
-        found = self.context.criterion(self.interaction(gates).chosen(), valid)
-        return math.log(max(found, torch.finfo(torch.float32).tiny))
+        value = self.context.criterion(self.interaction(gates).chosen(), valid)
+        return math.log(max(value, torch.finfo(torch.float32).tiny))
 
     def genotype(self, gates: Gates) -> Genotype:
         """The combination at the gates; element-wise functions as numbers where they are chosen."""
-        named = self._completed(gates.choices()).named(self._stages)
-        elementwise = named[EMBEDDING_BLOCK] == ((0, "elementwise"),)
+        blocks = self._completed(gates.choices()).named(self._stages)
+        elementwise = blocks[EMBEDDING_BLOCK] == ((0, "elementwise"),)
         transforms = self.transforms if elementwise else ()
-        return Genotype(self.name, named, mlp_numbers(self.context.fields, transforms))
+        return Genotype(self.name, blocks, mlp_numbers(self.context.fields, transforms))
 
 
 class GatedStages(GatedFunction):

@@ -120,7 +120,7 @@ def _cut(
     place = torch.empty_like(users)
     place[users] = torch.arange(n_users, device=device)
     order = torch.argsort(place[part.ids[:, 0]] * n_items + part.ids[:, 1])
-    found = []
+    blocks = []
     sizes = torch.bincount(block).tolist()
     lengths = [int(block.sum()) for block in counts[users].split(sizes)]
     places = torch.arange(max(lengths), device=device)
@@ -128,8 +128,8 @@ def _cut(
         rows = torch.repeat_interleave(counts[own])
         columns = part.ids[chosen, 1]
         graph = _graph(rows, columns, (len(own), n_items), places[: len(chosen)])
-        found.append((own, graph, part.target[chosen]))
-    return found
+        blocks.append((own, graph, part.target[chosen]))
+    return blocks
 
 
 def _graph(rows: Tensor, columns: Tensor, shape: tuple[int, int], order: Tensor) -> PairGraph:

@@ -69,12 +69,12 @@ edge_sources = partial(genotype_text.edge_sources, inputs=1)
 
 def readers(cell: RecurrentCell) -> dict[int, list[int]]:
     """Which nodes read a state, states ascending: what a node reads is there before it."""
-    found: dict[int, list[int]] = {}
+    by_state: dict[int, list[int]] = {}
     for source in range(len(cell.nodes)):
         nodes = [i for i, (_, read) in enumerate(cell.nodes) if read == source]
         if nodes:
-            found[source] = nodes
-    return found
+            by_state[source] = nodes
+    return by_state
 
 
 def cell_of(choices: Sequence[tuple[int, str]], nodes: int) -> RecurrentCell:
@@ -88,16 +88,20 @@ def cell_of(choices: Sequence[tuple[int, str]], nodes: int) -> RecurrentCell:
         GenotypeError: An edge that does not exist, or a node with none or several.
     """
     entered, sources = edge_nodes(nodes), edge_sources(nodes)
-    found: dict[int, Edge] = {}
+    edge_into: dict[int, Edge] = {}
     for edge, activation in choices:
         if edge >= len(entered):
             raise GenotypeError(f"cell: expected edges in 0..{len(entered) - 1}, found {edge}")
-        if entered[edge] in found:
+        if entered[edge] in edge_into:
             raise GenotypeError(f"cell: node {entered[edge] + 1}: expected one edge, found two")
-        found[entered[edge]] = (activation, sources[edge])
-    if len(found) < nodes:
-        raise GenotypeError(f"cell: expected an edge for each of {nodes} nodes, found {len(found)}")
-    return RecurrentCell(tuple(found[node] for node in range(nodes)), tuple(range(1, nodes + 1)))
+        edge_into[entered[edge]] = (activation, sources[edge])
+    if len(edge_into) < nodes:
+        raise GenotypeError(
+            f"cell: expected an edge for each of {nodes} nodes, found {len(edge_into)}"
+        )
+    return RecurrentCell(
+        tuple(edge_into[node] for node in range(nodes)), tuple(range(1, nodes + 1))
+    )
 
 
 def parse_cell(text: str, where: str = "genotype") -> RecurrentCell:

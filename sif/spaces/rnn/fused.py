@@ -29,7 +29,7 @@ SLOPES: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 def fused(
-    given: Tensor,
+    from_input: Tensor,
     hidden: Tensor,
     from_hidden: Tensor,
     matrices: Sequence[Tensor],
@@ -39,7 +39,7 @@ def fused(
     """Outputs of a cell over a window.
 
     Args:
-        given: (steps, batch, 2 hidden): the inputs' share of the fixed node's product.
+        from_input: (steps, batch, 2 hidden): the inputs' share of the fixed node's product.
         hidden: (batch, hidden) output before the window.
         from_hidden: (hidden, 2 hidden) matrix of the fixed node.
         matrices: Per learned node (hidden, 2 hidden).
@@ -50,8 +50,8 @@ def fused(
         (steps, batch, hidden), differentiable once.
     """
     groups = [torch.cat([matrices[i] for i in nodes], 1) for nodes in readers(cell).values()]
-    made = _Fused.apply(cell, mask, given, hidden, from_hidden, *groups)
-    return cast(Tensor, made)
+    result = _Fused.apply(cell, mask, from_input, hidden, from_hidden, *groups)
+    return cast(Tensor, result)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,18 +88,18 @@ class _Window:
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, cell: RecurrentCell, mask: Tensor | None, given: Tensor, hidden: Tensor,
+        ctx: Any, cell: RecurrentCell, mask: Tensor | None, from_input: Tensor, hidden: Tensor,
         from_hidden: Tensor, *groups: Tensor,
     ) -> Tensor:  # fmt: skip
-        steps, batch, _ = given.shape
+        steps, batch, _ = from_input.shape
         sizes = (steps, batch, hidden.shape[1])
-        outputs, befores = given.new_empty(sizes), given.new_empty(sizes)
-        many = [given.new_empty((len(cell.nodes) + 1, *sizes)) for _ in range(3)]
+        outputs, befores = from_input.new_empty(sizes), from_input.new_empty(sizes)
+        many = [from_input.new_empty((len(cell.nodes) + 1, *sizes)) for _ in range(3)]
         window = _Window(befores, *many)
         reading = list(zip(readers(cell).items(), groups, strict=True))
         for step in range(steps):
             befores[step] = hidden
-            product = torch.addmm(given[step], masked(hidden, mask), from_hidden)
+            product = torch.addmm(from_input[step], masked(hidden, mask), from_hidden)
             window.enter(0, step, hidden, product, "tanh")
             for (source, nodes), matrix in reading:
                 read = window.states[source, step]

@@ -106,8 +106,8 @@ def unroll(
     matrices = {s: torch.cat([weights.nodes[i] for i in nodes], 1) for s, nodes in groups.items()}
     extra = [offsets.unbind(1) for offsets in trace.offsets] if trace else None
     outputs = []
-    for step, given in enumerate(from_input.unbind(0)):
-        product = torch.addmm(given, masked(hidden, mask), from_hidden)
+    for step, at_step in enumerate(from_input.unbind(0)):
+        product = torch.addmm(at_step, masked(hidden, mask), from_hidden)
         states = {0: normed(highway(hidden, product, torch.tanh), norms, 0)}
         for source, nodes in groups.items():
             read = states[source]

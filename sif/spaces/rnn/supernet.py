@@ -120,7 +120,7 @@ class RNNSpace(CellSpace):
         seen = columns
         if gates.probing is not None:
             seen = max(1, round(gates.probing.rows * columns))
-        asked = _Candidates(states, self._weights, None if mask is None else mask[:seen], seen)
+        candidates = _Candidates(states, self._weights, None if mask is None else mask[:seen], seen)
         entered, offsets = edge_nodes(self.shape.nodes), []
         for node in range(self.shape.nodes):
             edges = [e for e, n in enumerate(entered) if n == node]
@@ -129,7 +129,7 @@ class RNNSpace(CellSpace):
             if gates.probing is not None:
                 factors = gates.probing.factors[BLOCK][rows].flatten().tolist()
             zeros = x.new_zeros(columns, steps, width)
-            offsets.append(probe(zeros, gates.weights[BLOCK][rows], asked.of(node), factors))
+            offsets.append(probe(zeros, gates.weights[BLOCK][rows], candidates.of(node), factors))
         return Trace(states, offsets)
 
     def _relaxed(self, x: Tensor, hidden: Tensor, mask: Tensor | None, weights: Tensor) -> Tensor:
@@ -138,8 +138,8 @@ class RNNSpace(CellSpace):
         norms = cast("Sequence[nn.Module] | None", self.norms)
         weights = weights.to(x)
         from_input, from_hidden = x @ self._weights.first[:width], self._weights.first[width:]
-        for given in from_input.unbind(0):
-            product = torch.addmm(given, hidden if mask is None else hidden * mask, from_hidden)
+        for at_step in from_input.unbind(0):
+            product = torch.addmm(at_step, hidden if mask is None else hidden * mask, from_hidden)
             states = [normed(highway(hidden, product, torch.tanh), norms, 0)]
             first = 0
             for node, matrix in enumerate(self._weights.nodes):
