@@ -95,7 +95,7 @@ MALFORMED: tuple[type[Exception], ...] = (
     ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, SifError, TypeError,
     ValueError,
 )  # fmt: skip
-"""What reading a malformed file may raise, whatever it holds; recursion is a RuntimeError."""
+"""Exceptions that reading a malformed file may raise; a recursion error is a RuntimeError."""
 
 
 class TrackingError(SifError):

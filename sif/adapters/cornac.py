@@ -30,15 +30,15 @@ class SIFCornac(CornacModel):  # type: ignore[misc, unused-ignore]
 
     Args:
         name: In Cornac's tables.
-        objective: As the following, see `Recommender`.
-        space: See there.
-        seed: See there.
-        device: See there.
-        threads: See there.
-        settings: See there.
+        objective: This and the next five: as for `Recommender`.
+        space: Space of the search.
+        seed: Root of all randomness.
+        device: Of the search and the training.
+        threads: Of the CPU.
+        settings: Any other settings.
         recommender: A fitted one, which `fit` leaves as it is; None: `fit` fits one.
         trainable: Of Cornac; False leaves a model that was fitted before as it is.
-        verbose: Whether `fit` tells what it does.
+        verbose: Whether `fit` reports its progress.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ from sif.recommender.recommender import Recommender
 from sif.utils.checkpoint import write_bytes_atomic
 
 ONNX_BYTES = (1 << 31) - (1 << 24)
-"""Of tables in one ONNX file, whose format ends at 2 GB."""
+"""Most bytes of tables in one ONNX file, whose format ends at 2 GB."""
 
 
 class CatalogueScores(nn.Module):

@@ -37,7 +37,7 @@ class Question:
     """One row.
 
     Attributes:
-        kind: What is asked.
+        kind: Kind of question.
         ids: Of the user or the item, one; of the history, any number.
         ratings: One per item of a history, for models of ratings.
         count: Items that are wanted.

@@ -65,8 +65,8 @@ class _Level:
     Attributes:
         codes: (m,) sorted: the number of the context, times the size of the vocabulary, plus the
             last word. An n-gram's number is its place here.
-        occurrences: How often it stands in the text: for the longest n-grams of a model.
-        continuations: How many different words stand before it: for all shorter ones; for the
+        occurrences: Number of times that it occurs: for the longest n-grams of a model.
+        continuations: Number of different words before it: for all shorter ones; for the
             longest that were counted, the occurrences once more.
     """
 

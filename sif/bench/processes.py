@@ -57,7 +57,7 @@ def run_all(
     """Runs processes, at most `workers` at a time, in the order given.
 
     Args:
-        works: What to run.
+        works: Work to run.
         workers: At least 1.
         ended: Told how each ended.
         waiting: Told now and then what is running.

@@ -47,7 +47,7 @@ JOB_ARGUMENTS: tuple[Argument, ...] = (
                  help="no MLflow"),
     ),
 )  # fmt: skip
-"""Of every command that makes jobs."""
+"""Options of every command that makes jobs."""
 JOB_FLAGS = {
     "dataset": "dataset",
     "split_file": "data.split_file",

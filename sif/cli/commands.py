@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verb:
-    """One command: what it is for, which arguments it takes, and the function behind it.
+    """One command: its purpose, its arguments and its function.
 
     Attributes:
-        help: What it is for.
+        help: Its purpose, on one line.
         call: The function.
-        arguments: What it takes.
-        lists: What it lists, whose names then stand for its help in that of all commands.
+        arguments: The arguments that it takes.
+        lists: Registry whose names it lists; they stand for its help in that of all commands.
     """
 
     help: str

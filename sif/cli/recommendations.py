@@ -27,7 +27,7 @@ CHUNK = 4096
 """Users answered at a time."""
 NAMES = ("user", "rank", "item", "score", "title")
 _TYPES = ("string", "int32", "string", "float32", "string")
-"""Of the columns of a Parquet file, as pyarrow calls them."""
+"""Types of the columns of a Parquet file, as pyarrow calls them."""
 
 
 def rows(
@@ -55,7 +55,7 @@ def read_ids(path: Path, name: str) -> list[str]:
     """Distinct ids of a file's column, as training reads them, in the order of the file.
 
     Args:
-        path: What `open_table` takes. A single column needs no header: in a text file a first line
+        path: A file for `open_table`. A single column needs no header: in a text file a first line
             that is no usual name of the field is an id.
         name: The field, "user" or "item", whose usual column names are recognized.
 

@@ -55,7 +55,7 @@ _LASTING = {
 
 
 class DataConfig(Section):
-    """How interactions are read, filtered and split."""
+    """Reading, filtering and splitting of interactions."""
 
     user: str | None = Field(None, description="column of the user id; None: recognized")
     item: str | None = Field(None, description="column of the item id; None: recognized")

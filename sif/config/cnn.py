@@ -25,7 +25,7 @@ Degrees = Annotated[float, Field(ge=0, le=180)]
 
 
 class ImagesConfig(Section):
-    """Which images, and how they are divided."""
+    """The images and their split."""
 
     dir: AbsolutePath | None = Field(None, description="folder that holds or receives data files")
     channels: Literal[1, 3] | None = Field(None, description="of the images; None: the data's own")

@@ -92,7 +92,7 @@ def load_config(
 
 
 def task_names() -> tuple[str, ...]:
-    """Of this package's tasks, then of registered ones, which are not loaded."""
+    """Names of this package's tasks, then of registered tasks, which are not loaded."""
     return tuple(dict.fromkeys((*TASKS, *OTHER_TASKS.outside())))
 
 
@@ -100,7 +100,7 @@ def config_model(task: str) -> type[CommonConfig]:
     """The configuration of one of `task_names`.
 
     Raises:
-        ConfigError: What is registered cannot be loaded, or has no configuration.
+        ConfigError: The registered task cannot be loaded, or has no configuration.
     """
     if task in TASKS:
         return TASKS[task]

@@ -25,9 +25,9 @@ def describe(
     """All problems of one validation in one line, joined by '; '.
 
     Args:
-        error: What pydantic raised.
+        error: Error of pydantic.
         model: The model that was validated; gives the known keys.
-        origins: Where each value came from, by its path of keys.
+        origins: Origin of each value, by its path of keys.
         parents: Keys that lead to the section that was validated.
 
     Returns:
@@ -53,9 +53,9 @@ def validated(
 
     Args:
         model: Of the settings.
-        given: As they were given.
+        given: The values as the caller gave them.
         parents: Keys that lead to them, such as ("methods", "nasp").
-        origins: Where values came from, for messages.
+        origins: Origins of values, for messages.
 
     Raises:
         ConfigError: Settings that the model does not have or take.

@@ -30,7 +30,7 @@ class RenamedSetting(DeprecationWarning):
 
 @dataclass(frozen=True)
 class Renamed:
-    """Where a setting is found today.
+    """The present name and values of a setting.
 
     Attributes:
         keys: Dotted names; several where methods now have a setting each.
@@ -82,7 +82,7 @@ def with_todays_names(
     """Layers of settings with every setting under the name that it has today.
 
     Args:
-        layers: Where values came from, and the nested values.
+        layers: Origin and nested values of each.
         model: Of the task; a former name whose successor the task does not have stays as it is.
 
     Returns:

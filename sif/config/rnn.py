@@ -25,7 +25,7 @@ Optimizer = Literal["sgd", "adam"]
 
 
 class TextConfig(Section):
-    """Which text."""
+    """The text."""
 
     dir: AbsolutePath | None = Field(None, description="folder that holds or receives data files")
     max_words: Annotated[int, Field(ge=4)] | None = Field(

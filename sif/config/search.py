@@ -8,7 +8,7 @@ from sif.config.sections import Count, Rate, Section
 
 
 class SearchSection(Section):
-    """How long a search is and how its weights move; a task's own section has further settings.
+    """Length of a search and steps of its weights; a task's own section has further settings.
 
     The settings of a method are its own (`CommonConfig.methods`).
     """

@@ -67,7 +67,7 @@ class Section(BaseModel):
 
 
 class TrackingConfig(Section):
-    """Where a job is recorded beside its run folder."""
+    """Records of a job outside its run folder."""
 
     enabled: bool = Field(True, description="record the job in MLflow")
     uri: str | None = Field(

@@ -85,7 +85,7 @@ def round_robin_gates(
 
 
 def probe_factors(alpha: Mapping[str, Tensor], chance: float, generator: torch.Generator) -> Alpha:
-    """Which candidates an architecture step probes, as `sif.core.gates.Probing.factors`.
+    """The candidates that an architecture step probes, as `sif.core.gates.Probing.factors`.
 
     The two best of each edge always; the others with a chance, which counts them the more.
 

@@ -162,7 +162,7 @@ class Gates:
     Attributes:
         weights: Block name to (n_edges, n_ops) gate values.
         active: The selection; None where the gates are relaxed and every operation takes part.
-        probing: What is probed where the gates need a gradient; None: everything, exactly. A space
+        probing: Candidates to probe where the gates need a gradient; None: all, exactly. A space
             whose probes cost nothing may probe everything regardless.
     """
 

@@ -81,7 +81,7 @@ class ChoosesAtEnd(Method, Protocol):
 
     @property
     def candidates(self) -> int:
-        """How many errors it asks for."""
+        """The number of errors that it asks for."""
         ...
 
     def choose(self, error: Callable[[Gates], float]) -> None:
@@ -100,7 +100,7 @@ class AskTell(Stateful, Protocol):
         """Takes the result of training a selection.
 
         Args:
-            selection: That was asked.
+            selection: The selection that `ask` gave.
             error: By validation, the lower the better; infinite where the training diverged.
             cost: Of the selection, in units of the space's `Block.costs`.
         """
@@ -136,7 +136,7 @@ class ArchParameters:
         return float(loss.detach())
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Of the optimizer; the parameters are the space's."""
+        """The state of the optimizer; the parameters belong to the space."""
         return self._optimizer.state_dict() if self._optimizer else None
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:

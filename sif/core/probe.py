@@ -115,7 +115,7 @@ def gated_output(
         active: Index of the only non-zero gate, which is 1: then that operation alone enters the
             graph and the others are probed. None for relaxed gates: the weighted sum of all.
         candidates: The operations, as in `probe`.
-        factors: As in `probe`; without a say for relaxed gates.
+        factors: As in `probe`; unused for relaxed gates.
 
     Returns:
         The output of the active operation, or the weighted sum.

@@ -86,7 +86,7 @@ def first_max(table: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _best_edges(best: Tensor, nodes: Tensor, keep: int) -> Tensor:
-    """Which edges (n_edges,) are among the `keep` best of their node."""
+    """Mask (n_edges,) of the edges among the `keep` best of their node."""
     order = torch.sort(best, descending=True, stable=True).indices
     kept = torch.zeros(len(order), dtype=torch.bool)
     for node in nodes.unique():

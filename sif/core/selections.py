@@ -24,7 +24,7 @@ LISTED = 10_000
 
 @dataclass(frozen=True)
 class _Node:
-    """Of a block: the sets of edges that may be kept, and how many that are."""
+    """A node of a block: the sets of edges that may be kept, and their number."""
 
     block: Block
     number: int
@@ -43,8 +43,8 @@ class Selections:
 
     Attributes:
         blocks: Of the space.
-        names: What each number of a row chooses, such as "normal.2.edges" or "normal.2.first".
-        sizes: How many choices each number has.
+        names: Choice behind each number of a row, such as "normal.2.edges" or "normal.2.first".
+        sizes: Number of choices of each.
     """
 
     def __init__(self, blocks: Sequence[Block]) -> None:

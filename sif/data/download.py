@@ -30,7 +30,7 @@ _TIMEOUT = 30  # seconds without an answer
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where a data set comes from.
+    """The origin of a data set.
 
     Attributes:
         name: Of the data set.
@@ -38,7 +38,7 @@ class Source:
             where it is published nowhere.
         md5: Checksum of the archive; None where the publisher revises it.
         md5s: File name to checksum, of what is published file by file; empty for an archive.
-        folder: What the archive unpacks to, or where single files go.
+        folder: Folder in the archive, or folder for single files.
         files: Must be in the folder.
     """
 
@@ -56,14 +56,14 @@ class Source:
 
 
 def raw_folder() -> Path:
-    """Where downloads go by default: `datasets/raw/` of the checkout or the working directory."""
+    """The default folder of downloads: `datasets/raw/` of the checkout or working directory."""
     recipes = shipped("datasets")
     in_checkout = (recipes.parent / "run.py").is_file()
     return (recipes if in_checkout else Path.cwd() / "datasets") / "raw"
 
 
 def search_folders(data_dir: Path | None) -> list[Path]:
-    """Where data are looked for, in order."""
+    """The folders that are searched for data, in order."""
     folders = [data_dir] if data_dir is not None else []
     if os.environ.get(ENVIRONMENT):
         folders.append(Path(os.environ[ENVIRONMENT]))
@@ -82,7 +82,7 @@ def locate(
     """The folder of a data set, downloaded if it is nowhere on disk, and notes.
 
     Args:
-        source: Where it comes from.
+        source: Its origin.
         data_dir: Looked at first, and where a download goes; `datasets/raw/` by default.
         find: A place to the data set in it, or None; by default a folder with all files.
 
@@ -195,7 +195,7 @@ def unpack(archive_path: Path, target: Path, folder: str) -> Path:
 
     Args:
         archive_path: The archive; one with ".tar" or ".tgz" in its name is a tar file.
-        target: Where the folder goes; made if needed.
+        target: Parent of the folder; made if needed.
         folder: Top-level folder in the archive.
 
     Returns:

@@ -27,7 +27,7 @@ class Recipe(Source):
     Attributes:
         title: For people.
         kind: "planted" or "movielens"; of images "images" or "digits"; of text "text" or "grammar".
-        license: What may be done with the data.
+        license: Terms of use of the data.
         citation: Whom to cite.
         options: Arguments of the generator ("planted" and "grammar" only).
     """

@@ -31,7 +31,7 @@ Mask = NDArray[np.bool_]
 
 
 def cold_rows(train: Interactions, field: int) -> Mask:
-    """Which ids of a field have no train interaction: bool (n_f,)."""
+    """Mask (n_f,) of the ids of a field without train interactions."""
     count = np.bincount(train.ids[:, field], minlength=train.sizes[field])
     return np.asarray(count == 0, dtype=np.bool_)
 
@@ -75,7 +75,7 @@ class ColdStartRule:
         return self.never_recommended if field else self.cold_users
 
     def without_known_pairs(self, pairs: sparse.csr_array, field: int = 0) -> Mask:
-        """Which rows (b,) of a field have no pair, in the CSR (b, n_other), with a trained row."""
+        """Mask (b,) of a field's rows whose pairs, CSR (b, n_other), hold no trained row."""
         is_trained = ~self.untrained(1 - field)[pairs.indices]
         count = np.append(0, np.cumsum(is_trained))[pairs.indptr]
         return np.asarray(np.diff(count) == 0, dtype=np.bool_)

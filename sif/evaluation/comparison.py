@@ -78,7 +78,7 @@ def verdict(
     """Says whether our model beats the baseline that validation ranks best.
 
     Args:
-        ours_name: How the text calls our model.
+        ours_name: Name of our model in the text.
         ours: Our evaluation on the test part.
         baselines: Name to evaluation on the test part.
         valid: The same names to the metric on validation.

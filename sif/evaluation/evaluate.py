@@ -73,7 +73,7 @@ class Evaluation:
 
 
 def pair_matrix(interactions: Interactions) -> sp.csr_matrix:
-    """Which (user, item) pairs occur: 0/1 float32 CSR (n_users, n_items), further fields merged."""
+    """The occurring (user, item) pairs: 0/1 float32 CSR (n_users, n_items), other fields merged."""
     user, item = interactions.ids[:, 0], interactions.ids[:, 1]
     ones = np.ones(len(user), dtype=np.float32)
     pairs = sp.csr_matrix((ones, (user, item)), shape=interactions.sizes[:2])

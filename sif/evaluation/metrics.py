@@ -32,7 +32,7 @@ class Interval:
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether a larger value of the metric is better (`ndcg@10`: yes, `rmse`: no)."""
+    """True if a larger value of the metric is better (`ndcg@10`: yes, `rmse`: no)."""
     return metric not in LOWER_IS_BETTER
 
 

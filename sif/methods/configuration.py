@@ -34,7 +34,7 @@ class ConfiguredMethod:
 
     Attributes:
         name: Of the method.
-        kind: What it is.
+        kind: Its registered kind.
         settings: Of its own model.
     """
 
@@ -74,7 +74,7 @@ def configured(
         name: Of the method.
         methods: Settings of methods as they were given.
         kind: The method, where no name of the table or of an entry point leads to it.
-        origins: Where values came from, for messages.
+        origins: Origins of values, for messages.
 
     Raises:
         ConfigError: Settings that the method does not have or take, or a name that nobody has.
@@ -89,7 +89,7 @@ def resolved(config: Config, origins: Origins = NO_ORIGINS) -> Config:
 
     Args:
         config: Of a job.
-        origins: Where its values came from, for messages.
+        origins: Origins of its values, for messages.
 
     Raises:
         ConfigError: A method that nobody has, or a setting that its method does not have or take.
@@ -113,7 +113,7 @@ def resolved(config: Config, origins: Origins = NO_ORIGINS) -> Config:
 
 
 def _place(name: str, origins: Origins) -> str:
-    """Where settings of a method were given."""
+    """The place where settings of a method were given, for messages."""
     start = ("methods", name)
     origin = next((o for path, o in origins.items() if path[: len(start)] == start), "")
     return f"{origin}: methods" if origin else "methods"

@@ -41,7 +41,7 @@ class Fixed:
         return dict(self._gates.weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Of the optimizer: the selection is an argument."""
+        """The state of the optimizer; the selection is an argument."""
         return {"continuous": self._continuous.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from sif.methods.kind import MethodKind
 from sif.methods.settings import MethodSettings
 
 ADAM_BETAS = (0.5, 0.999)
-"""Of the architecture optimizer (train_search.py and architect.py of NASP-codes)."""
+"""Betas of the architecture optimizer (train_search.py and architect.py of NASP-codes)."""
 
 
 def _arch_start(value: Any) -> Any:

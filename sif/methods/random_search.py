@@ -14,7 +14,7 @@ from sif.methods.kind import MethodKind, seeded
 from sif.methods.sampler import Evaluated, Sampler
 
 REDRAWS = 1000
-"""Of a selection that has been had, before what is left is gone through."""
+"""Draws that may repeat known selections; after them the remaining ones are enumerated."""
 
 
 class RandomSampling(Sampler):

@@ -50,7 +50,7 @@ class RandomWS:
 
     @property
     def candidates(self) -> int:
-        """How many errors `choose` asks for."""
+        """The number of errors that `choose` asks for."""
         return len(self._drawn)
 
     def weight_gates(self, step: int) -> Gates:

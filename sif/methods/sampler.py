@@ -21,7 +21,7 @@ class Evaluated:
     """A trained selection.
 
     Attributes:
-        selection: That was asked.
+        selection: The selection that `ask` gave.
         error: Of it, by validation.
         cost: Of it.
     """

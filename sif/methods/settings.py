@@ -29,7 +29,7 @@ class MethodSettings(Section):
         Args:
             warmup: By `warmup_steps`.
             steps: Of the whole search.
-            unit: As for `warmup_steps`.
+            unit: The same as for `warmup_steps`.
         """
         return 0
 
@@ -45,7 +45,7 @@ class MethodSettings(Section):
 
 
 class RelaxationSettings(MethodSettings):
-    """Of DARTS, SNAS and GDAS: the Adam step of alpha, as in DARTS, appendix A.1.1."""
+    """Settings of DARTS, SNAS and GDAS: the Adam step of alpha, as in DARTS, appendix A.1.1."""
 
     arch_lr: Rate = Field(3e-4, description="Adam step size of alpha")
     arch_weight_decay: NonNegative = Field(1e-3, description="weight decay of alpha")

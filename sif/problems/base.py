@@ -62,12 +62,12 @@ class Reporter:
         """A remark."""
 
     def progress(self, stage: str, done: int, total: int, text: str) -> None:
-        """How far a stage is."""
+        """Reports the progress of a stage."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """Where work keeps its results, reports and records; by default nowhere.
+    """The places where work stores results, reports and records; by default none.
 
     Attributes:
         stages: Keep what is done.
@@ -86,8 +86,8 @@ class Trained(Generic[Network]):
 
     Attributes:
         network: With its best weights by validation.
-        result: How training went.
-        numbers: That belong to the network: what validation chose, or "parameters" and other
+        result: Result of its training.
+        numbers: Numbers of the network: choices of validation, or "parameters" and other
             sizes.
     """
 
@@ -119,7 +119,7 @@ class Problem(ABC, Generic[Design, Network]):
     Attributes:
         metric: Of validation and test; the one that decides.
         shown: The metric that people are shown on the way, maybe another form of it.
-        format: How its values are written, such as ".4f".
+        format: Format of its values, such as ".4f".
         unit: Behind them, such as " %".
         judged: Name of the error by which a search judges a selection.
         memory_settings: Those of `search` and `train` that memory depends on.
@@ -298,5 +298,5 @@ class Problem(ABC, Generic[Design, Network]):
         return valid[self.metric] * (1 if higher_is_better(self.metric) else -1)
 
     def prefers(self, one: Trained[Network], other: Trained[Network]) -> bool:
-        """Whether validation prefers the first of two networks."""
+        """True if validation prefers the first of two networks."""
         return self.merit(one.result.valid) > self.merit(other.result.valid)

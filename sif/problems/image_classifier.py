@@ -27,7 +27,7 @@ class ImageClassifier(SavedModel):
     Attributes:
         network: Trained.
         cells: Of which it is built.
-        statistics: What images are normalized by.
+        statistics: Mean and deviation that normalize images.
         classes: Names by number.
         shape: (h, w, c) of the images.
     """

@@ -1,4 +1,4 @@
-"""Where batches of images come from, whether the images lie on the device or on disk."""
+"""Image classification as a problem, with images on the device or on disk."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ from sif.utils.random import derive_seed, generator, seeded
 Rows = NDArray[np.int64]
 
 IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Of images that stay on disk: those of ImageNet's train part, as everybody normalizes it."""
+"""Statistics that normalize images on disk: the usual ones of ImageNet's train part."""
 
 GRAY = Statistics((0.449,), (0.226,))
 """Means of the three channels' numbers in `IMAGENET`, for gray images on disk."""
@@ -208,7 +208,7 @@ class ImageProblem(Problem[Cells, CellNetwork]):
         return stream, self.source.stream(valid_rows, size, plain, "search", "valid")
 
     def preparation(self) -> Preparation:
-        """Of the search's train images."""
+        """Normalization and augmentation of the search's train images."""
         return self.source.preparation(self.searched[0], self.config.search.augment)
 
     def judge(self, space: Any, gates: Gates) -> float:

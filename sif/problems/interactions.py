@@ -54,8 +54,8 @@ train part comes in blocks of users."""
 LARGE_STAGES = ("operation", "weighting")
 """Stages that are searched on a train part beyond `MAX_EXACT`, whose blocks hold no histories."""
 MIN_STEPS_PER_PASS = 6
-"""Of the search over stages, whatever the batch size: small data too must give every combination
-the steps without which it is not judged."""
+"""Fewest steps per pass of a search over stages, for any batch size: on small data, too, every
+combination needs enough steps to be judged."""
 
 
 EXPORTED = "exported_error"

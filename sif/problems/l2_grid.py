@@ -26,7 +26,7 @@ seeds move it by on ML-100K (docs/ifc-bench.md)."""
 
 
 def follows(config: CFConfig, space: SpaceKind) -> bool:
-    """Whether the search's strength is moved by `search_strength`.
+    """True if `search_strength` moves the search's strength.
 
     Only in spaces that have fixed multiply: learned transforms that start at x + c want other
     strengths than a bare product does. Under the paper's preset following it cost .007 RMSE.

@@ -76,7 +76,7 @@ class FitBudget:
         return self._end - self.elapsed
 
     def out_of_time(self) -> bool:
-        """Whether the present stage has had its share."""
+        """True if the present stage has used its share."""
         return self.elapsed >= self._end
 
     @contextmanager
@@ -113,9 +113,9 @@ class FitBudget:
 
 
 def fitting(section: TrainConfig, epoch_seconds: float, seconds: float) -> TrainConfig:
-    """As much of a training over the grid of strengths as fits; the section itself if all does.
+    """Shortens a training over the grid of strengths until it fits; returns the section if it does.
 
-    First strengths at the ends of the grid are given up, then epochs: three strengths that have
+    Strengths at the ends of the grid are given up first, then epochs: three strengths that have
     trained say more than five that have not.
     """
     affordable = seconds / max(epoch_seconds, 1e-9)

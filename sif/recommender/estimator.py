@@ -68,7 +68,7 @@ class Estimator:
         return f"{type(self).__name__}({', '.join(arguments)})"
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Whether there is something that ends in an underscore, as scikit-learn has it."""
+        """True if an attribute ends in an underscore, by scikit-learn's convention."""
         return any(name.endswith("_") and not name.startswith("_") for name in vars(self))
 
     def __sklearn_tags__(self) -> Any:

@@ -73,7 +73,7 @@ def compare(
     Raises:
         NotFittedError: A model before `fit`.
         ConfigError: No models, an unknown `against` or `metric`, or different objectives.
-        DataError: See `evaluate`; or no common users.
+        DataError: As in `evaluate`; or there are no common users.
 
     Examples:
         >>> late = pd.DataFrame({"user": ["c0", "c1", "c2"], "item": ["mug0", "tea0", "mug3"]})

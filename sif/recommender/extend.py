@@ -72,7 +72,7 @@ def grown_by(
     """The model with the users (or items) of new interactions, and what they had, folded in.
 
     Args:
-        model: See `grown`.
+        model: The model, as in `grown`.
         field: 0 for users, 1 for items.
         data: New interactions.
         names: Ids that are folded in whether they have an interaction or not; None: those that do.

@@ -1,7 +1,8 @@
-"""Whether the entries of a recommender's file describe a model, asked before one is made of them.
+"""Checks that the entries of a recommender's file describe a model, before one is made of them.
 
-A damaged or foreign file is refused where it is read; otherwise it would fail when it is asked, or
-answer. The models here describe what `ServedModel.save` writes; further entries are left to others.
+A damaged or foreign file is refused when it is read; otherwise it would fail at the first query, or
+answer wrongly. The models here describe the entries that `ServedModel.save` writes; other entries
+are not checked.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Reporter(QuietReporter):
     """Logs remarks, and writes them to standard error where asked to.
 
     Attributes:
-        verbose: Whether they are written.
+        verbose: Whether messages are written.
     """
 
     verbose: bool
@@ -87,7 +87,7 @@ def learn(
 
     Args:
         data: See `sif.recommender.inputs.parts`.
-        valid: See there.
+        valid: As for `parts`.
         config: All settings.
         baselines: Names of the baselines in the report; None: `AUTO`.
         budget: Of everything.

@@ -87,7 +87,7 @@ class FoldIn:
         interaction: Over baked tables.
         field: 0 for users, 1 for items.
         encoding: Of the field's rows.
-        objective: What it was trained with.
+        objective: Loss and penalties that trained it.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from sif.spaces.interaction.registry import design_of
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
-    """How a row's pairs make its vector.
+    """The encoding that makes a row's vector of its pairs.
 
     Attributes:
         free: Whether a row also has an embedding of its own.
@@ -52,7 +52,7 @@ class Encoding:
 
     @property
     def contributes(self) -> bool:
-        """Whether pairs give anything."""
+        """True if pairs contribute to the vector."""
         return self.history is not None or self.neighbors is not None
 
 
@@ -63,7 +63,7 @@ class Objective:
     Attributes:
         loss: Name in `sif.spaces.interaction.registry.LOSSES`.
         l2: Strength; a row with n pairs is penalized by l2 * n^l2_power.
-        l2_power: See there.
+        l2_power: Exponent of that number of pairs.
         bias_l2: L2 of a bias in units of an embedding's.
         power, level: A row with n pairs weighs level * n^power.
         even: (n_other,) weights of the other field's rows.
@@ -86,7 +86,7 @@ class Objective:
     own: Mapping[str, Any] = field(default_factory=dict)
 
     def weight(self, count: int) -> float:
-        """Of a row with so many pairs."""
+        """The weight of a row with so many pairs."""
         return float(self.level * max(count, 1) ** self.power)
 
     def further(self, others: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ FoldInTerms = tuple[Encoding, Objective]
 def fold_in_terms(
     problem: InteractionProblem, genotype: Genotype, trained: InteractionNetwork, l2: float
 ) -> tuple[FoldInTerms, ...]:
-    """How rows of both fields fold into a trained network; empty for other numbers of fields."""
+    """Terms that fold rows into a trained network, by field; empty unless there are two."""
     if len(problem.fields) != 2:
         return ()
     weighting = design_of(genotype, problem.fields).weighting

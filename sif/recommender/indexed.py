@@ -75,7 +75,7 @@ class IndexedRecommender:
         """Best items of users who are in no table, from what they have (b, n_items).
 
         Raises:
-            DataError: What somebody has gives no finite vector, or scores that are not numbers.
+            DataError: Some interactions give no finite vector, or scores that are not numbers.
         """
         return self._top(*self._folded(pairs), k, excluded, allowed)
 
@@ -100,7 +100,7 @@ class IndexedRecommender:
         """The same of users who are in no table, from what they have (b, n_items).
 
         Raises:
-            DataError: What somebody has gives no finite vector.
+            DataError: Some user's interactions give no finite vector.
         """
         return self._scores(*self._folded(pairs))
 

@@ -27,11 +27,11 @@ from sif.data.interactions.load import load_dataset
 from sif.errors import ConfigError, DataError
 
 DEFAULTS = DataConfig()
-"""How data are read."""
+"""Settings of how data are read."""
 
 
 def is_matrix(data: Any) -> bool:
-    """Whether it is a sparse matrix, of any format."""
+    """True for a sparse matrix of any format."""
     return hasattr(data, "tocoo")
 
 
@@ -41,7 +41,7 @@ def interactions_of(data: Any, config: DataConfig, objective: str) -> Interactio
     Args:
         data: One of these; `Interactions` stay as they are.
         config: Names of the columns, and where data sets lie.
-        objective: Which values of a matrix count; see `sif.data.interactions.matrix_values`.
+        objective: Chooses the values of a matrix, see `sif.data.interactions.matrix_values`.
 
     Raises:
         DataError: Another type, or data that cannot be used.
@@ -89,7 +89,7 @@ def parts(
         data: See `interactions_of`. Of a matrix all rows and columns stay, the empty ones too.
         valid: The same, or None. Pairs that are in `data` as well stay there.
         seed: Of what is held out.
-        config: How data are read, merged and filtered.
+        config: Settings of reading, merging and filtering.
         objective: See `interactions_of`.
 
     Raises:

@@ -61,9 +61,9 @@ class ServedModel:
         titles: Item id to title.
         scale: Back to rating units.
         objective: "ranking" or "rating".
-        cold_start: Which users and items were not trained, and what they would get in rankings.
-        folds: How unseen users and items get vectors; empty: they cannot.
-        reading: How the interactions were read; further ones are read alike.
+        cold_start: Untrained users and items, and the rule for them in rankings.
+        folds: Terms by field that give unseen users and items vectors; empty: none can.
+        reading: Settings by which interactions were read; further ones are read alike.
         untrained: Numbers of users and of items that no training saw: cold ones, and those that
             were folded in since.
     """
@@ -91,7 +91,7 @@ class ServedModel:
         Args:
             problem: Whose train part it was trained on.
             genotype: Of the network.
-            trained: As training left it.
+            trained: Network with its trained weights.
             l2: Strength that it was trained with.
             known: Interactions that are not recommended again; with the problem's vocabularies.
         """
@@ -112,7 +112,7 @@ class ServedModel:
 
     @property
     def is_personalized(self) -> bool:
-        """Whether a ranking differs between users; ratings and other fields are taken to."""
+        """True if a ranking may differ between users, as ratings and further fields do."""
         two = self.objective == "ranking" and len(self.fields) == 2
         return not two or Engine(self.network.interaction()).is_personalized
 

@@ -54,7 +54,7 @@ class Report:
         against: Name of the baseline that validation ranks best; fixed multiply where no other was
             trained and something else is served; None: nothing to compare with.
         comparison: The served one less that, with a paired 95 % interval over users.
-        users: How many users the interval is over.
+        users: Number of users behind the interval.
         seconds: Wall-clock of each stage of the fit.
     """
 
@@ -92,7 +92,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """Whether what is served is better than the best baseline, in a sentence."""
+        """One sentence: is the served model better than the best baseline?"""
         metric, served = MAIN_METRIC[self.objective], self._row(self.served)
         if self.against is None or self.comparison is None:
             return "no verdict: nothing was trained to compare with"

@@ -57,7 +57,7 @@ class Catalogue:
 
     Attributes:
         n_items: Items.
-        device: Where scores are computed.
+        device: Device that computes the scores.
         is_personalized: Whether the order of the items depends on the user.
     """
 

@@ -1,4 +1,4 @@
-"""How many weight steps a search gets: by epochs, by a number, or by CPU seconds and a pilot."""
+"""The number of weight steps of a search: by epochs, by a number, or by CPU seconds and a pilot."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from sif.training.optim import MakeOptimizer
 TRIALS = (3, 50)
 """Fewest and most steps that a pilot times, after a first one that allocates."""
 PILOT_SHARE = 0.05
-"""Of the budget, which a pilot takes unless that is less than its fewest steps."""
+"""Share of the budget that a pilot takes, unless its fewest steps take more."""
 
 RESERVE_SHARE = 0.5
-"""Of the budget, which a choice at the end takes at most."""
+"""Share of the budget that a choice at the end may take."""
 
 
 @dataclass(frozen=True)

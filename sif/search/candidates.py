@@ -47,7 +47,7 @@ class SampleSettings:
     Attributes:
         candidate: Of the training of one candidate; its own budget is not read.
         continuous_lr: Adam step size of continuous architecture parameters.
-        candidates: How many are trained at most, a further stretch of the best counting as one;
+        candidates: Most candidates to train, a further stretch of the best counting as one;
             None: until another limit.
         seconds: CPU seconds: none is begun that at the mean cost so far would not fit, and none
             runs on beyond; None: no such limit.
@@ -67,8 +67,8 @@ class _Best:
         selection: Of the candidate.
         number: Of its first history entry, from 1.
         genotype: With the continuous parameters that it learned.
-        valid_loss: As for a `SearchResult`.
-        judged: What the judge said of it.
+        valid_loss: Of the selection, defined as in `SearchResult`.
+        judged: Metrics that the judge gave it.
     """
 
     selection: Selection
@@ -131,7 +131,7 @@ class _Sampling:
 
     @property
     def limited(self) -> bool:
-        """Whether there is a budget that the method may leave unused."""
+        """True if there is a budget that the method may leave unused."""
         return self.settings.candidates is not None or self.settings.seconds is not None
 
     @contextmanager
@@ -143,7 +143,7 @@ class _Sampling:
         self.cpu += time.process_time() - cpu
 
     def fits(self) -> bool:
-        """Whether one more candidate does, or one more stretch of the best."""
+        """True if one more candidate fits into the budget, or one more stretch of the best."""
         done, limit = self.epochs // self.settings.candidate.epochs, self.settings.seconds
         if self.settings.candidates is not None and done >= self.settings.candidates:
             return False
@@ -220,7 +220,7 @@ class _Sampling:
         )  # fmt: skip
 
     def _diagnostics(self, best: _Best) -> dict[str, float]:
-        """As `Diagnostics.summary` has them, a candidate in the place of an architecture step."""
+        """Entries of `Diagnostics.summary`, with a candidate in place of an architecture step."""
         errors = sorted(pair[0] for pair in self.known.values())
         margin = errors[1] - errors[0] if len(errors) > 1 and errors[1] < math.inf else 0.0
         return {
@@ -240,7 +240,7 @@ class _Inner:
 
     Args:
         run: The loop.
-        saved: Where the search begins; None: at the start.
+        saved: State from which the search continues; None: it begins.
         epochs: After which it ends.
     """
 

@@ -72,7 +72,7 @@ class SearchResult:
         valid_loss: Loss of exactly that architecture, with the search's weights, on one validation
             batch.
         diagnostics: `Diagnostics.summary`.
-        trained: As in `Diagnostics`.
+        trained: The same as in `Diagnostics`.
         history: One entry per epoch: "seconds" of wall time, "cpu_seconds" and "steps" so far,
             "loss", "valid_loss", what a judge said of the selection ("judged"), and nested lists
             "alpha" and "scores" (kind to block to rows).
@@ -112,12 +112,12 @@ class _Search:
         self._checked: Gates | None = None
 
     def out_of_time(self, running: float, reserve: float = 0.0) -> bool:
-        """Whether so many CPU seconds after the clock was read the budget is used up."""
+        """True if the budget is used up so many CPU seconds after the clock was read."""
         seconds = self.settings.seconds
         return seconds is not None and self.cpu_seconds + running >= seconds - reserve
 
     def finished(self, running: float = 0.0) -> bool:
-        """Whether no weight step is left, by epochs, steps or seconds."""
+        """True if no weight step is left, by epochs, steps or seconds."""
         steps = self.settings.steps
         over = self.epoch >= self.settings.epochs or (steps is not None and self.step >= steps)
         return over or self.out_of_time(running, self.settings.reserve)

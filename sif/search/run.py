@@ -126,7 +126,7 @@ class MethodRun:
         return of_step * self.section.epochs * self._per_epoch() + reserve
 
     def _rests(self, method: ConfiguredMethod) -> bool:
-        """Whether the search is known to end before alpha moves."""
+        """True if the search is known to end before alpha moves."""
         section = self.section
         if not method.settings.resting_share or section.seconds is not None:
             return False
@@ -146,7 +146,7 @@ class MethodRun:
         return self.steps_per_epoch or self.streams()[0].steps_per_pass
 
     def _short(self) -> Plan:
-        """Of a method that is only looked at."""
+        """The plan for a method that is only inspected."""
         return Plan(1, lr=self.section.lr)
 
     def _made(self, method: ConfiguredMethod, space: Space, plan: Plan) -> Any:
@@ -228,7 +228,7 @@ class MethodRun:
 
 
 def _by_chance(space: Space) -> bool:
-    """Whether what a search begins at is chance: a choice that has no neutral start."""
+    """True if a search starts at random: some choice has no neutral start."""
     open_ones = [block for block in space.blocks if block.default_op is None]
     return Selections(open_ones).count > 1
 

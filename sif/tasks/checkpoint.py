@@ -73,7 +73,7 @@ class StageFolder(StageStore):
         self._tracker = tracker
 
     def seconds(self) -> float:
-        """How long the job has taken: this sitting, and earlier ones up to their last save."""
+        """The time of the job so far: this sitting, and earlier ones up to their last save."""
         return self._earlier + time.perf_counter() - self._start
 
     def read(self, name: str) -> State | None:

@@ -40,7 +40,7 @@ class ImageStudy(Study):
         images: All of them.
         split: The parts of trainings from scratch.
         problem: At work on train and validation parts.
-        entrants: Who is compared.
+        entrants: Models and methods to compare.
     """
 
     task = "cnn"
@@ -69,7 +69,7 @@ class ImageStudy(Study):
         return [*first, about, *(f"note: {note}" for note in images.notes)]
 
     def protocol(self) -> dict[str, Any]:
-        """Of the split."""
+        """The protocol of the split."""
         return self.split.description()
 
     def watched(self, design: Cells) -> dict[str, float]:

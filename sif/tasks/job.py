@@ -33,8 +33,8 @@ class JobRunner:
     """One run over its run folder.
 
     Args:
-        study: What it works on.
-        context: Where it keeps, tells and records.
+        study: The study that it runs.
+        context: Store of stages, console and trackers.
         draw: Draws the figures.
     """
 

@@ -39,7 +39,7 @@ class TextStudy(Study):
         config: Of the job.
         corpus: The text, which comes in its parts.
         problem: At work on its train and validation part.
-        entrants: Who is compared.
+        entrants: Models and methods to compare.
     """
 
     task, split_name = "rnn", "given parts"

@@ -31,12 +31,12 @@ class Study(ABC):
         search_stage: Name of the stage of a search, with a place for the entrant's.
         config: Of the job.
         problem: Train and validation part at work.
-        entrants: Who is compared.
+        entrants: Models and methods to compare.
         baselines: Models without a network that are compared as well.
-        label: What the data are called.
+        label: Name of the data.
         data_hash: 16 hex digits of their content.
         split_hash: The same of the content and its parts.
-        split_name: How they are divided.
+        split_name: Name of the split.
         test_part: For `Problem.test`; nothing but finished networks may see it.
     """
 

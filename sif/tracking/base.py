@@ -13,7 +13,7 @@ TrackerState = dict[str, Any]
 
 
 class Tracker:
-    """Where one job, or one stage of it, reports to; this base class keeps nothing."""
+    """The records of one job, or of one stage of it; this base class keeps nothing."""
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Records settings, once; nested mappings are flattened with dots."""

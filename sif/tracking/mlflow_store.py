@@ -107,7 +107,7 @@ class MlflowTracker(Tracker):
             uri: Tracking URI; None: MLFLOW_TRACKING_URI, else the working directory's own store.
             state: From `state()` of the job that is resumed; None starts a run.
             parent: Id of the run in which a new one is nested.
-            store: That of the parent; None opens one.
+            store: The parent's store; None opens one.
 
         Raises:
             TrackingError: mlflow is not installed.

@@ -29,7 +29,7 @@ class Averaged(nn.Module):
         self.register_buffer("judged", torch.zeros(0, dtype=torch.float64))
 
     def begun(self) -> bool:
-        """Whether there is an average."""
+        """True once there is an average."""
         return bool(self.average.n_averaged > 0)
 
     def note(self) -> None:

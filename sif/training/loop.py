@@ -63,11 +63,11 @@ class TrainSettings:
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """How a training went; the network holds the best weights.
+    """The result of a training; the network holds the best weights.
 
     Attributes:
         valid: Validation metrics of the best weights.
-        best_epoch: Where they were.
+        best_epoch: Epoch of the best weights.
         epochs: Epochs run.
         history: One entry per validation: "epoch", "seconds", "loss" and the metrics.
         seconds: Wall time, over all sittings.

@@ -35,7 +35,7 @@ def save(path: Path, state: Any, kind: str) -> None:
         path: The file; its folder is made if needed.
         state: Nested dicts (str or int keys), lists and tuples of tensors, numpy arrays (numeric,
             bool or text), numbers, strings, bools and None. numpy scalars become Python numbers.
-        kind: What the file holds, e.g. 'search'; `load` insists on it.
+        kind: Kind of content, e.g. 'search'; `load` insists on it.
 
     Raises:
         CheckpointError: A value that cannot be stored (named by its place), or a failed write.

@@ -130,7 +130,7 @@ def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
     """Within the block, memory that the device does not have becomes one line for the user.
 
     Args:
-        device: Where the block allocates.
+        device: Device on which the block allocates.
         advice: On what to lower; ends the message.
 
     Raises:

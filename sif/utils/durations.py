@@ -10,7 +10,7 @@ from typing import Any
 from sif.errors import ConfigError
 
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
-"""Of each unit."""
+"""Seconds of each unit."""
 _ONE = r"(\d+(?:\.\d+)?)\s*(s|min|h)"
 
 

@@ -20,7 +20,7 @@ _MOST_BYTES = 64 << 20  # of one encoded image
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a name ends like a tar archive."""
+    """True if a name ends like a tar archive."""
     name = path.name.lower()
     return name.endswith((".tar", ".tgz", ".txz")) or ".tar." in name
 

@@ -26,7 +26,7 @@ class Layout:
 
     Attributes:
         name: Of the data set.
-        folder: What the official archive unpacks to.
+        folder: Name of the folder in the official archive.
         train: File to the number of its images.
         test: The same of the test part.
         meta: File with the names of the classes.

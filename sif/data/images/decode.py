@@ -125,7 +125,7 @@ class Gathering:
 
     Attributes:
         where: For messages.
-        form: What images are brought to.
+        form: Size and channels that images are brought to.
         expected: (h, w, c) of every image; that of the first one if it is empty.
         corrupt: Names of what was left out, with the reason.
     """

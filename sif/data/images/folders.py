@@ -40,7 +40,7 @@ class Labels:
 
 
 def is_image(name: str) -> bool:
-    """Whether a path ends like an image and is not hidden."""
+    """True if a path ends like an image and is not hidden."""
     path = PurePosixPath(name)
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 

@@ -23,7 +23,7 @@ class FolderImages:
     Attributes:
         root: Their folder.
         files: (n) paths below it.
-        form: What an image is brought to.
+        form: Size and channels that every image is brought to.
         shape: (h, w, c) of every image then.
     """
 
@@ -50,7 +50,7 @@ class FolderImages:
         """Decodes some images, without corrupt ones, for statistics of channels.
 
         Raises:
-            DataError: See `read_folder`.
+            DataError: As in `read_folder`.
         """
         gathering = Gathering(str(self.root), self.form)
         kept, pixels = self.decoded(rows, gathering)
@@ -79,7 +79,7 @@ def read_folder(
     """Reads class folders, in memory or lazily.
 
     Args:
-        root: See `sif.data.images.folders`.
+        root: Folder with a layout of `sif.data.images.folders`.
         form: Channels and size of the images.
         per_class: Most images of each class and part, the first ones by name.
         memory: Most bytes of pixels that are held; beyond, images stay on disk.

@@ -27,8 +27,8 @@ class ImageSplit(InParts[Int64Array]):
     Attributes:
         classes: Names of the classes.
         part: (n,) int8: 0 train, 1 valid, 2 test.
-        protocol: Where test and valid come from, such as "official test, valid 0.5".
-        seed: What drew the parts.
+        protocol: Origin of test and valid, such as "official test, valid 0.5".
+        seed: Seed of the draw of the parts.
         hash: 16 hex digits over the images' hash and the parts.
         notes: One line each: what was done to the data on the way.
     """
@@ -41,11 +41,11 @@ class ImageSplit(InParts[Int64Array]):
     notes: tuple[str, ...] = ()
 
     def rows(self, number: int) -> Int64Array:
-        """See `InParts`; ascending."""
+        """Rows of each part (see `InParts`), ascending."""
         return np.flatnonzero(self.part == number)
 
     def description(self) -> dict[str, Any]:
-        """See `InParts`; with the number of classes."""
+        """Sizes of the parts (see `InParts`) and the number of classes."""
         return {**super().description(), "classes": len(self.classes)}
 
 

@@ -65,7 +65,7 @@ def _reconstruct(*_: Any) -> _Array:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes into the old protocols."""
+    """Restores bytes, which Python 3 writes as text into the old protocols."""
     if encoding != "latin1":
         raise ForbiddenGlobal(f"_codecs.encode with {encoding!r}")
     return text.encode("latin-1")

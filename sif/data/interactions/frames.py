@@ -27,7 +27,7 @@ class FrameTable(Table):
     frame: pd.DataFrame
 
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
-        """See `Table.read`."""
+        """Implements `Table.read`."""
         return {column: self.frame.iloc[:, column].reset_index(drop=True) for column in types}
 
 
@@ -76,7 +76,7 @@ def read_matrix(
 
     Args:
         matrix: (n_users, n_items), any sparse format; its values are ratings.
-        objective: Which values count; see `matrix_values`.
+        objective: Chooses the values that count; see `matrix_values`.
 
     Raises:
         DataError: No value counts, or one is not finite.

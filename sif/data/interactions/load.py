@@ -36,7 +36,7 @@ class Dataset:
         hash: 16 hex digits of their content.
         official_parts: Fold ("u1" ...) to (base file, test file), or None.
         notes: One line each: what was done to the data.
-        truth: What is known of generated data, in the numbers of `interactions`, or None.
+        truth: Truth behind generated data, in the numbers of `interactions`, or None.
     """
 
     name: str
@@ -63,11 +63,11 @@ def load_dataset(
     Args:
         name_or_path: A name from `list_datasets`, or a path.
         data_dir: Looked at first for a known name, and where a download goes.
-        columns: Which columns mean what; the usual names are recognized.
+        columns: Roles of columns; the usual names are recognized.
         min_rating: Keep ratings of at least this, in rating units.
         min_user: Fewest interactions of a user.
         min_item: Fewest interactions of an item.
-        duplicates: What becomes of repeated pairs: last, first, mean or error.
+        duplicates: Rule for repeated pairs: last, first, mean or error.
         planted: Arguments of `planted` that differ from the recipe's (seed, kind, ...).
 
     Returns:

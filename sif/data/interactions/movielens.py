@@ -49,8 +49,8 @@ def read_movielens(folder: Path, columns: Columns | None = None) -> Interactions
     """Reads an official folder.
 
     Args:
-        folder: As the official archive unpacks it.
-        columns: Which columns mean what; not needed for the official files.
+        folder: Unpacked official archive.
+        columns: Roles of columns; not needed for the official files.
 
     Returns:
         The ratings in file order, with titles where the file of titles is there.

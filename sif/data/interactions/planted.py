@@ -208,7 +208,7 @@ def _of_all_pairs(
 def _of_cells(
     raw: PairSignal, density: float, noise: float, kind: str, rng: np.random.Generator
 ) -> tuple[Drawn, Signal]:
-    """As `_of_all_pairs`, a cell of users at a time."""
+    """The result of `_of_all_pairs`, computed for one cell of users at a time."""
     signal = raw.standardized(rng)
     pairs, noisy = KINDS[kind][1](signal, density, noise, rng)
     order = rng.permutation(len(pairs))

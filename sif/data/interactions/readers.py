@@ -43,7 +43,7 @@ _INT64_END = 2.0**63
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns mean what.
+    """The roles of columns.
 
     Attributes:
         user: Name of the user column; None recognizes the usual names.
@@ -67,7 +67,7 @@ def read_interactions(path: str | PathLike[str], columns: Columns | None = None)
 
     Args:
         path: A text file (any separator, with header or in u.data order), `.inter` or Parquet.
-        columns: Which columns mean what; by default the usual names are recognized.
+        columns: Roles of columns; by default the usual names are recognized.
 
     Returns:
         Its rows in file order; ids are the texts of the file, times are seconds since 1970 (dates

@@ -75,7 +75,7 @@ class Split(InParts[Interactions]):
         interactions: All rows, n of them.
         part: (n,) int8: 0 train, 1 valid, 2 test.
         protocol: A key of `PROTOCOLS`, or "file".
-        seed: What drew the parts; without meaning for "file", "leave-one-out" and "temporal".
+        seed: Seed of the draw; unused by "file", "leave-one-out" and "temporal".
         hash: 16 hex digits over ids, ratings, timestamps and parts.
         notes: One line each: what was done to the data on the way.
     """
@@ -88,11 +88,11 @@ class Split(InParts[Interactions]):
     notes: tuple[str, ...] = ()
 
     def rows(self, number: int) -> Interactions:
-        """See `InParts`."""
+        """Rows of each part (see `InParts`)."""
         return self.interactions.select(self.part == number)
 
     def description(self) -> dict[str, Any]:
-        """See `InParts`; with the sizes of the fields."""
+        """Sizes of the parts (see `InParts`) and of the fields."""
         sizes = zip(self.interactions.fields, self.interactions.sizes, strict=True)
         return {**super().description(), "sizes": dict(sizes)}
 
@@ -174,7 +174,7 @@ def _rating(
 def _ranking_per_user(
     interactions: Interactions, seed: int, dataset: Dataset | None = None
 ) -> Parts:
-    """Of a user's n rows floor(n / 10), at least one, to valid and to test each, at random."""
+    """Gives floor(n / 10), at least one, of a user's n rows to valid and to test, at random."""
     users = interactions.ids[:, 0]
     keys = _generator(seed).random(len(users))
     position, n = place_in_group(users, np.lexsort((keys, users)))

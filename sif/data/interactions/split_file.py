@@ -43,7 +43,7 @@ def load_split_file(
     Args:
         path: An npz, a folder with three files, or the three paths train, valid, test.
         titles: Item id to title, attached to the interactions.
-        columns: Which columns mean what in the three files; of an npz only its context.
+        columns: Roles of columns in the three files; an npz only has the context.
 
     Returns:
         The split in the rows' order, protocol "file"; vocabularies are shared by the three parts.

@@ -50,7 +50,7 @@ class Table(ABC):
 
     @property
     def header_place(self) -> str:
-        """Where the column names stand, for messages."""
+        """The place of the column names, for messages."""
         return f"{self.path}"
 
     @abstractmethod
@@ -141,7 +141,7 @@ class TextTable(Table):
         return f"{self.path} line 1 ({header}, separator {separator})"
 
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
-        """See `Table.read`."""
+        """Implements `Table.read`."""
         # Every column is parsed, wanted or not, and one more that must stay empty: with usecols, or
         # at the start of a chunk, pandas drops surplus fields silently.
         # Ids are parsed as objects: "category" turns "007" into 7 in some versions of pandas.
@@ -178,7 +178,7 @@ class TextTable(Table):
         return {column: _stack(chunks.pop(column)) for column in types}
 
     def locate(self, row: int, column: int) -> tuple[str, str]:
-        """See `Table.locate`."""
+        """Implements `Table.locate`."""
         line, cells = self._record(row)
         return f"{self.path} line {line}", cells[column] if column < len(cells) else ""
 
@@ -231,7 +231,7 @@ class ParquetTable(Table):
             raise DataError(f"{path}: expected a Parquet file, found: {reason}") from None
 
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
-        """See `Table.read`."""
+        """Implements `Table.read`."""
         pa, pq = parquet_library(self.path)
         names = [self.columns[column] for column in types]
         chunks: dict[int, list[pd.Series]] = {column: [] for column in types}

@@ -80,7 +80,7 @@ class Vocabulary:
 
         Args:
             ids: (n,) ids as strings or integers.
-            name: How the error calls an id, such as "user".
+            name: Kind of id in the error, such as "user".
 
         Returns:
             (n,) int64.
@@ -111,9 +111,9 @@ class Vocabulary:
 
 
 def distinct(values: Any) -> tuple[Int64Array, Any]:
-    """As `pandas.factorize`: code of each value, -1 for none, and the distinct values.
+    """Code of each value, -1 for none, and the distinct values, as `pandas.factorize` gives them.
 
-    But texts that differ behind a NUL character are two.
+    Unlike there, texts that differ only behind a NUL character count as two.
     """
     codes, uniques = pd.factorize(values)
     if not (pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)):

@@ -27,7 +27,7 @@ class Layout:
     blank_lines: bool = False
 
     def present(self, folder: Path) -> int:
-        """How many of the files are in a folder."""
+        """The number of the layout's files that a folder holds."""
         return sum((folder / file).is_file() for file in self.files)
 
 
@@ -57,7 +57,7 @@ def read_folder(
     Args:
         folder: In one of `LAYOUTS`.
         name: Of the data set.
-        max_words: See `sif.data.text.corpus.number`.
+        max_words: Size of the vocabulary; see `sif.data.text.corpus.number`.
         md5s: Checksums of the published files of train, valid and test; others are noted.
         notes: Of what has been done before.
 

@@ -76,7 +76,7 @@ class TextStream:
             0.05 around half of it; at least 5 and at most `bptt` + 20.
         shift: Whether passes after the first begin with a window of random length below `bptt`, so
             that all later borders lie elsewhere.
-        where: What the part is called in messages.
+        where: Name of the part in messages.
 
     Raises:
         DataError: The part is shorter than one window, or an argument is below 1.
@@ -109,7 +109,7 @@ class TextStream:
 
     @property
     def _targets(self) -> int:
-        """Of each column."""
+        """The number of targets in each column."""
         return len(self._columns) - 1
 
     def next(self) -> Batch:
@@ -162,7 +162,7 @@ def text_batches(
         bptt: Most steps of a window.
         make: Puts inputs, targets and the carry into a batch.
         device: Of the batches.
-        where: How messages call the part.
+        where: Name of the part in messages.
 
     Raises:
         DataError: A column has no target, or an argument is below 1.
@@ -179,7 +179,7 @@ def _windows(rows: Tensor, bptt: int, make: Make) -> Iterator[Batch]:
 
 
 def _mean_length(bptt: int) -> float:
-    """Of windows of random length: the sum over k of the probability of at least k steps."""
+    """Mean of random window lengths: the sum over k of the probability of at least k steps."""
     spread = DEVIATION * math.sqrt(2)
     return SHORTEST + sum(
         (1 - HALF) * math.erfc((k - bptt) / spread) / 2

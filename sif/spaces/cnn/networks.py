@@ -55,7 +55,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a cell stands: what its preprocessing and its operations need to know.
+    """The place of a cell, from which its preprocessing and its operations follow.
 
     Attributes:
         before: Channels of the output two cells before.
@@ -73,7 +73,7 @@ class Place:
 
     @property
     def kind(self) -> str:
-        """Which of the two cells stands here: "reduce" or "normal"."""
+        """The cell at this place: "reduce" or "normal"."""
         return "reduce" if self.reduction else "normal"
 
 
@@ -206,8 +206,8 @@ class FixedCell(nn.Module):
     """A cell with its operations chosen.
 
     Args:
-        cell: Which operations.
-        place: Where it stands.
+        cell: Its operations and their sources.
+        place: Its place in the network.
         layout: Of the network.
     """
 
@@ -256,7 +256,7 @@ class CellNetwork(nn.Module):
 
     Attributes:
         drop: Chance to drop an edge in training; a schedule may change it.
-        draws: What edges are dropped by, on the network's device; None: torch's own generator.
+        draws: Generator that drops edges, on the network's device; None: torch's own.
 
     Raises:
         ConfigError: A layout that has no such network.

@@ -32,7 +32,7 @@ class SuperCell(nn.Module):
 
     Args:
         operations: Names of the candidates.
-        place: Where it stands.
+        place: Its place in the network.
         layout: Of the network.
     """
 

@@ -96,7 +96,7 @@ class CNNSpace(CellSpace):
         self._weights = list(self.parameters())
 
     def _costs(self, cost: str, kind: str) -> tuple[tuple[float, ...], ...]:
-        """Of each candidate, over all cells of the kind; only their ratios count."""
+        """Cost of each candidate, over all cells of the kind; only ratios count."""
         side, total = _SIDE, np.zeros((len(edge_nodes(STEPS)), len(SPECS[self.name][kind])))
         for cell in cast(Sequence[SuperCell], self.cells):
             if cell.block == kind:

@@ -58,7 +58,7 @@ class InteractionStream:
     Args:
         part: The observed rows.
         batch_size: Observed rows per batch.
-        drawing: What else is drawn.
+        drawing: Numbers of negatives and background pairs to draw.
         generator: On the CPU; orders the rows and seeds the draws.
         known: Other observed parts. A drawn combination that is observed in `part` or `known` is
             not a negative; without `known` the background stands for all combinations, observed
@@ -144,7 +144,7 @@ def draws_beside(generator: torch.Generator, device: torch.device) -> torch.Gene
 
 
 def among(known: Tensor, keys: Tensor) -> Tensor:
-    """Whether each of the keys (n,) is in known, ascending: (n,) bool."""
+    """Mask (n,) of the keys (n,) that are in `known`, which is ascending."""
     return known[torch.searchsorted(known, keys).clamp(max=len(known) - 1)] == keys
 
 

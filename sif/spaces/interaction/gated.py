@@ -69,12 +69,12 @@ class GatedFunction(ABC):
 
     @property
     def is_factorized(self) -> bool:
-        """Whether the chosen function is a product; never for mixtures."""
+        """True if the chosen function is a product; never for mixtures."""
         return self.plain is not None and self.plain.is_factorized
 
     @property
     def uses_history(self) -> bool:
-        """Whether the chosen function has encoders that know its pairs; never for mixtures."""
+        """True if the chosen function has encoders that know its pairs; never for mixtures."""
         return self.plain is not None and self.plain.uses_history
 
     def factors(self) -> Factors | None:

@@ -37,12 +37,12 @@ class Scored(Protocol):
 
     @property
     def is_factorized(self) -> bool:
-        """Whether losses over a whole part are matters of a few products, for all pairs at once."""
+        """True if a few matrix products give losses over a whole part, for all pairs at once."""
         ...
 
     @property
     def uses_history(self) -> bool:
-        """Whether scores at train pairs contain a part that these pairs contributed."""
+        """True if scores at train pairs contain a part that these pairs contributed."""
         ...
 
     def own_on_graph(self, graph: PairGraph) -> Tensor | None:
@@ -51,7 +51,7 @@ class Scored(Protocol):
 
 
 _SMALLEST_WEIGHT = 1e-3
-"""Of an observed pair in a readout fit: with a positive weight of 0 the problem has no minimum."""
+"""Weight of an observed pair in a readout fit, at least: with 0 the problem has no minimum."""
 
 
 @dataclass(frozen=True, eq=False)

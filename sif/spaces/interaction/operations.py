@@ -32,7 +32,7 @@ class Operation:
     """One way to combine the fields' vectors.
 
     Attributes:
-        name: As written in genotypes: "max", or nested with places of fields counted from 1,
+        name: Name in genotypes: "max", or nested with places of fields counted from 1,
             "max(multiply(1,2),3)".
         combine: k tensors (..., d) to (..., width).
         width: Entries of the output per embedding dimension, given k fields.

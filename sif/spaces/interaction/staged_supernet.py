@@ -88,7 +88,7 @@ class StagedSpace(nn.Module):
     """The supernet.
 
     Args:
-        context: What data and objective bring; the shape's encodings and whether w is trained are
+        context: Inputs from data and objective; the shape's encodings and whether w is trained are
             not read, nor is the weighting of the loss, which is a block.
     """
 
@@ -154,7 +154,7 @@ class StagedSpace(nn.Module):
         return [p for p in self.transforms.parameters() if p.requires_grad]
 
     def _completed(self, selection: Selection) -> Selection:
-        """Of all stages, neutral where one is not searched."""
+        """The choices of all stages, neutral where a stage is not searched."""
         edges = {
             b.name: (b.operations.index(NEUTRAL[b.name]),) * len(b.nodes) for b in self._stages
         }

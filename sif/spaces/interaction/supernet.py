@@ -45,7 +45,7 @@ class FunctionSpace(nn.Module):
 
     Args:
         spec: The preset.
-        context: What data and objective bring.
+        context: Inputs from data and objective.
 
     Raises:
         ConfigError: An operation or transform that is not known.

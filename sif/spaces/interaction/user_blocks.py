@@ -37,7 +37,7 @@ MAX_ELEMENTS = 1 << 25
 
 
 def block_pairs(pairs: int, items: int, gathered: int = 0) -> int:
-    """How many pairs a block should have.
+    """The number of pairs that a block should have.
 
     Args:
         pairs: Of the part.
@@ -56,7 +56,7 @@ class BlockStream:
     Args:
         part: The observed rows.
         pairs: Observed rows per block, about; a user's rows stay together.
-        drawing: What is drawn beside them.
+        drawing: Numbers of negatives and background pairs to draw.
         generator: On the CPU; groups the users, orders the blocks and seeds the draws.
     """
 

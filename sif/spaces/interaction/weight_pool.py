@@ -37,7 +37,7 @@ class WeightPool(nn.Module):
 
     Args:
         make: Makes one set; called once, the others are copies.
-        count: How many there are.
+        count: Number of weight sets.
         edges: Numbers in a combination.
         inherit: Called for a new combination whose set was copied from a neighbor's: (set,
             combination, neighbor). Gives meaning to what the neighbor does not use.

@@ -68,7 +68,7 @@ edge_sources = partial(genotype_text.edge_sources, inputs=1)
 
 
 def readers(cell: RecurrentCell) -> dict[int, list[int]]:
-    """Which nodes read a state, states ascending: what a node reads is there before it."""
+    """State to the nodes that read it, states ascending: a node comes after the state it reads."""
     by_state: dict[int, list[int]] = {}
     for source in range(len(cell.nodes)):
         nodes = [i for i, (_, read) in enumerate(cell.nodes) if read == source]

@@ -43,7 +43,7 @@ def fused(
         hidden: (batch, hidden) output before the window.
         from_hidden: (hidden, 2 hidden) matrix of the fixed node.
         matrices: Per learned node (hidden, 2 hidden).
-        cell: Which activations read which states.
+        cell: The activation of each node and the state that it reads.
         mask: (batch, hidden) for every state that is read; gets no gradient.
 
     Returns:
@@ -62,7 +62,7 @@ class _Window:
         befores: (steps, batch, hidden): the output before each step.
         states: (states, steps, batch, hidden).
         gates: Those of the highway into each state, likewise.
-        fresh: What the activation into each state gave.
+        fresh: Output of the activation into each state.
     """
 
     befores: Tensor

@@ -92,7 +92,7 @@ def unroll(
         x: (steps, batch, hidden) inputs.
         hidden: (batch, hidden) output before the window.
         weights: One matrix per node.
-        cell: Which activations read which states.
+        cell: The activation of each node and the state that it reads.
         mask: (batch, hidden) for every state that is read.
         norms: Per state a normalization; None: none.
         trace: Receives states, gives offsets.
@@ -134,7 +134,7 @@ def recur(
     norms: Sequence[nn.Module] | None = None,
     trace: Trace | None = None,
 ) -> Tensor:
-    """As `unroll`, by `fused` where a gradient is asked for and there is nothing that it cannot."""
+    """Computes `unroll`, by `fused` where a gradient is needed and `fused` supports the cell."""
     if norms is not None or trace is not None or not torch.is_grad_enabled():
         return unroll(x, hidden, weights, cell, mask, norms, trace)
     from_input, from_hidden = weights.first[: x.shape[2]], weights.first[x.shape[2] :]
@@ -188,7 +188,7 @@ class LSTMRecurrence(nn.Module):
         self.lstm = nn.LSTM(shape.hidden, shape.hidden)
 
     def forward(self, x: Tensor, state: Tensor | None, masks: Masks) -> tuple[Tensor, Tensor]:
-        """As `CellRecurrence`; the state is (2, batch, hidden): output and memory."""
+        """Runs like `CellRecurrence`; the state is (2, batch, hidden): output and memory."""
         pair = None if state is None else (state[:1].contiguous(), state[1:].contiguous())
         outputs, (hidden, memory) = self.lstm(masked(x, masks.input), pair)
         return outputs, torch.cat([hidden, memory])

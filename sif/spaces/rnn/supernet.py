@@ -204,7 +204,7 @@ class _Candidates:
         return self._stacked[source]
 
     def _product(self, node: int, source: int, read: Tensor) -> tuple[Tensor, Tensor]:
-        """Of a state with a node's matrix; activations follow each other, so one is kept."""
+        """Product of a state with a node's matrix, kept for the activations that follow."""
         if self._last is None or self._last[0] != (node, source):
             masked = read if self._mask is None else read * self._mask[:, None]
             carry, fresh = (masked @ self._weights.nodes[node]).chunk(2, dim=-1)

@@ -46,7 +46,7 @@ class InteractionStudy(Study):
 
     Attributes:
         config: Of the job.
-        label: What the data are called.
+        label: Name of the data.
         dataset: None where a split file says it all.
         split: All three parts; only evaluation of finished models may look at the third.
         problem: The other two at work.
@@ -141,7 +141,7 @@ class InteractionStudy(Study):
         return [*lines, *(f"note: {note}" for note in notes)]
 
     def protocol(self) -> dict[str, Any]:
-        """Of the split."""
+        """The protocol of the split."""
         return self.split.description()
 
     def leaders(self, selection: Mapping[str, Sequence[int]]) -> str:
@@ -186,7 +186,7 @@ class InteractionStudy(Study):
         return {"valid": valid, **metrics, "fit s": f"{entry.seconds:.1f}"}
 
     def legend(self) -> str:
-        """Which part, and which seconds."""
+        """The part and the kind of seconds."""
         return (
             f"valid: {self.problem.metric} on the validation part, the others on the test part; "
             "fit s: seconds for the whole grid"
