@@ -1,4 +1,4 @@
-"""sif: searches the interaction function of a recommender, and says whether the search paid.
+"""sif: searches the interaction function of a recommender and tests whether the search paid.
 
 `import sif` is cheap: a public name loads its module when it is first used.
 """

@@ -1,4 +1,4 @@
-"""Errors a user can cause or must know of.
+"""Errors that a user can cause or must know of.
 
 Every message is one line that says what was wrong, where, what was expected and what was found. The
 command line prints it and exits with code 2; library users catch `SifError`.

@@ -1,7 +1,7 @@
 """Baselines, and their tuning on validation.
 
 A `Baseline` turns a train part and a small grid of parameters into scorers; `fit_best` keeps the
-one that validation ranks first. Nothing here ever holds the test part.
+one that validation ranks first. No baseline sees the test part.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Interpolated Kneser-Ney models of n-grams, the classical rival of a recurrent network on text.
+"""Interpolated Kneser-Ney models of n-grams, the classical baseline for language models.
 
-After the longest context, what counts is how often a word followed it; after every shorter one, how
-many different words stood before the n-gram, so that a word that only ever follows one other is not
-thought likely where it was never seen. A discount is taken from each count, and what it frees goes
-to the next shorter context, in the end to all words alike.
+For the longest context, the model counts how often a word followed it. For shorter contexts, it
+counts how many different words preceded the n-gram, so that a word that always follows one other
+word stays unlikely elsewhere. A discount is taken from each count. The probability that this frees
+goes to the next shorter context, and in the end to all words equally.
 
 R. Kneser, H. Ney. Improved backing-off for m-gram language modeling. ICASSP 1995. The interpolated
 form: S. F. Chen, J. Goodman. An empirical study of smoothing techniques for language modeling.

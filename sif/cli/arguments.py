@@ -1,4 +1,4 @@
-"""Arguments of commands as values, and what the commands that make jobs have in common."""
+"""Arguments of commands as values, and the options shared by commands that make jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands beside `run`: what they take, and the functions behind them."""
+"""Commands beside `run`: their arguments and the functions behind them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The command line: a table of verbs over ordinary functions; `run` is the verb when none is given.
+"""The command line: a table of verbs over ordinary functions; `run` is the default verb.
 
-What the user got wrong becomes one line on stderr and exit code 2 (`--debug` adds the traceback);
-an interrupted job exits with 130 and says how to go on.
+A mistake of the user becomes one line on stderr and exit code 2 (`--debug` adds the traceback). An
+interrupted job exits with 130 and says how to resume it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""YAML in and out, and where the shipped presets and recipes lie.
+"""Reads and writes YAML, and finds the shipped presets and recipes.
 
 The dialect is YAML 1.1 with two repairs: `1e-3` is a number, and a key given twice is an error.
 """

@@ -1,6 +1,6 @@
 """Merges preset, file, set items and flags, in rising precedence, into one validated object.
 
-Messages call set items "settings" and flags "arguments"; `sif.cli.main` tells them as its options.
+Messages call set items "settings" and flags "arguments"; `sif.cli.main` translates them to options.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Turns what pydantic found wrong into one line that names the source, the key and the remedy."""
+"""Turns errors of pydantic into one line that names the source, the key and the remedy."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Settings under names that they no longer have: the one table of them, and its use when reading.
+"""Former names of settings, in one table, and their translation when settings are read.
 
-`--set` items, YAML files, config.yaml of old runs and Python dictionaries may all use old names.
+`--set` items, YAML files, config.yaml of old runs and Python dictionaries may all use former names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Settings that every search has, whatever its space and method."""
+"""Settings of every search, independent of space and method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The common part of all tasks' configurations: types of values, and the settings every job has.
+"""The common part of all tasks' configurations: types of values, and the settings of every job.
 
 Every field's description gives its unit. Unknown keys, wrong types, numbers out of range and
 settings that contradict each other are refused at construction; names of spaces, methods, datasets

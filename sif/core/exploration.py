@@ -1,6 +1,6 @@
-"""Gates that weight steps train, in turn or by exploration, and what an architecture step probes.
+"""Gates for weight steps, round-robin or exploring, and the candidates that are probed.
 
-Architecture steps, validation and export know only `sif.core.proximal.project` of alpha itself.
+Architecture steps, validation and export use only `sif.core.proximal.project` of alpha itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Blocks of candidates, a selection of them, and the gates at which a space is evaluated."""
+"""Blocks of candidates, selections of candidates, and the gates at which a space is evaluated."""
 
 from __future__ import annotations
 

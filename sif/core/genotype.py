@@ -1,8 +1,8 @@
-"""The architecture that a search found, as a frozen value with versioned JSON.
+"""The result of a search: an architecture as a frozen value with versioned JSON.
 
 A genotype names, for every block of a space, the edges that are kept and the operation on each, and
 carries the continuous architecture parameters (the element-wise transforms P and Q of SIF) as
-numbers. Embeddings and readouts are weights, not architecture: they are never in it.
+numbers. Embeddings and readouts are weights, not architecture, so a genotype holds none.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A search method as the search loop sees it.
+"""The protocol of search methods, and the optimizer of continuous architecture parameters.
 
-Also what every method does with a space's continuous architecture parameters, such as P and Q of
-SIF: they descend on validation data while the weights descend on train data (Yao et al., WWW 2020,
+Every method trains a space's continuous architecture parameters, such as P and Q of SIF, alike:
+they descend on validation data while the weights descend on train data (Yao et al., WWW 2020,
 section 3.3).
 """
 

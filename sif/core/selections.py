@@ -1,8 +1,7 @@
 """All legal selections of a space: counted, numbered, drawn, and as rows of small numbers.
 
 A row says for every node which of the entering edges it keeps, and the operation of each of them.
-Every row is a legal selection, and every legal selection has exactly one row: what the chromosomes
-and parameters of samplers are.
+Rows and legal selections correspond one to one. Samplers use rows as chromosomes and parameters.
 """
 
 from __future__ import annotations

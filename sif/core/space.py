@@ -1,6 +1,6 @@
-"""A search space as the loops see it: gates in, loss out, and a genotype at the end.
+"""The protocol of search spaces: gates in, loss out, and a genotype at the end.
 
-Spaces never import each other, data readers, or loops; the loops know only these protocols.
+Spaces never import each other, data readers, or loops; loops know only these protocols.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Finds an official data folder on disk, or downloads and unpacks it.
 
-A download is checked against its MD5 and unpacked beside its final place, then moved there in one
-step, so that nothing half-written is ever found; the same holds for what is published file by file.
+A download is checked against its MD5, unpacked beside its final place and moved there in one step,
+so that no half-written folder is ever used. The same holds for data published as single files.
 """
 
 from __future__ import annotations

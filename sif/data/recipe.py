@@ -1,4 +1,4 @@
-"""The data sets that are known by a name, from `datasets/*.yaml`."""
+"""Recipes of named data sets, from `datasets/*.yaml`."""
 
 from __future__ import annotations
 

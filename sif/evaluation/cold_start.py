@@ -1,12 +1,12 @@
-"""The rule for users and items that a model never met: rows without a train interaction.
+"""The rule for cold users and items: rows without a train interaction.
 
 Their embeddings carry no information: they stay near their random start, or are shrunk toward
-zero, so that such a user would get an arbitrary list and such an item an arbitrary place. One rule
-for every model, ours and the baselines, mends that:
+zero. Such a user would get an arbitrary list, and such an item an arbitrary place. One rule for
+every model, ours and the baselines, avoids that:
 
-- ranking: a cold user gets the items by popularity, a cold item is never recommended; so it is
-  with rows that are folded in from nothing but cold rows (`ColdStartRule.without_known_pairs`);
-- rating: a cold row is zero, bias included, which is where the L2 penalty alone would take it.
+- ranking: a cold user gets the items by popularity, and a cold item is never recommended; the same
+  holds for rows folded in from cold rows alone (`ColdStartRule.without_known_pairs`);
+- rating: a cold row is zero, bias included, as the L2 penalty alone would make it.
 
 The choice was made on validation; see docs/protocols.md.
 """

@@ -1,7 +1,7 @@
-"""Is our model better? Two evaluations of the same part in, an interval and a sentence out.
+"""Compares two evaluations of the same part: an interval and a sentence.
 
-The interval is a paired 95 % bootstrap over users. The rival is the baseline that validation ranks
-best: picking it on test would favor whichever baseline was lucky there.
+The interval is a paired 95 % bootstrap over users. The reference is the baseline that validation
+ranks best: choosing it on test would favor a baseline that was lucky there.
 """
 
 from __future__ import annotations

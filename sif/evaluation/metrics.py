@@ -1,7 +1,7 @@
 """Metrics of rating and ranking: numpy arrays in, floats or one value per user out.
 
-How a list was made (what was masked, how ties were broken) is decided in `evaluate` alone. The
-bootstrap resamples users, not interactions: interactions of one user are not independent.
+`evaluate` alone decides which items are masked and how ties are broken. The bootstrap resamples
+users, not interactions: interactions of one user are not independent.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""An evaluation told apart by what the train part knows of users and items.
+"""Splits an evaluation into groups by what the train part knows of users and items.
 
-Nothing is ranked or predicted again: everything follows from the values per user that an
-`Evaluation` holds. Ranking groups are of users, by their number of train interactions; rating
-groups are of ratings. The group `warm` is what a collaborative model can be asked for: warm users
-and, of what they met, the items with a train interaction.
+Nothing is ranked or predicted again: groups follow from the values per user of an `Evaluation`.
+Ranking groups hold users, by their number of train interactions; rating groups hold ratings. The
+group `warm` is the fair test of a collaborative model: warm users and, of their relevant items,
+those with a train interaction.
 """
 
 from __future__ import annotations

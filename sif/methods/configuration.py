@@ -1,7 +1,7 @@
-"""Configurations of jobs with the settings of their methods checked and filled in.
+"""Configurations of jobs, with the settings of their methods checked and completed.
 
-`sif.config` knows no method. What it loads holds the settings of methods as they were given; here
-each method's own model takes them, so that a job says the same whoever wrote the method.
+`sif.config` knows no method and loads the settings of methods unchecked. Here each method's own
+model checks them, so that methods of other packages are treated alike.
 """
 
 from __future__ import annotations

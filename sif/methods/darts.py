@@ -1,8 +1,8 @@
-"""DARTS (Liu et al., ICLR 2019), the method to compare with: relaxed gates, first or second order.
+"""DARTS (Liu et al., ICLR 2019), the reference method: relaxed gates, first or second order.
 
 Every edge computes the softmax-weighted sum of all operations, in weight steps and architecture
-steps alike. What is exported is the projection of the softmax weights, which is not what was
-trained: the gap that discrete gates do not have.
+steps alike. The export is the projection of the softmax weights, which differs from the mixture
+that was trained; discrete gates have no such gap.
 """
 
 from __future__ import annotations

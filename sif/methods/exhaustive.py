@@ -1,6 +1,6 @@
-"""Every selection of a small space, each trained from scratch: what all others are measured by.
+"""Every selection of a small space, each trained from scratch: the reference for all searches.
 
-In an order drawn from the seed, so that a search that is cut short has seen a fair sample.
+The seed draws the order, so that an interrupted search has seen a fair sample.
 """
 
 from __future__ import annotations

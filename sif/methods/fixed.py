@@ -1,4 +1,4 @@
-"""A selection that stays as it is: what trains the candidates of samplers and of exhaustive search.
+"""A fixed selection: trains the candidates of samplers and of exhaustive search.
 
 Weights descend on train batches; continuous architecture parameters, such as P and Q, on validation
 batches, as under every other method.

@@ -5,10 +5,10 @@ the backward pass. In an architecture step the one-hot draw h stands for softmax
 when the gradient goes back to alpha (straight through, equation 7), and of the gradient by h only
 the entry of the drawn operation is used, since nothing else has run.
 
-Not as in the paper: there all incoming edges of a node are summed while searching, and two are
-kept at the end. Here a draw is a selection of the space, as everywhere in the search loop: of the
-edges that enter a node those with the highest softmax value of this draw are kept. So what trains
-is what will be exported. The reduction cell is searched, too.
+Differences from the paper: it sums all incoming edges of a node while searching and keeps two at
+the end. Here a draw is a selection of the space, as everywhere in the search loop: a node keeps
+the edges with the highest softmax values of this draw. So the trained architecture is the one that
+is exported. The reduction cell is searched, too.
 """
 
 from __future__ import annotations

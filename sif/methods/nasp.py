@@ -2,7 +2,7 @@
 
 One architecture step: project alpha to a discrete point, score every candidate there on a
 validation batch, descend on the continuous alpha, project again, and put alpha back into its box.
-What the published code adds or breaks, and what is done here: docs/nasp.md.
+Differences from the published code: docs/nasp.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The common part of samplers: results, the best of them, and a state that is replayed."""
+"""The common part of samplers: results, the best result, and a state that is replayed."""
 
 from __future__ import annotations
 

@@ -4,9 +4,9 @@ Every step draws a point of the concrete distribution (section 2.2), Z = softmax
 with Gumbel noise G: dense weights that are nearly one-hot once the temperature t is low. The
 gradient goes through the draw to alpha (section 2.3).
 
-Not as in the paper: there one loss on the train part moves weights and alpha; here alpha moves on
-validation batches, like that of every method of the search loop. The resource constraint (section
-2.4) is left out. The paper anneals t without saying from where to where: see `TEMPERATURES`.
+Differences from the paper: there one loss on the train part moves weights and alpha; here alpha
+moves on validation batches, as in every method of the search loop. The resource constraint (section
+2.4) is left out. The paper does not give the range over which it anneals t: see `TEMPERATURES`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tree-structured Parzen estimators (Bergstra et al., NeurIPS 2011, section 4), by Optuna.
 
-Every number of a selection's row is a categorical parameter of its own, so what two edges do
-together is not modeled: Optuna's default. Its first ten selections are drawn at random.
+Every number of a selection's row is a separate categorical parameter, so the joint effect of two
+edges is not modeled: Optuna's default. Its first ten selections are drawn at random.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A problem: a space on train and validation data that is searched, trained and tested.
 
-Interactions, images and text are three problems. Whoever writes a fourth derives it from `Problem`
-and gets search, checks and resumable training with it.
+Interactions, images and text are three problems. A fourth derives from `Problem` and inherits
+search, checks and resumable training.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Functions that a found one is compared with, trained like it: fixed multiply, a random one."""
+"""Controls of a searched function, trained like it: fixed multiply and a random function."""
 
 from __future__ import annotations
 

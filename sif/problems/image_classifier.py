@@ -1,4 +1,4 @@
-"""A trained network of cells as something that classifies pixels, saved without code."""
+"""A trained network of cells as a classifier of pixels, saved without code."""
 
 from __future__ import annotations
 

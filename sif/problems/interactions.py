@@ -1,6 +1,6 @@
 """The interaction function on the train and validation parts of a split.
 
-The test part is not among the arguments, so that nothing made from here can see it.
+The test part is not an argument, so neither search nor training can see it.
 """
 
 from __future__ import annotations

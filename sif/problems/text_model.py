@@ -1,4 +1,4 @@
-"""A trained language model as something that rates and continues text, saved without code."""
+"""A trained language model that rates and continues text, saved without code."""
 
 from __future__ import annotations
 

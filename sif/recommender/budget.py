@@ -1,7 +1,8 @@
-"""The wall-clock of a fit: how long each stage may take, and what of a training fits into that.
+"""The wall-clock budget of a fit: the share of each stage, and the training that fits into it.
 
-A stage gets a share of what is left, so that what one saves the next may spend. Trainings stop when
-the stage is over and keep the best so far; a search is told CPU seconds in advance.
+A stage gets a share of the remaining time, so a later stage may spend what an earlier one saved.
+Trainings stop at the end of the stage and keep the best weights so far; a search gets CPU seconds
+in advance.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The manners of scikit-learn's estimators, without scikit-learn.
+"""The interface of scikit-learn's estimators, without scikit-learn.
 
-`sklearn.base.clone`, `check_is_fitted` and whatever else goes by parameters take such an object.
+`sklearn.base.clone`, `check_is_fitted` and other tools that use parameters accept such an object.
 """
 
 from __future__ import annotations

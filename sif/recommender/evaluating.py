@@ -1,4 +1,4 @@
-"""Fitted recommenders on interactions that they have not seen: metrics, and paired comparisons."""
+"""Evaluates fitted recommenders on unseen interactions: metrics and paired comparisons."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A served model with further or changed users or items, folded in without training.
 
-New rows are appended; what they give to the histories of others stays nothing, since no training
-has seen them.
+New rows are appended. They add nothing to the histories of other rows, since no training has seen
+them.
 """
 
 from __future__ import annotations

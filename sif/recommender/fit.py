@@ -1,6 +1,6 @@
-"""From interactions to a served model in one go, without a run folder: search, train, choose.
+"""Makes a served model of interactions, without a run folder: search, train, choose.
 
-As the job of the task "cf", but nothing is tested: the report of a fit is of the validation part.
+This is the job of the task "cf" without a test: the report of a fit is of the validation part.
 """
 
 from __future__ import annotations

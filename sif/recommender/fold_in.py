@@ -6,10 +6,10 @@ and the loss is a square (as `recalculate_user` of implicit; Hu, Koren & Volinsk
 quasi-Newton steps elsewhere, which end near a local minimum where the function has kinks (max,
 min). As in training, a pair is not predicted from itself.
 
-Negatives are, as in training, rows of the other field that the row has no pair with: all of them,
-or some drawn for the row where they are many; those without any training pair stand at zero. For
-users that is the mean of the training loss over its draws. For items it is not: training draws
-items for users, the fold draws users for the item.
+Negatives are, as in training, rows of the other field without a pair with the row: all of them, or
+a sample for the row if there are many; those without any training pair are zero. For users that is
+the mean of the training loss over its draws. For items it is not: training draws items for users,
+the fold draws users for the item.
 """
 
 from __future__ import annotations

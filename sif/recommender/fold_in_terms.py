@@ -1,4 +1,4 @@
-"""Terms of folding a row in: how its pairs become a vector, and the loss as it sees it."""
+"""Terms of folding a row in: the encoding of its pairs, and its share of the loss."""
 
 from __future__ import annotations
 

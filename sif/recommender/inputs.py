@@ -1,4 +1,4 @@
-"""Interactions of any form, and the train and validation parts of a fit."""
+"""Reads interactions of any form, and splits them into the parts of a fit."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A trained function of user and item with all that serving it takes, as one file.
+"""A trained function of user and item with all that serving needs, as one file.
 
-The file is a safetensors file with JSON in its header; nothing is unpickled. It holds no
-interaction but which items a user has.
+The file is a safetensors file with JSON in its header; nothing is unpickled. Of the interactions it
+holds only the items of each user.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The recommender: from interactions to a searched function, and from that to answers."""
+"""The recommender: searches a function of interactions and answers with it."""
 
 from __future__ import annotations
 

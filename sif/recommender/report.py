@@ -1,4 +1,4 @@
-"""The report of a fit: the function that it found, against baselines on validation."""
+"""The report of a fit: the searched function against baselines, on validation."""
 
 from __future__ import annotations
 

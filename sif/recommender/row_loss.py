@@ -1,4 +1,4 @@
-"""Any loss as one row sees it, for losses that folding in has no form of its own for."""
+"""The share of one row in any loss, for losses without a closed form of folding in."""
 
 from __future__ import annotations
 

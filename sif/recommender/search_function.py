@@ -1,4 +1,4 @@
-"""A search alone: interactions in, the function that it finds out."""
+"""A search alone: interactions in, the searched function out."""
 
 from __future__ import annotations
 

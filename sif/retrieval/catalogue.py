@@ -1,7 +1,7 @@
-"""All items of an interaction function, made ready to be scored for any users.
+"""All items of an interaction function, prepared to be scored for any users.
 
-A function is a sum of parts (`operations`): those with factors become one matrix
-product, biases included, the others are added to it by `sif.retrieval.kernels`.
+A function is a sum of parts (`operations`). Parts with factors become one matrix product, biases
+included; `sif.retrieval.kernels` adds the others.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The best items for many users, by any interaction function of user and item.
 
-Users come as vectors, not as ids, so that a user who is in no table is served alike. Where the
-selection is compiled, a thread's users go through the items in pieces whose scores stay in cache;
-else they have the scores of all items, as many users at once as the memory allows.
+Users are given as vectors, not as ids, so that users outside of the tables are served alike. If the
+selection is compiled, each thread scores its users against pieces of the items, so that scores stay
+in cache. Otherwise all items are scored at once, for as many users as the memory allows.
 """
 
 from __future__ import annotations

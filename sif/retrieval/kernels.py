@@ -1,9 +1,9 @@
-"""Compiled code for serving, and its stand-in where numba is not installed.
+"""Compiled code for serving, and its replacement where numba is not installed.
 
 `Maxima` and `Broadcast` add interactions that are no matrix product to a matrix of scores. `Maxima`
 is compiled; `Broadcast` takes any operation and any device, in parts that stay in cache, and needs
 torch alone. Neither holds users x items x dimensions at once. `selection` finds the best items of
-rows that come piece by piece; its stand-in is `sif.retrieval.topk`.
+rows that come piece by piece; its replacement is `sif.retrieval.topk`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Rows of one table by the cosine of their vectors, as the engine finds best items.
+"""Nearest rows of a table by cosine, found by the engine.
 
-A cosine is a product of unit vectors, so neighbors take the engine's chunks, threads and memory.
+A cosine is a product of unit vectors, so neighbors use the engine's chunks, threads and memory.
 """
 
 from __future__ import annotations

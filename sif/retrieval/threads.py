@@ -1,4 +1,4 @@
-"""Work on many rows by threads that each take whole chunks of them."""
+"""Threads that work on chunks of many rows."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The best k columns of every row, exactly, with ties to the lowest column.
 
-Two stages: the k best blocks of columns by their maxima hold the k best columns, and k blocks are
-few. Reading a row once for its maxima costs several times less than selecting from all of it.
-Where scores are equal they are told apart by keys: the bits of a score above those of its place.
+Two stages: the k blocks of columns with the largest maxima hold the k best columns, and k blocks
+are few. Computing the maxima of a row costs several times less than selecting from all of it. Keys
+break ties: the bits of a score above those of its place.
 """
 
 from __future__ import annotations

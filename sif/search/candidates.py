@@ -1,11 +1,11 @@
-"""The loop of samplers: every selection that one asks for is trained alone, from fresh weights.
+"""The loop of samplers: trains every selection that a sampler asks for, from fresh weights.
 
-A candidate is a search in which nothing is searched (`sif.methods.fixed`): the loop, the optimizer,
-the batches and the judge are those of the methods that share weights, and so is the space, of which
-each candidate gets a new one with the same first weights.
+A candidate is a search of a single selection (`sif.methods.fixed`). Loop, optimizer, batches, judge
+and space are those of the methods that share weights; each candidate gets a new space with the same
+initial weights.
 
-Where a method has nothing further to ask for before the budget is used, as in a space of five
-selections, the best candidate is trained on for the rest of it.
+If a method has no further selection to ask for before the budget is used, as in a space of five
+selections, the best candidate is trained further.
 """
 
 from __future__ import annotations

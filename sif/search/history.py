@@ -1,4 +1,4 @@
-"""The record of a search: entries of its history, and what tells it from a coin toss.
+"""The record of a search: its history, and diagnostics that tell it from a coin toss.
 
 Diagnostics count flips, ties, margins, and how often each operation was trained.
 """

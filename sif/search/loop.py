@@ -1,7 +1,7 @@
 """The search loop: weight steps on train batches, architecture steps on validation batches.
 
-It asks a method (`sif.core.method`) for gates, steps, and keeps count; what it counts, and what a
-history says, is of no consequence for the search (`sif.search.history`).
+It asks a method (`sif.core.method`) for gates, takes steps, and counts. Counts and history do not
+influence the search (`sif.search.history`).
 """
 
 from __future__ import annotations

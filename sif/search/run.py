@@ -1,4 +1,4 @@
-"""One search by the name of a method, whatever the space: what tasks hand over, and the budget."""
+"""Runs one search on any space, by the name of a method, within a budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values of a job: who takes part, what was found, trained and measured."""
+"""The values of a job: entrants, searches, trainings and measurements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job as a row of stages that are each done once, whatever happens in between.
+"""The stages of a job, each of which is done once, interruptions or not.
 
 Every stage's result is one file in `checkpoint/`, written atomically when it is done; a stage with
 a loop saves its state under the same name with `.partial` now and then. Each file also holds where

@@ -1,4 +1,4 @@
-"""Cells on images: what can be refused before a run, what a job tells of them, and its figures."""
+"""Cells on images: checks before a run, the report of a job, and its figures."""
 
 from __future__ import annotations
 

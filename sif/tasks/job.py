@@ -1,4 +1,4 @@
-"""The job of every task: search, train, test, compare, report, and go on after an interruption.
+"""The job of every task: search, train, test, compare, report, and resume.
 
 Stages: whatever the search has to wait for; a search per method; a training per design; one
 evaluation each on the test part, which nothing before has seen; one per baseline without a network.

@@ -1,4 +1,4 @@
-"""Recurrent cells on text: what can be refused before a run, what a job tells, and its figures."""
+"""Recurrent cells on text: checks before a run, the report of a job, and its figures."""
 
 from __future__ import annotations
 

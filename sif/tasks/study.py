@@ -1,4 +1,4 @@
-"""A study: a problem, its test part, and who is compared on it; all that tells tasks apart."""
+"""A study: a problem, its test part, and the compared models; all that distinguishes tasks."""
 
 from __future__ import annotations
 

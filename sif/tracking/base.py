@@ -1,4 +1,4 @@
-"""The tracker that loops log through, and the trackers without a store."""
+"""The interface of trackers, and trackers without a store."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """MLflow: one run per job, a nested run per stage, written in batches through the client.
 
 Without a URI it uses the store that a bare `mlflow ui` in the same working directory shows. Any
-failure of the store (server down, full, refused) is told once on stderr; from then on nothing more
+failure of the store (server down, full, refused) is reported once on stderr; after it nothing more
 is sent.
 """
 

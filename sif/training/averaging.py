@@ -1,7 +1,7 @@
-"""Averages of weights over the last steps of a training, begun when validation stalls.
+"""Averages of weights over the last steps of a training, once validation stalls.
 
 NT-ASGD (Merity, Keskar & Socher, ICLR 2018, section 3): once the validation loss is worse than the
-best of all but the last n validations, the average of the weights from there on is what evaluates.
+best of all but the last n validations, averaging begins, and the averaged weights are evaluated.
 """
 
 from __future__ import annotations

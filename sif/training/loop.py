@@ -1,7 +1,7 @@
 """Training of a network from scratch, for any space: Adam, early stopping on validation.
 
-It receives a train stream and a function that measures the validation part; the test part never
-comes near it. The best weights by validation are the ones that stay.
+It receives a train stream and a function that measures the validation part, never the test part. It
+keeps the best weights by validation.
 """
 
 from __future__ import annotations

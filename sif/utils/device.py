@@ -1,4 +1,4 @@
-"""The device of a job, its number type, threads and memory."""
+"""The device of a job, its dtype, threads and memory."""
 
 from __future__ import annotations
 

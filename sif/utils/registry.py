@@ -1,4 +1,4 @@
-"""Things by name: this package's own, and those that other packages register by entry points.
+"""Objects by name: this package's own, and those that other packages register by entry points.
 
 Both are written "module:attribute", and neither is imported before its name is asked for.
 """

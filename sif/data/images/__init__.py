@@ -1,7 +1,7 @@
 """Labeled images: read, split, augment, stream.
 
-Pillow and scikit-learn are imported when images are read that need them. Only what is exported here
-is meant for other packages.
+Pillow and scikit-learn are imported only when they are needed to read images. Other packages use
+only the names exported here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Images straight from a tar archive (plain, gz, bz2, xz), read once and never unpacked."""
+"""Reads images directly from a tar archive (plain, gz, bz2, xz), in one pass, without unpacking."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labeled images in memory, and the same as tensors on a device."""
+"""Labeled images in memory, and their tensors on a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of classes: which image is of which class and part.
+"""Folders of classes: the class and the part of every image.
 
 `train/<class>/*` beside `test/<class>/*` or `val/<class>/*`; folders of classes alone; and the
 layout of Tiny-ImageNet (`train/<class>/images/*`, `val/images/*` with `val/val_annotations.txt`).

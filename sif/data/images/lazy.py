@@ -1,4 +1,4 @@
-"""Folders of images: read into memory where they fit, else left on disk."""
+"""Folders of images: read into memory if they fit, else left on disk."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Train, valid and test part of images: stratified by class, seeded and hashed.
 
-An official test part stays what it is; otherwise a test part is cut first. Cuts of one seed nest:
-another share of validation leaves the test part as it was.
+An official test part is kept; otherwise a test part is cut first. Cuts of one seed nest: another
+share of validation does not change the test part.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reads the pickles of the official CIFAR batches without running what is in them.
 
-A pickle may call whatever it names. Here it may name only what an array of bytes needs, and even
-these names lead to stand-ins of this module: no constructor of numpy sees a foreign state.
+A pickle may call anything that it names. Here it may name only what an array of bytes needs, and
+these names lead to replacements in this module: no constructor of numpy sees a foreign state.
 """
 
 from __future__ import annotations

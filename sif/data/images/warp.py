@@ -1,4 +1,4 @@
-"""Geometry of whole batches: a box of every image, turned, read out at the image's own size.
+"""Geometry of whole batches: crops a rotated box of every image, resized to the image's size.
 
 Crop and rotation are one affine map, so that pixels are interpolated once.
 """

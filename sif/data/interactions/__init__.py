@@ -1,6 +1,6 @@
 """Interaction data: read, filter, generate, split.
 
-Only what is exported here is meant for other packages.
+Other packages use only the names exported here.
 """
 
 from __future__ import annotations

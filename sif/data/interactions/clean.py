@@ -1,6 +1,6 @@
 """Rules that decide which interactions stay: duplicates, rating and activity filters.
 
-Every rule is stated in a note when it removed something, so that a run can say what it trained on.
+A rule that removes interactions adds a note, so that a run can say what it trained on.
 """
 
 from __future__ import annotations

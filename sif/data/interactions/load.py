@@ -1,7 +1,7 @@
-"""From a data set's name or a path to a `Dataset` that is ready to be split.
+"""Loads a `Dataset`, ready to be split, by a data set's name or a path.
 
-Reading, merging of duplicates and filters each say in a note what they changed. The hash names the
-content that all else is computed from.
+Reading, merging of duplicates and filters each note what they changed. The hash identifies the
+content from which everything else is computed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The official MovieLens folders to `Interactions` with titles.
 
 100K keeps `u.data` and `u.item`, 1M and 10M `ratings.dat` and `movies.dat` ("::" between columns),
-20M, 25M and the "latest" sets `ratings.csv` and `movies.csv`. The file that is there tells which.
+20M, 25M and the "latest" sets `ratings.csv` and `movies.csv`. The layout follows from the files.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
 Embeddings p_u, q_v ~ N(0, 1) and weights w ~ U(0.5, 1.5) give the signal
 s(u, v) = w^T O(P(p_u), Q(q_v)), standardized to mean 0 and deviation 1 over all pairs. Ratings are
 the signal plus noise at a random share of the pairs; clicks are drawn from a softmax of it, mixed
-with item popularity. The functions here are the truth, apart from those that a search tries.
+with item popularity. The functions here are independent of those that a search tries.
 
-Up to `_MAX_PAIRS` pairs of user and item the signal of all of them is held; beyond,
-`planted_large` draws the same kinds of data without it: moments come from a sample of pairs, and a
-user clicks among the items that he meets.
+Up to `_MAX_PAIRS` pairs of user and item, the signal of all pairs is held in memory. Beyond,
+`planted_large` draws the same kinds of data without it: a sample of pairs gives the moments, and
+users click among a sample of the items.
 """
 
 from __future__ import annotations

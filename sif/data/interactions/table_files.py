@@ -1,8 +1,8 @@
 """Files as tables: open, recognize the layout, read columns fast, and find the line of a bad cell.
 
 Columns are read by position in one vectorized pass (ids as texts, so that "007" stays "007"), a
-million rows at a time: texts live no longer than their chunk, from which codes and the distinct ids
-remain. The file is walked line by line only to say where a cell that was refused stands.
+million rows at a time: of each chunk of texts only codes and the distinct ids are kept. The file is
+read line by line only to find the line of a bad cell.
 """
 
 from __future__ import annotations

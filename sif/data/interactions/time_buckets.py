@@ -1,7 +1,6 @@
-"""A generated context field: when an interaction happened, as a bucket of its timestamp.
+"""A generated context field: the bucket of an interaction's timestamp.
 
-The buckets hold equally many rows of the train part, whose timestamps alone decide where they
-begin.
+The timestamps of the train part alone define the buckets, each with equally many of its rows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Original ids to contiguous numbers and back, one `Vocabulary` per field.
 
-Ids of any kind become the texts that the user writes. The order is numeric if every id is an
-integer, else lexicographic.
+Ids of any kind become texts. Their order is numeric if every id is an integer, else lexicographic.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Text for language models: read or generated, numbered, streamed.
 
-Only what is exported here is meant for other packages.
+Other packages use only the names exported here.
 """
 
 from __future__ import annotations

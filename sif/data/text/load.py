@@ -1,4 +1,4 @@
-"""From a name or a folder to a corpus."""
+"""Loads a corpus by a name or from a folder."""
 
 from __future__ import annotations
 

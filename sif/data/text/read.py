@@ -1,9 +1,9 @@
 """Folders with a train, a valid and a test file of words between spaces.
 
-The words of a line are what stands between white space, and its end becomes `<eos>`. Blank lines
-are skipped, but for WikiText: its published numbers of words have an `<eos>` for each of its many
-blank lines (S. Merity et al. Pointer Sentinel Mixture Models. ICLR 2017, table 1), and perplexities
-on it are comparable only that way. The Penn Treebank has none.
+White space separates the words of a line, and its end becomes `<eos>`. Blank lines are skipped,
+except in WikiText: its published numbers of words count an `<eos>` for each of its many blank lines
+(S. Merity et al. Pointer Sentinel Mixture Models. ICLR 2017, table 1), and perplexities on it are
+comparable only that way. The Penn Treebank has none.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Endless and single passes over a text, in windows that go on where the last one ended.
+"""Endless and single passes over a text, in consecutive windows.
 
-A part is cut into columns of equal length, which are read side by side; what is left over is
-dropped. A window is some rows of them, its targets are the rows one further. The hidden state that
-a window leaves is where the next one starts; the stream keeps it in a `Carry` without knowing what
-it is, so that a resumed job goes on with it.
+A part is cut into columns of equal length, which are read side by side; the remainder is dropped. A
+window is a range of rows, and its targets are the same rows shifted by one. The hidden state at the
+end of a window is the start of the next. The stream keeps it in a `Carry` without knowing its kind,
+so that a resumed job continues with it.
 """
 
 from __future__ import annotations

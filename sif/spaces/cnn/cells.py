@@ -1,4 +1,4 @@
-"""Cells of convolutional networks as values, and the text in which the field publishes them.
+"""Cells of convolutional networks as values, and the text in which they are published.
 
 A cell is a graph: two inputs (nodes 0 and 1, the outputs of the two cells before), intermediate
 nodes that each sum operations on earlier nodes, and an output that concatenates some of them. The

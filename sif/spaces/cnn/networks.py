@@ -1,4 +1,4 @@
-"""Networks of cells: the layout that supernets share, and the networks built from found cells.
+"""Networks of cells: the layout that supernets share, and the networks of searched cells.
 
 As in DARTS (Liu et al., ICLR 2019, appendix A.1 and A.2): a stem, cells of which those at a third
 and two thirds of the depth halve the size and double the channels, global pooling, one linear map;

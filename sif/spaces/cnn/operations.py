@@ -1,4 +1,4 @@
-"""Operations of convolutional cells: one table of names, aliases, factories and what they cost.
+"""Operations of convolutional cells: one table of names, aliases, factories and costs.
 
 Definitions as in DARTS (Liu et al., ICLR 2019, appendix A.1.1) and the code of NASP: ReLU, then
 convolutions, then batch normalization; separable convolutions twice; pooling followed by

@@ -3,7 +3,7 @@
 Seven nodes per cell: two inputs, four intermediate nodes that each keep their two best incoming
 edges, and the output (DARTS; Liu et al., ICLR 2019). At a discrete point only the chosen operations
 enter the graph; every other candidate is probed without one (`sif.core.probe`). The normalizations
-of a supernet use the batch at hand and keep no statistics, so a probe leaves no trace.
+of a supernet use the current batch and keep no statistics, so a probe leaves no trace.
 """
 
 from __future__ import annotations

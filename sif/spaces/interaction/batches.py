@@ -1,4 +1,4 @@
-"""Batches of interactions for the objectives, drawn endlessly from tensors on the device."""
+"""Endless batches of interactions for the objectives, drawn from tensors on the device."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Presets of the space of interaction functions, and the designs that networks are made of.
+"""Presets of the space of interaction functions, and designs of networks.
 
-A genotype goes in; its design, its one-line expression or a network of it comes out. A function may
-also get its readout in closed form, so that one that was never trained can be judged.
+A genotype becomes a design, an expression on one line, or a network. A readout may be fitted in
+closed form, so that an untrained function can be judged.
 """
 
 from __future__ import annotations

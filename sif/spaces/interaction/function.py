@@ -1,8 +1,8 @@
 """An interaction function applied to vectors: f(u, v) = c + b_u + b_v + w^T O(P(u), Q(v)).
 
-`Interaction` puts a function on top of tables, whose rows may first be encoded, and scores pairs;
-`InteractionNetwork` is the module that a genotype describes. Both are written for k fields; only
-whole-catalogue products (`factors`) and encoders ask for two.
+`Interaction` applies a function to rows of tables, encoded or not, and scores pairs;
+`InteractionNetwork` is the module that a genotype describes. Both take k fields; only products over
+the whole catalogue (`factors`) and encoders need two.
 """
 
 from __future__ import annotations

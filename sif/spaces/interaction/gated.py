@@ -1,8 +1,8 @@
 """Common parts of supernets of interaction functions: candidates under gates, their scores.
 
-`GatedFunction` is a supernet at its gates; `GatedInteraction` has an interaction for each
-operation of a block, and `gated` any candidates. `replacement_scores` judges every candidate in the
-active one's place, by `fitted_loss` where its own readout would say less than it can do.
+`GatedFunction` is a supernet at its gates; `GatedInteraction` has an interaction for each operation
+of a block, and `gated` takes any candidates. `replacement_scores` judges every candidate in place
+of the active one, by `fitted_loss` where its own readout would underrate it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Losses of scored pairs, which training minimizes, and the batches that they need.
+"""Training losses of scored pairs, and the batches that they need.
 
 A loss sees a scored function and a batch, never a gate or an architecture. Rating: squared error of
 standardized ratings. Ranking: the whole-data weighted square loss (Hu, Koren & Volinsky, ICDM 2008:

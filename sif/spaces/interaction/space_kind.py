@@ -1,4 +1,4 @@
-"""A space of interaction functions as jobs see it: a supernet, and functions of genotypes."""
+"""The registered form of a space of interaction functions: supernet, designs, expressions."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The space `staged`: its stages as blocks, its supernet, and gradients of its gates.
 
-Every combination of choices has weights of its own in a pool; a search trains and judges them.
+Every combination of choices has weights of its own in a pool, which a search trains and judges.
 """
 
 from __future__ import annotations

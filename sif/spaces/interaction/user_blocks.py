@@ -1,4 +1,4 @@
-"""Batches of whole users: a block of them with every pair they have, in bounded memory.
+"""Batches of whole users: a block of users with all of their pairs, in bounded memory.
 
 A part is cut once into blocks of random users with nearly equal numbers of pairs; a pass visits
 every block once, in a new order. Over a block the whole-data loss is exact (all of the block's

@@ -1,4 +1,4 @@
-"""Recurrent cells as values: which activation every node has, and which state it reads.
+"""Recurrent cells as values: the activation of every node, and the state that it reads.
 
 State 0 is the fixed first node, of the input and the hidden state before; state i + 1 is node i.
 A cell's output is the mean of some states (DARTS; Liu et al., ICLR 2019, section 3.2).

@@ -1,4 +1,4 @@
-"""Sizes of language models, and dropout that stays the same over a window."""
+"""Sizes of language models, and dropout that is constant over a window."""
 
 from __future__ import annotations
 

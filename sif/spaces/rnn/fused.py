@@ -1,9 +1,9 @@
 """A recurrent cell over a window, with a backward pass of its own.
 
-The same numbers as `sif.spaces.rnn.networks.unroll`, which is the reference. Autograd would record
-every operation of every step, and add up the gradient of each matrix step by step; here the loop
-backwards holds only what depends on the step behind it. Derivatives of gates and activations are
-taken for all steps at once before it, gradients of matrices in one product each after it.
+It gives the numbers of `sif.spaces.rnn.networks.unroll`, the reference. Autograd would record every
+operation of every step, and add up the gradient of each matrix step by step. Here the backward loop
+holds only what depends on the following step. Derivatives of gates and activations are computed for
+all steps at once before the loop, gradients of matrices in one product each after it.
 """
 
 from __future__ import annotations

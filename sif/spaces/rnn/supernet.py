@@ -1,4 +1,4 @@
-"""The space of recurrent cells: one matrix per node, one activation and one state to read chosen.
+"""The space of recurrent cells: for each node one matrix, a chosen activation and a chosen state.
 
 Eight learned nodes with 1 + 2 + ... + 8 = 36 candidate edges and four activations each (DARTS; Liu
 et al., ICLR 2019, section 3.2). At a discrete point a time step takes one matrix product per node;

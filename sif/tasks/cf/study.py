@@ -1,4 +1,4 @@
-"""The interaction function on interactions: what the job does and tells of it beside the usual."""
+"""The study of interaction functions: the steps and reports that only this task has."""
 
 from __future__ import annotations
 
