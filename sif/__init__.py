@@ -67,7 +67,7 @@ _FORMER = {
     "load_function": ("sif.adapters.torch_module", "sif.InteractionFunction.load"),
     "make_runtime": ("sif.utils.device", "sif.utils.device.make_runtime"),
 }
-"""Former public name to its module and to what replaces it."""
+"""Former public name to its module and its replacement."""
 
 
 def __getattr__(name: str) -> Any:

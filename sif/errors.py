@@ -30,7 +30,7 @@ class ConfigError(SifError):
 
 
 class BudgetError(ConfigError):
-    """A search that has no time for what it cannot do without."""
+    """A search whose budget does not cover its necessary steps."""
 
 
 class DivergedError(ConfigError):
@@ -38,7 +38,7 @@ class DivergedError(ConfigError):
 
 
 class NotFittedError(ConfigError, ValueError, AttributeError):
-    """A model that was asked before `fit`; a ValueError and AttributeError, as scikit-learn's is.
+    """A model used before `fit`; a ValueError and AttributeError, as in scikit-learn.
 
     Examples:
         >>> sif.Recommender().recommend("c1")
@@ -58,7 +58,7 @@ class DataError(SifError):
 
 
 class ScoreError(DataError):
-    """A score that is not a number, so that nothing can be ranked by it.
+    """A score that is not a number, so that it cannot rank.
 
     Attributes:
         row: Of the scores, from 0.
@@ -99,7 +99,7 @@ MALFORMED: tuple[type[Exception], ...] = (
 
 
 class TrackingError(SifError):
-    """A tracking store that was asked for and cannot be used."""
+    """A requested tracking store that cannot be used."""
 
 
 def first_line(error: Exception) -> str:

@@ -27,7 +27,7 @@ FitGrid = Callable[[Interactions, Sequence[Params], int, int], Iterator[Scorer]]
 
 @dataclass(frozen=True)
 class Baseline:
-    """A classical model with the grid it is tuned on.
+    """A classical model and the grid on which it is tuned.
 
     Attributes:
         name: key in `BASELINES`.

@@ -105,7 +105,7 @@ def _train_bpr(
 
 @contextmanager
 def _implicit() -> Iterator[Any]:
-    """The package, imported late, quiet, with its errors told as ours."""
+    """The package, imported on use, without output, with its errors raised as ours."""
     try:
         import implicit.als
         import implicit.bpr

@@ -141,7 +141,7 @@ class NGram:
 
 
 def tuned(corpus: Corpus, longest: int = LONGEST) -> NGram:
-    """The model of the train part whose order and discounts suit the validation part best.
+    """The model of the train part whose order and discounts fit the validation part best.
 
     For each order up to `longest` the discounts are chosen from `GRID` one length after the other,
     the longest first, until nothing changes. Of equally good models, the shortest n-grams win.
@@ -215,7 +215,7 @@ def _mixed(evidence: Sequence[Float64Array], discounts: Sequence[float], size: i
 
 
 def _discounts(evidence: Sequence[Float64Array], size: int) -> tuple[float, tuple[float, ...]]:
-    """Least nats per word and the discounts from `GRID` that give them."""
+    """The fewest nats per word and the discounts from `GRID` that give them."""
 
     def cost(discounts: Sequence[float]) -> float:
         return -float(np.log(_mixed(evidence, discounts, size))[1:].mean())

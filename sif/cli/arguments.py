@@ -12,7 +12,7 @@ from sif.config import task_names
 from sif.errors import ConfigError
 
 Argument = Callable[[Any], object]
-"""Adds an argument, or several that exclude each other, to a parser."""
+"""Adds an argument, or several mutually exclusive ones, to a parser."""
 
 
 def argument(*names: str, **settings: Any) -> Argument:
@@ -65,7 +65,7 @@ def given(values: argparse.Namespace, flags: Mapping[str, str] = JOB_FLAGS) -> d
 
 
 def check_resumed(folder: Path, output_dir: Path | None, changed: Sequence[str]) -> None:
-    """Raises ConfigError unless repeated options agree with the folder that is gone on with."""
+    """Raises ConfigError unless repeated options agree with the resumed folder."""
     if output_dir is not None and output_dir.resolve() != folder.resolve():
         raise ConfigError(f"--output-dir {output_dir} contradicts --resume {folder}")
     if changed:

@@ -17,7 +17,7 @@ _SEEDS = 5
 
 
 def run(values: argparse.Namespace) -> None:
-    """Does what the arguments of `sif bench` say.
+    """Runs `sif bench` with the parsed arguments.
 
     Raises:
         SifError: Bad input, or trials that failed, once all is reported.
@@ -75,7 +75,7 @@ def _resumed(values: argparse.Namespace) -> Bench:
 
 
 def _asked(values: argparse.Namespace, saved: Plan, folder: BenchFolder) -> Plan:
-    """The plan that the options ask for, the saved one where they say nothing."""
+    """The saved plan, changed by the options that are given."""
     seeds: Sequence[int] = saved.seeds
     if values.seed is not None or values.seeds is not None:
         first = saved.seeds[0] if values.seed is None else values.seed

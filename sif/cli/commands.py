@@ -156,7 +156,7 @@ def version(_: argparse.Namespace) -> None:
 
 
 def bench(values: argparse.Namespace) -> None:
-    """Search methods against each other; what failed is an error once all is reported."""
+    """Compares search methods; reports everything before it raises an error for failed trials."""
     from sif.cli import bench as command
 
     command.run(values)

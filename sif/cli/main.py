@@ -69,7 +69,7 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(message.removeprefix("argument "))
 
     def parse_strictly(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parses, and refuses what is left over with the nearest known option."""
+        """Parses, and refuses unknown arguments with the nearest known option."""
         values, extra = self.parse_known_args(arguments)
         if extra:
             unknown = extra[0].split("=")[0]
@@ -152,7 +152,7 @@ def _parser(name: str) -> _Parser:
 
 
 def _summary(name: str, verb: Verb) -> str:
-    """A command in the help of all."""
+    """One command in the help of all commands."""
     text = verb.help if verb.lists is None else ", ".join(verb.lists.names())
     return textwrap.fill(text, 88, initial_indent=f"  {name:<12}", subsequent_indent=" " * 14)
 

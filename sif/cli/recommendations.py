@@ -126,7 +126,7 @@ _WRITERS = {".csv": _csv, ".parquet": _parquet}
 
 @contextlib.contextmanager
 def _progress(total: int, show: bool) -> Iterator[Callable[[int], object]]:
-    """Within, what is told how many users more are done: a bar, where tqdm is installed."""
+    """Yields a function that counts finished users: on a bar, if tqdm is installed."""
     if not show or importlib.util.find_spec("tqdm") is None:
         yield lambda more: None
         return

@@ -26,7 +26,7 @@ from sif.config.sections import (
 
 
 def _unescaped(value: Any) -> Any:
-    """A shell passes a tab most easily as backslash-t."""
+    """Turns backslash-t, the easiest form of a tab in a shell, into a tab."""
     return "\t" if value in ("\\t", "tab") else value
 
 
@@ -85,7 +85,7 @@ class DataConfig(Section):
 
     @property
     def lasting(self) -> DataConfig:
-        """The settings that hold for later interactions, on other machines too."""
+        """The settings that also hold for later interactions and on other machines."""
         return DataConfig(**self.model_dump(include=_LASTING))
 
     @model_validator(mode="after")
@@ -177,7 +177,7 @@ class SearchConfig(SearchSection):
 
 
 class TrainConfig(Section):
-    """The training of the function that was found, from scratch."""
+    """The training of the searched function, from scratch."""
 
     epochs: Count = Field(500, description="passes over the train part, at most")
     patience: Count = Field(5, description="validations without a better metric")

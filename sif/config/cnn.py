@@ -72,7 +72,7 @@ class CellSearchConfig(CellSearchSection):
 
 
 class CellTrainConfig(Section):
-    """The training of a network of found cells, from scratch."""
+    """The training of a network of searched cells, from scratch."""
 
     epochs: Count = Field(600, description="passes over the train part")
     batch_size: Count = Field(96, description="images per step")

@@ -49,7 +49,7 @@ def validated(
     parents: tuple[str, ...],
     origins: Mapping[tuple[str, ...], str] = NO_ORIGINS,
 ) -> Settings:
-    """Settings that whoever registered something takes, such as those of a method.
+    """Validates settings against a registered model, such as that of a method.
 
     Args:
         model: Of the settings.

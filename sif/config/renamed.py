@@ -21,7 +21,7 @@ RELAXATIONS = ("darts-1", "darts-2", "snas", "gdas")
 """Methods that share one step size of alpha unless each is given its own."""
 _SHOWN = 4  # renamed settings that one line names
 _OURS = ("sif", "pydantic", "functools")
-"""Packages between the settings of a caller and here."""
+"""Packages between the caller's settings and this module."""
 
 
 class RenamedSetting(DeprecationWarning):
@@ -73,7 +73,7 @@ RENAMED: dict[str, Renamed] = {
     "search.candidates": _of("random-ws", "candidates"),
     "search.population": _of("nsga2", "population"),
 }
-"""Former dotted name to where the setting is found today."""
+"""Former dotted name to the present setting."""
 
 
 def with_todays_names(

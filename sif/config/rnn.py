@@ -63,7 +63,7 @@ class RecurrentSearchConfig(CellSearchSection):
 
 
 class RecurrentTrainConfig(Section):
-    """The training of a language model with a found cell, from scratch."""
+    """The training of a language model with a searched cell, from scratch."""
 
     epochs: Count = Field(8000, description="passes over the train part, at most")
     patience: Count = Field(50, description="validations without improvement before it stops")

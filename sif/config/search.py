@@ -40,5 +40,5 @@ class SearchSection(Section):
 
     @property
     def each(self) -> int:
-        """Epochs of a candidate."""
+        """Epochs of each candidate."""
         return self.candidate_epochs or max(1, self.epochs // 10)

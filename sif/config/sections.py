@@ -38,7 +38,7 @@ def _absolute(path: Path) -> Path:
 
 
 def absolute_if_file(name: str) -> str:
-    """A dataset given as a path must still be found when the job is resumed from elsewhere."""
+    """Makes a dataset's path absolute, so that a job resumed from another folder finds it."""
     path = Path(name).expanduser()
     looks_like_path = os.sep in name or path.suffix != ""
     return str(path.absolute()) if looks_like_path and path.exists() else name
@@ -51,7 +51,7 @@ def _device(name: str) -> str:
 
 
 def one_or_many(value: Any) -> Any:
-    """A single name where a list may stand."""
+    """Accepts a single name in place of a list."""
     return (value,) if isinstance(value, str) else value
 
 
@@ -120,7 +120,7 @@ class CommonConfig(Section):
         return values
 
     def method_values(self) -> dict[str, dict[str, Any]]:
-        """Settings of methods as they were given, over those that the searches of the task have."""
+        """Settings of methods: the given ones over the defaults of the task's searches."""
         methods = {name: dict(values) for name, values in self.method_defaults.items()}
         for name, values in self.methods.items():
             methods[name] = {**methods.get(name, {}), **values}

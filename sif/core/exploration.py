@@ -123,7 +123,7 @@ def _switches(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> list[_Swi
 
 
 def _switched(alpha: Alpha, switches: Sequence[_Switch], number: int) -> Alpha:
-    """The alphas with one switch made; beyond the last: as they are."""
+    """The alphas after one switch; unchanged for a number beyond the last."""
     if number >= len(switches):
         return alpha
     name, edge, operation = switches[number]

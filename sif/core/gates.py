@@ -97,7 +97,7 @@ class Selection(Mapping[str, tuple[int, ...]]):
         return Gates(weights, self)
 
     def to_lists(self) -> dict[str, list[int]]:
-        """For files; `Selection` of it is equal."""
+        """Lists for files; `Selection` of them is equal."""
         return {name: list(edges) for name, edges in self.items()}
 
     def named(self, blocks: Sequence[Block]) -> dict[str, tuple[tuple[int, str], ...]]:
@@ -126,7 +126,7 @@ class Selection(Mapping[str, tuple[int, ...]]):
 
 
 def _other_edges(edges: Sequence[int], block: Block) -> str:
-    """The first thing that a block expects of its operations and misses; "" if all are legal."""
+    """The first violated expectation of a block on its operations; "" if all are legal."""
     if len(edges) != len(block.nodes):
         return f"an operation for each of {len(block.nodes)} edges, found {len(edges)}"
     for k in edges:
@@ -142,7 +142,7 @@ def _other_edges(edges: Sequence[int], block: Block) -> str:
 
 @dataclass(frozen=True)
 class Probing:
-    """An unbiased estimate of the gates' gradient in place of all of it, where probes are dear.
+    """An unbiased estimate of the gates' gradient, for spaces whose probes are expensive.
 
     Attributes:
         factors: Block name to (n_edges, n_ops) on the CPU: by what a probe counts, one over the
@@ -198,7 +198,7 @@ class Gates:
 
 
 def _other_weights(rows: Sequence[Sequence[float]], edges: Sequence[int]) -> str:
-    """The first row of weights that contradicts the selection; nothing if none does."""
+    """The first row of weights that contradicts the selection; "" if none does."""
     for edge, (row, chosen) in enumerate(zip(rows, edges, strict=True)):
         if any(value != float(k == chosen) for k, value in enumerate(row)):
             content = "no operation" if chosen < 0 else f"operation {chosen} alone"

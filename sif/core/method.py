@@ -51,14 +51,14 @@ class Plan:
 
 
 class Method(Stateful, Protocol):
-    """Chooses gates for weight steps and says which selection it would keep."""
+    """Chooses gates for weight steps, and the selection that it would keep."""
 
     def weight_gates(self, step: int) -> Gates:
         """Gates of weight step number `step`."""
         ...
 
     def best_gates(self) -> Gates:
-        """The discrete architecture as it stands."""
+        """The current discrete architecture."""
         ...
 
     def alpha(self) -> dict[str, Tensor]:
@@ -90,7 +90,7 @@ class ChoosesAtEnd(Method, Protocol):
 
 
 class AskTell(Stateful, Protocol):
-    """A method that has selections trained one by one, each with weights of its own."""
+    """A method that asks for selections to be trained one by one, each with its own weights."""
 
     def ask(self) -> Selection | None:
         """The selection to train next, the same until it is told; None: there is none left."""

@@ -54,7 +54,7 @@ class _Probe(torch.autograd.Function):
 
 
 def _answer(delta: Tensor, output: Tensor) -> Tensor:
-    """A candidate's product, scaled up to the batch where it ran on the first rows only."""
+    """A candidate's product, scaled up to the batch if it ran on the first rows only."""
     if output.shape == delta.shape:
         return _inner(delta, output)
     rows = len(output)
@@ -62,7 +62,7 @@ def _answer(delta: Tensor, output: Tensor) -> Tensor:
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
-    """Sum of products; without writing them where both lie in memory alike and without gaps."""
+    """Sum of products, without temporary products if both have the same contiguous layout."""
     if a.dtype.itemsize < 4 or b.dtype.itemsize < 4:  # too coarse to sum in
         return (a.float() * b.float()).sum()
     if a.stride() == b.stride() and a.dtype == b.dtype and _dense(a) and _dense(b):

@@ -22,11 +22,11 @@ INITIAL = 0.5
 INITIAL_NOISE = 1e-3
 """Deviation of the noise that breaks the ties of equal starts."""
 FLOOR = 0.5
-"""`box` keeps each node's best alpha at or above this, so that bad news for all cannot tie them."""
+"""Lower bound of each node's best alpha in `box`: a bad step for all alphas cannot tie them."""
 
 
 def initial_alpha(blocks: Sequence[Block], generator: torch.Generator) -> Alpha:
-    """Equal alphas with a little noise, so that no operation wins by its place in the list."""
+    """Equal alphas with a little noise, so that no operation wins by its position."""
     alpha: Alpha = {}
     for block in blocks:
         noise = torch.randn(block.shape, generator=generator, dtype=torch.float64)

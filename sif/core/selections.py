@@ -18,7 +18,7 @@ from sif.errors import ShapeError
 
 Row = tuple[int, ...]
 LISTED = 10_000
-"""Selections of the largest space that is gone through whole."""
+"""Most selections of a space that is enumerated."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Selections:
         return math.prod(self.sizes)
 
     def numbered(self, number: int) -> Selection:
-        """The selection of a number below `count`; the last choice of a row runs fastest."""
+        """The selection of a number below `count`; the last choice of a row varies fastest."""
         row = []
         for size in reversed(self.sizes):
             number, place = divmod(number, size)
@@ -75,7 +75,7 @@ class Selections:
         return self.of_row([int(torch.randint(n, (), generator=generator)) for n in self.sizes])
 
     def distinct(self, most: int, generator: torch.Generator) -> list[Selection]:
-        """Different selections in random order, so many or all that there are."""
+        """At most so many different selections, in random order."""
         if self.count <= LISTED:
             order = torch.randperm(self.count, generator=generator)
             return [self.numbered(number) for number in order[:most].tolist()]

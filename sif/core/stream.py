@@ -24,12 +24,12 @@ class Checkpointer(Protocol):
         ...
 
     def offer(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Saves if it is time to."""
+        """Saves the state if it is due."""
         ...
 
 
 class Stream(Stateful, Protocol):
-    """Endless batches, of which the state decides those to come."""
+    """Endless batches; the state decides those to come."""
 
     @property
     def steps_per_pass(self) -> int:

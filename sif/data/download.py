@@ -71,7 +71,7 @@ def search_folders(data_dir: Path | None) -> list[Path]:
 
 
 def first_folder(base: Path, names: Sequence[str], holds: Callable[[Path], bool]) -> Path | None:
-    """The first folder of one of some names that holds something: below a place, or the place."""
+    """The first folder with one of the names that satisfies `holds`: below `base`, or `base`."""
     itself = [base] if base.name in names else []
     return next((f for f in (*(base / name for name in names), *itself) if holds(f)), None)
 
@@ -79,7 +79,7 @@ def first_folder(base: Path, names: Sequence[str], holds: Callable[[Path], bool]
 def locate(
     source: Source, data_dir: Path | None, find: Callable[[Path], Path | None] | None = None
 ) -> tuple[Path, list[str]]:
-    """The folder of a data set, downloaded if it is nowhere on disk, and notes.
+    """The folder of a data set, downloaded if it is not on disk, and notes.
 
     Args:
         source: Its origin.
@@ -134,7 +134,7 @@ def _nowhere(source: Source, bases: Sequence[Path]) -> str:
 
 
 def _download(source: Source, target: Path, bases: Sequence[Path]) -> str:
-    """Downloads what is published; returns a note."""
+    """Downloads the published files; returns a note."""
     try:
         if source.md5s:
             return _fetch_files(source, target)
@@ -191,7 +191,7 @@ def _retrieve(url: str, md5: str | None, target: Path) -> None:
 
 
 def unpack(archive_path: Path, target: Path, folder: str) -> Path:
-    """Unpacks one folder of a zip or tar file, whole or not at all.
+    """Unpacks one folder of a zip or tar file, completely or not at all.
 
     Args:
         archive_path: The archive; one with ".tar" or ".tgz" in its name is a tar file.
@@ -233,7 +233,7 @@ def _extract_tar(path: Path, scratch: Path) -> None:
 
 
 def _extract_zip(path: Path, scratch: Path) -> None:
-    """Refuses what leads outside; zipfile would rename it, and write a link as a file."""
+    """Refuses paths that lead outside; zipfile would rename them, and write links as files."""
     with zipfile.ZipFile(path) as archive:
         members = [m for m in archive.infolist() if not m.filename.startswith("__MACOSX/")]
         for name, mode in ((m.filename, m.external_attr >> 16) for m in members):

@@ -17,7 +17,7 @@ PLANTED = "planted"
 DIGITS = "digits"
 GRAMMAR = "grammar"
 _CONTENT = {"images": "images", DIGITS: "images", "text": "text", GRAMMAR: "text"}
-"""By kind; of all other kinds interactions."""
+"""Content by kind; all other kinds are interactions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Recipe(Source):
         return _CONTENT.get(self.kind, "interactions")
 
     def check_content(self, wanted: str) -> None:
-        """Raises DataError for a data set of something else."""
+        """Raises DataError for a data set of another kind of content."""
         if self.content != wanted:
             raise DataError(f"{self.name}: expected {wanted}, found a data set of {self.content}")
 
@@ -60,7 +60,7 @@ def list_datasets() -> dict[str, Recipe]:
 
 
 def unknown_name(name: str, content: str, expected: str) -> DataError:
-    """An error for a name that is neither a known data set nor what else was expected."""
+    """An error for a name that is no known data set, nor what else was expected."""
     names = [recipe.name for recipe in list_datasets().values() if recipe.content == content]
     return DataError(
         f"dataset: expected {expected} or one of {', '.join(names)}, found {name!r}"

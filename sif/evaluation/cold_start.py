@@ -49,7 +49,7 @@ def popularity_order(train: Interactions) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class ColdStartRule:
-    """The ranking rule for cold users and items; whoever serves a ranking asks it.
+    """The ranking rule for cold users and items, which every ranking obeys.
 
     Attributes:
         order: float32 (n_items,), an item's score for cold users; minus infinity at cold items.

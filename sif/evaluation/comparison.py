@@ -26,7 +26,7 @@ Outcome = Literal["better", "undecided", "worse"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Difference ours - other with its 95 % interval over users, and what it means."""
+    """Difference ours - other with its 95 % interval over users, and its conclusion."""
 
     difference: float
     low: float
@@ -36,7 +36,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A run's conclusion in words and figures; `against` is None where nothing was compared."""
+    """A run's conclusion in words and numbers; `against` is None without a comparison."""
 
     text: str
     against: str | None

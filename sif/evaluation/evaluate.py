@@ -106,7 +106,7 @@ def evaluate_on(
     truth: Interactions,
     objective: Objective,
 ) -> Evaluation:
-    """Evaluates on parts given one by one, for callers that must never hold the test part.
+    """Evaluates on separate parts, for callers that must not hold the test part.
 
     Args:
         scorer: Scores users, or predicts ratings.
@@ -132,7 +132,7 @@ def rank_all_items(
     k: int = 10,
     chunk: int | None = None,
 ) -> Evaluation:
-    """Ranks all items for every user with something to find in the part.
+    """Ranks all items for every user with a relevant item in the part.
 
     Args:
         scorer: gives (b, n_items) scores; minus infinity means "never recommend".

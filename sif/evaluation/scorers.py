@@ -23,7 +23,7 @@ class Scale:
 
 
 class FunctionScorer:
-    """Scores of an interaction function over its tables, as they stand.
+    """Scores of an interaction function over its current tables.
 
     Args:
         interaction: Two fields (user, item) for `scores`, any number for `predict`.
@@ -69,7 +69,7 @@ class FunctionScorer:
 
 
 class InteractionScorer(FunctionScorer):
-    """Scores of a network as it stands: make a new one after further training."""
+    """Scores of a network in its current state: make a new scorer after further training."""
 
     def __init__(
         self,

@@ -61,7 +61,7 @@ def cold_shares(train: Interactions, truth: Interactions) -> dict[str, float]:
 
 
 def groups_of(evaluation: Evaluation, train: Interactions, truth: Interactions) -> dict[str, Group]:
-    """The groups of an evaluation that hold anything.
+    """The groups of an evaluation that are not empty.
 
     Args:
         evaluation: Of a scorer that never recommends a cold item (see `cold_start`), or of ratings.
@@ -113,8 +113,8 @@ def _rescaled(
 ) -> Evaluation:
     """The evaluation if each user had `after` relevant items in place of `before`.
 
-    Only items that were never recommended are taken away, so the hits stay where they are, and of
-    the metrics only what they are divided by changes.
+    Only items that were never recommended are removed, so hits stay in place, and only the
+    denominators of the metrics change.
     """
     per_user = {}
     for name, values in evaluation.per_user.items():

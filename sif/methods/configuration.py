@@ -25,7 +25,7 @@ from sif.methods.settings import MethodSettings
 
 Config = TypeVar("Config", bound=CommonConfig)
 MethodValues = Mapping[str, Mapping[str, Any]]
-"""Name of a method to settings as they were given (`CommonConfig.methods`)."""
+"""Name of a method to its given, unchecked settings (`CommonConfig.methods`)."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def configured(
     kind: MethodKind | None = None,
     origins: Origins = NO_ORIGINS,
 ) -> ConfiguredMethod:
-    """A method with what a configuration says of it.
+    """A method with the settings of a configuration.
 
     Args:
         name: Of the method.

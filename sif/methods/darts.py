@@ -22,7 +22,7 @@ from sif.methods.relaxation import Relaxed, through_softmax
 from sif.methods.settings import RelaxationSettings
 
 PERTURBATION = 0.01
-"""Over the norm of the gradient: the step of the finite difference (DARTS, section 2.3)."""
+"""Step of the finite difference, times the norm of the gradient (DARTS, section 2.3)."""
 
 
 class Darts(Relaxed):
@@ -53,7 +53,7 @@ class Darts(Relaxed):
         self._order, self._wasteful, self._unrolled_lr = order, wasteful, plan.lr
 
     def weight_gates(self, step: int) -> Gates:
-        """All operations, by their softmax weights."""
+        """All operations, with their softmax weights."""
         return Gates(self.alpha(), None)
 
     def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:

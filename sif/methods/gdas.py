@@ -28,7 +28,7 @@ from sif.methods.kind import MethodKind
 from sif.methods.relaxation import Cooling, gumbel, through_softmax
 
 TEMPERATURES = (10.0, 0.1)
-"""First and last, in equal steps (section 4.2)."""
+"""First and last temperature; it falls in equal steps (section 4.2)."""
 
 
 class Gdas(Cooling):

@@ -95,7 +95,7 @@ class NaspSettings(MethodSettings):
 
     @property
     def shown_score(self) -> str:
-        """The one that alpha descends on."""
+        """The score on which alpha descends."""
         return self.score
 
 

@@ -54,7 +54,7 @@ class RandomWS:
         return len(self._drawn)
 
     def weight_gates(self, step: int) -> Gates:
-        """A uniform selection in which operations take turns; what has no weights is drawn."""
+        """A uniform selection in which operations take turns; those without weights are drawn."""
         drawn = {
             b.name: torch.rand(b.shape, generator=self._generator)
             for b in self._blocks

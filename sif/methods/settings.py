@@ -12,7 +12,7 @@ from sif.config.sections import NonNegative, Rate, Section
 
 
 class MethodSettings(Section):
-    """Settings of a method that has none, whose architecture moves from the first step on."""
+    """Settings of a method without any; its architecture moves from the first step."""
 
     def warmup_steps(self, steps: int, unit: int) -> int:
         """First weight steps of a search, which train all operations in turn.

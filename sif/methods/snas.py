@@ -21,7 +21,8 @@ from sif.methods.kind import MethodKind
 from sif.methods.relaxation import Cooling, gumbel, through_softmax
 
 TEMPERATURES = (2.5, 0.03)
-"""First and last. Reimplementations start at 1 or 2.5; times .97 per epoch, 150 epochs end here."""
+"""First and last temperature. Reimplementations start at 1 or 2.5 and multiply by .97 per epoch; 150
+epochs end here."""
 
 
 class Snas(Cooling):

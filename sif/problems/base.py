@@ -30,11 +30,11 @@ from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import Runtime, reset_peak_memory
 
 SEARCHED = "searched"
-"""Name of the design that the own search found, in every job."""
+"""Name of the design of the job's own search, in every job."""
 
 State = dict[str, Any]
 Progress = Callable[[int, Any], None]
-"""Is told an epoch and what there is to say of it."""
+"""Receives the number of an epoch and a text on it."""
 
 Design = TypeVar("Design")
 Network = TypeVar("Network", bound=nn.Module)
@@ -45,10 +45,10 @@ def quiet(epoch: int, entry: Any) -> None:
 
 
 class StageStore:
-    """Keeps what is done, so that a killed job goes on from there; this one keeps nothing."""
+    """Stores finished stages, so that a killed job can resume; this base class stores none."""
 
     def run(self, name: str, work: Callable[[Any], State]) -> State:
-        """The result of some named work, which gets a `Checkpointer` of its loop."""
+        """The result of named work, which gets a `Checkpointer` of its loop."""
         return work(NoCheckpoint())
 
     def trim(self, name: str, key: str) -> None:
@@ -56,10 +56,10 @@ class StageStore:
 
 
 class Reporter:
-    """Tells people how far things are; this one tells nobody."""
+    """Reports progress to people; this base class reports nothing."""
 
     def line(self, text: str) -> None:
-        """A remark."""
+        """Reports a remark."""
 
     def progress(self, stage: str, done: int, total: int, text: str) -> None:
         """Reports the progress of a stage."""
@@ -96,13 +96,13 @@ class Trained(Generic[Network]):
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     def state(self) -> State:
-        """The training as a stage keeps it."""
+        """The training as a stage stores it."""
         weights = {"network": self.network.state_dict(), "numbers": dict(self.numbers)}
         return weights | vars(self.result)
 
     @classmethod
     def restored(cls, network: Network, state: State) -> Trained[Network]:
-        """A training that a stage kept.
+        """A training that a stage stored.
 
         Args:
             network: Untrained; gets the weights.
@@ -114,7 +114,7 @@ class Trained(Generic[Network]):
 
 
 class Problem(ABC, Generic[Design, Network]):
-    """A space on train and validation data; nothing here holds the test part.
+    """A space on train and validation data, without the test part.
 
     Attributes:
         metric: Of validation and test; the one that decides.
@@ -187,7 +187,7 @@ class Problem(ABC, Generic[Design, Network]):
 
     @abstractmethod
     def test(self, network: Network, part: Any) -> Evaluation:
-        """Evaluates a finished network on a part that nothing before has seen."""
+        """Evaluates a finished network on a part that no earlier step has seen."""
 
     @cached_property
     def operations(self) -> Mapping[str, list[str]]:
@@ -232,7 +232,7 @@ class Problem(ABC, Generic[Design, Network]):
         self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress = quiet,
         method: str | None = None,
     ) -> SearchResult:  # fmt: skip
-        """Searches; `sif.utils.device.peak_memory_mb` then tells the peak of the search alone.
+        """Searches; then `sif.utils.device.peak_memory_mb` gives the peak of the search alone.
 
         Args:
             tracker: Receives the losses of every epoch.
@@ -255,7 +255,7 @@ class Problem(ABC, Generic[Design, Network]):
             self.method_run().check(name)
 
     def fit(self, name: str, design: Design, session: Session) -> Trained[Network]:
-        """Trains a design as a job does, so that it goes on after an interruption.
+        """Trains a design as a job does, resumable after an interruption.
 
         Args:
             name: Of the design in the job, and of the stage.
@@ -294,7 +294,7 @@ class Problem(ABC, Generic[Design, Network]):
         return f"valid {self.shown} {valid[self.shown]:{self.format}}{self.unit}"
 
     def merit(self, valid: Mapping[str, float]) -> float:
-        """The metric that decides, turned so that more is better."""
+        """The deciding metric, with a sign that makes more better."""
         return valid[self.metric] * (1 if higher_is_better(self.metric) else -1)
 
     def prefers(self, one: Trained[Network], other: Trained[Network]) -> bool:

@@ -22,7 +22,7 @@ _FORMER_NAMES = {"normalised_pools": "normalized_pools"}
 
 @dataclass(eq=False)
 class ImageClassifier(SavedModel):
-    """Pixels in, probabilities of classes out.
+    """Predicts probabilities of classes from pixels.
 
     Attributes:
         network: Trained.

@@ -61,7 +61,7 @@ GRAY = Statistics((0.449,), (0.226,))
 
 
 class Source:
-    """Images, wherever they lie, as batches on the device.
+    """Images in memory or on disk, as batches on the device.
 
     Args:
         images: All of them, in memory or on disk.
@@ -302,11 +302,11 @@ class ImageProblem(Problem[Cells, CellNetwork]):
         return Evaluation(metrics, np.arange(len(part)), {self.metric: per_image}, 0, "images")
 
     def test_preparation(self) -> Preparation:
-        """Of images that a trained network is tested on: by its own train part."""
+        """Preparation of test images of a trained network, normalized by its own train part."""
         return self.source.preparation(self.trained[0], None)
 
     def classifier(self, design: Cells, network: CellNetwork) -> ImageClassifier:
-        """A trained network as something that classifies pixels."""
+        """A trained network as a classifier of pixels."""
         statistics = self.test_preparation().statistics
         classes = self.source.images.classes
         return ImageClassifier(network, design, statistics, classes, self.shape)

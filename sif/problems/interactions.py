@@ -248,7 +248,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return evaluate_on(scorer, self.train_part, (history,), truth, objective).metrics
 
     def at(self, **changed: Any) -> InteractionProblem:
-        """The same with other settings of `search`, around the same tensors."""
+        """The same problem with other settings of `search`, on the same tensors."""
         section = self.config.search.model_copy(update=changed)
         if section == self.config.search:
             return self
@@ -258,7 +258,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return other
 
     def followed(self, fixed: Trained[InteractionNetwork]) -> InteractionProblem:
-        """The same, searched with the strength that the training of fixed multiply suggests."""
+        """The same problem, searched with the strength that training of fixed multiply suggests."""
         if not follows(self.config, self.kind):
             return self
         return self.at(l2=search_strength(self.config, fixed.numbers["prefers"]))
@@ -295,7 +295,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return 1 - value if higher_is_better(self.metric) else value
 
     def design(self, genotype: Genotype) -> Genotype:
-        """The genotype itself, which says all there is to say of a function."""
+        """The genotype itself, which is the design of a function."""
         return genotype
 
     def expression(self, design: Genotype) -> str:

@@ -28,7 +28,7 @@ def check_registered(config: CFConfig) -> None:
 
 
 def space_of(config: CFConfig) -> tuple[SpaceKind, Any]:
-    """The space, and its settings.
+    """The configured space and its settings.
 
     Raises:
         ConfigError: None of that name, or settings that it does not have or take.

@@ -53,7 +53,7 @@ Ids = NDArray[np.int64]
 EXPORTED = "exported_perplexity"
 """Validation perplexity of the selection as a model of its own with the supernet's weights."""
 WORST = 1e6
-"""Perplexity at which one model is as useless as another."""
+"""Perplexity beyond which all models are equally useless."""
 RECALIBRATION = 4
 """Windows of all columns over which an extracted model's statistics are taken."""
 EVALUATED = 10
@@ -61,7 +61,7 @@ EVALUATED = 10
 BLOCK_STEPS = 32
 """Words of a column that make one unit of the comparison: neighbors are not independent."""
 LSTM = "lstm"
-"""The published recurrence that is no cell."""
+"""Name of the published recurrence that is no cell."""
 
 
 def make_batch(seed: int, text: str, inputs: Tensor, targets: Tensor, carry: Carry) -> TextBatch:
@@ -92,7 +92,7 @@ def perplexity(nats_of_words: NDArray[np.float64]) -> float:
 
 
 class Carrying(nn.Module):
-    """A model of one argument, a window, that hands its state on to the next; for `update_bn`."""
+    """A model of one argument, a window, that passes its state to the next; for `update_bn`."""
 
     def __init__(self, model: LanguageModel) -> None:
         super().__init__()
@@ -260,7 +260,7 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         return Evaluation(metrics, np.arange(len(sums)), {self.metric: per_block}, 0, "blocks")
 
     def model(self, design: TextDesign, network: LanguageModel) -> TextModel:
-        """A trained network as something that rates and continues text."""
+        """A trained network that rates and continues text."""
         return TextModel(network, published_text(design), self.words)
 
 

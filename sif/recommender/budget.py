@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from sif.config import TrainConfig
 
 TOLERANCE = 1.2
-"""Times the budget: beyond it the log says why."""
+"""Factor of the budget beyond which the log gives the reason."""
 RESERVE = 0.05
-"""Share of a budget that is left to what cannot be cut short: the report and the served model."""
+"""Share of a budget for work that cannot be cut short: the report and the served model."""
 SOON = 0.05
-"""Seconds in which nothing can be measured."""
+"""Seconds too short to measure anything."""
 FEWEST = 0.375
 """Share of the configured epochs that a training over several strengths must get; with less time
 fewer strengths are trained."""
@@ -82,7 +82,7 @@ class FitBudget:
 
     @contextmanager
     def stage(self, name: str, share: float = 1.0, least: float = 0.0) -> Iterator[float]:
-        """Within the block a stage runs that is out of time after its share.
+        """Runs the block as a stage that is out of time after its share.
 
         Args:
             name: Of the stage; one of several blocks adds up.
@@ -102,7 +102,7 @@ class FitBudget:
             self.spent[name] = self.spent.get(name, 0.0) + self.elapsed - begin
 
     def verdict(self) -> str | None:
-        """Says by what a budget was exceeded, and where the time went; None: it was kept."""
+        """Says how far a budget was exceeded, and where the time went; None: it was kept."""
         if self.seconds is None or self.elapsed <= TOLERANCE * self.seconds:
             return None
         stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.spent.items())

@@ -16,7 +16,7 @@ class Estimator:
     """Parameters by name: the constructor stores each under its own name, and nothing else."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Returns what the constructor was given.
+        """Returns the arguments of the constructor.
 
         Args:
             deep: Of scikit-learn; changes nothing, since no parameter is an estimator.
@@ -31,7 +31,7 @@ class Estimator:
         return {name: getattr(self, name) for name in signature(type(self)).parameters}
 
     def set_params(self, **parameters: Any) -> Self:
-        """Changes what the constructor was given, for the next `fit`.
+        """Changes arguments of the constructor, for the next `fit`.
 
         Args:
             parameters: Name of an argument to its new value.
@@ -58,7 +58,7 @@ class Estimator:
         return self
 
     def __repr__(self) -> str:
-        """The call that makes it, without what is at its default."""
+        """The call that constructs it, without arguments at their defaults."""
         usual = signature(type(self)).parameters
         arguments = [
             f"{name}={value!r}"

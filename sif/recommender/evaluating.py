@@ -26,7 +26,7 @@ _logger = logging.getLogger("sif")
 
 
 def evaluate(model: Recommender, data: Any) -> Evaluation:
-    """Metrics of a fitted recommender on interactions that it has not seen.
+    """Metrics of a fitted recommender on unseen interactions.
 
     Rankings are over all items but those that a user had in `fit`; an item that the model does not
     know is one that it misses. Rows of users whom it does not know are left out, and so are rows of
@@ -105,7 +105,7 @@ def compare(
 
 @dataclass(frozen=True)
 class _Padded:
-    """Scores of a model with further items that it does not know, and so never recommends."""
+    """Scores of a model with further, unknown items, which it never recommends."""
 
     model: ServedModel
     further: int
@@ -170,7 +170,7 @@ def _seen(model: ServedModel, vocabularies: tuple[Vocabulary, ...]) -> Interacti
 def _on_common_users(
     evaluations: Mapping[str, tuple[Evaluation, NDArray[np.str_]]],
 ) -> dict[str, Evaluation]:
-    """The evaluations on the users that all of them have, in one order."""
+    """The evaluations on the users that they have in common, in one order."""
     common = np.sort(reduce(np.intersect1d, (names for _, names in evaluations.values())))
     if not len(common):
         raise DataError("data: expected users whom all models know, found none")

@@ -28,7 +28,7 @@ from sif.spaces.interaction.function import InteractionNetwork
 def grown(
     model: ServedModel, field: int, names: NDArray[np.str_], pairs: sparse.csr_array
 ) -> ServedModel:
-    """The model with rows of a field folded in; the given one stays as it is.
+    """The model with rows of a field folded in; the given model does not change.
 
     Args:
         model: Of user and item.
@@ -69,7 +69,7 @@ def grown(
 def grown_by(
     model: ServedModel, field: int, data: Interactions, names: NDArray[np.str_] | None = None
 ) -> ServedModel:
-    """The model with the users (or items) of new interactions, and what they had, folded in.
+    """The model with the users (or items) of new interactions and their earlier ones folded in.
 
     Args:
         model: The model, as in `grown`.

@@ -82,7 +82,7 @@ STORED: Mapping[Any, Any] = {
         Any, AfterValidator(lambda one: None if one is None else _finite(one))
     ],
 }
-"""Type of a field to what a file may hold of it, where that is not the type alone."""
+"""Type of a field to its type in a file, where these differ."""
 
 
 class _Part(BaseModel):
@@ -90,7 +90,7 @@ class _Part(BaseModel):
 
 
 def _stored(kind: type) -> GetPydanticSchema:
-    """The entries that a file has of a dataclass; which ones are missing its constructor tells."""
+    """The entries of a dataclass in a file; its constructor reports missing ones."""
     entries = {name: (STORED.get(hint, hint), None) for name, hint in get_type_hints(kind).items()}
     entry = create_model(kind.__name__, __base__=_Part, **entries)  # type: ignore[call-overload]
     return GetPydanticSchema(lambda _, handler: handler(entry))

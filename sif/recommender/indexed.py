@@ -72,7 +72,7 @@ class IndexedRecommender:
         self, pairs: sparse.csr_array, k: int, excluded: sparse.csr_array | None = None,
         allowed: Mask | None = None,
     ) -> Top:  # fmt: skip
-        """Best items of users who are in no table, from what they have (b, n_items).
+        """Best items of users outside of the tables, from their interactions (b, n_items).
 
         Raises:
             DataError: Some interactions give no finite vector, or scores that are not numbers.
@@ -97,7 +97,7 @@ class IndexedRecommender:
         return self._scores(*self._known(rows))
 
     def scores_of(self, pairs: sparse.csr_array) -> NDArray[np.float32]:
-        """The same of users who are in no table, from what they have (b, n_items).
+        """The same for users outside of the tables, from their interactions (b, n_items).
 
         Raises:
             DataError: Some user's interactions give no finite vector.
@@ -118,7 +118,7 @@ class IndexedRecommender:
         return vectors, np.zeros(len(rows), np.bool_) if rule is None else rule.cold_users[rows]
 
     def _folded(self, pairs: sparse.csr_array) -> tuple[UserVectors, Mask]:
-        """The same of users who are in no table."""
+        """The same for users outside of the tables."""
         vectors, biases = self.model.fold(0).vectors(pairs)
         sums = vectors.sum(dim=1) + (0 if biases is None else biases)
         lost = np.flatnonzero(~torch.isfinite(sums).numpy())
@@ -133,7 +133,7 @@ class IndexedRecommender:
 
     @contextlib.contextmanager
     def _named(self, field: int, rows: Rows, what: str) -> Iterator[None]:
-        """Within, a number that is none is told by the original id of its row."""
+        """Within the block, errors on scores that are no numbers name the row's original id."""
         try:
             yield
         except ScoreError as error:
@@ -168,7 +168,7 @@ class IndexedRecommender:
         return self._neighbors[field]
 
     def explained(self, pairs: sparse.csr_array, item: int) -> NDArray[np.float32]:
-        """Share of an item's score that each of a user's pairs (1, n_items) carries, in its order.
+        """Share of an item's score that each of a user's pairs (1, n_items) carries, in order.
 
         The score less that of the user folded in without the pair.
         """
@@ -184,7 +184,7 @@ class IndexedRecommender:
 
     @torch.no_grad()
     def _score_of(self, users: fold.Rows, item: int) -> NDArray[np.float32]:
-        """Scores (b,) of users' raw vectors with one item, but for the constant."""
+        """Scores (b,) of users' raw vectors with one item, without the constant."""
         interaction = self.model.network.interaction()
         own = interaction.transforms[0](users.vectors)
         scores = interaction.combine_broadcast(own, interaction.table(1)[item])

@@ -50,7 +50,7 @@ NONE = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A trained interaction function, its vocabularies and what users have.
+    """A trained interaction function, its vocabularies and the interactions of users.
 
     Attributes:
         genotype: The function.
@@ -118,7 +118,7 @@ class ServedModel:
 
     @property
     def rule(self) -> ColdStartRule | None:
-        """The rule for untrained rows that answers are under; None: none.
+        """The rule for untrained rows that answers obey; None: none.
 
         In ratings such a row is zero (`sif.evaluation.cold_start`), and that is how it is scored.
         """
@@ -236,7 +236,7 @@ def _with_todays_names(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _packed(texts: Iterable[str]) -> NDArray[np.uint8]:
-    """Texts as bytes, which the header of a file would not hold if there are many."""
+    """Texts as bytes: the header of a file is too small for many texts."""
     return np.frombuffer(json.dumps(list(texts)).encode(), dtype=np.uint8).copy()
 
 
@@ -272,7 +272,7 @@ def _seen(parts: Sequence[NDArray[np.int64]], sizes: tuple[int, ...]) -> sparse.
 
 
 def _untrained(state: Mapping[str, Any], sizes: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
-    """Rows that no training saw; a file from before they were stored has the cold ones alone."""
+    """Rows that no training saw; files that do not store them give the cold ones."""
     untrained = state.get("untrained")
     if untrained is None:
         order, cold = state.get("fallback", ((), ()))

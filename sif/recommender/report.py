@@ -71,7 +71,7 @@ class Report:
         cls, objective: Objective, rows: Mapping[str, Row], evaluations: Mapping[str, Evaluation],
         served: str, budget: FitBudget, seed: int,
     ) -> Report:  # fmt: skip
-        """Compares what is served with the best of the others, by their evaluations."""
+        """Compares the served model with the best of the others, by their evaluations."""
         metric = MAIN_METRIC[objective]
         sign = 1 if higher_is_better(metric) else -1
         order = sorted(rows.values(), key=lambda row: -sign * row.metrics[metric])

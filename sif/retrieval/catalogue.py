@@ -21,7 +21,7 @@ from sif.spaces.interaction.operations import Operation, shares
 
 @dataclass(frozen=True, eq=False)
 class Users:
-    """Some users, made ready: left (b, r) of the matrix product, and what each kernel takes."""
+    """Prepared users: the left side (b, r) of the matrix product, and the input of each kernel."""
 
     left: Tensor
     sides: tuple[Tensor, ...]
@@ -29,7 +29,7 @@ class Users:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """An operation that is no sum, with its share w of the readout."""
+    """An operation that is not a sum, with its part w of the readout."""
 
     operation: Operation
     readout: Tensor
@@ -46,7 +46,7 @@ class _Part:
 
 @dataclass(frozen=True, eq=False)
 class _Added:
-    """A part without factors: its side of the transformed users, and what adds it to scores."""
+    """A part without factors: the transformed users for it, and the kernel that adds it."""
 
     side: Callable[[Tensor], Tensor]
     kernel: Maxima | Broadcast

@@ -28,7 +28,7 @@ MEMORY = 1 << 24
 _ROWS = 256
 """Users per chunk at most: products gain nothing from more, and less of a chunk stays in cache."""
 _FEWEST_ROWS = 16
-"""Users who are not worth a thread."""
+"""Fewest users that are worth a thread."""
 _PIECE = 1 << 12
 """Items per piece: with 256 users 4 MB of scores."""
 _LARGEST_SORTED = 64
@@ -39,7 +39,7 @@ Selected = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 @dataclass(frozen=True, eq=False)
 class UserVectors:
-    """Users as the function sees them.
+    """Vectors and biases of users.
 
     Attributes:
         vectors: (b, d), before the user's transform.
@@ -84,7 +84,7 @@ class _Request:
         return edges - edges[0], self.excluded.indices[edges[0] : edges[-1]].astype(np.int64)
 
     def close(self, scores: Tensor, start: int, stop: int) -> None:
-        """Puts what nobody may get below everything: scores (b, any) of items start..stop."""
+        """Sets scores of excluded items to minus infinity: scores (b, any) of items start..stop."""
         if self.allowed is not None:
             closed = torch.from_numpy(~self.allowed[start:stop]).to(scores.device)
             scores[:, : stop - start].masked_fill_(closed, -torch.inf)
@@ -212,7 +212,7 @@ class Engine:
         return Top(items, best)
 
     def _by_pieces(self, request: _Request, rows: slice, scores: Tensor) -> Selected:
-        """The best of some users by the compiled selection; scores (b, any) are room."""
+        """The best of some users by the compiled selection; scores (b, any) are scratch memory."""
         select = selection()
         assert select is not None  # noqa: S101
         ready = self._ready(request.users, rows)
@@ -230,7 +230,7 @@ class Engine:
         return best, items
 
     def _at_once(self, request: _Request, rows: slice, scores: Tensor) -> Selected:
-        """The best of some users by torch; scores (b, at least n_items) are room."""
+        """The best of some users by torch; scores (b, at least n_items) are scratch memory."""
         n, width = self.n_items, scores.shape[1]
         self._catalogue.write(self._ready(request.users, rows), 0, n, scores)
         scores[:, n:] = -torch.inf

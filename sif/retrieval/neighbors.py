@@ -23,7 +23,7 @@ Mask = NDArray[np.bool_]
 
 
 class Neighbors:
-    """The rows of a table that point most alike.
+    """The rows of a table with the most similar directions.
 
     Args:
         vectors: (n, d).

@@ -26,7 +26,7 @@ def alone(afterwards: int) -> Iterator[None]:
 
 
 def in_chunks(n: int, step: int, threads: int, worker: Callable[[Iterator[slice]], None]) -> None:
-    """Has the rows 0..n worked on, `step` at a time.
+    """Works on the rows 0..n, `step` at a time.
 
     Args:
         n: Rows.
@@ -35,7 +35,7 @@ def in_chunks(n: int, step: int, threads: int, worker: Callable[[Iterator[slice]
             torch has further threads: those meet after every step, and where cores are shared
             waiting for the slowest each time costs more than they gain.
         worker: Called once per thread without gradients; goes through the chunks that it is given,
-            of which each is given to one worker.
+            each of which goes to one worker.
     """
     chunks = deque(slice(start, min(start + step, n)) for start in range(0, n, step))
     count = torch.get_num_threads()

@@ -70,7 +70,7 @@ def first_arch_step(resting: int, every: int) -> int:
 def alpha_rests(
     section: SearchSection, method: ConfiguredMethod, per_epoch: int, steps: int | None
 ) -> str:
-    """Says that a search ends before alpha moves, and what would be enough.
+    """A message that a search ends before alpha moves, with the budget that would suffice.
 
     Args:
         section: With the budget.
@@ -148,7 +148,7 @@ def pilot(
 
 
 def _usual(times: Sequence[float]) -> float:
-    """Mean without the slowest tenth: what happens once, such as compiling, is not paid again."""
+    """Mean without the slowest tenth, which holds one-time costs such as compiling."""
     kept = sorted(times)[: -max(1, len(times) // 10)]
     return sum(kept) / len(kept)
 

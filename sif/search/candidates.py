@@ -32,7 +32,7 @@ from sif.search.loop import SearchResult, SearchSettings, refuse_illegal, search
 from sif.tracking import NullTracker, Tracker
 
 REPEATS = 100
-"""Times in a row that a sampler may ask for what it has been told before it counts as finished."""
+"""Times in a row that a sampler may ask for a known selection before it counts as finished."""
 
 State = dict[str, Any]
 Streams = Callable[[], tuple[Stream, Stream]]
@@ -153,7 +153,7 @@ class _Sampling:
         self, selection: Selection, result: SearchResult | None, judged: Mapping[str, float],
         end: State | None,
     ) -> None:  # fmt: skip
-        """Tells the method of a candidate, and keeps it if it is the best so far."""
+        """Tells the method the result of a candidate, and keeps it if it is the best so far."""
         error, cost = _error(judged), selection.cost(self.blocks)
         self.known[selection] = error, cost
         with self.on_clock():
@@ -172,7 +172,7 @@ class _Sampling:
         self, best: _Best, result: SearchResult | None, judged: Mapping[str, float],
         end: State | None,
     ) -> None:  # fmt: skip
-        """Takes in what a further stretch made of the best candidate; its best moment is kept."""
+        """Records a further stretch of the best candidate, and keeps its best moment."""
         error = _error(judged)
         if result is None or error == math.inf:
             self.kept = None  # there is no way on from here
@@ -257,7 +257,7 @@ class _Inner:
         self._run.checkpointer.offer(lambda: self._run.state(state()))
 
     def _ended(self, state: State) -> State | None:
-        """To go on from, with clock and counts at their beginning."""
+        """A state to continue from, with clock and counts reset."""
         if state["epoch"] < self._epochs:
             return None
         afresh = {"seconds": 0.0, "cpu_seconds": 0.0, "diagnostics": vars(Diagnostics())}
@@ -274,7 +274,7 @@ def sample(
     checkpointer: Checkpointer,
     on_candidate: Callable[[int, dict[str, Any]], None] = lambda epochs, entry: None,
 ) -> SearchResult:
-    """Trains what a sampler asks for, from the start or from where the checkpointer left off.
+    """Trains the selections that a sampler asks for, from the start or the last checkpoint.
 
     Args:
         make_space: A space with fresh weights, always the same.
@@ -331,7 +331,7 @@ def sample(
 
 
 def _train(run: _Sampling, wanted: Selection | _Best, saved: State | None) -> bool:
-    """Trains and judges a candidate, or the best one further; whether the budget lasted for it.
+    """Trains and judges a candidate, or the best one further; returns true if the budget lasted.
 
     Args:
         run: The loop.

@@ -20,7 +20,7 @@ from sif.errors import DivergedError
 
 @dataclass
 class Diagnostics:
-    """Counts that tell how sure the search was.
+    """Counts that show how certain the search was.
 
     Attributes:
         arch_steps: Architecture steps taken.
@@ -125,7 +125,7 @@ def rows_of(tables: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def refuse(report: ArchReport, epoch: int) -> None:
-    """Before alpha is read: with numbers that are not finite there is no selection."""
+    """Raises before alpha is read: numbers that are not finite give no selection."""
     tables = [table for blocks in report.scores.values() for table in blocks.values()]
     if not math.isfinite(report.loss) or any(bool(t.isnan().any()) for t in tables):
         raise DivergedError(

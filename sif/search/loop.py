@@ -27,7 +27,7 @@ from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
 
 Judge = Callable[[Gates], Mapping[str, float]]
-"""Numbers about a selection, the first of which decides."""
+"""Metrics of a selection, the first of which decides."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class SearchSettings:
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """An architecture, and how a search came to it.
+    """The architecture of a search, and its record.
 
     Attributes:
         genotype: The architecture.
@@ -157,13 +157,13 @@ class _Search:
         return gates
 
     def best_gates(self) -> Gates:
-        """The method's, checked."""
+        """The method's best gates, checked."""
         gates = self.method.best_gates()
         gates.choices()  # and not relaxed
         return self._legal(gates)
 
     def choose(self, error: Callable[[Gates], float]) -> None:
-        """Has a method choose that does so at the end, on the search's clock."""
+        """Lets a method that chooses at the end do so, on the search's clock."""
         if not isinstance(self.method, ChoosesAtEnd):
             return
         start, cpu = time.perf_counter(), time.process_time()
@@ -199,7 +199,7 @@ class _Search:
 
 
 def refuse_illegal(point: Gates | Selection, blocks: Sequence[Block], method: object) -> None:
-    """Raises ConfigError, one line that names the method, for what is none of the blocks'."""
+    """Raises ConfigError, one line that names the method, for gates that do not fit the blocks."""
     try:
         point.check(blocks)
     except ShapeError as error:
@@ -217,7 +217,7 @@ def search(
     on_epoch: Callable[[int, dict[str, Any]], None] = lambda epoch, entry: None,
     judge: Judge | None = None,
 ) -> SearchResult:
-    """Searches from the start, or from where the checkpointer left off.
+    """Searches from the start or the last checkpoint.
 
     Args:
         space: The supernet.

@@ -42,7 +42,7 @@ Progress = Callable[[int, Any], None]
 
 @dataclass(frozen=True, eq=False)
 class MethodRun:
-    """Everything a method searches with, as functions, so that each candidate can have it afresh.
+    """The inputs of a search, as functions, so that each candidate can get fresh ones.
 
     Attributes:
         make_space: A space with fresh weights, always the same; the argument says whether mixtures
@@ -79,7 +79,7 @@ class MethodRun:
         self, name: str, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress,
         kind: MethodKind | None = None,
     ) -> SearchResult:  # fmt: skip
-        """Searches with a method: that of the name, unless another one is given.
+        """Searches with the named method, unless another one is given.
 
         Raises:
             DivergedError: The search diverged.
@@ -137,7 +137,7 @@ class MethodRun:
     def _refuse_rest(
         self, space: Space, built: Any, method: ConfiguredMethod, steps: int | None
     ) -> None:
-        """Raises ConfigError for a method that would learn, had it a step to do so."""
+        """Raises ConfigError for a learning method without a step in which it could learn."""
         if isinstance(built, LearnsArchitecture) and _by_chance(space):
             kind = ConfigError if self.section.seconds is None else BudgetError
             raise kind(alpha_rests(self.section, method, self._per_epoch(), steps))

@@ -51,11 +51,11 @@ class Tracker:
 
 
 class NullTracker(Tracker):
-    """Keeps nothing."""
+    """Stores nothing."""
 
 
 def _passed_on(name: str) -> Callable[..., None]:
-    """The method of a tee that calls its namesake of every tracker."""
+    """A method of a tee that calls the same method of every tracker."""
 
     def call(tee: Tee, *arguments: Any, **keywords: Any) -> None:
         for tracker in tee.trackers:
@@ -88,7 +88,7 @@ class Tee(Tracker):
 
 @contextmanager
 def closed_with_status(tracker: Tracker) -> Iterator[None]:
-    """Closes a tracker at the end of the block, and says how the block ended."""
+    """Closes a tracker at the end of the block, with the status of the block."""
     status: Status = "FAILED"
     try:
         yield

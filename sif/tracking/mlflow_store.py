@@ -131,7 +131,7 @@ class MlflowTracker(Tracker):
             self.run_id = run.info.run_id if run else None
 
     def _reopen(self) -> None:
-        """Recalls what the run has already, so that repeated steps are not sent twice."""
+        """Reads the entries that the run already has, so that repeated steps are not sent twice."""
         client = self._store.client
         client.update_run(self.run_id, status="RUNNING")
         data = client.get_run(self.run_id).data

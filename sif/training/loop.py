@@ -25,11 +25,11 @@ from sif.utils.device import never
 
 Metrics = dict[str, float]
 Ending = Callable[[Callable[[], dict[str, Any]]], None]
-"""Takes what gives the state of a loop that ended."""
+"""Receives a function that gives the state of a finished loop."""
 
 
 def unheard(state: Callable[[], dict[str, Any]]) -> None:
-    """Takes no notice."""
+    """Ignores its arguments."""
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,7 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A draft that becomes the folder once all is written; it is removed where something fails."""
+    """A draft that becomes the folder once all is written; it is removed if writing fails."""
     draft = folder.with_name(f".{folder.name}.draft")
     try:
         yield draft
@@ -251,10 +251,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 class NoCheckpoint:
-    """Keeps nothing, for loops that nobody resumes."""
+    """Stores nothing, for loops that are never resumed."""
 
     def restore(self) -> None:
-        """Nothing to go on from."""
+        """No state."""
 
     def offer(self, state: object) -> None:
-        """Nothing is kept."""
+        """Stores nothing."""

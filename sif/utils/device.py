@@ -19,7 +19,7 @@ MAX_SEED = 2**32 - 1  # numpy's legacy generators, which some libraries still us
 
 
 def never() -> bool:
-    """Time without end."""
+    """Never out of time."""
     return False
 
 
@@ -155,7 +155,7 @@ _FULL = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAIL
 
 
 def reset_peak_memory(runtime: Runtime) -> None:
-    """Begins the peak of `peak_memory_mb` anew, on the CPU where Linux lets a process do that."""
+    """Resets the peak of `peak_memory_mb`; on the CPU, where Linux lets a process do that."""
     if runtime.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(runtime.device)
         return

@@ -15,7 +15,7 @@ _ONE = r"(\d+(?:\.\d+)?)\s*(s|min|h)"
 
 
 def seconds_of(duration: Any) -> float | None:
-    """A length of time in seconds above 0: a number, "90s", "1h 30min" or a timedelta; None stays.
+    """A duration in seconds above 0: a number, "90s", "1h 30min" or a timedelta; None stays.
 
     Raises:
         ConfigError: Anything else.

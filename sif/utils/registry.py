@@ -30,7 +30,7 @@ def unknown(key: str, name: object, known: Iterable[str]) -> ConfigError:
 
 
 class Registry(Mapping[str, Kind], Generic[Kind]):
-    """The things of one kind by name; as a mapping, this package's own.
+    """The objects of one kind by name; as a mapping, this package's own.
 
     Args:
         what: A word for one of them, such as "method".
@@ -65,7 +65,7 @@ class Registry(Mapping[str, Kind], Generic[Kind]):
         return (*self._own, *self.outside())
 
     def named(self, name: str, key: str | None = None) -> Kind:
-        """The thing of a name, this package's own or registered; `key` is the setting for messages.
+        """The object of a name, this package's own or registered; messages call the setting `key`.
 
         Raises:
             ConfigError: Nobody has the name, several packages do, or what is registered under it

@@ -106,7 +106,7 @@ def first_of_each(labels: Int64Array, test: Mask | None, most: int) -> Int64Arra
 
 
 def with_channels(pixels: Pixels, channels: int | None, where: str) -> Pixels:
-    """Pixels (..., 1 or 3) with another number of channels; None keeps what is there.
+    """Pixels (..., 1 or 3) with another number of channels; None keeps them.
 
     Gray is repeated; colors become their luma (ITU-R 601), rounded as Pillow rounds it.
     """

@@ -26,7 +26,7 @@ _PREFETCH = 2  # batches that each worker decodes ahead
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A worker's batch without its corrupt images (file to reason), or why there is none."""
+    """A worker's batch without its corrupt images (file to reason), or the problem it met."""
 
     pixels: Tensor
     labels: Tensor
@@ -111,7 +111,7 @@ class FolderStream(PartStream):
         return _decoded(self._images, batches, self._workers)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides the batches to come, those decoded ahead among them."""
+        """The state that decides the batches to come, those decoded ahead included."""
         return {**super().state_dict(), "rows": self._reached}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

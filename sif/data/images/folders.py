@@ -87,7 +87,7 @@ def _files(folder: Path) -> list[str]:
 
 
 def _annotated(root: Path) -> list[Entry]:
-    """The validation images of Tiny-ImageNet, whose classes stand in a table."""
+    """The validation images of Tiny-ImageNet, whose classes are in a table."""
     path = root / _ANNOTATIONS
     entries: list[Entry] = []
     existing = set(_files(root / "val/images")) if (root / "val/images").is_dir() else set()

@@ -18,11 +18,11 @@ from sif.errors import DataError
 
 
 class ForbiddenGlobal(Exception):
-    """A pickle names something that a batch file has no need of."""
+    """A pickle names an object that a batch file does not need."""
 
 
 class _Type:
-    """Stands for `numpy.dtype`; batches hold nothing but bytes."""
+    """Stands for `numpy.dtype`; batches hold only bytes."""
 
     def __init__(self, name: Any, *_: Any) -> None:
         name = name.decode("latin-1") if isinstance(name, bytes) else name
@@ -46,7 +46,7 @@ class _Array:
 
 
 class _Call:
-    """A function to which a pickle cannot attach anything."""
+    """A function to which a pickle cannot attach attributes."""
 
     __slots__ = ("_function",)
 
@@ -127,5 +127,5 @@ def _text(value: Any) -> str:
 
 
 def text_list(value: Any) -> tuple[str, ...]:
-    """A list of texts or bytes as texts; empty if it is something else."""
+    """A list of texts or bytes as texts; empty for any other value."""
     return tuple(_text(entry) for entry in value) if isinstance(value, list) else ()

@@ -16,7 +16,7 @@ RATIOS = (3 / 4, 4 / 3)
 RandomResizedCrop, which took the ratios from GoogLeNet (Szegedy et al., CVPR 2015)."""
 
 TRIES = 10
-"""Draws of area and ratio before a box that does not fit is given up."""
+"""Draws of area and ratio before the central box is taken."""
 
 
 def drawn_boxes(
@@ -49,9 +49,9 @@ def drawn_boxes(
 
 
 def warped(images: Tensor, boxes: Tensor, degrees: Tensor) -> Tensor:
-    """Turned boxes of images (n, c, h, w), resized to their size; bilinear, black outside.
+    """Rotated boxes of images (n, c, h, w), resized to the image's size; bilinear, black outside.
 
-    A box (n, 4), see `drawn_boxes`, turns about its own center, so that what it shows turns the
+    A box (n, 4), see `drawn_boxes`, rotates about its own center, so that its content rotates the
     other way, counter-clockwise by degrees (n,): the image is rotated, then cropped.
     """
     height, width = images.shape[2:]

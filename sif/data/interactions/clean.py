@@ -146,7 +146,7 @@ def filter_interactions(
 
 
 def compact(interactions: Interactions) -> Interactions:
-    """Forget the ids (and titles) that no row uses; the order of the others stays."""
+    """Removes ids (and titles) that no row uses; the order of the others stays."""
     vocabularies, columns = [], []
     for vocabulary, column in zip(interactions.vocabularies, interactions.ids.T, strict=True):
         used = np.bincount(column, minlength=len(vocabulary)) > 0
@@ -169,7 +169,7 @@ def compact(interactions: Interactions) -> Interactions:
 
 
 def check_usable(interactions: Interactions, where: str, rules: str = "") -> None:
-    """Refuses data from which nothing can be learned.
+    """Refuses data that are too few to learn from.
 
     Args:
         interactions: Left after all filters.

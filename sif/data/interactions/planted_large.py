@@ -43,7 +43,7 @@ class PairSignal:
     deviation: float = 1.0
 
     def standardized(self, rng: np.random.Generator) -> PairSignal:
-        """With the moments of uniformly drawn pairs."""
+        """The same signal with the moments of uniformly drawn pairs."""
         users, items = (rng.integers(0, len(x), _MOMENT_PAIRS) for x in (self.p, self.q))
         values = self.at(users, items)
         return replace(self, mean=float(values.mean()), deviation=float(values.std()))

@@ -144,7 +144,7 @@ def _listed(table: Table) -> str:
 
 
 def _read(table: Table, roles: dict[str, int], fields: tuple[str, ...]) -> dict[int, pd.Series]:
-    """Read in the narrowest types that fit: text is only kept where a column is not numeric."""
+    """Reads in the narrowest types that fit: only columns that are not numeric stay text."""
     ids = {roles[name]: "id" for name in fields}
     others = [role for role in ("rating", "timestamp") if role in roles]
     # Times too are read as floats, exact to 2^53: pandas 2 wraps larger integers without a word.
@@ -217,14 +217,14 @@ def _timestamps(table: Table, cells: dict[int, pd.Series], position: int) -> Int
 
 
 def _floats(column: pd.Series) -> npt.NDArray[np.float64]:
-    """Numbers, NaN where there is none."""
+    """Numbers; NaN for missing values."""
     if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
         column = pd.to_numeric(column.astype(object).astype(str), errors="coerce")
     return np.array(column.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
 def _refuse(table: Table, bad: npt.NDArray[np.bool_], position: int, expected: str) -> None:
-    """Raise for the first bad row, naming its line and what stands there."""
+    """Raises for the first bad row, with its line and content."""
     if bad.any():
         where, text = table.locate(int(np.argmax(bad)), position)
         actual = repr(text) if text.strip() else "nothing"

@@ -38,22 +38,22 @@ class InParts(Generic[Rows]):
     hash: str
 
     def rows(self, number: int) -> Rows:
-        """Those of a part by its number."""
+        """The rows of a part, by its number."""
         raise NotImplementedError
 
     @cached_property
     def train(self) -> Rows:
-        """The rows that weights are fitted on."""
+        """The rows that fit weights."""
         return self.rows(TRAIN)
 
     @cached_property
     def valid(self) -> Rows:
-        """The rows that choices are made on."""
+        """The rows that decide choices."""
         return self.rows(VALID)
 
     @cached_property
     def test(self) -> Rows:
-        """The rows that are looked at once, at the end."""
+        """The rows that are evaluated once, at the end."""
         return self.rows(TEST)
 
     def description(self) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def build_split(
     seed: int,
     where: str = "split",
 ) -> Split:
-    """Checks the parts (n,) and seals them with a hash.
+    """Checks the parts (n,) and adds a hash.
 
     Raises:
         ShapeError: There is not one part per row.

@@ -38,7 +38,7 @@ def load_split_file(
     titles: Mapping[str, str] | None = None,
     columns: Columns | None = None,
 ) -> Split:
-    """Load a split that was made elsewhere.
+    """Loads a split that was made elsewhere.
 
     Args:
         path: An npz, a folder with three files, or the three paths train, valid, test.
@@ -162,7 +162,7 @@ def _load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 @dataclass(frozen=True, eq=False)
 class _Npz:
-    """The arrays of a file, checked as they are asked for."""
+    """The arrays of a file, checked on access."""
 
     path: Path
     arrays: dict[str, npt.NDArray[Any]]
@@ -189,7 +189,7 @@ class _Npz:
         return values
 
     def refuse(self, values: npt.NDArray[Any], good: npt.NDArray[np.bool_], expected: str) -> None:
-        """Raises for the first row that is not good."""
+        """Raises for the first bad row."""
         if not good.all():
             row = int(np.argmin(good))
             raise DataError(f"{self.path} row {row + 1}: {expected}, found {values[row]}")

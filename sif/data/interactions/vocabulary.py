@@ -154,7 +154,7 @@ def id_strings(values: Iterable[Any]) -> npt.NDArray[np.str_]:
 
 
 def unusable(text: str) -> str | None:
-    """The fault of an id, as "expected ..., found ..."; None: it has none.
+    """The fault of an id, as "expected ..., found ..."; None for a valid id.
 
     NUL characters are refused since fixed-width texts end at them, so that "a" and "a" with a NUL
     behind it would be one id.

@@ -21,7 +21,7 @@ from sif.errors import DataError
 
 @dataclass(frozen=True)
 class Layout:
-    """Files of train, valid and test, and whether a blank line has an end of its own."""
+    """Files of train, valid and test; `blank_lines` is true if a blank line counts an `<eos>`."""
 
     files: tuple[str, str, str]
     blank_lines: bool = False
@@ -113,7 +113,7 @@ def read_words(path: Path, *, blank_lines: bool = False) -> tuple[list[str], int
 
 
 def _strangers(folder: Path, layout: Layout, published: list[str]) -> list[str]:
-    """Notes on files that are not the published ones, so that no comparison is made unawares."""
+    """Notes on files that differ from the published ones, whose results do not compare."""
     notes = []
     for file, md5 in zip(layout.files, published, strict=False):
         actual = file_md5(folder / file)

@@ -52,7 +52,7 @@ class Carry:
     def load_state_dict(
         self, state: dict[str, Any], device: torch.device | str | None = None
     ) -> None:
-        """Takes the value back, to a device if one is given."""
+        """Restores the value, on a device if one is given."""
         self.value, self.number = _copied(state["value"], device), state["number"]
 
 
@@ -137,7 +137,7 @@ class TextStream:
         return min(max(int(drawn), SHORTEST), self._bptt + LONGER)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides the windows to come, the hidden state among it."""
+        """The state that decides the windows to come, the hidden state included."""
         return {
             "cursor": self._cursor,
             "generator": self._generator.get_state(),

@@ -81,7 +81,7 @@ edge_sources = partial(genotype_text.edge_sources, inputs=INPUTS)
 
 
 def cell_of(choices: tuple[tuple[int, str], ...], steps: int) -> Cell:
-    """The cell of a searched block's kept edges; its output is of all intermediate nodes.
+    """The cell of a searched block's kept edges; its output concatenates all intermediate nodes.
 
     Args:
         choices: Edge numbers with their operations, ascending.

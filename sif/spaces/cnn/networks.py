@@ -167,7 +167,7 @@ STEMS = {
 
 
 HALVINGS = {"small": 4, "tiny-imagenet": 8, "imagenet": 32}
-"""By how much stem and cells together divide the sides of an image."""
+"""Factor by which stem and cells together divide the sides of an image."""
 
 AUXILIARIES = {"cifar": (3, True), "imagenet": (2, False)}
 """Stride of the pooling, which leaves 2 x 2 of 8 x 8 (CIFAR) and of 7 x 7 (ImageNet), and whether

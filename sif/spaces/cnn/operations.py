@@ -116,7 +116,7 @@ def _row_column(kernel: int) -> Make:
 
 
 class FactorizedReduce(nn.Module):
-    """Half the size by two 1 x 1 convolutions of every other pixel, the second's one further on.
+    """Half the size, by two 1 x 1 convolutions of every other pixel, the second shifted by one.
 
     Args:
         c_in: Channels that come in.

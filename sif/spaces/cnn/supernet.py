@@ -146,7 +146,7 @@ def lowered(precision: str, device: torch.device) -> torch.autocast:
 
 
 def _copy(source: nn.Module, target: nn.Module) -> None:
-    """Weights by name; statistics that only the target keeps stay."""
+    """Copies weights by name; statistics that only the target has stay."""
     target.load_state_dict(source.state_dict(), strict=False)
 
 

@@ -15,7 +15,7 @@ from sif.spaces.interaction.sparse_rows import take_rows
 
 @dataclass(frozen=True)
 class TableShape:
-    """Sizes and switches of the tables, and how they start.
+    """Sizes, switches and initialization of the tables.
 
     Attributes:
         sizes: Rows per field.

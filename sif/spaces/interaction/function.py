@@ -171,7 +171,7 @@ def own_products(
 
 
 def _linear(operation: Operation, readout: Tensor, side: int) -> Elementwise:
-    """The linear part of a factor as a function of its side's vectors."""
+    """The linear part of a factor, as a function of its field's vectors."""
 
     def apply(table: Tensor) -> Tensor:
         assert operation.factors is not None  # noqa: S101

@@ -41,7 +41,7 @@ def gated(gates: Gates, block: str, candidates: Sequence[Candidate]) -> Tensor:
 
 
 class GatedFunction(ABC):
-    """A supernet at its gates, as something that scores pairs.
+    """A supernet at its gates, which scores pairs.
 
     At a discrete point it is the chosen function, unless gates require a gradient: then, and for
     relaxed gates, scores are those of all candidates under the gates, which no encoder knows.

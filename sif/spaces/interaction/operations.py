@@ -64,7 +64,7 @@ class Operation:
 
 
 def _folded(name: str, pair: Pair, **others: Any) -> Operation:
-    """An operation of any number of fields from what it is of two; `others` as of `Operation`."""
+    """An operation of any number of fields from its form for two; `others` go to `Operation`."""
     return Operation(name, lambda fields: functools.reduce(pair, fields), pair=pair, **others)
 
 
@@ -177,7 +177,7 @@ SUMS: dict[str, Operation] = {
         )
     )
 }  # fmt: skip
-"""Sums of two operations of two fields; with concat, which is plus in other clothes, none."""
+"""Sums of two operations of two fields; none with concat, which is plus in another form."""
 
 
 def shares(operation: Operation, readout: Tensor, dimension: int) -> list[tuple[Operation, Tensor]]:

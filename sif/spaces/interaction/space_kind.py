@@ -23,7 +23,7 @@ Criterion = Callable[[Interaction, Batch], float]
 
 
 class AtGates(Scored, Protocol):
-    """A supernet at its gates, as something that scores pairs."""
+    """A supernet at its gates, which scores pairs."""
 
     def chosen(self) -> Interaction:
         """The function of a discrete point; ShapeError for relaxed gates."""

@@ -79,9 +79,9 @@ def neutral_genotype(fields: int) -> Genotype:
 
 
 SPARE = 6
-"""Sets of weights beyond those one switch away, so that a selection that moves on finds some."""
+"""Sets of weights beyond those one switch away, kept for a selection that moves."""
 MIN_STEPS = 20
-"""Weight steps before a combination is judged: a score is evidence only of what was trained."""
+"""Weight steps before a combination is judged: scores of untrained weights are no evidence."""
 
 
 class StagedSpace(nn.Module):
@@ -120,7 +120,7 @@ class StagedSpace(nn.Module):
         self._weights = [p for p in self.members.parameters() if p.requires_grad]
 
     def _inherit(self, member: WeightSet, point: Combination, neighbor: Combination) -> None:
-        """Starts a combination's tables where the neighbor's vectors are, as nearly as it can.
+        """Starts a combination's tables as close as possible to the neighbor's vectors.
 
         Otherwise a table that the neighbor did not use would start from noise, and the search
         would compare how fast candidates learn instead of what they come to.
@@ -146,7 +146,7 @@ class StagedSpace(nn.Module):
         return cast(Tensor, cast(WeightSet, self.members.sets[0]).readouts[0])
 
     def weight_parameters(self) -> list[nn.Parameter]:
-        """Everything that the combinations train."""
+        """All weights that the combinations train."""
         return self._weights
 
     def arch_parameters(self) -> list[nn.Parameter]:
@@ -234,7 +234,7 @@ class StagedSpace(nn.Module):
 
 
 class GatedStages(GatedFunction):
-    """The supernet at its gates, as something that scores pairs.
+    """The supernet at its gates, which scores pairs.
 
     At a discrete point it is one `Interaction` over the combination's own weights. With gates that
     require a gradient, or relaxed ones, every stage mixes its candidates over the same weights; a

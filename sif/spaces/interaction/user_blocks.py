@@ -26,7 +26,7 @@ from sif.spaces.interaction.losses import Batch
 from sif.spaces.interaction.pair_products import PairGraph, starts
 
 STEPS = 64
-"""Blocks that a large part is cut into. With their number fixed, what a step pays for the items
+"""Blocks that a large part is cut into. With their number fixed, the cost of a step for the items
 grows with the items, not with items times pairs, and a pass stays linear in the data."""
 MIN_PAIRS_PER_ITEM = 128
 """A step costs about pairs x d and items x d^2, so that with this many pairs per item the second

@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "identity": lambda x: x,
 }
-"""Those of DARTS without "none" (section 3.2), for which the constraints of NASP stand."""
+"""Activations of DARTS without "none" (section 3.2), which the constraints of NASP replace."""
 
 
 @dataclass(frozen=True)

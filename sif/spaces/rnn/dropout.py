@@ -83,5 +83,5 @@ def draw_masks(dropouts: Dropouts, shape: TextShape, batch: int, like: Tensor, s
 
 
 def masked(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Values times their factors, or as they are."""
+    """Values times their factors, or unchanged."""
     return x if mask is None else x * mask

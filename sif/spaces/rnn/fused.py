@@ -25,7 +25,7 @@ SLOPES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": lambda value: value * (1 - value),
     "identity": torch.ones_like,
 }
-"""Derivatives of `ACTIVATIONS` by what they gave."""
+"""Derivatives of `ACTIVATIONS`, as functions of their outputs."""
 
 
 def fused(
@@ -71,7 +71,7 @@ class _Window:
     fresh: Tensor
 
     def enter(self, state: int, step: int, read: Tensor, product: Tensor, activation: str) -> None:
-        """A highway from what is read into a state."""
+        """A highway from the state that is read into another state."""
         carry, fresh = product.chunk(2, dim=1)
         gate, value = self.gates[state, step], self.fresh[state, step]
         torch.sigmoid(carry, out=gate)

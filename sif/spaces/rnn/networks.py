@@ -212,7 +212,7 @@ class Window:
 
 
 class LanguageModel(nn.Module):
-    """Embeddings, something recurrent, and a decoder that shares the embeddings' weights.
+    """Embeddings, a recurrence, and a decoder that shares the embeddings' weights.
 
     Args:
         shape: Sizes.

@@ -114,7 +114,7 @@ class RNNSpace(CellSpace):
         return recur(x, hidden, self._weights, cell, mask, norms, trace)
 
     def _trace(self, x: Tensor, mask: Tensor | None, gates: Gates) -> Trace:
-        """Zeros for every node whose gradient makes the candidates of all steps answer at once."""
+        """Zeros for every node; their gradient probes the candidates of all steps at once."""
         steps, columns, width = x.shape
         states: list[list[Tensor]] = [[] for _ in range(self.shape.nodes + 1)]
         seen = columns
@@ -133,7 +133,7 @@ class RNNSpace(CellSpace):
         return Trace(states, offsets)
 
     def _relaxed(self, x: Tensor, hidden: Tensor, mask: Tensor | None, weights: Tensor) -> Tensor:
-        """All states and activations of every node, by their weights."""
+        """All states and activations of every node, with their weights."""
         width, outputs = self.shape.hidden, []
         norms = cast("Sequence[nn.Module] | None", self.norms)
         weights = weights.to(x)
@@ -177,7 +177,7 @@ class RNNSpace(CellSpace):
 
 
 class _Candidates:
-    """The candidates of all nodes on the states of one window, made when they are asked."""
+    """The candidates of all nodes on the states of one window, computed on request."""
 
     def __init__(
         self, states: Sequence[list[Tensor]], weights: CellWeights, mask: Tensor | None, rows: int
