@@ -197,7 +197,7 @@ OTHERS: dict[str, Verb] = {
                  help="trials at a time (default: one per core)"),
         argument("--output-dir", metavar="DIR", type=Path, help="default: a new one in benches/"),
         either(
-            argument("--resume", metavar="DIR", type=Path, help="go on with a bench"),
+            argument("--resume", metavar="DIR", type=Path, help="continue a bench"),
             argument("--report", metavar="DIR", type=Path, help="table and figures again"),
         ),
         argument("--quiet", action="store_true", help="only the report"),

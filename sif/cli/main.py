@@ -130,7 +130,7 @@ VERBS: dict[str, Verb] = {
         argument("--seed", type=int, metavar="N", help="root of all randomness (default: 0)"),
         argument("--output-dir", metavar="DIR", type=Path,
                  help="run folder (default: a new one in runs/)"),
-        argument("--resume", metavar="DIR", type=Path, help="go on with an interrupted run"),
+        argument("--resume", metavar="DIR", type=Path, help="continue an interrupted run"),
         argument("--quiet", action="store_true", help="only the table and the verdict"),
     )),
     **OTHERS,

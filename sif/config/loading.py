@@ -114,7 +114,7 @@ def _task_name(task: str | None, layers: Iterable[tuple[str, Mapping[str, Any]]]
     for origin, layer in layers:
         name = layer.get("task")
         if name is not None and task is not None and name != task:
-            raise ConfigError(f"{origin}: task: {name!r} contradicts the asked {task!r}")
+            raise ConfigError(f"{origin}: task: {name!r} contradicts the requested {task!r}")
         task = name if task is None else task
     if task is None:
         raise ConfigError(f"task: expected one of {', '.join(task_names())}, found none")

@@ -105,7 +105,7 @@ def locate(
     for folder in (target / name for name in names):
         if folder.is_dir():
             files = ", ".join(source.files)
-            raise DataError(f"{folder}: expected {files} in it, found not all")
+            raise DataError(f"{folder}: expected {files} in it, found only some of them")
     for path in (base / source.archive for base in bases):
         if not source.md5s and path.is_file():
             _verify(path, source)

@@ -71,7 +71,7 @@ class Sampler(ABC):
     def tell(self, selection: Selection, error: float, cost: float) -> None:
         """Takes the result of a selection; an infinite error counts as `WORST`."""
         if selection != self._asked:
-            raise ShapeError("sampler: expected to be told of the selection that was asked")
+            raise ShapeError("sampler: expected the result of the selection that `ask` gave")
         result = Evaluated(selection, error if math.isfinite(error) else WORST, cost)
         self._learn(result)
         self.results.append(result)
@@ -103,7 +103,7 @@ class Sampler(ABC):
             selection = Selection(operations)
             if self.ask() != selection:
                 raise CheckpointError(
-                    f"{type(self).__name__}: expected the selections that were asked before, "
+                    f"{type(self).__name__}: expected the same selections as before, "
                     "found others; was a library updated since?"
                 )
             self.tell(selection, error, cost)

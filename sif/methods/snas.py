@@ -21,8 +21,8 @@ from sif.methods.kind import MethodKind
 from sif.methods.relaxation import Cooling, gumbel, through_softmax
 
 TEMPERATURES = (2.5, 0.03)
-"""First and last temperature. Reimplementations start at 1 or 2.5 and multiply by .97 per epoch; 150
-epochs end here."""
+"""First and last temperature. Reimplementations start at 1 or 2.5 and multiply by .97 per epoch,
+which ends here after 150 epochs."""
 
 
 class Snas(Cooling):

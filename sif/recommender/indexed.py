@@ -124,7 +124,7 @@ class IndexedRecommender:
         lost = np.flatnonzero(~torch.isfinite(sums).numpy())
         if len(lost):
             raise DataError(
-                f"history {lost[0]}: expected ratings from which a user can be told, found too "
+                f"history {lost[0]}: expected ratings that give a finite vector, found too "
                 "large ones"
             )
         rule = self.cold_start

@@ -130,7 +130,7 @@ def refuse(report: ArchReport, epoch: int) -> None:
     if not math.isfinite(report.loss) or any(bool(t.isnan().any()) for t in tables):
         raise DivergedError(
             f"search diverged in epoch {epoch}: an architecture step: expected finite numbers, "
-            f"found loss {report.loss} and slopes that are none; lower search.lr"
+            f"found loss {report.loss} and derivatives that are not finite; lower search.lr"
         )
 
 

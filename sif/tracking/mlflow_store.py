@@ -69,7 +69,7 @@ class _Store:
             self.usable = False
             address = re.sub("//[^/@]*@", "//", self.uri)  # without a password
             print(
-                f"warning: MLflow store {address} failed and gets nothing more from this job; "
+                f"warning: MLflow store {address} failed and receives nothing more of this job; "
                 f"the run folder has everything ({_reason(error)})",
                 file=sys.stderr,
                 flush=True,

@@ -93,7 +93,7 @@ def _resolve_device(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise ConfigError(f"device: {name!r} asked for, but torch sees {count} CUDA device(s)")
+            raise ConfigError(f"device: {name!r} requested, but torch sees {count} CUDA device(s)")
     return device
 
 

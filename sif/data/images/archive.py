@@ -96,7 +96,7 @@ def _members(
             if archive.fileobj is None or archive.fileobj.tell() <= archive.offset:
                 raise EOFError("no mark at its end")
     except FileNotFoundError:
-        raise DataError(f"{path}: expected an archive, found none there") from None
+        raise DataError(f"{path}: expected an archive, found no such file") from None
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError) as error:
         raise DataError(f"{path}: expected a whole tar archive, found: {error}") from None
 

@@ -101,7 +101,7 @@ def unpickle_batch(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path}: expected a batch file, found none there") from None
+        raise DataError(f"{path}: expected a batch file, found no such file") from None
     except OSError as error:
         raise DataError(f"{path}: could not be read: {error.strerror}") from None
     try:

@@ -137,7 +137,7 @@ def _from_npz(path: Path, context: tuple[str, ...]) -> tuple[Interactions, Int64
 
 def _load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not path.is_file():
-        raise DataError(f"{path}: expected a split file or folder, found none there")
+        raise DataError(f"{path}: expected a split file or folder, found neither")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: expected an npz, found an empty file")
     if not zipfile.is_zipfile(path):

@@ -81,7 +81,7 @@ def open_table(path: Path, separator: str | None = None) -> Table:
         DataError: The file is missing, empty or of another kind.
     """
     if not path.is_file():
-        actual = "a folder" if path.is_dir() else "none there"
+        actual = "a folder" if path.is_dir() else "no such file"
         raise DataError(f"{path}: expected a file, found {actual}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: expected interactions, found an empty file")

@@ -59,7 +59,7 @@ def _unknown(path: Path) -> DataError:
     if path.is_file():
         return DataError(f"{path}: expected a folder with {files}, found a file")
     if len(path.parts) > 1:
-        return DataError(f"{path}: expected a folder with {files}, found none there")
+        return DataError(f"{path}: expected a folder with {files}, found no such folder")
     return unknown_name(str(path), "text", f"a folder with {files},")
 
 
