@@ -40,7 +40,7 @@ JOB_ARGUMENTS: tuple[Argument, ...] = (
     argument("--set", metavar="K=V", nargs="+", action="extend", default=[],
              help="e.g. train.epochs=50"),
     argument("--device", help="auto, cpu or cuda (default: auto)"),
-    argument("--data-dir", metavar="DIR", help="where data files lie or are downloaded to"),
+    argument("--data-dir", metavar="DIR", help="folder of data files and downloads"),
     either(
         argument("--tracking-uri", metavar="URI", help="MLflow store"),
         argument("--no-tracking", dest="tracking", action="store_const", const=False,

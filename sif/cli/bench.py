@@ -69,12 +69,12 @@ def _resumed(values: argparse.Namespace) -> Bench:
     tracking = {key: value for key, value in options.items() if value is not None}
     bench = Bench.open(folder, tracking)
     check_resumed(folder, values.output_dir, ())
-    changed = changes(_asked(values, bench.plan, BenchFolder(folder)), bench.plan)
+    changed = changes(_requested_plan(values, bench.plan, BenchFolder(folder)), bench.plan)
     check_resumed(folder, None, changed)
     return bench
 
 
-def _asked(values: argparse.Namespace, saved: Plan, folder: BenchFolder) -> Plan:
+def _requested_plan(values: argparse.Namespace, saved: Plan, folder: BenchFolder) -> Plan:
     """The saved plan, changed by the options that are given."""
     seeds: Sequence[int] = saved.seeds
     if values.seed is not None or values.seeds is not None:

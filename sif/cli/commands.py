@@ -171,7 +171,7 @@ OTHERS: dict[str, Verb] = {
         argument("--users", type=Path, metavar="FILE", help="CSV or Parquet of user ids"),
         argument("--output", type=Path, metavar="FILE", help="CSV or Parquet to write"),
         argument("--unknown", choices=("error", "popular"), default="error",
-                 help="what users get whom nobody knows"),
+                 help="answer to unknown users"),
     )),
     "similar": Verb(
         "items like items, from a run's model", similar, _ids("ITEM...", "then item ids")
@@ -187,12 +187,12 @@ OTHERS: dict[str, Verb] = {
         argument("--methods", metavar="NAME", nargs="+", default=[], help="search methods"),
         argument("--variant", metavar="WORD", nargs="+", action="append", default=[],
                  help="NAME METHOD methods.METHOD.key=value ...: one with its own settings"),
-        argument("--seeds", type=int, metavar="N", help="how many (default: 5)"),
+        argument("--seeds", type=int, metavar="N", help="number of seeds (default: 5)"),
         argument("--seed", type=int, metavar="N", help="the first of them (default: 0)"),
         argument("--budget", metavar="AMOUNT",
                  help="of a search: 30s, 5min (CPU), 500steps, 20epochs"),
         argument("--against", metavar="NAME",
-                 help="whom differences are taken to (default: the first)"),
+                 help="reference of differences (default: the first)"),
         argument("--workers", type=int, metavar="N",
                  help="trials at a time (default: one per core)"),
         argument("--output-dir", metavar="DIR", type=Path, help="default: a new one in benches/"),

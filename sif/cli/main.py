@@ -100,14 +100,14 @@ def _run(values: argparse.Namespace) -> None:
         raise
 
 
-def _asked_config(values: argparse.Namespace, file: str | Path | None) -> CommonConfig:
+def _requested_config(values: argparse.Namespace, file: str | Path | None) -> CommonConfig:
     from sif.methods.configuration import load_job_config
 
     return load_job_config(values.task, file=file, sets=values.set, flags=given(values, _FLAGS))
 
 
 def _new_config(values: argparse.Namespace) -> CommonConfig:
-    config = _asked_config(values, values.config)
+    config = _requested_config(values, values.config)
     return config.model_copy(update={"output_dir": new_run_folder(config, datetime.now())})
 
 
@@ -118,7 +118,7 @@ def _resumed_config(values: argparse.Namespace) -> CommonConfig:
     from sif.methods.configuration import load_job_config
 
     saved = load_job_config(None, file=folder / "config.yaml")
-    config = _asked_config(values, values.config or folder / "config.yaml")
+    config = _requested_config(values, values.config or folder / "config.yaml")
     check_resumed(folder, None, differences(config, saved))
     return config.model_copy(update={"output_dir": folder})
 
@@ -183,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _renamings_told_once():
+        with _renamings_reported_once():
             _dispatch(list(arguments))
         sys.stdout.flush()
         return 0
@@ -200,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _renamings_told_once() -> Iterator[None]:
+def _renamings_reported_once() -> Iterator[None]:
     """Settings under former names become one line on stderr, however often they are read."""
     seen: set[str] = set()
     with warnings.catch_warnings():

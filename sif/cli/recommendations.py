@@ -31,11 +31,11 @@ _TYPES = ("string", "int32", "string", "float32", "string")
 
 
 def rows(
-    asked: Sequence[str], items: NDArray[np.str_], scores: NDArray[np.float32],
+    queries: Sequence[str], items: NDArray[np.str_], scores: NDArray[np.float32],
     titles: Mapping[str, str],
 ) -> Iterator[Row]:  # fmt: skip
     """Rows (asked id, rank from 1, item, score, title) of answers (b, k)."""
-    for one, answers, values in zip(asked, items, scores, strict=True):
+    for one, answers, values in zip(queries, items, scores, strict=True):
         for rank, (item, score) in enumerate(zip(answers, values, strict=True), start=1):
             if item:
                 yield one, rank, str(item), float(score), titles.get(str(item), "")

@@ -22,7 +22,7 @@ class CellsConfig(CommonConfig):
     overlay: ClassVar[str | None] = "dataset"
 
     cells: Annotated[str | None, AfterValidator(_absolute_if_given)] = Field(
-        None, description="what to train without a search: a published name, or a genotype file"
+        None, description="cells to train without a search: a published name, or a genotype file"
     )
 
 

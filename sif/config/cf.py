@@ -74,7 +74,7 @@ class DataConfig(Section):
     min_user: Count = Field(1, description="fewest interactions per user")
     min_item: Count = Field(1, description="fewest interactions per item")
     duplicates: Literal["last", "first", "mean", "error"] = Field(
-        "last", description="which interaction of a repeated pair counts"
+        "last", description="rule for repeated pairs"
     )
     protocol: str | None = Field(None, description="split protocol; None: the objective's own")
     split_file: AbsolutePath | None = Field(
@@ -138,7 +138,7 @@ class LossConfig(Section):
     )
     bias_l2: NonNegative = Field(1.0, description="L2 of a bias, in units of an embedding's")
     l2_scaling: Literal["plain", "sqrt", "linear"] = Field(
-        "sqrt", description="how a row's L2 grows with its number of interactions"
+        "sqrt", description="growth of a row's L2 with its number of interactions"
     )
 
 
@@ -232,7 +232,7 @@ class CFConfig(CommonConfig):
     dataset: Annotated[str, AfterValidator(absolute_if_file)] = Field(
         "planted", description="a known dataset's name, or a file"
     )
-    objective: Objective = Field("ranking", description="what the recommender is for")
+    objective: Objective = Field("ranking", description="task of the recommender")
     space: str = Field("sif", description="search space")
     spaces: Owned = Field({}, description="settings of spaces of other packages by name")
     losses: Owned = Field({}, description="settings of losses of other packages by name")
@@ -246,8 +246,8 @@ class CFConfig(CommonConfig):
     )
     controls: Names = Field(
         ("fixed-multiply", "random-function"),
-        description="functions that are trained like the found one; without fixed-multiply the "
-        "found one is kept whatever validation says; []: none",
+        description="functions that are trained like the searched one; without fixed-multiply the "
+        "searched one is kept even if validation prefers another; []: none",
     )
 
     @model_validator(mode="after")

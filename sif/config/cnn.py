@@ -116,6 +116,6 @@ class CNNConfig(CellsConfig):
     search: CellSearchConfig = CellSearchConfig()
     train: CellTrainConfig = CellTrainConfig()
     baselines: Names = Field(
-        ("random-ws",), description="what to compare with: search methods (random-ws, darts-1, "
+        ("random-ws",), description="to compare with: search methods (random-ws, darts-1, "
         "gdas, tpe, ...), same epochs or budget, and published cells (darts-v2, ...); []: nothing"
     )  # fmt: skip

@@ -197,9 +197,9 @@ def config_hash(config: CommonConfig) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def differences(ours: CommonConfig, other: CommonConfig) -> list[str]:
+def differences(config: CommonConfig, other: CommonConfig) -> list[str]:
     """Settings that can change the result and differ, as 'train.epochs: 50 or 200'."""
-    a, b = dotted(_results(ours)), dotted(_results(other))
+    a, b = dotted(_results(config)), dotted(_results(other))
     return [f"{k}: {a.get(k)!r} or {b.get(k)!r}" for k in {**a, **b} if a.get(k) != b.get(k)]
 
 

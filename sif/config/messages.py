@@ -84,12 +84,12 @@ def _problem(item: Any, model: type[BaseModel]) -> str:
     if kind == "value_error":
         return str(item["ctx"]["error"])
     if kind == "too_short":
-        return f"expected at least {item['ctx']['min_length']} item(s), found {_shown(value)}"
+        return f"expected at least {item['ctx']['min_length']} item(s), found {_shortened(value)}"
     expected = _expectation(item["msg"], kind)
     hint = ""
     if kind == "literal_error" and isinstance(value, str):
         hint = did_you_mean(value, item["ctx"]["expected"].replace("'", "").split(" or "))
-    return f"{expected}, found {_shown(value)}{hint}"
+    return f"{expected}, found {_shortened(value)}{hint}"
 
 
 def _expectation(message: str, kind: str) -> str:
@@ -105,7 +105,7 @@ def _expectation(message: str, kind: str) -> str:
     return text.replace("expected a integer", "expected an integer")
 
 
-def _shown(value: Any) -> str:
+def _shortened(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= _FOUND_LENGTH else text[: _FOUND_LENGTH - 3] + "..."
 

@@ -40,12 +40,12 @@ class Renamed:
     keys: tuple[str, ...]
     values: tuple[tuple[Any, Any], ...] = ()
 
-    def value(self, given: Any) -> Any:
+    def value(self, former: Any) -> Any:
         """Today's value."""
-        return next((new for old, new in self.values if old == given), given)
+        return next((new for old, new in self.values if old == former), former)
 
 
-def _of(method: str, key: str, *values: tuple[Any, Any]) -> Renamed:
+def _owned(method: str, key: str, *values: tuple[Any, Any]) -> Renamed:
     return Renamed((f"methods.{method}.{key}",), values)
 
 
@@ -58,20 +58,20 @@ RENAMED: dict[str, Renamed] = {
     "search.judge": Renamed(("search.validate_every_epoch",)),
     "search.follow_l2": Renamed(("search.adapt_l2",)),
     "search.normalise": Renamed(("search.normalize",)),
-    "search.warmup": _of("nasp", "warmup"),
-    "search.arch_start": _of("nasp", "arch_start", (None, "half_warmup")),
-    "search.settle": _of("nasp", "settle_steps"),
-    "search.explore": _of("nasp", "explore"),
-    "search.score": _of("nasp", "score", ("switch", "replacement_loss")),
-    "search.arch_optimizer": _of("nasp", "arch_optimizer"),
-    "search.arch_lr": _of("nasp", "arch_lr"),
-    "search.box": _of("nasp", "alpha_constraint"),
-    "search.penalty": _of("nasp", "complexity_penalty"),
-    "search.probe_operations": _of("nasp", "probe_operations"),
-    "search.probe_rows": _of("nasp", "probe_rows"),
+    "search.warmup": _owned("nasp", "warmup"),
+    "search.arch_start": _owned("nasp", "arch_start", (None, "half_warmup")),
+    "search.settle": _owned("nasp", "settle_steps"),
+    "search.explore": _owned("nasp", "explore"),
+    "search.score": _owned("nasp", "score", ("switch", "replacement_loss")),
+    "search.arch_optimizer": _owned("nasp", "arch_optimizer"),
+    "search.arch_lr": _owned("nasp", "arch_lr"),
+    "search.box": _owned("nasp", "alpha_constraint"),
+    "search.penalty": _owned("nasp", "complexity_penalty"),
+    "search.probe_operations": _owned("nasp", "probe_operations"),
+    "search.probe_rows": _owned("nasp", "probe_rows"),
     "search.darts_lr": Renamed(tuple(f"methods.{name}.arch_lr" for name in RELAXATIONS)),
-    "search.candidates": _of("random-ws", "candidates"),
-    "search.population": _of("nsga2", "population"),
+    "search.candidates": _owned("random-ws", "candidates"),
+    "search.population": _owned("nsga2", "population"),
 }
 """Former dotted name to the present setting."""
 
@@ -142,9 +142,10 @@ def _note(old: str, value: Any, new: Renamed) -> str:
 
 
 def _contradiction(origin: str, *pairs: tuple[str, Any]) -> str:
-    (one, mine), (other, theirs) = pairs
+    (first, first_value), (second, second_value) = pairs
     where = f"{origin}: " if origin else ""
-    return f"{where}{one} ({mine}) contradicts {other} ({theirs}), the same setting: drop one"
+    texts = f"{first} ({first_value}) contradicts {second} ({second_value})"
+    return f"{where}{texts}, the same setting: drop one"
 
 
 def _known(key: str, model: type[BaseModel]) -> bool:

@@ -69,7 +69,7 @@ class RecurrentTrainConfig(Section):
     patience: Count = Field(50, description="validations without improvement before it stops")
     columns: Count = Field(64, description="columns of the text that are read side by side")
     bptt: Count = Field(35, description="steps of a window, in the mean")
-    vary: bool = Field(True, description="whether lengths of windows are random (AWD-LSTM)")
+    vary: bool = Field(True, description="random lengths of windows (AWD-LSTM)")
     hidden: Count = Field(850, description="width of embeddings and states")
     optimizer: Optimizer = Field("sgd", description="of the weights")
     lr: Rate = Field(20.0, description="step size")
@@ -104,6 +104,6 @@ class RNNConfig(CellsConfig):
     search: RecurrentSearchConfig = RecurrentSearchConfig()
     train: RecurrentTrainConfig = RecurrentTrainConfig()
     baselines: Names = Field(
-        ("random-ws", "lstm"), description="what to compare with: search methods (random-ws, "
+        ("random-ws", "lstm"), description="to compare with: search methods (random-ws, "
         "darts-1, gdas, tpe, ...), published cells (darts-v1, darts-v2, enas), lstm; []: nothing"
     )  # fmt: skip

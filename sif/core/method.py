@@ -131,8 +131,9 @@ class ArchParameters:
     def step(self, space: Space, valid: Batch, gates: Gates) -> float:
         """One step on a validation batch at discrete gates; the loss before it."""
         loss = space.loss(valid, gates)
-        wanted = self.parameters
-        self.descend(torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True))
+        parameters = self.parameters
+        grads = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        self.descend(grads)
         return float(loss.detach())
 
     def state_dict(self) -> dict[str, Any] | None:

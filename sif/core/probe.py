@@ -159,8 +159,8 @@ def gate_gradient(
         name: w.detach().to(like, copy=True).requires_grad_() for name, w in gates.weights.items()
     }
     loss = space.loss(batch, replace(gates, weights=leaves))
-    wanted = [*leaves.values(), *arch, *weights]
-    grads = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
+    inputs = [*leaves.values(), *arch, *weights]
+    grads = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
     by_block = {name: g.cpu() for name, g in zip(leaves, grads, strict=False)}
     first, second = len(leaves), len(leaves) + len(arch)
     return GateGradient(loss.detach(), by_block, grads[first:second], grads[second:])

@@ -68,11 +68,11 @@ class Selections:
         for size in reversed(self.sizes):
             number, place = divmod(number, size)
             row.append(place)
-        return self.of_row(row[::-1])
+        return self.from_row(row[::-1])
 
     def drawn(self, generator: torch.Generator) -> Selection:
         """A selection, each of them equally likely."""
-        return self.of_row([int(torch.randint(n, (), generator=generator)) for n in self.sizes])
+        return self.from_row([int(torch.randint(n, (), generator=generator)) for n in self.sizes])
 
     def distinct(self, most: int, generator: torch.Generator) -> list[Selection]:
         """At most so many different selections, in random order."""
@@ -84,7 +84,7 @@ class Selections:
             selections.setdefault(self.drawn(generator))
         return list(selections)
 
-    def of_row(self, row: Sequence[int]) -> Selection:
+    def from_row(self, row: Sequence[int]) -> Selection:
         """The selection of a row.
 
         Raises:

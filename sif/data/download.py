@@ -128,9 +128,9 @@ def _verify(path: Path, source: Source) -> None:
 
 
 def _nowhere(source: Source, bases: Sequence[Path]) -> str:
-    wanted = PurePosixPath(source.folder) / source.files[0]
+    example = PurePosixPath(source.folder) / source.files[0]
     searched = ", ".join(str(base) for base in bases)
-    return f"{source.name}: expected {wanted} in one of: {searched}; found none"
+    return f"{source.name}: expected {example} in one of: {searched}; found none"
 
 
 def _download(source: Source, target: Path, bases: Sequence[Path]) -> str:

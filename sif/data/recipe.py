@@ -43,10 +43,10 @@ class Recipe(Source):
         """Kind of its content, for messages."""
         return _CONTENT.get(self.kind, "interactions")
 
-    def check_content(self, wanted: str) -> None:
+    def check_content(self, expected: str) -> None:
         """Raises DataError for a data set of another kind of content."""
-        if self.content != wanted:
-            raise DataError(f"{self.name}: expected {wanted}, found a data set of {self.content}")
+        if self.content != expected:
+            raise DataError(f"{self.name}: expected {expected}, found a data set of {self.content}")
 
 
 def list_datasets() -> dict[str, Recipe]:

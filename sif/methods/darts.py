@@ -73,17 +73,17 @@ class Darts(Relaxed):
     def _second(self, space: Space, train: Batch, valid: Batch, gates: Gates) -> GateGradient:
         """Equations 7 and 8 of DARTS, with a plain gradient step as the imagined one."""
         weights = list(space.weight_parameters())
-        kept = [w.detach().clone() for w in weights]
+        saved = [w.detach().clone() for w in weights]
         rate = self._unrolled_lr
-        _put(weights, kept, gate_gradient(space, train, gates, weights).weights, -rate)
+        _put(weights, saved, gate_gradient(space, train, gates, weights).weights, -rate)
         ahead = gate_gradient(space, valid, gates, weights)
         norm = torch.stack([g.norm() for g in ahead.weights]).norm()
         reach = PERTURBATION / max(float(norm), torch.finfo(norm.dtype).tiny)
         ends = []
         for sign in (1, -1):
-            _put(weights, kept, ahead.weights, sign * reach)
+            _put(weights, saved, ahead.weights, sign * reach)
             ends.append(gate_gradient(space, train, gates))
-        _put(weights, kept, ahead.weights, 0.0)
+        _put(weights, saved, ahead.weights, 0.0)
         scale, (up, down) = rate / (2 * reach), ends
         by_gate = {n: g - scale * (up.gates[n] - down.gates[n]) for n, g in ahead.gates.items()}
         by_arch = tuple(

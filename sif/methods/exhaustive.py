@@ -33,8 +33,8 @@ class Exhaustive(Sampler):
         self._order = torch.randperm(count, generator=draws).tolist()
 
     def _next(self) -> Selection | None:
-        done = len(self.results)
-        return self.selections.numbered(self._order[done]) if done < len(self._order) else None
+        count = len(self.results)
+        return self.selections.numbered(self._order[count]) if count < len(self._order) else None
 
 
 EXHAUSTIVE = MethodKind(seeded(Exhaustive), samples=True, ends=True)

@@ -59,13 +59,15 @@ class Gdas(Cooling):
         gates = self._hard(logits)
         # Nothing but what was drawn is probed; a space that probes everything is masked below.
         gradient = gate_gradient(space, valid, replace(gates, probing=Probing(gates.weights)))
-        heard = {n: g.to(gates.weights[n]) * gates.weights[n] for n, g in gradient.gates.items()}
+        gradients = {
+            n: g.to(gates.weights[n]) * gates.weights[n] for n, g in gradient.gates.items()
+        }
         by_alpha = {
-            name: through_softmax(table.softmax(dim=1), heard[name], heat)
+            name: through_softmax(table.softmax(dim=1), gradients[name], heat)
             for name, table in logits.items()
         }
         self._descend(by_alpha, gradient.arch)
-        return ArchReport(float(gradient.loss), {"gradient": heard})
+        return ArchReport(float(gradient.loss), {"gradient": gradients})
 
 
 def log_odds(logits: Tensor) -> Tensor:

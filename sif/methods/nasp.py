@@ -55,8 +55,8 @@ class NaspSettings(MethodSettings):
         0.2, description="chance that a weight step draws all operations afresh"
     )
     score: Literal["gradient", "replacement_loss"] = Field(
-        "gradient", description="what alpha descends on: slopes by the gates, or the loss with "
-        "each candidate in the active one's place (spaces of cf)"
+        "gradient", description="score on which alpha descends: slopes by the gates, or the loss "
+        "with each candidate in the active one's place (spaces of cf)"
     )  # fmt: skip
     arch_optimizer: Literal["plain", "adam"] = Field(
         "adam", description="proximal step of the paper, or Adam as in the published code"
@@ -65,7 +65,7 @@ class NaspSettings(MethodSettings):
         3e-4, description="step size of alpha, per unit of score (plain) or per step (adam)"
     )
     alpha_constraint: Literal["shift", "clip"] = Field(
-        "shift", description="how alpha is kept in [0, 1]; clip: as published"
+        "shift", description="rule that keeps alpha in [0, 1]; clip: as published"
     )
     complexity_penalty: NonNegative = Field(
         0.0, description="weight of an operation's cost (eta of the paper); rnn has none"

@@ -55,7 +55,7 @@ class Nsga2(Sampler):
             self._infill = self._algorithm.ask()
             if self._infill is None or not len(self._infill):
                 return None  # nothing can be bred that the population does not have
-        return self.selections.of_row([int(x) for x in self._infill[len(self._objectives)].X])
+        return self.selections.from_row([int(x) for x in self._infill[len(self._objectives)].X])
 
     def _learn(self, result: Evaluated) -> None:
         self._objectives.append((result.error, result.cost))

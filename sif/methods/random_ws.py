@@ -64,7 +64,7 @@ class RandomWS:
 
     def choose(self, error: Callable[[Gates], float]) -> None:
         """Keeps the candidate with the lowest finite error, the first of equals."""
-        errors = [error(drawn.to_gates(self._blocks)) for drawn in self._drawn]
+        errors = [error(selection.to_gates(self._blocks)) for selection in self._drawn]
         errors = [e if math.isfinite(e) else math.inf for e in errors]
         self._best = errors.index(min(errors))
 

@@ -32,7 +32,7 @@ class Snas(Cooling):
         first, last = TEMPERATURES
         return float(first * (last / first) ** done)
 
-    def _drawn(self) -> Alpha:
+    def _draw(self) -> Alpha:
         heat = self.temperature()
         return {
             name: concrete(alpha, gumbel(alpha, self._generator), heat)
@@ -42,13 +42,13 @@ class Snas(Cooling):
     def weight_gates(self, step: int) -> Gates:
         """A draw: all operations, by weights that sum to 1 on every edge."""
         self._step = step
-        return Gates(self._drawn(), None)
+        return Gates(self._draw(), None)
 
     def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
         """One Adam step of alpha through a draw, on a validation batch."""
-        drawn, heat = self._drawn(), self.temperature()
-        gradient = gate_gradient(space, valid, Gates(drawn, None))
-        by_alpha = {n: through_softmax(z, gradient.gates[n], heat) for n, z in drawn.items()}
+        draw, heat = self._draw(), self.temperature()
+        gradient = gate_gradient(space, valid, Gates(draw, None))
+        by_alpha = {n: through_softmax(z, gradient.gates[n], heat) for n, z in draw.items()}
         self._descend(by_alpha, gradient.arch)
         return ArchReport(float(gradient.loss), {"gradient": gradient.gates})
 

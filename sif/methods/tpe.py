@@ -39,7 +39,7 @@ class Tpe(Sampler):
             warnings.simplefilter("ignore")  # of experimental features, which are not used
             self._trial = self._study.ask(self._space)
         params, every = self._trial.params, self.selections
-        return every.of_row([int(params.get(name, 0)) for name in every.names])
+        return every.from_row([int(params.get(name, 0)) for name in every.names])
 
     def _learn(self, result: Evaluated) -> None:
         self._study.tell(self._trial, result.error)

@@ -171,10 +171,10 @@ class ImageProblem(Problem[Cells, CellNetwork]):
                     f"{height} x {width}; set data.size"
                 )
 
-    def layout(self, channels: int, cells: int, **further: Any) -> Layout:
+    def layout(self, channels: int, cells: int, **options: Any) -> Layout:
         """The outside of a network on these images."""
         classes = len(self.source.images.classes)
-        return Layout(classes, channels, cells, self.shape[2], **further)
+        return Layout(classes, channels, cells, self.shape[2], **options)
 
     def space(self, mixed: bool = False) -> CNNSpace:
         """A supernet with fresh weights, the same for all methods, mixed or not."""
@@ -260,10 +260,10 @@ class ImageProblem(Problem[Cells, CellNetwork]):
             batches = self.source.batches(valid_rows, settings.batch_size, plain)
             return {"error": float(wrong(network, batches).mean())}
 
-        def begin(done: int) -> None:
-            network.drop = settings.drop_path * done / settings.epochs
+        def begin(epochs_done: int) -> None:
+            network.drop = settings.drop_path * epochs_done / settings.epochs
             # By epoch, so that a resumed training drops the same paths.
-            drops.manual_seed(derive_seed(self.runtime.seed, "train", "drop", done))
+            drops.manual_seed(derive_seed(self.runtime.seed, "train", "drop", epochs_done))
 
         schedule = exponential(settings.decay) if settings.decay else cosine()
         loop = self.loop_settings(make_optimizer=momentum(settings.weight_decay), schedule=schedule)

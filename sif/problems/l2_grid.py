@@ -121,9 +121,9 @@ class GridTraining:
         work = partial(self._train, name, genotype, fresh)
         finished, dropped = self._halved(name, work)
         best = max(finished, key=self._merit)
-        further, prefers = self._beyond(name, work, best)
-        best = max([best, *further], key=self._merit)
-        whole = [*finished, *further]
+        beyond, prefers = self._beyond(name, work, best)
+        best = max([best, *beyond], key=self._merit)
+        whole = [*finished, *beyond]
         seconds = sum(s["seconds"] for s in (*whole, *dropped))
         l2 = best["numbers"]["l2"]
         self.session.console.line(
@@ -164,14 +164,14 @@ class GridTraining:
                 break  # 0 has nothing below it
             try:
                 first = self._start(name, work, place, l2 * step)
-                further = self._end(name, work, place, l2 * step, first)
+                state = self._end(name, work, place, l2 * step, first)
             except DivergedError:
                 break
             self.session.stages.trim(f"{name}-{place}-start", "loop")
-            states.append(further)
-            if self._merit(further) - self._merit(best) <= GAIN * abs(self._merit(best)):
+            states.append(state)
+            if self._merit(state) - self._merit(best) <= GAIN * abs(self._merit(best)):
                 break
-            best, l2 = further, l2 * step
+            best, l2 = state, l2 * step
         return states, l2
 
     def _start(self, name: str, work: Work, place: int, l2: float) -> State:

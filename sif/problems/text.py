@@ -126,8 +126,8 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         self.config, self.runtime, self.words = config, runtime, corpus.words
         self.nodes = nodes or config.search.nodes
         self.text, self.valid = corpus.train, corpus.valid
-        held = round(config.search.valid_share * len(self.text))
-        self.searched = self.text[: len(self.text) - held], self.text[len(self.text) - held :]
+        n_valid = round(config.search.valid_share * len(self.text))
+        self.searched = self.text[: len(self.text) - n_valid], self.text[len(self.text) - n_valid :]
 
     def check(self) -> None:
         """Raises DataError for a text too short for its windows, ConfigError for other misfits."""

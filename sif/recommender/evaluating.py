@@ -124,9 +124,9 @@ def _evaluated(model: ServedModel, data: Any) -> tuple[Evaluation, NDArray[np.st
     scorer: Scorer = model.scorer
     if objective == "ranking":
         unknown = vocabularies[1].lookup(interactions.vocabularies[1].ids) < 0
-        further = interactions.vocabularies[1].ids[unknown]
-        vocabularies[1] = Vocabulary(np.concatenate([vocabularies[1].ids, further]))
-        scorer = _Padded(model, len(further))
+        unknown_ids = interactions.vocabularies[1].ids[unknown]
+        vocabularies[1] = Vocabulary(np.concatenate([vocabularies[1].ids, unknown_ids]))
+        scorer = _Padded(model, len(unknown_ids))
     truth = _translated(interactions, tuple(vocabularies), "evaluation")
     train = _seen(model, truth.vocabularies)
     before = () if split is None else (split.train, split.valid)
@@ -143,8 +143,8 @@ def _translated(
         raise DataError(f"data: expected {len(vocabularies)} fields, found {len(data.fields)}")
     numbers = np.stack(
         [
-            theirs.lookup(ours.ids)[data.ids[:, field]]
-            for field, (ours, theirs) in enumerate(
+            model_vocabulary.lookup(data_vocabulary.ids)[data.ids[:, field]]
+            for field, (data_vocabulary, model_vocabulary) in enumerate(
                 zip(data.vocabularies, vocabularies, strict=True)
             )
         ],

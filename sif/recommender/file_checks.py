@@ -35,9 +35,9 @@ from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.registry import LOSSES
 
 
-def _require(holds: Any, expected: str, found: Any) -> None:
+def _require(holds: Any, expected: str, actual: Any) -> None:
     if not holds:
-        raise ValueError(f"expected {expected}, found {found}")
+        raise ValueError(f"expected {expected}, found {actual}")
 
 
 def _column(kind: str) -> AfterValidator:
@@ -57,8 +57,8 @@ def _finite(value: Any) -> Any:
     _require(isinstance(value, np.ndarray | torch.Tensor), "floats", type(value).__name__)
     tensor = torch.as_tensor(value)
     _require(tensor.is_floating_point(), "floats", tensor.dtype)
-    for lost in tensor[~torch.isfinite(tensor)][:1]:
-        _require(False, "finite floats", float(lost))
+    for invalid in tensor[~torch.isfinite(tensor)][:1]:
+        _require(False, "finite floats", float(invalid))
     return value
 
 

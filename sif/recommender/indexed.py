@@ -65,7 +65,7 @@ class IndexedRecommender:
         Raises:
             DataError: Scores that are not numbers; the message names the user's id.
         """
-        with self._named(0, rows, "scores"):
+        with self._naming_rows(0, rows, "scores"):
             return self._top(*self._known(rows), k, excluded, allowed)
 
     def top_of(
@@ -121,10 +121,10 @@ class IndexedRecommender:
         """The same for users outside of the tables."""
         vectors, biases = self.model.fold(0).vectors(pairs)
         sums = vectors.sum(dim=1) + (0 if biases is None else biases)
-        lost = np.flatnonzero(~torch.isfinite(sums).numpy())
-        if len(lost):
+        invalid = np.flatnonzero(~torch.isfinite(sums).numpy())
+        if len(invalid):
             raise DataError(
-                f"history {lost[0]}: expected ratings that give a finite vector, found too "
+                f"history {invalid[0]}: expected ratings that give a finite vector, found too "
                 "large ones"
             )
         rule = self.cold_start
@@ -132,7 +132,7 @@ class IndexedRecommender:
         return UserVectors(vectors, biases), cold
 
     @contextlib.contextmanager
-    def _named(self, field: int, rows: Rows, what: str) -> Iterator[None]:
+    def _naming_rows(self, field: int, rows: Rows, what: str) -> Iterator[None]:
         """Within the block, errors on scores that are no numbers name the row's original id."""
         try:
             yield
@@ -154,11 +154,11 @@ class IndexedRecommender:
         Raises:
             DataError: Cosines that are not numbers; the message names the row's id.
         """
-        with self._named(field, rows, "cosines"):
-            return self._of_field(field).top(rows, k, itself, allowed)
+        with self._naming_rows(field, rows, "cosines"):
+            return self._neighbors_of(field).top(rows, k, itself, allowed)
 
     @torch.no_grad()
-    def _of_field(self, field: int) -> Neighbors:
+    def _neighbors_of(self, field: int) -> Neighbors:
         if field not in self._neighbors:
             interaction, cold_start = self.model.network.interaction(), self.model.cold_start
             table, readout = interaction.table(field), clip_readout(interaction.readout)

@@ -104,18 +104,18 @@ def parts(
     known = _cleaned(read(data), config, config.min_user, config.min_item, whole)
     check_usable(known, "interactions")
     if valid is None:
-        held = held_out(known, seed)
+        is_valid = held_out(known, seed)
     else:
         judged = _cleaned(read(valid), config, 1, 1)
         if known.rating is not None and judged.rating is None:
             raise DataError("valid: expected a rating column as in the interactions, found none")
-        known, held = _joined(known, judged)
-    if not held.any():
+        known, is_valid = _joined(known, judged)
+    if not is_valid.any():
         raise DataError(
             f"interactions: expected some to hold out, users with three or more or valid=, found "
             f"{len(known)} of {known.sizes[0]} users"
         )
-    return known, known.select(~held), known.select(held)
+    return known, known.select(~is_valid), known.select(is_valid)
 
 
 def _joined(known: Interactions, judged: Interactions) -> tuple[Interactions, NDArray[np.bool_]]:

@@ -142,10 +142,10 @@ class ServedModel:
             ConfigError: A rating that is not finite, or too large for float32.
         """
         standard = (values - self.scale.mean) / self.scale.deviation
-        lost = ~(np.abs(standard) <= np.finfo(np.float32).max)
-        if lost.any():
+        is_invalid = ~(np.abs(standard) <= np.finfo(np.float32).max)
+        if is_invalid.any():
             raise ConfigError(
-                f"ratings: expected finite numbers, found {float(values[np.argmax(lost)])!r}"
+                f"ratings: expected finite numbers, found {float(values[np.argmax(is_invalid)])!r}"
             )
         place = {int(column): n for n, column in enumerate(columns)}
         if self.objective == "rating" and self.reading.min_rating is not None:

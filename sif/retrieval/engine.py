@@ -224,9 +224,9 @@ class Engine:
             stop = min(start + width, self.n_items)
             self._catalogue.write(ready, start, stop, scores)
             request.close(scores, start, stop)
-            lost = select(scores.numpy(), start, stop, edges, excluded, best, items)
-            if lost >= 0:
-                raise ScoreError(rows.start + lost)
+            nan_row = select(scores.numpy(), start, stop, edges, excluded, best, items)
+            if nan_row >= 0:
+                raise ScoreError(rows.start + nan_row)
         return best, items
 
     def _at_once(self, request: _Request, rows: slice, scores: Tensor) -> Selected:

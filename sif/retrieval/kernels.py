@@ -133,9 +133,9 @@ class Maxima:
         users = self._padded(users).contiguous()
         kernel(users.numpy(), self._items, self._weights, start, stop, out.numpy())
         # u > x is false for a user's NaN, which the kernel would lose.
-        lost = users.isnan().any(dim=1)
-        if lost.any():
-            out[lost, : stop - start] = torch.nan
+        has_nan = users.isnan().any(dim=1)
+        if has_nan.any():
+            out[has_nan, : stop - start] = torch.nan
 
 
 class Broadcast:

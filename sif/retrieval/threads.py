@@ -53,5 +53,5 @@ def in_chunks(n: int, step: int, threads: int, worker: Callable[[Iterator[slice]
         work()
         return
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(work) for _ in range(threads)]:
-            done.result()
+        for future in [pool.submit(work) for _ in range(threads)]:
+            future.result()

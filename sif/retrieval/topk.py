@@ -70,9 +70,9 @@ def _refuse_nan(maxima: Tensor, first: int) -> None:
     # The sum is NaN where a maximum is, and also where infinities of both signs meet.
     if not maxima.sum().isnan():
         return
-    lost = maxima.isnan().any(dim=1)
-    if lost.any():
-        row = int(lost.nonzero()[0])
+    has_nan = maxima.isnan().any(dim=1)
+    if has_nan.any():
+        row = int(has_nan.nonzero()[0])
         raise ScoreError(first + row)
 
 

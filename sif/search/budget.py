@@ -169,8 +169,8 @@ def steps_that_fit(
     """
     resting = planned(section, method.settings, 1, _MANY).resting
     learning = (1 - resting / _MANY) / method.every(section)
-    left = seconds - costs.spent - costs.reserve
-    steps = int(left / max(costs.weight + learning * costs.arch, 1e-9))
+    remaining = seconds - costs.spent - costs.reserve
+    steps = int(remaining / max(costs.weight + learning * costs.arch, 1e-9))
     if steps < 1:
         raise BudgetError(
             f"search.seconds: expected more than {costs.spent + costs.reserve:.3g} CPU seconds, "

@@ -144,10 +144,10 @@ class _Sampling:
 
     def fits(self) -> bool:
         """True if one more candidate fits into the budget, or one more stretch of the best."""
-        done, limit = self.epochs // self.settings.candidate.epochs, self.settings.seconds
-        if self.settings.candidates is not None and done >= self.settings.candidates:
+        n_trained, limit = self.epochs // self.settings.candidate.epochs, self.settings.seconds
+        if self.settings.candidates is not None and n_trained >= self.settings.candidates:
             return False
-        return limit is None or not done or self.cpu + self.cpu / done <= limit
+        return limit is None or not n_trained or self.cpu + self.cpu / n_trained <= limit
 
     def take(
         self, selection: Selection, result: SearchResult | None, judged: Mapping[str, float],
@@ -260,8 +260,8 @@ class _Inner:
         """A state to continue from, with clock and counts reset."""
         if state["epoch"] < self._epochs:
             return None
-        afresh = {"seconds": 0.0, "cpu_seconds": 0.0, "diagnostics": vars(Diagnostics())}
-        return copy.deepcopy({**state, "history": state["history"][-1:], **afresh})
+        reset = {"seconds": 0.0, "cpu_seconds": 0.0, "diagnostics": vars(Diagnostics())}
+        return copy.deepcopy({**state, "history": state["history"][-1:], **reset})
 
 
 def sample(
@@ -308,19 +308,19 @@ def sample(
             known = None if selection is None else run.known.get(selection)
             if selection is not None and known is not None:
                 method.tell(selection, *known)
-        wanted: Selection | _Best
+        candidate: Selection | _Best
         if selection is None:
             run.finished = True
             if run.best is None or run.kept is None or not run.limited:
                 break
-            wanted = run.best
+            candidate = run.best
         elif known is not None:
             run.repeats += 1
             continue
         else:
-            run.repeats, wanted = 0, selection
+            run.repeats, candidate = 0, selection
         entries = len(run.history)
-        if not _train(run, wanted, inner):
+        if not _train(run, candidate, inner):
             break  # the budget ended in it
         inner = None
         if len(run.history) > entries:
@@ -330,12 +330,12 @@ def sample(
     return run.result()
 
 
-def _train(run: _Sampling, wanted: Selection | _Best, saved: State | None) -> bool:
+def _train(run: _Sampling, candidate: Selection | _Best, saved: State | None) -> bool:
     """Trains and judges a candidate, or the best one further; returns true if the budget lasted.
 
     Args:
         run: The loop.
-        wanted: The candidate, of which the method is told; or the best one so far, which goes on
+        candidate: The candidate, of which the method is told; or the best one so far, which goes on
             for as long as it took at first, from where it was left.
         saved: State of this training, if it had begun.
     """
@@ -344,11 +344,11 @@ def _train(run: _Sampling, wanted: Selection | _Best, saved: State | None) -> bo
         wall, cpu = wall - saved["seconds"], cpu - saved["cpu_seconds"]
     settings, space = run.settings, run.make_space()
     run.blocks = space.blocks
-    best = wanted if isinstance(wanted, _Best) else None
+    best = candidate if isinstance(candidate, _Best) else None
     before = run.kept if best is not None else None
-    selection = wanted.selection if isinstance(wanted, _Best) else wanted
+    selection = candidate.selection if isinstance(candidate, _Best) else candidate
     refuse_illegal(selection, space.blocks, run.method)
-    epochs, done = (before["epoch"], before["step"]) if before is not None else (0, 0)
+    epochs, steps_before = (before["epoch"], before["step"]) if before is not None else (0, 0)
     loop = replace(settings.candidate, epochs=epochs + settings.candidate.epochs)
     if settings.seconds is not None:
         loop = replace(loop, seconds=max(settings.seconds - run.cpu, 1e-9))
@@ -367,9 +367,9 @@ def _train(run: _Sampling, wanted: Selection | _Best, saved: State | None) -> bo
     run.seconds += time.perf_counter() - wall
     run.cpu += time.process_time() - cpu
     if result is not None and result.steps < steps:
-        run.steps += result.steps - done  # of no use, but taken
+        run.steps += result.steps - steps_before  # of no use, but taken
         return False
-    run.epochs, run.steps = run.epochs + settings.candidate.epochs, run.steps + steps - done
+    run.epochs, run.steps = run.epochs + settings.candidate.epochs, run.steps + steps - steps_before
     if best is None:
         run.take(selection, result, judged, keeps.end)
     else:

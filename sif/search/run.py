@@ -100,7 +100,7 @@ class MethodRun:
         space = self.make_space(method.kind.mixes)
         if every_space and not space.blocks:
             return
-        built = self._made(method, space, self._short())
+        built = self._make_method(method, space, self._short())
         if method.kind.samples:
             per_candidate(self.section, self._per_epoch())
         elif rests:
@@ -149,16 +149,16 @@ class MethodRun:
         """The plan for a method that is only inspected."""
         return Plan(1, lr=self.section.lr)
 
-    def _made(self, method: ConfiguredMethod, space: Space, plan: Plan) -> Any:
+    def _make_method(self, method: ConfiguredMethod, space: Space, plan: Plan) -> Any:
         draws = generator(self.runtime, "search", "method", device=torch.device("cpu"))
         plan = replace(plan, continuous_lr=self.continuous_lr)
         return method.make(space, plan, draws)
 
-    def _loop(self, epochs: int, **further: Any) -> SearchSettings:
+    def _loop(self, epochs: int, **options: Any) -> SearchSettings:
         section = self.section
         return SearchSettings(
             epochs, section.lr, max_norm=self.max_norm, make_optimizer=self.make_optimizer,
-            schedule=self.schedule, steps_per_epoch=self.steps_per_epoch, **further,
+            schedule=self.schedule, steps_per_epoch=self.steps_per_epoch, **options,
         )  # fmt: skip
 
     def _search(
@@ -174,7 +174,7 @@ class MethodRun:
         plan = planned(section, method.settings, per_epoch, budget["steps"])
         every = method.every(section)
         space = self.make_space(method.kind.mixes)
-        built: Method = self._made(method, space, plan)
+        built: Method = self._make_method(method, space, plan)
         if first_arch_step(plan.resting, every) >= plan.steps:
             self._refuse_rest(space, built, method, budget["steps"])
         loop = self._loop(
@@ -196,8 +196,8 @@ class MethodRun:
         seconds = self.section.seconds or 0.0
         space = self.make_space(method.kind.mixes)
         costs = pilot(
-            space, self._made(method, space, self._short()), *self.streams(), self.make_optimizer,
-            self.section, partial(self.judge, space), seconds, self.max_norm,
+            space, self._make_method(method, space, self._short()), *self.streams(),
+            self.make_optimizer, self.section, partial(self.judge, space), seconds, self.max_norm,
         )  # fmt: skip
         steps = steps_that_fit(costs, self.section, method, seconds)
         return {"steps": steps, "spent": costs.spent, "reserve": costs.reserve}
@@ -207,7 +207,7 @@ class MethodRun:
         on_epoch: Progress,
     ) -> SearchResult:  # fmt: skip
         section = self.section
-        sampler: AskTell = self._made(method, self.make_space(False), self._short())
+        sampler: AskTell = self._make_method(method, self.make_space(False), self._short())
         need = per_candidate(section, self._per_epoch())
         candidates = None
         if section.steps is not None:

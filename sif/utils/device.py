@@ -146,8 +146,8 @@ def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
         if not (full or any(known in text for known in _FULL)):
             raise
         size = re.search(r"allocate ([\d.]+ \w+)", text)
-        wanted = f" for another {size[1]}" if size else ""
-        raise ConfigError(f"{device}: out of memory{wanted}; {advice}") from None
+        amount = f" for another {size[1]}" if size else ""
+        raise ConfigError(f"{device}: out of memory{amount}; {advice}") from None
 
 
 _FULL = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED",

@@ -95,11 +95,11 @@ def resized(pixels: Pixels, size: int | None) -> Pixels:
         return pixels
     Form(size=size)
     image = pillow()
-    done = np.empty((len(pixels), size, size, pixels.shape[3]), dtype=np.uint8)
+    squares = np.empty((len(pixels), size, size, pixels.shape[3]), dtype=np.uint8)
     for row, content in enumerate(pixels):
         one = image.fromarray(content[..., 0] if content.shape[-1] == 1 else content)
-        done[row] = _array(_square(one, size))
-    return done
+        squares[row] = _array(_square(one, size))
+    return squares
 
 
 def _square(picture: Picture, size: int) -> Picture:

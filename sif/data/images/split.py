@@ -76,10 +76,10 @@ def make_image_split(
     for label in range(len(images.classes)):
         rows = np.flatnonzero((images.labels == label) & (part == TRAIN))
         rows = rows[np.argsort(keys[rows], kind="stable")]
-        held = 0 if official else round(len(rows) * test_share)
-        n_valid = round((len(rows) - held) * valid_share)
-        part[rows[:held]] = TEST
-        part[rows[held : held + n_valid]] = VALID
+        n_test = 0 if official else round(len(rows) * test_share)
+        n_valid = round((len(rows) - n_test) * valid_share)
+        part[rows[:n_test]] = TEST
+        part[rows[n_test : n_test + n_valid]] = VALID
     _check_classes(images, part, official, {"valid": valid_share, "test": test_share})
     protocol = f"official test, valid {valid_share:g}"
     if not official:

@@ -94,11 +94,11 @@ def merge_duplicates(interactions: Interactions, rule: str) -> tuple[Interaction
         rating = interactions.rating.copy()
         rating[rows] = ratings
         interactions = replace(interactions, rating=rating)
-    stays = ~repeated
-    stays[rows[kept]] = True
+    is_unique = ~repeated
+    is_unique[rows[kept]] = True
     removed = len(rows) - len(kept)
     count = "1 duplicate row" if removed == 1 else f"{removed} duplicate rows"
-    return interactions.select(stays), [f"{count} of the same pair: {note}"]
+    return interactions.select(is_unique), [f"{count} of the same pair: {note}"]
 
 
 def filter_interactions(

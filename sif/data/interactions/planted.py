@@ -174,7 +174,7 @@ def planted(
     # would plant neither.
     weights = rng.uniform(0.5, 1.5, width)
     p, q = (transform(name, e) for name, e in zip(truth.transforms, embeddings, strict=True))
-    draw = _of_all_pairs if users * items <= _MAX_PAIRS else _of_cells
+    draw = _all_pairs if users * items <= _MAX_PAIRS else _pairs_by_cell
     raw = PairSignal(OPERATIONS[operation], p, q, weights)
     (pairs, noisy), signal = draw(raw, density, noise, kind, rng)
     interactions = Interactions(
@@ -190,7 +190,7 @@ def planted(
     return interactions, info
 
 
-def _of_all_pairs(
+def _all_pairs(
     raw: PairSignal, density: float, noise: float, kind: str, rng: np.random.Generator
 ) -> tuple[Drawn, Signal]:
     """Shuffled pairs (n, 2), their noisy signal (n,), and the signal, by the table of all pairs."""
@@ -205,10 +205,10 @@ def _of_all_pairs(
     return (pairs, values), lambda ids: signal_table[ids[:, 0], ids[:, 1]]
 
 
-def _of_cells(
+def _pairs_by_cell(
     raw: PairSignal, density: float, noise: float, kind: str, rng: np.random.Generator
 ) -> tuple[Drawn, Signal]:
-    """The result of `_of_all_pairs`, computed for one cell of users at a time."""
+    """Does the same as `_all_pairs`, one cell of users at a time."""
     signal = raw.standardized(rng)
     pairs, noisy = KINDS[kind][1](signal, density, noise, rng)
     order = rng.permutation(len(pairs))

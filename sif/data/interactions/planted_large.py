@@ -160,15 +160,15 @@ def _distinct(
     A few more where a user would have fewer than two.
     """
     total = n_users * n_items
-    wanted = round(density * total)
+    target = round(density * total)
     if density > 0.3:
-        keys = np.sort(stream.permutation(total)[:wanted])
+        keys = np.sort(stream.permutation(total)[:target])
     else:
         keys = np.zeros(0, dtype=np.int64)
-        while len(keys) < wanted:
-            more = stream.integers(0, total, wanted - len(keys) + wanted // 8 + 8)
+        while len(keys) < target:
+            more = stream.integers(0, total, target - len(keys) + target // 8 + 8)
             keys = np.unique(np.concatenate([keys, more]))
-        keys = np.sort(keys[stream.permutation(len(keys))[:wanted]])
+        keys = np.sort(keys[stream.permutation(len(keys))[:target]])
     lacking = np.flatnonzero(np.bincount(keys // n_items, minlength=n_users) < 2)
     while len(lacking):
         more = lacking * n_items + stream.integers(0, n_items, len(lacking))

@@ -105,7 +105,7 @@ def _assign(table: Table, columns: Columns) -> dict[str, int]:
     for role in HEADERLESS:
         header: str | None = getattr(columns, role)
         if header:
-            roles[role] = _named(table, typeless, f"data.{role}", header)
+            roles[role] = _position(table, typeless, f"data.{role}", header)
         elif header is None:
             usual = [plain.index(name) for name in RECOGNIZED[role] if name in plain]
             usual = [position for position in usual if position not in roles.values()]
@@ -118,18 +118,18 @@ def _assign(table: Table, columns: Columns) -> dict[str, int]:
                     f" found {_listed(table)}"
                 )
     for name in columns.context:
-        roles[name] = _named(table, typeless, "data.context", name)
+        roles[name] = _position(table, typeless, "data.context", name)
     for role, position in roles.items():
-        twin = next((r for r, p in roles.items() if p == position and r != role), None)
-        if twin:
+        clash = next((r for r, p in roles.items() if p == position and r != role), None)
+        if clash:
             raise DataError(
-                f"{table.header_place}: expected different columns for {role} and {twin},"
+                f"{table.header_place}: expected different columns for {role} and {clash},"
                 f" found {table.columns[position]!r} for both"
             )
     return roles
 
 
-def _named(table: Table, typeless: list[str], key: str, name: str) -> int:
+def _position(table: Table, typeless: list[str], key: str, name: str) -> int:
     for names in (list(table.columns), typeless):
         if name in names:
             return names.index(name)

@@ -178,10 +178,10 @@ def _ranking_per_user(
     users = interactions.ids[:, 0]
     keys = _generator(seed).random(len(users))
     position, n = place_in_group(users, np.lexsort((keys, users)))
-    held = np.where(n >= _MIN_PER_USER, np.maximum(n // 10, 1), 0)
+    n_held_out = np.where(n >= _MIN_PER_USER, np.maximum(n // 10, 1), 0)
     part = np.full(len(users), TRAIN, dtype=np.int8)
-    part[position < 2 * held] = VALID
-    part[position < held] = TEST
+    part[position < 2 * n_held_out] = VALID
+    part[position < n_held_out] = TEST
     return part
 
 
@@ -246,11 +246,11 @@ def _official(interactions: Interactions, seed: int, dataset: Dataset, *, fold: 
     base, test = (read_interactions(path) for path in files)
     keys = row_keys(interactions.ids[:, :2], interactions.sizes[:2])
     in_test = np.isin(keys, _keys_of(test, interactions))
-    lost = ~in_test & ~np.isin(keys, _keys_of(base, interactions))
-    if lost.any():
+    is_missing = ~in_test & ~np.isin(keys, _keys_of(base, interactions))
+    if is_missing.any():
         raise DataError(
             f"{files[0].parent}: expected every pair of the data in {files[0].name} or"
-            f" {files[1].name}, found {int(lost.sum())} in neither"
+            f" {files[1].name}, found {int(is_missing.sum())} in neither"
         )
     part = np.where(in_test, TEST, TRAIN).astype(np.int8)
     rest = _generator(seed).permutation(np.flatnonzero(~in_test))

@@ -195,8 +195,8 @@ class TextTable(Table):
     def _parser_error(self, message: str) -> DataError:
         ragged = re.search(r"Expected \d+ fields in line (\d+), saw (\d+)", message)
         if ragged:
-            line, found = map(int, ragged.groups())
-            return _ragged(self.path, line, len(self.columns), found)
+            line, actual = map(int, ragged.groups())
+            return _ragged(self.path, line, len(self.columns), actual)
         reason = message.strip().splitlines()[-1] if message.strip() else "unreadable"
         return DataError(f"{self.path}: expected a table of text, found: {reason}")
 
@@ -273,5 +273,5 @@ def _stack(chunks: list[pd.Series]) -> pd.Series:
     return pd.concat(chunks, ignore_index=True)
 
 
-def _ragged(path: Path, line: int, expected: int, found: int) -> DataError:
-    return DataError(f"{path} line {line}: expected {expected} columns, found {found}")
+def _ragged(path: Path, line: int, expected: int, actual: int) -> DataError:
+    return DataError(f"{path} line {line}: expected {expected} columns, found {actual}")

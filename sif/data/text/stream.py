@@ -133,8 +133,8 @@ class TextStream:
             return self._bptt
         half = float(torch.rand((), generator=self._generator)) < HALF
         mean = self._bptt / 2 if half else self._bptt
-        drawn = mean + DEVIATION * float(torch.randn((), generator=self._generator))
-        return min(max(int(drawn), SHORTEST), self._bptt + LONGER)
+        length = mean + DEVIATION * float(torch.randn((), generator=self._generator))
+        return min(max(int(length), SHORTEST), self._bptt + LONGER)
 
     def state_dict(self) -> dict[str, Any]:
         """The state that decides the windows to come, the hidden state included."""

@@ -131,12 +131,12 @@ class CNNSpace(CellSpace):
         _copy(self.stem, network.stem)
         _copy(self.classifier, network.classifier)
         for own_cell, network_cell in zip(self.cells, network.cells, strict=True):
-            mine, fixed = cast(SuperCell, own_cell), cast(FixedCell, network_cell)
-            _copy(mine.inputs, fixed.inputs)
-            chosen = [(e, k) for e, k in enumerate(gates.choices()[mine.block]) if k >= 0]
+            supercell, fixed = cast(SuperCell, own_cell), cast(FixedCell, network_cell)
+            _copy(supercell.inputs, fixed.inputs)
+            chosen = [(e, k) for e, k in enumerate(gates.choices()[supercell.block]) if k >= 0]
             modules = [m for node in fixed.nodes for m in cast(nn.ModuleList, node)]
             for (edge, k), module in zip(chosen, modules, strict=True):
-                _copy(cast(nn.ModuleList, mine.edges[edge])[k], module)
+                _copy(cast(nn.ModuleList, supercell.edges[edge])[k], module)
         return network
 
 

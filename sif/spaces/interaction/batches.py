@@ -164,15 +164,15 @@ def draw_negatives(
         draws: On the device.
         is_observed: (n, k) ids to (n,) bool.
     """
-    drawn = torch.randint(n_items, shape, generator=draws, device=draws.device)
+    items = torch.randint(n_items, shape, generator=draws, device=draws.device)
     for _ in range(REDRAWS if shape[1] else 0):
         rows = ids.repeat_interleave(shape[1], dim=0)
-        rows[:, 1] = drawn.reshape(-1)
+        rows[:, 1] = items.reshape(-1)
         known = is_observed(rows).view(shape)
         # Drawing for all rows keeps the random stream independent of the data.
         again = torch.randint(n_items, shape, generator=draws, device=draws.device)
-        drawn = torch.where(known, again, drawn)
-    return drawn
+        items = torch.where(known, again, items)
+    return items
 
 
 def draw_background(sizes: Sequence[int], n: int, draws: torch.Generator) -> Tensor:

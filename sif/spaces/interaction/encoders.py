@@ -81,7 +81,7 @@ class Histories:
         self._norm = [_inverse(count, 0.5) for count in counts]
 
     def _sum(self, field: int, table: Tensor) -> Tensor:
-        return self._sums.of_columns(table) if field else self._sums.of_rows(table)
+        return self._sums.column_sums(table) if field else self._sums.row_sums(table)
 
     def encode(self, field: int, table: Tensor) -> Vectors:
         """A field's history vectors (n_f, d) from a table (n_other, d) of the other field."""

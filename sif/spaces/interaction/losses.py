@@ -255,28 +255,28 @@ def _observed_part(
 
 def against(interaction: Scored, batch: Batch) -> tuple[Tensor, Tensor]:
     """Scores (b,) of the observed rows and (b, m) of the same rows with drawn items."""
-    drawn = interaction.pairs(batch.with_negatives())
+    negatives = interaction.pairs(batch.with_negatives())
     observed = interaction.pairs(batch.ids, batch.in_history)
-    return observed, drawn.view(batch.negatives.shape)
+    return observed, negatives.view(batch.negatives.shape)
 
 
 def bpr(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """-log sigmoid(observed - drawn), averaged."""
-    observed, drawn = against(interaction, batch)
-    return weighted_mean(F.softplus(drawn - observed[:, None]).mean(dim=1), batch.ids, settings)
+    observed, negatives = against(interaction, batch)
+    return weighted_mean(F.softplus(negatives - observed[:, None]).mean(dim=1), batch.ids, settings)
 
 
 def sampled_softmax(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Cross-entropy of the observed item among itself and the drawn ones."""
-    observed, drawn = against(interaction, batch)
-    logits = torch.cat([observed[:, None], drawn], dim=1)
+    observed, negatives = against(interaction, batch)
+    logits = torch.cat([observed[:, None], negatives], dim=1)
     return weighted_mean(torch.logsumexp(logits, dim=1) - observed, batch.ids, settings)
 
 
 def cross_entropy(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Binary cross-entropy, observed rows against drawn ones."""
-    observed, drawn = against(interaction, batch)
-    losses = F.softplus(-observed) + F.softplus(drawn).sum(dim=1)
+    observed, negatives = against(interaction, batch)
+    losses = F.softplus(-observed) + F.softplus(negatives).sum(dim=1)
     return weighted_mean(losses, batch.ids, settings)
 
 

@@ -124,12 +124,12 @@ class PairSums:
         self._by_row = _csr(graph.row_start, graph.columns, ones, graph.shape)
         self._by_column = _csr(graph.column_start, graph.rows[graph.transposed], ones, flipped)
 
-    def of_rows(self, table: Tensor) -> Tensor:
+    def row_sums(self, table: Tensor) -> Tensor:
         """(n_columns, d) to (n_rows, d): the sum over the columns that each row has."""
         result: Tensor = _PairSums.apply(table, self._by_row, self._by_column)
         return result
 
-    def of_columns(self, table: Tensor) -> Tensor:
+    def column_sums(self, table: Tensor) -> Tensor:
         """(n_rows, d) to (n_columns, d): the sum over the rows that each column has."""
         result: Tensor = _PairSums.apply(table, self._by_column, self._by_row)
         return result

@@ -215,8 +215,8 @@ class StagedSpace(nn.Module):
             for edge, chosen in enumerate(selection[block.name]):
                 for k in range(block.shape[1]):
                     other = selection.switched(block.name, edge, k)
-                    lost = worth is not None and worth[block.name][edge, k] <= 0
-                    if k == chosen or lost or self.members.steps(self.point(other)) < MIN_STEPS:
+                    is_out = worth is not None and worth[block.name][edge, k] <= 0
+                    if k == chosen or is_out or self.members.steps(self.point(other)) < MIN_STEPS:
                         continue
                     table[edge, k] = self._criterion(other.to_gates(self.blocks), valid) - current
         return scores

@@ -278,14 +278,14 @@ def test_a_field_of_many_rows_and_one_of_few_pairs_score_alike() -> None:
 def test_sums_over_pairs_equal_the_dense_products() -> None:
     sums, matrix = PairSums(graph(), torch.zeros((), dtype=F64)), torch.tensor(seen())
     of_items, of_users = random(ITEMS, D), random(USERS, D)
-    torch.testing.assert_close(sums.of_rows(of_items), matrix @ of_items)
-    torch.testing.assert_close(sums.of_columns(of_users), matrix.T @ of_users)
+    torch.testing.assert_close(sums.row_sums(of_items), matrix @ of_items)
+    torch.testing.assert_close(sums.column_sums(of_users), matrix.T @ of_users)
 
 
-@pytest.mark.parametrize("side", ["of_rows", "of_columns"])
+@pytest.mark.parametrize("side", ["row_sums", "column_sums"])
 def test_gradients_of_sums_over_pairs(side: str) -> None:
     sums, matrix = PairSums(graph(), torch.zeros((), dtype=F64)), torch.tensor(seen())
-    matrix = matrix if side == "of_rows" else matrix.T
+    matrix = matrix if side == "row_sums" else matrix.T
     table = random(matrix.shape[1], D).requires_grad_()
     weight = random(matrix.shape[0], D, seed=3)
     (found,) = torch.autograd.grad((weight * getattr(sums, side)(table) ** 2).sum(), table)
