@@ -1,4 +1,4 @@
-"""What cannot be used costs one line and exit code 2, and leaves the disk as it was."""
+"""Bad input gives one line and exit code 2, and leaves the disk unchanged."""
 
 from __future__ import annotations
 

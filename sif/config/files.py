@@ -86,7 +86,7 @@ def shipped(kind: Literal["configs", "datasets"]) -> Path:
     """Folder of the YAML files that come with sif.
 
     In a checkout it lies beside the package; an installed copy keeps it in <prefix>/share/sif,
-    which is above or beside the package whatever the installation scheme.
+    which is above or beside the package in every installation scheme.
 
     Raises:
         ConfigError: Neither is there: a broken installation.

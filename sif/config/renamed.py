@@ -181,6 +181,6 @@ def _put(values: Values, key: str, value: Any) -> None:
     for parent in parents:
         inner = values.setdefault(parent, {})
         if not isinstance(inner, dict):
-            return  # what stands there is refused when it is validated
+            return  # validation refuses the value at this place
         values = inner
     values[name] = value

@@ -161,7 +161,7 @@ def check_names(genotype: Genotype, space: str, legal: Mapping[str, Sequence[str
     Args:
         genotype: The value to check.
         space: Name the space goes by.
-        legal: Block name to the operations that may stand there; every block must be present.
+        legal: Block name to its allowed operations; every block must be present.
     """
     if genotype.space != space:
         raise GenotypeError(f"genotype: expected space {space!r}, found {genotype.space!r}")

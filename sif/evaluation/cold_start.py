@@ -124,7 +124,7 @@ class ColdStartRule:
         """The best items (b, k) of some users, those of cold ones replaced by the popular.
 
         Items that the CSR `excluded` (b, n_items) stores are not recommended to that row, and to
-        nobody those outside `allowed`, bool (n_items,); `cold` is bool (b,).
+        no row those outside `allowed`, bool (n_items,); `cold` is bool (b,).
         """
         if not cold.any():
             return top

@@ -77,7 +77,7 @@ def configured(
         origins: Origins of values, for messages.
 
     Raises:
-        ConfigError: Settings that the method does not have or take, or a name that nobody has.
+        ConfigError: Settings that the method does not have or take, or an unknown name.
     """
     kind = kind or METHODS.named(name)
     settings = validated(kind.settings, methods.get(name, {}), ("methods", name), origins)
@@ -92,7 +92,7 @@ def resolved(config: Config, origins: Origins = NO_ORIGINS) -> Config:
         origins: Origins of its values, for messages.
 
     Raises:
-        ConfigError: A method that nobody has, or a setting that its method does not have or take.
+        ConfigError: An unknown method, or a setting that its method does not have or take.
     """
     problems: list[str] = []
     methods: dict[str, dict[str, Any]] = {}

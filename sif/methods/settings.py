@@ -1,6 +1,6 @@
 """The common part of the settings of search methods.
 
-A method's settings are a model beside it (`Nasp.Settings`), validated wherever they come from:
+A method's settings are a model beside it (`Nasp.Settings`), validated from every source:
 `--set methods.nasp.explore=0.1`, a YAML file, or Python.
 """
 

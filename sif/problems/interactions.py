@@ -165,7 +165,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         size = batch_size or len(self._train.ids)
         if self.kind.stages and names[0] == "search":
             size = min(size, -(-len(self._train.ids) // MIN_STEPS_PER_PASS))
-        # Over the graph a loss is of all pairs, whatever the batch.
+        # Over the graph a loss is of all pairs, not of the batch.
         pays = loss.background or size == len(self._train.ids) or bool(self.kind.stages)
         exact = loss.graph and pays and len(self._train.ids) <= MAX_EXACT
         return InteractionStream(self._train, size, drawing, draws, exact=exact)

@@ -145,7 +145,7 @@ class GridTraining:
         order = sorted(first, key=lambda place: -self._merit(first[place]))
         kept = order[: max(1, round(len(order) * self.config.halving_keep))]
         states = [self._end(name, work, place, strengths[place], first[place]) for place in kept]
-        for place in order:  # nothing goes on from here any more
+        for place in order:  # no later stage continues from here
             self.session.stages.trim(f"{name}-{place}-start", "loop")
         return states, [first[place] for place in order if place not in kept]
 

@@ -254,7 +254,7 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         losses = nats(network, self.windows(part))
         blocks = np.array_split(losses, max(1, len(losses) // BLOCK_STEPS))
         sums = np.concatenate([block.sum(axis=0) for block in blocks])
-        # Scaled so that the mean over blocks is that over words, whatever the blocks' lengths.
+        # Scaled so that the mean over blocks is that over words, for all lengths of blocks.
         per_block = sums * (len(sums) / losses.size)
         metrics = {"perplexity": perplexity(losses), "nats": float(losses.mean())}
         return Evaluation(metrics, np.arange(len(sums)), {self.metric: per_block}, 0, "blocks")

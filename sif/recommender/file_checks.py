@@ -162,7 +162,7 @@ def check(state: Any) -> None:
 
     Raises:
         ValueError: Something is missing, of another type or length, or not finite.
-        LookupError, TypeError, AttributeError: The same, of a kind that nobody has thought of.
+        LookupError, TypeError, AttributeError: The same, for unforeseen faults.
     """
     try:
         _State.model_validate(state)

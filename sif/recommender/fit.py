@@ -39,7 +39,7 @@ EASE_SIDE = 5_000
 """Users or items, whichever are fewer, up to which EASE takes seconds."""
 
 BASELINE_SHARE, FIXED_SHARE, SEARCH_SHARE = 0.1, 0.3, 0.55
-"""Of the time that is left: of the baselines, of fixed multiply, of the search. What is found gets
+"""Shares of the remaining time for baselines, fixed multiply and search. The searched function gets
 the rest."""
 LEAST = 0.05
 """Share of the whole budget that a training gets even if nothing is left: a function that is hardly
@@ -65,7 +65,7 @@ class Reporter(QuietReporter):
             print(text, file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
-        """A remark that is told whoever listens."""
+        """Reports a remark, also without `verbose`."""
         _logger.warning(text)
 
 

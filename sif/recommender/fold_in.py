@@ -39,7 +39,7 @@ NEGATIVES = 1000
 SQUARES = ("squared", "whole-data")
 """Losses that a ridge regression minimizes."""
 MEANS = ("bpr", "bce")
-"""Losses that are a mean or a sum over negatives, whichever come together."""
+"""Losses that are a mean or a sum over negatives, in any grouping."""
 
 
 class Rows(NamedTuple):
@@ -206,7 +206,7 @@ class FoldIn:
         return torch.randperm(self.others, generator=torch.Generator().manual_seed(0))
 
     def _negatives(self, others: Tensor) -> _Negatives:
-        """Of a row with these pairs, which also seed what is drawn."""
+        """Negatives of a row with these pairs, which also seed the draw."""
         draws = torch.Generator().manual_seed(int(others.sum()))
         # A stretch of one order of all, from where the row's seed says: rows of their own for each.
         start = int(torch.randint(self.others, (1,), generator=draws))
@@ -231,7 +231,7 @@ class FoldIn:
         target: Tensor,
         negatives: _Negatives | None = None,
     ) -> Tensor:
-        """Of one row: scores of its pairs without their own part, and of any others whole."""
+        """Loss of one row: scores of its pairs without their own part, of all others with it."""
         objective, even = self.objective, self.objective.even[others]
         if objective.loss == "squared":
             return (even * (near - target) ** 2).sum()

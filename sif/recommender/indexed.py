@@ -148,7 +148,7 @@ class IndexedRecommender:
         """Nearest rows of the same field by the cosine of weighted vectors.
 
         A coordinate's weight is the root of what the readout gives to the field (`field_weights`).
-        Rows that nothing trained are nobody's neighbors and have none, in ratings as well; a row is
+        Untrained rows are never neighbors and have none, in ratings as well; a row is
         its own neighbor where `itself` asks for that.
 
         Raises:

@@ -42,7 +42,7 @@ class RowScores:
         return self._score(rows)[place]
 
     def factors(self) -> None:
-        """None, whatever the function."""
+        """None for every function."""
 
     def on_graph(self, graph: PairGraph) -> Tensor:
         """Scores (n,) at a graph's pairs."""

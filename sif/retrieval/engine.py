@@ -174,7 +174,7 @@ class Engine:
         Args:
             users: b of them.
             k: Items per user; may exceed the catalogue.
-            excluded: Sparse CSR (b, n_items); whatever it stores is not recommended to that row.
+            excluded: Sparse CSR (b, n_items); a row gets none of its stored items.
             allowed: bool (n_items,), which items may be recommended to anyone; None: all.
 
         Returns:

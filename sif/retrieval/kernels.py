@@ -51,7 +51,7 @@ def _add_maxima(users: Any, items: Any, weights: Any, start: int, stop: int, out
 def _select(
     scores: Any, start: int, stop: int, edges: Any, excluded: Any, best: Any, items: Any
 ) -> int:
-    """Goes on selecting the best k with the scores of items start..stop, after those before them.
+    """Continues a selection of the best k with the scores of items start..stop.
 
     Scores (b, at least stop - start) are float32; those of excluded items, int64 by user from
     `edges` (b + 1,), are overwritten. So are `best`, float32 (b, k) in order with minus infinity

@@ -27,7 +27,7 @@ class Neighbors:
 
     Args:
         vectors: (n, d).
-        untrained: bool (n,), rows whose vectors say nothing. They are nobody's neighbors and have
+        untrained: bool (n,), rows whose vectors are meaningless. They are never neighbors and have
             none, and so are rows of zeros, which point nowhere.
         memory: Bytes of cosines held at once; at least one row's are.
     """

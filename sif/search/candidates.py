@@ -335,8 +335,8 @@ def _train(run: _Sampling, candidate: Selection | _Best, saved: State | None) ->
 
     Args:
         run: The loop.
-        candidate: The candidate, of which the method is told; or the best one so far, which goes on
-            for as long as it took at first, from where it was left.
+        candidate: The selection to train, whose result the method gets; or the best candidate so
+            far, which trains further, from its last state, for as long as its first training.
         saved: State of this training, if it had begun.
     """
     wall, cpu = time.perf_counter(), time.process_time()

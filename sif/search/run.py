@@ -83,7 +83,7 @@ class MethodRun:
 
         Raises:
             DivergedError: The search diverged.
-            ConfigError: A method that nobody has, settings that it does not take, or a method that
+            ConfigError: An unknown method, settings that it does not take, or a method that
                 the space does not allow, or that needs a library or a larger budget.
         """
         method = configured(name, self.methods, kind)
@@ -110,7 +110,7 @@ class MethodRun:
         """CPU seconds that a search by the section's epochs takes, by a pilot.
 
         Args:
-            name: Of the method. Samplers use whatever time there is: infinite.
+            name: Of the method. Samplers use all available time: infinite.
             seconds: Of which the pilot takes a small share.
 
         Raises:

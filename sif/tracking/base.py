@@ -43,7 +43,7 @@ class Tracker:
         return self
 
     def state(self) -> TrackerState:
-        """Plain values from which `open_tracker` goes on after a restart."""
+        """Plain values from which `open_tracker` continues after a restart."""
         return {}
 
     def close(self, status: Status = "FINISHED") -> None:

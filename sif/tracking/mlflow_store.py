@@ -65,7 +65,7 @@ class _Store:
             return None
         try:
             return action()
-        except Exception as error:  # whatever a store raises must not cost the job
+        except Exception as error:  # no error of a store may end the job
             self.usable = False
             address = re.sub("//[^/@]*@", "//", self.uri)  # without a password
             print(

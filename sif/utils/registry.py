@@ -68,7 +68,7 @@ class Registry(Mapping[str, Kind], Generic[Kind]):
         """The object of a name, this package's own or registered; messages call the setting `key`.
 
         Raises:
-            ConfigError: Nobody has the name, several packages do, or what is registered under it
+            ConfigError: No package has the name, several do, or the object registered under it
                 cannot be imported or is something else.
         """
         if name in self._own:
@@ -86,7 +86,7 @@ class Registry(Mapping[str, Kind], Generic[Kind]):
         where = f"{key}: {point.name}: {point.value}"
         try:
             loaded = point.load()
-        except Exception as error:  # whatever a foreign package does when it is imported
+        except Exception as error:  # a foreign package may raise anything on import
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise ConfigError(f"{where} cannot be loaded: {reason}") from error
         kind = cast(type[Kind], _attribute(self._kind))

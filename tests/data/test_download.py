@@ -38,7 +38,7 @@ def make_zip(path: Path, members: dict[str, str]) -> Path:
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    """Where the folder `www` is served."""
+    """The address at which the folder `www` is served."""
     (tmp_path / "www").mkdir()
     handler = partial(_Quiet, directory=str(tmp_path / "www"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)

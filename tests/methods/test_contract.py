@@ -1,4 +1,4 @@
-"""What every search method promises, on a small space of every kind.
+"""The promises of every search method, on a small space of every kind.
 
 A new method joins by its row in `METHODS`.
 """

@@ -64,7 +64,7 @@ LAYOUTS = (
 
 
 def find_cifar(folder: Path) -> Layout | None:
-    """The layout of which a file stands in the folder, or None."""
+    """The layout of which the folder has a file, or None."""
     return next((x for x in LAYOUTS if any((folder / file).is_file() for file in x.files)), None)
 
 

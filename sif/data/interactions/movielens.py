@@ -41,7 +41,7 @@ LAYOUTS = (
 
 
 def find_layout(folder: Path) -> Layout | None:
-    """The layout whose ratings file stands in the folder, or None."""
+    """The layout whose ratings file the folder has, or None."""
     return next((layout for layout in LAYOUTS if (folder / layout.ratings).is_file()), None)
 
 

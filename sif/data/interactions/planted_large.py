@@ -18,7 +18,7 @@ Drawn = tuple[Int64Array, npt.NDArray[np.float32]]
 Combine = Callable[[Float64Array, Float64Array], Float64Array]
 
 CLICK_TEMPERATURE = 0.5  # in deviations of the signal
-POPULARITY_SHARE = 0.1  # of the clicks follow popularity, whatever the signal
+POPULARITY_SHARE = 0.1  # of the clicks follow popularity, not the signal
 POPULARITY_POWER = 0.7  # popularity falls with rank^-0.7
 MIN_PER_ITEM = 2
 _CANDIDATES = 8  # items that a user meets per click; the share clicked is that of density 1 / 8

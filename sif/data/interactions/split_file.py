@@ -49,7 +49,7 @@ def load_split_file(
         The split in the rows' order, protocol "file"; vocabularies are shared by the three parts.
 
     Raises:
-        DataError: Something is missing or contradictory, or a pair stands in the split twice.
+        DataError: Something is missing or contradictory, or a pair is in the split twice.
     """
     if isinstance(path, str | PathLike):
         path = Path(path)

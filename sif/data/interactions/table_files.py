@@ -252,7 +252,7 @@ class ParquetTable(Table):
 
 
 def _counted(cells: pd.Series) -> pd.Series:
-    """Texts as a categorical of objects, whatever type pandas would infer."""
+    """Texts as a categorical of objects, not of a type that pandas infers."""
     codes, texts = distinct(cells)
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(texts, dtype="object")))
 

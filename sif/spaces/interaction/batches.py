@@ -139,7 +139,7 @@ class InteractionStream:
 
 
 def draws_beside(generator: torch.Generator, device: torch.device) -> torch.Generator:
-    """A generator on the device for the rows beside the observed ones, by the seed of theirs."""
+    """A generator on the device for the rows beside the observed ones, seeded by theirs."""
     return torch.Generator(device).manual_seed(generator.initial_seed() ^ 0x5EED)
 
 

@@ -262,5 +262,5 @@ class RidgeFitted(Interaction):
         return fitted
 
     def factors(self) -> Factors | None:
-        """None, whatever the operation."""
+        """None for every operation."""
         return None  # candidates are compared on the same drawn combinations

@@ -123,7 +123,7 @@ class StagedSpace(nn.Module):
         """Starts a combination's tables as close as possible to the neighbor's vectors.
 
         Otherwise a table that the neighbor did not use would start from noise, and the search
-        would compare how fast candidates learn instead of what they come to.
+        would compare how fast candidates learn instead of how good they become.
         """
         k = len(self.context.fields)
         tables, histories = member.tables, self.histories

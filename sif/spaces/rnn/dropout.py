@@ -29,7 +29,7 @@ class Dropouts:
     """Chances to drop, all fixed over a window (Gal & Ghahramani, NIPS 2016; Merity et al., 2018).
 
     Attributes:
-        word: A word, wherever it stands in the window.
+        word: A word, at all of its places in the window.
         embedding: A value of what the embeddings give.
         input: A value of the cell's input.
         hidden: A value of a state, wherever it is read.

@@ -222,7 +222,7 @@ WRONG_IDS = {  # and what is said of them; of a long one no more than its beginn
 
 
 def names(error: Exception, place: str, wrong: str) -> bool:
-    """Whether the place, the column and what is wrong are named."""
+    """True if the place, the column and the fault are named."""
     said = str(error)
     return said.startswith(f"{place}: user: ") and said.endswith(WRONG_IDS[wrong])
 
