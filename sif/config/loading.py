@@ -31,7 +31,7 @@ OTHER_TASKS: Registry[Any] = Registry("task", "sif.problems", "builtins:object",
 Origins = Mapping[tuple[str, ...], str]
 """Path of keys to where the value there came from, for messages."""
 Complete = Callable[[CommonConfig, Origins], CommonConfig]
-_NOT_RESULTS = {"output_dir", "tracking", "checkpoint_seconds"}  # cannot change what is found
+_NOT_RESULTS = {"output_dir", "tracking", "checkpoint_seconds"}  # cannot change the results
 
 
 def load_config(

@@ -81,7 +81,7 @@ def learn(
     data: Any, valid: Any, config: CFConfig, baselines: Sequence[str] | None, budget: FitBudget,
     reporter: Reporter,
 ) -> Learned:  # fmt: skip
-    """Searches, trains what was found and fixed multiply, and serves what validation prefers.
+    """Searches, trains the searched function and fixed multiply, serves the one validation prefers.
 
     Torch has the configured number of threads meanwhile, and its former number afterwards.
 

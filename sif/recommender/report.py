@@ -129,7 +129,7 @@ class Report:
         return f"found: {self.found}, {kept}", f"verdict: {self.verdict}", CAVEAT
 
     def __repr__(self) -> str:
-        """The table, what was found, and the verdict."""
+        """The table, the searched function and the verdict."""
         table = self.to_frame().to_string(index=False, float_format="{:.4f}".format)
         return "\n".join([table, *self._lines()])
 

@@ -232,7 +232,7 @@ def search(
             lower the better, a method chooses that does so at the end, on the clock.
 
     Returns:
-        The found architecture and how it came about.
+        The architecture and the record of the search.
 
     Raises:
         DivergedError: The search diverged.

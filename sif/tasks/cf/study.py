@@ -41,7 +41,7 @@ class InteractionStudy(Study):
     """The interaction function on interactions.
 
     Fixed multiply is trained first where its L2 strength tells the search how much the data want;
-    controls are trained over the same grid as the found function, which validation may set aside
+    controls are trained over the same grid as the searched function, which validation may set aside
     for fixed multiply.
 
     Attributes:
