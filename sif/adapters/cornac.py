@@ -36,8 +36,8 @@ class SIFCornac(CornacModel):  # type: ignore[misc, unused-ignore]
         device: Of the search and the training.
         threads: Of the CPU.
         settings: Any other settings.
-        recommender: A fitted one, which `fit` leaves as it is; None: `fit` fits one.
-        trainable: Of Cornac; False leaves a model that was fitted before as it is.
+        recommender: A fitted one, which `fit` does not change; None: `fit` fits one.
+        trainable: Of Cornac; False leaves a fitted model unchanged.
         verbose: Whether `fit` reports its progress.
     """
 

@@ -38,7 +38,7 @@ class SIFConfig(BaseModel, extra="forbid"):
         seed: Root of all randomness, unless the training options bring a generator.
         threads: Of the CPU; None: torch's default.
         settings: Further settings by their names, such as {"train.epochs": 50}.
-        folder: Of a saved model that is served as it is; None: training fits one.
+        folder: Of a saved model to serve unchanged; None: training fits one.
     """
 
     objective: Literal["ranking", "rating"] = "ranking"

@@ -108,7 +108,7 @@ class InteractionFunction(nn.Module):
     Attributes:
         readout: (width * d,) parameter. It is trained with everything else; sif itself leaves it
             as it starts in the space "staged" (`readout.requires_grad_(False)` does that here).
-        expression: The function on one line, with what is around it.
+        expression: The function on one line, with its encodings.
         outside: Parts of the genotype that the module lacks, in words.
 
     Raises:

@@ -32,7 +32,7 @@ class Baseline:
     Attributes:
         name: key in `BASELINES`.
         description: one line for tables and `--help`.
-        objectives: what it can be evaluated on.
+        objectives: Objectives that it serves.
         grid: parameter sets to try, in order.
         fit_grid: (train, grid, seed, threads) to one scorer per parameter set, lazily and in order;
             it may share work between them.

@@ -124,7 +124,7 @@ class Bench:
 
         Raises:
             ConfigError: The folder is in use, or another's.
-            KeyboardInterrupt: The trials have been stopped; a later run goes on.
+            KeyboardInterrupt: The trials have been stopped; a later run continues.
         """
         workers = _cores() if workers is None else workers
         if workers < 1:

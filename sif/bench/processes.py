@@ -60,7 +60,7 @@ def run_all(
         works: Work to run.
         workers: At least 1.
         ended: Told how each ended.
-        waiting: Told now and then what is running.
+        waiting: Called now and then with the running work.
         inherited: File descriptors that the processes keep open.
 
     Raises:

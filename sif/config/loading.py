@@ -56,7 +56,7 @@ def load_config(
         sets: Items 'key.sub=value'; the value is YAML.
         flags: Dotted key to value; a value of None was not given.
         layers: Each with the name that messages give it; keys may be dotted, sections nested.
-        complete: Checks and completes what no model of this package knows, the settings of methods
+        complete: Checks and completes settings that this package does not know, those of methods
             (`sif.methods.configuration.load_job_config`); None: they stay as they were given.
 
     Returns:

@@ -25,10 +25,10 @@ class Block:
         costs: (n_edges) x (n_ops) cost of each candidate in any unit, for the complexity penalty;
             None: all free.
         weighted: Whether the operations have weights of their own. Only such blocks are drawn in
-            warm-up and exploration: elsewhere that would train nothing, and disturb what is shared.
+            warm-up and exploration: drawing others would train nothing and disturb shared weights.
         default_op: The neutral operation, chosen until another is known to be better; None: chance.
-        own_weights: Whether each combination of operations has weights of its own. Then only what
-            is one switch away can be told apart, and edges are drawn one at a time.
+        own_weights: Whether each combination of operations has weights of its own. Then only
+            selections one switch away can be compared, and edges are drawn one at a time.
     """
 
     name: str
@@ -145,10 +145,10 @@ class Probing:
     """An unbiased estimate of the gates' gradient, for spaces whose probes are expensive.
 
     Attributes:
-        factors: Block name to (n_edges, n_ops) on the CPU: by what a probe counts, one over the
+        factors: Block name to (n_edges, n_ops) on the CPU: factor of each probe, one over the
             chance that it was drawn; 0: not drawn, so not run.
         rows: Share of the batch, its first rows, that probes see. Unbiased for rows in random
-            order, but for normalization by the statistics of the rows at hand.
+            order, except for normalization by the statistics of these rows.
     """
 
     factors: Mapping[str, Tensor]

@@ -91,7 +91,7 @@ def probe(
             row-major in the order of `candidates`.
         candidates: For each gate, a function that computes the operation's output, of the shape of
             `value` or of its first rows. Called without a graph, once, during the backward pass.
-        factors: For each candidate by what its gradient counts, 0: not run (`Probing`); None: 1.
+        factors: Factor of each candidate's gradient, 0: not run (`Probing`); None: 1.
 
     Returns:
         `value`, unchanged.

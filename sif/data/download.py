@@ -37,7 +37,7 @@ class Source:
         url: Of its zip or tar file; of the folder above single files, with a slash at its end; ""
             where it is published nowhere.
         md5: Checksum of the archive; None where the publisher revises it.
-        md5s: File name to checksum, of what is published file by file; empty for an archive.
+        md5s: File name to checksum, for files published one by one; empty for an archive.
         folder: Folder in the archive, or folder for single files.
         files: Must be in the folder.
     """
@@ -87,7 +87,7 @@ def locate(
         find: A place to the data set in it, or None; by default a folder with all files.
 
     Raises:
-        DataError: It is not there and could not be downloaded; the message says what to put where.
+        DataError: It is absent and could not be downloaded; the message says which file goes where.
     """
     names = tuple(dict.fromkeys((source.folder, source.name)))
 

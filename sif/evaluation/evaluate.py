@@ -62,7 +62,7 @@ class Evaluation:
             `squared_error` and `absolute_error` sums and the `count` of ratings behind them, and
             with the prefix `cold_item_` the same of items without a train rating.
         left_out: users of the vocabulary that have nothing to predict in this part.
-        unit: what `users` are, for texts; images, where a classifier is evaluated.
+        unit: Kind of `users`, for texts; "images" for a classifier.
     """
 
     metrics: dict[str, float]
@@ -87,7 +87,7 @@ def evaluate(scorer: Scorer, split: Split, part: Part, objective: Objective) -> 
 
     Args:
         scorer: Scores users, or predicts ratings.
-        split: Its train part is what the scorer was fitted on.
+        split: Its train part fitted the scorer.
         part: The one that is evaluated; in rankings those before it are masked.
         objective: "ranking" or "rating".
 

@@ -28,7 +28,7 @@ class Relaxed:
         space: Gives blocks and continuous architecture parameters.
         settings: Of the step of alpha.
         plan: Of the search.
-        generator: On the CPU; draws the initial alphas, and what a subclass samples.
+        generator: On the CPU; draws the initial alphas, and samples of a subclass.
     """
 
     Settings = RelaxationSettings

@@ -70,8 +70,8 @@ class Session:
     """The places where work stores results, reports and records; by default none.
 
     Attributes:
-        stages: Keep what is done.
-        console: Is told.
+        stages: Store of finished stages.
+        console: Receives reports.
         tracker: Records; every training logs into a child.
     """
 
@@ -260,7 +260,7 @@ class Problem(ABC, Generic[Design, Network]):
         Args:
             name: Of the design in the job, and of the stage.
             design: Of the network.
-            session: Keeps the training, is told and records.
+            session: Stores, reports and records the training.
 
         Raises:
             DivergedError: The training diverged.

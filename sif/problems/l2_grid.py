@@ -92,9 +92,9 @@ class GridTraining:
 
     Attributes:
         config: Strengths, cut and budget.
-        problem: Judges, and makes networks of what was trained before.
+        problem: Judges, and makes networks of earlier trainings.
         train_one: Trains one strength (`InteractionProblem.train`).
-        session: Keeps what is done, is told and records.
+        session: Stores, reports and records the trainings.
     """
 
     config: TrainConfig

@@ -102,7 +102,7 @@ def mask_of(
 
     Args:
         size: Rows of the field.
-        numbers_of: Turns what a caller names into numbers of rows.
+        numbers_of: Turns ids into numbers of rows.
         excluded: Ids that may not be in it; None: none.
         among: Ids that may be in it; None: all.
     """

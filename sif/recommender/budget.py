@@ -86,7 +86,7 @@ class FitBudget:
 
         Args:
             name: Of the stage; one of several blocks adds up.
-            share: Of what is left, less the `RESERVE`.
+            share: Of the remaining time, less the `RESERVE`.
             least: Share of the whole budget that the stage gets even if nothing is left.
 
         Yields:

@@ -88,7 +88,7 @@ def parts(
     Args:
         data: See `interactions_of`. Of a matrix all rows and columns stay, the empty ones too.
         valid: The same, or None. Pairs that are in `data` as well stay there.
-        seed: Of what is held out.
+        seed: Draws the held-out interactions.
         config: Settings of reading, merging and filtering.
         objective: See `interactions_of`.
 

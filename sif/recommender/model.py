@@ -57,7 +57,7 @@ class ServedModel:
         network: Trained, vectors looked up by id.
         fields: Of the data, user and item first.
         vocabularies: One per field.
-        seen: CSR (n_users, n_items): what a user has, values ones or standardized ratings.
+        seen: CSR (n_users, n_items): items of users, values ones or standardized ratings.
         titles: Item id to title.
         scale: Back to rating units.
         objective: "ranking" or "rating".

@@ -504,7 +504,7 @@ class Recommender(Estimator):
         Args:
             user: One id.
             item: One id.
-            n: Items that are told.
+            n: Number of items.
             as_arrays: Answer with arrays.
 
         Returns:

@@ -16,7 +16,7 @@ class RowScores:
     """Scores of one row with rows of the other field, as a loss reads them (`Scored`).
 
     Args:
-        near: (n,) scores of its pairs, without what each contributed to the row's vector.
+        near: (n,) scores of its pairs, each without its contribution to the row's vector.
         score: Numbers of rows of the other field (k,) to scores (k,).
         others: (n,) the pairs' rows.
         count: Rows of the other field.

@@ -59,7 +59,7 @@ class Study(ABC):
 
         Args:
             train: For designs that the search has to wait for.
-            console: Is told.
+            console: Receives reports.
         """
         return self.problem, {}
 

@@ -168,7 +168,7 @@ def train(
         checkpointer: Keeps the loop's state.
         on_epoch: Called with epoch and metrics at every validation, for progress display.
         begin: Called with the number of epochs done before each, for schedules of the network's.
-        on_end: Called with what gives the last state, before the best weights take its place.
+        on_end: Gets a function that gives the last state, before the best weights replace it.
 
     Returns:
         The best validation metrics and how they came about.

@@ -131,7 +131,7 @@ def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
 
     Args:
         device: Device on which the block allocates.
-        advice: On what to lower; ends the message.
+        advice: Settings to lower; ends the message.
 
     Raises:
         ConfigError: An allocation failed.

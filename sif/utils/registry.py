@@ -35,7 +35,7 @@ class Registry(Mapping[str, Kind], Generic[Kind]):
     Args:
         what: A word for one of them, such as "method".
         group: Of the entry points by which other packages register theirs.
-        kind: "module:Class" of what has to be registered.
+        kind: "module:Class" of the registered objects.
         own: Name to "module:attribute" of this package's.
     """
 

@@ -71,7 +71,7 @@ class Table:
             seed: Of one training; None: means over all seeds, with deviations.
 
         Raises:
-            NotInTableError: No such training; the message names what is missing and what is
+            NotInTableError: No such training; the message names the missing value and what is
                 nearest.
             GenotypeError: A genotype of another space.
         """

@@ -29,7 +29,7 @@ class Images:
         labels: (n,) int64 in 0..len(classes) - 1.
         classes: Names by number.
         test: (n,) bool, true in the official test part; None if the data have none.
-        notes: One line each: what was done to the data.
+        notes: Changes of the data, one line each.
 
     Raises:
         ShapeError: Shapes, types or labels do not fit each other.

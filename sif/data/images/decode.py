@@ -127,7 +127,7 @@ class Gathering:
         where: For messages.
         form: Size and channels that images are brought to.
         expected: (h, w, c) of every image; that of the first one if it is empty.
-        corrupt: Names of what was left out, with the reason.
+        corrupt: Names of omitted images, with the reason.
     """
 
     where: str

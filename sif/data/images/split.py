@@ -30,7 +30,7 @@ class ImageSplit(InParts[Int64Array]):
         protocol: Origin of test and valid, such as "official test, valid 0.5".
         seed: Seed of the draw of the parts.
         hash: 16 hex digits over the images' hash and the parts.
-        notes: One line each: what was done to the data on the way.
+        notes: Changes of the data, one line each.
     """
 
     classes: tuple[str, ...]

@@ -86,7 +86,7 @@ def image_batches(
         images: All images on the device.
         rows: (n,) those of the part.
         batch_size: Images per batch.
-        prepare: Usually without augmentation; what it draws is the same in every pass.
+        prepare: Usually without augmentation; its draws are the same in every pass.
         make: Puts images and labels into a batch.
     """
     draws = torch.Generator().manual_seed(_AUGMENTATION_STREAM)

@@ -35,7 +35,7 @@ class Dataset:
         interactions: After merging duplicates and filtering.
         hash: 16 hex digits of their content.
         official_parts: Fold ("u1" ...) to (base file, test file), or None.
-        notes: One line each: what was done to the data.
+        notes: Changes of the data, one line each.
         truth: Truth behind generated data, in the numbers of `interactions`, or None.
     """
 

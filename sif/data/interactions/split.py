@@ -77,7 +77,7 @@ class Split(InParts[Interactions]):
         protocol: A key of `PROTOCOLS`, or "file".
         seed: Seed of the draw; unused by "file", "leave-one-out" and "temporal".
         hash: 16 hex digits over ids, ratings, timestamps and parts.
-        notes: One line each: what was done to the data on the way.
+        notes: Changes of the data, one line each.
     """
 
     interactions: Interactions
@@ -140,7 +140,7 @@ def make_split(dataset: Dataset, protocol: str, seed: int) -> Split:
         The split of `dataset.interactions`.
 
     Raises:
-        DataError: The protocol is unknown, needs what the data lack, or leaves a part empty.
+        DataError: An unknown protocol, one whose columns the data lack, or an empty part.
     """
     if protocol not in PROTOCOLS:
         raise DataError(

@@ -26,7 +26,7 @@ def with_time_buckets(split: Split, buckets: int) -> Split:
     so the vocabulary is all that is needed to place a new timestamp, see `bucket_ids`.
 
     Args:
-        split: With timestamps. Parts, protocol and hash stay what they are.
+        split: With timestamps. Parts, protocol and hash do not change.
         buckets: Number of buckets; fewer result where many train rows share one second.
 
     Returns:

@@ -33,7 +33,7 @@ class Corpus:
         train, valid, test: (n,) int64 words in the order of the text, each in 0..len(words) - 1.
         entropy: Nats per word of the source that the parts are drawn from; None where it is not
             known. No model has a perplexity below exp(entropy) on long parts.
-        notes: One line each: what was done to the text.
+        notes: Changes of the text, one line each.
 
     Raises:
         ShapeError: A part is not of this form.
@@ -98,7 +98,7 @@ def number(
         parts: "train", "valid" and "test" to words in the order of the text.
         where: File of the train part, for messages.
         max_words: Size of the vocabulary, with `<unk>` and `<eos>`; by default all words.
-        notes: On what has been done before.
+        notes: Earlier notes.
 
     Raises:
         DataError: There are fewer than two words beside `<unk>` and `<eos>`.

@@ -59,7 +59,7 @@ def read_folder(
         name: Of the data set.
         max_words: Size of the vocabulary; see `sif.data.text.corpus.number`.
         md5s: Checksums of the published files of train, valid and test; others are noted.
-        notes: Of what has been done before.
+        notes: Earlier notes.
 
     Raises:
         DataError: A file is missing, is empty or is not UTF-8, or the train part has but one word.

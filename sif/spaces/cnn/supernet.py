@@ -67,7 +67,7 @@ class CNNSpace(CellSpace):
     Args:
         name: Key of `SPECS`.
         layout: The outside; its normalizations are replaced by a supernet's.
-        cost: Key of `COSTS`: what the complexity penalty charges.
+        cost: Key of `COSTS`: the cost in the complexity penalty.
         precision: Of convolutions, "bfloat16" or "float32", which leaves the weights' own.
 
     Raises:

@@ -63,7 +63,7 @@ class Batch:
         target: (b,) standardized ratings; ones where there are none.
         negatives: (b, m) items drawn uniformly for each observed row, for the pairwise losses.
         background: (p, k) drawn uniformly from all combinations, for the whole-data loss.
-        background_weight: (p,) what each drawn combination stands for, per observed pair; 0 for
+        background_weight: (p,) weight of each drawn combination, per observed pair; 0 for
             combinations that must not count as negatives.
         graph: All observed pairs of the part or block, where the exact loss over it is wanted.
         graph_target: Targets of all pairs of the graph, in the caller's order; None: `target`.

@@ -30,7 +30,7 @@ class Dropouts:
 
     Attributes:
         word: A word, at all of its places in the window.
-        embedding: A value of what the embeddings give.
+        embedding: A value of an embedding.
         input: A value of the cell's input.
         hidden: A value of a state, wherever it is read.
         output: A value of the cell's output.
