@@ -1,4 +1,4 @@
-"""What each stage of the space is worth, and what the search is worth: designs on the same splits.
+"""The gain of each stage of the space, and of the search: designs on the same splits.
 
 Each design is searched and trained as in the main job, but for the cut: every L2 strength of its
 preset trains to the end, and validation chooses. Without --test the test part is never evaluated.

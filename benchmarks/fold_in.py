@@ -89,7 +89,7 @@ class _Table:
 
 
 def timed(work: Callable[[], Scores]) -> tuple[Scores, float]:
-    """What some work gives, and its CPU milliseconds."""
+    """The result of some work, and its CPU milliseconds."""
     start = time.process_time()
     found = work()
     return found, 1e3 * (time.process_time() - start)

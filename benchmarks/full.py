@@ -1,4 +1,4 @@
-"""What whole runs of a published setting share: flags, the course of a run, what a search took."""
+"""The common part of whole runs of a published setting: flags, course of a run, search costs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def configured(task: str, values: argparse.Namespace, *sets: str) -> CommonConfi
 
 
 def spent(found: SearchResult, judged: str, runtime: Runtime) -> Evaluated:
-    """What a search found and what it took, judged by the given name."""
+    """The result and the cost of a search, judged by the given name."""
     curve = [(entry["seconds"], entry["judged"][judged]) for entry in found.history]
     return {
         "genotype": found.genotype.to_json(),

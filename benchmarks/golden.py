@@ -1,4 +1,4 @@
-"""What small jobs of every kind come to, number for number, before and after a refactoring.
+"""Results of small jobs of every kind, number for number, before and after a refactoring.
 
 A refactoring must not change what is found, trained or answered. This script runs small jobs
 through the command line alone, each for a few seconds. It records genotype, metrics, verdict, all
@@ -97,7 +97,7 @@ RATED = SMALL + "objective=rating "
 FEW = "baselines=[popularity] rivals=[fixed-multiply] "
 FEW_RATED = "baselines=[bias-only] rivals=[fixed-multiply] "
 ALONE = "baselines=[] rivals=[] "
-"""What is found stays, whatever validation says of it."""
+"""The searched function is kept even if validation prefers another."""
 SHORT = "search.epochs=12 search.candidates=10 search.candidate_epochs=4 "
 
 
@@ -282,7 +282,7 @@ def told(value: Any, folder: Path) -> Any:
 
 
 def of_run(run: Path) -> dict[str, Any]:
-    """What a run found and measured; the log by stage, in the order of its entries."""
+    """The genotype and metrics of a run; the log by stage, in the order of its entries."""
     log: dict[str, list[Any]] = {}
     for line in (run / "metrics.jsonl").read_text().splitlines():
         entry = json.loads(line)
@@ -304,7 +304,7 @@ def of_bench(folder: Path) -> dict[str, Any]:
 
 
 def answers(checkout: Path, job: Job, run: Path) -> dict[str, Any]:
-    """What the exported model answers: its test metrics again, recommendations, neighbors."""
+    """Answers of the exported model: its test metrics again, recommendations, neighbors."""
     folder, name = run.parent, run.name
     commands = [["evaluate", name]]
     if job.users:
@@ -333,7 +333,7 @@ def start(checkout: Path, name: str, folder: Path) -> tuple[Path, float]:
 
 
 def missing(name: str) -> str:
-    """Why a job cannot run here; empty if it can."""
+    """The reason why a job cannot run here; empty if it can."""
     needs = JOBS[name].needs
     data = os.environ.get("SIF_DATA_DIR", "")
     if needs and not (data and (Path(data) / needs).is_dir()):

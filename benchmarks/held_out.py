@@ -1,4 +1,4 @@
-"""What benchmarks of searches for cells share: parts with a judge of their own, progress."""
+"""The common part of benchmarks of searches for cells: parts with a separate judge, progress."""
 
 from __future__ import annotations
 

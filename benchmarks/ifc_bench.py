@@ -113,7 +113,7 @@ def _key_of(task: Planned, l2: float) -> Row:
 
 
 def key(row: Row) -> tuple[str, ...]:
-    """What identifies a training."""
+    """The identity of a training."""
     return tuple(row[name] for name in KEY)
 
 

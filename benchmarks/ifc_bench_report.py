@@ -1,4 +1,4 @@
-"""What the table of ifc-bench says; `ifc_bench.py --collect` prints it."""
+"""A report on the table of ifc-bench; `ifc_bench.py --collect` prints it."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def speed(table: Table) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """How far off the guesses are for functions that they have not seen, on test.
+    """Errors of the guesses for functions that they have not seen, on test.
 
     Attributes:
         functions: Left out, one at a time, where another of the class was trained; what is guessed

@@ -1,4 +1,4 @@
-"""How good the cheaper gradients of the gates are: bias and scatter of estimates by probes.
+"""The quality of cheaper gradients of the gates: bias and scatter of estimates by probes.
 
 The exact gradient of every gate over some batches of CIFAR-10, against the mean of estimates on
 the same batches: probes on a share of the rows, where the statistics of normalization are those of

@@ -1,4 +1,4 @@
-"""What finished jobs measured: means over seeds or splits, and paired intervals against rivals.
+"""Measurements of finished jobs: means over seeds or splits, and paired intervals.
 
 A job (`python run.py --task cf ...`) leaves every model's per-user test metrics in its run folder.
 Jobs that are given together are means over seeds of one split, or over splits: per user first, then

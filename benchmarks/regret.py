@@ -1,4 +1,4 @@
-"""How far from the best function of ifc-bench a search ends, at the cost of a few trainings.
+"""Regret of searches against the best function of ifc-bench, at the cost of a few trainings.
 
 Every method gets the CPU seconds of `--trainings` average single trainings of the table and hands
 over one function of `primitives`, whose regret is looked up: the test metric of that function, as a
@@ -52,7 +52,7 @@ IDENTITIES = ("multiply", "~abs", "~abs")
 REPEATED = (IDENTITIES, ("multiply", "+sqrt", "~square"), ("plus", "~abs", "~abs"))
 """Trainings that are done again, to know how fast this machine is beside the table's."""
 ASKS = 1000
-"""Of a sampler, which may repeat itself."""
+"""Most draws of a sampler, which may repeat itself."""
 COLUMNS = (
     "objective", "method", "seed", "function", "family_regret", "class_regret", "function_regret",
     "cpu_seconds", "candidates",
@@ -104,7 +104,7 @@ class Referee:
         )
 
     def searched(self, method: str, seed: int) -> tuple[Genotype, float, int]:
-        """What a method that shares weights finds, and its CPU seconds by the table's clock."""
+        """The selection of a method that shares weights, and its seconds by the table's clock."""
         seconds = f"search.seconds={self.budget * self.speed:.3f}"
         problem = self._problem(method, seed, seconds)
         problem.space()  # reads and prepares the data, which no search pays for
@@ -113,7 +113,7 @@ class Referee:
         return found.genotype, (time.process_time() - start) / self.speed, 0
 
     def sampled(self, method: str, seed: int) -> tuple[Genotype, float, int]:
-        """What a sampler finds in the table, the table's seconds, and its candidates."""
+        """The selection of a sampler in the table, the table's seconds, and its candidates."""
         problem = self._problem(method, seed)
         space = problem.space()
         draws = torch.Generator().manual_seed(derive_seed(seed, "regret", method))
@@ -145,7 +145,7 @@ class Referee:
         return entry.valid, entry.seconds
 
     def regret(self, genotype: Genotype, goal: str) -> float:
-        """Of the test metric against the best mean of a kind; by the surrogate if need be."""
+        """Regret of the test metric against a kind's best mean, if need be by the surrogate."""
         part = (self.objective, DIMENSION, None, "test", goal)
         try:
             return ifcbench.regret(genotype, *part)

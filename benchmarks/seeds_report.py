@@ -27,7 +27,7 @@ METRICS = {"rnn": "perplexity", "cnn": "error"}
 
 
 class Run:
-    """What one run folder says."""
+    """The content of one run folder."""
 
     def __init__(self, folder: Path) -> None:
         self.document: dict[str, Any] = json.loads((folder / "metrics.json").read_text())

@@ -1,4 +1,4 @@
-"""What step_cost.py measures: supernets with a batch of their own, each as its search trains it."""
+"""Cases of step_cost.py: supernets with a batch of their own, each as its search trains it."""
 
 from __future__ import annotations
 

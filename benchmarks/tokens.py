@@ -116,7 +116,7 @@ class Bench:
         return Masks() if name == "lstm" else self.masks
 
     def seconds(self, work: Callable[[], None]) -> float:
-        """Of the CPU, on a GPU of the wall."""
+        """Seconds of the CPU, on a GPU of the wall."""
         cuda = self.device.type == "cuda"
         clock = time.perf_counter if cuda else time.process_time
         if cuda:

@@ -1,4 +1,4 @@
-"""sif: searches the interaction function of a recommender, and says whether the search paid.
+"""sif: searches the interaction function of a recommender and tests whether the search paid.
 
 `import sif` is cheap: a public name loads its module when it is first used.
 """
@@ -67,7 +67,7 @@ _FORMER = {
     "load_function": ("sif.adapters.torch_module", "sif.InteractionFunction.load"),
     "make_runtime": ("sif.utils.device", "sif.utils.device.make_runtime"),
 }
-"""Former public name to its module and to what replaces it."""
+"""Former public name to its module and its replacement."""
 
 
 def __getattr__(name: str) -> Any:

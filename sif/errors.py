@@ -1,4 +1,4 @@
-"""Errors a user can cause or must know of.
+"""Errors that a user can cause or must know of.
 
 Every message is one line that says what was wrong, where, what was expected and what was found. The
 command line prints it and exits with code 2; library users catch `SifError`.
@@ -30,7 +30,7 @@ class ConfigError(SifError):
 
 
 class BudgetError(ConfigError):
-    """A search that has no time for what it cannot do without."""
+    """A search whose budget does not cover its necessary steps."""
 
 
 class DivergedError(ConfigError):
@@ -38,7 +38,7 @@ class DivergedError(ConfigError):
 
 
 class NotFittedError(ConfigError, ValueError, AttributeError):
-    """A model that was asked before `fit`; a ValueError and AttributeError, as scikit-learn's is.
+    """A model used before `fit`; a ValueError and AttributeError, as in scikit-learn.
 
     Examples:
         >>> sif.Recommender().recommend("c1")
@@ -58,7 +58,7 @@ class DataError(SifError):
 
 
 class ScoreError(DataError):
-    """A score that is not a number, so that nothing can be ranked by it.
+    """A score that is not a number, so that it cannot rank.
 
     Attributes:
         row: Of the scores, from 0.
@@ -95,11 +95,11 @@ MALFORMED: tuple[type[Exception], ...] = (
     ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, SifError, TypeError,
     ValueError,
 )  # fmt: skip
-"""What reading a malformed file may raise, whatever it holds; recursion is a RuntimeError."""
+"""Exceptions that reading a malformed file may raise; a recursion error is a RuntimeError."""
 
 
 class TrackingError(SifError):
-    """A tracking store that was asked for and cannot be used."""
+    """A requested tracking store that cannot be used."""
 
 
 def first_line(error: Exception) -> str:

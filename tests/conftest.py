@@ -31,7 +31,7 @@ TINY = (
 
 @dataclass(frozen=True)
 class Done:
-    """What a command printed and how it ended."""
+    """The output of a command and its exit status."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""What cannot be used costs one line and exit code 2, and leaves the disk as it was."""
+"""Bad input gives one line and exit code 2, and leaves the disk unchanged."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_file_that_cannot_be_used(case: str, refused_job: Callable[..., str]) 
 
 def test_no_file_at_all(refused_job: Callable[..., str]) -> None:
     said = refused_job("--dataset", "orders.csv")
-    assert said.endswith("orders.csv: expected a file, found none there")
+    assert said.endswith("orders.csv: expected a file, found no such file")
     Path("orders.csv").touch()
     said = refused_job("--dataset", "orders.csv")
     assert said.endswith("orders.csv: expected interactions, found an empty file")
@@ -194,7 +194,7 @@ def test_repeated_pairs_are_merged_by_a_stated_rule_or_refused(
         ("losses.bprr.x=1", "losses: expected one of whole-data"),
         ("data.protocol=file", "data.protocol 'file' needs data.split_file"),
         ("nonsense", "--set: nonsense: expected key=value"),
-        ("task=cnn", "task: 'cnn' contradicts the asked 'cf'"),
+        ("task=cnn", "task: 'cnn' contradicts the requested 'cf'"),
     ],
 )
 def test_a_setting_that_cannot_be_run(

@@ -1,4 +1,4 @@
-"""What works without which optional library, as docs/dependencies.md promises."""
+"""sif without each optional library works as docs/dependencies.md promises."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ REFUSED = {
     "pymoo": ("--task cf --method nsga2 --no-tracking", r"method nsga2: .* 'sif\[bench\]'"),
     "scikit-learn": ("--task cnn --no-tracking", r"digits: .*\(pip install scikit-learn\)"),
 }  # fmt: skip
-"""What asks for a library, and its one line."""
+"""Commands that need a library, and their one line."""
 
 SCRIPT = """
 import contextlib, io, json, sys

@@ -1,4 +1,4 @@
-"""What the documents say holds: commands parse, links lead somewhere, named things exist."""
+"""The documents are true: commands parse, links lead somewhere, named things exist."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_python_snippets_compile_and_import_what_exists(path: Path) -> None:
 
 
 def exists(name: str) -> bool:
-    """Whether a dotted name leads to a module, or from one to something in it."""
+    """True if a dotted name leads to a module or to something in one."""
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         try:

@@ -1,4 +1,4 @@
-"""What earlier versions wrote (tests/fixtures): settings mean the same, models answer the same."""
+"""Files of earlier versions (tests/fixtures): settings mean the same, models answer the same."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ PUBLIC = dict(public())
 
 @pytest.fixture(scope="module")
 def names() -> dict[str, Any]:
-    """What examples may speak of: the data and the model of the class's own example."""
+    """Names that examples may use: the data and the model of the class's own example."""
     (example,) = doctest.DocTestFinder(recurse=False).find(sif.Recommender, "Recommender")
     found: dict[str, Any] = {}
     for one in example.examples[:3]:

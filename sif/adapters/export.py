@@ -32,7 +32,7 @@ from sif.utils.checkpoint import write_bytes_atomic
 from sif.utils.registry import unknown
 
 ONNX_BYTES = (1 << 31) - (1 << 24)
-"""Of tables in one ONNX file, whose format ends at 2 GB."""
+"""Most bytes of tables in one ONNX file, whose format ends at 2 GB."""
 
 
 class CatalogueScores(nn.Module):

@@ -21,11 +21,11 @@ from sif.spaces.interaction.embeddings import clip_readout
 
 Factors = NDArray[np.float32]
 SHARE = 1e-3
-"""Of a vector's length that the columns of the rule for untrained rows add where they must not."""
+"""Share of a vector's length that the cold start's columns add to rows that they do not rule."""
 
 
 def has_factors(model: ServedModel) -> bool:
-    """Whether a model's scores are a product of users and items."""
+    """True if a model's scores are a product of users and items."""
     operation = model.network.interaction().operation
     return len(model.fields) == 2 and operation.factors is not None
 

@@ -80,7 +80,7 @@ class SIFFactors(AlternatingLeastSquares):  # type: ignore[misc]
 
     Attributes:
         user_ids: (n_users,) original ids, in the order of the factors; of items likewise.
-        user_items: What users have, CSR (n_users, n_items); not saved.
+        user_items: Interactions of users, CSR (n_users, n_items); not saved.
     """
 
     user_ids: NDArray[np.str_]

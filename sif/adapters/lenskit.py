@@ -38,7 +38,7 @@ class SIFConfig(BaseModel, extra="forbid"):
         seed: Root of all randomness, unless the training options bring a generator.
         threads: Of the CPU; None: torch's default.
         settings: Further settings by their names, such as {"train.epochs": 50}.
-        folder: Of a saved model that is served as it is; None: training fits one.
+        folder: Of a saved model to serve unchanged; None: training fits one.
     """
 
     objective: Literal["ranking", "rating"] = "ranking"
@@ -121,7 +121,7 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
         return ItemList(items, scores=scores)
 
     def _scores(self, query: RecQuery) -> NDArray[np.float32] | None:
-        """Of all items of the model (n_items,); None where nothing is known of the user."""
+        """Scores of all items of the model (n_items,); None for a user of whom nothing is known."""
         model, server = self.recommender_.fitted_model(), self.recommender_.server()
         if query.user_id is not None:
             row = model.vocabularies[0].lookup([query.user_id])

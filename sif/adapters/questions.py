@@ -37,7 +37,7 @@ class Question:
     """One row.
 
     Attributes:
-        kind: What is asked.
+        kind: Kind of question.
         ids: Of the user or the item, one; of the history, any number.
         ratings: One per item of a history, for models of ratings.
         count: Items that are wanted.
@@ -76,7 +76,7 @@ class Answering:
                 in each row. `ratings`: a list, one per item of a history, for models of ratings.
                 `n`: items that this row wants. Columns may be absent, cells empty.
             count: Items where a row has no `n`; None: 10.
-            filter_already_liked: Leave out what the user has; None: True.
+            filter_already_liked: Leave out items of the user; None: True.
 
         Returns:
             `items`, a list of ids, best first; `scores`, a list of floats; and where the data have

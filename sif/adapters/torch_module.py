@@ -27,7 +27,7 @@ from sif.spaces.interaction.transforms import Elementwise, Mlp
 
 FIELDS = ("user", "item")
 DIMENSION = 128
-"""Of the vectors where nothing tells it: that of the presets (`train.dimension`)."""
+"""Dimension of the vectors where nothing else says it: the presets' `train.dimension`."""
 
 
 class Primitive(nn.Module):
@@ -106,8 +106,8 @@ class InteractionFunction(nn.Module):
     Attributes:
         readout: (width * d,) parameter. It is trained with everything else; sif itself leaves it
             as it starts in the space "staged" (`readout.requires_grad_(False)` does that here).
-        expression: The function on one line, with what is around it.
-        outside: What of the genotype is not part of the module, in words.
+        expression: The function on one line, with its encodings.
+        outside: Parts of the genotype that the module lacks, in words.
 
     Raises:
         GenotypeError: A genotype of cells, of further fields, or with unknown names.

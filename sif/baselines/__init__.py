@@ -19,7 +19,7 @@ BASELINES: dict[str, Baseline] = {
 
 
 def named_baselines(names: tuple[str, ...], objective: Objective) -> tuple[str, ...]:
-    """The baselines of an objective that are asked for; "all" alone: all of them.
+    """The requested baselines of an objective; "all" alone: all of them.
 
     Raises:
         ConfigError: An unknown name, or a baseline that does not serve the objective.

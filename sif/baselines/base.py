@@ -1,7 +1,7 @@
 """Baselines, and their tuning on validation.
 
 A `Baseline` turns a train part and a small grid of parameters into scorers; `fit_best` keeps the
-one that validation ranks first. Nothing here ever holds the test part.
+one that validation ranks first. No baseline sees the test part.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ FitGrid = Callable[[Interactions, Sequence[Params], int, int], Iterator[Scorer]]
 
 @dataclass(frozen=True)
 class Baseline:
-    """A classical model with the grid it is tuned on.
+    """A classical model and the grid on which it is tuned.
 
     Attributes:
         name: key in `BASELINES`.
         description: one line for tables and `--help`.
-        objectives: what it can be evaluated on.
+        objectives: Objectives that it serves.
         grid: parameter sets to try, in order.
         fit_grid: (train, grid, seed, threads) to one scorer per parameter set, lazily and in order;
             it may share work between them.

@@ -1,7 +1,7 @@
 """EASE: a linear item-item model with a zero diagonal, in closed form (Steck, WWW 2019).
 
 With X the 0/1 matrix of users by items and P = (X^T X + lambda I)^-1, the weights are
-B = I - P diag(P)^-1 and the scores X B. Where users are fewer than items, X P is found from the
+B = I - P diag(P)^-1 and the scores X B. Where users are fewer than items, X P follows from the
 smaller Gram matrix X X^T instead. The Gram matrix is shared by the whole grid.
 """
 

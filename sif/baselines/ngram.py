@@ -1,9 +1,9 @@
-"""Interpolated Kneser-Ney models of n-grams, the classical rival of a recurrent network on text.
+"""Interpolated Kneser-Ney models of n-grams, the classical baseline for language models.
 
-After the longest context, what counts is how often a word followed it; after every shorter one, how
-many different words stood before the n-gram, so that a word that only ever follows one other is not
-thought likely where it was never seen. A discount is taken from each count, and what it frees goes
-to the next shorter context, in the end to all words alike.
+For the longest context, the model counts how often a word followed it. For shorter contexts, it
+counts how many different words preceded the n-gram, so that a word that always follows one other
+word stays unlikely elsewhere. A discount is taken from each count. The probability that this frees
+goes to the next shorter context, and in the end to all words equally.
 
 R. Kneser, H. Ney. Improved backing-off for m-gram language modeling. ICASSP 1995. The interpolated
 form: S. F. Chen, J. Goodman. An empirical study of smoothing techniques for language modeling.
@@ -65,8 +65,8 @@ class _Level:
     Attributes:
         codes: (m,) sorted: the number of the context, times the size of the vocabulary, plus the
             last word. An n-gram's number is its place here.
-        occurrences: How often it stands in the text: for the longest n-grams of a model.
-        continuations: How many different words stand before it: for all shorter ones; for the
+        occurrences: Number of times that it occurs: for the longest n-grams of a model.
+        continuations: Number of different words before it: for all shorter ones; for the
             longest that were counted, the occurrences once more.
     """
 
@@ -119,11 +119,11 @@ class NGram:
         """
         if not 1 <= order <= len(ids):
             raise DataError(f"n-gram: order: expected 1 to {len(ids)} words, found {order}")
-        given = (discounts,) * order if isinstance(discounts, float) else tuple(discounts)
-        if len(given) != order or not all(0 < discount <= 1 for discount in given):
-            told = ", ".join(f"{discount:g}" for discount in given)
-            raise DataError(f"n-gram: discounts: expected {order} in (0, 1], found {told}")
-        return cls(size, given, _count(ids, size, order))
+        per_order = (discounts,) * order if isinstance(discounts, float) else tuple(discounts)
+        if len(per_order) != order or not all(0 < discount <= 1 for discount in per_order):
+            values = ", ".join(f"{discount:g}" for discount in per_order)
+            raise DataError(f"n-gram: discounts: expected {order} in (0, 1], found {values}")
+        return cls(size, per_order, _count(ids, size, order))
 
     @property
     def order(self) -> int:
@@ -141,7 +141,7 @@ class NGram:
 
 
 def tuned(corpus: Corpus, longest: int = LONGEST) -> NGram:
-    """The model of the train part whose order and discounts suit the validation part best.
+    """The model of the train part whose order and discounts fit the validation part best.
 
     For each order up to `longest` the discounts are chosen from `GRID` one length after the other,
     the longest first, until nothing changes. Of equally good models, the shortest n-grams win.
@@ -161,23 +161,24 @@ def _count(ids: Int64Array, size: int, order: int) -> tuple[_Level, ...]:
     """The n-grams of a text up to the order, the shortest first."""
     contexts = np.zeros(len(ids), dtype=np.int64)  # the empty one is number 0
     ending, n_contexts = np.empty(0, dtype=np.int64), 1
-    found: list[tuple[Int64Array, _Counts]] = []
+    counted: list[tuple[Int64Array, _Counts]] = []
     continuations: list[_Counts] = []
     for length in range(1, order + 1):
         codes, first, numbers = np.unique(
             (contexts * size + ids)[length - 1 :], return_index=True, return_inverse=True
         )
-        if found:  # each n-gram is one more way to continue to what is left of it without its start
-            shorter, _ = found[-1]
+        if counted:
+            # Each n-gram is one more way to continue the n-gram without its first word.
+            shorter, _ = counted[-1]
             ways = np.bincount(ending[first + length - 1], minlength=len(shorter))
-            continuations.append(_counts(ways, shorter // size, len(found[-1][1].total)))
-        found.append((codes, _counts(np.bincount(numbers), codes // size, n_contexts)))
+            continuations.append(_counts(ways, shorter // size, len(counted[-1][1].total)))
+        counted.append((codes, _counts(np.bincount(numbers), codes // size, n_contexts)))
         ending, n_contexts = np.append(np.full(length - 1, -1), numbers), len(codes)
         contexts = np.append(-1, ending[:-1])
-    continuations.append(found[-1][1])
+    continuations.append(counted[-1][1])
     return tuple(
         _Level(codes, counts, ways)
-        for (codes, counts), ways in zip(found, continuations, strict=True)
+        for (codes, counts), ways in zip(counted, continuations, strict=True)
     )
 
 
@@ -214,7 +215,7 @@ def _mixed(evidence: Sequence[Float64Array], discounts: Sequence[float], size: i
 
 
 def _discounts(evidence: Sequence[Float64Array], size: int) -> tuple[float, tuple[float, ...]]:
-    """Least nats per word and the discounts from `GRID` that give them."""
+    """The fewest nats per word and the discounts from `GRID` that give them."""
 
     def cost(discounts: Sequence[float]) -> float:
         return -float(np.log(_mixed(evidence, discounts, size))[1:].mean())

@@ -1,7 +1,7 @@
 """Benches: a referee of search methods over seeds under an equal budget.
 
-A trial is an ordinary job in a process of its own, with nobody beside the method. A method is
-judged by what it would deliver: its pick, trained from scratch and tested once.
+A trial is an ordinary job of one method in a process of its own. A method is judged by its result:
+its selection, trained from scratch and tested once.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class BenchResult:
     """The results of a bench.
 
     Attributes:
-        folder: Where everything is.
+        folder: Folder of the plan, the trials and the report.
         results: One row per trial, see `sif.bench.results.gather`.
         curves: One row per judged point of a search.
         comparison: The table in numbers.
@@ -60,7 +60,7 @@ class Bench:
 
     Attributes:
         folder: Of the bench; `run` makes it.
-        plan: What is compared.
+        plan: Methods, seeds and budget of the comparison.
 
     Examples:
         >>> bench = sif.Bench.of(
@@ -83,7 +83,7 @@ class Bench:
         """Plans a bench; reads the data once per method, and writes nothing.
 
         Args:
-            request: What is asked for; None: the further arguments tell.
+            request: The request; None: made of the further arguments.
             folder: None: a new one in benches/.
             settings: Of all trials, nested or by dotted names.
             asked: The other attributes of a `Request`.
@@ -124,7 +124,7 @@ class Bench:
 
         Raises:
             ConfigError: The folder is in use, or another's.
-            KeyboardInterrupt: The trials have been stopped; a later run goes on.
+            KeyboardInterrupt: The trials have been stopped; a later run continues.
         """
         workers = _cores() if workers is None else workers
         if workers < 1:
@@ -228,7 +228,7 @@ def _cores() -> int:
 
 
 def _outcome(place: BenchFolder, trial: Trial, state: State) -> str:
-    """How a trial ended, on one line."""
+    """The end of a trial, on one line."""
     if state.status != "finished":
         return f"{state.status}: {state.reason}"
     row = results.result_of(place.run(trial))

@@ -27,11 +27,11 @@ Status = Literal["finished", "failed", "pending", "refused"]
 
 @dataclass(frozen=True)
 class State:
-    """How far a trial is.
+    """The progress of a trial.
 
     Attributes:
         status: "pending": not begun, or interrupted.
-        reason: Why it failed or was refused.
+        reason: Of a failure or a refusal.
     """
 
     status: Status
@@ -58,7 +58,7 @@ class BenchFolder:
         return self.path / "trials" / f"{trial.name}.log"
 
     def state(self, trial: Trial) -> State:
-        """How far a trial is."""
+        """The progress of a trial."""
         path = self._state_file(trial)
         if not path.exists():
             return State("pending")

@@ -50,7 +50,7 @@ class Budget:
         return cls(amount * SECONDS.get(unit, 1.0), "seconds" if unit in SECONDS else unit)
 
     def __str__(self) -> str:
-        """As `parse` reads it."""
+        """The text that `parse` reads."""
         return f"{self.amount:.12g}{'s' if self.unit == 'seconds' else self.unit}"
 
     def settings(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Of its folder and of its MLflow run."""
+        """The name of its folder and of its MLflow run."""
         return f"{self.entrant.name}-{self.seed}"
 
 
@@ -131,7 +131,7 @@ class Plan:
         seeds: Of the trials; a seed also draws the split, where the protocol draws one.
         budget: Of every search.
         against: Name of the entrant that differences are taken to.
-        job: What all trials share.
+        job: Settings that all trials share.
         refused: Entrants that cannot take part, with the reason.
     """
 

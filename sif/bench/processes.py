@@ -57,10 +57,10 @@ def run_all(
     """Runs processes, at most `workers` at a time, in the order given.
 
     Args:
-        works: What to run.
+        works: Work to run.
         workers: At least 1.
         ended: Told how each ended.
-        waiting: Told now and then what is running.
+        waiting: Called now and then with the running work.
         inherited: File descriptors that the processes keep open.
 
     Raises:

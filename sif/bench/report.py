@@ -51,7 +51,7 @@ class Comparison:
     """The table of a bench as numbers.
 
     Attributes:
-        metric: That decides; None: nothing has finished.
+        metric: The deciding metric; None: nothing has finished.
         lines: One per accepted method, in the order given.
         complete: Seeds over which ranks are.
         against: The reference.

@@ -1,6 +1,6 @@
 """Comparisons of methods over seeds: means, ranks within a seed, paired differences.
 
-A table here has one row per seed and one column per method; what a trial did not deliver is NaN.
+A table here has one row per seed and one column per method; a missing result is NaN.
 Intervals are Student's t over seeds: a handful of values, and their differences paired by seed are
 nearly normal. They are not corrected for the number of methods.
 """

@@ -1,4 +1,4 @@
-"""Arguments of commands as values, and what the commands that make jobs have in common."""
+"""Arguments of commands as values, and the options shared by commands that make jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sif.config import task_names
 from sif.errors import ConfigError
 
 Argument = Callable[[Any], object]
-"""Adds an argument, or several that exclude each other, to a parser."""
+"""Adds an argument, or several mutually exclusive ones, to a parser."""
 
 
 def argument(*names: str, **settings: Any) -> Argument:
@@ -40,14 +40,14 @@ JOB_ARGUMENTS: tuple[Argument, ...] = (
     argument("--set", metavar="K=V", nargs="+", action="extend", default=[],
              help="e.g. train.epochs=50"),
     argument("--device", help="auto, cpu or cuda (default: auto)"),
-    argument("--data-dir", metavar="DIR", help="where data files lie or are downloaded to"),
+    argument("--data-dir", metavar="DIR", help="folder of data files and downloads"),
     either(
         argument("--tracking-uri", metavar="URI", help="MLflow store"),
         argument("--no-tracking", dest="tracking", action="store_const", const=False,
                  help="no MLflow"),
     ),
 )  # fmt: skip
-"""Of every command that makes jobs."""
+"""Options of every command that makes jobs."""
 JOB_FLAGS = {
     "dataset": "dataset",
     "split_file": "data.split_file",
@@ -65,7 +65,7 @@ def given(values: argparse.Namespace, flags: Mapping[str, str] = JOB_FLAGS) -> d
 
 
 def check_resumed(folder: Path, output_dir: Path | None, changed: Sequence[str]) -> None:
-    """Raises ConfigError unless repeated options agree with the folder that is gone on with."""
+    """Raises ConfigError unless repeated options agree with the resumed folder."""
     if output_dir is not None and output_dir.resolve() != folder.resolve():
         raise ConfigError(f"--output-dir {output_dir} contradicts --resume {folder}")
     if changed:

@@ -17,28 +17,28 @@ _SEEDS = 5
 
 
 def run(values: argparse.Namespace) -> None:
-    """Does what the arguments of `sif bench` say.
+    """Runs `sif bench` with the parsed arguments.
 
     Raises:
         SifError: Bad input, or trials that failed, once all is reported.
         KeyboardInterrupt: With how to go on.
     """
     if values.report is not None:
-        found = Bench.open(values.report).report()
-        print(found.text, *found.missing, found.folder / "report.md", sep="\n")
+        report = Bench.open(values.report).report()
+        print(report.text, *report.missing, report.folder / "report.md", sep="\n")
         return
     bench = _resumed(values) if values.resume is not None else _new(values)
     again = f"{program('bench')} --resume {bench.folder}"
     try:
-        found = bench.run(values.workers, quiet=values.quiet)
+        report = bench.run(values.workers, quiet=values.quiet)
     except KeyboardInterrupt:
         if BenchFolder(bench.folder).job.is_file():
             raise KeyboardInterrupt(f"go on with: {again}") from None
         raise
-    if found.failed:
+    if report.failed:
         raise SifError(
-            f"{len(found.failed)} of {len(found.results)} trials failed: "
-            f"{', '.join(found.failed)}; try them again with: {again}"
+            f"{len(report.failed)} of {len(report.results)} trials failed: "
+            f"{', '.join(report.failed)}; try them again with: {again}"
         )
 
 
@@ -65,17 +65,17 @@ def _entrants(values: argparse.Namespace) -> list[str | Entrant]:
 def _resumed(values: argparse.Namespace) -> Bench:
     """The interrupted bench; repeated options must agree with it."""
     folder: Path = values.resume
-    asked = {"uri": values.tracking_uri, "enabled": values.tracking}
-    tracking = {key: value for key, value in asked.items() if value is not None}
+    options = {"uri": values.tracking_uri, "enabled": values.tracking}
+    tracking = {key: value for key, value in options.items() if value is not None}
     bench = Bench.open(folder, tracking)
     check_resumed(folder, values.output_dir, ())
-    changed = changes(_asked(values, bench.plan, BenchFolder(folder)), bench.plan)
+    changed = changes(_requested_plan(values, bench.plan, BenchFolder(folder)), bench.plan)
     check_resumed(folder, None, changed)
     return bench
 
 
-def _asked(values: argparse.Namespace, saved: Plan, folder: BenchFolder) -> Plan:
-    """The plan that the options ask for, the saved one where they say nothing."""
+def _requested_plan(values: argparse.Namespace, saved: Plan, folder: BenchFolder) -> Plan:
+    """The saved plan, changed by the options that are given."""
     seeds: Sequence[int] = saved.seeds
     if values.seed is not None or values.seeds is not None:
         first = saved.seeds[0] if values.seed is None else values.seed

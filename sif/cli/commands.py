@@ -1,4 +1,4 @@
-"""Commands beside `run`: what they take, and the functions behind them."""
+"""Commands beside `run`: their arguments and the functions behind them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verb:
-    """One command: what it is for, which arguments it takes, and the function behind it.
+    """One command: its purpose, its arguments and its function.
 
     Attributes:
-        help: What it is for.
+        help: Its purpose, on one line.
         call: The function.
-        arguments: What it takes.
-        lists: What it lists, whose names then stand for its help in that of all commands.
+        arguments: The arguments that it takes.
+        lists: Registry whose names it lists; they stand for its help in that of all commands.
     """
 
     help: str
@@ -78,8 +78,8 @@ def recommend(values: argparse.Namespace) -> None:
     if not users:
         raise ConfigError("recommend: expected user ids or --users, found neither")
     if values.output is not None:
-        shown = sys.stderr.isatty()
-        listing.write_recommendations(model, users, values.n, values.output, shown)
+        is_terminal = sys.stderr.isatty()
+        listing.write_recommendations(model, users, values.n, values.output, is_terminal)
         print(values.output)
         return
     for rows in listing.recommendations(model, users, values.n):
@@ -98,8 +98,8 @@ def similar(values: argparse.Namespace) -> None:
 
 
 def _print_rows(rows: Iterable[tuple[str, int, str, float, str]]) -> None:
-    for asked, rank, item, score, title in rows:
-        print(asked, rank, item, f"{score:.4f}", title, sep="\t")
+    for query, rank, item, score, title in rows:
+        print(query, rank, item, f"{score:.4f}", title, sep="\t")
 
 
 def export(values: argparse.Namespace) -> None:
@@ -156,7 +156,7 @@ def version(_: argparse.Namespace) -> None:
 
 
 def bench(values: argparse.Namespace) -> None:
-    """Search methods against each other; what failed is an error once all is reported."""
+    """Compares search methods; reports everything before it raises an error for failed trials."""
     from sif.cli import bench as command
 
     command.run(values)
@@ -171,7 +171,7 @@ OTHERS: dict[str, Verb] = {
         argument("--users", type=Path, metavar="FILE", help="CSV or Parquet of user ids"),
         argument("--output", type=Path, metavar="FILE", help="CSV or Parquet to write"),
         argument("--unknown", choices=("error", "popular"), default="error",
-                 help="what users get whom nobody knows"),
+                 help="answer to unknown users"),
     )),
     "similar": Verb(
         "items like items, from a run's model", similar, _ids("ITEM...", "then item ids")
@@ -187,17 +187,17 @@ OTHERS: dict[str, Verb] = {
         argument("--methods", metavar="NAME", nargs="+", default=[], help="search methods"),
         argument("--variant", metavar="WORD", nargs="+", action="append", default=[],
                  help="NAME METHOD methods.METHOD.key=value ...: one with its own settings"),
-        argument("--seeds", type=int, metavar="N", help="how many (default: 5)"),
+        argument("--seeds", type=int, metavar="N", help="number of seeds (default: 5)"),
         argument("--seed", type=int, metavar="N", help="the first of them (default: 0)"),
         argument("--budget", metavar="AMOUNT",
                  help="of a search: 30s, 5min (CPU), 500steps, 20epochs"),
         argument("--against", metavar="NAME",
-                 help="whom differences are taken to (default: the first)"),
+                 help="reference of differences (default: the first)"),
         argument("--workers", type=int, metavar="N",
                  help="trials at a time (default: one per core)"),
         argument("--output-dir", metavar="DIR", type=Path, help="default: a new one in benches/"),
         either(
-            argument("--resume", metavar="DIR", type=Path, help="go on with a bench"),
+            argument("--resume", metavar="DIR", type=Path, help="continue a bench"),
             argument("--report", metavar="DIR", type=Path, help="table and figures again"),
         ),
         argument("--quiet", action="store_true", help="only the report"),

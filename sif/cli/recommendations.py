@@ -27,15 +27,15 @@ CHUNK = 4096
 """Users answered at a time."""
 NAMES = ("user", "rank", "item", "score", "title")
 _TYPES = ("string", "int32", "string", "float32", "string")
-"""Of the columns of a Parquet file, as pyarrow calls them."""
+"""Types of the columns of a Parquet file, as pyarrow calls them."""
 
 
 def rows(
-    asked: Sequence[str], items: NDArray[np.str_], scores: NDArray[np.float32],
+    queries: Sequence[str], items: NDArray[np.str_], scores: NDArray[np.float32],
     titles: Mapping[str, str],
 ) -> Iterator[Row]:  # fmt: skip
     """Rows (asked id, rank from 1, item, score, title) of answers (b, k)."""
-    for one, answers, values in zip(asked, items, scores, strict=True):
+    for one, answers, values in zip(queries, items, scores, strict=True):
         for rank, (item, score) in enumerate(zip(answers, values, strict=True), start=1):
             if item:
                 yield one, rank, str(item), float(score), titles.get(str(item), "")
@@ -55,7 +55,7 @@ def read_ids(path: Path, name: str) -> list[str]:
     """Distinct ids of a file's column, as training reads them, in the order of the file.
 
     Args:
-        path: What `open_table` takes. A single column needs no header: in a text file a first line
+        path: A file for `open_table`. A single column needs no header: in a text file a first line
             that is no usual name of the field is an id.
         name: The field, "user" or "item", whose usual column names are recognized.
 
@@ -73,8 +73,8 @@ def read_ids(path: Path, name: str) -> list[str]:
     cells = table.read({place: "id"})[place].astype(object)
     cells = cells.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
     if len(cells) == 0 or (cells.isna() | (cells == "")).any():
-        found = "an empty one" if len(cells) else "none"
-        raise DataError(f"{path}: expected {name} ids, found {found}")
+        number = "an empty one" if len(cells) else "none"
+        raise DataError(f"{path}: expected {name} ids, found {number}")
     return list(dict.fromkeys(id_strings(cells).tolist()))
 
 
@@ -126,7 +126,7 @@ _WRITERS = {".csv": _csv, ".parquet": _parquet}
 
 @contextlib.contextmanager
 def _progress(total: int, show: bool) -> Iterator[Callable[[int], object]]:
-    """Within, what is told how many users more are done: a bar, where tqdm is installed."""
+    """Yields a function that counts finished users: on a bar, if tqdm is installed."""
     if not show or importlib.util.find_spec("tqdm") is None:
         yield lambda more: None
         return
@@ -160,8 +160,8 @@ def write_recommendations(
     starts = range(0, len(users), CHUNK)
     try:
         with writer(part) as write, _progress(len(users), show) as done:
-            for start, found in zip(starts, recommendations(model, users, count), strict=True):
-                write(pd.DataFrame(found, columns=list(NAMES)))
+            for start, rows in zip(starts, recommendations(model, users, count), strict=True):
+                write(pd.DataFrame(rows, columns=list(NAMES)))
                 done(len(users[start : start + CHUNK]))
         os.replace(part, path)
     finally:

@@ -1,4 +1,4 @@
-"""Settings that the searches for cells of all kinds have."""
+"""Settings shared by the searches for cells of all kinds."""
 
 from __future__ import annotations
 

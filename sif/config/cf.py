@@ -26,7 +26,7 @@ from sif.config.sections import (
 
 
 def _unescaped(value: Any) -> Any:
-    """A shell passes a tab most easily as backslash-t."""
+    """Turns backslash-t, the easiest form of a tab in a shell, into a tab."""
     return "\t" if value in ("\\t", "tab") else value
 
 
@@ -55,7 +55,7 @@ _LASTING = {
 
 
 class DataConfig(Section):
-    """How interactions are read, filtered and split."""
+    """Reading, filtering and splitting of interactions."""
 
     user: str | None = Field(None, description="column of the user id; None: recognized")
     item: str | None = Field(None, description="column of the item id; None: recognized")
@@ -74,7 +74,7 @@ class DataConfig(Section):
     min_user: Count = Field(1, description="fewest interactions per user")
     min_item: Count = Field(1, description="fewest interactions per item")
     duplicates: Literal["last", "first", "mean", "error"] = Field(
-        "last", description="which interaction of a repeated pair counts"
+        "last", description="rule for repeated pairs"
     )
     protocol: str | None = Field(None, description="split protocol; None: the objective's own")
     split_file: AbsolutePath | None = Field(
@@ -85,14 +85,14 @@ class DataConfig(Section):
 
     @property
     def lasting(self) -> DataConfig:
-        """The settings that hold for later interactions, on other machines too."""
+        """The settings that also hold for later interactions and on other machines."""
         return DataConfig(**self.model_dump(include=_LASTING))
 
     @model_validator(mode="after")
     def _distinct_fields(self) -> DataConfig:
-        made = ("time",) if self.time_buckets is not None else ()
+        generated = ("time",) if self.time_buckets is not None else ()
         # "operation" is the block of a genotype that is named after no field.
-        taken = ["user", "item", "rating", "timestamp", "operation", *made]
+        taken = ["user", "item", "rating", "timestamp", "operation", *generated]
         for name in self.context:
             if name in taken:
                 raise ValueError(
@@ -138,7 +138,7 @@ class LossConfig(Section):
     )
     bias_l2: NonNegative = Field(1.0, description="L2 of a bias, in units of an embedding's")
     l2_scaling: Literal["plain", "sqrt", "linear"] = Field(
-        "sqrt", description="how a row's L2 grows with its number of interactions"
+        "sqrt", description="growth of a row's L2 with its number of interactions"
     )
 
 
@@ -179,7 +179,7 @@ class SearchConfig(SearchSection):
 
 
 class TrainConfig(Section):
-    """The training of the function that was found, from scratch."""
+    """The training of the searched function, from scratch."""
 
     epochs: Count = Field(500, description="passes over the train part, at most")
     patience: Count = Field(5, description="validations without a better metric")
@@ -246,8 +246,8 @@ class CFConfig(CommonConfig):
     )
     controls: Names = Field(
         ("fixed-multiply", "random-function"),
-        description="functions that are trained like the found one; without fixed-multiply the "
-        "found one is kept whatever validation says; []: none",
+        description="functions that are trained like the searched one; without fixed-multiply the "
+        "searched one is kept even if validation prefers another; []: none",
     )
 
     @model_validator(mode="after")
@@ -260,8 +260,8 @@ class CFConfig(CommonConfig):
             )
         if self.data.protocol == "file" and self.data.split_file is None:
             problems.append("data.protocol 'file' needs data.split_file")
-        asked = {"context": self.data.context, "time_buckets": self.data.time_buckets}
-        further = [f"data.{key}" for key, value in asked.items() if value]
+        settings = {"context": self.data.context, "time_buckets": self.data.time_buckets}
+        further = [f"data.{key}" for key, value in settings.items() if value]
         if further and self.objective == "ranking":
             problems.append(
                 f"{' and '.join(further)} contradicts objective 'ranking', which has no context "

@@ -25,7 +25,7 @@ Degrees = Annotated[float, Field(ge=0, le=180)]
 
 
 class ImagesConfig(Section):
-    """Which images, and how they are divided."""
+    """The images and their split."""
 
     dir: AbsolutePath | None = Field(None, description="folder that holds or receives data files")
     channels: Literal[1, 3] | None = Field(None, description="of the images; None: the data's own")
@@ -72,7 +72,7 @@ class CellSearchConfig(CellSearchSection):
 
 
 class CellTrainConfig(Section):
-    """The training of a network of found cells, from scratch."""
+    """The training of a network of searched cells, from scratch."""
 
     epochs: Count = Field(600, description="passes over the train part")
     batch_size: Count = Field(96, description="images per step")
@@ -116,6 +116,6 @@ class CNNConfig(CellsConfig):
     search: CellSearchConfig = CellSearchConfig()
     train: CellTrainConfig = CellTrainConfig()
     baselines: Names = Field(
-        ("random-ws",), description="what to compare with: search methods (random-ws, darts-1, "
+        ("random-ws",), description="to compare with: search methods (random-ws, darts-1, "
         "gdas, tpe, ...), same epochs or budget, and published cells (darts-v2, ...); []: nothing"
     )  # fmt: skip

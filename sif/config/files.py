@@ -1,4 +1,4 @@
-"""YAML in and out, and where the shipped presets and recipes lie.
+"""Reads and writes YAML, and finds the shipped presets and recipes.
 
 The dialect is YAML 1.1 with two repairs: `1e-3` is a number, and a key given twice is an error.
 """
@@ -86,7 +86,7 @@ def shipped(kind: Literal["configs", "datasets"]) -> Path:
     """Folder of the YAML files that come with sif.
 
     In a checkout it lies beside the package; an installed copy keeps it in <prefix>/share/sif,
-    which is above or beside the package whatever the installation scheme.
+    which is above or beside the package in every installation scheme.
 
     Raises:
         ConfigError: Neither is there: a broken installation.

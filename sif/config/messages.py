@@ -1,4 +1,4 @@
-"""Turns what pydantic found wrong into one line that names the source, the key and the remedy."""
+"""Turns errors of pydantic into one line that names the source, the key and the remedy."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def describe(
     """All problems of one validation in one line, joined by '; '.
 
     Args:
-        error: What pydantic raised.
+        error: Error of pydantic.
         model: The model that was validated; gives the known keys.
-        origins: Where each value came from, by its path of keys.
+        origins: Origin of each value, by its path of keys.
         parents: Keys that lead to the section that was validated.
 
     Returns:
@@ -51,13 +51,13 @@ def validated(
     parents: tuple[str, ...],
     origins: Origins = NO_ORIGINS,
 ) -> Settings:
-    """Settings that whoever registered something takes, such as those of a method.
+    """Validates settings against a registered model, such as that of a method.
 
     Args:
         model: Of the settings.
-        given: As they were given.
+        given: The values as the caller gave them.
         parents: Keys that lead to them, such as ("methods", "nasp").
-        origins: Where values came from, for messages.
+        origins: Origins of values, for messages.
 
     Raises:
         ConfigError: Settings that the model does not have or take.
@@ -82,7 +82,7 @@ def _origin(path: tuple[str, ...], origins: Origins) -> str:
 
 
 def _problem(item: Any, model: type[BaseModel]) -> str:
-    kind, found = item["type"], item["input"]
+    kind, value = item["type"], item["input"]
     if kind == "extra_forbidden":
         *parents, key = item["loc"]
         return f"unknown key{did_you_mean(str(key), known_keys(model, parents))}"
@@ -91,12 +91,12 @@ def _problem(item: Any, model: type[BaseModel]) -> str:
     if kind == "value_error":
         return str(item["ctx"]["error"])
     if kind == "too_short":
-        return f"expected at least {item['ctx']['min_length']} item(s), found {_shown(found)}"
+        return f"expected at least {item['ctx']['min_length']} item(s), found {_shortened(value)}"
     expected = _expectation(item["msg"], kind)
     hint = ""
-    if kind == "literal_error" and isinstance(found, str):
-        hint = did_you_mean(found, item["ctx"]["expected"].replace("'", "").split(" or "))
-    return f"{expected}, found {_shown(found)}{hint}"
+    if kind == "literal_error" and isinstance(value, str):
+        hint = did_you_mean(value, item["ctx"]["expected"].replace("'", "").split(" or "))
+    return f"{expected}, found {_shortened(value)}{hint}"
 
 
 def _expectation(message: str, kind: str) -> str:
@@ -112,7 +112,7 @@ def _expectation(message: str, kind: str) -> str:
     return text.replace("expected a integer", "expected an integer")
 
 
-def _shown(value: Any) -> str:
+def _shortened(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= _FOUND_LENGTH else text[: _FOUND_LENGTH - 3] + "..."
 

@@ -25,7 +25,7 @@ Optimizer = Literal["sgd", "adam"]
 
 
 class TextConfig(Section):
-    """Which text."""
+    """The text."""
 
     dir: AbsolutePath | None = Field(None, description="folder that holds or receives data files")
     max_words: Annotated[int, Field(ge=4)] | None = Field(
@@ -63,13 +63,13 @@ class RecurrentSearchConfig(CellSearchSection):
 
 
 class RecurrentTrainConfig(Section):
-    """The training of a language model with a found cell, from scratch."""
+    """The training of a language model with a searched cell, from scratch."""
 
     epochs: Count = Field(8000, description="passes over the train part, at most")
     patience: Count = Field(50, description="validations without improvement before it stops")
     columns: Count = Field(64, description="columns of the text that are read side by side")
     bptt: Count = Field(35, description="steps of a window, in the mean")
-    vary: bool = Field(True, description="whether lengths of windows are random (AWD-LSTM)")
+    vary: bool = Field(True, description="random lengths of windows (AWD-LSTM)")
     hidden: Count = Field(850, description="width of embeddings and states")
     optimizer: Optimizer = Field("sgd", description="of the weights")
     lr: Rate = Field(20.0, description="step size")
@@ -104,6 +104,6 @@ class RNNConfig(CellsConfig):
     search: RecurrentSearchConfig = RecurrentSearchConfig()
     train: RecurrentTrainConfig = RecurrentTrainConfig()
     baselines: Names = Field(
-        ("random-ws", "lstm"), description="what to compare with: search methods (random-ws, "
+        ("random-ws", "lstm"), description="to compare with: search methods (random-ws, "
         "darts-1, gdas, tpe, ...), published cells (darts-v1, darts-v2, enas), lstm; []: nothing"
     )  # fmt: skip

@@ -51,7 +51,7 @@ def _device(name: str) -> str:
 
 
 def one_or_many(value: Any) -> Any:
-    """A single name where a list may stand."""
+    """Accepts a single name in place of a list."""
     return (value,) if isinstance(value, str) else value
 
 
@@ -105,7 +105,7 @@ class SearchSection(Section):
 
 
 class TrackingConfig(Section):
-    """Where a job is recorded beside its run folder."""
+    """Records of a job outside its run folder."""
 
     enabled: bool = Field(True, description="record the job in MLflow")
     uri: str | None = Field(
@@ -156,7 +156,7 @@ class CommonConfig(Section):
         return values
 
     def method_values(self) -> dict[str, dict[str, Any]]:
-        """Settings of methods as they were given, over those that the searches of the task have."""
+        """Settings of methods: the given ones over the defaults of the task's searches."""
         methods = {name: dict(values) for name, values in self.method_defaults.items()}
         for name, values in self.methods.items():
             methods[name] = {**methods.get(name, {}), **values}

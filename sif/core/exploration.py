@@ -1,6 +1,6 @@
-"""Gates that weight steps train, in turn or by exploration, and what an architecture step probes.
+"""Gates for weight steps, round-robin or exploring, and the candidates that are probed.
 
-Architecture steps, validation and export know only `sif.core.proximal.project` of alpha itself.
+Architecture steps, validation and export use only `sif.core.proximal.project` of alpha itself.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def round_robin_gates(
 
 
 def probe_factors(alpha: Mapping[str, Tensor], chance: float, generator: torch.Generator) -> Alpha:
-    """Which candidates an architecture step probes, as `sif.core.gates.Probing.factors`.
+    """The candidates that an architecture step probes, as `sif.core.gates.Probing.factors`.
 
     The two best of each edge always; the others with a chance, which counts them the more.
 
@@ -123,7 +123,7 @@ def _switches(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> list[_Swi
 
 
 def _switched(alpha: Alpha, switches: Sequence[_Switch], number: int) -> Alpha:
-    """The alphas with one switch made; beyond the last: as they are."""
+    """The alphas after one switch; unchanged for a number beyond the last."""
     if number >= len(switches):
         return alpha
     name, edge, operation = switches[number]

@@ -1,4 +1,4 @@
-"""Blocks of candidates, a selection of them, and the gates at which a space is evaluated."""
+"""Blocks of candidates, selections of candidates, and the gates at which a space is evaluated."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Block:
         costs: (n_edges) x (n_ops) cost of each candidate in any unit, for the complexity penalty;
             None: all free.
         weighted: Whether the operations have weights of their own. Only such blocks are drawn in
-            warm-up and exploration: elsewhere that would train nothing, and disturb what is shared.
+            warm-up and exploration: drawing others would train nothing and disturb shared weights.
         default_op: The neutral operation, chosen until another is known to be better; None: chance.
-        own_weights: Whether each combination of operations has weights of its own. Then only what
-            is one switch away can be told apart, and edges are drawn one at a time.
+        own_weights: Whether each combination of operations has weights of its own. Then only
+            selections one switch away can be compared, and edges are drawn one at a time.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Selection(Mapping[str, tuple[int, ...]]):
         return Gates(weights, self)
 
     def to_lists(self) -> dict[str, list[int]]:
-        """For files; `Selection` of it is equal."""
+        """Lists for files; `Selection` of them is equal."""
         return {name: list(edges) for name, edges in self.items()}
 
     def named(self, blocks: Sequence[Block]) -> dict[str, tuple[tuple[int, str], ...]]:
@@ -126,7 +126,7 @@ class Selection(Mapping[str, tuple[int, ...]]):
 
 
 def _other_edges(edges: Sequence[int], block: Block) -> str:
-    """The first thing that a block expects of its operations and misses; "" if all are legal."""
+    """The first violated expectation of a block on its operations; "" if all are legal."""
     if len(edges) != len(block.nodes):
         return f"an operation for each of {len(block.nodes)} edges, found {len(edges)}"
     for k in edges:
@@ -142,13 +142,13 @@ def _other_edges(edges: Sequence[int], block: Block) -> str:
 
 @dataclass(frozen=True)
 class Probing:
-    """An unbiased estimate of the gates' gradient in place of all of it, where probes are dear.
+    """An unbiased estimate of the gates' gradient, for spaces whose probes are expensive.
 
     Attributes:
-        factors: Block name to (n_edges, n_ops) on the CPU: by what a probe counts, one over the
+        factors: Block name to (n_edges, n_ops) on the CPU: factor of each probe, one over the
             chance that it was drawn; 0: not drawn, so not run.
         rows: Share of the batch, its first rows, that probes see. Unbiased for rows in random
-            order, but for normalization by the statistics of the rows at hand.
+            order, except for normalization by the statistics of these rows.
     """
 
     factors: Mapping[str, Tensor]
@@ -162,7 +162,7 @@ class Gates:
     Attributes:
         weights: Block name to (n_edges, n_ops) gate values.
         active: The selection; None where the gates are relaxed and every operation takes part.
-        probing: What is probed where the gates need a gradient; None: everything, exactly. A space
+        probing: Candidates to probe where the gates need a gradient; None: all, exactly. A space
             whose probes cost nothing may probe everything regardless.
     """
 
@@ -187,8 +187,8 @@ class Gates:
         for block in blocks:
             weights = self.weights.get(block.name)
             if weights is None or tuple(weights.shape) != block.shape:
-                found = "nothing" if weights is None else f"shape {tuple(weights.shape)}"
-                expected = f"weights of shape {block.shape}, found {found}"
+                actual = "nothing" if weights is None else f"shape {tuple(weights.shape)}"
+                expected = f"weights of shape {block.shape}, found {actual}"
             elif self.active is None:
                 expected = "" if bool(weights.isfinite().all()) else "finite weights"
             else:
@@ -198,9 +198,9 @@ class Gates:
 
 
 def _other_weights(rows: Sequence[Sequence[float]], edges: Sequence[int]) -> str:
-    """The first row of weights that contradicts the selection; nothing if none does."""
+    """The first row of weights that contradicts the selection; "" if none does."""
     for edge, (row, chosen) in enumerate(zip(rows, edges, strict=True)):
         if any(value != float(k == chosen) for k, value in enumerate(row)):
-            told = "no operation" if chosen < 0 else f"operation {chosen} alone"
-            return f"{told} on edge {edge}, found weights {row}"
+            content = "no operation" if chosen < 0 else f"operation {chosen} alone"
+            return f"{content} on edge {edge}, found weights {row}"
     return ""

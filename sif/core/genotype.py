@@ -1,8 +1,8 @@
-"""The architecture that a search found, as a frozen value with versioned JSON.
+"""The result of a search: an architecture as a frozen value with versioned JSON.
 
 A genotype names, for every block of a space, the edges that are kept and the operation on each, and
 carries the continuous architecture parameters (the element-wise transforms P and Q of SIF) as
-numbers. Embeddings and readouts are weights, not architecture: they are never in it.
+numbers. Embeddings and readouts are weights, not architecture, so a genotype holds none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from sif.errors import GenotypeError, first_line
 
 FORMER_SPACES = {"rich": "staged"}
-"""Names of spaces that saved genotypes may have, and today's."""
+"""Former names of spaces in saved genotypes to the present ones."""
 FORMAT = "sif-genotype"
 VERSION = 1
 _TOLD = 12  # names listed in a message
@@ -144,7 +144,7 @@ class Genotype:
 
 
 def _by_blocks(genotype: Genotype) -> str:
-    """Such as "operation: multiply; user: identity"."""
+    """The choices by block, such as "operation: multiply; user: identity"."""
     return "; ".join(
         f"{name}: {', '.join(operation for _, operation in choices)}"
         for name, choices in genotype.blocks.items()
@@ -152,7 +152,7 @@ def _by_blocks(genotype: Genotype) -> str:
 
 
 NOTATIONS: dict[str, Callable[[Genotype], str]] = {}
-"""Space to how it writes a genotype on one line; spaces put themselves in."""
+"""Space to its notation of a genotype on one line; spaces register themselves."""
 
 
 def check_names(genotype: Genotype, space: str, legal: Mapping[str, Sequence[str]]) -> None:
@@ -161,7 +161,7 @@ def check_names(genotype: Genotype, space: str, legal: Mapping[str, Sequence[str
     Args:
         genotype: The value to check.
         space: Name the space goes by.
-        legal: Block name to the operations that may stand there; every block must be present.
+        legal: Block name to its allowed operations; every block must be present.
     """
     if genotype.space != space:
         raise GenotypeError(f"genotype: expected space {space!r}, found {genotype.space!r}")

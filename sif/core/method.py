@@ -1,7 +1,7 @@
-"""A search method as the search loop sees it.
+"""The protocol of search methods, and the optimizer of continuous architecture parameters.
 
-Also what every method does with a space's continuous architecture parameters, such as P and Q of
-SIF: they descend on validation data while the weights descend on train data (Yao et al., WWW 2020,
+Every method trains a space's continuous architecture parameters, such as P and Q of SIF, alike:
+they descend on validation data while the weights descend on train data (Yao et al., WWW 2020,
 section 3.3).
 """
 
@@ -51,14 +51,14 @@ class Plan:
 
 
 class Method(Stateful, Protocol):
-    """Chooses gates for weight steps and says which selection it would keep."""
+    """Chooses gates for weight steps, and the selection that it would keep."""
 
     def weight_gates(self, step: int) -> Gates:
         """Gates of weight step number `step`."""
         ...
 
     def best_gates(self) -> Gates:
-        """The discrete architecture as it stands."""
+        """The current discrete architecture."""
         ...
 
     def alpha(self) -> dict[str, Tensor]:
@@ -81,7 +81,7 @@ class ChoosesAtEnd(Method, Protocol):
 
     @property
     def candidates(self) -> int:
-        """How many errors it asks for."""
+        """The number of errors that it asks for."""
         ...
 
     def choose(self, error: Callable[[Gates], float]) -> None:
@@ -90,7 +90,7 @@ class ChoosesAtEnd(Method, Protocol):
 
 
 class AskTell(Stateful, Protocol):
-    """A method that has selections trained one by one, each with weights of its own."""
+    """A method that asks for selections to be trained one by one, each with its own weights."""
 
     def ask(self) -> Selection | None:
         """The selection to train next, the same until it is told; None: there is none left."""
@@ -100,7 +100,7 @@ class AskTell(Stateful, Protocol):
         """Takes the result of training a selection.
 
         Args:
-            selection: That was asked.
+            selection: The selection that `ask` gave.
             error: By validation, the lower the better; infinite where the training diverged.
             cost: Of the selection, in units of the space's `Block.costs`.
         """
@@ -131,12 +131,13 @@ class ArchParameters:
     def step(self, space: Space, valid: Batch, gates: Gates) -> float:
         """One step on a validation batch at discrete gates; the loss before it."""
         loss = space.loss(valid, gates)
-        wanted = self.parameters
-        self.descend(torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True))
+        parameters = self.parameters
+        grads = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        self.descend(grads)
         return float(loss.detach())
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Of the optimizer; the parameters are the space's."""
+        """The state of the optimizer; the parameters belong to the space."""
         return self._optimizer.state_dict() if self._optimizer else None
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:

@@ -54,7 +54,7 @@ class _Probe(torch.autograd.Function):
 
 
 def _answer(delta: Tensor, output: Tensor) -> Tensor:
-    """A candidate's product, scaled up to the batch where it ran on the first rows only."""
+    """A candidate's product, scaled up to the batch if it ran on the first rows only."""
     if output.shape == delta.shape:
         return _inner(delta, output)
     rows = len(output)
@@ -62,7 +62,7 @@ def _answer(delta: Tensor, output: Tensor) -> Tensor:
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
-    """Sum of products; without writing them where both lie in memory alike and without gaps."""
+    """Sum of products, without temporary products if both have the same contiguous layout."""
     if a.dtype.itemsize < 4 or b.dtype.itemsize < 4:  # too coarse to sum in
         return (a.float() * b.float()).sum()
     if a.stride() == b.stride() and a.dtype == b.dtype and _dense(a) and _dense(b):
@@ -91,7 +91,7 @@ def probe(
             row-major in the order of `candidates`.
         candidates: For each gate, a function that computes the operation's output, of the shape of
             `value` or of its first rows. Called without a graph, once, during the backward pass.
-        factors: For each candidate by what its gradient counts, 0: not run (`Probing`); None: 1.
+        factors: Factor of each candidate's gradient, 0: not run (`Probing`); None: 1.
 
     Returns:
         `value`, unchanged.
@@ -115,7 +115,7 @@ def gated_output(
         active: Index of the only non-zero gate, which is 1: then that operation alone enters the
             graph and the others are probed. None for relaxed gates: the weighted sum of all.
         candidates: The operations, as in `probe`.
-        factors: As in `probe`; without a say for relaxed gates.
+        factors: As in `probe`; unused for relaxed gates.
 
     Returns:
         The output of the active operation, or the weighted sum.
@@ -159,8 +159,8 @@ def gate_gradient(
         name: w.detach().to(like, copy=True).requires_grad_() for name, w in gates.weights.items()
     }
     loss = space.loss(batch, replace(gates, weights=leaves))
-    wanted = [*leaves.values(), *arch, *weights]
-    grads = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
+    inputs = [*leaves.values(), *arch, *weights]
+    grads = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
     by_block = {name: g.cpu() for name, g in zip(leaves, grads, strict=False)}
     first, second = len(leaves), len(leaves) + len(arch)
     return GateGradient(loss.detach(), by_block, grads[first:second], grads[second:])

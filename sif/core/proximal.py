@@ -22,11 +22,11 @@ INITIAL = 0.5
 INITIAL_NOISE = 1e-3
 """Deviation of the noise that breaks the ties of equal starts."""
 FLOOR = 0.5
-"""`box` keeps each node's best alpha at or above this, so that bad news for all cannot tie them."""
+"""Lower bound of each node's best alpha in `box`: a bad step for all alphas cannot tie them."""
 
 
 def initial_alpha(blocks: Sequence[Block], generator: torch.Generator) -> Alpha:
-    """Equal alphas with a little noise, so that no operation wins by its place in the list."""
+    """Equal alphas with a little noise, so that no operation wins by its position."""
     alpha: Alpha = {}
     for block in blocks:
         noise = torch.randn(block.shape, generator=generator, dtype=torch.float64)
@@ -68,9 +68,9 @@ def project(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Gates:
 def _checked(alpha: Mapping[str, Tensor], block: Block) -> Tensor:
     table = alpha.get(block.name)
     if table is None or tuple(table.shape) != block.shape:
-        found = "nothing" if table is None else f"shape {tuple(table.shape)}"
+        actual = "nothing" if table is None else f"shape {tuple(table.shape)}"
         raise ShapeError(
-            f"alpha: block {block.name!r}: expected shape {block.shape}, found {found}"
+            f"alpha: block {block.name!r}: expected shape {block.shape}, found {actual}"
         )
     if table.isnan().any():
         raise ShapeError(f"alpha: block {block.name!r}: expected numbers, found NaN")
@@ -86,7 +86,7 @@ def first_max(table: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _best_edges(best: Tensor, nodes: Tensor, keep: int) -> Tensor:
-    """Which edges (n_edges,) are among the `keep` best of their node."""
+    """Mask (n_edges,) of the edges among the `keep` best of their node."""
     order = torch.sort(best, descending=True, stable=True).indices
     kept = torch.zeros(len(order), dtype=torch.bool)
     for node in nodes.unique():

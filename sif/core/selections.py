@@ -1,8 +1,7 @@
 """All legal selections of a space: counted, numbered, drawn, and as rows of small numbers.
 
 A row says for every node which of the entering edges it keeps, and the operation of each of them.
-Every row is a legal selection, and every legal selection has exactly one row: what the chromosomes
-and parameters of samplers are.
+Rows and legal selections correspond one to one. Samplers use rows as chromosomes and parameters.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from sif.errors import ShapeError
 
 Row = tuple[int, ...]
 LISTED = 10_000
-"""Selections of the largest space that is gone through whole."""
+"""Most selections of a space that is enumerated."""
 
 
 @dataclass(frozen=True)
 class _Node:
-    """Of a block: the sets of edges that may be kept, and how many that are."""
+    """A node of a block: the sets of edges that may be kept, and their number."""
 
     block: Block
     number: int
@@ -43,8 +42,8 @@ class Selections:
 
     Attributes:
         blocks: Of the space.
-        names: What each number of a row chooses, such as "normal.2.edges" or "normal.2.first".
-        sizes: How many choices each number has.
+        names: Choice behind each number of a row, such as "normal.2.edges" or "normal.2.first".
+        sizes: Number of choices of each.
     """
 
     def __init__(self, blocks: Sequence[Block]) -> None:
@@ -64,28 +63,28 @@ class Selections:
         return math.prod(self.sizes)
 
     def numbered(self, number: int) -> Selection:
-        """The selection of a number below `count`; the last choice of a row runs fastest."""
+        """The selection of a number below `count`; the last choice of a row varies fastest."""
         row = []
         for size in reversed(self.sizes):
             number, place = divmod(number, size)
             row.append(place)
-        return self.of_row(row[::-1])
+        return self.from_row(row[::-1])
 
     def drawn(self, generator: torch.Generator) -> Selection:
         """A selection, each of them equally likely."""
-        return self.of_row([int(torch.randint(n, (), generator=generator)) for n in self.sizes])
+        return self.from_row([int(torch.randint(n, (), generator=generator)) for n in self.sizes])
 
     def distinct(self, most: int, generator: torch.Generator) -> list[Selection]:
-        """Different selections in random order, so many or all that there are."""
+        """At most so many different selections, in random order."""
         if self.count <= LISTED:
             order = torch.randperm(self.count, generator=generator)
             return [self.numbered(number) for number in order[:most].tolist()]
-        found: dict[Selection, None] = {}
-        while len(found) < min(most, self.count):
-            found.setdefault(self.drawn(generator))
-        return list(found)
+        selections: dict[Selection, None] = {}
+        while len(selections) < min(most, self.count):
+            selections.setdefault(self.drawn(generator))
+        return list(selections)
 
-    def of_row(self, row: Sequence[int]) -> Selection:
+    def from_row(self, row: Sequence[int]) -> Selection:
         """The selection of a row.
 
         Raises:
@@ -118,9 +117,9 @@ def _entering(block: Block, number: int) -> list[int]:
 
 
 def _nodes(block: Block) -> list[_Node]:
-    found = []
+    nodes = []
     for number in sorted(set(block.nodes)):
         edges = _entering(block, number)
         sets = itertools.combinations(edges, min(block.edges_per_node, len(edges)))
-        found.append(_Node(block, number, tuple(sets)))
-    return found
+        nodes.append(_Node(block, number, tuple(sets)))
+    return nodes

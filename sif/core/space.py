@@ -1,6 +1,6 @@
-"""A search space as the loops see it: gates in, loss out, and a genotype at the end.
+"""The protocol of search spaces: gates in, loss out, and a genotype at the end.
 
-Spaces never import each other, data readers, or loops; the loops know only these protocols.
+Spaces never import each other, data readers, or loops; loops know only these protocols.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from sif.core.gates import Block, Gates
 from sif.core.genotype import Genotype
 
 Batch = Any
-"""Opaque to the core: made by a stream, understood by the space."""
+"""A batch, opaque to the core: a stream makes it, and the space understands it."""
 
 
 class Stateful(Protocol):
-    """Something that a checkpoint can hold."""
+    """An object whose state a checkpoint can hold."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides what comes next."""
+        """The state that decides all that follows."""
         ...
 
     def load_state_dict(self, state: Any, /) -> Any:
@@ -70,7 +70,7 @@ class Space(Stateful, Protocol):
 
 @runtime_checkable
 class CountsSteps(Protocol):
-    """A space that wants to know how far the weights of each selection are trained."""
+    """A space that counts the weight steps of each selection."""
 
     def count_step(self, gates: Gates) -> None:
         """Called after every weight step with its gates."""

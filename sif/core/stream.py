@@ -1,8 +1,8 @@
 """Endless streams of batches over a part that lies on the device as tensors.
 
-A stream never ends and is never restarted: it walks through a random order, draws a new one when it
-is through, and carries the rest over. Its state is two generators and a cursor, so a resumed job
-sees the same batches.
+A stream never ends and is never restarted. It walks through a random order; at its end it carries
+the remaining rows over and draws a new order. Its state is two generators and a cursor, so a
+resumed job sees the same batches.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Checkpointer(Protocol):
         ...
 
     def offer(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Saves if it is time to."""
+        """Saves the state if it is due."""
         ...
 
 
 class Stream(Stateful, Protocol):
-    """Endless batches, of which the state decides those to come."""
+    """Endless batches; the state decides those to come."""
 
     @property
     def steps_per_pass(self) -> int:

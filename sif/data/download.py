@@ -1,7 +1,7 @@
 """Finds an official data folder on disk, or downloads and unpacks it.
 
-A download is checked against its MD5 and unpacked beside its final place, then moved there in one
-step, so that nothing half-written is ever found; the same holds for what is published file by file.
+A download is checked against its MD5, unpacked beside its final place and moved there in one step,
+so that no half-written folder is ever used. The same holds for data published as single files.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _TIMEOUT = 30  # seconds without an answer
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where a data set comes from.
+    """The origin of a data set.
 
     Attributes:
         name: Of the data set.
         url: Of its zip or tar file; of the folder above single files, with a slash at its end; ""
             where it is published nowhere.
         md5: Checksum of the archive; None where the publisher revises it.
-        md5s: File name to checksum, of what is published file by file; empty for an archive.
-        folder: What the archive unpacks to, or where single files go.
+        md5s: File name to checksum, for files published one by one; empty for an archive.
+        folder: Folder in the archive, or folder for single files.
         files: Must be in the folder.
     """
 
@@ -56,14 +56,14 @@ class Source:
 
 
 def raw_folder() -> Path:
-    """Where downloads go by default: `datasets/raw/` of the checkout or the working directory."""
+    """The default folder of downloads: `datasets/raw/` of the checkout or working directory."""
     recipes = shipped("datasets")
     in_checkout = (recipes.parent / "run.py").is_file()
     return (recipes if in_checkout else Path.cwd() / "datasets") / "raw"
 
 
 def search_folders(data_dir: Path | None) -> list[Path]:
-    """Where data are looked for, in order."""
+    """The folders that are searched for data, in order."""
     folders = [data_dir] if data_dir is not None else []
     if os.environ.get(ENVIRONMENT):
         folders.append(Path(os.environ[ENVIRONMENT]))
@@ -71,23 +71,23 @@ def search_folders(data_dir: Path | None) -> list[Path]:
 
 
 def first_folder(base: Path, names: Sequence[str], holds: Callable[[Path], bool]) -> Path | None:
-    """The first folder of one of some names that holds something: below a place, or the place."""
-    named = [base] if base.name in names else []
-    return next((f for f in (*(base / name for name in names), *named) if holds(f)), None)
+    """The first folder with one of the names that satisfies `holds`: below `base`, or `base`."""
+    itself = [base] if base.name in names else []
+    return next((f for f in (*(base / name for name in names), *itself) if holds(f)), None)
 
 
 def locate(
     source: Source, data_dir: Path | None, find: Callable[[Path], Path | None] | None = None
 ) -> tuple[Path, list[str]]:
-    """The folder of a data set, downloaded if it is nowhere on disk, and notes.
+    """The folder of a data set, downloaded if it is not on disk, and notes.
 
     Args:
-        source: Where it comes from.
+        source: Its origin.
         data_dir: Looked at first, and where a download goes; `datasets/raw/` by default.
         find: A place to the data set in it, or None; by default a folder with all files.
 
     Raises:
-        DataError: It is not there and could not be downloaded; the message says what to put where.
+        DataError: It is absent and could not be downloaded; the message says which file goes where.
     """
     names = tuple(dict.fromkeys((source.folder, source.name)))
 
@@ -96,16 +96,16 @@ def locate(
 
     bases = search_folders(data_dir)
     for base in bases:
-        found = first_folder(base, names, is_whole) if find is None else find(base)
-        if found is not None:
-            return found, []
+        data_folder = first_folder(base, names, is_whole) if find is None else find(base)
+        if data_folder is not None:
+            return data_folder, []
     if not source.url:
         raise DataError(_nowhere(source, bases))
     target = data_dir if data_dir is not None else raw_folder()
     for folder in (target / name for name in names):
         if folder.is_dir():
-            told = ", ".join(source.files)
-            raise DataError(f"{folder}: expected {told} in it, found not all")
+            files = ", ".join(source.files)
+            raise DataError(f"{folder}: expected {files} in it, found only some of them")
     for path in (base / source.archive for base in bases):
         if not source.md5s and path.is_file():
             _verify(path, source)
@@ -122,19 +122,19 @@ def file_md5(path: Path) -> str:
 def _verify(path: Path, source: Source) -> None:
     if source.md5 is None:
         return
-    found = file_md5(path)
-    if found != source.md5:
-        raise DataError(f"{path}: expected MD5 {source.md5}, found {found}")
+    md5 = file_md5(path)
+    if md5 != source.md5:
+        raise DataError(f"{path}: expected MD5 {source.md5}, found {md5}")
 
 
 def _nowhere(source: Source, bases: Sequence[Path]) -> str:
-    wanted = PurePosixPath(source.folder) / source.files[0]
+    example = PurePosixPath(source.folder) / source.files[0]
     searched = ", ".join(str(base) for base in bases)
-    return f"{source.name}: expected {wanted} in one of: {searched}; found none"
+    return f"{source.name}: expected {example} in one of: {searched}; found none"
 
 
 def _download(source: Source, target: Path, bases: Sequence[Path]) -> str:
-    """Downloads what is published; returns a note."""
+    """Downloads the published files; returns a note."""
     try:
         if source.md5s:
             return _fetch_files(source, target)
@@ -191,11 +191,11 @@ def _retrieve(url: str, md5: str | None, target: Path) -> None:
 
 
 def unpack(archive_path: Path, target: Path, folder: str) -> Path:
-    """Unpacks one folder of a zip or tar file, whole or not at all.
+    """Unpacks one folder of a zip or tar file, completely or not at all.
 
     Args:
         archive_path: The archive; one with ".tar" or ".tgz" in its name is a tar file.
-        target: Where the folder goes; made if needed.
+        target: Parent of the folder; made if needed.
         folder: Top-level folder in the archive.
 
     Returns:
@@ -233,7 +233,7 @@ def _extract_tar(path: Path, scratch: Path) -> None:
 
 
 def _extract_zip(path: Path, scratch: Path) -> None:
-    """Refuses what leads outside; zipfile would rename it, and write a link as a file."""
+    """Refuses paths that lead outside; zipfile would rename them, and write links as files."""
     with zipfile.ZipFile(path) as archive:
         members = [m for m in archive.infolist() if not m.filename.startswith("__MACOSX/")]
         for name, mode in ((m.filename, m.external_attr >> 16) for m in members):

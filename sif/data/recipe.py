@@ -1,4 +1,4 @@
-"""The data sets that are known by a name, from `datasets/*.yaml`."""
+"""Recipes of named data sets, from `datasets/*.yaml`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLANTED = "planted"
 DIGITS = "digits"
 GRAMMAR = "grammar"
 _CONTENT = {"images": "images", DIGITS: "images", "text": "text", GRAMMAR: "text"}
-"""By kind; of all other kinds interactions."""
+"""Content by kind; all other kinds are interactions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Recipe(Source):
     Attributes:
         title: For people.
         kind: "planted" or "movielens"; of images "images" or "digits"; of text "text" or "grammar".
-        license: What may be done with the data.
+        license: Terms of use of the data.
         citation: Whom to cite.
         options: Arguments of the generator ("planted" and "grammar" only).
     """
@@ -43,10 +43,10 @@ class Recipe(Source):
         """Kind of its content, for messages."""
         return _CONTENT.get(self.kind, "interactions")
 
-    def check_content(self, wanted: str) -> None:
-        """Raises DataError for a data set of something else."""
-        if self.content != wanted:
-            raise DataError(f"{self.name}: expected {wanted}, found a data set of {self.content}")
+    def check_content(self, expected: str) -> None:
+        """Raises DataError for a data set of another kind of content."""
+        if self.content != expected:
+            raise DataError(f"{self.name}: expected {expected}, found a data set of {self.content}")
 
 
 def list_datasets() -> dict[str, Recipe]:
@@ -60,7 +60,7 @@ def list_datasets() -> dict[str, Recipe]:
 
 
 def unknown_name(name: str, content: str, expected: str) -> DataError:
-    """An error for a name that is neither a known data set nor what else was expected."""
+    """An error for a name that is no known data set, nor what else was expected."""
     names = [recipe.name for recipe in list_datasets().values() if recipe.content == content]
     return DataError(
         f"dataset: expected {expected} or one of {', '.join(names)}, found {name!r}"
@@ -68,10 +68,10 @@ def unknown_name(name: str, content: str, expected: str) -> DataError:
     )
 
 
-def check_arguments(generator: str, given: Iterable[str], known: Iterable[str]) -> None:
+def check_arguments(generator: str, arguments: Iterable[str], known: Iterable[str]) -> None:
     """Raises DataError for arguments that a generator does not have."""
     known = list(known)
-    unknown = [key for key in given if key not in known]
+    unknown = [key for key in arguments if key not in known]
     if unknown:
         raise DataError(
             f"{generator}: expected arguments of {', '.join(known)}, found {', '.join(unknown)}"
@@ -87,9 +87,9 @@ def _read_recipe(path: Path) -> Recipe:
     known = {f.name for f in fields(Recipe)}
     needed = {"name", "title", "kind"}
     if not isinstance(entries, dict) or not needed <= set(entries) <= known:
-        found = ", ".join(map(str, entries)) if isinstance(entries, dict) else repr(entries)
+        actual = ", ".join(map(str, entries)) if isinstance(entries, dict) else repr(entries)
         raise DataError(
             f"{path}: expected the keys {', '.join(sorted(needed))} and of"
-            f" {', '.join(sorted(known - needed))}, found {found}"
+            f" {', '.join(sorted(known - needed))}, found {actual}"
         )
     return Recipe(**{**entries, "files": tuple(entries.get("files", ()))})

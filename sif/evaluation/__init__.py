@@ -1,1 +1,1 @@
-"""Metrics of a split, scorers, and comparisons that survive a referee."""
+"""Metrics of a split, scorers, and paired comparisons."""

@@ -1,12 +1,12 @@
-"""The rule for users and items that a model never met: rows without a train interaction.
+"""The rule for cold users and items: rows without a train interaction.
 
 Their embeddings carry no information: they stay near their random start, or are shrunk toward
-zero, so that such a user would get an arbitrary list and such an item an arbitrary place. One rule
-for every model, ours and the baselines, mends that:
+zero. Such a user would get an arbitrary list, and such an item an arbitrary place. One rule for
+every model, ours and the baselines, avoids that:
 
-- ranking: a cold user gets the items by popularity, a cold item is never recommended; so it is
-  with rows that are folded in from nothing but cold rows (`ColdStartRule.without_known_pairs`);
-- rating: a cold row is zero, bias included, which is where the L2 penalty alone would take it.
+- ranking: a cold user gets the items by popularity, and a cold item is never recommended; the same
+  holds for rows folded in from cold rows alone (`ColdStartRule.without_known_pairs`);
+- rating: a cold row is zero, bias included, as the L2 penalty alone would make it.
 
 The choice was made on validation; see docs/protocols.md.
 """
@@ -31,7 +31,7 @@ Mask = NDArray[np.bool_]
 
 
 def cold_rows(train: Interactions, field: int) -> Mask:
-    """Which ids of a field have no train interaction: bool (n_f,)."""
+    """Mask (n_f,) of the ids of a field without train interactions."""
     count = np.bincount(train.ids[:, field], minlength=train.sizes[field])
     return np.asarray(count == 0, dtype=np.bool_)
 
@@ -49,7 +49,7 @@ def popularity_order(train: Interactions) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class ColdStartRule:
-    """The ranking rule for cold users and items; whoever serves a ranking asks it.
+    """The ranking rule for cold users and items, which every ranking obeys.
 
     Attributes:
         order: float32 (n_items,), an item's score for cold users; minus infinity at cold items.
@@ -75,9 +75,9 @@ class ColdStartRule:
         return self.never_recommended if field else self.cold_users
 
     def without_known_pairs(self, pairs: sparse.csr_array, field: int = 0) -> Mask:
-        """Which rows (b,) of a field have no pair, in the CSR (b, n_other), with a trained row."""
-        told = ~self.untrained(1 - field)[pairs.indices]
-        count = np.append(0, np.cumsum(told))[pairs.indptr]
+        """Mask (b,) of a field's rows whose pairs, CSR (b, n_other), hold no trained row."""
+        is_trained = ~self.untrained(1 - field)[pairs.indices]
+        count = np.append(0, np.cumsum(is_trained))[pairs.indptr]
         return np.asarray(np.diff(count) == 0, dtype=np.bool_)
 
     @property
@@ -118,18 +118,18 @@ class ColdStartRule:
         return items[np.argsort(-self.order[items], kind="stable")]
 
     def with_popular(
-        self, found: Top, cold: Mask, excluded: sparse.csr_array | None = None,
+        self, top: Top, cold: Mask, excluded: sparse.csr_array | None = None,
         allowed: Mask | None = None,
     ) -> Top:  # fmt: skip
         """The best items (b, k) of some users, those of cold ones replaced by the popular.
 
         Items that the CSR `excluded` (b, n_items) stores are not recommended to that row, and to
-        nobody those outside `allowed`, bool (n_items,); `cold` is bool (b,).
+        no row those outside `allowed`, bool (n_items,); `cold` is bool (b,).
         """
         if not cold.any():
-            return found
-        popular, k = self.popular(allowed), found.items.shape[1]
-        items, scores = found.items.copy(), found.scores.copy()
+            return top
+        popular, k = self.popular(allowed), top.items.shape[1]
+        items, scores = top.items.copy(), top.scores.copy()
         items[cold], scores[cold] = -1, -np.inf
         for row in np.flatnonzero(cold):
             had = excluded[[row]].indices if excluded is not None else ()

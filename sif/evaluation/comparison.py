@@ -1,7 +1,7 @@
-"""Is our model better? Two evaluations of the same part in, an interval and a sentence out.
+"""Compares two evaluations of the same part: an interval and a sentence.
 
-The interval is a paired 95 % bootstrap over users. The rival is the baseline that validation ranks
-best: picking it on test would favor whichever baseline was lucky there.
+The interval is a paired 95 % bootstrap over users. The reference is the baseline that validation
+ranks best: choosing it on test would favor a baseline that was lucky there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Outcome = Literal["better", "undecided", "worse"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Difference ours - other with its 95 % interval over users, and what it means."""
+    """Difference ours - other with its 95 % interval over users, and its conclusion."""
 
     difference: float
     low: float
@@ -43,7 +43,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A run's conclusion in words and figures; `against` is None where nothing was compared."""
+    """A run's conclusion in words and numbers; `against` is None without a comparison."""
 
     text: str
     against: str | None
@@ -85,7 +85,7 @@ def verdict(
     """Says whether our model beats the baseline that validation ranks best.
 
     Args:
-        ours_name: How the text calls our model.
+        ours_name: Name of our model in the text.
         ours: Our evaluation on the test part.
         baselines: Name to evaluation on the test part.
         valid: The same names to the metric on validation.

@@ -62,7 +62,7 @@ class Evaluation:
             `squared_error` and `absolute_error` sums and the `count` of ratings behind them, and
             with the prefix `cold_item_` the same of items without a train rating.
         left_out: users of the vocabulary that have nothing to predict in this part.
-        unit: what `users` are, for texts; images, where a classifier is evaluated.
+        unit: Kind of `users`, for texts; "images" for a classifier.
     """
 
     metrics: dict[str, float]
@@ -73,7 +73,7 @@ class Evaluation:
 
 
 def pair_matrix(interactions: Interactions) -> sp.csr_matrix:
-    """Which (user, item) pairs occur: 0/1 float32 CSR (n_users, n_items), further fields merged."""
+    """The occurring (user, item) pairs: 0/1 float32 CSR (n_users, n_items), other fields merged."""
     user, item = interactions.ids[:, 0], interactions.ids[:, 1]
     ones = np.ones(len(user), dtype=np.float32)
     pairs = sp.csr_matrix((ones, (user, item)), shape=interactions.sizes[:2])
@@ -87,7 +87,7 @@ def evaluate(scorer: Scorer, split: Split, part: Part, objective: Objective) -> 
 
     Args:
         scorer: Scores users, or predicts ratings.
-        split: Its train part is what the scorer was fitted on.
+        split: Its train part fitted the scorer.
         part: The one that is evaluated; in rankings those before it are masked.
         objective: "ranking" or "rating".
 
@@ -124,7 +124,7 @@ def rank_all_items(
     k: int = 10,
     chunk: int | None = None,
 ) -> Evaluation:
-    """Ranks all items for every user with something to find in the part.
+    """Ranks all items for every user with a relevant item in the part.
 
     Args:
         scorer: gives (b, n_items) scores; minus infinity means "never recommend".
@@ -156,8 +156,8 @@ def rank_all_items(
     for start in range(0, len(users), step):
         batch = users[start : start + step]
         scores = _checked_scores(scorer, batch, n_items)
-        found, top = _top_k(scores, masked[batch], relevant[batch], min(k, n_items))
-        hits[start : start + len(batch), : found.shape[1]] = found
+        is_hit, top = _top_k(scores, masked[batch], relevant[batch], min(k, n_items))
+        hits[start : start + len(batch), : is_hit.shape[1]] = is_hit
         seen[top[top >= 0]] = True
     per_user = ranking_metrics(hits, n_relevant[users])
     metrics = {name: float(values.mean()) for name, values in per_user.items()}

@@ -1,7 +1,7 @@
 """Metrics of rating and ranking: numpy arrays in, floats or one value per user out.
 
-How a list was made (what was masked, how ties were broken) is decided in `evaluate` alone. The
-bootstrap resamples users, not interactions: interactions of one user are not independent.
+`evaluate` alone decides which items are masked and how ties are broken. The bootstrap resamples
+users, not interactions: interactions of one user are not independent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Interval:
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether a larger value of the metric is better (`ndcg@10`: yes, `rmse`: no)."""
+    """True if a larger value of the metric is better (`ndcg@10`: yes, `rmse`: no)."""
     return metric not in LOWER_IS_BETTER
 
 
@@ -78,11 +78,11 @@ def ranking_metrics(hits: ArrayLike, n_relevant: ArrayLike) -> dict[str, Floats]
             f"ranking_metrics: expected bool hits (n_users, K >= 1) and n_relevant (n_users,), "
             f"found {hit.dtype} {hit.shape} and {relevant.shape}"
         )
-    found = hit.sum(axis=1)
-    if np.any(relevant < np.maximum(found, 1)):
-        row = int(np.argmax(relevant < np.maximum(found, 1)))
+    n_hits = hit.sum(axis=1)
+    if np.any(relevant < np.maximum(n_hits, 1)):
+        row = int(np.argmax(relevant < np.maximum(n_hits, 1)))
         raise DataError(
-            f"ranking_metrics row {row}: n_relevant: expected at least max(1, {found[row]} hits), "
+            f"ranking_metrics row {row}: n_relevant: expected at least max(1, {n_hits[row]} hits), "
             f"found {relevant[row]}"
         )
     k = hit.shape[1]
@@ -92,11 +92,11 @@ def ranking_metrics(hits: ArrayLike, n_relevant: ArrayLike) -> dict[str, Floats]
     precision_at = np.cumsum(hit, axis=1) / rank
     values = {
         "ndcg": hit @ discount / np.cumsum(discount)[attainable - 1],
-        "recall": found / relevant,
-        "hit": (found > 0).astype(np.float64),
+        "recall": n_hits / relevant,
+        "hit": (n_hits > 0).astype(np.float64),
         "mrr": np.max(hit / rank, axis=1),
         "map": np.sum(precision_at * hit, axis=1) / attainable,
-        "precision": found / k,
+        "precision": n_hits / k,
     }
     return {f"{name}@{k}": value for name, value in values.items()}
 

@@ -16,7 +16,7 @@ from sif.spaces.interaction.function import Interaction
 
 @dataclass(frozen=True)
 class Scale:
-    """How targets were standardized: rating = mean + deviation * score. Fitted on train alone."""
+    """Standardization of targets: rating = mean + deviation * score. Fitted on train alone."""
 
     mean: float = 0.0
     deviation: float = 1.0

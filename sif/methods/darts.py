@@ -1,8 +1,8 @@
-"""DARTS (Liu et al., ICLR 2019), the method to compare with: relaxed gates, first or second order.
+"""DARTS (Liu et al., ICLR 2019), the reference method: relaxed gates, first or second order.
 
 Every edge computes the softmax-weighted sum of all operations, in weight steps and architecture
-steps alike. What is exported is the projection of the softmax weights, which is not what was
-trained: the gap that discrete gates do not have.
+steps alike. The export is the projection of the softmax weights, which differs from the mixture
+that was trained; discrete gates have no such gap.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sif.methods.relaxation import Relaxed, through_softmax
 from sif.methods.settings import RelaxationSettings
 
 PERTURBATION = 0.01
-"""Over the norm of the gradient: the step of the finite difference (DARTS, section 2.3)."""
+"""Step of the finite difference, times the norm of the gradient (DARTS, section 2.3)."""
 
 
 class Darts(Relaxed):
@@ -53,7 +53,7 @@ class Darts(Relaxed):
         self._order, self._wasteful, self._unrolled_lr = order, wasteful, plan.lr
 
     def weight_gates(self, step: int) -> Gates:
-        """All operations, by their softmax weights."""
+        """All operations, with their softmax weights."""
         return Gates(self.alpha(), None)
 
     def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
@@ -61,29 +61,29 @@ class Darts(Relaxed):
         gates = Gates(self.alpha(), None)
         if self._order == 1:
             weights = list(space.weight_parameters()) if self._wasteful else []
-            found = gate_gradient(space, valid, gates, weights)
+            gradient = gate_gradient(space, valid, gates, weights)
         else:
-            found = self._second(space, train, valid, gates)
+            gradient = self._second(space, train, valid, gates)
         by_alpha = {
-            name: through_softmax(w, found.gates[name]) for name, w in gates.weights.items()
+            name: through_softmax(w, gradient.gates[name]) for name, w in gates.weights.items()
         }
-        self._descend(by_alpha, found.arch)
-        return ArchReport(float(found.loss), {"gradient": found.gates})
+        self._descend(by_alpha, gradient.arch)
+        return ArchReport(float(gradient.loss), {"gradient": gradient.gates})
 
     def _second(self, space: Space, train: Batch, valid: Batch, gates: Gates) -> GateGradient:
         """Equations 7 and 8 of DARTS, with a plain gradient step as the imagined one."""
         weights = list(space.weight_parameters())
-        kept = [w.detach().clone() for w in weights]
+        saved = [w.detach().clone() for w in weights]
         rate = self._unrolled_lr
-        _put(weights, kept, gate_gradient(space, train, gates, weights).weights, -rate)
+        _put(weights, saved, gate_gradient(space, train, gates, weights).weights, -rate)
         ahead = gate_gradient(space, valid, gates, weights)
         norm = torch.stack([g.norm() for g in ahead.weights]).norm()
         reach = PERTURBATION / max(float(norm), torch.finfo(norm.dtype).tiny)
         ends = []
         for sign in (1, -1):
-            _put(weights, kept, ahead.weights, sign * reach)
+            _put(weights, saved, ahead.weights, sign * reach)
             ends.append(gate_gradient(space, train, gates))
-        _put(weights, kept, ahead.weights, 0.0)
+        _put(weights, saved, ahead.weights, 0.0)
         scale, (up, down) = rate / (2 * reach), ends
         by_gate = {n: g - scale * (up.gates[n] - down.gates[n]) for n, g in ahead.gates.items()}
         by_arch = tuple(

@@ -1,6 +1,6 @@
-"""Every selection of a small space, each trained from scratch: what all others are measured by.
+"""Every selection of a small space, each trained from scratch: the reference for all searches.
 
-In an order drawn from the seed, so that a search that is cut short has seen a fair sample.
+The seed draws the order, so that an interrupted search has seen a fair sample.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ class Exhaustive(Sampler):
     def _restart(self) -> None:
         count = self.selections.count
         if count > LISTED:
-            found = f"{count:,}" if count < 1e9 else f"~{count:.0e}".replace("+", "")
+            total = f"{count:,}" if count < 1e9 else f"~{count:.0e}".replace("+", "")
             raise ConfigError(
                 f"method exhaustive: expected a finite space of at most {LISTED:,} selections, "
-                f"found {found}"
+                f"found {total}"
             )
         draws = torch.Generator().manual_seed(self.seed)
         self._order = torch.randperm(count, generator=draws).tolist()
 
     def _next(self) -> Selection | None:
-        done = len(self.results)
-        return self.selections.numbered(self._order[done]) if done < len(self._order) else None
+        count = len(self.results)
+        return self.selections.numbered(self._order[count]) if count < len(self._order) else None
 
 
 EXHAUSTIVE = MethodKind(seeded(Exhaustive), samples=True, ends=True)

@@ -1,4 +1,4 @@
-"""A selection that stays as it is: what trains the candidates of samplers and of exhaustive search.
+"""A fixed selection: trains the candidates of samplers and of exhaustive search.
 
 Weights descend on train batches; continuous architecture parameters, such as P and Q, on validation
 batches, as under every other method.
@@ -41,7 +41,7 @@ class Fixed:
         return dict(self._gates.weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Of the optimizer: the selection is an argument."""
+        """The state of the optimizer; the selection is an argument."""
         return {"continuous": self._continuous.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -5,10 +5,10 @@ the backward pass. In an architecture step the one-hot draw h stands for softmax
 when the gradient goes back to alpha (straight through, equation 7), and of the gradient by h only
 the entry of the drawn operation is used, since nothing else has run.
 
-Not as in the paper: there all incoming edges of a node are summed while searching, and two are
-kept at the end. Here a draw is a selection of the space, as everywhere in the search loop: of the
-edges that enter a node those with the highest softmax value of this draw are kept. So what trains
-is what will be exported. The reduction cell is searched, too.
+Differences from the paper: it sums all incoming edges of a node while searching and keeps two at
+the end. Here a draw is a selection of the space, as everywhere in the search loop: a node keeps
+the edges with the highest softmax values of this draw. So the trained architecture is the one that
+is exported. The reduction cell is searched, too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sif.methods.kind import MethodKind
 from sif.methods.relaxation import Cooling, gumbel, through_softmax
 
 TEMPERATURES = (10.0, 0.1)
-"""First and last, in equal steps (section 4.2)."""
+"""First and last temperature; it falls in equal steps (section 4.2)."""
 
 
 class Gdas(Cooling):
@@ -58,14 +58,16 @@ class Gdas(Cooling):
         logits, heat = self._logits(), self.temperature()
         gates = self._hard(logits)
         # Nothing but what was drawn is probed; a space that probes everything is masked below.
-        found = gate_gradient(space, valid, replace(gates, probing=Probing(gates.weights)))
-        heard = {n: g.to(gates.weights[n]) * gates.weights[n] for n, g in found.gates.items()}
+        gradient = gate_gradient(space, valid, replace(gates, probing=Probing(gates.weights)))
+        gradients = {
+            n: g.to(gates.weights[n]) * gates.weights[n] for n, g in gradient.gates.items()
+        }
         by_alpha = {
-            name: through_softmax(table.softmax(dim=1), heard[name], heat)
+            name: through_softmax(table.softmax(dim=1), gradients[name], heat)
             for name, table in logits.items()
         }
-        self._descend(by_alpha, found.arch)
-        return ArchReport(float(found.loss), {"gradient": heard})
+        self._descend(by_alpha, gradient.arch)
+        return ArchReport(float(gradient.loss), {"gradient": gradients})
 
 
 def log_odds(logits: Tensor) -> Tensor:

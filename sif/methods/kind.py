@@ -1,4 +1,4 @@
-"""A search method as it is registered: how it is made, and what it asks of a search."""
+"""The registered form of a search method: its factory, its settings and its needs."""
 
 from __future__ import annotations
 

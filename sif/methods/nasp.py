@@ -2,7 +2,7 @@
 
 One architecture step: project alpha to a discrete point, score every candidate there on a
 validation batch, descend on the continuous alpha, project again, and put alpha back into its box.
-What the published code adds or breaks, and what is done here: docs/nasp.md.
+Differences from the published code: docs/nasp.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sif.methods.kind import MethodKind
 from sif.methods.settings import MethodSettings
 
 ADAM_BETAS = (0.5, 0.999)
-"""Of the architecture optimizer (train_search.py and architect.py of NASP-codes)."""
+"""Betas of the architecture optimizer (train_search.py and architect.py of NASP-codes)."""
 
 
 def _arch_start(value: Any) -> Any:
@@ -55,8 +55,8 @@ class NaspSettings(MethodSettings):
         0.2, description="chance that a weight step draws all operations afresh"
     )
     score: Literal["gradient", "replacement_loss"] = Field(
-        "gradient", description="what alpha descends on: slopes by the gates, or the loss with "
-        "each candidate in the active one's place (spaces of cf)"
+        "gradient", description="score on which alpha descends: slopes by the gates, or the loss "
+        "with each candidate in the active one's place (spaces of cf)"
     )  # fmt: skip
     arch_optimizer: Literal["plain", "adam"] = Field(
         "adam", description="proximal step of the paper, or Adam as in the published code"
@@ -65,7 +65,7 @@ class NaspSettings(MethodSettings):
         3e-4, description="step size of alpha, per unit of score (plain) or per step (adam)"
     )
     alpha_constraint: Literal["shift", "clip"] = Field(
-        "shift", description="how alpha is kept in [0, 1]; clip: as published"
+        "shift", description="rule that keeps alpha in [0, 1]; clip: as published"
     )
     complexity_penalty: NonNegative = Field(
         0.0, description="weight of an operation's cost (eta of the paper); rnn has none"
@@ -95,7 +95,7 @@ class NaspSettings(MethodSettings):
 
     @property
     def shown_score(self) -> str:
-        """The one that alpha descends on."""
+        """The score on which alpha descends."""
         return self.score
 
 
@@ -165,14 +165,14 @@ class Nasp:
     def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
         """One proximal step; both kinds of score are computed where the space has both."""
         gates = self._gates
-        found = gate_gradient(space, valid, replace(gates, probing=self._probing()))
-        scores = {"gradient": found.gates}
+        gradient = gate_gradient(space, valid, replace(gates, probing=self._probing()))
+        scores = {"gradient": gradient.gates}
         if isinstance(space, ReplacementScored):
             losses = space.replacement_scores(train, valid, gates, self._alpha)
             scores["replacement_loss"] = dict(losses)
         self._descend(scores[self.settings.score], gates)
-        self._continuous.descend(found.arch)
-        return ArchReport(float(found.loss), scores)
+        self._continuous.descend(gradient.arch)
+        return ArchReport(float(gradient.loss), scores)
 
     def _probing(self) -> Probing | None:
         chance, rows = self.settings.probe_operations, self.settings.probe_rows

@@ -55,7 +55,7 @@ class Nsga2(Sampler):
             self._infill = self._algorithm.ask()
             if self._infill is None or not len(self._infill):
                 return None  # nothing can be bred that the population does not have
-        return self.selections.of_row([int(x) for x in self._infill[len(self._objectives)].X])
+        return self.selections.from_row([int(x) for x in self._infill[len(self._objectives)].X])
 
     def _learn(self, result: Evaluated) -> None:
         self._objectives.append((result.error, result.cost))
@@ -65,7 +65,7 @@ class Nsga2(Sampler):
             self._infill, self._objectives = None, []
 
     def _bounded(self, last: Evaluated) -> Any:
-        """The generation's objectives; what diverged has the worst error told that did not.
+        """The generation's objectives; diverged selections get the worst finite error.
 
         `WORST` itself would make all others look alike to the crowding distance.
         """
@@ -75,7 +75,7 @@ class Nsga2(Sampler):
         return table
 
     def front(self) -> list[Evaluated]:
-        """Results that none is better than in one respect and no worse in the other.
+        """The results that no other result dominates in error and cost.
 
         By rising cost; of equals the first.
         """

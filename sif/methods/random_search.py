@@ -1,7 +1,7 @@
 """Random search: uniformly drawn selections, each trained from scratch (Bergstra & Bengio, 2012).
 
-Li & Talwalkar (UAI 2019, section 3.1) show that it is the baseline that a search has to beat. What
-was drawn before is drawn again, since training it once more would tell nothing new.
+Li & Talwalkar (UAI 2019, section 3.1) show that it is the baseline that a search has to beat. No
+selection is trained twice: a repeated draw is replaced by another.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sif.methods.kind import MethodKind, seeded
 from sif.methods.sampler import Evaluated, Sampler
 
 REDRAWS = 1000
-"""Of a selection that has been had, before what is left is gone through."""
+"""Draws that may repeat known selections; after them the remaining ones are enumerated."""
 
 
 class RandomSampling(Sampler):

@@ -50,11 +50,11 @@ class RandomWS:
 
     @property
     def candidates(self) -> int:
-        """How many errors `choose` asks for."""
+        """The number of errors that `choose` asks for."""
         return len(self._drawn)
 
     def weight_gates(self, step: int) -> Gates:
-        """A uniform selection in which operations take turns; what has no weights is drawn."""
+        """A uniform selection in which operations take turns; those without weights are drawn."""
         drawn = {
             b.name: torch.rand(b.shape, generator=self._generator)
             for b in self._blocks
@@ -64,7 +64,7 @@ class RandomWS:
 
     def choose(self, error: Callable[[Gates], float]) -> None:
         """Keeps the candidate with the lowest finite error, the first of equals."""
-        errors = [error(drawn.to_gates(self._blocks)) for drawn in self._drawn]
+        errors = [error(selection.to_gates(self._blocks)) for selection in self._drawn]
         errors = [e if math.isfinite(e) else math.inf for e in errors]
         self._best = errors.index(min(errors))
 

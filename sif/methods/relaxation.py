@@ -18,7 +18,7 @@ from sif.methods.settings import RelaxationSettings
 INITIAL_NOISE = 1e-3
 """Deviation of the initial alphas (model_search.py of quark0/darts)."""
 BETAS = (0.5, 0.999)
-"""Of Adam on alpha (DARTS, appendix A.1.1; SNAS and GDAS take it over)."""
+"""Betas of Adam on alpha (DARTS, appendix A.1.1; SNAS and GDAS take them over)."""
 
 
 class Relaxed:
@@ -28,7 +28,7 @@ class Relaxed:
         space: Gives blocks and continuous architecture parameters.
         settings: Of the step of alpha.
         plan: Of the search.
-        generator: On the CPU; draws the initial alphas, and what a subclass samples.
+        generator: On the CPU; draws the initial alphas, and samples of a subclass.
     """
 
     Settings = RelaxationSettings
@@ -112,7 +112,7 @@ class Cooling(Relaxed, ABC):
         """The temperature when that share of the steps is done."""
 
     def temperature(self) -> float:
-        """Of the weight step that was asked for last."""
+        """The temperature of the last weight step that was asked for."""
         return self._cooled(min(self._step / max(self._steps - 1, 1), 1.0))
 
     def state_dict(self) -> dict[str, Any]:

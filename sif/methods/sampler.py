@@ -1,4 +1,4 @@
-"""The common part of samplers: results, the best of them, and a state that is replayed."""
+"""The common part of samplers: results, the best result, and a state that is replayed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sif.core.space import Space
 from sif.errors import CheckpointError, ShapeError
 
 WORST = 1e9
-"""In place of an infinite error, which libraries take ill."""
+"""Stands for an infinite error, which libraries do not accept."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Evaluated:
     """A trained selection.
 
     Attributes:
-        selection: That was asked.
+        selection: The selection that `ask` gave.
         error: Of it, by validation.
         cost: Of it.
     """
@@ -53,14 +53,14 @@ class Sampler(ABC):
 
     @abstractmethod
     def _restart(self) -> None:
-        """Draws and learns from here as at first."""
+        """Resets the sampler to its initial state."""
 
     @abstractmethod
     def _next(self) -> Selection | None:
         """The selection to train next; None: none is left."""
 
     def _learn(self, result: Evaluated) -> None:  # noqa: B027 - what does not learn leaves it out
-        """Takes in what came of the selection that was asked."""
+        """Learns from the result of the selection that `ask` gave."""
 
     def ask(self) -> Selection | None:
         """The selection to train next; the same until it is told."""
@@ -71,14 +71,14 @@ class Sampler(ABC):
     def tell(self, selection: Selection, error: float, cost: float) -> None:
         """Takes the result of a selection; an infinite error counts as `WORST`."""
         if selection != self._asked:
-            raise ShapeError("sampler: expected to be told of the selection that was asked")
+            raise ShapeError("sampler: expected the result of the selection that `ask` gave")
         result = Evaluated(selection, error if math.isfinite(error) else WORST, cost)
         self._learn(result)
         self.results.append(result)
         self._asked = None
 
     def best_selection(self) -> Selection:
-        """The best told so far, the first of equals; before that, the one that is asked."""
+        """The best result so far, the first of equals; before any, the selection of `ask`."""
         if self.results:
             return min(self.results, key=lambda t: t.error).selection
         selection = self.ask()
@@ -87,12 +87,12 @@ class Sampler(ABC):
         return selection
 
     def state_dict(self) -> dict[str, Any]:
-        """The seed and what was told."""
-        told = [[t.selection.to_lists(), t.error, t.cost] for t in self.results]
-        return {"seed": self.seed, "told": told}
+        """The seed and all results."""
+        results = [[t.selection.to_lists(), t.error, t.cost] for t in self.results]
+        return {"seed": self.seed, "told": results}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Replays what was told.
+        """Replays the results.
 
         Raises:
             CheckpointError: A replay that asks for something else, as after a change of version.
@@ -103,7 +103,7 @@ class Sampler(ABC):
             selection = Selection(operations)
             if self.ask() != selection:
                 raise CheckpointError(
-                    f"{type(self).__name__}: expected the selections that were asked before, "
+                    f"{type(self).__name__}: expected the same selections as before, "
                     "found others; was a library updated since?"
                 )
             self.tell(selection, error, cost)

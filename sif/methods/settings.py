@@ -1,6 +1,6 @@
 """The common part of the settings of search methods.
 
-A method's settings are a model beside it (`Nasp.Settings`), validated wherever they come from:
+A method's settings are a model beside it (`Nasp.Settings`), validated from every source:
 `--set methods.nasp.explore=0.1`, a YAML file, or Python.
 """
 
@@ -12,7 +12,7 @@ from sif.config.sections import NonNegative, Rate, Section
 
 
 class MethodSettings(Section):
-    """Settings of a method that has none, whose architecture moves from the first step on."""
+    """Settings of a method without any; its architecture moves from the first step."""
 
     def warmup_steps(self, steps: int, unit: int) -> int:
         """First weight steps of a search, which train all operations in turn.
@@ -29,7 +29,7 @@ class MethodSettings(Section):
         Args:
             warmup: By `warmup_steps`.
             steps: Of the whole search.
-            unit: As for `warmup_steps`.
+            unit: The same as for `warmup_steps`.
         """
         return 0
 
@@ -45,7 +45,7 @@ class MethodSettings(Section):
 
 
 class RelaxationSettings(MethodSettings):
-    """Of DARTS, SNAS and GDAS: the Adam step of alpha, as in DARTS, appendix A.1.1."""
+    """Settings of DARTS, SNAS and GDAS: the Adam step of alpha, as in DARTS, appendix A.1.1."""
 
     arch_lr: Rate = Field(3e-4, description="Adam step size of alpha")
     arch_weight_decay: NonNegative = Field(1e-3, description="weight decay of alpha")

@@ -4,9 +4,9 @@ Every step draws a point of the concrete distribution (section 2.2), Z = softmax
 with Gumbel noise G: dense weights that are nearly one-hot once the temperature t is low. The
 gradient goes through the draw to alpha (section 2.3).
 
-Not as in the paper: there one loss on the train part moves weights and alpha; here alpha moves on
-validation batches, like that of every method of the search loop. The resource constraint (section
-2.4) is left out. The paper anneals t without saying from where to where: see `TEMPERATURES`.
+Differences from the paper: there one loss on the train part moves weights and alpha; here alpha
+moves on validation batches, as in every method of the search loop. The resource constraint (section
+2.4) is left out. The paper does not give the range over which it anneals t: see `TEMPERATURES`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from sif.methods.kind import MethodKind
 from sif.methods.relaxation import Cooling, gumbel, through_softmax
 
 TEMPERATURES = (2.5, 0.03)
-"""First and last. Reimplementations start at 1 or 2.5; times .97 per epoch, 150 epochs end here."""
+"""First and last temperature. Reimplementations start at 1 or 2.5 and multiply by .97 per epoch,
+which ends here after 150 epochs."""
 
 
 class Snas(Cooling):
@@ -31,7 +32,7 @@ class Snas(Cooling):
         first, last = TEMPERATURES
         return float(first * (last / first) ** done)
 
-    def _drawn(self) -> Alpha:
+    def _draw(self) -> Alpha:
         heat = self.temperature()
         return {
             name: concrete(alpha, gumbel(alpha, self._generator), heat)
@@ -41,15 +42,15 @@ class Snas(Cooling):
     def weight_gates(self, step: int) -> Gates:
         """A draw: all operations, by weights that sum to 1 on every edge."""
         self._step = step
-        return Gates(self._drawn(), None)
+        return Gates(self._draw(), None)
 
     def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
         """One Adam step of alpha through a draw, on a validation batch."""
-        drawn, heat = self._drawn(), self.temperature()
-        found = gate_gradient(space, valid, Gates(drawn, None))
-        by_alpha = {n: through_softmax(z, found.gates[n], heat) for n, z in drawn.items()}
-        self._descend(by_alpha, found.arch)
-        return ArchReport(float(found.loss), {"gradient": found.gates})
+        draw, heat = self._draw(), self.temperature()
+        gradient = gate_gradient(space, valid, Gates(draw, None))
+        by_alpha = {n: through_softmax(z, gradient.gates[n], heat) for n, z in draw.items()}
+        self._descend(by_alpha, gradient.arch)
+        return ArchReport(float(gradient.loss), {"gradient": gradient.gates})
 
 
 def concrete(alpha: Tensor, noise: Tensor, temperature: float) -> Tensor:

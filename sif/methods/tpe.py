@@ -1,7 +1,7 @@
 """Tree-structured Parzen estimators (Bergstra et al., NeurIPS 2011, section 4), by Optuna.
 
-Every number of a selection's row is a categorical parameter of its own, so what two edges do
-together is not modeled: Optuna's default. Its first ten selections are drawn at random.
+Every number of a selection's row is a separate categorical parameter, so the joint effect of two
+edges is not modeled: Optuna's default. Its first ten selections are drawn at random.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Tpe(Sampler):
             warnings.simplefilter("ignore")  # of experimental features, which are not used
             self._trial = self._study.ask(self._space)
         params, every = self._trial.params, self.selections
-        return every.of_row([int(params.get(name, 0)) for name in every.names])
+        return every.from_row([int(params.get(name, 0)) for name in every.names])
 
     def _learn(self, result: Evaluated) -> None:
         self._study.tell(self._trial, result.error)

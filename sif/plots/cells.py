@@ -33,7 +33,7 @@ def cell_graphs(
         path: Of the PNG.
         cells: For each a heading, its nodes, and the nodes that make its output.
         inputs: Names of what comes before the nodes, whose numbers go on from there.
-        output: What is done to the nodes of the output.
+        output: Operation on the nodes of the output.
     """
     paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
     for target in paths:

@@ -1,4 +1,4 @@
-"""Which operation every edge of a cell had by epoch: a strip per edge, a color per operation."""
+"""The operation of every edge of a cell by epoch: a strip per edge, a color per operation."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def gate_trajectories(
     Args:
         figure: Is drawn on.
         history: Per epoch "selection": block to an operation's index per edge, negative if dropped.
-        blocks: What is drawn, from top to bottom.
+        blocks: Blocks to draw, from top to bottom.
         warmup: First epochs, in which alpha rested.
     """
     if not history:

@@ -41,7 +41,7 @@ class Line:
     """One series by the name at its end; points that are not finite are gaps.
 
     Attributes:
-        name: As written at its end.
+        name: Text at its end.
         x: (n,), ascending.
         y: (n,).
         color: Of line and stroke.

@@ -1,4 +1,4 @@
-"""How search methods compare over seeds: validation against time, test metric of their picks."""
+"""Search methods compared over seeds: validation against time, test metric of their picks."""
 
 from __future__ import annotations
 

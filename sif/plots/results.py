@@ -1,4 +1,4 @@
-"""How models compare: their test metric with intervals, and validation against training time."""
+"""Models compared: their test metric with intervals, and validation against training time."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def validation_against_seconds(
         figure: Is drawn on.
         series: Name to points (seconds since its training began, value); the first is emphasized.
         metric: Name of the metric.
-        clock: What the seconds are.
+        clock: Name of the kind of seconds.
         of: Behind the metric's name: what is judged, where that is not what is trained.
     """
     lines = []

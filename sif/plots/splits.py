@@ -1,4 +1,4 @@
-"""How a split lies in time, and how models do on the groups of users that it makes."""
+"""A split over time, and metrics of models on the groups of users that it makes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def split_timeline(
         start: Beginning of the first bin, seconds since 1970.
         days: Length of a bin.
         counts: Interactions per bin of "train", "valid" and "test", all of one length.
-        cuts: Where valid and test begin, seconds since 1970.
+        cuts: Begin of valid and test, seconds since 1970.
         users: Number of users of each part.
     """
     bins = len(counts["train"])

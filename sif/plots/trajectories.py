@@ -1,4 +1,4 @@
-"""How a search decided: alpha and score of every operation by epoch, one panel per edge.
+"""The course of a search: alpha and score of every operation by epoch, one panel per edge.
 
 The figure is drawn from the history that a search records, as it stands in a run's files.
 """

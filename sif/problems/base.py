@@ -1,7 +1,7 @@
 """A problem: a space on train and validation data that is searched, trained and tested.
 
-Interactions, images and text are three problems. Whoever writes a fourth derives it from `Problem`
-and gets search, checks and resumable training with it.
+Interactions, images and text are three problems. A fourth derives from `Problem` and inherits
+search, checks and resumable training.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import Runtime, reset_peak_memory
 
 SEARCHED = "searched"
-"""Name of the design that the own search found, in every job."""
+"""Name of the design of the job's own search, in every job."""
 
 State = dict[str, Any]
 Progress = Callable[[int, Any], None]
-"""Is told an epoch and what there is to say of it."""
+"""Receives the number of an epoch and a text on it."""
 
 Design = TypeVar("Design")
 Network = TypeVar("Network", bound=nn.Module)
@@ -45,10 +45,10 @@ def quiet(epoch: int, entry: Any) -> None:
 
 
 class StageStore:
-    """Keeps what is done, so that a killed job goes on from there; this one keeps nothing."""
+    """Stores finished stages, so that a killed job can resume; this base class stores none."""
 
     def run(self, name: str, work: Callable[[Any], State]) -> State:
-        """The result of some named work, which gets a `Checkpointer` of its loop."""
+        """The result of named work, which gets a `Checkpointer` of its loop."""
         return work(NoCheckpoint())
 
     def trim(self, name: str, key: str) -> None:
@@ -56,22 +56,22 @@ class StageStore:
 
 
 class Reporter:
-    """Tells people how far things are; this one tells nobody."""
+    """Reports progress to people; this base class reports nothing."""
 
     def line(self, text: str) -> None:
-        """A remark."""
+        """Reports a remark."""
 
     def progress(self, stage: str, done: int, total: int, text: str) -> None:
-        """How far a stage is."""
+        """Reports the progress of a stage."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """Where work keeps its results, reports and records; by default nowhere.
+    """The places where work stores results, reports and records; by default none.
 
     Attributes:
-        stages: Keep what is done.
-        console: Is told.
+        stages: Store of finished stages.
+        console: Receives reports.
         tracker: Records; every training logs into a child.
     """
 
@@ -86,8 +86,8 @@ class Trained(Generic[Network]):
 
     Attributes:
         network: With its best weights by validation.
-        result: How training went.
-        numbers: That belong to the network: what validation chose, or "parameters" and other
+        result: Result of its training.
+        numbers: Numbers of the network: choices of validation, or "parameters" and other
             sizes.
     """
 
@@ -96,13 +96,13 @@ class Trained(Generic[Network]):
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     def state(self) -> State:
-        """The training as a stage keeps it."""
+        """The training as a stage stores it."""
         weights = {"network": self.network.state_dict(), "numbers": dict(self.numbers)}
         return weights | vars(self.result)
 
     @classmethod
     def restored(cls, network: Network, state: State) -> Trained[Network]:
-        """A training that a stage kept.
+        """A training that a stage stored.
 
         Args:
             network: Untrained; gets the weights.
@@ -114,12 +114,12 @@ class Trained(Generic[Network]):
 
 
 class Problem(ABC, Generic[Design, Network]):
-    """A space on train and validation data; nothing here holds the test part.
+    """A space on train and validation data, without the test part.
 
     Attributes:
         metric: Of validation and test; the one that decides.
         shown: The metric that people are shown on the way, maybe another form of it.
-        format: How its values are written, such as ".4f".
+        format: Format of its values, such as ".4f".
         unit: Behind them, such as " %".
         judged: Name of the error by which a search judges a selection.
         memory_settings: Those of `search` and `train` that memory depends on.
@@ -187,7 +187,7 @@ class Problem(ABC, Generic[Design, Network]):
 
     @abstractmethod
     def test(self, network: Network, part: Any) -> Evaluation:
-        """Evaluates a finished network on a part that nothing before has seen."""
+        """Evaluates a finished network on a part that no earlier step has seen."""
 
     @cached_property
     def operations(self) -> Mapping[str, list[str]]:
@@ -232,7 +232,7 @@ class Problem(ABC, Generic[Design, Network]):
         self, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress = quiet,
         method: str | None = None,
     ) -> SearchResult:  # fmt: skip
-        """Searches; `sif.utils.device.peak_memory_mb` then tells the peak of the search alone.
+        """Searches; then `sif.utils.device.peak_memory_mb` gives the peak of the search alone.
 
         Args:
             tracker: Receives the losses of every epoch.
@@ -255,12 +255,12 @@ class Problem(ABC, Generic[Design, Network]):
             self.method_run().check(name)
 
     def fit(self, name: str, design: Design, session: Session) -> Trained[Network]:
-        """Trains a design as a job does, so that it goes on after an interruption.
+        """Trains a design as a job does, resumable after an interruption.
 
         Args:
             name: Of the design in the job, and of the stage.
             design: Of the network.
-            session: Keeps the training, is told and records.
+            session: Stores, reports and records the training.
 
         Raises:
             DivergedError: The training diverged.
@@ -298,5 +298,5 @@ class Problem(ABC, Generic[Design, Network]):
         return merit(self.metric, valid[self.metric])
 
     def prefers(self, one: Trained[Network], other: Trained[Network]) -> bool:
-        """Whether validation prefers the first of two networks."""
+        """True if validation prefers the first of two networks."""
         return self.merit(one.result.valid) > self.merit(other.result.valid)

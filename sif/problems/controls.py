@@ -1,4 +1,4 @@
-"""Functions that a found one is compared with, trained like it: fixed multiply, a random one."""
+"""Controls of a searched function, trained like it: fixed multiply and a random function."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIXED, RANDOM = "fixed-multiply", "random-function"
 
 
 def fixed_multiply(problem: InteractionProblem) -> Genotype:
-    """The function that nobody has to search for: the product of the embeddings.
+    """The function that needs no search: the product of the embeddings.
 
     In a space with stages that is its neutral point, trained as every function of that space.
     """

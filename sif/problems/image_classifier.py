@@ -1,4 +1,4 @@
-"""A trained network of cells as something that classifies pixels, saved without code."""
+"""A trained network of cells as a classifier of pixels, saved without code."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _FORMER_NAMES = {"normalised_pools": "normalized_pools"}
 
 @dataclass(eq=False)
 class ImageClassifier(SavedModel):
-    """Pixels in, probabilities of classes out.
+    """Predicts probabilities of classes from pixels.
 
     Attributes:
         network: Trained.
         cells: Of which it is built.
-        statistics: What images are normalized by.
+        statistics: Mean and deviation that normalize images.
         classes: Names by number.
         shape: (h, w, c) of the images.
     """
@@ -58,12 +58,12 @@ class ImageClassifier(SavedModel):
         self.network.eval()
         weight, unused = self.network.classifier.weight, torch.Generator()
         prepare = Preparation(self.statistics, None, weight.dtype)
-        found = [np.empty((0, len(self.classes)), np.float32)]
+        probabilities = [np.empty((0, len(self.classes)), np.float32)]
         for start in range(0, len(pixels), batch_size):
             some = torch.from_numpy(np.ascontiguousarray(pixels[start : start + batch_size]))
             logits = self.network(prepare(some.to(weight.device), unused))
-            found.append(logits.softmax(dim=1).float().cpu().numpy())
-        return np.concatenate(found)
+            probabilities.append(logits.softmax(dim=1).float().cpu().numpy())
+        return np.concatenate(probabilities)
 
     def about(self) -> dict[str, Any]:
         """The description: cells, layout, normalization and classes."""

@@ -1,4 +1,4 @@
-"""Where batches of images come from, whether the images lie on the device or on disk."""
+"""Image classification as a problem, with images on the device or on disk."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ from sif.utils.random import derive_seed, generator, seeded
 Rows = NDArray[np.int64]
 
 IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Of images that stay on disk: those of ImageNet's train part, as everybody normalizes it."""
+"""Statistics that normalize images on disk: the usual ones of ImageNet's train part."""
 
 GRAY = Statistics((0.449,), (0.226,))
 """Means of the three channels' numbers in `IMAGENET`, for gray images on disk."""
 
 
 class Source:
-    """Images, wherever they lie, as batches on the device.
+    """Images in memory or on disk, as batches on the device.
 
     Args:
         images: All of them, in memory or on disk.
@@ -110,8 +110,8 @@ RECALIBRATION = 16
 def wrong(network: CellNetwork, batches: Iterator[ImageBatch]) -> NDArray[np.float64]:
     """100 for each image that the network gets wrong, 0 for the others; in evaluation mode."""
     network.eval()
-    found = [100.0 * (network(b.images).argmax(1) != b.labels).double() for b in batches]
-    return torch.cat(found).cpu().numpy()
+    errors = [100.0 * (network(b.images).argmax(1) != b.labels).double() for b in batches]
+    return torch.cat(errors).cpu().numpy()
 
 
 @dataclass(eq=False)
@@ -164,10 +164,10 @@ class ImageProblem(Problem[Cells, CellNetwork]):
                     f"{height} x {width}; set data.size"
                 )
 
-    def layout(self, channels: int, cells: int, **further: Any) -> Layout:
+    def layout(self, channels: int, cells: int, **options: Any) -> Layout:
         """The outside of a network on these images."""
         classes = len(self.source.images.classes)
-        return Layout(classes, channels, cells, self.shape[2], **further)
+        return Layout(classes, channels, cells, self.shape[2], **options)
 
     def space(self, mixed: bool = False) -> CNNSpace:
         """A supernet with fresh weights, the same for all methods, mixed or not."""
@@ -201,7 +201,7 @@ class ImageProblem(Problem[Cells, CellNetwork]):
         return stream, self.source.stream(valid_rows, size, plain, "search", "valid")
 
     def preparation(self) -> Preparation:
-        """Of the search's train images."""
+        """Normalization and augmentation of the search's train images."""
         return self.source.preparation(self.searched[0], self.config.search.augment)
 
     def judge(self, space: Any, gates: Gates) -> float:
@@ -253,10 +253,10 @@ class ImageProblem(Problem[Cells, CellNetwork]):
             batches = self.source.batches(valid_rows, settings.batch_size, plain)
             return {"error": float(wrong(network, batches).mean())}
 
-        def begin(done: int) -> None:
-            network.drop = settings.drop_path * done / settings.epochs
+        def begin(epochs_done: int) -> None:
+            network.drop = settings.drop_path * epochs_done / settings.epochs
             # By epoch, so that a resumed training drops the same paths.
-            drops.manual_seed(derive_seed(self.runtime.seed, "train", "drop", done))
+            drops.manual_seed(derive_seed(self.runtime.seed, "train", "drop", epochs_done))
 
         schedule = exponential(settings.decay) if settings.decay else cosine()
         loop = self.loop_settings(make_optimizer=momentum(settings.weight_decay), schedule=schedule)
@@ -291,15 +291,15 @@ class ImageProblem(Problem[Cells, CellNetwork]):
         with self.enough_memory("train"):
             batches = self.source.batches(part, size, self.test_preparation())
             per_image = wrong(self.placed(network), batches)
-        found = {self.metric: float(per_image.mean())}
-        return Evaluation(found, np.arange(len(part)), {self.metric: per_image}, 0, "images")
+        metrics = {self.metric: float(per_image.mean())}
+        return Evaluation(metrics, np.arange(len(part)), {self.metric: per_image}, 0, "images")
 
     def test_preparation(self) -> Preparation:
-        """Of images that a trained network is tested on: by its own train part."""
+        """Preparation of test images of a trained network, normalized by its own train part."""
         return self.source.preparation(self.trained[0], None)
 
     def classifier(self, design: Cells, network: CellNetwork) -> ImageClassifier:
-        """A trained network as something that classifies pixels."""
+        """A trained network as a classifier of pixels."""
         statistics = self.test_preparation().statistics
         classes = self.source.images.classes
         return ImageClassifier(network, design, statistics, classes, self.shape)

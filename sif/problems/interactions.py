@@ -1,6 +1,6 @@
 """The interaction function on the train and validation parts of a split.
 
-The test part is not among the arguments, so that nothing made from here can see it.
+The test part is not an argument, so neither search nor training can see it.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ train part comes in blocks of users."""
 LARGE_STAGES = ("operation", "weighting")
 """Stages that are searched on a train part beyond `MAX_EXACT`, whose blocks hold no histories."""
 MIN_STEPS_PER_PASS = 6
-"""Of the search over stages, whatever the batch size: small data too must give every combination
-the steps without which it is not judged."""
+"""Fewest steps per pass of a search over stages, for any batch size: on small data, too, every
+combination needs enough steps to be judged."""
 
 
 EXPORTED = "exported_error"
@@ -166,7 +166,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         size = batch_size or len(self._train.ids)
         if self.kind.stages and names[0] == "search":
             size = min(size, -(-len(self._train.ids) // MIN_STEPS_PER_PASS))
-        # Over the graph a loss is of all pairs, whatever the batch.
+        # Over the graph a loss is of all pairs, not of the batch.
         pays = loss.background or size == len(self._train.ids) or bool(self.kind.stages)
         exact = loss.graph and pays and len(self._train.ids) <= MAX_EXACT
         return InteractionStream(self._train, size, drawing, draws, exact=exact)
@@ -178,15 +178,15 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             factors: Whether the function's scores are a product, so that nothing is gathered.
             names: Key the random stream.
         """
-        part, asked = self._train, self.config.train.block_pairs
-        if len(part.sizes) != 2 or (asked is None and len(part.ids) <= MAX_EXACT):
+        part, requested = self._train, self.config.train.block_pairs
+        if len(part.sizes) != 2 or (requested is None and len(part.ids) <= MAX_EXACT):
             return None
         loss, m = self.loss, self.config.loss.negatives
         exact = factors and loss.graph
         drawing = Drawing(m if loss.negatives else 0, m if loss.background and not exact else 0)
         vectors = 1 + drawing.negatives + drawing.background
         gathered = 0 if exact else vectors * self.config.train.dimension
-        size = asked or block_pairs(len(part.ids), part.sizes[1], gathered)
+        size = requested or block_pairs(len(part.ids), part.sizes[1], gathered)
         draws = generator(self.runtime, *names, "blocks", device=torch.device("cpu"))
         return BlockStream(part, size, drawing, draws)
 
@@ -249,7 +249,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return evaluate_on(scorer, self.train_part, (history,), truth, objective).metrics
 
     def at(self, **changed: Any) -> InteractionProblem:
-        """The same with other settings of `search`, around the same tensors."""
+        """The same problem with other settings of `search`, on the same tensors."""
         section = self.config.search.model_copy(update=changed)
         if section == self.config.search:
             return self
@@ -259,7 +259,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return other
 
     def followed(self, fixed: Trained[InteractionNetwork]) -> InteractionProblem:
-        """The same, searched with the strength that the training of fixed multiply suggests."""
+        """The same problem, searched with the strength that training of fixed multiply suggests."""
         if not follows(self.config, self.kind):
             return self
         return self.at(l2=search_strength(self.config, fixed.numbers["prefers"]))
@@ -296,7 +296,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return 1 - value if higher_is_better(self.metric) else value
 
     def design(self, genotype: Genotype) -> Genotype:
-        """The genotype itself, which says all there is to say of a function."""
+        """The genotype itself, which is the design of a function."""
         return genotype
 
     def expression(self, design: Genotype) -> str:

@@ -16,17 +16,17 @@ from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.space_kind import SpaceKind
 
 Work = Callable[..., State]
-"""Place, strength and where to go on from, then what keeps a loop's state, to what came of it."""
+"""Trains from place, strength, initial state and checkpointer to the result of the loop."""
 
 STEP = 2.0
-"""From an end of the grid to the next strength beyond it."""
+"""Ratio of the next strength beyond an end of the grid to that end."""
 GAIN = 0.002
-"""Share of the validation metric that a strength beyond the end must gain to go on: about what
-seeds move it by on ML-100K (docs/ifc-bench.md)."""
+"""Share of the validation metric that a strength beyond the end must gain to go on: about the
+spread over seeds on ML-100K (docs/ifc-bench.md)."""
 
 
 def follows(config: CFConfig, space: SpaceKind) -> bool:
-    """Whether the search's strength is moved by `search_strength`.
+    """True if `search_strength` moves the search's strength.
 
     Only in spaces that have fixed multiply: learned transforms that start at x + c want other
     strengths than a bare product does. Under the paper's preset following it cost .007 RMSE.
@@ -37,11 +37,12 @@ def follows(config: CFConfig, space: SpaceKind) -> bool:
 
 
 def search_strength(config: CFConfig, preferred: float) -> float:
-    """`search.l2`, moved as far as what the data prefer lies beyond the ends of `train.l2`.
+    """`search.l2`, moved as far as the preferred strength lies beyond the ends of `train.l2`.
 
     A search judges functions that it trains itself. Under a strength that suits other data it
-    judges how they stand that: on generated ratings it took sums and maxima for the planted product
-    (docs/results.md). It is moved toward the preferred strength and never past it.
+    judges how they tolerate this strength: on generated ratings it chose sums and maxima in place
+    of the planted product (docs/results.md). The strength moves toward the preferred one and never
+    past it.
 
     Args:
         config: Of the job.
@@ -56,7 +57,7 @@ def search_strength(config: CFConfig, preferred: float) -> float:
 
 
 class Continued:
-    """A loop that goes on from where an earlier stage left it, or that a later stage goes on with.
+    """A loop that continues an earlier stage, or that a later stage continues.
 
     Args:
         inner: Keeps the state of this stage.
@@ -71,16 +72,16 @@ class Continued:
         self.last: State | None = None
 
     def restore(self) -> State | None:
-        """This stage's state, or the one to start from."""
+        """This stage's state, or the initial one."""
         saved = self._inner.restore()
         return self._start if saved is None else saved
 
     def offer(self, state: Callable[[], State]) -> None:
-        """Saves the state if it is time to."""
+        """Saves the state if it is due."""
         self._inner.offer(state)
 
     def end(self, state: Callable[[], State]) -> None:
-        """Keeps a copy of the last state, unless nothing goes on from here."""
+        """Keeps a copy of the last state if a later stage continues from it."""
         if self._start is None:
             self.last = copy.deepcopy(state())
 
@@ -91,9 +92,9 @@ class GridTraining:
 
     Attributes:
         config: Strengths, cut and budget.
-        problem: Judges, and makes networks of what was trained before.
+        problem: Judges, and makes networks of earlier trainings.
         train_one: Trains one strength (`InteractionProblem.train`).
-        session: Keeps what is done, is told and records.
+        session: Stores, reports and records the trainings.
     """
 
     config: TrainConfig
@@ -120,9 +121,9 @@ class GridTraining:
         work = partial(self._train, name, genotype, fresh)
         finished, dropped = self._halved(name, work)
         best = max(finished, key=self._merit)
-        further, prefers = self._beyond(name, work, best)
-        best = max([best, *further], key=self._merit)
-        whole = [*finished, *further]
+        beyond, prefers = self._beyond(name, work, best)
+        best = max([best, *beyond], key=self._merit)
+        whole = [*finished, *beyond]
         seconds = sum(s["seconds"] for s in (*whole, *dropped))
         l2 = best["numbers"]["l2"]
         self.session.console.line(
@@ -144,34 +145,34 @@ class GridTraining:
         order = sorted(first, key=lambda place: -self._merit(first[place]))
         kept = order[: max(1, round(len(order) * self.config.halving_keep))]
         states = [self._end(name, work, place, strengths[place], first[place]) for place in kept]
-        for place in order:  # nothing goes on from here any more
+        for place in order:  # no later stage continues from here
             self.session.stages.trim(f"{name}-{place}-start", "loop")
         return states, [first[place] for place in order if place not in kept]
 
     def _beyond(self, name: str, work: Work, best: State) -> tuple[list[State], float]:
-        """Strengths beyond the end that is best, each `STEP` times further, while they gain.
+        """Strengths beyond the best end, each `STEP` times further, while they gain.
 
         One that diverges is the last, and is none of them.
         """
-        grid, found = self.config.l2, list[State]()
+        grid, states = self.config.l2, list[State]()
         l2 = best["numbers"]["l2"]
         if len(grid) == 1 or l2 not in (min(grid), max(grid)):
-            return found, l2
+            return states, l2
         step = STEP if l2 == max(grid) else 1 / STEP
         for place in range(len(grid), len(grid) + self.config.extend_grid):
             if l2 * step == l2:
                 break  # 0 has nothing below it
             try:
                 first = self._start(name, work, place, l2 * step)
-                further = self._end(name, work, place, l2 * step, first)
+                state = self._end(name, work, place, l2 * step, first)
             except DivergedError:
                 break
             self.session.stages.trim(f"{name}-{place}-start", "loop")
-            found.append(further)
-            if self._merit(further) - self._merit(best) <= GAIN * abs(self._merit(best)):
+            states.append(state)
+            if self._merit(state) - self._merit(best) <= GAIN * abs(self._merit(best)):
                 break
-            best, l2 = further, l2 * step
-        return found, l2
+            best, l2 = state, l2 * step
+        return states, l2
 
     def _start(self, name: str, work: Work, place: int, l2: float) -> State:
         return self.session.stages.run(f"{name}-{place}-start", partial(work, place, l2, None))
@@ -183,7 +184,7 @@ class GridTraining:
         self, name: str, genotype: Genotype, fresh: dict[float, Trained[InteractionNetwork]],
         place: int, l2: float, start: State | None, checkpointer: Checkpointer,
     ) -> State:  # fmt: skip
-        """One strength from the beginning to the cut, or on from `start`, a loop's state."""
+        """Trains one strength from the beginning to the cut, or on from `start`, a loop's state."""
         config = self.config
         total = config.epochs if start else max(1, round(config.epochs * config.halving_fraction))
 

@@ -40,7 +40,7 @@ def check_own_settings(config: CFConfig, origins: Origins = NO_ORIGINS) -> None:
 
 
 def space_of(config: CFConfig) -> tuple[SpaceKind, Any]:
-    """The space, and its settings.
+    """The configured space and its settings.
 
     Raises:
         ConfigError: None of that name, or settings that it does not have or take.

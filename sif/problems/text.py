@@ -54,7 +54,7 @@ Ids = NDArray[np.int64]
 EXPORTED = "exported_perplexity"
 """Validation perplexity of the selection as a model of its own with the supernet's weights."""
 WORST = 1e6
-"""Perplexity at which one model is as useless as another."""
+"""Perplexity beyond which all models are equally useless."""
 RECALIBRATION = 4
 """Windows of all columns over which an extracted model's statistics are taken."""
 EVALUATED = 10
@@ -62,7 +62,7 @@ EVALUATED = 10
 BLOCK_STEPS = 32
 """Words of a column that make one unit of the comparison: neighbors are not independent."""
 LSTM = "lstm"
-"""The published recurrence that is no cell."""
+"""Name of the published recurrence that is no cell."""
 
 
 def make_batch(seed: int, text: str, inputs: Tensor, targets: Tensor, carry: Carry) -> TextBatch:
@@ -75,15 +75,15 @@ def make_batch(seed: int, text: str, inputs: Tensor, targets: Tensor, carry: Car
 def nats(model: LanguageModel, windows: Iterator[TextBatch]) -> NDArray[np.float64]:
     """Nats of every word of a text, (words of a column, columns), without dropout."""
     model.eval()
-    found = []
+    losses_by_window = []
     for window in windows:
-        made = model(window.inputs, window.carry.value)
-        window.carry.value = made.state
+        output = model(window.inputs, window.carry.value)
+        window.carry.value = output.state
         losses = F.cross_entropy(
-            made.logits.flatten(0, 1), window.targets.flatten(), reduction="none"
+            output.logits.flatten(0, 1), window.targets.flatten(), reduction="none"
         )
-        found.append(losses.view_as(window.targets).double().cpu())
-    return torch.cat(found).numpy()
+        losses_by_window.append(losses.view_as(window.targets).double().cpu())
+    return torch.cat(losses_by_window).numpy()
 
 
 def perplexity(nats_of_words: NDArray[np.float64]) -> float:
@@ -93,7 +93,7 @@ def perplexity(nats_of_words: NDArray[np.float64]) -> float:
 
 
 class Carrying(nn.Module):
-    """A model of one argument, a window, that hands its state on to the next; for `update_bn`."""
+    """A model of one argument, a window, that passes its state to the next; for `update_bn`."""
 
     def __init__(self, model: LanguageModel) -> None:
         super().__init__()
@@ -127,8 +127,8 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         self.config, self.runtime, self.words = config, runtime, corpus.words
         self.nodes = nodes or config.search.nodes
         self.text, self.valid = corpus.train, corpus.valid
-        held = round(config.search.valid_share * len(self.text))
-        self.searched = self.text[: len(self.text) - held], self.text[len(self.text) - held :]
+        n_valid = round(config.search.valid_share * len(self.text))
+        self.searched = self.text[: len(self.text) - n_valid], self.text[len(self.text) - n_valid :]
 
     def check(self) -> None:
         """Raises DataError for a text too short for its windows, ConfigError for other misfits."""
@@ -236,9 +236,9 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
 
         def validate() -> Metrics:
             evaluated = cast(LanguageModel, averaged.evaluated())
-            found = nats(evaluated, self.windows(self.valid))
-            averaged.judge(float(found.mean()))
-            return {"perplexity": perplexity(found), "nats": float(found.mean())}
+            losses = nats(evaluated, self.windows(self.valid))
+            averaged.judge(float(losses.mean()))
+            return {"perplexity": perplexity(losses), "nats": float(losses.mean())}
 
         stream = self.stream(
             self.text, settings.columns, settings.bptt, "train", "train", vary=settings.vary
@@ -252,16 +252,16 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
 
     def test(self, network: LanguageModel, part: Ids) -> Evaluation:
         """Perplexity and nats per word; for comparisons by block of words."""
-        found = nats(network, self.windows(part))
-        blocks = np.array_split(found, max(1, len(found) // BLOCK_STEPS))
+        losses = nats(network, self.windows(part))
+        blocks = np.array_split(losses, max(1, len(losses) // BLOCK_STEPS))
         sums = np.concatenate([block.sum(axis=0) for block in blocks])
-        # Scaled so that the mean over blocks is that over words, whatever the blocks' lengths.
-        per_block = sums * (len(sums) / found.size)
-        metrics = {"perplexity": perplexity(found), "nats": float(found.mean())}
+        # Scaled so that the mean over blocks is that over words, for all lengths of blocks.
+        per_block = sums * (len(sums) / losses.size)
+        metrics = {"perplexity": perplexity(losses), "nats": float(losses.mean())}
         return Evaluation(metrics, np.arange(len(sums)), {self.metric: per_block}, 0, "blocks")
 
     def model(self, design: TextDesign, network: LanguageModel) -> TextModel:
-        """A trained network as something that rates and continues text."""
+        """A trained network that rates and continues text."""
         return TextModel(network, published_text(design), self.words)
 
 

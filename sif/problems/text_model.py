@@ -1,4 +1,4 @@
-"""A trained language model as something that rates and continues text, saved without code."""
+"""A trained language model that rates and continues text, saved without code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sif.utils.model_folder import SavedModel
 
 
 class TextModel(SavedModel):
-    """Words in, chances of the next word out.
+    """Predicts the probabilities of the next word.
 
     Args:
         network: Trained.
@@ -39,7 +39,7 @@ class TextModel(SavedModel):
 
     @torch.no_grad()
     def log_probabilities(self, words: Sequence[str]) -> list[float]:
-        """Natural logarithm of the chance of every word, from the beginning of a line.
+        """Natural logarithm of the probability of every word, from the beginning of a line.
 
         Args:
             words: At least one.
@@ -57,7 +57,7 @@ class TextModel(SavedModel):
 
     @torch.no_grad()
     def next_words(self, words: Sequence[str], most: int = 5) -> list[tuple[str, float]]:
-        """The likeliest words behind the beginning of a line, with their probabilities."""
+        """The likeliest words after the beginning of a line, with their probabilities."""
         ids = torch.tensor(self.numbers([EOS_WORD, *words]), device=self.network.bias.device)
         self.network.eval()
         chances = self.network(ids[:, None], None).logits[-1, 0].softmax(dim=0)

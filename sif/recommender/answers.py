@@ -27,7 +27,7 @@ def arrays_of(best: Top, names: NDArray[np.str_], one: bool) -> Answer:
 
 
 def frame_of(
-    best: Top, names: NDArray[np.str_], answered: str, asked: Mapping[str, NDArray[np.str_]],
+    best: Top, names: NDArray[np.str_], answered: str, queries: Mapping[str, NDArray[np.str_]],
     titles: Mapping[str, str],
 ) -> pd.DataFrame:  # fmt: skip
     """A row for each answer, best first.
@@ -36,12 +36,14 @@ def frame_of(
         best: Numbers (b, n) with scores, -1 where nothing is left.
         names: Ids by number.
         answered: Name of the column of answers.
-        asked: Name of the column of ids (b,) that were asked about; empty: a single one.
+        queries: Name of the column of ids (b,) that were asked about; empty: a single one.
         titles: Id to title; empty: no such column.
     """
     rows, places = np.nonzero(best.items >= 0)
     ids = names[best.items[rows, places]].astype(object)
-    columns: dict[str, Any] = {name: column.astype(object)[rows] for name, column in asked.items()}
+    columns: dict[str, Any] = {
+        name: column.astype(object)[rows] for name, column in queries.items()
+    }
     columns |= {answered: ids, "score": best.scores[rows, places], "rank": places + 1}
     if titles:
         columns["title"] = [titles.get(name, "") for name in ids]

@@ -55,7 +55,7 @@ def accepts_other_names(method: Callable[P, R]) -> Callable[P, R]:
     """A method whose arguments may be given by the names of `OTHER_NAMES` as well.
 
     Raises:
-        ConfigError: When it is called with one argument under two names.
+        ConfigError: A call gives one argument under two names.
     """
     own = {
         theirs: ours
@@ -103,13 +103,13 @@ def answer_length(count: Any, model: ServedModel) -> int:
 def mask_of(
     size: int, numbers_of: Callable[[Any], NDArray[np.int64]], excluded: Any, among: Any
 ) -> NDArray[np.bool_] | None:
-    """Which rows of a field may be in an answer: bool (size,); None: all.
+    """Mask (size,) of the rows of a field that may be in an answer; None: all.
 
     Args:
         size: Rows of the field.
-        numbers_of: Turns what a caller names into numbers of rows.
-        excluded: What may not be in it; None: nothing.
-        among: What may; None: everything.
+        numbers_of: Turns ids into numbers of rows.
+        excluded: Ids that may not be in it; None: none.
+        among: Ids that may be in it; None: all.
     """
     if excluded is None and among is None:
         return None

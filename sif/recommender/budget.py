@@ -1,7 +1,8 @@
-"""The wall-clock of a fit: how long each stage may take, and what of a training fits into that.
+"""The wall-clock budget of a fit: the share of each stage, and the training that fits into it.
 
-A stage gets a share of what is left, so that what one saves the next may spend. Trainings stop when
-the stage is over and keep the best so far; a search is told CPU seconds in advance.
+A stage gets a share of the remaining time, so a later stage may spend what an earlier one saved.
+Trainings stop at the end of the stage and keep the best weights so far; a search gets CPU seconds
+in advance.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from dataclasses import dataclass, field
 from sif.config import TrainConfig
 
 TOLERANCE = 1.2
-"""Times the budget: beyond it the log says why."""
+"""Factor of the budget beyond which the log gives the reason."""
 RESERVE = 0.05
-"""Share of a budget that is left to what cannot be cut short: the report and the served model."""
+"""Share of a budget for work that cannot be cut short: the report and the served model."""
 SOON = 0.05
-"""Seconds in which nothing can be measured."""
+"""Seconds too short to measure anything."""
 FEWEST = 0.375
 """Share of the configured epochs that a training over several strengths must get; with less time
 fewer strengths are trained."""
@@ -76,16 +77,16 @@ class FitBudget:
         return self._end - self.elapsed
 
     def out_of_time(self) -> bool:
-        """Whether the present stage has had its share."""
+        """True if the present stage has used its share."""
         return self.elapsed >= self._end
 
     @contextmanager
     def stage(self, name: str, share: float = 1.0, least: float = 0.0) -> Iterator[float]:
-        """Within the block a stage runs that is out of time after its share.
+        """Runs the block as a stage that is out of time after its share.
 
         Args:
             name: Of the stage; one of several blocks adds up.
-            share: Of what is left, less the `RESERVE`.
+            share: Of the remaining time, less the `RESERVE`.
             least: Share of the whole budget that the stage gets even if nothing is left.
 
         Yields:
@@ -101,7 +102,7 @@ class FitBudget:
             self.spent[name] = self.spent.get(name, 0.0) + self.elapsed - begin
 
     def verdict(self) -> str | None:
-        """Says by what a budget was exceeded, and where the time went; None: it was kept."""
+        """Says how far a budget was exceeded, and where the time went; None: it was kept."""
         if self.seconds is None or self.elapsed <= TOLERANCE * self.seconds:
             return None
         stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.spent.items())
@@ -113,9 +114,9 @@ class FitBudget:
 
 
 def fitting(section: TrainConfig, epoch_seconds: float, seconds: float) -> TrainConfig:
-    """As much of a training over the grid of strengths as fits; the section itself if all does.
+    """Shortens a training over the grid of strengths until it fits; returns the section if it does.
 
-    First strengths at the ends of the grid are given up, then epochs: three strengths that have
+    Strengths at the ends of the grid are given up first, then epochs: three strengths that have
     trained say more than five that have not.
     """
     affordable = seconds / max(epoch_seconds, 1e-9)

@@ -1,6 +1,6 @@
-"""The manners of scikit-learn's estimators, without scikit-learn.
+"""The interface of scikit-learn's estimators, without scikit-learn.
 
-`sklearn.base.clone`, `check_is_fitted` and whatever else goes by parameters take such an object.
+`sklearn.base.clone`, `check_is_fitted` and other tools that use parameters accept such an object.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Estimator:
     """Parameters by name: the constructor stores each under its own name, and nothing else."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Returns what the constructor was given.
+        """Returns the arguments of the constructor.
 
         Args:
             deep: Of scikit-learn; changes nothing, since no parameter is an estimator.
@@ -31,7 +31,7 @@ class Estimator:
         return {name: getattr(self, name) for name in signature(type(self)).parameters}
 
     def set_params(self, **parameters: Any) -> Self:
-        """Changes what the constructor was given, for the next `fit`.
+        """Changes arguments of the constructor, for the next `fit`.
 
         Args:
             parameters: Name of an argument to its new value.
@@ -58,17 +58,17 @@ class Estimator:
         return self
 
     def __repr__(self) -> str:
-        """The call that makes it, without what is at its default."""
+        """The call that constructs it, without arguments at their defaults."""
         usual = signature(type(self)).parameters
-        given = [
+        arguments = [
             f"{name}={value!r}"
             for name, value in self.get_params().items()
             if repr(value) != repr(usual[name].default)
         ]
-        return f"{type(self).__name__}({', '.join(given)})"
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Whether there is something that ends in an underscore, as scikit-learn has it."""
+        """True if an attribute ends in an underscore, by scikit-learn's convention."""
         return any(name.endswith("_") and not name.startswith("_") for name in vars(self))
 
     def __sklearn_tags__(self) -> Any:

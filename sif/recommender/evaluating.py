@@ -1,4 +1,4 @@
-"""Fitted recommenders on interactions that they have not seen: metrics, and paired comparisons."""
+"""Evaluates fitted recommenders on unseen interactions: metrics and paired comparisons."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _logger = logging.getLogger("sif")
 
 
 def evaluate(model: Recommender, data: Any) -> Evaluation:
-    """Metrics of a fitted recommender on interactions that it has not seen.
+    """Metrics of a fitted recommender on unseen interactions.
 
     Rankings are over all items but those that a user had in `fit`; an item that the model does not
     know is one that it misses. Rows of users whom it does not know are left out, and so are rows of
@@ -74,7 +74,7 @@ def compare(
     Raises:
         NotFittedError: A model before `fit`.
         ConfigError: No models, an unknown `against` or `metric`, or different objectives.
-        DataError: See `evaluate`; or no common users.
+        DataError: As in `evaluate`; or there are no common users.
 
     Examples:
         >>> late = pd.DataFrame({"user": ["c0", "c1", "c2"], "item": ["mug0", "tea0", "mug3"]})
@@ -106,7 +106,7 @@ def compare(
 
 @dataclass(frozen=True)
 class _Padded:
-    """Scores of a model with further items that it does not know, and so never recommends."""
+    """Scores of a model with further, unknown items, which it never recommends."""
 
     model: ServedModel
     further: int
@@ -120,15 +120,15 @@ def _evaluated(model: ServedModel, data: Any) -> tuple[Evaluation, NDArray[np.st
     """An evaluation, and the ids of its users."""
     objective = model.objective
     split = data if isinstance(data, Split) else None
-    asked = further_interactions(split.test if split else data, model.reading, objective)
+    interactions = further_interactions(split.test if split else data, model.reading, objective)
     vocabularies = list(model.vocabularies)
     scorer: Scorer = model.scorer
     if objective == "ranking":
-        unknown = vocabularies[1].lookup(asked.vocabularies[1].ids) < 0
-        further = asked.vocabularies[1].ids[unknown]
-        vocabularies[1] = Vocabulary(np.concatenate([vocabularies[1].ids, further]))
-        scorer = _Padded(model, len(further))
-    truth = _translated(asked, tuple(vocabularies), "evaluation")
+        unknown = vocabularies[1].lookup(interactions.vocabularies[1].ids) < 0
+        unknown_ids = interactions.vocabularies[1].ids[unknown]
+        vocabularies[1] = Vocabulary(np.concatenate([vocabularies[1].ids, unknown_ids]))
+        scorer = _Padded(model, len(unknown_ids))
+    truth = _translated(interactions, tuple(vocabularies), "evaluation")
     train = _seen(model, truth.vocabularies)
     before = () if split is None else (split.train, split.valid)
     history = (train, *(_translated(part, truth.vocabularies, "history") for part in before))
@@ -144,8 +144,8 @@ def _translated(
         raise DataError(f"data: expected {len(vocabularies)} fields, found {len(data.fields)}")
     numbers = np.stack(
         [
-            theirs.lookup(ours.ids)[data.ids[:, field]]
-            for field, (ours, theirs) in enumerate(
+            model_vocabulary.lookup(data_vocabulary.ids)[data.ids[:, field]]
+            for field, (data_vocabulary, model_vocabulary) in enumerate(
                 zip(data.vocabularies, vocabularies, strict=True)
             )
         ],
@@ -171,7 +171,7 @@ def _seen(model: ServedModel, vocabularies: tuple[Vocabulary, ...]) -> Interacti
 def _on_common_users(
     evaluations: Mapping[str, tuple[Evaluation, NDArray[np.str_]]],
 ) -> dict[str, Evaluation]:
-    """The evaluations on the users that all of them have, in one order."""
+    """The evaluations on the users that they have in common, in one order."""
     common = np.sort(reduce(np.intersect1d, (names for _, names in evaluations.values())))
     if not len(common):
         raise DataError("data: expected users whom all models know, found none")

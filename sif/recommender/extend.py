@@ -1,7 +1,7 @@
 """A served model with further or changed users or items, folded in without training.
 
-New rows are appended; what they give to the histories of others stays nothing, since no training
-has seen them.
+New rows are appended. They add nothing to the histories of other rows, since no training has seen
+them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sif.spaces.interaction.function import InteractionNetwork
 def grown(
     model: ServedModel, field: int, names: NDArray[np.str_], pairs: sparse.csr_array
 ) -> ServedModel:
-    """The model with rows of a field folded in; the given one stays as it is.
+    """The model with rows of a field folded in; the given model does not change.
 
     Args:
         model: Of user and item.
@@ -69,10 +69,10 @@ def grown(
 def grown_by(
     model: ServedModel, field: int, data: Interactions, names: NDArray[np.str_] | None = None
 ) -> ServedModel:
-    """The model with the users (or items) of new interactions, and what they had, folded in.
+    """The model with the users (or items) of new interactions and their earlier ones folded in.
 
     Args:
-        model: See `grown`.
+        model: The model, as in `grown`.
         field: 0 for users, 1 for items.
         data: New interactions.
         names: Ids that are folded in whether they have an interaction or not; None: those that do.

@@ -1,7 +1,8 @@
-"""Whether the entries of a recommender's file describe a model, asked before one is made of them.
+"""Checks that the entries of a recommender's file describe a model, before one is made of them.
 
-A damaged or foreign file is refused where it is read; otherwise it would fail when it is asked, or
-answer. The models here describe what `ServedModel.save` writes; further entries are left to others.
+A damaged or foreign file is refused when it is read; otherwise it would fail at the first query, or
+answer wrongly. The models here describe the entries that `ServedModel.save` writes; other entries
+are not checked.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.registry import LOSSES
 
 
-def _require(holds: Any, expected: str, found: Any) -> None:
+def _require(holds: Any, expected: str, actual: Any) -> None:
     if not holds:
-        raise ValueError(f"expected {expected}, found {found}")
+        raise ValueError(f"expected {expected}, found {actual}")
 
 
 def _column(kind: str) -> AfterValidator:
@@ -44,8 +45,8 @@ def _column(kind: str) -> AfterValidator:
 
     def check_column(value: Any) -> Any:
         _require(isinstance(value, np.ndarray), "an array", type(value).__name__)
-        told = f"{value.dtype} of shape {value.shape}"
-        _require(value.dtype.kind == kind and value.ndim == 1, f"(n,) of kind {kind}", told)
+        actual = f"{value.dtype} of shape {value.shape}"
+        _require(value.dtype.kind == kind and value.ndim == 1, f"(n,) of kind {kind}", actual)
         return value
 
     return AfterValidator(check_column)
@@ -56,8 +57,8 @@ def _finite(value: Any) -> Any:
     _require(isinstance(value, np.ndarray | torch.Tensor), "floats", type(value).__name__)
     tensor = torch.as_tensor(value)
     _require(tensor.is_floating_point(), "floats", tensor.dtype)
-    for lost in tensor[~torch.isfinite(tensor)][:1]:
-        _require(False, "finite floats", float(lost))
+    for invalid in tensor[~torch.isfinite(tensor)][:1]:
+        _require(False, "finite floats", float(invalid))
     return value
 
 
@@ -81,7 +82,7 @@ STORED: Mapping[Any, Any] = {
         Any, AfterValidator(lambda one: None if one is None else _finite(one))
     ],
 }
-"""Type of a field to what a file may hold of it, where that is not the type alone."""
+"""Type of a field to its type in a file, where these differ."""
 
 
 class _Part(BaseModel):
@@ -89,7 +90,7 @@ class _Part(BaseModel):
 
 
 def _stored(kind: type) -> GetPydanticSchema:
-    """The entries that a file has of a dataclass; which ones are missing its constructor tells."""
+    """The entries of a dataclass in a file; its constructor reports missing ones."""
     entries = {name: (STORED.get(hint, hint), None) for name, hint in get_type_hints(kind).items()}
     entry = create_model(kind.__name__, __base__=_Part, **entries)  # type: ignore[call-overload]
     return GetPydanticSchema(lambda _, handler: handler(entry))
@@ -118,8 +119,8 @@ class _State(_Part):
         count, sizes = len(self.fields), [len(ids) for ids in self.vocabularies]
         _require(len(set(self.fields)) == count, "names of different fields", self.fields)
         _require(len(sizes) == count, f"ids of {count} fields", f"of {len(sizes)}")
-        found = list(self.shape.sizes)
-        _require(found == sizes, f"tables of {sizes} rows", found)
+        actual = list(self.shape.sizes)
+        _require(actual == sizes, f"tables of {sizes} rows", actual)
         # Before a network is made: a file of a few bytes must not ask for all memory.
         for field, size in enumerate(sizes):
             name = f"tables.embeddings.{field}"
@@ -161,7 +162,7 @@ def check(state: Any) -> None:
 
     Raises:
         ValueError: Something is missing, of another type or length, or not finite.
-        LookupError, TypeError, AttributeError: The same, of a kind that nobody has thought of.
+        LookupError, TypeError, AttributeError: The same, for unforeseen faults.
     """
     try:
         _State.model_validate(state)

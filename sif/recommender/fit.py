@@ -1,6 +1,6 @@
-"""From interactions to a served model in one go, without a run folder: search, train, choose.
+"""Makes a served model of interactions, without a run folder: search, train, choose.
 
-As the job of the task "cf", but nothing is tested: the report of a fit is of the validation part.
+This is the job of the task "cf" without a test: the report of a fit is of the validation part.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ EASE_SIDE = 5_000
 """Users or items, whichever are fewer, up to which EASE takes seconds."""
 
 BASELINE_SHARE, FIXED_SHARE, SEARCH_SHARE = 0.1, 0.3, 0.55
-"""Of the time that is left: of the baselines, of fixed multiply, of the search. What is found gets
+"""Shares of the remaining time for baselines, fixed multiply and search. The searched function gets
 the rest."""
 LEAST = 0.05
 """Share of the whole budget that a training gets even if nothing is left: a function that is hardly
@@ -52,7 +52,7 @@ class Reporter(QuietReporter):
     """Logs remarks, and writes them to standard error where asked to.
 
     Attributes:
-        verbose: Whether they are written.
+        verbose: Whether messages are written.
     """
 
     verbose: bool
@@ -64,7 +64,7 @@ class Reporter(QuietReporter):
             print(text, file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
-        """A remark that is told whoever listens."""
+        """Reports a remark, also without `verbose`."""
         _logger.warning(text)
 
 
@@ -80,13 +80,13 @@ def learn(
     data: Any, valid: Any, config: CFConfig, baselines: Sequence[str] | None, budget: FitBudget,
     reporter: Reporter,
 ) -> Learned:  # fmt: skip
-    """Searches, trains what was found and fixed multiply, and serves what validation prefers.
+    """Searches, trains the searched function and fixed multiply, serves the one validation prefers.
 
     Torch has the configured number of threads meanwhile, and its former number afterwards.
 
     Args:
         data: See `sif.recommender.inputs.parts`.
-        valid: See there.
+        valid: As for `parts`.
         config: All settings.
         baselines: Names of the baselines in the report; None: `AUTO`.
         budget: Of everything.

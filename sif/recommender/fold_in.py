@@ -6,10 +6,10 @@ and the loss is a square (as `recalculate_user` of implicit; Hu, Koren & Volinsk
 quasi-Newton steps elsewhere, which end near a local minimum where the function has kinks (max,
 min). As in training, a pair is not predicted from itself.
 
-Negatives are, as in training, rows of the other field that the row has no pair with: all of them,
-or some drawn for the row where they are many; those without any training pair stand at zero. For
-users that is the mean of the training loss over its draws. For items it is not: training draws
-items for users, the fold draws users for the item.
+Negatives are, as in training, rows of the other field without a pair with the row: all of them, or
+a sample for the row if there are many; those without any training pair are zero. For users that is
+the mean of the training loss over its draws. For items it is not: training draws items for users,
+the fold draws users for the item.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ NEGATIVES = 1000
 SQUARES = ("squared", "whole-data")
 """Losses that a ridge regression minimizes."""
 MEANS = ("bpr", "bce")
-"""Losses that are a mean or a sum over negatives, whichever come together."""
+"""Losses that are a mean or a sum over negatives, in any grouping."""
 
 
 class Rows(NamedTuple):
@@ -87,7 +87,7 @@ class FoldIn:
         interaction: Over baked tables.
         field: 0 for users, 1 for items.
         encoding: Of the field's rows.
-        objective: What it was trained with.
+        objective: Loss and penalties that trained it.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class FoldIn:
         return torch.randperm(self.others, generator=torch.Generator().manual_seed(0))
 
     def _negatives(self, others: Tensor) -> _Negatives:
-        """Of a row with these pairs, which also seed what is drawn."""
+        """Negatives of a row with these pairs, which also seed the draw."""
         draws = torch.Generator().manual_seed(int(others.sum()))
         # A stretch of one order of all, from where the row's seed says: rows of their own for each.
         start = int(torch.randint(self.others, (1,), generator=draws))
@@ -231,7 +231,7 @@ class FoldIn:
         target: Tensor,
         negatives: _Negatives | None = None,
     ) -> Tensor:
-        """Of one row: scores of its pairs without their own part, and of any others whole."""
+        """Loss of one row: scores of its pairs without their own part, of all others with it."""
         objective, even = self.objective, self.objective.even[others]
         if objective.loss == "squared":
             return (even * (near - target) ** 2).sum()

@@ -1,4 +1,4 @@
-"""Terms of folding a row in: how its pairs become a vector, and the loss as it sees it."""
+"""Terms of folding a row in: the encoding of its pairs, and its share of the loss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sif.spaces.interaction.registry import design_of
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
-    """How a row's pairs make its vector.
+    """The encoding that makes a row's vector of its pairs.
 
     Attributes:
         free: Whether a row also has an embedding of its own.
@@ -52,7 +52,7 @@ class Encoding:
 
     @property
     def contributes(self) -> bool:
-        """Whether pairs give anything."""
+        """True if pairs contribute to the vector."""
         return self.history is not None or self.neighbors is not None
 
 
@@ -63,7 +63,7 @@ class Objective:
     Attributes:
         loss: Name in `sif.spaces.interaction.registry.LOSSES`.
         l2: Strength; a row with n pairs is penalized by l2 * n^l2_power.
-        l2_power: See there.
+        l2_power: Exponent of that number of pairs.
         bias_l2: L2 of a bias in units of an embedding's.
         power, level: A row with n pairs weighs level * n^power.
         even: (n_other,) weights of the other field's rows.
@@ -86,7 +86,7 @@ class Objective:
     own: Mapping[str, Any] = field(default_factory=dict)
 
     def weight(self, count: int) -> float:
-        """Of a row with so many pairs."""
+        """The weight of a row with so many pairs."""
         return float(self.level * max(count, 1) ** self.power)
 
     def further(self, others: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ FoldInTerms = tuple[Encoding, Objective]
 def fold_in_terms(
     problem: InteractionProblem, genotype: Genotype, trained: InteractionNetwork, l2: float
 ) -> tuple[FoldInTerms, ...]:
-    """How rows of both fields fold into a trained network; empty for other numbers of fields."""
+    """Terms that fold rows into a trained network, by field; empty unless there are two."""
     if len(problem.fields) != 2:
         return ()
     weighting = design_of(genotype, problem.fields).weighting
@@ -133,14 +133,14 @@ def _encoding(problem: InteractionProblem, trained: InteractionNetwork, field: i
 def _objective(problem: InteractionProblem, weighting: str, field: int, l2: float) -> Objective:
     config, counts = problem.config, problem.row_counts
     power = WEIGHTINGS[weighting][field]
-    made, own = problem.weighting(weighting), problem.loss_settings.own
+    weighting_of_pairs, own = problem.weighting(weighting), problem.loss_settings.own
     whole = problem.loss.background
     even = torch.ones_like(counts[1 - field])
     level = 1.0
-    if made is not None:
+    if weighting_of_pairs is not None:
         other: tuple[str, ...] = ("user", "item" if whole else "item_observed")
-        even = getattr(made, other[1 - field])
-        level = _level(made, field, counts[field], power, whole)
+        even = getattr(weighting_of_pairs, other[1 - field])
+        level = _level(weighting_of_pairs, field, counts[field], power, whole)
     extra = config.loss.positive_weight * (even if field else torch.ones_like(even))
     return Objective(
         problem.loss_name, l2, POWER[config.loss.l2_scaling], config.loss.bias_l2, power, level,
@@ -149,7 +149,9 @@ def _objective(problem: InteractionProblem, weighting: str, field: int, l2: floa
     )  # fmt: skip
 
 
-def _level(made: Weighting, field: int, counts: torch.Tensor, power: float, whole: bool) -> float:
+def _level(
+    weighting: Weighting, field: int, counts: torch.Tensor, power: float, whole: bool
+) -> float:
     """A row of n pairs weighs this times n^power."""
-    weights = (made.user, made.item if whole else made.item_observed)[field]
+    weights = (weighting.user, weighting.item if whole else weighting.item_observed)[field]
     return float((weights / counts.clamp(min=1) ** power).mean())

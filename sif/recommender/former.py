@@ -1,4 +1,4 @@
-"""The recommender by its former name and with its former manners."""
+"""The recommender under its former name and with its former interface."""
 
 from __future__ import annotations
 

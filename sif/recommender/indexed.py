@@ -65,17 +65,17 @@ class IndexedRecommender:
         Raises:
             DataError: Scores that are not numbers; the message names the user's id.
         """
-        with self._named(0, rows, "scores"):
+        with self._naming_rows(0, rows, "scores"):
             return self._top(*self._known(rows), k, excluded, allowed)
 
     def top_of(
         self, pairs: sparse.csr_array, k: int, excluded: sparse.csr_array | None = None,
         allowed: Mask | None = None,
     ) -> Top:  # fmt: skip
-        """Best items of users who are in no table, from what they have (b, n_items).
+        """Best items of users outside of the tables, from their interactions (b, n_items).
 
         Raises:
-            DataError: What somebody has gives no finite vector, or scores that are not numbers.
+            DataError: Some interactions give no finite vector, or scores that are not numbers.
         """
         return self._top(*self._folded(pairs), k, excluded, allowed)
 
@@ -97,10 +97,10 @@ class IndexedRecommender:
         return self._scores(*self._known(rows))
 
     def scores_of(self, pairs: sparse.csr_array) -> NDArray[np.float32]:
-        """The same of users who are in no table, from what they have (b, n_items).
+        """The same for users outside of the tables, from their interactions (b, n_items).
 
         Raises:
-            DataError: What somebody has gives no finite vector.
+            DataError: Some user's interactions give no finite vector.
         """
         return self._scores(*self._folded(pairs))
 
@@ -118,13 +118,13 @@ class IndexedRecommender:
         return vectors, np.zeros(len(rows), np.bool_) if rule is None else rule.cold_users[rows]
 
     def _folded(self, pairs: sparse.csr_array) -> tuple[UserVectors, Mask]:
-        """The same of users who are in no table."""
+        """The same for users outside of the tables."""
         vectors, biases = self.model.fold(0).vectors(pairs)
         sums = vectors.sum(dim=1) + (0 if biases is None else biases)
-        lost = np.flatnonzero(~torch.isfinite(sums).numpy())
-        if len(lost):
+        invalid = np.flatnonzero(~torch.isfinite(sums).numpy())
+        if len(invalid):
             raise DataError(
-                f"history {lost[0]}: expected ratings from which a user can be told, found too "
+                f"history {invalid[0]}: expected ratings that give a finite vector, found too "
                 "large ones"
             )
         rule = self.cold_start
@@ -132,8 +132,8 @@ class IndexedRecommender:
         return UserVectors(vectors, biases), cold
 
     @contextlib.contextmanager
-    def _named(self, field: int, rows: Rows, what: str) -> Iterator[None]:
-        """Within, a number that is none is told by the original id of its row."""
+    def _naming_rows(self, field: int, rows: Rows, what: str) -> Iterator[None]:
+        """Within the block, errors on scores that are no numbers name the row's original id."""
         try:
             yield
         except ScoreError as error:
@@ -148,17 +148,17 @@ class IndexedRecommender:
         """Nearest rows of the same field by the cosine of weighted vectors.
 
         A coordinate's weight is the root of what the readout gives to the field (`field_weights`).
-        Rows that nothing trained are nobody's neighbors and have none, in ratings as well; a row is
+        Untrained rows are never neighbors and have none, in ratings as well; a row is
         its own neighbor where `itself` asks for that.
 
         Raises:
             DataError: Cosines that are not numbers; the message names the row's id.
         """
-        with self._named(field, rows, "cosines"):
-            return self._of_field(field).top(rows, k, itself, allowed)
+        with self._naming_rows(field, rows, "cosines"):
+            return self._neighbors_of(field).top(rows, k, itself, allowed)
 
     @torch.no_grad()
-    def _of_field(self, field: int) -> Neighbors:
+    def _neighbors_of(self, field: int) -> Neighbors:
         if field not in self._neighbors:
             interaction, cold_start = self.model.network.interaction(), self.model.cold_start
             table, readout = interaction.table(field), clip_readout(interaction.readout)
@@ -168,7 +168,7 @@ class IndexedRecommender:
         return self._neighbors[field]
 
     def explained(self, pairs: sparse.csr_array, item: int) -> NDArray[np.float32]:
-        """Share of an item's score that each of a user's pairs (1, n_items) carries, in its order.
+        """Share of an item's score that each of a user's pairs (1, n_items) carries, in order.
 
         The score less that of the user folded in without the pair.
         """
@@ -184,7 +184,7 @@ class IndexedRecommender:
 
     @torch.no_grad()
     def _score_of(self, users: fold.Rows, item: int) -> NDArray[np.float32]:
-        """Scores (b,) of users' raw vectors with one item, but for the constant."""
+        """Scores (b,) of users' raw vectors with one item, without the constant."""
         interaction = self.model.network.interaction()
         own = interaction.transforms[0](users.vectors)
         scores = interaction.combine_broadcast(own, interaction.table(1)[item])

@@ -1,4 +1,4 @@
-"""Interactions of any form, and the train and validation parts of a fit."""
+"""Reads interactions of any form, and splits them into the parts of a fit."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from sif.data.interactions.load import load_dataset
 from sif.errors import ConfigError, DataError
 
 DEFAULTS = DataConfig()
-"""How data are read."""
+"""Settings of how data are read."""
 
 
 def is_matrix(data: Any) -> bool:
-    """Whether it is a sparse matrix, of any format."""
+    """True for a sparse matrix of any format."""
     return hasattr(data, "tocoo")
 
 
@@ -41,7 +41,7 @@ def interactions_of(data: Any, config: DataConfig, objective: str) -> Interactio
     Args:
         data: One of these; `Interactions` stay as they are.
         config: Names of the columns, and where data sets lie.
-        objective: Which values of a matrix count; see `sif.data.interactions.matrix_values`.
+        objective: Chooses the values of a matrix, see `sif.data.interactions.matrix_values`.
 
     Raises:
         DataError: Another type, or data that cannot be used.
@@ -85,8 +85,8 @@ def parts(
     Args:
         data: See `interactions_of`. Of a matrix all rows and columns stay, the empty ones too.
         valid: The same, or None. Pairs that are in `data` as well stay there.
-        seed: Of what is held out.
-        config: How data are read, merged and filtered.
+        seed: Draws the held-out interactions.
+        config: Settings of reading, merging and filtering.
         objective: See `interactions_of`.
 
     Raises:
@@ -101,18 +101,18 @@ def parts(
     known = _cleaned(read(data), config, config.min_user, config.min_item, whole)
     check_usable(known, "interactions")
     if valid is None:
-        held = held_out(known, seed)
+        is_valid = held_out(known, seed)
     else:
         judged = _cleaned(read(valid), config, 1, 1)
         if known.rating is not None and judged.rating is None:
             raise DataError("valid: expected a rating column as in the interactions, found none")
-        known, held = _joined(known, judged)
-    if not held.any():
+        known, is_valid = _joined(known, judged)
+    if not is_valid.any():
         raise DataError(
             f"interactions: expected some to hold out, users with three or more or valid=, found "
             f"{len(known)} of {known.sizes[0]} users"
         )
-    return known, known.select(~held), known.select(held)
+    return known, known.select(~is_valid), known.select(is_valid)
 
 
 def _joined(known: Interactions, judged: Interactions) -> tuple[Interactions, NDArray[np.bool_]]:

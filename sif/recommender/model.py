@@ -1,7 +1,7 @@
-"""A trained function of user and item with all that serving it takes, as one file.
+"""A trained function of user and item with all that serving needs, as one file.
 
-The file is a safetensors file with JSON in its header; nothing is unpickled. It holds no
-interaction but which items a user has.
+The file is a safetensors file with JSON in its header; nothing is unpickled. Of the interactions it
+holds only the items of each user.
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ NONE = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A trained interaction function, its vocabularies and what users have.
+    """A trained interaction function, its vocabularies and the interactions of users.
 
     Attributes:
         genotype: The function.
         network: Trained, vectors looked up by id.
         fields: Of the data, user and item first.
         vocabularies: One per field.
-        seen: CSR (n_users, n_items): what a user has, values ones or standardized ratings.
+        seen: CSR (n_users, n_items): items of users, values ones or standardized ratings.
         titles: Item id to title.
         scale: Back to rating units.
         objective: "ranking" or "rating".
-        cold_start: Which users and items were not trained, and what they would get in rankings.
-        folds: How unseen users and items get vectors; empty: they cannot.
-        reading: How the interactions were read; further ones are read alike.
+        cold_start: Untrained users and items, and the rule for them in rankings.
+        folds: Terms by field that give unseen users and items vectors; empty: none can.
+        reading: Settings by which interactions were read; further ones are read alike.
         untrained: Numbers of users and of items that no training saw: cold ones, and those that
             were folded in since.
     """
@@ -90,7 +90,7 @@ class ServedModel:
         Args:
             problem: Whose train part it was trained on.
             genotype: Of the network.
-            trained: As training left it.
+            trained: Network with its trained weights.
             l2: Strength that it was trained with.
             known: Interactions that are not recommended again; with the problem's vocabularies.
         """
@@ -110,13 +110,13 @@ class ServedModel:
 
     @property
     def is_personalized(self) -> bool:
-        """Whether a ranking differs between users; ratings and other fields are taken to."""
+        """True if a ranking may differ between users, as ratings and further fields do."""
         two = self.objective == "ranking" and len(self.fields) == 2
         return not two or Engine(self.network.interaction()).is_personalized
 
     @property
     def rule(self) -> ColdStartRule | None:
-        """The rule for untrained rows that answers are under; None: none.
+        """The rule for untrained rows that answers obey; None: none.
 
         In ratings such a row is zero (`sif.evaluation.cold_start`), and that is how it is scored.
         """
@@ -140,10 +140,10 @@ class ServedModel:
             ConfigError: A rating that is not finite, or too large for float32.
         """
         standard = (values - self.scale.mean) / self.scale.deviation
-        lost = ~(np.abs(standard) <= np.finfo(np.float32).max)
-        if lost.any():
+        is_invalid = ~(np.abs(standard) <= np.finfo(np.float32).max)
+        if is_invalid.any():
             raise ConfigError(
-                f"ratings: expected finite numbers, found {float(values[np.argmax(lost)])!r}"
+                f"ratings: expected finite numbers, found {float(values[np.argmax(is_invalid)])!r}"
             )
         place = {int(column): n for n, column in enumerate(columns)}
         if self.objective == "rating" and self.reading.min_rating is not None:
@@ -195,8 +195,8 @@ class ServedModel:
             check(state)
             return cls._decoded(state)
         except MALFORMED as error:
-            told = first_line(error)
-            raise CheckpointError(f"{path}: the model contradicts itself: {told}") from error
+            reason = first_line(error)
+            raise CheckpointError(f"{path}: the model contradicts itself: {reason}") from error
 
     @classmethod
     def _decoded(cls, state: Mapping[str, Any]) -> ServedModel:
@@ -235,7 +235,7 @@ def _with_todays_names(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _packed(texts: Iterable[str]) -> NDArray[np.uint8]:
-    """Texts as bytes, which the header of a file would not hold if there are many."""
+    """Texts as bytes: the header of a file is too small for many texts."""
     return np.frombuffer(json.dumps(list(texts)).encode(), dtype=np.uint8).copy()
 
 
@@ -271,7 +271,7 @@ def _seen(parts: Sequence[NDArray[np.int64]], sizes: tuple[int, ...]) -> sparse.
 
 
 def _untrained(state: Mapping[str, Any], sizes: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
-    """Rows that no training saw; a file from before they were stored has the cold ones alone."""
+    """Rows that no training saw; files that do not store them give the cold ones."""
     untrained = state.get("untrained")
     if untrained is None:
         order, cold = state.get("fallback", ((), ()))

@@ -1,4 +1,4 @@
-"""The recommender: from interactions to a searched function, and from that to answers."""
+"""The recommender: searches a function of interactions and answers with it."""
 
 from __future__ import annotations
 
@@ -66,19 +66,19 @@ class Recommender(Estimator):
             None: whatever the settings take.
         dimension: Entries of an embedding; None: the setting `train.dimension`.
         min_rating: Ratings below are left out; None: none are.
-        baselines: What the report compares with: names, "all", or [] for none; None: those that
-            take seconds (popularity and EASE; the global mean and biases for ratings).
+        baselines: Baselines of the report: names, "all", or [] for none; None: those that take
+            seconds (popularity and EASE; the global mean and biases for ratings).
         seed: Root of all randomness.
         device: "auto", "cpu", "cuda" or "cuda:N"; of the search and the training.
         threads: Of the CPU, of the search and the training; None: torch's default.
         settings: Any other settings, nested or by dotted names, such as {"train.epochs": 50}.
-        unknown: What `recommend` does with a user nobody knows: "error", or "popular" items.
-        verbose: Whether `fit` tells what it does on standard error; the logger "sif" has it always.
+        unknown: Answer of `recommend` to an unknown user: "error", or "popular" items.
+        verbose: Whether `fit` reports its progress on standard error; the logger "sif" always does.
 
     Attributes:
         model_: The served model, once there is one.
         validation_metrics_: Validation metrics of its function, after `fit`.
-        searched_function_: What the search found, on one line, after `fit`; validation may prefer
+        searched_function_: Function of the search, on one line, after `fit`; validation may prefer
             fixed multiply to it.
 
     Examples:
@@ -348,8 +348,8 @@ class Recommender(Estimator):
         Raises:
             NotFittedError: There is no model yet.
             UnknownIdError: An unknown item.
-            ConfigError: See `recommend`; or ratings that do not fit.
-            DataError: See `recommend`; or ratings too large to fold in by.
+            ConfigError: As in `recommend`; or ratings that do not fit.
+            DataError: As in `recommend`; or ratings too large to fold in.
 
         Examples:
             >>> model.recommend_new(["tea1", "tea2", "tea3"], n=2)["rank"].tolist()
@@ -405,8 +405,8 @@ class Recommender(Estimator):
 
         Args:
             users: One id, or b of them.
-            items: As many.
-            context: As many of each further field that the model has.
+            items: One for each user.
+            context: One id for each user, of each further field of the model.
 
         Returns:
             Scores (b,), or a number for one pair.
@@ -500,12 +500,12 @@ class Recommender(Estimator):
 
     @accepts_other_names
     def explain(self, user: Any, item: Any, n: int = 10, *, as_arrays: bool = False) -> Answer:
-        """Which of a user's items carry the score of an item.
+        """Explains the score of an item by the items of a user that carry it.
 
         Args:
             user: One id.
             item: One id.
-            n: Items that are told.
+            n: Number of items.
             as_arrays: Answer with arrays.
 
         Returns:

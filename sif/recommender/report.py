@@ -1,4 +1,4 @@
-"""The report of a fit: the function that it found, against baselines on validation."""
+"""The report of a fit: the searched function against baselines, on validation."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Report:
         against: Name of the baseline that validation ranks best; fixed multiply where no other was
             trained and something else is served; None: nothing to compare with.
         comparison: The served one less that, with a paired 95 % interval over users.
-        users: How many users the interval is over.
+        users: Number of users behind the interval.
         seconds: Wall-clock of each stage of the fit.
     """
 
@@ -70,7 +70,7 @@ class Report:
         cls, objective: Objective, rows: Mapping[str, Row], evaluations: Mapping[str, Evaluation],
         served: str, budget: FitBudget, seed: int,
     ) -> Report:  # fmt: skip
-        """Compares what is served with the best of the others, by their evaluations."""
+        """Compares the served model with the best of the others, by their evaluations."""
         metric = MAIN_METRIC[objective]
         order = sorted(rows.values(), key=lambda row: -merit(metric, row.metrics[metric]))
         others = [row.model for row in order if row.model not in (SEARCHED, FIXED)]
@@ -90,7 +90,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """Whether what is served is better than the best baseline, in a sentence."""
+        """One sentence: is the served model better than the best baseline?"""
         metric, served = MAIN_METRIC[self.objective], self._row(self.served)
         if self.against is None or self.comparison is None:
             return "no verdict: nothing was trained to compare with"
@@ -107,10 +107,10 @@ class Report:
             A row for each, the best on validation first: "model", "parameters" (the function, or
             what validation chose), "served", its metrics on validation, and "seconds".
         """
-        shown = COLUMNS[self.objective]
+        metrics = COLUMNS[self.objective]
         rows = [
             {"model": row.model, "parameters": row.parameters, "served": row.model == self.served}
-            | {name: row.metrics[name] for name in shown} | {"seconds": row.seconds}
+            | {name: row.metrics[name] for name in metrics} | {"seconds": row.seconds}
             for row in self.rows
         ]  # fmt: skip
         return pd.DataFrame(rows)
@@ -125,7 +125,7 @@ class Report:
         return f"found: {self.found}, {kept}", f"verdict: {self.verdict}", CAVEAT
 
     def __repr__(self) -> str:
-        """The table, what was found, and the verdict."""
+        """The table, the searched function and the verdict."""
         table = self.to_frame().to_string(index=False, float_format="{:.4f}".format)
         return "\n".join([table, *self._lines()])
 

@@ -1,4 +1,4 @@
-"""Any loss as one row sees it, for losses that folding in has no form of its own for."""
+"""The share of one row in any loss, for losses without a closed form of folding in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RowScores:
     """Scores of one row with rows of the other field, as a loss reads them (`Scored`).
 
     Args:
-        near: (n,) scores of its pairs, without what each contributed to the row's vector.
+        near: (n,) scores of its pairs, each without its contribution to the row's vector.
         score: Numbers of rows of the other field (k,) to scores (k,).
         others: (n,) the pairs' rows.
         count: Rows of the other field.
@@ -42,7 +42,7 @@ class RowScores:
         return self._score(rows)[place]
 
     def factors(self) -> None:
-        """None, whatever the function."""
+        """None for every function."""
 
     def on_graph(self, graph: PairGraph) -> Tensor:
         """Scores (n,) at a graph's pairs."""

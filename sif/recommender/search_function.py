@@ -1,4 +1,4 @@
-"""A search alone: interactions in, the function that it finds out."""
+"""A search alone: interactions in, the searched function out."""
 
 from __future__ import annotations
 
@@ -64,6 +64,6 @@ def search_function(
     )._configuration()  # fmt: skip
     with torch_threads(config.threads):
         genotype = searched(prepared(data, valid, config, clock)[1], clock)
-    if late := clock.verdict():
-        Reporter(False).warn(late)
+    if message := clock.verdict():
+        Reporter(False).warn(message)
     return genotype

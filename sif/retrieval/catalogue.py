@@ -1,7 +1,7 @@
-"""All items of an interaction function, made ready to be scored for any users.
+"""All items of an interaction function, prepared to be scored for any users.
 
-A function is a sum of parts (`operations`): those with factors become one matrix
-product, biases included, the others are added to it by `sif.retrieval.kernels`.
+A function is a sum of parts (`operations`). Parts with factors become one matrix product, biases
+included; `sif.retrieval.kernels` adds the others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sif.spaces.interaction.operations import Operation, shares
 
 @dataclass(frozen=True, eq=False)
 class Users:
-    """Some users, made ready: left (b, r) of the matrix product, and what each kernel takes."""
+    """Prepared users: the left side (b, r) of the matrix product, and the input of each kernel."""
 
     left: Tensor
     sides: tuple[Tensor, ...]
@@ -30,7 +30,7 @@ class Catalogue:
 
     Attributes:
         n_items: Items.
-        device: Where scores are computed.
+        device: Device that computes the scores.
         is_personalized: Whether the order of the items depends on the user.
     """
 

@@ -1,8 +1,8 @@
 """The best items for many users, by any interaction function of user and item.
 
-Users come as vectors, not as ids, so that a user who is in no table is served alike. Where the
-selection is compiled, a thread's users go through the items in pieces whose scores stay in cache;
-else they have the scores of all items, as many users at once as the memory allows.
+Users are given as vectors, not as ids, so that users outside of the tables are served alike. If the
+selection is compiled, each thread scores its users against pieces of the items, so that scores stay
+in cache. Otherwise all items are scored at once, for as many users as the memory allows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MEMORY = 1 << 24
 _ROWS = 256
 """Users per chunk at most: products gain nothing from more, and less of a chunk stays in cache."""
 _FEWEST_ROWS = 16
-"""Users who are not worth a thread."""
+"""Fewest users that are worth a thread."""
 _PIECE = 1 << 12
 """Items per piece: with 256 users 4 MB of scores."""
 _LARGEST_SORTED = 64
@@ -39,7 +39,7 @@ Selected = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 @dataclass(frozen=True, eq=False)
 class UserVectors:
-    """Users as the function sees them.
+    """Vectors and biases of users.
 
     Attributes:
         vectors: (b, d), before the user's transform.
@@ -84,7 +84,7 @@ class _Request:
         return edges - edges[0], self.excluded.indices[edges[0] : edges[-1]].astype(np.int64)
 
     def close(self, scores: Tensor, start: int, stop: int) -> None:
-        """Puts what nobody may get below everything: scores (b, any) of items start..stop."""
+        """Sets scores of excluded items to minus infinity: scores (b, any) of items start..stop."""
         if self.allowed is not None:
             closed = torch.from_numpy(~self.allowed[start:stop]).to(scores.device)
             scores[:, : stop - start].masked_fill_(closed, -torch.inf)
@@ -174,7 +174,7 @@ class Engine:
         Args:
             users: b of them.
             k: Items per user; may exceed the catalogue.
-            excluded: Sparse CSR (b, n_items); whatever it stores is not recommended to that row.
+            excluded: Sparse CSR (b, n_items); a row gets none of its stored items.
             allowed: bool (n_items,), which items may be recommended to anyone; None: all.
 
         Returns:
@@ -191,13 +191,13 @@ class Engine:
         self._check_masks(len(users), excluded, allowed)
         items = np.full((len(users), k), -1, dtype=np.int64)
         best = np.full((len(users), k), -np.inf, dtype=np.float32)
-        found = min(k, self.n_items)
-        if not found or not len(users):
+        n_best = min(k, self.n_items)
+        if not n_best or not len(users):
             return Top(items, best)
-        request = _Request(users, found, excluded, allowed)
+        request = _Request(users, n_best, excluded, allowed)
         device = self._catalogue.device
-        fast = found <= _LARGEST_SORTED and device.type == "cpu" and selection() is not None
-        block = block_size(self.n_items, found)
+        fast = n_best <= _LARGEST_SORTED and device.type == "cpu" and selection() is not None
+        block = block_size(self.n_items, n_best)
         piece = _PIECE * max(1, _ROWS // len(users))  # few users have room for more items
         width = min(piece, self.n_items) if fast else -(-self.n_items // block) * block
 
@@ -206,13 +206,13 @@ class Engine:
             for rows in chunks:
                 scores = buffer[: rows.stop - rows.start]
                 select = self._by_pieces if fast else self._at_once
-                best[rows, :found], items[rows, :found] = select(request, rows, scores)
+                best[rows, :n_best], items[rows, :n_best] = select(request, rows, scores)
 
         self._in_chunks(len(users), width, worker)
         return Top(items, best)
 
     def _by_pieces(self, request: _Request, rows: slice, scores: Tensor) -> Selected:
-        """The best of some users by the compiled selection; scores (b, any) are room."""
+        """The best of some users by the compiled selection; scores (b, any) are scratch memory."""
         select = selection()
         assert select is not None  # noqa: S101
         ready = self._ready(request.users, rows)
@@ -224,13 +224,13 @@ class Engine:
             stop = min(start + width, self.n_items)
             self._catalogue.write(ready, start, stop, scores)
             request.close(scores, start, stop)
-            lost = select(scores.numpy(), start, stop, edges, excluded, best, items)
-            if lost >= 0:
-                raise ScoreError(rows.start + lost)
+            nan_row = select(scores.numpy(), start, stop, edges, excluded, best, items)
+            if nan_row >= 0:
+                raise ScoreError(rows.start + nan_row)
         return best, items
 
     def _at_once(self, request: _Request, rows: slice, scores: Tensor) -> Selected:
-        """The best of some users by torch; scores (b, at least n_items) are room."""
+        """The best of some users by torch; scores (b, at least n_items) are scratch memory."""
         n, width = self.n_items, scores.shape[1]
         self._catalogue.write(self._ready(request.users, rows), 0, n, scores)
         scores[:, n:] = -torch.inf

@@ -1,9 +1,9 @@
-"""Compiled code for serving, and its stand-in where numba is not installed.
+"""Compiled code for serving, and its replacement where numba is not installed.
 
 `Maxima` and `Broadcast` add interactions that are no matrix product to a matrix of scores. `Maxima`
 is compiled; `Broadcast` takes any operation and any device, in parts that stay in cache, and needs
 torch alone. Neither holds users x items x dimensions at once. `selection` finds the best items of
-rows that come piece by piece; its stand-in is `sif.retrieval.topk`.
+rows that come piece by piece; its replacement is `sif.retrieval.topk`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _add_maxima(users: Any, items: Any, weights: Any, start: int, stop: int, out
 def _select(
     scores: Any, start: int, stop: int, edges: Any, excluded: Any, best: Any, items: Any
 ) -> int:
-    """Goes on selecting the best k with the scores of items start..stop, after those before them.
+    """Continues a selection of the best k with the scores of items start..stop.
 
     Scores (b, at least stop - start) are float32; those of excluded items, int64 by user from
     `edges` (b + 1,), are overwritten. So are `best`, float32 (b, k) in order with minus infinity
@@ -146,9 +146,9 @@ class Maxima:
         assert kernel is not None  # noqa: S101
         kernel(users.numpy(), self._items, self._weights, start, stop, out.numpy())
         # u > x is false for a user's NaN, which the kernel would lose.
-        lost = users.isnan().any(dim=1)
-        if lost.any():
-            out[lost, : stop - start] = torch.nan
+        has_nan = users.isnan().any(dim=1)
+        if has_nan.any():
+            out[has_nan, : stop - start] = torch.nan
 
 
 class Broadcast:

@@ -1,6 +1,6 @@
-"""Rows of one table by the cosine of their vectors, as the engine finds best items.
+"""Nearest rows of a table by cosine, found by the engine.
 
-A cosine is a product of unit vectors, so neighbors take the engine's chunks, threads and memory.
+A cosine is a product of unit vectors, so neighbors use the engine's chunks, threads and memory.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Mask = NDArray[np.bool_]
 
 
 class Neighbors:
-    """The rows of a table that point most alike.
+    """The rows of a table with the most similar directions.
 
     Args:
         vectors: (n, d).
-        untrained: bool (n,), rows whose vectors say nothing. They are nobody's neighbors and have
+        untrained: bool (n,), rows whose vectors are meaningless. They are never neighbors and have
             none, and so are rows of zeros, which point nowhere.
         memory: Bytes of cosines held at once; at least one row's are.
     """
@@ -67,10 +67,10 @@ class Neighbors:
             shape = (len(rows), len(self._pointing))
             own = sparse.csr_array((np.ones(len(rows), np.bool_), rows, edges), shape=shape)
         among = self._pointing if allowed is None else self._pointing & allowed
-        found = self._engine.top(users, k, excluded=own, allowed=among)
+        best = self._engine.top(users, k, excluded=own, allowed=among)
         nowhere = ~self._pointing[rows]
-        found.items[nowhere], found.scores[nowhere] = -1, -np.inf
-        return found
+        best.items[nowhere], best.scores[nowhere] = -1, -np.inf
+        return best
 
 
 def _product(unit: Tensor) -> Interaction:

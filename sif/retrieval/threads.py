@@ -1,4 +1,4 @@
-"""Work on many rows by threads that each take whole chunks of them."""
+"""Threads that work on chunks of many rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def alone(afterwards: int) -> Iterator[None]:
 
 
 def in_chunks(n: int, step: int, threads: int, worker: Callable[[Iterator[slice]], None]) -> None:
-    """Has the rows 0..n worked on, `step` at a time.
+    """Works on the rows 0..n, `step` at a time.
 
     Args:
         n: Rows.
@@ -35,23 +35,23 @@ def in_chunks(n: int, step: int, threads: int, worker: Callable[[Iterator[slice]
             torch has further threads: those meet after every step, and where cores are shared
             waiting for the slowest each time costs more than they gain.
         worker: Called once per thread without gradients; goes through the chunks that it is given,
-            of which each is given to one worker.
+            each of which goes to one worker.
     """
     chunks = deque(slice(start, min(start + step, n)) for start in range(0, n, step))
     count = torch.get_num_threads()
 
-    def given() -> Iterator[slice]:  # who is done takes the next chunk, in one atomic step
+    def remaining() -> Iterator[slice]:  # an idle worker takes the next chunk in one atomic step
         with contextlib.suppress(IndexError):
             while True:
                 yield chunks.popleft()
 
     def work() -> None:
         with alone(count):
-            worker(given())
+            worker(remaining())
 
     if threads == 1 or n <= step:
         work()
         return
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(work) for _ in range(threads)]:
-            done.result()
+        for future in [pool.submit(work) for _ in range(threads)]:
+            future.result()

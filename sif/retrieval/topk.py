@@ -1,8 +1,8 @@
 """The best k columns of every row, exactly, with ties to the lowest column.
 
-Two stages: the k best blocks of columns by their maxima hold the k best columns, and k blocks are
-few. Reading a row once for its maxima costs several times less than selecting from all of it.
-Where scores are equal they are told apart by keys: the bits of a score above those of its place.
+Two stages: the k blocks of columns with the largest maxima hold the k best columns, and k blocks
+are few. Computing the maxima of a row costs several times less than selecting from all of it. Keys
+break ties: the bits of a score above those of its place.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def _refuse_nan(maxima: Tensor, first: int) -> None:
     # The sum is NaN where a maximum is, and also where infinities of both signs meet.
     if not maxima.sum().isnan():
         return
-    lost = maxima.isnan().any(dim=1)
-    if lost.any():
-        row = int(lost.nonzero()[0])
+    has_nan = maxima.isnan().any(dim=1)
+    if has_nan.any():
+        row = int(has_nan.nonzero()[0])
         raise ScoreError(first + row)
 
 

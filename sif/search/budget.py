@@ -1,4 +1,4 @@
-"""How many weight steps a search gets: by epochs, by a number, or by CPU seconds and a pilot."""
+"""The number of weight steps of a search: by epochs, by a number, or by CPU seconds and a pilot."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from sif.training.optim import MakeOptimizer
 TRIALS = (3, 50)
 """Fewest and most steps that a pilot times, after a first one that allocates."""
 PILOT_SHARE = 0.05
-"""Of the budget, which a pilot takes unless that is less than its fewest steps."""
+"""Share of the budget that a pilot takes, unless its fewest steps take more."""
 
 RESERVE_SHARE = 0.5
-"""Of the budget, which a choice at the end takes at most."""
+"""Share of the budget that a choice at the end may take."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def first_arch_step(resting: int, every: int) -> int:
 def alpha_rests(
     section: SearchSection, method: ConfiguredMethod, per_epoch: int, steps: int | None
 ) -> str:
-    """Says that a search ends before alpha moves, and what would be enough.
+    """A message that a search ends before alpha moves, with the budget that would suffice.
 
     Args:
         section: With the budget.
@@ -90,13 +90,13 @@ def alpha_rests(
         return (
             f"search.seconds: expected time for more than {first} weight steps, found {fit}; {why}"
         )
-    key, found = ("epochs", section.epochs) if steps is None else ("steps", steps)
-    for more in range(found + 1, found + 10_000):
+    key, current = ("epochs", section.epochs) if steps is None else ("steps", steps)
+    for more in range(current + 1, current + 10_000):
         longer = section.model_copy(update={key: more})
         plan = planned(longer, settings, per_epoch, more if key == "steps" else None)
         if first_arch_step(plan.resting, every) < plan.steps:
-            return f"search.{key}: expected at least {more}, found {found}; {why}"
-    return f"search.{key}: expected more, found {found}; {why}"
+            return f"search.{key}: expected at least {more}, found {current}; {why}"
+    return f"search.{key}: expected more, found {current}; {why}"
 
 
 def pilot(
@@ -148,7 +148,7 @@ def pilot(
 
 
 def _usual(times: Sequence[float]) -> float:
-    """Mean without the slowest tenth: what happens once, such as compiling, is not paid again."""
+    """Mean without the slowest tenth, which holds one-time costs such as compiling."""
     kept = sorted(times)[: -max(1, len(times) // 10)]
     return sum(kept) / len(kept)
 
@@ -169,8 +169,8 @@ def steps_that_fit(
     """
     resting = planned(section, method.settings, 1, _MANY).resting
     learning = (1 - resting / _MANY) / method.every(section)
-    left = seconds - costs.spent - costs.reserve
-    steps = int(left / max(costs.weight + learning * costs.arch, 1e-9))
+    remaining = seconds - costs.spent - costs.reserve
+    steps = int(remaining / max(costs.weight + learning * costs.arch, 1e-9))
     if steps < 1:
         raise BudgetError(
             f"search.seconds: expected more than {costs.spent + costs.reserve:.3g} CPU seconds, "

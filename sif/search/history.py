@@ -1,4 +1,4 @@
-"""The record of a search: entries of its history, and what tells it from a coin toss.
+"""The record of a search: its history, and diagnostics that tell it from a coin toss.
 
 Diagnostics count flips, ties, margins, and how often each operation was trained.
 """
@@ -20,7 +20,7 @@ from sif.errors import DivergedError
 
 @dataclass
 class Diagnostics:
-    """Counts that tell how sure the search was.
+    """Counts that show how certain the search was.
 
     Attributes:
         arch_steps: Architecture steps taken.
@@ -125,12 +125,12 @@ def rows_of(tables: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def refuse(report: ArchReport, epoch: int) -> None:
-    """Before alpha is read: with numbers that are not finite there is no selection."""
+    """Raises before alpha is read: numbers that are not finite give no selection."""
     tables = [table for blocks in report.scores.values() for table in blocks.values()]
     if not math.isfinite(report.loss) or any(bool(t.isnan().any()) for t in tables):
         raise DivergedError(
             f"search diverged in epoch {epoch}: an architecture step: expected finite numbers, "
-            f"found loss {report.loss} and slopes that are none; lower search.lr"
+            f"found loss {report.loss} and derivatives that are not finite; lower search.lr"
         )
 
 
@@ -146,18 +146,18 @@ def refuse_divergence(entry: Mapping[str, Any], epoch: int) -> None:
 
 def numbers(entry: Mapping[str, Any], blocks: Sequence[Block]) -> dict[str, float]:
     """Scalars of a history entry under flat names."""
-    found = {k: entry[k] for k in ("loss", "valid_loss", "seconds") if entry[k] is not None}
-    found |= entry["judged"]
+    values = {k: entry[k] for k in ("loss", "valid_loss", "seconds") if entry[k] is not None}
+    values |= entry["judged"]
     for block in blocks:
         rows = entry["alpha"][block.name]
         for edge, row in enumerate(rows):
             where = block.name if len(rows) == 1 else f"{block.name}.{edge}"
             for name, value in zip(block.operations, row, strict=True):
-                found[f"alpha.{where}.{_plain(name)}"] = value
+                values[f"alpha.{where}.{_plain(name)}"] = value
             for kind, tables in entry["scores"].items():
                 for name, value in zip(block.operations, tables[block.name][edge], strict=True):
-                    found[f"{kind}.{where}.{_plain(name)}"] = value
-    return found
+                    values[f"{kind}.{where}.{_plain(name)}"] = value
+    return values
 
 
 def _plain(name: str) -> str:

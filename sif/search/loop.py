@@ -1,7 +1,7 @@
 """The search loop: weight steps on train batches, architecture steps on validation batches.
 
-It asks a method (`sif.core.method`) for gates, steps, and keeps count; what it counts, and what a
-history says, is of no consequence for the search (`sif.search.history`).
+It asks a method (`sif.core.method`) for gates, takes steps, and counts. Counts and history do not
+influence the search (`sif.search.history`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
 
 Judge = Callable[[Gates], Mapping[str, float]]
-"""Numbers about a selection, the first of which decides."""
+"""Metrics of a selection, the first of which decides."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ class SearchSettings:
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """An architecture, and how a search came to it.
+    """The architecture of a search, and its record.
 
     Attributes:
         genotype: The architecture.
         valid_loss: Loss of exactly that architecture, with the search's weights, on one validation
             batch.
         diagnostics: `Diagnostics.summary`.
-        trained: As in `Diagnostics`.
+        trained: The same as in `Diagnostics`.
         history: One entry per epoch: "seconds" of wall time, "cpu_seconds" and "steps" so far,
             "loss", "valid_loss", what a judge said of the selection ("judged"), and nested lists
             "alpha" and "scores" (kind to block to rows).
@@ -112,12 +112,12 @@ class _Search:
         self._checked: Gates | None = None
 
     def out_of_time(self, running: float, reserve: float = 0.0) -> bool:
-        """Whether so many CPU seconds after the clock was read the budget is used up."""
+        """True if the budget is used up so many CPU seconds after the clock was read."""
         seconds = self.settings.seconds
         return seconds is not None and self.cpu_seconds + running >= seconds - reserve
 
     def finished(self, running: float = 0.0) -> bool:
-        """Whether no weight step is left, by epochs, steps or seconds."""
+        """True if no weight step is left, by epochs, steps or seconds."""
         steps = self.settings.steps
         over = self.epoch >= self.settings.epochs or (steps is not None and self.step >= steps)
         return over or self.out_of_time(running, self.settings.reserve)
@@ -157,13 +157,13 @@ class _Search:
         return gates
 
     def best_gates(self) -> Gates:
-        """The method's, checked."""
+        """The method's best gates, checked."""
         gates = self.method.best_gates()
         gates.choices()  # and not relaxed
         return self._legal(gates)
 
     def choose(self, error: Callable[[Gates], float]) -> None:
-        """Has a method choose that does so at the end, on the search's clock."""
+        """Lets a method that chooses at the end do so, on the search's clock."""
         if not isinstance(self.method, ChoosesAtEnd):
             return
         start, cpu = time.perf_counter(), time.process_time()
@@ -199,7 +199,7 @@ class _Search:
 
 
 def refuse_illegal(point: Gates | Selection, blocks: Sequence[Block], method: object) -> None:
-    """Raises ConfigError, one line that names the method, for what is none of the blocks'."""
+    """Raises ConfigError, one line that names the method, for gates that do not fit the blocks."""
     try:
         point.check(blocks)
     except ShapeError as error:
@@ -217,7 +217,7 @@ def search(
     on_epoch: Callable[[int, dict[str, Any]], None] = lambda epoch, entry: None,
     judge: Judge | None = None,
 ) -> SearchResult:
-    """Searches from the start, or from where the checkpointer left off.
+    """Searches from the start or the last checkpoint.
 
     Args:
         space: The supernet.
@@ -232,7 +232,7 @@ def search(
             lower the better, a method chooses that does so at the end, on the clock.
 
     Returns:
-        The found architecture and how it came about.
+        The architecture and the record of the search.
 
     Raises:
         DivergedError: The search diverged.

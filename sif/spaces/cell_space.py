@@ -1,4 +1,4 @@
-"""The common part of supernets of cells: all that is searched is discrete, the rest weights."""
+"""The common part of supernets of cells, whose architecture is all discrete."""
 
 from __future__ import annotations
 

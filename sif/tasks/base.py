@@ -1,4 +1,4 @@
-"""The values of a job: who takes part, what was found, trained and measured."""
+"""The values of a job: entrants, searches, trainings and measurements."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Entrants:
         given: Name to a design that is trained without a search.
         ours: The name that is compared with the others.
         fallback: The name that takes our place where validation prefers it; None: nobody does.
-        subject: How the verdict calls ours; empty: by its expression.
+        subject: Name of our model in the verdict; empty: its expression.
     """
 
     methods: Mapping[str, str]
@@ -59,7 +59,7 @@ class Found(SearchResult):
         operations: Block to names of its operations.
         resting: Entries of the history in which alpha rests.
         peak_memory_mb: Of the search alone.
-        further: What else the summary has.
+        further: Further entries of the summary.
     """
 
     operations: Mapping[str, Sequence[str]]
@@ -105,7 +105,7 @@ class Entry:
         valid: Its validation metrics.
         test: Its evaluation on the test part.
         seconds: Of its training, grid included where validation chose from one.
-        params: What validation chose, and how large the model is.
+        params: Choices of validation and sizes of the model.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A job as a row of stages that are each done once, whatever happens in between.
+"""The stages of a job, each of which is done once, interruptions or not.
 
 Every stage's result is one file in `checkpoint/`, written atomically when it is done; a stage with
 a loop saves its state under the same name with `.partial` now and then. Each file also holds where
@@ -73,7 +73,7 @@ class StageFolder(StageStore):
         self._tracker = tracker
 
     def seconds(self) -> float:
-        """How long the job has taken: this sitting, and earlier ones up to their last save."""
+        """The time of the job so far: this sitting, and earlier ones up to their last save."""
         return self._earlier + time.perf_counter() - self._start
 
     def read(self, name: str) -> State | None:

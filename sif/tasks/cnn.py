@@ -1,4 +1,4 @@
-"""Cells on images: what can be refused before a run, what a job tells of them, and its figures."""
+"""Cells on images: checks before a run, the report of a job, and its figures."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ImageStudy(Study):
         images: All of them.
         split: The parts of trainings from scratch.
         problem: At work on train and validation parts.
-        entrants: Who is compared.
+        entrants: Models and methods to compare.
     """
 
     task = "cnn"
@@ -72,7 +72,7 @@ class ImageStudy(Study):
         return [*first, about, *(f"note: {note}" for note in images.notes)]
 
     def protocol(self) -> dict[str, Any]:
-        """Of the split."""
+        """The protocol of the split."""
         return self.split.description()
 
     def watched(self, design: Cells) -> dict[str, float]:

@@ -49,7 +49,7 @@ class Console(Reporter):
         print(text, flush=True)
 
     def progress(self, stage: str, done: int, total: int, text: str) -> None:
-        """How far a stage is; one line that is rewritten on a terminal, rare lines elsewhere."""
+        """Progress of a stage: one line that is rewritten on a terminal, rare lines elsewhere."""
         now = time.monotonic()
         if self._quiet or now - self._shown < (_REFRESH if self.terminal else _INTERVAL):
             return

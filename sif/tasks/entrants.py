@@ -1,4 +1,4 @@
-"""Who takes part in a comparison of cells: search methods, published cells, given ones."""
+"""The entrants of a comparison of cells: search methods, published and given cells."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def entrants(
     published: Mapping[str, Any],
     design: Callable[[Genotype], Any],
 ) -> Entrants:
-    """Who a configuration names.
+    """The entrants that a configuration names.
 
     Args:
         method: Ours.

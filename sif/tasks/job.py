@@ -1,4 +1,4 @@
-"""The job of every task: search, train, test, compare, report, and go on after an interruption.
+"""The job of every task: search, train, test, compare, report, and resume.
 
 Stages: whatever the search has to wait for; a search per method; a training per design; one
 evaluation each on the test part, which nothing before has seen; one per baseline without a network.
@@ -33,8 +33,8 @@ class JobRunner:
     """One run over its run folder.
 
     Args:
-        study: What it works on.
-        context: Where it keeps, tells and records.
+        study: The study that it runs.
+        context: Store of stages, console and trackers.
         draw: Draws the figures.
     """
 

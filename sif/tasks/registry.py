@@ -22,7 +22,7 @@ def task_named(name: str) -> Task:
     """The task of a name that its configuration has checked.
 
     Raises:
-        ConfigError: What is registered cannot be loaded, or is no task.
+        ConfigError: The registered object cannot be loaded, or is no task.
     """
     if name in TASKS:
         return TASKS[name]

@@ -1,4 +1,4 @@
-"""Recurrent cells on text: what can be refused before a run, what a job tells, and its figures."""
+"""Recurrent cells on text: checks before a run, the report of a job, and its figures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TextStudy(Study):
         config: Of the job.
         corpus: The text, which comes in its parts.
         problem: At work on its train and validation part.
-        entrants: Who is compared.
+        entrants: Models and methods to compare.
     """
 
     task, split_name = "rnn", "given parts"

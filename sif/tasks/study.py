@@ -1,4 +1,4 @@
-"""A study: a problem, its test part, and who is compared on it; all that tells tasks apart."""
+"""A study: a problem, its test part, and the compared models; all that distinguishes tasks."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Study(ABC):
         search_stage: Name of the stage of a search, with a place for the entrant's.
         config: Of the job.
         problem: Train and validation part at work.
-        entrants: Who is compared.
+        entrants: Models and methods to compare.
         baselines: Models without a network that are compared as well.
-        label: What the data are called.
+        label: Name of the data.
         data_hash: 16 hex digits of their content.
         split_hash: The same of the content and its parts.
-        split_name: How they are divided.
+        split_name: Name of the split.
         test_part: For `Problem.test`; nothing but finished networks may see it.
         legend: A line below the table of models.
     """
@@ -61,7 +61,7 @@ class Study(ABC):
 
         Args:
             train: For designs that the search has to wait for.
-            console: Is told.
+            console: Receives reports.
         """
         return self.problem, {}
 

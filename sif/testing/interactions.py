@@ -28,7 +28,7 @@ from sif.testing.spaces import F64, SpaceCase, scatter
 
 FIELDS, SIZES = ("user", "item", "hour"), (7, 6, 3)
 ROWS = 18
-"""Of each part, of 42 pairs of users and items."""
+"""Rows of each part, out of 42 pairs of users and items."""
 
 
 def toy_part(part: str, loss: LossKind, fields: int = 2) -> PartTensors:
@@ -103,7 +103,7 @@ class InteractionCase(SpaceCase):
         return LOSSES.named(self.loss) if isinstance(self.loss, str) else self.loss
 
     def shape(self) -> TableShape:
-        """Of the tables."""
+        """The shape of the tables."""
         return TableShape(
             SIZES[: self.fields], 3, biases=True, intercept=True, init=0.7, history_l2=2.0
         )

@@ -29,7 +29,7 @@ class ToyScores:
         a: (7, d) of users.
         b: (6, d) of items.
         own: (7, 6) what each pair, if it is of the train part, contributed to its own score.
-        is_factorized: Whether the factors are told.
+        is_factorized: Whether the function gives factors.
     """
 
     a: Tensor
@@ -39,7 +39,7 @@ class ToyScores:
 
     @property
     def uses_history(self) -> bool:
-        """Whether pairs contributed anything."""
+        """True if pairs contributed to the scores."""
         return bool(self.own.any())
 
     def pairs(self, ids: Tensor, observed: bool = False) -> Tensor:

@@ -36,7 +36,7 @@ class Trial:
 
     Attributes:
         name: Of the method.
-        run: What it searches with; `steps` of its section is the budget, some epochs long.
+        run: The run that searches; `steps` of its section is the budget, some epochs long.
         kind: The method, where no name of the table or of an entry point leads to it.
     """
 
@@ -51,7 +51,7 @@ class Trial:
 
     @property
     def samples(self) -> bool:
-        """Whether the method trains selections one by one."""
+        """True if the method trains selections one by one."""
         return (self.kind or METHODS.named(self.name)).samples
 
 

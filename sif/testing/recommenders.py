@@ -26,7 +26,7 @@ class RecommenderCase(Protocol):
     unseen: type[Exception] | tuple[type[Exception], ...] | None = None
     """The error for an unknown user; None: an empty list."""
     has_batches: bool = True
-    """Whether `batch` is there."""
+    """True if the recommender has `batch`."""
 
     def users(self) -> Sequence[str]:
         """All users, at least ten."""

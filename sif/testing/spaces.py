@@ -87,7 +87,7 @@ def check_space(case: SpaceCase) -> None:
 
 
 def drops(block: Block) -> bool:
-    """Whether a node has more edges than it keeps."""
+    """True if a node has more edges than it keeps."""
     return max(map(block.nodes.count, block.nodes)) > block.edges_per_node
 
 

@@ -1,4 +1,4 @@
-"""Tracking of jobs: what loops log goes to a JSON-lines file and to MLflow, or nowhere.
+"""Tracking of jobs: loops log to a JSON-lines file and to MLflow, or nowhere.
 
 Loops know only `Tracker`; `open_tracker` builds what the configuration asks for.
 MLflow is imported when it is used, and a store that fails costs one warning, never the job.

@@ -1,4 +1,4 @@
-"""The tracker that loops log through, and the trackers without a store."""
+"""The interface of trackers, and trackers without a store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TrackerState = dict[str, Any]
 
 
 class Tracker:
-    """Where one job, or one stage of it, reports to; this base class keeps nothing."""
+    """The records of one job, or of one stage of it; this base class keeps nothing."""
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Records settings, once; nested mappings are flattened with dots."""
@@ -43,7 +43,7 @@ class Tracker:
         return self
 
     def state(self) -> TrackerState:
-        """Plain values from which `open_tracker` goes on after a restart."""
+        """Plain values from which `open_tracker` continues after a restart."""
         return {}
 
     def close(self, status: Status = "FINISHED") -> None:
@@ -51,15 +51,15 @@ class Tracker:
 
 
 class NullTracker(Tracker):
-    """Keeps nothing."""
+    """Stores nothing."""
 
 
 def _passed_on(name: str) -> Callable[..., None]:
-    """The method of a tee that calls its namesake of every tracker."""
+    """A method of a tee that calls the same method of every tracker."""
 
-    def call(tee: Tee, *arguments: Any, **named: Any) -> None:
+    def call(tee: Tee, *arguments: Any, **keywords: Any) -> None:
         for tracker in tee.trackers:
-            getattr(tracker, name)(*arguments, **named)
+            getattr(tracker, name)(*arguments, **keywords)
 
     return functools.update_wrapper(call, getattr(Tracker, name))
 
@@ -88,7 +88,7 @@ class Tee(Tracker):
 
 @contextmanager
 def closed_with_status(tracker: Tracker) -> Iterator[None]:
-    """Closes a tracker at the end of the block, and says how the block ended."""
+    """Closes a tracker at the end of the block, with the status of the block."""
     status: Status = "FAILED"
     try:
         yield

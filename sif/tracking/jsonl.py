@@ -1,7 +1,7 @@
 """metrics.jsonl: one JSON object per logged step, {"stage", "step", metric: value, ...}.
 
 Every line is flushed when it is logged, so a killed job loses none. A resumed job cuts the file
-back to the length its checkpoint remembers, so each step stands in it once.
+back to the length its checkpoint remembers, so each step is in it once.
 """
 
 from __future__ import annotations

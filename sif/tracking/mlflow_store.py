@@ -1,7 +1,7 @@
 """MLflow: one run per job, a nested run per stage, written in batches through the client.
 
 Without a URI it uses the store that a bare `mlflow ui` in the same working directory shows. Any
-failure of the store (server down, full, refused) is told once on stderr; from then on nothing more
+failure of the store (server down, full, refused) is reported once on stderr; after it nothing more
 is sent.
 """
 
@@ -66,11 +66,11 @@ class _Store:
             return None
         try:
             return action()
-        except Exception as error:  # whatever a store raises must not cost the job
+        except Exception as error:  # no error of a store may end the job
             self.usable = False
-            shown = re.sub("//[^/@]*@", "//", self.uri)  # without a password
+            address = re.sub("//[^/@]*@", "//", self.uri)  # without a password
             print(
-                f"warning: MLflow store {shown} failed and gets nothing more from this job; "
+                f"warning: MLflow store {address} failed and receives nothing more of this job; "
                 f"the run folder has everything ({_reason(error)})",
                 file=sys.stderr,
                 flush=True,
@@ -80,12 +80,12 @@ class _Store:
 
 def _reason(error: Exception) -> str:
     """First line of the system's own error beneath the libraries', where there is one."""
-    told, current = str(error), error.__cause__ or error.__context__
+    message, current = str(error), error.__cause__ or error.__context__
     while current is not None:
         if isinstance(current, OSError) and str(current):
-            told = str(current)
+            message = str(current)
         current = current.__cause__ or current.__context__
-    return (told or type(error).__name__).splitlines()[0][:200]
+    return (message or type(error).__name__).splitlines()[0][:200]
 
 
 class MlflowTracker(Tracker):
@@ -108,7 +108,7 @@ class MlflowTracker(Tracker):
             uri: Tracking URI; None: MLFLOW_TRACKING_URI, else the working directory's own store.
             state: From `state()` of the job that is resumed; None starts a run.
             parent: Id of the run in which a new one is nested.
-            store: That of the parent; None opens one.
+            store: The parent's store; None opens one.
 
         Raises:
             TrackingError: mlflow is not installed.
@@ -132,7 +132,7 @@ class MlflowTracker(Tracker):
             self.run_id = run.info.run_id if run else None
 
     def _reopen(self) -> None:
-        """Recalls what the run has already, so that repeated steps are not sent twice."""
+        """Reads the entries that the run already has, so that repeated steps are not sent twice."""
         client = self._store.client
         client.update_run(self.run_id, status="RUNNING")
         data = client.get_run(self.run_id).data
@@ -194,9 +194,9 @@ class MlflowTracker(Tracker):
             self._store.attempt(lambda: self._register(folder, registered))
 
     def _log_model(self, write: Callable[[Path], None], folder: str) -> None:
-        with tempfile.TemporaryDirectory() as made:
-            write(Path(made))
-            self._store.client.log_artifacts(self.run_id, made, folder)
+        with tempfile.TemporaryDirectory() as temporary:
+            write(Path(temporary))
+            self._store.client.log_artifacts(self.run_id, temporary, folder)
 
     def _register(self, folder: str, name: str) -> None:
         client = self._store.client
@@ -214,12 +214,12 @@ class MlflowTracker(Tracker):
         return self._children[name]
 
     def _find_child(self, name: str) -> str | None:
-        found = self._store.client.search_runs(
+        runs = self._store.client.search_runs(
             [self._store.experiment_id],
             f"tags.`mlflow.parentRunId` = '{self.run_id}' and attributes.run_name = '{name}'",
             max_results=1,
         )
-        return found[0].info.run_id if found else None
+        return runs[0].info.run_id if runs else None
 
     def state(self) -> TrackerState:
         """The run's id; what is queued is sent first, so that the run holds all steps so far."""
@@ -236,11 +236,11 @@ class MlflowTracker(Tracker):
             self.flush()
             self._call("set_terminated", status)
 
-    def _call(self, method: str, *arguments: Any, **named: Any) -> None:
+    def _call(self, method: str, *arguments: Any, **keywords: Any) -> None:
         """Calls a client method on this run, if there is one and the store still works."""
         if self.run_id is not None:
             self._store.attempt(
-                lambda: getattr(self._store.client, method)(self.run_id, *arguments, **named)
+                lambda: getattr(self._store.client, method)(self.run_id, *arguments, **keywords)
             )
 
 

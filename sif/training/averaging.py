@@ -1,7 +1,7 @@
-"""Averages of weights over the last steps of a training, begun when validation stalls.
+"""Averages of weights over the last steps of a training, once validation stalls.
 
 NT-ASGD (Merity, Keskar & Socher, ICLR 2018, section 3): once the validation loss is worse than the
-best of all but the last n validations, the average of the weights from there on is what evaluates.
+best of all but the last n validations, averaging begins, and the averaged weights are evaluated.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_swa_avg_fn
 
 
 class Averaged(nn.Module):
-    """A network whose average evaluates once it was begun; all of it is in its state dict.
+    """A network and the average of its weights; the state dict holds both.
 
     Args:
         network: Trains; without buffers, which no average would follow between its steps.
@@ -29,25 +29,25 @@ class Averaged(nn.Module):
         self.register_buffer("judged", torch.zeros(0, dtype=torch.float64))
 
     def begun(self) -> bool:
-        """Whether there is an average."""
+        """True once there is an average."""
         return bool(self.average.n_averaged > 0)
 
     def note(self) -> None:
-        """Takes the weights as they are into the average, if it was begun."""
+        """Adds the current weights to the average, if it was begun."""
         if self.begun():
             self.average.update_parameters(self.network)
 
     def judge(self, loss: float) -> None:
-        """Hears of a validation; begins the average where the rule says so."""
+        """Takes the loss of a validation; begins the average if the rule says so."""
         before = self.judged[: -self.patience] if self.patience else self.judged[:0]
         self.judged = torch.cat([self.judged, self.judged.new_tensor([loss])])
         if not self.begun() and len(before) > 0 and loss > float(before.min()):
             self.average.update_parameters(self.network)
 
     def evaluated(self) -> nn.Module:
-        """The network that evaluates: the average once begun, else the one that trains."""
-        found: nn.Module = self.average.module if self.begun() else self.network
-        return found
+        """The network to evaluate: the average once begun, else the one that trains."""
+        network: nn.Module = self.average.module if self.begun() else self.network
+        return network
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *rest: object

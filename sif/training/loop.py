@@ -1,7 +1,7 @@
 """Training of a network from scratch, for any space: Adam, early stopping on validation.
 
-It receives a train stream and a function that measures the validation part; the test part never
-comes near it. The best weights by validation are the ones that stay.
+It receives a train stream and a function that measures the validation part, never the test part. It
+keeps the best weights by validation.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from sif.utils.device import never
 
 Metrics = dict[str, float]
 Ending = Callable[[Callable[[], dict[str, Any]]], None]
-"""Takes what gives the state of a loop that ended."""
+"""Receives a function that gives the state of a finished loop."""
 
 
 def unheard(state: Callable[[], dict[str, Any]]) -> None:
-    """Takes no notice."""
+    """Ignores its arguments."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class TrainSettings:
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """How a training went; the network holds the best weights.
+    """The result of a training; the network holds the best weights.
 
     Attributes:
         valid: Validation metrics of the best weights.
-        best_epoch: Where they were.
+        best_epoch: Epoch of the best weights.
         epochs: Epochs run.
         history: One entry per validation: "epoch", "seconds", "loss" and the metrics.
         seconds: Wall time, over all sittings.
@@ -168,7 +168,7 @@ def train(
         checkpointer: Keeps the loop's state.
         on_epoch: Called with epoch and metrics at every validation, for progress display.
         begin: Called with the number of epochs done before each, for schedules of the network's.
-        on_end: Called with what gives the last state, before the best weights take its place.
+        on_end: Gets a function that gives the last state, before the best weights replace it.
 
     Returns:
         The best validation metrics and how they came about.

@@ -1,4 +1,4 @@
-"""Optimizers and step size schedules of the loops, by what a loop needs to know of them."""
+"""Optimizers and step size schedules of the loops."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def save(path: Path, state: Any, kind: str) -> None:
         path: The file; its folder is made if needed.
         state: Nested dicts (str or int keys), lists and tuples of tensors, numpy arrays (numeric,
             bool or text), numbers, strings, bools and None. numpy scalars become Python numbers.
-        kind: What the file holds, e.g. 'search'; `load` insists on it.
+        kind: Kind of content, e.g. 'search'; `load` insists on it.
 
     Raises:
         CheckpointError: A value that cannot be stored (named by its place), or a failed write.
@@ -196,7 +196,7 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A draft that becomes the folder once all is written; it is removed where something fails."""
+    """A draft that becomes the folder once all is written; it is removed if writing fails."""
     draft = folder.with_name(f".{folder.name}.draft")
     try:
         yield draft
@@ -251,10 +251,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 class NoCheckpoint:
-    """Keeps nothing, for loops that nobody resumes."""
+    """Stores nothing, for loops that are never resumed."""
 
     def restore(self) -> None:
-        """Nothing to go on from."""
+        """No state."""
 
     def offer(self, state: object) -> None:
-        """Nothing is kept."""
+        """Stores nothing."""

@@ -1,4 +1,4 @@
-"""The device of a job, its number type, threads and memory."""
+"""The device of a job, its dtype, threads and memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_SEED = 2**32 - 1  # numpy's legacy generators, which some libraries still us
 
 
 def never() -> bool:
-    """Time without end."""
+    """Never out of time."""
     return False
 
 
@@ -93,7 +93,7 @@ def _resolve_device(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise ConfigError(f"device: {name!r} asked for, but torch sees {count} CUDA device(s)")
+            raise ConfigError(f"device: {name!r} requested, but torch sees {count} CUDA device(s)")
     return device
 
 
@@ -130,8 +130,8 @@ def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
     """Within the block, memory that the device does not have becomes one line for the user.
 
     Args:
-        device: Where the block allocates.
-        advice: On what to lower; ends the message.
+        device: Device on which the block allocates.
+        advice: Settings to lower; ends the message.
 
     Raises:
         ConfigError: An allocation failed.
@@ -145,9 +145,9 @@ def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
         full = isinstance(error, torch.cuda.OutOfMemoryError)
         if not (full or any(known in text for known in _FULL)):
             raise
-        asked = re.search(r"allocate ([\d.]+ \w+)", text)
-        wanted = f" for another {asked[1]}" if asked else ""
-        raise ConfigError(f"{device}: out of memory{wanted}; {advice}") from None
+        size = re.search(r"allocate ([\d.]+ \w+)", text)
+        amount = f" for another {size[1]}" if size else ""
+        raise ConfigError(f"{device}: out of memory{amount}; {advice}") from None
 
 
 _FULL = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED",
@@ -155,7 +155,7 @@ _FULL = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAIL
 
 
 def reset_peak_memory(runtime: Runtime) -> None:
-    """Begins the peak of `peak_memory_mb` anew, on the CPU where Linux lets a process do that."""
+    """Resets the peak of `peak_memory_mb`; on the CPU, where Linux lets a process do that."""
     if runtime.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(runtime.device)
         return
@@ -168,9 +168,9 @@ def peak_memory_mb(runtime: Runtime) -> float:
     if runtime.device.type == "cuda":
         return torch.cuda.max_memory_allocated(runtime.device) / 2**20
     with contextlib.suppress(OSError):
-        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
-        if found:
-            return int(found[1]) / 1024
+        match = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        if match:
+            return int(match[1]) / 1024
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,4 +1,4 @@
-"""One hash over names and arrays, by which a content is known again."""
+"""One hash over names and arrays, which identifies a content."""
 
 from __future__ import annotations
 

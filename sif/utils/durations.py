@@ -1,4 +1,4 @@
-"""Lengths of time as people give them."""
+"""Durations as people write them."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Any
 from sif.errors import ConfigError
 
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
-"""Of each unit."""
+"""Seconds of each unit."""
 _ONE = r"(\d+(?:\.\d+)?)\s*(s|min|h)"
 
 
 def seconds_of(duration: Any) -> float | None:
-    """A length of time in seconds above 0: a number, "90s", "1h 30min" or a timedelta; None stays.
+    """A duration in seconds above 0: a number, "90s", "1h 30min" or a timedelta; None stays.
 
     Raises:
         ConfigError: Anything else.
     """
     if duration is None:
         return None
-    found = math.nan
+    seconds = math.nan
     if isinstance(duration, timedelta):
-        found = duration.total_seconds()
+        seconds = duration.total_seconds()
     elif isinstance(duration, str) and re.fullmatch(rf"\s*({_ONE}\s*)+", duration):
-        found = sum(float(n) * SECONDS[unit] for n, unit in re.findall(_ONE, duration))
+        seconds = sum(float(n) * SECONDS[unit] for n, unit in re.findall(_ONE, duration))
     elif not isinstance(duration, bool | str):
         try:
-            found = float(duration)
+            seconds = float(duration)
         except (TypeError, ValueError, OverflowError):
-            found = math.nan
-    if not 0 < found < math.inf:
+            seconds = math.nan
+    if not 0 < seconds < math.inf:
         raise ConfigError(
             "budget: expected seconds above 0, a text such as '90s', '2min' or '1h', or a "
             f"timedelta, found {duration!r}"
         )
-    return found
+    return seconds

@@ -74,5 +74,5 @@ class SavedModel(ABC):
         except CheckpointError:
             raise
         except MALFORMED as error:
-            told = first_line(error)
-            raise CheckpointError(f"{path}: malformed {cls.called}: {told}") from None
+            reason = first_line(error)
+            raise CheckpointError(f"{path}: malformed {cls.called}: {reason}") from None

@@ -38,7 +38,7 @@ def generator(
     Args:
         runtime: Gives the root seed and, unless `device` is given, the device.
         names: Of the stream.
-        device: Of the generator; the CPU gives the same numbers whatever the job runs on.
+        device: Of the generator; the CPU gives the same numbers for jobs on any device.
 
     Returns:
         The generator; its `get_state()` is a byte tensor that a checkpoint can hold.

@@ -1,4 +1,4 @@
-"""Things by name: this package's own, and those that other packages register by entry points.
+"""Objects by name: this package's own, and those that other packages register by entry points.
 
 Both are written "module:attribute", and neither is imported before its name is asked for.
 """
@@ -32,12 +32,12 @@ def unknown(
 
 
 class Registry(Mapping[str, Kind], Generic[Kind]):
-    """The things of one kind by name; as a mapping, this package's own.
+    """The objects of one kind by name; as a mapping, this package's own.
 
     Args:
         what: A word for one of them, such as "method".
         group: Of the entry points by which other packages register theirs.
-        kind: "module:Class" of what has to be registered.
+        kind: "module:Class" of the registered objects.
         own: Name to "module:attribute" of this package's.
     """
 
@@ -67,10 +67,10 @@ class Registry(Mapping[str, Kind], Generic[Kind]):
         return (*self._own, *self.outside())
 
     def named(self, name: str, key: str | None = None) -> Kind:
-        """The thing of a name, this package's own or registered; `key` is the setting for messages.
+        """The object of a name, this package's own or registered; messages call the setting `key`.
 
         Raises:
-            ConfigError: Nobody has the name, several packages do, or what is registered under it
+            ConfigError: No package has the name, several do, or the object registered under it
                 cannot be imported or is something else.
         """
         if name in self._own:
@@ -78,8 +78,8 @@ class Registry(Mapping[str, Kind], Generic[Kind]):
         key = self.what if key is None else key
         points = {p.value: p for p in entry_points(group=self.group, name=name)}
         if len(points) > 1:
-            told = ", ".join(sorted(points))
-            raise ConfigError(f"{key}: {name} is registered by several packages: {told}")
+            packages = ", ".join(sorted(points))
+            raise ConfigError(f"{key}: {name} is registered by several packages: {packages}")
         for point in points.values():
             return self._loaded(point, key)
         raise unknown(key, name, self.names())
@@ -87,14 +87,14 @@ class Registry(Mapping[str, Kind], Generic[Kind]):
     def _loaded(self, point: EntryPoint, key: str) -> Kind:
         where = f"{key}: {point.name}: {point.value}"
         try:
-            found = point.load()
-        except Exception as error:  # whatever a foreign package does when it is imported
-            told = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise ConfigError(f"{where} cannot be loaded: {told}") from error
+            loaded = point.load()
+        except Exception as error:  # a foreign package may raise anything on import
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ConfigError(f"{where} cannot be loaded: {reason}") from error
         kind = cast(type[Kind], _attribute(self._kind))
-        if not isinstance(found, kind):
-            raise ConfigError(f"{where}: expected a {kind.__name__}, found {type(found).__name__}")
-        return found
+        if not isinstance(loaded, kind):
+            raise ConfigError(f"{where}: expected a {kind.__name__}, found {type(loaded).__name__}")
+        return loaded
 
 
 def _attribute(place: str) -> object:

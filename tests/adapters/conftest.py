@@ -27,7 +27,7 @@ Board = Callable[..., pd.DataFrame]
 
 
 def genotype(operation: str, encoding: str = "id") -> Genotype:
-    """Of the space "staged"; with the encoding "primitives" of that space, whose w is trained."""
+    """A genotype of "staged"; with the encoding "primitives" of that space, whose w is trained."""
     if encoding == "primitives":
         names = {"operation": operation, "user": "~sqrt", "item": "~square"}
         return Genotype("primitives", {block: ((0, name),) for block, name in names.items()})

@@ -1,4 +1,4 @@
-"""What every adapter promises, asked of all of them: the answers of `Recommender`, in theirs.
+"""The promise of every adapter: its answers are those of `Recommender`.
 
 Numbers and ids differ by library; a face per library turns them into original ids and scores.
 """

@@ -1,4 +1,4 @@
-"""What is implicit's alone: its numbers, neighbors, folding, files, and rows nobody trained."""
+"""Parts of implicit's adapter alone: numbers, neighbors, folding, files, untrained rows."""
 
 from __future__ import annotations
 

@@ -543,7 +543,7 @@ def blocks() -> list[tuple[str, str]]:
 
 
 def curl(connection: HTTPConnection, command: str) -> tuple[int, Any]:
-    """What the command asks, without the need for the program."""
+    """Sends the command's request, without the program."""
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
     for flag in ("-H", "-d"):

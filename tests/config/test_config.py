@@ -133,7 +133,7 @@ def test_contradictions_are_refused(items: list[str], expected: str) -> None:
         (b"seed: 1\n  x: [\n", "line 2: expected YAML"),
         (b"- 1\n", "expected keys and values, found a list"),
         (b"\xff\xfe", "expected UTF-8"),
-        (b"task: rnn\n", "task: 'rnn' contradicts the asked 'cf'"),
+        (b"task: rnn\n", "task: 'rnn' contradicts the requested 'cf'"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, content: bytes, expected: str) -> None:

@@ -51,7 +51,7 @@ def test_every_form_of_a_selection_leads_back_to_it(
     assert gates.choices() == selection
     assert project(gates.weights, blocks).choices() == selection
     every = Selections(blocks)
-    assert every.of_row(every.to_row(gates.choices())) == selection
+    assert every.from_row(every.to_row(gates.choices())) == selection
     for again in (
         Selection(json.loads(json.dumps(selection.to_lists()))),
         copy.deepcopy(selection), pickle.loads(pickle.dumps(selection)),

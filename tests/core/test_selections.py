@@ -24,7 +24,7 @@ def test_every_legal_selection_has_one_row_and_one_number() -> None:
     assert len(set(selections)) == COUNT
     rows = [every.to_row(selection) for selection in selections]
     assert rows == sorted(itertools.product(*map(range, every.sizes)))
-    assert [every.of_row(row) for row in rows] == selections
+    assert [every.from_row(row) for row in rows] == selections
     for selection in selections:
         selection.check(BLOCKS)
 
@@ -34,7 +34,7 @@ def test_rows_that_are_none_are_refused(row: tuple[int, ...]) -> None:
     with pytest.raises(
         ShapeError, match=r"row: expected numbers below \(3, 3, 3, 1, 3, 1, 4\), found"
     ):
-        Selections(BLOCKS).of_row(row)
+        Selections(BLOCKS).from_row(row)
 
 
 def test_a_space_without_blocks_has_one_selection() -> None:

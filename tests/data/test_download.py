@@ -38,7 +38,7 @@ def make_zip(path: Path, members: dict[str, str]) -> Path:
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    """Where the folder `www` is served."""
+    """The address at which the folder `www` is served."""
     (tmp_path / "www").mkdir()
     handler = partial(_Quiet, directory=str(tmp_path / "www"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -126,7 +126,7 @@ def test_an_archive_put_by_hand_is_verified_and_kept(served: Source, tmp_path: P
 
 def test_an_incomplete_folder_is_told(served: Source, tmp_path: Path) -> None:
     (tmp_path / "raw" / "D").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"D: expected ratings\.dat in it, found not all$"):
+    with pytest.raises(DataError, match=r"ratings\.dat in it, found only some of them$"):
         locate(served, None)
 
 
@@ -142,7 +142,7 @@ def test_single_files_are_downloaded_together_and_once(files: Source, tmp_path: 
     assert locate(away, tmp_path / "mine") == (folder, [])
     (folder / "t.test.txt").unlink()
     with pytest.raises(
-        DataError, match=r"T: expected t\.train\.txt, t\.test\.txt in it, found not"
+        DataError, match=r"T: expected t\.train\.txt, t\.test\.txt in it, found only some"
     ):
         locate(away, tmp_path / "mine")
 

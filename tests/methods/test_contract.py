@@ -1,4 +1,4 @@
-"""What every search method promises, on a small space of every kind.
+"""The promises of every search method, on a small space of every kind.
 
 A new method joins by its row in `METHODS`.
 """
@@ -245,7 +245,7 @@ class Forgetful(Fixed):
     def best_gates(self) -> Gates:
         return (
             Selections(self.space.blocks)
-            .of_row((0, self.asked % 4, 0, 0))
+            .from_row((0, self.asked % 4, 0, 0))
             .to_gates(self.space.blocks)
         )
 

@@ -43,13 +43,13 @@ def kind(request: pytest.FixtureRequest) -> Callable[[int], Sampler]:
 
 
 def distance(selection: Selection) -> float:
-    """Of a selection from (y, -, y, z), q, where it is 0."""
+    """Distance of a selection from (y, -, y, z), q, where it is 0."""
     wanted = {"a": (1, -1, 1, 2), "b": (1,)}
     return float(sum(a != b for n in wanted for a, b in zip(wanted[n], selection[n], strict=True)))
 
 
 def asked(sampler: Sampler, most: int) -> list[Selection]:
-    """What is asked for while `distance` is told."""
+    """Selections that a sampler asks for while it is told `distance`."""
     found = []
     while len(found) < most and (selection := sampler.ask()) is not None:
         sampler.tell(selection, distance(selection), selection.cost(BLOCKS))
@@ -101,7 +101,7 @@ def test_ask_is_the_same_until_it_is_told(kind: Callable[[int], Sampler]) -> Non
     other = next(
         selection for n in range(COUNT) if (selection := sampler.selections.numbered(n)) != first
     )
-    with pytest.raises(ShapeError, match="told of the selection that was asked"):
+    with pytest.raises(ShapeError, match="the result of the selection that"):
         sampler.tell(other, 0.0, 0.0)
 
 

@@ -27,7 +27,7 @@ SMALL = {
 
 
 def study(task: str, *sets: str) -> Any:
-    """Of a small job."""
+    """The study of a small job."""
     config = load_config(task, sets=["threads=1", "baselines=[]", *SMALL[task], *sets])
     return task_named(task).prepare(config, make_runtime("cpu", 0, threads=1))
 

@@ -64,7 +64,7 @@ class OfStrength(InteractionProblem):
 def trained(
     strengths: tuple[float, ...], rmse: Callable[[float], float], metric: str = "rmse", **more: Any
 ) -> tuple[Trained[Any], list[float], list[str]]:
-    """What a grid returns, the strengths in the order of training, and the stages."""
+    """The result of a grid, the strengths in the order of training, and the stages."""
     problem, kept = OfStrength(metric, rmse), Kept()
     child = SimpleNamespace(log_params=lambda params: None, close=lambda: None)
     console = SimpleNamespace(line=lambda text: None, progress=lambda *told: None)

@@ -92,7 +92,7 @@ class Trained:
                 tables.biases[field].copy_(biases)
 
     def gradients(self, field: int, batches: int = 1) -> list[torch.Tensor]:
-        """Of the training loss by a field's embeddings and biases."""
+        """Gradients of the training loss by a field's embeddings and biases."""
         tables = self.network.tables
         free = tables.embeddings[field].shape[1]
         leaves: list[nn.Parameter] = [tables.embeddings[field]] if free else []
@@ -100,7 +100,7 @@ class Trained:
         return list(torch.autograd.grad(self.loss(batches), leaves)) if leaves else []
 
     def loss(self, batches: int = 1) -> torch.Tensor:
-        """Of the whole train part with its penalty, per pair; a mean over batches."""
+        """Loss of the whole train part with its penalty, per pair; a mean over batches."""
         interaction = self.network.interaction()
         weighting = self.problem.weighting(self.design.weighting)
         settings = replace(self.problem.loss_settings, weighting=weighting)

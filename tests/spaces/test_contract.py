@@ -130,7 +130,7 @@ class RNNCase(SpaceCase):
         return space
 
     def batch(self, part: str, seed: int = 0) -> TextBatch:
-        """As many steps as a search's windows have."""
+        """A batch with as many steps as a search's windows have."""
         draws = torch.Generator().manual_seed(seed + 100 * (part == "valid"))
         words = torch.randint(11, (36, 6), generator=draws)
         state = torch.randn(6, 5, generator=draws, dtype=F64)

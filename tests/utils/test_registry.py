@@ -27,7 +27,7 @@ BROKEN = object()
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of other packages: a good method, something that is none, one that cannot be loaded."""
+    """Entries of other packages: a good method, something else, one that cannot be loaded."""
     here = __name__
     points = [
         ("theirs", f"{here}:THEIRS"), ("broken", f"{here}:BROKEN"), ("gone", "absent_pkg:KIND"),

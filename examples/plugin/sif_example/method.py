@@ -23,7 +23,7 @@ from sif.methods.sampler import Evaluated, Sampler
 from sif.methods.settings import MethodSettings
 
 DRAWS = 1000
-"""Of a place to start from, before the space counts as used up."""
+"""Draws of a new start before the space counts as used up."""
 
 
 class HillClimbSettings(MethodSettings):

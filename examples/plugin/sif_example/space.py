@@ -60,7 +60,7 @@ class MetricSpace(nn.Module):
     """The supernet: tables and a readout for each measure.
 
     Args:
-        context: What data and objective bring.
+        context: Inputs from data and objective.
 
     Raises:
         ConfigError: Other fields than user and item.
@@ -130,7 +130,7 @@ class MetricSpace(nn.Module):
     def replacement_scores(
         self, train: Batch, valid: Batch, gates: Gates, worth: Mapping[str, Tensor] | None = None
     ) -> Mapping[str, Tensor]:
-        """How the loss would change with each candidate in place, which NASP descends on."""
+        """The change of the loss with each candidate in place, on which NASP descends."""
         loss, numbers = self.context.loss, self.context.loss_settings
 
         def loss_at(selection: Selection) -> float:
@@ -153,7 +153,7 @@ def expression(genotype: Genotype, fields: Sequence[str]) -> str:
 
 
 def design(genotype: Genotype, fields: Sequence[str]) -> Design:
-    """What networks of a genotype are made of; GenotypeError for one of another space."""
+    """The design of networks of a genotype; GenotypeError for one of another space."""
     check_names(genotype, NAME, LEGAL)
     bend = BENDS[genotype.operation("bend")]
     return Design((bend,) * len(fields), MEASURES[genotype.operation("measure")])

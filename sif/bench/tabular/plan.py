@@ -1,4 +1,4 @@
-"""Which trainings the table consists of, in the order in which they are made.
+"""The trainings of the table, in the order in which they are made.
 
 Rating: all 405 functions. Ranking: all 81 of multiply, max of every pair of ranges, and plus, which
 is one of every range class.
@@ -77,12 +77,12 @@ def functions(objective: str) -> tuple[Names, ...]:
 
 
 def chooses(dimension: int, seed: int) -> bool:
-    """Whether a dimension and seed are trained with every strength."""
+    """True if this dimension and seed are trained with every strength."""
     return (dimension, seed) == (CHOICE_DIMENSION, CHOICE_SEED)
 
 
 def sampled(objective: str, operation: str) -> bool:
-    """Whether a function trains under a sample of the loss: on all pairs, without a product."""
+    """True if a function trains under a sample of the loss: on all pairs, without a product."""
     return objective == "ranking" and OPERATIONS[operation].factors is None
 
 

@@ -76,7 +76,7 @@ class Entry(Means):
 
     Attributes:
         metrics: All metrics, means over seeds.
-        seeds: Which ones.
+        seeds: Seeds of these trainings.
         l2: Strength that validation chose.
         parameters: Numbers that were trained.
         epochs: Run, mean over seeds.
@@ -117,7 +117,7 @@ class Estimate(Means):
     Attributes:
         family: Of the function.
         by: "family" or "class", whichever the mean is taken over.
-        functions: How many were trained of it.
+        functions: Number of trained functions in it.
     """
 
     family: Family
@@ -137,7 +137,7 @@ def _means(rows: Sequence[Training]) -> tuple[float, float, float, float]:
 
 
 def entry(rows: Sequence[Training]) -> Entry:
-    """Of one function's trainings at a dimension, with the chosen strength."""
+    """The entry of one function's trainings at a dimension, with the chosen strength."""
     first = rows[0]
     return Entry(
         *_means(rows),
@@ -153,7 +153,7 @@ def entry(rows: Sequence[Training]) -> Entry:
 
 
 def class_entry(rows: Sequence[Training]) -> ClassEntry:
-    """Of all chosen trainings of a class or a family at a dimension."""
+    """The entry of all chosen trainings of a class or a family at a dimension."""
     by_function: dict[Names, list[float]] = {}
     for row in rows:
         by_function.setdefault(row.names, []).append(row.main("test"))

@@ -43,7 +43,7 @@ class Table:
 
     Attributes:
         trainings: Every row, strengths that were not chosen included.
-        metadata: How the table was made: split hashes, machine, versions.
+        metadata: Origin of the table: split hashes, machine, versions.
     """
 
     trainings: tuple[Training, ...]
@@ -71,7 +71,7 @@ class Table:
             seed: Of one training; None: means over all seeds, with deviations.
 
         Raises:
-            NotInTableError: No such training; the message names what is missing and what is
+            NotInTableError: No such training; the message names the missing value and what is
                 nearest.
             GenotypeError: A genotype of another space.
         """
@@ -171,7 +171,7 @@ class Table:
         self, function: Function, objective: str = "rating", dimension: int = 8,
         seed: int | None = None, part: str = "test", goal: str = "family",
     ) -> float:  # fmt: skip
-        """How much worse a function is than the best, in units of the main metric.
+        """The gap between a function and the best one, in units of the main metric.
 
         Goals are means of functions with as many seeds as any have at the dimension (3 at d = 8, 1
         at d = 32). "function" is the best function's mean over those seeds, of some hundred
@@ -205,7 +205,7 @@ class Table:
         return {phase: (have[phase], count) for phase, count in planned.items()}
 
     def complete(self, objective: str | None = None, dimension: int | None = None) -> bool:
-        """Whether every planned training (of an objective, of a dimension) is there."""
+        """True if every planned training (of an objective, of a dimension) is there."""
         return not any(
             objective in (None, task.objective) and dimension in (None, task.dimension)
             for task in self.holes()

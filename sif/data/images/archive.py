@@ -1,4 +1,4 @@
-"""Images straight from a tar archive (plain, gz, bz2, xz), read once and never unpacked."""
+"""Reads images directly from a tar archive (plain, gz, bz2, xz), in one pass, without unpacking."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_BYTES = 64 << 20  # of one encoded image
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a name ends like a tar archive."""
+    """True if a name ends like a tar archive."""
     name = path.name.lower()
     return name.endswith((".tar", ".tgz", ".txz")) or ".tar." in name
 
@@ -48,7 +48,7 @@ def read_archive(
     where = str(path)
     gathering = Gathering(where, form)
     seen: Counter[tuple[str, str]] = Counter()
-    found: list[tuple[Entry, Pixels]] = []
+    images: list[tuple[Entry, Pixels]] = []
     size = 0
     for entry, content in _members(path, seen, per_class):
         pixels = gathering.decode(entry.name, content)
@@ -60,14 +60,14 @@ def read_archive(
                 f"{where}: expected at most {memory:,} bytes of pixels, found more;"
                 f" unpack it and name the folder"
             )
-        found.append((entry, pixels))
+        images.append((entry, pixels))
     read = sum(min(count, per_class or count) for count in seen.values())
     if not read:
         raise DataError(f"{where}: expected images in folders of classes, found none")
     notes = corrupt_notes(where, gathering.corrupt, read)
-    found.sort(key=lambda pair: pair[0])
-    labeled = label_entries([entry for entry, _ in found], where)
-    stacked = np.stack([pixels for _, pixels in found])
+    images.sort(key=lambda pair: pair[0])
+    labeled = label_entries([entry for entry, _ in images], where)
+    stacked = np.stack([pixels for _, pixels in images])
     if per_class is not None:
         notes = (f"only {per_class} images of each class and part are read", *notes)
     return Images(
@@ -96,7 +96,7 @@ def _members(
             if archive.fileobj is None or archive.fileobj.tell() <= archive.offset:
                 raise EOFError("no mark at its end")
     except FileNotFoundError:
-        raise DataError(f"{path}: expected an archive, found none there") from None
+        raise DataError(f"{path}: expected an archive, found no such file") from None
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError) as error:
         raise DataError(f"{path}: expected a whole tar archive, found: {error}") from None
 

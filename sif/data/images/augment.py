@@ -63,7 +63,7 @@ def channel_statistics(images: Images, rows: Int64Array) -> Statistics:
         DataError: There are no rows.
     """
     if not len(rows):
-        raise DataError(f"{images.name}: expected images to normalize by, found none")
+        raise DataError(f"{images.name}: expected images to take statistics of, found none")
     values = np.arange(256) / 255
     mean, std = [], []
     for channel in range(images.shape[2]):

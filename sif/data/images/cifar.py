@@ -26,7 +26,7 @@ class Layout:
 
     Attributes:
         name: Of the data set.
-        folder: What the official archive unpacks to.
+        folder: Name of the folder in the official archive.
         train: File to the number of its images.
         test: The same of the test part.
         meta: File with the names of the classes.
@@ -64,7 +64,7 @@ LAYOUTS = (
 
 
 def find_cifar(folder: Path) -> Layout | None:
-    """The layout of which a file stands in the folder, or None."""
+    """The layout of which the folder has a file, or None."""
     return next((x for x in LAYOUTS if any((folder / file).is_file() for file in x.files)), None)
 
 
@@ -78,8 +78,8 @@ def read_cifar(folder: Path, *, official: bool = False) -> Images:
     """
     layout = find_cifar(folder)
     if layout is None:
-        told = ", ".join(x.files[0] for x in LAYOUTS)
-        raise DataError(f"{folder}: expected CIFAR batches such as {told} in it, found none")
+        examples = ", ".join(x.files[0] for x in LAYOUTS)
+        raise DataError(f"{folder}: expected CIFAR batches such as {examples} in it, found none")
     missing = [file for file in layout.files if not (folder / file).is_file()]
     if missing:
         raise DataError(
@@ -145,8 +145,8 @@ def _entries(path: Path, key: str) -> tuple[Pixels, Int64Array]:
     entries = unpickle_batch(path)
     flat, labels = entries.get("data"), entries.get(key)
     if not isinstance(flat, np.ndarray) or flat.ndim != 2 or flat.shape[1] != _VALUES:
-        found = flat.shape if isinstance(flat, np.ndarray) else type(flat).__name__
-        raise DataError(f"{path}: data: expected an array of shape (n, {_VALUES}), found {found}")
+        actual = flat.shape if isinstance(flat, np.ndarray) else type(flat).__name__
+        raise DataError(f"{path}: data: expected an array of shape (n, {_VALUES}), found {actual}")
     known = labels if isinstance(labels, Sequence) else ()
     whole = sum(isinstance(label, int) and abs(label) < 2**31 for label in known)
     if not len(known) == whole == len(flat):

@@ -1,4 +1,4 @@
-"""Labeled images in memory, and the same as tensors on a device."""
+"""Labeled images in memory, and their tensors on a device."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Images:
         labels: (n,) int64 in 0..len(classes) - 1.
         classes: Names by number.
         test: (n,) bool, true in the official test part; None if the data have none.
-        notes: One line each: what was done to the data.
+        notes: Changes of the data, one line each.
 
     Raises:
         ShapeError: Shapes, types or labels do not fit each other.
@@ -106,7 +106,7 @@ def first_of_each(labels: Int64Array, test: Mask | None, most: int) -> Int64Arra
 
 
 def with_channels(pixels: Pixels, channels: int | None, where: str) -> Pixels:
-    """Pixels (..., 1 or 3) with another number of channels; None keeps what is there.
+    """Pixels (..., 1 or 3) with another number of channels; None keeps them.
 
     Gray is repeated; colors become their luma (ITU-R 601), rounded as Pillow rounds it.
     """

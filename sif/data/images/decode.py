@@ -89,11 +89,11 @@ def resized(pixels: Pixels, size: int | None) -> Pixels:
         return pixels
     Form(size=size)
     image = pillow()
-    done = np.empty((len(pixels), size, size, pixels.shape[3]), dtype=np.uint8)
+    squares = np.empty((len(pixels), size, size, pixels.shape[3]), dtype=np.uint8)
     for row, content in enumerate(pixels):
         one = image.fromarray(content[..., 0] if content.shape[-1] == 1 else content)
-        done[row] = _array(_square(one, size))
-    return done
+        squares[row] = _array(_square(one, size))
+    return squares
 
 
 def _square(picture: Picture, size: int) -> Picture:
@@ -119,9 +119,9 @@ class Gathering:
 
     Attributes:
         where: For messages.
-        form: What images are brought to.
+        form: Size and channels that images are brought to.
         expected: (h, w, c) of every image; that of the first one if it is empty.
-        corrupt: Names of what was left out, with the reason.
+        corrupt: Names of omitted images, with the reason.
     """
 
     where: str
@@ -167,12 +167,12 @@ def corrupt_notes(where: str, corrupt: dict[str, str], n: int) -> tuple[str, ...
     """
     if not corrupt:
         return ()
-    named = ", ".join(f"{name} ({reason})" for name, reason in list(corrupt.items())[:_TOLD])
+    listing = ", ".join(f"{name} ({reason})" for name, reason in list(corrupt.items())[:_TOLD])
     more = ", ..." if len(corrupt) > _TOLD else ""
     most = max(1, n // 100)
     if len(corrupt) > most:
         raise DataError(
             f"{where}: expected at most {most} corrupt of {n} images, found {len(corrupt)}:"
-            f" {named}{more}"
+            f" {listing}{more}"
         )
-    return (f"{len(corrupt)} corrupt of {n} images left out: {named}{more}",)
+    return (f"{len(corrupt)} corrupt of {n} images left out: {listing}{more}",)

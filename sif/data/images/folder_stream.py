@@ -26,7 +26,7 @@ _PREFETCH = 2  # batches that each worker decodes ahead
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A worker's batch without its corrupt images (file to reason), or why there is none."""
+    """A worker's batch without its corrupt images (file to reason), or the problem it met."""
 
     pixels: Tensor
     labels: Tensor
@@ -99,9 +99,9 @@ class FolderStream(PartStream):
         while True:
             if self._loader is None:
                 self._loader = self._start()
-            found = next(self._loader)
+            decoded = next(self._loader)
             self._reached = self._coming.popleft()
-            pixels, labels = _checked(found, self._images, self.corrupt)
+            pixels, labels = _checked(decoded, self._images, self.corrupt)
             if len(labels):
                 return self._batch(pixels.to(self._device), labels.to(self._device))
 
@@ -111,7 +111,7 @@ class FolderStream(PartStream):
         return _decoded(self._images, batches, self._workers)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides the batches to come, those decoded ahead among them."""
+        """The state that decides the batches to come, those decoded ahead included."""
         return {**super().state_dict(), "rows": self._reached}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -135,15 +135,15 @@ def _in_turn(
 
 
 def _checked(
-    found: _Decoded, images: FolderImages, corrupt: dict[str, str]
+    decoded: _Decoded, images: FolderImages, corrupt: dict[str, str]
 ) -> tuple[Tensor, Tensor]:
     """Pixels and labels; adds to the corrupt images, and refuses too many."""
-    if found.problem:
-        raise DataError(found.problem)
-    if found.corrupt:
-        corrupt.update(found.corrupt)
+    if decoded.problem:
+        raise DataError(decoded.problem)
+    if decoded.corrupt:
+        corrupt.update(decoded.corrupt)
         corrupt_notes(str(images.root), corrupt, len(images))
-    return found.pixels, found.labels
+    return decoded.pixels, decoded.labels
 
 
 def folder_batches(
@@ -153,7 +153,7 @@ def folder_batches(
     """One pass over a part in its order, for evaluation; see `FolderStream`."""
     parts = [some.tolist() for some in torch.from_numpy(rows).split(batch_size)]
     draws, corrupt = torch.Generator().manual_seed(0), dict[str, str]()
-    for found in _decoded(images, parts, workers):
-        pixels, labels = _checked(found, images, corrupt)
+    for decoded in _decoded(images, parts, workers):
+        pixels, labels = _checked(decoded, images, corrupt)
         if len(labels):
             yield make(prepare(pixels.to(device), draws), labels.to(device))

@@ -1,4 +1,4 @@
-"""Folders of classes: which image is of which class and part.
+"""Folders of classes: the class and the part of every image.
 
 `train/<class>/*` beside `test/<class>/*` or `val/<class>/*`; folders of classes alone; and the
 layout of Tiny-ImageNet (`train/<class>/images/*`, `val/images/*` with `val/val_annotations.txt`).
@@ -40,7 +40,7 @@ class Labels:
 
 
 def is_image(name: str) -> bool:
-    """Whether a path ends like an image and is not hidden."""
+    """True if a path ends like an image and is not hidden."""
     path = PurePosixPath(name)
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
@@ -87,15 +87,15 @@ def _files(folder: Path) -> list[str]:
 
 
 def _annotated(root: Path) -> list[Entry]:
-    """The validation images of Tiny-ImageNet, whose classes stand in a table."""
+    """The validation images of Tiny-ImageNet, whose classes are in a table."""
     path = root / _ANNOTATIONS
     entries: list[Entry] = []
-    there = set(_files(root / "val/images")) if (root / "val/images").is_dir() else set()
+    existing = set(_files(root / "val/images")) if (root / "val/images").is_dir() else set()
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         cells = line.split("\t")
         if len(cells) < 2:
             raise DataError(f"{path} line {number}: expected file and class, found {line[:40]!r}")
-        if cells[0] not in there:
+        if cells[0] not in existing:
             raise DataError(
                 f"{path} line {number}: expected val/images/{cells[0]}, found no such file"
             )

@@ -1,4 +1,4 @@
-"""Folders of images: read into memory where they fit, else left on disk."""
+"""Folders of images: read into memory if they fit, else left on disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FolderImages:
     Attributes:
         root: Their folder.
         files: (n) paths below it.
-        form: What an image is brought to.
+        form: Size and channels that every image is brought to.
         shape: (h, w, c) of every image then.
     """
 
@@ -50,7 +50,7 @@ class FolderImages:
         """Decodes some images, without corrupt ones, for statistics of channels.
 
         Raises:
-            DataError: See `read_folder`.
+            DataError: As in `read_folder`.
         """
         gathering = Gathering(str(self.root), self.form)
         kept, pixels = self.decoded(rows, gathering)
@@ -79,7 +79,7 @@ def read_folder(
     """Reads class folders, in memory or lazily.
 
     Args:
-        root: See `sif.data.images.folders`.
+        root: Folder with a layout of `sif.data.images.folders`.
         form: Channels and size of the images.
         per_class: Most images of each class and part, the first ones by name.
         memory: Most bytes of pixels that are held; beyond, images stay on disk.
@@ -101,11 +101,11 @@ def read_folder(
     files = tuple(entries[row].name for row in rows)
     test = None if labeled.test is None else labeled.test[rows]
     shape = _shape(root, files, form)
-    found = FolderImages(root.resolve().name, root, files, labeled.labels[rows],
+    images = FolderImages(root.resolve().name, root, files, labeled.labels[rows],
                          labeled.classes, form, shape, test, notes)  # fmt: skip
     if len(files) * int(np.prod(shape)) > memory:
-        return found
-    return found.read(np.arange(len(files)))
+        return images
+    return images.read(np.arange(len(files)))
 
 
 def _shape(root: Path, files: Sequence[str], form: Form) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""From a name or a path to labeled images."""
+"""Loads labeled images by a name or a path."""
 
 from __future__ import annotations
 

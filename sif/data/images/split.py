@@ -1,7 +1,7 @@
 """Train, valid and test part of images: stratified by class, seeded and hashed.
 
-An official test part stays what it is; otherwise a test part is cut first. Cuts of one seed nest:
-another share of validation leaves the test part as it was.
+An official test part is kept; otherwise a test part is cut first. Cuts of one seed nest: another
+share of validation does not change the test part.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class ImageSplit(InParts[Int64Array]):
     Attributes:
         classes: Names of the classes.
         part: (n,) int8: 0 train, 1 valid, 2 test.
-        protocol: Where test and valid come from, such as "official test, valid 0.5".
-        seed: What drew the parts.
+        protocol: Origin of test and valid, such as "official test, valid 0.5".
+        seed: Seed of the draw of the parts.
         hash: 16 hex digits over the images' hash and the parts.
-        notes: One line each: what was done to the data on the way.
+        notes: Changes of the data, one line each.
     """
 
     classes: tuple[str, ...]
@@ -41,11 +41,11 @@ class ImageSplit(InParts[Int64Array]):
     notes: tuple[str, ...] = ()
 
     def rows(self, number: int) -> Int64Array:
-        """See `InParts`; ascending."""
+        """Rows of each part (see `InParts`), ascending."""
         return np.flatnonzero(self.part == number)
 
     def description(self) -> dict[str, Any]:
-        """See `InParts`; with the number of classes."""
+        """Sizes of the parts (see `InParts`) and the number of classes."""
         return {**super().description(), "classes": len(self.classes)}
 
 
@@ -76,10 +76,10 @@ def make_image_split(
     for label in range(len(images.classes)):
         rows = np.flatnonzero((images.labels == label) & (part == TRAIN))
         rows = rows[np.argsort(keys[rows], kind="stable")]
-        held = 0 if official else round(len(rows) * test_share)
-        n_valid = round((len(rows) - held) * valid_share)
-        part[rows[:held]] = TEST
-        part[rows[held : held + n_valid]] = VALID
+        n_test = 0 if official else round(len(rows) * test_share)
+        n_valid = round((len(rows) - n_test) * valid_share)
+        part[rows[:n_test]] = TEST
+        part[rows[n_test : n_test + n_valid]] = VALID
     _check_classes(images, part, official, {"valid": valid_share, "test": test_share})
     protocol = f"official test, valid {valid_share:g}"
     if not official:
@@ -98,10 +98,10 @@ def _check_classes(
         counts = np.bincount(images.labels[part == number], minlength=len(images.classes))
         if not counts.all():
             label = int(np.argmin(counts > 0))
-            told = ", ".join(f"{key} {share:g}" for key, share in shares.items())
+            listing = ", ".join(f"{key} {share:g}" for key, share in shares.items())
             total = int((images.labels == label).sum())
             raise DataError(
-                f"{images.name}: expected images of every class in {name} (shares: {told}),"
+                f"{images.name}: expected images of every class in {name} (shares: {listing}),"
                 f" found none of {images.classes[label]!r}, which has {total} in all"
             )
     if not (part == TEST).any():

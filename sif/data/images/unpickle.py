@@ -1,7 +1,7 @@
 """Reads the pickles of the official CIFAR batches without running what is in them.
 
-A pickle may call whatever it names. Here it may name only what an array of bytes needs, and even
-these names lead to stand-ins of this module: no constructor of numpy sees a foreign state.
+A pickle may call anything that it names. Here it may name only what an array of bytes needs, and
+these names lead to replacements in this module: no constructor of numpy sees a foreign state.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from sif.errors import DataError
 
 
 class ForbiddenGlobal(Exception):
-    """A pickle names something that a batch file has no need of."""
+    """A pickle names an object that a batch file does not need."""
 
 
 class _Type:
-    """Stands for `numpy.dtype`; batches hold nothing but bytes."""
+    """Stands for `numpy.dtype`; batches hold only bytes."""
 
     def __init__(self, name: Any, *_: Any) -> None:
         name = name.decode("latin-1") if isinstance(name, bytes) else name
@@ -46,7 +46,7 @@ class _Array:
 
 
 class _Call:
-    """A function to which a pickle cannot attach anything."""
+    """A function to which a pickle cannot attach attributes."""
 
     __slots__ = ("_function",)
 
@@ -65,7 +65,7 @@ def _reconstruct(*_: Any) -> _Array:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes into the old protocols."""
+    """Restores bytes, which Python 3 writes as text into the old protocols."""
     if encoding != "latin1":
         raise ForbiddenGlobal(f"_codecs.encode with {encoding!r}")
     return text.encode("latin-1")
@@ -82,10 +82,10 @@ ALLOWED: dict[str, Any] = {
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        found = ALLOWED.get(f"{module}.{name}")
-        if found is None:
+        allowed = ALLOWED.get(f"{module}.{name}")
+        if allowed is None:
             raise ForbiddenGlobal(f"{module}.{name}")
-        return found
+        return allowed
 
     def persistent_load(self, pid: Any) -> Any:
         raise ForbiddenGlobal(f"persistent id {pid!r}")
@@ -101,7 +101,7 @@ def unpickle_batch(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path}: expected a batch file, found none there") from None
+        raise DataError(f"{path}: expected a batch file, found no such file") from None
     except OSError as error:
         raise DataError(f"{path}: could not be read: {error.strerror}") from None
     try:
@@ -127,5 +127,5 @@ def _text(value: Any) -> str:
 
 
 def text_list(value: Any) -> tuple[str, ...]:
-    """A list of texts or bytes as texts; empty if it is something else."""
+    """A list of texts or bytes as texts; empty for any other value."""
     return tuple(_text(entry) for entry in value) if isinstance(value, list) else ()

@@ -1,4 +1,4 @@
-"""Geometry of whole batches: a box of every image, turned, read out at the image's own size.
+"""Geometry of whole batches: crops a rotated box of every image, resized to the image's size.
 
 Crop and rotation are one affine map, so that pixels are interpolated once.
 """
@@ -16,7 +16,7 @@ RATIOS = (3 / 4, 4 / 3)
 RandomResizedCrop, which took the ratios from GoogLeNet (Szegedy et al., CVPR 2015)."""
 
 TRIES = 10
-"""Draws of area and ratio before a box that does not fit is given up."""
+"""Draws of area and ratio before the central box is taken."""
 
 
 def drawn_boxes(
@@ -49,9 +49,9 @@ def drawn_boxes(
 
 
 def warped(images: Tensor, boxes: Tensor, degrees: Tensor) -> Tensor:
-    """Turned boxes of images (n, c, h, w), resized to their size; bilinear, black outside.
+    """Rotated boxes of images (n, c, h, w), resized to the image's size; bilinear, black outside.
 
-    A box (n, 4), see `drawn_boxes`, turns about its own center, so that what it shows turns the
+    A box (n, 4), see `drawn_boxes`, rotates about its own center, so that its content rotates the
     other way, counter-clockwise by degrees (n,): the image is rotated, then cropped.
     """
     height, width = images.shape[2:]
@@ -67,9 +67,9 @@ def warped(images: Tensor, boxes: Tensor, degrees: Tensor) -> Tensor:
     grid = F.affine_grid(maps, list(images.shape), align_corners=False)
     # padding_mode "zeros" would mix black into the outermost half pixel of the image, which a
     # small crop spreads over a visible rim. As in Pillow, only what is read outside is black.
-    found = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    rotated = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     outside = (grid.abs() > 1).any(dim=-1)
-    return found.masked_fill(outside[:, None], 0.0)
+    return rotated.masked_fill(outside[:, None], 0.0)
 
 
 def randomly_warped(

@@ -1,6 +1,6 @@
 """Rules that decide which interactions stay: duplicates, rating and activity filters.
 
-Every rule is stated in a note when it removed something, so that a run can say what it trained on.
+A rule that removes interactions adds a note, so that a run can say what it trained on.
 """
 
 from __future__ import annotations
@@ -87,17 +87,17 @@ def merge_duplicates(interactions: Interactions, rule: str) -> tuple[Interaction
     rows = np.flatnonzero(repeated)
     if len(rows) == 0:
         return interactions, []
-    merge, told = DUPLICATE_RULES[rule]
+    merge, note = DUPLICATE_RULES[rule]
     kept, ratings = merge(interactions.select(rows), keys[rows])
     if interactions.rating is not None and ratings is not None:
         rating = interactions.rating.copy()
         rating[rows] = ratings
         interactions = replace(interactions, rating=rating)
-    stays = ~repeated
-    stays[rows[kept]] = True
+    is_unique = ~repeated
+    is_unique[rows[kept]] = True
     removed = len(rows) - len(kept)
     count = "1 duplicate row" if removed == 1 else f"{removed} duplicate rows"
-    return interactions.select(stays), [f"{count} of the same pair: {told}"]
+    return interactions.select(is_unique), [f"{count} of the same pair: {note}"]
 
 
 def filter_interactions(
@@ -145,7 +145,7 @@ def filter_interactions(
 
 
 def compact(interactions: Interactions) -> Interactions:
-    """Forget the ids (and titles) that no row uses; the order of the others stays."""
+    """Removes ids (and titles) that no row uses; the order of the others stays."""
     vocabularies, columns = [], []
     for vocabulary, column in zip(interactions.vocabularies, interactions.ids.T, strict=True):
         used = np.bincount(column, minlength=len(vocabulary)) > 0
@@ -168,7 +168,7 @@ def compact(interactions: Interactions) -> Interactions:
 
 
 def check_usable(interactions: Interactions, where: str, rules: str = "") -> None:
-    """Refuses data from which nothing can be learned.
+    """Refuses data that are too few to learn from.
 
     Args:
         interactions: Left after all filters.

@@ -27,7 +27,7 @@ class FrameTable(Table):
     frame: pd.DataFrame
 
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
-        """See `Table.read`."""
+        """Implements `Table.read`."""
         return {column: self.frame.iloc[:, column].reset_index(drop=True) for column in types}
 
 
@@ -37,14 +37,14 @@ def read_frame(frame: pd.DataFrame, columns: Columns | None = None) -> Interacti
     A column "title" becomes the titles of the items; of an item with several the first counts.
     """
     names = tuple(map(str, frame.columns))
-    found = from_table(FrameTable(Path("data frame"), names, frame), columns or Columns())
+    data = from_table(FrameTable(Path("data frame"), names, frame), columns or Columns())
     place = next((i for i, name in enumerate(names) if name.lower() == "title"), None)
     if place is None:
-        return found
-    items = found.vocabularies[1].ids[found.ids[:, 1]]
+        return data
+    items = data.vocabularies[1].ids[data.ids[:, 1]]
     titled = pd.DataFrame({"item": items, "title": frame.iloc[:, place].to_numpy()}).dropna()
     first = titled.drop_duplicates("item")
-    return replace(found, titles=dict(zip(first["item"], first["title"].astype(str), strict=True)))
+    return replace(data, titles=dict(zip(first["item"], first["title"].astype(str), strict=True)))
 
 
 def matrix_values(matrix: Any, objective: str) -> sparse.coo_array:
@@ -58,15 +58,15 @@ def matrix_values(matrix: Any, objective: str) -> sparse.coo_array:
     Raises:
         DataError: A value is not finite.
     """
-    found = sparse.coo_array(matrix, dtype=np.float32, copy=True)
-    found.sum_duplicates()
-    finite = np.isfinite(found.data)
+    values = sparse.coo_array(matrix, dtype=np.float32, copy=True)
+    values.sum_duplicates()
+    finite = np.isfinite(values.data)
     if not finite.all():
-        raise DataError(f"matrix: expected finite values, found {found.data[~finite][0]}")
+        raise DataError(f"matrix: expected finite values, found {values.data[~finite][0]}")
     if objective == "ranking":
-        found.data = np.maximum(found.data, 0)
-    found.eliminate_zeros()
-    return found
+        values.data = np.maximum(values.data, 0)
+    values.eliminate_zeros()
+    return values
 
 
 def read_matrix(

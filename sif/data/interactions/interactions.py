@@ -1,7 +1,7 @@
 """The interactions of users, items and further fields as integer arrays.
 
-Original ids (strings) become contiguous numbers through one `Vocabulary` per field. These travel
-with the data, so no size is ever guessed from the largest number seen.
+Original ids (strings) become contiguous numbers through one `Vocabulary` per field. Vocabularies
+stay with the data, so that no size is guessed from the largest number.
 """
 
 from __future__ import annotations

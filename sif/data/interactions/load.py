@@ -1,7 +1,7 @@
-"""From a data set's name or a path to a `Dataset` that is ready to be split.
+"""Loads a `Dataset`, ready to be split, by a data set's name or a path.
 
-Reading, merging of duplicates and filters each say in a note what they changed. The hash names the
-content that all else is computed from.
+Reading, merging of duplicates and filters each note what they changed. The hash identifies the
+content from which everything else is computed.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Dataset:
         interactions: After merging duplicates and filtering.
         hash: 16 hex digits of their content.
         official_parts: Fold ("u1" ...) to (base file, test file), or None.
-        notes: One line each: what was done to the data.
-        truth: What is known of generated data, in the numbers of `interactions`, or None.
+        notes: Changes of the data, one line each.
+        truth: Truth behind generated data, in the numbers of `interactions`, or None.
     """
 
     name: str
@@ -63,11 +63,11 @@ def load_dataset(
     Args:
         name_or_path: A name from `list_datasets`, or a path.
         data_dir: Looked at first for a known name, and where a download goes.
-        columns: Which columns mean what; the usual names are recognized.
+        columns: Roles of columns; the usual names are recognized.
         min_rating: Keep ratings of at least this, in rating units.
         min_user: Fewest interactions of a user.
         min_item: Fewest interactions of an item.
-        duplicates: What becomes of repeated pairs: last, first, mean or error.
+        duplicates: Rule for repeated pairs: last, first, mean or error.
         planted: Arguments of `planted` that differ from the recipe's (seed, kind, ...).
 
     Returns:
@@ -91,8 +91,10 @@ def load_dataset(
     merged, merging = merge_duplicates(raw, duplicates)
     kept, filtering = filter_interactions(merged, min_rating, min_user, min_item)
     rules = {"min_rating": min_rating, "min_user": min_user, "min_item": min_item}
-    told = ", ".join(f"{key} {value:g}" for key, value in rules.items() if value not in (None, 1))
-    check_usable(kept, str(name_or_path), told if filtering else "")
+    listing = ", ".join(
+        f"{key} {value:g}" for key, value in rules.items() if value not in (None, 1)
+    )
+    check_usable(kept, str(name_or_path), listing if filtering else "")
     if truth is not None:
         truth = _renumbered(truth, raw, kept)
     return Dataset(name, kept, kept.content_hash, parts, [*notes, *merging, *filtering], truth)

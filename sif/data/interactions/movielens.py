@@ -1,7 +1,7 @@
 """The official MovieLens folders to `Interactions` with titles.
 
 100K keeps `u.data` and `u.item`, 1M and 10M `ratings.dat` and `movies.dat` ("::" between columns),
-20M, 25M and the "latest" sets `ratings.csv` and `movies.csv`. The file that is there tells which.
+20M, 25M and the "latest" sets `ratings.csv` and `movies.csv`. The layout follows from the files.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LAYOUTS = (
 
 
 def find_layout(folder: Path) -> Layout | None:
-    """The layout whose ratings file stands in the folder, or None."""
+    """The layout whose ratings file the folder has, or None."""
     return next((layout for layout in LAYOUTS if (folder / layout.ratings).is_file()), None)
 
 
@@ -49,8 +49,8 @@ def read_movielens(folder: Path, columns: Columns | None = None) -> Interactions
     """Reads an official folder.
 
     Args:
-        folder: As the official archive unpacks it.
-        columns: Which columns mean what; not needed for the official files.
+        folder: Unpacked official archive.
+        columns: Roles of columns; not needed for the official files.
 
     Returns:
         The ratings in file order, with titles where the file of titles is there.
@@ -74,8 +74,8 @@ def read_movielens(folder: Path, columns: Columns | None = None) -> Interactions
 def official_parts(folder: Path) -> dict[str, tuple[Path, Path]] | None:
     """Fold name to (base file, test file) for the folds that are there; None without any."""
     pairs = {fold: (folder / f"{fold}.base", folder / f"{fold}.test") for fold in OFFICIAL_FOLDS}
-    there = {fold: pair for fold, pair in pairs.items() if all(path.is_file() for path in pair)}
-    return there or None
+    complete = {fold: pair for fold, pair in pairs.items() if all(path.is_file() for path in pair)}
+    return complete or None
 
 
 def _read_titles(path: Path, layout: Layout) -> dict[str, str]:

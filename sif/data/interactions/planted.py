@@ -3,11 +3,11 @@
 Embeddings p_u, q_v ~ N(0, 1) and weights w ~ U(0.5, 1.5) give the signal
 s(u, v) = w^T O(P(p_u), Q(q_v)), standardized to mean 0 and deviation 1 over all pairs. Ratings are
 the signal plus noise at a random share of the pairs; clicks are drawn from a softmax of it, mixed
-with item popularity. The functions here are the truth, apart from those that a search tries.
+with item popularity. The functions here are independent of those that a search tries.
 
-Up to `_MAX_PAIRS` pairs of user and item the signal of all of them is held; beyond,
-`planted_large` draws the same kinds of data without it: moments come from a sample of pairs, and a
-user clicks among the items that he meets.
+Up to `_MAX_PAIRS` pairs of user and item, the signal of all pairs is held in memory. Beyond,
+`planted_large` draws the same kinds of data without it: a sample of pairs gives the moments, and
+users click among a sample of the items.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def planted(
     # would plant neither.
     weights = rng.uniform(0.5, 1.5, width)
     p, q = (transform(name, e) for name, e in zip(truth.transforms, embeddings, strict=True))
-    draw = _of_all_pairs if users * items <= _MAX_PAIRS else _of_cells
+    draw = _all_pairs if users * items <= _MAX_PAIRS else _pairs_by_cell
     raw = PairSignal(OPERATIONS[operation], p, q, weights)
     (pairs, noisy), signal = draw(raw, density, noise, kind, rng)
     interactions = Interactions(
@@ -186,7 +186,7 @@ def planted(
     return interactions, info
 
 
-def _of_all_pairs(
+def _all_pairs(
     raw: PairSignal, density: float, noise: float, kind: str, rng: np.random.Generator
 ) -> tuple[Drawn, Signal]:
     """Shuffled pairs (n, 2), their noisy signal (n,), and the signal, by the table of all pairs."""
@@ -201,10 +201,10 @@ def _of_all_pairs(
     return (pairs, values), lambda ids: signal_table[ids[:, 0], ids[:, 1]]
 
 
-def _of_cells(
+def _pairs_by_cell(
     raw: PairSignal, density: float, noise: float, kind: str, rng: np.random.Generator
 ) -> tuple[Drawn, Signal]:
-    """As `_of_all_pairs`, a cell of users at a time."""
+    """Does the same as `_all_pairs`, one cell of users at a time."""
     signal = raw.standardized(rng)
     pairs, noisy = KINDS[kind][1](signal, density, noise, rng)
     order = rng.permutation(len(pairs))

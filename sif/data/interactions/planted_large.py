@@ -18,7 +18,7 @@ Drawn = tuple[Int64Array, npt.NDArray[np.float32]]
 Combine = Callable[[Float64Array, Float64Array], Float64Array]
 
 CLICK_TEMPERATURE = 0.5  # in deviations of the signal
-POPULARITY_SHARE = 0.1  # of the clicks follow popularity, whatever the signal
+POPULARITY_SHARE = 0.1  # of the clicks follow popularity, not the signal
 POPULARITY_POWER = 0.7  # popularity falls with rank^-0.7
 MIN_PER_ITEM = 2
 _CANDIDATES = 8  # items that a user meets per click; the share clicked is that of density 1 / 8
@@ -43,18 +43,18 @@ class PairSignal:
     deviation: float = 1.0
 
     def standardized(self, rng: np.random.Generator) -> PairSignal:
-        """With the moments of uniformly drawn pairs."""
+        """The same signal with the moments of uniformly drawn pairs."""
         users, items = (rng.integers(0, len(x), _MOMENT_PAIRS) for x in (self.p, self.q))
         values = self.at(users, items)
         return replace(self, mean=float(values.mean()), deviation=float(values.std()))
 
     def at(self, users: Int64Array, items: Int64Array) -> Float64Array:
         """Signal (n,) float64 of users (n,) and items (n,)."""
-        found = np.empty(len(users))
+        scores = np.empty(len(users))
         for start in range(0, len(users), _PIECE):
             piece = slice(start, start + _PIECE)
-            found[piece] = self.combine(self.p[users[piece]], self.q[items[piece]]) @ self.weights
-        return (found - self.mean) / self.deviation
+            scores[piece] = self.combine(self.p[users[piece]], self.q[items[piece]]) @ self.weights
+        return (scores - self.mean) / self.deviation
 
     def __call__(self, ids: Int64Array) -> npt.NDArray[np.float32]:
         """Signal (n,) float32 at ids (n, 2)."""
@@ -160,15 +160,15 @@ def _distinct(
     A few more where a user would have fewer than two.
     """
     total = n_users * n_items
-    wanted = round(density * total)
+    target = round(density * total)
     if density > 0.3:
-        keys = np.sort(stream.permutation(total)[:wanted])
+        keys = np.sort(stream.permutation(total)[:target])
     else:
         keys = np.zeros(0, dtype=np.int64)
-        while len(keys) < wanted:
-            more = stream.integers(0, total, wanted - len(keys) + wanted // 8 + 8)
+        while len(keys) < target:
+            more = stream.integers(0, total, target - len(keys) + target // 8 + 8)
             keys = np.unique(np.concatenate([keys, more]))
-        keys = np.sort(keys[stream.permutation(len(keys))[:wanted]])
+        keys = np.sort(keys[stream.permutation(len(keys))[:target]])
     lacking = np.flatnonzero(np.bincount(keys // n_items, minlength=n_users) < 2)
     while len(lacking):
         more = lacking * n_items + stream.integers(0, n_items, len(lacking))

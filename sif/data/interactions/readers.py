@@ -44,7 +44,7 @@ _INT64_END = 2.0**63
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns mean what.
+    """The roles of columns.
 
     Attributes:
         user: Name of the user column; None recognizes the usual names.
@@ -73,7 +73,7 @@ def read_interactions(path: str | PathLike[str], columns: Columns | None = None)
 
     Args:
         path: A text file (any separator, with header or in u.data order), `.inter` or Parquet.
-        columns: Which columns mean what; by default the usual names are recognized.
+        columns: Roles of columns; by default the usual names are recognized.
 
     Returns:
         Its rows in file order; ids are the texts of the file, times are seconds since 1970 (dates
@@ -109,10 +109,10 @@ def _assign(table: Table, columns: Columns) -> dict[str, int]:
     plain = [re.sub(r"[\s_\-]", "", name).lower() for name in typeless]
     roles: dict[str, int] = {}
     for role in HEADERLESS:
-        named: str | None = getattr(columns, role)
-        if named:
-            roles[role] = _named(table, typeless, f"data.{role}", named)
-        elif named is None:
+        header: str | None = getattr(columns, role)
+        if header:
+            roles[role] = _position(table, typeless, f"data.{role}", header)
+        elif header is None:
             usual = [plain.index(name) for name in RECOGNIZED[role] if name in plain]
             usual = [position for position in usual if position not in roles.values()]
             if usual:
@@ -124,18 +124,18 @@ def _assign(table: Table, columns: Columns) -> dict[str, int]:
                     f" found {_listed(table)}"
                 )
     for name in columns.context:
-        roles[name] = _named(table, typeless, "data.context", name)
+        roles[name] = _position(table, typeless, "data.context", name)
     for role, position in roles.items():
-        twin = next((r for r, p in roles.items() if p == position and r != role), None)
-        if twin:
+        clash = next((r for r, p in roles.items() if p == position and r != role), None)
+        if clash:
             raise DataError(
-                f"{table.header_place}: expected different columns for {role} and {twin},"
+                f"{table.header_place}: expected different columns for {role} and {clash},"
                 f" found {table.columns[position]!r} for both"
             )
     return roles
 
 
-def _named(table: Table, typeless: list[str], key: str, name: str) -> int:
+def _position(table: Table, typeless: list[str], key: str, name: str) -> int:
     for names in (list(table.columns), typeless):
         if name in names:
             return names.index(name)
@@ -145,12 +145,12 @@ def _named(table: Table, typeless: list[str], key: str, name: str) -> int:
 
 
 def _listed(table: Table) -> str:
-    told = ", ".join(repr(name) for name in table.columns[:_TOLD])
-    return f"columns {told}" + (" ..." if len(table.columns) > _TOLD else "")
+    names = ", ".join(repr(name) for name in table.columns[:_TOLD])
+    return f"columns {names}" + (" ..." if len(table.columns) > _TOLD else "")
 
 
 def _read(table: Table, roles: dict[str, int], fields: tuple[str, ...]) -> dict[int, pd.Series]:
-    """Read in the narrowest types that fit: text is only kept where a column is not numeric."""
+    """Reads in the narrowest types that fit: only columns that are not numeric stay text."""
     ids = {roles[name]: "id" for name in fields}
     others = [role for role in ("rating", "timestamp") if role in roles]
     # Times too are read as floats, exact to 2^53: pandas 2 wraps larger integers without a word.
@@ -223,15 +223,15 @@ def _timestamps(table: Table, cells: dict[int, pd.Series], position: int) -> Int
 
 
 def _floats(column: pd.Series) -> npt.NDArray[np.float64]:
-    """Numbers, NaN where there is none."""
+    """Numbers; NaN for missing values."""
     if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
         column = pd.to_numeric(column.astype(object).astype(str), errors="coerce")
     return np.array(column.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
 def _refuse(table: Table, bad: npt.NDArray[np.bool_], position: int, expected: str) -> None:
-    """Raise for the first bad row, naming its line and what stands there."""
+    """Raises for the first bad row, with its line and content."""
     if bad.any():
         where, text = table.locate(int(np.argmax(bad)), position)
-        found = repr(text) if text.strip() else "nothing"
-        raise DataError(f"{where}: {expected}, found {found}")
+        actual = repr(text) if text.strip() else "nothing"
+        raise DataError(f"{where}: {expected}, found {actual}")

@@ -38,22 +38,22 @@ class InParts(Generic[Rows]):
     hash: str
 
     def rows(self, number: int) -> Rows:
-        """Those of a part by its number."""
+        """The rows of a part, by its number."""
         raise NotImplementedError
 
     @cached_property
     def train(self) -> Rows:
-        """The rows that weights are fitted on."""
+        """The rows that fit weights."""
         return self.rows(TRAIN)
 
     @cached_property
     def valid(self) -> Rows:
-        """The rows that choices are made on."""
+        """The rows that decide choices."""
         return self.rows(VALID)
 
     @cached_property
     def test(self) -> Rows:
-        """The rows that are looked at once, at the end."""
+        """The rows that are evaluated once, at the end."""
         return self.rows(TEST)
 
     def description(self) -> dict[str, Any]:
@@ -75,9 +75,9 @@ class Split(InParts[Interactions]):
         interactions: All rows, n of them.
         part: (n,) int8: 0 train, 1 valid, 2 test.
         protocol: A key of `PROTOCOLS`, or "file".
-        seed: What drew the parts; without meaning for "file", "leave-one-out" and "temporal".
+        seed: Seed of the draw; unused by "file", "leave-one-out" and "temporal".
         hash: 16 hex digits over ids, ratings, timestamps and parts.
-        notes: One line each: what was done to the data on the way.
+        notes: Changes of the data, one line each.
     """
 
     interactions: Interactions
@@ -88,11 +88,11 @@ class Split(InParts[Interactions]):
     notes: tuple[str, ...] = ()
 
     def rows(self, number: int) -> Interactions:
-        """See `InParts`."""
+        """Rows of each part (see `InParts`)."""
         return self.interactions.select(self.part == number)
 
     def description(self) -> dict[str, Any]:
-        """See `InParts`; with the sizes of the fields."""
+        """Sizes of the parts (see `InParts`) and of the fields."""
         sizes = zip(self.interactions.fields, self.interactions.sizes, strict=True)
         return {**super().description(), "sizes": dict(sizes)}
 
@@ -105,7 +105,7 @@ def build_split(
     seed: int,
     where: str = "split",
 ) -> Split:
-    """Checks the parts (n,) and seals them with a hash.
+    """Checks the parts (n,) and adds a hash.
 
     Raises:
         ShapeError: There is not one part per row.
@@ -122,8 +122,8 @@ def build_split(
         )
     counts = np.bincount(part, minlength=3)
     if not counts.all():
-        told = ", ".join(f"{name} {n}" for name, n in zip(PART_NAMES, counts, strict=True))
-        raise DataError(f"{where}: expected interactions in every part, found {told}")
+        sizes = ", ".join(f"{name} {n}" for name, n in zip(PART_NAMES, counts, strict=True))
+        raise DataError(f"{where}: expected interactions in every part, found {sizes}")
     sealed: Parts = part.astype(np.int8)
     return Split(interactions, sealed, protocol, seed, content_hash(interactions, sealed))
 
@@ -140,7 +140,7 @@ def make_split(dataset: Dataset, protocol: str, seed: int) -> Split:
         The split of `dataset.interactions`.
 
     Raises:
-        DataError: The protocol is unknown, needs what the data lack, or leaves a part empty.
+        DataError: An unknown protocol, one whose columns the data lack, or an empty part.
     """
     if protocol not in PROTOCOLS:
         raise unknown("data.protocol", protocol, PROTOCOLS, DataError)
@@ -171,21 +171,21 @@ def _rating(
 def _ranking_per_user(
     interactions: Interactions, seed: int, dataset: Dataset | None = None
 ) -> Parts:
-    """Of a user's n rows floor(n / 10), at least one, to valid and to test each, at random."""
+    """Gives floor(n / 10), at least one, of a user's n rows to valid and to test, at random."""
     users = interactions.ids[:, 0]
     keys = _generator(seed).random(len(users))
     position, n = place_in_group(users, np.lexsort((keys, users)))
-    held = np.where(n >= _MIN_PER_USER, np.maximum(n // 10, 1), 0)
+    n_held_out = np.where(n >= _MIN_PER_USER, np.maximum(n // 10, 1), 0)
     part = np.full(len(users), TRAIN, dtype=np.int8)
-    part[position < 2 * held] = VALID
-    part[position < held] = TEST
+    part[position < 2 * n_held_out] = VALID
+    part[position < n_held_out] = TEST
     return part
 
 
 def held_out(interactions: Interactions, seed: int) -> npt.NDArray[np.bool_]:
     """(n,): the rows that `ranking-per-user` tests on."""
-    found: npt.NDArray[np.bool_] = _ranking_per_user(interactions, seed) == TEST
-    return found
+    is_test: npt.NDArray[np.bool_] = _ranking_per_user(interactions, seed) == TEST
+    return is_test
 
 
 def _leave_one_out(interactions: Interactions, seed: int, dataset: Dataset) -> Parts:
@@ -243,11 +243,11 @@ def _official(interactions: Interactions, seed: int, dataset: Dataset, *, fold: 
     base, test = (read_interactions(path) for path in files)
     keys = row_keys(interactions.ids[:, :2], interactions.sizes[:2])
     in_test = np.isin(keys, _keys_of(test, interactions))
-    lost = ~in_test & ~np.isin(keys, _keys_of(base, interactions))
-    if lost.any():
+    is_missing = ~in_test & ~np.isin(keys, _keys_of(base, interactions))
+    if is_missing.any():
         raise DataError(
             f"{files[0].parent}: expected every pair of the data in {files[0].name} or"
-            f" {files[1].name}, found {int(lost.sum())} in neither"
+            f" {files[1].name}, found {int(is_missing.sum())} in neither"
         )
     part = np.where(in_test, TEST, TRAIN).astype(np.int8)
     rest = _generator(seed).permutation(np.flatnonzero(~in_test))
@@ -258,7 +258,7 @@ def _official(interactions: Interactions, seed: int, dataset: Dataset, *, fold: 
 def _keys_of(other: Interactions, known: Interactions) -> Int64Array:
     """Keys of the pairs of `other` in the numbers of `known`, without those filtered away there."""
     pairs = zip(known.vocabularies[:2], other.vocabularies, strict=True)
-    columns = [mine.lookup(theirs.ids)[other.ids[:, f]] for f, (mine, theirs) in enumerate(pairs)]
+    columns = [first.lookup(second.ids)[other.ids[:, f]] for f, (first, second) in enumerate(pairs)]
     ids = np.stack(columns, axis=1)
     return row_keys(ids[(ids >= 0).all(axis=1)], known.sizes[:2])
 

@@ -38,18 +38,18 @@ def load_split_file(
     titles: Mapping[str, str] | None = None,
     columns: Columns | None = None,
 ) -> Split:
-    """Load a split that was made elsewhere.
+    """Loads a split that was made elsewhere.
 
     Args:
         path: An npz, a folder with three files, or the three paths train, valid, test.
         titles: Item id to title, attached to the interactions.
-        columns: Which columns mean what in the three files; of an npz only its context.
+        columns: Roles of columns in the three files; an npz only has the context.
 
     Returns:
         The split in the rows' order, protocol "file"; vocabularies are shared by the three parts.
 
     Raises:
-        DataError: Something is missing or contradictory, or a pair stands in the split twice.
+        DataError: Something is missing or contradictory, or a pair is in the split twice.
     """
     if isinstance(path, str | PathLike):
         path = Path(path)
@@ -87,15 +87,15 @@ def _refuse_twice(split: Split, where: str) -> None:
 
 def _in_folder(folder: Path) -> list[Path]:
     """The three files by a word of their names: train.csv, ml-100k.valid.inter, u1.base."""
-    found = []
+    paths = []
     files = sorted(path for path in folder.iterdir() if path.is_file())
     for name, spellings in _SPELLINGS.items():
         fits = [p for p in files if set(p.name.lower().split(".")) & set(spellings)]
         if len(fits) != 1:
-            told = ", ".join(p.name for p in fits) or "none"
-            raise DataError(f"{folder}: expected one file for {name}, found {told}")
-        found.append(fits[0])
-    return found
+            names = ", ".join(p.name for p in fits) or "none"
+            raise DataError(f"{folder}: expected one file for {name}, found {names}")
+        paths.append(fits[0])
+    return paths
 
 
 def _from_files(paths: Sequence[Path], columns: Columns | None) -> tuple[Interactions, Int64Array]:
@@ -137,7 +137,7 @@ def _from_npz(path: Path, context: tuple[str, ...]) -> tuple[Interactions, Int64
 
 def _load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not path.is_file():
-        raise DataError(f"{path}: expected a split file or folder, found none there")
+        raise DataError(f"{path}: expected a split file or folder, found neither")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: expected an npz, found an empty file")
     if not zipfile.is_zipfile(path):
@@ -162,7 +162,7 @@ def _load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 @dataclass(frozen=True, eq=False)
 class _Npz:
-    """The arrays of a file, checked as they are asked for."""
+    """The arrays of a file, checked on access."""
 
     path: Path
     arrays: dict[str, npt.NDArray[Any]]
@@ -189,7 +189,7 @@ class _Npz:
         return values
 
     def refuse(self, values: npt.NDArray[Any], good: npt.NDArray[np.bool_], expected: str) -> None:
-        """Raises for the first row that is not good."""
+        """Raises for the first bad row."""
         if not good.all():
             row = int(np.argmin(good))
             raise DataError(f"{self.path} row {row + 1}: {expected}, found {values[row]}")

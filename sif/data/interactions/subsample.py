@@ -1,4 +1,4 @@
-"""Some of the users: for validation that need not look at all, and for a search on less data."""
+"""Samples of users, for validation on fewer users and for a search on less data."""
 
 from __future__ import annotations
 

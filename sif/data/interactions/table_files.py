@@ -1,8 +1,8 @@
 """Files as tables: open, recognize the layout, read columns fast, and find the line of a bad cell.
 
 Columns are read by position in one vectorized pass (ids as texts, so that "007" stays "007"), a
-million rows at a time: texts live no longer than their chunk, from which codes and the distinct ids
-remain. The file is walked line by line only to say where a cell that was refused stands.
+million rows at a time: of each chunk of texts only codes and the distinct ids are kept. The file is
+read line by line only to find the line of a bad cell.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Table(ABC):
 
     @property
     def header_place(self) -> str:
-        """Where the column names stand, for messages."""
+        """The place of the column names, for messages."""
         return f"{self.path}"
 
     @abstractmethod
@@ -82,8 +82,8 @@ def open_table(path: Path, separator: str | None = None) -> Table:
         DataError: The file is missing, empty or of another kind.
     """
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "none there"
-        raise DataError(f"{path}: expected a file, found {found}")
+        actual = "a folder" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: expected a file, found {actual}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: expected interactions, found an empty file")
     if path.suffix.lower() in (".parquet", ".pq"):
@@ -137,11 +137,12 @@ class TextTable(Table):
     @property
     def header_place(self) -> str:
         """The file and its first line."""
-        told = spell(self.separator)
-        return f"{self.path} line 1 ({'header' if self.header else 'no header'}, separator {told})"
+        separator = spell(self.separator)
+        header = "header" if self.header else "no header"
+        return f"{self.path} line 1 ({header}, separator {separator})"
 
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
-        """See `Table.read`."""
+        """Implements `Table.read`."""
         # Every column is parsed, wanted or not, and one more that must stay empty: with usecols, or
         # at the start of a chunk, pandas drops surplus fields silently.
         # Ids are parsed as objects: "category" turns "007" into 7 in some versions of pandas.
@@ -178,7 +179,7 @@ class TextTable(Table):
         return {column: _stack(chunks.pop(column)) for column in types}
 
     def locate(self, row: int, column: int) -> tuple[str, str]:
-        """See `Table.locate`."""
+        """Implements `Table.locate`."""
         line, cells = self._record(row)
         return f"{self.path} line {line}", cells[column] if column < len(cells) else ""
 
@@ -195,8 +196,8 @@ class TextTable(Table):
     def _parser_error(self, message: str) -> DataError:
         ragged = re.search(r"Expected \d+ fields in line (\d+), saw (\d+)", message)
         if ragged:
-            line, found = map(int, ragged.groups())
-            return _ragged(self.path, line, len(self.columns), found)
+            line, actual = map(int, ragged.groups())
+            return _ragged(self.path, line, len(self.columns), actual)
         reason = message.strip().splitlines()[-1] if message.strip() else "unreadable"
         return DataError(f"{self.path}: expected a table of text, found: {reason}")
 
@@ -225,7 +226,7 @@ class ParquetTable(Table):
             raise DataError(f"{path}: expected a Parquet file, found: {reason}") from None
 
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
-        """See `Table.read`."""
+        """Implements `Table.read`."""
         pa, pq = parquet_library(self.path)
         names = [self.columns[column] for column in types]
         chunks: dict[int, list[pd.Series]] = {column: [] for column in types}
@@ -246,7 +247,7 @@ class ParquetTable(Table):
 
 
 def _counted(cells: pd.Series) -> pd.Series:
-    """Texts as a categorical of objects, whatever type pandas would infer."""
+    """Texts as a categorical of objects, not of a type that pandas infers."""
     codes, texts = distinct(cells)
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(texts, dtype="object")))
 
@@ -267,5 +268,5 @@ def _stack(chunks: list[pd.Series]) -> pd.Series:
     return pd.concat(chunks, ignore_index=True)
 
 
-def _ragged(path: Path, line: int, expected: int, found: int) -> DataError:
-    return DataError(f"{path} line {line}: expected {expected} columns, found {found}")
+def _ragged(path: Path, line: int, expected: int, actual: int) -> DataError:
+    return DataError(f"{path} line {line}: expected {expected} columns, found {actual}")

@@ -27,7 +27,7 @@ def spell(separator: str) -> str:
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell can be read as a number."""
+    """True if a cell can be read as a number."""
     try:
         float(text)
     except ValueError:
@@ -36,7 +36,7 @@ def is_number(text: str) -> bool:
 
 
 def is_replaced(separator: str) -> bool:
-    """Whether a separator of several characters is turned into a tab before parsing."""
+    """True if a separator of several characters is turned into a tab before parsing."""
     return len(separator) > 1 and separator != WHITESPACE
 
 
@@ -61,7 +61,7 @@ class _Replaced(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """See `io.RawIOBase`."""
+        """Implements `io.RawIOBase.readinto`."""
         if not self._ready:
             # To the end of a line, so that no separator is cut in two.
             piece = self._stream.read(_PIECE) + self._stream.readline()
@@ -111,8 +111,8 @@ def not_text(path: Path) -> DataError:
             try:
                 content.decode("utf-8")
             except UnicodeDecodeError as error:
-                found = f"byte 0x{content[error.start]:02x}"
-                return DataError(f"{path} line {line}: expected UTF-8 text, found {found}")
+                byte = f"byte 0x{content[error.start]:02x}"
+                return DataError(f"{path} line {line}: expected UTF-8 text, found {byte}")
     return DataError(f"{path}: expected UTF-8 text, found other bytes")
 
 

@@ -1,7 +1,6 @@
-"""A generated context field: when an interaction happened, as a bucket of its timestamp.
+"""A generated context field: the bucket of an interaction's timestamp.
 
-The buckets hold equally many rows of the train part, whose timestamps alone decide where they
-begin.
+The timestamps of the train part alone define the buckets, each with equally many of its rows.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def with_time_buckets(split: Split, buckets: int) -> Split:
     so the vocabulary is all that is needed to place a new timestamp, see `bucket_ids`.
 
     Args:
-        split: With timestamps. Parts, protocol and hash stay what they are.
+        split: With timestamps. Parts, protocol and hash do not change.
         buckets: Number of buckets; fewer result where many train rows share one second.
 
     Returns:
@@ -53,7 +52,7 @@ def with_time_buckets(split: Split, buckets: int) -> Split:
             f" {len(np.unique(train))} different"
         )
     column = _place(starts, rows.timestamp)
-    told = ", ".join(_date(start) for start in starts[1:])
+    dates = ", ".join(_date(start) for start in starts[1:])
     extended = replace(
         rows,
         ids=np.column_stack([rows.ids, column]),
@@ -61,7 +60,7 @@ def with_time_buckets(split: Split, buckets: int) -> Split:
         vocabularies=(*rows.vocabularies, Vocabulary(starts)),
     )
     note = (
-        f"field {TIME_FIELD}: {len(starts)} buckets of the train timestamps, new ones from {told}"
+        f"field {TIME_FIELD}: {len(starts)} buckets of the train timestamps, new ones from {dates}"
     )
     return replace(split, interactions=extended, notes=(*split.notes, note))
 

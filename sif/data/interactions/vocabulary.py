@@ -1,7 +1,6 @@
 """Original ids to contiguous numbers and back, one `Vocabulary` per field.
 
-Ids of any kind become the texts that the user writes. The order is numeric if every id is an
-integer, else lexicographic.
+Ids of any kind become texts. Their order is numeric if every id is an integer, else lexicographic.
 """
 
 from __future__ import annotations
@@ -72,15 +71,15 @@ class Vocabulary:
 
     def lookup(self, ids: Iterable[Any]) -> Int64Array:
         """Numbers of the given ids, (n,) int64, -1 for an unknown id."""
-        found = self._index.get_indexer(pd.Index(id_strings(ids).astype(object), dtype=object))
-        return np.array(found, dtype=np.int64)
+        indices = self._index.get_indexer(pd.Index(id_strings(ids).astype(object), dtype=object))
+        return np.array(indices, dtype=np.int64)
 
     def index(self, ids: Iterable[Any], name: str = "id") -> Int64Array:
         """Numbers of the given ids.
 
         Args:
             ids: (n,) ids as strings or integers.
-            name: How the error calls an id, such as "user".
+            name: Kind of id in the error, such as "user".
 
         Returns:
             (n,) int64.
@@ -111,18 +110,18 @@ class Vocabulary:
 
 
 def distinct(values: Any) -> tuple[Int64Array, Any]:
-    """As `pandas.factorize`: code of each value, -1 for none, and the distinct values.
+    """Code of each value, -1 for none, and the distinct values, as `pandas.factorize` gives them.
 
-    But texts that differ behind a NUL character are two.
+    Unlike there, texts that differ only behind a NUL character count as two.
     """
-    codes, found = pd.factorize(values)
+    codes, uniques = pd.factorize(values)
     if not (pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)):
-        return codes, found
-    there, plain = codes >= 0, np.asarray(values, dtype=object)
-    if (np.asarray(found, dtype=object)[codes[there]] == plain[there]).all():
-        return codes, found
+        return codes, uniques
+    present, plain = codes >= 0, np.asarray(values, dtype=object)
+    if (np.asarray(uniques, dtype=object)[codes[present]] == plain[present]).all():
+        return codes, uniques
     numbers: dict[Any, int] = {}
-    codes[there] = [numbers.setdefault(value, len(numbers)) for value in plain[there].tolist()]
+    codes[present] = [numbers.setdefault(value, len(numbers)) for value in plain[present].tolist()]
     return codes, np.array(list(numbers), dtype=object)
 
 
@@ -155,7 +154,7 @@ def id_strings(values: Iterable[Any]) -> npt.NDArray[np.str_]:
 
 
 def unusable(text: str) -> str | None:
-    """The fault of an id, as "expected ..., found ..."; None: it has none.
+    """The fault of an id, as "expected ..., found ..."; None for a valid id.
 
     NUL characters are refused since fixed-width texts end at them, so that "a" and "a" with a NUL
     behind it would be one id.
@@ -166,8 +165,8 @@ def unusable(text: str) -> str | None:
             f"{text[:_TOLD]!r}..."
         )
     if "\0" in text:
-        told = repr(text) if len(text) <= _TOLD else f"{text[:_TOLD]!r}..."
-        return f"expected an id without NUL characters, found {told}"
+        shortened = repr(text) if len(text) <= _TOLD else f"{text[:_TOLD]!r}..."
+        return f"expected an id without NUL characters, found {shortened}"
     return None
 
 

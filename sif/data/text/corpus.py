@@ -33,7 +33,7 @@ class Corpus:
         train, valid, test: (n,) int64 words in the order of the text, each in 0..len(words) - 1.
         entropy: Nats per word of the source that the parts are drawn from; None where it is not
             known. No model has a perplexity below exp(entropy) on long parts.
-        notes: One line each: what was done to the text.
+        notes: Changes of the text, one line each.
 
     Raises:
         ShapeError: A part is not of this form.
@@ -98,20 +98,20 @@ def number(
         parts: "train", "valid" and "test" to words in the order of the text.
         where: File of the train part, for messages.
         max_words: Size of the vocabulary, with `<unk>` and `<eos>`; by default all words.
-        notes: On what has been done before.
+        notes: Earlier notes.
 
     Raises:
         DataError: There are fewer than two words beside `<unk>` and `<eos>`.
     """
     ordered = Counter(parts["train"]).most_common()  # equal ones as they first appeared
-    found = [word for word, _ in ordered if word not in (UNK_WORD, EOS_WORD)]
-    if len(found) + 2 < MIN_WORDS:
-        told = f"{len(found)}{f' ({found[0]!r})' if found else ''}"
-        raise DataError(f"{where}: expected at least 2 different words, found {told}")
-    words = (UNK_WORD, EOS_WORD, *found)[:max_words]
+    distinct = [word for word, _ in ordered if word not in (UNK_WORD, EOS_WORD)]
+    if len(distinct) + 2 < MIN_WORDS:
+        count = f"{len(distinct)}{f' ({distinct[0]!r})' if distinct else ''}"
+        raise DataError(f"{where}: expected at least 2 different words, found {count}")
+    words = (UNK_WORD, EOS_WORD, *distinct)[:max_words]
     index = {word: place for place, word in enumerate(words)}
     reason = "not in the train part"
-    if len(words) < len(found) + 2:
+    if len(words) < len(distinct) + 2:
         reason = f"not among the {len(words):,} that are kept"
     ids, remarks = {}, list(notes)
     for part in PART_NAMES:

@@ -1,4 +1,4 @@
-"""Generated sentences whose entropy is known, and which take a memory to predict.
+"""Generated sentences of known entropy, which only a model with a memory predicts well.
 
 A sentence opens with some keys, goes on with fillers, and closes with the same keys in reverse:
 
@@ -6,12 +6,12 @@ A sentence opens with some keys, goes on with fillers, and closes with the same 
 
 Keys are drawn uniformly, one from each of `depth` sets; the number of fillers is uniform; the first
 filler is uniform, and each further one follows from the one before by a random step around a ring.
-What opened the sentence decides the keys that close it. An n-gram sees that far only where there
-are few fillers, and then each pair of keys is another context to it: it pays about log(keys) nats
-for most of the closing keys, where a network that carries the keys along pays none.
+The opening keys decide the closing keys. An n-gram sees the opening keys only when there are few
+fillers, and then each pair of keys is a context of its own: it pays about log(keys) nats for most
+closing keys, while a network that remembers the keys pays none.
 
-Keys and fillers are different words, so all that was drawn can be read off a sentence. Its entropy
-is therefore that of the draws, and since sentences are independent, the entropy of a word is
+Keys and fillers are different words, so a sentence shows all of its draws. Its entropy is that of
+the draws; since sentences are independent, the entropy of a word is
 
     (depth log(keys) + log(lengths) + log(fillers) + (m - 1) h) / (2 depth + m + 1)
 
@@ -73,8 +73,8 @@ class Grammar:
         _check("longest", self.longest, self.shortest, 1000)
         total = math.fsum(self.steps)
         if not (min(self.steps, default=-1) >= 0 and math.isclose(total, 1, abs_tol=1e-9)):
-            told = ", ".join(f"{share:g}" for share in self.steps)
-            raise DataError(f"grammar: steps: expected probabilities with sum 1, found {told}")
+            listing = ", ".join(f"{share:g}" for share in self.steps)
+            raise DataError(f"grammar: steps: expected probabilities with sum 1, found {listing}")
         if len(self.steps) > self.fillers:
             raise DataError(
                 f"grammar: steps: expected at most {self.fillers}, one for each filler,"

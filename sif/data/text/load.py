@@ -1,4 +1,4 @@
-"""From a name or a folder to a corpus."""
+"""Loads a corpus by a name or from a folder."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def load_corpus(
 
 
 def _unknown(path: Path) -> DataError:
-    told = f"{', '.join(LAYOUTS[0].files[:2])} and {LAYOUTS[0].files[2]}"
+    files = f"{', '.join(LAYOUTS[0].files[:2])} and {LAYOUTS[0].files[2]}"
     if path.is_file():
-        return DataError(f"{path}: expected a folder with {told}, found a file")
+        return DataError(f"{path}: expected a folder with {files}, found a file")
     if len(path.parts) > 1:
-        return DataError(f"{path}: expected a folder with {told}, found none there")
-    return unknown_name(str(path), "text", f"a folder with {told},")
+        return DataError(f"{path}: expected a folder with {files}, found no such folder")
+    return unknown_name(str(path), "text", f"a folder with {files},")
 
 
 def _find(recipe: Recipe, data_dir: Path | None) -> tuple[Path, list[str]]:
@@ -83,11 +83,11 @@ def _generate(options: Mapping[str, Any], max_words: int | None) -> Corpus:
     source = [field.name for field in fields(Grammar)]
     sizes = [key for key in inspect.signature(grammar_corpus).parameters if key != "grammar"]
     check_arguments("grammar", options, (*source, *sizes))
-    given = {key: options[key] for key in source if key in options}
-    if "steps" in given:
-        given["steps"] = tuple(given["steps"])
+    arguments = {key: options[key] for key in source if key in options}
+    if "steps" in arguments:
+        arguments["steps"] = tuple(arguments["steps"])
     parts = {key: options[key] for key in sizes if key in options}
-    corpus = grammar_corpus(Grammar(**given), **parts)
+    corpus = grammar_corpus(Grammar(**arguments), **parts)
     if max_words is not None and max_words < len(corpus.words):
         raise DataError(  # without a word, the entropy would be that of another source
             f"grammar: most words: expected at least {len(corpus.words)}, all that it has,"

@@ -1,9 +1,9 @@
 """Folders with a train, a valid and a test file of words between spaces.
 
-The words of a line are what stands between white space, and its end becomes `<eos>`. Blank lines
-are skipped, but for WikiText: its published numbers of words have an `<eos>` for each of its many
-blank lines (S. Merity et al. Pointer Sentinel Mixture Models. ICLR 2017, table 1), and perplexities
-on it are comparable only that way. The Penn Treebank has none.
+White space separates the words of a line, and its end becomes `<eos>`. Blank lines are skipped,
+except in WikiText: its published numbers of words count an `<eos>` for each of its many blank lines
+(S. Merity et al. Pointer Sentinel Mixture Models. ICLR 2017, table 1), and perplexities on it are
+comparable only that way. The Penn Treebank has none.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from sif.errors import DataError
 
 @dataclass(frozen=True)
 class Layout:
-    """Files of train, valid and test, and whether a blank line has an end of its own."""
+    """Files of train, valid and test; `blank_lines` is true if a blank line counts an `<eos>`."""
 
     files: tuple[str, str, str]
     blank_lines: bool = False
 
     def present(self, folder: Path) -> int:
-        """How many of the files are in a folder."""
+        """The number of the layout's files that a folder holds."""
         return sum((folder / file).is_file() for file in self.files)
 
 
@@ -57,9 +57,9 @@ def read_folder(
     Args:
         folder: In one of `LAYOUTS`.
         name: Of the data set.
-        max_words: See `sif.data.text.corpus.number`.
+        max_words: Size of the vocabulary; see `sif.data.text.corpus.number`.
         md5s: Checksums of the published files of train, valid and test; others are noted.
-        notes: Of what has been done before.
+        notes: Earlier notes.
 
     Raises:
         DataError: A file is missing, is empty or is not UTF-8, or the train part has but one word.
@@ -74,13 +74,13 @@ def read_folder(
     if missing:
         lacking = " and no ".join(missing)
         raise DataError(f"{folder}: expected {', '.join(layout.files)} in it, found no {lacking}")
-    told = [*notes, *_strangers(folder, layout, list((md5s or {}).values()))]
+    all_notes = [*notes, *_strangers(folder, layout, list((md5s or {}).values()))]
     parts = {}
     for part, file in zip(PART_NAMES, layout.files, strict=True):
         parts[part], skipped = read_words(folder / file, blank_lines=layout.blank_lines)
         if skipped:
-            told.append(f"{file}: {skipped:,} blank line{'s' * (skipped > 1)} skipped")
-    return number(name, parts, str(folder / layout.files[0]), max_words, told)
+            all_notes.append(f"{file}: {skipped:,} blank line{'s' * (skipped > 1)} skipped")
+    return number(name, parts, str(folder / layout.files[0]), max_words, all_notes)
 
 
 def read_words(path: Path, *, blank_lines: bool = False) -> tuple[list[str], int]:
@@ -101,9 +101,9 @@ def read_words(path: Path, *, blank_lines: bool = False) -> tuple[list[str], int
     skipped = 0
     # Lines as `open` finds them; `splitlines` would also split at signs that WikiText has in words.
     for line in io.StringIO(text.removeprefix("\ufeff"), newline=None):
-        found = line.split()
-        if found or blank_lines:
-            words += [*found, EOS_WORD]
+        line_words = line.split()
+        if line_words or blank_lines:
+            words += [*line_words, EOS_WORD]
         else:
             skipped += 1
     if all(word == EOS_WORD for word in words):
@@ -113,10 +113,10 @@ def read_words(path: Path, *, blank_lines: bool = False) -> tuple[list[str], int
 
 
 def _strangers(folder: Path, layout: Layout, published: list[str]) -> list[str]:
-    """Notes on files that are not the published ones, so that no comparison is made unawares."""
+    """Notes on files that differ from the published ones, whose results do not compare."""
     notes = []
     for file, md5 in zip(layout.files, published, strict=False):
-        found = file_md5(folder / file)
-        if found != md5:
-            notes.append(f"{folder / file}: not the published file (MD5 {md5}), but {found}")
+        actual = file_md5(folder / file)
+        if actual != md5:
+            notes.append(f"{folder / file}: not the published file (MD5 {md5}), but {actual}")
     return notes

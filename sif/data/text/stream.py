@@ -1,9 +1,9 @@
-"""Endless and single passes over a text, in windows that go on where the last one ended.
+"""Endless and single passes over a text, in consecutive windows.
 
-A part is cut into columns of equal length, which are read side by side; what is left over is
-dropped. A window is some rows of them, its targets are the rows one further. The hidden state that
-a window leaves is where the next one starts; the stream keeps it in a `Carry` without knowing what
-it is, so that a resumed job goes on with it.
+A part is cut into columns of equal length, which are read side by side; the remainder is dropped. A
+window is a range of rows, and its targets are the same rows shifted by one. The hidden state at the
+end of a window is the start of the next. The stream keeps it in a `Carry` without knowing its kind,
+so that a resumed job continues with it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Carry:
     def load_state_dict(
         self, state: dict[str, Any], device: torch.device | str | None = None
     ) -> None:
-        """Takes the value back, to a device if one is given."""
+        """Restores the value, on a device if one is given."""
         self.value, self.number = _copied(state["value"], device), state["number"]
 
 
@@ -76,7 +76,7 @@ class TextStream:
             0.05 around half of it; at least 5 and at most `bptt` + 20.
         shift: Whether passes after the first begin with a window of random length below `bptt`, so
             that all later borders lie elsewhere.
-        where: What the part is called in messages.
+        where: Name of the part in messages.
 
     Raises:
         DataError: The part is shorter than one window, or an argument is below 1.
@@ -109,7 +109,7 @@ class TextStream:
 
     @property
     def _targets(self) -> int:
-        """Of each column."""
+        """The number of targets in each column."""
         return len(self._columns) - 1
 
     def next(self) -> Batch:
@@ -124,20 +124,20 @@ class TextStream:
         start, end = self._cursor, min(self._cursor + steps, self._targets)
         self._cursor = end
         inputs, targets = self._columns[start:end], self._columns[start + 1 : end + 1]
-        made = self._make(inputs, targets, self.carry)
+        window = self._make(inputs, targets, self.carry)
         self.carry.number += 1
-        return made
+        return window
 
     def _length(self) -> int:
         if not self._vary:
             return self._bptt
         half = float(torch.rand((), generator=self._generator)) < HALF
         mean = self._bptt / 2 if half else self._bptt
-        drawn = mean + DEVIATION * float(torch.randn((), generator=self._generator))
-        return min(max(int(drawn), SHORTEST), self._bptt + LONGER)
+        length = mean + DEVIATION * float(torch.randn((), generator=self._generator))
+        return min(max(int(length), SHORTEST), self._bptt + LONGER)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides the windows to come, the hidden state among it."""
+        """The state that decides the windows to come, the hidden state included."""
         return {
             "cursor": self._cursor,
             "generator": self._generator.get_state(),
@@ -167,7 +167,7 @@ def text_batches(
 
 
 def _mean_length(bptt: int) -> float:
-    """Of windows of random length: the sum over k of the probability of at least k steps."""
+    """Mean of random window lengths: the sum over k of the probability of at least k steps."""
     spread = DEVIATION * math.sqrt(2)
     return SHORTEST + sum(
         (1 - HALF) * math.erfc((k - bptt) / spread) / 2

@@ -1,4 +1,4 @@
-"""Cells of convolutional networks as values, and the text in which the field publishes them.
+"""Cells of convolutional networks as values, and the text in which they are published.
 
 A cell is a graph: two inputs (nodes 0 and 1, the outputs of the two cells before), intermediate
 nodes that each sum operations on earlier nodes, and an output that concatenates some of them. The
@@ -81,7 +81,7 @@ edge_sources = partial(genotype_text.edge_sources, inputs=INPUTS)
 
 
 def cell_of(choices: tuple[tuple[int, str], ...], steps: int) -> Cell:
-    """The cell of a searched block's kept edges; its output is of all intermediate nodes.
+    """The cell of a searched block's kept edges; its output concatenates all intermediate nodes.
 
     Args:
         choices: Edge numbers with their operations, ascending.
@@ -116,10 +116,10 @@ def parse_cells(text: str, where: str = "genotype") -> Cells:
 def _cell(fields: Mapping[str, ast.expr], name: str) -> Cell:
     if name not in fields:
         raise GenotypeError(f"expected a field {name!r}, found {', '.join(fields) or 'none'}")
-    found = [(canonical(operation), source) for operation, source in parse_edges(fields[name])]
-    if len(found) % KEPT:
-        raise GenotypeError(f"{name}: expected {KEPT} edges per node, found {len(found)} in all")
-    nodes = tuple(tuple(found[i : i + KEPT]) for i in range(0, len(found), KEPT))
+    edges = [(canonical(operation), source) for operation, source in parse_edges(fields[name])]
+    if len(edges) % KEPT:
+        raise GenotypeError(f"{name}: expected {KEPT} edges per node, found {len(edges)} in all")
+    nodes = tuple(tuple(edges[i : i + KEPT]) for i in range(0, len(edges), KEPT))
     return Cell(nodes, whole_numbers(fields[f"{name}_concat"]))
 
 

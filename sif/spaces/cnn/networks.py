@@ -1,4 +1,4 @@
-"""Networks of cells: the layout that supernets share, and the networks built from found cells.
+"""Networks of cells: the layout that supernets share, and the networks of searched cells.
 
 As in DARTS (Liu et al., ICLR 2019, appendix A.1 and A.2): a stem, cells of which those at a third
 and two thirds of the depth halve the size and double the channels, global pooling, one linear map;
@@ -55,7 +55,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a cell stands: what its preprocessing and its operations need to know.
+    """The place of a cell, from which its preprocessing and its operations follow.
 
     Attributes:
         before: Channels of the output two cells before.
@@ -73,7 +73,7 @@ class Place:
 
     @property
     def kind(self) -> str:
-        """Which of the two cells stands here: "reduce" or "normal"."""
+        """The cell at this place: "reduce" or "normal"."""
         return "reduce" if self.reduction else "normal"
 
 
@@ -92,14 +92,14 @@ def places(layout: Layout, outputs: dict[str, int]) -> list[Place]:
     halving = {layout.cells // 3, 2 * layout.cells // 3}
     reduced, channels = layout.stem != "small", layout.channels
     before = last = channels if reduced else layout.stem_multiplier * channels
-    found = []
+    result = []
     for number in range(layout.cells):
         reduction = number in halving
         channels *= 2 if reduction else 1
         place = Place(before, last, channels, reduction, reduced)
-        found.append(place)
+        result.append(place)
         before, last, reduced = last, channels * outputs[place.kind], reduction
-    return found
+    return result
 
 
 class Inputs(nn.Module):
@@ -163,7 +163,7 @@ STEMS = {
 
 
 HALVINGS = {"small": 4, "tiny-imagenet": 8, "imagenet": 32}
-"""By how much stem and cells together divide the sides of an image."""
+"""Factor by which stem and cells together divide the sides of an image."""
 
 AUXILIARIES = {"cifar": (3, True), "imagenet": (2, False)}
 """Stride of the pooling, which leaves 2 x 2 of 8 x 8 (CIFAR) and of 7 x 7 (ImageNet), and whether
@@ -236,7 +236,7 @@ class CellNetwork(nn.Module):
 
     Attributes:
         drop: Chance to drop an edge in training; a schedule may change it.
-        draws: What edges are dropped by, on the network's device; None: torch's own generator.
+        draws: Generator that drops edges, on the network's device; None: torch's own.
 
     Raises:
         ConfigError: A layout that has no such network.

@@ -1,4 +1,4 @@
-"""Operations of convolutional cells: one table of names, aliases, factories and what they cost.
+"""Operations of convolutional cells: one table of names, aliases, factories and costs.
 
 Definitions as in DARTS (Liu et al., ICLR 2019, appendix A.1.1) and the code of NASP: ReLU, then
 convolutions, then batch normalization; separable convolutions twice; pooling followed by
@@ -108,7 +108,7 @@ def _row_column(kernel: int, channels: int, stride: int, norm: Normalization) ->
 
 
 class FactorizedReduce(nn.Module):
-    """Half the size by two 1 x 1 convolutions of every other pixel, the second's one further on.
+    """Half the size, by two 1 x 1 convolutions of every other pixel, the second shifted by one.
 
     Raises:
         ConfigError: An odd number of channels `c_out` that go out.

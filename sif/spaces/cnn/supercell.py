@@ -1,4 +1,4 @@
-"""A cell with every candidate on every edge: chosen operations in the graph, the rest probed."""
+"""A cell with every candidate on every edge: chosen operations are in the graph, others probed."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Seven nodes per cell: two inputs, four intermediate nodes that each keep their two best incoming
 edges, and the output (DARTS; Liu et al., ICLR 2019). At a discrete point only the chosen operations
 enter the graph; every other candidate is probed without one (`sif.core.probe`). The normalizations
-of a supernet use the batch at hand and keep no statistics, so a probe leaves no trace.
+of a supernet use the current batch and keep no statistics, so a probe leaves no trace.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class CNNSpace(CellSpace):
     Args:
         name: Key of `SPECS`.
         layout: The outside; its normalizations are replaced by a supernet's.
-        cost: Key of `COSTS`: what the complexity penalty charges.
+        cost: Key of `COSTS`: the cost in the complexity penalty.
         precision: Of convolutions, "bfloat16" or "float32", which leaves the weights' own.
 
     Raises:
@@ -91,7 +91,7 @@ class CNNSpace(CellSpace):
         self._weights = list(self.parameters())
 
     def _costs(self, cost: str, kind: str) -> tuple[tuple[float, ...], ...]:
-        """Of each candidate, over all cells of the kind; only their ratios count."""
+        """Cost of each candidate, over all cells of the kind; only ratios count."""
         side, total = _SIDE, np.zeros((len(edge_nodes(STEPS)), len(SPECS[self.name][kind])))
         for cell in cast(Sequence[SuperCell], self.cells):
             if cell.block == kind:
@@ -125,13 +125,13 @@ class CNNSpace(CellSpace):
         network = CellNetwork(cells_of(self.genotype(gates)), layout).to(self.reference_tensor())
         _copy(self.stem, network.stem)
         _copy(self.classifier, network.classifier)
-        for ours, theirs in zip(self.cells, network.cells, strict=True):
-            mine, fixed = cast(SuperCell, ours), cast(FixedCell, theirs)
-            _copy(mine.inputs, fixed.inputs)
-            chosen = [(e, k) for e, k in enumerate(gates.choices()[mine.block]) if k >= 0]
+        for own_cell, network_cell in zip(self.cells, network.cells, strict=True):
+            supercell, fixed = cast(SuperCell, own_cell), cast(FixedCell, network_cell)
+            _copy(supercell.inputs, fixed.inputs)
+            chosen = [(e, k) for e, k in enumerate(gates.choices()[supercell.block]) if k >= 0]
             modules = [m for node in fixed.nodes for m in cast(nn.ModuleList, node)]
             for (edge, k), module in zip(chosen, modules, strict=True):
-                _copy(cast(nn.ModuleList, mine.edges[edge])[k], module)
+                _copy(cast(nn.ModuleList, supercell.edges[edge])[k], module)
         return network
 
 
@@ -141,7 +141,7 @@ def lowered(precision: str, device: torch.device) -> torch.autocast:
 
 
 def _copy(source: nn.Module, target: nn.Module) -> None:
-    """Weights by name; statistics that only the target keeps stay."""
+    """Copies weights by name; statistics that only the target has stay."""
     target.load_state_dict(source.state_dict(), strict=False)
 
 
@@ -161,14 +161,14 @@ def expression(cells: Cells) -> str:
 
     Nodes are numbered as in `Cell`.
     """
-    told = []
+    lines = []
     for kind, cell in ((NORMAL, cells.normal), (REDUCE, cells.reduce)):
         nodes = [
             f"{number} = " + " + ".join(f"{name}({source})" for name, source in edges)
             for number, edges in enumerate(cell.nodes, start=2)
         ]
-        told.append(f"{kind}: {', '.join(nodes)}")
-    return "; ".join(told)
+        lines.append(f"{kind}: {', '.join(nodes)}")
+    return "; ".join(lines)
 
 
 NOTATIONS.update(dict.fromkeys(SPECS, lambda genotype: expression(cells_of(genotype))))

@@ -1,4 +1,4 @@
-"""Batches of interactions for the objectives, drawn endlessly from tensors on the device."""
+"""Endless batches of interactions for the objectives, drawn from tensors on the device."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class InteractionStream:
     Args:
         part: The observed rows.
         batch_size: Observed rows per batch.
-        drawing: What else is drawn.
+        drawing: Numbers of negatives and background pairs to draw.
         generator: On the CPU; orders the rows and seeds the draws.
         known: Other observed parts. A drawn combination that is observed in `part` or `known` is
             not a negative; without `known` the background stands for all combinations, observed
@@ -136,12 +136,12 @@ class InteractionStream:
 
 
 def draws_beside(generator: torch.Generator, device: torch.device) -> torch.Generator:
-    """A generator on the device for the rows beside the observed ones, by the seed of theirs."""
+    """A generator on the device for the rows beside the observed ones, seeded by theirs."""
     return torch.Generator(device).manual_seed(generator.initial_seed() ^ 0x5EED)
 
 
 def among(known: Tensor, keys: Tensor) -> Tensor:
-    """Whether each of the keys (n,) is in known, ascending: (n,) bool."""
+    """Mask (n,) of the keys (n,) that are in `known`, which is ascending."""
     return known[torch.searchsorted(known, keys).clamp(max=len(known) - 1)] == keys
 
 
@@ -157,15 +157,15 @@ def draw_negatives(
     Rows are ids (b, k) int64, items are drawn from 0..n_items - 1 on the device of `draws`;
     `is_observed` tells of ids (n, k) which ones (n,) are.
     """
-    drawn = torch.randint(n_items, shape, generator=draws, device=draws.device)
+    items = torch.randint(n_items, shape, generator=draws, device=draws.device)
     for _ in range(REDRAWS if shape[1] else 0):
         rows = ids.repeat_interleave(shape[1], dim=0)
-        rows[:, 1] = drawn.reshape(-1)
+        rows[:, 1] = items.reshape(-1)
         known = is_observed(rows).view(shape)
         # Drawing for all rows keeps the random stream independent of the data.
         again = torch.randint(n_items, shape, generator=draws, device=draws.device)
-        drawn = torch.where(known, again, drawn)
-    return drawn
+        items = torch.where(known, again, items)
+    return items
 
 
 def draw_background(sizes: Sequence[int], n: int, draws: torch.Generator) -> Tensor:

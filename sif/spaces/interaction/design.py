@@ -94,10 +94,10 @@ def spec_expression(genotype: Genotype, fields: Sequence[str]) -> str:
 
 def fields_of(genotype: Genotype) -> tuple[str, ...]:
     """Fields of a genotype by its blocks and parameters: user and item where these name none."""
-    named = [name for name in genotype.blocks if name != OPERATION_BLOCK]
-    if ENCODING_BLOCK in genotype.blocks or not named:
-        named = [name.split(".")[0] for name in genotype.parameters]
-    return tuple(dict.fromkeys(named)) or ("user", "item")
+    names = [name for name in genotype.blocks if name != OPERATION_BLOCK]
+    if ENCODING_BLOCK in genotype.blocks or not names:
+        names = [name.split(".")[0] for name in genotype.parameters]
+    return tuple(dict.fromkeys(names)) or ("user", "item")
 
 
 NOTATIONS.update(
@@ -123,13 +123,13 @@ def _stages_expression(genotype: Genotype, operation: Operation, fields: Sequenc
 
 def _operation(genotype: Genotype, fields: Sequence[str]) -> Operation:
     name = genotype.operation(OPERATION_BLOCK)
-    found = operation_named(name, len(fields))
-    if found is None:
+    operation = operation_named(name, len(fields))
+    if operation is None:
         raise GenotypeError(
             f"genotype: expected an operation of {len(fields)} fields ({', '.join(fields)}), "
             f"found {name!r}"
         )
-    return found
+    return operation
 
 
 def spec_design(spec: FunctionSpec, genotype: Genotype, fields: Sequence[str]) -> Design:
@@ -148,8 +148,8 @@ def spec_design(spec: FunctionSpec, genotype: Genotype, fields: Sequence[str]) -
     if spec.stages:
         return _staged(genotype, fields, operation)
     if spec.transforms:
-        named = tuple(PRIMITIVES[genotype.operation(field)] for field in fields)
-        return Design(named, operation)
+        transforms = tuple(PRIMITIVES[genotype.operation(field)] for field in fields)
+        return Design(transforms, operation)
     return Design(tuple(_learned(genotype, field) for field in fields), operation)
 
 

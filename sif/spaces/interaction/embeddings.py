@@ -15,7 +15,7 @@ from sif.spaces.interaction.sparse_rows import take_rows
 
 @dataclass(frozen=True)
 class TableShape:
-    """Sizes and switches of the tables, and how they start.
+    """Sizes, switches and initialization of the tables.
 
     Attributes:
         sizes: Rows per field.
@@ -25,7 +25,7 @@ class TableShape:
         init: Deviation of the initial embeddings.
         mixed_signs: Readouts start at +1, -1, +1, ... instead of all at +1. On rating data a
             mixture fits better; with all +1, max and min differ in kind (convex, concave).
-        encodings: How each field is encoded, see `sif.spaces.interaction.encoders`; empty: by id.
+        encodings: Encoding of each field, see `sif.spaces.interaction.encoders`; empty: by id.
         trained_readout: Whether w is trained. With an identity for P and Q every operation takes
             any scale of w from its vectors, so that only signs are left; training it anyway weakens
             the L2 of dimensions that grow: on validation (ML-100K) it cost .003 NDCG@10 for
@@ -45,7 +45,7 @@ class TableShape:
     trained_readout: bool = True
 
     def encoding(self, field: int) -> str:
-        """How a field is encoded."""
+        """The encoding of a field."""
         return self.encodings[field] if self.encodings else "id"
 
     def readout(self, operation: Operation) -> nn.Parameter:

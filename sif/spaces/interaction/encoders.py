@@ -1,4 +1,4 @@
-"""Encoders turn ids into vectors for interaction functions: look-ups, histories, propagation.
+"""Encoders turn ids into vectors for interaction functions: lookup, history, propagation.
 
 A field's vector is its row of an id table, or a weighted sum over the pairs that the row has in the
 train part (a user by his items, as in FISM and SVD++; an item by its users), or both; light graph

@@ -155,12 +155,12 @@ class Interaction:
 
     @property
     def uses_history(self) -> bool:
-        """Whether a pair of the train part contributes to its own vectors."""
+        """True if a pair of the train part contributes to its own vectors."""
         return any(v.own for v in self.vectors)
 
     @property
     def is_factorized(self) -> bool:
-        """Whether scores are a product from which a pair's own part can be taken off as one."""
+        """True if scores are a product, and so is the part that pairs contribute to themselves."""
         plain = not self.uses_history or all(map(is_identity, self.transforms))
         return plain and self.factors() is not None
 
@@ -201,7 +201,7 @@ def own_products(
 
 
 def _linear(operation: Operation, readout: Tensor, side: int) -> Elementwise:
-    """The linear part of a factor as a function of its side's vectors."""
+    """The linear part of a factor, as a function of its field's vectors."""
 
     def apply(table: Tensor) -> Tensor:
         assert operation.factors is not None  # noqa: S101

@@ -1,8 +1,8 @@
 """Common parts of supernets of interaction functions: candidates under gates, their scores.
 
-`GatedFunction` is a supernet at its gates; `GatedInteraction` has an interaction for each
-operation of a block, and `gated` any candidates. `replacement_scores` judges every candidate in the
-active one's place, by `fitted_loss` where its own readout would say less than it can do.
+`GatedFunction` is a supernet at its gates; `GatedInteraction` has an interaction for each operation
+of a block, and `gated` takes any candidates. `replacement_scores` judges every candidate in place
+of the active one, by `fitted_loss` where its own readout would underrate it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def gated(gates: Gates, block: str, candidates: Sequence[Candidate]) -> Tensor:
 
 
 class GatedFunction(ABC):
-    """A supernet at its gates, as something that scores pairs.
+    """A supernet at its gates, which scores pairs.
 
     At a discrete point it is the chosen function, unless gates require a gradient: then, and for
     relaxed gates, scores are those of all candidates under the gates, which no encoder knows.
@@ -88,12 +88,12 @@ class GatedFunction(ABC):
 
     @property
     def is_factorized(self) -> bool:
-        """Whether the chosen function is a product; never for mixtures."""
+        """True if the chosen function is a product; never for mixtures."""
         return self.plain is not None and self.plain.is_factorized
 
     @property
     def uses_history(self) -> bool:
-        """Whether the chosen function has encoders that know its pairs; never for mixtures."""
+        """True if the chosen function has encoders that know its pairs; never for mixtures."""
         return self.plain is not None and self.plain.uses_history
 
     def factors(self) -> Factors | None:

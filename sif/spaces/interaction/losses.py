@@ -1,4 +1,4 @@
-"""Losses of scored pairs, which training minimizes, and the batches that they need.
+"""Training losses of scored pairs, and the batches that they need.
 
 A loss sees a scored function and a batch, never a gate or an architecture. Rating: squared error of
 standardized ratings. Ranking: the whole-data weighted square loss (Hu, Koren & Volinsky, ICDM 2008:
@@ -37,12 +37,12 @@ class Scored(Protocol):
 
     @property
     def is_factorized(self) -> bool:
-        """Whether losses over a whole part are matters of a few products, for all pairs at once."""
+        """True if a few matrix products give losses over a whole part, for all pairs at once."""
         ...
 
     @property
     def uses_history(self) -> bool:
-        """Whether scores at train pairs contain a part that these pairs contributed."""
+        """True if scores at train pairs contain a part that these pairs contributed."""
         ...
 
     def own_on_graph(self, graph: PairGraph) -> Tensor | None:
@@ -51,7 +51,7 @@ class Scored(Protocol):
 
 
 _SMALLEST_WEIGHT = 1e-3
-"""Of an observed pair in a readout fit: with a positive weight of 0 the problem has no minimum."""
+"""Weight of an observed pair in a readout fit, at least: with 0 the problem has no minimum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class Batch:
         target: (b,) standardized ratings; ones where there are none.
         negatives: (b, m) items drawn uniformly for each observed row, for the pairwise losses.
         background: (p, k) drawn uniformly from all combinations, for the whole-data loss.
-        background_weight: (p,) what each drawn combination stands for, per observed pair; 0 for
+        background_weight: (p,) weight of each drawn combination, per observed pair; 0 for
             combinations that must not count as negatives.
         graph: All observed pairs of the part or block, where the exact loss over it is wanted.
         graph_target: Targets of all pairs of the graph, in the caller's order; None: `target`.
@@ -255,28 +255,28 @@ def _observed_part(
 
 def against(interaction: Scored, batch: Batch) -> tuple[Tensor, Tensor]:
     """Scores (b,) of the observed rows and (b, m) of the same rows with drawn items."""
-    drawn = interaction.pairs(batch.with_negatives())
+    negatives = interaction.pairs(batch.with_negatives())
     observed = interaction.pairs(batch.ids, batch.in_history)
-    return observed, drawn.view(batch.negatives.shape)
+    return observed, negatives.view(batch.negatives.shape)
 
 
 def bpr(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """-log sigmoid(observed - drawn), averaged."""
-    observed, drawn = against(interaction, batch)
-    return weighted_mean(F.softplus(drawn - observed[:, None]).mean(dim=1), batch.ids, settings)
+    observed, negatives = against(interaction, batch)
+    return weighted_mean(F.softplus(negatives - observed[:, None]).mean(dim=1), batch.ids, settings)
 
 
 def sampled_softmax(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Cross-entropy of the observed item among itself and the drawn ones."""
-    observed, drawn = against(interaction, batch)
-    logits = torch.cat([observed[:, None], drawn], dim=1)
+    observed, negatives = against(interaction, batch)
+    logits = torch.cat([observed[:, None], negatives], dim=1)
     return weighted_mean(torch.logsumexp(logits, dim=1) - observed, batch.ids, settings)
 
 
 def cross_entropy(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Binary cross-entropy, observed rows against drawn ones."""
-    observed, drawn = against(interaction, batch)
-    losses = F.softplus(-observed) + F.softplus(drawn).sum(dim=1)
+    observed, negatives = against(interaction, batch)
+    losses = F.softplus(-observed) + F.softplus(negatives).sum(dim=1)
     return weighted_mean(losses, batch.ids, settings)
 
 

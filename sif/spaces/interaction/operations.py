@@ -32,7 +32,7 @@ class Operation:
     """One way to combine the fields' vectors.
 
     Attributes:
-        name: As written in genotypes: "max", or nested with places of fields counted from 1,
+        name: Name in genotypes: "max", or nested with places of fields counted from 1,
             "max(multiply(1,2),3)".
         combine: k tensors (..., d) to (..., width).
         width: Entries of the output per embedding dimension, given k fields.
@@ -64,7 +64,7 @@ class Operation:
 
 
 def _folded(name: str, pair: Pair, **others: Any) -> Operation:
-    """An operation of any number of fields from what it is of two; `others` as of `Operation`."""
+    """An operation of any number of fields from its form for two; `others` go to `Operation`."""
     return Operation(name, lambda fields: functools.reduce(pair, fields), pair=pair, **others)
 
 
@@ -136,13 +136,13 @@ def nested_operations(table: Mapping[str, Operation] = OPERATIONS) -> dict[str, 
     Returns:
         16 pairs of operations in 3 groupings, 48 in all from `OPERATIONS`.
     """
-    made = [
+    nested = [
         _nested(inner, outer, pair, third)
         for inner, outer in itertools.product(table.values(), repeat=2)
         if inner.width(2) == 1 and inner is not outer
         for pair, third in _GROUPINGS
     ]
-    return {operation.name: operation for operation in made}
+    return {operation.name: operation for operation in nested}
 
 
 def _sum_of(one: Operation, other: Operation) -> Operation:
@@ -177,7 +177,7 @@ SUMS: dict[str, Operation] = {
         )
     )
 }  # fmt: skip
-"""Sums of two operations of two fields; with concat, which is plus in other clothes, none."""
+"""Sums of two operations of two fields; none with concat, which is plus in another form."""
 
 
 def shares(operation: Operation, readout: Tensor, dimension: int) -> list[tuple[Operation, Tensor]]:

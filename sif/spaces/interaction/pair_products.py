@@ -66,7 +66,7 @@ def starts(index: Tensor, size: int) -> Tensor:
 
 @functools.cache
 def _use_up_warning() -> None:
-    """Torch calls the layout beta, once per process; what is used of it here has been stable."""
+    """Torch calls the layout beta, once per process; the parts used here have been stable."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.sparse_csr_tensor([0, 0], [], [], (1, 1))

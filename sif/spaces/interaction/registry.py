@@ -1,4 +1,4 @@
-"""Spaces of interaction functions and losses by name, and what a genotype of any space stands for.
+"""Spaces of interaction functions and losses by name, and designs of genotypes of any space.
 
 A space or a loss is one value in one file, and one line: here, or an entry point of the package
 that brings it (CONTRIBUTING.md). Importing this module loads none of them.

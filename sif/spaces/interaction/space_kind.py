@@ -1,4 +1,4 @@
-"""A space of interaction functions as jobs see it: a supernet, and functions of genotypes."""
+"""The registered form of a space of interaction functions: supernet, designs, expressions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Criterion = Callable[[Interaction, Batch], float]
 
 
 class AtGates(Scored, Protocol):
-    """A supernet at its gates, as something that scores pairs."""
+    """A supernet at its gates, which scores pairs."""
 
     def chosen(self) -> Interaction:
         """The function of a discrete point; ShapeError for relaxed gates."""
@@ -50,7 +50,7 @@ class SpaceContext:
         strengths: (n_f,) per field: L2 strength of each row, per observed train row.
         weightings: Of the training loss, by name.
         histories: The train part as encoders see it; made when it is first asked for.
-        criterion: What validation judges a function by, lower is better, positive.
+        criterion: Error by which validation judges a function; positive, lower is better.
         draws: All initial values.
         stages: Names of the blocks that are searched (`search.stages`).
         own_tables: Whether each operation keeps embeddings of its own (`search.tables`): shared
@@ -80,12 +80,12 @@ class SpaceKind:
 
     Attributes:
         make: Its supernet, on the CPU; ConfigError for fields that it does not take.
-        design: What one of its genotypes stands for, given the names of the fields; GenotypeError
+        design: The design of one of its genotypes, given the names of the fields; GenotypeError
             for a genotype that it does not know.
         expression: The genotype on one line, for people.
         multiply: The product of the embeddings, which every found function is compared with, as a
             genotype of this or another space.
-        has_multiply: Whether that is one of its own functions.
+        has_multiply: Whether `multiply` is one of its own functions.
         stages: Of its blocks, those that `search.stages` chooses from, each combination over
             weights of its own and of user and item alone; empty: it has no stages.
         settings: Model of settings of its own, as `spaces.NAME.key`; None: it has none.

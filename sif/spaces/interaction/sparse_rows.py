@@ -1,7 +1,7 @@
-"""Some rows of a large table: looking them up, and Adam steps that cost no more than those rows.
+"""Lookup of rows of a large table, and Adam steps whose cost grows with these rows alone.
 
-A batch of a thousandth of the users needs a thousandth of their table. `take_rows` gives its
-gradient as a sparse tensor of those rows, and `RowAdam` moves nothing else.
+A batch of a thousandth of the users needs a thousandth of their table. The gradient of `take_rows`
+is a sparse tensor of those rows, and `RowAdam` moves only them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The space `staged`: its stages as blocks, its supernet, and gradients of its gates.
 
-Every combination of choices has weights of its own in a pool; a search trains and judges them.
+Every combination of choices has weights of its own in a pool, which a search trains and judges.
 """
 
 from __future__ import annotations
@@ -78,16 +78,16 @@ def neutral_genotype(fields: int) -> Genotype:
 
 
 SPARE = 6
-"""Sets of weights beyond those one switch away, so that a selection that moves on finds some."""
+"""Sets of weights beyond those one switch away, kept for a selection that moves."""
 MIN_STEPS = 20
-"""Weight steps before a combination is judged: a score is evidence only of what was trained."""
+"""Weight steps before a combination is judged: scores of untrained weights are no evidence."""
 
 
 class StagedSpace(nn.Module):
     """The supernet.
 
     Args:
-        context: What data and objective bring; the shape's encodings and whether w is trained are
+        context: Inputs from data and objective; the shape's encodings and whether w is trained are
             not read, nor is the weighting of the loss, which is a block.
     """
 
@@ -119,10 +119,10 @@ class StagedSpace(nn.Module):
         self._weights = [p for p in self.members.parameters() if p.requires_grad]
 
     def _inherit(self, member: WeightSet, point: Combination, neighbor: Combination) -> None:
-        """Starts a combination's tables where the neighbor's vectors are, as nearly as it can.
+        """Starts a combination's tables as close as possible to the neighbor's vectors.
 
         Otherwise a table that the neighbor did not use would start from noise, and the search
-        would compare how fast candidates learn instead of what they come to.
+        would compare how fast candidates learn instead of how good they become.
         """
         k = len(self.context.fields)
         tables, histories = member.tables, self.histories
@@ -145,7 +145,7 @@ class StagedSpace(nn.Module):
         return cast(Tensor, cast(WeightSet, self.members.sets[0]).readouts[0])
 
     def weight_parameters(self) -> list[nn.Parameter]:
-        """Everything that the combinations train."""
+        """All weights that the combinations train."""
         return self._weights
 
     def arch_parameters(self) -> list[nn.Parameter]:
@@ -153,7 +153,7 @@ class StagedSpace(nn.Module):
         return [p for p in self.transforms.parameters() if p.requires_grad]
 
     def _completed(self, selection: Selection) -> Selection:
-        """Of all stages, neutral where one is not searched."""
+        """The choices of all stages, neutral where a stage is not searched."""
         edges = {
             b.name: (b.operations.index(NEUTRAL[b.name]),) * len(b.nodes) for b in self._stages
         }
@@ -210,14 +210,14 @@ class StagedSpace(nn.Module):
 
     def genotype(self, gates: Gates) -> Genotype:
         """The combination at the gates; element-wise functions as numbers where they are chosen."""
-        named = self._completed(gates.choices()).named(self._stages)
-        elementwise = named[EMBEDDING_BLOCK] == ((0, "elementwise"),)
+        blocks = self._completed(gates.choices()).named(self._stages)
+        elementwise = blocks[EMBEDDING_BLOCK] == ((0, "elementwise"),)
         transforms = self.transforms if elementwise else ()
-        return Genotype(self.name, named, mlp_numbers(self.context.fields, transforms))
+        return Genotype(self.name, blocks, mlp_numbers(self.context.fields, transforms))
 
 
 class GatedStages(GatedFunction):
-    """The supernet at its gates, as something that scores pairs.
+    """The supernet at its gates, which scores pairs.
 
     At a discrete point it is one `Interaction` over the combination's own weights. With gates that
     require a gradient, or relaxed ones, every stage mixes its candidates over the same weights; a

@@ -1,8 +1,8 @@
 """The space of element-wise interaction functions (SIF, WWW 2020) as a supernet.
 
-Blocks are "operation" (multiply, plus, min, max, concat; with three fields also those nested) and,
-where transforms are chosen from a table, one per field ("user", "item"). Where they are learned
-networks instead, those are continuous architecture parameters, trained on the validation part only.
+Blocks are "operation" (multiply, plus, min, max, concat; with three fields also the nested ones)
+and, if transforms are chosen from a table, one per field ("user", "item"). Learned transforms are
+continuous architecture parameters instead, trained on the validation part alone.
 """
 
 from __future__ import annotations

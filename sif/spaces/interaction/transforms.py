@@ -61,7 +61,7 @@ def _identity(x: Tensor) -> Tensor:
 
 
 def is_identity(transform: Elementwise) -> bool:
-    """Whether an element-wise function is the identity of `PRIMITIVES`."""
+    """True if an element-wise function is the identity of `PRIMITIVES`."""
     return transform is _identity
 
 

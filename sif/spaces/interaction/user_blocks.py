@@ -1,4 +1,4 @@
-"""Batches of whole users: a block of them with every pair they have, in bounded memory.
+"""Batches of whole users: a block of users with all of their pairs, in bounded memory.
 
 A part is cut once into blocks of random users with nearly equal numbers of pairs; a pass visits
 every block once, in a new order. Over a block the whole-data loss is exact (all of the block's
@@ -26,7 +26,7 @@ from sif.spaces.interaction.losses import Batch
 from sif.spaces.interaction.pair_products import PairGraph, starts
 
 STEPS = 64
-"""Blocks that a large part is cut into. With their number fixed, what a step pays for the items
+"""Blocks that a large part is cut into. With their number fixed, the cost of a step for the items
 grows with the items, not with items times pairs, and a pass stays linear in the data."""
 MIN_PAIRS_PER_ITEM = 128
 """A step costs about pairs x d and items x d^2, so that with this many pairs per item the second
@@ -37,7 +37,7 @@ MAX_ELEMENTS = 1 << 25
 
 
 def block_pairs(pairs: int, items: int, gathered: int = 0) -> int:
-    """How many pairs a block should have.
+    """The number of pairs that a block should have.
 
     Args:
         pairs: Of the part.
@@ -56,7 +56,7 @@ class BlockStream:
     Args:
         part: The observed rows.
         pairs: Observed rows per block, about; a user's rows stay together.
-        drawing: What is drawn beside them.
+        drawing: Numbers of negatives and background pairs to draw.
         generator: On the CPU; groups the users, orders the blocks and seeds the draws.
     """
 
@@ -120,7 +120,7 @@ def _cut(
     place = torch.empty_like(users)
     place[users] = torch.arange(n_users, device=device)
     order = torch.argsort(place[part.ids[:, 0]] * n_items + part.ids[:, 1])
-    found = []
+    blocks = []
     sizes = torch.bincount(block).tolist()
     lengths = [int(block.sum()) for block in counts[users].split(sizes)]
     places = torch.arange(max(lengths), device=device)
@@ -128,8 +128,8 @@ def _cut(
         rows = torch.repeat_interleave(counts[own])
         columns = part.ids[chosen, 1]
         graph = _graph(rows, columns, (len(own), n_items), places[: len(chosen)])
-        found.append((own, graph, part.target[chosen]))
-    return found
+        blocks.append((own, graph, part.target[chosen]))
+    return blocks
 
 
 def _graph(rows: Tensor, columns: Tensor, shape: tuple[int, int], order: Tensor) -> PairGraph:

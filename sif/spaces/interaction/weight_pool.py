@@ -1,9 +1,9 @@
-"""Weights of the combinations that a search over several stages meets.
+"""Weights of the combinations that a search over several stages visits.
 
-A combination of choices trains weights of its own: with shared ones the incumbent, to which they
-were fitted, would beat every challenger. Only what is one switch away from the selection is ever
-told apart, so a few sets of weights suffice, and a combination that is met anew takes over the set
-that was used longest ago, starting from the best known neighbor.
+A combination of choices trains weights of its own: shared weights fit the incumbent, which would
+beat every challenger. A search compares only combinations one switch away from the selection, so a
+few sets of weights suffice. A new combination takes over the set that was used longest ago, and
+starts from the best known neighbor.
 """
 
 from __future__ import annotations

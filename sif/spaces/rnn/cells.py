@@ -1,4 +1,4 @@
-"""Recurrent cells as values: which activation every node has, and which state it reads.
+"""Recurrent cells as values: the activation of every node, and the state that it reads.
 
 State 0 is the fixed first node, of the input and the hidden state before; state i + 1 is node i.
 A cell's output is the mean of some states (DARTS; Liu et al., ICLR 2019, section 3.2).
@@ -24,7 +24,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "identity": lambda x: x,
 }
-"""Those of DARTS without "none" (section 3.2), for which the constraints of NASP stand."""
+"""Activations of DARTS without "none" (section 3.2), which the constraints of NASP replace."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ edge_sources = partial(genotype_text.edge_sources, inputs=1)
 
 
 def readers(cell: RecurrentCell) -> dict[int, list[int]]:
-    """Which nodes read a state, states ascending: what a node reads is there before it."""
-    found: dict[int, list[int]] = {}
+    """State to the nodes that read it, states ascending: a node comes after the state it reads."""
+    by_state: dict[int, list[int]] = {}
     for source in range(len(cell.nodes)):
         nodes = [i for i, (_, read) in enumerate(cell.nodes) if read == source]
         if nodes:
-            found[source] = nodes
-    return found
+            by_state[source] = nodes
+    return by_state
 
 
 def cell_of(choices: Sequence[tuple[int, str]], nodes: int) -> RecurrentCell:

@@ -1,4 +1,4 @@
-"""Sizes of language models, and dropout that stays the same over a window."""
+"""Sizes of language models, and dropout that is constant over a window."""
 
 from __future__ import annotations
 
@@ -69,5 +69,5 @@ def draw_masks(
 
 
 def masked(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Values times their factors, or as they are."""
+    """Values times their factors, or unchanged."""
     return x if mask is None else x * mask

@@ -26,11 +26,11 @@ SLOPES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": lambda value: value * (1 - value),
     "identity": torch.ones_like,
 }
-"""Derivatives of `ACTIVATIONS` by what they gave."""
+"""Derivatives of `ACTIVATIONS`, as functions of their outputs."""
 
 
 def fused(
-    given: Tensor,
+    from_input: Tensor,
     hidden: Tensor,
     from_hidden: Tensor,
     matrices: Sequence[Tensor],
@@ -40,19 +40,19 @@ def fused(
     """Outputs of a cell over a window.
 
     Args:
-        given: (steps, batch, 2 hidden): the inputs' share of the fixed node's product.
+        from_input: (steps, batch, 2 hidden): the inputs' share of the fixed node's product.
         hidden: (batch, hidden) output before the window.
         from_hidden: (hidden, 2 hidden) matrix of the fixed node.
         matrices: Per learned node (hidden, 2 hidden).
-        cell: Which activations read which states.
+        cell: The activation of each node and the state that it reads.
         mask: (batch, hidden) for every state that is read; gets no gradient.
 
     Returns:
         (steps, batch, hidden), differentiable once.
     """
     groups = [torch.cat([matrices[i] for i in nodes], 1) for nodes in readers(cell).values()]
-    made = _Fused.apply(cell, mask, given, hidden, from_hidden, *groups)
-    return cast(Tensor, made)
+    result = _Fused.apply(cell, mask, from_input, hidden, from_hidden, *groups)
+    return cast(Tensor, result)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class _Window:
         befores: (steps, batch, hidden): the output before each step.
         states: (states, steps, batch, hidden).
         gates: Those of the highway into each state, likewise.
-        fresh: What the activation into each state gave.
+        fresh: Output of the activation into each state.
     """
 
     befores: Tensor
@@ -72,7 +72,7 @@ class _Window:
     fresh: Tensor
 
     def enter(self, state: int, step: int, read: Tensor, product: Tensor, activation: str) -> None:
-        """A highway from what is read into a state."""
+        """A highway from the state that is read into another state."""
         carry, fresh = product.chunk(2, dim=1)
         gate, value = self.gates[state, step], self.fresh[state, step]
         torch.sigmoid(carry, out=gate)
@@ -89,18 +89,18 @@ class _Window:
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, cell: RecurrentCell, mask: Tensor | None, given: Tensor, hidden: Tensor,
+        ctx: Any, cell: RecurrentCell, mask: Tensor | None, from_input: Tensor, hidden: Tensor,
         from_hidden: Tensor, *groups: Tensor,
     ) -> Tensor:  # fmt: skip
-        steps, batch, _ = given.shape
+        steps, batch, _ = from_input.shape
         sizes = (steps, batch, hidden.shape[1])
-        outputs, befores = given.new_empty(sizes), given.new_empty(sizes)
-        many = [given.new_empty((len(cell.nodes) + 1, *sizes)) for _ in range(3)]
+        outputs, befores = from_input.new_empty(sizes), from_input.new_empty(sizes)
+        many = [from_input.new_empty((len(cell.nodes) + 1, *sizes)) for _ in range(3)]
         window = _Window(befores, *many)
         reading = list(zip(readers(cell).items(), groups, strict=True))
         for step in range(steps):
             befores[step] = hidden
-            product = torch.addmm(given[step], masked(hidden, mask), from_hidden)
+            product = torch.addmm(from_input[step], masked(hidden, mask), from_hidden)
             window.enter(0, step, hidden, product, "tanh")
             for (source, nodes), matrix in reading:
                 read = window.states[source, step]

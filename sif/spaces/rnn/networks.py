@@ -73,7 +73,7 @@ class CellLoop:
 
     Attributes:
         weights: One matrix per node.
-        cell: Which activations read which states.
+        cell: The activation of each node and the state that it reads.
         mask: (batch, hidden) for every state that is read.
         norms: Per state a normalization; None: none.
         trace: Receives states, gives offsets.
@@ -168,7 +168,7 @@ class LSTMRecurrence(nn.Module):
         self.lstm = nn.LSTM(shape.hidden, shape.hidden)
 
     def forward(self, x: Tensor, state: Tensor | None, masks: Masks) -> tuple[Tensor, Tensor]:
-        """As `CellRecurrence`; the state is (2, batch, hidden): output and memory."""
+        """Runs like `CellRecurrence`; the state is (2, batch, hidden): output and memory."""
         pair = None if state is None else (state[:1].contiguous(), state[1:].contiguous())
         outputs, (hidden, memory) = self.lstm(masked(x, masks.input), pair)
         return outputs, torch.cat([hidden, memory])

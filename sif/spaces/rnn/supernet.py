@@ -1,4 +1,4 @@
-"""The space of recurrent cells: one matrix per node, one activation and one state to read chosen.
+"""The space of recurrent cells: for each node one matrix, a chosen activation and a chosen state.
 
 Eight learned nodes with 1 + 2 + ... + 8 = 36 candidate edges and four activations each (DARTS; Liu
 et al., ICLR 2019, section 3.2). At a discrete point a time step takes one matrix product per node;
@@ -116,13 +116,13 @@ class RNNSpace(CellSpace):
         return CellLoop(self._weights, cell, mask, norms, trace)(x, hidden)
 
     def _trace(self, x: Tensor, mask: Tensor | None, gates: Gates) -> Trace:
-        """Zeros for every node whose gradient makes the candidates of all steps answer at once."""
+        """Zeros for every node; their gradient probes the candidates of all steps at once."""
         steps, columns, width = x.shape
         states: list[list[Tensor]] = [[] for _ in range(self.shape.nodes + 1)]
         seen = columns
         if gates.probing is not None:
             seen = max(1, round(gates.probing.rows * columns))
-        asked = _Candidates(states, self._weights, None if mask is None else mask[:seen], seen)
+        candidates = _Candidates(states, self._weights, None if mask is None else mask[:seen], seen)
         entered, offsets = edge_nodes(self.shape.nodes), []
         for node in range(self.shape.nodes):
             edges = [e for e, n in enumerate(entered) if n == node]
@@ -131,7 +131,7 @@ class RNNSpace(CellSpace):
             if gates.probing is not None:
                 factors = gates.probing.factors[BLOCK][rows].flatten().tolist()
             zeros = x.new_zeros(columns, steps, width)
-            offsets.append(probe(zeros, gates.weights[BLOCK][rows], asked.of(node), factors))
+            offsets.append(probe(zeros, gates.weights[BLOCK][rows], candidates.of(node), factors))
         return Trace(states, offsets)
 
     def _relaxed(self, x: Tensor, hidden: Tensor, mask: Tensor | None, weights: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class RNNSpace(CellSpace):
 
 
 class _Candidates:
-    """The candidates of all nodes on the states of one window, made when they are asked."""
+    """The candidates of all nodes on the states of one window, computed on request."""
 
     def __init__(
         self, states: Sequence[list[Tensor]], weights: CellWeights, mask: Tensor | None, rows: int
@@ -206,7 +206,7 @@ class _Candidates:
         return self._stacked[source]
 
     def _product(self, node: int, source: int, read: Tensor) -> tuple[Tensor, Tensor]:
-        """Of a state with a node's matrix; activations follow each other, so one is kept."""
+        """Product of a state with a node's matrix, kept for the activations that follow."""
         if self._last is None or self._last[0] != (node, source):
             masked = read if self._mask is None else read * self._mask[:, None]
             carry, fresh = (masked @ self._weights.nodes[node]).chunk(2, dim=-1)

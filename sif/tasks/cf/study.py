@@ -1,4 +1,4 @@
-"""The interaction function on interactions: what the job does and tells of it beside the usual."""
+"""The study of interaction functions: the steps and reports that only this task has."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class InteractionStudy(Study):
     """The interaction function on interactions.
 
     Fixed multiply is trained first where its L2 strength tells the search how much the data want;
-    controls are trained over the same grid as the found function, which validation may set aside
+    controls are trained over the same grid as the searched function, which validation may set aside
     for fixed multiply.
 
     Attributes:
         config: Of the job.
-        label: What the data are called.
+        label: Name of the data.
         dataset: None where a split file says it all.
         split: All three parts; only evaluation of finished models may look at the third.
         problem: The other two at work.
@@ -139,7 +139,7 @@ class InteractionStudy(Study):
         return [*lines, *(f"note: {note}" for note in notes)]
 
     def protocol(self) -> dict[str, Any]:
-        """Of the split."""
+        """The protocol of the split."""
         return self.split.description()
 
     def leaders(self, selection: Mapping[str, Sequence[int]]) -> str:

@@ -30,7 +30,7 @@ SIDES = {"R": (-2, -1, 0, 1, 2), "+": (0, 1, 2), "-": (0, -1, -2)}
 
 
 def reachable(operation: str, user: str, item: str) -> Any:
-    """What one dimension can score two users and two items with, for both signs of the readout.
+    """Scores of two users and two items within reach of one dimension, for both readout signs.
 
     Scores of two by two without a mixed difference are sums of a user's and an item's term; which
     of these there are decides, not their values, which further dimensions extend.

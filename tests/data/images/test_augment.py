@@ -121,7 +121,7 @@ def test_statistics_are_exact_and_those_of_the_rows(pixels: Tensor) -> None:
         pixels.shape[3]))  # fmt: skip
     flat = Images("x", np.full((2, 2, 2, 1), 51, np.uint8), labels[:2], ("a",))
     assert channel_statistics(flat, np.arange(2)) == Statistics((pytest.approx(0.2),), (1.0,))  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="x: expected images to normalize by, found none"):
+    with pytest.raises(DataError, match="x: expected images to take statistics of, found none"):
         channel_statistics(flat, np.arange(0))
 
 

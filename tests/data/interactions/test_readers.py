@@ -203,7 +203,7 @@ def test_bad_files(tmp_path: Path, content: bytes, columns: Columns, message: st
 
 
 def test_missing_files_folders_and_false_parquet(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.csv: expected a file, found none there$"):
+    with pytest.raises(DataError, match=r"none\.csv: expected a file, found no such file$"):
         read_interactions(tmp_path / "none.csv")
     with pytest.raises(DataError, match=r"found a folder$"):
         read_interactions(tmp_path)
@@ -222,7 +222,7 @@ WRONG_IDS = {  # and what is said of them; of a long one no more than its beginn
 
 
 def names(error: Exception, place: str, wrong: str) -> bool:
-    """Whether the place, the column and what is wrong are named."""
+    """True if the place, the column and the fault are named."""
     said = str(error)
     return said.startswith(f"{place}: user: ") and said.endswith(WRONG_IDS[wrong])
 

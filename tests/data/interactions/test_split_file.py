@@ -81,7 +81,7 @@ def test_bad_npz(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"s\.npz: expected a split file or folder, found none"):
+    with pytest.raises(DataError, match=r"s\.npz: expected a split file or folder, found neither"):
         load_split_file(tmp_path / "s.npz")
     (tmp_path / "s.npz").write_bytes(b"")
     with pytest.raises(DataError, match=r"s\.npz: expected an npz, found an empty file$"):

@@ -25,7 +25,7 @@ def sentences(ids: Any, words: tuple[str, ...]) -> list[list[str]]:
 
 
 def probability(sentence: list[str], grammar: Grammar) -> float:
-    """Of a sentence, by the words of the module; 0 for what is none."""
+    """Probability of a sentence, by the module's description; 0 for other texts."""
     d, n = grammar.depth, len(sentence) - 2 * grammar.depth
     if not grammar.shortest <= n <= grammar.longest or sentence[:d] != sentence[-d:][::-1]:
         return 0.0

@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """What a space would be given, and what the carry held then."""
+    """The input of a space, and the content of the carry at that time."""
 
     inputs: Tensor
     targets: Tensor
@@ -35,7 +35,7 @@ class Window:
 
 
 def make(inputs: Tensor, targets: Tensor, carry: Carry) -> Window:
-    """As a space does: reads the carry, and leaves something in it."""
+    """Reads the carry and leaves something in it, as a space does."""
     window = Window(inputs, targets, carry, copy.deepcopy(carry.value))
     carry.value = inputs[-1].double()
     return window

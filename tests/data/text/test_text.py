@@ -210,7 +210,7 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
         DataError, match=r"or one of grammar, penn-mini, ptb, wikitext-2, found 'z'$"
     ):
         load_corpus("z")
-    with pytest.raises(DataError, match=r"/none: expected a folder with .*, found none there$"):
+    with pytest.raises(DataError, match=r"/none: expected a folder with .*, found no such folder$"):
         load_corpus(tmp_path / "none")
     file = write(tmp_path) / "train.txt"
     with pytest.raises(DataError, match=r"train\.txt: expected a folder with .*, found a file$"):

@@ -109,7 +109,7 @@ def test_all_operations_differ(fields: int) -> None:
 
 
 def test_one_operation_twice_is_the_uniform_one_in_every_grouping() -> None:
-    """Why only operations that differ are nested."""
+    """The reason to nest only different operations."""
     inputs = vectors(3)
     for name in ("multiply", "plus", "min", "max"):
         operation = OPERATIONS[name]

@@ -32,7 +32,7 @@ from sif.testing import InteractionCase
 SIZES = (7, 6, 3)
 FIELDS = ("user", "item", "hour")
 PRESETS = ("sif", "primitives")
-"""Of the interaction function alone; what stands around it: test_staged_supernet."""
+"""Choices of the interaction function alone; test_staged_supernet covers the encoders around it."""
 F64 = torch.float64
 
 
