@@ -165,7 +165,7 @@ def test_a_library_is_required_or_optional_and_nothing_else() -> None:
     names = {re.split(r"[<>=]", name)[0] for name in named}
     assert names == REQUIRED | set(MODULES) and not REQUIRED & set(MODULES)
     text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
-    required, table = text.split("## What needs which")[1].split("| without |")
+    required, table = text.split("## Required and optional libraries")[1].split("| without |")
     assert set(re.findall(r"\w+", required)) >= REQUIRED
     rows = re.findall(r"^\| ([\w, -]+) \|", table, re.MULTILINE)
     assert {name for row in rows for name in row.split(", ")} - {"---"} == set(MODULES)

@@ -128,7 +128,7 @@ def _task_name(task: str | None, given: Iterable[tuple[str, Mapping[str, Any]]])
     for origin, layer in given:
         named = layer.get("task")
         if named is not None and task is not None and named != task:
-            raise ConfigError(f"{origin}: task: {named!r} contradicts the asked {task!r}")
+            raise ConfigError(f"{origin}: task: {named!r} contradicts the requested {task!r}")
         task = named if task is None else task
     if task is None:
         raise ConfigError(f"task: expected one of {', '.join(task_names())}, found none")
