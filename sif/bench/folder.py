@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +15,10 @@ from sif.config.files import read_yaml
 from sif.errors import ConfigError, DataError
 from sif.problems.configuration import load_job_config
 from sif.utils.checkpoint import new_folder, read_json, write_json_atomic, write_text_atomic
+from sif.utils.locks import locked
 
 VERSION = 1
 SETTINGS, JOB = "bench.yaml", "job.yaml"
-_LOCK = ".lock"
 
 Status = Literal["finished", "failed", "pending", "refused"]
 
@@ -111,34 +109,12 @@ class BenchFolder:
             )
         return _plan(saved, path, self.job)
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[tuple[int, ...]]:
+    def locked(self) -> AbstractContextManager[tuple[int, ...]]:
         """Keeps others out while it is held, by this process or by one that inherits the files.
 
         A trial outlives a killed bench; as long as it does, nobody else may go on with its folder.
-
-        Yields:
-            Descriptors for the trials to inherit.
-
-        Raises:
-            ConfigError: Somebody is at work there.
         """
-        try:
-            import fcntl
-        except ImportError:  # Windows has no such locks
-            yield ()
-            return
-        descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ConfigError(
-                    f"{self.path}: a bench or its trials are still at work there; wait, or end them"
-                ) from None
-            yield (descriptor,)
-        finally:
-            os.close(descriptor)
+        return locked(self.path, "a bench or its trials are still at work there; wait, or end them")
 
 
 def _document(plan: Plan) -> dict[str, Any]:

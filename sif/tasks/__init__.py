@@ -24,7 +24,9 @@ from sif.tracking import check_installed, open_tracker
 from sif.tracking.base import closed_with_status
 from sif.utils.checkpoint import new_folder, write_json_atomic, write_text_atomic
 from sif.utils.device import Runtime, deterministic, make_runtime, torch_threads
+from sif.utils.digest import digest
 from sif.utils.environment import environment
+from sif.utils.locks import locked
 
 STAGES = 2
 """Version of what the stages of a job keep."""
@@ -55,7 +57,11 @@ def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> R
     check_installed(config.tracking)
     if not resume:
         _make_folder(folder, config)
-    with _context(config, folder, runtime, quiet, study) as context, deterministic():
+    with (
+        locked(folder, "another process is at work in this run"),
+        _context(config, folder, runtime, quiet, study) as context,
+        deterministic(),
+    ):
         return JobRunner(study, context, task.draw).run()
 
 
@@ -98,6 +104,9 @@ def _context(
             f"{folder}: cannot be resumed with other data: expected split {begun['split_hash']}, "
             f"found {study.split_hash}"
         )
+    settings = digest([dump_config(config.model_copy(update={"output_dir": None}))])
+    if begun is not None and begun.get("settings", settings) != settings:
+        raise ConfigError(f"{folder / 'config.yaml'}: expected what the run began with")
     hashes = {"data_hash": study.data_hash, "split_hash": study.split_hash}
     write_json_atomic(folder / "environment.json", environment(runtime) | hashes)
     with contextlib.closing(Console(folder / "log.txt", quiet)) as console:
@@ -105,7 +114,7 @@ def _context(
         with closed_with_status(tracker):
             stages.track(tracker)
             # Saved at once, so that however early the job is killed it goes on in the same run.
-            stages.run("begin", lambda _: {**hashes, "stages": STAGES})
+            stages.run("begin", lambda _: {**hashes, "settings": settings, "stages": STAGES})
             yield JobContext(
                 stages=stages, console=console, tracker=tracker, folder=folder, runtime=runtime
             )

@@ -2,13 +2,18 @@
 
 Every stage's result is one file in `checkpoint/`, written atomically when it is done; a stage with
 a loop saves its state under the same name with `.partial` now and then. Each file also holds where
-the trackers stood, so that a resumed job logs every step exactly once, and how long the job has
-taken so far. Stages draw from random
-streams of their own, so skipping the finished ones changes nothing for the rest.
+the trackers stood, so that a resumed job logs every step exactly once, how long the job has taken
+so far, and which files were there before it. Stages draw from random streams of their own, so
+skipping the finished ones changes nothing for the rest.
+
+A damaged file is named, and its stage is done again. So are those that came after it: the trackers
+go back to where they stood before.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +25,7 @@ from sif.tracking import Tracker
 from sif.utils import checkpoint
 
 State = dict[str, Any]
+_log = logging.getLogger(__name__)
 _SUFFIX = ".safetensors"
 
 
@@ -53,20 +59,39 @@ class StageFolder(StageStore):
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._seconds = folder, seconds
         self._tracker: Tracker | None = None
-        self._serial = 0
-        self._earlier, self._start = 0.0, time.perf_counter()
-        self._loaded: dict[str, State] = {}
+        self._start = time.perf_counter()
+        self._serials: dict[str, int] = {}
         for unfinished in folder.glob(".*.part"):  # of a save in which the job was killed
             unfinished.unlink()
-        latest: State | None = None
-        for path in sorted(folder.glob(f"*{_SUFFIX}")):
+        saved = self._undamaged()
+        self._loaded = {name: content["state"] for name, content in saved.items()}
+        latest = max(saved.values(), key=lambda content: content["serial"], default={})
+        self._serial: int = latest.get("serial", 0)
+        self._earlier: float = latest.get("seconds", 0.0)
+        self.tracker_state: State | None = latest.get("tracker")
+
+    def _undamaged(self) -> dict[str, State]:
+        """Name to content of the files that are whole and older than every damaged one."""
+        saved: dict[str, State] = {}
+        damaged: dict[str, CheckpointError] = {}
+        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
             name = path.name.removesuffix(_SUFFIX)
-            saved = checkpoint.load(path, "stage")
-            self._loaded[name] = saved["state"]
-            if saved["serial"] > self._serial:
-                self._serial, latest = saved["serial"], saved["tracker"]
-                self._earlier = saved["seconds"]
-        self.tracker_state = latest
+            try:
+                saved[name] = checkpoint.load(path, "stage")
+            except CheckpointError as error:
+                damaged[name] = error
+        latest = max(saved.values(), key=lambda content: content["serial"], default={})
+        serials: dict[str, int] = latest.get("serials", {})
+        # What the latest file does not know of was written after it.
+        first = min((serials.get(name, math.inf) for name in damaged), default=math.inf)
+        kept = {name: content for name, content in saved.items() if content["serial"] < first}
+        for reason in damaged.values():
+            _log.warning("%s; its stage is done again", reason)
+        later = sorted(saved.keys() - kept.keys())
+        if later:
+            _log.warning("%s: done again, as what came before: %s", self._folder, ", ".join(later))
+        self._serials = {name: content["serial"] for name, content in kept.items()}
+        return kept
 
     def track(self, tracker: Tracker) -> None:
         """Whose position is saved with every state."""
@@ -85,9 +110,11 @@ class StageFolder(StageStore):
         if self._tracker is None:
             raise CheckpointError("stages: expected a tracker before the first save, found none")
         self._serial += 1
+        self._serials[name] = self._serial
         content = {
             "state": state,
             "serial": self._serial,
+            "serials": self._serials,
             "tracker": self._tracker.state(),
             "seconds": self.seconds(),
         }

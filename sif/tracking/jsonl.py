@@ -1,14 +1,17 @@
 """metrics.jsonl: one JSON object per logged step, {"stage", "step", metric: value, ...}.
 
 Every line is flushed when it is logged, so a killed job loses none. A resumed job cuts the file
-back to the length its checkpoint remembers, so each step is in it once.
+back to the length its checkpoint remembers, so each step stands in it once. It warns of lines that
+are not those that were logged.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import json
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -18,7 +21,8 @@ from typing import IO
 from sif.errors import TrackingError
 from sif.tracking.base import Status, Tracker, TrackerState
 
-_OFFSET = "jsonl_offset"
+_log = logging.getLogger(__name__)
+_OFFSET, _DIGEST = "jsonl_offset", "jsonl_sha256"
 
 
 class JsonlTracker(Tracker):
@@ -41,6 +45,9 @@ class JsonlTracker(Tracker):
             raise TrackingError(
                 f"{path}: expected at least {offset} bytes to resume, found {length}"
             )
+        self._sha = hashlib.sha256(file.read(offset) if state else b"")
+        if state and state.get(_DIGEST, self._sha.hexdigest()) != self._sha.hexdigest():
+            _log.warning("%s: damaged: some of its lines are not those that were logged", path)
         file.truncate(offset)
         file.seek(offset)
         self._file: IO[bytes] = file
@@ -56,11 +63,13 @@ class JsonlTracker(Tracker):
         line = {"stage": self._stage, "step": step} | {
             name: value if math.isfinite(value) else None for name, value in values.items()
         }
+        data = json.dumps(line).encode() + b"\n"
         try:
-            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.write(data)
             self._file.flush()
         except OSError as error:
             raise TrackingError(f"{self._file.name}: cannot be written: {error.strerror}") from None
+        self._sha.update(data)
 
     def child(self, name: str) -> Tracker:
         """Writes to the same file under another stage."""
@@ -69,8 +78,8 @@ class JsonlTracker(Tracker):
         return other
 
     def state(self) -> TrackerState:
-        """The length of the file in bytes."""
-        return {_OFFSET: self._file.tell()}
+        """The length of the file in bytes, and the digest of its content."""
+        return {_OFFSET: self._file.tell(), _DIGEST: self._sha.hexdigest()}
 
     def close(self, status: Status = "FINISHED") -> None:
         """Closes the file when the whole job ends; the end of one stage leaves it open."""

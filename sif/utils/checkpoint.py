@@ -2,13 +2,16 @@
 
 `save` takes nested dicts, lists and tuples of tensors, numpy arrays and plain values; `load` gives
 back the same structure with the same bits. Tensors go into the safetensors body, everything else
-into a JSON skeleton in its header, so nothing is ever unpickled. A file appears under its name only
-when it is complete and on disk; until then the former one stays.
+into a JSON skeleton in its header, so nothing is ever unpickled. A digest of both tells a file with
+one changed bit from the one that was written. A file appears under its name only when it is
+complete and on disk; until then the former one stays.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import json
 import os
 import shutil
@@ -21,7 +24,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from sif.errors import MALFORMED, CheckpointError, DataError, first_line
+from sif.errors import MALFORMED, CheckpointError, ConfigError, DataError, first_line
+from sif.utils.locks import locked
 
 FORMAT = 1
 _DAMAGED: tuple[type[Exception], ...] = (SafetensorError, *MALFORMED)
@@ -42,9 +46,10 @@ def save(path: Path, state: Any, kind: str) -> None:
     """
     tensors: dict[str, torch.Tensor] = {}
     skeleton = _encode(state, kind, tensors)
-    header = json.dumps({"format": FORMAT, "kind": kind, "state": skeleton})
+    header = {"format": FORMAT, "kind": kind, "state": skeleton}
+    header["digest"] = _digest(header, tensors)
     try:
-        data = safetensors.torch.save(tensors, metadata={"sif": header})
+        data = safetensors.torch.save(tensors, metadata={"sif": json.dumps(header)})
     except (SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path}: state cannot be stored: {first_line(error)}") from error
     write_bytes_atomic(path, data)
@@ -70,9 +75,25 @@ def load(path: Path, kind: str) -> Any:
         raise CheckpointError(f"{path}: expected a {kind!r} file, found {header.get('kind')!r}")
     try:
         tensors = safetensors.torch.load(data)
+        # Files of version 0.1 have none.
+        if "digest" in header and header.pop("digest") != _digest(header, tensors):
+            raise ValueError("the content is not what was written")
         return _decode(header["state"], tensors)
     except _DAMAGED as error:
         raise CheckpointError(f"{path}: truncated or damaged: {first_line(error)}") from error
+
+
+def _digest(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of a header and of the names, types, shapes and bytes of its tensors."""
+    sha = hashlib.sha256(json.dumps(header).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        if tensor.numel():
+            # The stride of a single element may be 0, which no view as bytes takes.
+            flat = tensor.reshape(-1).as_strided((tensor.numel(),), (1,))
+            sha.update(flat.view(torch.uint8).numpy().data)
+    return sha.hexdigest()
 
 
 def _read_header(path: Path, data: bytes) -> dict[str, Any]:
@@ -196,14 +217,25 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A draft that becomes the folder once all is written; it is removed if writing fails."""
+    """A draft that becomes the folder once all is written; it is removed where something fails.
+
+    Raises:
+        ConfigError: Another process makes the same folder, or has made it.
+    """
     draft = folder.with_name(f".{folder.name}.draft")
-    try:
-        yield draft
-        draft.replace(folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+    draft.mkdir(parents=True, exist_ok=True)
+    with locked(draft, f"another process is making {folder.name}"):
+        try:
+            yield draft
+            draft.replace(folder)
+        except OSError as error:
+            shutil.rmtree(draft, ignore_errors=True)
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise ConfigError(f"{folder}: another process has just made it") from None
+            raise
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
 
 
 def read_json(path: Path) -> Any:
