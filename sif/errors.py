@@ -6,9 +6,21 @@ command line prints it and exits with code 2; library users catch `SifError`.
 
 from __future__ import annotations
 
+LONGEST = 300
+"""Characters of a message, which may quote what was found at any length."""
+
+
+def one_line(text: str) -> str:
+    """A text with its control characters escaped, and the middle of a long one left out."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    end = (LONGEST - 5) // 2
+    return line if len(line) <= LONGEST else f"{line[:end]} ... {line[-end:]}"
+
 
 class SifError(Exception):
     """Base class of every error raised on purpose by sif.
+
+    Its message is one line of at most `LONGEST` characters.
 
     Examples:
         >>> try:
@@ -17,6 +29,9 @@ class SifError(Exception):
         ...     print(error)
         objective: expected 'ranking' or 'rating', found 'stars'
     """
+
+    def __init__(self, message: str = "", *further: object) -> None:
+        super().__init__(one_line(str(message)), *further)
 
 
 class ConfigError(SifError):

@@ -1,6 +1,8 @@
 """Reads and writes YAML, and finds the shipped presets and recipes.
 
-The dialect is YAML 1.1 with two repairs: `1e-3` is a number, and a key given twice is an error.
+The dialect is plain data in YAML 1.1, with two repairs: `1e-3` is a number, and a key given twice
+is an error. Tags and keys that are not plain words are refused, as is what is larger, deeper, or by
+its aliases longer than any settings are.
 """
 
 from __future__ import annotations
@@ -18,10 +20,45 @@ from sif.utils.registry import did_you_mean
 _FLOAT = re.compile(r"^[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")
 
 
+LONGEST = 100_000
+"""Characters of a document; PyYAML reads about 100,000 in a second."""
+DEEPEST = 20
+"""Levels of collections within each other."""
+MOST = 20_000
+"""Values of a document, those that an alias repeats included."""
+
+
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+    """Refuses what is no plain data, before it is expanded."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        alias = isinstance(event, yaml.AliasEvent)
+        if getattr(event, "tag", None) is not None:
+            raise _refused(f"no tags, found {event.tag!r}", event)
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise _refused(f"at most {DEEPEST} levels", event)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if alias and id(node) not in self._sizes:
+            raise _refused(f"an alias of something else, found *{event.anchor} in itself", event)
+        if not alias:
+            self._sizes[id(node)] = 1 + sum(self._sizes[id(child)] for child in _children(node))
+        if self._sizes[id(node)] > MOST:
+            raise _refused(f"at most {MOST} values, those of aliases included", event)
+        return node
+
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _refused("plain words as keys", key_node)
             key = key_node.value
             if key in seen:
                 raise yaml.constructor.ConstructorError(
@@ -29,6 +66,16 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def _refused(expected: str, place: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=f"plain data: {expected}", problem_mark=place.start_mark)
+
+
+def _children(node: Any) -> list[Any]:
+    if isinstance(node, yaml.MappingNode):
+        return [one for pair in node.value for one in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # yaml has no types
@@ -45,6 +92,10 @@ def parse_yaml(text: str, source: str) -> Any:
     Raises:
         ConfigError: Not YAML; names the source and the line.
     """
+    if len(text) > LONGEST:
+        raise ConfigError(
+            f"{source}: expected at most {LONGEST} characters of YAML, found {len(text)}"
+        )
     try:
         return yaml.load(text, _Loader)  # noqa: S506 (a subclass of SafeLoader)
     except yaml.MarkedYAMLError as error:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from sif.config.cf import CFConfig
 from sif.config.cnn import CNNConfig
-from sif.config.files import find_config, parse_yaml, presets, read_yaml, shipped
+from sif.config.files import DEEPEST, find_config, parse_yaml, presets, read_yaml, shipped
 from sif.config.messages import Origins, describe
 from sif.config.renamed import warn_of_renamed, with_todays_names
 from sif.config.rnn import RNNConfig
@@ -100,7 +100,7 @@ def parsed_item(item: str) -> tuple[str, dict[str, Any]]:
         ConfigError: Anything else.
     """
     key, equals, value = item.partition("=")
-    if not equals or not re.fullmatch(r"\w+(\.[\w-]+)*", key):
+    if not equals or not re.fullmatch(rf"\w+(\.[\w-]+){{,{DEEPEST}}}", key):
         raise ConfigError(f"settings: {item}: expected key=value, e.g. train.epochs=50")
     return "settings", _nest(key, parse_yaml(value, f"settings: {item}"))
 
