@@ -106,6 +106,10 @@ class CheckpointError(SifError):
     """A checkpoint that is truncated, foreign, of another version, or could not be written."""
 
 
+class DamagedError(CheckpointError):
+    """A checkpoint whose content is not what was written."""
+
+
 MALFORMED: tuple[type[Exception], ...] = (
     ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, SifError, TypeError,
     ValueError,

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sif.errors import CheckpointError
+from sif.errors import CheckpointError, DamagedError
 from sif.problems.base import SEARCHED, StageStore
 from sif.tracking import Tracker
 from sif.utils import checkpoint
@@ -73,12 +73,12 @@ class StageFolder(StageStore):
     def _undamaged(self) -> dict[str, State]:
         """Name to content of the files that are whole and older than every damaged one."""
         saved: dict[str, State] = {}
-        damaged: dict[str, CheckpointError] = {}
+        damaged: dict[str, DamagedError] = {}
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
             name = path.name.removesuffix(_SUFFIX)
             try:
                 saved[name] = checkpoint.load(path, "stage")
-            except CheckpointError as error:
+            except DamagedError as error:
                 damaged[name] = error
         latest = max(saved.values(), key=lambda content: content["serial"], default={})
         serials: dict[str, int] = latest.get("serials", {})

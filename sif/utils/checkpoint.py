@@ -24,7 +24,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from sif.errors import MALFORMED, CheckpointError, ConfigError, DataError, first_line
+from sif.errors import MALFORMED, CheckpointError, ConfigError, DamagedError, DataError, first_line
 from sif.utils.locks import locked
 
 FORMAT = 1
@@ -59,8 +59,8 @@ def load(path: Path, kind: str) -> Any:
     """Reads what `save` wrote; tensors come back on the CPU, without gradient.
 
     Raises:
-        CheckpointError: The file is missing, truncated, foreign, of another format version, or of
-            another kind.
+        DamagedError: The file is truncated or damaged, or no checkpoint at all.
+        CheckpointError: It is missing, of another format version, or of another kind.
     """
     try:
         data = Path(path).read_bytes()
@@ -71,16 +71,17 @@ def load(path: Path, kind: str) -> Any:
         raise CheckpointError(
             f"{path}: written in format version {header.get('format')!r}, this sif reads {FORMAT}"
         )
-    if header.get("kind") != kind:
-        raise CheckpointError(f"{path}: expected a {kind!r} file, found {header.get('kind')!r}")
     try:
         tensors = safetensors.torch.load(data)
         # Files of version 0.1 have none.
         if "digest" in header and header.pop("digest") != _digest(header, tensors):
             raise ValueError("the content is not what was written")
-        return _decode(header["state"], tensors)
+        state = _decode(header["state"], tensors)
     except _DAMAGED as error:
-        raise CheckpointError(f"{path}: truncated or damaged: {first_line(error)}") from error
+        raise DamagedError(f"{path}: truncated or damaged: {first_line(error)}") from error
+    if header.get("kind") != kind:
+        raise CheckpointError(f"{path}: expected a {kind!r} file, found {header.get('kind')!r}")
+    return state
 
 
 def _digest(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
@@ -98,12 +99,12 @@ def _digest(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
 
 def _read_header(path: Path, data: bytes) -> dict[str, Any]:
     """The JSON object that `save` put into the safetensors header."""
-    foreign = CheckpointError(f"{path}: expected a sif checkpoint, found another kind of file")
+    foreign = DamagedError(f"{path}: expected a sif checkpoint, found another kind of file")
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 2 <= size <= _HEADER_LIMIT:
         raise foreign
     if len(data) < 8 + size:
-        raise CheckpointError(
+        raise DamagedError(
             f"{path}: truncated: the header needs {8 + size} bytes, the file has {len(data)}"
         )
     try:
