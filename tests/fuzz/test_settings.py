@@ -16,7 +16,7 @@ import pytest
 from sif.config.files import shipped
 from sif.config.loading import config_model, dotted
 from sif.errors import SifError
-from sif.methods.configuration import load_job_config
+from sif.problems.configuration import load_job_config
 
 LONGEST = 300
 TASKS = ("cf", "cnn", "rnn")
