@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from sif.errors import ShapeError
 from sif.spaces.cnn.cells import Cells, format_cells, parse_cells
 from sif.spaces.cnn.networks import CellNetwork, Layout
 from sif.spaces.cnn.operations import Normalization
-from sif.utils.model_folder import SavedModel
+from sif.utils.model_folder import SavedModel, checked_names, network_of
 
 _FORMER_NAMES = {"normalised_pools": "normalized_pools"}
 """Keys in files of earlier versions, and today's."""
@@ -78,17 +79,37 @@ class ImageClassifier(SavedModel):
     @classmethod
     def built(cls, about: dict[str, Any], weights: dict[str, Any]) -> Self:
         """The classifier of a description and weights."""
-        layout = {_FORMER_NAMES.get(key, key): value for key, value in about["layout"].items()}
-        layout["norm"] = Normalization(**layout["norm"])
+        entries = {_FORMER_NAMES.get(key, key): value for key, value in about["layout"].items()}
+        layout = Layout(**{**entries, "norm": Normalization(**entries["norm"])})
         cells = parse_cells(about["cells"])
-        network = CellNetwork(cells, Layout(**layout))
-        network.load_state_dict(weights)
-        statistics = Statistics(*(tuple(about["statistics"][k]) for k in ("mean", "std")))
-        height, width, channels = about["shape"]
-        if len(about["classes"]) != network.layout.classes:
-            raise ValueError(
-                f"expected {network.layout.classes} classes, found {len(about['classes'])}"
-            )
+        widths = ("classes", "channels", "image_channels", "stem_multiplier")
+        network = network_of(
+            lambda: CellNetwork(cells, layout), weights,
+            {name: entries[name] for name in widths}, {"cells": layout.cells},
+        )  # fmt: skip
+        statistics = Statistics(
+            *(_numbers(about["statistics"], k, layout) for k in ("mean", "std"))
+        )
         if not all(deviation > 0 for deviation in statistics.std):
             raise ValueError(f"expected deviations above 0, found {list(statistics.std)}")
-        return cls(network, cells, statistics, tuple(about["classes"]), (height, width, channels))
+        height, width, channels = about["shape"]
+        if channels != layout.image_channels or not all(
+            type(n) is int and n > 0 for n in (height, width)
+        ):
+            raise ValueError(
+                f"shape: expected (h, w, {layout.image_channels}), found {about['shape']}"
+            )
+        classes = checked_names(about["classes"], layout.classes, "classes")
+        return cls(network, cells, statistics, classes, (height, width, channels))
+
+
+def _numbers(statistics: dict[str, Any], name: str, layout: Layout) -> tuple[float, ...]:
+    """A finite number for each channel; ValueError otherwise."""
+    values = statistics[name]
+    if not isinstance(values, list) or not all(
+        type(value) in (int, float) and math.isfinite(value) for value in values
+    ):
+        raise ValueError(f"{name}: expected finite numbers, found {values!r}")
+    if len(values) != layout.image_channels:
+        raise ValueError(f"{name}: expected {layout.image_channels} numbers, found {len(values)}")
+    return tuple(values)

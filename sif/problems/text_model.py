@@ -13,8 +13,8 @@ from sif.data.text.corpus import EOS_WORD, UNK
 from sif.errors import ShapeError
 from sif.spaces.rnn.cells import parse_cell
 from sif.spaces.rnn.dropout import TextShape
-from sif.spaces.rnn.networks import RECURRENCES, CellRecurrence, LanguageModel
-from sif.utils.model_folder import SavedModel
+from sif.spaces.rnn.networks import RECURRENCES, CellRecurrence, LanguageModel, MakeRecurrence
+from sif.utils.model_folder import SavedModel, checked_names, network_of
 
 
 class TextModel(SavedModel):
@@ -78,13 +78,16 @@ class TextModel(SavedModel):
     def built(cls, about: dict[str, Any], weights: dict[str, Any]) -> Self:
         """The model of a description and weights."""
         shape, name = TextShape(**about["shape"]), about["recurrence"]
-        recurrence = (
-            RECURRENCES[name](shape)
-            if name in RECURRENCES
-            else CellRecurrence(shape, parse_cell(name))
+        make = RECURRENCES[name] if name in RECURRENCES else _recurrence(name)
+        words = checked_names(about["words"], shape.vocabulary, "words")
+        return cls(
+            network_of(lambda: LanguageModel(shape, make(shape)), weights, about["shape"], {}),
+            name,
+            words,
         )
-        network = LanguageModel(shape, recurrence)
-        network.load_state_dict(weights)
-        if len(about["words"]) != shape.vocabulary:
-            raise ValueError(f"expected {shape.vocabulary} words, found {len(about['words'])}")
-        return cls(network, name, about["words"])
+
+
+def _recurrence(text: str) -> MakeRecurrence:
+    """What makes the recurrence of a cell's text."""
+    cell = parse_cell(text)
+    return lambda shape: CellRecurrence(shape, cell)

@@ -18,7 +18,6 @@ from pydantic import (
     ConfigDict,
     Field,
     GetPydanticSchema,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
     create_model,
@@ -70,6 +69,8 @@ def _shaped(name: str, value: Any, *shape: int) -> None:
 Texts = Annotated[Any, _column("U")]
 Numbers = Annotated[Any, _column("i")]
 Floats = Annotated[Any, AfterValidator(_finite)]
+Bounded = Annotated[float, Field(ge=-1e12, le=1e12)]
+"""Of ratings, whose squares float32 can still add up."""
 Listed = Field(strict=False)
 """A list or a tuple."""
 
@@ -106,7 +107,7 @@ class _State(_Part):
     fields: Annotated[list[str], Field(min_length=2)]
     vocabularies: list[Texts]
     titles: list[Any]
-    scale: Annotated[tuple[float, PositiveFloat], Listed]
+    scale: Annotated[tuple[Bounded, Annotated[Bounded, Field(gt=0)]], Listed]
     objective: evaluate.Objective
     seen: Annotated[tuple[Numbers, Numbers, Floats], Listed]
     folds: list[Annotated[Fold, Listed]]

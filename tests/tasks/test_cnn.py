@@ -280,7 +280,7 @@ def test_too_little_memory_is_one_line_that_says_what_to_lower(
         ({"version": 9}, "expected version 1, found 9"),
         ({"cells": "__import__('os')"}, "expected one Genotype"),
         ({"classes": None}, "malformed"),
-        ({"classes": ["a"]}, "expected 10 classes, found 1"),
+        ({"classes": ["a"]}, "expected 10 different classes, found 1"),
         ({"cells": 5}, "malformed"),
         ({"statistics": {"mean": [0.0], "std": [0.0]}}, "above 0"),
         ({"layout": {"channels": 3}}, "malformed"),
