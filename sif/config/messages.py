@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from sif.errors import ConfigError
+from sif.errors import LONGEST, ConfigError
 from sif.utils.registry import did_you_mean
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -24,7 +24,7 @@ def describe(
     origins: Origins,
     parents: tuple[str, ...] = (),
 ) -> str:
-    """All problems of one validation in one line, joined by '; '.
+    """The problems of one validation in one line, joined by '; ', as many as it has room for.
 
     Args:
         error: Error of pydantic.
@@ -42,7 +42,10 @@ def describe(
         origin = _origin(path, origins)
         parts = dict.fromkeys((origin, place, _problem(item, model)))  # an argument's name once
         lines.append(": ".join(filter(None, parts)))
-    return "; ".join(lines)
+    shown, rest = lines[:1], lines[1:]
+    while rest and len("; ".join([*shown, rest[0]])) <= LONGEST - len("; and 100 more"):
+        shown.append(rest.pop(0))
+    return "; ".join([*shown, f"and {len(rest)} more"] if rest else shown)
 
 
 def validated(

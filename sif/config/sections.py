@@ -111,6 +111,9 @@ class TrackingConfig(Section):
     uri: str | None = Field(
         None, description="MLflow tracking URI; None: the working directory's own store"
     )
+    required: bool = Field(
+        False, description="stop before the job if the store cannot be used; false: go on without"
+    )
     experiment: str = Field("sif", description="MLflow experiment")
     parent: str | None = Field(None, description="MLflow run in which the job's is nested")
     register_as: Annotated[str, Field(pattern=r"^[\w.\- ]*\w$")] | None = Field(

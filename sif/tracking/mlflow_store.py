@@ -10,20 +10,26 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
+import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from sif.config.loading import dotted
 from sif.errors import TrackingError
 from sif.tracking.base import Status, Tracker, TrackerState
+from sif.utils.locks import locked
 
 _RUN_ID = "mlflow_run_id"
 _BATCH = 1000  # metrics per request, MLflow's limit
 _PARAMS = 100  # parameters per request, MLflow's limit
+_REACHED = 1.5  # seconds in which a store must answer before the job
 _SECONDS = 5.0  # longest time a metric waits for its batch
 # Environment variables of MLflow, unless the user has set them. Its own retries wait minutes for a
 # server that is down; the first request finds out within seconds, later ones may take longer.
@@ -56,8 +62,10 @@ class _Store:
         os.environ |= {name: _FIRST_REQUEST[name] for name in limits}
         self.uri: str = uri or mlflow.get_tracking_uri()
         self.usable = True
-        self.client: Any = self.attempt(lambda: mlflow.MlflowClient(tracking_uri=self.uri))
-        self.experiment_id = self.attempt(lambda: _experiment_id(self.client, experiment))
+        self.attempt(lambda: _check(self.uri))
+        with _first_use(self.uri):
+            self.client: Any = self.attempt(lambda: mlflow.MlflowClient(tracking_uri=self.uri))
+            self.experiment_id = self.attempt(lambda: _experiment_id(self.client, experiment))
         os.environ |= limits
 
     def attempt(self, action: Callable[[], T]) -> T | None:
@@ -68,14 +76,59 @@ class _Store:
             return action()
         except Exception as error:  # no error of a store may end the job
             self.usable = False
-            address = re.sub("//[^/@]*@", "//", self.uri)  # without a password
             print(
-                f"warning: MLflow store {address} failed and receives nothing more of this job; "
-                f"the run folder has everything ({_reason(error)})",
+                f"warning: MLflow store {_address(self.uri)} failed and receives nothing more of "
+                f"this job; the run folder has everything ({_reason(error)})",
                 file=sys.stderr,
                 flush=True,
             )
             return None
+
+
+def check_store(uri: str | None) -> None:
+    """Raises TrackingError within two seconds for a store that cannot be used."""
+    import mlflow
+
+    uri = uri or mlflow.get_tracking_uri()
+    try:
+        _check(uri)
+    except Exception as error:
+        raise TrackingError(
+            f"tracking: expected an MLflow store that can be used at {_address(uri)}, found "
+            f"{_reason(error)}"
+        ) from None
+
+
+def _address(uri: str) -> str:
+    """The URI without a password."""
+    return re.sub("//[^/@]*@", "//", uri)
+
+
+def _check(uri: str) -> None:
+    """Raises what makes a store unusable: MLflow itself tries again for minutes."""
+    place = urlsplit(uri)
+    if place.scheme in ("http", "https"):
+        port = place.port or (443 if place.scheme == "https" else 80)
+        socket.create_connection((place.hostname, port), timeout=_REACHED).close()
+    elif (database := _database(uri)) is not None:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(database, timeout=_REACHED, isolation_level=None)) as store:
+            store.execute("BEGIN IMMEDIATE")  # as every write begins
+            store.execute("ROLLBACK")
+
+
+def _database(uri: str) -> Path | None:
+    """File of a local database, if that is what the URI names."""
+    prefix = "sqlite:///"
+    return Path(uri.removeprefix(prefix)) if uri.startswith(prefix) else None
+
+
+def _first_use(uri: str) -> AbstractContextManager[Any]:
+    """Lets one process at a time make the tables of a local database."""
+    database = _database(uri)
+    if database is None or not database.parent.is_dir():
+        return nullcontext()
+    return locked(database.parent, "another process makes the MLflow store", wait=30.0)
 
 
 def _reason(error: Exception) -> str:

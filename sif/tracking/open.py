@@ -9,13 +9,15 @@ from sif.config import TrackingConfig
 from sif.errors import TrackingError
 from sif.tracking.base import Tee, Tracker, TrackerState
 from sif.tracking.jsonl import JsonlTracker
-from sif.tracking.mlflow_store import NOT_INSTALLED, MlflowTracker
+from sif.tracking.mlflow_store import NOT_INSTALLED, MlflowTracker, check_store
 
 
 def check_installed(settings: TrackingConfig) -> None:
-    """Raises TrackingError where MLflow is wanted and not installed."""
+    """Raises TrackingError where MLflow is wanted and not installed, or required and unusable."""
     if settings.enabled and importlib.util.find_spec("mlflow") is None:
         raise TrackingError(NOT_INSTALLED)
+    if settings.enabled and settings.required:
+        check_store(settings.uri)
 
 
 def open_tracker(

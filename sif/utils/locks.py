@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ _HELD = (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN)
 
 
 @contextlib.contextmanager
-def locked(folder: Path, reason: str, wait: bool = False) -> Iterator[tuple[int, ...]]:
+def locked(folder: Path, reason: str, wait: float = 0.0) -> Iterator[tuple[int, ...]]:
     """Holds a folder for this process and for those that inherit the descriptor.
 
     Where the system has no such locks, as on Windows and some network drives, nothing is held.
@@ -26,7 +27,7 @@ def locked(folder: Path, reason: str, wait: bool = False) -> Iterator[tuple[int,
     Args:
         folder: Exists.
         reason: What the message says where another process holds it.
-        wait: Whether to wait for the other process instead.
+        wait: Seconds to wait for the other process.
 
     Yields:
         Descriptors for child processes to inherit.
@@ -41,11 +42,17 @@ def locked(folder: Path, reason: str, wait: bool = False) -> Iterator[tuple[int,
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
-            if error.errno in _HELD:
-                raise ConfigError(f"{folder}: {reason}") from None
+        end = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno not in _HELD:
+                    break
+            if time.monotonic() >= end:
+                raise ConfigError(f"{folder}: {reason}")
+            time.sleep(0.05)
         yield (descriptor,)
     finally:
         os.close(descriptor)

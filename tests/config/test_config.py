@@ -23,7 +23,7 @@ from sif.config import (
 )
 from sif.config.files import find_config
 from sif.config.loading import config_hash
-from sif.errors import ConfigError
+from sif.errors import LONGEST, ConfigError
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,14 +81,24 @@ def test_the_overlay_follows_the_objective_wherever_it_is_given(own_presets: Pat
     )
 
 
-def test_every_problem_is_reported_at_once_with_its_source(tmp_path: Path) -> None:
-    file = tmp_path / "my.yaml"
+def test_every_problem_is_reported_at_once_with_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = Path("my.yaml")
     file.write_text("train: {epoch: 5}\nsearch: {lr: fast}\n")
     message = refused("loss.nme=bpr", file=file, seed=-1)
     assert f"{file}: train.epoch: unknown key; did you mean 'epochs'?" in message
     assert f"{file}: search.lr: expected a number, found 'fast'" in message
     assert "settings: loss.nme: unknown key; did you mean 'name'?" in message
     assert "arguments: seed: expected a number greater than or equal to 0, found -1" in message
+
+
+def test_problems_beyond_the_length_of_a_line_are_counted() -> None:
+    message = refused(*(f"train.epoch{i}=1" for i in range(40)))
+    assert message.count("unknown key") >= 3 and len(message) <= LONGEST
+    shown = message.count("; ") - message.count("; did")
+    assert message.endswith(f"; and {40 - shown} more")
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from sif.config.sections import TrackingConfig
 from sif.errors import TrackingError
 from sif.tracking import JsonlTracker, MlflowTracker, NullTracker, Tee, metric_name, mlflow_store
+from sif.tracking.open import check_installed, open_tracker
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -361,3 +363,36 @@ def test_without_mlflow_only_tracking_is_lost(tmp_path: Path) -> None:
     done = job(WITHOUT_MLFLOW, tmp_path)
     assert "mlflow is not installed" in done.stdout
     assert "tracking.enabled=false" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:////dev/null/x/store.db", "http://127.0.0.1:9", "sqlite:///letter.db"]
+)
+def test_a_store_that_cannot_be_used_is_told_at_once(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("letter.db").write_text("This is a letter, not a database. " * 20)
+    start = time.perf_counter()
+    tracker = open_tracker(tmp_path, TrackingConfig(uri=uri), "run")
+    assert time.perf_counter() - start < 5  # and not the minutes of MLflow's own attempts
+    tracker.log({"loss": 1.0}, 0)
+    tracker.close()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: MLflow store {uri} failed")
+    with pytest.raises(TrackingError, match="expected an MLflow store that can be used"):
+        check_installed(TrackingConfig(uri=uri, required=True))
+
+
+@pytest.mark.slow
+def test_several_processes_may_open_a_new_store_at_once(tmp_path: Path) -> None:
+    """Slow: three processes that each import MLflow."""
+    code = (
+        "from sif.tracking.mlflow_store import MlflowTracker as T; "
+        f"t = T('sif', 'r', 'sqlite:///{tmp_path}/new.db'); t.close(); print(t.run_id is not None)"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert [process.communicate(timeout=120)[0] for process in processes] == ["True\n"] * 3
