@@ -11,8 +11,9 @@ LONGEST = 300
 
 
 def one_line(text: str) -> str:
-    """A text with its control characters escaped, and the middle of a long one left out."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """A text in one line, with control characters escaped, and the middle of a long one left out."""
+    line = " ".join(text.splitlines())
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
     end = (LONGEST - 5) // 2
     return line if len(line) <= LONGEST else f"{line[:end]} ... {line[-end:]}"
 
