@@ -11,7 +11,7 @@ LONGEST = 300
 
 
 def one_line(text: str) -> str:
-    """A text in one line, with control characters escaped, and the middle of a long one left out."""
+    """A text in one line, control characters escaped, the middle of a long one left out."""
     line = " ".join(text.splitlines())
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
     end = (LONGEST - 5) // 2
