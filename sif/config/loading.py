@@ -84,13 +84,12 @@ def load_config(
     for path, origin in origins.items():
         if (origin, ".".join(path)) in former:  # messages name what was typed
             origins[path] = f"{origin}: {former[origin, '.'.join(path)]}"
+    warn_of_renamed(notes)
     try:
         config = model.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(describe(error, model, origins)) from None
-    config = config if complete is None else complete(config, origins)
-    warn_of_renamed(notes)
-    return config
+    return config if complete is None else complete(config, origins)
 
 
 def parsed_item(item: str) -> tuple[str, dict[str, Any]]:
