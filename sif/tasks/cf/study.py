@@ -25,8 +25,8 @@ from sif.tasks.study import Study, TrainOne
 
 NO_DOWNLOAD = (
     "dataset planted: generated here with a known interaction function; for real data: "
-    "--dataset ml-100k (downloads), or a CSV, TSV, Parquet or .inter file; "
-    "the paper's setting: --dataset ml-100k --config cf/sif-paper"
+    "dataset ml-100k (downloads), or a CSV, TSV, Parquet or .inter file; "
+    "the paper's setting: dataset ml-100k with the preset cf/sif-paper"
 )
 COLUMNS = {
     "ranking": ("ndcg@10", "recall@10", "map@10", "mrr@10", "hit@10"),
