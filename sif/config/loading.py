@@ -26,8 +26,10 @@ from sif.errors import ConfigError
 from sif.utils.registry import Registry, unknown
 
 TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig, "cnn": CNNConfig, "rnn": RNNConfig}
-OTHER_TASKS: Registry[Any] = Registry("task", "sif.problems", "builtins:object", {})
-"""Those of other packages: name to a `sif.tasks.study.Task`, which this package does not know."""
+OTHER_TASKS: Registry[Any] = Registry("task", "sif.problems", "builtins:object", {}, tuple(TASKS))
+"""Those of other packages: name to a `sif.tasks.study.Task`, which this package does not know.
+
+The group is named after a task's problem; an entry is the `Task` that makes a job of it."""
 Complete = Callable[[CommonConfig, Origins], CommonConfig]
 _NOT_RESULTS = {"output_dir", "tracking", "checkpoint_seconds"}  # cannot change what is found
 
@@ -117,9 +119,10 @@ def config_model(task: str) -> type[CommonConfig]:
     """
     if task in TASKS:
         return TASKS[task]
-    model = getattr(OTHER_TASKS.named(task), "config", None)
+    loaded = OTHER_TASKS.named(task)
+    model = getattr(loaded, "config", None)
     if not (isinstance(model, type) and issubclass(model, CommonConfig)):
-        raise ConfigError(f"task: {task}: expected a Task with a CommonConfig, found {model!r}")
+        raise OTHER_TASKS.refused(task, "a Task of sif.tasks.study", type(loaded).__name__)
     return model
 
 

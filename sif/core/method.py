@@ -50,6 +50,7 @@ class Plan:
     continuous_lr: float = 3e-3
 
 
+@runtime_checkable
 class Method(Stateful, Protocol):
     """Chooses gates for weight steps, and the selection that it would keep."""
 
@@ -89,6 +90,7 @@ class ChoosesAtEnd(Method, Protocol):
         ...
 
 
+@runtime_checkable
 class AskTell(Stateful, Protocol):
     """A method that asks for selections to be trained one by one, each with its own weights."""
 

@@ -116,7 +116,7 @@ ALPHA_CONSTRAINTS: dict[str, Callable[[Mapping[str, Tensor], Sequence[Block]], A
 
 
 class Nasp:
-    """The method's state: alpha, the selection it implies, optimizers, and random streams.
+    """Proximal iterations: one operation per edge at a time (Yao et al., AAAI 2020).
 
     Args:
         space: Gives blocks and continuous architecture parameters.

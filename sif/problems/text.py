@@ -149,12 +149,7 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         shape = TextShape(len(self.words), settings.hidden, settings.nodes)
         with seeded(self.runtime, "search", "space"):
             space = RNNSpace(shape, dict(settings.dropout), settings.normalize or mixed)
-        placed: RNNSpace = self.placed(space)
-        return placed
-
-    def placed(self, module: Any) -> Any:
-        """A module on the device."""
-        return module.to(self.runtime.device, self.runtime.dtype)
+        return space.to(self.runtime.device, self.runtime.dtype)
 
     def stream(self, ids: Ids, columns: int, bptt: int, *names: str, **options: Any) -> TextStream:
         """Endless windows of some words, drawn from the named random stream."""
@@ -216,8 +211,7 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
                 LSTMRecurrence(shape) if isinstance(design, str) else CellRecurrence(shape, design)
             )
             model = LanguageModel(shape, recurrence)
-        placed: LanguageModel = self.placed(model)
-        return placed
+        return model.to(self.runtime.device, self.runtime.dtype)
 
     def train(
         self, design: TextDesign, tracker: Tracker, checkpointer: Checkpointer,
@@ -259,7 +253,8 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
     def test(self, network: LanguageModel, part: Ids) -> Evaluation:
         """Perplexity and nats per word; for comparisons by block of words."""
         with self.enough_memory("train"):
-            losses = nats(self.placed(network), self.windows(part))
+            network.to(self.runtime.device, self.runtime.dtype)
+            losses = nats(network, self.windows(part))
         blocks = np.array_split(losses, max(1, len(losses) // BLOCK_STEPS))
         sums = np.concatenate([block.sum(axis=0) for block in blocks])
         # Scaled so that the mean over blocks is that over words, for all lengths of blocks.

@@ -141,17 +141,21 @@ def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
     except MemoryError:
         raise ConfigError(f"{device}: out of memory; {advice}") from None
     except RuntimeError as error:  # what CUDA's own error is, too
-        text = str(error)
-        full = isinstance(error, torch.cuda.OutOfMemoryError)
-        if not (full or any(known in text for known in _FULL)):
+        if not lacks_memory(error):
             raise
-        size = re.search(r"allocate ([\d.]+ \w+)", text)
+        size = re.search(r"allocate ([\d.]+ \w+)", str(error))
         amount = f" for another {size[1]}" if size else ""
         raise ConfigError(f"{device}: out of memory{amount}; {advice}") from None
 
 
 _FULL = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED",
          "CUDNN_STATUS_ALLOC_FAILED")  # fmt: skip
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """True for an allocation that failed, of Python or on a device."""
+    full = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
+    return full or any(known in str(error) for known in _FULL)
 
 
 def reset_peak_memory(runtime: Runtime) -> None:

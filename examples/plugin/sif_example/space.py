@@ -57,7 +57,7 @@ LEGAL = {"measure": tuple(MEASURES), "bend": tuple(BENDS)}
 
 
 class MetricSpace(nn.Module):
-    """The supernet: tables and a readout for each measure.
+    """One of three measures of nearness, of plain or bent vectors, each with tables of its own.
 
     Args:
         context: Inputs from data and objective.

@@ -84,7 +84,7 @@ MIN_STEPS = 20
 
 
 class StagedSpace(nn.Module):
-    """The supernet.
+    """An operation, with encodings, embeddings and weightings around it.
 
     Args:
         context: Inputs from data and objective; the shape's encodings and whether w is trained are

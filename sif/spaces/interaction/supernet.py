@@ -41,7 +41,7 @@ from sif.utils.registry import unknown
 
 
 class FunctionSpace(nn.Module):
-    """The supernet of a preset.
+    """An operation of user and item under transforms: learned in sif, chosen in primitives.
 
     Raises:
         ConfigError: An operation or transform that is not known.
