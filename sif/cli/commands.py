@@ -159,7 +159,8 @@ def _listing(registry: Registry[Any], section: str, function: str) -> Verb:
                     starts = {task: jobs[task].get(name, {}).get(key) for task in jobs}
                     told |= {t: v for t, v in starts.items() if v not in (None, field.default)}
                 shown = ", ".join(f"{where}: {value}" for where, value in told.items())
-                print(f"  {section}.{name}.{key:<20} {field.description} ({shown})")
+                shown = f" ({shown})" if shown else ""
+                print(f"  {section}.{name}.{key:<20} {field.description}{shown}")
 
     names = argument("names", nargs="*", metavar="NAME", help="of them (default: all)")
     return Verb(f"list {section} and their settings", show, (names,), registry)

@@ -48,7 +48,7 @@ def check_fields(value: Any, functions: Mapping[str, str], settings: type) -> No
     Args:
         value: With a field `settings`.
         functions: Names of its functions to the names of their arguments, such as "batch, gates".
-        settings: Class from which the model of its settings derives; None: it has no settings.
+        settings: Class from which the model of its settings derives, unless it is the default.
 
     Raises:
         ConfigError: A function that does not take the arguments, or another `settings`.
@@ -63,10 +63,10 @@ def check_fields(value: Any, functions: Mapping[str, str], settings: type) -> No
             ) from None
         except ValueError:  # compiled functions may have no signature
             continue
-    if model is not None and not (isinstance(model, type) and issubclass(model, settings)):
-        raise ConfigError(
-            f"{kind}.settings: expected a class derived from {settings.__name__}, found {model!r}"
-        )
+    derived = isinstance(model, type) and issubclass(model, settings)
+    if not derived and model is not type(value).settings:
+        expected = f"a class derived from {settings.__name__}"
+        raise ConfigError(f"{kind}.settings: expected {expected}, found {model!r}")
 
 
 class Registry(Mapping[str, Kind], Generic[Kind]):
@@ -188,8 +188,7 @@ def _place(point: EntryPoint) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    told = str(error) if isinstance(error, SifError) else f"{type(error).__name__}: {error}"
-    return told.splitlines()[0]
+    return f"{type(error).__name__}: {error}".removeprefix("ConfigError: ").splitlines()[0]
 
 
 def _attribute(place: str) -> object:
