@@ -27,8 +27,8 @@ class MethodKind:
         mixes: Whether its weight steps train mixtures of all operations.
         samples: Whether it is an `AskTell`, whose selections are trained one by one.
         ends: Whether a sampler asks for a bounded number of selections by itself.
-        own_weights: Whether it takes blocks in which each combination has weights of its own
-            (`Block.own_weights`); samplers always do.
+        own_weights: Whether it also works on blocks with `Block.own_weights`, where weights belong
+            to whole combinations; samplers always do.
         arch_every: Weight steps per architecture step; None: the section's.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A searched function as a recommender: fit, recommend, fold in, save."""
+"""`sif.Recommender`: searches, trains, recommends, folds in new users, saves and loads."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class MethodRun:
         """Raises ConfigError for what `run` would refuse before its first step."""
         method = configured(name, self.methods)
         rests, every_space = self._rests(method), name in METHODS and method.kind.own_weights
-        scored = method.settings.shown_score != "gradient"  # which not every space offers
+        scored = method.settings.arch_score != "gradient"  # which not every space offers
         if every_space and not (rests or scored):
             return
         space = self.make_space(method.kind.mixes)

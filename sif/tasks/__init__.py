@@ -1,4 +1,7 @@
-"""Jobs: the only place where configuration, data, spaces and loops are wired together."""
+"""Jobs of cf, cnn and rnn: one `JobRunner` searches, trains, tests, reports and resumes.
+
+A job puts configuration, data, a problem, baselines, tracking and figures together.
+"""
 
 from __future__ import annotations
 

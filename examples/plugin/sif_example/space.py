@@ -128,7 +128,7 @@ class MetricSpace(nn.Module):
 
     @torch.no_grad()
     def replacement_scores(
-        self, train: Batch, valid: Batch, gates: Gates, worth: Mapping[str, Tensor] | None = None
+        self, train: Batch, valid: Batch, gates: Gates, alpha: Mapping[str, Tensor] | None = None
     ) -> Mapping[str, Tensor]:
         """The change of the loss with each candidate in place, on which NASP descends."""
         loss, numbers = self.context.loss, self.context.loss_settings
