@@ -23,6 +23,7 @@ from sif.config.renamed import warn_of_renamed, with_todays_names
 from sif.config.rnn import RNNConfig
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
+from sif.utils.argument_types import checks_types, shown
 from sif.utils.registry import Registry, unknown
 
 TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig, "cnn": CNNConfig, "rnn": RNNConfig}
@@ -32,8 +33,9 @@ Complete = Callable[[CommonConfig, Origins], CommonConfig]
 _NOT_RESULTS = {"output_dir", "tracking", "checkpoint_seconds"}  # cannot change what is found
 
 
+@checks_types
 def load_config(
-    task: str | None,
+    task: str | None = None,
     *,
     file: str | Path | None = None,
     sets: Sequence[str] = (),
@@ -84,13 +86,12 @@ def load_config(
     for path, origin in origins.items():
         if (origin, ".".join(path)) in former:  # messages name what was typed
             origins[path] = f"{origin}: {former[origin, '.'.join(path)]}"
+    warn_of_renamed(notes)
     try:
         config = model.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(describe(error, model, origins)) from None
-    config = config if complete is None else complete(config, origins)
-    warn_of_renamed(notes)
-    return config
+    return config if complete is None else complete(config, origins)
 
 
 def parsed_item(item: str) -> tuple[str, dict[str, Any]]:
@@ -191,13 +192,17 @@ def _results(config: CommonConfig) -> dict[str, Any]:
 
 
 def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names; ConfigError for a key that is no name."""
+    """Nested settings by their dotted names; ConfigError for a key that is no name, or twice."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if not isinstance(key, str):
             raise ConfigError(f"settings: expected names such as 'train.epochs', found {key!r}")
         deeper = isinstance(value, Mapping)
-        flat |= dotted(value, f"{prefix}{key}.") if deeper else {f"{prefix}{key}": value}
+        further = dotted(value, f"{prefix}{key}.") if deeper else {f"{prefix}{key}": value}
+        for name in further.keys() & flat.keys():
+            found = f"{shown(flat[name])} and {shown(further[name])}"
+            raise ConfigError(f"settings: {name}: expected once, found {found}")
+        flat |= further
     return flat
 
 
