@@ -9,6 +9,7 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sif.core.genotype import NOTATIONS
 from sif.utils.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ _MODULES = {
     "CNNConfig": "sif.config.cnn",
     "ConfigError": "sif.errors",
     "DataError": "sif.errors",
-    "Genotype": "sif.spaces.interaction.design",  # with the notation of the function spaces
+    "Genotype": "sif.core.genotype",
     "InteractionFunction": "sif.adapters.torch_module",
     "NotFittedError": "sif.errors",
     "RNNConfig": "sif.config.rnn",
@@ -62,8 +63,14 @@ _MODULES = {
     "search_function": "sif.recommender.search_function",
 }
 
+NOTATIONS |= {
+    **dict.fromkeys(("sif", "primitives", "staged"), "sif.spaces.interaction.design:notation"),
+    **dict.fromkeys(("nasp-7op", "nasp-12op"), "sif.spaces.cnn.supernet:notation"),
+    "nasp-ptb": "sif.spaces.rnn.supernet:notation",
+}
+
 _FORMER = {
-    "SIFRecommender": ("sif.recommender.former", "sif.Recommender"),
+    "SIFRecommender": ("sif.recommender.former", "sif.Recommender, whose answers are data frames"),
     "load_function": ("sif.adapters.torch_module", "sif.InteractionFunction.load"),
     "make_runtime": ("sif.utils.device", "sif.utils.device.make_runtime"),
 }

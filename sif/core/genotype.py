@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
 
 from sif.errors import GenotypeError, first_line
+from sif.utils.argument_types import check_fields
 
 FORMER_SPACES = {"rich": "staged"}
 """Former names of spaces in saved genotypes to the present ones."""
@@ -37,8 +38,8 @@ class Genotype:
         parameters: Name to (shape, numbers in row-major order) of the continuous parameters.
 
     Raises:
-        GenotypeError: Edges that repeat, are negative or out of order, a number that is not finite,
-            or a shape that does not hold its numbers.
+        GenotypeError: Other types, edges that repeat, are negative or out of order, a number that
+            is not finite, or a shape that does not hold its numbers.
 
     Examples:
         >>> names = {"operation": "multiply", "user": "+sqrt", "item": "~square"}
@@ -56,6 +57,7 @@ class Genotype:
     )
 
     def __post_init__(self) -> None:
+        check_fields(self, GenotypeError, "genotype: ")
         object.__setattr__(self, "space", FORMER_SPACES.get(self.space, self.space))
         for name, choices in self.blocks.items():
             edges = [edge for edge, _ in choices]
@@ -75,8 +77,15 @@ class Genotype:
 
     @property
     def expression(self) -> str:
-        """The architecture on one line, as its space writes it (`NOTATIONS`), else by blocks."""
-        return NOTATIONS.get(self.space, _by_blocks)(self)
+        """The architecture on one line, as its space writes it (`NOTATIONS`), else by blocks.
+
+        By blocks as well where the space does not have it.
+        """
+        notation = NOTATIONS.get(self.space)
+        try:
+            return _by_blocks(self) if notation is None else resolve_name(notation)(self)
+        except GenotypeError:
+            return _by_blocks(self)
 
     def operation(self, block: str) -> str:
         """The operation of a block that keeps one edge; GenotypeError for any other block."""
@@ -114,7 +123,7 @@ class Genotype:
         """
         try:
             document = json.loads(text)
-        except (ValueError, RecursionError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise GenotypeError(f"{where}: expected JSON, found {first_line(error)}") from None
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise GenotypeError(f'{where}: expected an object with "format": "{FORMAT}"')
@@ -124,19 +133,21 @@ class Genotype:
             )
         try:
             return cls(
-                space=_text(document["space"]),
+                space=document["space"],
                 blocks={
-                    name: tuple((_number(edge), _text(operation)) for edge, operation in choices)
+                    name: tuple((edge, operation) for edge, operation in choices)
                     for name, choices in document["blocks"].items()
                 },
                 parameters={
                     name: (
-                        tuple(_number(n) for n in value["shape"]),
+                        tuple(value["shape"]),
                         tuple(float(x) for x in value["numbers"]),
                     )
                     for name, value in document.get("parameters", {}).items()
                 },
             )
+        except GenotypeError as error:
+            raise GenotypeError(f"{where}: {str(error).removeprefix('genotype: ')}") from None
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise GenotypeError(
                 f"{where}: malformed genotype: {type(error).__name__}: {first_line(error)}"
@@ -151,8 +162,8 @@ def _by_blocks(genotype: Genotype) -> str:
     )
 
 
-NOTATIONS: dict[str, Callable[[Genotype], str]] = {}
-"""Space to its notation of a genotype on one line; spaces register themselves."""
+NOTATIONS: dict[str, str] = {}
+"""Space to "module:function" of its notation on one line; `sif` names those of its own spaces."""
 
 
 def check_names(genotype: Genotype, space: str, legal: Mapping[str, Sequence[str]]) -> None:
@@ -190,15 +201,3 @@ def read(path: Path) -> Genotype:
     except (OSError, UnicodeDecodeError) as error:
         raise GenotypeError(f"{path}: cannot be read: {first_line(error)}") from None
     return Genotype.from_json(text, str(path))
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected text, found {value!r}")
-    return value
-
-
-def _number(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"expected a whole number, found {value!r}")
-    return value

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sif.core.genotype import NOTATIONS, Genotype, check_names
+from sif.core.genotype import Genotype, check_names
 from sif.errors import GenotypeError
 from sif.spaces.interaction.encoders import ENCODINGS
 from sif.spaces.interaction.function import Design
@@ -100,9 +100,9 @@ def fields_of(genotype: Genotype) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names)) or ("user", "item")
 
 
-NOTATIONS.update(
-    dict.fromkeys(SPECS, lambda genotype: spec_expression(genotype, fields_of(genotype)))
-)
+def notation(genotype: Genotype) -> str:
+    """A preset's genotype on one line, with the fields that it names."""
+    return spec_expression(genotype, fields_of(genotype))
 
 
 def _stages_expression(genotype: Genotype, operation: Operation, fields: Sequence[str]) -> str:
