@@ -25,7 +25,7 @@ def shown(value: object) -> str:
     """A value as a message shows it: short, and on one line; of tables and arrays the shape."""
     shape = getattr(value, "shape", ())
     if isinstance(shape, tuple) and shape:
-        return f"a {type(value).__name__} of shape {tuple(shape)}"
+        return f"{_one_of(type(value).__name__)} of shape {tuple(shape)}"
     text = " ".join(repr(value).split())
     return text if len(text) <= _LENGTH else text[: _LENGTH - 3] + "..."
 
@@ -72,6 +72,8 @@ def _fits(value: Any, hint: Any) -> bool:
     plain = value.item() if getattr(value, "shape", None) == () else value
     if kind in (Union, types.UnionType):
         return any(_fits(value, one) for one in inner)
+    if kind is bool:  # 0 and 1 are what other libraries take as well
+        return isinstance(plain, int) and plain in (0, 1)
     if kind in (int, float):
         numbers = int if kind is int else int | float
         return isinstance(plain, numbers) and not isinstance(plain, bool)
@@ -102,4 +104,9 @@ def _words(hint: Any) -> str:
         return f"({', '.join(map(_words, inner))})"
     if kind in (Sequence, tuple) and inner[0] is not Any:
         return f"a list, each {_words(inner[0])}"
-    return _WORDS.get(kind, f"a {getattr(kind, '__name__', kind)}")
+    return _WORDS.get(kind) or _one_of(getattr(kind, "__name__", str(kind)))
+
+
+def _one_of(name: str) -> str:
+    """A name with its article."""
+    return f"{'an' if name[0] in 'AEIOaeio' or name == 'ndarray' else 'a'} {name}"
