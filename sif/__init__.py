@@ -9,7 +9,6 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sif.core.genotype import NOTATIONS
 from sif.utils.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -61,12 +60,6 @@ _MODULES = {
     "load_config": "sif.config",
     "run_job": "sif.tasks",
     "search_function": "sif.recommender.search_function",
-}
-
-NOTATIONS |= {
-    **dict.fromkeys(("sif", "primitives", "staged"), "sif.spaces.interaction.design:notation"),
-    **dict.fromkeys(("nasp-7op", "nasp-12op"), "sif.spaces.cnn.supernet:notation"),
-    "nasp-ptb": "sif.spaces.rnn.supernet:notation",
 }
 
 _FORMER = {

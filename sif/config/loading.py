@@ -192,7 +192,7 @@ def _results(config: CommonConfig) -> dict[str, Any]:
 
 
 def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names; ConfigError for a key that is no name, or twice."""
+    """Nested settings by dotted names; ConfigError for a key that is no name or has two values."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if not isinstance(key, str):
@@ -200,8 +200,9 @@ def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         deeper = isinstance(value, Mapping)
         further = dotted(value, f"{prefix}{key}.") if deeper else {f"{prefix}{key}": value}
         for name in further.keys() & flat.keys():
-            found = f"{shown(flat[name])} and {shown(further[name])}"
-            raise ConfigError(f"settings: {name}: expected once, found {found}")
+            one, other = shown(flat[name]), shown(further[name])
+            if one != other:
+                raise ConfigError(f"settings: {name}: expected once, found {one} and {other}")
         flat |= further
     return flat
 

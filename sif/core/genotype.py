@@ -15,11 +15,13 @@ from itertools import pairwise
 from pathlib import Path
 from pkgutil import resolve_name
 
-from sif.errors import GenotypeError, first_line
+from sif.errors import GenotypeError, SifError, first_line
 from sif.utils.argument_types import check_fields
 
 FORMER_SPACES = {"rich": "staged"}
 """Former names of spaces in saved genotypes to the present ones."""
+NOTATION = "sif.spaces.notation:notation"
+"""The function that knows the spaces, which this package does not; it loads when first used."""
 FORMAT = "sif-genotype"
 VERSION = 1
 _TOLD = 12  # names listed in a message
@@ -77,14 +79,10 @@ class Genotype:
 
     @property
     def expression(self) -> str:
-        """The architecture on one line, as its space writes it (`NOTATIONS`), else by blocks.
-
-        By blocks as well where the space does not have it.
-        """
-        notation = NOTATIONS.get(self.space)
+        """The architecture on one line, as its space writes it, else by blocks."""
         try:
-            return _by_blocks(self) if notation is None else resolve_name(notation)(self)
-        except GenotypeError:
+            return str(resolve_name(NOTATION)(self))
+        except SifError:
             return _by_blocks(self)
 
     def operation(self, block: str) -> str:
@@ -160,10 +158,6 @@ def _by_blocks(genotype: Genotype) -> str:
         f"{name}: {', '.join(operation for _, operation in choices)}"
         for name, choices in genotype.blocks.items()
     )
-
-
-NOTATIONS: dict[str, str] = {}
-"""Space to "module:function" of its notation on one line; `sif` names those of its own spaces."""
 
 
 def check_names(genotype: Genotype, space: str, legal: Mapping[str, Sequence[str]]) -> None:

@@ -169,12 +169,8 @@ def history_row(model: ServedModel, history: Any, ratings: ArrayLike | None) -> 
     rated = model.objective == "rating"
     try:
         ratings = None if ratings is None or np.size(ratings) == 0 else ratings
-        if (
-            ratings is not None and np.asarray(ratings).dtype.kind == "c"
-        ):  # which numpy would cut to its real part
-            raise TypeError
-        given = np.ones(len(columns)) if ratings is None else np.atleast_1d(ratings)
-        values = given.astype(np.float64)
+        given = np.ones(len(columns)) if ratings is None else ratings
+        values = np.atleast_1d(np.asarray(given, dtype=np.float64))
     except (TypeError, ValueError):
         raise ConfigError(f"ratings: expected numbers, found {shown(ratings)}") from None
     needed = rated and len(columns) > 0
@@ -201,9 +197,6 @@ def configured(
             'settings: expected names and values such as {"train.epochs": 50}, found '
             f"{type(settings).__name__}"
         )
-    for key in settings or ():
-        if not isinstance(key, str):
-            raise ConfigError(f"settings: expected names such as 'train.epochs', found {key!r}")
     flat = {key: _plain(value) for key, value in dotted(settings or {}).items()}
     _refuse_settings_of_jobs(flat)
     layers = []
@@ -212,7 +205,7 @@ def configured(
             continue
         plain, key = _plain(value), KEYS[name]
         is_default = repr(value) == repr(defaults[name])
-        if key in flat and not is_default and not _same(flat[key], plain):
+        if key in flat and not is_default and shown(flat[key]) != shown(plain):
             raise ConfigError(
                 f"settings: {key} ({shown(flat[key])}) contradicts {name} ({shown(value)}): drop "
                 "one of them"
@@ -230,14 +223,6 @@ def _refuse_settings_of_jobs(names: Iterable[str]) -> None:
                 f"settings: {name}: expected a setting of a fit, found one of jobs alone "
                 "(sif.run_job): leave it out"
             )
-
-
-def _same(one: Any, other: Any) -> bool:
-    """True for equal values; the truth of a comparison may be undefined, as of data frames."""
-    try:
-        return repr(one) == repr(other) or bool(one == other)
-    except (TypeError, ValueError):
-        return False
 
 
 def _plain(value: Any) -> Any:

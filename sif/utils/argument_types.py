@@ -25,7 +25,7 @@ def shown(value: object) -> str:
     """A value as a message shows it: short, and on one line; of tables and arrays the shape."""
     shape = getattr(value, "shape", ())
     if isinstance(shape, tuple) and shape:
-        return f"{_one_of(type(value).__name__)} of shape {tuple(shape)}"
+        return f"{type(value).__name__} of shape {tuple(shape)}"
     text = " ".join(repr(value).split())
     return text if len(text) <= _LENGTH else text[: _LENGTH - 3] + "..."
 
@@ -34,8 +34,8 @@ def check_type(name: str, value: Any, hint: Any, error: type[SifError] = ConfigE
     """Raises an error that names the argument unless a value has the annotated type.
 
     Numbers of numpy count as Python's, lists as tuples. Annotations of other kinds than texts,
-    numbers, paths, classes, mappings and sequences take everything: whoever reads such a value
-    checks it.
+    numbers, paths, mappings, sequences and classes of sif take everything: whoever reads such a
+    value checks it.
     """
     if not _fits(value, hint):
         raise error(f"{name}: expected {_words(hint)}, found {shown(value)}")
@@ -87,11 +87,8 @@ def _fits(value: Any, hint: Any) -> bool:
     if kind in (Sequence, tuple):
         listed = isinstance(value, Sequence) and not isinstance(value, str | bytes)
         return listed and all(_fits(one, inner[0]) for one in value)
-    return not isinstance(kind, type) or kind.__module__ in _OPEN or isinstance(plain, kind)
-
-
-_OPEN = ("collections.abc", "typing")
-"""Modules of annotations, such as of iterables, that whoever reads the value checks."""
+    known = kind in _WORDS or getattr(kind, "__module__", "").startswith("sif.")
+    return not known or isinstance(plain, kind)
 
 
 def _words(hint: Any) -> str:
@@ -104,9 +101,4 @@ def _words(hint: Any) -> str:
         return f"({', '.join(map(_words, inner))})"
     if kind in (Sequence, tuple) and inner[0] is not Any:
         return f"a list, each {_words(inner[0])}"
-    return _WORDS.get(kind) or _one_of(getattr(kind, "__name__", str(kind)))
-
-
-def _one_of(name: str) -> str:
-    """A name with its article."""
-    return f"{'an' if name[0] in 'AEIOaeio' or name == 'ndarray' else 'a'} {name}"
+    return _WORDS.get(kind, getattr(kind, "__name__", str(kind)))

@@ -148,7 +148,7 @@ def test_a_variants_settings_win_in_the_check_as_in_its_job() -> None:
             {"seeds": "2"},
             "seeds: expected a list, each a whole number or a whole number, found '2'",
         ),
-        ({"methods": 3}, "methods: expected a list, each a text or an Entrant, found 3"),
+        ({"methods": 3}, "methods: expected a list, each a text or Entrant, found 3"),
         ({"budget": 3}, "budget: expected a text, found 3"),
         ({"file": 3}, "file: expected a text or a path or None, found 3"),
         ({"sets": 3}, "sets: expected a list, each a text, found 3"),

@@ -30,7 +30,7 @@ def refused(call: Callable[[], object]) -> str:
         ({"train": {"epochs": "x"}}, "train.epochs: expected an integer, found 'x'"),
         ({"train": {"epoch": 5}}, "train.epoch: unknown key; did you mean 'epochs'?"),
         ({"devise": "cpu"}, "devise: unknown key; did you mean 'device'?"),
-        ({"dataset": FRAME}, "dataset: expected a string, found a DataFrame of shape (30, 2)"),
+        ({"dataset": FRAME}, "dataset: expected a string, found DataFrame of shape (30, 2)"),
         (
             {"threads": 10**6},
             "threads: expected a number less than or equal to 1024, found 1000000",
@@ -96,5 +96,5 @@ def test_types_of_arguments() -> None:
 
 def test_values_are_shown_short_and_on_one_line() -> None:
     assert shown("a\nb") == r"'a\nb'"
-    assert shown(pd.Series([1, 2])) == "a Series of shape (2,)"
+    assert shown(pd.Series([1, 2])) == "Series of shape (2,)"
     assert len(shown(list(range(1000)))) == 60

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sif.core.genotype import NOTATIONS, Genotype, check_names, read
+from sif.core.genotype import Genotype, check_names, read
 from sif.errors import GenotypeError
 from sif.spaces.cnn.supernet import SPECS as IMAGES
-from sif.spaces.interaction.design import SPECS as FUNCTIONS
+from sif.spaces.notation import CELLS as CELLS_OF
 from sif.spaces.rnn.supernet import SPACE
 
 CELL = Genotype(
@@ -184,8 +184,8 @@ def test_an_expression_depends_on_no_import() -> None:
     assert found.stdout.startswith("True normal: 2 = sep_conv_3x3(0) + sep_conv_3x3(1)")
 
 
-def test_spaces_have_their_notation() -> None:
-    assert set(NOTATIONS) == {*FUNCTIONS, *IMAGES, SPACE}
+def test_spaces_of_cells_have_their_notation() -> None:
+    assert set(CELLS_OF) == {*IMAGES, SPACE}
 
 
 def test_a_genotype_that_its_space_does_not_have_is_written_by_blocks() -> None:

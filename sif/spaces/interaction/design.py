@@ -100,11 +100,6 @@ def fields_of(genotype: Genotype) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names)) or ("user", "item")
 
 
-def notation(genotype: Genotype) -> str:
-    """A preset's genotype on one line, with the fields that it names."""
-    return spec_expression(genotype, fields_of(genotype))
-
-
 def _stages_expression(genotype: Genotype, operation: Operation, fields: Sequence[str]) -> str:
     """Such as "multiply(history(user), item), weighted by users"."""
     written = {"id": "{0}", "history": "history({0})", "both": "{0} + history({0})"}
