@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from sif import tasks
 from sif.bench import Bench, Budget, Entrant, Request
 from sif.bench import mlflow_summary as recording
 from sif.bench import processes as trials
+from sif.bench.bench import BenchResult
 from sif.bench.folder import BenchFolder, State
 from sif.bench.plan import Plan, Trial
 from sif.bench.processes import Work, run_all
@@ -660,3 +661,9 @@ def test_mlflow_has_an_experiment_with_a_summary_run(finished: Path, tmp_path: P
     assert run.data.metrics["nasp.test.ndcg_at_10"] == value
     kept = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert kept >= {"report.md", "results.csv", "curves.parquet", "plots", "bench.yaml"}
+
+
+def test_a_result_is_written_as_its_table() -> None:
+    table = pd.DataFrame({"status": ["finished"]})
+    result = BenchResult(Path("benches/x"), table, table, cast(Any, None), "nasp 0.1", ["a failed"])
+    assert repr(result) == "nasp 0.1\na failed\nBenchResult in benches/x"

@@ -16,7 +16,9 @@ from scipy import sparse
 
 import sif
 from sif.errors import SifError
+from sif.evaluation.comparison import Verdict
 from sif.recommender.recommender import Recommender
+from sif.tasks.base import RunResult
 
 Board = Callable[..., pd.DataFrame]
 QUICK = {"train.epochs": 2, "train.l2": [1.0], "search.epochs": 1}
@@ -158,3 +160,14 @@ def test_results_are_written_short(model: Recommender, checkerboard: Board) -> N
     late["item"] = sorted(set(frame.item) - set(frame.item[frame.user == "u0"]))[0]
     written = repr(sif.evaluate(model, late))
     assert written.startswith("Evaluation(ndcg@10 ") and written.endswith("; 1 users, 29 left out)")
+
+
+def test_a_run_is_written_as_its_verdict() -> None:
+    result = RunResult(Path("runs/x"), {"test": {"ndcg@10": 0.5}}, Verdict("ours wins", None, None))
+    assert repr(result) == "RunResult('runs/x': ours wins)"
+
+
+def test_the_former_class_warns_wherever_it_is_imported_from() -> None:
+    with pytest.warns(DeprecationWarning, match=r"SIFRecommender is deprecated: use sif\.Recom"):
+        from sif.recommender import SIFRecommender
+    assert issubclass(SIFRecommender, Recommender)
