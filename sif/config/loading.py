@@ -23,6 +23,7 @@ from sif.config.renamed import warn_of_renamed, with_todays_names
 from sif.config.rnn import RNNConfig
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
+from sif.utils.argument_types import checks_types, shown
 from sif.utils.registry import Registry, unknown
 
 TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig, "cnn": CNNConfig, "rnn": RNNConfig}
@@ -34,8 +35,9 @@ Complete = Callable[[CommonConfig, Origins], CommonConfig]
 _NOT_RESULTS = {"output_dir", "tracking", "checkpoint_seconds"}  # cannot change what is found
 
 
+@checks_types
 def load_config(
-    task: str | None,
+    task: str | None = None,
     *,
     file: str | Path | None = None,
     sets: Sequence[str] = (),
@@ -193,13 +195,18 @@ def _results(config: CommonConfig) -> dict[str, Any]:
 
 
 def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names; ConfigError for a key that is no name."""
+    """Nested settings by dotted names; ConfigError for a key that is no name or has two values."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if not isinstance(key, str):
             raise ConfigError(f"settings: expected names such as 'train.epochs', found {key!r}")
         deeper = isinstance(value, Mapping)
-        flat |= dotted(value, f"{prefix}{key}.") if deeper else {f"{prefix}{key}": value}
+        further = dotted(value, f"{prefix}{key}.") if deeper else {f"{prefix}{key}": value}
+        for name in further.keys() & flat.keys():
+            one, other = shown(flat[name]), shown(further[name])
+            if one != other:
+                raise ConfigError(f"settings: {name}: expected once, found {one} and {other}")
+        flat |= further
     return flat
 
 

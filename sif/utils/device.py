@@ -15,6 +15,7 @@ import torch
 
 from sif.errors import ConfigError
 
+MAX_THREADS = 1024  # OpenMP ends the process where it cannot start as many as it is told
 MAX_SEED = 2**32 - 1  # numpy's legacy generators, which some libraries still use, take no more
 
 
@@ -49,12 +50,13 @@ def make_runtime(
         dtype: Floating-point type of parameters and activations.
 
     Raises:
-        ConfigError: An unknown or absent device, a seed out of range, or fewer than one thread.
+        ConfigError: An unknown or absent device, a seed out of range, or fewer than
+            one thread or more than `MAX_THREADS`.
     """
     check_seed(seed)
     if threads is not None:
-        if threads < 1:
-            raise ConfigError(f"threads: expected at least 1, found {threads}")
+        if not 1 <= threads <= MAX_THREADS:
+            raise ConfigError(f"threads: expected 1 to {MAX_THREADS}, found {threads}")
         torch.set_num_threads(threads)
     return Runtime(_resolve_device(device), dtype, torch.get_num_threads(), seed)
 

@@ -16,7 +16,7 @@ import pytest
 
 import sif
 from sif.errors import ConfigError, NotFittedError, UnknownIdError
-from sif.recommender import Recommender, SIFRecommender
+from sif.recommender import Recommender
 from sif.recommender.arguments import OTHER_NAMES
 
 Board = Callable[..., pd.DataFrame]
@@ -207,8 +207,9 @@ def test_without_baselines_fixed_multiply_is_what_to_beat(board: Board) -> None:
 def test_the_former_class_warns_and_answers_as_before(board: Board, liked: Recommender) -> None:
     settings = {"train.epochs": 60, "train.patience": 60, "train.dimension": 8,
                 "train.l2": "[0.003]", "search.epochs": 4, "search.dimension": 4}  # fmt: skip
-    with pytest.warns(DeprecationWarning, match=r"sif\.Recommender"):
-        model = SIFRecommender("ranking", "staged", 0, threads=1, settings=settings)
+    with pytest.warns(DeprecationWarning, match=r"sif\.Recommender") as told:
+        model = sif.SIFRecommender("ranking", "staged", 0, threads=1, settings=settings)
+    assert len(told) == 1
     model.fit(board())
     items, scores = model.recommend("u1", N=3, filter_already_liked=True)
     expected = liked.recommend("u1", n=3)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sif.core.gates import Block, Gates, Selection
-from sif.core.genotype import NOTATIONS, Genotype, check_names
+from sif.core.genotype import Genotype, check_names
 from sif.errors import ConfigError
 from sif.spaces.interaction.embeddings import Tables
 from sif.spaces.interaction.function import Design, Interaction
@@ -164,5 +164,4 @@ def multiply(fields: Sequence[str]) -> Genotype:
     return Genotype(NAME, {"measure": ((0, "product"),), "bend": ((0, "straight"),)})
 
 
-NOTATIONS[NAME] = lambda genotype: expression(genotype, ("user", "item"))
 METRIC = SpaceKind(MetricSpace, design, expression, multiply, has_multiply=True)

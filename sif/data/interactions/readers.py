@@ -120,8 +120,8 @@ def _assign(table: Table, columns: Columns) -> dict[str, int]:
             elif role in ("user", "item"):
                 raise DataError(
                     f"{table.header_place}: {role}: expected a column such as"
-                    f" {', '.join(RECOGNIZED[role][:3])} (or name it: data.{role}),"
-                    f" found {_listed(table)}"
+                    f" {', '.join(RECOGNIZED[role][:3])} (or name it:"
+                    f" {table.setting.format(role)}), found {_listed(table)}"
                 )
     for name in columns.context:
         roles[name] = _position(table, typeless, "data.context", name)

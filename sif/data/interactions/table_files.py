@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pandas as pd
@@ -44,10 +44,12 @@ class Table(ABC):
     Attributes:
         path: The file.
         columns: Names by position.
+        setting: The way in which a caller names a column, for messages.
     """
 
     path: Path
     columns: tuple[str, ...]
+    setting: ClassVar[str] = "data.{}"
 
     @property
     def header_place(self) -> str:
