@@ -80,6 +80,7 @@ class SearchResult:
         epochs: Epochs run.
         steps: Weight steps taken.
         cpu_seconds: CPU time of the process, over all sittings.
+        at_rest: Reason why alpha never took a step, though the method learns; empty: it did.
     """
 
     genotype: Genotype
@@ -91,6 +92,7 @@ class SearchResult:
     epochs: int
     steps: int
     cpu_seconds: float = 0.0
+    at_rest: str = ""
 
 
 class _Search:
