@@ -206,8 +206,8 @@ class _Fit:
         found = self.problem.expression(search.genotype)
         if search.at_rest:
             self.reporter.warn(f"the search did not move: {search.at_rest}")
-            return f"the search did not move from {found}: {search.at_rest}"
-        return f"found: {found}, in {search.seconds:.1f} s of search"
+            return f"the search did not move from {found} ({search.at_rest})"
+        return f"found: {found} in {search.seconds:.1f} s of search"
 
     def _evaluated(self, work: _Work) -> Evaluation:
         """On the whole validation part, as the baselines."""

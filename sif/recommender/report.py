@@ -150,7 +150,7 @@ class Report:
             kept = "which is fixed multiply"
         if not self.found:
             kept = "fixed multiply is served"
-        return f"{self.search}; {kept}", *self.left_out, f"verdict: {self.verdict}", CAVEAT
+        return f"{self.search}, {kept}", *self.left_out, f"verdict: {self.verdict}", CAVEAT
 
     def _printed(self) -> pd.DataFrame:
         """The table whose names say what there was no time for."""
