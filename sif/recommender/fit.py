@@ -90,15 +90,17 @@ def started(budget: float | str | timedelta | None) -> FitBudget:
     Args:
         budget: See `Recommender`.
 
+    Returns:
+        The budget, whose clock runs.
+
     Raises:
         ConfigError: No duration.
     """
     seconds = seconds_of(budget)
     if seconds is not None:
         torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # torch loads its compiler with it
-        for name in ("numba", "sif.methods.registry", "sif.spaces.interaction.staged_supernet"):
-            with contextlib.suppress(ImportError):  # numba is optional
-                importlib.import_module(name)
+        with contextlib.suppress(ImportError):  # it is optional
+            importlib.import_module("numba")
     return FitBudget(seconds)
 
 

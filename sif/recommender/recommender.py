@@ -61,8 +61,8 @@ class Recommender(Estimator):
         space: Of the search: "staged", "sif" or "primitives".
         method: Of the search: "nasp", "random", "tpe", "nsga2" or "exhaustive" in any space; in
             "sif" and "primitives", whose functions share weights, also others, such as "darts-1".
-        budget: Wall-clock of a whole fit: seconds, a text such as "90s" or "2min", or a timedelta;
-            None: whatever the settings take.
+        budget: Wall-clock of a whole fit, once libraries are loaded: seconds, a text such as "90s"
+            or "2min", or a timedelta; None: whatever the settings take.
         dimension: Entries of an embedding; None: the setting `train.dimension`.
         min_rating: Ratings below are left out; None: none are.
         baselines: Baselines of the report: names, "all", or [] for none; None: those that take
