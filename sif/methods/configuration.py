@@ -55,8 +55,8 @@ class ConfiguredMethod:
         if not (kind.own_weights or kind.samples) and any(b.own_weights for b in space.blocks):
             fit = [n for n, kind in METHODS.items() if kind.own_weights or kind.samples]
             raise ConfigError(
-                f"method {self.name}: expected a space whose selections share weights, found "
-                f"{space.name!r}, in which each trains its own; use {', '.join(fit)}"
+                f"method: expected one of {', '.join(fit)} in the space {space.name}, whose "
+                f"functions share no weights, found {self.name}; or choose another space"
             )
         protocol = AskTell if kind.samples else Method
         return METHODS.call(self.name, protocol, kind.make, space, self.settings, plan, draws)

@@ -27,17 +27,15 @@ from sif.recommender.arguments import (
     public_method,
     rows_of,
 )
-from sif.recommender.budget import FitBudget
 from sif.recommender.estimator import Estimator
 from sif.recommender.extend import grown_by, grown_by_all
-from sif.recommender.fit import Reporter, learn
+from sif.recommender.fit import Reporter, learn, started
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel, packed, unpacked
 from sif.recommender.report import Report
 from sif.retrieval.engine import Top
 from sif.utils.argument_types import check_type, checks_types
-from sif.utils.durations import seconds_of
 from sif.utils.registry import unknown
 
 UNKNOWN = ("error", "popular")
@@ -64,9 +62,10 @@ class Recommender(Estimator):
     Args:
         objective: "ranking" (the best items for a user) or "rating" (numbers of stars).
         space: Of the search: "staged", "sif" or "primitives".
-        method: Of the search, such as "nasp", "darts-1", "random-ws" or "tpe".
-        budget: Wall-clock of a whole fit: seconds, a text such as "90s" or "2min", or a timedelta;
-            None: whatever the settings take.
+        method: Of the search: "nasp", "random", "tpe", "nsga2" or "exhaustive" in any space; in
+            "sif" and "primitives", whose functions share weights, also others, such as "darts-1".
+        budget: Wall-clock of a whole fit, once libraries are loaded: seconds, a text such as "90s"
+            or "2min", or a timedelta; None: whatever the settings take.
         dimension: Entries of an embedding; None: the setting `train.dimension`.
         min_rating: Ratings below are left out; None: none are.
         baselines: Baselines of the report: names, "all", or [] for none; None: those that take
@@ -82,7 +81,7 @@ class Recommender(Estimator):
         model_: The served model, once there is one.
         validation_metrics_: Validation metrics of its function, after `fit`.
         searched_function_: Function of the search, on one line, after `fit`; validation may prefer
-            fixed multiply to it.
+            fixed multiply to it. Empty: the budget left no time for a search.
 
     Examples:
         >>> import pandas as pd, sif
@@ -101,7 +100,6 @@ class Recommender(Estimator):
     model_: ServedModel
     validation_metrics_: Mapping[str, float]
     searched_function_: str
-    _report: Report | None = None
     _serving: IndexedRecommender | None = None
 
     def __init__(
@@ -154,15 +152,14 @@ class Recommender(Estimator):
             '...'
         """
         self._check()
-        budget, config = FitBudget(seconds_of(self.budget)), self._configuration()
-        baselines = None
+        config = self._configuration()
+        budget, baselines = started(self.budget), None
         if "baselines" in config.model_fields_set:
             baselines = named_baselines(config.baselines, config.objective)
         reporter = Reporter(self.verbose)
         model, valid_metrics, report = learn(data, valid, config, baselines, budget, reporter)
         self._serve(model)
         self.validation_metrics_, self.searched_function_ = valid_metrics, report.found
-        self._report = report
         return self
 
     def report(self) -> Report:
@@ -172,7 +169,8 @@ class Recommender(Estimator):
             Prints as a table with a verdict; `to_frame()` is the table, `verdict` the sentence.
 
         Raises:
-            NotFittedError: There was no `fit`; a loaded model brings no report.
+            NotFittedError: There was no `fit`. `save` keeps the report; a run has none, but figures
+                in its metrics.json.
 
         Examples:
             >>> model.report().to_frame().columns.tolist()[:4]
@@ -180,12 +178,13 @@ class Recommender(Estimator):
             >>> "on validation" in model.report().verdict
             True
         """
-        self.fitted_model()
-        if self._report is None:
+        report = self.fitted_model().report
+        if report is None:
             raise NotFittedError(
-                "report: expected a model that was fitted here, found a loaded one"
+                "report: expected a model that fit made, found one of a run, whose figures are in "
+                "its metrics.json, or of an earlier version"
             )
-        return self._report
+        return report
 
     @classmethod
     @checks_types

@@ -1,8 +1,7 @@
 """The search loop: weight steps on train batches, architecture steps on validation batches.
 
 The method (`sif.core.method`) gives the gates of each weight step and takes the architecture steps.
-Beside them the loop keeps the time, counts and a history (`sif.search.history`); the method reads
-none of these.
+The loop also keeps time, counts and a history (`sif.search.history`), which no method reads.
 """
 
 from __future__ import annotations
@@ -74,12 +73,12 @@ class SearchResult:
         valid_loss: Its loss on one validation batch, with the weights of the search.
         diagnostics: `Diagnostics.summary`.
         trained: `Diagnostics.trained`.
-        history: One `epoch_entry` per epoch, with the judge's metrics of the selection ("judged")
-            and "seconds" of wall time, "cpu_seconds" and "steps" so far.
+        history: An `epoch_entry` per epoch, with "judged", "seconds", "cpu_seconds" and "steps".
         seconds: Wall time, that before an interruption included.
         epochs: Epochs run.
         steps: Weight steps taken.
         cpu_seconds: CPU time of the process, counted alike, with `SearchSettings.spent`.
+        at_rest: Reason why alpha never took a step, though the method learns; empty: it did.
     """
 
     genotype: Genotype
@@ -91,6 +90,7 @@ class SearchResult:
     epochs: int
     steps: int
     cpu_seconds: float = 0.0
+    at_rest: str = ""
 
 
 class _Search:
