@@ -49,7 +49,7 @@ _MODULES = {
     "CNNConfig": "sif.config.cnn",
     "ConfigError": "sif.errors",
     "DataError": "sif.errors",
-    "Genotype": "sif.spaces.interaction.design",  # with the notation of the function spaces
+    "Genotype": "sif.core.genotype",
     "InteractionFunction": "sif.adapters.torch_module",
     "NotFittedError": "sif.errors",
     "RNNConfig": "sif.config.rnn",
@@ -63,7 +63,7 @@ _MODULES = {
 }
 
 _FORMER = {
-    "SIFRecommender": ("sif.recommender.former", "sif.Recommender"),
+    "SIFRecommender": ("sif.recommender.former", "sif.Recommender, whose answers are data frames"),
     "load_function": ("sif.adapters.torch_module", "sif.InteractionFunction.load"),
     "make_runtime": ("sif.utils.device", "sif.utils.device.make_runtime"),
 }

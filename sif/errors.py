@@ -6,6 +6,9 @@ command line prints it and exits with code 2; library users catch `SifError`.
 
 from __future__ import annotations
 
+import sys
+from typing import Any, Self
+
 LONGEST = 300
 """Characters of a message, which may quote what was found at any length."""
 
@@ -61,6 +64,18 @@ class NotFittedError(ConfigError, ValueError, AttributeError):
         Traceback (most recent call last):
         sif.errors.NotFittedError: Recommender: expected a fitted one, found one before fit
     """
+
+    def __new__(cls, *arguments: Any) -> Self:
+        """An instance of scikit-learn's `NotFittedError` as well, where that is imported."""
+        theirs = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", None)
+        kind: Any = cls
+        if theirs is not None:
+            kind = type(cls.__name__, (cls, theirs), {"__module__": cls.__module__})
+        made: Self = super().__new__(kind, *arguments)
+        return made
+
+    def __reduce__(self) -> Any:
+        return NotFittedError, self.args
 
 
 class DataError(SifError):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import EntryPoints, distributions
 from pathlib import Path
+from typing import Any
 
 # Tests share the cores, so each process computes with one thread. Libraries read this when they
 # are first imported, and processes that tests start inherit it.
@@ -40,6 +42,40 @@ class Done:
 
 Command = Callable[..., Done]
 Board = Callable[..., pd.DataFrame]
+Install = Callable[[pytest.MonkeyPatch, Path, Mapping[str, Any]], None]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_plugins() -> Iterator[None]:
+    """Names are those of this package, whatever other packages are installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sif.utils.registry.entry_points", lambda **_: EntryPoints(()))
+        yield
+
+
+@pytest.fixture(scope="session")
+def install() -> Install:
+    """Installs a package: its folder is on the path, and its entry points are the only ones."""
+
+    def installed(patch: pytest.MonkeyPatch, site: Path, project: Mapping[str, Any]) -> None:
+        info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+        )
+        lines = []
+        for group, points in project["entry-points"].items():
+            lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
+        (info / "entry_points.txt").write_text("\n".join(lines))
+
+        def found(**asked: str) -> EntryPoints:
+            points = [p for d in distributions(path=[str(site)]) for p in d.entry_points]
+            return EntryPoints(points).select(**asked)
+
+        patch.syspath_prepend(str(site))
+        patch.setattr("sif.utils.registry.entry_points", found)
+
+    return installed
 
 
 @pytest.fixture(scope="session")

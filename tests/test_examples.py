@@ -5,16 +5,20 @@ from __future__ import annotations
 import copy
 import doctest
 import inspect
+import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 import sif
+from sif.cli import main as cli
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 CLASSES = ("Recommender", "InteractionFunction", "Bench", "Genotype")
@@ -86,3 +90,70 @@ def test_the_documents_first_steps_run(
     (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     exec(compile(code.replace("2min", "1s"), "docs/recommender.md", "exec"), {})
     assert Path("shop", "recommender.safetensors").is_file()
+
+
+QUICK = {
+    "search": {"epochs": 2}, "train": {"epochs": 2, "l2": [2.0]}, "baselines": [],
+    "threads": 1, "tracking": {"enabled": False},
+}  # fmt: skip
+ELSEWHERE = ("venv", "mlflow ui", "--dataset ml-100k", "--task cnn", "--task rnn", "bench")
+"""Parts of commands that other tests run: they install, serve, or take minutes."""
+
+
+def shop(folder: Path) -> None:
+    """The files that the README's tour begins with: orders, customers, a split, MovieLens."""
+    draws = np.random.default_rng(0)
+    names = ["mug", *(f"i{i}" for i in range(24))]
+    rows = [
+        (f"c{c}", item, int(draws.integers(3, 6)), 1_000_000 + c)
+        for c in range(40)
+        for i, item in enumerate(names)
+        if (c + i) % 2 == 0 and draws.random() < 0.8
+    ]
+    orders = pd.DataFrame(rows, columns=["customer", "item", "rating", "timestamp"])
+    orders.to_csv(folder / "orders.csv", index=False)
+    (folder / "customers.csv").write_text("c1\nc2\nc3\n")
+    (folder / "my-split").mkdir()
+    parts = draws.choice(["train", "valid", "test"], len(orders), p=[0.8, 0.1, 0.1])
+    for part in ("train", "valid", "test"):
+        some = orders[parts == part].rename(columns={"customer": "user"})
+        some.to_csv(folder / "my-split" / f"{part}.csv", index=False)
+    films = ["50", "181", "172", *(str(i) for i in range(22))]
+    numbered = orders.replace({"item": dict(zip(names, films, strict=True))})
+    numbered["customer"] = numbered["customer"].replace("c1", "196").str.removeprefix("c")
+    (folder / "ml-100k").mkdir()
+    numbered.to_csv(folder / "ml-100k" / "u.data", sep="\t", index=False, header=False)
+    lines = [f"{film}|Film {film}|01-Jan-1995||" for film in films]
+    (folder / "ml-100k" / "u.item").write_text("\n".join(lines), encoding="latin-1")
+
+
+@pytest.mark.slow
+def test_the_tour_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Commands and snippets in the README's order; a dozen of them, some of which train."""
+    monkeypatch.chdir(tmp_path)
+    shop(tmp_path)
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    sets = [
+        f"{key}={json.dumps(value)}" if name is None else f"{key}.{name}={json.dumps(value)}"
+        for key, section in QUICK.items()
+        for name, value in (section.items() if isinstance(section, dict) else [(None, section)])
+    ]
+    known: dict[str, Any] = {"quick": QUICK}
+    ran = 0
+    for language, block in re.findall(r"^```(sh|python)\n(.*?)^```", text, re.M | re.S):
+        if language == "python":
+            short = block.replace("2min", "1s").replace('"orders.csv"', '"orders.csv", **quick')
+            exec(compile(short, "README.md", "exec"), known)
+            ran += 1
+            continue
+        for line in block.splitlines():
+            if any(part in line for part in ELSEWHERE):
+                continue
+            words = shlex.split(line.removeprefix("python run.py "))
+            if "--task" in words:
+                words += ["--set", *sets]
+            assert cli.main(words) == 0, f"{line}\n{capsys.readouterr().err}"
+            ran += 1
+    assert ran >= 14

@@ -24,6 +24,7 @@ from sif.spaces.interaction.function import Design
 from sif.spaces.interaction.operations import Operation, Pair
 from sif.spaces.interaction.registry import design_of, expression
 from sif.spaces.interaction.transforms import Elementwise, Mlp
+from sif.utils.argument_types import checks_types
 
 FIELDS = ("user", "item")
 DIMENSION = 128
@@ -121,6 +122,7 @@ class InteractionFunction(nn.Module):
         torch.Size([3, 5])
     """
 
+    @checks_types
     def __init__(
         self, genotype: Genotype, dimension: int = DIMENSION, mixed_signs: bool = True
     ) -> None:
@@ -138,6 +140,7 @@ class InteractionFunction(nn.Module):
         self.readout = nn.Parameter(shape.initial_readout(design.operation))
 
     @classmethod
+    @checks_types
     def of(cls, model: ServedModel) -> InteractionFunction:
         """The function of a trained model, with its readout.
 
@@ -155,6 +158,7 @@ class InteractionFunction(nn.Module):
         return function
 
     @classmethod
+    @checks_types
     def load(cls, path: str | Path, dimension: int | None = None) -> InteractionFunction:
         """A searched function from a file or folder.
 
@@ -218,6 +222,8 @@ load_function = InteractionFunction.load
 
 
 def _check_dimension(name: str, vectors: Tensor, dimension: int) -> None:
+    if not isinstance(vectors, Tensor):
+        raise ShapeError(f"{name} vectors: expected a tensor, found another type")
     found = vectors.shape[-1]
     if found != dimension:  # a single entry would be broadcast unnoticed
         raise ShapeError(f"{name} vectors: expected shape (..., {dimension}), found (..., {found})")

@@ -1,4 +1,4 @@
-"""Benches: a referee of search methods over seeds under an equal budget.
+"""Benches: comparisons of search methods over seeds under an equal budget.
 
 A trial is an ordinary job of one method in a process of its own. A method is judged by its result:
 its selection, trained from scratch and tested once.

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ from sif.config import TrackingConfig, new_run_folder
 from sif.errors import ConfigError
 from sif.tasks.console import Console
 from sif.tasks.figures import save_and_draw
+from sif.utils.argument_types import checks_types
 from sif.utils.checkpoint import write_text_atomic
+from sif.utils.registry import unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,9 @@ class BenchResult:
     comparison: Comparison
     text: str
     missing: list[str]
+
+    def __repr__(self) -> str:
+        return "\n".join([self.text, *self.missing, f"BenchResult in {self.folder}"])
 
     @property
     def failed(self) -> list[str]:
@@ -76,8 +81,9 @@ class Bench:
     plan: Plan
 
     @classmethod
+    @checks_types
     def of(
-        cls, request: Request | None = None, folder: Path | None = None,
+        cls, request: Request | None = None, folder: str | Path | None = None,
         *, settings: Mapping[str, Any] | None = None, **asked: Any,
     ) -> Bench:  # fmt: skip
         """Plans a bench; reads the data once per method, and writes nothing.
@@ -91,16 +97,21 @@ class Bench:
         Raises:
             SifError: Anything that is wrong, in one line.
         """
-        request = request or Request(**{"task": None, **asked}, flags=settings)
+        known = [field.name for field in fields(Request)]
+        for name in asked:
+            if name not in known:
+                raise unknown("argument", name, [*known, "folder", "settings"])
+        request = request or Request(**asked, flags=settings)
         if folder is not None:
-            BenchFolder(folder).check_free()
+            BenchFolder(Path(folder)).check_free()
         plan = request.checked()
         if folder is None:
             folder = Path("benches") / new_run_folder(plan.job, datetime.now()).name
-        return cls(folder, plan)
+        return cls(Path(folder), plan)
 
     @classmethod
-    def open(cls, folder: Path, tracking: Mapping[str, Any] | None = None) -> Bench:
+    @checks_types
+    def open(cls, folder: str | Path, tracking: Mapping[str, Any] | None = None) -> Bench:
         """The bench that a folder holds.
 
         Args:
@@ -110,11 +121,20 @@ class Bench:
         Raises:
             ConfigError: No bench, or of another version.
         """
+        folder = Path(folder)
         plan = BenchFolder(folder).plan()
         changed = plan.job.tracking.model_copy(update=dict(tracking or {}))
         job = plan.job.model_copy(update={"tracking": changed})
         return cls(folder, replace(plan, job=job))
 
+    def __repr__(self) -> str:
+        names = ", ".join(entrant.name for entrant in self.plan.entrants)
+        return (
+            f"Bench({str(self.folder)!r}: {names}; {len(self.plan.seeds)} seeds, "
+            f"{self.plan.budget} each)"
+        )
+
+    @checks_types
     def run(self, workers: int | None = None, *, quiet: bool = False) -> BenchResult:
         """Runs what is left to run, then reports.
 

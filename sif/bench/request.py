@@ -15,6 +15,7 @@ from sif.config.renamed import todays_name
 from sif.errors import ConfigError, SifError
 from sif.methods.registry import METHODS
 from sif.problems.configuration import load_job_config
+from sif.utils.argument_types import check_fields
 from sif.utils.registry import unknown
 
 _OWN = ("method", "seed", "threads", "baselines", "controls", "output_dir")
@@ -27,7 +28,7 @@ class Request:
     Attributes:
         task: Name of the task; None takes it from `file`.
         methods: Names of search methods, or entrants with settings of their own.
-        seeds: Of the trials.
+        seeds: Of the trials, or how many, from 0.
         budget: Of every search, such as "30s" (CPU seconds) or "500steps".
         against: The reference of differences; None: the first method that takes part.
         file: YAML file or preset of all trials, as for `load_job_config`.
@@ -35,10 +36,10 @@ class Request:
         flags: Dotted key to value of all trials; a value of None was not given.
     """
 
-    task: str | None
-    methods: Sequence[str | Entrant]
-    seeds: Sequence[int]
-    budget: str
+    task: str | None = None
+    methods: Sequence[str | Entrant] = ()
+    seeds: Sequence[int] | int = ()
+    budget: str = ""
     against: str | None = None
     file: str | Path | None = None
     sets: Sequence[str] = ()
@@ -50,10 +51,12 @@ class Request:
         Raises:
             ConfigError: One line.
         """
+        check_fields(self)
         entrants = tuple(Entrant(m, m) if isinstance(m, str) else m for m in self.methods)
         budget = Budget.parse(self.budget)
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            found = ", ".join(map(str, self.seeds)) or "none"
+        seeds = self._seeds
+        if not seeds or len(set(seeds)) < len(seeds):
+            found = ", ".join(map(str, seeds)) or "none"
             raise ConfigError(f"seeds: expected at least one, all different, found {found}")
         _check_sets(self.sets)
         given = dotted(self.flags or {}).items()
@@ -65,8 +68,11 @@ class Request:
             raise ConfigError("cells: expected none, since a bench compares searches")
         for entrant in entrants:
             self._config(task, budget, entrant)
-        seeds = tuple(self.seeds)
         return Plan(entrants, seeds, budget, self.against or entrants[0].name, job, {})
+
+    @property
+    def _seeds(self) -> tuple[int, ...]:
+        return tuple(range(self.seeds) if isinstance(self.seeds, int) else self.seeds)
 
     def checked(self) -> Plan:
         """The plan after asking for every entrant whether its job could run.
@@ -94,7 +100,7 @@ class Request:
 
     def _config(self, task: str, budget: Budget, entrant: Entrant) -> CommonConfig:
         """The configuration of an entrant's first trial: its own settings win, as in its job."""
-        own = {**_own_settings(task, self.seeds[0], budget), "method": entrant.method}
+        own = {**_own_settings(task, self._seeds[0], budget), "method": entrant.method}
         flags = {**(self.flags or {}), **own}
         return load_job_config(
             task, file=self.file, sets=[*_NO_LIMITS, *self.sets], flags=flags,

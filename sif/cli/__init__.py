@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: the commands of `sif`, their arguments, messages and exit codes."""

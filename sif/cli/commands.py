@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sif.cli.arguments import JOB_ARGUMENTS, Argument, argument, either
+from sif.config import TASKS, load_config
 from sif.errors import ConfigError
 from sif.methods.registry import METHODS
 from sif.spaces.interaction.registry import LOSSES, SPACES
-from sif.utils.registry import Registry
+from sif.utils.registry import Registry, summary
 from sif.utils.version import __version__
 
 if TYPE_CHECKING:
@@ -135,16 +136,31 @@ def datasets(_: argparse.Namespace) -> None:
         print(f"{recipe.name:<20} {recipe.title}")
 
 
-def _listing(registry: Registry[Any], section: str) -> Verb:
-    """The command that lists things by name, those of other packages too, with their settings."""
+def _listing(registry: Registry[Any], section: str, function: str) -> Verb:
+    """The command that lists things by name, those of other packages too, with their settings.
+
+    The docstring of their function of the given name describes them.
+    """
 
     def show(values: argparse.Namespace) -> None:
+        jobs = {task: load_config(task).method_values() for task in TASKS}
         for name in values.names or registry.names():
-            model = registry.named(name).settings
-            print(name)
-            for key, field in {} if model is None else model.model_fields.items():
-                default = "" if field.is_required() else f" (default: {field.default})"
-                print(f"  {section}.{name}.{key:<20} {field.description}{default}")
+            try:
+                kind = registry.named(name)
+            except ConfigError as error:
+                if values.names:
+                    raise
+                print(f"{name:<12} {error}")  # the others are listed all the same
+                continue
+            print(f"{name:<12} {summary(getattr(kind, function))}".rstrip())
+            for key, field in {} if kind.settings is None else kind.settings.model_fields.items():
+                told = {} if field.is_required() else {"default": field.default}
+                if section == "methods":
+                    starts = {task: jobs[task].get(name, {}).get(key) for task in jobs}
+                    told |= {t: v for t, v in starts.items() if v not in (None, field.default)}
+                shown = ", ".join(f"{where}: {value}" for where, value in told.items())
+                shown = f" ({shown})" if shown else ""
+                print(f"  {section}.{name}.{key:<20} {field.description}{shown}")
 
     names = argument("names", nargs="*", metavar="NAME", help="of them (default: all)")
     return Verb(f"list {section} and their settings", show, (names,), registry)
@@ -204,9 +220,9 @@ OTHERS: dict[str, Verb] = {
     )),
     "evaluate": Verb("evaluate a run's model on the test part again", evaluate, _RUN),
     "plot": Verb("draw a run's figures again", plot, _RUN),
-    "methods": _listing(METHODS, "methods"),
-    "spaces": _listing(SPACES, "spaces"),
-    "losses": _listing(LOSSES, "losses"),
+    "methods": _listing(METHODS, "methods", "make"),
+    "spaces": _listing(SPACES, "spaces", "make"),
+    "losses": _listing(LOSSES, "losses", "function"),
     "datasets": Verb("list the known datasets", datasets),
     "version": Verb("print the version", version),
 }  # fmt: skip

@@ -29,6 +29,7 @@ from sif.config import (
     new_run_folder,
 )
 from sif.errors import ConfigError, SifError
+from sif.utils.registry import NameTaken
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -46,6 +47,8 @@ examples:
   python run.py --task cf --dataset my.csv --set data.user=customer objective=rating
   python run.py --resume runs/cf-ml-100k-...    go on after an interruption
 """
+_NOTES = (RenamedSetting, NameTaken)
+"""Warnings that are for whoever typed the command."""
 _FLAGS = {**JOB_FLAGS, "method": "method", "seed": "seed", "output_dir": "output_dir"}
 
 
@@ -185,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _renamings_told_once():
+        with _notes_told_once():
             _dispatch(list(arguments))
         sys.stdout.flush()
         return 0
@@ -202,17 +205,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _renamings_told_once() -> Iterator[None]:
-    """Settings under former names become one line on stderr, however often they are read."""
+def _notes_told_once() -> Iterator[None]:
+    """Former names and names that are taken become a line on stderr, told once each."""
     told: set[str] = set()
     with warnings.catch_warnings():
-        warnings.simplefilter("always", RenamedSetting)
+        for note in _NOTES:
+            warnings.simplefilter("always", note)
         shown = warnings.showwarning
 
         def show(
             message: Warning | str, category: type[Warning], *place: Any, **where: Any
         ) -> None:
-            if not issubclass(category, RenamedSetting):
+            if not issubclass(category, _NOTES):
                 shown(message, category, *place, **where)
             elif str(message) not in told:
                 told.add(str(message))

@@ -12,6 +12,7 @@ from sif.config.sections import (
     AbsolutePath,
     CommonConfig,
     Count,
+    Dimension,
     Fraction,
     NameOrPath,
     Names,
@@ -44,7 +45,7 @@ class PlantedConfig(Section):
     transforms: Names = Field(
         ("identity", "identity"), description="true element-wise function of each field"
     )
-    dimension: Count = Field(2, description="embedding dimensions of the truth")
+    dimension: Dimension = Field(2, description="embedding dimensions of the truth")
     density: Fraction = Field(0.1, description="fraction of all pairs that is observed")
     noise: NonNegative = Field(0.3, description="noise deviation, in deviations of the signal")
 
@@ -150,7 +151,7 @@ class SearchConfig(SearchSection):
     max_interactions: Count | None = Field(
         1_000_000, description="train interactions searched on, whole users drawn; None: all"
     )
-    dimension: Count = Field(8, description="embedding dimensions")
+    dimension: Dimension = Field(8, description="embedding dimensions")
     lr: Rate = Field(0.05, description="Adam step size of the weights")
     l2: NonNegative = Field(3.0, description="L2 strength, as in train.l2")
     adapt_l2: bool = Field(
@@ -195,7 +196,7 @@ class TrainConfig(Section):
     valid_users: Count | None = Field(
         None, description="users drawn for validation while training (ranking); None: all"
     )
-    dimension: Count = Field(32, description="embedding dimensions")
+    dimension: Dimension = Field(32, description="embedding dimensions")
     lr: Rate = Field(0.05, description="Adam step size")
     halving_fraction: Fraction = Field(
         1.0, description="share of the epochs that every L2 strength gets before some are dropped"

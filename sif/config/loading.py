@@ -23,17 +23,21 @@ from sif.config.renamed import warn_of_renamed, with_todays_names
 from sif.config.rnn import RNNConfig
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
+from sif.utils.argument_types import checks_types, shown
 from sif.utils.registry import Registry, unknown
 
 TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig, "cnn": CNNConfig, "rnn": RNNConfig}
-OTHER_TASKS: Registry[Any] = Registry("task", "sif.problems", "builtins:object", {})
-"""Those of other packages: name to a `sif.tasks.study.Task`, which this package does not know."""
+OTHER_TASKS: Registry[Any] = Registry("task", "sif.problems", "builtins:object", {}, tuple(TASKS))
+"""Those of other packages: name to a `sif.tasks.study.Task`, which this package does not know.
+
+The group is named after a task's problem; an entry is the `Task` that makes a job of it."""
 Complete = Callable[[CommonConfig, Origins], CommonConfig]
 _NOT_RESULTS = {"output_dir", "tracking", "checkpoint_seconds"}  # cannot change what is found
 
 
+@checks_types
 def load_config(
-    task: str | None,
+    task: str | None = None,
     *,
     file: str | Path | None = None,
     sets: Sequence[str] = (),
@@ -84,13 +88,12 @@ def load_config(
     for path, origin in origins.items():
         if (origin, ".".join(path)) in former:  # messages name what was typed
             origins[path] = f"{origin}: {former[origin, '.'.join(path)]}"
+    warn_of_renamed(notes)
     try:
         config = model.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(describe(error, model, origins)) from None
-    config = config if complete is None else complete(config, origins)
-    warn_of_renamed(notes)
-    return config
+    return config if complete is None else complete(config, origins)
 
 
 def parsed_item(item: str) -> tuple[str, dict[str, Any]]:
@@ -118,9 +121,10 @@ def config_model(task: str) -> type[CommonConfig]:
     """
     if task in TASKS:
         return TASKS[task]
-    model = getattr(OTHER_TASKS.named(task), "config", None)
+    loaded = OTHER_TASKS.named(task)
+    model = getattr(loaded, "config", None)
     if not (isinstance(model, type) and issubclass(model, CommonConfig)):
-        raise ConfigError(f"task: {task}: expected a Task with a CommonConfig, found {model!r}")
+        raise OTHER_TASKS.refused(task, "a Task of sif.tasks.study", type(loaded).__name__)
     return model
 
 
@@ -191,13 +195,18 @@ def _results(config: CommonConfig) -> dict[str, Any]:
 
 
 def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names; ConfigError for a key that is no name."""
+    """Nested settings by dotted names; ConfigError for a key that is no name or has two values."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if not isinstance(key, str):
             raise ConfigError(f"settings: expected names such as 'train.epochs', found {key!r}")
         deeper = isinstance(value, Mapping)
-        flat |= dotted(value, f"{prefix}{key}.") if deeper else {f"{prefix}{key}": value}
+        further = dotted(value, f"{prefix}{key}.") if deeper else {f"{prefix}{key}": value}
+        for name in further.keys() & flat.keys():
+            one, other = shown(flat[name]), shown(further[name])
+            if one != other:
+                raise ConfigError(f"settings: {name}: expected once, found {one} and {other}")
+        flat |= further
     return flat
 
 

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sif.errors import LONGEST, ConfigError
+from sif.utils.argument_types import shown
 from sif.utils.registry import did_you_mean
 
 Settings = TypeVar("Settings", bound=BaseModel)
 Origins = Mapping[tuple[str, ...], str]
 """Path of keys to where the value there came from."""
 NO_ORIGINS: Origins = MappingProxyType({})
-_FOUND_LENGTH = 60  # characters of a wrong value that are shown
 
 
 def describe(
@@ -94,12 +94,12 @@ def _problem(item: Any, model: type[BaseModel]) -> str:
     if kind == "value_error":
         return str(item["ctx"]["error"])
     if kind == "too_short":
-        return f"expected at least {item['ctx']['min_length']} item(s), found {_shortened(value)}"
+        return f"expected at least {item['ctx']['min_length']} item(s), found {shown(value)}"
     expected = _expectation(item["msg"], kind)
     hint = ""
     if kind == "literal_error" and isinstance(value, str):
         hint = did_you_mean(value, item["ctx"]["expected"].replace("'", "").split(" or "))
-    return f"{expected}, found {_shortened(value)}{hint}"
+    return f"{expected}, found {shown(value)}{hint}"
 
 
 def _expectation(message: str, kind: str) -> str:
@@ -113,11 +113,6 @@ def _expectation(message: str, kind: str) -> str:
     for words in ("greater than", "less than"):
         text = text.replace(f"expected {words}", f"expected a number {words}")
     return text.replace("expected a integer", "expected an integer")
-
-
-def _shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _FOUND_LENGTH else text[: _FOUND_LENGTH - 3] + "..."
 
 
 def known_keys(model: type[BaseModel], parents: Iterable[Any]) -> list[str]:

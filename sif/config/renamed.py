@@ -42,7 +42,9 @@ class Renamed:
 
     def value(self, given: Any) -> Any:
         """Today's value."""
-        return next((new for old, new in self.values if old == given), given)
+        return next(
+            (new for old, new in self.values if type(old) is type(given) and old == given), given
+        )
 
 
 def _of(method: str, key: str, *values: tuple[Any, Any]) -> Renamed:
@@ -113,7 +115,7 @@ def with_todays_names(
             if value is _ABSENT or not _known(new.keys[0], model):
                 continue
             today = new.value(value)
-            if old in new.keys and today == value:
+            if old in new.keys and today is value:
                 continue
             notes.append(_note(old, value, new))
             former |= {(origin, key): old for key in new.keys if key != old}

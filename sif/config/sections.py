@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -19,12 +19,23 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationError,
     model_validator,
 )
 
+from sif.config.messages import NO_ORIGINS, describe
 from sif.config.renamed import warn_of_renamed, with_todays_names
+from sif.errors import ConfigError
 
-Count = Annotated[int, Field(ge=1)]
+if TYPE_CHECKING:  # it has no public name
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
+
+_LARGEST = 2**63 - 1  # of numpy and torch
+Count = Annotated[int, Field(ge=1, le=_LARGEST)]
+Dimension = Annotated[int, Field(ge=1, le=65_536)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
 Whole = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -121,8 +132,26 @@ class TrackingConfig(Section):
     )
 
 
-class CommonConfig(Section):
-    """Settings that every task has."""
+class _Constructed(ModelMetaclass):
+    """Configurations whose constructor tells in one line what is wrong.
+
+    `load_config` validates without the constructor, since it knows where values came from.
+    """
+
+    def __call__(cls: Any, *values: Any, **named: Any) -> Any:
+        try:
+            return super().__call__(*values, **named)
+        except ValidationError as error:
+            raise ConfigError(describe(error, cls, NO_ORIGINS)) from None
+
+
+class CommonConfig(Section, metaclass=_Constructed):
+    """Settings that every task has.
+
+    Raises:
+        ConfigError: An unknown setting, a wrong value or a contradiction, on one line; names of
+            methods, spaces and data sets are checked by whoever runs the job.
+    """
 
     overlay: ClassVar[str | None] = None
     """Key whose value names a second preset, laid over configs/<task>/default.yaml."""
@@ -135,7 +164,7 @@ class CommonConfig(Section):
     device: Annotated[str, AfterValidator(_device)] = Field(
         "auto", description="auto (cuda where there is one), cpu, cuda or cuda:N"
     )
-    threads: Count | None = Field(None, description="CPU threads; None: torch's own choice")
+    threads: Threads | None = Field(None, description="CPU threads; None: torch's own choice")
     method: str = Field("nasp", description="search method")
     methods: dict[str, dict[str, Any]] = Field(
         {}, description="settings of search methods by name, such as nasp: {explore: 0.2}; "

@@ -11,6 +11,7 @@ from torch import Tensor
 from sif.errors import ShapeError
 
 Alpha = dict[str, Tensor]
+"""Block name to (n_edges, n_ops) float64 on the CPU: the continuous variable of each candidate."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,12 @@ class Block:
         edges_per_node: Edges that each node keeps: 2 in CNN cells, 1 in RNN cells and functions.
         costs: (n_edges) x (n_ops) cost of each candidate in any unit, for the complexity penalty;
             None: all free.
-        weighted: Whether the operations have weights of their own. Only such blocks are drawn in
-            warm-up and exploration: drawing others would train nothing and disturb shared weights.
-        default_op: The neutral operation, chosen until another is known to be better; None: chance.
-        own_weights: Whether each combination of operations has weights of its own. Then only
-            selections one switch away can be compared, and edges are drawn one at a time.
+        weighted: Whether its operations have weights at all. Warm-up and exploration draw only
+            such blocks: drawing others would train nothing and disturb the weights around them.
+        default_op: Name of the operation that is selected at the start; None: a random one.
+        own_weights: Whether weights belong to the whole combination of operations, over all such
+            blocks, and not to each operation. A combination then learns nothing from the training
+            of others, so warm-up and exploration change one edge at a time.
     """
 
     name: str
@@ -53,8 +55,8 @@ class Selection(Mapping[str, tuple[int, ...]]):
     It reads like a mapping and equals every mapping with the same content.
 
     Attributes:
-        operations: Block name to the operation of each edge, -1 for a dropped one; also as lists,
-            which is how files have them.
+        operations: Block name to the index of each edge's operation, -1 for an edge that is not
+            kept; given as lists, as in files, or as tuples.
     """
 
     operations: Mapping[str, Sequence[int]]
@@ -84,11 +86,11 @@ class Selection(Mapping[str, tuple[int, ...]]):
         if unknown := set(self) - set(names):
             raise ShapeError(f"block {min(unknown)!r}: expected one of {', '.join(names)}")
         for block in blocks:
-            if expected := _other_edges(self.get(block.name, ()), block):
-                raise ShapeError(f"block {block.name!r}: expected {expected}")
+            if error := _edges_error(self.get(block.name, ()), block):
+                raise ShapeError(f"block {block.name!r}: {error}")
 
     def to_gates(self, blocks: Sequence[Block]) -> Gates:
-        """Gates of exactly 0 or 1, in float64 on the CPU; ShapeError as of `check`."""
+        """Gates of exactly 0 or 1, float64 on the CPU; ShapeError for an illegal selection."""
         self.check(blocks)
         weights = {}
         for block in blocks:
@@ -97,11 +99,11 @@ class Selection(Mapping[str, tuple[int, ...]]):
         return Gates(weights, self)
 
     def to_lists(self) -> dict[str, list[int]]:
-        """Lists for files; `Selection` of them is equal."""
+        """Lists for files, of which `Selection` makes an equal value."""
         return {name: list(edges) for name, edges in self.items()}
 
     def named(self, blocks: Sequence[Block]) -> dict[str, tuple[tuple[int, str], ...]]:
-        """Block name to the kept edges with their operations' names, as genotypes have them."""
+        """Block name to (edge, name of its operation) of the kept edges, as in a genotype."""
         return {
             block.name: tuple(
                 (edge, block.operations[k]) for edge, k in enumerate(self[block.name]) if k >= 0
@@ -119,34 +121,34 @@ class Selection(Mapping[str, tuple[int, ...]]):
         return total
 
     def switched(self, block: str, edge: int, operation: int) -> Selection:
-        """The same with another operation on one edge."""
+        """A copy with another operation on one edge."""
         edges = list(self[block])
         edges[edge] = operation
         return Selection({**self.operations, block: edges})
 
 
-def _other_edges(edges: Sequence[int], block: Block) -> str:
-    """The first violated expectation of a block on its operations; "" if all are legal."""
+def _edges_error(edges: Sequence[int], block: Block) -> str:
+    """Message about the first edge or node that breaks the block's rules; "" if none does."""
     if len(edges) != len(block.nodes):
-        return f"an operation for each of {len(block.nodes)} edges, found {len(edges)}"
+        return f"expected an operation for each of {len(block.nodes)} edges, found {len(edges)}"
     for k in edges:
         if not -1 <= k < len(block.operations):
-            return f"operations from 0 to {len(block.operations) - 1}, found {k}"
+            return f"expected operations from 0 to {len(block.operations) - 1}, found {k}"
     for node in sorted(set(block.nodes)):
         entering = [k for k, entered in zip(edges, block.nodes, strict=True) if entered == node]
-        expected, count = min(block.edges_per_node, len(entering)), sum(k >= 0 for k in entering)
-        if count != expected:
-            return f"{expected} kept edges into node {node}, found {count}"
+        expected, kept = min(block.edges_per_node, len(entering)), sum(k >= 0 for k in entering)
+        if kept != expected:
+            return f"expected {expected} kept edges into node {node}, found {kept}"
     return ""
 
 
 @dataclass(frozen=True)
 class Probing:
-    """An unbiased estimate of the gates' gradient, for spaces whose probes are expensive.
+    """Asks for an unbiased estimate of the gates' gradient, where exact probes are expensive.
 
     Attributes:
-        factors: Block name to (n_edges, n_ops) on the CPU: factor of each probe, one over the
-            chance that it was drawn; 0: not drawn, so not run.
+        factors: Block name to (n_edges, n_ops) on the CPU: the factor of each candidate's
+            derivative, 1 / the probability that it was drawn; 0: not drawn, so not run.
         rows: Share of the batch, its first rows, that probes see. Unbiased for rows in random
             order, except for normalization by the statistics of these rows.
     """
@@ -157,13 +159,13 @@ class Probing:
 
 @dataclass(frozen=True)
 class Gates:
-    """A point at which a space is evaluated.
+    """The factor of every operation's output: a point at which a space is evaluated.
 
     Attributes:
         weights: Block name to (n_edges, n_ops) gate values.
-        active: The selection; None where the gates are relaxed and every operation takes part.
-        probing: Candidates to probe where the gates need a gradient; None: all, exactly. A space
-            whose probes cost nothing may probe everything regardless.
+        active: The selection, if the gates are exactly 0 or 1; None if they mix all operations.
+        probing: How to estimate the gradient by the gates; None: exactly. A space whose probes
+            cost nothing may be exact in any case.
     """
 
     weights: Mapping[str, Tensor]
@@ -177,10 +179,10 @@ class Gates:
         return self.active
 
     def check(self, blocks: Sequence[Block]) -> None:
-        """Raises ShapeError, one line, for gates that are none of the blocks'.
+        """Raises ShapeError, one line, for gates that do not fit the blocks.
 
-        Discrete gates have a legal selection and weights of exactly 0 or 1 that say the same.
-        Relaxed ones are finite numbers of the shape.
+        Discrete gates need a legal selection and weights of exactly 0 or 1 that agree with it;
+        relaxed ones finite numbers of each block's shape.
         """
         if self.active is not None:
             self.active.check(blocks)
@@ -188,19 +190,19 @@ class Gates:
             weights = self.weights.get(block.name)
             if weights is None or tuple(weights.shape) != block.shape:
                 actual = "nothing" if weights is None else f"shape {tuple(weights.shape)}"
-                expected = f"weights of shape {block.shape}, found {actual}"
+                error = f"expected weights of shape {block.shape}, found {actual}"
             elif self.active is None:
-                expected = "" if bool(weights.isfinite().all()) else "finite weights"
+                error = "" if bool(weights.isfinite().all()) else "expected finite weights"
             else:
-                expected = _other_weights(weights.tolist(), self.active[block.name])
-            if expected:
-                raise ShapeError(f"block {block.name!r}: expected {expected}")
+                error = _weights_error(weights.tolist(), self.active[block.name])
+            if error:
+                raise ShapeError(f"block {block.name!r}: {error}")
 
 
-def _other_weights(rows: Sequence[Sequence[float]], edges: Sequence[int]) -> str:
-    """The first row of weights that contradicts the selection; "" if none does."""
+def _weights_error(rows: Sequence[Sequence[float]], edges: Sequence[int]) -> str:
+    """Message about the first row of weights that contradicts the selection; "" if none does."""
     for edge, (row, chosen) in enumerate(zip(rows, edges, strict=True)):
         if any(value != float(k == chosen) for k, value in enumerate(row)):
             content = "no operation" if chosen < 0 else f"operation {chosen} alone"
-            return f"{content} on edge {edge}, found weights {row}"
+            return f"expected {content} on edge {edge}, found weights {row}"
     return ""

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
 
-from sif.errors import GenotypeError, first_line
+from sif.errors import GenotypeError, SifError, first_line
+from sif.utils.argument_types import check_fields
 
 FORMER_SPACES = {"rich": "staged"}
 """Former names of spaces in saved genotypes to the present ones."""
+NOTATION = "sif.spaces.notation:notation"
+"""The function that knows the spaces, which this package does not; it loads when first used."""
 FORMAT = "sif-genotype"
 VERSION = 1
 _TOLD = 12  # names listed in a message
@@ -37,8 +40,8 @@ class Genotype:
         parameters: Name to (shape, numbers in row-major order) of the continuous parameters.
 
     Raises:
-        GenotypeError: Edges that repeat, are negative or out of order, a number that is not finite,
-            or a shape that does not hold its numbers.
+        GenotypeError: Other types, edges that repeat, are negative or out of order, a number that
+            is not finite, or a shape that does not hold its numbers.
 
     Examples:
         >>> names = {"operation": "multiply", "user": "+sqrt", "item": "~square"}
@@ -56,6 +59,7 @@ class Genotype:
     )
 
     def __post_init__(self) -> None:
+        check_fields(self, GenotypeError, "genotype: ")
         object.__setattr__(self, "space", FORMER_SPACES.get(self.space, self.space))
         for name, choices in self.blocks.items():
             edges = [edge for edge, _ in choices]
@@ -75,8 +79,11 @@ class Genotype:
 
     @property
     def expression(self) -> str:
-        """The architecture on one line, as its space writes it (`NOTATIONS`), else by blocks."""
-        return NOTATIONS.get(self.space, _by_blocks)(self)
+        """The architecture on one line, as its space writes it, else by blocks."""
+        try:
+            return str(resolve_name(NOTATION)(self))
+        except SifError:
+            return _by_blocks(self)
 
     def operation(self, block: str) -> str:
         """The operation of a block that keeps one edge; GenotypeError for any other block."""
@@ -114,7 +121,7 @@ class Genotype:
         """
         try:
             document = json.loads(text)
-        except (ValueError, RecursionError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise GenotypeError(f"{where}: expected JSON, found {first_line(error)}") from None
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise GenotypeError(f'{where}: expected an object with "format": "{FORMAT}"')
@@ -124,19 +131,21 @@ class Genotype:
             )
         try:
             return cls(
-                space=_text(document["space"]),
+                space=document["space"],
                 blocks={
-                    name: tuple((_number(edge), _text(operation)) for edge, operation in choices)
+                    name: tuple((edge, operation) for edge, operation in choices)
                     for name, choices in document["blocks"].items()
                 },
                 parameters={
                     name: (
-                        tuple(_number(n) for n in value["shape"]),
+                        tuple(value["shape"]),
                         tuple(float(x) for x in value["numbers"]),
                     )
                     for name, value in document.get("parameters", {}).items()
                 },
             )
+        except GenotypeError as error:
+            raise GenotypeError(f"{where}: {str(error).removeprefix('genotype: ')}") from None
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise GenotypeError(
                 f"{where}: malformed genotype: {type(error).__name__}: {first_line(error)}"
@@ -149,10 +158,6 @@ def _by_blocks(genotype: Genotype) -> str:
         f"{name}: {', '.join(operation for _, operation in choices)}"
         for name, choices in genotype.blocks.items()
     )
-
-
-NOTATIONS: dict[str, Callable[[Genotype], str]] = {}
-"""Space to its notation of a genotype on one line; spaces register themselves."""
 
 
 def check_names(genotype: Genotype, space: str, legal: Mapping[str, Sequence[str]]) -> None:
@@ -190,15 +195,3 @@ def read(path: Path) -> Genotype:
     except (OSError, UnicodeDecodeError) as error:
         raise GenotypeError(f"{path}: cannot be read: {first_line(error)}") from None
     return Genotype.from_json(text, str(path))
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected text, found {value!r}")
-    return value
-
-
-def _number(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"expected a whole number, found {value!r}")
-    return value

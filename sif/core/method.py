@@ -23,7 +23,7 @@ class ArchReport:
     """Loss and scores of one architecture step.
 
     Attributes:
-        loss: Validation loss at the discrete point.
+        loss: Loss of the validation batch.
         scores: Kind of score ("gradient", "replacement_loss") to block name to (n_edges, n_ops).
     """
 
@@ -37,8 +37,9 @@ class Plan:
 
     Attributes:
         steps: Weight steps in all.
-        warmup: The first of them, which train all operations in turn.
-        resting: The first of them, before the architecture moves.
+        warmup: Number of first weight steps that train all operations in turn. It says what trains;
+            alpha may move meanwhile.
+        resting: Number of first weight steps before the first architecture step.
         lr: First step size of the weights.
         continuous_lr: Adam step size of continuous architecture parameters, such as P and Q.
     """
@@ -50,15 +51,16 @@ class Plan:
     continuous_lr: float = 3e-3
 
 
+@runtime_checkable
 class Method(Stateful, Protocol):
-    """Chooses gates for weight steps, and the selection that it would keep."""
+    """Says which gates each weight step trains, and which selection is best so far."""
 
     def weight_gates(self, step: int) -> Gates:
-        """Gates of weight step number `step`."""
+        """Gates that weight step number `step` trains: discrete, or a mixture."""
         ...
 
     def best_gates(self) -> Gates:
-        """The current discrete architecture."""
+        """The best selection so far, as discrete gates: the result if the search ended now."""
         ...
 
     def alpha(self) -> dict[str, Tensor]:
@@ -71,29 +73,30 @@ class LearnsArchitecture(Method, Protocol):
     """A method that learns from validation batches while it searches."""
 
     def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
-        """One step of the architecture on a validation batch; `train` serves readout fits."""
+        """One step of the architecture on `valid`; `train` is the next weight step's batch."""
         ...
 
 
 @runtime_checkable
 class ChoosesAtEnd(Method, Protocol):
-    """A method that chooses among candidates when the weights are final."""
+    """A method that compares candidates at the end, with the weights that the search trained."""
 
     @property
     def candidates(self) -> int:
-        """The number of errors that it asks for."""
+        """Number of candidates that `choose` compares."""
         ...
 
     def choose(self, error: Callable[[Gates], float]) -> None:
-        """Keeps the candidate with the lowest error on the whole validation part."""
+        """Keeps the candidate of least error on the validation part; infinite: no time was left."""
         ...
 
 
+@runtime_checkable
 class AskTell(Stateful, Protocol):
-    """A method that asks for selections to be trained one by one, each with its own weights."""
+    """A sampler: it proposes selections, each of which is trained alone with new weights."""
 
     def ask(self) -> Selection | None:
-        """The selection to train next, the same until it is told; None: there is none left."""
+        """The selection to train next, the same until `tell` has its result; None: no more."""
         ...
 
     def tell(self, selection: Selection, error: float, cost: float) -> None:
@@ -101,14 +104,14 @@ class AskTell(Stateful, Protocol):
 
         Args:
             selection: The selection that `ask` gave.
-            error: By validation, the lower the better; infinite where the training diverged.
-            cost: Of the selection, in units of the space's `Block.costs`.
+            error: On the validation part, the lower the better; infinite if training diverged.
+            cost: Of the selection, the sum of its `Block.costs`.
         """
         ...
 
 
 class ArchParameters:
-    """Adam on a space's continuous architecture parameters; nothing where it has none.
+    """Adam on a space's continuous architecture parameters; does nothing if it has none.
 
     Args:
         space: Gives the parameters.
@@ -120,7 +123,7 @@ class ArchParameters:
         self._optimizer = torch.optim.Adam(self.parameters, lr=lr) if self.parameters else None
 
     def descend(self, gradient: Sequence[Tensor]) -> None:
-        """One step on the derivatives by every parameter."""
+        """One step along the given gradient, one tensor per parameter."""
         if self._optimizer is None:
             return
         for parameter, grad in zip(self.parameters, gradient, strict=True):
@@ -129,7 +132,7 @@ class ArchParameters:
         self._optimizer.zero_grad(set_to_none=True)
 
     def step(self, space: Space, valid: Batch, gates: Gates) -> float:
-        """One step on a validation batch at discrete gates; the loss before it."""
+        """One step on a validation batch at discrete gates; returns the loss before it."""
         loss = space.loss(valid, gates)
         parameters = self.parameters
         grads = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)

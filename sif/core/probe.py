@@ -1,9 +1,10 @@
 """Forward-only probes: the exact gradient of every gate from the active subnet alone.
 
-With gates that are exactly 0 or 1, dL/dgate_c = <delta, op_c(x)>, where delta = dL/d(node output)
-and x come from the active subnet's own forward and backward (inactive coefficients are 0, so
-nothing flows through them). `probe` leaves a node's value as it is and, inside the backward pass,
-runs each candidate once without a graph for that inner product. Peak memory is that of one path.
+A gate is the factor of an operation's output: node output = sum over c of gate_c * op_c(x). So
+dL/dgate_c = <delta, op_c(x)>, where delta = dL/d(node output). If the gates are exactly 0 or 1, x
+and delta come from the active operations alone, since nothing flows through a factor of 0. `probe`
+leaves a node's value as it is; inside the backward pass, which brings delta, it runs each candidate
+once without a graph for the inner product. Peak memory is that of one path.
 """
 
 from __future__ import annotations
@@ -19,19 +20,18 @@ from sif.core.gates import Gates
 from sif.core.space import Batch, Space
 
 Candidate = Callable[[], Tensor]
+"""Computes one operation's output."""
+Factors = Sequence[float]
+"""A factor of each candidate's derivative; 0: the candidate does not run (`Probing.factors`)."""
 
 
 class _Probe(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        value: Tensor,
-        weights: Tensor,
-        candidates: Sequence[Candidate],
-        factors: Sequence[float],
+        ctx: Any, value: Tensor, weights: Tensor, candidates: Sequence[Candidate], factors: Factors
     ) -> Any:
         ctx.candidates, ctx.factors = candidates, factors
-        ctx.like = weights
+        ctx.gates_like = weights  # shape, dtype and device of their gradient
         kind = value.device.type
         ctx.autocast = kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
         return value.view_as(value)
@@ -41,20 +41,20 @@ class _Probe(torch.autograd.Function):
         (delta,) = grads
         if not ctx.needs_input_grad[1]:
             return delta, None, None, None
-        nothing = delta.new_zeros(())
+        not_run = delta.new_zeros(())
         kind, dtype, enabled = ctx.autocast  # a backward pass does not inherit it
         with torch.no_grad(), torch.autocast(kind, dtype, enabled):
             products = [
-                factor * _answer(delta, candidate()) if factor else nothing
+                factor * _derivative(delta, candidate()) if factor else not_run
                 for candidate, factor in zip(ctx.candidates, ctx.factors, strict=True)
             ]
-        ctx.candidates = None  # and what they share: the graph may live on for a while
-        scores = torch.stack(products).to(ctx.like).reshape(ctx.like.shape)
-        return delta, scores, None, None
+        ctx.candidates = None  # frees the tensors that they hold; the graph may live on
+        gradient = torch.stack(products).to(ctx.gates_like).reshape(ctx.gates_like.shape)
+        return delta, gradient, None, None
 
 
-def _answer(delta: Tensor, output: Tensor) -> Tensor:
-    """A candidate's product, scaled up to the batch if it ran on the first rows only."""
+def _derivative(delta: Tensor, output: Tensor) -> Tensor:
+    """<delta, output>, scaled up to the batch if the output is that of its first rows only."""
     if output.shape == delta.shape:
         return _inner(delta, output)
     rows = len(output)
@@ -78,10 +78,7 @@ def _dense(x: Tensor) -> bool:
 
 
 def probe(
-    value: Tensor,
-    weights: Tensor,
-    candidates: Sequence[Candidate],
-    factors: Sequence[float] | None = None,
+    value: Tensor, weights: Tensor, candidates: Sequence[Candidate], factors: Factors | None = None
 ) -> Tensor:
     """Passes a node's value through; its backward gives the gates of all candidates their gradient.
 
@@ -91,7 +88,7 @@ def probe(
             row-major in the order of `candidates`.
         candidates: For each gate, a function that computes the operation's output, of the shape of
             `value` or of its first rows. Called without a graph, once, during the backward pass.
-        factors: Factor of each candidate's gradient, 0: not run (`Probing`); None: 1.
+        factors: None: all 1.
 
     Returns:
         `value`, unchanged.
@@ -103,39 +100,37 @@ def probe(
 
 
 def gated_output(
-    weights: Tensor,
-    active: int | None,
-    candidates: Sequence[Candidate],
-    factors: Sequence[float] | None = None,
-) -> Tensor:
+    weights: Tensor, active: int | None, candidates: Sequence[Candidate],
+    factors: Factors | None = None,
+) -> Tensor:  # fmt: skip
     """Output of one edge under its gates.
 
     Args:
         weights: (n_ops,) gate values.
-        active: Index of the only non-zero gate, which is 1: then that operation alone enters the
-            graph and the others are probed. None for relaxed gates: the weighted sum of all.
+        active: Index of the operation whose gate is 1: it alone enters the graph, and all are
+            probed in the backward pass. None for relaxed gates: all enter the graph.
         candidates: The operations, as in `probe`.
         factors: As in `probe`; unused for relaxed gates.
 
     Returns:
-        The output of the active operation, or the weighted sum.
+        The output of the active operation; for relaxed gates the sum of all, times their gates.
     """
     if active is None:
         total = weights[0] * candidates[0]()
         for weight, candidate in zip(weights[1:], candidates[1:], strict=True):
-            total = total + weight * candidate()  # a stack would hold all of them at once
+            total = total + weight * candidate()  # stacked, all would be in memory at once
         return total
     return probe(candidates[active](), weights, candidates, factors)
 
 
 @dataclass(frozen=True)
 class GateGradient:
-    """Loss at the discrete point and its derivatives.
+    """Loss of a batch at some gates, and its derivatives.
 
     Attributes:
         loss: Scalar tensor, detached.
-        gates: Block name to (n_edges, n_ops) on the CPU, every gate's derivative: exact, unless the
-            gates' `probing` asked for an estimate.
+        gates: Block name to (n_edges, n_ops) on the CPU: the derivative by every gate, exact
+            unless `Gates.probing` asks for an estimate.
         arch: Derivative by each of the space's continuous architecture parameters.
         weights: Derivative by each of the weights that were asked for.
     """
@@ -151,8 +146,8 @@ def gate_gradient(
 ) -> GateGradient:
     """The loss of a batch and its gradient by every gate and continuous architecture parameter.
 
-    Gradients by weights other than those asked for are neither computed nor touched where autograd
-    can avoid it.
+    The gradient by `weights` is taken, too. No parameter's `grad` is written, and gradients by
+    other weights are not computed where autograd can avoid it.
     """
     like, arch = space.reference_tensor(), list(space.arch_parameters())
     leaves = {

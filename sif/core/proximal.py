@@ -1,9 +1,10 @@
 """The proximal core of NASP (Yao et al., AAAI 2020, Algorithm 2), for any space.
 
 The continuous variable alpha never enters a forward pass. `project` turns it into gates that are
-exactly 0 or 1 (constraint C1: one operation per edge, and k edges per node); a score evaluated at
-those gates is applied to alpha (`sif.methods.nasp`), which is then put back into the box
-(constraint C2, `box`). Alphas live on the CPU: tiny, and reading them must not wait for a device.
+exactly 0 or 1 (constraint C1: one operation per edge, k edges per node). `sif.methods.nasp` takes
+the gradient at these gates, descends with it on alpha, and puts alpha back into [0, 1] (constraint
+C2, `box`). In between, `weight_step` trains the weights at discrete gates. Alpha lives on the CPU:
+it is tiny, and reading it must not wait for a device.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from sif.core.gates import Alpha, Block, Gates, Selection
 from sif.core.space import Batch, CountsSteps, Space
@@ -20,13 +22,13 @@ from sif.errors import ShapeError
 INITIAL = 0.5
 """Start of every alpha, as in the published code (train_search.py of NASP-codes)."""
 INITIAL_NOISE = 1e-3
-"""Deviation of the noise that breaks the ties of equal starts."""
+"""Standard deviation of the noise that breaks the ties of equal starts."""
 FLOOR = 0.5
-"""Lower bound of each node's best alpha in `box`: a bad step for all alphas cannot tie them."""
+"""Lower bound of each node's best alpha in `box`: alphas that all fall are not all clipped to 0."""
 
 
 def initial_alpha(blocks: Sequence[Block], generator: torch.Generator) -> Alpha:
-    """Equal alphas with a little noise, so that no operation wins by its position."""
+    """Equal alphas with a little noise; a block's `default_op` starts ahead of the others."""
     alpha: Alpha = {}
     for block in blocks:
         noise = torch.randn(block.shape, generator=generator, dtype=torch.float64)
@@ -97,10 +99,9 @@ def _best_edges(best: Tensor, nodes: Tensor, keep: int) -> Tensor:
 def box(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Alpha:
     """Puts alpha into [0, 1] without new ties among the leaders (constraint C2).
 
-    Plain clipping piles the leaders up at 1, where the lowest index then wins. `project` does not
-    see a shift common to a node, so each node is first shifted until its best alpha lies in
-    [FLOOR, 1]; only then are the low ones clipped at 0. What a loser once lost is so forgotten,
-    which lets late evidence outweigh early evidence.
+    Plain clipping ties the leaders at 1, and then the lowest index wins. So each node is first
+    shifted until its best alpha lies in [FLOOR, 1], which `project` does not see; only then are low
+    alphas clipped at 0. An alpha at 0 sinks no further, so that late evidence can still lift it.
     """
     boxed: Alpha = {}
     for block in blocks:
@@ -116,8 +117,8 @@ def box(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> Alpha:
 def complexity_gradient(gates: Gates, blocks: Sequence[Block], weight: float) -> Alpha:
     """Gradient of NASP's complexity penalty, eta * sum_k (p_k / p_bar) ||A_:,k||^2, at the gates.
 
-    eta is the weight, p_k the cost of a candidate, p_bar the sum over the block's operations. The
-    published code leaves the reduction cells out; here every block with costs counts.
+    eta is `weight`, p_k the cost of candidate k, and p_bar, despite its bar, the sum of the costs
+    on an edge. The published code leaves reduction cells out; here every block with costs counts.
     """
     penalty: Alpha = {}
     for block in blocks:
@@ -132,19 +133,15 @@ def complexity_gradient(gates: Gates, blocks: Sequence[Block], weight: float) ->
 
 
 def weight_step(
-    space: Space,
-    batch: Batch,
-    gates: Gates,
-    optimizer: torch.optim.Optimizer,
-    max_norm: float | None = None,
+    space: Space, batch: Batch, gates: Gates, optimizer: Optimizer, max_norm: float | None = None
 ) -> Tensor:
-    """One step of the weights on a train batch; only chosen operations exist in the graph.
+    """One step of the weights on a train batch; only selected operations enter the graph.
 
     Args:
         space: The supernet.
         batch: A train batch.
-        gates: The discrete point.
-        optimizer: Over the weight parameters; those without a gradient are left alone.
+        gates: Discrete, or a mixture for methods that train one.
+        optimizer: Over the weight parameters; those without a gradient do not move.
         max_norm: Bound on the gradient's norm; None: no clipping.
 
     Returns:
@@ -153,7 +150,8 @@ def weight_step(
     optimizer.zero_grad(set_to_none=True)
     loss = space.loss(batch, gates)
     weights = list(space.weight_parameters())
-    (loss + space.regularizer(gates)).backward(inputs=weights)  # nothing for P and Q
+    # Architecture parameters such as P and Q get no gradient: they learn on validation batches.
+    (loss + space.regularizer(gates)).backward(inputs=weights)
     if max_norm is not None:
         nn.utils.clip_grad_norm_(weights, max_norm)
     optimizer.step()

@@ -1,7 +1,8 @@
-"""All legal selections of a space: counted, numbered, drawn, and as rows of small numbers.
+"""All legal selections of a space: their number, draws, and encodings as rows of integers.
 
-A row says for every node which of the entering edges it keeps, and the operation of each of them.
-Rows and legal selections correspond one to one. Samplers use rows as chromosomes and parameters.
+A row has, for every node, the number of the set of edges that it keeps, and then the operation of
+each kept edge. Every legal selection has exactly one row. Samplers search over rows: they are the
+chromosomes of `nsga2` and the parameters of `tpe`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from sif.errors import ShapeError
 
 Row = tuple[int, ...]
 LISTED = 10_000
-"""Most selections of a space that is enumerated."""
+"""Spaces of at most so many selections are enumerated; larger ones are only sampled."""
 
 
 @dataclass(frozen=True)
 class _Node:
-    """A node of a block: the sets of edges that may be kept, and their number."""
+    """A node of a block, its number, and the sets of edges that it may keep."""
 
     block: Block
     number: int
@@ -59,11 +60,11 @@ class Selections:
 
     @property
     def count(self) -> int:
-        """Legal selections."""
+        """Number of legal selections."""
         return math.prod(self.sizes)
 
     def numbered(self, number: int) -> Selection:
-        """The selection of a number below `count`; the last choice of a row varies fastest."""
+        """Selection `number` of `count`; from one to the next, a row's last integer moves first."""
         row = []
         for size in reversed(self.sizes):
             number, place = divmod(number, size)
@@ -71,11 +72,11 @@ class Selections:
         return self.from_row(row[::-1])
 
     def drawn(self, generator: torch.Generator) -> Selection:
-        """A selection, each of them equally likely."""
+        """A random selection, uniform over all legal ones."""
         return self.from_row([int(torch.randint(n, (), generator=generator)) for n in self.sizes])
 
     def distinct(self, most: int, generator: torch.Generator) -> list[Selection]:
-        """At most so many different selections, in random order."""
+        """`most` different selections, or all if there are fewer, in random order."""
         if self.count <= LISTED:
             order = torch.randperm(self.count, generator=generator)
             return [self.numbered(number) for number in order[:most].tolist()]

@@ -30,10 +30,10 @@ class Stateful(Protocol):
 
 
 class Space(Stateful, Protocol):
-    """A supernet, most often a `torch.nn.Module`: every candidate's weights, of which gates choose.
+    """A supernet, most often a `torch.nn.Module`: the weights of all candidates of its blocks.
 
-    Architecture parameters (continuous ones; alphas live in the method) and weight parameters are
-    disjoint and together are all its parameters that require a gradient.
+    Its parameters that require a gradient are either weights or continuous architecture parameters
+    (P and Q of SIF), never both. Alpha is none of them: it belongs to the method.
     """
 
     name: str
@@ -48,15 +48,15 @@ class Space(Stateful, Protocol):
         ...
 
     def loss(self, batch: Batch, gates: Gates) -> Tensor:
-        """Scalar loss of a batch under the gates.
+        """Scalar loss of a batch under the gates; the same arguments give the same loss.
 
-        With discrete gates only chosen operations enter the graph; gates that require a gradient
-        get it, each exactly, through `sif.core.probe`. The same arguments give the same loss.
+        With discrete gates only the selected operations enter the graph; gates that require a
+        gradient get it through `sif.core.probe`.
         """
         ...
 
     def regularizer(self, gates: Gates) -> Tensor:
-        """Scalar penalty on the weights that the gates choose."""
+        """Scalar penalty on the weights of the selected operations."""
         ...
 
     def genotype(self, gates: Gates) -> Genotype:
@@ -73,20 +73,20 @@ class CountsSteps(Protocol):
     """A space that counts the weight steps of each selection."""
 
     def count_step(self, gates: Gates) -> None:
-        """Called after every weight step with its gates."""
+        """Counts a weight step; called after each with its gates."""
         ...
 
 
 @runtime_checkable
 class ReplacementScored(Protocol):
-    """A space that can afford the exact loss of each candidate in the active one's place."""
+    """A space that can afford to evaluate each candidate in the place of the selected one."""
 
     def replacement_scores(
-        self, train: Batch, valid: Batch, gates: Gates, worth: Mapping[str, Tensor] | None = None
+        self, train: Batch, valid: Batch, gates: Gates, alpha: Mapping[str, Tensor] | None = None, /
     ) -> Mapping[str, Tensor]:
-        """Block name to (n_edges, n_ops): the validation loss with that candidate in place.
+        """Block name to (n_edges, n_ops): log(error with the candidate / error of the selection).
 
-        As the logarithm of its ratio to the active one's, so that the scale of the loss cancels. A
-        candidate that has fallen to 0 in `worth`, the continuous alphas, may be left at 0.
+        The error is the validation loss, or 1 / NDCG where losses cannot be compared. The batch
+        `train` may fit readouts. Where `alpha` is 0, a score may be left at 0 to save time.
         """
         ...

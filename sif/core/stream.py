@@ -48,7 +48,7 @@ class Permutation:
         n: Number of indices.
         batch_size: Indices per batch; n or more: all, every time.
         generator: On the CPU.
-        always: Whether batches of all are drawn in a random order, too, and not in their own.
+        always: Whether a batch of all indices is shuffled as well; else it is 0..n-1 in order.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Permutation:
 
     @property
     def steps_per_pass(self) -> int:
-        """Batches that make up one pass, rounded up."""
+        """Batches of one pass over the indices, rounded up."""
         return -(-self.n // self.batch_size)
 
     def next(self) -> Tensor:

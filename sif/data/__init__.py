@@ -1,1 +1,1 @@
-"""Data of every kind: interactions, images, text."""
+"""Data of every kind, read, split and streamed: interactions (MovieLens), images (CIFAR), text."""

@@ -1,1 +1,1 @@
-"""Metrics of a split, scorers, and paired comparisons."""
+"""Metrics of rankings and ratings, scores of models, cold users, and paired comparisons."""

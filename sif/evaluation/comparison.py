@@ -6,7 +6,7 @@ ranks best: choosing it on test would favor a baseline that was lucky there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,6 +80,7 @@ def verdict(
     valid: Mapping[str, float],
     metric: str,
     *,
+    itself: Sequence[str] = (),
     seed: int = 0,
 ) -> Verdict:
     """Says whether our model beats the baseline that validation ranks best.
@@ -90,13 +91,17 @@ def verdict(
         baselines: Name to evaluation on the test part.
         valid: The same names to the metric on validation.
         metric: The metric to compare.
+        itself: Names of trained baselines that are our own model, and so none of `baselines`.
         seed: Of the bootstrap.
 
     Raises:
         DataError: A baseline without validation, or evaluations of other users.
     """
     if not baselines:
-        return Verdict("no verdict: no baseline was trained", None, None)
+        why = "no baseline was trained"
+        if itself:
+            why = f"{ours_name} is {' and '.join(itself)} itself, and no other baseline was trained"
+        return Verdict(f"no verdict: {why}", None, None)
     if missing := sorted(set(baselines) - set(valid)):
         raise DataError(f"verdict: no validation {metric} for {', '.join(missing)}")
     # Sorted names make a tie on validation end the same way in every run.

@@ -71,6 +71,10 @@ class Evaluation:
     left_out: int
     unit: str = "users"
 
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
+        return f"Evaluation({values}; {len(self.users)} {self.unit}, {self.left_out} left out)"
+
 
 def pair_matrix(interactions: Interactions) -> sp.csr_matrix:
     """The occurring (user, item) pairs: 0/1 float32 CSR (n_users, n_items), other fields merged."""

@@ -14,7 +14,7 @@ import torch
 
 from sif.config import CommonConfig, SearchSection
 from sif.config.messages import NO_ORIGINS, Origins, section_place, validated
-from sif.core.method import Plan
+from sif.core.method import AskTell, Method, Plan
 from sif.core.space import Space
 from sif.errors import ConfigError
 from sif.methods.kind import MethodKind
@@ -48,16 +48,18 @@ class ConfiguredMethod:
         """The method for a space.
 
         Raises:
-            ConfigError: A space that it does not take, or a library that it needs.
+            ConfigError: A space that it does not take, a library that it needs, or a method of
+                another package that fails or is none.
         """
         kind = self.kind
         if not (kind.own_weights or kind.samples) and any(b.own_weights for b in space.blocks):
             fit = [n for n, kind in METHODS.items() if kind.own_weights or kind.samples]
             raise ConfigError(
-                f"method {self.name}: expected a space whose selections share weights, found "
-                f"{space.name!r}, in which each trains its own; use {', '.join(fit)}"
+                f"method: expected one of {', '.join(fit)} in the space {space.name}, whose "
+                f"functions share no weights, found {self.name}; or choose another space"
             )
-        return kind.make(space, self.settings, plan, draws)
+        protocol = AskTell if kind.samples else Method
+        return METHODS.call(self.name, protocol, kind.make, space, self.settings, plan, draws)
 
 
 def configured(

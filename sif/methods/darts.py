@@ -26,7 +26,7 @@ PERTURBATION = 0.01
 
 
 class Darts(Relaxed):
-    """The method's state.
+    """Softmax mixtures of all operations; darts-2 looks a step ahead (Liu et al., ICLR 2019).
 
     Continuous architecture parameters of the space are on alpha's side: they descend on the same
     validation loss, in second order at the same imagined weights.

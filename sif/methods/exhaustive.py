@@ -15,7 +15,7 @@ from sif.methods.sampler import Sampler
 
 
 class Exhaustive(Sampler):
-    """The method's state; arguments as for `Sampler`.
+    """Every selection of a small space, each trained from scratch.
 
     Raises:
         ConfigError: The space has more than `LISTED` selections.

@@ -32,7 +32,7 @@ TEMPERATURES = (10.0, 0.1)
 
 
 class Gdas(Cooling):
-    """The method's state; arguments as for `Cooling`."""
+    """One drawn operation per edge, straight-through gradients (Dong & Yang, CVPR 2019)."""
 
     def _cooled(self, done: float) -> float:
         first, last = TEMPERATURES

@@ -1,8 +1,8 @@
 """NASP: neural architecture search by proximal iterations (Yao et al., AAAI 2020, Algorithm 2).
 
-One architecture step: project alpha to a discrete point, score every candidate there on a
-validation batch, descend on the continuous alpha, project again, and put alpha back into its box.
-Differences from the published code: docs/nasp.md.
+An architecture step scores every candidate on a validation batch, at the discrete selection that
+alpha projects to; it descends with the scores on the continuous alpha, projects alpha to the next
+selection, and puts alpha back into [0, 1]. Differences from the published code: docs/nasp.md.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ def _arch_start(value: Any) -> Any:
 
 
 class NaspSettings(MethodSettings):
-    """Settings of NASP; a task may start from others."""
+    """Settings of NASP; the presets of a task may give other values than these defaults."""
 
     warmup: Share = Field(
-        0.1, description="share of the epochs, the first, that trains all operations in turn"
+        0.1, description="share of the epochs, from the first, that trains all operations in turn"
     )
     arch_start: Annotated[float | str, PlainValidator(_arch_start)] = Field(
-        "warmup", description="share of the epochs before alpha moves; warmup: after the warm-up, "
-        "half_warmup: after half of it"
+        "warmup", description="share of the epochs before the first step of alpha, which may come "
+        "during the warm-up; warmup: after it, half_warmup: after half of it"
     )  # fmt: skip
     settle_steps: Whole = Field(
-        0, description="weight steps that each new selection trains alone, so that its neighbors "
-        "start from weights that mean something"
+        0, description="weight steps that each new selection trains alone, so that its weights are "
+        "trained before its neighbors start from them"
     )  # fmt: skip
     explore: Chance = Field(
         0.2, description="chance that a weight step draws all operations afresh"
     )
     score: Literal["gradient", "replacement_loss"] = Field(
-        "gradient", description="score on which alpha descends: slopes by the gates, or the loss "
-        "with each candidate in the active one's place (spaces of cf)"
+        "gradient", description="score on which alpha descends: the gradient by the gates, or the "
+        "error with each candidate in place of the selected one (spaces of cf)"
     )  # fmt: skip
     arch_optimizer: Literal["plain", "adam"] = Field(
         "adam", description="proximal step of the paper, or Adam as in the published code"
@@ -71,36 +71,38 @@ class NaspSettings(MethodSettings):
         0.0, description="weight of an operation's cost (eta of the paper); rnn has none"
     )
     probe_operations: Fraction = Field(
-        1.0, description="chance to probe beyond the two best of an edge; 1: exact (staged: always)"
+        1.0,
+        description="chance that a candidate beyond the two best of an edge is probed; "
+        "1: exact (staged: always)",
     )
     probe_rows: Fraction = Field(
         1.0, description="share of a validation batch that probes see; 1: exact (cf: always)"
     )
 
     def warmup_steps(self, steps: int, unit: int) -> int:
-        """The share of the epochs, in whole ones."""
+        """Weight steps of the warm-up, whole epochs."""
         return round(self.warmup * (steps // unit)) * unit
 
     def resting_steps(self, warmup: int, steps: int, unit: int) -> int:
-        """The warm-up, half of it, or a share of the epochs, in whole ones."""
-        if self.arch_start in _WARMUPS:
-            return warmup // _WARMUPS[self.arch_start]
+        """Weight steps before the first step of alpha, by `arch_start`; a share: whole epochs."""
+        if self.arch_start in _WARMUP_PARTS:
+            return warmup // _WARMUP_PARTS[self.arch_start]
         return round(float(self.arch_start) * (steps // unit)) * unit
 
     @property
     def resting_share(self) -> float:
-        """Share of the epochs in which alpha rests."""
-        parts = _WARMUPS.get(self.arch_start)
+        """Share of the epochs before the first step of alpha."""
+        parts = _WARMUP_PARTS.get(self.arch_start)
         return float(self.arch_start) if parts is None else self.warmup / parts
 
     @property
-    def shown_score(self) -> str:
-        """The score on which alpha descends."""
+    def arch_score(self) -> str:
+        """Kind of score on which alpha descends."""
         return self.score
 
 
-_WARMUPS: Mapping[float | str, int] = {"warmup": 1, "half_warmup": 2}
-"""Values of `arch_start` to the parts of the warm-up, of which alpha rests for the first."""
+_WARMUP_PARTS: Mapping[float | str, int] = {"warmup": 1, "half_warmup": 2}
+"""Named values of `arch_start`: alpha rests for the warm-up divided by this number."""
 
 OPTIMIZERS: dict[str, Callable[[Sequence[Tensor], float], torch.optim.Optimizer]] = {
     "plain": lambda alpha, lr: torch.optim.SGD(alpha, lr=lr),
@@ -112,11 +114,11 @@ ALPHA_CONSTRAINTS: dict[str, Callable[[Mapping[str, Tensor], Sequence[Block]], A
     "shift": box,
     "clip": lambda alpha, blocks: {name: table.clamp(0.0, 1.0) for name, table in alpha.items()},
 }
-"""Constraint C2: as here, and as published, where leaders tie at 1."""
+"""Constraint C2 by `alpha_constraint`; clip, as published, ties leaders at 1."""
 
 
 class Nasp:
-    """The method's state: alpha, the selection it implies, optimizers, and random streams.
+    """Proximal iterations: one operation per edge at a time (Yao et al., AAAI 2020).
 
     Args:
         space: Gives blocks and continuous architecture parameters.
@@ -140,59 +142,57 @@ class Nasp:
         self._generator = generator
         self._alpha = initial_alpha(space.blocks, generator)
         self._gates = project(self._alpha, space.blocks)
-        self._settled = Selection({})
-        self._changed_at = 0
+        self._trained, self._trained_since = Selection({}), 0  # selection, weight step
         alphas = list(self._alpha.values())
         self._optimizer = OPTIMIZERS[settings.arch_optimizer](alphas, settings.arch_lr)
         self._continuous = ArchParameters(space, plan.continuous_lr)
 
     def weight_gates(self, step: int) -> Gates:
-        """All operations in turn during warm-up, then the selection with exploration."""
+        """A new selection alone; all operations in turn during warm-up; then exploration."""
         gates, blocks, draws = self._gates, self._blocks, self._generator
-        explore = self.settings.explore
-        if self._settling(step) or (step >= self._warmup and explore == 0):
+        if gates.choices() != self._trained:
+            self._trained, self._trained_since = gates.choices(), step
+        if step - self._trained_since < self.settings.settle_steps:
             return gates
         if step < self._warmup:
             return round_robin_gates(gates.weights, blocks, step, draws, self._alpha)
-        return epsilon_greedy_gates(gates.weights, blocks, explore, draws)
-
-    def _settling(self, step: int) -> bool:
-        selection = self._gates.choices()
-        if selection != self._settled:
-            self._settled, self._changed_at = selection, step
-        return step - self._changed_at < self.settings.settle_steps
+        if self.settings.explore == 0:
+            return gates
+        return epsilon_greedy_gates(gates.weights, blocks, self.settings.explore, draws)
 
     def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
-        """One proximal step; both kinds of score are computed where the space has both."""
+        """One proximal step of alpha by `settings.score`, and one Adam step of P and Q."""
         gates = self._gates
+        # Always taken: P and Q descend on it, and the log compares it with the other score.
         gradient = gate_gradient(space, valid, replace(gates, probing=self._probing()))
         scores = {"gradient": gradient.gates}
         if isinstance(space, ReplacementScored):
             losses = space.replacement_scores(train, valid, gates, self._alpha)
             scores["replacement_loss"] = dict(losses)
-        self._descend(scores[self.settings.score], gates)
+        self._proximal_step(scores[self.settings.score], gates)
         self._continuous.descend(gradient.arch)
         return ArchReport(float(gradient.loss), scores)
 
     def _probing(self) -> Probing | None:
+        """Draws the candidates to probe; None: all, exactly."""
         chance, rows = self.settings.probe_operations, self.settings.probe_rows
         if chance == rows == 1:
             return None
         return Probing(probe_factors(self._alpha, chance, self._generator), rows)
 
-    def _descend(self, score: Mapping[str, Tensor], gates: Gates) -> None:
+    def _proximal_step(self, score: Mapping[str, Tensor], gates: Gates) -> None:
         penalty = complexity_gradient(gates, self._blocks, self.settings.complexity_penalty)
         for name, alpha in self._alpha.items():
             alpha.grad = score[name].to(alpha) + penalty[name]
         self._optimizer.step()
-        # The selection is read before boxing: boxing may tie what the step told apart.
+        # Projected before C2 is restored, which may tie alphas that the step told apart.
         self._gates = project(self._alpha, self._blocks)
         boxed = ALPHA_CONSTRAINTS[self.settings.alpha_constraint](self._alpha, self._blocks)
         for name, alpha in self._alpha.items():
             alpha.copy_(boxed[name])
 
     def best_gates(self) -> Gates:
-        """The projection of alpha, taken before its last boxing."""
+        """The projection of alpha, taken before alpha was put back into [0, 1]."""
         return self._gates
 
     def alpha(self) -> dict[str, Tensor]:
@@ -207,8 +207,8 @@ class Nasp:
             "optimizer": self._optimizer.state_dict(),
             "continuous": self._continuous.state_dict(),
             "generator": self._generator.get_state(),
-            "settled": self._settled.to_lists(),
-            "changed_at": self._changed_at,
+            "settled": self._trained.to_lists(),
+            "changed_at": self._trained_since,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -219,8 +219,8 @@ class Nasp:
         self._optimizer.load_state_dict(state["optimizer"])
         self._continuous.load_state_dict(state["continuous"])
         self._generator.set_state(state["generator"])
-        self._settled = Selection(state["settled"])
-        self._changed_at = state["changed_at"]
+        self._trained = Selection(state["settled"])
+        self._trained_since = state["changed_at"]
 
 
 NASP = MethodKind(Nasp, Nasp.Settings, own_weights=True)

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from sif.core.gates import Selection
 from sif.core.space import Space
-from sif.methods.kind import MethodKind
+from sif.methods.kind import MethodKind, seeded
 from sif.methods.sampler import WORST, Evaluated, Sampler
 from sif.methods.settings import MethodSettings
 from sif.utils.optional import library
@@ -28,7 +28,7 @@ class Nsga2Settings(MethodSettings):
 
 
 class Nsga2(Sampler):
-    """The method's state.
+    """A genetic search for low error at low cost, each selection trained from scratch (Deb, 2002).
 
     Args:
         space: Gives the blocks.
@@ -115,8 +115,4 @@ def _algorithm(sizes: tuple[int, ...], population: int, seed: int) -> Any:
     return algorithm
 
 
-NSGA2 = MethodKind(
-    lambda space, settings, plan, draws: Nsga2(space, draws.initial_seed() % 2**32, settings),
-    Nsga2.Settings,
-    samples=True,
-)
+NSGA2 = MethodKind(seeded(Nsga2), Nsga2.Settings, samples=True)

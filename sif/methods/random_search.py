@@ -18,7 +18,7 @@ REDRAWS = 1000
 
 
 class RandomSampling(Sampler):
-    """The method's state; arguments as for `Sampler`."""
+    """Drawn selections, each trained from scratch (Bergstra & Bengio, JMLR 2012)."""
 
     def _restart(self) -> None:
         self._generator = torch.Generator().manual_seed(self.seed)

@@ -106,7 +106,7 @@ class LearningRandomWS(RandomWS):
 def random_ws(
     space: Space, settings: RandomWSSettings, plan: Plan, generator: torch.Generator
 ) -> RandomWS:
-    """The method for a space."""
+    """Drawn selections that share weights, the best by validation (Li & Talwalkar, UAI 2019)."""
     kind = LearningRandomWS if space.arch_parameters() else RandomWS
     return kind(space, settings, plan, generator)
 

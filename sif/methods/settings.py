@@ -12,10 +12,10 @@ from sif.config.sections import NonNegative, Rate, Section
 
 
 class MethodSettings(Section):
-    """Settings of a method without any; its architecture moves from the first step."""
+    """Base of the settings of methods: no warm-up, and architecture steps from the start."""
 
     def warmup_steps(self, steps: int, unit: int) -> int:
-        """First weight steps of a search, which train all operations in turn.
+        """Number of first weight steps that train all operations in turn.
 
         Args:
             steps: Of the whole search.
@@ -24,10 +24,10 @@ class MethodSettings(Section):
         return 0
 
     def resting_steps(self, warmup: int, steps: int, unit: int) -> int:
-        """Weight steps before the architecture moves.
+        """Number of weight steps before the first architecture step, which may be in the warm-up.
 
         Args:
-            warmup: By `warmup_steps`.
+            warmup: The result of `warmup_steps`.
             steps: Of the whole search.
             unit: The same as for `warmup_steps`.
         """
@@ -35,12 +35,12 @@ class MethodSettings(Section):
 
     @property
     def resting_share(self) -> float:
-        """Share of the search in which the architecture rests; 0: it never does."""
+        """Share of the search before the first architecture step."""
         return 0.0
 
     @property
-    def shown_score(self) -> str:
-        """Kind of score that figures show (`sif.core.method.ArchReport.scores`)."""
+    def arch_score(self) -> str:
+        """Kind of score that moves the architecture (`sif.core.method.ArchReport.scores`)."""
         return "gradient"
 
 

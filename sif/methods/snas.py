@@ -26,7 +26,7 @@ which ends here after 150 epochs."""
 
 
 class Snas(Cooling):
-    """The method's state; arguments as for `Cooling`."""
+    """Mixtures drawn from the concrete distribution, ever colder (Xie et al., ICLR 2019)."""
 
     def _cooled(self, done: float) -> float:
         first, last = TEMPERATURES

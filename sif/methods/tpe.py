@@ -16,7 +16,7 @@ from sif.utils.optional import library
 
 
 class Tpe(Sampler):
-    """The method's state; arguments as for `Sampler`.
+    """Parzen estimators, each selection trained from scratch (Bergstra et al., NeurIPS 2011).
 
     Raises:
         ConfigError: Optuna is not installed.

@@ -37,7 +37,7 @@ from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import Histories
 from sif.spaces.interaction.function import Design, Interaction, InteractionNetwork
 from sif.spaces.interaction.losses import WEIGHTINGS, Batch, LossSettings, Weighting
-from sif.spaces.interaction.registry import design_of, expression
+from sif.spaces.interaction.registry import LOSSES, SPACES, design_of, expression
 from sif.spaces.interaction.space_kind import InteractionSpace, SpaceContext
 from sif.spaces.interaction.sparse_rows import RowAdam
 from sif.spaces.interaction.user_blocks import BlockStream, block_pairs
@@ -229,9 +229,20 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             search.transform_offset,
             self._space_settings,
         )
-        space = self.kind.make(context)
+        space = SPACES.call(self.config.space, InteractionSpace, self.kind.make, context)
         cast(nn.Module, space).to(self.runtime.device, self.runtime.dtype)
-        return space
+        return cast(InteractionSpace, space)
+
+    def check_method(self, name: str) -> None:
+        """Also refuses a loss of another package that fails, or is no scalar, on some rows."""
+        if self.loss_name not in LOSSES:
+            batch = self.stream("train", min(8, len(self._train.ids)), "check").next()
+            scored = self.network(self.kind.multiply(self.fields)).interaction(batch.rows)
+            arguments = scored, batch, self.loss_settings
+            value = LOSSES.call(self.loss_name, Tensor, self.loss, *arguments)
+            if value.shape:
+                raise LOSSES.refused(self.loss_name, "a scalar", f"shape {tuple(value.shape)}")
+        super().check_method(name)
 
     def _criterion(self, interaction: Interaction, batch: Batch) -> float:
         """Validation of a combination: the inverse metric, or the loss of ratings."""

@@ -252,7 +252,9 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
 
     def test(self, network: LanguageModel, part: Ids) -> Evaluation:
         """Perplexity and nats per word; for comparisons by block of words."""
-        losses = nats(network, self.windows(part))
+        with self.enough_memory("train"):
+            network.to(self.runtime.device, self.runtime.dtype)
+            losses = nats(network, self.windows(part))
         blocks = np.array_split(losses, max(1, len(losses) // BLOCK_STEPS))
         sums = np.concatenate([block.sum(axis=0) for block in blocks])
         # Scaled so that the mean over blocks is that over words, for all lengths of blocks.

@@ -1,7 +1,8 @@
-"""A searched function as a recommender: fit, recommend, fold in, save."""
+"""`sif.Recommender`: searches, trains, recommends, folds in new users, saves and loads."""
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,13 @@ _MODULES = {
     "Recommender": "sif.recommender.recommender",
     "SIFRecommender": "sif.recommender.former",
 }
+_TODAY = {"SIFRecommender": "sif.Recommender, whose answers are data frames"}
 
 
 def __getattr__(name: str) -> Any:
+    if name in _TODAY:
+        text = f"sif.recommender.{name} is deprecated: use {_TODAY[name]}"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'sif.recommender' has no attribute {name!r}")

@@ -20,6 +20,7 @@ from sif.data.interactions.vocabulary import id_strings
 from sif.errors import ConfigError
 from sif.problems.configuration import load_job_config
 from sif.recommender.model import ServedModel
+from sif.utils.argument_types import checks_types, shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,12 +52,13 @@ MOST = 10_000
 """n may exceed a catalogue, but not without end: arrays of answers have as many columns."""
 
 
-def accepts_other_names(method: Callable[P, R]) -> Callable[P, R]:
-    """A method whose arguments may be given by the names of `OTHER_NAMES` as well.
+def public_method(method: Callable[P, R]) -> Callable[P, R]:
+    """A method whose arguments have the annotated types, and may have the names of `OTHER_NAMES`.
 
     Raises:
-        ConfigError: A call gives one argument under two names.
+        ConfigError: A call gives one argument under two names, or a value of another type.
     """
+    checked = checks_types(method)
     own = {
         theirs: ours
         for ours in signature(method).parameters
@@ -71,25 +73,24 @@ def accepts_other_names(method: Callable[P, R]) -> Callable[P, R]:
                     f"{method.__name__}: {own[theirs]}: expected once, found again as {theirs}"
                 )
             named[own[theirs]] = named.pop(theirs)
-        return method(*arguments, **named)
+        return checked(*arguments, **named)
 
     return called
 
 
-def listed(ids: Any) -> tuple[NDArray[np.str_], bool]:
-    """Ids as texts (n,), and whether it was a single one."""
-    one = (
-        isinstance(ids, str | bytes)
-        or not isinstance(ids, Iterable)
-        or getattr(ids, "ndim", 1) == 0
-    )
-    return id_strings([ids] if one else ids), one
+def listed(ids: Any, name: str) -> tuple[NDArray[np.str_], bool]:
+    """Ids as texts (n,), and whether it was a single one; messages call the argument `name`."""
+    dimensions = getattr(ids, "ndim", 1)
+    if dimensions > 1:
+        raise ConfigError(f"{name}: expected ids in one dimension, found {shown(ids)}")
+    one = isinstance(ids, str | bytes) or not isinstance(ids, Iterable) or dimensions == 0
+    return id_strings([ids] if one else ids, name), one
 
 
 def whole_number(count: Any, name: str = "n", most: float = math.inf) -> int:
     """A whole number from 1 to the most; ConfigError otherwise."""
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-        raise ConfigError(f"{name}: expected a whole number of at least 1, found {count!r}")
+        raise ConfigError(f"{name}: expected a whole number of at least 1, found {shown(count)}")
     if count > most:
         raise ConfigError(f"{name}: expected at most {most:,}, found {count:,}")
     return int(count)
@@ -124,11 +125,37 @@ def mask_of(
 def allowed_ids(
     model: ServedModel, field: int, excluded: Any, among: Any = None
 ) -> NDArray[np.bool_] | None:
-    """`mask_of` for original ids; UnknownIdError for one that the model does not have."""
-    vocabulary, name = model.vocabularies[field], model.fields[field]
-    return mask_of(
-        len(vocabulary), lambda ids: vocabulary.index(listed(ids)[0], name), excluded, among
-    )
+    """`mask_of` for the ids of "exclude_items" or "exclude_users", and of "items".
+
+    Raises:
+        UnknownIdError: One that the model does not have.
+    """
+    kind = model.fields[field]
+    rows = [
+        None if ids is None else rows_of(model, field, ids, name)[0]
+        for name, ids in ((f"exclude_{kind}s", excluded), (f"{kind}s", among))
+    ]
+    return mask_of(len(model.vocabularies[field]), lambda numbers: numbers, *rows)
+
+
+def rows_of(
+    model: ServedModel, field: int, ids: Any, name: str
+) -> tuple[NDArray[np.int64], NDArray[np.str_], bool]:
+    """Numbers of ids, the ids as texts, and whether it was a single one.
+
+    Args:
+        model: Has the vocabulary.
+        field: Number of the field.
+        ids: One id, or several.
+        name: Of the argument, for messages.
+
+    Raises:
+        UnknownIdError: One that the model does not have.
+    """
+    texts, one = listed(ids, name)
+    kind = model.fields[field]
+    place = kind if name in (kind, f"{kind}s") else f"{name}: {kind}"
+    return model.vocabularies[field].index(texts, place), texts, one
 
 
 def history_row(model: ServedModel, history: Any, ratings: ArrayLike | None) -> sparse.csr_array:
@@ -138,15 +165,14 @@ def history_row(model: ServedModel, history: Any, ratings: ArrayLike | None) -> 
         UnknownIdError: An unknown item.
         ConfigError: Ratings that are missing, too many, or no numbers.
     """
-    names, _ = listed(history)
-    columns = model.vocabularies[1].index(names, "item")
+    columns, _, _ = rows_of(model, 1, history, "history")
     rated = model.objective == "rating"
     try:
         ratings = None if ratings is None or np.size(ratings) == 0 else ratings
-        given = np.ones(len(columns)) if ratings is None else np.atleast_1d(ratings)
-        values = given.astype(np.float64)
+        given = np.ones(len(columns)) if ratings is None else ratings
+        values = np.atleast_1d(np.asarray(given, dtype=np.float64))
     except (TypeError, ValueError):
-        raise ConfigError(f"ratings: expected numbers, found {ratings!r}") from None
+        raise ConfigError(f"ratings: expected numbers, found {shown(ratings)}") from None
     needed = rated and len(columns) > 0
     if needed == (ratings is None) or values.shape != columns.shape:
         expected = f"{len(columns)} ratings" if needed else "no ratings"
@@ -171,9 +197,6 @@ def configured(
             'settings: expected names and values such as {"train.epochs": 50}, found '
             f"{type(settings).__name__}"
         )
-    for key in settings or ():
-        if not isinstance(key, str):
-            raise ConfigError(f"settings: expected names such as 'train.epochs', found {key!r}")
     flat = {key: _plain(value) for key, value in dotted(settings or {}).items()}
     _refuse_settings_of_jobs(flat)
     layers = []
@@ -181,10 +204,11 @@ def configured(
         if value is None:
             continue
         plain, key = _plain(value), KEYS[name]
-        setting = flat.get(key, plain)
-        if setting != plain and repr(value) != repr(defaults[name]):
+        is_default = repr(value) == repr(defaults[name])
+        if key in flat and not is_default and shown(flat[key]) != shown(plain):
             raise ConfigError(
-                f"settings: {key} ({setting!r}) contradicts {name} ({value!r}): drop one of them"
+                f"settings: {key} ({shown(flat[key])}) contradicts {name} ({shown(value)}): drop "
+                "one of them"
             )
         layers.append((name, {key: plain}))
     config = load_job_config("cf", layers=[*layers, ("settings", flat)])

@@ -21,9 +21,21 @@ RESERVE = 0.05
 """Share of a budget for work that cannot be cut short: the report and the served model."""
 SOON = 0.05
 """Seconds too short to measure anything."""
+SMALL_SHARE = 0.1
+"""Share of the excess below which a stage is no reason for it."""
 FEWEST = 0.375
 """Share of the configured epochs that a training over several strengths must get; with less time
 fewer strengths are trained."""
+UNCUT = {
+    "reading": "the data are read whole",
+    "baselines": "each baseline ends its setting",
+    "pilots": "a pilot takes an epoch",
+    "search": "a search takes a pilot and a step",
+    "serving": "serving is never cut short",
+}
+"""Reason why each stage may exceed its share."""
+UNCUT_TRAINING = "a training takes an epoch"
+"""The same of all other stages."""
 
 
 @dataclass
@@ -35,12 +47,14 @@ class FitBudget:
         clock: Tells seconds; tests bring their own.
         cpu_clock: Tells CPU seconds of the process.
         spent: Name of each stage to the seconds that it took.
+        beyond: Name of each stage to the seconds that it took more than it was allowed.
     """
 
     seconds: float | None
     clock: Callable[[], float] = time.perf_counter
     cpu_clock: Callable[[], float] = time.process_time
     spent: dict[str, float] = field(default_factory=dict)
+    beyond: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._start = self.clock()
@@ -99,18 +113,26 @@ class FitBudget:
             yield allowed
         finally:
             self._end = math.inf
-            self.spent[name] = self.spent.get(name, 0.0) + self.elapsed - begin
+            took = self.elapsed - begin
+            self.spent[name] = self.spent.get(name, 0.0) + took
+            if took > max(allowed, 0.0):
+                self.beyond[name] = self.beyond.get(name, 0.0) + took - max(allowed, 0.0)
 
     def verdict(self) -> str | None:
-        """Says how far a budget was exceeded, and where the time went; None: it was kept."""
+        """Says how far a budget was exceeded, where the time went, and which stages took too much.
+
+        None: it was kept.
+        """
         if self.seconds is None or self.elapsed <= TOLERANCE * self.seconds:
             return None
         stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.spent.items())
-        return (
-            f"budget: expected at most {self.seconds:g} s, took {self.elapsed:.1f} s ({stages}): "
-            "an epoch of each training, a step of the search and the baselines' smallest grids are "
-            "never cut short"
-        )
+        late = [
+            f"; {name} {seconds:.1f} s beyond its share: {UNCUT.get(name, UNCUT_TRAINING)}"
+            for name, seconds in sorted(self.beyond.items(), key=lambda item: -item[1])
+            if seconds >= SMALL_SHARE * (self.elapsed - self.seconds)
+        ]
+        took = f"expected at most {self.seconds:g} s, took {self.elapsed:.1f} s ({stages})"
+        return f"budget: {took}{''.join(late)}"
 
 
 def fitting(section: TrainConfig, epoch_seconds: float, seconds: float) -> TrainConfig:

@@ -21,11 +21,14 @@ from sif.evaluation.user_groups import metrics_of
 from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
+from sif.utils.argument_types import checks_types
+from sif.utils.device import check_seed
 from sif.utils.registry import unknown
 
 _logger = logging.getLogger("sif")
 
 
+@checks_types
 def evaluate(model: Recommender, data: Any) -> Evaluation:
     """Metrics of a fitted recommender on unseen interactions.
 
@@ -53,6 +56,7 @@ def evaluate(model: Recommender, data: Any) -> Evaluation:
     return _evaluated(model.fitted_model(), data)[0]
 
 
+@checks_types
 def compare(
     models: Mapping[str, Recommender], data: Any, against: str | None = None,
     metric: str | None = None, seed: int = 0,
@@ -81,6 +85,7 @@ def compare(
         >>> sif.compare({"ours": model, "the same": model}, late)["outcome"].tolist()
         ['reference', 'undecided']
     """
+    check_seed(int(seed))
     served = {name: model.fitted_model() for name, model in models.items()}
     objectives = {model.objective for model in served.values()}
     if len(objectives) != 1:

@@ -5,13 +5,19 @@ This is the job of the task "cf" without a test: the report of a fit is of the v
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, NamedTuple
 
+import torch
+
+from sif.baselines import BASELINES
 from sif.config import CFConfig, TrainConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions
@@ -25,11 +31,13 @@ from sif.problems.l2_grid import GridTraining
 from sif.recommender.budget import FitBudget, fitting, whole_epochs
 from sif.recommender.inputs import parts
 from sif.recommender.model import ServedModel
-from sif.recommender.report import Report, Row
+from sif.recommender.report import Report, Row, part_of
+from sif.search.loop import SearchResult
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime, torch_threads
+from sif.utils.durations import seconds_of
 from sif.utils.random import derive_seed
 
 AUTO = {"ranking": ("popularity", "ease"), "rating": ("global-mean", "bias-only")}
@@ -37,9 +45,9 @@ AUTO = {"ranking": ("popularity", "ease"), "rating": ("global-mean", "bias-only"
 EASE_SIDE = 5_000
 """Users or items, whichever are fewer, up to which EASE takes seconds."""
 
-BASELINE_SHARE, FIXED_SHARE, SEARCH_SHARE = 0.1, 0.3, 0.55
-"""Shares of the remaining time for baselines, fixed multiply and search. The searched function gets
-the rest."""
+BASELINE_SHARE, PILOT_SHARE, FIXED_SHARE, SEARCH_SHARE = 0.1, 0.1, 0.3, 0.55
+"""Shares of the remaining time for baselines, each pilot, fixed multiply and search. The searched
+function gets the rest."""
 LEAST = 0.05
 """Share of the whole budget that a training gets even if nothing is left: a function that is hardly
 trained is worth nothing."""
@@ -74,6 +82,26 @@ class Learned(NamedTuple):
     model: ServedModel
     valid: dict[str, float]
     report: Report
+
+
+def started(budget: float | str | timedelta | None) -> FitBudget:
+    """Starts the clock of a budget, once the modules are loaded that a fit would load on its way.
+
+    Args:
+        budget: See `Recommender`.
+
+    Returns:
+        The budget, whose clock runs.
+
+    Raises:
+        ConfigError: No duration.
+    """
+    seconds = seconds_of(budget)
+    if seconds is not None:
+        torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # torch loads its compiler with it
+        with contextlib.suppress(ImportError):  # it is optional
+            importlib.import_module("numba")
+    return FitBudget(seconds)
 
 
 def learn(
@@ -137,36 +165,70 @@ class _Fit:
     reporter: Reporter
 
     def run(self, baselines: Sequence[str] | None) -> Learned:
-        config, problem = self.problem.config, self.problem
-        rows, evaluations = self._baselines(baselines)
-        genotypes = {FIXED: fixed_multiply(problem)}
-        works = {FIXED: self._trained(FIXED, genotypes[FIXED], FIXED_SHARE)}
-        found = self._found(works[FIXED].trained, genotypes[FIXED])
-        genotypes[SEARCHED] = found
-        former = works[FIXED] if found == genotypes[FIXED] else None
-        works[SEARCHED] = self._trained(SEARCHED, found, 1.0, former)
-        trained = {name: work.trained for name, work in works.items()}
-        kept = FIXED if problem.prefers(trained[FIXED], trained[SEARCHED]) else SEARCHED
+        problem, fixed = self.problem, fixed_multiply(self.problem)
+        rows, evaluations, left_out = self._baselines(baselines)
+        works = {FIXED: self._trained(FIXED, fixed, FIXED_SHARE)}
+        search = self._search(works[FIXED].trained)
+        genotypes = {FIXED: fixed}
+        if isinstance(search, str):
+            works[FIXED] = self._longer(works[FIXED], fixed)
+            found = f"no search: {search}"
+        else:
+            genotypes[SEARCHED] = search.genotype
+            former = works[FIXED] if search.genotype == fixed else None
+            works[SEARCHED] = self._trained(SEARCHED, search.genotype, 1.0, former)
+            found = self._told(search)
+        kept = self._kept(works)
         with self.budget.stage("serving"):
-            ours = trained[kept]
+            ours = works[kept].trained
             model = ServedModel.of(
                 problem, genotypes[kept], ours.network, ours.numbers["l2"], self.known
             )
-            for name, one in trained.items():
-                # On the whole validation part, as the baselines.
-                evaluations[name] = evaluate_on(
-                    problem.scorer(one.network), problem.train_part, (problem.train_part,),
-                    problem.valid_part, config.objective,
-                )  # fmt: skip
-                told, seconds = problem.expression(genotypes[name]), one.result.seconds
-                rows[name] = Row(name, told, evaluations[name].metrics, seconds)
+            for name, work in works.items():
+                evaluations[name] = self._evaluated(work)
+                rows[name] = self._row(name, genotypes[name], work, evaluations[name])
         report = Report.of(
-            config.objective, rows, evaluations, kept, self.budget,
-            derive_seed(config.seed, "report"),
+            problem.config.objective, rows, evaluations, kept,
+            is_fixed=genotypes[kept] == fixed, search=found, left_out=left_out,
+            seconds=self.budget.spent, seed=derive_seed(problem.config.seed, "report"),
         )  # fmt: skip
         if late := self.budget.verdict():
             self.reporter.warn(late)
-        return Learned(model, ours.result.valid, report)
+        return Learned(replace(model, report=report), ours.result.valid, report)
+
+    def _kept(self, works: Mapping[str, _Work]) -> str:
+        """The name of the function that validation prefers."""
+        if SEARCHED not in works:
+            return FIXED
+        prefers = self.problem.prefers(works[FIXED].trained, works[SEARCHED].trained)
+        return FIXED if prefers else SEARCHED
+
+    def _told(self, search: SearchResult) -> str:
+        """The search on one line."""
+        found = self.problem.expression(search.genotype)
+        if search.at_rest:
+            self.reporter.warn(f"the search did not move: {search.at_rest}")
+            return f"the search did not move from {found} ({search.at_rest})"
+        return f"found: {found} in {search.seconds:.1f} s of search"
+
+    def _evaluated(self, work: _Work) -> Evaluation:
+        """On the whole validation part, as the baselines."""
+        problem = self.problem
+        return evaluate_on(
+            problem.scorer(work.trained.network), problem.train_part, (problem.train_part,),
+            problem.valid_part, problem.config.objective,
+        )  # fmt: skip
+
+    def _row(self, name: str, genotype: Genotype, work: _Work, evaluation: Evaluation) -> Row:
+        whole, done = self.problem.config.train, work.section
+        parts = (
+            part_of(len(done.l2), len(whole.l2), "settings"),
+            part_of(done.epochs, whole.epochs, "epochs"),
+        )
+        return Row(
+            name, self.problem.expression(genotype), evaluation.metrics,
+            work.trained.result.seconds, ", ".join(filter(None, parts)),
+        )  # fmt: skip
 
     def _trained(
         self, name: str, genotype: Genotype, share: float, former: _Work | None = None
@@ -191,13 +253,23 @@ class _Fit:
             grid = GridTraining(section, self.problem, self.problem.train, session)
             return _Work(grid.train(name, genotype), section, epoch)
 
+    def _longer(self, work: _Work, genotype: Genotype) -> _Work:
+        """Fixed multiply again, with the time that no search took, where that makes it better."""
+        again = self._trained(FIXED, genotype, 1.0, work)
+        return work if self.problem.prefers(work.trained, again.trained) else again
+
     def _epoch_seconds(self, genotype: Genotype) -> float:
-        """Seconds of an epoch with its validation, by a training that is thrown away."""
+        """Seconds of an epoch with its validation, by a training that is thrown away.
+
+        Infinite where nothing is left to measure with: the training then takes a single epoch.
+        """
         if self.budget.seconds is None:
             return 0.0
+        if self.budget.left <= 0:
+            return math.inf
         strengths = sorted(self.problem.config.train.l2)
         l2 = strengths[len(strengths) // 2]
-        with self.budget.stage("pilots"):
+        with self.budget.stage("pilots", PILOT_SHARE):  # whose end ends it after one epoch
             tried = self.problem.train(genotype, NullTracker(), NoCheckpoint(), l2=l2, epochs=2)
         result = tried.result
         first, last = result.history[0], result.history[-1]
@@ -205,59 +277,81 @@ class _Fit:
             return result.seconds / result.epochs
         return last["seconds"] - first["seconds"]  # the first epoch compiles and allocates
 
-    def _found(self, trained: Trained[InteractionNetwork], fixed: Genotype) -> Genotype:
-        """The function that the search finds; fixed multiply where there is no time for one."""
+    def _search(self, trained: Trained[InteractionNetwork]) -> SearchResult | str:
+        """The search; the reason where there is no time for one."""
         try:
             return searched(self.problem.followed(trained), self.budget, SEARCH_SHARE)
         except BudgetError as error:
             if self.budget.seconds is None:
                 raise
-            self.reporter.warn(f"budget: no time for a search, fixed multiply is served: {error}")
-            return fixed
+            self.reporter.warn(f"no time for a search, fixed multiply is served: {error}")
+            return f"no time ({error})"
 
     def _baselines(
         self, names: Sequence[str] | None
-    ) -> tuple[dict[str, Row], dict[str, Evaluation]]:
-        """Tuned baselines; those that cannot be had are left out, and the log says why."""
+    ) -> tuple[dict[str, Row], dict[str, Evaluation], tuple[str, ...]]:
+        """Tuned baselines; those that cannot be had are left out, with the reasons."""
         rows: dict[str, Row] = {}
         evaluations: dict[str, Evaluation] = {}
+        left_out: list[str] = []
         with self.budget.stage("baselines", BASELINE_SHARE):
             for name in self._automatic() if names is None else names:
-                if self.budget.out_of_time():
-                    self.reporter.line(f"left out: baseline {name}: no time")
-                    continue
                 try:
+                    if self.budget.out_of_time():
+                        raise BudgetError("no time")
                     fitted = self.problem.tuned(name, self.budget.out_of_time)
                 except (ConfigError, DataError) as error:
-                    self.reporter.line(f"left out: baseline {name}: {error}")
+                    left_out.append(f"left out: baseline {name}: {error}")
+                    self.reporter.line(left_out[-1])
                     continue
                 parameters = ", ".join(f"{key} {value:g}" for key, value in fitted.params.items())
-                rows[name] = Row(name, parameters, fitted.valid.metrics, fitted.seconds)
+                tried = part_of(len(fitted.trials), len(BASELINES[name].grid), "settings")
+                rows[name] = Row(name, parameters, fitted.valid.metrics, fitted.seconds, tried)
                 evaluations[name] = fitted.valid
-        return rows, evaluations
+        return rows, evaluations, tuple(left_out)
 
     def _automatic(self) -> list[str]:
         small = min(self.problem.train_part.sizes[:2]) <= EASE_SIDE
         return [name for name in AUTO[self.problem.config.objective] if small or name != "ease"]
 
 
-def searched(problem: InteractionProblem, budget: FitBudget, share: float = 1.0) -> Genotype:
+def searched(problem: InteractionProblem, budget: FitBudget, share: float = 1.0) -> SearchResult:
     """Searches a problem within a share of what is left of a budget.
 
     Raises:
-        BudgetError: There is no time for it.
+        BudgetError: There is no time for it; the message names the limit that the caller gave.
         DivergedError: The search diverged.
     """
+    own = problem.config.search.seconds
     with budget.stage("search", share) as seconds:
-        if math.isfinite(seconds):
-            problem = _within(problem, budget)
-        return problem.search(NullTracker(), NoCheckpoint()).genotype
+        is_limited = math.isfinite(seconds)  # by the budget, not by settings
+        try:
+            if is_limited:
+                problem = _within(problem, budget)
+                is_limited = problem.config.search.seconds != own
+            found = problem.search(NullTracker(), NoCheckpoint())
+        except BudgetError as error:
+            if not is_limited:
+                raise
+            raise BudgetError(_blamed(budget, error)) from error
+    if found.at_rest and is_limited:
+        return replace(found, at_rest=_blamed(budget, found.at_rest))
+    return found
+
+
+def _blamed(budget: FitBudget, reason: object) -> str:
+    """The reason why a search lacks time, with the budget in place of the setting made of it."""
+    _, _, told = str(reason).partition(": ")
+    return f"budget: {budget.seconds:g} s leave too little for a search: {told}"
 
 
 def _within(problem: InteractionProblem, budget: FitBudget) -> InteractionProblem:
     """The problem with a search that ends in time: by its epochs, or else by CPU seconds.
 
     A pilot tells what its epochs cost.
+
+    Raises:
+        BudgetError: Not even a step fits.
     """
     section = problem.config.search
     if section.steps is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from functools import partialmethod
 from typing import Any
@@ -27,10 +26,6 @@ class SIFRecommender(Recommender):
         unknown: str = "error",
         verbose: bool = False,
     ) -> None:
-        warnings.warn(
-            "SIFRecommender is called sif.Recommender now, whose answers are data frames",
-            DeprecationWarning, stacklevel=2,
-        )  # fmt: skip
         super().__init__(
             objective, space=space, baselines=(), seed=seed, device=device, threads=threads,
             settings=settings, unknown=unknown, verbose=verbose,

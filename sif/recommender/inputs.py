@@ -25,6 +25,7 @@ from sif.data.interactions.clean import check_usable
 from sif.data.interactions.interactions import row_keys
 from sif.data.interactions.load import load_dataset
 from sif.errors import ConfigError, DataError
+from sif.utils.argument_types import shown
 
 DEFAULTS = DataConfig()
 """Settings of how data are read."""
@@ -35,13 +36,16 @@ def is_matrix(data: Any) -> bool:
     return hasattr(data, "tocoo")
 
 
-def interactions_of(data: Any, config: DataConfig, objective: str) -> Interactions:
+def interactions_of(
+    data: Any, config: DataConfig, objective: str, name: str = "data"
+) -> Interactions:
     """Interactions of any form: of a pandas data frame, a matrix, a file or a known data set.
 
     Args:
         data: One of these; `Interactions` stay as they are.
         config: Names of the columns, and where data sets lie.
         objective: Chooses the values of a matrix, see `sif.data.interactions.matrix_values`.
+        name: Of the argument, for messages.
 
     Raises:
         DataError: Another type, or data that cannot be used.
@@ -51,13 +55,13 @@ def interactions_of(data: Any, config: DataConfig, objective: str) -> Interactio
     columns = Columns.of(config)
     if isinstance(data, pd.DataFrame):
         return read_frame(data, columns)
-    if isinstance(data, str | Path):
+    if isinstance(data, Path) or (isinstance(data, str) and data.strip()):
         return load_dataset(str(data), data_dir=config.dir, columns=columns).interactions
     if is_matrix(data):
         return read_matrix(data, objective)
     raise DataError(
-        "interactions: expected a data frame, a sparse matrix, a file or Interactions, found "
-        f"{type(data).__name__}"
+        f"{name}: expected a data frame, a sparse matrix, a file or Interactions, found "
+        f"{shown(data)}"
     )
 
 
@@ -103,7 +107,7 @@ def parts(
     if valid is None:
         is_valid = held_out(known, seed)
     else:
-        judged = _cleaned(read(valid), config, 1, 1)
+        judged = _cleaned(read(valid, name="valid"), config, 1, 1)
         if known.rating is not None and judged.rating is None:
             raise DataError("valid: expected a rating column as in the interactions, found none")
         known, is_valid = _joined(known, judged)

@@ -6,6 +6,7 @@ holds only the items of each user.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from scipy import sparse
 
 from sif.config.cf import DataConfig
@@ -31,6 +33,7 @@ from sif.recommender import fold_in_terms as terms
 from sif.recommender.file_checks import check
 from sif.recommender.fold_in import FoldIn
 from sif.recommender.fold_in_terms import FoldInTerms, fold_in_terms
+from sif.recommender.report import Report
 from sif.retrieval.engine import Engine
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import InteractionNetwork
@@ -65,6 +68,7 @@ class ServedModel:
         reading: Settings by which interactions were read; further ones are read alike.
         untrained: Numbers of users and of items that no training saw: cold ones, and those that
             were folded in since.
+        report: Of the fit that made it; None: a run did.
     """
 
     genotype: Genotype
@@ -79,6 +83,7 @@ class ServedModel:
     folds: tuple[FoldInTerms, ...] = ()
     reading: DataConfig = field(default_factory=DataConfig)
     untrained: tuple[NDArray[np.int64], ...] = (NONE, NONE)
+    report: Report | None = None
 
     @classmethod
     def of(
@@ -175,6 +180,8 @@ class ServedModel:
         }
         if self.cold_start is not None:
             state["fallback"] = [self.cold_start.order, self.cold_start.cold_users]
+        if self.report is not None:
+            state["report"] = dataclasses.asdict(self.report)
         checkpoint.save(folder / FILE, state, KIND)
         return folder / FILE
 
@@ -222,6 +229,7 @@ class ServedModel:
             genotype, net, fields, vocabularies, _seen(state["seen"], sizes),
             _titles(state["titles"]), Scale(*state["scale"]), state["objective"], cold_start, folds,
             DataConfig(**state.get("reading", {})), _untrained(state, sizes),
+            TypeAdapter(Report | None).validate_python(state.get("report")),
         )  # fmt: skip
 
 

@@ -19,23 +19,23 @@ from sif.errors import ConfigError, DataError, NotFittedError
 from sif.recommender.answers import Answer, arrays_of, frame_of
 from sif.recommender.arguments import (
     KEYS,
-    accepts_other_names,
     allowed_ids,
     answer_length,
     configured,
     history_row,
     listed,
+    public_method,
+    rows_of,
 )
-from sif.recommender.budget import FitBudget
 from sif.recommender.estimator import Estimator
 from sif.recommender.extend import grown_by, grown_by_all
-from sif.recommender.fit import Reporter, learn
+from sif.recommender.fit import Reporter, learn, started
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel, packed, unpacked
 from sif.recommender.report import Report
 from sif.retrieval.engine import Top
-from sif.utils.durations import seconds_of
+from sif.utils.argument_types import check_type, checks_types
 from sif.utils.registry import unknown
 
 UNKNOWN = ("error", "popular")
@@ -46,6 +46,7 @@ def _former(name: str) -> property:
     """An attribute by its deprecated name."""
 
     def read(model: Recommender) -> Any:
+        model.fitted_model()
         warnings.warn(f"{name} is called {_FORMER[name]} now", DeprecationWarning, stacklevel=2)
         return getattr(model, _FORMER[name])
 
@@ -61,9 +62,10 @@ class Recommender(Estimator):
     Args:
         objective: "ranking" (the best items for a user) or "rating" (numbers of stars).
         space: Of the search: "staged", "sif" or "primitives".
-        method: Of the search, such as "nasp", "darts-1", "random-ws" or "tpe".
-        budget: Wall-clock of a whole fit: seconds, a text such as "90s" or "2min", or a timedelta;
-            None: whatever the settings take.
+        method: Of the search: "nasp", "random", "tpe", "nsga2" or "exhaustive" in any space; in
+            "sif" and "primitives", whose functions share weights, also others, such as "darts-1".
+        budget: Wall-clock of a whole fit, once libraries are loaded: seconds, a text such as "90s"
+            or "2min", or a timedelta; None: whatever the settings take.
         dimension: Entries of an embedding; None: the setting `train.dimension`.
         min_rating: Ratings below are left out; None: none are.
         baselines: Baselines of the report: names, "all", or [] for none; None: those that take
@@ -79,7 +81,7 @@ class Recommender(Estimator):
         model_: The served model, once there is one.
         validation_metrics_: Validation metrics of its function, after `fit`.
         searched_function_: Function of the search, on one line, after `fit`; validation may prefer
-            fixed multiply to it.
+            fixed multiply to it. Empty: the budget left no time for a search.
 
     Examples:
         >>> import pandas as pd, sif
@@ -98,7 +100,6 @@ class Recommender(Estimator):
     model_: ServedModel
     validation_metrics_: Mapping[str, float]
     searched_function_: str
-    _report: Report | None = None
     _serving: IndexedRecommender | None = None
 
     def __init__(
@@ -125,7 +126,7 @@ class Recommender(Estimator):
 
     # Learning
 
-    @accepts_other_names
+    @public_method
     def fit(self, data: Any, valid: Any = None) -> Self:
         """Searches a function, trains it and fixed multiply, and serves what validation prefers.
 
@@ -151,15 +152,14 @@ class Recommender(Estimator):
             '...'
         """
         self._check()
-        budget, config = FitBudget(seconds_of(self.budget)), self._configuration()
-        baselines = None
+        config = self._configuration()
+        budget, baselines = started(self.budget), None
         if "baselines" in config.model_fields_set:
             baselines = named_baselines(config.baselines, config.objective)
         reporter = Reporter(self.verbose)
         model, valid_metrics, report = learn(data, valid, config, baselines, budget, reporter)
         self._serve(model)
         self.validation_metrics_, self.searched_function_ = valid_metrics, report.found
-        self._report = report
         return self
 
     def report(self) -> Report:
@@ -169,7 +169,8 @@ class Recommender(Estimator):
             Prints as a table with a verdict; `to_frame()` is the table, `verdict` the sentence.
 
         Raises:
-            NotFittedError: There was no `fit`; a loaded model brings no report.
+            NotFittedError: There was no `fit`. `save` keeps the report; a run has none, but figures
+                in its metrics.json.
 
         Examples:
             >>> model.report().to_frame().columns.tolist()[:4]
@@ -177,14 +178,16 @@ class Recommender(Estimator):
             >>> "on validation" in model.report().verdict
             True
         """
-        self.fitted_model()
-        if self._report is None:
+        report = self.fitted_model().report
+        if report is None:
             raise NotFittedError(
-                "report: expected a model that was fitted here, found a loaded one"
+                "report: expected a model that fit made, found one of a run, whose figures are in "
+                "its metrics.json, or of an earlier version"
             )
-        return self._report
+        return report
 
     @classmethod
+    @checks_types
     def load(cls, folder: str | Path, unknown: str = "error") -> Self:
         """Reads what `save` or a run left in a folder; needs no interactions.
 
@@ -208,6 +211,7 @@ class Recommender(Estimator):
         recommender._serve(model)
         return recommender
 
+    @checks_types
     def save(self, folder: str | Path) -> Path:
         """Writes the model into a folder: a safetensors file with JSON in its header.
 
@@ -229,7 +233,7 @@ class Recommender(Estimator):
 
     # Changing without training
 
-    @accepts_other_names
+    @public_method
     def fold_in(self, data: Any) -> Self:
         """Takes in users with what they have, new ones and known ones with more; items stay.
 
@@ -256,7 +260,7 @@ class Recommender(Estimator):
         self._serve(grown_by(model, 0, data))
         return self
 
-    @accepts_other_names
+    @public_method
     def partial_fit(self, data: Any) -> Self:
         """Takes in new items, then users, by folding; `fit` again once there are many.
 
@@ -281,7 +285,7 @@ class Recommender(Estimator):
 
     # Answers
 
-    @accepts_other_names
+    @public_method
     def recommend(
         self, users: Any, n: int = 10, exclude_seen: bool = True,
         exclude_items: Iterable[Any] | None = None, items: Iterable[Any] | None = None,
@@ -320,11 +324,11 @@ class Recommender(Estimator):
         server = self.server()
         server.refuse_unpersonalized()
         allowed = allowed_ids(self.model_, 1, exclude_items, items)
-        names, one = listed(users)
+        names, one = listed(users, "users")
         best = self._top(names, answer_length(n, self.model_), exclude_seen, allowed)
         return self._answer(best, None if one else names, as_arrays)
 
-    @accepts_other_names
+    @public_method
     def recommend_new(
         self, history: Any, n: int = 10, ratings: ArrayLike | None = None,
         exclude_seen: bool = True, exclude_items: Iterable[Any] | None = None,
@@ -363,7 +367,7 @@ class Recommender(Estimator):
         best = server.top_of(pairs, k, pairs if exclude_seen else None, allowed)
         return self._answer(best, None, as_arrays)
 
-    @accepts_other_names
+    @public_method
     def rank(self, users: Any, items: Iterable[Any], *, as_arrays: bool = False) -> Answer:
         """The given items in each user's order.
 
@@ -385,8 +389,8 @@ class Recommender(Estimator):
         """
         server = self.server()
         server.refuse_unpersonalized()
-        (names, _), (asked, one) = listed(items), listed(users)
-        columns = self.model_.vocabularies[1].index(names, "item")
+        columns, _, _ = rows_of(self.model_, 1, items, "items")
+        asked, one = listed(users, "users")
         columns = columns[np.sort(np.unique(columns, return_index=True)[1])]
         count, allowed = len(columns), np.isin(np.arange(server.engine.n_items), columns)
         best = self._top(asked, max(count, 1), False, allowed)
@@ -396,7 +400,7 @@ class Recommender(Estimator):
         best = Top(best.items[:, :count], best.scores[:, :count])
         return self._answer(best, None if one else asked, as_arrays)
 
-    @accepts_other_names
+    @public_method
     def predict(self, users: Any, items: Any, *context: Any) -> NDArray[np.float32]:
         """Scores of pairs, in rating units for models of ratings.
 
@@ -422,7 +426,9 @@ class Recommender(Estimator):
             (2,)
         """
         model = self.fitted_model()
-        columns = [listed(ids) for ids in (users, items, *context)]
+        given = (users, items, *context)
+        names = ("users", "items", *model.fields[2:], *("context" for _ in context))
+        columns = [listed(ids, name) for ids, name in zip(given, names, strict=False)]
         if len(columns) != len(model.fields) or len({len(names) for names, _ in columns}) != 1:
             raise ConfigError(
                 f"predict: expected {len(model.fields)} sequences of one length "
@@ -443,7 +449,7 @@ class Recommender(Estimator):
             raise DataError(f"predict: score of {pair}: expected a number, found NaN")
         return scores[0] if columns[0][1] else scores
 
-    @accepts_other_names
+    @public_method
     def similar_items(
         self, items: Any, n: int = 10, exclude_items: Iterable[Any] | None = None,
         *, as_arrays: bool = False,
@@ -473,7 +479,7 @@ class Recommender(Estimator):
         """
         return self._similar(1, items, n, exclude_items, as_arrays)
 
-    @accepts_other_names
+    @public_method
     def similar_users(
         self, users: Any, n: int = 10, exclude_users: Iterable[Any] | None = None,
         *, as_arrays: bool = False,
@@ -498,7 +504,7 @@ class Recommender(Estimator):
         """
         return self._similar(0, users, n, exclude_users, as_arrays)
 
-    @accepts_other_names
+    @public_method
     def explain(self, user: Any, item: Any, n: int = 10, *, as_arrays: bool = False) -> Answer:
         """Explains the score of an item by the items of a user that carry it.
 
@@ -523,9 +529,8 @@ class Recommender(Estimator):
             True
         """
         server, model = self.server(), self.fitted_model()
-        users, items = model.vocabularies[:2]
-        pairs = model.seen[users.index([user], "user")]
-        carried = server.explained(pairs, int(items.index([item], "item")[0]))
+        pairs = model.seen[rows_of(model, 0, [user], "user")[0]]
+        carried = server.explained(pairs, int(rows_of(model, 1, [item], "item")[0][0]))
         order = np.argsort(-carried, kind="stable")[: answer_length(n, model)]
         reasons = Top(pairs.indices[None, order].astype(np.int64), carried[None, order])
         return self._answer(reasons, None, as_arrays)
@@ -584,6 +589,8 @@ class Recommender(Estimator):
         return self.settings
 
     def _check(self) -> None:
+        check_type("verbose", self.verbose, bool)
+        check_type("unknown", self.unknown, str)
         if self.unknown not in UNKNOWN:
             raise unknown("unknown", self.unknown, UNKNOWN)
 
@@ -596,6 +603,7 @@ class Recommender(Estimator):
         self, names: NDArray[np.str_], k: int, filtered: bool, allowed: NDArray[np.bool_] | None
     ) -> Top:
         """Best items of users by their ids; unknown ones are refused, or get the popular."""
+        self._check()
         server = self.server()
         rows = self.model_.vocabularies[0].lookup(names)
         if self.unknown == "error":
@@ -610,10 +618,9 @@ class Recommender(Estimator):
         return best
 
     def _similar(self, field: int, ids: Any, n: int, excluded: Any, as_arrays: bool) -> Answer:
-        names, one = listed(ids)
         model = self.fitted_model()
-        vocabulary, name = model.vocabularies[field], model.fields[field]
-        rows, allowed = vocabulary.index(names, name), allowed_ids(model, field, excluded)
+        rows, names, one = rows_of(model, field, ids, f"{model.fields[field]}s")
+        allowed = allowed_ids(model, field, excluded)
         nearest = self.server().similar(field, rows, answer_length(n, model), allowed=allowed)
         return self._answer(nearest, None if one else names, as_arrays, field, "similar_to")
 

@@ -13,7 +13,6 @@ from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Objective
 from sif.evaluation.metrics import merit
 from sif.problems.base import SEARCHED
 from sif.problems.controls import FIXED
-from sif.recommender.budget import FitBudget
 
 COLUMNS: dict[Objective, tuple[str, ...]] = {
     "ranking": ("ndcg@10", "recall@10", "mrr@10", "hit@10"),
@@ -33,13 +32,27 @@ class Row:
         model: Its name.
         parameters: Its function, or what validation chose of a baseline's grid.
         metrics: On the validation part.
-        seconds: Of its training, with all that validation chose from.
+        seconds: Of its training, with all that validation chose from; the search's are not among
+            them.
+        tried: Part of its grid and epochs that there was time for, such as "1 of 5 settings";
+            empty: all.
     """
 
     model: str
     parameters: str
     metrics: Mapping[str, float]
     seconds: float
+    tried: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its name, with the part of its grid where time allowed no more."""
+        return f"{self.model} ({self.tried})" if self.tried else self.model
+
+
+def part_of(done: int, whole: int, unit: str) -> str:
+    """Tells a part, such as "1 of 5 settings"; empty where it is the whole."""
+    return "" if done == whole else f"{done} of {whole} {unit}"
 
 
 @dataclass(frozen=True)
@@ -51,9 +64,12 @@ class Report:
         rows: All models, the best on validation first.
         served: Name of the row that the recommender serves.
         against: Name of the baseline that validation ranks best; fixed multiply where no other was
-            trained and something else is served; None: nothing to compare with.
+            trained and another function is served; None: nothing to compare with.
         comparison: The served one less that, with a paired 95 % interval over users.
         users: Number of users behind the interval.
+        is_fixed: Whether the served function is fixed multiply, by whatever name.
+        search: What the search came to, on one line.
+        left_out: Baselines that are missing, each with the reason.
         seconds: Wall-clock of each stage of the fit.
     """
 
@@ -63,54 +79,64 @@ class Report:
     against: str | None
     comparison: Comparison | None
     users: int
+    is_fixed: bool
+    search: str
+    left_out: tuple[str, ...]
     seconds: Mapping[str, float]
 
     @classmethod
     def of(
         cls, objective: Objective, rows: Mapping[str, Row], evaluations: Mapping[str, Evaluation],
-        served: str, budget: FitBudget, seed: int,
+        served: str, *, is_fixed: bool, search: str, left_out: tuple[str, ...],
+        seconds: Mapping[str, float], seed: int,
     ) -> Report:  # fmt: skip
-        """Compares the served model with the best of the others, by their evaluations."""
+        """Compares the served model with the best of the others, by their evaluations.
+
+        Nothing is compared with itself: fixed multiply is no baseline of fixed multiply.
+        """
         metric = MAIN_METRIC[objective]
         order = sorted(rows.values(), key=lambda row: -merit(metric, row.metrics[metric]))
         others = [row.model for row in order if row.model not in (SEARCHED, FIXED)]
-        against = next(iter(others), FIXED if served != FIXED else None)
+        against = next(iter(others), None if is_fixed else FIXED)
         comparison = against and compare(
             evaluations[served], evaluations[against], metric, seed=seed
         )
         return cls(
             objective, tuple(order), served, against, comparison or None,
-            len(evaluations[served].users), dict(budget.spent),
+            len(evaluations[served].users), is_fixed, search, left_out, dict(seconds),
         )  # fmt: skip
 
     @property
     def found(self) -> str:
-        """The function that the search found, on one line."""
-        return self._row(SEARCHED).parameters
+        """The function that the search found, on one line; empty without a search."""
+        return next((row.parameters for row in self.rows if row.model == SEARCHED), "")
 
     @property
     def verdict(self) -> str:
         """One sentence: is the served model better than the best baseline?"""
         metric, served = MAIN_METRIC[self.objective], self._row(self.served)
         if self.against is None or self.comparison is None:
-            return "no verdict: nothing was trained to compare with"
+            found = f"{served.parameters} is fixed multiply, and " if self.is_fixed else ""
+            return f"no verdict: {found}nothing else was trained to compare with"
         other, comparison = self._row(self.against), self.comparison
         told = comparison.told(
             metric, served.metrics[metric], other.metrics[metric], f"{self.users} users"
         )
-        return f"{served.parameters} is {comparison.relation} {other.model} on validation: {told}"
+        return f"{served.parameters} is {comparison.relation} {other.label} on validation: {told}"
 
     def to_frame(self) -> pd.DataFrame:
         """All models as a table.
 
         Returns:
             A row for each, the best on validation first: "model", "parameters" (the function, or
-            what validation chose), "served", its metrics on validation, and "seconds".
+            what validation chose), "served", its metrics on validation, "seconds" of training, and
+            "tried", the part of its grid that there was time for, or "all".
         """
         metrics = COLUMNS[self.objective]
         rows = [
             {"model": row.model, "parameters": row.parameters, "served": row.model == self.served}
-            | {name: row.metrics[name] for name in metrics} | {"seconds": row.seconds}
+            | {name: row.metrics[name] for name in metrics}
+            | {"seconds": row.seconds, "tried": row.tried or "all"}
             for row in self.rows
         ]  # fmt: skip
         return pd.DataFrame(rows)
@@ -120,15 +146,22 @@ class Report:
 
     def _lines(self) -> tuple[str, ...]:
         kept = "which is served" if self.served == SEARCHED else "and validation prefers another"
-        if self.found == self._row(FIXED).parameters:
+        if self.is_fixed and self.found == self._row(self.served).parameters:
             kept = "which is fixed multiply"
-        return f"found: {self.found}, {kept}", f"verdict: {self.verdict}", CAVEAT
+        if not self.found:
+            kept = "fixed multiply is served"
+        return f"{self.search}, {kept}", *self.left_out, f"verdict: {self.verdict}", CAVEAT
+
+    def _printed(self) -> pd.DataFrame:
+        """The table whose names say what there was no time for."""
+        labels = [row.label for row in self.rows]
+        return self.to_frame().drop(columns="tried").assign(model=labels)
 
     def __repr__(self) -> str:
         """The table, the searched function and the verdict."""
-        table = self.to_frame().to_string(index=False, float_format="{:.4f}".format)
+        table = self._printed().to_string(index=False, float_format="{:.4f}".format)
         return "\n".join([table, *self._lines()])
 
     def _repr_html_(self) -> str:
-        table = self.to_frame().to_html(index=False, float_format="{:.4f}".format)
+        table = self._printed().to_html(index=False, float_format="{:.4f}".format)
         return "\n".join([table, *(f"<p>{escape(line)}</p>" for line in self._lines())])

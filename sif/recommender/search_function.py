@@ -7,11 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from sif.core.genotype import Genotype
-from sif.recommender.budget import FitBudget
-from sif.recommender.fit import Reporter, prepared, searched
+from sif.recommender.fit import Reporter, prepared, searched, started
 from sif.recommender.recommender import Recommender
 from sif.utils.device import torch_threads
-from sif.utils.durations import seconds_of
 
 
 def search_function(
@@ -34,7 +32,8 @@ def search_function(
         data: Interactions, as of `Recommender.fit`.
         space: See `Recommender`.
         method: See `Recommender`.
-        budget: Wall-clock of reading and searching; see `Recommender`.
+        budget: Wall-clock of reading and searching; see `Recommender`. A search whose alpha had no
+            time to move gives fixed multiply, with a warning.
         objective: See `Recommender`.
         valid: Interactions that the architecture is judged on; None: a tenth of every user's.
         min_rating: See `Recommender`.
@@ -57,13 +56,15 @@ def search_function(
         >>> genotype.space, genotype.operation("operation")
         ('staged', '...')
     """
-    clock = FitBudget(seconds_of(budget))
+    clock = started(budget)
     config = Recommender(
         objective, space=space, method=method, min_rating=min_rating, seed=seed, device=device,
         threads=threads, settings=settings,
     )._configuration()  # fmt: skip
     with torch_threads(config.threads):
-        genotype = searched(prepared(data, valid, config, clock)[1], clock)
+        found = searched(prepared(data, valid, config, clock)[1], clock)
+    if found.at_rest:
+        Reporter(False).warn(f"the search did not move: {found.at_rest}")
     if message := clock.verdict():
         Reporter(False).warn(message)
-    return genotype
+    return found.genotype

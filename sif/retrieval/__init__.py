@@ -1,1 +1,1 @@
-"""The best items of any interaction function for many users, exactly."""
+"""Exact top-k: the best items of any interaction function for many users, and neighbors."""

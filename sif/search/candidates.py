@@ -27,8 +27,9 @@ from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import BudgetError, DivergedError
 from sif.methods.fixed import fixed
+from sif.search.checks import refuse_illegal
 from sif.search.history import Diagnostics, numbers, rows_of
-from sif.search.loop import SearchResult, SearchSettings, refuse_illegal, search
+from sif.search.loop import SearchResult, SearchSettings, search
 from sif.tracking import NullTracker, Tracker
 
 REPEATS = 100

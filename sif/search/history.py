@@ -5,7 +5,6 @@ Diagnostics count flips, ties, margins, and how often each operation was trained
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,6 @@ from torch import Tensor
 
 from sif.core.gates import Block, Gates, Selection
 from sif.core.method import ArchReport, Method
-from sif.errors import DivergedError
 
 
 @dataclass
@@ -122,26 +120,6 @@ def epoch_entry(
 def rows_of(tables: Mapping[str, Tensor]) -> dict[str, Any]:
     """Tables as nested lists."""
     return {name: table.tolist() for name, table in tables.items()}
-
-
-def refuse(report: ArchReport, epoch: int) -> None:
-    """Raises before alpha is read: numbers that are not finite give no selection."""
-    tables = [table for blocks in report.scores.values() for table in blocks.values()]
-    if not math.isfinite(report.loss) or any(bool(t.isnan().any()) for t in tables):
-        raise DivergedError(
-            f"search diverged in epoch {epoch}: an architecture step: expected finite numbers, "
-            f"found loss {report.loss} and derivatives that are not finite; lower search.lr"
-        )
-
-
-def refuse_divergence(entry: Mapping[str, Any], epoch: int) -> None:
-    """Raises DivergedError where a loss is no finite number."""
-    for name in ("loss", "valid_loss"):
-        if entry[name] is not None and not math.isfinite(entry[name]):
-            raise DivergedError(
-                f"search diverged in epoch {epoch}: {name}: expected a finite number, "
-                f"found {entry[name]}; lower search.lr"
-            )
 
 
 def numbers(entry: Mapping[str, Any], blocks: Sequence[Block]) -> dict[str, float]:

@@ -1,52 +1,53 @@
 """The search loop: weight steps on train batches, architecture steps on validation batches.
 
-It asks a method (`sif.core.method`) for gates, takes steps, and counts. Counts and history do not
-influence the search (`sif.search.history`).
+The method (`sif.core.method`) gives the gates of each weight step and takes the architecture steps.
+The loop also keeps time, counts and a history (`sif.search.history`), which no method reads.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sif.core.gates import Block, Gates, Selection
+from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.method import ArchReport, ChoosesAtEnd, LearnsArchitecture, Method
 from sif.core.proximal import weight_step
 from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
-from sif.errors import BudgetError, ConfigError, ShapeError
-from sif.search.history import Diagnostics, epoch_entry, numbers, refuse, refuse_divergence
+from sif.errors import BudgetError
+from sif.search.checks import refuse_divergence, refuse_illegal, refuse_report
+from sif.search.history import Diagnostics, epoch_entry, numbers
 from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
 
 Judge = Callable[[Gates], Mapping[str, float]]
-"""Metrics of a selection, the first of which decides."""
+"""Metrics of a selection on validation; the first decides, the lower the better."""
 
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """Numbers of the loop.
+    """Length and step sizes of the loop.
 
     Attributes:
-        epochs: Passes over the train part, or stretches of `steps_per_epoch`.
+        epochs: Epochs at most, of `steps_per_epoch` each.
         lr: Step size of the weights.
         arch_every: Weight steps per architecture step.
         arch_start: Weight steps before the first architecture step.
-        max_norm: Bound on the weights' gradient norm; None: none.
-        make_optimizer: Of the weights.
+        max_norm: Bound on the weights' gradient norm; None: no bound.
+        make_optimizer: Makes the optimizer of the weights.
         schedule: Factor of `lr` in each epoch.
-        steps_per_epoch: Weight steps; None: one pass.
-        steps: Weight steps in all, where they and not the epochs decide.
-        seconds: CPU seconds after which the search stops, wherever it is; None: never.
-        spent: CPU seconds that count as used when it begins.
-        reserve: CPU seconds that weight steps leave to a choice at the end.
+        steps_per_epoch: Weight steps of an epoch; None: one pass over the train part.
+        steps: Weight steps at most, in all; None: no bound.
+        seconds: Budget in CPU seconds, at whose end the search stops within an epoch; None: none.
+        spent: Seconds of the budget that were used before, by the pilot that measured step costs.
+        reserve: Seconds of the budget that are kept for `ChoosesAtEnd.choose`.
     """
 
     epochs: int
@@ -65,21 +66,19 @@ class SearchSettings:
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """The architecture of a search, and its record.
+    """The architecture that a search found, and the record of the search.
 
     Attributes:
         genotype: The architecture.
-        valid_loss: Loss of exactly that architecture, with the search's weights, on one validation
-            batch.
+        valid_loss: Its loss on one validation batch, with the weights of the search.
         diagnostics: `Diagnostics.summary`.
-        trained: The same as in `Diagnostics`.
-        history: One entry per epoch: "seconds" of wall time, "cpu_seconds" and "steps" so far,
-            "loss", "valid_loss", what a judge said of the selection ("judged"), and nested lists
-            "alpha" and "scores" (kind to block to rows).
-        seconds: Wall time, over all sittings.
+        trained: `Diagnostics.trained`.
+        history: An `epoch_entry` per epoch, with "judged", "seconds", "cpu_seconds" and "steps".
+        seconds: Wall time, that before an interruption included.
         epochs: Epochs run.
         steps: Weight steps taken.
-        cpu_seconds: CPU time of the process, over all sittings.
+        cpu_seconds: CPU time of the process, counted alike, with `SearchSettings.spent`.
+        at_rest: Reason why alpha never took a step, though the method learns; empty: it did.
     """
 
     genotype: Genotype
@@ -91,13 +90,14 @@ class SearchResult:
     epochs: int
     steps: int
     cpu_seconds: float = 0.0
+    at_rest: str = ""
 
 
 class _Search:
-    """State of a running search."""
+    """A search in progress, and its state in checkpoints."""
 
-    _PARTS = ("space", "method", "optimizer", "train", "valid")
-    _COUNTS = ("history", "epoch", "step", "seconds", "cpu_seconds")
+    _STATEFUL = ("space", "method", "optimizer", "train", "valid")
+    _VALUES = ("history", "epoch", "step", "seconds", "cpu_seconds")
 
     def __init__(
         self, space: Space, method: Method, train: Stream, valid: Stream, settings: SearchSettings
@@ -111,18 +111,19 @@ class _Search:
         self.seconds, self.cpu_seconds = 0.0, settings.spent
         self._checked: Gates | None = None
 
-    def out_of_time(self, running: float, reserve: float = 0.0) -> bool:
-        """True if the budget is used up so many CPU seconds after the clock was read."""
+    def out_of_time(self, uncounted: float, reserve: float = 0.0) -> bool:
+        """True if the budget less `reserve` is used, by `cpu_seconds` and those uncounted yet."""
         seconds = self.settings.seconds
-        return seconds is not None and self.cpu_seconds + running >= seconds - reserve
+        return seconds is not None and self.cpu_seconds + uncounted >= seconds - reserve
 
-    def finished(self, running: float = 0.0) -> bool:
+    def finished(self, uncounted: float = 0.0) -> bool:
         """True if no weight step is left, by epochs, steps or seconds."""
         steps = self.settings.steps
         over = self.epoch >= self.settings.epochs or (steps is not None and self.step >= steps)
-        return over or self.out_of_time(running, self.settings.reserve)
+        return over or self.out_of_time(uncounted, self.settings.reserve)
 
     def run_epoch(self) -> None:
+        """Weight steps and, where they are due, architecture steps; then the history's entry."""
         settings, losses, reports = self.settings, list[Tensor](), list[ArchReport]()
         start, cpu = time.perf_counter(), time.process_time()
         set_rate(self.optimizer, settings.schedule(self.epoch, settings.epochs) * settings.lr)
@@ -132,7 +133,7 @@ class _Search:
             if due and isinstance(self.method, LearnsArchitecture):
                 before = self.method.best_gates().choices()
                 reports.append(self.method.arch_step(self.space, batch, self.valid.next()))
-                refuse(reports[-1], self.epoch + 1)
+                refuse_report(reports[-1], self.epoch + 1)
                 self.diagnostics.compare(before, self.method, self.space.blocks)
             gates = self._legal(self.method.weight_gates(self.step))
             self.diagnostics.count(gates)
@@ -151,32 +152,31 @@ class _Search:
         return {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
 
     def _legal(self, gates: Gates) -> Gates:
+        """The gates, after a check unless they were the last that were checked."""
         if gates is not self._checked:
             refuse_illegal(gates, self.space.blocks, self.method)
             self._checked = gates
         return gates
 
     def best_gates(self) -> Gates:
-        """The method's best gates, checked."""
+        """The method's best gates; ConfigError unless legal, ShapeError if relaxed."""
         gates = self.method.best_gates()
-        gates.choices()  # and not relaxed
+        gates.choices()
         return self._legal(gates)
 
-    def choose(self, error: Callable[[Gates], float]) -> None:
-        """Lets a method that chooses at the end do so, on the search's clock."""
-        if not isinstance(self.method, ChoosesAtEnd):
-            return
+    def choose(self, method: ChoosesAtEnd, error: Callable[[Gates], float]) -> None:
+        """Lets the method choose among candidates, within the rest of the budget."""
         start, cpu = time.perf_counter(), time.process_time()
         judged = 0
 
-        def in_time(gates: Gates) -> float:
+        def error_in_time(gates: Gates) -> float:
             nonlocal judged
             if judged and self.out_of_time(time.process_time() - cpu):
-                return math.inf  # no time is left to judge it
+                return math.inf  # no time is left to judge this one
             judged += 1
             return error(self._legal(gates))
 
-        self.method.choose(in_time)
+        method.choose(error_in_time)
         self.seconds += time.perf_counter() - start
         self.cpu_seconds += time.process_time() - cpu
         selection = self.best_gates().choices().to_lists()
@@ -184,60 +184,47 @@ class _Search:
 
     def state(self) -> dict[str, Any]:
         return {
-            **{name: getattr(self, name).state_dict() for name in self._PARTS},
-            **{name: getattr(self, name) for name in self._COUNTS},
+            **{name: getattr(self, name).state_dict() for name in self._STATEFUL},
+            **{name: getattr(self, name) for name in self._VALUES},
             "diagnostics": vars(self.diagnostics),
             "budget": {"steps": self.settings.steps, "reserve": self.settings.reserve},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        for name in self._PARTS:
+        for name in self._STATEFUL:
             getattr(self, name).load_state_dict(state[name])
-        for name in self._COUNTS:
+        for name in self._VALUES:
             setattr(self, name, state[name])
         self.diagnostics = Diagnostics(**state["diagnostics"])
 
 
-def refuse_illegal(point: Gates | Selection, blocks: Sequence[Block], method: object) -> None:
-    """Raises ConfigError, one line that names the method, for gates that do not fit the blocks."""
-    try:
-        point.check(blocks)
-    except ShapeError as error:
-        raise ConfigError(f"method {type(method).__name__}: {error}") from None
-
-
 def search(
-    space: Space,
-    method: Method,
-    train: Stream,
-    valid: Stream,
-    settings: SearchSettings,
-    tracker: Tracker,
-    checkpointer: Checkpointer,
+    space: Space, method: Method, train: Stream, valid: Stream, settings: SearchSettings,
+    tracker: Tracker, checkpointer: Checkpointer,
     on_epoch: Callable[[int, dict[str, Any]], None] = lambda epoch, entry: None,
     judge: Judge | None = None,
-) -> SearchResult:
-    """Searches from the start or the last checkpoint.
+) -> SearchResult:  # fmt: skip
+    """Runs a search, from its start or its last checkpoint to its end.
 
     Args:
         space: The supernet.
         method: The search method, made for the space.
         train: Endless batches for the weights.
         valid: Endless batches for the architecture.
-        settings: Numbers of the loop.
-        tracker: Receives the losses of every epoch.
-        checkpointer: Keeps the loop's state.
+        settings: Length and step sizes.
+        tracker: Receives losses, alpha and scores of every epoch.
+        checkpointer: Saves the state after epochs.
         on_epoch: Called with the epoch's number and history entry, for progress display.
-        judge: Asked about the selection after every epoch, off the clock; by its first number, the
-            lower the better, a method chooses that does so at the end, on the clock.
+        judge: Judges the selection after every epoch, which the budget does not count. A method
+            that chooses at the end does so by its first metric; that the budget counts.
 
     Returns:
         The architecture and the record of the search.
 
     Raises:
-        DivergedError: The search diverged.
-        ConfigError: A method whose gates are none of the space's.
-        BudgetError: Seconds for no step at all.
+        DivergedError: A loss is not finite, or a score is NaN.
+        ConfigError: The method gave gates that do not fit the space.
+        BudgetError: The seconds do not suffice for one step.
     """
     run = _Search(space, method, train, valid, settings)
     if (saved := checkpointer.restore()) is not None:
@@ -256,7 +243,7 @@ def search(
             f"choice at the end take, found {settings.seconds}"
         )
     if judge is not None and isinstance(method, ChoosesAtEnd):
-        run.choose(lambda gates: next(iter(judge(gates).values())))
+        run.choose(method, lambda gates: next(iter(judge(gates).values())))
         run.history[-1]["judged"] = dict(judge(run.best_gates()))
     gates = run.best_gates()
     with torch.no_grad():

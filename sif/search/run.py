@@ -94,7 +94,7 @@ class MethodRun:
         """Raises ConfigError for what `run` would refuse before its first step."""
         method = configured(name, self.methods)
         rests, every_space = self._rests(method), name in METHODS and method.kind.own_weights
-        scored = method.settings.shown_score != "gradient"  # which not every space offers
+        scored = method.settings.arch_score != "gradient"  # which not every space offers
         if every_space and not (rests or scored):
             return
         space = self.make_space(method.kind.mixes)
@@ -183,9 +183,14 @@ class MethodRun:
             judge = lambda gates: {self.judged: self.judge(space, gates)}
         train, valid = self.streams()
         found = search(space, made, train, valid, loop, tracker, checkpointer, on_epoch, judge)
-        if section.seconds is not None and not found.diagnostics["arch_steps"] and plan.resting:
-            self._refuse_rest(space, made, method, found.steps)  # steps were dearer than in a pilot
-        return found
+        learns = isinstance(made, LearnsArchitecture) and not isinstance(made, ChoosesAtEnd)
+        if not learns or found.diagnostics["arch_steps"]:
+            return found
+        steps = budget["steps"]
+        if section.seconds is not None:  # steps were dearer than in a pilot
+            steps = found.steps
+            self._refuse_rest(space, made, method, steps)
+        return replace(found, at_rest=alpha_rests(section, method, per_epoch, steps))
 
     def _measured(self, method: ConfiguredMethod) -> dict[str, Any]:
         """Steps that fit into the seconds, by a pilot on a space and batches of its own."""

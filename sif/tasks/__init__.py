@@ -1,4 +1,7 @@
-"""Jobs: the only place where configuration, data, spaces and loops are wired together."""
+"""Jobs of cf, cnn and rnn: one `JobRunner` searches, trains, tests, reports and resumes.
+
+A job puts configuration, data, a problem, baselines, tracking and figures together.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from sif.tasks.registry import task_named
 from sif.tasks.study import Study, Task
 from sif.tracking import check_installed, open_tracker
 from sif.tracking.base import closed_with_status
+from sif.utils.argument_types import checks_types
 from sif.utils.checkpoint import new_folder, write_json_atomic, write_text_atomic
 from sif.utils.device import Runtime, deterministic, make_runtime, torch_threads
 from sif.utils.digest import digest
@@ -134,6 +138,7 @@ def plot(folder: Path) -> list[Path]:
     return draw_again(folder / "plots", task_named(config.task).draw)
 
 
+@checks_types
 def run_job(config: CommonConfig, *, resume: bool = False, quiet: bool = True) -> RunResult:
     """Runs a job: search, training, baselines, one test, verdict, figures, all in a run folder.
 

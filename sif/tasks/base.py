@@ -31,6 +31,9 @@ class RunResult:
     metrics: dict[str, Any]
     verdict: Verdict
 
+    def __repr__(self) -> str:
+        return f"RunResult({str(self.folder)!r}: {self.verdict.text})"
+
 
 @dataclass(frozen=True)
 class Entrants:

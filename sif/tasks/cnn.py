@@ -29,7 +29,7 @@ from sif.utils.device import Runtime, enough_memory
 from sif.utils.registry import unknown
 
 NO_DOWNLOAD = (
-    "dataset digits: 1,797 images of scikit-learn; the paper's setting: --dataset cifar-10 "
+    "dataset digits: 1,797 images of scikit-learn; the paper's setting: dataset cifar-10 "
     "(downloads), or a folder train/<class>/*.jpg"
 )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sif.errors import ConfigError, DataError, DivergedError
-from sif.evaluation.comparison import verdict
+from sif.evaluation.comparison import Verdict, verdict
 from sif.evaluation.metrics import higher_is_better
 from sif.problems.base import Problem, State, Trained
 from sif.search.loop import SearchResult
@@ -61,18 +61,29 @@ class JobRunner:
             for name, one in trained.items()
         }
         entries |= self._baselines()
+        decision = self._verdict(designs, entries, found)
+        seconds = self.context.stages.seconds()
+        return self._finish(Results(found, designs, trained, entries, decision, seconds))
+
+    def _verdict(
+        self, designs: Mapping[str, Any], entries: Mapping[str, Entry], found: Mapping[str, Found]
+    ) -> Verdict:
+        """Ours against the best of the others; a control of the same design is none of them."""
         ours, metric = self.entrants.ours, self.problem.metric
-        others = {name: entry for name, entry in entries.items() if name != ours}
+        itself = namesakes(designs, entries, ours)
+        others = {name: one for name, one in entries.items() if name not in (ours, *itself)}
         decision = verdict(
             self.entrants.subject or self.problem.expression(designs[ours]),
             entries[ours].test,
             {name: entry.test for name, entry in others.items()},
             {name: entry.valid[metric] for name, entry in others.items()},
             metric,
+            itself=itself,
             seed=derive_seed(self.study.config.seed, "verdict"),
         )
-        seconds = self.context.stages.seconds()
-        return self._finish(Results(found, designs, trained, entries, decision, seconds))
+        if ours in found and found[ours].at_rest:
+            return replace(decision, text=f"the search did not move; {decision.text}")
+        return decision
 
     def _announce(self) -> None:
         study, context = self.study, self.context
@@ -129,6 +140,8 @@ class JobRunner:
             resting=round(problem.resting_share(method) * len(result.history)),
             peak_memory_mb=peak_memory_mb(self.context.runtime),
         )
+        if found.at_rest:
+            console.line(f"{name}: the search did not move: {found.at_rest}")
         for line in study.search_lines(name, method, found):
             console.line(line)
         child.log(study.search_numbers(found), 0)
@@ -257,7 +270,18 @@ def comparison_table(study: Study, results: Results) -> str:
     rows = [[name, *row.values()] for name, row in zip(names, cells, strict=True)]
     text = table(["model", *cells[0]], rows)
     mark = "" if against is None else "\n* the baseline that validation ranks best"
-    return f"{text}\n{study.legend}{mark}"
+    ours = study.entrants.ours
+    alike = "".join(
+        f"\n{name}: the same design as {ours}, which the verdict leaves out"
+        for name in namesakes(results.designs, results.entries, ours)
+    )
+    return f"{text}\n{study.legend}{mark}{alike}"
+
+
+def namesakes(designs: Mapping[str, Any], entries: Mapping[str, Entry], ours: str) -> list[str]:
+    """The other entries whose design is ours: a comparison with them says nothing."""
+    others = [name for name in designs if name in entries and name != ours]
+    return [name for name in others if designs[name] == designs[ours]]
 
 
 def metrics_document(study: Study, results: Results) -> dict[str, Any]:

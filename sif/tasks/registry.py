@@ -6,7 +6,6 @@ from sif.config import CFConfig
 from sif.config.cnn import CNNConfig
 from sif.config.loading import OTHER_TASKS
 from sif.config.rnn import RNNConfig
-from sif.errors import ConfigError
 from sif.tasks import cnn, rnn
 from sif.tasks.cf import figures, inputs
 from sif.tasks.study import Task
@@ -28,5 +27,5 @@ def task_named(name: str) -> Task:
         return TASKS[name]
     task = OTHER_TASKS.named(name)
     if not isinstance(task, Task):
-        raise ConfigError(f"task: {name}: expected a Task, found {type(task).__name__}")
+        raise OTHER_TASKS.refused(name, "a Task of sif.tasks.study", type(task).__name__)
     return task

@@ -27,7 +27,7 @@ from sif.tasks.study import Study
 from sif.utils.device import Runtime
 
 NO_DOWNLOAD = (
-    "dataset grammar: generated sentences; the paper's setting: --dataset ptb (downloads), or a "
+    "dataset grammar: generated sentences; the paper's setting: dataset ptb (downloads), or a "
     "folder with train.txt, valid.txt and test.txt"
 )
 
@@ -95,8 +95,7 @@ class TextStudy(Study):
 
     def test_saved(self, folder: Path) -> Evaluation:
         """The language model's perplexity again."""
-        runtime, network = self.problem.runtime, TextModel.load(folder).network
-        return self.problem.test(network.to(runtime.device, runtime.dtype), self.test_part)
+        return self.problem.test(TextModel.load(folder).network, self.test_part)
 
     def in_document(self, results: Results) -> dict[str, Any]:
         """Our cell as in the published code."""

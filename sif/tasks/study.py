@@ -143,7 +143,7 @@ class Study(ABC):
     # Table, metrics.json, figures
 
     def row(self, entry: Entry) -> dict[str, str]:
-        """A model in the table, behind its name: header to cell."""
+        """A model in the table, behind its name: header to text."""
         shown, params = self.problem.shown, dict(entry.params)
         searched = params.pop("search_seconds")
         return {

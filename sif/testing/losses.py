@@ -13,7 +13,7 @@ from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTenso
 from sif.spaces.interaction.losses import Batch, LossKind, LossSettings, Weighting
 from sif.spaces.interaction.pair_products import PairGraph, pair_products
 from sif.testing.interactions import ROWS, SIZES, toy_part
-from sif.testing.promises import promise, promise_close
+from sif.testing.promises import ContractError, promise, promise_close
 from sif.testing.spaces import F64
 
 USERS, ITEMS = SIZES[:2]
@@ -108,8 +108,13 @@ class LossCase:
         return found
 
     def value(self, scores: ToyScores, batch: Batch, weighting: Weighting | None = None) -> Tensor:
-        """The loss of a batch."""
-        return self.kind.function(scores, batch, replace(self.numbers, weighting=weighting))
+        """The loss of a batch; ContractError where it fails."""
+        try:
+            return self.kind.function(scores, batch, replace(self.numbers, weighting=weighting))
+        except Exception as error:
+            own = "" if self.numbers.own else "; settings.own is None without `LossKind.settings`"
+            found = " ".join(f"{type(error).__name__}: {error}{own}".split())
+            raise ContractError(f"expected a loss, found {found}") from error
 
 
 def check_loss(kind: LossKind, numbers: LossSettings | None = None, name: str = "loss") -> None:
@@ -133,6 +138,26 @@ def it_serves_objectives(case: LossCase) -> None:
     promise(known, f"objectives of {', '.join(OBJECTIVES)}", case.kind.objectives)
 
 
+def it_declares_what_it_reads(case: LossCase) -> None:
+    """Negatives and background change nothing, unless it declares them."""
+    drawn = replace(case, kind=replace(case.kind, negatives=True, background=True)).batch()
+
+    def value(batch: Batch) -> Tensor:
+        with torch.random.fork_rng(devices=[]):
+            return case.value(toy_scores(), batch)
+
+    for names in (("negatives",), ("background", "background_weight")):
+        if getattr(case.kind, names[0]):
+            continue
+        batch = case.batch()
+        found = value(replace(batch, **{name: getattr(drawn, name) for name in names}))
+        try:
+            same = torch.equal(found, value(batch))
+        except ContractError:
+            same = False
+        promise(same, f"a loss that reads no {names[0]}", f"one that does: declare {names[0]}=True")
+
+
 def it_is_a_number_above_zero(case: LossCase) -> None:
     """A finite scalar that is not negative, in the dtype of the scores, however large they are."""
     for scale in (1.0, 1e-3, 1e3):
@@ -141,7 +166,8 @@ def it_is_a_number_above_zero(case: LossCase) -> None:
         found = case.value(scores, case.batch())
         promise(found.shape == (), "a scalar", f"shape {tuple(found.shape)}")
         promise(found.dtype == F64, "a loss in the dtype of the scores, float64", found.dtype)
-        promise(bool(found.isfinite()) and float(found) >= 0, "a finite loss, at least 0", found)
+        kept = bool(found.isfinite() and found >= 0)
+        promise(kept, "a finite loss, at least 0", found.item())
 
 
 def it_depends_on_scores_and_batch(case: LossCase) -> None:
@@ -152,7 +178,7 @@ def it_depends_on_scores_and_batch(case: LossCase) -> None:
     promise(same, "a loss to leave the global generator alone", "one that has moved")
     torch.rand(1)
     again = case.value(toy_scores(), case.batch())
-    promise(torch.equal(first, again), f"the loss {float(first)} again", float(again))
+    promise(torch.equal(first, again), f"the loss {first.item()} again", again.item())
 
 
 def it_has_its_gradient(case: LossCase) -> None:
@@ -206,7 +232,7 @@ def pairs_do_not_predict_themselves(case: LossCase) -> None:
         whole = case.value(toy_scores(False, False), batch)
         same = bool(torch.isclose(found, whole, rtol=1e-9))
         told = "without their own part" if history else "as they are"
-        promise(same != history, f"observed pairs to be scored {told}", f"the loss {float(found)}")
+        promise(same != history, f"observed pairs to be scored {told}", f"the loss {found.item()}")
 
 
 def graphs_change_nothing(case: LossCase) -> None:
@@ -220,8 +246,8 @@ def graphs_change_nothing(case: LossCase) -> None:
 
 
 LOSS_CHECKS: tuple[Callable[[LossCase], None], ...] = (
-    it_serves_objectives, it_is_a_number_above_zero, it_depends_on_scores_and_batch,
-    it_has_its_gradient, better_scores_lose_less, rows_weigh_what_they_are_given,
-    pairs_do_not_predict_themselves, graphs_change_nothing,
+    it_serves_objectives, it_declares_what_it_reads, it_is_a_number_above_zero,
+    it_depends_on_scores_and_batch, it_has_its_gradient, better_scores_lose_less,
+    rows_weigh_what_they_are_given, pairs_do_not_predict_themselves, graphs_change_nothing,
 )  # fmt: skip
 """Every promise of a loss by itself, for a test of each."""

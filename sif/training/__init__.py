@@ -1,1 +1,1 @@
-"""Training of one network from scratch."""
+"""The training loop of one network from scratch, optimizers, and averages of weights."""

@@ -1,1 +1,1 @@
-"""Tools for every package: device, randomness, environment, files that survive a crash."""
+"""Tools for every package: device, random numbers, checkpoints, registries, optional libraries."""

@@ -15,6 +15,7 @@ import torch
 
 from sif.errors import ConfigError
 
+MAX_THREADS = 1024  # OpenMP ends the process where it cannot start as many as it is told
 MAX_SEED = 2**32 - 1  # numpy's legacy generators, which some libraries still use, take no more
 
 
@@ -49,12 +50,13 @@ def make_runtime(
         dtype: Floating-point type of parameters and activations.
 
     Raises:
-        ConfigError: An unknown or absent device, a seed out of range, or fewer than one thread.
+        ConfigError: An unknown or absent device, a seed out of range, or fewer than
+            one thread or more than `MAX_THREADS`.
     """
     check_seed(seed)
     if threads is not None:
-        if threads < 1:
-            raise ConfigError(f"threads: expected at least 1, found {threads}")
+        if not 1 <= threads <= MAX_THREADS:
+            raise ConfigError(f"threads: expected 1 to {MAX_THREADS}, found {threads}")
         torch.set_num_threads(threads)
     return Runtime(_resolve_device(device), dtype, torch.get_num_threads(), seed)
 
@@ -141,17 +143,21 @@ def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
     except MemoryError:
         raise ConfigError(f"{device}: out of memory; {advice}") from None
     except RuntimeError as error:  # what CUDA's own error is, too
-        text = str(error)
-        full = isinstance(error, torch.cuda.OutOfMemoryError)
-        if not (full or any(known in text for known in _FULL)):
+        if not lacks_memory(error):
             raise
-        size = re.search(r"allocate ([\d.]+ \w+)", text)
+        size = re.search(r"allocate ([\d.]+ \w+)", str(error))
         amount = f" for another {size[1]}" if size else ""
         raise ConfigError(f"{device}: out of memory{amount}; {advice}") from None
 
 
 _FULL = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED",
          "CUDNN_STATUS_ALLOC_FAILED")  # fmt: skip
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """True for an allocation that failed, of Python or on a device."""
+    full = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
+    return full or any(known in str(error) for known in _FULL)
 
 
 def reset_peak_memory(runtime: Runtime) -> None:

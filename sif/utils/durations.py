@@ -8,14 +8,18 @@ from datetime import timedelta
 from typing import Any
 
 from sif.errors import ConfigError
+from sif.utils.argument_types import shown
 
-SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
-"""Seconds of each unit."""
-_ONE = r"(\d+(?:\.\d+)?)\s*(s|min|h)"
+_UNITS = {"s sec second seconds": 1.0, "min minute minutes": 60.0, "h hour hours": 3600.0}
+SECONDS = {word: seconds for words, seconds in _UNITS.items() for word in words.split()}
+"""Seconds of each unit, by all its words."""
+_ONE = rf"(\d+(?:\.\d+)?)\s*({'|'.join(sorted(SECONDS, key=len, reverse=True))})"
 
 
 def seconds_of(duration: Any) -> float | None:
     """A duration in seconds above 0: a number, "90s", "1h 30min" or a timedelta; None stays.
+
+    Units may be words, as in "2 minutes".
 
     Raises:
         ConfigError: Anything else.
@@ -35,6 +39,6 @@ def seconds_of(duration: Any) -> float | None:
     if not 0 < seconds < math.inf:
         raise ConfigError(
             "budget: expected seconds above 0, a text such as '90s', '2min' or '1h', or a "
-            f"timedelta, found {duration!r}"
+            f"timedelta, found {shown(duration)}"
         )
     return seconds

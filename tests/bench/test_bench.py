@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from sif import tasks
 from sif.bench import Bench, Budget, Entrant, Request
 from sif.bench import mlflow_summary as recording
 from sif.bench import processes as trials
+from sif.bench.bench import BenchResult
 from sif.bench.folder import BenchFolder, State
 from sif.bench.plan import Plan, Trial
 from sif.bench.processes import Work, run_all
@@ -60,6 +61,7 @@ def arguments(folder: Path, epochs: int = 6, *more: str) -> list[str]:
     ("text", "amount", "unit", "settings"),
     [
         ("30s", 30.0, "seconds", {"search.seconds": 30.0}),
+        ("2 minutes", 120.0, "seconds", {"search.seconds": 120.0}),
         ("1.5min", 90.0, "seconds", {"search.seconds": 90.0}),
         ("2h", 7200.0, "seconds", {"search.seconds": 7200.0}),
         (" 500steps ", 500.0, "steps", {"search.steps": 500}),
@@ -98,6 +100,25 @@ def test_a_plan_goes_seed_by_seed_and_leaves_the_method_alone() -> None:
     assert plan.against == "nasp"
 
 
+def test_seeds_may_be_a_number_of_them() -> None:
+    assert request(seeds=3).plan().seeds == (0, 1, 2)
+
+
+def test_a_bench_is_asked_for_by_arguments_with_names(tmp_path: Path) -> None:
+    for asked, told in (
+        ({"bogus": 1}, r"^argument: expected one of task, methods, .*found 'bogus'"),
+        ({"methds": ["nasp"]}, "did you mean 'methods'"), ({}, "^budget: expected CPU seconds"),
+        ({"folder": 3}, "^folder: expected a text or a path or None, found 3"),
+        ({"settings": 3}, "^settings: expected names with values or None"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=told):
+            Bench.of(**asked)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"nope: expected the folder of a bench"):
+        Bench.open(str(tmp_path / "nope"))
+    bench = Bench.of(request(), str(tmp_path / "bench"))
+    assert repr(bench) == f"Bench('{tmp_path}/bench': nasp, nasp-clip; 2 seeds, 6epochs each)"
+
+
 def test_a_budget_takes_the_place_of_a_files(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     for inside in ("{seconds: 5}", "{steps: 50}"):
@@ -123,6 +144,16 @@ def test_a_variants_settings_win_in_the_check_as_in_its_job() -> None:
         ({"methods": []}, "methods: expected at least one, found none"),
         ({"methods": ["nasp", "nasp"]}, "methods: expected different names, found 'nasp' twice"),
         ({"seeds": []}, "seeds: expected at least one, all different, found none"),
+        ({"seeds": 0}, "seeds: expected at least one, all different, found none"),
+        (
+            {"seeds": "2"},
+            "seeds: expected a list, each a whole number or a whole number, found '2'",
+        ),
+        ({"methods": 3}, "methods: expected a list, each a text or Entrant, found 3"),
+        ({"budget": 3}, "budget: expected a text, found 3"),
+        ({"file": 3}, "file: expected a text or a path or None, found 3"),
+        ({"sets": 3}, "sets: expected a list, each a text, found 3"),
+        ({"flags": 3}, "flags: expected names with values or None, found 3"),
         ({"seeds": [1, 1]}, "seeds: expected at least one, all different, found 1, 1"),
         ({"against": "nasp-clib"}, "found 'nasp-clib'; did you mean 'nasp-clip'?"),
         ({"task": "cff"}, "did you mean 'cf'?"),
@@ -130,7 +161,7 @@ def test_a_variants_settings_win_in_the_check_as_in_its_job() -> None:
         ({"sets": ["search.epochs=3"]}, "a bench sets search.epochs itself: give a budget"),
         ({"sets": ["seed=3"]}, "a bench sets seed itself: leave it out"),
         ({"flags": {"baselines": ["ease"]}}, "a bench sets baselines itself: leave it out"),
-        ({"flags": {3: 4}}, "settings: expected names such as 'train.epochs', found 3"),
+        ({"flags": {3: 4}}, "flags: expected names with values or None, found {3: 4}"),
         ({"flags": {"search": {"seconds": 3}}}, "a bench sets search.seconds itself"),
         (
             {"methods": [Entrant("a", "nasp", ("methods.nasp.alpha_constrain=clip",))]},
@@ -630,3 +661,9 @@ def test_mlflow_has_an_experiment_with_a_summary_run(finished: Path, tmp_path: P
     assert run.data.metrics["nasp.test.ndcg_at_10"] == value
     kept = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert kept >= {"report.md", "results.csv", "curves.parquet", "plots", "bench.yaml"}
+
+
+def test_a_result_is_written_as_its_table() -> None:
+    table = pd.DataFrame({"status": ["finished"]})
+    result = BenchResult(Path("benches/x"), table, table, cast(Any, None), "nasp 0.1", ["a failed"])
+    assert repr(result) == "nasp 0.1\na failed\nBenchResult in benches/x"

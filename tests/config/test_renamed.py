@@ -85,6 +85,7 @@ def test_both_names_with_different_values_are_refused(items: list[str], expected
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore::sif.config.RenamedSetting")
 @pytest.mark.parametrize(
     ("items", "expected"),
     [
@@ -101,6 +102,7 @@ def test_a_wrong_value_is_told_by_the_name_that_was_typed(items: list[str], expe
     assert str(caught.value).startswith(expected)
 
 
+@pytest.mark.filterwarnings("ignore::sif.config.RenamedSetting")
 def test_a_wrong_value_of_a_method_is_told_by_the_name_that_was_typed(tmp_path: Path) -> None:
     file = tmp_path / "old.yaml"
     file.write_text("search: {box: clap}\n")
@@ -118,6 +120,14 @@ def test_both_names_with_one_value_are_not() -> None:
 def test_a_task_without_the_setting_is_not_told_of_it() -> None:
     with pytest.raises(ConfigError, match=r"settings: train\.cut: unknown key"):
         load_config("cnn", sets=["train.cut=0.5"])
+
+
+def test_a_refused_value_is_told_beside_the_name_of_today() -> None:
+    with (
+        pytest.warns(RenamedSetting, match=r"search\.warmup is now methods\.nasp\.warmup"),
+        pytest.raises(ConfigError, match=r"search\.warmup: .* less than 1, found 2"),
+    ):
+        load_job_config("cf", sets=["search.warmup=2"])
 
 
 def test_python_gets_the_same_by_a_dictionary() -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,9 @@ from hypothesis import strategies as st
 
 from sif.core.genotype import Genotype, check_names, read
 from sif.errors import GenotypeError
+from sif.spaces.cnn.supernet import SPECS as IMAGES
+from sif.spaces.notation import CELLS as CELLS_OF
+from sif.spaces.rnn.supernet import SPACE
 
 CELL = Genotype(
     "cells",
@@ -116,11 +121,11 @@ def document(**changes: Any) -> str:
         ("[]", "expected an object"),
         ('{"format": "other"}', "expected an object"),
         (document(version=2), "version 1, found 2"),
-        (document(space=3), "malformed.*expected text"),
+        (document(space=3), "genotype.json: space: expected a text, found 3"),
         (document(blocks=[]), "malformed"),
         (document(blocks={"b": [[0, "x", "y"]]}), "malformed"),
-        (document(blocks={"b": [["0", "x"]]}), "malformed.*whole number"),
-        (document(blocks={"b": [[True, "x"]]}), "malformed.*whole number"),
+        (document(blocks={"b": [["0", "x"]]}), "blocks: expected .*a whole number, a text.*found"),
+        (document(blocks={"b": [[True, "x"]]}), "blocks: expected .*a whole number, a text.*found"),
         (document(blocks={"b": [[1, "x"], [0, "x"]]}), "ascending"),
         (document(parameters={"p": {"shape": [1], "numbers": [float("nan")]}}), "finite"),
         (document(parameters={"p": {"shape": [1], "numbers": [10**400]}}), "malformed"),
@@ -142,3 +147,46 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(GenotypeError, match=r"binary\.json: cannot be read"):
         read(binary)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("sif", None), "blocks"), ((3, {}), "space"), (("sif", {"a": None}), "blocks"),
+        (("sif", {"a": ((0, "x"),)}, 3), "parameters"), (("sif", {3: ((0, "x"),)}), "blocks"),
+    ],
+)  # fmt: skip
+def test_other_types_are_refused_by_name(arguments: tuple[Any, ...], name: str) -> None:
+    with pytest.raises(GenotypeError, match=rf"^genotype: {name}: expected .*, found ") as caught:
+        Genotype(*arguments)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(GenotypeError, match=r"^genotype: expected JSON, found"):
+        Genotype.from_json(None)  # type: ignore[arg-type]
+
+
+CELLS = {name: tuple((edge, "sep_conv_3x3") for edge in (0, 1, 2, 3, 5, 6, 9, 10)) for name in
+         ("normal", "reduce")}  # fmt: skip
+SCRIPT = """
+import sys
+from sif.core.genotype import Genotype
+genotype = Genotype.from_json(sys.argv[1])
+before = genotype.expression
+import sif.problems.images, sif.problems.text, sif.recommender.recommender
+print(before == genotype.expression, before)
+"""
+
+
+def test_an_expression_depends_on_no_import() -> None:
+    text = Genotype("nasp-7op", CELLS).to_json()
+    found = subprocess.run(
+        [sys.executable, "-c", SCRIPT, text], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.startswith("True normal: 2 = sep_conv_3x3(0) + sep_conv_3x3(1)")
+
+
+def test_spaces_of_cells_have_their_notation() -> None:
+    assert set(CELLS_OF) == {*IMAGES, SPACE}
+
+
+def test_a_genotype_that_its_space_does_not_have_is_written_by_blocks() -> None:
+    assert Genotype("nasp-7op", {"a": ((0, "x"),)}).expression == "a: x"

@@ -368,18 +368,18 @@ def test_round_robin_gates_visits_the_selection_and_its_neighbors_once_per_round
 
 
 def test_round_robin_gates_leaves_out_what_has_fallen_to_zero() -> None:
-    worth = {"a": torch.full((2, 3), 0.2), "b": torch.full((1, 4), 0.2)}
-    worth["a"][0, 2] = 0.0
-    worth["b"][0, :2] = 0.0
-    worth["b"][0, 2] = 0.0  # the selection itself keeps its turn
+    alpha = {"a": torch.full((2, 3), 0.2), "b": torch.full((1, 4), 0.2)}
+    alpha["a"][0, 2] = 0.0
+    alpha["b"][0, :2] = 0.0
+    alpha["b"][0, 2] = 0.0  # the selection itself keeps its turn
     lost = [HERE.switched("a", 0, 2), HERE.switched("b", 0, 0), HERE.switched("b", 0, 1)]
     points = [HERE, *(p for p in neighbors() if p not in lost)]
     assert len(points) == 5
     generator = torch.Generator().manual_seed(1)
     for start in range(0, 25, 5):
-        drawn = [round_robin_gates(CHOSEN, ALONE, start + i, generator, worth) for i in range(5)]
+        drawn = [round_robin_gates(CHOSEN, ALONE, start + i, generator, alpha) for i in range(5)]
         assert counted(drawn) == dict.fromkeys(points, 1)
-    nothing = {name: torch.zeros_like(table) for name, table in worth.items()}
+    nothing = {name: torch.zeros_like(table) for name, table in alpha.items()}
     assert all(
         round_robin_gates(CHOSEN, ALONE, s, generator, nothing).active == HERE for s in range(9)
     )

@@ -103,3 +103,11 @@ def test_no_baseline_and_no_validation() -> None:
     assert "no baseline" in empty.text
     with pytest.raises(DataError, match="als"):
         verdict("sif", ranked(NOISE), {"als": ranked(NOISE)}, {}, "ndcg@10")
+
+
+def test_there_is_no_verdict_against_ourselves() -> None:
+    found = verdict("ours", ranked(NOISE), {}, {}, "ndcg@10", itself=["fixed-multiply"])
+    assert (found.against, found.comparison) == (None, None)
+    assert found.text == (
+        "no verdict: ours is fixed-multiply itself, and no other baseline was trained"
+    )

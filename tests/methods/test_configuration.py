@@ -22,6 +22,7 @@ from sif.methods.registry import METHODS
 from sif.methods.settings import MethodSettings
 from sif.problems.configuration import load_job_config
 from sif.utils import registry
+from sif.utils.registry import summary
 
 
 class TheirSettings(MethodSettings):
@@ -148,10 +149,13 @@ def test_the_list_of_methods_has_every_setting_of_each(capsys: pytest.CaptureFix
     assert cli.main(["methods"]) == 0
     shown = capsys.readouterr().out
     for name, kind in METHODS.items():
-        assert f"\n{name}\n" in f"\n{shown}"
+        assert f"\n{name:<12} {summary(kind.make)}\n" in f"\n{shown}"
+        assert len(summary(kind.make)) > 30
         for key, field in kind.settings.model_fields.items():
             assert field.description, key
             assert f"methods.{name}.{key}" in shown
+    line = next(line for line in shown.splitlines() if "methods.nasp.warmup" in line)
+    assert line.endswith("(default: 0.1, cf: 0.98, cnn: 0.2, rnn: 0.25)")  # those of default jobs
     assert cli.main(["methods", "nsap"]) == 2
     assert "did you mean 'nasp'" in capsys.readouterr().err
 

@@ -436,7 +436,7 @@ def test_a_pilot_takes_steps_as_bounded_as_the_search() -> None:
     valid: Any = Batches()
     pilot(space, method, train, valid, plain, section, lambda gates: 0.0, 1e-9, bound)
     moved = sum(
-        float((p - q).square().sum())
+        (p - q).square().sum().item()
         for p, q in zip(space.weight_parameters(), before, strict=True)
     )
     assert 0 < moved**0.5 <= train.taken * rate * bound * (1 + 1e-6)

@@ -230,7 +230,7 @@ class Scripted(FunctionSpace):
         self.script = iter(tables)
 
     def replacement_scores(
-        self, train: Batch, valid: Batch, gates: Gates, worth: Mapping[str, Tensor] | None = None
+        self, train: Batch, valid: Batch, gates: Gates, alpha: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         return {OPERATION_BLOCK: torch.tensor([next(self.script)], dtype=torch.float64)}
 

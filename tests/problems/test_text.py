@@ -175,3 +175,19 @@ def test_too_little_memory_says_what_to_lower(monkeypatch: pytest.MonkeyPatch) -
     lower = r"another 2.00 GiB; lower search.columns \(8\), search.bptt \(6\), search.hidden \(6\)"
     with pytest.raises(ConfigError, match=lower):
         language().search(NullTracker(), NoCheckpoint())
+
+
+def test_a_test_places_its_network_and_says_what_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = language()
+    model, part = problem.network(PUBLISHED["enas"]), problem.valid
+    expected = problem.test(model, part)
+    found = problem.test(model.double(), part)  # as of another device
+    assert next(model.parameters()).dtype == problem.runtime.dtype
+    assert found.metrics == expected.metrics
+
+    def full(*arguments: Any) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0")
+
+    monkeypatch.setattr("sif.problems.text.nats", full)
+    with pytest.raises(ConfigError, match=r"lower train.columns \(\d+\), train.bptt"):
+        problem.test(model, part)

@@ -122,8 +122,8 @@ def test_a_search_alone_finds_what_a_fit_finds(checkerboard: Board) -> None:
 
 @pytest.mark.parametrize("space", ["staged", "sif", "primitives"])
 def test_a_genotype_writes_itself_as_its_model_does(checkerboard: Board, space: str) -> None:
-    settings: dict[str, Any] = {**QUICK, "search.epochs": 100 if space != "staged" else 3,
-                                "search.batch_size": None}  # fmt: skip
+    search = {**QUICK["search"], "epochs": 100 if space != "staged" else 3, "batch_size": None}
+    settings: dict[str, Any] = {**QUICK, "search": search}
     frame = checkerboard(20, 10)
     genotype = search_function(frame, space, "random", threads=1, settings=settings)
     from sif.spaces.interaction.registry import expression

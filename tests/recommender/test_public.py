@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,10 @@ import pandas as pd
 import pytest
 
 import sif
-from sif.errors import ConfigError, NotFittedError, UnknownIdError
-from sif.recommender import Recommender, SIFRecommender
+from sif.errors import CheckpointError, ConfigError, NotFittedError, UnknownIdError
+from sif.recommender import Recommender
 from sif.recommender.arguments import OTHER_NAMES
+from sif.utils import checkpoint
 
 Board = Callable[..., pd.DataFrame]
 USERS, ITEMS = 40, 20
@@ -163,10 +166,26 @@ def test_what_was_not_fitted_says_so(kind: type[Exception]) -> None:
             asked()
 
 
-def test_a_loaded_model_has_no_report(liked: Recommender, tmp_path: Path) -> None:
+def test_a_saved_model_keeps_its_report(liked: Recommender, tmp_path: Path) -> None:
     liked.save(tmp_path)
-    with pytest.raises(NotFittedError, match="report: expected a model that was fitted here"):
+    loaded = Recommender.load(tmp_path).report()
+    assert loaded == liked.report() and repr(loaded) == repr(liked.report())
+    folded = copy.copy(liked).fold_in(pd.DataFrame({"user": ["guest"], "item": ["i1"]}))
+    assert folded.report() == liked.report()
+
+
+def test_a_model_of_a_run_says_where_its_figures_are(liked: Recommender, tmp_path: Path) -> None:
+    replace(liked.model_, report=None).save(tmp_path)
+    with pytest.raises(NotFittedError, match=r"report: .* figures are in its metrics\.json"):
         Recommender.load(tmp_path).report()
+
+
+def test_a_damaged_report_is_refused_with_its_file(liked: Recommender, tmp_path: Path) -> None:
+    file = liked.save(tmp_path)
+    state = checkpoint.load(file, "recommender")
+    checkpoint.save(file, {**state, "report": {**state["report"], "rows": 3}}, "recommender")
+    with pytest.raises(CheckpointError, match="the model contradicts itself"):
+        Recommender.load(tmp_path)
 
 
 # The report
@@ -192,23 +211,15 @@ def test_the_report_tells_what_was_trained_and_what_is_served(liked: Recommender
     assert "<table" in report._repr_html_() and "flatter" in report._repr_html_()
 
 
-def test_without_baselines_fixed_multiply_is_what_to_beat(board: Board) -> None:
-    few = {"train.epochs": 2, "train.l2": [1.0], "search.epochs": 1}
-    model = Recommender("rating", baselines=[], threads=1, settings=few).fit(board(rated=True))
-    report = model.report()
-    assert {row.model for row in report.rows} == {"searched", "fixed-multiply"}
-    assert (report.against is None) == (report.served == "fixed-multiply")
-    assert "rmse" in report.to_frame().columns
-
-
 # Former names
 
 
 def test_the_former_class_warns_and_answers_as_before(board: Board, liked: Recommender) -> None:
     settings = {"train.epochs": 60, "train.patience": 60, "train.dimension": 8,
                 "train.l2": "[0.003]", "search.epochs": 4, "search.dimension": 4}  # fmt: skip
-    with pytest.warns(DeprecationWarning, match=r"sif\.Recommender"):
-        model = SIFRecommender("ranking", "staged", 0, threads=1, settings=settings)
+    with pytest.warns(DeprecationWarning, match=r"sif\.Recommender") as told:
+        model = sif.SIFRecommender("ranking", "staged", 0, threads=1, settings=settings)
+    assert len(told) == 1
     model.fit(board())
     items, scores = model.recommend("u1", N=3, filter_already_liked=True)
     expected = liked.recommend("u1", n=3)

@@ -164,7 +164,7 @@ def test_unknown_ids_are_named(liked: Recommender, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [0, -1, 2.5, True, "3"])
 def test_a_number_of_items_is_a_whole_one_above_zero(liked: Recommender, count: Any) -> None:
-    with pytest.raises(ConfigError, match="n: expected a whole number of at least 1"):
+    with pytest.raises(ConfigError, match=r"n: expected a whole number( of at least 1)?, found"):
         ask(liked).recommend("u1", n=count)
 
 
@@ -267,7 +267,7 @@ def test_matrices_and_files_are_interactions_as_well(board: Board, tmp_path: Pat
     frame.to_csv(tmp_path / "a.csv", index=False)
     from_file = Recommender(threads=1, settings=QUICK).fit(tmp_path / "a.csv")
     assert set(from_file.model_.vocabularies[0].ids) == set(frame.user)
-    with pytest.raises(DataError, match=r"expected a data frame.*found int"):
+    with pytest.raises(DataError, match=r"data: expected a data frame.*found 3"):
         model.fit(3)
 
 

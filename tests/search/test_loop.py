@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sif.core.gates import Block, Gates, Selection
 from sif.core.method import Plan
+from sif.errors import BudgetError
 from sif.methods.nasp import Nasp, NaspSettings
 from sif.search.history import Diagnostics, margins
 from sif.search.loop import SearchResult, SearchSettings, search
@@ -148,6 +149,15 @@ def test_a_search_resumed_after_any_epoch_is_the_uninterrupted_one(
         assert all(torch.equal(t, rest.trained[n]) for n, t in whole.trained.items())
         for one, two in zip(space.parameters(), other.parameters(), strict=True):
             assert torch.equal(one, two)
+
+
+def test_seconds_that_a_pilot_took_are_of_the_budget(tmp_path: Path) -> None:
+    bare, _ = run(File(tmp_path / "bare"), settings=replace(SEARCH, seconds=1e3))
+    found, _ = run(File(tmp_path / "spent"), settings=replace(SEARCH, seconds=1e3, spent=500.0))
+    assert found.cpu_seconds > 500 > bare.cpu_seconds
+    assert found.history[0]["cpu_seconds"] > 500
+    with pytest.raises(BudgetError, match=r"expected more than the 500 s that a pilot"):
+        run(File(tmp_path / "none"), settings=replace(SEARCH, seconds=500.0, spent=500.0))
 
 
 def test_a_stop_is_no_different_from_a_batch_border(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_the_tasks_of_this_package_have_the_models_of_their_configurations() -> 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("broken", "task: broken: expected a Task with a CommonConfig, found None"),
+        ("broken", "task: broken: theirs:BROKEN: expected a Task of sif.tasks.study, found object"),
         ("gone", "task: gone: theirs:absent cannot be loaded: KeyError"),
         ("flower", "did you mean 'flowers'"),
     ],
@@ -84,7 +84,7 @@ def test_what_is_no_task_is_one_line(name: str, message: str) -> None:
 
 
 def test_what_is_registered_without_being_a_task_is_refused() -> None:
-    with pytest.raises(ConfigError, match="task: broken: expected a Task, found object"):
+    with pytest.raises(ConfigError, match="task: broken: theirs:BROKEN: expected a Task of "):
         task_named("broken")
 
 

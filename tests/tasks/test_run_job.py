@@ -9,7 +9,9 @@ import pytest
 
 import sif
 from sif.problems.configuration import load_job_config
+from sif.tasks import cnn, rnn
 from sif.tasks.base import RunResult
+from sif.tasks.cf import study
 
 TINY: dict[str, Any] = {
     "data": {"planted": {"users": 40, "items": 30, "density": 0.3}},
@@ -53,3 +55,8 @@ def test_a_job_leaves_a_recommender(tmp_path: Path, without_figures: None) -> No
         sif.run_job(other, resume=True)
     with pytest.raises(sif.ConfigError, match="expected the folder of a run to resume"):
         sif.run_job(sif.CFConfig(output_dir=tmp_path / "b"), resume=True)
+
+
+def test_openings_speak_to_python_and_the_command_line_alike() -> None:
+    for text in (study.NO_DOWNLOAD, cnn.NO_DOWNLOAD, rnn.NO_DOWNLOAD):
+        assert "--" not in text and "dataset" in text

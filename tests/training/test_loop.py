@@ -74,6 +74,7 @@ def scripted(
     patience: int = 3,
     tracker: Logged | None = None,
     out_of_time: Callable[[], bool] = never,
+    checkpointer: File | None = None,
 ) -> tuple[TrainResult, Counter, list[int]]:
     """Trains under validation metrics given in advance; tells the steps at each validation."""
     net, script, seen = Counter(), iter(metrics), []
@@ -88,7 +89,7 @@ def scripted(
     stream = Permutation(6, 3, torch.Generator().manual_seed(0))  # two steps per epoch
     result = train(
         net, lambda batch: net.steps + 0 * net.fixed, stream, evaluate, settings,  # type: ignore[arg-type]
-        tracker or Logged(), File(),
+        tracker or Logged(), checkpointer or File(),
     )  # fmt: skip
     return result, net, seen
 
@@ -142,6 +143,15 @@ def test_history_holds_loss_and_metrics() -> None:
     # Mean loss over the epoch's two steps, from 0, with Adam steps of 0.01.
     assert result.history[0]["loss"] == pytest.approx(-0.005, rel=1e-3)
     assert result.history[1]["seconds"] == result.seconds > 0
+
+
+def test_a_resumed_training_has_no_more_patience_than_before(tmp_path: Path) -> None:
+    script = [0.5, 0.1, 0.2, 0.3, 0.4, 0.45]
+    path = tmp_path / "stopped"
+    with pytest.raises(Stop):  # two of three validations without a better one are over
+        scripted(script[:3], checkpointer=File(path, stop_after=3))
+    result, _, seen = scripted(script[3:], checkpointer=File(path))
+    assert (result.best_epoch, result.epochs, len(seen)) == (1, 4, 1)
 
 
 SIZES = (9, 7)

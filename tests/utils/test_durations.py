@@ -15,8 +15,9 @@ from sif.utils.durations import seconds_of
 @pytest.mark.parametrize(
     ("given", "seconds"),
     [
-        ("90s", 90), ("2min", 120), ("1h", 3600), ("1h 30min", 5400), ("1.5min", 90), (120, 120),
-        (0.5, 0.5), (np.int64(3), 3), (timedelta(minutes=2), 120), (None, None),
+        ("90s", 90), ("2min", 120), ("1 minute", 60), ("2 minutes", 120), ("1h30min", 5400),
+        ("1 hour 20 sec", 3620), ("2seconds", 2), ("1h", 3600), ("1h 30min", 5400), ("1.5min", 90),
+        (120, 120),        (0.5, 0.5), (np.int64(3), 3), (timedelta(minutes=2), 120), (None, None),
     ],
 )  # fmt: skip
 def test_a_length_of_time_is_seconds(given: Any, seconds: float | None) -> None:

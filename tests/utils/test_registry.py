@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sif.errors import ConfigError
+from sif.errors import ConfigError, DataError
 from sif.methods.kind import MethodKind
 from sif.methods.registry import METHODS
 from sif.spaces.interaction.losses import LossKind
@@ -93,3 +93,40 @@ def test_what_is_none_of_the_kind_is_refused_in_one_line(name: str, told: str) -
     with pytest.raises(ConfigError, match=told) as e:
         METHODS.named(name, "here")
     assert "\n" not in str(e.value)
+
+
+def five(space: Any, settings: Any, plan: Any, draws: Any, more: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [((five,), r"MethodKind\.make: expected a function of \(space, .*\), found missing .* 'more'"),
+     ((3,), "MethodKind.make: expected a function of .*, found 3 is not a callable object"),
+     ((five, None), "found missing a required"), ((print, None), "MethodSettings, found None"),
+     ((print, dict), "MethodKind.settings: .* derived from MethodSettings, found <class 'dict'>")],
+)  # fmt: skip
+def test_a_value_to_register_checks_its_fields(fields: Any, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        MethodKind(*fields)
+
+
+def raising(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    ("name", "error", "raised"),
+    [("theirs", KeyError("x"), ConfigError), ("nasp", KeyError("x"), KeyError),
+     ("unregistered", KeyError("x"), KeyError), ("theirs", MemoryError(), MemoryError),
+     ("theirs", DataError("no rows"), DataError), ("theirs", SystemExit(3), ConfigError)],
+)  # fmt: skip
+def test_what_is_called_fails_as_its_owner_can_use_it(
+    name: str, error: BaseException, raised: type[BaseException]
+) -> None:
+    with pytest.raises(raised) as e:
+        METHODS.call(name, int, raising, error)
+    if raised is ConfigError:
+        told = f"expected a result of type int, found {type(error).__name__}: {error}"
+        assert str(e.value) == f"method: theirs: {__name__}:THEIRS: {told}"
+    assert METHODS.call(name, int, lambda: 3) == 3

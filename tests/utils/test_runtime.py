@@ -135,3 +135,9 @@ def test_memory_that_is_not_there_becomes_advice_and_other_errors_stay() -> None
     other = pytest.raises(RuntimeError, match="cannot be multiplied")
     with other, enough_memory(cpu, "lower it"):
         torch.mm(torch.zeros(1, 2), torch.zeros(1, 2))
+
+
+@pytest.mark.parametrize("threads", [0, 10**6, 10**30])
+def test_threads_that_would_end_the_process_are_refused(threads: int) -> None:
+    with pytest.raises(ConfigError, match=f"^threads: expected 1 to 1024, found {threads}$"):
+        make_runtime("cpu", threads=threads)

@@ -16,9 +16,8 @@ from pydantic import Field
 
 from sif.config.sections import Count
 from sif.core.gates import Selection
-from sif.core.method import Plan
 from sif.core.space import Space
-from sif.methods.kind import MethodKind
+from sif.methods.kind import MethodKind, seeded
 from sif.methods.sampler import Evaluated, Sampler
 from sif.methods.settings import MethodSettings
 
@@ -35,7 +34,7 @@ class HillClimbSettings(MethodSettings):
 
 
 class HillClimb(Sampler):
-    """The method's state.
+    """Better neighbors, one switch away, each trained from scratch, until there is none.
 
     Args:
         space: Gives the blocks.
@@ -79,10 +78,4 @@ class HillClimb(Sampler):
                         yield selection.switched(block.name, edge, operation)
 
 
-def _made(
-    space: Space, settings: HillClimbSettings, plan: Plan, draws: torch.Generator
-) -> HillClimb:
-    return HillClimb(space, draws.initial_seed() % 2**32, settings)
-
-
-HILL_CLIMB = MethodKind(_made, HillClimbSettings, samples=True)
+HILL_CLIMB = MethodKind(seeded(HillClimb), HillClimbSettings, samples=True)

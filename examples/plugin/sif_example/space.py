@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sif.core.gates import Block, Gates, Selection
-from sif.core.genotype import NOTATIONS, Genotype, check_names
+from sif.core.genotype import Genotype, check_names
 from sif.errors import ConfigError
 from sif.spaces.interaction.embeddings import Tables
 from sif.spaces.interaction.function import Design, Interaction
@@ -57,7 +57,7 @@ LEGAL = {"measure": tuple(MEASURES), "bend": tuple(BENDS)}
 
 
 class MetricSpace(nn.Module):
-    """The supernet: tables and a readout for each measure.
+    """One of three measures of nearness, of plain or bent vectors, each with tables of its own.
 
     Args:
         context: Inputs from data and objective.
@@ -128,7 +128,7 @@ class MetricSpace(nn.Module):
 
     @torch.no_grad()
     def replacement_scores(
-        self, train: Batch, valid: Batch, gates: Gates, worth: Mapping[str, Tensor] | None = None
+        self, train: Batch, valid: Batch, gates: Gates, alpha: Mapping[str, Tensor] | None = None
     ) -> Mapping[str, Tensor]:
         """The change of the loss with each candidate in place, on which NASP descends."""
         loss, numbers = self.context.loss, self.context.loss_settings
@@ -164,5 +164,4 @@ def multiply(fields: Sequence[str]) -> Genotype:
     return Genotype(NAME, {"measure": ((0, "product"),), "bend": ((0, "straight"),)})
 
 
-NOTATIONS[NAME] = lambda genotype: expression(genotype, ("user", "item"))
 METRIC = SpaceKind(MetricSpace, design, expression, multiply, has_multiply=True)

@@ -1,1 +1,1 @@
-"""Labeled images: read, split, augmented, streamed."""
+"""Labeled images: CIFAR, folders and archives are read, split, augmented and streamed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ class FrameTable(Table):
     path: Path
     columns: tuple[str, ...]
     frame: pd.DataFrame
+    setting: ClassVar[str] = 'settings={{"data.{}": ...}}'
 
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
         """Implements `Table.read`."""

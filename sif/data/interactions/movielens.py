@@ -30,7 +30,7 @@ class Layout:
     ratings: str
     titles: str
     title_rows: Callable[[Iterable[str]], Iterable[list[str]]]
-    """Lines of titles to rows whose first two cells are item id and title."""
+    """Lines of titles to rows whose first two values are item id and title."""
 
 
 LAYOUTS = (

@@ -30,8 +30,8 @@ from sif.data.interactions.planted_large import (
     Drawn,
     Float64Array,
     PairSignal,
-    click_cells,
-    uniform_cells,
+    click_chunks,
+    uniform_chunks,
 )
 from sif.data.interactions.vocabulary import Int64Array, Vocabulary
 from sif.errors import DataError
@@ -170,7 +170,7 @@ def planted(
     # would plant neither.
     weights = rng.uniform(0.5, 1.5, width)
     p, q = (transform(name, e) for name, e in zip(truth.transforms, embeddings, strict=True))
-    draw = _all_pairs if users * items <= _MAX_PAIRS else _pairs_by_cell
+    draw = _all_pairs if users * items <= _MAX_PAIRS else _pairs_by_chunk
     raw = PairSignal(OPERATIONS[operation], p, q, weights)
     (pairs, noisy), signal = draw(raw, density, noise, kind, rng)
     interactions = Interactions(
@@ -201,10 +201,10 @@ def _all_pairs(
     return (pairs, values), lambda ids: signal_table[ids[:, 0], ids[:, 1]]
 
 
-def _pairs_by_cell(
+def _pairs_by_chunk(
     raw: PairSignal, density: float, noise: float, kind: str, rng: np.random.Generator
 ) -> tuple[Drawn, Signal]:
-    """Does the same as `_all_pairs`, one cell of users at a time."""
+    """Does the same as `_all_pairs`, one chunk of users at a time."""
     signal = raw.standardized(rng)
     pairs, noisy = KINDS[kind][1](signal, density, noise, rng)
     order = rng.permutation(len(pairs))
@@ -270,10 +270,10 @@ def _names(letter: str, n: int) -> Vocabulary:
 
 
 _Mask = Callable[[Float64Array, float, np.random.Generator], npt.NDArray[np.bool_]]
-_Cells = Callable[[PairSignal, float, float, np.random.Generator], Drawn]
+_Chunks = Callable[[PairSignal, float, float, np.random.Generator], Drawn]
 # How the observed pairs are drawn: from the (n_users, n_items) noisy signal and the density, and
 # beyond `_MAX_PAIRS` from the signal, density and noise.
-KINDS: dict[str, tuple[_Mask, _Cells]] = {
-    "ratings": (_uniform, uniform_cells),
-    "clicks": (_clicks, click_cells),
+KINDS: dict[str, tuple[_Mask, _Chunks]] = {
+    "ratings": (_uniform, uniform_chunks),
+    "clicks": (_clicks, click_chunks),
 }

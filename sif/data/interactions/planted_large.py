@@ -1,6 +1,6 @@
-"""Generated interactions of many users and items, a cell of users at a time, in bounded memory.
+"""Generated interactions of many users and items, a chunk of users at a time, in bounded memory.
 
-The table of all pairs is never held: a cell draws the pairs of some users from a random stream of
+The table of all pairs is never held: a chunk draws the pairs of some users from a random stream of
 its own, so cost and memory follow the number of interactions instead of users times items.
 """
 
@@ -22,7 +22,7 @@ POPULARITY_SHARE = 0.1  # of the clicks follow popularity, not the signal
 POPULARITY_POWER = 0.7  # popularity falls with rank^-0.7
 MIN_PER_ITEM = 2
 _CANDIDATES = 8  # items that a user meets per click; the share clicked is that of density 1 / 8
-_CELL_PAIRS = 1 << 20  # of a cell, candidates included; part of the data's definition
+_CHUNK_PAIRS = 1 << 20  # of a chunk, candidates included; part of the data's definition
 _MOMENT_PAIRS = 1 << 22  # sampled for mean and deviation: both within 0.0005 deviations
 _PIECE = 1 << 20  # pairs whose signal is computed at once
 
@@ -61,10 +61,10 @@ class PairSignal:
         return self.at(ids[:, 0], ids[:, 1]).astype(np.float32)
 
 
-def uniform_cells(
+def uniform_chunks(
     signal: PairSignal, density: float, noise: float, rng: np.random.Generator
 ) -> Drawn:
-    """Uniformly random pairs with noisy ratings; the density is rounded within a cell.
+    """Uniformly random pairs with noisy ratings; the density is rounded within a chunk.
 
     Returns:
         Distinct pairs (n, 2), every user and item at least twice, by user; noisy signal (n,).
@@ -76,10 +76,10 @@ def uniform_cells(
         noisy = signal.at(users, items) + noise * stream.normal(size=len(users))
         return np.stack([users, items], axis=1), noisy.astype(np.float32)
 
-    return _all_cells(signal, density * len(signal.q), draw, noise, rng)
+    return _all_chunks(signal, density * len(signal.q), draw, noise, rng)
 
 
-def click_cells(
+def click_chunks(
     signal: PairSignal, density: float, noise: float, rng: np.random.Generator
 ) -> Drawn:
     """Clicks: most by taste among the items that a user meets, some by popularity.
@@ -91,7 +91,7 @@ def click_cells(
     the clicks, binomially, are items drawn by popularity instead; if drawn twice they count once.
 
     Returns:
-        As `uniform_cells`.
+        As `uniform_chunks`.
     """
     n_items = len(signal.q)
     mean = max(round(density * n_items), 1)
@@ -110,7 +110,7 @@ def click_cells(
         users = np.repeat(np.arange(n_users), met)
         noisy = signal.at(users + first, items.reshape(-1)).reshape(items.shape)
         noisy += noise * stream.normal(size=items.shape)
-        # A user of few clicks meets fewer items than the busiest of his cell.
+        # A user of few clicks meets fewer items than the busiest of his chunk.
         allowed = np.arange(met) < np.minimum(_CANDIDATES * counts, n_items)[:, None]
         keys = np.where(
             allowed, noisy / CLICK_TEMPERATURE + stream.gumbel(size=items.shape), -np.inf
@@ -120,15 +120,15 @@ def click_cells(
         drawn = np.searchsorted(
             popularity, stream.random(len(chosen)) * popularity[-1], side="right"
         )
-        cells = np.concatenate([(taste[0] * n_items) + items[taste], chosen * n_items + drawn])
-        cells = np.unique(cells)
-        pairs = np.stack([cells // n_items + first, cells % n_items], axis=1)
+        codes = np.concatenate([(taste[0] * n_items) + items[taste], chosen * n_items + drawn])
+        codes = np.unique(codes)
+        pairs = np.stack([codes // n_items + first, codes % n_items], axis=1)
         return pairs, np.zeros(len(pairs), dtype=np.float32)
 
-    return _all_cells(signal, _CANDIDATES * density * n_items, draw, noise, rng)
+    return _all_chunks(signal, _CANDIDATES * density * n_items, draw, noise, rng)
 
 
-def _all_cells(
+def _all_chunks(
     signal: PairSignal,
     pairs_per_user: float,
     draw: Callable[[int, int, np.random.Generator], Drawn],
@@ -136,14 +136,14 @@ def _all_cells(
     rng: np.random.Generator,
 ) -> Drawn:
     n_users = len(signal.p)
-    size = max(1, int(_CELL_PAIRS / max(pairs_per_user, 1.0)))
+    size = max(1, int(_CHUNK_PAIRS / max(pairs_per_user, 1.0)))
     starts = range(0, n_users, size)
     seeds = rng.integers(0, 2**63, len(starts))
-    cells = [
+    chunks = [
         draw(start, min(size, n_users - start), np.random.default_rng(seed))
         for start, seed in zip(starts, seeds, strict=True)
     ]
-    pairs, noisy = (np.concatenate(column) for column in zip(*cells, strict=True))
+    pairs, noisy = (np.concatenate(column) for column in zip(*chunks, strict=True))
     extra = _missing_of_items(pairs, n_users, len(signal.q), rng)
     if len(extra):
         rest = signal.at(extra[:, 0], extra[:, 1]) + noise * rng.normal(size=len(extra))

@@ -90,16 +90,16 @@ def from_table(table: Table, columns: Columns) -> Interactions:
     """The interactions of a table; errors as in `read_interactions`."""
     roles = _assign(table, columns)
     fields = ("user", "item", *columns.context)
-    cells = _read(table, roles, fields)
-    if len(cells[roles["user"]]) == 0:
+    data = _read(table, roles, fields)
+    if len(data[roles["user"]]) == 0:
         raise DataError(f"{table.path}: expected interactions, found no rows")
-    numbered = [_numbered(table, cells, roles[name], name) for name in fields]
+    numbered = [_numbered(table, data, roles[name], name) for name in fields]
     return Interactions(
         ids=np.stack([codes for _, codes in numbered], axis=1),
         fields=fields,
         vocabularies=tuple(vocabulary for vocabulary, _ in numbered),
-        rating=_ratings(table, cells, roles["rating"]) if "rating" in roles else None,
-        timestamp=_timestamps(table, cells, roles["timestamp"]) if "timestamp" in roles else None,
+        rating=_ratings(table, data, roles["rating"]) if "rating" in roles else None,
+        timestamp=_timestamps(table, data, roles["timestamp"]) if "timestamp" in roles else None,
     )
 
 
@@ -120,8 +120,8 @@ def _assign(table: Table, columns: Columns) -> dict[str, int]:
             elif role in ("user", "item"):
                 raise DataError(
                     f"{table.header_place}: {role}: expected a column such as"
-                    f" {', '.join(RECOGNIZED[role][:3])} (or name it: data.{role}),"
-                    f" found {_listed(table)}"
+                    f" {', '.join(RECOGNIZED[role][:3])} (or name it:"
+                    f" {table.setting.format(role)}), found {_listed(table)}"
                 )
     for name in columns.context:
         roles[name] = _position(table, typeless, "data.context", name)
@@ -162,9 +162,9 @@ def _read(table: Table, roles: dict[str, int], fields: tuple[str, ...]) -> dict[
 
 
 def _numbered(
-    table: Table, cells: dict[int, pd.Series], position: int, name: str
+    table: Table, data: dict[int, pd.Series], position: int, name: str
 ) -> tuple[Vocabulary, Int64Array]:
-    column = cells[position]
+    column = data[position]
     if pd.api.types.is_numeric_dtype(column.dtype):
         _refuse(table, column.isna().to_numpy(dtype=bool), position, f"{name}: expected an id")
         return Vocabulary.from_values(column)
@@ -191,8 +191,8 @@ def _check_ids(table: Table, texts: pd.Series, codes: Int64Array, position: int,
             raise DataError(f"{where}: {name}: {wrong}")
 
 
-def _ratings(table: Table, cells: dict[int, pd.Series], position: int) -> npt.NDArray[np.float32]:
-    numbers = _floats(cells[position])
+def _ratings(table: Table, data: dict[int, pd.Series], position: int) -> npt.NDArray[np.float32]:
+    numbers = _floats(data[position])
     with np.errstate(over="ignore"):
         ratings = numbers.astype(np.float32)
     bad = ~np.isfinite(ratings)
@@ -203,8 +203,8 @@ def _ratings(table: Table, cells: dict[int, pd.Series], position: int) -> npt.ND
     return ratings
 
 
-def _timestamps(table: Table, cells: dict[int, pd.Series], position: int) -> Int64Array:
-    column = cells[position]
+def _timestamps(table: Table, data: dict[int, pd.Series], position: int) -> Int64Array:
+    column = data[position]
     if pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any():
         return np.array(column, dtype=np.int64)
     expected = "timestamp: expected seconds since 1970 or an ISO date"

@@ -1,8 +1,8 @@
-"""Files as tables: open, recognize the layout, read columns fast, and find the line of a bad cell.
+"""Files as tables: open, recognize the layout, read columns fast, and find the line of a bad value.
 
 Columns are read by position in one vectorized pass (ids as texts, so that "007" stays "007"), a
 million rows at a time: of each chunk of texts only codes and the distinct ids are kept. The file is
-read line by line only to find the line of a bad cell.
+read line by line only to find the line of a bad value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pandas as pd
@@ -44,10 +44,12 @@ class Table(ABC):
     Attributes:
         path: The file.
         columns: Names by position.
+        setting: The way in which a caller names a column, for messages.
     """
 
     path: Path
     columns: tuple[str, ...]
+    setting: ClassVar[str] = "data.{}"
 
     @property
     def header_place(self) -> str:
@@ -61,12 +63,12 @@ class Table(ABC):
         A table with types of its own keeps to these.
 
         Raises:
-            ValueError, OverflowError: A cell does not fit its type.
+            ValueError, OverflowError: A value does not fit its type.
             DataError: The file is no such table.
         """
 
     def locate(self, row: int, column: int) -> tuple[str, str]:
-        """Place ("ratings.csv line 17") and text of one cell; `row` counts data rows from 0."""
+        """Place ("ratings.csv line 17") and text of one value; `row` counts data rows from 0."""
         value = self.read({column: "str"})[column].iloc[row]
         return f"{self.path} row {row + 1}", "" if pd.isna(value) else str(value)
 
@@ -122,13 +124,13 @@ class TextTable(Table):
         if not head:
             raise DataError(f"{path}: expected interactions, found only blank lines")
         first = head[0][1]
-        header = not all(is_number(cell) for cell in first)
+        header = not all(is_number(text) for text in first)
         if header:
             if len(head) == 1:
                 raise DataError(f"{path}: expected interactions, found none after the header")
             if len(head[1][1]) != len(first):
                 raise _ragged(path, head[1][0], len(first), len(head[1][1]))
-            columns = tuple(cell.strip() for cell in first)
+            columns = tuple(text.strip() for text in first)
         else:
             extra = (f"column{n}" for n in range(len(HEADERLESS) + 1, len(first) + 1))
             columns = (*HEADERLESS, *extra)[: len(first)]
@@ -170,8 +172,8 @@ class TextTable(Table):
                 for frame in reader:
                     self._check_surplus(frame[width])
                     for column, kind in types.items():
-                        cells = frame[column]
-                        chunks[column].append(_counted(cells) if kind == "id" else cells)
+                        values = frame[column]
+                        chunks[column].append(_counted(values) if kind == "id" else values)
         except pd.errors.ParserError as error:
             raise self._parser_error(str(error)) from None
         except UnicodeDecodeError:
@@ -180,8 +182,8 @@ class TextTable(Table):
 
     def locate(self, row: int, column: int) -> tuple[str, str]:
         """Implements `Table.locate`."""
-        line, cells = self._record(row)
-        return f"{self.path} line {line}", cells[column] if column < len(cells) else ""
+        line, texts = self._record(row)
+        return f"{self.path} line {line}", texts[column] if column < len(texts) else ""
 
     def _record(self, row: int) -> tuple[int, list[str]]:
         following = records(self.path, self.separator, self.quoting)
@@ -190,8 +192,8 @@ class TextTable(Table):
     def _check_surplus(self, surplus: pd.Series) -> None:
         full = surplus.notna().to_numpy()
         if full.any():
-            line, cells = self._record(int(surplus.index[full][0]))
-            raise _ragged(self.path, line, len(self.columns), len(cells))
+            line, texts = self._record(int(surplus.index[full][0]))
+            raise _ragged(self.path, line, len(self.columns), len(texts))
 
     def _parser_error(self, message: str) -> DataError:
         ragged = re.search(r"Expected \d+ fields in line (\d+), saw (\d+)", message)
@@ -237,18 +239,18 @@ class ParquetTable(Table):
                     part = pa.Table.from_batches([batch]).replace_schema_metadata(schema.metadata)
                     frame = part.to_pandas().reset_index()  # a column may be stored as the index
                     for column, kind in types.items():
-                        cells = frame[self.columns[column]]
-                        texts = kind == "id" and cells.dtype == object
-                        chunks[column].append(_counted(cells) if texts else cells)
+                        values = frame[self.columns[column]]
+                        texts = kind == "id" and values.dtype == object
+                        chunks[column].append(_counted(values) if texts else values)
         except (pa.ArrowException, ValueError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise DataError(f"{self.path}: expected a Parquet file, found: {reason}") from None
         return {column: _stack(chunks.pop(column)) for column in types}
 
 
-def _counted(cells: pd.Series) -> pd.Series:
+def _counted(values: pd.Series) -> pd.Series:
     """Texts as a categorical of objects, not of a type that pandas infers."""
-    codes, texts = distinct(cells)
+    codes, texts = distinct(values)
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(texts, dtype="object")))
 
 

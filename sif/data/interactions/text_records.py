@@ -1,6 +1,6 @@
-"""Text files as records: separators recognized, cells with the line they stand on.
+"""Text files as records: separators recognized, values with the line they stand on.
 
-Slow but exact: used for the first lines of a file and to find a bad cell, never for all of it.
+Slow but exact: used for the first lines of a file and to find a bad value, never for all of it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def spell(separator: str) -> str:
 
 
 def is_number(text: str) -> bool:
-    """True if a cell can be read as a number."""
+    """True if a text can be read as a number."""
     try:
         float(text)
     except ValueError:
@@ -83,7 +83,7 @@ def _open_bytes(path: Path) -> BinaryIO:
 
 
 def records(path: Path, separator: str, quoting: int) -> Iterator[tuple[int, list[str]]]:
-    """Line number (from 1) and cells of every record, blank lines left out as pandas does."""
+    """Line number (from 1) and values of every record, blank lines left out as pandas does."""
     try:
         with io.TextIOWrapper(_open_bytes(path), encoding="utf-8-sig", newline="") as text:
             if len(separator) > 1:
@@ -94,10 +94,10 @@ def records(path: Path, separator: str, quoting: int) -> Iterator[tuple[int, lis
                 return
             reader = csv.reader(text, delimiter=separator, quoting=cast(Any, quoting))
             end = 0
-            for cells in reader:
+            for values in reader:
                 start, end = end + 1, reader.line_num
-                if len(cells) > 1 or (cells and cells[0].strip()):
-                    yield start, cells
+                if len(values) > 1 or (values and values[0].strip()):
+                    yield start, values
     except UnicodeDecodeError:
         raise not_text(path) from None
     except (csv.Error, OSError, EOFError) as error:
@@ -117,10 +117,10 @@ def not_text(path: Path) -> DataError:
 
 
 def sniff(path: Path, quoting: int) -> str:
-    """The separator that cuts the most of the first records into as many cells as the first one."""
+    """The separator that cuts most of the first records into as many values as the first."""
     best, best_count = ",", 0
     for separator in _SEPARATORS:
-        widths = [len(cells) for _, cells in islice(records(path, separator, quoting), _PEEK)]
+        widths = [len(values) for _, values in islice(records(path, separator, quoting), _PEEK)]
         agreeing = sum(width == widths[0] for width in widths) if widths and widths[0] > 1 else 0
         if agreeing > best_count:
             best, best_count = separator, agreeing

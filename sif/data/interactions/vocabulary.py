@@ -14,12 +14,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from sif.errors import DataError, UnknownIdError
+from sif.utils.registry import did_you_mean
 
 Int64Array = npt.NDArray[np.int64]
 _INTEGER = r"-?\d{1,18}"
 LONGEST = 512
 """Characters of an id, at most: a vocabulary takes as much memory for each as for its longest."""
 _TOLD = 40
+_SEARCHED = 10_000  # ids among which a near one is looked for
 
 
 class Vocabulary:
@@ -93,7 +95,8 @@ class Vocabulary:
             unknown = str(texts[np.argmin(codes)])
             known = f"one of {len(self)} known ids"
             example = f" (the first is {str(self.ids[0])!r})" if len(self) else ""
-            raise UnknownIdError(f"{name}: expected {known}{example}, found {unknown!r}")
+            hint = did_you_mean(unknown, self.ids.tolist()) if len(self) <= _SEARCHED else ""
+            raise UnknownIdError(f"{name}: expected {known}{example}, found {unknown!r}{hint}")
         return codes
 
     def __len__(self) -> int:
@@ -125,11 +128,15 @@ def distinct(values: Any) -> tuple[Int64Array, Any]:
     return codes, np.array(list(numbers), dtype=object)
 
 
-def id_strings(values: Iterable[Any]) -> npt.NDArray[np.str_]:
+def id_strings(values: Iterable[Any], name: str = "ids") -> npt.NDArray[np.str_]:
     """Ids as the user writes them, (n,) texts.
 
     196, 196.0 (pandas reads whole numbers with holes as floats) and "196" all become "196"; other
     texts stay as they are.
+
+    Args:
+        values: (n,) ids of any kind.
+        name: For messages.
 
     Raises:
         DataError: A value is missing, longer than `LONGEST` or has a NUL character.
@@ -139,17 +146,17 @@ def id_strings(values: Iterable[Any]) -> npt.NDArray[np.str_]:
     if isinstance(values, np.ndarray) and values.dtype.kind in "SU":
         fixed = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
         if fixed.dtype.itemsize > 4 * LONGEST:  # wide enough to hold one
-            _refuse(fixed.tolist())
+            _refuse(fixed.tolist(), name)
         return fixed.astype(np.str_)
     column = _column(values)
     objects = np.asarray(column, dtype=object)
     if pd.isna(objects).any():
-        raise DataError("ids: expected an id, found nothing")
+        raise DataError(f"{name}: expected an id, found nothing")
     texts = [
         str(int(v)) if isinstance(v, float | np.floating) and float(v).is_integer() else str(v)
         for v in objects.tolist()
     ]
-    _refuse(texts)
+    _refuse(texts, name)
     return np.asarray(texts, dtype=np.str_)
 
 
@@ -170,10 +177,10 @@ def unusable(text: str) -> str | None:
     return None
 
 
-def _refuse(texts: list[str]) -> None:
+def _refuse(texts: list[str], name: str) -> None:
     wrong = next(filter(None, map(unusable, texts)), None)
     if wrong is not None:
-        raise DataError(f"ids: {wrong}")
+        raise DataError(f"{name}: {wrong}")
 
 
 def _column(values: Iterable[Any]) -> Any:

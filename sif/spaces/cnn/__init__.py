@@ -1,1 +1,1 @@
-"""Cells of convolutional networks."""
+"""Cells of convolutional networks: operations, supernet, and networks of given cells."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sif.core.gates import Block, Gates
-from sif.core.genotype import NOTATIONS, Genotype, check_names
+from sif.core.genotype import Genotype, check_names
 from sif.spaces.cell_space import CellSpace
 from sif.spaces.cnn.cells import KEPT, Cells, cell_of, edge_nodes
 from sif.spaces.cnn.networks import STEMS, CellNetwork, FixedCell, Layout, places, stem_states
@@ -171,7 +171,9 @@ def expression(cells: Cells) -> str:
     return "; ".join(lines)
 
 
-NOTATIONS.update(dict.fromkeys(SPECS, lambda genotype: expression(cells_of(genotype))))
+def notation(genotype: Genotype) -> str:
+    """The cells of a genotype on one line."""
+    return expression(cells_of(genotype))
 
 
 def skip_share(cells: Cells) -> dict[str, float]:

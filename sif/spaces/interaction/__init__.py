@@ -1,1 +1,4 @@
-"""Interaction functions: operations, encoders, losses, and the supernets that are searched."""
+"""Interaction functions: operations, transforms (P and Q), encoders, training losses, supernets.
+
+`losses` has the loss of a pair, `registry` the names of all losses and spaces.
+"""

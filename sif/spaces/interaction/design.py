@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sif.core.genotype import NOTATIONS, Genotype, check_names
+from sif.core.genotype import Genotype, check_names
 from sif.errors import GenotypeError
 from sif.spaces.interaction.encoders import ENCODINGS
 from sif.spaces.interaction.function import Design
@@ -98,11 +98,6 @@ def fields_of(genotype: Genotype) -> tuple[str, ...]:
     if ENCODING_BLOCK in genotype.blocks or not names:
         names = [name.split(".")[0] for name in genotype.parameters]
     return tuple(dict.fromkeys(names)) or ("user", "item")
-
-
-NOTATIONS.update(
-    dict.fromkeys(SPECS, lambda genotype: spec_expression(genotype, fields_of(genotype)))
-)
 
 
 def _stages_expression(genotype: Genotype, operation: Operation, fields: Sequence[str]) -> str:

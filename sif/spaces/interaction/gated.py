@@ -156,7 +156,7 @@ def replacement_scores(
     blocks: Sequence[Block],
     gates: Gates,
     loss_at: Callable[[Selection], float | None],
-    worth: Mapping[str, Tensor] | None = None,
+    alpha: Mapping[str, Tensor] | None = None,
 ) -> Mapping[str, Tensor]:
     """Block name to (n_edges, n_ops): log(loss with the candidate in place / loss as it is).
 
@@ -164,7 +164,7 @@ def replacement_scores(
         blocks: Of the space.
         gates: A discrete point.
         loss_at: Loss of a selection, above 0; None where nothing is known of it, which scores 0.
-        worth: As of `ReplacementScored`: candidates that have fallen to 0 are not judged.
+        alpha: The continuous alphas: a candidate whose alpha is 0 is not judged and scores 0.
     """
     scores = {block.name: torch.zeros(block.shape, dtype=torch.float64) for block in blocks}
     selection = gates.choices()
@@ -172,7 +172,7 @@ def replacement_scores(
     if current is None:
         return scores
     for name, table in scores.items():
-        judged = torch.ones_like(table) if worth is None else worth[name]
+        judged = torch.ones_like(table) if alpha is None else alpha[name]
         for edge, k in (judged > 0).nonzero().tolist():
             other = selection.switched(name, edge, k)
             loss = None if k == selection[name][edge] else loss_at(other)

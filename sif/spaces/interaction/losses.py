@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sif.spaces.interaction.pair_products import PairGraph
+from sif.utils.registry import check_fields
 
 
 class Scored(Protocol):
@@ -261,7 +262,7 @@ def against(interaction: Scored, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def bpr(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
-    """-log sigmoid(observed - drawn), averaged."""
+    """Bayesian personalized ranking: -log sigmoid(observed - drawn), averaged."""
     observed, negatives = against(interaction, batch)
     return weighted_mean(F.softplus(negatives - observed[:, None]).mean(dim=1), batch.ids, settings)
 
@@ -291,6 +292,9 @@ class LossKind:
         background: Whether batches bring `Batch.background`, unless they have the whole graph.
         graph: Whether it reads `Batch.graph`, which batches of a whole part then bring.
         settings: Model of settings of its own, as `losses.NAME.key`; None: it has none.
+
+    Raises:
+        ConfigError: `function` does not take its arguments, or `settings` is no such class.
     """
 
     function: Loss
@@ -299,6 +303,9 @@ class LossKind:
     background: bool = False
     graph: bool = False
     settings: type[BaseModel] | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, {"function": "interaction, batch, settings"}, BaseModel)
 
     def __call__(self, interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
         """The scalar loss of a batch."""

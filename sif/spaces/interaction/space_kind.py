@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from pydantic import BaseModel
@@ -18,6 +18,7 @@ from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import Histories
 from sif.spaces.interaction.function import Design, Interaction
 from sif.spaces.interaction.losses import Batch, Loss, LossSettings, Scored, Weighting
+from sif.utils.registry import check_fields
 
 Criterion = Callable[[Interaction, Batch], float]
 
@@ -30,6 +31,7 @@ class AtGates(Scored, Protocol):
         ...
 
 
+@runtime_checkable
 class InteractionSpace(Space, Protocol):
     """A supernet of interaction functions, a `torch.nn.Module`."""
 
@@ -89,6 +91,9 @@ class SpaceKind:
         stages: Of its blocks, those that `search.stages` chooses from, each combination over
             weights of its own and of user and item alone; empty: it has no stages.
         settings: Model of settings of its own, as `spaces.NAME.key`; None: it has none.
+
+    Raises:
+        ConfigError: A function does not take its arguments, or `settings` is no such class.
     """
 
     make: Callable[[SpaceContext], InteractionSpace]
@@ -98,3 +103,8 @@ class SpaceKind:
     has_multiply: bool = False
     stages: tuple[str, ...] = ()
     settings: type[BaseModel] | None = None
+
+    def __post_init__(self) -> None:
+        functions = {"make": "context", "design": "genotype, fields"}
+        functions |= {"expression": "genotype, fields", "multiply": "fields"}
+        check_fields(self, functions, BaseModel)

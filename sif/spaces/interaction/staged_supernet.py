@@ -84,7 +84,7 @@ MIN_STEPS = 20
 
 
 class StagedSpace(nn.Module):
-    """The supernet.
+    """An operation, with encodings, embeddings and weightings around it.
 
     Args:
         context: Inputs from data and objective; the shape's encodings and whether w is trained are
@@ -191,12 +191,12 @@ class StagedSpace(nn.Module):
 
     @torch.no_grad()
     def replacement_scores(
-        self, train: Batch, valid: Batch, gates: Gates, worth: Mapping[str, Tensor] | None = None
+        self, train: Batch, valid: Batch, gates: Gates, alpha: Mapping[str, Tensor] | None = None
     ) -> Mapping[str, Tensor]:
         """log(criterion with the candidate in place / criterion as it is), on validation.
 
         Every combination is judged with the weights that it trained itself; one that has hardly
-        trained, or whose `worth` is 0, so that warm-up gives it no turns, scores 0: nothing for or
+        trained, or whose `alpha` is 0, so that warm-up gives it no turns, scores 0: nothing for or
         against.
         """
 
@@ -206,7 +206,7 @@ class StagedSpace(nn.Module):
             function = self.interaction(selection.to_gates(self.blocks)).chosen()
             return max(self.context.criterion(function, valid), torch.finfo(torch.float32).tiny)
 
-        return replacement_scores(self.blocks, gates, loss_at, worth)
+        return replacement_scores(self.blocks, gates, loss_at, alpha)
 
     def genotype(self, gates: Gates) -> Genotype:
         """The combination at the gates; element-wise functions as numbers where they are chosen."""

@@ -41,7 +41,7 @@ from sif.utils.registry import unknown
 
 
 class FunctionSpace(nn.Module):
-    """The supernet of a preset.
+    """An operation of user and item under transforms: learned in sif, chosen in primitives.
 
     Raises:
         ConfigError: An operation or transform that is not known.
@@ -118,7 +118,7 @@ class FunctionSpace(nn.Module):
 
     @torch.no_grad()
     def replacement_scores(
-        self, train: Batch, valid: Batch, gates: Gates, worth: Mapping[str, Tensor] | None = None
+        self, train: Batch, valid: Batch, gates: Gates, alpha: Mapping[str, Tensor] | None = None
     ) -> Mapping[str, Tensor]:
         """log(loss with the candidate in place / loss of the active one), on the validation batch.
 

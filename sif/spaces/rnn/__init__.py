@@ -1,1 +1,1 @@
-"""Cells of recurrent networks."""
+"""Cells of recurrent networks: supernet, language models of given cells, LSTM."""

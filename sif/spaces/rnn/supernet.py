@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sif.core.gates import Block, Gates
-from sif.core.genotype import NOTATIONS, Genotype, check_names
+from sif.core.genotype import Genotype, check_names
 from sif.core.probe import Candidate, probe
 from sif.spaces.cell_space import CellSpace
 from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, cell_of, edge_nodes, expression
@@ -224,4 +224,6 @@ def recurrent_cell(genotype: Genotype) -> RecurrentCell:
     return cell_of(genotype.blocks[BLOCK], len(genotype.blocks[BLOCK]))
 
 
-NOTATIONS[SPACE] = lambda genotype: expression(recurrent_cell(genotype))
+def notation(genotype: Genotype) -> str:
+    """The cell of a genotype on one line."""
+    return expression(recurrent_cell(genotype))

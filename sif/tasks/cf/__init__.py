@@ -1,1 +1,1 @@
-"""The job on interactions."""
+"""The job on interactions: inputs, study, figures of splits and functions."""

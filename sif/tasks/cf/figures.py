@@ -42,7 +42,7 @@ def figure_data(problem: InteractionProblem, results: Results, split: Split) -> 
         "search": {
             "history": found.history,
             "blocks": found.operations,
-            "score": settings.shown_score,
+            "score": settings.arch_score,
             "warmup": found.resting,
         },
         "function": _function(problem, results.designs[SEARCHED], network),

@@ -6,19 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sif.data.interactions import planted
-from sif.data.interactions import planted_large as cells
+from sif.data.interactions import planted, planted_large
 from sif.data.interactions.planted import transform
 from sif.data.interactions.planted_large import _distinct, _largest
 
 
 @pytest.fixture(autouse=True)
-def _always_in_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+def _always_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setattr(sys.modules["sif.data.interactions.planted"], "_MAX_PAIRS", 0)
-    monkeypatch.setattr(cells, "_CELL_PAIRS", 1 << 12)
-    monkeypatch.setattr(cells, "_MOMENT_PAIRS", 1 << 18)
+    monkeypatch.setattr(planted_large, "_CHUNK_PAIRS", 1 << 12)
+    monkeypatch.setattr(planted_large, "_MOMENT_PAIRS", 1 << 18)
 
 
 @pytest.mark.parametrize("kind", ["ratings", "clicks"])
@@ -82,7 +81,7 @@ def test_how_much_is_computed_at_once_does_not_change_the_data(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = planted(90, 70)[0].content_hash
-    monkeypatch.setattr(cells, "_PIECE", 7)
+    monkeypatch.setattr(planted_large, "_PIECE", 7)
     assert planted(90, 70)[0].content_hash == before
 
 

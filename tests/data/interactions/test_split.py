@@ -108,6 +108,32 @@ def test_temporal_parts_do_not_overlap_in_time(generated: Interactions) -> None:
     assert abs(len(train) - 400) <= ties and abs(len(test) - 50) <= ties
 
 
+def test_rows_of_the_same_second_stay_together_at_both_cuts() -> None:
+    # In order of time 0 ... 19, but 15 to 17 and 18 to 19 share a second: the cuts at 16 and at 18
+    # rows of a part fall into the first group, and onto the second.
+    times = np.array([*range(15), 15, 15, 15, 18, 18])
+    assert temporal(times) == [0] * 15 + [1] * 3 + [2] * 2
+    # Here the cut at 18 rows falls into a group that begins at 17.
+    times = np.array([*range(17), 17, 17, 17])
+    assert temporal(times) == [0] * 16 + [1] + [2] * 3
+    # Nothing is ordered by chance: the same rows backwards.
+    assert temporal(times[::-1]) == [2] * 3 + [1] + [0] * 16
+
+
+def temporal(times: np.ndarray) -> list[int]:
+    """Parts of rows with these times."""
+    n = len(times)
+    ids = np.stack([np.arange(n) % 4, np.arange(n)], axis=1)
+    rows = Interactions(
+        ids=ids.astype(np.int64),
+        fields=("user", "item"),
+        vocabularies=(Vocabulary(range(4)), Vocabulary(range(n))),
+        timestamp=times.astype(np.int64),
+    )
+    parts: list[int] = make_split(dataset(rows), "temporal", 0).part.tolist()
+    return parts
+
+
 def test_needs_are_told(generated: Interactions) -> None:
     bare = dataset(replace(generated, rating=None, timestamp=None))
     for protocol in ("leave-one-out", "temporal"):

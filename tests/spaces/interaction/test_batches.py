@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -202,6 +203,16 @@ def test_least_squares_of_clicks_weighs_observed_against_drawn() -> None:
     assert weight[:4].tolist() == [3.0] * 4
     # 12 observed rows share 30 combinations, so four rows stand for ten.
     assert float(weight[4:].sum()) == pytest.approx(10.0)
+
+
+def test_least_squares_where_the_background_stands_for_unobserved_pairs_alone() -> None:
+    ones = PartTensors(TRAIN.ids, torch.ones(12, dtype=torch.float64), SIZES)
+    batch = InteractionStream(ones, 4, Drawing(background=2), generator()).next()
+    batch = dataclasses.replace(batch, observed_in_background=False)
+    _, target, weight = batch.least_squares(3.0)
+    # Nothing is to be taken off the 4 (s - 1)^2 of an observed pair.
+    assert target.tolist() == pytest.approx([1.0] * 4 + [0.0] * 8)
+    assert weight[:4].tolist() == [4.0] * 4
 
 
 def test_least_squares_of_pairwise_losses_has_drawn_items_as_zeros() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -123,6 +124,32 @@ def test_the_suite_finds_what_is_broken(function: Loss, told: str) -> None:
     with pytest.raises(ContractError, match=told) as e:
         check_loss(LossKind(function, ("ranking",), negatives=True))
     assert "\n" not in str(e.value)
+
+
+def heated(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
+    return LOSSES["bpr"](interaction, batch, settings) * settings.own.heat
+
+
+def over_background(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
+    background = (batch.background_weight * interaction.pairs(batch.background) ** 2).sum()
+    return LOSSES["bpr"](interaction, batch, settings) + background
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [(LossKind(LOSSES["bpr"].function, ("ranking",)), "declare negatives=True"),
+     (LossKind(over_background, ("ranking",), negatives=True), "declare background=True"),
+     (LossKind(heated, ("ranking",), negatives=True), "settings.own is None without `LossKind.se")],
+)  # fmt: skip
+def test_the_suite_says_what_is_not_declared(kind: LossKind, told: str) -> None:
+    with pytest.raises(ContractError, match=told):
+        check_loss(kind)
+
+
+def test_the_suite_warns_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_loss(LOSSES["bpr"])
 
 
 def test_every_loss_is_of_one_objective() -> None:

@@ -287,9 +287,9 @@ def test_replacement_scores_are_log_ratios_of_the_criterion() -> None:
     for name, table in expected.items():
         torch.testing.assert_close(found[name], table, rtol=1e-9, atol=1e-12)
     assert sum(int((t != 0).sum()) for t in found.values()) == len(others)
-    worth = {b.name: torch.full(b.shape, 0.5, dtype=F64) for b in space.blocks}
-    worth["operation"][:] = 0.0
-    spared = space.replacement_scores(train, valid, gates, worth)
+    alpha = {b.name: torch.full(b.shape, 0.5, dtype=F64) for b in space.blocks}
+    alpha["operation"][:] = 0.0
+    spared = space.replacement_scores(train, valid, gates, alpha)
     assert not spared.pop("operation").any()
     assert all(torch.equal(table, found[name]) for name, table in spared.items())
 

@@ -199,7 +199,7 @@ def test_a_window_of_one_step_has_no_penalty_on_change(slowness: float) -> None:
     window = Window(torch.zeros(1, 1, 4), raw, 2 * raw, raw[-1])
     found = penalties(window, 0.5, slowness)
     found.backward()
-    assert float(found) == 0.5 * 4 * (1 + 4) / 2
+    assert found.item() == 0.5 * 4 * (1 + 4) / 2
     assert raw.grad is not None and raw.grad.tolist() == [[[2.0, 4.0]]]
 
 
