@@ -7,6 +7,7 @@ be used is refused with its file, line and column.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from os import PathLike
@@ -67,12 +68,47 @@ class Columns:
         """The columns that settings name."""
         return cls(**{entry.name: getattr(settings, entry.name) for entry in fields(cls)})
 
+    def find(self, role: str, names: Sequence[str]) -> int | None:
+        """Position of the column of a role, by its given name, else by the usual ones."""
+        given, typeless = getattr(self, role), _typeless(names)
+        for known in (list(names), typeless):
+            if given in known:
+                return known.index(given)
+        plain = _plain(typeless)
+        return next((plain.index(usual) for usual in RECOGNIZED[role] if usual in plain), None)
+
+    def is_header(self, first: Sequence[str], second: Sequence[str]) -> bool:
+        """True if the first record of a text names columns; the second may be empty.
+
+        It does where a name is known or no cell is a number, and also where its numbers stand
+        elsewhere than those of the second record.
+        """
+        cells = [cell.strip() for cell in first]
+        given = {self.user, self.item, self.rating, self.timestamp, *self.context} - {None, ""}
+        usual = {name for names in RECOGNIZED.values() for name in names}
+        if given & {*cells, *_typeless(cells)} or usual.intersection(_plain(_typeless(cells))):
+            return True
+        numbers = [is_number(cell) for cell in cells]
+        alike = numbers == [is_number(cell) for cell in second]
+        return not all(numbers) and not (any(numbers) and alike)
+
+
+def _typeless(names: Sequence[str]) -> list[str]:
+    """Names without the types of RecBole, such as ":token"."""
+    return [name.split(":")[0] for name in names]
+
+
+def _plain(typeless: Sequence[str]) -> list[str]:
+    """Names as those of `RECOGNIZED` are written."""
+    return [re.sub(r"[\s_\-]", "", name).lower() for name in typeless]
+
 
 def read_interactions(path: str | PathLike[str], columns: Columns | None = None) -> Interactions:
     """Read one interaction file.
 
     Args:
-        path: A text file (any separator, with header or in u.data order), `.inter` or Parquet.
+        path: A text file (any separator, with header or in u.data order), `.inter`, Parquet or
+            Feather; texts also packed, see `sif.data.interactions.file_kinds.open_bytes`.
         columns: Roles of columns; by default the usual names are recognized.
 
     Returns:
@@ -83,7 +119,7 @@ def read_interactions(path: str | PathLike[str], columns: Columns | None = None)
         DataError: The file is missing, empty, lacks a column, or holds a value that cannot be used.
     """
     columns = columns or Columns()
-    return from_table(open_table(Path(path), columns.separator), columns)
+    return from_table(open_table(Path(path), columns.is_header, columns.separator), columns)
 
 
 def from_table(table: Table, columns: Columns) -> Interactions:
@@ -105,8 +141,8 @@ def from_table(table: Table, columns: Columns) -> Interactions:
 
 def _assign(table: Table, columns: Columns) -> dict[str, int]:
     """Position of the column of every role and context field."""
-    typeless = [name.split(":")[0] for name in table.columns]
-    plain = [re.sub(r"[\s_\-]", "", name).lower() for name in typeless]
+    typeless = _typeless(table.columns)
+    plain = _plain(typeless)
     roles: dict[str, int] = {}
     for role in HEADERLESS:
         header: str | None = getattr(columns, role)
@@ -132,7 +168,18 @@ def _assign(table: Table, columns: Columns) -> dict[str, int]:
                 f"{table.header_place}: expected different columns for {role} and {clash},"
                 f" found {table.columns[position]!r} for both"
             )
+        refuse_twice(table, position, role)
     return roles
+
+
+def refuse_twice(table: Table, position: int, role: str) -> None:
+    """Raises a DataError where the name of a role's column is that of another column too."""
+    name = table.columns[position]
+    count = table.columns.count(name)
+    if count > 1:
+        raise DataError(
+            f"{table.header_place}: {role}: expected one column {name!r}, found {count}"
+        )
 
 
 def _position(table: Table, typeless: list[str], key: str, name: str) -> int:
@@ -225,7 +272,9 @@ def _timestamps(table: Table, cells: dict[int, pd.Series], position: int) -> Int
 def _floats(column: pd.Series) -> npt.NDArray[np.float64]:
     """Numbers; NaN for missing values."""
     if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
-        column = pd.to_numeric(column.astype(object).astype(str), errors="coerce")
+        # Not by pandas, whose own conversion of texts ends the process at some exponents.
+        texts = column.astype(object).astype(str)
+        column = texts.map(lambda text: float(text) if is_number(text) else np.nan)
     return np.array(column.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
