@@ -36,10 +36,11 @@ def is_matrix(data: Any) -> bool:
 
 
 def interactions_of(data: Any, config: DataConfig, objective: str) -> Interactions:
-    """Interactions of any form: of a pandas data frame, a matrix, a file or a known data set.
+    """Interactions of any form: of a data frame, a matrix, a file or a known data set.
 
     Args:
-        data: One of these; `Interactions` stay as they are.
+        data: One of these, a frame of pandas or anything that becomes one by `to_pandas`;
+            `Interactions` stay as they are.
         config: Names of the columns, and where data sets lie.
         objective: Chooses the values of a matrix, see `sif.data.interactions.matrix_values`.
 
@@ -49,6 +50,8 @@ def interactions_of(data: Any, config: DataConfig, objective: str) -> Interactio
     if isinstance(data, Interactions):
         return data
     columns = Columns.of(config)
+    if hasattr(data, "to_pandas"):  # a frame of polars, a table of pyarrow
+        data = data.to_pandas()
     if isinstance(data, pd.DataFrame):
         return read_frame(data, columns)
     if isinstance(data, str | Path):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from scipy import sparse
@@ -24,7 +25,7 @@ from sif.data.interactions import read_frame, read_matrix
 from sif.errors import CheckpointError, ConfigError, DataError, NotFittedError, UnknownIdError
 from sif.problems.interactions import InteractionProblem
 from sif.recommender.extend import grown_by
-from sif.recommender.inputs import parts
+from sif.recommender.inputs import DEFAULTS, interactions_of, parts
 from sif.recommender.model import FILE, KIND, ServedModel
 from sif.recommender.recommender import Recommender
 from sif.tracking import NullTracker
@@ -676,3 +677,11 @@ def test_models_that_contradict_themselves_are_refused(liked: Recommender, tmp_p
     with pytest.raises(CheckpointError, match="written in format version 99"):
         Recommender.load(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_frames_of_other_libraries_become_frames_of_pandas() -> None:
+    table = pa.table({"user": ["a", "b", "a"], "item": [1, 2, 3]})
+    data = interactions_of(table, DEFAULTS, "ranking")
+    assert data.vocabularies[0].ids.tolist() == ["a", "b"] and data.sizes == (2, 3)
+    with pytest.raises(DataError, match=r"expected a data frame, .*, found list"):
+        interactions_of([1], DEFAULTS, "ranking")
