@@ -43,6 +43,7 @@ _log = logging.getLogger(__name__)
 _SPELLED = {"\\t": "\t", "tab": "\t", " ": WHITESPACE}  # as a YAML file may say it
 _CHUNK = 1 << 20  # rows whose ids are held as texts at a time
 HEADERLESS = ("user", "item", "rating", "timestamp")  # the order of MovieLens u.data
+_MOST_ROWS = 1000  # in a byte of Parquet, where a value of any number of rows takes few bytes
 _SOME = 1 << 14  # rows looked at for decimal commas
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # which Excel writes and reads
@@ -346,6 +347,10 @@ class ParquetTable(ArrowTable):
             reading(self.path, self.KIND),
             parquet.ParquetFile(self.path, page_checksum_verification=True) as file,
         ):
+            rows, size = file.metadata.num_rows, self.path.stat().st_size
+            if rows > _MOST_ROWS * size:
+                expected = f"{self.KIND} of at most {_MOST_ROWS:,} rows a byte"
+                raise DataError(f"{self.path}: expected {expected}, found {rows:,} in {size:,}")
             yield from file.iter_batches(_CHUNK, columns=list(names))
 
 

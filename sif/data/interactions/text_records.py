@@ -165,7 +165,9 @@ def sniff(path: Path, quoting: int) -> str:
     best, best_count = ",", 0
     for separator in _SEPARATORS:
         widths = [len(cells) for _, cells in islice(records(path, separator, quoting), _PEEK)]
-        agreeing = sum(width == widths[0] for width in widths) if widths and widths[0] > 1 else 0
+        if not widths:  # blank lines alone
+            break
+        agreeing = sum(width == widths[0] for width in widths) if widths[0] > 1 else 0
         if agreeing > best_count:
             best, best_count = separator, agreeing
     return best

@@ -478,3 +478,12 @@ def test_a_bit_of_a_checked_parquet(tmp_path: Path) -> None:
     path.write_bytes(whole)
     with pytest.raises(DataError, match="expected a Parquet file, found: "):
         read_interactions(path)
+
+
+def test_rows_of_a_parquet_that_its_bytes_cannot_hold(tmp_path: Path) -> None:
+    same = np.zeros(3_000_000, dtype=np.int8)
+    pq.write_table(pa.table({"user": same, "item": same}), tmp_path / "a.parquet",
+                   data_page_size=1 << 30, row_group_size=1 << 30, max_rows_per_page=1 << 30,
+                   write_batch_size=1 << 30, compression="zstd")  # fmt: skip
+    with pytest.raises(DataError, match=r"at most 1,000 rows a byte, found 3,000,000 in \d+"):
+        read_interactions(tmp_path / "a.parquet")
