@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sif.data.interactions.ids import id_string
 from sif.errors import DataError
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
@@ -170,11 +171,11 @@ def _question(row: dict[str, Any], count: int, number: int) -> Question:
     (kind,) = kinds
     ratings = None
     if kind == "history":
-        ids = tuple(_id(one, f"row {number}: history") for one in _cells(given, kind, number))
+        ids = tuple(id_string(one, f"row {number}: history") for one in _cells(given, kind, number))
         if "ratings" in given:
             ratings = tuple(_ratings(given, len(ids), number))
     else:
-        ids = (_id(given[kind], f"row {number}: {kind}"),)
+        ids = (id_string(given[kind], f"row {number}: {kind}"),)
         if "ratings" in given:
             raise DataError(f"row {number}: ratings: expected with a history, found with {kind}")
     wanted = _count(given["n"], f"row {number}: n") if "n" in given else count
@@ -212,19 +213,6 @@ def _ratings(given: dict[str, Any], expected: int, number: int) -> Iterator[floa
         if not math.isfinite(rating):
             raise DataError(f"row {number}: ratings: expected finite numbers, found {_told(cell)}")
         yield rating
-
-
-def _id(value: Any, where: str) -> str:
-    """An id as text; a whole float is what pandas makes of a number above an empty cell."""
-    whole = isinstance(value, float | np.floating) and float(value).is_integer()
-    if whole or (isinstance(value, int | np.integer) and not isinstance(value, bool)):
-        try:
-            return str(int(value))
-        except ValueError:  # Python has no text for thousands of digits
-            raise DataError(f"{where}: expected an id, found a number of too many digits") from None
-    if not isinstance(value, str):
-        raise DataError(f"{where}: expected an id (text or a whole number), found {_told(value)}")
-    return value
 
 
 def _count(value: Any, where: str) -> int:

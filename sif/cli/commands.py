@@ -74,7 +74,7 @@ def recommend(values: argparse.Namespace) -> None:
 
     users += values.user
     if values.users is not None:
-        users += listing.read_ids(values.users, "user")
+        users += listing.read_ids(values.users, "user", model.model_.reading.user)
     if not users:
         raise ConfigError("recommend: expected user ids or --users, found neither")
     if values.output is not None:

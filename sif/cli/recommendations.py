@@ -6,7 +6,6 @@ import contextlib
 import csv
 import importlib.util
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,11 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sif.data.interactions.readers import RECOGNIZED
+from sif.data.interactions.ids import id_strings
+from sif.data.interactions.readers import usual_places
 from sif.data.interactions.table_files import TextTable, open_table, parquet_library
 from sif.data.interactions.text_records import records, sniff
-from sif.data.interactions.vocabulary import id_strings
-from sif.errors import DataError
+from sif.errors import CellError, DataError
 from sif.recommender.recommender import Recommender
 
 Row = tuple[str, int, str, float, str]
@@ -51,47 +50,51 @@ def recommendations(model: Recommender, users: Sequence[str], count: int) -> Ite
         yield list(rows(some, ids, scores, model.titles))
 
 
-def read_ids(path: Path, name: str) -> list[str]:
+def read_ids(path: Path, name: str, named: str | None = None) -> list[str]:
     """Distinct ids of a file's column, as training reads them, in the order of the file.
 
     Args:
         path: A file for `open_table`. A single column needs no header: in a text file a first line
             that is no usual name of the field is an id.
         name: The field, "user" or "item", whose usual column names are recognized.
+        named: Name of its column in the training, where one was given; counts first.
 
     Raises:
         DataError: The file cannot be read, or has no such column.
     """
-    table = _headerless(path, name) or open_table(path)
-    place = _recognized(table.columns, name)
+    table = _headerless(path, name, named) or open_table(path)
+    place = _recognized(table.columns, name, named)
     if place is None and len(table.columns) > 1:
         raise DataError(
             f"{table.header_place}: expected a column {name!r} or a single one, found "
             f"{', '.join(table.columns)}"
         )
     place = place or 0
-    cells = table.read({place: "id"})[place].astype(object)
-    cells = cells.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
-    if len(cells) == 0 or (cells.isna() | (cells == "")).any():
-        number = "an empty one" if len(cells) else "none"
-        raise DataError(f"{path}: expected {name} ids, found {number}")
-    return list(dict.fromkeys(id_strings(cells).tolist()))
+    try:
+        ids = list(dict.fromkeys(id_strings(table.read({place: "id"})[place]).tolist()))
+    except CellError as error:
+        where, _ = table.locate(error.row, place)
+        raise DataError(f"{where}: {name}: {error.expected}, found {error.found}") from None
+    if not ids:
+        raise DataError(f"{path}: expected {name} ids, found none")
+    return ids
 
 
-def _recognized(columns: Sequence[str], name: str) -> int | None:
-    """Position of a field's column by its usual names."""
-    plain = [re.sub(r"[\s_\-]", "", column.split(":")[0]).lower() for column in columns]
-    return next((plain.index(usual) for usual in RECOGNIZED[name] if usual in plain), None)
+def _recognized(columns: Sequence[str], name: str, named: str | None) -> int | None:
+    """Position of a field's column by the name of the training, else by its usual names."""
+    if named is not None and named in columns:
+        return list(columns).index(named)
+    return next(iter(usual_places(columns, name)), None)
 
 
-def _headerless(path: Path, name: str) -> TextTable | None:
+def _headerless(path: Path, name: str, named: str | None) -> TextTable | None:
     """A text file of one column without a header; None: another file."""
     if not path.is_file() or path.suffix.lower() in (".parquet", ".pq"):
         return None
     quoting = csv.QUOTE_NONE if path.suffix.lower() == ".inter" else csv.QUOTE_MINIMAL
     separator = sniff(path, quoting)
     line, first = next(records(path, separator, quoting), (0, []))
-    if len(first) != 1 or _recognized(first, name) is not None:
+    if len(first) != 1 or _recognized(first, name, named) is not None:
         return None
     return TextTable(path, separator, quoting, False, line, (name,))
 

@@ -136,7 +136,7 @@ def test_ids_of_parquet_are_read_as_training_reads_them(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a,b\n1x,2x\n", "line 1 .*expected a column 'user' or a single one, found a, b"),
-        ("user,item\n ,a\nu1,b\n", "expected user ids, found an empty one"),
+        ("user,item\n ,a\nu1,b\n", r"users\.csv line 2: user: expected an id, found nothing"),
         ("user\n", "found none after the header"),
         ("", "found an empty file"),
     ],

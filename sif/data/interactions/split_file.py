@@ -8,7 +8,8 @@ folder with train, valid and test in any readable format, or their paths in this
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -18,12 +19,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sif.data.interactions.cells import INT64, Int64Array
 from sif.data.interactions.clean import check_usable, describe
 from sif.data.interactions.interactions import Interactions, concatenate, row_keys
+from sif.data.interactions.ratings import ratings_of
 from sif.data.interactions.readers import Columns, read_interactions
 from sif.data.interactions.split import PART_NAMES, Split, build_split
-from sif.data.interactions.vocabulary import Int64Array, Vocabulary
-from sif.errors import DataError
+from sif.data.interactions.times import seconds_of
+from sif.data.interactions.vocabulary import Vocabulary
+from sif.errors import CellError, DataError
 
 _SPELLINGS = {
     "train": ("train", "training", "base"),
@@ -130,7 +134,7 @@ def _from_npz(path: Path, context: tuple[str, ...]) -> tuple[Interactions, Int64
         fields=fields,
         vocabularies=tuple(vocabularies),
         rating=npz.ratings() if "rating" in npz.arrays else None,
-        timestamp=npz.integers("timestamp") if "timestamp" in npz.arrays else None,
+        timestamp=npz.times() if "timestamp" in npz.arrays else None,
     )
     return interactions, npz.integers("part")
 
@@ -168,24 +172,42 @@ class _Npz:
     arrays: dict[str, npt.NDArray[Any]]
 
     def integers(self, name: str) -> Int64Array:
-        values = self._numbers(name, "integers")
+        values = self._integers(name)
         if values.dtype.kind == "f":
-            whole = np.isfinite(values) & (values == np.floor(values))
+            whole = (np.abs(values) < 2.0**63) & (values == np.floor(values))
             self.refuse(values, whole, f"{name}: expected an integer")
+        self.refuse(values, values <= INT64.max, f"{name}: expected an integer in int64")
         return values.astype(np.int64)
 
     def ratings(self) -> npt.NDArray[np.float32]:
-        values = self._numbers("rating", "numbers")
-        ratings = values.astype(np.float32)
-        self.refuse(values, np.isfinite(ratings), "rating: expected a finite number")
-        return ratings
+        values = self._column("rating")
+        if values.dtype.kind == "f":
+            self.refuse(values, np.isfinite(values), "rating: expected a finite number")
+        with self._named("rating"):
+            return ratings_of(values)
 
-    def _numbers(self, name: str, kind: str) -> npt.NDArray[Any]:
+    def times(self) -> Int64Array:
+        with self._named("timestamp"):
+            return seconds_of(self._column("timestamp"))[0]
+
+    @contextmanager
+    def _named(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except CellError as error:
+            where = f"{self.path} row {error.row + 1}: {name}"
+            raise DataError(f"{where}: {error.expected}, found {error.found}") from None
+
+    def _column(self, name: str) -> npt.NDArray[Any]:
         values, n = self.arrays[name], len(self.arrays["part"])
         if values.shape != (n,):
             raise DataError(f"{self.path}: {name}: expected shape ({n},), found {values.shape}")
+        return values
+
+    def _integers(self, name: str) -> npt.NDArray[Any]:
+        values = self._column(name)
         if values.dtype.kind not in "iuf":
-            raise DataError(f"{self.path}: {name}: expected {kind}, found {values.dtype}")
+            raise DataError(f"{self.path}: {name}: expected integers, found {values.dtype}")
         return values
 
     def refuse(self, values: npt.NDArray[Any], good: npt.NDArray[np.bool_], expected: str) -> None:

@@ -19,6 +19,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from sif.data.interactions.cells import distinct
 from sif.data.interactions.text_records import (
     WHITESPACE,
     is_number,
@@ -29,7 +30,6 @@ from sif.data.interactions.text_records import (
     sniff,
     spell,
 )
-from sif.data.interactions.vocabulary import distinct
 from sif.errors import DataError
 from sif.utils.optional import library
 
