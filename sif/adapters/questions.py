@@ -7,7 +7,7 @@ what is similar to an `item`. Everything that can be wrong with a table is a `Si
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sif.data.interactions.ids import id_string
-from sif.errors import DataError
+from sif.data.interactions.ratings import numbers_of
+from sif.errors import CellError, DataError
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.retrieval.engine import Top
@@ -198,21 +199,20 @@ def _cells(given: dict[str, Any], name: str, number: int) -> list[Any]:
     return list(cells)
 
 
-def _ratings(given: dict[str, Any], expected: int, number: int) -> Iterator[float]:
+def _ratings(given: dict[str, Any], expected: int, number: int) -> list[float]:
     cells = _cells(given, "ratings", number)
     if len(cells) != expected:
         raise DataError(
             f"row {number}: ratings: expected {expected}, one per item, found {len(cells)}"
         )
-    for cell in cells:
-        real = isinstance(cell, int | float | np.integer | np.floating)
-        try:
-            rating = float(cell) if real and not isinstance(cell, bool) else math.nan
-        except OverflowError:  # a whole number beyond floats
-            rating = math.inf
-        if not math.isfinite(rating):
-            raise DataError(f"row {number}: ratings: expected finite numbers, found {_told(cell)}")
-        yield rating
+    try:
+        ratings = numbers_of(cells)
+    except CellError as error:
+        raise DataError(f"row {number}: ratings: {error.expected}, found {error.found}") from None
+    if not np.isfinite(ratings).all():
+        found = _told(cells[int(np.argmin(np.isfinite(ratings)))])
+        raise DataError(f"row {number}: ratings: expected finite numbers, found {found}")
+    return [float(rating) for rating in ratings]
 
 
 def _count(value: Any, where: str) -> int:

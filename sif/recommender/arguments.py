@@ -17,6 +17,7 @@ from sif.config import CFConfig
 from sif.config.loading import dotted
 from sif.config.renamed import todays_name
 from sif.data.interactions.ids import id_string, id_strings
+from sif.data.interactions.ratings import numbers_of
 from sif.errors import ConfigError, DataError
 from sif.problems.configuration import load_job_config
 from sif.recommender.model import ServedModel
@@ -150,12 +151,13 @@ def history_row(model: ServedModel, history: Any, ratings: ArrayLike | None) -> 
     names, _ = listed(history, "history")
     columns = model.vocabularies[1].index(names, "item")
     rated = model.objective == "rating"
-    try:
-        ratings = None if ratings is None or np.size(ratings) == 0 else ratings
-        given = np.ones(len(columns)) if ratings is None else np.atleast_1d(ratings)
-        values = given.astype(np.float64)
-    except (TypeError, ValueError):
-        raise ConfigError(f"ratings: expected numbers, found {ratings!r}") from None
+    ratings = None if ratings is None or np.size(ratings) == 0 else ratings
+    values = np.ones(len(columns))
+    if ratings is not None:
+        try:
+            values = numbers_of([ratings] if np.ndim(ratings) == 0 else ratings)
+        except DataError as error:
+            raise ConfigError(f"ratings: {error}") from None
     needed = rated and len(columns) > 0
     if needed == (ratings is None) or values.shape != columns.shape:
         expected = f"{len(columns)} ratings" if needed else "no ratings"

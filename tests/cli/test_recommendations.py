@@ -124,6 +124,18 @@ def test_ids_are_read_as_training_reads_them(
     assert listing.read_ids(tmp_path / "users.csv", "user") == expected
 
 
+def test_columns_have_the_names_of_the_training(tmp_path: Path) -> None:
+    path = tmp_path / "users.csv"
+    path.write_text("patron\n 7.0\nc2\n7\n")
+    assert listing.read_ids(path, "user", "patron") == ["7", "c2"]
+    assert listing.read_ids(path, "user") == ["patron", "7", "c2"]
+    path.write_text("user,patron\na,c1\nb,c2\n")
+    assert listing.read_ids(path, "user", "patron") == ["c1", "c2"]
+    assert listing.read_ids(path, "user") == ["a", "b"]
+    path.write_text("customer\nc1\nc2\n")
+    assert listing.read_ids(path, "user") == ["c1", "c2"]
+
+
 def test_ids_of_parquet_are_read_as_training_reads_them(tmp_path: Path) -> None:
     path = tmp_path / "users.parquet"
     pd.DataFrame({"rating": [1, 2], "userId": [7.0, 1.0]}).to_parquet(path)

@@ -73,7 +73,7 @@ def load_split_file(
         interactions = replace(interactions, titles=dict(titles))
     split = build_split(interactions, part, protocol="file", seed=0, where=where)
     _refuse_twice(split, where)
-    return split
+    return replace(split, notes=(*interactions.notes, *split.notes))
 
 
 def _refuse_twice(split: Split, where: str) -> None:
@@ -129,12 +129,14 @@ def _from_npz(path: Path, context: tuple[str, ...]) -> tuple[Interactions, Int64
             vocabulary, codes = Vocabulary.from_values(codes)
         columns.append(codes)
         vocabularies.append(vocabulary)
+    times, notes = npz.times()
     interactions = Interactions(
         ids=np.stack(columns, axis=1),
         fields=fields,
         vocabularies=tuple(vocabularies),
         rating=npz.ratings() if "rating" in npz.arrays else None,
-        timestamp=npz.times() if "timestamp" in npz.arrays else None,
+        timestamp=times,
+        notes=notes,
     )
     return interactions, npz.integers("part")
 
@@ -186,9 +188,13 @@ class _Npz:
         with self._named("rating"):
             return ratings_of(values)
 
-    def times(self) -> Int64Array:
+    def times(self) -> tuple[Int64Array | None, tuple[str, ...]]:
+        if "timestamp" not in self.arrays:
+            return None, ()
         with self._named("timestamp"):
-            return seconds_of(self._column("timestamp"))[0]
+            seconds, read_as = seconds_of(self._column("timestamp"))
+        note = f"{self.path}: timestamp: numbers read as {read_as}"
+        return seconds, (note,) if read_as else ()
 
     @contextmanager
     def _named(self, name: str) -> Iterator[None]:

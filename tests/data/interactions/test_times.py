@@ -172,7 +172,9 @@ def test_a_column_of_times_that_cannot_be_read_may_be_left_out(tmp_path: Path) -
 def test_a_split_file_reads_times_as_a_table_does(tmp_path: Path) -> None:
     pairs = {"user": np.arange(30) // 6, "item": np.arange(30) % 6, "part": np.arange(30) % 3}
     np.savez(tmp_path / "a.npz", **pairs, timestamp=1_700_000_000_000 + np.arange(30) * 1000)
-    timestamp = load_split_file(tmp_path / "a.npz").interactions.timestamp
+    split = load_split_file(tmp_path / "a.npz")
+    timestamp = split.interactions.timestamp
+    assert split.notes == (f"{tmp_path}/a.npz: timestamp: numbers read as {UNITS[1]} since 1970",)
     assert timestamp is not None and timestamp.tolist() == [1_700_000_000 + k for k in range(30)]
     np.savez(tmp_path / "a.npz", **pairs, timestamp=np.full(30, np.nan))
     with pytest.raises(DataError, match=r"a\.npz row 1: timestamp: expected .*, found nothing$"):
