@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sif.data.interactions.ids import id_strings
 from sif.data.interactions.readers import Columns, refuse_twice
 from sif.data.interactions.table_files import IsHeader, Table, open_table, parquet_library
-from sif.data.interactions.vocabulary import id_strings
-from sif.errors import DataError
+from sif.errors import CellError, DataError
 from sif.recommender.recommender import Recommender
 
 Row = tuple[str, int, str, float, str]
@@ -77,15 +77,14 @@ def read_ids(path: Path, name: str, columns: Columns = USUAL) -> list[str]:
         )
     place = place or 0
     refuse_twice(table, place, name)
-    cells = table.read({place: "id"})[place].astype(object)
-    cells = cells.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
-    if len(cells) == 0 or (cells.isna() | (cells == "")).any():
-        number = "an empty one" if len(cells) else "none"
-        raise DataError(f"{path}: expected {name} ids, found {number}")
     try:
-        return list(dict.fromkeys(id_strings(cells).tolist()))
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        ids = list(dict.fromkeys(id_strings(table.read({place: "id"})[place]).tolist()))
+    except CellError as error:
+        where, _ = table.locate(error.row, place)
+        raise DataError(f"{where}: {name}: {error.expected}, found {error.found}") from None
+    if not ids:
+        raise DataError(f"{path}: expected {name} ids, found none")
+    return ids
 
 
 def _open(path: Path, is_header: IsHeader, name: str, columns: Columns) -> Table:

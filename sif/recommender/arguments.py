@@ -16,8 +16,9 @@ from scipy import sparse
 from sif.config import CFConfig
 from sif.config.loading import dotted
 from sif.config.renamed import todays_name
-from sif.data.interactions.vocabulary import id_strings
-from sif.errors import ConfigError
+from sif.data.interactions.ids import id_string, id_strings
+from sif.data.interactions.ratings import numbers_of
+from sif.errors import ConfigError, DataError
 from sif.problems.configuration import load_job_config
 from sif.recommender.model import ServedModel
 
@@ -76,14 +77,23 @@ def accepts_other_names(method: Callable[P, R]) -> Callable[P, R]:
     return called
 
 
-def listed(ids: Any) -> tuple[NDArray[np.str_], bool]:
-    """Ids as texts (n,), and whether it was a single one."""
+def listed(ids: Any, name: str = "ids") -> tuple[NDArray[np.str_], bool]:
+    """Ids as texts (n,), and whether it was a single one.
+
+    Raises:
+        DataError: A value that is no id, by the argument's name and its row.
+    """
     one = (
-        isinstance(ids, str | bytes)
+        isinstance(ids, str | bytes | bytearray)
         or not isinstance(ids, Iterable)
         or getattr(ids, "ndim", 1) == 0
     )
-    return id_strings([ids] if one else ids), one
+    if one:
+        return np.array([id_string(ids, name)]), True
+    try:
+        return id_strings(ids), False
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from None
 
 
 def whole_number(count: Any, name: str = "n", most: float = math.inf) -> int:
@@ -127,7 +137,7 @@ def allowed_ids(
     """`mask_of` for original ids; UnknownIdError for one that the model does not have."""
     vocabulary, name = model.vocabularies[field], model.fields[field]
     return mask_of(
-        len(vocabulary), lambda ids: vocabulary.index(listed(ids)[0], name), excluded, among
+        len(vocabulary), lambda ids: vocabulary.index(listed(ids, name)[0], name), excluded, among
     )
 
 
@@ -138,15 +148,16 @@ def history_row(model: ServedModel, history: Any, ratings: ArrayLike | None) -> 
         UnknownIdError: An unknown item.
         ConfigError: Ratings that are missing, too many, or no numbers.
     """
-    names, _ = listed(history)
+    names, _ = listed(history, "history")
     columns = model.vocabularies[1].index(names, "item")
     rated = model.objective == "rating"
-    try:
-        ratings = None if ratings is None or np.size(ratings) == 0 else ratings
-        given = np.ones(len(columns)) if ratings is None else np.atleast_1d(ratings)
-        values = given.astype(np.float64)
-    except (TypeError, ValueError):
-        raise ConfigError(f"ratings: expected numbers, found {ratings!r}") from None
+    ratings = None if ratings is None or np.size(ratings) == 0 else ratings
+    values = np.ones(len(columns))
+    if ratings is not None:
+        try:
+            values = numbers_of([ratings] if np.ndim(ratings) == 0 else ratings)
+        except DataError as error:
+            raise ConfigError(f"ratings: {error}") from None
     needed = rated and len(columns) > 0
     if needed == (ratings is None) or values.shape != columns.shape:
         expected = f"{len(columns)} ratings" if needed else "no ratings"

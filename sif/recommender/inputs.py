@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from sif.data.interactions.interactions import row_keys
 from sif.data.interactions.load import load_dataset
 from sif.errors import ConfigError, DataError
 
+_logger = logging.getLogger("sif")
+
 DEFAULTS = DataConfig()
 """Settings of how data are read."""
 
@@ -47,6 +50,13 @@ def interactions_of(data: Any, config: DataConfig, objective: str) -> Interactio
     Raises:
         DataError: Another type, or data that cannot be used.
     """
+    interactions = _read(data, config, objective)
+    for note in interactions.notes:
+        _logger.info("%s", note)
+    return interactions
+
+
+def _read(data: Any, config: DataConfig, objective: str) -> Interactions:
     if isinstance(data, Interactions):
         return data
     columns = Columns.of(config)

@@ -320,7 +320,7 @@ class Recommender(Estimator):
         server = self.server()
         server.refuse_unpersonalized()
         allowed = allowed_ids(self.model_, 1, exclude_items, items)
-        names, one = listed(users)
+        names, one = listed(users, "users")
         best = self._top(names, answer_length(n, self.model_), exclude_seen, allowed)
         return self._answer(best, None if one else names, as_arrays)
 
@@ -385,7 +385,7 @@ class Recommender(Estimator):
         """
         server = self.server()
         server.refuse_unpersonalized()
-        (names, _), (asked, one) = listed(items), listed(users)
+        (names, _), (asked, one) = listed(items, "items"), listed(users, "users")
         columns = self.model_.vocabularies[1].index(names, "item")
         columns = columns[np.sort(np.unique(columns, return_index=True)[1])]
         count, allowed = len(columns), np.isin(np.arange(server.engine.n_items), columns)
@@ -610,9 +610,9 @@ class Recommender(Estimator):
         return best
 
     def _similar(self, field: int, ids: Any, n: int, excluded: Any, as_arrays: bool) -> Answer:
-        names, one = listed(ids)
         model = self.fitted_model()
         vocabulary, name = model.vocabularies[field], model.fields[field]
+        names, one = listed(ids, name)
         rows, allowed = vocabulary.index(names, name), allowed_ids(model, field, excluded)
         nearest = self.server().similar(field, rows, answer_length(n, model), allowed=allowed)
         return self._answer(nearest, None if one else names, as_arrays, field, "similar_to")

@@ -179,6 +179,18 @@ def test_a_damaged_file_of_users_is_one_line(
     assert error.startswith(f"error: {tmp_path / name}") and found in error
 
 
+def test_columns_have_the_names_of_the_training(tmp_path: Path) -> None:
+    path = tmp_path / "users.csv"
+    path.write_text("patron\n 7.0\nc2\n7\n")
+    assert listing.read_ids(path, "user", Columns(user="patron")) == ["7", "c2"]
+    assert listing.read_ids(path, "user") == ["patron", "7", "c2"]
+    path.write_text("user,patron\na,c1\nb,c2\n")
+    assert listing.read_ids(path, "user", Columns(user="patron")) == ["c1", "c2"]
+    assert listing.read_ids(path, "user") == ["a", "b"]
+    path.write_text("customer\nc1\nc2\n")
+    assert listing.read_ids(path, "user") == ["c1", "c2"]
+
+
 def test_ids_of_parquet_are_read_as_training_reads_them(tmp_path: Path) -> None:
     path = tmp_path / "users.parquet"
     pd.DataFrame({"rating": [1, 2], "userId": [7.0, 1.0]}).to_parquet(path)
@@ -191,7 +203,7 @@ def test_ids_of_parquet_are_read_as_training_reads_them(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a,b\n1x,2x\n", "line 1 .*expected a column 'user' or a single one, found a, b"),
-        ("user,item\n ,a\nu1,b\n", "expected user ids, found an empty one"),
+        ("user,item\n ,a\nu1,b\n", r"users\.csv line 2: user: expected an id, found nothing"),
         ("user\n", "found none after the header"),
         ("", "found an empty file"),
     ],

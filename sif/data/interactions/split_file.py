@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -19,13 +20,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sif.data.interactions.cells import INT64, Int64Array
 from sif.data.interactions.clean import check_usable, describe
 from sif.data.interactions.interactions import Interactions, concatenate, row_keys
+from sif.data.interactions.ratings import ratings_of
 from sif.data.interactions.readers import Columns, read_interactions
 from sif.data.interactions.split import PART_NAMES, Split, build_split
-from sif.data.interactions.vocabulary import Int64Array, Vocabulary
+from sif.data.interactions.times import seconds_of
+from sif.data.interactions.vocabulary import Vocabulary
 from sif.data.reading import reading
-from sif.errors import DataError
+from sif.errors import CellError, DataError
 
 _SPELLINGS = {
     "train": ("train", "training", "base"),
@@ -73,7 +77,7 @@ def load_split_file(
         interactions = replace(interactions, titles=dict(titles))
     split = build_split(interactions, part, protocol="file", seed=0, where=where)
     _refuse_twice(split, where)
-    return split
+    return replace(split, notes=(*interactions.notes, *split.notes))
 
 
 def _refuse_twice(split: Split, where: str) -> None:
@@ -126,12 +130,14 @@ def _from_npz(path: Path, context: tuple[str, ...]) -> tuple[Interactions, Int64
             vocabulary, codes = Vocabulary.from_values(codes)
         columns.append(codes)
         vocabularies.append(vocabulary)
+    times, notes = npz.times()
     interactions = Interactions(
         ids=np.stack(columns, axis=1),
         fields=fields,
         vocabularies=tuple(vocabularies),
         rating=npz.ratings() if "rating" in npz.arrays else None,
-        timestamp=npz.integers("timestamp") if "timestamp" in npz.arrays else None,
+        timestamp=times,
+        notes=notes,
     )
     return interactions, npz.integers("part")
 
@@ -205,22 +211,29 @@ class _Npz:
 
     def integers(self, name: str) -> Int64Array:
         """An array (n,) of whole numbers."""
-        values = self._numbers(name, "integers")
+        values = self._integers(name)
         if values.dtype.kind == "f":
-            whole = np.isfinite(values) & (values == np.floor(values))
+            whole = (np.abs(values) < 2.0**63) & (values == np.floor(values))
             self.refuse(values, whole, f"{name}: expected an integer")
-        if values.dtype.kind in "uf":
-            fits = (values >= _LEAST) & (values < -_LEAST)
-            self.refuse(values, fits, f"{name}: expected an integer of 64 bits")
+        self.refuse(values, values <= INT64.max, f"{name}: expected an integer in int64")
         return values.astype(np.int64)
 
     def ratings(self) -> npt.NDArray[np.float32]:
         """The ratings (n,)."""
-        values = self._numbers("rating", "numbers")
-        with np.errstate(over="ignore"):
-            ratings = values.astype(np.float32)
-        self.refuse(values, np.isfinite(ratings), "rating: expected a finite number")
-        return ratings
+        values = self._column("rating")
+        if values.dtype.kind == "f":
+            self.refuse(values, np.isfinite(values), "rating: expected a finite number")
+        with self._named("rating"):
+            return ratings_of(values)
+
+    def times(self) -> tuple[Int64Array | None, tuple[str, ...]]:
+        """The times (n,) or None, and a note on how they were read."""
+        if "timestamp" not in self.arrays:
+            return None, ()
+        with self._named("timestamp"):
+            seconds, read_as = seconds_of(self._column("timestamp"))
+        note = f"{self.path}: timestamp: numbers read as {read_as}"
+        return seconds, (note,) if read_as else ()
 
     def vocabulary(self, name: str) -> Vocabulary:
         """The ids of a field."""
@@ -240,12 +253,24 @@ class _Npz:
         except DataError as error:
             raise DataError(f"{self.path}: {name}: {error}") from None
 
-    def _numbers(self, name: str, kind: str) -> npt.NDArray[Any]:
+    @contextmanager
+    def _named(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except CellError as error:
+            where = f"{self.path} row {error.row + 1}: {name}"
+            raise DataError(f"{where}: {error.expected}, found {error.found}") from None
+
+    def _column(self, name: str) -> npt.NDArray[Any]:
         values, n = self.arrays[name], len(self.arrays["part"])
         if values.shape != (n,):
             raise DataError(f"{self.path}: {name}: expected shape ({n},), found {values.shape}")
+        return values
+
+    def _integers(self, name: str) -> npt.NDArray[Any]:
+        values = self._column(name)
         if values.dtype.kind not in "iuf":
-            raise DataError(f"{self.path}: {name}: expected {kind}, found {values.dtype}")
+            raise DataError(f"{self.path}: {name}: expected integers, found {values.dtype}")
         return values
 
     def refuse(self, values: npt.NDArray[Any], good: npt.NDArray[np.bool_], expected: str) -> None:

@@ -8,7 +8,6 @@ read line by line only to find the line of a bad cell.
 from __future__ import annotations
 
 import csv
-import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 import pandas as pd
 
+from sif.data.interactions.cells import distinct
 from sif.data.interactions.file_kinds import FEATHER, PARQUET, first_bytes, refuse_foreign
 from sif.data.interactions.text_records import (
     TEXT,
@@ -33,12 +33,9 @@ from sif.data.interactions.text_records import (
     sniff,
     spell,
 )
-from sif.data.interactions.vocabulary import distinct
 from sif.data.reading import reading
 from sif.errors import DataError
 from sif.utils.optional import library
-
-_log = logging.getLogger(__name__)
 
 _SPELLED = {"\\t": "\t", "tab": "\t", " ": WHITESPACE}  # as a YAML file may say it
 _CHUNK = 1 << 20  # rows whose ids are held as texts at a time
@@ -58,10 +55,12 @@ class Table(ABC):
     Attributes:
         path: The file.
         columns: Names by position.
+        notes: Layout that was recognized without a word in the file, one line each.
     """
 
     path: Path
     columns: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def header_place(self) -> str:
@@ -132,6 +131,7 @@ class TextTable(Table):
     first_line: int
     columns: tuple[str, ...]
     skipped: int = 0
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: Path, is_header: IsHeader, separator: str | None = None) -> TextTable:
@@ -157,10 +157,10 @@ class TextTable(Table):
         else:
             extra = (f"column{n}" for n in range(len(HEADERLESS) + 1, len(first) + 1))
             columns = (*HEADERLESS, *extra)[: len(first)]
-            if len(first) > 1 and not all(map(is_number, first)):
-                place = f"{path} line {head[0][0]}"
-                _log.warning("%s: no header; columns are read as %s", place, ", ".join(columns))
-        return cls(path, separator, quoting, header, head[header][0], columns, skipped)
+        notes: tuple[str, ...] = ()
+        if not header and not all(map(is_number, first)):
+            notes = (f"{path} line {head[0][0]}: no header: columns {', '.join(columns)}",)
+        return cls(path, separator, quoting, header, head[header][0], columns, skipped, notes)
 
     @property
     def header_place(self) -> str:
@@ -318,17 +318,12 @@ class ArrowTable(Table, ABC):
         """Values of a column, bytes as texts. What a writer noted for pandas is not asked."""
         arrow, _ = parquet_library(self.path)
         name, kind = self.columns[column], self.types[column]
-        place = f"{self.path}: column {name!r}"
-        with reading(place, f"values of type {kind}"):
+        with reading(f"{self.path}: column {name!r}", f"values of type {kind}"):
             values = batch.column(name)
             if "binary" in str(kind):  # also of a dictionary
                 if arrow.types.is_dictionary(kind):
                     values = values.dictionary_decode()
                 values = values.cast(arrow.string())
-        if arrow.types.is_timestamp(kind):
-            with reading(place, "times from 1677 to 2262"):
-                values = values.cast(arrow.timestamp("ns", kind.tz))
-        with reading(place, f"values of type {kind}"):
             return values.to_pandas()
 
 

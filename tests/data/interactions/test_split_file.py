@@ -77,7 +77,7 @@ def test_npz_with_the_least(tmp_path: Path) -> None:
         ),
         ({"part": np.array(0)}, r"part: expected one dimension, found shape \(\)"),
         ({"user": np.zeros((6, 5))}, r"user: expected shape \(30,\), found \(6, 5\)"),
-        ({"user": np.full(30, 1e300)}, r"row 1: user: expected an integer of 64 bits, .*"),
+        ({"user": np.full(30, 1e300)}, r"row 1: user: expected an integer, found 1e\+300"),
         ({"item": np.full(30, 2**63, np.uint64)}, r"row 1: item: .*, found 9223372036854775808"),
         ({"user_ids": np.zeros((5, 2))}, r"user_ids: expected one dimension, found .*"),
         ({"user_ids": np.zeros(10, bool)}, "user_ids: expected ids, found bool"),
