@@ -30,6 +30,8 @@ from sif.errors import LONGEST, SifError
 
 ROWS = 40
 Pairs = list[tuple[str, str]]
+SECONDS: list[float] = []
+"""Of each answer."""
 PIECES = (
     b"\0", b"\n", b"\r", b"\r\n", b"\t", b",", b";", b"|", b"::", b'"', b'""', b"'", b"\\", b" ",
     b"\xef\xbb\xbf", b"\xff\xfe", b"\xe9", b"\xc3", b"\xed\xa0\x80", "\u2028ü\u0085".encode(),
@@ -129,20 +131,20 @@ def border(trial: str) -> Iterator[None]:
         raise
     except Exception as error:  # whatever it is, the trial is named
         raise AssertionError(f"{trial}: {type(error).__name__}: {error}") from error
-    assert time.perf_counter() - start < 5, trial
+    SECONDS.append(time.perf_counter() - start)
+    assert SECONDS[-1] < 5, trial
 
 
 @contextmanager
 def figures(kind: str, trials: int) -> Iterator[list[int]]:
     """Says how many of the trials were read, the slowest one's seconds and the peak memory."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start, read = time.perf_counter(), []
+    read: list[int] = []
+    SECONDS.clear()
     yield read
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds = time.perf_counter() - start
-    print(
-        f"{kind}: {trials} trials, {len(read)} read, {seconds:.1f} s in all, peak {peak >> 10} MB"
-    )
+    longest = max(SECONDS)
+    print(f"{kind}: {trials} trials, {len(read)} read, {longest:.2f} s at most, {peak >> 10} MB")
     assert peak - before < 500 << 10
 
 
@@ -254,7 +256,12 @@ def test_damaged_parquet(trials: int, tmp_path: Path) -> None:
 
             def expected() -> Pairs | None:
                 with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                    columns = file.read(["user", "item"]).to_pydict()
+                    made = file.read(["user", "item"])
+                for place, kind in enumerate(made.schema):
+                    if pa.types.is_timestamp(kind.type):  # Python's own end with the year 9999
+                        numbers = made.column(place).cast(pa.int64())
+                        made = made.set_column(place, kind.name, numbers)
+                columns = made.to_pydict()
                 texts = [
                     [plain(v.decode() if isinstance(v, bytes) else v) for v in columns.get(n, ())]
                     for n in ("user", "item")

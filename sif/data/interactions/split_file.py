@@ -160,6 +160,8 @@ def _load(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
         shape, _, dtype = reads(stream)
         if dtype.hasobject:
             raise ValueError("Python objects")
+        if dtype.kind in "cV":
+            raise ValueError(f"values of type {dtype}")
         claimed, actual = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
         if claimed != actual:
             raise ValueError(f"{actual:,} bytes for shape {shape} of {dtype}")
