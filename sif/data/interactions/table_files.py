@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from sif.data.interactions.cells import distinct
+from sif.data.interactions.cells import distinct, written
 from sif.data.interactions.text_records import (
     WHITESPACE,
     is_number,
@@ -68,7 +68,7 @@ class Table(ABC):
     def locate(self, row: int, column: int) -> tuple[str, str]:
         """Place ("ratings.csv line 17") and text of one cell; `row` counts data rows from 0."""
         value = self.read({column: "str"})[column].iloc[row]
-        return f"{self.path} row {row + 1}", "" if pd.isna(value) else str(value)
+        return f"{self.path} row {row + 1}", written(value)
 
 
 def open_table(path: Path, separator: str | None = None) -> Table:
