@@ -140,7 +140,7 @@ DIGITS, MORE_DIGITS = 10**399, 10**5000
         ({"user": DIGITS}, "row 1: user: expected an id in int64 or as text, found '1000"),
         (
             {"user": MORE_DIGITS},
-            "row 1: user: expected an id .*, found a number of too many digits",
+            "row 1: user: expected an id .*, found 'a number of too many digits'",
         ),
         ({"user": "u1", "n": MORE_DIGITS}, "row 1: n: expected a whole number from 1"),
     ],

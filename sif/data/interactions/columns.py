@@ -102,8 +102,17 @@ def is_text(column: Column) -> bool:
 
 def told(value: Any) -> str:
     """A cell as messages quote it: short, and on one line."""
+    text = _text(value)
+    return repr(text) if len(text) <= _TOLD else f"{text[:_TOLD]!r}..."
+
+
+def written(cell: Any) -> str:
+    """The text of a cell of any type; "" for a missing one."""
+    return "" if pd.api.types.is_scalar(cell) and pd.isna(cell) else _text(cell)
+
+
+def _text(value: Any) -> str:
     try:
-        text = str(value)
+        return str(value)
     except ValueError:  # Python has no text for thousands of digits
         return "a number of too many digits"
-    return repr(text) if len(text) <= _TOLD else f"{text[:_TOLD]!r}..."

@@ -19,8 +19,12 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 import pandas as pd
 
+<<<<<<< HEAD
 from sif.data.interactions.columns import distinct
 from sif.data.interactions.file_kinds import FEATHER, PARQUET, first_bytes, refuse_foreign
+=======
+from sif.data.interactions.columns import distinct, written
+>>>>>>> e-forms
 from sif.data.interactions.text_records import (
     TEXT,
     WHITESPACE,
@@ -83,7 +87,7 @@ class Table(ABC):
     def locate(self, row: int, column: int) -> tuple[str, str]:
         """Place ("ratings.csv line 17") and text of one value; `row` counts data rows from 0."""
         value = self.read({column: "str"})[column].iloc[row]
-        return f"{self.path} row {row + 1}", "" if pd.isna(value) else str(value)
+        return f"{self.path} row {row + 1}", written(value)
 
 
 def open_table(path: Path, is_header: IsHeader, separator: str | None = None) -> Table:

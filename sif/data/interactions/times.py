@@ -27,6 +27,7 @@ from sif.data.interactions.columns import (
     plain,
     rows_of,
     told,
+    written,
 )
 from sif.errors import EntryError
 
@@ -82,7 +83,7 @@ def seconds_of(values: Any) -> Read:
 
 
 def _refused(row: int, found: Any, expected: str = EXPECTED) -> EntryError:
-    return EntryError(row, expected, told(found) if str(found) else "nothing")
+    return EntryError(row, expected, told(found) if written(found) else "nothing")
 
 
 def _of_type(column: Column) -> Int64Array | None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,7 +117,7 @@ def test_years_beyond_nanoseconds_are_kept(tmp_path: Path) -> None:
     far = pa.array([10**12, 0], pa.timestamp("s"))
     assert seconds_of(far)[0].tolist() == [10**12, 0]
     table = pa.table({"user": ["a", "b"], "item": ["x", "y"], "timestamp": far})
-    pa.parquet.write_table(table, tmp_path / "far.parquet")
+    pq.write_table(table, tmp_path / "far.parquet")
     timestamp = read_interactions(tmp_path / "far.parquet").timestamp
     assert timestamp is not None and timestamp.tolist() == [10**12, 0]
     with pytest.raises(EntryError, match=r"^row 2: .*, found a date out of int64$"):
