@@ -19,12 +19,8 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 import pandas as pd
 
-<<<<<<< HEAD
-from sif.data.interactions.columns import distinct
-from sif.data.interactions.file_kinds import FEATHER, PARQUET, first_bytes, refuse_foreign
-=======
 from sif.data.interactions.columns import distinct, written
->>>>>>> e-forms
+from sif.data.interactions.file_kinds import FEATHER, PARQUET, first_bytes, refuse_foreign
 from sif.data.interactions.text_records import (
     TEXT,
     WHITESPACE,
