@@ -69,7 +69,7 @@ def test_an_argument_of_the_constructor_is_named_by_fit(name: str) -> None:
         (lambda m: m.recommend_new(["i1"], ratings=1j), "ratings: row 1: expected a number, found '1j'"),
         (lambda m: m.recommend_new(["i1"], ratings=FRAME["user"]), "ratings: row 1: expected a number, "),
         (lambda m: m.rank("u1", [None]), "items: row 1: expected an id, found nothing"),
-        (lambda m: m.predict("u1", None), "items: row 1: expected an id, found nothing"),
+        (lambda m: m.predict("u1", None), "items: expected an id, found nothing"),
         (lambda m: m.explain("u1", None), "item: row 1: expected an id, found nothing"),
         (lambda m: m.similar_users("u1", exclude_users=3), "exclude_users: user: expected one of"),
         (lambda m: m.save(3), "folder: expected a text or a path, found 3"),
