@@ -8,7 +8,7 @@ continuous architecture parameters instead, trained on the validation part alone
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import cast
 
@@ -93,13 +93,24 @@ class FunctionSpace(nn.Module):
 
     def interaction(self, gates: Gates) -> GatedInteraction:
         """The function at the gates, over the chosen operation's tables."""
-        transforms = [self.gated_transform(f, gates) for f in range(len(self.context.fields))]
-        interactions = [self._with(k, transforms) for k in range(len(self.operations))]
+        transforms = self._gated_transforms(gates)
+        # Containers of torch are slow to index, so they are gone through once.
+        interactions = [
+            Interaction(self.tables_of(k), transforms, operation, readout)
+            for k, (operation, readout) in enumerate(
+                zip(self.operations, self.readouts, strict=True)
+            )
+        ]
         return GatedInteraction(interactions, gates, OPERATION_BLOCK)
 
-    def _with(self, operation: int, transforms: Sequence[Elementwise]) -> Interaction:
-        tables, readout = self.tables_of(operation), self.readouts[operation]
-        return Interaction(tables, transforms, self.operations[operation], readout)
+    def _chosen(self, selection: Selection) -> Interaction:
+        """The function of a selection, without those of the other operations."""
+        transforms = self._gated_transforms(selection.to_gates(self.blocks))
+        k = selection[OPERATION_BLOCK][0]
+        return Interaction(self.tables_of(k), transforms, self.operations[k], self.readouts[k])
+
+    def _gated_transforms(self, gates: Gates) -> list[Elementwise]:
+        return [self.gated_transform(field, gates) for field in range(len(self.context.fields))]
 
     def loss(self, batch: Batch, gates: Gates) -> Tensor:
         """Loss of a batch under the gates."""
@@ -127,7 +138,7 @@ class FunctionSpace(nn.Module):
         """
 
         def loss_at(selection: Selection) -> float:
-            function = self.interaction(selection.to_gates(self.blocks)).chosen()
+            function = self._chosen(selection)
             loss, numbers = self.context.loss, self.context.loss_settings
             return fitted_loss(function, loss, numbers, train, valid)
 
