@@ -11,23 +11,23 @@ from sif.core.method import ArchReport
 from sif.errors import ConfigError, DivergedError, ShapeError
 
 
-def refuse_report(report: ArchReport, epoch: int) -> None:
+def refuse_report(report: ArchReport, epoch: int, lr: float) -> None:
     """Raises DivergedError where the loss of an architecture step is not finite or a score NaN."""
     tables = [table for blocks in report.scores.values() for table in blocks.values()]
     if not math.isfinite(report.loss) or any(bool(t.isnan().any()) for t in tables):
         raise DivergedError(
             f"search diverged in epoch {epoch}: an architecture step: expected finite numbers, "
-            f"found loss {report.loss} and derivatives that are not finite; lower search.lr"
+            f"found loss {report.loss} and derivatives that are not finite; lower search.lr={lr:g}"
         )
 
 
-def refuse_divergence(entry: Mapping[str, Any], epoch: int) -> None:
+def refuse_divergence(entry: Mapping[str, Any], epoch: int, lr: float) -> None:
     """Raises DivergedError where a loss is no finite number."""
     for name in ("loss", "valid_loss"):
         if entry[name] is not None and not math.isfinite(entry[name]):
             raise DivergedError(
                 f"search diverged in epoch {epoch}: {name}: expected a finite number, "
-                f"found {entry[name]}; lower search.lr"
+                f"found {entry[name]}; lower search.lr={lr:g}"
             )
 
 

@@ -133,7 +133,7 @@ class _Search:
             if due and isinstance(self.method, LearnsArchitecture):
                 before = self.method.best_gates().choices()
                 reports.append(self.method.arch_step(self.space, batch, self.valid.next()))
-                refuse_report(reports[-1], self.epoch + 1)
+                refuse_report(reports[-1], self.epoch + 1, self.settings.lr)
                 self.diagnostics.compare(before, self.method, self.space.blocks)
             gates = self._legal(self.method.weight_gates(self.step))
             self.diagnostics.count(gates)
@@ -232,7 +232,7 @@ def search(
     while not run.finished():
         run.run_epoch()
         entry = run.history[-1]
-        refuse_divergence(entry, run.epoch)
+        refuse_divergence(entry, run.epoch, settings.lr)
         entry["judged"] = dict(judge(run.best_gates())) if judge else {}
         tracker.log(numbers(entry, space.blocks), run.epoch)
         on_epoch(run.epoch, entry)
