@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sif.core.space import Batch
 from sif.core.stream import Checkpointer, Stream
-from sif.errors import DivergedError, ScoreError
+from sif.errors import DivergedError, NotNumberError
 from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
 from sif.utils.device import never
@@ -191,8 +191,8 @@ def train(
         due = last or run.epoch % settings.evaluate_every == 0
         try:
             metrics = evaluate() if due else {}
-        except ScoreError:
-            raise _diverged(run, "scores", math.nan) from None
+        except NotNumberError:
+            raise _diverged(run, "validation", math.nan) from None
         run.seconds += time.perf_counter() - start
         if due:
             run.judge(metrics)
