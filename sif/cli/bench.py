@@ -11,7 +11,7 @@ from sif.bench.folder import BenchFolder
 from sif.bench.plan import Entrant, Plan
 from sif.bench.request import Request, changes
 from sif.cli.arguments import check_resumed, given, program
-from sif.cli.start import going_on
+from sif.cli.interruption import going_on
 from sif.errors import ConfigError, SifError
 
 _SEEDS = 5

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from sif.cli.arguments import JOB_ARGUMENTS, JOB_FLAGS, argument, check_resumed, given, program
 from sif.cli.commands import OTHERS, Verb, run_folder
-from sif.cli.start import EXIT_INTERRUPTED, going_on
+from sif.cli.interruption import EXIT_INTERRUPTED, going_on
 from sif.config import (
     CommonConfig,
     RenamedSetting,
