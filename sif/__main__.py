@@ -1,6 +1,6 @@
 """`python -m sif`, the command line."""
 
-from sif.cli.main import main
+from sif.cli.start import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start())

@@ -88,7 +88,11 @@ class DataError(SifError):
     """
 
 
-class ScoreError(DataError):
+class NotNumberError(DataError):
+    """A model's answer that is not a number."""
+
+
+class ScoreError(NotNumberError):
     """A score that is not a number, so that it cannot rank.
 
     Attributes:

@@ -11,9 +11,12 @@ The last two carry the items' original ids in the order of the scores, as JSON u
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -144,16 +147,31 @@ def _onnx(model: ServedModel) -> bytes:
         raise ConfigError(
             f"onnx: expected at most {ONNX_BYTES} bytes of items, found {size}; use to=torch"
         )
-    program = torch.onnx.export(
-        scores, (_example(model),), input_names=["users"],
-        output_names=["scores"], dynamic_shapes={"users": {0: torch.export.Dim("users", min=1)}},
-        dynamo=True, verbose=False,
-    )  # fmt: skip
+    with _without_remarks():
+        program = torch.onnx.export(
+            scores, (_example(model),), input_names=["users"], output_names=["scores"],
+            dynamic_shapes={"users": {0: torch.export.Dim("users", min=1)}},
+            dynamo=True, verbose=False,
+        )  # fmt: skip
     assert program is not None  # noqa: S101
     proto = program.model_proto
     onnx.helper.set_model_props(proto, dict(_notes(model)))
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString())
+
+
+@contextlib.contextmanager
+def _without_remarks() -> Iterator[None]:
+    """A block in which the exporter keeps its remarks on itself and on missing libraries."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 FORMATS: Mapping[str, tuple[str, Callable[[ServedModel], bytes]]] = {

@@ -123,7 +123,9 @@ def fit_best(
             scorer = with_cold_start(fit, cold_start)
             evaluation = evaluate_on(scorer, train, (train,), valid, objective)
             trials.append((params, evaluation.metrics[metric]))
-            if best is None or merit(metric, trials[-1][1] - best[2].metrics[metric]) > 0:
+            if best is None or merit(metric, trials[-1][1]) > merit(
+                metric, best[2].metrics[metric]
+            ):
                 best = scorer, params, evaluation
             if out_of_time():
                 break

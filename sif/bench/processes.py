@@ -44,7 +44,7 @@ class _Running:
 
 def job_command(arguments: Sequence[str | Path]) -> list[str]:
     """The command that runs a job in a process of its own."""
-    return [sys.executable, "-m", "sif.cli.main", "run", *map(str, arguments)]
+    return [sys.executable, "-m", "sif", "run", *map(str, arguments)]
 
 
 def run_all(

@@ -11,6 +11,7 @@ from sif.bench.folder import BenchFolder
 from sif.bench.plan import Entrant, Plan
 from sif.bench.request import Request, changes
 from sif.cli.arguments import check_resumed, given, program
+from sif.cli.interruption import going_on
 from sif.errors import ConfigError, SifError
 
 _SEEDS = 5
@@ -29,12 +30,9 @@ def run(values: argparse.Namespace) -> None:
         return
     bench = _resumed(values) if values.resume is not None else _new(values)
     again = f"{program('bench')} --resume {bench.folder}"
-    try:
+    job = BenchFolder(bench.folder).job
+    with going_on(lambda: f"go on with: {again}" if job.is_file() else ""):
         report = bench.run(values.workers, quiet=values.quiet)
-    except KeyboardInterrupt:
-        if BenchFolder(bench.folder).job.is_file():
-            raise KeyboardInterrupt(f"go on with: {again}") from None
-        raise
     if report.failed:
         raise SifError(
             f"{len(report.failed)} of {len(report.results)} trials failed: "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sif.cli.arguments import JOB_ARGUMENTS, Argument, argument, either
+from sif.cli.arguments import JOB_ARGUMENTS, Argument, argument, either, program
 from sif.config import TASKS, load_config
 from sif.errors import ConfigError
 from sif.methods.registry import METHODS
@@ -45,6 +45,17 @@ def run_folder(path: Path) -> Path:
     return path
 
 
+def finished_run(path: Path, left: str = "model") -> Path:
+    """The folder, if a run made it and has left something there; ConfigError otherwise."""
+    folder = run_folder(path)
+    if not (folder / left).exists() and not (folder / "metrics.json").exists():
+        raise ConfigError(
+            f"{folder}: expected a finished run, found one without {left}; "
+            f"go on with: {program('run')} --resume {folder}"
+        )
+    return folder
+
+
 def _ids(what: str, many: str) -> tuple[Argument, ...]:
     """A run or model, ids, and how many answers."""
     return (
@@ -62,10 +73,17 @@ def _model_of(values: argparse.Namespace, unknown: str = "error") -> tuple[Recom
     if folder is None:
         if not ids:
             raise ConfigError("expected a run folder or --model, found neither")
-        folder = run_folder(Path(ids.pop(0)))
+        folder = Path(ids.pop(0))
+        run_folder(folder)
+    _refuse_unfinished(folder)
     from sif.recommender.recommender import Recommender
 
     return Recommender.load(folder, unknown), ids
+
+
+def _refuse_unfinished(folder: Path) -> None:
+    if (folder / "config.yaml").is_file():  # no folder of a model alone
+        finished_run(folder)
 
 
 def recommend(values: argparse.Namespace) -> None:
@@ -110,12 +128,13 @@ def export(values: argparse.Namespace) -> None:
     from sif.adapters.export import export as written
     from sif.recommender.recommender import Recommender
 
+    _refuse_unfinished(values.model)
     print(written(Recommender.load(values.model), values.to, values.output))
 
 
 def evaluate(values: argparse.Namespace) -> None:
     """Test metrics of a run's model again."""
-    folder = run_folder(values.run)
+    folder = finished_run(values.run)
     from sif import tasks
 
     tasks.evaluate(folder)
@@ -123,7 +142,7 @@ def evaluate(values: argparse.Namespace) -> None:
 
 def plot(values: argparse.Namespace) -> None:
     """A run's figures again."""
-    folder = run_folder(values.run)
+    folder = finished_run(values.run, "plots/figures.json")
     from sif import tasks
 
     for path in tasks.plot(folder):

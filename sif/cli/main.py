@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from sif.cli.arguments import JOB_ARGUMENTS, JOB_FLAGS, argument, check_resumed, given, program
 from sif.cli.commands import OTHERS, Verb, run_folder
+from sif.cli.interruption import EXIT_INTERRUPTED, going_on
 from sif.config import (
     CommonConfig,
     RenamedSetting,
@@ -32,7 +33,6 @@ from sif.errors import ConfigError, SifError
 from sif.utils.registry import NameTaken
 
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
 
 _DESCRIPTION = """\
 Finds the interaction function for your data, retrains it, compares it with tuned
@@ -96,13 +96,14 @@ def _run(values: argparse.Namespace) -> None:
     config = _resumed_config(values) if values.resume else _new_config(values)
     from sif import tasks
 
-    try:
+    folder = config.output_dir
+
+    def again() -> str:
+        begun = folder is not None and (folder / "checkpoint").is_dir()
+        return f"go on with: {program('run')} --resume {folder}" if begun else ""
+
+    with going_on(again):
         tasks.run(config, resume=values.resume is not None, quiet=values.quiet)
-    except KeyboardInterrupt:
-        if config.output_dir is not None and (config.output_dir / "checkpoint").is_dir():
-            resume = f"{program('run')} --resume {config.output_dir}"
-            raise KeyboardInterrupt(f"go on with: {resume}") from None
-        raise
 
 
 def _asked_config(values: argparse.Namespace, file: str | Path | None) -> CommonConfig:

@@ -6,6 +6,7 @@ ranks best: choosing it on test would favor a baseline that was lucky there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -35,19 +36,36 @@ class Comparison:
 
     def told(self, metric: str, ours: float, other: float, over: str) -> str:
         """Both values of the metric, their difference and its interval `over` so many users."""
+        interval = f"95 % interval over {over} {self.low:+.4f} to {self.high:+.4f}"
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            interval = f"no interval: {over}"
         return (
             f"{metric} {ours:.4f} against {other:.4f}, difference {self.difference:+.4f} "
-            f"(95 % interval over {over} {self.low:+.4f} to {self.high:+.4f})"
+            f"({interval})"
         )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A run's conclusion in words and numbers; `against` is None without a comparison."""
+    """A run's conclusion in words and numbers.
+
+    Attributes:
+        text: A sentence.
+        against: Name of the other model; None without a comparison.
+        comparison: Ours less the other.
+        no_interval: Why the comparison has no interval; empty: it has one.
+    """
 
     text: str
     against: str | None
     comparison: Comparison | None
+    no_interval: str = ""
+
+
+def counted(number: int, unit: str) -> str:
+    """A number of units, such as "one user" or "20 texts of 32 words"."""
+    first, *rest = unit.split(" ")
+    return f"{number} {unit}" if number != 1 else " ".join(["one", first.removesuffix("s"), *rest])
 
 
 def compare(ours: Evaluation, other: Evaluation, metric: str, *, seed: int) -> Comparison:
@@ -62,10 +80,13 @@ def compare(ours: Evaluation, other: Evaluation, metric: str, *, seed: int) -> C
     Raises:
         DataError: The two were not evaluated on the same users and interactions.
     """
-    interval = _paired_interval(ours, other, metric, seed)
+    with np.errstate(invalid="ignore", over="ignore"):  # metrics that are not finite
+        interval = _paired_interval(ours, other, metric, seed)
     ends = merit(metric, interval.low), merit(metric, interval.high)
-    if min(ends) > 0:
-        outcome: Outcome = "better"
+    if math.isnan(interval.low) or math.isnan(interval.high):
+        outcome: Outcome = "undecided"
+    elif min(ends) > 0:
+        outcome = "better"
     elif max(ends) < 0:
         outcome = "worse"
     else:
@@ -108,13 +129,13 @@ def verdict(
     against = max(sorted(baselines), key=lambda name: merit(metric, valid[name]))
     other = baselines[against]
     result = compare(ours, other, metric, seed=seed)
-    over = f"{len(ours.users)} {ours.unit}"
+    over = counted(len(ours.users), ours.unit)
     told = result.told(metric, ours.metrics[metric], other.metrics[metric], over)
-    text = (
-        f"{ours_name} is {result.relation} {against}, the baseline that validation ranks best: "
-        f"test {told}"
-    )
-    return Verdict(text, against, result)
+    rest = f"{against}, the baseline that validation ranks best: test {told}"
+    if math.isfinite(result.low) and math.isfinite(result.high):
+        return Verdict(f"{ours_name} is {result.relation} {rest}", against, result)
+    why = over if len(ours.users) == 1 else f"{metric} is not finite"
+    return Verdict(f"undecided: {why}: {ours_name} against {rest}", against, result, why)
 
 
 def _paired_interval(ours: Evaluation, other: Evaluation, metric: str, seed: int) -> Interval:

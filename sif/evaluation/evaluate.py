@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.split import Split
-from sif.errors import ConfigError, DataError, ShapeError
+from sif.errors import ConfigError, DataError, NotNumberError, ShapeError
 from sif.evaluation.metrics import mae, ranking_metrics, rmse
 
 Part = Literal["valid", "test"]
@@ -184,7 +184,7 @@ def rating_errors(scorer: RatingScorer, train: Interactions, truth: Interactions
     if raw.shape != target.shape:
         raise ShapeError(f"predictions: expected shape {target.shape}, found {raw.shape}")
     if np.isnan(raw).any():
-        raise DataError(f"predictions: expected numbers, found {int(np.isnan(raw).sum())} NaN")
+        raise NotNumberError(f"predictions: expected numbers, found {int(np.isnan(raw).sum())} NaN")
     prediction = np.clip(raw, low, high)
     user = truth.ids[:, 0]
     n_users = truth.sizes[0]
@@ -221,7 +221,7 @@ def _checked_scores(scorer: RankingScorer, users: Ids, n_items: int) -> NDArray[
         raise ShapeError(f"scores: expected shape {(len(users), n_items)}, found {raw.shape}")
     if np.isnan(raw).any():
         row = int(np.argmax(np.isnan(raw).any(axis=1)))
-        raise DataError(f"scores of user {users[row]}: expected numbers, found NaN")
+        raise NotNumberError(f"scores of user {users[row]}: expected numbers, found NaN")
     return raw.astype(np.float64)
 
 

@@ -6,6 +6,7 @@ users, not interactions: interactions of one user are not independent.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,9 @@ def higher_is_better(metric: str) -> bool:
 
 
 def merit(metric: str, value: float) -> float:
-    """A value of the metric, turned so that more is better."""
+    """A value of the metric, turned so that more is better; NaN is worse than any number."""
+    if math.isnan(value):
+        return -math.inf
     return value if higher_is_better(metric) else -value
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sif.errors import DataError
 from sif.evaluation.metrics import higher_is_better
 from sif.utils.checkpoint import write_bytes_atomic
 
@@ -58,6 +59,7 @@ _STYLE: dict[str, Any] = {
 }
 _CUT = "axis cut: a few values lie beyond"
 _PAD = 0.13  # inches around what was drawn
+_LARGEST = 4000.0  # square inches, 90 million pixels
 _DATED = {"png": "Software", "svg": "Date"}  # what would differ between two drawings
 
 
@@ -105,13 +107,17 @@ def write(build: Callable[[], Figure], path: Path) -> None:
 
     Raises:
         CheckpointError: The file could not be written.
+        DataError: The page would be too large for memory.
     """
     buffer, kind = io.BytesIO(), path.suffix.removeprefix(".")
     options: dict[str, Any] = {"format": kind, "metadata": {_DATED[kind]: None}}
 
     def save() -> None:
         figure = build()
-        figure.savefig(buffer, bbox_inches=_drawn(figure), **options)
+        page = _drawn(figure)
+        if not page.width * page.height < _LARGEST:
+            raise DataError(f"{path.name}: expected a page, found {page.width} x {page.height} in")
+        figure.savefig(buffer, bbox_inches=page, **options)
 
     styled(save)
     write_bytes_atomic(path, buffer.getvalue())

@@ -139,15 +139,44 @@ class GridTraining:
         return self.problem.merit(state["valid"])
 
     def _halved(self, name: str, work: Work) -> tuple[list[State], list[State]]:
-        """The grid: those that trained to the end, and those that were dropped at the cut."""
+        """The grid: those that trained to the end, and those that were dropped at the cut.
+
+        One that diverges is named and left out.
+
+        Raises:
+            DivergedError: All diverged.
+        """
         strengths = dict(enumerate(self.config.l2))
-        first = {place: self._start(name, work, place, l2) for place, l2 in strengths.items()}
+        diverged: dict[float, DivergedError] = {}
+
+        def tried(l2: float, train: Callable[[], State]) -> State | None:
+            try:
+                return train()
+            except DivergedError as error:
+                diverged[l2] = error
+                return None
+
+        begun = {
+            p: tried(l2, partial(self._start, name, work, p, l2)) for p, l2 in strengths.items()
+        }
+        first = {place: state for place, state in begun.items() if state is not None}
         order = sorted(first, key=lambda place: -self._merit(first[place]))
-        kept = order[: max(1, round(len(order) * self.config.halving_keep))]
-        states = [self._end(name, work, place, strengths[place], first[place]) for place in kept]
+        most = max(1, round(len(strengths) * self.config.halving_keep))
+        ended: dict[int, State] = {}
+        for place in order:
+            l2 = strengths[place]
+            state = tried(l2, partial(self._end, name, work, place, l2, first[place]))
+            if state is not None:
+                ended[place] = state
+            if len(ended) == most:
+                break
         for place in order:  # no later stage continues from here
             self.session.stages.trim(f"{name}-{place}-start", "loop")
-        return states, [first[place] for place in order if place not in kept]
+        if not ended:
+            raise next(iter(diverged.values()))
+        for l2, error in diverged.items():
+            self.session.console.line(f"left out: {name} with L2 {l2:g}: {error}")
+        return list(ended.values()), [first[place] for place in order if place not in ended]
 
     def _beyond(self, name: str, work: Work, best: State) -> tuple[list[State], float]:
         """Strengths beyond the best end, each `STEP` times further, while they gain.

@@ -8,7 +8,7 @@ from html import escape
 
 import pandas as pd
 
-from sif.evaluation.comparison import Comparison, compare
+from sif.evaluation.comparison import Comparison, compare, counted
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Objective
 from sif.evaluation.metrics import merit
 from sif.problems.base import SEARCHED
@@ -120,7 +120,7 @@ class Report:
             return f"no verdict: {found}nothing else was trained to compare with"
         other, comparison = self._row(self.against), self.comparison
         told = comparison.told(
-            metric, served.metrics[metric], other.metrics[metric], f"{self.users} users"
+            metric, served.metrics[metric], other.metrics[metric], counted(self.users, "users")
         )
         return f"{served.parameters} is {comparison.relation} {other.label} on validation: {told}"
 

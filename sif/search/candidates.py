@@ -25,7 +25,7 @@ from sif.core.genotype import Genotype
 from sif.core.method import AskTell
 from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
-from sif.errors import BudgetError, DivergedError
+from sif.errors import BudgetError, DivergedError, NotNumberError
 from sif.methods.fixed import fixed
 from sif.search.checks import refuse_illegal
 from sif.search.history import Diagnostics, numbers, rows_of
@@ -370,7 +370,7 @@ def _train(run: _Sampling, wanted: Selection | _Best, saved: State | None) -> bo
         one = fixed(space, selection, settings.continuous_lr)
         found = search(space, one, train, valid, loop, NullTracker(), keeps)
         judged = run.judge(space, selection.to_gates(space.blocks)) if found.steps == steps else {}
-    except DivergedError:
+    except (DivergedError, NotNumberError):
         pass  # tells the method so: as bad as can be
     run.seconds += time.perf_counter() - wall
     run.cpu += time.process_time() - cpu

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +22,10 @@ from sif.core.proximal import weight_step
 from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import BudgetError
-from sif.search.checks import refuse_divergence, refuse_illegal, refuse_report
+from sif.search.checks import Judge, judged, refuse_divergence, refuse_illegal, refuse_report
 from sif.search.history import Diagnostics, epoch_entry, numbers
 from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
-
-Judge = Callable[[Gates], Mapping[str, float]]
-"""Metrics of a selection on validation; the first decides, the lower the better."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +130,7 @@ class _Search:
             if due and isinstance(self.method, LearnsArchitecture):
                 before = self.method.best_gates().choices()
                 reports.append(self.method.arch_step(self.space, batch, self.valid.next()))
-                refuse_report(reports[-1], self.epoch + 1)
+                refuse_report(reports[-1], self.epoch + 1, self.settings.lr)
                 self.diagnostics.compare(before, self.method, self.space.blocks)
             gates = self._legal(self.method.weight_gates(self.step))
             self.diagnostics.count(gates)
@@ -232,8 +229,8 @@ def search(
     while not run.finished():
         run.run_epoch()
         entry = run.history[-1]
-        refuse_divergence(entry, run.epoch)
-        entry["judged"] = dict(judge(run.best_gates())) if judge else {}
+        refuse_divergence(entry, run.epoch, settings.lr)
+        entry["judged"] = judged(judge, run.best_gates(), run.epoch, settings.lr) if judge else {}
         tracker.log(numbers(entry, space.blocks), run.epoch)
         on_epoch(run.epoch, entry)
         checkpointer.offer(run.state)

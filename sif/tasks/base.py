@@ -143,6 +143,7 @@ class Results:
         entries: Rows of the comparison.
         verdict: Ours against the best baseline.
         seconds: Of the whole job.
+        left_out: Entrants that diverged, with what happened.
     """
 
     found: Mapping[str, Found]
@@ -151,6 +152,7 @@ class Results:
     entries: Mapping[str, Entry]
     verdict: Verdict
     seconds: float
+    left_out: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)

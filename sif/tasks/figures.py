@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sif import plots
+from sif.errors import DataError
 from sif.problems.base import Problem
 from sif.tasks.base import Results
-from sif.utils.checkpoint import read_json, write_json_atomic
+from sif.utils.checkpoint import finite_document, read_json, with_nan, write_json_atomic
 from sif.utils.optional import library
 
 DATA = "figures.json"
@@ -24,9 +26,10 @@ def save_and_draw(folder: Path, document: Mapping[str, Any], draw: Draw) -> list
 
     Raises:
         ConfigError: matplotlib is not installed; the data have been saved.
+        DataError: They cannot be drawn.
     """
     folder.mkdir(exist_ok=True)
-    write_json_atomic(folder / DATA, document)
+    write_json_atomic(folder / DATA, finite_document(document, {}))
     return draw_again(folder, draw)
 
 
@@ -37,9 +40,16 @@ def draw_again(folder: Path, draw: Draw) -> list[Path]:
         DataError: The data are missing or damaged.
         ConfigError: matplotlib is not installed.
     """
-    document = read_json(folder / DATA)
+    path = folder / DATA
+    document = read_json(path)
     library("matplotlib", "figures")
-    return draw(document, folder)
+    try:
+        with warnings.catch_warnings():  # of axes without a range and the like
+            warnings.simplefilter("ignore")
+            return draw(with_nan(document), folder)
+    except Exception as error:  # a damaged document may break any line of the drawing
+        told = f"{type(error).__name__}: {error}"
+        raise DataError(f"{path}: cannot be drawn: {told}") from error
 
 
 def curves(problem: Problem[Any, Any], results: Results) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sif.errors import ConfigError, DataError, DivergedError
+from sif.errors import ConfigError, DataError, DivergedError, first_line
 from sif.evaluation.comparison import Verdict, verdict
-from sif.evaluation.metrics import higher_is_better
+from sif.evaluation.metrics import merit
 from sif.problems.base import Problem, State, Trained
 from sif.search.loop import SearchResult
 from sif.tasks.base import Entry, Found, JobContext, Results, RunResult
@@ -23,7 +23,7 @@ from sif.tasks.checkpoint import LoopCheckpointer
 from sif.tasks.console import table
 from sif.tasks.figures import Draw, save_and_draw
 from sif.tasks.study import Study
-from sif.utils.checkpoint import write_json_atomic, write_text_atomic
+from sif.utils.checkpoint import finite_document, write_json_atomic, write_text_atomic
 from sif.utils.device import peak_memory_mb
 from sif.utils.environment import environment
 from sif.utils.random import derive_seed
@@ -42,6 +42,7 @@ class JobRunner:
         self.study, self.context, self.draw = study, context, draw
         self.problem, self.entrants = study.problem, study.entrants
         self._trained: dict[str, Trained[Any] | None] = {}
+        self._diverged: dict[str, DivergedError] = {}
 
     def run(self) -> RunResult:
         """All stages, then the verdict and everything that is left behind."""
@@ -55,7 +56,10 @@ class JobRunner:
             for name, design in designs.items()
             if (one := self._train(name, design)) is not None
         }
-        self._last_word(designs, trained)
+        if self.entrants.ours in trained:
+            self._last_word(designs, trained)
+        else:
+            self._stand_in(designs, trained)
         entries = {
             name: self._tested(name, designs[name], one, found.get(name))
             for name, one in trained.items()
@@ -63,7 +67,8 @@ class JobRunner:
         entries |= self._baselines()
         decision = self._verdict(designs, entries, found)
         seconds = self.context.stages.seconds()
-        return self._finish(Results(found, designs, trained, entries, decision, seconds))
+        left_out = {name: str(error) for name, error in self._diverged.items()}
+        return self._finish(Results(found, designs, trained, entries, decision, seconds, left_out))
 
     def _verdict(
         self, designs: Mapping[str, Any], entries: Mapping[str, Entry], found: Mapping[str, Found]
@@ -112,12 +117,11 @@ class JobRunner:
         return found
 
     def _unless_diverged(self, name: str, work: Callable[[], Any]) -> Any:
-        """The result of work; None where a control diverged, which is named and left out."""
+        """The result of work; None where an entrant diverged, which is named and left out."""
         try:
             return work()
         except DivergedError as error:
-            if name == self.entrants.ours:
-                raise
+            self._diverged[name] = error
             self.context.console.line(f"left out: {name}: {error}")
             return None
 
@@ -151,7 +155,7 @@ class JobRunner:
         return found.state()
 
     def _train(self, name: str, design: Any) -> Trained[Any] | None:
-        """A design's training, made once; None where a control diverged."""
+        """A design's training, made once; None where it diverged."""
         if name not in self._trained:
             work = partial(self.problem.fit, name, design, self.context)
             self._trained[name] = self._unless_diverged(name, work)
@@ -174,6 +178,21 @@ class JobRunner:
         # The seconds stay those of the searched function.
         result = replace(trained[other].result, seconds=trained[ours].result.seconds)
         designs[ours], trained[ours] = designs[other], replace(trained[other], result=result)
+
+    def _stand_in(self, designs: dict[str, Any], trained: dict[str, Trained[Any]]) -> None:
+        """Ours diverged: the fallback is served, or else what validation ranks best.
+
+        Raises:
+            DivergedError: Nothing else was trained.
+        """
+        ours, other = self.entrants.ours, self.entrants.fallback
+        if not trained:
+            raise self._diverged[ours]
+        if other is None or other not in trained:
+            other = max(trained, key=lambda name: self.problem.merit(trained[name].result.valid))
+        told = self.problem.expression(designs[other])
+        self.context.console.line(f"kept: {told} of {other}, as {ours} diverged")
+        designs[ours], trained[ours] = designs[other], trained[other]
 
     def _tested(self, name: str, design: Any, trained: Trained[Any], found: Found | None) -> Entry:
         valid, seconds = trained.result.valid, trained.result.seconds
@@ -221,35 +240,38 @@ class JobRunner:
 
     def _finish(self, results: Results) -> RunResult:
         study, folder, console = self.study, self.context.folder, self.context.console
-        document = metrics_document(study, results)
+        study.save(folder / "model", results, console)  # first: nothing below may cost it
         genotype = study.genotype(results)
         if genotype is not None:
             write_text_atomic(folder / "genotype.json", genotype.to_json())
+        document = metrics_document(study, results)
         write_json_atomic(folder / "metrics.json", document)
-        study.save(folder / "model", results, console)
-        figures = self._figures(results)
         for text in (comparison_table(study, results), *study.tables(results)):
             console.result(f"\n{text}")
         console.result(f"\nverdict: {results.verdict.text}")
+        figures = self._figures(results)
         console.line(f"{results.seconds:.1f} s; everything is in {folder}")
         self._record_end(document, results, figures)
         return RunResult(folder, document, results.verdict)
 
     def _figures(self, results: Results) -> list[Path]:
-        document = self.study.figure_data(results)
+        """Paths of the figures; whatever happens while they are made costs them alone."""
         try:
+            document = self.study.figure_data(results)
             return save_and_draw(self.context.folder / "plots", document, self.draw)
-        except ConfigError as error:
-            self.context.console.line(f"left out: {error}")
+        except Exception as error:  # of a drawing library, whose kinds nobody can list
+            told = first_line(error).removeprefix("figures: ")
+            self.context.console.line(f"left out: figures: {told}")
             return []
 
     def _record_end(
         self, document: Mapping[str, Any], results: Results, figures: list[Path]
     ) -> None:
         tracker, folder = self.context.tracker, self.context.folder
-        further = self.study.further_numbers(results.entries[self.entrants.ours].test)
-        valid = {f"valid.{name}": value for name, value in document["valid"].items()}
-        tracker.log({**document["test"], **valid, **further}, 0)
+        ours = results.entries[self.entrants.ours]
+        valid = {f"valid.{name}": value for name, value in ours.valid.items()}
+        further = self.study.further_numbers(ours.test)
+        tracker.log({**ours.test.metrics, **valid, **further}, 0)
         tracker.set_tags({"genotype": document["genotype"], "verdict": document["verdict"]})
         for path in figures:
             tracker.log_artifact(path, "plots")
@@ -262,9 +284,7 @@ class JobRunner:
 def comparison_table(study: Study, results: Results) -> str:
     """All models, best validation first; the one the verdict is against is marked."""
     metric, against = study.problem.metric, results.verdict.against
-    order = sorted(
-        results.entries.values(), key=lambda e: e.valid[metric], reverse=higher_is_better(metric)
-    )
+    order = sorted(results.entries.values(), key=lambda e: -merit(metric, e.valid[metric]))
     cells = [study.row(entry) for entry in order]
     names = [f"{entry.name} *" if entry.name == against else entry.name for entry in order]
     rows = [[name, *row.values()] for name, row in zip(names, cells, strict=True)]
@@ -288,7 +308,7 @@ def metrics_document(study: Study, results: Results) -> dict[str, Any]:
     """The content of metrics.json; its keys are part of the run folder's contract."""
     name, config, verdict = study.entrants.ours, study.config, results.verdict
     ours, comparison = results.entries[name], verdict.comparison
-    return {
+    document = {
         "task": study.task,
         "dataset": study.label,
         "method": config.method if name in results.found else name,
@@ -316,3 +336,8 @@ def metrics_document(study: Study, results: Results) -> dict[str, Any]:
         "train": study.in_training(results),
         "total_seconds": results.seconds,
     }
+    if results.left_out:
+        document["left_out"] = dict(results.left_out)
+    why = f"no interval: {verdict.no_interval}"
+    reasons = {f"comparison.{end}": why for end in ("low", "high")}
+    return finite_document(document, reasons)

@@ -138,7 +138,8 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
         shown = [(f"{name}: recurrent cell", nodes, cell["output"])]
         path = folder / f"cell-{name}.png"
         paths += plots.cell_graphs(path, shown, inputs=("x, h",), output="mean")
-    count = document["nodes"]
+    # A searched cell has that many nodes; a damaged number would ask for any amount of memory.
+    count = min(document["nodes"], max(len(cell["nodes"]) for cell in document["cells"].values()))
     edges = list(zip(edge_sources(count), (n + 1 for n in edge_nodes(count)), strict=True))
 
     def strips(trained: Mapping[str, Sequence[int]]) -> list[plots.Strips]:

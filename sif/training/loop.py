@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sif.core.space import Batch
 from sif.core.stream import Checkpointer, Stream
-from sif.errors import DivergedError
+from sif.errors import DivergedError, NotNumberError
 from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
 from sif.utils.device import never
@@ -112,7 +112,8 @@ class _Training:
 
     def judge(self, valid: Metrics) -> None:
         metric, sign = self.settings.metric, 1 if self.settings.higher_is_better else -1
-        if not self.valid or sign * valid[metric] > sign * self.valid[metric]:
+        former = self.valid.get(metric, math.nan)  # of which even the first is better
+        if math.isnan(former) or sign * valid[metric] > sign * former:
             self.valid, self.best_epoch, self.stale = valid, self.epoch, 0
             self.best = copy.deepcopy(self.network.state_dict())
         else:
@@ -185,13 +186,13 @@ def train(
         begin(run.epoch)
         loss = run.run_epoch(objective)
         if not math.isfinite(loss):
-            raise DivergedError(
-                f"training diverged in epoch {run.epoch}: loss: expected a finite number, "
-                f"found {loss}; lower train.lr"
-            )
+            raise _diverged(run, "loss", loss)
         last = run.epoch == settings.epochs or run.stopped
         due = last or run.epoch % settings.evaluate_every == 0
-        metrics = evaluate() if due else {}
+        try:
+            metrics = evaluate() if due else {}
+        except NotNumberError:
+            raise _diverged(run, "validation", math.nan) from None
         run.seconds += time.perf_counter() - start
         if due:
             run.judge(metrics)
@@ -201,7 +202,16 @@ def train(
             tracker.log({"seconds": run.seconds, "loss": loss, **logged}, run.epoch)
             on_epoch(run.epoch, run.valid)
             checkpointer.offer(run.state)
+    if not math.isfinite(run.valid[settings.metric]):
+        raise _diverged(run, f"validation's {settings.metric}", run.valid[settings.metric])
     on_end(run.state)
     network.load_state_dict(run.best)
     network.zero_grad(set_to_none=True)  # which would stay as long as the network
     return TrainResult(run.valid, run.best_epoch, run.epoch, run.history, run.seconds)
+
+
+def _diverged(run: _Training, what: str, found: float) -> DivergedError:
+    return DivergedError(
+        f"training diverged in epoch {run.epoch}: {what}: expected a finite number, "
+        f"found {found}; lower train.lr={run.settings.lr:g}"
+    )

@@ -13,9 +13,10 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from sif.errors import MALFORMED, CheckpointError, ConfigError, DamagedError, Da
 from sif.utils.locks import locked
 
 FORMAT = 1
+NOT_FINITE = "not_finite"
+"""Key of a document that holds the reason of each `null` in the place of a number."""
 _DAMAGED: tuple[type[Exception], ...] = (SafetensorError, *MALFORMED)
 _HEADER_LIMIT = 100_000_000  # bytes; safetensors refuses longer headers
 
@@ -247,8 +250,53 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
+
+
+def finite_document(document: Mapping[str, Any], reasons: Mapping[str, str]) -> dict[str, Any]:
+    """A document in which `None` stands for every number that is not finite, which JSON lacks.
+
+    Args:
+        document: Nested mappings, lists and tuples of plain values.
+        reasons: Place, such as "comparison.low", to the reason of a number there.
+
+    Returns:
+        The document with lists in the place of tuples. Where something is not finite, the entry
+        "not_finite" has its place and the reason, where none is known the value. The elements of a
+        list share its place.
+    """
+    found: dict[str, str] = {}
+    plain: dict[str, Any] = _finite(document, "", found)
+    if found:
+        plain[NOT_FINITE] = {place: reasons.get(place, told) for place, told in found.items()}
+    return plain
+
+
+def _finite(value: Any, place: str, found: dict[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            key: _finite(one, f"{place}.{key}".lstrip("."), found) for key, one in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_finite(one, place, found) for one in value]
+    if isinstance(value, (float, np.floating)) and not math.isfinite(value):
+        found.setdefault(place, f"found {value}")
+        return None
+    return value
+
+
+def with_nan(document: Mapping[str, Any]) -> Any:
+    """A document of `finite_document` with NaN for the numbers that were not finite."""
+    return _with_nan(document, "", document.get(NOT_FINITE, {}))
+
+
+def _with_nan(value: Any, place: str, places: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {k: _with_nan(one, f"{place}.{k}".lstrip("."), places) for k, one in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(one, place, places) for one in value]
+    return math.nan if value is None and place in places else value
 
 
 def write_json_atomic(path: Path, value: Any) -> None:

@@ -404,7 +404,7 @@ def run_here(works: Sequence[Work], *given: Any) -> None:
     ended: Callable[[Trial, State], None] = given[1]
     for one in works:
         program, *words = one.command[2:]
-        assert program == "sif.cli.main"
+        assert program == "sif"
         one.log.parent.mkdir(parents=True, exist_ok=True)
         with one.log.open("a") as log, redirect_stdout(log), redirect_stderr(log):
             code = cli.main(words)

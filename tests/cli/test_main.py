@@ -199,6 +199,10 @@ def test_a_finished_run_is_evaluated_and_drawn_again(
 ) -> None:
     Path("out").mkdir()
     Path("out/config.yaml").touch()
+    for command in ("evaluate out", "plot out", "recommend out u1", "similar --model out i1"):
+        assert cli.main(command.split()) == 2
+        assert "go on with: sif run --resume out" in capsys.readouterr().err
+    Path("out/metrics.json").touch()
     assert cli.main(["evaluate", "out"]) == 0
     assert cli.main(["plot", "out"]) == 0
     assert capsys.readouterr().out.splitlines() == ["evaluated out", "out/plots/a.png"]

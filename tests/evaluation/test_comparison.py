@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sif.errors import DataError
-from sif.evaluation.comparison import compare, verdict
+from sif.evaluation.comparison import compare, counted, verdict
 from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.metrics import paired_bootstrap
 
@@ -111,3 +111,23 @@ def test_there_is_no_verdict_against_ourselves() -> None:
     assert found.text == (
         "no verdict: ours is fixed-multiply itself, and no other baseline was trained"
     )
+
+
+def test_one_user_and_metrics_that_are_not_finite_have_no_interval() -> None:
+    one, other = ranked(np.array([0.4])), ranked(np.array([0.3]))
+    found = verdict("ours", one, {"ease": other}, {"ease": 0.1}, "ndcg@10")
+    assert found.text == (
+        "undecided: one user: ours against ease, the baseline that validation ranks best: test "
+        "ndcg@10 0.4000 against 0.3000, difference +0.1000 (no interval: one user)"
+    )
+    assert found.no_interval == "one user" and found.comparison is not None
+    wrong = ranked(np.array([0.4, np.nan, np.inf]))
+    found = verdict("x", wrong, {"b": wrong, "a": wrong}, {"a": np.nan, "b": 0.1}, "ndcg@10")
+    assert found.against == "b" and found.comparison is not None
+    assert found.comparison.outcome == "undecided"
+    assert found.text.startswith("undecided: ndcg@10 is not finite: x against b")
+
+
+def test_units_are_counted_in_words() -> None:
+    assert [counted(n, "users") for n in (0, 1, 2)] == ["0 users", "one user", "2 users"]
+    assert counted(1, "texts of 32 words") == "one text of 32 words"

@@ -134,6 +134,18 @@ def test_a_strength_beyond_that_diverges_is_not_kept() -> None:
     assert best.numbers["l2"] == best.numbers["prefers"] == 2.0
 
 
+def test_a_strength_of_the_grid_that_diverges_leaves_its_place_to_another() -> None:
+    def rmse(l2: float) -> float:
+        if l2 > 4:
+            raise DivergedError(f"training diverged with {l2}")
+        return l2
+
+    best, _, _ = trained((2.0, 4.0, 8.0, 16.0), rmse)
+    assert best.numbers["l2"] <= 2.0
+    with pytest.raises(DivergedError, match=r"with 8\.0"):
+        trained((8.0, 16.0), rmse)
+
+
 @pytest.mark.parametrize(
     ("grid", "preferred", "before", "after"),
     [

@@ -246,12 +246,19 @@ def test_a_rival_that_diverges_is_named_and_left_out(
     assert set(document(tmp_path / "run")["baselines"]) == {"random-ws", "lstm", "enas"}
 
 
-def test_a_job_whose_own_search_diverges_says_so_and_ends(
+@pytest.mark.usefixtures("without_figures")
+def test_a_job_whose_own_search_diverges_serves_the_best_of_the_others(
     tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slopes = {"gradient": {BLOCK: torch.full((6, 4), float("nan"))}}
     monkeypatch.setattr(Nasp, "arch_step", lambda *_: ArchReport(1.0, slopes))
-    assert cli.main(job(tmp_path / "run", text)) == 2
+    words = job(tmp_path / "run", text, sets=("baselines=[lstm]",))
+    assert cli.main([word for word in words if word != "--quiet"]) == 0
     error = capsys.readouterr().err
-    assert error.startswith("error: search diverged in epoch 2: ") and "lower search.lr" in error
-    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert "left out: searched: search diverged in epoch 2: " in error
+    assert "lower search.lr=" in error and "of lstm, as searched diverged" in error
+    assert list(document(tmp_path / "run")["left_out"]) == ["searched"]
+    alone = job(tmp_path / "alone", text, sets=("baselines=[]",))
+    assert cli.main(alone) == 2
+    assert capsys.readouterr().err.startswith("error: search diverged in epoch 2: ")
+    assert not (tmp_path / "alone" / "metrics.json").exists()

@@ -289,3 +289,36 @@ def test_text_and_json(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="expected finite numbers"):
         write_json_atomic(tmp_path / "j", {"a": float("nan")})
     assert json.loads((tmp_path / "j").read_text())["a"] == 0.5
+
+
+NUMBERS = st.floats() | st.integers(-5, 5) | st.none() | st.text(max_size=2) | st.booleans()
+KEYS = st.text("abc", min_size=1, max_size=2)
+DOCUMENTS = st.dictionaries(
+    KEYS, st.recursive(NUMBERS, lambda v: st.lists(v, max_size=3) | st.dictionaries(KEYS, v))
+)
+
+
+@given(DOCUMENTS)
+def test_a_document_has_null_and_a_reason_for_what_is_not_finite(document: dict[str, Any]) -> None:
+    found = checkpoint.finite_document(document, {})
+    text = json.dumps(found, allow_nan=False)
+    assert ("NaN" in json.dumps(document) or "Infinity" in json.dumps(document)) == (
+        checkpoint.NOT_FINITE in found
+    )
+    again = checkpoint.with_nan(json.loads(text))
+    again.pop(checkpoint.NOT_FINITE, None)
+    if checkpoint.NOT_FINITE not in found:
+        assert again == document
+
+
+def test_reasons_stand_at_the_places_of_numbers() -> None:
+    document = {
+        "low": -math.inf, "a": {"b": [1.0, math.nan, (2, np.float32("inf"))]}, "none": None
+    }  # fmt: skip
+    found = checkpoint.finite_document(document, {"low": "one user", "high": "never told"})
+    assert found == {
+        "low": None, "a": {"b": [1.0, None, [2, None]]}, "none": None,
+        "not_finite": {"low": "one user", "a.b": "found nan"},
+    }  # fmt: skip
+    again = checkpoint.with_nan(found)
+    assert math.isnan(again["low"]) and math.isnan(again["a"]["b"][1]) and again["none"] is None

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from sif.data.images.dataset import Images, Pixels
-from sif.data.images.decode import Form, Gathering, corrupt_notes
+from sif.data.images.decode import ALL_GRAY, Form, Gathering, corrupt_notes, is_gray
 from sif.data.images.folders import PARTS, Entry, is_image, label_entries
 from sif.errors import DataError
 
@@ -49,7 +49,7 @@ def read_archive(
     gathering = Gathering(where, form)
     seen: Counter[tuple[str, str]] = Counter()
     images: list[tuple[Entry, Pixels]] = []
-    size = 0
+    size, gray = 0, form.channels is None
     for entry, content in _members(path, seen, per_class):
         pixels = gathering.decode(entry.name, content)
         if pixels is None:
@@ -60,6 +60,7 @@ def read_archive(
                 f"{where}: expected at most {memory:,} bytes of pixels, found more;"
                 f" unpack it and name the folder"
             )
+        gray = gray and is_gray(content)
         images.append((entry, pixels))
     read = sum(min(count, per_class or count) for count in seen.values())
     if not read:
@@ -67,7 +68,8 @@ def read_archive(
     notes = corrupt_notes(where, gathering.corrupt, read)
     images.sort(key=lambda pair: pair[0])
     labeled = label_entries([entry for entry, _ in images], where)
-    stacked = np.stack([pixels for _, pixels in images])
+    stacked = np.stack([pixels[..., :1] if gray else pixels for _, pixels in images])
+    notes = (*[ALL_GRAY] * gray, *notes)
     if per_class is not None:
         notes = (f"only {per_class} images of each class and part are read", *notes)
     return Images(

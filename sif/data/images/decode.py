@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+ALL_GRAY = "all images are gray and read with one channel"
+"""Note of a reader that has chosen the number of channels."""
 _TOLD = 3  # corrupt images named in a note
 _MODES = {1: "L", 3: "RGB"}
+_GRAY = ("1", "L", "LA", "I;16")
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
@@ -44,15 +47,18 @@ def pillow() -> Any:
 class Form:
     """The form of images: 1 (gray) or 3 channels, and squares of a size in pixels if it is given.
 
+    Without channels a reader takes 1 if all images are gray, 3 otherwise.
+
     Raises:
         DataError: Neither 1 nor 3 channels, or no positive size.
     """
 
-    channels: int = 3
+    channels: int | None = 3
     size: int | None = None
 
     def __post_init__(self) -> None:
-        check_channels(self.channels, "images")
+        if self.channels is not None:
+            check_channels(self.channels, "images")
         if self.size is not None and self.size < 1:
             raise DataError(f"images: size: expected at least 1 pixel, found {self.size}")
 
@@ -72,13 +78,29 @@ def decode(content: bytes, form: Form, where: str) -> Pixels:
             opened.load()
             if opened.mode not in _EIGHT_BIT:
                 raise DataError(f"{where}: expected 8 bits per channel, found mode {opened.mode}")
-            converted = opened.convert(_MODES[form.channels])
+            converted = opened.convert(_MODES[form.channels or 3])
     except DataError:
         raise
     except Exception as error:  # damaged images fail in any way
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CorruptImage("no image in it" if "identify" in reason else reason[:80]) from None
     return _array(converted if form.size is None else _square(converted, form.size))
+
+
+def is_gray(source: bytes | Path) -> bool:
+    """True for an image of one channel, by its header, and for what is no image."""
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with pillow().open(file, formats=("JPEG", "PNG")) as opened:
+            return opened.mode in _GRAY
+    except _damage():
+        return True
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """Exceptions of images that cannot be decoded."""
+    bomb: type[Exception] = pillow().DecompressionBombError
+    return (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, bomb)
 
 
 def resized(pixels: Pixels, size: int | None) -> Pixels:

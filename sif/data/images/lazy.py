@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from sif.data.images.dataset import Images, Int64Array, Mask, Pixels, first_of_each
-from sif.data.images.decode import Form, Gathering, corrupt_notes
+from sif.data.images.decode import ALL_GRAY, Form, Gathering, corrupt_notes, is_gray
 from sif.data.images.folders import label_entries, list_entries
 from sif.errors import DataError
 from sif.utils.digest import digest
@@ -99,6 +99,10 @@ def read_folder(
         rows = first_of_each(labeled.labels, labeled.test, per_class)
         notes = (*notes, f"only {per_class} images of each class and part are read")
     files = tuple(entries[row].name for row in rows)
+    if form.channels is None:
+        gray = all(is_gray(root / file) for file in files)
+        form = replace(form, channels=1 if gray else 3)
+        notes = (*notes, *[ALL_GRAY] * gray)
     test = None if labeled.test is None else labeled.test[rows]
     shape = _shape(root, files, form)
     images = FolderImages(root.resolve().name, root, files, labeled.labels[rows],

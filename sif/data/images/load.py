@@ -36,7 +36,8 @@ def load_images(
         name_or_path: "digits", "cifar-10", "cifar-100", "cifar10-jpeg", or a path: an official
             CIFAR folder, a folder of class folders, or a tar archive of one.
         data_dir: Looked at first for a known name, and where a download goes.
-        channels: 1 or 3; by default 3, and for digits 1.
+        channels: 1 or 3; by default those of the data: 1 for digits and where all images of a
+            folder or archive are gray, else 3.
         size: Side in pixels to which images are resized and cut; by default all must have one size.
         per_class: Most images of each class and part; by default all.
         memory: Most bytes of pixels that are held; a larger folder stays on disk.
@@ -57,7 +58,7 @@ def load_images(
     path, notes = Path(name), list[str]()
     if recipe is not None and recipe.kind != DIGITS:
         path, notes = _find(recipe, data_dir)
-    form = Form(channels or 3, size)
+    form = Form(channels, size)
     if recipe is not None and recipe.kind == DIGITS:
         images = read_digits()
     elif path.is_dir() and find_cifar(path) is not None:

@@ -117,8 +117,13 @@ def number(
     for part in PART_NAMES:
         ids[part] = np.array([index.get(word, UNK) for word in parts[part]], dtype=np.int64)
         unknown = sum(word not in index for word in parts[part])
-        if unknown:
-            total = len(ids[part])
+        total = len(ids[part])
+        if unknown and unknown == total - np.count_nonzero(ids[part] == EOS):
+            remarks.append(
+                f"{part}: none of its {unknown:,} words is known ({reason}): all are now "
+                f"{UNK_WORD}, and a perplexity on them says little"
+            )
+        elif unknown:
             remarks.append(f"{part}: {unknown:,} of {total:,} words are {reason}: now {UNK_WORD}")
     return Corpus(name, words, ids["train"], ids["valid"], ids["test"], notes=tuple(remarks))
 

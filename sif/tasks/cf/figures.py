@@ -36,10 +36,11 @@ def figure_data(problem: InteractionProblem, results: Results, split: Split) -> 
     """
     config = problem.config
     settings = configured(config.method, config.method_values()).settings
-    metric, found, verdict = problem.metric, results.found[SEARCHED], results.verdict
+    metric, found, verdict = problem.metric, results.found.get(SEARCHED), results.verdict
     network = results.trained[SEARCHED].network
     return {
-        "search": {
+        "search": found
+        and {
             "history": found.history,
             "blocks": found.operations,
             "score": settings.arch_score,
@@ -69,23 +70,28 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
     """Draws every figure from its data; returns the paths."""
     paths = [folder / f"{name}.png" for name in ("search", "transforms", "test", "training")]
     search, function = document["search"], document["function"]
-    score = _FORMER_SCORES.get(search["score"], search["score"])
-    plots.alpha_trajectories(
-        paths[0], _with_todays_scores(search["history"]), search["blocks"],
-        score=score, warmup=search["warmup"],
-    )  # fmt: skip
+    if search is None:  # it diverged
+        del paths[0]
+    else:
+        _draw_search(paths[0], search)
     curves = {name: (function["x"], y) for name, y in function["curves"].items()}
-    plots.transform_curves(paths[1], curves)
+    plots.transform_curves(paths[-3], curves)
     comparison, training = document["comparison"], document["training"]
     rows = [tuple(row) for row in comparison["rows"]]
-    plots.test_comparison(paths[2], rows, comparison["metric"], reference=comparison["reference"])
-    plots.validation_against_seconds(paths[3], training["series"], training["metric"])
+    plots.test_comparison(paths[-2], rows, comparison["metric"], reference=comparison["reference"])
+    plots.validation_against_seconds(paths[-1], training["series"], training["metric"])
     if function["surface"] is not None:
         paths.append(folder / "surface.png")
         plots.interaction_surface(
             paths[-1], function["x"], function["x"], function["surface"], function["expression"]
         )
     return [*paths, *protocol.draw(document.get("protocol", {}), folder)]
+
+
+def _draw_search(path: Path, search: Mapping[str, Any]) -> None:
+    history = _with_todays_scores(search["history"])
+    score = _FORMER_SCORES.get(search["score"], search["score"])
+    plots.alpha_trajectories(path, history, search["blocks"], score=score, warmup=search["warmup"])
 
 
 def _with_todays_scores(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -186,11 +186,11 @@ class InteractionStudy(Study):
     def tables(self, results: Results) -> list[str]:
         """Groups of users, where the split has cold ones; the function of generated data."""
         groups = group_table(results.entries, self.split, results.verdict, self.problem.metric)
-        return [text for text in (groups, self._planted(results.found[SEARCHED])) if text]
+        return [text for text in (groups, self._planted(results.found.get(SEARCHED))) if text]
 
-    def _planted(self, found: Found) -> str:
+    def _planted(self, found: Found | None) -> str:
         """The function behind generated data beside the one that the search found."""
-        if self.dataset is None or self.dataset.truth is None:
+        if self.dataset is None or self.dataset.truth is None or found is None:
             return ""
         truth = self.dataset.truth["truth"]
         fields = (

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from sif.data.images.dataset import Images
-from sif.data.images.decode import Form, decode
+from sif.data.images.decode import ALL_GRAY, Form, decode
 from sif.data.images.lazy import FolderImages
 from sif.data.images.load import load_images
 from sif.data.images.split import make_image_split
@@ -157,6 +157,26 @@ def test_gray_and_color_become_what_is_asked_for(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 40_000, dtype=np.uint16)).save(stream, "PNG")
     with pytest.raises(DataError, match=r"deep\.png: expected 8 bits per channel, found mode I"):
         decode(stream.getvalue(), Form(), "deep.png")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_gray_images_alone_have_one_channel(tmp_path: Path, kind: str) -> None:
+    ending = {"PNG": "png", "JPEG": "jpg"}[kind]
+    files = {f"{k}/{n}.{ending}": encoded(n, mode="L", kind=kind) for k in "ab" for n in range(3)}
+    read = in_memory(write(tmp_path / "x", files))
+    packed = load_images(pack(tmp_path / "x.tar", files))
+    assert isinstance(packed, Images)
+    for images in (read, packed):
+        assert images.shape == (4, 4, 1) and ALL_GRAY in images.notes
+        np.testing.assert_array_equal(
+            images.pixels[0, ..., 0], pixels_of(files[f"a/0.{ending}"], "L")
+        )
+    assert in_memory(tmp_path / "x", channels=3).shape == (4, 4, 3)
+    mixed = files | {f"b/3.{ending}": encoded(3, kind=kind)}
+    write(tmp_path / "x", mixed)
+    packed = load_images(pack(tmp_path / "mixed.tar", mixed))
+    for images in (in_memory(tmp_path / "x"), packed):
+        assert images.shape == (4, 4, 3) and ALL_GRAY not in images.notes
 
 
 def test_odd_sizes_are_refused_or_resized_and_cut(tmp_path: Path, folder: Path) -> None:

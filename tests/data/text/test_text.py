@@ -73,6 +73,15 @@ def test_words_are_numbered_by_the_train_part_alone(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_part_of_unknown_words_alone_is_told_of(tmp_path: Path) -> None:
+    corpus = load_corpus(write(tmp_path, valid="x y\nz\n"))
+    (note,) = [note for note in corpus.notes if note.startswith("valid")]
+    assert note == (
+        "valid: none of its 3 words is known (not in the train part): all are now <unk>, and a "
+        "perplexity on them says little"
+    )
+
+
 def test_the_most_frequent_words_are_kept(tmp_path: Path) -> None:
     corpus = load_corpus(write(tmp_path), max_words=4)
     assert corpus.words == ("<unk>", "<eos>", "the", "sat")
