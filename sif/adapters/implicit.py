@@ -193,7 +193,8 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
             ConfigError: N below 1, or both `items` and `filter_items`.
             ShapeError: A matrix of another shape than (b, n_items), or an unknown number.
         """
-        server, model = self.recommender.server(), self.recommender.fitted_model()
+        server = self.recommender.server()
+        model = server.model
         server.refuse_unpersonalized()
         k, excluded, pairs = whole_number(N, "N"), None, None
         if filter_already_liked_items or recalculate_user:
@@ -248,10 +249,11 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         self, field: int, numbers: Any, count: int, without: Iterable[int] | None,
         among: ArrayLike | None,
     ) -> Answer:  # fmt: skip
-        size = len(self.recommender.fitted_model().vocabularies[field])
+        server = self.recommender.server()
+        size = len(server.model.vocabularies[field])
         allowed, rows = _allowed(size, without, among), _checked(numbers, size)
         k = whole_number(count, "N")
-        return _answer(self.recommender.server().similar(field, rows, k, True, allowed), numbers)
+        return _answer(server.similar(field, rows, k, True, allowed), numbers)
 
 
 def _check_rows(pairs: sparse.csr_array, numbers: Any) -> None:
