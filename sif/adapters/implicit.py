@@ -23,13 +23,14 @@ from scipy import sparse
 
 from sif.adapters.factors import Products, has_factors
 from sif.data.interactions.frames import matrix_values
-from sif.errors import ConfigError, ShapeError
+from sif.errors import ConfigError, DataError, ShapeError
 from sif.recommender.arguments import mask_of, whole_number
 from sif.recommender.fold_in import Rows
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
 from sif.retrieval.engine import Top
+from sif.utils.argument_types import shown
 
 NOTHING = -np.finfo(np.float32).max
 """Score beside the number -1 where nothing is left, as implicit has it for its batches."""
@@ -57,8 +58,10 @@ def targets(model: ServedModel, pairs: Any, field: int = 0) -> sparse.csr_array:
 
     Raises:
         ShapeError: Another number of columns than the other field has ids.
-        DataError: A value is not finite.
+        DataError: No matrix, or a value is not finite.
     """
+    if not (sparse.issparse(pairs) or isinstance(pairs, np.ndarray)):
+        raise DataError(f"matrix: expected a sparse one, found {shown(pairs)}")
     rows = sparse.csr_array(matrix_values(pairs, model.objective))
     size = len(model.vocabularies[1 - field])
     if rows.shape[1] != size:

@@ -406,34 +406,36 @@ class Recommender(Estimator):
         among the popular, and minus infinity of an item that is never recommended.
 
         Args:
-            users: One id, or b of them.
-            items: One for each user.
-            context: One id for each user, of each further field of the model.
+            users: One id for all pairs, or b of them.
+            items: The same.
+            context: The same, of each further field of the model.
 
         Returns:
-            Scores (b,), or a number for one pair.
+            Scores (b,), or a number for single ids.
 
         Raises:
             NotFittedError: There is no model yet.
             UnknownIdError: An unknown id.
-            ConfigError: Another number of sequences than fields, or unequal lengths.
+            ConfigError: Ids of another number of fields, or sequences of unequal lengths.
             DataError: A score that is not a number.
 
         Examples:
-            >>> model.predict(["c1", "c1"], ["tea2", "mug2"]).shape
+            >>> model.predict("c1", ["tea2", "mug2"]).shape
             (2,)
         """
         model = self.fitted_model()
         given = (users, items, *context)
         names = ("users", "items", *model.fields[2:], *("context" for _ in context))
         columns = [listed(ids, name) for ids, name in zip(given, names, strict=False)]
-        if len(columns) != len(model.fields) or len({len(names) for names, _ in columns}) != 1:
+        lengths = {len(names) for names, one in columns if not one} or {1}
+        if len(columns) != len(model.fields) or len(lengths) > 1:
             raise ConfigError(
-                f"predict: expected {len(model.fields)} sequences of one length "
+                f"predict: expected {len(model.fields)} sequences of one length, or single ids "
                 f"({', '.join(model.fields)}), found lengths {[len(names) for names, _ in columns]}"
             )
+        (length,) = lengths
         ids = [
-            vocabulary.index(names, field)
+            np.broadcast_to(vocabulary.index(names, field), length)
             for field, vocabulary, (names, _) in zip(
                 model.fields, model.vocabularies, columns, strict=True
             )
@@ -443,9 +445,11 @@ class Recommender(Estimator):
             scores = model.rule.of_pairs(scores, ids[0], ids[1])
         for lost in np.flatnonzero(np.isnan(scores))[:1]:
             pairs = zip(model.fields, columns, strict=True)
-            pair = ", ".join(f"{field} {str(names[lost])!r}" for field, (names, _) in pairs)
+            pair = ", ".join(
+                f"{field} {str(names[0 if one else lost])!r}" for field, (names, one) in pairs
+            )
             raise DataError(f"predict: score of {pair}: expected a number, found NaN")
-        return scores[0] if columns[0][1] else scores
+        return scores[0] if all(one for _, one in columns) else scores
 
     @public_method
     def similar_items(

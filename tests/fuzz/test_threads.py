@@ -1,6 +1,6 @@
 """Several threads on one recommender: no change is lost, every answer is that of one model.
 
-Four calls a trial, a quarter of them changes:  SIF_FUZZ_TRIALS=250 pytest tests/fuzz/test_threads.py
+A thousand calls:  SIF_FUZZ_TRIALS=250 pytest tests/fuzz/test_threads.py
 """
 
 from __future__ import annotations
