@@ -104,6 +104,20 @@ class UnknownIdError(DataError):
     """A user or item that a vocabulary does not have."""
 
 
+class EntryError(DataError):
+    """A cell of a column that cannot be used.
+
+    Attributes:
+        row: Of the column, from 0.
+        expected: Beginning of its message: "expected an id".
+        found: End of its message: "nothing".
+    """
+
+    def __init__(self, row: int, expected: str, found: str) -> None:
+        super().__init__(f"row {row + 1}: {expected}, found {found}")
+        self.row, self.expected, self.found = row, expected, found
+
+
 class ShapeError(SifError):
     """An array or tensor of the wrong shape or type."""
 

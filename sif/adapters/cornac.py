@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sif.data.interactions.vocabulary import id_strings
+from sif.data.interactions.ids import id_strings
 from sif.errors import DataError
 from sif.recommender.recommender import Recommender
 

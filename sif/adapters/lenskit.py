@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, JsonValue
 from scipy import sparse
 
-from sif.data.interactions.vocabulary import id_strings
+from sif.data.interactions.ids import id_strings
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender

@@ -7,7 +7,7 @@ what is similar to an `item`. Everything that can be wrong with a table is a `Si
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sif.errors import DataError
+from sif.data.interactions.ids import id_string
+from sif.data.interactions.ratings import numbers_of
+from sif.errors import DataError, EntryError
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.retrieval.engine import Top
@@ -170,11 +172,11 @@ def _question(row: dict[str, Any], count: int, number: int) -> Question:
     (kind,) = kinds
     ratings = None
     if kind == "history":
-        ids = tuple(_id(one, f"row {number}: history") for one in _cells(given, kind, number))
+        ids = tuple(id_string(one, f"row {number}: history") for one in _cells(given, kind, number))
         if "ratings" in given:
             ratings = tuple(_ratings(given, len(ids), number))
     else:
-        ids = (_id(given[kind], f"row {number}: {kind}"),)
+        ids = (id_string(given[kind], f"row {number}: {kind}"),)
         if "ratings" in given:
             raise DataError(f"row {number}: ratings: expected with a history, found with {kind}")
     wanted = _count(given["n"], f"row {number}: n") if "n" in given else count
@@ -197,34 +199,20 @@ def _cells(given: dict[str, Any], name: str, number: int) -> list[Any]:
     return list(cells)
 
 
-def _ratings(given: dict[str, Any], expected: int, number: int) -> Iterator[float]:
+def _ratings(given: dict[str, Any], expected: int, number: int) -> list[float]:
     cells = _cells(given, "ratings", number)
     if len(cells) != expected:
         raise DataError(
             f"row {number}: ratings: expected {expected}, one per item, found {len(cells)}"
         )
-    for cell in cells:
-        real = isinstance(cell, int | float | np.integer | np.floating)
-        try:
-            rating = float(cell) if real and not isinstance(cell, bool) else math.nan
-        except OverflowError:  # a whole number beyond floats
-            rating = math.inf
-        if not math.isfinite(rating):
-            raise DataError(f"row {number}: ratings: expected finite numbers, found {_told(cell)}")
-        yield rating
-
-
-def _id(value: Any, where: str) -> str:
-    """An id as text; a whole float is what pandas makes of a number above an empty cell."""
-    whole = isinstance(value, float | np.floating) and float(value).is_integer()
-    if whole or (isinstance(value, int | np.integer) and not isinstance(value, bool)):
-        try:
-            return str(int(value))
-        except ValueError:  # Python has no text for thousands of digits
-            raise DataError(f"{where}: expected an id, found a number of too many digits") from None
-    if not isinstance(value, str):
-        raise DataError(f"{where}: expected an id (text or a whole number), found {_told(value)}")
-    return value
+    try:
+        ratings = numbers_of(cells)
+    except EntryError as error:
+        raise DataError(f"row {number}: ratings: {error.expected}, found {error.found}") from None
+    if not np.isfinite(ratings).all():
+        found = _told(cells[int(np.argmin(np.isfinite(ratings)))])
+        raise DataError(f"row {number}: ratings: expected finite numbers, found {found}")
+    return [float(rating) for rating in ratings]
 
 
 def _count(value: Any, where: str) -> int:

@@ -72,10 +72,12 @@ def recommend(values: argparse.Namespace) -> None:
     """Prints user, rank, item, score and title, separated by tabs; or writes a file of them."""
     model, users = _model_of(values, values.unknown)
     from sif.cli import recommendations as listing
+    from sif.data.interactions.readers import Columns
 
     users += values.user
     if values.users is not None:
-        users += listing.read_ids(values.users, "user")
+        columns = Columns.of(model.model_.reading)
+        users += listing.read_ids(values.users, "user", columns)
     if not users:
         raise ConfigError("recommend: expected user ids or --users, found neither")
     if values.output is not None:

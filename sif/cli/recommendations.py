@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import importlib.util
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,16 +13,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sif.data.interactions.readers import RECOGNIZED
-from sif.data.interactions.table_files import TextTable, open_table, parquet_library
-from sif.data.interactions.text_records import records, sniff
-from sif.data.interactions.vocabulary import id_strings
-from sif.errors import DataError
+from sif.data.interactions.ids import id_strings
+from sif.data.interactions.readers import Columns, refuse_twice
+from sif.data.interactions.table_files import IsHeader, Table, open_table, parquet_library
+from sif.errors import DataError, EntryError
 from sif.recommender.recommender import Recommender
 
 Row = tuple[str, int, str, float, str]
 CHUNK = 4096
 """Users answered at a time."""
+USUAL = Columns()
+"""The columns by their usual names."""
 NAMES = ("user", "rank", "item", "score", "title")
 _TYPES = ("string", "int32", "string", "float32", "string")
 """Types of the columns of a Parquet file, as pyarrow calls them."""
@@ -51,49 +50,51 @@ def recommendations(model: Recommender, users: Sequence[str], count: int) -> Ite
         yield list(rows(some, ids, scores, model.titles))
 
 
-def read_ids(path: Path, name: str) -> list[str]:
+def read_ids(path: Path, name: str, columns: Columns = USUAL) -> list[str]:
     """Distinct ids of a file's column, as training reads them, in the order of the file.
 
     Args:
         path: A file for `open_table`. A single column needs no header: in a text file a first line
-            that is no usual name of the field is an id.
+            that is no name of the field is an id.
         name: The field, "user" or "item", whose usual column names are recognized.
+        columns: Those of the training, which are recognized as well.
 
     Raises:
         DataError: The file cannot be read, or has no such column.
     """
-    table = _headerless(path, name) or open_table(path)
-    place = _recognized(table.columns, name)
-    if place is None and len(table.columns) > 1:
+
+    def is_header(first: Sequence[str], second: Sequence[str]) -> bool:
+        if len(first) == 1:
+            return columns.find(name, first) is not None
+        return columns.is_header(first, second)
+
+    table = _open(path, is_header, name, columns)
+    place = columns.find(name, table.columns)
+    if place is None and len(table.columns) != 1:
         raise DataError(
-            f"{table.header_place}: expected a column {name!r} or a single one, found "
-            f"{', '.join(table.columns)}"
+            f"{table.header_place}: expected a column {getattr(columns, name) or name!r} or a "
+            f"single one, found {', '.join(table.columns) or 'none'}"
         )
     place = place or 0
-    cells = table.read({place: "id"})[place].astype(object)
-    cells = cells.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
-    if len(cells) == 0 or (cells.isna() | (cells == "")).any():
-        number = "an empty one" if len(cells) else "none"
-        raise DataError(f"{path}: expected {name} ids, found {number}")
-    return list(dict.fromkeys(id_strings(cells).tolist()))
+    refuse_twice(table, place, name)
+    try:
+        ids = list(dict.fromkeys(id_strings(table.read({place: "id"})[place]).tolist()))
+    except EntryError as error:
+        where, _ = table.locate(error.row, place)
+        raise DataError(f"{where}: {name}: {error.expected}, found {error.found}") from None
+    if not ids:
+        raise DataError(f"{path}: expected {name} ids, found none")
+    return ids
 
 
-def _recognized(columns: Sequence[str], name: str) -> int | None:
-    """Position of a field's column by its usual names."""
-    plain = [re.sub(r"[\s_\-]", "", column.split(":")[0]).lower() for column in columns]
-    return next((plain.index(usual) for usual in RECOGNIZED[name] if usual in plain), None)
-
-
-def _headerless(path: Path, name: str) -> TextTable | None:
-    """A text file of one column without a header; None: another file."""
-    if not path.is_file() or path.suffix.lower() in (".parquet", ".pq"):
-        return None
-    quoting = csv.QUOTE_NONE if path.suffix.lower() == ".inter" else csv.QUOTE_MINIMAL
-    separator = sniff(path, quoting)
-    line, first = next(records(path, separator, quoting), (0, []))
-    if len(first) != 1 or _recognized(first, name) is not None:
-        return None
-    return TextTable(path, separator, quoting, False, line, (name,))
+def _open(path: Path, is_header: IsHeader, name: str, columns: Columns) -> Table:
+    """The table of a file, cut by the training's separator if the field's column is found so."""
+    if columns.separator is not None:
+        with contextlib.suppress(DataError):
+            table = open_table(path, is_header, columns.separator)
+            if len(table.columns) > 1 and columns.find(name, table.columns) is not None:
+                return table
+    return open_table(path, is_header)
 
 
 Write = Callable[[pd.DataFrame], object]

@@ -10,15 +10,15 @@ from pathlib import PurePath
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from sif.config import CFConfig
 from sif.config.loading import dotted
 from sif.config.renamed import todays_name
-from sif.data.interactions.vocabulary import id_strings
-from sif.errors import ConfigError
+from sif.data.interactions.ids import id_string, id_strings
+from sif.data.interactions.ratings import numbers_of
+from sif.errors import ConfigError, DataError
 from sif.problems.configuration import load_job_config
 from sif.recommender.model import ServedModel
 from sif.utils.argument_types import checks_types, shown
@@ -95,22 +95,23 @@ def public_method(method: Callable[P, R]) -> Callable[P, R]:
 
 
 def listed(ids: Any, name: str) -> tuple[NDArray[np.str_], bool]:
-    """Ids as texts (n,), and whether it was a single one; messages call the argument `name`.
-
-    A frame of one column is that column, and a tensor is an array.
+    """Ids as texts (n,), and whether it was a single one; a frame of one column is that column.
 
     Raises:
         ConfigError: More than one dimension.
+        DataError: A value that is no id, by the argument's name and its row.
     """
     if hasattr(ids, "columns") and ids.shape[1:] == (1,):
         ids = ids[ids.columns[0]]
     dimensions = len(getattr(ids, "shape", (1,)))
     if dimensions > 1:
         raise ConfigError(f"{name}: expected ids in one dimension, found {shown(ids)}")
-    if isinstance(ids, torch.Tensor):
-        ids = ids.detach().cpu().numpy()
-    one = isinstance(ids, str | bytes) or not isinstance(ids, Iterable) or dimensions == 0
-    return id_strings([ids] if one else ids, name), one
+    if isinstance(ids, str | bytes | bytearray) or not isinstance(ids, Iterable) or dimensions == 0:
+        return np.array([id_string(ids, name)]), True
+    try:
+        return id_strings(ids), False
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from None
 
 
 def whole_number(count: Any, name: str = "n", most: float = math.inf) -> int:
@@ -193,12 +194,13 @@ def history_row(model: ServedModel, history: Any, ratings: ArrayLike | None) -> 
     """
     columns, _, _ = rows_of(model, 1, history, "history")
     rated = model.objective == "rating"
-    try:
-        ratings = None if ratings is None or np.size(ratings) == 0 else ratings
-        given = np.ones(len(columns)) if ratings is None else ratings
-        values = np.atleast_1d(np.asarray(given, dtype=np.float64))
-    except (TypeError, ValueError):
-        raise ConfigError(f"ratings: expected numbers, found {shown(ratings)}") from None
+    ratings = None if ratings is None or np.size(ratings) == 0 else ratings
+    values = np.ones(len(columns))
+    if ratings is not None:
+        try:
+            values = numbers_of([ratings] if np.ndim(ratings) == 0 else ratings)
+        except DataError as error:
+            raise ConfigError(f"ratings: {error}") from None
     needed = rated and len(columns) > 0
     if needed == (ratings is None) or values.shape != columns.shape:
         expected = f"{len(columns)} ratings" if needed else "no ratings"

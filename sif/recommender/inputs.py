@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from sif.data.interactions.load import load_dataset
 from sif.errors import ConfigError, DataError
 from sif.utils.argument_types import shown
 
+_logger = logging.getLogger("sif")
+
 DEFAULTS = DataConfig()
 """Settings of how data are read."""
 
@@ -39,10 +42,11 @@ def is_matrix(data: Any) -> bool:
 def interactions_of(
     data: Any, config: DataConfig, objective: str, name: str = "data"
 ) -> Interactions:
-    """Interactions of any form: of a pandas data frame, a matrix, a file or a known data set.
+    """Interactions of any form: of a data frame, a matrix, a file or a known data set.
 
     Args:
-        data: One of these; `Interactions` stay as they are.
+        data: One of these, a frame of pandas or anything that becomes one by `to_pandas`;
+            `Interactions` stay as they are.
         config: Names of the columns, and where data sets lie.
         objective: Chooses the values of a matrix, see `sif.data.interactions.matrix_values`.
         name: Of the argument, for messages.
@@ -50,9 +54,18 @@ def interactions_of(
     Raises:
         DataError: Another type, or data that cannot be used.
     """
+    interactions = _read(data, config, objective, name)
+    for note in interactions.notes:
+        _logger.info("%s", note)
+    return interactions
+
+
+def _read(data: Any, config: DataConfig, objective: str, name: str) -> Interactions:
     if isinstance(data, Interactions):
         return data
     columns = Columns.of(config)
+    if hasattr(data, "to_pandas"):  # a frame of polars, a table of pyarrow
+        data = data.to_pandas()
     if isinstance(data, pd.DataFrame):
         return read_frame(data, columns)
     if isinstance(data, Path) or (isinstance(data, str) and data.strip()):

@@ -117,7 +117,7 @@ def test_ratings_come_with_a_history(rated: Recommender, tmp_path: Path) -> None
     for wrong, told in (
         ({"history": ["i0"]}, "ratings: expected one per item of a history, found none"),
         ({"history": ["i0"], "ratings": [1, 2]}, "ratings: expected 1, one per item, found 2"),
-        ({"history": ["i0"], "ratings": ["x"]}, "ratings: expected finite numbers, found 'x'"),
+        ({"history": ["i0"], "ratings": ["x"]}, "ratings: expected a number, found 'x'"),
         ({"user": "u1", "ratings": [1]}, "ratings: expected with a history, found with user"),
     ):
         with pytest.raises(Refused, match=told):
@@ -136,9 +136,12 @@ DIGITS, MORE_DIGITS = 10**399, 10**5000
         ),
         ({"history": ["i0"], "ratings": [MORE_DIGITS]}, "found a int of too many digits"),
         ({"history": ["i0"], "ratings": [1e300]}, "ratings: expected finite numbers, found 1e.300"),
-        ({"history": ["i0"], "ratings": [1j]}, "ratings: expected finite numbers, found 1j"),
-        ({"user": DIGITS}, "user: expected one of 30 known ids|ids: expected an id"),
-        ({"user": MORE_DIGITS}, "row 1: user: expected an id, found a number of too many digits"),
+        ({"history": ["i0"], "ratings": [1j]}, "ratings: expected a number, found '1j'"),
+        ({"user": DIGITS}, "row 1: user: expected an id in int64 or as text, found '1000"),
+        (
+            {"user": MORE_DIGITS},
+            "row 1: user: expected an id .*, found 'a number of too many digits'",
+        ),
         ({"user": "u1", "n": MORE_DIGITS}, "row 1: n: expected a whole number from 1"),
     ],
 )
@@ -421,8 +424,8 @@ OURS = {
     "no rows": (rows(), "questions: expected 1 to 10,000 rows .* found 0"),
     "an object for a user": (rows({"user": {"a": 1}}), "row 1: user: expected an id"),
     "a list for a user": (rows({"user": ["u1"]}), "row 1: user: expected an id"),
-    "truth for a user": (rows({"user": True}), "row 1: user: expected an id"),
-    "half a user": (rows({"user": 0.5}), "row 1: user: expected an id"),
+    "truth for a user": (rows({"user": True}), "user: expected one of 30 known ids"),
+    "half a user": (rows({"user": 0.5}), "user: expected one of 30 known ids"),
     "text for a history": (rows({"history": "i1"}), "row 1: history: expected a list"),
     "a number for a history": (rows({"history": 7}), "row 1: history: expected a list"),
     "lists in a history": (rows({"history": [["i1"]]}), "row 1: history: expected an id"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from sif.cli import main as cli
 from sif.cli import recommendations as listing
-from sif.data.interactions import Interactions, Vocabulary
+from sif.data.interactions import Columns, Interactions, Vocabulary
 from sif.errors import DataError
 from sif.recommender.recommender import Recommender
 
@@ -124,6 +125,72 @@ def test_ids_are_read_as_training_reads_them(
     assert listing.read_ids(tmp_path / "users.csv", "user") == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("customer\nu1\nu2\n", ["u1", "u2"]),
+        ("u1\nu2\n", ["u1", "u2"]),
+        ("customer,sku,rating\nu1,a,1\nu2,b,2\n", ["u1", "u2"]),
+        ("sku;customer;rating\na;u1;1\nb;u2;2\n", ["u1", "u2"]),
+        ("sku§customer\na§u1\nb§u2\n", ["u1", "u2"]),
+        ("user,age\nu1,4\nu2,5\n", ["u1", "u2"]),
+    ],
+)
+def test_the_columns_of_the_training_are_known(
+    text: str, expected: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "users.csv").write_text(text)
+    columns = Columns(user="customer", item="sku", separator="§")
+    assert listing.read_ids(tmp_path / "users.csv", "user", columns) == expected
+
+
+def test_the_training_file_is_a_file_of_users(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"c{u},s{i},5" for u in range(12) for i in range(9) if (u + i) % 2]
+    (tmp_path / "shop.csv").write_text("\n".join(["customer,sku,stars", *rows]))
+    (tmp_path / "customers.csv").write_text("customer\nc1\nc2\n")
+    settings = {**QUICK, "data.user": "customer", "data.item": "sku"}
+    Recommender(threads=1, settings=settings).fit(tmp_path / "shop.csv").save(tmp_path / "model")
+    for name, users in {"shop.csv": 12, "customers.csv": 2}.items():
+        words = ["recommend", "--model", str(tmp_path / "model"), "--users", str(tmp_path / name)]
+        assert cli.main([*words, "-n", "1"]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == users
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("a.csv.gz", gzip.compress(b"user\n" + b"u1\n" * 99)[:20], "Compressed file ended"),
+        ("a.parquet", b"PAR1junk", "expected a Parquet file, found: "),
+        ("a.csv", b"user\nu\0\n", "expected text without NUL characters"),
+        ("a.xlsx", b"\xd0\xcf\x11\xe0", "found an Excel workbook"),
+    ],
+)
+def test_a_damaged_file_of_users_is_one_line(
+    model: Path, tmp_path: Path, name: str, content: bytes, found: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / name).write_bytes(content)
+    words = ["recommend", "--model", str(model), "--users", str(tmp_path / name)]
+    assert cli.main(words) == 2
+    out, error = capsys.readouterr()
+    assert out == "" and error.count("\n") == 1
+    assert error.startswith(f"error: {tmp_path / name}") and found in error
+
+
+def test_columns_have_the_names_of_the_training(tmp_path: Path) -> None:
+    path = tmp_path / "users.csv"
+    path.write_text("patron\n 7.0\nc2\n7\n")
+    assert listing.read_ids(path, "user", Columns(user="patron")) == ["7", "c2"]
+    assert listing.read_ids(path, "user") == ["patron", "7", "c2"]
+    path.write_text("user,patron\na,c1\nb,c2\n")
+    assert listing.read_ids(path, "user", Columns(user="patron")) == ["c1", "c2"]
+    assert listing.read_ids(path, "user") == ["a", "b"]
+    path.write_text("customer\nc1\nc2\n")
+    assert listing.read_ids(path, "user") == ["c1", "c2"]
+
+
 def test_ids_of_parquet_are_read_as_training_reads_them(tmp_path: Path) -> None:
     path = tmp_path / "users.parquet"
     pd.DataFrame({"rating": [1, 2], "userId": [7.0, 1.0]}).to_parquet(path)
@@ -136,7 +203,7 @@ def test_ids_of_parquet_are_read_as_training_reads_them(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a,b\n1x,2x\n", "line 1 .*expected a column 'user' or a single one, found a, b"),
-        ("user,item\n ,a\nu1,b\n", "expected user ids, found an empty one"),
+        ("user,item\n ,a\nu1,b\n", r"users\.csv line 2: user: expected an id, found nothing"),
         ("user\n", "found none after the header"),
         ("", "found an empty file"),
     ],

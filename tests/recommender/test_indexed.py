@@ -203,7 +203,7 @@ def test_scores_that_are_no_numbers_are_told_by_the_id(liked: Recommender) -> No
         liked.similar_items("i7", as_arrays=True)
 
 
-@pytest.mark.parametrize("rating", [1e300, -1e39, np.inf, np.nan])
+@pytest.mark.parametrize("rating", [1e300, -1e39, np.inf])
 def test_ratings_beyond_float32_are_refused(rated: Recommender, rating: float) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"expected finite numbers, found {rating}")):
         rated.recommend_new(["i1", "i2"], ratings=[4, rating], as_arrays=True)

@@ -7,12 +7,14 @@ import json
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from scipy import sparse
@@ -24,7 +26,7 @@ from sif.data.interactions import read_frame, read_matrix
 from sif.errors import CheckpointError, ConfigError, DataError, NotFittedError, UnknownIdError
 from sif.problems.interactions import InteractionProblem
 from sif.recommender.extend import grown_by
-from sif.recommender.inputs import parts
+from sif.recommender.inputs import DEFAULTS, interactions_of, parts
 from sif.recommender.model import FILE, KIND, ServedModel
 from sif.recommender.recommender import Recommender
 from sif.tracking import NullTracker
@@ -493,8 +495,9 @@ def test_unknown_users_of_ratings_get_scores_in_stars(rated: Recommender, tmp_pa
 @pytest.mark.parametrize(
     ("ratings", "message"),
     [
-        (["x"], "expected numbers"),
-        ([np.nan], "expected finite numbers"),
+        (["x"], "ratings: row 1: expected a number, found 'x'"),
+        ([np.nan], "ratings: row 1: expected a number, found nothing"),
+        ([np.inf], "ratings: expected finite numbers, found inf"),
         ([1, 2], "expected 1 rat"),
     ],
 )
@@ -504,6 +507,43 @@ def test_ratings_of_a_history_are_one_number_each(
     with pytest.raises(ConfigError, match=message):
         ask(rated).recommend_new(["i1"], ratings=ratings)
     assert len(ask(rated).recommend_new("i1", ratings=4, n=2)[0]) == 2
+
+
+def test_ids_have_one_form_in_data_and_questions(board: Board) -> None:
+    frame = board()
+    frame["user"], frame["item"] = (frame[name].str[1:].astype(int) for name in ("user", "item"))
+    model = Recommender(threads=1, settings=QUICK).fit(
+        frame.assign(user=frame.user.astype("Float64"), item=frame.item.astype("category"))
+    )
+    expected = ask(model).recommend("7", n=3)[0].tolist()
+    one: list[Any] = [
+        7, 7.0, "7.0", " 7 ", b"7", np.int8(7), np.float32(7), Decimal(7), np.array(7),
+        torch.tensor(7), pa.scalar(7),
+    ]  # fmt: skip
+    for user in one:
+        assert ask(model).recommend(user, n=3)[0].tolist() == expected
+        assert model.recommend([user], n=3)["user"].tolist() == ["7"] * 3
+    several: list[Any] = [
+        np.array([7, 8]), torch.tensor([7, 8]), pd.Series([7.0, 8.0]), pd.Categorical(["7", "8"]),
+        pa.array([7, 8]), pd.array([7, 8], dtype="Int64"), (7, "8"), iter([7, 8]),
+    ]  # fmt: skip
+    for users in several:
+        assert ask(model).recommend(users, n=3)[0][0].tolist() == expected
+    new = pd.DataFrame({"user": ["7.0", "new "], "item": [b"2", b"4"]})
+    grown = copy.copy(model).fold_in(new)
+    assert len(grown.model_.vocabularies[0]) == len(model.model_.vocabularies[0]) + 1
+    assert len(grown.recommend("new", n=2)) == 2
+    stranger = ask(model).recommend_new(np.array([2.0, 4.0]), n=3)[0].tolist()
+    assert stranger == ask(model).recommend_new([" 2", 4], n=3)[0].tolist()
+    for wrong in (2**63, np.uint64(2**63), 1e300, [7, None], [7, ""], [7, float("nan")]):
+        with pytest.raises(DataError, match=r"^users: .*expected an id"):
+            model.recommend(wrong)
+    with pytest.raises(DataError, match=r"^users: row 2: expected an id, found nothing$"):
+        model.recommend([7, pd.NA])
+    with pytest.raises(
+        ConfigError, match=r"^users: expected ids in one dimension, found DataFrame"
+    ):
+        model.recommend(frame)
 
 
 def test_single_ids_come_in_any_wrapping(liked: Recommender) -> None:
@@ -676,3 +716,11 @@ def test_models_that_contradict_themselves_are_refused(liked: Recommender, tmp_p
     with pytest.raises(CheckpointError, match="written in format version 99"):
         Recommender.load(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_frames_of_other_libraries_become_frames_of_pandas() -> None:
+    table = pa.table({"user": ["a", "b", "a"], "item": [1, 2, 3]})
+    data = interactions_of(table, DEFAULTS, "ranking")
+    assert data.vocabularies[0].ids.tolist() == ["a", "b"] and data.sizes == (2, 3)
+    with pytest.raises(DataError, match=r"expected a data frame, .*, found \[1\]"):
+        interactions_of([1], DEFAULTS, "ranking")

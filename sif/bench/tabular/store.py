@@ -12,6 +12,7 @@ from sif.bench.tabular.ranges import FIELDS
 from sif.bench.tabular.records import METRICS, PARTS, Training
 from sif.bench.tabular.table import Table
 from sif.data.interactions.table_files import parquet_library
+from sif.data.reading import reading
 from sif.errors import DataError
 
 FILE = Path(__file__).with_name("ml-100k.parquet")
@@ -32,11 +33,9 @@ def read(path: Path = FILE) -> Table:
     Raises:
         DataError: No such file, not a Parquet, or not a table of this version; no pyarrow.
     """
-    pa, pq = parquet_library(path)
-    try:
+    _, pq = parquet_library(path)
+    with reading(path, "a Parquet file"):
         content = pq.ParquetFile(path).read()
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     document = json.loads((content.schema.metadata or {}).get(METADATA, b"{}"))
     if document.get("version") != VERSION:
         raise DataError(

@@ -14,6 +14,7 @@ import numpy as np
 
 from sif.data.images.dataset import Int64Array, Mask
 from sif.data.images.decode import SUFFIXES
+from sif.data.reading import reading
 from sif.errors import DataError
 
 PARTS = ("train", "val", "test")
@@ -91,7 +92,9 @@ def _annotated(root: Path) -> list[Entry]:
     path = root / _ANNOTATIONS
     entries: list[Entry] = []
     existing = set(_files(root / "val/images")) if (root / "val/images").is_dir() else set()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    with reading(path, "a table of files and classes"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
         cells = line.split("\t")
         if len(cells) < 2:
             raise DataError(f"{path} line {number}: expected file and class, found {line[:40]!r}")

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sif.data.interactions.columns import Int64Array
 from sif.data.interactions.interactions import Interactions, row_keys
-from sif.data.interactions.vocabulary import Int64Array, Vocabulary
+from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError
 from sif.utils.registry import unknown
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sif.data.interactions.vocabulary import Int64Array, Vocabulary
+from sif.data.interactions.columns import Int64Array
+from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError, ShapeError
 
 
@@ -31,6 +32,7 @@ class Interactions:
         rating: (n,) float32 in the units of the file, or None.
         timestamp: (n,) int64, seconds since 1970, or None.
         titles: Item id to title; may be empty.
+        notes: How columns were read that do not say it themselves, one line each.
 
     Raises:
         ShapeError: The arrays do not fit one another.
@@ -42,6 +44,7 @@ class Interactions:
     rating: npt.NDArray[np.float32] | None = None
     timestamp: Int64Array | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         k = len(self.fields)
@@ -142,6 +145,7 @@ def concatenate(parts: Sequence[Interactions]) -> Interactions:
         rating=np.concatenate(ratings) if len(ratings) == len(parts) else None,
         timestamp=np.concatenate(times) if len(times) == len(parts) else None,
         titles=titles,
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
     )
 
 

@@ -97,7 +97,8 @@ def load_dataset(
     check_usable(kept, str(name_or_path), listing if filtering else "")
     if truth is not None:
         truth = _renumbered(truth, raw, kept)
-    return Dataset(name, kept, kept.content_hash, parts, [*notes, *merging, *filtering], truth)
+    notes = [*raw.notes, *notes, *merging, *filtering]
+    return Dataset(name, kept, kept.content_hash, parts, notes, truth)
 
 
 def _load_known(recipe: Recipe, data_dir: Path | None, columns: Columns | None) -> Loaded:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.readers import Columns, read_interactions
+from sif.data.reading import reading
 from sif.errors import DataError
 
 OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5")
@@ -84,8 +85,10 @@ def _read_titles(path: Path, layout: Layout) -> dict[str, str]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("latin-1")  # 100K and 1M; the later sets are UTF-8
+    with reading(path, "a table of titles"):
+        rows = list(layout.title_rows(text.splitlines()))
     titles: dict[str, str] = {}
-    for number, row in enumerate(layout.title_rows(text.splitlines()), start=1):
+    for number, row in enumerate(rows, start=1):
         if not row or row == [""]:
             continue
         if len(row) < 2:

@@ -20,6 +20,7 @@ from typing import Literal, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from sif.data.interactions.columns import Int64Array
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.planted_large import (
     CLICK_TEMPERATURE,
@@ -33,7 +34,7 @@ from sif.data.interactions.planted_large import (
     click_chunks,
     uniform_chunks,
 )
-from sif.data.interactions.vocabulary import Int64Array, Vocabulary
+from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError
 from sif.utils.registry import unknown
 

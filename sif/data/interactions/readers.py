@@ -7,7 +7,8 @@ be used is refused with its file, line and column.
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
@@ -17,29 +18,45 @@ import numpy.typing as npt
 import pandas as pd
 
 from sif.config.cf import DataConfig
+from sif.data.interactions.columns import Int64Array, told
 from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.ratings import EXPECTED as A_NUMBER
+from sif.data.interactions.ratings import ratings_of
 from sif.data.interactions.table_files import HEADERLESS, Table, open_table
 from sif.data.interactions.text_records import is_number
-from sif.data.interactions.vocabulary import Int64Array, Vocabulary, distinct, unusable
-from sif.errors import DataError
+from sif.data.interactions.times import seconds_of
+from sif.data.interactions.vocabulary import Vocabulary
+from sif.errors import DataError, EntryError
 
 # Names as compared: lower case, without spaces, "_", "-" and a RecBole type (":token"). First wins.
 RECOGNIZED: dict[str, tuple[str, ...]] = {
-    "user": ("user", "userid", "uid", "users", "reviewerid", "customerid", "visitorid", "u"),
+    "user": (
+        "user", "userid", "uid", "users", "reviewerid", "customerid", "visitorid", "u",
+        "customer", "customers", "client", "clientid", "buyer", "buyerid", "shopper", "shopperid",
+        "member", "memberid", "visitor", "reviewer", "account", "accountid", "profileid",
+        "personid", "username", "sessionid", "session",
+    ),
     "item": (
         "item", "itemid", "iid", "items", "movieid", "movie", "product", "productid", "asin",
         "parentasin", "bookid", "isbn", "trackid", "songid", "artistid", "businessid", "newsid",
-        "i",
+        "i", "products", "productcode", "itemcode", "sku", "stockcode", "article", "articleid",
+        "track", "song", "artist", "book", "videoid", "video", "showid", "animeid", "gameid",
+        "game", "appid", "recipeid", "hotelid", "venueid", "restaurantid", "placeid", "poiid",
+        "listingid", "courseid", "jobid", "contentid", "beerid",
     ),
-    "rating": ("rating", "ratings", "score", "stars", "star", "overall", "bookrating", "r"),
+    "rating": (
+        "rating", "ratings", "score", "stars", "star", "overall", "bookrating", "r", "userrating",
+        "starrating", "reviewrating", "reviewscore", "ratingvalue",
+    ),
     "timestamp": (
         "timestamp", "time", "ts", "unixtime", "unixreviewtime", "unixtimestamp", "datetime",
-        "date", "t",
+        "date", "t", "when", "eventtime", "eventtimestamp", "eventdate", "createdat", "orderdate",
+        "ordertime", "orderedat", "purchasedate", "purchasetime", "purchasedat", "transactiondate",
+        "tdat", "invoicedate", "ratedat", "ratingtime", "reviewdate", "viewedat", "playedat",
+        "timestampms",
     ),
 }  # fmt: skip
 _TOLD = 12  # columns listed in a message
-_ISO = {"format": "ISO8601"}
-_INT64_END = 2.0**63
 
 
 @dataclass(frozen=True)
@@ -67,23 +84,57 @@ class Columns:
         """The columns that settings name."""
         return cls(**{entry.name: getattr(settings, entry.name) for entry in fields(cls)})
 
+    def find(self, role: str, names: Sequence[str]) -> int | None:
+        """Position of the column of a role, by its given name, else by the usual ones."""
+        given, typeless = getattr(self, role), _typeless(names)
+        for known in (list(names), typeless):
+            if given in known:
+                return known.index(given)
+        return next(iter(usual_places(names, role)), None)
+
+    def is_header(self, first: Sequence[str], second: Sequence[str]) -> bool:
+        """True if the first record of a text names columns; the second may be empty.
+
+        It does where a name is known or no cell is a number, and also where its numbers stand
+        elsewhere than those of the second record.
+        """
+        data = [cell.strip() for cell in first]
+        given = {self.user, self.item, self.rating, self.timestamp, *self.context} - {None, ""}
+        usual = {name for names in RECOGNIZED.values() for name in names}
+        if given & {*data, *_typeless(data)} or usual.intersection(_plain(_typeless(data))):
+            return True
+        numbers = [is_number(cell) for cell in data]
+        alike = numbers == [is_number(cell) for cell in second]
+        return not all(numbers) and not (any(numbers) and alike)
+
+
+def _typeless(names: Sequence[str]) -> list[str]:
+    """Names without the types of RecBole, such as ":token"."""
+    return [name.split(":")[0] for name in names]
+
+
+def _plain(typeless: Sequence[str]) -> list[str]:
+    """Names as those of `RECOGNIZED` are written."""
+    return [re.sub(r"[\s_\-]", "", name).lower() for name in typeless]
+
 
 def read_interactions(path: str | PathLike[str], columns: Columns | None = None) -> Interactions:
     """Read one interaction file.
 
     Args:
-        path: A text file (any separator, with header or in u.data order), `.inter` or Parquet.
+        path: A text file (any separator, with header or in u.data order), `.inter`, Parquet or
+            Feather; texts also packed, see `sif.data.interactions.file_kinds.open_bytes`.
         columns: Roles of columns; by default the usual names are recognized.
 
     Returns:
-        Its rows in file order; ids are the texts of the file, times are seconds since 1970 (dates
-        in ISO form are converted, fractions of a second dropped).
+        Its rows in file order; ids in the form of `sif.data.interactions.ids`, ratings and times as
+        `sif.data.interactions.ratings` and `sif.data.interactions.times` read them.
 
     Raises:
         DataError: The file is missing, empty, lacks a column, or holds a value that cannot be used.
     """
     columns = columns or Columns()
-    return from_table(open_table(Path(path), columns.separator), columns)
+    return from_table(open_table(Path(path), columns.is_header, columns.separator), columns)
 
 
 def from_table(table: Table, columns: Columns) -> Interactions:
@@ -93,28 +144,79 @@ def from_table(table: Table, columns: Columns) -> Interactions:
     data = _read(table, roles, fields)
     if len(data[roles["user"]]) == 0:
         raise DataError(f"{table.path}: expected interactions, found no rows")
-    numbered = [_numbered(table, data, roles[name], name) for name in fields]
+    numbered = []
+    for name in fields:
+        with _named(table, roles[name], name):
+            numbered.append(Vocabulary.from_values(data[roles[name]]))
+    rating = _ratings(table, data, roles)
+    timestamp, notes = _times(table, data, roles, columns)
     return Interactions(
         ids=np.stack([codes for _, codes in numbered], axis=1),
         fields=fields,
         vocabularies=tuple(vocabulary for vocabulary, _ in numbered),
-        rating=_ratings(table, data, roles["rating"]) if "rating" in roles else None,
-        timestamp=_timestamps(table, data, roles["timestamp"]) if "timestamp" in roles else None,
+        rating=rating,
+        timestamp=timestamp,
+        notes=(*table.notes, *notes),
     )
+
+
+def _ratings(
+    table: Table, data: dict[int, pd.Series], roles: dict[str, int]
+) -> npt.NDArray[np.float32] | None:
+    if "rating" not in roles:
+        return None
+    with _named(table, roles["rating"], "rating"):
+        return ratings_of(data[roles["rating"]])
+
+
+def _times(
+    table: Table, data: dict[int, pd.Series], roles: dict[str, int], columns: Columns
+) -> tuple[Int64Array | None, tuple[str, ...]]:
+    """Times, and a note on how they were read where they do not say it themselves."""
+    if "timestamp" not in roles:
+        return None, ()
+    position = roles["timestamp"]
+    column = data[position]
+    if column.dtype == np.float64 and column.isin([0, 1]).all():
+        column = table.read({position: "str"})[position]  # "True" is 1 to the parser
+    # Of other names a column may be something else.
+    certain = columns.timestamp or table.columns[position].lower().startswith("timestamp")
+    remedy = "" if certain else ' (data.timestamp="" reads none)'
+    with _named(table, position, "timestamp", remedy):
+        seconds, read_as = seconds_of(column)
+    note = f"{table.path}: {table.columns[position]}: numbers read as {read_as}"
+    return seconds, (note,) if read_as else ()
+
+
+@contextmanager
+def _named(table: Table, position: int, name: str, remedy: str = "") -> Iterator[None]:
+    """Names the place of a bad cell, and what stands there."""
+    try:
+        yield
+    except EntryError as error:
+        where, text = table.locate(error.row, position)
+        expected, found = error.expected, error.found
+        if name in ("rating", "timestamp"):  # as it is written, not as it was parsed
+            found = told(text) if text.strip() else "nothing"
+            if expected == A_NUMBER and is_number(text):
+                expected = "expected a finite number"  # "nan" is a number to the parser
+        raise DataError(f"{where}: {name}: {expected}{remedy}, found {found}") from None
+    except DataError as error:
+        raise DataError(f"{table.path}: {name}: {error}") from None
 
 
 def _assign(table: Table, columns: Columns) -> dict[str, int]:
     """Position of the column of every role and context field."""
-    typeless = [name.split(":")[0] for name in table.columns]
-    plain = [re.sub(r"[\s_\-]", "", name).lower() for name in typeless]
+    typeless = _typeless(table.columns)
     roles: dict[str, int] = {}
     for role in HEADERLESS:
         header: str | None = getattr(columns, role)
         if header:
             roles[role] = _position(table, typeless, f"data.{role}", header)
         elif header is None:
-            usual = [plain.index(name) for name in RECOGNIZED[role] if name in plain]
-            usual = [position for position in usual if position not in roles.values()]
+            usual = [
+                place for place in usual_places(table.columns, role) if place not in roles.values()
+            ]
             if usual:
                 roles[role] = usual[0]
             elif role in ("user", "item"):
@@ -132,7 +234,24 @@ def _assign(table: Table, columns: Columns) -> dict[str, int]:
                 f"{table.header_place}: expected different columns for {role} and {clash},"
                 f" found {table.columns[position]!r} for both"
             )
+        refuse_twice(table, position, role)
     return roles
+
+
+def refuse_twice(table: Table, position: int, role: str) -> None:
+    """Raises a DataError where the name of a role's column is that of another column too."""
+    name = table.columns[position]
+    count = table.columns.count(name)
+    if count > 1:
+        raise DataError(
+            f"{table.header_place}: {role}: expected one column {name!r}, found {count}"
+        )
+
+
+def usual_places(columns: Sequence[str], role: str) -> list[int]:
+    """Positions of the columns that a role usually has, by their names; the likeliest first."""
+    plain = _plain(_typeless(columns))
+    return [plain.index(name) for name in RECOGNIZED[role] if name in plain]
 
 
 def _position(table: Table, typeless: list[str], key: str, name: str) -> int:
@@ -159,79 +278,3 @@ def _read(table: Table, roles: dict[str, int], fields: tuple[str, ...]) -> dict[
         with suppress(ValueError, OverflowError):
             return table.read({**ids, **types})
     return table.read({**ids, **{roles[role]: "str" for role in others}})
-
-
-def _numbered(
-    table: Table, data: dict[int, pd.Series], position: int, name: str
-) -> tuple[Vocabulary, Int64Array]:
-    column = data[position]
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        _refuse(table, column.isna().to_numpy(dtype=bool), position, f"{name}: expected an id")
-        return Vocabulary.from_values(column)
-    if isinstance(column.dtype, pd.CategoricalDtype):  # as files are read
-        column = column.cat.remove_unused_categories()
-        texts = column.cat.categories.to_series().astype(object).map(lambda v: str(v).strip())
-        codes = column.cat.codes.to_numpy(dtype=np.int64)
-    else:
-        codes, values = distinct(column)
-        texts = pd.Series(values, dtype=object)
-    _check_ids(table, texts, codes, position, name)
-    vocabulary, merged = Vocabulary.from_values(texts)
-    return vocabulary, merged[codes]
-
-
-def _check_ids(table: Table, texts: pd.Series, codes: Int64Array, position: int, name: str) -> None:
-    """Refuses missing (code -1), blank and unusable ids among distinct ones."""
-    plain = [str(value) for value in texts.tolist()]
-    blank = np.array([not text.strip() for text in plain] + [True], dtype=bool)
-    _refuse(table, blank[codes], position, f"{name}: expected an id")
-    for number, wrong in enumerate(map(unusable, plain)):
-        if wrong is not None:
-            where, _ = table.locate(int(np.argmax(codes == number)), position)
-            raise DataError(f"{where}: {name}: {wrong}")
-
-
-def _ratings(table: Table, data: dict[int, pd.Series], position: int) -> npt.NDArray[np.float32]:
-    numbers = _floats(data[position])
-    with np.errstate(over="ignore"):
-        ratings = numbers.astype(np.float32)
-    bad = ~np.isfinite(ratings)
-    if bad.any():
-        _, text = table.locate(int(np.argmax(bad)), position)
-        finite = "a finite number" if is_number(text) else "a number"
-        _refuse(table, bad, position, f"rating: expected {finite}")
-    return ratings
-
-
-def _timestamps(table: Table, data: dict[int, pd.Series], position: int) -> Int64Array:
-    column = data[position]
-    if pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any():
-        return np.array(column, dtype=np.int64)
-    expected = "timestamp: expected seconds since 1970 or an ISO date"
-    is_time = pd.api.types.is_datetime64_any_dtype(column.dtype)
-    if not is_time:
-        numbers = _floats(column)
-        usable = np.abs(numbers) < _INT64_END
-        if usable.any():
-            _refuse(table, ~usable, position, expected)
-            return np.floor(numbers).astype(np.int64)
-        column = column.astype(object).astype(str)
-    times = pd.to_datetime(column, errors="coerce", utc=True, **({} if is_time else _ISO))
-    _refuse(table, times.isna().to_numpy(dtype=bool), position, expected)
-    epoch = pd.Timestamp(0, tz="UTC")
-    return np.array((times - epoch) // pd.Timedelta(seconds=1), dtype=np.int64)
-
-
-def _floats(column: pd.Series) -> npt.NDArray[np.float64]:
-    """Numbers; NaN for missing values."""
-    if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
-        column = pd.to_numeric(column.astype(object).astype(str), errors="coerce")
-    return np.array(column.to_numpy(dtype=np.float64, na_value=np.nan))
-
-
-def _refuse(table: Table, bad: npt.NDArray[np.bool_], position: int, expected: str) -> None:
-    """Raises for the first bad row, with its line and content."""
-    if bad.any():
-        where, text = table.locate(int(np.argmax(bad)), position)
-        actual = repr(text) if text.strip() else "nothing"
-        raise DataError(f"{where}: {expected}, found {actual}")

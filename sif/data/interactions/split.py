@@ -14,10 +14,10 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from sif.data.interactions.columns import Int64Array
 from sif.data.interactions.interactions import Interactions, content_hash, row_keys
 from sif.data.interactions.load import Dataset
 from sif.data.interactions.readers import read_interactions
-from sif.data.interactions.vocabulary import Int64Array
 from sif.errors import DataError, ShapeError
 from sif.utils.registry import unknown
 

@@ -7,8 +7,10 @@ folder with train, valid and test in any readable format, or their paths in this
 
 from __future__ import annotations
 
+import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -19,17 +21,23 @@ import numpy.typing as npt
 import pandas as pd
 
 from sif.data.interactions.clean import check_usable, describe
+from sif.data.interactions.columns import INT64, Int64Array
 from sif.data.interactions.interactions import Interactions, concatenate, row_keys
+from sif.data.interactions.ratings import ratings_of
 from sif.data.interactions.readers import Columns, read_interactions
 from sif.data.interactions.split import PART_NAMES, Split, build_split
-from sif.data.interactions.vocabulary import Int64Array, Vocabulary
-from sif.errors import DataError
+from sif.data.interactions.times import seconds_of
+from sif.data.interactions.vocabulary import Vocabulary
+from sif.data.reading import reading
+from sif.errors import DataError, EntryError
 
 _SPELLINGS = {
     "train": ("train", "training", "base"),
     "valid": ("valid", "validation", "val", "dev"),
     "test": ("test", "testing"),
 }
+_MOST_PACKED = 1032  # bytes that zip makes of one
+_LEAST = -(2.0**63)  # of int64
 Path_ = str | PathLike[str]
 
 
@@ -69,7 +77,7 @@ def load_split_file(
         interactions = replace(interactions, titles=dict(titles))
     split = build_split(interactions, part, protocol="file", seed=0, where=where)
     _refuse_twice(split, where)
-    return split
+    return replace(split, notes=(*interactions.notes, *split.notes))
 
 
 def _refuse_twice(split: Split, where: str) -> None:
@@ -105,87 +113,166 @@ def _from_files(paths: Sequence[Path], columns: Columns | None) -> tuple[Interac
 
 
 def _from_npz(path: Path, context: tuple[str, ...]) -> tuple[Interactions, Int64Array]:
-    npz = _Npz(path, _load_arrays(path))
-    columns, vocabularies = [], []
     fields = ("user", "item", *context)
+    npz = _Npz.read(path, fields)
+    columns, vocabularies = [], []
     for name in fields:
         if name not in npz.arrays:
             raise DataError(
-                f"{path}: data.context: expected an array {name!r}, found {', '.join(npz.arrays)}"
+                f"{path}: data.context: expected an array {name!r}, found {', '.join(npz.names)}"
             )
         codes = npz.integers(name)
         if f"{name}_ids" in npz.arrays:
-            try:
-                vocabulary = Vocabulary(npz.arrays[f"{name}_ids"])
-            except DataError as error:
-                raise DataError(f"{path}: {name}_ids: {error}") from None
+            vocabulary = npz.vocabulary(f"{name}_ids")
             known = (codes >= 0) & (codes < len(vocabulary))
             npz.refuse(codes, known, f"{name}: expected a number in 0..{len(vocabulary) - 1}")
         else:
             vocabulary, codes = Vocabulary.from_values(codes)
         columns.append(codes)
         vocabularies.append(vocabulary)
+    times, notes = npz.times()
     interactions = Interactions(
         ids=np.stack(columns, axis=1),
         fields=fields,
         vocabularies=tuple(vocabularies),
         rating=npz.ratings() if "rating" in npz.arrays else None,
-        timestamp=npz.integers("timestamp") if "timestamp" in npz.arrays else None,
+        timestamp=times,
+        notes=notes,
     )
     return interactions, npz.integers("part")
 
 
-def _load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    if not path.is_file():
-        raise DataError(f"{path}: expected a split file or folder, found neither")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: expected an npz, found an empty file")
-    if not zipfile.is_zipfile(path):
-        raise DataError(
-            f"{path}: expected an npz (or a folder with train, valid and test), found another kind"
-        )
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: expected an npz, found a single array")
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise DataError(f"{path}: expected an npz of plain arrays, found: {reason}") from None
-    missing = [name for name in ("user", "item", "part") if name not in arrays]
-    if missing:
-        raise DataError(
-            f"{path}: expected arrays user, item and part, found {', '.join(arrays) or 'none'}"
-        )
-    return arrays
+def _load(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    """One plain array, whose header is held against the bytes that are there before it is made.
+
+    Raises:
+        ValueError: It has Python objects, or claims another size than it has.
+    """
+    member = archive.getinfo(f"{name}.npy")
+    # The size that a zip tells may be any number.
+    if member.file_size > _MOST_PACKED * (member.compress_size + 1):
+        raise ValueError(f"{member.file_size:,} bytes packed in {member.compress_size:,}")
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        reads = np.lib.format.read_array_header_1_0
+        if version != (1, 0):
+            reads = np.lib.format.read_array_header_2_0
+        shape, _, dtype = reads(stream)
+        if dtype.hasobject:
+            raise ValueError("Python objects")
+        if dtype.kind in "cV":
+            raise ValueError(f"values of type {dtype}")
+        claimed, actual = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
+        if claimed != actual:
+            raise ValueError(f"{actual:,} bytes for shape {shape} of {dtype}")
+    with archive.open(member) as stream:
+        return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
 
 
 @dataclass(frozen=True, eq=False)
 class _Npz:
-    """The arrays of a file, checked on access."""
+    """The arrays of a file, checked on access.
+
+    Attributes:
+        path: The file.
+        names: Of all arrays in it.
+        arrays: Those that a split has, `part` (n,) first.
+    """
 
     path: Path
+    names: tuple[str, ...]
     arrays: dict[str, npt.NDArray[Any]]
 
+    @classmethod
+    def read(cls, path: Path, fields: tuple[str, ...]) -> _Npz:
+        """Reads the arrays of fields, of their ids, and the other ones of a split."""
+        if not path.is_file():
+            raise DataError(f"{path}: expected a split file or folder, found neither")
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: expected an npz, found an empty file")
+        if not zipfile.is_zipfile(path):
+            raise DataError(
+                f"{path}: expected an npz (or a folder with train, valid and test), found another"
+                " kind"
+            )
+        wanted = ("part", *fields, "rating", "timestamp", *(f"{name}_ids" for name in fields))
+        with reading(path, "an npz"), zipfile.ZipFile(path) as archive:
+            names = tuple(name.removesuffix(".npy") for name in archive.namelist())
+            if missing := [name for name in ("user", "item", "part") if name not in names]:
+                found = ", ".join(names) or "none"
+                told = "expected arrays user, item and part"
+                raise DataError(f"{path}: {told}, found {found}, without {', '.join(missing)}")
+            arrays = {}
+            for name in [name for name in wanted if name in names]:
+                with reading(f"{path}: {name}", "a plain array"):
+                    arrays[name] = _load(archive, name)
+        if arrays["part"].ndim != 1:
+            shape = arrays["part"].shape
+            raise DataError(f"{path}: part: expected one dimension, found shape {shape}")
+        return cls(path, names, arrays)
+
     def integers(self, name: str) -> Int64Array:
-        values = self._numbers(name, "integers")
+        """An array (n,) of whole numbers."""
+        values = self._integers(name)
         if values.dtype.kind == "f":
-            whole = np.isfinite(values) & (values == np.floor(values))
+            whole = (np.abs(values) < 2.0**63) & (values == np.floor(values))
             self.refuse(values, whole, f"{name}: expected an integer")
+        self.refuse(values, values <= INT64.max, f"{name}: expected an integer in int64")
         return values.astype(np.int64)
 
     def ratings(self) -> npt.NDArray[np.float32]:
-        values = self._numbers("rating", "numbers")
-        ratings = values.astype(np.float32)
-        self.refuse(values, np.isfinite(ratings), "rating: expected a finite number")
-        return ratings
+        """The ratings (n,)."""
+        values = self._column("rating")
+        if values.dtype.kind == "f":
+            self.refuse(values, np.isfinite(values), "rating: expected a finite number")
+        with self._named("rating"):
+            return ratings_of(values)
 
-    def _numbers(self, name: str, kind: str) -> npt.NDArray[Any]:
+    def times(self) -> tuple[Int64Array | None, tuple[str, ...]]:
+        """The times (n,) or None, and a note on how they were read."""
+        if "timestamp" not in self.arrays:
+            return None, ()
+        with self._named("timestamp"):
+            seconds, read_as = seconds_of(self._column("timestamp"))
+        note = f"{self.path}: timestamp: numbers read as {read_as}"
+        return seconds, (note,) if read_as else ()
+
+    def vocabulary(self, name: str) -> Vocabulary:
+        """The ids of a field."""
+        values = self.arrays[name]
+        if values.ndim != 1:
+            raise DataError(
+                f"{self.path}: {name}: expected one dimension, found shape {values.shape}"
+            )
+        if values.dtype.kind not in "iufSU":
+            raise DataError(f"{self.path}: {name}: expected ids, found {values.dtype}")
+        if values.dtype.kind in "SU":
+            with reading(f"{self.path}: {name}", "texts"):
+                is_text = values.dtype.kind == "U"
+                np.char.encode(values, "utf-8") if is_text else np.char.decode(values, "utf-8")
+        try:
+            return Vocabulary(values)
+        except DataError as error:
+            raise DataError(f"{self.path}: {name}: {error}") from None
+
+    @contextmanager
+    def _named(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except EntryError as error:
+            where = f"{self.path} row {error.row + 1}: {name}"
+            raise DataError(f"{where}: {error.expected}, found {error.found}") from None
+
+    def _column(self, name: str) -> npt.NDArray[Any]:
         values, n = self.arrays[name], len(self.arrays["part"])
         if values.shape != (n,):
             raise DataError(f"{self.path}: {name}: expected shape ({n},), found {values.shape}")
+        return values
+
+    def _integers(self, name: str) -> npt.NDArray[Any]:
+        values = self._column(name)
         if values.dtype.kind not in "iuf":
-            raise DataError(f"{self.path}: {name}: expected {kind}, found {values.dtype}")
+            raise DataError(f"{self.path}: {name}: expected integers, found {values.dtype}")
         return values
 
     def refuse(self, values: npt.NDArray[Any], good: npt.NDArray[np.bool_], expected: str) -> None:

@@ -10,17 +10,21 @@ from __future__ import annotations
 import csv
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import pandas as pd
 
+from sif.data.interactions.columns import distinct, written
+from sif.data.interactions.file_kinds import FEATHER, PARQUET, first_bytes, refuse_foreign
 from sif.data.interactions.text_records import (
+    TEXT,
     WHITESPACE,
+    check_separator,
     is_number,
     is_replaced,
     not_text,
@@ -29,13 +33,20 @@ from sif.data.interactions.text_records import (
     sniff,
     spell,
 )
-from sif.data.interactions.vocabulary import distinct
+from sif.data.reading import reading
 from sif.errors import DataError
 from sif.utils.optional import library
 
 _SPELLED = {"\\t": "\t", "tab": "\t", " ": WHITESPACE}  # as a YAML file may say it
 _CHUNK = 1 << 20  # rows whose ids are held as texts at a time
 HEADERLESS = ("user", "item", "rating", "timestamp")  # the order of MovieLens u.data
+_MOST_ROWS = 1000  # in a byte of Parquet, where a value of any number of rows takes few bytes
+_SOME = 1 << 14  # rows looked at for decimal commas
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # which Excel writes and reads
+
+IsHeader = Callable[[Sequence[str], Sequence[str]], bool]
+"""True if the first of two records (the second may be empty) names the columns."""
 
 
 class Table(ABC):
@@ -45,11 +56,13 @@ class Table(ABC):
         path: The file.
         columns: Names by position.
         setting: The way in which a caller names a column, for messages.
+        notes: Layout that was recognized without a word in the file, one line each.
     """
 
     path: Path
     columns: tuple[str, ...]
     setting: ClassVar[str] = "data.{}"
+    notes: tuple[str, ...] = ()
 
     @property
     def header_place(self) -> str:
@@ -63,34 +76,42 @@ class Table(ABC):
         A table with types of its own keeps to these.
 
         Raises:
-            ValueError, OverflowError: A value does not fit its type.
-            DataError: The file is no such table.
+            ValueError, OverflowError: A cell does not fit "float64".
+            DataError: The file is damaged, or a column holds no single values.
         """
 
     def locate(self, row: int, column: int) -> tuple[str, str]:
         """Place ("ratings.csv line 17") and text of one value; `row` counts data rows from 0."""
         value = self.read({column: "str"})[column].iloc[row]
-        return f"{self.path} row {row + 1}", "" if pd.isna(value) else str(value)
+        return f"{self.path} row {row + 1}", written(value)
 
 
-def open_table(path: Path, separator: str | None = None) -> Table:
-    """Recognizes the layout of an interaction file from its first lines.
+def open_table(path: Path, is_header: IsHeader, separator: str | None = None) -> Table:
+    """Recognizes the kind of an interaction file from its first bytes, its layout from its lines.
 
     Args:
-        path: `.parquet`/`.pq`, or text (also `.gz`) with or without a header.
+        path: Parquet, Feather, or text with or without a header, as it is or packed as gzip, bz2,
+            xz, zst or a zip of one file.
+        is_header: Asked about the first records of a text.
         separator: Between columns; None recognizes tab, "::", ";", "|", "," and spaces.
 
     Raises:
-        DataError: The file is missing, empty or of another kind.
+        DataError: The file is missing, empty, damaged or of another kind.
     """
+    if separator is not None:
+        check_separator(separator)
     if not path.is_file():
         actual = "a folder" if path.is_dir() else "no such file"
         raise DataError(f"{path}: expected a file, found {actual}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: expected interactions, found an empty file")
-    if path.suffix.lower() in (".parquet", ".pq"):
+    head, ending = first_bytes(path), path.suffix.lower()
+    if head.startswith(PARQUET) or ending in (".parquet", ".pq"):
         return ParquetTable.open(path)
-    return TextTable.open(path, separator)
+    if head.startswith(FEATHER):
+        return FeatherTable.open(path)
+    refuse_foreign(path)
+    return TextTable.open(path, is_header, separator)
 
 
 @dataclass(frozen=True)
@@ -100,8 +121,9 @@ class TextTable(Table):
     Attributes:
         separator: One character, several, or the whitespace pattern.
         quoting: A `csv.QUOTE_*` constant.
-        header: Whether the first record names the columns.
+        header: True if the first record names the columns.
         first_line: Line of the first data record, from 1.
+        skipped: Records before the header: a line that names the separator.
     """
 
     path: Path
@@ -110,84 +132,118 @@ class TextTable(Table):
     header: bool
     first_line: int
     columns: tuple[str, ...]
+    skipped: int = 0
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, path: Path, separator: str | None) -> TextTable:
-        """Recognize separator and header from the first lines."""
+    def open(cls, path: Path, is_header: IsHeader, separator: str | None = None) -> TextTable:
+        """Recognizes separator and header from the first lines; see `open_table`."""
         quoting = csv.QUOTE_NONE if path.suffix.lower() == ".inter" else csv.QUOTE_MINIMAL
-        if separator is None:
-            separator = sniff(path, quoting)
+        named = _named_separator(path)
+        separator = separator or named or sniff(path, quoting)
         separator = _SPELLED.get(separator, separator)
         if is_replaced(separator):
             quoting = csv.QUOTE_NONE  # as `records` reads it
-        head = list(islice(records(path, separator, quoting), 2))
+        skipped = int(named is not None)
+        head = list(islice(records(path, separator, quoting), skipped, skipped + 2))
         if not head:
             raise DataError(f"{path}: expected interactions, found only blank lines")
-        first = head[0][1]
-        header = not all(is_number(text) for text in first)
+        first, second = head[0][1], head[1][1] if len(head) > 1 else []
+        header = is_header(first, second)
         if header:
-            if len(head) == 1:
+            if not second:
                 raise DataError(f"{path}: expected interactions, found none after the header")
-            if len(head[1][1]) != len(first):
-                raise _ragged(path, head[1][0], len(first), len(head[1][1]))
-            columns = tuple(text.strip() for text in first)
+            if len(second) != len(first):
+                raise _ragged(path, head[1][0], len(first), len(second))
+            columns = tuple(cell.strip() for cell in first)
         else:
             extra = (f"column{n}" for n in range(len(HEADERLESS) + 1, len(first) + 1))
             columns = (*HEADERLESS, *extra)[: len(first)]
-        return cls(path, separator, quoting, header, head[header][0], columns)
+        notes: tuple[str, ...] = ()
+        if not header and not all(map(is_number, first)):
+            notes = (f"{path} line {head[0][0]}: no header: columns {', '.join(columns)}",)
+        return cls(path, separator, quoting, header, head[header][0], columns, skipped, notes)
 
     @property
     def header_place(self) -> str:
         """The file and its first line."""
         separator = spell(self.separator)
         header = "header" if self.header else "no header"
-        return f"{self.path} line 1 ({header}, separator {separator})"
+        return f"{self.path} line {self.skipped + 1} ({header}, separator {separator})"
 
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
-        """Implements `Table.read`."""
+        """Implements `Table.read`; numbers may have decimal commas where no comma separates."""
+        chunks: dict[int, list[pd.Series]] = {column: [] for column in types}
+        decimal = "," if self._has_decimal_comma(types) else "."
+        for frame in self._frames(types, decimal):
+            self._check_surplus(frame[len(self.columns)])
+            for column, kind in types.items():
+                cells = frame[column]
+                if kind == "str" and decimal == ",":
+                    cells = cells.replace(",", ".", regex=True)
+                chunks[column].append(_counted(cells) if kind == "id" else cells)
+        return {column: _stack(chunks.pop(column)) for column in types}
+
+    def _has_decimal_comma(self, types: Mapping[int, str]) -> bool:
+        """True if commas stand in columns that are no ids, and not only before three digits each.
+
+        A time may have one, too, before fractions of a second.
+        """
+        others = [column for column, kind in types.items() if kind != "id"]
+        if self.separator == "," or not others:
+            return False
+        some = islice(self._records(), _SOME)
+        cells = (row[column] for _, row in some for column in others if column < len(row))
+        return any("," in cell and not _THOUSANDS.fullmatch(cell.strip()) for cell in cells)
+
+    def _frames(self, types: Mapping[int, str], decimal: str) -> Iterator[pd.DataFrame]:
+        """Some rows at a time, with a column more than the file."""
         # Every column is parsed, wanted or not, and one more that must stay empty: with usecols, or
         # at the start of a chunk, pandas drops surplus fields silently.
         # Ids are parsed as objects: "category" turns "007" into 7 in some versions of pandas.
-        width = len(self.columns)
-        dtypes = {c: "float64" if types.get(c) == "float64" else "object" for c in range(width + 1)}
-        chunks: dict[int, list[pd.Series]] = {column: [] for column in types}
+        # The faster conversion of numbers reads 1e4294967297 as 10 and ends the process at others.
+        names = range(len(self.columns) + 1)
+        dtypes = {c: "float64" if types.get(c) == "float64" else "object" for c in names}
+        unfit = (ValueError, OverflowError) if "float64" in types.values() else ()
         try:
             with (
+                reading(self.path, TEXT, (pd.errors.ParserError, UnicodeDecodeError, *unfit)),
                 open_replaced(self.path, self.separator) as stream,
                 pd.read_csv(
                     stream,
                     sep="\t" if is_replaced(self.separator) else self.separator,
                     header=None,
                     skiprows=self.first_line - 1,
-                    names=list(range(width + 1)),
+                    names=list(names),
                     index_col=False,
                     dtype=dtypes,
                     keep_default_na=False,
                     na_values=[""],
                     quoting=cast(Any, self.quoting),
                     encoding="utf-8",
+                    decimal=decimal,
+                    float_precision="round_trip",
                     chunksize=_CHUNK,
                 ) as reader,
             ):
-                for frame in reader:
-                    self._check_surplus(frame[width])
-                    for column, kind in types.items():
-                        values = frame[column]
-                        chunks[column].append(_counted(values) if kind == "id" else values)
+                yield from reader
         except pd.errors.ParserError as error:
             raise self._parser_error(str(error)) from None
         except UnicodeDecodeError:
             raise not_text(self.path) from None
-        return {column: _stack(chunks.pop(column)) for column in types}
 
     def locate(self, row: int, column: int) -> tuple[str, str]:
         """Implements `Table.locate`."""
         line, texts = self._record(row)
         return f"{self.path} line {line}", texts[column] if column < len(texts) else ""
 
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        """Line and cells of the data records."""
+        every = records(self.path, self.separator, self.quoting)
+        return islice(every, self.skipped + self.header, None)
+
     def _record(self, row: int) -> tuple[int, list[str]]:
-        following = records(self.path, self.separator, self.quoting)
-        return next(islice(following, row + self.header, None))
+        return next(islice(self._records(), row, None), (self.first_line + row, []))
 
     def _check_surplus(self, surplus: pd.Series) -> None:
         full = surplus.notna().to_numpy()
@@ -201,7 +257,7 @@ class TextTable(Table):
             line, actual = map(int, ragged.groups())
             return _ragged(self.path, line, len(self.columns), actual)
         reason = message.strip().splitlines()[-1] if message.strip() else "unreadable"
-        return DataError(f"{self.path}: expected a table of text, found: {reason}")
+        return DataError(f"{self.path}: expected {TEXT}, found: {reason}")
 
 
 def parquet_library(path: Path) -> tuple[Any, Any]:
@@ -211,41 +267,107 @@ def parquet_library(path: Path) -> tuple[Any, Any]:
 
 
 @dataclass(frozen=True)
-class ParquetTable(Table):
-    """A Parquet file."""
+class ArrowTable(Table, ABC):
+    """A file of typed columns.
+
+    Attributes:
+        types: Of the columns, as pyarrow has them.
+    """
 
     path: Path
     columns: tuple[str, ...]
+    types: tuple[Any, ...]
+
+    KIND: ClassVar[str]
 
     @classmethod
-    def open(cls, path: Path) -> ParquetTable:
-        """Reads the schema; DataError for a file that is not Parquet, or without pyarrow."""
-        pa, pq = parquet_library(path)
-        try:
-            return cls(path, tuple(pq.read_schema(path).names))
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise DataError(f"{path}: expected a Parquet file, found: {reason}") from None
+    def open(cls, path: Path) -> Self:
+        """Reads the schema; DataError for a file of another kind, or without pyarrow."""
+        parquet_library(path)
+        with reading(path, cls.KIND):
+            schema = cls._schema(path)
+            return cls(path, tuple(schema.names), tuple(schema.types))
+
+    @classmethod
+    @abstractmethod
+    def _schema(cls, path: Path) -> Any:
+        """The schema of a file."""
+
+    @abstractmethod
+    def _batches(self, names: Sequence[str]) -> Iterator[Any]:
+        """Some rows at a time, as pyarrow's record batches with these columns at least."""
 
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
         """Implements `Table.read`."""
-        pa, pq = parquet_library(self.path)
-        names = [self.columns[column] for column in types]
+        for column in types:
+            self._check(column)
         chunks: dict[int, list[pd.Series]] = {column: [] for column in types}
-        try:
-            with pq.ParquetFile(self.path) as file:
-                schema = file.schema_arrow
-                for batch in file.iter_batches(_CHUNK, columns=names, use_pandas_metadata=True):
-                    part = pa.Table.from_batches([batch]).replace_schema_metadata(schema.metadata)
-                    frame = part.to_pandas().reset_index()  # a column may be stored as the index
-                    for column, kind in types.items():
-                        values = frame[self.columns[column]]
-                        texts = kind == "id" and values.dtype == object
-                        chunks[column].append(_counted(values) if texts else values)
-        except (pa.ArrowException, ValueError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise DataError(f"{self.path}: expected a Parquet file, found: {reason}") from None
+        for batch in self._batches([self.columns[column] for column in types]):
+            for column, kind in types.items():
+                cells = self._series(batch, column)
+                texts = kind == "id" and cells.dtype == object
+                chunks[column].append(_counted(cells) if texts else cells)
         return {column: _stack(chunks.pop(column)) for column in types}
+
+    def _check(self, column: int) -> None:
+        """Refuses a column that holds no single values."""
+        kind = self.types[column]
+        if parquet_library(self.path)[0].types.is_nested(kind):
+            place = f"{self.path}: column {self.columns[column]!r}"
+            raise DataError(f"{place}: expected single values, found {kind}")
+
+    def _series(self, batch: Any, column: int) -> pd.Series:
+        """Values of a column, bytes as texts. What a writer noted for pandas is not asked."""
+        arrow, _ = parquet_library(self.path)
+        name, kind = self.columns[column], self.types[column]
+        with reading(f"{self.path}: column {name!r}", f"values of type {kind}"):
+            values = batch.column(name)
+            if "binary" in str(kind):  # also of a dictionary
+                if arrow.types.is_dictionary(kind):
+                    values = values.dictionary_decode()
+                values = values.cast(arrow.string())
+            return values.to_pandas()
+
+
+class ParquetTable(ArrowTable):
+    """A Parquet file."""
+
+    KIND = "a Parquet file"
+
+    @classmethod
+    def _schema(cls, path: Path) -> Any:
+        return parquet_library(path)[1].read_schema(path)
+
+    def _batches(self, names: Sequence[str]) -> Iterator[Any]:
+        parquet = parquet_library(self.path)[1]
+        with (
+            reading(self.path, self.KIND),
+            parquet.ParquetFile(self.path, page_checksum_verification=True) as file,
+        ):
+            rows, size = file.metadata.num_rows, self.path.stat().st_size
+            if rows > _MOST_ROWS * size:
+                expected = f"{self.KIND} of at most {_MOST_ROWS:,} rows a byte"
+                raise DataError(f"{self.path}: expected {expected}, found {rows:,} in {size:,}")
+            yield from file.iter_batches(_CHUNK, columns=list(names))
+
+
+class FeatherTable(ArrowTable):
+    """A Feather file (of version 2: Arrow's own format)."""
+
+    KIND = "a Feather file"
+
+    @classmethod
+    def _schema(cls, path: Path) -> Any:
+        with parquet_library(path)[0].ipc.open_file(path) as file:
+            return file.schema
+
+    def _batches(self, names: Sequence[str]) -> Iterator[Any]:
+        arrow = parquet_library(self.path)[0]
+        with reading(self.path, self.KIND), arrow.ipc.open_file(self.path) as file:
+            for number in range(file.num_record_batches):
+                batch = file.get_batch(number)
+                batch.validate(full=True)  # Arrow takes offsets of the file as they are
+                yield batch
 
 
 def _counted(values: pd.Series) -> pd.Series:
@@ -272,3 +394,10 @@ def _stack(chunks: list[pd.Series]) -> pd.Series:
 
 def _ragged(path: Path, line: int, expected: int, actual: int) -> DataError:
     return DataError(f"{path} line {line}: expected {expected} columns, found {actual}")
+
+
+def _named_separator(path: Path) -> str | None:
+    """The separator that the first line names, as in "sep=;"."""
+    _, cells = next(records(path, "\t", csv.QUOTE_NONE), (0, []))
+    named = _SEPARATOR_LINE.fullmatch("\t".join(cells))
+    return None if named is None else named[1]

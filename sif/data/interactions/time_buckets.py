@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
+from sif.data.interactions.columns import Int64Array
 from sif.data.interactions.split import TRAIN, Split
-from sif.data.interactions.vocabulary import Int64Array, Vocabulary
+from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError
 
 TIME_FIELD = "time"

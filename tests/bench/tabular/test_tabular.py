@@ -253,10 +253,10 @@ def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="expected a Parquet file, found: "):
         ifcbench.read(tmp_path / "absent.parquet")
     (tmp_path / "text.parquet").write_text("objective\n")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="expected a Parquet file, found: "):
         ifcbench.read(tmp_path / "text.parquet")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     with pytest.raises(DataError, match="version 1, found version None"):

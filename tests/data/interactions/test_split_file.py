@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,18 @@ def test_npz_with_the_least(tmp_path: Path) -> None:
         ({"part": np.zeros(30, int)}, "in every part, found train 30, valid 0, test 0"),
         ({"user": np.zeros(30, int)}, "expected at least 2 users, found 1: user '0'.*"),
         ({"user": np.arange(30) % 2, "item": np.arange(30) % 2}, "every pair once, found user .*"),
-        ({"rating": np.array([object()] * 30)}, "expected an npz of plain arrays, found: .*"),
+        (
+            {"rating": np.array([object()] * 30)},
+            "rating: expected a plain array, found: Python objects",
+        ),
+        ({"part": np.array(0)}, r"part: expected one dimension, found shape \(\)"),
+        ({"user": np.zeros((6, 5))}, r"user: expected shape \(30,\), found \(6, 5\)"),
+        ({"user": np.full(30, 1e300)}, r"row 1: user: expected an integer, found 1e\+300"),
+        ({"item": np.full(30, 2**63, np.uint64)}, r"row 1: item: .*, found 9223372036854775808"),
+        ({"user_ids": np.zeros((5, 2))}, r"user_ids: expected one dimension, found .*"),
+        ({"user_ids": np.zeros(10, bool)}, "user_ids: expected ids, found bool"),
+        ({"user_ids": np.array([b"\xff"] * 10)}, "user_ids: expected texts, found: .*"),
+        ({"item_ids": np.array(["\ud800"] * 6)}, "item_ids: expected texts, found: .*"),
         ({"user_ids": np.zeros(10)}, "vocabulary: expected distinct ids, found '0' twice"),
     ],
 )
@@ -93,6 +105,52 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "s.npz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"s\.npz: expected an npz"):
         load_split_file(tmp_path / "s.npz")
+
+
+def npy(text: str, body: bytes = b"", version: int = 1) -> bytes:
+    """The file of an array with any header."""
+    length = len(text).to_bytes(2 if version == 1 else 4, "little")
+    return b"\x93NUMPY" + bytes([version, 0]) + length + text.encode() + body
+
+
+HUGE = "{'descr': '<i8', 'fortran_order': False, 'shape': (100000000000,), }\n"
+
+
+@pytest.mark.parametrize(
+    ("member", "found"),
+    [
+        (b"junk", "part: expected a plain array, found: EOF"),
+        (npy(HUGE), r"part: expected a plain array, found: 0 bytes for shape \(100000000000,\)"),
+        (npy(HUGE, bytes(240), 2), r"found: 240 bytes for shape \(100000000000,\) of int64"),
+        (npy(HUGE.replace("100000000000", "29"), bytes(240)), r"240 bytes for shape \(29,\)"),
+        (npy(HUGE.replace("<i8", "|O")), "part: expected a plain array, found: Python objects"),
+        (npy("{"), "part: expected a plain array, found: "),
+    ],
+)
+def test_a_header_is_not_believed(tmp_path: Path, member: bytes, found: str) -> None:
+    save(tmp_path / "s.npz", part=None)
+    with zipfile.ZipFile(tmp_path / "s.npz", "a") as archive:
+        archive.writestr("part.npy", member)
+    with pytest.raises(DataError, match=rf"s\.npz: .*{found}"):
+        load_split_file(tmp_path / "s.npz")
+
+
+def test_a_size_that_the_zip_claims_is_not_believed(tmp_path: Path) -> None:
+    size = 8 * 10**11
+    with zipfile.ZipFile(tmp_path / "s.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, values in arrays().items():
+            archive.writestr(f"{name}.npy", npy(HUGE) if name == "part" else b"")
+            assert values is not None
+        archive.getinfo("part.npy").file_size = size + len(npy(HUGE))
+    with pytest.raises(
+        DataError, match=r"part: expected a plain array, found: 8.* bytes packed in"
+    ):
+        load_split_file(tmp_path / "s.npz")
+
+
+def test_further_arrays_are_not_read(tmp_path: Path) -> None:
+    path = save(tmp_path / "s.npz", made_by=np.array([object()]))
+    assert len(load_split_file(path).interactions) == 30
 
 
 def parts() -> list[pd.DataFrame]:
