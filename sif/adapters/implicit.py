@@ -101,7 +101,18 @@ class SIFFactors(AlternatingLeastSquares):  # type: ignore[misc]
         factors.user_ids, factors.item_ids = (np.asarray(v.ids) for v in model.vocabularies)
         factors.user_items = sparse.csr_matrix(model.seen)
         factors._products = products
-        return factors
+        return factors._prepared()
+
+    @classmethod
+    def load(cls, fileobj_or_path: Any) -> SIFFactors:
+        """Reads what `save` wrote, and other files of factors that implicit reads."""
+        factors: SIFFactors = super().load(fileobj_or_path)
+        return factors._prepared()
+
+    def _prepared(self) -> SIFFactors:
+        """Makes the norms, which implicit makes when first asked, in steps that threads see."""
+        _ = self.user_norms, self.item_norms
+        return self
 
     def fit(self, user_items: Any, show_progress: bool = True, callback: Any = None) -> None:
         """Refused: ALS would take the columns of the biases for factors."""

@@ -304,3 +304,11 @@ def test_arguments_have_implicits_names() -> None:
 def test_what_is_no_matrix_is_named(make: Any) -> None:
     with pytest.raises(DataError, match=r"^matrix: expected a sparse one, found None$"):
         to_implicit(make("max")).recommend(0, None)
+
+
+def test_norms_are_made_before_threads_ask_for_neighbors(make: Any, tmp_path: Path) -> None:
+    """implicit makes them in two steps; between these the norm of a row of zeros is zero."""
+    model = to_implicit(make("multiply"))
+    model.save(tmp_path / "factors.npz")
+    for factors in (model, SIFFactors.load(str(tmp_path / "factors.npz"))):
+        assert (vars(factors)["_item_norms"] > 0).all() and (vars(factors)["_user_norms"] > 0).all()
