@@ -23,13 +23,14 @@ from scipy import sparse
 
 from sif.adapters.factors import Products, has_factors
 from sif.data.interactions.frames import matrix_values
-from sif.errors import ConfigError, ShapeError
+from sif.errors import ConfigError, DataError, ShapeError
 from sif.recommender.arguments import mask_of, whole_number
 from sif.recommender.fold_in import Rows
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
 from sif.retrieval.engine import Top
+from sif.utils.argument_types import shown
 
 NOTHING = -np.finfo(np.float32).max
 """Score beside the number -1 where nothing is left, as implicit has it for its batches."""
@@ -57,8 +58,10 @@ def targets(model: ServedModel, pairs: Any, field: int = 0) -> sparse.csr_array:
 
     Raises:
         ShapeError: Another number of columns than the other field has ids.
-        DataError: A value is not finite.
+        DataError: No matrix, or a value is not finite.
     """
+    if not (sparse.issparse(pairs) or isinstance(pairs, np.ndarray)):
+        raise DataError(f"matrix: expected a sparse one, found {shown(pairs)}")
     rows = sparse.csr_array(matrix_values(pairs, model.objective))
     size = len(model.vocabularies[1 - field])
     if rows.shape[1] != size:
@@ -98,7 +101,18 @@ class SIFFactors(AlternatingLeastSquares):  # type: ignore[misc]
         factors.user_ids, factors.item_ids = (np.asarray(v.ids) for v in model.vocabularies)
         factors.user_items = sparse.csr_matrix(model.seen)
         factors._products = products
-        return factors
+        return factors._prepared()
+
+    @classmethod
+    def load(cls, fileobj_or_path: Any) -> SIFFactors:
+        """Reads what `save` wrote, and other files of factors that implicit reads."""
+        factors: SIFFactors = super().load(fileobj_or_path)
+        return factors._prepared()
+
+    def _prepared(self) -> SIFFactors:
+        """Makes the norms, which implicit makes when first asked, in steps that threads see."""
+        _ = self.user_norms, self.item_norms
+        return self
 
     def fit(self, user_items: Any, show_progress: bool = True, callback: Any = None) -> None:
         """Refused: ALS would take the columns of the biases for factors."""
@@ -193,7 +207,8 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
             ConfigError: N below 1, or both `items` and `filter_items`.
             ShapeError: A matrix of another shape than (b, n_items), or an unknown number.
         """
-        server, model = self.recommender.server(), self.recommender.fitted_model()
+        server = self.recommender.server()
+        model = server.model
         server.refuse_unpersonalized()
         k, excluded, pairs = whole_number(N, "N"), None, None
         if filter_already_liked_items or recalculate_user:
@@ -248,10 +263,11 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         self, field: int, numbers: Any, count: int, without: Iterable[int] | None,
         among: ArrayLike | None,
     ) -> Answer:  # fmt: skip
-        size = len(self.recommender.fitted_model().vocabularies[field])
+        server = self.recommender.server()
+        size = len(server.model.vocabularies[field])
         allowed, rows = _allowed(size, without, among), _checked(numbers, size)
         k = whole_number(count, "N")
-        return _answer(self.recommender.server().similar(field, rows, k, True, allowed), numbers)
+        return _answer(server.similar(field, rows, k, True, allowed), numbers)
 
 
 def _check_rows(pairs: sparse.csr_array, numbers: Any) -> None:

@@ -17,6 +17,8 @@ from pydantic import BaseModel, JsonValue
 from scipy import sparse
 
 from sif.data.interactions.ids import id_strings
+from sif.recommender.indexed import IndexedRecommender
+from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
 
 try:
@@ -90,7 +92,7 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
             self.recommender_ = self._fitted(data, options)
         # A candidate list is numbered by this vocabulary, which is quicker to map than its ids.
         self._items = data.items
-        self._columns = self._lookup(data.items.ids())
+        self._columns = _lookup(self.recommender_.fitted_model(), data.items.ids())
 
     def _fitted(self, data: Dataset, options: TrainingOptions) -> Recommender:
         config = self.config
@@ -109,51 +111,52 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
     def __call__(self, query: QueryInput, items: ItemList) -> ItemList:
         """The items with their scores, in rating units for models of ratings."""
         scores = np.full(len(items), np.nan, dtype=np.float32)
-        whole = self._scores(RecQuery.create(query)) if len(items) else None
+        server = self.recommender_.server()
+        whole = _scores(server, RecQuery.create(query)) if len(items) else None
         if whole is None:
             return ItemList(items, scores=scores)
-        columns = self._columns_of(items)
+        columns = self._columns_of(items, server.model)
         known = columns >= 0
         scores[known] = whole[columns[known]]
-        rule = self.recommender_.server().cold_start
+        rule = server.cold_start
         if rule is not None:
             scores[known] = np.where(rule.never_recommended[columns[known]], np.nan, scores[known])
         return ItemList(items, scores=scores)
 
-    def _scores(self, query: RecQuery) -> NDArray[np.float32] | None:
-        """Scores of all items of the model (n_items,); None for a user of whom nothing is known."""
-        model, server = self.recommender_.fitted_model(), self.recommender_.server()
-        if query.user_id is not None:
-            row = model.vocabularies[0].lookup([query.user_id])
-            if row[0] >= 0:
-                return np.asarray(server.scores(row)[0])
-        pairs = self._history(query.query_items)
-        return None if pairs is None else np.asarray(server.scores_of(pairs)[0])
-
-    def _history(self, items: ItemList | None) -> sparse.csr_array | None:
-        """A row (1, n_items) of targets; None where there is nothing to fold in."""
-        if items is None or not len(items):
-            return None
-        columns = self._lookup(items.ids())
-        known, values = columns >= 0, np.ones(len(columns))
-        model = self.recommender_.fitted_model()
-        if model.objective == "rating":
-            ratings = items.field("rating")
-            if ratings is None:
-                return None
-            values = np.asarray(ratings, dtype=np.float64)
-            known &= np.isfinite(values)
-        return model.row(columns[known], values[known]) if known.any() else None
-
-    def _columns_of(self, items: ItemList) -> NDArray[np.int64]:
+    def _columns_of(self, items: ItemList, model: ServedModel) -> NDArray[np.int64]:
         if self._items is None:
-            return self._lookup(items.ids())
+            return _lookup(model, items.ids())
         numbers = items.numbers(vocabulary=self._items, missing="negative")
         columns: NDArray[np.int64] = np.append(self._columns, -1)[numbers]
         if (numbers < 0).any():
-            columns[numbers < 0] = self._lookup(items.ids()[numbers < 0])
+            columns[numbers < 0] = _lookup(model, items.ids()[numbers < 0])
         return columns
 
-    def _lookup(self, ids: Any) -> NDArray[np.int64]:
-        names = id_strings(np.asarray(ids))
-        return self.recommender_.fitted_model().vocabularies[1].lookup(names)
+
+def _scores(server: IndexedRecommender, query: RecQuery) -> NDArray[np.float32] | None:
+    """Scores of all items of the model (n_items,); None for a user of whom nothing is known."""
+    if query.user_id is not None:
+        row = server.model.vocabularies[0].lookup([query.user_id])
+        if row[0] >= 0:
+            return np.asarray(server.scores(row)[0])
+    pairs = _history(server.model, query.query_items)
+    return None if pairs is None else np.asarray(server.scores_of(pairs)[0])
+
+
+def _history(model: ServedModel, items: ItemList | None) -> sparse.csr_array | None:
+    """A row (1, n_items) of targets; None where there is nothing to fold in."""
+    if items is None or not len(items):
+        return None
+    columns = _lookup(model, items.ids())
+    known, values = columns >= 0, np.ones(len(columns))
+    if model.objective == "rating":
+        ratings = items.field("rating")
+        if ratings is None:
+            return None
+        values = np.asarray(ratings, dtype=np.float64)
+        known &= np.isfinite(values)
+    return model.row(columns[known], values[known]) if known.any() else None
+
+
+def _lookup(model: ServedModel, ids: Any) -> NDArray[np.int64]:
+    return model.vocabularies[1].lookup(id_strings(np.asarray(ids)))

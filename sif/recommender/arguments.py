@@ -27,7 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 OTHER_NAMES: dict[str, tuple[str, ...]] = {
-    "data": ("interactions",),
+    "data": ("interactions", "user_items"),
     "n": ("N",),
     "users": ("userid",),
     "user": ("userid",),
@@ -38,6 +38,18 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "exclude_users": ("filter_users",),
 }
 """Our name of an argument to those of implicit, and to our former ones."""
+
+_KNOWS = "the model knows what users have: leave it out, or give recommend_new a history"
+NOT_HERE = {
+    "user_items": _KNOWS,
+    "item_users": "the model knows who has an item: leave it out",
+    "recalculate_user": _KNOWS,
+    "recalculate_item": "partial_fit takes in items",
+    "user_weights": "an explanation needs none: leave it out",
+    "show_progress": "the constructor has verbose",
+    "callback": "the constructor has verbose",
+}
+"""Arguments of implicit that no method here has, and what to do instead."""
 
 KEYS = {
     "objective": "objective", "space": "space", "method": "method", "seed": "seed",
@@ -57,7 +69,8 @@ def public_method(method: Callable[P, R]) -> Callable[P, R]:
     """A method whose arguments have the annotated types, and may have the names of `OTHER_NAMES`.
 
     Raises:
-        ConfigError: A call gives one argument under two names, or a value of another type.
+        ConfigError: A call gives one argument under two names, a value of another type, or an
+            argument that only implicit has.
     """
     checked = checks_types(method)
     own = {
@@ -74,18 +87,23 @@ def public_method(method: Callable[P, R]) -> Callable[P, R]:
                     f"{method.__name__}: {own[theirs]}: expected once, found again as {theirs}"
                 )
             named[own[theirs]] = named.pop(theirs)
+        for theirs in (name for name in named if name in NOT_HERE):
+            raise ConfigError(f"{method.__name__}: {theirs}: {NOT_HERE[theirs]}")
         return checked(*arguments, **named)
 
     return called
 
 
 def listed(ids: Any, name: str) -> tuple[NDArray[np.str_], bool]:
-    """Ids as texts (n,), and whether it was a single one.
+    """Ids as texts (n,), and whether it was a single one; a frame of one column is that column.
 
     Raises:
+        ConfigError: More than one dimension.
         DataError: A value that is no id, by the argument's name and its row.
     """
-    dimensions = getattr(ids, "ndim", 1)
+    if hasattr(ids, "columns") and ids.shape[1:] == (1,):
+        ids = ids[ids.columns[0]]
+    dimensions = len(getattr(ids, "shape", (1,)))
     if dimensions > 1:
         raise ConfigError(f"{name}: expected ids in one dimension, found {shown(ids)}")
     if isinstance(ids, str | bytes | bytearray) or not isinstance(ids, Iterable) or dimensions == 0:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from inspect import signature
 from pathlib import Path
+from threading import RLock
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy import sparse
 
 from sif.baselines import named_baselines
 from sif.config import CFConfig
+from sif.data.interactions import Interactions
 from sif.errors import ConfigError, DataError, NotFittedError
 from sif.recommender.answers import Answer, arrays_of, frame_of
 from sif.recommender.arguments import (
@@ -58,6 +60,9 @@ class Recommender(Estimator):
 
     Ids are texts of 1 to 512 characters, as they are written in the data. In the examples of the
     methods `orders` and `model` are those of the example here.
+
+    Threads may share one. An answer is that of one model: the model before a change or that after
+    it. `fold_in` and `partial_fit` wait for one another, and answers wait for nobody.
 
     Args:
         objective: "ranking" (the best items for a user) or "rating" (numbers of stars).
@@ -158,8 +163,7 @@ class Recommender(Estimator):
             baselines = named_baselines(config.baselines, config.objective)
         reporter = Reporter(self.verbose)
         model, valid_metrics, report = learn(data, valid, config, baselines, budget, reporter)
-        self._serve(model)
-        self.validation_metrics_, self.searched_function_ = valid_metrics, report.found
+        self._serve(model, validation_metrics_=valid_metrics, searched_function_=report.found)
         return self
 
     def report(self) -> Report:
@@ -255,10 +259,7 @@ class Recommender(Estimator):
             >>> len(copy.copy(model).fold_in(new).recommend("guest", n=3))
             3
         """
-        model = self.fitted_model()
-        data = further_interactions(data, model.reading, model.objective)
-        self._serve(grown_by(model, 0, data))
-        return self
+        return self._grow(data, lambda model, further: grown_by(model, 0, further))
 
     @public_method
     def partial_fit(self, data: Any) -> Self:
@@ -278,10 +279,7 @@ class Recommender(Estimator):
             >>> len(copy.copy(model).partial_fit(new).similar_items("tea-new", n=3))
             3
         """
-        model = self.fitted_model()
-        data = further_interactions(data, model.reading, model.objective)
-        self._serve(grown_by_all(model, data))
-        return self
+        return self._grow(data, grown_by_all)
 
     # Answers
 
@@ -323,10 +321,10 @@ class Recommender(Estimator):
         """
         server = self.server()
         server.refuse_unpersonalized()
-        allowed = allowed_ids(self.model_, 1, exclude_items, items)
+        allowed = allowed_ids(server.model, 1, exclude_items, items)
         names, one = listed(users, "users")
-        best = self._top(names, answer_length(n, self.model_), exclude_seen, allowed)
-        return self._answer(best, None if one else names, as_arrays)
+        best = self._top(server, names, answer_length(n, server.model), exclude_seen, allowed)
+        return _answer(server.model, best, None if one else names, as_arrays)
 
     @public_method
     def recommend_new(
@@ -361,11 +359,11 @@ class Recommender(Estimator):
         """
         server = self.server()
         server.refuse_unpersonalized()
-        pairs = history_row(self.model_, history, ratings)
-        allowed = allowed_ids(self.model_, 1, exclude_items, items)
-        k = answer_length(n, self.model_)
+        pairs = history_row(server.model, history, ratings)
+        allowed = allowed_ids(server.model, 1, exclude_items, items)
+        k = answer_length(n, server.model)
         best = server.top_of(pairs, k, pairs if exclude_seen else None, allowed)
-        return self._answer(best, None, as_arrays)
+        return _answer(server.model, best, None, as_arrays)
 
     @public_method
     def rank(self, users: Any, items: Iterable[Any], *, as_arrays: bool = False) -> Answer:
@@ -389,16 +387,16 @@ class Recommender(Estimator):
         """
         server = self.server()
         server.refuse_unpersonalized()
-        columns, _, _ = rows_of(self.model_, 1, items, "items")
+        columns, _, _ = rows_of(server.model, 1, items, "items")
         asked, one = listed(users, "users")
         columns = columns[np.sort(np.unique(columns, return_index=True)[1])]
         count, allowed = len(columns), np.isin(np.arange(server.engine.n_items), columns)
-        best = self._top(asked, max(count, 1), False, allowed)
+        best = self._top(server, asked, max(count, 1), False, allowed)
         if server.cold_start is not None:
             never = columns[server.cold_start.never_recommended[columns]]
             best.items[:, count - len(never) : count] = never
         best = Top(best.items[:, :count], best.scores[:, :count])
-        return self._answer(best, None if one else asked, as_arrays)
+        return _answer(server.model, best, None if one else asked, as_arrays)
 
     @public_method
     def predict(self, users: Any, items: Any, *context: Any) -> NDArray[np.float32]:
@@ -408,34 +406,36 @@ class Recommender(Estimator):
         among the popular, and minus infinity of an item that is never recommended.
 
         Args:
-            users: One id, or b of them.
-            items: One for each user.
-            context: One id for each user, of each further field of the model.
+            users: One id for all pairs, or b of them.
+            items: The same.
+            context: The same, of each further field of the model.
 
         Returns:
-            Scores (b,), or a number for one pair.
+            Scores (b,), or a number for single ids.
 
         Raises:
             NotFittedError: There is no model yet.
             UnknownIdError: An unknown id.
-            ConfigError: Another number of sequences than fields, or unequal lengths.
+            ConfigError: Ids of another number of fields, or sequences of unequal lengths.
             DataError: A score that is not a number.
 
         Examples:
-            >>> model.predict(["c1", "c1"], ["tea2", "mug2"]).shape
+            >>> model.predict("c1", ["tea2", "mug2"]).shape
             (2,)
         """
         model = self.fitted_model()
         given = (users, items, *context)
         names = ("users", "items", *model.fields[2:], *("context" for _ in context))
         columns = [listed(ids, name) for ids, name in zip(given, names, strict=False)]
-        if len(columns) != len(model.fields) or len({len(names) for names, _ in columns}) != 1:
+        lengths = {len(names) for names, one in columns if not one} or {1}
+        if len(columns) != len(model.fields) or len(lengths) > 1:
             raise ConfigError(
-                f"predict: expected {len(model.fields)} sequences of one length "
+                f"predict: expected {len(model.fields)} sequences of one length, or single ids "
                 f"({', '.join(model.fields)}), found lengths {[len(names) for names, _ in columns]}"
             )
+        (length,) = lengths
         ids = [
-            vocabulary.index(names, field)
+            np.broadcast_to(vocabulary.index(names, field), length)
             for field, vocabulary, (names, _) in zip(
                 model.fields, model.vocabularies, columns, strict=True
             )
@@ -445,9 +445,11 @@ class Recommender(Estimator):
             scores = model.rule.of_pairs(scores, ids[0], ids[1])
         for lost in np.flatnonzero(np.isnan(scores))[:1]:
             pairs = zip(model.fields, columns, strict=True)
-            pair = ", ".join(f"{field} {str(names[lost])!r}" for field, (names, _) in pairs)
+            pair = ", ".join(
+                f"{field} {str(names[0 if one else lost])!r}" for field, (names, one) in pairs
+            )
             raise DataError(f"predict: score of {pair}: expected a number, found NaN")
-        return scores[0] if columns[0][1] else scores
+        return scores[0] if all(one for _, one in columns) else scores
 
     @public_method
     def similar_items(
@@ -528,12 +530,13 @@ class Recommender(Estimator):
             >>> bool(reasons["item"].isin(orders.item[orders.user == "c1"]).all())
             True
         """
-        server, model = self.server(), self.fitted_model()
+        server = self.server()
+        model = server.model
         pairs = model.seen[rows_of(model, 0, [user], "user")[0]]
         carried = server.explained(pairs, int(rows_of(model, 1, [item], "item")[0][0]))
         order = np.argsort(-carried, kind="stable")[: answer_length(n, model)]
         reasons = Top(pairs.indices[None, order].astype(np.int64), carried[None, order])
-        return self._answer(reasons, None, as_arrays)
+        return _answer(model, reasons, None, as_arrays)
 
     # What serves
 
@@ -575,10 +578,10 @@ class Recommender(Estimator):
             >>> model.server().engine.n_items
             16
         """
-        model = self.fitted_model()
-        if self._serving is None:
-            self._serving = IndexedRecommender(model)
-        return self._serving
+        model, serving = self.fitted_model(), self._serving
+        if serving is None or serving.model is not model:
+            serving = self._serving = IndexedRecommender(model)
+        return serving
 
     def _configuration(self) -> CFConfig:
         """Everything that a fit or a search is set to."""
@@ -594,53 +597,60 @@ class Recommender(Estimator):
         if self.unknown not in UNKNOWN:
             raise unknown("unknown", self.unknown, UNKNOWN)
 
-    def _serve(self, model: ServedModel) -> None:
+    def _grow(self, data: Any, change: Callable[[ServedModel, Interactions], ServedModel]) -> Self:
+        """Serves what a change makes of the model and of further interactions of any form."""
+        with self._writing():  # the next change is of the model that this one leaves
+            model = self.fitted_model()
+            further = further_interactions(data, model.reading, model.objective)
+            self._serve(change(model, further))
+        return self
+
+    def _serve(self, model: ServedModel, **learned: Any) -> None:
+        """Puts a model in the place of the last, with what `fit` has learned about it."""
         self._check()
-        self.model_ = model
-        self._serving = None
+        with self._writing():
+            # One step of the interpreter: no thread, copy or pickle sees a half of it.
+            vars(self).update(learned, model_=model, _serving=None)
+
+    def _writing(self) -> RLock:
+        """The lock of all who change the model. The constructor may set nothing but parameters."""
+        lock: RLock = vars(self).setdefault("_lock", RLock())
+        return lock
 
     def _top(
-        self, names: NDArray[np.str_], k: int, filtered: bool, allowed: NDArray[np.bool_] | None
-    ) -> Top:
+        self, server: IndexedRecommender, names: NDArray[np.str_], k: int, filtered: bool,
+        allowed: NDArray[np.bool_] | None,
+    ) -> Top:  # fmt: skip
         """Best items of users by their ids; unknown ones are refused, or get the popular."""
         self._check()
-        server = self.server()
-        rows = self.model_.vocabularies[0].lookup(names)
+        model = server.model
+        rows = model.vocabularies[0].lookup(names)
         if self.unknown == "error":
-            self.model_.vocabularies[0].index(names, "user")
+            model.vocabularies[0].index(names, "user")
         known = rows >= 0
-        excluded = self.model_.seen[np.where(known, rows, 0)] if filtered else None
+        excluded = model.seen[np.where(known, rows, 0)] if filtered else None
         best = server.top(np.where(known, rows, 0), k, excluded, allowed)
         if not known.all():
-            nothing = sparse.csr_array((int((~known).sum()), len(self.model_.vocabularies[1])))
+            nothing = sparse.csr_array((int((~known).sum()), len(model.vocabularies[1])))
             popular = server.top_of(nothing, k, None, allowed)
             best.items[~known], best.scores[~known] = popular.items, popular.scores
         return best
 
     def _similar(self, field: int, ids: Any, n: int, excluded: Any, as_arrays: bool) -> Answer:
-        model = self.fitted_model()
+        server = self.server()
+        model = server.model
         rows, names, one = rows_of(model, field, ids, f"{model.fields[field]}s")
         allowed = allowed_ids(model, field, excluded)
-        nearest = self.server().similar(field, rows, answer_length(n, model), allowed=allowed)
-        return self._answer(nearest, None if one else names, as_arrays, field, "similar_to")
-
-    def _answer(
-        self, best: Top, asked: NDArray[np.str_] | None, as_arrays: bool, field: int = 1,
-        column: str = "user",
-    ) -> Answer:  # fmt: skip
-        """An answer about the ids that were asked about; None: about a single one."""
-        names = self.model_.vocabularies[field].ids
-        if as_arrays:
-            return arrays_of(best, names, one=asked is None)
-        titles = self.model_.titles if field == 1 else {}
-        columns = {} if asked is None else {column: asked}
-        return frame_of(best, names, ("user", "item")[field], columns, titles)
+        nearest = server.similar(field, rows, answer_length(n, model), allowed=allowed)
+        return _answer(model, nearest, None if one else names, as_arrays, field, "similar_to")
 
     # Copies, and former names
 
     def __getstate__(self) -> dict[str, Any]:
         """The model as the bytes of its file, so that unpickling reads it as `load` does."""
-        state = {name: value for name, value in vars(self).items() if name != "_serving"}
+        state = dict(vars(self))
+        for name in ("_serving", "_lock"):
+            state.pop(name, None)
         if "model_" in state:
             state["model_"] = packed(state["model_"])
         return state
@@ -652,3 +662,16 @@ class Recommender(Estimator):
         vars(self).update({_FORMER.get(name, name): value for name, value in state.items()})
 
     valid_, found_ = _former("valid_"), _former("found_")
+
+
+def _answer(
+    model: ServedModel, best: Top, asked: NDArray[np.str_] | None, as_arrays: bool, field: int = 1,
+    column: str = "user",
+) -> Answer:  # fmt: skip
+    """An answer about the ids that were asked about; None: about a single one."""
+    names = model.vocabularies[field].ids
+    if as_arrays:
+        return arrays_of(best, names, one=asked is None)
+    titles = model.titles if field == 1 else {}
+    columns = {} if asked is None else {column: asked}
+    return frame_of(best, names, ("user", "item")[field], columns, titles)

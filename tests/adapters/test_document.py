@@ -20,7 +20,7 @@ def library(snippet: str) -> str:
 
 
 def test_there_is_one_for_each() -> None:
-    assert sorted(map(library, SNIPPETS)) == ["cornac", "lenskit", "torch", "torch", "torch"]
+    assert sorted(map(library, SNIPPETS)) == ["cornac", "lenskit", *["torch"] * 4]
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.split("\n")[0])
@@ -29,10 +29,17 @@ def test_it_runs(
 ) -> None:
     pytest.importorskip(library(snippet))
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"recommender": make("max"), "frame": frame}
+    names: dict[str, Any] = {
+        "recommender": make("max"), "product": make("multiply"), "frame": frame,
+    }  # fmt: skip
     exec(compile(snippet, "docs/adapters.md", "exec"), names)
     if "lists" in names:
         assert len(names["lists"]) == 2
+    if "factors" in names:
+        expected, _ = make("multiply").recommend("u0", 5, exclude_seen=False, as_arrays=True)
+        row = names["factors"].user_ids.tolist().index("u0")
+        ids, _ = names["factors"].recommend(row, None, N=5, filter_already_liked_items=False)
+        assert names["factors"].item_ids[ids].tolist() == expected.tolist()
     if "best" in names:
         expected, _ = make("max").recommend_new(
             ["i1", "i3"], 3, filter_already_liked=False, as_arrays=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from implicit.cpu.als import AlternatingLeastSquares
+from implicit.recommender_base import RecommenderBase
 from scipy import sparse
 
 from sif.adapters.implicit import NOTHING, SIFFactors, SIFImplicit, to_implicit
-from sif.errors import ConfigError, ShapeError
+from sif.errors import ConfigError, DataError, ShapeError
 from sif.recommender.arguments import history_row
 from sif.recommender.extend import grown
 from sif.recommender.recommender import Recommender
@@ -291,3 +293,22 @@ def test_numbers_are_rows_and_columns_of_the_matrix(frame: Any, minimum: int) ->
     popular, _ = model.recommend(3, matrix[3], N=20)
     expected, _ = model.recommender.recommend_new([], N=20, as_arrays=True)
     assert model.item_ids[popular].tolist() == expected.tolist()
+
+
+def test_arguments_have_implicits_names() -> None:
+    for name in ("fit", "recommend", "similar_items", "similar_users", "rank_items", "load"):
+        theirs, ours = (signature(getattr(kind, name)) for kind in (RecommenderBase, SIFImplicit))
+        assert list(ours.parameters) == list(theirs.parameters), name
+
+
+def test_what_is_no_matrix_is_named(make: Any) -> None:
+    with pytest.raises(DataError, match=r"^matrix: expected a sparse one, found None$"):
+        to_implicit(make("max")).recommend(0, None)
+
+
+def test_norms_are_made_before_threads_ask_for_neighbors(make: Any, tmp_path: Path) -> None:
+    """implicit makes them in two steps; between these the norm of a row of zeros is zero."""
+    model = to_implicit(make("multiply"))
+    model.save(tmp_path / "factors.npz")
+    for factors in (model, SIFFactors.load(str(tmp_path / "factors.npz"))):
+        assert (vars(factors)["_item_norms"] > 0).all() and (vars(factors)["_user_norms"] > 0).all()

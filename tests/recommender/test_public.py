@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from scipy import sparse
 
 import sif
 from sif.errors import CheckpointError, ConfigError, NotFittedError, UnknownIdError
@@ -112,6 +114,57 @@ def test_names_of_implicit_are_the_same_arguments(liked: Recommender) -> None:
         liked.recommend("u1", n=3, N=4)
     with pytest.raises(TypeError, match="unexpected keyword argument 'Q'"):
         liked.recommend("u1", Q=4)
+
+
+def test_names_that_only_implicit_has_say_what_to_do(liked: Recommender) -> None:
+    matrix = sparse.csr_array((1, 20))
+    for ask in (
+        lambda: liked.recommend(userid="u1", user_items=matrix, N=3),
+        lambda: liked.recommend("u1", recalculate_user=True),
+        lambda: liked.explain("u1", user_items=matrix, itemid="i2"),
+        lambda: liked.similar_items("i1", item_users=matrix),
+    ):
+        with pytest.raises(ConfigError, match=r"^\w+: \w+: .* leave it out"):
+            ask()
+    frame = pd.DataFrame({"user": ["new"], "item": ["i1"]})
+    assert len(copy.copy(liked).fold_in(user_items=frame).recommend("new", N=3)) == 3
+
+
+def test_several_ids_come_in_any_container(liked: Recommender) -> None:
+    names = ["u1", "u2"]
+    frame = pd.DataFrame({"user": names, "age": [1, 2]})
+    expected = liked.recommend(names, n=2)
+    for users in (
+        frame["user"],
+        frame[["user"]],
+        np.array(names),
+        frame["user"].array,
+        iter(names),
+    ):
+        pd.testing.assert_frame_equal(liked.recommend(users, n=2), expected)
+    with pytest.raises(ConfigError, match=r"^users: .*found DataFrame of shape \(2, 2\)"):
+        liked.recommend(frame)
+
+
+def test_tensors_are_arrays_of_ids(board: Board) -> None:
+    frame = board().apply(lambda column: column.str[1:].astype(int))
+    model = Recommender(threads=1, baselines=[], settings=QUICK).fit(frame)
+    rows = torch.tensor([1, 2])
+    pd.testing.assert_frame_equal(model.recommend(rows, n=2), model.recommend([1, 2], n=2))
+    pd.testing.assert_frame_equal(model.recommend(rows[0], n=2), model.recommend(1, n=2))
+    with pytest.raises(ConfigError, match=r"^users: .*found Tensor of shape \(1, 2\)"):
+        model.recommend(rows[None])
+
+
+def test_a_single_id_is_of_all_pairs(liked: Recommender) -> None:
+    items = ["i1", "i2", "i3"]
+    expected = liked.predict(["u1"] * 3, items)
+    np.testing.assert_array_equal(liked.predict("u1", items), expected)
+    np.testing.assert_array_equal(liked.predict(["u1", "u2"], "i1")[:1], expected[:1])
+    assert liked.predict("u1", items[:1]).shape == (1,) and liked.predict("u1", "i1").shape == ()
+    assert liked.predict("u1", []).shape == (0,)
+    with pytest.raises(ConfigError, match=r"found lengths \[1, 3\]$"):
+        liked.predict(["u1"], items)
 
 
 def test_a_nested_setting_is_a_dotted_one(board: Board) -> None:

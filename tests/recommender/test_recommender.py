@@ -540,7 +540,9 @@ def test_ids_have_one_form_in_data_and_questions(board: Board) -> None:
             model.recommend(wrong)
     with pytest.raises(DataError, match=r"^users: row 2: expected an id, found nothing$"):
         model.recommend([7, pd.NA])
-    with pytest.raises(ConfigError, match=r"^users: expected ids in one dimension, found DataFrame"):
+    with pytest.raises(
+        ConfigError, match=r"^users: expected ids in one dimension, found DataFrame"
+    ):
         model.recommend(frame)
 
 

@@ -108,7 +108,7 @@ def test_a_loaded_model_predicts_at_a_time(job: Callable[..., Any], tmp_path: Pa
     with pytest.raises(DataError, match="time: expected one of 3 known ids"):
         model.predict(users[:1], items[:1], ["12"])
     with pytest.raises(
-        ConfigError, match=r"expected 3 sequences of one length \(user, item, time\)"
+        ConfigError, match=r"expected 3 sequences of one length, or single ids \(user, item, time\)"
     ):
         model.predict(users, items)
     again = Recommender.load(model.save(tmp_path / "copy").parent)
