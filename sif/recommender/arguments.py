@@ -7,20 +7,23 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from inspect import signature
 from pathlib import PurePath
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from sif.config import CFConfig
+from sif.config.cf import ExcludeSeen
 from sif.config.loading import dotted
 from sif.config.renamed import todays_name
 from sif.data.interactions.vocabulary import id_strings
 from sif.errors import ConfigError
 from sif.problems.configuration import load_job_config
 from sif.recommender.model import ServedModel
+from sif.recommender.owned import History
 from sif.utils.argument_types import checks_types, shown
+from sif.utils.registry import unknown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -158,27 +161,46 @@ def rows_of(
     return model.vocabularies[field].index(texts, place), texts, one
 
 
+def exclusion(exclude_seen: bool | str, model: ServedModel) -> ExcludeSeen:
+    """What answers leave out, from an argument: True is what the model is set to, False nothing.
+
+    Raises:
+        ConfigError: Another word than "all", "trained" and "none".
+    """
+    if not isinstance(exclude_seen, str):
+        return model.exclude_seen if exclude_seen else "none"
+    for word in get_args(ExcludeSeen):
+        if word == exclude_seen:
+            return cast(ExcludeSeen, word)
+    raise unknown("exclude_seen", exclude_seen, get_args(ExcludeSeen))
+
+
 def history_row(model: ServedModel, history: Any, ratings: ArrayLike | None) -> sparse.csr_array:
-    """A history of item ids, with ratings for models of ratings, as a row (1, n_items) of targets.
+    """The targets of `history_of`, a row (1, n_items)."""
+    return history_of(model, history, ratings).pairs
+
+
+def history_of(model: ServedModel, history: Any, ratings: ArrayLike | None) -> History:
+    """A history of item ids, with ratings for models of ratings, of one user.
 
     Raises:
         UnknownIdError: An unknown item.
         ConfigError: Ratings that are missing, too many, or no numbers.
     """
-    columns, _, _ = rows_of(model, 1, history, "history")
+    names, _ = listed(history, "history")
     rated = model.objective == "rating"
     try:
         ratings = None if ratings is None or np.size(ratings) == 0 else ratings
-        given = np.ones(len(columns)) if ratings is None else ratings
+        given = np.ones(len(names)) if ratings is None else ratings
         values = np.atleast_1d(np.asarray(given, dtype=np.float64))
     except (TypeError, ValueError):
         raise ConfigError(f"ratings: expected numbers, found {shown(ratings)}") from None
-    needed = rated and len(columns) > 0
-    if needed == (ratings is None) or values.shape != columns.shape:
-        expected = f"{len(columns)} ratings" if needed else "no ratings"
+    needed = rated and len(names) > 0
+    if needed == (ratings is None) or values.shape != names.shape:
+        expected = f"{len(names)} ratings" if needed else "no ratings"
         found = "none" if ratings is None else f"{values.size}"
         raise ConfigError(f"recommend_new: expected {expected}, found {found}")
-    return model.row(columns, values)
+    return model.history(names, values, "history: item")
 
 
 def configured(

@@ -583,7 +583,9 @@ def test_settings_of_the_data_hold_for_what_comes_later(board: Board, tmp_path: 
         getattr(model, name)(disliking)
         row = model.model_.seen[model.model_.vocabularies[0].index(["new"])]
         assert set(model.model_.vocabularies[1].ids[row.indices]) == {"i0", "i2"}
-        assert not {"nobody", "grump"} & set(model.model_.vocabularies[0].ids)
+        assert "nobody" not in model.model_.vocabularies[0].ids
+        assert model.model_.cold_start.cold_users[-1] and model.model_.seen[[-1]].nnz == 0
+        assert model.model_.vocabularies[0].ids[-1] == "grump"
         with pytest.raises(DataError, match=r"data\.user: expected a column 'customer'"):
             getattr(model, name)(board(rated=True))
     model.partial_fit(disliking.replace({"i2": "fresh"}))

@@ -31,6 +31,8 @@ class Interactions:
         rating: (n,) float32 in the units of the file, or None.
         timestamp: (n,) int64, seconds since 1970, or None.
         titles: Item id to title; may be empty.
+        dropped: Pairs of user and item that filters removed, under vocabularies of their own: users
+            have these items, although nothing is trained on them. None: there are none.
 
     Raises:
         ShapeError: The arrays do not fit one another.
@@ -42,6 +44,7 @@ class Interactions:
     rating: npt.NDArray[np.float32] | None = None
     timestamp: Int64Array | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
+    dropped: Interactions | None = None
 
     def __post_init__(self) -> None:
         k = len(self.fields)
@@ -112,7 +115,8 @@ def concatenate(parts: Sequence[Interactions]) -> Interactions:
         parts: At least one. Ratings or timestamps that one part lacks are dropped in the result.
 
     Returns:
-        The rows of all parts in order, ids renumbered into the union of the vocabularies.
+        The rows of all parts in order, ids renumbered into the union of the vocabularies; dropped
+        are the pairs that any part has dropped.
 
     Raises:
         DataError: The parts have different fields.
@@ -132,6 +136,7 @@ def concatenate(parts: Sequence[Interactions]) -> Interactions:
         )
     ratings = [part.rating for part in parts if part.rating is not None]
     times = [part.timestamp for part in parts if part.timestamp is not None]
+    dropped = [part.dropped for part in parts if part.dropped is not None]
     titles: dict[str, str] = {}
     for part in parts:
         titles.update(part.titles)
@@ -142,6 +147,7 @@ def concatenate(parts: Sequence[Interactions]) -> Interactions:
         rating=np.concatenate(ratings) if len(ratings) == len(parts) else None,
         timestamp=np.concatenate(times) if len(times) == len(parts) else None,
         titles=titles,
+        dropped=concatenate(dropped) if dropped else None,
     )
 
 
