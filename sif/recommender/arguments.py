@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from sif.config import CFConfig
+from sif.config import CFConfig, did_you_mean
 from sif.config.cf import ExcludeSeen
 from sif.config.loading import dotted
 from sif.config.renamed import todays_name
@@ -23,7 +23,6 @@ from sif.problems.configuration import load_job_config
 from sif.recommender.model import ServedModel
 from sif.recommender.owned import History
 from sif.utils.argument_types import checks_types, shown
-from sif.utils.registry import unknown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -169,10 +168,13 @@ def exclusion(exclude_seen: bool | str, model: ServedModel) -> ExcludeSeen:
     """
     if not isinstance(exclude_seen, str):
         return model.exclude_seen if exclude_seen else "none"
-    for word in get_args(ExcludeSeen):
-        if word == exclude_seen:
-            return cast(ExcludeSeen, word)
-    raise unknown("exclude_seen", exclude_seen, get_args(ExcludeSeen))
+    words = get_args(ExcludeSeen)
+    if exclude_seen in words:
+        return cast(ExcludeSeen, exclude_seen)
+    raise ConfigError(
+        f"exclude_seen: expected True or False or one of {', '.join(words)}, found "
+        f"{shown(exclude_seen)}{did_you_mean(exclude_seen, words)}"
+    )
 
 
 def history_row(model: ServedModel, history: Any, ratings: ArrayLike | None) -> sparse.csr_array:

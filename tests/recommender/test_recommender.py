@@ -601,7 +601,7 @@ def test_a_history_of_ratings_is_filtered_as_the_training(board: Board, tmp_path
     model = Recommender("rating", threads=1, settings=settings).fit(frame)
     new = pd.DataFrame({"user": ["new"] * 3, "item": ["i0", "i2", "i1"], "rating": [5, 4, 1]})
     expected = ask(model).recommend_new(["i0", "i2", "i1"], ratings=[5, 4, 1])
-    without = ask(model).recommend_new(["i0", "i2"], ratings=[5, 4])
+    without = ask(model).recommend_new(["i0", "i2"], ratings=[5, 4], exclude_items=["i1"])
     found = ask(model.fold_in(new)).recommend("new")
     for items, scores in (found, without):
         np.testing.assert_array_equal(items, expected[0])
