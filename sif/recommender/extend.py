@@ -155,7 +155,8 @@ def with_owned(model: ServedModel, dropped: Interactions | None) -> ServedModel:
         bare = sparse.csr_array((len(fresh), len(model.vocabularies[1])), dtype=np.float32)
         model = _extended(model, 0, fresh, bare, zeros)
     rows = model.vocabularies[0].index(users.ids)[dropped.ids[:, 0]]
-    return replace(model, owned=model.owned.joined(rows, items.ids[dropped.ids[:, 1]]))
+    pairs = np.stack([rows, dropped.ids[:, 1]], axis=1)
+    return replace(model, owned=model.owned.joined(pairs, items))
 
 
 def grown_by_all(model: ServedModel, data: Interactions) -> ServedModel:

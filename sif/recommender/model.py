@@ -229,7 +229,7 @@ class ServedModel:
             "reading": self.reading.model_dump(mode="json", exclude_defaults=True),
         }
         if len(self.owned.items):
-            state["owned"] = [self.owned.items.ids, *self.owned.pairs.T.copy()]
+            state["owned"] = [self.owned.items.ids, *self.owned.pairs.T.astype(np.int32, order="C")]
         if self.exclude_seen != "all":
             state["exclude_seen"] = self.exclude_seen
         if self.cold_start is not None:

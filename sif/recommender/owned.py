@@ -15,6 +15,7 @@ from scipy import sparse
 
 from sif.config.cf import ExcludeSeen
 from sif.data.interactions import Vocabulary
+from sif.data.interactions.interactions import row_keys
 
 
 def _no_items() -> Vocabulary:
@@ -33,12 +34,17 @@ class Owned:
     items: Vocabulary = field(default_factory=_no_items)
     pairs: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
 
-    def joined(self, users: NDArray[np.int64], names: NDArray[np.str_]) -> Owned:
-        """These pairs and further ones, of users (m,) by number with items (m,) by id."""
-        whole = np.concatenate([self.items.ids[self.pairs[:, 1]], names])
-        items, codes = Vocabulary.from_values(whole)
-        pairs = np.stack([np.concatenate([self.pairs[:, 0], users]), codes], axis=1)
-        return Owned(items, np.unique(pairs, axis=0))
+    def joined(self, pairs: NDArray[np.int64], items: Vocabulary) -> Owned:
+        """These pairs and further ones (m, 2) of the model's users, with items of a vocabulary."""
+        both, _ = Vocabulary.from_values(np.concatenate([self.items.ids, items.ids]))
+        known, further = (
+            np.stack([some[:, 0], both.index(names.ids)[some[:, 1]]], axis=1)
+            for some, names in ((self.pairs, self.items), (pairs, items))
+        )
+        whole = np.concatenate([known, further])
+        sizes = (int(whole[:, 0].max(initial=0)) + 1, len(both))
+        _, first = np.unique(row_keys(whole, sizes), return_index=True)
+        return Owned(both, whole[first])
 
     def among(self, seen: sparse.csr_array, items: Vocabulary) -> sparse.csr_array:
         """A matrix of trained pairs (n_users, n_items) with these as further, stored zeros.
