@@ -83,7 +83,8 @@ class SIFFactors(AlternatingLeastSquares):  # type: ignore[misc]
 
     Attributes:
         user_ids: (n_users,) original ids, in the order of the factors; of items likewise.
-        user_items: Interactions of users, CSR (n_users, n_items); not saved.
+        user_items: Interactions of users, CSR (n_users, n_items); not saved. Stored zeros are what
+            filters dropped: left out of answers, and nothing to fold in.
     """
 
     user_ids: NDArray[np.str_]
@@ -99,7 +100,7 @@ class SIFFactors(AlternatingLeastSquares):  # type: ignore[misc]
         factors = cls(factors=items.shape[1], num_threads=num_threads)
         factors.user_factors, factors.item_factors = products.users(), items
         factors.user_ids, factors.item_ids = (np.asarray(v.ids) for v in model.vocabularies)
-        factors.user_items = sparse.csr_matrix(model.seen)
+        factors.user_items = sparse.csr_matrix(model.user_items)
         factors._products = products
         return factors._prepared()
 
@@ -179,8 +180,8 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
 
     @property
     def user_items(self) -> sparse.csr_matrix:
-        """Pairs of users and items, CSR (n_users, n_items)."""
-        return sparse.csr_matrix(self.recommender.fitted_model().seen)
+        """Pairs of users and items, CSR (n_users, n_items); zeros are what filters dropped."""
+        return sparse.csr_matrix(self.recommender.fitted_model().user_items)
 
     def fit(self, user_items: Any, show_progress: bool = True, callback: Any = None) -> None:
         """Searches and trains on a matrix (n_users, n_items); the callback is not called.

@@ -19,8 +19,10 @@ from scipy import sparse
 from sif.data.interactions.ids import id_string
 from sif.data.interactions.ratings import numbers_of
 from sif.errors import DataError, EntryError
+from sif.recommender.arguments import exclusion
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
+from sif.recommender.owned import History
 from sif.retrieval.engine import Top
 
 Kind = Literal["user", "history", "item"]
@@ -78,7 +80,8 @@ class Answering:
                 in each row. `ratings`: a list, one per item of a history, for models of ratings.
                 `n`: items that this row wants. Columns may be absent, cells empty.
             count: Items where a row has no `n`; None: 10.
-            filter_already_liked: Leave out items of the user; None: True.
+            filter_already_liked: Leave out items of the user, as the model's setting `exclude_seen`
+                says; None: True.
 
         Returns:
             `items`, a list of ids, best first; `scores`, a list of floats; and where the data have
@@ -123,22 +126,24 @@ class Answering:
     def _users(self, questions: list[Question], k: int, liked: bool) -> Top:
         self.server.refuse_unpersonalized()
         rows = self.model.vocabularies[0].index([q.ids[0] for q in questions], "user")
-        return self.server.top(rows, k, self.model.seen[rows] if liked else None)
+        return self.server.top(rows, k, self.model.excluded(rows, exclusion(liked, self.model)))
 
     def _histories(self, questions: list[Question], k: int, liked: bool) -> Top:
         self.server.refuse_unpersonalized()
-        pairs = sparse.csr_array(sparse.vstack([self._history(q) for q in questions], "csr"))
-        return self.server.top_of(pairs, k, pairs if liked else None)
+        histories = zip(*map(self._history, questions), strict=True)
+        had = History(*(sparse.csr_array(sparse.vstack(rows, "csr")) for rows in histories))
+        return self.server.top_of(had.pairs, k, had.excluded(exclusion(liked, self.model)))
 
-    def _history(self, question: Question) -> sparse.csr_array:
-        columns = self.model.vocabularies[1].index(question.ids, "item")
+    def _history(self, question: Question) -> History:
         rated = self.model.objective == "rating"
         values = question.ratings or None
         if rated and values is None and question.ids:
             raise DataError("ratings: expected one per item of a history, found none")
         if not rated and values is not None:
             raise DataError("ratings: expected none for a model of rankings, found some")
-        return self.model.row(columns, np.asarray(values or np.ones(len(columns)), np.float64))
+        names = np.array(question.ids, dtype=np.str_)
+        ones = np.ones(len(names))
+        return self.model.history(names, np.asarray(values or ones, np.float64), "item")
 
     def _items(self, questions: list[Question], k: int, liked: bool) -> Top:
         rows = self.model.vocabularies[1].index([q.ids[0] for q in questions], "item")

@@ -117,6 +117,7 @@ class ModelConfig(Section):
 
 
 Objective = Literal["ranking", "rating"]
+ExcludeSeen = Literal["all", "trained", "none"]
 Owned = dict[str, dict[str, Any]]
 """Name of something that is registered to the settings of its own."""
 Stage = Literal["encoding", "embedding", "operation", "weighting"]
@@ -237,6 +238,10 @@ class CFConfig(CommonConfig):
     space: str = Field("sif", description="search space")
     spaces: Owned = Field({}, description="settings of spaces of other packages by name")
     losses: Owned = Field({}, description="settings of losses of other packages by name")
+    exclude_seen: ExcludeSeen = Field(
+        "all", description="what recommendations leave out: all that a user has in the data, also "
+        "what filters dropped; what is trained; or nothing"
+    )  # fmt: skip
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from inspect import signature
 from pathlib import PurePath
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from sif.config import CFConfig
+from sif.config import CFConfig, did_you_mean
+from sif.config.cf import ExcludeSeen
 from sif.config.loading import dotted
 from sif.config.renamed import todays_name
 from sif.data.interactions.ids import id_string, id_strings
@@ -21,6 +22,7 @@ from sif.data.interactions.ratings import numbers_of
 from sif.errors import ConfigError, DataError
 from sif.problems.configuration import load_job_config
 from sif.recommender.model import ServedModel
+from sif.recommender.owned import History
 from sif.utils.argument_types import checks_types, shown
 
 P = ParamSpec("P")
@@ -185,28 +187,50 @@ def rows_of(
     return model.vocabularies[field].index(texts, place), texts, one
 
 
+def exclusion(exclude_seen: bool | str, model: ServedModel) -> ExcludeSeen:
+    """What answers leave out, from an argument: True is what the model is set to, False nothing.
+
+    Raises:
+        ConfigError: Another word than "all", "trained" and "none".
+    """
+    if not isinstance(exclude_seen, str):
+        return model.exclude_seen if exclude_seen else "none"
+    words = get_args(ExcludeSeen)
+    if exclude_seen in words:
+        return cast(ExcludeSeen, exclude_seen)
+    raise ConfigError(
+        f"exclude_seen: expected True or False or one of {', '.join(words)}, found "
+        f"{shown(exclude_seen)}{did_you_mean(exclude_seen, words)}"
+    )
+
+
 def history_row(model: ServedModel, history: Any, ratings: ArrayLike | None) -> sparse.csr_array:
-    """A history of item ids, with ratings for models of ratings, as a row (1, n_items) of targets.
+    """The targets of `history_of`, a row (1, n_items)."""
+    return history_of(model, history, ratings).pairs
+
+
+def history_of(model: ServedModel, history: Any, ratings: ArrayLike | None) -> History:
+    """A history of item ids, with ratings for models of ratings, of one user.
 
     Raises:
         UnknownIdError: An unknown item.
         ConfigError: Ratings that are missing, too many, or no numbers.
     """
-    columns, _, _ = rows_of(model, 1, history, "history")
+    names, _ = listed(history, "history")
     rated = model.objective == "rating"
     ratings = None if ratings is None or np.size(ratings) == 0 else ratings
-    values = np.ones(len(columns))
+    values = np.ones(len(names))
     if ratings is not None:
         try:
             values = numbers_of([ratings] if np.ndim(ratings) == 0 else ratings)
         except DataError as error:
             raise ConfigError(f"ratings: {error}") from None
-    needed = rated and len(columns) > 0
-    if needed == (ratings is None) or values.shape != columns.shape:
-        expected = f"{len(columns)} ratings" if needed else "no ratings"
+    needed = rated and len(names) > 0
+    if needed == (ratings is None) or values.shape != names.shape:
+        expected = f"{len(names)} ratings" if needed else "no ratings"
         found = "none" if ratings is None else f"{values.size}"
         raise ConfigError(f"recommend_new: expected {expected}, found {found}")
-    return model.row(columns, values)
+    return model.history(names, values, "history: item")
 
 
 def configured(

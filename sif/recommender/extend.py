@@ -1,7 +1,7 @@
 """A served model with further or changed users or items, folded in without training.
 
 New rows are appended. They add nothing to the histories of other rows, since no training has seen
-them.
+them. What filters drop is folded nowhere; the model keeps it as what users have.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from sif.data.interactions import Interactions, Vocabulary
+from sif.data.interactions.clean import with_dropped
 from sif.errors import ConfigError, DataError
 from sif.evaluation.cold_start import ColdStartRule
 from sif.recommender.fold_in import Rows
@@ -44,6 +45,13 @@ def grown(
             f"fold_in: expected a model of user and item that knows how it was trained, found one "
             f"of {', '.join(model.fields)}"
         )
+    return _extended(model, field, names, pairs, model.fold(field).vectors(pairs))
+
+
+def _extended(
+    model: ServedModel, field: int, names: NDArray[np.str_], pairs: sparse.csr_array, rows: Rows
+) -> ServedModel:
+    """The model with these vectors and pairs of some ids, known or not."""
     vocabulary = model.vocabularies[field]
     known = vocabulary.lookup(names)
     fresh = names[known < 0]
@@ -51,7 +59,6 @@ def grown(
     places[known < 0] = len(vocabulary) + np.arange(len(fresh))
     longer = Vocabulary(np.concatenate([vocabulary.ids, fresh]))
     vocabularies = tuple(longer if f == field else v for f, v in enumerate(model.vocabularies))
-    rows = model.fold(field).vectors(pairs)
     return replace(
         model,
         network=_network(model.network, field, places, len(longer), rows),
@@ -60,8 +67,8 @@ def grown(
         cold_start=_cold_start(model, field, len(longer), places, pairs),
         folds=_terms(model, field, places, len(longer), np.diff(pairs.indptr)),
         untrained=tuple(
-            np.append(rows, places[known < 0]) if f == field else rows
-            for f, rows in enumerate(model.untrained)
+            np.append(before, places[known < 0]) if f == field else before
+            for f, before in enumerate(model.untrained)
         ),
     )
 
@@ -113,8 +120,47 @@ def grown_by(
     return grown(titled, field, names, pairs)
 
 
+def grown_by_users(model: ServedModel, data: Interactions) -> ServedModel:
+    """The model with all users of some interactions folded in, and what these dropped.
+
+    An item that only dropped pairs named so far gives no part of a vector: it is had, no more.
+
+    Raises:
+        UnknownIdError, DataError, ConfigError: See `grown_by`.
+    """
+    items = data.vocabularies[1].ids
+    rowless = model.vocabularies[1].lookup(items) < 0
+    rowless &= model.owned.items.lookup(items) >= 0
+    is_had = rowless[data.ids[:, 1]]
+    data = with_dropped(data.select(~is_had), data.select(is_had))
+    return with_owned(grown_by(model, 0, data), data.dropped)
+
+
+def with_owned(model: ServedModel, dropped: Interactions | None) -> ServedModel:
+    """The model that knows what users have beyond training; users without more become cold ones.
+
+    Args:
+        model: Of any fields.
+        dropped: Pairs of user and item (see `Interactions.dropped`); None: none.
+    """
+    if dropped is None:
+        return model
+    users, items = dropped.vocabularies
+    fresh = users.ids[model.vocabularies[0].lookup(users.ids) < 0]
+    if len(fresh):
+        tables, dimension = model.network.tables, model.network.shape.dimension
+        table = tables.embeddings[0]
+        biases = table.new_zeros(len(fresh)) if tables.biases else None
+        zeros = Rows(table.new_zeros(len(fresh), dimension), biases)
+        bare = sparse.csr_array((len(fresh), len(model.vocabularies[1])), dtype=np.float32)
+        model = _extended(model, 0, fresh, bare, zeros)
+    rows = model.vocabularies[0].index(users.ids)[dropped.ids[:, 0]]
+    pairs = np.stack([rows, dropped.ids[:, 1]], axis=1)
+    return replace(model, owned=model.owned.joined(pairs, items))
+
+
 def grown_by_all(model: ServedModel, data: Interactions) -> ServedModel:
-    """The model with new items and all users of some interactions folded in.
+    """The model with new items and all users of interactions folded in, and what these dropped.
 
     Users come first, by the items that are known, so that the new items have somebody to be folded
     in by; then the items; then the users again, with these. An item is new that the model has not
@@ -130,7 +176,7 @@ def grown_by_all(model: ServedModel, data: Interactions) -> ServedModel:
         among = data.select(of_new & users[data.ids[:, 0]])
         names = data.vocabularies[1].ids[np.unique(data.ids[of_new, 1])]
         model = grown_by(model, 1, among, names)
-    return grown_by(model, 0, data)
+    return with_owned(grown_by(model, 0, data), data.dropped)
 
 
 def _put(table: Tensor, places: NDArray[np.int64], size: int, rows: Tensor) -> Tensor:
@@ -189,6 +235,8 @@ def _terms(
     model: ServedModel, field: int, places: NDArray[np.int64], size: int, counts: NDArray[np.int64]
 ) -> tuple[FoldInTerms, ...]:
     """The terms, the other field's with a row for each of this one's."""
+    if not model.folds:
+        return ()
     encoding, objective = model.folds[1 - field]
     own = model.folds[field][1]
     weights = torch.tensor([own.weight(int(n)) for n in counts])

@@ -25,7 +25,7 @@ from pydantic import (
 )
 from torch import Tensor
 
-from sif.config.cf import DataConfig
+from sif.config.cf import DataConfig, ExcludeSeen
 from sif.config.messages import describe
 from sif.errors import ConfigError
 from sif.evaluation import evaluate
@@ -110,6 +110,8 @@ class _State(_Part):
     scale: Annotated[tuple[Bounded, Annotated[Bounded, Field(gt=0)]], Listed]
     objective: evaluate.Objective
     seen: Annotated[tuple[Numbers, Numbers, Floats], Listed]
+    owned: Annotated[tuple[Texts, Numbers, Numbers], Listed] | None = None
+    exclude_seen: ExcludeSeen = "all"
     folds: list[Annotated[Fold, Listed]]
     untrained: list[Numbers] = []
     reading: DataConfig = DataConfig()

@@ -29,6 +29,7 @@ from sif.problems.controls import FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
 from sif.recommender.budget import FitBudget, fitting, whole_epochs
+from sif.recommender.extend import with_owned
 from sif.recommender.inputs import parts
 from sif.recommender.model import ServedModel
 from sif.recommender.report import Report, Row, part_of
@@ -184,6 +185,7 @@ class _Fit:
             model = ServedModel.of(
                 problem, genotypes[kept], ours.network, ours.numbers["l2"], self.known
             )
+            model = with_owned(model, self.known.dropped)
             for name, work in works.items():
                 evaluations[name] = self._evaluated(work)
                 rows[name] = self._row(name, genotypes[name], work, evaluations[name])

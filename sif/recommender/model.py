@@ -1,7 +1,7 @@
 """A trained function of user and item with all that serving needs, as one file.
 
 The file is a safetensors file with JSON in its header; nothing is unpickled. Of the interactions it
-holds only the items of each user.
+holds only the items of each user, those that filters dropped apart from the trained ones.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from scipy import sparse
 
-from sif.config.cf import DataConfig
+from sif.config.cf import DataConfig, ExcludeSeen
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import MALFORMED, CheckpointError, ConfigError, first_line
@@ -33,6 +33,7 @@ from sif.recommender import fold_in_terms as terms
 from sif.recommender.file_checks import check
 from sif.recommender.fold_in import FoldIn
 from sif.recommender.fold_in_terms import FoldInTerms, fold_in_terms
+from sif.recommender.owned import History, Owned
 from sif.recommender.report import Report
 from sif.retrieval.engine import Engine
 from sif.spaces.interaction.embeddings import TableShape
@@ -59,7 +60,8 @@ class ServedModel:
         network: Trained, vectors looked up by id.
         fields: Of the data, user and item first.
         vocabularies: One per field.
-        seen: CSR (n_users, n_items): items of users, values ones or standardized ratings.
+        seen: CSR (n_users, n_items): items of users after filters, values ones or standardized
+            ratings; what folding in starts from.
         titles: Item id to title.
         scale: Back to rating units.
         objective: "ranking" or "rating".
@@ -69,6 +71,8 @@ class ServedModel:
         untrained: Numbers of users and of items that no training saw: cold ones, and those that
             were folded in since.
         report: Of the fit that made it; None: a run did.
+        owned: What users have beyond `seen`, since filters dropped it.
+        exclude_seen: What answers leave out where a caller does not say.
     """
 
     genotype: Genotype
@@ -84,6 +88,8 @@ class ServedModel:
     reading: DataConfig = field(default_factory=DataConfig)
     untrained: tuple[NDArray[np.int64], ...] = (NONE, NONE)
     report: Report | None = None
+    owned: Owned = field(default_factory=Owned)
+    exclude_seen: ExcludeSeen = "all"
 
     @classmethod
     def of(
@@ -97,7 +103,8 @@ class ServedModel:
             genotype: Of the network.
             trained: Network with its trained weights.
             l2: Strength that it was trained with.
-            known: Interactions that are not recommended again; with the problem's vocabularies.
+            known: Interactions that are not recommended again; with the problem's vocabularies. Of
+                what they dropped the model knows nothing yet, see `sif.recommender.extend`.
         """
         return cls(
             genotype, problem.served(trained).cpu(), known.fields, known.vocabularies,
@@ -106,6 +113,7 @@ class ServedModel:
             fold_in_terms(problem, genotype, trained, l2),
             problem.config.data.lasting,
             tuple(np.flatnonzero(cold_rows(problem.train_part, f)) for f in (0, 1)),
+            exclude_seen=problem.config.exclude_seen,
         )  # fmt: skip
 
     @property
@@ -132,6 +140,43 @@ class ServedModel:
         """Scores of all items for known users, and of pairs."""
         return InteractionScorer(self.network.interaction(), self.scale, self.rule)
 
+    @cached_property
+    def had(self) -> sparse.csr_array:
+        """`seen`, with what filters dropped as further, stored zeros: CSR (n_users, n_items)."""
+        return self.owned.among(self.seen, self.vocabularies[1])
+
+    @property
+    def user_items(self) -> sparse.csr_array:
+        """What `exclude_seen` leaves out of answers, or `seen` where that is nothing."""
+        return self.had if self.exclude_seen == "all" else self.seen
+
+    def excluded(self, rows: NDArray[np.int64], how: ExcludeSeen) -> sparse.csr_array | None:
+        """The items that answers to users (b,) leave out: CSR (b, n_items); None: none."""
+        if how == "none":
+            return None
+        return (self.had if how == "all" else self.seen)[rows]
+
+    def history(self, names: NDArray[np.str_], values: NDArray[np.float64], place: str) -> History:
+        """A history of somebody who is in no table.
+
+        Args:
+            names: (n,) ids of items. Those that only dropped pairs name give no part of a vector.
+            values: (n,) ratings in their units, or ones.
+            place: Begins the message on an unknown id.
+
+        Raises:
+            UnknownIdError: An id that no interaction had.
+            ConfigError: See `row`.
+        """
+        columns = self.vocabularies[1].lookup(names)
+        dropped = columns < 0
+        dropped[dropped] = self.owned.items.lookup(names[dropped]) >= 0
+        columns = self.vocabularies[1].index(names[~dropped], place)
+        self._standardized(values[dropped])
+        pairs, items = self.row(columns, values[~dropped]), np.unique(columns)
+        ones = np.ones(len(items), np.float32)
+        return History(pairs, sparse.csr_array((ones, items, [0, len(items)]), shape=pairs.shape))
+
     def row(self, columns: NDArray[np.int64], values: NDArray[np.float64]) -> sparse.csr_array:
         """Pairs of one user as a row (1, n_items) of targets; of a repeated item the last counts.
 
@@ -144,12 +189,7 @@ class ServedModel:
         Raises:
             ConfigError: A rating that is not finite, or too large for float32.
         """
-        standard = (values - self.scale.mean) / self.scale.deviation
-        is_invalid = ~(np.abs(standard) <= np.finfo(np.float32).max)
-        if is_invalid.any():
-            raise ConfigError(
-                f"ratings: expected finite numbers, found {float(values[np.argmax(is_invalid)])!r}"
-            )
+        standard = self._standardized(values)
         place = {int(column): n for n, column in enumerate(columns)}
         if self.objective == "rating" and self.reading.min_rating is not None:
             place = {c: n for c, n in place.items() if values[n] >= self.reading.min_rating}
@@ -157,6 +197,16 @@ class ServedModel:
         data = np.array([standard[place[c]] for c in chosen], dtype=np.float32)
         shape = (1, len(self.vocabularies[1]))
         return sparse.csr_array((data, chosen, [0, len(chosen)]), shape=shape)
+
+    def _standardized(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Ratings (n,) as targets; ConfigError where one is not finite, or too large."""
+        standard = (values - self.scale.mean) / self.scale.deviation
+        is_invalid = ~(np.abs(standard) <= np.finfo(np.float32).max)
+        if is_invalid.any():
+            raise ConfigError(
+                f"ratings: expected finite numbers, found {float(values[np.argmax(is_invalid)])!r}"
+            )
+        return standard
 
     def fold(self, field: int) -> FoldIn:
         """Folds rows of a field in."""
@@ -178,6 +228,10 @@ class ServedModel:
             "untrained": list(self.untrained),
             "reading": self.reading.model_dump(mode="json", exclude_defaults=True),
         }
+        if len(self.owned.items):
+            state["owned"] = [self.owned.items.ids, *self.owned.pairs.T.astype(np.int32, order="C")]
+        if self.exclude_seen != "all":
+            state["exclude_seen"] = self.exclude_seen
         if self.cold_start is not None:
             state["fallback"] = [self.cold_start.order, self.cold_start.cold_users]
         if self.report is not None:
@@ -230,6 +284,7 @@ class ServedModel:
             _titles(state["titles"]), Scale(*state["scale"]), state["objective"], cold_start, folds,
             DataConfig(**state.get("reading", {})), _untrained(state, sizes),
             TypeAdapter(Report | None).validate_python(state.get("report")),
+            _owned(state.get("owned"), sizes[0]), state.get("exclude_seen", "all"),
         )  # fmt: skip
 
 
@@ -276,6 +331,18 @@ def _seen(parts: Sequence[NDArray[np.int64]], sizes: tuple[int, ...]) -> sparse.
     matrix = sparse.csr_array((data, indices, indptr), shape=sizes[:2])
     matrix.check_format(full_check=True)
     return matrix
+
+
+def _owned(parts: Sequence[Any] | None, n_users: int) -> Owned:
+    """Dropped pairs, checked; files of earlier versions have none."""
+    if parts is None:
+        return Owned()
+    names, *columns = parts
+    pairs = np.stack([column.astype(np.int64) for column in columns], axis=1)
+    sizes = (n_users, len(names))
+    if ((pairs < 0) | (pairs >= sizes)).any():
+        raise ValueError(f"expected dropped pairs below {sizes}, found {pairs.max(axis=0)}")
+    return Owned(Vocabulary(names), pairs)
 
 
 def _untrained(state: Mapping[str, Any], sizes: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:

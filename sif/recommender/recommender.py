@@ -16,6 +16,7 @@ from scipy import sparse
 
 from sif.baselines import named_baselines
 from sif.config import CFConfig
+from sif.config.cf import ExcludeSeen
 from sif.data.interactions import Interactions
 from sif.errors import ConfigError, DataError, NotFittedError
 from sif.recommender.answers import Answer, arrays_of, frame_of
@@ -24,13 +25,14 @@ from sif.recommender.arguments import (
     allowed_ids,
     answer_length,
     configured,
-    history_row,
+    exclusion,
+    history_of,
     listed,
     public_method,
     rows_of,
 )
 from sif.recommender.estimator import Estimator
-from sif.recommender.extend import grown_by, grown_by_all
+from sif.recommender.extend import grown_by_all, grown_by_users
 from sif.recommender.fit import Reporter, learn, started
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.inputs import further_interactions
@@ -243,8 +245,8 @@ class Recommender(Estimator):
 
         Args:
             data: Interactions as of `fit`, whose arguments and settings `data.*` hold: columns have
-                the same names, and ratings below `min_rating` are left out, with users who have no
-                other.
+                the same names, and ratings below `min_rating` make no vector; users who have no
+                other are as those without training.
 
         Returns:
             The same object.
@@ -259,7 +261,7 @@ class Recommender(Estimator):
             >>> len(copy.copy(model).fold_in(new).recommend("guest", n=3))
             3
         """
-        return self._grow(data, lambda model, further: grown_by(model, 0, further))
+        return self._grow(data, grown_by_users)
 
     @public_method
     def partial_fit(self, data: Any) -> Self:
@@ -285,7 +287,7 @@ class Recommender(Estimator):
 
     @public_method
     def recommend(
-        self, users: Any, n: int = 10, exclude_seen: bool = True,
+        self, users: Any, n: int = 10, exclude_seen: bool | str = True,
         exclude_items: Iterable[Any] | None = None, items: Iterable[Any] | None = None,
         *, as_arrays: bool = False,
     ) -> Answer:  # fmt: skip
@@ -294,7 +296,8 @@ class Recommender(Estimator):
         Args:
             users: One user id, or b of them.
             n: Items per user.
-            exclude_seen: Leave out what a user has.
+            exclude_seen: Leave out what a user has: "all", also what filters dropped; "trained",
+                what they kept; "none" or False. True: as the setting `exclude_seen`, usually "all".
             exclude_items: Ids that are left out for everybody.
             items: Ids to choose among; None: all.
             as_arrays: Answer with arrays.
@@ -308,8 +311,9 @@ class Recommender(Estimator):
         Raises:
             NotFittedError: There is no model yet.
             UnknownIdError: An unknown user (unless `unknown` is "popular") or item.
-            ConfigError: n is less than 1 or beyond 10,000 and the catalogue, the function ranks
-                items alike for all users, or the model is of other fields.
+            ConfigError: n is less than 1 or beyond 10,000 and the catalogue, another word for
+                `exclude_seen`, the function ranks items alike for all users, or the model is of
+                other fields.
             DataError: Scores that are not numbers.
 
         Examples:
@@ -323,13 +327,14 @@ class Recommender(Estimator):
         server.refuse_unpersonalized()
         allowed = allowed_ids(server.model, 1, exclude_items, items)
         names, one = listed(users, "users")
-        best = self._top(server, names, answer_length(n, server.model), exclude_seen, allowed)
+        how = exclusion(exclude_seen, server.model)
+        best = self._top(server, names, answer_length(n, server.model), how, allowed)
         return _answer(server.model, best, None if one else names, as_arrays)
 
     @public_method
     def recommend_new(
         self, history: Any, n: int = 10, ratings: ArrayLike | None = None,
-        exclude_seen: bool = True, exclude_items: Iterable[Any] | None = None,
+        exclude_seen: bool | str = True, exclude_items: Iterable[Any] | None = None,
         items: Iterable[Any] | None = None, *, as_arrays: bool = False,
     ) -> Answer:  # fmt: skip
         """The best n items of somebody who is in no table, from what they have.
@@ -338,8 +343,8 @@ class Recommender(Estimator):
             history: Item ids; may be empty, then the popular items are meant.
             n: Items that are wanted.
             ratings: One per item, for models of ratings; empty: none. Items rated below the
-                `min_rating` of `fit` are left out as there.
-            exclude_seen: Leave out the history.
+                `min_rating` of `fit` make no part of the vector.
+            exclude_seen: Leave out the history, see `recommend`.
             exclude_items: Ids that are left out.
             items: Ids to choose among; None: all.
             as_arrays: Answer with arrays.
@@ -359,10 +364,11 @@ class Recommender(Estimator):
         """
         server = self.server()
         server.refuse_unpersonalized()
-        pairs = history_row(server.model, history, ratings)
+        had = history_of(server.model, history, ratings)
         allowed = allowed_ids(server.model, 1, exclude_items, items)
         k = answer_length(n, server.model)
-        best = server.top_of(pairs, k, pairs if exclude_seen else None, allowed)
+        excluded = had.excluded(exclusion(exclude_seen, server.model))
+        best = server.top_of(had.pairs, k, excluded, allowed)
         return _answer(server.model, best, None, as_arrays)
 
     @public_method
@@ -391,7 +397,7 @@ class Recommender(Estimator):
         asked, one = listed(users, "users")
         columns = columns[np.sort(np.unique(columns, return_index=True)[1])]
         count, allowed = len(columns), np.isin(np.arange(server.engine.n_items), columns)
-        best = self._top(server, asked, max(count, 1), False, allowed)
+        best = self._top(server, asked, max(count, 1), "none", allowed)
         if server.cold_start is not None:
             never = columns[server.cold_start.never_recommended[columns]]
             best.items[:, count - len(never) : count] = never
@@ -618,7 +624,7 @@ class Recommender(Estimator):
         return lock
 
     def _top(
-        self, server: IndexedRecommender, names: NDArray[np.str_], k: int, filtered: bool,
+        self, server: IndexedRecommender, names: NDArray[np.str_], k: int, how: ExcludeSeen,
         allowed: NDArray[np.bool_] | None,
     ) -> Top:  # fmt: skip
         """Best items of users by their ids; unknown ones are refused, or get the popular."""
@@ -628,7 +634,7 @@ class Recommender(Estimator):
         if self.unknown == "error":
             model.vocabularies[0].index(names, "user")
         known = rows >= 0
-        excluded = model.seen[np.where(known, rows, 0)] if filtered else None
+        excluded = model.excluded(np.where(known, rows, 0), how)
         best = server.top(np.where(known, rows, 0), k, excluded, allowed)
         if not known.all():
             nothing = sparse.csr_array((int((~known).sum()), len(model.vocabularies[1])))

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
@@ -204,11 +205,25 @@ def test_what_cannot_be_served_is_refused_at_once(liked: Recommender, tmp_path: 
     with pytest.raises(ConfigError, match="expected a fitted one"):
         save_model(Recommender(), tmp_path / "a")
     wide = Recommender(threads=1)
-    wide.model_ = type(liked.model_)(
-        **{**vars(liked.model_), "fields": ("user", "item", "hour")}  # type: ignore[arg-type]
-    )
+    wide.model_ = replace(liked.model_, fields=("user", "item", "hour"))
     with pytest.raises(ConfigError, match="user and item alone, found one of user, item, hour"):
         save_model(wide, tmp_path / "b")
+
+
+def test_what_a_filter_dropped_is_not_answered(board: Board, tmp_path: Path) -> None:
+    frame = board(rated=True)  # 5 where tastes agree, else 1
+    frame = pd.concat([frame, pd.DataFrame({"user": ["grump"], "item": ["i0"], "rating": [1]})])
+    settings = {**QUICK, "data.min_rating": 3}
+    save_model(Recommender(threads=1, settings=settings).fit(frame), tmp_path / "model")
+    served = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    for user in ("u0", "u7", "grump"):
+        had = frame.item[frame.user == user].tolist()
+        for question in ({"user": user}, {"history": had}):
+            answer = served.predict(asked(question), params={"n": ITEMS})
+            assert len(answer["items"][0]) == ITEMS - len(had)
+            assert not set(answer["items"][0]) & set(had)
+        whole = {"n": ITEMS, "filter_already_liked": False}
+        assert len(served.predict(asked({"user": user}), params=whole)["items"][0]) == ITEMS
 
 
 def test_a_fault_of_ours_tells_no_secrets(

@@ -623,7 +623,9 @@ def test_settings_of_the_data_hold_for_what_comes_later(board: Board, tmp_path: 
         getattr(model, name)(disliking)
         row = model.model_.seen[model.model_.vocabularies[0].index(["new"])]
         assert set(model.model_.vocabularies[1].ids[row.indices]) == {"i0", "i2"}
-        assert not {"nobody", "grump"} & set(model.model_.vocabularies[0].ids)
+        assert "nobody" not in model.model_.vocabularies[0].ids
+        assert model.model_.cold_start.cold_users[-1] and model.model_.seen[[-1]].nnz == 0
+        assert model.model_.vocabularies[0].ids[-1] == "grump"
         with pytest.raises(DataError, match=r"data\.user: expected a column 'customer'"):
             getattr(model, name)(board(rated=True))
     model.partial_fit(disliking.replace({"i2": "fresh"}))
@@ -639,7 +641,7 @@ def test_a_history_of_ratings_is_filtered_as_the_training(board: Board, tmp_path
     model = Recommender("rating", threads=1, settings=settings).fit(frame)
     new = pd.DataFrame({"user": ["new"] * 3, "item": ["i0", "i2", "i1"], "rating": [5, 4, 1]})
     expected = ask(model).recommend_new(["i0", "i2", "i1"], ratings=[5, 4, 1])
-    without = ask(model).recommend_new(["i0", "i2"], ratings=[5, 4])
+    without = ask(model).recommend_new(["i0", "i2"], ratings=[5, 4], exclude_items=["i1"])
     found = ask(model.fold_in(new)).recommend("new")
     for items, scores in (found, without):
         np.testing.assert_array_equal(items, expected[0])

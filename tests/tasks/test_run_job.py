@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import sif
@@ -55,6 +57,39 @@ def test_a_job_leaves_a_recommender(tmp_path: Path, without_figures: None) -> No
         sif.run_job(other, resume=True)
     with pytest.raises(sif.ConfigError, match="expected the folder of a run to resume"):
         sif.run_job(sif.CFConfig(output_dir=tmp_path / "b"), resume=True)
+
+
+def test_what_a_filter_drops_changes_answers_and_no_metric(
+    tmp_path: Path, without_figures: None
+) -> None:
+    rng = np.random.default_rng(0)
+    pairs = [(f"u{u}", f"i{i}") for u in range(25) for i in rng.choice(20, 9, replace=False)]
+    frame = pd.DataFrame(pairs, columns=["customer", "sku"])
+    frame["rating"] = rng.choice([1, 2, 5], len(frame), p=[0.2, 0.2, 0.6])
+    frame = pd.concat([frame, pd.DataFrame([("grump", "i0", 1), ("u0", "flop", 1)],
+                                           columns=frame.columns)])  # fmt: skip
+    frame.to_csv(tmp_path / "all.csv", index=False)
+    frame[frame.rating >= 4].to_csv(tmp_path / "good.csv", index=False)
+    section = {"user": "customer", "item": "sku", "min_rating": 4}
+    results = {
+        name: sif.run_job(sif.CFConfig(
+            **{**TINY, "data": section, "search": {"epochs": 1}}, output_dir=tmp_path / name,
+            dataset=str(tmp_path / f"{name}.csv"),
+        ))
+        for name in ("all", "good")
+    }  # fmt: skip
+    assert results["all"].metrics["test"] == results["good"].metrics["test"]
+    model, clean = (sif.Recommender.load(result.folder) for result in results.values())
+    for user, rows in frame.groupby("customer"):
+        own = set(rows["sku"])
+        assert not set(model.recommend(user, n=30)["item"]) & own
+        if user != "grump":
+            best = clean.recommend(user, n=30)["item"]
+            expected = [item for item in best if item not in own]
+            assert model.recommend(user, n=30)["item"].tolist() == expected
+    popular = clean.recommend_new([], n=30, exclude_items=["i0"])["item"].tolist()
+    assert model.recommend("grump", n=30)["item"].tolist() == popular
+    assert "flop" not in set(model.recommend_new(["flop"], n=30)["item"])
 
 
 def test_openings_speak_to_python_and_the_command_line_alike() -> None:

@@ -1,6 +1,7 @@
 """Rules that decide which interactions stay: duplicates, rating and activity filters.
 
-A rule that removes interactions adds a note, so that a run can say what it trained on.
+A rule that removes interactions adds a note, so that a run can say what it trained on. The result
+remembers removed pairs, since a user has these items all the same.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sif.data.interactions.columns import Int64Array
-from sif.data.interactions.interactions import Interactions, row_keys
+from sif.data.interactions.interactions import Interactions, concatenate, row_keys
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError
 from sif.utils.registry import unknown
@@ -118,31 +119,46 @@ def filter_interactions(
         keep_ids: Whether the vocabularies stay as they are.
 
     Returns:
-        The remaining rows in file order, and notes.
+        The remaining rows in file order, which remember the others as `dropped`, and notes.
 
     Raises:
         DataError: `min_rating` is given but there are no ratings.
     """
     notes: list[str] = []
-    kept = interactions
+    is_kept = np.ones(len(interactions), dtype=bool)
     if min_rating is not None:
-        if kept.rating is None:
+        if interactions.rating is None:
             raise DataError("data.min_rating: expected a rating column, found none in the data")
-        kept = kept.select(kept.rating >= min_rating)
-        notes.append(f"{len(interactions) - len(kept)} ratings below {min_rating:g} removed")
-    before = len(kept)
+        is_kept = interactions.rating >= min_rating
+        notes.append(f"{int((~is_kept).sum())} ratings below {min_rating:g} removed")
+    before = int(is_kept.sum())
+    users, items = interactions.ids[:, 0], interactions.ids[:, 1]
     while True:
-        counts = [np.bincount(kept.ids[:, f], minlength=kept.sizes[f]) for f in (0, 1)]
-        enough = (counts[0] >= min_user)[kept.ids[:, 0]] & (counts[1] >= min_item)[kept.ids[:, 1]]
-        if enough.all():
+        by_user, by_item = (
+            np.bincount(column[is_kept], minlength=size)
+            for column, size in zip((users, items), interactions.sizes, strict=False)
+        )
+        enough = is_kept & (by_user >= min_user)[users] & (by_item >= min_item)[items]
+        if (enough == is_kept).all():
             break
-        kept = kept.select(enough)
-    if len(kept) < before:
+        is_kept = enough
+    left = int(is_kept.sum())
+    if left < before:
         notes.append(
-            f"{before - len(kept)} interactions of users with fewer than {min_user}"
+            f"{before - left} interactions of users with fewer than {min_user}"
             f" or items with fewer than {min_item} removed"
         )
-    return kept if keep_ids else compact(kept), notes
+    kept, gone = interactions.select(is_kept), interactions.select(~is_kept)
+    return with_dropped(kept if keep_ids else compact(kept), gone), notes
+
+
+def with_dropped(kept: Interactions, gone: Interactions) -> Interactions:
+    """Interactions that remember, beside what they have dropped before, the pairs of other rows."""
+    if not len(gone):
+        return kept
+    pairs = compact(Interactions(gone.ids[:, :2], ("user", "item"), gone.vocabularies[:2]))
+    earlier = [] if kept.dropped is None else [kept.dropped]
+    return replace(kept, dropped=concatenate([*earlier, pairs]))
 
 
 def compact(interactions: Interactions) -> Interactions:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from sif.data.interactions.clean import with_dropped
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.readers import Columns, from_table
 from sif.data.interactions.table_files import Table
@@ -75,15 +76,18 @@ def read_matrix(
 ) -> Interactions:
     """The interactions of a user by item matrix, with its values as ratings; see `matrix_values`.
 
-    The ids are the numbers of rows and columns.
+    The ids are the numbers of rows and columns. Values below zero that are no interactions are
+    dropped pairs: the user has the item.
 
     Raises:
         DataError: No value counts, or one is not finite.
     """
-    coo = matrix_values(matrix, objective)
-    if coo.nnz == 0:
+    coo = matrix_values(matrix, "rating")
+    is_kept = (coo.data > 0) | (objective != "ranking")
+    if not is_kept.any():
         expected = "a value above zero" if objective == "ranking" else "a value other than zero"
         raise DataError(f"matrix: expected {expected}, found none")
     ids = np.stack([c.astype(np.int64) for c in coo.coords], axis=1)
     names = tuple(Vocabulary(np.arange(n)) for n in coo.shape)
-    return Interactions(ids, ("user", "item"), names, coo.data)
+    rows = Interactions(ids, ("user", "item"), names, coo.data)
+    return with_dropped(rows.select(is_kept), rows.select(~is_kept))

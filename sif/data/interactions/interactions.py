@@ -33,6 +33,8 @@ class Interactions:
         timestamp: (n,) int64, seconds since 1970, or None.
         titles: Item id to title; may be empty.
         notes: How columns were read that do not say it themselves, one line each.
+        dropped: Pairs of user and item that filters removed, under vocabularies of their own: users
+            have these items, although nothing is trained on them. None: there are none.
 
     Raises:
         ShapeError: The arrays do not fit one another.
@@ -45,6 +47,7 @@ class Interactions:
     timestamp: Int64Array | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    dropped: Interactions | None = None
 
     def __post_init__(self) -> None:
         k = len(self.fields)
@@ -115,7 +118,8 @@ def concatenate(parts: Sequence[Interactions]) -> Interactions:
         parts: At least one. Ratings or timestamps that one part lacks are dropped in the result.
 
     Returns:
-        The rows of all parts in order, ids renumbered into the union of the vocabularies.
+        The rows of all parts in order, ids renumbered into the union of the vocabularies; dropped
+        are the pairs that any part has dropped.
 
     Raises:
         DataError: The parts have different fields.
@@ -135,6 +139,7 @@ def concatenate(parts: Sequence[Interactions]) -> Interactions:
         )
     ratings = [part.rating for part in parts if part.rating is not None]
     times = [part.timestamp for part in parts if part.timestamp is not None]
+    dropped = [part.dropped for part in parts if part.dropped is not None]
     titles: dict[str, str] = {}
     for part in parts:
         titles.update(part.titles)
@@ -146,6 +151,7 @@ def concatenate(parts: Sequence[Interactions]) -> Interactions:
         timestamp=np.concatenate(times) if len(times) == len(parts) else None,
         titles=titles,
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+        dropped=concatenate(dropped) if dropped else None,
     )
 
 

@@ -6,6 +6,7 @@ validation parts, and who is compared.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from sif.baselines import named_baselines
@@ -77,6 +78,8 @@ def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:
     )
     if data.split_file is not None:
         titles = dataset.interactions.titles
-        return dataset, load_split_file(data.split_file, titles, columns)
+        split = load_split_file(data.split_file, titles, columns)
+        rows = replace(split.interactions, dropped=dataset.interactions.dropped)
+        return dataset, replace(split, interactions=rows)
     protocol = data.protocol or PROTOCOL[config.objective]
     return dataset, make_split(dataset, protocol, config.seed)

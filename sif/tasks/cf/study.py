@@ -17,6 +17,7 @@ from sif.problems.base import SEARCHED, Reporter, Trained
 from sif.problems.controls import CONTROLS, FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import follows
+from sif.recommender.extend import with_owned
 from sif.recommender.model import ServedModel
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results
 from sif.tasks.cf import figures
@@ -97,6 +98,7 @@ class InteractionStudy(Study):
         model = ServedModel.of(
             self.problem, results.designs[SEARCHED], trained.network, trained.numbers["l2"], known
         )
+        model = with_owned(model, known.dropped)
         model.save(folder)
         if not model.is_personalized:
             console.line(
