@@ -20,7 +20,7 @@ import pytest
 
 from sif.adapters.implicit import SIFImplicit
 from sif.errors import UnknownIdError
-from sif.recommender.extend import grown_by
+from sif.recommender.extend import grown_by_users
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
 
@@ -213,7 +213,7 @@ def test_answers_copies_and_pickles_wait_for_no_change(fitted: ServedModel) -> N
     def slow(model: ServedModel, further: Any) -> ServedModel:
         begun.set()
         assert end.wait(30)
-        return grown_by(model, 0, further)
+        return grown_by_users(model, further)
 
     new = pd.DataFrame({"user": ["guest"], "item": ["i1"]})
     fresh = replace(fitted, titles={"i1": "One"})

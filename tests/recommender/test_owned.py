@@ -226,7 +226,7 @@ def test_an_item_of_dropped_rows_alone_is_accepted_in_histories_and_never_answer
 
 def test_ratings_of_an_item_without_a_row_are_checked(shop: pd.DataFrame) -> None:
     rated = fitted(shop.assign(rating=shop.rating + (shop.index % 2) / 2), "rating", **SHOP)
-    with pytest.raises(ConfigError, match="ratings: expected finite numbers, found nan"):
+    with pytest.raises(ConfigError, match="ratings: row 1: expected a number, found nothing"):
         rated.recommend_new(["flop"], ratings=[np.nan])
     assert len(rated.recommend_new(["flop"], n=3, ratings=[1])) == 3
 
