@@ -52,7 +52,7 @@ def search_function(
         DivergedError: The search diverged.
 
     Examples:
-        >>> genotype = sif.search_function(orders, method="nasp", budget="1s", threads=1)
+        >>> genotype = sif.search_function(orders, method="nasp", budget="10s", threads=1)
         >>> genotype.space, genotype.operation("operation")
         ('staged', '...')
     """
