@@ -6,17 +6,20 @@ search, checks and resumable training.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
+import torch
 from torch import nn
 
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
+from sif.core.selections import Selections
 from sif.core.stream import Checkpointer, Stream
 from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.metrics import higher_is_better, merit
@@ -28,6 +31,7 @@ from sif.training.loop import TrainResult, TrainSettings
 from sif.training.optim import MakeOptimizer, Schedule
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import Runtime, reset_peak_memory
+from sif.utils.random import generator
 
 SEARCHED = "searched"
 """Name of the design of the job's own search, in every job."""
@@ -216,8 +220,29 @@ class Problem(ABC, Generic[Design, Network]):
         values = {name: known[name] for name in names if name in known}
         metric = self.shown
         decides = {"metric": metric, "higher_is_better": higher_is_better(metric)}
-        decides |= {"out_of_time": self.runtime.out_of_time}
+        decides |= {"out_of_time": self.runtime.out_of_time, "steps": self.runtime.steps}
         return TrainSettings(**{**values, **decides, **further})
+
+    def changed(self, **attributes: Any) -> Self:
+        """The same problem on the same data, with other attributes, such as `config`."""
+        other = copy.copy(self)
+        vars(other).update(attributes)
+        return other
+
+    def at_pace(self, **changed: Any) -> Self:
+        """The same problem with other entries of `runtime`, such as the end of its loops."""
+        return self.changed(runtime=replace(self.runtime, **changed))
+
+    def sampled(self) -> tuple[Self, float]:
+        """The problem with few rows to validate on, for pilots, and how many times fewer."""
+        return self, 1.0
+
+    def drawn(self, number: int) -> Design:
+        """A uniformly drawn design of the searched space, by its number."""
+        space = self.method_run().make_space(False)
+        draws = generator(self.runtime, "pilot", number, device=torch.device("cpu"))
+        gates = Selections(space.blocks).drawn(draws).to_gates(space.blocks)
+        return self.design(space.genotype(gates))
 
     def resting_share(self, method: str) -> float:
         """Share of a search with a method in which alpha rests."""

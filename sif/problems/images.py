@@ -102,6 +102,8 @@ def _augmentation(augment: AugmentationConfig | None) -> Augmentation | None:
 EXPORTED = "exported_error"
 """Validation error (%) of the selection as a network of its own with the supernet's weights."""
 
+SAMPLED = 512
+"""Images on which pilots validate."""
 RECALIBRATION = 16
 """Train batches over which an extracted network's statistics are taken."""
 
@@ -140,6 +142,15 @@ class ImageProblem(Problem[Cells, CellNetwork]):
     def shape(self) -> tuple[int, int, int]:
         """(h, w, c) of the images."""
         return self.source.images.shape
+
+    def sampled(self) -> tuple[ImageProblem, float]:
+        """The problem with few images to validate on."""
+        train_rows, valid_rows = self.trained
+        few = self.changed(
+            trained=(train_rows, valid_rows[:SAMPLED]),
+            searched=(self.searched[0], self.searched[1][:SAMPLED]),
+        )
+        return few, len(valid_rows) / len(few.trained[1])
 
     def check(self) -> None:
         """Raises ConfigError for images and channels of which there is no such network."""

@@ -5,8 +5,7 @@ The test part is not an argument, so neither search nor training can see it.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, cast
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from sif.baselines import BASELINES, fit_best
 from sif.baselines.base import Fitted
+from sif.baselines.forecast import evaluation_seconds, tuning_seconds
 from sif.config import CFConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
@@ -44,7 +44,7 @@ from sif.spaces.interaction.user_blocks import BlockStream, block_pairs
 from sif.tracking import Tracker
 from sif.training.loop import Ending, Metrics, train, unheard
 from sif.training.optim import ADAM_BETAS, adam, constant
-from sif.utils.device import Runtime, never
+from sif.utils.device import Runtime
 from sif.utils.random import derive_seed, generator, numpy_generator
 
 POWER = {"plain": 0.0, "sqrt": 0.5, "linear": 1.0}
@@ -264,9 +264,12 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         section = self.config.search.model_copy(update=changed)
         if section == self.config.search:
             return self
-        other, fewer = copy.copy(self), self.searched
-        other.config = self.config.model_copy(update={"search": section})
-        vars(other)["searched"] = other if fewer is self else fewer.at(**changed)
+        return self.changed(config=self.config.model_copy(update={"search": section}))
+
+    def changed(self, **attributes: Any) -> InteractionProblem:
+        """The same problem with other attributes, as the one that is searched."""
+        other, fewer = super().changed(**attributes), self.searched
+        vars(other)["searched"] = other if fewer is self else fewer.changed(**attributes)
         return other
 
     def followed(self, fixed: Trained[InteractionNetwork]) -> InteractionProblem:
@@ -380,7 +383,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         """Trains a function over the grid of L2 strengths (`GridTraining.train`)."""
         return GridTraining(self.config.train, self, self.train, session).train(name, design)
 
-    def tuned(self, name: str, out_of_time: Callable[[], bool] = never) -> Fitted:
+    def tuned(self, name: str) -> Fitted:
         """A baseline by its name, as validation chooses it of its grid (`fit_best`).
 
         Raises:
@@ -389,8 +392,16 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return fit_best(
             BASELINES[name], self.train_part, self.valid_part, self.config.objective,
             seed=derive_seed(self.config.seed, "baseline", name), threads=self.runtime.threads,
-            out_of_time=out_of_time,
+            out_of_time=self.runtime.out_of_time,
         )  # fmt: skip
+
+    def tuning_seconds(self, names: Sequence[str]) -> Iterator[tuple[str, Callable[[], float]]]:
+        """By name, a function that measures the seconds of `tuned` on small fits."""
+        part = self.train_part
+        evaluation = evaluation_seconds(part, self.valid_part, self.config.objective)
+        for name in names:
+            settings = {"seed": self.config.seed, "threads": self.runtime.threads}
+            yield name, partial(tuning_seconds, BASELINES[name], part, evaluation, **settings)
 
     def test(self, network: InteractionNetwork, part: Split) -> Evaluation:
         """Evaluates a finished network on the test part of a split."""

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,23 @@ def never() -> bool:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Device, number type, thread count, root seed and, where there is one, the end of one job."""
+    """Device, number type, thread count and root seed of one job, and its pace.
+
+    Attributes:
+        device: On which it runs.
+        dtype: Of parameters and activations.
+        threads: Of the CPU.
+        seed: Root of every random stream.
+        out_of_time: True once loops are to end; by default never.
+        steps: Steps that a training takes in an epoch, out of those of a pass; by default all.
+    """
 
     device: torch.device
     dtype: torch.dtype
     threads: int
     seed: int
     out_of_time: Callable[[], bool] = never
+    steps: Callable[[int], Iterable[Any]] = range
 
 
 def make_runtime(
