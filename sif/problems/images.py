@@ -25,7 +25,7 @@ from sif.data.images.lazy import FolderImages
 from sif.data.images.stream import ImageStream, image_batches
 from sif.errors import ConfigError
 from sif.evaluation.evaluate import Evaluation
-from sif.problems.base import Problem, Progress, Trained, quiet
+from sif.problems.base import ADAM, Problem, Progress, Trained, quiet
 from sif.problems.image_classifier import ImageClassifier
 from sif.search.run import MethodRun
 from sif.spaces.cnn.cells import Cells
@@ -151,6 +151,16 @@ class ImageProblem(Problem[Cells, CellNetwork]):
             searched=(self.searched[0], self.searched[1][:SAMPLED]),
         )
         return few, len(valid_rows) / len(few.trained[1])
+
+    def memory_needs(self) -> dict[str, float]:
+        """Of the first feature maps of every cell, and of a preprocessing of its inputs."""
+        height, width, _ = self.shape
+        needs = {}
+        for name, section in (("search", self.config.search), ("train", self.config.train)):
+            maps = section.batch_size * height * width / HALVINGS["imagenet"] ** 2
+            weights = ADAM * section.channels
+            needs[f"{name}.channels"] = section.channels * section.cells * (4 * maps + weights)
+        return needs
 
     def check(self) -> None:
         """Raises ConfigError for images and channels of which there is no such network."""

@@ -28,7 +28,7 @@ from sif.evaluation.cold_start import ColdStartRule, with_zero_rows
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate, evaluate_on
 from sif.evaluation.metrics import higher_is_better
 from sif.evaluation.scorers import InteractionScorer, Scale
-from sif.problems.base import Problem, Progress, Session, Trained, quiet
+from sif.problems.base import ADAM, Problem, Progress, Session, Trained, quiet
 from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.problems.registered import loss_of, space_of
 from sif.search.run import MethodRun
@@ -233,8 +233,23 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         cast(nn.Module, space).to(self.runtime.device, self.runtime.dtype)
         return cast(InteractionSpace, space)
 
+    def memory_needs(self) -> dict[str, float]:
+        """Of the tables, and of the drawn items or pairs of a batch."""
+        rows, config = len(self.train_part), self.config
+        needs: dict[str, float] = {}
+        for name, section, most in (
+            ("search", config.search, rows / MIN_STEPS_PER_PASS), ("train", config.train, rows),
+        ):  # fmt: skip
+            needs[f"{name}.dimension"] = sum(self.train_part.sizes) * section.dimension * ADAM
+            if self.loss.negatives or self.loss.background:
+                drawn = min(section.batch_size or rows, most) * config.loss.negatives
+                # Two ids and a target of each, at least.
+                needs["loss.negatives"] = max(needs.get("loss.negatives", 0.0), 20.0 * drawn)
+        return needs
+
     def check_method(self, name: str) -> None:
         """Also refuses a loss of another package that fails, or is no scalar, on some rows."""
+        self.refuse_too_large()
         if self.loss_name not in LOSSES:
             batch = self.stream("train", min(8, len(self._train.ids)), "check").next()
             scored = self.network(self.kind.multiply(self.fields)).interaction(batch.rows)

@@ -21,6 +21,10 @@ EARLY = 0.6
 improve."""
 HALVING = {"halving_fraction": 0.2, "halving_keep": 0.4}
 """The halving of a grid that takes too long."""
+SLOW = 0.1
+"""Share of the time beyond which a baseline is slow."""
+LEAST = 0.1
+"""Share of the epochs that comes before fast baselines."""
 FACTORS = tuple(0.9**power for power in range(80))
 """Factors of the epochs that are tried one after the other."""
 
@@ -34,12 +38,14 @@ class Costs:
         trainings: Of their trainings.
         baselines: Seconds of the tuning of each.
         rest: Seconds of everything else.
+        epochs: Of trainings, as they were asked for.
     """
 
     searches: Mapping[str, Forecast]
     trainings: Mapping[str, TrainingCost]
     baselines: Mapping[str, float]
     rest: float
+    epochs: int
 
     def seconds(self, config: Any, left_out: tuple[str, ...] = ()) -> dict[str, float]:
         """Estimated seconds by stage: "search ...", "train ...", "baseline ..." and "rest".
@@ -49,12 +55,20 @@ class Costs:
             left_out: Names of entrants that are not made.
         """
         train = config.train
-        epochs, every = expected_epochs(train), getattr(train, "evaluate_every", 1)
+        epochs, every = self._epochs(train), getattr(train, "evaluate_every", 1)
         found = {f"search {k}": one.seconds(config.search) for k, one in self.searches.items()}
         found |= {f"train {k}": epochs * one.epoch(every) for k, one in self.trainings.items()}
         found |= {f"baseline {k}": seconds for k, seconds in self.baselines.items()}
         kept = {stage: s for stage, s in found.items() if stage.partition(" ")[2] not in left_out}
         return kept | {"rest": self.rest}
+
+    def _epochs(self, section: Any) -> float:
+        """Epochs that a training takes over its grid, in the mean."""
+        grid = isinstance(section, TrainConfig)
+        total: float = whole_epochs(section) if grid else section.epochs
+        if getattr(section, "patience", self.epochs) >= self.epochs:
+            return total
+        return total * min(1.0, EARLY * self.epochs / float(section.epochs))
 
 
 @dataclass(frozen=True)
@@ -114,35 +128,39 @@ def planned(
         What fits, or the least that there is if nothing does.
     """
     fitting, cut = config, Cut()
-    for cut in _cuts(config, costs, optional):
+    if seconds is None:
+        return fitting, cut
+    for cut in _cuts(costs, max(seconds, 0.0), optional):
         fitting = config if cut == Cut() else cut.applied(config, moves)
-        if seconds is None or sum(costs.seconds(fitting, cut.left_out).values()) <= seconds:
+        if sum(costs.seconds(fitting, cut.left_out).values()) <= seconds:
             break
     return fitting, cut
 
 
-def _cuts(config: Any, costs: Costs, optional: tuple[str, ...]) -> Iterator[Cut]:
-    """Fewer strengths of L2, halving, fewer epochs, fewer baselines; then the rest of the first."""
-    cut = Cut()
+def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[Cut]:
+    """Fewer strengths of L2, halving, fewer epochs, no slow baselines; then more of the same."""
+    cut, (few, one) = Cut(), COUNTS
     yield cut
-    first, last = COUNTS
-    if isinstance(config.train, TrainConfig):
-        yield (cut := replace(cut, strengths=first))
-        yield (cut := replace(cut, halved=True))
-    least = FEWEST if isinstance(config.train, TrainConfig) else 1 / config.train.epochs
-    for factor in takewhile(lambda factor: factor >= least, FACTORS):
-        yield (cut := replace(cut, factor=factor))
-    alone = costs.seconds(config)
-    cost = {
-        name: sum(s for stage, s in alone.items() if stage.partition(" ")[2] == name)
-        for name in optional
-    }
-    for name in sorted(optional, key=lambda name: -cost[name])[:-1]:
-        yield (cut := replace(cut, left_out=(*cut.left_out, name)))
-    yield (cut := replace(cut, strengths=last))
+    yield (cut := replace(cut, strengths=few))
+    yield (cut := replace(cut, halved=True))
     for factor in FACTORS:
-        if factor < cut.factor:
-            yield replace(cut, factor=factor)
+        if factor >= FEWEST:
+            yield (cut := replace(cut, factor=factor))
+    tuning = costs.baselines
+    order = sorted(optional, key=lambda name: -tuning.get(name, seconds))
+    slow = [name for name in order[:-1] if tuning.get(name, 0.0) > SLOW * seconds]
+    for name in slow:
+        yield (cut := replace(cut, left_out=(*cut.left_out, name)))
+    yield (cut := replace(cut, strengths=one))
+    for factor in FACTORS:
+        if LEAST <= factor < FEWEST:
+            yield (cut := replace(cut, factor=factor))
+    for name in order[:-1]:
+        if name not in slow:
+            yield (cut := replace(cut, left_out=(*cut.left_out, name)))
+    for factor in FACTORS:
+        if factor < LEAST:
+            yield (cut := replace(cut, factor=factor))
 
 
 def told(asked: Any, fitting: Any, cut: Cut) -> list[str]:
@@ -163,13 +181,6 @@ def told(asked: Any, fitting: Any, cut: Cut) -> list[str]:
     if cut.left_out:
         lines.append(f"left out: {', '.join(cut.left_out)}")
     return lines
-
-
-def expected_epochs(section: Any) -> float:
-    """Epochs that a training takes over its grid, in the mean."""
-    total = whole_epochs(section) if isinstance(section, TrainConfig) else float(section.epochs)
-    patience = getattr(section, "patience", section.epochs) * getattr(section, "evaluate_every", 1)
-    return total * EARLY if patience < section.epochs else total
 
 
 def _scaled(section: Any, factor: float) -> Any:

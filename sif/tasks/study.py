@@ -47,7 +47,7 @@ class Study(ABC):
     task: ClassVar[str]
     search_stage: ClassVar[str] = "search-{}"
     draws: ClassVar[int] = 1
-    config: CommonConfig
+    config: Any
     problem: Problem[Any, Any]
     entrants: Entrants
     baselines: Sequence[str] = ()
@@ -98,7 +98,7 @@ class Study(ABC):
         tests = sum(cost.validation for cost in trainings.values())
         return Costs(
             measured.searches(entrants.methods), trainings, self.baseline_seconds(measured),
-            FIGURES + tests,
+            FIGURES + tests, self.config.train.epochs,
         )  # fmt: skip
 
     def baseline_seconds(self, measured: Measurements) -> dict[str, float]:

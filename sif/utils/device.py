@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import warnings
@@ -168,6 +169,21 @@ def lacks_memory(error: BaseException) -> bool:
     """True for an allocation that failed, of Python or on a device."""
     full = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
     return full or any(known in str(error) for known in _FULL)
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that a device could still allocate; infinite where nobody tells."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    free = [math.inf]
+    with contextlib.suppress(OSError):
+        found = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text())
+        free += [int(found[1]) * 1024.0] if found else []
+    with contextlib.suppress(OSError, ValueError):  # of a container; "max": as much as there is
+        group = Path("/sys/fs/cgroup")
+        used = int((group / "memory.current").read_text())
+        free.append(float(int((group / "memory.max").read_text()) - used))
+    return min(free)
 
 
 def reset_peak_memory(runtime: Runtime) -> None:

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from sif.errors import BudgetError
+from sif.problems.budget import TimeBudget
 from sif.problems.interactions import InteractionProblem
 from sif.recommender import fit
-from sif.problems.budget import TimeBudget
 from sif.recommender.recommender import Recommender
 from sif.recommender.report import part_of
 from sif.recommender.search_function import search_function
@@ -121,7 +121,7 @@ def test_a_baseline_with_a_part_of_its_grid_says_so(
     tuned = InteractionProblem.tuned
 
     def starved(problem: InteractionProblem, name: str, *_: Any) -> Any:
-        return tuned(problem, name, lambda: True)
+        return tuned(problem.at_pace(out_of_time=lambda: True), name)
 
     monkeypatch.setattr(InteractionProblem, "tuned", starved)
     report = quick(baselines=["ease", "popularity"]).fit(checkerboard(40, 20)).report()
