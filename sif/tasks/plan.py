@@ -36,13 +36,13 @@ class Row:
         stage: Such as "train fixed-multiply".
         settings: How much of what it does.
         seconds: Estimated.
-        memory_mb: The same, at its peak.
+        peak_memory_mb: Of the process, or of the device.
     """
 
     stage: str
     settings: str
     seconds: float
-    memory_mb: float
+    peak_memory_mb: float
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Plan:
     def lines(self) -> list[str]:
         """The plan for people."""
         rows = [
-            [row.stage, row.settings, f"{row.seconds:.1f}", f"{row.memory_mb:,.0f}"]
+            [row.stage, row.settings, f"{row.seconds:.1f}", f"{row.peak_memory_mb:,.0f}"]
             for row in self.rows
         ]
         limit = "no budget" if self.budget is None else f"a budget of {self.budget:g} s"
