@@ -26,6 +26,7 @@ from sif.methods.kind import MethodKind
 from sif.methods.registry import METHODS
 from sif.search.budget import (
     PILOT_SHARE,
+    TRIALS,
     Costs,
     alpha_rests,
     first_arch_step,
@@ -160,7 +161,9 @@ class MethodRun:
         """
         method = configured(name, self.methods)
         begin, cpu = time.perf_counter(), time.process_time()
-        costs = self._costs(method, _PLENTY, most / _PLENTY)
+        # As long as a pilot, so that it also takes steps of the warm-up, which may be dearer.
+        plan = planned(self.section, method.settings, 1, TRIALS[1])
+        costs = self._costs(method, _PLENTY, most / _PLENTY, plan)
         # What counts here is the clock: threads and other processes make it another than the CPU's.
         rate = (time.perf_counter() - begin) / max(time.process_time() - cpu, 1e-9)
         step = costs.of_step(self.section, method) * rate
@@ -266,7 +269,10 @@ class MethodRun:
         steps = steps_that_fit(costs, self.section, method, seconds)
         return {"steps": steps, "spent": costs.spent, "reserve": costs.reserve}
 
-    def _costs(self, method: ConfiguredMethod, seconds: float, share: float = PILOT_SHARE) -> Costs:
+    def _costs(
+        self, method: ConfiguredMethod, seconds: float, share: float = PILOT_SHARE,
+        plan: Plan | None = None,
+    ) -> Costs:  # fmt: skip
         """By a pilot on a space and batches of its own; of a sampler's candidate, a drawn one."""
         space = self.make_space(method.kind.mixes)
         made: Method
@@ -274,7 +280,7 @@ class MethodRun:
             draws = generator(self.runtime, "search", "pilot", device=torch.device("cpu"))
             made = fixed(space, Selections(space.blocks).drawn(draws), self.continuous_lr)
         else:
-            made = self._made(method, space, self._short())
+            made = self._made(method, space, plan or self._short())
         return pilot(
             space, made, *self.streams(), self.make_optimizer, self.section,
             partial(self.judge, space), seconds, self.max_norm, share,
