@@ -1,4 +1,4 @@
-"""Plans of jobs: what is given up for a budget, in which order, and that nothing is without need."""
+"""Plans of jobs: what is given up for a budget, in which order, and never without need."""
 
 from __future__ import annotations
 
