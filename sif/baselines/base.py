@@ -36,6 +36,11 @@ class Baseline:
         grid: parameter sets to try, in order.
         fit_grid: (train, grid, seed, threads) to one scorer per parameter set, lazily and in order;
             it may share work between them.
+        trained: The settings of a grid that are trained, where others are read off on their way.
+        setting_seconds: Train part to the seconds of a fit, where no fit is small; None: a fit of
+            few epochs, or the first of the grid, is measured.
+        matrices: Floats that a fit holds at once in square matrices: (n_users, n_items) to their
+            number.
     """
 
     name: str
@@ -43,6 +48,9 @@ class Baseline:
     objectives: frozenset[Objective]
     grid: tuple[Params, ...]
     fit_grid: FitGrid
+    trained: Callable[[Sequence[Params]], Sequence[Params]] = list
+    setting_seconds: Callable[[Interactions], float] | None = None
+    matrices: Callable[[int, int], int] = lambda n_users, n_items: 0
 
     def fit(self, train: Interactions, params: Params, seed: int, threads: int) -> Scorer:
         """The scorer of one parameter set, fitted on the train part."""

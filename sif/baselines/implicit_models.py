@@ -71,13 +71,23 @@ def fit_bpr(
     """
     pairs = pair_matrix(train)
     log_count = np.log1p(np.asarray(pairs.sum(axis=0), dtype=np.float32).ravel())
-    for _, group in itertools.groupby(grid, itemgetter("dimension", "learning_rate", "l2")):
-        members = list(group)
+    for members in _trainings(grid):
         epochs = {int(params["epochs"]) for params in members}
         snapshots = _train_bpr(pairs, members[0], epochs, seed)
         for params in members:
             users, items = snapshots[int(params["epochs"])]
             yield FactorScorer(users, items, np.float32(params["popularity"]) * log_count)
+
+
+def _trainings(grid: Sequence[Params]) -> list[list[Params]]:
+    """The settings of each training."""
+    shared = itemgetter("dimension", "learning_rate", "l2")
+    return [list(members) for _, members in itertools.groupby(grid, shared)]
+
+
+def _longest(grid: Sequence[Params]) -> list[Params]:
+    """The setting of each training that trains longest."""
+    return [max(members, key=itemgetter("epochs")) for members in _trainings(grid)]
 
 
 def _train_bpr(
@@ -143,4 +153,5 @@ BPR = Baseline(
         for power in (0.0, 0.5, 1.0)
     ),
     fit_grid=fit_bpr,
+    trained=_longest,
 )

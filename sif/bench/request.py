@@ -108,7 +108,7 @@ class Request:
         )  # fmt: skip
 
 
-_NO_LIMITS = ("search.seconds=null", "search.steps=null")
+_NO_LIMITS = ("budget=null", "search.seconds=null", "search.steps=null")
 """Limits that a file may have beside the epochs; a bench replaces them by its budget."""
 
 

@@ -49,7 +49,8 @@ def load_config(
 
     In falling precedence: layers (the last first), flags, `sets`, `file`, the shipped presets, the
     defaults. The presets are configs/<task>/default.yaml and over it the one that the task's
-    overlay key names, such as configs/cf/rating.yaml. Former names of settings are taken, with a
+    overlay key names, such as configs/cf/rating.yaml; that is configs/<task>/own.yaml for images or
+    a text of one's own, unless there is a `file`. Former names of settings are taken, with a
     `RenamedSetting` warning.
 
     Args:
@@ -83,7 +84,8 @@ def load_config(
     name = _task_name(task, given)
     given.append(("arguments", {"task": name}))
     model = config_model(name)
-    read, notes, former = with_todays_names([*_preset_layers(name, model, given), *given], model)
+    below = _preset_layers(name, model, given, alone=file is None)
+    read, notes, former = with_todays_names([*below, *given], model)
     merged, origins = _merge(read)
     for path, origin in origins.items():
         if (origin, ".".join(path)) in former:  # messages name what was typed
@@ -143,14 +145,21 @@ def _task_name(task: str | None, given: Iterable[tuple[str, Mapping[str, Any]]])
 
 
 def _preset_layers(
-    task: str, model: type[CommonConfig], given: Sequence[tuple[str, dict[str, Any]]]
+    task: str, model: type[CommonConfig], given: Sequence[tuple[str, dict[str, Any]]], alone: bool
 ) -> list[tuple[str, dict[str, Any]]]:
+    """The presets below what was given, `alone` or over a file."""
     layers = _preset(f"{task}/default")
     if model.overlay is not None:
         merged, _ = _merge([*layers, *given])
         choice = merged.get(model.overlay, model.model_fields[model.overlay].default)
-        layers += _preset(f"{task}/{choice}")
+        layers += _preset(f"{task}/{choice}") or (_own_data(task, choice) if alone else [])
     return layers
+
+
+def _own_data(task: str, choice: Any) -> list[tuple[str, dict[str, Any]]]:
+    """The preset for data of one's own, in place of that of a known data set."""
+    exists = isinstance(choice, str | Path) and Path(choice).expanduser().exists()
+    return _preset(f"{task}/own") if exists else []
 
 
 def _preset(name: str) -> list[tuple[str, dict[str, Any]]]:

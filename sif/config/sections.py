@@ -26,6 +26,7 @@ from pydantic import (
 from sif.config.messages import NO_ORIGINS, describe
 from sif.config.renamed import warn_of_renamed, with_todays_names
 from sif.errors import ConfigError
+from sif.utils.durations import seconds_of
 
 if TYPE_CHECKING:  # it has no public name
     from pydantic._internal._model_construction import ModelMetaclass
@@ -66,6 +67,15 @@ def one_or_many(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _duration(value: Any) -> float | None:
+    """Seconds of a duration; its message without the name that pydantic tells, too."""
+    try:
+        return seconds_of(value)
+    except ConfigError as error:
+        raise ValueError(str(error).removeprefix("budget: ")) from None
+
+
+Duration = Annotated[float | None, BeforeValidator(_duration)]
 AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
 NameOrPath = Annotated[str, AfterValidator(_absolute_if_file)]
 Names = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(one_or_many)]
@@ -160,6 +170,10 @@ class CommonConfig(Section, metaclass=_Constructed):
 
     task: str = Field(description="name of the task")
     dataset: NameOrPath = Field(description="a known dataset's name, or a file")
+    budget: Duration = Field(
+        600.0, description="wall time of the job: seconds, or a text such as 10min; what does not "
+        "fit is not done; None: no limit"
+    )  # fmt: skip
     seed: int = Field(0, ge=0, le=2**32 - 1, description="root of every random stream")
     device: Annotated[str, AfterValidator(_device)] = Field(
         "auto", description="auto (cuda where there is one), cpu, cuda or cuda:N"

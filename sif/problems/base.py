@@ -6,18 +6,22 @@ search, checks and resumable training.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
+import torch
 from torch import nn
 
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
+from sif.core.selections import Selections
 from sif.core.stream import Checkpointer, Stream
+from sif.errors import ConfigError
 from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.metrics import higher_is_better, merit
 from sif.methods.configuration import configured
@@ -27,11 +31,14 @@ from sif.tracking import NullTracker, Tracker
 from sif.training.loop import TrainResult, TrainSettings
 from sif.training.optim import MakeOptimizer, Schedule
 from sif.utils.checkpoint import NoCheckpoint
-from sif.utils.device import Runtime, reset_peak_memory
+from sif.utils.device import Runtime, free_memory, reset_peak_memory
+from sif.utils.random import generator
 
 SEARCHED = "searched"
 """Name of the design of the job's own search, in every job."""
 
+ADAM = 16
+"""Bytes of a weight in training: itself, its gradient, two moments."""
 State = dict[str, Any]
 Progress = Callable[[int, Any], None]
 """Receives the number of an epoch and a text on it."""
@@ -216,8 +223,45 @@ class Problem(ABC, Generic[Design, Network]):
         values = {name: known[name] for name in names if name in known}
         metric = self.shown
         decides = {"metric": metric, "higher_is_better": higher_is_better(metric)}
-        decides |= {"out_of_time": self.runtime.out_of_time}
+        decides |= {"out_of_time": self.runtime.out_of_time, "steps": self.runtime.steps}
         return TrainSettings(**{**values, **decides, **further})
+
+    def changed(self, **attributes: Any) -> Self:
+        """The same problem on the same data, with other attributes, such as `config`."""
+        other = copy.copy(self)
+        vars(other).update(attributes)
+        return other
+
+    def at_pace(self, **changed: Any) -> Self:
+        """The same problem with other entries of `runtime`, such as the end of its loops."""
+        return self.changed(runtime=replace(self.runtime, **changed))
+
+    def sampled(self) -> tuple[Self, float]:
+        """The problem with few rows to validate on, for pilots, and how many times fewer."""
+        return self, 1.0
+
+    def memory_needs(self) -> Mapping[str, float]:
+        """Bytes that are needed at least, by the setting that they depend on most."""
+        return {}
+
+    def refuse_too_large(self) -> None:
+        """Raises ConfigError for settings that cannot fit into memory, before any is allocated."""
+        free = free_memory(self.runtime.device)
+        for name, need in self.memory_needs().items():
+            if need > free:
+                section, _, key = name.partition(".")
+                value = getattr(getattr(self.config, section), key)
+                raise ConfigError(
+                    f"{name}: expected a value that fits into {free / 2**30:.1f} GB of free "
+                    f"memory, found {value}, which takes {need / 2**30:,.1f} GB at least"
+                )
+
+    def drawn(self, number: int) -> Design:
+        """A uniformly drawn design of the searched space, by its number."""
+        space = self.method_run().make_space(False)
+        draws = generator(self.runtime, "pilot", number, device=torch.device("cpu"))
+        gates = Selections(space.blocks).drawn(draws).to_gates(space.blocks)
+        return self.design(space.genotype(gates))
 
     def resting_share(self, method: str) -> float:
         """Share of a search with a method in which alpha rests."""
@@ -250,7 +294,8 @@ class Problem(ABC, Generic[Design, Network]):
             return self.method_run().run(name, tracker, checkpointer, on_epoch)
 
     def check_method(self, name: str) -> None:
-        """Raises ConfigError for a method that cannot search here."""
+        """Raises ConfigError for a method that cannot search here, or for lack of memory."""
+        self.refuse_too_large()
         with self.enough_memory("search"):
             self.method_run().check(name)
 

@@ -25,7 +25,7 @@ from sif.data.images.lazy import FolderImages
 from sif.data.images.stream import ImageStream, image_batches
 from sif.errors import ConfigError
 from sif.evaluation.evaluate import Evaluation
-from sif.problems.base import Problem, Progress, Trained, quiet
+from sif.problems.base import ADAM, Problem, Progress, Trained, quiet
 from sif.problems.image_classifier import ImageClassifier
 from sif.search.run import MethodRun
 from sif.spaces.cnn.cells import Cells
@@ -102,6 +102,8 @@ def _augmentation(augment: AugmentationConfig | None) -> Augmentation | None:
 EXPORTED = "exported_error"
 """Validation error (%) of the selection as a network of its own with the supernet's weights."""
 
+SAMPLED = 512
+"""Images on which pilots validate."""
 RECALIBRATION = 16
 """Train batches over which an extracted network's statistics are taken."""
 
@@ -140,6 +142,25 @@ class ImageProblem(Problem[Cells, CellNetwork]):
     def shape(self) -> tuple[int, int, int]:
         """(h, w, c) of the images."""
         return self.source.images.shape
+
+    def sampled(self) -> tuple[ImageProblem, float]:
+        """The problem with few images to validate on."""
+        train_rows, valid_rows = self.trained
+        few = self.changed(
+            trained=(train_rows, valid_rows[:SAMPLED]),
+            searched=(self.searched[0], self.searched[1][:SAMPLED]),
+        )
+        return few, len(valid_rows) / len(few.trained[1])
+
+    def memory_needs(self) -> dict[str, float]:
+        """Of the first feature maps of every cell, and of a preprocessing of its inputs."""
+        height, width, _ = self.shape
+        needs = {}
+        for name, section in (("search", self.config.search), ("train", self.config.train)):
+            maps = section.batch_size * height * width / HALVINGS["imagenet"] ** 2
+            weights = ADAM * section.channels
+            needs[f"{name}.channels"] = section.channels * section.cells * (4 * maps + weights)
+        return needs
 
     def check(self) -> None:
         """Raises ConfigError for images and channels of which there is no such network."""

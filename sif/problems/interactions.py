@@ -5,8 +5,7 @@ The test part is not an argument, so neither search nor training can see it.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, cast
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from sif.baselines import BASELINES, fit_best
 from sif.baselines.base import Fitted
+from sif.baselines.forecast import evaluation_seconds, tuning_seconds
 from sif.config import CFConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
@@ -28,7 +28,7 @@ from sif.evaluation.cold_start import ColdStartRule, with_zero_rows
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate, evaluate_on
 from sif.evaluation.metrics import higher_is_better
 from sif.evaluation.scorers import InteractionScorer, Scale
-from sif.problems.base import Problem, Progress, Session, Trained, quiet
+from sif.problems.base import ADAM, Problem, Progress, Session, Trained, quiet
 from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.problems.registered import loss_of, space_of
 from sif.search.run import MethodRun
@@ -44,7 +44,7 @@ from sif.spaces.interaction.user_blocks import BlockStream, block_pairs
 from sif.tracking import Tracker
 from sif.training.loop import Ending, Metrics, train, unheard
 from sif.training.optim import ADAM_BETAS, adam, constant
-from sif.utils.device import Runtime, never
+from sif.utils.device import Runtime
 from sif.utils.random import derive_seed, generator, numpy_generator
 
 POWER = {"plain": 0.0, "sqrt": 0.5, "linear": 1.0}
@@ -233,8 +233,23 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         cast(nn.Module, space).to(self.runtime.device, self.runtime.dtype)
         return cast(InteractionSpace, space)
 
+    def memory_needs(self) -> dict[str, float]:
+        """Of the tables, and of the drawn items or pairs of a batch."""
+        rows, config = len(self.train_part), self.config
+        needs: dict[str, float] = {}
+        for name, section, most in (
+            ("search", config.search, rows / MIN_STEPS_PER_PASS), ("train", config.train, rows),
+        ):  # fmt: skip
+            needs[f"{name}.dimension"] = sum(self.train_part.sizes) * section.dimension * ADAM
+            if self.loss.negatives or self.loss.background:
+                drawn = min(section.batch_size or rows, most) * config.loss.negatives
+                # Two ids and a target of each, at least.
+                needs["loss.negatives"] = max(needs.get("loss.negatives", 0.0), 20.0 * drawn)
+        return needs
+
     def check_method(self, name: str) -> None:
         """Also refuses a loss of another package that fails, or is no scalar, on some rows."""
+        self.refuse_too_large()
         if self.loss_name not in LOSSES:
             batch = self.stream("train", min(8, len(self._train.ids)), "check").next()
             scored = self.network(self.kind.multiply(self.fields)).interaction(batch.rows)
@@ -264,9 +279,12 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         section = self.config.search.model_copy(update=changed)
         if section == self.config.search:
             return self
-        other, fewer = copy.copy(self), self.searched
-        other.config = self.config.model_copy(update={"search": section})
-        vars(other)["searched"] = other if fewer is self else fewer.at(**changed)
+        return self.changed(config=self.config.model_copy(update={"search": section}))
+
+    def changed(self, **attributes: Any) -> InteractionProblem:
+        """The same problem with other attributes, as the one that is searched."""
+        other, fewer = super().changed(**attributes), self.searched
+        vars(other)["searched"] = other if fewer is self else fewer.changed(**attributes)
         return other
 
     def followed(self, fixed: Trained[InteractionNetwork]) -> InteractionProblem:
@@ -380,7 +398,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         """Trains a function over the grid of L2 strengths (`GridTraining.train`)."""
         return GridTraining(self.config.train, self, self.train, session).train(name, design)
 
-    def tuned(self, name: str, out_of_time: Callable[[], bool] = never) -> Fitted:
+    def tuned(self, name: str) -> Fitted:
         """A baseline by its name, as validation chooses it of its grid (`fit_best`).
 
         Raises:
@@ -389,8 +407,16 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return fit_best(
             BASELINES[name], self.train_part, self.valid_part, self.config.objective,
             seed=derive_seed(self.config.seed, "baseline", name), threads=self.runtime.threads,
-            out_of_time=out_of_time,
+            out_of_time=self.runtime.out_of_time,
         )  # fmt: skip
+
+    def tuning_seconds(self, names: Sequence[str]) -> Iterator[tuple[str, Callable[[], float]]]:
+        """By name, a function that measures the seconds of `tuned` on small fits."""
+        part = self.train_part
+        evaluation = evaluation_seconds(part, self.valid_part, self.config.objective)
+        for name in names:
+            settings = {"seed": self.config.seed, "threads": self.runtime.threads}
+            yield name, partial(tuning_seconds, BASELINES[name], part, evaluation, **settings)
 
     def test(self, network: InteractionNetwork, part: Split) -> Evaluation:
         """Evaluates a finished network on the test part of a split."""

@@ -25,7 +25,7 @@ from sif.core.stream import Checkpointer, Stream
 from sif.data.text.corpus import Corpus
 from sif.data.text.stream import Carry, TextStream, text_batches
 from sif.evaluation.evaluate import Evaluation
-from sif.problems.base import Problem, Progress, Trained, quiet
+from sif.problems.base import ADAM, Problem, Progress, Trained, quiet
 from sif.problems.text_model import TextModel
 from sif.search.run import MethodRun
 from sif.spaces.rnn.cells import RecurrentCell, expression, format_cell
@@ -129,6 +129,15 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         self.text, self.valid = corpus.train, corpus.valid
         n_valid = round(config.search.valid_share * len(self.text))
         self.searched = self.text[: len(self.text) - n_valid], self.text[len(self.text) - n_valid :]
+
+    def memory_needs(self) -> dict[str, float]:
+        """Of embeddings, the cell and the states of a window."""
+        needs = {}
+        for name, section in (("search", self.config.search), ("train", self.config.train)):
+            states = 4 * section.columns * section.bptt
+            weights = ADAM * (len(self.words) + 2 * section.hidden)
+            needs[f"{name}.hidden"] = float(section.hidden) * (states + weights)
+        return needs
 
     def check(self) -> None:
         """Raises DataError for a text too short for its windows, ConfigError for other misfits."""

@@ -60,7 +60,15 @@ KEYS = {
 }  # fmt: skip
 """Argument of the constructor to the setting that it is."""
 
-OF_JOBS = ("controls", "output_dir", "checkpoint_seconds", "tracking", "dataset", "data.planted")
+OF_JOBS = (
+    "budget",
+    "controls",
+    "output_dir",
+    "checkpoint_seconds",
+    "tracking",
+    "dataset",
+    "data.planted",
+)
 """Settings that mean nothing without a run folder, or to whoever brings the interactions."""
 
 MOST = 10_000

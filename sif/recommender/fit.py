@@ -25,10 +25,11 @@ from sif.errors import BudgetError, ConfigError, DataError
 from sif.evaluation.evaluate import Evaluation, evaluate_on
 from sif.problems.base import SEARCHED, Session, Trained
 from sif.problems.base import Reporter as QuietReporter
+from sif.problems.budget import TimeBudget, fitting, whole_epochs
 from sif.problems.controls import FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
-from sif.recommender.budget import FitBudget, fitting, whole_epochs
+from sif.problems.pilots import training_cost
 from sif.recommender.extend import with_owned
 from sif.recommender.inputs import parts
 from sif.recommender.model import ServedModel
@@ -85,7 +86,7 @@ class Learned(NamedTuple):
     report: Report
 
 
-def started(budget: float | str | timedelta | None) -> FitBudget:
+def started(budget: float | str | timedelta | None) -> TimeBudget:
     """Starts the clock of a budget, once the modules are loaded that a fit would load on its way.
 
     Args:
@@ -102,11 +103,11 @@ def started(budget: float | str | timedelta | None) -> FitBudget:
         torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # torch loads its compiler with it
         with contextlib.suppress(ImportError):  # it is optional
             importlib.import_module("numba")
-    return FitBudget(seconds)
+    return TimeBudget(seconds)
 
 
 def learn(
-    data: Any, valid: Any, config: CFConfig, baselines: Sequence[str] | None, budget: FitBudget,
+    data: Any, valid: Any, config: CFConfig, baselines: Sequence[str] | None, budget: TimeBudget,
     reporter: Reporter,
 ) -> Learned:  # fmt: skip
     """Searches, trains the searched function and fixed multiply, serves the one validation prefers.
@@ -130,7 +131,7 @@ def learn(
 
 
 def prepared(
-    data: Any, valid: Any, config: CFConfig, budget: FitBudget
+    data: Any, valid: Any, config: CFConfig, budget: TimeBudget
 ) -> tuple[Interactions, InteractionProblem]:
     """All interactions, and the problem of their train and validation part.
 
@@ -162,7 +163,7 @@ class _Fit:
 
     problem: InteractionProblem
     known: Interactions
-    budget: FitBudget
+    budget: TimeBudget
     reporter: Reporter
 
     def run(self, baselines: Sequence[str] | None) -> Learned:
@@ -261,7 +262,7 @@ class _Fit:
         return work if self.problem.prefers(work.trained, again.trained) else again
 
     def _epoch_seconds(self, genotype: Genotype) -> float:
-        """Seconds of an epoch with its validation, by a training that is thrown away.
+        """Seconds of an epoch with its share of a validation, measured on a few steps.
 
         Infinite where nothing is left to measure with: the training then takes a single epoch.
         """
@@ -269,15 +270,9 @@ class _Fit:
             return 0.0
         if self.budget.left <= 0:
             return math.inf
-        strengths = sorted(self.problem.config.train.l2)
-        l2 = strengths[len(strengths) // 2]
-        with self.budget.stage("pilots", PILOT_SHARE):  # whose end ends it after one epoch
-            tried = self.problem.train(genotype, NullTracker(), NoCheckpoint(), l2=l2, epochs=2)
-        result = tried.result
-        first, last = result.history[0], result.history[-1]
-        if first is last:
-            return result.seconds / result.epochs
-        return last["seconds"] - first["seconds"]  # the first epoch compiles and allocates
+        with self.budget.stage("pilots", PILOT_SHARE):
+            cost = training_cost(self.problem, genotype)
+        return cost.epoch(self.problem.config.train.evaluate_every)
 
     def _search(self, trained: Trained[InteractionNetwork]) -> SearchResult | str:
         """The search; the reason where there is no time for one."""
@@ -301,7 +296,7 @@ class _Fit:
                 try:
                     if self.budget.out_of_time():
                         raise BudgetError("no time")
-                    fitted = self.problem.tuned(name, self.budget.out_of_time)
+                    fitted = self.problem.tuned(name)
                 except (ConfigError, DataError) as error:
                     left_out.append(f"left out: baseline {name}: {error}")
                     self.reporter.line(left_out[-1])
@@ -317,7 +312,7 @@ class _Fit:
         return [name for name in AUTO[self.problem.config.objective] if small or name != "ease"]
 
 
-def searched(problem: InteractionProblem, budget: FitBudget, share: float = 1.0) -> SearchResult:
+def searched(problem: InteractionProblem, budget: TimeBudget, share: float = 1.0) -> SearchResult:
     """Searches a problem within a share of what is left of a budget.
 
     Raises:
@@ -341,13 +336,13 @@ def searched(problem: InteractionProblem, budget: FitBudget, share: float = 1.0)
     return found
 
 
-def _blamed(budget: FitBudget, reason: object) -> str:
+def _blamed(budget: TimeBudget, reason: object) -> str:
     """The reason why a search lacks time, with the budget in place of the setting made of it."""
     _, _, told = str(reason).partition(": ")
     return f"budget: {budget.seconds:g} s leave too little for a search: {told}"
 
 
-def _within(problem: InteractionProblem, budget: FitBudget) -> InteractionProblem:
+def _within(problem: InteractionProblem, budget: TimeBudget) -> InteractionProblem:
     """The problem with a search that ends in time: by its epochs, or else by CPU seconds.
 
     A pilot tells what its epochs cost.

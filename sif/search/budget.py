@@ -42,6 +42,17 @@ class Costs:
     reserve: float
     spent: float
 
+    def of_step(self, section: SearchSection, method: ConfiguredMethod) -> float:
+        """Of a weight step with its share of the architecture steps.
+
+        Args:
+            section: Gives how often the architecture moves.
+            method: With its settings, which give the share in which it rests.
+        """
+        resting = planned(section, method.settings, 1, _MANY).resting
+        learning = (1 - resting / _MANY) / method.every(section)
+        return max(self.weight + learning * self.arch, 1e-9)
+
 
 def planned(
     section: SearchSection, settings: MethodSettings, per_epoch: int, steps: int | None
@@ -109,6 +120,7 @@ def pilot(
     error: Callable[[Gates], float],
     seconds: float,
     max_norm: float | None = None,
+    share: float = PILOT_SHARE,
 ) -> Costs:
     """Measures a method by steps of both kinds in turn.
 
@@ -122,6 +134,7 @@ def pilot(
         error: Of a selection on validation; asked once if the method chooses at the end.
         seconds: The budget, CPU.
         max_norm: Bound on the weights' gradient norm, as in the search; without it some diverge.
+        share: Of the budget, which the pilot takes unless its fewest steps take more.
     """
     begin = time.process_time()
     optimizer = make_optimizer(space.weight_parameters(), section.lr)
@@ -135,7 +148,7 @@ def pilot(
         weight_step(space, batch, method.weight_gates(step), optimizer, max_norm)
         weight.append(time.process_time() - between)
         arch.append(between - start)
-        if step >= TRIALS[0] and time.process_time() - begin > PILOT_SHARE * seconds:
+        if step >= TRIALS[0] and time.process_time() - begin > share * seconds:
             break
     reserve = 0.0
     if isinstance(method, ChoosesAtEnd):
@@ -160,17 +173,15 @@ def steps_that_fit(
 
     Args:
         costs: By a pilot.
-        section: Gives how often the architecture moves.
-        method: With its settings, which give the share in which it rests.
+        section: See `Costs.of_step`.
+        method: The same.
         seconds: The budget, CPU.
 
     Raises:
         BudgetError: Not even one.
     """
-    resting = planned(section, method.settings, 1, _MANY).resting
-    learning = (1 - resting / _MANY) / method.every(section)
     remaining = seconds - costs.spent - costs.reserve
-    steps = int(remaining / max(costs.weight + learning * costs.arch, 1e-9))
+    steps = int(remaining / costs.of_step(section, method))
     if steps < 1:
         raise BudgetError(
             f"search.seconds: expected more than {costs.spent + costs.reserve:.3g} CPU seconds, "

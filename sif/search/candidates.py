@@ -31,6 +31,7 @@ from sif.search.checks import refuse_illegal
 from sif.search.history import Diagnostics, numbers, rows_of
 from sif.search.loop import SearchResult, SearchSettings, search
 from sif.tracking import NullTracker, Tracker
+from sif.utils.device import never
 
 REPEATS = 100
 """Times in a row that a sampler may ask for what it has been told before it counts as finished."""
@@ -146,6 +147,8 @@ class _Sampling:
     def fits(self) -> bool:
         """Whether one more candidate does, or one more stretch of the best."""
         done, limit = self.epochs // self.settings.candidate.epochs, self.settings.seconds
+        if done and self.settings.candidate.out_of_time():
+            return False
         if self.settings.candidates is not None and done >= self.settings.candidates:
             return False
         return limit is None or not done or self.cpu + self.cpu / done <= limit
@@ -358,6 +361,8 @@ def _train(run: _Sampling, wanted: Selection | _Best, saved: State | None) -> bo
     refuse_illegal(selection, space.blocks, run.method)
     epochs, done = (before["epoch"], before["step"]) if before is not None else (0, 0)
     loop = replace(settings.candidate, epochs=epochs + settings.candidate.epochs)
+    if not run.known:  # a search has at least one candidate
+        loop = replace(loop, out_of_time=never)
     if settings.seconds is not None:
         loop = replace(loop, seconds=max(settings.seconds - run.cpu, 1e-9))
     train, valid = run.streams()

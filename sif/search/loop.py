@@ -26,6 +26,7 @@ from sif.search.checks import Judge, judged, refuse_divergence, refuse_illegal, 
 from sif.search.history import Diagnostics, epoch_entry, numbers
 from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
+from sif.utils.device import never
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class SearchSettings:
         seconds: Budget in CPU seconds, at whose end the search stops within an epoch; None: none.
         spent: Seconds of the budget that were used before, by the pilot that measured step costs.
         reserve: Seconds of the budget that are kept for `ChoosesAtEnd.choose`.
+        out_of_time: Asked after every step; once it says so, that step was the last.
     """
 
     epochs: int
@@ -59,6 +61,7 @@ class SearchSettings:
     seconds: float | None = None
     spent: float = 0.0
     reserve: float = 0.0
+    out_of_time: Callable[[], bool] = never
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,10 +117,11 @@ class _Search:
         return seconds is not None and self.cpu_seconds + uncounted >= seconds - reserve
 
     def finished(self, uncounted: float = 0.0) -> bool:
-        """True if no weight step is left, by epochs, steps or seconds."""
+        """True if no weight step is left, by epochs, steps, seconds or the end of the job."""
         steps = self.settings.steps
         over = self.epoch >= self.settings.epochs or (steps is not None and self.step >= steps)
-        return over or self.out_of_time(uncounted, self.settings.reserve)
+        over = over or self.out_of_time(uncounted, self.settings.reserve)
+        return over or (self.step > 0 and self.settings.out_of_time())
 
     def run_epoch(self) -> None:
         """Weight steps and, where they are due, architecture steps; then the history's entry."""

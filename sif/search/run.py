@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -20,9 +21,13 @@ from sif.core.space import Space
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import BudgetError, ConfigError
 from sif.methods.configuration import ConfiguredMethod, MethodValues, configured
+from sif.methods.fixed import fixed
 from sif.methods.kind import MethodKind
 from sif.methods.registry import METHODS
 from sif.search.budget import (
+    PILOT_SHARE,
+    TRIALS,
+    Costs,
     alpha_rests,
     first_arch_step,
     per_candidate,
@@ -38,6 +43,31 @@ from sif.utils.device import Runtime, enough_memory
 from sif.utils.random import generator
 
 Progress = Callable[[int, Any], None]
+_PLENTY = 3600.0
+"""CPU seconds of which a measurement takes a share."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a search takes.
+
+    Attributes:
+        epoch: Seconds of an epoch, with the judgment of its selection.
+        step: Seconds of a weight step with its share of the architecture steps.
+        end: Seconds of the choice at the end.
+    """
+
+    epoch: float
+    step: float
+    end: float
+
+    def seconds(self, section: SearchSection) -> float:
+        """Of a search as long as a section says."""
+        if section.seconds is not None:
+            return section.seconds
+        if section.steps is not None:
+            return section.steps * self.step + self.end
+        return section.epochs * self.epoch + self.end
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,11 +147,50 @@ class MethodRun:
         method = configured(name, self.methods)
         if method.kind.samples:
             return math.inf
-        timed = replace(self, section=self.section.model_copy(update={"seconds": seconds}))
-        found = timed._measured(method)
-        reserve: float = found["reserve"]
-        of_step: float = (seconds - found["spent"] - reserve) / found["steps"]
-        return of_step * self.section.epochs * self._per_epoch() + reserve
+        costs = self._costs(method, seconds)
+        steps_that_fit(costs, self.section, method, seconds)
+        steps = self.section.epochs * self._per_epoch()
+        return costs.of_step(self.section, method) * steps + costs.reserve
+
+    def forecast(self, name: str, most: float) -> Forecast:
+        """The costs of a search, measured on a few steps.
+
+        Args:
+            name: Of the method.
+            most: CPU seconds that the measurement takes, unless its fewest steps take more.
+        """
+        method = configured(name, self.methods)
+        begin, cpu = time.perf_counter(), time.process_time()
+        # As long as a pilot, so that it also takes steps of the warm-up, which may be dearer.
+        plan = planned(self.section, method.settings, 1, TRIALS[1])
+        costs = self._costs(method, _PLENTY, most / _PLENTY, plan)
+        # What counts here is the clock: threads and other processes make it another than the CPU's.
+        rate = (time.perf_counter() - begin) / max(time.process_time() - cpu, 1e-9)
+        step = costs.of_step(self.section, method) * rate
+        epoch = step * self._per_epoch()
+        if method.kind.samples:
+            epoch += self._judging_seconds() / self.section.each  # once a candidate
+        elif self.judges:
+            epoch += self._judging_seconds()
+        return Forecast(epoch, step, costs.reserve * rate)
+
+    def _judging_seconds(self) -> float:
+        """Seconds that a new space takes and the validation of one of its selections."""
+        begin = time.perf_counter()
+        space = self.make_space(False)
+        self.judge(space, Selections(space.blocks).numbered(0).to_gates(space.blocks))
+        return time.perf_counter() - begin
+
+    def moves(self, name: str) -> bool:
+        """False for a search that is known to end before alpha moves, or before a candidate does.
+
+        Args:
+            name: Of the method.
+        """
+        method = configured(name, self.methods)
+        if not method.kind.samples:
+            return not self._rests(method)
+        return self.section.epochs >= self.section.each
 
     def _rests(self, method: ConfiguredMethod) -> bool:
         """Whether the search is known to end before alpha moves."""
@@ -156,7 +225,8 @@ class MethodRun:
         section = self.section
         return SearchSettings(
             epochs, section.lr, max_norm=self.max_norm, make_optimizer=self.make_optimizer,
-            schedule=self.schedule, steps_per_epoch=self.steps_per_epoch, **further,
+            schedule=self.schedule, steps_per_epoch=self.steps_per_epoch,
+            out_of_time=self.runtime.out_of_time, **further,
         )  # fmt: skip
 
     def _search(
@@ -195,13 +265,26 @@ class MethodRun:
     def _measured(self, method: ConfiguredMethod) -> dict[str, Any]:
         """Steps that fit into the seconds, by a pilot on a space and batches of its own."""
         seconds = self.section.seconds or 0.0
-        space = self.make_space(method.kind.mixes)
-        costs = pilot(
-            space, self._made(method, space, self._short()), *self.streams(), self.make_optimizer,
-            self.section, partial(self.judge, space), seconds, self.max_norm,
-        )  # fmt: skip
+        costs = self._costs(method, seconds)
         steps = steps_that_fit(costs, self.section, method, seconds)
         return {"steps": steps, "spent": costs.spent, "reserve": costs.reserve}
+
+    def _costs(
+        self, method: ConfiguredMethod, seconds: float, share: float = PILOT_SHARE,
+        plan: Plan | None = None,
+    ) -> Costs:  # fmt: skip
+        """By a pilot on a space and batches of its own; of a sampler's candidate, a drawn one."""
+        space = self.make_space(method.kind.mixes)
+        made: Method
+        if method.kind.samples:
+            draws = generator(self.runtime, "search", "pilot", device=torch.device("cpu"))
+            made = fixed(space, Selections(space.blocks).drawn(draws), self.continuous_lr)
+        else:
+            made = self._made(method, space, plan or self._short())
+        return pilot(
+            space, made, *self.streams(), self.make_optimizer, self.section,
+            partial(self.judge, space), seconds, self.max_norm, share,
+        )  # fmt: skip
 
     def _sample(
         self, method: ConfiguredMethod, tracker: Tracker, checkpointer: Checkpointer,

@@ -7,26 +7,33 @@ A `Study` says what the data are, what is trained on them and how the job report
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sif.errors import ConfigError, DataError, DivergedError, first_line
+from sif.errors import BudgetError, ConfigError, DataError, DivergedError, first_line
 from sif.evaluation.comparison import Verdict, verdict
 from sif.evaluation.metrics import merit
 from sif.problems.base import Problem, State, Trained
+from sif.problems.budget import TimeBudget
 from sif.search.loop import SearchResult
 from sif.tasks.base import Entry, Found, JobContext, Results, RunResult
 from sif.tasks.checkpoint import LoopCheckpointer
 from sif.tasks.console import table
 from sif.tasks.figures import Draw, save_and_draw
+from sif.tasks.plan import Measurements, Plan, make_plan
 from sif.tasks.study import Study
 from sif.utils.checkpoint import finite_document, write_json_atomic, write_text_atomic
 from sif.utils.device import peak_memory_mb
 from sif.utils.environment import environment
 from sif.utils.random import derive_seed
+
+LEAST = 0.02
+"""Share of the whole budget that a stage gets even if nothing is left."""
 
 
 class JobRunner:
@@ -43,10 +50,15 @@ class JobRunner:
         self.problem, self.entrants = study.problem, study.entrants
         self._trained: dict[str, Trained[Any] | None] = {}
         self._diverged: dict[str, DivergedError] = {}
+        self.plan = Plan(None, {}, (), (), (), 0.0)
+        self.budget = TimeBudget(None)
+        self._begun: list[str] = []
+        self._cut: dict[str, None] = {}
 
     def run(self) -> RunResult:
         """All stages, then the verdict and everything that is left behind."""
         self._announce()
+        self._take_plan()
         start, summary = self.study.start(self._train, self.context.console)
         found = self._searches(start, summary)
         designs = {name: self.problem.design(one.genotype) for name, one in found.items()}
@@ -69,6 +81,42 @@ class JobRunner:
         seconds = self.context.stages.seconds()
         left_out = {name: str(error) for name, error in self._diverged.items()}
         return self._finish(Results(found, designs, trained, entries, decision, seconds, left_out))
+
+    def _take_plan(self) -> None:
+        """Measures a few steps of everything, once, and goes on as planned."""
+        context, study = self.context, self.study
+
+        def measure(_: LoopCheckpointer) -> State:
+            began, elapsed = time.perf_counter(), context.stages.seconds()
+            measured = Measurements(self.problem)
+            costs = study.costs(measured)
+            methods = tuple(self.entrants.methods.values())
+            return make_plan(
+                study.config, self.problem, measured, costs, study.optional, methods, began, elapsed
+            ).state()
+
+        self.plan = Plan.restored(context.stages.run("plan", measure))
+        for line in self.plan.lines():
+            context.console.line(line)
+        self.budget = TimeBudget(self.plan.budget, context.stages.seconds, start=0.0)
+        study.take(self.plan, replace(self.problem.runtime, out_of_time=self._out_of_time))
+        self.problem, self.entrants = study.problem, study.entrants
+
+    def _out_of_time(self) -> bool:
+        """True once the present stage has to end, which is noted."""
+        late = self.budget.out_of_time()
+        if late:
+            self._cut[self._begun[-1]] = None
+        return late
+
+    @contextlib.contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """A stage of the plan, which ends in time for those that come after it."""
+        self._begun.append(name)
+        with self.budget.stage(name, least=LEAST, later=self.plan.later(self._begun)):
+            yield
+        if name in self._cut:
+            self.context.console.line(f"{name}: cut, so that the job keeps to its budget")
 
     def _verdict(
         self, designs: Mapping[str, Any], entries: Mapping[str, Entry], found: Mapping[str, Found]
@@ -111,7 +159,8 @@ class JobRunner:
         for name, method in self.entrants.methods.items():
             stage = self.study.search_stage.format(name)
             work = partial(self._search, problem, stage, name, method)
-            state = self._unless_diverged(name, partial(self.context.stages.run, stage, work))
+            with self._stage(f"search {name}"):
+                state = self._unless_diverged(name, partial(self.context.stages.run, stage, work))
             if state is not None:
                 found[name] = Found.restored(state, summary)
         return found
@@ -158,7 +207,8 @@ class JobRunner:
         """A design's training, made once; None where it diverged."""
         if name not in self._trained:
             work = partial(self.problem.fit, name, design, self.context)
-            self._trained[name] = self._unless_diverged(name, work)
+            with self._stage(f"train {name}"):
+                self._trained[name] = self._unless_diverged(name, work)
         return self._trained[name]
 
     def _last_word(self, designs: dict[str, Any], trained: dict[str, Trained[Any]]) -> None:
@@ -224,7 +274,11 @@ class JobRunner:
             self._record(f"baseline-{name}", entry, name)
             return entry.state()
 
-        entry = Entry.restored(self.context.stages.run(f"baseline-{name}", fit))
+        stage = f"baseline-{name}"
+        if self.context.stages.read(stage) is None and self.budget.left <= 0:
+            raise BudgetError(f"budget: no time is left of {self.plan.budget:g} s")
+        with self._stage(f"baseline {name}"):
+            entry = Entry.restored(self.context.stages.run(stage, fit))
         self.context.console.line(
             f"baseline {name}: {self.problem.describe(entry.valid)} "
             f"({entry.seconds:.1f} s for its grid)"
@@ -244,7 +298,9 @@ class JobRunner:
         genotype = study.genotype(results)
         if genotype is not None:
             write_text_atomic(folder / "genotype.json", genotype.to_json())
-        document = metrics_document(study, results)
+        document = metrics_document(study, results) | {
+            "plan": self.plan.document() | {"cut": list(self._cut)}
+        }
         write_json_atomic(folder / "metrics.json", document)
         for text in (comparison_table(study, results), *study.tables(results)):
             console.result(f"\n{text}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,8 +12,10 @@ from sif.config import CommonConfig
 from sif.core.genotype import Genotype
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, Reporter, Trained
+from sif.problems.plan import Costs
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results
 from sif.tasks.figures import Draw, curves
+from sif.tasks.plan import FIGURES, Measurements, Plan
 from sif.utils.device import Runtime
 
 TrainOne = Callable[[str, Any], Trained[Any] | None]
@@ -29,6 +31,7 @@ class Study(ABC):
     Attributes:
         task: Name of the task.
         search_stage: Name of the stage of a search, with a place for the entrant's.
+        draws: Drawn designs that a plan measures, where not all cost the same.
         config: Of the job.
         problem: Train and validation part at work.
         entrants: Models and methods to compare.
@@ -43,7 +46,8 @@ class Study(ABC):
 
     task: ClassVar[str]
     search_stage: ClassVar[str] = "search-{}"
-    config: CommonConfig
+    draws: ClassVar[int] = 1
+    config: Any
     problem: Problem[Any, Any]
     entrants: Entrants
     baselines: Sequence[str] = ()
@@ -84,6 +88,45 @@ class Study(ABC):
         Raises:
             CheckpointError: It cannot be read.
         """
+
+    # The plan
+
+    def costs(self, measured: Measurements) -> Costs:
+        """What the stages of the job cost, measured on a few steps."""
+        entrants = self.entrants
+        trainings = measured.trainings(entrants.given, tuple(entrants.methods), self.draws)
+        tests = sum(cost.validation for cost in trainings.values())
+        return Costs(
+            measured.searches(entrants.methods), trainings, self.baseline_seconds(measured),
+            FIGURES + tests, self.config.train.epochs,
+        )  # fmt: skip
+
+    def baseline_seconds(self, measured: Measurements) -> dict[str, float]:
+        """Seconds of each of `baselines`."""
+        return {}
+
+    def take(self, plan: Plan, runtime: Runtime) -> None:
+        """Goes on as planned.
+
+        Args:
+            plan: Of the job.
+            runtime: Of the problem from here on, with the end of its time.
+        """
+        self.config = plan.applied(self.config)
+        self.problem = self.problem.changed(config=self.config, runtime=runtime)
+        self.baselines = tuple(name for name in self.baselines if name not in plan.left_out)
+        methods, given = (
+            {name: one for name, one in entrants.items() if name not in plan.left_out}
+            for entrants in (self.entrants.methods, self.entrants.given)
+        )
+        self.entrants = replace(self.entrants, methods=methods, given=given)
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Names of the entrants that a plan may leave out, unless they are the only ones."""
+        others = (*self.entrants.methods, *self.entrants.given, *self.baselines)
+        kept = (self.entrants.ours, self.entrants.fallback)
+        return tuple(name for name in others if name not in kept)
 
     # What is told
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,7 @@ class TrainSettings:
         schedule: Factor of `lr` in each epoch.
         max_norm: Bound on the gradient's norm; None: none.
         out_of_time: Asked after every epoch; once it says so, that epoch was the last.
+        steps: Steps of an epoch, out of those of a pass; a pilot takes few of them.
     """
 
     epochs: int
@@ -59,6 +60,7 @@ class TrainSettings:
     schedule: Schedule = constant
     max_norm: float | None = None
     out_of_time: Callable[[], bool] = never
+    steps: Callable[[int], Iterable[Any]] = range
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,7 @@ class _Training:
         losses = []
         factor = self.settings.schedule(self.epoch, self.settings.epochs)
         set_rate(self.optimizer, factor * self.settings.lr)
-        for _ in range(self.stream.steps_per_pass):
+        for _ in self.settings.steps(self.stream.steps_per_pass):
             self.optimizer.zero_grad(set_to_none=True)
             loss = objective(self.stream.next())
             loss.backward()

@@ -16,7 +16,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,51 @@ def save(path: Path, state: Any, kind: str) -> None:
     skeleton = _encode(state, kind, tensors)
     header = {"format": FORMAT, "kind": kind, "state": skeleton}
     header["digest"] = _digest(header, tensors)
-    try:
-        data = safetensors.torch.save(tensors, metadata={"sif": json.dumps(header)})
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: state cannot be stored: {first_line(error)}") from error
-    write_bytes_atomic(path, data)
+    for tensor in tensors.values():
+        if tensor.dtype not in _DTYPES:
+            raise CheckpointError(f"{path}: state cannot be stored: a tensor of {tensor.dtype}")
+    _write_atomic(path, _pieces(tensors, {"sif": json.dumps(header)}))
+
+
+_DTYPES = {
+    torch.bool: "BOOL", torch.uint8: "U8", torch.int8: "I8", torch.int16: "I16",
+    torch.int32: "I32", torch.int64: "I64", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.float32: "F32", torch.float64: "F64", torch.uint16: "U16", torch.uint32: "U32",
+    torch.uint64: "U64",
+}  # fmt: skip
+"""Types of tensors by their names in the format."""
+
+
+def _pieces(
+    tensors: dict[str, torch.Tensor], metadata: dict[str, str]
+) -> Iterator[bytes | memoryview]:
+    """A safetensors file piece by piece; the library's own writer copies all tensors twice."""
+    # Larger elements first, so that all are aligned.
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name in order:
+        tensor, begin = tensors[name], end
+        end += tensor.numel() * tensor.element_size()
+        entries[name] = {
+            "dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }  # fmt: skip
+    text = json.dumps(entries).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little")
+    yield text
+    for name in order:
+        yield _bytes(tensors[name])
+
+
+def _bytes(tensor: torch.Tensor) -> bytes | memoryview:
+    """The bytes of a contiguous tensor."""
+    if not tensor.numel():
+        return b""
+    # The stride of a single element may be 0, which no view as bytes takes.
+    flat = tensor.reshape(-1).as_strided((tensor.numel(),), (1,), tensor.storage_offset())
+    return memoryview(flat.view(torch.uint8).numpy().data)
 
 
 def load(path: Path, kind: str) -> Any:
@@ -93,10 +133,7 @@ def _digest(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        if tensor.numel():
-            # The stride of a single element may be 0, which no view as bytes takes.
-            flat = tensor.reshape(-1).as_strided((tensor.numel(),), (1,))
-            sha.update(flat.view(torch.uint8).numpy().data)
+        sha.update(_bytes(tensor))
     return sha.hexdigest()
 
 
@@ -161,8 +198,7 @@ def _encode_array(array: Any, place: str, tensors: dict[str, torch.Tensor]) -> A
 
 def _store(tensor: torch.Tensor, tensors: dict[str, torch.Tensor]) -> str:
     name = str(len(tensors))
-    # safetensors refuses tensors that share memory, which views in a state may well do.
-    tensors[name] = tensor.detach().to("cpu", copy=True).contiguous()
+    tensors[name] = tensor.detach().cpu().contiguous()
     return name
 
 
@@ -197,13 +233,18 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
     Raises:
         CheckpointError: The disk is full or the folder cannot be written; nothing has changed.
     """
-    path = Path(path)
+    _write_atomic(Path(path), [data])
+
+
+def _write_atomic(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
+    """The same of a file in pieces."""
     # One fixed name beside the file: what a killed process left is overwritten by the next write.
     unfinished = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(unfinished, "wb") as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)

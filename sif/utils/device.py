@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,23 @@ def never() -> bool:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Device, number type, thread count, root seed and, where there is one, the end of one job."""
+    """Device, number type, thread count and root seed of one job, and its pace.
+
+    Attributes:
+        device: On which it runs.
+        dtype: Of parameters and activations.
+        threads: Of the CPU.
+        seed: Root of every random stream.
+        out_of_time: True once loops are to end; by default never.
+        steps: Steps that a training takes in an epoch, out of those of a pass; by default all.
+    """
 
     device: torch.device
     dtype: torch.dtype
     threads: int
     seed: int
     out_of_time: Callable[[], bool] = never
+    steps: Callable[[int], Iterable[Any]] = range
 
 
 def make_runtime(
@@ -158,6 +169,21 @@ def lacks_memory(error: BaseException) -> bool:
     """True for an allocation that failed, of Python or on a device."""
     full = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
     return full or any(known in str(error) for known in _FULL)
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that a device could still allocate; infinite where nobody tells."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    free = [math.inf]
+    with contextlib.suppress(OSError):
+        found = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text())
+        free += [int(found[1]) * 1024.0] if found else []
+    with contextlib.suppress(OSError, ValueError):  # of a container; "max": as much as there is
+        group = Path("/sys/fs/cgroup")
+        used = int((group / "memory.current").read_text())
+        free.append(float(int((group / "memory.max").read_text()) - used))
+    return min(free)
 
 
 def reset_peak_memory(runtime: Runtime) -> None:

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from sif.errors import BudgetError
+from sif.problems.budget import TimeBudget
 from sif.problems.interactions import InteractionProblem
 from sif.recommender import fit
-from sif.recommender.budget import FitBudget
 from sif.recommender.recommender import Recommender
 from sif.recommender.report import part_of
 from sif.recommender.search_function import search_function
@@ -121,7 +121,7 @@ def test_a_baseline_with_a_part_of_its_grid_says_so(
     tuned = InteractionProblem.tuned
 
     def starved(problem: InteractionProblem, name: str, *_: Any) -> Any:
-        return tuned(problem, name, lambda: True)
+        return tuned(problem.at_pace(out_of_time=lambda: True), name)
 
     monkeypatch.setattr(InteractionProblem, "tuned", starved)
     report = quick(baselines=["ease", "popularity"]).fit(checkerboard(40, 20)).report()
@@ -179,10 +179,10 @@ class Costly:
         return dataclasses.replace(result, cpu_seconds=self.config.search.seconds)
 
 
-def budget(cpu_per_second: float) -> FitBudget:
+def budget(cpu_per_second: float) -> TimeBudget:
     """100 seconds, of which 10 are over."""
     clock, cpu = Clock(), Clock()
-    found = FitBudget(100.0, clock, cpu)
+    found = TimeBudget(100.0, clock, cpu)
     clock.now, cpu.now = 10.0, 10.0 * cpu_per_second
     return found
 
@@ -216,7 +216,7 @@ def test_a_search_alone_under_a_budget_names_the_budget(checkerboard: Board) -> 
 def test_no_pilot_runs_once_the_budget_is_used(
     checkerboard: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FitBudget, "left", property(lambda self: 0.0))
+    monkeypatch.setattr(TimeBudget, "left", property(lambda self: 0.0))
     model = Recommender(budget=1, baselines=[], threads=1).fit(checkerboard(40, 20))
     report = model.report()
     assert "pilots" not in report.seconds
@@ -233,12 +233,12 @@ import pandas as pd, sif
 from sif.recommender import fit
 orders = pd.DataFrame([(f"c{c}", f"i{i}") for c in range(30) for i in range(8) if (c + i) % 3],
                       columns=["user", "item"])
-start = fit.FitBudget.__post_init__
+start = fit.TimeBudget.__post_init__
 def begin(budget):
     global before
     before = set(sys.modules)
     start(budget)
-fit.FitBudget.__post_init__ = begin
+fit.TimeBudget.__post_init__ = begin
 sif.search_function(orders, budget="5s", threads=1)
 print(len([name for name in set(sys.modules) - before if name.count(".") == 0]))
 """

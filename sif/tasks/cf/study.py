@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sif.baselines import BASELINES
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
@@ -22,6 +23,7 @@ from sif.recommender.model import ServedModel
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results
 from sif.tasks.cf import figures
 from sif.tasks.cf.splits import group_documents, group_table
+from sif.tasks.plan import Measurements
 from sif.tasks.study import Study, TrainOne
 
 NO_DOWNLOAD = (
@@ -52,7 +54,7 @@ class InteractionStudy(Study):
         baselines: Names of the classical baselines to train.
     """
 
-    task, search_stage = "cf", "search"
+    task, search_stage, draws = "cf", "search", 3
     config: CFConfig
     label: str
     dataset: Dataset | None
@@ -91,6 +93,16 @@ class InteractionStudy(Study):
         fitted = self.problem.tuned(name)
         found = evaluate(fitted.scorer, self.split, "test", self.config.objective)
         return Entry(name, fitted.valid.metrics, found, fitted.seconds, dict(fitted.params))
+
+    def baseline_seconds(self, measured: Measurements) -> dict[str, float]:
+        """Seconds of the tuning of each."""
+        sizes = self.problem.train_part.sizes[:2]
+        found = {}
+        for name, measure in self.problem.tuning_seconds(self.baselines):
+            stage = f"baseline {name}"
+            found[name] = measured.of(stage, measure, 0.0)
+            measured.memory[stage] += 4 * BASELINES[name].matrices(*sizes) / 2**20
+        return found
 
     def save(self, folder: Path, results: Results, console: Reporter) -> None:
         """The recommender; a note where it ranks items alike for all users."""

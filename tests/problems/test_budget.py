@@ -13,7 +13,7 @@ import pytest
 
 from sif.config import TrainConfig
 from sif.errors import ConfigError
-from sif.recommender.budget import FitBudget, fitting, whole_epochs
+from sif.problems.budget import TimeBudget, fitting, whole_epochs
 from sif.recommender.recommender import Recommender
 
 Board = Callable[..., pd.DataFrame]
@@ -34,7 +34,7 @@ class Clock:
 
 def test_what_a_stage_saves_the_next_may_spend() -> None:
     clock = Clock()
-    budget = FitBudget(100.0, clock)
+    budget = TimeBudget(100.0, clock)
     with budget.stage("one", 0.5) as seconds:
         assert seconds == pytest.approx(0.5 * 95)  # five are left to what cannot be cut short
         clock.now = 15.0
@@ -51,7 +51,7 @@ def test_what_a_stage_saves_the_next_may_spend() -> None:
 
 def test_cpu_seconds_of_a_second_are_measured_once_there_is_work() -> None:
     clock, cpu = Clock(), Clock()
-    budget = FitBudget(100.0, clock, cpu)
+    budget = TimeBudget(100.0, clock, cpu)
     clock.now = 50.0  # reading, which leaves the processor alone
     budget.begin_work()
     assert budget.parallel == 1.0
@@ -63,7 +63,7 @@ def test_cpu_seconds_of_a_second_are_measured_once_there_is_work() -> None:
 
 def test_a_training_gets_a_little_even_if_nothing_is_left() -> None:
     clock = Clock()
-    budget = FitBudget(100.0, clock)
+    budget = TimeBudget(100.0, clock)
     clock.now = 130.0
     with budget.stage("search", 0.5) as seconds:
         assert seconds == 0 and budget.out_of_time()
@@ -75,7 +75,7 @@ def test_a_training_gets_a_little_even_if_nothing_is_left() -> None:
 
 def test_the_reason_of_an_excess_is_the_stage_that_took_too_much() -> None:
     clock = Clock()
-    budget = FitBudget(100.0, clock)
+    budget = TimeBudget(100.0, clock)
     with budget.stage("reading"):
         clock.now += 10
     with budget.stage("pilots", 0.1):  # 8.5 are its share
@@ -88,13 +88,13 @@ def test_the_reason_of_an_excess_is_the_stage_that_took_too_much() -> None:
     assert told == (
         "budget: expected at most 100 s, took 137.5 s (reading 10.0 s, pilots 48.5 s, search 19.0 "
         "s, searched 60.0 s); searched 42.5 s beyond its share: a training takes an epoch; pilots "
-        "40.0 s beyond its share: a pilot takes an epoch"
+        "40.0 s beyond its share: a pilot takes a few steps and a validation"
     )
 
 
 def test_without_a_budget_there_is_no_end() -> None:
     clock = Clock()
-    budget = FitBudget(None, clock)
+    budget = TimeBudget(None, clock)
     with budget.stage("one", 0.1) as seconds:
         clock.now = 1e9
         assert seconds == float("inf") and not budget.out_of_time()

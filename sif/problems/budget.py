@@ -1,4 +1,4 @@
-"""The wall-clock budget of a fit: the share of each stage, and the training that fits into it.
+"""The wall-clock budget of a fit or job: the share of each stage, the training that fits into it.
 
 A stage gets a share of the remaining time, so a later stage may spend what an earlier one saved.
 Trainings stop at the end of the stage and keep the best weights so far; a search gets CPU seconds
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from sif.config import TrainConfig
 
@@ -26,10 +27,12 @@ SMALL_SHARE = 0.1
 FEWEST = 0.375
 """Share of the configured epochs that a training over several strengths must get; with less time
 fewer strengths are trained."""
+COUNTS = (3, 1)
+"""Numbers of strengths to which a grid that does not fit is shortened."""
 UNCUT = {
     "reading": "the data are read whole",
     "baselines": "each baseline ends its setting",
-    "pilots": "a pilot takes an epoch",
+    "pilots": "a pilot takes a few steps and a validation",
     "search": "a search takes a pilot and a step",
     "serving": "serving is never cut short",
 }
@@ -39,15 +42,16 @@ UNCUT_TRAINING = "a training takes an epoch"
 
 
 @dataclass
-class FitBudget:
+class TimeBudget:
     """A budget with its clock, which runs from the beginning on.
 
     Attributes:
-        seconds: Of the whole fit; None: no limit.
+        seconds: Of the whole fit or job; None: no limit.
         clock: Tells seconds; tests bring their own.
         cpu_clock: Tells CPU seconds of the process.
         spent: Name of each stage to the seconds that it took.
         beyond: Name of each stage to the seconds that it took more than it was allowed.
+        start: What the clock told at the beginning; None: it begins now.
     """
 
     seconds: float | None
@@ -55,9 +59,10 @@ class FitBudget:
     cpu_clock: Callable[[], float] = time.process_time
     spent: dict[str, float] = field(default_factory=dict)
     beyond: dict[str, float] = field(default_factory=dict)
+    start: float | None = None
 
     def __post_init__(self) -> None:
-        self._start = self.clock()
+        self._start = self.clock() if self.start is None else self.start
         self._end = math.inf
         self.begin_work()
 
@@ -95,19 +100,22 @@ class FitBudget:
         return self.elapsed >= self._end
 
     @contextmanager
-    def stage(self, name: str, share: float = 1.0, least: float = 0.0) -> Iterator[float]:
+    def stage(
+        self, name: str, share: float = 1.0, least: float = 0.0, later: float = 0.0
+    ) -> Iterator[float]:
         """Runs the block as a stage that is out of time after its share.
 
         Args:
             name: Of the stage; one of several blocks adds up.
-            share: Of the remaining time, less the `RESERVE`.
+            share: Of the remaining time, less the `RESERVE` and what is kept for later.
             least: Share of the whole budget that the stage gets even if nothing is left.
+            later: Seconds that are kept for later stages.
 
         Yields:
             The seconds of the stage; infinite without a budget.
         """
         begin, whole = self.elapsed, self.seconds or 0.0
-        allowed = max(least * whole, share * (self.left - RESERVE * whole))
+        allowed = max(least * whole, share * (self.left - RESERVE * whole - later))
         self._end = begin + allowed
         try:
             yield allowed
@@ -144,16 +152,19 @@ def fitting(section: TrainConfig, epoch_seconds: float, seconds: float) -> Train
     affordable = seconds / max(epoch_seconds, 1e-9)
     if affordable >= whole_epochs(section):
         return section
-    strengths = sorted(section.l2)
     enough = math.ceil(FEWEST * section.epochs)
-    counts = [n for n in (len(strengths), 3, 1) if n <= len(strengths)]
+    counts = [n for n in (len(section.l2), *COUNTS) if n <= len(section.l2)]
     count = next((n for n in counts if affordable >= _epochs(section, n, enough)), 1)
-    first = (len(strengths) - count) // 2
     epochs = max(1, int(section.epochs * affordable / _epochs(section, count, section.epochs)))
-    return section.model_copy(update={
-        "l2": tuple(strengths[first : first + count]), "epochs": min(epochs, section.epochs),
-        "extend_grid": 0,
-    })  # fmt: skip
+    return fewer_strengths(section, count, epochs=min(epochs, section.epochs))
+
+
+def fewer_strengths(section: TrainConfig, count: int, **changed: Any) -> TrainConfig:
+    """A section with the middle of its strengths, none beyond them, and other changes."""
+    strengths = sorted(section.l2)
+    first = (len(strengths) - count) // 2
+    kept = {"l2": tuple(strengths[first : first + count]), "extend_grid": 0}
+    return section.model_copy(update={**kept, **changed})
 
 
 def whole_epochs(section: TrainConfig) -> float:

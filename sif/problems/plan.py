@@ -1,0 +1,189 @@
+"""The plan of a job: the seconds of each stage, and what is left where a budget is too small.
+
+Pilots measure (`sif.problems.pilots`, `MethodRun.forecast`); the rest is arithmetic, so that equal
+costs give equal plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import Any
+
+from sif.config import TrainConfig
+from sif.problems.budget import COUNTS, FEWEST, fewer_strengths, whole_epochs
+from sif.problems.pilots import TrainingCost
+from sif.search.run import Forecast
+
+EARLY = 0.6
+"""Share of its epochs after which a training ends, in the mean, that stops once validation does not
+improve."""
+HALVING = {"halving_fraction": 0.2, "halving_keep": 0.4}
+"""The halving of a grid that takes too long."""
+SLOW = 0.1
+"""Share of the time beyond which a baseline is slow."""
+LEAST = 0.1
+"""Share of the epochs that comes before fast baselines."""
+FACTORS = tuple(0.9**power for power in range(80))
+"""Factors of the epochs that are tried one after the other."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the stages of a job cost, by the names of the entrants.
+
+    Attributes:
+        searches: Of their searches.
+        trainings: Of their trainings.
+        baselines: Seconds of the tuning of each.
+        rest: Seconds of everything else.
+        epochs: Of trainings, as they were asked for.
+    """
+
+    searches: Mapping[str, Forecast]
+    trainings: Mapping[str, TrainingCost]
+    baselines: Mapping[str, float]
+    rest: float
+    epochs: int
+
+    def seconds(self, config: Any, left_out: tuple[str, ...] = ()) -> dict[str, float]:
+        """Estimated seconds by stage: "search ...", "train ...", "baseline ..." and "rest".
+
+        Args:
+            config: Of the job.
+            left_out: Names of entrants that are not made.
+        """
+        train = config.train
+        epochs, every = self._epochs(train), getattr(train, "evaluate_every", 1)
+        found = {f"search {k}": one.seconds(config.search) for k, one in self.searches.items()}
+        found |= {f"train {k}": epochs * one.epoch(every) for k, one in self.trainings.items()}
+        found |= {f"baseline {k}": seconds for k, seconds in self.baselines.items()}
+        kept = {stage: s for stage, s in found.items() if stage.partition(" ")[2] not in left_out}
+        return kept | {"rest": self.rest}
+
+    def _epochs(self, section: Any) -> float:
+        """Epochs that a training takes over its grid, in the mean."""
+        grid = isinstance(section, TrainConfig)
+        total: float = whole_epochs(section) if grid else section.epochs
+        if getattr(section, "patience", self.epochs) >= self.epochs:
+            return total
+        return total * min(1.0, EARLY * self.epochs / float(section.epochs))
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How much less is done than was asked for.
+
+    Attributes:
+        strengths: Strengths of L2 at most; None: all.
+        halved: Whether most strengths are dropped early.
+        factor: Of the epochs.
+        left_out: Names of entrants that are not made.
+    """
+
+    strengths: int | None = None
+    halved: bool = False
+    factor: float = 1.0
+    left_out: tuple[str, ...] = ()
+
+    def applied(self, config: Any, moves: Callable[[Any], bool]) -> Any:
+        """The configuration with that much less.
+
+        Args:
+            config: As it was asked for.
+            moves: True for a configuration whose searches are long enough to choose.
+        """
+        train, grid = config.train, isinstance(config.train, TrainConfig)
+        if grid and self.strengths is not None and self.strengths < len(train.l2):
+            train = fewer_strengths(train, self.strengths)
+        if grid and self.halved and len(train.l2) > 1:
+            most = {key: min(getattr(train, key), share) for key, share in HALVING.items()}
+            train = train.model_copy(update=most)
+        config = config.model_copy(update={"train": _scaled(train, self.factor)})
+        if config.search.seconds is not None or config.search.steps is not None:
+            return config
+        longer = takewhile(lambda factor: factor >= self.factor, FACTORS)
+        for factor in reversed(list(longer)):
+            shorter = config.model_copy(update={"search": _scaled(config.search, factor)})
+            if moves(shorter):
+                return shorter
+        return config
+
+
+def planned(
+    config: Any, costs: Costs, seconds: float | None, optional: tuple[str, ...],
+    moves: Callable[[Any], bool],
+) -> tuple[Any, Cut]:  # fmt: skip
+    """The configuration that fits into a time, and how much less it is: the first of ever smaller.
+
+    Args:
+        config: As it was asked for.
+        costs: Measured.
+        seconds: Of all stages; None: no limit.
+        optional: Names of entrants that may be left out; one of them is always kept.
+        moves: See `Cut.applied`.
+
+    Returns:
+        What fits, or the least that there is if nothing does.
+    """
+    fitting, cut = config, Cut()
+    if seconds is None:
+        return fitting, cut
+    for cut in _cuts(costs, max(seconds, 0.0), optional):
+        fitting = config if cut == Cut() else cut.applied(config, moves)
+        if sum(costs.seconds(fitting, cut.left_out).values()) <= seconds:
+            break
+    return fitting, cut
+
+
+def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[Cut]:
+    """Fewer strengths of L2, halving, fewer epochs, no slow baselines; then more of the same."""
+    cut, (few, one) = Cut(), COUNTS
+    yield cut
+    yield (cut := replace(cut, strengths=few))
+    yield (cut := replace(cut, halved=True))
+    for factor in FACTORS:
+        if factor >= FEWEST:
+            yield (cut := replace(cut, factor=factor))
+    tuning = costs.baselines
+    order = sorted(optional, key=lambda name: -tuning.get(name, seconds))
+    slow = [name for name in order[:-1] if tuning.get(name, 0.0) > SLOW * seconds]
+    for name in slow:
+        yield (cut := replace(cut, left_out=(*cut.left_out, name)))
+    yield (cut := replace(cut, strengths=one))
+    for factor in FACTORS:
+        if LEAST <= factor < FEWEST:
+            yield (cut := replace(cut, factor=factor))
+    for name in order[:-1]:
+        if name not in slow:
+            yield (cut := replace(cut, left_out=(*cut.left_out, name)))
+    for factor in FACTORS:
+        if factor < LEAST:
+            yield (cut := replace(cut, factor=factor))
+
+
+def told(asked: Any, fitting: Any, cut: Cut) -> list[str]:
+    """What is less than was asked for, such as "3 of 5 strengths of L2"."""
+    lines = []
+    if isinstance(asked.train, TrainConfig):
+        all_of, some = asked.train, fitting.train
+        if len(some.l2) < len(all_of.l2):
+            lines.append(f"{len(some.l2)} of {len(all_of.l2)} strengths of L2")
+        if (some.halving_keep, some.halving_fraction) != (
+            all_of.halving_keep, all_of.halving_fraction,
+        ):  # fmt: skip
+            lines.append(f"halving to {some.halving_keep:g} of the strengths")
+    for name in ("search", "train"):
+        wanted, rest = getattr(asked, name).epochs, getattr(fitting, name).epochs
+        if rest < wanted:
+            lines.append(f"{rest} of {wanted} epochs of {name}")
+    if cut.left_out:
+        lines.append(f"left out: {', '.join(cut.left_out)}")
+    return lines
+
+
+def _scaled(section: Any, factor: float) -> Any:
+    """A section with fewer epochs, at least one."""
+    epochs = max(1, int(section.epochs * factor))
+    return section.model_copy(update={"epochs": epochs})

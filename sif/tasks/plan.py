@@ -1,0 +1,258 @@
+"""The plan of a job: what each entrant takes, and the settings that fit into its budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from sif.config import CommonConfig
+from sif.errors import SifError
+from sif.problems.base import Problem, State
+from sif.problems.pilots import TrainingCost, training_cost
+from sif.problems.plan import Costs, planned, told
+from sif.search.run import Forecast
+from sif.tasks.console import table
+from sif.utils.device import peak_memory_mb, reset_peak_memory
+
+PLANNED = 0.85
+"""Share of a budget that a plan fills: an estimate is no promise."""
+SEARCH_PILOT = 0.5
+"""CPU seconds of the measurement of a search, unless its fewest steps take more."""
+FIGURES = 4.0
+"""Seconds of figures, the verdict and the model's files."""
+UNKNOWN = TrainingCost(0.0, 0, 0.0, 0.0)
+
+Measured = TypeVar("Measured")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one stage takes.
+
+    Attributes:
+        stage: Such as "train fixed-multiply".
+        settings: How much of what it does.
+        seconds: Estimated.
+        peak_memory_mb: Of the process, or of the device.
+    """
+
+    stage: str
+    settings: str
+    seconds: float
+    peak_memory_mb: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job does, and what it takes.
+
+    Attributes:
+        budget: Seconds of wall time; None: no limit.
+        sections: Changed settings by section.
+        left_out: Names of entrants that are not made.
+        less: What is less than was asked for, in words.
+        rows: Of the table.
+        planning: Seconds that the measurements took.
+        unmeasured: Lines on what could not be measured.
+    """
+
+    budget: float | None
+    sections: Mapping[str, Mapping[str, Any]]
+    left_out: tuple[str, ...]
+    less: tuple[str, ...]
+    rows: tuple[Row, ...]
+    planning: float
+    unmeasured: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Estimated seconds of the whole job."""
+        return self.planning + sum(row.seconds for row in self.rows)
+
+    def state(self) -> State:
+        """For the stage."""
+        return {
+            **vars(self), "rows": [vars(row) for row in self.rows],
+            "sections": {name: _plain(values) for name, values in self.sections.items()},
+            "left_out": list(self.left_out), "less": list(self.less),
+            "unmeasured": list(self.unmeasured),
+        }  # fmt: skip
+
+    @classmethod
+    def restored(cls, state: State) -> Plan:
+        """From the stage's state."""
+        lists = {key: tuple(state[key]) for key in ("left_out", "less", "unmeasured")}
+        rows = tuple(Row(**row) for row in state["rows"])
+        return cls(**{**state, **lists, "rows": rows})
+
+    def applied(self, config: CommonConfig) -> CommonConfig:
+        """The configuration that is run."""
+        changed = {}
+        for name, values in self.sections.items():
+            section = getattr(config, name)
+            update = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            changed[name] = section.model_copy(update=update)
+        return config.model_copy(update=changed)
+
+    def later(self, done: Sequence[str]) -> float:
+        """Estimated seconds of all stages but some."""
+        return sum(row.seconds for row in self.rows if row.stage not in done)
+
+    def lines(self) -> list[str]:
+        """The plan for people."""
+        rows = [
+            [row.stage, row.settings, f"{row.seconds:.1f}", f"{row.peak_memory_mb:,.0f}"]
+            for row in self.rows
+        ]
+        limit = "no budget" if self.budget is None else f"a budget of {self.budget:g} s"
+        lines = [
+            "plan, measured on a few steps:",
+            *table(["entrant", "settings", "seconds", "MB"], rows).splitlines(),
+            f"estimate: {self.seconds:.0f} s, {limit}",
+        ]
+        lines += [f"note: not measured: {line}" for line in self.unmeasured]
+        if self.less:
+            lines.append(f"to fit into the budget: {'; '.join(self.less)}")
+        return lines
+
+    def document(self) -> dict[str, Any]:
+        """For metrics.json."""
+        return {
+            "budget": self.budget,
+            "estimated_seconds": self.seconds,
+            "planning_seconds": self.planning,
+            "less": list(self.less),
+            "left_out": list(self.left_out),
+            "stages": [vars(row) for row in self.rows],
+        }
+
+
+class Measurements:
+    """Costs of a job's entrants, with the peak of memory of each.
+
+    Args:
+        problem: Of the job.
+
+    Attributes:
+        memory: Stage to the peak of memory (MB).
+        unmeasured: Lines on what could not be measured.
+    """
+
+    def __init__(self, problem: Problem[Any, Any]) -> None:
+        self._problem = problem
+        self.memory: dict[str, float] = {}
+        self.unmeasured: list[str] = []
+
+    def searches(self, methods: Mapping[str, str]) -> dict[str, Forecast]:
+        """Of entrants with a search method each."""
+        return {
+            name: self.of(f"search {name}", partial(self._search, method), Forecast(0.0, 0.0, 0.0))
+            for name, method in methods.items()
+        }
+
+    def _search(self, method: str) -> Forecast:
+        few, _ = self._problem.sampled()
+        with self._problem.enough_memory("search"):
+            return few.method_run().forecast(method, SEARCH_PILOT)
+
+    def trainings(
+        self, given: Mapping[str, Any], found: Sequence[str], draws: int
+    ) -> dict[str, TrainingCost]:
+        """Of given designs, and of those that searches will find: as the dearest of a few.
+
+        Args:
+            given: Entrant to design.
+            found: Entrants whose design is not known yet.
+            draws: How many drawn designs are measured for them.
+        """
+        costs = {
+            name: self.of(f"train {name}", partial(training_cost, self._problem, design), UNKNOWN)
+            for name, design in given.items()
+        }
+        if not found:
+            return costs
+        drawn = [
+            self.of(
+                f"train {found[0]}",
+                partial(self._drawn, number), UNKNOWN,
+            )
+            for number in range(draws)
+        ]  # fmt: skip
+        dearest = max(drawn, key=lambda cost: cost.epoch())
+        for name in found:
+            self.memory[f"train {name}"] = max(cost.peak_memory_mb for cost in drawn)
+        return costs | dict.fromkeys(found, dearest)
+
+    def _drawn(self, number: int) -> TrainingCost:
+        return training_cost(self._problem, self._problem.drawn(number))
+
+    def of(self, stage: str, measure: Callable[[], Measured], unknown: Measured) -> Measured:
+        """What `measure` measures; `unknown` where it fails, as the stage itself may do later."""
+        reset_peak_memory(self._problem.runtime)
+        try:
+            return measure()
+        except SifError as error:
+            self.unmeasured.append(f"{stage}: {error}")
+            return unknown
+        finally:
+            self.memory[stage] = peak_memory_mb(self._problem.runtime)
+
+
+def make_plan(
+    config: CommonConfig, problem: Problem[Any, Any], measured: Measurements, costs: Costs,
+    optional: tuple[str, ...], methods: Sequence[str], began: float, elapsed: float,
+) -> Plan:  # fmt: skip
+    """The plan of a job.
+
+    Args:
+        config: As it was asked for.
+        problem: Of the job.
+        measured: Where costs come from.
+        costs: Of all entrants.
+        optional: Names of entrants that may be left out.
+        methods: Search methods that take part.
+        began: `time.perf_counter` when planning began.
+        elapsed: Seconds that the job had taken by then.
+    """
+
+    def moves(shorter: CommonConfig) -> bool:
+        run = problem.changed(config=shorter).method_run()
+        return all(run.moves(method) for method in methods)
+
+    planning = time.perf_counter() - began
+    left = None if config.budget is None else PLANNED * config.budget - planning - elapsed
+    fitting, cut = planned(config, costs, left, optional, moves)
+    sections = {
+        name: {key: value for key, value in dict(section).items() if value != dict(before)[key]}
+        for name in ("search", "train")
+        if (section := getattr(fitting, name)) != (before := getattr(config, name))
+    }
+    rows = tuple(
+        Row(stage, _settings(fitting, stage), seconds, measured.memory.get(stage, 0.0))
+        for stage, seconds in costs.seconds(fitting, cut.left_out).items()
+    )
+    return Plan(
+        config.budget, sections, cut.left_out, tuple(told(config, fitting, cut)), rows,
+        planning + elapsed, tuple(measured.unmeasured),
+    )  # fmt: skip
+
+
+def _settings(config: Any, stage: str) -> str:
+    kind = stage.partition(" ")[0]
+    if kind == "train":
+        strengths = getattr(config.train, "l2", ())
+        grid = f", {len(strengths)} L2" if strengths else ""
+        return f"{config.train.epochs} epochs{grid}"
+    if kind == "search":
+        section = config.search
+        if section.seconds is not None:
+            return f"{section.seconds:g} CPU s"
+        return f"{section.epochs} epochs" if section.steps is None else f"{section.steps} steps"
+    return "its grid" if kind == "baseline" else "data, tests, figures"
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}

@@ -1,0 +1,95 @@
+"""Plans of jobs: what is given up for a budget, in which order, and never without need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sif.config import CFConfig, load_config
+from sif.problems.pilots import StepTimer, TrainingCost
+from sif.problems.plan import Costs, Cut, planned, told
+from sif.search.run import Forecast
+
+CONFIG: Any = load_config("cf")
+"""Ranking: 40 epochs, five strengths of L2, of which two train to the end; 125 epochs of search."""
+TRAINING = TrainingCost(step=0.1, steps=10, validation=0.0, peak_memory_mb=100.0)
+COSTS = Costs(
+    {"searched": Forecast(epoch=1.0, step=0.1, end=0.0)},
+    {"fixed-multiply": TRAINING, "searched": TRAINING},
+    {"popularity": 1.0, "als": 20.0, "ease": 120.0},
+    rest=4.0,
+    epochs=40,
+)
+OPTIONAL = ("popularity", "als", "ease")
+
+
+def plan(seconds: float | None, config: Any = CONFIG) -> tuple[Any, Cut]:
+    return planned(config, COSTS, seconds, OPTIONAL, lambda config: config.search.epochs >= 20)
+
+
+def total(config: Any, cut: Cut) -> float:
+    return sum(COSTS.seconds(config, cut.left_out).values())
+
+
+def test_estimates_add_up() -> None:
+    # 95 epochs over the grid, of which early stopping takes six in ten.
+    assert COSTS.seconds(CONFIG) == {
+        "search searched": 125.0,
+        "train fixed-multiply": pytest.approx(57.0),
+        "train searched": pytest.approx(57.0),
+        "baseline popularity": 1.0,
+        "baseline als": 20.0,
+        "baseline ease": 120.0,
+        "rest": 4.0,
+    }
+
+
+@pytest.mark.parametrize("seconds", [None, 384.0, 1e9])
+def test_what_fits_stays_as_it_was_asked_for(seconds: float | None) -> None:
+    assert plan(seconds) == (CONFIG, Cut())
+
+
+@pytest.mark.parametrize("seconds", [350, 250, 180, 120, 90, 60, 40])
+def test_plans_fit(seconds: float) -> None:
+    config, cut = plan(seconds)
+    assert total(config, cut) <= seconds
+    assert told(CONFIG, config, cut)
+
+
+def test_less_is_given_up_in_a_fixed_order() -> None:
+    cuts = [plan(seconds)[1] for seconds in range(384, 30, -2)]
+    assert cuts[0] == Cut()
+    factors = [cut.factor for cut in cuts]
+    assert factors == sorted(factors, reverse=True)
+    first_shorter = next(cut for cut in cuts if cut.factor < 1)
+    assert first_shorter.strengths == 3 and first_shorter.halved and not first_shorter.left_out
+    first_left_out = next(cut for cut in cuts if cut.left_out)
+    assert first_left_out.left_out == ("ease",) and first_left_out.factor >= 0.375
+    assert first_left_out.strengths == 3
+    assert not any("popularity" in cut.left_out for cut in cuts)
+
+
+def test_a_search_stays_long_enough_to_choose_and_a_baseline_is_left() -> None:
+    config, cut = plan(0.0)
+    assert config.search.epochs >= 20 and config.train.epochs == 1
+    assert cut.left_out == ("ease", "als") and len(config.train.l2) == 1
+
+
+def test_a_search_by_steps_keeps_them() -> None:
+    search = CONFIG.search.model_copy(update={"steps": 500})
+    config, _ = plan(60.0, CONFIG.model_copy(update={"search": search}))
+    assert config.search == search
+
+
+def test_a_pilot_takes_few_steps() -> None:
+    timer = StepTimer()
+    assert len(list(timer(10_000))) == 21 and timer.steps == 10_000
+    assert len(list(StepTimer()(2))) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [("10min", 600.0), (90, 90.0), ("1h 30s", 3630.0), (None, None)]
+)
+def test_a_budget_is_a_duration(given: Any, seconds: float | None) -> None:
+    assert CFConfig(budget=given).budget == seconds
