@@ -144,13 +144,13 @@ def _download(source: Source, target: Path, bases: Sequence[Path]) -> str:
             target.rmdir()  # only if this attempt left it empty
         reason = (str(error).strip().splitlines() or [""])[0]
         put = (
-            f"{', '.join(source.md5s)} into {target / source.folder}"
+            f"{', '.join(source.md5s)} into {source.folder}/ there"
             if source.md5s
-            else f"{source.archive} or the folder {source.folder}/ into {target}"
+            else f"{source.archive} or the folder {source.folder}/ there"
         )
         raise DataError(
             f"{_nowhere(source, bases)}, and {source.url}"
-            f" could not be fetched ({type(error).__name__}: {reason[:160]}); put {put}"
+            f" could not be fetched ({type(error).__name__}: {reason[:80]}); put {put}"
         ) from None
     unpack(target / source.archive, target, source.folder)
     (target / source.archive).unlink()

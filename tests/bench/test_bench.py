@@ -430,7 +430,7 @@ def table(folder: Path) -> pd.DataFrame:
 def test_a_bench_leaves_tables_a_report_figures_and_run_folders(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert names == {
-        ".lock", "bench.yaml", "job.yaml", "log.txt", "report.md", "results.csv",
+        "bench.yaml", "job.yaml", "log.txt", "report.md", "results.csv",
         "results.parquet", "curves.csv", "curves.parquet", "plots", "trials",
     }  # fmt: skip
     assert [p.name for p in finished.parent.iterdir()] == ["one"]

@@ -86,7 +86,7 @@ def test_download_without_a_checksum_is_told(served: Source, tmp_path: Path) -> 
 
 
 def test_a_wrong_checksum_leaves_nothing(served: Source, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"could not be fetched \(ValueError: .*put d\.zip or the"):
+    with pytest.raises(DataError, match=r"\(ValueError: .*put d\.zip or the folder D/ there"):
         locate(replace(served, md5="0" * 32), None)
     assert not (tmp_path / "raw").exists()
 
@@ -150,7 +150,7 @@ def test_single_files_are_downloaded_together_and_once(files: Source, tmp_path: 
 def test_one_bad_file_of_several_leaves_nothing(files: Source, tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     bad = replace(files, md5s={**files.md5s, "t.test.txt": "0" * 32})
-    with pytest.raises(DataError, match=r"could not be fetched \(ValueError: .*MD5|md5") as error:
+    with pytest.raises(DataError, match=r"could not be fetched \(ValueError: ") as error:
         locate(bad, None)
     assert "\n" not in str(error.value) and not raw.exists()
     with pytest.raises(DataError) as error:
