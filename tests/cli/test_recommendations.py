@@ -161,7 +161,11 @@ def test_the_training_file_is_a_file_of_users(
 @pytest.mark.parametrize(
     ("name", "content", "found"),
     [
-        ("a.csv.gz", gzip.compress(b"user\n" + b"u1\n" * 99, mtime=0)[:20], "Compressed file ended"),
+        (
+            "a.csv.gz",
+            gzip.compress(b"user\n" + b"u1\n" * 99, mtime=0)[:20],
+            "Compressed file ended",
+        ),
         ("a.parquet", b"PAR1junk", "expected a Parquet file, found: "),
         ("a.csv", b"user\nu\0\n", "expected text without NUL characters"),
         ("a.xlsx", b"\xd0\xcf\x11\xe0", "found an Excel workbook"),
