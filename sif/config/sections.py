@@ -50,7 +50,7 @@ def _absolute(path: Path) -> Path:
 
 
 def _absolute_if_file(name: str) -> str:
-    """What is given as a path must still be found when the job is resumed from elsewhere."""
+    """An absolute path, so that the file is found when the job is resumed from elsewhere."""
     path = Path(name).expanduser()
     looks_like_path = os.sep in name or path.suffix != ""
     return str(path.absolute()) if looks_like_path and path.exists() else name
@@ -89,7 +89,7 @@ class Section(BaseModel):
 
 
 class SearchSection(Section):
-    """How long a search is and how its weights move; a task's own section has further settings.
+    """Length of a search and steps of its weights; a task's own section has further settings.
 
     The settings of a method are its own (`CommonConfig.methods`).
     """

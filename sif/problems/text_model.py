@@ -88,6 +88,6 @@ class TextModel(SavedModel):
 
 
 def _recurrence(text: str) -> MakeRecurrence:
-    """What makes the recurrence of a cell's text."""
+    """A maker of the recurrence that a cell's text describes."""
     cell = parse_cell(text)
     return lambda shape: CellRecurrence(shape, cell)

@@ -196,7 +196,7 @@ def rows_of(
 
 
 def exclusion(exclude_seen: bool | str, model: ServedModel) -> ExcludeSeen:
-    """What answers leave out, from an argument: True is what the model is set to, False nothing.
+    """The items that answers leave out, by an argument: True is the model's setting, False none.
 
     Raises:
         ConfigError: Another word than "all", "trained" and "none".

@@ -147,7 +147,7 @@ class ServedModel:
 
     @property
     def user_items(self) -> sparse.csr_array:
-        """What `exclude_seen` leaves out of answers, or `seen` where that is nothing."""
+        """The items that `exclude_seen` leaves out of answers, or `seen` where there are none."""
         return self.had if self.exclude_seen == "all" else self.seen
 
     def excluded(self, rows: NDArray[np.int64], how: ExcludeSeen) -> sparse.csr_array | None:

@@ -1,4 +1,4 @@
-"""What users have although nothing was trained on it: pairs that filters dropped.
+"""Owned items without training: pairs of user and item that filters dropped.
 
 Kept apart from the trained pairs, so that neither training nor folding in sees them, while answers
 leave the items out.
@@ -66,7 +66,7 @@ class Owned:
 
 
 class History(NamedTuple):
-    """What somebody has who is in no table.
+    """The items of somebody who is in no table.
 
     Attributes:
         pairs: CSR (b, n_items) of targets, from which vectors are made.

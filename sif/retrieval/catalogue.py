@@ -76,7 +76,7 @@ class Catalogue:
 
 
 def _kernel(part: Operation, share: Tensor, items: Tensor) -> Maxima | Broadcast:
-    """What adds a part without factors, by its share of the readout, to scores."""
+    """Adds a part without factors to scores, by its share of the readout."""
     if part.maxima is None or items.device.type != "cpu" or compiled() is None:
         return Broadcast(lambda p, q: part.combine((p, q)) @ share, items)
     return Maxima(part.maxima, items, share)

@@ -133,7 +133,7 @@ class _Sampling:
 
     @property
     def limited(self) -> bool:
-        """Whether there is a budget that the method may leave unused."""
+        """True if there is a budget that the method may leave unused."""
         return self.settings.candidates is not None or self.settings.seconds is not None
 
     @contextmanager
@@ -145,7 +145,7 @@ class _Sampling:
         self.cpu += time.process_time() - cpu
 
     def fits(self) -> bool:
-        """Whether one more candidate does, or one more stretch of the best."""
+        """True if one more candidate fits, or one more stretch of the best."""
         done, limit = self.epochs // self.settings.candidate.epochs, self.settings.seconds
         if done and self.settings.candidate.out_of_time():
             return False
@@ -167,7 +167,7 @@ class _Sampling:
         return None
 
     def _asked(self) -> Selection | None:
-        """What the method asks for, which is told at once what is known of it."""
+        """The selection that the method asks for; a known result is told to it at once."""
         if self.finished or self.repeats >= REPEATS:
             return None
         with self.on_clock():
@@ -247,7 +247,7 @@ class _Sampling:
         )  # fmt: skip
 
     def _diagnostics(self, best: _Best) -> dict[str, float]:
-        """As `Diagnostics.summary` has them, a candidate in the place of an architecture step."""
+        """The keys of `Diagnostics.summary`, with a candidate in place of an architecture step."""
         told = sorted(pair[0] for pair in self.known.values())
         margin = told[1] - told[0] if len(told) > 1 and told[1] < math.inf else 0.0
         return {

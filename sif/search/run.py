@@ -193,7 +193,7 @@ class MethodRun:
         return self.section.epochs >= self.section.each
 
     def _rests(self, method: ConfiguredMethod) -> bool:
-        """Whether the search is known to end before alpha moves."""
+        """True if the search is known to end before alpha moves."""
         section = self.section
         if not method.settings.resting_share or section.seconds is not None:
             return False
@@ -312,7 +312,7 @@ class MethodRun:
 
 
 def _by_chance(space: Space) -> bool:
-    """Whether what a search begins at is chance: a choice that has no neutral start."""
+    """True if a search begins at random: a block has no neutral operation."""
     open_ones = [block for block in space.blocks if block.default_op is None]
     return Selections(open_ones).count > 1
 

@@ -68,7 +68,7 @@ def check_recommender(case: RecommenderCase) -> None:
 
 
 def _near(found: float, score: float, scores: Mapping[str, float]) -> bool:
-    """Whether two scores of a user are one but for `ROUNDING`."""
+    """True if two scores of a user differ by no more than `ROUNDING`."""
     return abs(found - score) <= ROUNDING * max(map(abs, scores.values()))
 
 

@@ -44,7 +44,7 @@ class Design:
 
     @property
     def looks_up(self) -> bool:
-        """Whether the vectors are rows of tables, neither encoded nor propagated."""
+        """True if the vectors are rows of tables, neither encoded nor propagated."""
         return not self.encodings and not self.graph
 
     def served(self) -> Design:

@@ -86,7 +86,7 @@ class CellLoop:
     trace: Trace | None = None
 
     def __call__(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """As `unroll`, by `fused` where a gradient is asked for and there is nothing it cannot."""
+        """Does what `unroll` does, by `fused` where that can give the gradient."""
         if self.norms is not None or self.trace is not None or not torch.is_grad_enabled():
             return self.unroll(x, hidden)
         from_input, from_hidden = self.weights.first.split(x.shape[2])
