@@ -219,7 +219,8 @@ class _Sampling:
             self.trained[name] = self.trained.get(name, 0) + counts
         self.history.append({
             "seconds": self.seconds, "cpu_seconds": self.cpu, "steps": self.steps,
-            "loss": found.history[-1]["loss"], "valid_loss": found.valid_loss,
+            "loss": found.history[-1]["loss"],
+            "selected_loss": found.history[-1]["selected_loss"], "valid_loss": found.valid_loss,
             "alpha": rows_of(best.selection.to_gates(self.blocks).weights),
             "selection": best.selection.to_lists(), "scores": {}, "judged": best.judged,
             "candidate": {

@@ -89,17 +89,28 @@ def margins(alpha: Mapping[str, Tensor], blocks: Sequence[Block]) -> dict[str, T
 
 def epoch_entry(
     losses: Sequence[Tensor],
+    trained: Sequence[Selection | None],
     reports: Sequence[ArchReport],
     alpha: Mapping[str, Tensor],
     selection: Selection,
 ) -> dict[str, Any]:
     """An epoch's entry: losses of its steps, alpha and the selection at its end.
 
+    Args:
+        losses: Of the weight steps.
+        trained: The selection of each of these steps; None for relaxed gates.
+        reports: Of the architecture steps.
+        alpha: Block name to (n_edges, n_ops).
+        selection: At the end of the epoch.
+
     Returns:
-        "loss" and "valid_loss", means, the latter None without architecture steps; "alpha" and
-        "selection" as lists; "scores": kind of score to block to rows, means over the steps.
+        "loss" and "valid_loss", means, the latter None without architecture steps;
+        "selected_loss", the mean over the steps of `selection`, None without one: operations that
+        are new on trial have losses up to a thousand times as high; "alpha" and "selection" as
+        lists; "scores": kind of score to block to rows, means over the steps.
     """
     valid = [report.loss for report in reports]
+    selected = [loss for loss, one in zip(losses, trained, strict=True) if one == selection]
     scores = {
         kind: {
             name: torch.stack([r.scores[kind][name] for r in reports]).mean(0).tolist()
@@ -109,6 +120,7 @@ def epoch_entry(
     }
     return {
         "loss": float(torch.stack(list(losses)).mean()),
+        "selected_loss": float(torch.stack(selected).mean()) if selected else None,
         "valid_loss": sum(valid) / len(valid) if valid else None,
         "alpha": rows_of(alpha),
         "selection": selection.to_lists(),
@@ -124,7 +136,8 @@ def rows_of(tables: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def numbers(entry: Mapping[str, Any], blocks: Sequence[Block]) -> dict[str, float]:
     """Scalars of a history entry under flat names."""
-    values = {k: entry[k] for k in ("loss", "valid_loss", "seconds") if entry[k] is not None}
+    names = ("loss", "selected_loss", "valid_loss", "seconds")
+    values = {name: entry[name] for name in names if entry[name] is not None}
     values |= entry["judged"]
     for block in blocks:
         rows = entry["alpha"][block.name]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sif.core.gates import Gates
+from sif.core.gates import Gates, Selection
 from sif.core.genotype import Genotype
 from sif.core.method import ArchReport, ChoosesAtEnd, LearnsArchitecture, Method
 from sif.core.proximal import weight_step
@@ -126,6 +126,7 @@ class _Search:
     def run_epoch(self) -> None:
         """Weight steps and, where they are due, architecture steps; then the history's entry."""
         settings, losses, reports = self.settings, list[Tensor](), list[ArchReport]()
+        trained: list[Selection | None] = []
         start, cpu = time.perf_counter(), time.process_time()
         set_rate(self.optimizer, settings.schedule(self.epoch, settings.epochs) * settings.lr)
         for _ in range(settings.steps_per_epoch or self.train.steps_per_pass):
@@ -139,6 +140,7 @@ class _Search:
             gates = self._legal(self.method.weight_gates(self.step))
             self.diagnostics.count(gates)
             losses.append(weight_step(self.space, batch, gates, self.optimizer, settings.max_norm))
+            trained.append(gates.active)
             self.step += 1
             if self.finished(time.process_time() - cpu):
                 break
@@ -146,7 +148,7 @@ class _Search:
         self.seconds += time.perf_counter() - start
         self.cpu_seconds += time.process_time() - cpu
         selection = self.best_gates().choices()
-        entry = epoch_entry(losses, reports, self.method.alpha(), selection)
+        entry = epoch_entry(losses, trained, reports, self.method.alpha(), selection)
         self.history.append({**self._clock(), "steps": self.step, **entry})
 
     def _clock(self) -> dict[str, float]:

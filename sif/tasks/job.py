@@ -182,7 +182,9 @@ class JobRunner:
         operations = self.problem.operations  # on no clock
 
         def show(epoch: int, entry: Mapping[str, Any]) -> None:
-            text = f"loss {entry['loss']:.4f} {study.leaders(entry['selection'])}"
+            loss = entry["selected_loss"]  # of what is shown, not of what is on trial beside it
+            loss = entry["loss"] if loss is None else loss
+            text = f"loss {loss:.4f} {study.leaders(entry['selection'])}"
             console.progress(f"search {method}", epoch, max(epoch, epochs), text)
 
         child = self.context.tracker.child(stage)

@@ -14,7 +14,7 @@ from sif.core.gates import Block, Gates, Selection
 from sif.core.method import Plan
 from sif.errors import BudgetError
 from sif.methods.nasp import Nasp, NaspSettings
-from sif.search.history import Diagnostics, margins
+from sif.search.history import Diagnostics, epoch_entry, margins
 from sif.search.loop import SearchResult, SearchSettings, search
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.design import SPECS, FunctionSpec
@@ -231,6 +231,14 @@ def test_history_tells_losses_alphas_and_scores(tmp_path: Path) -> None:
     )
     for block in space.blocks:
         assert int(result.trained[block.name].sum()) == result.steps
+
+
+def test_the_loss_of_the_selection_is_told_apart_from_losses_on_trial() -> None:
+    shown, tried, other = (Selection({"operation": [number]}) for number in range(3))
+    losses = [torch.tensor(loss) for loss in (1.0, 2.0, 30.0)]
+    entry = epoch_entry(losses, [shown, shown, tried], [], {}, shown)
+    assert (entry["loss"], entry["selected_loss"]) == (11.0, 1.5)
+    assert epoch_entry(losses, [shown, None, tried], [], {}, other)["selected_loss"] is None
 
 
 def test_the_reported_loss_is_that_of_the_reported_architecture(tmp_path: Path) -> None:
