@@ -15,7 +15,7 @@ from sif.utils.device import peak_memory_mb, reset_peak_memory
 
 STEPS = (2, 20)
 """Fewest and most steps of a pilot, after a first one that allocates."""
-SECONDS = 0.5
+SECONDS = 0.3
 """Seconds that a pilot's steps take, unless its fewest take more."""
 REPEATED = 2.0
 """Seconds of a pilot up to which a second one is measured: the first may compile and load."""

@@ -19,7 +19,7 @@ from sif.utils.device import peak_memory_mb, reset_peak_memory
 
 PLANNED = 0.85
 """Share of a budget that a plan fills: an estimate is no promise."""
-SEARCH_PILOT = 0.5
+SEARCH_PILOT = 0.2
 """CPU seconds of the measurement of a search, unless its fewest steps take more."""
 FIGURES = 4.0
 """Seconds of figures, the verdict and the model's files."""

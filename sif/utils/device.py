@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import math
 import os
 import re
@@ -205,7 +204,6 @@ def give_back_memory() -> None:
     Tables of some megabytes are freed between others and would stay with the process: half of the
     memory of a search, taken once more by the next stage.
     """
-    gc.collect()
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # musl has no malloc_trim
             ctypes.CDLL(None).malloc_trim(0)
