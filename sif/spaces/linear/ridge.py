@@ -1,0 +1,92 @@
+"""Ridge regression of the next item on decayed histories: one Cholesky factorization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from sif.errors import DivergedError
+from sif.spaces.linear.gram import Normal, reach
+from sif.spaces.linear.sequences import Decay, Sequences
+
+COLUMNS = 1024
+"""Targets that are solved for at once."""
+TOLERANCE = 1e-2
+"""Largest relative residual of a solution in float32; more would move places in a ranking."""
+
+
+def solve(normal: Normal, l2: float) -> Tensor:
+    """Weights B of (gram + l2 I) B = cross.
+
+    Args:
+        normal: Overwritten: its memory holds the factor and the result.
+        l2: Ridge penalty, in rows.
+
+    Returns:
+        (s * n_items, n_items).
+
+    Raises:
+        DivergedError: The matrix is too close to singular for its number type.
+    """
+    weights = normal.cross
+    factor = normal.gram.mT  # symmetric; in LAPACK's order nothing is copied
+    factor.diagonal().add_(l2)
+    probe = torch.randn(len(factor), 1, generator=torch.Generator().manual_seed(0)).to(factor)
+    product, expected = factor @ probe, weights.mT @ probe
+    _, failed = torch.linalg.cholesky_ex(
+        factor, out=(factor, torch.empty((), dtype=torch.int32, device=factor.device))
+    )
+    if int(failed):
+        raise _singular(l2)
+    for start in range(0, weights.shape[1], COLUMNS):
+        block = weights[:, start : start + COLUMNS]
+        block.copy_(torch.cholesky_solve(block, factor))
+    # The probe's image under L L^T says whether the factor is right, and that of B the solution.
+    found = factor @ (factor.mT @ probe)
+    back = weights.mT @ product
+    for one, other in ((found, product), (back, expected)):
+        if not float((one - other).norm()) <= TOLERANCE * float(other.norm()):
+            raise _singular(l2)
+    return weights
+
+
+def _singular(l2: float) -> DivergedError:
+    return DivergedError(f"ridge: l2 {l2:g} is too small for histories that are so alike")
+
+
+def solving_bytes(n_items: int, scales: int, size: int = 4) -> int:
+    """Bytes of the normal equations and their solution.
+
+    Args:
+        n_items: Size of the catalog.
+        scales: Number of decays side by side.
+        size: Bytes of a number.
+    """
+    side = n_items * scales
+    return size * (side * side + side * n_items + 2 * side * COLUMNS)
+
+
+def histories(sequences: Sequences, decays: Sequence[Decay]) -> sp.csr_matrix:
+    """The decayed history of each user at the end of his sequence.
+
+    Args:
+        sequences: Of all users.
+        decays: The scales side by side.
+
+    Returns:
+        (n_users, s * n_items) float32.
+    """
+    longest = int(sequences.lengths.max(initial=0))
+    shape = (sequences.n_users, sequences.n_items)
+    blocks = []
+    for decay in decays:
+        clock = sequences.clock(decay)
+        at = np.flatnonzero(sequences.left < reach(decay, longest))
+        ends = sequences.starts[1:][sequences.users[at]] - 1
+        values = np.exp(-decay.rate * (clock[ends] - clock[at])).astype(np.float32)
+        blocks.append(sp.csr_matrix((values, (sequences.users[at], sequences.items[at])), shape))
+    return sp.csr_matrix(sp.hstack(blocks))

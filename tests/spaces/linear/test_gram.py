@@ -1,0 +1,110 @@
+"""Normal equations by lags against the histories' matrix itself, and their solution in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sif.errors import DivergedError, ShapeError
+from sif.spaces.linear.gram import normal_equations
+from sif.spaces.linear.ridge import histories, solve
+from sif.spaces.linear.sequences import Decay, Sequences
+
+Rows = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+DECAYS = st.builds(
+    Decay,
+    st.sampled_from([0.3, 0.8, 0.97, 1.0]),
+    st.one_of(st.none(), st.integers(1, 8)),
+    st.sampled_from([None, 60.0]),
+)
+
+
+def drawn(seed: int, n: int = 80, users: int = 9, items: int = 12) -> Sequences:
+    """Sequences with repeated items, a user without any and ties in time."""
+    draws = np.random.default_rng(seed)
+    seconds = draws.integers(0, 500, n)
+    return Sequences.of(
+        draws.integers(0, users, n), draws.integers(0, items, n), (users + 1, items),
+        seconds=seconds,
+    )  # fmt: skip
+
+
+def rows(sequences: Sequences, decays: list[Decay], weights: NDArray[np.float64]) -> Rows:
+    """X, Y and the weights of the rows, one place after the other."""
+    n, x, y, w = sequences.n_items, [], [], []
+    assert sequences.seconds is not None
+    for begin, end in zip(sequences.starts[:-1], sequences.starts[1:], strict=True):
+        for k in range(begin + 1, end):
+            row = np.zeros((len(decays), n))
+            for scale, decay in enumerate(decays):
+                unit = decay.unit
+                for i in range(begin, k):
+                    age = k - 1 - i
+                    if unit is not None:
+                        age = (sequences.seconds[k - 1] - sequences.seconds[i]) / unit
+                    if decay.window is None or k - i <= decay.window:
+                        row[scale, sequences.items[i]] += decay.gamma**age
+            x.append(row.ravel())
+            y.append(np.eye(n)[sequences.items[k]])
+            w.append(weights[k])
+    return np.array(x), np.array(y), np.array(w)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), decays=st.lists(DECAYS, min_size=1, max_size=3))
+def test_normal_equations_are_those_of_the_rows(seed: int, decays: list[Decay]) -> None:
+    sequences = drawn(seed)
+    weights = np.random.default_rng(seed + 1).random(len(sequences.items))
+    x, y, w = rows(sequences, decays, weights)
+    found = normal_equations(sequences, decays, weights)
+    # Decays without a window are cut where an item weighs less than 1e-4.
+    np.testing.assert_allclose(found.gram, x.T @ (w[:, None] * x), atol=2e-3)
+    np.testing.assert_allclose(found.cross, x.T @ (w[:, None] * y), atol=2e-3)
+    if all(d.window is not None or d.gamma == 1 or d.unit is not None for d in decays):
+        np.testing.assert_allclose(found.gram, x.T @ (w[:, None] * x), atol=1e-10)
+        np.testing.assert_allclose(found.cross, x.T @ (w[:, None] * y), atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_solution_is_that_of_a_dense_solver(dtype: torch.dtype) -> None:
+    sequences, decays = drawn(3, 900, 60, 30), [Decay(0.6, 3), Decay(0.95, 6)]
+    x, y, _ = rows(sequences, decays, np.ones(len(sequences.items)))
+    expected = np.linalg.solve(x.T @ x + 5.0 * np.eye(60), x.T @ y)
+    found = solve(normal_equations(sequences, decays, dtype=dtype), 5.0)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
+
+
+def test_a_matrix_too_close_to_singular_is_refused() -> None:
+    normal = normal_equations(drawn(0), [Decay(0.8), Decay(0.8)])
+    with pytest.raises(DivergedError, match=r"^ridge: l2 0 is too small"):
+        solve(normal, 0.0)
+
+
+def test_histories_are_the_rows_that_would_come_next() -> None:
+    sequences, decays = drawn(5), [Decay(0.8, 4), Decay(0.5, None, 60.0)]
+    found = histories(sequences, decays).toarray()
+    extended = Sequences(
+        np.insert(sequences.items, sequences.starts[1:], 0),
+        sequences.starts + np.arange(len(sequences.starts)), sequences.n_items,
+        np.insert(sequences.seconds, sequences.starts[1:], 0),  # type: ignore[arg-type]
+    )  # fmt: skip
+    x, _, _ = rows(extended, decays, np.ones(len(extended.items)))
+    last = np.cumsum(np.maximum(np.diff(extended.starts) - 1, 0)) - 1
+    for user in np.flatnonzero(sequences.lengths):
+        np.testing.assert_allclose(found[user], x[last[user]], rtol=1e-5, atol=1e-6)
+    assert not found[sequences.lengths == 0].any()
+
+
+def test_places_follow_time_and_ties_follow_the_rows() -> None:
+    ids = np.array([0, 0, 1, 0, 1])
+    times = np.array([5, 3, 9, 5, 1])
+    found = Sequences.of(ids, np.arange(5), (3, 5), seconds=times)
+    assert found.items.tolist() == [1, 0, 3, 4, 2] and found.starts.tolist() == [0, 3, 5, 5]
+    by_row = Sequences.of(ids, np.arange(5), (3, 5))
+    assert by_row.items.tolist() == [0, 1, 3, 2, 4]
+    with pytest.raises(ShapeError, match="expected times, found none"):
+        by_row.clock(Decay(0.5, None, 60.0))
