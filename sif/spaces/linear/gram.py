@@ -28,6 +28,10 @@ CHUNK = 1 << 22
 """Pairs of places that are added at once (100 MB)."""
 
 
+Entries = Iterator[tuple[Ids, Ids, Numbers]]
+"""Places of the row, places of the column, what is added there."""
+
+
 @dataclass(frozen=True, eq=False)
 class Normal:
     """Normal equations: (gram + l2) B = cross.
@@ -39,6 +43,73 @@ class Normal:
 
     gram: Tensor
     cross: Tensor
+
+
+class Products:
+    """Blocks of normal equations, each computed once.
+
+    Args:
+        sequences: Of the train part.
+        weights: (n,) weight of the row whose target is the item of each place; None: 1.
+        dtype: Of the blocks.
+    """
+
+    def __init__(
+        self, sequences: Sequences, weights: Numbers | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:  # fmt: skip
+        self.sequences, self.dtype = sequences, dtype
+        self._rows = np.ones(len(sequences.items)) if weights is None else weights
+        self._kept: dict[tuple[Decay, ...], Tensor] = {}
+
+    def normal(self, decays: Sequence[Decay], keep: bool = False) -> Normal:
+        """The normal equations of scales side by side.
+
+        Args:
+            decays: The scales.
+            keep: Whether blocks are kept for further calls.
+        """
+        n, s = self.sequences.n_items, len(decays)
+        gram = torch.empty(s * n, s * n, dtype=self.dtype)
+        cross = torch.empty(s * n, n, dtype=self.dtype)
+        for a, first in enumerate(decays):
+            rows = slice(a * n, (a + 1) * n)
+            cross[rows] = self._of(keep, first)
+            for b, second in enumerate(decays[: a + 1]):
+                columns = slice(b * n, (b + 1) * n)
+                block = self._of(keep, first, second)
+                gram[rows, columns], gram[columns, rows] = block, block.T
+        return Normal(gram, cross)
+
+    def _of(self, keep: bool, *decays: Decay) -> Tensor:
+        if decays in self._kept:
+            return self._kept[decays]
+        block = self._cross(*decays) if len(decays) == 1 else self._gram(*decays)
+        if keep:
+            self._kept[decays] = block
+            if len(decays) == 2:
+                self._kept[decays[::-1]] = block.T
+        return block
+
+    def _cross(self, decay: Decay) -> Tensor:
+        return self._sum(_targets(self.sequences, decay, self._rows))
+
+    def _gram(self, first: Decay, second: Decay) -> Tensor:
+        pairs = _Pairs(self.sequences, first, second, self._rows)
+        if first == second:
+            later = self._sum(pairs.earlier(1))
+            return later + later.T + self._sum(pairs.earlier(0, 1))
+        swapped = _Pairs(self.sequences, second, first, self._rows)
+        return self._sum(pairs.earlier()) + self._sum(swapped.earlier(1)).T
+
+    def _sum(self, entries: Entries) -> Tensor:
+        """The matrix (n_items, n_items) of entries, at the items of their places."""
+        n, items = self.sequences.n_items, self.sequences.items
+        flat = torch.zeros(n * n, dtype=self.dtype)
+        for rows, columns, values in _together(entries):
+            at = torch.from_numpy(items[rows] * n + items[columns])
+            flat.scatter_add_(0, at, torch.from_numpy(values).to(self.dtype))
+        return flat.view(n, n)
 
 
 def normal_equations(
@@ -53,35 +124,7 @@ def normal_equations(
         weights: (n,) weight of the row whose target is the item of each place; None: 1.
         dtype: Of the result.
     """
-    n, s = sequences.n_items, len(decays)
-    rows = np.ones(len(sequences.items)) if weights is None else weights
-    gram = torch.zeros(s * n, s * n, dtype=dtype)
-    cross = torch.zeros(s * n, n, dtype=dtype)
-    for a, first in enumerate(decays):
-        _add(cross, a * n, 0, sequences, _targets(sequences, first, rows))
-        for b, second in enumerate(decays[: a + 1]):
-            both = _Pairs(sequences, first, second, rows)
-            _add(gram, a * n, b * n, sequences, both.earlier())
-            if a == b:
-                _add(gram, a * n, b * n, sequences, both.flipped(both.earlier(1)))
-            else:
-                swapped = _Pairs(sequences, second, first, rows)
-                _add(gram, a * n, b * n, sequences, swapped.flipped(swapped.earlier(1)))
-        done = slice(a * n, (a + 1) * n)
-        gram[: a * n, done] = gram[done, : a * n].T
-    return Normal(gram, cross)
-
-
-Entries = Iterator[tuple[Ids, Ids, Numbers]]
-"""Places of the row, places of the column, what is added there."""
-
-
-def _add(matrix: Tensor, row: int, column: int, sequences: Sequences, entries: Entries) -> None:
-    """Adds entries at the items of their places, from a corner of a matrix on."""
-    flat, width = matrix.view(-1), matrix.shape[1]
-    for rows, columns, values in _together(entries):
-        at = (sequences.items[rows] + row) * width + (sequences.items[columns] + column)
-        flat.scatter_add_(0, torch.from_numpy(at), torch.from_numpy(values).to(matrix.dtype))
+    return Products(sequences, weights, dtype).normal(decays)
 
 
 def _together(entries: Entries) -> Entries:
@@ -134,10 +177,10 @@ class _Pairs:
         self.faded = first.rate * self.clocks[0] + second.rate * self.clocks[1]
         self.after = _sums_after(sequences, self.faded, weights)
 
-    def earlier(self, least: int = 0) -> Entries:
-        """(earlier place, later place, sum over all rows that hold both), from a lag on."""
+    def earlier(self, least: int = 0, most: int | None = None) -> Entries:
+        """(earlier place, later place, sum over all rows that hold both) of a range of lags."""
         first, later = self.reaches
-        for lag in range(least, first):
+        for lag in range(least, first if most is None else most):
             i = np.flatnonzero(self.sequences.left > lag)  # and one more, the first target
             if not len(i):
                 return
@@ -150,11 +193,6 @@ class _Pairs:
             value[cut] -= np.exp(self.faded[j[cut]] - self.faded[beyond]) * self.after[beyond]
             clock = self.clocks[0]
             yield i, j, value * np.exp(-self.first.rate * (clock[j] - clock[i]))
-
-    def flipped(self, entries: Entries) -> Entries:
-        """The same with the later place as row."""
-        for i, j, value in entries:
-            yield j, i, value
 
 
 def _sums_after(sequences: Sequences, faded: Numbers, weights: Numbers) -> Numbers:

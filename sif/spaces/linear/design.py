@@ -1,0 +1,87 @@
+"""Designs of item-item models: which history predicts what, and how far popularity counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sif.core.gates import Block
+from sif.core.genotype import Genotype, check_names
+from sif.errors import GenotypeError
+from sif.spaces.linear.sequences import Decay
+
+NAME = "order"
+"""Of the space, as written in genotypes."""
+FORGOTTEN = 0.03
+"""Weight, relative to the latest item's, below which an item is outside of a scale's window."""
+NONE, SET = "none", "set"
+SCALES: Mapping[str, tuple[str, ...]] = {
+    "recent": (NONE, "0.3", "0.5", "0.6"),
+    "middle": ("0.8", NONE, "0.7", "0.9"),
+    "long": (NONE, "0.95", "0.97", "0.99", SET),
+}
+"""Block to the decays of one time scale, the neutral one first: a single scale of 0.8 per item."""
+TARGET, DISCOUNT = "target", "discount"
+TARGETS = ("any", "next")
+"""any: every item of a user from all others (EASE). next: the item that follows."""
+DISCOUNTS = ("0", "0.05", "0.1", "0.2", "0.3")
+"""Powers of the items' popularity by which scores are divided."""
+
+BLOCKS = (
+    Block(TARGET, TARGETS, default_op="any", own_weights=True),
+    *(
+        Block(name, names, default_op=names[0], own_weights=True)
+        for name, names in SCALES.items()
+    ),
+    Block(DISCOUNT, DISCOUNTS, default_op="0", own_weights=True),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LinearDesign:
+    """An item-item model.
+
+    Attributes:
+        decays: Time scales of the history side by side; empty: a history is a set, and predicts any
+            item of its user.
+        discount: Power of popularity by which scores are divided.
+    """
+
+    decays: tuple[Decay, ...]
+    discount: float = 0.0
+
+    @property
+    def expression(self) -> str:
+        """The model on one line, such as "next item from history(0.3, 0.8, 0.97)"."""
+        told = "any item from set(user)"
+        if self.decays:
+            told = f"next item from history({'; '.join(map(str, self.decays))})"
+        return told if not self.discount else f"{told} / popularity^{self.discount:g}"
+
+
+def decay_of(name: str) -> Decay | None:
+    """The decay of a name in `SCALES`; None for "none"."""
+    if name == NONE:
+        return None
+    if name == SET:
+        return Decay(1.0)
+    gamma = float(name)
+    return Decay(gamma, math.ceil(math.log(FORGOTTEN) / math.log(gamma)))
+
+
+def linear_design(genotype: Genotype) -> LinearDesign:
+    """The design of a genotype.
+
+    Raises:
+        GenotypeError: Another space, unknown names, or a next item without a history.
+    """
+    check_names(genotype, NAME, {block.name: block.operations for block in BLOCKS})
+    discount = float(genotype.operation(DISCOUNT))
+    if genotype.operation(TARGET) == "any":
+        return LinearDesign((), discount)
+    found = (decay_of(genotype.operation(name)) for name in SCALES)
+    decays = tuple(decay for decay in found if decay is not None)
+    if not decays:
+        raise GenotypeError("genotype: expected a time scale of the history, found none")
+    return LinearDesign(decays, discount)

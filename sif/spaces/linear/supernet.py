@@ -1,0 +1,218 @@
+"""The space of item-item models: weights in closed form, searched by the core like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sif.core.gates import Gates, Selection
+from sif.core.genotype import Genotype
+from sif.spaces.interaction.gated import replacement_scores
+from sif.spaces.linear.design import (
+    BLOCKS,
+    DISCOUNT,
+    NAME,
+    NONE,
+    SCALES,
+    TARGET,
+    LinearDesign,
+    decay_of,
+    linear_design,
+)
+from sif.spaces.linear.gram import Products
+from sif.spaces.linear.ridge import histories, solve
+from sif.spaces.linear.sequences import Decay, Sequences
+
+Scores = NDArray[np.float32]
+WORST = 1e6
+"""Error of a selection that is no model: a next item without a history."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Users whose next items are known, as a batch.
+
+    Attributes:
+        known: Histories of the users, before the items.
+        truth: CSR (n_users, n_items), the items.
+    """
+
+    known: Sequences
+    truth: sp.csr_matrix
+
+
+@dataclass(frozen=True, eq=False)
+class OrderContext:
+    """What the space is told about data and objective.
+
+    Attributes:
+        train: What weights are fitted on.
+        l2: Ridge penalty of the next item, in rows.
+        set_l2: The same of any item.
+        criterion: Validation error of scores (n_users, n_items) of a batch's users.
+        popularity: (n_items,) train rows of each item.
+    """
+
+    train: Sequences
+    l2: float
+    set_l2: float
+    criterion: Callable[[Judged, Scores], float]
+    popularity: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        counts = np.bincount(self.train.items, minlength=self.train.n_items)
+        object.__setattr__(self, "popularity", counts + 1.0)
+
+
+class OrderSpace(nn.Module):
+    """Which history predicts what.
+
+    Every combination has weights of its own, the exact minimum of its training loss, so there is
+    nothing to warm up. A single number is trained by steps: the scale of the scores, which no
+    ranking sees.
+
+    Args:
+        context: Inputs from data and objective.
+    """
+
+    name = NAME
+    blocks = BLOCKS
+
+    def __init__(self, context: OrderContext) -> None:
+        super().__init__()
+        self.context = context
+        self.scale = nn.Parameter(torch.ones(()))
+        self._products = Products(context.train, dtype=torch.float32)
+        self._weights: dict[tuple[Decay, ...], Tensor] = {}
+        self._errors: dict[tuple[int, LinearDesign], float] = {}
+
+    def reference_tensor(self) -> Tensor:
+        """The scale of the scores."""
+        return self.scale
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """The scale of the scores."""
+        return [self.scale]
+
+    def arch_parameters(self) -> list[nn.Parameter]:
+        """None."""
+        return []
+
+    def weights(self, decays: tuple[Decay, ...]) -> Tensor:
+        """The weights (s * n_items, n_items) of time scales; of a set without any."""
+        if decays not in self._weights:
+            if len(self._weights) > 1:  # that of the active selection and one beside it
+                self._weights.pop(next(iter(self._weights)))
+            context = self.context
+            self._weights[decays] = (
+                solve(self._products.normal(decays, keep=True), context.l2)
+                if decays
+                else set_weights(context.train, context.set_l2)
+            )
+        return self._weights[decays]
+
+    def scores(self, batch: Judged, design: LinearDesign) -> Scores:
+        """Scores (n_users, n_items) of a batch's users."""
+        known = seen(batch.known) if not design.decays else histories(batch.known, design.decays)
+        found = known @ self.weights(design.decays).numpy()
+        return np.asarray(found / self.context.popularity**design.discount, dtype=np.float32)
+
+    def loss(self, batch: Judged, gates: Gates) -> Tensor:
+        """Squared error of the scores of all items, under the gates."""
+        target, discount = (gates.weights[name][0] for name in (TARGET, DISCOUNT))
+        popularity = torch.from_numpy(self.context.popularity).to(self.scale)
+        factor = sum(
+            gate.to(self.scale) * popularity ** -float(name)
+            for gate, name in zip(discount, self._names(DISCOUNT), strict=True)
+        )
+        found = target[0].to(self.scale) * self._set(batch)
+        if gates.active is None or gates.active[TARGET] == (1,):
+            found = found + target[1].to(self.scale) * self._next(batch, gates)
+        truth = torch.from_numpy(batch.truth.toarray()).to(self.scale)
+        result: Tensor = (self.scale * factor * found - truth).square().mean()
+        return result
+
+    def _set(self, batch: Judged) -> Tensor:
+        return torch.from_numpy(seen(batch.known) @ self.weights(()).numpy())
+
+    def _next(self, batch: Judged, gates: Gates) -> Tensor:
+        """Scores by the histories of all decays, each through the weights of its scale."""
+        active = [decay_of(self._names(n)[int(gates.weights[n][0].argmax())]) for n in SCALES]
+        chosen = tuple(decay for decay in active if decay is not None)
+        if not chosen:
+            return torch.zeros(batch.truth.shape)
+        parts = iter(self.weights(chosen).split(self.context.train.n_items))
+        result = torch.zeros(batch.truth.shape)
+        for name, decay in zip(SCALES, active, strict=True):
+            if decay is None:
+                continue
+            weights = next(parts).numpy()
+            for gate, other in zip(gates.weights[name][0], self._names(name), strict=True):
+                if other != NONE and (gates.active is None or bool(gate)):
+                    one = decay_of(other)
+                    assert one is not None  # noqa: S101
+                    known = torch.from_numpy(histories(batch.known, [one]) @ weights)
+                    result = result + gate.to(result) * known
+        return result
+
+    def _names(self, block: str) -> tuple[str, ...]:
+        return next(one.operations for one in self.blocks if one.name == block)
+
+    def regularizer(self, gates: Gates) -> Tensor:
+        """Nothing: the penalty is in the closed form."""
+        return torch.zeros(())
+
+    @torch.no_grad()
+    def replacement_scores(
+        self, train: Judged, valid: Judged, gates: Gates, alpha: Mapping[str, Tensor] | None = None
+    ) -> Mapping[str, Tensor]:
+        """log(error with the candidate in place / error as it is), each with weights of its own."""
+
+        def error(selection: Selection) -> float:
+            genotype = self.genotype(selection.to_gates(self.blocks))
+            if genotype.operation(TARGET) == "next" and all(
+                genotype.operation(name) == NONE for name in SCALES
+            ):
+                return WORST
+            return self.error(valid, linear_design(genotype))
+
+        return replacement_scores(self.blocks, gates, error, alpha)
+
+    def error(self, batch: Judged, design: LinearDesign) -> float:
+        """Validation error of a design, computed once."""
+        key = id(batch), design
+        if key not in self._errors:
+            self._errors[key] = self.context.criterion(batch, self.scores(batch, design))
+        return self._errors[key]
+
+    def genotype(self, gates: Gates) -> Genotype:
+        """The combination at the gates."""
+        return Genotype(self.name, gates.choices().named(self.blocks))
+
+
+def seen(sequences: Sequences) -> sp.csr_matrix:
+    """The items of every user as a set: CSR (n_users, n_items) of ones."""
+    ones = np.ones(len(sequences.items), dtype=np.float32)
+    shape = (sequences.n_users, sequences.n_items)
+    found = sp.csr_matrix((ones, (sequences.users, sequences.items)), shape)
+    found.sum_duplicates()
+    found.data[:] = 1.0
+    return found
+
+
+def set_weights(sequences: Sequences, l2: float) -> Tensor:
+    """Weights of any item from all others: EASE (Steck, WWW 2019), a zero diagonal."""
+    pairs = seen(sequences)
+    gram = torch.from_numpy((pairs.T @ pairs).toarray()).mT
+    gram.diagonal().add_(l2)
+    torch.linalg.cholesky(gram, out=gram)
+    weights = torch.cholesky_inverse(gram, out=gram).mT
+    diagonal = weights.diagonal().clone()
+    weights.neg_().div_(diagonal).fill_diagonal_(0.0)
+    return weights
