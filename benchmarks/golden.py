@@ -41,7 +41,9 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[1]
 RENAMED: dict[str, str] = {}
 """Keys of metrics, genotypes and logs: the name at 4c03358 to the name of today."""
-REWORDED: dict[str, str] = {"rich": "staged", "switch": "replacement_loss"}
+REWORDED: dict[str, str] = {
+    "rich": "staged", "switch": "replacement_loss", "leave-one-out": "last-item",
+}  # fmt: skip
 """The same of words inside of texts and keys, such as the names of spaces and stages."""
 VARYING = ("seconds", "peak_memory_mb", "plan")
 """Ends of the keys that two runs of the same job need not agree in."""

@@ -51,7 +51,8 @@ class PlantedConfig(Section):
 
 
 _LASTING = {
-    "user", "item", "rating", "timestamp", "separator", "context", "min_rating", "duplicates",
+    "user", "item", "rating", "timestamp", "separator", "context", "order", "min_rating",
+    "duplicates",
 }  # fmt: skip
 
 
@@ -71,6 +72,10 @@ class DataConfig(Section):
     time_buckets: Annotated[int, Field(ge=2)] | None = Field(
         None, description="buckets of a generated field 'time', equally many train rows each"
     )
+    order: Literal["time", "rows"] | None = Field(
+        None, description="what says which interaction came first: time, or the rows of the file; "
+        "None: time where there is a column of it"
+    )  # fmt: skip
     min_rating: float | None = Field(None, description="ratings below this are dropped")
     min_user: Count = Field(1, description="fewest interactions per user")
     min_item: Count = Field(1, description="fewest interactions per item")
@@ -78,6 +83,9 @@ class DataConfig(Section):
         "last", description="rule for repeated pairs"
     )
     protocol: str | None = Field(None, description="split protocol; None: the objective's own")
+    moments: Annotated[int, Field(ge=2, le=8)] = Field(
+        3, description="moments of protocol rolling, a tenth of the rows apart"
+    )
     split_file: AbsolutePath | None = Field(
         None, description="a split made elsewhere; the dataset's name is then only a label"
     )
