@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sif.config.renamed import RELAXATIONS
 from sif.config.sections import (
@@ -221,6 +221,19 @@ class TrainConfig(Section):
     )
 
 
+def _with_main(cutoffs: tuple[int, ...]) -> tuple[int, ...]:
+    """Each cut-off once, ascending, 10 of the main metric among them."""
+    return tuple(sorted({10, *cutoffs}))
+
+
+Cutoffs = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=1000)], ...],
+    Field(strict=False),
+    BeforeValidator(lambda value: (value,) if isinstance(value, int) else value),
+    AfterValidator(_with_main),
+]
+
+
 class CFConfig(CommonConfig):
     """Collaborative filtering: interactions to a found interaction function and a recommender.
 
@@ -246,6 +259,9 @@ class CFConfig(CommonConfig):
     space: str = Field("sif", description="search space")
     spaces: Owned = Field({}, description="settings of spaces of other packages by name")
     losses: Owned = Field({}, description="settings of losses of other packages by name")
+    metrics_at: Cutoffs = Field(
+        (10, 20), description="lengths of the lists that ranking metrics look at; 10 is always one"
+    )
     exclude_seen: ExcludeSeen = Field(
         "all", description="what recommendations leave out: all that a user has in the data, also "
         "what filters dropped; what is trained; or nothing"

@@ -109,9 +109,9 @@ def cut_at(interactions: Interactions, cut: int, seed: int, where: str) -> Drawn
     part[is_valid], part[is_test] = VALID, TEST
     reached = float(new["window"][is_valid].mean())
     note = (
-        f"rows of new users: {share:.1%} of the test part, {reached:.1%} of the validation part,"
-        f" {new['window'].sum() / window.sum():.1%} of the window that it is drawn from, of which"
-        f" {int((window & ~is_valid).sum()):,} of {int(window.sum()):,} rows stay in train"
+        f"rows of new users: {share:.1%} of test, {reached:.1%} of valid, drawn from a window with"
+        f" {new['window'].sum() / window.sum():.1%}; {int((window & ~is_valid).sum()):,} of its"
+        f" {int(window.sum()):,} rows stay in train"
     )
     return part, (note, *_ties(users, moment))
 

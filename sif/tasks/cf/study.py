@@ -12,7 +12,7 @@ from sif.config import CFConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
 from sif.data.interactions.load import Dataset
-from sif.evaluation.evaluate import Evaluation, evaluate
+from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.user_groups import cold_shares
 from sif.problems.base import SEARCHED, Reporter, Trained
 from sif.problems.controls import CONTROLS, FIXED, fixed_multiply
@@ -32,7 +32,7 @@ NO_DOWNLOAD = (
     "the paper's setting: dataset ml-100k with the preset cf/sif-paper"
 )
 COLUMNS = {
-    "ranking": ("ndcg@10", "recall@10", "map@10", "mrr@10", "hit@10"),
+    "ranking": ("ndcg@10", "recall@10", "ndcg@20", "recall@20", "map@10", "mrr@10", "hit@10"),
     "rating": ("rmse", "rmse_std", "mae"),
 }
 
@@ -91,7 +91,7 @@ class InteractionStudy(Study):
     def baseline(self, name: str) -> Entry:
         """The best of a classical model's grid."""
         fitted = self.problem.tuned(name)
-        found = evaluate(fitted.scorer, self.split, "test", self.config.objective)
+        found = self.problem.tested(fitted.scorer, self.split)
         return Entry(name, fitted.valid.metrics, found, fitted.seconds, dict(fitted.params))
 
     def baseline_seconds(self, measured: Measurements) -> dict[str, float]:
@@ -121,7 +121,7 @@ class InteractionStudy(Study):
     def test_saved(self, folder: Path) -> Evaluation:
         """The recommender again."""
         model = ServedModel.load(folder)
-        return evaluate(model.scorer, self.split, "test", self.config.objective)
+        return self.problem.tested(model.scorer, self.split)
 
     # What is told
 
@@ -191,9 +191,8 @@ class InteractionStudy(Study):
 
     def row(self, entry: Entry) -> dict[str, str]:
         """Metrics of the objective."""
-        metrics = {
-            name: f"{entry.test.metrics[name]:.4f}" for name in COLUMNS[self.config.objective]
-        }
+        found, names = entry.test.metrics, COLUMNS[self.config.objective]
+        metrics = {name: f"{found[name]:.4f}" for name in names if name in found}
         valid = f"{entry.valid[self.problem.metric]:.4f}"
         return {"valid": valid, **metrics, "fit s": f"{entry.seconds:.1f}"}
 

@@ -48,7 +48,7 @@ def test_time_cut_by_hand() -> None:
         assert split.part[12:14].tolist() == [1, 1]
         assert split.part[18:].tolist() == [2, 2]
         seen.add(tuple(split.part[14:18].tolist()))
-        assert split.notes[0].startswith("rows of new users: 50.0% of the test part, ")
+        assert split.notes[0].startswith("rows of new users: 50.0% of test, ")
     assert seen == {(1, 1, 1, 0), (0, 0, 0, 1)}
 
 
