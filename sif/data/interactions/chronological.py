@@ -24,6 +24,8 @@ from sif.data.interactions.parts import (
 from sif.errors import DataError
 
 Mask = npt.NDArray[np.bool_]
+_LEAST = 0.1  # of a window, to be drawn from it
+_NEAR = 0.01  # difference of shares that needs no draw
 ROLLING = "rolling"
 """The protocol of several moments, see `sif.data.interactions.rolling`."""
 
@@ -85,49 +87,60 @@ def cut_at(interactions: Interactions, cut: int, seed: int, where: str) -> Drawn
         DataError: No row lies before the cut, or before the validation window.
     """
     moment = moments_of(interactions, where, "time-cut")
-    users, n_users = interactions.ids[:, 0], interactions.sizes[0]
+    users = interactions.ids[:, 0]
     is_test = moment >= cut
+    window = _window(interactions, moment, is_test, where)
+    new_in_test = _of_new_users(users, is_test, ~is_test)
+    new = _of_new_users(users, window, ~is_test & ~window)
+    share = float(new_in_test.sum() / is_test.sum())
+    is_valid = _mirrored(users, new, window & ~new, share, seed)
+    part = np.full(len(users), TRAIN, dtype=np.int8)
+    part[is_valid], part[is_test] = VALID, TEST
+    n, left = int(window.sum()), int((window & ~is_valid).sum())
+    drawn = (
+        f"drawn from a window with {new.sum() / n:.1%}; {left:,} of its {n:,} rows stay in train"
+    )
+    if not left and abs(new.sum() / n - share) > _NEAR:
+        drawn = f"a whole window of {n:,} rows, which has too few of one kind to be drawn like test"
+    reached = float(new[is_valid].mean())
+    note = f"rows of new users: {share:.1%} of test, {reached:.1%} of valid, {drawn}"
+    return part, (note, *_ties(users, moment))
+
+
+def _window(interactions: Interactions, moment: Int64Array, is_test: Mask, where: str) -> Mask:
+    """(n,): the rows before the test part within a time of its length."""
     if is_test.all():
         raise DataError(f"{where}: expected rows before the test part, found all in one moment")
     span = int(moment[is_test].max() - moment[is_test].min())
-    window = ~is_test & (moment >= moment[~is_test].max() - span)
-    earlier = ~is_test & ~window
-    if not earlier.any():
+    window: Mask = ~is_test & (moment >= moment[~is_test].max() - span)
+    if not (~is_test & ~window).any():
+        unit = "seconds" if interactions.place is None else "rows"
         raise DataError(
             f"{where}: expected rows before the validation window, which is as long as the test"
             f" part, found none: the last {is_test.mean():.0%} of the rows take {span:,} of the"
-            f" {int(np.ptp(moment)):,} {'rows' if interactions.place is not None else 'seconds'};"
-            " use temporal or last-item"
+            f" {int(np.ptp(moment)):,} {unit}; use temporal or last-item"
         )
-    new = {
-        "test": is_test & ~_with_rows(users[~is_test], n_users)[users],
-        "window": window & ~_with_rows(users[earlier], n_users)[users],
-    }
-    share = float(new["test"].sum() / is_test.sum())
-    is_valid = _mirrored(users, new["window"], window & ~new["window"], share, seed)
-    part = np.full(len(users), TRAIN, dtype=np.int8)
-    part[is_valid], part[is_test] = VALID, TEST
-    reached = float(new["window"][is_valid].mean())
-    note = (
-        f"rows of new users: {share:.1%} of test, {reached:.1%} of valid, drawn from a window with"
-        f" {new['window'].sum() / window.sum():.1%}; {int((window & ~is_valid).sum()):,} of its"
-        f" {int(window.sum()):,} rows stay in train"
-    )
-    return part, (note, *_ties(users, moment))
+    return window
+
+
+def _of_new_users(users: Int64Array, rows: Mask, before: Mask) -> Mask:
+    """(n,): those of the rows whose user has none of the rows before."""
+    new: Mask = rows & ~np.isin(users, np.unique(users[before]))
+    return new
 
 
 def _mirrored(users: Int64Array, new: Mask, known: Mask, share: float, seed: int) -> Mask:
     """(n,): as many rows of the two groups as there can be with a share of new ones.
 
-    All rows of both where one group that is asked for is empty.
+    All rows of both where that would be fewer than a tenth of them: too few to choose by.
     """
-    n_new, n_known = int(new.sum()), int(known.sum())
-    sizes = [n / part for n, part in ((n_new, share), (n_known, 1 - share)) if part > 0]
-    if min(sizes) == 0:
+    sizes = [int(group.sum()) / part for group, part in ((new, share), (known, 1 - share)) if part]
+    size = min(sizes)
+    if size < _LEAST * (new | known).sum():
         return new | known
     rng = generator(seed)
-    drawn = _some_users(users, new, min(sizes) * share, rng)
-    return drawn | _some_users(users, known, min(sizes) * (1 - share), rng)
+    drawn = _some_users(users, new, size * share, rng)
+    return drawn | _some_users(users, known, size * (1 - share), rng)
 
 
 def _some_users(users: Int64Array, group: Mask, wanted: float, rng: np.random.Generator) -> Mask:
@@ -141,11 +154,6 @@ def _some_users(users: Int64Array, group: Mask, wanted: float, rng: np.random.Ge
             taken += n
     some: Mask = group & chosen[users]
     return some
-
-
-def _with_rows(users: Int64Array, n_users: int) -> Mask:
-    """(n_users,): who has one of the rows."""
-    return np.bincount(users, minlength=n_users) > 0
 
 
 def moments_of(interactions: Interactions, where: str, protocol: str) -> Int64Array:

@@ -52,6 +52,14 @@ def test_time_cut_by_hand() -> None:
     assert seen == {(1, 1, 1, 0), (0, 0, 0, 1)}
 
 
+def test_a_window_without_new_users_is_valid_as_a_whole() -> None:
+    users = [n % 4 for n in range(27)] + [5, 6, 7]
+    split = split_of(rows_of(users, range(30)), "time-cut")
+    assert split.part.tolist() == [0] * 24 + [1] * 3 + [2] * 3
+    (note,) = split.notes
+    assert note.startswith("rows of new users: 100.0% of test, 0.0% of valid, a whole window of 3 ")
+
+
 @given(
     st.lists(st.tuples(st.integers(0, N_USERS - 1), st.integers(0, 40)), min_size=20, max_size=60),
     st.integers(0, 3),
@@ -82,12 +90,12 @@ def test_time_cut_holds_its_promises(rows: Rows, seed: int, by_rows: bool) -> No
         if (mine & valid).any() and (mine & (part == 0)).any():
             assert moments[mine & (part == 0)].max() < moments[mine & valid].min()
     share = new_at_test.sum() / test.sum()
-    if (share > 0 and not new.any()) or (share < 1 and not known.any()):
-        assert (valid == window).all()
-        return
     # One group whole, of the other one as many rows as make the share, up to half a user.
     pairs = [(new, share), (known, 1 - share)]
     total = min(group.sum() / wanted for group, wanted in pairs if wanted > 0)
+    if total < 0.1 * window.sum():  # too few are left
+        assert (valid == window).all()
+        return
     for group, wanted in pairs:
         largest = np.bincount(users[group], minlength=1).max()
         assert abs((valid & group).sum() - total * wanted) <= largest / 2 + 1e-9
