@@ -31,10 +31,17 @@ NO_DOWNLOAD = (
     "dataset ml-100k (downloads), or a CSV, TSV, Parquet or .inter file; "
     "the paper's setting: dataset ml-100k with the preset cf/sif-paper"
 )
-COLUMNS = {
-    "ranking": ("ndcg@10", "recall@10", "ndcg@20", "recall@20", "map@10", "mrr@10", "hit@10"),
-    "rating": ("rmse", "rmse_std", "mae"),
-}
+MORE = ("ndcg", "recall")
+"""Metrics that the table also shows at a second cut-off: more would not fit its width."""
+
+
+def columns(config: CFConfig) -> tuple[str, ...]:
+    """Metrics in the table: those at 10, two of them also at the longest other list."""
+    if config.objective == "rating":
+        return ("rmse", "rmse_std", "mae")
+    others = [k for k in config.metrics_at if k != 10][-1:]
+    further = [f"{name}@{k}" for k in others for name in MORE]
+    return ("ndcg@10", "recall@10", *further, "map@10", "mrr@10", "hit@10")
 
 
 @dataclass(eq=False)
@@ -191,8 +198,7 @@ class InteractionStudy(Study):
 
     def row(self, entry: Entry) -> dict[str, str]:
         """Metrics of the objective."""
-        found, names = entry.test.metrics, COLUMNS[self.config.objective]
-        metrics = {name: f"{found[name]:.4f}" for name in names if name in found}
+        metrics = {name: f"{entry.test.metrics[name]:.4f}" for name in columns(self.config)}
         valid = f"{entry.valid[self.problem.metric]:.4f}"
         return {"valid": valid, **metrics, "fit s": f"{entry.seconds:.1f}"}
 

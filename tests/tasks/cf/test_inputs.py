@@ -11,6 +11,7 @@ import pytest
 from sif import CFConfig
 from sif.errors import ConfigError, DataError
 from sif.tasks.cf.inputs import load_data
+from sif.tasks.cf.study import columns
 
 
 def arrays(**changes: Any) -> dict[str, np.ndarray]:
@@ -68,6 +69,14 @@ def test_the_former_name_of_last_item(tmp_path: Path) -> None:
     told = "data.protocol leave-one-out is now last-item"
     with pytest.warns(DeprecationWarning, match=told):
         assert parts(tmp_path, arrays(), data={"protocol": "leave-one-out"}) == new
+
+
+def test_columns_of_the_table() -> None:
+    for at, further in (([10], []), ([5, 50], ["ndcg@50", "recall@50"]), ([5], ["ndcg@5"])):
+        shown = columns(CFConfig(metrics_at=at))
+        assert shown[:2] == ("ndcg@10", "recall@10") and len(shown) == 5 + 2 * bool(further)
+        assert set(further) <= set(shown)
+    assert columns(CFConfig(objective="rating")) == ("rmse", "rmse_std", "mae")
 
 
 def test_cutoffs() -> None:
