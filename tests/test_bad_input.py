@@ -193,6 +193,10 @@ def test_repeated_pairs_are_merged_by_a_stated_rule_or_refused(
         ),
         ("losses.bprr.x=1", "losses: expected one of whole-data"),
         ("data.protocol=file", "data.protocol 'file' needs data.split_file"),
+        ("data.protocol=rolling", "data.protocol: rolling makes several splits, expected one"),
+        ("data.order=file", "data.order: expected 'time' or 'rows', found 'file'"),
+        ("data.moments=1", "data.moments: expected a number greater than or equal to 2, found 1"),
+        ("metrics_at=[0]", "metrics_at.0: expected a number greater than or equal to 1, found 0"),
         ("nonsense", "--set: nonsense: expected key=value"),
         ("task=cnn", "task: 'cnn' contradicts the requested 'cf'"),
     ],
@@ -262,7 +266,11 @@ def test_ratings_that_cannot_be_predicted(refused_job: Callable[..., str]) -> No
     ("change", "expected"),
     [
         ({"part": np.arange(40) % 2}, "expected interactions in every part, found train 20, valid"),
-        ({"part": np.arange(40) % 2 * 2}, "train 20, valid 0, test 20"),
+        ({"part": np.arange(40) % 2 + 1}, "train 0, valid 20, test 20"),
+        (
+            {"part": np.zeros(40, dtype=int)},
+            "found 0 (train) in all 40 rows; give the file as data",
+        ),
         ({"part": np.arange(40) % 4}, "row 4: part: expected 0 (train), 1 (valid) or 2 (test)"),
         ({"user": np.zeros(40, dtype=int)}, "expected at least 2 users, found 1"),
         ({"item": np.zeros(40, dtype=int)}, "expected at least 2 items, found 1"),

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from sif.data.interactions.interactions import Interactions
 from sif.errors import ConfigError
 from sif.evaluation.cold_start import ColdStartRule, with_cold_start
-from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Objective, Scorer, evaluate_on
+from sif.evaluation.evaluate import (
+    CUTOFFS,
+    MAIN_METRIC,
+    Evaluation,
+    Objective,
+    Scorer,
+    evaluate_on,
+)
 from sif.evaluation.metrics import merit
 from sif.utils.device import never, torch_threads
 
@@ -96,6 +103,7 @@ def fit_best(
     seed: int,
     threads: int,
     out_of_time: Callable[[], bool] = never,
+    cutoffs: Sequence[int] = CUTOFFS,
 ) -> Fitted:
     """Fits the grid on train and keeps what validation ranks first (the earliest of equals).
 
@@ -107,6 +115,7 @@ def fit_best(
         seed: Of initialization and sampling.
         threads: Of the CPU.
         out_of_time: Asked after every parameter set; once it says so, that was the last.
+        cutoffs: Of ranking metrics.
 
     Returns:
         The best of the grid, with the seconds of all of it.
@@ -129,7 +138,7 @@ def fit_best(
         scorers = baseline.fit_grid(train, baseline.grid, seed, threads)
         for params, fit in zip(baseline.grid, scorers, strict=True):
             scorer = with_cold_start(fit, cold_start)
-            evaluation = evaluate_on(scorer, train, (train,), valid, objective)
+            evaluation = evaluate_on(scorer, train, (train,), valid, objective, cutoffs)
             trials.append((params, evaluation.metrics[metric]))
             if best is None or merit(metric, trials[-1][1]) > merit(
                 metric, best[2].metrics[metric]

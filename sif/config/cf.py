@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sif.config.renamed import RELAXATIONS
 from sif.config.sections import (
@@ -51,7 +51,8 @@ class PlantedConfig(Section):
 
 
 _LASTING = {
-    "user", "item", "rating", "timestamp", "separator", "context", "min_rating", "duplicates",
+    "user", "item", "rating", "timestamp", "separator", "context", "order", "min_rating",
+    "duplicates",
 }  # fmt: skip
 
 
@@ -71,6 +72,10 @@ class DataConfig(Section):
     time_buckets: Annotated[int, Field(ge=2)] | None = Field(
         None, description="buckets of a generated field 'time', equally many train rows each"
     )
+    order: Literal["time", "rows"] | None = Field(
+        None, description="what says which interaction came first: time, or the rows of the file; "
+        "None: time where there is a column of it"
+    )  # fmt: skip
     min_rating: float | None = Field(None, description="ratings below this are dropped")
     min_user: Count = Field(1, description="fewest interactions per user")
     min_item: Count = Field(1, description="fewest interactions per item")
@@ -78,6 +83,9 @@ class DataConfig(Section):
         "last", description="rule for repeated pairs"
     )
     protocol: str | None = Field(None, description="split protocol; None: the objective's own")
+    moments: Annotated[int, Field(ge=2, le=8)] = Field(
+        3, description="moments of protocol rolling, a tenth of the rows apart"
+    )
     split_file: AbsolutePath | None = Field(
         None, description="a split made elsewhere; the dataset's name is then only a label"
     )
@@ -213,6 +221,19 @@ class TrainConfig(Section):
     )
 
 
+def _with_main(cutoffs: tuple[int, ...]) -> tuple[int, ...]:
+    """Each cut-off once, ascending, 10 of the main metric among them."""
+    return tuple(sorted({10, *cutoffs}))
+
+
+Cutoffs = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=1000)], ...],
+    Field(strict=False),
+    BeforeValidator(lambda value: (value,) if isinstance(value, int) else value),
+    AfterValidator(_with_main),
+]
+
+
 class CFConfig(CommonConfig):
     """Collaborative filtering: interactions to a found interaction function and a recommender.
 
@@ -238,6 +259,9 @@ class CFConfig(CommonConfig):
     space: str = Field("sif", description="search space")
     spaces: Owned = Field({}, description="settings of spaces of other packages by name")
     losses: Owned = Field({}, description="settings of losses of other packages by name")
+    metrics_at: Cutoffs = Field(
+        (10, 20), description="lengths of the lists that ranking metrics look at; 10 is always one"
+    )
     exclude_seen: ExcludeSeen = Field(
         "all", description="what recommendations leave out: all that a user has in the data, also "
         "what filters dropped; what is trained; or nothing"

@@ -53,6 +53,7 @@ def _of(method: str, key: str, *values: tuple[Any, Any]) -> Renamed:
 
 RENAMED: dict[str, Renamed] = {
     "space": Renamed(("space",), (("rich", "staged"),)),
+    "data.protocol": Renamed(("data.protocol",), (("leave-one-out", "last-item"),)),
     "rivals": Renamed(("controls",)),
     "train.cut": Renamed(("train.halving_fraction",)),
     "train.keep": Renamed(("train.halving_keep",)),

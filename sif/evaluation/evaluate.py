@@ -7,6 +7,7 @@ of predictions clipped to the train part's rating range.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -25,6 +26,9 @@ Ids = NDArray[np.int64]
 
 # What validation decides by.
 MAIN_METRIC: dict[Objective, str] = {"ranking": "ndcg@10", "rating": "rmse"}
+
+CUTOFFS = (10, 20)
+"""Lengths of the lists that ranking metrics look at, unless a job names others."""
 
 # Scores held at once: 2^22 float64 values are 32 MB.
 _CHUNK_ELEMENTS = 1 << 22
@@ -86,7 +90,10 @@ def pair_matrix(interactions: Interactions) -> sp.csr_matrix:
     return pairs
 
 
-def evaluate(scorer: Scorer, split: Split, part: Part, objective: Objective) -> Evaluation:
+def evaluate(
+    scorer: Scorer, split: Split, part: Part, objective: Objective,
+    cutoffs: Sequence[int] = CUTOFFS,
+) -> Evaluation:  # fmt: skip
     """Evaluates by the protocol of the objective.
 
     Args:
@@ -94,13 +101,15 @@ def evaluate(scorer: Scorer, split: Split, part: Part, objective: Objective) -> 
         split: Its train part fitted the scorer.
         part: The one that is evaluated; in rankings those before it are masked.
         objective: "ranking" or "rating".
+        cutoffs: Of ranking metrics.
 
     Raises:
         ConfigError: The scorer cannot do it.
     """
-    if part == "valid":
-        return evaluate_on(scorer, split.train, (split.train,), split.valid, objective)
-    return evaluate_on(scorer, split.train, (split.train, split.valid), split.test, objective)
+    is_valid = part == "valid"
+    history = (split.train,) if is_valid else (split.train, split.valid)
+    truth = split.valid if is_valid else split.test
+    return evaluate_on(scorer, split.train, history, truth, objective, cutoffs)
 
 
 def evaluate_on(
@@ -109,13 +118,14 @@ def evaluate_on(
     history: tuple[Interactions, ...],
     truth: Interactions,
     objective: Objective,
+    cutoffs: Sequence[int] = CUTOFFS,
 ) -> Evaluation:
     """`evaluate` on parts given one by one, for callers that must never hold the test part.
 
     The scorer was fitted on `train`; in rankings the pairs of the parts in `history` are masked.
     """
     if objective == "ranking" and isinstance(scorer, RankingScorer):
-        return rank_all_items(scorer, history, truth)
+        return rank_all_items(scorer, history, truth, cutoffs)
     if objective == "rating" and isinstance(scorer, RatingScorer):
         return rating_errors(scorer, train, truth)
     raise ConfigError(f"objective {objective}: {type(scorer).__name__} has no method for it")
@@ -125,7 +135,7 @@ def rank_all_items(
     scorer: RankingScorer,
     history: tuple[Interactions, ...],
     truth: Interactions,
-    k: int = 10,
+    cutoffs: Sequence[int] = CUTOFFS,
     chunk: int | None = None,
 ) -> Evaluation:
     """Ranks all items for every user with a relevant item in the part.
@@ -134,7 +144,7 @@ def rank_all_items(
         scorer: gives (b, n_items) scores; minus infinity means "never recommend".
         history: parts before the evaluated one, whose pairs are masked.
         truth: the evaluated part.
-        k: cut-off of every metric.
+        cutoffs: lengths of the list at which every metric is taken.
         chunk: users scored at once; None lets 32 MB of scores decide.
 
     Raises:
@@ -155,17 +165,24 @@ def rank_all_items(
     n_relevant = np.diff(relevant.indptr)
     users = np.flatnonzero(n_relevant).astype(np.int64)
     step = chunk or max(1, _CHUNK_ELEMENTS // n_items)
-    hits = np.zeros((len(users), k), dtype=np.bool_)
-    seen = np.zeros(n_items, dtype=np.bool_)
+    depth = max(cutoffs)
+    hits = np.zeros((len(users), depth), dtype=np.bool_)
+    shown = np.zeros((len(cutoffs), n_items), dtype=np.bool_)
     for start in range(0, len(users), step):
         batch = users[start : start + step]
         scores = _checked_scores(scorer, batch, n_items)
-        is_hit, top = _top_k(scores, masked[batch], relevant[batch], min(k, n_items))
+        is_hit, top = _top_k(scores, masked[batch], relevant[batch], min(depth, n_items))
         hits[start : start + len(batch), : is_hit.shape[1]] = is_hit
-        seen[top[top >= 0]] = True
-    per_user = ranking_metrics(hits, n_relevant[users])
-    metrics = {name: float(values.mean()) for name, values in per_user.items()}
-    metrics[f"coverage@{k}"] = float(seen.mean())
+        for row, k in zip(shown, cutoffs, strict=True):
+            items = top[:, :k]
+            row[items[items >= 0]] = True
+    per_user: dict[str, NDArray[np.float64]] = {}
+    metrics: dict[str, float] = {}
+    for row, k in zip(shown, cutoffs, strict=True):
+        at_k = ranking_metrics(hits[:, :k], n_relevant[users])
+        metrics |= {name: float(values.mean()) for name, values in at_k.items()}
+        metrics[f"coverage@{k}"] = float(row.mean())
+        per_user |= at_k
     return Evaluation(metrics, users, per_user, n_users - len(users))
 
 

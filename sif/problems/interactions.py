@@ -25,7 +25,7 @@ from sif.core.stream import Checkpointer, Stream
 from sif.data.interactions import Interactions, Split, few_users, some_users
 from sif.errors import ConfigError, DataError
 from sif.evaluation.cold_start import ColdStartRule, with_zero_rows
-from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate, evaluate_on
+from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Scorer, evaluate, evaluate_on
 from sif.evaluation.metrics import higher_is_better
 from sif.evaluation.scorers import InteractionScorer, Scale
 from sif.problems.base import ADAM, Problem, Progress, Session, Trained, quiet
@@ -271,8 +271,10 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return self._metrics(scorer, known_rows(self.train_part, self._judged[1]))
 
     def _metrics(self, scorer: InteractionScorer, truth: Interactions) -> Metrics:
-        history, objective = self._judged[0], self.config.objective
-        return evaluate_on(scorer, self.train_part, (history,), truth, objective).metrics
+        history, config = self._judged[0], self.config
+        return evaluate_on(
+            scorer, self.train_part, (history,), truth, config.objective, config.metrics_at
+        ).metrics
 
     def at(self, **changed: Any) -> InteractionProblem:
         """The same problem with other settings of `search`, on the same tensors."""
@@ -407,7 +409,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return fit_best(
             BASELINES[name], self.train_part, self.valid_part, self.config.objective,
             seed=derive_seed(self.config.seed, "baseline", name), threads=self.runtime.threads,
-            out_of_time=self.runtime.out_of_time,
+            out_of_time=self.runtime.out_of_time, cutoffs=self.config.metrics_at,
         )  # fmt: skip
 
     def tuning_seconds(self, names: Sequence[str]) -> Iterator[tuple[str, Callable[[], float]]]:
@@ -420,7 +422,11 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
 
     def test(self, network: InteractionNetwork, part: Split) -> Evaluation:
         """Evaluates a finished network on the test part of a split."""
-        return evaluate(self.scorer(network), part, "test", self.config.objective)
+        return self.tested(self.scorer(network), part)
+
+    def tested(self, scorer: Scorer, part: Split) -> Evaluation:
+        """Evaluates a finished model of any kind on the test part of a split."""
+        return evaluate(scorer, part, "test", self.config.objective, self.config.metrics_at)
 
     def scorer(self, net: InteractionNetwork) -> InteractionScorer:
         """Scores of a trained network, with the rules for cold users and items."""

@@ -68,6 +68,7 @@ OF_JOBS = (
     "tracking",
     "dataset",
     "data.planted",
+    "data.moments",
 )
 """Settings that mean nothing without a run folder, or to whoever brings the interactions."""
 

@@ -219,7 +219,7 @@ class _Fit:
         problem = self.problem
         return evaluate_on(
             problem.scorer(work.trained.network), problem.train_part, (problem.train_part,),
-            problem.valid_part, problem.config.objective,
+            problem.valid_part, problem.config.objective, problem.config.metrics_at,
         )  # fmt: skip
 
     def _row(self, name: str, genotype: Genotype, work: _Work, evaluation: Evaluation) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from sif.data.interactions import (
     read_matrix,
 )
 from sif.data.interactions.clean import check_usable
-from sif.data.interactions.interactions import row_keys
+from sif.data.interactions.interactions import ordered, row_keys
 from sif.data.interactions.load import load_dataset
 from sif.errors import ConfigError, DataError
 from sif.utils.argument_types import shown
@@ -115,12 +116,14 @@ def parts(
             raise ConfigError(f"data.{name}: fit makes no such split; give valid= or run a job")
     read = partial(interactions_of, config=config, objective=objective)
     whole = is_matrix(data)  # whose numbers are ids, so that none may move up
-    known = _cleaned(read(data), config, config.min_user, config.min_item, whole)
+    given = ordered(read(data), config.order, "interactions")
+    known = _cleaned(given, config, config.min_user, config.min_item, whole)
     check_usable(known, "interactions")
     if valid is None:
         is_valid = held_out(known, seed)
     else:
-        judged = _cleaned(read(valid, name="valid"), config, 1, 1)
+        later = ordered(read(valid, name="valid"), config.order, "valid")
+        judged = _cleaned(later, config, 1, 1)
         if known.rating is not None and judged.rating is None:
             raise DataError("valid: expected a rating column as in the interactions, found none")
         known, is_valid = _joined(known, judged)
@@ -142,6 +145,8 @@ def _joined(known: Interactions, judged: Interactions) -> tuple[Interactions, ND
             "valid: expected pairs that the interactions do not have, found none among its "
             f"{len(judged)}"
         )
+    if both.place is not None:  # the rows of the second part stand behind those of the first
+        both = replace(both, place=np.arange(len(both)))
     joined = both.select(fresh | (np.arange(len(both)) < first))
     return joined, np.arange(len(joined)) >= first
 

@@ -166,7 +166,7 @@ def run_job(config: CommonConfig, *, resume: bool = False, quiet: bool = True) -
         >>> result = sif.run_job(config)
         model ...
         >>> sorted(result.metrics["test"])[:2]
-        ['coverage@10', 'hit@10']
+        ['coverage@10', 'coverage@20']
         >>> sif.Recommender.load(result.folder).recommend("c1", n=2)["rank"].tolist()
         [1, 2]
     """

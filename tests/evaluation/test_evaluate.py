@@ -55,7 +55,7 @@ def ranked(
     table: Table, split: Split, part: str, k: int = 10, chunk: int | None = None
 ) -> Evaluation:
     history = (split.train,) if part == "valid" else (split.train, split.valid)
-    return rank_all_items(table, history, getattr(split, part), k, chunk)
+    return rank_all_items(table, history, getattr(split, part), (k,), chunk)
 
 
 def pairs_of(interactions: Interactions) -> set[tuple[int, int]]:
@@ -95,6 +95,26 @@ def test_ranking_against_a_loop_with_tied_scores(seed: int, levels: int, part: s
     assert found.metrics["coverage@5"] == len(recommended) / N_ITEMS
     assert found.users.tolist() == sorted({u for u, _ in truth})
     assert found.left_out == N_USERS - len(found.users)
+
+
+@pytest.mark.parametrize("levels", [2, 10**6])
+def test_each_cutoff_is_as_alone(levels: int) -> None:
+    split = random_split(1)
+    scores = np.random.default_rng(5).integers(0, levels, (N_USERS, N_ITEMS)).astype(np.float32)
+    history = (split.train, split.valid)
+    found = rank_all_items(Table(scores), history, split.test, (3, 10, N_ITEMS + 5))
+    for k in (3, 10, N_ITEMS + 5):
+        alone = ranked(Table(scores), split, "test", k)
+        assert alone.metrics.items() <= found.metrics.items()
+        for name, values in alone.per_user.items():
+            np.testing.assert_array_equal(found.per_user[name], values)
+    assert len(found.metrics) == 3 * 7 and len(found.per_user) == 3 * 6
+    assert evaluate(Table(scores), split, "test", "ranking").metrics.keys() == {
+        f"{name}@{k}" for k in (10, 20) for name in ("coverage", *NAMES)
+    }
+
+
+NAMES = ("ndcg", "recall", "hit", "mrr", "map", "precision")
 
 
 def test_neighboring_floats_are_no_ties() -> None:

@@ -313,6 +313,16 @@ def test_settings_of_the_data_hold_for_frames(board: Board) -> None:
         Recommender(unknown="popularr").fit(frame)
 
 
+def test_rows_in_order_stay_so_over_both_parts(board: Board) -> None:
+    frame = board()
+    data, valid = frame[:-40], pd.concat([frame[-60:], frame[:10]])  # some are in both
+    known, train, held_out = parts(data, valid, 0, DEFAULTS.model_copy(update={"order": "rows"}))
+    assert known.moment is not None and train.moment is not None and held_out.moment is not None
+    assert (np.diff(known.moment) > 0).all()
+    assert train.moment.max() < held_out.moment.min()
+    assert parts(data, valid, 0)[0].moment is None
+
+
 def test_empty_rows_and_columns_of_a_matrix_are_ids_without_training(
     board: Board, tmp_path: Path
 ) -> None:

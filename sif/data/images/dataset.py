@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sif.data.interactions.split import place_in_group
+from sif.data.interactions.parts import place_in_group
 from sif.errors import DataError, ShapeError
 from sif.utils.digest import digest
 

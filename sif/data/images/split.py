@@ -13,7 +13,7 @@ import numpy as np
 
 from sif.data.images.dataset import Images, Int64Array
 from sif.data.images.lazy import FolderImages
-from sif.data.interactions.split import PART_NAMES, TEST, TRAIN, VALID, InParts, Parts
+from sif.data.interactions.parts import PART_NAMES, TEST, TRAIN, VALID, InParts, Parts
 from sif.errors import DataError
 from sif.utils.digest import digest
 

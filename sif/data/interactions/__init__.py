@@ -7,6 +7,7 @@ from sif.data.interactions.frames import read_frame, read_matrix
 from sif.data.interactions.interactions import Interactions, concatenate
 from sif.data.interactions.planted import planted
 from sif.data.interactions.readers import Columns, read_interactions
+from sif.data.interactions.rolling import rolling_splits
 from sif.data.interactions.split import Split, build_split, held_out, make_split
 from sif.data.interactions.split_file import load_split_file
 from sif.data.interactions.subsample import few_users, some_users
@@ -31,6 +32,7 @@ __all__ = [
     "read_frame",
     "read_interactions",
     "read_matrix",
+    "rolling_splits",
     "some_users",
     "with_time_buckets",
 ]

@@ -26,7 +26,7 @@ Kept = tuple[Int64Array, npt.NDArray[np.float32] | None]
 
 def _one_each(repeated: Interactions, keys: Int64Array, keep: Literal["first", "last"]) -> Kept:
     """The first or last row of each key by time; file order breaks ties (lexsort is stable)."""
-    time = keys if repeated.timestamp is None else repeated.timestamp
+    time = keys if repeated.moment is None else repeated.moment
     order = np.lexsort((time, keys))
     return order[~pd.Series(keys[order]).duplicated(keep=keep).to_numpy()], repeated.rating
 

@@ -114,7 +114,7 @@ def _open_zip(path: Path) -> BinaryIO:
         if "[Content_Types].xml" in names:
             raise DataError(f"{path}: expected {TABLE}, found an Excel workbook; save it as CSV")
         if names and all(name.endswith(".npy") for name in names):
-            raise DataError(f"{path}: expected {TABLE}, found an npz; give it as data.split_file")
+            raise DataError(f"{path}: expected {TABLE}, found an npz")
         if len(names) != 1:
             told = ", ".join(names[:_TOLD]) + ", ..." * (len(names) > _TOLD)
             found = f"{len(names)}: {told}" if names else "none"

@@ -31,6 +31,8 @@ class Interactions:
         vocabularies: One per field; may hold ids that no row uses.
         rating: (n,) float32 in the units of the file, or None.
         timestamp: (n,) int64, seconds since 1970, or None.
+        place: (n,) int64, where each row stands in the file, if the file's order says what came
+            first, whatever the timestamps say; None: they say it.
         titles: Item id to title; may be empty.
         notes: How columns were read that do not say it themselves, one line each.
         dropped: Pairs of user and item that filters removed, under vocabularies of their own: users
@@ -45,6 +47,7 @@ class Interactions:
     vocabularies: tuple[Vocabulary, ...]
     rating: npt.NDArray[np.float32] | None = None
     timestamp: Int64Array | None = None
+    place: Int64Array | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     dropped: Interactions | None = None
@@ -58,7 +61,8 @@ class Interactions:
             )
         if self.ids.dtype != np.int64:
             raise ShapeError(f"interactions: ids: expected int64, found {self.ids.dtype}")
-        for name, values in (("rating", self.rating), ("timestamp", self.timestamp)):
+        columns = {"rating": self.rating, "timestamp": self.timestamp, "place": self.place}
+        for name, values in columns.items():
             if values is not None and values.shape != (len(self.ids),):
                 raise ShapeError(
                     f"interactions: {name}: expected ({len(self.ids)},), found {values.shape}"
@@ -81,6 +85,28 @@ class Interactions:
         """Number of known ids of each field."""
         return tuple(len(vocabulary) for vocabulary in self.vocabularies)
 
+    @property
+    def moment(self) -> Int64Array | None:
+        """(n,) numbers that grow from earlier to later rows, also across parts of the same data.
+
+        They are seconds since 1970, or places in the file; None where nothing tells the order.
+        """
+        return self.timestamp if self.place is None else self.place
+
+    @cached_property
+    def order(self) -> Int64Array:
+        """(n,) the rows from the earliest to the latest; of one moment, as they stand.
+
+        Raises:
+            DataError: Nothing tells the order.
+        """
+        if self.moment is None:
+            raise DataError(
+                "interactions: expected timestamps, or rows in order (data.order=rows), found"
+                " neither"
+            )
+        return np.argsort(self.moment, kind="stable")
+
     def select(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Interactions:
         """The given rows (an index or a mask) under the same vocabularies."""
         return replace(
@@ -88,6 +114,7 @@ class Interactions:
             ids=self.ids[rows],
             rating=None if self.rating is None else self.rating[rows],
             timestamp=None if self.timestamp is None else self.timestamp[rows],
+            place=None if self.place is None else self.place[rows],
         )
 
     @cached_property
@@ -111,11 +138,30 @@ def content_hash(interactions: Interactions, *more: npt.NDArray[Any]) -> str:
     return digest.hexdigest()[:16]
 
 
+def ordered(interactions: Interactions, by: str | None, where: str) -> Interactions:
+    """Interactions whose order is said by the setting `data.order`.
+
+    Args:
+        interactions: All rows, in the order of their file.
+        by: "rows", "time", or None: by time where there are timestamps.
+        where: The data, for the message.
+
+    Raises:
+        DataError: Order by time, but there are no timestamps.
+    """
+    if by == "rows":
+        return replace(interactions, place=np.arange(len(interactions)))
+    if by == "time" and interactions.timestamp is None:
+        raise DataError(f"{where}: data.order: expected a timestamp column for time, found none")
+    return interactions
+
+
 def concatenate(parts: Sequence[Interactions]) -> Interactions:
     """Stacks interactions with the same fields under shared vocabularies.
 
     Args:
-        parts: At least one. Ratings or timestamps that one part lacks are dropped in the result.
+        parts: At least one. Ratings, timestamps or places that one part lacks are dropped in the
+            result.
 
     Returns:
         The rows of all parts in order, ids renumbered into the union of the vocabularies; dropped
@@ -139,6 +185,7 @@ def concatenate(parts: Sequence[Interactions]) -> Interactions:
         )
     ratings = [part.rating for part in parts if part.rating is not None]
     times = [part.timestamp for part in parts if part.timestamp is not None]
+    places = [part.place for part in parts if part.place is not None]
     dropped = [part.dropped for part in parts if part.dropped is not None]
     titles: dict[str, str] = {}
     for part in parts:
@@ -149,6 +196,7 @@ def concatenate(parts: Sequence[Interactions]) -> Interactions:
         vocabularies=tuple(vocabularies),
         rating=np.concatenate(ratings) if len(ratings) == len(parts) else None,
         timestamp=np.concatenate(times) if len(times) == len(parts) else None,
+        place=np.concatenate(places) if len(places) == len(parts) else None,
         titles=titles,
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
         dropped=concatenate(dropped) if dropped else None,

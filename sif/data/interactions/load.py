@@ -16,7 +16,7 @@ import numpy as np
 
 from sif.data.download import locate
 from sif.data.interactions.clean import check_usable, filter_interactions, merge_duplicates
-from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.interactions import Interactions, ordered
 from sif.data.interactions.movielens import find_layout, official_parts, read_movielens
 from sif.data.interactions.planted import PlantedInfo, Signal, planted
 from sif.data.interactions.readers import Columns, read_interactions
@@ -56,6 +56,7 @@ def load_dataset(
     min_user: int = 1,
     min_item: int = 1,
     duplicates: str = "last",
+    order: str | None = None,
     planted: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Load a known data set, a file or an official folder.
@@ -68,6 +69,7 @@ def load_dataset(
         min_user: Fewest interactions of a user.
         min_item: Fewest interactions of an item.
         duplicates: Rule for repeated pairs: last, first, mean or error.
+        order: What orders the rows: rows, time, or None for time where there is one.
         planted: Arguments of `planted` that differ from the recipe's (seed, kind, ...).
 
     Returns:
@@ -88,6 +90,7 @@ def load_dataset(
     else:
         raw, parts, notes = _load_path(Path(name), columns)
         name = Path(name).stem
+    raw = ordered(raw, order, str(name_or_path))
     merged, merging = merge_duplicates(raw, duplicates)
     kept, filtering = filter_interactions(merged, min_rating, min_user, min_item)
     rules = {"min_rating": min_rating, "min_user": min_user, "min_item": min_item}

@@ -1,4 +1,4 @@
-"""Interaction files to `Interactions`: CSV, TSV, any separator, Parquet, RecBole `.inter`, u.data.
+"""Interaction files to `Interactions`: CSV, TSV, any separator, Parquet, `.inter`, u.data, npz.
 
 The usual column names are recognized; others are named through `Columns`. Every value that cannot
 be used is refused with its file, line and column.
@@ -20,6 +20,7 @@ import pandas as pd
 from sif.config.cf import DataConfig
 from sif.data.interactions.columns import Int64Array, told
 from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.npz_files import is_npz, read_npz
 from sif.data.interactions.ratings import EXPECTED as A_NUMBER
 from sif.data.interactions.ratings import ratings_of
 from sif.data.interactions.table_files import HEADERLESS, Table, open_table
@@ -123,7 +124,8 @@ def read_interactions(path: str | PathLike[str], columns: Columns | None = None)
 
     Args:
         path: A text file (any separator, with header or in u.data order), `.inter`, Parquet or
-            Feather; texts also packed, see `sif.data.interactions.file_kinds.open_bytes`.
+            Feather; texts also packed, see `sif.data.interactions.file_kinds.open_bytes`. Or an npz
+            as of a split, of which all rows are read.
         columns: Roles of columns; by default the usual names are recognized.
 
     Returns:
@@ -134,6 +136,9 @@ def read_interactions(path: str | PathLike[str], columns: Columns | None = None)
         DataError: The file is missing, empty, lacks a column, or holds a value that cannot be used.
     """
     columns = columns or Columns()
+    if is_npz(Path(path)):
+        without = [role for role in ("rating", "timestamp") if getattr(columns, role) == ""]
+        return read_npz(Path(path), columns.context, without)
     return from_table(open_table(Path(path), columns.is_header, columns.separator), columns)
 
 

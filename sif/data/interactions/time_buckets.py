@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sif.data.interactions.columns import Int64Array
-from sif.data.interactions.split import TRAIN, Split
+from sif.data.interactions.parts import TRAIN
+from sif.data.interactions.split import Split
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError
 

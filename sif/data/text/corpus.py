@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sif.data.interactions.split import PART_NAMES
+from sif.data.interactions.parts import PART_NAMES
 from sif.errors import DataError, ShapeError
 from sif.utils.digest import digest
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sif.data.interactions.split import PART_NAMES, TEST, TRAIN, VALID
+from sif.data.interactions.parts import PART_NAMES, TEST, TRAIN, VALID
 from sif.data.text.corpus import EOS, EOS_WORD, UNK_WORD, Corpus, Int64Array
 from sif.errors import DataError
 

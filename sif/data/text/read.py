@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sif.data.download import file_md5
-from sif.data.interactions.split import PART_NAMES
+from sif.data.interactions.parts import PART_NAMES
 from sif.data.text.corpus import EOS_WORD, Corpus, number
 from sif.errors import DataError
 

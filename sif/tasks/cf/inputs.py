@@ -7,6 +7,7 @@ validation parts, and who is compared.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from sif.baselines import named_baselines
@@ -63,8 +64,9 @@ def load_data(config: CFConfig) -> tuple[Dataset | None, Split]:
 
 def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:
     data, columns = config.data, Columns.of(config.data)
+    load_split = partial(load_split_file, columns=columns, seed=config.seed, order=data.order)
     if data.split_file is not None and config.dataset == "planted":
-        return None, load_split_file(data.split_file, columns=columns)
+        return None, load_split(data.split_file)
     kind = "clicks" if config.objective == "ranking" else "ratings"
     dataset = load_dataset(
         config.dataset,
@@ -74,11 +76,12 @@ def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:
         min_user=data.min_user,
         min_item=data.min_item,
         duplicates=data.duplicates,
+        order=None if data.split_file is not None else data.order,
         planted={**data.planted.model_dump(), "seed": config.seed, "kind": kind},
     )
     if data.split_file is not None:
         titles = dataset.interactions.titles
-        split = load_split_file(data.split_file, titles, columns)
+        split = load_split(data.split_file, titles)
         rows = replace(split.interactions, dropped=dataset.interactions.dropped)
         return dataset, replace(split, interactions=rows)
     protocol = data.protocol or PROTOCOL[config.objective]

@@ -84,10 +84,10 @@ def figure_data(
 ) -> dict[str, Any]:
     """Data of `draw`: a split in time, and groups where something is cold; plain JSON values."""
     data: dict[str, Any] = {}
-    if split.protocol == "temporal":
-        data["timeline"] = _timeline(split)
-    elif split.protocol == "leave-one-out":
-        data["gaps"] = _gaps(split)
+    rows = split.interactions
+    if split.protocol in _BY_TIME and rows.timestamp is not None and rows.place is None:
+        name, collect = _BY_TIME[split.protocol]
+        data[name] = collect(split)
     if cold_shares(split.train, split.test)["warm"] < 1:
         names = shown(entries, verdict, metric)
         groups = [grouped(entries[name].test, split) for name in names]
@@ -173,6 +173,14 @@ def _times(part: Interactions) -> NDArray[np.int64]:
     if part.timestamp is None:
         raise DataError("figures: expected a timestamp column under a protocol by time, found none")
     return part.timestamp
+
+
+_BY_TIME: dict[str, tuple[str, Callable[[Split], dict[str, Any]]]] = {
+    "temporal": ("timeline", _timeline),
+    "time-cut": ("timeline", _timeline),
+    "last-item": ("gaps", _gaps),
+}
+"""Figures of protocols by time."""
 
 
 def _duration(seconds: float) -> str:

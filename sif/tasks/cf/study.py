@@ -12,7 +12,7 @@ from sif.config import CFConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
 from sif.data.interactions.load import Dataset
-from sif.evaluation.evaluate import Evaluation, evaluate
+from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.user_groups import cold_shares
 from sif.problems.base import SEARCHED, Reporter, Trained
 from sif.problems.controls import CONTROLS, FIXED, fixed_multiply
@@ -31,10 +31,17 @@ NO_DOWNLOAD = (
     "dataset ml-100k (downloads), or a CSV, TSV, Parquet or .inter file; "
     "the paper's setting: dataset ml-100k with the preset cf/sif-paper"
 )
-COLUMNS = {
-    "ranking": ("ndcg@10", "recall@10", "map@10", "mrr@10", "hit@10"),
-    "rating": ("rmse", "rmse_std", "mae"),
-}
+MORE = ("ndcg", "recall")
+"""Metrics that the table also shows at a second cut-off: more would not fit its width."""
+
+
+def columns(config: CFConfig) -> tuple[str, ...]:
+    """Metrics in the table: those at 10, two of them also at the longest other list."""
+    if config.objective == "rating":
+        return ("rmse", "rmse_std", "mae")
+    others = [k for k in config.metrics_at if k != 10][-1:]
+    further = [f"{name}@{k}" for k in others for name in MORE]
+    return ("ndcg@10", "recall@10", *further, "map@10", "mrr@10", "hit@10")
 
 
 @dataclass(eq=False)
@@ -91,7 +98,7 @@ class InteractionStudy(Study):
     def baseline(self, name: str) -> Entry:
         """The best of a classical model's grid."""
         fitted = self.problem.tuned(name)
-        found = evaluate(fitted.scorer, self.split, "test", self.config.objective)
+        found = self.problem.tested(fitted.scorer, self.split)
         return Entry(name, fitted.valid.metrics, found, fitted.seconds, dict(fitted.params))
 
     def baseline_seconds(self, measured: Measurements) -> dict[str, float]:
@@ -121,7 +128,7 @@ class InteractionStudy(Study):
     def test_saved(self, folder: Path) -> Evaluation:
         """The recommender again."""
         model = ServedModel.load(folder)
-        return evaluate(model.scorer, self.split, "test", self.config.objective)
+        return self.problem.tested(model.scorer, self.split)
 
     # What is told
 
@@ -191,9 +198,7 @@ class InteractionStudy(Study):
 
     def row(self, entry: Entry) -> dict[str, str]:
         """Metrics of the objective."""
-        metrics = {
-            name: f"{entry.test.metrics[name]:.4f}" for name in COLUMNS[self.config.objective]
-        }
+        metrics = {name: f"{entry.test.metrics[name]:.4f}" for name in columns(self.config)}
         valid = f"{entry.valid[self.problem.metric]:.4f}"
         return {"valid": valid, **metrics, "fit s": f"{entry.seconds:.1f}"}
 

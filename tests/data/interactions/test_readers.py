@@ -365,7 +365,7 @@ def test_feather_and_a_renamed_parquet(tmp_path: Path) -> None:
         (b"<!DOCTYPE html>", "a web page"),
         ("user,item\n".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
         (zipped(**{"[Content_Types].xml": b"", "a": b""}), "an Excel workbook; save it as CSV"),
-        (zipped(**{"user.npy": b"", "item.npy": b""}), "an npz; give it as data.split_file"),
+        (zipped(**{"user.npy": b"", "item.npy": b""}), "item: expected a plain array, found: EOF"),
         (zipped(a=b"", b=b"", c=b"", d=b""), "4: a, b, c, ..."),
         (zipped(), "an empty zip"),
         (b"SQLite format 3\0", "an SQLite database"),

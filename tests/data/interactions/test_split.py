@@ -14,7 +14,7 @@ from sif.data.interactions.split import PROTOCOLS, build_split
 from sif.errors import DataError, ShapeError
 
 UNOFFICIAL = [name for name in PROTOCOLS if not name.startswith("u")]
-SEEDED = [name for name in UNOFFICIAL if name not in ("leave-one-out", "temporal")]
+SEEDED = [name for name in UNOFFICIAL if name not in ("last-item", "time-cut", "temporal")]
 
 
 def dataset(interactions: Interactions) -> Dataset:
@@ -81,7 +81,7 @@ def test_ranking_holds_a_tenth_of_each_user(generated: Interactions) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), min_size=8, max_size=40))
-def test_leave_one_out_against_sorting_each_user(rows: list[tuple[int, int]]) -> None:
+def test_last_item_against_sorting_each_user(rows: list[tuple[int, int]]) -> None:
     data = Interactions(
         ids=np.array([(user, n) for n, (user, _) in enumerate(rows)], dtype=np.int64),
         fields=("user", "item"),
@@ -94,7 +94,7 @@ def test_leave_one_out_against_sorting_each_user(rows: list[tuple[int, int]]) ->
         if len(order) >= 3:
             expected[order[-1][1]], expected[order[-2][1]] = 2, 1
     if expected.max() == 2:
-        split = make_split(dataset(data), "leave-one-out", 0)
+        split = make_split(dataset(data), "last-item", 0)
         assert split.part.tolist() == expected.tolist()
 
 
@@ -136,7 +136,7 @@ def temporal(times: np.ndarray) -> list[int]:
 
 def test_needs_are_told(generated: Interactions) -> None:
     bare = dataset(replace(generated, rating=None, timestamp=None))
-    for protocol in ("leave-one-out", "temporal"):
+    for protocol in ("last-item", "temporal"):
         with pytest.raises(DataError, match=r"^d: .* expects a timestamp column, found none"):
             make_split(bare, protocol, 0)
     with pytest.raises(DataError, match=r"^d: .* expects a rating column, found none"):
@@ -196,7 +196,7 @@ def test_movielens_100k(ml_100k: Path) -> None:
         "rating-50/25/25": [50_000, 25_000, 25_000],
         "u1": [72_000, 8_000, 20_000],
         "ranking-per-user": [80_808, 9_596, 9_596],
-        "leave-one-out": [98_114, 943, 943],
+        "last-item": [98_114, 943, 943],
     }
     for protocol, counts in expected.items():
         split = make_split(data, protocol, 0)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sif.data.interactions import load_split_file
+from sif.data.interactions import Interactions, held_out, load_split_file, make_split
+from sif.data.interactions.load import Dataset
 from sif.errors import DataError
 
 
@@ -68,7 +69,8 @@ def test_npz_with_the_least(tmp_path: Path) -> None:
         ({"user": np.full(30, 10)}, r"row 1: user: expected a number in 0\.\.9, found 10"),
         ({"rating": np.full(30, np.nan)}, "row 1: rating: expected a finite number, found nan"),
         ({"part": np.arange(30) % 4}, r"row 4: part: expected 0 .*, found 3"),
-        ({"part": np.zeros(30, int)}, "in every part, found train 30, valid 0, test 0"),
+        ({"part": np.zeros(30, int)}, "part: expected a split, found 0 .train. in all 30 rows; .*"),
+        ({"part": np.arange(30) % 2}, "in every part, found train 15, valid 15, test 0"),
         ({"user": np.zeros(30, int)}, "expected at least 2 users, found 1: user '0'.*"),
         ({"user": np.arange(30) % 2, "item": np.arange(30) % 2}, "every pair once, found user .*"),
         (
@@ -186,5 +188,68 @@ def test_bad_folders(tmp_path: Path) -> None:
     test.to_csv(tmp_path / "x.test.csv", index=False)
     with pytest.raises(DataError, match=r"one file for test, found test\.csv, x\.test\.csv"):
         load_split_file(tmp_path)
-    with pytest.raises(DataError, match="expected train, valid and test, found a, b"):
-        load_split_file(["a", "b"])
+    with pytest.raises(DataError, match=r"expected train, valid and test, found a$"):
+        load_split_file(["a"])
+
+
+def saved(path: Path, rows: Interactions, part: np.ndarray, times: bool = True) -> Path:
+    more = {"timestamp": rows.timestamp} if times else {}
+    vocabularies = zip(("user_ids", "item_ids"), rows.vocabularies, strict=True)
+    np.savez(
+        path, user=rows.ids[:, 0], item=rows.ids[:, 1], part=part, **more,
+        **{name: vocabulary.ids for name, vocabulary in vocabularies},
+    )  # fmt: skip
+    return path
+
+
+def test_a_valid_part_is_drawn_where_there_is_none(tmp_path: Path, generated: Interactions) -> None:
+    test = held_out(generated, 5)
+    path = saved(tmp_path / "s.npz", generated, 2 * test, times=False)
+    split = load_split_file(path, seed=3)
+    rows = np.flatnonzero(~test)
+    assert (np.flatnonzero(split.part == 1) == rows[held_out(generated.select(rows), 3)]).all()
+    assert (split.part == 2).tolist() == test.tolist() and split.seed == 3
+    (note,) = split.notes
+    told = f"{int((split.part == 1).sum())} of {len(rows)} train rows become it"
+    assert (
+        note == f"{path}: found no valid part: {told}, a tenth of each user's, at random (seed 3)"
+    )
+    assert load_split_file(path, seed=3).hash == split.hash != load_split_file(path, seed=4).hash
+    # With the valid part in the file, nothing is drawn and the seed does not matter.
+    path = saved(tmp_path / "t.npz", generated, split.part, times=False)
+    again = load_split_file(path, seed=9)
+    assert again.hash == split.hash and again.notes == () and again.seed == 0
+
+
+@pytest.mark.parametrize("order", [None, "rows"])
+def test_a_last_item_split_without_valid(
+    tmp_path: Path, generated: Interactions, order: str | None
+) -> None:
+    if order == "rows":
+        generated = generated.select(generated.order)  # as they came, so times may be missing
+    whole = make_split(Dataset("d", generated, ""), "last-item", 0)
+    path = saved(tmp_path / "s.npz", generated, 2 * (whole.part == 2), times=order is None)
+    split = load_split_file(path, seed=8, order=order)
+    assert split.part.tolist() == whole.part.tolist()
+    assert split.notes[-1].endswith("39 of 461 train rows become it, each user's last")
+
+
+def test_the_last_tenth_becomes_valid(tmp_path: Path) -> None:
+    users = np.repeat([0, 1, 2], [25, 6, 2])
+    made = {"user": users, "item": np.arange(33), "timestamp": np.arange(33)[::-1] % 40}
+    made |= {"part": np.where(np.isin(np.arange(33), (0, 1, 25)), 2, 0)}
+    np.savez(tmp_path / "s.npz", **made)
+    split = load_split_file(tmp_path / "s.npz")
+    # Times fall, so the earlier rows are the later ones: 2 of 23 train rows, 1 of 5, none of 2.
+    assert np.flatnonzero(split.part == 1).tolist() == [2, 3, 26]
+    assert split.notes[0].endswith("3 of 30 train rows become it, the last tenth of each user's")
+
+
+def test_files_without_valid(tmp_path: Path) -> None:
+    rows = [(user, f"i{n}", n) for user in ("ann", "bob") for n in range(5)]
+    frame = pd.DataFrame(rows, columns=["user", "item", "timestamp"])
+    frame[frame.timestamp < 4].to_csv(tmp_path / "train.csv", index=False)
+    frame[frame.timestamp == 4].to_csv(tmp_path / "test.csv", index=False)
+    split = load_split_file(tmp_path)
+    assert split.part.tolist() == [0, 0, 0, 1, 0, 0, 0, 1, 2, 2]
+    assert load_split_file([tmp_path / "train.csv", tmp_path / "test.csv"]).hash == split.hash

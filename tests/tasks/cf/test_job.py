@@ -510,7 +510,7 @@ def test_the_saved_model_keeps_the_rule_for_cold_users(temporal: Path, sif: Comm
 
 @pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize("objective", ["ranking", "rating"])
-@pytest.mark.parametrize("protocol", ["temporal", "leave-one-out"])
+@pytest.mark.parametrize("protocol", ["temporal", "time-cut", "last-item"])
 def test_both_objectives_run_under_splits_by_time(
     objective: str, protocol: str, sif: Command, tiny: list[str]
 ) -> None:
@@ -527,7 +527,7 @@ def test_both_objectives_run_under_splits_by_time(
     groups = {name for name in found["groups"] if name != "warm" or objective == "rating"}
     counted = sum(found["groups"][name]["interactions"] for name in groups)
     assert counted == found["cold"]["interactions"]
-    if protocol == "leave-one-out":
+    if protocol == "last-item":
         assert found["cold"]["cold_user"] == 0
 
 

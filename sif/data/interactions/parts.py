@@ -1,0 +1,88 @@
+"""The parts of data, train, valid and test, by number and by name."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from sif.data.interactions.columns import Int64Array
+
+Parts = npt.NDArray[np.int8]
+Drawn = tuple[Parts, tuple[str, ...]]
+"""The part (n,) of each row, and notes on how they were drawn, one line each."""
+Rows = TypeVar("Rows")
+TRAIN, VALID, TEST = 0, 1, 2
+PART_NAMES = ("train", "valid", "test")
+MIN_PER_USER = 3  # one interaction for each part
+_SPLIT_STREAM = 0x5B117  # keeps the splits' random numbers apart from those of generated data
+
+
+class InParts(Generic[Rows]):
+    """Rows of which each lies in the train, the valid or the test part."""
+
+    part: Parts
+    protocol: str
+    seed: int
+    hash: str
+
+    def rows(self, number: int) -> Rows:
+        """The rows of a part, by its number."""
+        raise NotImplementedError
+
+    @cached_property
+    def train(self) -> Rows:
+        """The rows that fit weights."""
+        return self.rows(TRAIN)
+
+    @cached_property
+    def valid(self) -> Rows:
+        """The rows that decide choices."""
+        return self.rows(VALID)
+
+    @cached_property
+    def test(self) -> Rows:
+        """The rows that are evaluated once, at the end."""
+        return self.rows(TEST)
+
+    def description(self) -> dict[str, Any]:
+        """The protocol in plain JSON values, for `metrics.json`."""
+        counts = np.bincount(self.part, minlength=3).tolist()
+        return {
+            "name": self.protocol,
+            "seed": self.seed,
+            "split_hash": self.hash,
+            "counts": dict(zip(PART_NAMES, counts, strict=True)),
+        }
+
+
+def place_in_group(groups: Int64Array, order: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Per row: its place (from 0) among its group's rows in `order`, and how many the group has.
+
+    `groups` (n,) holds the group of each row, `order` (n,) the rows group by group.
+    """
+    counts = np.bincount(groups)
+    starts = np.cumsum(counts) - counts
+    place = np.empty(len(groups), dtype=np.int64)
+    place[order] = np.arange(len(groups)) - starts[groups[order]]
+    return place, counts[groups]
+
+
+def generator(seed: int) -> np.random.Generator:
+    """Random numbers of a split."""
+    return np.random.default_rng([_SPLIT_STREAM, seed])
+
+
+def tenth(n: Int64Array) -> Int64Array:
+    """How many of n rows of a user a part holds out: floor(n / 10), at least one of three."""
+    held_out: Int64Array = np.where(n >= MIN_PER_USER, np.maximum(n // 10, 1), 0)
+    return held_out
+
+
+def random_places(users: Int64Array, seed: int) -> tuple[Int64Array, Int64Array]:
+    """Per row (n,): its place among its user's rows in a random order, and their `tenth`."""
+    keys = generator(seed).random(len(users))
+    place, n = place_in_group(users, np.lexsort((keys, users)))
+    return place, tenth(n)
