@@ -43,7 +43,7 @@ RENAMED: dict[str, str] = {}
 """Keys of metrics, genotypes and logs: the name at 4c03358 to the name of today."""
 REWORDED: dict[str, str] = {"rich": "staged", "switch": "replacement_loss"}
 """The same of words inside of texts and keys, such as the names of spaces and stages."""
-VARYING = ("seconds", "peak_memory_mb", "plan")
+VARYING = ("seconds", "peak_memory_mb", "plan", "selected_loss")
 """Ends of the keys that two runs of the same job need not agree in."""
 SHOWN = 20
 """Differences of a job that are printed."""
