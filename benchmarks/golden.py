@@ -45,7 +45,7 @@ REWORDED: dict[str, str] = {
     "rich": "staged", "switch": "replacement_loss", "leave-one-out": "last-item",
 }  # fmt: skip
 """The same of words inside of texts and keys, such as the names of spaces and stages."""
-VARYING = ("seconds", "peak_memory_mb", "plan")
+VARYING = ("seconds", "peak_memory_mb", "plan", "selected_loss")
 """Ends of the keys that two runs of the same job need not agree in."""
 ADDED = ("@20",)
 """Ends of keys that only the later of two records may have."""

@@ -13,12 +13,12 @@ LONGEST = 300
 """Characters of a message, which may quote what was found at any length."""
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, most: int = LONGEST) -> str:
     """A text in one line, control characters escaped, the middle of a long one left out."""
     line = " ".join(text.splitlines())
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-    end = (LONGEST - 5) // 2
-    return line if len(line) <= LONGEST else f"{line[:end]} ... {line[-end:]}"
+    end = (most - 5) // 2
+    return line if len(line) <= most else f"{line[:end]} ... {line[-end:]}"
 
 
 class SifError(Exception):

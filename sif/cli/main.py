@@ -29,7 +29,7 @@ from sif.config import (
     differences,
     new_run_folder,
 )
-from sif.errors import ConfigError, SifError
+from sif.errors import LONGEST, ConfigError, SifError, one_line
 from sif.utils.registry import NameTaken
 
 EXIT_BAD_INPUT = 2
@@ -233,7 +233,7 @@ def _one_line(error: SifError | OSError) -> str:
     line = " ".join(str(error).split())
     for named, option in _OPTIONS:
         line = re.sub(named, option, line)
-    return line
+    return one_line(line, LONGEST - len("error: "))
 
 
 def _report(line: str, code: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -9,16 +10,18 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from sif.data.images.augment import Preparation, Statistics
 from sif.errors import ShapeError
 from sif.spaces.cnn.cells import Cells, format_cells, parse_cells
 from sif.spaces.cnn.networks import CellNetwork, Layout
-from sif.spaces.cnn.operations import Normalization
 from sif.utils.model_folder import SavedModel, checked_names, network_of
 
 _FORMER_NAMES = {"normalised_pools": "normalized_pools"}
 """Keys in files of earlier versions, and today's."""
+LARGEST = 1 << 16
+"""Pixels of a side, at most."""
 
 
 @dataclass(eq=False)
@@ -80,7 +83,7 @@ class ImageClassifier(SavedModel):
     def built(cls, about: dict[str, Any], weights: dict[str, Any]) -> Self:
         """The classifier of a description and weights."""
         entries = {_FORMER_NAMES.get(key, key): value for key, value in about["layout"].items()}
-        layout = Layout(**{**entries, "norm": Normalization(**entries["norm"])})
+        layout = _layout(entries)
         cells = parse_cells(about["cells"])
         widths = ("classes", "channels", "image_channels", "stem_multiplier")
         network = network_of(
@@ -92,15 +95,27 @@ class ImageClassifier(SavedModel):
         )
         if not all(deviation > 0 for deviation in statistics.std):
             raise ValueError(f"expected deviations above 0, found {list(statistics.std)}")
+        if not all(0 <= number <= 1 for number in (*statistics.mean, *statistics.std)):
+            raise ValueError(f"statistics: expected numbers from 0 to 1, found {statistics}")
         height, width, channels = about["shape"]
         if channels != layout.image_channels or not all(
-            type(n) is int and n > 0 for n in (height, width)
+            type(n) is int and 0 < n <= LARGEST for n in (height, width)
         ):
             raise ValueError(
                 f"shape: expected (h, w, {layout.image_channels}), found {about['shape']}"
             )
         classes = checked_names(about["classes"], layout.classes, "classes")
         return cls(network, cells, statistics, classes, (height, width, channels))
+
+
+def _layout(entries: dict[str, Any]) -> Layout:
+    """A layout of entries of the right types; ValueError otherwise."""
+    try:
+        return TypeAdapter(Layout).validate_json(json.dumps(entries), strict=True)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        place = ".".join(map(str, ("layout", *wrong["loc"])))
+        raise ValueError(f"{place}: {wrong['msg']}, found {wrong['input']!r}") from None
 
 
 def _numbers(statistics: dict[str, Any], name: str, layout: Layout) -> tuple[float, ...]:

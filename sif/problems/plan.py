@@ -23,8 +23,8 @@ HALVING = {"halving_fraction": 0.2, "halving_keep": 0.4}
 """The halving of a grid that takes too long."""
 SLOW = 0.1
 """Share of the time beyond which a baseline is slow."""
-LEAST = 0.1
-"""Share of the epochs that comes before fast baselines."""
+FREE = 1.0
+"""Seconds of a baseline that is never left out: it costs nothing and tells most."""
 FACTORS = tuple(0.9**power for power in range(80))
 """Factors of the epochs that are tried one after the other."""
 
@@ -121,7 +121,7 @@ def planned(
         config: As it was asked for.
         costs: Measured.
         seconds: Of all stages; None: no limit.
-        optional: Names of entrants that may be left out; one of them is always kept.
+        optional: Names of entrants that may be left out; the last one only if it is slow.
         moves: See `Cut.applied`.
 
     Returns:
@@ -146,21 +146,21 @@ def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[C
     for factor in FACTORS:
         if factor >= FEWEST:
             yield (cut := replace(cut, factor=factor))
-    tuning = costs.baselines
-    order = sorted(optional, key=lambda name: -tuning.get(name, seconds))
-    slow = [name for name in order[:-1] if tuning.get(name, 0.0) > SLOW * seconds]
+    dearest = sorted(optional, key=lambda name: -costs.baselines.get(name, seconds))
+    dear = [name for name in dearest if costs.baselines.get(name, seconds) > FREE]
+    slow = [name for name in dear if costs.baselines.get(name, 0.0) > SLOW * seconds]
     for name in slow:
         yield (cut := replace(cut, left_out=(*cut.left_out, name)))
     yield (cut := replace(cut, strengths=one))
+    controls = [name for name in dear if name not in costs.baselines]
+    for name in controls if costs.baselines else controls[:-1]:
+        yield (cut := replace(cut, left_out=(*cut.left_out, name)))
     for factor in FACTORS:
-        if LEAST <= factor < FEWEST:
+        if factor < FEWEST:
             yield (cut := replace(cut, factor=factor))
-    for name in order[:-1]:
-        if name not in slow:
+    for name in dear:
+        if name not in cut.left_out:
             yield (cut := replace(cut, left_out=(*cut.left_out, name)))
-    for factor in FACTORS:
-        if factor < LEAST:
-            yield (cut := replace(cut, factor=factor))
 
 
 def told(asked: Any, fitting: Any, cut: Cut) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch.nn import functional as F
 
-from sif.data.text.corpus import EOS_WORD, UNK
+from sif.data.text.corpus import EOS_WORD, UNK, UNK_WORD
 from sif.errors import ShapeError
 from sif.spaces.rnn.cells import parse_cell
 from sif.spaces.rnn.dropout import TextShape
@@ -80,6 +80,8 @@ class TextModel(SavedModel):
         shape, name = TextShape(**about["shape"]), about["recurrence"]
         make = RECURRENCES[name] if name in RECURRENCES else _recurrence(name)
         words = checked_names(about["words"], shape.vocabulary, "words")
+        if words[:2] != (UNK_WORD, EOS_WORD):
+            raise ValueError(f"words: expected {UNK_WORD} and {EOS_WORD} first, found {words[:2]}")
         return cls(
             network_of(lambda: LanguageModel(shape, make(shape)), weights, about["shape"], {}),
             name,

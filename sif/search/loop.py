@@ -129,7 +129,7 @@ class _Search:
         trained: list[Selection | None] = []
         start, cpu = time.perf_counter(), time.process_time()
         set_rate(self.optimizer, settings.schedule(self.epoch, settings.epochs) * settings.lr)
-        for _ in range(settings.steps_per_epoch or self.train.steps_per_pass):
+        for left in reversed(range(settings.steps_per_epoch or self.train.steps_per_pass)):
             batch = self.train.next()
             due = self.step >= settings.arch_start and self.step % settings.arch_every == 0
             if due and isinstance(self.method, LearnsArchitecture):
@@ -142,7 +142,7 @@ class _Search:
             losses.append(weight_step(self.space, batch, gates, self.optimizer, settings.max_norm))
             trained.append(gates.active)
             self.step += 1
-            if self.finished(time.process_time() - cpu):
+            if left and self.finished(time.process_time() - cpu):
                 break
         self.epoch += 1
         self.seconds += time.perf_counter() - start

@@ -39,7 +39,7 @@ from sif.search.candidates import SampleSettings, sample
 from sif.search.loop import SearchResult, SearchSettings, search
 from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule
-from sif.utils.device import Runtime, enough_memory
+from sif.utils.device import Runtime, enough_memory, never
 from sif.utils.random import generator
 
 Progress = Callable[[int, Any], None]
@@ -226,8 +226,14 @@ class MethodRun:
         return SearchSettings(
             epochs, section.lr, max_norm=self.max_norm, make_optimizer=self.make_optimizer,
             schedule=self.schedule, steps_per_epoch=self.steps_per_epoch,
-            out_of_time=self.runtime.out_of_time, **further,
+            out_of_time=self._out_of_time, **further,
         )  # fmt: skip
+
+    @property
+    def _out_of_time(self) -> Callable[[], bool]:
+        """The end of the job; never for a search whose steps or seconds the user has set."""
+        asked = self.section.steps is not None or self.section.seconds is not None
+        return never if asked else self.runtime.out_of_time
 
     def _search(
         self, method: ConfiguredMethod, tracker: Tracker, checkpointer: Checkpointer,

@@ -35,6 +35,9 @@ from sif.utils.locks import locked
 STAGES = 3
 """Version of what the stages of a job keep."""
 
+AT_WORK = "another process is at work in this run"
+"""Why a run folder is refused."""
+
 
 def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> RunResult:
     """Runs the job that a configuration describes.
@@ -62,7 +65,7 @@ def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> R
     if not resume:
         _make_folder(folder, config)
     with (
-        locked(folder, "another process is at work in this run"),
+        locked(folder, AT_WORK),
         _context(config, folder, runtime, quiet, study) as context,
         deterministic(),
     ):
@@ -89,6 +92,8 @@ def _checked_task(config: CommonConfig) -> tuple[Task, CommonConfig]:
 def _make_folder(folder: Path, config: CommonConfig) -> None:
     """The run folder with its configuration: both or neither, even if killed in between."""
     if folder.exists() and any(folder.iterdir()):
+        with locked(folder, AT_WORK):  # says so where a job is at work in it
+            pass
         raise ConfigError(f"{folder}: run folder exists; resume it, or name another")
     with new_folder(folder) as draft:
         write_text_atomic(draft / "config.yaml", dump_config(config))

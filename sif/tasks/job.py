@@ -20,12 +20,13 @@ from sif.evaluation.comparison import Verdict, verdict
 from sif.evaluation.metrics import merit
 from sif.problems.base import Problem, State, Trained
 from sif.problems.budget import TimeBudget
+from sif.problems.plan import FREE
 from sif.search.loop import SearchResult
 from sif.tasks.base import Entry, Found, JobContext, Results, RunResult
 from sif.tasks.checkpoint import LoopCheckpointer
 from sif.tasks.console import table
 from sif.tasks.figures import Draw, save_and_draw
-from sif.tasks.plan import Measurements, Plan, make_plan
+from sif.tasks.plan import MEASURING, Measurements, Plan, make_plan
 from sif.tasks.study import Study
 from sif.utils.checkpoint import finite_document, write_json_atomic, write_text_atomic
 from sif.utils.device import peak_memory_mb
@@ -63,6 +64,7 @@ class JobRunner:
         found = self._searches(start, summary)
         designs = {name: self.problem.design(one.genotype) for name, one in found.items()}
         designs |= self.entrants.given
+        baselines = self._baselines()  # before controls, which take longer and tell less
         trained = {
             name: one
             for name, design in designs.items()
@@ -76,7 +78,7 @@ class JobRunner:
             name: self._tested(name, designs[name], one, found.get(name))
             for name, one in trained.items()
         }
-        entries |= self._baselines()
+        entries |= baselines
         decision = self._verdict(designs, entries, found)
         seconds = self.context.stages.seconds()
         left_out = {name: str(error) for name, error in self._diverged.items()}
@@ -87,8 +89,10 @@ class JobRunner:
         context, study = self.context, self.study
 
         def measure(_: LoopCheckpointer) -> State:
+            context.console.line("plan: a few steps of every entrant are measured")
             began, elapsed = time.perf_counter(), context.stages.seconds()
-            measured = Measurements(self.problem)
+            budget = study.config.budget
+            measured = Measurements(self.problem, budget and MEASURING * budget)
             costs = study.costs(measured)
             methods = tuple(self.entrants.methods.values())
             return make_plan(
@@ -277,7 +281,9 @@ class JobRunner:
             return entry.state()
 
         stage = f"baseline-{name}"
-        if self.context.stages.read(stage) is None and self.budget.left <= 0:
+        planned = self.plan.of(f"baseline {name}")
+        late = self.budget.left <= 0 and planned > FREE
+        if late and self.context.stages.read(stage) is None:
             raise BudgetError(f"budget: no time is left of {self.plan.budget:g} s")
         with self._stage(f"baseline {name}"):
             entry = Entry.restored(self.context.stages.run(stage, fit))
@@ -308,6 +314,9 @@ class JobRunner:
             console.result(f"\n{text}")
         console.result(f"\nverdict: {results.verdict.text}")
         figures = self._figures(results)
+        late = self.budget.verdict()
+        if late is not None:
+            console.line(late)
         console.line(f"{results.seconds:.1f} s; everything is in {folder}")
         self._record_end(document, results, figures)
         return RunResult(folder, document, results.verdict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from sif.utils.device import peak_memory_mb, reset_peak_memory
 
 PLANNED = 0.85
 """Share of a budget that a plan fills: an estimate is no promise."""
+MEASURING = 0.1
+"""Share of a budget for measurements; then what is known of other entrants stands for the rest."""
 SEARCH_PILOT = 0.2
 """CPU seconds of the measurement of a search, unless its fewest steps take more."""
 FIGURES = 4.0
@@ -97,6 +100,10 @@ class Plan:
             changed[name] = section.model_copy(update=update)
         return config.model_copy(update=changed)
 
+    def of(self, stage: str) -> float:
+        """Estimated seconds of a stage; 0 where the plan does not have it."""
+        return next((row.seconds for row in self.rows if row.stage == stage), 0.0)
+
     def later(self, done: Sequence[str]) -> float:
         """Estimated seconds of all stages but some."""
         return sum(row.seconds for row in self.rows if row.stage not in done)
@@ -107,6 +114,7 @@ class Plan:
             [row.stage, row.settings, f"{row.seconds:.1f}", f"{row.peak_memory_mb:,.0f}"]
             for row in self.rows
         ]
+        rows.append(["so far", "data, this plan", f"{self.planning:.1f}", ""])
         limit = "no budget" if self.budget is None else f"a budget of {self.budget:g} s"
         lines = [
             "plan, measured on a few steps:",
@@ -116,6 +124,10 @@ class Plan:
         lines += [f"note: not measured: {line}" for line in self.unmeasured]
         if self.less:
             lines.append(f"to fit into the budget: {'; '.join(self.less)}")
+        if self.budget is not None and self.seconds > self.budget:
+            lines.append(
+                "note: this is the least that the job does; it takes longer than its budget"
+            )
         return lines
 
     def document(self) -> dict[str, Any]:
@@ -135,23 +147,33 @@ class Measurements:
 
     Args:
         problem: Of the job.
+        most: Seconds of all measurements, unless the first ones take more; None: no limit.
 
     Attributes:
         memory: Stage to the peak of memory (MB).
         unmeasured: Lines on what could not be measured.
     """
 
-    def __init__(self, problem: Problem[Any, Any]) -> None:
+    def __init__(self, problem: Problem[Any, Any], most: float | None = None) -> None:
         self._problem = problem
+        self._end = math.inf if most is None else time.perf_counter() + most
         self.memory: dict[str, float] = {}
         self.unmeasured: list[str] = []
 
     def searches(self, methods: Mapping[str, str]) -> dict[str, Forecast]:
         """Of entrants with a search method each."""
-        return {
-            name: self.of(f"search {name}", partial(self._search, method), Forecast(0.0, 0.0, 0.0))
-            for name, method in methods.items()
-        }
+        found: dict[str, Forecast] = {}
+        for name, method in methods.items():
+            if found and self._late:
+                found[name] = max(found.values(), key=lambda cost: cost.epoch)
+                continue
+            unknown = Forecast(0.0, 0.0, 0.0)
+            found[name] = self.of(f"search {name}", partial(self._search, method), unknown)
+        return found
+
+    @property
+    def _late(self) -> bool:
+        return time.perf_counter() > self._end
 
     def _search(self, method: str) -> Forecast:
         few, _ = self._problem.sampled()
@@ -168,23 +190,19 @@ class Measurements:
             found: Entrants whose design is not known yet.
             draws: How many drawn designs are measured for them.
         """
-        costs = {
-            name: self.of(f"train {name}", partial(training_cost, self._problem, design), UNKNOWN)
-            for name, design in given.items()
-        }
-        if not found:
-            return costs
-        drawn = [
-            self.of(
-                f"train {found[0]}",
-                partial(self._drawn, number), UNKNOWN,
-            )
-            for number in range(draws)
-        ]  # fmt: skip
-        dearest = max(drawn, key=lambda cost: cost.epoch())
+        drawn: list[TrainingCost] = []
+        for number in range(draws if found else 0):
+            if not (drawn and self._late):
+                drawn.append(self.of(f"train {found[0]}", partial(self._drawn, number), UNKNOWN))
+        dearest = max(drawn, key=TrainingCost.epoch, default=UNKNOWN)
         for name in found:
             self.memory[f"train {name}"] = max(cost.peak_memory_mb for cost in drawn)
-        return costs | dict.fromkeys(found, dearest)
+        costs = dict.fromkeys(found, dearest)
+        for name, design in given.items():
+            measure = partial(training_cost, self._problem, design)
+            late = costs and self._late
+            costs[name] = dearest if late else self.of(f"train {name}", measure, UNKNOWN)
+        return costs
 
     def _drawn(self, number: int) -> TrainingCost:
         return training_cost(self._problem, self._problem.drawn(number))

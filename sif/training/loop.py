@@ -109,7 +109,7 @@ class _Training:
             self.optimizer.step()
             losses.append(loss.detach())
         self.epoch += 1
-        self.stopped = self.settings.out_of_time()
+        self.stopped = self.epoch < self.settings.epochs and self.settings.out_of_time()
         return float(torch.stack(losses).mean())
 
     def judge(self, valid: Metrics) -> None:

@@ -71,9 +71,10 @@ def test_less_is_given_up_in_a_fixed_order() -> None:
 
 
 def test_a_search_stays_long_enough_to_choose_and_a_baseline_is_left() -> None:
-    config, cut = plan(0.0)
+    config, cut = plan(12.0)
     assert config.search.epochs >= 20 and config.train.epochs == 1
     assert cut.left_out == ("ease", "als") and len(config.train.l2) == 1
+    assert plan(0.0)[1].left_out == cut.left_out  # the other takes no more than a second
 
 
 def test_a_search_by_steps_keeps_them() -> None:

@@ -32,7 +32,7 @@ def slow(problem: Any, design: Any) -> TrainingCost:
 def test_every_entrant_is_in_the_plan(tmp_path: Path) -> None:
     found = run(tmp_path / "run", budget="10min")["plan"]
     assert [row["stage"] for row in found["stages"]] == [
-        "search searched", "train fixed-multiply", "train random-function", "train searched",
+        "search searched", "train searched", "train fixed-multiply", "train random-function",
         "baseline popularity", "rest",
     ]  # fmt: skip
     assert found["budget"] == 600 and not (found["less"] or found["left_out"] or found["cut"])

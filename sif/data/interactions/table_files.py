@@ -101,7 +101,8 @@ def open_table(path: Path, is_header: IsHeader, separator: str | None = None) ->
     if separator is not None:
         check_separator(separator)
     if not path.is_file():
-        actual = "a folder" if path.is_dir() else "no such file"
+        found = "a folder" if path.is_dir() else "a device or a pipe"
+        actual = found if path.exists() else "no such file"
         raise DataError(f"{path}: expected a file, found {actual}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: expected interactions, found an empty file")
