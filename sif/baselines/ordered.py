@@ -1,0 +1,159 @@
+"""Baselines that know the order of interactions: recent popularity, Markov, decayed ridge.
+
+All three predict what a user takes next after the last of his train rows. Data without times or an
+order of rows (`data.order=rows`) have no order, and these baselines are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from sif.baselines.base import Baseline, Params, TableScorer
+from sif.baselines.ease import LinearScorer
+from sif.data.interactions.interactions import Interactions
+from sif.errors import DataError
+from sif.evaluation.evaluate import Scorer
+from sif.spaces.linear.gram import Products
+from sif.spaces.linear.ridge import histories, solve, solving_bytes
+from sif.spaces.linear.sequences import Decay, Sequences
+
+MAX_ITEMS = 15_000
+"""Of a full item-item matrix: 0.9 GB in float32."""
+DECAY = Decay(0.8, 20)
+"""The single time scale of the decayed ridge; chosen on validation of ML-1M and of Beauty."""
+
+
+def sequences_of(train: Interactions) -> Sequences:
+    """The histories of all users in their order.
+
+    Raises:
+        DataError: Nothing tells the order.
+    """
+    rows = train.order
+    users, items = train.ids[rows, 0], train.ids[rows, 1]
+    seconds = None if train.timestamp is None or train.place is not None else train.timestamp[rows]
+    return Sequences.of(users, items, train.sizes[:2], np.arange(len(rows)), seconds)
+
+
+def fit_recent(train: Interactions, grid: Sequence[Params], *unused: object) -> Iterator[Scorer]:
+    """Popularity that halves with age; `half_life` is a share of the train part's time.
+
+    Raises:
+        DataError: Nothing tells the order.
+    """
+    moment = np.sort(train.order) if train.moment is None else train.moment
+    age = (moment.max() - moment).astype(np.float64)
+    span = max(float(age.max()), 1.0)
+    for params in grid:
+        weights = 0.5 ** (age / (float(params["half_life"]) * span))
+        counts = np.bincount(train.ids[:, 1], weights, train.sizes[1])
+        place = np.empty(train.sizes[1], dtype=np.float32)
+        place[np.argsort(-counts, kind="stable")] = -np.arange(train.sizes[1])
+        yield TableScorer(np.broadcast_to(place, train.sizes[:2]))
+
+
+@dataclass(frozen=True, eq=False)
+class LastItemScorer:
+    """Scores of what follows the last item of each user.
+
+    Attributes:
+        last: (n_users,) last item; -1: none.
+        follows: CSR (n_items, n_items), how often an item followed another.
+        popularity: (n_items,) share of each item.
+        smoothing: Rows of popularity that are added to those that followed.
+    """
+
+    last: NDArray[np.int64]
+    follows: sp.csr_matrix
+    popularity: NDArray[np.float64]
+    smoothing: float
+
+    def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores (b, n_items) for users (b,)."""
+        last = self.last[users]
+        counts = self.follows[np.maximum(last, 0)].toarray() * (last >= 0)[:, None]
+        return np.asarray(counts + self.smoothing * self.popularity, dtype=np.float32)
+
+
+def fit_markov(train: Interactions, grid: Sequence[Params], *unused: object) -> Iterator[Scorer]:
+    """A Markov chain of items, smoothed by `smoothing` rows of popularity.
+
+    Raises:
+        DataError: Nothing tells the order.
+    """
+    sequences = sequences_of(train)
+    n = sequences.n_items
+    before = np.flatnonzero(sequences.left >= 1)
+    pairs = sequences.items[before], sequences.items[before + 1]
+    follows = sp.csr_matrix((np.ones(len(before)), pairs), (n, n))
+    popularity = np.bincount(sequences.items, minlength=n) / max(len(sequences.items), 1)
+    ends = np.maximum(sequences.starts[1:] - 1, 0)
+    last = np.where(sequences.lengths > 0, sequences.items[ends], -1)
+    for params in grid:
+        yield LastItemScorer(last, follows, popularity, float(params["smoothing"]))
+
+
+def fit_decayed(train: Interactions, grid: Sequence[Params], *unused: object) -> Iterator[Scorer]:
+    """Ridge regression of the next item on the history that decays by `DECAY`.
+
+    Args:
+        train: Part that is fitted.
+        grid: Each with `l2`, in rows, and `discount`, the power of popularity that divides scores.
+            Settings of one `l2` stand together.
+
+    Raises:
+        DataError: Nothing tells the order, or the items are too many for a dense solution.
+    """
+    sequences = sequences_of(train)
+    if sequences.n_items > MAX_ITEMS:
+        raise DataError(
+            f"baseline decayed-ridge: expected at most {MAX_ITEMS} items, found {sequences.n_items}"
+        )
+    products, known = Products(sequences, dtype=torch.float32), histories(sequences, [DECAY])
+    counts = np.bincount(sequences.items, minlength=sequences.n_items) + 1.0
+    l2, weights = None, np.empty(0, np.float32)
+    for params in grid:
+        if params["l2"] != l2:
+            l2 = params["l2"]
+            weights = solve(products.normal([DECAY], keep=True), float(l2)).numpy()
+        power = (counts ** -float(params["discount"])).astype(np.float32)
+        yield LinearScorer(known, weights if params["discount"] == 0 else weights * power)
+
+
+def decayed_numbers(n_users: int, n_items: int) -> int:
+    """Floats of a fit at work, and of the best weights so far."""
+    return solving_bytes(n_items, 1, size=1) + 3 * n_items**2
+
+
+RECENT_POPULARITY = Baseline(
+    name="recent-popularity",
+    description="popularity that halves with age",
+    objectives=frozenset({"ranking"}),
+    grid=tuple({"half_life": share} for share in (1 / 64, 1 / 16, 1 / 4)),
+    fit_grid=fit_recent,
+)
+
+MARKOV = Baseline(
+    name="markov",
+    description="what followed the user's last item",
+    objectives=frozenset({"ranking"}),
+    grid=tuple({"smoothing": rows} for rows in (0.1, 1.0, 10.0, 100.0)),
+    fit_grid=fit_markov,
+)
+
+DECAYED_RIDGE = Baseline(
+    name="decayed-ridge",
+    description="ridge regression of the next item on a decayed history",
+    objectives=frozenset({"ranking"}),
+    grid=tuple(
+        {"l2": l2, "discount": discount} for l2 in (20.0, 100.0, 500.0) for discount in (0.0, 0.1)
+    ),
+    fit_grid=fit_decayed,
+    matrices=decayed_numbers,
+)
