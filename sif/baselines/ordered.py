@@ -38,7 +38,8 @@ def sequences_of(train: Interactions) -> Sequences:
     rows = train.order
     users, items = train.ids[rows, 0], train.ids[rows, 1]
     seconds = None if train.timestamp is None or train.place is not None else train.timestamp[rows]
-    return Sequences.of(users, items, train.sizes[:2], np.arange(len(rows)), seconds)
+    n_users, n_items = train.sizes[:2]
+    return Sequences.of(users, items, (n_users, n_items), np.arange(len(rows)), seconds)
 
 
 def fit_recent(train: Interactions, grid: Sequence[Params], *unused: object) -> Iterator[Scorer]:
@@ -47,7 +48,9 @@ def fit_recent(train: Interactions, grid: Sequence[Params], *unused: object) -> 
     Raises:
         DataError: Nothing tells the order.
     """
-    moment = np.sort(train.order) if train.moment is None else train.moment
+    moment = train.moment
+    if moment is None:
+        raise DataError("baseline recent-popularity: expected timestamps or ordered rows")
     age = (moment.max() - moment).astype(np.float64)
     span = max(float(age.max()), 1.0)
     for params in grid:
@@ -102,10 +105,8 @@ def fit_markov(train: Interactions, grid: Sequence[Params], *unused: object) -> 
 def fit_decayed(train: Interactions, grid: Sequence[Params], *unused: object) -> Iterator[Scorer]:
     """Ridge regression of the next item on the history that decays by `DECAY`.
 
-    Args:
-        train: Part that is fitted.
-        grid: Each with `l2`, in rows, and `discount`, the power of popularity that divides scores.
-            Settings of one `l2` stand together.
+    The grid has `l2`, in rows, and `discount`, the power of popularity that divides scores.
+    Settings of one `l2` stand together.
 
     Raises:
         DataError: Nothing tells the order, or the items are too many for a dense solution.
