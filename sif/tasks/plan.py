@@ -57,6 +57,7 @@ class Plan:
         rows: Of the table.
         planning: Seconds that the measurements took.
         unmeasured: Lines on what could not be measured.
+        once: Whether nothing is fitted again, although that was asked for.
     """
 
     budget: float | None
@@ -66,6 +67,7 @@ class Plan:
     rows: tuple[Row, ...]
     planning: float
     unmeasured: tuple[str, ...] = ()
+    once: bool = False
 
     @property
     def seconds(self) -> float:
@@ -90,7 +92,7 @@ class Plan:
 
     def applied(self, config: CommonConfig) -> CommonConfig:
         """The configuration that is run."""
-        changed = {}
+        changed: dict[str, Any] = {"refit": "none"} if self.once else {}
         for name, values in self.sections.items():
             section = getattr(config, name)
             update = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
@@ -186,6 +188,12 @@ class Measurements:
             self.memory[f"train {name}"] = max(cost.peak_memory_mb for cost in drawn)
         return costs | dict.fromkeys(found, dearest)
 
+    def peak(self, stage: str) -> float:
+        """The peak of memory of a stage, for second fits that of the first."""
+        kind, _, name = stage.partition(" ")
+        alike = (f"train {name}", f"baseline {name}") if kind == "refit" else ()
+        return next((self.memory[one] for one in (stage, *alike) if one in self.memory), 0.0)
+
     def _drawn(self, number: int) -> TrainingCost:
         return training_cost(self._problem, self._problem.drawn(number))
 
@@ -231,12 +239,12 @@ def make_plan(
         if (section := getattr(fitting, name)) != (before := getattr(config, name))
     }
     rows = tuple(
-        Row(stage, _settings(fitting, stage), seconds, measured.memory.get(stage, 0.0))
+        Row(stage, _settings(fitting, stage), seconds, measured.peak(stage))
         for stage, seconds in costs.seconds(fitting, cut.left_out).items()
     )
     return Plan(
         config.budget, sections, cut.left_out, tuple(told(config, fitting, cut)), rows,
-        planning + elapsed, tuple(measured.unmeasured),
+        planning + elapsed, tuple(measured.unmeasured), cut.once,
     )  # fmt: skip
 
 
@@ -251,7 +259,8 @@ def _settings(config: Any, stage: str) -> str:
         if section.seconds is not None:
             return f"{section.seconds:g} CPU s"
         return f"{section.epochs} epochs" if section.steps is None else f"{section.steps} steps"
-    return "its grid" if kind == "baseline" else "data, tests, figures"
+    further = {"baseline": "its grid", "refit": "what was chosen", "fit": "what was chosen"}
+    return further.get(kind, "data, tests, figures")
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
