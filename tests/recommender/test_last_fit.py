@@ -83,7 +83,7 @@ def test_the_setting_rules_unless_the_argument_does(checkerboard: Board) -> None
     assert quick(refit="none").fit(frame).model_.fitted_on == "train"
     assert quick(refit="valid").fit(frame, refit="none").model_.fitted_on == "train"
     with pytest.raises(
-        ConfigError, match="^refit: expected one of none, valid, all, found 'valdi'"
+        ConfigError, match=r"^refit: expected one of none, valid, all, found 'valdi'"
     ):
         quick().fit(frame, refit="valdi")
 
