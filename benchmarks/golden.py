@@ -45,10 +45,12 @@ REWORDED: dict[str, str] = {
     "rich": "staged", "switch": "replacement_loss", "leave-one-out": "last-item",
 }  # fmt: skip
 """The same of words inside of texts and keys, such as the names of spaces and stages."""
-VARYING = ("seconds", "peak_memory_mb", "plan", "selected_loss")
+VARYING = ("seconds", "peak_memory_mb", "plan", "selected_loss", "refit")
 """Ends of the keys that two runs of the same job need not agree in."""
 ADDED = ("@20",)
 """Ends of keys that only the later of two records may have."""
+ONE_FIT = "refit=none"
+"""Setting of the jobs of interactions where a checkout has it: a record is of the first fits."""
 SHOWN = 20
 """Differences of a job that are printed."""
 
@@ -332,7 +334,12 @@ def answers(checkout: Path, job: Job, run: Path) -> dict[str, Any]:
 def start(checkout: Path, name: str, folder: Path) -> tuple[Path, float]:
     """Runs a job in a folder; where its results are, and CPU seconds."""
     write_inputs(folder)
-    words = [*JOBS[name].words, "--no-tracking", "--output-dir", name]
+    words = list(JOBS[name].words)
+    settings = checkout / "sif" / "config" / "cf.py"  # earlier checkouts have it elsewhere
+    has_refit = settings.is_file() and "    refit: " in settings.read_text()
+    if has_refit and words[words.index("--task") + 1] == "cf":
+        words.append(ONE_FIT)  # after --set, which ends them all
+    words += ["--no-tracking", "--output-dir", name]
     return folder / name, run_commands(checkout, [words], folder)[1]
 
 

@@ -60,7 +60,8 @@ class SIFCornac(CornacModel):  # type: ignore[misc, unused-ignore]
 
         Args:
             train_set: `cornac.data.Dataset`.
-            val_set: The same, for the choices; None: a tenth of every user's interactions.
+            val_set: The same, for the choices, and never trained on, as by Cornac's own models;
+                None: a tenth of every user's interactions, which are trained on in the end.
 
         Raises:
             DataError, ConfigError: Data or settings that cannot be used.
@@ -74,7 +75,8 @@ class SIFCornac(CornacModel):  # type: ignore[misc, unused-ignore]
                 threads=self.threads, settings=self.settings, verbose=self.verbose,
             )  # fmt: skip
             valid = None if val_set is None else self._frame(val_set)
-            self.fitted_ = fresh.fit(self._frame(train_set), valid)
+            refit = "all" if val_set is None else "none"
+            self.fitted_ = fresh.fit(self._frame(train_set), valid, refit=refit)
         model = self._fitted().fitted_model()
         self._rows, self._columns = (
             vocabulary.lookup(id_strings(list(ids)[:count]))

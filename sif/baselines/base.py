@@ -151,6 +151,26 @@ def fit_best(
     return Fitted(*best, time.perf_counter() - start, tuple(trials))
 
 
+def fit_chosen(
+    baseline: Baseline, train: Interactions, params: Params, *, seed: int, threads: int
+) -> Scorer:
+    """Fits one parameter set, as `fit_best` does of a grid.
+
+    Args:
+        baseline: An entry of `BASELINES`.
+        train: Part that is fitted.
+        params: Of the grid.
+        seed: Of initialization and sampling.
+        threads: Of the CPU.
+
+    Raises:
+        ConfigError, DataError: It cannot be fitted here.
+    """
+    with torch_threads(threads):
+        fit = baseline.fit(train, params, seed, threads)
+    return with_cold_start(fit, ColdStartRule.of(train))
+
+
 def one_by_one(fit: FitOne) -> FitGrid:
     """A grid fit that shares nothing between its parameter sets."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from sif.baselines.base import Baseline, Params
 from sif.baselines.bias import GLOBAL_MEAN
@@ -17,10 +18,18 @@ FEW, MORE = 1, 3
 """Epochs of the two fits whose difference is the cost of an epoch."""
 
 
+@dataclass(frozen=True)
+class TuningSeconds:
+    """Seconds of a baseline's grid with its evaluations, and of the dearest setting alone."""
+
+    grid: float
+    setting: float
+
+
 def tuning_seconds(
     baseline: Baseline, train: Interactions, evaluation: float, *, seed: int, threads: int
-) -> float:
-    """Seconds of `fit_best`, measured.
+) -> TuningSeconds:
+    """Seconds of `fit_best` and of `fit_chosen`, measured.
 
     Args:
         baseline: An entry of `BASELINES`.
@@ -32,25 +41,30 @@ def tuning_seconds(
     Raises:
         ConfigError, DataError: It cannot be fitted here.
     """
-    smallest = baseline.grid[0]
     with torch_threads(threads):
-        if baseline.setting_seconds is not None:
-            fits = len(baseline.grid) * baseline.setting_seconds(train)
-        elif "epochs" in smallest:
-            few, more = (
-                _fit_seconds(baseline, train, {**smallest, "epochs": epochs}, seed, threads)
-                for epochs in (FEW, MORE)
-            )
-            epoch = max(more - few, 0.0) / (MORE - FEW)
-            fits = max(few - epoch, 0.0) * len(baseline.trained(baseline.grid))
-            fits += (
-                epoch
-                * _epochs(baseline.trained(baseline.grid))
-                / float(smallest.get("dimension", 1))
-            )
-        else:
-            fits = len(baseline.grid) * _fit_seconds(baseline, train, smallest, seed, threads)
-    return fits + len(baseline.grid) * evaluation
+        fits = list(_fits(baseline, train, seed, threads))
+    return TuningSeconds(sum(fits) + len(baseline.grid) * evaluation, max(fits) + evaluation)
+
+
+def _fits(
+    baseline: Baseline, train: Interactions, seed: int, threads: int
+) -> Iterator[float]:  # fmt: skip
+    """Seconds of each fit of the grid."""
+    smallest = baseline.grid[0]
+    if baseline.setting_seconds is not None:
+        yield from [baseline.setting_seconds(train)] * len(baseline.grid)
+    elif "epochs" in smallest:
+        few, more = (
+            _fit_seconds(baseline, train, {**smallest, "epochs": epochs}, seed, threads)
+            for epochs in (FEW, MORE)
+        )
+        epoch = max(more - few, 0.0) / (MORE - FEW)
+        for one in baseline.trained(baseline.grid):
+            times = float(one.get("dimension", 1)) / float(smallest.get("dimension", 1))
+            yield max(few - epoch, 0.0) + epoch * times * float(one["epochs"])
+    else:
+        seconds = _fit_seconds(baseline, train, smallest, seed, threads)
+        yield from [seconds] * len(baseline.grid)
 
 
 def evaluation_seconds(train: Interactions, valid: Interactions, objective: Objective) -> float:
@@ -68,8 +82,3 @@ def _fit_seconds(
     begin = time.perf_counter()
     baseline.fit(train, params, seed, threads)
     return time.perf_counter() - begin
-
-
-def _epochs(trained: Sequence[Params]) -> float:
-    """Epochs of all trainings, each times its dimension."""
-    return sum(float(one["epochs"]) * float(one.get("dimension", 1)) for one in trained)

@@ -126,6 +126,7 @@ class ModelConfig(Section):
 
 Objective = Literal["ranking", "rating"]
 ExcludeSeen = Literal["all", "trained", "none"]
+Refit = Literal["none", "valid", "all"]
 Owned = dict[str, dict[str, Any]]
 """Name of something that is registered to the settings of its own."""
 Stage = Literal["encoding", "embedding", "operation", "weighting"]
@@ -265,6 +266,10 @@ class CFConfig(CommonConfig):
     exclude_seen: ExcludeSeen = Field(
         "all", description="what recommendations leave out: all that a user has in the data, also "
         "what filters dropped; what is trained; or nothing"
+    )  # fmt: skip
+    refit: Refit = Field(
+        "valid", description="once all is chosen, fit every model again before the test: on train "
+        "and valid rows; not at all (none); also, after the test, the saved one on all rows (all)"
     )  # fmt: skip
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()

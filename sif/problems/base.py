@@ -96,11 +96,14 @@ class Trained(Generic[Network]):
         result: Result of its training.
         numbers: Numbers of the network: choices of validation, or "parameters" and other
             sizes.
+        refit: "steps" and "seconds" of the second fit that the network is of, while `result` is of
+            the first; empty: there was none.
     """
 
     network: Network
     result: TrainResult
     numbers: Mapping[str, float] = field(default_factory=dict)
+    refit: Mapping[str, float] = field(default_factory=dict)
 
     def state(self) -> State:
         """The training as a stage stores it."""

@@ -35,6 +35,7 @@ UNCUT = {
     "pilots": "a pilot takes a few steps and a validation",
     "search": "a search takes a pilot and a step",
     "serving": "serving is never cut short",
+    "last fit": "a last fit takes an epoch",
 }
 """Reason why each stage may exceed its share."""
 UNCUT_TRAINING = "a training takes an epoch"
@@ -126,6 +127,10 @@ class TimeBudget:
             if took > max(allowed, 0.0):
                 self.beyond[name] = self.beyond.get(name, 0.0) + took - max(allowed, 0.0)
 
+    def reserve(self, seconds: float) -> None:
+        """Ends the present stage that much earlier, for what follows from it."""
+        self._end -= seconds
+
     def verdict(self) -> str | None:
         """Says how far a budget was exceeded, where the time went, and which stages took too much.
 
@@ -143,19 +148,31 @@ class TimeBudget:
         return f"budget: {took}{''.join(late)}"
 
 
-def fitting(section: TrainConfig, epoch_seconds: float, seconds: float) -> TrainConfig:
+def fitting(
+    section: TrainConfig, epoch_seconds: float, seconds: float, again: float = 0.0
+) -> TrainConfig:
     """Shortens a training over the grid of strengths until it fits; returns the section if it does.
 
     Strengths at the ends of the grid are given up first, then epochs: three strengths that have
     trained say more than five that have not.
+
+    Args:
+        section: As it was asked for.
+        epoch_seconds: Seconds of an epoch with its share of a validation.
+        seconds: Of the training, and of a second fit where there is one.
+        again: Rows of a second fit over those of the first; 0: there is none.
     """
     affordable = seconds / max(epoch_seconds, 1e-9)
-    if affordable >= whole_epochs(section):
+    if affordable >= whole_epochs(section) + again * section.epochs:
         return section
+
+    def cost(strengths: int, epochs: int) -> float:
+        return _epochs(section, strengths, epochs) + again * epochs
+
     enough = math.ceil(FEWEST * section.epochs)
     counts = [n for n in (len(section.l2), *COUNTS) if n <= len(section.l2)]
-    count = next((n for n in counts if affordable >= _epochs(section, n, enough)), 1)
-    epochs = max(1, int(section.epochs * affordable / _epochs(section, count, section.epochs)))
+    count = next((n for n in counts if affordable >= cost(n, enough)), 1)
+    epochs = max(1, int(section.epochs * affordable / cost(count, section.epochs)))
     return fewer_strengths(section, count, epochs=min(epochs, section.epochs))
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sif.baselines import BASELINES, fit_best
-from sif.baselines.base import Fitted
-from sif.baselines.forecast import evaluation_seconds, tuning_seconds
+from sif.baselines.base import Fitted, Params, fit_chosen
+from sif.baselines.forecast import TuningSeconds, evaluation_seconds, tuning_seconds
 from sif.config import CFConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
@@ -42,7 +42,7 @@ from sif.spaces.interaction.space_kind import InteractionSpace, SpaceContext
 from sif.spaces.interaction.sparse_rows import RowAdam
 from sif.spaces.interaction.user_blocks import BlockStream, block_pairs
 from sif.tracking import Tracker
-from sif.training.loop import Ending, Metrics, train, unheard
+from sif.training.loop import Ending, Metrics, TrainSettings, train, train_again, unheard
 from sif.training.optim import ADAM_BETAS, adam, constant
 from sif.utils.device import Runtime
 from sif.utils.random import derive_seed, generator, numpy_generator
@@ -101,6 +101,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
                 f"{', '.join(train_part.fields)}; use space=sif or the preset cf/context"
             )
         self.train_part, self.valid_part = train_part, valid_part
+        self._sized_by = len(train_part)
         self.config, self.runtime = config, runtime
         self.metric = self.shown = MAIN_METRIC[config.objective]
         numbers = config.loss
@@ -168,7 +169,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             size = min(size, -(-len(self._train.ids) // MIN_STEPS_PER_PASS))
         # Over the graph a loss is of all pairs, not of the batch.
         pays = loss.background or size == len(self._train.ids) or bool(self.kind.stages)
-        exact = loss.graph and pays and len(self._train.ids) <= MAX_EXACT
+        exact = loss.graph and pays and self._sized_by <= MAX_EXACT
         return InteractionStream(self._train, size, drawing, draws, exact=exact)
 
     def blocks(self, factors: bool, *names: str | int) -> BlockStream | None:
@@ -179,14 +180,14 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             names: Key the random stream.
         """
         part, requested = self._train, self.config.train.block_pairs
-        if len(part.sizes) != 2 or (requested is None and len(part.ids) <= MAX_EXACT):
+        if len(part.sizes) != 2 or (requested is None and self._sized_by <= MAX_EXACT):
             return None
         loss, m = self.loss, self.config.loss.negatives
         exact = factors and loss.graph
         drawing = Drawing(m if loss.negatives else 0, m if loss.background and not exact else 0)
         vectors = 1 + drawing.negatives + drawing.background
         gathered = 0 if exact else vectors * self.config.train.dimension
-        size = requested or block_pairs(len(part.ids), part.sizes[1], gathered)
+        size = requested or block_pairs(self._sized_by, part.sizes[1], gathered)
         draws = generator(self.runtime, *names, "blocks", device=torch.device("cpu"))
         return BlockStream(part, size, drawing, draws)
 
@@ -289,6 +290,21 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         vars(other)["searched"] = other if fewer is self else fewer.changed(**attributes)
         return other
 
+    def again(self, rows: Interactions) -> InteractionProblem:
+        """The problem of a second fit, on more rows in batches as large as those of the first.
+
+        Its validation part is empty: there is nothing left to choose.
+
+        Args:
+            rows: Under the same vocabularies.
+        """
+        section = self.config.train.model_copy(update={"valid_users": None})
+        config = self.config.model_copy(update={"train": section})
+        nothing = rows.select(np.zeros(0, dtype=np.int64))
+        other = InteractionProblem(rows, nothing, config, self.runtime, self.stages)
+        other._sized_by = self._sized_by
+        return other
+
     def followed(self, fixed: Trained[InteractionNetwork]) -> InteractionProblem:
         """The same problem, searched with the strength that training of fixed multiply suggests."""
         if not follows(self.config, self.kind):
@@ -364,6 +380,44 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             DivergedError: The training diverged.
         """
         l2 = self.config.train.l2[0] if l2 is None else l2
+        net, objective, stream, loop = self._training(design, l2)
+        loop = replace(loop, epochs=epochs or loop.epochs)
+        result = train(
+            net, objective, stream, lambda: self.validate(net), loop, tracker, checkpointer,
+            on_epoch, on_end=on_end,
+        )  # fmt: skip
+        return Trained(net, result, {"l2": l2})
+
+    def train_again(
+        self, design: Genotype, l2: float, steps: Sequence[int], tracker: Tracker,
+        checkpointer: Checkpointer, on_epoch: Callable[[int, float], None],
+    ) -> tuple[InteractionNetwork, float]:  # fmt: skip
+        """Trains a function from scratch for known numbers of steps, without validation.
+
+        Args:
+            design: The function.
+            l2: Strength.
+            steps: Of each epoch.
+            tracker: Receives the loss of every epoch.
+            checkpointer: Keeps the loop's state.
+            on_epoch: Called with the epoch and its loss.
+
+        Returns:
+            The network, and seconds.
+
+        Raises:
+            DivergedError, BudgetError: See `sif.training.loop.train_again`.
+        """
+        net, objective, stream, loop = self._training(design, l2)
+        seconds = train_again(
+            net, objective, stream, steps, loop, tracker, checkpointer, on_epoch
+        )  # fmt: skip
+        return net, seconds
+
+    def _training(
+        self, design: Genotype, l2: float
+    ) -> tuple[InteractionNetwork, Callable[[Batch], Tensor], Stream, TrainSettings]:
+        """An untrained network, its objective, its batches and the settings of its loop."""
         built = design_of(design, self.fields)
         net = self._network(built)
         objective = self._objective(net, l2, built.weighting)
@@ -371,15 +425,10 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         # A block does not hold its items' histories.
         blocks = self.blocks(factors, "train") if built.looks_up else None
         loop = self.loop_settings(
-            make_optimizer=partial(RowAdam, betas=ADAM_BETAS) if blocks else adam,
-            epochs=epochs or self.config.train.epochs,
+            make_optimizer=partial(RowAdam, betas=ADAM_BETAS) if blocks else adam
         )
         stream = blocks or self.stream("train", self.config.train.batch_size, "train")
-        result = train(
-            net, objective, stream, lambda: self.validate(net), loop, tracker, checkpointer,
-            on_epoch, on_end=on_end,
-        )  # fmt: skip
-        return Trained(net, result, {"l2": l2})
+        return net, objective, stream, loop
 
     def _objective(
         self, net: InteractionNetwork, l2: float, name: str
@@ -412,7 +461,19 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             out_of_time=self.runtime.out_of_time, cutoffs=self.config.metrics_at,
         )  # fmt: skip
 
-    def tuning_seconds(self, names: Sequence[str]) -> Iterator[tuple[str, Callable[[], float]]]:
+    def baseline(self, name: str, params: Params) -> Scorer:
+        """A baseline with given parameters, fitted on the train part (`fit_chosen`).
+
+        Raises:
+            ConfigError, DataError: It cannot be fitted here.
+        """
+        seed = derive_seed(self.config.seed, "baseline", name)
+        threads = self.runtime.threads
+        return fit_chosen(BASELINES[name], self.train_part, params, seed=seed, threads=threads)
+
+    def tuning_seconds(
+        self, names: Sequence[str]
+    ) -> Iterator[tuple[str, Callable[[], TuningSeconds]]]:
         """By name, a function that measures the seconds of `tuned` on small fits."""
         part = self.train_part
         evaluation = evaluation_seconds(part, self.valid_part, self.config.objective)

@@ -7,7 +7,7 @@ costs give equal plans.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
 
@@ -39,6 +39,8 @@ class Costs:
         baselines: Seconds of the tuning of each.
         rest: Seconds of everything else.
         epochs: Of trainings, as they were asked for.
+        settings: Seconds of the dearest setting of each baseline.
+        rows: Rows of a second fit by its name in the setting `refit`, over those of the first.
     """
 
     searches: Mapping[str, Forecast]
@@ -46,26 +48,42 @@ class Costs:
     baselines: Mapping[str, float]
     rest: float
     epochs: int
+    settings: Mapping[str, float] = field(default_factory=dict)
+    rows: Mapping[str, float] = field(default_factory=dict)
 
     def seconds(self, config: Any, left_out: tuple[str, ...] = ()) -> dict[str, float]:
         """Estimated seconds by stage: "search ...", "train ...", "baseline ..." and "rest".
+
+        Second fits are "refit ..." and "fit on all rows".
 
         Args:
             config: Of the job.
             left_out: Names of entrants that are not made.
         """
         train = config.train
-        epochs, every = self._epochs(train), getattr(train, "evaluate_every", 1)
+        whole = whole_epochs(train) if isinstance(train, TrainConfig) else train.epochs
+        epochs, every = self._epochs(train, whole), getattr(train, "evaluate_every", 1)
         found = {f"search {k}": one.seconds(config.search) for k, one in self.searches.items()}
         found |= {f"train {k}": epochs * one.epoch(every) for k, one in self.trainings.items()}
         found |= {f"baseline {k}": seconds for k, seconds in self.baselines.items()}
+        found |= self._second_fits(config)
         kept = {stage: s for stage, s in found.items() if stage.partition(" ")[2] not in left_out}
         return kept | {"rest": self.rest}
 
-    def _epochs(self, section: Any) -> float:
-        """Epochs that a training takes over its grid, in the mean."""
-        grid = isinstance(section, TrainConfig)
-        total: float = whole_epochs(section) if grid else section.epochs
+    def _second_fits(self, config: Any) -> dict[str, float]:
+        """Of one strength, without validation; of one setting."""
+        refit = getattr(config, "refit", "none")
+        if refit not in self.rows:
+            return {}
+        epochs, rows = self._epochs(config.train, config.train.epochs), self.rows["valid"]
+        once = {name: epochs * one.step * one.steps for name, one in self.trainings.items()}
+        found = {f"refit {name}": rows * s for name, s in {**once, **self.settings}.items()}
+        if refit == "all":
+            found["fit on all rows"] = self.rows["all"] * max(once.values(), default=0.0)
+        return found
+
+    def _epochs(self, section: Any, total: float) -> float:
+        """Epochs that a training takes of its `total`, in the mean."""
         if getattr(section, "patience", self.epochs) >= self.epochs:
             return total
         return total * min(1.0, EARLY * self.epochs / float(section.epochs))
@@ -80,12 +98,14 @@ class Cut:
         halved: Whether most strengths are dropped early.
         factor: Of the epochs.
         left_out: Names of entrants that are not made.
+        once: Whether nothing is fitted again.
     """
 
     strengths: int | None = None
     halved: bool = False
     factor: float = 1.0
     left_out: tuple[str, ...] = ()
+    once: bool = False
 
     def applied(self, config: Any, moves: Callable[[Any], bool]) -> Any:
         """The configuration with that much less.
@@ -101,6 +121,8 @@ class Cut:
             most = {key: min(getattr(train, key), share) for key, share in HALVING.items()}
             train = train.model_copy(update=most)
         config = config.model_copy(update={"train": _scaled(train, self.factor)})
+        if self.once:
+            config = config.model_copy(update={"refit": "none"})
         if config.search.seconds is not None or config.search.steps is not None:
             return config
         longer = takewhile(lambda factor: factor >= self.factor, FACTORS)
@@ -138,7 +160,10 @@ def planned(
 
 
 def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[Cut]:
-    """Fewer strengths of L2, halving, fewer epochs, no slow baselines; then more of the same."""
+    """Fewer strengths of L2, halving, fewer epochs, no slow baselines; then more of the same.
+
+    Second fits are given up after the strengths.
+    """
     cut, (few, one) = Cut(), COUNTS
     yield cut
     yield (cut := replace(cut, strengths=few))
@@ -152,6 +177,8 @@ def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[C
     for name in slow:
         yield (cut := replace(cut, left_out=(*cut.left_out, name)))
     yield (cut := replace(cut, strengths=one))
+    if costs.rows:
+        yield (cut := replace(cut, once=True))
     controls = [name for name in dear if name not in costs.baselines]
     for name in controls if costs.baselines else controls[:-1]:
         yield (cut := replace(cut, left_out=(*cut.left_out, name)))
@@ -178,6 +205,8 @@ def told(asked: Any, fitting: Any, cut: Cut) -> list[str]:
         wanted, rest = getattr(asked, name).epochs, getattr(fitting, name).epochs
         if rest < wanted:
             lines.append(f"{rest} of {wanted} epochs of {name}")
+    if cut.once:
+        lines.append("no second fits")
     if cut.left_out:
         lines.append(f"left out: {', '.join(cut.left_out)}")
     return lines

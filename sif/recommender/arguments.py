@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from sif.config import CFConfig, did_you_mean
-from sif.config.cf import ExcludeSeen
+from sif.config.cf import ExcludeSeen, Refit
 from sif.config.loading import dotted
 from sif.config.renamed import todays_name
 from sif.data.interactions.ids import id_string, id_strings
@@ -24,6 +24,7 @@ from sif.problems.configuration import load_job_config
 from sif.recommender.model import ServedModel
 from sif.recommender.owned import History
 from sif.utils.argument_types import checks_types, shown
+from sif.utils.registry import unknown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -132,6 +133,19 @@ def whole_number(count: Any, name: str = "n", most: float = math.inf) -> int:
     if count > most:
         raise ConfigError(f"{name}: expected at most {most:,}, found {count:,}")
     return int(count)
+
+
+def with_refit(config: CFConfig, refit: str) -> CFConfig:
+    """The configuration with the rows of the last fit; "all" leaves that to its setting.
+
+    Raises:
+        ConfigError: Another word.
+    """
+    if refit not in get_args(Refit):
+        raise unknown("refit", refit, get_args(Refit))
+    if refit == "all" and "refit" in config.model_fields_set:
+        return config
+    return config.model_copy(update={"refit": refit})
 
 
 def answer_length(count: Any, model: ServedModel) -> int:

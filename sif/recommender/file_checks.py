@@ -8,7 +8,7 @@ are not checked.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
 import numpy as np
 import torch
@@ -66,6 +66,7 @@ def _shaped(name: str, value: Any, *shape: int) -> None:
         _require(value.shape == shape, f"{name} of shape {shape}", tuple(value.shape))
 
 
+FittedOn = Literal["train", "train+valid", "all"]
 Texts = Annotated[Any, _column("U")]
 Numbers = Annotated[Any, _column("i")]
 Floats = Annotated[Any, AfterValidator(_finite)]
@@ -112,6 +113,7 @@ class _State(_Part):
     seen: Annotated[tuple[Numbers, Numbers, Floats], Listed]
     owned: Annotated[tuple[Texts, Numbers, Numbers], Listed] | None = None
     exclude_seen: ExcludeSeen = "all"
+    fitted_on: FittedOn = "train"
     folds: list[Annotated[Fold, Listed]]
     untrained: list[Numbers] = []
     reading: DataConfig = DataConfig()

@@ -1,6 +1,7 @@
-"""Makes a served model of interactions, without a run folder: search, train, choose.
+"""Makes a served model of interactions, without a run folder: search, train, choose, fit again.
 
-This is the job of the task "cf" without a test: the report of a fit is of the validation part.
+This is the job of the task "cf" without a test: the report of a fit is of the validation part, and
+was measured before the last fit on all rows.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +23,7 @@ from sif.baselines import BASELINES
 from sif.config import CFConfig, TrainConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions
-from sif.errors import BudgetError, ConfigError, DataError
+from sif.errors import BudgetError, ConfigError, DataError, DivergedError
 from sif.evaluation.evaluate import Evaluation, evaluate_on
 from sif.problems.base import SEARCHED, Session, Trained
 from sif.problems.base import Reporter as QuietReporter
@@ -30,6 +32,7 @@ from sif.problems.controls import FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
 from sif.problems.pilots import training_cost
+from sif.problems.refit import Refit
 from sif.recommender.extend import with_owned
 from sif.recommender.inputs import parts
 from sif.recommender.model import ServedModel
@@ -112,7 +115,8 @@ def learn(
 ) -> Learned:  # fmt: skip
     """Searches, trains the searched function and fixed multiply, serves the one validation prefers.
 
-    Torch has the configured number of threads meanwhile, and its former number afterwards.
+    That one is fitted again on all rows, unless the setting `refit` is "none". Torch has the
+    configured number of threads meanwhile, and its former number afterwards.
 
     Args:
         data: See `sif.recommender.inputs.parts`.
@@ -157,6 +161,14 @@ class _Work:
     epoch: float
 
 
+class _LastFit(NamedTuple):
+    """The training that is served, the problem that it was fitted on, and a line on it."""
+
+    problem: InteractionProblem
+    trained: Trained[InteractionNetwork]
+    told: str
+
+
 @dataclass(frozen=True)
 class _Fit:
     """One fit at work."""
@@ -165,6 +177,12 @@ class _Fit:
     known: Interactions
     budget: TimeBudget
     reporter: Reporter
+
+    @cached_property
+    def refit(self) -> Refit | None:
+        """The last fit on all rows, as the setting has it; there is no test part to keep apart."""
+        none = self.problem.config.refit == "none"
+        return None if none else Refit.of(self.problem, self.known)
 
     def run(self, baselines: Sequence[str] | None) -> Learned:
         problem, fixed = self.problem, fixed_multiply(self.problem)
@@ -181,23 +199,54 @@ class _Fit:
             works[SEARCHED] = self._trained(SEARCHED, search.genotype, 1.0, former)
             found = self._told(search)
         kept = self._kept(works)
-        with self.budget.stage("serving"):
-            ours = works[kept].trained
-            model = ServedModel.of(
-                problem, genotypes[kept], ours.network, ours.numbers["l2"], self.known
-            )
-            model = with_owned(model, self.known.dropped)
-            for name, work in works.items():
+        for name, work in works.items():
+            with self.budget.stage("serving"):
                 evaluations[name] = self._evaluated(work)
-                rows[name] = self._row(name, genotypes[name], work, evaluations[name])
+            rows[name] = self._row(name, genotypes[name], work, evaluations[name])
+        last = self._last_fit(genotypes[kept], works[kept].trained)
+        with self.budget.stage("serving"):
+            model = self._served(genotypes[kept], last)
         report = Report.of(
             problem.config.objective, rows, evaluations, kept,
             is_fixed=genotypes[kept] == fixed, search=found, left_out=left_out,
             seconds=self.budget.spent, seed=derive_seed(problem.config.seed, "report"),
+            last_fit=last.told,
         )  # fmt: skip
         if late := self.budget.verdict():
             self.reporter.warn(late)
-        return Learned(replace(model, report=report), ours.result.valid, report)
+        valid = works[kept].trained.result.valid
+        return Learned(replace(model, report=report), valid, report)
+
+    def _last_fit(self, genotype: Genotype, first: Trained[InteractionNetwork]) -> _LastFit:
+        """The function fitted again on all rows, or its first fit, and why."""
+        refit = self.refit
+        if refit is None:
+            told = (
+                f"last fit: none; served as it was fitted on {len(self.problem.train_part):,} rows"
+            )
+            return _LastFit(self.problem, first, told)
+        with self.budget.stage("last fit") as seconds:
+            try:
+                needed = refit.seconds(first.result)
+                if needed > seconds:
+                    raise BudgetError(f"expected {needed:.1f} s for it, found {seconds:.1f} s")
+                again = refit.network("all", genotype, first, Session(console=self.reporter))
+            except (BudgetError, DivergedError) as error:
+                rows = len(self.problem.train_part)
+                told = f"last fit: none, {error}; served as it was fitted on {rows:,} rows"
+                self.reporter.warn(told)
+                return _LastFit(self.problem, first, told)
+        told = (
+            f"last fit: after these figures were measured, the served function was fitted again on "
+            f"all {refit.rows:,} rows, with what validation chose"
+        )
+        return _LastFit(refit.problem, again, told)
+
+    def _served(self, genotype: Genotype, last: _LastFit) -> ServedModel:
+        l2 = last.trained.numbers["l2"]
+        model = ServedModel.of(last.problem, genotype, last.trained.network, l2, self.known)
+        model = with_owned(model, self.known.dropped)
+        return model if last.problem is self.problem else replace(model, fitted_on="all")
 
     def _kept(self, works: Mapping[str, _Work]) -> str:
         """The name of the function that validation prefers."""
@@ -244,7 +293,9 @@ class _Fit:
         epoch = former.epoch if former else self._epoch_seconds(genotype)
         with self.budget.stage(name, share, LEAST) as seconds:
             if math.isfinite(seconds):
-                section = fitting(section, epoch, seconds)
+                again = 0.0 if self.refit is None else self.refit.rows / self.refit.before
+                section = fitting(section, epoch, seconds, again)
+                self.budget.reserve(min(again * section.epochs * epoch, seconds / 2))
             if former and whole_epochs(section) <= whole_epochs(former.section):
                 return former
             if section is not self.problem.config.train:

@@ -30,7 +30,7 @@ from sif.evaluation.evaluate import Objective, pair_matrix
 from sif.evaluation.scorers import InteractionScorer, Scale
 from sif.problems.interactions import InteractionProblem
 from sif.recommender import fold_in_terms as terms
-from sif.recommender.file_checks import check
+from sif.recommender.file_checks import FittedOn, check
 from sif.recommender.fold_in import FoldIn
 from sif.recommender.fold_in_terms import FoldInTerms, fold_in_terms
 from sif.recommender.owned import History, Owned
@@ -73,6 +73,7 @@ class ServedModel:
         report: Of the fit that made it; None: a run did.
         owned: What users have beyond `seen`, since filters dropped it.
         exclude_seen: What answers leave out where a caller does not say.
+        fitted_on: Rows that it was fitted on: the train part, with the valid part, or all.
     """
 
     genotype: Genotype
@@ -90,6 +91,7 @@ class ServedModel:
     report: Report | None = None
     owned: Owned = field(default_factory=Owned)
     exclude_seen: ExcludeSeen = "all"
+    fitted_on: FittedOn = "train"
 
     @classmethod
     def of(
@@ -232,6 +234,8 @@ class ServedModel:
             state["owned"] = [self.owned.items.ids, *self.owned.pairs.T.astype(np.int32, order="C")]
         if self.exclude_seen != "all":
             state["exclude_seen"] = self.exclude_seen
+        if self.fitted_on != "train":
+            state["fitted_on"] = self.fitted_on
         if self.cold_start is not None:
             state["fallback"] = [self.cold_start.order, self.cold_start.cold_users]
         if self.report is not None:
@@ -285,6 +289,7 @@ class ServedModel:
             DataConfig(**state.get("reading", {})), _untrained(state, sizes),
             TypeAdapter(Report | None).validate_python(state.get("report")),
             _owned(state.get("owned"), sizes[0]), state.get("exclude_seen", "all"),
+            state.get("fitted_on", "train"),
         )  # fmt: skip
 
 

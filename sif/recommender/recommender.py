@@ -30,6 +30,7 @@ from sif.recommender.arguments import (
     listed,
     public_method,
     rows_of,
+    with_refit,
 )
 from sif.recommender.estimator import Estimator
 from sif.recommender.extend import grown_by_all, grown_by_users
@@ -134,8 +135,11 @@ class Recommender(Estimator):
     # Learning
 
     @public_method
-    def fit(self, data: Any, valid: Any = None) -> Self:
+    def fit(self, data: Any, valid: Any = None, *, refit: str = "all") -> Self:
         """Searches a function, trains it and fixed multiply, and serves what validation prefers.
+
+        The report is of models that have not seen the validation part. What is served is then
+        fitted again on all rows, in as many steps as validation found best, scaled with the rows.
 
         Args:
             data: Interactions: a pandas data frame whose columns have usual names (user, item, and
@@ -145,6 +149,8 @@ class Recommender(Estimator):
                 its values above zero are the positives. Of the others every row is one, whatever
                 its rating, unless `min_rating` is set.
             valid: The same, for the choices; None: a tenth of every user's interactions.
+            refit: "all" or "valid" fits again on the rows of both; "none" serves the first fit. As
+                long as it is "all", a setting `refit` rules.
 
         Returns:
             The same object.
@@ -159,7 +165,7 @@ class Recommender(Estimator):
             '...'
         """
         self._check()
-        config = self._configuration()
+        config = with_refit(self._configuration(), refit)
         budget, baselines = started(self.budget), None
         if "baselines" in config.model_fields_set:
             baselines = named_baselines(config.baselines, config.objective)

@@ -71,6 +71,7 @@ class Report:
         search: What the search came to, on one line.
         left_out: Baselines that are missing, each with the reason.
         seconds: Wall-clock of each stage of the fit.
+        last_fit: What was fitted after these figures were measured, on one line; empty: nothing.
     """
 
     objective: Objective
@@ -83,12 +84,13 @@ class Report:
     search: str
     left_out: tuple[str, ...]
     seconds: Mapping[str, float]
+    last_fit: str = ""
 
     @classmethod
     def of(
         cls, objective: Objective, rows: Mapping[str, Row], evaluations: Mapping[str, Evaluation],
         served: str, *, is_fixed: bool, search: str, left_out: tuple[str, ...],
-        seconds: Mapping[str, float], seed: int,
+        seconds: Mapping[str, float], seed: int, last_fit: str = "",
     ) -> Report:  # fmt: skip
         """Compares the served model with the best of the others, by their evaluations.
 
@@ -103,7 +105,7 @@ class Report:
         )
         return cls(
             objective, tuple(order), served, against, comparison or None,
-            len(evaluations[served].users), is_fixed, search, left_out, dict(seconds),
+            len(evaluations[served].users), is_fixed, search, left_out, dict(seconds), last_fit,
         )  # fmt: skip
 
     @property
@@ -150,7 +152,9 @@ class Report:
             kept = "which is fixed multiply"
         if not self.found:
             kept = "fixed multiply is served"
-        return f"{self.search}, {kept}", *self.left_out, f"verdict: {self.verdict}", CAVEAT
+        last_fit = filter(None, [self.last_fit])
+        told = f"verdict: {self.verdict}"
+        return f"{self.search}, {kept}", *self.left_out, told, CAVEAT, *last_fit
 
     def _printed(self) -> pd.DataFrame:
         """The table whose names say what there was no time for."""

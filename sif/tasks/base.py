@@ -100,6 +100,23 @@ class Found(SearchResult):
 
 
 @dataclass(frozen=True, eq=False)
+class Tuned:
+    """A baseline as validation chose it, which no test has seen yet.
+
+    Attributes:
+        name: Of the model.
+        valid: Its validation metrics.
+        seconds: Of its grid.
+        params: Choices of validation.
+    """
+
+    name: str
+    valid: Mapping[str, float]
+    seconds: float
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
 class Entry:
     """One model of the comparison.
 
@@ -109,6 +126,8 @@ class Entry:
         test: Its evaluation on the test part.
         seconds: Of its training, grid included where validation chose from one.
         params: Choices of validation and sizes of the model.
+        refit: "seconds" of the second fit, which was tested, and "steps" where it has such; empty:
+            the first was tested.
     """
 
     name: str
@@ -116,6 +135,7 @@ class Entry:
     test: Evaluation
     seconds: float
     params: Mapping[str, Any]
+    refit: Mapping[str, float] = field(default_factory=dict)
 
     def flat(self) -> dict[str, float]:
         """Test metrics under their names and validation metrics with a prefix, for trackers."""
@@ -144,6 +164,7 @@ class Results:
         verdict: Ours against the best baseline.
         seconds: Of the whole job.
         left_out: Entrants that diverged, with what happened.
+        served: Ours fitted once more, on all rows; None: the tested one is served.
     """
 
     found: Mapping[str, Found]
@@ -153,6 +174,7 @@ class Results:
     verdict: Verdict
     seconds: float
     left_out: Mapping[str, str]
+    served: Trained[Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """The job of every task: search, train, test, compare, report, and resume.
 
-Stages: whatever the search has to wait for; a search per method; a training per design; one
-evaluation each on the test part, which nothing before has seen; one per baseline without a network.
+Stages: whatever the search has to wait for; a search per method; a training per design; where the
+study has it so, a second fit of each on more rows; one evaluation each on the test part, which
+nothing before has seen; the same of each baseline without a network.
 A `Study` says what the data are, what is trained on them and how the job reports on it.
 """
 
@@ -22,7 +23,7 @@ from sif.problems.base import Problem, State, Trained
 from sif.problems.budget import TimeBudget
 from sif.problems.plan import FREE
 from sif.search.loop import SearchResult
-from sif.tasks.base import Entry, Found, JobContext, Results, RunResult
+from sif.tasks.base import Entry, Found, JobContext, Results, RunResult, Tuned
 from sif.tasks.checkpoint import LoopCheckpointer
 from sif.tasks.console import table
 from sif.tasks.figures import Draw, save_and_draw
@@ -55,6 +56,7 @@ class JobRunner:
         self.budget = TimeBudget(None)
         self._begun: list[str] = []
         self._cut: dict[str, None] = {}
+        self._refits = False
 
     def run(self) -> RunResult:
         """All stages, then the verdict and everything that is left behind."""
@@ -64,7 +66,6 @@ class JobRunner:
         found = self._searches(start, summary)
         designs = {name: self.problem.design(one.genotype) for name, one in found.items()}
         designs |= self.entrants.given
-        baselines = self._baselines()  # before controls, which take longer and tell less
         trained = {
             name: one
             for name, design in designs.items()
@@ -74,15 +75,21 @@ class JobRunner:
             self._last_word(designs, trained)
         else:
             self._stand_in(designs, trained)
+        self._refits = self.study.refits and self._time_for_refits(trained)
+        if self._refits:
+            trained = self._refitted(designs, trained)
         entries = {
             name: self._tested(name, designs[name], one, found.get(name))
             for name, one in trained.items()
         }
-        entries |= baselines
+        entries |= self._baselines()
         decision = self._verdict(designs, entries, found)
+        served = self._fitted_on_all(designs, trained) if self._refits else None
         seconds = self.context.stages.seconds()
         left_out = {name: str(error) for name, error in self._diverged.items()}
-        return self._finish(Results(found, designs, trained, entries, decision, seconds, left_out))
+        return self._finish(
+            Results(found, designs, trained, entries, decision, seconds, left_out, served)
+        )
 
     def _take_plan(self) -> None:
         """Measures a few steps of everything, once, and goes on as planned."""
@@ -250,13 +257,61 @@ class JobRunner:
         self.context.console.line(f"kept: {told} of {other}, as {ours} diverged")
         designs[ours], trained[ours] = designs[other], trained[other]
 
+    def _time_for_refits(self, trained: Mapping[str, Trained[Any]]) -> bool:
+        """True if the budget has time for second fits of all models: all are tested alike."""
+        begun = [*self._begun, *(f"refit {name}" for name in trained)]
+
+        def decide(_: LoopCheckpointer) -> State:
+            needed = self.study.refit_seconds(trained.values()) + self.plan.later(begun)
+            left = self.budget.left
+            told = f"with all that follows they take {needed:.0f} s, and {left:.0f} s are left"
+            return {"no_time": told if needed > left else ""}
+
+        no_time: str = self.context.stages.run("refit", decide)["no_time"]
+        if no_time:
+            self.study.skip_refits(no_time)
+            self.context.console.line(f"no second fits, for no model: {no_time}")
+        return not no_time
+
+    def _refitted(
+        self, designs: dict[str, Any], trained: Mapping[str, Trained[Any]]
+    ) -> dict[str, Trained[Any]]:
+        """All networks fitted again; one that diverges is left out."""
+        self.study.begin_refits()
+        found: dict[str, Trained[Any]] = {}
+        done: dict[int, Trained[Any]] = {}  # ours may be the fallback's network
+        order = sorted(trained, key=lambda name: name == self.entrants.ours)
+        for name in order:
+            one = trained[name]
+            former = done.get(id(one.network))
+            if former is None:
+                work = partial(self.study.refit, name, designs[name], one, self.context)
+                with self._stage(f"refit {name}"):
+                    former = self._unless_diverged(name, work)
+            if former is not None:
+                done[id(one.network)] = former
+                found[name] = replace(former, result=one.result)
+        if self.entrants.ours not in found:
+            self._stand_in(designs, found)
+        return {name: found[name] for name in designs if name in found}
+
+    def _fitted_on_all(
+        self, designs: Mapping[str, Any], trained: Mapping[str, Trained[Any]]
+    ) -> Trained[Any] | None:
+        """Ours once more where the study wants it; None where it does not, or where it diverged."""
+        ours = self.entrants.ours
+        work = partial(self.study.fit_on_all, designs[ours], trained[ours], self.context)
+        with self._stage("fit on all rows"):
+            served: Trained[Any] | None = self._unless_diverged("the fit on all rows", work)
+        return served
+
     def _tested(self, name: str, design: Any, trained: Trained[Any], found: Found | None) -> Entry:
         valid, seconds = trained.result.valid, trained.result.seconds
 
         def test(_: LoopCheckpointer) -> State:
-            evaluation = self.problem.test(trained.network, self.study.test_part)
+            evaluation = self.study.test(trained.network)
             params = self.study.params(trained, found)
-            entry = Entry(name, valid, evaluation, seconds, params)
+            entry = Entry(name, valid, evaluation, seconds, params, trained.refit)
             self._record(f"test-{name}", entry, self.problem.expression(design))
             return entry.state()
 
@@ -275,23 +330,34 @@ class JobRunner:
         return entries
 
     def _baseline(self, name: str) -> Entry:
-        def fit(_: LoopCheckpointer) -> State:
-            entry = self.study.baseline(name)
-            self._record(f"baseline-{name}", entry, name)
-            return entry.state()
+        stages, stage = self.context.stages, f"baseline-{name}"
 
-        stage = f"baseline-{name}"
-        planned = self.plan.of(f"baseline {name}")
-        late = self.budget.left <= 0 and planned > FREE
-        if late and self.context.stages.read(stage) is None:
+        def fit(_: LoopCheckpointer) -> State:
+            if self._refits:
+                return vars(self.study.tune(name))
+            return self._recorded(self.study.baseline(name))
+
+        late = self.budget.left <= 0 and self.plan.of(f"baseline {name}") > FREE
+        if late and stages.read(stage) is None:
             raise BudgetError(f"budget: no time is left of {self.plan.budget:g} s")
         with self._stage(f"baseline {name}"):
-            entry = Entry.restored(self.context.stages.run(stage, fit))
+            state = stages.run(stage, fit)
         self.context.console.line(
-            f"baseline {name}: {self.problem.describe(entry.valid)} "
-            f"({entry.seconds:.1f} s for its grid)"
+            f"baseline {name}: {self.problem.describe(state['valid'])} "
+            f"({state['seconds']:.1f} s for its grid)"
         )
-        return entry
+        if self._refits:
+            with self._stage(f"refit {name}"):
+                state = stages.run(f"refit-{name}", partial(self._refit_baseline, Tuned(**state)))
+        return Entry.restored(state)
+
+    def _refit_baseline(self, tuned: Tuned, _: LoopCheckpointer) -> State:
+        return self._recorded(self.study.refit_baseline(tuned))
+
+    def _recorded(self, entry: Entry) -> State:
+        """A baseline's state, once it is in the records."""
+        self._record(f"baseline-{entry.name}", entry, entry.name)
+        return entry.state()
 
     def _record(self, child_name: str, entry: Entry, what: str) -> None:
         child = self.context.tracker.child(child_name)

@@ -60,6 +60,7 @@ class Plan:
         rows: Of the table.
         planning: Seconds that the measurements took.
         unmeasured: Lines on what could not be measured.
+        once: Whether nothing is fitted again, although that was asked for.
     """
 
     budget: float | None
@@ -69,6 +70,7 @@ class Plan:
     rows: tuple[Row, ...]
     planning: float
     unmeasured: tuple[str, ...] = ()
+    once: bool = False
 
     @property
     def seconds(self) -> float:
@@ -93,7 +95,7 @@ class Plan:
 
     def applied(self, config: CommonConfig) -> CommonConfig:
         """The configuration that is run."""
-        changed = {}
+        changed: dict[str, Any] = {"refit": "none"} if self.once else {}
         for name, values in self.sections.items():
             section = getattr(config, name)
             update = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
@@ -204,6 +206,12 @@ class Measurements:
             costs[name] = dearest if late else self.of(f"train {name}", measure, UNKNOWN)
         return costs
 
+    def peak(self, stage: str) -> float:
+        """The peak of memory of a stage, for second fits that of the first."""
+        kind, _, name = stage.partition(" ")
+        alike = (f"train {name}", f"baseline {name}") if kind == "refit" else ()
+        return next((self.memory[one] for one in (stage, *alike) if one in self.memory), 0.0)
+
     def _drawn(self, number: int) -> TrainingCost:
         return training_cost(self._problem, self._problem.drawn(number))
 
@@ -249,12 +257,12 @@ def make_plan(
         if (section := getattr(fitting, name)) != (before := getattr(config, name))
     }
     rows = tuple(
-        Row(stage, _settings(fitting, stage), seconds, measured.memory.get(stage, 0.0))
+        Row(stage, _settings(fitting, stage), seconds, measured.peak(stage))
         for stage, seconds in costs.seconds(fitting, cut.left_out).items()
     )
     return Plan(
         config.budget, sections, cut.left_out, tuple(told(config, fitting, cut)), rows,
-        planning + elapsed, tuple(measured.unmeasured),
+        planning + elapsed, tuple(measured.unmeasured), cut.once,
     )  # fmt: skip
 
 
@@ -269,7 +277,8 @@ def _settings(config: Any, stage: str) -> str:
         if section.seconds is not None:
             return f"{section.seconds:g} CPU s"
         return f"{section.epochs} epochs" if section.steps is None else f"{section.steps} steps"
-    return "its grid" if kind == "baseline" else "data, tests, figures"
+    further = {"baseline": "its grid", "refit": "what was chosen", "fit": "what was chosen"}
+    return further.get(kind, "data, tests, figures")
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from sif.config import CommonConfig
 from sif.core.genotype import Genotype
 from sif.evaluation.evaluate import Evaluation
-from sif.problems.base import Problem, Reporter, Trained
+from sif.problems.base import Problem, Reporter, Session, Trained
 from sif.problems.plan import Costs
-from sif.tasks.base import Entrants, Entry, Found, JobContext, Results
+from sif.tasks.base import Entrants, Entry, Found, JobContext, Results, Tuned
 from sif.tasks.figures import Draw, curves
 from sif.tasks.plan import FIGURES, Measurements, Plan
 from sif.utils.device import Runtime
@@ -76,6 +76,65 @@ class Study(ABC):
             ConfigError, DataError: It cannot be fitted here, and is left out.
         """
         raise NotImplementedError(name)
+
+    def test(self, network: Any) -> Evaluation:
+        """Evaluates a finished network on the test part."""
+        return self.problem.test(network, self.test_part)
+
+    # Second fits, which a task may make of everything once all is chosen
+
+    @property
+    def refits(self) -> bool:
+        """True if all models are fitted again before the test."""
+        return False
+
+    def refit_seconds(self, trained: Iterable[Trained[Any]]) -> float:
+        """Estimated seconds of the second fits of networks."""
+        raise NotImplementedError
+
+    def begin_refits(self) -> None:
+        """Prepares second fits; the test and all that is told are of these from here on."""
+        raise NotImplementedError
+
+    def skip_refits(self, reason: str) -> None:
+        """Goes on with the first fits."""
+        raise NotImplementedError
+
+    def refit(
+        self, name: str, design: Any, trained: Trained[Any], session: Session
+    ) -> Trained[Any]:
+        """Fits a network again, resumable after an interruption.
+
+        Raises:
+            DivergedError: The training diverged.
+        """
+        raise NotImplementedError(name)
+
+    def tune(self, name: str) -> Tuned:
+        """Tunes one of `baselines` without a test.
+
+        Raises:
+            ConfigError, DataError: It cannot be fitted here, and is left out.
+        """
+        raise NotImplementedError(name)
+
+    def refit_baseline(self, tuned: Tuned) -> Entry:
+        """Fits a baseline again, and tests it.
+
+        Raises:
+            ConfigError, DataError: It cannot be fitted here, and is left out.
+        """
+        raise NotImplementedError(tuned.name)
+
+    def fit_on_all(
+        self, design: Any, trained: Trained[Any], session: Session
+    ) -> Trained[Any] | None:
+        """Fits our network on all rows after the test; None: the tested one is served.
+
+        Raises:
+            DivergedError: The training diverged.
+        """
+        return None
 
     @abstractmethod
     def save(self, folder: Path, results: Results, console: Reporter) -> None:

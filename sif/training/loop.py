@@ -1,7 +1,7 @@
 """Training of a network from scratch, for any space: Adam, early stopping on validation.
 
-It receives a train stream and a function that measures the validation part, never the test part. It
-keeps the best weights by validation.
+`train` receives a train stream and a function that measures the validation part, never the test
+part. It keeps the best weights by validation. `train_again` repeats as many steps, on more rows.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from sif.core.space import Batch
 from sif.core.stream import Checkpointer, Stream
-from sif.errors import DivergedError, NotNumberError
+from sif.errors import BudgetError, DivergedError, NotNumberError
 from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
 from sif.utils.device import never
@@ -73,6 +74,7 @@ class TrainResult:
         epochs: Epochs run.
         history: One entry per validation: "epoch", "seconds", "loss" and the metrics.
         seconds: Wall time, over all sittings.
+        steps: Weight steps up to the best epoch.
     """
 
     valid: Metrics
@@ -80,6 +82,7 @@ class TrainResult:
     epochs: int
     history: list[dict[str, float]]
     seconds: float
+    steps: int = 0
 
 
 class _Training:
@@ -96,11 +99,12 @@ class _Training:
         self.seconds = 0.0
         self.stopped = False
 
-    def run_epoch(self, objective: Callable[[Batch], Tensor]) -> float:
+    def run_epoch(self, objective: Callable[[Batch], Tensor], steps: int) -> float:
+        """The mean loss of the steps of an epoch, of which the settings may take fewer."""
         losses = []
         factor = self.settings.schedule(self.epoch, self.settings.epochs)
         set_rate(self.optimizer, factor * self.settings.lr)
-        for _ in self.settings.steps(self.stream.steps_per_pass):
+        for _ in self.settings.steps(steps):
             self.optimizer.zero_grad(set_to_none=True)
             loss = objective(self.stream.next())
             loss.backward()
@@ -186,7 +190,7 @@ def train(
     while not run.finished:
         start = time.perf_counter()
         begin(run.epoch)
-        loss = run.run_epoch(objective)
+        loss = run.run_epoch(objective, stream.steps_per_pass)
         if not math.isfinite(loss):
             raise _diverged(run, "loss", loss)
         last = run.epoch == settings.epochs or run.stopped
@@ -209,7 +213,65 @@ def train(
     on_end(run.state)
     network.load_state_dict(run.best)
     network.zero_grad(set_to_none=True)  # which would stay as long as the network
-    return TrainResult(run.valid, run.best_epoch, run.epoch, run.history, run.seconds)
+    return TrainResult(
+        run.valid, run.best_epoch, run.epoch, run.history, run.seconds,
+        run.best_epoch * stream.steps_per_pass,
+    )  # fmt: skip
+
+
+def train_again(
+    network: nn.Module,
+    objective: Callable[[Batch], Tensor],
+    stream: Stream,
+    steps: Sequence[int],
+    settings: TrainSettings,
+    tracker: Tracker,
+    checkpointer: Checkpointer,
+    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> float:
+    """Trains a number of steps that is known, without validation; leaves the last weights.
+
+    Args:
+        network: Its trainable parameters are optimized.
+        objective: Scalar to minimize on a batch, regularizer included.
+        stream: Endless train batches.
+        steps: Of each epoch.
+        settings: Of the first training, whose step sizes each epoch repeats; `out_of_time` gives
+            the training up.
+        tracker: Receives the loss of every epoch.
+        checkpointer: Keeps the loop's state.
+        on_epoch: Called with epoch and loss, for progress display.
+
+    Returns:
+        Seconds, over all sittings.
+
+    Raises:
+        DivergedError: The training diverged.
+        BudgetError: It ran out of time before its last step.
+    """
+    run = _Training(network, stream, settings)
+    saved = checkpointer.restore()
+    if saved is not None:
+        run.restore(saved)
+    for number in steps[run.epoch :]:
+        if run.stopped:
+            raise BudgetError(f"expected time for {len(steps)} epochs, found it for {run.epoch}")
+        start = time.perf_counter()
+        loss = run.run_epoch(objective, number)
+        if not math.isfinite(loss):
+            raise _diverged(run, "loss", loss)
+        run.seconds += time.perf_counter() - start
+        tracker.log({"seconds": run.seconds, "loss": loss}, run.epoch)
+        on_epoch(run.epoch, loss)
+        checkpointer.offer(run.state)
+    network.zero_grad(set_to_none=True)  # which would stay as long as the network
+    return run.seconds
+
+
+def spread(steps: int, epochs: int) -> list[int]:
+    """Steps in even epochs: (epochs,), whose sum is `steps`, at least one in each."""
+    ends = [steps * number // epochs for number in range(epochs + 1)]
+    return [end - begin for begin, end in pairwise(ends)]
 
 
 def _diverged(run: _Training, what: str, found: float) -> DivergedError:

@@ -287,7 +287,7 @@ def test_numbers_are_rows_and_columns_of_the_matrix(frame: Any, minimum: int) ->
     rows = np.arange(4, 31)
     ids, _ = model.recommend(rows, matrix[rows], N=1)
     tastes = (ids[:, 0] - (ids[:, 0] > 7)) % 2
-    assert np.mean(tastes == (rows - 1) % 2) >= 0.9
+    assert np.mean(tastes == (rows - 1) % 2) >= 0.85
     for user in (0, 3, 31):  # of a taste, and without any
         assert not {7, 21} & set(model.recommend(user, matrix[user], N=22)[0].tolist())
     popular, _ = model.recommend(3, matrix[3], N=20)

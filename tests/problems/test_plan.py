@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -68,6 +69,29 @@ def test_less_is_given_up_in_a_fixed_order() -> None:
     assert first_left_out.left_out == ("ease",) and first_left_out.factor >= 0.375
     assert first_left_out.strengths == 3
     assert not any("popularity" in cut.left_out for cut in cuts)
+
+
+def test_second_fits_are_of_one_strength_and_given_up_after_the_strengths() -> None:
+    costs = replace(COSTS, settings={"als": 5.0, "ease": 30.0}, rows={"valid": 1.125, "all": 1.25})
+    # 24 epochs, six in ten of 40, of a second each.
+    found = costs.seconds(CONFIG)
+    assert found.keys() - COSTS.seconds(CONFIG).keys() == {
+        "refit fixed-multiply", "refit searched", "refit als", "refit ease",
+    }  # fmt: skip
+    assert found["refit searched"] == pytest.approx(1.125 * 24)
+    assert found["refit ease"] == pytest.approx(1.125 * 30)
+    every = costs.seconds(CONFIG.model_copy(update={"refit": "all"}))
+    assert every["fit on all rows"] == pytest.approx(1.25 * 24)
+    once = CONFIG.model_copy(update={"refit": "none"})
+    assert costs.seconds(once) == COSTS.seconds(once)
+    cuts = [
+        planned(CONFIG, costs, seconds, OPTIONAL, lambda config: config.search.epochs >= 20)
+        for seconds in range(600, 30, -2)
+    ]
+    config, first = next((config, cut) for config, cut in cuts if cut.once)
+    assert first.strengths == 1 and first.factor >= 0.375 and config.refit == "none"
+    assert "no second fits" in told(CONFIG, config, first)
+    assert all(config.refit == "valid" for config, cut in cuts if not cut.once)
 
 
 def test_a_search_stays_long_enough_to_choose_and_a_baseline_is_left() -> None:

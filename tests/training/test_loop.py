@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sif.core.stream import Permutation
+from sif.errors import BudgetError
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import Design, InteractionNetwork
@@ -17,7 +18,14 @@ from sif.spaces.interaction.losses import LossSettings as Settings
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
 from sif.tracking import NullTracker
-from sif.training.loop import Metrics, TrainResult, TrainSettings, train
+from sif.training.loop import (
+    Metrics,
+    TrainResult,
+    TrainSettings,
+    spread,
+    train,
+    train_again,
+)
 from sif.utils import checkpoint
 from sif.utils.device import never
 
@@ -218,3 +226,60 @@ def test_training_learns_and_reports_the_weights_it_leaves(tmp_path: Path) -> No
     fresh = Mlp(torch.Generator().manual_seed(1)).double()
     for one, two in zip(net.frozen[0].parameters(), fresh.parameters(), strict=True):
         assert torch.equal(one, two)  # the architecture is not trained
+
+
+# Again, for a number of steps that is known
+
+
+def again(
+    steps: list[int], checkpointer: Any, tracker: Logged, out_of_time: Callable[[], bool] = never
+) -> float:
+    """The weight that these steps, each of about the step size, lead to."""
+    net = Counter()
+    settings = TrainSettings(8, 0.5, "m", True, schedule=lambda e, n: (n - e) / n,
+                             out_of_time=out_of_time)  # fmt: skip
+    stream = Always()
+    train_again(net, lambda batch: net.steps, stream, steps, settings, tracker, checkpointer)
+    return float(net.steps.detach())
+
+
+class Always:
+    """A stream without a state."""
+
+    steps_per_pass = 1
+
+    def next(self) -> Any:
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+def test_again_takes_these_steps_at_the_rates_of_the_first_training() -> None:
+    tracker = Logged()
+    # Adam steps by the rate while the gradient stays the same: 2 at 8/8 of .5, 3 at 7/8, 1 at 6/8.
+    reached = again([2, 3, 1], File(), tracker)
+    assert reached == pytest.approx(-0.5 * (2 + 3 * 7 / 8 + 6 / 8), rel=1e-4)
+    assert [step for step, _ in tracker.lines] == [1, 2, 3]
+    assert {key for _, line in tracker.lines for key in line} == {"seconds", "loss"}
+
+
+def test_again_resumes_and_gives_up_without_time(tmp_path: Path) -> None:
+    whole = again([2, 3, 1], File(), Logged())
+    with pytest.raises(Stop):
+        again([2, 3, 1], File(tmp_path / "loop", 2), Logged())
+    tracker = Logged()
+    assert again([2, 3, 1], File(tmp_path / "loop"), tracker) == whole
+    assert [step for step, _ in tracker.lines] == [3]
+    with pytest.raises(BudgetError, match="expected time for 3 epochs, found it for 1"):
+        again([2, 3, 1], File(), Logged(), out_of_time=lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "even"), [(6, 3, [2, 2, 2]), (9, 8, [1] * 7 + [2]), (45, 1, [45])]
+)
+def test_steps_are_spread_evenly(steps: int, epochs: int, even: list[int]) -> None:
+    assert spread(steps, epochs) == even

@@ -26,13 +26,16 @@ _POINTS = 81
 _REACH = 98.0  # percentile of the embeddings' sizes up to which functions are shown
 
 
-def figure_data(problem: InteractionProblem, results: Results, split: Split) -> dict[str, Any]:
+def figure_data(
+    problem: InteractionProblem, results: Results, split: Split, tested: Split
+) -> dict[str, Any]:
     """Everything that is shown, as plain JSON values.
 
     Args:
         problem: Gives fields, metric and settings.
         results: Of the job.
-        split: Shown in time, and by the groups that it makes.
+        split: Shown in time.
+        tested: Makes the groups, see `sif.tasks.cf.splits.figure_data`.
     """
     config = problem.config
     settings = configured(config.method, config.method_values()).settings
@@ -62,7 +65,7 @@ def figure_data(problem: InteractionProblem, results: Results, split: Split) -> 
                 for name, one in results.trained.items()
             },
         },
-        "protocol": protocol.figure_data(results.entries, split, verdict, metric),
+        "protocol": protocol.figure_data(results.entries, split, tested, verdict, metric),
     }
 
 

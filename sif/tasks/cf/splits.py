@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from sif import plots
 from sif.data.interactions import Interactions, Split
+from sif.data.interactions.parts import TRAIN, VALID
 from sif.errors import DataError
 from sif.evaluation.comparison import Verdict
 from sif.evaluation.evaluate import Evaluation
@@ -35,6 +37,11 @@ _FIGURES: dict[str, tuple[str, Callable[..., None]]] = {
     "gaps": ("split", plots.last_gaps),
     "groups": ("groups", plots.group_comparison),
 }
+
+
+def with_valid_fitted(split: Split) -> Split:
+    """The split of second fits: valid rows are train rows, the test part is the same."""
+    return replace(split, part=np.where(split.part == VALID, TRAIN, split.part))
 
 
 def grouped(found: Evaluation, split: Split) -> Groups:
@@ -80,17 +87,25 @@ def group_table(
 
 
 def figure_data(
-    entries: Mapping[str, Entry], split: Split, verdict: Verdict, metric: str
+    entries: Mapping[str, Entry], split: Split, tested: Split, verdict: Verdict, metric: str
 ) -> dict[str, Any]:
-    """Data of `draw`: a split in time, and groups where something is cold; plain JSON values."""
+    """Data of `draw`: a split in time, and groups where something is cold; plain JSON values.
+
+    Args:
+        entries: Of the job.
+        split: Shown in time.
+        tested: The same, with what the tested models were fitted on as its train part.
+        verdict: Of the job.
+        metric: Shown by group.
+    """
     data: dict[str, Any] = {}
     rows = split.interactions
     if split.protocol in _BY_TIME and rows.timestamp is not None and rows.place is None:
         name, collect = _BY_TIME[split.protocol]
         data[name] = collect(split)
-    if cold_shares(split.train, split.test)["warm"] < 1:
+    if cold_shares(tested.train, tested.test)["warm"] < 1:
         names = shown(entries, verdict, metric)
-        groups = [grouped(entries[name].test, split) for name in names]
+        groups = [grouped(entries[name].test, tested) for name in names]
         data["groups"] = {
             "metric": metric,
             "models": names,

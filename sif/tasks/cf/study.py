@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sif.baselines import BASELINES
+from sif.baselines.forecast import TuningSeconds
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
 from sif.data.interactions.load import Dataset
+from sif.errors import DataError
 from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.user_groups import cold_shares
-from sif.problems.base import SEARCHED, Reporter, Trained
+from sif.problems.base import SEARCHED, Reporter, Session, Trained
 from sif.problems.controls import CONTROLS, FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import follows
+from sif.problems.plan import Costs
+from sif.problems.refit import Refit
 from sif.recommender.extend import with_owned
+from sif.recommender.file_checks import FittedOn
 from sif.recommender.model import ServedModel
-from sif.tasks.base import Entrants, Entry, Found, JobContext, Results
+from sif.tasks.base import Entrants, Entry, Found, JobContext, Results, Tuned
 from sif.tasks.cf import figures
-from sif.tasks.cf.splits import group_documents, group_table
-from sif.tasks.plan import Measurements
+from sif.tasks.cf.splits import group_documents, group_table, with_valid_fitted
+from sif.tasks.plan import Measurements, Plan
 from sif.tasks.study import Study, TrainOne
+from sif.utils.device import Runtime, never
 
 NO_DOWNLOAD = (
     "dataset planted: generated here with a known interaction function; for real data: "
@@ -58,6 +66,7 @@ class InteractionStudy(Study):
         dataset: None where a split file says it all.
         split: All three parts; only evaluation of finished models may look at the third.
         problem: The other two at work.
+        test_part: The split, valid rows among the train rows once all models were fitted on both.
         baselines: Names of the classical baselines to train.
     """
 
@@ -70,9 +79,12 @@ class InteractionStudy(Study):
     baselines: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        self._tuning: dict[str, TuningSeconds] = {}
+        self._refit: Refit | None = None
         self.data_hash = self.dataset.hash if self.dataset else self.split.hash
         self.split_hash, self.split_name = self.split.hash, self.split.protocol
         self.test_part = self.split
+        self._asked, self._why = self.config.refit, ""
         self.legend = (
             f"valid: {self.problem.metric} on the validation part, the others on the test part; "
             "fit s: seconds of training over the whole grid, without the search"
@@ -101,23 +113,118 @@ class InteractionStudy(Study):
         found = self.problem.tested(fitted.scorer, self.split)
         return Entry(name, fitted.valid.metrics, found, fitted.seconds, dict(fitted.params))
 
+    # Second fits
+
+    @property
+    def refits(self) -> bool:
+        """As the setting has it."""
+        return self.config.refit != "none"
+
+    @property
+    def _tested(self) -> InteractionProblem:
+        """The problem whose train part the tested models were fitted on."""
+        return self.problem if self._refit is None else self._refit.problem
+
+    def refit_seconds(self, trained: Iterable[Trained[Any]]) -> float:
+        """By the seconds of the first fits."""
+        first = {id(one.network): one.result for one in trained}  # ours may be the fallback's
+        refit = self._second_fits(self._with_valid)
+        return sum(map(refit.seconds, first.values()))
+
+    def begin_refits(self) -> None:
+        """From here on valid rows are fitted."""
+        self._refit, self.test_part = self._second_fits(self._with_valid), self._with_valid
+        self.legend += (
+            f"\ntested: fitted again on train + valid ({self._refit.rows:,} rows) with what "
+            "validation chose; 'valid' is of the first fit"
+        )
+        if self.config.refit == "all":
+            self.legend += f"; saved: fitted on all {len(self.split.interactions):,} rows"
+
+    def skip_refits(self, reason: str) -> None:
+        """All models are tested, and ours served, as they are."""
+        self._why = reason
+        self.legend += "\ntested: the first fits, on train alone, of all models alike"
+
+    def take(self, plan: Plan, runtime: Runtime) -> None:
+        """Goes on as planned, maybe without second fits."""
+        super().take(plan, runtime)
+        if plan.once:
+            self.skip_refits("the plan has no time for them")
+
+    @cached_property
+    def _with_valid(self) -> Split:
+        return with_valid_fitted(self.split)
+
+    def _second_fits(self, split: Split | None) -> Refit:
+        """On the train part of a split, or on all rows; no budget ends them."""
+        rows = self.split.interactions if split is None else split.train
+        return Refit.of(self.problem.at_pace(out_of_time=never), rows)
+
+    def refit(
+        self, name: str, design: Any, trained: Trained[Any], session: Session
+    ) -> Trained[Any]:
+        """On train and valid rows."""
+        assert self._refit is not None  # noqa: S101
+        return self._refit.network(name, design, trained, session)
+
+    def tune(self, name: str) -> Tuned:
+        """The best of a classical model's grid."""
+        fitted = self.problem.tuned(name)
+        return Tuned(name, fitted.valid.metrics, fitted.seconds, dict(fitted.params))
+
+    def refit_baseline(self, tuned: Tuned) -> Entry:
+        """On train and valid rows."""
+        begin = time.perf_counter()
+        scorer = self._tested.baseline(tuned.name, tuned.params)
+        refit = {"seconds": time.perf_counter() - begin}
+        found = self.problem.tested(scorer, self.test_part)
+        return Entry(tuned.name, tuned.valid, found, tuned.seconds, tuned.params, refit)
+
+    def test(self, network: Any) -> Evaluation:
+        """On the test part, by a network of the last fit."""
+        return self._tested.test(network, self.test_part)
+
+    def fit_on_all(
+        self, design: Any, trained: Trained[Any], session: Session
+    ) -> Trained[Any] | None:
+        """Test rows included, as the setting has it."""
+        if self.config.refit != "all":
+            return None
+        return self._second_fits(None).network("all", design, trained, session)
+
+    # The plan and the model
+
+    def costs(self, measured: Measurements) -> Costs:
+        """What the stages cost, second fits among them."""
+        costs = super().costs(measured)
+        first = len(self.split.train)
+        rows = {"valid": len(self._with_valid.train) / first, "all": len(self.split.part) / first}
+        settings = {name: cost.setting for name, cost in self._tuning.items()}
+        return replace(costs, settings=settings, rows=rows if self.refits else {})
+
     def baseline_seconds(self, measured: Measurements) -> dict[str, float]:
         """Seconds of the tuning of each."""
         sizes = self.problem.train_part.sizes[:2]
-        found = {}
+        self._tuning = {}
         for name, measure in self.problem.tuning_seconds(self.baselines):
             stage = f"baseline {name}"
-            found[name] = measured.of(stage, measure, 0.0)
+            self._tuning[name] = measured.of(stage, measure, TuningSeconds(0.0, 0.0))
             measured.memory[stage] += 4 * BASELINES[name].matrices(*sizes) / 2**20
-        return found
+        return {name: cost.grid for name, cost in self._tuning.items()}
 
     def save(self, folder: Path, results: Results, console: Reporter) -> None:
         """The recommender; a note where it ranks items alike for all users."""
         trained, known = results.trained[SEARCHED], self.split.interactions
+        problem = self._tested
+        if results.served is not None:
+            trained, problem = results.served, self._second_fits(None).problem
+            console.line("saved: the model that was fitted on all rows, test rows included")
         model = ServedModel.of(
-            self.problem, results.designs[SEARCHED], trained.network, trained.numbers["l2"], known
+            problem, results.designs[SEARCHED], trained.network, trained.numbers["l2"], known
         )
         model = with_owned(model, known.dropped)
+        model = replace(model, fitted_on=self._served_rows(results))
         model.save(folder)
         if not model.is_personalized:
             console.line(
@@ -125,10 +232,21 @@ class InteractionStudy(Study):
                 "are refused"
             )
 
+    def _served_rows(self, results: Results) -> FittedOn:
+        if results.served is not None:
+            return "all"
+        return "train" if self._refit is None else "train+valid"
+
     def test_saved(self, folder: Path) -> Evaluation:
         """The recommender again."""
         model = ServedModel.load(folder)
-        return self.problem.tested(model.scorer, self.split)
+        if model.fitted_on == "all":
+            raise DataError(
+                f"{folder}: expected a model that has not seen the test part, found one that was "
+                "fitted on all rows; what the test said before is in metrics.json"
+            )
+        split = self.split if model.fitted_on == "train" else self._with_valid
+        return self.problem.tested(model.scorer, split)
 
     # What is told
 
@@ -190,7 +308,7 @@ class InteractionStudy(Study):
         """Groups of users."""
         return {
             f"group.{group}.{name}": float(value)
-            for group, numbers in group_documents(evaluation, self.split).items()
+            for group, numbers in group_documents(evaluation, self.test_part).items()
             for name, value in numbers.items()
         }
 
@@ -204,7 +322,7 @@ class InteractionStudy(Study):
 
     def tables(self, results: Results) -> list[str]:
         """Groups of users, where the split has cold ones; the function of generated data."""
-        groups = group_table(results.entries, self.split, results.verdict, self.problem.metric)
+        groups = group_table(results.entries, self.test_part, results.verdict, self.problem.metric)
         return [text for text in (groups, self._planted(results.found.get(SEARCHED))) if text]
 
     def _planted(self, found: Found | None) -> str:
@@ -229,12 +347,21 @@ class InteractionStudy(Study):
         return genotype
 
     def in_document(self, results: Results) -> dict[str, Any]:
-        """Users, and how cold the test part is."""
-        ours = results.entries[SEARCHED].test
+        """Users, how cold the test part is, and which rows the tested models were fitted on."""
+        ours = results.entries[SEARCHED]
+        served = self._served_rows(results)
         return {
-            "users_left_out": ours.left_out,
-            "cold": cold_shares(self.split.train, self.split.test),
-            "groups": group_documents(ours, self.split),
+            "users_left_out": ours.test.left_out,
+            "cold": cold_shares(self.test_part.train, self.test_part.test),
+            "groups": group_documents(ours.test, self.test_part),
+            "refit": {
+                "setting": self._asked,
+                "tested": "train" if self._refit is None else "train+valid",
+                "served": served,
+                "rows": len(self.test_part.train),
+                **({"skipped": self._why} if self._why else {}),
+                **ours.refit,
+            },
         }
 
     def in_search(self, found: Found) -> dict[str, Any]:
@@ -242,8 +369,9 @@ class InteractionStudy(Study):
         return {"found": self.problem.expression(found.genotype)}
 
     def in_entrant(self, entry: Entry, results: Results) -> dict[str, Any]:
-        """Groups of users."""
-        return {"groups": group_documents(entry.test, self.split)}
+        """Groups of users, and the second fit where there was one."""
+        refit = {"refit": dict(entry.refit)} if entry.refit else {}
+        return {"groups": group_documents(entry.test, self.test_part), **refit}
 
     def in_training(self, results: Results) -> dict[str, Any]:
         """Seconds of the whole grid, and the numbers that were trained."""
@@ -254,7 +382,7 @@ class InteractionStudy(Study):
 
     def figure_data(self, results: Results) -> dict[str, Any]:
         """Search, function, trainings, test and split."""
-        return figures.figure_data(self.problem, results, self.split)
+        return figures.figure_data(self.problem, results, self.split, self.test_part)
 
     def record_model(self, context: JobContext) -> None:
         """The recommender, in a form that MLflow serves where it can."""

@@ -214,7 +214,8 @@ def test_a_job_without_rivals_keeps_what_was_found_and_says_that_nothing_was_com
     # The note on the star of the table has no star to explain.
     assert not any(line.startswith("*") for line in (run / "log.txt").read_text().splitlines())
     stages = {path.name.split(".")[0] for path in (run / "checkpoint").iterdir()}
-    assert stages == {"begin", "plan", "search", "searched-0", "searched-0-start", "test-searched"}
+    assert stages == {"begin", "plan", "search", "searched-0", "searched-0-start", "refit",
+                      "refit-searched", "test-searched"}  # fmt: skip
     history = tasks.search_history(run)
     assert [e["selection"] for e in history] == [e["selection"] for e in stage(run, "search")[
         "history"]]  # fmt: skip
@@ -311,7 +312,8 @@ def test_every_step_is_logged_once(finished: Path) -> None:
     assert set(count.values()) == {1}
     assert {stage for stage, _ in count} == {
         "run", "search", "baseline-popularity", "baseline-ease",
-        *(f"retrain-{name}-0" for name in OURS), *(f"test-{name}" for name in OURS),
+        *(f"retrain-{name}-0" for name in OURS), *(f"refit-{name}" for name in OURS),
+        *(f"test-{name}" for name in OURS),
     }  # fmt: skip
     assert [line["step"] for line in lines if line["stage"] == "search"] == [1, 2, 3, 4, 5, 6, 0]
     (end,) = [line for line in lines if line["stage"] == "run"]
@@ -454,7 +456,7 @@ def temporal(tmp_path_factory: pytest.TempPathFactory, tiny: list[str]) -> Path:
     by_time().to_csv(folder / "orders.csv", index=False)
     run = folder / "run"
     job = ["--task", "cf", "--dataset", folder / "orders.csv", "--output-dir", run]
-    settings = [*tiny, "data.protocol=temporal"]
+    settings = [*tiny, "data.protocol=temporal", "refit=none"]  # which makes many users warm
     assert cli.main([*map(str, job), "--no-tracking", "--quiet", *settings]) == 0
     return run
 
@@ -599,6 +601,7 @@ def test_another_test_part_changes_nothing_that_is_fitted(
         runs.append(Path(name))
     places = [f"{name}-{place}" for name in OURS for place in (0, 1)]
     fitted = ["search", *places, *(f"{place}-start" for place in places)]
+    fitted += [f"refit-{name}" for name in OURS]
     for name in fitted:
         assert same_bits(stage(runs[0], name), stage(runs[1], name)), name
     for name in baselines:
@@ -925,7 +928,7 @@ def test_mlflow_holds_one_run_per_job_with_a_nested_run_per_part(
     children = {run.info.run_name: run for run in runs if run is not parent}
     parts = ["search", "baseline-popularity", "baseline-ease"]
     parts += [f"{kind}{name}{place}" for name in OURS for kind, place in
-              (("retrain-", "-0"), ("test-", ""))]  # fmt: skip
+              (("retrain-", "-0"), ("refit-", ""), ("test-", ""))]  # fmt: skip
     assert sorted(children) == sorted(parts)
     assert len(runs) == 1 + len(parts)
     for child in children.values():

@@ -1,0 +1,94 @@
+"""The second fit: what validation chose of the first, once more on more rows.
+
+Nothing is validated and nothing stops early, so that valid rows may be among those that are fitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sif.core.genotype import Genotype
+from sif.core.stream import Checkpointer
+from sif.data.interactions import Interactions
+from sif.problems.base import Session, State, Trained
+from sif.problems.interactions import InteractionProblem
+from sif.spaces.interaction.function import InteractionNetwork
+from sif.training.loop import TrainResult, spread
+
+
+@dataclass(frozen=True, eq=False)
+class Refit:
+    """Second fits on some rows.
+
+    Attributes:
+        problem: Whose train part these rows are; nothing is left to validate on.
+        before: Number of rows that the first fits had.
+    """
+
+    problem: InteractionProblem
+    before: int
+
+    @classmethod
+    def of(cls, first: InteractionProblem, rows: Interactions) -> Refit:
+        """Second fits on rows, after first ones on the train part of a problem."""
+        return cls(first.again(rows), len(first.train_part))
+
+    @property
+    def rows(self) -> int:
+        """Number of rows that are fitted."""
+        return len(self.problem.train_part)
+
+    def steps(self, first: TrainResult) -> list[int]:
+        """Weight steps of each epoch up to the best of a first training, more as rows are more.
+
+        Batches are as large as before, so that passes over the rows are as many as before.
+        """
+        return spread(round(first.steps * self.rows / self.before), first.best_epoch)
+
+    def seconds(self, first: TrainResult) -> float:
+        """Seconds that it takes at most, as the first training took up to its best epoch."""
+        best = next(e["seconds"] for e in first.history if e["epoch"] == first.best_epoch)
+        return best * self.rows / self.before
+
+    def network(
+        self, name: str, design: Genotype, first: Trained[InteractionNetwork], session: Session
+    ) -> Trained[InteractionNetwork]:
+        """A function fitted again with its L2 strength, resumable after an interruption.
+
+        Args:
+            name: Of the stage, "refit-" before it.
+            design: The function.
+            first: Its first training.
+            session: Stores, reports and records the training.
+
+        Returns:
+            The first training with the second network.
+
+        Raises:
+            DivergedError: The training diverged.
+            BudgetError: It ran out of time.
+        """
+        steps, fresh = self.steps(first.result), list[InteractionNetwork]()
+
+        def show(epoch: int, loss: float) -> None:
+            session.console.progress(f"refit {name}", epoch, len(steps), f"loss {loss:.4f}")
+
+        def work(checkpointer: Checkpointer) -> State:
+            child = session.tracker.child(f"refit-{name}")
+            with self.problem.enough_memory("train"):
+                network, seconds = self.problem.train_again(
+                    design, first.numbers["l2"], steps, child, checkpointer, show
+                )
+            child.close()
+            fresh.append(network)
+            session.console.line(
+                f"{name}: fitted again on {self.rows:,} rows, {sum(steps):,} steps "
+                f"({seconds:.1f} s)"
+            )
+            return {"network": network.state_dict(), "seconds": seconds, "steps": sum(steps)}
+
+        state = session.stages.run(f"refit-{name}", work)
+        network = fresh[0] if fresh else self.problem.network(design)
+        network.load_state_dict(state["network"])
+        refit = {key: state[key] for key in ("steps", "seconds")}
+        return replace(first, network=network, refit=refit)
