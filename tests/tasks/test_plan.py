@@ -33,7 +33,8 @@ def test_every_entrant_is_in_the_plan(tmp_path: Path) -> None:
     found = run(tmp_path / "run", budget="10min")["plan"]
     assert [row["stage"] for row in found["stages"]] == [
         "search searched", "train searched", "train fixed-multiply", "train random-function",
-        "baseline popularity", "rest",
+        "baseline popularity", "refit searched", "refit fixed-multiply",
+        "refit random-function", "refit popularity", "rest",
     ]  # fmt: skip
     assert found["budget"] == 600 and not (found["less"] or found["left_out"] or found["cut"])
     assert 0 < found["planning_seconds"] < found["estimated_seconds"] < 60
@@ -51,7 +52,8 @@ def test_a_budget_that_suffices_changes_nothing(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "training_cost", slow)
-    found = run(tmp_path / "run", budget=30.0, train={**TINY["train"], "l2": [1, 2, 3, 4, 5]})
+    train = {**TINY["train"], "l2": [1, 2, 3, 4, 5]}
+    found = run(tmp_path / "run", budget=30.0, train=train, refit="none")
     assert "3 of 5 strengths of L2" in found["plan"]["less"]
     assert found["train"]["epochs"] < 10
     log = (tmp_path / "run" / "log.txt").read_text()

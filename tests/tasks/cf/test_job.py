@@ -37,7 +37,8 @@ from sif.training.loop import TrainResult
 from sif.utils import checkpoint
 
 ROOT = Path(__file__).parents[3]
-RANKING = {f"{m}@10" for m in ("ndcg", "recall", "hit", "mrr", "map", "precision", "coverage")}
+NAMES = ("ndcg", "recall", "hit", "mrr", "map", "precision", "coverage")
+RANKING = {f"{name}@{k}" for name in NAMES for k in (10, 20)}
 RATING = {"rmse", "rmse_std", "mae"}
 FIGURES = {"search", "transforms", "surface", "test", "training"}
 OURS = ["searched", "fixed-multiply", "random-function"]

@@ -13,14 +13,14 @@ import pytest
 
 from sif.baselines import BASELINES
 from sif.data.interactions import load_split_file
-from sif.data.interactions.split import TEST
+from sif.data.interactions.parts import TEST
 from sif.errors import DivergedError
 from sif.evaluation.cold_start import ColdStartRule, with_cold_start
 from sif.evaluation.evaluate import evaluate_on
+from sif.problems import interactions
 from sif.problems.interactions import InteractionProblem
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
-from sif.tasks.cf import study
 from sif.tasks.cf.study import InteractionStudy
 from sif.training import loop
 from sif.utils import checkpoint
@@ -162,14 +162,13 @@ def test_the_test_rows_are_in_nothing_that_is_fitted_again(
 
 def test_each_entrant_is_tested_once(job: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    evaluate = study.evaluate
+    evaluate = interactions.evaluate
 
     def counted(*arguments: Any) -> Any:
         seen.append(arguments[2])
         return evaluate(*arguments)
 
-    monkeypatch.setattr(study, "evaluate", counted)
-    monkeypatch.setattr("sif.problems.interactions.evaluate", counted)
+    monkeypatch.setattr(interactions, "evaluate", counted)
     found = job("again")
     assert seen == ["test"] * (1 + len(found["baselines"]))
 
