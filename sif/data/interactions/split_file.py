@@ -30,6 +30,7 @@ from sif.data.interactions.times import seconds_of
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.data.reading import reading
 from sif.errors import DataError, EntryError
+from sif.utils.paths import exists
 
 _SPELLINGS = {
     "train": ("train", "training", "base"),
@@ -62,7 +63,7 @@ def load_split_file(
     if isinstance(path, str | PathLike):
         path = Path(path)
         where = str(path)
-        if path.is_dir():
+        if exists(path) and path.is_dir():
             interactions, part = _from_files(_in_folder(path), columns)
         else:
             interactions, part = _from_npz(path, columns.context if columns else ())
@@ -186,7 +187,7 @@ class _Npz:
     @classmethod
     def read(cls, path: Path, fields: tuple[str, ...]) -> _Npz:
         """Reads the arrays of fields, of their ids, and the other ones of a split."""
-        if not path.is_file():
+        if not (exists(path) and path.is_file()):
             raise DataError(f"{path}: expected a split file or folder, found neither")
         if path.stat().st_size == 0:
             raise DataError(f"{path}: expected an npz, found an empty file")
