@@ -229,7 +229,8 @@ def _notes_told_once() -> Iterator[None]:
 
 def _one_line(error: SifError | OSError) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        told = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return one_line(told, LONGEST - len("error: "))
     line = " ".join(str(error).split())
     for named, option in _OPTIONS:
         line = re.sub(named, option, line)

@@ -15,6 +15,7 @@ import yaml
 
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
+from sif.utils.paths import exists
 from sif.utils.registry import did_you_mean
 
 _FLOAT = re.compile(r"^[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")
@@ -163,7 +164,7 @@ def find_config(name: str | Path) -> Path:
     Raises:
         ConfigError: Neither a file nor a preset.
     """
-    if Path(name).is_file():
+    if exists(name) and Path(name).is_file():
         return Path(name)
     preset = shipped("configs") / f"{name}.yaml"
     if str(name) in presets():

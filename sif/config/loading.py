@@ -24,6 +24,7 @@ from sif.config.rnn import RNNConfig
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
 from sif.utils.argument_types import checks_types, shown
+from sif.utils.paths import exists
 from sif.utils.registry import Registry, unknown
 
 TASKS: dict[str, type[CommonConfig]] = {"cf": CFConfig, "cnn": CNNConfig, "rnn": RNNConfig}
@@ -158,8 +159,8 @@ def _preset_layers(
 
 def _own_data(task: str, choice: Any) -> list[tuple[str, dict[str, Any]]]:
     """The preset for data of one's own, in place of that of a known data set."""
-    exists = isinstance(choice, str | Path) and Path(choice).expanduser().exists()
-    return _preset(f"{task}/own") if exists else []
+    own = isinstance(choice, str | Path) and exists(choice)
+    return _preset(f"{task}/own") if own else []
 
 
 def _preset(name: str) -> list[tuple[str, dict[str, Any]]]:
@@ -240,7 +241,7 @@ def new_run_folder(config: CommonConfig, now: datetime) -> Path:
         ConfigError: `output_dir` exists and is not an empty folder.
     """
     if config.output_dir is None:
-        dataset = re.sub(r"[^\w.-]+", "-", Path(config.dataset).stem).strip("-.") or "data"
+        dataset = re.sub(r"[^\w.-]+", "-", Path(config.dataset).stem).strip("-.")[:80] or "data"
         name = f"{config.task}-{dataset}-{now:%Y%m%d-%H%M%S}-{config_hash(config)}"
         folder, count = Path("runs") / name, 1
         while folder.exists():
@@ -248,7 +249,7 @@ def new_run_folder(config: CommonConfig, now: datetime) -> Path:
             folder = Path("runs") / f"{name}-{count}"
         return folder
     folder = config.output_dir
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if exists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConfigError(
             f"{folder}: the run folder exists; give another output_dir, or resume {folder}"
         )

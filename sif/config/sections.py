@@ -27,6 +27,7 @@ from sif.config.messages import NO_ORIGINS, describe
 from sif.config.renamed import warn_of_renamed, with_todays_names
 from sif.errors import ConfigError
 from sif.utils.durations import seconds_of
+from sif.utils.paths import exists, expanded
 
 if TYPE_CHECKING:  # it has no public name
     from pydantic._internal._model_construction import ModelMetaclass
@@ -46,14 +47,14 @@ Chance = Annotated[float, Field(ge=0, le=1)]
 
 
 def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
+    return expanded(path).absolute()
 
 
 def _absolute_if_file(name: str) -> str:
     """An absolute path, so that the file is found when the job is resumed from elsewhere."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     looks_like_path = os.sep in name or path.suffix != ""
-    return str(path.absolute()) if looks_like_path and path.exists() else name
+    return str(path.absolute()) if looks_like_path and exists(path) else name
 
 
 def _device(name: str) -> str:

@@ -9,14 +9,15 @@ once without a graph for the inner product. Peak memory is that of one path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from sif.core.gates import Gates
+from sif.core.gates import Block, Gates, Selection
 from sif.core.space import Batch, Space
 
 Candidate = Callable[[], Tensor]
@@ -159,3 +160,32 @@ def gate_gradient(
     by_block = {name: g.cpu() for name, g in zip(leaves, grads, strict=False)}
     first, second = len(leaves), len(leaves) + len(arch)
     return GateGradient(loss.detach(), by_block, grads[first:second], grads[second:])
+
+
+def replacement_scores(
+    blocks: Sequence[Block],
+    gates: Gates,
+    loss_at: Callable[[Selection], float | None],
+    alpha: Mapping[str, Tensor] | None = None,
+) -> Mapping[str, Tensor]:
+    """Block name to (n_edges, n_ops): log(loss with the candidate in place / loss as it is).
+
+    Args:
+        blocks: Of the space.
+        gates: A discrete point.
+        loss_at: Loss of a selection, above 0; None where nothing is known of it, which scores 0.
+        alpha: The continuous alphas: a candidate whose alpha is 0 is not judged and scores 0.
+    """
+    scores = {block.name: torch.zeros(block.shape, dtype=torch.float64) for block in blocks}
+    selection = gates.choices()
+    current = loss_at(selection)
+    if current is None:
+        return scores
+    for name, table in scores.items():
+        judged = torch.ones_like(table) if alpha is None else alpha[name]
+        for edge, k in (judged > 0).nonzero().tolist():
+            other = selection.switched(name, edge, k)
+            loss = None if k == selection[name][edge] else loss_at(other)
+            if loss is not None:
+                table[edge, k] = math.log(loss) - math.log(current)
+    return scores

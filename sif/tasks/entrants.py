@@ -11,6 +11,7 @@ from sif.errors import ConfigError
 from sif.methods.registry import METHODS
 from sif.problems.base import SEARCHED
 from sif.tasks.base import Entrants
+from sif.utils.paths import exists
 from sif.utils.registry import did_you_mean, unknown
 
 GIVEN = "given"
@@ -57,7 +58,7 @@ def _given(
     if name_or_file in published:
         return published[name_or_file]
     path = Path(name_or_file)
-    if not path.exists():
+    if not exists(path):
         raise ConfigError(
             f"cells: expected a genotype file or one of {', '.join(published)}, found "
             f"{name_or_file!r}{did_you_mean(name_or_file, published)}"

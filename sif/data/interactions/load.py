@@ -22,6 +22,7 @@ from sif.data.interactions.planted import PlantedInfo, Signal, planted
 from sif.data.interactions.readers import Columns, read_interactions
 from sif.data.recipe import PLANTED, Recipe, check_arguments, list_datasets, unknown_name
 from sif.errors import DataError
+from sif.utils.paths import exists
 
 Loaded = tuple[Interactions, dict[str, tuple[Path, Path]] | None, list[str]]
 
@@ -115,9 +116,9 @@ def _load_known(recipe: Recipe, data_dir: Path | None, columns: Columns | None) 
 
 
 def _load_path(path: Path, columns: Columns | None) -> Loaded:
-    if path.is_dir() and find_layout(path) is not None:
+    if exists(path) and path.is_dir() and find_layout(path) is not None:
         return read_movielens(path, columns), official_parts(path), []
-    if path.exists() or path.suffix or len(path.parts) > 1:
+    if exists(path) or path.suffix or len(path.parts) > 1:
         return read_interactions(path, columns), None, []
     raise unknown_name(str(path), "interactions", "a file")
 

@@ -24,6 +24,7 @@ from sif.data.interactions.times import seconds_of
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.data.reading import reading
 from sif.errors import DataError, EntryError
+from sif.utils.paths import exists
 
 PART = "part"
 _MOST_PACKED = 1032  # bytes that zip makes of one
@@ -31,7 +32,7 @@ _MOST_PACKED = 1032  # bytes that zip makes of one
 
 def is_npz(path: Path) -> bool:
     """True for a zip of nothing but arrays, whatever its name."""
-    if not (path.is_file() and zipfile.is_zipfile(path)):
+    if not (exists(path) and path.is_file() and zipfile.is_zipfile(path)):
         return False
     try:
         with reading(path, "a zip"), zipfile.ZipFile(path) as archive:
@@ -137,7 +138,7 @@ class _Npz:
         cls, path: Path, fields: Sequence[str], needed: Sequence[str], without: Sequence[str] = ()
     ) -> _Npz:
         """Reads the needed arrays, of which the last has a row for each interaction, and others."""
-        if not path.is_file():
+        if not (exists(path) and path.is_file()):
             raise DataError(f"{path}: expected a split file or folder, found neither")
         if path.stat().st_size == 0:
             raise DataError(f"{path}: expected an npz, found an empty file")

@@ -31,6 +31,7 @@ from sif.data.interactions.parts import (
 from sif.data.interactions.readers import Columns, read_interactions
 from sif.data.interactions.split import Split, build_split, held_out
 from sif.errors import DataError
+from sif.utils.paths import exists
 
 _SPELLINGS = {
     "train": ("train", "training", "base"),
@@ -94,7 +95,7 @@ def _read(
         names = PART_NAMES if len(paths) == 3 else ("train", "test")
         return where, *_from_files(dict(zip(names, paths, strict=True)), columns)
     path = Path(path)
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         return str(path), *_from_files(_in_folder(path), columns)
     interactions, part = read_npz_parts(path, columns.context if columns else ())
     if len(part) and not part.any():

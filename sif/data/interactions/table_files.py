@@ -36,6 +36,7 @@ from sif.data.interactions.text_records import (
 from sif.data.reading import reading
 from sif.errors import DataError
 from sif.utils.optional import library
+from sif.utils.paths import exists
 
 _SPELLED = {"\\t": "\t", "tab": "\t", " ": WHITESPACE}  # as a YAML file may say it
 _CHUNK = 1 << 20  # rows whose ids are held as texts at a time
@@ -100,9 +101,10 @@ def open_table(path: Path, is_header: IsHeader, separator: str | None = None) ->
     """
     if separator is not None:
         check_separator(separator)
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "a device or a pipe"
-        actual = found if path.exists() else "no such file"
+    there = exists(path)
+    if not (there and path.is_file()):
+        found = "a folder" if there and path.is_dir() else "a device or a pipe"
+        actual = found if there else "no such file"
         raise DataError(f"{path}: expected a file, found {actual}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: expected interactions, found an empty file")

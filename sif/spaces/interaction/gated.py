@@ -1,21 +1,20 @@
 """Common parts of supernets of interaction functions: candidates under gates, their scores.
 
 `GatedFunction` is a supernet at its gates; `GatedInteraction` has an interaction for each operation
-of a block, and `gated` takes any candidates. `replacement_scores` judges every candidate in place
-of the active one, by `fitted_loss` where its own readout would underrate it.
+of a block, and `gated` takes any candidates. `fitted_loss` judges a candidate in place of the active
+one where its own readout would underrate it.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from sif.core.gates import Block, Gates, Selection
+from sif.core.gates import Gates
 from sif.core.probe import Candidate, gated_output
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.losses import Batch, Loss, LossSettings
@@ -150,32 +149,3 @@ def fitted_loss(
     rows = slice(None, None, -(-len(ids) // FIT_ROWS))
     fitted = RidgeFitted(interaction, ids[rows], target[rows], weight[rows])
     return max(float(loss(fitted, valid, settings)), torch.finfo(torch.float32).tiny)
-
-
-def replacement_scores(
-    blocks: Sequence[Block],
-    gates: Gates,
-    loss_at: Callable[[Selection], float | None],
-    alpha: Mapping[str, Tensor] | None = None,
-) -> Mapping[str, Tensor]:
-    """Block name to (n_edges, n_ops): log(loss with the candidate in place / loss as it is).
-
-    Args:
-        blocks: Of the space.
-        gates: A discrete point.
-        loss_at: Loss of a selection, above 0; None where nothing is known of it, which scores 0.
-        alpha: The continuous alphas: a candidate whose alpha is 0 is not judged and scores 0.
-    """
-    scores = {block.name: torch.zeros(block.shape, dtype=torch.float64) for block in blocks}
-    selection = gates.choices()
-    current = loss_at(selection)
-    if current is None:
-        return scores
-    for name, table in scores.items():
-        judged = torch.ones_like(table) if alpha is None else alpha[name]
-        for edge, k in (judged > 0).nonzero().tolist():
-            other = selection.switched(name, edge, k)
-            loss = None if k == selection[name][edge] else loss_at(other)
-            if loss is not None:
-                table[edge, k] = math.log(loss) - math.log(current)
-    return scores

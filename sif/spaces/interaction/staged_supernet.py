@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sif.core.gates import Block, Gates, Selection
 from sif.core.genotype import Genotype
-from sif.core.probe import gated_output
+from sif.core.probe import gated_output, replacement_scores
 from sif.spaces.interaction.design import (
     EMBEDDING_BLOCK,
     EMBEDDINGS,
@@ -29,7 +29,7 @@ from sif.spaces.interaction.design import (
 )
 from sif.spaces.interaction.encoders import ENCODINGS, Vectors, encoded, encoded_fields, needed
 from sif.spaces.interaction.function import Interaction
-from sif.spaces.interaction.gated import GatedFunction, replacement_scores
+from sif.spaces.interaction.gated import GatedFunction
 from sif.spaces.interaction.losses import Batch, Scored
 from sif.spaces.interaction.operations import Operation, operation_named
 from sif.spaces.interaction.space_kind import SpaceContext, SpaceKind

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sif.core.gates import Block, Gates, Selection
 from sif.core.genotype import Genotype
+from sif.core.probe import replacement_scores
 from sif.spaces.interaction.design import (
     OPERATION_BLOCK,
     SPECS,
@@ -26,7 +27,7 @@ from sif.spaces.interaction.design import (
 )
 from sif.spaces.interaction.embeddings import Tables
 from sif.spaces.interaction.function import Interaction
-from sif.spaces.interaction.gated import GatedInteraction, fitted_loss, gated, replacement_scores
+from sif.spaces.interaction.gated import GatedInteraction, fitted_loss, gated
 from sif.spaces.interaction.losses import Batch
 from sif.spaces.interaction.operations import operations_for
 from sif.spaces.interaction.space_kind import SpaceContext, SpaceKind

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sif.core.gates import Gates, Selection
 from sif.core.genotype import Genotype
-from sif.spaces.interaction.gated import replacement_scores
+from sif.core.probe import replacement_scores
 from sif.spaces.linear.design import (
     BLOCKS,
     DISCOUNT,
