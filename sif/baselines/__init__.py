@@ -1,4 +1,4 @@
-"""Classical models that runs are compared with, tuned on validation: ALS, BPR, EASE, popularity."""
+"""Models that runs are compared with, tuned on validation: classical ones, and those in order."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from sif.baselines.bias import BIAS_ONLY, GLOBAL_MEAN
 from sif.baselines.biased_mf import BIASED_MF
 from sif.baselines.ease import EASE
 from sif.baselines.implicit_models import ALS, BPR
+from sif.baselines.ordered import DECAYED_RIDGE, MARKOV, RECENT_POPULARITY
+from sif.baselines.ordered_search import ORDER
 from sif.baselines.popularity import POPULARITY
 from sif.config import did_you_mean
 from sif.errors import ConfigError
@@ -14,7 +16,19 @@ from sif.evaluation.evaluate import Objective
 
 BASELINES: dict[str, Baseline] = {
     baseline.name: baseline
-    for baseline in (POPULARITY, ALS, BPR, EASE, GLOBAL_MEAN, BIAS_ONLY, BIASED_MF)
+    for baseline in (
+        POPULARITY,
+        RECENT_POPULARITY,
+        MARKOV,
+        ALS,
+        BPR,
+        EASE,
+        DECAYED_RIDGE,
+        ORDER,
+        GLOBAL_MEAN,
+        BIAS_ONLY,
+        BIASED_MF,
+    )
 }
 
 

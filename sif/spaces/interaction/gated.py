@@ -1,8 +1,8 @@
 """Common parts of supernets of interaction functions: candidates under gates, their scores.
 
 `GatedFunction` is a supernet at its gates; `GatedInteraction` has an interaction for each operation
-of a block, and `gated` takes any candidates. `fitted_loss` judges a candidate in place of the active
-one where its own readout would underrate it.
+of a block, and `gated` takes any candidates. `fitted_loss` judges a candidate in place of the
+active one where its own readout would underrate it.
 """
 
 from __future__ import annotations

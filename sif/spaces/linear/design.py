@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from sif.core.gates import Block
 from sif.core.genotype import Genotype, check_names
-from sif.errors import GenotypeError
 from sif.spaces.linear.sequences import Decay
 
 NAME = "order"
@@ -17,9 +16,9 @@ FORGOTTEN = 0.03
 """Weight, relative to the latest item's, below which an item is outside of a scale's window."""
 NONE, SET = "none", "set"
 SCALES: Mapping[str, tuple[str, ...]] = {
-    "recent": (NONE, "0.3", "0.5", "0.6"),
-    "middle": ("0.8", NONE, "0.7", "0.9"),
-    "long": (NONE, "0.95", "0.97", "0.99", SET),
+    "recent": (NONE, "0.3", "0.5"),
+    "middle": ("0.8", "0.6", "0.7", "0.9", "0.95"),
+    "long": (NONE, "0.97", "0.99", SET),
 }
 """Block to the decays of one time scale, the neutral one first: a single scale of 0.8 per item."""
 TARGET, DISCOUNT = "target", "discount"
@@ -29,9 +28,13 @@ DISCOUNTS = ("0", "0.05", "0.1", "0.2", "0.3")
 """Powers of the items' popularity by which scores are divided."""
 
 BLOCKS = (
-    Block(TARGET, TARGETS, default_op="any", own_weights=True),
+    Block(TARGET, TARGETS, costs=((0.0, 1.0),), default_op="any", own_weights=True),
     *(
-        Block(name, names, default_op=names[0], own_weights=True)
+        Block(
+            name, names, costs=(tuple(float(NONE in names and one != NONE) for one in names),),
+            default_op=names[0],
+            own_weights=True,
+        )
         for name, names in SCALES.items()
     ),
     Block(DISCOUNT, DISCOUNTS, default_op="0", own_weights=True),
@@ -74,7 +77,7 @@ def linear_design(genotype: Genotype) -> LinearDesign:
     """The design of a genotype.
 
     Raises:
-        GenotypeError: Another space, unknown names, or a next item without a history.
+        GenotypeError: Another space or unknown names.
     """
     check_names(genotype, NAME, {block.name: block.operations for block in BLOCKS})
     discount = float(genotype.operation(DISCOUNT))
@@ -82,6 +85,4 @@ def linear_design(genotype: Genotype) -> LinearDesign:
         return LinearDesign((), discount)
     found = (decay_of(genotype.operation(name)) for name in SCALES)
     decays = tuple(decay for decay in found if decay is not None)
-    if not decays:
-        raise GenotypeError("genotype: expected a time scale of the history, found none")
     return LinearDesign(decays, discount)

@@ -30,8 +30,6 @@ from sif.spaces.linear.ridge import histories, solve
 from sif.spaces.linear.sequences import Decay, Sequences
 
 Scores = NDArray[np.float32]
-WORST = 1e6
-"""Error of a selection that is no model: a next item without a history."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +143,6 @@ class OrderSpace(nn.Module):
         """Scores by the histories of all decays, each through the weights of its scale."""
         active = [decay_of(self._names(n)[int(gates.weights[n][0].argmax())]) for n in SCALES]
         chosen = tuple(decay for decay in active if decay is not None)
-        if not chosen:
-            return torch.zeros(batch.truth.shape)
         parts = iter(self.weights(chosen).split(self.context.train.n_items))
         result = torch.zeros(batch.truth.shape)
         for name, decay in zip(SCALES, active, strict=True):
@@ -176,10 +172,6 @@ class OrderSpace(nn.Module):
 
         def error(selection: Selection) -> float:
             genotype = self.genotype(selection.to_gates(self.blocks))
-            if genotype.operation(TARGET) == "next" and all(
-                genotype.operation(name) == NONE for name in SCALES
-            ):
-                return WORST
             return self.error(valid, linear_design(genotype))
 
         return replacement_scores(self.blocks, gates, error, alpha)
