@@ -361,7 +361,7 @@ def test_feather_and_a_renamed_parquet(tmp_path: Path) -> None:
     [
         (b'[{"user": 1}]', "JSON"),
         (b'{"user": 1}\n{"user": 2}\n', "JSON"),
-        (gzip.compress(b'{"user": 1}\n'), "JSON"),
+        (gzip.compress(b'{"user": 1}\n', mtime=0), "JSON"),
         (b"<!DOCTYPE html>", "a web page"),
         ("user,item\n".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
         (zipped(**{"[Content_Types].xml": b"", "a": b""}), "an Excel workbook; save it as CSV"),
@@ -369,7 +369,7 @@ def test_feather_and_a_renamed_parquet(tmp_path: Path) -> None:
         (zipped(a=b"", b=b"", c=b"", d=b""), "4: a, b, c, ..."),
         (zipped(), "an empty zip"),
         (b"SQLite format 3\0", "an SQLite database"),
-        (gzip.compress(b"PAR1"), "a compressed Parquet file; unpack it"),
+        (gzip.compress(b"PAR1", mtime=0), "a compressed Parquet file; unpack it"),
         (b"\x7fELF\0", "line 1: expected text without NUL characters, found one after '.x7fELF'"),
     ],
 )
@@ -429,7 +429,7 @@ def test_separators_beyond_ascii(tmp_path: Path) -> None:
     ],
 )
 def test_cells_that_a_parser_would_cut_or_swallow(tmp_path: Path, rows: bytes, found: str) -> None:
-    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"user,item\n" + rows))
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"user,item\n" + rows, mtime=0))
     with pytest.raises(DataError, match=found):
         read_interactions(tmp_path / "a.csv.gz")
 
