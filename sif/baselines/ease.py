@@ -87,16 +87,21 @@ def _from_items(pairs: sp.csr_matrix, factor: torch.Tensor) -> LinearScorer:
 
 
 def setting_seconds(train: Interactions) -> float:
-    """Seconds of a fit, by the factorization of a smaller matrix."""
+    """Seconds of a fit."""
     n_users, n_items = train.sizes[:2]
     side = min(n_users, n_items)
+    seconds = inversion_seconds(side)
+    return seconds * (1 + 2 * n_items / side) if n_users < n_items else seconds
+
+
+def inversion_seconds(side: int) -> float:
+    """Seconds of the inversion of a matrix, by that of a smaller one."""
     small = min(side, MEASURED)
     matrix = torch.eye(small) + 1.0 / small
     torch.linalg.cholesky(matrix)  # the first call of a process loads its library
     begin = time.perf_counter()
     torch.cholesky_inverse(torch.linalg.cholesky(matrix))
-    seconds = (time.perf_counter() - begin) * (side / small) ** 3
-    return seconds * (1 + 2 * n_items / side) if n_users < n_items else seconds
+    return (time.perf_counter() - begin) * (side / small) ** 3
 
 
 def matrices(n_users: int, n_items: int) -> int:

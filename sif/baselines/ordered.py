@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from sif.baselines.base import Baseline, Params, TableScorer
-from sif.baselines.ease import LinearScorer
+from sif.baselines.ease import LinearScorer, inversion_seconds
 from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
 from sif.evaluation.evaluate import Scorer
@@ -132,6 +132,21 @@ def decayed_numbers(n_users: int, n_items: int) -> int:
     return solving_bytes(n_items, 1, size=1) + 3 * n_items**2
 
 
+def ridge_seconds(n_items: int, scales: int) -> float:
+    """Seconds of a solution: a factorization of (s n)^3 / 3, and n right sides of 2 (s n)^2.
+
+    Args:
+        n_items: Size of the catalog.
+        scales: Number of decays side by side.
+    """
+    return inversion_seconds(n_items) * (scales**3 / 3 + 2 * scales**2)
+
+
+def decayed_seconds(train: Interactions) -> float:
+    """Seconds of a fit."""
+    return ridge_seconds(train.sizes[1], 1)
+
+
 RECENT_POPULARITY = Baseline(
     name="recent-popularity",
     description="popularity that halves with age",
@@ -156,5 +171,6 @@ DECAYED_RIDGE = Baseline(
         {"l2": l2, "discount": discount} for l2 in (20.0, 100.0, 500.0) for discount in (0.0, 0.1)
     ),
     fit_grid=fit_decayed,
+    setting_seconds=decayed_seconds,
     matrices=decayed_numbers,
 )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sif.baselines.base import Baseline, Params
 from sif.baselines.ease import EASE, LinearScorer
-from sif.baselines.ordered import MAX_ITEMS, sequences_of
+from sif.baselines.ordered import MAX_ITEMS, ridge_seconds, sequences_of
 from sif.core.method import Plan
 from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
@@ -43,6 +43,8 @@ makes order, and each scale, show a gain of two percent."""
 SINGLE = LinearDesign((Decay(0.8, 16),))
 SET = LinearDesign(())
 """The designs on which the search chooses its penalties."""
+FITS = 40
+"""Designs that a search judges, about."""
 K = 10
 """Cut-off of the metric that decides."""
 
@@ -193,6 +195,13 @@ class Discounted:
         return found * self._power
 
 
+def order_seconds(train: Interactions) -> float:
+    """Seconds of a fit with two scales, and its share of the search."""
+    n_items = train.sizes[1]
+    judged = FITS * ridge_seconds(min(n_items, ITEMS), 3)
+    return ridge_seconds(n_items, 2) + judged / len(L2)
+
+
 def order_numbers(n_users: int, n_items: int) -> int:
     """Floats of a fit with three scales at work, its products, and the best weights so far."""
     return solving_bytes(n_items, 3, size=1) + 12 * n_items**2
@@ -205,5 +214,6 @@ ORDER = Baseline(
     grid=tuple(grid_of(SINGLE)),
     fit_grid=fit_order,
     search=search_order,
+    setting_seconds=order_seconds,
     matrices=order_numbers,
 )

@@ -15,7 +15,7 @@ Make = Callable[..., Interactions]
 
 @pytest.fixture
 def make() -> Make:
-    """Interactions from pairs (n, 2), sizes and ratings (n,)."""
+    """Interactions from pairs (n, 2) in their order, sizes and ratings (n,)."""
 
     def build(
         ids: np.ndarray, sizes: tuple[int, int], rating: np.ndarray | None = None
@@ -26,7 +26,8 @@ def make() -> Make:
         )
         if rating is not None:
             rating = np.asarray(rating, dtype=np.float32)
-        return Interactions(np.asarray(ids, np.int64), ("user", "item"), vocabularies, rating)
+        rows = np.asarray(ids, np.int64)
+        return Interactions(rows, ("user", "item"), vocabularies, rating, np.arange(len(rows)))
 
     return build
 
