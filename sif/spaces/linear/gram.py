@@ -97,19 +97,23 @@ class Products:
     def _gram(self, first: Decay, second: Decay) -> Tensor:
         pairs = _Pairs(self.sequences, first, second, self._rows)
         if first == second:
-            later = self._sum(pairs.earlier(1))
-            return later + later.T + self._sum(pairs.earlier(0, 1))
-        swapped = _Pairs(self.sequences, second, first, self._rows)
-        return self._sum(pairs.earlier()) + self._sum(swapped.earlier(1)).T
+            block = self._sum(pairs.earlier(1))
+            block.add_(block.T.clone())
+        else:
+            swapped = _Pairs(self.sequences, second, first, self._rows)
+            block = self._sum(swapped.earlier(1)).T.contiguous()
+        return self._sum(pairs.earlier(0, 1 if first == second else None), block)
 
-    def _sum(self, entries: Entries) -> Tensor:
-        """The matrix (n_items, n_items) of entries, at the items of their places."""
+    def _sum(self, entries: Entries, block: Tensor | None = None) -> Tensor:
+        """Adds entries at the items of their places to a block (n_items, n_items), or to zeros."""
         n, items = self.sequences.n_items, self.sequences.items
-        flat = torch.zeros(n * n, dtype=self.dtype)
+        if block is None:
+            block = torch.zeros(n, n, dtype=self.dtype)
+        flat = block.view(-1)
         for rows, columns, values in _together(entries):
             at = torch.from_numpy(items[rows] * n + items[columns])
             flat.scatter_add_(0, at, torch.from_numpy(values).to(self.dtype))
-        return flat.view(n, n)
+        return block
 
 
 def normal_equations(
