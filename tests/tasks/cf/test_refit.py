@@ -282,3 +282,25 @@ def test_groups_are_of_the_rows_that_were_fitted(
     once, again = metrics("once"), metrics("again")
     assert again["cold"]["cold_user"] < once["cold"]["cold_user"]
     assert again["cold"]["interactions"] == once["cold"]["interactions"]
+
+
+def test_models_in_order_are_fitted_again_with_the_valid_rows_in_their_histories(
+    tmp_path: Path, sif: Command
+) -> None:
+    table = pd.DataFrame({
+        "user": np.repeat(np.arange(40), 8),
+        "item": (np.repeat(np.arange(40), 8) * 3 + np.tile(np.arange(8), 40)) % 20,
+        "timestamp": np.tile(np.arange(8), 40) + 1_000_000,
+    })  # fmt: skip
+    table.to_csv(tmp_path / "walks.csv", index=False)
+    sets = ["data.protocol=last-item", "baselines=[markov,order,popularity]", "controls=[]"]
+    sets += ["search.epochs=2", "train.epochs=2", "train.l2=[1.0]", "methods.nasp.arch_start=0"]
+    words = ["--task", "cf", "--dataset", tmp_path / "walks.csv", "--output-dir", tmp_path / "run"]
+    done = sif(*words, "--no-tracking", "--quiet", "--set", *sets, "search.arch_every=1")
+    assert done.code == 0, done.err
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["baselines"]
+    # Every item is followed by the next one: only a history with the valid item knows the test's.
+    for name in ("markov", "order"):
+        assert found[name]["hit@10"] == 1.0 and found[name]["mrr@10"] > 0.9
+        assert found[name]["refit"]
+    assert found["popularity"]["mrr@10"] < 0.5
