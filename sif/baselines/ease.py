@@ -24,8 +24,9 @@ from sif.evaluation.evaluate import Scorer, pair_matrix
 # A Gram matrix of this side takes 1.6 GB in float32 and its Cholesky factorization about a minute.
 MAX_SIDE = 20_000
 MAX_SCORES = 1 << 29
-MEASURED = 1024
-"""Side of a matrix whose factorization takes milliseconds."""
+MEASURED = 2048
+"""Side of a matrix whose factorization takes a quarter of a second; of smaller ones large ones
+are told twice as slow as they are."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -160,7 +160,7 @@ def planned(
 
 
 def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[Cut]:
-    """Fewer strengths of L2, halving, fewer epochs, no slow baselines; then more of the same.
+    """Fewer strengths of L2, halving, no controls, fewer epochs, no slow baselines; then more.
 
     Second fits are given up after the strengths.
     """
@@ -168,20 +168,23 @@ def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[C
     yield cut
     yield (cut := replace(cut, strengths=few))
     yield (cut := replace(cut, halved=True))
+    dearest = sorted(optional, key=lambda name: -costs.baselines.get(name, seconds))
+    dear = [name for name in dearest if costs.baselines.get(name, seconds) > FREE]
+    controls = [name for name in dear if name not in costs.baselines]
+    for name in controls if costs.baselines else ():
+        yield (cut := replace(cut, left_out=(*cut.left_out, name)))
     for factor in FACTORS:
         if factor >= FEWEST:
             yield (cut := replace(cut, factor=factor))
-    dearest = sorted(optional, key=lambda name: -costs.baselines.get(name, seconds))
-    dear = [name for name in dearest if costs.baselines.get(name, seconds) > FREE]
     slow = [name for name in dear if costs.baselines.get(name, 0.0) > SLOW * seconds]
     for name in slow:
         yield (cut := replace(cut, left_out=(*cut.left_out, name)))
     yield (cut := replace(cut, strengths=one))
     if costs.rows:
         yield (cut := replace(cut, once=True))
-    controls = [name for name in dear if name not in costs.baselines]
-    for name in controls if costs.baselines else controls[:-1]:
-        yield (cut := replace(cut, left_out=(*cut.left_out, name)))
+    for name in controls[:-1]:
+        if name not in cut.left_out:
+            yield (cut := replace(cut, left_out=(*cut.left_out, name)))
     for factor in FACTORS:
         if factor < FEWEST:
             yield (cut := replace(cut, factor=factor))

@@ -53,7 +53,7 @@ def test_a_budget_that_suffices_changes_nothing(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "training_cost", slow)
     train = {**TINY["train"], "l2": [1, 2, 3, 4, 5]}
-    found = run(tmp_path / "run", budget=30.0, train=train, refit="none")
+    found = run(tmp_path / "run", budget=22.0, train=train, refit="none")
     assert "3 of 5 strengths of L2" in found["plan"]["less"]
     assert found["train"]["epochs"] < 10
     log = (tmp_path / "run" / "log.txt").read_text()
@@ -63,7 +63,7 @@ def test_what_does_not_fit_is_not_done(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_resumed_job_has_the_plan_it_began_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = sif.CFConfig(**TINY, budget=20.0, output_dir=tmp_path / "run")
+    config = sif.CFConfig(**TINY, budget=14.0, output_dir=tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr(plan, "training_cost", slow)
         patch.setattr(InteractionProblem, "search", interrupted)
