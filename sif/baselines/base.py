@@ -127,14 +127,15 @@ def fit_best(
     cold_start = ColdStartRule.of(train)
     with torch_threads(threads):
         scorers = baseline.fit_grid(train, baseline.grid, seed, threads)
-        for params, fit in zip(baseline.grid, scorers, strict=True):
-            scorer = with_cold_start(fit, cold_start)
+        for params in baseline.grid:
+            scorer = with_cold_start(next(scorers), cold_start)
             evaluation = evaluate_on(scorer, train, (train,), valid, objective)
             trials.append((params, evaluation.metrics[metric]))
             if best is None or merit(metric, trials[-1][1]) > merit(
                 metric, best[2].metrics[metric]
             ):
                 best = scorer, params, evaluation
+            del scorer  # or the next one is made beside it and the best
             if out_of_time():
                 break
     if best is None:
