@@ -138,14 +138,16 @@ def fit_best(
     cold_start = ColdStartRule.of(train)
     with torch_threads(threads):
         grid = baseline.grid if baseline.search is None else baseline.search(train, valid, seed)
-        for params, fit in zip(grid, baseline.fit_grid(train, grid, seed, threads), strict=True):
-            scorer = with_cold_start(fit, cold_start)
+        scorers = baseline.fit_grid(train, grid, seed, threads)
+        for params in grid:
+            scorer = with_cold_start(next(scorers), cold_start)
             evaluation = evaluate_on(scorer, train, (train,), valid, objective, cutoffs)
             trials.append((params, evaluation.metrics[metric]))
             if best is None or merit(metric, trials[-1][1]) > merit(
                 metric, best[2].metrics[metric]
             ):
                 best = scorer, params, evaluation
+            del scorer  # or the next one is made beside it and the best
             if out_of_time():
                 break
     if best is None:

@@ -30,7 +30,7 @@ from sif.tasks.figures import Draw, save_and_draw
 from sif.tasks.plan import MEASURING, Measurements, Plan, make_plan
 from sif.tasks.study import Study
 from sif.utils.checkpoint import finite_document, write_json_atomic, write_text_atomic
-from sif.utils.device import peak_memory_mb
+from sif.utils.device import give_back_memory, peak_memory_mb
 from sif.utils.environment import environment
 from sif.utils.random import derive_seed
 
@@ -124,6 +124,7 @@ class JobRunner:
     def _stage(self, name: str) -> Iterator[None]:
         """A stage of the plan, which ends in time for those that come after it."""
         self._begun.append(name)
+        give_back_memory()
         with self.budget.stage(name, least=LEAST, later=self.plan.later(self._begun)):
             yield
         if name in self._cut:
