@@ -148,7 +148,10 @@ def test_a_bare_installation_does_all_but_figures_and_implicit_baselines(
         for what, name in (("baselines als, bpr", "implicit"), ("figures", "matplotlib"))
     ]
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert set(found["baselines"]) == {"fixed-multiply", "random-function", "popularity", "ease"}
+    assert set(found["baselines"]) == {
+        "fixed-multiply", "random-function", "popularity", "ease",
+        "recent-popularity", "markov", "decayed-ridge", "order",
+    }  # fmt: skip
     assert Recommender.load(tmp_path / "run" / "model").model_.vocabularies
     plots = tmp_path / "run" / "plots"
     assert {path.name for path in plots.iterdir()} == {"figures.json"}

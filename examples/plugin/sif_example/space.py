@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from sif.core.gates import Block, Gates, Selection
 from sif.core.genotype import Genotype, check_names
+from sif.core.probe import replacement_scores
 from sif.errors import ConfigError
 from sif.spaces.interaction.embeddings import Tables
 from sif.spaces.interaction.function import Design, Interaction
-from sif.spaces.interaction.gated import GatedInteraction, fitted_loss, gated, replacement_scores
+from sif.spaces.interaction.gated import GatedInteraction, fitted_loss, gated
 from sif.spaces.interaction.losses import Batch
 from sif.spaces.interaction.operations import OPERATIONS, Factors, Operation
 from sif.spaces.interaction.space_kind import SpaceContext, SpaceKind
