@@ -25,6 +25,8 @@ from sif.spaces.linear.sequences import Decay, Sequences
 
 MAX_ITEMS = 15_000
 """Of a full item-item matrix: 0.9 GB in float32."""
+KEPT_ITEMS = 5_000
+"""Items up to which products are kept for the next penalty; of more they are summed again."""
 DECAY = Decay(0.8, 20)
 """The single time scale of the decayed ridge; chosen on validation of ML-1M and of Beauty."""
 
@@ -122,7 +124,9 @@ def fit_decayed(train: Interactions, grid: Sequence[Params], *unused: object) ->
     for params in grid:
         if params["l2"] != l2:
             l2 = params["l2"]
-            weights = solve(products.normal([DECAY], keep=True), float(l2)).numpy()
+            weights = np.empty(0, np.float32)  # before the next ones are made
+            keep = sequences.n_items <= KEPT_ITEMS
+            weights = solve(products.normal([DECAY], keep), float(l2)).numpy()
         power = (counts ** -float(params["discount"])).astype(np.float32)
         yield LinearScorer(known, weights if params["discount"] == 0 else weights * power)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sif.baselines.base import Baseline, Params
 from sif.baselines.ease import EASE, LinearScorer
-from sif.baselines.ordered import MAX_ITEMS, ridge_seconds, sequences_of
+from sif.baselines.ordered import KEPT_ITEMS, MAX_ITEMS, ridge_seconds, sequences_of
 from sif.core.method import Plan
 from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
@@ -174,8 +174,13 @@ def fit_order(
     known = histories(sequences, design.decays)
     products = Products(sequences, dtype=torch.float32)
     for params in grid:
-        weights = solve(products.normal(design.decays, keep=True), float(params["l2"]))
-        yield LinearScorer(known, weights.mul_(torch.from_numpy(power)).numpy())
+        keep = sequences.n_items <= KEPT_ITEMS
+        weights = solve(products.normal(design.decays, keep), float(params["l2"]))
+        weights.mul_(torch.from_numpy(power))
+        scorer = LinearScorer(known, weights.numpy())
+        del weights
+        yield scorer
+        del scorer
 
 
 class Discounted:

@@ -23,7 +23,7 @@ REPEATED = 2.0
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """What a training takes.
+    """Time and memory of a training.
 
     Attributes:
         step: Seconds of a step.

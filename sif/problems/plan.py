@@ -31,7 +31,7 @@ FACTORS = tuple(0.9**power for power in range(80))
 
 @dataclass(frozen=True)
 class Costs:
-    """What the stages of a job cost, by the names of the entrants.
+    """Costs of the stages of a job, by the names of the entrants.
 
     Attributes:
         searches: Of their searches.
@@ -194,7 +194,7 @@ def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[C
 
 
 def told(asked: Any, fitting: Any, cut: Cut) -> list[str]:
-    """What is less than was asked for, such as "3 of 5 strengths of L2"."""
+    """Lines on what is less than was asked for, such as "3 of 5 strengths of L2"."""
     lines = []
     if isinstance(asked.train, TrainConfig):
         all_of, some = asked.train, fitting.train

@@ -49,7 +49,7 @@ _PLENTY = 3600.0
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a search takes.
+    """Seconds of a search.
 
     Attributes:
         epoch: Seconds of an epoch, with the judgment of its selection.

@@ -33,7 +33,7 @@ Measured = TypeVar("Measured")
 
 @dataclass(frozen=True)
 class Row:
-    """What one stage takes.
+    """Time and memory of one stage.
 
     Attributes:
         stage: Such as "train fixed-multiply".
@@ -50,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a job does, and what it takes.
+    """The stages of a job, with their time and memory.
 
     Attributes:
         budget: Seconds of wall time; None: no limit.
@@ -216,7 +216,7 @@ class Measurements:
         return training_cost(self._problem, self._problem.drawn(number))
 
     def of(self, stage: str, measure: Callable[[], Measured], unknown: Measured) -> Measured:
-        """What `measure` measures; `unknown` where it fails, as the stage itself may do later."""
+        """The result of `measure`; `unknown` where it fails, as the stage itself may do later."""
         reset_peak_memory(self._problem.runtime)
         try:
             return measure()

@@ -151,7 +151,7 @@ class Study(ABC):
     # The plan
 
     def costs(self, measured: Measurements) -> Costs:
-        """What the stages of the job cost, measured on a few steps."""
+        """Costs of the stages of the job, measured on a few steps."""
         entrants = self.entrants
         trainings = measured.trainings(entrants.given, tuple(entrants.methods), self.draws)
         tests = sum(cost.validation for cost in trainings.values())

@@ -47,7 +47,7 @@ class Judged:
 
 @dataclass(frozen=True, eq=False)
 class OrderContext:
-    """What the space is told about data and objective.
+    """Data and objective, as the space needs them.
 
     Attributes:
         train: What weights are fitted on.

@@ -196,7 +196,7 @@ class InteractionStudy(Study):
     # The plan and the model
 
     def costs(self, measured: Measurements) -> Costs:
-        """What the stages cost, second fits among them."""
+        """Costs of the stages, second fits among them."""
         costs = super().costs(measured)
         first = len(self.split.train)
         rows = {"valid": len(self._with_valid.train) / first, "all": len(self.split.part) / first}
