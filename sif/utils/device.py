@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import math
 import os
 import re
@@ -202,8 +203,10 @@ def give_back_memory() -> None:
     """Gives what the process has freed back to the system, where the C library can.
 
     Tables of some megabytes are freed between others and would stay with the process: half of the
-    memory of a search, taken once more by the next stage.
+    memory of a search, taken once more by the next stage. Objects that hold each other, such as
+    graphs and closures of a training, are collected before.
     """
+    gc.collect()
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # musl has no malloc_trim
             ctypes.CDLL(None).malloc_trim(0)
