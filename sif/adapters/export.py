@@ -31,6 +31,7 @@ from sif.recommender.arguments import history_row
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
+from sif.retrieval.engine import Engine
 from sif.utils.checkpoint import write_bytes_atomic
 from sif.utils.registry import unknown
 
@@ -76,7 +77,7 @@ def user_inputs(recommender: Recommender, users: Iterable[Any]) -> NDArray[np.fl
     """
     model = recommender.fitted_model()
     rows = model.vocabularies[0].index(list(users), "user")
-    inputs = recommender.server().engine.vectors(rows)
+    inputs = Engine(model.network.interaction()).vectors(rows)
     return _inputs(inputs.vectors, inputs.biases)
 
 

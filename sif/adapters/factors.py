@@ -26,8 +26,9 @@ SHARE = 1e-3
 
 def has_factors(model: ServedModel) -> bool:
     """True if a model's scores are a product of users and items."""
-    operation = model.network.interaction().operation
-    return len(model.fields) == 2 and operation.factors is not None
+    if model.reads_order or len(model.fields) != 2:
+        return False
+    return model.network.interaction().operation.factors is not None
 
 
 class Products:

@@ -8,7 +8,6 @@ from sif.baselines.biased_mf import BIASED_MF
 from sif.baselines.ease import EASE
 from sif.baselines.implicit_models import ALS, BPR
 from sif.baselines.ordered import DECAYED_RIDGE, MARKOV, RECENT_POPULARITY
-from sif.baselines.ordered_search import ORDER
 from sif.baselines.popularity import POPULARITY
 from sif.config import did_you_mean
 from sif.errors import ConfigError
@@ -24,7 +23,6 @@ BASELINES: dict[str, Baseline] = {
         BPR,
         EASE,
         DECAYED_RIDGE,
-        ORDER,
         GLOBAL_MEAN,
         BIAS_ONLY,
         BIASED_MF,

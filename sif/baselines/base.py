@@ -46,7 +46,6 @@ class Baseline:
         trained: The settings of a grid that are trained, where others are read off on their way.
         setting_seconds: Train part to the seconds of a fit, where no fit is small; None: a fit of
             few epochs, or the first of the grid, is measured.
-        search: (train, valid, seed) to the grid that is tried in place of `grid`; None: that one.
         matrices: Floats that a fit holds at once in square matrices: (n_users, n_items) to their
             number.
     """
@@ -58,7 +57,6 @@ class Baseline:
     fit_grid: FitGrid
     trained: Callable[[Sequence[Params]], Sequence[Params]] = list
     setting_seconds: Callable[[Interactions], float] | None = None
-    search: Callable[[Interactions, Interactions, int], Sequence[Params]] | None = None
     matrices: Callable[[int, int], int] = lambda n_users, n_items: 0
 
     def fit(self, train: Interactions, params: Params, seed: int, threads: int) -> Scorer:
@@ -137,9 +135,8 @@ def fit_best(
     trials: list[tuple[Params, float]] = []
     cold_start = ColdStartRule.of(train)
     with torch_threads(threads):
-        grid = baseline.grid if baseline.search is None else baseline.search(train, valid, seed)
-        scorers = baseline.fit_grid(train, grid, seed, threads)
-        for params in grid:
+        scorers = baseline.fit_grid(train, baseline.grid, seed, threads)
+        for params in baseline.grid:
             scorer = with_cold_start(next(scorers), cold_start)
             evaluation = evaluate_on(scorer, train, (train,), valid, objective, cutoffs)
             trials.append((params, evaluation.metrics[metric]))

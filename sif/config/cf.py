@@ -129,7 +129,7 @@ ExcludeSeen = Literal["all", "trained", "none"]
 Refit = Literal["none", "valid", "all"]
 Owned = dict[str, dict[str, Any]]
 """Name of something that is registered to the settings of its own."""
-Stage = Literal["encoding", "embedding", "operation", "weighting"]
+Stage = Literal["order", "encoding", "embedding", "operation", "weighting"]
 
 
 class LossConfig(Section):
@@ -171,8 +171,9 @@ class SearchConfig(SearchSection):
     stages: Annotated[
         tuple[Stage, ...], Field(strict=False, min_length=1), BeforeValidator(one_or_many)
     ] = Field(
-        ("encoding", "embedding", "operation", "weighting"),
-        description="stages of space staged that are searched, the others stay neutral",
+        ("order", "encoding", "embedding", "operation", "weighting"),
+        description="stages of space staged that are searched, the others stay neutral; order: an "
+        "item-item model of its own, of rankings whose order is known",
     )
     tables: Literal["own", "shared"] = Field(
         "own", description="embeddings of each operation, or one set for all (sif, primitives)"

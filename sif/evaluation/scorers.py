@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
@@ -66,3 +67,33 @@ class InteractionScorer:
             (self.scale.mean + self.scale.deviation * scores).cpu().numpy()
         )
         return ratings
+
+
+class HistoryScorer:
+    """Scores of an item-item model: history @ weights.
+
+    Args:
+        histories: CSR (n_users, d).
+        weights: float32 (d, n_items).
+        cold_start: For users and items that were not trained.
+    """
+
+    def __init__(
+        self, histories: sp.csr_matrix, weights: NDArray[np.float32],
+        cold_start: ColdStartRule | None = None,
+    ) -> None:  # fmt: skip
+        self.histories, self.weights, self.cold_start = histories, weights, cold_start
+
+    def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores of all items: users (b,) to (b, n_items) float32, higher is better."""
+        scores = np.asarray(self.histories[users] @ self.weights, dtype=np.float32)
+        if self.cold_start is None:
+            return scores
+        return self.cold_start.applied(scores, self.cold_start.cold_users[users])
+
+    def predict(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores (b,) float32 of pairs of user and item: ids (b, 2)."""
+        rows = self.histories[ids[:, 0]]
+        pair = np.repeat(np.arange(len(ids)), np.diff(rows.indptr))
+        terms = rows.data * self.weights[rows.indices, ids[pair, 1]]
+        return np.bincount(pair, terms, len(ids)).astype(np.float32)

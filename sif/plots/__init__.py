@@ -7,7 +7,7 @@ is chosen and no setting of the caller's is changed.
 from __future__ import annotations
 
 from sif.plots.cells import cell_graphs
-from sif.plots.function import interaction_surface, transform_curves
+from sif.plots.function import history_decays, interaction_surface, transform_curves
 from sif.plots.gates import Strips, gate_trajectories
 from sif.plots.methods import anytime_curves, method_points
 from sif.plots.results import test_comparison, validation_against_seconds
@@ -21,6 +21,7 @@ __all__ = [
     "cell_graphs",
     "gate_trajectories",
     "group_comparison",
+    "history_decays",
     "interaction_surface",
     "last_gaps",
     "method_points",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +46,27 @@ def transform_curves(figure: Figure, curves: Mapping[str, Curve]) -> None:
                 f" found {x.shape} and {y.shape}"
             )
         _draw_transform(axes, name, x, y)
+
+
+@style.Drawing
+def history_decays(figure: Figure, decays: Mapping[str, Sequence[float]]) -> None:
+    """Draws the weight of an item of the history by its age, a line per time scale.
+
+    Args:
+        figure: Is drawn on.
+        decays: Name of a scale to its weights (n,), the latest item's first.
+    """
+    if not decays:
+        style.message(figure, "The history is a set: age changes nothing.")
+        return
+    drawn = []
+    for place, (name, weights) in enumerate(decays.items()):
+        color, dashed = ends.colored(place)
+        ages = np.arange(1.0, len(weights) + 1)
+        drawn.append(Line(name, ages, np.asarray(weights, np.float64), color, dashed=dashed))
+    values = [line.y for line in drawn]
+    axes = ends.over_time(figure, drawn, values, "age (items back, 1: the latest)", "weight")
+    ends.draw(axes, drawn)
 
 
 @style.Drawing

@@ -327,15 +327,19 @@ class Problem(ABC, Generic[Design, Network]):
                 trained = self.train(design, child, checkpointer, show)
             child.close()
             fresh.append(trained)
-            session.console.line(
-                f"{name}: {trained.numbers['parameters']:,} parameters, "
-                f"{self.describe(trained.result.valid)} after {trained.result.best_epoch} epochs "
-                f"({trained.result.seconds:.1f} s)"
-            )
+            session.console.line(self.summary(name, trained))
             return trained.state()
 
         state = session.stages.run(f"train-{name}", work)
         return fresh[0] if fresh else Trained.restored(self.network(design), state)
+
+    def summary(self, name: str, trained: Trained[Network]) -> str:
+        """A training on one line."""
+        result = trained.result
+        return (
+            f"{name}: {trained.numbers['parameters']:,} parameters, {self.describe(result.valid)} "
+            f"after {result.best_epoch} epochs ({result.seconds:.1f} s)"
+        )
 
     def describe(self, valid: Mapping[str, float]) -> str:
         """Validation's metric for people, such as "valid error 3.20 %"."""

@@ -30,6 +30,21 @@ FACTORS = tuple(0.9**power for power in range(80))
 
 
 @dataclass(frozen=True)
+class ClosedForm:
+    """Seconds of an entrant that is solved for at once, whose settings are not those of the job.
+
+    Attributes:
+        search: Of its search.
+        grid: Of the fits of all penalties.
+        fit: Of one.
+    """
+
+    search: float
+    grid: float
+    fit: float
+
+
+@dataclass(frozen=True)
 class Costs:
     """Costs of the stages of a job, by the names of the entrants.
 
@@ -41,6 +56,7 @@ class Costs:
         epochs: Of trainings, as they were asked for.
         settings: Seconds of the dearest setting of each baseline.
         rows: Rows of a second fit by its name in the setting `refit`, over those of the first.
+        closed: Of entrants in closed form, which are among none of the above.
     """
 
     searches: Mapping[str, Forecast]
@@ -50,6 +66,7 @@ class Costs:
     epochs: int
     settings: Mapping[str, float] = field(default_factory=dict)
     rows: Mapping[str, float] = field(default_factory=dict)
+    closed: Mapping[str, ClosedForm] = field(default_factory=dict)
 
     def seconds(self, config: Any, left_out: tuple[str, ...] = ()) -> dict[str, float]:
         """Estimated seconds by stage: "search ...", "train ...", "baseline ..." and "rest".
@@ -64,7 +81,9 @@ class Costs:
         whole = whole_epochs(train) if isinstance(train, TrainConfig) else train.epochs
         epochs, every = self._epochs(train, whole), getattr(train, "evaluate_every", 1)
         found = {f"search {k}": one.seconds(config.search) for k, one in self.searches.items()}
+        found |= {f"search {k}": one.search for k, one in self.closed.items()}
         found |= {f"train {k}": epochs * one.epoch(every) for k, one in self.trainings.items()}
+        found |= {f"train {k}": one.grid for k, one in self.closed.items()}
         found |= {f"baseline {k}": seconds for k, seconds in self.baselines.items()}
         found |= self._second_fits(config)
         kept = {stage: s for stage, s in found.items() if stage.partition(" ")[2] not in left_out}
@@ -77,6 +96,7 @@ class Costs:
             return {}
         epochs, rows = self._epochs(config.train, config.train.epochs), self.rows["valid"]
         once = {name: epochs * one.step * one.steps for name, one in self.trainings.items()}
+        once |= {name: one.fit for name, one in self.closed.items()}
         found = {f"refit {name}": rows * s for name, s in {**once, **self.settings}.items()}
         if refit == "all":
             found["fit on all rows"] = self.rows["all"] * max(once.values(), default=0.0)
@@ -162,14 +182,18 @@ def planned(
 def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[Cut]:
     """Fewer strengths of L2, halving, no controls, fewer epochs, no slow baselines; then more.
 
-    Second fits are given up after the strengths.
+    Second fits are given up after the strengths, closed forms last of all.
     """
     cut, (few, one) = Cut(), COUNTS
     yield cut
     yield (cut := replace(cut, strengths=few))
     yield (cut := replace(cut, halved=True))
     dearest = sorted(optional, key=lambda name: -costs.baselines.get(name, seconds))
-    dear = [name for name in dearest if costs.baselines.get(name, seconds) > FREE]
+    dear = [
+        name
+        for name in dearest
+        if costs.baselines.get(name, seconds) > FREE and name not in costs.closed
+    ]
     controls = [name for name in dear if name not in costs.baselines]
     for name in controls if costs.baselines else ():
         yield (cut := replace(cut, left_out=(*cut.left_out, name)))
@@ -191,6 +215,8 @@ def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[C
     for name in dear:
         if name not in cut.left_out:
             yield (cut := replace(cut, left_out=(*cut.left_out, name)))
+    for name in costs.closed:
+        yield (cut := replace(cut, left_out=(*cut.left_out, name)))
 
 
 def told(asked: Any, fitting: Any, cut: Cut) -> list[str]:

@@ -24,6 +24,7 @@ from sif.recommender.fold_in import Rows
 from sif.recommender.fold_in_terms import FoldInTerms
 from sif.recommender.model import ServedModel
 from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.linear.sequences import ranked
 
 
 def grown(
@@ -40,6 +41,12 @@ def grown(
     Raises:
         ConfigError: The model cannot fold rows in.
     """
+    if model.reads_order:
+        if field:
+            raise ConfigError(
+                f"fold_in: expected users, found items; {model.expression} takes items in by a fit"
+            )
+        return _extended(model, field, names, ranked(pairs))
     if not model.folds:
         raise ConfigError(
             f"fold_in: expected a model of user and item that knows how it was trained, found one "
@@ -49,9 +56,10 @@ def grown(
 
 
 def _extended(
-    model: ServedModel, field: int, names: NDArray[np.str_], pairs: sparse.csr_array, rows: Rows
-) -> ServedModel:
-    """The model with these vectors and pairs of some ids, known or not."""
+    model: ServedModel, field: int, names: NDArray[np.str_], pairs: sparse.csr_array,
+    rows: Rows | None = None,
+) -> ServedModel:  # fmt: skip
+    """The model with these vectors (None: it needs none) and pairs of some ids, known or not."""
     vocabulary = model.vocabularies[field]
     known = vocabulary.lookup(names)
     fresh = names[known < 0]
@@ -61,7 +69,9 @@ def _extended(
     vocabularies = tuple(longer if f == field else v for f, v in enumerate(model.vocabularies))
     return replace(
         model,
-        network=_network(model.network, field, places, len(longer), rows),
+        trained=model.trained
+        if rows is None
+        else _network(model.network, field, places, len(longer), rows),
         vocabularies=vocabularies,
         seen=_seen(model.seen, field, places, len(longer), pairs),
         cold_start=_cold_start(model, field, len(longer), places, pairs),
@@ -100,6 +110,9 @@ def grown_by(
         data.vocabularies[1 - field].ids[other], model.fields[1 - field]
     )
     values = np.ones(len(data), np.float32)
+    if model.reads_order:  # new rows come after all that are known
+        order = np.arange(len(data)) if data.moment is None else data.order
+        values[order] = model.seen.data.max(initial=0) + np.arange(1, len(data) + 1)
     if rated and data.rating is not None:
         values = (data.rating - model.scale.mean) / model.scale.deviation
     # What is known of these rows comes first, so that of a repeated pair the new one counts.
@@ -148,10 +161,7 @@ def with_owned(model: ServedModel, dropped: Interactions | None) -> ServedModel:
     users, items = dropped.vocabularies
     fresh = users.ids[model.vocabularies[0].lookup(users.ids) < 0]
     if len(fresh):
-        tables, dimension = model.network.tables, model.network.shape.dimension
-        table = tables.embeddings[0]
-        biases = table.new_zeros(len(fresh)) if tables.biases else None
-        zeros = Rows(table.new_zeros(len(fresh), dimension), biases)
+        zeros = None if model.reads_order else _zeros(model.network, len(fresh))
         bare = sparse.csr_array((len(fresh), len(model.vocabularies[1])), dtype=np.float32)
         model = _extended(model, 0, fresh, bare, zeros)
     rows = model.vocabularies[0].index(users.ids)[dropped.ids[:, 0]]
@@ -159,13 +169,25 @@ def with_owned(model: ServedModel, dropped: Interactions | None) -> ServedModel:
     return replace(model, owned=model.owned.joined(pairs, items))
 
 
+def _zeros(network: InteractionNetwork, count: int) -> Rows:
+    """Vectors of users that say nothing."""
+    table = network.tables.embeddings[0]
+    biases = table.new_zeros(count) if network.tables.biases else None
+    return Rows(table.new_zeros(count, network.shape.dimension), biases)
+
+
 def grown_by_all(model: ServedModel, data: Interactions) -> ServedModel:
     """The model with new items and all users of interactions folded in, and what these dropped.
 
     Users come first, by the items that are known, so that the new items have somebody to be folded
     in by; then the items; then the users again, with these. An item is new that the model has not
-    or that nothing trained, even if it was folded in before: it is again, from all its pairs.
+    or that nothing trained, even if it was folded in before: it is again, from all its pairs. Where
+    the model reads order, new items are had, no more, until the next fit.
     """
+    if model.reads_order:
+        is_new = (model.vocabularies[1].lookup(data.vocabularies[1].ids) < 0)[data.ids[:, 1]]
+        data = with_dropped(data.select(~is_new), data.select(is_new))
+        return with_owned(grown_by(model, 0, data), data.dropped)
     places = model.vocabularies[1].lookup(data.vocabularies[1].ids)
     new = (places < 0) | np.isin(places, model.untrained[1])
     of_new = new[data.ids[:, 1]]

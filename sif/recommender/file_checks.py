@@ -27,11 +27,13 @@ from torch import Tensor
 
 from sif.config.cf import DataConfig, ExcludeSeen
 from sif.config.messages import describe
+from sif.core.genotype import Genotype
 from sif.errors import ConfigError
 from sif.evaluation import evaluate
 from sif.recommender.fold_in_terms import Encoding, Objective
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.registry import LOSSES
+from sif.spaces.linear.design import linear_design
 
 
 def _require(holds: Any, expected: str, actual: Any) -> None:
@@ -103,7 +105,7 @@ Fold = tuple[Annotated[Encoding, _stored(Encoding)], Annotated[Objective, _store
 
 class _State(_Part):
     genotype: str
-    shape: Annotated[TableShape, _stored(TableShape)]
+    shape: Annotated[TableShape, _stored(TableShape)] | None
     network: dict[str, Floats]
     fields: Annotated[list[str], Field(min_length=2)]
     vocabularies: list[Texts]
@@ -124,12 +126,10 @@ class _State(_Part):
         count, sizes = len(self.fields), [len(ids) for ids in self.vocabularies]
         _require(len(set(self.fields)) == count, "names of different fields", self.fields)
         _require(len(sizes) == count, f"ids of {count} fields", f"of {len(sizes)}")
-        actual = list(self.shape.sizes)
-        _require(actual == sizes, f"tables of {sizes} rows", actual)
-        # Before a network is made: a file of a few bytes must not ask for all memory.
-        for field, size in enumerate(sizes):
-            name = f"tables.embeddings.{field}"
-            _shaped(name, self.network[name], size, self.shape.dimension)
+        if self.shape is None:
+            self._check_order(sizes)
+            return self
+        self._check_tables(self.shape, sizes)
         folds = 2 if count == 2 else 0
         _require(len(self.folds) == folds, f"the terms of {folds} folds", len(self.folds))
         for (encoding, terms), size in zip(self.folds, sizes[1::-1], strict=False):
@@ -138,6 +138,23 @@ class _State(_Part):
             _shaped("even", terms.even, size)
             _shaped("extra", terms.extra, size)
         return self
+
+    def _check_tables(self, shape: TableShape, sizes: list[int]) -> None:
+        """A network of vectors, before one is made: few bytes must not ask for all memory."""
+        actual = list(shape.sizes)
+        _require(actual == sizes, f"tables of {sizes} rows", actual)
+        for field, size in enumerate(sizes):
+            name = f"tables.embeddings.{field}"
+            _shaped(name, self.network[name], size, shape.dimension)
+
+    def _check_order(self, sizes: list[int]) -> None:
+        """An item-item model."""
+        _require(self.objective == "ranking", "rankings", self.objective)
+        _require(len(sizes) == 2, "the fields user and item", self.fields)
+        _require(not self.folds, "no terms of folds", len(self.folds))
+        _require(list(self.network) == ["weights"], "weights", list(self.network))
+        scales = linear_design(Genotype.from_json(self.genotype)).scales
+        _shaped("weights", self.network["weights"], scales * sizes[1], sizes[1])
 
     @model_validator(mode="after")
     def _check_losses(self) -> Self:

@@ -31,6 +31,7 @@ from sif.problems.budget import TimeBudget, fitting, whole_epochs
 from sif.problems.controls import FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
+from sif.problems.order import METHOD, ORDER, OrderProblem, OrderRefit, order_cost, order_problem
 from sif.problems.pilots import training_cost
 from sif.problems.refit import Refit
 from sif.recommender.extend import with_owned
@@ -39,6 +40,7 @@ from sif.recommender.model import ServedModel
 from sif.recommender.report import Report, Row, part_of
 from sif.search.loop import SearchResult
 from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.linear.network import OrderNetwork
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime, torch_threads
@@ -50,9 +52,9 @@ AUTO = {"ranking": ("popularity", "ease"), "rating": ("global-mean", "bias-only"
 EASE_SIDE = 5_000
 """Users or items, whichever are fewer, up to which EASE takes seconds."""
 
-BASELINE_SHARE, PILOT_SHARE, FIXED_SHARE, SEARCH_SHARE = 0.1, 0.1, 0.3, 0.55
-"""Shares of the remaining time for baselines, each pilot, fixed multiply and search. The searched
-function gets the rest."""
+BASELINE_SHARE, ORDER_SHARE, PILOT_SHARE, FIXED_SHARE, SEARCH_SHARE = 0.1, 0.3, 0.1, 0.3, 0.55
+"""Shares of the remaining time for baselines, the item-item model in order, each pilot, fixed
+multiply and search. The searched function gets the rest."""
 LEAST = 0.05
 """Share of the whole budget that a training gets even if nothing is left: a function that is hardly
 trained is worth nothing."""
@@ -164,8 +166,8 @@ class _Work:
 class _LastFit(NamedTuple):
     """The training that is served, the problem that it was fitted on, and a line on it."""
 
-    problem: InteractionProblem
-    trained: Trained[InteractionNetwork]
+    problem: InteractionProblem | OrderProblem
+    trained: Trained[Any]
     told: str
 
 
@@ -184,9 +186,19 @@ class _Fit:
         none = self.problem.config.refit == "none"
         return None if none else Refit.of(self.problem, self.known)
 
+    @cached_property
+    def order(self) -> OrderProblem | None:
+        """The problem of item-item models, where the data have an order."""
+        return order_problem(self.problem)
+
+    def _problem_of(self, genotype: Genotype) -> InteractionProblem | OrderProblem:
+        in_order = self.order is not None and genotype.space == ORDER
+        return self.order if in_order and self.order is not None else self.problem
+
     def run(self, baselines: Sequence[str] | None) -> Learned:
         problem, fixed = self.problem, fixed_multiply(self.problem)
         rows, evaluations, left_out = self._baselines(baselines)
+        in_order = self._in_order()
         works = {FIXED: self._trained(FIXED, fixed, FIXED_SHARE)}
         search = self._search(works[FIXED].trained)
         genotypes = {FIXED: fixed}
@@ -198,12 +210,19 @@ class _Fit:
             former = works[FIXED] if search.genotype == fixed else None
             works[SEARCHED] = self._trained(SEARCHED, search.genotype, 1.0, former)
             found = self._told(search)
-        kept = self._kept(works)
+        trained: dict[str, Trained[Any]] = {name: work.trained for name, work in works.items()}
         for name, work in works.items():
+            rows[name] = self._row(name, genotypes[name], work)
+        if in_order is not None:
+            trained[ORDER], genotypes[ORDER] = in_order, in_order.network.genotype
+            told, result = in_order.network.design.expression, in_order.result
+            rows[ORDER] = Row(ORDER, told, result.valid, result.seconds, "")
+        kept = self._kept(trained)
+        for name, one in trained.items():
             with self.budget.stage("serving"):
-                evaluations[name] = self._evaluated(work)
-            rows[name] = self._row(name, genotypes[name], work, evaluations[name])
-        last = self._last_fit(genotypes[kept], works[kept].trained)
+                evaluations[name] = self._evaluated(genotypes[name], one)
+            rows[name] = replace(rows[name], metrics=evaluations[name].metrics)
+        last = self._last_fit(genotypes[kept], trained[kept])
         with self.budget.stage("serving"):
             model = self._served(genotypes[kept], last)
         report = Report.of(
@@ -214,17 +233,32 @@ class _Fit:
         )  # fmt: skip
         if late := self.budget.verdict():
             self.reporter.warn(late)
-        valid = works[kept].trained.result.valid
+        valid = trained[kept].result.valid
         return Learned(replace(model, report=report), valid, report)
 
-    def _last_fit(self, genotype: Genotype, first: Trained[InteractionNetwork]) -> _LastFit:
-        """The function fitted again on all rows, or its first fit, and why."""
-        refit = self.refit
+    def _in_order(self) -> Trained[OrderNetwork] | None:
+        """The item-item model; None where there is none, or no time for it."""
+        problem = self.order
+        if problem is None:
+            return None
+        with self.budget.stage(ORDER, ORDER_SHARE) as seconds:
+            try:
+                cost = order_cost(problem).seconds if math.isfinite(seconds) else None
+                if cost is not None and cost.search + cost.grid > seconds:
+                    needed = cost.search + cost.grid
+                    raise BudgetError(f"expected {needed:.1f} s for it, found {seconds:.1f} s")
+                found = problem.search(NullTracker(), NoCheckpoint(), method=METHOD)
+                return problem.train(found.genotype, NullTracker(), NoCheckpoint())
+            except (BudgetError, DivergedError) as error:
+                self.reporter.line(f"left out: {ORDER}: {error}")
+                return None
+
+    def _last_fit(self, genotype: Genotype, first: Trained[Any]) -> _LastFit:
+        """The model fitted again on all rows, or its first fit, and why."""
+        problem, refit = self._problem_of(genotype), self._refit_of(genotype)
         if refit is None:
-            told = (
-                f"last fit: none; served as it was fitted on {len(self.problem.train_part):,} rows"
-            )
-            return _LastFit(self.problem, first, told)
+            told = f"last fit: none; served as it was fitted on {len(problem.train_part):,} rows"
+            return _LastFit(problem, first, told)
         with self.budget.stage("last fit") as seconds:
             try:
                 needed = refit.seconds(first.result)
@@ -232,28 +266,37 @@ class _Fit:
                     raise BudgetError(f"expected {needed:.1f} s for it, found {seconds:.1f} s")
                 again = refit.network("all", genotype, first, Session(console=self.reporter))
             except (BudgetError, DivergedError) as error:
-                rows = len(self.problem.train_part)
+                rows = len(problem.train_part)
                 told = f"last fit: none, {error}; served as it was fitted on {rows:,} rows"
                 self.reporter.warn(told)
-                return _LastFit(self.problem, first, told)
+                return _LastFit(problem, first, told)
         told = (
             f"last fit: after these figures were measured, the served function was fitted again on "
-            f"all {refit.rows:,} rows, with what validation chose"
+            f"all {len(self.known):,} rows, with what validation chose"
         )
         return _LastFit(refit.problem, again, told)
 
-    def _served(self, genotype: Genotype, last: _LastFit) -> ServedModel:
-        l2 = last.trained.numbers["l2"]
-        model = ServedModel.of(last.problem, genotype, last.trained.network, l2, self.known)
-        model = with_owned(model, self.known.dropped)
-        return model if last.problem is self.problem else replace(model, fitted_on="all")
+    def _refit_of(self, genotype: Genotype) -> Refit | OrderRefit | None:
+        problem = self._problem_of(genotype)
+        if self.refit is None or isinstance(problem, InteractionProblem):
+            return self.refit
+        return OrderRefit.of(problem, self.known)
 
-    def _kept(self, works: Mapping[str, _Work]) -> str:
-        """The name of the function that validation prefers."""
-        if SEARCHED not in works:
-            return FIXED
-        prefers = self.problem.prefers(works[FIXED].trained, works[SEARCHED].trained)
-        return FIXED if prefers else SEARCHED
+    def _served(self, genotype: Genotype, last: _LastFit) -> ServedModel:
+        network, problem = last.trained.network, last.problem
+        if isinstance(problem, OrderProblem):
+            model = ServedModel.in_order(problem, network, self.known)
+        else:
+            l2 = last.trained.numbers["l2"]
+            model = ServedModel.of(problem, genotype, network, l2, self.known)
+        model = with_owned(model, self.known.dropped)
+        first = problem is self._problem_of(genotype)
+        return model if first else replace(model, fitted_on="all")
+
+    def _kept(self, trained: Mapping[str, Trained[Any]]) -> str:
+        """The name of the model that validation prefers; of equals the searched function."""
+        names = [name for name in (SEARCHED, FIXED, ORDER) if name in trained]
+        return max(names, key=lambda name: self.problem.merit(trained[name].result.valid))
 
     def _told(self, search: SearchResult) -> str:
         """The search on one line."""
@@ -263,24 +306,22 @@ class _Fit:
             return f"the search did not move from {found} ({search.at_rest})"
         return f"found: {found} in {search.seconds:.1f} s of search"
 
-    def _evaluated(self, work: _Work) -> Evaluation:
+    def _evaluated(self, genotype: Genotype, trained: Trained[Any]) -> Evaluation:
         """On the whole validation part, as the baselines."""
-        problem = self.problem
+        problem, config = self._problem_of(genotype), self.problem.config
         return evaluate_on(
-            problem.scorer(work.trained.network), problem.train_part, (problem.train_part,),
-            problem.valid_part, problem.config.objective, problem.config.metrics_at,
+            problem.scorer(trained.network), problem.train_part, (problem.train_part,),
+            problem.valid_part, config.objective, config.metrics_at,
         )  # fmt: skip
 
-    def _row(self, name: str, genotype: Genotype, work: _Work, evaluation: Evaluation) -> Row:
+    def _row(self, name: str, genotype: Genotype, work: _Work) -> Row:
         whole, done = self.problem.config.train, work.section
         parts = (
             part_of(len(done.l2), len(whole.l2), "settings"),
             part_of(done.epochs, whole.epochs, "epochs"),
         )
-        return Row(
-            name, self.problem.expression(genotype), evaluation.metrics,
-            work.trained.result.seconds, ", ".join(filter(None, parts)),
-        )  # fmt: skip
+        told, result = self.problem.expression(genotype), work.trained.result
+        return Row(name, told, result.valid, result.seconds, ", ".join(filter(None, parts)))
 
     def _trained(
         self, name: str, genotype: Genotype, share: float, former: _Work | None = None

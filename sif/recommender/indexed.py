@@ -6,21 +6,15 @@ import contextlib
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
 from sif.errors import ConfigError, DataError, ScoreError
-from sif.recommender import fold_in as fold
 from sif.recommender.model import ServedModel
-from sif.retrieval.engine import MEMORY, Engine, Top, UserVectors
+from sif.retrieval.engine import Top, UserVectors
 from sif.retrieval.neighbors import Neighbors
-from sif.spaces.interaction.embeddings import clip_readout
-from sif.spaces.interaction.operations import field_weights
 
 Mask = NDArray[np.bool_]
-_PAIR_BYTES = 16
-"""Bytes of a pair while reasons are looked for."""
 Rows = NDArray[np.int64]
 
 
@@ -44,7 +38,8 @@ class IndexedRecommender:
                 f"{', '.join(model.fields)}; use predict"
             )
         self.model = model
-        self.engine = Engine(model.network.interaction())
+        self._function = model.function
+        self.engine = self._function.engine
         self.cold_start = model.rule
         self._neighbors: dict[int, Neighbors] = {}
 
@@ -114,22 +109,14 @@ class IndexedRecommender:
 
     def _known(self, rows: Rows) -> tuple[UserVectors, Mask]:
         """Vectors of known users (b,), and which of them are cold."""
-        rule, vectors = self.cold_start, self.engine.vectors(rows)
+        rule, vectors = self.cold_start, self._function.known(rows)
         return vectors, np.zeros(len(rows), np.bool_) if rule is None else rule.cold_users[rows]
 
     def _folded(self, pairs: sparse.csr_array) -> tuple[UserVectors, Mask]:
         """The same for users outside of the tables."""
-        vectors, biases = self.model.fold(0).vectors(pairs)
-        sums = vectors.sum(dim=1) + (0 if biases is None else biases)
-        invalid = np.flatnonzero(~torch.isfinite(sums).numpy())
-        if len(invalid):
-            raise DataError(
-                f"history {invalid[0]}: expected ratings that give a finite vector, found too "
-                "large ones"
-            )
-        rule = self.cold_start
-        cold = np.zeros(len(sums), np.bool_) if rule is None else rule.without_known_pairs(pairs)
-        return UserVectors(vectors, biases), cold
+        users, rule = self._function.folded(pairs), self.cold_start
+        cold = np.zeros(len(users), np.bool_) if rule is None else rule.without_known_pairs(pairs)
+        return users, cold
 
     @contextlib.contextmanager
     def _naming_rows(self, field: int, rows: Rows, what: str) -> Iterator[None]:
@@ -145,9 +132,9 @@ class IndexedRecommender:
     def similar(
         self, field: int, rows: Rows, k: int, itself: bool = False, allowed: Mask | None = None
     ) -> Top:
-        """Nearest rows of the same field by the cosine of weighted vectors.
+        """Nearest rows of the same field by the cosine of their vectors.
 
-        A coordinate's weight is the root of what the readout gives to the field (`field_weights`).
+        Those are of `ServedFunction.neighborhood`.
         Untrained rows are never neighbors and have none, in ratings as well; a row is
         its own neighbor where `itself` asks for that.
 
@@ -157,44 +144,14 @@ class IndexedRecommender:
         with self._naming_rows(field, rows, "cosines"):
             return self._neighbors_of(field).top(rows, k, itself, allowed)
 
-    @torch.no_grad()
     def _neighbors_of(self, field: int) -> Neighbors:
         if field not in self._neighbors:
-            interaction, cold_start = self.model.network.interaction(), self.model.cold_start
-            table, readout = interaction.table(field), clip_readout(interaction.readout)
-            weights = field_weights(interaction.operation, readout, table.shape[1], field)
+            cold_start = self.model.cold_start
             untrained = None if cold_start is None else cold_start.untrained(field)
-            self._neighbors[field] = Neighbors(table * weights.sqrt(), untrained)
+            self._neighbors[field] = Neighbors(self._function.neighborhood(field), untrained)
         return self._neighbors[field]
 
     def explained(self, pairs: sparse.csr_array, item: int) -> NDArray[np.float32]:
-        """Share of an item's score that each of a user's pairs (1, n_items) carries, in order.
-
-        The score less that of the user folded in without the pair.
-        """
-        folding, count = self.model.fold(0), pairs.nnz
-        step = max(1, MEMORY // (_PAIR_BYTES * max(count, 1)))
-        whole = self._score_of(folding.vectors(pairs), item)
-        each = np.zeros(count, np.float32)
-        for start in range(0, count, step):
-            places = np.arange(start, min(start + step, count))
-            each[places] = self._score_of(folding.vectors(_without(pairs, places)), item)
-        carried: NDArray[np.float32] = (self.model.scale.deviation * (whole - each)).astype("f4")
-        return carried
-
-    @torch.no_grad()
-    def _score_of(self, users: fold.Rows, item: int) -> NDArray[np.float32]:
-        """Scores (b,) of users' raw vectors with one item, without the constant."""
-        interaction = self.model.network.interaction()
-        own = interaction.transforms[0](users.vectors)
-        scores = interaction.combine_broadcast(own, interaction.table(1)[item])
-        biased = scores if users.biases is None else scores + users.biases
-        return np.asarray(biased.numpy())
-
-
-def _without(pairs: sparse.csr_array, places: Rows) -> sparse.csr_array:
-    """A user's pairs (1, n_items) without one of them in each row, that at some place."""
-    kept = np.arange(pairs.nnz) != places[:, None]
-    others, values = (np.broadcast_to(a, kept.shape)[kept] for a in (pairs.indices, pairs.data))
-    indptr = np.arange(len(places) + 1) * (pairs.nnz - 1)
-    return sparse.csr_array((values, others, indptr), shape=(len(places), pairs.shape[1]))
+        """Share of an item's score that each of a user's pairs (1, n_items) carries, in order."""
+        carried = self._function.carried(pairs, item)
+        return (self.model.scale.deviation * carried).astype(np.float32)

@@ -27,18 +27,21 @@ from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import MALFORMED, CheckpointError, ConfigError, first_line
 from sif.evaluation.cold_start import ColdStartRule, cold_rows
 from sif.evaluation.evaluate import Objective, pair_matrix
-from sif.evaluation.scorers import InteractionScorer, Scale
+from sif.evaluation.scorers import HistoryScorer, InteractionScorer, Scale
 from sif.problems.interactions import InteractionProblem
+from sif.problems.order import OrderProblem
 from sif.recommender import fold_in_terms as terms
 from sif.recommender.file_checks import FittedOn, check
 from sif.recommender.fold_in import FoldIn
 from sif.recommender.fold_in_terms import FoldInTerms, fold_in_terms
+from sif.recommender.functions import HistoryFunction, ServedFunction, VectorFunction
 from sif.recommender.owned import History, Owned
 from sif.recommender.report import Report
-from sif.retrieval.engine import Engine
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.registry import design_of, expression
+from sif.spaces.linear.network import OrderNetwork
+from sif.spaces.linear.sequences import Sequences, ranked
 from sif.utils import checkpoint
 
 KIND = "recommender"
@@ -57,11 +60,11 @@ class ServedModel:
 
     Attributes:
         genotype: The function.
-        network: Trained, vectors looked up by id.
+        trained: The function's weights: vectors looked up by id, or those of an item-item model.
         fields: Of the data, user and item first.
         vocabularies: One per field.
-        seen: CSR (n_users, n_items): items of users after filters, values ones or standardized
-            ratings; what folding in starts from.
+        seen: CSR (n_users, n_items): items of users after filters; what folding in starts from.
+            Values are ones, standardized ratings, or places in order, the larger the later.
         titles: Item id to title.
         scale: Back to rating units.
         objective: "ranking" or "rating".
@@ -77,7 +80,7 @@ class ServedModel:
     """
 
     genotype: Genotype
-    network: InteractionNetwork
+    trained: InteractionNetwork | OrderNetwork
     fields: tuple[str, ...]
     vocabularies: tuple[Vocabulary, ...]
     seen: sparse.csr_array
@@ -118,16 +121,66 @@ class ServedModel:
             exclude_seen=problem.config.exclude_seen,
         )  # fmt: skip
 
+    @classmethod
+    def in_order(
+        cls, problem: OrderProblem, network: OrderNetwork, known: Interactions
+    ) -> ServedModel:
+        """Serves an item-item model.
+
+        Args:
+            problem: Whose train part it was fitted on.
+            network: The model.
+            known: See `of`.
+        """
+        return cls(
+            network.genotype, network, known.fields, known.vocabularies, _places(known),
+            known.titles, Scale(), "ranking", problem.cold_start, (),
+            problem.config.data.lasting,
+            tuple(np.flatnonzero(cold_rows(problem.train_part, f)) for f in (0, 1)),
+            exclude_seen=problem.config.exclude_seen,
+        )  # fmt: skip
+
+    @property
+    def network(self) -> InteractionNetwork:
+        """Vectors and function of users and items.
+
+        Raises:
+            ConfigError: An item-item model, which has none.
+        """
+        if isinstance(self.trained, OrderNetwork):
+            raise ConfigError(
+                f"expected a function of vectors of users and items, found {self.expression}"
+            )
+        return self.trained
+
+    @property
+    def reads_order(self) -> bool:
+        """True if a user's vector depends on the order of his items."""
+        return isinstance(self.trained, OrderNetwork)
+
     @property
     def expression(self) -> str:
         """The function on one line."""
+        if isinstance(self.trained, OrderNetwork):
+            return self.trained.design.expression
         return expression(self.genotype, self.fields)
+
+    @cached_property
+    def function(self) -> ServedFunction:
+        """Vectors of users, and scores.
+
+        Raises:
+            ConfigError: A function of more fields than user and item.
+        """
+        if isinstance(self.trained, OrderNetwork):
+            return HistoryFunction(self.trained, self.seen)
+        return VectorFunction(self.trained, self.folds)
 
     @property
     def is_personalized(self) -> bool:
         """True if a ranking may differ between users, as ratings and further fields do."""
         two = self.objective == "ranking" and len(self.fields) == 2
-        return not two or Engine(self.network.interaction()).is_personalized
+        return not two or self.function.engine.is_personalized
 
     @property
     def rule(self) -> ColdStartRule | None:
@@ -138,8 +191,11 @@ class ServedModel:
         return self.cold_start if self.objective == "ranking" else None
 
     @cached_property
-    def scorer(self) -> InteractionScorer:
+    def scorer(self) -> InteractionScorer | HistoryScorer:
         """Scores of all items for known users, and of pairs."""
+        if isinstance(self.trained, OrderNetwork):
+            histories = self.trained.histories(Sequences.of_places(self.seen))
+            return HistoryScorer(histories, self.trained.table, self.rule)
         return InteractionScorer(self.network.interaction(), self.scale, self.rule)
 
     @cached_property
@@ -182,7 +238,8 @@ class ServedModel:
     def row(self, columns: NDArray[np.int64], values: NDArray[np.float64]) -> sparse.csr_array:
         """Pairs of one user as a row (1, n_items) of targets; of a repeated item the last counts.
 
-        Ratings that the training's filter would have left out are left out.
+        Where the model reads order, the values are the places of the columns. Ratings that the
+        training's filter would have left out are left out.
 
         Args:
             columns: (n,) numbers of items.
@@ -192,6 +249,8 @@ class ServedModel:
             ConfigError: A rating that is not finite, or too large for float32.
         """
         standard = self._standardized(values)
+        if self.reads_order:
+            standard = np.arange(1.0, len(values) + 1)
         place = {int(column): n for n, column in enumerate(columns)}
         if self.objective == "rating" and self.reading.min_rating is not None:
             place = {c: n for c, n in place.items() if values[n] >= self.reading.min_rating}
@@ -211,15 +270,19 @@ class ServedModel:
         return standard
 
     def fold(self, field: int) -> FoldIn:
-        """Folds rows of a field in."""
+        """Folds rows of a field in.
+
+        Raises:
+            ConfigError: An item-item model, which needs no folding.
+        """
         return FoldIn(self.network.interaction(), field, *self.folds[field])
 
     def save(self, folder: Path) -> Path:
         """Writes the model into a folder; returns the file."""
         state: dict[str, Any] = {
             "genotype": self.genotype.to_json(),
-            "shape": vars(self.network.shape),
-            "network": self.network.state_dict(),
+            "shape": None if self.reads_order else vars(self.network.shape),
+            "network": self.trained.state_dict(),
             "fields": list(self.fields),
             "vocabularies": [np.asarray(v.ids, dtype=np.str_) for v in self.vocabularies],
             "titles": [_packed(self.titles), _packed(self.titles.values())],
@@ -266,13 +329,8 @@ class ServedModel:
     @classmethod
     def _decoded(cls, state: Mapping[str, Any]) -> ServedModel:
         genotype = Genotype.from_json(state["genotype"])
-        saved = state["shape"]
-        lists = {name: tuple(saved.get(name, ())) for name in ("sizes", "encodings")}
-        shape = TableShape(**{**saved, **lists})
         fields = tuple(state["fields"])
-        design = design_of(genotype, fields).served()
-        net = InteractionNetwork(design, shape, torch.Generator())
-        net.load_state_dict(state["network"])
+        net = _network(genotype, state, fields)
         vocabularies = tuple(Vocabulary(ids) for ids in state["vocabularies"])
         sizes = tuple(len(v) for v in vocabularies)
         folds = tuple(
@@ -291,6 +349,24 @@ class ServedModel:
             _owned(state.get("owned"), sizes[0]), state.get("exclude_seen", "all"),
             state.get("fitted_on", "train"),
         )  # fmt: skip
+
+
+def _network(
+    genotype: Genotype, state: Mapping[str, Any], fields: tuple[str, ...]
+) -> InteractionNetwork | OrderNetwork:
+    """The weights of a file's state, which has been checked."""
+    net: InteractionNetwork | OrderNetwork
+    if state["shape"] is None:
+        with torch.device("meta"):
+            net = OrderNetwork(genotype, len(state["vocabularies"][1]))
+        net.load_state_dict(state["network"], assign=True)
+        return net
+    saved = state["shape"]
+    lists = {name: tuple(saved.get(name, ())) for name in ("sizes", "encodings")}
+    shape = TableShape(**{**saved, **lists})
+    net = InteractionNetwork(design_of(genotype, fields).served(), shape, torch.Generator())
+    net.load_state_dict(state["network"])
+    return net
 
 
 def _with_todays_names(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -328,6 +404,14 @@ def _targets(known: Interactions, problem: InteractionProblem) -> sparse.csr_arr
         matrix.sum_duplicates()
     pairs.data = sums.data / counts.data  # further fields may have several of a pair
     return pairs
+
+
+def _places(known: Interactions) -> sparse.csr_array:
+    """Pairs of users and items, each with its place in the order of its user, from 1."""
+    rows = known.order
+    places = np.arange(1, len(rows) + 1, dtype=np.float64)
+    users, items = known.ids[rows, :2].T
+    return ranked(sparse.csr_array((places, (users, items)), shape=known.sizes[:2]))
 
 
 def _seen(parts: Sequence[NDArray[np.int64]], sizes: tuple[int, ...]) -> sparse.csr_array:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 
 from sif.retrieval.kernels import Broadcast, Maxima, compiled
@@ -73,6 +76,31 @@ class Catalogue:
             torch.add(users.left[:, :1], right[:, 1], out=scores)
         for kernel, side in zip(self._kernels, users.sides, strict=True):
             kernel.add(side, start, stop, out)
+
+
+class HistoryCatalogue:
+    """Items of an item-item model: a user's vector is his history, the scores history @ weights.
+
+    Args:
+        weights: float32 (d, n_items).
+
+    Attributes:
+        n_items, device, is_personalized: See `Catalogue`.
+    """
+
+    is_personalized = True
+    device = torch.device("cpu")
+
+    def __init__(self, weights: NDArray[np.float32]) -> None:
+        self._weights, self.n_items = weights, weights.shape[1]
+
+    def users(self, vectors: sparse.csr_array, biases: Tensor | None) -> Users:
+        """Users ready for `write`: all their scores, from histories (b, d)."""
+        return Users(torch.from_numpy(np.asarray(vectors @ self._weights)), ())
+
+    def write(self, users: Users, start: int, stop: int, out: Tensor) -> None:
+        """Writes scores of items start..stop into the first columns of out (b, any) float32."""
+        out[:, : stop - start] = users.left[:, start:stop]
 
 
 def _kernel(part: Operation, share: Tensor, items: Tensor) -> Maxima | Broadcast:

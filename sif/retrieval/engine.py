@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 
 from sif.errors import ConfigError, ScoreError, ShapeError
-from sif.retrieval.catalogue import Catalogue, Users
+from sif.retrieval.catalogue import Catalogue, HistoryCatalogue, Users
 from sif.retrieval.kernels import selection
 from sif.retrieval.threads import alone, in_chunks
 from sif.retrieval.topk import block_size, top_k
@@ -42,15 +43,15 @@ class UserVectors:
     """Vectors and biases of users.
 
     Attributes:
-        vectors: (b, d), before the user's transform.
+        vectors: (b, d), before the user's transform; histories (b, d) of item-item models.
         biases: (b,); None: 0.
     """
 
-    vectors: Tensor
+    vectors: Tensor | sparse.csr_array
     biases: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.vectors)
+        return int(self.vectors.shape[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,60 +91,37 @@ class _Request:
             scores[:, : stop - start].masked_fill_(closed, -torch.inf)
 
 
-class Engine:
-    """Best items of an interaction function of user and item.
-
-    Keeps its own copy of what it needs of the items: make a new one after further training.
+class ItemEngine:
+    """Best items among those of a catalog, for users given by their vectors.
 
     Args:
-        interaction: The function.
+        catalogue: Items, prepared to be scored.
+        dimension: Of the users' vectors.
         memory: Bytes of scores held at once; at least one user's are.
         threads: Of the CPU, for more than a few users; None: as many as torch has.
 
     Attributes:
-        n_users: Rows of the user table.
         n_items: Items, all of which are scored.
         is_personalized: Whether the order of the items depends on the user. It does not where the
             user enters as a summand alone (plus, concat).
 
     Raises:
-        ConfigError: Another number of fields, or a limit below 1.
+        ConfigError: A limit below 1.
     """
 
-    @torch.no_grad()
     def __init__(
-        self, interaction: Interaction, memory: int = MEMORY, threads: int | None = None
-    ) -> None:
-        if (fields := len(interaction.vectors)) != 2:
-            raise ConfigError(f"engine: expected a function of 2 fields, found {fields}")
+        self, catalogue: Catalogue | HistoryCatalogue, dimension: int, memory: int = MEMORY,
+        threads: int | None = None,
+    ) -> None:  # fmt: skip
         if threads is None:
-            threads = torch.get_num_threads() if interaction.readout.device.type == "cpu" else 1
+            threads = torch.get_num_threads() if catalogue.device.type == "cpu" else 1
         if memory < 1 or threads < 1:
             raise ConfigError(
                 f"engine: expected memory and threads of at least 1, found {memory} and {threads}"
             )
-        self._memory, self._threads = memory, threads
-        self._users, self._tables = interaction.vectors[0].table, interaction.tables
-        self._catalogue = Catalogue(interaction)
-        self.n_users, self.n_items = len(self._users), self._catalogue.n_items
-        self.is_personalized = self._catalogue.is_personalized
-
-    def vectors(self, rows: NDArray[np.int64]) -> UserVectors:
-        """The vectors and biases of known users (b,), for `scores` and `top`.
-
-        Raises:
-            ShapeError: A row that the table does not have.
-        """
-        rows = np.asarray(rows, dtype=np.int64)
-        outside = rows[(rows < 0) | (rows >= self.n_users)]
-        if len(outside):
-            raise ShapeError(
-                f"users: expected rows from 0 to {self.n_users - 1}, found {outside[0]}"
-            )
-        at = torch.from_numpy(rows).to(self._users.device)
-        biases = self._tables.biases
-        with alone(torch.get_num_threads()):  # a look-up is done before a second thread is there
-            return UserVectors(self._users[at], biases[0][at] if biases else None)
+        self._memory, self._threads, self._dimension = memory, threads, dimension
+        self._catalogue = catalogue
+        self.n_items, self.is_personalized = catalogue.n_items, catalogue.is_personalized
 
     def scores(self, users: UserVectors) -> NDArray[np.float32]:
         """Scores of all items, offsets included: float32 (b, n_items), higher is better.
@@ -255,7 +233,7 @@ class Engine:
         in_chunks(n, self._rows(n, max(width, 1)), self._threads, worker)
 
     def _check(self, users: UserVectors) -> None:
-        expected = (len(users), self._users.shape[1])
+        expected = (len(users), self._dimension)
         if users.vectors.shape != expected:
             raise ShapeError(
                 f"user vectors: expected shape {expected}, found {tuple(users.vectors.shape)}"
@@ -278,3 +256,47 @@ class Engine:
                 f"allowed items: expected bool of shape {(self.n_items,)}, "
                 f"found {allowed.dtype} of shape {allowed.shape}"
             )
+
+
+class Engine(ItemEngine):
+    """Best items of an interaction function of user and item.
+
+    Keeps its own copy of what it needs of the items: make a new one after further training.
+
+    Args:
+        interaction: The function.
+        memory, threads: See `ItemEngine`.
+
+    Attributes:
+        n_users: Rows of the user table.
+
+    Raises:
+        ConfigError: Another number of fields, or a limit below 1.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self, interaction: Interaction, memory: int = MEMORY, threads: int | None = None
+    ) -> None:
+        if (fields := len(interaction.vectors)) != 2:
+            raise ConfigError(f"engine: expected a function of 2 fields, found {fields}")
+        self._users, self._tables = interaction.vectors[0].table, interaction.tables
+        self.n_users, dimension = self._users.shape
+        super().__init__(Catalogue(interaction), dimension, memory, threads)
+
+    def vectors(self, rows: NDArray[np.int64]) -> UserVectors:
+        """The vectors and biases of known users (b,), for `scores` and `top`.
+
+        Raises:
+            ShapeError: A row that the table does not have.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        outside = rows[(rows < 0) | (rows >= self.n_users)]
+        if len(outside):
+            raise ShapeError(
+                f"users: expected rows from 0 to {self.n_users - 1}, found {outside[0]}"
+            )
+        at = torch.from_numpy(rows).to(self._users.device)
+        biases = self._tables.biases
+        with alone(torch.get_num_threads()):  # a look-up is done before a second thread is there
+            return UserVectors(self._users[at], biases[0][at] if biases else None)

@@ -43,14 +43,14 @@ class Entrants:
         methods: Name to search method.
         given: Name to a design that is trained without a search.
         ours: The name that is compared with the others.
-        fallback: The name that takes our place where validation prefers it; None: nobody does.
+        fallbacks: Names that may take our place where validation prefers one.
         subject: Name of our model in the verdict; empty: its expression.
     """
 
     methods: Mapping[str, str]
     given: Mapping[str, Any]
     ours: str
-    fallback: str | None = None
+    fallbacks: tuple[str, ...] = ()
     subject: str = ""
 
 

@@ -64,7 +64,7 @@ class JobRunner:
         self._take_plan()
         start, summary = self.study.start(self._train, self.context.console)
         found = self._searches(start, summary)
-        designs = {name: self.problem.design(one.genotype) for name, one in found.items()}
+        designs = {name: self._searched(name).design(one.genotype) for name, one in found.items()}
         designs |= self.entrants.given
         trained = {
             name: one
@@ -101,7 +101,7 @@ class JobRunner:
             budget = study.config.budget
             measured = Measurements(self.problem, budget and MEASURING * budget)
             costs = study.costs(measured)
-            methods = tuple(self.entrants.methods.values())
+            methods = tuple(study.measured_methods.values())
             return make_plan(
                 study.config, self.problem, measured, costs, study.optional, methods, began, elapsed
             ).state()
@@ -138,7 +138,7 @@ class JobRunner:
         itself = namesakes(designs, entries, ours)
         others = {name: one for name, one in entries.items() if name not in (ours, *itself)}
         decision = verdict(
-            self.entrants.subject or self.problem.expression(designs[ours]),
+            self.entrants.subject or self.study.expression(designs[ours]),
             entries[ours].test,
             {name: entry.test for name, entry in others.items()},
             {name: entry.valid[metric] for name, entry in others.items()},
@@ -166,15 +166,20 @@ class JobRunner:
             }
         )
 
-    def _searches(self, problem: Problem[Any, Any], summary: Mapping[str, Any]) -> dict[str, Found]:
+    def _searched(self, name: str) -> Problem[Any, Any]:
+        """The problem whose designs an entrant finds."""
+        return self.study.searched_by(name) or self.problem
+
+    def _searches(self, start: Problem[Any, Any], summary: Mapping[str, Any]) -> dict[str, Found]:
         found = {}
         for name, method in self.entrants.methods.items():
-            stage = self.study.search_stage.format(name)
-            work = partial(self._search, problem, stage, name, method)
+            own = self.study.searched_by(name)
+            stage = self.study.search_stage.format(name) if own is None else f"search-{name}"
+            work = partial(self._search, own or start, stage, name, method)
             with self._stage(f"search {name}"):
                 state = self._unless_diverged(name, partial(self.context.stages.run, stage, work))
             if state is not None:
-                found[name] = Found.restored(state, summary)
+                found[name] = Found.restored(state, summary if own is None else {})
         return found
 
     def _unless_diverged(self, name: str, work: Callable[[], Any]) -> Any:
@@ -191,12 +196,12 @@ class JobRunner:
         checkpointer: LoopCheckpointer,
     ) -> State:  # fmt: skip
         study, console, epochs = self.study, self.context.console, problem.config.search.epochs
-        operations = self.problem.operations  # on no clock
+        operations = self._searched(name).operations  # on no clock
 
         def show(epoch: int, entry: Mapping[str, Any]) -> None:
             loss = entry["selected_loss"]  # of what is shown, not of what is on trial beside it
             loss = entry["loss"] if loss is None else loss
-            text = f"loss {loss:.4f} {study.leaders(entry['selection'])}"
+            text = f"loss {loss:.4f} {study.leaders(entry['selection'], operations)}"
             console.progress(f"search {method}", epoch, max(epoch, epochs), text)
 
         child = self.context.tracker.child(stage)
@@ -212,7 +217,7 @@ class JobRunner:
         for line in study.search_lines(name, method, found):
             console.line(line)
         child.log(study.search_numbers(found), 0)
-        text = self.problem.expression(self.problem.design(found.genotype))
+        text = study.expression(problem.design(found.genotype))
         child.set_tags({"genotype": text, "method": method})
         child.close()
         return found.state()
@@ -220,43 +225,49 @@ class JobRunner:
     def _train(self, name: str, design: Any) -> Trained[Any] | None:
         """A design's training, made once; None where it diverged."""
         if name not in self._trained:
-            work = partial(self.problem.fit, name, design, self.context)
+            work = partial(self.study.problem_of(design).fit, name, design, self.context)
             with self._stage(f"train {name}"):
                 self._trained[name] = self._unless_diverged(name, work)
         return self._trained[name]
 
     def _last_word(self, designs: dict[str, Any], trained: dict[str, Trained[Any]]) -> None:
-        """Validation has it: nobody is served what it likes less than the fallback."""
-        ours, other = self.entrants.ours, self.entrants.fallback
-        if other is None or other not in trained:
-            return
-        if not self.problem.prefers(trained[other], trained[ours]):
+        """Validation has it: nobody is served what it likes less than a fallback."""
+        ours, study = self.entrants.ours, self.study
+        others = [name for name in self.entrants.fallbacks if name in trained]
+        best = max([ours, *others], key=lambda name: self.problem.merit(trained[name].result.valid))
+        if best == ours:
             return
         metric, form = self.problem.shown, self.problem.format
-        valid = {name: trained[name].result.valid[metric] for name in (other, ours)}
         kept, found = (
-            f"{self.problem.expression(designs[name])} ({value:{form}})"
-            for name, value in valid.items()
+            f"{study.expression(designs[name])} ({trained[name].result.valid[metric]:{form}})"
+            for name in (best, ours)
         )
         self.context.console.line(f"kept: {kept}, which validation prefers to the found {found}")
-        # The seconds stay those of the searched function.
-        result = replace(trained[other].result, seconds=trained[ours].result.seconds)
-        designs[ours], trained[ours] = designs[other], replace(trained[other], result=result)
+        self._serve(best, designs, trained)
+
+    def _serve(
+        self, name: str, designs: dict[str, Any], trained: dict[str, Trained[Any]]
+    ) -> None:  # fmt: skip
+        """Another entrant's network is ours; the seconds stay those of the searched function."""
+        ours, other = self.entrants.ours, trained[name]
+        seconds = trained[ours].result.seconds if ours in trained else other.result.seconds
+        designs[ours] = designs[name]
+        trained[ours] = replace(other, result=replace(other.result, seconds=seconds))
 
     def _stand_in(self, designs: dict[str, Any], trained: dict[str, Trained[Any]]) -> None:
-        """Ours diverged: the fallback is served, or else what validation ranks best.
+        """Ours diverged: the best fallback is served, or else what validation ranks best.
 
         Raises:
             DivergedError: Nothing else was trained.
         """
-        ours, other = self.entrants.ours, self.entrants.fallback
+        ours = self.entrants.ours
         if not trained:
             raise self._diverged[ours]
-        if other is None or other not in trained:
-            other = max(trained, key=lambda name: self.problem.merit(trained[name].result.valid))
-        told = self.problem.expression(designs[other])
+        others = [name for name in self.entrants.fallbacks if name in trained] or list(trained)
+        other = max(others, key=lambda name: self.problem.merit(trained[name].result.valid))
+        told = self.study.expression(designs[other])
         self.context.console.line(f"kept: {told} of {other}, as {ours} diverged")
-        designs[ours], trained[ours] = designs[other], trained[other]
+        self._serve(other, designs, trained)
 
     def _time_for_refits(self, trained: Mapping[str, Trained[Any]]) -> bool:
         """True if the budget has time for second fits of all models: all are tested alike."""
@@ -310,10 +321,10 @@ class JobRunner:
         valid, seconds = trained.result.valid, trained.result.seconds
 
         def test(_: LoopCheckpointer) -> State:
-            evaluation = self.study.test(trained.network)
+            evaluation = self.study.test(design, trained.network)
             params = self.study.params(trained, found)
             entry = Entry(name, valid, evaluation, seconds, params, trained.refit)
-            self._record(f"test-{name}", entry, self.problem.expression(design))
+            self._record(f"test-{name}", entry, self.study.expression(design))
             return entry.state()
 
         return Entry.restored(self.context.stages.run(f"test-{name}", test))
@@ -449,7 +460,7 @@ def metrics_document(study: Study, results: Results) -> dict[str, Any]:
         "seed": config.seed,
         "metric": study.problem.shown,
         "protocol": study.protocol(),
-        "genotype": study.problem.expression(results.designs[name]),
+        "genotype": study.expression(results.designs[name]),
         **study.in_document(results),
         "valid": dict(ours.valid),
         "test": dict(ours.test.metrics),

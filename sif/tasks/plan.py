@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -257,7 +257,7 @@ def make_plan(
         if (section := getattr(fitting, name)) != (before := getattr(config, name))
     }
     rows = tuple(
-        Row(stage, _settings(fitting, stage), seconds, measured.peak(stage))
+        Row(stage, _settings(fitting, stage, costs.closed), seconds, measured.peak(stage))
         for stage, seconds in costs.seconds(fitting, cut.left_out).items()
     )
     return Plan(
@@ -266,8 +266,10 @@ def make_plan(
     )  # fmt: skip
 
 
-def _settings(config: Any, stage: str) -> str:
-    kind = stage.partition(" ")[0]
+def _settings(config: Any, stage: str, closed: Container[str]) -> str:
+    kind, _, name = stage.partition(" ")
+    if name in closed:
+        return {"search": "closed forms", "train": "penalties"}.get(kind, "what was chosen")
     if kind == "train":
         strengths = getattr(config.train, "l2", ())
         grid = f", {len(strengths)} L2" if strengths else ""

@@ -77,8 +77,20 @@ class Study(ABC):
         """
         raise NotImplementedError(name)
 
-    def test(self, network: Any) -> Evaluation:
-        """Evaluates a finished network on the test part."""
+    def problem_of(self, design: Any) -> Problem[Any, Any]:
+        """The problem that a design is trained on."""
+        return self.problem
+
+    def searched_by(self, name: str) -> Problem[Any, Any] | None:
+        """The problem that an entrant searches; None: the one of all."""
+        return None
+
+    def expression(self, design: Any) -> str:
+        """A design on one line."""
+        return self.problem_of(design).expression(design)
+
+    def test(self, design: Any, network: Any) -> Evaluation:
+        """Evaluates a finished network of a design on the test part."""
         return self.problem.test(network, self.test_part)
 
     # Second fits, which a task may make of everything once all is chosen
@@ -153,12 +165,19 @@ class Study(ABC):
     def costs(self, measured: Measurements) -> Costs:
         """Costs of the stages of the job, measured on a few steps."""
         entrants = self.entrants
-        trainings = measured.trainings(entrants.given, tuple(entrants.methods), self.draws)
+        methods = self.measured_methods
+        trainings = measured.trainings(entrants.given, tuple(methods), self.draws)
         tests = sum(cost.validation for cost in trainings.values())
         return Costs(
-            measured.searches(entrants.methods), trainings, self.baseline_seconds(measured),
+            measured.searches(methods), trainings, self.baseline_seconds(measured),
             FIGURES + tests, self.config.train.epochs,
         )  # fmt: skip
+
+    @property
+    def measured_methods(self) -> Mapping[str, str]:
+        """Methods by entrant, of those that search the problem of all."""
+        methods = self.entrants.methods.items()
+        return {name: one for name, one in methods if self.searched_by(name) is None}
 
     def baseline_seconds(self, measured: Measurements) -> dict[str, float]:
         """Seconds of each of `baselines`."""
@@ -184,8 +203,7 @@ class Study(ABC):
     def optional(self) -> tuple[str, ...]:
         """Names of the entrants that a plan may leave out, unless they are the only ones."""
         others = (*self.entrants.methods, *self.entrants.given, *self.baselines)
-        kept = (self.entrants.ours, self.entrants.fallback)
-        return tuple(name for name in others if name not in kept)
+        return tuple(name for name in others if name != self.entrants.ours)
 
     # What is told
 
@@ -197,8 +215,15 @@ class Study(ABC):
     def protocol(self) -> dict[str, Any]:
         """The split, for metrics.json."""
 
-    def leaders(self, selection: Mapping[str, Sequence[int]]) -> str:
-        """The selection of an epoch, for the progress line."""
+    def leaders(
+        self, selection: Mapping[str, Sequence[int]], names: Mapping[str, Sequence[str]]
+    ) -> str:
+        """The selection of an epoch, for the progress line.
+
+        Args:
+            selection: Block to the numbers of chosen operations.
+            names: Block to names of its operations.
+        """
         return ""
 
     def watched(self, design: Any) -> dict[str, float]:

@@ -41,6 +41,12 @@ BLOCKS = (
 )  # fmt: skip
 
 
+def blocks_of(scales: int) -> tuple[Block, ...]:
+    """The blocks of designs with so many time scales at most, from 1."""
+    dropped = {1: ("recent", "long"), 2: ("recent",)}.get(scales, ())
+    return tuple(block for block in BLOCKS if block.name not in dropped)
+
+
 @dataclass(frozen=True)
 class LinearDesign:
     """An item-item model.
@@ -53,6 +59,11 @@ class LinearDesign:
 
     decays: tuple[Decay, ...]
     discount: float = 0.0
+
+    @property
+    def scales(self) -> int:
+        """Number of matrices of weights side by side."""
+        return max(1, len(self.decays))
 
     @property
     def expression(self) -> str:

@@ -1,4 +1,4 @@
-"""Ridge regression of the next item on decayed histories: one Cholesky factorization."""
+"""Item-item weights in closed form: one Cholesky factorization, of the next item or of any."""
 
 from __future__ import annotations
 
@@ -90,3 +90,25 @@ def histories(sequences: Sequences, decays: Sequence[Decay]) -> sp.csr_matrix:
         values = np.exp(-decay.rate * (clock[ends] - clock[at])).astype(np.float32)
         blocks.append(sp.csr_matrix((values, (sequences.users[at], sequences.items[at])), shape))
     return sp.csr_matrix(sp.hstack(blocks))
+
+
+def seen(sequences: Sequences) -> sp.csr_matrix:
+    """The items of every user as a set: CSR (n_users, n_items) of ones."""
+    ones = np.ones(len(sequences.items), dtype=np.float32)
+    shape = (sequences.n_users, sequences.n_items)
+    found = sp.csr_matrix((ones, (sequences.users, sequences.items)), shape)
+    found.sum_duplicates()
+    found.data[:] = 1.0
+    return found
+
+
+def set_weights(sequences: Sequences, l2: float) -> Tensor:
+    """Weights of any item from all others: EASE (Steck, WWW 2019), a zero diagonal."""
+    pairs = seen(sequences)
+    gram = torch.from_numpy((pairs.T @ pairs).toarray()).mT
+    gram.diagonal().add_(l2)
+    torch.linalg.cholesky(gram, out=gram)
+    weights = torch.cholesky_inverse(gram, out=gram).mT
+    diagonal = weights.diagonal().clone()
+    weights.neg_().div_(diagonal).fill_diagonal_(0.0)
+    return weights

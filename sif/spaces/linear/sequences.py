@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sif.errors import ShapeError
@@ -82,6 +83,16 @@ class Sequences:
         times = None if seconds is None else seconds[places].astype(np.float64)
         return cls(items[places], starts, sizes[1], times)
 
+    @classmethod
+    def of_places(cls, places: sp.csr_array) -> Sequences:
+        """From a matrix of users and items whose entries tell the order.
+
+        Args:
+            places: CSR (n_users, n_items): of a user's items the larger, the later.
+        """
+        users = np.repeat(np.arange(places.shape[0]), np.diff(places.indptr))
+        return cls.of(users, places.indices.astype(np.int64), places.shape, places.data)
+
     @property
     def n_users(self) -> int:
         """Number of users, those without an item included."""
@@ -118,3 +129,10 @@ class Sequences:
         starts = np.concatenate([[0], np.cumsum(counts)])
         seconds = None if self.seconds is None else self.seconds[keep]
         return Sequences(self.items[keep], starts, self.n_items, seconds)
+
+
+def ranked(places: sp.csr_array) -> sp.csr_array:
+    """The same order with places from 1 within each user: CSR (n_users, n_items)."""
+    found = Sequences.of_places(places)
+    within = np.arange(len(found.items)) - found.starts[found.users] + 1
+    return sp.csr_array((within.astype(np.float32), (found.users, found.items)), shape=places.shape)

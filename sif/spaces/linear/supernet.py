@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sif.core.gates import Gates, Selection
+from sif.core.gates import Block, Gates, Selection
 from sif.core.genotype import Genotype
 from sif.core.probe import replacement_scores
 from sif.spaces.linear.design import (
@@ -26,7 +26,7 @@ from sif.spaces.linear.design import (
     linear_design,
 )
 from sif.spaces.linear.gram import Products
-from sif.spaces.linear.ridge import histories, solve
+from sif.spaces.linear.ridge import histories, seen, set_weights, solve
 from sif.spaces.linear.sequences import Decay, Sequences
 
 Scores = NDArray[np.float32]
@@ -77,14 +77,14 @@ class OrderSpace(nn.Module):
 
     Args:
         context: Inputs from data and objective.
+        blocks: Those of `sif.spaces.linear.design` that are searched; others stay neutral.
     """
 
     name = NAME
-    blocks = BLOCKS
 
-    def __init__(self, context: OrderContext) -> None:
+    def __init__(self, context: OrderContext, blocks: tuple[Block, ...] = BLOCKS) -> None:
         super().__init__()
-        self.context = context
+        self.context, self.blocks = context, blocks
         self.scale = nn.Parameter(torch.ones(()))
         self._products = Products(context.train, dtype=torch.float32)
         self._weights: dict[tuple[Decay, ...], Tensor] = {}
@@ -141,11 +141,12 @@ class OrderSpace(nn.Module):
 
     def _next(self, batch: Judged, gates: Gates) -> Tensor:
         """Scores by the histories of all decays, each through the weights of its scale."""
-        active = [decay_of(self._names(n)[int(gates.weights[n][0].argmax())]) for n in SCALES]
+        scales = [block.name for block in self.blocks if block.name in SCALES]
+        active = [decay_of(self._names(n)[int(gates.weights[n][0].argmax())]) for n in scales]
         chosen = tuple(decay for decay in active if decay is not None)
         parts = iter(self.weights(chosen).split(self.context.train.n_items))
         result = torch.zeros(batch.truth.shape)
-        for name, decay in zip(SCALES, active, strict=True):
+        for name, decay in zip(scales, active, strict=True):
             if decay is None:
                 continue
             weights = next(parts).numpy()
@@ -185,26 +186,6 @@ class OrderSpace(nn.Module):
 
     def genotype(self, gates: Gates) -> Genotype:
         """The combination at the gates."""
-        return Genotype(self.name, gates.choices().named(self.blocks))
-
-
-def seen(sequences: Sequences) -> sp.csr_matrix:
-    """The items of every user as a set: CSR (n_users, n_items) of ones."""
-    ones = np.ones(len(sequences.items), dtype=np.float32)
-    shape = (sequences.n_users, sequences.n_items)
-    found = sp.csr_matrix((ones, (sequences.users, sequences.items)), shape)
-    found.sum_duplicates()
-    found.data[:] = 1.0
-    return found
-
-
-def set_weights(sequences: Sequences, l2: float) -> Tensor:
-    """Weights of any item from all others: EASE (Steck, WWW 2019), a zero diagonal."""
-    pairs = seen(sequences)
-    gram = torch.from_numpy((pairs.T @ pairs).toarray()).mT
-    gram.diagonal().add_(l2)
-    torch.linalg.cholesky(gram, out=gram)
-    weights = torch.cholesky_inverse(gram, out=gram).mT
-    diagonal = weights.diagonal().clone()
-    weights.neg_().div_(diagonal).fill_diagonal_(0.0)
-    return weights
+        chosen = gates.choices().named(self.blocks)
+        neutral = {block.name: ((0, NONE),) for block in BLOCKS if block.name not in chosen}
+        return Genotype(self.name, {**chosen, **neutral})

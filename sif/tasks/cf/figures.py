@@ -17,12 +17,14 @@ from sif.problems.base import SEARCHED
 from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.registry import design_of
+from sif.spaces.linear.network import OrderNetwork
 from sif.tasks.base import Results
 from sif.tasks.cf import splits as protocol
 
 _FORMER_SCORES = {"switch": "replacement_loss"}
 """Kinds of score in older runs, which may be finished or drawn by newer versions."""
 _POINTS = 81
+_AGES = 100  # items back, of a scale without a window
 _REACH = 98.0  # percentile of the embeddings' sizes up to which functions are shown
 
 
@@ -71,14 +73,18 @@ def figure_data(
 
 def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
     """Draws every figure from its data; returns the paths."""
-    paths = [folder / f"{name}.png" for name in ("search", "transforms", "test", "training")]
     search, function = document["search"], document["function"]
+    drawn = "decays" if "decays" in function else "transforms"
+    paths = [folder / f"{name}.png" for name in ("search", drawn, "test", "training")]
     if search is None:  # it diverged
         del paths[0]
     else:
         _draw_search(paths[0], search)
-    curves = {name: (function["x"], y) for name, y in function["curves"].items()}
-    plots.transform_curves(paths[-3], curves)
+    if "decays" in function:
+        plots.history_decays(paths[-3], function["decays"])
+    else:
+        curves = {name: (function["x"], y) for name, y in function["curves"].items()}
+        plots.transform_curves(paths[-3], curves)
     comparison, training = document["comparison"], document["training"]
     rows = [tuple(row) for row in comparison["rows"]]
     plots.test_comparison(paths[-2], rows, comparison["metric"], reference=comparison["reference"])
@@ -107,9 +113,16 @@ def _with_todays_scores(history: Sequence[Mapping[str, Any]]) -> list[dict[str, 
 
 
 def _function(
-    problem: InteractionProblem, genotype: Genotype, network: InteractionNetwork
+    problem: InteractionProblem, genotype: Genotype, network: InteractionNetwork | OrderNetwork
 ) -> dict[str, Any]:
-    """Curves of the transforms and the surface of the function over one embedding dimension."""
+    """Curves of the transforms and the surface of the function over one embedding dimension.
+
+    Of an item-item model the weight of an item by its age, for each time scale.
+    """
+    if isinstance(network, OrderNetwork):
+        decays = network.design.decays
+        weights = {str(d): [d.gamma**age for age in range(d.window or _AGES)] for d in decays}
+        return {"expression": network.design.expression, "surface": None, "decays": weights}
     design, tables = design_of(genotype, problem.fields), network.tables
     with torch.no_grad():
         sizes = torch.cat([t.abs().flatten() for t in (*tables.embeddings, *tables.histories)])

@@ -17,6 +17,7 @@ from sif.data.interactions.load import Dataset, load_dataset
 from sif.errors import ConfigError, DataError
 from sif.problems.controls import CONTROLS
 from sif.problems.interactions import InteractionProblem
+from sif.problems.order import order_problem
 from sif.problems.registered import check_registered
 from sif.tasks.cf.study import InteractionStudy
 from sif.utils.device import Runtime
@@ -42,7 +43,9 @@ def prepare(config: CFConfig, runtime: Runtime) -> InteractionStudy:
     label = dataset.name if dataset else Path(str(config.data.split_file)).stem
     problem = InteractionProblem(split.train, split.valid, config, runtime)
     problem.check_method(config.method)
-    return InteractionStudy(config, label, dataset, split, problem, baselines)
+    return InteractionStudy(
+        config, label, dataset, split, problem, baselines, order_problem(problem)
+    )
 
 
 def load_data(config: CFConfig) -> tuple[Dataset | None, Split]:

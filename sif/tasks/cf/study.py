@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,22 @@ from sif.baselines import BASELINES
 from sif.baselines.forecast import TuningSeconds
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
-from sif.data.interactions import Split
+from sif.data.interactions import Interactions, Split
 from sif.data.interactions.load import Dataset
 from sif.errors import DataError
 from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.user_groups import cold_shares
-from sif.problems.base import SEARCHED, Reporter, Session, Trained
+from sif.problems.base import SEARCHED, Problem, Reporter, Session, Trained
 from sif.problems.controls import CONTROLS, FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import follows
-from sif.problems.plan import Costs
+from sif.problems.order import METHOD, ORDER, OrderCost, OrderProblem, OrderRefit, order_cost
+from sif.problems.plan import ClosedForm, Costs
 from sif.problems.refit import Refit
 from sif.recommender.extend import with_owned
 from sif.recommender.file_checks import FittedOn
 from sif.recommender.model import ServedModel
+from sif.spaces.linear.network import OrderNetwork
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results, Tuned
 from sif.tasks.cf import figures
 from sif.tasks.cf.splits import group_documents, group_table, with_valid_fitted
@@ -68,6 +70,7 @@ class InteractionStudy(Study):
         problem: The other two at work.
         test_part: The split, valid rows among the train rows once all models were fitted on both.
         baselines: Names of the classical baselines to train.
+        order: The same two parts, where models in order can be fitted; None: they cannot.
     """
 
     task, search_stage, draws = "cf", "search", 3
@@ -77,10 +80,12 @@ class InteractionStudy(Study):
     split: Split
     problem: InteractionProblem
     baselines: tuple[str, ...]
+    order: OrderProblem | None = None
 
     def __post_init__(self) -> None:
         self._tuning: dict[str, TuningSeconds] = {}
         self._refit: Refit | None = None
+        self._order_refit: OrderRefit | None = None
         self.data_hash = self.dataset.hash if self.dataset else self.split.hash
         self.split_hash, self.split_name = self.split.hash, self.split.protocol
         self.test_part = self.split
@@ -90,8 +95,11 @@ class InteractionStudy(Study):
             "fit s: seconds of training over the whole grid, without the search"
         )
         controls = {name: CONTROLS[name](self.problem) for name in self.config.controls}
-        fallback = FIXED if FIXED in controls else None
-        self.entrants = Entrants({SEARCHED: self.config.method}, controls, SEARCHED, fallback)
+        methods = {SEARCHED: self.config.method}
+        fallbacks = (FIXED,) if FIXED in controls else ()
+        if self.order is not None:
+            methods[ORDER], fallbacks = METHOD, (*fallbacks, ORDER)
+        self.entrants = Entrants(methods, controls, SEARCHED, fallbacks)
 
     def start(
         self, train: TrainOne, console: Reporter
@@ -113,6 +121,17 @@ class InteractionStudy(Study):
         found = self.problem.tested(fitted.scorer, self.split)
         return Entry(name, fitted.valid.metrics, found, fitted.seconds, dict(fitted.params))
 
+    # The two problems
+
+    def problem_of(self, design: Genotype) -> Problem[Any, Any]:
+        """That of item-item models, or of interaction functions."""
+        in_order = self.order is not None and design.space == ORDER
+        return self.order if in_order and self.order is not None else self.problem
+
+    def searched_by(self, name: str) -> OrderProblem | None:
+        """That of item-item models for its entrant."""
+        return self.order if name == ORDER else None
+
     # Second fits
 
     @property
@@ -122,18 +141,30 @@ class InteractionStudy(Study):
 
     @property
     def _tested(self) -> InteractionProblem:
-        """The problem whose train part the tested models were fitted on."""
+        """The problem whose train part the tested functions and baselines were fitted on."""
         return self.problem if self._refit is None else self._refit.problem
+
+    def _tested_in_order(self) -> OrderProblem:
+        """The same of item-item models."""
+        problem = self.order if self._order_refit is None else self._order_refit.problem
+        assert problem is not None  # noqa: S101
+        return problem
 
     def refit_seconds(self, trained: Iterable[Trained[Any]]) -> float:
         """By the seconds of the first fits."""
-        first = {id(one.network): one.result for one in trained}  # ours may be the fallback's
-        refit = self._second_fits(self._with_valid)
-        return sum(map(refit.seconds, first.values()))
+        first = {id(one.network): one for one in trained}  # ours may be the fallback's
+        functions, in_order = self._second_fits(self._with_valid), self._order_fits(None)
+        seconds = 0.0
+        for one in first.values():
+            reads_order = isinstance(one.network, OrderNetwork)
+            fits = in_order if reads_order and in_order is not None else functions
+            seconds += fits.seconds(one.result)
+        return seconds
 
     def begin_refits(self) -> None:
         """From here on valid rows are fitted."""
         self._refit, self.test_part = self._second_fits(self._with_valid), self._with_valid
+        self._order_refit = self._order_fits(self._with_valid)
         self.legend += (
             f"\ntested: fitted again on train + valid ({self._refit.rows:,} rows) with what "
             "validation chose; 'valid' is of the first fit"
@@ -156,17 +187,28 @@ class InteractionStudy(Study):
     def _with_valid(self) -> Split:
         return with_valid_fitted(self.split)
 
+    def _rows(self, split: Split | None) -> Interactions:
+        """The train part of a split, or all rows."""
+        return self.split.interactions if split is None else split.train
+
     def _second_fits(self, split: Split | None) -> Refit:
         """On the train part of a split, or on all rows; no budget ends them."""
-        rows = self.split.interactions if split is None else split.train
-        return Refit.of(self.problem.at_pace(out_of_time=never), rows)
+        return Refit.of(self.problem.at_pace(out_of_time=never), self._rows(split))
+
+    def _order_fits(self, split: Split | None) -> OrderRefit | None:
+        """The same of item-item models; None: there are none."""
+        return None if self.order is None else OrderRefit.of(self.order, self._rows(split))
+
+    def _fits(self, design: Genotype, split: Split | None) -> Refit | OrderRefit:
+        """Second fits of a design on a split, or on all rows."""
+        fits = self._order_fits(split) if design.space == ORDER else None
+        return fits or self._second_fits(split)
 
     def refit(
         self, name: str, design: Any, trained: Trained[Any], session: Session
     ) -> Trained[Any]:
         """On train and valid rows."""
-        assert self._refit is not None  # noqa: S101
-        return self._refit.network(name, design, trained, session)
+        return self._fits(design, self._with_valid).network(name, design, trained, session)
 
     def tune(self, name: str) -> Tuned:
         """The best of a classical model's grid."""
@@ -181,9 +223,11 @@ class InteractionStudy(Study):
         found = self.problem.tested(scorer, self.test_part)
         return Entry(tuned.name, tuned.valid, found, tuned.seconds, tuned.params, refit)
 
-    def test(self, network: Any) -> Evaluation:
+    def test(self, design: Genotype, network: Any) -> Evaluation:
         """On the test part, by a network of the last fit."""
-        return self._tested.test(network, self.test_part)
+        in_order = design.space == ORDER
+        problem = self._tested_in_order() if in_order else self._tested
+        return problem.test(network, self.test_part)
 
     def fit_on_all(
         self, design: Any, trained: Trained[Any], session: Session
@@ -191,9 +235,15 @@ class InteractionStudy(Study):
         """Test rows included, as the setting has it."""
         if self.config.refit != "all":
             return None
-        return self._second_fits(None).network("all", design, trained, session)
+        return self._fits(design, None).network("all", design, trained, session)
 
     # The plan and the model
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """All but ours and fixed multiply; the order model comes last."""
+        others = [name for name in super().optional if name not in (FIXED, ORDER)]
+        return (*others, *((ORDER,) if self.order is not None else ()))
 
     def costs(self, measured: Measurements) -> Costs:
         """Costs of the stages, second fits among them."""
@@ -201,7 +251,21 @@ class InteractionStudy(Study):
         first = len(self.split.train)
         rows = {"valid": len(self._with_valid.train) / first, "all": len(self.split.part) / first}
         settings = {name: cost.setting for name, cost in self._tuning.items()}
-        return replace(costs, settings=settings, rows=rows if self.refits else {})
+        closed = {} if self.order is None else {ORDER: self._order_costs(measured)}
+        return replace(
+            costs, settings=settings, rows=rows if self.refits else {}, closed=closed
+        )  # fmt: skip
+
+    def _order_costs(self, measured: Measurements) -> ClosedForm:
+        """Of the item-item model, by a small factorization."""
+        assert self.order is not None  # noqa: S101
+        unknown = OrderCost(ClosedForm(0.0, 0.0, 0.0), 0.0)
+        cost = measured.of(f"train {ORDER}", partial(order_cost, self.order), unknown)
+        for stage in ("search", "train"):
+            memory = measured.memory[f"train {ORDER}"]
+            measured.memory[f"{stage} {ORDER}"] = memory
+        measured.memory[f"train {ORDER}"] += cost.bytes / 2**20
+        return cost.seconds
 
     def baseline_seconds(self, measured: Measurements) -> dict[str, float]:
         """Seconds of the tuning of each."""
@@ -216,13 +280,10 @@ class InteractionStudy(Study):
     def save(self, folder: Path, results: Results, console: Reporter) -> None:
         """The recommender; a note where it ranks items alike for all users."""
         trained, known = results.trained[SEARCHED], self.split.interactions
-        problem = self._tested
         if results.served is not None:
-            trained, problem = results.served, self._second_fits(None).problem
+            trained = results.served
             console.line("saved: the model that was fitted on all rows, test rows included")
-        model = ServedModel.of(
-            problem, results.designs[SEARCHED], trained.network, trained.numbers["l2"], known
-        )
+        model = self._model(results.designs[SEARCHED], trained, results.served is not None)
         model = with_owned(model, known.dropped)
         model = replace(model, fitted_on=self._served_rows(results))
         model.save(folder)
@@ -231,6 +292,16 @@ class InteractionStudy(Study):
                 f"note: {model.expression} ranks items alike for all users; its recommendations "
                 "are refused"
             )
+
+    def _model(self, design: Genotype, trained: Trained[Any], on_all: bool) -> ServedModel:
+        """A served model of ours, fitted on all rows or as it was tested."""
+        known = self.split.interactions
+        if design.space == ORDER:
+            fits = self._order_fits(None) if on_all else None
+            in_order = self._tested_in_order() if fits is None else fits.problem
+            return ServedModel.in_order(in_order, trained.network, known)
+        problem = self._second_fits(None).problem if on_all else self._tested
+        return ServedModel.of(problem, design, trained.network, trained.numbers["l2"], known)
 
     def _served_rows(self, results: Results) -> FittedOn:
         if results.served is not None:
@@ -270,10 +341,10 @@ class InteractionStudy(Study):
                 f"the classical baselines see users and items, not {', '.join(fields[2:])}"
             )
         stages = self.problem.stages
-        if self.problem.kind.stages and stages != config.search.stages:
+        asked = tuple(stage for stage in config.search.stages if stage != ORDER)
+        if self.problem.kind.stages and stages != asked:
             notes.append(
-                f"large train part: searched are {', '.join(stages)}, "
-                f"not {', '.join(config.search.stages)}"
+                f"large train part: searched are {', '.join(stages)}, not {', '.join(asked)}"
             )
         return [*lines, *(f"note: {note}" for note in notes)]
 
@@ -281,16 +352,18 @@ class InteractionStudy(Study):
         """The protocol of the split."""
         return self.split.description()
 
-    def leaders(self, selection: Mapping[str, Sequence[int]]) -> str:
+    def leaders(
+        self, selection: Mapping[str, Sequence[int]], names: Mapping[str, Sequence[str]]
+    ) -> str:
         """Names of what is selected."""
-        names = self.problem.operations
         return " ".join(names[block][k] for block, chosen in selection.items() for k in chosen)
 
     def search_lines(self, name: str, method: str, found: Found) -> list[str]:
         """The function, and how often the search changed its mind."""
         counts, summary = found.diagnostics, found.summary
+        stage = "search" if name == SEARCHED else f"search {name}"
         text = (
-            f"search: {self.problem.expression(found.genotype)} after {summary['epochs']} epochs "
+            f"{stage}: {self.expression(found.genotype)} after {summary['epochs']} epochs "
             f"in {summary['seconds']:.1f} s ({counts['flips']:.0f} changes of mind, "
             f"margin {counts['margin']:.2f})"
         )
@@ -366,19 +439,23 @@ class InteractionStudy(Study):
 
     def in_search(self, found: Found) -> dict[str, Any]:
         """The searched function, also where fixed multiply is served."""
-        return {"found": self.problem.expression(found.genotype)}
+        return {"found": self.expression(found.genotype)}
 
     def in_entrant(self, entry: Entry, results: Results) -> dict[str, Any]:
         """Groups of users, and the second fit where there was one."""
-        refit = {"refit": dict(entry.refit)} if entry.refit else {}
-        return {"groups": group_documents(entry.test, self.test_part), **refit}
+        further: dict[str, Any] = {"refit": dict(entry.refit)} if entry.refit else {}
+        found = results.found.get(entry.name)
+        if found is not None:
+            further["search"] = self.search_document(found)
+        return {"groups": group_documents(entry.test, self.test_part), **further}
 
     def in_training(self, results: Results) -> dict[str, Any]:
         """Seconds of the whole grid, and the numbers that were trained."""
         trained = results.trained[SEARCHED]
         sizes = (p.numel() for p in trained.network.parameters() if p.requires_grad)
-        result = trained.result
-        return {"seconds": result.seconds, "epochs": result.epochs, "parameters": sum(sizes)}
+        numbers, result = trained.numbers, trained.result
+        parameters = numbers.get("parameters", sum(sizes))
+        return {"seconds": result.seconds, "epochs": result.epochs, "parameters": parameters}
 
     def figure_data(self, results: Results) -> dict[str, Any]:
         """Search, function, trainings, test and split."""

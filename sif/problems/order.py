@@ -1,0 +1,464 @@
+"""The item-item model in order: a space of closed forms, searched and fitted like any other.
+
+Judging a candidate takes a closed-form fit, so candidates are judged on the most popular items and
+on some users; the design that is found is fitted on everything, over a grid of penalties.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from sif.baselines.forecast import evaluation_seconds
+from sif.baselines.ordered import KEPT_ITEMS, MAX_ITEMS, ridge_seconds, sequences_of
+from sif.config import CFConfig
+from sif.core.gates import Gates
+from sif.core.genotype import Genotype
+from sif.core.stream import Checkpointer
+from sif.data.interactions import Interactions, Split
+from sif.errors import ConfigError, DataError
+from sif.evaluation.cold_start import ColdStartRule
+from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate, evaluate_on
+from sif.evaluation.metrics import ranking_metrics
+from sif.evaluation.scorers import HistoryScorer
+from sif.methods.nasp import NaspSettings
+from sif.problems.base import Problem, Progress, Session, State, Trained, quiet
+from sif.problems.interactions import ORDER_STAGE, InteractionProblem
+from sif.problems.plan import ClosedForm
+from sif.search.run import MethodRun
+from sif.spaces.linear.design import LinearDesign, blocks_of, linear_design
+from sif.spaces.linear.gram import Products
+from sif.spaces.linear.network import OrderNetwork
+from sif.spaces.linear.ridge import seen, set_weights, solve, solving_bytes
+from sif.spaces.linear.sequences import Decay, Sequences
+from sif.spaces.linear.supernet import Judged, OrderContext, OrderSpace, Scores
+from sif.tracking import Tracker
+from sif.training.loop import Metrics, TrainResult
+from sif.training.optim import adam, constant
+from sif.utils.device import Runtime, torch_threads
+from sif.utils.random import derive_seed
+
+ORDER = ORDER_STAGE
+"""Name of the entrant in jobs."""
+METHOD = "nasp"
+"""Of its search, whatever the job searches functions with: every weight is exact, so that only
+methods differ which judge replacements."""
+ITEMS, USERS = 1000, 2000
+"""Items, the most popular ones, and users on which candidates are judged."""
+STEPS = 4
+"""Architecture steps: on five data sets the second one was the last that changed something."""
+L2 = (20.0, 50.0, 100.0, 200.0, 500.0)
+"""Penalties of the next item, in rows."""
+SET_L2 = (50.0, 100.0, 200.0, 500.0, 1000.0)
+"""Penalties of any item, in interactions."""
+SETTINGS = NaspSettings(
+    warmup=0.0, arch_start=0.0, explore=0.0, settle_steps=0, score="replacement_loss",
+    arch_optimizer="plain", arch_lr=1.0, complexity_penalty=0.005,
+)  # fmt: skip
+"""Every weight is exact, so nothing warms up, and a step may be as long as a score. The penalty
+makes order, and each scale, show a gain of two percent."""
+SINGLE, SET = LinearDesign((Decay(0.8, 16),)), LinearDesign(())
+"""The designs on which the search chooses its penalties."""
+VISITED = 3
+"""Penalties that a fit tries, mostly: neighbors of the search's until none is better."""
+FITS = 40
+"""Designs that a search judges, about."""
+K = 10
+"""Cut-off of the metric that decides."""
+
+
+class OrderProblem(Problem[Genotype, OrderNetwork]):
+    """Which history predicts what, on a train and a validation part.
+
+    Args:
+        train_part: What weights are fitted on.
+        valid_part: For the design and the penalty.
+        config: Of the task.
+        runtime: Seed and threads; closed forms are solved on the CPU.
+
+    Raises:
+        DataError: Nothing tells the order, or the items are too many for a dense solution.
+        ConfigError: Another objective than ranking, or fields beyond user and item.
+    """
+
+    format, judged = ".4f", "exported_error"
+    memory_settings = ()
+
+    def __init__(
+        self, train_part: Interactions, valid_part: Interactions, config: CFConfig, runtime: Runtime
+    ) -> None:
+        if config.objective != "ranking" or len(train_part.fields) != 2:
+            raise ConfigError("order: expected rankings of user and item")
+        if train_part.sizes[1] > MAX_ITEMS:
+            raise DataError(
+                f"order: expected at most {MAX_ITEMS:,} items, found {train_part.sizes[1]:,}"
+            )
+        self.sequences = sequences_of(train_part)
+        self.train_part, self.valid_part = train_part, valid_part
+        self.config, self.runtime = config, runtime
+        self.metric = self.shown = MAIN_METRIC["ranking"]
+        self._judged = train_part, valid_part
+
+    # The search
+
+    @cached_property
+    def _sample(self) -> _Sample:
+        seed = derive_seed(self.config.seed, "order", "sample")
+        return _Sample.of(self.train_part, self.valid_part, seed)
+
+    @cached_property
+    def _l2(self) -> tuple[float, float]:
+        """Penalties of the search: of the next item and of any."""
+        return self._sample.best_l2(SINGLE, L2), self._sample.best_l2(SET, SET_L2)
+
+    def space(self, mixed: bool = False) -> OrderSpace:
+        """The space over the sample, with as many scales as the whole catalog allows."""
+        l2, set_l2 = self._l2
+        context = OrderContext(self._sample.train, l2, set_l2, self._sample.error)
+        return OrderSpace(context, blocks_of(MAX_ITEMS // self.sequences.n_items))
+
+    def streams(self) -> tuple[_Same, _Same]:
+        """The sample, always."""
+        return _Same(self._sample.batch), _Same(self._sample.batch)
+
+    def method_run(self) -> MethodRun:
+        """NASP with settings of its own."""
+        update = {"epochs": STEPS, "steps": None, "seconds": None, "arch_every": 1}
+        section = self.config.search.model_copy(update=update)
+        return MethodRun(
+            self.space, self.streams, self.judge, self.judged, section, adam, constant,
+            self.runtime, methods={METHOD: SETTINGS.model_dump()},
+        )  # fmt: skip
+
+    def judge(self, space: Any, gates: Gates) -> float:
+        """1 - NDCG@10 of a selection on the sample."""
+        design = linear_design(space.genotype(gates))
+        return 1 - 1 / float(space.error(self._sample.batch, design))
+
+    def design(self, genotype: Genotype) -> Genotype:
+        """The genotype itself."""
+        return genotype
+
+    def expression(self, design: Genotype) -> str:
+        """The model on one line."""
+        return linear_design(design).expression
+
+    # Fits
+
+    def network(self, design: Genotype) -> OrderNetwork:
+        """A model whose weights are not computed yet."""
+        return OrderNetwork(design, self.sequences.n_items)
+
+    def penalties(self, design: Genotype) -> tuple[float, ...]:
+        """The grid of a design."""
+        return L2 if linear_design(design).decays else SET_L2
+
+    def train(
+        self, design: Genotype, tracker: Tracker, checkpointer: Checkpointer,
+        on_epoch: Progress = quiet,
+    ) -> Trained[OrderNetwork]:  # fmt: skip
+        """Fits penalties of the grid; validation chooses. An "epoch" is one of them.
+
+        Raises:
+            DivergedError: No penalty of the grid can be solved for.
+        """
+        climb = _Climb(self.penalties(design), self._first_penalty(design))
+        products = Products(self.sequences, dtype=torch.float32)
+        keep = self.sequences.n_items <= KEPT_ITEMS
+        best: tuple[OrderNetwork, Metrics, int, float] | None = None
+        history: list[dict[str, float]] = []
+        begin = time.perf_counter()
+        while (l2 := climb.next()) is not None:
+            network = self._fit(design, l2, products, keep)
+            metrics, place = self.validate(network), len(history) + 1
+            history.append({"epoch": place, "seconds": time.perf_counter() - begin, **metrics})
+            tracker.log({"l2": l2, **metrics}, place)
+            if climb.tell(metrics[self.metric]):
+                best = network, metrics, place, l2
+            del network  # or the next one is made beside it and the best
+            assert best is not None  # noqa: S101
+            on_epoch(place, best[1])
+            if self.runtime.out_of_time():
+                break
+        assert best is not None  # noqa: S101
+        chosen, valid, epoch, l2 = best
+        result = TrainResult(valid, epoch, len(history), history, history[-1]["seconds"])
+        return Trained(chosen, result, {"l2": l2, "parameters": chosen.weights.numel()})
+
+    def _first_penalty(self, design: Genotype) -> float:
+        """The best one on the sample, which has fewer rows."""
+        return self._l2[0 if linear_design(design).decays else 1]
+
+    def _fit(
+        self, design: Genotype, l2: float, products: Products | None = None, keep: bool = False
+    ) -> OrderNetwork:
+        """A model of one penalty.
+
+        Args:
+            design: Its scales.
+            l2: The penalty.
+            products: Of the sequences, where there are more penalties to come.
+            keep: Whether these keep their blocks.
+        """
+        found = linear_design(design)
+        with torch_threads(self.runtime.threads):
+            if found.decays:
+                products = products or Products(self.sequences, dtype=torch.float32)
+                weights = solve(products.normal(found.decays, keep), l2)
+            else:
+                weights = set_weights(self.sequences, l2)
+        counts = np.bincount(self.sequences.items, minlength=self.sequences.n_items) + 1.0
+        weights.mul_(torch.from_numpy((counts**-found.discount).astype(np.float32)))
+        with torch.device("meta"):
+            network = self.network(design)
+        network.weights = torch.nn.Parameter(weights, requires_grad=False)
+        return network
+
+    def summary(self, name: str, trained: Trained[OrderNetwork]) -> str:
+        """The design with its penalty on one line."""
+        result = trained.result
+        return (
+            f"{name}: {self.expression(trained.network.genotype)}, {self.describe(result.valid)} "
+            f"with L2 {trained.numbers['l2']:g} ({result.seconds:.1f} s for {result.epochs} "
+            "penalties)"
+        )
+
+    # Measurements
+
+    def scorer(self, network: OrderNetwork) -> HistoryScorer:
+        """Scores of users at the end of their train sequences."""
+        return HistoryScorer(network.histories(self.sequences), network.table, self.cold_start)
+
+    @cached_property
+    def cold_start(self) -> ColdStartRule:
+        """The rule for what the train part does not have."""
+        return ColdStartRule.of(self.train_part)
+
+    def validate(self, network: OrderNetwork) -> Metrics:
+        """Metrics on the validation part."""
+        known, truth = self._judged
+        return evaluate_on(
+            self.scorer(network), self.train_part, (known,), truth, "ranking",
+            self.config.metrics_at,
+        ).metrics  # fmt: skip
+
+    def test(self, network: OrderNetwork, part: Split) -> Evaluation:
+        """Evaluates a finished model on the test part of a split."""
+        return evaluate(self.scorer(network), part, "test", "ranking", self.config.metrics_at)
+
+    # Second fits and their costs
+
+    def again(self, rows: Interactions) -> OrderProblem:
+        """The problem of a second fit, on more rows under the same vocabularies."""
+        nothing = rows.select(np.zeros(0, dtype=np.int64))
+        return OrderProblem(rows, nothing, self.config, self.runtime)
+
+
+def order_problem(functions: InteractionProblem) -> OrderProblem | None:
+    """The problem of item-item models beside that of interaction functions.
+
+    Args:
+        functions: Gives the data and the settings.
+
+    Returns:
+        None where no such stage is searched, nothing tells the order, or the items are too many.
+    """
+    config, train = functions.config, functions.train_part
+    asked = functions.kind.stages and ORDER_STAGE in config.search.stages
+    if not asked or config.objective != "ranking" or not len(functions.valid_part):
+        return None
+    if train.moment is None or train.sizes[1] > MAX_ITEMS:
+        return None
+    return OrderProblem(train, functions.valid_part, config, functions.runtime)
+
+
+@dataclass(frozen=True, eq=False)
+class OrderRefit:
+    """Second fits of item-item models on some rows.
+
+    Attributes:
+        problem: Whose train part these rows are.
+    """
+
+    problem: OrderProblem
+
+    @classmethod
+    def of(cls, first: OrderProblem, rows: Interactions) -> OrderRefit:
+        """Second fits on rows, after first ones on the train part of a problem."""
+        return cls(first.again(rows))
+
+    def seconds(self, first: TrainResult) -> float:
+        """Seconds of the fit of one penalty, with a validation's that is not made."""
+        return first.seconds / max(first.epochs, 1)
+
+    def network(
+        self, name: str, design: Genotype, first: Trained[OrderNetwork], session: Session
+    ) -> Trained[OrderNetwork]:
+        """A model fitted again with its penalty.
+
+        Args:
+            name: Of the stage, "refit-" before it.
+            design: Its scales.
+            first: Its first fit.
+            session: Stores and reports the fit.
+
+        Raises:
+            DivergedError: The penalty is too small for these rows.
+        """
+        fresh: list[OrderNetwork] = []
+        rows = len(self.problem.train_part)
+
+        def work(_: Checkpointer) -> State:
+            begin = time.perf_counter()
+            fresh.append(self.problem._fit(design, first.numbers["l2"]))
+            seconds = time.perf_counter() - begin
+            session.console.line(f"{name}: fitted again on {rows:,} rows ({seconds:.1f} s)")
+            return {"network": fresh[0].state_dict(), "seconds": seconds}
+
+        state = session.stages.run(f"refit-{name}", work)
+        network = fresh[0] if fresh else self.problem.network(design)
+        network.load_state_dict(state["network"], assign=True)
+        return replace(first, network=network, refit={"seconds": state["seconds"]})
+
+
+class _Climb:
+    """A walk over a grid, up to the first place that is better than both of its neighbors.
+
+    Args:
+        grid: Ascending.
+        first: Where it starts, one of the grid.
+    """
+
+    def __init__(self, grid: tuple[float, ...], first: float) -> None:
+        self._grid, self._values = grid, dict[int, float]()
+        self._place = self._best = grid.index(first)
+
+    def next(self) -> float | None:
+        """The next value to try; None: the walk is over."""
+        if not self._values:
+            return self._grid[self._place]
+        for place in (self._best + 1, self._best - 1):
+            if 0 <= place < len(self._grid) and place not in self._values:
+                self._place = place
+                return self._grid[place]
+        return None
+
+    def tell(self, merit: float) -> bool:
+        """Takes the merit of the last value; True if it is the best so far."""
+        better = not self._values or merit > self._values[self._best]
+        self._values[self._place] = merit
+        if better:
+            self._best = self._place
+        return better
+
+
+class _Same:
+    """One batch, again and again."""
+
+    steps_per_pass = 1
+
+    def __init__(self, batch: Judged) -> None:
+        self._batch = batch
+
+    def next(self) -> Judged:
+        """The batch."""
+        return self._batch
+
+    def state_dict(self) -> State:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: State) -> None:
+        """Takes what `state_dict` gives."""
+
+
+class _Sample:
+    """Popular items and some users, under numbers of their own."""
+
+    def __init__(self, train: Sequences, truth: sp.csr_matrix) -> None:
+        self.train, self.batch = train, Judged(train, truth)
+        self._seen = seen(train)
+        self._rows = np.flatnonzero(np.diff(truth.indptr))
+
+    @classmethod
+    def of(cls, train: Interactions, valid: Interactions, seed: int) -> _Sample:
+        """Of the users with validation rows, and of the most popular items."""
+        counts = np.bincount(train.ids[:, 1], minlength=train.sizes[1])
+        items = np.sort(np.argsort(-counts, kind="stable")[:ITEMS])
+        known = np.unique(valid.ids[:, 0])
+        draws = np.random.default_rng([seed, 0x0D])
+        users = np.sort(draws.permutation(known)[:USERS])
+        numbers = [np.full(size, -1) for size in train.sizes[:2]]
+        for number, kept in zip(numbers, (users, items), strict=True):
+            number[kept] = np.arange(len(kept))
+
+        def within(part: Interactions) -> tuple[Interactions, NDArray[np.int64]]:
+            ids = np.stack([n[part.ids[:, f]] for f, n in enumerate(numbers)], axis=1)
+            inside = np.asarray((ids >= 0).all(axis=1), dtype=np.bool_)
+            return part.select(inside), ids[inside]
+
+        rows, ids = within(train)
+        _, wanted = within(valid)
+        shape = len(users), len(items)
+        place = rows.order
+        sequences = Sequences.of(ids[place, 0], ids[place, 1], shape, np.arange(len(place)))
+        ones = np.ones(len(wanted), np.float32)
+        truth = sp.csr_matrix((ones, (wanted[:, 0], wanted[:, 1])), shape)
+        truth.sum_duplicates()
+        return cls(sequences, truth)
+
+    def best_l2(self, design: LinearDesign, grid: tuple[float, ...]) -> float:
+        """The penalty under which a design errs least."""
+
+        def error(l2: float) -> float:
+            context = OrderContext(self.train, l2, l2, self.error)
+            return OrderSpace(context).error(self.batch, design)
+
+        return min(grid, key=error)
+
+    def error(self, batch: Judged, scores: Scores) -> float:
+        """The inverse of NDCG@10."""
+        open_scores = np.array(scores, dtype=np.float64)
+        open_scores[self._seen.nonzero()] = -np.inf
+        k = min(K, open_scores.shape[1])
+        rows = self._rows
+        top = np.argsort(-open_scores[rows], axis=1, kind="stable")[:, :k]
+        relevant = batch.truth[rows].toarray() > 0
+        hits = np.take_along_axis(relevant, top, axis=1)
+        found = ranking_metrics(hits, relevant.sum(axis=1))[f"ndcg@{k}"].mean()
+        return 1 / max(float(found), 1e-6)
+
+
+@dataclass(frozen=True)
+class OrderCost:
+    """Estimated seconds and memory of an order model.
+
+    Attributes:
+        seconds: Of search and fits.
+        bytes: Of the dense matrices of a fit and the best one before.
+    """
+
+    seconds: ClosedForm
+    bytes: float
+
+
+def order_cost(problem: OrderProblem) -> OrderCost:
+    """Costs by a small factorization: with two scales, or one where two do not fit.
+
+    Args:
+        problem: Whose fits are told.
+    """
+    n_items = problem.sequences.n_items
+    scales = max(1, min(2, MAX_ITEMS // n_items))
+    evaluation = evaluation_seconds(problem.train_part, problem.valid_part, "ranking")
+    search = FITS * ridge_seconds(min(n_items, ITEMS), 2)
+    fit = ridge_seconds(n_items, scales)
+    size = solving_bytes(n_items, scales) + 4 * scales * n_items**2
+    return OrderCost(ClosedForm(search, VISITED * (fit + evaluation), fit), size)
