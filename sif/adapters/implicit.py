@@ -69,7 +69,8 @@ def targets(model: ServedModel, pairs: Any, field: int = 0) -> sparse.csr_array:
     if model.objective == "rating":
         rows.data = (rows.data - np.float32(model.scale.mean)) / np.float32(model.scale.deviation)
         return rows
-    rows.data[:] = 1
+    if not model.reads_order:  # else the larger the value, the later the item
+        rows.data[:] = 1
     return rows
 
 
@@ -198,7 +199,8 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
     ) -> Answer:  # fmt: skip
         """The best N items; arguments as in implicit.
 
-        `recalculate_user` folds users in from `user_items`, ratings where the model is of ratings.
+        `recalculate_user` folds users in from `user_items`: ratings where the model is of ratings,
+        numbers that grow from earlier to later items where it reads order.
 
         Returns:
             Numbers and scores, best first: (n,) with n at most N for one user; (b, N) for several,

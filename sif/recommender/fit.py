@@ -278,9 +278,9 @@ class _Fit:
 
     def _refit_of(self, genotype: Genotype) -> Refit | OrderRefit | None:
         problem = self._problem_of(genotype)
-        if self.refit is None or isinstance(problem, InteractionProblem):
-            return self.refit
-        return OrderRefit.of(problem, self.known)
+        if self.refit is not None and isinstance(problem, OrderProblem):
+            return OrderRefit.of(problem, self.known)
+        return self.refit
 
     def _served(self, genotype: Genotype, last: _LastFit) -> ServedModel:
         network, problem = last.trained.network, last.problem
@@ -295,8 +295,11 @@ class _Fit:
 
     def _kept(self, trained: Mapping[str, Trained[Any]]) -> str:
         """The name of the model that validation prefers; of equals the searched function."""
-        names = [name for name in (SEARCHED, FIXED, ORDER) if name in trained]
-        return max(names, key=lambda name: self.problem.merit(trained[name].result.valid))
+        kept, *others = [name for name in (SEARCHED, FIXED, ORDER) if name in trained]
+        for name in others:
+            if self.problem.prefers(trained[name], trained[kept]):
+                kept = name
+        return kept
 
     def _told(self, search: SearchResult) -> str:
         """The search on one line."""

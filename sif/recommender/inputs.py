@@ -19,6 +19,7 @@ from sif.data.interactions import (
     concatenate,
     filter_interactions,
     held_out,
+    held_out_last,
     merge_duplicates,
     read_frame,
     read_matrix,
@@ -98,7 +99,8 @@ def parts(
 ) -> tuple[Interactions, Interactions, Interactions]:
     """All interactions, and their train and validation part, under the same vocabularies.
 
-    Without a validation part, a tenth of every user's interactions, at least one of three.
+    Without a validation part, a tenth of every user's interactions, at least one of three: the last
+    ones of rankings whose order is known.
 
     Args:
         data: See `interactions_of`. Of a matrix all rows and columns stay, the empty ones too.
@@ -120,7 +122,8 @@ def parts(
     known = _cleaned(given, config, config.min_user, config.min_item, whole)
     check_usable(known, "interactions")
     if valid is None:
-        is_valid = held_out(known, seed)
+        in_order = known.moment is not None and objective == "ranking"
+        is_valid = held_out_last(known) if in_order else held_out(known, seed)
     else:
         later = ordered(read(valid, name="valid"), config.order, "valid")
         judged = _cleaned(later, config, 1, 1)

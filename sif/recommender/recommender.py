@@ -40,6 +40,7 @@ from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel, packed, unpacked
 from sif.recommender.report import Report
 from sif.retrieval.engine import Top
+from sif.spaces.linear.sequences import ranked
 from sif.utils.argument_types import check_type, checks_types
 from sif.utils.registry import unknown
 
@@ -148,7 +149,8 @@ class Recommender(Estimator):
                 columns are ids, the empty ones too: users and items without training; in rankings
                 its values above zero are the positives. Of the others every row is one, whatever
                 its rating, unless `min_rating` is set.
-            valid: The same, for the choices; None: a tenth of every user's interactions.
+            valid: The same, for the choices; None: a tenth of every user's interactions, the last
+                ones of rankings with times.
             refit: "all" or "valid" fits again on the rows of both; "none" serves the first fit. As
                 long as it is "all", a setting `refit` rules.
 
@@ -530,7 +532,8 @@ class Recommender(Estimator):
 
         Returns:
             See `recommend`, for one user; most first. The score of an item is what it carries: the
-            asked item's score less that of the user without it, everything else as it is.
+            asked item's score less that of the user without it, everything else as it is. Where the
+            model reads order, "age" tells how many items ago each was, 1 for the latest.
 
         Raises:
             NotFittedError: There is no model yet.
@@ -548,7 +551,10 @@ class Recommender(Estimator):
         carried = server.explained(pairs, int(rows_of(model, 1, [item], "item")[0][0]))
         order = np.argsort(-carried, kind="stable")[: answer_length(n, model)]
         reasons = Top(pairs.indices[None, order].astype(np.int64), carried[None, order])
-        return _answer(model, reasons, None, as_arrays)
+        answer = _answer(model, reasons, None, as_arrays)
+        if model.reads_order and not as_arrays:
+            answer["age"] = (pairs.nnz - ranked(pairs).data[order] + 1).astype(np.int64)
+        return answer
 
     # What serves
 

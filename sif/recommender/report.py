@@ -13,11 +13,14 @@ from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Objective
 from sif.evaluation.metrics import merit
 from sif.problems.base import SEARCHED
 from sif.problems.controls import FIXED
+from sif.problems.order import ORDER
 
 COLUMNS: dict[Objective, tuple[str, ...]] = {
     "ranking": ("ndcg@10", "recall@10", "mrr@10", "hit@10"),
     "rating": ("rmse", "mae"),
 }
+OURS = (SEARCHED, FIXED, ORDER)
+"""Models among which validation chooses what is served; the others are compared with it."""
 CAVEAT = (
     "All figures are of the validation part, which also chose strengths, stopping and baselines' "
     "parameters: they flatter what was chosen. sif.run_job measures on a test part of its own."
@@ -98,7 +101,7 @@ class Report:
         """
         metric = MAIN_METRIC[objective]
         order = sorted(rows.values(), key=lambda row: -merit(metric, row.metrics[metric]))
-        others = [row.model for row in order if row.model not in (SEARCHED, FIXED)]
+        others = [row.model for row in order if row.model not in OURS]
         against = next(iter(others), None if is_fixed else FIXED)
         comparison = against and compare(
             evaluations[served], evaluations[against], metric, seed=seed
@@ -152,6 +155,8 @@ class Report:
             kept = "which is fixed multiply"
         if not self.found:
             kept = "fixed multiply is served"
+        if self.served == ORDER:
+            kept = f"and validation prefers {self._row(ORDER).parameters}"
         last_fit = filter(None, [self.last_fit])
         told = f"verdict: {self.verdict}"
         return f"{self.search}, {kept}", *self.left_out, told, CAVEAT, *last_fit

@@ -8,7 +8,7 @@ from sif.data.interactions.interactions import Interactions, concatenate
 from sif.data.interactions.planted import planted
 from sif.data.interactions.readers import Columns, read_interactions
 from sif.data.interactions.rolling import rolling_splits
-from sif.data.interactions.split import Split, build_split, held_out, make_split
+from sif.data.interactions.split import Split, build_split, held_out, held_out_last, make_split
 from sif.data.interactions.split_file import load_split_file
 from sif.data.interactions.subsample import few_users, some_users
 from sif.data.interactions.time_buckets import bucket_ids, with_time_buckets
@@ -25,6 +25,7 @@ __all__ = [
     "few_users",
     "filter_interactions",
     "held_out",
+    "held_out_last",
     "load_split_file",
     "make_split",
     "merge_duplicates",

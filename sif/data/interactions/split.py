@@ -27,7 +27,9 @@ from sif.data.interactions.parts import (
     InParts,
     Parts,
     generator,
+    place_in_group,
     random_places,
+    tenth,
 )
 from sif.data.interactions.readers import read_interactions
 from sif.errors import DataError, ShapeError
@@ -150,6 +152,15 @@ def held_out(interactions: Interactions, seed: int) -> npt.NDArray[np.bool_]:
     place, held_out = random_places(interactions.ids[:, 0], seed)
     is_test: npt.NDArray[np.bool_] = place < held_out
     return is_test
+
+
+def held_out_last(interactions: Interactions) -> npt.NDArray[np.bool_]:
+    """(n,): the last tenth of each user's rows, at least one of three; of data with an order."""
+    users, moment = interactions.ids[:, 0], interactions.moment
+    assert moment is not None  # noqa: S101
+    place, n = place_in_group(users, np.lexsort((moment, users)))
+    is_last: npt.NDArray[np.bool_] = place >= n - tenth(n)
+    return is_last
 
 
 def _official(interactions: Interactions, seed: int, dataset: Dataset, *, fold: str) -> Drawn:

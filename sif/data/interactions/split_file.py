@@ -26,10 +26,9 @@ from sif.data.interactions.parts import (
     TRAIN,
     VALID,
     place_in_group,
-    tenth,
 )
 from sif.data.interactions.readers import Columns, read_interactions
-from sif.data.interactions.split import Split, build_split, held_out
+from sif.data.interactions.split import Split, build_split, held_out, held_out_last
 from sif.errors import DataError
 from sif.utils.paths import exists
 
@@ -113,13 +112,12 @@ def _with_valid(interactions: Interactions, part: Int64Array, seed: int) -> tupl
     users, moment = train.ids[:, 0], train.moment
     if moment is None:
         is_valid, how = held_out(train, seed), f"a tenth of each user's, at random (seed {seed})"
+    elif np.bincount(everyone[part == TEST]).max() > 1:
+        is_valid, how = held_out_last(train), "the last tenth of each user's"
     else:
         place, n = place_in_group(users, np.lexsort((moment, users)))
-        taken, how = tenth(n), "the last tenth of each user's"
-        if np.bincount(everyone[part == TEST]).max() == 1:
-            enough = np.bincount(everyone) >= MIN_PER_USER
-            taken, how = enough[users].astype(np.int64), "each user's last"
-        is_valid = place >= n - taken
+        enough = np.bincount(everyone) >= MIN_PER_USER
+        is_valid, how = (place == n - 1) & enough[users], "each user's last"
     carved = part.copy()
     carved[rows[is_valid]] = VALID
     told = f"{int(is_valid.sum()):,} of {len(rows):,} train rows become it, {how}"

@@ -35,7 +35,7 @@ class OrderNetwork(nn.Module):
         super().__init__()
         self.genotype, self.design = genotype, linear_design(genotype)
         rows = n_items * self.design.scales
-        self.weights = nn.Parameter(torch.empty(rows, n_items), requires_grad=False)
+        self.weights = nn.Parameter(torch.zeros(rows, n_items), requires_grad=False)
 
     @property
     def n_items(self) -> int:

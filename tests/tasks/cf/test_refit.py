@@ -293,7 +293,7 @@ def test_models_in_order_are_fitted_again_with_the_valid_rows_in_their_histories
         "timestamp": np.tile(np.arange(8), 40) + 1_000_000,
     })  # fmt: skip
     table.to_csv(tmp_path / "walks.csv", index=False)
-    sets = ["data.protocol=last-item", "baselines=[markov,order,popularity]", "controls=[]"]
+    sets = ["data.protocol=last-item", "baselines=[markov,popularity]", "controls=[]"]
     sets += ["search.epochs=2", "train.epochs=2", "train.l2=[1.0]", "methods.nasp.arch_start=0"]
     words = ["--task", "cf", "--dataset", tmp_path / "walks.csv", "--output-dir", tmp_path / "run"]
     done = sif(*words, "--no-tracking", "--quiet", "--set", *sets, "search.arch_every=1")

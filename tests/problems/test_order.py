@@ -1,0 +1,149 @@
+"""The problem of item-item models: its search, its fits, and its second fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sif.baselines import BASELINES
+from sif.baselines.base import fit_best
+from sif.config import CFConfig, load_config
+from sif.core.gates import Selection
+from sif.core.genotype import Genotype
+from sif.core.selections import Selections
+from sif.data.interactions import Interactions, Split, Vocabulary, build_split
+from sif.data.interactions.parts import TEST, TRAIN, VALID
+from sif.problems.base import Session
+from sif.problems.interactions import InteractionProblem
+from sif.problems.order import ITEMS, METHOD, OrderProblem, OrderRefit, _Climb, order_problem
+from sif.spaces.linear.design import blocks_of, linear_design
+from sif.tracking import NullTracker
+from sif.utils.checkpoint import NoCheckpoint
+from sif.utils.device import make_runtime
+
+
+def walks(ordered: bool, seed: int = 0) -> Split:
+    """Walks around circles of 12 of 60 items; the last item of each user is tested.
+
+    Who takes an item takes its successor three times in four, else another of the same circle.
+    """
+    draws = np.random.default_rng(seed)
+    users, items = [], []
+    for user in range(300):
+        circle, place = draws.integers(0, 5), draws.integers(0, 12)
+        taken = [12 * circle + place]
+        while len(taken) < 9:
+            step = 1 if draws.random() < 0.75 else draws.integers(2, 12)
+            place = (place + step) % 12
+            if 12 * circle + place not in taken:
+                taken.append(12 * circle + place)
+        if not ordered:
+            draws.shuffle(taken)
+        users += [user] * 9
+        items += taken
+    ids = np.stack([users, items], axis=1)
+    names = (Vocabulary(np.arange(300)), Vocabulary(np.arange(60)))
+    moments = np.tile(np.arange(9), 300)
+    rows = Interactions(ids, ("user", "item"), names, timestamp=moments)
+    part = np.where(moments == 8, TEST, np.where(moments == 7, VALID, TRAIN))
+    return build_split(rows, part, protocol="last-item", seed=0)
+
+
+def problem_of(split: Split, *sets: str) -> OrderProblem:
+    config = load_config("cf", sets=["threads=1", *sets])
+    assert isinstance(config, CFConfig)
+    functions = InteractionProblem(split.train, split.valid, config, make_runtime("cpu", 0, 1))
+    found = order_problem(functions)
+    assert found is not None
+    return found
+
+
+def found_by(problem: OrderProblem) -> Genotype:
+    return problem.search(NullTracker(), NoCheckpoint(), method=METHOD).genotype
+
+
+def test_the_search_finds_the_order_and_a_set_where_there_is_none() -> None:
+    metrics = {}
+    for ordered in (True, False):
+        split = walks(ordered)
+        assert split.train.sizes[1] <= ITEMS  # so that all of it is judged
+        problem = problem_of(split)
+        genotype = found_by(problem)
+        assert bool(linear_design(genotype).decays) == ordered
+        fit = problem.train(genotype, NullTracker(), NoCheckpoint())
+        metrics[ordered] = fit.result.valid["ndcg@10"]
+        assert problem.validate(fit.network) == fit.result.valid
+        ease = fit_best(BASELINES["ease"], split.train, split.valid, "ranking", seed=0, threads=1)
+        assert metrics[ordered] > ease.valid.metrics["ndcg@10"] - 0.02
+    assert metrics[True] > metrics[False] + 0.1
+
+
+def test_the_validation_of_a_search_is_that_of_its_sample() -> None:
+    problem = problem_of(walks(True))
+    space = problem.space()
+    first = Selections(space.blocks).numbered(0)
+    as_set = first.to_gates(space.blocks)
+    in_order = Selection({**first, "target": (1,)}).to_gates(space.blocks)
+    assert problem.judge(space, in_order) < problem.judge(space, as_set) < 1
+
+
+def test_a_second_fit_knows_the_valid_rows() -> None:
+    split = walks(True)
+    problem = problem_of(split)
+    genotype = found_by(problem)
+    first = problem.train(genotype, NullTracker(), NoCheckpoint())
+    both = replace(split, part=np.where(split.part == VALID, TRAIN, split.part))
+    refit = OrderRefit.of(problem, both.train)
+    second = refit.network("order", genotype, first, Session())
+    stale = problem.test(first.network, split).metrics["mrr@10"]
+    fresh = refit.problem.test(second.network, both).metrics["mrr@10"]
+    assert fresh > stale + 0.1 and second.refit["seconds"] > 0
+    assert not torch.equal(first.network.weights, second.network.weights)
+
+
+def test_the_test_part_changes_nothing() -> None:
+    one, other = walks(True), walks(True)
+    at = other.part == TEST
+    other.interactions.ids[at, 1] = (other.interactions.ids[at, 1] + 7) % 60
+    scores = []
+    for split in (one, other):
+        problem = problem_of(split)
+        fit = problem.train(found_by(problem), NullTracker(), NoCheckpoint())
+        scores.append(problem.scorer(fit.network).scores(np.arange(300)))
+    np.testing.assert_array_equal(*scores)
+
+
+@pytest.mark.parametrize("grid", [(1.0, 2.0, 4.0, 8.0, 16.0)])
+def test_a_climb_ends_between_worse_neighbors(grid: tuple[float, ...]) -> None:
+    for top in range(5):
+        for first in grid:
+            climb, tried = _Climb(grid, first), []
+            while (value := climb.next()) is not None:
+                tried.append(value)
+                climb.tell(-abs(grid.index(value) - top))
+            assert grid[top] in tried and len(set(tried)) == len(tried)
+            assert len(tried) <= abs(grid.index(first) - top) + 3
+
+
+def test_what_the_stage_needs() -> None:
+    split = walks(True)
+    config = load_config("cf", sets=["threads=1"])
+    assert isinstance(config, CFConfig)
+    runtime = make_runtime("cpu", 0, 1)
+
+    def found(part: Interactions, *sets: str) -> OrderProblem | None:
+        config = load_config("cf", sets=["threads=1", *sets])
+        assert isinstance(config, CFConfig)
+        return order_problem(InteractionProblem(part, split.valid, config, runtime))
+
+    assert found(split.train) is not None
+    assert found(split.train, "search.stages=[operation]") is None
+    assert found(split.train, "space=sif") is None
+    assert found(replace(split.train, timestamp=None)) is None
+
+
+def test_a_large_catalog_has_fewer_scales() -> None:
+    assert [len(blocks_of(scales)) for scales in (1, 2, 3, 9)] == [3, 4, 5, 5]

@@ -1,0 +1,157 @@
+"""A served item-item model: ordered histories of known and unseen users, and what it refuses."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sif import Recommender
+from sif.adapters.export import FORMATS, export
+from sif.adapters.implicit import SIFImplicit, to_implicit
+from sif.adapters.questions import Answering
+from sif.errors import CheckpointError, ConfigError
+from sif.recommender.model import FILE, KIND
+from sif.utils.checkpoint import load as load_file
+from sif.utils.checkpoint import save as save_file
+
+QUICK = {"search.epochs": 2, "train.epochs": 2, "train.l2": [1.0]}
+
+
+def walks(users: int = 200, seed: int = 0) -> pd.DataFrame:
+    """Every user walks around one of four circles of 10 items, from somewhere."""
+    draws = np.random.default_rng(seed)
+    rows = []
+    for user in range(users):
+        circle, start = draws.integers(0, 4), draws.integers(0, 10)
+        for step in range(6):
+            item = 10 * circle + (start + step) % 10
+            rows.append((f"u{user}", f"i{item}", 1_000_000 + 60 * step + user))
+    return pd.DataFrame(rows, columns=["user", "item", "timestamp"])
+
+
+@pytest.fixture(scope="module")
+def model() -> Recommender:
+    return Recommender(baselines=(), settings=QUICK, threads=1).fit(walks())
+
+
+def test_validation_serves_the_order(model: Recommender) -> None:
+    report = model.report()
+    assert report.served == "order" and model.model_.fitted_on == "all"
+    assert model.model_.expression.startswith("next item from history(")
+    assert "validation prefers next item" in repr(report)
+
+
+def test_a_known_user_is_his_ordered_list(model: Recommender) -> None:
+    data = walks()
+    for user in ("u0", "u7"):
+        mine = data.item[data.user == user].tolist()
+        known, listed = model.recommend(user), model.recommend_new(mine)
+        pd.testing.assert_frame_equal(known, listed)
+        last = int(mine[-1][1:])
+        assert known.item[0] == f"i{last // 10 * 10 + (last + 1) % 10}"
+        backward = model.recommend_new(mine[::-1])
+        assert backward.score[0] < known.score[0]
+
+
+def test_scores_of_pairs_are_those_of_lists(model: Recommender) -> None:
+    best = model.recommend(["u0", "u3"], n=5)
+    np.testing.assert_allclose(model.predict(best.user, best.item), best.score, rtol=1e-5)
+
+
+def test_reasons_add_up_and_tell_their_age(model: Recommender) -> None:
+    reasons = model.explain("u0", "i3")
+    assert reasons.score.sum() == pytest.approx(model.predict("u0", "i3"), rel=1e-4, abs=1e-6)
+    mine = walks().item[walks().user == "u0"].tolist()
+    ages = dict(zip(reasons.item, reasons.age, strict=True))
+    assert ages == {item: len(mine) - place for place, item in enumerate(mine)}
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_copies_and_files_answer_alike(
+    model: Recommender, copied: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    model.save(tmp_path)
+    for other in (copied(model), Recommender.load(tmp_path)):
+        pd.testing.assert_frame_equal(other.recommend(["u0", "u9"]), model.recommend(["u0", "u9"]))
+
+
+def test_further_rows_extend_the_history(model: Recommender) -> None:
+    grown = copy.deepcopy(model)
+    mine = walks().item[walks().user == "u0"].tolist()
+    step = f"i{int(mine[0][1:]) // 10 * 10 + (int(mine[-1][1:]) + 2) % 10}"
+    grown.partial_fit(pd.DataFrame({"user": ["u0"], "item": [step], "timestamp": [9_000_000]}))
+    pd.testing.assert_frame_equal(grown.recommend("u0"), model.recommend_new([*mine, step]))
+
+
+def test_an_unseen_user_is_folded_in_by_time(model: Recommender) -> None:
+    grown = copy.deepcopy(model)
+    rows = pd.DataFrame({"user": "new", "item": ["i2", "i0", "i1"], "timestamp": [300, 100, 200]})
+    grown.fold_in(rows)
+    pd.testing.assert_frame_equal(grown.recommend("new"), model.recommend_new(["i0", "i1", "i2"]))
+    assert grown.recommend("new").item[0] == "i3"
+
+
+def test_a_new_item_is_had_and_waits_for_the_next_fit(model: Recommender) -> None:
+    grown = copy.deepcopy(model)
+    grown.partial_fit(pd.DataFrame({"user": ["u0", "v"], "item": ["x", "x"]}))
+    pd.testing.assert_frame_equal(grown.recommend("u0"), model.recommend("u0"))
+    assert len(grown.recommend("v")) == 10  # the popular
+
+
+def test_questions_of_a_server(model: Recommender) -> None:
+    answering = Answering(model.fitted_model())
+    table = pd.DataFrame({"user": ["u0", None, None], "history": [None, ["i0", "i1"], None],
+                          "item": [None, None, "i5"]})  # fmt: skip
+    answers = answering.answers(table, 3)
+    assert answers["items"][0] == model.recommend("u0", n=3).item.tolist()
+    assert answers["items"][1] == model.recommend_new(["i0", "i1"], n=3).item.tolist()
+    assert len(answers["items"][2]) == 3
+
+
+def test_what_has_no_vectors_is_refused_in_one_line(model: Recommender, tmp_path: Path) -> None:
+    for name, (ending, _) in FORMATS.items():
+        with pytest.raises(ConfigError, match="found next item from"):
+            export(model, name, tmp_path / f"model{ending}")
+    with pytest.raises(ConfigError, match="found next item from"):
+        model.similar_users("u0")
+    assert not list(tmp_path.iterdir())
+
+
+def test_implicit_asks_it_like_any_function(model: Recommender) -> None:
+    served = to_implicit(model)
+    assert isinstance(served, SIFImplicit)
+    had = served.user_items[:2]
+    again = served.recommend([0, 1], had, recalculate_user=True)
+    known = served.recommend([0, 1], had)
+    for one, other in zip(again, known, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state["network"].update(weights=state["network"]["weights"][:-1].clone()),
+        lambda state: state.update(objective="rating"),
+        lambda state: state.update(genotype=state["genotype"].replace('"next"', '"nothing"')),
+        lambda state: state["network"].update(more=state["network"]["weights"].clone()),
+        lambda state: state["network"]["weights"].fill_(float("nan")),
+        lambda state: state["fields"].append("hour"),
+    ],
+)
+def test_a_damaged_file_is_named(
+    model: Recommender, tmp_path: Path, change: Callable[[Any], object]
+) -> None:
+    model.save(tmp_path)
+    state = load_file(tmp_path / FILE, KIND)
+    change(state)
+    save_file(tmp_path / FILE, state, KIND)
+    with pytest.raises(CheckpointError, match=FILE) as caught:
+        Recommender.load(tmp_path)
+    assert "\n" not in str(caught.value)
