@@ -122,13 +122,20 @@ class Sequences:
             raise ShapeError(f"decay {decay}: expected times, found none")
         return self.seconds / decay.unit
 
-    def kept(self, item: NDArray[np.bool_]) -> Sequences:
-        """The same users with some of the items only, which keep their numbers."""
-        keep = item[self.items]
-        counts = np.bincount(self.users[keep], minlength=self.n_users)
+    def where(self, kept: NDArray[np.bool_]) -> Sequences:
+        """The same users with some of the places (n,) only."""
+        counts = np.bincount(self.users[kept], minlength=self.n_users)
         starts = np.concatenate([[0], np.cumsum(counts)])
-        seconds = None if self.seconds is None else self.seconds[keep]
-        return Sequences(self.items[keep], starts, self.n_items, seconds)
+        seconds = None if self.seconds is None else self.seconds[kept]
+        return Sequences(self.items[kept], starts, self.n_items, seconds)
+
+    @classmethod
+    def stacked(cls, parts: list[Sequences]) -> Sequences:
+        """The users of several, one after the other, without times."""
+        ends = np.cumsum([0, *(len(part.items) for part in parts)])
+        starts = [part.starts[:-1] + end for part, end in zip(parts, ends, strict=False)]
+        items = np.concatenate([part.items for part in parts])
+        return cls(items, np.concatenate([*starts, ends[-1:]]), parts[0].n_items)
 
 
 def ranked(places: sp.csr_array) -> sp.csr_array:
