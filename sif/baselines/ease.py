@@ -116,7 +116,7 @@ def inversion_seconds(side: int) -> float:
             begin = time.perf_counter()
             torch.cholesky_inverse(torch.linalg.cholesky(matrix))
             seconds.append(time.perf_counter() - begin)
-    return min(seconds) * (side / small) ** 3 / float(threads) ** SHARED
+    return float(min(seconds) * (side / small) ** 3 / threads**SHARED)
 
 
 def matrices(n_users: int, n_items: int) -> int:
