@@ -195,6 +195,10 @@ class Problem(ABC, Generic[Design, Network]):
             DivergedError: The training diverged.
         """
 
+    def trained_design(self, design: Design, trained: Trained[Network]) -> Design:
+        """The design with what its training has chosen beside the weights."""
+        return design
+
     @abstractmethod
     def test(self, network: Network, part: Any) -> Evaluation:
         """Evaluates a finished network on a part that no earlier step has seen."""

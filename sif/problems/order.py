@@ -15,17 +15,30 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from sif.baselines.forecast import evaluation_seconds
-from sif.baselines.ordered import KEPT_ITEMS, MAX_ITEMS, ridge_seconds, sequences_of
+from sif.baselines.ordered import (
+    KEPT_ITEMS,
+    MAX_ITEMS,
+    Discounted,
+    ridge_seconds,
+    sequences_of,
+)
 from sif.config import CFConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer
 from sif.data.interactions import Interactions, Split
 from sif.errors import ConfigError, DataError
-from sif.evaluation.cold_start import ColdStartRule
-from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate, evaluate_on
+from sif.evaluation.cold_start import ColdStartRule, with_cold_start
+from sif.evaluation.evaluate import (
+    MAIN_METRIC,
+    Evaluation,
+    RankingScorer,
+    evaluate,
+    evaluate_on,
+)
 from sif.evaluation.metrics import ranking_metrics
 from sif.evaluation.scorers import HistoryScorer
 from sif.methods.nasp import NaspSettings
@@ -33,7 +46,13 @@ from sif.problems.base import Problem, Progress, Session, State, Trained, quiet
 from sif.problems.interactions import ORDER_STAGE, InteractionProblem
 from sif.problems.plan import ClosedForm
 from sif.search.run import MethodRun
-from sif.spaces.linear.design import LinearDesign, blocks_of, linear_design
+from sif.spaces.linear.design import (
+    DISCOUNT,
+    DISCOUNTS,
+    LinearDesign,
+    blocks_of,
+    linear_design,
+)
 from sif.spaces.linear.gram import Products
 from sif.spaces.linear.network import OrderNetwork
 from sif.spaces.linear.ridge import seen, set_weights, solve, solving_bytes
@@ -58,7 +77,7 @@ NEARLY = 0.99
 """Share of the valid rows that come after all train rows of their users."""
 STEPS = 4
 """Architecture steps: on five data sets the second one was the last that changed something."""
-L2 = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+L2 = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
 """Penalties of the next item, in rows."""
 SET_L2 = (20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 """Penalties of any item, in interactions."""
@@ -108,7 +127,6 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         self.train_part, self.valid_part = train_part, valid_part
         self.config, self.runtime = config, runtime
         self.metric = self.shown = MAIN_METRIC["ranking"]
-        self._judged = train_part, valid_part
 
     # The search
 
@@ -173,37 +191,60 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         Raises:
             DivergedError: No penalty of the grid can be solved for.
         """
-        climb = _Climb(self.penalties(design), self._first_penalty(design))
+        begin, history = time.perf_counter(), list[dict[str, float]]()
         products = Products(self.sequences, dtype=torch.float32)
         keep = self.sequences.n_items <= KEPT_ITEMS
-        best: tuple[OrderNetwork, Metrics, int, float] | None = None
-        history: list[dict[str, float]] = []
-        begin = time.perf_counter()
-        while (l2 := climb.next()) is not None:
-            network = self._fit(design, l2, products, keep)
-            metrics, place = self.validate(network), len(history) + 1
-            history.append({"epoch": place, "seconds": time.perf_counter() - begin, **metrics})
-            tracker.log({"l2": l2, **metrics}, place)
-            if climb.tell(metrics[self.metric]):
-                best = network, metrics, place, l2
-            del network  # or the next one is made beside it and the best
-            assert best is not None  # noqa: S101
-            on_epoch(place, best[1])
+        discount = linear_design(design).discount
+        best = torch.empty(0)
+
+        def told(weights: Tensor, l2: float, discount: float) -> float:
+            metrics = self._judged_by(design, weights, discount)
+            seconds = time.perf_counter() - begin
+            numbers = {"l2": l2, "discount": discount}
+            history.append({"epoch": len(history) + 1, "seconds": seconds, **numbers, **metrics})
+            tracker.log({**numbers, **metrics}, len(history))
+            on_epoch(len(history), metrics)
+            return metrics[self.metric]
+
+        penalties = _Climb(self.penalties(design), self._first_penalty(design))
+        while (l2 := penalties.next()) is not None:
+            weights = self._weights(design, l2, products, keep)
+            if penalties.tell(told(weights, l2, discount)):
+                best = weights
+            del weights  # or the next ones are made beside these and the best
             if self.runtime.out_of_time():
                 break
-        assert best is not None  # noqa: S101
-        chosen, valid, epoch, l2 = best
-        result = TrainResult(valid, epoch, len(history), history, history[-1]["seconds"])
-        return Trained(chosen, result, {"l2": l2, "parameters": chosen.weights.numel()})
+        powers = _Climb(tuple(map(float, DISCOUNTS)), discount)
+        powers.tell(max(entry[self.metric] for entry in history))
+        while (power := powers.next()) is not None and not self.runtime.out_of_time():
+            powers.tell(told(best, penalties.best, power))
+        return self._trained(design, best, {"l2": penalties.best, "discount": powers.best}, history)
+
+    def _trained(
+        self, design: Genotype, weights: Tensor, chosen: dict[str, float],
+        history: list[dict[str, float]],
+    ) -> Trained[OrderNetwork]:  # fmt: skip
+        """The model of the best entry of a history."""
+        entry = next(one for one in history if chosen.items() <= one.items())
+        valid = {name: v for name, v in entry.items() if name not in ("epoch", "seconds", *chosen)}
+        network = self._network(design, weights, chosen["discount"])
+        fits, seconds = len({one["l2"] for one in history}), history[-1]["seconds"]
+        result = TrainResult(valid, int(entry["epoch"]), fits, history, seconds)
+        return Trained(network, result, {**chosen, "parameters": weights.numel()})
+
+    def trained_design(self, design: Genotype, trained: Trained[OrderNetwork]) -> Genotype:
+        """With the power of popularity that validation chose."""
+        power = f"{trained.numbers['discount']:g}"
+        return replace(design, blocks={**design.blocks, DISCOUNT: ((0, power),)})
 
     def _first_penalty(self, design: Genotype) -> float:
         """The best one on the sample, which has fewer rows."""
         return self._l2[0 if linear_design(design).decays else 1]
 
-    def _fit(
+    def _weights(
         self, design: Genotype, l2: float, products: Products | None = None, keep: bool = False
-    ) -> OrderNetwork:
-        """A model of one penalty.
+    ) -> Tensor:
+        """Weights (s * n_items, n_items) of one penalty.
 
         Args:
             design: Its scales.
@@ -211,25 +252,40 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
             products: Of the sequences, where there are more penalties to come.
             keep: Whether these keep their blocks.
         """
-        found = linear_design(design)
+        decays = linear_design(design).decays
         with torch_threads(self.runtime.threads):
-            if found.decays:
-                products = products or Products(self.sequences, dtype=torch.float32)
-                weights = solve(products.normal(found.decays, keep), l2)
-            else:
-                weights = set_weights(self.sequences, l2)
+            if not decays:
+                return set_weights(self.sequences, l2)
+            products = products or Products(self.sequences, dtype=torch.float32)
+            return solve(products.normal(decays, keep), l2)
+
+    def _power(self, discount: float) -> NDArray[np.float32]:
+        """Factor (n_items,) of every item's scores."""
         counts = np.bincount(self.sequences.items, minlength=self.sequences.n_items) + 1.0
-        weights.mul_(torch.from_numpy((counts**-found.discount).astype(np.float32)))
+        return np.asarray(counts**-discount, dtype=np.float32)
+
+    def _network(self, design: Genotype, weights: Tensor, discount: float) -> OrderNetwork:
+        """A model of weights, which it takes over."""
         with torch.device("meta"):
             network = self.network(design)
-        network.weights = torch.nn.Parameter(weights, requires_grad=False)
+        weights.mul_(torch.from_numpy(self._power(discount)))
+        network.weights = nn.Parameter(weights, requires_grad=False)
         return network
+
+    def fitted(self, design: Genotype, l2: float) -> OrderNetwork:
+        """A model of one penalty, under the design's power of popularity.
+
+        Raises:
+            DivergedError: The penalty is too small.
+        """
+        return self._network(design, self._weights(design, l2), linear_design(design).discount)
 
     def summary(self, name: str, trained: Trained[OrderNetwork]) -> str:
         """The design with its penalty on one line."""
         result = trained.result
         return (
-            f"{name}: {self.expression(trained.network.genotype)}, {self.describe(result.valid)} "
+            f"{name}: {self.expression(self.trained_design(trained.network.genotype, trained))}, "
+            f"{self.describe(result.valid)} "
             f"with L2 {trained.numbers['l2']:g} ({result.seconds:.1f} s for {result.epochs} "
             "penalties)"
         )
@@ -247,9 +303,21 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
 
     def validate(self, network: OrderNetwork) -> Metrics:
         """Metrics on the validation part."""
-        known, truth = self._judged
+        return self._metrics(self.scorer(network))
+
+    def _judged_by(self, design: Genotype, weights: Tensor, discount: float) -> Metrics:
+        """Metrics on the validation part, of weights before popularity divides them."""
+        with torch.device("meta"):
+            network = self.network(design)
+        known = network.histories(self.sequences)
+        return self._metrics(
+            Discounted(HistoryScorer(known, weights.numpy()), self._power(discount))
+        )
+
+    def _metrics(self, scorer: RankingScorer) -> Metrics:
+        ruled = with_cold_start(scorer, self.cold_start)
         return evaluate_on(
-            self.scorer(network), self.train_part, (known,), truth, "ranking",
+            ruled, self.train_part, (self.train_part,), self.valid_part, "ranking",
             self.config.metrics_at,
         ).metrics  # fmt: skip
 
@@ -321,7 +389,7 @@ class OrderRefit:
 
         def work(_: Checkpointer) -> State:
             begin = time.perf_counter()
-            fresh.append(self.problem._fit(design, first.numbers["l2"]))
+            fresh.append(self.problem.fitted(design, first.numbers["l2"]))
             seconds = time.perf_counter() - begin
             session.console.line(f"{name}: fitted again on {rows:,} rows ({seconds:.1f} s)")
             return {"network": fresh[0].state_dict(), "seconds": seconds}
@@ -379,6 +447,11 @@ class _Climb:
     def __init__(self, grid: tuple[float, ...], first: float) -> None:
         self._grid, self._values = grid, dict[int, float]()
         self._place = self._best = grid.index(first)
+
+    @property
+    def best(self) -> float:
+        """The best value so far."""
+        return self._grid[self._best]
 
     def next(self) -> float | None:
         """The next value to try; None: the walk is over."""

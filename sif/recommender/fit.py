@@ -40,6 +40,7 @@ from sif.recommender.model import ServedModel
 from sif.recommender.report import Report, Row, part_of
 from sif.search.loop import SearchResult
 from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.linear.design import linear_design
 from sif.spaces.linear.network import OrderNetwork
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
@@ -214,8 +215,8 @@ class _Fit:
         for name, work in works.items():
             rows[name] = self._row(name, genotypes[name], work)
         if in_order is not None:
-            trained[ORDER], genotypes[ORDER] = in_order, in_order.network.genotype
-            told, result = in_order.network.design.expression, in_order.result
+            genotypes[ORDER], trained[ORDER] = in_order
+            told, result = linear_design(genotypes[ORDER]).expression, trained[ORDER].result
             rows[ORDER] = Row(ORDER, told, result.valid, result.seconds, "")
         kept = self._kept(trained)
         for name, one in trained.items():
@@ -236,8 +237,8 @@ class _Fit:
         valid = trained[kept].result.valid
         return Learned(replace(model, report=report), valid, report)
 
-    def _in_order(self) -> Trained[OrderNetwork] | None:
-        """The item-item model; None where there is none, or no time for it."""
+    def _in_order(self) -> tuple[Genotype, Trained[OrderNetwork]] | None:
+        """The item-item model and its fit; None where there is none, or no time for it."""
         problem = self.order
         if problem is None:
             return None
@@ -248,7 +249,8 @@ class _Fit:
                     needed = cost.search + cost.grid
                     raise BudgetError(f"expected {needed:.1f} s for it, found {seconds:.1f} s")
                 found = problem.search(NullTracker(), NoCheckpoint(), method=METHOD)
-                return problem.train(found.genotype, NullTracker(), NoCheckpoint())
+                trained = problem.train(found.genotype, NullTracker(), NoCheckpoint())
+                return problem.trained_design(found.genotype, trained), trained
             except (BudgetError, DivergedError) as error:
                 self.reporter.line(f"left out: {ORDER}: {error}")
                 return None
@@ -285,7 +287,7 @@ class _Fit:
     def _served(self, genotype: Genotype, last: _LastFit) -> ServedModel:
         network, problem = last.trained.network, last.problem
         if isinstance(problem, OrderProblem):
-            model = ServedModel.in_order(problem, network, self.known)
+            model = ServedModel.in_order(problem, genotype, network, self.known)
         else:
             l2 = last.trained.numbers["l2"]
             model = ServedModel.of(problem, genotype, network, l2, self.known)

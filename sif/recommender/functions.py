@@ -153,8 +153,7 @@ class HistoryFunction(ServedFunction):
         """Of an item the weights with which it speaks for others."""
         if field == 0:
             raise ConfigError(
-                f"similar users: expected a function of vectors of users, found "
-                f"{self._network.design.expression}"
+                "similar users: expected a function of vectors of users, found an item-item model"
             )
         return torch.cat(self._network.weights.detach().split(self._network.n_items), dim=1)
 

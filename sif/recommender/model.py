@@ -40,6 +40,7 @@ from sif.recommender.report import Report
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.registry import design_of, expression
+from sif.spaces.linear.design import linear_design
 from sif.spaces.linear.network import OrderNetwork
 from sif.spaces.linear.sequences import Sequences, ranked
 from sif.utils import checkpoint
@@ -123,17 +124,18 @@ class ServedModel:
 
     @classmethod
     def in_order(
-        cls, problem: OrderProblem, network: OrderNetwork, known: Interactions
+        cls, problem: OrderProblem, genotype: Genotype, network: OrderNetwork, known: Interactions
     ) -> ServedModel:
         """Serves an item-item model.
 
         Args:
             problem: Whose train part it was fitted on.
+            genotype: Of the model.
             network: The model.
             known: See `of`.
         """
         return cls(
-            network.genotype, network, known.fields, known.vocabularies, _places(known),
+            genotype, network, known.fields, known.vocabularies, _places(known),
             known.titles, Scale(), "ranking", problem.cold_start, (),
             problem.config.data.lasting,
             tuple(np.flatnonzero(cold_rows(problem.train_part, f)) for f in (0, 1)),
@@ -162,7 +164,7 @@ class ServedModel:
     def expression(self) -> str:
         """The function on one line."""
         if isinstance(self.trained, OrderNetwork):
-            return self.trained.design.expression
+            return linear_design(self.genotype).expression
         return expression(self.genotype, self.fields)
 
     @cached_property

@@ -71,6 +71,9 @@ class JobRunner:
             for name, design in designs.items()
             if (one := self._train(name, design)) is not None
         }
+        for name, one in trained.items():
+            design = designs[name]
+            designs[name] = self.study.problem_of(design).trained_design(design, one)
         if self.entrants.ours in trained:
             self._last_word(designs, trained)
         else:

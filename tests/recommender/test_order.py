@@ -119,7 +119,7 @@ def test_what_has_no_vectors_is_refused_in_one_line(model: Recommender, tmp_path
     for name, (ending, _) in FORMATS.items():
         with pytest.raises(ConfigError, match="found next item from"):
             export(model, name, tmp_path / f"model{ending}")
-    with pytest.raises(ConfigError, match="found next item from"):
+    with pytest.raises(ConfigError, match="found an item-item model"):
         model.similar_users("u0")
     assert not list(tmp_path.iterdir())
 

@@ -17,6 +17,7 @@ from sif.problems.base import SEARCHED
 from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.registry import design_of
+from sif.spaces.linear.design import linear_design
 from sif.spaces.linear.network import OrderNetwork
 from sif.tasks.base import Results
 from sif.tasks.cf import splits as protocol
@@ -120,9 +121,9 @@ def _function(
     Of an item-item model the weight of an item by its age, for each time scale.
     """
     if isinstance(network, OrderNetwork):
-        decays = network.design.decays
+        linear, decays = linear_design(genotype), network.design.decays
         weights = {str(d): [d.gamma**age for age in range(d.window or _AGES)] for d in decays}
-        return {"expression": network.design.expression, "surface": None, "decays": weights}
+        return {"expression": linear.expression, "surface": None, "decays": weights}
     design, tables = design_of(genotype, problem.fields), network.tables
     with torch.no_grad():
         sizes = torch.cat([t.abs().flatten() for t in (*tables.embeddings, *tables.histories)])

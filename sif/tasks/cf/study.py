@@ -299,7 +299,7 @@ class InteractionStudy(Study):
         if design.space == ORDER:
             fits = self._order_fits(None) if on_all else None
             in_order = self._tested_in_order() if fits is None else fits.problem
-            return ServedModel.in_order(in_order, trained.network, known)
+            return ServedModel.in_order(in_order, design, trained.network, known)
         problem = self._second_fits(None).problem if on_all else self._tested
         return ServedModel.of(problem, design, trained.network, trained.numbers["l2"], known)
 
