@@ -193,7 +193,7 @@ def test_repeated_pairs_are_merged_by_a_stated_rule_or_refused(
         ),
         ("losses.bprr.x=1", "losses: expected one of whole-data"),
         ("data.protocol=file", "data.protocol 'file' needs data.split_file"),
-        ("data.protocol=rolling", "data.protocol: rolling makes several splits, expected one"),
+        ("data.moment=1", "data.moment needs data.protocol 'rolling'"),
         ("data.order=file", "data.order: expected 'time' or 'rows', found 'file'"),
         ("data.moments=1", "data.moments: expected a number greater than or equal to 2, found 1"),
         ("metrics_at=[0]", "metrics_at.0: expected a number greater than or equal to 1, found 0"),
