@@ -104,6 +104,23 @@ def fit_markov(train: Interactions, grid: Sequence[Params], *unused: object) -> 
         yield LastItemScorer(last, follows, popularity, float(params["smoothing"]))
 
 
+class Discounted:
+    """A model whose scores are divided by a power of popularity.
+
+    Args:
+        scorer: The model.
+        power: (n_items,) factor of each item.
+    """
+
+    def __init__(self, scorer: Scorer, power: NDArray[np.float32]) -> None:
+        self._scorer, self._power = scorer, power
+
+    def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores (b, n_items) for users (b,)."""
+        found: NDArray[np.float32] = self._scorer.scores(users)  # type: ignore[union-attr]
+        return found * self._power
+
+
 def fit_decayed(train: Interactions, grid: Sequence[Params], *unused: object) -> Iterator[Scorer]:
     """Ridge regression of the next item on the history that decays by `DECAY`.
 
@@ -128,12 +145,12 @@ def fit_decayed(train: Interactions, grid: Sequence[Params], *unused: object) ->
             keep = sequences.n_items <= KEPT_ITEMS
             weights = solve(products.normal([DECAY], keep), float(l2)).numpy()
         power = (counts ** -float(params["discount"])).astype(np.float32)
-        yield LinearScorer(known, weights if params["discount"] == 0 else weights * power)
+        yield Discounted(LinearScorer(known, weights), power)
 
 
 def decayed_numbers(n_users: int, n_items: int) -> int:
     """Floats of a fit at work, and of the best weights so far."""
-    return solving_bytes(n_items, 1, size=1) + 3 * n_items**2
+    return solving_bytes(n_items, 1, size=1) + n_items**2
 
 
 def ridge_seconds(n_items: int, scales: int) -> float:

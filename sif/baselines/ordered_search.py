@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from sif.baselines.base import Baseline, Params
 from sif.baselines.ease import EASE, LinearScorer
-from sif.baselines.ordered import KEPT_ITEMS, MAX_ITEMS, ridge_seconds, sequences_of
+from sif.baselines.ordered import (
+    KEPT_ITEMS,
+    MAX_ITEMS,
+    Discounted,
+    ridge_seconds,
+    sequences_of,
+)
 from sif.core.method import Plan
 from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
@@ -181,23 +187,6 @@ def fit_order(
         del weights
         yield scorer
         del scorer
-
-
-class Discounted:
-    """A model whose scores are divided by a power of popularity.
-
-    Args:
-        scorer: The model.
-        power: (n_items,) factor of each item.
-    """
-
-    def __init__(self, scorer: Scorer, power: NDArray[np.float32]) -> None:
-        self._scorer, self._power = scorer, power
-
-    def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores (b, n_items) for users (b,)."""
-        found: NDArray[np.float32] = self._scorer.scores(users)  # type: ignore[union-attr]
-        return found * self._power
 
 
 def order_seconds(train: Interactions) -> float:

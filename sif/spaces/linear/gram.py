@@ -26,7 +26,8 @@ NEGLIGIBLE = 1e-4
 """Weight at which a decay without a window is cut, relative to the latest item's."""
 CHUNK = 1 << 22
 """Pairs of places that are added at once (100 MB)."""
-
+TILE = 1024
+"""Side of the pieces in which a block is made symmetric."""
 
 Entries = Iterator[tuple[Ids, Ids, Numbers]]
 """Places of the row, places of the column, what is added there."""
@@ -70,6 +71,8 @@ class Products:
             keep: Whether blocks are kept for further calls.
         """
         n, s = self.sequences.n_items, len(decays)
+        if s == 1 and not keep:  # blocks are not made beside the whole
+            return Normal(self._gram(decays[0], decays[0]), self._cross(decays[0]))
         gram = torch.empty(s * n, s * n, dtype=self.dtype)
         cross = torch.empty(s * n, n, dtype=self.dtype)
         for a, first in enumerate(decays):
@@ -97,8 +100,7 @@ class Products:
     def _gram(self, first: Decay, second: Decay) -> Tensor:
         pairs = _Pairs(self.sequences, first, second, self._rows)
         if first == second:
-            block = self._sum(pairs.earlier(1))
-            block.add_(block.T.clone())
+            block = _symmetric(self._sum(pairs.earlier(1)))
         else:
             swapped = _Pairs(self.sequences, second, first, self._rows)
             block = self._sum(swapped.earlier(1)).T.contiguous()
@@ -114,6 +116,16 @@ class Products:
             at = torch.from_numpy(items[rows] * n + items[columns])
             flat.scatter_add_(0, at, torch.from_numpy(values).to(self.dtype))
         return block
+
+
+def _symmetric(block: Tensor) -> Tensor:
+    """A square block plus its transpose, in its own memory."""
+    pieces = [slice(start, start + TILE) for start in range(0, len(block), TILE)]
+    for a, rows in enumerate(pieces):
+        for columns in pieces[: a + 1]:
+            both = block[rows, columns] + block[columns, rows].T
+            block[rows, columns], block[columns, rows] = both, both.T
+    return block
 
 
 def normal_equations(
