@@ -28,9 +28,9 @@ from sif.errors import DataError
 from sif.evaluation.evaluate import Scorer
 from sif.evaluation.metrics import ranking_metrics
 from sif.methods.nasp import Nasp, NaspSettings
-from sif.spaces.linear.design import LinearDesign, linear_design
+from sif.spaces.linear.design import NONE, SCALES, LinearDesign, linear_design
 from sif.spaces.linear.gram import Products
-from sif.spaces.linear.ridge import histories, solve, solving_bytes
+from sif.spaces.linear.ridge import grid_bytes, histories, solve, solving_bytes
 from sif.spaces.linear.sequences import Decay, Sequences
 from sif.spaces.linear.supernet import Judged, OrderContext, OrderSpace, Scores, seen
 
@@ -196,9 +196,18 @@ def order_seconds(train: Interactions) -> float:
     return ridge_seconds(n_items, 2) + judged / len(L2)
 
 
-def order_numbers(n_users: int, n_items: int) -> int:
-    """Floats of a fit with three scales at work, its products, and the best weights so far."""
-    return solving_bytes(n_items, 3, size=1) + 12 * n_items**2
+def order_numbers(n_users: int, n_items: int, scales: int = 3) -> int:
+    """Floats of the search, or of a fit with three scales, kept products and the best weights."""
+    fit = grid_bytes(n_items, scales, n_items <= KEPT_ITEMS, size=1)
+    return max(fit, searching_numbers(min(n_items, ITEMS), min(n_users, USERS)))
+
+
+def searching_numbers(n_items: int, n_users: int) -> int:
+    """Floats of the products of all decays by themselves and in pairs, a solution and scores."""
+    sizes = [sum(name != NONE for name in names) for names in SCALES.values()]
+    pairs = (sum(sizes) ** 2 - sum(size**2 for size in sizes)) // 2
+    blocks = 2 * sum(sizes) + pairs + 2 * len(sizes)  # two solutions are held
+    return solving_bytes(n_items, 3, size=1) + blocks * n_items**2 + 5 * n_users * n_items
 
 
 ORDER = Baseline(
