@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sif.errors import DivergedError, ShapeError
+from sif.errors import ConfigError, DivergedError, ShapeError
 from sif.spaces.linear.gram import Products, normal_equations
 from sif.spaces.linear.ridge import histories, solve
 from sif.spaces.linear.sequences import Decay, Sequences
@@ -130,6 +130,29 @@ def test_a_matrix_too_close_to_singular_is_refused() -> None:
     normal = normal_equations(drawn(0), [Decay(0.8), Decay(0.8)])
     with pytest.raises(DivergedError, match=r"^ridge: l2 0 is too small"):
         solve(normal, 0.0)
+
+
+def test_a_window_longer_than_any_history_is_none() -> None:
+    sequences = drawn(2)
+    whole, windowed = ([Decay(1.0), Decay(0.9, n, 60.0)] for n in (None, 10_000))
+    windowed[0] = Decay(1.0, 10_000)
+    for one, other in zip(
+        vars(normal_equations(sequences, whole)).values(),
+        vars(normal_equations(sequences, windowed)).values(), strict=True,
+    ):  # fmt: skip
+        np.testing.assert_array_equal(one, other)
+    found = (histories(sequences, decays).toarray() for decays in (whole, windowed))
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("gamma", [0.0, -0.1, 1.01, float("nan"), float("inf")])
+def test_a_decay_out_of_range_is_refused_in_one_line(gamma: float) -> None:
+    with pytest.raises(ConfigError, match=r"^gamma: expected a factor in \(0, 1\], found [^\n]*$"):
+        Decay(gamma)
+    with pytest.raises(ConfigError, match=r"^window: expected at least 1 item, found 0$"):
+        Decay(0.5, 0)
+    with pytest.raises(ConfigError, match=r"^unit: expected seconds above 0, found 0$"):
+        Decay(0.5, None, 0.0)
 
 
 def test_histories_are_the_rows_that_would_come_next() -> None:
