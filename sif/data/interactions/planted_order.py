@@ -1,6 +1,6 @@
 """Generated sequences with known time scales, to check a search for them against the truth.
 
-The next item of a user is drawn by what he took before: one of the scales, each as likely; then an
+The next item of a user is drawn by what he took before: one of the scales by its weight; then an
 earlier item within its window, as likely as gamma^age; then one of that item's successors, which
 every scale has of its own. So the chances of the next item are linear in the decayed histories. A
 share of the items follows popularity instead, and nobody takes an item twice. Without a scale the
@@ -10,6 +10,7 @@ those that a search tries.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -25,8 +26,6 @@ Floats = npt.NDArray[np.float32]
 
 _STREAM = 0x09DE  # keeps these random numbers apart from those of other generators
 _POPULARITY_POWER = 0.5  # popularity falls with rank^-0.5
-_SUCCESSORS = 15  # items that may follow an item, on one scale; the more, the less it matters that
-# nobody takes an item twice
 _GROUPS, _TASTES = 20, 2  # groups of items, and how many of them a user likes
 _BEGIN, _STEP = 1_000_000_000, 3600  # seconds
 
@@ -38,6 +37,7 @@ class PlantedScale:
     Attributes:
         gamma: Factor by which an item's weight shrinks per later item, in (0, 1].
         window: Items of the history that count, the latest ones; None: all.
+        weight: How often it draws the next item, relative to other scales.
 
     Raises:
         DataError: A number is out of range.
@@ -45,12 +45,15 @@ class PlantedScale:
 
     gamma: float
     window: int | None = None
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.gamma <= 1:
             raise DataError(f"planted: gamma: expected a factor in (0, 1], found {self.gamma}")
         if self.window is not None and self.window < 1:
             raise DataError(f"planted: window: expected at least 1 item, found {self.window}")
+        if not 0 < self.weight < math.inf:
+            raise DataError(f"planted: weight: expected a number above 0, found {self.weight}")
 
 
 def planted_order(
@@ -59,6 +62,7 @@ def planted_order(
     *,
     scales: Sequence[PlantedScale] = (PlantedScale(0.8, 16),),
     length: int = 40,
+    successors: int = 15,
     noise: float = 0.1,
     seed: int = 0,
 ) -> Interactions:
@@ -69,6 +73,8 @@ def planted_order(
         items: Number of items; ids are "i0001", ...
         scales: Time scales of the history; none: a history is a set.
         length: Items of a user on average, half of it at least.
+        successors: Items that may follow an item, on each scale. The fewer, the sooner they are all
+            taken, so that an item seems to be forgotten faster than by gamma.
         noise: Share of the items that follow popularity.
         seed: The same seed gives the same data.
 
@@ -78,7 +84,7 @@ def planted_order(
     Raises:
         DataError: A number is out of range.
     """
-    _check(users, items, length, noise)
+    _check(users, items, length, successors, noise)
     rng = np.random.default_rng([_STREAM, seed])
     popularity = rng.permutation(np.arange(1, items + 1) ** -_POPULARITY_POWER)
     popularity = (popularity / popularity.sum()).astype(np.float32)
@@ -86,7 +92,7 @@ def planted_order(
     lengths = -np.sort(-lengths)  # those who are not done yet are the first ones
     base = noise * popularity
     taken = (
-        _walks(lengths, base, 1 - noise, scales, rng)
+        _walks(lengths, base, 1 - noise, scales, successors, rng)
         if scales
         else _sets(lengths, base, 1 - noise, rng)
     )
@@ -124,8 +130,9 @@ def shuffled(interactions: Interactions, seed: int) -> Interactions:
     return replace(interactions, timestamp=timestamp)
 
 
-def _check(users: int, items: int, length: int, noise: float) -> None:
-    for name, value, least in (("users", users, 3), ("items", items, 3), ("length", length, 4)):
+def _check(users: int, items: int, length: int, successors: int, noise: float) -> None:
+    least_of = (("users", users, 3), ("items", items, 3), ("length", length, 4))
+    for name, value, least in (*least_of, ("successors", successors, 1)):
         if value < least:
             raise DataError(f"planted: {name}: expected at least {least}, found {value}")
     if length + length // 2 >= items:
@@ -133,27 +140,31 @@ def _check(users: int, items: int, length: int, noise: float) -> None:
             f"planted: length: expected at most {2 * (items - 1) // 3} for {items} items, of which"
             f" nobody takes one twice, found {length}"
         )
+    if successors >= items:
+        raise DataError(f"planted: successors: expected fewer than items, found {successors}")
     if not 0 < noise <= 1:
         raise DataError(f"planted: noise: expected a share in (0, 1], found {noise}")
 
 
 def _walks(
     lengths: Int64Array, base: Floats, share: float, scales: Sequence[PlantedScale],
-    rng: np.random.Generator,
+    successors: int, rng: np.random.Generator,
 ) -> Int64Array:  # fmt: skip
     """(n_users, longest) items of each user in order, -1 beyond his last."""
     shape = len(lengths), len(base)
-    follows = [_successors(shape[1], rng) for _ in scales]
+    follows = [_followers(shape[1], successors, rng) for _ in scales]
+    weights = share * np.array([scale.weight for scale in scales])
+    weights = (weights / sum(scale.weight for scale in scales)).astype(np.float32)
     histories = [np.zeros(shape, np.float32) for _ in scales]
     open_items = np.ones(shape, np.bool_)
     taken = np.full((shape[0], int(lengths[0])), -1)
     for place in range(taken.shape[1]):
         n = int(np.searchsorted(-lengths, -place))  # users with more items than that
         chance = np.repeat(base[None], n, axis=0)
-        for history, follow in zip(histories, follows, strict=True):
+        for weight, history, follow in zip(weights, histories, follows, strict=True):
             if place:
                 total = history[:n].sum(axis=1, keepdims=True)
-                chance += share / len(scales) * (history[:n] / total) @ follow
+                chance += weight * (history[:n] / total) @ follow
         item = _drawn(chance * open_items[:n], rng)
         rows = np.arange(n)
         open_items[rows, item], taken[:n, place] = False, item
@@ -180,10 +191,9 @@ def _sets(lengths: Int64Array, base: Floats, share: float, rng: np.random.Genera
     return taken
 
 
-def _successors(n_items: int, rng: np.random.Generator) -> Floats:
-    """(n_items, n_items) chance of each item after each other."""
+def _followers(n_items: int, n: int, rng: np.random.Generator) -> Floats:
+    """(n_items, n_items) chance of each item after each other, of which n may follow."""
     follows = np.zeros((n_items, n_items), np.float32)
-    n = min(_SUCCESSORS, n_items - 1)
     for item in range(n_items):
         others = rng.choice(n_items - 1, n, replace=False)
         follows[item, others + (others >= item)] = rng.dirichlet(np.ones(n))

@@ -90,6 +90,8 @@ def test_ids_lengths_and_the_seed() -> None:
         ({"users": 2}, "users: expected at least 3, found 2"),
         ({"items": 50}, "length: expected at most 32 for 50 items, .*, found 40"),
         ({"length": 3}, "length: expected at least 4, found 3"),
+        ({"successors": 0}, "successors: expected at least 1, found 0"),
+        ({"successors": 300}, "successors: expected fewer than items, found 300"),
         ({"noise": 0.0}, r"noise: expected a share in \(0, 1\], found 0\.0"),
     ],
 )
