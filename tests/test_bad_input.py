@@ -93,6 +93,18 @@ DATA: dict[str, tuple[list[str], list[str]]] = {
         with_cell(3, "noon"),
         ["orders.csv line 17: timestamp: expected seconds since 1970", "found 'noon'"],
     ),
+    "milliseconds among seconds": (
+        with_cell(3, "1700000000000"),
+        ["orders.csv line 17: timestamp: expected seconds since 1970 as in most rows, found '1700"],
+    ),
+    "a date among numbers": (
+        with_cell(3, "2020-01-31"),
+        ["orders.csv line 17: timestamp: expected a number as in most rows, found '2020-01-31'"],
+    ),
+    "a date that is none": (
+        with_cell(3, "2020-02-30"),
+        ["orders.csv line 17: timestamp: expected", "found '2020-02-30'"],
+    ),
     "a cell too many": (
         [*rows()[:15], rows()[15] + ",7", *rows()[16:]],
         ["orders.csv line 17: expected 4 columns, found 5"],
@@ -120,6 +132,21 @@ def test_a_file_that_cannot_be_used(case: str, refused_job: Callable[..., str]) 
     said = refused_job("--dataset", "orders.csv")
     for words in expected:
         assert words in said
+
+
+def test_one_row_ties_and_short_histories_are_no_errors(sif: Command, tiny: list[str]) -> None:
+    """Half of the users have one row, and no history is as long as a window."""
+    single = [f"single{n},i{n % 8},3,{n}" for n in range(12)]
+    write("orders.csv", [*rows(), "u0,i1,3,0", *single])
+    settings = ("data.protocol=last-item", "baselines=[markov,decayed-ridge,order]")
+    job = ["--task", "cf", "--no-tracking", "--dataset", "orders.csv", "--output-dir", "run"]
+    done = sif(*job, *tiny, *settings)
+    assert done.code == 0 and "left out" not in "".join(done.err)
+    told = "note: 2 rows share their time with others of their user: the order of rows decides"
+    assert done.err.count(told) == 1
+    found = json.loads(Path("run/metrics.json").read_text())
+    for name in ("markov", "decayed-ridge", "order"):
+        assert found["baselines"][name]["ndcg@10"] > 0
 
 
 def test_no_file_at_all(refused_job: Callable[..., str]) -> None:
@@ -193,7 +220,7 @@ def test_repeated_pairs_are_merged_by_a_stated_rule_or_refused(
         ),
         ("losses.bprr.x=1", "losses: expected one of whole-data"),
         ("data.protocol=file", "data.protocol 'file' needs data.split_file"),
-        ("data.protocol=rolling", "data.protocol: rolling makes several splits, expected one"),
+        ("data.moment=1", "data.moment needs data.protocol 'rolling'"),
         ("data.order=file", "data.order: expected 'time' or 'rows', found 'file'"),
         ("data.moments=1", "data.moments: expected a number greater than or equal to 2, found 1"),
         ("metrics_at=[0]", "metrics_at.0: expected a number greater than or equal to 1, found 0"),

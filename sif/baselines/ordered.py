@@ -20,7 +20,7 @@ from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
 from sif.evaluation.evaluate import Scorer
 from sif.spaces.linear.gram import Products
-from sif.spaces.linear.ridge import histories, solve, solving_bytes
+from sif.spaces.linear.ridge import grid_bytes, histories, solve
 from sif.spaces.linear.sequences import Decay, Sequences
 
 MAX_ITEMS = 15_000
@@ -149,8 +149,8 @@ def fit_decayed(train: Interactions, grid: Sequence[Params], *unused: object) ->
 
 
 def decayed_numbers(n_users: int, n_items: int) -> int:
-    """Floats of a fit at work, and of the best weights so far."""
-    return solving_bytes(n_items, 1, size=1) + n_items**2
+    """Floats of a fit at work, of kept products, and of the best weights so far."""
+    return grid_bytes(n_items, 1, n_items <= KEPT_ITEMS, size=1)
 
 
 def ridge_seconds(n_items: int, scales: int) -> float:

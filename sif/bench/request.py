@@ -15,6 +15,7 @@ from sif.config.renamed import todays_name
 from sif.errors import ConfigError, SifError
 from sif.methods.registry import METHODS
 from sif.problems.configuration import load_job_config
+from sif.tasks.registry import task_named
 from sif.utils.argument_types import check_fields
 from sif.utils.registry import unknown
 
@@ -102,10 +103,15 @@ class Request:
         """The configuration of an entrant's first trial: its own settings win, as in its job."""
         own = {**_own_settings(task, self._seeds[0], budget), "method": entrant.method}
         flags = {**(self.flags or {}), **own}
-        return load_job_config(
+        config = load_job_config(
             task, file=self.file, sets=[*_NO_LIMITS, *self.sets], flags=flags,
             layers=[parsed_item(item) for item in entrant.sets],
         )  # fmt: skip
+        if task_named(config.task).in_turn(config) is not None:
+            raise ConfigError(
+                "data.protocol: expected one split per trial, found several: set data.moment"
+            )
+        return config
 
 
 _NO_LIMITS = ("budget=null", "search.seconds=null", "search.steps=null")

@@ -86,6 +86,9 @@ class DataConfig(Section):
     moments: Annotated[int, Field(ge=2, le=8)] = Field(
         3, description="moments of protocol rolling, a tenth of the rows apart"
     )
+    moment: Count | None = Field(
+        None, description="the one moment of protocol rolling that the job takes, from 1; None: all"
+    )
     split_file: AbsolutePath | None = Field(
         None, description="a split made elsewhere; the dataset's name is then only a label"
     )
@@ -296,6 +299,12 @@ class CFConfig(CommonConfig):
             )
         if self.data.protocol == "file" and self.data.split_file is None:
             problems.append("data.protocol 'file' needs data.split_file")
+        if self.data.moment is not None and self.data.protocol != "rolling":
+            problems.append("data.moment needs data.protocol 'rolling'")
+        if self.data.moment is not None and self.data.moment > self.data.moments:
+            problems.append(
+                f"data.moment {self.data.moment} contradicts data.moments {self.data.moments}"
+            )
         settings = {"context": self.data.context, "time_buckets": self.data.time_buckets}
         further = [f"data.{key}" for key, value in settings.items() if value]
         if further and self.objective == "ranking":

@@ -55,7 +55,7 @@ from sif.spaces.linear.design import (
 )
 from sif.spaces.linear.gram import Products
 from sif.spaces.linear.network import OrderNetwork
-from sif.spaces.linear.ridge import seen, set_weights, solve, solving_bytes
+from sif.spaces.linear.ridge import grid_bytes, seen, set_weights, solve
 from sif.spaces.linear.sequences import Decay, Sequences
 from sif.spaces.linear.supernet import Judged, OrderContext, OrderSpace, Scores
 from sif.tracking import Tracker
@@ -71,22 +71,23 @@ METHOD = "nasp"
 methods differ which judge replacements."""
 ITEMS, USERS = 1000, 2000
 """Items, the most popular ones, and users on which candidates are judged."""
+FEW = 50
+"""Users on which the scale of the scores is trained."""
 TAIL = 4
 """Last train rows of each user that are judged beside a single valid row."""
 NEARLY = 0.99
 """Share of the valid rows that come after all train rows of their users."""
-STEPS = 4
-"""Architecture steps: on five data sets the second one was the last that changed something."""
+STEPS = 20
+"""Architecture steps at most; the search ends once no replacement is better."""
 L2 = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
 """Penalties of the next item, in rows."""
 SET_L2 = (20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 """Penalties of any item, in interactions."""
 SETTINGS = NaspSettings(
     warmup=0.0, arch_start=0.0, explore=0.0, settle_steps=0, score="replacement_loss",
-    arch_optimizer="plain", arch_lr=1.0, complexity_penalty=0.005,
+    arch_optimizer="plain", arch_lr=1.0,
 )  # fmt: skip
-"""Every weight is exact, so nothing warms up, and a step may be as long as a score. The penalty
-makes order, and each scale, show a gain of two percent."""
+"""Every weight is exact, so nothing warms up, and a step may be as long as a score."""
 SINGLE, SET = LinearDesign((Decay(0.8, 16),)), LinearDesign(())
 """The designs on which the search chooses its penalties."""
 VISITED = 3
@@ -147,22 +148,31 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         return OrderSpace(context, blocks_of(MAX_ITEMS // self.sequences.n_items))
 
     def streams(self) -> tuple[_Same, _Same]:
-        """The sample, always."""
-        return _Same(self._sample.batch), _Same(self._sample.batch)
+        """A few users for the scale of the scores, which is all that steps train; the sample."""
+        return _Same(self._sample.few), _Same(self._sample.batch)
 
     def method_run(self) -> MethodRun:
-        """NASP with settings of its own."""
+        """NASP with settings of its own, until no replacement is better."""
+        spaces: list[OrderSpace] = []
+
+        def make(mixed: bool) -> OrderSpace:
+            spaces.append(self.space(mixed))
+            return spaces[-1]
+
+        def ended() -> bool:
+            return self.runtime.out_of_time() or (bool(spaces) and spaces[-1].at_rest)
+
         update = {"epochs": STEPS, "steps": None, "seconds": None, "arch_every": 1}
         section = self.config.search.model_copy(update=update)
         return MethodRun(
-            self.space, self.streams, self.judge, self.judged, section, adam, constant,
-            self.runtime, methods={METHOD: SETTINGS.model_dump()},
+            make, self.streams, self.judge, self.judged, section, adam, constant,
+            replace(self.runtime, out_of_time=ended), methods={METHOD: SETTINGS.model_dump()},
         )  # fmt: skip
 
     def judge(self, space: Any, gates: Gates) -> float:
         """1 - NDCG@10 of a selection on the sample."""
-        design = linear_design(space.genotype(gates))
-        return 1 - 1 / float(space.error(self._sample.batch, design))
+        sample, design = self._sample, linear_design(space.genotype(gates))
+        return 1 - 1 / sample.error(sample.batch, space.scores(sample.batch, design))
 
     def design(self, genotype: Genotype) -> Genotype:
         """The genotype itself."""
@@ -505,7 +515,7 @@ class _Sample:
     """
 
     def __init__(self, train: Sequences, batch: Judged) -> None:
-        self.train, self.batch = train, batch
+        self.train, self.batch, self.few = train, batch, batch.first(FEW)
         self._seen = seen(batch.known)
         self._rows = np.flatnonzero(np.diff(batch.truth.indptr))
 
@@ -579,5 +589,5 @@ def order_cost(problem: OrderProblem) -> OrderCost:
     evaluation = evaluation_seconds(problem.train_part, problem.valid_part, "ranking")
     search = FITS * ridge_seconds(min(n_items, ITEMS), 2)
     fit = ridge_seconds(n_items, scales)
-    size = solving_bytes(n_items, scales) + 4 * scales * n_items**2
+    size = grid_bytes(n_items, scales, n_items <= KEPT_ITEMS)
     return OrderCost(ClosedForm(search, VISITED * (fit + evaluation), fit), size)

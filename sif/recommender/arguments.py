@@ -70,6 +70,7 @@ OF_JOBS = (
     "dataset",
     "data.planted",
     "data.moments",
+    "data.moment",
 )
 """Settings that mean nothing without a run folder, or to whoever brings the interactions."""
 

@@ -69,6 +69,9 @@ def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> R
         _context(config, folder, runtime, quiet, study) as context,
         deterministic(),
     ):
+        several = task.in_turn(config)
+        if several is not None:
+            return several(context, lambda one, begun: run(one, resume=begun, quiet=quiet))
         return JobRunner(study, context, task.draw).run()
 
 

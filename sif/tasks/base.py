@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -185,3 +185,9 @@ class JobContext(Session):
     console: Console
     folder: Path
     runtime: Runtime
+
+
+RunOne = Callable[[Any, bool], RunResult]
+"""Configuration, and whether its job was begun, to the result of the job."""
+InTurn = Callable[[JobContext, RunOne], RunResult]
+"""Runs several jobs, one after the other, in the folder of one."""

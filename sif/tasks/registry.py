@@ -7,11 +7,11 @@ from sif.config.cnn import CNNConfig
 from sif.config.loading import OTHER_TASKS
 from sif.config.rnn import RNNConfig
 from sif.tasks import cnn, rnn
-from sif.tasks.cf import figures, inputs
+from sif.tasks.cf import figures, inputs, rolling
 from sif.tasks.study import Task
 
 TASKS: dict[str, Task] = {
-    "cf": Task(CFConfig, inputs.prepare, figures.draw),
+    "cf": Task(CFConfig, inputs.prepare, figures.draw, rolling.in_turn),
     "cnn": Task(CNNConfig, cnn.prepare, cnn.draw),
     "rnn": Task(RNNConfig, rnn.prepare, rnn.draw),
 }

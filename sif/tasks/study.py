@@ -13,7 +13,7 @@ from sif.core.genotype import Genotype
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, Reporter, Session, Trained
 from sif.problems.plan import Costs
-from sif.tasks.base import Entrants, Entry, Found, JobContext, Results, Tuned
+from sif.tasks.base import Entrants, Entry, Found, InTurn, JobContext, Results, Tuned
 from sif.tasks.figures import Draw, curves
 from sif.tasks.plan import FIGURES, Measurements, Plan
 from sif.utils.device import Runtime
@@ -338,8 +338,10 @@ class Task:
         prepare: Configuration and runtime to the study, or an error for the user, before anything
             is written.
         draw: Data of figures and folder to the paths of the figures drawn.
+        in_turn: Configuration to what runs the jobs that it stands for; None: it is one job.
     """
 
     config: type[CommonConfig]
     prepare: Callable[[Any, Runtime], Study]
     draw: Draw
+    in_turn: Callable[[Any], InTurn | None] = lambda config: None

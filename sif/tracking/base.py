@@ -13,7 +13,13 @@ TrackerState = dict[str, Any]
 
 
 class Tracker:
-    """The records of one job, or of one stage of it; this base class keeps nothing."""
+    """The records of one job, or of one stage of it; this base class keeps nothing.
+
+    Attributes:
+        run_id: In which a store nests other runs; None: there is no such store.
+    """
+
+    run_id: str | None = None
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Records settings, once; nested mappings are flattened with dots."""
@@ -69,6 +75,7 @@ class Tee(Tracker):
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self.trackers = tuple(trackers)
+        self.run_id = next((one.run_id for one in trackers if one.run_id is not None), None)
 
     log_params = _passed_on("log_params")
     log = _passed_on("log")

@@ -155,6 +155,7 @@ def test_a_variants_settings_win_in_the_check_as_in_its_job() -> None:
         ({"sets": 3}, "sets: expected a list, each a text, found 3"),
         ({"flags": 3}, "flags: expected names with values or None, found 3"),
         ({"seeds": [1, 1]}, "seeds: expected at least one, all different, found 1, 1"),
+        ({"sets": ["data.protocol=rolling"]}, "one split per trial, found several: set data.mom"),
         ({"against": "nasp-clib"}, "found 'nasp-clib'; did you mean 'nasp-clip'?"),
         ({"task": "cff"}, "did you mean 'cf'?"),
         ({"sets": ["train.epoch=3"]}, "train.epoch: unknown key; did you mean 'epochs'?"),

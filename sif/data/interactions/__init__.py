@@ -6,6 +6,7 @@ from sif.data.interactions.clean import filter_interactions, merge_duplicates
 from sif.data.interactions.frames import read_frame, read_matrix
 from sif.data.interactions.interactions import Interactions, concatenate
 from sif.data.interactions.planted import planted
+from sif.data.interactions.planted_order import PlantedScale, planted_order, shuffled
 from sif.data.interactions.readers import Columns, read_interactions
 from sif.data.interactions.rolling import rolling_splits
 from sif.data.interactions.split import Split, build_split, held_out, held_out_last, make_split
@@ -17,6 +18,7 @@ from sif.data.interactions.vocabulary import Vocabulary
 __all__ = [
     "Columns",
     "Interactions",
+    "PlantedScale",
     "Split",
     "Vocabulary",
     "bucket_ids",
@@ -30,10 +32,12 @@ __all__ = [
     "make_split",
     "merge_duplicates",
     "planted",
+    "planted_order",
     "read_frame",
     "read_interactions",
     "read_matrix",
     "rolling_splits",
+    "shuffled",
     "some_users",
     "with_time_buckets",
 ]

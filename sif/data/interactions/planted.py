@@ -177,7 +177,7 @@ def planted(
     interactions = Interactions(
         ids=pairs,
         fields=("user", "item"),
-        vocabularies=(_names("u", users), _names("i", items)),
+        vocabularies=(numbered("u", users), numbered("i", items)),
         rating=noisy if kind == "ratings" else None,
         timestamp=1_000_000_000 + np.cumsum(rng.integers(1, 3600, len(pairs))).astype(np.int64),
     )
@@ -265,7 +265,8 @@ def _at_least(seen: npt.NDArray[np.bool_], keys: Float64Array) -> npt.NDArray[np
     return seen
 
 
-def _names(letter: str, n: int) -> Vocabulary:
+def numbered(letter: str, n: int) -> Vocabulary:
+    """The ids of n generated users or items, such as "u0001"."""
     width = max(4, len(str(n)))
     return Vocabulary([f"{letter}{number:0{width}d}" for number in range(1, n + 1)])
 

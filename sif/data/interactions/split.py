@@ -113,7 +113,8 @@ def make_split(dataset: Dataset, protocol: str, seed: int) -> Split:
     """
     if protocol == ROLLING:
         raise DataError(
-            f"data.protocol: {ROLLING} makes several splits, expected one for a job; use time-cut"
+            f"data.protocol: {ROLLING} makes several splits, expected one; use time-cut, or"
+            " rolling_splits for all of them"
         )
     if protocol not in PROTOCOLS:
         raise unknown("data.protocol", protocol, PROTOCOLS, DataError)

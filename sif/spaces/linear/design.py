@@ -28,13 +28,9 @@ DISCOUNTS = ("0", "0.05", "0.1", "0.2", "0.3")
 """Powers of the items' popularity by which scores are divided."""
 
 BLOCKS = (
-    Block(TARGET, TARGETS, costs=((0.0, 1.0),), default_op="any", own_weights=True),
+    Block(TARGET, TARGETS, default_op="any", own_weights=True),
     *(
-        Block(
-            name, names, costs=(tuple(float(NONE in names and one != NONE) for one in names),),
-            default_op=names[0],
-            own_weights=True,
-        )
+        Block(name, names, default_op=names[0], own_weights=True)
         for name, names in SCALES.items()
     ),
     Block(DISCOUNT, DISCOUNTS, default_op="0", own_weights=True),

@@ -24,10 +24,10 @@ from sif.spaces.linear.sequences import Decay, Ids, Numbers, Sequences
 
 NEGLIGIBLE = 1e-4
 """Weight at which a decay without a window is cut, relative to the latest item's."""
-CHUNK = 1 << 22
-"""Pairs of places that are added at once (100 MB)."""
-TILE = 1024
-"""Side of the pieces in which a block is made symmetric."""
+CHUNK = 1 << 17
+"""Pairs of places that are made and added at once, at most twice as many (20 MB)."""
+ROWS = 256
+"""Rows of a matrix that are worked on at once."""
 
 Entries = Iterator[tuple[Ids, Ids, Numbers]]
 """Places of the row, places of the column, what is added there."""
@@ -71,61 +71,61 @@ class Products:
             keep: Whether blocks are kept for further calls.
         """
         n, s = self.sequences.n_items, len(decays)
-        if s == 1 and not keep:  # blocks are not made beside the whole
-            return Normal(self._gram(decays[0], decays[0]), self._cross(decays[0]))
-        gram = torch.empty(s * n, s * n, dtype=self.dtype)
-        cross = torch.empty(s * n, n, dtype=self.dtype)
+        gram = torch.zeros(s * n, s * n, dtype=self.dtype)
+        cross = torch.zeros(s * n, n, dtype=self.dtype)
         for a, first in enumerate(decays):
             rows = slice(a * n, (a + 1) * n)
-            cross[rows] = self._of(keep, first)
+            self._fill(cross[rows], keep, first)
             for b, second in enumerate(decays[: a + 1]):
                 columns = slice(b * n, (b + 1) * n)
-                block = self._of(keep, first, second)
-                gram[rows, columns], gram[columns, rows] = block, block.T
+                self._fill(gram[rows, columns], keep, first, second)
+                if b < a:
+                    gram[columns, rows] = gram[rows, columns].T
         return Normal(gram, cross)
 
-    def _of(self, keep: bool, *decays: Decay) -> Tensor:
-        if decays in self._kept:
-            return self._kept[decays]
-        block = self._cross(*decays) if len(decays) == 1 else self._gram(*decays)
+    def _fill(self, block: Tensor, keep: bool, *decays: Decay) -> None:
+        """Writes the products of one decay with the targets, or of two, into zeros (n, n)."""
+        known = self._kept.get(decays)
+        if known is not None:
+            block.copy_(known)
+            return
+        if len(decays) == 1:
+            self._add(block, _targets(self.sequences, decays[0], self._rows))
+        else:
+            self._add_pairs(block, *decays)
         if keep:
-            self._kept[decays] = block
+            self._kept[decays] = block.clone()
             if len(decays) == 2:
-                self._kept[decays[::-1]] = block.T
-        return block
+                self._kept[decays[::-1]] = self._kept[decays].T
 
-    def _cross(self, decay: Decay) -> Tensor:
-        return self._sum(_targets(self.sequences, decay, self._rows))
-
-    def _gram(self, first: Decay, second: Decay) -> Tensor:
+    def _add_pairs(self, block: Tensor, first: Decay, second: Decay) -> None:
         pairs = _Pairs(self.sequences, first, second, self._rows)
         if first == second:
-            block = _symmetric(self._sum(pairs.earlier(1)))
+            self._add(block, pairs.earlier(1))
+            _add_transposed(block)
         else:
             swapped = _Pairs(self.sequences, second, first, self._rows)
-            block = self._sum(swapped.earlier(1)).T.contiguous()
-        return self._sum(pairs.earlier(0, 1 if first == second else None), block)
+            self._add(block.T, swapped.earlier(1))
+        self._add(block, pairs.earlier(0, 1 if first == second else None))
 
-    def _sum(self, entries: Entries, block: Tensor | None = None) -> Tensor:
-        """Adds entries at the items of their places to a block (n_items, n_items), or to zeros."""
-        n, items = self.sequences.n_items, self.sequences.items
-        if block is None:
-            block = torch.zeros(n, n, dtype=self.dtype)
-        flat = block.view(-1)
+    def _add(self, block: Tensor, entries: Entries) -> None:
+        """Adds entries at the items of their places to a block (n, n), maybe a part of a matrix."""
+        items, (down, right) = self.sequences.items, block.stride()
+        span = (len(block) - 1) * (down + right) + 1
+        flat = block.as_strided((span,), (1,), block.storage_offset())  # nothing is copied
         for rows, columns, values in _together(entries):
-            at = torch.from_numpy(items[rows] * n + items[columns])
+            at = torch.from_numpy(items[rows] * down + items[columns] * right)
             flat.scatter_add_(0, at, torch.from_numpy(values).to(self.dtype))
-        return block
 
 
-def _symmetric(block: Tensor) -> Tensor:
-    """A square block plus its transpose, in its own memory."""
-    pieces = [slice(start, start + TILE) for start in range(0, len(block), TILE)]
-    for a, rows in enumerate(pieces):
-        for columns in pieces[: a + 1]:
-            both = block[rows, columns] + block[columns, rows].T
-            block[rows, columns], block[columns, rows] = both, both.T
-    return block
+def _add_transposed(block: Tensor) -> None:
+    """Adds to a square block its transpose, some rows at a time."""
+    n = len(block)
+    for start in range(0, n, ROWS):
+        rows = slice(start, start + ROWS)
+        both = block[rows, start:] + block[start:, rows].T
+        block[rows, start:] = both
+        block[start:, rows] = both.T
 
 
 def normal_equations(
@@ -171,13 +171,21 @@ def reach(decay: Decay, longest: int) -> int:
     return min(longest, int(np.ceil(np.log(NEGLIGIBLE) / np.log(decay.gamma))) + 1)
 
 
+def _earlier(sequences: Sequences, lags: range, more: int) -> Iterator[tuple[int, Ids]]:
+    """Lags, and places with a later one at that lag and some more; some of the places at a time."""
+    for start in range(0, len(sequences.items), CHUNK):
+        left = sequences.left[start : start + CHUNK]
+        for lag in lags:
+            i = start + np.flatnonzero(left >= lag + more)
+            if not len(i):
+                break
+            yield lag, i
+
+
 def _targets(sequences: Sequences, decay: Decay, weights: Numbers) -> Entries:
     """Every earlier place within the window, with the place whose item is the target."""
     clock, longest = sequences.clock(decay), int(sequences.lengths.max(initial=0))
-    for lag in range(1, reach(decay, longest - 1) + 1):
-        i = np.flatnonzero(sequences.left >= lag)
-        if not len(i):
-            return
+    for lag, i in _earlier(sequences, range(1, reach(decay, longest - 1) + 1), 0):
         k = i + lag
         yield i, k, weights[k] * np.exp(-decay.rate * (clock[k - 1] - clock[i]))
 
@@ -196,10 +204,8 @@ class _Pairs:
     def earlier(self, least: int = 0, most: int | None = None) -> Entries:
         """(earlier place, later place, sum over all rows that hold both) of a range of lags."""
         first, later = self.reaches
-        for lag in range(least, first if most is None else most):
-            i = np.flatnonzero(self.sequences.left > lag)  # and one more, the first target
-            if not len(i):
-                return
+        lags = range(least, first if most is None else most)
+        for lag, i in _earlier(self.sequences, lags, 1):  # one more, the first target
             j = i + lag
             # Rows k - 1 run from j to where the window of i or of j ends.
             count = np.minimum(np.minimum(first - lag, later), self.sequences.left[j])

@@ -15,6 +15,8 @@ from sif.spaces.linear.sequences import Decay, Sequences
 
 COLUMNS = 1024
 """Targets that are solved for at once."""
+PAIRS = 3 << 20
+"""Numbers for pairs of places at work, and for freed memory that stays with the process."""
 TOLERANCE = 1e-2
 """Largest relative residual of a solution in float32; more would move places in a ranking."""
 
@@ -42,9 +44,7 @@ def solve(normal: Normal, l2: float) -> Tensor:
     )
     if int(failed):
         raise _singular(l2)
-    for start in range(0, weights.shape[1], COLUMNS):
-        block = weights[:, start : start + COLUMNS]
-        block.copy_(torch.cholesky_solve(block, factor))
+    _solve_columns(factor, weights)
     # The probe's image under L L^T says whether the factor is right, and that of B the solution.
     found = factor @ (factor.mT @ probe)
     back = weights.mT @ product
@@ -52,6 +52,17 @@ def solve(normal: Normal, l2: float) -> Tensor:
         if not float((one - other).norm()) <= TOLERANCE * float(other.norm()):
             raise _singular(l2)
     return weights
+
+
+def _solve_columns(factor: Tensor, weights: Tensor) -> None:
+    """Overwrites B (n, m) with the solution X of L L^T X = B, by the factor L (n, n)."""
+    room = factor.new_empty(min(COLUMNS, weights.shape[1]), len(factor))
+    for block in weights.split(COLUMNS, dim=1):
+        columns = room[: block.shape[1]].mT.copy_(block)
+        # As cholesky_solve does it, which copies the factor each time.
+        torch.linalg.solve_triangular(factor, columns, upper=False, out=columns)
+        torch.linalg.solve_triangular(factor.mT, columns, upper=True, out=columns)
+        block.copy_(columns)
 
 
 def _singular(l2: float) -> DivergedError:
@@ -67,7 +78,20 @@ def solving_bytes(n_items: int, scales: int, size: int = 4) -> int:
         size: Bytes of a number.
     """
     side = n_items * scales
-    return size * (side * side + side * n_items + 2 * side * COLUMNS)
+    return size * (side * side + side * n_items + side * min(COLUMNS, n_items) + PAIRS)
+
+
+def grid_bytes(n_items: int, scales: int, kept: bool, size: int = 4) -> int:
+    """Bytes of one solution after the other, of which the best weights so far stay.
+
+    Args:
+        n_items: Size of the catalog.
+        scales: Number of decays side by side.
+        kept: Whether products stay for the next penalty.
+        size: Bytes of a number.
+    """
+    blocks = scales + (scales + scales * (scales + 1) // 2 if kept else 0)
+    return solving_bytes(n_items, scales, size) + size * blocks * n_items**2
 
 
 def histories(sequences: Sequences, decays: Sequence[Decay]) -> sp.csr_matrix:

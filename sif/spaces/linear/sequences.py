@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from sif.errors import ShapeError
+from sif.errors import ConfigError, ShapeError
 
 Ids = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -23,11 +24,22 @@ class Decay:
         gamma: Factor by which an item's weight shrinks per unit of the clock, in (0, 1].
         window: Items of the history that count, the latest ones; None: all.
         unit: Seconds of a unit of the clock; None: every item is one unit, whatever the time.
+
+    Raises:
+        ConfigError: A number is out of range.
     """
 
     gamma: float
     window: int | None = None
     unit: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gamma <= 1:
+            raise ConfigError(f"gamma: expected a factor in (0, 1], found {self.gamma:g}")
+        if self.window is not None and self.window < 1:
+            raise ConfigError(f"window: expected at least 1 item, found {self.window}")
+        if self.unit is not None and not 0 < self.unit < math.inf:
+            raise ConfigError(f"unit: expected seconds above 0, found {self.unit:g}")
 
     def __str__(self) -> str:
         if self.gamma == 1 and self.window is None:

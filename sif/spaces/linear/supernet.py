@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -30,6 +31,8 @@ from sif.spaces.linear.ridge import histories, seen, set_weights, solve
 from sif.spaces.linear.sequences import Decay, Sequences
 
 Scores = NDArray[np.float32]
+SMALL = 1e-3
+"""Share of the error that is no gain."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,13 @@ class Judged:
     known: Sequences
     truth: sp.csr_matrix
 
+    def first(self, count: int) -> Judged:
+        """The first users."""
+        known = self.known
+        starts = known.starts[: count + 1]
+        items = known.items[: starts[-1]]
+        return Judged(Sequences(items, starts, known.n_items), self.truth[:count])
+
 
 @dataclass(frozen=True, eq=False)
 class OrderContext:
@@ -54,6 +64,7 @@ class OrderContext:
         l2: Ridge penalty of the next item, in rows.
         set_l2: The same of any item.
         criterion: Validation error of scores (n_users, n_items) of a batch's users.
+        gain: Share by which order, and each further scale, must lower the error to be worth it.
         popularity: (n_items,) train rows of each item.
     """
 
@@ -61,6 +72,7 @@ class OrderContext:
     l2: float
     set_l2: float
     criterion: Callable[[Judged, Scores], float]
+    gain: float = 0.02
     popularity: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,13 +90,16 @@ class OrderSpace(nn.Module):
     Args:
         context: Inputs from data and objective.
         blocks: Those of `sif.spaces.linear.design` that are searched; others stay neutral.
+
+    Attributes:
+        at_rest: Whether no replacement was better when last asked for.
     """
 
     name = NAME
 
     def __init__(self, context: OrderContext, blocks: tuple[Block, ...] = BLOCKS) -> None:
         super().__init__()
-        self.context, self.blocks = context, blocks
+        self.context, self.blocks, self.at_rest = context, blocks, False
         self.scale = nn.Parameter(torch.ones(()))
         self._products = Products(context.train, dtype=torch.float32)
         self._weights: dict[tuple[Decay, ...], Tensor] = {}
@@ -169,19 +184,27 @@ class OrderSpace(nn.Module):
     def replacement_scores(
         self, train: Judged, valid: Judged, gates: Gates, alpha: Mapping[str, Tensor] | None = None
     ) -> Mapping[str, Tensor]:
-        """log(error with the candidate in place / error as it is), each with weights of its own."""
+        """log(error with the candidate in place / error as it is), each with weights of its own.
+
+        Of the block alone whose best candidate is best of all; 0 elsewhere. A time scale that is
+        added or changed makes others superfluous, so all are judged again beside it.
+        """
 
         def error(selection: Selection) -> float:
             genotype = self.genotype(selection.to_gates(self.blocks))
             return self.error(valid, linear_design(genotype))
 
-        return replacement_scores(self.blocks, gates, error, alpha)
+        scores = replacement_scores(self.blocks, gates, error, alpha)
+        self.at_rest = min(float(score.min()) for score in scores.values()) > -SMALL
+        best = min(scores, key=lambda name: float(scores[name].min()))
+        return {name: t if name == best else torch.zeros_like(t) for name, t in scores.items()}
 
     def error(self, batch: Judged, design: LinearDesign) -> float:
-        """Validation error of a design, computed once."""
+        """Validation error of a design, with a charge for each of its scales, computed once."""
         key = id(batch), design
         if key not in self._errors:
-            self._errors[key] = self.context.criterion(batch, self.scores(batch, design))
+            error = self.context.criterion(batch, self.scores(batch, design))
+            self._errors[key] = error * math.exp(self.context.gain * len(design.decays))
         return self._errors[key]
 
     def genotype(self, gates: Gates) -> Genotype:

@@ -12,7 +12,15 @@ from pathlib import Path
 
 from sif.baselines import named_baselines
 from sif.config import CFConfig, did_you_mean
-from sif.data.interactions import Columns, Split, load_split_file, make_split, with_time_buckets
+from sif.data.interactions import (
+    Columns,
+    Split,
+    load_split_file,
+    make_split,
+    rolling_splits,
+    with_time_buckets,
+)
+from sif.data.interactions.chronological import ROLLING
 from sif.data.interactions.load import Dataset, load_dataset
 from sif.errors import ConfigError, DataError
 from sif.problems.controls import CONTROLS
@@ -88,4 +96,7 @@ def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:
         rows = replace(split.interactions, dropped=dataset.interactions.dropped)
         return dataset, replace(split, interactions=rows)
     protocol = data.protocol or PROTOCOL[config.objective]
+    if protocol == ROLLING:  # of all moments the first: their jobs come to the others by themselves
+        splits = rolling_splits(dataset, config.seed, data.moments)
+        return dataset, splits[(data.moment or 1) - 1]
     return dataset, make_split(dataset, protocol, config.seed)

@@ -193,6 +193,7 @@ def _times(part: Interactions) -> NDArray[np.int64]:
 _BY_TIME: dict[str, tuple[str, Callable[[Split], dict[str, Any]]]] = {
     "temporal": ("timeline", _timeline),
     "time-cut": ("timeline", _timeline),
+    "rolling": ("timeline", _timeline),
     "last-item": ("gaps", _gaps),
 }
 """Figures of protocols by time."""

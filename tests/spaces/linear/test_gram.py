@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sif.errors import DivergedError, ShapeError
-from sif.spaces.linear.gram import normal_equations
+from sif.errors import ConfigError, DivergedError, ShapeError
+from sif.spaces.linear.gram import Products, normal_equations
 from sif.spaces.linear.ridge import histories, solve
 from sif.spaces.linear.sequences import Decay, Sequences
 
@@ -69,19 +69,90 @@ def test_normal_equations_are_those_of_the_rows(seed: int, decays: list[Decay]) 
         np.testing.assert_allclose(found.cross, x.T @ (w[:, None] * y), atol=1e-10)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_solution_is_that_of_a_dense_solver(dtype: torch.dtype) -> None:
+EXACT = st.one_of(
+    st.builds(Decay, st.floats(0.05, 0.99), st.integers(1, 30)),
+    st.builds(
+        Decay, st.floats(0.05, 0.99), st.one_of(st.none(), st.integers(1, 30)), st.just(60.0)
+    ),
+    st.builds(Decay, st.just(1.0), st.one_of(st.none(), st.integers(1, 30))),
+)
+"""Decays with a window, by time, or without any: none is cut where an item hardly weighs."""
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    decays=st.lists(EXACT, min_size=1, max_size=3),
+    l2=st.floats(0.5, 500.0),
+    weighted=st.booleans(),
+)
+def test_the_solution_is_that_of_a_dense_solver(
+    seed: int, decays: list[Decay], l2: float, weighted: bool
+) -> None:
+    sequences = drawn(seed, 300, 20, 15)
+    draws = np.random.default_rng(seed + 1)
+    weights = draws.uniform(0.1, 2.0, 300) if weighted else np.ones(300)
+    x, y, w = rows(sequences, decays, weights)
+    side = 15 * len(decays)
+    expected = np.linalg.solve(x.T @ (w[:, None] * x) + l2 * np.eye(side), x.T @ (w[:, None] * y))
+    found = solve(normal_equations(sequences, decays, weights if weighted else None), l2).numpy()
+    assert np.linalg.norm(found - expected) <= 1e-6 * np.linalg.norm(expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+
+
+def test_single_precision_is_near_the_dense_solver() -> None:
     sequences, decays = drawn(3, 900, 60, 30), [Decay(0.6, 3), Decay(0.95, 6)]
     x, y, _ = rows(sequences, decays, np.ones(len(sequences.items)))
     expected = np.linalg.solve(x.T @ x + 5.0 * np.eye(60), x.T @ y)
-    found = solve(normal_equations(sequences, decays, dtype=dtype), 5.0)
+    found = solve(normal_equations(sequences, decays, dtype=torch.float32), 5.0)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_pieces_and_kept_products_change_nothing(
+    keep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sequences, decays = drawn(1), [Decay(0.8, 4), Decay(0.95, 9), Decay(1.0)]
+    whole = normal_equations(sequences, decays)
+    monkeypatch.setattr("sif.spaces.linear.gram.CHUNK", 7)
+    monkeypatch.setattr("sif.spaces.linear.gram.ROWS", 5)
+    products = Products(sequences)
+    for _ in range(2):
+        found = products.normal(decays, keep)
+        np.testing.assert_allclose(found.gram, whole.gram, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(found.cross, whole.cross, rtol=1e-12, atol=1e-12)
+        found.gram.zero_()  # as a solution overwrites it
+    swapped = products.normal(decays[::-1], keep)
+    np.testing.assert_allclose(swapped.gram[:12, 24:], whole.gram[24:, :12], rtol=1e-12, atol=1e-12)
 
 
 def test_a_matrix_too_close_to_singular_is_refused() -> None:
     normal = normal_equations(drawn(0), [Decay(0.8), Decay(0.8)])
     with pytest.raises(DivergedError, match=r"^ridge: l2 0 is too small"):
         solve(normal, 0.0)
+
+
+def test_a_window_longer_than_any_history_is_none() -> None:
+    sequences = drawn(2)
+    whole, windowed = ([Decay(1.0), Decay(0.9, n, 60.0)] for n in (None, 10_000))
+    windowed[0] = Decay(1.0, 10_000)
+    for one, other in zip(
+        vars(normal_equations(sequences, whole)).values(),
+        vars(normal_equations(sequences, windowed)).values(), strict=True,
+    ):  # fmt: skip
+        np.testing.assert_array_equal(one, other)
+    found = (histories(sequences, decays).toarray() for decays in (whole, windowed))
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("gamma", [0.0, -0.1, 1.01, float("nan"), float("inf")])
+def test_a_decay_out_of_range_is_refused_in_one_line(gamma: float) -> None:
+    with pytest.raises(ConfigError, match=r"^gamma: expected a factor in \(0, 1\], found [^\n]*$"):
+        Decay(gamma)
+    with pytest.raises(ConfigError, match=r"^window: expected at least 1 item, found 0$"):
+        Decay(0.5, 0)
+    with pytest.raises(ConfigError, match=r"^unit: expected seconds above 0, found 0$"):
+        Decay(0.5, None, 0.0)
 
 
 def test_histories_are_the_rows_that_would_come_next() -> None:

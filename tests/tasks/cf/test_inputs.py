@@ -58,9 +58,13 @@ def test_a_split_file_uses_order_and_seed(tmp_path: Path) -> None:
         of(arrays(part=np.zeros(45, int)))
 
 
-def test_rolling_is_no_protocol_of_a_job(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^data\.protocol: rolling makes several splits, "):
-        parts(tmp_path, arrays(), data={"protocol": "rolling"})
+def test_one_moment_of_rolling(tmp_path: Path) -> None:
+    def of(**data: Any) -> list[int]:
+        return parts(tmp_path, arrays(), data={"protocol": "rolling", "moments": 2, **data})
+
+    assert of(moment=2) == parts(tmp_path, arrays(), data={"protocol": "time-cut"})
+    first = of(moment=1)
+    assert len(first) < 45 and first == of()
 
 
 @pytest.mark.filterwarnings("default::sif.config.RenamedSetting")
