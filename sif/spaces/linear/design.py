@@ -20,7 +20,10 @@ SCALES: Mapping[str, tuple[str, ...]] = {
     "middle": ("0.8", "0.6", "0.7", "0.9", "0.95"),
     "long": (NONE, "0.97", "0.99", SET),
 }
-"""Block to the decays of one time scale, the neutral one first: a single scale of 0.8 per item."""
+"""Block to the decays of one time scale."""
+FIRST = {"recent": "0.3", "middle": "0.8", "long": "0.97"}
+"""Where a search begins: with all scales, of which it drops the superfluous. Scales that help each
+other alone would never be added one by one."""
 TARGET, DISCOUNT = "target", "discount"
 TARGETS = ("any", "next")
 """any: every item of a user from all others (EASE). next: the item that follows."""
@@ -30,7 +33,7 @@ DISCOUNTS = ("0", "0.05", "0.1", "0.2", "0.3")
 BLOCKS = (
     Block(TARGET, TARGETS, default_op="any", own_weights=True),
     *(
-        Block(name, names, default_op=names[0], own_weights=True)
+        Block(name, names, default_op=FIRST[name], own_weights=True)
         for name, names in SCALES.items()
     ),
     Block(DISCOUNT, DISCOUNTS, default_op="0", own_weights=True),

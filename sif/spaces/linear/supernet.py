@@ -72,7 +72,7 @@ class OrderContext:
     l2: float
     set_l2: float
     criterion: Callable[[Judged, Scores], float]
-    gain: float = 0.02
+    gain: float = 0.005
     popularity: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
