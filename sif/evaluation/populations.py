@@ -23,14 +23,14 @@ class Population:
 
     Attributes:
         users: Their number.
-        new_users: Share of them who have no fitted row.
-        new_rows: Share of the part's rows that are theirs.
+        new_users: Number of those who have no fitted row.
+        new_row_share: Share of the part's rows that are theirs.
         known_median: Median number of fitted rows of the other users; 0: there are none.
     """
 
     users: int
-    new_users: float
-    new_rows: float
+    new_users: int
+    new_row_share: float
     known_median: float
 
     @classmethod
@@ -46,7 +46,7 @@ class Population:
         known = rows[users][rows[users] > 0]
         return cls(
             len(users),
-            1 - len(known) / max(len(users), 1),
+            len(users) - len(known),
             float((rows[part.ids[:, 0]] == 0).sum() / max(len(part), 1)),
             float(np.median(known)) if len(known) else 0.0,
         )
@@ -62,7 +62,7 @@ class Populations:
     @property
     def differences(self) -> tuple[str, ...]:
         """Numbers that are more than `FACTOR` times apart, in words."""
-        shares = [p.new_rows for p in (self.valid, self.test)]
+        shares = [p.new_row_share for p in (self.valid, self.test)]
         found = []
         if any(_apart(*(max(s, FEW) for s in pair)) for pair in (shares, [1 - s for s in shares])):
             found.append(f"{shares[0]:.1%} and {shares[1]:.1%} of their rows are of new users")

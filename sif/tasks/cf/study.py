@@ -293,13 +293,14 @@ class InteractionStudy(Study):
         if self.config.objective != "ranking":
             return []
         known = self._populations(later)
-        if not (known.valid.new_users or known.test.new_users or choice.values):
+        if not (known.valid.new_users or known.test.new_users):
             return []
-        shares = ", ".join(
-            f"{round(p.new_users * p.users):,} of {p.users:,} users of {name}"
+        counts = ", ".join(
+            f"{p.new_users:,} of {p.users:,} in {name}"
             for name, p in (("valid", known.valid), ("test", known.test))
         )
-        return [f"new, without a fitted row, are {shares}; they get items by {choice.told}"]
+        who = f"new users, without a fitted row: {counts}"
+        return [f"{who}; every model ranks the items for them by {choice.told}"]
 
     def _populations(self, tested: Split) -> Populations:
         """Of validation, and of the test of models that were fitted on a split's train part."""

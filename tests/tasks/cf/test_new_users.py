@@ -90,7 +90,8 @@ def test_every_model_has_one_order_which_the_job_tells_and_keeps(job: Command) -
     rule = ServedModel.load(Path("run")).cold_start
     assert rule is not None and rule.name == told["order"]
     np.testing.assert_array_equal(rule.order, chosen(found, fitted))
-    assert f"40 of 40 users of valid, 10 of 18 users of test; they get items by {RECENT}" in printed
+    line = "40 of 40 in valid, 10 of 18 in test; every model ranks the items for them by "
+    assert f"note: new users, without a fitted row: {line}{told['order']}" in printed
     (known,) = [line for line in printed.splitlines() if line.startswith("known users")]
     assert known.startswith("known users (8 of 18, 44.4% of the rows), group warm: searched is ")
     assert found["warm_comparison"]["against"] in known and "interval" in known
@@ -114,8 +115,8 @@ def test_another_test_part_changes_no_choice(job: Command) -> None:
 def test_populations_are_told_where_they_differ(job: Command) -> None:
     printed = job("run", rows())
     found = metrics("run")["populations"]
-    assert (found["valid"]["users"], found["valid"]["new_rows"]) == (40, 1.0)
-    assert (found["test"]["users"], found["test"]["new_users"]) == (18, pytest.approx(10 / 18))
+    assert (found["valid"]["users"], found["valid"]["new_row_share"]) == (40, 1.0)
+    assert (found["test"]["users"], found["test"]["new_users"]) == (18, 10)
     assert found["test"]["known_median"] == 11
     line = "note: valid and test have different users: 100.0% and 55.6% of their rows are of new"
     assert line in printed and "need not be best at test" in printed
@@ -130,7 +131,7 @@ def test_populations_are_told_where_they_differ(job: Command) -> None:
 def test_ratings_have_no_such_order(job: Command) -> None:
     table = rows().assign(rating=lambda t: 1 + (t["user"] + t["item"]) % 5)
     printed = job("run", table, "objective=rating", "baselines=[bias-only]")
-    assert "new_users" not in metrics("run") and "they get items by" not in printed
+    assert "new_users" not in metrics("run") and "ranks the items" not in printed
     rule = ServedModel.load(Path("run")).cold_start
     assert rule is not None and rule.name == "popularity"
 
