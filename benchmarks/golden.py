@@ -47,7 +47,7 @@ REWORDED: dict[str, str] = {
 """The same of words inside of texts and keys, such as the names of spaces and stages."""
 VARYING = ("seconds", "peak_memory_mb", "plan", "selected_loss", "refit")
 """Ends of the keys that two runs of the same job need not agree in."""
-ADDED = ("@20",)
+ADDED = ("@20", "populations", "warm_comparison", "new_users")
 """Ends of keys that only the later of two records may have."""
 ONE_FIT = "refit=none"
 """Setting of the jobs of interactions where a checkout has it: a record is of the first fits."""

@@ -24,6 +24,7 @@ from sif.evaluation.evaluate import (
     Scorer,
     evaluate_on,
 )
+from sif.evaluation.item_orders import POPULARITY_ORDER, ItemOrder
 from sif.evaluation.metrics import merit
 from sif.utils.device import never, torch_threads
 
@@ -89,6 +90,11 @@ class TableScorer:
 
     table: NDArray[np.float32]
 
+    @classmethod
+    def of(cls, order: ItemOrder, train: Interactions) -> TableScorer:
+        """One order of the items for every user."""
+        return cls(np.broadcast_to(order.scores(train), train.sizes[:2]))
+
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores (b, n_items) for users (b,)."""
         return self.table[users]
@@ -104,6 +110,7 @@ def fit_best(
     threads: int,
     out_of_time: Callable[[], bool] = never,
     cutoffs: Sequence[int] = CUTOFFS,
+    cold_order: ItemOrder = POPULARITY_ORDER,
 ) -> Fitted:
     """Fits the grid on train and keeps what validation ranks first (the earliest of equals).
 
@@ -116,6 +123,7 @@ def fit_best(
         threads: Of the CPU.
         out_of_time: Asked after every parameter set; once it says so, that was the last.
         cutoffs: Of ranking metrics.
+        cold_order: Of the items for new users, in rankings.
 
     Returns:
         The best of the grid, with the seconds of all of it.
@@ -133,7 +141,7 @@ def fit_best(
     metric = MAIN_METRIC[objective]
     best: tuple[Scorer, Params, Evaluation] | None = None
     trials: list[tuple[Params, float]] = []
-    cold_start = ColdStartRule.of(train)
+    cold_start = ColdStartRule.of(train, cold_order)
     with torch_threads(threads):
         scorers = baseline.fit_grid(train, baseline.grid, seed, threads)
         for params in baseline.grid:
@@ -153,8 +161,9 @@ def fit_best(
 
 
 def fit_chosen(
-    baseline: Baseline, train: Interactions, params: Params, *, seed: int, threads: int
-) -> Scorer:
+    baseline: Baseline, train: Interactions, params: Params, *, seed: int, threads: int,
+    cold_order: ItemOrder = POPULARITY_ORDER,
+) -> Scorer:  # fmt: skip
     """Fits one parameter set, as `fit_best` does of a grid.
 
     Args:
@@ -163,13 +172,14 @@ def fit_chosen(
         params: Of the grid.
         seed: Of initialization and sampling.
         threads: Of the CPU.
+        cold_order: Of the items for new users, in rankings.
 
     Raises:
         ConfigError, DataError: It cannot be fitted here.
     """
     with torch_threads(threads):
         fit = baseline.fit(train, params, seed, threads)
-    return with_cold_start(fit, ColdStartRule.of(train))
+    return with_cold_start(fit, ColdStartRule.of(train, cold_order))
 
 
 def one_by_one(fit: FitOne) -> FitGrid:

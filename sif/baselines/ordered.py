@@ -14,11 +14,12 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from sif.baselines.base import Baseline, Params, TableScorer
+from sif.baselines.base import Baseline, Params, TableScorer, one_by_one
 from sif.baselines.ease import LinearScorer, inversion_seconds
 from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
 from sif.evaluation.evaluate import Scorer
+from sif.evaluation.item_orders import HALF_LIVES, RecentPopularity
 from sif.spaces.linear.gram import Products
 from sif.spaces.linear.ridge import grid_bytes, histories, solve
 from sif.spaces.linear.sequences import Decay, Sequences
@@ -44,23 +45,13 @@ def sequences_of(train: Interactions) -> Sequences:
     return Sequences.of(users, items, (n_users, n_items), np.arange(len(rows)), seconds)
 
 
-def fit_recent(train: Interactions, grid: Sequence[Params], *unused: object) -> Iterator[Scorer]:
+def fit_recent(train: Interactions, params: Params, *unused: object) -> TableScorer:
     """Popularity that halves with age; `half_life` is a share of the train part's time.
 
     Raises:
         DataError: Nothing tells the order.
     """
-    moment = train.moment
-    if moment is None:
-        raise DataError("baseline recent-popularity: expected timestamps or ordered rows")
-    age = (moment.max() - moment).astype(np.float64)
-    span = max(float(age.max()), 1.0)
-    for params in grid:
-        weights = 0.5 ** (age / (float(params["half_life"]) * span))
-        counts = np.bincount(train.ids[:, 1], weights, train.sizes[1])
-        place = np.empty(train.sizes[1], dtype=np.float32)
-        place[np.argsort(-counts, kind="stable")] = -np.arange(train.sizes[1])
-        yield TableScorer(np.broadcast_to(place, train.sizes[:2]))
+    return TableScorer.of(RecentPopularity(float(params["half_life"])), train)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,8 +163,8 @@ RECENT_POPULARITY = Baseline(
     name="recent-popularity",
     description="popularity that halves with age",
     objectives=frozenset({"ranking"}),
-    grid=tuple({"half_life": share} for share in (1 / 64, 1 / 16, 1 / 4)),
-    fit_grid=fit_recent,
+    grid=tuple({"half_life": share} for share in HALF_LIVES),
+    fit_grid=one_by_one(fit_recent),
 )
 
 MARKOV = Baseline(

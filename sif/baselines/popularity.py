@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from sif.baselines.base import Baseline, TableScorer, one_by_one
 from sif.data.interactions.interactions import Interactions
-from sif.evaluation.cold_start import popularity_order
+from sif.evaluation.item_orders import POPULARITY_ORDER
 
 
 def fit_popularity(train: Interactions, *unused: object) -> TableScorer:
     """Ranks items by the number of users that met them."""
-    return TableScorer(np.broadcast_to(popularity_order(train), train.sizes[:2]))
+    return TableScorer.of(POPULARITY_ORDER, train)
 
 
 POPULARITY = Baseline(

@@ -4,17 +4,18 @@ Their embeddings carry no information: they stay near their random start, or are
 zero. Such a user would get an arbitrary list, and such an item an arbitrary place. One rule for
 every model, ours and the baselines, avoids that:
 
-- ranking: a cold user gets the items by popularity, and a cold item is never recommended; the same
-  holds for rows folded in from cold rows alone (`ColdStartRule.without_known_pairs`);
+- ranking: every cold user gets the items in one order, that of their popularity or another one that
+  validation prefers (`sif.evaluation.cold_start_choice`), and a cold item is never recommended; the
+  same holds for rows folded in from cold rows alone (`ColdStartRule.without_known_pairs`);
 - rating: a cold row is zero, bias included, as the L2 penalty alone would make it.
 
-The choice was made on validation; see docs/protocols.md.
+docs/protocols.md has the figures behind it.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,7 +24,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sif.data.interactions.interactions import Interactions
-from sif.evaluation.evaluate import RankingScorer, Scorer, pair_matrix
+from sif.evaluation.evaluate import RankingScorer, Scorer
+from sif.evaluation.item_orders import POPULARITY_ORDER, ItemOrder
 from sif.retrieval.engine import Top
 from sif.spaces.interaction.function import InteractionNetwork
 
@@ -36,17 +38,6 @@ def cold_rows(train: Interactions, field: int) -> Mask:
     return np.asarray(count == 0, dtype=np.bool_)
 
 
-def popularity_order(train: Interactions) -> NDArray[np.float32]:
-    """Minus the place of every item by its number of train users: (n_items,), the first has 0.
-
-    Places instead of counts: equal counts are common, and a tie would count against the ranking.
-    """
-    count = np.asarray(pair_matrix(train).sum(axis=0)).ravel()
-    place = np.empty(len(count), dtype=np.float32)
-    place[np.argsort(-count, kind="stable")] = np.arange(len(count))
-    return 0 - place  # the first has 0, not -0
-
-
 @dataclass(frozen=True, eq=False)
 class ColdStartRule:
     """The ranking rule for cold users and items, which every ranking obeys.
@@ -54,16 +45,18 @@ class ColdStartRule:
     Attributes:
         order: float32 (n_items,), an item's score for cold users; minus infinity at cold items.
         cold_users: bool (n_users,).
+        name: Of the order, for people.
     """
 
     order: NDArray[np.float32]
     cold_users: Mask
+    name: str = POPULARITY_ORDER.name
 
     @classmethod
-    def of(cls, train: Interactions) -> ColdStartRule:
-        """The rule for models that are fitted on this train part."""
-        order = np.where(cold_rows(train, 1), np.float32(-np.inf), popularity_order(train))
-        return cls(order, cold_rows(train, 0))
+    def of(cls, train: Interactions, order: ItemOrder = POPULARITY_ORDER) -> ColdStartRule:
+        """The rule for models that are fitted on this train part, by an order of the items."""
+        scores = np.where(cold_rows(train, 1), np.float32(-np.inf), order.scores(train))
+        return cls(scores, cold_rows(train, 0), order.name)
 
     @cached_property
     def never_recommended(self) -> Mask:
@@ -113,7 +106,7 @@ class ColdStartRule:
         return ~self.never_recommended if allowed is None else ~self.never_recommended & allowed
 
     def popular(self, allowed: Mask | None = None) -> NDArray[np.int64]:
-        """Servable items by popularity: int64 (m,), m of the allowed ones (None: of all)."""
+        """Servable items in their order: int64 (m,), m of the allowed ones (None: of all)."""
         items = np.flatnonzero(self.servable(allowed))
         return items[np.argsort(-self.order[items], kind="stable")]
 
@@ -143,14 +136,14 @@ class ColdStartRule:
         cold = np.ones(size, dtype=np.bool_)
         cold[: len(self.cold_users)] = self.cold_users
         cold[folded] = False
-        return ColdStartRule(self.order, cold)
+        return replace(self, cold_users=cold)
 
     def with_items(self, size: int, folded: NDArray[np.int64]) -> ColdStartRule:
         """The rule for `size` items: those folded in (b,) come last, other new ones never."""
         order = np.full(size, -np.inf, dtype=np.float32)
         order[: len(self.order)] = self.order
         order[folded] = np.maximum(order[folded], -np.float32(size))
-        return ColdStartRule(order, self.cold_users)
+        return replace(self, order=order)
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,6 +25,7 @@ from sif.core.stream import Checkpointer, Stream
 from sif.data.interactions import Interactions, Split, few_users, some_users
 from sif.errors import ConfigError, DataError
 from sif.evaluation.cold_start import ColdStartRule, with_zero_rows
+from sif.evaluation.cold_start_choice import ColdStartChoice
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Scorer, evaluate, evaluate_on
 from sif.evaluation.metrics import higher_is_better
 from sif.evaluation.scorers import InteractionScorer, Scale
@@ -75,6 +76,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         runtime: Device, dtype, seed.
         stages: Of a space with stages, which are searched; None: the configured ones, or the
             `LARGE_STAGES` where the train part is too large to be one batch.
+        cold_choice: Of the order that new users get in rankings; None: validation's.
 
     Raises:
         ConfigError: An unknown space, or one that does not fit the fields.
@@ -91,6 +93,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         config: CFConfig,
         runtime: Runtime,
         stages: tuple[str, ...] | None = None,
+        cold_choice: ColdStartChoice | None = None,
     ) -> None:
         self.kind, self._space_settings = space_of(config)
         self.loss_name, self.loss, own = loss_of(config)
@@ -104,6 +107,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             )
         self.train_part, self.valid_part = train_part, valid_part
         self._sized_by = len(train_part)
+        self._cold_choice = cold_choice
         self.config, self.runtime = config, runtime
         self.metric = self.shown = MAIN_METRIC[config.objective]
         numbers = config.loss
@@ -303,7 +307,8 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         section = self.config.train.model_copy(update={"valid_users": None})
         config = self.config.model_copy(update={"train": section})
         nothing = rows.select(np.zeros(0, dtype=np.int64))
-        other = InteractionProblem(rows, nothing, config, self.runtime, self.stages)
+        chosen = self.cold_choice
+        other = InteractionProblem(rows, nothing, config, self.runtime, self.stages, chosen)
         other._sized_by = self._sized_by
         return other
 
@@ -321,7 +326,9 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             return self
         draws = numpy_generator(self.runtime, "search", "users")
         parts = few_users(self.train_part, self.valid_part, most, draws)
-        return InteractionProblem(*parts, self.config, self.runtime, self.stages)
+        return InteractionProblem(
+            *parts, self.config, self.runtime, self.stages, self.cold_choice
+        )  # fmt: skip
 
     def method_run(self) -> MethodRun:
         """The run that methods search with, on some users where there are many interactions."""
@@ -461,6 +468,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             BASELINES[name], self.train_part, self.valid_part, self.config.objective,
             seed=derive_seed(self.config.seed, "baseline", name), threads=self.runtime.threads,
             out_of_time=self.runtime.out_of_time, cutoffs=self.config.metrics_at,
+            cold_order=self.cold_choice.order,
         )  # fmt: skip
 
     def baseline(self, name: str, params: Params) -> Scorer:
@@ -470,8 +478,10 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             ConfigError, DataError: It cannot be fitted here.
         """
         seed = derive_seed(self.config.seed, "baseline", name)
-        threads = self.runtime.threads
-        return fit_chosen(BASELINES[name], self.train_part, params, seed=seed, threads=threads)
+        return fit_chosen(
+            BASELINES[name], self.train_part, params, seed=seed, threads=self.runtime.threads,
+            cold_order=self.cold_choice.order,
+        )  # fmt: skip
 
     def tuning_seconds(
         self, names: Sequence[str]
@@ -500,9 +510,18 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return with_zero_rows(net.precomputed(), self.train_part)
 
     @cached_property
+    def cold_choice(self) -> ColdStartChoice:
+        """The order of the items for new users, as validation chooses it; ratings have none."""
+        if self._cold_choice is not None:
+            return self._cold_choice
+        if self.config.objective == "rating":
+            return ColdStartChoice()
+        return ColdStartChoice.of(self.train_part, self.valid_part)
+
+    @cached_property
     def cold_start(self) -> ColdStartRule:
         """The rule for what the train part does not have."""
-        return ColdStartRule.of(self.train_part)
+        return ColdStartRule.of(self.train_part, self.cold_choice.order)
 
     def validate(self, net: InteractionNetwork) -> Metrics:
         """Metrics of a network on the validation part."""

@@ -32,6 +32,7 @@ from sif.core.stream import Checkpointer
 from sif.data.interactions import Interactions, Split
 from sif.errors import ConfigError, DataError
 from sif.evaluation.cold_start import ColdStartRule, with_cold_start
+from sif.evaluation.cold_start_choice import ColdStartChoice
 from sif.evaluation.evaluate import (
     MAIN_METRIC,
     Evaluation,
@@ -106,6 +107,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         valid_part: For the design and the penalty.
         config: Of the task.
         runtime: Seed and threads; closed forms are solved on the CPU.
+        cold_choice: Of the order of items for new users.
 
     Raises:
         DataError: Nothing tells the order, or the items are too many for a dense solution.
@@ -116,8 +118,9 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
     memory_settings = ()
 
     def __init__(
-        self, train_part: Interactions, valid_part: Interactions, config: CFConfig, runtime: Runtime
-    ) -> None:
+        self, train_part: Interactions, valid_part: Interactions, config: CFConfig,
+        runtime: Runtime, cold_choice: ColdStartChoice = ColdStartChoice(),
+    ) -> None:  # fmt: skip
         if config.objective != "ranking" or len(train_part.fields) != 2:
             raise ConfigError("order: expected rankings of user and item")
         if train_part.sizes[1] > MAX_ITEMS:
@@ -126,7 +129,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
             )
         self.sequences = sequences_of(train_part)
         self.train_part, self.valid_part = train_part, valid_part
-        self.config, self.runtime = config, runtime
+        self.config, self.runtime, self.cold_choice = config, runtime, cold_choice
         self.metric = self.shown = MAIN_METRIC["ranking"]
 
     # The search
@@ -309,7 +312,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
     @cached_property
     def cold_start(self) -> ColdStartRule:
         """The rule for what the train part does not have."""
-        return ColdStartRule.of(self.train_part)
+        return ColdStartRule.of(self.train_part, self.cold_choice.order)
 
     def validate(self, network: OrderNetwork) -> Metrics:
         """Metrics on the validation part."""
@@ -340,7 +343,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
     def again(self, rows: Interactions) -> OrderProblem:
         """The problem of a second fit, on more rows under the same vocabularies."""
         nothing = rows.select(np.zeros(0, dtype=np.int64))
-        return OrderProblem(rows, nothing, self.config, self.runtime)
+        return OrderProblem(rows, nothing, self.config, self.runtime, self.cold_choice)
 
 
 def order_problem(functions: InteractionProblem) -> OrderProblem | None:
@@ -358,7 +361,9 @@ def order_problem(functions: InteractionProblem) -> OrderProblem | None:
         return None
     if train.moment is None or train.sizes[1] > MAX_ITEMS:
         return None
-    return OrderProblem(train, functions.valid_part, config, functions.runtime)
+    return OrderProblem(
+        train, functions.valid_part, config, functions.runtime, functions.cold_choice
+    )
 
 
 @dataclass(frozen=True, eq=False)

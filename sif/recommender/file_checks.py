@@ -120,6 +120,7 @@ class _State(_Part):
     untrained: list[Numbers] = []
     reading: DataConfig = DataConfig()
     fallback: Annotated[tuple[Any, Any], Listed] | None = None
+    cold_order: str = ""
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:

@@ -230,7 +230,7 @@ class _Fit:
             problem.config.objective, rows, evaluations, kept,
             is_fixed=genotypes[kept] == fixed, search=found, left_out=left_out,
             seconds=self.budget.spent, seed=derive_seed(problem.config.seed, "report"),
-            last_fit=last.told,
+            last_fit=last.told, new_users=self._on_new_users(),
         )  # fmt: skip
         if late := self.budget.verdict():
             self.reporter.warn(late)
@@ -254,6 +254,11 @@ class _Fit:
             except (BudgetError, DivergedError) as error:
                 self.reporter.line(f"left out: {ORDER}: {error}")
                 return None
+
+    def _on_new_users(self) -> str:
+        """What new users get, where validation had a choice; empty: the most popular items."""
+        choice = self.problem.cold_choice
+        return f"new users: items by {choice.told}" if choice.values else ""
 
     def _last_fit(self, genotype: Genotype, first: Trained[Any]) -> _LastFit:
         """The model fitted again on all rows, or its first fit, and why."""

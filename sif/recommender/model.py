@@ -27,6 +27,7 @@ from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import MALFORMED, CheckpointError, ConfigError, first_line
 from sif.evaluation.cold_start import ColdStartRule, cold_rows
 from sif.evaluation.evaluate import Objective, pair_matrix
+from sif.evaluation.item_orders import POPULARITY_ORDER
 from sif.evaluation.scorers import HistoryScorer, InteractionScorer, Scale
 from sif.problems.interactions import InteractionProblem
 from sif.problems.order import OrderProblem
@@ -303,6 +304,7 @@ class ServedModel:
             state["fitted_on"] = self.fitted_on
         if self.cold_start is not None:
             state["fallback"] = [self.cold_start.order, self.cold_start.cold_users]
+            state["cold_order"] = self.cold_start.name
         if self.report is not None:
             state["report"] = dataclasses.asdict(self.report)
         checkpoint.save(folder / FILE, state, KIND)
@@ -342,7 +344,9 @@ class ServedModel:
         if "fallback" in state:
             order, cold_users = state["fallback"]
             # Files of earlier versions have -0 for the first place.
-            cold_start = ColdStartRule(order + 0, cold_users)
+            cold_start = ColdStartRule(
+                order + 0, cold_users, state.get("cold_order", POPULARITY_ORDER.name)
+            )
         return cls(
             genotype, net, fields, vocabularies, _seen(state["seen"], sizes),
             _titles(state["titles"]), Scale(*state["scale"]), state["objective"], cold_start, folds,

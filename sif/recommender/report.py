@@ -75,6 +75,7 @@ class Report:
         left_out: Baselines that are missing, each with the reason.
         seconds: Wall-clock of each stage of the fit.
         last_fit: What was fitted after these figures were measured, on one line; empty: nothing.
+        new_users: What users without interactions get, on one line; empty: the most popular items.
     """
 
     objective: Objective
@@ -88,12 +89,13 @@ class Report:
     left_out: tuple[str, ...]
     seconds: Mapping[str, float]
     last_fit: str = ""
+    new_users: str = ""
 
     @classmethod
     def of(
         cls, objective: Objective, rows: Mapping[str, Row], evaluations: Mapping[str, Evaluation],
         served: str, *, is_fixed: bool, search: str, left_out: tuple[str, ...],
-        seconds: Mapping[str, float], seed: int, last_fit: str = "",
+        seconds: Mapping[str, float], seed: int, last_fit: str = "", new_users: str = "",
     ) -> Report:  # fmt: skip
         """Compares the served model with the best of the others, by their evaluations.
 
@@ -109,6 +111,7 @@ class Report:
         return cls(
             objective, tuple(order), served, against, comparison or None,
             len(evaluations[served].users), is_fixed, search, left_out, dict(seconds), last_fit,
+            new_users,
         )  # fmt: skip
 
     @property
@@ -157,9 +160,9 @@ class Report:
             kept = "fixed multiply is served"
         if self.served == ORDER:
             kept = f"and validation prefers {self._row(ORDER).parameters}"
-        last_fit = filter(None, [self.last_fit])
+        further = filter(None, [self.last_fit, self.new_users])
         told = f"verdict: {self.verdict}"
-        return f"{self.search}, {kept}", *self.left_out, told, CAVEAT, *last_fit
+        return f"{self.search}, {kept}", *self.left_out, told, CAVEAT, *further
 
     def _printed(self) -> pd.DataFrame:
         """The table whose names say what there was no time for."""

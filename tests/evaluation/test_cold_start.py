@@ -15,11 +15,11 @@ from sif.data.interactions.vocabulary import Vocabulary
 from sif.evaluation.cold_start import (
     ColdStartRule,
     cold_rows,
-    popularity_order,
     with_cold_start,
     with_zero_rows,
 )
 from sif.evaluation.evaluate import RankingScorer, RatingScorer
+from sif.evaluation.item_orders import POPULARITY_ORDER
 from sif.evaluation.scorers import InteractionScorer
 from sif.retrieval.engine import Top
 from sif.spaces.interaction.embeddings import TableShape
@@ -66,7 +66,7 @@ def test_cold_rows_are_those_without_a_train_row() -> None:
 
 
 def test_popularity_breaks_ties_by_item_number_and_has_no_equals() -> None:
-    order = popularity_order(interactions(PAIRS))
+    order = POPULARITY_ORDER.scores(interactions(PAIRS))
     assert np.argsort(-order).tolist() == [*BY_POPULARITY[:2], 0, 3, 5, 2]
     assert len(set(order.tolist())) == 6
 

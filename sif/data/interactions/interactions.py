@@ -20,6 +20,8 @@ from sif.data.interactions.columns import Int64Array
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError, ShapeError
 
+_NO_ORDER = "interactions: expected timestamps, or rows in order (data.order=rows), found neither"
+
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
@@ -101,11 +103,25 @@ class Interactions:
             DataError: Nothing tells the order.
         """
         if self.moment is None:
-            raise DataError(
-                "interactions: expected timestamps, or rows in order (data.order=rows), found"
-                " neither"
-            )
+            raise DataError(_NO_ORDER)
         return np.argsort(self.moment, kind="stable")
+
+    def recency(self, half_life: float) -> npt.NDArray[np.float64]:
+        """(n,) weights of the rows that halve with age: the latest row has 1.
+
+        Args:
+            half_life: Share of the time from the first to the last row.
+
+        Raises:
+            DataError: Nothing tells the order.
+        """
+        if self.moment is None:
+            raise DataError(_NO_ORDER)
+        if not len(self):
+            return np.ones(0)
+        age = (self.moment.max() - self.moment).astype(np.float64)
+        weights: npt.NDArray[np.float64] = 0.5 ** (age / (half_life * max(age.max(), 1.0)))
+        return weights
 
     def select(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Interactions:
         """The given rows (an index or a mask) under the same vocabularies."""

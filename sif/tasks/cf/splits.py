@@ -14,10 +14,10 @@ from sif import plots
 from sif.data.interactions import Interactions, Split
 from sif.data.interactions.parts import TRAIN, VALID
 from sif.errors import DataError
-from sif.evaluation.comparison import Verdict
+from sif.evaluation.comparison import Comparison, Verdict, compare
 from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.metrics import merit, paired_bootstrap, paired_ratio_bootstrap
-from sif.evaluation.user_groups import Groups, cold_shares, groups_of
+from sif.evaluation.user_groups import COLD_USER, WARM, Groups, cold_shares, groups_of
 from sif.problems.base import SEARCHED
 from sif.problems.controls import FIXED, RANDOM
 from sif.tasks.base import Entry
@@ -84,6 +84,57 @@ def group_table(
         f"{metric}; no train interaction: the user of {shares['cold_user']:.1%} of the test rows, "
         f"the item of {shares['cold_item']:.1%}"
     )
+
+
+def warm_comparison(
+    entries: Mapping[str, Entry], split: Split, verdict: Verdict, metric: str, seed: int
+) -> Comparison | None:
+    """Ours against the baseline of the verdict in the group `warm`; None where one is missing."""
+    if verdict.against is None:
+        return None
+    ours, other = (grouped(entries[name].test, split) for name in (SEARCHED, verdict.against))
+    if WARM not in ours:
+        return None
+    return compare(ours[WARM].evaluation, other[WARM].evaluation, metric, seed=seed)
+
+
+def told_by_group(
+    entries: Mapping[str, Entry], split: Split, verdict: Verdict, metric: str,
+    comparison: Comparison | None, order: str,
+) -> list[str]:  # fmt: skip
+    """The verdict told apart, where a ranking has new users: they decide nothing.
+
+    Args:
+        entries: Of the job.
+        split: Whose train part the tested models were fitted on.
+        verdict: Of the job.
+        metric: By which it compares.
+        comparison: Of `warm_comparison`.
+        order: Name of the order that new users get.
+
+    Returns:
+        A line on known users and one on new ones, or none.
+    """
+    groups = grouped(entries[SEARCHED].test, split)
+    if COLD_USER not in groups:
+        return []
+    new, share = groups[COLD_USER], cold_shares(split.train, split.test)["cold_user"]
+    everyone, n = len(entries[SEARCHED].test.users), len(new.evaluation.users)
+    lines = []
+    if comparison is not None and verdict.against is not None:
+        warm = groups[WARM].evaluation
+        other = grouped(entries[verdict.against].test, split)[WARM].evaluation
+        values = warm.metrics[metric], other.metrics[metric]
+        told = comparison.told(metric, *values, _number(len(warm.users), "user"))
+        lines.append(
+            f"known users ({everyone - n:,} of {everyone:,}, {1 - share:.1%} of the rows), group "
+            f"{WARM}: {SEARCHED} is {comparison.relation} {verdict.against}: {told}"
+        )
+    lines.append(
+        f"new users ({n:,} of {everyone:,}, {share:.1%} of the rows): every model gives them the "
+        f"same list, by {order}: {metric} {new.evaluation.metrics[metric]:.4f}"
+    )
+    return lines
 
 
 def figure_data(

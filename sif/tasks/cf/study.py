@@ -16,7 +16,9 @@ from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Split
 from sif.data.interactions.load import Dataset
 from sif.errors import DataError
+from sif.evaluation.comparison import Comparison
 from sif.evaluation.evaluate import Evaluation
+from sif.evaluation.populations import Population, Populations
 from sif.evaluation.user_groups import cold_shares
 from sif.problems.base import SEARCHED, Problem, Reporter, Session, Trained
 from sif.problems.controls import CONTROLS, FIXED, fixed_multiply
@@ -31,10 +33,17 @@ from sif.recommender.model import ServedModel
 from sif.spaces.linear.network import OrderNetwork
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results, Tuned
 from sif.tasks.cf import figures
-from sif.tasks.cf.splits import group_documents, group_table, with_valid_fitted
+from sif.tasks.cf.splits import (
+    group_documents,
+    group_table,
+    told_by_group,
+    warm_comparison,
+    with_valid_fitted,
+)
 from sif.tasks.plan import Measurements, Plan
 from sif.tasks.study import Study, TrainOne
 from sif.utils.device import Runtime, never
+from sif.utils.random import derive_seed
 
 NO_DOWNLOAD = (
     "dataset planted: generated here with a known interaction function; for real data: "
@@ -346,7 +355,30 @@ class InteractionStudy(Study):
             notes.append(
                 f"large train part: searched are {', '.join(stages)}, not {', '.join(asked)}"
             )
+        notes += self._on_new_users()
         return [*lines, *(f"note: {note}" for note in notes)]
+
+    def _on_new_users(self) -> list[str]:
+        """The order in which they get the items, where there are any or it is not popularity."""
+        choice, later = self.problem.cold_choice, self._with_valid if self.refits else self.split
+        if self.config.objective != "ranking":
+            return []
+        known = self._populations(later)
+        if not (known.valid.new_users or known.test.new_users):
+            return []
+        counts = ", ".join(
+            f"{p.new_users:,} of {p.users:,} in {name}"
+            for name, p in (("valid", known.valid), ("test", known.test))
+        )
+        who = f"new users, without a fitted row: {counts}"
+        return [f"{who}; every model ranks the items for them by {choice.told}"]
+
+    def _populations(self, tested: Split) -> Populations:
+        """Of validation, and of the test of models that were fitted on a split's train part."""
+        return Populations(
+            Population.of(self.split.train, self.split.valid),
+            Population.of(tested.train, tested.test),
+        )
 
     def protocol(self) -> dict[str, Any]:
         """The protocol of the split."""
@@ -395,8 +427,20 @@ class InteractionStudy(Study):
 
     def tables(self, results: Results) -> list[str]:
         """Groups of users, where the split has cold ones; the function of generated data."""
-        groups = group_table(results.entries, self.test_part, results.verdict, self.problem.metric)
-        return [text for text in (groups, self._planted(results.found.get(SEARCHED))) if text]
+        asked = results.entries, self.test_part, results.verdict, self.problem.metric
+        groups = [text for text in (group_table(*asked),) if text]
+        if self.config.objective == "ranking":
+            order = self.problem.cold_choice.order.name
+            groups += told_by_group(*asked, self._warm_comparison(results), order)
+        groups += [f"note: {text}" for text in (self._populations(self.test_part).told,) if text]
+        planted = self._planted(results.found.get(SEARCHED))
+        return [text for text in ("\n".join(groups), planted) if text]
+
+    def _warm_comparison(self, results: Results) -> Comparison | None:
+        """Ours against the baseline of the verdict, without what is new."""
+        seed = derive_seed(self.config.seed, "verdict")
+        metric = self.problem.metric
+        return warm_comparison(results.entries, self.test_part, results.verdict, metric, seed)
 
     def _planted(self, found: Found | None) -> str:
         """The function behind generated data beside the one that the search found."""
@@ -427,6 +471,7 @@ class InteractionStudy(Study):
             "users_left_out": ours.test.left_out,
             "cold": cold_shares(self.test_part.train, self.test_part.test),
             "groups": group_documents(ours.test, self.test_part),
+            **self._on_populations(results),
             "refit": {
                 "setting": self._asked,
                 "tested": "train" if self._refit is None else "train+valid",
@@ -436,6 +481,18 @@ class InteractionStudy(Study):
                 **ours.refit,
             },
         }
+
+    def _on_populations(self, results: Results) -> dict[str, Any]:
+        """Users of validation and test, the verdict on known ones, and what new ones get."""
+        document: dict[str, Any] = {"populations": self._populations(self.test_part).document()}
+        if self.config.objective == "ranking":
+            warm = self._warm_comparison(results)
+            document["warm_comparison"] = warm and {
+                "against": results.verdict.against,
+                **vars(warm),
+            }
+            document["new_users"] = self.problem.cold_choice.document()
+        return document
 
     def in_search(self, found: Found) -> dict[str, Any]:
         """The searched function, also where fixed multiply is served."""
