@@ -97,29 +97,25 @@ class _CatalogCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, states: Tensor, targets: Tensor, table: Tensor, bias: Tensor, wanted: bool
     ) -> Tensor:
-        n, items = len(states), len(table)
-        total = states.new_zeros(())
-        by_states = torch.empty_like(states)
-        by_table, by_bias = torch.zeros_like(table), torch.zeros_like(bias)
-        size = max(1, BLOCK_VALUES // items)
-        for rows, wants, by_rows in zip(
-            states.split(size), targets.split(size), by_states.split(size), strict=True
-        ):
-            places = torch.arange(len(rows), device=rows.device)
-            scores = torch.addmm(bias, rows, table.t())
-            own = scores[places, wants]
+        n, width = states.shape
+        rows, items = _with(states, states.new_ones(n, 1)), _with(table, bias[:, None])
+        by_rows, by_items = torch.empty_like(rows), torch.zeros_like(items)
+        total = -(rows * items[targets]).sum()
+        size = max(1, BLOCK_VALUES // len(table))
+        for block, by_block in zip(rows.split(size), by_rows.split(size), strict=True):
+            scores = block @ items.t()
             top = scores.amax(1, keepdim=True)
             shares = scores.sub_(top).exp_()
             sums = shares.sum(1, keepdim=True)
-            total += (sums.log() + top).sum() - own.sum()
-            if not wanted:
-                continue
-            shares.mul_(1 / (n * sums))
-            shares[places, wants] -= 1 / n
-            torch.mm(shares, table, out=by_rows)
-            by_table.addmm_(shares.t(), rows)
-            by_bias += shares.sum(0)
-        ctx.save_for_backward(by_states, by_table, by_bias)
+            total += (sums.log() + top).sum()
+            if wanted:  # shares are divided by their sums in the smaller factor
+                torch.mm(shares, items, out=by_block).div_(sums)
+                by_items.addmm_(shares.t(), block / sums)
+        by_rows -= items[targets]
+        by_items.index_add_(0, targets, rows, alpha=-1)
+        ctx.save_for_backward(
+            by_rows[:, :width] / n, by_items[:, :width] / n, by_items[:, width] / n
+        )
         return total / n
 
     @staticmethod
@@ -127,6 +123,11 @@ class _CatalogCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, by_loss: Tensor) -> tuple[Tensor | None, ...]:
         by_states, by_table, by_bias = ctx.saved_tensors
         return by_loss * by_states, None, by_loss * by_table, by_loss * by_bias, None
+
+
+def _with(vectors: Tensor, column: Tensor) -> Tensor:
+    """One factor with another column: the product of two then holds the bias."""
+    return torch.cat([vectors, column], dim=1)
 
 
 def sampled_cross_entropy(
