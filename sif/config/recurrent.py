@@ -26,16 +26,17 @@ NO_DROPOUT = DropoutConfig(embedding=0.0, input=0.0, hidden=0.0, output=0.0)
 class HistorySearchConfig(CellSearchSection):
     """The search for the cell."""
 
-    epochs: Count = Field(4, description="passes over the users whose histories train weights")
+    epochs: Count = Field(10, description="passes over the users whose histories train weights")
     users: Count = Field(64, description="users of a batch")
     length: Count = Field(50, description="items of a history, the last ones")
     valid_share: Part = Field(0.2, description="share of the users, whose histories alpha sees")
     hidden: Dimension = Field(64, description="width of embeddings and states")
     nodes: Count = Field(4, description="learned nodes of the cell")
-    lr: Rate = Field(3e-3, description="Adam step size of the weights")
+    lr: Rate = Field(8e-3, description="Adam step size of the weights")
+    arch_every: Count = Field(4, description="weight steps per architecture step")
     weight_decay: NonNegative = Field(0.0, description="L2 of all weights")
     max_norm: Rate = Field(1.0, description="bound on the gradient's norm")
-    samples: Count = Field(2048, description="see train.samples")
+    samples: Count = Field(512, description="see train.samples")
     dropout: DropoutConfig = NO_DROPOUT
 
 
@@ -45,19 +46,19 @@ class HistoryTrainConfig(Section):
     epochs: Count = Field(20, description="passes over the users, at most")
     patience: Count = Field(3, description="validations without improvement before it stops")
     evaluate_every: Count = Field(1, description="epochs between validations")
-    users: Count = Field(64, description="users of a batch")
+    users: Count = Field(32, description="users of a batch")
     length: Count = Field(200, description="items of a history, the last ones")
     hidden: Dimension = Field(64, description="width of embeddings and states")
-    lr: Rate = Field(3e-3, description="first Adam step size; it falls along half a cosine")
+    lr: Rate = Field(8e-3, description="first Adam step size; it falls along half a cosine")
     last_lr: Share = Field(0.05, description="last step size, as a share of the first")
     weight_decay: NonNegative = Field(0.0, description="L2 of all weights")
     max_norm: Rate = Field(1.0, description="bound on the gradient's norm")
     samples: Count = Field(
-        2048, description="items drawn for the loss of a batch, where the catalog is larger than "
+        512, description="items drawn for the loss of a batch, where the catalog is larger than "
         "exact_items"
     )  # fmt: skip
     exact_items: Count = Field(20_000, description="items up to which all are in the loss")
-    dropout: DropoutConfig = DropoutConfig(embedding=0.0, input=0.2, hidden=0.0, output=0.2)
+    dropout: DropoutConfig = NO_DROPOUT
 
 
 class RecurrentConfig(Section, metaclass=Constructed):
