@@ -1,12 +1,12 @@
 """Recurrent histories at equal seconds: a GRU, a cell that NASP finds, and a random cell.
 
-Each gets the same CPU seconds of training: an epoch is timed first, as many as fit are run, the
-step size falls along half a cosine, and validation chooses the epoch. NASP's cell is trained twice,
-once with the seconds of the search apart and once with them inside. All items are ranked; the test
-part is looked at once per trained network.
+Each gets the same CPU seconds of training, up to half an epoch: the step size falls with them
+along half a cosine, and validation chooses the epoch. NASP's cell is trained twice, once with the
+seconds of the search apart and once with them inside. All items are ranked; the test part is looked
+at once per trained network.
 
     OMP_NUM_THREADS=1 python benchmarks/recurrent.py --split-file FILE.npz --seeds 0 1 2 \
-      --seconds 240 --search-seconds 60 --output benchmarks/results/recurrent-ml-1m.csv
+      --seconds 80 --search-seconds 25 --set train.exact_items=1000 --output FILE.csv
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,11 +28,13 @@ from sif.data.interactions.split import Split
 from sif.data.interactions.split_file import load_split_file
 from sif.problems.recurrent import RecurrentDesign, RecurrentProblem
 from sif.tracking import NullTracker
+from sif.training.loop import TrainSettings
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
 from sif.utils.environment import environment
 
 METRIC = "ndcg@10"
+ENDLESS = 10**6
 
 
 @dataclass(frozen=True)
@@ -73,17 +76,37 @@ def entrants(problem: RecurrentProblem, values: argparse.Namespace) -> Iterator[
     yield Entrant("NASP's cell, search inside", cell, spent, values.seconds - spent)
 
 
-def for_epochs(problem: RecurrentProblem, epochs: int) -> RecurrentProblem:
-    """The problem with so many epochs, all of which are run."""
-    section = problem.config.train.model_copy(update={"epochs": epochs, "patience": epochs})
-    return problem.changed(config=problem.config.model_copy(update={"train": section}))
+class Timed(RecurrentProblem):
+    """Trains for `seconds` of the CPU, not for epochs."""
+
+    seconds: float
+
+    def loop_settings(self, **further: Any) -> TrainSettings:
+        """Settings of a loop that begins now."""
+        last: float = self.config.train.last_lr
+        begin, epochs = time.process_time(), [0]
+
+        def spent() -> float:
+            return time.process_time() - begin
+
+        def schedule(done: int, all_epochs: int) -> float:
+            epochs[0] = done + 1
+            share = min(1.0, spent() / self.seconds)
+            return last + (1 - last) * (1 + math.cos(math.pi * share)) / 2
+
+        def over() -> bool:
+            return spent() * (1 + 0.5 / epochs[0]) > self.seconds
+
+        endless = {"epochs": ENDLESS, "patience": ENDLESS}
+        changed = {"schedule": schedule, "out_of_time": over, **endless}
+        return super().loop_settings(**{**further, **changed})
 
 
-def trained(problem: RecurrentProblem, entrant: Entrant, epoch: float, split: Split) -> Any:
-    """The row of an entrant, of which an epoch takes so many CPU seconds."""
-    epochs = max(1, round(entrant.seconds / epoch))
+def trained(problem: Timed, entrant: Entrant, split: Split) -> dict[str, Any]:
+    """The row of an entrant."""
     begin = time.process_time()
-    done = for_epochs(problem, epochs).train(entrant.design, NullTracker(), NoCheckpoint())
+    timed = problem.changed(seconds=entrant.seconds)
+    done = timed.train(entrant.design, NullTracker(), NoCheckpoint())
     seconds = time.process_time() - begin
     found = problem.test(done.network, split.test)
     return {
@@ -92,7 +115,7 @@ def trained(problem: RecurrentProblem, entrant: Entrant, epoch: float, split: Sp
         "parameters": done.numbers["parameters"],
         "search_seconds": f"{entrant.search:.1f}",
         "train_seconds": f"{seconds:.1f}",
-        "epochs": epochs,
+        "epochs": done.result.epochs,
         "best_epoch": done.result.best_epoch,
         "valid": f"{done.result.valid[METRIC]:.5f}",
         "test": f"{found.metrics[METRIC]:.5f}",
@@ -100,25 +123,13 @@ def trained(problem: RecurrentProblem, entrant: Entrant, epoch: float, split: Sp
     }
 
 
-def epoch_seconds(problem: RecurrentProblem, design: RecurrentDesign) -> float:
-    """CPU seconds of an epoch and its validation."""
-    begin = time.process_time()
-    for_epochs(problem, 1).train(design, NullTracker(), NoCheckpoint())
-    return time.process_time() - begin
-
-
-def measured(
-    split: Split, values: argparse.Namespace, seed: int, costs: dict[str, float]
-) -> Iterator[dict[str, Any]]:
-    """The rows of a seed; seconds of an epoch are measured once for all cells."""
+def measured(split: Split, values: argparse.Namespace, seed: int) -> Iterator[dict[str, Any]]:
+    """The rows of a seed."""
     runtime = make_runtime("cpu", seed, values.threads)
-    problem = RecurrentProblem(split.train, split.valid, configured(values), runtime)
+    problem = Timed(split.train, split.valid, configured(values), runtime)
     about = f"{environment(runtime)['device_name']}, torch {torch.__version__}"
     for entrant in entrants(problem, values):
-        kind = entrant.design if isinstance(entrant.design, str) else "cell"
-        if kind not in costs:
-            costs[kind] = epoch_seconds(problem, entrant.design)
-        yield trained(problem, entrant, costs[kind], split) | {"machine": about}
+        yield trained(problem, entrant, split) | {"machine": about}
 
 
 def main() -> None:
@@ -134,9 +145,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     values = parser.parse_args()
     split = load_split_file(values.split_file)
-    rows, costs = list[dict[str, Any]](), dict[str, float]()
+    rows: list[dict[str, Any]] = []
     for seed in values.seeds:
-        for row in measured(split, values, seed, costs):
+        for row in measured(split, values, seed):
             print("  ".join(f"{value!s:<10}" for value in row.values()), flush=True)
             rows.append(row)
             if values.output:
