@@ -24,7 +24,8 @@ from sif.config.rnn import RNNConfig
 from sif.data.text.load import load_corpus
 from sif.problems.text import EVALUATED, EXPORTED, Ids, TextProblem
 from sif.spaces.rnn.cells import PUBLISHED, RecurrentCell, expression
-from sif.spaces.rnn.supernet import SPACE, TextBatch, recurrent_cell
+from sif.spaces.rnn.supercell import SPACE
+from sif.spaces.rnn.supernet import TextBatch, recurrent_cell
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime

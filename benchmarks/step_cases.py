@@ -21,7 +21,8 @@ from sif.spaces.cnn.networks import Layout
 from sif.spaces.cnn.supernet import SPECS, CNNSpace, ImageBatch
 from sif.spaces.rnn import cells as rnn_cells
 from sif.spaces.rnn.dropout import TextShape
-from sif.spaces.rnn.supernet import BLOCK, SPACE, RNNSpace, TextBatch
+from sif.spaces.rnn.supercell import BLOCK, SPACE
+from sif.spaces.rnn.supernet import RNNSpace, TextBatch
 
 Sizes = Mapping[str, int]
 Optimizer = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]

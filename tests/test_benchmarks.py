@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -175,6 +176,23 @@ def test_tokens_per_second_are_compared_at_a_toys_size(tmp_path: Path, script: S
     ours, plain, published, lstm = (int(r["parameters"]) for r in rows[:4])
     assert ours == plain == published and abs(lstm - ours) < ours / 10
     assert all(int(r["tokens_per_second"]) > 0 for r in rows)
+
+
+def test_recurrent_histories_compete_at_a_toys_size(tmp_path: Path, script: Script) -> None:
+    draws = np.random.default_rng(0)
+    user, place = (x.ravel() for x in np.indices((40, 6)))
+    item = (draws.integers(12, size=40)[user] + place) % 12
+    part = np.maximum(place - 3, 0)  # the last one test, the one before valid
+    np.savez(tmp_path / "a.npz", user=user, item=item, part=part, timestamp=place)
+    script("recurrent", "--split-file", tmp_path / "a.npz", "--seconds", 0.1,
+           "--search-seconds", 0.3, "--output", tmp_path / "a.csv", "--set", "search.hidden=4",
+           "search.nodes=2", "train.hidden=4")  # fmt: skip
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = ["gru", "random cell", "NASP's cell, search apart", "NASP's cell, search inside"]
+    assert [r["entrant"] for r in rows] == names
+    assert rows[2]["cell"] == rows[3]["cell"] and float(rows[2]["search_seconds"]) > 0
+    assert all(0 <= float(r[name]) <= 1 for r in rows for name in ("valid", "test"))
 
 
 def test_throughput_is_measured_at_a_toys_size(

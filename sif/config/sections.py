@@ -143,20 +143,21 @@ class TrackingConfig(Section):
     )
 
 
-class _Constructed(ModelMetaclass):
+class Constructed(ModelMetaclass):
     """Configurations whose constructor tells in one line what is wrong.
 
     `load_config` validates without the constructor, since it knows where values came from.
     """
 
     def __call__(cls: Any, *values: Any, **named: Any) -> Any:
+        """Constructs; ConfigError for what is wrong."""
         try:
             return super().__call__(*values, **named)
         except ValidationError as error:
             raise ConfigError(describe(error, cls, NO_ORIGINS)) from None
 
 
-class CommonConfig(Section, metaclass=_Constructed):
+class CommonConfig(Section, metaclass=Constructed):
     """Settings that every task has.
 
     Raises:
@@ -204,7 +205,14 @@ class CommonConfig(Section, metaclass=_Constructed):
 
     def method_values(self) -> dict[str, dict[str, Any]]:
         """Settings of methods: the given ones over the defaults of the task's searches."""
-        methods = {name: dict(values) for name, values in self.method_defaults.items()}
-        for name, values in self.methods.items():
-            methods[name] = {**methods.get(name, {}), **values}
-        return methods
+        return with_defaults(self.methods, self.method_defaults)
+
+
+def with_defaults(
+    given: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Settings of methods by name: the given ones over defaults."""
+    methods = {name: dict(values) for name, values in defaults.items()}
+    for name, values in given.items():
+        methods[name] = {**methods.get(name, {}), **values}
+    return methods

@@ -107,7 +107,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         valid_part: For the design and the penalty.
         config: Of the task.
         runtime: Seed and threads; closed forms are solved on the CPU.
-        cold_choice: Of the order of items for new users.
+        cold_choice: Of the order of items for new users; None: the most popular first.
 
     Raises:
         DataError: Nothing tells the order, or the items are too many for a dense solution.
@@ -119,7 +119,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
 
     def __init__(
         self, train_part: Interactions, valid_part: Interactions, config: CFConfig,
-        runtime: Runtime, cold_choice: ColdStartChoice = ColdStartChoice(),
+        runtime: Runtime, cold_choice: ColdStartChoice | None = None,
     ) -> None:  # fmt: skip
         if config.objective != "ranking" or len(train_part.fields) != 2:
             raise ConfigError("order: expected rankings of user and item")
@@ -129,7 +129,8 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
             )
         self.sequences = sequences_of(train_part)
         self.train_part, self.valid_part = train_part, valid_part
-        self.config, self.runtime, self.cold_choice = config, runtime, cold_choice
+        self.config, self.runtime = config, runtime
+        self.cold_choice = cold_choice or ColdStartChoice()
         self.metric = self.shown = MAIN_METRIC["ranking"]
 
     # The search

@@ -19,7 +19,8 @@ from sif.problems.base import Reporter
 from sif.problems.text import LSTM, TextDesign, TextProblem, published_text
 from sif.problems.text_model import TextModel
 from sif.spaces.rnn.cells import ACTIVATIONS, PUBLISHED, RecurrentCell, edge_nodes, edge_sources
-from sif.spaces.rnn.supernet import BLOCK, recurrent_cell
+from sif.spaces.rnn.supercell import BLOCK
+from sif.spaces.rnn.supernet import recurrent_cell
 from sif.tasks.base import Entrants, Results
 from sif.tasks.entrants import entrants
 from sif.tasks.figures import draw_curves

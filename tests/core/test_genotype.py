@@ -15,7 +15,7 @@ from sif.core.genotype import Genotype, check_names, read
 from sif.errors import GenotypeError
 from sif.spaces.cnn.supernet import SPECS as IMAGES
 from sif.spaces.notation import CELLS as CELLS_OF
-from sif.spaces.rnn.supernet import SPACE
+from sif.spaces.rnn.supercell import SPACE
 
 CELL = Genotype(
     "cells",

@@ -25,8 +25,10 @@ from sif.spaces.interaction.registry import LOSSES, SPACES
 from sif.spaces.interaction.space_kind import SpaceContext
 from sif.spaces.interaction.staged_supernet import STAGES, StagedSpace
 from sif.spaces.interaction.supernet import FunctionSpace
+from sif.spaces.rnn.catalog_loss import NONE, CatalogLoss
 from sif.spaces.rnn.cells import RecurrentCell
 from sif.spaces.rnn.dropout import TextShape, draw_masks
+from sif.spaces.rnn.histories import HistoryBatch, HistorySpace, history_model
 from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, cross_entropy
 from sif.spaces.rnn.supernet import RNNSpace, TextBatch, recurrent_cell
 from sif.testing import SPACE_CHECKS, ContractError, InteractionCase, SpaceCase, check_space
@@ -162,6 +164,42 @@ class RNNCase(SpaceCase):
         return found
 
 
+@dataclass(frozen=True)
+class HistoryCase(RNNCase):
+    """The cells of `RNNCase` on padded histories of users."""
+
+    normalized: bool = False
+    samples: int | None = None
+
+    def by(self) -> CatalogLoss:
+        return CatalogLoss(torch.full((11,), 1 / 11, dtype=F64), self.samples)
+
+    def space(self, seed: int = 0) -> HistorySpace:
+        torch.manual_seed(seed)
+        space = HistorySpace(SHAPE, DROPOUT, self.by()).double()
+        with torch.no_grad():
+            space.model.embedding.weight.mul_(6)
+        return space
+
+    def batch(self, part: str, seed: int = 0) -> HistoryBatch:
+        draws = torch.Generator().manual_seed(seed + 100 * (part == "valid"))
+        items = torch.randint(11, (9, 6), generator=draws)
+        ends = torch.randint(2, 10, (6,), generator=draws)
+        return HistoryBatch.of(items.masked_fill(torch.arange(9)[:, None] >= ends, NONE), seed)
+
+    def extracted(
+        self, space: HistorySpace, gates: Gates, genotype: Genotype, batch: HistoryBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        copied = space.extract(gates)
+        built = history_model(SHAPE, self.read(genotype)).double()
+        built.load_state_dict(copied.state_dict())
+        outputs, states = copied(batch.inputs), built(batch.inputs)
+        return outputs, states, built.loss(batch, DROPOUT, self.by())
+
+    def carried(self, batch: HistoryBatch) -> Tensor | None:
+        return None
+
+
 PRESETS = ("sif", "primitives")
 CASES: list[SpaceCase] = [
     *(functions(space, own, fields) for space in PRESETS for own in (True, False)
@@ -175,6 +213,8 @@ CASES: list[SpaceCase] = [
     CNNCase("nasp-12op"),
     RNNCase(),
     RNNCase(normalized=False),
+    HistoryCase(),
+    HistoryCase(samples=4),
 ]  # fmt: skip
 
 

@@ -19,7 +19,8 @@ from sif.methods.darts import Darts
 from sif.methods.nasp import Nasp
 from sif.problems.text_model import TextModel
 from sif.spaces.rnn.cells import expression
-from sif.spaces.rnn.supernet import BLOCK, recurrent_cell
+from sif.spaces.rnn.supercell import BLOCK
+from sif.spaces.rnn.supernet import recurrent_cell
 from sif.tasks.checkpoint import StageFolder
 from sif.utils import checkpoint
 

@@ -174,6 +174,20 @@ class LSTMRecurrence(nn.Module):
         return outputs, torch.cat([hidden, memory])
 
 
+class GRURecurrence(nn.Module):
+    """Torch's GRU, which like `LSTMRecurrence` drops no states between steps."""
+
+    def __init__(self, shape: TextShape) -> None:
+        super().__init__()
+        self.gru = nn.GRU(shape.hidden, shape.hidden)
+
+    def forward(self, x: Tensor, state: Tensor | None, masks: Masks) -> tuple[Tensor, Tensor]:
+        """Outputs (steps, batch, hidden) and the last of them; no state: zeros."""
+        start = None if state is None else state[None]
+        outputs, last = self.gru(masked(x, masks.input), start)
+        return outputs, last[0]
+
+
 @dataclass(frozen=True, eq=False)
 class Window:
     """A model's answer to a window.

@@ -27,7 +27,8 @@ from sif.spaces.rnn.cells import (
 )
 from sif.spaces.rnn.dropout import Masks, TextShape, draw_masks
 from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, LSTMRecurrence, Window, penalties
-from sif.spaces.rnn.supernet import BLOCK, RNNSpace, TextBatch, recurrent_cell
+from sif.spaces.rnn.supercell import BLOCK
+from sif.spaces.rnn.supernet import RNNSpace, TextBatch, recurrent_cell
 
 F64 = torch.float64
 SHAPE = TextShape(vocabulary=11, hidden=5, nodes=8)

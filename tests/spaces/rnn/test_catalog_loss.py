@@ -1,0 +1,115 @@
+"""The loss over a catalog against plain formulas, and that of drawn items in the mean."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sif.spaces.rnn import catalog_loss
+from sif.spaces.rnn.catalog_loss import (
+    NONE,
+    CatalogLoss,
+    catalog_cross_entropy,
+    sampled_cross_entropy,
+)
+
+F64 = torch.float64
+ITEMS, HIDDEN, PLACES = 7, 3, 20
+
+
+def numbers(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """States, targets, table and bias, far from zero."""
+    draws = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=draws, dtype=F64).requires_grad_()
+
+    targets = torch.randint(ITEMS, (PLACES,), generator=draws)
+    return normal(PLACES, HIDDEN), targets, normal(ITEMS, HIDDEN), normal(ITEMS)
+
+
+@pytest.mark.parametrize("block", [1, ITEMS * 6, 1 << 19])
+def test_the_loss_in_blocks_and_its_gradient_are_those_of_cross_entropy(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(catalog_loss, "BLOCK_VALUES", block)
+    states, targets, table, bias = numbers()
+    plain = F.cross_entropy(F.linear(states, table, bias), targets)
+    found = catalog_cross_entropy(states, targets, table, bias)
+    torch.testing.assert_close(found, plain, rtol=1e-12, atol=0)
+    leaves = (states, table, bias)
+    expected = torch.autograd.grad(3 * plain, leaves)
+    for ours, theirs in zip(torch.autograd.grad(3 * found, leaves), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-14)
+    with torch.no_grad():
+        torch.testing.assert_close(catalog_cross_entropy(states, targets, table, bias), plain)
+
+
+def test_large_scores_stay_numbers() -> None:
+    states, targets, table, bias = numbers()
+    found = catalog_cross_entropy(1e4 * states, targets, table, bias)
+    assert torch.isfinite(found)
+    assert all(torch.isfinite(g).all() for g in torch.autograd.grad(found, (states, table, bias)))
+
+
+def sums(drawn: Tensor, chances: Tensor) -> Tensor:
+    """Sum of exponentials that a loss of drawn items stands for, of the first place."""
+    states, targets, table, bias = (x[:1] if len(x) == PLACES else x for x in numbers())
+    often = (len(drawn) * chances[drawn]).log()
+    loss = sampled_cross_entropy(states, targets, table, bias, drawn, often)
+    own = (states[0] @ table[targets[0]] + bias[targets[0]]).detach()
+    return (loss.detach() + own).exp()
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_the_sum_of_drawn_exponentials_is_right_in_the_mean(k: int) -> None:
+    # Every draw of k items, by its chance.
+    chances = torch.arange(1, ITEMS + 1, dtype=F64)
+    chances = chances / chances.sum()
+    states, _, table, bias = numbers()
+    expected = F.linear(states[0], table, bias).exp().sum()
+    draws = torch.cartesian_prod(*[torch.arange(ITEMS)] * k).reshape(-1, k)
+    mean = sum(chances[drawn].prod() * sums(drawn, chances) for drawn in draws)
+    torch.testing.assert_close(mean, expected.detach(), rtol=1e-12, atol=0)
+
+
+def test_many_drawn_items_give_the_loss_and_gradient_of_the_whole_catalog() -> None:
+    states, targets, table, bias = numbers()
+    counts = np.array([0, 50, 3, 9, 1, 100, 2])
+    targets = targets.view(4, 5)
+    whole = CatalogLoss.of(counts, samples=60_000)
+    drawn = CatalogLoss.of(counts, samples=60_000, exact=ITEMS - 1)
+    assert (whole.samples, drawn.samples) == (None, 60_000)
+    shaped = states.view(4, 5, HIDDEN)
+    ours, theirs = (loss(shaped, targets, table, bias, seed=3) for loss in (drawn, whole))
+    torch.testing.assert_close(ours, theirs, rtol=0.01, atol=0)
+    leaves = (states, table, bias)
+    for one, other in zip(
+        torch.autograd.grad(ours, leaves), torch.autograd.grad(theirs, leaves), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=0.05, atol=0.01)
+
+
+def test_a_target_among_the_drawn_items_counts_once() -> None:
+    states, targets, table, bias = numbers()
+    same = targets[:1].repeat(4)
+    found = sampled_cross_entropy(
+        states[:1], targets[:1], table, bias, same, torch.zeros(4, dtype=F64)
+    )
+    assert found.item() == 0  # nothing is left to tell it from
+    assert all(torch.isfinite(g).all() for g in torch.autograd.grad(found, (states, table, bias)))
+
+
+@pytest.mark.parametrize("exact", [1, ITEMS])
+def test_places_without_a_target_do_not_count(exact: int) -> None:
+    states, targets, table, bias = numbers()
+    loss = CatalogLoss.of(np.ones(ITEMS, np.int64), samples=5, exact=exact)
+    padded = targets.clone()
+    padded[15:] = NONE
+    shaped = states.view(PLACES, 1, HIDDEN)
+    ours = loss(shaped, padded[:, None], table, bias, seed=1)
+    theirs = loss(shaped[:15], targets[:15, None], table, bias, seed=1)
+    assert torch.equal(ours, theirs)
