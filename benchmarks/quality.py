@@ -29,8 +29,10 @@ def evaluations(folder: Path) -> dict[str, Evaluation]:
         name = path.stem
         if name.startswith("test-"):
             found[name.removeprefix("test-")] = checkpoint.load(path, "stage")["state"]
-        elif name.startswith("baseline-"):
-            found[name.removeprefix("baseline-")] = checkpoint.load(path, "stage")["state"]["test"]
+        elif name.startswith(("baseline-", "refit-")):  # where all were fitted again, the latter
+            state = checkpoint.load(path, "stage")["state"]
+            if "test" in state:
+                found[name.partition("-")[2]] = state["test"]
     return {name: Evaluation(**state) for name, state in found.items()}
 
 
