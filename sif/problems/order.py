@@ -78,8 +78,8 @@ TAIL = 4
 """Last train rows of each user that are judged beside a single valid row."""
 NEARLY = 0.99
 """Share of the valid rows that come after all train rows of their users."""
-STEPS = 20
-"""Architecture steps at most; the search ends once no replacement is better."""
+LENGTH = {"epochs": 20, "steps": None, "seconds": None, "arch_every": 1}
+"""Architecture steps at most, one per epoch; the search ends once no replacement is better."""
 L2 = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
 """Penalties of the next item, in rows."""
 SET_L2 = (20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
@@ -129,7 +129,8 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
             )
         self.sequences = sequences_of(train_part)
         self.train_part, self.valid_part = train_part, valid_part
-        self.config, self.runtime = config, runtime
+        section = config.search.model_copy(update=LENGTH)
+        self.config, self.runtime = config.model_copy(update={"search": section}), runtime
         self.cold_choice = cold_choice or ColdStartChoice()
         self.metric = self.shown = MAIN_METRIC["ranking"]
 
@@ -166,10 +167,8 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         def ended() -> bool:
             return self.runtime.out_of_time() or (bool(spaces) and spaces[-1].at_rest)
 
-        update = {"epochs": STEPS, "steps": None, "seconds": None, "arch_every": 1}
-        section = self.config.search.model_copy(update=update)
         return MethodRun(
-            make, self.streams, self.judge, self.judged, section, adam, constant,
+            make, self.streams, self.judge, self.judged, self.config.search, adam, constant,
             replace(self.runtime, out_of_time=ended), methods={METHOD: SETTINGS.model_dump()},
         )  # fmt: skip
 
