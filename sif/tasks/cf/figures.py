@@ -122,7 +122,11 @@ def _function(
     """
     if isinstance(network, OrderNetwork):
         linear, decays = linear_design(genotype), network.design.decays
-        weights = {str(d): [d.gamma**age for age in range(d.window or _AGES)] for d in decays}
+        ages = range(max((d.window or _AGES for d in decays), default=0))
+        weights = {
+            str(d): [d.gamma**age if age < (d.window or _AGES) else 0.0 for age in ages]
+            for d in decays
+        }
         return {"expression": linear.expression, "surface": None, "decays": weights}
     design, tables = design_of(genotype, problem.fields), network.tables
     with torch.no_grad():
