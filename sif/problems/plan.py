@@ -182,7 +182,8 @@ def planned(
 def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[Cut]:
     """Fewer strengths of L2, halving, no controls, fewer epochs, no slow baselines; then more.
 
-    Second fits are given up after the strengths, closed forms last of all.
+    Second fits are given up after the strengths, or after nearly all epochs where there are closed
+    forms, whose histories at the test hold the valid rows by them. Closed forms come last.
     """
     cut, (few, one) = Cut(), COUNTS
     yield cut
@@ -204,7 +205,7 @@ def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[C
     for name in slow:
         yield (cut := replace(cut, left_out=(*cut.left_out, name)))
     yield (cut := replace(cut, strengths=one))
-    if costs.rows:
+    if costs.rows and not costs.closed:
         yield (cut := replace(cut, once=True))
     for name in controls[:-1]:
         if name not in cut.left_out:
@@ -212,6 +213,8 @@ def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[C
     for factor in FACTORS:
         if factor < FEWEST:
             yield (cut := replace(cut, factor=factor))
+    if costs.rows:
+        yield (cut := replace(cut, once=True))
     for name in dear:
         if name not in cut.left_out:
             yield (cut := replace(cut, left_out=(*cut.left_out, name)))
