@@ -216,7 +216,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
             numbers = {"l2": l2, "discount": discount}
             history.append({"epoch": len(history) + 1, "seconds": seconds, **numbers, **metrics})
             tracker.log({**numbers, **metrics}, len(history))
-            on_epoch(len(history), metrics)
+            on_epoch(len(history), max(history, key=lambda entry: entry[self.metric]))
             return metrics[self.metric]
 
         penalties = _Climb(self.penalties(design), self._first_penalty(design))
