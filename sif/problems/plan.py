@@ -179,16 +179,28 @@ def planned(
     return fitting, cut
 
 
+Change = Mapping[str, Any] | str
+"""New entries of a `Cut`, or the name of an entrant that is left out."""
+
+
 def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[Cut]:
+    """Ever smaller cuts, each with one change more than the last."""
+    yield (cut := Cut())
+    for change in _changes(costs, seconds, optional):
+        if isinstance(change, str):
+            if change in cut.left_out:
+                continue
+            change = {"left_out": (*cut.left_out, change)}
+        yield (cut := replace(cut, **change))
+
+
+def _changes(costs: Costs, seconds: float, optional: tuple[str, ...]) -> list[Change]:
     """Fewer strengths of L2, halving, no controls, fewer epochs, no slow baselines; then more.
 
     Second fits are given up after the strengths, or after nearly all epochs where there are closed
     forms, whose histories at the test hold the valid rows by them. Closed forms come last.
     """
-    cut, (few, one) = Cut(), COUNTS
-    yield cut
-    yield (cut := replace(cut, strengths=few))
-    yield (cut := replace(cut, halved=True))
+    few, one = COUNTS
     dearest = sorted(optional, key=lambda name: -costs.baselines.get(name, seconds))
     dear = [
         name
@@ -196,30 +208,22 @@ def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[C
         if costs.baselines.get(name, seconds) > FREE and name not in costs.closed
     ]
     controls = [name for name in dear if name not in costs.baselines]
-    for name in controls if costs.baselines else ():
-        yield (cut := replace(cut, left_out=(*cut.left_out, name)))
-    for factor in FACTORS:
-        if factor >= FEWEST:
-            yield (cut := replace(cut, factor=factor))
     slow = [name for name in dear if costs.baselines.get(name, 0.0) > SLOW * seconds]
-    for name in slow:
-        yield (cut := replace(cut, left_out=(*cut.left_out, name)))
-    yield (cut := replace(cut, strengths=one))
-    if costs.rows and not costs.closed:
-        yield (cut := replace(cut, once=True))
-    for name in controls[:-1]:
-        if name not in cut.left_out:
-            yield (cut := replace(cut, left_out=(*cut.left_out, name)))
-    for factor in FACTORS:
-        if factor < FEWEST:
-            yield (cut := replace(cut, factor=factor))
-    if costs.rows:
-        yield (cut := replace(cut, once=True))
-    for name in dear:
-        if name not in cut.left_out:
-            yield (cut := replace(cut, left_out=(*cut.left_out, name)))
-    for name in costs.closed:
-        yield (cut := replace(cut, left_out=(*cut.left_out, name)))
+    once: list[Change] = [{"once": True}] if costs.rows else []
+    return [
+        {"strengths": few},
+        {"halved": True},
+        *(controls if costs.baselines else ()),
+        *({"factor": factor} for factor in FACTORS if factor >= FEWEST),
+        *slow,
+        {"strengths": one},
+        *(() if costs.closed else once),
+        *controls[:-1],
+        *({"factor": factor} for factor in FACTORS if factor < FEWEST),
+        *(once if costs.closed else ()),
+        *dear,
+        *costs.closed,
+    ]
 
 
 def told(asked: Any, fitting: Any, cut: Cut) -> list[str]:
