@@ -187,11 +187,10 @@ def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[C
     """Ever smaller cuts, each with one change more than the last."""
     yield (cut := Cut())
     for change in _changes(costs, seconds, optional):
-        if isinstance(change, str):
-            if change in cut.left_out:
-                continue
-            change = {"left_out": (*cut.left_out, change)}
-        yield (cut := replace(cut, **change))
+        if not isinstance(change, str):
+            yield (cut := replace(cut, **change))
+        elif change not in cut.left_out:
+            yield (cut := replace(cut, left_out=(*cut.left_out, change)))
 
 
 def _changes(costs: Costs, seconds: float, optional: tuple[str, ...]) -> list[Change]:
