@@ -17,8 +17,8 @@ from scipy import sparse
 from sif.errors import ConfigError, DataError, UnknownIdError
 from sif.recommender.arguments import history_row
 from sif.recommender.fold_in import Rows
+from sif.recommender.functions import VectorFunction
 from sif.recommender.indexed import IndexedRecommender
-from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
 from sif.retrieval.engine import MEMORY
 from sif.spaces.interaction.embeddings import TableShape
@@ -126,7 +126,7 @@ def operated(liked: Recommender, operation: Operation, readout: torch.Tensor) ->
     network = InteractionNetwork(Design((PRIMITIVES[IDENTITY],) * 2, operation), shape, draws)
     with torch.no_grad():
         network.readout.copy_(readout)
-    return IndexedRecommender(replace(liked.model_, network=network, cold_start=None))
+    return IndexedRecommender(replace(liked.model_, trained=network, cold_start=None))
 
 
 def weights(operation: Operation) -> torch.Tensor:
@@ -282,10 +282,10 @@ def test_reasons_of_a_long_history_are_looked_for_in_parts(
             some = torch.from_numpy(pairs.sum(axis=1).astype(np.float32))
             return Rows(torch.zeros(len(some), model.network.shape.dimension), some)
 
-    monkeypatch.setattr(ServedModel, "fold", lambda *_: Summed())
+    monkeypatch.setattr(VectorFunction, "_fold", Summed())
     values = np.arange(1, count + 1, dtype=np.float32)
     pairs = sparse.csr_array((values, np.arange(count), [0, count]), shape=(1, count))
-    server = liked.server()
+    server = IndexedRecommender(replace(model))
     tracemalloc.start()
     try:
         carried = server.explained(pairs, 0)
