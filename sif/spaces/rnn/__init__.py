@@ -1,1 +1,1 @@
-"""Cells of recurrent networks: supernet, language models of given cells, LSTM."""
+"""Cells of recurrent networks: supernets, language models, recommenders of histories, LSTM."""
