@@ -26,13 +26,11 @@ def evaluations(folder: Path) -> dict[str, Evaluation]:
     """Model to its evaluation on the test part, from the stages of a finished job."""
     found = {}
     for path in sorted((folder / "checkpoint").glob("*.safetensors")):
-        name = path.stem
-        if name.startswith("test-"):
-            found[name.removeprefix("test-")] = checkpoint.load(path, "stage")["state"]
-        elif name.startswith(("baseline-", "refit-")):  # where all were fitted again, the latter
+        kind, _, name = path.stem.partition("-")
+        if kind in ("test", "baseline", "refit"):
             state = checkpoint.load(path, "stage")["state"]
-            if "test" in state:
-                found[name.partition("-")[2]] = state["test"]
+            if "test" in state:  # the first fit of a baseline that was fitted again has none
+                found[name] = state["test"]
     return {name: Evaluation(**state) for name, state in found.items()}
 
 
