@@ -195,6 +195,10 @@ class Problem(ABC, Generic[Design, Network]):
             DivergedError: The training diverged.
         """
 
+    def refuses(self, genotype: Genotype) -> str:
+        """Why a found genotype is not worth a training; empty: it is."""
+        return ""
+
     def trained_design(self, design: Design, trained: Trained[Network]) -> Design:
         """The design with what its training has chosen beside the weights."""
         return design

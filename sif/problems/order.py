@@ -78,7 +78,7 @@ TAIL = 4
 """Last train rows of each user that are judged beside a single valid row."""
 NEARLY = 0.99
 """Share of the valid rows that come after all train rows of their users."""
-LENGTH = {"epochs": 20, "steps": None, "seconds": None, "arch_every": 1}
+LENGTH = {"epochs": 20, "steps": None, "seconds": None, "arch_every": 1, "lr": 0.01}
 """Architecture steps at most, one per epoch; the search ends once no replacement is better."""
 L2 = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
 """Penalties of the next item, in rows."""
@@ -186,6 +186,10 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         return linear_design(design).expression
 
     # Fits
+
+    def refuses(self, genotype: Genotype) -> str:
+        """A set is no order: it says what EASE among the baselines says."""
+        return "" if linear_design(genotype).decays else "the order of rows says nothing"
 
     def network(self, design: Genotype) -> OrderNetwork:
         """A model whose weights are not computed yet."""

@@ -249,6 +249,9 @@ class _Fit:
                     needed = cost.search + cost.grid
                     raise BudgetError(f"expected {needed:.1f} s for it, found {seconds:.1f} s")
                 found = problem.search(NullTracker(), NoCheckpoint(), method=METHOD)
+                if reason := problem.refuses(found.genotype):
+                    self.reporter.line(f"left out: {ORDER}: {reason}")
+                    return None
                 trained = problem.train(found.genotype, NullTracker(), NoCheckpoint())
                 return problem.trained_design(found.genotype, trained), trained
             except (BudgetError, DivergedError) as error:

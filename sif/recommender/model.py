@@ -143,6 +143,18 @@ class ServedModel:
             exclude_seen=problem.config.exclude_seen,
         )  # fmt: skip
 
+    def knowing(self, rows: Interactions) -> ServedModel:
+        """The model as it answers where users have these rows alone, as at a test.
+
+        Args:
+            rows: Under the vocabularies of the model's data.
+        """
+        if not self.reads_order:
+            return self  # vectors are of the rows that were fitted
+        places = _places(rows)
+        places.resize(self.seen.shape)
+        return dataclasses.replace(self, seen=places)
+
     @property
     def network(self) -> InteractionNetwork:
         """Vectors and function of users and items.

@@ -181,8 +181,13 @@ class JobRunner:
             work = partial(self._search, own or start, stage, name, method)
             with self._stage(f"search {name}"):
                 state = self._unless_diverged(name, partial(self.context.stages.run, stage, work))
-            if state is not None:
-                found[name] = Found.restored(state, summary if own is None else {})
+            if state is None:
+                continue
+            one = Found.restored(state, summary if own is None else {})
+            if reason := (own or start).refuses(one.genotype):
+                self.context.console.line(f"left out: {name}: {reason}")
+            else:
+                found[name] = one
         return found
 
     def _unless_diverged(self, name: str, work: Callable[[], Any]) -> Any:
