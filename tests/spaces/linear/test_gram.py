@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sif.errors import DivergedError, ShapeError
+from sif.spaces.linear import gram
 from sif.spaces.linear.gram import normal_equations
 from sif.spaces.linear.ridge import histories, solve
 from sif.spaces.linear.sequences import Decay, Sequences
@@ -108,3 +109,12 @@ def test_places_follow_time_and_ties_follow_the_rows() -> None:
     assert by_row.items.tolist() == [0, 1, 3, 2, 4]
     with pytest.raises(ShapeError, match="expected times, found none"):
         by_row.clock(Decay(0.5, None, 60.0))
+
+
+@pytest.mark.parametrize("size", [1, 4, 10])
+def test_a_block_becomes_symmetric_piece_by_piece(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gram, "TILE", 4)
+    block = torch.arange(size * size, dtype=torch.float64).reshape(size, size)
+    assert torch.equal(gram._symmetric(block.clone()), block + block.T)
