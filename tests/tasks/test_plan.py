@@ -87,13 +87,13 @@ def test_a_stage_that_takes_too_long_is_cut_and_says_so(
         time.sleep(0.3)
         return validate(self, net)
 
-    # Estimated are moments, but validation waits: 10 epochs of 3 functions are 9 seconds.
+    # Estimated are moments, but validation waits: 40 epochs of 3 functions are 36 seconds.
     monkeypatch.setattr(plan, "training_cost", lambda *_: TrainingCost(0.001, 1, 0.0, 1.0))
     monkeypatch.setattr(InteractionProblem, "validate", waits)
-    train = {**TINY["train"], "evaluate_every": 1, "patience": 10}
+    train = {**TINY["train"], "epochs": 40, "evaluate_every": 1, "patience": 40}
     monkeypatch.setattr("sif.tasks.study.FIGURES", 0.5)
     found = run(tmp_path / "run", budget=8.0, train=train)
-    assert 4 < found["total_seconds"] < 9
+    assert 4 < found["total_seconds"] < 36
     assert any(name.startswith("train") for name in found["plan"]["cut"])
     assert "cut, so that the job keeps to its budget" in (tmp_path / "run" / "log.txt").read_text()
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["verdict"]
