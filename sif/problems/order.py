@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -40,11 +39,11 @@ from sif.evaluation.evaluate import (
     evaluate,
     evaluate_on,
 )
-from sif.evaluation.metrics import ranking_metrics
 from sif.evaluation.scorers import HistoryScorer
 from sif.methods.nasp import NaspSettings
 from sif.problems.base import Problem, Progress, Session, State, Trained, quiet
 from sif.problems.interactions import ORDER_STAGE, InteractionProblem
+from sif.problems.order_sample import ITEMS, OrderSample
 from sif.problems.plan import ClosedForm
 from sif.search.run import MethodRun
 from sif.spaces.linear.design import (
@@ -56,9 +55,9 @@ from sif.spaces.linear.design import (
 )
 from sif.spaces.linear.gram import Products
 from sif.spaces.linear.network import OrderNetwork
-from sif.spaces.linear.ridge import grid_bytes, seen, set_weights, solve
-from sif.spaces.linear.sequences import Decay, Sequences
-from sif.spaces.linear.supernet import Judged, OrderContext, OrderSpace, Scores
+from sif.spaces.linear.ridge import grid_bytes, set_weights, solve
+from sif.spaces.linear.sequences import Decay
+from sif.spaces.linear.supernet import Judged, OrderContext, OrderSpace
 from sif.tracking import Tracker
 from sif.training.loop import Metrics, TrainResult
 from sif.training.optim import adam, constant
@@ -70,14 +69,6 @@ ORDER = ORDER_STAGE
 METHOD = "nasp"
 """Of its search, whatever the job searches functions with: every weight is exact, so that only
 methods differ which judge replacements."""
-ITEMS, USERS = 1000, 2000
-"""Items, the most popular ones, and users on which candidates are judged."""
-FEW = 50
-"""Users on which the scale of the scores is trained."""
-TAIL = 4
-"""Last train rows of each user that are judged beside a single valid row."""
-NEARLY = 0.99
-"""Share of the valid rows that come after all train rows of their users."""
 LENGTH = {"epochs": 20, "steps": None, "seconds": None, "arch_every": 1, "lr": 0.01}
 """Architecture steps at most, one per epoch; the search ends once no replacement is better."""
 L2 = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
@@ -95,8 +86,6 @@ VISITED = 3
 """Penalties that a fit tries, mostly: neighbors of the search's until none is better."""
 FITS = 40
 """Designs that a search judges, about."""
-K = 10
-"""Cut-off of the metric that decides."""
 
 
 class OrderProblem(Problem[Genotype, OrderNetwork]):
@@ -137,9 +126,9 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
     # The search
 
     @cached_property
-    def _sample(self) -> _Sample:
+    def _sample(self) -> OrderSample:
         seed = derive_seed(self.config.seed, "order", "sample")
-        return _Sample.of(self.train_part, self.valid_part, seed)
+        return OrderSample.of(self.train_part, self.valid_part, seed)
 
     @cached_property
     def _l2(self) -> tuple[float, float]:
@@ -419,42 +408,6 @@ class OrderRefit:
         return replace(first, network=network, refit={"seconds": state["seconds"]})
 
 
-def _marked(pairs: NDArray[np.int64], shape: tuple[int, int]) -> sp.csr_matrix:
-    """Pairs (n, 2) as a matrix of ones."""
-    found = sp.csr_matrix((np.ones(len(pairs), np.float32), (pairs[:, 0], pairs[:, 1])), shape)
-    found.sum_duplicates()
-    return found
-
-
-def _follows_alone(train: Interactions, valid: Interactions) -> bool:
-    """True if nearly every user of validation has one row there, after all of his train rows."""
-    last = np.full(train.sizes[0], np.iinfo(np.int64).min)
-    assert train.moment is not None and valid.moment is not None  # noqa: S101
-    np.maximum.at(last, train.ids[:, 0], train.moment)
-    after = valid.moment >= last[valid.ids[:, 0]]
-    alone = len(valid) < 2 * len(np.unique(valid.ids[:, 0]))
-    return bool(after.mean() > NEARLY and alone)
-
-
-def _with_tail(sequences: Sequences, truth: sp.csr_matrix, tail: int) -> tuple[Sequences, Judged]:
-    """What is fitted and what is judged, the last places of long enough sequences among it.
-
-    Args:
-        sequences: Of the train part.
-        truth: CSR (n_users, n_items), the valid rows.
-        tail: Places of each user that are judged.
-    """
-    long_enough = (sequences.lengths >= 2 * tail)[sequences.users]
-    known, truths = [sequences], [truth]
-    for left in range(tail):
-        known.append(sequences.where(long_enough & (sequences.left > left)))
-        at = long_enough & (sequences.left == left)
-        pairs = np.stack([sequences.users[at], sequences.items[at]], axis=1)
-        truths.append(_marked(pairs, truth.shape))
-    fitted = sequences.where(~long_enough | (sequences.left >= tail))
-    return fitted, Judged(Sequences.stacked(known), sp.csr_matrix(sp.vstack(truths)))
-
-
 class _Climb:
     """A walk over a grid, up to the first place that is better than both of its neighbors.
 
@@ -509,69 +462,6 @@ class _Same:
 
     def load_state_dict(self, state: State) -> None:
         """Takes what `state_dict` gives."""
-
-
-class _Sample:
-    """Popular items and some users, under numbers of their own.
-
-    Where every user's one valid row comes after his train rows, the last train rows are judged as
-    well, each by what came before it, and are not fitted: on small data one row of each user tells
-    close designs apart by chance alone.
-
-    Args:
-        train: What weights are fitted on.
-        batch: Histories and the items that follow them.
-    """
-
-    def __init__(self, train: Sequences, batch: Judged) -> None:
-        self.train, self.batch, self.few = train, batch, batch.first(FEW)
-        self._seen = seen(batch.known)
-        self._rows = np.flatnonzero(np.diff(batch.truth.indptr))
-
-    @classmethod
-    def of(cls, train: Interactions, valid: Interactions, seed: int) -> _Sample:
-        """Of the users with validation rows, and of the most popular items."""
-        counts = np.bincount(train.ids[:, 1], minlength=train.sizes[1])
-        items = np.sort(np.argsort(-counts, kind="stable")[:ITEMS])
-        known = np.unique(valid.ids[:, 0])
-        draws = np.random.default_rng([seed, 0x0D])
-        users = np.sort(draws.permutation(known)[:USERS])
-        numbers = [np.full(size, -1) for size in train.sizes[:2]]
-        for number, kept in zip(numbers, (users, items), strict=True):
-            number[kept] = np.arange(len(kept))
-
-        def within(part: Interactions) -> tuple[Interactions, NDArray[np.int64]]:
-            ids = np.stack([n[part.ids[:, f]] for f, n in enumerate(numbers)], axis=1)
-            inside = np.asarray((ids >= 0).all(axis=1), dtype=np.bool_)
-            return part.select(inside), ids[inside]
-
-        rows, ids = within(train)
-        _, wanted = within(valid)
-        shape = len(users), len(items)
-        place = rows.order
-        sequences = Sequences.of(ids[place, 0], ids[place, 1], shape, np.arange(len(place)))
-        tail = TAIL if _follows_alone(train, valid) else 0
-        return cls(*_with_tail(sequences, _marked(wanted, shape), tail))
-
-    def best_l2(self, design: LinearDesign, grid: tuple[float, ...]) -> float:
-        """The penalty under which a design errs least."""
-
-        def error(l2: float) -> float:
-            context = OrderContext(self.train, l2, l2, self.error)
-            return OrderSpace(context).error(self.batch, design)
-
-        return min(grid, key=error)
-
-    def error(self, batch: Judged, scores: Scores) -> float:
-        """The inverse of NDCG@10."""
-        rows, k = self._rows, min(K, scores.shape[1])
-        open_scores = scores.copy()
-        open_scores[self._seen.nonzero()] = -np.inf
-        top = torch.from_numpy(open_scores[rows]).topk(k).indices.numpy()
-        relevant = batch.truth[rows].toarray() > 0
-        hits = np.take_along_axis(relevant, top, axis=1)
-        found = ranking_metrics(hits, relevant.sum(axis=1))[f"ndcg@{k}"].mean()
-        return 1 / max(float(found), 1e-6)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from sif.data.interactions import Interactions, Split, Vocabulary, build_split
 from sif.data.interactions.parts import TEST, TRAIN, VALID
 from sif.problems.base import Session
 from sif.problems.interactions import InteractionProblem
-from sif.problems.order import ITEMS, METHOD, OrderProblem, OrderRefit, _Climb, order_problem
+from sif.problems.order import METHOD, OrderProblem, OrderRefit, _Climb, order_problem
+from sif.problems.order_sample import ITEMS
 from sif.spaces.linear.design import blocks_of, linear_design
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
