@@ -21,6 +21,8 @@ from sif.errors import ConfigError
 
 MAX_THREADS = 1024  # OpenMP ends the process where it cannot start as many as it is told
 MAX_SEED = 2**32 - 1  # numpy's legacy generators, which some libraries still use, take no more
+GARBAGE = 64 << 20
+"""Growth of a process, in bytes, that is worth looking for objects that hold each other."""
 
 
 def never() -> bool:
@@ -199,14 +201,44 @@ def reset_peak_memory(runtime: Runtime) -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
+class _Garbage:
+    """Collects objects that hold each other once the process has grown.
+
+    A collection looks at all objects, which takes .1 to 1 s: too long before each stage of a
+    small job.
+    """
+
+    def __init__(self) -> None:
+        self._least = math.inf
+
+    def collect(self) -> None:
+        """Collects if the process has grown by `GARBAGE` since it was smallest."""
+        size = _resident_bytes()
+        if size is None or size > self._least + GARBAGE:
+            gc.collect()
+            self._least = math.inf
+            size = _resident_bytes()
+        self._least = min(self._least, size or math.inf)
+
+
+_garbage = _Garbage()
+
+
+def _resident_bytes() -> int | None:
+    """Memory of the process; None where nobody tells."""
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
 def give_back_memory() -> None:
     """Gives what the process has freed back to the system, where the C library can.
 
     Tables of some megabytes are freed between others and would stay with the process: half of the
     memory of a search, taken once more by the next stage. Objects that hold each other, such as
-    graphs and closures of a training, are collected before.
+    graphs and closures of a training, are collected before, where there may be many of them.
     """
-    gc.collect()
+    _garbage.collect()
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # musl has no malloc_trim
             ctypes.CDLL(None).malloc_trim(0)

@@ -17,7 +17,10 @@ from sif.tasks.cf import study
 
 TINY: dict[str, Any] = {
     "data": {"planted": {"users": 40, "items": 30, "density": 0.3}},
-    "search": {"epochs": 6, "dimension": 4, "arch_every": 1},
+    "search": {
+        "epochs": 6, "dimension": 4, "arch_every": 1,
+        "stages": ["encoding", "operation", "weighting"],
+    },
     "train": {"epochs": 10, "dimension": 4, "l2": [2.0]},
     "baselines": ["popularity"], "threads": 1, "tracking": {"enabled": False},
 }  # fmt: skip

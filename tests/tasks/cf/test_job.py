@@ -134,7 +134,7 @@ def test_validation_may_prefer_fixed_multiply_to_what_was_found(
         return dataclasses.replace(found, genotype=genotype)
 
     monkeypatch.setattr(InteractionProblem, "search", poor)
-    monkeypatch.setattr(InteractionProblem, "prefers", lambda *_: True)
+    monkeypatch.setattr(InteractionProblem, "merit", lambda _, valid: -valid["ndcg@10"])
     assert cli.main([*map(str, job), "--no-tracking", "--quiet", *tiny]) == 0
     found = metrics(run)
     fixed = found["baselines"]["fixed-multiply"]
@@ -201,7 +201,7 @@ def test_a_job_without_rivals_keeps_what_was_found_and_says_that_nothing_was_com
     run = tmp_path / "run"
     job = ["--task", "cf", "--dataset", tmp_path / "orders.csv", "--output-dir", run]
     # Validation would prefer anything to what was found; the method's own pick is what counts.
-    monkeypatch.setattr(InteractionProblem, "prefers", lambda *_: True)
+    monkeypatch.setattr(InteractionProblem, "merit", lambda _, valid: -valid["ndcg@10"])
     alone = [*tiny, "controls=[]", "baselines=[]"]
     assert cli.main([*map(str, job), "--no-tracking", "--quiet", *alone]) == 0
     found = metrics(run)
