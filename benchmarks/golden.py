@@ -51,6 +51,8 @@ ADDED = ("@20", "populations", "warm_comparison", "new_users")
 """Ends of keys that only the later of two records may have."""
 ONE_FIT = "refit=none"
 """Setting of the jobs of interactions where a checkout has it: a record is of the first fits."""
+FUNCTIONS_ALONE = "search.stages=[encoding,embedding,operation,weighting]"
+"""Setting where a checkout searches models in order too: a record is of functions."""
 SHOWN = 20
 """Differences of a job that are printed."""
 
@@ -336,9 +338,9 @@ def start(checkout: Path, name: str, folder: Path) -> tuple[Path, float]:
     write_inputs(folder)
     words = list(JOBS[name].words)
     settings = checkout / "sif" / "config" / "cf.py"  # earlier checkouts have it elsewhere
-    has_refit = settings.is_file() and "    refit: " in settings.read_text()
-    if has_refit and words[words.index("--task") + 1] == "cf":
-        words.append(ONE_FIT)  # after --set, which ends them all
+    known = settings.read_text() if settings.is_file() else ""
+    if words[words.index("--task") + 1] == "cf":  # after --set, which ends them all
+        words += [ONE_FIT] * ("    refit: " in known) + [FUNCTIONS_ALONE] * ('("order", ' in known)
     words += ["--no-tracking", "--output-dir", name]
     return folder / name, run_commands(checkout, [words], folder)[1]
 

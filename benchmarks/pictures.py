@@ -90,6 +90,43 @@ def fronts(
 
 
 @style.Drawing
+def levels(
+    figure: Figure, points: Mapping[str, tuple[float, float]], known: Mapping[str, float],
+    cost: str, merit: str,
+) -> None:  # fmt: skip
+    """Draws what was measured as points, and what is known without a cost as dashed levels.
+
+    Args:
+        figure: Is drawn on.
+        points: Name to (cost, merit), the one to look at first.
+        known: Name to merit.
+        cost: Label of the x axis, which is logarithmic.
+        merit: Label of the y axis.
+    """
+    axes = style.panel(figure, 4.8, 3.8)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")  # the style shows no mathematical text
+    costs = [x for x, _ in points.values()]
+    axes.set_xlim(min(costs) / 4, 2 * max(costs))
+    axes.set_ylim(0, 1.1 * max(*known.values(), *(y for _, y in points.values())))
+    sides = np.array(axes.get_xlim())
+    lines = [
+        Line(name, sides, np.full(2, level), style.PALETTE[k + 1], dashed=True)
+        for k, (name, level) in enumerate(known.items())
+    ]
+    ends.draw(axes, lines)
+    ends.name_ends(axes, lines)
+    for place, (name, point) in enumerate(points.items()):
+        axes.plot(*point, "o", color=style.ACCENT, markersize=5 if place else 8, zorder=5)
+        axes.annotate(
+            style.clean(name), point, xytext=(-8, 0), ha="right",
+            textcoords="offset points", va="center_baseline",
+            color=style.QUIET if place else style.INK, fontweight="normal" if place else "bold",
+        )  # fmt: skip
+    axes.set(xlabel=cost, ylabel=merit)
+
+
+@style.Drawing
 def cost_bars(
     figure: Figure, rows: Sequence[tuple[str, Sequence[float]]], parts: Sequence[str], unit: str
 ) -> None:

@@ -49,6 +49,13 @@ def difference(ours: list[Evaluation], other: list[Evaluation], metric: str) -> 
     return paired_ratio_bootstrap(a, b, summed(ours, "count"), seed=0, root=True)
 
 
+def seconds(entry: dict[str, Any]) -> float:
+    """Of search, fits over the grid and second fit of a model; some have not all of them."""
+    fits = entry["train"]["seconds"] if "train" in entry else entry["seconds"]
+    parts = (entry.get("search"), entry.get("refit"))
+    return float(fits + sum(part["seconds"] for part in parts if part))
+
+
 def rows_of(documents: list[dict[str, Any]], found: list[dict[str, Evaluation]]) -> list[dict]:
     """One row per model: mean and deviation of test and validation, and ours minus it."""
     objective = "ranking" if "ndcg@10" in documents[0]["test"] else "rating"
@@ -59,7 +66,9 @@ def rows_of(documents: list[dict[str, Any]], found: list[dict[str, Evaluation]])
         tests = np.array([f[name].metrics[metric] for f in found])
         valid = np.array([e["valid"][metric] for e in entries])
         spread = tests.std(ddof=1) if len(tests) > 1 else 0.0
+        spent = np.mean([seconds(entry) for entry in entries])
         row = {"model": name, "valid": valid.mean(), "test": tests.mean(), "deviation": spread}
+        row["seconds"] = spent
         if name != "searched":
             gap = difference([f["searched"] for f in found], [f[name] for f in found], metric)
             row |= {"searched minus it": gap.mean, "low": gap.low, "high": gap.high}
@@ -76,7 +85,8 @@ def main() -> None:
     values = parser.parse_args()
     documents = [json.loads((f / "metrics.json").read_text()) for f in values.folders]
     rows = rows_of(documents, [evaluations(f) for f in values.folders])
-    names = ("model", "valid", "test", "deviation", "searched minus it", "low", "high")
+    names = ("model", "valid", "test", "deviation", "seconds",
+             "searched minus it", "low", "high")  # fmt: skip
     print("  ".join(f"{n:>17}" for n in names))
     for row in rows:
         cells = [row.get(n, "") for n in names]
