@@ -698,6 +698,21 @@ def test_a_trade_off_shows_every_run_and_joins_the_means() -> None:
     )
 
 
+def test_levels_without_a_cost_stand_beside_what_was_measured() -> None:
+    points, known = {"ours": (10.0, 0.3), "cheap": (0.5, 0.1)}, {"published": 0.4}
+    (axes,) = trade.levels.build(points, known, "seconds", "ndcg").axes
+    level, *_ = axes.lines
+    measured = [
+        line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1
+    ]
+    assert set(level.get_ydata()) == {0.4} and axes.get_xscale() == "log"
+    assert [tuple(float(n[0]) for n in point.get_data()) for point in measured] == [
+        (10.0, 0.3), (0.5, 0.1),
+    ]  # fmt: skip
+    assert [t.get_text() for t in axes.texts] == ["published", "ours", "cheap"]
+    assert axes.get_ylim()[1] > 0.4
+
+
 def test_cost_bars_say_how_many_times_the_first_a_method_costs() -> None:
     (axes,) = trade.cost_bars.build(COSTS, ["a", "b"], "seconds").axes
     texts = [t.get_text() for t in axes.texts]
