@@ -258,12 +258,12 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
             products: Of the sequences, where there are more penalties to come.
             keep: Whether these keep their blocks.
         """
-        decays = linear_design(design).decays
+        linear = linear_design(design)
         with torch_threads(self.runtime.threads):
-            if not decays:
+            if not linear.decays:
                 return set_weights(self.sequences, l2)
             products = products or Products(self.sequences, dtype=torch.float32)
-            return solve(products.normal(decays, keep), l2)
+            return solve(products.normal(linear.decays, keep, linear.ahead), l2)
 
     def _power(self, discount: float) -> NDArray[np.float32]:
         """Factor (n_items,) of every item's scores."""

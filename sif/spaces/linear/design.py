@@ -25,13 +25,17 @@ FIRST = {"recent": "0.3", "middle": "0.8", "long": "0.97"}
 """Where a search begins: with all scales, of which it drops the superfluous. Scales that help each
 other alone would never be added one by one."""
 TARGET, DISCOUNT = "target", "discount"
-TARGETS = ("any", "next")
-"""any: every item of a user from all others (EASE). next: the item that follows."""
+ANY = "any"
+AHEAD = {"next": 0.0, "next-0.3": 0.3, "next-0.5": 0.5}
+"""Target to the weight of each further item in it, relative to the one before."""
+TARGETS = (ANY, *AHEAD)
+"""any: every item of a user from all others (EASE). next: the item that follows, and those behind
+it."""
 DISCOUNTS = ("0", "0.05", "0.1", "0.2", "0.3")
 """Powers of the items' popularity by which scores are divided."""
 
 BLOCKS = (
-    Block(TARGET, TARGETS, default_op="any", own_weights=True),
+    Block(TARGET, TARGETS, default_op=ANY, own_weights=True),
     *(
         Block(name, names, default_op=FIRST[name], own_weights=True)
         for name, names in SCALES.items()
@@ -54,10 +58,13 @@ class LinearDesign:
         decays: Time scales of the history side by side; empty: a history is a set, and predicts any
             item of its user.
         discount: Power of popularity by which scores are divided.
+        ahead: Weight of each further item in the target, relative to the one before; 0: the next
+            item alone.
     """
 
     decays: tuple[Decay, ...]
     discount: float = 0.0
+    ahead: float = 0.0
 
     @property
     def scales(self) -> int:
@@ -69,7 +76,8 @@ class LinearDesign:
         """The model on one line, such as "next item from history(0.3, 0.8, 0.97)"."""
         told = "any item from set(user)"
         if self.decays:
-            told = f"next item from history({'; '.join(map(str, self.decays))})"
+            next_ = f"next items (each {self.ahead:g})" if self.ahead else "next item"
+            told = f"{next_} from history({'; '.join(map(str, self.decays))})"
         return told if not self.discount else f"{told} / popularity^{self.discount:g}"
 
 
@@ -91,8 +99,9 @@ def linear_design(genotype: Genotype) -> LinearDesign:
     """
     check_names(genotype, NAME, {block.name: block.operations for block in BLOCKS})
     discount = float(genotype.operation(DISCOUNT))
-    if genotype.operation(TARGET) == "any":
+    target = genotype.operation(TARGET)
+    if target == ANY:
         return LinearDesign((), discount)
     found = (decay_of(genotype.operation(name)) for name in SCALES)
     decays = tuple(decay for decay in found if decay is not None)
-    return LinearDesign(decays, discount)
+    return LinearDesign(decays, discount, AHEAD[target])

@@ -1,4 +1,4 @@
-"""The normal equations of the next item on decayed histories, without the histories' matrix.
+"""The normal equations of what follows on decayed histories, without the histories' matrix.
 
 Row k of a user has as input, for each scale, x_k[a] = sum over earlier places i of item a within
 the window of exp(-rate (T_(k-1) - T_i)), and as target the item at k. X^T X would multiply millions
@@ -7,7 +7,9 @@ of long rows. A pair of places i <= j enters all rows after j, and the sum of th
     exp(-rate_s (T_j - T_i)) * sum over k > j of w_k exp(-(rate_s + rate_t) (T_(k-1) - T_j)),
 
 whose second factor is one backward recurrence over a user's places. So the cost is the number of
-pairs within the longer window, not its square.
+pairs within the longer window, not its square. Where the target holds further items as well, each
+by `ahead` times the one before, X^T Y adds for the pair of place i and a later place m the sum over
+k = i + 1..m of row k's weight, its x_k and ahead^(m - k), by a forward recurrence over m.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from sif.spaces.linear.sequences import Decay, Ids, Numbers, Sequences
 
 NEGLIGIBLE = 1e-4
 """Weight at which a decay without a window is cut, relative to the latest item's."""
+FAINT = 1e-3
+"""Weight at which a further item of the target is left out, relative to the next one's."""
 CHUNK = 1 << 17
 """Pairs of places that are made and added at once, at most twice as many (20 MB)."""
 ROWS = 256
@@ -61,21 +65,22 @@ class Products:
     ) -> None:  # fmt: skip
         self.sequences, self.dtype = sequences, dtype
         self._rows = np.ones(len(sequences.items)) if weights is None else weights
-        self._kept: dict[tuple[Decay, ...], Tensor] = {}
+        self._kept: dict[tuple[Decay | float, ...], Tensor] = {}
 
-    def normal(self, decays: Sequence[Decay], keep: bool = False) -> Normal:
+    def normal(self, decays: Sequence[Decay], keep: bool = False, ahead: float = 0.0) -> Normal:
         """The normal equations of scales side by side.
 
         Args:
             decays: The scales.
             keep: Whether blocks are kept for further calls.
+            ahead: Weight of each further item in the target, relative to the one before; below 1.
         """
         n, s = self.sequences.n_items, len(decays)
         gram = torch.zeros(s * n, s * n, dtype=self.dtype)
         cross = torch.zeros(s * n, n, dtype=self.dtype)
         for a, first in enumerate(decays):
             rows = slice(a * n, (a + 1) * n)
-            self._fill(cross[rows], keep, first)
+            self._fill(cross[rows], keep, first, ahead)
             for b, second in enumerate(decays[: a + 1]):
                 columns = slice(b * n, (b + 1) * n)
                 self._fill(gram[rows, columns], keep, first, second)
@@ -83,20 +88,20 @@ class Products:
                     gram[columns, rows] = gram[rows, columns].T
         return Normal(gram, cross)
 
-    def _fill(self, block: Tensor, keep: bool, *decays: Decay) -> None:
-        """Writes the products of one decay with the targets, or of two, into zeros (n, n)."""
-        known = self._kept.get(decays)
+    def _fill(self, block: Tensor, keep: bool, first: Decay, second: Decay | float) -> None:
+        """Writes the products of a decay with another, or with targets, into zeros (n, n)."""
+        known = self._kept.get((first, second))
         if known is not None:
             block.copy_(known)
             return
-        if len(decays) == 1:
-            self._add(block, _targets(self.sequences, decays[0], self._rows))
+        if isinstance(second, Decay):
+            self._add_pairs(block, first, second)
         else:
-            self._add_pairs(block, *decays)
+            self._add(block, _targets(self.sequences, first, second, self._rows))
         if keep:
-            self._kept[decays] = block.clone()
-            if len(decays) == 2:
-                self._kept[decays[::-1]] = self._kept[decays].T
+            self._kept[first, second] = block.clone()
+            if isinstance(second, Decay):
+                self._kept[second, first] = self._kept[first, second].T
 
     def _add_pairs(self, block: Tensor, first: Decay, second: Decay) -> None:
         pairs = _Pairs(self.sequences, first, second, self._rows)
@@ -130,17 +135,18 @@ def _add_transposed(block: Tensor) -> None:
 
 def normal_equations(
     sequences: Sequences, decays: Sequence[Decay], weights: Numbers | None = None,
-    dtype: torch.dtype = torch.float64,
+    dtype: torch.dtype = torch.float64, ahead: float = 0.0,
 ) -> Normal:  # fmt: skip
-    """The normal equations of the next item.
+    """The normal equations of what follows.
 
     Args:
         sequences: Of the train part.
         decays: The scales side by side.
         weights: (n,) weight of the row whose target is the item of each place; None: 1.
         dtype: Of the result.
+        ahead: Weight of each further item in the target, relative to the one before; below 1.
     """
-    return Products(sequences, weights, dtype).normal(decays)
+    return Products(sequences, weights, dtype).normal(decays, ahead=ahead)
 
 
 def _together(entries: Entries) -> Entries:
@@ -182,12 +188,21 @@ def _earlier(sequences: Sequences, lags: range, more: int) -> Iterator[tuple[int
             yield lag, i
 
 
-def _targets(sequences: Sequences, decay: Decay, weights: Numbers) -> Entries:
-    """Every earlier place within the window, with the place whose item is the target."""
+def _targets(sequences: Sequences, decay: Decay, ahead: float, weights: Numbers) -> Entries:
+    """Every earlier place within the window, with the places whose items are in the targets."""
     clock, longest = sequences.clock(decay), int(sequences.lengths.max(initial=0))
-    for lag, i in _earlier(sequences, range(1, reach(decay, longest - 1) + 1), 0):
+    window = reach(decay, longest - 1)
+    more = int(np.ceil(np.log(FAINT) / np.log(ahead))) if ahead else 0
+    before = np.zeros(len(sequences.items) if ahead else 0)  # of each place, by the last lag
+    for lag, i in _earlier(sequences, range(1, min(window + more, longest - 1) + 1), 0):
         k = i + lag
-        yield i, k, weights[k] * np.exp(-decay.rate * (clock[k - 1] - clock[i]))
+        value = np.zeros(len(i))
+        if lag <= window:
+            value = weights[k] * np.exp(-decay.rate * (clock[k - 1] - clock[i]))
+        if ahead:
+            value += ahead * before[i]
+            before[i] = value
+        yield i, k, value
 
 
 class _Pairs:

@@ -16,6 +16,8 @@ from sif.core.gates import Block, Gates, Selection
 from sif.core.genotype import Genotype
 from sif.core.probe import replacement_scores
 from sif.spaces.linear.design import (
+    AHEAD,
+    ANY,
     BLOCKS,
     DISCOUNT,
     NAME,
@@ -64,7 +66,8 @@ class OrderContext:
         l2: Ridge penalty of the next item, in rows.
         set_l2: The same of any item.
         criterion: Validation error of scores (n_users, n_items) of a batch's users.
-        gain: Share by which order, and each further scale, must lower the error to be worth it.
+        gain: Share by which order, each further scale and further items in the target must lower
+            the error to be worth it.
         popularity: (n_items,) train rows of each item.
     """
 
@@ -102,7 +105,7 @@ class OrderSpace(nn.Module):
         self.context, self.blocks, self.at_rest = context, blocks, False
         self.scale = nn.Parameter(torch.ones(()))
         self._products = Products(context.train, dtype=torch.float32)
-        self._weights: dict[tuple[Decay, ...], Tensor] = {}
+        self._weights: dict[tuple[tuple[Decay, ...], float], Tensor] = {}
         self._errors: dict[tuple[int, LinearDesign], float] = {}
 
     def reference_tensor(self) -> Tensor:
@@ -117,23 +120,24 @@ class OrderSpace(nn.Module):
         """None."""
         return []
 
-    def weights(self, decays: tuple[Decay, ...]) -> Tensor:
-        """The weights (s * n_items, n_items) of time scales; of a set without any."""
-        if decays not in self._weights:
+    def weights(self, decays: tuple[Decay, ...], ahead: float = 0.0) -> Tensor:
+        """The weights (s * n_items, n_items) of time scales and a target; of a set without any."""
+        key = decays, ahead
+        if key not in self._weights:
             if len(self._weights) > 1:  # that of the active selection and one beside it
                 self._weights.pop(next(iter(self._weights)))
             context = self.context
-            self._weights[decays] = (
-                solve(self._products.normal(decays, keep=True), context.l2)
+            self._weights[key] = (
+                solve(self._products.normal(decays, keep=True, ahead=ahead), context.l2)
                 if decays
                 else set_weights(context.train, context.set_l2)
             )
-        return self._weights[decays]
+        return self._weights[key]
 
     def scores(self, batch: Judged, design: LinearDesign) -> Scores:
         """Scores (n_users, n_items) of a batch's users."""
         known = seen(batch.known) if not design.decays else histories(batch.known, design.decays)
-        found = known @ self.weights(design.decays).numpy()
+        found = known @ self.weights(design.decays, design.ahead).numpy()
         return np.asarray(found / self.context.popularity**design.discount, dtype=np.float32)
 
     def loss(self, batch: Judged, gates: Gates) -> Tensor:
@@ -145,8 +149,9 @@ class OrderSpace(nn.Module):
             for gate, name in zip(discount, self._names(DISCOUNT), strict=True)
         )
         found = target[0].to(self.scale) * self._set(batch)
-        if gates.active is None or gates.active[TARGET] == (1,):
-            found = found + target[1].to(self.scale) * self._next(batch, gates)
+        for choice, name in enumerate(self._names(TARGET)):
+            if name != ANY and (gates.active is None or gates.active[TARGET] == (choice,)):
+                found = found + target[choice].to(found) * self._next(batch, gates, AHEAD[name])
         truth = torch.from_numpy(batch.truth.toarray()).to(self.scale)
         result: Tensor = (self.scale * factor * found - truth).square().mean()
         return result
@@ -154,12 +159,12 @@ class OrderSpace(nn.Module):
     def _set(self, batch: Judged) -> Tensor:
         return torch.from_numpy(seen(batch.known) @ self.weights(()).numpy())
 
-    def _next(self, batch: Judged, gates: Gates) -> Tensor:
+    def _next(self, batch: Judged, gates: Gates, ahead: float) -> Tensor:
         """Scores by the histories of all decays, each through the weights of its scale."""
         scales = [block.name for block in self.blocks if block.name in SCALES]
         active = [decay_of(self._names(n)[int(gates.weights[n][0].argmax())]) for n in scales]
         chosen = tuple(decay for decay in active if decay is not None)
-        parts = iter(self.weights(chosen).split(self.context.train.n_items))
+        parts = iter(self.weights(chosen, ahead).split(self.context.train.n_items))
         result = torch.zeros(batch.truth.shape)
         for name, decay in zip(scales, active, strict=True):
             if decay is None:
@@ -200,11 +205,12 @@ class OrderSpace(nn.Module):
         return {name: t if name == best else torch.zeros_like(t) for name, t in scores.items()}
 
     def error(self, batch: Judged, design: LinearDesign) -> float:
-        """Validation error of a design, with a charge for each of its scales, computed once."""
+        """Validation error of a design, charged for what it has beyond a set, computed once."""
         key = id(batch), design
         if key not in self._errors:
             error = self.context.criterion(batch, self.scores(batch, design))
-            self._errors[key] = error * math.exp(self.context.gain * len(design.decays))
+            beyond = len(design.decays) + (design.ahead > 0)
+            self._errors[key] = error * math.exp(self.context.gain * beyond)
         return self._errors[key]
 
     def genotype(self, gates: Gates) -> Genotype:

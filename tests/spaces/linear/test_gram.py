@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sif.errors import ConfigError, DivergedError, ShapeError
+from sif.spaces.linear import gram
 from sif.spaces.linear.gram import Products, normal_equations
 from sif.spaces.linear.ridge import histories, solve
 from sif.spaces.linear.sequences import Decay, Sequences
@@ -124,6 +125,30 @@ def test_pieces_and_kept_products_change_nothing(
         found.gram.zero_()  # as a solution overwrites it
     swapped = products.normal(decays[::-1], keep)
     np.testing.assert_allclose(swapped.gram[:12, 24:], whole.gram[24:, :12], rtol=1e-12, atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), decay=st.one_of(DECAYS, EXACT), ahead=st.floats(0.01, 0.6),
+    chunk=st.sampled_from([7, 1 << 17]),
+)  # fmt: skip
+def test_further_items_of_the_target_fade(
+    seed: int, decay: Decay, ahead: float, chunk: int
+) -> None:
+    sequences = drawn(seed)
+    weights = np.random.default_rng(seed + 1).random(len(sequences.items))
+    x, y, w = rows(sequences, [decay], weights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gram, "CHUNK", chunk)
+        found = normal_equations(sequences, [decay], weights, ahead=ahead)
+    # Rows of a user follow each other, each place but the first as a target.
+    faded, lengths = np.zeros_like(y), np.maximum(np.diff(sequences.starts) - 1, 0)
+    for end, length in zip(np.cumsum(lengths), lengths, strict=True):
+        after = np.zeros(sequences.n_items)
+        for k in range(end - 1, end - length - 1, -1):
+            after = faded[k] = y[k] + ahead * after
+    # Left out are weights below 1e-3 of the next item's, and 1e-4 of the latest item's.
+    np.testing.assert_allclose(found.cross, x.T @ (w[:, None] * faded), atol=5e-3)
 
 
 def test_a_matrix_too_close_to_singular_is_refused() -> None:
