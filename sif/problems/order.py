@@ -1,12 +1,13 @@
 """The item-item model in order: a space of closed forms, searched and fitted like any other.
 
 Judging a candidate takes a closed-form fit, so candidates are judged on the most popular items and
-on some users; the design that is found is fitted on everything, over a grid of penalties.
+on some users; the design that is found is fitted on everything, over grids of a few numbers.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -47,11 +48,12 @@ from sif.problems.order_sample import ITEMS, OrderSample
 from sif.problems.plan import ClosedForm
 from sif.search.run import MethodRun
 from sif.spaces.linear.design import (
-    DISCOUNT,
+    AHEAD,
     DISCOUNTS,
     LinearDesign,
     blocks_of,
     linear_design,
+    with_powers,
 )
 from sif.spaces.linear.gram import Products
 from sif.spaces.linear.network import OrderNetwork
@@ -82,8 +84,8 @@ SETTINGS = NaspSettings(
 """Every weight is exact, so nothing warms up, and a step may be as long as a score."""
 SINGLE, SET = LinearDesign((Decay(0.8, 16),)), LinearDesign(())
 """The designs on which the search chooses its penalties."""
-VISITED = 3
-"""Penalties that a fit tries, mostly: neighbors of the search's until none is better."""
+VISITED = 4
+"""Solutions of a fit, mostly: neighbors of the search's penalty and target until none is better."""
 FITS = 40
 """Designs that a search judges, about."""
 
@@ -184,15 +186,18 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         """A model whose weights are not computed yet."""
         return OrderNetwork(design, self.sequences.n_items)
 
-    def penalties(self, design: Genotype) -> tuple[float, ...]:
-        """The grid of a design."""
-        return L2 if linear_design(design).decays else SET_L2
+    def grids(self, design: Genotype) -> dict[str, tuple[float, ...]]:
+        """What a fit chooses on validation, one after the other: number to its values."""
+        powers = tuple(map(float, DISCOUNTS))
+        if not linear_design(design).decays:
+            return {"l2": SET_L2, "discount": powers}
+        return {"l2": L2, "ahead": tuple(AHEAD.values()), "discount": powers}
 
     def train(
         self, design: Genotype, tracker: Tracker, checkpointer: Checkpointer,
         on_epoch: Progress = quiet,
     ) -> Trained[OrderNetwork]:  # fmt: skip
-        """Fits penalties of the grid; validation chooses. An "epoch" is one of them.
+        """Walks over penalties, weights of further items and powers; an "epoch" is one step.
 
         Raises:
             DivergedError: No penalty of the grid can be solved for.
@@ -200,31 +205,32 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         begin, history = time.perf_counter(), list[dict[str, float]]()
         products = Products(self.sequences, dtype=torch.float32)
         keep = self.sequences.n_items <= KEPT_ITEMS
-        discount = linear_design(design).discount
         best = torch.empty(0)
 
-        def told(weights: Tensor, l2: float, discount: float) -> float:
-            metrics = self._judged_by(design, weights, discount)
+        def told(weights: Tensor, numbers: dict[str, float]) -> float:
+            metrics = self._judged_by(design, weights, numbers["discount"])
             seconds = time.perf_counter() - begin
-            numbers = {"l2": l2, "discount": discount}
             history.append({"epoch": len(history) + 1, "seconds": seconds, **numbers, **metrics})
             tracker.log({**numbers, **metrics}, len(history))
             on_epoch(len(history), max(history, key=lambda entry: entry[self.metric]))
             return metrics[self.metric]
 
-        penalties = _Climb(self.penalties(design), self._first_penalty(design))
-        while (l2 := penalties.next()) is not None:
-            weights = self._weights(design, l2, products, keep)
-            if penalties.tell(told(weights, l2, discount)):
-                best = weights
-            del weights  # or the next ones are made beside these and the best
-            if self.runtime.out_of_time():
-                break
-        powers = _Climb(tuple(map(float, DISCOUNTS)), discount)
-        powers.tell(max(entry[self.metric] for entry in history))
-        while (power := powers.next()) is not None and not self.runtime.out_of_time():
-            powers.tell(told(best, penalties.best, power))
-        return self._trained(design, best, {"l2": penalties.best, "discount": powers.best}, history)
+        chosen = self._first_numbers(design)
+        for name, grid in self.grids(design).items():
+            climb = _Climb(grid, chosen[name])
+            if history:
+                climb.tell(max(entry[self.metric] for entry in history))
+            while (value := climb.next()) is not None:
+                if history and self.runtime.out_of_time():
+                    break
+                trial = {**chosen, name: value}
+                weights = best  # not the last ones, beside which the next would be made
+                if name != "discount":
+                    weights = self._weights(design, trial, products, keep)
+                if climb.tell(told(weights, trial)):
+                    best = weights
+            chosen[name] = climb.best
+        return self._trained(design, best, chosen, history)
 
     def _trained(
         self, design: Genotype, weights: Tensor, chosen: dict[str, float],
@@ -234,36 +240,38 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         entry = next(one for one in history if chosen.items() <= one.items())
         valid = {name: v for name, v in entry.items() if name not in ("epoch", "seconds", *chosen)}
         network = self._network(design, weights, chosen["discount"])
-        fits, seconds = len({one["l2"] for one in history}), history[-1]["seconds"]
+        fits, seconds = len({(one["l2"], one["ahead"]) for one in history}), history[-1]["seconds"]
         result = TrainResult(valid, int(entry["epoch"]), fits, history, seconds)
         return Trained(network, result, {**chosen, "parameters": weights.numel()})
 
     def trained_design(self, design: Genotype, trained: Trained[OrderNetwork]) -> Genotype:
-        """With the power of popularity that validation chose."""
-        power = f"{trained.numbers['discount']:g}"
-        return replace(design, blocks={**design.blocks, DISCOUNT: ((0, power),)})
+        """With the weight of further items and the power of popularity that validation chose."""
+        return with_powers(design, trained.numbers["ahead"], trained.numbers["discount"])
 
-    def _first_penalty(self, design: Genotype) -> float:
-        """The best one on the sample, which has fewer rows."""
-        return self._l2[0 if linear_design(design).decays else 1]
+    def _first_numbers(self, design: Genotype) -> dict[str, float]:
+        """Where a fit begins: the sample, which has fewer rows, chose them."""
+        linear = linear_design(design)
+        l2 = self._l2[0 if linear.decays else 1]
+        return {"l2": l2, "ahead": linear.ahead, "discount": linear.discount}
 
     def _weights(
-        self, design: Genotype, l2: float, products: Products | None = None, keep: bool = False
-    ) -> Tensor:
-        """Weights (s * n_items, n_items) of one penalty.
+        self, design: Genotype, numbers: Mapping[str, float], products: Products | None = None,
+        keep: bool = False,
+    ) -> Tensor:  # fmt: skip
+        """Weights (s * n_items, n_items), before popularity divides them.
 
         Args:
             design: Its scales.
-            l2: The penalty.
-            products: Of the sequences, where there are more penalties to come.
+            numbers: l2 and ahead.
+            products: Of the sequences, where there are more fits to come.
             keep: Whether these keep their blocks.
         """
-        linear = linear_design(design)
+        decays = linear_design(design).decays
         with torch_threads(self.runtime.threads):
-            if not linear.decays:
-                return set_weights(self.sequences, l2)
+            if not decays:
+                return set_weights(self.sequences, numbers["l2"])
             products = products or Products(self.sequences, dtype=torch.float32)
-            return solve(products.normal(linear.decays, keep, linear.ahead), l2)
+            return solve(products.normal(decays, keep, numbers["ahead"]), numbers["l2"])
 
     def _power(self, discount: float) -> NDArray[np.float32]:
         """Factor (n_items,) of every item's scores."""
@@ -278,13 +286,13 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         network.weights = nn.Parameter(weights, requires_grad=False)
         return network
 
-    def fitted(self, design: Genotype, l2: float) -> OrderNetwork:
-        """A model of one penalty, under the design's power of popularity.
+    def fitted(self, design: Genotype, numbers: Mapping[str, float]) -> OrderNetwork:
+        """A model of chosen numbers.
 
         Raises:
             DivergedError: The penalty is too small.
         """
-        return self._network(design, self._weights(design, l2), linear_design(design).discount)
+        return self._network(design, self._weights(design, numbers), numbers["discount"])
 
     def summary(self, name: str, trained: Trained[OrderNetwork]) -> str:
         """The design with its penalty on one line."""
@@ -293,7 +301,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
             f"{name}: {self.expression(self.trained_design(trained.network.genotype, trained))}, "
             f"{self.describe(result.valid)} "
             f"with L2 {trained.numbers['l2']:g} ({result.seconds:.1f} s for {result.epochs} "
-            "penalties)"
+            "fits)"
         )
 
     # Measurements
@@ -397,7 +405,7 @@ class OrderRefit:
 
         def work(_: Checkpointer) -> State:
             begin = time.perf_counter()
-            fresh.append(self.problem.fitted(design, first.numbers["l2"]))
+            fresh.append(self.problem.fitted(design, first.numbers))
             seconds = time.perf_counter() - begin
             session.console.line(f"{name}: fitted again on {rows:,} rows ({seconds:.1f} s)")
             return {"network": fresh[0].state_dict(), "seconds": seconds}

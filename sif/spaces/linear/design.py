@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sif.core.gates import Block
 from sif.core.genotype import Genotype, check_names
@@ -105,3 +105,17 @@ def linear_design(genotype: Genotype) -> LinearDesign:
     found = (decay_of(genotype.operation(name)) for name in SCALES)
     decays = tuple(decay for decay in found if decay is not None)
     return LinearDesign(decays, discount, AHEAD[target])
+
+
+def with_powers(genotype: Genotype, ahead: float, discount: float) -> Genotype:
+    """The same time scales with another weight of further items and power of popularity.
+
+    Args:
+        genotype: The design.
+        ahead: One of `AHEAD`; a set has none.
+        discount: One of `DISCOUNTS`.
+    """
+    blocks = {**genotype.blocks, DISCOUNT: ((0, f"{discount:g}"),)}
+    if linear_design(genotype).decays:
+        blocks[TARGET] = ((0, next(name for name, weight in AHEAD.items() if weight == ahead)),)
+    return replace(genotype, blocks=blocks)
