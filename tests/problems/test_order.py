@@ -117,6 +117,25 @@ def test_the_test_part_changes_nothing() -> None:
     np.testing.assert_array_equal(*scores)
 
 
+def test_a_fit_takes_the_numbers_that_validation_likes_best() -> None:
+    problem = problem_of(walks(True))
+    genotype = found_by(problem)
+    fit = problem.train(genotype, NullTracker(), NoCheckpoint())
+    history = fit.result.history
+    best = max(history, key=lambda entry: entry["ndcg@10"])
+    assert {name: best[name] for name in problem.grids(genotype)} == {
+        name: fit.numbers[name] for name in problem.grids(genotype)
+    }
+    assert len({entry["ahead"] for entry in history}) > 1
+    chosen = problem.trained_design(genotype, fit)
+    design = linear_design(chosen)
+    assert (design.ahead, design.discount) == (best["ahead"], best["discount"])
+    assert design.decays == linear_design(genotype).decays
+    # Fitted afresh by these numbers alone, it is the same model.
+    again = problem.fitted(chosen, fit.numbers)
+    torch.testing.assert_close(again.weights, fit.network.weights, atol=1e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize("grid", [(1.0, 2.0, 4.0, 8.0, 16.0)])
 def test_a_climb_ends_between_worse_neighbors(grid: tuple[float, ...]) -> None:
     for top in range(5):
