@@ -43,6 +43,7 @@ from sif.evaluation.evaluate import (
 from sif.evaluation.scorers import HistoryScorer
 from sif.methods.nasp import NaspSettings
 from sif.problems.base import Problem, Progress, Session, State, Trained, quiet
+from sif.problems.climb import Climb
 from sif.problems.interactions import ORDER_STAGE, InteractionProblem
 from sif.problems.order_sample import ITEMS, OrderSample
 from sif.problems.plan import ClosedForm
@@ -187,7 +188,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         return OrderNetwork(design, self.sequences.n_items)
 
     def grids(self, design: Genotype) -> dict[str, tuple[float, ...]]:
-        """What a fit chooses on validation, one after the other: number to its values."""
+        """The numbers that validation chooses, those of the weights one after the other."""
         powers = tuple(map(float, DISCOUNTS))
         if not linear_design(design).decays:
             return {"l2": SET_L2, "discount": powers}
@@ -197,40 +198,32 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         self, design: Genotype, tracker: Tracker, checkpointer: Checkpointer,
         on_epoch: Progress = quiet,
     ) -> Trained[OrderNetwork]:  # fmt: skip
-        """Walks over penalties, weights of further items and powers; an "epoch" is one step.
+        """Walks over penalties, then over weights of further items; an "epoch" is one judgment.
+
+        Every solution is judged under some powers of popularity: which one is best depends on it.
 
         Raises:
             DivergedError: No penalty of the grid can be solved for.
         """
-        begin, history = time.perf_counter(), list[dict[str, float]]()
+        judgments = _Judgments(self, design, tracker, on_epoch)
         products = Products(self.sequences, dtype=torch.float32)
         keep = self.sequences.n_items <= KEPT_ITEMS
-        best = torch.empty(0)
-
-        def told(weights: Tensor, numbers: dict[str, float]) -> float:
-            metrics = self._judged_by(design, weights, numbers["discount"])
-            seconds = time.perf_counter() - begin
-            history.append({"epoch": len(history) + 1, "seconds": seconds, **numbers, **metrics})
-            tracker.log({**numbers, **metrics}, len(history))
-            on_epoch(len(history), max(history, key=lambda entry: entry[self.metric]))
-            return metrics[self.metric]
-
-        chosen = self._first_numbers(design)
+        best, chosen = torch.empty(0), self._first_numbers(design)
         for name, grid in self.grids(design).items():
-            climb = _Climb(grid, chosen[name])
-            if history:
-                climb.tell(max(entry[self.metric] for entry in history))
+            if name == "discount":  # walked over within each fit
+                continue
+            climb = Climb(grid, chosen[name])
+            if judgments.history:
+                climb.tell(judgments.best)
             while (value := climb.next()) is not None:
-                if history and self.runtime.out_of_time():
+                if judgments.history and self.runtime.out_of_time():
                     break
-                trial = {**chosen, name: value}
-                weights = best  # not the last ones, beside which the next would be made
-                if name != "discount":
-                    weights = self._weights(design, trial, products, keep)
-                if climb.tell(told(weights, trial)):
-                    best = weights
-            chosen[name] = climb.best
-        return self._trained(design, best, chosen, history)
+                weights = self._weights(design, {**chosen, name: value}, products, keep)
+                merit, numbers = judgments.of(weights, {**chosen, name: value})
+                if climb.tell(merit):
+                    best, chosen = weights, numbers
+                del weights  # or the next ones are made beside these and the best
+        return self._trained(design, best, chosen, judgments.history)
 
     def _trained(
         self, design: Genotype, weights: Tensor, chosen: dict[str, float],
@@ -319,7 +312,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         """Metrics on the validation part."""
         return self._metrics(self.scorer(network))
 
-    def _judged_by(self, design: Genotype, weights: Tensor, discount: float) -> Metrics:
+    def judged_by(self, design: Genotype, weights: Tensor, discount: float) -> Metrics:
         """Metrics on the validation part, of weights before popularity divides them."""
         with torch.device("meta"):
             network = self.network(design)
@@ -416,40 +409,51 @@ class OrderRefit:
         return replace(first, network=network, refit={"seconds": state["seconds"]})
 
 
-class _Climb:
-    """A walk over a grid, up to the first place that is better than both of its neighbors.
+class _Judgments:
+    """What validation says of weights under powers of popularity.
 
     Args:
-        grid: Ascending.
-        first: Where it starts, one of the grid.
+        problem: Judges.
+        design: Scales of the weights.
+        tracker: Is told each judgment.
+        on_epoch: Is told how many there are, and the best one.
+
+    Attributes:
+        history: One entry per judgment.
     """
 
-    def __init__(self, grid: tuple[float, ...], first: float) -> None:
-        self._grid, self._values = grid, dict[int, float]()
-        self._place = self._best = grid.index(first)
+    def __init__(
+        self, problem: OrderProblem, design: Genotype, tracker: Tracker, on_epoch: Progress
+    ) -> None:
+        self._problem, self._design = problem, design
+        self._tracker, self._on_epoch = tracker, on_epoch
+        self._begin, self.history = time.perf_counter(), list[dict[str, float]]()
 
     @property
     def best(self) -> float:
-        """The best value so far."""
-        return self._grid[self._best]
+        """The best merit so far."""
+        return max(entry[self._problem.metric] for entry in self.history)
 
-    def next(self) -> float | None:
-        """The next value to try; None: the walk is over."""
-        if not self._values:
-            return self._grid[self._place]
-        for place in (self._best + 1, self._best - 1):
-            if 0 <= place < len(self._grid) and place not in self._values:
-                self._place = place
-                return self._grid[place]
-        return None
+    def of(self, weights: Tensor, numbers: dict[str, float]) -> tuple[float, dict[str, float]]:
+        """The merit of weights under the power that suits them, and the numbers with this power.
 
-    def tell(self, merit: float) -> bool:
-        """Takes the merit of the last value; True if it is the best so far."""
-        better = not self._values or merit > self._values[self._best]
-        self._values[self._place] = merit
-        if better:
-            self._best = self._place
-        return better
+        Args:
+            weights: Before popularity divides them.
+            numbers: Of the weights, and the power where the walk begins.
+        """
+        climb = Climb(self._problem.grids(self._design)["discount"], numbers["discount"])
+        while (power := climb.next()) is not None:
+            climb.tell(self._judged(weights, {**numbers, "discount": power}))
+        return climb.merit, {**numbers, "discount": climb.best}
+
+    def _judged(self, weights: Tensor, numbers: dict[str, float]) -> float:
+        metrics = self._problem.judged_by(self._design, weights, numbers["discount"])
+        count, seconds = len(self.history) + 1, time.perf_counter() - self._begin
+        self.history.append({"epoch": count, "seconds": seconds, **numbers, **metrics})
+        self._tracker.log({**numbers, **metrics}, count)
+        metric = self._problem.metric
+        self._on_epoch(count, max(self.history, key=lambda entry: entry[metric]))
+        return metrics[metric]
 
 
 class _Same:

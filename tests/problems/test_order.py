@@ -17,8 +17,9 @@ from sif.core.selections import Selections
 from sif.data.interactions import Interactions, Split, Vocabulary, build_split
 from sif.data.interactions.parts import TEST, TRAIN, VALID
 from sif.problems.base import Session
+from sif.problems.climb import Climb
 from sif.problems.interactions import InteractionProblem
-from sif.problems.order import METHOD, OrderProblem, OrderRefit, _Climb, order_problem
+from sif.problems.order import METHOD, OrderProblem, OrderRefit, order_problem
 from sif.problems.order_sample import ITEMS
 from sif.spaces.linear.design import blocks_of, linear_design
 from sif.tracking import NullTracker
@@ -140,7 +141,7 @@ def test_a_fit_takes_the_numbers_that_validation_likes_best() -> None:
 def test_a_climb_ends_between_worse_neighbors(grid: tuple[float, ...]) -> None:
     for top in range(5):
         for first in grid:
-            climb, tried = _Climb(grid, first), []
+            climb, tried = Climb(grid, first), []
             while (value := climb.next()) is not None:
                 tried.append(value)
                 climb.tell(-abs(grid.index(value) - top))
