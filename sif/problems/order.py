@@ -45,7 +45,7 @@ from sif.methods.nasp import NaspSettings
 from sif.problems.base import Problem, Progress, Session, State, Trained, quiet
 from sif.problems.climb import Climb
 from sif.problems.interactions import ORDER_STAGE, InteractionProblem
-from sif.problems.order_sample import ITEMS, OrderSample
+from sif.problems.order_sample import OrderSample
 from sif.problems.plan import ClosedForm
 from sif.search.run import MethodRun
 from sif.spaces.linear.design import (
@@ -84,10 +84,11 @@ SETTINGS = NaspSettings(
 )  # fmt: skip
 """Every weight is exact, so nothing warms up, and a step may be as long as a score."""
 SINGLE, SET = LinearDesign((Decay(0.8, 16),)), LinearDesign(())
-"""The designs on which the search chooses its penalties."""
+DOUBLE = LinearDesign((Decay(0.8, 16), Decay(0.97, 116)))
+"""The designs on which the search chooses its penalties; one that tells what a search costs."""
 VISITED = 4
 """Solutions of a fit, mostly: neighbors of the search's penalty and target until none is better."""
-FITS = 40
+DESIGNS = 60
 """Designs that a search judges, about."""
 
 
@@ -137,6 +138,13 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
     def _l2(self) -> tuple[float, float]:
         """Penalties of the search: of the next item and of any."""
         return self._sample.best_l2(SINGLE, L2), self._sample.best_l2(SET, SET_L2)
+
+    def judgment_seconds(self) -> float:
+        """Seconds of a candidate of two scales on the sample."""
+        sample = self._sample
+        begin = time.perf_counter()
+        sample.judged(DOUBLE, L2[2])
+        return time.perf_counter() - begin
 
     def space(self, mixed: bool = False) -> OrderSpace:
         """The space over the sample, with as many scales as the whole catalog allows."""
@@ -490,7 +498,7 @@ class OrderCost:
 
 
 def order_cost(problem: OrderProblem) -> OrderCost:
-    """Costs by a small factorization: with two scales, or one where two do not fit.
+    """Costs by one candidate and a small factorization: two scales, or one where two do not fit.
 
     Args:
         problem: Whose fits are told.
@@ -498,7 +506,7 @@ def order_cost(problem: OrderProblem) -> OrderCost:
     n_items = problem.sequences.n_items
     scales = max(1, min(2, MAX_ITEMS // n_items))
     evaluation = evaluation_seconds(problem.train_part, problem.valid_part, "ranking")
-    search = FITS * ridge_seconds(min(n_items, ITEMS), 2)
+    search = DESIGNS * problem.judgment_seconds()
     fit = ridge_seconds(n_items, scales)
     size = grid_bytes(n_items, scales, n_items <= KEPT_ITEMS)
     return OrderCost(ClosedForm(search, VISITED * (fit + evaluation), fit), size)

@@ -70,12 +70,11 @@ class OrderSample:
 
     def best_l2(self, design: LinearDesign, grid: tuple[float, ...]) -> float:
         """The penalty under which a design errs least."""
+        return min(grid, key=lambda l2: self.judged(design, l2))
 
-        def error(l2: float) -> float:
-            context = OrderContext(self.train, l2, l2, self.error)
-            return OrderSpace(context).error(self.batch, design)
-
-        return min(grid, key=error)
+    def judged(self, design: LinearDesign, l2: float) -> float:
+        """The error of a design under a penalty."""
+        return OrderSpace(OrderContext(self.train, l2, l2, self.error)).error(self.batch, design)
 
     def error(self, batch: Judged, scores: Scores) -> float:
         """The inverse of NDCG@10."""
