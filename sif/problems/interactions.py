@@ -23,6 +23,7 @@ from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
 from sif.data.interactions import Interactions, Split, few_users, some_users
+from sif.data.interactions.chronological import counts_rows, is_later
 from sif.errors import ConfigError, DataError
 from sif.evaluation.cold_start import ColdStartRule, with_zero_rows
 from sif.evaluation.cold_start_choice import ColdStartChoice
@@ -113,7 +114,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         numbers = config.loss
         self.loss_settings = LossSettings(numbers.positive_weight, numbers.negatives, own=own)
         self.scale = _scale(train_part, config.objective)
-        self._train = self._tensors(train_part)
+        self._train = self._with_ages(self._tensors(train_part))
         self._valid = self._tensors(known_rows(train_part, valid_part))
         self._judged = (train_part, valid_part)
         if config.train.valid_users is not None and config.objective == "ranking":
@@ -137,6 +138,12 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         else:
             target = torch.ones(len(part), device=device, dtype=dtype)
         return PartTensors(torch.as_tensor(part.ids, device=device), target, part.sizes)
+
+    def _with_ages(self, tensors: PartTensors) -> PartTensors:
+        """The train part with its ages, where it has a clock."""
+        if self.train_part.moment is None or counts_rows(self.train_part):
+            return tensors
+        return replace(tensors, age=torch.as_tensor(self.train_part.age).to(tensors.target))
 
     def shape(self, dimension: int) -> TableShape:
         """Tables of that dimension on this data."""
@@ -215,8 +222,23 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return Histories(graph, self._train.target, self.config.model.history_power)
 
     def weighting(self, name: str) -> Weighting | None:
-        """The weighting of the training loss by its name."""
-        return Weighting.of(name, self.row_counts)
+        """The weighting of the training loss by its name.
+
+        Raises:
+            DataError: It weighs by age, and pairs have none.
+        """
+        if WEIGHTINGS[name].half_life is not None and self._train.age is None:
+            raise DataError(
+                f"weighting {name}: expected timestamps, or rows in order (data.order=rows), "
+                "found neither"
+            )
+        return Weighting.of(name, self.row_counts, self._train.age)
+
+    @property
+    def _weightings(self) -> list[str]:
+        """Names of those that are searched; recency only where validation can judge it."""
+        aged = self._train.age is not None and is_later(self.valid_part, self.train_part)
+        return [name for name, kind in WEIGHTINGS.items() if aged or kind.half_life is None]
 
     def space(self, mixed: bool = False) -> InteractionSpace:
         """The supernet of the configured space, the same whether mixtures run or not."""
@@ -227,7 +249,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             self.loss,
             self.loss_settings,
             self.strengths(search.l2),
-            {name: self.weighting(name) for name in WEIGHTINGS},
+            {name: self.weighting(name) for name in self._weightings},
             lambda: self.histories,
             self._criterion,
             generator(self.runtime, "search", "space", device=torch.device("cpu")),

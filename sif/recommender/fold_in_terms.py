@@ -132,7 +132,7 @@ def _encoding(problem: InteractionProblem, trained: InteractionNetwork, field: i
 
 def _objective(problem: InteractionProblem, weighting: str, field: int, l2: float) -> Objective:
     config, counts = problem.config, problem.row_counts
-    power = WEIGHTINGS[weighting][field]
+    power = WEIGHTINGS[weighting].powers[field]
     weighting_of_pairs, own = problem.weighting(weighting), problem.loss_settings.own
     whole = problem.loss.background
     even = torch.ones_like(counts[1 - field])

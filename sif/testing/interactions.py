@@ -50,7 +50,8 @@ def toy_part(part: str, loss: LossKind, fields: int = 2) -> PartTensors:
         ids = torch.cat([ids, torch.arange(ROWS)[:, None] % sizes[2]], dim=1)
     target = torch.sin(torch.arange(float(ROWS), dtype=F64) + (part == "valid"))
     rating = "rating" in loss.objectives
-    return PartTensors(ids, target if rating else torch.ones_like(target), sizes)
+    age = torch.linspace(0, 1, ROWS, dtype=F64)
+    return PartTensors(ids, target if rating else torch.ones_like(target), sizes, age)
 
 
 def toy_batch(part: str, loss: LossKind, seed: int = 0, fields: int = 2) -> Batch:
@@ -116,13 +117,14 @@ class InteractionCase(SpaceCase):
 
     def context(self, seed: int = 0) -> SpaceContext:
         """The context that the toy data give a supernet."""
-        sizes, ids = SIZES[: self.fields], toy_part("train", self.loss_kind, self.fields).ids
-        counts = [torch.bincount(ids[:, f], minlength=n).double() for f, n in enumerate(sizes)]
+        sizes, part = SIZES[: self.fields], toy_part("train", self.loss_kind, self.fields)
+        counts = [torch.bincount(part.ids[:, f], minlength=n).double() for f, n in enumerate(sizes)]
         stages = self.space_kind.stages if self.stages is None else self.stages
         return SpaceContext(
             self.shape(), FIELDS[: self.fields], self.loss_kind, self.loss_settings,
             tuple(torch.linspace(0.01, 0.05, n, dtype=F64) for n in sizes),
-            {name: Weighting.of(name, counts) for name in WEIGHTINGS}, self.histories, _criterion,
+            {name: Weighting.of(name, counts, part.age) for name in WEIGHTINGS}, self.histories,
+            _criterion,
             torch.Generator().manual_seed(seed), stages, self.own_tables, settings=self.settings,
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ import torch
 
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
-from sif.data.interactions import Interactions, Vocabulary
+from sif.data.interactions import Interactions, Vocabulary, concatenate
 from sif.data.interactions.planted import planted
 from sif.errors import ConfigError, DataError
 from sif.evaluation.scorers import InteractionScorer
@@ -417,3 +417,57 @@ def test_stages_refuse_further_fields() -> None:
     config = found.config.model_copy(update={"space": "staged"})
     with pytest.raises(ConfigError, match=r"space staged: expected the fields user and item.*hour"):
         InteractionProblem(part, part, config, found.runtime)
+
+
+def in_time(cut: bool) -> tuple[Interactions, Interactions]:
+    """Two parts, the second of each user's latest rows or of random ones."""
+    train, valid = parts("clicks")
+    both = concatenate([train, valid])
+    both = replace(both, timestamp=np.random.default_rng(3).permutation(len(both)) * 60)
+    last = both.timestamp >= np.quantile(both.timestamp, 0.75)
+    is_valid = last if cut else np.random.default_rng(4).random(len(both)) < 0.25
+    return both.select(~is_valid), both.select(is_valid)
+
+
+def test_recency_is_searched_where_validation_is_later_than_training() -> None:
+    settings = config("ranking", space="staged", search={"stages": ("weighting",)})
+    even = ("even", "users", "items", "both")
+    bare = (replace(part, timestamp=None) for part in in_time(cut=True))
+    for sets, names in (
+        (in_time(cut=True), (*even, "recency")),
+        (in_time(cut=False), even),
+        (tuple(bare), even),
+    ):
+        found = InteractionProblem(*sets, settings, RUNTIME)
+        (block,) = found.space().blocks
+        assert block.operations == names
+    with pytest.raises(DataError, match="weighting recency: expected timestamps"):
+        found.weighting("recency")
+
+
+def test_recency_weighs_new_pairs_in_training_and_serves(tmp_path: Path) -> None:
+    train, valid = in_time(cut=True)
+    found = InteractionProblem(train, valid, config("ranking", space="staged"), RUNTIME)
+    genotypes = [
+        Genotype("staged", {**staged("identity", "multiply", "history", "id").blocks,
+                            "weighting": ((0, name),)})
+        for name in ("even", "recency")
+    ]  # fmt: skip
+    assert found.expression(genotypes[1]) == "multiply(history(user), item), weighted by recency"
+    trained = [found.train(one, NullTracker(), Nothing(), l2=0.1).network for one in genotypes]
+    age = train.age
+    losses = []
+    for network in trained:
+        with torch.no_grad():
+            scores = network(torch.as_tensor(train.ids)).numpy()
+        losses.append([((scores[half] - 1) ** 2).mean() for half in (age < 0.2, age > 0.8)])
+    (even_new, even_old), (new, old) = losses
+    assert new / old < even_new / even_old
+    again = found.again(train)  # without a validation part
+    assert again.weighting("recency") is not None
+    model = ServedModel.of(found, genotypes[1], trained[1], 0.1, train)
+    loaded = ServedModel.load(model.save(tmp_path).parent)
+    users = np.arange(30)
+    np.testing.assert_array_equal(
+        loaded.scorer.scores(users), found.scorer(trained[1]).scores(users)
+    )

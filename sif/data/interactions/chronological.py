@@ -175,15 +175,35 @@ def moment_after(moment: Int64Array, share: float) -> np.int64:
 
 def refuse_counts(interactions: Interactions, where: str, protocol: str) -> None:
     """Refuses timestamps that count each user's rows (0, 1, 2, ...): they have no common moment."""
-    times, users = interactions.moment, interactions.ids[:, 0]
-    if times is None or interactions.place is not None:
-        return
-    place, n = place_in_group(users, np.lexsort((times, users)))
-    if n.max() > 1 and np.ptp(times - place) == 0:
+    times = interactions.moment
+    if times is not None and counts_rows(interactions):
         raise DataError(
             f"{where}: protocol {protocol} expects times, found each user's rows counted from"
             f" {int(times.min())}; use last-item"
         )
+
+
+def counts_rows(interactions: Interactions) -> bool:
+    """True if timestamps count each user's rows, so that users have no moment in common."""
+    times, users = interactions.moment, interactions.ids[:, 0]
+    if times is None or interactions.place is not None or not len(times):
+        return False
+    place, n = place_in_group(users, np.lexsort((times, users)))
+    return bool(n.max() > 1 and np.ptp(times - place) == 0)
+
+
+def is_later(later: Interactions, earlier: Interactions) -> bool:
+    """True if no row of a part is earlier than one of its user in another part.
+
+    Args:
+        later: Part under the same vocabularies; False if nothing tells the order.
+        earlier: The other part.
+    """
+    if later.moment is None or earlier.moment is None:
+        return False
+    last = np.full(earlier.sizes[0], np.iinfo(np.int64).min)
+    np.maximum.at(last, earlier.ids[:, 0], earlier.moment)
+    return bool((later.moment >= last[later.ids[:, 0]]).all())
 
 
 def _ties(users: Int64Array, moment: Int64Array) -> tuple[str, ...]:

@@ -106,6 +106,21 @@ class Interactions:
             raise DataError(_NO_ORDER)
         return np.argsort(self.moment, kind="stable")
 
+    @property
+    def age(self) -> npt.NDArray[np.float64]:
+        """(n,) shares of the time from the first to the last row: the first has 1, the last 0.
+
+        Raises:
+            DataError: Nothing tells the order.
+        """
+        if self.moment is None:
+            raise DataError(_NO_ORDER)
+        if not len(self):
+            return np.zeros(0)
+        age = (self.moment.max() - self.moment).astype(np.float64)
+        shares: npt.NDArray[np.float64] = age / max(age.max(), 1.0)
+        return shares
+
     def recency(self, half_life: float) -> npt.NDArray[np.float64]:
         """(n,) weights of the rows that halve with age: the latest row has 1.
 
@@ -115,12 +130,7 @@ class Interactions:
         Raises:
             DataError: Nothing tells the order.
         """
-        if self.moment is None:
-            raise DataError(_NO_ORDER)
-        if not len(self):
-            return np.ones(0)
-        age = (self.moment.max() - self.moment).astype(np.float64)
-        weights: npt.NDArray[np.float64] = 0.5 ** (age / (half_life * max(age.max(), 1.0)))
+        weights: npt.NDArray[np.float64] = 0.5 ** (self.age / half_life)
         return weights
 
     def select(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Interactions:

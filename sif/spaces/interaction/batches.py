@@ -20,14 +20,19 @@ ten thousand remains."""
 
 @dataclass(frozen=True, eq=False)
 class PartTensors:
-    """A part of a split on the device: ids (n, k) int64, and target (n,) ratings or ones.
+    """A part of a split on the device.
 
-    Ratings are standardized; sizes are the rows that each field has.
+    Attributes:
+        ids: (n, k) int64.
+        target: (n,) standardized ratings, or ones.
+        sizes: Rows of each field.
+        age: (n,) of the pairs, in shares of the part's time; None: not known.
     """
 
     ids: Tensor
     target: Tensor
     sizes: tuple[int, ...]
+    age: Tensor | None = None
 
     def graph(self) -> PairGraph | None:
         """The part's pairs as a sparse matrix; None for other than two fields."""
@@ -88,7 +93,7 @@ class InteractionStream:
         self._graph = part.graph() if exact else None
         self._in_history = in_history
         whole = self._rows.batch_size == len(part.ids)
-        self._whole = (part.ids, part.target) if whole else None
+        self._whole = (part.ids, part.target, part.age) if whole else None
 
     @property
     def steps_per_pass(self) -> int:
@@ -97,13 +102,14 @@ class InteractionStream:
 
     def next(self) -> Batch:
         """The next batch."""
-        ids, target = self._whole or self._observed_rows()
+        ids, target, age = self._whole or self._observed_rows()
         background, weight = self._background(len(ids))
         shape = (len(ids), self._drawing.negatives)
         negatives = draw_negatives(ids, shape, self._part.sizes[1], self._draws, self._is_observed)
         return Batch(
             ids, target, negatives, background, weight, self._graph, self._background_has_observed,
-            in_history=self._in_history, graph_target=self._part.target,
+            in_history=self._in_history, graph_target=self._part.target, age=age,
+            graph_age=self._part.age,
         )  # fmt: skip
 
     def _is_observed(self, ids: Tensor) -> Tensor:
@@ -111,9 +117,9 @@ class InteractionStream:
             return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
         return among(self._observed, _key(ids, self._part.sizes))
 
-    def _observed_rows(self) -> tuple[Tensor, Tensor]:
-        rows = self._rows.next().to(self._part.ids.device)
-        return self._part.ids[rows], self._part.target[rows]
+    def _observed_rows(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        part, rows = self._part, self._rows.next().to(self._part.ids.device)
+        return part.ids[rows], part.target[rows], None if part.age is None else part.age[rows]
 
     def _background(self, rows: int) -> tuple[Tensor, Tensor]:
         n = rows * self._drawing.background

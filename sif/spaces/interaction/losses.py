@@ -68,6 +68,8 @@ class Batch:
             combinations that must not count as negatives.
         graph: All observed pairs of the part or block, where the exact loss over it is wanted.
         graph_target: Targets of all pairs of the graph, in the caller's order; None: `target`.
+        age: (b,) of the observed rows, in shares of the train part's time; None: not known.
+        graph_age: The same of all pairs of the graph, in the caller's order; None: `age`.
         observed_in_background: Whether the background stands for observed pairs as well.
         rows: (u,) int64, ascending: the first field's rows that `ids` and `graph` count within,
             where the batch is a block of users with all of their pairs; None: all rows.
@@ -84,6 +86,13 @@ class Batch:
     rows: Tensor | None = None
     in_history: bool = True
     graph_target: Tensor | None = None
+    age: Tensor | None = None
+    graph_age: Tensor | None = None
+
+    def age_on_graph(self) -> Tensor | None:
+        """Ages (n,) of the graph's pairs, in its order."""
+        whole = self.age if self.graph_age is None else self.graph_age
+        return whole if whole is None or self.graph is None else whole[self.graph.order]
 
     def with_negatives(self) -> Tensor:
         """(b * m, k): each observed row with its drawn items in the recommended item's place."""
@@ -133,11 +142,26 @@ class LossSettings:
     own: Any = None
 
 
-WEIGHTINGS: dict[str, tuple[float, float]] = {
-    "even": (0.0, 0.0),
-    "users": (-0.25, 0.0),
-    "items": (0.0, 0.15),
-    "both": (-0.25, 0.15),
+@dataclass(frozen=True)
+class WeightingKind:
+    """A choice of weights of observed pairs.
+
+    Attributes:
+        powers: Of the numbers of pairs of a user and of an item.
+        half_life: Age at which a pair weighs half as much, a share of the train part's time; None:
+            all ages weigh the same.
+    """
+
+    powers: tuple[float, float] = (0.0, 0.0)
+    half_life: float | None = None
+
+
+WEIGHTINGS: dict[str, WeightingKind] = {
+    "even": WeightingKind(),
+    "users": WeightingKind((-0.25, 0.0)),
+    "items": WeightingKind((0.0, 0.15)),
+    "both": WeightingKind((-0.25, 0.15)),
+    "recency": WeightingKind(half_life=1 / 4),
 }
 """Powers of the numbers of pairs by which users and items weigh, chosen on the validation part of
 ML-100K: metrics are means over users, so busy users weigh too much in a sum over pairs; a popular
@@ -152,18 +176,32 @@ class Weighting:
         user: (n_users,), mean 1 over the pairs of the train part.
         item: (n_items,), mean 1 over the items: weights of unobserved pairs (whole-data loss).
         item_observed: (n_items,), the same with mean 1 over the pairs (other losses).
+        half_life: See `WeightingKind`.
+        newest: Weight of a pair of no age, so that the mean over the pairs is 1.
     """
 
     user: Tensor
     item: Tensor
     item_observed: Tensor
+    half_life: float | None = None
+    newest: float = 1.0
 
     @classmethod
-    def of(cls, name: str, counts: Sequence[Tensor]) -> Weighting | None:
-        """The weighting of that name in `WEIGHTINGS` for numbers of pairs (n_f,) per field."""
-        user_power, item_power = WEIGHTINGS[name]
-        if user_power == item_power == 0:
+    def of(cls, name: str, counts: Sequence[Tensor], age: Tensor | None = None) -> Weighting | None:
+        """The weighting of that name in `WEIGHTINGS`; None where all pairs weigh the same.
+
+        Args:
+            name: Of the weighting.
+            counts: (n_f,) numbers of pairs per field.
+            age: (n,) of the pairs, for weightings with a half-life.
+        """
+        kind = WEIGHTINGS[name]
+        if kind == WeightingKind():
             return None
+        newest = 1.0
+        if kind.half_life is not None and age is not None:
+            newest = 1 / float((0.5 ** (age / kind.half_life)).mean())
+        user_power, item_power = kind.powers
         user, item = (c.clamp(min=1) for c in counts[:2])
         of_user, of_item = user**user_power, item**item_power
         total = counts[0].sum()
@@ -171,15 +209,23 @@ class Weighting:
             of_user * (total / (counts[0] @ of_user)),
             of_item / of_item.mean(),
             of_item * (total / (counts[1] @ of_item)),
+            kind.half_life,
+            newest,
         )
 
     def within(self, rows: Tensor | None) -> Weighting:
         """For batches whose users count within `rows` (b,) int64; None: within all."""
         return self if rows is None else replace(self, user=self.user[rows])
 
-    def observed(self, ids: Tensor) -> Tensor:
+    def observed(self, ids: Tensor, age: Tensor | None = None) -> Tensor:
         """(n,) weights of observed pairs ids (n, k) in losses without a background."""
-        return self.user[ids[:, 0]] * self.item_observed[ids[:, 1]]
+        return self.user[ids[:, 0]] * self.item_observed[ids[:, 1]] * self.recency(age)
+
+    def recency(self, age: Tensor | None) -> Tensor | float:
+        """Weights of pairs of ages (n,); 1 where they have none, or it does not count."""
+        if age is None or self.half_life is None:
+            return 1.0
+        return self.newest * 0.5 ** (age / self.half_life)
 
 
 Loss = Callable[[Scored, Batch, LossSettings], Tensor]
@@ -189,19 +235,22 @@ def squared(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor
     """Mean squared error of standardized ratings."""
     if batch.graph is None or not interaction.is_factorized:
         scores, target = interaction.pairs(batch.ids, batch.in_history), batch.target
-        ids = batch.ids
+        ids, age = batch.ids, batch.age
     else:
         scores = _leave_one_out(interaction, batch.graph)[1]
         whole = batch.target if batch.graph_target is None else batch.graph_target
         target = whole[batch.graph.order]
         ids = batch.ids if settings.weighting is None else batch.graph.ids()
-    return weighted_mean((scores - target) ** 2, ids, settings)
+        age = None if settings.weighting is None else batch.age_on_graph()
+    return weighted_mean((scores - target) ** 2, ids, settings, age)
 
 
-def weighted_mean(losses: Tensor, ids: Tensor, settings: LossSettings) -> Tensor:
-    """Weighted mean of losses (n,) at observed rows ids (n, k)."""
+def weighted_mean(
+    losses: Tensor, ids: Tensor, settings: LossSettings, age: Tensor | None = None
+) -> Tensor:
+    """Weighted mean of losses (n,) at observed rows ids (n, k) of ages (n,)."""
     weighting = settings.weighting
-    return (losses if weighting is None else losses * weighting.observed(ids)).mean()
+    return (losses if weighting is None else losses * weighting.observed(ids, age)).mean()
 
 
 def _leave_one_out(interaction: Scored, graph: PairGraph) -> tuple[Tensor, Tensor]:
@@ -225,13 +274,13 @@ def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Ten
         a, b = factors
         graph = batch.graph
         scores, observed = _leave_one_out(interaction, graph)
-        ids = batch.ids if weighting is None else graph.ids()
+        ids, age = (batch.ids, None) if weighting is None else (graph.ids(), batch.age_on_graph())
         left, right = a, b
         if weighting is not None:
             left, right = weighting.user[:, None] * a, weighting.item[:, None] * b
         everything = ((left.T @ a) * (right.T @ b)).sum() / len(graph)
     else:
-        ids = batch.ids
+        ids, age = batch.ids, batch.age
         observed = interaction.pairs(ids, batch.in_history)
         scores = interaction.pairs(ids) if interaction.uses_history else observed
         unobserved = batch.background_weight * interaction.pairs(batch.background) ** 2
@@ -239,16 +288,20 @@ def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Ten
             user, item = batch.background[:, 0], batch.background[:, 1]
             unobserved = unobserved * weighting.user[user] * weighting.item[item]
         everything = unobserved.sum()
-    return _observed_part(scores, observed, ids, batch, settings) + everything
+    return _observed_part(scores, observed, ids, age, batch, settings) + everything
 
 
 def _observed_part(
-    scores: Tensor, observed: Tensor, ids: Tensor, batch: Batch, settings: LossSettings
-) -> Tensor:
+    scores: Tensor, observed: Tensor, ids: Tensor, age: Tensor | None, batch: Batch,
+    settings: LossSettings,
+) -> Tensor:  # fmt: skip
     """The loss that observed pairs add to the background, or replace in it, per pair."""
     weighting = settings.weighting
     even: Tensor | float = 1.0 if weighting is None else weighting.item[ids[:, 1]]
-    positive = (even + settings.positive_weight) * (observed - 1) ** 2
+    further: Tensor | float = settings.positive_weight
+    if weighting is not None:
+        further = further * weighting.recency(age)
+    positive = (even + further) * (observed - 1) ** 2
     if batch.observed_in_background:
         positive = positive - even * scores**2
     return (positive if weighting is None else weighting.user[ids[:, 0]] * positive).mean()
@@ -264,21 +317,23 @@ def against(interaction: Scored, batch: Batch) -> tuple[Tensor, Tensor]:
 def bpr(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Bayesian personalized ranking: -log sigmoid(observed - drawn), averaged."""
     observed, negatives = against(interaction, batch)
-    return weighted_mean(F.softplus(negatives - observed[:, None]).mean(dim=1), batch.ids, settings)
+    losses = F.softplus(negatives - observed[:, None]).mean(dim=1)
+    return weighted_mean(losses, batch.ids, settings, batch.age)
 
 
 def sampled_softmax(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Cross-entropy of the observed item among itself and the drawn ones."""
     observed, negatives = against(interaction, batch)
     logits = torch.cat([observed[:, None], negatives], dim=1)
-    return weighted_mean(torch.logsumexp(logits, dim=1) - observed, batch.ids, settings)
+    losses = torch.logsumexp(logits, dim=1) - observed
+    return weighted_mean(losses, batch.ids, settings, batch.age)
 
 
 def cross_entropy(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Binary cross-entropy, observed rows against drawn ones."""
     observed, negatives = against(interaction, batch)
     losses = F.softplus(-observed) + F.softplus(negatives).sum(dim=1)
-    return weighted_mean(losses, batch.ids, settings)
+    return weighted_mean(losses, batch.ids, settings, batch.age)
 
 
 @dataclass(frozen=True)

@@ -56,13 +56,15 @@ COSTS: dict[str, dict[str, float]] = {
 free."""
 
 
-def stage_block(name: str, fields: int, operations: Sequence[Operation]) -> Block:
+def stage_block(
+    name: str, fields: int, operations: Sequence[Operation], weightings: Sequence[str]
+) -> Block:
     """A stage with all of its choices; an operation costs the multiply-adds of its readout."""
     if name == OPERATION_BLOCK:
         names = tuple(o.name for o in operations)
         work = tuple(float(2 * o.width(fields)) for o in operations)
         return Block(name, names, costs=(work,), default_op=NEUTRAL[name], own_weights=True)
-    names = SPEC.stages[name]
+    names = tuple(weightings) if name == WEIGHTING_BLOCK else SPEC.stages[name]
     nodes = tuple(range(fields)) if name == ENCODING_BLOCK else (0,)
     cost = COSTS.get(name)
     costs = None if cost is None else (tuple(cost[n] for n in names),) * len(nodes)
@@ -102,7 +104,9 @@ class StagedSpace(nn.Module):
         self.operations = tuple(
             cast(Operation, operation_named(n, k)) for n in SPEC.operations_of(k)
         )
-        self._stages = tuple(stage_block(name, k, self.operations) for name in STAGES)
+        self._stages = tuple(
+            stage_block(name, k, self.operations, tuple(context.weightings)) for name in STAGES
+        )
         self.blocks = tuple(block for block in self._stages if block.name in stages)
         self.transforms = nn.ModuleList(Mlp(generator) for _ in context.fields)
         self.transforms.requires_grad_(EMBEDDING_BLOCK in stages)
@@ -170,8 +174,10 @@ class StagedSpace(nn.Module):
     def loss(self, batch: Batch, gates: Gates) -> Tensor:
         """Loss of a batch under the gates."""
         scored = self.interaction(gates)
-        names = SPEC.stages[WEIGHTING_BLOCK]
-        losses = {name: partial(self._weighted_loss, scored, batch, name) for name in names}
+        losses = {
+            name: partial(self._weighted_loss, scored, batch, name)
+            for name in self.context.weightings
+        }
         return scored.mix(WEIGHTING_BLOCK, 0, losses)
 
     def _weighted_loss(self, scored: Scored, batch: Batch, weighting: str) -> Tensor:

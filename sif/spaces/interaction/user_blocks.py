@@ -76,7 +76,7 @@ class BlockStream:
 
     def next(self) -> Batch:
         """The next block."""
-        rows, graph, target = self._blocks[int(self._order.next())]
+        rows, graph, target, age = self._blocks[int(self._order.next())]
         ids = graph.ids()
         sizes = (len(rows), self._items)
         known = ids[:, 0] * self._items + ids[:, 1]  # ascending, as the graph is
@@ -88,7 +88,7 @@ class BlockStream:
         background = draw_background(sizes, len(ids) * self._drawing.background, self._draws)
         share = sizes[0] * sizes[1] / len(ids) / max(len(background), 1)
         weight = torch.full_like(background[:, 0], share, dtype=target.dtype)
-        return Batch(ids, target, negatives, background, weight, graph, rows=rows)
+        return Batch(ids, target, negatives, background, weight, graph, rows=rows, age=age)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the batches to come."""
@@ -102,8 +102,8 @@ class BlockStream:
 
 def _cut(
     part: PartTensors, pairs: int, generator: torch.Generator
-) -> list[tuple[Tensor, PairGraph, Tensor]]:
-    """Users (b,), graph and target of each block; users without pairs belong to a block too."""
+) -> list[tuple[Tensor, PairGraph, Tensor, Tensor | None]]:
+    """Users (b,), graph, target and age of each block; users without pairs belong to one too."""
     n_users, n_items = part.sizes
     device, total = part.ids.device, len(part.ids)
     shuffled = torch.randperm(n_users, generator=generator).to(device)
@@ -128,7 +128,8 @@ def _cut(
         rows = torch.repeat_interleave(counts[own])
         columns = part.ids[chosen, 1]
         graph = _graph(rows, columns, (len(own), n_items), places[: len(chosen)])
-        blocks.append((own, graph, part.target[chosen]))
+        age = None if part.age is None else part.age[chosen]
+        blocks.append((own, graph, part.target[chosen], age))
     return blocks
 
 

@@ -359,7 +359,7 @@ class InteractionStudy(Study):
         return [*lines, *(f"note: {note}" for note in notes)]
 
     def _on_new_users(self) -> list[str]:
-        """The order in which they get the items, where there are any or it is not popularity."""
+        """Their numbers and the order in which they get the items, where there are any."""
         choice, later = self.problem.cold_choice, self._with_valid if self.refits else self.split
         if self.config.objective != "ranking":
             return []

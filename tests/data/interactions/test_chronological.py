@@ -10,6 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from sif.data.interactions import Interactions, Split, Vocabulary, make_split
+from sif.data.interactions.chronological import counts_rows, is_later
 from sif.data.interactions.interactions import ordered
 from sif.data.interactions.load import Dataset, load_dataset
 from sif.errors import DataError
@@ -228,3 +229,26 @@ def test_order_of_interactions() -> None:
     assert by_rows.select(np.array([2, 1])).order.tolist() == [1, 0]  # places stay with their rows
     with pytest.raises(DataError, match=r"expected timestamps, or rows in order"):
         _ = replace(rows, timestamp=None).order
+
+
+def test_a_part_is_later_where_no_row_is_earlier_than_one_of_its_user() -> None:
+    rows = rows_of([0, 0, 0, 1, 1, 2, 3], [1, 5, 9, 20, 30, 2, 40])
+    train = rows.select(np.array([0, 1, 3]))
+    assert is_later(rows.select(np.array([2, 4])), train)
+    assert is_later(rows.select(np.array([2, 4, 5, 6])), train)  # users 2 and 3 are new
+    assert is_later(rows.select(np.array([1])), rows.select(np.array([0, 1])))  # of one moment
+    assert not is_later(rows.select(np.array([0, 4])), rows.select(np.array([1, 3])))
+    bare = replace(rows, timestamp=None)
+    assert not is_later(bare, train) and not is_later(train, bare)
+    assert is_later(replace(bare, place=np.arange(7)).select(np.array([2])),
+                    replace(bare, place=np.arange(7)).select(np.array([0, 1])))  # fmt: skip
+
+
+def test_counted_rows_are_no_times() -> None:
+    users = [0, 0, 0, 1, 1]
+    assert counts_rows(rows_of(users, [1, 2, 3, 1, 2]))
+    assert not counts_rows(rows_of(users, [1, 2, 4, 1, 2]))
+    assert not counts_rows(rows_of(users, [1, 2, 3, 2, 3]))
+    assert not counts_rows(rows_of([], []))
+    placed = replace(rows_of(users, [1, 2, 3, 1, 2]), place=np.arange(5))
+    assert not counts_rows(placed)

@@ -16,7 +16,7 @@ CELLS = list(itertools.product(range(6), range(5)))
 
 def part(cells: list[tuple[int, ...]], sizes: tuple[int, ...] = SIZES) -> PartTensors:
     target = torch.arange(len(cells), dtype=torch.float64)
-    return PartTensors(torch.tensor(cells), target, sizes)
+    return PartTensors(torch.tensor(cells), target, sizes, -target)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -43,6 +43,7 @@ def test_rows_come_with_their_targets_once_per_pass(batch_size: int) -> None:
     while len(seen) < 12 * 5:
         batch = stream.next()
         assert len(batch.ids) == min(batch_size, 12)
+        assert batch.age is not None and torch.equal(batch.age, -batch.target)
         seen += [
             (*row, t) for row, t in zip(batch.ids.tolist(), batch.target.tolist(), strict=True)
         ]

@@ -295,16 +295,23 @@ def remembering(factored: bool = True) -> Remembering:
 def weighted(name: str, part: PartTensors) -> Weighting:
     counts = [torch.bincount(part.ids[:, f], minlength=n).double()
               for f, n in enumerate((USERS, ITEMS))]  # fmt: skip
-    found = Weighting.of(name, counts)
+    found = Weighting.of(name, counts, part.age)
     assert found is not None
     return found
+
+
+def aged(part: PartTensors) -> PartTensors:
+    """The part with pairs of all ages, in no order."""
+    n = len(part.ids)
+    age = (7 * torch.arange(n, dtype=torch.float64)).remainder(n) / (n - 1)
+    return replace(part, age=age)
 
 
 @pytest.mark.parametrize("name", ["users", "items", "both"])
 def test_weightings_are_powers_of_counts_normalized_over_pairs(name: str) -> None:
     part = click_part(n=20)
     found = weighted(name, part)
-    user_power, item_power = WEIGHTINGS[name]
+    user_power, item_power = WEIGHTINGS[name].powers
     counts = [np.bincount(part.ids[:, f].numpy(), minlength=n).clip(1)
               for f, n in enumerate((USERS, ITEMS))]  # fmt: skip
     user, item = counts[0] ** user_power, counts[1] ** item_power
@@ -331,27 +338,42 @@ def test_weights_within_a_block_are_those_of_its_users() -> None:
     assert found.within(None) is found
 
 
+def test_recency_halves_with_age_and_has_mean_one() -> None:
+    part = aged(click_part(n=20))
+    found, half_life = weighted("recency", part), WEIGHTINGS["recency"].half_life
+    assert half_life is not None and part.age is not None
+    weights = found.recency(part.age)
+    assert isinstance(weights, Tensor)
+    assert float(weights.mean()) == pytest.approx(1)
+    first, second = found.recency(torch.tensor([0.1, 0.1 + half_life], dtype=torch.float64))
+    assert float(first / second) == pytest.approx(2)
+    assert (found.user == 1).all() and (found.item == 1).all()
+    assert found.recency(None) == 1 and weighted("both", part).recency(part.age) == 1
+
+
 def brute_force_weighted(
     model: Remembering, part: PartTensors, a: float, weighting: Weighting | None
 ) -> float:
     """Observed pairs without their own part, all others as they are, per observed pair."""
     table, own = model.table(), model.own.numpy()
-    seen = {tuple(row) for row in part.ids.tolist()}
+    recency = 1.0 if weighting is None else weighting.recency(part.age)
+    recency = np.broadcast_to(recency, len(part.ids)).tolist()
+    seen = dict(zip(map(tuple, part.ids.tolist()), recency, strict=True))
     total = 0.0
     for u, v in itertools.product(range(USERS), range(ITEMS)):
         user = 1.0 if weighting is None else float(weighting.user[u])
         item = 1.0 if weighting is None else float(weighting.item[v])
         if (u, v) in seen:
-            total += user * (item + a) * (table[u, v] - own[u, v] - 1) ** 2
+            total += user * (item + a * seen[u, v]) * (table[u, v] - own[u, v] - 1) ** 2
         else:
             total += user * item * table[u, v] ** 2
     return total / len(seen)
 
 
 @pytest.mark.parametrize("way", ["exact", "enumerated"])
-@pytest.mark.parametrize("name", ["even", "users", "items", "both"])
+@pytest.mark.parametrize("name", WEIGHTINGS)
 def test_weighted_whole_data_loss_is_the_sum_over_every_pair(name: str, way: str) -> None:
-    part, model = click_part(n=20), remembering(way == "exact")
+    part, model = aged(click_part(n=20)), remembering(way == "exact")
     weighting = None if name == "even" else weighted(name, part)
     batch = stream(part, exact=way == "exact").next()
     if way == "enumerated":
@@ -363,9 +385,10 @@ def test_weighted_whole_data_loss_is_the_sum_over_every_pair(name: str, way: str
     assert found.item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_sampled_weighted_whole_data_loss_is_unbiased() -> None:
-    part, model = click_part(n=20), remembering(factored=False)
-    settings = LossSettings(positive_weight=3.0, weighting=weighted("both", part))
+@pytest.mark.parametrize("name", ["both", "recency"])
+def test_sampled_weighted_whole_data_loss_is_unbiased(name: str) -> None:
+    part, model = aged(click_part(n=20)), remembering(factored=False)
+    settings = LossSettings(positive_weight=3.0, weighting=weighted(name, part))
     batches = stream(part, batch_size=5, drawing=Drawing(background=3))
     n = 1000
     with torch.no_grad():
@@ -377,20 +400,21 @@ def test_sampled_weighted_whole_data_loss_is_unbiased() -> None:
 
 
 @pytest.mark.parametrize("exact", [True, False])
-@pytest.mark.parametrize("name", ["even", "users", "items", "both"])
+@pytest.mark.parametrize("name", WEIGHTINGS)
 def test_weighted_squared_error(name: str, exact: bool) -> None:
-    clicks = click_part(n=20)
-    part = PartTensors(clicks.ids, torch.sin(torch.arange(20.0, dtype=torch.float64)),
-                       (USERS, ITEMS))  # fmt: skip
+    part = aged(click_part(n=20))
+    part = replace(part, target=torch.sin(torch.arange(20.0, dtype=torch.float64)))
     weighting = None if name == "even" else weighted(name, part)
     model = remembering(exact)
     batch = stream(part, batch_size=20, exact=exact).next()
     errors = []
-    for (u, v), target in zip(part.ids.tolist(), part.target.tolist(), strict=True):
+    recency = 1.0 if weighting is None else weighting.recency(part.age)
+    recency = np.broadcast_to(recency, 20).tolist()
+    for (u, v), target, newer in zip(part.ids.tolist(), part.target.tolist(), recency, strict=True):
         score = model.table()[u, v] - float(model.own[u, v])
         weight = 1.0
         if weighting is not None:
-            weight = float(weighting.user[u] * weighting.item_observed[v])
+            weight = float(weighting.user[u] * weighting.item_observed[v]) * newer
         errors.append(weight * (score - target) ** 2)
     found = LOSSES["squared"](model, batch, LossSettings(weighting=weighting))
     assert found.item() == pytest.approx(np.mean(errors), rel=1e-12)

@@ -51,7 +51,7 @@ def part(loss: str) -> PartTensors:
     ids = ids[(ids[:, 0] != 5) & (ids[:, 1] != 0)][:18]
     target = torch.sin(torch.arange(18.0, dtype=F64))
     return PartTensors(ids, target if loss == "squared" else torch.ones(18, dtype=F64),
-                       (USERS, ITEMS))  # fmt: skip
+                       (USERS, ITEMS), torch.linspace(0, 1, 18, dtype=F64))  # fmt: skip
 
 
 def unobserved(loss: str) -> PartTensors:
@@ -60,7 +60,7 @@ def unobserved(loss: str) -> PartTensors:
     ids = torch.tensor([row for row in EVERY.tolist() if tuple(row) not in known])[3:21]
     target = torch.cos(torch.arange(18.0, dtype=F64))
     return PartTensors(ids, target if loss == "squared" else torch.ones(18, dtype=F64),
-                       (USERS, ITEMS))  # fmt: skip
+                       (USERS, ITEMS), torch.linspace(0, 1, 18, dtype=F64))  # fmt: skip
 
 
 def histories() -> Histories:
@@ -80,7 +80,7 @@ def shape() -> TableShape:
 def weightings() -> dict[str, Weighting | None]:
     counts = [torch.bincount(part("x").ids[:, f], minlength=n).double()
               for f, n in enumerate((USERS, ITEMS))]  # fmt: skip
-    return {name: Weighting.of(name, counts) for name in WEIGHTINGS}
+    return {name: Weighting.of(name, counts, part("x").age) for name in WEIGHTINGS}
 
 
 def context(loss: str, stages: tuple[str, ...], seed: int) -> SpaceContext:
@@ -375,7 +375,7 @@ def staged(**blocks: Any) -> Genotype:
         (staged(operation=((1, "multiply"),)), "block 'operation': expected edge 0 alone"),
         (staged(encoding=((0, "id"), (1, "text"))), "expected one of id, history, both"),
         (staged(embedding=((0, "cube"),)), "expected one of identity, elementwise, graph"),
-        (staged(weighting=((0, "time"),)), "expected one of even, users, items, both"),
+        (staged(weighting=((0, "time"),)), "expected one of even, users, items, both, recency"),
         (staged(operation=((0, "plus+multiply"),)), "found 'plus\\+multiply'"),
         (staged(embedding=((0, "elementwise"),)), r"user\.hidden_weight.*found none"),
     ],

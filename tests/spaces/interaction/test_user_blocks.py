@@ -48,7 +48,8 @@ def part() -> PartTensors:
     ]
     order = torch.randperm(len(cells), generator=draws)
     ids = torch.tensor(cells)[order]
-    return PartTensors(ids, ids[:, 0] * 100.0 + ids[:, 1], (9, ITEMS))
+    target = ids[:, 0] * 100.0 + ids[:, 1]
+    return PartTensors(ids, target, (9, ITEMS), -target)
 
 
 def pairs_of(batch: Batch) -> list[tuple[int, int]]:
@@ -71,6 +72,9 @@ def test_a_pass_holds_every_user_and_every_pair_once(pairs: int, seed: int) -> N
             assert batch.rows is not None
             assert (batch.rows.diff() > 0).all()
             assert batch.target.tolist() == [100.0 * u + i for u, i in pairs_of(batch)]
+            assert batch.age is not None and torch.equal(batch.age, -batch.target)
+            on_graph = batch.age_on_graph()
+            assert on_graph is not None and torch.equal(on_graph, batch.age)
             graph = batch.graph
             assert graph is not None
             assert torch.equal(torch.stack([graph.rows, graph.columns], 1).long(), batch.ids)
