@@ -13,6 +13,7 @@ from sif.errors import ConfigError
 from sif.evaluation.cold_start import ColdStartRule
 from sif.retrieval.engine import Engine
 from sif.spaces.interaction.function import Interaction
+from sif.spaces.linear.weights import ItemWeights
 
 
 @dataclass(frozen=True)
@@ -70,23 +71,23 @@ class InteractionScorer:
 
 
 class HistoryScorer:
-    """Scores of an item-item model: history @ weights.
+    """Scores of an item-item model from histories.
 
     Args:
-        histories: CSR (n_users, d).
-        weights: float32 (d, n_items).
+        histories: CSR (n_users, s * n_items).
+        weights: Of the model.
         cold_start: For users and items that were not trained.
     """
 
     def __init__(
-        self, histories: sp.csr_matrix, weights: NDArray[np.float32],
+        self, histories: sp.csr_matrix, weights: ItemWeights,
         cold_start: ColdStartRule | None = None,
     ) -> None:  # fmt: skip
         self.histories, self.weights, self.cold_start = histories, weights, cold_start
 
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores of all items: users (b,) to (b, n_items) float32, higher is better."""
-        scores = np.asarray(self.histories[users] @ self.weights, dtype=np.float32)
+        scores = self.weights.scores(self.histories[users])
         if self.cold_start is None:
             return scores
         return self.cold_start.applied(scores, self.cold_start.cold_users[users])
@@ -95,5 +96,5 @@ class HistoryScorer:
         """Scores (b,) float32 of pairs of user and item: ids (b, 2)."""
         rows = self.histories[ids[:, 0]]
         pair = np.repeat(np.arange(len(ids)), np.diff(rows.indptr))
-        terms = rows.data * self.weights[rows.indices, ids[pair, 1]]
+        terms = rows.data * self.weights.between(rows.indices, ids[pair, 1])
         return np.bincount(pair, terms, len(ids)).astype(np.float32)

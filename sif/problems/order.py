@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from sif.baselines.forecast import evaluation_seconds
 from sif.baselines.ordered import (
@@ -30,7 +29,7 @@ from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer
 from sif.data.interactions import Interactions, Split
-from sif.errors import ConfigError, DataError
+from sif.errors import ConfigError
 from sif.evaluation.cold_start import ColdStartRule, with_cold_start
 from sif.evaluation.cold_start_choice import ColdStartChoice
 from sif.evaluation.evaluate import (
@@ -61,6 +60,7 @@ from sif.spaces.linear.network import OrderNetwork
 from sif.spaces.linear.ridge import grid_bytes, set_weights, solve
 from sif.spaces.linear.sequences import Decay
 from sif.spaces.linear.supernet import Judged, OrderContext, OrderSpace
+from sif.spaces.linear.weights import ItemWeights
 from sif.tracking import Tracker
 from sif.training.loop import Metrics, TrainResult
 from sif.training.optim import adam, constant
@@ -88,6 +88,8 @@ DOUBLE = LinearDesign((Decay(0.8, 16), Decay(0.97, 116)))
 """The designs on which the search chooses its penalties; one that tells what a search costs."""
 VISITED = 4
 """Solutions of a fit, mostly: neighbors of the search's penalty and target until none is better."""
+RARE_BYTES = 800
+"""Of a place of a history with rare items: 16 to 69 sparse weights of 12 bytes."""
 DESIGNS = 60
 """Designs that a search judges, about."""
 
@@ -103,7 +105,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         cold_choice: Of the order of items for new users; None: the most popular first.
 
     Raises:
-        DataError: Nothing tells the order, or the items are too many for a dense solution.
+        DataError: Nothing tells the order.
         ConfigError: Another objective than ranking, or fields beyond user and item.
     """
 
@@ -116,10 +118,6 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
     ) -> None:  # fmt: skip
         if config.objective != "ranking" or len(train_part.fields) != 2:
             raise ConfigError("order: expected rankings of user and item")
-        if train_part.sizes[1] > MAX_ITEMS:
-            raise DataError(
-                f"order: expected at most {MAX_ITEMS:,} items, found {train_part.sizes[1]:,}"
-            )
         self.sequences = sequences_of(train_part)
         self.train_part, self.valid_part = train_part, valid_part
         section = config.search.model_copy(update=LENGTH)
@@ -150,7 +148,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         """The space over the sample, with as many scales as the whole catalog allows."""
         l2, set_l2 = self._l2
         context = OrderContext(self._sample.train, l2, set_l2, self._sample.error)
-        return OrderSpace(context, blocks_of(MAX_ITEMS // self.sequences.n_items))
+        return OrderSpace(context, blocks_of(max(1, MAX_ITEMS // self.sequences.n_items)))
 
     def streams(self) -> tuple[_Same, _Same]:
         """A few users for the scale of the scores, which is all that steps train; the sample."""
@@ -214,9 +212,8 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
             DivergedError: No penalty of the grid can be solved for.
         """
         judgments = _Judgments(self, design, tracker, on_epoch)
-        products = Products(self.sequences, dtype=torch.float32)
-        keep = self.sequences.n_items <= KEPT_ITEMS
-        best, chosen = torch.empty(0), self._first_numbers(design)
+        products, keep = self._products(), self.sequences.n_items <= KEPT_ITEMS
+        best, chosen = None, self._first_numbers(design)
         for name, grid in self.grids(design).items():
             if name == "discount":  # walked over within each fit
                 continue
@@ -231,10 +228,11 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
                 if climb.tell(merit):
                     best, chosen = weights, numbers
                 del weights  # or the next ones are made beside these and the best
+        assert best is not None  # noqa: S101
         return self._trained(design, best, chosen, judgments.history)
 
     def _trained(
-        self, design: Genotype, weights: Tensor, chosen: dict[str, float],
+        self, design: Genotype, weights: ItemWeights, chosen: dict[str, float],
         history: list[dict[str, float]],
     ) -> Trained[OrderNetwork]:  # fmt: skip
         """The model of the best entry of a history."""
@@ -243,7 +241,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         network = self._network(design, weights, chosen["discount"])
         fits, seconds = len({(one["l2"], one["ahead"]) for one in history}), history[-1]["seconds"]
         result = TrainResult(valid, int(entry["epoch"]), fits, history, seconds)
-        return Trained(network, result, {**chosen, "parameters": weights.numel()})
+        return Trained(network, result, {**chosen, "parameters": weights.size})
 
     def trained_design(self, design: Genotype, trained: Trained[OrderNetwork]) -> Genotype:
         """With the weight of further items and the power of popularity that validation chose."""
@@ -255,37 +253,49 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         l2 = self._l2[0 if linear.decays else 1]
         return {"l2": l2, "ahead": linear.ahead, "discount": linear.discount}
 
+    @cached_property
+    def _dense_items(self) -> NDArray[np.int64] | None:
+        """Items (m,) of the dense solution where the catalog has too many; None: all."""
+        n_items = self.sequences.n_items
+        if n_items <= MAX_ITEMS:
+            return None
+        counts = np.bincount(self.sequences.items, minlength=n_items)
+        return np.sort(np.argsort(-counts, kind="stable")[:MAX_ITEMS])
+
+    def _products(self) -> Products:
+        return Products(self.sequences, dtype=torch.float32, items=self._dense_items)
+
     def _weights(
-        self, design: Genotype, numbers: Mapping[str, float], products: Products | None = None,
-        keep: bool = False,
-    ) -> Tensor:  # fmt: skip
-        """Weights (s * n_items, n_items), before popularity divides them.
+        self, design: Genotype, numbers: Mapping[str, float], products: Products, keep: bool = False
+    ) -> ItemWeights:
+        """Weights before popularity divides them.
 
         Args:
             design: Its scales.
             numbers: l2 and ahead.
-            products: Of the sequences, where there are more fits to come.
+            products: Of the sequences.
             keep: Whether these keep their blocks.
         """
-        decays = linear_design(design).decays
+        decays, n_items = linear_design(design).decays, self.sequences.n_items
         with torch_threads(self.runtime.threads):
             if not decays:
-                return set_weights(self.sequences, numbers["l2"])
-            products = products or Products(self.sequences, dtype=torch.float32)
-            return solve(products.normal(decays, keep, numbers["ahead"]), numbers["l2"])
+                return ItemWeights(set_weights(self.sequences, numbers["l2"]).numpy(), n_items)
+            l2, ahead = numbers["l2"], numbers["ahead"]
+            dense = solve(products.normal(decays, keep, ahead), l2).numpy()
+            if self._dense_items is None:
+                return ItemWeights(dense, n_items)
+            rest = products.rest(decays, l2, ahead)
+            return ItemWeights(dense, n_items, self._dense_items, rest)
 
     def _power(self, discount: float) -> NDArray[np.float32]:
         """Factor (n_items,) of every item's scores."""
         counts = np.bincount(self.sequences.items, minlength=self.sequences.n_items) + 1.0
         return np.asarray(counts**-discount, dtype=np.float32)
 
-    def _network(self, design: Genotype, weights: Tensor, discount: float) -> OrderNetwork:
+    def _network(self, design: Genotype, weights: ItemWeights, discount: float) -> OrderNetwork:
         """A model of weights, which it takes over."""
-        with torch.device("meta"):
-            network = self.network(design)
-        weights.mul_(torch.from_numpy(self._power(discount)))
-        network.weights = nn.Parameter(weights, requires_grad=False)
-        return network
+        weights.scale_items(self._power(discount))
+        return self.network(design).take(weights)
 
     def fitted(self, design: Genotype, numbers: Mapping[str, float]) -> OrderNetwork:
         """A model of chosen numbers.
@@ -293,7 +303,8 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         Raises:
             DivergedError: The penalty is too small.
         """
-        return self._network(design, self._weights(design, numbers), numbers["discount"])
+        weights = self._weights(design, numbers, self._products())
+        return self._network(design, weights, numbers["discount"])
 
     def summary(self, name: str, trained: Trained[OrderNetwork]) -> str:
         """The design with its penalty on one line."""
@@ -309,7 +320,9 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
 
     def scorer(self, network: OrderNetwork) -> HistoryScorer:
         """Scores of users at the end of their train sequences."""
-        return HistoryScorer(network.histories(self.sequences), network.table, self.cold_start)
+        return HistoryScorer(
+            network.histories(self.sequences), network.item_weights, self.cold_start
+        )
 
     @cached_property
     def cold_start(self) -> ColdStartRule:
@@ -320,14 +333,10 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         """Metrics on the validation part."""
         return self._metrics(self.scorer(network))
 
-    def judged_by(self, design: Genotype, weights: Tensor, discount: float) -> Metrics:
+    def judged_by(self, design: Genotype, weights: ItemWeights, discount: float) -> Metrics:
         """Metrics on the validation part, of weights before popularity divides them."""
-        with torch.device("meta"):
-            network = self.network(design)
-        known = network.histories(self.sequences)
-        return self._metrics(
-            Discounted(HistoryScorer(known, weights.numpy()), self._power(discount))
-        )
+        known = self.network(design).histories(self.sequences)
+        return self._metrics(Discounted(HistoryScorer(known, weights), self._power(discount)))
 
     def _metrics(self, scorer: RankingScorer) -> Metrics:
         ruled = with_cold_start(scorer, self.cold_start)
@@ -355,13 +364,13 @@ def order_problem(functions: InteractionProblem) -> OrderProblem | None:
         functions: Gives the data and the settings.
 
     Returns:
-        None where no such stage is searched, nothing tells the order, or the items are too many.
+        None where no such stage is searched or nothing tells the order.
     """
     config, train = functions.config, functions.train_part
     asked = functions.kind.stages and ORDER_STAGE in config.search.stages
     if not asked or config.objective != "ranking" or not len(functions.valid_part):
         return None
-    if train.moment is None or train.sizes[1] > MAX_ITEMS:
+    if train.moment is None:
         return None
     return OrderProblem(
         train, functions.valid_part, config, functions.runtime, functions.cold_choice
@@ -413,7 +422,7 @@ class OrderRefit:
 
         state = session.stages.run(f"refit-{name}", work)
         network = fresh[0] if fresh else self.problem.network(design)
-        network.load_state_dict(state["network"], assign=True)
+        network.load_state_dict(state["network"])
         return replace(first, network=network, refit={"seconds": state["seconds"]})
 
 
@@ -442,7 +451,7 @@ class _Judgments:
         """The best merit so far."""
         return max(entry[self._problem.metric] for entry in self.history)
 
-    def of(self, weights: Tensor, numbers: dict[str, float]) -> tuple[float, dict[str, float]]:
+    def of(self, weights: ItemWeights, numbers: dict[str, float]) -> tuple[float, dict[str, float]]:
         """The merit of weights under the power that suits them, and the numbers with this power.
 
         Args:
@@ -454,7 +463,7 @@ class _Judgments:
             climb.tell(self._judged(weights, {**numbers, "discount": power}))
         return climb.merit, {**numbers, "discount": climb.best}
 
-    def _judged(self, weights: Tensor, numbers: dict[str, float]) -> float:
+    def _judged(self, weights: ItemWeights, numbers: dict[str, float]) -> float:
         metrics = self._problem.judged_by(self._design, weights, numbers["discount"])
         count, seconds = len(self.history) + 1, time.perf_counter() - self._begin
         self.history.append({"epoch": count, "seconds": seconds, **numbers, **metrics})
@@ -503,10 +512,12 @@ def order_cost(problem: OrderProblem) -> OrderCost:
     Args:
         problem: Whose fits are told.
     """
-    n_items = problem.sequences.n_items
-    scales = max(1, min(2, MAX_ITEMS // n_items))
+    n_items = min(problem.sequences.n_items, MAX_ITEMS)
+    scales = min(2, MAX_ITEMS // n_items)
     evaluation = evaluation_seconds(problem.train_part, problem.valid_part, "ranking")
     search = DESIGNS * problem.judgment_seconds()
     fit = ridge_seconds(n_items, scales)
     size = grid_bytes(n_items, scales, n_items <= KEPT_ITEMS)
+    if n_items < problem.sequences.n_items:
+        size += RARE_BYTES * len(problem.sequences.items)
     return OrderCost(ClosedForm(search, VISITED * (fit + evaluation), fit), size)

@@ -34,6 +34,7 @@ from sif.recommender.fold_in_terms import Encoding, Objective
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.registry import LOSSES
 from sif.spaces.linear.design import linear_design
+from sif.spaces.linear.network import REST
 
 
 def _require(holds: Any, expected: str, actual: Any) -> None:
@@ -63,6 +64,12 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def _finite_or_whole(value: Any) -> Any:
+    """A tensor of whole numbers, or of floats that are finite."""
+    whole = isinstance(value, torch.Tensor) and value.dtype in (torch.int32, torch.int64)
+    return value if whole else _finite(value)
+
+
 def _shaped(name: str, value: Any, *shape: int) -> None:
     if value is not None:
         _require(value.shape == shape, f"{name} of shape {shape}", tuple(value.shape))
@@ -72,6 +79,7 @@ FittedOn = Literal["train", "train+valid", "all"]
 Texts = Annotated[Any, _column("U")]
 Numbers = Annotated[Any, _column("i")]
 Floats = Annotated[Any, AfterValidator(_finite)]
+Tensors = Annotated[Any, AfterValidator(_finite_or_whole)]
 Bounded = Annotated[float, Field(ge=-1e12, le=1e12)]
 """Of ratings, whose squares float32 can still add up."""
 Listed = Field(strict=False)
@@ -106,7 +114,7 @@ Fold = tuple[Annotated[Encoding, _stored(Encoding)], Annotated[Objective, _store
 class _State(_Part):
     genotype: str
     shape: Annotated[TableShape, _stored(TableShape)] | None
-    network: dict[str, Floats]
+    network: dict[str, Tensors]
     fields: Annotated[list[str], Field(min_length=2)]
     vocabularies: list[Texts]
     titles: list[Any]
@@ -153,9 +161,30 @@ class _State(_Part):
         _require(self.objective == "ranking", "rankings", self.objective)
         _require(len(sizes) == 2, "the fields user and item", self.fields)
         _require(not self.folds, "no terms of folds", len(self.folds))
-        _require(list(self.network) == ["weights"], "weights", list(self.network))
         scales = linear_design(Genotype.from_json(self.genotype)).scales
-        _shaped("weights", self.network["weights"], scales * sizes[1], sizes[1])
+        dense = sizes[1]
+        if set(self.network) != {"weights"}:
+            _require(set(self.network) == {"weights", *REST}, "weights", sorted(self.network))
+            dense = self._check_rest(scales * sizes[1], sizes[1])
+        _require(self.network["weights"].is_floating_point(), "weights in floats", "whole numbers")
+        _shaped("weights", self.network["weights"], scales * dense, dense)
+
+    def _check_rest(self, rows: int, n_items: int) -> int:
+        """Sparse weights (rows, n_items) beside the dense ones; how many items these have."""
+        items, starts, columns, values = (self.network[name] for name in REST)
+        for name, part in zip(REST, (items, starts, columns), strict=False):
+            _require(not part.is_floating_point() and part.ndim == 1, f"whole {name}", part.dtype)
+        _require(values.is_floating_point(), "rest_values in floats", values.dtype)
+        _shaped("rest_starts", starts, rows + 1)
+        _shaped("rest_values", values, len(columns))
+        ends = int(starts[0]), int(starts[-1])
+        _require(ends == (0, len(columns)), f"rest_starts from 0 to {len(columns)}", ends)
+        _require(bool((starts.diff() >= 0).all()), "rest_starts that ascend", "others")
+        _require(bool((items.diff() > 0).all()), "items that ascend", "others")
+        for name, part in (("items", items), ("rest_items", columns)):
+            inside = bool(((part >= 0) & (part < n_items)).all())
+            _require(inside, f"{name} from 0 to {n_items - 1}", "others")
+        return len(items)
 
     @model_validator(mode="after")
     def _check_losses(self) -> Self:

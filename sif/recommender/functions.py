@@ -134,9 +134,9 @@ class HistoryFunction(ServedFunction):
     """
 
     def __init__(self, network: OrderNetwork, seen: sparse.csr_array) -> None:
-        self._network, self._seen = network, seen
-        weights = network.table
-        self.engine = ItemEngine(HistoryCatalogue(weights), len(weights))
+        self._network, self._seen, self._weights = network, seen, network.item_weights
+        width = network.design.scales * network.n_items
+        self.engine = ItemEngine(HistoryCatalogue(self._weights), width)
 
     def known(self, rows: NDArray[np.int64]) -> UserVectors:
         """From what they have."""
@@ -155,13 +155,18 @@ class HistoryFunction(ServedFunction):
             raise ConfigError(
                 "similar users: expected a function of vectors of users, found an item-item model"
             )
+        if self._weights.items is not None:
+            raise ConfigError(
+                f"similar items: expected at most {self._weights.dense.shape[1]:,} items in an "
+                f"item-item model, found {self._network.n_items:,}"
+            )
         return torch.cat(self._network.weights.detach().split(self._network.n_items), dim=1)
 
     def carried(self, pairs: sparse.csr_array, item: int) -> NDArray[np.float32]:
         """Its own terms of the score, its age as it is."""
         history = self._history(pairs)
         terms = np.zeros(self._network.n_items, np.float32)
-        own = history.data * self._network.table[history.indices, item]
+        own = history.data * self._weights.between(history.indices, np.full(history.nnz, item))
         np.add.at(terms, history.indices % self._network.n_items, own)
         found: NDArray[np.float32] = terms[pairs.indices]
         return found

@@ -210,7 +210,7 @@ class ServedModel:
         """Scores of all items for known users, and of pairs."""
         if isinstance(self.trained, OrderNetwork):
             histories = self.trained.histories(Sequences.of_places(self.seen))
-            return HistoryScorer(histories, self.trained.table, self.rule)
+            return HistoryScorer(histories, self.trained.item_weights, self.rule)
         return InteractionScorer(self.network.interaction(), self.scale, self.rule)
 
     @cached_property
@@ -375,9 +375,8 @@ def _network(
     """The weights of a file's state, which has been checked."""
     net: InteractionNetwork | OrderNetwork
     if state["shape"] is None:
-        with torch.device("meta"):
-            net = OrderNetwork(genotype, len(state["vocabularies"][1]))
-        net.load_state_dict(state["network"], assign=True)
+        net = OrderNetwork(genotype, len(state["vocabularies"][1]))
+        net.load_state_dict(state["network"])
         return net
     saved = state["shape"]
     lists = {name: tuple(saved.get(name, ())) for name in ("sizes", "encodings")}

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
@@ -18,6 +16,7 @@ from sif.retrieval.kernels import Broadcast, Maxima, compiled
 from sif.spaces.interaction.embeddings import clip_readout
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.operations import Operation, shares
+from sif.spaces.linear.weights import ItemWeights
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +78,10 @@ class Catalogue:
 
 
 class HistoryCatalogue:
-    """Items of an item-item model: a user's vector is his history, the scores history @ weights.
+    """Items of an item-item model: a user's vector is his history.
 
     Args:
-        weights: float32 (d, n_items).
+        weights: Of the model.
 
     Attributes:
         n_items, device, is_personalized: See `Catalogue`.
@@ -91,12 +90,12 @@ class HistoryCatalogue:
     is_personalized = True
     device = torch.device("cpu")
 
-    def __init__(self, weights: NDArray[np.float32]) -> None:
-        self._weights, self.n_items = weights, weights.shape[1]
+    def __init__(self, weights: ItemWeights) -> None:
+        self._weights, self.n_items = weights, weights.n_items
 
     def users(self, vectors: sparse.csr_array, biases: Tensor | None) -> Users:
         """Users ready for `write`: all their scores, from histories (b, d)."""
-        return Users(torch.from_numpy(np.asarray(vectors @ self._weights)), ())
+        return Users(torch.from_numpy(self._weights.scores(vectors)), ())
 
     def write(self, users: Users, start: int, stop: int, out: Tensor) -> None:
         """Writes scores of items start..stop into the first columns of out (b, any) float32."""

@@ -16,7 +16,7 @@ from sif.core.genotype import Genotype
 from sif.core.selections import Selections
 from sif.data.interactions import Interactions, Split, Vocabulary, build_split
 from sif.data.interactions.parts import TEST, TRAIN, VALID
-from sif.problems.base import Session
+from sif.problems.base import Session, Trained
 from sif.problems.climb import Climb
 from sif.problems.interactions import InteractionProblem
 from sif.problems.order import METHOD, OrderProblem, OrderRefit, order_problem
@@ -104,6 +104,26 @@ def test_a_second_fit_knows_the_valid_rows() -> None:
     fresh = refit.problem.test(second.network, both).metrics["mrr@10"]
     assert fresh > stale + 0.1 and second.refit["seconds"] > 0
     assert not torch.equal(first.network.weights, second.network.weights)
+
+
+def test_a_catalog_too_large_for_a_dense_solution_has_one_in_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = {}
+    for limit in (60, 40):
+        monkeypatch.setattr("sif.problems.order.MAX_ITEMS", limit)
+        problem = problem_of(walks(True))
+        genotype = found_by(problem)
+        fit = problem.train(genotype, NullTracker(), NoCheckpoint())
+        assert len(linear_design(genotype).decays) == 1
+        found[limit] = fit.result.valid["ndcg@10"]
+        assert problem.validate(fit.network)["ndcg@10"] == pytest.approx(found[limit], abs=1e-3)
+        restored = Trained.restored(problem.network(genotype), fit.state())
+        np.testing.assert_array_equal(
+            problem.scorer(restored.network).scores(np.arange(9)),
+            problem.scorer(fit.network).scores(np.arange(9)),
+        )
+    assert found[40] > found[60] - 0.05 > 0.4
 
 
 def test_the_test_part_changes_nothing() -> None:

@@ -18,6 +18,7 @@ from sif.adapters.implicit import SIFImplicit, to_implicit
 from sif.adapters.questions import Answering
 from sif.errors import CheckpointError, ConfigError
 from sif.recommender.model import FILE, KIND
+from sif.spaces.linear.network import OrderNetwork
 from sif.utils.checkpoint import load as load_file
 from sif.utils.checkpoint import save as save_file
 
@@ -36,9 +37,12 @@ def walks(users: int = 200, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["user", "item", "timestamp"])
 
 
-@pytest.fixture(scope="module")
-def model() -> Recommender:
-    return Recommender(baselines=(), settings=QUICK, threads=1).fit(walks())
+@pytest.fixture(scope="module", params=[40, 25], ids=["all items dense", "25 of 40"])
+def model(request: pytest.FixtureRequest) -> Recommender:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param < 40:
+            patch.setattr("sif.problems.order.MAX_ITEMS", request.param)
+        return Recommender(baselines=(), settings=QUICK, threads=1).fit(walks())
 
 
 def test_validation_serves_the_order(model: Recommender) -> None:
@@ -109,10 +113,15 @@ def test_questions_of_a_server(model: Recommender) -> None:
     answering = Answering(model.fitted_model())
     table = pd.DataFrame({"user": ["u0", None, None], "history": [None, ["i0", "i1"], None],
                           "item": [None, None, "i5"]})  # fmt: skip
+    trained = model.fitted_model().trained
+    if isinstance(trained, OrderNetwork) and trained.items is not None:
+        with pytest.raises(ConfigError, match=r"similar items: expected at most 25 items"):
+            answering.answers(table, 3)
+        table = table[:2]
     answers = answering.answers(table, 3)
     assert answers["items"][0] == model.recommend("u0", n=3).item.tolist()
     assert answers["items"][1] == model.recommend_new(["i0", "i1"], n=3).item.tolist()
-    assert len(answers["items"][2]) == 3
+    assert all(len(items) == 3 for items in answers["items"])
 
 
 def test_what_has_no_vectors_is_refused_in_one_line(model: Recommender, tmp_path: Path) -> None:
@@ -132,6 +141,47 @@ def test_implicit_asks_it_like_any_function(model: Recommender) -> None:
     known = served.recommend([0, 1], had)
     for one, other in zip(again, known, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_similar_items_need_all_weights(model: Recommender) -> None:
+    trained = model.fitted_model().trained
+    assert isinstance(trained, OrderNetwork)
+    if trained.items is None:
+        assert len(model.similar_items("i3", n=4)) == 4
+        return
+    assert len(trained.items) == 25
+    with pytest.raises(ConfigError, match=r"expected at most 25 items .* found 40"):
+        model.similar_items("i3")
+
+
+@pytest.mark.parametrize("model", [25], indirect=True, ids=["25 of 40"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: net.update(items=net["items"].flip(0)),
+        lambda net: net.update(items=net["items"] + 20),
+        lambda net: net.update(items=net["items"].double()),
+        lambda net: net.update(weights=net["weights"][1:].clone()),
+        lambda net: net.update(rest_starts=net["rest_starts"][1:].clone()),
+        lambda net: net["rest_starts"].__setitem__(1, 10**6),
+        lambda net: net["rest_starts"].__setitem__(-1, 1),
+        lambda net: net["rest_items"].__setitem__(0, 40),
+        lambda net: net["rest_items"].__setitem__(0, -1),
+        lambda net: net.update(rest_values=net["rest_values"][1:].clone()),
+        lambda net: net["rest_values"].fill_(float("inf")),
+        lambda net: net.pop("rest_values"),
+    ],
+)
+def test_damaged_weights_of_a_large_catalog_are_named(
+    model: Recommender, tmp_path: Path, change: Callable[[Any], object]
+) -> None:
+    model.save(tmp_path)
+    state = load_file(tmp_path / FILE, KIND)
+    change(state["network"])
+    save_file(tmp_path / FILE, state, KIND)
+    with pytest.raises(CheckpointError, match=FILE) as caught:
+        Recommender.load(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

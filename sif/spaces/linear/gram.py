@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -30,6 +31,8 @@ FAINT = 1e-3
 """Weight at which a further item of the target is left out, relative to the next one's."""
 CHUNK = 1 << 17
 """Pairs of places that are made and added at once, at most twice as many (20 MB)."""
+SPARSE = 1 << 22
+"""The same where they are added to a sparse matrix, which merges all of it."""
 ROWS = 256
 """Rows of a matrix that are worked on at once."""
 
@@ -57,15 +60,20 @@ class Products:
         sequences: Of the train part.
         weights: (n,) weight of the row whose target is the item of each place; None: 1.
         dtype: Of the blocks.
+        items: (m,), ascending, that the blocks are of; all items count as places; None: all.
     """
 
     def __init__(
         self, sequences: Sequences, weights: Numbers | None = None,
-        dtype: torch.dtype = torch.float64,
+        dtype: torch.dtype = torch.float64, items: Ids | None = None,
     ) -> None:  # fmt: skip
         self.sequences, self.dtype = sequences, dtype
+        self.n_items = sequences.n_items if items is None else len(items)
         self._rows = np.ones(len(sequences.items)) if weights is None else weights
         self._kept: dict[tuple[Decay | float, ...], Tensor] = {}
+        numbers = np.full(sequences.n_items, -1)
+        numbers[slice(None) if items is None else items] = np.arange(self.n_items)
+        self._items: Ids = numbers[sequences.items]
 
     def normal(self, decays: Sequence[Decay], keep: bool = False, ahead: float = 0.0) -> Normal:
         """The normal equations of scales side by side.
@@ -75,7 +83,7 @@ class Products:
             keep: Whether blocks are kept for further calls.
             ahead: Weight of each further item in the target, relative to the one before; below 1.
         """
-        n, s = self.sequences.n_items, len(decays)
+        n, s = self.n_items, len(decays)
         gram = torch.zeros(s * n, s * n, dtype=self.dtype)
         cross = torch.zeros(s * n, n, dtype=self.dtype)
         for a, first in enumerate(decays):
@@ -115,12 +123,48 @@ class Products:
 
     def _add(self, block: Tensor, entries: Entries) -> None:
         """Adds entries at the items of their places to a block (n, n), maybe a part of a matrix."""
-        items, (down, right) = self.sequences.items, block.stride()
+        items, (down, right) = self._items, block.stride()
         span = (len(block) - 1) * (down + right) + 1
         flat = block.as_strided((span,), (1,), block.storage_offset())  # nothing is copied
-        for rows, columns, values in _together(entries):
-            at = torch.from_numpy(items[rows] * down + items[columns] * right)
-            flat.scatter_add_(0, at, torch.from_numpy(values).to(self.dtype))
+        for rows, columns, values in _together(entries, CHUNK):
+            row, column, value = items[rows], items[columns], values
+            if self.n_items < self.sequences.n_items:
+                inside = (row >= 0) & (column >= 0)
+                row, column, value = row[inside], column[inside], values[inside]
+            at = torch.from_numpy(row * down + column * right)
+            flat.scatter_add_(0, at, torch.from_numpy(value).to(self.dtype))
+
+    def rest(self, decays: Sequence[Decay], l2: float, ahead: float = 0.0) -> sp.csr_matrix:
+        """Weights of the pairs that the blocks leave out, each as if it stood alone.
+
+        Args:
+            decays: The scales.
+            l2: Ridge penalty.
+            ahead: See `normal`.
+
+        Returns:
+            CSR float32 (s * n_items, n_items): product with the target over own square and penalty.
+        """
+        blocks = []
+        for decay in decays:
+            found = self._outside(_targets(self.sequences, decay, ahead, self._rows))
+            own = _Pairs(self.sequences, decay, decay, self._rows).earlier(0, 1)
+            squares = np.full(self.sequences.n_items, l2)
+            for places, _, values in own:
+                items = self.sequences.items[places]
+                squares += np.bincount(items, values, len(squares))
+            blocks.append(sp.diags(1 / squares) @ found)
+        return sp.csr_matrix(sp.vstack(blocks), dtype=np.float32)
+
+    def _outside(self, entries: Entries) -> sp.csr_matrix:
+        """The sums (n_items, n_items) of entries whose items are not both among the blocks'."""
+        catalog, n = self.sequences.items, self.sequences.n_items
+        result = sp.csr_matrix((n, n))
+        for rows, columns, values in _together(entries, SPARSE):
+            outside = (self._items[rows] < 0) | (self._items[columns] < 0)
+            at = catalog[rows[outside]], catalog[columns[outside]]
+            result = result + sp.csr_matrix((values[outside], at), (n, n))
+        return result
 
 
 def _add_transposed(block: Tensor) -> None:
@@ -149,14 +193,14 @@ def normal_equations(
     return Products(sequences, weights, dtype).normal(decays, ahead=ahead)
 
 
-def _together(entries: Entries) -> Entries:
-    """The same entries in fewer and larger pieces."""
+def _together(entries: Entries, least: int) -> Entries:
+    """The same entries in fewer pieces of so many at least."""
     held: list[tuple[NDArray[np.int64], NDArray[np.int64], Numbers]] = []
     size = 0
     for entry in entries:
         held.append(entry)
         size += len(entry[0])
-        if size >= CHUNK:
+        if size >= least:
             yield _joined(held)
             held, size = [], 0
     if held:

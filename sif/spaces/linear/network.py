@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
+from typing import Any
+
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from sif.core.genotype import Genotype
 from sif.spaces.linear.design import linear_design
 from sif.spaces.linear.ridge import histories, seen
 from sif.spaces.linear.sequences import Sequences
+from sif.spaces.linear.weights import ItemWeights
+
+REST = ("items", "rest_starts", "rest_items", "rest_values")
+"""Names of what only catalogs have that are too large for a dense solution: `ItemWeights.items`,
+and `ItemWeights.rest` as a CSR."""
 
 
 class OrderNetwork(nn.Module):
@@ -24,28 +30,53 @@ class OrderNetwork(nn.Module):
     Attributes:
         genotype: The design.
         design: Its time scales.
-        weights: float32 (s * n_items, n_items) of s scales side by side; of a set s is 1. They are
-            computed at once, not trained by steps.
+        n_items: Size of the catalog.
+        weights: `ItemWeights.dense`, of s scales side by side; of a set s is 1. They are computed
+            at once, not trained by steps, and empty until then.
 
     Raises:
         GenotypeError: Another space or unknown names.
     """
 
+    items: Tensor | None
+
     def __init__(self, genotype: Genotype, n_items: int) -> None:
         super().__init__()
-        self.genotype, self.design = genotype, linear_design(genotype)
-        rows = n_items * self.design.scales
-        self.weights = nn.Parameter(torch.zeros(rows, n_items), requires_grad=False)
+        self.genotype, self.design, self.n_items = genotype, linear_design(genotype), n_items
+        self.weights = nn.Parameter(torch.zeros(0, 0), requires_grad=False)
+        for name in REST:
+            self.register_buffer(name, None)
 
     @property
-    def n_items(self) -> int:
-        """Size of the catalog."""
-        return self.weights.shape[1]
+    def item_weights(self) -> ItemWeights:
+        """The weights as arrays in their own memory."""
+        dense = self.weights.detach().numpy()
+        if self.items is None:
+            return ItemWeights(dense, self.n_items)
+        items, starts, columns, values = (getattr(self, name).numpy() for name in REST)
+        shape = self.design.scales * self.n_items, self.n_items
+        return ItemWeights(
+            dense, self.n_items, items, sp.csr_matrix((values, columns, starts), shape)
+        )
 
-    @property
-    def table(self) -> NDArray[np.float32]:
-        """The weights as an array in their own memory."""
-        return np.asarray(self.weights.detach().numpy())
+    def take(self, weights: ItemWeights) -> OrderNetwork:
+        """Takes weights over, without a copy; itself."""
+        state = {"weights": torch.from_numpy(weights.dense)}
+        if weights.rest is not None:
+            rest = weights.rest
+            parts = (weights.items, rest.indptr, rest.indices, rest.data)
+            state |= {name: torch.from_numpy(part) for name, part in zip(REST, parts, strict=True)}
+        self.load_state_dict(state)
+        return self
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = True
+    ) -> Any:
+        """Takes tensors of any size over: the data decided how many items are dense."""
+        self.weights = nn.Parameter(state_dict["weights"], requires_grad=False)
+        for name in REST:
+            setattr(self, name, state_dict.get(name))
+        return super().load_state_dict(state_dict, strict, assign=True)
 
     def histories(self, sequences: Sequences) -> sp.csr_matrix:
         """The input of each user at the end of his sequence: CSR (n_users, s * n_items)."""

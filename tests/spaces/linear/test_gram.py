@@ -55,6 +55,19 @@ def rows(sequences: Sequences, decays: list[Decay], weights: NDArray[np.float64]
     return np.array(x), np.array(y), np.array(w)
 
 
+def squares(sequences: Sequences, decay: Decay) -> NDArray[np.float64]:
+    """(n_items,) of each place of an item alone: sum of its squared weights over the rows."""
+    found = np.zeros(sequences.n_items)
+    for place, item in enumerate(sequences.items):
+        for k in range(1, sequences.left[place] + 1):
+            assert sequences.seconds is not None
+            seconds = (sequences.seconds[place + k - 1] - sequences.seconds[place]).item()
+            age = k - 1 if decay.unit is None else seconds / decay.unit
+            if decay.window is None or k <= decay.window:
+                found[item] += decay.gamma ** (2 * age)
+    return found
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), decays=st.lists(DECAYS, min_size=1, max_size=3))
 def test_normal_equations_are_those_of_the_rows(seed: int, decays: list[Decay]) -> None:
@@ -149,6 +162,31 @@ def test_further_items_of_the_target_fade(
             after = faded[k] = y[k] + ahead * after
     # Left out are weights below 1e-3 of the next item's, and 1e-4 of the latest item's.
     np.testing.assert_allclose(found.cross, x.T @ (w[:, None] * faded), atol=5e-3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), decays=st.lists(EXACT, min_size=1, max_size=2),
+    l2=st.floats(0.5, 100.0), piece=st.sampled_from([5, 1 << 20]),
+)  # fmt: skip
+def test_a_part_of_the_items_has_the_blocks_and_all_other_pairs_stand_alone(
+    seed: int, decays: list[Decay], l2: float, piece: int
+) -> None:
+    sequences = drawn(seed)
+    items = np.array([1, 2, 5, 8, 11])
+    chosen = np.concatenate([items + scale * sequences.n_items for scale in range(len(decays))])
+    whole, products = normal_equations(sequences, decays), Products(sequences, items=items)
+    part = products.normal(decays)
+    np.testing.assert_allclose(part.gram, whole.gram[np.ix_(chosen, chosen)], atol=1e-12)
+    np.testing.assert_allclose(part.cross, whole.cross[np.ix_(chosen, items)], atol=1e-12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gram, "SPARSE", piece)
+        rest = products.rest(decays, l2).toarray()
+    x, y, _ = rows(sequences, decays, np.ones(len(sequences.items)))
+    single = np.concatenate([squares(sequences, decay) for decay in decays])
+    expected = (x.T @ y) / (single[:, None] + l2)
+    expected[np.ix_(chosen, items)] = 0
+    np.testing.assert_allclose(rest, expected, atol=1e-5)
 
 
 def test_a_matrix_too_close_to_singular_is_refused() -> None:

@@ -1,0 +1,87 @@
+"""Weights from histories to items: dense among the popular items, sparse beyond.
+
+A dense solution of n items takes n^2 numbers. Where a catalog has more items than that allows, the
+popular ones have the dense solution among each other. Every pair with a rare item has what ridge
+regression gives if nothing else stands beside it in a history: its product with the target, divided
+by its own square and the penalty. Rare items have few rows, so that the penalty outweighs what
+others share with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ItemWeights:
+    """Weights of an item-item model.
+
+    Attributes:
+        dense: float32 (s * m, m): of m items among each other, s scales side by side.
+        n_items: Size of the catalog.
+        items: (m,), ascending: which items these are; None: all.
+        rest: CSR float32 (s * n_items, n_items), of all other pairs; None: there are none.
+    """
+
+    dense: Scores
+    n_items: int
+    items: Ids | None = None
+    rest: sp.csr_matrix | None = None
+
+    @property
+    def scales(self) -> int:
+        """Number of matrices side by side."""
+        return int(len(self.dense) // max(self.dense.shape[1], 1))
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        rest: int = 0 if self.rest is None else self.rest.nnz
+        return self.dense.size + rest
+
+    @cached_property
+    def _columns(self) -> Ids:
+        """(s * m,) entries of a history that the dense weights read."""
+        assert self.items is not None  # noqa: S101
+        return np.concatenate([scale * self.n_items + self.items for scale in range(self.scales)])
+
+    @cached_property
+    def _places(self) -> Ids:
+        """(n_items,) place of each item among the dense ones; -1: none."""
+        places = np.full(self.n_items, -1)
+        places[self.items] = np.arange(self.dense.shape[1])
+        return places
+
+    def scores(self, histories: sp.csr_matrix) -> Scores:
+        """Scores of all items: histories (b, s * n_items) to (b, n_items) float32."""
+        if self.rest is None:
+            return np.asarray(histories @ self.dense, dtype=np.float32)
+        found = np.asarray((histories @ self.rest).toarray(), dtype=np.float32)
+        found[:, self.items] += histories[:, self._columns] @ self.dense
+        return found
+
+    def between(self, entries: Ids, items: Ids) -> Scores:
+        """Weights (k,) from entries of a history (k,), in s * n_items, to items (k,)."""
+        if self.rest is None:
+            return np.asarray(self.dense[entries, items])
+        scale, item = np.divmod(entries, self.n_items)
+        row, column = self._places[item], self._places[items]
+        inside = (row >= 0) & (column >= 0)
+        found = np.asarray(self.rest[entries, items], dtype=np.float32).ravel()
+        at = scale[inside] * self.dense.shape[1] + row[inside]
+        found[inside] = self.dense[at, column[inside]]
+        return found
+
+    def scale_items(self, factors: Scores) -> None:
+        """Multiplies what every item gets by its factor (n_items,), in place."""
+        self.dense[:] *= factors if self.items is None else factors[self.items]
+        if self.rest is not None:
+            self.rest.data *= factors[self.rest.indices]

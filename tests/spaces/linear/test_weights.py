@@ -1,0 +1,51 @@
+"""Weights that are dense among some items and sparse beyond: as if all were dense."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from sif.spaces.linear.weights import ItemWeights
+
+N, SCALES = 9, 2
+ITEMS = np.array([0, 2, 3, 7])
+
+
+@pytest.fixture
+def table() -> NDArray[np.float32]:
+    """All weights (s * n, n)."""
+    return np.random.default_rng(0).random((SCALES * N, N)).astype(np.float32)
+
+
+@pytest.fixture
+def weights(table: NDArray[np.float32]) -> ItemWeights:
+    """The same, four items of them dense."""
+    rows = np.concatenate([scale * N + ITEMS for scale in range(SCALES)])
+    rest = table.copy()
+    rest[np.ix_(rows, ITEMS)] = 0
+    return ItemWeights(table[np.ix_(rows, ITEMS)].copy(), N, ITEMS, sp.csr_matrix(rest))
+
+
+def test_scores_and_entries_are_those_of_the_whole_table(
+    table: NDArray[np.float32], weights: ItemWeights
+) -> None:
+    histories = sp.random(
+        6, SCALES * N, 0.4, "csr", dtype=np.float32, rng=np.random.default_rng(1)
+    )  # fmt: skip
+    np.testing.assert_allclose(weights.scores(histories), histories @ table, rtol=1e-5)
+    np.testing.assert_allclose(ItemWeights(table, N).scores(histories), histories @ table)
+    entries, items = (axis.ravel() for axis in np.indices(table.shape))
+    for one in (weights, ItemWeights(table, N)):
+        np.testing.assert_array_equal(one.between(entries, items), table.ravel())
+    assert (weights.scales, weights.size) == (SCALES, table.size)
+
+
+def test_factors_of_items_reach_every_weight(
+    table: NDArray[np.float32], weights: ItemWeights
+) -> None:
+    entries, items = (axis.ravel() for axis in np.indices(table.shape))
+    factors = np.linspace(0.1, 2, N, dtype=np.float32)
+    weights.scale_items(factors)
+    np.testing.assert_allclose(weights.between(entries, items), (table * factors).ravel())
