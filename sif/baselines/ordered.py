@@ -6,6 +6,7 @@ order of rows (`data.order=rows`) have no order, and these baselines are left ou
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,19 +16,22 @@ import torch
 from numpy.typing import NDArray
 
 from sif.baselines.base import Baseline, Params, TableScorer, one_by_one
-from sif.baselines.ease import LinearScorer, inversion_seconds
+from sif.baselines.ease import REPEATS, SHARED, LinearScorer
 from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
 from sif.evaluation.evaluate import Scorer
 from sif.evaluation.item_orders import HALF_LIVES, RecentPopularity
-from sif.spaces.linear.gram import Products
+from sif.spaces.linear.gram import Normal, Products
 from sif.spaces.linear.ridge import grid_bytes, histories, solve
 from sif.spaces.linear.sequences import Decay, Sequences
+from sif.utils.device import torch_threads
 
 MAX_ITEMS = 15_000
 """Of a full item-item matrix: 0.9 GB in float32."""
 KEPT_ITEMS = 5_000
 """Items up to which products are kept for the next penalty; of more they are summed again."""
+MEASURED = 1024
+"""Side of a matrix that tells the seconds of larger ones."""
 DECAY = Decay(0.8, 20)
 """The single time scale of the decayed ridge; chosen on validation of ML-1M and of Beauty."""
 
@@ -145,13 +149,24 @@ def decayed_numbers(n_users: int, n_items: int) -> int:
 
 
 def ridge_seconds(n_items: int, scales: int) -> float:
-    """Seconds of a solution: a factorization of (s n)^3 / 3, and n right sides of 2 (s n)^2.
+    """Seconds of a solution, by that of a smaller one, the fastest of a few.
+
+    It is measured on one thread, as `sif.baselines.ease.inversion_seconds` is.
 
     Args:
         n_items: Size of the catalog.
         scales: Number of decays side by side.
     """
-    return inversion_seconds(n_items) * (scales**3 / 3 + 2 * scales**2)
+    small, threads, seconds = min(n_items, MEASURED), torch.get_num_threads(), []
+    with torch_threads(1):
+        for _ in range(REPEATS):
+            normal = Normal(torch.eye(small) + 1.0 / small, torch.ones(small, small))
+            begin = time.perf_counter()
+            solve(normal, 1.0)
+            seconds.append(time.perf_counter() - begin)
+    # A factorization takes (s n)^3 / 3, and n right sides 2 s^2 n^3.
+    work = (n_items / small) ** 3 * (scales**3 / 3 + 2 * scales**2) / (1 / 3 + 2)
+    return float(min(seconds) * work / threads**SHARED)
 
 
 def decayed_seconds(train: Interactions) -> float:

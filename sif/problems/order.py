@@ -29,6 +29,7 @@ from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer
 from sif.data.interactions import Interactions, Split
+from sif.data.interactions.chronological import is_later
 from sif.errors import ConfigError
 from sif.evaluation.cold_start import ColdStartRule, with_cold_start
 from sif.evaluation.cold_start_choice import ColdStartChoice
@@ -364,13 +365,14 @@ def order_problem(functions: InteractionProblem) -> OrderProblem | None:
         functions: Gives the data and the settings.
 
     Returns:
-        None where no such stage is searched or nothing tells the order.
+        None where no such stage is searched, nothing tells the order, or some valid rows are not
+        later than their users' train rows: they are no future of a history.
     """
     config, train = functions.config, functions.train_part
     asked = functions.kind.stages and ORDER_STAGE in config.search.stages
     if not asked or config.objective != "ranking" or not len(functions.valid_part):
         return None
-    if train.moment is None:
+    if not is_later(functions.valid_part, train):
         return None
     return OrderProblem(
         train, functions.valid_part, config, functions.runtime, functions.cold_choice

@@ -6,7 +6,7 @@ costs give equal plans.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
@@ -169,28 +169,57 @@ def planned(
     Returns:
         What fits, or the least that there is if nothing does.
     """
-    fitting, cut = config, Cut()
     if seconds is None:
-        return fitting, cut
-    for cut in _cuts(costs, max(seconds, 0.0), optional):
+        return config, Cut()
+
+    def tried(changes: Sequence[Change]) -> Tried:
+        cut = _cut(changes)
         fitting = config if cut == Cut() else cut.applied(config, moves)
-        if sum(costs.seconds(fitting, cut.left_out).values()) <= seconds:
-            break
-    return fitting, cut
+        return fitting, cut, sum(costs.seconds(fitting, cut.left_out).values()) <= seconds
+
+    changes = _changes(costs, max(seconds, 0.0), optional)
+    found, count = tried([]), 0
+    while not found[2] and count < len(changes):
+        count += 1
+        found = tried(changes[:count])
+    return _given_back(changes[:count], tried, found)[:2]
 
 
 Change = Mapping[str, Any] | str
 """New entries of a `Cut`, or the name of an entrant that is left out."""
 
 
-def _cuts(costs: Costs, seconds: float, optional: tuple[str, ...]) -> Iterator[Cut]:
-    """Ever smaller cuts, each with one change more than the last."""
-    yield (cut := Cut())
-    for change in _changes(costs, seconds, optional):
+Tried = tuple[Any, Cut, bool]
+"""A configuration with its cut, and whether it fits."""
+
+
+def _given_back(
+    changes: Sequence[Change], tried: Callable[[Sequence[Change]], Tried], found: Tried
+) -> Tried:
+    """The same without changes that are not needed any more, the last ones first.
+
+    Whoever is left out may have taken so long that what was cut before has time again.
+    """
+    if not (found[2] and changes and isinstance(changes[-1], str)):
+        return found
+    kept = list(changes)
+    for place in reversed(range(len(changes) - 1)):
+        without = kept[:place] + kept[place + 1 :]
+        again = tried(without)
+        if again[2]:
+            kept, found = without, again
+    return found
+
+
+def _cut(changes: Sequence[Change]) -> Cut:
+    """All changes, one after the other."""
+    cut = Cut()
+    for change in changes:
         if not isinstance(change, str):
-            yield (cut := replace(cut, **change))
+            cut = replace(cut, **change)
         elif change not in cut.left_out:
-            yield (cut := replace(cut, left_out=(*cut.left_out, change)))
+            cut = replace(cut, left_out=(*cut.left_out, change))
+    return cut
 
 
 def _changes(costs: Costs, seconds: float, optional: tuple[str, ...]) -> list[Change]:

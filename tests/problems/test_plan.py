@@ -9,7 +9,7 @@ import pytest
 
 from sif.config import CFConfig, load_config
 from sif.problems.pilots import StepTimer, TrainingCost
-from sif.problems.plan import Costs, Cut, planned, told
+from sif.problems.plan import ClosedForm, Costs, Cut, planned, told
 from sif.search.run import Forecast
 
 CONFIG: Any = load_config("cf")
@@ -61,14 +61,27 @@ def test_plans_fit(seconds: float) -> None:
 def test_less_is_given_up_in_a_fixed_order() -> None:
     cuts = [plan(seconds)[1] for seconds in range(384, 30, -2)]
     assert cuts[0] == Cut()
-    factors = [cut.factor for cut in cuts]
-    assert factors == sorted(factors, reverse=True)
+    for left_out in ((), ("ease",), ("ease", "als")):
+        factors = [cut.factor for cut in cuts if cut.left_out == left_out]
+        assert len(factors) > 1 and factors == sorted(factors, reverse=True)
     first_shorter = next(cut for cut in cuts if cut.factor < 1)
     assert first_shorter.strengths == 3 and first_shorter.halved and not first_shorter.left_out
     first_left_out = next(cut for cut in cuts if cut.left_out)
     assert first_left_out.left_out == ("ease",) and first_left_out.factor >= 0.375
     assert first_left_out.strengths == 3
     assert not any("popularity" in cut.left_out for cut in cuts)
+
+
+def test_what_was_cut_comes_back_where_a_slow_baseline_is_left_out() -> None:
+    cuts = [(seconds, *plan(seconds)) for seconds in range(384, 30, -2)]
+    at = next(place for place, (_, _, cut) in enumerate(cuts) if cut.left_out)
+    before, (seconds, config, cut) = cuts[at - 1][2], cuts[at]
+    assert cut.factor > before.factor and total(config, cut) > 0.8 * seconds
+    closed = replace(COSTS, closed={"order": ClosedForm(20.0, 400.0, 100.0)})
+    config, cut = planned(
+        CONFIG, closed, 300.0, (*OPTIONAL, "order"), lambda config: config.search.epochs >= 20
+    )
+    assert cut.left_out[-1] == "order" and total(config, cut) > 0.8 * 300
 
 
 def test_second_fits_are_of_one_strength_and_given_up_after_the_strengths() -> None:
