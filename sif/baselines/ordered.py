@@ -33,8 +33,8 @@ KEPT_ITEMS = 5_000
 MEASURED = 1024
 """Side of a matrix that tells the seconds of larger ones."""
 LARGER = 1.5
-"""How many times faster an operation is in larger matrices, which use caches and threads better: 1.3
-to 1.8 with 3,416 to 9,724 items on two cores of a Xeon."""
+"""How many times faster an operation is in larger matrices, which use caches and threads better:
+1.3 to 1.8 with 3,416 to 9,724 items on two cores of a Xeon."""
 DECAY = Decay(0.8, 20)
 """The single time scale of the decayed ridge; chosen on validation of ML-1M and of Beauty."""
 
