@@ -358,9 +358,14 @@ def work(tmp_path: Path, name: str, code: str) -> Work:
 def test_processes_run_some_at_a_time_and_say_why_they_failed(tmp_path: Path) -> None:
     ended: dict[str, State] = {}
     most: list[int] = []
+    wait = "import time; time.sleep(2); "  # so that the first two are seen together
     works = [
-        work(tmp_path, "good", "import os, sif; assert os.environ['OMP_NUM_THREADS'] == '1'"),
-        work(tmp_path, "bad", "import sys; print('a\\nerror: no such file\\n'); sys.exit(2)"),
+        work(
+            tmp_path, "good", wait + "import os, sif; assert os.environ['OMP_NUM_THREADS'] == '1'"
+        ),
+        work(
+            tmp_path, "bad", wait + "import sys; print('a\\nerror: no such file\\n'); sys.exit(2)"
+        ),
         work(tmp_path, "mute", "import sys; sys.exit(3)"),
         work(tmp_path, "killed", "import os; os.kill(os.getpid(), 9)"),
     ]
