@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,14 +17,17 @@ import torch
 from numpy.typing import NDArray
 
 from sif.baselines.base import Baseline, Params, TableScorer, one_by_one
-from sif.baselines.ease import REPEATS, LinearScorer
+from sif.baselines.ease import REPEATS
 from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
 from sif.evaluation.evaluate import Scorer
+from sif.evaluation.histories import HistoryReader, sequences_of
 from sif.evaluation.item_orders import HALF_LIVES, RecentPopularity
+from sif.evaluation.scorers import HistoryScorer
 from sif.spaces.linear.gram import Normal, Products
 from sif.spaces.linear.ridge import grid_bytes, histories, solve
 from sif.spaces.linear.sequences import Decay, Sequences
+from sif.spaces.linear.weights import ItemWeights
 from sif.utils.device import torch_threads
 
 MAX_ITEMS = 15_000
@@ -37,19 +41,6 @@ LARGER = 1.5
 1.3 to 1.8 with 3,416 to 9,724 items on two cores of a Xeon."""
 DECAY = Decay(0.8, 20)
 """The single time scale of the decayed ridge; chosen on validation of ML-1M and of Beauty."""
-
-
-def sequences_of(train: Interactions) -> Sequences:
-    """The histories of all users in their order.
-
-    Raises:
-        DataError: Nothing tells the order.
-    """
-    rows = train.order
-    users, items = train.ids[rows, 0], train.ids[rows, 1]
-    seconds = None if train.timestamp is None or train.place is not None else train.timestamp[rows]
-    n_users, n_items = train.sizes[:2]
-    return Sequences.of(users, items, (n_users, n_items), np.arange(len(rows)), seconds)
 
 
 def fit_recent(train: Interactions, params: Params, *unused: object) -> TableScorer:
@@ -83,6 +74,16 @@ class LastItemScorer:
         counts = self.follows[np.maximum(last, 0)].toarray() * (last >= 0)[:, None]
         return np.asarray(counts + self.smoothing * self.popularity, dtype=np.float32)
 
+    def knowing(self, rows: Interactions) -> LastItemScorer:
+        """The same chain where users have these rows alone."""
+        return replace(self, last=_last_items(sequences_of(rows)))
+
+
+def _last_items(sequences: Sequences) -> NDArray[np.int64]:
+    """(n_users,) last item; -1: none."""
+    ends = np.maximum(sequences.starts[1:] - 1, 0)
+    return np.where(sequences.lengths > 0, sequences.items[ends], -1)
+
 
 def fit_markov(train: Interactions, grid: Sequence[Params], *unused: object) -> Iterator[Scorer]:
     """A Markov chain of items, smoothed by `smoothing` rows of popularity.
@@ -96,8 +97,7 @@ def fit_markov(train: Interactions, grid: Sequence[Params], *unused: object) -> 
     pairs = sequences.items[before], sequences.items[before + 1]
     follows = sp.csr_matrix((np.ones(len(before)), pairs), (n, n))
     popularity = np.bincount(sequences.items, minlength=n) / max(len(sequences.items), 1)
-    ends = np.maximum(sequences.starts[1:] - 1, 0)
-    last = np.where(sequences.lengths > 0, sequences.items[ends], -1)
+    last = _last_items(sequences)
     for params in grid:
         yield LastItemScorer(last, follows, popularity, float(params["smoothing"]))
 
@@ -110,13 +110,16 @@ class Discounted:
         power: (n_items,) factor of each item.
     """
 
-    def __init__(self, scorer: Scorer, power: NDArray[np.float32]) -> None:
+    def __init__(self, scorer: HistoryReader, power: NDArray[np.float32]) -> None:
         self._scorer, self._power = scorer, power
 
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores (b, n_items) for users (b,)."""
-        found: NDArray[np.float32] = self._scorer.scores(users)  # type: ignore[union-attr]
-        return found * self._power
+        return self._scorer.scores(users) * self._power
+
+    def knowing(self, rows: Interactions) -> Discounted:
+        """The same where users have these rows alone."""
+        return Discounted(self._scorer.knowing(rows), self._power)
 
 
 def fit_decayed(train: Interactions, grid: Sequence[Params], *unused: object) -> Iterator[Scorer]:
@@ -133,7 +136,7 @@ def fit_decayed(train: Interactions, grid: Sequence[Params], *unused: object) ->
         raise DataError(
             f"baseline decayed-ridge: expected at most {MAX_ITEMS} items, found {sequences.n_items}"
         )
-    products, known = Products(sequences, dtype=torch.float32), histories(sequences, [DECAY])
+    products, read = Products(sequences, dtype=torch.float32), partial(histories, decays=[DECAY])
     counts = np.bincount(sequences.items, minlength=sequences.n_items) + 1.0
     l2, weights = None, np.empty(0, np.float32)
     for params in grid:
@@ -143,7 +146,8 @@ def fit_decayed(train: Interactions, grid: Sequence[Params], *unused: object) ->
             keep = sequences.n_items <= KEPT_ITEMS
             weights = solve(products.normal([DECAY], keep), float(l2)).numpy()
         power = (counts ** -float(params["discount"])).astype(np.float32)
-        yield Discounted(LinearScorer(known, weights), power)
+        model = HistoryScorer(read, sequences, ItemWeights(weights, sequences.n_items))
+        yield Discounted(model, power)
 
 
 def decayed_numbers(n_users: int, n_items: int) -> int:

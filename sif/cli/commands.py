@@ -48,6 +48,12 @@ def run_folder(path: Path) -> Path:
 def finished_run(path: Path, left: str = "model") -> Path:
     """The folder, if a run made it and has left something there; ConfigError otherwise."""
     folder = run_folder(path)
+    moments = sorted(folder.glob("moment-*"))
+    if moments and not (folder / left).exists():
+        raise ConfigError(
+            f"{folder}: expected a run of one moment, found {len(moments)}; name one of them, such "
+            f"as {moments[-1]}"
+        )
     if not (folder / left).exists() and not (folder / "metrics.json").exists():
         raise ConfigError(
             f"{folder}: expected a finished run, found one without {left}; "

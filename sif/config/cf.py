@@ -156,6 +156,13 @@ class LossConfig(Section):
     )
 
 
+def _of_functions(stages: tuple[str, ...]) -> tuple[str, ...]:
+    """Stages of which one at least is of functions, with which a model in order is compared."""
+    if set(stages) == {"order"}:
+        raise ValueError("expected a stage of functions beside order, found order alone")
+    return stages
+
+
 class SearchConfig(SearchSection):
     """The search for the interaction function."""
 
@@ -172,7 +179,10 @@ class SearchConfig(SearchSection):
         "of train.l2 (primitives, staged)"
     )  # fmt: skip
     stages: Annotated[
-        tuple[Stage, ...], Field(strict=False, min_length=1), BeforeValidator(one_or_many)
+        tuple[Stage, ...],
+        Field(strict=False, min_length=1),
+        BeforeValidator(one_or_many),
+        AfterValidator(_of_functions),
     ] = Field(
         ("order", "encoding", "embedding", "operation", "weighting"),
         description="stages of space staged that are searched, the others stay neutral; order: an "

@@ -25,6 +25,7 @@ from scipy import sparse
 
 from sif.data.interactions.interactions import Interactions
 from sif.evaluation.evaluate import RankingScorer, Scorer
+from sif.evaluation.histories import HistoryReader
 from sif.evaluation.item_orders import POPULARITY_ORDER, ItemOrder
 from sif.retrieval.engine import Top
 from sif.spaces.interaction.function import InteractionNetwork
@@ -156,6 +157,12 @@ class WithColdStartRule:
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores (b, n_items) for users (b,)."""
         return self.cold_start.applied(self.scorer.scores(users), self.cold_start.cold_users[users])
+
+    def knowing(self, rows: Interactions) -> WithColdStartRule:
+        """The same where users have these rows alone; who was not trained stays cold."""
+        if not isinstance(self.scorer, HistoryReader):
+            return self
+        return replace(self, scorer=self.scorer.knowing(rows))
 
 
 def with_cold_start(scorer: Scorer, cold_start: ColdStartRule) -> Scorer:

@@ -16,8 +16,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.parts import TEST
 from sif.data.interactions.split import Split
 from sif.errors import ConfigError, DataError, NotNumberError, ShapeError
+from sif.evaluation.histories import HistoryReader
 from sif.evaluation.metrics import mae, ranking_metrics, rmse
 
 Part = Literal["valid", "test"]
@@ -99,7 +101,8 @@ def evaluate(
     Args:
         scorer: Scores users, or predicts ratings.
         split: Its train part fitted the scorer.
-        part: The one that is evaluated; in rankings those before it are masked.
+        part: The one that is evaluated; in rankings those before it are masked, and scorers that
+            read histories know them.
         objective: "ranking" or "rating".
         cutoffs: Of ranking metrics.
 
@@ -109,6 +112,9 @@ def evaluate(
     is_valid = part == "valid"
     history = (split.train,) if is_valid else (split.train, split.valid)
     truth = split.valid if is_valid else split.test
+    rows = split.interactions
+    if not is_valid and rows.moment is not None and isinstance(scorer, HistoryReader):
+        scorer = scorer.knowing(rows.select(split.part != TEST))
     return evaluate_on(scorer, split.train, history, truth, objective, cutoffs)
 
 

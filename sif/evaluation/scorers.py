@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from sif.data.interactions.interactions import Interactions
 from sif.errors import ConfigError
 from sif.evaluation.cold_start import ColdStartRule
+from sif.evaluation.histories import Reader, sequences_of
 from sif.retrieval.engine import Engine
 from sif.spaces.interaction.function import Interaction
+from sif.spaces.linear.sequences import Sequences
 from sif.spaces.linear.weights import ItemWeights
 
 
@@ -74,16 +76,22 @@ class HistoryScorer:
     """Scores of an item-item model from histories.
 
     Args:
-        histories: CSR (n_users, s * n_items).
+        read: Makes inputs of histories.
+        sequences: The histories.
         weights: Of the model.
         cold_start: For users and items that were not trained.
     """
 
     def __init__(
-        self, histories: sp.csr_matrix, weights: ItemWeights,
+        self, read: Reader, sequences: Sequences, weights: ItemWeights,
         cold_start: ColdStartRule | None = None,
     ) -> None:  # fmt: skip
-        self.histories, self.weights, self.cold_start = histories, weights, cold_start
+        self._read, self.weights, self.cold_start = read, weights, cold_start
+        self.histories = read(sequences)
+
+    def knowing(self, rows: Interactions) -> HistoryScorer:
+        """The same model where users have these rows alone."""
+        return HistoryScorer(self._read, sequences_of(rows), self.weights, self.cold_start)
 
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores of all items: users (b,) to (b, n_items) float32, higher is better."""

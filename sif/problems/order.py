@@ -22,7 +22,6 @@ from sif.baselines.ordered import (
     MAX_ITEMS,
     Discounted,
     ridge_seconds,
-    sequences_of,
 )
 from sif.config import CFConfig
 from sif.core.gates import Gates
@@ -40,6 +39,7 @@ from sif.evaluation.evaluate import (
     evaluate,
     evaluate_on,
 )
+from sif.evaluation.histories import sequences_of
 from sif.evaluation.scorers import HistoryScorer
 from sif.methods.nasp import NaspSettings
 from sif.problems.base import Problem, Progress, Session, State, Trained, quiet
@@ -322,7 +322,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
     def scorer(self, network: OrderNetwork) -> HistoryScorer:
         """Scores of users at the end of their train sequences."""
         return HistoryScorer(
-            network.histories(self.sequences), network.item_weights, self.cold_start
+            network.histories, self.sequences, network.item_weights, self.cold_start
         )
 
     @cached_property
@@ -336,8 +336,8 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
 
     def judged_by(self, design: Genotype, weights: ItemWeights, discount: float) -> Metrics:
         """Metrics on the validation part, of weights before popularity divides them."""
-        known = self.network(design).histories(self.sequences)
-        return self._metrics(Discounted(HistoryScorer(known, weights), self._power(discount)))
+        scorer = HistoryScorer(self.network(design).histories, self.sequences, weights)
+        return self._metrics(Discounted(scorer, self._power(discount)))
 
     def _metrics(self, scorer: RankingScorer) -> Metrics:
         ruled = with_cold_start(scorer, self.cold_start)
@@ -347,7 +347,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         ).metrics  # fmt: skip
 
     def test(self, network: OrderNetwork, part: Split) -> Evaluation:
-        """Evaluates a finished model on the test part of a split."""
+        """Evaluates a finished model on the test part of a split, whose valid rows it knows."""
         return evaluate(self.scorer(network), part, "test", "ranking", self.config.metrics_at)
 
     # Second fits and their costs

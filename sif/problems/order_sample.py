@@ -22,6 +22,8 @@ TAIL = 4
 """Last train rows of each user that are judged beside a single valid row."""
 NEARLY = 0.99
 """Share of the valid rows that come after all train rows of their users."""
+LEAST = 1e-6
+"""NDCG below which designs are equal."""
 K = 10
 """Cut-off of the metric that decides."""
 
@@ -77,15 +79,17 @@ class OrderSample:
         return OrderSpace(OrderContext(self.train, l2, l2, self.error)).error(self.batch, design)
 
     def error(self, batch: Judged, scores: Scores) -> float:
-        """The inverse of NDCG@10."""
+        """The inverse of NDCG@10; the same for all where no item of the sample is to be found."""
         rows, k = self._rows, min(K, scores.shape[1])
+        if not len(rows):
+            return 1 / LEAST
         open_scores = scores.copy()
         open_scores[self._seen.nonzero()] = -np.inf
         top = torch.from_numpy(open_scores[rows]).topk(k).indices.numpy()
         relevant = batch.truth[rows].toarray() > 0
         hits = np.take_along_axis(relevant, top, axis=1)
         found = ranking_metrics(hits, relevant.sum(axis=1))[f"ndcg@{k}"].mean()
-        return 1 / max(float(found), 1e-6)
+        return 1 / max(float(found), LEAST)
 
 
 def _marked(pairs: NDArray[np.int64], shape: tuple[int, int]) -> sp.csr_matrix:

@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sif.baselines.ordered import sequences_of
 from sif.config.recurrent import RecurrentConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
@@ -30,6 +29,7 @@ from sif.data.interactions.histories import HistoryStream, last_items
 from sif.data.interactions.interactions import Interactions
 from sif.errors import ConfigError, DataError
 from sif.evaluation.evaluate import Evaluation, rank_all_items
+from sif.evaluation.histories import sequences_of
 from sif.problems.base import ADAM, Problem, Progress, Trained, quiet
 from sif.search.run import MethodRun
 from sif.spaces.linear.sequences import Sequences

@@ -39,7 +39,8 @@ def evaluate(model: Recommender, data: Any) -> Evaluation:
     Args:
         model: Fitted or loaded.
         data: Held-out interactions, as `Recommender.fit` takes them, or a `Split`, of which the
-            test part is taken and the train and validation part are masked as well.
+            test part is taken and the train and validation part are masked as well. Histories of
+            a model in order are what the model knows: `Recommender.partial_fit` tells it more.
 
     Returns:
         `metrics` has "ndcg@10", "recall@10" and others, or "rmse" and "mae".

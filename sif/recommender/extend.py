@@ -115,7 +115,9 @@ def grown_by(
         values[order] = model.seen.data.max(initial=0) + np.arange(1, len(data) + 1)
     if rated and data.rating is not None:
         values = (data.rating - model.scale.mean) / model.scale.deviation
-    # What is known of these rows comes first, so that of a repeated pair the new one counts.
+    # What is known of these rows comes first, so that of a repeated pair the new one counts; a
+    # pair in a history stays at its first place where `data.duplicates` says so.
+    first = model.reads_order and model.reading.duplicates == "first"
     places = model.vocabularies[field].lookup(names)
     seen = model.seen if field == 0 else model.seen.T.tocsr()
     known = seen[places[places >= 0]].tocoo()
@@ -124,7 +126,7 @@ def grown_by(
     frame = pd.DataFrame({
         "row": np.concatenate([before, rows]), "column": np.concatenate([known.coords[1], columns]),
         "value": np.concatenate([known.data, values]),
-    }).drop_duplicates(["row", "column"], keep="last")  # fmt: skip
+    }).drop_duplicates(["row", "column"], keep="first" if first else "last")  # fmt: skip
     shape = (len(names), len(model.vocabularies[1 - field]))
     pairs = sparse.csr_array(
         (frame["value"].to_numpy(np.float32), (frame["row"], frame["column"])), shape=shape

@@ -166,7 +166,9 @@ class _State(_Part):
         if set(self.network) != {"weights"}:
             _require(set(self.network) == {"weights", *REST}, "weights", sorted(self.network))
             dense = self._check_rest(scales * sizes[1], sizes[1])
-        _require(self.network["weights"].is_floating_point(), "weights in floats", "whole numbers")
+        kind = self.network["weights"].dtype
+        _require(kind == torch.float32, "weights in float32", kind)
+        _require(dense > 0, "weights of items", "none")
         _shaped("weights", self.network["weights"], scales * dense, dense)
 
     def _check_rest(self, rows: int, n_items: int) -> int:
@@ -174,7 +176,7 @@ class _State(_Part):
         items, starts, columns, values = (self.network[name] for name in REST)
         for name, part in zip(REST, (items, starts, columns), strict=False):
             _require(not part.is_floating_point() and part.ndim == 1, f"whole {name}", part.dtype)
-        _require(values.is_floating_point(), "rest_values in floats", values.dtype)
+        _require(values.dtype == torch.float32, "rest_values in float32", values.dtype)
         _shaped("rest_starts", starts, rows + 1)
         _shaped("rest_values", values, len(columns))
         ends = int(starts[0]), int(starts[-1])

@@ -91,7 +91,9 @@ def further_interactions(data: Any, config: DataConfig, objective: str) -> Inter
     Raises:
         DataError: Another type, or data that cannot be used.
     """
-    return _cleaned(interactions_of(data, config, objective), config, 1, 1)
+    by = "rows" if config.order == "rows" else None  # times may be missing in later rows
+    further = ordered(interactions_of(data, config, objective), by, "interactions")
+    return _cleaned(further, config, 1, 1)
 
 
 def parts(

@@ -143,18 +143,6 @@ class ServedModel:
             exclude_seen=problem.config.exclude_seen,
         )  # fmt: skip
 
-    def knowing(self, rows: Interactions) -> ServedModel:
-        """The model as it answers where users have these rows alone, as at a test.
-
-        Args:
-            rows: Under the vocabularies of the model's data.
-        """
-        if not self.reads_order:
-            return self  # vectors are of the rows that were fitted
-        places = _places(rows)
-        places.resize(self.seen.shape)
-        return dataclasses.replace(self, seen=places)
-
     @property
     def network(self) -> InteractionNetwork:
         """Vectors and function of users and items.
@@ -209,8 +197,10 @@ class ServedModel:
     def scorer(self) -> InteractionScorer | HistoryScorer:
         """Scores of all items for known users, and of pairs."""
         if isinstance(self.trained, OrderNetwork):
-            histories = self.trained.histories(Sequences.of_places(self.seen))
-            return HistoryScorer(histories, self.trained.item_weights, self.rule)
+            return HistoryScorer(
+                self.trained.histories, Sequences.of_places(self.seen),
+                self.trained.item_weights, self.rule,
+            )  # fmt: skip
         return InteractionScorer(self.network.interaction(), self.scale, self.rule)
 
     @cached_property

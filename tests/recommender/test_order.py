@@ -102,6 +102,38 @@ def test_an_unseen_user_is_folded_in_by_time(model: Recommender) -> None:
     assert grown.recommend("new").item[0] == "i3"
 
 
+@pytest.fixture(scope="module")
+def by_rows() -> Recommender:
+    settings = {**QUICK, "data.order": "rows", "data.duplicates": "first"}
+    return Recommender(baselines=(), settings=settings, threads=1).fit(walks())
+
+
+def test_further_rows_stand_in_order_where_the_data_did(
+    by_rows: Recommender, tmp_path: Path
+) -> None:
+    assert by_rows.model_.reads_order
+    by_rows.save(tmp_path)
+    rows = pd.DataFrame({"user": "new", "item": ["i0", "i1", "i2"], "timestamp": [300, 100, 200]})
+    for grown in (copy.deepcopy(by_rows), Recommender.load(tmp_path)):
+        grown.fold_in(rows)
+        expected = by_rows.recommend_new(["i0", "i1", "i2"])
+        pd.testing.assert_frame_equal(grown.recommend("new"), expected)
+
+
+def test_the_first_of_a_repeated_pair_keeps_its_place(by_rows: Recommender) -> None:
+    grown = copy.deepcopy(by_rows)
+    mine = walks().item[walks().user == "u0"].tolist()
+    grown.partial_fit(pd.DataFrame({"user": ["u0"], "item": mine[:1], "timestamp": [9_000_000]}))
+    pd.testing.assert_frame_equal(grown.recommend("u0"), by_rows.recommend("u0"))
+
+
+def test_a_user_without_a_trained_item_has_the_popular_ones(model: Recommender) -> None:
+    grown = copy.deepcopy(model)
+    grown.partial_fit(pd.DataFrame({"user": ["v"], "item": ["x"], "timestamp": [1]}))
+    assert len(grown.explain("v", "i2")) == 0
+    assert np.isfinite(grown.predict("v", ["i1", "i2"])).all()
+
+
 def test_a_new_item_is_had_and_waits_for_the_next_fit(model: Recommender) -> None:
     grown = copy.deepcopy(model)
     grown.partial_fit(pd.DataFrame({"user": ["u0", "v"], "item": ["x", "x"]}))
@@ -170,6 +202,11 @@ def test_similar_items_need_all_weights(model: Recommender) -> None:
         lambda net: net.update(rest_values=net["rest_values"][1:].clone()),
         lambda net: net["rest_values"].fill_(float("inf")),
         lambda net: net.pop("rest_values"),
+        lambda net: net.update(weights=net["weights"].double()),
+        lambda net: net.update(rest_values=net["rest_values"].half()),
+        lambda net: net.update(
+            items=net["items"][:0].clone(), weights=net["weights"][:0, :0].clone()
+        ),
     ],
 )
 def test_damaged_weights_of_a_large_catalog_are_named(

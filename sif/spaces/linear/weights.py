@@ -70,7 +70,7 @@ class ItemWeights:
 
     def between(self, entries: Ids, items: Ids) -> Scores:
         """Weights (k,) from entries of a history (k,), in s * n_items, to items (k,)."""
-        if self.rest is None:
+        if self.rest is None or not len(entries):  # scipy gives no array for no entries
             return np.asarray(self.dense[entries, items])
         scale, item = np.divmod(entries, self.n_items)
         row, column = self._places[item], self._places[items]

@@ -96,7 +96,7 @@ class _Moments:
         budget = config.budget
         if budget is not None:
             left = config.data.moments - number + 1
-            budget = max((budget - spent) / left, LEAST * budget)
+            budget = round(max((budget - spent) / left, LEAST * budget), 1)
         tracking = {"parent": self.context.tracker.run_id or config.tracking.parent}
         if number < config.data.moments:
             tracking["register_as"] = None  # the last moment's model is the newest
@@ -237,7 +237,11 @@ def models_table(models: Mapping[str, Document], metrics: Sequence[str], moments
     rows = []
     for name, one in models.items():
         part = "" if one["moments"] == moments else f" ({one['moments']} of {moments})"
-        cells = [f"{one['mean'][key]:.4f} ± {one['spread'][key]:.4f}" for key in metrics]
+        cells = [
+            f"{one['mean'][key]:.4f}"
+            + (f" ± {one['spread'][key]:.4f}" if one["moments"] > 1 else "")
+            for key in metrics
+        ]
         valid = next(iter(one["valid"].values()))
         rows.append([f"{name}{part}", f"{valid:.4f}", *cells])
     return (

@@ -326,7 +326,7 @@ class InteractionStudy(Study):
                 "fitted on all rows; what the test said before is in metrics.json"
             )
         split = self.split if model.fitted_on == "train" else self._with_valid
-        return self.problem.tested(model.knowing(split.train).scorer, split)
+        return self.problem.tested(model.scorer, split)
 
     # What is told
 
