@@ -16,7 +16,7 @@ import numpy as np
 from pictures import levels
 
 RESULTS = Path(__file__).parent / "results"
-MEASURED = ("order", "decayed-ridge", "markov", "ease", "als", "fixed-multiply")
+MEASURED = ("order", "decayed-ridge", "markov", "ease", "fixed-multiply")
 PUBLISHED = {
     "SASRec, as published": 0.108,
     "BERT4Rec, reproduced": 0.152,
