@@ -110,16 +110,16 @@ def test_ndcg_is_that_of_sif(tmp_path: Path, sasrec: ModuleType) -> None:
 
 
 def test_the_first_of_the_best_epochs_is_chosen(sasrec: ModuleType) -> None:
-    def chosen(limit: int, patience: int, seconds: float = 60.0) -> tuple[int, float, int]:
+    def chosen(limit: int, patience: int, seconds: float = 60.0) -> tuple[int, float, int, str]:
         curve, trained = iter([0.1, 0.3, 0.2, 0.3, 0.2, 0.4]), []
         found = sasrec.best_epoch(trained.append, lambda: next(curve), limit, patience, seconds)
         assert trained == [1] * found[2]
-        return found
+        return *found, sasrec.ended_by(found[0], found[2], limit, patience)
 
-    assert chosen(6, 3) == (2, 0.3, 5)
-    assert chosen(6, 5) == (6, 0.4, 6)
-    assert chosen(3, 5) == (2, 0.3, 3)
-    assert chosen(6, 5, 0.0) == (1, 0.1, 1)
+    assert chosen(6, 3) == (2, 0.3, 5, "patience")
+    assert chosen(6, 5) == (6, 0.4, 6, "epochs")
+    assert chosen(3, 5) == (2, 0.3, 3, "epochs")
+    assert chosen(6, 5, 0.0) == (1, 0.1, 1, "minutes")
 
 
 def test_a_row_is_appended(tmp_path: Path, sasrec: ModuleType) -> None:

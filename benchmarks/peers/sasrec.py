@@ -192,6 +192,13 @@ def best_epoch(
     return best, reached, done
 
 
+def ended_by(epochs: int, trained: int, limit: int, patience: int) -> str:
+    """The end of the choice among so many epochs; "minutes" says that more might be better."""
+    if trained - epochs >= patience:
+        return "patience"
+    return "epochs" if trained >= limit else "minutes"
+
+
 def machine() -> str:
     """The processor, and the versions of the libraries."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
@@ -224,6 +231,7 @@ def measured(rows: Rows, values: argparse.Namespace) -> dict[str, object]:
         "epochs_limit": values.epochs,
         "patience": values.patience,
         "epochs_trained": trained,
+        "ended_by": ended_by(epochs, trained, values.epochs, values.patience),
         "epochs": epochs,
         "valid": f"{valid:.5f}",
         "test": f"{again.judged(rows, TEST):.5f}",
