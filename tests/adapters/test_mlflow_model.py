@@ -304,11 +304,11 @@ def served(command: list[str], port: int, folder: Path, env: dict[str, str]) -> 
             command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 240
         while not answers(port):
             tail = (folder / "server.log").read_text()[-2000:]
             assert process.poll() is None, f"the server ended:\n{tail}"
-            assert time.monotonic() < until, f"the server did not come up in a minute:\n{tail}"
+            assert time.monotonic() < until, f"the server did not come up in four minutes:\n{tail}"
             time.sleep(0.2)
         yield port
     finally:
@@ -357,7 +357,7 @@ def port(saved: Path) -> Iterator[int]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         number = int(listening.getsockname()[1])
-        until = time.monotonic() + 60
+        until = time.monotonic() + 240
         while not server.started:
             assert thread.is_alive() and time.monotonic() < until, "the server did not come up"
             time.sleep(0.01)
