@@ -76,7 +76,7 @@ class LinearDesign:
         """The model on one line, such as "next item from history(0.3, 0.8, 0.97)"."""
         told = "any item from set(user)"
         if self.decays:
-            next_ = f"next items (each {self.ahead:g})" if self.ahead else "next item"
+            next_ = f"next items, fading by {self.ahead:g}," if self.ahead else "next item"
             told = f"{next_} from history({'; '.join(map(str, self.decays))})"
         return told if not self.discount else f"{told} / popularity^{self.discount:g}"
 
