@@ -53,14 +53,16 @@ def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> R
     Raises:
         SifError: Anything that is wrong with the input, before the run folder is made.
     """
-    task, config = _checked_task(config)
     folder = config.output_dir
     if folder is None:
         raise ConfigError("output_dir: expected a folder, found none")
-    runtime = make_runtime(config.device, config.seed, config.threads)
-    # A rerun or a resume elsewhere must not fall back on another machine's thread count.
-    config = config.model_copy(update={"threads": runtime.threads, "device": str(runtime.device)})
-    study = task.prepare(config, runtime)
+    with _settings_of(folder / "config.yaml" if resume else None):
+        task, config = _checked_task(config)
+        runtime = make_runtime(config.device, config.seed, config.threads)
+        # A rerun or a resume elsewhere must not fall back on another machine's thread count.
+        fixed = {"threads": runtime.threads, "device": str(runtime.device)}
+        config = config.model_copy(update=fixed)
+        study = task.prepare(config, runtime)
     check_installed(config.tracking)
     if not resume:
         _make_folder(folder, config)
@@ -73,6 +75,17 @@ def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> R
         if several is not None:
             return several(context, lambda one, begun: run(one, resume=begun, quiet=quiet))
         return JobRunner(study, context, task.draw).run()
+
+
+@contextlib.contextmanager
+def _settings_of(file: Path | None) -> Iterator[None]:
+    """A block in which a refused setting is told with the file that has it; None: no file has."""
+    try:
+        yield
+    except ConfigError as error:
+        if file is None or str(file) in str(error):
+            raise
+        raise ConfigError(f"{file}: {error}") from None
 
 
 def check(config: CommonConfig) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import sif
+from sif.errors import ConfigError
 from sif.problems.configuration import load_job_config
 from sif.tasks import cnn, rnn
 from sif.tasks.base import RunResult
@@ -98,3 +99,19 @@ def test_what_a_filter_drops_changes_answers_and_no_metric(
 def test_openings_speak_to_python_and_the_command_line_alike() -> None:
     for text in (study.NO_DOWNLOAD, cnn.NO_DOWNLOAD, rnn.NO_DOWNLOAD):
         assert "--" not in text and "dataset" in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("whole-data", "vhole-data"), ("nasp", "oasp"), ("cpu", "cqu")]
+)
+def test_a_damaged_setting_of_a_run_is_told_with_its_file(
+    old: str, new: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "run" / "config.yaml"
+    sif.run_job(sif.CFConfig(**TINY, output_dir=file.parent))
+    text = file.read_text()
+    assert f" {old}\n" in text
+    file.write_text(text.replace(f" {old}\n", f" {new}\n"))
+    with pytest.raises(ConfigError, match=r"config\.yaml: ") as caught:
+        sif.run_job(sif.CFConfig(output_dir=file.parent), resume=True)
+    assert new in str(caught.value) and "\n" not in str(caught.value)
