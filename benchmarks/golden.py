@@ -47,12 +47,13 @@ REWORDED: dict[str, str] = {
 """The same of words inside of texts and keys, such as the names of spaces and stages."""
 VARYING = ("seconds", "peak_memory_mb", "plan", "selected_loss", "refit")
 """Ends of the keys that two runs of the same job need not agree in."""
-ADDED = ("@20", "populations", "warm_comparison", "new_users")
+ADDED = (
+    "@20", "populations", "warm_comparison", "new_users", "recent-popularity", "markov",
+    "decayed-ridge",
+)  # fmt: skip
 """Ends of keys that only the later of two records may have."""
 ONE_FIT = "refit=none"
 """Setting of the jobs of interactions where a checkout has it: a record is of the first fits."""
-FUNCTIONS_ALONE = "search.stages=[encoding,embedding,operation,weighting]"
-"""Setting where a checkout searches models in order too: a record is of functions."""
 SHOWN = 20
 """Differences of a job that are printed."""
 
@@ -338,9 +339,9 @@ def start(checkout: Path, name: str, folder: Path) -> tuple[Path, float]:
     write_inputs(folder)
     words = list(JOBS[name].words)
     settings = checkout / "sif" / "config" / "cf.py"  # earlier checkouts have it elsewhere
-    known = settings.read_text() if settings.is_file() else ""
-    if words[words.index("--task") + 1] == "cf":  # after --set, which ends them all
-        words += [ONE_FIT] * ("    refit: " in known) + [FUNCTIONS_ALONE] * ('("order", ' in known)
+    has_refit = settings.is_file() and "    refit: " in settings.read_text()
+    if has_refit and words[words.index("--task") + 1] == "cf":
+        words.append(ONE_FIT)  # after --set, which ends them all
     words += ["--no-tracking", "--output-dir", name]
     return folder / name, run_commands(checkout, [words], folder)[1]
 
