@@ -53,7 +53,7 @@ def seconds(entry: dict[str, Any]) -> float:
     """Of search, fits over the grid and second fit of a model; some have not all of them."""
     fits = entry["train"]["seconds"] if "train" in entry else entry["seconds"]
     parts = (entry.get("search"), entry.get("refit"))
-    return float(fits + sum(part["seconds"] for part in parts if part))
+    return float(fits + sum(part.get("seconds", 0.0) for part in parts if part))
 
 
 def rows_of(documents: list[dict[str, Any]], found: list[dict[str, Evaluation]]) -> list[dict]:
