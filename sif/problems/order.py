@@ -429,7 +429,7 @@ class OrderRefit:
 
 
 class _Judgments:
-    """What validation says of weights under powers of popularity.
+    """Judgments of validation on weights under powers of popularity.
 
     Args:
         problem: Judges.

@@ -110,7 +110,7 @@ def _follows_alone(train: Interactions, valid: Interactions) -> bool:
 
 
 def _with_tail(sequences: Sequences, truth: sp.csr_matrix, tail: int) -> tuple[Sequences, Judged]:
-    """What is fitted and what is judged, the last places of long enough sequences among it.
+    """The fitted and the judged part, the last places of long enough sequences among the latter.
 
     Args:
         sequences: Of the train part.

@@ -226,7 +226,7 @@ def _changes(costs: Costs, seconds: float, optional: tuple[str, ...]) -> list[Ch
     """Fewer strengths of L2, halving, no controls, fewer epochs, no slow baselines; then more.
 
     Second fits are given up after the strengths, or after nearly all epochs where there are closed
-    forms, whose histories at the test hold the valid rows by them. Closed forms come last.
+    forms, which are fitted again at once. Closed forms come last.
     """
     few, one = COUNTS
     dearest = sorted(optional, key=lambda name: -costs.baselines.get(name, seconds))

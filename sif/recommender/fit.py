@@ -259,7 +259,7 @@ class _Fit:
                 return None
 
     def _on_new_users(self) -> str:
-        """What new users get, where validation had a choice; empty: the most popular items."""
+        """The order for new users, where validation had a choice; empty: the most popular items."""
         choice = self.problem.cold_choice
         return f"new users: items by {choice.told}" if choice.values else ""
 
