@@ -15,6 +15,7 @@ from sif.config import TrainConfig
 from sif.problems.budget import COUNTS, FEWEST, fewer_strengths, whole_epochs
 from sif.problems.pilots import TrainingCost
 from sif.search.run import Forecast
+from sif.training.optim import SETTLING
 
 EARLY = 0.6
 """Share of its epochs after which a training ends, in the mean, that stops once validation does not
@@ -90,11 +91,12 @@ class Costs:
         return kept | {"rest": self.rest}
 
     def _second_fits(self, config: Any) -> dict[str, float]:
-        """Of one strength, without validation; of one setting."""
+        """Of one strength, without validation, until it settled; of one setting."""
         refit = getattr(config, "refit", "none")
         if refit not in self.rows:
             return {}
         epochs, rows = self._epochs(config.train, config.train.epochs), self.rows["valid"]
+        epochs *= 1 + SETTLING
         once = {name: epochs * one.step * one.steps for name, one in self.trainings.items()}
         once |= {name: one.fit for name, one in self.closed.items()}
         found = {f"refit {name}": rows * s for name, s in {**once, **self.settings}.items()}

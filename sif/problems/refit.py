@@ -1,10 +1,13 @@
 """The second fit: what validation chose of the first, once more on more rows.
 
 Nothing is validated and nothing stops early, so that valid rows may be among those that are fitted.
+A training at a constant step size has bad epochs now and then. Validation passes over them in a
+first fit; a second one ends with a falling step size, or it may end in one of them.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from sif.core.genotype import Genotype
@@ -14,6 +17,12 @@ from sif.problems.base import Session, State, Trained
 from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.training.loop import TrainResult, spread
+from sif.training.optim import SETTLING, settled
+
+
+def _settling(number: int) -> int:
+    """Steps or epochs in which a second fit settles, after so many."""
+    return math.ceil(SETTLING * number)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,17 +47,24 @@ class Refit:
         """Number of rows that are fitted."""
         return len(self.problem.train_part)
 
+    @property
+    def share(self) -> float:
+        """Steps of a second fit over those of the first up to its best epoch."""
+        return (1 + SETTLING) * self.rows / self.before
+
     def steps(self, first: TrainResult) -> list[int]:
-        """Weight steps of each epoch up to the best of a first training, more as rows are more.
+        """Weight steps of each epoch: up to the best of a first training, and those that settle.
 
         Batches are as large as before, so that passes over the rows are as many as before.
         """
-        return spread(round(first.steps * self.rows / self.before), first.best_epoch)
+        steps = round(first.steps * self.rows / self.before)
+        repeated = spread(steps, first.best_epoch)
+        return repeated + spread(_settling(steps), _settling(first.best_epoch))
 
     def seconds(self, first: TrainResult) -> float:
-        """Seconds that it takes at most, as the first training took up to its best epoch."""
+        """Seconds that it takes at most, by those of the first training up to its best epoch."""
         best = next(e["seconds"] for e in first.history if e["epoch"] == first.best_epoch)
-        return best * self.rows / self.before
+        return self.share * best
 
     def network(
         self, name: str, design: Genotype, first: Trained[InteractionNetwork], session: Session
@@ -77,8 +93,9 @@ class Refit:
             child = session.tracker.child(f"refit-{name}")
             with self.problem.enough_memory("train"):
                 network, seconds = self.problem.train_again(
-                    design, first.numbers["l2"], steps, child, checkpointer, show
-                )
+                    design, first.numbers["l2"], steps, settled(first.result.best_epoch), child,
+                    checkpointer, show,
+                )  # fmt: skip
             child.close()
             fresh.append(network)
             session.console.line(

@@ -347,7 +347,7 @@ class _Fit:
         epoch = former.epoch if former else self._epoch_seconds(genotype)
         with self.budget.stage(name, share, LEAST) as seconds:
             if math.isfinite(seconds):
-                again = 0.0 if self.refit is None else self.refit.rows / self.refit.before
+                again = 0.0 if self.refit is None else self.refit.share
                 section = fitting(section, epoch, seconds, again)
                 self.budget.reserve(min(again * section.epochs * epoch, seconds / 2))
             if former and whole_epochs(section) <= whole_epochs(former.section):

@@ -236,8 +236,7 @@ def train_again(
         objective: Scalar to minimize on a batch, regularizer included.
         stream: Endless train batches.
         steps: Of each epoch.
-        settings: Of the first training, whose step sizes each epoch repeats; `out_of_time` gives
-            the training up.
+        settings: Of the loop; `out_of_time` gives the training up.
         tracker: Receives the loss of every epoch.
         checkpointer: Keeps the loop's state.
         on_epoch: Called with epoch and loss, for progress display.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from sif.problems.base import Session, StageStore
 from sif.problems.controls import fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.problems.refit import Refit
+from sif.training import loop
 from sif.training.loop import TrainResult
+from sif.training.optim import settled
 from sif.utils import checkpoint
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
@@ -60,13 +63,14 @@ def problem(parts: tuple[Interactions, ...], *sets: str) -> InteractionProblem:
 
 def test_steps_are_scaled_with_the_rows_by_hand(parts: Any) -> None:
     refit = Refit(problem(parts).again(parts[2]), before=len(parts[2]) * 4 // 5)
-    # 3 epochs of 40 steps on four fifths of the rows: 150 steps, 50 in each epoch.
+    # 3 epochs of 40 steps on four fifths of the rows: 150 steps, 50 in each epoch, 75 to settle.
     first = TrainResult({}, 3, 8, [{"epoch": 3, "seconds": 2.0}], 9.0, steps=120)
     assert refit.rows / refit.before == pytest.approx(5 / 4, rel=0.01)
-    assert sum(refit.steps(first)) == round(120 * refit.rows / refit.before)
+    steps = round(120 * refit.rows / refit.before)
+    assert sum(refit.steps(first)) == steps + math.ceil(steps / 2)
     exact = Refit(refit.problem, before=refit.rows)
-    assert exact.steps(first) == [40, 40, 40]
-    assert exact.seconds(first) == 2.0
+    assert exact.steps(first) == [40, 40, 40, 30, 30]
+    assert exact.seconds(first) == 3.0
 
 
 def test_a_first_training_counts_its_steps(parts: Any) -> None:
@@ -94,7 +98,7 @@ def test_a_second_fit_takes_these_steps_on_all_rows_and_validates_nothing(
     )
     second = refit.network("it", fixed_multiply(first), trained, Session())
     assert len(taken) == second.refit["steps"]
-    assert len(taken) == round(trained.result.steps * len(parts[2]) / len(parts[0]))
+    assert len(taken) == sum(refit.steps(trained.result))
     assert second.result is trained.result and second.numbers == trained.numbers
     assert second.network is not trained.network
     with pytest.raises(DataError, match="expected interactions in the evaluated part"):
@@ -107,9 +111,12 @@ def test_a_second_fit_on_the_same_rows_repeats_the_first_up_to_its_best_epoch(pa
     genotype = fixed_multiply(first)
     trained = first.train(genotype, Session().tracker, NoCheckpoint())
     assert trained.result.best_epoch == 4
-    second = Refit.of(first, parts[0]).network("it", genotype, trained, Session())
+    refit = Refit.of(first, parts[0])
+    repeated, l2 = refit.steps(trained.result)[:4], trained.numbers["l2"]
+    quiet = Session().tracker, NoCheckpoint(), lambda epoch, loss: None
+    network, _ = refit.problem.train_again(genotype, l2, repeated, settled(4), *quiet)
     for name, weights in trained.network.state_dict().items():
-        assert np.array_equal(weights.numpy(), second.network.state_dict()[name].numpy()), name
+        assert np.array_equal(weights.numpy(), network.state_dict()[name].numpy()), name
 
 
 def test_rules_and_scale_are_of_the_rows_of_the_second_fit(parts: Any) -> None:
@@ -183,3 +190,24 @@ def test_a_second_fit_that_is_interrupted_goes_on_as_if_it_were_not(
     for name, weights in whole.network.state_dict().items():
         assert np.array_equal(weights.numpy(), resumed.network.state_dict()[name].numpy()), name
     assert resumed.refit["steps"] == whole.refit["steps"]
+
+
+def test_a_second_fit_ends_with_a_falling_step_size(
+    parts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a constant one, the last epoch may be one in which a training goes astray."""
+    first = problem(parts, *SMALL, "train.batch_size=50")
+    genotype = fixed_multiply(first)
+    trained = first.train(genotype, Session().tracker, NoCheckpoint())
+    rates: list[float] = []
+    set_rate = loop.set_rate
+
+    def noted(optimizer: Any, rate: float) -> None:
+        rates.append(rate)
+        set_rate(optimizer, rate)
+
+    monkeypatch.setattr(loop, "set_rate", noted)
+    Refit.of(first, parts[2]).network("it", genotype, trained, Session())
+    lr, best = first.config.train.lr, trained.result.best_epoch
+    assert rates[:best] == [lr] * best
+    assert rates[best:] == pytest.approx([lr * 0.75, lr * 0.25])  # best is 4, so two settle

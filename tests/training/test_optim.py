@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from sif.training.optim import adam, constant, cosine, exponential, momentum, set_rate
+from sif.training.optim import (
+    adam,
+    constant,
+    cosine,
+    exponential,
+    momentum,
+    set_rate,
+    settled,
+)
 
 
 def test_schedules_by_hand() -> None:
@@ -18,6 +26,12 @@ def test_schedules_by_hand() -> None:
     assert half(5, 10) == pytest.approx(0.52)
     assert half(10, 10) == pytest.approx(0.04)
     assert exponential(0.97)(3, 250) == pytest.approx(0.97**3)
+
+
+def test_a_settled_rate_is_constant_and_then_falls_to_nothing_by_hand() -> None:
+    rates = [settled(4)(done, 6) for done in range(6)]
+    assert rates == pytest.approx([1, 1, 1, 1, 0.75, 0.25])  # half a cosine at 1/3 and 2/3
+    assert [settled(1)(done, 2) for done in range(2)] == pytest.approx([1, 0.5])
 
 
 def test_cosine_is_the_one_of_torch() -> None:
