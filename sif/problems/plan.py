@@ -228,7 +228,8 @@ def _changes(costs: Costs, seconds: float, optional: tuple[str, ...]) -> list[Ch
     """Fewer strengths of L2, halving, no controls, fewer epochs, no slow baselines; then more.
 
     Second fits are given up after the strengths, or after nearly all epochs where there are closed
-    forms, which are fitted again at once. Closed forms come last.
+    forms, which are fitted again at once. Closed forms come last: searches that take too long even
+    with one epoch go before them.
     """
     few, one = COUNTS
     dearest = sorted(optional, key=lambda name: -costs.baselines.get(name, seconds))
@@ -252,6 +253,7 @@ def _changes(costs: Costs, seconds: float, optional: tuple[str, ...]) -> list[Ch
         *({"factor": factor} for factor in FACTORS if factor < FEWEST),
         *(once if costs.closed else ()),
         *dear,
+        *(costs.searches if costs.closed else ()),
         *costs.closed,
     ]
 

@@ -52,6 +52,7 @@ class JobRunner:
         self.problem, self.entrants = study.problem, study.entrants
         self._trained: dict[str, Trained[Any] | None] = {}
         self._diverged: dict[str, DivergedError] = {}
+        self._left_out: dict[str, str] = {}
         self.plan = Plan(None, {}, (), (), (), 0.0)
         self.budget = TimeBudget(None)
         self._begun: list[str] = []
@@ -65,7 +66,8 @@ class JobRunner:
         start, summary = self.study.start(self._train, self.context.console)
         found = self._searches(start, summary)
         designs = {name: self._searched(name).design(one.genotype) for name, one in found.items()}
-        designs |= self.entrants.given
+        given = self.entrants.given
+        designs |= {name: one for name, one in given.items() if not self._spared(name)}
         trained = {
             name: one
             for name, design in designs.items()
@@ -89,9 +91,8 @@ class JobRunner:
         decision = self._verdict(designs, entries, found)
         served = self._fitted_on_all(designs, trained) if self._refits else None
         seconds = self.context.stages.seconds()
-        left_out = {name: str(error) for name, error in self._diverged.items()}
         return self._finish(
-            Results(found, designs, trained, entries, decision, seconds, left_out, served)
+            Results(found, designs, trained, entries, decision, seconds, self._left_out, served)
         )
 
     def _take_plan(self) -> None:
@@ -176,6 +177,8 @@ class JobRunner:
     def _searches(self, start: Problem[Any, Any], summary: Mapping[str, Any]) -> dict[str, Found]:
         found = {}
         for name, method in self.entrants.methods.items():
+            if self._spared(name):
+                continue
             own = self.study.searched_by(name)
             stage = self.study.search_stage.format(name) if own is None else f"search-{name}"
             work = partial(self._search, own or start, stage, name, method)
@@ -186,9 +189,20 @@ class JobRunner:
             one = Found.restored(state, summary if own is None else {})
             if reason := (own or start).refuses(one.genotype):
                 self.context.console.line(f"left out: {name}: {reason}")
-            else:
-                found[name] = one
+                continue
+            found[name] = one
+            if own is not None:  # in seconds, and others may be spared for what it shows
+                self._train(name, own.design(one.genotype))
         return found
+
+    def _spared(self, name: str) -> bool:
+        """True for an entrant without a prospect, which is named and left out."""
+        reason = self.study.without_prospect(name, self._trained)
+        if reason and name not in self._left_out:
+            self._left_out[name] = reason
+            self._begun += [f"{kind} {name}" for kind in ("search", "train", "refit")]
+            self.context.console.line(f"left out: {name}: {reason}")
+        return bool(reason)
 
     def _unless_diverged(self, name: str, work: Callable[[], Any]) -> Any:
         """The result of work; None where an entrant diverged, which is named and left out."""
@@ -196,6 +210,7 @@ class JobRunner:
             return work()
         except DivergedError as error:
             self._diverged[name] = error
+            self._left_out[name] = str(error)
             self.context.console.line(f"left out: {name}: {error}")
             return None
 
@@ -263,7 +278,7 @@ class JobRunner:
         trained[ours] = replace(other, result=replace(other.result, seconds=seconds))
 
     def _stand_in(self, designs: dict[str, Any], trained: dict[str, Trained[Any]]) -> None:
-        """Ours diverged: the best fallback is served, or else what validation ranks best.
+        """Ours is left out: the best fallback is served, or else what validation ranks best.
 
         Raises:
             DivergedError: Nothing else was trained.
@@ -274,7 +289,8 @@ class JobRunner:
         others = [name for name in self.entrants.fallbacks if name in trained] or list(trained)
         other = max(others, key=lambda name: self.problem.merit(trained[name].result.valid))
         told = self.study.expression(designs[other])
-        self.context.console.line(f"kept: {told} of {other}, as {ours} diverged")
+        why = "diverged" if ours in self._diverged else "is left out"
+        self.context.console.line(f"kept: {told} of {other}, as {ours} {why}")
         self._serve(other, designs, trained)
 
     def _time_for_refits(self, trained: Mapping[str, Trained[Any]]) -> bool:

@@ -77,6 +77,15 @@ class Study(ABC):
         """
         raise NotImplementedError(name)
 
+    def without_prospect(self, name: str, trained: Mapping[str, Trained[Any] | None]) -> str:
+        """Reason not to search or train an entrant that cannot be served any more; empty: none.
+
+        Args:
+            name: Of the entrant.
+            trained: Entrants that were trained before; None: one diverged.
+        """
+        return ""
+
     def problem_of(self, design: Any) -> Problem[Any, Any]:
         """The problem that a design is trained on."""
         return self.problem

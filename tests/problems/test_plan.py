@@ -84,6 +84,24 @@ def test_what_was_cut_comes_back_where_a_slow_baseline_is_left_out() -> None:
     assert cut.left_out[-1] == "order" and total(config, cut) > 0.8 * 300
 
 
+def test_a_search_of_functions_goes_before_the_closed_form() -> None:
+    """A function may be found whose single epoch takes longer than all the rest."""
+    slow = replace(TRAINING, step=20 * TRAINING.step)
+    costs = replace(
+        COSTS, trainings={"fixed-multiply": TRAINING, "searched": slow},
+        closed={"order": ClosedForm(20.0, 40.0, 10.0)},
+    )  # fmt: skip
+    cuts = {
+        seconds: planned(CONFIG, costs, seconds, OPTIONAL, lambda config: True)[1].left_out
+        for seconds in (10, 80, 90)
+    }
+    assert cuts == {
+        10: ("ease", "als", "searched", "order"),
+        80: ("ease", "als", "searched"),
+        90: ("ease", "als"),
+    }
+
+
 def test_second_fits_are_of_one_strength_and_given_up_after_the_strengths() -> None:
     costs = replace(COSTS, settings={"als": 5.0, "ease": 30.0}, rows={"valid": 1.125, "all": 1.25})
     # 24 epochs, six in ten of 40, of a second each; half as many again to settle.

@@ -21,7 +21,7 @@ from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.populations import Population, Populations
 from sif.evaluation.user_groups import cold_shares
 from sif.problems.base import SEARCHED, Problem, Reporter, Session, Trained
-from sif.problems.controls import CONTROLS, FIXED, fixed_multiply
+from sif.problems.controls import CONTROLS, FIXED, RANDOM, fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import follows
 from sif.problems.order import METHOD, ORDER, OrderCost, OrderProblem, OrderRefit, order_cost
@@ -50,6 +50,9 @@ NO_DOWNLOAD = (
     "dataset ml-100k (downloads), or a CSV, TSV, Parquet or .inter file; "
     "the paper's setting: dataset ml-100k with the preset cf/sif-paper"
 )
+HOPE = 2 / 3
+"""Validation of fixed multiply, over that of a model in order, below which no function of pairs is
+searched: the most that a search gained on fixed multiply was a fifth (docs/order.md)."""
 MORE = ("ndcg", "recall")
 """Metrics that the table also shows at a second cut-off: more would not fit its width."""
 
@@ -106,23 +109,38 @@ class InteractionStudy(Study):
         controls = {name: CONTROLS[name](self.problem) for name in self.config.controls}
         methods = {SEARCHED: self.config.method}
         fallbacks = (FIXED,) if FIXED in controls else ()
-        if self.order is not None:
-            methods[ORDER], fallbacks = METHOD, (*fallbacks, ORDER)
+        if self.order is not None:  # first, since it is cheap and may spare the other
+            methods, fallbacks = {ORDER: METHOD, **methods}, (*fallbacks, ORDER)
         self.entrants = Entrants(methods, controls, SEARCHED, fallbacks)
 
     def start(
         self, train: TrainOne, console: Reporter
     ) -> tuple[InteractionProblem, dict[str, Any]]:
-        """Trains fixed multiply where the search follows its L2 strength."""
+        """Trains fixed multiply where the search follows its L2 strength, or may be spared."""
         problem, spent = self.problem, 0.0
-        if follows(self.config, problem.kind):
+        guided = follows(self.config, problem.kind)
+        if guided or (ORDER in self.entrants.methods and FIXED in self.entrants.given):
             fixed = train(FIXED, fixed_multiply(problem))
-            if fixed is not None:
+            if fixed is not None and guided:
                 problem, spent = problem.followed(fixed), fixed.result.seconds
         before, l2 = self.config.search.l2, problem.config.search.l2
         if l2 != before:
             console.line(f"note: search.l2 {before:g} becomes {l2:g}")
         return problem, {"l2": l2, "l2_seconds": spent}
+
+    def without_prospect(self, name: str, trained: Mapping[str, Trained[Any] | None]) -> str:
+        """Functions of pairs, where the model in order is too far ahead of the simplest one."""
+        order, fixed, metric = trained.get(ORDER), trained.get(FIXED), self.problem.metric
+        if name not in (SEARCHED, RANDOM) or order is None or fixed is None:
+            return ""
+        ahead, behind = order.result.valid[metric], fixed.result.valid[metric]
+        if behind >= HOPE * ahead:
+            return ""
+        return (
+            f"no function of pairs comes near the model in order: valid {metric} {behind:.4f} of "
+            f"{FIXED}, {ahead:.4f} of {ORDER}; search.stages=[encoding,operation,weighting] "
+            "searches functions alone"
+        )
 
     def baseline(self, name: str) -> Entry:
         """The best of a classical model's grid."""
