@@ -70,7 +70,9 @@ def targets(model: ServedModel, pairs: Any, field: int = 0) -> sparse.csr_array:
     if model.objective == "rating":
         rows.data = (rows.data - np.float32(model.scale.mean)) / np.float32(model.scale.deviation)
         return rows
-    if not model.reads_order:  # else the larger the value, the later the item: its time, or any number
+    if (
+        not model.reads_order
+    ):  # else the larger the value, the later the item: its time, or any number
         rows.data[:] = 1
     return rows
 

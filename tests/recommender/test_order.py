@@ -303,7 +303,9 @@ def test_a_known_user_is_his_rows_at_their_times(timed: Recommender) -> None:
 
 def test_files_and_matrices_keep_the_times(timed: Recommender, tmp_path: Path) -> None:
     timed.save(tmp_path)
-    pd.testing.assert_frame_equal(Recommender.load(tmp_path).explain("u3", "i5"), timed.explain("u3", "i5"))
+    pd.testing.assert_frame_equal(
+        Recommender.load(tmp_path).explain("u3", "i5"), timed.explain("u3", "i5")
+    )
     served = to_implicit(timed)
     had = served.user_items[:2]
     again = served.recommend([0, 1], had, recalculate_user=True)

@@ -28,7 +28,11 @@ _STREAM = 0x09DE  # keeps these random numbers apart from those of other generat
 _POPULARITY_POWER = 0.5  # popularity falls with rank^-0.5
 _GROUPS, _TASTES = 20, 2  # groups of items, and how many of them a user likes
 _BEGIN, _STEP = 1_000_000_000, 3600  # seconds
-_WITHIN, _PAUSE, _PAUSES = 300.0, 86400.0, 0.2  # mean seconds within bursts and of pauses, their share
+_WITHIN, _PAUSE, _PAUSES = (
+    300.0,
+    86400.0,
+    0.2,
+)  # mean seconds within bursts and of pauses, their share
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,9 @@ EXACT = st.one_of(
     st.builds(Decay, st.floats(0.05, 0.99), st.integers(1, 30)),
     st.builds(Decay, st.floats(0.05, 0.99), st.integers(1, 30), st.floats(1.0, 1e6)),
     st.builds(
-        Decay, st.just(1.0), st.one_of(st.none(), st.integers(1, 30)),
+        Decay,
+        st.just(1.0),
+        st.one_of(st.none(), st.integers(1, 30)),
         st.one_of(st.none(), st.floats(1.0, 1e6)),
     ),
 )
