@@ -251,7 +251,7 @@ def visits(users: int = 300, seed: int = 0) -> pd.DataFrame:
     rows = []
     for user in range(users):
         second = 1_000_000 + int(draws.integers(0, 1000))
-        for visit in range(4):
+        for _ in range(4):
             circle, start = draws.integers(0, 4), draws.integers(0, 10)
             for step in range(int(draws.integers(1, 4))):
                 second += int(draws.integers(0, 40))

@@ -1,11 +1,11 @@
 """Generated sequences with known time scales, to check a search for them against the truth.
 
 The next item of a user is drawn by what he took before: one of the scales by its weight; then an
-earlier item within its window, as likely as gamma^age, and half as likely per half-life; then one of that item's successors, which
-every scale has of its own. So the chances of the next item are linear in the decayed histories. A
-share of the items follows popularity instead, and nobody takes an item twice. Without a scale the
-user's taste draws all items, in an order that says nothing. The functions here are independent of
-those that a search tries.
+earlier item within its window, as likely as gamma^age and half as likely per half-life; then one of
+that item's successors, which every scale has of its own. So the chances of the next item are linear
+in the decayed histories. A share of the items follows popularity instead, and nobody takes an item
+twice. Without a scale the user's taste draws all items, in an order that says nothing. The
+functions here are independent of those that a search tries.
 """
 
 from __future__ import annotations

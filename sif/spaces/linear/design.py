@@ -36,6 +36,8 @@ HALF_LIFE = "half-life"
 """Block of the half-life by which the longest scale fades in time as well, in seconds. Only spaces
 on data with times have it, with choices from these data, and so have their genotypes."""
 HALF_LIVES = 6
+UNEVEN = 10
+"""Ratio of the 95 % and the 5 % quantile of the gaps from which time says more than rank."""
 TARGET, DISCOUNT = "target", "discount"
 ANY = "any"
 AHEAD = {"next": 0.0, "next-0.3": 0.3, "next-0.5": 0.5}
@@ -86,15 +88,15 @@ def half_lives_of(sequences: Sequences) -> tuple[str, ...]:
     towards the time that the data take: shorter ones tell ties from the rest, longer ones nothing.
 
     Returns:
-        Empty where there are no times, or where these are places in truth: nearly all rows of a
-        user are equally far from the next one.
+        Empty where there are no times, or where all rows are about as far from the next one, as
+        those are whose times are places in truth: time says what rank says.
     """
     gaps = sequences.gaps
     gaps = gaps[gaps > 0]
     if not len(gaps):
         return ()
     low, median, high = np.quantile(gaps, (0.05, 0.5, 0.95))
-    if low == high:
+    if high < UNEVEN * low:
         return ()
     assert sequences.seconds is not None  # noqa: S101
     span = float(np.ptp(sequences.seconds))

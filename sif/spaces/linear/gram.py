@@ -1,10 +1,11 @@
 """The normal equations of what follows on decayed histories, without the histories' matrix.
 
-Row k of a user has as input, for each scale, x_k[a] = sum over earlier places i of item a within
-the window of exp(-rate (T_(k-1) - T_i)), and as target the item at k. X^T X would multiply millions
-of long rows. A pair of places i <= j enters all rows after j, and the sum of their products is
+Row k of a user has as input, for each scale s, x_k[a] = sum over earlier places i of item a within
+the window of exp(s_i - s_(k-1)), and as target the item at k. The clock of a scale, s_i, goes on by
+rank, by time or by both. X^T X would multiply millions of long rows. A pair of places i <= j enters
+all rows after j, and the sum of their products, i under scale s and j under t, is
 
-    exp(-rate_s (T_j - T_i)) * sum over k > j of w_k exp(-(rate_s + rate_t) (T_(k-1) - T_j)),
+    exp(s_i - s_j) * sum over k > j of w_k exp(s_j + t_j - s_(k-1) - t_(k-1)),
 
 whose second factor is one backward recurrence over a user's places. So the cost is the number of
 pairs within the longer window, not its square. Where the target holds further items as well, each
