@@ -73,7 +73,13 @@ def test_half_lives_ascend_from_the_usual_gap_towards_the_span() -> None:
 
 @pytest.mark.parametrize(
     "seconds",
-    [None, [[5], [9]], [[7, 7, 7]], [[0, 1, 2, 3, 4], [0, 1, 2]], [[3600 * n + n % 3 * 600 for n in range(9)]]],
+    [
+        None,
+        [[5], [9]],
+        [[7, 7, 7]],
+        [[0, 1, 2, 3, 4], [0, 1, 2]],
+        [[3600 * n + n % 3 * 600 for n in range(9)]],
+    ],
 )
 def test_places_are_no_times(seconds: list[list[int]] | None) -> None:
     assert half_lives_of(sequences(seconds)) == ()
