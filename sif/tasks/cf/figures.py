@@ -129,7 +129,9 @@ def _function(
         gap = sequences_of(problem.train_part).usual_gap if network.design.reads_time else 0.0
         weights = {
             str(d): [
-                math.exp(-age * (d.rate + d.time_rate * gap)) if age < (d.window or _AGES) else 0.0
+                d.gamma**age * math.exp(-age * gap * d.time_rate)
+                if age < (d.window or _AGES)
+                else 0.0
                 for age in ages
             ]
             for d in decays
