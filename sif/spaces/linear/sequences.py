@@ -145,8 +145,7 @@ class Sequences:
         if self.seconds is None:
             return np.zeros(0)
         within = np.diff(self.users) == 0
-        found: Numbers = np.diff(self.seconds)[within]
-        return found
+        return np.asarray(np.diff(self.seconds)[within], dtype=np.float64)
 
     @property
     def usual_gap(self) -> float:
