@@ -169,7 +169,7 @@ class Sequences:
 
     def faded(self, decay: Decay, later: Ids, earlier: Ids) -> Numbers:
         """(k,) differences of the clock from earlier to later places, without rounding twice."""
-        by_rank: Numbers = decay.rate * (later - earlier)
+        by_rank: Numbers = decay.rate * (later - earlier).astype(np.float64)
         if decay.half_life is None:
             return by_rank
         times = self._times(decay)
