@@ -4,6 +4,8 @@ Kinds of data, each with its own truth per seed:
 
 - history: one scale, gamma from .6 to .95 (1 - gamma drawn evenly by its logarithm).
 - scales: two scales side by side, gamma from .25 to .5 and from .9 to .97.
+- time: one scale that fades by time alone, half-life from 20 minutes to a day (by its logarithm).
+  Users come in bursts, 5 minutes from item to item, with pauses of a day in one of five.
 - set: the tastes of users, in an order that says nothing.
 - shuffled history, shuffled scales: the first two, each user's items in another order.
 
@@ -13,7 +15,9 @@ space has 3 % for all. The last item of each user is the validation part, the te
 Found, as it was laid down before the first measurement: the target is right ("any item" for sets
 and shuffled data, else "next item"); the number of scales is right; and each gamma, in ascending
 order, is the one of the space's choices that is nearest to the truth by the logarithm of 1 - gamma,
-or its neighbor among all choices of all scales in ascending order.
+or its neighbor among all choices of all scales in ascending order. Of "time" a half-life is asked
+for instead, the choice that is nearest to the truth by its logarithm, or its neighbor; scales by
+rank may stand beside it, since the space always has one. The other kinds must have no half-life.
 
     python benchmarks/planted_order.py --output benchmarks/results/planted-order.csv
 """
@@ -41,7 +45,14 @@ from sif.data.interactions import (
 )
 from sif.problems.interactions import InteractionProblem
 from sif.problems.order import METHOD, order_problem
-from sif.spaces.linear.design import SCALES, LinearDesign, decay_of, linear_design
+from sif.spaces.linear.design import (
+    SCALES,
+    LinearDesign,
+    decay_of,
+    half_lives_of,
+    linear_design,
+)
+from sif.spaces.linear.sequences import duration
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
@@ -61,11 +72,15 @@ RANGES: Mapping[str, tuple[tuple[float, float], ...]] = {
     "scales": (SHORT, LONG),
     "set": (),
 }
-KINDS = ("history", "scales", "set", "shuffled history", "shuffled scales")
+HALF_LIVES = (1200.0, 86400.0)
+KINDS = ("history", "scales", "time", "set", "shuffled history", "shuffled scales")
 
 
 def truth(kind: str, seed: int) -> tuple[PlantedScale, ...]:
     """The scales of a kind, ascending."""
+    if kind == "time":
+        draws = np.random.default_rng([seed, 7])
+        return (PlantedScale(1.0, half_life=math.exp(draws.uniform(*map(math.log, HALF_LIVES)))),)
     draws = np.random.default_rng([seed, len(RANGES[kind])])
     scales = []
     for low, high in RANGES[kind]:
@@ -86,8 +101,8 @@ def data(kind: str, seed: int) -> tuple[Interactions, tuple[PlantedScale, ...]]:
     return (shuffled(made, seed), ()) if source != kind else (made, scales)
 
 
-def searched(made: Interactions, seed: int) -> LinearDesign:
-    """The design that the search finds."""
+def searched(made: Interactions, seed: int) -> tuple[LinearDesign, tuple[float, ...]]:
+    """The design that the search finds, and the half-lives among which it chose."""
     dataset = SimpleNamespace(name="planted", interactions=made, official_parts=None, notes=[])
     split = make_split(dataset, "last-item", seed)
     config = load_config("cf", sets=[f"seed={seed}", "threads=1"])
@@ -95,11 +110,21 @@ def searched(made: Interactions, seed: int) -> LinearDesign:
     runtime = make_runtime("cpu", seed, 1)
     problem = order_problem(InteractionProblem(split.train, split.valid, config, runtime))
     assert problem is not None
-    return linear_design(problem.search(NullTracker(), NoCheckpoint(), method=METHOD).genotype)
+    found = problem.search(NullTracker(), NoCheckpoint(), method=METHOD).genotype
+    return linear_design(found), tuple(map(float, half_lives_of(problem.sequences)))
 
 
-def is_found(design: LinearDesign, scales: Sequence[PlantedScale]) -> bool:
+def is_found(
+    design: LinearDesign, scales: Sequence[PlantedScale], half_lives: tuple[float, ...]
+) -> bool:
     """True if a design is the truth, as the head of this file defines it."""
+    timed = [scale.half_life for scale in scales if scale.half_life is not None]
+    if timed:
+        found = [half_lives.index(d.half_life) for d in design.decays if d.half_life is not None]
+        off = [abs(math.log(one / timed[0])) for one in half_lives]
+        return bool(found) and not design.ahead and abs(found[0] - off.index(min(off))) <= 1
+    if design.reads_time:
+        return False
     gammas = sorted(decay.gamma for decay in design.decays)
     if len(gammas) != len(scales) or design.ahead:
         return False
@@ -116,6 +141,12 @@ def _nearest(gamma: float) -> int:
         math.inf if choice == 1 else abs(math.log((1 - choice) / (1 - gamma))) for choice in CHOICES
     ]
     return gaps.index(min(gaps))
+
+
+def _told(scale: PlantedScale) -> str:
+    if scale.half_life is not None:
+        return f"half-life {duration(scale.half_life)}"
+    return f"{scale.gamma:.3g}, last {scale.window}"
 
 
 def main() -> None:
@@ -136,11 +167,11 @@ def main() -> None:
             for kind in values.kinds:
                 made, scales = data(kind, seed)
                 begin = time.process_time()
-                design = searched(made, seed)
+                design, half_lives = searched(made, seed)
                 seconds = time.process_time() - begin
-                ok = is_found(design, scales)
+                ok = is_found(design, scales, half_lives)
                 found[kind].append(ok)
-                told = "; ".join(f"{one.gamma:.3g}, last {one.window}" for one in scales) or "set"
+                told = "; ".join(map(_told, scales)) or "set"
                 row = [kind, seed, told, design.expression, int(ok), f"{seconds:.1f}"]
                 writer.writerow(row)
                 file.flush()

@@ -62,14 +62,17 @@ def targets(model: ServedModel, pairs: Any, field: int = 0) -> sparse.csr_array:
     """
     if not (sparse.issparse(pairs) or isinstance(pairs, np.ndarray)):
         raise DataError(f"matrix: expected a sparse one, found {shown(pairs)}")
-    rows = sparse.csr_array(matrix_values(pairs, model.objective))
+    kind = np.float64 if model.reads_time else np.float32
+    rows = sparse.csr_array(matrix_values(pairs, model.objective, kind))
     size = len(model.vocabularies[1 - field])
     if rows.shape[1] != size:
         raise ShapeError(f"matrix: expected {size} columns, found {rows.shape[1]}")
     if model.objective == "rating":
         rows.data = (rows.data - np.float32(model.scale.mean)) / np.float32(model.scale.deviation)
         return rows
-    if not model.reads_order:  # else the larger the value, the later the item
+    if (
+        not model.reads_order
+    ):  # else the larger the value, the later the item: its time, or any number
         rows.data[:] = 1
     return rows
 

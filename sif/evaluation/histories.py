@@ -37,6 +37,12 @@ def sequences_of(rows: Interactions) -> Sequences:
     """
     order = rows.order
     users, items = rows.ids[order, 0], rows.ids[order, 1]
-    seconds = None if rows.timestamp is None or rows.place is not None else rows.timestamp[order]
+    seconds = seconds_of(rows)
+    times = None if seconds is None else seconds[order]
     n_users, n_items = rows.sizes[:2]
-    return Sequences.of(users, items, (n_users, n_items), np.arange(len(order)), seconds)
+    return Sequences.of(users, items, (n_users, n_items), np.arange(len(order)), times)
+
+
+def seconds_of(rows: Interactions) -> NDArray[np.int64] | None:
+    """(n,) time of each row; None where the places of rows say what came first."""
+    return rows.timestamp if rows.place is None else None

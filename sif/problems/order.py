@@ -53,6 +53,7 @@ from sif.spaces.linear.design import (
     DISCOUNTS,
     LinearDesign,
     blocks_of,
+    half_lives_of,
     linear_design,
     with_powers,
 )
@@ -146,10 +147,14 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         return time.perf_counter() - begin
 
     def space(self, mixed: bool = False) -> OrderSpace:
-        """The space over the sample, with as many scales as the whole catalog allows."""
+        """The space over the sample, with as many scales as the whole catalog allows.
+
+        Where rows have times, one of the scales may fade by them.
+        """
         l2, set_l2 = self._l2
         context = OrderContext(self._sample.train, l2, set_l2, self._sample.error)
-        return OrderSpace(context, blocks_of(max(1, MAX_ITEMS // self.sequences.n_items)))
+        scales = max(1, MAX_ITEMS // self.sequences.n_items)
+        return OrderSpace(context, blocks_of(scales, half_lives_of(self.sequences)))
 
     def streams(self) -> tuple[_Same, _Same]:
         """A few users for the scale of the scores, which is all that steps train; the sample."""

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from sif.data.interactions import Interactions
+from sif.evaluation.histories import seconds_of
 from sif.evaluation.metrics import ranking_metrics
 from sif.spaces.linear.design import LinearDesign
 from sif.spaces.linear.ridge import seen
@@ -66,7 +67,11 @@ class OrderSample:
         _, wanted = within(valid)
         shape = len(users), len(items)
         place = rows.order
-        sequences = Sequences.of(ids[place, 0], ids[place, 1], shape, np.arange(len(place)))
+        seconds = seconds_of(rows)
+        sequences = Sequences.of(
+            ids[place, 0], ids[place, 1], shape, np.arange(len(place)),
+            None if seconds is None else seconds[place],
+        )  # fmt: skip
         tail = TAIL if _follows_alone(train, valid) else 0
         return cls(*_with_tail(sequences, _marked(wanted, shape), tail))
 

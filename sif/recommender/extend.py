@@ -20,11 +20,12 @@ from sif.data.interactions import Interactions, Vocabulary
 from sif.data.interactions.clean import with_dropped
 from sif.errors import ConfigError, DataError
 from sif.evaluation.cold_start import ColdStartRule
+from sif.evaluation.histories import seconds_of
 from sif.recommender.fold_in import Rows
 from sif.recommender.fold_in_terms import FoldInTerms
 from sif.recommender.model import ServedModel
 from sif.spaces.interaction.function import InteractionNetwork
-from sif.spaces.linear.sequences import ranked
+from sif.spaces.linear.sequences import moments, ranked
 
 
 def grown(
@@ -46,7 +47,7 @@ def grown(
             raise ConfigError(
                 f"fold_in: expected users, found items; {model.expression} takes items in by a fit"
             )
-        return _extended(model, field, names, ranked(pairs))
+        return _extended(model, field, names, pairs if model.reads_time else ranked(pairs))
     if not model.folds:
         raise ConfigError(
             f"fold_in: expected a model of user and item that knows how it was trained, found one "
@@ -109,8 +110,10 @@ def grown_by(
     columns = model.vocabularies[1 - field].index(
         data.vocabularies[1 - field].ids[other], model.fields[1 - field]
     )
-    values = np.ones(len(data), np.float32)
-    if model.reads_order:  # new rows come after all that are known
+    values = np.ones(len(data), model.seen.dtype)
+    if model.reads_time and not field:
+        values = _moments(model, data)
+    elif model.reads_order:  # new rows come after all that are known
         order = np.arange(len(data)) if data.moment is None else data.order
         values[order] = model.seen.data.max(initial=0) + np.arange(1, len(data) + 1)
     if rated and data.rating is not None:
@@ -129,10 +132,30 @@ def grown_by(
     }).drop_duplicates(["row", "column"], keep="first" if first else "last")  # fmt: skip
     shape = (len(names), len(model.vocabularies[1 - field]))
     pairs = sparse.csr_array(
-        (frame["value"].to_numpy(np.float32), (frame["row"], frame["column"])), shape=shape
+        (frame["value"].to_numpy(values.dtype), (frame["row"], frame["column"])), shape=shape
     )
     titled = replace(model, titles={**data.titles, **model.titles})
     return grown(titled, field, names, pairs)
+
+
+def _moments(model: ServedModel, data: Interactions) -> NDArray[np.float64]:
+    """(n,) time of each new row, behind what is known of its user; a usual gap apart if unknown."""
+    rows = np.arange(len(data)) if data.moment is None else data.order
+    rows = rows[np.argsort(data.ids[rows, 0], kind="stable")]
+    users = data.ids[rows, 0]
+    places = model.vocabularies[0].lookup(data.vocabularies[0].ids)
+    latest = np.full(model.seen.shape[0] + 1, -np.inf)  # one more for those who are not known
+    np.maximum.at(latest, model.seen.tocoo().coords[0], model.seen.data)
+    last = latest[places]
+    found = np.zeros(len(data))
+    times = seconds_of(data)
+    if times is not None:
+        found[rows] = moments(users, times[rows].astype(np.float64), last)
+        return found
+    begin = np.searchsorted(users, users)
+    steps = np.arange(1, len(rows) + 1) - begin
+    found[rows] = np.where(np.isinf(last), 0.0, last)[users] + steps * model.usual_gap
+    return found
 
 
 def grown_by_users(model: ServedModel, data: Interactions) -> ServedModel:

@@ -27,6 +27,7 @@ from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import MALFORMED, CheckpointError, ConfigError, first_line
 from sif.evaluation.cold_start import ColdStartRule, cold_rows
 from sif.evaluation.evaluate import Objective, pair_matrix
+from sif.evaluation.histories import sequences_of
 from sif.evaluation.item_orders import POPULARITY_ORDER
 from sif.evaluation.scorers import HistoryScorer, InteractionScorer, Scale
 from sif.problems.interactions import InteractionProblem
@@ -43,7 +44,7 @@ from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.registry import design_of, expression
 from sif.spaces.linear.design import linear_design
 from sif.spaces.linear.network import OrderNetwork
-from sif.spaces.linear.sequences import Sequences, ranked
+from sif.spaces.linear.sequences import TICK, Sequences, moments, ranked
 from sif.utils import checkpoint
 
 KIND = "recommender"
@@ -66,7 +67,8 @@ class ServedModel:
         fields: Of the data, user and item first.
         vocabularies: One per field.
         seen: CSR (n_users, n_items): items of users after filters; what folding in starts from.
-            Values are ones, standardized ratings, or places in order, the larger the later.
+            Values are ones, standardized ratings, or places in order, the larger the later; of a
+            model that reads time seconds, see `sif.spaces.linear.sequences.moments`.
         titles: Item id to title.
         scale: Back to rating units.
         objective: "ranking" or "rating".
@@ -136,7 +138,8 @@ class ServedModel:
             known: See `of`.
         """
         return cls(
-            genotype, network, known.fields, known.vocabularies, _places(known),
+            genotype, network, known.fields, known.vocabularies,
+            _moments(known) if network.design.reads_time else _places(known),
             known.titles, Scale(), "ranking", problem.cold_start, (),
             problem.config.data.lasting,
             tuple(np.flatnonzero(cold_rows(problem.train_part, f)) for f in (0, 1)),
@@ -160,6 +163,16 @@ class ServedModel:
     def reads_order(self) -> bool:
         """True if a user's vector depends on the order of his items."""
         return isinstance(self.trained, OrderNetwork)
+
+    @property
+    def reads_time(self) -> bool:
+        """True if a user's vector depends on the times of his items."""
+        return isinstance(self.trained, OrderNetwork) and self.trained.design.reads_time
+
+    @cached_property
+    def usual_gap(self) -> float:
+        """Seconds from item to item in a list without times: as typical as among known users."""
+        return max(Sequences.of_places(self.seen).usual_gap, TICK)
 
     @property
     def expression(self) -> str:
@@ -243,8 +256,9 @@ class ServedModel:
     def row(self, columns: NDArray[np.int64], values: NDArray[np.float64]) -> sparse.csr_array:
         """Pairs of one user as a row (1, n_items) of targets; of a repeated item the last counts.
 
-        Where the model reads order, the values are the places of the columns. Ratings that the
-        training's filter would have left out are left out.
+        Where the model reads order, the values are the places of the columns, and where it reads
+        time the items are as far apart as `usual_gap`. Ratings that the training's filter would
+        have left out are left out.
 
         Args:
             columns: (n,) numbers of items.
@@ -255,12 +269,13 @@ class ServedModel:
         """
         standard = self._standardized(values)
         if self.reads_order:
-            standard = np.arange(1.0, len(values) + 1)
+            standard = np.arange(1.0, len(values) + 1) * (self.usual_gap if self.reads_time else 1)
         place = {int(column): n for n, column in enumerate(columns)}
         if self.objective == "rating" and self.reading.min_rating is not None:
             place = {c: n for c, n in place.items() if values[n] >= self.reading.min_rating}
         chosen = np.array(sorted(place), dtype=np.int64)
-        data = np.array([standard[place[c]] for c in chosen], dtype=np.float32)
+        kind = np.float64 if self.reads_time else np.float32
+        data = np.array([standard[place[c]] for c in chosen], dtype=kind)
         shape = (1, len(self.vocabularies[1]))
         return sparse.csr_array((data, chosen, [0, len(chosen)]), shape=shape)
 
@@ -419,6 +434,14 @@ def _places(known: Interactions) -> sparse.csr_array:
     places = np.arange(1, len(rows) + 1, dtype=np.float64)
     users, items = known.ids[rows, :2].T
     return ranked(sparse.csr_array((places, (users, items)), shape=known.sizes[:2]))
+
+
+def _moments(known: Interactions) -> sparse.csr_array:
+    """Pairs of users and items, each with its time, from which the order can be told."""
+    rows = sequences_of(known)
+    assert rows.seconds is not None  # noqa: S101
+    found = moments(rows.users, rows.seconds, np.full(rows.n_users, -np.inf))
+    return sparse.csr_array((found, (rows.users, rows.items)), shape=known.sizes[:2])
 
 
 def _seen(parts: Sequence[NDArray[np.int64]], sizes: tuple[int, ...]) -> sparse.csr_array:

@@ -533,7 +533,8 @@ class Recommender(Estimator):
         Returns:
             See `recommend`, for one user; most first. The score of an item is what it carries: the
             asked item's score less that of the user without it, everything else as it is. Where the
-            model reads order, "age" tells how many items ago each was, 1 for the latest.
+            model reads order, "age" tells how many items ago each was, 1 for the latest; where it
+            reads time, "seconds" how long each was before the latest.
 
         Raises:
             NotFittedError: There is no model yet.
@@ -554,6 +555,8 @@ class Recommender(Estimator):
         answer = _answer(model, reasons, None, as_arrays)
         if model.reads_order and not as_arrays:
             answer["age"] = (pairs.nnz - ranked(pairs).data[order] + 1).astype(np.int64)
+        if model.reads_time and not as_arrays:
+            answer["seconds"] = (pairs.data.max(initial=0) - pairs.data[order]).round()
         return answer
 
     # What serves

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,15 @@ from sif.config import CFConfig, load_config
 from sif.core.gates import Selection
 from sif.core.genotype import Genotype
 from sif.core.selections import Selections
-from sif.data.interactions import Interactions, Split, Vocabulary, build_split
+from sif.data.interactions import (
+    Interactions,
+    PlantedScale,
+    Split,
+    Vocabulary,
+    build_split,
+    make_split,
+    planted_order,
+)
 from sif.data.interactions.parts import TEST, TRAIN, VALID
 from sif.evaluation.evaluate import evaluate_on
 from sif.problems.base import Session, Trained
@@ -213,3 +222,50 @@ def test_what_the_stage_needs() -> None:
 
 def test_a_large_catalog_has_fewer_scales() -> None:
     assert [len(blocks_of(scales)) for scales in (1, 2, 3, 9)] == [3, 4, 5, 5]
+
+
+def bursts(scale: PlantedScale) -> Split:
+    made = planted_order(500, 60, scales=(scale,), length=16, successors=2, seed=1)
+    dataset = SimpleNamespace(name="planted", interactions=made, official_parts=None, notes=[])
+    return make_split(dataset, "last-item", 0)
+
+
+@pytest.mark.slow
+def test_the_search_finds_a_half_life_where_there_is_one() -> None:
+    """Two searches, each of which judges some hundred candidates."""
+    for half_life in (3600.0, None):
+        scale = PlantedScale(0.9 if half_life is None else 1.0, half_life=half_life)
+        problem = problem_of(bursts(scale))
+        genotype = found_by(problem)
+        design = linear_design(genotype)
+        assert design.reads_time == (half_life is not None)
+        if half_life is not None:
+            found = design.decays[-1].half_life
+            assert found is not None and half_life / 6 < found < half_life * 6
+            assert Genotype.from_json(genotype.to_json()) == genotype
+
+
+def test_a_history_at_test_knows_nothing_of_later_times() -> None:
+    split = bursts(PlantedScale(1.0, half_life=3600.0))
+    rows = split.interactions
+    assert rows.timestamp is not None
+    later = np.where(split.part == TEST, rows.timestamp * 2, rows.timestamp)
+    shifted = replace(split, interactions=replace(rows, timestamp=later))
+    design = Genotype(
+        "order",
+        {
+            name: ((0, one),)
+            for name, one in {
+                "target": "next", "recent": "none", "middle": "0.8", "long": "0.97",
+                "half-life": "3600", "discount": "0",
+            }.items()
+        },
+    )  # fmt: skip
+    found = []
+    for one in (split, shifted):
+        problem = problem_of(one)
+        network = problem.fitted(design, {"l2": 20.0, "ahead": 0.0, "discount": 0.0})
+        evaluation = problem.test(network, one)
+        found.append((network.weights, evaluation))
+    assert torch.equal(found[0][0], found[1][0])
+    assert found[0][1].metrics == found[1][1].metrics

@@ -16,6 +16,7 @@ from sif import Recommender
 from sif.adapters.export import FORMATS, export
 from sif.adapters.implicit import SIFImplicit, to_implicit
 from sif.adapters.questions import Answering
+from sif.core.gates import Block
 from sif.errors import CheckpointError, ConfigError
 from sif.recommender.model import FILE, KIND
 from sif.spaces.linear.network import OrderNetwork
@@ -242,3 +243,99 @@ def test_a_damaged_file_is_named(
     with pytest.raises(CheckpointError, match=FILE) as caught:
         Recommender.load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def visits(users: int = 300, seed: int = 0) -> pd.DataFrame:
+    """Every visit, a day after the one before, goes on from items of the same visit alone."""
+    draws = np.random.default_rng(seed)
+    rows = []
+    for user in range(users):
+        second = 1_000_000 + int(draws.integers(0, 1000))
+        for _ in range(4):
+            circle, start = draws.integers(0, 4), draws.integers(0, 10)
+            for step in range(int(draws.integers(1, 4))):
+                second += int(draws.integers(0, 40))
+                rows.append((f"u{user}", f"i{10 * circle + (start + 3 * step) % 10}", second))
+            second += 86400
+    found = pd.DataFrame(rows, columns=["user", "item", "timestamp"])
+    return found.drop_duplicates(["user", "item"])
+
+
+@pytest.fixture(scope="module")
+def timed() -> Recommender:
+    """A model whose design is given: whether a search finds one is another test."""
+    with pytest.MonkeyPatch.context() as patch:
+        names = {
+            "target": "next", "recent": "0.3", "middle": "0.8", "long": "0.97",
+            "half-life": "3600", "discount": "0",
+        }  # fmt: skip
+        blocks = tuple(Block(name, (one,), default_op=one) for name, one in names.items())
+        patch.setattr("sif.problems.order.blocks_of", lambda *_: blocks)
+        fitted = Recommender(baselines=(), settings=QUICK, threads=1).fit(visits())
+    assert fitted.model_.reads_time and "half-life 60 min" in fitted.model_.expression
+    return fitted
+
+
+def test_times_tell_how_much_a_history_counts(timed: Recommender) -> None:
+    near, far = (pd.DataFrame({"user": "v", "item": ["i0", "i13"], "timestamp": [9_000_000, then]})
+                 for then in (9_000_010, 9_900_000))  # fmt: skip
+    scores = []
+    for rows in (near, far):
+        grown = copy.deepcopy(timed)
+        grown.fold_in(rows)
+        reasons = grown.explain("v", "i16")
+        assert reasons.score.sum() == pytest.approx(grown.predict("v", "i16"), rel=1e-4, abs=1e-6)
+        assert reasons.seconds.max() == rows.timestamp[1] - rows.timestamp[0]
+        scores.append(grown.predict("v", ["i3", "i16"]))
+    assert not np.allclose(scores[0], scores[1])
+
+
+def test_a_known_user_is_his_rows_at_their_times(timed: Recommender) -> None:
+    data = visits()
+    grown = copy.deepcopy(timed)
+    mine = data[data.user == "u7"]
+    grown.fold_in(mine.assign(user="v"))
+    pd.testing.assert_frame_equal(
+        grown.recommend("v", as_arrays=False).drop(columns="user", errors="ignore"),
+        timed.recommend("u7").drop(columns="user", errors="ignore"),
+    )
+
+
+def test_files_and_matrices_keep_the_times(timed: Recommender, tmp_path: Path) -> None:
+    timed.save(tmp_path)
+    pd.testing.assert_frame_equal(
+        Recommender.load(tmp_path).explain("u3", "i5"), timed.explain("u3", "i5")
+    )
+    served = to_implicit(timed)
+    had = served.user_items[:2]
+    again = served.recommend([0, 1], had, recalculate_user=True)
+    for one, other in zip(again, served.recommend([0, 1], had), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_list_without_times_is_spaced_as_lists_usually_are(timed: Recommender) -> None:
+    gap = timed.model_.usual_gap
+    data = visits().sort_values(["user", "timestamp"], kind="stable")
+    same = data.user.eq(data.user.shift())
+    assert gap == pytest.approx(data.timestamp.diff()[same].median(), abs=1e-3)
+    items = ["i0", "i13", "i16"]
+    spaced = 9_000_000 + (gap * np.arange(3)).round().astype(int)
+    grown, plain = copy.deepcopy(timed), copy.deepcopy(timed)
+    grown.fold_in(pd.DataFrame({"user": "v", "item": items, "timestamp": spaced}))
+    plain.fold_in(pd.DataFrame({"user": "v", "item": items}))
+    listed = timed.recommend_new(items)
+    for one in (grown, plain):
+        assert one.recommend("v").item.tolist() == listed.item.tolist()
+        np.testing.assert_allclose(one.recommend("v").score, listed.score, rtol=1e-4)
+
+
+def test_late_rows_stand_behind_what_is_known(timed: Recommender) -> None:
+    data = visits()
+    mine = data[data.user == "u0"]
+    new = next(f"i{n}" for n in range(40) if f"i{n}" not in set(mine.item))
+    for then in (1, mine.timestamp.max(), 9_000_000):
+        grown = copy.deepcopy(timed)
+        grown.partial_fit(pd.DataFrame({"user": ["u0"], "item": [new], "timestamp": [then]}))
+        reasons = grown.explain("u0", "i5", n=40)
+        assert reasons.age[reasons.item == new].item() == 1
+        assert len(reasons) == len(mine) + 1

@@ -49,18 +49,19 @@ def read_frame(frame: pd.DataFrame, columns: Columns | None = None) -> Interacti
     return replace(data, titles=dict(zip(first["item"], first["title"].astype(str), strict=True)))
 
 
-def matrix_values(matrix: Any, objective: str) -> sparse.coo_array:
-    """The values of a user by item matrix that are interactions, float32; repeated ones add up.
+def matrix_values(matrix: Any, objective: str, dtype: Any = np.float32) -> sparse.coo_array:
+    """The values of a user by item matrix that are interactions; repeated ones add up.
 
     Args:
         matrix: (n_users, n_items), any sparse format.
         objective: "rating": all but zeros; "ranking": those above zero, since a confidence below it
             is a dislike.
+        dtype: Of the values.
 
     Raises:
         DataError: A value is not finite.
     """
-    values = sparse.coo_array(matrix, dtype=np.float32, copy=True)
+    values = sparse.coo_array(matrix, dtype=dtype, copy=True)
     values.sum_duplicates()
     finite = np.isfinite(values.data)
     if not finite.all():

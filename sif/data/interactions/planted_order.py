@@ -1,11 +1,11 @@
 """Generated sequences with known time scales, to check a search for them against the truth.
 
 The next item of a user is drawn by what he took before: one of the scales by its weight; then an
-earlier item within its window, as likely as gamma^age; then one of that item's successors, which
-every scale has of its own. So the chances of the next item are linear in the decayed histories. A
-share of the items follows popularity instead, and nobody takes an item twice. Without a scale the
-user's taste draws all items, in an order that says nothing. The functions here are independent of
-those that a search tries.
+earlier item within its window, as likely as gamma^age and half as likely per half-life; then one of
+that item's successors, which every scale has of its own. So the chances of the next item are linear
+in the decayed histories. A share of the items follows popularity instead, and nobody takes an item
+twice. Without a scale the user's taste draws all items, in an order that says nothing. The
+functions here are independent of those that a search tries.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ _STREAM = 0x09DE  # keeps these random numbers apart from those of other generat
 _POPULARITY_POWER = 0.5  # popularity falls with rank^-0.5
 _GROUPS, _TASTES = 20, 2  # groups of items, and how many of them a user likes
 _BEGIN, _STEP = 1_000_000_000, 3600  # seconds
+_WITHIN, _PAUSE, _PAUSES = (
+    300.0,
+    86400.0,
+    0.2,
+)  # mean seconds within bursts and of pauses, their share
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class PlantedScale:
         gamma: Factor by which an item's weight shrinks per later item, in (0, 1].
         window: Items of the history that count, the latest ones; None: all.
         weight: How often it draws the next item, relative to other scales.
+        half_life: Seconds in which an item's weight halves as well; None: time does not count.
 
     Raises:
         DataError: A number is out of range.
@@ -46,6 +52,7 @@ class PlantedScale:
     gamma: float
     window: int | None = None
     weight: float = 1.0
+    half_life: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.gamma <= 1:
@@ -54,6 +61,8 @@ class PlantedScale:
             raise DataError(f"planted: window: expected at least 1 item, found {self.window}")
         if not 0 < self.weight < math.inf:
             raise DataError(f"planted: weight: expected a number above 0, found {self.weight}")
+        if self.half_life is not None and not 0 < self.half_life < math.inf:
+            raise DataError(f"planted: half_life: expected seconds above 0, found {self.half_life}")
 
 
 def planted_order(
@@ -79,7 +88,8 @@ def planted_order(
         seed: The same seed gives the same data.
 
     Returns:
-        Interactions without ratings, in order of time.
+        Interactions without ratings, in order of time. Where a scale has a half-life, users come in
+        bursts with pauses between them, else about once an hour.
 
     Raises:
         DataError: A number is out of range.
@@ -91,15 +101,20 @@ def planted_order(
     lengths = rng.integers(length // 2, length + length // 2 + 1, users)
     lengths = -np.sort(-lengths)  # those who are not done yet are the first ones
     base = noise * popularity
+    timed = any(scale.half_life is not None for scale in scales)
+    gaps = _bursts((users, int(lengths[0])), seed) if timed else None
     taken = (
-        _walks(lengths, base, 1 - noise, scales, successors, rng)
+        _walks(lengths, base, 1 - noise, scales, successors, rng, gaps)
         if scales
         else _sets(lengths, base, 1 - noise, rng)
     )
     place, user = np.nonzero(taken.T >= 0)
     numbers = rng.permutation(users)
     ids = np.stack([numbers[user], taken[user, place]], axis=1)
-    seconds = _BEGIN + _STEP * place + rng.integers(0, _STEP, len(place))
+    if gaps is None:
+        seconds = _BEGIN + _STEP * place + rng.integers(0, _STEP, len(place))
+    else:
+        seconds = _BEGIN + gaps.cumsum(axis=1)[user, place]
     order = np.argsort(seconds, kind="stable")
     return Interactions(
         ids=ids[order],
@@ -148,9 +163,12 @@ def _check(users: int, items: int, length: int, successors: int, noise: float) -
 
 def _walks(
     lengths: Int64Array, base: Floats, share: float, scales: Sequence[PlantedScale],
-    successors: int, rng: np.random.Generator,
+    successors: int, rng: np.random.Generator, gaps: Int64Array | None,
 ) -> Int64Array:  # fmt: skip
-    """(n_users, longest) items of each user in order, -1 beyond his last."""
+    """(n_users, longest) items of each user in order, -1 beyond his last.
+
+    Gaps (n_users, longest) are the seconds before each item.
+    """
     shape = len(lengths), len(base)
     follows = [_followers(shape[1], successors, rng) for _ in scales]
     weights = share * np.array([scale.weight for scale in scales])
@@ -170,11 +188,20 @@ def _walks(
         open_items[rows, item], taken[:n, place] = False, item
         for scale, history in zip(scales, histories, strict=True):
             np.multiply(history, scale.gamma, out=history)
+            if scale.half_life is not None and gaps is not None:
+                history[:n] *= np.exp2(-gaps[:n, place] / scale.half_life)[:, None]
             history[rows, item] += 1
             if scale.window is not None and place >= scale.window:
                 # Exactly: what is nearly 0 could be below.
                 history[rows, taken[:n, place - scale.window]] = 0
     return taken
+
+
+def _bursts(shape: tuple[int, int], seed: int) -> Int64Array:
+    """(n_users, longest) seconds before each item, few within a burst and many in a pause."""
+    rng = np.random.default_rng([_STREAM, seed, 2])
+    mean = np.where(rng.random(shape) < _PAUSES, _PAUSE, _WITHIN)
+    return np.asarray(1 + rng.exponential(mean), dtype=np.int64)
 
 
 def _sets(lengths: Int64Array, base: Floats, share: float, rng: np.random.Generator) -> Int64Array:

@@ -6,15 +6,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from sif.core.gates import Block
 from sif.core.genotype import Genotype, check_names
-from sif.spaces.linear.sequences import Decay
+from sif.errors import GenotypeError
+from sif.spaces.linear.sequences import Decay, Sequences
 
 NAME = "order"
 """Of the space, as written in genotypes."""
 FORGOTTEN = 0.03
 """Weight, relative to the latest item's, below which an item is outside of a scale's window."""
-NONE, SET = "none", "set"
+NONE, SET, LAST = "none", "set", "last"
 SCALES: Mapping[str, tuple[str, ...]] = {
     "recent": (NONE, "0.3", "0.5"),
     "middle": ("0.8", "0.6", "0.7", "0.9", "0.95"),
@@ -24,6 +27,17 @@ SCALES: Mapping[str, tuple[str, ...]] = {
 FIRST = {"recent": "0.3", "middle": "0.8", "long": "0.97"}
 """Where a search begins: with all scales, of which it drops the superfluous. Scales that help each
 other alone would never be added one by one."""
+LAST_ITEMS = 116
+"""Items of the scale "last", which count alike: as many as those of gamma .97."""
+LONGEST = 349
+"""Items at most of a scale that fades by time. Users do much in little time, so the weight alone
+would not end a window, and a fit costs the pairs within it. As many as those of gamma .99."""
+HALF_LIFE = "half-life"
+"""Block of the half-life by which the longest scale fades in time as well, in seconds. Only spaces
+on data with times have it, with choices from these data, and so have their genotypes."""
+HALF_LIVES = 6
+UNEVEN = 10
+"""Ratio of the 95 % and the 5 % quantile of the gaps from which time says more than rank."""
 TARGET, DISCOUNT = "target", "discount"
 ANY = "any"
 AHEAD = {"next": 0.0, "next-0.3": 0.3, "next-0.5": 0.5}
@@ -44,10 +58,50 @@ BLOCKS = (
 )  # fmt: skip
 
 
-def blocks_of(scales: int) -> tuple[Block, ...]:
-    """The blocks of designs with so many time scales at most, from 1."""
+def blocks_of(scales: int, half_lives: tuple[str, ...] = ()) -> tuple[Block, ...]:
+    """The blocks of designs with so many time scales at most, from 1.
+
+    Args:
+        scales: Time scales side by side.
+        half_lives: Choices of seconds, see `half_lives_of`; empty: histories do not fade by time.
+    """
     dropped = {1: ("recent", "long"), 2: ("recent",)}.get(scales, ())
-    return tuple(block for block in BLOCKS if block.name not in dropped)
+    blocks = tuple(block for block in BLOCKS if block.name not in dropped)
+    if not half_lives:
+        return blocks
+    timed = Block(HALF_LIFE, (NONE, *half_lives), default_op=NONE, own_weights=True)
+    return (
+        *(_with_last(block) if block.name == "middle" else block for block in blocks[:-1]),
+        timed, blocks[-1],
+    )  # fmt: skip
+
+
+def _with_last(block: Block) -> Block:
+    """With a scale that forgets nothing by rank, so that time alone may."""
+    return replace(block, operations=(*block.operations, LAST))
+
+
+def half_lives_of(sequences: Sequences) -> tuple[str, ...]:
+    """Half-lives that may suit data, in whole seconds of two digits.
+
+    They ascend by one factor from the median time between two rows of a user, ties left out,
+    towards the time that the data take: shorter ones tell ties from the rest, longer ones nothing.
+
+    Returns:
+        Empty where there are no times, or where all rows are about as far from the next one, as
+        those are whose times are places in truth: time says what rank says.
+    """
+    gaps = sequences.gaps
+    gaps = gaps[gaps > 0]
+    if not len(gaps):
+        return ()
+    low, median, high = np.quantile(gaps, (0.05, 0.5, 0.95))
+    if high < UNEVEN * low:
+        return ()
+    assert sequences.seconds is not None  # noqa: S101
+    span = float(np.ptp(sequences.seconds))
+    found = (median * (span / median) ** (step / HALF_LIVES) for step in range(HALF_LIVES))
+    return tuple(dict.fromkeys(str(int(float(f"{seconds:.1e}"))) for seconds in found))
 
 
 @dataclass(frozen=True)
@@ -72,6 +126,11 @@ class LinearDesign:
         return max(1, len(self.decays))
 
     @property
+    def reads_time(self) -> bool:
+        """True if a scale fades by time."""
+        return any(decay.half_life is not None for decay in self.decays)
+
+    @property
     def expression(self) -> str:
         """The model on one line, such as "next item from history(0.3, 0.8, 0.97)"."""
         told = "any item from set(user)"
@@ -81,14 +140,53 @@ class LinearDesign:
         return told if not self.discount else f"{told} / popularity^{self.discount:g}"
 
 
-def decay_of(name: str) -> Decay | None:
-    """The decay of a name in `SCALES`; None for "none"."""
+def decay_of(name: str, half_life: float | None = None) -> Decay | None:
+    """The decay of a name in `SCALES`, or "last"; None for "none".
+
+    Args:
+        name: The name.
+        half_life: Seconds in which a weight halves as well; None: time does not count.
+    """
     if name == NONE:
         return None
     if name == SET:
-        return Decay(1.0)
+        return Decay(1.0, None if half_life is None else LONGEST, half_life)
+    if name == LAST:
+        return Decay(1.0, LAST_ITEMS, half_life)
     gamma = float(name)
-    return Decay(gamma, math.ceil(math.log(FORGOTTEN) / math.log(gamma)))
+    return Decay(gamma, math.ceil(math.log(FORGOTTEN) / math.log(gamma)), half_life)
+
+
+def decays_of(names: Mapping[str, str]) -> tuple[Decay, ...]:
+    """The time scales of operations by block; the longest one fades by the half-life, if any.
+
+    Raises:
+        GenotypeError: A half-life that is none.
+    """
+    chosen = [names[block] for block in SCALES if names.get(block, NONE) != NONE]
+    half_life = half_life_of(names.get(HALF_LIFE, NONE))
+    each = [None] * (len(chosen) - 1) + [half_life]
+    found = (decay_of(name, one) for name, one in zip(chosen, each, strict=False))
+    return tuple(decay for decay in found if decay is not None)
+
+
+def half_life_of(name: str) -> float | None:
+    """Seconds of a name; None for "none".
+
+    Raises:
+        GenotypeError: The name is no number above 0.
+    """
+    if name == NONE:
+        return None
+    try:
+        seconds = float(name)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise GenotypeError(
+            f"genotype: block {HALF_LIFE!r}: expected seconds above 0 or {NONE}, found {name!r}"
+        )
+    return seconds
 
 
 def linear_design(genotype: Genotype) -> LinearDesign:
@@ -97,14 +195,21 @@ def linear_design(genotype: Genotype) -> LinearDesign:
     Raises:
         GenotypeError: Another space or unknown names.
     """
-    check_names(genotype, NAME, {block.name: block.operations for block in BLOCKS})
+    legal = {block.name: block.operations for block in map(_legal, BLOCKS)}
+    if HALF_LIFE in genotype.blocks:
+        half_life_of(name := genotype.operation(HALF_LIFE))
+        legal[HALF_LIFE] = (name,)
+    check_names(genotype, NAME, legal)
     discount = float(genotype.operation(DISCOUNT))
     target = genotype.operation(TARGET)
     if target == ANY:
         return LinearDesign((), discount)
-    found = (decay_of(genotype.operation(name)) for name in SCALES)
-    decays = tuple(decay for decay in found if decay is not None)
+    decays = decays_of({block: genotype.operation(block) for block in genotype.blocks})
     return LinearDesign(decays, discount, AHEAD[target])
+
+
+def _legal(block: Block) -> Block:
+    return _with_last(block) if block.name == "middle" else block
 
 
 def with_powers(genotype: Genotype, ahead: float, discount: float) -> Genotype:

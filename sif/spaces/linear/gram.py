@@ -1,10 +1,11 @@
 """The normal equations of what follows on decayed histories, without the histories' matrix.
 
-Row k of a user has as input, for each scale, x_k[a] = sum over earlier places i of item a within
-the window of exp(-rate (T_(k-1) - T_i)), and as target the item at k. X^T X would multiply millions
-of long rows. A pair of places i <= j enters all rows after j, and the sum of their products is
+Row k of a user has as input, for each scale s, x_k[a] = sum over earlier places i of item a within
+the window of exp(s_i - s_(k-1)), and as target the item at k. The clock of a scale, s_i, goes on by
+rank, by time or by both. X^T X would multiply millions of long rows. A pair of places i <= j enters
+all rows after j, and the sum of their products, i under scale s and j under t, is
 
-    exp(-rate_s (T_j - T_i)) * sum over k > j of w_k exp(-(rate_s + rate_t) (T_(k-1) - T_j)),
+    exp(s_i - s_j) * sum over k > j of w_k exp(s_j + t_j - s_(k-1) - t_(k-1)),
 
 whose second factor is one backward recurrence over a user's places. So the cost is the number of
 pairs within the longer window, not its square. Where the target holds further items as well, each
@@ -216,7 +217,7 @@ def reach(decay: Decay, longest: int) -> int:
     """Places back that count under a decay."""
     if decay.window is not None:
         return min(decay.window, longest)
-    if decay.unit is not None or decay.gamma == 1:
+    if decay.gamma == 1:
         return longest
     return min(longest, int(np.ceil(np.log(NEGLIGIBLE) / np.log(decay.gamma))) + 1)
 
@@ -234,7 +235,7 @@ def _earlier(sequences: Sequences, lags: range, more: int) -> Iterator[tuple[int
 
 def _targets(sequences: Sequences, decay: Decay, ahead: float, weights: Numbers) -> Entries:
     """Every earlier place within the window, with the places whose items are in the targets."""
-    clock, longest = sequences.clock(decay), int(sequences.lengths.max(initial=0))
+    longest = int(sequences.lengths.max(initial=0))
     window = reach(decay, longest - 1)
     more = int(np.ceil(np.log(FAINT) / np.log(ahead))) if ahead else 0
     before = np.zeros(len(sequences.items) if ahead else 0)  # of each place, by the last lag
@@ -242,7 +243,7 @@ def _targets(sequences: Sequences, decay: Decay, ahead: float, weights: Numbers)
         k = i + lag
         value = np.zeros(len(i))
         if lag <= window:
-            value = weights[k] * np.exp(-decay.rate * (clock[k - 1] - clock[i]))
+            value = weights[k] * np.exp(-sequences.faded(decay, k - 1, i))
         if ahead:
             value += ahead * before[i]
             before[i] = value
@@ -256,8 +257,7 @@ class _Pairs:
         self.sequences, self.first = sequences, first
         longest = int(sequences.lengths.max(initial=0))
         self.reaches = reach(first, longest), reach(second, longest)
-        self.clocks = sequences.clock(first), sequences.clock(second)
-        self.faded = first.rate * self.clocks[0] + second.rate * self.clocks[1]
+        self.faded = sequences.clock(first) + sequences.clock(second)
         self.after = _sums_after(sequences, self.faded, weights)
 
     def earlier(self, least: int = 0, most: int | None = None) -> Entries:
@@ -272,8 +272,7 @@ class _Pairs:
             cut = np.flatnonzero(count < self.sequences.left[j])
             beyond = j[cut] + count[cut]
             value[cut] -= np.exp(self.faded[j[cut]] - self.faded[beyond]) * self.after[beyond]
-            clock = self.clocks[0]
-            yield i, j, value * np.exp(-self.first.rate * (clock[j] - clock[i]))
+            yield i, j, value * np.exp(-self.sequences.faded(self.first, j, i))
 
 
 def _sums_after(sequences: Sequences, faded: Numbers, weights: Numbers) -> Numbers:

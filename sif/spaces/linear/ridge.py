@@ -108,10 +108,9 @@ def histories(sequences: Sequences, decays: Sequence[Decay]) -> sp.csr_matrix:
     shape = (sequences.n_users, sequences.n_items)
     blocks = []
     for decay in decays:
-        clock = sequences.clock(decay)
         at = np.flatnonzero(sequences.left < reach(decay, longest))
         ends = sequences.starts[1:][sequences.users[at]] - 1
-        values = np.exp(-decay.rate * (clock[ends] - clock[at])).astype(np.float32)
+        values = np.exp(-sequences.faded(decay, ends, at)).astype(np.float32)
         blocks.append(sp.csr_matrix((values, (sequences.users[at], sequences.items[at])), shape))
     return sp.csr_matrix(sp.hstack(blocks))
 

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from sif.errors import ConfigError, ShapeError
+from sif.errors import ConfigError, DataError, ShapeError
 
 Ids = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -18,12 +18,12 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Decay:
-    """How fast a history is forgotten: one time scale.
+    """How fast a history is forgotten: one time scale, by rank, by time or by both.
 
     Attributes:
-        gamma: Factor by which an item's weight shrinks per unit of the clock, in (0, 1].
+        gamma: Factor by which an item's weight shrinks per later item, in (0, 1].
         window: Items of the history that count, the latest ones; None: all.
-        unit: Seconds of a unit of the clock; None: every item is one unit, whatever the time.
+        half_life: Seconds in which a weight halves; None: time does not count.
 
     Raises:
         ConfigError: A number is out of range.
@@ -31,27 +31,44 @@ class Decay:
 
     gamma: float
     window: int | None = None
-    unit: float | None = None
+    half_life: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.gamma <= 1:
             raise ConfigError(f"gamma: expected a factor in (0, 1], found {self.gamma:g}")
         if self.window is not None and self.window < 1:
             raise ConfigError(f"window: expected at least 1 item, found {self.window}")
-        if self.unit is not None and not 0 < self.unit < math.inf:
-            raise ConfigError(f"unit: expected seconds above 0, found {self.unit:g}")
+        if self.half_life is not None and not 0 < self.half_life < math.inf:
+            raise ConfigError(f"half-life: expected seconds above 0, found {self.half_life:g}")
 
     def __str__(self) -> str:
-        if self.gamma == 1 and self.window is None:
+        if self.gamma == 1 and self.window is None and self.half_life is None:
             return "set"
-        last = "" if self.window is None else f", last {self.window}"
-        clock = "" if self.unit is None else f" per {self.unit:g} s"
-        return f"{self.gamma:g}{clock}{last}"
+        by_rank = [] if self.gamma == 1 and self.half_life is not None else [f"{self.gamma:g}"]
+        by_time = [] if self.half_life is None else [f"half-life {duration(self.half_life)}"]
+        last = [] if self.window is None else [f"last {self.window}"]
+        return ", ".join(by_rank + by_time + last)
 
     @property
     def rate(self) -> float:
-        """Natural logarithm of the shrinkage per unit."""
+        """Natural logarithm of the shrinkage per later item."""
         return -float(np.log(self.gamma))
+
+    @property
+    def time_rate(self) -> float:
+        """Natural logarithm of the shrinkage per second."""
+        return 0.0 if self.half_life is None else math.log(2) / self.half_life
+
+
+UNITS = (("days", 86400.0), ("hours", 3600.0), ("min", 60.0))
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people, such as "3.2 days"."""
+    for name, unit in UNITS:
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds:.3g} s"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +117,12 @@ class Sequences:
         """From a matrix of users and items whose entries tell the order.
 
         Args:
-            places: CSR (n_users, n_items): of a user's items the larger, the later.
+            places: CSR (n_users, n_items): of a user's items the larger, the later. They are the
+                times, in seconds, for those who ask.
         """
         users = np.repeat(np.arange(places.shape[0]), np.diff(places.indptr))
-        return cls.of(users, places.indices.astype(np.int64), places.shape, places.data)
+        items = places.indices.astype(np.int64)
+        return cls.of(users, items, places.shape, seconds=places.data)
 
     @property
     def n_users(self) -> int:
@@ -121,18 +140,45 @@ class Sequences:
         return np.repeat(np.arange(self.n_users), self.lengths)
 
     @cached_property
+    def gaps(self) -> Numbers:
+        """(k,) seconds between rows of one user that follow each other; empty without times."""
+        if self.seconds is None:
+            return np.zeros(0)
+        within = np.diff(self.users) == 0
+        return np.asarray(np.diff(self.seconds)[within], dtype=np.float64)
+
+    @property
+    def usual_gap(self) -> float:
+        """Median of the gaps; 0 without any."""
+        return float(np.median(self.gaps)) if len(self.gaps) else 0.0
+
+    @cached_property
     def left(self) -> Ids:
         """(n,) how many places of the same user come after each."""
         ends: Ids = self.starts[1:][self.users]
         return ends - 1 - np.arange(len(self.items))
 
     def clock(self, decay: Decay) -> Numbers:
-        """(n,) time of every place in the units of a decay."""
-        if decay.unit is None:
-            return np.arange(len(self.items), dtype=np.float64)
+        """(n,) a clock of each user whose differences are negative logarithms of weights.
+
+        Raises:
+            DataError: A decay by time, and no times are known.
+        """
+        clock: Numbers = decay.rate * np.arange(len(self.items), dtype=np.float64)
+        return clock if decay.half_life is None else clock + decay.time_rate * self._times(decay)
+
+    def faded(self, decay: Decay, later: Ids, earlier: Ids) -> Numbers:
+        """(k,) differences of the clock from earlier to later places, without rounding twice."""
+        by_rank: Numbers = decay.rate * (later - earlier).astype(np.float64)
+        if decay.half_life is None:
+            return by_rank
+        times = self._times(decay)
+        return by_rank + decay.time_rate * (times[later] - times[earlier])
+
+    def _times(self, decay: Decay) -> Numbers:
         if self.seconds is None:
-            raise ShapeError(f"decay {decay}: expected times, found none")
-        return self.seconds / decay.unit
+            raise DataError(f"history({decay}): expected times, found none")
+        return self.seconds
 
     def where(self, kept: NDArray[np.bool_]) -> Sequences:
         """The same users with some of the places (n,) only."""
@@ -143,11 +189,19 @@ class Sequences:
 
     @classmethod
     def stacked(cls, parts: list[Sequences]) -> Sequences:
-        """The users of several, one after the other, without times."""
+        """The users of several, one after the other."""
         ends = np.cumsum([0, *(len(part.items) for part in parts)])
         starts = [part.starts[:-1] + end for part, end in zip(parts, ends, strict=False)]
         items = np.concatenate([part.items for part in parts])
-        return cls(items, np.concatenate([*starts, ends[-1:]]), parts[0].n_items)
+        seconds = [part.seconds for part in parts if part.seconds is not None]
+        times = np.concatenate(seconds) if len(seconds) == len(parts) else None
+        return cls(items, np.concatenate([*starts, ends[-1:]]), parts[0].n_items, times)
+
+    def first(self, count: int) -> Sequences:
+        """The first users."""
+        starts = self.starts[: count + 1]
+        seconds = None if self.seconds is None else self.seconds[: starts[-1]]
+        return Sequences(self.items[: starts[-1]], starts, self.n_items, seconds)
 
 
 def ranked(places: sp.csr_array) -> sp.csr_array:
@@ -155,3 +209,24 @@ def ranked(places: sp.csr_array) -> sp.csr_array:
     found = Sequences.of_places(places)
     within = np.arange(len(found.items)) - found.starts[found.users] + 1
     return sp.csr_array((within.astype(np.float32), (found.users, found.items)), shape=places.shape)
+
+
+TICK = 2.0**-20
+"""Seconds between items of one moment, by which their order is told."""
+
+
+def moments(users: Ids, seconds: Numbers, last: Numbers) -> Numbers:
+    """Times that tell the order as well: of one moment each is a tick later than the one before.
+
+    Args:
+        users: (n,) user of each row, ascending.
+        seconds: (n,) time of each, ascending within a user.
+        last: (n_users,) moment behind which a user's rows come, -inf for none.
+    """
+    later = np.maximum(seconds, last[users])
+    places = np.arange(len(users))
+    fresh = np.ones(len(users), dtype=bool)
+    fresh[1:] = (users[1:] != users[:-1]) | (later[1:] != later[:-1])
+    ties = places - np.maximum.accumulate(np.where(fresh, places, 0))
+    found: Numbers = later + TICK * (ties + (later == last[users]))
+    return found

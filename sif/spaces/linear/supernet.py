@@ -20,12 +20,15 @@ from sif.spaces.linear.design import (
     ANY,
     BLOCKS,
     DISCOUNT,
+    HALF_LIFE,
     NAME,
     NONE,
     SCALES,
     TARGET,
     LinearDesign,
     decay_of,
+    decays_of,
+    half_life_of,
     linear_design,
 )
 from sif.spaces.linear.gram import Products
@@ -51,10 +54,7 @@ class Judged:
 
     def first(self, count: int) -> Judged:
         """The first users."""
-        known = self.known
-        starts = known.starts[: count + 1]
-        items = known.items[: starts[-1]]
-        return Judged(Sequences(items, starts, known.n_items), self.truth[:count])
+        return Judged(self.known.first(count), self.truth[:count])
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +66,8 @@ class OrderContext:
         l2: Ridge penalty of the next item, in rows.
         set_l2: The same of any item.
         criterion: Validation error of scores (n_users, n_items) of a batch's users.
-        gain: Share by which order, each further scale and further items in the target must lower
-            the error to be worth it.
+        gain: Share by which order, each further scale, a decay by time and further items in the
+            target must lower the error to be worth it.
         popularity: (n_items,) train rows of each item.
     """
 
@@ -161,22 +161,27 @@ class OrderSpace(nn.Module):
 
     def _next(self, batch: Judged, gates: Gates, ahead: float) -> Tensor:
         """Scores by the histories of all decays, each through the weights of its scale."""
-        scales = [block.name for block in self.blocks if block.name in SCALES]
-        active = [decay_of(self._names(n)[int(gates.weights[n][0].argmax())]) for n in scales]
-        chosen = tuple(decay for decay in active if decay is not None)
-        parts = iter(self.weights(chosen, ahead).split(self.context.train.n_items))
+        names = {b.name: self._names(b.name)[_chosen(gates, b.name)] for b in self.blocks}
+        scales = [name for name in SCALES if names.get(name, NONE) != NONE]
+        parts = iter(self.weights(decays_of(names), ahead).split(self.context.train.n_items))
         result = torch.zeros(batch.truth.shape)
-        for name, decay in zip(scales, active, strict=True):
-            if decay is None:
-                continue
+        for scale in scales:
             weights = next(parts).numpy()
-            for gate, other in zip(gates.weights[name][0], self._names(name), strict=True):
-                if other != NONE and (gates.active is None or bool(gate)):
-                    one = decay_of(other)
-                    assert one is not None  # noqa: S101
-                    known = torch.from_numpy(histories(batch.known, [one]) @ weights)
-                    result = result + gate.to(result) * known
+            halving = self._open(gates, HALF_LIFE) if scale == scales[-1] else []
+            for gate, other in self._open(gates, scale):
+                for share, half_life in halving or [(torch.ones(()), NONE)]:
+                    one = decay_of(other, half_life_of(half_life))
+                    if one is not None:
+                        known = torch.from_numpy(histories(batch.known, [one]) @ weights)
+                        result = result + share.to(result) * gate.to(result) * known
         return result
+
+    def _open(self, gates: Gates, block: str) -> list[tuple[Tensor, str]]:
+        """Gates and names of a block's operations that are computed; none where it is not there."""
+        if all(one.name != block for one in self.blocks):
+            return []
+        both = zip(gates.weights[block][0], self._names(block), strict=True)
+        return [one for one in both if gates.active is None or bool(one[0])]
 
     def _names(self, block: str) -> tuple[str, ...]:
         return next(one.operations for one in self.blocks if one.name == block)
@@ -209,7 +214,7 @@ class OrderSpace(nn.Module):
         key = id(batch), design
         if key not in self._errors:
             error = self.context.criterion(batch, self.scores(batch, design))
-            beyond = len(design.decays) + (design.ahead > 0)
+            beyond = len(design.decays) + (design.ahead > 0) + design.reads_time
             self._errors[key] = error * math.exp(self.context.gain * beyond)
         return self._errors[key]
 
@@ -218,3 +223,8 @@ class OrderSpace(nn.Module):
         chosen = gates.choices().named(self.blocks)
         neutral = {block.name: ((0, NONE),) for block in BLOCKS if block.name not in chosen}
         return Genotype(self.name, {**chosen, **neutral})
+
+
+def _chosen(gates: Gates, block: str) -> int:
+    """The operation of a block with the largest gate."""
+    return int(gates.weights[block][0].argmax())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from sif import plots
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
+from sif.evaluation.histories import sequences_of
 from sif.methods.configuration import configured
 from sif.problems.base import SEARCHED
 from sif.problems.interactions import InteractionProblem
@@ -118,13 +120,20 @@ def _function(
 ) -> dict[str, Any]:
     """Curves of the transforms and the surface of the function over one embedding dimension.
 
-    Of an item-item model the weight of an item by its age, for each time scale.
+    Of an item-item model the weight of an item by its age, for each time scale; where this fades by
+    time, of items as far apart as they typically are.
     """
     if isinstance(network, OrderNetwork):
         linear, decays = linear_design(genotype), network.design.decays
         ages = range(max((d.window or _AGES for d in decays), default=0))
+        gap = sequences_of(problem.train_part).usual_gap if network.design.reads_time else 0.0
         weights = {
-            str(d): [d.gamma**age if age < (d.window or _AGES) else 0.0 for age in ages]
+            str(d): [
+                d.gamma**age * math.exp(-age * gap * d.time_rate)
+                if age < (d.window or _AGES)
+                else 0.0
+                for age in ages
+            ]
             for d in decays
         }
         return {"expression": linear.expression, "surface": None, "decays": weights}

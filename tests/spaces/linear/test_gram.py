@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sif.errors import ConfigError, DivergedError, ShapeError
+from sif.errors import ConfigError, DataError, DivergedError
 from sif.spaces.linear import gram
 from sif.spaces.linear.gram import Products, normal_equations
 from sif.spaces.linear.ridge import histories, solve
@@ -42,13 +42,13 @@ def rows(sequences: Sequences, decays: list[Decay], weights: NDArray[np.float64]
         for k in range(begin + 1, end):
             row = np.zeros((len(decays), n))
             for scale, decay in enumerate(decays):
-                unit = decay.unit
                 for i in range(begin, k):
-                    age = k - 1 - i
-                    if unit is not None:
-                        age = (sequences.seconds[k - 1] - sequences.seconds[i]) / unit
+                    weight = decay.gamma ** (k - 1 - i)
+                    if decay.half_life is not None:
+                        seconds = sequences.seconds[k - 1] - sequences.seconds[i]
+                        weight *= 0.5 ** (seconds / decay.half_life)
                     if decay.window is None or k - i <= decay.window:
-                        row[scale, sequences.items[i]] += decay.gamma**age
+                        row[scale, sequences.items[i]] += weight
             x.append(row.ravel())
             y.append(np.eye(n)[sequences.items[k]])
             w.append(weights[k])
@@ -62,9 +62,9 @@ def squares(sequences: Sequences, decay: Decay) -> NDArray[np.float64]:
         for k in range(1, sequences.left[place] + 1):
             assert sequences.seconds is not None
             seconds = (sequences.seconds[place + k - 1] - sequences.seconds[place]).item()
-            age = k - 1 if decay.unit is None else seconds / decay.unit
+            fade = 1.0 if decay.half_life is None else 0.5 ** (seconds / decay.half_life)
             if decay.window is None or k <= decay.window:
-                found[item] += decay.gamma ** (2 * age)
+                found[item] += (decay.gamma ** (k - 1) * fade) ** 2
     return found
 
 
@@ -78,19 +78,22 @@ def test_normal_equations_are_those_of_the_rows(seed: int, decays: list[Decay]) 
     # Decays without a window are cut where an item weighs less than 1e-4.
     np.testing.assert_allclose(found.gram, x.T @ (w[:, None] * x), atol=2e-3)
     np.testing.assert_allclose(found.cross, x.T @ (w[:, None] * y), atol=2e-3)
-    if all(d.window is not None or d.gamma == 1 or d.unit is not None for d in decays):
+    if all(d.window is not None or d.gamma == 1 for d in decays):
         np.testing.assert_allclose(found.gram, x.T @ (w[:, None] * x), atol=1e-10)
         np.testing.assert_allclose(found.cross, x.T @ (w[:, None] * y), atol=1e-10)
 
 
 EXACT = st.one_of(
     st.builds(Decay, st.floats(0.05, 0.99), st.integers(1, 30)),
+    st.builds(Decay, st.floats(0.05, 0.99), st.integers(1, 30), st.floats(1.0, 1e6)),
     st.builds(
-        Decay, st.floats(0.05, 0.99), st.one_of(st.none(), st.integers(1, 30)), st.just(60.0)
+        Decay,
+        st.just(1.0),
+        st.one_of(st.none(), st.integers(1, 30)),
+        st.one_of(st.none(), st.floats(1.0, 1e6)),
     ),
-    st.builds(Decay, st.just(1.0), st.one_of(st.none(), st.integers(1, 30))),
 )
-"""Decays with a window, by time, or without any: none is cut where an item hardly weighs."""
+"""Decays with a window or without any: none is cut where an item hardly weighs."""
 
 
 @settings(max_examples=40, deadline=None)
@@ -197,8 +200,7 @@ def test_a_matrix_too_close_to_singular_is_refused() -> None:
 
 def test_a_window_longer_than_any_history_is_none() -> None:
     sequences = drawn(2)
-    whole, windowed = ([Decay(1.0), Decay(0.9, n, 60.0)] for n in (None, 10_000))
-    windowed[0] = Decay(1.0, 10_000)
+    whole, windowed = ([Decay(1.0, n), Decay(1.0, n, 60.0)] for n in (None, 10_000))
     for one, other in zip(
         vars(normal_equations(sequences, whole)).values(),
         vars(normal_equations(sequences, windowed)).values(), strict=True,
@@ -214,8 +216,8 @@ def test_a_decay_out_of_range_is_refused_in_one_line(gamma: float) -> None:
         Decay(gamma)
     with pytest.raises(ConfigError, match=r"^window: expected at least 1 item, found 0$"):
         Decay(0.5, 0)
-    with pytest.raises(ConfigError, match=r"^unit: expected seconds above 0, found 0$"):
-        Decay(0.5, None, 0.0)
+    with pytest.raises(ConfigError, match=r"^half-life: expected seconds above 0, found [^\n]*$"):
+        Decay(0.5, None, 0.0 if gamma == 0 else -gamma if gamma > 0 else gamma)
 
 
 def test_histories_are_the_rows_that_would_come_next() -> None:
@@ -240,5 +242,7 @@ def test_places_follow_time_and_ties_follow_the_rows() -> None:
     assert found.items.tolist() == [1, 0, 3, 4, 2] and found.starts.tolist() == [0, 3, 5, 5]
     by_row = Sequences.of(ids, np.arange(5), (3, 5))
     assert by_row.items.tolist() == [0, 1, 3, 2, 4]
-    with pytest.raises(ShapeError, match="expected times, found none"):
-        by_row.clock(Decay(0.5, None, 60.0))
+    timed = Decay(0.5, None, 60.0)
+    for refused in (histories, normal_equations):
+        with pytest.raises(DataError, match=r"^history\(.*\): expected times, found none$"):
+            refused(by_row, [timed])
