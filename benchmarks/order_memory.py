@@ -29,14 +29,14 @@ import numpy as np
 import torch
 
 from sif.baselines.base import fit_best
-from sif.baselines.ordered import DECAYED_RIDGE, KEPT_ITEMS
+from sif.baselines.ordered import DECAYED_RIDGE
 from sif.config import CFConfig, load_config
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Vocabulary
 from sif.problems.order import OrderProblem
 from sif.spaces.linear.design import NAME
 from sif.spaces.linear.gram import Products
-from sif.spaces.linear.ridge import grid_bytes, solve, solving_bytes
+from sif.spaces.linear.ridge import Sizes, solution_sizes, solve
 from sif.spaces.linear.sequences import Decay, Sequences
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
@@ -96,9 +96,10 @@ def case(kind: str, n_items: int, scales: int) -> dict[str, Any]:
     work(made, scales)
     peak, seconds = peak_memory_mb(runtime), time.process_time() - begin
     if kind == "solve":
-        peak, estimate = peak - before, solving_bytes(n_items, scales) / 2**20
+        peak, estimate = peak - before, Sizes(n_items, scales, n_items).solving_bytes() / 2**20
     else:
-        held = grid_bytes(n_items, scales, n_items <= KEPT_ITEMS)
+        counts = np.bincount(made.ids[:, 1], minlength=n_items)
+        held = solution_sizes(counts, scales).grid_bytes()
         estimate = before + held / 2**20
     values = (kind, n_items, scales, estimate, peak, peak / estimate, seconds)
     return dict(zip(COLUMNS, values, strict=True))

@@ -19,21 +19,16 @@ from numpy.typing import NDArray
 from sif.baselines.base import Baseline, Params, TableScorer, one_by_one
 from sif.baselines.ease import REPEATS
 from sif.data.interactions.interactions import Interactions
-from sif.errors import DataError
 from sif.evaluation.evaluate import Scorer
 from sif.evaluation.histories import HistoryReader, sequences_of
 from sif.evaluation.item_orders import HALF_LIVES, RecentPopularity
 from sif.evaluation.scorers import HistoryScorer
-from sif.spaces.linear.gram import Normal, Products
-from sif.spaces.linear.ridge import grid_bytes, histories, solve
+from sif.spaces.linear.gram import Normal
+from sif.spaces.linear.inputs import most_solved
+from sif.spaces.linear.ridge import HistorySolver, Sizes, histories, solution_sizes, solve
 from sif.spaces.linear.sequences import Decay, Sequences
-from sif.spaces.linear.weights import ItemWeights
 from sif.utils.device import torch_threads
 
-MAX_ITEMS = 15_000
-"""Of a full item-item matrix: 0.9 GB in float32."""
-KEPT_ITEMS = 5_000
-"""Items up to which products are kept for the next penalty; of more they are summed again."""
 MEASURED = 1024
 """Side of a matrix that tells the seconds of larger ones."""
 LARGER = 1.5
@@ -129,56 +124,46 @@ def fit_decayed(train: Interactions, grid: Sequence[Params], *unused: object) ->
     Settings of one `l2` stand together.
 
     Raises:
-        DataError: Nothing tells the order, or the items are too many for a dense solution.
+        DataError: Nothing tells the order.
     """
     sequences = sequences_of(train)
-    if sequences.n_items > MAX_ITEMS:
-        raise DataError(
-            f"baseline decayed-ridge: expected at most {MAX_ITEMS} items, found {sequences.n_items}"
-        )
-    products, read = Products(sequences, dtype=torch.float32), partial(histories, decays=[DECAY])
-    counts = np.bincount(sequences.items, minlength=sequences.n_items) + 1.0
-    l2, weights = None, np.empty(0, np.float32)
+    counts = np.bincount(sequences.items, minlength=sequences.n_items)
+    solver = HistorySolver(sequences, [DECAY])
+    read, l2, weights = partial(histories, decays=[DECAY]), None, None
     for params in grid:
         if params["l2"] != l2:
-            l2 = params["l2"]
-            weights = np.empty(0, np.float32)  # before the next ones are made
-            keep = sequences.n_items <= KEPT_ITEMS
-            weights = solve(products.normal([DECAY], keep), float(l2)).numpy()
-        power = (counts ** -float(params["discount"])).astype(np.float32)
-        model = HistoryScorer(read, sequences, ItemWeights(weights, sequences.n_items))
-        yield Discounted(model, power)
+            l2, weights = float(params["l2"]), None  # before the next ones are made
+            weights = solver.weights(l2)
+        assert weights is not None  # noqa: S101
+        power = ((counts + 1.0) ** -float(params["discount"])).astype(np.float32)
+        yield Discounted(HistoryScorer(read, sequences, weights), power)
 
 
 def decayed_numbers(n_users: int, n_items: int) -> int:
-    """Floats of a fit at work, of kept products, and of the best weights so far."""
-    return grid_bytes(n_items, 1, n_items <= KEPT_ITEMS, size=1)
+    """Floats of a fit at work, of kept products, and of the best weights so far, at most."""
+    return Sizes(most_solved(n_items, 1), 1, n_items).grid_bytes(size=1)
 
 
-def ridge_seconds(n_items: int, scales: int) -> float:
+def ridge_seconds(sizes: Sizes) -> float:
     """Seconds of a solution, by that of a smaller one, the fastest of a few.
 
     It is measured on one thread, as `sif.baselines.ease.inversion_seconds` is.
-
-    Args:
-        n_items: Size of the catalog.
-        scales: Number of decays side by side.
     """
-    small, threads, seconds = min(n_items, MEASURED), torch.get_num_threads(), []
+    small, threads, seconds = min(sizes.inputs, MEASURED), torch.get_num_threads(), []
     with torch_threads(1):
         for _ in range(REPEATS):
             normal = Normal(torch.eye(small) + 1.0 / small, torch.ones(small, small))
             begin = time.perf_counter()
             solve(normal, 1.0)
             seconds.append(time.perf_counter() - begin)
-    # A factorization takes (s n)^3 / 3, and n right sides 2 s^2 n^3.
-    work = (n_items / small) ** 3 * (scales**3 / 3 + 2 * scales**2) / (1 / 3 + 2)
+    work = sizes.operations / Sizes(small, 1, small).operations
     return float(min(seconds) * work / (threads * LARGER))
 
 
 def decayed_seconds(train: Interactions) -> float:
     """Seconds of a fit."""
-    return ridge_seconds(train.sizes[1], 1)
+    counts = np.bincount(train.ids[:, 1], minlength=train.sizes[1])
+    return ridge_seconds(solution_sizes(counts, 1))
 
 
 RECENT_POPULARITY = Baseline(

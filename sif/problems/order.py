@@ -13,13 +13,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sif.baselines.forecast import evaluation_seconds
 from sif.baselines.ordered import (
-    KEPT_ITEMS,
-    MAX_ITEMS,
     Discounted,
     ridge_seconds,
 )
@@ -57,9 +54,9 @@ from sif.spaces.linear.design import (
     linear_design,
     with_powers,
 )
-from sif.spaces.linear.gram import Products
+from sif.spaces.linear.inputs import FREQUENT, all_solved, most_scales
 from sif.spaces.linear.network import OrderNetwork
-from sif.spaces.linear.ridge import grid_bytes, set_weights, solve
+from sif.spaces.linear.ridge import HistorySolver, set_weights, solution_sizes
 from sif.spaces.linear.sequences import Decay
 from sif.spaces.linear.supernet import Judged, OrderContext, OrderSpace
 from sif.spaces.linear.weights import ItemWeights
@@ -78,6 +75,8 @@ LENGTH = {"epochs": 20, "steps": None, "seconds": None, "arch_every": 1, "lr": 0
 """Architecture steps at most, one per epoch; the search ends once no replacement is better."""
 L2 = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
 """Penalties of the next item, in rows."""
+FREQUENCIES = (20.0, 50.0, 100.0, 200.0)
+"""Rows of an item that is solved for, in catalogs where not all are."""
 SET_L2 = (20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 """Penalties of any item, in interactions."""
 SETTINGS = NaspSettings(
@@ -153,7 +152,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         """
         l2, set_l2 = self._l2
         context = OrderContext(self._sample.train, l2, set_l2, self._sample.error)
-        scales = max(1, MAX_ITEMS // self.sequences.n_items)
+        scales = most_scales(self._counts)
         return OrderSpace(context, blocks_of(scales, half_lives_of(self.sequences)))
 
     def streams(self) -> tuple[_Same, _Same]:
@@ -204,13 +203,14 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         powers = tuple(map(float, DISCOUNTS))
         if not linear_design(design).decays:
             return {"l2": SET_L2, "discount": powers}
-        return {"l2": L2, "ahead": tuple(AHEAD.values()), "discount": powers}
+        solved = {} if all_solved(len(self._counts)) else {"frequent": FREQUENCIES}
+        return {"l2": L2, **solved, "ahead": tuple(AHEAD.values()), "discount": powers}
 
     def train(
         self, design: Genotype, tracker: Tracker, checkpointer: Checkpointer,
         on_epoch: Progress = quiet,
     ) -> Trained[OrderNetwork]:  # fmt: skip
-        """Walks over penalties, then over weights of further items; an "epoch" is one judgment.
+        """Walks over one number of the weights after the other; an "epoch" is one judgment.
 
         Every solution is judged under some powers of popularity: which one is best depends on it.
 
@@ -218,7 +218,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
             DivergedError: No penalty of the grid can be solved for.
         """
         judgments = _Judgments(self, design, tracker, on_epoch)
-        products, keep = self._products(), self.sequences.n_items <= KEPT_ITEMS
+        solver = HistorySolver(self.sequences, linear_design(design).decays)
         best, chosen = None, self._first_numbers(design)
         for name, grid in self.grids(design).items():
             if name == "discount":  # walked over within each fit
@@ -229,7 +229,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
             while (value := climb.next()) is not None:
                 if judgments.history and self.runtime.out_of_time():
                     break
-                weights = self._weights(design, {**chosen, name: value}, products, keep)
+                weights = self._weights(design, {**chosen, name: value}, solver)
                 merit, numbers = judgments.of(weights, {**chosen, name: value})
                 if climb.tell(merit):
                     best, chosen = weights, numbers
@@ -245,7 +245,8 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         entry = next(one for one in history if chosen.items() <= one.items())
         valid = {name: v for name, v in entry.items() if name not in ("epoch", "seconds", *chosen)}
         network = self._network(design, weights, chosen["discount"])
-        fits, seconds = len({(one["l2"], one["ahead"]) for one in history}), history[-1]["seconds"]
+        fits = len({(one["l2"], one.get("frequent"), one["ahead"]) for one in history})
+        seconds = history[-1]["seconds"]
         result = TrainResult(valid, int(entry["epoch"]), fits, history, seconds)
         return Trained(network, result, {**chosen, "parameters": weights.size})
 
@@ -257,46 +258,33 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         """Where a fit begins: the sample, which has fewer rows, chose them."""
         linear = linear_design(design)
         l2 = self._l2[0 if linear.decays else 1]
-        return {"l2": l2, "ahead": linear.ahead, "discount": linear.discount}
+        solved = {} if all_solved(len(self._counts)) else {"frequent": float(FREQUENT)}
+        return {"l2": l2, **solved, "ahead": linear.ahead, "discount": linear.discount}
 
     @cached_property
-    def _dense_items(self) -> NDArray[np.int64] | None:
-        """Items (m,) of the dense solution where the catalog has too many; None: all."""
-        n_items = self.sequences.n_items
-        if n_items <= MAX_ITEMS:
-            return None
-        counts = np.bincount(self.sequences.items, minlength=n_items)
-        return np.sort(np.argsort(-counts, kind="stable")[:MAX_ITEMS])
-
-    def _products(self) -> Products:
-        return Products(self.sequences, dtype=torch.float32, items=self._dense_items)
+    def _counts(self) -> NDArray[np.int64]:
+        """Train rows of each item."""
+        return np.bincount(self.sequences.items, minlength=self.sequences.n_items)
 
     def _weights(
-        self, design: Genotype, numbers: Mapping[str, float], products: Products, keep: bool = False
+        self, design: Genotype, numbers: Mapping[str, float], solver: HistorySolver
     ) -> ItemWeights:
         """Weights before popularity divides them.
 
         Args:
             design: Its scales.
-            numbers: l2 and ahead.
-            products: Of the sequences.
-            keep: Whether these keep their blocks.
+            numbers: l2, ahead and, of a large catalog, frequent.
+            solver: Of the design.
         """
-        decays, n_items = linear_design(design).decays, self.sequences.n_items
+        l2 = numbers["l2"]
         with torch_threads(self.runtime.threads):
-            if not decays:
-                return ItemWeights(set_weights(self.sequences, numbers["l2"]).numpy(), n_items)
-            l2, ahead = numbers["l2"], numbers["ahead"]
-            dense = solve(products.normal(decays, keep, ahead), l2).numpy()
-            if self._dense_items is None:
-                return ItemWeights(dense, n_items)
-            rest = products.rest(decays, l2, ahead)
-            return ItemWeights(dense, n_items, self._dense_items, rest)
+            if not linear_design(design).decays:
+                return ItemWeights(set_weights(self.sequences, l2).numpy(), len(self._counts))
+            return solver.weights(l2, numbers["ahead"], numbers.get("frequent", FREQUENT))
 
     def _power(self, discount: float) -> NDArray[np.float32]:
         """Factor (n_items,) of every item's scores."""
-        counts = np.bincount(self.sequences.items, minlength=self.sequences.n_items) + 1.0
-        return np.asarray(counts**-discount, dtype=np.float32)
+        return np.asarray((self._counts + 1.0) ** -discount, dtype=np.float32)
 
     def _network(self, design: Genotype, weights: ItemWeights, discount: float) -> OrderNetwork:
         """A model of weights, which it takes over."""
@@ -309,7 +297,8 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         Raises:
             DivergedError: The penalty is too small.
         """
-        weights = self._weights(design, numbers, self._products())
+        solver = HistorySolver(self.sequences, linear_design(design).decays, tried=False)
+        weights = self._weights(design, numbers, solver)
         return self._network(design, weights, numbers["discount"])
 
     def summary(self, name: str, trained: Trained[OrderNetwork]) -> str:
@@ -519,12 +508,12 @@ def order_cost(problem: OrderProblem) -> OrderCost:
     Args:
         problem: Whose fits are told.
     """
-    n_items = min(problem.sequences.n_items, MAX_ITEMS)
-    scales = min(2, MAX_ITEMS // n_items)
+    counts = np.bincount(problem.sequences.items, minlength=problem.sequences.n_items)
+    sizes = solution_sizes(counts, min(2, most_scales(counts)))
     evaluation = evaluation_seconds(problem.train_part, problem.valid_part, "ranking")
     search = DESIGNS * problem.judgment_seconds()
-    fit = ridge_seconds(n_items, scales)
-    size = grid_bytes(n_items, scales, n_items <= KEPT_ITEMS)
-    if n_items < problem.sequences.n_items:
+    fit = ridge_seconds(sizes)
+    size = sizes.grid_bytes()
+    if sizes.inputs < len(counts):
         size += RARE_BYTES * len(problem.sequences.items)
     return OrderCost(ClosedForm(search, VISITED * (fit + evaluation), fit), size)

@@ -162,14 +162,14 @@ class _State(_Part):
         _require(len(sizes) == 2, "the fields user and item", self.fields)
         _require(not self.folds, "no terms of folds", len(self.folds))
         scales = linear_design(Genotype.from_json(self.genotype)).scales
-        dense = sizes[1]
+        solved = sizes[1]
         if set(self.network) != {"weights"}:
             _require(set(self.network) == {"weights", *REST}, "weights", sorted(self.network))
-            dense = self._check_rest(scales * sizes[1], sizes[1])
+            solved = self._check_rest(scales * sizes[1], sizes[1])
         kind = self.network["weights"].dtype
         _require(kind == torch.float32, "weights in float32", kind)
-        _require(dense > 0, "weights of items", "none")
-        _shaped("weights", self.network["weights"], scales * dense, dense)
+        _require(solved > 0, "weights of items", "none")
+        _shaped("weights", self.network["weights"], scales * solved, sizes[1])
 
     def _check_rest(self, rows: int, n_items: int) -> int:
         """Sparse weights (rows, n_items) beside the dense ones; how many items these have."""

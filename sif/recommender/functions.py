@@ -6,6 +6,7 @@ a user's history.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from functools import cached_property
 
@@ -23,6 +24,7 @@ from sif.retrieval.engine import MEMORY, Engine, ItemEngine, UserVectors
 from sif.spaces.interaction.embeddings import clip_readout
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.operations import field_weights
+from sif.spaces.linear.inputs import MAX_SIDE
 from sif.spaces.linear.network import OrderNetwork
 from sif.spaces.linear.sequences import Sequences
 
@@ -155,12 +157,14 @@ class HistoryFunction(ServedFunction):
             raise ConfigError(
                 "similar users: expected a function of vectors of users, found an item-item model"
             )
-        if self._weights.items is not None:
+        n_items, scales = self._network.n_items, self._network.design.scales
+        if scales * n_items**2 > MAX_SIDE**2:
+            most = math.isqrt(MAX_SIDE**2 // scales)
             raise ConfigError(
-                f"similar items: expected at most {self._weights.dense.shape[1]:,} items in an "
-                f"item-item model, found {self._network.n_items:,}"
+                f"similar items: expected at most {most:,} items in an item-item model of "
+                f"{scales} time scales, found {n_items:,}"
             )
-        return torch.cat(self._network.weights.detach().split(self._network.n_items), dim=1)
+        return torch.cat(torch.from_numpy(self._weights.table()).split(n_items), dim=1)
 
     def carried(self, pairs: sparse.csr_array, item: int) -> NDArray[np.float32]:
         """Its own terms of the score, its age as it is."""

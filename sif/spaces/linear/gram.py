@@ -46,8 +46,8 @@ class Normal:
     """Normal equations: (gram + l2) B = cross.
 
     Attributes:
-        gram: (s * n_items, s * n_items), X^T W X of s scales side by side.
-        cross: (s * n_items, n_items), X^T W Y.
+        gram: (s * m, s * m), X^T W X of m items in s scales side by side.
+        cross: (s * m, n_items), X^T W Y.
     """
 
     gram: Tensor
@@ -61,7 +61,7 @@ class Products:
         sequences: Of the train part.
         weights: (n,) weight of the row whose target is the item of each place; None: 1.
         dtype: Of the blocks.
-        items: (m,), ascending, that the blocks are of; all items count as places; None: all.
+        items: (m,), ascending, that inputs are of; all items are targets; None: all.
     """
 
     def __init__(
@@ -69,12 +69,13 @@ class Products:
         dtype: torch.dtype = torch.float64, items: Ids | None = None,
     ) -> None:  # fmt: skip
         self.sequences, self.dtype = sequences, dtype
-        self.n_items = sequences.n_items if items is None else len(items)
+        self.n_inputs = sequences.n_items if items is None else len(items)
         self._rows = np.ones(len(sequences.items)) if weights is None else weights
         self._kept: dict[tuple[Decay | float, ...], Tensor] = {}
+        self._alone: dict[tuple[Decay, float], tuple[sp.csr_matrix, Numbers]] = {}
         numbers = np.full(sequences.n_items, -1)
-        numbers[slice(None) if items is None else items] = np.arange(self.n_items)
-        self._items: Ids = numbers[sequences.items]
+        numbers[slice(None) if items is None else items] = np.arange(self.n_inputs)
+        self._inputs: Ids = numbers[sequences.items]
 
     def normal(self, decays: Sequence[Decay], keep: bool = False, ahead: float = 0.0) -> Normal:
         """The normal equations of scales side by side.
@@ -84,9 +85,9 @@ class Products:
             keep: Whether blocks are kept for further calls.
             ahead: Weight of each further item in the target, relative to the one before; below 1.
         """
-        n, s = self.n_items, len(decays)
+        n, s = self.n_inputs, len(decays)
         gram = torch.zeros(s * n, s * n, dtype=self.dtype)
-        cross = torch.zeros(s * n, n, dtype=self.dtype)
+        cross = torch.zeros(s * n, self.sequences.n_items, dtype=self.dtype)
         for a, first in enumerate(decays):
             rows = slice(a * n, (a + 1) * n)
             self._fill(cross[rows], keep, first, ahead)
@@ -98,7 +99,7 @@ class Products:
         return Normal(gram, cross)
 
     def _fill(self, block: Tensor, keep: bool, first: Decay, second: Decay | float) -> None:
-        """Writes the products of a decay with another, or with targets, into zeros (n, n)."""
+        """Writes the products of a decay with another, or with targets, into zeros."""
         known = self._kept.get((first, second))
         if known is not None:
             block.copy_(known)
@@ -106,7 +107,8 @@ class Products:
         if isinstance(second, Decay):
             self._add_pairs(block, first, second)
         else:
-            self._add(block, _targets(self.sequences, first, second, self._rows))
+            found = _targets(self.sequences, first, second, self._rows)
+            self._add(block, found, self.sequences.items)
         if keep:
             self._kept[first, second] = block.clone()
             if isinstance(second, Decay):
@@ -115,57 +117,67 @@ class Products:
     def _add_pairs(self, block: Tensor, first: Decay, second: Decay) -> None:
         pairs = _Pairs(self.sequences, first, second, self._rows)
         if first == second:
-            self._add(block, pairs.earlier(1))
+            self._add(block, pairs.earlier(1), self._inputs)
             _add_transposed(block)
         else:
             swapped = _Pairs(self.sequences, second, first, self._rows)
-            self._add(block.T, swapped.earlier(1))
-        self._add(block, pairs.earlier(0, 1 if first == second else None))
+            self._add(block.T, swapped.earlier(1), self._inputs)
+        self._add(block, pairs.earlier(0, 1 if first == second else None), self._inputs)
 
-    def _add(self, block: Tensor, entries: Entries) -> None:
-        """Adds entries at the items of their places to a block (n, n), maybe a part of a matrix."""
-        items, (down, right) = self._items, block.stride()
-        span = (len(block) - 1) * (down + right) + 1
+    def _add(self, block: Tensor, entries: Entries, to: Ids) -> None:
+        """Adds entries at the items of their places to a block, maybe a part of a matrix.
+
+        Args:
+            block: (m, any).
+            entries: From inputs.
+            to: Column of every place; -1: none.
+        """
+        down, right = block.stride()
+        span = (len(block) - 1) * down + (block.shape[1] - 1) * right + 1
         flat = block.as_strided((span,), (1,), block.storage_offset())  # nothing is copied
         for rows, columns, values in _together(entries, CHUNK):
-            row, column, value = items[rows], items[columns], values
-            if self.n_items < self.sequences.n_items:
+            row, column, value = self._inputs[rows], to[columns], values
+            if self.n_inputs < self.sequences.n_items:
                 inside = (row >= 0) & (column >= 0)
                 row, column, value = row[inside], column[inside], values[inside]
             at = torch.from_numpy(row * down + column * right)
             flat.scatter_add_(0, at, torch.from_numpy(value).to(self.dtype))
 
-    def rest(self, decays: Sequence[Decay], l2: float, ahead: float = 0.0) -> sp.csr_matrix:
-        """Weights of the pairs that the blocks leave out, each as if it stood alone.
+    def rest(
+        self, decays: Sequence[Decay], l2: float, ahead: float = 0.0, keep: bool = False
+    ) -> sp.csr_matrix:
+        """Weights from the items that the blocks leave out, each as if it stood alone.
 
         Args:
             decays: The scales.
             l2: Ridge penalty.
             ahead: See `normal`.
+            keep: See `normal`.
 
         Returns:
             CSR float32 (s * n_items, n_items): product with the target over own square and penalty.
         """
         blocks = []
         for decay in decays:
-            found = self._outside(_targets(self.sequences, decay, ahead, self._rows))
-            own = _Pairs(self.sequences, decay, decay, self._rows).earlier(0, 1)
-            squares = np.full(self.sequences.n_items, l2)
-            for places, _, values in own:
-                items = self.sequences.items[places]
-                squares += np.bincount(items, values, len(squares))
-            blocks.append(sp.diags(1 / squares) @ found)
+            found, squares = self._alone.get((decay, ahead)) or self._outside(decay, ahead)
+            if keep:
+                self._alone[decay, ahead] = found, squares
+            blocks.append(sp.diags(1 / (squares + l2)) @ found)
         return sp.csr_matrix(sp.vstack(blocks), dtype=np.float32)
 
-    def _outside(self, entries: Entries) -> sp.csr_matrix:
-        """The sums (n_items, n_items) of entries whose items are not both among the blocks'."""
+    def _outside(self, decay: Decay, ahead: float) -> tuple[sp.csr_matrix, Numbers]:
+        """Products with targets (n_items, n_items), own squares (n_items,), of other inputs."""
         catalog, n = self.sequences.items, self.sequences.n_items
-        result = sp.csr_matrix((n, n))
-        for rows, columns, values in _together(entries, SPARSE):
-            outside = (self._items[rows] < 0) | (self._items[columns] < 0)
+        found = sp.csr_matrix((n, n))
+        targets = _targets(self.sequences, decay, ahead, self._rows)
+        for rows, columns, values in _together(targets, SPARSE):
+            outside = self._inputs[rows] < 0
             at = catalog[rows[outside]], catalog[columns[outside]]
-            result = result + sp.csr_matrix((values[outside], at), (n, n))
-        return result
+            found = found + sp.csr_matrix((values[outside], at), (n, n))
+        squares = np.zeros(n)
+        for places, _, values in _Pairs(self.sequences, decay, decay, self._rows).earlier(0, 1):
+            squares += np.bincount(catalog[places], values, n)
+        return found, squares
 
 
 def _add_transposed(block: Tensor) -> None:

@@ -16,8 +16,8 @@ from sif.spaces.linear.sequences import Sequences
 from sif.spaces.linear.weights import ItemWeights
 
 REST = ("items", "rest_starts", "rest_items", "rest_values")
-"""Names of what only catalogs have that are too large for a dense solution: `ItemWeights.items`,
-and `ItemWeights.rest` as a CSR."""
+"""Names of what only catalogs have in which not all items are solved for: `ItemWeights.items`, and
+`ItemWeights.rest` as a CSR."""
 
 
 class OrderNetwork(nn.Module):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sif.errors import DivergedError
-from sif.spaces.linear.gram import Normal, reach
+from sif.spaces.linear.gram import Normal, Products, reach
+from sif.spaces.linear.inputs import FREQUENT, MAX_SIDE, solved_items
 from sif.spaces.linear.sequences import Decay, Sequences
+from sif.spaces.linear.weights import ItemWeights
 
 COLUMNS = 1024
 """Targets that are solved for at once."""
@@ -29,7 +33,7 @@ def solve(normal: Normal, l2: float) -> Tensor:
         l2: Ridge penalty, in rows.
 
     Returns:
-        (s * n_items, n_items).
+        (s * m, n_items), as `Normal` has them.
 
     Raises:
         DivergedError: The matrix is too close to singular for its number type.
@@ -69,29 +73,102 @@ def _singular(l2: float) -> DivergedError:
     return DivergedError(f"ridge: l2 {l2:g} is too small for histories that are so alike")
 
 
-def solving_bytes(n_items: int, scales: int, size: int = 4) -> int:
-    """Bytes of the normal equations and their solution.
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of normal equations.
+
+    Attributes:
+        inputs: Items that are solved for.
+        scales: Number of decays side by side.
+        n_items: Size of the catalog.
+    """
+
+    inputs: int
+    scales: int
+    n_items: int
+
+    @property
+    def side(self) -> int:
+        """Rows of the matrix."""
+        return self.inputs * self.scales
+
+    @property
+    def operations(self) -> float:
+        """Of a solution: (s m)^3 / 3 for the factor, 2 (s m)^2 for each of the targets."""
+        return self.side**3 / 3 + 2.0 * self.side**2 * self.n_items
+
+    @property
+    def products(self) -> int:
+        """Numbers of the products that make up the equations."""
+        pairs = self.scales * (self.scales + 1) // 2
+        return self.side * self.n_items + pairs * self.inputs**2
+
+    @property
+    def kept(self) -> bool:
+        """True where products stay for the next penalty: they are no more than the most weights."""
+        return self.products <= MAX_SIDE**2
+
+    def solving_bytes(self, size: int = 4) -> int:
+        """Bytes of the normal equations and their solution, numbers of so many bytes."""
+        n, side = self.n_items, self.side
+        return size * (side * side + side * n + side * min(COLUMNS, n) + PAIRS)
+
+    def grid_bytes(self, size: int = 4) -> int:
+        """Bytes of one solution after the other, of which the best weights so far stay."""
+        kept = self.products if self.kept else 0
+        return self.solving_bytes(size) + size * (self.side * self.n_items + kept)
+
+
+def solution_sizes(counts: NDArray[np.int64], scales: int) -> Sizes:
+    """Sizes of the normal equations for items with so many train rows each (n_items,)."""
+    items = solved_items(counts, scales)
+    return Sizes(len(counts) if items is None else len(items), scales, len(counts))
+
+
+class HistorySolver:
+    """Weights from decayed histories to the next item.
 
     Args:
-        n_items: Size of the catalog.
-        scales: Number of decays side by side.
-        size: Bytes of a number.
+        sequences: Of the train part.
+        decays: Time scales.
+        tried: Whether several penalties are asked for, so that products may stay.
+
+    Attributes:
+        items: That were solved for last (`solved_items`); others stand alone. None: all.
     """
-    side = n_items * scales
-    return size * (side * side + side * n_items + side * min(COLUMNS, n_items) + PAIRS)
 
+    def __init__(self, sequences: Sequences, decays: Sequence[Decay], tried: bool = True) -> None:
+        self._sequences, self._decays, self._tried = sequences, decays, tried
+        self._counts = np.bincount(sequences.items, minlength=sequences.n_items)
+        self._n_items, self._frequent = sequences.n_items, -1.0  # none are solved for yet
+        self.items: NDArray[np.int64] | None = None
 
-def grid_bytes(n_items: int, scales: int, kept: bool, size: int = 4) -> int:
-    """Bytes of one solution after the other, of which the best weights so far stay.
+    def weights(self, l2: float, ahead: float = 0.0, frequent: float = FREQUENT) -> ItemWeights:
+        """The weights under a penalty.
 
-    Args:
-        n_items: Size of the catalog.
-        scales: Number of decays side by side.
-        kept: Whether products stay for the next penalty.
-        size: Bytes of a number.
-    """
-    blocks = scales + (scales + scales * (scales + 1) // 2 if kept else 0)
-    return solving_bytes(n_items, scales, size) + size * blocks * n_items**2
+        Args:
+            l2: Ridge penalty, in rows.
+            ahead: See `Products.normal`.
+            frequent: See `solved_items`.
+
+        Raises:
+            DivergedError: The penalty is too small.
+        """
+        if frequent != self._frequent:
+            self._solve_for(frequent)
+        dense = solve(self._products.normal(self._decays, self._keep, ahead), l2).numpy()
+        if self.items is None:
+            return ItemWeights(dense, self._n_items)
+        rest = self._products.rest(self._decays, l2, ahead, self._keep)
+        return ItemWeights(dense, self._n_items, self.items, rest)
+
+    def _solve_for(self, frequent: float) -> None:
+        """Forgets the products of other items."""
+        scales = len(self._decays)
+        self.items, self._frequent = solved_items(self._counts, scales, frequent), frequent
+        solved = self._n_items if self.items is None else len(self.items)
+        self._keep = self._tried and Sizes(solved, scales, self._n_items).kept
+        self._products = Products(self._sequences, dtype=torch.float32, items=self.items)
 
 
 def histories(sequences: Sequences, decays: Sequence[Decay]) -> sp.csr_matrix:

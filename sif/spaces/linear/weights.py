@@ -1,10 +1,8 @@
-"""Weights from histories to items: dense among the popular items, sparse beyond.
+"""Weights from histories to items: dense from the frequent items, sparse from the rare ones.
 
-A dense solution of n items takes n^2 numbers. Where a catalog has more items than that allows, the
-popular ones have the dense solution among each other. Every pair with a rare item has what ridge
-regression gives if nothing else stands beside it in a history: its product with the target, divided
-by its own square and the penalty. Rare items have few rows, so that the penalty outweighs what
-others share with them.
+Where a catalog is too large for a solution of all (`sif.spaces.linear.inputs`), what a rare item
+says for another is what ridge regression gives if nothing else stands beside it in a history: its
+product with the target, divided by its own square and the penalty.
 """
 
 from __future__ import annotations
@@ -25,10 +23,10 @@ class ItemWeights:
     """Weights of an item-item model.
 
     Attributes:
-        dense: float32 (s * m, m): of m items among each other, s scales side by side.
+        dense: float32 (s * m, n_items): from m items to all, s scales one below the other.
         n_items: Size of the catalog.
         items: (m,), ascending: which items these are; None: all.
-        rest: CSR float32 (s * n_items, n_items), of all other pairs; None: there are none.
+        rest: CSR float32 (s * n_items, n_items), from all other items; None: there are none.
     """
 
     dense: Scores
@@ -39,7 +37,12 @@ class ItemWeights:
     @property
     def scales(self) -> int:
         """Number of matrices side by side."""
-        return int(len(self.dense) // max(self.dense.shape[1], 1))
+        return len(self.dense) // max(self._solved, 1)
+
+    @property
+    def _solved(self) -> int:
+        """Number of items that the dense weights are from."""
+        return self.n_items if self.items is None else len(self.items)
 
     @property
     def size(self) -> int:
@@ -57,15 +60,23 @@ class ItemWeights:
     def _places(self) -> Ids:
         """(n_items,) place of each item among the dense ones; -1: none."""
         places = np.full(self.n_items, -1)
-        places[self.items] = np.arange(self.dense.shape[1])
+        places[self.items] = np.arange(self._solved)
         return places
+
+    def table(self) -> Scores:
+        """All weights (s * n_items, n_items), dense; not a copy where they are so."""
+        if self.rest is None:
+            return self.dense
+        found = np.asarray(self.rest.toarray(), dtype=np.float32)
+        found[self._columns] = self.dense
+        return found
 
     def scores(self, histories: sp.csr_matrix) -> Scores:
         """Scores of all items: histories (b, s * n_items) to (b, n_items) float32."""
         if self.rest is None:
             return np.asarray(histories @ self.dense, dtype=np.float32)
         found = np.asarray((histories @ self.rest).toarray(), dtype=np.float32)
-        found[:, self.items] += histories[:, self._columns] @ self.dense
+        found += histories[:, self._columns] @ self.dense
         return found
 
     def between(self, entries: Ids, items: Ids) -> Scores:
@@ -73,15 +84,14 @@ class ItemWeights:
         if self.rest is None or not len(entries):  # scipy gives no array for no entries
             return np.asarray(self.dense[entries, items])
         scale, item = np.divmod(entries, self.n_items)
-        row, column = self._places[item], self._places[items]
-        inside = (row >= 0) & (column >= 0)
+        row = self._places[item]
+        inside = row >= 0
         found = np.asarray(self.rest[entries, items], dtype=np.float32).ravel()
-        at = scale[inside] * self.dense.shape[1] + row[inside]
-        found[inside] = self.dense[at, column[inside]]
+        found[inside] = self.dense[scale[inside] * self._solved + row[inside], items[inside]]
         return found
 
     def scale_items(self, factors: Scores) -> None:
         """Multiplies what every item gets by its factor (n_items,), in place."""
-        self.dense[:] *= factors if self.items is None else factors[self.items]
+        self.dense[:] *= factors
         if self.rest is not None:
             self.rest.data *= factors[self.rest.indices]

@@ -1,4 +1,4 @@
-"""Weights that are dense among some items and sparse beyond: as if all were dense."""
+"""Weights that are dense from some items and sparse from others: as if all were dense."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def table() -> NDArray[np.float32]:
 
 @pytest.fixture
 def weights(table: NDArray[np.float32]) -> ItemWeights:
-    """The same, four items of them dense."""
+    """The same, those from four items dense."""
     rows = np.concatenate([scale * N + ITEMS for scale in range(SCALES)])
     rest = table.copy()
-    rest[np.ix_(rows, ITEMS)] = 0
-    return ItemWeights(table[np.ix_(rows, ITEMS)].copy(), N, ITEMS, sp.csr_matrix(rest))
+    rest[rows] = 0
+    return ItemWeights(table[rows].copy(), N, ITEMS, sp.csr_matrix(rest))
 
 
 def test_scores_and_entries_are_those_of_the_whole_table(
@@ -39,6 +39,7 @@ def test_scores_and_entries_are_those_of_the_whole_table(
     entries, items = (axis.ravel() for axis in np.indices(table.shape))
     for one in (weights, ItemWeights(table, N)):
         np.testing.assert_array_equal(one.between(entries, items), table.ravel())
+        np.testing.assert_array_equal(one.table(), table)
     assert (weights.scales, weights.size) == (SCALES, table.size)
 
 
