@@ -73,7 +73,7 @@ METHOD = "nasp"
 methods differ which judge replacements."""
 LENGTH = {"epochs": 20, "steps": None, "seconds": None, "arch_every": 1, "lr": 0.01}
 """Architecture steps at most, one per epoch; the search ends once no replacement is better."""
-L2 = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
+L2 = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
 """Penalties of the next item, in rows."""
 FREQUENCIES = (20.0, 50.0, 100.0, 200.0)
 """Rows of an item that is solved for, in catalogs where not all are."""
