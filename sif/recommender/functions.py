@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from sif.baselines.ordered import MAX_ITEMS
 from sif.errors import ConfigError, DataError
 from sif.recommender.fold_in import FoldIn, Rows
 from sif.recommender.fold_in_terms import FoldInTerms
@@ -155,12 +156,21 @@ class HistoryFunction(ServedFunction):
             raise ConfigError(
                 "similar users: expected a function of vectors of users, found an item-item model"
             )
-        if self._weights.items is not None:
+        weights, n_items = self._weights, self._network.n_items
+        if not weights.size:
             raise ConfigError(
-                f"similar items: expected at most {self._weights.dense.shape[1]:,} items in an "
-                f"item-item model, found {self._network.n_items:,}"
+                "similar items: expected a model with vectors or weights of items, found one order "
+                "of the items for everybody"
             )
-        return torch.cat(self._network.weights.detach().split(self._network.n_items), dim=1)
+        if weights.rest is not None and not len(weights.dense) and n_items <= MAX_ITEMS:
+            return torch.from_numpy(weights.rest.toarray())  # sparse weights alone
+        if weights.rest is not None:
+            most = len(weights.dense) or MAX_ITEMS
+            raise ConfigError(
+                f"similar items: expected at most {most:,} items in an item-item model, found "
+                f"{n_items:,}"
+            )
+        return torch.cat(self._network.weights.detach().split(n_items), dim=1)
 
     def carried(self, pairs: sparse.csr_array, item: int) -> NDArray[np.float32]:
         """Its own terms of the score, its age as it is."""

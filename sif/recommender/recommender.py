@@ -552,7 +552,7 @@ class Recommender(Estimator):
         order = np.argsort(-carried, kind="stable")[: answer_length(n, model)]
         reasons = Top(pairs.indices[None, order].astype(np.int64), carried[None, order])
         answer = _answer(model, reasons, None, as_arrays)
-        if model.reads_order and not as_arrays:
+        if model.forgets and not as_arrays:
             answer["age"] = (pairs.nnz - ranked(pairs).data[order] + 1).astype(np.int64)
         return answer
 
