@@ -109,7 +109,8 @@ def ease_network(
         weights = scorer.weights
     else:
         users, items = train.ids[:, :2].T
-        weights = set_weights(Sequences.of(users, items, train.sizes[:2]), params["l2"]).numpy()
+        sequences = Sequences.of(users, items, (train.sizes[0], n_items))
+        weights = set_weights(sequences, params["l2"]).numpy()
     return OrderNetwork(given_genotype(()), n_items).take(ItemWeights(weights, n_items))
 
 

@@ -107,7 +107,7 @@ def fit_markov(train: Interactions, grid: Sequence[Params], *unused: object) -> 
 
 def markov_network(scorer: LastItemScorer, train: Interactions, *unused: object) -> OrderNetwork:
     """The item-item model whose history is the last item."""
-    offsets = scorer.smoothing * scorer.popularity
+    offsets = (scorer.smoothing * scorer.popularity).astype(np.float32)
     model = OrderNetwork(given_genotype([Decay(1.0, 1)]), train.sizes[1])
     return model.take(ItemWeights.sparse(scorer.follows, offsets))
 

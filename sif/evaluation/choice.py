@@ -1,0 +1,65 @@
+"""The choice of the model that is served: the simplest that validation cannot tell from the best.
+
+The best mean on validation leads. Of all models whose mean is within one standard error of the
+leader's, the error of the paired differences over users, the simplest one is chosen. A model with
+more to choose looks better on validation than it is, by about as much: its choices were made there.
+Whether a 95 % interval contains 0 would be twice as wide, and would serve much that is worse where
+users are few.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sif.errors import DataError
+
+RULE = "the simplest within one standard error of the best on validation"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The model that is served.
+
+    Attributes:
+        name: Of the model.
+        leader: Name of the model with the best mean.
+        behind: Mean of the leader's merit less that of the model, over users; 0 of the leader.
+        error: Standard error of that difference; 0 of the leader.
+    """
+
+    name: str
+    leader: str
+    behind: float = 0.0
+    error: float = 0.0
+
+
+def chosen(merits: Mapping[str, NDArray[np.float64]], simplest_first: Sequence[str]) -> Choice:
+    """The simplest of the models within one standard error of the best.
+
+    Args:
+        merits: Name to (n,), the higher the better, of the same users.
+        simplest_first: All names. Of equal means the simpler one leads.
+
+    Raises:
+        DataError: There is no model, or they were not judged on the same users.
+    """
+    if len({values.shape for values in merits.values()}) != 1:
+        raise DataError("choice: expected the models judged on the same users, found others")
+    order = sorted(merits, key=simplest_first.index)
+    leader = max(order, key=lambda name: float(merits[name].mean()))
+    for name in order:
+        gaps = merits[leader] - merits[name]
+        behind, error = float(gaps.mean()), _standard_error(gaps)
+        if name == leader or behind <= error:
+            return Choice(name, leader, behind, error)
+    raise AssertionError(leader)
+
+
+def _standard_error(values: NDArray[np.float64]) -> float:
+    """Of the mean; of a single value 0: it says nothing, and so excuses nothing."""
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
