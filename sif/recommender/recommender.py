@@ -40,6 +40,7 @@ from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel, packed, unpacked
 from sif.recommender.report import Report
 from sif.retrieval.engine import Top
+from sif.spaces.interaction.registry import SPACES
 from sif.spaces.linear.sequences import ranked
 from sif.utils.argument_types import check_type, checks_types
 from sif.utils.registry import unknown
@@ -221,7 +222,9 @@ class Recommender(Estimator):
             True
         """
         model = ServedModel.load(Path(folder))
-        recommender = cls(objective=model.objective, space=model.genotype.space, unknown=unknown)
+        searched = not model.baseline and model.genotype.space in SPACES.names()
+        space = model.genotype.space if searched else "staged"  # of another `fit`
+        recommender = cls(objective=model.objective, space=space, unknown=unknown)
         recommender._serve(model)
         return recommender
 

@@ -19,8 +19,7 @@ from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Split
 from sif.data.interactions.load import Dataset
 from sif.errors import DataError
-from sif.evaluation.choice import RULE, Choice, chosen
-from sif.evaluation.cold_start import WithColdStartRule
+from sif.evaluation.choice import Choice, chosen
 from sif.evaluation.comparison import Comparison
 from sif.evaluation.evaluate import Evaluation, Scorer, evaluate_on
 from sif.evaluation.populations import Population, Populations
@@ -38,6 +37,7 @@ from sif.recommender.model import ServedModel
 from sif.spaces.linear.network import OrderNetwork
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results, Tuned
 from sif.tasks.cf import figures
+from sif.tasks.cf.serving import served_document, served_model
 from sif.tasks.cf.splits import (
     group_documents,
     group_table,
@@ -295,55 +295,24 @@ class InteractionStudy(Study):
 
     def baseline_model(self, name: str, params: Mapping[str, Any]) -> ServedModel:
         """Of the fit that was tested, or fitted on all rows."""
-        refit, on_all = self._refit, self._refit is not None and self.config.refit == "all"
-        problem = self._second_fits(None).problem if on_all else self._tested
-        scorer = None if on_all else self._kept.pop(name, None)
-        if scorer is None:
-            scorer = problem.baseline(name, params)
-        serving = BASELINES[name].serving
-        assert serving is not None and isinstance(scorer, WithColdStartRule)  # noqa: S101
-        network = serving.network(scorer.scorer, problem.train_part, params)
-        known = self.split.interactions
-        model = ServedModel.of_baseline(problem, name, params, network, known)
-        rows: FittedOn = "all" if on_all else "train" if refit is None else "train+valid"
-        return replace(model, fitted_on=rows)
+        known, scorer = self.split.interactions, self._kept.pop(name, None)
+        if self._refit is None:
+            return served_model(self.problem, name, params, scorer, known, "train")
+        if self.config.refit == "all":
+            problem = self._second_fits(None).problem
+            return served_model(problem, name, params, None, known, "all")
+        return served_model(self._tested, name, params, scorer, known, "train+valid")
 
     def told_choice(self, results: Results) -> str:
         """The model, and why it is the one."""
-        choice = results.choice
-        if choice is None:
+        if results.choice is None:
             return ""
-        why = self._why_served(results)
-        return f"served: {self._served_document(results)['expression']}: {why}"
-
-    def _why_served(self, results: Results) -> str:
-        """The reason for the choice."""
-        choice = results.choice
-        if choice is None:
-            return f"serve={self.config.serve}"
-        metric, entries = self.problem.metric, results.entries
-        led = f"{metric} {entries[choice.leader].valid[metric]:.4f}"
-        if choice.name == choice.leader:
-            return f"validation ranks it first ({led})"
-        return (
-            f"{RULE}, {choice.leader}: {metric} {entries[choice.name].valid[metric]:.4f} against "
-            f"{led.split()[1]}, standard error of the difference {choice.error:.4f}"
-        )
+        served = self._served_document(results)
+        return f"served: {served['expression']}: {served['rule']}"
 
     def _served_document(self, results: Results) -> dict[str, Any]:
-        """The model that is served, for metrics.json."""
-        choice, baseline = results.choice, results.baseline
-        name = SEARCHED if choice is None else choice.name
-        entry = results.entries[name]
         ours = self.expression(results.designs[SEARCHED])
-        return {
-            "name": name,
-            "expression": ours if baseline is None else baseline.expression,
-            "valid": dict(entry.valid),
-            "test": dict(entry.test.metrics),
-            "rule": self._why_served(results),
-            **({} if choice is None else vars(choice)),
-        }
+        return served_document(results, self.problem.metric, ours)
 
     # The plan and the model
 
