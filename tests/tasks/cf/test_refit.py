@@ -28,7 +28,7 @@ from sif.utils import checkpoint
 Command = Callable[..., Any]
 SETS = (
     "train.l2=[1,3]", "train.evaluate_every=1", "train.epochs=5", "train.batch_size=100",
-    "checkpoint_seconds=0", "serve=searched",
+    "checkpoint_seconds=0",
 )  # fmt: skip
 pytestmark = pytest.mark.usefixtures("without_figures")
 

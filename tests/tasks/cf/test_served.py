@@ -1,4 +1,4 @@
-"""The model that a job saves: chosen on validation among ours and the baselines, under any refit."""
+"""The model that a job saves: chosen on validation among ours and the baselines."""
 
 from __future__ import annotations
 
