@@ -287,8 +287,8 @@ class CFConfig(CommonConfig):
     )  # fmt: skip
     serve: Literal["best", "searched"] = Field(
         "best", description="model of a job that is saved, in rankings of user and item: of the "
-        "searched one and the baselines the simplest that validation cannot tell from the best, by "
-        "one standard error; or the searched one in any case"
+        "searched one and the baselines the best on validation, or a simpler one within a quarter "
+        "of a standard error; or the searched one in any case"
     )  # fmt: skip
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
