@@ -96,11 +96,9 @@ class JobRunner:
         merits = self._merits(designs)
         entries |= self._baselines(merits)
         decision = self._verdict(designs, entries, found)
-        choice = self._choice(merits, entries)
-        served = baseline = None
-        if choice is not None and choice.name != self.entrants.ours:
-            baseline = self._baseline_model(entries[choice.name])
-        elif self._refits:
+        choice, baseline = self._chosen(merits, entries)
+        served = None
+        if baseline is None and self._refits:
             served = self._fitted_on_all(designs, trained)
         seconds = self.context.stages.seconds()
         left_out = {name: str(error) for name, error in self._diverged.items()}
@@ -375,11 +373,20 @@ class JobRunner:
         able = {name: one.merits for name, one in others.items() if one.merits is not None}
         return self.study.choice({**merits, **able})
 
-    def _baseline_model(self, entry: Entry) -> Any:
-        """The baseline that is served."""
-        stage = "fit on all rows" if self.plan.of("fit on all rows") else "fit served"
-        with self._stage(stage):
-            return self.study.baseline_model(entry.name, entry.params)
+    def _chosen(
+        self, merits: Mapping[str, Merits], entries: Mapping[str, Entry]
+    ) -> tuple[Choice | None, Any]:
+        """The choice with the baseline that it is of; None: it is of ours."""
+        able = dict(entries)
+        while (choice := self._choice(merits, able)) and choice.name != self.entrants.ours:
+            entry = able.pop(choice.name)
+            stage = "fit on all rows" if self.plan.of("fit on all rows") else "fit served"
+            try:
+                with self._stage(stage):
+                    return choice, self.study.baseline_model(entry.name, entry.params)
+            except (ConfigError, DataError) as error:
+                self.context.console.line(f"{entry.name} cannot be served: {error}")
+        return choice, None
 
     def _baselines(self, merits: Mapping[str, Merits]) -> dict[str, Entry]:
         """All are tuned, then fitted again where everything is; the one to serve comes last."""

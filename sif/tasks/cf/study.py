@@ -242,7 +242,7 @@ class InteractionStudy(Study):
         scorer = self._tested.baseline(tuned.name, tuned.params)
         refit = {"seconds": time.perf_counter() - begin}
         found = self.problem.tested(scorer, self.test_part)
-        if keep:
+        if keep and self.config.refit != "all":
             self._kept = {tuned.name: scorer}
         return Entry(
             tuned.name, tuned.valid, found, tuned.seconds, tuned.params, refit, tuned.merits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sif.baselines import SIMPLEST_FIRST
+from sif.baselines import BASELINES, SIMPLEST_FIRST
 from sif.errors import DataError
 from sif.evaluation.choice import Choice
 from sif.problems.base import SEARCHED
@@ -203,10 +204,6 @@ def test_the_choice_sees_ours_and_all_baselines_on_validation_alone(
 def test_too_many_items_are_compared_and_not_served(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
-    from sif.baselines import BASELINES
-
     ease = BASELINES["ease"]
     assert ease.serving is not None
     few = replace(ease, serving=replace(ease.serving, most_items=19))
@@ -232,6 +229,26 @@ def test_a_winner_that_cannot_be_fitted_again_gives_way(
     assert "left out: baselines markov: no memory" in log("run")
     model = ServedModel.load(Path("run"))
     assert (model.expression, model.fitted_on) == (found["served"]["expression"], "train+valid")
+
+
+@pytest.mark.parametrize("failing", [("markov",), SIMPLEST_FIRST])
+def test_what_cannot_be_made_a_model_costs_no_job(
+    failing: tuple[str, ...], job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = InteractionStudy.baseline_model
+
+    def broken(self: Any, name: str, params: Any) -> Any:
+        if name in failing:
+            raise DataError("no memory")
+        return make(self, name, params)
+
+    monkeypatch.setattr(InteractionStudy, "baseline_model", broken)
+    found = job("run")
+    assert "markov" in found["baselines"] and found["served"]["name"] != "markov"
+    assert "markov cannot be served: no memory" in log("run")
+    assert ServedModel.load(Path("run")).expression == found["served"]["expression"]
+    if failing == SIMPLEST_FIRST:
+        assert found["served"]["name"] == SEARCHED
 
 
 @pytest.mark.parametrize("where", ["refit_baseline", "baseline_model", "save"])
