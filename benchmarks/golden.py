@@ -49,11 +49,12 @@ VARYING = ("seconds", "peak_memory_mb", "plan", "selected_loss", "refit")
 """Ends of the keys that two runs of the same job need not agree in."""
 ADDED = (
     "@20", "populations", "warm_comparison", "new_users", "recent-popularity", "markov",
-    "decayed-ridge",
+    "decayed-ridge", "served",
 )  # fmt: skip
 """Ends of keys that only the later of two records may have."""
-ONE_FIT = "refit=none"
-"""Setting of the jobs of interactions where a checkout has it: a record is of the first fits."""
+OURS = {"refit": "refit=none", "serve": "serve=searched"}
+"""Settings of the jobs of interactions where a checkout has them: a record is of the first fits and
+of searched functions."""
 SHOWN = 20
 """Differences of a job that are printed."""
 
@@ -339,9 +340,9 @@ def start(checkout: Path, name: str, folder: Path) -> tuple[Path, float]:
     write_inputs(folder)
     words = list(JOBS[name].words)
     settings = checkout / "sif" / "config" / "cf.py"  # earlier checkouts have it elsewhere
-    has_refit = settings.is_file() and "    refit: " in settings.read_text()
-    if has_refit and words[words.index("--task") + 1] == "cf":
-        words.append(ONE_FIT)  # after --set, which ends them all
+    known = settings.read_text() if settings.is_file() else ""
+    if words[words.index("--task") + 1] == "cf":  # after --set, which ends them all
+        words += [setting for name, setting in OURS.items() if f"    {name}: " in known]
     words += ["--no-tracking", "--output-dir", name]
     return folder / name, run_commands(checkout, [words], folder)[1]
 

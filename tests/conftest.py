@@ -28,7 +28,7 @@ TINY = (
     "data.planted.users=40", "data.planted.items=30", "data.planted.density=0.3",
     "search.epochs=6", "search.dimension=4", "search.arch_every=1", "train.epochs=10",
     "train.dimension=4", "train.l2=[2]", "baselines=[popularity,ease]", "threads=1",
-    "search.stages=[encoding,operation,weighting]",
+    "search.stages=[encoding,operation,weighting]", "serve=searched",
 )  # fmt: skip
 
 

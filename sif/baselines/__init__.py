@@ -30,6 +30,13 @@ BASELINES: dict[str, Baseline] = {
 }
 
 
+SIMPLEST_FIRST = (
+    "popularity", "recent-popularity", "markov", "ease", "decayed-ridge", "als", "bpr",
+)  # fmt: skip
+"""Names of those that may be served: one order for all, counts, one closed form, alternating ones,
+gradient steps. Searched functions come behind them."""
+
+
 def named_baselines(names: tuple[str, ...], objective: Objective) -> tuple[str, ...]:
     """The requested baselines of an objective; "all" alone: all of them.
 
@@ -53,4 +60,4 @@ def named_baselines(names: tuple[str, ...], objective: Objective) -> tuple[str, 
     return names
 
 
-__all__ = ["BASELINES", "Baseline", "fit_best", "named_baselines"]
+__all__ = ["BASELINES", "SIMPLEST_FIRST", "Baseline", "fit_best", "named_baselines"]

@@ -6,9 +6,11 @@ one that validation ranks first. No baseline sees the test part.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +28,45 @@ from sif.evaluation.evaluate import (
 )
 from sif.evaluation.item_orders import POPULARITY_ORDER, ItemOrder
 from sif.evaluation.metrics import merit
+from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.linear.network import OrderNetwork
 from sif.utils.device import never, torch_threads
 
 Params = Mapping[str, float | int]
 FitOne = Callable[[Interactions, Params, int, int], Scorer]
 FitGrid = Callable[[Interactions, Sequence[Params], int, int], Iterator[Scorer]]
+
+
+@dataclass(frozen=True)
+class RowLoss:
+    """The loss of a factor model as one of its rows sees it, for rows that are folded in.
+
+    Attributes:
+        loss: Name of a loss of interaction functions.
+        l2: Strength; a row with n pairs is penalized by l2 * n^l2_power.
+        l2_power: Exponent of that number of pairs.
+        extra: Weight of an observed pair above the 1 of any pair (whole-data).
+    """
+
+    loss: str
+    l2: float
+    l2_power: float = 0.0
+    extra: float = 0.0
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How a fitted baseline becomes a network that is served like a searched one.
+
+    Attributes:
+        network: (scorer, train, params) to a network with its scores; it takes the scorer over.
+        row_loss: Of factor models; None: users are their histories.
+        most_items: Items that it can be served with.
+    """
+
+    network: Callable[[Any, Interactions, Params], InteractionNetwork | OrderNetwork]
+    row_loss: Callable[[Params], RowLoss] | None = None
+    most_items: int = sys.maxsize
 
 
 @dataclass(frozen=True)
@@ -49,6 +85,7 @@ class Baseline:
             few epochs, or the first of the grid, is measured.
         matrices: Floats that a fit holds at once in square matrices: (n_users, n_items) to their
             number.
+        serving: How it is served; None: it is compared only.
     """
 
     name: str
@@ -59,6 +96,12 @@ class Baseline:
     trained: Callable[[Sequence[Params]], Sequence[Params]] = list
     setting_seconds: Callable[[Interactions], float] | None = None
     matrices: Callable[[int, int], int] = lambda n_users, n_items: 0
+    serving: Serving | None = None
+
+    def expression(self, params: Params) -> str:
+        """Its name with its parameters, such as "ease (l2 300)"."""
+        told = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in params.items())
+        return f"{self.name} ({told})" if told else self.name
 
     def fit(self, train: Interactions, params: Params, seed: int, threads: int) -> Scorer:
         """The scorer of one parameter set, fitted on the train part."""

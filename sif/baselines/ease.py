@@ -16,15 +16,22 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from sif.baselines.base import Baseline, Params, TableScorer
+from sif.baselines.base import Baseline, Params, Serving, TableScorer
 from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
 from sif.evaluation.evaluate import Scorer, pair_matrix
+from sif.spaces.linear.design import given_genotype
+from sif.spaces.linear.network import OrderNetwork
+from sif.spaces.linear.ridge import set_weights
+from sif.spaces.linear.sequences import Sequences
+from sif.spaces.linear.weights import ItemWeights
 from sif.utils.device import torch_threads
 
 # A Gram matrix of this side takes 1.6 GB in float32 and its Cholesky factorization about a minute.
 MAX_SIDE = 20_000
 MAX_SCORES = 1 << 29
+SERVED_ITEMS = 15_000
+"""Of the item-item matrix that is served; scores of some users' own rows need none."""
 MEASURED = 2048
 """Side of a matrix whose factorization takes a quarter of a second; of smaller ones large ones
 are told twice as slow as they are."""
@@ -93,6 +100,20 @@ def _from_items(pairs: sp.csr_matrix, factor: torch.Tensor) -> LinearScorer:
     return LinearScorer(pairs, weights.numpy())
 
 
+def ease_network(
+    scorer: LinearScorer | TableScorer, train: Interactions, params: Params
+) -> OrderNetwork:
+    """The item-item model of B; where users were fewer than items, B is solved for now."""
+    n_items = train.sizes[1]
+    if isinstance(scorer, LinearScorer):
+        weights = scorer.weights
+    else:
+        users, items = train.ids[:, :2].T
+        sequences = Sequences.of(users, items, (train.sizes[0], n_items))
+        weights = set_weights(sequences, params["l2"]).numpy()
+    return OrderNetwork(given_genotype(()), n_items).take(ItemWeights(weights, n_items))
+
+
 def setting_seconds(train: Interactions) -> float:
     """Seconds of a fit."""
     n_users, n_items = train.sizes[:2]
@@ -132,4 +153,5 @@ EASE = Baseline(
     fit_grid=fit_ease,
     setting_seconds=setting_seconds,
     matrices=matrices,
+    serving=Serving(ease_network, most_items=SERVED_ITEMS),
 )

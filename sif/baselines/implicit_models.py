@@ -17,12 +17,18 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from sif.baselines.base import Baseline, Params, one_by_one
+from sif.baselines.base import Baseline, Params, RowLoss, Serving, one_by_one
 from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
 from sif.evaluation.evaluate import Scorer, pair_matrix
+from sif.spaces.interaction.design import plain_product
+from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.registry import design_of
 from sif.utils.optional import library
 
 
@@ -77,6 +83,44 @@ def fit_bpr(
         for params in members:
             users, items = snapshots[int(params["epochs"])]
             yield FactorScorer(users, items, np.float32(params["popularity"]) * log_count)
+
+
+def als_network(scorer: FactorScorer, train: Interactions, *unused: object) -> InteractionNetwork:
+    """The product of the factors."""
+    return _product(scorer.users, scorer.items, None, train)
+
+
+def als_row_loss(params: Params) -> RowLoss:
+    """Least squares over all cells, of which the observed ones weigh `alpha`."""
+    return RowLoss("whole-data", float(params["l2"]), extra=float(params["alpha"]) - 1)
+
+
+def bpr_network(scorer: FactorScorer, train: Interactions, *unused: object) -> InteractionNetwork:
+    """The product of the factors; their last column is the items' bias, times one of each user."""
+    users, items = scorer.users[:, :-1], scorer.items[:, :-1]
+    return _product(users, items, scorer.items[:, -1] + scorer.offsets, train)
+
+
+def bpr_row_loss(params: Params) -> RowLoss:
+    """Half of `l2` for each pair that is drawn, as its gradient steps have it."""
+    return RowLoss("bpr", float(params["l2"]) / 2, 1.0)
+
+
+def _product(
+    users: NDArray[np.float32], items: NDArray[np.float32], offsets: NDArray[np.float32] | None,
+    train: Interactions,
+) -> InteractionNetwork:  # fmt: skip
+    """The network whose scores are the product of factors (n, d), plus what every item gets."""
+    shape = TableShape(
+        (len(users), len(items)), users.shape[1], biases=offsets is not None, mixed_signs=False
+    )
+    design = design_of(plain_product(train.fields), train.fields)
+    network = InteractionNetwork(design, shape, torch.Generator())
+    for table, factors in zip(network.tables.embeddings, (users, items), strict=True):
+        table.data = torch.from_numpy(np.ascontiguousarray(factors, dtype=np.float32))
+    if offsets is not None:
+        network.tables.biases[1] = nn.Parameter(torch.from_numpy(offsets))
+    return network
 
 
 def _trainings(grid: Sequence[Params]) -> list[list[Params]]:
@@ -140,6 +184,7 @@ ALS = Baseline(
         {"dimension": 256, "l2": 30.0, "alpha": 5.0, "epochs": 15},
     ),
     fit_grid=one_by_one(fit_als),
+    serving=Serving(als_network, als_row_loss),
 )
 
 BPR = Baseline(
@@ -154,4 +199,5 @@ BPR = Baseline(
     ),
     fit_grid=fit_bpr,
     trained=_longest,
+    serving=Serving(bpr_network, bpr_row_loss),
 )

@@ -16,17 +16,21 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from sif.baselines.base import Baseline, Params, TableScorer, one_by_one
+from sif.baselines.base import Baseline, Params, Serving, TableScorer, one_by_one
 from sif.baselines.ease import REPEATS
+from sif.baselines.popularity import SERVED_ORDER
 from sif.data.interactions.interactions import Interactions
 from sif.evaluation.evaluate import Scorer
 from sif.evaluation.histories import HistoryReader, sequences_of
 from sif.evaluation.item_orders import HALF_LIVES, RecentPopularity
 from sif.evaluation.scorers import HistoryScorer
+from sif.spaces.linear.design import given_genotype
 from sif.spaces.linear.gram import Normal
 from sif.spaces.linear.inputs import most_solved
+from sif.spaces.linear.network import OrderNetwork
 from sif.spaces.linear.ridge import HistorySolver, Sizes, histories, solution_sizes, solve
 from sif.spaces.linear.sequences import Decay, Sequences
+from sif.spaces.linear.weights import ItemWeights
 from sif.utils.device import torch_threads
 
 MEASURED = 1024
@@ -97,6 +101,13 @@ def fit_markov(train: Interactions, grid: Sequence[Params], *unused: object) -> 
         yield LastItemScorer(last, follows, popularity, float(params["smoothing"]))
 
 
+def markov_network(scorer: LastItemScorer, train: Interactions, *unused: object) -> OrderNetwork:
+    """The item-item model whose history is the last item."""
+    offsets = (scorer.smoothing * scorer.popularity).astype(np.float32)
+    model = OrderNetwork(given_genotype([Decay(1.0, 1)]), train.sizes[1])
+    return model.take(ItemWeights.sparse(scorer.follows, offsets))
+
+
 class Discounted:
     """A model whose scores are divided by a power of popularity.
 
@@ -115,6 +126,12 @@ class Discounted:
     def knowing(self, rows: Interactions) -> Discounted:
         """The same where users have these rows alone."""
         return Discounted(self._scorer.knowing(rows), self._power)
+
+    def weights(self) -> ItemWeights:
+        """The weights of an item-item model, from here on with the division in them."""
+        assert isinstance(self._scorer, HistoryScorer)  # noqa: S101
+        self._scorer.weights.scale_items(self._power)
+        return self._scorer.weights
 
 
 def fit_decayed(train: Interactions, grid: Sequence[Params], *unused: object) -> Iterator[Scorer]:
@@ -137,6 +154,12 @@ def fit_decayed(train: Interactions, grid: Sequence[Params], *unused: object) ->
         assert weights is not None  # noqa: S101
         power = ((counts + 1.0) ** -float(params["discount"])).astype(np.float32)
         yield Discounted(HistoryScorer(read, sequences, weights), power)
+
+
+def decayed_network(scorer: Discounted, train: Interactions, *unused: object) -> OrderNetwork:
+    """The item-item model of one time scale."""
+    model = OrderNetwork(given_genotype([DECAY]), train.sizes[1])
+    return model.take(scorer.weights())
 
 
 def decayed_numbers(n_users: int, n_items: int) -> int:
@@ -172,6 +195,7 @@ RECENT_POPULARITY = Baseline(
     objectives=frozenset({"ranking"}),
     grid=tuple({"half_life": share} for share in HALF_LIVES),
     fit_grid=one_by_one(fit_recent),
+    serving=SERVED_ORDER,
 )
 
 MARKOV = Baseline(
@@ -180,6 +204,7 @@ MARKOV = Baseline(
     objectives=frozenset({"ranking"}),
     grid=tuple({"smoothing": rows} for rows in (0.1, 1.0, 10.0, 100.0)),
     fit_grid=fit_markov,
+    serving=Serving(markov_network),
 )
 
 DECAYED_RIDGE = Baseline(
@@ -192,4 +217,5 @@ DECAYED_RIDGE = Baseline(
     fit_grid=fit_decayed,
     setting_seconds=decayed_seconds,
     matrices=decayed_numbers,
+    serving=Serving(decayed_network),
 )

@@ -285,6 +285,11 @@ class CFConfig(CommonConfig):
         "valid", description="once all is chosen, fit every model again before the test: on train "
         "and valid rows; not at all (none); also, after the test, the saved one on all rows (all)"
     )  # fmt: skip
+    serve: Literal["best", "searched"] = Field(
+        "best", description="model of a job that is saved, in rankings of user and item: of the "
+        "searched one and the baselines the best on validation, or a simpler one within a quarter "
+        "of a standard error; or the searched one in any case"
+    )  # fmt: skip
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()

@@ -58,6 +58,7 @@ class Costs:
         settings: Seconds of the dearest setting of each baseline.
         rows: Rows of a second fit by its name in the setting `refit`, over those of the first.
         closed: Of entrants in closed form, which are among none of the above.
+        serves: Whether a baseline may be served, which takes a fit of its own.
     """
 
     searches: Mapping[str, Forecast]
@@ -68,11 +69,13 @@ class Costs:
     settings: Mapping[str, float] = field(default_factory=dict)
     rows: Mapping[str, float] = field(default_factory=dict)
     closed: Mapping[str, ClosedForm] = field(default_factory=dict)
+    serves: bool = False
 
     def seconds(self, config: Any, left_out: tuple[str, ...] = ()) -> dict[str, float]:
         """Estimated seconds by stage: "search ...", "train ...", "baseline ..." and "rest".
 
-        Second fits are "refit ..." and "fit on all rows".
+        Second fits are "refit ..." and "fit on all rows". "fit served" is that of a baseline which
+        no second fit leaves at hand.
 
         Args:
             config: Of the job.
@@ -86,7 +89,7 @@ class Costs:
         found |= {f"train {k}": epochs * one.epoch(every) for k, one in self.trainings.items()}
         found |= {f"train {k}": one.grid for k, one in self.closed.items()}
         found |= {f"baseline {k}": seconds for k, seconds in self.baselines.items()}
-        found |= self._second_fits(config)
+        found |= self._second_fits(config) or self._fit_served(left_out)
         kept = {stage: s for stage, s in found.items() if stage.partition(" ")[2] not in left_out}
         return kept | {"rest": self.rest}
 
@@ -101,8 +104,14 @@ class Costs:
         once |= {name: one.fit for name, one in self.closed.items()}
         found = {f"refit {name}": rows * s for name, s in {**once, **self.settings}.items()}
         if refit == "all":
-            found["fit on all rows"] = self.rows["all"] * max(once.values(), default=0.0)
+            any_of = [*once.values(), *(self.settings.values() if self.serves else ())]
+            found["fit on all rows"] = self.rows["all"] * max(any_of, default=0.0)
         return found
+
+    def _fit_served(self, left_out: tuple[str, ...]) -> dict[str, float]:
+        """Of the dearest baseline at most."""
+        settings = [s for name, s in self.settings.items() if name not in left_out]
+        return {"fit served": max(settings)} if self.serves and settings else {}
 
     def _epochs(self, section: Any, total: float) -> float:
         """Epochs that a training takes of its `total`, in the mean."""

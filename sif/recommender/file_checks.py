@@ -34,7 +34,7 @@ from sif.recommender.fold_in_terms import Encoding, Objective
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.registry import LOSSES
 from sif.spaces.linear.design import linear_design
-from sif.spaces.linear.network import REST
+from sif.spaces.linear.network import OFFSETS, REST
 
 
 def _require(holds: Any, expected: str, actual: Any) -> None:
@@ -124,6 +124,7 @@ class _State(_Part):
     owned: Annotated[tuple[Texts, Numbers, Numbers], Listed] | None = None
     exclude_seen: ExcludeSeen = "all"
     fitted_on: FittedOn = "train"
+    baseline: str = ""
     folds: list[Annotated[Fold, Listed]]
     untrained: list[Numbers] = []
     reading: DataConfig = DataConfig()
@@ -162,13 +163,17 @@ class _State(_Part):
         _require(len(sizes) == 2, "the fields user and item", self.fields)
         _require(not self.folds, "no terms of folds", len(self.folds))
         scales = linear_design(Genotype.from_json(self.genotype)).scales
-        solved = sizes[1]
-        if set(self.network) != {"weights"}:
-            _require(set(self.network) == {"weights", *REST}, "weights", sorted(self.network))
+        solved, names = sizes[1], set(self.network) - {OFFSETS}
+        if names != {"weights"}:
+            _require(names == {"weights", *REST}, "weights", sorted(self.network))
             solved = self._check_rest(scales * sizes[1], sizes[1])
         kind = self.network["weights"].dtype
         _require(kind == torch.float32, "weights in float32", kind)
-        _require(solved > 0, "weights of items", "none")
+        offsets = self.network.get(OFFSETS)
+        if offsets is not None:
+            _require(offsets.dtype == torch.float32, "offsets in float32", offsets.dtype)
+        _shaped(OFFSETS, offsets, sizes[1])
+        _require(solved > 0 or offsets is not None, "weights of items", "none")
         _shaped("weights", self.network["weights"], scales * solved, sizes[1])
 
     def _check_rest(self, rows: int, n_items: int) -> int:

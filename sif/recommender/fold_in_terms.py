@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sif.baselines.base import RowLoss
 from sif.core.genotype import Genotype
 from sif.evaluation.cold_start import cold_rows
 from sif.problems.interactions import POWER, InteractionProblem
@@ -114,6 +115,19 @@ def fold_in_terms(
         (_encoding(problem, trained, field), _objective(problem, weighting, field, l2))
         for field in (0, 1)
     )
+
+
+def baseline_terms(row_loss: RowLoss, sizes: tuple[int, ...]) -> tuple[FoldInTerms, ...]:
+    """Terms that fold rows into a factor model of so many users and items, by field."""
+
+    def objective(field: int) -> Objective:
+        even = torch.ones(sizes[1 - field])
+        return Objective(
+            row_loss.loss, row_loss.l2, row_loss.l2_power, 1.0, 0.0, 1.0, even,
+            row_loss.extra * even, bool(field),
+        )  # fmt: skip
+
+    return (Encoding(True), objective(0)), (Encoding(True), objective(1))
 
 
 def _encoding(problem: InteractionProblem, trained: InteractionNetwork, field: int) -> Encoding:

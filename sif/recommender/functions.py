@@ -158,6 +158,11 @@ class HistoryFunction(ServedFunction):
                 "similar users: expected a function of vectors of users, found an item-item model"
             )
         n_items, scales = self._network.n_items, self._network.design.scales
+        if not self._weights.size:
+            raise ConfigError(
+                "similar items: expected a model with vectors or weights of items, found one order "
+                "of the items for everybody"
+            )
         if scales * n_items**2 > MAX_SIDE**2:
             most = math.isqrt(MAX_SIDE**2 // scales)
             raise ConfigError(

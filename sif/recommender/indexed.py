@@ -44,8 +44,13 @@ class IndexedRecommender:
         self._neighbors: dict[int, Neighbors] = {}
 
     def refuse_unpersonalized(self) -> None:
-        """Raises ConfigError where the function ranks items alike for everybody."""
-        if self.model.objective == "ranking" and not self.engine.is_personalized:
+        """Raises ConfigError where a function of vectors ranks items alike for everybody.
+
+        Popularity is meant to.
+        """
+        model = self.model
+        alike = model.objective == "ranking" and not self.engine.is_personalized
+        if alike and not model.reads_order:
             raise ConfigError(
                 f"recommend: {self.model.expression} ranks items alike for all users; search with "
                 "another space or operation, or recommend the popular"

@@ -21,24 +21,27 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from scipy import sparse
 
+from sif.baselines import BASELINES
+from sif.baselines.base import Params
 from sif.config.cf import DataConfig, ExcludeSeen
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import MALFORMED, CheckpointError, ConfigError, first_line
 from sif.evaluation.cold_start import ColdStartRule, cold_rows
-from sif.evaluation.evaluate import Objective, pair_matrix
+from sif.evaluation.evaluate import Objective, Scorer, pair_matrix
 from sif.evaluation.histories import sequences_of
 from sif.evaluation.item_orders import POPULARITY_ORDER
-from sif.evaluation.scorers import HistoryScorer, InteractionScorer, Scale
+from sif.evaluation.scorers import FixedHistories, HistoryScorer, InteractionScorer, Scale
 from sif.problems.interactions import InteractionProblem
 from sif.problems.order import OrderProblem
 from sif.recommender import fold_in_terms as terms
 from sif.recommender.file_checks import FittedOn, check
 from sif.recommender.fold_in import FoldIn
-from sif.recommender.fold_in_terms import FoldInTerms, fold_in_terms
+from sif.recommender.fold_in_terms import FoldInTerms, baseline_terms, fold_in_terms
 from sif.recommender.functions import HistoryFunction, ServedFunction, VectorFunction
 from sif.recommender.owned import History, Owned
 from sif.recommender.report import Report
+from sif.spaces.interaction.design import plain_product
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.registry import design_of, expression
@@ -81,6 +84,7 @@ class ServedModel:
         owned: What users have beyond `seen`, since filters dropped it.
         exclude_seen: What answers leave out where a caller does not say.
         fitted_on: Rows that it was fitted on: the train part, with the valid part, or all.
+        baseline: Name of the baseline that it is, with its parameters; empty: none.
     """
 
     genotype: Genotype
@@ -99,6 +103,7 @@ class ServedModel:
     owned: Owned = field(default_factory=Owned)
     exclude_seen: ExcludeSeen = "all"
     fitted_on: FittedOn = "train"
+    baseline: str = ""
 
     @classmethod
     def of(
@@ -115,11 +120,42 @@ class ServedModel:
             known: Interactions that are not recommended again; with the problem's vocabularies. Of
                 what they dropped the model knows nothing yet, see `sif.recommender.extend`.
         """
+        folds = fold_in_terms(problem, genotype, trained, l2)
+        return cls._of_vectors(problem, genotype, trained, folds, known)
+
+    @classmethod
+    def of_baseline(
+        cls, problem: InteractionProblem, name: str, params: Params,
+        network: InteractionNetwork | OrderNetwork, known: Interactions,
+    ) -> ServedModel:  # fmt: skip
+        """Serves a baseline.
+
+        Args:
+            problem: Whose train part it was fitted on.
+            name: Of the baseline.
+            params: Its parameters.
+            network: Of its `Serving`.
+            known: See `of`.
+        """
+        baseline = BASELINES[name]
+        if isinstance(network, OrderNetwork):
+            model = cls.in_order(problem, network.genotype, network, known)
+        else:
+            assert baseline.serving is not None and baseline.serving.row_loss is not None  # noqa: S101
+            folds = baseline_terms(baseline.serving.row_loss(params), network.shape.sizes)
+            genotype = plain_product(problem.fields)
+            model = cls._of_vectors(problem, genotype, network, folds, known)
+        return dataclasses.replace(model, baseline=baseline.expression(params))
+
+    @classmethod
+    def _of_vectors(
+        cls, problem: InteractionProblem, genotype: Genotype, trained: InteractionNetwork,
+        folds: tuple[FoldInTerms, ...], known: Interactions,
+    ) -> ServedModel:  # fmt: skip
         return cls(
             genotype, problem.served(trained).cpu(), known.fields, known.vocabularies,
             _targets(known, problem), known.titles, problem.scale,
-            problem.config.objective, problem.cold_start,
-            fold_in_terms(problem, genotype, trained, l2),
+            problem.config.objective, problem.cold_start, folds,
             problem.config.data.lasting,
             tuple(np.flatnonzero(cold_rows(problem.train_part, f)) for f in (0, 1)),
             exclude_seen=problem.config.exclude_seen,
@@ -127,8 +163,9 @@ class ServedModel:
 
     @classmethod
     def in_order(
-        cls, problem: OrderProblem, genotype: Genotype, network: OrderNetwork, known: Interactions
-    ) -> ServedModel:
+        cls, problem: OrderProblem | InteractionProblem, genotype: Genotype,
+        network: OrderNetwork, known: Interactions,
+    ) -> ServedModel:  # fmt: skip
         """Serves an item-item model.
 
         Args:
@@ -161,13 +198,18 @@ class ServedModel:
 
     @property
     def reads_order(self) -> bool:
-        """True if a user's vector depends on the order of his items."""
+        """True of an item-item model: users are their histories, which have an order."""
         return isinstance(self.trained, OrderNetwork)
 
     @property
     def reads_time(self) -> bool:
         """True if a user's vector depends on the times of his items."""
         return isinstance(self.trained, OrderNetwork) and self.trained.design.reads_time
+
+    @property
+    def forgets(self) -> bool:
+        """True if what a user has counts less the older it is."""
+        return isinstance(self.trained, OrderNetwork) and bool(self.trained.design.decays)
 
     @cached_property
     def usual_gap(self) -> float:
@@ -176,7 +218,9 @@ class ServedModel:
 
     @property
     def expression(self) -> str:
-        """The function on one line."""
+        """The function on one line; of a baseline its name with what validation chose."""
+        if self.baseline:
+            return self.baseline
         if isinstance(self.trained, OrderNetwork):
             return linear_design(self.genotype).expression
         return expression(self.genotype, self.fields)
@@ -210,11 +254,26 @@ class ServedModel:
     def scorer(self) -> InteractionScorer | HistoryScorer:
         """Scores of all items for known users, and of pairs."""
         if isinstance(self.trained, OrderNetwork):
-            return HistoryScorer(
-                self.trained.histories, Sequences.of_places(self.seen),
-                self.trained.item_weights, self.rule,
-            )  # fmt: skip
+            return self._history_scorer(self.seen)
         return InteractionScorer(self.network.interaction(), self.scale, self.rule)
+
+    def scorer_of(self, rows: Interactions) -> Scorer:
+        """Scores for users who have these rows alone, under the model's vocabularies.
+
+        Models that read an order are told later rows by `HistoryReader.knowing`; a set stays what
+        the model was fitted on.
+        """
+        if not self.reads_order:
+            return self.scorer
+        scorer = self._history_scorer(_places(rows))
+        return scorer if self.forgets else FixedHistories(scorer)
+
+    def _history_scorer(self, places: sparse.csr_array) -> HistoryScorer:
+        assert isinstance(self.trained, OrderNetwork)  # noqa: S101
+        return HistoryScorer(
+            self.trained.histories, Sequences.of_places(places), self.trained.item_weights,
+            self.rule,
+        )  # fmt: skip
 
     @cached_property
     def had(self) -> sparse.csr_array:
@@ -319,6 +378,8 @@ class ServedModel:
             state["exclude_seen"] = self.exclude_seen
         if self.fitted_on != "train":
             state["fitted_on"] = self.fitted_on
+        if self.baseline:
+            state["baseline"] = self.baseline
         if self.cold_start is not None:
             state["fallback"] = [self.cold_start.order, self.cold_start.cold_users]
             state["cold_order"] = self.cold_start.name
@@ -370,7 +431,7 @@ class ServedModel:
             DataConfig(**state.get("reading", {})), _untrained(state, sizes),
             TypeAdapter(Report | None).validate_python(state.get("report")),
             _owned(state.get("owned"), sizes[0]), state.get("exclude_seen", "all"),
-            state.get("fitted_on", "train"),
+            state.get("fitted_on", "train"), state.get("baseline", ""),
         )  # fmt: skip
 
 
@@ -429,8 +490,11 @@ def _targets(known: Interactions, problem: InteractionProblem) -> sparse.csr_arr
 
 
 def _places(known: Interactions) -> sparse.csr_array:
-    """Pairs of users and items, each with its place in the order of its user, from 1."""
-    rows = known.order
+    """Pairs of users and items, each with its place in the order of its user, from 1.
+
+    Where nothing tells an order, models that are served read none, and the rows are as good as any.
+    """
+    rows = np.arange(len(known)) if known.moment is None else known.order
     places = np.arange(1, len(rows) + 1, dtype=np.float64)
     users, items = known.ids[rows, :2].T
     return ranked(sparse.csr_array((places, (users, items)), shape=known.sizes[:2]))

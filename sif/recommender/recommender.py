@@ -40,6 +40,7 @@ from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel, packed, unpacked
 from sif.recommender.report import Report
 from sif.retrieval.engine import Top
+from sif.spaces.interaction.registry import SPACES
 from sif.spaces.linear.sequences import ranked
 from sif.utils.argument_types import check_type, checks_types
 from sif.utils.registry import unknown
@@ -221,7 +222,9 @@ class Recommender(Estimator):
             True
         """
         model = ServedModel.load(Path(folder))
-        recommender = cls(objective=model.objective, space=model.genotype.space, unknown=unknown)
+        searched = not model.baseline and model.genotype.space in SPACES.names()
+        space = model.genotype.space if searched else "staged"  # of another `fit`
+        recommender = cls(objective=model.objective, space=space, unknown=unknown)
         recommender._serve(model)
         return recommender
 
@@ -553,7 +556,7 @@ class Recommender(Estimator):
         order = np.argsort(-carried, kind="stable")[: answer_length(n, model)]
         reasons = Top(pairs.indices[None, order].astype(np.int64), carried[None, order])
         answer = _answer(model, reasons, None, as_arrays)
-        if model.reads_order and not as_arrays:
+        if model.forgets and not as_arrays:
             answer["age"] = (pairs.nnz - ranked(pairs).data[order] + 1).astype(np.int64)
         if model.reads_time and not as_arrays:
             answer["seconds"] = (pairs.data.max(initial=0) - pairs.data[order]).round()

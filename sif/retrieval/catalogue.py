@@ -87,11 +87,11 @@ class HistoryCatalogue:
         n_items, device, is_personalized: See `Catalogue`.
     """
 
-    is_personalized = True
     device = torch.device("cpu")
 
     def __init__(self, weights: ItemWeights) -> None:
         self._weights, self.n_items = weights, weights.n_items
+        self.is_personalized = weights.size > 0
 
     def users(self, vectors: sparse.csr_array, biases: Tensor | None) -> Users:
         """Users ready for `write`: all their scores, from histories (b, d)."""

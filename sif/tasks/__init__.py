@@ -32,7 +32,7 @@ from sif.utils.digest import digest
 from sif.utils.environment import environment
 from sif.utils.locks import locked
 
-STAGES = 4
+STAGES = 5
 """Version of what the stages of a job keep."""
 
 AT_WORK = "another process is at work in this run"

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sif.core.genotype import Genotype
+from sif.evaluation.choice import Choice
 from sif.evaluation.comparison import Verdict
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Session, State, Trained
@@ -108,12 +112,14 @@ class Tuned:
         valid: Its validation metrics.
         seconds: Of its grid.
         params: Choices of validation.
+        merits: (n,) of each validation user, where it may be served; None: it may not.
     """
 
     name: str
     valid: Mapping[str, float]
     seconds: float
     params: Mapping[str, Any]
+    merits: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +134,7 @@ class Entry:
         params: Choices of validation and sizes of the model.
         refit: "seconds" of the second fit, which was tested, and "steps" where it has such; empty:
             the first was tested.
+        merits: See `Tuned`; None of networks.
     """
 
     name: str
@@ -136,6 +143,7 @@ class Entry:
     seconds: float
     params: Mapping[str, Any]
     refit: Mapping[str, float] = field(default_factory=dict)
+    merits: NDArray[np.float64] | None = None
 
     def flat(self) -> dict[str, float]:
         """Test metrics under their names and validation metrics with a prefix, for trackers."""
@@ -165,6 +173,8 @@ class Results:
         seconds: Of the whole job.
         left_out: Entrants that diverged, with what happened.
         served: Ours fitted once more, on all rows; None: the tested one is served.
+        choice: Of the model that is served; None: ours is, without a choice.
+        baseline: The model of a baseline, where one is served.
     """
 
     found: Mapping[str, Found]
@@ -175,6 +185,8 @@ class Results:
     seconds: float
     left_out: Mapping[str, str]
     served: Trained[Any] | None = None
+    choice: Choice | None = None
+    baseline: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)

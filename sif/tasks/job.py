@@ -2,7 +2,8 @@
 
 Stages: whatever the search has to wait for; a search per method; a training per design; where the
 study has it so, a second fit of each on more rows; one evaluation each on the test part, which
-nothing before has seen; the same of each baseline without a network.
+nothing before has seen; the same of each baseline without a network. Where a baseline may be
+served, validation chooses between ours and them before any of these is fitted again.
 A `Study` says what the data are, what is trained on them and how the job reports on it.
 """
 
@@ -10,13 +11,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sif.errors import BudgetError, ConfigError, DataError, DivergedError, first_line
+from sif.evaluation.choice import Choice
 from sif.evaluation.comparison import Verdict, verdict
 from sif.evaluation.metrics import merit
 from sif.problems.base import Problem, State, Trained
@@ -34,6 +39,8 @@ from sif.utils.device import give_back_memory, peak_memory_mb
 from sif.utils.environment import environment
 from sif.utils.random import derive_seed
 
+Merits = NDArray[np.float64]
+"""Of a model by validation user, the higher the better."""
 LEAST = 0.02
 """Share of the whole budget that a stage gets even if nothing is left."""
 
@@ -58,6 +65,7 @@ class JobRunner:
         self._begun: list[str] = []
         self._cut: dict[str, None] = {}
         self._refits = False
+        self._source = study.entrants.ours  # of the network that stands for ours
 
     def run(self) -> RunResult:
         """All stages, then the verdict and everything that is left behind."""
@@ -87,13 +95,19 @@ class JobRunner:
             name: self._tested(name, designs[name], one, found.get(name))
             for name, one in trained.items()
         }
-        entries |= self._baselines()
+        merits = self._merits(designs)
+        entries |= self._baselines(merits)
         decision = self._verdict(designs, entries, found)
-        served = self._fitted_on_all(designs, trained) if self._refits else None
+        choice, baseline = self._chosen(merits, entries)
+        served = None
+        if baseline is None and self._refits:
+            served = self._fitted_on_all(designs, trained)
         seconds = self.context.stages.seconds()
-        return self._finish(
-            Results(found, designs, trained, entries, decision, seconds, self._left_out, served)
-        )
+        results = Results(
+            found, designs, trained, entries, decision, seconds, self._left_out, served, choice,
+            baseline,
+        )  # fmt: skip
+        return self._finish(results)
 
     def _take_plan(self) -> None:
         """Measures a few steps of everything, once, and goes on as planned."""
@@ -273,6 +287,7 @@ class JobRunner:
     ) -> None:  # fmt: skip
         """Another entrant's network is ours; the seconds stay those of the searched function."""
         ours, other = self.entrants.ours, trained[name]
+        self._source = name
         seconds = trained[ours].result.seconds if ours in trained else other.result.seconds
         designs[ours] = designs[name]
         trained[ours] = replace(other, result=replace(other.result, seconds=seconds))
@@ -353,19 +368,69 @@ class JobRunner:
 
         return Entry.restored(self.context.stages.run(f"test-{name}", test))
 
-    def _baselines(self) -> dict[str, Entry]:
-        entries: dict[str, Entry] = {}
-        left_out: dict[str, list[str]] = {}
-        for name in self.study.baselines:
+    def _merits(self, designs: Mapping[str, Any]) -> dict[str, Merits]:
+        """Of the first fit of ours by validation user, where a baseline may be served instead."""
+        name, study = self._source, self.study
+        first = self._trained[name]
+        if not study.chooses or first is None:
+            return {}
+
+        def judge(_: LoopCheckpointer) -> State:
+            return {"merits": study.merits(designs[name], first)}
+
+        state = self.context.stages.run(f"valid-{name}", judge)
+        return {self.entrants.ours: state["merits"]}
+
+    def _choice(
+        self, merits: Mapping[str, Merits], others: Mapping[str, Entry | Tuned]
+    ) -> Choice | None:
+        """Of the model that is served, between ours and others; None: ours without a choice."""
+        if not merits:
+            return None
+        able = {name: one.merits for name, one in others.items() if one.merits is not None}
+        return self.study.choice({**merits, **able})
+
+    def _chosen(
+        self, merits: Mapping[str, Merits], entries: Mapping[str, Entry]
+    ) -> tuple[Choice | None, Any]:
+        """The choice with the baseline that it is of; None: it is of ours."""
+        able = dict(entries)
+        while (choice := self._choice(merits, able)) and choice.name != self.entrants.ours:
+            entry = able.pop(choice.name)
+            stage = "fit on all rows" if self.plan.of("fit on all rows") else "fit served"
             try:
-                entries[name] = self._baseline(name)
+                with self._stage(stage):
+                    return choice, self.study.baseline_model(entry.name, entry.params)
             except (ConfigError, DataError) as error:
-                left_out.setdefault(str(error), []).append(name)
+                self.context.console.line(f"{entry.name} cannot be served: {error}")
+        return choice, None
+
+    def _baselines(self, merits: Mapping[str, Merits]) -> dict[str, Entry]:
+        """All are tuned, then fitted again where everything is; the one to serve comes last."""
+        left_out: dict[str, list[str]] = {}
+
+        def each(names: Iterable[str], work: Callable[[str], State]) -> dict[str, State]:
+            found = {}
+            for name in names:
+                try:
+                    found[name] = work(name)
+                except (ConfigError, DataError) as error:
+                    left_out.setdefault(str(error), []).append(name)
+            return found
+
+        states = each(self.study.baselines, self._baseline)
+        if self._refits:
+            tuned = {name: Tuned(**state) for name, state in states.items()}
+            choice = self._choice(merits, tuned)
+            last = None if choice is None else choice.name
+            order = sorted(tuned, key=lambda name: name == last)  # or it waits beside all others
+            again = each(order, lambda name: self._refit_baseline(tuned[name], name == last))
+            states = {name: again[name] for name in tuned if name in again}
         for reason, names in left_out.items():
             self.context.console.line(f"left out: baselines {', '.join(names)}: {reason}")
-        return entries
+        return {name: Entry.restored(state) for name, state in states.items()}
 
-    def _baseline(self, name: str) -> Entry:
+    def _baseline(self, name: str) -> State:
         stages, stage = self.context.stages, f"baseline-{name}"
 
         def fit(_: LoopCheckpointer) -> State:
@@ -373,7 +438,9 @@ class JobRunner:
                 return vars(self.study.tune(name))
             return self._recorded(self.study.baseline(name))
 
-        late = self.budget.left <= 0 and self.plan.of(f"baseline {name}") > FREE
+        done = [one.removeprefix("baseline ") for one in self._begun]
+        waiting = sum(self.plan.of(f"refit {one}") for one in self.study.baselines if one in done)
+        late = self.budget.left <= waiting and self.plan.of(f"baseline {name}") > FREE
         if late and stages.read(stage) is None:
             raise BudgetError(f"budget: no time is left of {self.plan.budget:g} s")
         with self._stage(f"baseline {name}"):
@@ -382,13 +449,14 @@ class JobRunner:
             f"baseline {name}: {self.problem.describe(state['valid'])} "
             f"({state['seconds']:.1f} s for its grid)"
         )
-        if self._refits:
-            with self._stage(f"refit {name}"):
-                state = stages.run(f"refit-{name}", partial(self._refit_baseline, Tuned(**state)))
-        return Entry.restored(state)
+        return state
 
-    def _refit_baseline(self, tuned: Tuned, _: LoopCheckpointer) -> State:
-        return self._recorded(self.study.refit_baseline(tuned))
+    def _refit_baseline(self, tuned: Tuned, keep: bool) -> State:
+        def work(_: LoopCheckpointer) -> State:
+            return self._recorded(self.study.refit_baseline(tuned, keep))
+
+        with self._stage(f"refit {tuned.name}"):
+            return self.context.stages.run(f"refit-{tuned.name}", work)
 
     def _recorded(self, entry: Entry) -> State:
         """A baseline's state, once it is in the records."""
@@ -415,6 +483,8 @@ class JobRunner:
         for text in (comparison_table(study, results), *study.tables(results)):
             console.result(f"\n{text}")
         console.result(f"\nverdict: {results.verdict.text}")
+        if told := study.told_choice(results):
+            console.result(told)
         figures = self._figures(results)
         late = self.budget.verdict()
         if late is not None:
@@ -441,7 +511,10 @@ class JobRunner:
         valid = {f"valid.{name}": value for name, value in ours.valid.items()}
         further = self.study.further_numbers(ours.test)
         tracker.log({**ours.test.metrics, **valid, **further}, 0)
-        tracker.set_tags({"genotype": document["genotype"], "verdict": document["verdict"]})
+        tags = {"genotype": document["genotype"], "verdict": document["verdict"]}
+        if "served" in document:
+            tags["served"] = document["served"]["expression"]
+        tracker.set_tags(tags)
         for path in figures:
             tracker.log_artifact(path, "plots")
         for name in ("genotype.json", "metrics.json", "config.yaml"):
@@ -451,14 +524,20 @@ class JobRunner:
 
 
 def comparison_table(study: Study, results: Results) -> str:
-    """All models, best validation first; the one the verdict is against is marked."""
+    """All models, best validation first; marked are whom the verdict is against, and the served."""
     metric, against = study.problem.metric, results.verdict.against
     order = sorted(results.entries.values(), key=lambda e: -merit(metric, e.valid[metric]))
     cells = [study.row(entry) for entry in order]
-    names = [f"{entry.name} *" if entry.name == against else entry.name for entry in order]
+    served = "" if results.choice is None else results.choice.name
+    marks = ((" *", against), (" +", served))
+    names = [
+        "".join([entry.name, *(mark for mark, name in marks if name == entry.name)])
+        for entry in order
+    ]
     rows = [[name, *row.values()] for name, row in zip(names, cells, strict=True)]
     text = table(["model", *cells[0]], rows)
     mark = "" if against is None else "\n* the baseline that validation ranks best"
+    mark += "\n+ the model that is served" if served else ""
     ours = study.entrants.ours
     alike = "".join(
         f"\n{name}: the same design as {ours}, which the verdict leaves out"

@@ -8,8 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sif.config import CommonConfig
 from sif.core.genotype import Genotype
+from sif.evaluation.choice import Choice
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, Reporter, Session, Trained
 from sif.problems.plan import Costs
@@ -139,8 +143,12 @@ class Study(ABC):
         """
         raise NotImplementedError(name)
 
-    def refit_baseline(self, tuned: Tuned) -> Entry:
+    def refit_baseline(self, tuned: Tuned, keep: bool) -> Entry:
         """Fits a baseline again, and tests it.
+
+        Args:
+            tuned: As validation chose it.
+            keep: Whether `baseline_model` will probably be asked for this one.
 
         Raises:
             ConfigError, DataError: It cannot be fitted here, and is left out.
@@ -157,9 +165,36 @@ class Study(ABC):
         """
         return None
 
+    # The model that is served, which a task may choose among ours and the baselines
+
+    @property
+    def chooses(self) -> bool:
+        """True if baselines may be served."""
+        return False
+
+    def merits(self, design: Any, trained: Trained[Any]) -> NDArray[np.float64]:
+        """Merits (n,) of a first fit by user of the validation part."""
+        raise NotImplementedError
+
+    def choice(self, merits: Mapping[str, NDArray[np.float64]]) -> Choice:
+        """The model that is served, of those with these merits, ours among them."""
+        raise NotImplementedError
+
+    def baseline_model(self, name: str, params: Mapping[str, Any]) -> Any:
+        """A baseline to save, fitted as it was tested or on all rows, as the study has it.
+
+        Raises:
+            ConfigError, DataError: It cannot be fitted here.
+        """
+        raise NotImplementedError(name)
+
+    def told_choice(self, results: Results) -> str:
+        """A line on the model that is served; empty: ours is, without a choice."""
+        return ""
+
     @abstractmethod
     def save(self, folder: Path, results: Results, console: Reporter) -> None:
-        """Writes our model."""
+        """Writes the model that is served."""
 
     @abstractmethod
     def test_saved(self, folder: Path) -> Evaluation:
@@ -335,7 +370,7 @@ class Study(ABC):
         return {"task": self.task, **curves(self.problem, results)}
 
     def record_model(self, context: JobContext) -> None:  # noqa: B027 (most have none to serve)
-        """Gives our model to the tracker."""
+        """Gives the saved model to the tracker."""
 
 
 @dataclass(frozen=True)

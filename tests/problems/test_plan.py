@@ -125,6 +125,24 @@ def test_second_fits_are_of_one_strength_and_given_up_after_the_strengths() -> N
     assert all(config.refit == "valid" for config, cut in cuts if not cut.once)
 
 
+def test_a_baseline_that_may_be_served_is_one_fit_where_no_second_one_is_at_hand() -> None:
+    costs = replace(
+        COSTS, settings={"als": 5.0, "ease": 30.0}, rows={"valid": 1.125, "all": 10.0}, serves=True
+    )
+    once, valid, every = (
+        CONFIG.model_copy(update={"refit": refit}) for refit in ("none", "valid", "all")
+    )
+    assert costs.seconds(once)["fit served"] == 30.0
+    assert costs.seconds(once, ("ease",))["fit served"] == 5.0
+    assert "fit served" not in costs.seconds(once, ("ease", "als"))
+    assert "fit served" not in costs.seconds(valid)
+    # The dearest function: six in ten of 40 epochs, and half as many to settle.
+    assert costs.seconds(every)["fit on all rows"] == pytest.approx(10 * 36.0)
+    ours = replace(costs, serves=False)
+    assert "fit served" not in ours.seconds(once)
+    assert ours.seconds(every)["fit on all rows"] == pytest.approx(10 * 36.0)
+
+
 def test_a_search_stays_long_enough_to_choose_and_a_baseline_is_left() -> None:
     config, cut = plan(12.0)
     assert config.search.epochs >= 20 and config.train.epochs == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,9 @@ from sif.spaces.linear.sequences import Decay, Sequences
 
 NAME = "order"
 """Of the space, as written in genotypes."""
+GIVEN, DECAYS = "history", "decays"
+"""Space of genotypes that nothing searched, and the name of their time scales: rows of gamma and
+window, 0 for none."""
 FORGOTTEN = 0.03
 """Weight, relative to the latest item's, below which an item is outside of a scale's window."""
 NONE, SET, LAST = "none", "set", "last"
@@ -189,12 +192,38 @@ def half_life_of(name: str) -> float | None:
     return seconds
 
 
+def given_genotype(decays: Sequence[Decay]) -> Genotype:
+    """The genotype of a model that nothing searched.
+
+    Args:
+        decays: Its time scales, which count items and not time; none: a history is a set.
+    """
+    numbers = [float(n) for decay in decays for n in (decay.gamma, decay.window or 0)]
+    target = "next" if decays else ANY
+    scales = {DECAYS: ((len(decays), 2), tuple(numbers))}
+    return Genotype(GIVEN, {TARGET: ((0, target),)}, scales)
+
+
+def _given_design(genotype: Genotype) -> LinearDesign:
+    check_names(genotype, GIVEN, {TARGET: (ANY, "next")})
+    shape, numbers = genotype.parameters.get(DECAYS, ((), ()))
+    scales = list(zip(numbers[::2], numbers[1::2], strict=False))
+    if shape != (len(scales), 2) or bool(scales) != (genotype.operation(TARGET) == "next"):
+        raise GenotypeError(
+            f"genotype: parameter {DECAYS!r}: expected gamma and window of each time scale, found "
+            f"shape {list(shape)}"
+        )
+    return LinearDesign(tuple(Decay(gamma, int(window) or None) for gamma, window in scales))
+
+
 def linear_design(genotype: Genotype) -> LinearDesign:
     """The design of a genotype.
 
     Raises:
         GenotypeError: Another space or unknown names.
     """
+    if genotype.space == GIVEN:
+        return _given_design(genotype)
     legal = {block.name: block.operations for block in map(_legal, BLOCKS)}
     if HALF_LIFE in genotype.blocks:
         half_life_of(name := genotype.operation(HALF_LIFE))

@@ -18,6 +18,8 @@ from sif.spaces.linear.weights import ItemWeights
 REST = ("items", "rest_starts", "rest_items", "rest_values")
 """Names of what only catalogs have in which not all items are solved for: `ItemWeights.items`, and
 `ItemWeights.rest` as a CSR."""
+OFFSETS = "offsets"
+"""Name of `ItemWeights.offsets`, which models have that nothing searched."""
 
 
 class OrderNetwork(nn.Module):
@@ -39,25 +41,26 @@ class OrderNetwork(nn.Module):
     """
 
     items: Tensor | None
+    offsets: Tensor | None
 
     def __init__(self, genotype: Genotype, n_items: int) -> None:
         super().__init__()
         self.genotype, self.design, self.n_items = genotype, linear_design(genotype), n_items
         self.weights = nn.Parameter(torch.zeros(0, 0), requires_grad=False)
-        for name in REST:
+        for name in (*REST, OFFSETS):
             self.register_buffer(name, None)
 
     @property
     def item_weights(self) -> ItemWeights:
         """The weights as arrays in their own memory."""
         dense = self.weights.detach().numpy()
+        offsets = None if self.offsets is None else self.offsets.numpy()
         if self.items is None:
-            return ItemWeights(dense, self.n_items)
+            return ItemWeights(dense, self.n_items, offsets=offsets)
         items, starts, columns, values = (getattr(self, name).numpy() for name in REST)
         shape = self.design.scales * self.n_items, self.n_items
-        return ItemWeights(
-            dense, self.n_items, items, sp.csr_matrix((values, columns, starts), shape)
-        )
+        rest = sp.csr_matrix((values, columns, starts), shape)
+        return ItemWeights(dense, self.n_items, items, rest, offsets)
 
     def take(self, weights: ItemWeights) -> OrderNetwork:
         """Takes weights over, without a copy; itself."""
@@ -66,6 +69,8 @@ class OrderNetwork(nn.Module):
             rest = weights.rest
             parts = (weights.items, rest.indptr, rest.indices, rest.data)
             state |= {name: torch.from_numpy(part) for name, part in zip(REST, parts, strict=True)}
+        if weights.offsets is not None:
+            state[OFFSETS] = torch.from_numpy(weights.offsets)
         self.load_state_dict(state)
         return self
 
@@ -74,7 +79,7 @@ class OrderNetwork(nn.Module):
     ) -> Any:
         """Takes tensors of any size over: the data decided how many items are dense."""
         self.weights = nn.Parameter(state_dict["weights"], requires_grad=False)
-        for name in REST:
+        for name in (*REST, OFFSETS):
             setattr(self, name, state_dict.get(name))
         return super().load_state_dict(state_dict, strict, assign=True)
 

@@ -3,6 +3,8 @@
 Where a catalog is too large for a solution of all (`sif.spaces.linear.inputs`), what a rare item
 says for another is what ridge regression gives if nothing else stands beside it in a history: its
 product with the target, divided by its own square and the penalty.
+
+Models that nothing searched may have sparse weights alone, and numbers of the items themselves.
 """
 
 from __future__ import annotations
@@ -27,12 +29,21 @@ class ItemWeights:
         n_items: Size of the catalog.
         items: (m,), ascending: which items these are; None: all.
         rest: CSR float32 (s * n_items, n_items), from all other items; None: there are none.
+        offsets: float32 (n_items,), what every item gets whatever the history; None: nothing.
     """
 
     dense: Scores
     n_items: int
     items: Ids | None = None
     rest: sp.csr_matrix | None = None
+    offsets: Scores | None = None
+
+    @classmethod
+    def sparse(cls, rest: sp.csr_matrix, offsets: Scores) -> ItemWeights:
+        """Sparse weights CSR (n_items, n_items) alone, and what every item gets (n_items,)."""
+        none, items = np.zeros((0, rest.shape[1]), np.float32), np.zeros(0, np.int64)
+        own = np.array(offsets, dtype=np.float32)  # writable, for torch
+        return cls(none, rest.shape[1], items, rest.astype(np.float32), own)
 
     @property
     def scales(self) -> int:
@@ -46,7 +57,7 @@ class ItemWeights:
 
     @property
     def size(self) -> int:
-        """Number of weights."""
+        """Number of weights between items."""
         rest: int = 0 if self.rest is None else self.rest.nnz
         return self.dense.size + rest
 
@@ -68,26 +79,39 @@ class ItemWeights:
         if self.rest is None:
             return self.dense
         found = np.asarray(self.rest.toarray(), dtype=np.float32)
-        found[self._columns] = self.dense
+        if len(self.dense):
+            found[self._columns] = self.dense
         return found
 
     def scores(self, histories: sp.csr_matrix) -> Scores:
         """Scores of all items: histories (b, s * n_items) to (b, n_items) float32."""
+        found = self._from(histories)
+        if self.offsets is not None:
+            found += self.offsets
+        return found
+
+    def _from(self, histories: sp.csr_matrix) -> Scores:
+        """The same without what every item gets."""
         if self.rest is None:
             return np.asarray(histories @ self.dense, dtype=np.float32)
         found = np.asarray((histories @ self.rest).toarray(), dtype=np.float32)
-        found += histories[:, self._columns] @ self.dense
+        if len(self.dense):
+            found += histories[:, self._columns] @ self.dense
         return found
 
     def between(self, entries: Ids, items: Ids) -> Scores:
         """Weights (k,) from entries of a history (k,), in s * n_items, to items (k,)."""
-        if self.rest is None or not len(entries):  # scipy gives no array for no entries
+        if not len(entries):  # scipy gives no array for no entries
+            return np.zeros(0, np.float32)
+        if self.rest is None:
             return np.asarray(self.dense[entries, items])
         scale, item = np.divmod(entries, self.n_items)
         row = self._places[item]
         inside = row >= 0
         found = np.asarray(self.rest[entries, items], dtype=np.float32).ravel()
-        found[inside] = self.dense[scale[inside] * self._solved + row[inside], items[inside]]
+        if len(self.dense):
+            at = scale[inside] * self._solved + row[inside]
+            found[inside] = self.dense[at, items[inside]]
         return found
 
     def scale_items(self, factors: Scores) -> None:
@@ -95,3 +119,5 @@ class ItemWeights:
         self.dense[:] *= factors
         if self.rest is not None:
             self.rest.data *= factors[self.rest.indices]
+        if self.offsets is not None:
+            self.offsets[:] *= factors

@@ -113,7 +113,9 @@ class _Moments:
         self, done: Sequence[Document], models: Mapping[str, Document], verdict: Verdict
     ) -> dict[str, Any]:
         """The content of metrics.json."""
-        kept = ("genotype", "protocol", "cold", "verdict", "comparison", "total_seconds")
+        kept = (
+            "genotype", "protocol", "cold", "verdict", "comparison", "served", "total_seconds",
+        )  # fmt: skip
         document = {
             **{key: done[0][key] for key in ("task", "dataset", "method", "seed", "metric")},
             "protocol": {"name": ROLLING, "moments": len(done)},

@@ -9,15 +9,19 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from sif.baselines import BASELINES
+import numpy as np
+from numpy.typing import NDArray
+
+from sif.baselines import BASELINES, SIMPLEST_FIRST
 from sif.baselines.forecast import TuningSeconds
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Split
 from sif.data.interactions.load import Dataset
 from sif.errors import DataError
+from sif.evaluation.choice import Choice, chosen
 from sif.evaluation.comparison import Comparison
-from sif.evaluation.evaluate import Evaluation
+from sif.evaluation.evaluate import Evaluation, Scorer, evaluate_on
 from sif.evaluation.populations import Population, Populations
 from sif.evaluation.user_groups import cold_shares
 from sif.problems.base import SEARCHED, Problem, Reporter, Session, Trained
@@ -33,6 +37,7 @@ from sif.recommender.model import ServedModel
 from sif.spaces.linear.network import OrderNetwork
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results, Tuned
 from sif.tasks.cf import figures
+from sif.tasks.cf.serving import served_document, served_model
 from sif.tasks.cf.splits import (
     group_documents,
     group_table,
@@ -98,6 +103,7 @@ class InteractionStudy(Study):
         self._tuning: dict[str, TuningSeconds] = {}
         self._refit: Refit | None = None
         self._order_refit: OrderRefit | None = None
+        self._kept: dict[str, Scorer] = {}
         self.data_hash = self.dataset.hash if self.dataset else self.split.hash
         self.split_hash, self.split_name = self.split.hash, self.split.protocol
         self.test_part = self.split
@@ -146,7 +152,10 @@ class InteractionStudy(Study):
         """The best of a classical model's grid."""
         fitted = self.problem.tuned(name)
         found = self.problem.tested(fitted.scorer, self.split)
-        return Entry(name, fitted.valid.metrics, found, fitted.seconds, dict(fitted.params))
+        return Entry(
+            name, fitted.valid.metrics, found, fitted.seconds, dict(fitted.params),
+            merits=self._able(name, fitted.valid),
+        )  # fmt: skip
 
     # The two problems
 
@@ -240,15 +249,22 @@ class InteractionStudy(Study):
     def tune(self, name: str) -> Tuned:
         """The best of a classical model's grid."""
         fitted = self.problem.tuned(name)
-        return Tuned(name, fitted.valid.metrics, fitted.seconds, dict(fitted.params))
+        return Tuned(
+            name, fitted.valid.metrics, fitted.seconds, dict(fitted.params),
+            self._able(name, fitted.valid),
+        )  # fmt: skip
 
-    def refit_baseline(self, tuned: Tuned) -> Entry:
+    def refit_baseline(self, tuned: Tuned, keep: bool) -> Entry:
         """On train and valid rows."""
         begin = time.perf_counter()
         scorer = self._tested.baseline(tuned.name, tuned.params)
         refit = {"seconds": time.perf_counter() - begin}
         found = self.problem.tested(scorer, self.test_part)
-        return Entry(tuned.name, tuned.valid, found, tuned.seconds, tuned.params, refit)
+        if keep and self.config.refit != "all":
+            self._kept = {tuned.name: scorer}
+        return Entry(
+            tuned.name, tuned.valid, found, tuned.seconds, tuned.params, refit, tuned.merits
+        )
 
     def test(self, design: Genotype, network: Any) -> Evaluation:
         """On the test part, by a network of the last fit."""
@@ -263,6 +279,58 @@ class InteractionStudy(Study):
         if self.config.refit != "all":
             return None
         return self._fits(design, None).network("all", design, trained, session)
+
+    # The model that is served
+
+    @property
+    def chooses(self) -> bool:
+        """In rankings of user and item, as the setting has it."""
+        config = self.config
+        of_items = config.objective == "ranking" and len(self.problem.fields) == 2
+        return of_items and config.serve == "best" and bool(self.baselines)
+
+    def _able(self, name: str, valid: Evaluation) -> NDArray[np.float64] | None:
+        """Merits of a baseline that may be served."""
+        serving = BASELINES[name].serving
+        n_items = self.problem.train_part.sizes[1]
+        if not self.chooses or serving is None or n_items > serving.most_items:
+            return None
+        return valid.per_user[self.problem.metric]
+
+    def merits(self, design: Genotype, trained: Trained[Any]) -> NDArray[np.float64]:
+        """NDCG@10 of every validation user."""
+        problem = self.problem_of(design)
+        assert isinstance(problem, InteractionProblem | OrderProblem)  # noqa: S101
+        found = evaluate_on(
+            problem.scorer(trained.network), problem.train_part, (problem.train_part,),
+            problem.valid_part, self.config.objective, self.config.metrics_at,
+        )  # fmt: skip
+        return found.per_user[self.problem.metric]
+
+    def choice(self, merits: Mapping[str, NDArray[np.float64]]) -> Choice:
+        """The rule of `sif.evaluation.choice`."""
+        return chosen(merits, (*SIMPLEST_FIRST, SEARCHED))
+
+    def baseline_model(self, name: str, params: Mapping[str, Any]) -> ServedModel:
+        """Of the fit that was tested, or fitted on all rows."""
+        known, scorer = self.split.interactions, self._kept.pop(name, None)
+        if self._refit is None:
+            return served_model(self.problem, name, params, scorer, known, "train")
+        if self.config.refit == "all":
+            problem = self._second_fits(None).problem
+            return served_model(problem, name, params, None, known, "all")
+        return served_model(self._tested, name, params, scorer, known, "train+valid")
+
+    def told_choice(self, results: Results) -> str:
+        """The model, and why it is the one."""
+        if results.choice is None:
+            return ""
+        served = self._served_document(results)
+        return f"served: {served['expression']}: {served['rule']}"
+
+    def _served_document(self, results: Results) -> dict[str, Any]:
+        ours = self.expression(results.designs[SEARCHED])
+        return served_document(results, self.problem.metric, ours)
 
     # The plan and the model
 
@@ -279,9 +347,8 @@ class InteractionStudy(Study):
         rows = {"valid": len(self._with_valid.train) / first, "all": len(self.split.part) / first}
         settings = {name: cost.setting for name, cost in self._tuning.items()}
         closed = {} if self.order is None else {ORDER: self._order_costs(measured)}
-        return replace(
-            costs, settings=settings, rows=rows if self.refits else {}, closed=closed
-        )  # fmt: skip
+        rows = rows if self.refits else {}
+        return replace(costs, settings=settings, rows=rows, closed=closed, serves=self.chooses)
 
     def _order_costs(self, measured: Measurements) -> ClosedForm:
         """Of the item-item model, by a small factorization."""
@@ -307,18 +374,21 @@ class InteractionStudy(Study):
     def save(self, folder: Path, results: Results, console: Reporter) -> None:
         """The recommender; a note where it ranks items alike for all users."""
         trained, known = results.trained[SEARCHED], self.split.interactions
+        rows = self._served_rows(results)
+        if rows == "all":
+            console.line("saved: the model that was fitted on all rows, test rows included")
         if results.served is not None:
             trained = results.served
-            console.line("saved: the model that was fitted on all rows, test rows included")
-        model = self._model(results.designs[SEARCHED], trained, results.served is not None)
-        model = with_owned(model, known.dropped)
-        model = replace(model, fitted_on=self._served_rows(results))
+        model = results.baseline
+        if model is None:
+            model = self._model(results.designs[SEARCHED], trained, rows == "all")
+        model = replace(with_owned(model, known.dropped), fitted_on=rows)
         model.save(folder)
         if not model.is_personalized:
-            console.line(
-                f"note: {model.expression} ranks items alike for all users; its recommendations "
-                "are refused"
-            )
+            told = "ranks items alike for all users; its recommendations are refused"
+            if results.baseline is not None:
+                told = "is one order of the items; all users get it, without what they have"
+            console.line(f"note: {model.expression} {told}")
 
     def _model(self, design: Genotype, trained: Trained[Any], on_all: bool) -> ServedModel:
         """A served model of ours, fitted on all rows or as it was tested."""
@@ -331,6 +401,9 @@ class InteractionStudy(Study):
         return ServedModel.of(problem, design, trained.network, trained.numbers["l2"], known)
 
     def _served_rows(self, results: Results) -> FittedOn:
+        if results.baseline is not None:
+            rows: FittedOn = results.baseline.fitted_on
+            return rows
         if results.served is not None:
             return "all"
         return "train" if self._refit is None else "train+valid"
@@ -344,7 +417,7 @@ class InteractionStudy(Study):
                 "fitted on all rows; what the test said before is in metrics.json"
             )
         split = self.split if model.fitted_on == "train" else self._with_valid
-        return self.problem.tested(model.scorer, split)
+        return self.problem.tested(model.scorer_of(split.train), split)
 
     # What is told
 
@@ -489,6 +562,7 @@ class InteractionStudy(Study):
             "users_left_out": ours.test.left_out,
             "cold": cold_shares(self.test_part.train, self.test_part.test),
             "groups": group_documents(ours.test, self.test_part),
+            "served": self._served_document(results),
             **self._on_populations(results),
             "refit": {
                 "setting": self._asked,

@@ -50,3 +50,20 @@ def test_factors_of_items_reach_every_weight(
     factors = np.linspace(0.1, 2, N, dtype=np.float32)
     weights.scale_items(factors)
     np.testing.assert_allclose(weights.between(entries, items), (table * factors).ravel())
+
+
+def test_sparse_weights_alone_and_what_every_item_gets() -> None:
+    table, draws = np.zeros((N, N), np.float32), np.random.default_rng(3)
+    table[2, 1], table[4, 0], offsets = 0.5, -1.0, draws.random(N)
+    weights = ItemWeights.sparse(sp.csr_matrix(table), offsets)
+    assert (weights.size, weights.scales) == (2, 0)
+    histories = sp.csr_matrix(draws.random((4, N)).astype(np.float32))
+    expected = histories @ table + offsets
+    np.testing.assert_allclose(weights.scores(histories), expected, rtol=1e-6)
+    places, items = np.array([2, 4, 4]), np.array([1, 0, 3])
+    np.testing.assert_array_equal(weights.between(places, items), table[places, items])
+    weights.scale_items(np.full(N, 2.0, np.float32))
+    np.testing.assert_allclose(weights.scores(histories), 2 * expected, rtol=1e-6)
+    nothing = ItemWeights.sparse(sp.csr_matrix((N, N)), offsets)
+    assert nothing.size == 0
+    np.testing.assert_allclose(nothing.scores(histories), np.tile(offsets, (4, 1)), rtol=1e-6)

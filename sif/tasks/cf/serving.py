@@ -1,0 +1,80 @@
+"""The model that a job serves, where baselines may be served: made of a fit, and told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sif.baselines import BASELINES
+from sif.data.interactions import Interactions
+from sif.errors import ConfigError
+from sif.evaluation.choice import RULE
+from sif.evaluation.cold_start import WithColdStartRule
+from sif.evaluation.evaluate import Scorer
+from sif.problems.base import SEARCHED
+from sif.problems.interactions import InteractionProblem
+from sif.recommender.file_checks import FittedOn
+from sif.recommender.model import ServedModel
+from sif.tasks.base import Results
+
+
+def served_model(
+    problem: InteractionProblem, name: str, params: Mapping[str, Any], scorer: Scorer | None,
+    known: Interactions, rows: FittedOn,
+) -> ServedModel:  # fmt: skip
+    """A baseline as a model.
+
+    Args:
+        problem: Whose train part it is fitted on.
+        name: Of the baseline.
+        params: Its parameters.
+        scorer: Its fit, which becomes the model; None: it is fitted now.
+        known: Interactions that are not recommended again.
+        rows: Which ones the train part is.
+
+    Raises:
+        ConfigError, DataError: It cannot be fitted here, or not served.
+    """
+    serving = BASELINES[name].serving
+    scorer = problem.baseline(name, params) if scorer is None else scorer
+    if serving is None or not isinstance(scorer, WithColdStartRule):
+        raise ConfigError(f"baseline {name}: expected one that can be served")
+    network = serving.network(scorer.scorer, problem.train_part, params)
+    model = ServedModel.of_baseline(problem, name, params, network, known)
+    return replace(model, fitted_on=rows)
+
+
+def served_document(results: Results, metric: str, ours: str) -> dict[str, Any]:
+    """The model that is served, for metrics.json.
+
+    Args:
+        results: Of the job.
+        metric: That validation decides by.
+        ours: The searched function, or what stands for it, on one line.
+    """
+    choice, baseline = results.choice, results.baseline
+    name = SEARCHED if choice is None else choice.name
+    entry = results.entries[name]
+    return {
+        "name": name,
+        "expression": ours if baseline is None else baseline.expression,
+        "valid": dict(entry.valid),
+        "test": dict(entry.test.metrics),
+        "rule": _why(results, metric),
+        **({} if choice is None else {key: v for key, v in vars(choice).items() if key != "name"}),
+    }
+
+
+def _why(results: Results, metric: str) -> str:
+    """The reason for the choice."""
+    choice, entries = results.choice, results.entries
+    if choice is None:
+        return "the searched function, without a choice"
+    best = entries[choice.leader].valid[metric]
+    if choice.name == choice.leader:
+        return f"validation ranks it first ({metric} {best:.4f})"
+    return (
+        f"{RULE}, {choice.leader} ({metric} {entries[choice.name].valid[metric]:.4f} against "
+        f"{best:.4f}, standard error of the difference {choice.error:.4f})"
+    )
