@@ -25,10 +25,11 @@ from sif.spaces.interaction.registry import LOSSES, SPACES
 from sif.spaces.interaction.space_kind import SpaceContext
 from sif.spaces.interaction.staged_supernet import STAGES, StagedSpace
 from sif.spaces.interaction.supernet import FunctionSpace
-from sif.spaces.rnn.catalog_loss import NONE, CatalogLoss
+from sif.spaces.histories.catalog_loss import NONE, CatalogLoss
 from sif.spaces.rnn.cells import RecurrentCell
 from sif.spaces.rnn.dropout import TextShape, draw_masks
-from sif.spaces.rnn.histories import HistoryBatch, HistorySpace, history_model
+from sif.spaces.histories.cell_supernet import CellHistorySpace
+from sif.spaces.histories.models import HistoryBatch, history_model
 from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, cross_entropy
 from sif.spaces.rnn.supernet import RNNSpace, TextBatch, recurrent_cell
 from sif.testing import SPACE_CHECKS, ContractError, InteractionCase, SpaceCase, check_space
@@ -174,9 +175,9 @@ class HistoryCase(RNNCase):
     def by(self) -> CatalogLoss:
         return CatalogLoss(torch.full((11,), 1 / 11, dtype=F64), self.samples)
 
-    def space(self, seed: int = 0) -> HistorySpace:
+    def space(self, seed: int = 0) -> CellHistorySpace:
         torch.manual_seed(seed)
-        space = HistorySpace(SHAPE, DROPOUT, self.by()).double()
+        space = CellHistorySpace(SHAPE, DROPOUT, self.by()).double()
         with torch.no_grad():
             space.model.embedding.weight.mul_(6)
         return space
@@ -188,7 +189,7 @@ class HistoryCase(RNNCase):
         return HistoryBatch.of(items.masked_fill(torch.arange(9)[:, None] >= ends, NONE), seed)
 
     def extracted(
-        self, space: HistorySpace, gates: Gates, genotype: Genotype, batch: HistoryBatch
+        self, space: CellHistorySpace, gates: Gates, genotype: Genotype, batch: HistoryBatch
     ) -> tuple[Tensor, Tensor, Tensor]:
         copied = space.extract(gates)
         built = history_model(SHAPE, self.read(genotype)).double()

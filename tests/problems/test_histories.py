@@ -10,10 +10,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from sif.config.recurrent import RecurrentConfig
+from sif.config.histories import HistoryConfig
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import ConfigError, DataError
-from sif.problems.recurrent import EXPORTED, HistoryScorer, RecurrentProblem, joined
+from sif.problems.histories import EXPORTED, HistoryScorer, HistoryProblem, joined
 from sif.spaces.linear.sequences import Sequences
 from sif.spaces.rnn.cells import RecurrentCell
 from sif.testing import check_problem
@@ -47,10 +47,10 @@ def last_out(rows: Interactions) -> tuple[Interactions, Interactions, Interactio
     return rows.select(left > 1), rows.select(left == 1), rows.select(left == 0)
 
 
-def problem(parts: tuple[Interactions, ...] | None = None, **train: Any) -> RecurrentProblem:
+def problem(parts: tuple[Interactions, ...] | None = None, **train: Any) -> HistoryProblem:
     known, valid, _ = parts or last_out(walks())
-    config = RecurrentConfig(search=SEARCH, train={**TRAIN, **train})
-    return RecurrentProblem(known, valid, config, make_runtime("cpu", 0, threads=1))
+    config = HistoryConfig(search=SEARCH, train={**TRAIN, **train})
+    return HistoryProblem(known, valid, config, make_runtime("cpu", 0, threads=1))
 
 
 def weights(trained: Any) -> dict[str, torch.Tensor]:
@@ -172,4 +172,4 @@ def test_bad_input_is_told_on_one_line() -> None:
     with pytest.raises(ConfigError, match="expected a method that runs one operation per node"):
         problem().search(NullTracker(), NoCheckpoint(), method="darts-1")
     with pytest.raises(ConfigError, match=r"train\.hidden"):
-        RecurrentConfig(train={"hidden": 0})
+        HistoryConfig(train={"hidden": 0})

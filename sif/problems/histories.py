@@ -1,10 +1,11 @@
-"""Recurrent histories: a user's items in their order, read by a cell that may be searched.
+"""Histories that are read by gradient steps: a user's items in their order, to the next one.
 
-A search trains weights on the histories of most users and alpha on those of the others; validation
-judges, and chooses the epoch of trainings. The test part is among no argument but that of `test`,
-which reads histories of train and valid rows.
+The reader is searched, decayed sums (`scales`) or a recurrent cell (`cell`), or it is a published
+recurrence. A search trains weights on the histories of most users and alpha on those of the others;
+validation judges, and chooses the epoch of trainings. The test part is among no argument but that
+of `test`, which reads histories of train and valid rows.
 
-    problem = RecurrentProblem(split.train, split.valid, RecurrentConfig(), make_runtime(seed=0))
+    problem = HistoryProblem(split.train, split.valid, HistoryConfig(), make_runtime(seed=0))
     found = problem.search(NullTracker(), NoCheckpoint())
     trained = problem.train(problem.design(found.genotype), NullTracker(), NoCheckpoint())
     problem.test(trained.network, split.test)
@@ -12,7 +13,8 @@ which reads histories of train and valid rows.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sif.config.recurrent import RecurrentConfig
+from sif.config.histories import HistoryConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
@@ -32,17 +34,20 @@ from sif.evaluation.evaluate import Evaluation, rank_all_items
 from sif.evaluation.histories import sequences_of
 from sif.problems.base import ADAM, Problem, Progress, Trained, quiet
 from sif.search.run import MethodRun
-from sif.spaces.linear.sequences import Sequences
-from sif.spaces.rnn.catalog_loss import NONE, CatalogLoss
-from sif.spaces.rnn.cells import RecurrentCell, expression
-from sif.spaces.rnn.dropout import TextShape
-from sif.spaces.rnn.histories import (
+from sif.spaces.histories.catalog_loss import NONE, CatalogLoss
+from sif.spaces.histories.cell_supernet import CellHistorySpace
+from sif.spaces.histories.models import (
     PUBLISHED,
     HistoryBatch,
+    HistoryDesign,
     HistoryModel,
-    HistorySpace,
     history_model,
 )
+from sif.spaces.histories.scales import ScalesDesign, scales_design
+from sif.spaces.histories.scales_supernet import ScalesSpace
+from sif.spaces.linear.sequences import Sequences
+from sif.spaces.rnn.cells import expression
+from sif.spaces.rnn.dropout import TextShape
 from sif.spaces.rnn.supernet import recurrent_cell
 from sif.tracking import Tracker
 from sif.training.loop import Metrics, train
@@ -59,8 +64,27 @@ FEWEST = 2
 """Items of a history with a next item."""
 Ids = NDArray[np.int64]
 
-RecurrentDesign = RecurrentCell | str
-"""A cell, or one of `PUBLISHED`."""
+
+
+@dataclass(frozen=True)
+class ReaderKind:
+    """A reader that is searched.
+
+    Attributes:
+        space: Sizes, chances of dropout and loss to the supernet.
+        design: Genotype to the design that is trained.
+        mixes: Whether mixtures of its operations can run.
+    """
+
+    space: Callable[[TextShape, Mapping[str, float], CatalogLoss], Any]
+    design: Callable[[Genotype], HistoryDesign]
+    mixes: bool
+
+
+READERS: Mapping[str, ReaderKind] = {
+    "scales": ReaderKind(ScalesSpace, scales_design, mixes=True),
+    "cell": ReaderKind(CellHistorySpace, recurrent_cell, mixes=False),
+}
 
 
 class HistoryScorer:
@@ -97,8 +121,8 @@ def adam(weight_decay: float) -> MakeOptimizer:
     return partial(torch.optim.Adam, betas=ADAM_BETAS, weight_decay=weight_decay)
 
 
-class RecurrentProblem(Problem[RecurrentDesign, HistoryModel]):
-    """Recurrent cells that read histories, on a train and a validation part in order.
+class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
+    """Readers of histories, on a train and a validation part in order.
 
     Args:
         train_part: Histories, and their next items.
@@ -117,7 +141,7 @@ class RecurrentProblem(Problem[RecurrentDesign, HistoryModel]):
         self,
         train_part: Interactions,
         valid_part: Interactions,
-        config: RecurrentConfig,
+        config: HistoryConfig,
         runtime: Runtime,
     ) -> None:
         self.config, self.runtime = config, runtime
@@ -145,20 +169,24 @@ class RecurrentProblem(Problem[RecurrentDesign, HistoryModel]):
 
     def loss(self, samples: int) -> CatalogLoss:
         """The loss, with so many drawn items if the catalog is large."""
-        counts = np.bincount(self.known.items, minlength=self.n_items)
-        return CatalogLoss.of(counts, samples, self.config.train.exact_items)
+        counts, train = np.bincount(self.known.items, minlength=self.n_items), self.config.train
+        return CatalogLoss.of(counts, samples, train.exact_items, train.loss)
 
-    def space(self, mixed: bool = False) -> HistorySpace:
+    @property
+    def _kind(self) -> ReaderKind:
+        return READERS[self.config.reader]
+
+    def space(self, mixed: bool = False) -> Any:
         """A supernet with fresh weights, the same for all methods.
 
         Args:
-            mixed: True is refused: mixtures need states normalized over a batch, which padding
-                would enter.
+            mixed: True is refused for cells: mixtures need states normalized over a batch, which
+                padding would enter.
 
         Raises:
             ConfigError: The method runs mixtures of operations.
         """
-        if mixed:
+        if mixed and not self._kind.mixes:
             raise ConfigError(
                 "recurrent histories: expected a method that runs one operation per node, such as "
                 "nasp, gdas or random, found one that runs mixtures"
@@ -166,7 +194,8 @@ class RecurrentProblem(Problem[RecurrentDesign, HistoryModel]):
         settings = self.config.search
         shape = TextShape(self.n_items, settings.hidden, settings.nodes)
         with seeded(self.runtime, "search", "space"):
-            space = HistorySpace(shape, dict(settings.dropout), self.loss(settings.samples))
+            loss = self.loss(settings.samples)
+            space = self._kind.space(shape, dict(settings.dropout), loss)
         return space.to(self.runtime.device, self.runtime.dtype)
 
     def stream(self, users: Ids, columns: int, length: int, *names: str) -> HistoryStream:
@@ -218,15 +247,17 @@ class RecurrentProblem(Problem[RecurrentDesign, HistoryModel]):
         scorer = HistoryScorer(model, self.known, length)
         return rank_all_items(scorer, (self.train_part,), self.valid_part).metrics
 
-    def design(self, genotype: Genotype) -> RecurrentCell:
-        """The cell."""
-        return recurrent_cell(genotype)
+    def design(self, genotype: Genotype) -> HistoryDesign:
+        """The decayed sums, or the cell."""
+        return self._kind.design(genotype)
 
-    def expression(self, design: RecurrentDesign) -> str:
-        """The nodes of a cell on one line, or the name of a published recurrence."""
-        return design if isinstance(design, str) else expression(design)
+    def expression(self, design: HistoryDesign) -> str:
+        """The function of decayed sums, the nodes of a cell, or a published recurrence's name."""
+        if isinstance(design, str):
+            return design
+        return design.expression if isinstance(design, ScalesDesign) else expression(design)
 
-    def network(self, design: RecurrentDesign) -> HistoryModel:
+    def network(self, design: HistoryDesign) -> HistoryModel:
         """An untrained recommender.
 
         Raises:
@@ -240,7 +271,7 @@ class RecurrentProblem(Problem[RecurrentDesign, HistoryModel]):
         return model.to(self.runtime.device, self.runtime.dtype)
 
     def train(
-        self, design: RecurrentDesign, tracker: Tracker, checkpointer: Checkpointer,
+        self, design: HistoryDesign, tracker: Tracker, checkpointer: Checkpointer,
         on_epoch: Progress = quiet,
     ) -> Trained[HistoryModel]:  # fmt: skip
         """Trains a recommender; validation chooses the epoch."""

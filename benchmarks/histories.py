@@ -23,10 +23,11 @@ from typing import Any
 
 import torch
 
-from sif.config.recurrent import RecurrentConfig
+from sif.config.histories import HistoryConfig
 from sif.data.interactions.split import Split
 from sif.data.interactions.split_file import load_split_file
-from sif.problems.recurrent import RecurrentDesign, RecurrentProblem
+from sif.problems.histories import HistoryProblem
+from sif.spaces.histories.models import HistoryDesign
 from sif.tracking import NullTracker
 from sif.training.loop import TrainSettings
 from sif.utils.checkpoint import NoCheckpoint
@@ -49,22 +50,22 @@ class Entrant:
     """
 
     name: str
-    design: RecurrentDesign
+    design: HistoryDesign
     search: float
     seconds: float
 
 
-def configured(values: argparse.Namespace) -> RecurrentConfig:
+def configured(values: argparse.Namespace) -> HistoryConfig:
     """The configuration with what `--set section.key=JSON` changes."""
     sections: dict[str, Any] = {"search": {"seconds": values.search_seconds}, "train": {}}
     for text in values.set:
         name, _, value = text.partition("=")
         section, _, key = name.partition(".")
         sections[section][key] = json.loads(value)
-    return RecurrentConfig(**sections)
+    return HistoryConfig(**sections)
 
 
-def entrants(problem: RecurrentProblem, values: argparse.Namespace) -> Iterator[Entrant]:
+def entrants(problem: HistoryProblem, values: argparse.Namespace) -> Iterator[Entrant]:
     """All that compete, one after the other."""
     for name in values.published:
         yield Entrant(name, name, 0.0, values.seconds)
@@ -76,7 +77,7 @@ def entrants(problem: RecurrentProblem, values: argparse.Namespace) -> Iterator[
     yield Entrant("NASP's cell, search inside", cell, spent, values.seconds - spent)
 
 
-class Timed(RecurrentProblem):
+class Timed(HistoryProblem):
     """Trains for `seconds` of the CPU, not for epochs."""
 
     seconds: float

@@ -1,9 +1,9 @@
-"""The configuration of recurrent histories: the search for their cell, and its training."""
+"""The configuration of histories that are read by gradient steps: search, and training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,14 +24,14 @@ NO_DROPOUT = DropoutConfig(embedding=0.0, input=0.0, hidden=0.0, output=0.0)
 
 
 class HistorySearchConfig(CellSearchSection):
-    """The search for the cell."""
+    """The search for the reader."""
 
     epochs: Count = Field(10, description="passes over the users whose histories train weights")
     users: Count = Field(64, description="users of a batch")
     length: Count = Field(50, description="items of a history, the last ones")
     valid_share: Part = Field(0.2, description="share of the users, whose histories alpha sees")
     hidden: Dimension = Field(64, description="width of embeddings and states")
-    nodes: Count = Field(4, description="learned nodes of the cell")
+    nodes: Count = Field(4, description="learned nodes of a cell")
     lr: Rate = Field(8e-3, description="Adam step size of the weights")
     arch_every: Count = Field(4, description="weight steps per architecture step")
     weight_decay: NonNegative = Field(0.0, description="L2 of all weights")
@@ -41,7 +41,7 @@ class HistorySearchConfig(CellSearchSection):
 
 
 class HistoryTrainConfig(Section):
-    """The training of a recommender with a given cell, from scratch."""
+    """The training of a recommender with a given reader, from scratch."""
 
     epochs: Count = Field(20, description="passes over the users, at most")
     patience: Count = Field(3, description="validations without improvement before it stops")
@@ -53,25 +53,38 @@ class HistoryTrainConfig(Section):
     last_lr: Share = Field(0.05, description="last step size, as a share of the first")
     weight_decay: NonNegative = Field(0.0, description="L2 of all weights")
     max_norm: Rate = Field(1.0, description="bound on the gradient's norm")
+    loss: Literal["softmax", "squared"] = Field(
+        "softmax", description="loss of the next item over the catalog, also of the search"
+    )
     samples: Count = Field(
         512, description="items drawn for the loss of a batch, where the catalog is larger than "
-        "exact_items"
+        "exact_items; operations that are no product always draw, an eighth of that"
     )  # fmt: skip
     exact_items: Count = Field(20_000, description="items up to which all are in the loss")
     dropout: DropoutConfig = NO_DROPOUT
 
 
-class RecurrentConfig(Section, metaclass=Constructed):
-    """Recurrent histories, see `sif.problems.recurrent.RecurrentProblem`.
+class HistoryConfig(Section, metaclass=Constructed):
+    """Histories that are read by gradient steps, see `sif.problems.histories.HistoryProblem`.
 
     Raises:
         ConfigError: An unknown setting or a wrong value, on one line.
     """
 
-    method_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "nasp": {"arch_lr": 0.01, "warmup": 0.25}
-    }
+    method_defaults: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+        "cell": {"nasp": {"arch_lr": 0.01, "warmup": 0.25}},
+        "scales": {
+            "nasp": {
+                "warmup": 0.25, "score": "replacement_loss", "arch_optimizer": "plain",
+                "arch_lr": 0.3,
+            }
+        },
+    }  # fmt: skip
+    """Reader to method to the settings that its searches start from."""
 
+    reader: Literal["cell", "scales"] = Field(
+        "cell", description="what is searched: a recurrent cell, or decayed sums of time scales"
+    )
     method: str = Field("nasp", description="search method")
     methods: dict[str, dict[str, Any]] = Field({}, description="settings of search methods by name")
     search: HistorySearchConfig = HistorySearchConfig()
@@ -79,4 +92,4 @@ class RecurrentConfig(Section, metaclass=Constructed):
 
     def method_values(self) -> dict[str, dict[str, Any]]:
         """Settings of methods: the given ones over the defaults of these searches."""
-        return with_defaults(self.methods, self.method_defaults)
+        return with_defaults(self.methods, self.method_defaults[self.reader])

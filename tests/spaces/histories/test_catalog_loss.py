@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sif.spaces.rnn import catalog_loss
-from sif.spaces.rnn.catalog_loss import (
+from sif.spaces.histories import catalog_loss
+from sif.spaces.histories.catalog_loss import (
     NONE,
     CatalogLoss,
     catalog_cross_entropy,
