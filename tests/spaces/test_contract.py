@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import pytest
 import torch
@@ -30,10 +31,12 @@ from sif.spaces.rnn.cells import RecurrentCell
 from sif.spaces.rnn.dropout import TextShape, draw_masks
 from sif.spaces.histories.cell_supernet import CellHistorySpace
 from sif.spaces.histories.models import HistoryBatch, history_model
+from sif.spaces.histories.scales import ScalesDesign, scales_design
+from sif.spaces.histories.scales_supernet import ScalesSpace
 from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, cross_entropy
 from sif.spaces.rnn.supernet import RNNSpace, TextBatch, recurrent_cell
 from sif.testing import SPACE_CHECKS, ContractError, InteractionCase, SpaceCase, check_space
-from sif.testing.spaces import FOREIGN
+from sif.testing.spaces import FOREIGN, scatter
 
 F64 = torch.float64
 
@@ -201,6 +204,42 @@ class HistoryCase(RNNCase):
         return None
 
 
+@dataclass(frozen=True)
+class ScalesCase(HistoryCase):
+    """Decayed sums on the same histories."""
+
+    loss: Literal["softmax", "squared"] = "softmax"
+    name: str = "scales"
+
+    def by(self) -> CatalogLoss:
+        chances = torch.full((11,), 1 / 11, dtype=F64)
+        return CatalogLoss(chances, self.samples, self.loss, self.samples)
+
+    def space(self, seed: int = 0) -> ScalesSpace:
+        torch.manual_seed(seed)
+        space = ScalesSpace(SHAPE, DROPOUT, self.by()).double()
+        scatter(space)
+        return space
+
+    def read(self, genotype: Genotype) -> ScalesDesign:
+        return scales_design(genotype)
+
+    def moved(self, space: ScalesSpace, gates: Gates) -> set[str]:
+        """Tables of the chosen scales, and the readout of the outer operation."""
+        chosen = self.read(space.genotype(gates))
+        own = {f"model.reader.tables.{name}" for name in chosen.decays}
+        return own | {"model.embedding.weight", "model.bias", f"readouts.{chosen.outer}"}
+
+    def extracted(
+        self, space: ScalesSpace, gates: Gates, genotype: Genotype, batch: HistoryBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        copied = space.extract(gates)
+        built = history_model(SHAPE, self.read(genotype)).double()
+        built.load_state_dict(copied.state_dict())
+        ours, theirs = (model.scores(model.last_states(batch.inputs)) for model in (copied, built))
+        return ours, theirs, built.loss(batch, DROPOUT, self.by())
+
+
 PRESETS = ("sif", "primitives")
 CASES: list[SpaceCase] = [
     *(functions(space, own, fields) for space in PRESETS for own in (True, False)
@@ -216,6 +255,9 @@ CASES: list[SpaceCase] = [
     RNNCase(normalized=False),
     HistoryCase(),
     HistoryCase(samples=4),
+    ScalesCase(),
+    ScalesCase(samples=4),
+    ScalesCase(loss="squared"),
 ]  # fmt: skip
 
 
