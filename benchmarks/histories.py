@@ -109,7 +109,7 @@ def trained(problem: Timed, entrant: Entrant, split: Split) -> dict[str, Any]:
     timed = problem.changed(seconds=entrant.seconds)
     done = timed.train(entrant.design, NullTracker(), NoCheckpoint())
     seconds = time.process_time() - begin
-    found = problem.test(done.network, split.test)
+    found = problem.test(done.network, split)
     return {
         "seed": problem.runtime.seed,
         "entrant": entrant.name,

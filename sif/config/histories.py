@@ -13,6 +13,7 @@ from sif.config.sections import (
     Constructed,
     Count,
     Dimension,
+    Names,
     NonNegative,
     Rate,
     Section,
@@ -62,6 +63,17 @@ class HistoryTrainConfig(Section):
     )  # fmt: skip
     exact_items: Count = Field(20_000, description="items up to which all are in the loss")
     dropout: DropoutConfig = NO_DROPOUT
+
+
+class HistoriesSection(Section):
+    """Readers of histories that a job of interactions compares with its other models."""
+
+    readers: Names = Field(
+        (), description="models that read histories in order by gradient steps: scales and cell, "
+        "which are searched, gru and lstm; compared, not served"
+    )  # fmt: skip
+    search: HistorySearchConfig = HistorySearchConfig()
+    train: HistoryTrainConfig = HistoryTrainConfig()
 
 
 class HistoryConfig(Section, metaclass=Constructed):

@@ -8,14 +8,14 @@ of `test`, which reads histories of train and valid rows.
     problem = HistoryProblem(split.train, split.valid, HistoryConfig(), make_runtime(seed=0))
     found = problem.search(NullTracker(), NoCheckpoint())
     trained = problem.train(problem.design(found.genotype), NullTracker(), NoCheckpoint())
-    problem.test(trained.network, split.test)
+    problem.test(trained.network, split)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,17 @@ from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
 from sif.data.interactions.histories import HistoryStream, last_items
 from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.split import Split
 from sif.errors import ConfigError, DataError
-from sif.evaluation.evaluate import Evaluation, rank_all_items
+from sif.evaluation.cold_start import ColdStartRule
+from sif.evaluation.evaluate import CUTOFFS, Evaluation, evaluate, rank_all_items
 from sif.evaluation.histories import sequences_of
+from sif.evaluation.item_orders import POPULARITY_ORDER, ItemOrder
 from sif.problems.base import ADAM, Problem, Progress, Trained, quiet
+from sif.problems.interactions import InteractionProblem
+from sif.problems.order import METHOD, comes_later
+from sif.problems.pilots import training_cost
+from sif.problems.plan import EARLY, OwnCost
 from sif.search.run import MethodRun
 from sif.spaces.histories.catalog_loss import NONE, CatalogLoss
 from sif.spaces.histories.cell_supernet import CellHistorySpace
@@ -50,7 +57,7 @@ from sif.spaces.rnn.cells import expression
 from sif.spaces.rnn.dropout import TextShape
 from sif.spaces.rnn.supernet import recurrent_cell
 from sif.tracking import Tracker
-from sif.training.loop import Metrics, train
+from sif.training.loop import Metrics, TrainSettings, train, train_again
 from sif.training.optim import ADAM_BETAS, MakeOptimizer, constant, cosine
 from sif.utils.device import Runtime
 from sif.utils.random import derive_seed, generator, numpy_generator, seeded
@@ -62,8 +69,9 @@ EVALUATED = 256
 """Users whose histories are read side by side where nothing is trained."""
 FEWEST = 2
 """Items of a history with a next item."""
+PILOT_SECONDS = 0.2
+"""CPU seconds of the measurement of a search, unless its fewest steps take more."""
 Ids = NDArray[np.int64]
-
 
 
 @dataclass(frozen=True)
@@ -71,39 +79,54 @@ class ReaderKind:
     """A reader that is searched.
 
     Attributes:
+        name: Of the space, as written in genotypes.
         space: Sizes, chances of dropout and loss to the supernet.
         design: Genotype to the design that is trained.
         mixes: Whether mixtures of its operations can run.
     """
 
+    name: str
     space: Callable[[TextShape, Mapping[str, float], CatalogLoss], Any]
     design: Callable[[Genotype], HistoryDesign]
     mixes: bool
 
 
 READERS: Mapping[str, ReaderKind] = {
-    "scales": ReaderKind(ScalesSpace, scales_design, mixes=True),
-    "cell": ReaderKind(CellHistorySpace, recurrent_cell, mixes=False),
+    "scales": ReaderKind(ScalesSpace.name, ScalesSpace, scales_design, mixes=True),
+    "cell": ReaderKind(CellHistorySpace.name, CellHistorySpace, recurrent_cell, mixes=False),
 }
+ENTRANTS = (*READERS, *PUBLISHED)
+"""Readers as entrants of a job: those that it searches, and those that are given."""
 
 
-class HistoryScorer:
+class StateScorer:
     """Scores of all items by the states behind users' histories.
 
     Args:
         model: Trained.
         known: Histories of all users.
         length: Items of a history that are read, the last ones.
+        cold_start: For users and items that were not trained; None: none is.
     """
 
-    def __init__(self, model: HistoryModel, known: Sequences, length: int) -> None:
-        self._model = model.eval()
+    def __init__(
+        self, model: HistoryModel, known: Sequences, length: int,
+        cold_start: ColdStartRule | None = None,
+    ) -> None:  # fmt: skip
+        self._model, self._length, self.cold_start = model.eval(), length, cold_start
         self._states = last_states(model, known, length)
+
+    def knowing(self, rows: Interactions) -> StateScorer:
+        """The same model where users have these rows alone."""
+        return StateScorer(self._model, sequences_of(rows), self._length, self.cold_start)
 
     def scores(self, users: Ids) -> NDArray[np.float32]:
         """Scores (b, n_items) for users (b,)."""
         states = self._states[torch.from_numpy(users)]
-        return np.asarray(self._model.scores(states).float().cpu(), dtype=np.float32)
+        scores = np.asarray(self._model.scores(states).float().cpu(), dtype=np.float32)
+        if self.cold_start is None:
+            return scores
+        return self.cold_start.applied(scores, self.cold_start.cold_users[users])
 
 
 def last_states(model: HistoryModel, known: Sequences, length: int) -> Tensor:
@@ -129,6 +152,8 @@ class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
         valid_part: For choices; its rows are read as history at the test alone.
         config: Settings.
         runtime: Device, dtype, seed.
+        cutoffs: Lengths of the lists that metrics look at.
+        item_order: For users without train rows; they get its first items.
 
     Raises:
         DataError: Nothing tells the order, or no user has two train rows.
@@ -143,8 +168,11 @@ class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
         valid_part: Interactions,
         config: HistoryConfig,
         runtime: Runtime,
+        cutoffs: Sequence[int] = CUTOFFS,
+        item_order: ItemOrder = POPULARITY_ORDER,
     ) -> None:
         self.config, self.runtime = config, runtime
+        self.cutoffs, self.item_order = tuple(cutoffs), item_order
         self.train_part, self.valid_part = train_part, valid_part
         self.known = sequences_of(train_part)
         self.learned = np.flatnonzero(self.known.lengths >= FEWEST)
@@ -242,10 +270,19 @@ class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
         model = space.extract(gates)
         return 1 - self.validated(model, self.config.search.length)[self.metric]
 
+    @cached_property
+    def cold_start(self) -> ColdStartRule:
+        """The rule for what the train part does not have."""
+        return ColdStartRule.of(self.train_part, self.item_order)
+
+    def scorer(self, model: HistoryModel, length: int) -> StateScorer:
+        """Scores of users at the end of their train histories."""
+        return StateScorer(model, self.known, length, self.cold_start)
+
     def validated(self, model: HistoryModel, length: int) -> Metrics:
         """Metrics on validation: all items are ranked, those of train rows are left out."""
-        scorer = HistoryScorer(model, self.known, length)
-        return rank_all_items(scorer, (self.train_part,), self.valid_part).metrics
+        scorer, parts = self.scorer(model, length), (self.train_part,)
+        return rank_all_items(scorer, parts, self.valid_part, self.cutoffs).metrics
 
     def design(self, genotype: Genotype) -> HistoryDesign:
         """The decayed sums, or the cell."""
@@ -275,6 +312,15 @@ class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
         on_epoch: Progress = quiet,
     ) -> Trained[HistoryModel]:  # fmt: skip
         """Trains a recommender; validation chooses the epoch."""
+        model, objective, stream, loop = self._training(design)
+        validate = partial(self.validated, model, self.config.train.length)
+        result = train(model, objective, stream, validate, loop, tracker, checkpointer, on_epoch)
+        return Trained(model, result, {"parameters": model.counted()})
+
+    def _training(
+        self, design: HistoryDesign
+    ) -> tuple[HistoryModel, Callable[[HistoryBatch], Tensor], Stream, TrainSettings]:
+        """An untrained model, its objective, its batches and the settings of its loop."""
         model, settings = self.network(design), self.config.train
         chances, by = dict(settings.dropout), self.loss(settings.samples)
 
@@ -286,29 +332,119 @@ class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
         loop = self.loop_settings(
             make_optimizer=adam(settings.weight_decay), schedule=cosine(settings.last_lr)
         )
-        validate = partial(self.validated, model, settings.length)
-        result = train(model, objective, stream, validate, loop, tracker, checkpointer, on_epoch)
-        return Trained(model, result, {"parameters": model.counted()})
+        return model, objective, stream, loop
 
-    def test(self, network: HistoryModel, part: Interactions) -> Evaluation:
-        """Ranks all items behind histories of train and valid rows, those rows left out."""
+    def test(self, network: HistoryModel, part: Split) -> Evaluation:
+        """Ranks all items of the test part behind histories of train and valid rows."""
         with self.enough_memory("train"):
             network.to(self.runtime.device, self.runtime.dtype)
-            known = sequences_of(joined(self.train_part, self.valid_part))
-            scorer = HistoryScorer(network, known, self.config.train.length)
-        return rank_all_items(scorer, (self.train_part, self.valid_part), part)
+            scorer = self.scorer(network, self.config.train.length)
+        return evaluate(scorer, part, "test", "ranking", self.cutoffs)
+
+    # Second fits
+
+    def again(self, rows: Interactions) -> HistoryProblem:
+        """The problem of a second fit, on more rows under the same vocabularies."""
+        nothing = rows.select(np.zeros(0, dtype=np.int64))
+        return HistoryProblem(
+            rows, nothing, self.config, self.runtime, self.cutoffs, self.item_order
+        )
+
+    def train_again(
+        self, design: HistoryDesign, numbers: Mapping[str, float], steps: Sequence[int],
+        tracker: Tracker, checkpointer: Checkpointer, on_epoch: Callable[[int, float], None],
+    ) -> tuple[HistoryModel, float]:  # fmt: skip
+        """Trains a recommender from scratch for known numbers of steps, without validation.
+
+        Args:
+            design: Of the network.
+            numbers: Of its first training, none of which matters.
+            steps: Of each epoch.
+            tracker: Receives the loss of every epoch.
+            checkpointer: Keeps the loop's state.
+            on_epoch: Called with the epoch and its loss.
+
+        Returns:
+            The network, and seconds.
+
+        Raises:
+            DivergedError, BudgetError: See `sif.training.loop.train_again`.
+        """
+        model, objective, stream, loop = self._training(design)
+        seconds = train_again(
+            model, objective, stream, steps, loop, tracker, checkpointer, on_epoch
+        )  # fmt: skip
+        return model, seconds
 
 
-def joined(one: Interactions, other: Interactions) -> Interactions:
-    """The rows of two parts of the same data, under the same vocabularies."""
+def reader_problems(functions: InteractionProblem) -> dict[str, HistoryProblem]:
+    """The problem of every reader that a job asks for, beside that of interaction functions.
 
-    def both(a: Ids | None, b: Ids | None) -> Ids | None:
-        return None if a is None or b is None else np.concatenate([a, b])
+    Args:
+        functions: Gives the data and the settings.
 
-    return replace(
-        one,
-        ids=np.concatenate([one.ids, other.ids]),
-        rating=None,
-        timestamp=both(one.timestamp, other.timestamp),
-        place=both(one.place, other.place),
-    )
+    Returns:
+        By the name of the entrant; empty where nothing tells the order, or some valid rows are not
+        later than their users' train rows.
+
+    Raises:
+        ConfigError: A name that no reader has, another objective than ranking, or settings that do
+            not fit into memory.
+        DataError: No user has two train rows.
+    """
+    config, asked = functions.config, functions.config.histories
+    for name in asked.readers:
+        if name not in ENTRANTS:
+            raise unknown("histories.readers", name, ENTRANTS, ConfigError)
+    if asked.readers and config.objective != "ranking":
+        raise ConfigError(
+            f"histories.readers: expected objective ranking, found {config.objective}"
+        )
+    if not asked.readers or not comes_later(functions):
+        return {}
+    found = {}
+    for name in dict.fromkeys(asked.readers):
+        settings = HistoryConfig(
+            reader=name if name in READERS else "cell", search=asked.search, train=asked.train
+        )
+        found[name] = HistoryProblem(
+            functions.train_part, functions.valid_part, settings, functions.runtime,
+            config.metrics_at, functions.cold_choice.order,
+        )  # fmt: skip
+        found[name].refuse_too_large()
+    return found
+
+
+def reader_cost(problem: HistoryProblem, name: str) -> ReaderCost:
+    """Seconds and memory of a reader, by a few steps.
+
+    Args:
+        problem: Of the reader.
+        name: In `ENTRANTS`.
+    """
+    config, searched = problem.config, name in READERS
+    search = 0.0
+    if searched:
+        forecast = problem.method_run().forecast(METHOD, PILOT_SECONDS)
+        search = forecast.seconds(config.search)
+    cost = training_cost(problem, problem.drawn(0) if searched else name)
+    epochs = EARLY * config.train.epochs
+    seconds = OwnCost(
+        search, epochs * cost.epoch(config.train.evaluate_every), epochs * cost.step * cost.steps,
+        closed=False, searching=f"{config.search.epochs} epochs" if searched else None,
+        training=f"{config.train.epochs} epochs",
+    )  # fmt: skip
+    return ReaderCost(seconds, cost.peak_memory_mb)
+
+
+@dataclass(frozen=True)
+class ReaderCost:
+    """Estimated seconds and memory of a reader.
+
+    Attributes:
+        seconds: Of search, training and second fit.
+        peak_memory_mb: Of its training.
+    """
+
+    seconds: OwnCost
+    peak_memory_mb: float

@@ -5,7 +5,7 @@ The test part is not an argument, so neither search nor training can see it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, cast
@@ -420,14 +420,14 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return Trained(net, result, {"l2": l2})
 
     def train_again(
-        self, design: Genotype, l2: float, steps: Sequence[int], tracker: Tracker,
-        checkpointer: Checkpointer, on_epoch: Callable[[int, float], None],
+        self, design: Genotype, numbers: Mapping[str, float], steps: Sequence[int],
+        tracker: Tracker, checkpointer: Checkpointer, on_epoch: Callable[[int, float], None],
     ) -> tuple[InteractionNetwork, float]:  # fmt: skip
         """Trains a function from scratch for known numbers of steps, without validation.
 
         Args:
             design: The function.
-            l2: Strength.
+            numbers: Of its first training, the strength "l2" among them.
             steps: Of each epoch.
             tracker: Receives the loss of every epoch.
             checkpointer: Keeps the loop's state.
@@ -439,7 +439,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         Raises:
             DivergedError, BudgetError: See `sif.training.loop.train_again`.
         """
-        net, objective, stream, loop = self._training(design, l2)
+        net, objective, stream, loop = self._training(design, numbers["l2"])
         seconds = train_again(
             net, objective, stream, steps, loop, tracker, checkpointer, on_epoch
         )  # fmt: skip

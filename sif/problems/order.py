@@ -46,7 +46,7 @@ from sif.problems.base import Problem, Progress, Session, State, Trained, quiet
 from sif.problems.climb import Climb
 from sif.problems.interactions import ORDER_STAGE, InteractionProblem
 from sif.problems.order_sample import OrderSample
-from sif.problems.plan import ClosedForm
+from sif.problems.plan import OwnCost
 from sif.search.run import MethodRun
 from sif.spaces.linear.design import (
     AHEAD,
@@ -370,13 +370,17 @@ def order_problem(functions: InteractionProblem) -> OrderProblem | None:
     """
     config, train = functions.config, functions.train_part
     asked = functions.kind.stages and ORDER_STAGE in config.search.stages
-    if not asked or config.objective != "ranking" or not len(functions.valid_part):
-        return None
-    if not is_later(functions.valid_part, train):
+    if not asked or config.objective != "ranking" or not comes_later(functions):
         return None
     return OrderProblem(
         train, functions.valid_part, config, functions.runtime, functions.cold_choice
     )
+
+
+def comes_later(functions: InteractionProblem) -> bool:
+    """True if there are valid rows, and none is earlier than its user's train rows."""
+    valid = functions.valid_part
+    return len(valid) > 0 and is_later(valid, functions.train_part)
 
 
 @dataclass(frozen=True, eq=False)
@@ -504,7 +508,7 @@ class OrderCost:
         bytes: Of the dense matrices of a fit and the best one before.
     """
 
-    seconds: ClosedForm
+    seconds: OwnCost
     bytes: float
 
 
@@ -522,4 +526,4 @@ def order_cost(problem: OrderProblem) -> OrderCost:
     size = grid_bytes(n_items, scales, n_items <= KEPT_ITEMS)
     if n_items < problem.sequences.n_items:
         size += RARE_BYTES * len(problem.sequences.items)
-    return OrderCost(ClosedForm(search, VISITED * (fit + evaluation), fit), size)
+    return OrderCost(OwnCost(search, VISITED * (fit + evaluation), fit), size)

@@ -20,19 +20,19 @@ from sif.spaces.cnn.cells import Cells
 from sif.spaces.cnn.networks import CellNetwork, Layout
 from sif.spaces.cnn.operations import Normalization
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch, cells_of
+from sif.spaces.histories.catalog_loss import NONE, CatalogLoss
+from sif.spaces.histories.cell_supernet import CellHistorySpace
+from sif.spaces.histories.models import HistoryBatch, history_model
+from sif.spaces.histories.scales import ScalesDesign, scales_design
+from sif.spaces.histories.scales_supernet import ScalesSpace
 from sif.spaces.interaction.design import SPECS
 from sif.spaces.interaction.encoders import ENCODINGS
 from sif.spaces.interaction.registry import LOSSES, SPACES
 from sif.spaces.interaction.space_kind import SpaceContext
 from sif.spaces.interaction.staged_supernet import STAGES, StagedSpace
 from sif.spaces.interaction.supernet import FunctionSpace
-from sif.spaces.histories.catalog_loss import NONE, CatalogLoss
 from sif.spaces.rnn.cells import RecurrentCell
 from sif.spaces.rnn.dropout import TextShape, draw_masks
-from sif.spaces.histories.cell_supernet import CellHistorySpace
-from sif.spaces.histories.models import HistoryBatch, history_model
-from sif.spaces.histories.scales import ScalesDesign, scales_design
-from sif.spaces.histories.scales_supernet import ScalesSpace
 from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, cross_entropy
 from sif.spaces.rnn.supernet import RNNSpace, TextBatch, recurrent_cell
 from sif.testing import SPACE_CHECKS, ContractError, InteractionCase, SpaceCase, check_space

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from sif.core.gates import Block
 from sif.core.genotype import Genotype, check_names
 from sif.spaces.interaction.operations import OPERATIONS, Operation
-from sif.spaces.linear.design import FIRST, NONE, SCALES, decay_of
+from sif.spaces.linear.design import FIRST, SCALES, decay_of
 from sif.spaces.linear.sequences import Decay
 from sif.spaces.rnn.dropout import Masks, TextShape, masked
 from sif.spaces.rnn.networks import EMBEDDING_INIT

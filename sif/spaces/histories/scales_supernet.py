@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -55,9 +55,7 @@ class ScalesSpace(CellSpace):
     def loss(self, batch: HistoryBatch, gates: Gates) -> Tensor:
         """The mean loss of the next items under the gates."""
         model = self.model
-        masks = draw_masks(
-            self.dropout, self.shape, batch.inputs.shape[1], model.bias, batch.seed
-        )
+        masks = draw_masks(self.dropout, self.shape, batch.inputs.shape[1], model.bias, batch.seed)
         states = masked(self._states(batch.inputs, masks, gates), masks.output)
         known = batch.targets != NONE
         return self._loss(states[known], batch.targets[known], batch.seed, gates)
@@ -127,14 +125,12 @@ class ScalesSpace(CellSpace):
         model = HistoryModel(self.shape, reader, OPERATIONS[design.outer])
         model = model.to(self.reference_tensor())
         ours = self.state_dict()
-        weights = {
-            name: ours[f"model.{name}"] for name in model.state_dict() if name != "readout"
-        }
+        weights = {name: ours[f"model.{name}"] for name in model.state_dict() if name != "readout"}
         model.load_state_dict({**weights, "readout": ours[f"readouts.{design.outer}"]})
         return model
 
 
-def _gated(block: str, gates: Gates, candidates: list[Candidate]) -> Tensor:
+def _gated(block: str, gates: Gates, candidates: Sequence[Candidate]) -> Tensor:
     """The output of a block of one edge."""
     active = None if gates.active is None else gates.active[block][0]
     return gated_output(gates.weights[block][0], active, candidates)

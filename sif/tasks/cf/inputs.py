@@ -24,6 +24,7 @@ from sif.data.interactions.chronological import ROLLING
 from sif.data.interactions.load import Dataset, load_dataset
 from sif.errors import ConfigError, DataError
 from sif.problems.controls import CONTROLS
+from sif.problems.histories import reader_problems
 from sif.problems.interactions import InteractionProblem
 from sif.problems.order import order_problem
 from sif.problems.registered import check_registered
@@ -52,8 +53,9 @@ def prepare(config: CFConfig, runtime: Runtime) -> InteractionStudy:
     problem = InteractionProblem(split.train, split.valid, config, runtime)
     problem.check_method(config.method)
     return InteractionStudy(
-        config, label, dataset, split, problem, baselines, order_problem(problem)
-    )
+        config, label, dataset, split, problem, baselines, order_problem(problem),
+        reader_problems(problem),
+    )  # fmt: skip
 
 
 def load_data(config: CFConfig) -> tuple[Dataset | None, Split]:

@@ -12,10 +12,10 @@ from torch import Tensor
 from sif.core.gates import Gates
 from sif.core.proximal import initial_alpha, project
 from sif.spaces.histories.catalog_loss import NONE, CatalogLoss
-from sif.spaces.rnn.cells import RecurrentCell
-from sif.spaces.rnn.dropout import TextShape
 from sif.spaces.histories.cell_supernet import CellHistorySpace
 from sif.spaces.histories.models import HistoryBatch, HistoryModel, history_model
+from sif.spaces.rnn.cells import RecurrentCell
+from sif.spaces.rnn.dropout import TextShape
 
 F64 = torch.float64
 ITEMS, HIDDEN = 6, 4
