@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sif.config import CFConfig
 from sif.config.histories import HistoryConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
@@ -377,6 +378,23 @@ class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
         return model, seconds
 
 
+def named_readers(config: CFConfig) -> tuple[str, ...]:
+    """The readers that a job asks for.
+
+    Raises:
+        ConfigError: A name that no reader has, or another objective than ranking.
+    """
+    asked = tuple(dict.fromkeys(config.histories.readers))
+    for name in asked:
+        if name not in ENTRANTS:
+            raise unknown("histories.readers", name, ENTRANTS, ConfigError)
+    if asked and config.objective != "ranking":
+        raise ConfigError(
+            f"histories.readers: expected objective ranking, found {config.objective}"
+        )
+    return asked
+
+
 def reader_problems(functions: InteractionProblem) -> dict[str, HistoryProblem]:
     """The problem of every reader that a job asks for, beside that of interaction functions.
 
@@ -388,24 +406,17 @@ def reader_problems(functions: InteractionProblem) -> dict[str, HistoryProblem]:
         later than their users' train rows.
 
     Raises:
-        ConfigError: A name that no reader has, another objective than ranking, or settings that do
-            not fit into memory.
+        ConfigError: See `named_readers`; or settings that do not fit into memory.
         DataError: No user has two train rows.
     """
     config, asked = functions.config, functions.config.histories
-    for name in asked.readers:
-        if name not in ENTRANTS:
-            raise unknown("histories.readers", name, ENTRANTS, ConfigError)
-    if asked.readers and config.objective != "ranking":
-        raise ConfigError(
-            f"histories.readers: expected objective ranking, found {config.objective}"
-        )
-    if not asked.readers or not comes_later(functions):
+    names = named_readers(config)
+    if not names or not comes_later(functions):
         return {}
     found = {}
-    for name in dict.fromkeys(asked.readers):
+    for name in names:
         settings = HistoryConfig(
-            reader=name if name in READERS else "cell", search=asked.search, train=asked.train
+            reader="scales" if name == "scales" else "cell", search=asked.search, train=asked.train
         )
         found[name] = HistoryProblem(
             functions.train_part, functions.valid_part, settings, functions.runtime,

@@ -24,7 +24,7 @@ from sif.data.interactions.chronological import ROLLING
 from sif.data.interactions.load import Dataset, load_dataset
 from sif.errors import ConfigError, DataError
 from sif.problems.controls import CONTROLS
-from sif.problems.histories import reader_problems
+from sif.problems.histories import named_readers, reader_problems
 from sif.problems.interactions import InteractionProblem
 from sif.problems.order import order_problem
 from sif.problems.registered import check_registered
@@ -47,6 +47,7 @@ def prepare(config: CFConfig, runtime: Runtime) -> InteractionStudy:
                 f"controls: unknown {name!r}{did_you_mean(name, CONTROLS)}; "
                 f"expected some of {', '.join(CONTROLS)}, or [] for none"
             )
+    named_readers(config)
     baselines = named_baselines(config.baselines, config.objective)
     dataset, split = load_data(config)
     label = dataset.name if dataset else Path(str(config.data.split_file)).stem
