@@ -179,7 +179,7 @@ class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
         self.learned = np.flatnonzero(self.known.lengths >= FEWEST)
         if len(self.learned) < FEWEST:
             raise DataError(
-                f"recurrent histories: expected at least {FEWEST} users with {FEWEST} train rows, "
+                f"histories: expected at least {FEWEST} users with {FEWEST} train rows, "
                 f"found {len(self.learned)}"
             )
 
@@ -217,7 +217,7 @@ class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
         """
         if mixed and not self._kind.mixes:
             raise ConfigError(
-                "recurrent histories: expected a method that runs one operation per node, such as "
+                "histories: expected a method that runs one operation per node, such as "
                 "nasp, gdas or random, found one that runs mixtures"
             )
         settings = self.config.search
@@ -302,7 +302,7 @@ class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
             ConfigError: An unknown name.
         """
         if isinstance(design, str) and design not in PUBLISHED:
-            raise unknown("recurrent histories: recurrence", design, PUBLISHED, ConfigError)
+            raise unknown("histories: recurrence", design, PUBLISHED, ConfigError)
         shape = TextShape(self.n_items, self.config.train.hidden)
         with seeded(self.runtime, "train", "network"):
             model = history_model(shape, design)
