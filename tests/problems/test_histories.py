@@ -86,7 +86,11 @@ def test_training_learns_what_comes_next(design: Any) -> None:
 
 @pytest.mark.parametrize(
     ("design", "expected"),
-    [("gru", [2.48503, 2.45831, 2.43782]), (CELL, [2.47948, 2.43208, 2.35885])],
+    [
+        ("gru", [2.48503, 2.45831, 2.43782]),
+        (CELL, [2.47948, 2.43208, 2.35885]),
+        (SCALES, [2.44619, 2.29401, 2.13046]),
+    ],
     ids=str,
 )
 def test_the_first_losses_are_as_they_were(design: Any, expected: list[float]) -> None:
