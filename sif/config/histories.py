@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from sif.config.cells import CellSearchSection, Part
-from sif.config.rnn import DropoutConfig
 from sif.config.sections import (
     Constructed,
     Count,
@@ -21,7 +20,26 @@ from sif.config.sections import (
     with_defaults,
 )
 
-NO_DROPOUT = DropoutConfig(embedding=0.0, input=0.0, hidden=0.0, output=0.0)
+ReaderName = Literal["cell", "scales"]
+LR: Mapping[ReaderName, float] = {"cell": 8e-3, "scales": 4e-3}
+EMBEDDING_DROPOUT: Mapping[ReaderName, float] = {"cell": 0.0, "scales": 0.5}
+"""What a training takes unless it is told, by validation on MovieLens."""
+
+
+class HistoryDropoutConfig(Section):
+    """Chances to drop, each mask fixed over a history."""
+
+    word: Share = Field(0.0, description="an item, wherever it stands")
+    embedding: Share | None = Field(
+        None, description="a value of the items' embeddings; None: 0, of trained scales 0.5"
+    )
+    input: Share = Field(0.0, description="a value of the reader's input")
+    hidden: Share = Field(0.0, description="a value of a cell's state, wherever it is read")
+    output: Share = Field(0.0, description="a value of the reader's output")
+
+    def chances(self) -> dict[str, float]:
+        """By name, in order of `sif.spaces.rnn.dropout.Masks`."""
+        return {name: chance or 0.0 for name, chance in self}
 
 
 class HistorySearchConfig(CellSearchSection):
@@ -38,7 +56,7 @@ class HistorySearchConfig(CellSearchSection):
     weight_decay: NonNegative = Field(0.0, description="L2 of all weights")
     max_norm: Rate = Field(1.0, description="bound on the gradient's norm")
     samples: Count = Field(512, description="see train.samples")
-    dropout: DropoutConfig = NO_DROPOUT
+    dropout: HistoryDropoutConfig = HistoryDropoutConfig()
 
 
 class HistoryTrainConfig(Section):
@@ -50,7 +68,10 @@ class HistoryTrainConfig(Section):
     users: Count = Field(32, description="users of a batch")
     length: Count = Field(200, description="items of a history, the last ones")
     hidden: Dimension = Field(64, description="width of embeddings and states")
-    lr: Rate = Field(8e-3, description="first Adam step size; it falls along half a cosine")
+    lr: Rate | None = Field(
+        None, description="first Adam step size, which falls along half a cosine; None: 0.008, of "
+        "scales 0.004"
+    )  # fmt: skip
     last_lr: Share = Field(0.05, description="last step size, as a share of the first")
     weight_decay: NonNegative = Field(0.0, description="L2 of all weights")
     max_norm: Rate = Field(1.0, description="bound on the gradient's norm")
@@ -62,7 +83,14 @@ class HistoryTrainConfig(Section):
         "exact_items; operations that are no product always draw, an eighth of that"
     )  # fmt: skip
     exact_items: Count = Field(20_000, description="items up to which all are in the loss")
-    dropout: DropoutConfig = NO_DROPOUT
+    dropout: HistoryDropoutConfig = HistoryDropoutConfig()
+
+    def of(self, reader: ReaderName) -> HistoryTrainConfig:
+        """With what a reader takes where nothing is said."""
+        embedding = self.dropout.embedding
+        embedding = EMBEDDING_DROPOUT[reader] if embedding is None else embedding
+        dropout = self.dropout.model_copy(update={"embedding": embedding})
+        return self.model_copy(update={"lr": self.lr or LR[reader], "dropout": dropout})
 
 
 class HistoriesSection(Section):
@@ -94,7 +122,7 @@ class HistoryConfig(Section, metaclass=Constructed):
     }  # fmt: skip
     """Reader to method to the settings that its searches start from."""
 
-    reader: Literal["cell", "scales"] = Field(
+    reader: ReaderName = Field(
         "cell", description="what is searched: a recurrent cell, or decayed sums of time scales"
     )
     method: str = Field("nasp", description="search method")

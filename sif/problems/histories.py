@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sif.config import CFConfig
-from sif.config.histories import HistoryConfig
+from sif.config.histories import HistoryConfig, ReaderName
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
@@ -224,7 +224,7 @@ class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
         shape = TextShape(self.n_items, settings.hidden, settings.nodes)
         with seeded(self.runtime, "search", "space"):
             loss = self.loss(settings.samples)
-            space = self._kind.space(shape, dict(settings.dropout), loss)
+            space = self._kind.space(shape, settings.dropout.chances(), loss)
         return space.to(self.runtime.device, self.runtime.dtype)
 
     def stream(self, users: Ids, columns: int, length: int, *names: str) -> HistoryStream:
@@ -322,8 +322,9 @@ class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
         self, design: HistoryDesign
     ) -> tuple[HistoryModel, Callable[[HistoryBatch], Tensor], Stream, TrainSettings]:
         """An untrained model, its objective, its batches and the settings of its loop."""
-        model, settings = self.network(design), self.config.train
-        chances, by = dict(settings.dropout), self.loss(settings.samples)
+        kind: ReaderName = "scales" if isinstance(design, ScalesDesign) else "cell"
+        model, settings = self.network(design), self.config.train.of(kind)
+        chances, by = settings.dropout.chances(), self.loss(settings.samples)
 
         def objective(batch: HistoryBatch) -> Tensor:
             model.train()
@@ -331,8 +332,9 @@ class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
 
         stream = self.stream(self.learned, settings.users, settings.length, "train", "train")
         loop = self.loop_settings(
-            make_optimizer=adam(settings.weight_decay), schedule=cosine(settings.last_lr)
-        )
+            make_optimizer=adam(settings.weight_decay), schedule=cosine(settings.last_lr),
+            lr=settings.lr,
+        )  # fmt: skip
         return model, objective, stream, loop
 
     def test(self, network: HistoryModel, part: Split) -> Evaluation:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from sif.config.histories import HistoryConfig
+from sif.config.histories import HistoryConfig, HistoryTrainConfig
 from sif.data.interactions import Interactions, Split, Vocabulary
 from sif.data.interactions.parts import TEST, VALID
 from sif.data.interactions.split import build_split
@@ -28,7 +28,9 @@ USERS, ITEMS = 60, 12
 CELL = RecurrentCell((("tanh", 0), ("identity", 1)), (1, 2))
 SCALES = ScalesDesign({"middle": Decay(0.5, 6), "recent": Decay(0.3, 3)}, "plus", "multiply")
 SEARCH = {"epochs": 3, "users": 16, "hidden": 8, "nodes": 3, "lr": 0.02}
-TRAIN = {"epochs": 3, "users": 16, "hidden": 8, "length": 8, "lr": 0.02}
+TRAIN = {
+    "epochs": 3, "users": 16, "hidden": 8, "length": 8, "lr": 0.02, "dropout": {"embedding": 0.0},
+}  # fmt: skip
 
 
 def walks() -> Interactions:
@@ -190,3 +192,12 @@ def test_bad_input_is_told_on_one_line() -> None:
         problem().search(NullTracker(), NoCheckpoint(), method="darts-1")
     with pytest.raises(ConfigError, match=r"train\.hidden"):
         HistoryConfig(train={"hidden": 0})
+
+
+def test_scales_have_first_settings_of_their_own_unless_told() -> None:
+    section = HistoryTrainConfig()
+    cell, scales = section.of("cell"), section.of("scales")
+    assert (cell.lr, cell.dropout.embedding) == (0.008, 0.0)
+    assert (scales.lr, scales.dropout.embedding) == (0.004, 0.5)
+    told = HistoryTrainConfig(lr=0.1, dropout={"embedding": 0.0, "output": 0.2}).of("scales")  # type: ignore[arg-type]
+    assert (told.lr, told.dropout.embedding, told.dropout.output) == (0.1, 0.0, 0.2)
