@@ -400,10 +400,11 @@ class InteractionStudy(Study):
                 f"large train part: searched are {', '.join(stages)}, not {', '.join(asked)}"
             )
         notes += self._on_new_users()
-        if config.histories.readers and not self.readers:
-            notes.append(
-                "histories.readers are left out: valid rows have to come later than train rows"
-            )
+        if config.histories.readers:
+            named = ", ".join(self.readers or config.histories.readers)
+            left_out = "left out: valid rows have to come later than their users' train rows"
+            told = "compared, not served" if self.readers else left_out
+            notes.append(f"readers of histories ({named}): {told}")
         return [*lines, *(f"note: {note}" for note in notes)]
 
     def _on_new_users(self) -> list[str]:

@@ -94,7 +94,8 @@ def test_readers_are_searched_trained_fitted_again_and_tested(job: Command) -> N
     assert all(planned[f"train {name}"]["seconds"] > 0 for name in ENTRANTS)
     table = Path("run/log.txt").read_text()
     assert all(f"\n{name} " in table for name in ENTRANTS)
-    assert ServedModel.load(Path("run")).fitted_on == "train+valid"  # readers are not served
+    assert "readers of histories (scales, cell, gru, lstm): compared, not served" in table
+    assert ServedModel.load(Path("run")).fitted_on == "train+valid"
 
 
 def test_a_reader_is_tested_as_fitted_on_train_and_valid_rows(
@@ -180,7 +181,7 @@ def test_readers_that_cannot_be_had_are_told_on_one_line(job: Command, tmp_path:
     write_split(tmp_path / "split.npz", last=False)
     found = job("d", "histories.readers=[gru]")
     assert "gru" not in found["baselines"]
-    assert "histories.readers are left out" in Path("d/log.txt").read_text()
+    assert "readers of histories (gru): left out" in Path("d/log.txt").read_text()
 
 
 def test_a_small_budget_leaves_readers_out_before_it_leaves_out_the_order_model(
