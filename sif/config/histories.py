@@ -21,9 +21,15 @@ from sif.config.sections import (
 )
 
 ReaderName = Literal["cell", "scales"]
+SEARCHES: Mapping[ReaderName, Mapping[str, int]] = {
+    "cell": {"users": 64, "length": 50, "samples": 512},
+    "scales": {"users": 32, "length": 200, "samples": 2048},
+}
+"""What a search takes unless it is told: short histories tell nothing of long scales, which cost no
+steps one after the other; of drawn items every operation sees an eighth."""
 LR: Mapping[ReaderName, float] = {"cell": 8e-3, "scales": 4e-3}
 EMBEDDING_DROPOUT: Mapping[ReaderName, float] = {"cell": 0.0, "scales": 0.5}
-"""What a training takes unless it is told, by validation on MovieLens."""
+"""The same of a training, by validation on MovieLens, and the dropout of a search."""
 
 
 class HistoryDropoutConfig(Section):
@@ -31,23 +37,26 @@ class HistoryDropoutConfig(Section):
 
     word: Share = Field(0.0, description="an item, wherever it stands")
     embedding: Share | None = Field(
-        None, description="a value of the items' embeddings; None: 0, of trained scales 0.5"
+        None, description="a value of the items' embeddings; None: 0, of scales 0.5"
     )
     input: Share = Field(0.0, description="a value of the reader's input")
     hidden: Share = Field(0.0, description="a value of a cell's state, wherever it is read")
     output: Share = Field(0.0, description="a value of the reader's output")
 
-    def chances(self) -> dict[str, float]:
-        """By name, in order of `sif.spaces.rnn.dropout.Masks`."""
-        return {name: chance or 0.0 for name, chance in self}
+    def of(self, reader: ReaderName) -> HistoryDropoutConfig:
+        """With what a reader takes where nothing is said."""
+        told = self.embedding is not None
+        return self if told else self.model_copy(update={"embedding": EMBEDDING_DROPOUT[reader]})
 
 
 class HistorySearchConfig(CellSearchSection):
     """The search for the reader."""
 
     epochs: Count = Field(10, description="passes over the users whose histories train weights")
-    users: Count = Field(64, description="users of a batch")
-    length: Count = Field(50, description="items of a history, the last ones")
+    users: Count | None = Field(None, description="users of a batch; None: 64, of scales 32")
+    length: Count | None = Field(
+        None, description="items of a history, the last ones; None: 50, of scales 200"
+    )
     valid_share: Part = Field(0.2, description="share of the users, whose histories alpha sees")
     hidden: Dimension = Field(64, description="width of embeddings and states")
     nodes: Count = Field(4, description="learned nodes of a cell")
@@ -55,8 +64,13 @@ class HistorySearchConfig(CellSearchSection):
     arch_every: Count = Field(4, description="weight steps per architecture step")
     weight_decay: NonNegative = Field(0.0, description="L2 of all weights")
     max_norm: Rate = Field(1.0, description="bound on the gradient's norm")
-    samples: Count = Field(512, description="see train.samples")
+    samples: Count | None = Field(None, description="see train.samples; None: 512, of scales 2048")
     dropout: HistoryDropoutConfig = HistoryDropoutConfig()
+
+    def of(self, reader: ReaderName) -> HistorySearchConfig:
+        """With what a reader takes where nothing is said."""
+        missing = {k: v for k, v in SEARCHES[reader].items() if getattr(self, k) is None}
+        return self.model_copy(update={**missing, "dropout": self.dropout.of(reader)})
 
 
 class HistoryTrainConfig(Section):
@@ -87,10 +101,8 @@ class HistoryTrainConfig(Section):
 
     def of(self, reader: ReaderName) -> HistoryTrainConfig:
         """With what a reader takes where nothing is said."""
-        embedding = self.dropout.embedding
-        embedding = EMBEDDING_DROPOUT[reader] if embedding is None else embedding
-        dropout = self.dropout.model_copy(update={"embedding": embedding})
-        return self.model_copy(update={"lr": self.lr or LR[reader], "dropout": dropout})
+        filled = {"lr": self.lr or LR[reader], "dropout": self.dropout.of(reader)}
+        return self.model_copy(update=filled)
 
 
 class HistoriesSection(Section):
@@ -115,8 +127,8 @@ class HistoryConfig(Section, metaclass=Constructed):
         "cell": {"nasp": {"arch_lr": 0.01, "warmup": 0.25}},
         "scales": {
             "nasp": {
-                "warmup": 0.25, "score": "replacement_loss", "arch_optimizer": "plain",
-                "arch_lr": 0.3,
+                "warmup": 0.0, "arch_start": 0.5, "explore": 0.05, "score": "replacement_loss",
+                "arch_optimizer": "plain", "arch_lr": 0.3,
             }
         },
     }  # fmt: skip

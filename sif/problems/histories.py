@@ -172,7 +172,8 @@ class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
         cutoffs: Sequence[int] = CUTOFFS,
         item_order: ItemOrder = POPULARITY_ORDER,
     ) -> None:
-        self.config, self.runtime = config, runtime
+        search = config.search.of(config.reader)
+        self.config, self.runtime = config.model_copy(update={"search": search}), runtime
         self.cutoffs, self.item_order = tuple(cutoffs), item_order
         self.train_part, self.valid_part = train_part, valid_part
         self.known = sequences_of(train_part)
@@ -224,7 +225,7 @@ class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
         shape = TextShape(self.n_items, settings.hidden, settings.nodes)
         with seeded(self.runtime, "search", "space"):
             loss = self.loss(settings.samples)
-            space = self._kind.space(shape, settings.dropout.chances(), loss)
+            space = self._kind.space(shape, dict(settings.dropout), loss)
         return space.to(self.runtime.device, self.runtime.dtype)
 
     def stream(self, users: Ids, columns: int, length: int, *names: str) -> HistoryStream:
@@ -324,7 +325,7 @@ class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
         """An untrained model, its objective, its batches and the settings of its loop."""
         kind: ReaderName = "scales" if isinstance(design, ScalesDesign) else "cell"
         model, settings = self.network(design), self.config.train.of(kind)
-        chances, by = settings.dropout.chances(), self.loss(settings.samples)
+        chances, by = dict(settings.dropout), self.loss(settings.samples)
 
         def objective(batch: HistoryBatch) -> Tensor:
             model.train()

@@ -54,8 +54,13 @@ class ScalesSpace(CellSpace):
 
     def loss(self, batch: HistoryBatch, gates: Gates) -> Tensor:
         """The mean loss of the next items under the gates."""
-        model = self.model
-        masks = draw_masks(self.dropout, self.shape, batch.inputs.shape[1], model.bias, batch.seed)
+        columns, bias = batch.inputs.shape[1], self.model.bias
+        return self._under(
+            draw_masks(self.dropout, self.shape, columns, bias, batch.seed), batch, gates
+        )
+
+    def _under(self, masks: Masks, batch: HistoryBatch, gates: Gates) -> Tensor:
+        """The loss under dropout."""
         states = masked(self._states(batch.inputs, masks, gates), masks.output)
         known = batch.targets != NONE
         return self._loss(states[known], batch.targets[known], batch.seed, gates)
@@ -107,14 +112,14 @@ class ScalesSpace(CellSpace):
         self, train: HistoryBatch, valid: HistoryBatch, gates: Gates,
         alpha: Mapping[str, Tensor] | None = None,
     ) -> Mapping[str, Tensor]:  # fmt: skip
-        """log(loss with the candidate in place / loss as it is), under the weights of the search.
+        """log(loss with the candidate in place / loss as it is), without dropout.
 
         The inner operation of a single scale is that of nothing, so all of its candidates are
         alike.
         """
 
         def loss(selection: Selection) -> float:
-            return float(self.loss(valid, selection.to_gates(self.blocks)))
+            return float(self._under(Masks(), valid, selection.to_gates(self.blocks)))
 
         return replacement_scores(self.blocks, gates, loss, alpha)
 
