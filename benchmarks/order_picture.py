@@ -3,7 +3,7 @@
     python benchmarks/order_picture.py [FOLDER]    # order-seconds.png there; docs/img by default
 
 It reads `benchmarks/results/order/ml-1m-sequences.csv` (`benchmarks/quality.py`) and
-`benchmarks/results/recurrent-ml-1m.csv` (`benchmarks/recurrent.py`); nothing is measured here.
+`benchmarks/results/recurrent-ml-1m.csv` (`benchmarks/histories.py`); nothing is measured here.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from sif.config.histories import HistoriesSection
 from sif.config.renamed import RELAXATIONS
 from sif.config.sections import (
     AbsolutePath,
@@ -295,6 +296,7 @@ class CFConfig(CommonConfig):
     loss: LossConfig = LossConfig()
     search: SearchConfig = SearchConfig()
     train: TrainConfig = TrainConfig()
+    histories: HistoriesSection = HistoriesSection()
     baselines: Names = Field(
         ("all",), description="models to compare with; 'all': the objective's own, []: none"
     )

@@ -5,7 +5,7 @@ The test part is not an argument, so neither search nor training can see it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, cast
@@ -45,7 +45,7 @@ from sif.spaces.interaction.sparse_rows import RowAdam
 from sif.spaces.interaction.user_blocks import BlockStream, block_pairs
 from sif.tracking import Tracker
 from sif.training.loop import Ending, Metrics, TrainSettings, train, train_again, unheard
-from sif.training.optim import ADAM_BETAS, Schedule, adam, constant
+from sif.training.optim import ADAM_BETAS, adam, constant
 from sif.utils.device import Runtime
 from sif.utils.random import derive_seed, generator, numpy_generator
 
@@ -420,16 +420,16 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return Trained(net, result, {"l2": l2})
 
     def train_again(
-        self, design: Genotype, l2: float, steps: Sequence[int], schedule: Schedule,
+        self, design: Genotype, numbers: Mapping[str, float], steps: Sequence[int], after: int,
         tracker: Tracker, checkpointer: Checkpointer, on_epoch: Callable[[int, float], None],
     ) -> tuple[InteractionNetwork, float]:  # fmt: skip
         """Trains a function from scratch for known numbers of steps, without validation.
 
         Args:
             design: The function.
-            l2: Strength.
+            numbers: Of its first training, the strength "l2" among them.
             steps: Of each epoch.
-            schedule: Of the step size.
+            after: Epochs behind which the step size falls.
             tracker: Receives the loss of every epoch.
             checkpointer: Keeps the loop's state.
             on_epoch: Called with the epoch and its loss.
@@ -440,8 +440,8 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         Raises:
             DivergedError, BudgetError: See `sif.training.loop.train_again`.
         """
-        net, objective, stream, loop = self._training(design, l2)
-        loop = replace(loop, epochs=len(steps), schedule=schedule)
+        net, objective, stream, loop = self._training(design, numbers["l2"])
+        loop = loop.settling(after, len(steps))
         seconds = train_again(
             net, objective, stream, steps, loop, tracker, checkpointer, on_epoch
         )  # fmt: skip

@@ -43,7 +43,7 @@ from sif.problems.base import Problem, Progress, Session, State, Trained, quiet
 from sif.problems.climb import Climb
 from sif.problems.interactions import ORDER_STAGE, InteractionProblem
 from sif.problems.order_sample import OrderSample
-from sif.problems.plan import ClosedForm
+from sif.problems.plan import OwnCost
 from sif.search.run import MethodRun
 from sif.spaces.linear.design import (
     AHEAD,
@@ -364,13 +364,17 @@ def order_problem(functions: InteractionProblem) -> OrderProblem | None:
     """
     config, train = functions.config, functions.train_part
     asked = functions.kind.stages and ORDER_STAGE in config.search.stages
-    if not asked or config.objective != "ranking" or not len(functions.valid_part):
-        return None
-    if not is_later(functions.valid_part, train):
+    if not asked or config.objective != "ranking" or not comes_later(functions):
         return None
     return OrderProblem(
         train, functions.valid_part, config, functions.runtime, functions.cold_choice
     )
+
+
+def comes_later(functions: InteractionProblem) -> bool:
+    """True if there are valid rows, and none is earlier than its user's train rows."""
+    valid = functions.valid_part
+    return len(valid) > 0 and is_later(valid, functions.train_part)
 
 
 @dataclass(frozen=True, eq=False)
@@ -498,7 +502,7 @@ class OrderCost:
         bytes: Of the dense matrices of a fit and the best one before.
     """
 
-    seconds: ClosedForm
+    seconds: OwnCost
     bytes: float
 
 
@@ -516,4 +520,4 @@ def order_cost(problem: OrderProblem) -> OrderCost:
     size = sizes.grid_bytes()
     if sizes.inputs < len(counts):
         size += RARE_BYTES * len(problem.sequences.items)
-    return OrderCost(ClosedForm(search, VISITED * (fit + evaluation), fit), size)
+    return OrderCost(OwnCost(search, VISITED * (fit + evaluation), fit), size)

@@ -31,18 +31,29 @@ FACTORS = tuple(0.9**power for power in range(80))
 
 
 @dataclass(frozen=True)
-class ClosedForm:
-    """Seconds of an entrant that is solved for at once, whose settings are not those of the job.
+class OwnCost:
+    """Seconds of an entrant whose settings are not those of the job.
 
     Attributes:
         search: Of its search.
-        grid: Of the fits of all penalties.
-        fit: Of one.
+        grid: Of its training, of all penalties where it has such.
+        fit: Of what a second fit repeats.
+        closed: Whether it is solved for at once: it is left out last.
+        searching: Settings of the search in words; None: it is not searched.
+        training: Those of the training.
     """
 
     search: float
     grid: float
     fit: float
+    closed: bool = True
+    searching: str | None = "closed forms"
+    training: str = "penalties"
+
+    def told(self, kind: str) -> str:
+        """Settings of a kind of stage in words."""
+        words = {"search": self.searching or "", "train": self.training}
+        return words.get(kind, "what was chosen")
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ class Costs:
         epochs: Of trainings, as they were asked for.
         settings: Seconds of the dearest setting of each baseline.
         rows: Rows of a second fit by its name in the setting `refit`, over those of the first.
-        closed: Of entrants in closed form, which are among none of the above.
+        own: Of entrants with settings of their own, which are among none of the above.
         serves: Whether a baseline may be served, which takes a fit of its own.
     """
 
@@ -68,8 +79,13 @@ class Costs:
     epochs: int
     settings: Mapping[str, float] = field(default_factory=dict)
     rows: Mapping[str, float] = field(default_factory=dict)
-    closed: Mapping[str, ClosedForm] = field(default_factory=dict)
+    own: Mapping[str, OwnCost] = field(default_factory=dict)
     serves: bool = False
+
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """Names of entrants in closed form."""
+        return tuple(name for name, one in self.own.items() if one.closed)
 
     def seconds(self, config: Any, left_out: tuple[str, ...] = ()) -> dict[str, float]:
         """Estimated seconds by stage: "search ...", "train ...", "baseline ..." and "rest".
@@ -85,9 +101,9 @@ class Costs:
         whole = whole_epochs(train) if isinstance(train, TrainConfig) else train.epochs
         epochs, every = self._epochs(train, whole), getattr(train, "evaluate_every", 1)
         found = {f"search {k}": one.seconds(config.search) for k, one in self.searches.items()}
-        found |= {f"search {k}": one.search for k, one in self.closed.items()}
+        found |= {f"search {k}": one.search for k, one in self.own.items() if one.searching}
         found |= {f"train {k}": epochs * one.epoch(every) for k, one in self.trainings.items()}
-        found |= {f"train {k}": one.grid for k, one in self.closed.items()}
+        found |= {f"train {k}": one.grid for k, one in self.own.items()}
         found |= {f"baseline {k}": seconds for k, seconds in self.baselines.items()}
         found |= self._second_fits(config) or self._fit_served(left_out)
         kept = {stage: s for stage, s in found.items() if stage.partition(" ")[2] not in left_out}
@@ -101,7 +117,7 @@ class Costs:
         epochs, rows = self._epochs(config.train, config.train.epochs), self.rows["valid"]
         epochs *= 1 + SETTLING
         once = {name: epochs * one.step * one.steps for name, one in self.trainings.items()}
-        once |= {name: one.fit for name, one in self.closed.items()}
+        once |= {name: one.fit for name, one in self.own.items()}
         found = {f"refit {name}": rows * s for name, s in {**once, **self.settings}.items()}
         if refit == "all":
             any_of = [*once.values(), *(self.settings.values() if self.serves else ())]

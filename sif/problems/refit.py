@@ -8,16 +8,19 @@ first fit; a second one ends with a falling step size, or it may end in one of t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
-from sif.core.genotype import Genotype
+from torch import nn
+
 from sif.core.stream import Checkpointer
 from sif.data.interactions import Interactions
 from sif.problems.base import Session, State, Trained
-from sif.problems.interactions import InteractionProblem
-from sif.spaces.interaction.function import InteractionNetwork
+from sif.tracking import Tracker
 from sif.training.loop import TrainResult, spread
-from sif.training.optim import SETTLING, settled
+from sif.training.optim import SETTLING
 
 
 def _settling(number: int) -> int:
@@ -25,20 +28,48 @@ def _settling(number: int) -> int:
     return math.ceil(SETTLING * number)
 
 
+class TrainsAgain(Protocol):
+    """A problem that repeats a training by its steps, on more rows."""
+
+    train_part: Interactions
+
+    def again(self, rows: Interactions) -> Self:
+        """The problem of a second fit, on more rows under the same vocabularies."""
+        ...
+
+    def network(self, design: Any) -> nn.Module:
+        """An untrained network."""
+        ...
+
+    def train_again(
+        self, design: Any, numbers: Mapping[str, float], steps: Sequence[int], after: int,
+        tracker: Tracker, checkpointer: Checkpointer, on_epoch: Callable[[int, float], None],
+    ) -> tuple[nn.Module, float]:  # fmt: skip
+        """Trains a design from scratch for known steps of each epoch: the network, and seconds."""
+        ...
+
+    def enough_memory(self, section: Literal["search", "train"]) -> AbstractContextManager[None]:
+        """A block whose failing allocations say which settings of a section to lower."""
+        ...
+
+
+Again = TypeVar("Again", bound=TrainsAgain)
+
+
 @dataclass(frozen=True, eq=False)
-class Refit:
-    """Second fits on some rows.
+class Refit(Generic[Again]):
+    """Second fits by gradient steps on some rows.
 
     Attributes:
         problem: Whose train part these rows are; nothing is left to validate on.
         before: Number of rows that the first fits had.
     """
 
-    problem: InteractionProblem
+    problem: Again
     before: int
 
     @classmethod
-    def of(cls, first: InteractionProblem, rows: Interactions) -> Refit:
+    def of(cls, first: Again, rows: Interactions) -> Refit[Again]:
         """Second fits on rows, after first ones on the train part of a problem."""
         return cls(first.again(rows), len(first.train_part))
 
@@ -67,13 +98,13 @@ class Refit:
         return self.share * best
 
     def network(
-        self, name: str, design: Genotype, first: Trained[InteractionNetwork], session: Session
-    ) -> Trained[InteractionNetwork]:
-        """A function fitted again with its L2 strength, resumable after an interruption.
+        self, name: str, design: Any, first: Trained[Any], session: Session
+    ) -> Trained[Any]:
+        """A design fitted again with the numbers of its first training, resumable.
 
         Args:
             name: Of the stage, "refit-" before it.
-            design: The function.
+            design: Of the network.
             first: Its first training.
             session: Stores, reports and records the training.
 
@@ -84,7 +115,7 @@ class Refit:
             DivergedError: The training diverged.
             BudgetError: It ran out of time.
         """
-        steps, fresh = self.steps(first.result), list[InteractionNetwork]()
+        steps, fresh = self.steps(first.result), list[nn.Module]()
 
         def show(epoch: int, loss: float) -> None:
             session.console.progress(f"refit {name}", epoch, len(steps), f"loss {loss:.4f}")
@@ -93,8 +124,8 @@ class Refit:
             child = session.tracker.child(f"refit-{name}")
             with self.problem.enough_memory("train"):
                 network, seconds = self.problem.train_again(
-                    design, first.numbers["l2"], steps, settled(first.result.best_epoch), child,
-                    checkpointer, show,
+                    design, first.numbers, steps, first.result.best_epoch, child, checkpointer,
+                    show,
                 )  # fmt: skip
             child.close()
             fresh.append(network)

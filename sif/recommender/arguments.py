@@ -64,6 +64,7 @@ KEYS = {
 OF_JOBS = (
     "budget",
     "controls",
+    "histories",
     "output_dir",
     "checkpoint_seconds",
     "tracking",

@@ -182,7 +182,7 @@ class _Fit:
     reporter: Reporter
 
     @cached_property
-    def refit(self) -> Refit | None:
+    def refit(self) -> Refit[InteractionProblem] | None:
         """The last fit on all rows, as the setting has it; there is no test part to keep apart."""
         none = self.problem.config.refit == "none"
         return None if none else Refit.of(self.problem, self.known)
@@ -286,7 +286,7 @@ class _Fit:
         )
         return _LastFit(refit.problem, again, told)
 
-    def _refit_of(self, genotype: Genotype) -> Refit | OrderRefit | None:
+    def _refit_of(self, genotype: Genotype) -> Refit[InteractionProblem] | OrderRefit | None:
         problem = self._problem_of(genotype)
         if self.refit is not None and isinstance(problem, OrderProblem):
             return OrderRefit.of(problem, self.known)

@@ -49,6 +49,7 @@ class Entrants:
         ours: The name that is compared with the others.
         fallbacks: Names that may take our place where validation prefers one.
         subject: Name of our model in the verdict; empty: its expression.
+        compared: Names that never take our place, since they are not served.
     """
 
     methods: Mapping[str, str]
@@ -56,6 +57,7 @@ class Entrants:
     ours: str
     fallbacks: tuple[str, ...] = ()
     subject: str = ""
+    compared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

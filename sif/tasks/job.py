@@ -299,9 +299,10 @@ class JobRunner:
             DivergedError: Nothing else was trained.
         """
         ours = self.entrants.ours
-        if not trained:
+        served = [name for name in trained if name not in self.entrants.compared]
+        if not served:
             raise self._diverged[ours]
-        others = [name for name in self.entrants.fallbacks if name in trained] or list(trained)
+        others = [name for name in self.entrants.fallbacks if name in trained] or served
         other = max(others, key=lambda name: self.problem.merit(trained[name].result.valid))
         told = self.study.expression(designs[other])
         why = "diverged" if ours in self._diverged else "is left out"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from sif.config import CommonConfig
 from sif.errors import SifError
 from sif.problems.base import Problem, State
 from sif.problems.pilots import TrainingCost, training_cost
-from sif.problems.plan import Costs, planned, told
+from sif.problems.plan import Costs, OwnCost, planned, told
 from sif.search.run import Forecast
 from sif.tasks.console import table
 from sif.utils.device import peak_memory_mb, reset_peak_memory
@@ -257,7 +257,7 @@ def make_plan(
         if (section := getattr(fitting, name)) != (before := getattr(config, name))
     }
     rows = tuple(
-        Row(stage, _settings(fitting, stage, costs.closed), seconds, measured.peak(stage))
+        Row(stage, _settings(fitting, stage, costs.own), seconds, measured.peak(stage))
         for stage, seconds in costs.seconds(fitting, cut.left_out).items()
     )
     return Plan(
@@ -266,10 +266,10 @@ def make_plan(
     )  # fmt: skip
 
 
-def _settings(config: Any, stage: str, closed: Container[str]) -> str:
+def _settings(config: Any, stage: str, own: Mapping[str, OwnCost]) -> str:
     kind, _, name = stage.partition(" ")
-    if name in closed:
-        return {"search": "closed forms", "train": "penalties"}.get(kind, "what was chosen")
+    if name in own:
+        return own[name].told(kind)
     if kind == "train":
         strengths = getattr(config.train, "l2", ())
         grid = f", {len(strengths)} L2" if strengths else ""

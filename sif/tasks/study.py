@@ -208,9 +208,8 @@ class Study(ABC):
 
     def costs(self, measured: Measurements) -> Costs:
         """Costs of the stages of the job, measured on a few steps."""
-        entrants = self.entrants
         methods = self.measured_methods
-        trainings = measured.trainings(entrants.given, tuple(methods), self.draws)
+        trainings = measured.trainings(self.measured_given, tuple(methods), self.draws)
         tests = sum(cost.validation for cost in trainings.values())
         return Costs(
             measured.searches(methods), trainings, self.baseline_seconds(measured),
@@ -222,6 +221,12 @@ class Study(ABC):
         """Methods by entrant, of those that search the problem of all."""
         methods = self.entrants.methods.items()
         return {name: one for name, one in methods if self.searched_by(name) is None}
+
+    @property
+    def measured_given(self) -> Mapping[str, Any]:
+        """Given designs by entrant, of those that are trained on the problem of all."""
+        given = self.entrants.given.items()
+        return {name: one for name, one in given if self.problem_of(one) is self.problem}
 
     def baseline_seconds(self, measured: Measurements) -> dict[str, float]:
         """Seconds of each of `baselines`."""

@@ -10,7 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -21,7 +21,7 @@ from sif.core.space import Batch
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import BudgetError, DivergedError, NotNumberError
 from sif.tracking import Tracker
-from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
+from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate, settled
 from sif.utils.device import never
 
 Metrics = dict[str, float]
@@ -62,6 +62,11 @@ class TrainSettings:
     max_norm: float | None = None
     out_of_time: Callable[[], bool] = never
     steps: Callable[[int], Iterable[Any]] = range
+
+    def settling(self, after: int, epochs: int) -> TrainSettings:
+        """The same for other epochs, after some of which the step size falls to nothing."""
+        schedule = settled(self.schedule, self.epochs, after)
+        return replace(self, epochs=epochs, schedule=schedule)
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,12 +42,22 @@ def cosine(end: float = 0.0) -> Schedule:
     return lambda done, epochs: end + (1 - end) * (1 + math.cos(math.pi * done / epochs)) / 2
 
 
-def settled(after: int) -> Schedule:
-    """1 for so many epochs, then along half a cosine to 0, which no epoch has left to take."""
+def settled(former: Schedule, of: int, after: int) -> Schedule:
+    """Another schedule for some epochs, then along half a cosine to 0, which no epoch is left for.
+
+    Args:
+        former: The other one.
+        of: Epochs in all that it was made for.
+        after: Epochs that follow it.
+    """
     falling = cosine()
-    return lambda done, epochs: (
-        1.0 if done < after else falling(done - after + 1, epochs - after + 1)
-    )
+
+    def factor(done: int, epochs: int) -> float:
+        if done < after:
+            return former(done, of)
+        return former(after, of) * falling(done - after + 1, epochs - after + 1)
+
+    return factor
 
 
 def exponential(share: float) -> Schedule:

@@ -9,7 +9,7 @@ import pytest
 
 from sif.config import CFConfig, load_config
 from sif.problems.pilots import StepTimer, TrainingCost
-from sif.problems.plan import ClosedForm, Costs, Cut, planned, told
+from sif.problems.plan import Costs, Cut, OwnCost, planned, told
 from sif.search.run import Forecast
 
 CONFIG: Any = load_config("cf")
@@ -77,7 +77,7 @@ def test_what_was_cut_comes_back_where_a_slow_baseline_is_left_out() -> None:
     at = next(place for place, (_, _, cut) in enumerate(cuts) if cut.left_out)
     before, (seconds, config, cut) = cuts[at - 1][2], cuts[at]
     assert cut.factor > before.factor and total(config, cut) > 0.8 * seconds
-    closed = replace(COSTS, closed={"order": ClosedForm(20.0, 400.0, 100.0)})
+    closed = replace(COSTS, own={"order": OwnCost(20.0, 400.0, 100.0)})
     config, cut = planned(
         CONFIG, closed, 300.0, (*OPTIONAL, "order"), lambda config: config.search.epochs >= 20
     )
@@ -89,7 +89,7 @@ def test_a_search_of_functions_goes_before_the_closed_form() -> None:
     slow = replace(TRAINING, step=20 * TRAINING.step)
     costs = replace(
         COSTS, trainings={"fixed-multiply": TRAINING, "searched": slow},
-        closed={"order": ClosedForm(20.0, 40.0, 10.0)},
+        own={"order": OwnCost(20.0, 40.0, 10.0)},
     )  # fmt: skip
     cuts = {
         seconds: planned(CONFIG, costs, seconds, OPTIONAL, lambda config: True)[1].left_out

@@ -21,7 +21,6 @@ from sif.problems.interactions import InteractionProblem
 from sif.problems.refit import Refit
 from sif.training import loop
 from sif.training.loop import TrainResult
-from sif.training.optim import settled
 from sif.utils import checkpoint
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
@@ -112,9 +111,9 @@ def test_a_second_fit_on_the_same_rows_repeats_the_first_up_to_its_best_epoch(pa
     trained = first.train(genotype, Session().tracker, NoCheckpoint())
     assert trained.result.best_epoch == 4
     refit = Refit.of(first, parts[0])
-    repeated, l2 = refit.steps(trained.result)[:4], trained.numbers["l2"]
+    repeated = refit.steps(trained.result)[:4]
     quiet = Session().tracker, NoCheckpoint(), lambda epoch, loss: None
-    network, _ = refit.problem.train_again(genotype, l2, repeated, settled(4), *quiet)
+    network, _ = refit.problem.train_again(genotype, trained.numbers, repeated, 4, *quiet)
     for name, weights in trained.network.state_dict().items():
         assert np.array_equal(weights.numpy(), network.state_dict()[name].numpy()), name
 

@@ -365,7 +365,7 @@ def test_settings_are_plain_values_of_any_library(board: Board, tmp_path: Path) 
     alone: tuple[dict[str, Any], ...] = (
         {"controls": []}, {"rivals": []}, {"tracking": {"enabled": False}}, {"output_dir": "x"},
         {"checkpoint_seconds": 3}, {"data.planted.users": 3}, {"data": {"planted": {"items": 3}}},
-        {"dataset": "ml-100k"},
+        {"dataset": "ml-100k"}, {"histories.readers": ["gru"]},
     )  # fmt: skip
     for one in alone:
         ((key, _),) = dotted(one).items()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import pytest
 import torch
@@ -19,20 +20,23 @@ from sif.spaces.cnn.cells import Cells
 from sif.spaces.cnn.networks import CellNetwork, Layout
 from sif.spaces.cnn.operations import Normalization
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch, cells_of
+from sif.spaces.histories.catalog_loss import NONE, CatalogLoss
+from sif.spaces.histories.cell_supernet import CellHistorySpace
+from sif.spaces.histories.models import HistoryBatch, history_model
+from sif.spaces.histories.scales import ScalesDesign, scales_design
+from sif.spaces.histories.scales_supernet import ScalesSpace
 from sif.spaces.interaction.design import SPECS
 from sif.spaces.interaction.encoders import ENCODINGS
 from sif.spaces.interaction.registry import LOSSES, SPACES
 from sif.spaces.interaction.space_kind import SpaceContext
 from sif.spaces.interaction.staged_supernet import STAGES, StagedSpace
 from sif.spaces.interaction.supernet import FunctionSpace
-from sif.spaces.rnn.catalog_loss import NONE, CatalogLoss
 from sif.spaces.rnn.cells import RecurrentCell
 from sif.spaces.rnn.dropout import TextShape, draw_masks
-from sif.spaces.rnn.histories import HistoryBatch, HistorySpace, history_model
 from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, cross_entropy
 from sif.spaces.rnn.supernet import RNNSpace, TextBatch, recurrent_cell
 from sif.testing import SPACE_CHECKS, ContractError, InteractionCase, SpaceCase, check_space
-from sif.testing.spaces import FOREIGN
+from sif.testing.spaces import FOREIGN, scatter
 
 F64 = torch.float64
 
@@ -174,9 +178,9 @@ class HistoryCase(RNNCase):
     def by(self) -> CatalogLoss:
         return CatalogLoss(torch.full((11,), 1 / 11, dtype=F64), self.samples)
 
-    def space(self, seed: int = 0) -> HistorySpace:
+    def space(self, seed: int = 0) -> CellHistorySpace:
         torch.manual_seed(seed)
-        space = HistorySpace(SHAPE, DROPOUT, self.by()).double()
+        space = CellHistorySpace(SHAPE, DROPOUT, self.by()).double()
         with torch.no_grad():
             space.model.embedding.weight.mul_(6)
         return space
@@ -188,7 +192,7 @@ class HistoryCase(RNNCase):
         return HistoryBatch.of(items.masked_fill(torch.arange(9)[:, None] >= ends, NONE), seed)
 
     def extracted(
-        self, space: HistorySpace, gates: Gates, genotype: Genotype, batch: HistoryBatch
+        self, space: CellHistorySpace, gates: Gates, genotype: Genotype, batch: HistoryBatch
     ) -> tuple[Tensor, Tensor, Tensor]:
         copied = space.extract(gates)
         built = history_model(SHAPE, self.read(genotype)).double()
@@ -198,6 +202,42 @@ class HistoryCase(RNNCase):
 
     def carried(self, batch: HistoryBatch) -> Tensor | None:
         return None
+
+
+@dataclass(frozen=True)
+class ScalesCase(HistoryCase):
+    """Decayed sums on the same histories."""
+
+    loss: Literal["softmax", "squared"] = "softmax"
+    name: str = "scales"
+
+    def by(self) -> CatalogLoss:
+        chances = torch.full((11,), 1 / 11, dtype=F64)
+        return CatalogLoss(chances, self.samples, self.loss, self.samples)
+
+    def space(self, seed: int = 0) -> ScalesSpace:
+        torch.manual_seed(seed)
+        space = ScalesSpace(SHAPE, DROPOUT, self.by()).double()
+        scatter(space)
+        return space
+
+    def read(self, genotype: Genotype) -> ScalesDesign:
+        return scales_design(genotype)
+
+    def moved(self, space: ScalesSpace, gates: Gates) -> set[str]:
+        """Tables of the chosen scales, and the readout of the outer operation."""
+        chosen = self.read(space.genotype(gates))
+        own = {f"model.reader.tables.{name}" for name in chosen.decays}
+        return own | {"model.embedding.weight", "model.bias", f"readouts.{chosen.outer}"}
+
+    def extracted(
+        self, space: ScalesSpace, gates: Gates, genotype: Genotype, batch: HistoryBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        copied = space.extract(gates)
+        built = history_model(SHAPE, self.read(genotype)).double()
+        built.load_state_dict(copied.state_dict())
+        ours, theirs = (model.scores(model.last_states(batch.inputs)) for model in (copied, built))
+        return ours, theirs, built.loss(batch, DROPOUT, self.by())
 
 
 PRESETS = ("sif", "primitives")
@@ -215,6 +255,9 @@ CASES: list[SpaceCase] = [
     RNNCase(normalized=False),
     HistoryCase(),
     HistoryCase(samples=4),
+    ScalesCase(),
+    ScalesCase(samples=4),
+    ScalesCase(loss="squared"),
 ]  # fmt: skip
 
 

@@ -29,9 +29,13 @@ def test_schedules_by_hand() -> None:
 
 
 def test_a_settled_rate_is_constant_and_then_falls_to_nothing_by_hand() -> None:
-    rates = [settled(4)(done, 6) for done in range(6)]
+    rates = [settled(constant, 40, 4)(done, 6) for done in range(6)]
     assert rates == pytest.approx([1, 1, 1, 1, 0.75, 0.25])  # half a cosine at 1/3 and 2/3
-    assert [settled(1)(done, 2) for done in range(2)] == pytest.approx([1, 0.5])
+    assert [settled(constant, 40, 1)(done, 2) for done in range(2)] == pytest.approx([1, 0.5])
+    former = cosine(0.04)
+    found = [settled(former, 8, 3)(done, 5) for done in range(5)]
+    assert found[:3] == [former(done, 8) for done in range(3)]
+    assert found[3:] == pytest.approx([former(3, 8) * factor for factor in (0.75, 0.25)])
 
 
 def test_cosine_is_the_one_of_torch() -> None:

@@ -24,6 +24,7 @@ from sif.data.interactions.chronological import ROLLING
 from sif.data.interactions.load import Dataset, load_dataset
 from sif.errors import ConfigError, DataError
 from sif.problems.controls import CONTROLS
+from sif.problems.histories import named_readers, reader_problems
 from sif.problems.interactions import InteractionProblem
 from sif.problems.order import order_problem
 from sif.problems.registered import check_registered
@@ -46,14 +47,16 @@ def prepare(config: CFConfig, runtime: Runtime) -> InteractionStudy:
                 f"controls: unknown {name!r}{did_you_mean(name, CONTROLS)}; "
                 f"expected some of {', '.join(CONTROLS)}, or [] for none"
             )
+    named_readers(config)
     baselines = named_baselines(config.baselines, config.objective)
     dataset, split = load_data(config)
     label = dataset.name if dataset else Path(str(config.data.split_file)).stem
     problem = InteractionProblem(split.train, split.valid, config, runtime)
     problem.check_method(config.method)
     return InteractionStudy(
-        config, label, dataset, split, problem, baselines, order_problem(problem)
-    )
+        config, label, dataset, split, problem, baselines, order_problem(problem),
+        reader_problems(problem),
+    )  # fmt: skip
 
 
 def load_data(config: CFConfig) -> tuple[Dataset | None, Split]:

@@ -20,10 +20,12 @@ from sif.evaluation.metrics import merit, paired_bootstrap, paired_ratio_bootstr
 from sif.evaluation.user_groups import COLD_USER, WARM, Groups, cold_shares, groups_of
 from sif.problems.base import SEARCHED
 from sif.problems.controls import FIXED, RANDOM
+from sif.problems.histories import ENTRANTS
 from sif.problems.order import ORDER
 from sif.tasks.base import Entry
 from sif.tasks.console import table
 
+_NOT_CLASSICAL = (SEARCHED, FIXED, RANDOM, ORDER, *ENTRANTS)
 _DAY = 86400
 _BINS = 120  # bars of a timeline, at most
 _BIN_DAYS = (1, 7, 30, 365)
@@ -57,7 +59,7 @@ def group_documents(found: Evaluation, split: Split) -> dict[str, dict[str, floa
 
 def shown(entries: Mapping[str, Entry], verdict: Verdict, metric: str) -> list[str]:
     """Ours, whom the verdict is against, and the classical baseline that validation ranks best."""
-    classical = [n for n in sorted(entries) if n not in (SEARCHED, FIXED, RANDOM, ORDER)]
+    classical = [n for n in sorted(entries) if n not in _NOT_CLASSICAL]
     best = sorted(classical, key=lambda n: -merit(metric, entries[n].valid[metric]))[:1]
     return list(dict.fromkeys([SEARCHED, *filter(None, [verdict.against]), *best]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,16 @@ from sif.evaluation.populations import Population, Populations
 from sif.evaluation.user_groups import cold_shares
 from sif.problems.base import SEARCHED, Problem, Reporter, Session, Trained
 from sif.problems.controls import CONTROLS, FIXED, RANDOM, fixed_multiply
+from sif.problems.histories import READERS, HistoryProblem, ReaderCost, reader_cost
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import follows
 from sif.problems.order import METHOD, ORDER, OrderCost, OrderProblem, OrderRefit, order_cost
-from sif.problems.plan import ClosedForm, Costs
+from sif.problems.plan import Costs, OwnCost
 from sif.problems.refit import Refit
 from sif.recommender.extend import with_owned
 from sif.recommender.file_checks import FittedOn
 from sif.recommender.model import ServedModel
+from sif.spaces.histories.models import HistoryDesign, HistoryModel
 from sif.spaces.linear.network import OrderNetwork
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results, Tuned
 from sif.tasks.cf import figures
@@ -88,6 +90,7 @@ class InteractionStudy(Study):
         test_part: The split, valid rows among the train rows once all models were fitted on both.
         baselines: Names of the classical baselines to train.
         order: The same two parts, where models in order can be fitted; None: they cannot.
+        readers: The same two parts for each reader of histories, by the name of its entrant.
     """
 
     task, search_stage, draws = "cf", "search", 3
@@ -98,11 +101,13 @@ class InteractionStudy(Study):
     problem: InteractionProblem
     baselines: tuple[str, ...]
     order: OrderProblem | None = None
+    readers: Mapping[str, HistoryProblem] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._tuning: dict[str, TuningSeconds] = {}
-        self._refit: Refit | None = None
+        self._refit: Refit[InteractionProblem] | None = None
         self._order_refit: OrderRefit | None = None
+        self._reader_refit: Refit[HistoryProblem] | None = None
         self._kept: dict[str, Scorer] = {}
         self.data_hash = self.dataset.hash if self.dataset else self.split.hash
         self.split_hash, self.split_name = self.split.hash, self.split.protocol
@@ -117,7 +122,10 @@ class InteractionStudy(Study):
         fallbacks = (FIXED,) if FIXED in controls else ()
         if self.order is not None:  # first, since it is cheap and may spare the other
             methods, fallbacks = {ORDER: METHOD, **methods}, (*fallbacks, ORDER)
-        self.entrants = Entrants(methods, controls, SEARCHED, fallbacks)
+        methods |= {name: METHOD for name in self.readers if name in READERS}
+        given = controls | {name: name for name in self.readers if name not in READERS}
+        compared = tuple(self.readers)
+        self.entrants = Entrants(methods, given, SEARCHED, fallbacks, compared=compared)
 
     def start(
         self, train: TrainOne, console: Reporter
@@ -157,16 +165,18 @@ class InteractionStudy(Study):
             merits=self._able(name, fitted.valid),
         )  # fmt: skip
 
-    # The two problems
+    # The problems
 
-    def problem_of(self, design: Genotype) -> Problem[Any, Any]:
-        """That of item-item models, or of interaction functions."""
+    def problem_of(self, design: Genotype | HistoryDesign) -> Problem[Any, Any]:
+        """That of readers, of item-item models, or of interaction functions."""
+        if not isinstance(design, Genotype):
+            return next(iter(self.readers.values()))  # a given design is trained alike by all
         in_order = self.order is not None and design.space == ORDER
         return self.order if in_order and self.order is not None else self.problem
 
-    def searched_by(self, name: str) -> OrderProblem | None:
-        """That of item-item models for its entrant."""
-        return self.order if name == ORDER else None
+    def searched_by(self, name: str) -> OrderProblem | HistoryProblem | None:
+        """That of item-item models for its entrant, or of a reader."""
+        return self.order if name == ORDER else self.readers.get(name)
 
     # Second fits
 
@@ -180,6 +190,11 @@ class InteractionStudy(Study):
         """The problem whose train part the tested functions and baselines were fitted on."""
         return self.problem if self._refit is None else self._refit.problem
 
+    def _tested_reader(self) -> HistoryProblem:
+        """The same of readers."""
+        first = next(iter(self.readers.values()))
+        return first if self._reader_refit is None else self._reader_refit.problem
+
     def _tested_in_order(self) -> OrderProblem:
         """The same of item-item models."""
         problem = self.order if self._order_refit is None else self._order_refit.problem
@@ -189,18 +204,19 @@ class InteractionStudy(Study):
     def refit_seconds(self, trained: Iterable[Trained[Any]]) -> float:
         """By the seconds of the first fits."""
         first = {id(one.network): one for one in trained}  # ours may be the fallback's
-        functions, in_order = self._second_fits(self._with_valid), self._order_fits(None)
-        seconds = 0.0
-        for one in first.values():
-            reads_order = isinstance(one.network, OrderNetwork)
-            fits = in_order if reads_order and in_order is not None else functions
-            seconds += fits.seconds(one.result)
-        return seconds
+        fits: dict[type, Refit[Any] | OrderRefit | None] = {
+            OrderNetwork: self._order_fits(None),
+            HistoryModel: self._reader_fits(self._with_valid),
+        }
+        functions = self._second_fits(self._with_valid)
+        return sum((fits.get(type(one.network)) or functions).seconds(one.result)
+                   for one in first.values())  # fmt: skip
 
     def begin_refits(self) -> None:
         """From here on valid rows are fitted."""
         self._refit, self.test_part = self._second_fits(self._with_valid), self._with_valid
         self._order_refit = self._order_fits(self._with_valid)
+        self._reader_refit = self._reader_fits(self._with_valid)
         self.legend += (
             f"\ntested: fitted again on train + valid ({self._refit.rows:,} rows) with what "
             "validation chose; 'valid' is of the first fit"
@@ -216,6 +232,10 @@ class InteractionStudy(Study):
     def take(self, plan: Plan, runtime: Runtime) -> None:
         """Goes on as planned, maybe without second fits."""
         super().take(plan, runtime)
+        self.readers = {
+            name: problem.at_pace(out_of_time=runtime.out_of_time)
+            for name, problem in self.readers.items()
+        }
         if plan.once:
             self.skip_refits("the plan has no time for them")
 
@@ -227,7 +247,7 @@ class InteractionStudy(Study):
         """The train part of a split, or all rows."""
         return self.split.interactions if split is None else split.train
 
-    def _second_fits(self, split: Split | None) -> Refit:
+    def _second_fits(self, split: Split | None) -> Refit[InteractionProblem]:
         """On the train part of a split, or on all rows; no budget ends them."""
         return Refit.of(self.problem.at_pace(out_of_time=never), self._rows(split))
 
@@ -235,9 +255,21 @@ class InteractionStudy(Study):
         """The same of item-item models; None: there are none."""
         return None if self.order is None else OrderRefit.of(self.order, self._rows(split))
 
-    def _fits(self, design: Genotype, split: Split | None) -> Refit | OrderRefit:
+    def _reader_fits(self, split: Split | None) -> Refit[HistoryProblem] | None:
+        """The same of readers; None: there are none."""
+        for problem in self.readers.values():
+            return Refit.of(problem.at_pace(out_of_time=never), self._rows(split))
+        return None
+
+    def _fits(
+        self, design: Genotype | HistoryDesign, split: Split | None
+    ) -> Refit[Any] | OrderRefit:
         """Second fits of a design on a split, or on all rows."""
-        fits = self._order_fits(split) if design.space == ORDER else None
+        fits: Refit[Any] | OrderRefit | None = None
+        if not isinstance(design, Genotype):
+            fits = self._reader_fits(split)
+        elif design.space == ORDER:
+            fits = self._order_fits(split)
         return fits or self._second_fits(split)
 
     def refit(
@@ -266,10 +298,13 @@ class InteractionStudy(Study):
             tuned.name, tuned.valid, found, tuned.seconds, tuned.params, refit, tuned.merits
         )
 
-    def test(self, design: Genotype, network: Any) -> Evaluation:
+    def test(self, design: Genotype | HistoryDesign, network: Any) -> Evaluation:
         """On the test part, by a network of the last fit."""
-        in_order = design.space == ORDER
-        problem = self._tested_in_order() if in_order else self._tested
+        problem: Problem[Any, Any] = self._tested
+        if not isinstance(design, Genotype):
+            problem = self._tested_reader()
+        elif design.space == ORDER:
+            problem = self._tested_in_order()
         return problem.test(network, self.test_part)
 
     def fit_on_all(
@@ -346,14 +381,23 @@ class InteractionStudy(Study):
         first = len(self.split.train)
         rows = {"valid": len(self._with_valid.train) / first, "all": len(self.split.part) / first}
         settings = {name: cost.setting for name, cost in self._tuning.items()}
-        closed = {} if self.order is None else {ORDER: self._order_costs(measured)}
+        own = {} if self.order is None else {ORDER: self._order_costs(measured)}
+        own |= {name: self._reader_costs(name, measured) for name in self.readers}
         rows = rows if self.refits else {}
-        return replace(costs, settings=settings, rows=rows, closed=closed, serves=self.chooses)
+        return replace(costs, settings=settings, rows=rows, own=own, serves=self.chooses)
 
-    def _order_costs(self, measured: Measurements) -> ClosedForm:
+    def _reader_costs(self, name: str, measured: Measurements) -> OwnCost:
+        """Of a reader of histories, by a few steps."""
+        unknown = ReaderCost(OwnCost(0.0, 0.0, 0.0, closed=False), 0.0)
+        measure = partial(reader_cost, self.readers[name], name)
+        cost = measured.of(f"train {name}", measure, unknown)
+        measured.memory[f"search {name}"] = measured.memory[f"train {name}"]
+        return cost.seconds
+
+    def _order_costs(self, measured: Measurements) -> OwnCost:
         """Of the item-item model, by a small factorization."""
         assert self.order is not None  # noqa: S101
-        unknown = OrderCost(ClosedForm(0.0, 0.0, 0.0), 0.0)
+        unknown = OrderCost(OwnCost(0.0, 0.0, 0.0), 0.0)
         cost = measured.of(f"train {ORDER}", partial(order_cost, self.order), unknown)
         for stage in ("search", "train"):
             memory = measured.memory[f"train {ORDER}"]
@@ -447,6 +491,11 @@ class InteractionStudy(Study):
                 f"large train part: searched are {', '.join(stages)}, not {', '.join(asked)}"
             )
         notes += self._on_new_users()
+        if config.histories.readers:
+            named = ", ".join(self.readers or config.histories.readers)
+            left_out = "left out: valid rows have to come later than their users' train rows"
+            told = "compared, not served" if self.readers else left_out
+            notes.append(f"readers of histories ({named}): {told}")
         return [*lines, *(f"note: {note}" for note in notes)]
 
     def _on_new_users(self) -> list[str]:
@@ -484,9 +533,10 @@ class InteractionStudy(Study):
     def search_lines(self, name: str, method: str, found: Found) -> list[str]:
         """The function, and how often the search changed its mind."""
         counts, summary = found.diagnostics, found.summary
+        design = (self.searched_by(name) or self.problem).design(found.genotype)
         stage = "search" if name == SEARCHED else f"search {name}"
         text = (
-            f"{stage}: {self.expression(found.genotype)} after {summary['epochs']} epochs "
+            f"{stage}: {self.expression(design)} after {summary['epochs']} epochs "
             f"in {summary['seconds']:.1f} s ({counts['flips']:.0f} changes of mind, "
             f"margin {counts['margin']:.2f})"
         )
@@ -497,8 +547,9 @@ class InteractionStudy(Study):
         return {**found.diagnostics, "found_valid_loss": found.valid_loss}
 
     def params(self, trained: Trained[Any], found: Found | None) -> dict[str, Any]:
-        """The L2 strength that validation chose."""
-        return {"l2": trained.numbers["l2"]}
+        """The L2 strength that validation chose; of readers the number of weights."""
+        numbers = trained.numbers
+        return {"l2": numbers["l2"]} if "l2" in numbers else dict(numbers)
 
     def further_numbers(self, evaluation: Evaluation) -> dict[str, float]:
         """Groups of users."""
@@ -588,7 +639,10 @@ class InteractionStudy(Study):
 
     def in_search(self, found: Found) -> dict[str, Any]:
         """The searched function, also where fixed multiply is served."""
-        return {"found": self.expression(found.genotype)}
+        genotype = found.genotype
+        readers = [name for name, kind in READERS.items() if kind.name == genotype.space]
+        design = self.readers[readers[0]].design(genotype) if readers else genotype
+        return {"found": self.expression(design)}
 
     def in_entrant(self, entry: Entry, results: Results) -> dict[str, Any]:
         """Groups of users, and the second fit where there was one."""

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from sif.core.gates import Gates
 from sif.core.proximal import initial_alpha, project
-from sif.spaces.rnn.catalog_loss import NONE, CatalogLoss
+from sif.spaces.histories.catalog_loss import NONE, CatalogLoss
+from sif.spaces.histories.cell_supernet import CellHistorySpace
+from sif.spaces.histories.models import HistoryBatch, HistoryModel, history_model
 from sif.spaces.rnn.cells import RecurrentCell
 from sif.spaces.rnn.dropout import TextShape
-from sif.spaces.rnn.histories import HistoryBatch, HistoryModel, HistorySpace, history_model
 
 F64 = torch.float64
 ITEMS, HIDDEN = 6, 4
@@ -46,7 +47,7 @@ def by_hand(model: HistoryModel, items: list[int]) -> list[float]:
         return [s + sigmoid(c) * (activation(h) - s) for s, c, h in zip(read, carry, fresh,
                 strict=True)]  # fmt: skip
 
-    weights = model.recurrence.weights
+    weights = model.reader.recurrence.weights
     table, hidden = model.embedding.weight.tolist(), [0.0] * HIDDEN
     for item in items:
         states = [highway(hidden, times(table[item] + hidden, weights.first.tolist()), "tanh")]
@@ -69,7 +70,7 @@ def test_scores_are_those_of_a_loop_by_hand() -> None:
 
 def test_the_gru_is_that_of_its_formulas() -> None:
     model = model_of("gru")
-    gru, x = model.recurrence.gru, model.embedding.weight.detach()
+    gru, x = model.reader.recurrence.gru, model.embedding.weight.detach()
     hidden = torch.zeros(HIDDEN, dtype=F64)
     for item in (1, 4, 3):
         given = gru.weight_ih_l0 @ x[item] + gru.bias_ih_l0
@@ -117,13 +118,13 @@ def test_a_user_without_items_has_the_scores_of_the_bias() -> None:
     assert torch.equal(scores[0], model.bias.detach())
 
 
-def some_gates(space: HistorySpace, seed: int) -> Gates:
+def some_gates(space: CellHistorySpace, seed: int) -> Gates:
     return project(initial_alpha(space.blocks, torch.Generator().manual_seed(seed)), space.blocks)
 
 
 def test_padding_changes_no_loss_of_the_supernet() -> None:
     torch.manual_seed(0)
-    space = HistorySpace(SHAPE, {"input": 0.3, "hidden": 0.2, "output": 0.1}, LOSS).double()
+    space = CellHistorySpace(SHAPE, {"input": 0.3, "hidden": 0.2, "output": 0.1}, LOSS).double()
     longer = torch.cat([PADDED, torch.full((3, 3), NONE)])
     gates = some_gates(space, 1)
 
@@ -136,7 +137,7 @@ def test_padding_changes_no_loss_of_the_supernet() -> None:
 def test_a_model_that_is_taken_out_of_the_supernet_has_its_loss() -> None:
     torch.manual_seed(0)
     chances = {"embedding": 0.2, "input": 0.3, "hidden": 0.2, "output": 0.1}
-    space = HistorySpace(SHAPE, chances, LOSS).double()
+    space = CellHistorySpace(SHAPE, chances, LOSS).double()
     batch = HistoryBatch.of(PADDED, 5)
     for seed in range(3):
         gates = some_gates(space, seed)

@@ -8,13 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sif.spaces.rnn import catalog_loss
-from sif.spaces.rnn.catalog_loss import (
+from sif.spaces.histories import catalog_loss
+from sif.spaces.histories.catalog_loss import (
     NONE,
     CatalogLoss,
+    Drawn,
+    LossName,
     catalog_cross_entropy,
+    catalog_squared_error,
     sampled_cross_entropy,
 )
+from sif.spaces.histories.scoring import Scoring
+from sif.spaces.interaction.operations import OPERATIONS
 
 F64 = torch.float64
 ITEMS, HIDDEN, PLACES = 7, 3, 20
@@ -113,3 +118,48 @@ def test_places_without_a_target_do_not_count(exact: int) -> None:
     ours = loss(shaped, padded[:, None], table, bias, seed=1)
     theirs = loss(shaped[:15], targets[:15, None], table, bias, seed=1)
     assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", ["softmax", "squared"])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_operation_has_the_loss_of_its_pairs(operation: str, name: LossName) -> None:
+    width = HIDDEN * OPERATIONS[operation].width(2)
+    readout = torch.linspace(-1, 2, width, dtype=F64).requires_grad_()
+    states, targets, table, bias = numbers()
+    leaves = (states, table, bias, readout)
+    by = CatalogLoss.of(np.ones(ITEMS, np.int64), samples=8 * ITEMS, name=name)
+    scoring = Scoring(OPERATIONS[operation], readout)
+    found = by(states[:, None], targets[:, None], table, bias, seed=1, scoring=scoring)
+    expected = plain(operation, name, *leaves)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
+    ours, theirs = (torch.autograd.grad(loss, leaves, materialize_grads=True, allow_unused=True)
+                    for loss in (found, expected))  # fmt: skip
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def plain(
+    operation: str, name: LossName, states: Tensor, table: Tensor, bias: Tensor, readout: Tensor
+) -> Tensor:
+    """The loss by the scores of all pairs."""
+    targets = numbers()[1]
+    combined = OPERATIONS[operation].combine([states[:, None], table[None]])
+    scores = combined @ readout + bias
+    if name == "softmax":
+        return F.cross_entropy(scores, targets)
+    return (scores - F.one_hot(targets, ITEMS)).square().sum(1).mean()
+
+
+def test_the_squared_error_of_drawn_items_is_right_in_the_mean() -> None:
+    chances = torch.arange(1, ITEMS + 1, dtype=F64)
+    chances = chances / chances.sum()
+    states, targets, table, bias = (x[:1] if len(x) == PLACES else x for x in numbers())
+    scores = F.linear(states, table, bias)
+    own = scores.gather(1, targets[:, None])[:, 0]
+    by = CatalogLoss(chances, 2, "squared")
+    expected = catalog_squared_error(states, targets, table, bias)
+    mean = torch.zeros((), dtype=F64)
+    for drawn in torch.cartesian_prod(*[torch.arange(ITEMS)] * 2):
+        loss = by.of_scores(own, scores[:, drawn], targets, Drawn(drawn, 2 * chances[drawn]))
+        mean = mean + chances[drawn].prod() * loss
+    torch.testing.assert_close(mean, expected, rtol=1e-12, atol=0)

@@ -10,11 +10,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from sif.config.recurrent import RecurrentConfig
-from sif.data.interactions import Interactions, Vocabulary
+from sif.config.histories import HistoryConfig, HistoryTrainConfig
+from sif.data.interactions import Interactions, Split, Vocabulary
+from sif.data.interactions.parts import TEST, VALID
+from sif.data.interactions.split import build_split
 from sif.errors import ConfigError, DataError
-from sif.problems.recurrent import EXPORTED, HistoryScorer, RecurrentProblem, joined
-from sif.spaces.linear.sequences import Sequences
+from sif.problems.histories import EXPORTED, READERS, HistoryProblem, StateScorer
+from sif.spaces.histories.scales import ScalesDesign
+from sif.spaces.linear.sequences import Decay, Sequences
 from sif.spaces.rnn.cells import RecurrentCell
 from sif.testing import check_problem
 from sif.tracking import NullTracker
@@ -23,8 +26,11 @@ from sif.utils.device import make_runtime
 
 USERS, ITEMS = 60, 12
 CELL = RecurrentCell((("tanh", 0), ("identity", 1)), (1, 2))
+SCALES = ScalesDesign({"middle": Decay(0.5, 6), "recent": Decay(0.3, 3)}, "plus", "multiply")
 SEARCH = {"epochs": 3, "users": 16, "hidden": 8, "nodes": 3, "lr": 0.02}
-TRAIN = {"epochs": 3, "users": 16, "hidden": 8, "length": 8, "lr": 0.02}
+TRAIN = {
+    "epochs": 3, "users": 16, "hidden": 8, "length": 8, "lr": 0.02, "dropout": {"embedding": 0.0},
+}  # fmt: skip
 
 
 def walks() -> Interactions:
@@ -39,18 +45,25 @@ def walks() -> Interactions:
     return Interactions(table[:, :2], ("user", "item"), names, timestamp=table[:, 2].copy())
 
 
-def last_out(rows: Interactions) -> tuple[Interactions, Interactions, Interactions]:
+def last_out(rows: Interactions) -> Split:
     """Train, the last item but one, the last item of each user."""
     assert rows.timestamp is not None
     lengths = np.bincount(rows.ids[:, 0])
     left = lengths[rows.ids[:, 0]] - 1 - rows.timestamp
-    return rows.select(left > 1), rows.select(left == 1), rows.select(left == 0)
+    part = np.select([left == 1, left == 0], [VALID, TEST])
+    return build_split(rows, part, protocol="last-item", seed=0)
 
 
-def problem(parts: tuple[Interactions, ...] | None = None, **train: Any) -> RecurrentProblem:
-    known, valid, _ = parts or last_out(walks())
-    config = RecurrentConfig(search=SEARCH, train={**TRAIN, **train})
-    return RecurrentProblem(known, valid, config, make_runtime("cpu", 0, threads=1))
+def parts_of(split: Split) -> tuple[Interactions, Interactions, Interactions]:
+    return split.train, split.valid, split.test
+
+
+def problem(
+    parts: tuple[Interactions, ...] | None = None, reader: str = "cell", **train: Any
+) -> HistoryProblem:
+    known, valid, _ = parts or parts_of(last_out(walks()))
+    config = HistoryConfig(reader=reader, search=SEARCH, train={**TRAIN, **train})  # type: ignore[arg-type]
+    return HistoryProblem(known, valid, config, make_runtime("cpu", 0, threads=1))
 
 
 def weights(trained: Any) -> dict[str, torch.Tensor]:
@@ -58,23 +71,28 @@ def weights(trained: Any) -> dict[str, torch.Tensor]:
     return found
 
 
-def test_the_problem_keeps_its_promises() -> None:
-    check_problem(problem(), last_out(walks())[2])
+@pytest.mark.parametrize("reader", READERS)
+def test_the_problem_keeps_its_promises(reader: str) -> None:
+    check_problem(problem(reader=reader), last_out(walks()))
 
 
-@pytest.mark.parametrize("design", ["gru", "lstm", CELL], ids=str)
+@pytest.mark.parametrize("design", ["gru", "lstm", CELL, SCALES], ids=str)
 def test_training_learns_what_comes_next(design: Any) -> None:
     at_work = problem(epochs=12, lr=0.05)
     trained = at_work.train(design, NullTracker(), NoCheckpoint())
     losses = [entry["loss"] for entry in trained.result.history]
     assert losses[-1] < 1.5 < 2.3 < losses[0]  # log 12 is 2.48
     assert trained.result.valid["ndcg@10"] > 0.8
-    assert at_work.test(trained.network, last_out(walks())[2]).metrics["ndcg@10"] > 0.8
+    assert at_work.test(trained.network, last_out(walks())).metrics["ndcg@10"] > 0.8
 
 
 @pytest.mark.parametrize(
     ("design", "expected"),
-    [("gru", [2.48503, 2.45831, 2.43782]), (CELL, [2.47948, 2.43208, 2.35885])],
+    [
+        ("gru", [2.48503, 2.45831, 2.43782]),
+        (CELL, [2.47948, 2.43208, 2.35885]),
+        (SCALES, [2.44619, 2.29401, 2.13046]),
+    ],
     ids=str,
 )
 def test_the_first_losses_are_as_they_were(design: Any, expected: list[float]) -> None:
@@ -99,15 +117,16 @@ def test_alpha_sees_other_users_than_the_weights() -> None:
 
 
 def test_histories_at_the_test_end_with_the_valid_item() -> None:
-    known, valid, test = last_out(walks())
+    split = last_out(walks())
     at_work = problem()
     network = at_work.network("gru")
-    both = joined(known, valid)
+    both = split.interactions.select(split.part != TEST)
+    assert both.timestamp is not None
     order = np.lexsort((both.timestamp, both.ids[:, 0]))
     by_hand = Sequences.of(both.ids[order, 0], both.ids[order, 1], (USERS, ITEMS))
-    scores = HistoryScorer(network, by_hand, at_work.config.train.length).scores(np.arange(USERS))
-    found = at_work.test(network, test)
-    assert np.array_equal(found.per_user["ndcg@10"], ndcg(scores, both, test))
+    scores = StateScorer(network, by_hand, at_work.config.train.length).scores(np.arange(USERS))
+    found = at_work.test(network, split)
+    assert np.array_equal(found.per_user["ndcg@10"], ndcg(scores, both, split.test))
 
 
 def ndcg(scores: NDArray[np.float32], known: Interactions, test: Interactions) -> NDArray[Any]:
@@ -128,7 +147,7 @@ def shifted(part: Interactions) -> Interactions:
 
 
 def test_later_rows_change_nothing_that_was_learned() -> None:
-    known, valid, test = last_out(walks())
+    known, valid, test = parts_of(last_out(walks()))
     first = problem().train("gru", NullTracker(), NoCheckpoint())
     # Other valid items choose another epoch at most; with one epoch there is no choice.
     ours, theirs = (
@@ -137,12 +156,12 @@ def test_later_rows_change_nothing_that_was_learned() -> None:
     )
     assert all(torch.equal(v, weights(theirs)[n]) for n, v in weights(ours).items())
     before = problem().validated(first.network, 8)
-    problem().test(first.network, test)
+    problem().test(first.network, last_out(walks()))
     assert problem().validated(first.network, 8) == before
 
 
 def test_the_order_is_that_of_time_and_not_of_rows() -> None:
-    known, valid, test = last_out(walks())
+    known, valid, test = parts_of(last_out(walks()))
     turned = tuple(part.select(np.argsort(-part.ids[:, 1])) for part in (known, valid, test))
     ours, theirs = (
         problem(parts).train("gru", NullTracker(), NoCheckpoint())
@@ -159,7 +178,7 @@ def test_a_large_catalog_is_learned_from_drawn_items() -> None:
 
 
 def test_bad_input_is_told_on_one_line() -> None:
-    known, valid, test = last_out(walks())
+    known, valid, test = parts_of(last_out(walks()))
     with pytest.raises(DataError, match="expected timestamps, or rows in order") as told:
         problem((replace(known, timestamp=None), valid, test))
     assert "\n" not in str(told.value)
@@ -172,4 +191,13 @@ def test_bad_input_is_told_on_one_line() -> None:
     with pytest.raises(ConfigError, match="expected a method that runs one operation per node"):
         problem().search(NullTracker(), NoCheckpoint(), method="darts-1")
     with pytest.raises(ConfigError, match=r"train\.hidden"):
-        RecurrentConfig(train={"hidden": 0})
+        HistoryConfig(train={"hidden": 0})
+
+
+def test_scales_have_first_settings_of_their_own_unless_told() -> None:
+    section = HistoryTrainConfig()
+    cell, scales = section.of("cell"), section.of("scales")
+    assert (cell.lr, cell.dropout.embedding) == (0.008, 0.0)
+    assert (scales.lr, scales.dropout.embedding) == (0.004, 0.5)
+    told = HistoryTrainConfig(lr=0.1, dropout={"embedding": 0.0, "output": 0.2}).of("scales")  # type: ignore[arg-type]
+    assert (told.lr, told.dropout.embedding, told.dropout.output) == (0.1, 0.0, 0.2)

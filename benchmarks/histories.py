@@ -1,12 +1,13 @@
-"""Recurrent histories at equal seconds: a GRU, a cell that NASP finds, and a random cell.
+"""Readers of histories at equal seconds: decayed sums and cells, given, searched and drawn.
 
 Each gets the same CPU seconds of training, up to half an epoch: the step size falls with them
-along half a cosine, and validation chooses the epoch. NASP's cell is trained twice, once with the
-seconds of the search apart and once with them inside. All items are ranked; the test part is looked
-at once per trained network.
+along half a cosine, and validation chooses the epoch. What NASP finds is trained twice, once with
+the seconds of the search apart and once with them inside. All items are ranked; the test part is
+looked at once per trained network, and only with `--test`. `--set` of another reader than `cell`
+begins with its name, such as scales.train.lr=0.004.
 
-    OMP_NUM_THREADS=1 python benchmarks/recurrent.py --split-file FILE.npz --seeds 0 1 2 \
-      --seconds 80 --search-seconds 25 --set train.exact_items=1000 --output FILE.csv
+    OMP_NUM_THREADS=1 python benchmarks/histories.py --split-file FILE.npz --seeds 0 1 2 \
+      --seconds 80 --search-seconds 25 --set train.exact_items=1000 --test --output FILE.csv
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from typing import Any
 
 import torch
 
-from sif.config.recurrent import RecurrentConfig
+from sif.config.histories import HistoryConfig
 from sif.data.interactions.split import Split
 from sif.data.interactions.split_file import load_split_file
-from sif.problems.recurrent import RecurrentDesign, RecurrentProblem
+from sif.problems.histories import READERS, HistoryProblem
+from sif.spaces.histories.models import HistoryDesign
+from sif.spaces.histories.scales import ORDER, ScalesDesign
+from sif.spaces.linear.design import FIRST, decay_of
 from sif.tracking import NullTracker
 from sif.training.loop import TrainSettings
 from sif.utils.checkpoint import NoCheckpoint
@@ -34,6 +38,8 @@ from sif.utils.device import make_runtime
 from sif.utils.environment import environment
 
 METRIC = "ndcg@10"
+PRODUCT = ScalesDesign({name: decay for name in ORDER if (decay := decay_of(FIRST[name]))})
+"""The scales where a search begins, summed, times the item: a low-rank form of the closed one."""
 ENDLESS = 10**6
 
 
@@ -49,34 +55,42 @@ class Entrant:
     """
 
     name: str
-    design: RecurrentDesign
+    design: HistoryDesign
     search: float
     seconds: float
 
 
-def configured(values: argparse.Namespace) -> RecurrentConfig:
-    """The configuration with what `--set section.key=JSON` changes."""
+def configured(values: argparse.Namespace, reader: str) -> HistoryConfig:
+    """The configuration of a reader with what `--set [reader.]section.key=JSON` changes."""
     sections: dict[str, Any] = {"search": {"seconds": values.search_seconds}, "train": {}}
     for text in values.set:
         name, _, value = text.partition("=")
-        section, _, key = name.partition(".")
-        sections[section][key] = json.loads(value)
-    return RecurrentConfig(**sections)
+        *of, section, key = name.split(".")
+        if not of or of == [reader]:
+            sections[section][key] = json.loads(value)
+    return HistoryConfig(reader=reader, **sections)  # type: ignore[arg-type]
 
 
-def entrants(problem: RecurrentProblem, values: argparse.Namespace) -> Iterator[Entrant]:
-    """All that compete, one after the other."""
-    for name in values.published:
-        yield Entrant(name, name, 0.0, values.seconds)
-    number = problem.runtime.seed
-    yield Entrant("random cell", problem.drawn(number), 0.0, values.seconds)
-    found = problem.search(NullTracker(), NoCheckpoint())
-    cell, spent = problem.design(found.genotype), found.cpu_seconds
-    yield Entrant("NASP's cell, search apart", cell, spent, values.seconds)
-    yield Entrant("NASP's cell, search inside", cell, spent, values.seconds - spent)
+def entrants(
+    problem: HistoryProblem, values: argparse.Namespace, asked: list[str]
+) -> Iterator[Entrant]:
+    """All of a reader that compete, one after the other."""
+    reader, number = problem.config.reader, problem.runtime.seed
+    for name in values.published if reader == "cell" else ["product"]:
+        if name in asked:
+            yield Entrant(name, PRODUCT if name == "product" else name, 0.0, values.seconds)
+    if f"random {reader}" in asked:
+        yield Entrant(f"random {reader}", problem.drawn(number), 0.0, values.seconds)
+    if f"NASP {reader}" in asked:
+        found = problem.search(NullTracker(), NoCheckpoint())
+        design, spent = problem.design(found.genotype), found.cpu_seconds
+        yield Entrant(f"NASP's {reader}, search apart", design, spent, values.seconds)
+        if not values.apart:
+            seconds = values.seconds - spent
+            yield Entrant(f"NASP's {reader}, search inside", design, spent, seconds)
 
 
-class Timed(RecurrentProblem):
+class Timed(HistoryProblem):
     """Trains for `seconds` of the CPU, not for epochs."""
 
     seconds: float
@@ -102,13 +116,13 @@ class Timed(RecurrentProblem):
         return super().loop_settings(**{**further, **changed})
 
 
-def trained(problem: Timed, entrant: Entrant, split: Split) -> dict[str, Any]:
-    """The row of an entrant."""
+def trained(problem: Timed, entrant: Entrant, split: Split, test: bool) -> dict[str, Any]:
+    """The row of an entrant; its test only if it is asked for."""
     begin = time.process_time()
     timed = problem.changed(seconds=entrant.seconds)
     done = timed.train(entrant.design, NullTracker(), NoCheckpoint())
     seconds = time.process_time() - begin
-    found = problem.test(done.network, split.test)
+    valid = done.result.valid[METRIC]
     return {
         "seed": problem.runtime.seed,
         "entrant": entrant.name,
@@ -117,19 +131,22 @@ def trained(problem: Timed, entrant: Entrant, split: Split) -> dict[str, Any]:
         "train_seconds": f"{seconds:.1f}",
         "epochs": done.result.epochs,
         "best_epoch": done.result.best_epoch,
-        "valid": f"{done.result.valid[METRIC]:.5f}",
-        "test": f"{found.metrics[METRIC]:.5f}",
-        "cell": problem.expression(entrant.design),
+        "valid": f"{valid:.5f}",
+        "test": f"{problem.test(done.network, split).metrics[METRIC]:.5f}" if test else "",
+        "design": problem.expression(entrant.design),
     }
 
 
 def measured(split: Split, values: argparse.Namespace, seed: int) -> Iterator[dict[str, Any]]:
     """The rows of a seed."""
     runtime = make_runtime("cpu", seed, values.threads)
-    problem = Timed(split.train, split.valid, configured(values), runtime)
     about = f"{environment(runtime)['device_name']}, torch {torch.__version__}"
-    for entrant in entrants(problem, values):
-        yield trained(problem, entrant, split) | {"machine": about}
+    every = ["product", *(f"{kind} {r}" for r in READERS for kind in ("random", "NASP"))]
+    asked = values.entrants or [*every, *values.published]
+    for reader in READERS:
+        problem = Timed(split.train, split.valid, configured(values, reader), runtime)
+        for entrant in entrants(problem, values, asked):
+            yield trained(problem, entrant, split, values.test) | {"machine": about}
 
 
 def main() -> None:
@@ -140,6 +157,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=240.0, help="CPU seconds of a training")
     parser.add_argument("--search-seconds", type=float, default=60.0, help="CPU seconds of NASP")
     parser.add_argument("--published", nargs="*", default=["gru"], help="gru, lstm")
+    parser.add_argument("--entrants", nargs="*", help="product, gru, 'random cell', 'NASP scales'")
+    parser.add_argument("--apart", action="store_true", help="no training with the search inside")
+    parser.add_argument("--test", action="store_true", help="look at the test part")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--set", nargs="*", default=[], help="settings, such as train.hidden=32")
     parser.add_argument("--output", type=Path)

@@ -1,9 +1,10 @@
-"""Recommenders that read a user's items in their order by a recurrent cell, and their supernet.
+"""Recommenders that read a user's items in their order.
 
-A history is a text whose words are items: embeddings, cells and masks are those of language models
-(`sif.spaces.rnn.networks`). The product of a state with the embedding of an item is its score, and
-the loss is that of the next item at every place. Histories begin with a state of zeros and are
-padded at their end, where no later place is left to see it.
+A reader turns the items into a state behind each of them: decayed sums (`scales`), or a recurrent
+cell, to which a history is a text whose words are items (`sif.spaces.rnn.networks`). An operation
+of a state and an item's embedding is the item's score; the loss is that of the next item at every
+place, so that nothing is predicted from itself or from later. Histories are padded at their end,
+where no later place is left to see it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sif.core.gates import Gates
-from sif.spaces.rnn.catalog_loss import NONE, CatalogLoss
+from sif.spaces.histories.catalog_loss import NONE, CatalogLoss
+from sif.spaces.histories.scales import ScalesDesign, ScalesReader
+from sif.spaces.histories.scoring import PRODUCT, Scoring, first_readout
+from sif.spaces.interaction.operations import OPERATIONS, Operation
 from sif.spaces.rnn.cells import RecurrentCell
 from sif.spaces.rnn.dropout import Masks, TextShape, draw_masks, masked
 from sif.spaces.rnn.networks import (
@@ -29,8 +32,9 @@ from sif.spaces.rnn.networks import (
     MakeRecurrence,
     embedded,
 )
-from sif.spaces.rnn.supercell import RecurrentSpace
 
+HistoryDesign = RecurrentCell | ScalesDesign | str
+"""A cell, decayed sums, or one of `PUBLISHED`."""
 PUBLISHED: Mapping[str, MakeRecurrence] = {"gru": GRURecurrence, "lstm": LSTMRecurrence}
 """Recurrences that are not searched (GRU4Rec; Hidasi et al., ICLR 2016)."""
 
@@ -55,31 +59,57 @@ class HistoryBatch:
         return cls(histories[:-1].clamp(min=0), histories[1:], seed)
 
 
+class RecurrentReader(nn.Module):
+    """Something recurrent over the embeddings by which items are scored.
+
+    Args:
+        recurrence: As of a `LanguageModel`; begins with a state of zeros.
+    """
+
+    def __init__(self, recurrence: nn.Module) -> None:
+        super().__init__()
+        self.recurrence = recurrence
+
+    def forward(self, items: Tensor, table: Tensor, masks: Masks) -> Tensor:
+        """States (steps, batch, hidden) behind items (steps, batch), of a table (items, hidden)."""
+        outputs, _ = self.recurrence(embedded(table, items, masks), None, masks)
+        return cast(Tensor, outputs)
+
+
 class HistoryModel(nn.Module):
-    """Embeddings of items, something recurrent, and scores by the same embeddings.
+    """A reader, embeddings of items, and scores by an operation of both.
 
     Args:
         shape: Its vocabulary is the catalog.
-        recurrence: As of a `LanguageModel`.
+        reader: Called with items, embeddings and masks; gives states.
+        operation: Of a state and an item, with a readout to learn; None: the plain product.
     """
 
-    def __init__(self, shape: TextShape, recurrence: nn.Module) -> None:
+    def __init__(
+        self, shape: TextShape, reader: nn.Module, operation: Operation | None = None
+    ) -> None:
         super().__init__()
         self.shape = shape
         self.embedding = nn.Embedding(shape.vocabulary, shape.hidden)
         nn.init.uniform_(self.embedding.weight, -EMBEDDING_INIT, EMBEDDING_INIT)
         self.bias = nn.Parameter(torch.zeros(shape.vocabulary))
-        self.recurrence = recurrence
+        self.reader = reader
+        self.operation, self.readout = operation, None
+        if operation is not None:
+            self.readout = nn.Parameter(first_readout(operation, shape.hidden))
+
+    @property
+    def scoring(self) -> Scoring:
+        """The function of a state and an item, without the item's bias."""
+        return PRODUCT if self.operation is None else Scoring(self.operation, self.readout)
 
     def forward(self, items: Tensor, masks: Masks | None = None) -> Tensor:
         """States (steps, batch, hidden) behind each of the items (steps, batch)."""
         masks = Masks() if masks is None else masks
-        x = embedded(self.embedding.weight, items, masks)
-        outputs, _ = self.recurrence(x, None, masks)
-        return masked(cast(Tensor, outputs), masks.output)
+        return masked(self.reader(items, self.embedding.weight, masks), masks.output)
 
     def loss(self, batch: HistoryBatch, chances: Mapping[str, float], by: CatalogLoss) -> Tensor:
-        """Mean nats of the next items, under dropout.
+        """The mean loss of the next items, under dropout.
 
         Args:
             batch: Of histories.
@@ -89,7 +119,8 @@ class HistoryModel(nn.Module):
         columns = batch.inputs.shape[1]
         masks = draw_masks(chances, self.shape, columns, self.bias, batch.seed)
         states = self(batch.inputs, masks)
-        return by(states, batch.targets, self.embedding.weight, self.bias, batch.seed)
+        table = self.embedding.weight
+        return by(states, batch.targets, table, self.bias, batch.seed, self.scoring)
 
     @torch.no_grad()
     def last_states(self, histories: Tensor) -> Tensor:
@@ -107,59 +138,22 @@ class HistoryModel(nn.Module):
     @torch.no_grad()
     def scores(self, states: Tensor) -> Tensor:
         """Scores (batch, items) of states (batch, hidden)."""
-        return torch.addmm(self.bias, states, self.embedding.weight.t())
+        return self.scoring.grid(states, self.embedding.weight).add_(self.bias)
 
     def counted(self) -> int:
         """Number of trainable values."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
-class HistorySpace(RecurrentSpace):
-    """The supernet. No state is normalized over a batch, so that padding changes nothing.
-
-    Args:
-        shape: Of the model.
-        dropout: Name of each of `Masks` to the search's chance to drop.
-        by: The loss.
-    """
-
-    def __init__(self, shape: TextShape, dropout: Mapping[str, float], by: CatalogLoss) -> None:
-        super().__init__(shape, normalized=False)
-        self.dropout, self.by = dropout, by
-        self.model = HistoryModel(shape, fresh_weights(shape, shape.nodes))
-
-    @property
-    def cell_weights(self) -> CellWeights:
-        """The matrices of all nodes."""
-        return cast(CellWeights, self.model.recurrence)
-
-    def loss(self, batch: HistoryBatch, gates: Gates) -> Tensor:
-        """Mean nats of the next items under the gates."""
-        columns, model = batch.inputs.shape[1], self.model
-        masks = draw_masks(self.dropout, self.shape, columns, model.bias, batch.seed)
-        x = masked(embedded(model.embedding.weight, batch.inputs, masks), masks.input)
-        start = x.new_zeros(columns, self.shape.hidden)
-        outputs = masked(self.outputs(x, start, masks.hidden, gates), masks.output)
-        return self.by(outputs, batch.targets, model.embedding.weight, model.bias, batch.seed)
-
-    def extract(self, gates: Gates) -> HistoryModel:
-        """The model of the selection with copies of the supernet's weights."""
-        recurrence = CellRecurrence(self.shape, self.cell(gates))
-        recurrence.weights.load_state_dict(self.cell_weights.state_dict())
-        model = HistoryModel(self.shape, recurrence).to(self.reference_tensor())
-        model.embedding.load_state_dict(self.model.embedding.state_dict())
-        with torch.no_grad():
-            model.bias.copy_(self.model.bias)
-        return model
-
-
-def history_model(shape: TextShape, design: RecurrentCell | str) -> HistoryModel:
-    """An untrained model of a cell, or of a key of `PUBLISHED`."""
+def history_model(shape: TextShape, design: HistoryDesign) -> HistoryModel:
+    """An untrained model of a design."""
     if isinstance(design, str):
-        return HistoryModel(shape, PUBLISHED[design](shape))
+        return HistoryModel(shape, RecurrentReader(PUBLISHED[design](shape)))
+    if isinstance(design, ScalesDesign):
+        return HistoryModel(shape, ScalesReader(shape, design), OPERATIONS[design.outer])
     recurrence = CellRecurrence(shape, design)
     recurrence.weights = fresh_weights(shape, len(design.nodes))
-    return HistoryModel(shape, recurrence)
+    return HistoryModel(shape, RecurrentReader(recurrence))
 
 
 def fresh_weights(shape: TextShape, nodes: int) -> CellWeights:
