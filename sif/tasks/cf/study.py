@@ -16,7 +16,7 @@ from sif.baselines import BASELINES, SIMPLEST_FIRST
 from sif.baselines.forecast import TuningSeconds
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
-from sif.data.interactions import Interactions, Split
+from sif.data.interactions import Split
 from sif.data.interactions.load import Dataset
 from sif.errors import DataError
 from sif.evaluation.choice import Choice, chosen
@@ -29,16 +29,15 @@ from sif.problems.controls import CONTROLS, FIXED, RANDOM, fixed_multiply
 from sif.problems.histories import READERS, HistoryProblem, ReaderCost, reader_cost
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import follows
-from sif.problems.order import METHOD, ORDER, OrderCost, OrderProblem, OrderRefit, order_cost
+from sif.problems.order import METHOD, ORDER, OrderCost, OrderProblem, order_cost
 from sif.problems.plan import Costs, OwnCost
-from sif.problems.refit import Refit
 from sif.recommender.extend import with_owned
 from sif.recommender.file_checks import FittedOn
 from sif.recommender.model import ServedModel
-from sif.spaces.histories.models import HistoryDesign, HistoryModel
-from sif.spaces.linear.network import OrderNetwork
+from sif.spaces.histories.models import HistoryDesign
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results, Tuned
 from sif.tasks.cf import figures
+from sif.tasks.cf.refits import Problems, SecondFits
 from sif.tasks.cf.serving import served_document, served_model
 from sif.tasks.cf.splits import (
     group_documents,
@@ -49,7 +48,7 @@ from sif.tasks.cf.splits import (
 )
 from sif.tasks.plan import Measurements, Plan
 from sif.tasks.study import Study, TrainOne
-from sif.utils.device import Runtime, never
+from sif.utils.device import Runtime
 from sif.utils.random import derive_seed
 
 NO_DOWNLOAD = (
@@ -105,9 +104,7 @@ class InteractionStudy(Study):
 
     def __post_init__(self) -> None:
         self._tuning: dict[str, TuningSeconds] = {}
-        self._refit: Refit[InteractionProblem] | None = None
-        self._order_refit: OrderRefit | None = None
-        self._reader_refit: Refit[HistoryProblem] | None = None
+        self._second: SecondFits | None = None  # that are tested; None: the first ones are
         self._kept: dict[str, Scorer] = {}
         self.data_hash = self.dataset.hash if self.dataset else self.split.hash
         self.split_hash, self.split_name = self.split.hash, self.split.protocol
@@ -169,10 +166,12 @@ class InteractionStudy(Study):
 
     def problem_of(self, design: Genotype | HistoryDesign) -> Problem[Any, Any]:
         """That of readers, of item-item models, or of interaction functions."""
-        if not isinstance(design, Genotype):
-            return next(iter(self.readers.values()))  # a given design is trained alike by all
-        in_order = self.order is not None and design.space == ORDER
-        return self.order if in_order and self.order is not None else self.problem
+        return self._problems.of(design)
+
+    @property
+    def _problems(self) -> Problems:
+        """Of the first fits."""
+        return Problems(self.problem, self.order, next(iter(self.readers.values()), None))
 
     def searched_by(self, name: str) -> OrderProblem | HistoryProblem | None:
         """That of item-item models for its entrant, or of a reader."""
@@ -186,39 +185,21 @@ class InteractionStudy(Study):
         return self.config.refit != "none"
 
     @property
-    def _tested(self) -> InteractionProblem:
-        """The problem whose train part the tested functions and baselines were fitted on."""
-        return self.problem if self._refit is None else self._refit.problem
-
-    def _tested_reader(self) -> HistoryProblem:
-        """The same of readers."""
-        first = next(iter(self.readers.values()))
-        return first if self._reader_refit is None else self._reader_refit.problem
-
-    def _tested_in_order(self) -> OrderProblem:
-        """The same of item-item models."""
-        problem = self.order if self._order_refit is None else self._order_refit.problem
-        assert problem is not None  # noqa: S101
-        return problem
+    def _tested(self) -> Problems:
+        """Whose train part the tested models were fitted on."""
+        return self._problems if self._second is None else self._second.problems
 
     def refit_seconds(self, trained: Iterable[Trained[Any]]) -> float:
-        """By the seconds of the first fits."""
-        first = {id(one.network): one for one in trained}  # ours may be the fallback's
-        fits: dict[type, Refit[Any] | OrderRefit | None] = {
-            OrderNetwork: self._order_fits(None),
-            HistoryModel: self._reader_fits(self._with_valid),
-        }
-        functions = self._second_fits(self._with_valid)
-        return sum((fits.get(type(one.network)) or functions).seconds(one.result)
-                   for one in first.values())  # fmt: skip
+        """By the seconds of the first fits; ours may be the fallback's."""
+        return self._problems.again(self._with_valid.train).seconds(trained)
 
     def begin_refits(self) -> None:
         """From here on valid rows are fitted."""
-        self._refit, self.test_part = self._second_fits(self._with_valid), self._with_valid
-        self._order_refit = self._order_fits(self._with_valid)
-        self._reader_refit = self._reader_fits(self._with_valid)
+        self.test_part = self._with_valid
+        rows = self.test_part.train
+        self._second = self._problems.again(rows)
         self.legend += (
-            f"\ntested: fitted again on train + valid ({self._refit.rows:,} rows) with what "
+            f"\ntested: fitted again on train + valid ({len(rows):,} rows) with what "
             "validation chose; 'valid' is of the first fit"
         )
         if self.config.refit == "all":
@@ -243,40 +224,12 @@ class InteractionStudy(Study):
     def _with_valid(self) -> Split:
         return with_valid_fitted(self.split)
 
-    def _rows(self, split: Split | None) -> Interactions:
-        """The train part of a split, or all rows."""
-        return self.split.interactions if split is None else split.train
-
-    def _second_fits(self, split: Split | None) -> Refit[InteractionProblem]:
-        """On the train part of a split, or on all rows; no budget ends them."""
-        return Refit.of(self.problem.at_pace(out_of_time=never), self._rows(split))
-
-    def _order_fits(self, split: Split | None) -> OrderRefit | None:
-        """The same of item-item models; None: there are none."""
-        return None if self.order is None else OrderRefit.of(self.order, self._rows(split))
-
-    def _reader_fits(self, split: Split | None) -> Refit[HistoryProblem] | None:
-        """The same of readers; None: there are none."""
-        for problem in self.readers.values():
-            return Refit.of(problem.at_pace(out_of_time=never), self._rows(split))
-        return None
-
-    def _fits(
-        self, design: Genotype | HistoryDesign, split: Split | None
-    ) -> Refit[Any] | OrderRefit:
-        """Second fits of a design on a split, or on all rows."""
-        fits: Refit[Any] | OrderRefit | None = None
-        if not isinstance(design, Genotype):
-            fits = self._reader_fits(split)
-        elif design.space == ORDER:
-            fits = self._order_fits(split)
-        return fits or self._second_fits(split)
-
     def refit(
         self, name: str, design: Any, trained: Trained[Any], session: Session
     ) -> Trained[Any]:
         """On train and valid rows."""
-        return self._fits(design, self._with_valid).network(name, design, trained, session)
+        assert self._second is not None  # noqa: S101
+        return self._second.of(design).network(name, design, trained, session)
 
     def tune(self, name: str) -> Tuned:
         """The best of a classical model's grid."""
@@ -289,7 +242,7 @@ class InteractionStudy(Study):
     def refit_baseline(self, tuned: Tuned, keep: bool) -> Entry:
         """On train and valid rows."""
         begin = time.perf_counter()
-        scorer = self._tested.baseline(tuned.name, tuned.params)
+        scorer = self._tested.functions.baseline(tuned.name, tuned.params)
         refit = {"seconds": time.perf_counter() - begin}
         found = self.problem.tested(scorer, self.test_part)
         if keep and self.config.refit != "all":
@@ -300,12 +253,7 @@ class InteractionStudy(Study):
 
     def test(self, design: Genotype | HistoryDesign, network: Any) -> Evaluation:
         """On the test part, by a network of the last fit."""
-        problem: Problem[Any, Any] = self._tested
-        if not isinstance(design, Genotype):
-            problem = self._tested_reader()
-        elif design.space == ORDER:
-            problem = self._tested_in_order()
-        return problem.test(network, self.test_part)
+        return self._tested.of(design).test(network, self.test_part)
 
     def fit_on_all(
         self, design: Any, trained: Trained[Any], session: Session
@@ -313,7 +261,12 @@ class InteractionStudy(Study):
         """Test rows included, as the setting has it."""
         if self.config.refit != "all":
             return None
-        return self._fits(design, None).network("all", design, trained, session)
+        return self._on_all.of(design).network("all", design, trained, session)
+
+    @property
+    def _on_all(self) -> SecondFits:
+        """Fits on all rows, test rows included."""
+        return self._problems.again(self.split.interactions)
 
     # The model that is served
 
@@ -349,12 +302,11 @@ class InteractionStudy(Study):
     def baseline_model(self, name: str, params: Mapping[str, Any]) -> ServedModel:
         """Of the fit that was tested, or fitted on all rows."""
         known, scorer = self.split.interactions, self._kept.pop(name, None)
-        if self._refit is None:
-            return served_model(self.problem, name, params, scorer, known, "train")
-        if self.config.refit == "all":
-            problem = self._second_fits(None).problem
+        if self._second is not None and self.config.refit == "all":
+            problem = self._on_all.problems.functions
             return served_model(problem, name, params, None, known, "all")
-        return served_model(self._tested, name, params, scorer, known, "train+valid")
+        rows: FittedOn = "train" if self._second is None else "train+valid"
+        return served_model(self._tested.functions, name, params, scorer, known, rows)
 
     def told_choice(self, results: Results) -> str:
         """The model, and why it is the one."""
@@ -437,11 +389,10 @@ class InteractionStudy(Study):
     def _model(self, design: Genotype, trained: Trained[Any], on_all: bool) -> ServedModel:
         """A served model of ours, fitted on all rows or as it was tested."""
         known = self.split.interactions
-        if design.space == ORDER:
-            fits = self._order_fits(None) if on_all else None
-            in_order = self._tested_in_order() if fits is None else fits.problem
-            return ServedModel.in_order(in_order, design, trained.network, known)
-        problem = self._second_fits(None).problem if on_all else self._tested
+        problem = (self._on_all.problems if on_all else self._tested).of(design)
+        if isinstance(problem, OrderProblem):
+            return ServedModel.in_order(problem, design, trained.network, known)
+        assert isinstance(problem, InteractionProblem)  # noqa: S101
         return ServedModel.of(problem, design, trained.network, trained.numbers["l2"], known)
 
     def _served_rows(self, results: Results) -> FittedOn:
@@ -450,7 +401,7 @@ class InteractionStudy(Study):
             return rows
         if results.served is not None:
             return "all"
-        return "train" if self._refit is None else "train+valid"
+        return "train" if self._second is None else "train+valid"
 
     def test_saved(self, folder: Path) -> Evaluation:
         """The recommender again."""
@@ -617,7 +568,7 @@ class InteractionStudy(Study):
             **self._on_populations(results),
             "refit": {
                 "setting": self._asked,
-                "tested": "train" if self._refit is None else "train+valid",
+                "tested": "train" if self._second is None else "train+valid",
                 "served": served,
                 "rows": len(self.test_part.train),
                 **({"skipped": self._why} if self._why else {}),

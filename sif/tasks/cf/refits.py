@@ -1,0 +1,84 @@
+"""The problems of a job's designs, and their second fits, each by the problem of its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sif.core.genotype import Genotype
+from sif.data.interactions import Interactions
+from sif.problems.base import Problem, Trained
+from sif.problems.histories import HistoryProblem
+from sif.problems.interactions import InteractionProblem
+from sif.problems.order import ORDER, OrderProblem, OrderRefit
+from sif.problems.refit import Refit
+from sif.spaces.histories.models import HistoryDesign, HistoryModel
+from sif.spaces.linear.network import OrderNetwork
+from sif.utils.device import never
+
+AnyRefit = Refit[Any] | OrderRefit
+
+
+@dataclass(frozen=True, eq=False)
+class Problems:
+    """The problem of each kind of design, on the same rows.
+
+    Attributes:
+        functions: Of interaction functions and of baselines.
+        order: Of item-item models; None: the rows have no order.
+        reader: Of readers of histories; None: there are none.
+    """
+
+    functions: InteractionProblem
+    order: OrderProblem | None
+    reader: HistoryProblem | None
+
+    def of(self, design: Genotype | HistoryDesign) -> Problem[Any, Any]:
+        """The problem of a design."""
+        if not isinstance(design, Genotype):
+            assert self.reader is not None  # noqa: S101
+            return self.reader  # a given design is trained alike by all
+        return self.order if self.order is not None and design.space == ORDER else self.functions
+
+    def again(self, rows: Interactions) -> SecondFits:
+        """Second fits on rows under the same vocabularies; no budget ends them."""
+        functions = self.functions.at_pace(out_of_time=never)
+        reader = None if self.reader is None else self.reader.at_pace(out_of_time=never)
+        return SecondFits(
+            Refit.of(functions, rows),
+            None if self.order is None else OrderRefit.of(self.order, rows),
+            None if reader is None else Refit.of(reader, rows),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SecondFits:
+    """Second fits of each kind of design, as `Problems` has them."""
+
+    functions: Refit[InteractionProblem]
+    order: OrderRefit | None
+    reader: Refit[HistoryProblem] | None
+
+    @property
+    def problems(self) -> Problems:
+        """Whose train part the rows of these fits are."""
+        return Problems(
+            self.functions.problem,
+            None if self.order is None else self.order.problem,
+            None if self.reader is None else self.reader.problem,
+        )
+
+    def of(self, design: Genotype | HistoryDesign) -> AnyRefit:
+        """Those of a design."""
+        if not isinstance(design, Genotype):
+            return self.reader or self.functions
+        return (self.order if design.space == ORDER else None) or self.functions
+
+    def seconds(self, trained: Iterable[Trained[Any]]) -> float:
+        """By the seconds of first fits, each network once."""
+        kinds: dict[type, AnyRefit | None] = {OrderNetwork: self.order, HistoryModel: self.reader}
+        first = {id(one.network): one for one in trained}.values()
+        return sum(
+            (kinds.get(type(one.network)) or self.functions).seconds(one.result) for one in first
+        )
