@@ -12,6 +12,7 @@ from sif.errors import ConfigError
 from sif.evaluation.choice import RULE
 from sif.evaluation.cold_start import WithColdStartRule
 from sif.evaluation.evaluate import Scorer
+from sif.evaluation.metrics import merit
 from sif.problems.base import SEARCHED
 from sif.problems.interactions import InteractionProblem
 from sif.recommender.file_checks import FittedOn
@@ -61,9 +62,25 @@ def served_document(results: Results, metric: str, ours: str) -> dict[str, Any]:
         "expression": ours if baseline is None else baseline.expression,
         "valid": dict(entry.valid),
         "test": dict(entry.test.metrics),
-        "rule": _why(results, metric),
+        "rule": _why(results, metric) + _unable(results, metric),
         **({} if choice is None else {key: v for key, v in vars(choice).items() if key != "name"}),
     }
+
+
+def _unable(results: Results, metric: str) -> str:
+    """Baselines that validation ranks higher and that cannot be served."""
+    choice, entries = results.choice, results.entries
+    if choice is None:
+        return ""
+    best = merit(metric, entries[choice.leader].valid[metric])
+    told = [
+        f"{name} ({metric} {entry.valid[metric]:.4f}) cannot be served: expected at most "
+        f"{serving.most_items:,.0f} items"
+        for name, entry in entries.items()
+        if name in BASELINES and (serving := BASELINES[name].serving) is not None
+        and entry.merits is None and merit(metric, entry.valid[metric]) > best
+    ]  # fmt: skip
+    return "".join(f"; {one}" for one in told)
 
 
 def _why(results: Results, metric: str) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from sif.evaluation.choice import Choice
 from sif.problems.base import SEARCHED
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
+from sif.tasks.cf.serving import _unable
 from sif.tasks.cf.study import InteractionStudy
 from sif.utils import checkpoint
 
@@ -280,3 +282,18 @@ def test_a_wrong_word_is_one_line(sif: Command) -> None:
     assert done.code == 2
     (line,) = done.err
     assert "serve" in line and "searched" in line and not Path("run").exists()
+
+
+def test_a_better_baseline_that_cannot_be_served_is_named() -> None:
+    entries = {
+        name: SimpleNamespace(valid={"ndcg@10": valid}, merits=merits)
+        for name, valid, merits in (
+            (SEARCHED, 0.2, None), ("ease", 0.3, None), ("als", 0.25, np.ones(2)),
+            ("order", 0.9, None), ("bpr", 0.1, None),
+        )
+    }  # fmt: skip
+    results: Any = SimpleNamespace(choice=SimpleNamespace(leader="als"), entries=entries)
+    told = "; ease (ndcg@10 0.3000) cannot be served: expected at most 15,000 items"
+    assert _unable(results, "ndcg@10") == told
+    results.choice = SimpleNamespace(leader="order")
+    assert _unable(results, "ndcg@10") == ""
