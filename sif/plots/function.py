@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Curve = tuple[ArrayLike, ArrayLike]
+_FAINT = 0.01
+"""Weight of an item of the history, relative to the latest one's, that can still be seen."""
 
 
 @style.Drawing
@@ -52,6 +54,8 @@ def transform_curves(figure: Figure, curves: Mapping[str, Curve]) -> None:
 def history_decays(figure: Figure, decays: Mapping[str, Sequence[float]]) -> None:
     """Draws the weight of an item of the history by its age, a line per time scale.
 
+    Ages at which nothing counts any more are left out: windows may reach far beyond.
+
     Args:
         figure: Is drawn on.
         decays: Name of a scale to its weights (n,), the latest item's first.
@@ -59,13 +63,15 @@ def history_decays(figure: Figure, decays: Mapping[str, Sequence[float]]) -> Non
     if not decays:
         style.message(figure, "The history is a set: age changes nothing.")
         return
+    every = {name: np.asarray(weights, np.float64) for name, weights in decays.items()}
+    shown = 2 + max(int(np.flatnonzero(y >= _FAINT).max(initial=0)) for y in every.values())
     drawn = []
-    for place, (name, weights) in enumerate(decays.items()):
+    for place, (name, weights) in enumerate(every.items()):
         color, dashed = ends.colored(place)
         ages = np.arange(1.0, len(weights) + 1)
-        drawn.append(Line(name, ages, np.asarray(weights, np.float64), color, dashed=dashed))
-    values = [line.y for line in drawn]
-    axes = ends.over_time(figure, drawn, values, "age (items back, 1: the latest)", "weight")
+        drawn.append(Line(name, ages[:shown], weights[:shown], color, dashed=dashed))
+    whole = [np.array([0.0, 1.0])]
+    axes = ends.over_time(figure, drawn, whole, "age (items back, 1: the latest)", "weight")
     ends.draw(axes, drawn)
 
 

@@ -559,7 +559,8 @@ class Recommender(Estimator):
         if model.forgets and not as_arrays:
             answer["age"] = (pairs.nnz - ranked(pairs).data[order] + 1).astype(np.int64)
         if model.reads_time and not as_arrays:
-            answer["seconds"] = (pairs.data.max(initial=0) - pairs.data[order]).round()
+            latest = pairs.data.max(initial=-np.inf)  # times before 1970 are below 0
+            answer["seconds"] = (latest - pairs.data[order]).round()
         return answer
 
     # What serves

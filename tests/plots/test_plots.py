@@ -167,6 +167,11 @@ POINTS: list[methods.PointRow] = [
 ]
 WILD: list[methods.PointRow] = [*POINTS, ("wild", [0.3, 0.3, 90.0], 30.2, -98.0, 158.0)]
 
+DECAYS = {
+    "0.3, last 3": [1.0, 0.3, 0.09, *[0.0] * 346],
+    "half-life 116 days, last 349": [0.85**age for age in range(349)],
+}
+
 anytime = functools.partial(methods.anytime_curves.build, clock="CPU seconds")
 compared = protocol.group_comparison.build
 transforms = function.transform_curves.build
@@ -219,6 +224,8 @@ FIGURES = {
     "gaps": lambda: transforms({"user": (X, np.where(X < 0, np.nan, X))}),
     "one point": lambda: transforms({"user": ([1.0], [2.0])}),
     "no transforms": lambda: transforms({}),
+    "decays": lambda: function.history_decays.build(DECAYS),
+    "no decays": lambda: function.history_decays.build({}),
     "surface": lambda: surface(Z),
     "positive surface": lambda: surface(Z**2, ODD),
     "constant surface": lambda: surface(np.full_like(Z, 3.0)),
@@ -423,6 +430,13 @@ def test_transforms_are_drawn_over_the_identity() -> None:
         assert widths["identity"] > widths[name]  # seen also beneath a transform that is it
     with pytest.raises(ShapeError, match="transform of user"):
         transforms({"user": (X, X[1:])})
+
+
+def test_decays_are_shown_as_far_as_they_count() -> None:
+    axes = function.history_decays.build(DECAYS).axes[0]
+    low, high = axes.get_ylim()
+    assert low < 0 and 1 < high < 1.1
+    assert 25 < axes.get_xlim()[1] < 35  # 0.85 to the power of 28 is a hundredth
 
 
 def test_surface_has_u_to_the_right_v_upwards_and_zero_in_the_middle_of_the_colors() -> None:

@@ -286,6 +286,13 @@ def test_times_tell_how_much_a_history_counts(timed: Recommender) -> None:
     assert not np.allclose(scores[0], scores[1])
 
 
+def test_times_before_1970_are_ages_as_well(timed: Recommender) -> None:
+    grown = copy.deepcopy(timed)
+    rows = pd.DataFrame({"user": "v", "item": ["i0", "i13"], "timestamp": [-900, -100]})
+    reasons = grown.fold_in(rows).explain("v", "i16")
+    assert sorted(reasons.seconds) == [0, 800]
+
+
 def test_a_known_user_is_his_rows_at_their_times(timed: Recommender) -> None:
     data = visits()
     grown = copy.deepcopy(timed)
