@@ -6,6 +6,7 @@ on some users; the design that is found is fitted on everything, over grids of a
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer
 from sif.data.interactions import Interactions, Split
 from sif.data.interactions.chronological import is_later
-from sif.errors import ConfigError
+from sif.errors import ConfigError, DivergedError
 from sif.evaluation.cold_start import ColdStartRule, with_cold_start
 from sif.evaluation.cold_start_choice import ColdStartChoice
 from sif.evaluation.evaluate import (
@@ -219,7 +220,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         """
         judgments = _Judgments(self, design, tracker, on_epoch)
         solver = HistorySolver(self.sequences, linear_design(design).decays)
-        best, chosen = None, self._first_numbers(design)
+        best, chosen, failed = None, self._first_numbers(design), None
         for name, grid in self.grids(design).items():
             if name == "discount":  # walked over within each fit
                 continue
@@ -229,11 +230,19 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
             while (value := climb.next()) is not None:
                 if judgments.history and self.runtime.out_of_time():
                     break
-                weights = self._weights(design, {**chosen, name: value}, solver)
+                try:
+                    weights = self._weights(design, {**chosen, name: value}, solver)
+                except DivergedError as error:
+                    failed = error
+                    climb.tell(-math.inf)
+                    continue
                 merit, numbers = judgments.of(weights, {**chosen, name: value})
                 if climb.tell(merit):
                     best, chosen = weights, numbers
                 del weights  # or the next ones are made beside these and the best
+            if best is None:
+                assert failed is not None  # noqa: S101
+                raise failed
         assert best is not None  # noqa: S101
         return self._trained(design, best, chosen, judgments.history)
 

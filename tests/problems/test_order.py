@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from sif.data.interactions import (
     planted_order,
 )
 from sif.data.interactions.parts import TEST, TRAIN, VALID
+from sif.errors import DivergedError
 from sif.evaluation.evaluate import evaluate_on
 from sif.problems.base import Session, Trained
 from sif.problems.climb import Climb
@@ -270,3 +273,25 @@ def test_a_history_at_test_knows_nothing_of_later_times() -> None:
         found.append((network.weights, evaluation))
     assert torch.equal(found[0][0], found[1][0])
     assert found[0][1].metrics == found[1][1].metrics
+
+
+@pytest.mark.parametrize("least", [20.0, math.inf])
+def test_a_penalty_that_cannot_be_solved_for_is_passed_over(
+    least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, weights = problem_of(walks(True)), OrderProblem._weights
+    genotype = found_by(problem)
+
+    def solved(self: OrderProblem, design: Genotype, numbers: Any, solver: Any) -> Any:
+        if numbers["l2"] < least:
+            raise DivergedError(f"l2 {numbers['l2']:g}")
+        return weights(self, design, numbers, solver)
+
+    monkeypatch.setattr(OrderProblem, "_weights", solved)
+    monkeypatch.setattr(OrderProblem, "_l2", (10.0, 20.0))
+    if least == math.inf:
+        with pytest.raises(DivergedError, match="l2"):
+            problem.train(genotype, NullTracker(), NoCheckpoint())
+    else:
+        fit = problem.train(genotype, NullTracker(), NoCheckpoint())
+        assert fit.numbers["l2"] >= least and fit.result.valid["ndcg@10"] > 0.4
