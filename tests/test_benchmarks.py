@@ -184,14 +184,21 @@ def test_recurrent_histories_compete_at_a_toys_size(tmp_path: Path, script: Scri
     item = (draws.integers(12, size=40)[user] + place) % 12
     part = np.maximum(place - 3, 0)  # the last one test, the one before valid
     np.savez(tmp_path / "a.npz", user=user, item=item, part=part, timestamp=place)
-    script("recurrent", "--split-file", tmp_path / "a.npz", "--seconds", 0.1,
+    script("histories", "--split-file", tmp_path / "a.npz", "--seconds", 0.1, "--test",
            "--search-seconds", 0.3, "--output", tmp_path / "a.csv", "--set", "search.hidden=4",
            "search.nodes=2", "train.hidden=4")  # fmt: skip
     with (tmp_path / "a.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    names = ["gru", "random cell", "NASP's cell, search apart", "NASP's cell, search inside"]
+    searched = {
+        reader: [f"random {reader}", f"NASP's {reader}, search apart",
+                 f"NASP's {reader}, search inside"]
+        for reader in ("scales", "cell")
+    }  # fmt: skip
+    names = ["product", *searched["scales"], "gru", *searched["cell"]]
     assert [r["entrant"] for r in rows] == names
-    assert rows[2]["cell"] == rows[3]["cell"] and float(rows[2]["search_seconds"]) > 0
+    for apart in (2, 6):
+        assert rows[apart]["design"] == rows[apart + 1]["design"]
+        assert float(rows[apart]["search_seconds"]) > 0
     assert all(0 <= float(r[name]) <= 1 for r in rows for name in ("valid", "test"))
 
 

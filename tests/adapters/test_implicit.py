@@ -277,7 +277,7 @@ def test_numbers_are_rows_and_columns_of_the_matrix(frame: Any, minimum: int) ->
     users, items = (frame[name].str[1:].astype(int) for name in ("user", "item"))
     moved = users + (users >= 3), items + (items >= 7)  # row 3 and column 7 are empty
     matrix = sparse.csr_matrix((np.ones(len(frame), np.float32), moved), shape=(32, 22))
-    settings = {"train.epochs": 40, "train.dimension": 8, "train.l2": [0.003], "train.lr": 0.05,
+    settings = {"train.epochs": 40, "train.dimension": 8, "train.l2": [0.03], "train.lr": 0.05,
                 "search.epochs": 3, "search.dimension": 4, "data.min_user": minimum}  # fmt: skip
     model = SIFImplicit(Recommender(threads=1, settings=settings))
     model.fit(matrix)

@@ -96,7 +96,7 @@ def test_a_batch_is_its_users_one_by_one(liked: Recommender) -> None:
         one, one_scores = ask(liked).recommend(user, n=5)
         assert one.shape == (5,)
         np.testing.assert_array_equal(one, row)
-        np.testing.assert_allclose(one_scores, row_scores, rtol=1e-5)
+        np.testing.assert_allclose(one_scores, row_scores, rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_liked_is_left_out_unless_it_is_asked_for(board: Board, liked: Recommender) -> None:
