@@ -25,8 +25,8 @@ SEARCHES: Mapping[ReaderName, Mapping[str, int]] = {
     "cell": {"users": 64, "length": 50, "samples": 512},
     "scales": {"users": 32, "length": 200, "samples": 2048},
 }
-"""What a search takes unless it is told: short histories tell nothing of long scales, which cost no
-steps one after the other; of drawn items every operation sees an eighth."""
+"""Settings of a search that nobody has given: short histories tell nothing of long scales, which
+cost no steps one after the other; of drawn items every operation sees an eighth."""
 LR: Mapping[ReaderName, float] = {"cell": 8e-3, "scales": 4e-3}
 EMBEDDING_DROPOUT: Mapping[ReaderName, float] = {"cell": 0.0, "scales": 0.5}
 """The same of a training, by validation on MovieLens, and the dropout of a search."""
