@@ -41,7 +41,6 @@ from sif.evaluation.histories import sequences_of
 from sif.evaluation.scorers import HistoryScorer
 from sif.methods.nasp import NaspSettings
 from sif.problems.base import Problem, Progress, Session, State, Trained, quiet
-from sif.problems.climb import Climb
 from sif.problems.interactions import ORDER_STAGE, InteractionProblem
 from sif.problems.order_sample import OrderSample
 from sif.problems.plan import OwnCost
@@ -64,6 +63,7 @@ from sif.spaces.linear.weights import ItemWeights
 from sif.tracking import Tracker
 from sif.training.loop import Metrics, TrainResult
 from sif.training.optim import adam, constant
+from sif.utils.climb import Climb
 from sif.utils.device import Runtime, torch_threads
 from sif.utils.random import derive_seed
 
@@ -136,8 +136,10 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
 
     @cached_property
     def _l2(self) -> tuple[float, float]:
-        """Penalties of the search: of the next item and of any."""
-        return self._sample.best_l2(SINGLE, L2), self._sample.best_l2(SET, SET_L2)
+        """Penalties of the search: of the next item, where it begins, and of any."""
+        sample = self._sample
+        set_l2 = min(SET_L2, key=lambda one: sample.judged(SET, one))
+        return sample.best_l2(SINGLE, L2, L2[len(L2) // 2]), set_l2
 
     def judgment_seconds(self) -> float:
         """Seconds of a candidate of two scales on the sample."""
@@ -152,7 +154,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         Where rows have times, one of the scales may fade by them.
         """
         l2, set_l2 = self._l2
-        context = OrderContext(self._sample.train, l2, set_l2, self._sample.error)
+        context = OrderContext(self._sample.train, l2, set_l2, self._sample.error, L2)
         scales = most_scales(self._counts)
         return OrderSpace(context, blocks_of(scales, half_lives_of(self.sequences)))
 
@@ -266,7 +268,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
     def _first_numbers(self, design: Genotype) -> dict[str, float]:
         """Where a fit begins: the sample, which has fewer rows, chose them."""
         linear = linear_design(design)
-        l2 = self._l2[0 if linear.decays else 1]
+        l2 = self._sample.best_l2(linear, L2, self._l2[0]) if linear.decays else self._l2[1]
         solved = {} if all_solved(len(self._counts)) else {"frequent": float(FREQUENT)}
         return {"l2": l2, **solved, "ahead": linear.ahead, "discount": linear.discount}
 

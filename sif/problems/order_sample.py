@@ -75,9 +75,12 @@ class OrderSample:
         tail = TAIL if _follows_alone(train, valid) else 0
         return cls(*_with_tail(sequences, _marked(wanted, shape), tail))
 
-    def best_l2(self, design: LinearDesign, grid: tuple[float, ...]) -> float:
-        """The penalty under which a design errs least."""
-        return min(grid, key=lambda l2: self.judged(design, l2))
+    def best_l2(self, design: LinearDesign, grid: tuple[float, ...], first: float) -> float:
+        """The penalty under which a design errs least, by a walk from a first one."""
+        context = OrderContext(self.train, first, first, self.error, grid)
+        space = OrderSpace(context)
+        space.suit(self.batch, design)
+        return float(space.l2)
 
     def judged(self, design: LinearDesign, l2: float) -> float:
         """The error of a design under a penalty."""

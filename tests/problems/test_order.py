@@ -30,7 +30,6 @@ from sif.data.interactions.parts import TEST, TRAIN, VALID
 from sif.errors import DivergedError
 from sif.evaluation.evaluate import evaluate_on
 from sif.problems.base import Session, Trained
-from sif.problems.climb import Climb
 from sif.problems.interactions import InteractionProblem
 from sif.problems.order import DOUBLE, METHOD, SET, OrderProblem, OrderRefit, order_problem
 from sif.problems.order_sample import ITEMS, OrderSample
@@ -193,18 +192,6 @@ def test_a_fit_takes_the_numbers_that_validation_likes_best() -> None:
     # Fitted afresh by these numbers alone, it is the same model.
     again = problem.fitted(chosen, fit.numbers)
     torch.testing.assert_close(again.weights, fit.network.weights, atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("grid", [(1.0, 2.0, 4.0, 8.0, 16.0)])
-def test_a_climb_ends_between_worse_neighbors(grid: tuple[float, ...]) -> None:
-    for top in range(5):
-        for first in grid:
-            climb, tried = Climb(grid, first), []
-            while (value := climb.next()) is not None:
-                tried.append(value)
-                climb.tell(-abs(grid.index(value) - top))
-            assert grid[top] in tried and len(set(tried)) == len(tried)
-            assert len(tried) <= abs(grid.index(first) - top) + 3
 
 
 def test_what_the_stage_needs() -> None:

@@ -21,13 +21,15 @@ window, 0 for none."""
 FORGOTTEN = 0.03
 """Weight, relative to the latest item's, below which an item is outside of a scale's window."""
 NONE, SET, LAST = "none", "set", "last"
+MIDDLE = "middle"
+"""Block of the scale that every design in order has."""
 SCALES: Mapping[str, tuple[str, ...]] = {
     "recent": (NONE, "0.3", "0.5"),
-    "middle": ("0.8", "0.6", "0.7", "0.9", "0.95"),
+    MIDDLE: ("0.8", "0.6", "0.7", "0.9", "0.95"),
     "long": (NONE, "0.97", "0.99", SET),
 }
 """Block to the decays of one time scale."""
-FIRST = {"recent": "0.3", "middle": "0.8", "long": "0.97"}
+FIRST = {"recent": "0.3", MIDDLE: "0.8", "long": "0.97"}
 """Where a search begins: with all scales, of which it drops the superfluous. Scales that help each
 other alone would never be added one by one."""
 LAST_ITEMS = 116
@@ -74,7 +76,7 @@ def blocks_of(scales: int, half_lives: tuple[str, ...] = ()) -> tuple[Block, ...
         return blocks
     timed = Block(HALF_LIFE, (NONE, *half_lives), default_op=NONE, own_weights=True)
     return (
-        *(_with_last(block) if block.name == "middle" else block for block in blocks[:-1]),
+        *(_with_last(block) if block.name == MIDDLE else block for block in blocks[:-1]),
         timed, blocks[-1],
     )  # fmt: skip
 
@@ -238,7 +240,7 @@ def linear_design(genotype: Genotype) -> LinearDesign:
 
 
 def _legal(block: Block) -> Block:
-    return _with_last(block) if block.name == "middle" else block
+    return _with_last(block) if block.name == MIDDLE else block
 
 
 def with_powers(genotype: Genotype, ahead: float, discount: float) -> Genotype:

@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from sif.core.gates import Block, Gates, Selection
 from sif.core.genotype import Genotype
 from sif.core.probe import replacement_scores
+from sif.errors import DivergedError
 from sif.spaces.linear.design import (
     AHEAD,
     ANY,
     BLOCKS,
     DISCOUNT,
     HALF_LIFE,
+    MIDDLE,
     NAME,
     NONE,
     SCALES,
@@ -34,10 +36,13 @@ from sif.spaces.linear.design import (
 from sif.spaces.linear.gram import Products
 from sif.spaces.linear.ridge import histories, seen, set_weights, solve
 from sif.spaces.linear.sequences import Decay, Sequences
+from sif.utils.climb import Climb
 
 Scores = NDArray[np.float32]
 SMALL = 1e-3
 """Share of the error that is no gain."""
+UNSOLVED = 1e6
+"""Error where a penalty is too small to be solved for; that of a ranking that finds nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +68,10 @@ class OrderContext:
 
     Attributes:
         train: What weights are fitted on.
-        l2: Ridge penalty of the next item, in rows.
+        l2: Ridge penalty of the next item, in rows; where a search begins.
         set_l2: The same of any item.
         criterion: Validation error of scores (n_users, n_items) of a batch's users.
+        penalties: Choices of `l2`, ascending, it among them; none: it stays.
         gain: Share by which order, each further scale, a decay by time and further items in the
             target must lower the error to be worth it.
         popularity: (n_items,) train rows of each item.
@@ -75,6 +81,7 @@ class OrderContext:
     l2: float
     set_l2: float
     criterion: Callable[[Judged, Scores], float]
+    penalties: tuple[float, ...] = ()
     gain: float = 0.005
     popularity: NDArray[np.float64] = field(init=False)
 
@@ -96,7 +103,11 @@ class OrderSpace(nn.Module):
 
     Attributes:
         at_rest: Whether no replacement was better when last asked for.
+        l2: (), the penalty of the next item that suits the selection last judged. Under that of
+            fewer scales a further one seems to help where it only stands in for a smaller penalty.
     """
+
+    l2: Tensor
 
     name = NAME
 
@@ -104,9 +115,10 @@ class OrderSpace(nn.Module):
         super().__init__()
         self.context, self.blocks, self.at_rest = context, blocks, False
         self.scale = nn.Parameter(torch.ones(()))
+        self.register_buffer("l2", torch.tensor(context.l2, dtype=torch.float64))
         self._products = Products(context.train, dtype=torch.float32)
-        self._weights: dict[tuple[tuple[Decay, ...], float], Tensor] = {}
-        self._errors: dict[tuple[int, LinearDesign], float] = {}
+        self._weights: dict[tuple[tuple[Decay, ...], float, float], Tensor] = {}
+        self._errors: dict[tuple[int, LinearDesign, float], float] = {}
 
     def reference_tensor(self) -> Tensor:
         """The scale of the scores."""
@@ -122,13 +134,13 @@ class OrderSpace(nn.Module):
 
     def weights(self, decays: tuple[Decay, ...], ahead: float = 0.0) -> Tensor:
         """The weights (s * n_items, n_items) of time scales and a target; of a set without any."""
-        key = decays, ahead
+        key = decays, ahead, float(self.l2)
         if key not in self._weights:
             if len(self._weights) > 1:  # that of the active selection and one beside it
                 self._weights.pop(next(iter(self._weights)))
             context = self.context
             self._weights[key] = (
-                solve(self._products.normal(decays, keep=True, ahead=ahead), context.l2)
+                solve(self._products.normal(decays, keep=True, ahead=ahead), float(self.l2))
                 if decays
                 else set_weights(context.train, context.set_l2)
             )
@@ -196,24 +208,76 @@ class OrderSpace(nn.Module):
     ) -> Mapping[str, Tensor]:
         """log(error with the candidate in place / error as it is), each with weights of its own.
 
-        Of the block alone whose best candidate is best of all; 0 elsewhere. A time scale that is
-        added or changed makes others superfluous, so all are judged again beside it.
+        Of the block alone whose best candidate is best of all (where none is better, of the two
+        blocks of `_merged`); 0 elsewhere. A time scale that is
+        added or changed makes others superfluous, so all are judged again beside it, under the
+        penalty that suits the selection as it is.
         """
+        self.suit(valid, linear_design(self.genotype(gates)))
 
         def error(selection: Selection) -> float:
             genotype = self.genotype(selection.to_gates(self.blocks))
             return self.error(valid, linear_design(genotype))
 
         scores = replacement_scores(self.blocks, gates, error, alpha)
-        self.at_rest = min(float(score.min()) for score in scores.values()) > -SMALL
         best = min(scores, key=lambda name: float(scores[name].min()))
-        return {name: t if name == best else torch.zeros_like(t) for name, t in scores.items()}
+        changed = {best: scores[best]}
+        if float(scores[best].min()) > -SMALL:
+            changed = self._merged(gates.choices(), error) or changed
+        self.at_rest = min(float(score.min()) for score in changed.values()) > -SMALL
+        return {name: changed.get(name, torch.zeros_like(t)) for name, t in scores.items()}
+
+    def _merged(
+        self, selection: Selection, error: Callable[[Selection], float]
+    ) -> dict[str, Tensor]:
+        """The same of the best pair of blocks where one scale in place of two is better.
+
+        Two scales that enclose the true one hold each other: each alone may neither go nor move.
+
+        Args:
+            selection: As it is.
+            error: Of another one.
+
+        Returns:
+            Block name to (1, n_ops), below 0 at one choice; nothing where no pair is better.
+        """
+        found, least = {}, math.log(error(selection)) - SMALL
+        for name in SCALES:
+            names = self._names(name) if any(b.name == name for b in self.blocks) else ()
+            if NONE not in names or names[selection[name][0]] == NONE:
+                continue
+            dropped = selection.switched(name, 0, names.index(NONE))
+            for k in range(len(self._names(MIDDLE))):
+                other = math.log(error(dropped.switched(MIDDLE, 0, k)))
+                if other < least:
+                    least, found = other, {name: names.index(NONE), MIDDLE: k}
+        gain = least - math.log(error(selection))
+        return {name: self._at(name, k, gain) for name, k in found.items()}
+
+    def _at(self, block: str, choice: int, score: float) -> Tensor:
+        """A score of one choice of a block, 0 of all others: (1, n_ops)."""
+        scores = torch.zeros(1, len(self._names(block)), dtype=torch.float64)
+        scores[0, choice] = score
+        return scores
+
+    def suit(self, batch: Judged, design: LinearDesign) -> None:
+        """Sets the penalty under which a design errs least, by a walk from the one before."""
+        if not self.context.penalties or not design.decays:
+            return
+        climb = Climb(self.context.penalties, float(self.l2))
+        while (l2 := climb.next()) is not None:
+            self.l2.fill_(l2)
+            climb.tell(-self.error(batch, design))
+        self.l2.fill_(climb.best)
 
     def error(self, batch: Judged, design: LinearDesign) -> float:
         """Validation error of a design, charged for what it has beyond a set, computed once."""
-        key = id(batch), design
+        key = id(batch), design, float(self.l2)
         if key not in self._errors:
-            error = self.context.criterion(batch, self.scores(batch, design))
+            try:
+                error = self.context.criterion(batch, self.scores(batch, design))
+            except DivergedError:
+                error = UNSOLVED
             beyond = len(design.decays) + (design.ahead > 0) + design.reads_time
             self._errors[key] = error * math.exp(self.context.gain * beyond)
         return self._errors[key]
