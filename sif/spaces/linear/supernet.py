@@ -82,7 +82,7 @@ class OrderContext:
     set_l2: float
     criterion: Callable[[Judged, Scores], float]
     penalties: tuple[float, ...] = ()
-    gain: float = 0.005
+    gain: float = 0.01
     popularity: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
