@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ from sif.bench import figures, results
 from sif.bench import mlflow_summary as recording
 from sif.bench.folder import BenchFolder, State
 from sif.bench.plan import Plan, Trial
-from sif.bench.processes import Work, job_command, run_all
 from sif.bench.report import Comparison, compare, markdown, missing, terminal
 from sif.bench.request import Request
-from sif.config import TrackingConfig, new_run_folder
+from sif.bench.sitting import Nesting, Sitting, cores
+from sif.config import new_run_folder
 from sif.errors import ConfigError
 from sif.tasks.console import Console
 from sif.tasks.figures import save_and_draw
@@ -146,7 +145,7 @@ class Bench:
             ConfigError: The folder is in use, or another's.
             KeyboardInterrupt: The trials have been stopped; a later run continues.
         """
-        workers = _cores() if workers is None else workers
+        workers = cores() if workers is None else workers
         if workers < 1:
             raise ConfigError(f"workers: expected at least 1, found {workers}")
         place = BenchFolder(self.folder)
@@ -155,11 +154,11 @@ class Bench:
         with (
             place.locked() as inherited,
             closing(Console(self.folder / "log.txt", quiet)) as console,
-            recording.summary(self.folder, self.plan, self.experiment) as summary,
+            recording.summary_of_bench(self.folder, self.plan) as summary,
         ):
             self._run(place, workers, console, inherited, summary.run_id)
             found = self.report()
-            summary.record(found.results, found.comparison)
+            recording.record_bench(summary, found.results, found.comparison)
             console.result(found.text)
             for line in found.missing:
                 console.result(line)
@@ -170,53 +169,26 @@ class Bench:
         self, place: BenchFolder, workers: int, console: Console, inherited: Sequence[int],
         parent: str | None,
     ) -> None:  # fmt: skip
-        trials = self.plan.trials()
         for name, reason in self.plan.refused.items():
             console.line(f"refused: {name}: {reason}")
-        left = [trial for trial in trials if place.state(trial).status != "finished"]
-        done = len(trials) - len(left)
+        sitting = self._sitting(place, parent)
+        done = len(sitting.trials) - len(sitting.left)
         console.line(
             f"{len(self.plan.accepted)} method(s) x {len(self.plan.seeds)} seed(s), "
             f"{self.plan.budget} each" + (f"; {done} trials finished before" if done else "")
         )
+        sitting.run(console, "bench", workers, inherited)
 
-        def ended(trial: Trial, state: State) -> None:
-            nonlocal done
-            done += 1
-            place.record(trial, state)
-            console.line(f"{done}/{len(trials)} {trial.name}: {_outcome(place, trial, state)}")
-
-        def waiting(running: Sequence[Trial]) -> None:
-            if console.terminal:
-                told = ", ".join(trial.name for trial in running)
-                console.progress("bench", done, len(trials), told)
-
-        works = [Work(t, self._command(place, t, parent), place.log(t)) for t in left]
-        run_all(works, workers, ended, waiting, inherited)
+    def _sitting(self, place: BenchFolder, parent: str | None) -> Sitting[Trial]:
+        nesting = Nesting(self.plan.job.tracking, self.experiment, parent)
+        return Sitting(
+            place, self.plan.trials(), partial(_command, place, nesting), partial(_outcome, place)
+        )
 
     @property
     def experiment(self) -> str:
         """The MLflow experiment: the one that was asked for, or one named after the folder."""
-        asked = self.plan.job.tracking.experiment
-        default = TrackingConfig.model_fields["experiment"].default
-        return self.folder.resolve().name if asked == default else asked
-
-    def _command(self, place: BenchFolder, trial: Trial, parent: str | None = None) -> list[str]:
-        """Begins a trial's job, nested in an MLflow run, or goes on with it."""
-        tracking, run = self.plan.job.tracking, place.run(trial)
-        store: list[str | Path] = [] if tracking.enabled else ["--no-tracking"]
-        if tracking.enabled and tracking.uri is not None:
-            store = ["--tracking-uri", tracking.uri]
-        if (run / "config.yaml").is_file():
-            return job_command(["--resume", run, "--quiet", *store])
-        entrant = trial.entrant
-        nested = [] if parent is None else [f"tracking.parent={json.dumps(parent)}"]
-        return job_command([
-            "--config", place.job, "--method", entrant.method, "--seed", str(trial.seed),
-            "--set", f"tracking.experiment={json.dumps(self.experiment)}", *nested,
-            *entrant.sets,
-            "--output-dir", run, "--quiet", *store,
-        ])  # fmt: skip
+        return recording.experiment_of(self.folder, self.plan.job.tracking)
 
     def report(self) -> BenchResult:
         """Gathers what has finished; writes tables, report and figures.
@@ -240,17 +212,15 @@ class Bench:
         return BenchResult(self.folder, table, curves, found, terminal(found), told)
 
 
-def _cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _command(place: BenchFolder, nesting: Nesting, trial: Trial) -> list[str]:
+    """Begins a trial's job, or goes on with it."""
+    entrant = trial.entrant
+    begin = ["--config", place.job, "--method", entrant.method, "--seed", str(trial.seed)]
+    return nesting.command(place.run(trial), begin, entrant.sets)
 
 
 def _outcome(place: BenchFolder, trial: Trial, state: State) -> str:
-    """The end of a trial, on one line."""
-    if state.status != "finished":
-        return f"{state.status}: {state.reason}"
+    """The end of a trial that has finished, on one line."""
     row = results.result_of(place.run(trial))
     metric = row["metric"]
     return (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import yaml
 
-from sif.bench.plan import Budget, Entrant, Plan, Trial
+from sif.bench.plan import Budget, Entrant, Plan
 from sif.config import dump_config
 from sif.config.files import read_yaml
 from sif.errors import ConfigError, DataError
@@ -23,6 +23,15 @@ SETTINGS, JOB = "bench.yaml", "job.yaml"
 Status = Literal["finished", "failed", "pending", "refused"]
 
 
+class Named(Protocol):
+    """A trial: one job among several."""
+
+    @property
+    def name(self) -> str:
+        """The name of its folder and of its MLflow run."""
+        ...
+
+
 @dataclass(frozen=True)
 class State:
     """The progress of a trial.
@@ -30,47 +39,47 @@ class State:
     Attributes:
         status: "pending": not begun, or interrupted.
         reason: Of a failure or a refusal.
+        peak_memory_mb: Most memory that its process had at once, in the sitting in which it ended;
+            None: not known here.
     """
 
     status: Status
     reason: str = ""
+    peak_memory_mb: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
-class BenchFolder:
-    """Paths and files of a bench."""
+class TrialsFolder:
+    """Paths and states of the trials of a bench or panel."""
 
+    kind: ClassVar[str]
+    """The name of what runs the trials."""
     path: Path
 
-    @property
-    def job(self) -> Path:
-        """The settings that all trials share, as a configuration of a job."""
-        return self.path / JOB
-
-    def run(self, trial: Trial) -> Path:
+    def run(self, trial: Named) -> Path:
         """Run folder of a trial."""
         return self.path / "trials" / trial.name
 
-    def log(self, trial: Trial) -> Path:
+    def log(self, trial: Named) -> Path:
         """The output of a trial's process."""
         return self.path / "trials" / f"{trial.name}.log"
 
-    def state(self, trial: Trial) -> State:
+    def state(self, trial: Named) -> State:
         """The progress of a trial."""
         path = self._state_file(trial)
         if not path.exists():
             return State("pending")
         found = read_json(path)
         try:
-            return State(found["status"], found["reason"])
-        except (KeyError, TypeError) as error:
+            return State(found["status"], found["reason"], found.get("peak_memory_mb"))
+        except (AttributeError, KeyError, TypeError) as error:
             raise DataError(f"{path}: expected the state of a trial: {error!r}") from None
 
-    def record(self, trial: Trial, state: State) -> None:
+    def record(self, trial: Named, state: State) -> None:
         """Keeps how a trial ended."""
         write_json_atomic(self._state_file(trial), asdict(state))
 
-    def _state_file(self, trial: Trial) -> Path:
+    def _state_file(self, trial: Named) -> Path:
         return self.path / "trials" / f"{trial.name}.json"
 
     def check_free(self) -> None:
@@ -79,6 +88,26 @@ class BenchFolder:
             raise ConfigError(
                 f"{self.path}: the folder exists; give another output_dir, or resume {self.path}"
             )
+
+    def locked(self) -> AbstractContextManager[tuple[int, ...]]:
+        """Keeps others out while it is held, by this process or by one that inherits the files.
+
+        A trial outlives a killed parent; as long as it does, nobody else may go on with the folder.
+        """
+        reason = f"a {self.kind} or its trials are still at work there; wait, or end them"
+        return locked(self.path, reason)
+
+
+@dataclass(frozen=True)
+class BenchFolder(TrialsFolder):
+    """Paths and files of a bench."""
+
+    kind: ClassVar[str] = "bench"
+
+    @property
+    def job(self) -> Path:
+        """The settings that all trials share, as a configuration of a job."""
+        return self.path / JOB
 
     def create(self, plan: Plan) -> None:
         """Makes the folder with its settings: all of it or nothing.
@@ -108,13 +137,6 @@ class BenchFolder:
                 f"{VERSION}"
             )
         return _plan(saved, path, self.job)
-
-    def locked(self) -> AbstractContextManager[tuple[int, ...]]:
-        """Keeps others out while it is held, by this process or by one that inherits the files.
-
-        A trial outlives a killed bench; as long as it does, nobody else may go on with its folder.
-        """
-        return locked(self.path, "a bench or its trials are still at work there; wait, or end them")
 
 
 def _document(plan: Plan) -> dict[str, Any]:

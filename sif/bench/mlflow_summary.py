@@ -1,10 +1,11 @@
-"""The bench in MLflow: one summary run, in which those of its trials are nested."""
+"""A bench or a panel in MLflow: one summary run, in which those of its trials are nested."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pandas as pd
 
 from sif.bench.plan import Plan
 from sif.bench.report import Comparison
+from sif.config import TrackingConfig
 from sif.errors import DataError
 from sif.tracking import MlflowTracker, NullTracker, Tracker
 from sif.tracking.base import closed_with_status
@@ -28,7 +30,7 @@ class Summary:
 
     Attributes:
         tracker: Of the run.
-        folder: Of the bench.
+        folder: Of the bench or panel.
         run_id: In which trials are nested; None without a store.
     """
 
@@ -36,51 +38,76 @@ class Summary:
     folder: Path
     run_id: str | None
 
-    def record(self, results: pd.DataFrame, found: Comparison) -> None:
-        """Takes the comparison, and the files of the bench."""
-        values = {
-            f"{line.method}.{name}": value
-            for line in found.lines
-            for name, value in {
-                f"test.{found.metric}": line.test.mean, f"valid.{found.metric}": line.valid.mean,
-                "rank": line.rank, "search_seconds": line.search_seconds,
-                "minus": line.minus.mean if line.minus else math.nan,
-            }.items()
-            if math.isfinite(value)
-        }  # fmt: skip
-        # A later sitting has more trials, and so a later step.
-        self.tracker.log(values, int((results["status"] == "finished").sum()))
-        for name in _FILES:
+    def record(self, values: Mapping[str, float], finished: int, files: Sequence[str]) -> None:
+        """Takes numbers and files.
+
+        Args:
+            values: Name to number; what is not finite is left out.
+            finished: Trials so far: a later sitting has more of them, and so a later step.
+            files: In the folder; its figures come along.
+        """
+        known = {name: value for name, value in values.items() if math.isfinite(value)}
+        self.tracker.log(known, finished)
+        for name in files:
             self.tracker.log_artifact(self.folder / name)
         for path in sorted((self.folder / "plots").glob("*.png")):
             self.tracker.log_artifact(path, "plots")
 
 
+def experiment_of(folder: Path, tracking: TrackingConfig) -> str:
+    """The MLflow experiment: the one that was asked for, or one named after the folder."""
+    default = TrackingConfig.model_fields["experiment"].default
+    return folder.resolve().name if tracking.experiment == default else tracking.experiment
+
+
 @contextlib.contextmanager
-def summary(folder: Path, plan: Plan, experiment: str) -> Iterator[Summary]:
+def summary(
+    folder: Path, tracking: TrackingConfig, params: Mapping[str, str], kind: str
+) -> Iterator[Summary]:
     """Opens the summary run, or that of an earlier sitting.
 
     It comes before the trials, so that the experiment is there when they start side by side.
 
     Args:
-        folder: Of the bench; keeps which run it is.
-        plan: Gives the parameters, and whether there is tracking.
-        experiment: In which everything is.
+        folder: Of the bench or panel; keeps which run it is.
+        tracking: Whether there is any, and where.
+        params: What the run is of.
+        kind: Name of the tag that holds the folder.
     """
-    if not plan.job.tracking.enabled:
+    if not tracking.enabled:
         yield Summary(NullTracker(), folder, None)
         return
     path, state = folder / _STATE, None
     with contextlib.suppress(DataError):  # without it there is one summary run more
         state = read_json(path)
-    name, store = f"summary of {folder.resolve().name}", plan.job.tracking.uri
-    tracker = MlflowTracker(experiment, name, store, state)
+    name, experiment = f"summary of {folder.resolve().name}", experiment_of(folder, tracking)
+    tracker = MlflowTracker(experiment, name, tracking.uri, state)
     with closed_with_status(tracker):
         write_json_atomic(path, tracker.state())
-        tracker.log_params({
-            "task": plan.job.task, "dataset": plan.job.dataset, "budget": str(plan.budget),
-            "methods": ", ".join(entrant.name for entrant in plan.entrants),
-            "seeds": ", ".join(map(str, plan.seeds)), "against": plan.against,
-        })  # fmt: skip
-        tracker.set_tags({"bench": str(folder)})
+        tracker.log_params(dict(params))
+        tracker.set_tags({kind: str(folder)})
         yield Summary(tracker, folder, tracker.run_id)
+
+
+def summary_of_bench(folder: Path, plan: Plan) -> AbstractContextManager[Summary]:
+    """The summary run of a bench."""
+    params = {
+        "task": plan.job.task, "dataset": plan.job.dataset, "budget": str(plan.budget),
+        "methods": ", ".join(entrant.name for entrant in plan.entrants),
+        "seeds": ", ".join(map(str, plan.seeds)), "against": plan.against,
+    }  # fmt: skip
+    return summary(folder, plan.job.tracking, params, "bench")
+
+
+def record_bench(summary: Summary, results: pd.DataFrame, found: Comparison) -> None:
+    """Records the comparison, and the files of the bench."""
+    values = {
+        f"{line.method}.{name}": value
+        for line in found.lines
+        for name, value in {
+            f"test.{found.metric}": line.test.mean, f"valid.{found.metric}": line.valid.mean,
+            "rank": line.rank, "search_seconds": line.search_seconds,
+            "minus": line.minus.mean if line.minus else math.nan,
+        }.items()
+    }  # fmt: skip
+    summary.record(values, int((results["status"] == "finished").sum()), _FILES)

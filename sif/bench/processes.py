@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,32 +15,33 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Generic, TypeVar
 
 from sif.bench.folder import State
-from sif.bench.plan import Trial
+
+T = TypeVar("T")
 
 _POLL = 0.05  # seconds between looks at the processes
 _GRACE = 20.0  # seconds that an interrupted trial has to end by itself
 _TAIL = 4096  # bytes of a log in which the reason of a failure is looked for
-_ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
-)
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 @dataclass(frozen=True)
-class Work:
+class Work(Generic[T]):
     """A trial, the command that does it, and the file that its output is appended to."""
 
-    trial: Trial
+    trial: T
     command: Sequence[str]
     log: Path
 
 
 @dataclass
-class _Running:
-    work: Work
+class _Running(Generic[T]):
+    work: Work[T]
     process: subprocess.Popen[bytes]
     offset: int  # bytes of the log that were there before
+    peak_memory_mb: float | None = None  # until now
 
 
 def job_command(arguments: Sequence[str | Path]) -> list[str]:
@@ -48,11 +50,12 @@ def job_command(arguments: Sequence[str | Path]) -> list[str]:
 
 
 def run_all(
-    works: Sequence[Work],
+    works: Sequence[Work[T]],
     workers: int,
-    ended: Callable[[Trial, State], None],
-    waiting: Callable[[Sequence[Trial]], None] = lambda running: None,
+    ended: Callable[[T, State], None],
+    waiting: Callable[[Sequence[T]], None] = lambda running: None,
     inherited: Sequence[int] = (),
+    threads: int | None = 1,
 ) -> None:
     """Runs processes, at most `workers` at a time, in the order given.
 
@@ -62,17 +65,20 @@ def run_all(
         ended: Told how each ended.
         waiting: Called now and then with the running work.
         inherited: File descriptors that the processes keep open.
+        threads: Of each process; None: as many as it takes by itself.
 
     Raises:
         KeyboardInterrupt: Also for SIGTERM and SIGHUP; the processes have been interrupted and
             have ended.
     """
-    left, running = deque(works), list[_Running]()
+    left, running = deque(works), list[_Running[T]]()
     with _terminable():
         try:
             while left or running:
                 while left and len(running) < workers:
-                    running.append(_start(left.popleft(), inherited))
+                    running.append(_start(left.popleft(), inherited, threads))
+                for one in running:
+                    _look_at_memory(one)
                 for one in [one for one in running if one.process.poll() is not None]:
                     running.remove(one)
                     ended(one.work.trial, _end(one))
@@ -83,10 +89,11 @@ def run_all(
             raise
 
 
-def _start(work: Work, inherited: Sequence[int]) -> _Running:
+def _start(work: Work[T], inherited: Sequence[int], threads: int | None) -> _Running[T]:
     # The package that is running here, wherever it was started from.
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | _ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    few = {} if threads is None else dict.fromkeys(_THREADS, str(threads))
+    environment = os.environ | few | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     work.log.parent.mkdir(parents=True, exist_ok=True)
     with work.log.open("ab") as log:
         offset = log.tell()
@@ -98,14 +105,25 @@ def _start(work: Work, inherited: Sequence[int]) -> _Running:
     return _Running(work, process, offset)
 
 
-def _end(one: _Running) -> State:
-    code = one.process.returncode
+def _look_at_memory(one: _Running[T]) -> None:
+    """Takes note of the peak since the process last reset it, where Linux tells it.
+
+    Jobs reset it for each of their stages, so that none of its later answers is that of the whole.
+    """
+    with contextlib.suppress(OSError):  # the process has just ended, or another system
+        status = Path(f"/proc/{one.process.pid}/status").read_text(encoding="utf-8")
+        if match := re.search(r"VmHWM:\s*(\d+) kB", status):  # a process that has ended has none
+            one.peak_memory_mb = max(one.peak_memory_mb or 0.0, int(match[1]) / 1024)
+
+
+def _end(one: _Running[T]) -> State:
+    code, peak = one.process.returncode, one.peak_memory_mb
     if code == 0:
-        return State("finished")
+        return State("finished", peak_memory_mb=peak)
     if code < 0:
         with contextlib.suppress(ValueError):
-            return State("failed", f"ended by signal {-code} ({signal.Signals(-code).name})")
-    return State("failed", _last_line(one.work.log, one.offset) or f"exit code {code}")
+            return State("failed", f"ended by signal {-code} ({signal.Signals(-code).name})", peak)
+    return State("failed", _last_line(one.work.log, one.offset) or f"exit code {code}", peak)
 
 
 def _last_line(log: Path, offset: int) -> str:

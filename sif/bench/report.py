@@ -99,10 +99,10 @@ def cells(found: Comparison, sign: str = "+-") -> tuple[list[str], list[list[str
     ]  # fmt: skip
     rows = [
         [
-            line.method, str(line.seeds), _spread(line.test, sign), _spread(line.valid, sign),
-            _number(line.rank, ".2f"),
+            line.method, str(line.seeds), spread(line.test, sign), spread(line.valid, sign),
+            number(line.rank, ".2f"),
             "" if line.minus is None else _interval(line.minus),
-            _number(line.search_seconds, ".1f"), _number(line.search_steps, ".0f"),
+            number(line.search_seconds, ".1f"), number(line.search_steps, ".0f"),
         ]
         for line in found.lines
     ]  # fmt: skip
@@ -122,7 +122,7 @@ def markdown(found: Comparison, results: pd.DataFrame, plan: Plan, figures: Sequ
     heading = f"{len(plan.entrants)} methods, {len(plan.seeds)} seeds, {plan.budget} each"
     table = ["No trial has finished."]
     if found.metric is not None:
-        table = [_markdown_table(*cells(found, "±")), _legend(found)]
+        table = [markdown_table(*cells(found, "±")), _legend(found)]
     parts = [
         f"# {job.task} on {Path(job.dataset).name}: {heading}",
         *table,
@@ -167,7 +167,9 @@ def _legend(found: Comparison) -> str:
     )
 
 
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in markdown, all columns but the first to the right."""
+
     def line(texts: Sequence[str]) -> str:
         return f"| {' | '.join(text.replace('|', '/') for text in texts)} |"
 
@@ -175,7 +177,8 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     return "\n".join([line(header), rule, *map(line, rows)])
 
 
-def _spread(found: Estimate, sign: str) -> str:
+def spread(found: Estimate, sign: str) -> str:
+    """Mean and standard deviation as text, such as "0.3459 +- 0.0016"."""
     if not found.n:
         return "-"
     return f"{found.mean:.4f}" + (f" {sign} {found.deviation:.4f}" if found.n > 1 else "")
@@ -188,5 +191,6 @@ def _interval(found: Estimate) -> str:
     return f"{found.mean:+.4f}{bounds}"
 
 
-def _number(value: float, form: str) -> str:
+def number(value: float, form: str) -> str:
+    """A number as text; "-" where there is none."""
     return "-" if math.isnan(value) else f"{value:{form}}"

@@ -107,11 +107,16 @@ class Request:
             task, file=self.file, sets=[*_NO_LIMITS, *self.sets], flags=flags,
             layers=[parsed_item(item) for item in entrant.sets],
         )  # fmt: skip
-        if task_named(config.task).in_turn(config) is not None:
-            raise ConfigError(
-                "data.protocol: expected one split per trial, found several: set data.moment"
-            )
+        check_one_split(config)
         return config
+
+
+def check_one_split(config: CommonConfig) -> None:
+    """Raises ConfigError for a job that would run several in turn."""
+    if task_named(config.task).in_turn(config) is not None:
+        raise ConfigError(
+            "data.protocol: expected one split per trial, found several: set data.moment"
+        )
 
 
 _NO_LIMITS = ("budget=null", "search.seconds=null", "search.steps=null")

@@ -44,7 +44,8 @@ def gather(folder: BenchFolder, plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]
             trial = Trial(entrant, seed)
             refused = plan.refused.get(entrant.name)
             state = folder.state(trial) if refused is None else State("refused", refused)
-            row: dict[str, Any] = {"method": entrant.name, "seed": seed, **vars(state)}
+            row: dict[str, Any] = {"method": entrant.name, "seed": seed}
+            row |= {"status": state.status, "reason": state.reason}
             if state.status == "finished":
                 row |= result_of(folder.run(trial))
                 points += curve_of(folder.run(trial), entrant.name, seed)

@@ -424,7 +424,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench") / "one"
     variants = ["--variant", *CLIP, "--variant", *BROKEN]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sif.bench.bench.run_all", run_here)
+        patch.setattr("sif.bench.sitting.run_all", run_here)
         assert cli.main([*arguments(folder, 6, *variants), "--quiet"]) == 2
     return folder
 
@@ -502,7 +502,7 @@ def tapped(monkeypatch: pytest.MonkeyPatch) -> Tapped:
         def run(*given: Any) -> None:
             run_all(*given[:3], waiting, *given[4:])
 
-        monkeypatch.setattr("sif.bench.bench.run_all", run)
+        monkeypatch.setattr("sif.bench.sitting.run_all", run)
 
     monkeypatch.setattr(trials, "_start", start)
     return tap
@@ -642,15 +642,15 @@ def test_mlflow_has_an_experiment_with_a_summary_run(finished: Path, tmp_path: P
     shutil.copytree(finished, folder)
     bench = Bench.open(folder, {"enabled": True, "uri": uri})
     assert bench.experiment == "cup"
-    command = bench._command(BenchFolder(folder), Trial(Entrant("new", "nasp"), 8), "1e5")
+    command = bench._sitting(BenchFolder(folder), "1e5").command(Trial(Entrant("new", "nasp"), 8))
     assert 'tracking.experiment="cup"' in command
     assert 'tracking.parent="1e5"' in command  # else YAML reads a number
     assert command[-2:] == ["--tracking-uri", uri]
     for _ in range(2):  # a later sitting goes on in the same run
-        with recording.summary(folder, bench.plan, bench.experiment) as summary:
+        with recording.summary_of_bench(folder, bench.plan) as summary:
             found = bench.report()
-            summary.record(found.results, found.comparison)
-    with pytest.raises(SifError), recording.summary(folder, bench.plan, "cup"):
+            recording.record_bench(summary, found.results, found.comparison)
+    with pytest.raises(SifError), recording.summary_of_bench(folder, bench.plan):
         raise SifError("stopped")
     client = mlflow.MlflowClient(tracking_uri=uri)
     settings = TrackingConfig(experiment="cup", uri=uri, parent=summary.run_id)

@@ -1,0 +1,120 @@
+"""One sitting of a bench or a panel: trials that have not finished run, and each end is told."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from sif.bench.folder import Named, State, TrialsFolder
+from sif.bench.processes import Work, job_command, run_all
+from sif.config import TrackingConfig
+from sif.tasks.console import Console
+
+T = TypeVar("T", bound=Named)
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Nesting:
+    """The place of trials in MLflow.
+
+    Attributes:
+        tracking: Whether there is any, and in which store.
+        experiment: Of the trials and of the run in which they are nested.
+        parent: That run; None: none.
+    """
+
+    tracking: TrackingConfig
+    experiment: str
+    parent: str | None = None
+
+    def command(
+        self, run: Path, begin: Sequence[str | Path], sets: Sequence[str] = ()
+    ) -> list[str]:
+        """The command that begins a trial's job, or goes on with it where it was begun.
+
+        Args:
+            run: Run folder of the trial.
+            begin: Options of a job that begins.
+            sets: Settings of a job that begins, "key=value".
+        """
+        tracking = self.tracking
+        store: list[str | Path] = [] if tracking.enabled else ["--no-tracking"]
+        if tracking.enabled and tracking.uri is not None:
+            store = ["--tracking-uri", tracking.uri]
+        if (run / "config.yaml").is_file():
+            return job_command(["--resume", run, "--quiet", *store])
+        nested = [] if self.parent is None else [f"tracking.parent={json.dumps(self.parent)}"]
+        return job_command([
+            *begin, "--set", f"tracking.experiment={json.dumps(self.experiment)}", *nested, *sets,
+            "--output-dir", run, "--quiet", *store,
+        ])  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sitting(Generic[T]):
+    """Trials that run until all have ended.
+
+    Attributes:
+        place: Folder of the trials, which keeps how they end.
+        trials: All of them, in the order in which they run.
+        command: Begins a trial's job, or goes on with it.
+        outcome: The end of a trial, on one line.
+    """
+
+    place: TrialsFolder
+    trials: Sequence[T]
+    command: Callable[[T], list[str]]
+    outcome: Callable[[T, State], str]
+
+    @property
+    def left(self) -> list[T]:
+        """Trials that have not finished."""
+        return [one for one in self.trials if self.place.state(one).status != "finished"]
+
+    def run(
+        self, console: Console, stage: str, workers: int, inherited: Sequence[int],
+        threads: int | None = 1,
+    ) -> None:  # fmt: skip
+        """Runs what is left.
+
+        Args:
+            console: Gets a line for each end, and the progress.
+            stage: Name of the progress.
+            workers: Processes at a time.
+            inherited: File descriptors that the processes keep open.
+            threads: Of each process; None: as many as it takes by itself.
+
+        Raises:
+            KeyboardInterrupt: The trials have been stopped; a later sitting continues.
+        """
+        left, total = self.left, len(self.trials)
+        done = total - len(left)
+
+        def ended(trial: T, state: State) -> None:
+            nonlocal done
+            done += 1
+            self.place.record(trial, state)
+            console.line(f"{done}/{total} {trial.name}: {self._told(trial, state)}")
+
+        def waiting(running: Sequence[T]) -> None:
+            if console.terminal:
+                console.progress(stage, done, total, ", ".join(trial.name for trial in running))
+
+        works = [Work(one, self.command(one), self.place.log(one)) for one in left]
+        run_all(works, workers, ended, waiting, inherited, threads)
+
+    def _told(self, trial: T, state: State) -> str:
+        if state.status != "finished":
+            return f"{state.status}: {state.reason}"
+        return self.outcome(trial, state)
