@@ -56,6 +56,10 @@ class DivergedError(ConfigError):
     """A search or training whose numbers are no longer finite."""
 
 
+class FailedJobsError(SifError):
+    """Jobs that failed beside others, whose results are there."""
+
+
 class NotFittedError(ConfigError, ValueError, AttributeError):
     """A model used before `fit`; a ValueError and AttributeError, as in scikit-learn.
 

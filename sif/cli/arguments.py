@@ -31,11 +31,7 @@ def either(*arguments: Argument) -> Argument:
     return add
 
 
-JOB_ARGUMENTS: tuple[Argument, ...] = (
-    # Asked for when there is a parser: other packages may have registered theirs by then.
-    lambda parser: parser.add_argument("--task", metavar="TASK", help=", ".join(task_names())),
-    argument("--dataset", metavar="NAME|FILE", help="known name, or CSV, TSV, Parquet, .inter"),
-    argument("--split-file", metavar="FILE", help="a split made elsewhere (.npz or folder)"),
+SHARED_ARGUMENTS: tuple[Argument, ...] = (
     argument("--config", metavar="FILE|PRESET", help="settings in YAML, or e.g. cf/default"),
     argument("--set", metavar="K=V", nargs="+", action="extend", default=[],
              help="e.g. train.epochs=50"),
@@ -47,16 +43,24 @@ JOB_ARGUMENTS: tuple[Argument, ...] = (
                  help="no MLflow"),
     ),
 )  # fmt: skip
-"""Options of every command that makes jobs."""
-JOB_FLAGS = {
-    "dataset": "dataset",
-    "split_file": "data.split_file",
+"""Options of every command that makes jobs, whatever their data."""
+JOB_ARGUMENTS: tuple[Argument, ...] = (
+    # Asked for when there is a parser: other packages may have registered theirs by then.
+    lambda parser: parser.add_argument("--task", metavar="TASK", help=", ".join(task_names())),
+    argument("--dataset", metavar="NAME|FILE", help="known name, or CSV, TSV, Parquet, .inter"),
+    argument("--split-file", metavar="FILE", help="a split made elsewhere (.npz or folder)"),
+    *SHARED_ARGUMENTS,
+)
+"""Options of commands that make jobs of one task and one data set."""
+SHARED_FLAGS = {
     "device": "device",
     "data_dir": "data.dir",
     "tracking_uri": "tracking.uri",
     "tracking": "tracking.enabled",
 }
 """Name of an argument to the key of a configuration."""
+JOB_FLAGS = {"dataset": "dataset", "split_file": "data.split_file", **SHARED_FLAGS}
+"""The same of commands that make jobs of one task and one data set."""
 
 
 def given(values: argparse.Namespace, flags: Mapping[str, str] = JOB_FLAGS) -> dict[str, Any]:

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sif.cli.arguments import JOB_ARGUMENTS, Argument, argument, either, program
+from sif.cli.arguments import (
+    JOB_ARGUMENTS,
+    SHARED_ARGUMENTS,
+    Argument,
+    argument,
+    either,
+    program,
+)
 from sif.config import TASKS, load_config
 from sif.errors import ConfigError
 from sif.methods.registry import METHODS
@@ -205,6 +212,13 @@ def bench(values: argparse.Namespace) -> None:
     command.run(values)
 
 
+def panel(values: argparse.Namespace) -> None:
+    """Runs the default job over data sets; reports everything before it raises for failed jobs."""
+    from sif.cli import panel as command
+
+    command.run(values)
+
+
 _RUN = (argument("run", type=Path, metavar="RUN", help="run folder"),)
 
 OTHERS: dict[str, Verb] = {
@@ -242,6 +256,21 @@ OTHERS: dict[str, Verb] = {
         either(
             argument("--resume", metavar="DIR", type=Path, help="continue a bench"),
             argument("--report", metavar="DIR", type=Path, help="table and figures again"),
+        ),
+        argument("--quiet", action="store_true", help="only the report"),
+    )),
+    "panel": Verb("run the default job over a list of data sets", panel, (
+        argument("--data", metavar="DATA", nargs="+", default=[],
+                 help="known names, files, or YAML lists of them, such as panel/public"),
+        *SHARED_ARGUMENTS,
+        argument("--seeds", type=int, metavar="N", help="number of seeds (default: 1)"),
+        argument("--seed", type=int, metavar="N", help="the first of them (default: 0)"),
+        argument("--budget", metavar="TIME", help="of each job: 90, 10min, 1h"),
+        argument("--jobs", type=int, metavar="N", default=1, help="jobs at a time (default: 1)"),
+        either(
+            argument("--output-dir", metavar="DIR", type=Path,
+                     help="default: a new one in panels/; one that is there goes on"),
+            argument("--report", metavar="DIR", type=Path, help="table and figure again"),
         ),
         argument("--quiet", action="store_true", help="only the report"),
     )),

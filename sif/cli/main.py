@@ -1,7 +1,7 @@
 """The command line: a table of verbs over ordinary functions; `run` is the verb when none is given.
 
 What the user got wrong becomes one line on stderr and exit code 2 (`--debug` adds the traceback);
-an interrupted job exits with 130 and says how to go on.
+an interrupted job exits with 130 and says how to go on, a panel in which jobs failed with 1.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from sif.config import (
     differences,
     new_run_folder,
 )
-from sif.errors import LONGEST, ConfigError, SifError, one_line
+from sif.errors import LONGEST, ConfigError, FailedJobsError, SifError, one_line
 from sif.utils.registry import NameTaken
 
+EXIT_FAILED_JOBS = 1
 EXIT_BAD_INPUT = 2
 
 _DESCRIPTION = """\
@@ -60,6 +61,7 @@ _OPTIONS = (
     (r"\btracking\.enabled=false$", "--no-tracking"),
     (r"\banother output_dir, or resume ", "another --output-dir, or continue it with --resume "),
     (r"\bgive a budget$", "give --budget"),
+    (r"\bgive another output_dir$", "give another --output-dir"),
 )
 """Words in messages of the library, and the options of the command line for them."""
 
@@ -185,7 +187,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None takes those of the process.
 
     Returns:
-        The exit code: 0, 2 for what the user can mend, 130 when interrupted.
+        The exit code: 0, 1 for a panel in which jobs failed, 2 for what the user can mend, 130
+        when interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -202,7 +205,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SifError, OSError) as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        return _report(f"error: {_one_line(error)}", EXIT_BAD_INPUT)
+        code = EXIT_FAILED_JOBS if isinstance(error, FailedJobsError) else EXIT_BAD_INPUT
+        return _report(f"error: {_one_line(error)}", code)
 
 
 @contextmanager

@@ -27,6 +27,8 @@ DEEPEST = 20
 """Levels of collections within each other."""
 MOST = 20_000
 """Values of a document, those that an alias repeats included."""
+_LISTS = "panel/"
+"""The folder among the presets whose files are lists of data sets."""
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
@@ -154,8 +156,33 @@ def shipped(kind: Literal["configs", "datasets"]) -> Path:
 
 def presets() -> list[str]:
     """Names of the shipped presets, e.g. 'cf/default'."""
+    return [name for name in _shipped_names() if not name.startswith(_LISTS)]
+
+
+def _shipped_names() -> list[str]:
     folder = shipped("configs")
     return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+
+
+def find_list(name: str) -> Path | None:
+    """File of a list of data sets: any YAML file, or a shipped list's, such as 'panel/public'.
+
+    Args:
+        name: Of a file or of a list.
+
+    Raises:
+        ConfigError: It begins as the shipped ones do, and is none.
+    """
+    if exists(name) and Path(name).is_file() and Path(name).suffix in (".yaml", ".yml"):
+        return Path(name)
+    if not name.startswith(_LISTS) or Path(name).suffix:
+        return None
+    known = [one for one in _shipped_names() if one.startswith(_LISTS)]
+    if name not in known:
+        raise ConfigError(
+            f"{name}: no such file, and no list ({', '.join(known)}){did_you_mean(name, known)}"
+        )
+    return shipped("configs") / f"{name}.yaml"
 
 
 def find_config(name: str | Path) -> Path:

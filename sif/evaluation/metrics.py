@@ -117,7 +117,7 @@ def paired_bootstrap(a: ArrayLike, b: ArrayLike, seed: int, *, n: int = 10_000) 
         The mean difference and its interval; an infinite one where a single user carries the mean.
     """
     gap = _difference(a, b)
-    sums = _resampled_sums(gap[:, None], seed, n)
+    sums = resampled_sums(gap[:, None], seed, n)
     return _interval(float(gap.mean()), sums[:, 0] / gap.size, gap.size)
 
 
@@ -148,7 +148,7 @@ def paired_ratio_bootstrap(
         return np.sqrt(first) - np.sqrt(second) if root else first - second
 
     mean = float(statistic(columns.sum(axis=0, keepdims=True))[0])
-    return _interval(mean, statistic(_resampled_sums(columns, seed, n)), len(columns))
+    return _interval(mean, statistic(resampled_sums(columns, seed, n)), len(columns))
 
 
 def _difference(a: ArrayLike, b: ArrayLike) -> Floats:
@@ -160,7 +160,7 @@ def _difference(a: ArrayLike, b: ArrayLike) -> Floats:
     return first - second
 
 
-def _resampled_sums(columns: Floats, seed: int, n: int) -> Floats:
+def resampled_sums(columns: Floats, seed: int, n: int) -> Floats:
     """Column sums (n, n_columns) over n resamples with replacement of the rows of `columns`."""
     rng = np.random.default_rng(seed)
     rows = len(columns)

@@ -10,14 +10,17 @@ from sif.plots.cells import cell_graphs
 from sif.plots.function import history_decays, interaction_surface, transform_curves
 from sif.plots.gates import Strips, gate_trajectories
 from sif.plots.methods import anytime_curves, method_points
+from sif.plots.ranks import RankRow, average_ranks
 from sif.plots.results import test_comparison, validation_against_seconds
 from sif.plots.splits import group_comparison, last_gaps, split_timeline
 from sif.plots.trajectories import alpha_trajectories
 
 __all__ = [
+    "RankRow",
     "Strips",
     "alpha_trajectories",
     "anytime_curves",
+    "average_ranks",
     "cell_graphs",
     "gate_trajectories",
     "group_comparison",

@@ -17,7 +17,7 @@ from sif.errors import ConfigError, DataError
 from sif.methods.registry import METHODS
 from sif.problems.configuration import load_job_config, resolved
 from sif.tasks.base import JobContext, RunResult
-from sif.tasks.checkpoint import StageFolder, search_history
+from sif.tasks.checkpoint import StageFolder, evaluations_of, search_history
 from sif.tasks.console import Console
 from sif.tasks.figures import draw_again
 from sif.tasks.job import JobRunner
@@ -215,6 +215,7 @@ __all__ = [
     "RunResult",
     "check",
     "evaluate",
+    "evaluations_of",
     "plot",
     "run",
     "run_job",

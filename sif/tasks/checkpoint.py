@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sif.errors import CheckpointError, DamagedError
+from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import SEARCHED, StageStore
 from sif.tracking import Tracker
 from sif.utils import checkpoint
@@ -164,3 +165,28 @@ def search_history(folder: Path) -> list[dict[str, Any]]:
             history: list[dict[str, Any]] = checkpoint.load(path, "stage")["state"]["history"]
             return history
     raise CheckpointError(f"{folder}: expected a run with a finished search, found none")
+
+
+_TESTED = ("test-", "baseline-", "refit-")  # of networks; of baselines, fitted once or again
+
+
+def evaluations_of(folder: Path) -> dict[str, Evaluation]:
+    """Every model of a finished job on the test part, with values of each user.
+
+    Args:
+        folder: Run folder of the job.
+
+    Returns:
+        Evaluations by the names of the models.
+
+    Raises:
+        CheckpointError: A file of a stage cannot be read.
+    """
+    found = {}
+    for path in sorted((folder / "checkpoint").glob(f"*{_SUFFIX}")):
+        if not path.name.startswith(_TESTED) or path.name.endswith(f".partial{_SUFFIX}"):
+            continue
+        state = checkpoint.load(path, "stage")["state"]
+        if "test" in state and "name" in state:  # no stage that fits alone
+            found[str(state["name"])] = Evaluation(**state["test"])
+    return found

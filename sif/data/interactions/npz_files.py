@@ -62,6 +62,20 @@ def read_npz_parts(path: Path, context: Sequence[str] = ()) -> tuple[Interaction
     return _rows(npz), npz.integers(PART)
 
 
+def has_parts(path: Path) -> bool:
+    """True for an npz that holds a split: rows of more parts than one.
+
+    Nothing but the parts is read; of a file that cannot be read whoever reads all of it tells.
+    """
+    if not is_npz(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive, reading(path, "an npz"):
+            return f"{PART}.npy" in archive.namelist() and bool(_load(archive, PART).any())
+    except DataError:
+        return True
+
+
 def _rows(npz: _Npz) -> Interactions:
     columns, vocabularies = [], []
     for name in npz.fields:
