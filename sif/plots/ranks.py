@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LONG = 84  # characters of a line beneath the axis
+_LONG = 72  # characters of a line beneath the axis
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def average_ranks(figure: Figure, rows: Sequence[RankRow], data: int, meaning: s
     for place, row in enumerate(rows):
         _draw(axes, place, row, overlaps(best, row))
     ruled(axes)
+    axes.set_xticks(range(1, len(rows) + 1, 1 + len(rows) // 13))
     embolden(axes, 0)
     which = f"average rank over {data} data sets" if data > 1 else "rank on one data set"
     dots = "; dots: data sets" if data > 1 else ""

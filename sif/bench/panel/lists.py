@@ -112,35 +112,3 @@ def _read(file: Path, source: str) -> list[Listed]:
             Listed(entry.data, where, file.parent, entry.name, metric, entry.highest, layers)
         )
     return found
-
-
-def _opened(text: str) -> list[Listed]:
-    file = find_list(text)
-    if file is None and text.endswith(_ENDINGS):
-        raise ConfigError(f"{text}: no such file")
-    return [Listed(text)] if file is None else _read(file, text)
-
-
-def _read(file: Path, source: str) -> list[Listed]:
-    content = read_yaml(file, source)
-    try:
-        whole = validated(_DataList, content, ())
-    except ConfigError as error:
-        raise ConfigError(f"{source}: expected a list of data sets: {error}") from None
-    found = []
-    for one in whole.data:
-        entry = _ListedData(data=one) if isinstance(one, str) else one
-        where = f"{source}: {entry.name or entry.data}"
-        layers = ((f"{source}: settings", whole.settings), (where, entry.settings))
-        found.append(
-            Listed(
-                entry.data,
-                where,
-                file.parent,
-                entry.name,
-                entry.metric or whole.metric,
-                entry.highest,
-                layers,
-            )  # fmt: skip
-        )
-    return found

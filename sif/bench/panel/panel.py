@@ -24,6 +24,7 @@ from sif.bench.sitting import Nesting, Sitting, cores
 from sif.config import TrackingConfig
 from sif.config.loading import dotted
 from sif.errors import CheckpointError, ConfigError
+from sif.evaluation.comparison import counted
 from sif.tasks.console import Console
 from sif.tasks.figures import save_and_draw
 from sif.utils.argument_types import checks_types
@@ -135,7 +136,7 @@ class Panel:
 
     def __repr__(self) -> str:
         names = ", ".join(entry.name for entry in self.plan.entries)
-        return f"Panel({str(self.folder)!r}: {names}; {len(self.plan.seeds)} seeds)"
+        return f"Panel({str(self.folder)!r}: {names}; {counted(len(self.plan.seeds), 'seeds')})"
 
     @checks_types
     def run(self, jobs: int = 1, *, quiet: bool = False) -> PanelResult:
@@ -182,7 +183,8 @@ class Panel:
         waiting = [one.name for one in sitting.left]
         done = [one.name for one in sitting.trials if one.name not in waiting]
         console.line(
-            f"{len(self.plan.entries)} data set(s) x {len(self.plan.seeds)} seed(s)"
+            f"{len(self.plan.entries)} data set(s) x "
+            f"{counted(len(self.plan.seeds), 'seeds')}"
             + (f"; finished before: {', '.join(done)}" if done else "")
         )
         sitting.run(console, "panel", jobs, inherited, threads)

@@ -185,8 +185,8 @@ def _intervals(
     drawn = sum(resampled_ranks(users[str(name)], columns, seed) for name in table.index)
     ends = np.quantile(np.asarray(drawn) / n, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     told = (
-        f"bars: 95 % bootstrap over the users of the {n} data set(s), under {FEWEST}: too few to "
-        "speak of others"
+        f"bars: 95 % bootstrap over users; under {FEWEST} data sets, as here, say nothing about "
+        "others"
     )
     return ends[0], ends[1], told
 
