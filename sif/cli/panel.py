@@ -20,7 +20,7 @@ def run(values: argparse.Namespace) -> None:
         KeyboardInterrupt: With how to go on.
     """
     if values.report is not None:
-        report = Panel.of(folder=values.report).report()
+        report = Panel.open(values.report).report()
         print(report.text, *report.missing, report.folder / "report.md", sep="\n")
         return
     _check(values)

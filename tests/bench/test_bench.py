@@ -9,8 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -341,15 +340,6 @@ def test_without_a_search_there_is_no_history(tmp_path: Path) -> None:
 # Processes
 
 
-@pytest.fixture(autouse=True)
-def interruptible() -> Iterator[None]:
-    """Signals end this process also where a shell has started it in the background."""
-    before = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def work(tmp_path: Path, name: str, code: str) -> Work:
     trial = Trial(Entrant(name, "nasp"), 0)
     return Work(trial, [sys.executable, "-c", code], tmp_path / f"{trial.name}.log")
@@ -405,21 +395,8 @@ def test_an_interruption_ends_the_processes_first(tmp_path: Path) -> None:
 # Whole benches
 
 
-def run_here(works: Sequence[Work], *given: Any) -> None:
-    """As `run_all`, in this process: a process for each trial takes seconds to import torch."""
-    ended: Callable[[Trial, State], None] = given[1]
-    for one in works:
-        program, *words = one.command[2:]
-        assert program == "sif"
-        one.log.parent.mkdir(parents=True, exist_ok=True)
-        with one.log.open("a") as log, redirect_stdout(log), redirect_stderr(log):
-            code = cli.main(words)
-        reason = trials._last_line(one.log, 0)
-        ended(one.trial, State("failed", reason) if code else State("finished"))
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, run_here: Callable[..., None]) -> Path:
     """A bench of three entrants, one of which diverges; do not change it."""
     folder = tmp_path_factory.mktemp("bench") / "one"
     variants = ["--variant", *CLIP, "--variant", *BROKEN]

@@ -79,6 +79,7 @@ def entries(found: Sequence[Listed], settings: Settings) -> tuple[Entry, ...]:
     Raises:
         ConfigError: A file that is nowhere, an unknown metric, two of one name, or a setting that
             jobs do not take or a panel sets itself.
+        DataError: A known data set of images or texts.
     """
     made = tuple(_entry(one, settings) for one in found)
     names = [one.name for one in made]
@@ -118,6 +119,7 @@ def _source(one: Listed, config: CFConfig) -> tuple[str, str]:
     """Key and value of the setting that names the data."""
     known = list_datasets()
     if one.data in known:
+        known[one.data].check_content("interactions")
         return "dataset", one.data
     path = _located(one, config)
     published = config.data.protocol in (None, "file")

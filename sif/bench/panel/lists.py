@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from sif.config.files import find_list, read_yaml
 from sif.config.messages import validated
@@ -38,12 +38,28 @@ class _ListedData(Section):
     settings: dict[str, Any] = Field({}, description="of its jobs, nested or by dotted names")
 
 
+def _entry(value: Any) -> Any:
+    """Takes a name or file for an entry without anything else."""
+    return {"data": value} if isinstance(value, str) else value
+
+
+def _some(entries: tuple[_ListedData, ...]) -> tuple[_ListedData, ...]:
+    """Refuses a list without entries."""
+    if not entries:
+        raise ValueError("expected at least one data set, found none")
+    return entries
+
+
 class _DataList(Section):
     """The content of a list."""
 
     metric: str | None = Field(None, description="of entries without one; None: the objective's")
     settings: dict[str, Any] = Field({}, description="of the jobs of all entries")
-    data: Annotated[tuple[str | _ListedData, ...], Field(strict=False, min_length=1)]
+    data: Annotated[
+        tuple[Annotated[_ListedData, BeforeValidator(_entry)], ...],
+        Field(strict=False),
+        AfterValidator(_some),
+    ]
 
 
 @dataclass(frozen=True)
@@ -103,8 +119,7 @@ def _read(file: Path, source: str) -> list[Listed]:
     except ConfigError as error:
         raise ConfigError(f"{source}: expected a list of data sets: {error}") from None
     found = []
-    for one in whole.data:
-        entry = _ListedData(data=one) if isinstance(one, str) else one
+    for entry in whole.data:
         where = f"{source}: {entry.name or entry.data}"
         layers = ((f"{source}: settings", whole.settings), (where, entry.settings))
         metric = entry.metric or whole.metric

@@ -114,12 +114,11 @@ class Panel:
             ConfigError: A file that is nowhere, an unknown metric, two data sets of one name, an
                 empty list, or other settings than the folder has, in one line.
         """
-        given = Settings(file, sets, settings)
+        given, asked = Settings(file, sets, settings), _seeds(seeds)
         place = PanelFolder(_new_folder() if folder is None else Path(folder))
         saved = place.plan() if place.is_there else None
         if saved is None:
             place.check_free()
-        asked = _seeds(seeds)
         if not data and saved is not None:
             _check_unchanged(place, file, sets, settings)
             plan = PanelPlan(saved.entries, tuple(dict.fromkeys((*saved.seeds, *asked))))
@@ -133,6 +132,20 @@ class Panel:
                 told = f"{folder}: cannot go on with other settings ({error})"
                 raise ConfigError(f"{told}; give another output_dir") from None
         return cls(place.path, plan, tracking)
+
+    @classmethod
+    @checks_types
+    def open(cls, folder: str | Path) -> Panel:
+        """The panel that a folder holds.
+
+        Args:
+            folder: Of the panel.
+
+        Raises:
+            ConfigError: No panel, or of another version.
+        """
+        plan = PanelFolder(Path(folder)).plan()
+        return cls(Path(folder), plan, plan.entries[0].job.tracking)
 
     def __repr__(self) -> str:
         names = ", ".join(entry.name for entry in self.plan.entries)
