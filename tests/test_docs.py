@@ -84,9 +84,10 @@ def test_a_command_is_understood(
     words = shlex.split(command.replace("--seed S", "--seed 0"))
     assert cli.main(words) == 0, capsys.readouterr().err
     (values,) = parsed
-    if "set" in values and values.resume is None and "report" not in values:
+    of_a_job = "set" in values and "report" not in values and values.resume is None
+    if of_a_job or "data" in values:
         check_settings(values, values.set)
-    if getattr(values, "budget", None):
+    if getattr(values, "budget", None) and "variant" in values:
         for name, method, *sets in values.variant:
             Entrant(name, method, tuple(sets))
             check_settings(values, [*values.set, *sets])
@@ -97,7 +98,7 @@ def check_settings(values: Namespace, sets: list[str]) -> None:
     assert preset is not None or values.config is None or values.config.endswith(".yaml")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # no former name of a setting
-        load_job_config(values.task, file=preset, sets=sets)
+        load_job_config(getattr(values, "task", "cf"), file=preset, sets=sets)
 
 
 @each_document

@@ -167,6 +167,13 @@ POINTS: list[methods.PointRow] = [
 ]
 WILD: list[methods.PointRow] = [*POINTS, ("wild", [0.3, 0.3, 90.0], 30.2, -98.0, 158.0)]
 
+RANKS = [
+    plots.RankRow("served", [1, 1.5, 1], 1.17, 0.2, 2.1),
+    plots.RankRow(LONG, [2, 1.5, 3], 2.17, 1.2, 3.1),
+    plots.RankRow(ODD, [3, 3, 2], 2.67, 2.2, 3.6),
+]
+UNSURE = [plots.RankRow(str(n), [n], n, np.nan, np.nan) for n in range(1, 31)]
+
 DECAYS = {
     "0.3, last 3": [1.0, 0.3, 0.09, *[0.0] * 346],
     "half-life 116 days, last 349": [0.85**age for age in range(349)],
@@ -190,6 +197,9 @@ FIGURES = {
     "wild methods": lambda: methods.method_points.build(WILD, "ndcg@10"),
     "one method": lambda: methods.method_points.build(POINTS[1:2], "rmse"),
     "no methods": lambda: methods.method_points.build(POINTS[3:], "rmse"),
+    "ranks": lambda: plots.average_ranks.build(RANKS, 3, f"bars: {LONG}"),
+    "ranks on one data set": lambda: plots.average_ranks.build(UNSURE, 1, ""),
+    "no ranks": lambda: plots.average_ranks.build([], 3, ""),
     "gates": lambda: gates.gate_trajectories.build(SELECTIONS, STRIPS, warmup=1),
     "gates of one epoch": lambda: gates.gate_trajectories.build(
         SELECTIONS[:1], STRIPS[:1], warmup=0
@@ -761,6 +771,18 @@ def test_methods_stand_in_the_order_of_their_means_with_all_seeds(metric: str, b
     assert list(dots.get_xdata()) == [0.2, 0.3, 0.25]  # type: ignore[arg-type]
     colors = {n.get_label(): n.get_color() for n in figure.axes[0].lines}
     assert colors["nasp"] == lines.colored(0)[0]  # of the curves, wherever it stands
+
+
+def test_ranks_that_the_best_ones_interval_does_not_meet_are_pale() -> None:
+    figure = plots.average_ranks.build(RANKS, 3, "bars: of Nemenyi")
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        style.clean(row.name) for row in RANKS
+    ]
+    bars = [line for line in axes.lines if len(line.get_xdata()) == 2]  # type: ignore[arg-type]
+    assert [list(line.get_xdata()) for line in bars] == [[row.low, row.high] for row in RANKS]  # type: ignore[arg-type]
+    assert [line.get_color() for line in bars] == [style.ACCENT, style.ACCENT, style.QUIET]
+    assert {"1.17", "2.17", "2.67"} <= set(written(figure))
 
 
 def test_a_front_is_what_nothing_cheaper_beats() -> None:

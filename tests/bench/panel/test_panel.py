@@ -293,7 +293,9 @@ def test_jobs_side_by_side_share_the_cores(
     monkeypatch.setattr("sif.bench.sitting.run_all", run)
     monkeypatch.setattr("sif.bench.panel.panel.cores", lambda: 6)
     for count, threads in ((1, None), (3, 2), (9, 1)):
-        panel = Panel.of([data / "rows.csv"], tmp_path / str(count), sets=["tracking.enabled=0"])
+        panel = Panel.of(
+            [data / "rows.csv"], tmp_path / str(count), sets=["tracking.enabled=false"]
+        )
         with pytest.raises(KeyboardInterrupt):
             panel.run(count, quiet=True)
         workers, given, (words,) = seen[-1]

@@ -7,6 +7,7 @@ import pytest
 
 from sif.data.interactions import Columns, read_interactions
 from sif.data.interactions.load import load_dataset
+from sif.data.interactions.npz_files import has_parts
 from sif.errors import DataError
 
 USER, ITEM = np.array([0, 0, 1, 2]), np.array([1, 0, 1, 2])
@@ -52,3 +53,16 @@ def test_the_least_and_less(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match=r"data\.context: expected an array 'shop', found user, "):
         read_interactions(path, Columns(context=("shop",)))
+
+
+def test_an_npz_with_rows_of_several_parts_holds_a_split(tmp_path: Path) -> None:
+    for name, more in (
+        ("split", {"part": np.array([0, 0, 1, 2])}), ("train", {"part": np.zeros(4, int)}),
+        ("rows", {}), ("odd", {"part": np.array(["a"] * 4, dtype=object)}),
+    ):  # fmt: skip
+        np.savez(tmp_path / f"{name}.npz", user=USER, item=ITEM, **more)
+    (tmp_path / "text.npz").write_text("user,item")
+    found = {path.stem: has_parts(path) for path in tmp_path.iterdir()}
+    # Whoever reads all of a damaged one tells what is wrong with it.
+    assert found == {"split": True, "train": False, "rows": False, "odd": True, "text": False}
+    assert not has_parts(tmp_path / "absent.npz")
