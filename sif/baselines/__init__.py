@@ -7,8 +7,10 @@ from sif.baselines.bias import BIAS_ONLY, GLOBAL_MEAN
 from sif.baselines.biased_mf import BIASED_MF
 from sif.baselines.ease import EASE
 from sif.baselines.implicit_models import ALS, BPR
+from sif.baselines.item_knn import ITEM_KNN
 from sif.baselines.ordered import DECAYED_RIDGE, MARKOV, RECENT_POPULARITY
 from sif.baselines.popularity import POPULARITY
+from sif.baselines.rp3beta import RP3BETA
 from sif.config import did_you_mean
 from sif.errors import ConfigError
 from sif.evaluation.evaluate import Objective
@@ -21,6 +23,8 @@ BASELINES: dict[str, Baseline] = {
         MARKOV,
         ALS,
         BPR,
+        ITEM_KNN,
+        RP3BETA,
         EASE,
         DECAYED_RIDGE,
         GLOBAL_MEAN,
