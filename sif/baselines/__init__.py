@@ -11,6 +11,7 @@ from sif.baselines.item_knn import ITEM_KNN
 from sif.baselines.ordered import DECAYED_RIDGE, MARKOV, RECENT_POPULARITY
 from sif.baselines.popularity import POPULARITY
 from sif.baselines.rp3beta import RP3BETA
+from sif.baselines.slim import SLIM
 from sif.config import did_you_mean
 from sif.errors import ConfigError
 from sif.evaluation.evaluate import Objective
@@ -26,6 +27,7 @@ BASELINES: dict[str, Baseline] = {
         ITEM_KNN,
         RP3BETA,
         EASE,
+        SLIM,
         DECAYED_RIDGE,
         GLOBAL_MEAN,
         BIAS_ONLY,
@@ -35,7 +37,8 @@ BASELINES: dict[str, Baseline] = {
 
 
 SIMPLEST_FIRST = (
-    "popularity", "recent-popularity", "markov", "ease", "decayed-ridge", "als", "bpr",
+    "popularity", "recent-popularity", "markov", "item-knn", "rp3beta", "ease", "decayed-ridge",
+    "slim", "als", "bpr",
 )  # fmt: skip
 """Names of those that may be served: one order for all, counts, one closed form, alternating ones,
 gradient steps. Searched functions come behind them."""

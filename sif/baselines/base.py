@@ -6,17 +6,20 @@ one that validation ranks first. No baseline sees the test part.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from sif.baselines.axes import Axis, beyond_edges
 from sif.data.interactions.interactions import Interactions
-from sif.errors import ConfigError
+from sif.errors import ConfigError, DataError
 from sif.evaluation.cold_start import ColdStartRule, with_cold_start
 from sif.evaluation.evaluate import (
     CUTOFFS,
@@ -35,6 +38,10 @@ from sif.utils.device import never, torch_threads
 Params = Mapping[str, float | int]
 FitOne = Callable[[Interactions, Params, int, int], Scorer]
 FitGrid = Callable[[Interactions, Sequence[Params], int, int], Iterator[Scorer]]
+
+CPU = torch.device("cpu")
+FURTHER = 0.5
+"""Settings beyond the ends of a grid at most, as a share of the grid."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +87,11 @@ class Baseline:
         grid: parameter sets to try, in order.
         fit_grid: (train, grid, seed, threads) to one scorer per parameter set, lazily and in order;
             it may share work between them.
+        axes: Parameter to how the grid goes on where its best setting is at an end.
+        on_gpu: `fit_grid` on a CUDA device; None: there is no other.
         trained: The settings of a grid that are trained, where others are read off on their way.
-        setting_seconds: Train part to the seconds of a fit, where no fit is small; None: a fit of
-            few epochs, or the first of the grid, is measured.
+        fit_seconds: (train, grid) to the seconds of each fit with what it shares, where no fit is
+            small; None: a fit of few epochs, or the first of the grid, is measured.
         matrices: Floats that a fit holds at once in square matrices: (n_users, n_items) to their
             number.
         serving: How it is served; None: it is compared only.
@@ -93,8 +102,10 @@ class Baseline:
     objectives: frozenset[Objective]
     grid: tuple[Params, ...]
     fit_grid: FitGrid
+    axes: Mapping[str, Axis] = field(default_factory=dict)
+    on_gpu: FitGrid | None = None
     trained: Callable[[Sequence[Params]], Sequence[Params]] = list
-    setting_seconds: Callable[[Interactions], float] | None = None
+    fit_seconds: Callable[[Interactions, Sequence[Params]], Sequence[float]] | None = None
     matrices: Callable[[int, int], int] = lambda n_users, n_items: 0
     serving: Serving | None = None
 
@@ -103,9 +114,18 @@ class Baseline:
         told = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in params.items())
         return f"{self.name} ({told})" if told else self.name
 
-    def fit(self, train: Interactions, params: Params, seed: int, threads: int) -> Scorer:
+    def fits(self, device: torch.device) -> FitGrid:
+        """The fit of a grid on a device."""
+        if device.type == "cuda" and self.on_gpu is not None:
+            return self.on_gpu
+        return self.fit_grid
+
+    def fit(
+        self, train: Interactions, params: Params, seed: int, threads: int,
+        device: torch.device = CPU,
+    ) -> Scorer:  # fmt: skip
         """The scorer of one parameter set, fitted on the train part."""
-        return next(self.fit_grid(train, (params,), seed, threads))
+        return next(self.fits(device)(train, (params,), seed, threads))
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +138,7 @@ class Fitted:
         valid: its evaluation on validation.
         seconds: wall time of the whole grid with its evaluations.
         trials: every parameter set with its value of the selecting metric.
+        edge: parameters whose best value is at an end of what was tried.
     """
 
     scorer: Scorer
@@ -125,6 +146,7 @@ class Fitted:
     valid: Evaluation
     seconds: float
     trials: tuple[tuple[Params, float], ...]
+    edge: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,11 +173,15 @@ def fit_best(
     *,
     seed: int,
     threads: int,
+    device: torch.device = CPU,
     out_of_time: Callable[[], bool] = never,
     cutoffs: Sequence[int] = CUTOFFS,
     cold_order: ItemOrder = POPULARITY_ORDER,
 ) -> Fitted:
     """Fits the grid on train and keeps what validation ranks first (the earliest of equals).
+
+    Where that is at an end of the grid, the grid goes on along `Baseline.axes` until the best is
+    inside, or half as many settings again were tried.
 
     Args:
         baseline: An entry of `BASELINES`.
@@ -164,6 +190,7 @@ def fit_best(
         objective: "ranking" decides by NDCG@10, "rating" by RMSE.
         seed: Of initialization and sampling.
         threads: Of the CPU.
+        device: Of fits that a GPU can do.
         out_of_time: Asked after every parameter set; once it says so, that was the last.
         cutoffs: Of ranking metrics.
         cold_order: Of the items for new users, in rankings.
@@ -181,31 +208,89 @@ def fit_best(
             f"baseline {baseline.name}: expected objective {served}, found {objective}"
         )
     start = time.perf_counter()
-    metric = MAIN_METRIC[objective]
-    best: tuple[Scorer, Params, Evaluation] | None = None
-    trials: list[tuple[Params, float]] = []
     cold_start = ColdStartRule.of(train, cold_order)
+
+    def fits(grid: Sequence[Params]) -> Iterator[Scorer]:
+        made = baseline.fits(device)(train, grid, seed, threads)
+        return map(lambda scorer: with_cold_start(scorer, cold_start), made)
+
+    def judge(scorer: Scorer) -> Evaluation:
+        return evaluate_on(scorer, train, (train,), valid, objective, cutoffs)
+
+    tuning = Tuning(fits, judge, MAIN_METRIC[objective], out_of_time)
     with torch_threads(threads):
-        scorers = baseline.fit_grid(train, baseline.grid, seed, threads)
-        for params in baseline.grid:
-            scorer = with_cold_start(next(scorers), cold_start)
-            evaluation = evaluate_on(scorer, train, (train,), valid, objective, cutoffs)
-            trials.append((params, evaluation.metrics[metric]))
-            if best is None or merit(metric, trials[-1][1]) > merit(
-                metric, best[2].metrics[metric]
-            ):
-                best = scorer, params, evaluation
-            del scorer  # or the next one is made beside it and the best
-            if out_of_time():
-                break
-    if best is None:
+        tuning.take(baseline.grid)
+        tuning.go_on(baseline.axes, math.ceil(FURTHER * len(baseline.grid)))
+    if tuning.best is None:
         raise ConfigError(f"baseline {baseline.name}: grid: expected parameter sets, found none")
-    return Fitted(*best, time.perf_counter() - start, tuple(trials))
+    trials, edge = tuple(tuning.trials), tuning.edge(baseline.axes)
+    return Fitted(*tuning.best, time.perf_counter() - start, trials, edge)
+
+
+class Tuning:
+    """Settings that were fitted and judged, and the best of them.
+
+    Args:
+        fits: Settings to their scorers, lazily and in order.
+        judge: Evaluates on validation.
+        metric: That decides.
+        out_of_time: See `fit_best`.
+    """
+
+    def __init__(
+        self, fits: Callable[[Sequence[Params]], Iterator[Scorer]],
+        judge: Callable[[Scorer], Evaluation], metric: str, out_of_time: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self._fits, self._judge, self._metric = fits, judge, metric
+        self._out_of_time, self._late = out_of_time, False
+        self.trials: list[tuple[Params, float]] = []
+        self.best: tuple[Scorer, Params, Evaluation] | None = None
+
+    def take(self, grid: Sequence[Params]) -> None:
+        """Fits and judges settings, as long as there is time."""
+        scorers = self._fits(grid)
+        for params in grid:
+            scorer = next(scorers)
+            evaluation = self._judge(scorer)
+            value = evaluation.metrics[self._metric]
+            self.trials.append((params, value))
+            if self.best is None or merit(self._metric, value) > merit(
+                self._metric, self.best[2].metrics[self._metric]
+            ):
+                self.best = scorer, params, evaluation
+            del scorer  # or the next one is made beside it and the best
+            if self._out_of_time():
+                self._late = True
+                return
+
+    def go_on(self, axes: Mapping[str, Axis], most: int) -> None:
+        """Tries settings beyond the ends where the best is at one, so many at most.
+
+        A setting that cannot be fitted, such as a penalty that is too small, ends it.
+        """
+        most += len(self.trials)
+        while not self._late and len(self.trials) < most:
+            further = [params for _, params in self._beyond(axes)]
+            if not further:
+                return
+            try:
+                self.take(further[: most - len(self.trials)])
+            except (DataError, torch.linalg.LinAlgError):
+                return
+
+    def edge(self, axes: Mapping[str, Axis]) -> tuple[str, ...]:
+        """Parameters whose best value is at an end of what was tried."""
+        return tuple(dict.fromkeys(name for name, _ in self._beyond(axes)))
+
+    def _beyond(self, axes: Mapping[str, Axis]) -> list[tuple[str, Params]]:
+        if self.best is None:
+            return []
+        return list(beyond_edges(axes, [params for params, _ in self.trials], self.best[1]))
 
 
 def fit_chosen(
     baseline: Baseline, train: Interactions, params: Params, *, seed: int, threads: int,
-    cold_order: ItemOrder = POPULARITY_ORDER,
+    device: torch.device = CPU, cold_order: ItemOrder = POPULARITY_ORDER,
 ) -> Scorer:  # fmt: skip
     """Fits one parameter set, as `fit_best` does of a grid.
 
@@ -215,13 +300,14 @@ def fit_chosen(
         params: Of the grid.
         seed: Of initialization and sampling.
         threads: Of the CPU.
+        device: Of fits that a GPU can do.
         cold_order: Of the items for new users, in rankings.
 
     Raises:
         ConfigError, DataError: It cannot be fitted here.
     """
     with torch_threads(threads):
-        fit = baseline.fit(train, params, seed, threads)
+        fit = baseline.fit(train, params, seed, threads, device)
     return with_cold_start(fit, ColdStartRule.of(train, cold_order))
 
 

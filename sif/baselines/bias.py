@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sif.baselines.axes import Axis
 from sif.baselines.base import Baseline, Params, one_by_one
 from sif.data.interactions.interactions import Interactions
 from sif.evaluation.evaluate import ratings
@@ -78,4 +79,5 @@ BIAS_ONLY = Baseline(
         for item_l2 in (0.5, 1.0, 2.0, 4.0, 10.0)
     ),
     fit_grid=one_by_one(fit_bias),
+    axes={"user_l2": Axis(factor=2.0), "item_l2": Axis(factor=2.0)},
 )

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from sif.baselines.axes import Axis
 from sif.baselines.base import Baseline, Params, one_by_one
 from sif.data.interactions.interactions import Interactions
 from sif.evaluation.evaluate import ratings
@@ -118,4 +119,5 @@ BIASED_MF = Baseline(
         )
     ),
     fit_grid=one_by_one(fit_biased_mf),
+    axes={"l2": Axis(factor=1.25), "bias_l2": Axis(factor=1.6)},
 )

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 
+from sif.baselines.axes import Axis
 from sif.baselines.base import Baseline, Params, Serving, TableScorer
+from sif.baselines.item_item import ItemItemScorer, item_network
 from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
 from sif.evaluation.evaluate import Scorer, pair_matrix
@@ -40,18 +39,6 @@ REPEATS = 3
 """Measurements, since other processes may hold one up."""
 SHARED = 0.9
 """Power of the number of threads by which a factorization is faster than on one."""
-
-
-@dataclass(frozen=True, eq=False)
-class LinearScorer:
-    """Scores from histories (n_users, n_items) and item-item weights (n_items, n_items)."""
-
-    history: sp.csr_matrix
-    weights: NDArray[np.float32]
-
-    def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores (b, n_items) for users (b,)."""
-        return np.asarray(self.history[users] @ self.weights, dtype=np.float32)
 
 
 def fit_ease(train: Interactions, grid: Sequence[Params], *unused: object) -> Iterator[Scorer]:
@@ -92,34 +79,33 @@ def _from_users(pairs: sp.csr_matrix, factor: torch.Tensor, l2: float) -> TableS
     return TableScorer((x - xp / diagonal).numpy())
 
 
-def _from_items(pairs: sp.csr_matrix, factor: torch.Tensor) -> LinearScorer:
+def _from_items(pairs: sp.csr_matrix, factor: torch.Tensor) -> ItemItemScorer:
     """B from the Cholesky factor of X^T X + l2 I, which is overwritten."""
     weights = torch.cholesky_inverse(factor, out=factor).mT
     diagonal = weights.diagonal().clone()
     weights.neg_().div_(diagonal).fill_diagonal_(0.0)
-    return LinearScorer(pairs, weights.numpy())
+    return ItemItemScorer(pairs, ItemWeights(weights.numpy(), len(weights)))
 
 
 def ease_network(
-    scorer: LinearScorer | TableScorer, train: Interactions, params: Params
+    scorer: ItemItemScorer | TableScorer, train: Interactions, params: Params
 ) -> OrderNetwork:
     """The item-item model of B; where users were fewer than items, B is solved for now."""
+    if isinstance(scorer, ItemItemScorer):
+        return item_network(scorer, train)
     n_items = train.sizes[1]
-    if isinstance(scorer, LinearScorer):
-        weights = scorer.weights
-    else:
-        users, items = train.ids[:, :2].T
-        sequences = Sequences.of(users, items, (train.sizes[0], n_items))
-        weights = set_weights(sequences, params["l2"]).numpy()
+    users, items = train.ids[:, :2].T
+    sequences = Sequences.of(users, items, (train.sizes[0], n_items))
+    weights = set_weights(sequences, params["l2"]).numpy()
     return OrderNetwork(given_genotype(()), n_items).take(ItemWeights(weights, n_items))
 
 
-def setting_seconds(train: Interactions) -> float:
-    """Seconds of a fit."""
+def fit_seconds(train: Interactions, grid: Sequence[Params]) -> list[float]:
+    """Seconds of each fit."""
     n_users, n_items = train.sizes[:2]
     side = min(n_users, n_items)
     seconds = inversion_seconds(side)
-    return seconds * (1 + 2 * n_items / side) if n_users < n_items else seconds
+    return [seconds * (1 + 2 * n_items / side) if n_users < n_items else seconds] * len(grid)
 
 
 def inversion_seconds(side: int) -> float:
@@ -151,7 +137,8 @@ EASE = Baseline(
     objectives=frozenset({"ranking"}),
     grid=tuple({"l2": l2} for l2 in (100.0, 150.0, 200.0, 300.0, 500.0, 1000.0)),
     fit_grid=fit_ease,
-    setting_seconds=setting_seconds,
+    axes={"l2": Axis(factor=2.0)},
+    fit_seconds=fit_seconds,
     matrices=matrices,
     serving=Serving(ease_network, most_items=SERVED_ITEMS),
 )

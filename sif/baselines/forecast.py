@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from sif.baselines.base import Baseline, Params
+import torch
+
+from sif.baselines.base import CPU, Baseline, Params
 from sif.baselines.bias import GLOBAL_MEAN
 from sif.baselines.popularity import POPULARITY
 from sif.data.interactions.interactions import Interactions
@@ -27,8 +30,9 @@ class TuningSeconds:
 
 
 def tuning_seconds(
-    baseline: Baseline, train: Interactions, evaluation: float, *, seed: int, threads: int
-) -> TuningSeconds:
+    baseline: Baseline, train: Interactions, evaluation: float, *, seed: int, threads: int,
+    device: torch.device = CPU,
+) -> TuningSeconds:  # fmt: skip
     """Seconds of `fit_best` and of `fit_chosen`, measured.
 
     Args:
@@ -37,34 +41,34 @@ def tuning_seconds(
         evaluation: Seconds of an evaluation.
         seed: Of initialization and sampling.
         threads: Of the CPU.
+        device: Of fits that a GPU can do.
 
     Raises:
         ConfigError, DataError: It cannot be fitted here.
     """
     with torch_threads(threads):
-        fits = list(_fits(baseline, train, seed, threads))
+        measured = partial(_fit_seconds, baseline, train, seed, threads, device)
+        fits = list(_fits(baseline, train, measured))
     return TuningSeconds(sum(fits) + len(baseline.grid) * evaluation, max(fits) + evaluation)
 
 
 def _fits(
-    baseline: Baseline, train: Interactions, seed: int, threads: int
-) -> Iterator[float]:  # fmt: skip
+    baseline: Baseline, train: Interactions, measured: Callable[[Params], float]
+) -> Iterator[float]:
     """Seconds of each fit of the grid."""
     smallest = baseline.grid[0]
-    if baseline.setting_seconds is not None:
-        yield from [baseline.setting_seconds(train)] * len(baseline.grid)
+    if baseline.fit_seconds is not None:
+        yield from baseline.fit_seconds(train, baseline.grid)
     elif "epochs" in smallest:
         few, more = (
-            _fit_seconds(baseline, train, {**smallest, "epochs": epochs}, seed, threads)
-            for epochs in (FEW, MORE)
+            measured({**smallest, "epochs": epochs}) for epochs in (FEW, MORE)
         )
         epoch = max(more - few, 0.0) / (MORE - FEW)
         for one in baseline.trained(baseline.grid):
             times = float(one.get("dimension", 1)) / float(smallest.get("dimension", 1))
             yield max(few - epoch, 0.0) + epoch * times * float(one["epochs"])
     else:
-        seconds = _fit_seconds(baseline, train, smallest, seed, threads)
-        yield from [seconds] * len(baseline.grid)
+        yield from [measured(smallest)] * len(baseline.grid)
 
 
 def evaluation_seconds(train: Interactions, valid: Interactions, objective: Objective) -> float:
@@ -77,8 +81,9 @@ def evaluation_seconds(train: Interactions, valid: Interactions, objective: Obje
 
 
 def _fit_seconds(
-    baseline: Baseline, train: Interactions, params: Params, seed: int, threads: int
-) -> float:
+    baseline: Baseline, train: Interactions, seed: int, threads: int, device: torch.device,
+    params: Params,
+) -> float:  # fmt: skip
     begin = time.perf_counter()
-    baseline.fit(train, params, seed, threads)
+    baseline.fit(train, params, seed, threads, device)
     return time.perf_counter() - begin

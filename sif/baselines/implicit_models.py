@@ -2,8 +2,8 @@
 
 `implicit` samples BPR's negative items by popularity, which teaches the model to score an item
 relative to its popularity; adding a multiple of the log popularity back undoes that (a logQ
-correction) and is tuned like any other parameter. CPU solvers only: whether CUDA is importable must
-not change a baseline.
+correction) and is tuned like any other parameter. ALS runs on a GPU where the job does and `implicit`
+can; elsewhere, and for BPR, whose updates race there, its CPU solvers do all.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from sif.baselines.axes import Axis
 from sif.baselines.base import Baseline, Params, RowLoss, Serving, one_by_one
 from sif.data.interactions.interactions import Interactions
 from sif.errors import DataError
@@ -46,12 +48,15 @@ class FactorScorer:
         return product + self.offsets
 
 
-def fit_als(train: Interactions, params: Params, seed: int, threads: int) -> FactorScorer:
+def fit_als(
+    train: Interactions, params: Params, seed: int, threads: int, *, on_gpu: bool = False
+) -> FactorScorer:
     """Weighted matrix factorization by alternating least squares (Hu et al., ICDM 2008).
 
     Every interaction is a positive of weight `alpha`; an empty cell weighs 1.
     """
     with _implicit() as implicit:
+        use_gpu = on_gpu and bool(library("implicit.gpu", package="implicit").HAS_CUDA)
         model = implicit.als.AlternatingLeastSquares(
             factors=int(params["dimension"]),
             regularization=float(params["l2"]),
@@ -59,9 +64,10 @@ def fit_als(train: Interactions, params: Params, seed: int, threads: int) -> Fac
             iterations=int(params["epochs"]),
             num_threads=threads,
             random_state=seed,
-            use_gpu=False,
+            use_gpu=use_gpu,
         )
         model.fit(pair_matrix(train), show_progress=False)
+        model = model.to_cpu() if use_gpu else model
     no_offsets = np.zeros(train.sizes[1], dtype=np.float32)
     return FactorScorer(model.user_factors, model.item_factors, no_offsets)
 
@@ -184,6 +190,8 @@ ALS = Baseline(
         {"dimension": 256, "l2": 30.0, "alpha": 5.0, "epochs": 15},
     ),
     fit_grid=one_by_one(fit_als),
+    axes={"l2": Axis(factor=1.5), "alpha": Axis(factor=2.0)},
+    on_gpu=one_by_one(partial(fit_als, on_gpu=True)),
     serving=Serving(als_network, als_row_loss),
 )
 
@@ -195,9 +203,10 @@ BPR = Baseline(
         {"dimension": 64, "learning_rate": rate, "l2": 0.02, "epochs": epochs, "popularity": power}
         for rate, stops in ((0.02, (40, 80, 120)), (0.01, (100, 150, 200)))
         for epochs in stops
-        for power in (0.0, 0.5, 1.0)
+        for power in (0.0, 0.5, 1.0, 1.5)
     ),
     fit_grid=fit_bpr,
+    axes={"popularity": Axis(difference=0.5)},
     trained=_longest,
     serving=Serving(bpr_network, bpr_row_loss),
 )

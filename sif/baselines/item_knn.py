@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from sif.baselines.axes import Axis
 from sif.baselines.base import Baseline, Params, Serving
 from sif.baselines.item_item import (
     Cooccurrences,
@@ -104,5 +105,6 @@ ITEM_KNN = Baseline(
         *({"k": k, "k1": k1, "b": b} for k1, b in ((1.2, 0.75), (100.0, 0.2)) for k in NEIGHBORS),
     ),
     fit_grid=fit_item_knn,
+    axes={"k": Axis(factor=2.0, low=1), "shrink": Axis(factor=10.0)},
     serving=Serving(item_network),
 )

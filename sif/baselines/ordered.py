@@ -16,6 +16,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from sif.baselines.axes import Axis
 from sif.baselines.base import Baseline, Params, Serving, TableScorer, one_by_one
 from sif.baselines.ease import REPEATS
 from sif.baselines.popularity import SERVED_ORDER
@@ -183,10 +184,10 @@ def ridge_seconds(sizes: Sizes) -> float:
     return float(min(seconds) * work / (threads * LARGER))
 
 
-def decayed_seconds(train: Interactions) -> float:
-    """Seconds of a fit."""
+def decayed_seconds(train: Interactions, grid: Sequence[Params]) -> list[float]:
+    """Seconds of each fit."""
     counts = np.bincount(train.ids[:, 1], minlength=train.sizes[1])
-    return ridge_seconds(solution_sizes(counts, 1))
+    return [ridge_seconds(solution_sizes(counts, 1))] * len(grid)
 
 
 RECENT_POPULARITY = Baseline(
@@ -195,6 +196,7 @@ RECENT_POPULARITY = Baseline(
     objectives=frozenset({"ranking"}),
     grid=tuple({"half_life": share} for share in HALF_LIVES),
     fit_grid=one_by_one(fit_recent),
+    axes={"half_life": Axis(factor=4.0, high=1.0)},
     serving=SERVED_ORDER,
 )
 
@@ -204,6 +206,7 @@ MARKOV = Baseline(
     objectives=frozenset({"ranking"}),
     grid=tuple({"smoothing": rows} for rows in (0.1, 1.0, 10.0, 100.0)),
     fit_grid=fit_markov,
+    axes={"smoothing": Axis(factor=10.0)},
     serving=Serving(markov_network),
 )
 
@@ -215,7 +218,8 @@ DECAYED_RIDGE = Baseline(
         {"l2": l2, "discount": discount} for l2 in (20.0, 100.0, 500.0) for discount in (0.0, 0.1)
     ),
     fit_grid=fit_decayed,
-    setting_seconds=decayed_seconds,
+    axes={"l2": Axis(factor=5.0), "discount": Axis(difference=0.1)},
+    fit_seconds=decayed_seconds,
     matrices=decayed_numbers,
     serving=Serving(decayed_network),
 )

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from sif.baselines.axes import Axis
 from sif.baselines.base import Baseline, Params, Serving
 from sif.baselines.item_item import (
     Cooccurrences,
@@ -55,5 +56,8 @@ RP3BETA = Baseline(
         for k in (50, 100, 200)
     ),
     fit_grid=fit_rp3beta,
+    axes={
+        "k": Axis(factor=2.0, low=1), "alpha": Axis(difference=0.2), "beta": Axis(difference=0.1),
+    },
     serving=Serving(item_network),
 )

@@ -491,7 +491,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return fit_best(
             BASELINES[name], self.train_part, self.valid_part, self.config.objective,
             seed=derive_seed(self.config.seed, "baseline", name), threads=self.runtime.threads,
-            out_of_time=self.runtime.out_of_time, cutoffs=self.config.metrics_at,
+            device=self.runtime.device, out_of_time=self.runtime.out_of_time, cutoffs=self.config.metrics_at,
             cold_order=self.cold_choice.order,
         )  # fmt: skip
 
@@ -504,7 +504,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         seed = derive_seed(self.config.seed, "baseline", name)
         return fit_chosen(
             BASELINES[name], self.train_part, params, seed=seed, threads=self.runtime.threads,
-            cold_order=self.cold_choice.order,
+            device=self.runtime.device, cold_order=self.cold_choice.order,
         )  # fmt: skip
 
     def tuning_seconds(
@@ -514,8 +514,10 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         part = self.train_part
         evaluation = evaluation_seconds(part, self.valid_part, self.config.objective)
         for name in names:
-            settings = {"seed": self.config.seed, "threads": self.runtime.threads}
-            yield name, partial(tuning_seconds, BASELINES[name], part, evaluation, **settings)
+            yield name, partial(
+                tuning_seconds, BASELINES[name], part, evaluation, seed=self.config.seed,
+                threads=self.runtime.threads, device=self.runtime.device,
+            )  # fmt: skip
 
     def test(self, network: InteractionNetwork, part: Split) -> Evaluation:
         """Evaluates a finished network on the test part of a split."""

@@ -407,7 +407,8 @@ class _Fit:
                     self.reporter.line(left_out[-1])
                     continue
                 parameters = ", ".join(f"{key} {value:g}" for key, value in fitted.params.items())
-                tried = part_of(len(fitted.trials), len(BASELINES[name].grid), "settings")
+                whole = max(len(fitted.trials), len(BASELINES[name].grid))
+                tried = part_of(len(fitted.trials), whole, "settings")
                 rows[name] = Row(name, parameters, fitted.valid.metrics, fitted.seconds, tried)
                 evaluations[name] = fitted.valid
         return rows, evaluations, tuple(left_out)

@@ -115,6 +115,7 @@ class Tuned:
         seconds: Of its grid.
         params: Choices of validation.
         merits: (n,) of each validation user, where it may be served; None: it may not.
+        edge: Parameters whose best value is at an end of what was tried.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Tuned:
     seconds: float
     params: Mapping[str, Any]
     merits: NDArray[np.float64] | None = None
+    edge: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +139,7 @@ class Entry:
         refit: "seconds" of the second fit, which was tested, and "steps" where it has such; empty:
             the first was tested.
         merits: See `Tuned`; None of networks.
+        edge: See `Tuned`.
     """
 
     name: str
@@ -146,6 +149,7 @@ class Entry:
     params: Mapping[str, Any]
     refit: Mapping[str, float] = field(default_factory=dict)
     merits: NDArray[np.float64] | None = None
+    edge: Sequence[str] = ()
 
     def flat(self) -> dict[str, float]:
         """Test metrics under their names and validation metrics with a prefix, for trackers."""

@@ -530,7 +530,8 @@ def comparison_table(study: Study, results: Results) -> str:
     order = sorted(results.entries.values(), key=lambda e: -merit(metric, e.valid[metric]))
     cells = [study.row(entry) for entry in order]
     served = "" if results.choice is None else results.choice.name
-    marks = ((" *", against), (" +", served))
+    ended = {entry.name: entry.edge for entry in order if entry.edge}
+    marks = ((" *", against), (" +", served), *((" ^", name) for name in ended))
     names = [
         "".join([entry.name, *(mark for mark, name in marks if name == entry.name)])
         for entry in order
@@ -539,6 +540,9 @@ def comparison_table(study: Study, results: Results) -> str:
     text = table(["model", *cells[0]], rows)
     mark = "" if against is None else "\n* the baseline that validation ranks best"
     mark += "\n+ the model that is served" if served else ""
+    if ended:
+        told = "; ".join(f"{', '.join(edge)} of {name}" for name, edge in ended.items())
+        mark += f"\n^ the best setting is at an end of what was tried: {told}"
     ours = study.entrants.ours
     alike = "".join(
         f"\n{name}: the same design as {ours}, which the verdict leaves out"
@@ -574,6 +578,7 @@ def metrics_document(study: Study, results: Results) -> dict[str, Any]:
                 "valid": dict(entry.valid),
                 "params": dict(entry.params),
                 "seconds": entry.seconds,
+                **({"edge": list(entry.edge)} if entry.edge else {}),
                 **study.in_entrant(entry, results),
             }
             for entry in results.entries.values()

@@ -159,7 +159,7 @@ class InteractionStudy(Study):
         found = self.problem.tested(fitted.scorer, self.split)
         return Entry(
             name, fitted.valid.metrics, found, fitted.seconds, dict(fitted.params),
-            merits=self._able(name, fitted.valid),
+            merits=self._able(name, fitted.valid), edge=fitted.edge,
         )  # fmt: skip
 
     # The problems
@@ -236,7 +236,7 @@ class InteractionStudy(Study):
         fitted = self.problem.tuned(name)
         return Tuned(
             name, fitted.valid.metrics, fitted.seconds, dict(fitted.params),
-            self._able(name, fitted.valid),
+            self._able(name, fitted.valid), fitted.edge,
         )  # fmt: skip
 
     def refit_baseline(self, tuned: Tuned, keep: bool) -> Entry:
@@ -248,8 +248,9 @@ class InteractionStudy(Study):
         if keep and self.config.refit != "all":
             self._kept = {tuned.name: scorer}
         return Entry(
-            tuned.name, tuned.valid, found, tuned.seconds, tuned.params, refit, tuned.merits
-        )
+            tuned.name, tuned.valid, found, tuned.seconds, tuned.params, refit, tuned.merits,
+            tuned.edge,
+        )  # fmt: skip
 
     def test(self, design: Genotype | HistoryDesign, network: Any) -> Evaluation:
         """On the test part, by a network of the last fit."""
