@@ -127,6 +127,10 @@ class TimeBudget:
             if took > max(allowed, 0.0):
                 self.beyond[name] = self.beyond.get(name, 0.0) + took - max(allowed, 0.0)
 
+    def limit(self, seconds: float) -> None:
+        """Ends the present stage after so many seconds from now, if not before."""
+        self._end = min(self._end, self.elapsed + seconds)
+
     def reserve(self, seconds: float) -> None:
         """Ends the present stage that much earlier, for what follows from it."""
         self._end -= seconds

@@ -26,6 +26,8 @@ SLOW = 0.1
 """Share of the time beyond which a baseline is slow."""
 FREE = 1.0
 """Seconds of a baseline that is never left out: it costs nothing and tells most."""
+PACED = 20.0
+"""Seconds of a control at least: on small data none is cut, whatever the machine."""
 FACTORS = tuple(0.9**power for power in range(80))
 """Factors of the epochs that are tried one after the other."""
 
@@ -70,6 +72,7 @@ class Costs:
         rows: Rows of a second fit by its name in the setting `refit`, over those of the first.
         own: Of entrants with settings of their own, which are among none of the above.
         serves: Whether a baseline may be served, which takes a fit of its own.
+        paced: Name of a control to that of the search whose seconds it has, its training's included.
     """
 
     searches: Mapping[str, Forecast]
@@ -81,6 +84,7 @@ class Costs:
     rows: Mapping[str, float] = field(default_factory=dict)
     own: Mapping[str, OwnCost] = field(default_factory=dict)
     serves: bool = False
+    paced: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def closed(self) -> tuple[str, ...]:
@@ -106,8 +110,19 @@ class Costs:
         found |= {f"train {k}": one.grid for k, one in self.own.items()}
         found |= {f"baseline {k}": seconds for k, seconds in self.baselines.items()}
         found |= self._second_fits(config) or self._fit_served(left_out)
+        self._pace(found)
         kept = {stage: s for stage, s in found.items() if stage.partition(" ")[2] not in left_out}
         return kept | {"rest": self.rest}
+
+    def _pace(self, found: dict[str, float]) -> None:
+        """Shortens the training of each control, and with its epochs its second fit."""
+        for name, other in self.paced.items():
+            training, again = f"train {name}", f"refit {name}"
+            if training not in found or f"search {other}" not in found:
+                continue
+            most = paced_seconds(found[f"search {other}"] + found[f"train {other}"])
+            share = min(1.0, most / max(found[training], most))
+            found |= {stage: share * found[stage] for stage in (training, again) if stage in found}
 
     def _second_fits(self, config: Any) -> dict[str, float]:
         """Of one strength, without validation, until it settled; of one setting."""
@@ -134,6 +149,12 @@ class Costs:
         if getattr(section, "patience", self.epochs) >= self.epochs:
             return total
         return total * min(1.0, EARLY * self.epochs / float(section.epochs))
+
+
+def paced_seconds(seconds: float) -> float:
+    """Seconds of a control's training, beside a search that took so many with the training of what
+    it found."""
+    return max(PACED, seconds)
 
 
 @dataclass(frozen=True)

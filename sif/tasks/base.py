@@ -50,6 +50,7 @@ class Entrants:
         fallbacks: Names that may take our place where validation prefers one.
         subject: Name of our model in the verdict; empty: its expression.
         compared: Names that never take our place, since they are not served.
+        paced: Name of a control to that of the searched model whose seconds it has.
     """
 
     methods: Mapping[str, str]
@@ -58,6 +59,7 @@ class Entrants:
     fallbacks: tuple[str, ...] = ()
     subject: str = ""
     compared: tuple[str, ...] = ()
+    paced: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -26,7 +26,7 @@ from sif.evaluation.comparison import Verdict, verdict
 from sif.evaluation.metrics import merit
 from sif.problems.base import Problem, State, Trained
 from sif.problems.budget import TimeBudget
-from sif.problems.plan import FREE
+from sif.problems.plan import FREE, paced_seconds
 from sif.search.loop import SearchResult
 from sif.tasks.base import Entry, Found, JobContext, Results, RunResult, Tuned
 from sif.tasks.checkpoint import LoopCheckpointer
@@ -63,7 +63,9 @@ class JobRunner:
         self.plan = Plan(None, {}, (), (), (), 0.0)
         self.budget = TimeBudget(None)
         self._begun: list[str] = []
+        self._found: dict[str, Found] = {}
         self._cut: dict[str, None] = {}
+        self._paced: set[str] = set()
         self._refits = False
         self._source = study.entrants.ours  # of the network that stands for ours
 
@@ -146,7 +148,10 @@ class JobRunner:
         with self.budget.stage(name, least=LEAST, later=self.plan.later(self._begun)):
             yield
         if name in self._cut:
-            self.context.console.line(f"{name}: cut, so that the job keeps to its budget")
+            why = "so that the job keeps to its budget"
+            if name in self._paced:
+                why = "a control has the seconds of the search and of the training after it"
+            self.context.console.line(f"{name}: cut, {why}")
 
     def _verdict(
         self, designs: Mapping[str, Any], entries: Mapping[str, Entry], found: Mapping[str, Found]
@@ -189,7 +194,7 @@ class JobRunner:
         return self.study.searched_by(name) or self.problem
 
     def _searches(self, start: Problem[Any, Any], summary: Mapping[str, Any]) -> dict[str, Found]:
-        found = {}
+        found = self._found
         for name, method in self.entrants.methods.items():
             if self._spared(name):
                 continue
@@ -264,8 +269,17 @@ class JobRunner:
         if name not in self._trained:
             work = partial(self.study.problem_of(design).fit, name, design, self.context)
             with self._stage(f"train {name}"):
+                self._pace(name)
                 self._trained[name] = self._unless_diverged(name, work)
         return self._trained[name]
+
+    def _pace(self, name: str) -> None:
+        """Gives a control the seconds of the search that it controls for, and of its training."""
+        other = self.entrants.paced.get(name, "")
+        found, trained = self._found.get(other), self._trained.get(other)
+        if found is not None and trained is not None:
+            self.budget.limit(paced_seconds(found.seconds + trained.result.seconds))
+            self._paced.add(f"train {name}")
 
     def _last_word(self, designs: dict[str, Any], trained: dict[str, Trained[Any]]) -> None:
         """Validation has it: nobody is served what it likes less than a fallback."""

@@ -9,7 +9,7 @@ import pytest
 
 from sif.config import CFConfig, load_config
 from sif.problems.pilots import StepTimer, TrainingCost
-from sif.problems.plan import Costs, Cut, OwnCost, planned, told
+from sif.problems.plan import PACED, Costs, Cut, OwnCost, paced_seconds, planned, told
 from sif.search.run import Forecast
 
 CONFIG: Any = load_config("cf")
@@ -44,6 +44,27 @@ def test_estimates_add_up() -> None:
         "baseline ease": 120.0,
         "rest": 4.0,
     }
+
+
+def test_a_control_has_the_seconds_of_the_search_and_what_follows_from_it() -> None:
+    slow = TrainingCost(step=3.0, steps=10, validation=0.0, peak_memory_mb=100.0)
+    trainings = {"searched": TRAINING, "random-function": slow}
+    rows = {"valid": 1.0, "all": 1.0}
+    costs = replace(COSTS, trainings=trainings, baselines={}, rows=rows)
+    free = costs.seconds(CONFIG)
+    paced = replace(costs, paced={"random-function": "searched"}).seconds(CONFIG)
+    allowed = free["search searched"] + free["train searched"]
+    assert paced["train random-function"] == pytest.approx(allowed)
+    share = allowed / free["train random-function"]
+    assert share < 1
+    assert paced["refit random-function"] == pytest.approx(share * free["refit random-function"])
+    others = free.keys() - {"train random-function", "refit random-function"}
+    assert {name: paced[name] for name in others} == {name: free[name] for name in others}
+    # A quicker one is not stretched, and nobody gets less than the least.
+    quick = {"searched": TRAINING, "random-function": TRAINING}
+    same = replace(costs, trainings=quick, paced={"random-function": "searched"})
+    assert same.seconds(CONFIG) == replace(same, paced={}).seconds(CONFIG)
+    assert paced_seconds(1.0) == PACED and paced_seconds(2 * PACED) == 2 * PACED
 
 
 @pytest.mark.parametrize("seconds", [None, 384.0, 1e9])

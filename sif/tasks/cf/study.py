@@ -122,7 +122,10 @@ class InteractionStudy(Study):
         methods |= {name: METHOD for name in self.readers if name in READERS}
         given = controls | {name: name for name in self.readers if name not in READERS}
         compared = tuple(self.readers)
-        self.entrants = Entrants(methods, given, SEARCHED, fallbacks, compared=compared)
+        paced = {RANDOM: SEARCHED} if RANDOM in controls else {}
+        self.entrants = Entrants(
+            methods, given, SEARCHED, fallbacks, compared=compared, paced=paced
+        )
 
     def start(
         self, train: TrainOne, console: Reporter
@@ -337,7 +340,10 @@ class InteractionStudy(Study):
         own = {} if self.order is None else {ORDER: self._order_costs(measured)}
         own |= {name: self._reader_costs(name, measured) for name in self.readers}
         rows = rows if self.refits else {}
-        return replace(costs, settings=settings, rows=rows, own=own, serves=self.chooses)
+        return replace(
+            costs, settings=settings, rows=rows, own=own, serves=self.chooses,
+            paced=self.entrants.paced,
+        )  # fmt: skip
 
     def _reader_costs(self, name: str, measured: Measurements) -> OwnCost:
         """Of a reader of histories, by a few steps."""

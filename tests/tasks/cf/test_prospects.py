@@ -60,3 +60,17 @@ def test_functions_alone_are_searched_where_order_is_no_stage(
     assert "left out: searched" not in log and document["search"] is not None
     assert document["baselines"].keys() >= {"random-function", "fixed-multiply"}
     assert "order" not in document["baselines"]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 20.0])
+def test_a_control_ends_with_the_seconds_of_the_search(
+    job: Callable[..., tuple[dict[str, Any], str]], monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """With none it takes an epoch."""
+    monkeypatch.setattr("sif.problems.plan.PACED", seconds)
+    monkeypatch.setattr("sif.tasks.job.paced_seconds", lambda _: seconds)
+    document, log = job("search.stages=[encoding,operation,weighting]", "train.epochs=6")
+    told = "train random-function: cut, a control has the seconds of the search"
+    assert (told in log) == (not seconds)
+    assert document["plan"]["cut"] == ([] if seconds else ["train random-function"])
+    assert "random-function" in document["baselines"]
