@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sif.core.genotype import Genotype
-from sif.spaces.linear.design import linear_design
+from sif.spaces.linear.design import LinearDesign, linear_design
 from sif.spaces.linear.ridge import histories, seen
 from sif.spaces.linear.sequences import Sequences
 from sif.spaces.linear.weights import ItemWeights
@@ -28,6 +28,7 @@ class OrderNetwork(nn.Module):
     Args:
         genotype: The design.
         n_items: Size of the catalog.
+        design: Its time scales, where the genotype is of another space.
 
     Attributes:
         genotype: The design.
@@ -43,12 +44,20 @@ class OrderNetwork(nn.Module):
     items: Tensor | None
     offsets: Tensor | None
 
-    def __init__(self, genotype: Genotype, n_items: int) -> None:
+    def __init__(
+        self, genotype: Genotype, n_items: int, design: LinearDesign | None = None
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.genotype, self.design, self.n_items = genotype, linear_design(genotype), n_items
+        self.genotype, self.n_items = genotype, n_items
+        self.design = linear_design(genotype) if design is None else design
         self.weights = nn.Parameter(torch.zeros(0, 0), requires_grad=False)
         for name in (*REST, OFFSETS):
             self.register_buffer(name, None)
+
+    @property
+    def expression(self) -> str:
+        """The model on one line."""
+        return self.design.expression
 
     @property
     def item_weights(self) -> ItemWeights:

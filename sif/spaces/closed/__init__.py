@@ -1,0 +1,1 @@
+"""Item-item models of histories as sets, in closed form: EASE, graph filters, shrunk spectra."""

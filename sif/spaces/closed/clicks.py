@@ -1,0 +1,168 @@
+"""The clicks of users on items, and what closed forms share: degrees, products, spectra.
+
+A fit scales rows by a power of the users' degrees and columns by one of the items': many candidates
+have the same powers, so what follows from them is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from sif.spaces.linear.inputs import MAX_SIDE, MOST_SCALES
+
+Numbers = NDArray[np.float32]
+Value = TypeVar("Value")
+
+EXACT_SIDE = 2_000
+"""Users or items, whichever are fewer, up to which a spectrum is exact: a quarter of a second."""
+KEPT_SIDE = MAX_SIDE // MOST_SCALES
+"""Items up to which products of all pairs are kept (100 MB); of more they are made again."""
+KEPT = 4
+"""Values of each kind that are kept, the latest ones."""
+COLUMNS = 1024
+"""Items whose products are made at once."""
+OVERSAMPLED, ITERATIONS = 16, 3
+"""Further directions and power iterations of a randomized spectrum (Halko, SIAM Review 2011)."""
+STEPS = 30
+"""Power iterations for the largest eigenvalue; from the degrees, which nearly are its vector."""
+
+
+class Clicks:
+    """A 0/1 matrix of users by items with its shared parts.
+
+    Args:
+        pairs: CSR float32 (n_users, n_items) of ones.
+        seed: Of randomized spectra.
+
+    Attributes:
+        pairs: The matrix.
+        n_items: Items.
+        counts: (n_items,) clicks of each item.
+    """
+
+    def __init__(self, pairs: sp.csr_matrix, seed: int) -> None:
+        self.pairs, self.n_items, self._seed = pairs, pairs.shape[1], seed
+        self.counts = np.bincount(pairs.indices, minlength=self.n_items)
+        self._lengths = np.diff(pairs.indptr)
+        self._kept: dict[Hashable, Any] = {}
+
+    def item_power(self, exponent: float) -> Numbers:
+        """(n_items,) powers of the items' degrees; an item without clicks counts as one."""
+        return np.asarray(np.maximum(self.counts, 1.0) ** exponent, dtype=np.float32)
+
+    def only(self, items: NDArray[np.int64]) -> Clicks:
+        """The same users on some items alone."""
+        return Clicks(sp.csr_matrix(self.pairs[:, items]), self._seed)
+
+    def scaled(self, user: float, item: float) -> sp.csr_matrix:
+        """Du^-user X Di^-item: CSR float32 (n_users, n_items)."""
+        rows = np.maximum(self._lengths, 1.0) ** -user
+        data = np.repeat(rows, self._lengths) * self.item_power(-item)[self.pairs.indices]
+        parts = data.astype(np.float32), self.pairs.indices, self.pairs.indptr
+        return sp.csr_matrix(parts, self.pairs.shape)
+
+    def gram(self, user: float) -> torch.Tensor:
+        """X' Du^-2user X of all items: float32 (n_items, n_items), a copy."""
+        if self.n_items > KEPT_SIDE:
+            return self._products(user)
+        return self._once(("gram", user), lambda: self._products(user)).clone()
+
+    def _products(self, user: float) -> torch.Tensor:
+        rows = self.scaled(user, 0.0)
+        found = np.empty((self.n_items, self.n_items), np.float32)
+        by_item = sp.csr_matrix(rows.T)
+        for start in range(0, self.n_items, COLUMNS):
+            (by_item[start : start + COLUMNS] @ rows).toarray(out=found[start : start + COLUMNS])
+        return torch.from_numpy(found)
+
+    def products(self, items: NDArray[np.int64], user: float, item: float) -> sp.csr_matrix:
+        """Rows of the scaled products X~' X~: CSR float32 (len(items), n_items)."""
+        rows = self.scaled(user, item)
+        return sp.csr_matrix(sp.csr_matrix(rows[:, items].T) @ rows)
+
+    def largest(self, user: float, item: float) -> float:
+        """The largest eigenvalue of X~' X~, at least 1e-12."""
+
+        def found() -> float:
+            rows = self.scaled(user, item)
+            # Du^1/2 and Di^1/2 are its vectors where both exponents are .5, and the value is 1.
+            vector = np.maximum(self.counts, 1.0) ** (1 - item)
+            value = 0.0
+            for _ in range(STEPS):
+                vector = rows.T @ (rows @ vector)
+                value = float(np.linalg.norm(vector))
+                if not value:
+                    return 0.0
+                vector = vector / value
+            return value
+
+        return max(self._once(("largest", user, item), found), 1e-12)
+
+    def spectrum(self, user: float, item: float, rank: int) -> tuple[Numbers, Numbers]:
+        """Largest singular values (r,) and right vectors (n_items, r) of Du^-user X Di^-item.
+
+        Args:
+            user: Exponent.
+            item: Exponent.
+            rank: r at most.
+        """
+        known = self._kept.get(("spectrum", user, item))
+        if known is None or known[2] < rank:
+            rows = self.scaled(user, item)
+            exact = min(rows.shape) <= EXACT_SIDE
+            most = min(rows.shape) if exact else rank
+            values, vectors = _exact(rows) if exact else _randomized(rows, rank, self._seed)
+            known = values, vectors, most
+            self._keep(("spectrum", user, item), known)
+        return known[0][:rank], known[1][:, :rank]
+
+    def _once(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """A value that is made once, and kept for a while."""
+        if key not in self._kept:
+            self._keep(key, make())
+        value: Value = self._kept[key]
+        return value
+
+    def _keep(self, key: tuple[Any, ...], value: Any) -> None:
+        alike = [other for other in self._kept if isinstance(other, tuple) and other[0] == key[0]]
+        for other in alike[: max(0, len(alike) - KEPT + 1)]:
+            del self._kept[other]
+        self._kept[key] = value
+
+
+def _exact(rows: sp.csr_matrix) -> tuple[Numbers, Numbers]:
+    """All singular values and right vectors, by the smaller of both products."""
+    small = rows if rows.shape[0] <= rows.shape[1] else sp.csr_matrix(rows.T)
+    product = torch.from_numpy((small @ small.T).toarray())
+    squares, vectors = torch.linalg.eigh(product.double())
+    values = squares.flip(0).clamp(min=0).sqrt().numpy()
+    found = vectors.flip(1).numpy()
+    if small is rows:
+        found = (rows.T @ found) / np.maximum(values, 1e-9)
+        found[:, values < 1e-5 * max(values[0], 1e-9)] = 0.0
+    return values.astype(np.float32), np.ascontiguousarray(found, dtype=np.float32)
+
+
+def _randomized(rows: sp.csr_matrix, rank: int, seed: int) -> tuple[Numbers, Numbers]:
+    """The largest ones, by power iterations of random directions (Halko, Martinsson, Tropp)."""
+    width = min(rank + OVERSAMPLED, *rows.shape)
+    draws = np.random.default_rng([seed, 0xC1])
+    columns = sp.csr_matrix(rows.T)
+    basis = draws.standard_normal((rows.shape[1], width)).astype(np.float32)
+    for _ in range(ITERATIONS):
+        basis = _orthonormal(columns @ (rows @ basis))
+    left = rows @ basis  # (n_users, width), its own spectrum is that of all in the basis
+    squares, turn = torch.linalg.eigh(torch.from_numpy(left.T @ left).double())
+    values = squares.flip(0).clamp(min=0).sqrt().numpy()[:rank]
+    vectors = basis @ turn.flip(1).numpy()[:, :rank].astype(np.float32)
+    return values.astype(np.float32), np.ascontiguousarray(vectors)
+
+
+def _orthonormal(columns: Numbers) -> Numbers:
+    return np.asarray(torch.linalg.qr(torch.from_numpy(columns)).Q.numpy())
