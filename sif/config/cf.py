@@ -133,7 +133,7 @@ ExcludeSeen = Literal["all", "trained", "none"]
 Refit = Literal["none", "valid", "all"]
 Owned = dict[str, dict[str, Any]]
 """Name of something that is registered to the settings of its own."""
-Stage = Literal["order", "encoding", "embedding", "operation", "weighting"]
+Stage = Literal["closed", "order", "encoding", "embedding", "operation", "weighting"]
 
 
 class LossConfig(Section):
@@ -158,9 +158,10 @@ class LossConfig(Section):
 
 
 def _of_functions(stages: tuple[str, ...]) -> tuple[str, ...]:
-    """Stages of which one at least is of functions, with which a model in order is compared."""
-    if set(stages) == {"order"}:
-        raise ValueError("expected a stage of functions beside order, found order alone")
+    """Stages of which one at least is of functions, with which other models are compared."""
+    if set(stages) <= {"closed", "order"}:
+        told = " and ".join(stages)
+        raise ValueError(f"expected a stage of functions beside {told}, found {told} alone")
     return stages
 
 
@@ -185,9 +186,9 @@ class SearchConfig(SearchSection):
         BeforeValidator(one_or_many),
         AfterValidator(_of_functions),
     ] = Field(
-        ("order", "encoding", "embedding", "operation", "weighting"),
-        description="stages of space staged that are searched, the others stay neutral; order: an "
-        "item-item model of its own, of rankings whose order is known",
+        ("closed", "order", "encoding", "embedding", "operation", "weighting"),
+        description="stages of space staged that are searched, the others stay neutral; closed and "
+        "order: item-item models of their own, of all rankings and of those whose order is known",
     )
     tables: Literal["own", "shared"] = Field(
         "own", description="embeddings of each operation, or one set for all (sif, primitives)"

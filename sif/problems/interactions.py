@@ -54,8 +54,9 @@ MAX_EXACT = 2_000_000
 """Observed pairs up to which every batch may carry the whole part for the exact loss; beyond, the
 train part comes in blocks of users."""
 
-ORDER_STAGE = "order"
-"""The stage that is a problem of its own (`sif.problems.order`)."""
+ORDER_STAGE, CLOSED_STAGE = "order", "closed"
+"""The stages that are problems of their own (`sif.problems.order`, `sif.problems.closed_forms`)."""
+OWN_STAGES = (ORDER_STAGE, CLOSED_STAGE)
 LARGE_STAGES = ("operation", "weighting")
 """Stages that are searched on a train part beyond `MAX_EXACT`, whose blocks hold no histories."""
 MIN_STEPS_PER_PASS = 6
@@ -100,7 +101,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         self.loss_name, self.loss, own = loss_of(config)
         if stages is None:
             stages = config.search.stages if len(train_part) <= MAX_EXACT else LARGE_STAGES
-        self.stages = tuple(stage for stage in stages if stage != ORDER_STAGE)
+        self.stages = tuple(stage for stage in stages if stage not in OWN_STAGES)
         if self.kind.stages and len(train_part.fields) != 2:
             raise ConfigError(
                 f"space {config.space}: expected the fields user and item, found "

@@ -40,10 +40,11 @@ from sif.evaluation.evaluate import (
 from sif.evaluation.histories import sequences_of
 from sif.evaluation.scorers import HistoryScorer
 from sif.methods.nasp import NaspSettings
-from sif.problems.base import Problem, Progress, Session, State, Trained, quiet
+from sif.problems.base import Problem, Progress, State, Trained, quiet
 from sif.problems.interactions import ORDER_STAGE, InteractionProblem
 from sif.problems.order_sample import OrderSample
 from sif.problems.plan import OwnCost
+from sif.problems.refit import SolvedRefit
 from sif.search.run import MethodRun
 from sif.spaces.linear.design import (
     AHEAD,
@@ -388,53 +389,8 @@ def comes_later(functions: InteractionProblem) -> bool:
     return len(valid) > 0 and is_later(valid, functions.train_part)
 
 
-@dataclass(frozen=True, eq=False)
-class OrderRefit:
-    """Second fits of item-item models on some rows.
-
-    Attributes:
-        problem: Whose train part these rows are.
-    """
-
-    problem: OrderProblem
-
-    @classmethod
-    def of(cls, first: OrderProblem, rows: Interactions) -> OrderRefit:
-        """Second fits on rows, after first ones on the train part of a problem."""
-        return cls(first.again(rows))
-
-    def seconds(self, first: TrainResult) -> float:
-        """Seconds of the fit of one penalty, with a validation's that is not made."""
-        return first.seconds / max(first.epochs, 1)
-
-    def network(
-        self, name: str, design: Genotype, first: Trained[OrderNetwork], session: Session
-    ) -> Trained[OrderNetwork]:
-        """A model fitted again with its penalty.
-
-        Args:
-            name: Of the stage, "refit-" before it.
-            design: Its scales.
-            first: Its first fit.
-            session: Stores and reports the fit.
-
-        Raises:
-            DivergedError: The penalty is too small for these rows.
-        """
-        fresh: list[OrderNetwork] = []
-        rows = len(self.problem.train_part)
-
-        def work(_: Checkpointer) -> State:
-            begin = time.perf_counter()
-            fresh.append(self.problem.fitted(design, first.numbers))
-            seconds = time.perf_counter() - begin
-            session.console.line(f"{name}: fitted again on {rows:,} rows ({seconds:.1f} s)")
-            return {"network": fresh[0].state_dict(), "seconds": seconds}
-
-        state = session.stages.run(f"refit-{name}", work)
-        network = fresh[0] if fresh else self.problem.network(design)
-        network.load_state_dict(state["network"])
-        return replace(first, network=network, refit={"seconds": state["seconds"]})
+class OrderRefit(SolvedRefit[OrderProblem]):
+    """Second fits of item-item models on some rows."""
 
 
 class _Judgments:

@@ -153,7 +153,8 @@ class Costs:
 
 def paced_seconds(seconds: float) -> float:
     """Seconds of a control's training, beside a search that took so many with the training of what
-    it found."""
+    it found.
+    """
     return max(PACED, seconds)
 
 

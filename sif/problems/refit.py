@@ -2,12 +2,14 @@
 
 Nothing is validated and nothing stops early, so that valid rows may be among those that are fitted.
 A training at a constant step size has bad epochs now and then. Validation passes over them in a
-first fit; a second one ends with a falling step size, or it may end in one of them.
+first fit; a second one ends with a falling step size, or it may end in one of them. What is solved
+for at once is solved for once more (`SolvedRefit`).
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -140,3 +142,73 @@ class Refit(Generic[Again]):
         network.load_state_dict(state["network"])
         refit = {key: state[key] for key in ("steps", "seconds")}
         return replace(first, network=network, refit=refit)
+
+
+class SolvesAgain(Protocol):
+    """A problem whose networks are solved for at once."""
+
+    train_part: Interactions
+
+    def again(self, rows: Interactions) -> Self:
+        """The problem of a second fit, on more rows under the same vocabularies."""
+        ...
+
+    def network(self, design: Any) -> nn.Module:
+        """A network without weights."""
+        ...
+
+    def fitted(self, design: Any, numbers: Mapping[str, float]) -> nn.Module:
+        """A network of chosen numbers; DivergedError where there is no solution."""
+        ...
+
+
+Solved = TypeVar("Solved", bound=SolvesAgain)
+
+
+@dataclass(frozen=True, eq=False)
+class SolvedRefit(Generic[Solved]):
+    """Second fits in closed form on some rows.
+
+    Attributes:
+        problem: Whose train part these rows are.
+    """
+
+    problem: Solved
+
+    @classmethod
+    def of(cls, first: Solved, rows: Interactions) -> Self:
+        """Second fits on rows, after first ones on the train part of a problem."""
+        return cls(first.again(rows))
+
+    def seconds(self, first: TrainResult) -> float:
+        """Seconds of one fit, with a validation's that is not made."""
+        return first.seconds / max(first.epochs, 1)
+
+    def network(
+        self, name: str, design: Any, first: Trained[Any], session: Session
+    ) -> Trained[Any]:
+        """A model fitted again with its numbers.
+
+        Args:
+            name: Of the stage, "refit-" before it.
+            design: Of the model.
+            first: Its first fit.
+            session: Stores and reports the fit.
+
+        Raises:
+            DivergedError: The penalty is too small for these rows.
+        """
+        fresh: list[nn.Module] = []
+        rows = len(self.problem.train_part)
+
+        def work(_: Checkpointer) -> State:
+            begin = time.perf_counter()
+            fresh.append(self.problem.fitted(design, first.numbers))
+            seconds = time.perf_counter() - begin
+            session.console.line(f"{name}: fitted again on {rows:,} rows ({seconds:.1f} s)")
+            return {"network": fresh[0].state_dict(), "seconds": seconds}
+
+        state = session.stages.run(f"refit-{name}", work)
+        network = fresh[0] if fresh else self.problem.network(design)
+        network.load_state_dict(state["network"])
+        return replace(first, network=network, refit={"seconds": state["seconds"]})

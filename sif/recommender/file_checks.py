@@ -31,6 +31,10 @@ from sif.core.genotype import Genotype
 from sif.errors import ConfigError
 from sif.evaluation import evaluate
 from sif.recommender.fold_in_terms import Encoding, Objective
+from sif.spaces.closed.design import NAME as CLOSED
+from sif.spaces.closed.design import closed_design
+from sif.spaces.closed.filters import ChebyshevFilter, GraphFilter
+from sif.spaces.closed.network import PASSES, SIDES
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.registry import LOSSES
 from sif.spaces.linear.design import linear_design
@@ -75,6 +79,8 @@ def _shaped(name: str, value: Any, *shape: int) -> None:
         _require(value.shape == shape, f"{name} of shape {shape}", tuple(value.shape))
 
 
+PASSING = (GraphFilter, ChebyshevFilter)
+"""Closed forms with a polynomial."""
 FittedOn = Literal["train", "train+valid", "all"]
 Texts = Annotated[Any, _column("U")]
 Numbers = Annotated[Any, _column("i")]
@@ -162,7 +168,11 @@ class _State(_Part):
         _require(self.objective == "ranking", "rankings", self.objective)
         _require(len(sizes) == 2, "the fields user and item", self.fields)
         _require(not self.folds, "no terms of folds", len(self.folds))
-        scales = linear_design(Genotype.from_json(self.genotype)).scales
+        genotype = Genotype.from_json(self.genotype)
+        if self.network.get(SIDES[0]) is not None:
+            self._check_filter(genotype, sizes[1])
+            return
+        scales = 1 if genotype.space == CLOSED else linear_design(genotype).scales
         solved, names = sizes[1], set(self.network) - {OFFSETS}
         if names != {"weights"}:
             _require(names == {"weights", *REST}, "weights", sorted(self.network))
@@ -176,21 +186,48 @@ class _State(_Part):
         _require(solved > 0 or offsets is not None, "weights of items", "none")
         _shaped("weights", self.network["weights"], scales * solved, sizes[1])
 
+    def _check_filter(self, genotype: Genotype, n_items: int) -> None:
+        """Scales and factors, and the scaled clicks where there is a polynomial."""
+        passes = isinstance(closed_design(genotype), PASSING)
+        names = {"weights", *SIDES, *(PASSES if passes else ())}
+        _require(set(self.network) == names, sorted(names), sorted(self.network))
+        for name in SIDES:
+            kind = self.network[name].dtype
+            _require(kind == torch.float32, f"{name} in float32", kind)
+        for name in SIDES[:2]:
+            _shaped(name, self.network[name], n_items)
+        for name in SIDES[2:]:
+            _shaped(name, self.network[name], n_items, self.network[SIDES[2]].shape[-1])
+        if passes:
+            numbers, *rows = (self.network[name] for name in PASSES)
+            _require(numbers.ndim == 1 and len(numbers) > 1, "coefficients", numbers.shape)
+            _require(float(numbers[0]) > 0, "an eigenvalue above 0", float(numbers[0]))
+            self._check_csr(PASSES[1:], rows, n_items)
+
+    @staticmethod
+    def _check_csr(names: tuple[str, ...], parts: list[Tensor], n_columns: int) -> None:
+        """A sparse matrix in three parts."""
+        starts, columns, values = parts
+        for name, part in zip(names, (starts, columns), strict=False):
+            _require(not part.is_floating_point() and part.ndim == 1, f"whole {name}", part.dtype)
+        _require(values.dtype == torch.float32, f"{names[2]} in float32", values.dtype)
+        _shaped(names[2], values, len(columns))
+        _require(len(starts) > 0, f"{names[0]}", "none")
+        ends = int(starts[0]), int(starts[-1])
+        _require(ends == (0, len(columns)), f"{names[0]} from 0 to {len(columns)}", ends)
+        _require(bool((starts.diff() >= 0).all()), f"{names[0]} that ascend", "others")
+        inside = bool(((columns >= 0) & (columns < n_columns)).all())
+        _require(inside, f"{names[1]} from 0 to {n_columns - 1}", "others")
+
     def _check_rest(self, rows: int, n_items: int) -> int:
         """Sparse weights (rows, n_items) beside the dense ones; how many items these have."""
         items, starts, columns, values = (self.network[name] for name in REST)
-        for name, part in zip(REST, (items, starts, columns), strict=False):
-            _require(not part.is_floating_point() and part.ndim == 1, f"whole {name}", part.dtype)
-        _require(values.dtype == torch.float32, "rest_values in float32", values.dtype)
+        _require(not items.is_floating_point() and items.ndim == 1, "whole items", items.dtype)
         _shaped("rest_starts", starts, rows + 1)
-        _shaped("rest_values", values, len(columns))
-        ends = int(starts[0]), int(starts[-1])
-        _require(ends == (0, len(columns)), f"rest_starts from 0 to {len(columns)}", ends)
-        _require(bool((starts.diff() >= 0).all()), "rest_starts that ascend", "others")
+        self._check_csr(REST[1:], [starts, columns, values], n_items)
         _require(bool((items.diff() > 0).all()), "items that ascend", "others")
-        for name, part in (("items", items), ("rest_items", columns)):
-            inside = bool(((part >= 0) & (part < n_items)).all())
-            _require(inside, f"{name} from 0 to {n_items - 1}", "others")
+        inside = bool(((items >= 0) & (items < n_items)).all())
+        _require(inside, f"items from 0 to {n_items - 1}", "others")
         return len(items)
 
     @model_validator(mode="after")

@@ -32,6 +32,7 @@ from sif.evaluation.evaluate import Objective, Scorer, pair_matrix
 from sif.evaluation.histories import sequences_of
 from sif.evaluation.item_orders import POPULARITY_ORDER
 from sif.evaluation.scorers import FixedHistories, HistoryScorer, InteractionScorer, Scale
+from sif.problems.closed_forms import ClosedProblem
 from sif.problems.interactions import InteractionProblem
 from sif.problems.order import OrderProblem
 from sif.recommender import fold_in_terms as terms
@@ -41,11 +42,11 @@ from sif.recommender.fold_in_terms import FoldInTerms, baseline_terms, fold_in_t
 from sif.recommender.functions import HistoryFunction, ServedFunction, VectorFunction
 from sif.recommender.owned import History, Owned
 from sif.recommender.report import Report
+from sif.spaces.closed.network import item_item_network
 from sif.spaces.interaction.design import plain_product
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.registry import design_of, expression
-from sif.spaces.linear.design import linear_design
 from sif.spaces.linear.network import OrderNetwork
 from sif.spaces.linear.sequences import TICK, Sequences, moments, ranked
 from sif.utils import checkpoint
@@ -163,7 +164,7 @@ class ServedModel:
 
     @classmethod
     def in_order(
-        cls, problem: OrderProblem | InteractionProblem, genotype: Genotype,
+        cls, problem: OrderProblem | ClosedProblem | InteractionProblem, genotype: Genotype,
         network: OrderNetwork, known: Interactions,
     ) -> ServedModel:  # fmt: skip
         """Serves an item-item model.
@@ -222,7 +223,7 @@ class ServedModel:
         if self.baseline:
             return self.baseline
         if isinstance(self.trained, OrderNetwork):
-            return linear_design(self.genotype).expression
+            return self.trained.expression
         return expression(self.genotype, self.fields)
 
     @cached_property
@@ -441,7 +442,7 @@ def _network(
     """The weights of a file's state, which has been checked."""
     net: InteractionNetwork | OrderNetwork
     if state["shape"] is None:
-        net = OrderNetwork(genotype, len(state["vocabularies"][1]))
+        net = item_item_network(genotype, len(state["vocabularies"][1]))
         net.load_state_dict(state["network"])
         return net
     saved = state["shape"]

@@ -7,18 +7,19 @@ from pkgutil import resolve_name
 from sif.core.genotype import Genotype
 from sif.spaces.interaction.registry import SPACES
 
-CELLS = {
+WRITERS = {
+    "closed": "sif.spaces.closed.design:notation",
     "nasp-7op": "sif.spaces.cnn.supernet:notation",
     "nasp-12op": "sif.spaces.cnn.supernet:notation",
     "nasp-ptb": "sif.spaces.rnn.supernet:notation",
 }
-"""Space of cells to the function that writes its genotypes."""
+"""Space to the function that writes its genotypes, of those that write their own."""
 
 
 def notation(genotype: Genotype) -> str:
     """The genotype on one line; SifError for one that its space does not have, or no such space."""
-    if genotype.space in CELLS:
-        return str(resolve_name(CELLS[genotype.space])(genotype))
+    if genotype.space in WRITERS:
+        return str(resolve_name(WRITERS[genotype.space])(genotype))
     kind = SPACES.named(genotype.space)
     from sif.spaces.interaction.design import SPECS, fields_of
 

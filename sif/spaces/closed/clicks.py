@@ -6,7 +6,7 @@ have the same powers, so what follows from them is computed once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,12 +23,16 @@ EXACT_SIDE = 2_000
 """Users or items, whichever are fewer, up to which a spectrum is exact: a quarter of a second."""
 KEPT_SIDE = MAX_SIDE // MOST_SCALES
 """Items up to which products of all pairs are kept (100 MB); of more they are made again."""
-KEPT = 4
-"""Values of each kind that are kept, the latest ones."""
+KEPT, KEPT_BYTES = 12, 1 << 27
+"""Values of each kind that are kept, the latest ones, and their bytes at most; one in any case."""
+MOST_RANK = 512
+"""Vectors of a spectrum that are kept at most."""
 COLUMNS = 1024
 """Items whose products are made at once."""
 OVERSAMPLED, ITERATIONS = 16, 3
 """Further directions and power iterations of a randomized spectrum (Halko, SIAM Review 2011)."""
+FAINT = 1e-3
+"""Singular value, over the largest, below which float32 cannot tell its vector from noise."""
 STEPS = 30
 """Power iterations for the largest eigenvalue; from the degrees, which nearly are its vector."""
 
@@ -50,7 +54,7 @@ class Clicks:
         self.pairs, self.n_items, self._seed = pairs, pairs.shape[1], seed
         self.counts = np.bincount(pairs.indices, minlength=self.n_items)
         self._lengths = np.diff(pairs.indptr)
-        self._kept: dict[Hashable, Any] = {}
+        self._kept: dict[tuple[Any, ...], Any] = {}
 
     def item_power(self, exponent: float) -> Numbers:
         """(n_items,) powers of the items' degrees; an item without clicks counts as one."""
@@ -116,13 +120,14 @@ class Clicks:
         if known is None or known[2] < rank:
             rows = self.scaled(user, item)
             exact = min(rows.shape) <= EXACT_SIDE
-            most = min(rows.shape) if exact else rank
+            most = MOST_RANK if exact else rank
             values, vectors = _exact(rows) if exact else _randomized(rows, rank, self._seed)
+            values, vectors = values[:most], np.ascontiguousarray(vectors[:, :most])
             known = values, vectors, most
             self._keep(("spectrum", user, item), known)
         return known[0][:rank], known[1][:, :rank]
 
-    def _once(self, key: Hashable, make: Callable[[], Value]) -> Value:
+    def _once(self, key: tuple[Any, ...], make: Callable[[], Value]) -> Value:
         """A value that is made once, and kept for a while."""
         if key not in self._kept:
             self._keep(key, make())
@@ -130,22 +135,30 @@ class Clicks:
         return value
 
     def _keep(self, key: tuple[Any, ...], value: Any) -> None:
-        alike = [other for other in self._kept if isinstance(other, tuple) and other[0] == key[0]]
-        for other in alike[: max(0, len(alike) - KEPT + 1)]:
+        self._kept.pop(key, None)
+        alike = [other for other in self._kept if other[0] == key[0]]
+        room = min(KEPT, max(1, KEPT_BYTES // max(_bytes(value), 1)))
+        for other in alike[: max(0, len(alike) - room + 1)]:
             del self._kept[other]
         self._kept[key] = value
+
+
+def _bytes(value: Any) -> int:
+    """Of a matrix, or of several."""
+    parts = value if isinstance(value, tuple) else (value,)
+    return sum(getattr(part, "nbytes", 0) for part in parts)
 
 
 def _exact(rows: sp.csr_matrix) -> tuple[Numbers, Numbers]:
     """All singular values and right vectors, by the smaller of both products."""
     small = rows if rows.shape[0] <= rows.shape[1] else sp.csr_matrix(rows.T)
     product = torch.from_numpy((small @ small.T).toarray())
-    squares, vectors = torch.linalg.eigh(product.double())
+    squares, vectors = torch.linalg.eigh(product)
     values = squares.flip(0).clamp(min=0).sqrt().numpy()
     found = vectors.flip(1).numpy()
     if small is rows:
         found = (rows.T @ found) / np.maximum(values, 1e-9)
-        found[:, values < 1e-5 * max(values[0], 1e-9)] = 0.0
+        found[:, values < FAINT * values[0]] = 0.0
     return values.astype(np.float32), np.ascontiguousarray(found, dtype=np.float32)
 
 

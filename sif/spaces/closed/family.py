@@ -14,7 +14,7 @@ from sif.spaces.linear.weights import ItemWeights
 Grid = tuple[float, ...]
 AnyWeights = ItemWeights | FilterWeights
 
-SPARSE_RATE, DENSE_RATE = 1e9, 3e10
+SPARSE_RATE, DENSE_RATE = 2e9, 4e10
 """Multiplications in a second of a sparse and of a dense product, about, on one core of 2020."""
 
 
@@ -60,4 +60,3 @@ class Family(ABC):
     def constants(self) -> dict[str, float]:
         """Name to value."""
         return {entry.name: float(getattr(self, entry.name)) for entry in fields(self)}
-

@@ -7,7 +7,6 @@ from typing import Any
 
 import scipy.sparse as sp
 import torch
-from torch import nn
 
 from sif.core.genotype import Genotype
 from sif.spaces.closed.design import closed_design

@@ -41,8 +41,8 @@ class Spectrum(Family):
 
     name: ClassVar[str] = "spectrum"
     grids: ClassVar[Mapping[str, Grid]] = {
-        "user": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
-        "item": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
+        "user": (0.0, 0.15, 0.3, 0.5),
+        "item": (0.0, 0.15, 0.3, 0.5),
         "shift": (-0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
         "discount": (-0.2, -0.1, 0.0, 0.1, 0.2),
         "l2": (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
@@ -50,7 +50,7 @@ class Spectrum(Family):
     }
     known: ClassVar[tuple[Mapping[str, float], ...]] = (
         {},
-        {"user": 0.1, "item": 0.1, "shift": 0.1, "l2": 0.02},
+        {"user": 0.15, "item": 0.15, "shift": 0.1, "l2": 0.02},
         {"user": 0.5, "item": 0.5, "l2": 0.2},
         {"user": 0.0, "item": 0.3, "shift": 0.2, "rank": 64.0, "l2": 0.01},
         {"user": 0.3, "item": 0.0, "shift": 0.0, "l2": 0.02},

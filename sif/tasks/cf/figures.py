@@ -19,7 +19,6 @@ from sif.problems.base import SEARCHED
 from sif.problems.interactions import InteractionProblem
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.registry import design_of
-from sif.spaces.linear.design import linear_design
 from sif.spaces.linear.network import OrderNetwork
 from sif.tasks.base import Results
 from sif.tasks.cf import splits as protocol
@@ -124,7 +123,7 @@ def _function(
     time, of items as far apart as they typically are.
     """
     if isinstance(network, OrderNetwork):
-        linear, decays = linear_design(genotype), network.design.decays
+        decays = network.design.decays
         ages = range(max((d.window or _AGES for d in decays), default=0))
         gap = sequences_of(problem.train_part).usual_gap if network.design.reads_time else 0.0
         weights = {
@@ -136,7 +135,7 @@ def _function(
             ]
             for d in decays
         }
-        return {"expression": linear.expression, "surface": None, "decays": weights}
+        return {"expression": network.expression, "surface": None, "decays": weights}
     design, tables = design_of(genotype, problem.fields), network.tables
     with torch.no_grad():
         sizes = torch.cat([t.abs().flatten() for t in (*tables.embeddings, *tables.histories)])

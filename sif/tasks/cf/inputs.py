@@ -23,6 +23,7 @@ from sif.data.interactions import (
 from sif.data.interactions.chronological import ROLLING
 from sif.data.interactions.load import Dataset, load_dataset
 from sif.errors import ConfigError, DataError
+from sif.problems.closed_forms import closed_problem
 from sif.problems.controls import CONTROLS
 from sif.problems.histories import named_readers, reader_problems
 from sif.problems.interactions import InteractionProblem
@@ -55,7 +56,7 @@ def prepare(config: CFConfig, runtime: Runtime) -> InteractionStudy:
     problem.check_method(config.method)
     return InteractionStudy(
         config, label, dataset, split, problem, baselines, order_problem(problem),
-        reader_problems(problem),
+        reader_problems(problem), closed_problem(problem),
     )  # fmt: skip
 
 

@@ -9,15 +9,17 @@ from typing import Any
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions
 from sif.problems.base import Problem, Trained
+from sif.problems.closed_forms import CLOSED, ClosedProblem, ClosedRefit
 from sif.problems.histories import HistoryProblem
 from sif.problems.interactions import InteractionProblem
 from sif.problems.order import ORDER, OrderProblem, OrderRefit
 from sif.problems.refit import Refit
+from sif.spaces.closed.network import ClosedNetwork
 from sif.spaces.histories.models import HistoryDesign, HistoryModel
 from sif.spaces.linear.network import OrderNetwork
 from sif.utils.device import never
 
-AnyRefit = Refit[Any] | OrderRefit
+AnyRefit = Refit[Any] | OrderRefit | ClosedRefit
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,18 +30,21 @@ class Problems:
         functions: Of interaction functions and of baselines.
         order: Of item-item models; None: the rows have no order.
         reader: Of readers of histories; None: there are none.
+        closed: Of closed forms; None: there are none.
     """
 
     functions: InteractionProblem
     order: OrderProblem | None
     reader: HistoryProblem | None
+    closed: ClosedProblem | None = None
 
     def of(self, design: Genotype | HistoryDesign) -> Problem[Any, Any]:
         """The problem of a design."""
         if not isinstance(design, Genotype):
             assert self.reader is not None  # noqa: S101
             return self.reader  # a given design is trained alike by all
-        return self.order if self.order is not None and design.space == ORDER else self.functions
+        own = {ORDER: self.order, CLOSED: self.closed}.get(design.space)
+        return self.functions if own is None else own
 
     def again(self, rows: Interactions) -> SecondFits:
         """Second fits on rows under the same vocabularies; no budget ends them."""
@@ -49,6 +54,7 @@ class Problems:
             Refit.of(functions, rows),
             None if self.order is None else OrderRefit.of(self.order, rows),
             None if reader is None else Refit.of(reader, rows),
+            None if self.closed is None else ClosedRefit.of(self.closed, rows),
         )
 
 
@@ -59,6 +65,7 @@ class SecondFits:
     functions: Refit[InteractionProblem]
     order: OrderRefit | None
     reader: Refit[HistoryProblem] | None
+    closed: ClosedRefit | None = None
 
     @property
     def problems(self) -> Problems:
@@ -67,17 +74,20 @@ class SecondFits:
             self.functions.problem,
             None if self.order is None else self.order.problem,
             None if self.reader is None else self.reader.problem,
+            None if self.closed is None else self.closed.problem,
         )
 
     def of(self, design: Genotype | HistoryDesign) -> AnyRefit:
         """Those of a design."""
         if not isinstance(design, Genotype):
             return self.reader or self.functions
-        return (self.order if design.space == ORDER else None) or self.functions
+        return {ORDER: self.order, CLOSED: self.closed}.get(design.space) or self.functions
 
     def seconds(self, trained: Iterable[Trained[Any]]) -> float:
         """By the seconds of first fits, each network once."""
-        kinds: dict[type, AnyRefit | None] = {OrderNetwork: self.order, HistoryModel: self.reader}
+        kinds: dict[type, AnyRefit | None] = {
+            OrderNetwork: self.order, HistoryModel: self.reader, ClosedNetwork: self.closed,
+        }  # fmt: skip
         first = {id(one.network): one for one in trained}.values()
         return sum(
             (kinds.get(type(one.network)) or self.functions).seconds(one.result) for one in first

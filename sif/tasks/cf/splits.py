@@ -19,13 +19,14 @@ from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.metrics import merit, paired_bootstrap, paired_ratio_bootstrap
 from sif.evaluation.user_groups import COLD_USER, WARM, Groups, cold_shares, groups_of
 from sif.problems.base import SEARCHED
+from sif.problems.closed_forms import CLOSED
 from sif.problems.controls import FIXED, RANDOM
 from sif.problems.histories import ENTRANTS
 from sif.problems.order import ORDER
 from sif.tasks.base import Entry
 from sif.tasks.console import table
 
-_NOT_CLASSICAL = (SEARCHED, FIXED, RANDOM, ORDER, *ENTRANTS)
+_NOT_CLASSICAL = (SEARCHED, FIXED, RANDOM, ORDER, CLOSED, *ENTRANTS)
 _DAY = 86400
 _BINS = 120  # bars of a timeline, at most
 _BIN_DAYS = (1, 7, 30, 365)

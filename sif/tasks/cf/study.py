@@ -25,15 +25,18 @@ from sif.evaluation.evaluate import Evaluation, Scorer, evaluate_on
 from sif.evaluation.populations import Population, Populations
 from sif.evaluation.user_groups import cold_shares
 from sif.problems.base import SEARCHED, Problem, Reporter, Session, Trained
+from sif.problems.closed_forms import CLOSED, ClosedProblem
 from sif.problems.controls import CONTROLS, FIXED, RANDOM, fixed_multiply
 from sif.problems.histories import READERS, HistoryProblem, ReaderCost, reader_cost
-from sif.problems.interactions import InteractionProblem
+from sif.problems.interactions import OWN_STAGES, InteractionProblem
 from sif.problems.l2_grid import follows
 from sif.problems.order import METHOD, ORDER, OrderCost, OrderProblem, order_cost
 from sif.problems.plan import Costs, OwnCost
 from sif.recommender.extend import with_owned
 from sif.recommender.file_checks import FittedOn
 from sif.recommender.model import ServedModel
+from sif.spaces.closed.design import OPEN
+from sif.spaces.closed.network import ClosedNetwork
 from sif.spaces.histories.models import HistoryDesign
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results, Tuned
 from sif.tasks.cf import figures
@@ -90,6 +93,7 @@ class InteractionStudy(Study):
         baselines: Names of the classical baselines to train.
         order: The same two parts, where models in order can be fitted; None: they cannot.
         readers: The same two parts for each reader of histories, by the name of its entrant.
+        closed: The same two parts for closed forms; None: there are none.
     """
 
     task, search_stage, draws = "cf", "search", 3
@@ -101,6 +105,7 @@ class InteractionStudy(Study):
     baselines: tuple[str, ...]
     order: OrderProblem | None = None
     readers: Mapping[str, HistoryProblem] = field(default_factory=dict)
+    closed: ClosedProblem | None = None
 
     def __post_init__(self) -> None:
         self._tuning: dict[str, TuningSeconds] = {}
@@ -119,6 +124,8 @@ class InteractionStudy(Study):
         fallbacks = (FIXED,) if FIXED in controls else ()
         if self.order is not None:  # first, since it is cheap and may spare the other
             methods, fallbacks = {ORDER: METHOD, **methods}, (*fallbacks, ORDER)
+        if self.closed is not None:
+            controls, fallbacks = {CLOSED: OPEN, **controls}, (*fallbacks, CLOSED)
         methods |= {name: METHOD for name in self.readers if name in READERS}
         given = controls | {name: name for name in self.readers if name not in READERS}
         compared = tuple(self.readers)
@@ -130,8 +137,10 @@ class InteractionStudy(Study):
     def start(
         self, train: TrainOne, console: Reporter
     ) -> tuple[InteractionProblem, dict[str, Any]]:
-        """Trains fixed multiply where the search follows its L2 strength, or may be spared."""
+        """Fits closed forms; trains fixed multiply where the search needs it, or may be spared."""
         problem, spent = self.problem, 0.0
+        if CLOSED in self.entrants.given:
+            train(CLOSED, OPEN)
         guided = follows(self.config, problem.kind)
         if guided or (ORDER in self.entrants.methods and FIXED in self.entrants.given):
             fixed = train(FIXED, fixed_multiply(problem))
@@ -174,7 +183,8 @@ class InteractionStudy(Study):
     @property
     def _problems(self) -> Problems:
         """Of the first fits."""
-        return Problems(self.problem, self.order, next(iter(self.readers.values()), None))
+        reader = next(iter(self.readers.values()), None)
+        return Problems(self.problem, self.order, reader, self.closed)
 
     def searched_by(self, name: str) -> OrderProblem | HistoryProblem | None:
         """That of item-item models for its entrant, or of a reader."""
@@ -220,6 +230,8 @@ class InteractionStudy(Study):
             name: problem.at_pace(out_of_time=runtime.out_of_time)
             for name, problem in self.readers.items()
         }
+        if self.closed is not None:
+            self.closed = self.closed.at_pace(out_of_time=runtime.out_of_time)
         if plan.once:
             self.skip_refits("the plan has no time for them")
 
@@ -292,7 +304,7 @@ class InteractionStudy(Study):
     def merits(self, design: Genotype, trained: Trained[Any]) -> NDArray[np.float64]:
         """NDCG@10 of every validation user."""
         problem = self.problem_of(design)
-        assert isinstance(problem, InteractionProblem | OrderProblem)  # noqa: S101
+        assert isinstance(problem, InteractionProblem | OrderProblem | ClosedProblem)  # noqa: S101
         found = evaluate_on(
             problem.scorer(trained.network), problem.train_part, (problem.train_part,),
             problem.valid_part, self.config.objective, self.config.metrics_at,
@@ -327,9 +339,10 @@ class InteractionStudy(Study):
 
     @property
     def optional(self) -> tuple[str, ...]:
-        """All but ours and fixed multiply; the order model comes last."""
-        others = [name for name in super().optional if name not in (FIXED, ORDER)]
-        return (*others, *((ORDER,) if self.order is not None else ()))
+        """All but ours and fixed multiply; closed forms come last."""
+        others = [name for name in super().optional if name not in (FIXED, ORDER, CLOSED)]
+        own = {ORDER: self.order, CLOSED: self.closed}
+        return (*others, *(name for name, problem in own.items() if problem is not None))
 
     def costs(self, measured: Measurements) -> Costs:
         """Costs of the stages, second fits among them."""
@@ -339,6 +352,7 @@ class InteractionStudy(Study):
         settings = {name: cost.setting for name, cost in self._tuning.items()}
         own = {} if self.order is None else {ORDER: self._order_costs(measured)}
         own |= {name: self._reader_costs(name, measured) for name in self.readers}
+        own |= {} if self.closed is None else {CLOSED: self._closed_costs(measured)}
         rows = rows if self.refits else {}
         return replace(
             costs, settings=settings, rows=rows, own=own, serves=self.chooses,
@@ -363,6 +377,14 @@ class InteractionStudy(Study):
             measured.memory[f"{stage} {ORDER}"] = memory
         measured.memory[f"train {ORDER}"] += cost.bytes / 2**20
         return cost.seconds
+
+    def _closed_costs(self, measured: Measurements) -> OwnCost:
+        """Of closed forms, by what they multiply."""
+        assert self.closed is not None  # noqa: S101
+        unknown = OwnCost(0.0, 0.0, 0.0, searching=None), 0.0
+        cost, size = measured.of(f"train {CLOSED}", self.closed.cost, unknown)
+        measured.memory[f"train {CLOSED}"] += size / 2**20
+        return cost
 
     def baseline_seconds(self, measured: Measurements) -> dict[str, float]:
         """Seconds of the tuning of each."""
@@ -397,7 +419,7 @@ class InteractionStudy(Study):
         """A served model of ours, fitted on all rows or as it was tested."""
         known = self.split.interactions
         problem = (self._on_all.problems if on_all else self._tested).of(design)
-        if isinstance(problem, OrderProblem):
+        if isinstance(problem, OrderProblem | ClosedProblem):
             return ServedModel.in_order(problem, design, trained.network, known)
         assert isinstance(problem, InteractionProblem)  # noqa: S101
         return ServedModel.of(problem, design, trained.network, trained.numbers["l2"], known)
@@ -443,7 +465,7 @@ class InteractionStudy(Study):
                 f"the classical baselines see users and items, not {', '.join(fields[2:])}"
             )
         stages = self.problem.stages
-        asked = tuple(stage for stage in config.search.stages if stage != ORDER)
+        asked = tuple(stage for stage in config.search.stages if stage not in OWN_STAGES)
         if self.problem.kind.stages and stages != asked:
             notes.append(
                 f"large train part: searched are {', '.join(stages)}, not {', '.join(asked)}"
@@ -507,6 +529,8 @@ class InteractionStudy(Study):
     def params(self, trained: Trained[Any], found: Found | None) -> dict[str, Any]:
         """The L2 strength that validation chose; of readers the number of weights."""
         numbers = trained.numbers
+        if isinstance(trained.network, ClosedNetwork):
+            return {"family": trained.network.family.name, **numbers}
         return {"l2": numbers["l2"]} if "l2" in numbers else dict(numbers)
 
     def further_numbers(self, evaluation: Evaluation) -> dict[str, float]:

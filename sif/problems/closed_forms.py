@@ -1,0 +1,288 @@
+"""Closed forms of histories as sets: a family and its constants, chosen on validation.
+
+What a fit costs is known and small, so candidates are fitted and judged as they are
+(`sif.problems.halving`), the best one last on all of validation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+from sif.baselines.forecast import evaluation_seconds
+from sif.config import CFConfig
+from sif.core.genotype import Genotype
+from sif.core.stream import Checkpointer
+from sif.data.interactions import Interactions, Split
+from sif.errors import ConfigError
+from sif.evaluation.cold_start import ColdStartRule
+from sif.evaluation.cold_start_choice import ColdStartChoice
+from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate, evaluate_on, pair_matrix
+from sif.evaluation.scorers import FixedHistories, HistoryScorer
+from sif.problems.base import Problem, Progress, Session, State, Trained, quiet
+from sif.problems.closed_sample import ClosedSample
+from sif.problems.halving import DRAWN, FINALISTS, REFINED, REFINING_SECONDS, Halving
+from sif.problems.interactions import CLOSED_STAGE, InteractionProblem
+from sif.problems.plan import OwnCost
+from sif.problems.refit import SolvedRefit
+from sif.spaces.closed.clicks import Clicks
+from sif.spaces.closed.design import FAMILIES, OPEN, closed_design, genotype_of, notation
+from sif.spaces.closed.network import ClosedNetwork
+from sif.spaces.linear.inputs import solved_items
+from sif.spaces.linear.sequences import Sequences
+from sif.tracking import Tracker
+from sif.training.loop import Metrics, TrainResult
+from sif.utils.device import Runtime, torch_threads
+from sif.utils.random import derive_seed
+
+CLOSED = CLOSED_STAGE
+"""Name of the entrant in jobs."""
+JUDGMENTS = 150
+"""Of a search, about."""
+FIT = "fit_seconds"
+"""Entry of the last judgment: seconds of the fit that stands."""
+
+
+class ClosedProblem(Problem[Genotype, ClosedNetwork]):
+    """Which closed form predicts the items of a user from the others.
+
+    Args:
+        train_part: What weights are fitted on.
+        valid_part: For the family and its constants.
+        config: Of the task.
+        runtime: Seed and threads; closed forms are solved on the CPU.
+        cold_choice: Of the order of items for new users; None: the most popular first.
+
+    Raises:
+        ConfigError: Another objective than ranking, or fields beyond user and item.
+    """
+
+    format, judged = ".4f", "exported_error"
+    memory_settings = ()
+
+    def __init__(
+        self, train_part: Interactions, valid_part: Interactions, config: CFConfig,
+        runtime: Runtime, cold_choice: ColdStartChoice | None = None,
+    ) -> None:  # fmt: skip
+        if config.objective != "ranking" or len(train_part.fields) != 2:
+            raise ConfigError("closed: expected rankings of user and item")
+        self.train_part, self.valid_part = train_part, valid_part
+        self.config, self.runtime = config, runtime
+        self.cold_choice = cold_choice or ColdStartChoice()
+        self.cold_start = ColdStartRule.of(train_part, self.cold_choice.order)
+        self.metric = self.shown = MAIN_METRIC["ranking"]
+        self._seed = derive_seed(config.seed, "closed")
+
+    # A search of gates, which there is none of
+
+    def space(self, mixed: bool = False) -> NoReturn:
+        """Refuses: constants are numbers, not gates."""
+        raise ConfigError("closed forms: expected a training, which searches; they have no gates")
+
+    def streams(self) -> NoReturn:
+        """Refuses."""
+        self.space()
+
+    def method_run(self) -> NoReturn:
+        """Refuses."""
+        self.space()
+
+    def judge(self, space: Any, gates: Any) -> NoReturn:
+        """Refuses."""
+        self.space()
+
+    def design(self, genotype: Genotype) -> Genotype:
+        """The genotype itself."""
+        return genotype
+
+    def expression(self, design: Genotype) -> str:
+        """The model on one line."""
+        return notation(design)
+
+    # Fits
+
+    def network(self, design: Genotype) -> ClosedNetwork:
+        """A model whose weights are not computed yet."""
+        return ClosedNetwork(design, self.train_part.sizes[1])
+
+    def train(
+        self, design: Genotype, tracker: Tracker, checkpointer: Checkpointer,
+        on_epoch: Progress = quiet,
+    ) -> Trained[ClosedNetwork]:  # fmt: skip
+        """Searches family and constants, and fits the best; an "epoch" is one judgment.
+
+        Args:
+            design: `OPEN`, or one with constants, which are not searched any more.
+            tracker: Receives each better judgment.
+            checkpointer: Keeps all judgments.
+            on_epoch: Called with the number of judgments and the best merit.
+
+        Raises:
+            DivergedError: No candidate can be fitted.
+        """
+        begin, history = time.perf_counter(), list[dict[str, float]]()
+        saved = checkpointer.restore() or {"told": {}, "seconds": 0.0}
+
+        def seconds() -> float:
+            return float(saved["seconds"]) + time.perf_counter() - begin
+
+        def hear(search: Halving) -> None:
+            merit = 0.0 if search.best is None else search.best[1]
+            if search.judged_by_all and (not history or history[-1][self.metric] != merit):
+                entry = {"epoch": search.judged, "seconds": seconds(), self.metric: merit}
+                tracker.log(entry, search.judged)
+                history.append(entry)
+            on_epoch(search.judged, {self.metric: merit})
+            checkpointer.offer(lambda: {"told": dict(search.told), "seconds": seconds()})
+
+        with torch_threads(self.runtime.threads):
+            if design == OPEN:
+                sample = ClosedSample(self.train_part, self.valid_part, self._seed)
+                families = tuple(FAMILIES.values())
+                out_of_time = self.runtime.out_of_time
+                search = Halving(
+                    sample.judge, families, self._seed, out_of_time, dict(saved["told"]), hear
+                )
+                design = genotype_of(search.run())
+                del sample, search  # before the fit on all, beside which there is no room for them
+        started = time.perf_counter()
+        network = self.fitted(design, {})
+        fit, valid = time.perf_counter() - started, self.validate(network)
+        count = int(history[-1]["epoch"]) + 1 if history else 1
+        history.append({"epoch": count, "seconds": seconds(), FIT: fit, **valid})
+        result = TrainResult(valid, count, count, history, seconds())
+        numbers = {**closed_design(design).constants, "parameters": network.item_weights.size}
+        return Trained(network, result, numbers)
+
+    def fit(self, name: str, design: Genotype, session: Session) -> Trained[ClosedNetwork]:
+        """See `Problem.fit`; the stage keeps the design that was found."""
+        fresh: list[Trained[ClosedNetwork]] = []
+
+        def show(count: int, metrics: Mapping[str, float]) -> None:
+            told = f"best {self.describe(metrics)}"
+            session.console.progress(f"train {name}", count, max(count, JUDGMENTS), told)
+
+        def work(checkpointer: Checkpointer) -> State:
+            child = session.tracker.child(f"train-{name}")
+            trained = self.train(design, child, checkpointer, show)
+            child.close()
+            fresh.append(trained)
+            session.console.line(self.summary(name, trained))
+            return trained.state() | {"genotype": trained.network.genotype.to_json()}
+
+        state = session.stages.run(f"train-{name}", work)
+        if fresh:
+            return fresh[0]
+        return Trained.restored(self.network(Genotype.from_json(state["genotype"])), state)
+
+    def trained_design(self, design: Genotype, trained: Trained[ClosedNetwork]) -> Genotype:
+        """The family and the constants that validation chose."""
+        return trained.network.genotype
+
+    def fitted(self, design: Genotype, numbers: Mapping[str, float]) -> ClosedNetwork:
+        """A model of chosen constants.
+
+        Args:
+            design: With them.
+            numbers: Of a first fit, which has no others.
+
+        Raises:
+            DivergedError: They allow no solution.
+        """
+        with torch_threads(self.runtime.threads):
+            clicks = Clicks(pair_matrix(self.train_part), self._seed)
+            return self.network(design).take(closed_design(design).weights(clicks))
+
+    def summary(self, name: str, trained: Trained[ClosedNetwork]) -> str:
+        """The model on one line, and what it leaves out."""
+        result, network = trained.result, trained.network
+        apart = "" if network.items is None else self._apart(network.items)
+        return (
+            f"{name}: {network.expression}, {self.describe(result.valid)} ({result.seconds:.1f} s "
+            f"for {result.epochs} judgments){apart}"
+        )
+
+    def _apart(self, items: torch.Tensor) -> str:
+        """The share of the rows whose items are not solved for together."""
+        counts = np.bincount(self.train_part.ids[:, 1], minlength=self.train_part.sizes[1])
+        share = 1 - counts[items.numpy()].sum() / max(counts.sum(), 1)
+        return (
+            f"; {len(items):,} of {len(counts):,} items are solved for together, the others, "
+            f"{100 * share:.0f} % of the rows, each alone"
+        )
+
+    # Measurements
+
+    def scorer(self, network: ClosedNetwork) -> FixedHistories:
+        """Scores of users by their train items."""
+        users, items = self.train_part.ids[:, :2].T
+        n_users, n_items = self.train_part.sizes[:2]
+        sequences = Sequences.of(users, items, (n_users, n_items))
+        weights = network.item_weights
+        return FixedHistories(HistoryScorer(network.histories, sequences, weights, self.cold_start))
+
+    def validate(self, network: ClosedNetwork) -> Metrics:
+        """Metrics on the validation part."""
+        return evaluate_on(
+            self.scorer(network), self.train_part, (self.train_part,), self.valid_part, "ranking",
+            self.config.metrics_at,
+        ).metrics  # fmt: skip
+
+    def test(self, network: ClosedNetwork, part: Split) -> Evaluation:
+        """Evaluates a finished model on the test part of a split."""
+        return evaluate(self.scorer(network), part, "test", "ranking", self.config.metrics_at)
+
+    # Second fits and costs
+
+    def again(self, rows: Interactions) -> ClosedProblem:
+        """The problem of a second fit, on more rows under the same vocabularies."""
+        nothing = rows.select(np.zeros(0, dtype=np.int64))
+        return ClosedProblem(rows, nothing, self.config, self.runtime, self.cold_choice)
+
+    def cost(self) -> tuple[OwnCost, float]:
+        """Estimated seconds, and bytes, by the numbers of multiplications."""
+        sample = ClosedSample(self.train_part, self.valid_part, self._seed)
+        evaluation = evaluation_seconds(self.train_part, self.valid_part, "ranking")
+        judge, clicks = sample.judge, sample.clicks
+        last, search, dearest = judge.levels - 1, 0.0, 0.0
+        for family in FAMILIES.values():
+            first, *_, whole = (judge.seconds(family(), level) for level in range(judge.levels))
+            search += (DRAWN + len(family.known)) * first + FINALISTS * whole
+            dearest = max(dearest, judge.seconds(family(), last))
+        search += REFINED * min(REFINING_SECONDS, JUDGMENTS / 4 * dearest)
+        items = solved_items(clicks.counts, 1)
+        solved = clicks.n_items if items is None else len(items)
+        size = 4.0 * (2 * solved * clicks.n_items + 3 * sample.users * clicks.n_items)
+        return OwnCost(0.0, search + evaluation, evaluation, searching=None), size
+
+
+class ClosedRefit(SolvedRefit[ClosedProblem]):
+    """Second fits of closed forms on some rows."""
+
+    def seconds(self, first: TrainResult) -> float:
+        """Those of the first fit."""
+        return first.history[-1][FIT]
+
+
+def closed_problem(functions: InteractionProblem) -> ClosedProblem | None:
+    """The problem of closed forms beside that of interaction functions.
+
+    Args:
+        functions: Gives the data and the settings.
+
+    Returns:
+        None where no such stage is asked for, or users and items are not all that is ranked.
+    """
+    config = functions.config
+    asked = functions.kind.stages and CLOSED_STAGE in config.search.stages
+    ranked = config.objective == "ranking" and len(functions.fields) == 2
+    if not asked or not ranked or not len(functions.valid_part):
+        return None
+    return ClosedProblem(
+        functions.train_part, functions.valid_part, config, functions.runtime,
+        functions.cold_choice,
+    )  # fmt: skip

@@ -1,0 +1,110 @@
+"""The users and items on which closed forms are judged: levels of ever more, the last of all."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from sif.data.interactions import Interactions
+from sif.evaluation.evaluate import pair_matrix
+from sif.evaluation.metrics import ranking_metrics
+from sif.problems.halving import Judge
+from sif.spaces.closed.clicks import Clicks
+from sif.spaces.closed.family import Family
+
+K = 10
+"""Cut-off of the metric that decides."""
+SCORES = 1 << 26
+"""Scores of all users at the last level, at most: 256 MB."""
+SHARES = (1 / 9, 1 / 3, 1.0)
+"""Share of those users at each level."""
+FEWEST = 200
+"""Users at a level, unless there are fewer."""
+SOLVED = (1000, 2500, None)
+"""Most popular items at each level of families whose fits take the cube of the items."""
+
+
+class ClosedSample:
+    """Judges designs by NDCG@10 of some validation users.
+
+    Args:
+        train: What designs are fitted on.
+        valid: What they are judged by; users without train rows are left out.
+        seed: Of the draw of users, and of spectra.
+    """
+
+    def __init__(self, train: Interactions, valid: Interactions, seed: int) -> None:
+        self._seed, self.clicks = seed, Clicks(pair_matrix(train), seed)
+        wanted = pair_matrix(valid)
+        both = (np.diff(wanted.indptr) > 0) & (np.diff(self.clicks.pairs.indptr) > 0)
+        users = np.random.default_rng([seed, 0xC5]).permutation(np.flatnonzero(both))
+        users = users[: max(FEWEST, SCORES // max(self.clicks.n_items, 1))]
+        self._users, self._wanted = users, wanted
+        self._levels: dict[tuple[int, int | None], _Level] = {}
+
+    @property
+    def users(self) -> int:
+        """Users at the last level."""
+        return len(self._users)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """For a search."""
+        return Judge(
+            len(SHARES),
+            lambda design, level: self._level(type(design), level).ndcg(design),
+            lambda design, level: design.seconds(self.clicks, self._count(level)),
+            lambda family: family.grids_on(self.clicks),
+        )
+
+    def _count(self, level: int) -> int:
+        return min(self.users, max(FEWEST, round(SHARES[level] * self.users)))
+
+    def _level(self, family: type[Family], level: int) -> _Level:
+        most = SOLVED[level] if family.solves else None
+        key = self._count(level), most if most and most < self.clicks.n_items else None
+        if key not in self._levels:
+            self._levels[key] = self._made(*key)
+        return self._levels[key]
+
+    def _made(self, count: int, most: int | None) -> _Level:
+        users, clicks, wanted = self._users[:count], self.clicks, self._wanted
+        if most is not None:
+            items = np.sort(np.argsort(-clicks.counts, kind="stable")[:most])
+            clicks, wanted = clicks.only(items), sp.csr_matrix(wanted[:, items])
+        rows = clicks.pairs[users], wanted[users]
+        inside = np.flatnonzero(np.diff(rows[1].indptr))
+        return _Level(clicks, *(sp.csr_matrix(part[inside]) for part in rows))
+
+
+class _Level:
+    """Some users on some items.
+
+    Args:
+        clicks: What designs are fitted on.
+        histories: CSR (b, n_items) of the judged users.
+        truth: CSR (b, n_items), what they want.
+    """
+
+    def __init__(self, clicks: Clicks, histories: sp.csr_matrix, truth: sp.csr_matrix) -> None:
+        self._clicks, self._histories, self._truth = clicks, histories, truth
+        self._seen = histories.nonzero()
+        self._never = np.flatnonzero(clicks.counts == 0)
+
+    def ndcg(self, design: Family) -> float:
+        """The mean NDCG@10; 0 where nobody is judged."""
+        if not self._truth.shape[0]:
+            return 0.0
+        scores = design.weights(self._clicks).scores(self._histories)
+        scores[self._seen] = -np.inf
+        scores[:, self._never] = -np.inf
+        k = min(K, scores.shape[1])
+        top: NDArray[np.int64] = torch.from_numpy(scores).topk(k).indices.numpy()
+        rows = np.repeat(np.arange(len(top)), k)
+        hits = np.asarray(self._truth[rows, top.ravel()]).reshape(top.shape) > 0
+        found = ranking_metrics(hits, np.diff(self._truth.indptr))
+        return float(found[f"ndcg@{k}"].mean())

@@ -1,0 +1,183 @@
+"""Successive halving over the constants of closed forms, then steps around the best ones.
+
+Every candidate is judged exactly, first by few users. The better third goes on to more, the best
+few to all (Jamieson and Talwalkar, AISTATS 2016). Each constant of the best design then walks over
+its grid as long as it gets better. Draws have a seed of their own and judgments are remembered, so
+that an interrupted search continues where it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sif.errors import DivergedError
+from sif.spaces.closed.family import Family, Grid
+from sif.utils.climb import Climb
+from sif.utils.random import derive_seed
+
+DRAWN = 10
+"""Drawn candidates of a family, beside the known ones."""
+SHARE = 1 / 3
+"""Share of the candidates that goes on from a level to the next."""
+FINALISTS = 2
+"""Candidates of each family that all users judge."""
+REFINED = 2
+"""Families whose best design is refined."""
+NEAR = 0.97
+"""Merit of a family, over the best one's, from which it is refined."""
+SWEEPS = 3
+"""Walks over all constants at most."""
+MOST_SECONDS = 8.0
+"""Estimated seconds of a fit and a judgment beyond which a candidate is none."""
+REFINING_SECONDS = 25.0
+"""Estimated seconds of all steps around a design."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges designs at levels that hold ever more users, the last all of them.
+
+    Attributes:
+        levels: Number of levels.
+        merit: Design and level to a number, the higher the better; may raise DivergedError.
+        seconds: Estimated seconds of that.
+        grids: Family to the grids that make a difference.
+    """
+
+    levels: int
+    merit: Callable[[Family, int], float]
+    seconds: Callable[[Family, int], float]
+    grids: Callable[[type[Family]], Mapping[str, Grid]]
+
+
+class Halving:
+    """One search.
+
+    Args:
+        judge: Of designs.
+        families: That are searched, the quickest first.
+        seed: Of the draws.
+        out_of_time: Ends the search before the next judgment, once there is a first one.
+        told: Judgments of an earlier sitting by key; new ones are added.
+        on_judged: Is told the best design and its merit, and whether all users judged it.
+
+    Attributes:
+        told: Key of a design and level to its merit.
+        best: The best design of the last level that any reached, with its merit; None: none yet.
+    """
+
+    def __init__(
+        self, judge: Judge, families: Sequence[type[Family]], seed: int,
+        out_of_time: Callable[[], bool], told: dict[str, float] | None = None,
+        on_judged: Callable[[Halving], None] = lambda search: None,
+    ) -> None:  # fmt: skip
+        self._judge, self._families, self._seed = judge, families, seed
+        self._out_of_time, self._on_judged = out_of_time, on_judged
+        self.told: dict[str, float] = {} if told is None else told
+        self.judged = 0
+        self.best: tuple[Family, float] | None = None
+        self._level = 0
+
+    def run(self) -> Family:
+        """The best design that the time allows.
+
+        Raises:
+            DivergedError: No design could be fitted.
+        """
+        finals: dict[type[Family], tuple[Family, float]] = {}
+        for family in self._families:
+            for design in self._halved(family):
+                merit = self._merit(design, self._judge.levels - 1)
+                if merit > finals.get(family, (design, -math.inf))[1]:
+                    finals[family] = design, merit
+        ranked = sorted(finals.values(), key=lambda final: -final[1])[:REFINED]
+        for design, merit in ranked:
+            if merit >= NEAR * ranked[0][1]:
+                self._refined(design, merit)
+        if self.best is None:
+            raise DivergedError("closed forms: no candidate could be fitted")
+        return self.best[0]
+
+    def _halved(self, family: type[Family]) -> list[Family]:
+        """The finalists of a family."""
+        last = self._judge.levels - 1
+        kept = self._candidates(family)
+        for level in range(last):
+            if self._late:
+                return []
+            merits = {design: self._merit(design, level) for design in kept}
+            most = max(FINALISTS, math.ceil(SHARE * len(kept)))
+            most = FINALISTS if level == last - 1 else most
+            kept = sorted(kept, key=lambda design: -merits[design])[:most]
+        return kept
+
+    def _candidates(self, family: type[Family]) -> list[Family]:
+        """Known and drawn designs that can be afforded, each once."""
+        grids, last = self._judge.grids(family), self._judge.levels - 1
+        draws = np.random.default_rng(derive_seed(self._seed, "closed", family.name))
+        sets = [family(**one).constants for one in family.known]
+        for _ in range(DRAWN):
+            sets.append({name: float(draws.choice(grid)) for name, grid in grids.items()})
+        snapped = (
+            family(**{name: min(grid, key=lambda v: abs(v - one[name]))
+                      for name, grid in grids.items()})
+            for one in sets
+        )  # fmt: skip
+        return [
+            design
+            for design in dict.fromkeys(snapped)
+            if self._judge.seconds(design, last) <= MOST_SECONDS
+        ]
+
+    def _refined(self, design: Family, merit: float) -> None:
+        """Walks over one constant after the other, as long as one of them gets better."""
+        grids, left = self._judge.grids(type(design)), REFINING_SECONDS
+        last = self._judge.levels - 1
+        for _ in range(SWEEPS):
+            before = merit
+            for name, grid in grids.items():
+                climb = Climb(grid, getattr(design, name))
+                climb.next()
+                climb.tell(merit)
+                while (value := climb.next()) is not None and not self._late:
+                    other = replace(design, **{name: value})
+                    seconds = self._judge.seconds(other, last)
+                    if seconds > MOST_SECONDS or seconds > left:
+                        climb.tell(-math.inf)
+                        continue
+                    left -= seconds
+                    climb.tell(self._merit(other, last))
+                design, merit = replace(design, **{name: climb.best}), climb.merit
+            if merit <= before:
+                return
+
+    @property
+    def judged_by_all(self) -> bool:
+        """True once the best design was judged by all users."""
+        return self.best is not None and self._level == self._judge.levels - 1
+
+    @property
+    def _late(self) -> bool:
+        return self.best is not None and self._out_of_time()
+
+    def _merit(self, design: Family, level: int) -> float:
+        """Minus infinity of a design that cannot be fitted, or for which there is no time."""
+        key = f"{level} {design!r}"
+        if key not in self.told:
+            if self._late:
+                return -math.inf
+            try:
+                self.told[key] = self._judge.merit(design, level)
+            except DivergedError:
+                self.told[key] = -math.inf
+        merit = self.told[key]
+        self.judged += 1
+        better = self.best is None or (level, merit) > (self._level, self.best[1])
+        if merit > -math.inf and better:
+            self.best, self._level = (design, merit), level
+        self._on_judged(self)
+        return merit
