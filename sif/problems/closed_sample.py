@@ -18,8 +18,8 @@ from sif.spaces.closed.family import Family
 
 K = 10
 """Cut-off of the metric that decides."""
-SCORES = 1 << 26
-"""Scores of all users at the last level, at most: 256 MB."""
+SCORES, MANY = 1 << 25, 1500
+"""Scores of all users at the last level, at most (128 MB), but of so many users in any case."""
 SHARES = (1 / 9, 1 / 3, 1.0)
 """Share of those users at each level."""
 FEWEST = 200
@@ -42,7 +42,7 @@ class ClosedSample:
         wanted = pair_matrix(valid)
         both = (np.diff(wanted.indptr) > 0) & (np.diff(self.clicks.pairs.indptr) > 0)
         users = np.random.default_rng([seed, 0xC5]).permutation(np.flatnonzero(both))
-        users = users[: max(FEWEST, SCORES // max(self.clicks.n_items, 1))]
+        users = users[: max(MANY, SCORES // max(self.clicks.n_items, 1))]
         self._users, self._wanted = users, wanted
         self._levels: dict[tuple[int, int | None], _Level] = {}
 

@@ -31,9 +31,11 @@ NEAR = 0.97
 """Merit of a family, over the best one's, from which it is refined."""
 SWEEPS = 3
 """Walks over all constants at most."""
-MOST_SECONDS = 8.0
+LEVEL_SECONDS = 3.0
+"""Estimated seconds of a family's first level, beyond which it gets fewer candidates."""
+MOST_SECONDS = 4.0
 """Estimated seconds of a fit and a judgment beyond which a candidate is none."""
-REFINING_SECONDS = 25.0
+REFINING_SECONDS = 15.0
 """Estimated seconds of all steps around a design."""
 
 
@@ -127,11 +129,13 @@ class Halving:
                       for name, grid in grids.items()})
             for one in sets
         )  # fmt: skip
-        return [
-            design
-            for design in dict.fromkeys(snapped)
-            if self._judge.seconds(design, last) <= MOST_SECONDS
-        ]
+        found, left = list[Family](), LEVEL_SECONDS
+        for design in dict.fromkeys(snapped):
+            seconds = self._judge.seconds(design, 0)
+            if self._judge.seconds(design, last) <= MOST_SECONDS and seconds <= left:
+                found.append(design)
+                left -= seconds
+        return found
 
     def _refined(self, design: Family, merit: float) -> None:
         """Walks over one constant after the other, as long as one of them gets better."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from sif.errors import DivergedError
 from sif.spaces.closed.clicks import Clicks
 from sif.spaces.closed.family import DENSE_RATE, SPARSE_RATE, Family, Grid
-from sif.spaces.linear.inputs import all_solved, solved_items
+from sif.spaces.linear.inputs import FREQUENT, all_solved, solved_items
 from sif.spaces.linear.ridge import TOLERANCE
 from sif.spaces.linear.weights import ItemWeights
 
@@ -45,7 +45,7 @@ class ItemItem(Family):
     user: float = 0.0
     item: float = 0.0
     discount: float = 0.0
-    frequent: float = 0.0
+    frequent: float = FREQUENT
 
     name: ClassVar[str] = "item-item"
     grids: ClassVar[Mapping[str, Grid]] = {
