@@ -190,7 +190,7 @@ class _State(_Part):
         """Scales and factors, and the scaled clicks where there is a polynomial."""
         passes = isinstance(closed_design(genotype), PASSING)
         names = {"weights", *SIDES, *(PASSES if passes else ())}
-        _require(set(self.network) == names, sorted(names), sorted(self.network))
+        _require(set(self.network) == names, ", ".join(sorted(names)), sorted(self.network))
         for name in SIDES:
             kind = self.network[name].dtype
             _require(kind == torch.float32, f"{name} in float32", kind)

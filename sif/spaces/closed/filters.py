@@ -75,7 +75,7 @@ class _Filter(Family):
 
     def seconds(self, clicks: Clicks, users: int) -> float:
         """See `Family`."""
-        passes = 2 * self.passes * clicks.pairs.nnz * users
+        passes = float(2 * self.passes * clicks.pairs.nnz * users)
         low = clicks.n_items * self.rank * users if self.phi else 0.0
         return passes / SPARSE_RATE + low / DENSE_RATE
 
@@ -172,11 +172,9 @@ class ChebyshevFilter(_Filter):
 
 def interpolated(degree: float, flatness: float) -> tuple[float, ...]:
     """Chebyshev coefficients of (1 + sign(t) |t|^flatness) / 2, t from -1 to 1."""
-
-    def plateau(t: np.ndarray) -> np.ndarray:
-        return (1 + np.sign(t) * np.abs(t) ** flatness) / 2
-
-    return tuple(float(c) for c in chebyshev.chebinterpolate(plateau, int(degree)))
+    nodes = chebyshev.chebpts1(int(degree) + 1)
+    plateau = (1 + np.sign(nodes) * np.abs(nodes) ** flatness) / 2
+    return tuple(float(c) for c in chebyshev.chebfit(nodes, plateau, int(degree)))
 
 
 def sided(

@@ -142,7 +142,8 @@ class ItemItem(Family):
         targets = 0 if items is None else clicks.n_items
         mean = clicks.pairs.nnz / max(clicks.pairs.shape[0], 1)
         scores = users * mean * clicks.n_items
-        return (solved**3 + solved**2 * targets) / DENSE_RATE + scores / SPARSE_RATE
+        dense = float(solved**3 + solved**2 * targets)
+        return dense / DENSE_RATE + float(scores) / SPARSE_RATE
 
     @property
     def expression(self) -> str:

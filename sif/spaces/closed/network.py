@@ -7,6 +7,7 @@ from typing import Any
 
 import scipy.sparse as sp
 import torch
+from torch import Tensor
 
 from sif.core.genotype import Genotype
 from sif.spaces.closed.design import closed_design
@@ -32,6 +33,8 @@ class ClosedNetwork(OrderNetwork):
     Raises:
         GenotypeError: Another space, family or constants.
     """
+
+    enters: Tensor | None
 
     def __init__(self, genotype: Genotype, n_items: int) -> None:
         self.family = closed_design(genotype)
@@ -60,7 +63,7 @@ class ClosedNetwork(OrderNetwork):
         function = kind(top, tuple(factors))
         return FilterWeights(self.n_items, rows, function, enters, leaves, (first, second))
 
-    def take(self, weights: AnyWeights) -> ClosedNetwork:  # type: ignore[override]
+    def take(self, weights: AnyWeights) -> ClosedNetwork:
         """Takes weights over, without a copy; itself."""
         if not isinstance(weights, FilterWeights):
             super().take(weights)

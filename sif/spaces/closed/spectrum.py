@@ -70,7 +70,7 @@ class Spectrum(Family):
 
     def seconds(self, clicks: Clicks, users: int) -> float:
         """See `Family`."""
-        return clicks.n_items * self.rank * (users + clicks.pairs.shape[0]) / DENSE_RATE
+        return float(clicks.n_items * self.rank * (users + clicks.pairs.shape[0])) / DENSE_RATE
 
     @property
     def expression(self) -> str:

@@ -138,6 +138,7 @@ class FilterWeights:
 
     def _times(self, columns: Numbers) -> Numbers:
         """P times columns (n_items, b), dense."""
+        assert self.rows is not None  # noqa: S101
         found: Numbers = self._columns @ (self.rows @ columns)
         return found
 

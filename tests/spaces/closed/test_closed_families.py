@@ -247,6 +247,15 @@ def test_networks_keep_weights_and_genotypes_designs(design: Family) -> None:
     assert other.item_weights.size == weights.size > 0 and other.expression == design.expression
 
 
+def test_a_plateau_is_interpolated_at_the_nodes_of_chebyshev() -> None:
+    for degree, flatness in ((2, 1.5), (8, 3.0)):
+        expected = chebyshev.chebinterpolate(
+            lambda t, f=flatness: (1 + np.sign(t) * np.abs(t) ** f) / 2, degree
+        )
+        np.testing.assert_allclose(interpolated(degree, flatness), expected, atol=1e-12)
+    np.testing.assert_allclose(interpolated(4, 1.0), [0.5, 0.5, 0, 0, 0], atol=1e-12)
+
+
 def test_constants_are_of_their_grids() -> None:
     for name, family in FAMILIES.items():
         assert family.name == name and set(family.grids) == set(family().constants)
