@@ -492,8 +492,8 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         return fit_best(
             BASELINES[name], self.train_part, self.valid_part, self.config.objective,
             seed=derive_seed(self.config.seed, "baseline", name), threads=self.runtime.threads,
-            device=self.runtime.device, out_of_time=self.runtime.out_of_time, cutoffs=self.config.metrics_at,
-            cold_order=self.cold_choice.order,
+            device=self.runtime.device, out_of_time=self.runtime.out_of_time,
+            cutoffs=self.config.metrics_at, cold_order=self.cold_choice.order,
         )  # fmt: skip
 
     def baseline(self, name: str, params: Params) -> Scorer:

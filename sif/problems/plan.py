@@ -72,7 +72,8 @@ class Costs:
         rows: Rows of a second fit by its name in the setting `refit`, over those of the first.
         own: Of entrants with settings of their own, which are among none of the above.
         serves: Whether a baseline may be served, which takes a fit of its own.
-        paced: Name of a control to that of the search whose seconds it has, its training's included.
+        paced: Name of a control to that of the search whose seconds, with those of the training
+            after it, it has.
     """
 
     searches: Mapping[str, Forecast]
