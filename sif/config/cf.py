@@ -126,6 +126,10 @@ class ModelConfig(Section):
     readout_signs: Literal["mixed", "positive"] = Field(
         "mixed", description="start of the readout: +1, -1, +1, ... or all +1"
     )
+    similarity: Literal["product", "cosine"] = Field(
+        "product", description="vectors as they are, or scaled to length 1, so that products are "
+        "cosines (rankings, space staged)"
+    )  # fmt: skip
 
 
 Objective = Literal["ranking", "rating"]
@@ -133,7 +137,9 @@ ExcludeSeen = Literal["all", "trained", "none"]
 Refit = Literal["none", "valid", "all"]
 Owned = dict[str, dict[str, Any]]
 """Name of something that is registered to the settings of its own."""
-Stage = Literal["closed", "order", "encoding", "embedding", "operation", "weighting"]
+Stage = Literal[
+    "closed", "order", "encoding", "embedding", "operation", "weighting", "similarity", "loss"
+]
 
 
 class LossConfig(Section):
@@ -146,7 +152,19 @@ class LossConfig(Section):
         3.0, description="weight of an observed pair above the 1 of any pair (whole-data)"
     )
     negatives: Count = Field(
-        2, description="drawn items (bpr, softmax, bce) or pairs (whole-data) per observed pair"
+        2, description="drawn items (bpr, bce) or pairs (whole-data) per observed pair"
+    )
+    samples: Count = Field(
+        1024, description="items drawn per batch where a loss over the catalog (softmax, bsl, "
+        "softmax-at-k, cosine-contrastive) does not see all of it: beyond 20,000 items, or an "
+        "eighth as many where scores are no product"
+    )  # fmt: skip
+    sampling: Literal["uniform", "popularity", "in-batch"] = Field(
+        "uniform", description="how such items and negatives are drawn: all alike, by popularity, "
+        "or of the batch's other rows"
+    )  # fmt: skip
+    sampling_power: Annotated[float, Field(ge=0, le=2)] = Field(
+        0.75, description="power of popularity, where items are drawn by it"
     )
     history_l2: NonNegative = Field(
         1.0, description="L2 of a history's row, in units of an embedding's"
@@ -188,7 +206,8 @@ class SearchConfig(SearchSection):
     ] = Field(
         ("closed", "order", "encoding", "embedding", "operation", "weighting"),
         description="stages of space staged that are searched, the others stay neutral; closed and "
-        "order: item-item models of their own, of all rankings and of those whose order is known",
+        "order: item-item models of their own, of all rankings and of those whose order is known; "
+        "similarity and loss, of rankings, start at model.similarity and loss.name",
     )
     tables: Literal["own", "shared"] = Field(
         "own", description="embeddings of each operation, or one set for all (sif, primitives)"
@@ -315,6 +334,19 @@ class CFConfig(CommonConfig):
                 f"data.protocol {self.data.protocol!r} contradicts data.split_file: "
                 "drop one of them, or give protocol 'file'"
             )
+        cosine = [
+            name
+            for name, asked in (
+                ("model.similarity cosine", self.model.similarity == "cosine"),
+                ("search.stages similarity", "similarity" in self.search.stages),
+                ("search.stages loss", "loss" in self.search.stages),
+            )
+            if asked
+        ]
+        if cosine and self.objective != "ranking":
+            problems.append(f"{' and '.join(cosine)} contradicts objective 'rating'")
+        if self.model.similarity == "cosine" and self.space != "staged":
+            problems.append("model.similarity cosine needs space 'staged'")
         if self.data.protocol == "file" and self.data.split_file is None:
             problems.append("data.protocol 'file' needs data.split_file")
         if self.data.moment is not None and self.data.protocol != "rolling":

@@ -19,7 +19,7 @@ def fixed_multiply(problem: InteractionProblem) -> Genotype:
 
     In a space with stages that is its neutral point, trained as every function of that space.
     """
-    return problem.kind.multiply(problem.fields)
+    return problem.at_similarity(problem.kind.multiply(problem.fields))
 
 
 def random_function(problem: InteractionProblem) -> Genotype:

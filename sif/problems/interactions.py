@@ -35,14 +35,27 @@ from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.problems.registered import loss_of, space_of
 from sif.search.run import MethodRun
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
+from sif.spaces.interaction.design import (
+    LOSS_BLOCK,
+    OPTIONAL,
+    PRODUCT,
+    SEARCHED_LOSSES,
+    SIMILARITY_BLOCK,
+)
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import Histories
 from sif.spaces.interaction.function import Design, Interaction, InteractionNetwork
-from sif.spaces.interaction.losses import WEIGHTINGS, Batch, LossSettings, Weighting
+from sif.spaces.interaction.losses import (
+    WEIGHTINGS,
+    Batch,
+    LossKind,
+    LossSettings,
+    Weighting,
+)
 from sif.spaces.interaction.registry import LOSSES, SPACES, design_of, expression
-from sif.spaces.interaction.space_kind import InteractionSpace, SpaceContext
+from sif.spaces.interaction.space_kind import InteractionSpace, NamedLoss, SpaceContext
 from sif.spaces.interaction.sparse_rows import RowAdam
-from sif.spaces.interaction.user_blocks import BlockStream, block_pairs
+from sif.spaces.interaction.user_blocks import MAX_ELEMENTS, BlockStream, block_pairs
 from sif.tracking import Tracker
 from sif.training.loop import Ending, Metrics, TrainSettings, train, train_again, unheard
 from sif.training.optim import ADAM_BETAS, adam, constant
@@ -98,9 +111,11 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         cold_choice: ColdStartChoice | None = None,
     ) -> None:
         self.kind, self._space_settings = space_of(config)
-        self.loss_name, self.loss, own = loss_of(config)
+        self.loss_name, self.loss, _ = loss_of(config)
         if stages is None:
-            stages = config.search.stages if len(train_part) <= MAX_EXACT else LARGE_STAGES
+            stages = config.search.stages
+            if len(train_part) > MAX_EXACT:
+                stages = (*LARGE_STAGES, *(stage for stage in OPTIONAL if stage in stages))
         self.stages = tuple(stage for stage in stages if stage not in OWN_STAGES)
         if self.kind.stages and len(train_part.fields) != 2:
             raise ConfigError(
@@ -112,8 +127,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         self._cold_choice = cold_choice
         self.config, self.runtime = config, runtime
         self.metric = self.shown = MAIN_METRIC[config.objective]
-        numbers = config.loss
-        self.loss_settings = LossSettings(numbers.positive_weight, numbers.negatives, own=own)
+        self.loss_settings = self.loss_at("").settings
         self.scale = _scale(train_part, config.objective)
         self._train = self._with_ages(self._tensors(train_part))
         self._valid = self._tensors(known_rows(train_part, valid_part))
@@ -125,6 +139,31 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             torch.bincount(self._train.ids[:, f], minlength=n).to(runtime.dtype)
             for f, n in enumerate(train_part.sizes)
         ]
+
+    def loss_at(self, name: str) -> NamedLoss:
+        """A loss with its numbers; an empty name is the job's.
+
+        Raises:
+            ConfigError: See `loss_of`.
+        """
+        numbers = self.config.loss
+        _, kind, own = loss_of(self.config, name or None)
+        return NamedLoss(kind, LossSettings(numbers.positive_weight, numbers.negatives, own=own))
+
+    @cached_property
+    def searched_losses(self) -> Mapping[str, NamedLoss]:
+        """Losses that are searched beside the job's, by name."""
+        if LOSS_BLOCK not in self.stages:
+            return {}
+        return {n: self.loss_at(n) for n in SEARCHED_LOSSES if n != self.loss_name}
+
+    def at_similarity(self, genotype: Genotype) -> Genotype:
+        """A genotype of the space with the configured similarity."""
+        similarity = self.config.model.similarity
+        if similarity == PRODUCT:
+            return genotype
+        block = {SIMILARITY_BLOCK: ((0, similarity),)}
+        return replace(genotype, blocks={**genotype.blocks, **block})
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -161,16 +200,44 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             bias_l2=self.config.loss.bias_l2,
         )
 
-    def strengths(self, l2: float) -> tuple[Tensor, ...]:
-        """L2 strength of every row per observed train row, for one total strength."""
+    def strengths(self, l2: float, loss: str = "") -> tuple[Tensor, ...]:
+        """L2 strength of every row per observed train row, for one total strength.
+
+        Args:
+            l2: In units of the loss.
+            loss: Its name; empty: the job's.
+        """
         power = POWER[self.config.loss.l2_scaling]
         n = len(self.train_part)
+        l2 = l2 * self.loss_at(loss).kind.l2
         return tuple(l2 * counts.clamp(min=1) ** power / n for counts in self.row_counts)
 
-    def stream(self, part: str, batch_size: int | None, *names: str | int) -> InteractionStream:
-        """Endless batches of "train" or "valid"; `names` key the random stream."""
-        loss, m = self.loss, self.config.loss.negatives
-        drawing = Drawing(m if loss.negatives else 0, m if loss.background else 0)
+    def _drawing(self, losses: Sequence[LossKind], background: bool = True) -> Drawing:
+        """Numbers of what batches bring beside observed rows, for any of some losses."""
+        numbers = self.config.loss
+        m, samples = numbers.negatives, numbers.samples
+        return Drawing(
+            m if any(loss.negatives for loss in losses) else 0,
+            m if background and any(loss.background for loss in losses) else 0,
+            samples if any(loss.shared for loss in losses) else 0,
+            numbers.sampling, numbers.sampling_power,
+        )  # fmt: skip
+
+    def stream(
+        self, part: str, batch_size: int | None, *names: str | int, loss: str = ""
+    ) -> InteractionStream:
+        """Endless batches of "train" or "valid".
+
+        Args:
+            part: Its name.
+            batch_size: Rows of each; None: all.
+            names: Key the random stream; first "search" brings what any searched loss reads.
+            loss: Name of the loss; empty: the job's.
+        """
+        losses = [self.loss_at(loss).kind]
+        if names[0] == "search":
+            losses += [searched.kind for searched in self.searched_losses.values()]
+        drawing = self._drawing(losses)
         draws = generator(self.runtime, *names, part, device=torch.device("cpu"))
         if part == "valid":
             size = batch_size or len(self._valid.ids)
@@ -181,27 +248,39 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         size = batch_size or len(self._train.ids)
         if self.kind.stages and names[0] == "search":
             size = min(size, -(-len(self._train.ids) // MIN_STEPS_PER_PASS))
+        if drawing.shared:
+            size = min(size, self._fitting_pairs)
         # Over the graph a loss is of all pairs, not of the batch.
-        pays = loss.background or size == len(self._train.ids) or bool(self.kind.stages)
-        exact = loss.graph and pays and self._sized_by <= MAX_EXACT
+        background = any(kind.background for kind in losses)
+        pays = background or size == len(self._train.ids) or bool(self.kind.stages)
+        exact = any(k.graph for k in losses) and pays and self._sized_by <= MAX_EXACT
         return InteractionStream(self._train, size, drawing, draws, exact=exact)
 
-    def blocks(self, factors: bool, *names: str | int) -> BlockStream | None:
+    @property
+    def _fitting_pairs(self) -> int:
+        """Pairs of whole users whose scores with the catalog fit into memory."""
+        users, items = self.train_part.sizes[:2]
+        return max(1, MAX_ELEMENTS * len(self._train.ids) // (users * items))
+
+    def blocks(self, factors: bool, *names: str | int, loss: str = "") -> BlockStream | None:
         """Endless blocks of the train part's users where it is large; None: it is small.
 
         Args:
             factors: Whether the function's scores are a product, so that nothing is gathered.
             names: Key the random stream.
+            loss: Name of the loss; empty: the job's.
         """
         part, requested = self._train, self.config.train.block_pairs
         if len(part.sizes) != 2 or (requested is None and self._sized_by <= MAX_EXACT):
             return None
-        loss, m = self.loss, self.config.loss.negatives
-        exact = factors and loss.graph
-        drawing = Drawing(m if loss.negatives else 0, m if loss.background and not exact else 0)
+        kind = self.loss_at(loss).kind
+        exact = factors and kind.graph
+        drawing = self._drawing([kind], background=not exact)
         vectors = 1 + drawing.negatives + drawing.background
         gathered = 0 if exact else vectors * self.config.train.dimension
         size = requested or block_pairs(self._sized_by, part.sizes[1], gathered)
+        if drawing.shared:
+            size = min(size, self._fitting_pairs)
         draws = generator(self.runtime, *names, "blocks", device=torch.device("cpu"))
         return BlockStream(part, size, drawing, draws)
 
@@ -258,6 +337,10 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             search.tables == "own",
             search.transform_offset,
             self._space_settings,
+            self.searched_losses,
+            self.loss_name,
+            self.config.model.similarity,
+            self.loss.l2,
         )
         space = SPACES.call(self.config.space, InteractionSpace, self.kind.make, context)
         cast(nn.Module, space).to(self.runtime.device, self.runtime.dtype)
@@ -454,27 +537,28 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         """An untrained network, its objective, its batches and the settings of its loop."""
         built = design_of(design, self.fields)
         net = self._network(built)
-        objective = self._objective(net, l2, built.weighting)
+        objective = self._objective(net, l2, built)
         factors = built.operation.factors is not None
         # A block does not hold its items' histories.
-        blocks = self.blocks(factors, "train") if built.looks_up else None
+        blocks = self.blocks(factors, "train", loss=built.loss) if built.looks_up else None
         loop = self.loop_settings(
             make_optimizer=partial(RowAdam, betas=ADAM_BETAS) if blocks else adam
         )
-        stream = blocks or self.stream("train", self.config.train.batch_size, "train")
+        size = self.config.train.batch_size
+        stream = blocks or self.stream("train", size, "train", loss=built.loss)
         return net, objective, stream, loop
 
     def _objective(
-        self, net: InteractionNetwork, l2: float, name: str
+        self, net: InteractionNetwork, l2: float, design: Design
     ) -> Callable[[Batch], Tensor]:
-        """Loss and penalty of a batch, under the weighting of a name."""
-        strengths = self.strengths(l2)
-        weighting = self.weighting(name)
+        """Loss and penalty of a batch, as a design weighs its pairs."""
+        strengths, loss = self.strengths(l2, design.loss), self.loss_at(design.loss)
+        weighting = self.weighting(design.weighting)
 
         def objective(batch: Batch) -> Tensor:
             interaction = net.interaction(batch.rows)
             weights = None if weighting is None else weighting.within(batch.rows)
-            data = self.loss(interaction, batch, replace(self.loss_settings, weighting=weights))
+            data = loss.kind(interaction, batch, replace(loss.settings, weighting=weights))
             return data + interaction.tables.squared_norm(self.share(strengths, batch))
 
         return objective

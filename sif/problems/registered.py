@@ -49,14 +49,18 @@ def space_of(config: CFConfig) -> tuple[SpaceKind, Any]:
     return kind, _own_settings("spaces", SPACES, config.space, config.spaces.get(config.space, {}))
 
 
-def loss_of(config: CFConfig) -> tuple[str, LossKind, Any]:
-    """The loss with its name and its settings; the objective's own where none is named.
+def loss_of(config: CFConfig, name: str | None = None) -> tuple[str, LossKind, Any]:
+    """A loss with its name and its settings; the objective's own where none is named.
+
+    Args:
+        config: Of the job.
+        name: Of the loss; None: the configured one.
 
     Raises:
         ConfigError: None of that name, one of another objective, or settings that it does not have
             or take.
     """
-    name = config.loss.name or DEFAULT_LOSS[config.objective]
+    name = name or config.loss.name or DEFAULT_LOSS[config.objective]
     kind = LOSSES.named(name, "loss.name")
     if config.objective not in kind.objectives:
         fit = [own for own in LOSSES if config.objective in LOSSES[own].objectives]

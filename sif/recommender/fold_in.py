@@ -119,6 +119,8 @@ class FoldIn:
             others = torch.from_numpy(pairs.indices[start:end].astype(np.int64))
             target = torch.from_numpy(pairs.data[start:end]).to(vectors)
             vectors[row], biases[row] = self._row(others.to(vectors.device), target)
+        if self.encoding.unit:
+            vectors = F.normalize(vectors, dim=1)
         return Rows(vectors, biases if self.biased else None)
 
     def _row(self, others: Tensor, target: Tensor) -> tuple[Tensor, Tensor | float]:
@@ -150,6 +152,8 @@ class FoldIn:
         """L2 of every unknown of a row with so many pairs."""
         l2 = self.objective.penalty(count)
         ridge = self.offset.new_full((self._unknowns,), l2)
+        if self.encoding.unit and not self.encoding.contributes:
+            ridge[: self.dimension] = 0.0  # the length of a lone embedding means nothing
         if self.biased:
             ridge[-1] = l2 * self.objective.bias_l2
         return ridge
@@ -176,7 +180,7 @@ class FoldIn:
 
     def _descended(self, given: Tensor, observed: Tensor, others: Tensor, target: Tensor) -> Tensor:
         """The same by descent on the loss as it is."""
-        unknowns = self.offset.new_zeros(self._unknowns).requires_grad_()
+        unknowns = self._start(others).requires_grad_()
         ridge, weight = self._ridge(len(others)), self.objective.weight(len(others))
         negatives = self._negatives(others) if self._kind.negatives else None
         optimizer = torch.optim.LBFGS([unknowns], max_iter=STEPS, line_search_fn="strong_wolfe")
@@ -200,6 +204,15 @@ class FoldIn:
         with torch.enable_grad():
             optimizer.step(closure)
         return unknowns.detach()
+
+    def _start(self, others: Tensor) -> Tensor:
+        """Unknowns of one row before the descent: 0, or a direction where 0 has none."""
+        unknowns = self.offset.new_zeros(self._unknowns)
+        if self.encoding.unit and self.encoding.free:
+            mean = self.interaction.table(1 - self.field)[others].mean(dim=0).detach()
+            readout = clip_readout(self.interaction.readout).detach()
+            unknowns[: self.dimension] = readout[: self.dimension] * mean
+        return unknowns
 
     @cached_property
     def _order(self) -> Tensor:
@@ -240,21 +253,23 @@ class FoldIn:
             whole = (objective.even * score(everything) ** 2).sum()
             extra = even + objective.further(others)
             return whole + (extra * (near - 1) ** 2 - even * score(others) ** 2).sum()
-        if objective.loss not in LOSSES:  # of another package
+        if objective.loss not in (*SQUARES, *MEANS):
             scores = RowScores(near, score, others, self.others, self.encoding.contributes)
             drawn = None if negatives is None else negatives.rows[negatives.draws]
             return row_loss(self._kind, objective, scores, others, target, drawn)
         assert negatives is not None  # noqa: S101
-        drawn = torch.logsumexp(score(negatives.rows)[negatives.draws], dim=1)
+        drawn = score(negatives.rows)[negatives.draws][:, 0]  # one each: it is a mean
         if objective.loss == "bce":
             per_pair = F.softplus(-near) + objective.negatives * F.softplus(drawn).mean()
-        else:  # the cross-entropy among some is that of two, the drawn ones summed
+        else:
             per_pair = F.softplus(drawn - near[:, None]).mean(dim=1)
         return (even * per_pair).sum()
 
     def _scores(self, vectors: Tensor, others: Tensor) -> Tensor:
         """Scores (n,) of raw vectors (n, d) or (1, d) with others (n,), but for the row's bias."""
         own = self.interaction.transforms[self.field](vectors)
+        if self.encoding.unit:
+            own = F.normalize(own, dim=-1)
         other = self.interaction.table(1 - self.field)[others]
         pair = (own, other) if self.field == 0 else (other, own)
         return self.interaction.combine_broadcast(*pair) + self.offset[others]
@@ -265,7 +280,8 @@ def _linear(fold: FoldIn) -> _Form | None:
     """The linear form of a fold's scores; None where there is none."""
     interaction, field = fold.interaction, fold.field
     factors = interaction.operation.factors
-    if factors is None or not is_identity(interaction.transforms[field]):
+    bent = fold.encoding.unit or not is_identity(interaction.transforms[field])
+    if factors is None or bent:
         return None
     table, readout = interaction.table(1 - field), clip_readout(interaction.readout)
 

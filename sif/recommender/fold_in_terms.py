@@ -14,7 +14,7 @@ from sif.core.genotype import Genotype
 from sif.evaluation.cold_start import cold_rows
 from sif.problems.interactions import POWER, InteractionProblem
 from sif.spaces.interaction.encoders import encoded
-from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.function import Design, InteractionNetwork
 from sif.spaces.interaction.losses import WEIGHTINGS, Weighting
 from sif.spaces.interaction.registry import design_of
 
@@ -29,12 +29,14 @@ class Encoding:
         power: A history is the sum over its pairs times count^-power.
         neighbors: (n_other, d) vectors that light propagation adds, times count^-1/2, before it
             halves; None: no propagation.
+        unit: Whether the vector is scaled to length 1 in the end.
     """
 
     free: bool
     history: Tensor | None = None
     power: float = 0.5
     neighbors: Tensor | None = None
+    unit: bool = False
 
     @property
     def scale(self) -> float:
@@ -110,9 +112,9 @@ def fold_in_terms(
     """Terms that fold rows into a trained network, by field; empty unless there are two."""
     if len(problem.fields) != 2:
         return ()
-    weighting = design_of(genotype, problem.fields).weighting
+    design = design_of(genotype, problem.fields)
     return tuple(
-        (_encoding(problem, trained, field), _objective(problem, weighting, field, l2))
+        (_encoding(problem, trained, field), _objective(problem, design, field, l2))
         for field in (0, 1)
     )
 
@@ -141,14 +143,15 @@ def _encoding(problem: InteractionProblem, trained: InteractionNetwork, field: i
     if trained.design.graph:
         other = encoded(tables, problem.histories, 1 - field, shape.encoding(1 - field))
         neighbors = problem.histories.normalized(1 - field, other.table).cpu()
-    return Encoding(name != "history", history, power, neighbors)
+    return Encoding(name != "history", history, power, neighbors, trained.design.unit)
 
 
-def _objective(problem: InteractionProblem, weighting: str, field: int, l2: float) -> Objective:
+def _objective(problem: InteractionProblem, design: Design, field: int, l2: float) -> Objective:
     config, counts = problem.config, problem.row_counts
-    power = WEIGHTINGS[weighting].powers[field]
-    weighting_of_pairs, own = problem.weighting(weighting), problem.loss_settings.own
-    whole = problem.loss.background
+    power = WEIGHTINGS[design.weighting].powers[field]
+    loss = problem.loss_at(design.loss)
+    weighting_of_pairs, own = problem.weighting(design.weighting), loss.settings.own
+    whole = loss.kind.background
     even = torch.ones_like(counts[1 - field])
     level = 1.0
     if weighting_of_pairs is not None:
@@ -157,7 +160,7 @@ def _objective(problem: InteractionProblem, weighting: str, field: int, l2: floa
         level = _level(weighting_of_pairs, field, counts[field], power, whole)
     extra = config.loss.positive_weight * (even if field else torch.ones_like(even))
     return Objective(
-        problem.loss_name, l2, POWER[config.loss.l2_scaling], config.loss.bias_l2, power, level,
+        design.loss or problem.loss_name, l2 * loss.kind.l2, POWER[config.loss.l2_scaling], config.loss.bias_l2, power, level,
         even.cpu().clone(), extra.cpu().clone(), bool(field), config.loss.negatives,
         {} if own is None else own.model_dump(mode="json"),
     )  # fmt: skip

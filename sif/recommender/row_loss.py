@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sif.recommender.fold_in_terms import Objective
 from sif.spaces.interaction.losses import Batch, LossKind, LossSettings, Weighting
+from sif.spaces.interaction.negatives import Drawn
 from sif.spaces.interaction.pair_products import PairGraph
 
 
@@ -73,7 +74,8 @@ def row_loss(
     negatives = ids[:, :0] if drawn is None else drawn.repeat(len(others), 1)
     weight = torch.full_like(everything, 1 / len(ids), dtype=target.dtype)
     batch = Batch(
-        ids, target.repeat_interleave(rounds), negatives, _pairs(everything), weight
+        ids, target.repeat_interleave(rounds), negatives, _pairs(everything), weight,
+        shared=Drawn.every(torch.ones_like(objective.even)) if kind.shared else None,
     )  # fmt: skip
     even = objective.even
     weighting = Weighting(torch.ones_like(even[:1]), even, even)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -58,7 +58,8 @@ def toy_batch(part: str, loss: LossKind, seed: int = 0, fields: int = 2) -> Batc
     """The batch of a toy part with what a loss draws; equal for equal arguments."""
     draws, train = torch.Generator().manual_seed(seed), part == "train"
     known = () if train else (toy_part("train", loss, fields),)
-    drawing = Drawing(2 if loss.negatives else 0, 3 if loss.background else 0)
+    shared = SIZES[1] if loss.shared else 0
+    drawing = Drawing(2 if loss.negatives else 0, 3 if loss.background else 0, shared)
     exact = train and loss.graph and fields == 2
     return InteractionStream(
         toy_part(part, loss, fields), ROWS, drawing, draws, known, ROWS, exact=exact,
@@ -80,7 +81,7 @@ class InteractionCase(SpaceCase):
         own_tables: See `SpaceContext`.
         stages: See `SpaceContext`; None: all of the space.
         settings: Of the space's own.
-        loss_settings: Numbers of the loss.
+        loss_settings: Numbers of the loss; None: defaults.
         name: For messages.
     """
 
@@ -90,7 +91,7 @@ class InteractionCase(SpaceCase):
     own_tables: bool = True
     stages: tuple[str, ...] | None = None
     settings: Any = None
-    loss_settings: LossSettings = field(default_factory=lambda: LossSettings(2.0, 2))
+    loss_settings: LossSettings | None = None
     name: str = "space"
 
     @property
@@ -102,6 +103,14 @@ class InteractionCase(SpaceCase):
     def loss_kind(self) -> LossKind:
         """The loss as it is registered."""
         return LOSSES.named(self.loss) if isinstance(self.loss, str) else self.loss
+
+    @property
+    def numbers(self) -> LossSettings:
+        """Numbers of the loss: the given ones, or its own defaults."""
+        if self.loss_settings is not None:
+            return self.loss_settings
+        model = self.loss_kind.settings
+        return LossSettings(2.0, 2, own=None if model is None else model())
 
     def shape(self) -> TableShape:
         """The shape of the tables."""
@@ -121,7 +130,7 @@ class InteractionCase(SpaceCase):
         counts = [torch.bincount(part.ids[:, f], minlength=n).double() for f, n in enumerate(sizes)]
         stages = self.space_kind.stages if self.stages is None else self.stages
         return SpaceContext(
-            self.shape(), FIELDS[: self.fields], self.loss_kind, self.loss_settings,
+            self.shape(), FIELDS[: self.fields], self.loss_kind, self.numbers,
             tuple(torch.linspace(0.01, 0.05, n, dtype=F64) for n in sizes),
             {name: Weighting.of(name, counts, part.age) for name in WEIGHTINGS}, self.histories,
             _criterion,
@@ -168,7 +177,7 @@ class InteractionCase(SpaceCase):
             net.tables.intercept.copy_(chosen.tables.intercept)
             net.readout.copy_(chosen.readout)
         weighting = self.context().weightings[design.weighting]
-        numbers = replace(self.loss_settings, weighting=weighting)
+        numbers = replace(self.numbers, weighting=weighting)
         every = torch.tensor(list(itertools.product(*map(range, SIZES[: self.fields]))))
         loss = self.loss_kind(net.interaction(), batch, numbers)
         return space.interaction(gates).pairs(every), net(every), loss

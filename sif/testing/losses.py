@@ -89,7 +89,8 @@ class LossCase:
 
     def batch(self, graph: bool = False, in_history: bool = True) -> Batch:
         """All pairs, with what the loss draws; its background is every combination."""
-        drawing = Drawing(self.numbers.negatives if self.kind.negatives else 0, 0)
+        negatives = self.numbers.negatives if self.kind.negatives else 0
+        drawing = Drawing(negatives, 0, ITEMS if self.kind.shared else 0)
         draws = torch.Generator().manual_seed(1)
         made = InteractionStream(
             self.part, ROWS, drawing, draws, exact=graph, in_history=in_history
@@ -139,14 +140,15 @@ def it_serves_objectives(case: LossCase) -> None:
 
 
 def it_declares_what_it_reads(case: LossCase) -> None:
-    """Negatives and background change nothing, unless it declares them."""
-    drawn = replace(case, kind=replace(case.kind, negatives=True, background=True)).batch()
+    """Negatives, background and shared items change nothing, unless it declares them."""
+    every = replace(case.kind, negatives=True, background=True, shared=True)
+    drawn = replace(case, kind=every).batch()
 
     def value(batch: Batch) -> Tensor:
         with torch.random.fork_rng(devices=[]):
             return case.value(toy_scores(), batch)
 
-    for names in (("negatives",), ("background", "background_weight")):
+    for names in (("negatives",), ("background", "background_weight"), ("shared",)):
         if getattr(case.kind, names[0]):
             continue
         batch = case.batch()
@@ -207,8 +209,14 @@ def better_scores_lose_less(case: LossCase) -> None:
 
 
 def rows_weigh_what_they_are_given(case: LossCase) -> None:
-    """Without a background: the mean of the rows' losses by the weights of user and item."""
+    """Without a background: the mean of the rows' losses by the weights of user and item.
+
+    Over the catalog, where a user's pairs belong together: by the weight of the user.
+    """
     if case.kind.background:
+        return
+    if case.kind.shared:
+        _users_weigh_what_they_are_given(case)
         return
     batch, weighting, scores = case.batch(), case.weighting(), toy_scores(history=True)
     single = []
@@ -222,6 +230,22 @@ def rows_weigh_what_they_are_given(case: LossCase) -> None:
     found = case.value(scores, batch, weighting)
     expected = torch.stack(single).mean()
     promise_close(found, expected, "the mean of the weighted losses of all rows (`weighted_mean`)")
+
+
+def _users_weigh_what_they_are_given(case: LossCase) -> None:
+    """A loss over the catalog is the mean of its users' losses by the weights of users."""
+    batch, scores = case.batch(), toy_scores(history=True)
+    weighting = replace(case.weighting(), item_observed=torch.ones(ITEMS, dtype=F64))
+    total = torch.zeros((), dtype=F64)
+    for user in batch.ids[:, 0].unique():
+        rows = batch.ids[:, 0] == user
+        one = replace(
+            batch, ids=batch.ids[rows], target=batch.target[rows], negatives=batch.negatives[rows]
+        )
+        total = total + rows.sum() * weighting.user[user] * case.value(scores, one)
+    expected = total / len(batch.ids)
+    found = case.value(scores, batch, weighting)
+    promise_close(found, expected, "the mean of the weighted losses of all users' rows")
 
 
 def pairs_do_not_predict_themselves(case: LossCase) -> None:

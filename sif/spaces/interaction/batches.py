@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,8 @@ from torch import Tensor
 
 from sif.core.stream import Permutation
 from sif.spaces.interaction.losses import Batch
+from sif.spaces.interaction.negatives import FLATTENING, NegativeSampler, Sampling
 from sif.spaces.interaction.pair_products import PairGraph, pair_graph
-
-REDRAWS = 3
-"""Times that a drawn item is drawn again if the row's user has had it: at a tenth observed, one in
-ten thousand remains."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +45,56 @@ class Drawing:
     Attributes:
         negatives: Items per observed row, for the pairwise losses.
         background: Random combinations per observed row, for the whole-data loss.
+        shared: Items per batch that stand for the catalog; batches then are whole users. 0: none.
+        sampling: How items are drawn.
+        power: Of popularity, where that says how.
     """
 
     negatives: int = 0
     background: int = 0
+    shared: int = 0
+    sampling: Sampling = "uniform"
+    power: float = FLATTENING
+
+    def sampler(self, part: PartTensors) -> NegativeSampler:
+        """The sampler of items, which counts the pairs of a part."""
+        counts = torch.bincount(part.ids[:, 1], minlength=part.sizes[1]).to(part.target)
+        return NegativeSampler.of(self.sampling, counts, self.power)
+
+
+class UserRows:
+    """Endless random batches of rows: users with all of their rows, each user once per pass.
+
+    Args:
+        users: (n,) int64 of the rows.
+        batch_size: Rows of a batch, in the mean; n or more: all, every time.
+        generator: On the CPU.
+    """
+
+    def __init__(self, users: Tensor, batch_size: int, generator: torch.Generator) -> None:
+        found, counts = torch.unique(users.cpu(), return_counts=True)
+        self._rows = torch.argsort(users.cpu(), stable=True)
+        self._starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        size = max(1, round(batch_size * len(found) / len(users)))
+        self._users = Permutation(len(found), size, generator)
+        self.batch_size = len(users) if size >= len(found) else 0
+        self.steps_per_pass = self._users.steps_per_pass
+
+    def next(self) -> Tensor:
+        """Numbers of the rows (b,), on the CPU."""
+        users = self._users.next()
+        starts = self._starts[users]
+        counts = self._starts[users + 1] - starts
+        first = torch.repeat_interleave(starts - (counts.cumsum(0) - counts), counts)
+        return self._rows[first + torch.arange(len(first))]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the batches to come."""
+        return self._users.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        self._users.load_state_dict(state)
 
 
 class InteractionStream:
@@ -83,8 +126,14 @@ class InteractionStream:
         in_history: bool = True,
     ) -> None:
         self._part = part
-        self._rows = Permutation(len(part.ids), batch_size, generator)
+        self._rows: Permutation | UserRows = (
+            UserRows(part.ids[:, 0], batch_size, generator)
+            if drawing.shared
+            else Permutation(len(part.ids), batch_size, generator)
+        )
         self._drawing = drawing
+        # Popularity of the train part: also where another part is judged.
+        self._sampler = drawing.sampler(known[0] if known else part)
         self._draws = draws_beside(generator, part.ids.device)
         combinations = float(torch.tensor(part.sizes, dtype=torch.float64).prod())
         self._scale = combinations / (observed_total or len(part.ids))
@@ -104,12 +153,16 @@ class InteractionStream:
         """The next batch."""
         ids, target, age = self._whole or self._observed_rows()
         background, weight = self._background(len(ids))
-        shape = (len(ids), self._drawing.negatives)
-        negatives = draw_negatives(ids, shape, self._part.sizes[1], self._draws, self._is_observed)
+        negatives = self._sampler.per_row(
+            ids, self._drawing.negatives, self._draws, self._is_observed
+        )
+        shared = None
+        if self._drawing.shared:
+            shared = self._sampler.shared(ids[:, 1], self._drawing.shared, self._draws, target)
         return Batch(
             ids, target, negatives, background, weight, self._graph, self._background_has_observed,
             in_history=self._in_history, graph_target=self._part.target, age=age,
-            graph_age=self._part.age,
+            graph_age=self._part.age, shared=shared,
         )  # fmt: skip
 
     def _is_observed(self, ids: Tensor) -> Tensor:
@@ -149,29 +202,6 @@ def draws_beside(generator: torch.Generator, device: torch.device) -> torch.Gene
 def among(known: Tensor, keys: Tensor) -> Tensor:
     """Mask (n,) of the keys (n,) that are in `known`, which is ascending."""
     return known[torch.searchsorted(known, keys).clamp(max=len(known) - 1)] == keys
-
-
-def draw_negatives(
-    ids: Tensor,
-    shape: tuple[int, int],
-    n_items: int,
-    draws: torch.Generator,
-    is_observed: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Items (b, m) that are not observed with their row, but for a few unlucky draws.
-
-    Rows are ids (b, k) int64, items are drawn from 0..n_items - 1 on the device of `draws`;
-    `is_observed` tells of ids (n, k) which ones (n,) are.
-    """
-    items = torch.randint(n_items, shape, generator=draws, device=draws.device)
-    for _ in range(REDRAWS if shape[1] else 0):
-        rows = ids.repeat_interleave(shape[1], dim=0)
-        rows[:, 1] = items.reshape(-1)
-        known = is_observed(rows).view(shape)
-        # Drawing for all rows keeps the random stream independent of the data.
-        again = torch.randint(n_items, shape, generator=draws, device=draws.device)
-        items = torch.where(known, again, items)
-    return items
 
 
 def draw_background(sizes: Sequence[int], n: int, draws: torch.Generator) -> Tensor:

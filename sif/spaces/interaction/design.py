@@ -24,6 +24,13 @@ from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise,
 
 OPERATION_BLOCK, ENCODING_BLOCK = "operation", "encoding"
 EMBEDDING_BLOCK, WEIGHTING_BLOCK = "embedding", "weighting"
+SIMILARITY_BLOCK, LOSS_BLOCK = "similarity", "loss"
+OPTIONAL = (SIMILARITY_BLOCK, LOSS_BLOCK)
+"""Blocks that genotypes name only where they are not neutral."""
+PRODUCT, COSINE = SIMILARITIES = ("product", "cosine")
+"""Vectors as they are, or scaled to length 1, so that their product is a cosine."""
+SEARCHED_LOSSES = ("whole-data", "softmax", "bsl", "softmax-at-k", "cosine-contrastive", "bpr")
+"""Losses of rankings that a search chooses from."""
 EMBEDDINGS = ("identity", "elementwise", "graph")
 """Treatments of encoded vectors: nothing, a learned `Mlp` per field, light propagation."""
 _LETTERS = "PQRSTUVWXYZ"
@@ -61,6 +68,8 @@ SPECS: dict[str, FunctionSpec] = {
             ENCODING_BLOCK: ENCODINGS,
             EMBEDDING_BLOCK: EMBEDDINGS,
             WEIGHTING_BLOCK: tuple(WEIGHTINGS),
+            SIMILARITY_BLOCK: SIMILARITIES,
+            LOSS_BLOCK: SEARCHED_LOSSES,
         },
     ),
 }
@@ -113,7 +122,17 @@ def _stages_expression(genotype: Genotype, operation: Operation, fields: Sequenc
     ]
     weighting = genotype.operation(WEIGHTING_BLOCK)
     by = {"even": "", "both": ", weighted by users and items"}
-    return operation.written(arguments) + by.get(weighting, f", weighted by {weighting}")
+    written = operation.written(arguments)
+    if _chosen(genotype, SIMILARITY_BLOCK) == COSINE:
+        written = f"cosine {written}"
+    loss = _chosen(genotype, LOSS_BLOCK)
+    fitted = f", fitted by {loss}" if loss else ""
+    return written + by.get(weighting, f", weighted by {weighting}") + fitted
+
+
+def _chosen(genotype: Genotype, block: str) -> str:
+    """The choice of an optional block; empty where the genotype does not name it."""
+    return genotype.operation(block) if block in genotype.blocks else ""
 
 
 def _operation(genotype: Genotype, fields: Sequence[str]) -> Operation:
@@ -133,7 +152,9 @@ def spec_design(spec: FunctionSpec, genotype: Genotype, fields: Sequence[str]) -
     Raises:
         GenotypeError: Another space, unknown names, or missing numbers.
     """
-    check_names(genotype, spec.name, legal_names(spec, fields))
+    legal = legal_names(spec, fields)
+    left_out = [name for name in OPTIONAL if name not in genotype.blocks]
+    check_names(genotype, spec.name, {k: v for k, v in legal.items() if k not in left_out})
     for name, choices in genotype.blocks.items():
         edges = len(fields) if name == ENCODING_BLOCK else 1
         if [edge for edge, _ in choices] != list(range(edges)):
@@ -162,7 +183,17 @@ def _staged(genotype: Genotype, fields: Sequence[str], operation: Operation) -> 
         embedding == "graph",
         genotype.operation(WEIGHTING_BLOCK),
         trained_readout=False,
+        unit=_unit(genotype),
+        loss=_chosen(genotype, LOSS_BLOCK),
     )
+
+
+def _unit(genotype: Genotype) -> bool:
+    """Whether vectors are scaled to length 1; GenotypeError for learned functions of such."""
+    unit = _chosen(genotype, SIMILARITY_BLOCK) == COSINE
+    if unit and genotype.operation(EMBEDDING_BLOCK) == "elementwise":
+        raise GenotypeError("genotype: similarity cosine: expected no embedding elementwise")
+    return unit
 
 
 def _learned(genotype: Genotype, field: str) -> Elementwise:

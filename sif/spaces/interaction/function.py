@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sif.spaces.interaction.embeddings import TableRows, Tables, TableShape, clip_readout
 from sif.spaces.interaction.encoders import Histories, Vectors, encoded_fields
 from sif.spaces.interaction.operations import Factors, Operation
 from sif.spaces.interaction.pair_products import PairGraph, pair_products
-from sif.spaces.interaction.transforms import Elementwise, is_identity
+from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise, is_identity
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,8 @@ class Design:
         graph: Whether vectors are propagated along the train part.
         weighting: Key of `WEIGHTINGS`, for the training loss.
         trained_readout: See `TableShape`.
+        unit: Whether vectors are scaled to length 1 before they meet: products are then cosines.
+        loss: Name of the training loss; empty: the job's.
     """
 
     transforms: tuple[Elementwise, ...]
@@ -41,6 +44,8 @@ class Design:
     graph: bool = False
     weighting: str = "even"
     trained_readout: bool = True
+    unit: bool = False
+    loss: str = ""
 
     @property
     def looks_up(self) -> bool:
@@ -49,7 +54,11 @@ class Design:
 
     def served(self) -> Design:
         """The same function of encoded vectors, as of `InteractionNetwork.precomputed`."""
-        return replace(self, encodings=(), graph=False)
+        served = replace(self, encodings=(), graph=False)
+        if not self.unit:
+            return served
+        plain = (PRIMITIVES[IDENTITY],) * len(self.transforms)
+        return replace(served, transforms=plain, unit=False)
 
 
 class Interaction:
@@ -63,6 +72,7 @@ class Interaction:
         operation: The vector-wise operation.
         readout: (width * d,) weights w, used as `clip_readout(readout)`.
         vectors: Encoded tables of the fields; None: the embeddings as they are.
+        unit: Whether transformed vectors are scaled to length 1; a zero vector stays.
     """
 
     def __init__(
@@ -72,7 +82,9 @@ class Interaction:
         operation: Operation,
         readout: Tensor,
         vectors: Sequence[Vectors] | None = None,
+        unit: bool = False,
     ) -> None:
+        self.unit = unit
         self.vectors = tuple(vectors or (Vectors(e) for e in tables.embeddings))
         self.tables = tables
         self.transforms = tuple(transforms)
@@ -84,8 +96,13 @@ class Interaction:
     def table(self, field: int) -> Tensor:
         """A field's whole transformed table (n_f, d), computed once per interaction."""
         if field not in self._tables:
-            self._tables[field] = self.transforms[field](self.vectors[field].table)
+            self._tables[field] = self._transformed(field, self.vectors[field].table)
         return self._tables[field]
+
+    def _transformed(self, field: int, vectors: Tensor) -> Tensor:
+        """A field's vectors (..., d) as they meet the other's."""
+        transformed = self.transforms[field](vectors)
+        return F.normalize(transformed, dim=-1) if self.unit else transformed
 
     def fields(self, ids: Tensor, observed: bool = False) -> list[Tensor]:
         """Transformed vectors (n, d) of each field at ids (n, k); `observed` as in `pairs`."""
@@ -94,12 +111,12 @@ class Interaction:
             rows = ids[:, field]
             if observed and vectors.own:
                 raw = vectors.leave_one_out(rows, ids[:, 1 - field])
-                result.append(self.transforms[field](raw))
+                result.append(self._transformed(field, raw))
                 continue
             # A field with fewer rows than pairs is cheaper to transform before the look-up.
             few = len(vectors.table) <= len(rows)
             result.append(
-                self.table(field)[rows] if few else self.transforms[field](vectors.table[rows])
+                self.table(field)[rows] if few else self._transformed(field, vectors.table[rows])
             )
         return result
 
@@ -161,8 +178,8 @@ class Interaction:
     @property
     def is_factorized(self) -> bool:
         """True if scores are a product, and so is the part that pairs contribute to themselves."""
-        plain = not self.uses_history or all(map(is_identity, self.transforms))
-        return plain and self.factors() is not None
+        plain = all(map(is_identity, self.transforms)) and not self.unit
+        return (plain or not self.uses_history) and self.factors() is not None
 
     def own_on_graph(self, graph: PairGraph) -> Tensor | None:
         """The part of a graph's scores (n,) that its pairs contributed, in its row order.
@@ -249,23 +266,32 @@ class InteractionNetwork(nn.Module):
         if not design.looks_up:
             encodings = [self.shape.encoding(f) for f in range(len(tables.embeddings))]
             vectors = encoded_fields(tables, self._histories, encodings, design.graph)
-        return Interaction(tables, design.transforms, design.operation, self.readout, vectors)
+        return Interaction(
+            tables, design.transforms, design.operation, self.readout, vectors, design.unit
+        )
 
     @torch.no_grad()
     def precomputed(self) -> InteractionNetwork:
         """A network with the same scores whose vectors are looked up by id, for serving.
 
-        A copy, or the network itself where it does that already.
+        A copy, or the network itself where it does that already. Vectors of length 1 are stored
+        so: the served function is a product of them.
         """
-        if self.design.looks_up:
+        if self.design.looks_up and not self.design.unit:
             return self
-        vectors = self.interaction().vectors
+        interaction, unit = self.interaction(), self.design.unit
+        tables = [
+            interaction.table(f) if unit else vectors.table
+            for f, vectors in enumerate(interaction.vectors)
+        ]
         result = copy.copy(self)
         result._modules = dict(self._modules)
         result.design, result._histories = self.design.served(), None
         result.shape = replace(self.shape, encodings=())
         result.tables = copy.deepcopy(self.tables)
-        result.tables.embeddings = nn.ParameterList(nn.Parameter(v.table.clone()) for v in vectors)
+        result.tables.embeddings = nn.ParameterList(nn.Parameter(table.clone()) for table in tables)
+        if unit:
+            result.frozen = nn.ModuleList()
         result.tables.histories = nn.ParameterList()
         return result
 

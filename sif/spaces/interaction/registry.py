@@ -32,11 +32,14 @@ SPACES: Registry[SpaceKind] = Registry(
 LOSSES: Registry[LossKind] = Registry(
     "loss", "sif.losses", f"{_HERE}.losses:LossKind",
     {
-        "whole-data": f"{_HERE}.losses:WHOLE_DATA",
-        "bpr": f"{_HERE}.losses:BPR",
-        "softmax": f"{_HERE}.losses:SOFTMAX",
-        "bce": f"{_HERE}.losses:BCE",
-        "squared": f"{_HERE}.losses:SQUARED",
+        "whole-data": f"{_HERE}.losses.whole_data:WHOLE_DATA",
+        "bpr": f"{_HERE}.losses.bpr:BPR",
+        "softmax": f"{_HERE}.losses.softmax:SOFTMAX",
+        "bsl": f"{_HERE}.losses.bilateral_softmax:BSL",
+        "softmax-at-k": f"{_HERE}.losses.softmax_at_k:SOFTMAX_AT_K",
+        "cosine-contrastive": f"{_HERE}.losses.cosine_contrastive:COSINE_CONTRASTIVE",
+        "bce": f"{_HERE}.losses.bce:BCE",
+        "squared": f"{_HERE}.losses.squared:SQUARED",
     },
 )  # fmt: skip
 

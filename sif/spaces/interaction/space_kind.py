@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -17,7 +17,14 @@ from sif.spaces.interaction.design import plain_product
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import Histories
 from sif.spaces.interaction.function import Design, Interaction
-from sif.spaces.interaction.losses import Batch, Loss, LossSettings, Scored, Weighting
+from sif.spaces.interaction.losses import (
+    Batch,
+    Loss,
+    LossKind,
+    LossSettings,
+    Scored,
+    Weighting,
+)
 from sif.utils.registry import check_fields
 
 Criterion = Callable[[Interaction, Batch], float]
@@ -41,6 +48,19 @@ class InteractionSpace(Space, Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class NamedLoss:
+    """A loss with its numbers.
+
+    Attributes:
+        kind: The loss.
+        settings: Its numbers.
+    """
+
+    kind: LossKind
+    settings: LossSettings
+
+
+@dataclass(frozen=True, eq=False)
 class SpaceContext:
     """Everything that data, objective and settings give to a supernet.
 
@@ -59,6 +79,10 @@ class SpaceContext:
             ones fit the incumbent, and every challenger looks worse than it is.
         transform_offset: c of the start of learned transforms, x + c.
         settings: Of `SpaceKind.settings`; None where that is None.
+        losses: Those that are searched beside `loss`, by name.
+        loss_name: Of `loss`.
+        similarity: Of the functions, where it is not searched.
+        l2_unit: `LossKind.l2` of `loss`, which `strengths` hold.
     """
 
     shape: TableShape
@@ -74,6 +98,10 @@ class SpaceContext:
     own_tables: bool = True
     transform_offset: float = 0.0
     settings: Any = None
+    losses: Mapping[str, NamedLoss] = field(default_factory=dict)
+    loss_name: str = ""
+    similarity: str = "product"
+    l2_unit: float = 1.0
 
 
 @dataclass(frozen=True)

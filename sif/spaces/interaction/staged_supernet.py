@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +17,18 @@ from torch import Tensor, nn
 from sif.core.gates import Block, Gates, Selection
 from sif.core.genotype import Genotype
 from sif.core.probe import gated_output, replacement_scores
+from sif.errors import ConfigError
 from sif.spaces.interaction.design import (
+    COSINE,
     EMBEDDING_BLOCK,
     EMBEDDINGS,
     ENCODING_BLOCK,
+    LOSS_BLOCK,
     OPERATION_BLOCK,
+    OPTIONAL,
+    PRODUCT,
+    SIMILARITIES,
+    SIMILARITY_BLOCK,
     SPECS,
     WEIGHTING_BLOCK,
     spec_design,
@@ -30,9 +37,9 @@ from sif.spaces.interaction.design import (
 from sif.spaces.interaction.encoders import ENCODINGS, Vectors, encoded, encoded_fields, needed
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.gated import GatedFunction
-from sif.spaces.interaction.losses import Batch, Scored
+from sif.spaces.interaction.losses import Batch, Scored, Weighting
 from sif.spaces.interaction.operations import Operation, operation_named
-from sif.spaces.interaction.space_kind import SpaceContext, SpaceKind
+from sif.spaces.interaction.space_kind import NamedLoss, SpaceContext, SpaceKind
 from sif.spaces.interaction.transforms import (
     IDENTITY,
     PRIMITIVES,
@@ -44,9 +51,10 @@ from sif.spaces.interaction.weight_pool import Combination, WeightPool, WeightSe
 
 SPEC = SPECS["staged"]
 STAGES = (ENCODING_BLOCK, EMBEDDING_BLOCK, OPERATION_BLOCK, WEIGHTING_BLOCK)
+"""Stages that every genotype names; `OPTIONAL` ones follow."""
 NEUTRAL = {
     ENCODING_BLOCK: "id", EMBEDDING_BLOCK: "identity", OPERATION_BLOCK: "multiply",
-    WEIGHTING_BLOCK: "even",
+    WEIGHTING_BLOCK: "even", SIMILARITY_BLOCK: PRODUCT,
 }  # fmt: skip
 COSTS: dict[str, dict[str, float]] = {
     ENCODING_BLOCK: {"id": 1.0, "history": 2.0, "both": 3.0},
@@ -54,6 +62,14 @@ COSTS: dict[str, dict[str, float]] = {
 }
 """Per vector entry: a look-up 1, a sum over pairs 2, an `Mlp` 3 x 8 hidden units; a weighting is
 free."""
+
+
+def optional_block(context: SpaceContext, name: str) -> Block:
+    """The stage of similarities or losses; neutral is what the job says."""
+    if name == SIMILARITY_BLOCK:
+        return Block(name, SIMILARITIES, default_op=context.similarity, own_weights=True)
+    names = tuple(dict.fromkeys((context.loss_name, *context.losses)))
+    return Block(name, names, default_op=context.loss_name, own_weights=True)
 
 
 def stage_block(
@@ -106,7 +122,14 @@ class StagedSpace(nn.Module):
         )
         self._stages = tuple(
             stage_block(name, k, self.operations, tuple(context.weightings)) for name in STAGES
-        )
+        ) + tuple(optional_block(context, name) for name in OPTIONAL)
+        if EMBEDDING_BLOCK in stages and (
+            SIMILARITY_BLOCK in stages or context.similarity == COSINE
+        ):
+            raise ConfigError(
+                "search.stages: expected no stage embedding with similarity cosine, which learned "
+                "functions of vectors do not have, found both"
+            )
         self.blocks = tuple(block for block in self._stages if block.name in stages)
         self.transforms = nn.ModuleList(Mlp(generator) for _ in context.fields)
         self.transforms.requires_grad_(EMBEDDING_BLOCK in stages)
@@ -158,10 +181,12 @@ class StagedSpace(nn.Module):
 
     def _completed(self, selection: Selection) -> Selection:
         """The choices of all stages, neutral where a stage is not searched."""
-        edges = {
-            b.name: (b.operations.index(NEUTRAL[b.name]),) * len(b.nodes) for b in self._stages
-        }
+        edges = {b.name: (b.operations.index(b.default_op),) * len(b.nodes) for b in self._stages}
         return Selection({**edges, **selection})
+
+    def neutral(self, block: str) -> str:
+        """The choice of a stage that is not searched."""
+        return next(stage.default_op for stage in self._stages if stage.name == block)
 
     def point(self, selection: Selection) -> Combination:
         """The choice of every edge of every stage, neutral where it is not searched."""
@@ -173,17 +198,25 @@ class StagedSpace(nn.Module):
 
     def loss(self, batch: Batch, gates: Gates) -> Tensor:
         """Loss of a batch under the gates."""
-        scored = self.interaction(gates)
+        scored, context = self.interaction(gates), self.context
+        own: Any = NamedLoss(cast(Any, context.loss), context.loss_settings)
+        losses = {context.loss_name: own, **context.losses}
+        return scored.mix(
+            LOSS_BLOCK, 0,
+            {name: partial(self._loss, scored, batch, loss) for name, loss in losses.items()},
+        )  # fmt: skip
+
+    def _loss(self, scored: GatedStages, batch: Batch, loss: NamedLoss) -> Tensor:
         losses = {
-            name: partial(self._weighted_loss, scored, batch, name)
-            for name in self.context.weightings
+            name: partial(self._weighted_loss, scored, batch, loss, weights)
+            for name, weights in self.context.weightings.items()
         }
         return scored.mix(WEIGHTING_BLOCK, 0, losses)
 
-    def _weighted_loss(self, scored: Scored, batch: Batch, weighting: str) -> Tensor:
-        weights = self.context.weightings[weighting]
-        numbers = replace(self.context.loss_settings, weighting=weights)
-        return self.context.loss(scored, batch, numbers)
+    def _weighted_loss(
+        self, scored: Scored, batch: Batch, loss: NamedLoss, weighting: Weighting | None
+    ) -> Tensor:
+        return loss.kind(scored, batch, replace(loss.settings, weighting=weighting))
 
     def count_step(self, gates: Gates) -> None:
         """Counts a weight step of the active combination, which makes evidence of its scores."""
@@ -193,7 +226,10 @@ class StagedSpace(nn.Module):
         """L2 of the tables that the active combination uses."""
         point = self.point(gates.choices())
         encodings = tuple(ENCODINGS[k] for k in point[: len(self.context.fields)])
-        return self.members.of(point).tables.squared_norm(self.context.strengths, encodings)
+        norm = self.members.of(point).tables.squared_norm(self.context.strengths, encodings)
+        chosen = self._stages[-1].operations[point[-1]]
+        unit = self.context.losses[chosen].kind.l2 if chosen in self.context.losses else None
+        return norm if unit is None else norm * (unit / self.context.l2_unit)
 
     @torch.no_grad()
     def replacement_scores(
@@ -216,7 +252,11 @@ class StagedSpace(nn.Module):
 
     def genotype(self, gates: Gates) -> Genotype:
         """The combination at the gates; element-wise functions as numbers where they are chosen."""
-        blocks = self._completed(gates.choices()).named(self._stages)
+        blocks = dict(self._completed(gates.choices()).named(self._stages))
+        named = {SIMILARITY_BLOCK: PRODUCT, LOSS_BLOCK: self.context.loss_name}
+        for name in OPTIONAL:
+            if blocks[name] == ((0, named[name]),):
+                del blocks[name]
         elementwise = blocks[EMBEDDING_BLOCK] == ((0, "elementwise"),)
         transforms = self.transforms if elementwise else ()
         return Genotype(self.name, blocks, mlp_numbers(self.context.fields, transforms))
@@ -238,7 +278,7 @@ class GatedStages(GatedFunction):
             else space.members.of(space.point(gates.active))
         )
         super().__init__(gates)
-        self._candidates = [] if self.plain else self._mixed()
+        self._candidates = {} if self.plain else self._mixed()
 
     def chosen(self) -> Interaction:
         """The function of the active combination."""
@@ -252,7 +292,7 @@ class GatedStages(GatedFunction):
         transforms = self._transforms(embedding)
         return Interaction(
             member.tables, transforms, space.operations[point[k + 1]],
-            member.readouts[point[k + 1]], vectors,
+            member.readouts[point[k + 1]], vectors, SIMILARITIES[point[k + 3]] == COSINE,
         )  # fmt: skip
 
     def _transforms(self, embedding: str) -> Sequence[Elementwise]:
@@ -264,11 +304,11 @@ class GatedStages(GatedFunction):
         """One edge of a stage; its neutral candidate where the stage is not searched."""
         weights = self._gates.weights.get(block)
         if weights is None:
-            return candidates[NEUTRAL[block]]()
+            return candidates[self._space.neutral(block)]()
         active = None if self._gates.active is None else self._gates.active[block][edge]
         return gated_output(weights[edge], active, list(candidates.values()))
 
-    def _mixed(self) -> list[Interaction]:
+    def _mixed(self) -> dict[str, list[Interaction]]:
         space, member = self._space, self.member
 
         def table(field: int, encoding: str) -> Tensor:
@@ -281,10 +321,15 @@ class GatedStages(GatedFunction):
         ]
         vectors = [Vectors(self._embedded(tables, f)) for f in fields]
         identity = self._transforms("identity")
-        return [
-            Interaction(member.tables, identity, operation, readout, vectors)
-            for operation, readout in zip(space.operations, member.readouts, strict=True)
-        ]
+        return {
+            similarity: [
+                Interaction(
+                    member.tables, identity, operation, readout, vectors, similarity == COSINE
+                )
+                for operation, readout in zip(space.operations, member.readouts, strict=True)
+            ]
+            for similarity in SIMILARITIES
+        }
 
     def _embedded(self, encoded: Sequence[Vectors], field: int) -> Tensor:
         table = encoded[field].table
@@ -299,8 +344,15 @@ class GatedStages(GatedFunction):
 
     def mixed_pairs(self, ids: Tensor) -> Tensor:
         """Scores (n,) at ids (n, 2)."""
-        by_name = {i.operation.name: partial(i.pairs, ids) for i in self._candidates}
-        return self.mix(OPERATION_BLOCK, 0, by_name)
+
+        def scores(candidates: Sequence[Interaction]) -> Tensor:
+            by_name = {i.operation.name: partial(i.pairs, ids) for i in candidates}
+            return self.mix(OPERATION_BLOCK, 0, by_name)
+
+        return self.mix(
+            SIMILARITY_BLOCK, 0,
+            {name: partial(scores, every) for name, every in self._candidates.items()},
+        )  # fmt: skip
 
 
 STAGED_SPACE = SpaceKind(
@@ -309,5 +361,5 @@ STAGED_SPACE = SpaceKind(
     spec_expression,
     multiply=lambda fields: neutral_genotype(len(fields)),
     has_multiply=True,
-    stages=STAGES,
+    stages=(*STAGES, *OPTIONAL),
 )

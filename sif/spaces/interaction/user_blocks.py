@@ -19,7 +19,6 @@ from sif.spaces.interaction.batches import (
     PartTensors,
     among,
     draw_background,
-    draw_negatives,
     draws_beside,
 )
 from sif.spaces.interaction.losses import Batch
@@ -64,7 +63,7 @@ class BlockStream:
         self, part: PartTensors, pairs: int, drawing: Drawing, generator: torch.Generator
     ) -> None:
         self._items = part.sizes[1]
-        self._drawing = drawing
+        self._drawing, self._sampler = drawing, drawing.sampler(part)
         self._draws = draws_beside(generator, part.ids.device)
         self._blocks = _cut(part, pairs, generator)
         self._order = Permutation(len(self._blocks), 1, generator)
@@ -80,15 +79,20 @@ class BlockStream:
         ids = graph.ids()
         sizes = (len(rows), self._items)
         known = ids[:, 0] * self._items + ids[:, 1]  # ascending, as the graph is
-        shape = (len(ids), self._drawing.negatives)
-        negatives = draw_negatives(
-            ids, shape, self._items, self._draws,
+        negatives = self._sampler.per_row(
+            ids, self._drawing.negatives, self._draws,
             lambda drawn: among(known, drawn[:, 0] * self._items + drawn[:, 1]),
         )  # fmt: skip
+        shared = None
+        if self._drawing.shared:
+            items = ids[:, 1].long()
+            shared = self._sampler.shared(items, self._drawing.shared, self._draws, target)
         background = draw_background(sizes, len(ids) * self._drawing.background, self._draws)
         share = sizes[0] * sizes[1] / len(ids) / max(len(background), 1)
         weight = torch.full_like(background[:, 0], share, dtype=target.dtype)
-        return Batch(ids, target, negatives, background, weight, graph, rows=rows, age=age)
+        return Batch(
+            ids, target, negatives, background, weight, graph, rows=rows, age=age, shared=shared
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the batches to come."""

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.spaces.interaction.batches import REDRAWS, Drawing, InteractionStream, PartTensors
+from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.losses import Batch
+from sif.spaces.interaction.negatives import REDRAWS
 
 SIZES = (6, 5)
 CELLS = list(itertools.product(range(6), range(5)))

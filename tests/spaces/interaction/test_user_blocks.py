@@ -16,9 +16,10 @@ from sif.config import CFConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, planted
 from sif.problems.interactions import InteractionProblem
-from sif.spaces.interaction.batches import REDRAWS, Drawing, PartTensors
+from sif.spaces.interaction.batches import Drawing, PartTensors
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.losses import Batch
+from sif.spaces.interaction.negatives import REDRAWS
 from sif.spaces.interaction.registry import LOSSES, design_of
 from sif.spaces.interaction.user_blocks import (
     MAX_ELEMENTS,
