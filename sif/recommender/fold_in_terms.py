@@ -160,7 +160,8 @@ def _objective(problem: InteractionProblem, design: Design, field: int, l2: floa
         level = _level(weighting_of_pairs, field, counts[field], power, whole)
     extra = config.loss.positive_weight * (even if field else torch.ones_like(even))
     return Objective(
-        design.loss or problem.loss_name, l2 * loss.kind.l2, POWER[config.loss.l2_scaling], config.loss.bias_l2, power, level,
+        design.loss or problem.loss_name, l2 * loss.kind.l2, POWER[config.loss.l2_scaling],
+        config.loss.bias_l2, power, level,
         even.cpu().clone(), extra.cpu().clone(), bool(field), config.loss.negatives,
         {} if own is None else own.model_dump(mode="json"),
     )  # fmt: skip

@@ -76,8 +76,9 @@ SPECS: dict[str, FunctionSpec] = {
 
 
 def legal_names(spec: FunctionSpec, fields: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Block name to the operations a genotype may name there."""
-    names = {OPERATION_BLOCK: spec.operations_of(len(fields)), **spec.stages}
+    """Block name to the operations a genotype may name there, `OPTIONAL` blocks left out."""
+    stages = {name: choices for name, choices in spec.stages.items() if name not in OPTIONAL}
+    names = {OPERATION_BLOCK: spec.operations_of(len(fields)), **stages}
     return names | {field: spec.transforms for field in fields if spec.transforms}
 
 
@@ -152,9 +153,8 @@ def spec_design(spec: FunctionSpec, genotype: Genotype, fields: Sequence[str]) -
     Raises:
         GenotypeError: Another space, unknown names, or missing numbers.
     """
-    legal = legal_names(spec, fields)
-    left_out = [name for name in OPTIONAL if name not in genotype.blocks]
-    check_names(genotype, spec.name, {k: v for k, v in legal.items() if k not in left_out})
+    named = {k: v for k, v in spec.stages.items() if k in OPTIONAL and k in genotype.blocks}
+    check_names(genotype, spec.name, {**legal_names(spec, fields), **named})
     for name, choices in genotype.blocks.items():
         edges = len(fields) if name == ENCODING_BLOCK else 1
         if [edge for edge, _ in choices] != list(range(edges)):

@@ -51,10 +51,10 @@ from sif.spaces.interaction.weight_pool import Combination, WeightPool, WeightSe
 
 SPEC = SPECS["staged"]
 STAGES = (ENCODING_BLOCK, EMBEDDING_BLOCK, OPERATION_BLOCK, WEIGHTING_BLOCK)
-"""Stages that every genotype names; `OPTIONAL` ones follow."""
+"""Stages that every genotype names; `OPTIONAL` ones follow where they are searched."""
 NEUTRAL = {
     ENCODING_BLOCK: "id", EMBEDDING_BLOCK: "identity", OPERATION_BLOCK: "multiply",
-    WEIGHTING_BLOCK: "even", SIMILARITY_BLOCK: PRODUCT,
+    WEIGHTING_BLOCK: "even",
 }  # fmt: skip
 COSTS: dict[str, dict[str, float]] = {
     ENCODING_BLOCK: {"id": 1.0, "history": 2.0, "both": 3.0},
@@ -122,7 +122,7 @@ class StagedSpace(nn.Module):
         )
         self._stages = tuple(
             stage_block(name, k, self.operations, tuple(context.weightings)) for name in STAGES
-        ) + tuple(optional_block(context, name) for name in OPTIONAL)
+        ) + tuple(optional_block(context, name) for name in OPTIONAL if name in stages)
         if EMBEDDING_BLOCK in stages and (
             SIMILARITY_BLOCK in stages or context.similarity == COSINE
         ):
@@ -130,6 +130,7 @@ class StagedSpace(nn.Module):
                 "search.stages: expected no stage embedding with similarity cosine, which learned "
                 "functions of vectors do not have, found both"
             )
+        self._optional = self._stages[: len(STAGES) - 1 : -1]
         self.blocks = tuple(block for block in self._stages if block.name in stages)
         self.transforms = nn.ModuleList(Mlp(generator) for _ in context.fields)
         self.transforms.requires_grad_(EMBEDDING_BLOCK in stages)
@@ -181,12 +182,23 @@ class StagedSpace(nn.Module):
 
     def _completed(self, selection: Selection) -> Selection:
         """The choices of all stages, neutral where a stage is not searched."""
-        edges = {b.name: (b.operations.index(b.default_op),) * len(b.nodes) for b in self._stages}
+        edges = {
+            b.name: (b.operations.index(cast(str, b.default_op)),) * len(b.nodes)
+            for b in self._stages
+        }
         return Selection({**edges, **selection})
 
     def neutral(self, block: str) -> str:
         """The choice of a stage that is not searched."""
-        return next(stage.default_op for stage in self._stages if stage.name == block)
+        named = {SIMILARITY_BLOCK: self.context.similarity, LOSS_BLOCK: self.context.loss_name}
+        return {**NEUTRAL, **named}[block]
+
+    def chosen(self, block: str, point: Combination) -> str:
+        """A combination's choice of an optional stage; these are its last ones."""
+        for stage, choice in zip(self._optional, reversed(point), strict=False):
+            if stage.name == block:
+                return stage.operations[choice]
+        return self.neutral(block)
 
     def point(self, selection: Selection) -> Combination:
         """The choice of every edge of every stage, neutral where it is not searched."""
@@ -227,9 +239,8 @@ class StagedSpace(nn.Module):
         point = self.point(gates.choices())
         encodings = tuple(ENCODINGS[k] for k in point[: len(self.context.fields)])
         norm = self.members.of(point).tables.squared_norm(self.context.strengths, encodings)
-        chosen = self._stages[-1].operations[point[-1]]
-        unit = self.context.losses[chosen].kind.l2 if chosen in self.context.losses else None
-        return norm if unit is None else norm * (unit / self.context.l2_unit)
+        loss = self.context.losses.get(self.chosen(LOSS_BLOCK, point))
+        return norm if loss is None else norm * (loss.kind.l2 / self.context.l2_unit)
 
     @torch.no_grad()
     def replacement_scores(
@@ -253,10 +264,13 @@ class StagedSpace(nn.Module):
     def genotype(self, gates: Gates) -> Genotype:
         """The combination at the gates; element-wise functions as numbers where they are chosen."""
         blocks = dict(self._completed(gates.choices()).named(self._stages))
-        named = {SIMILARITY_BLOCK: PRODUCT, LOSS_BLOCK: self.context.loss_name}
+        plain = {SIMILARITY_BLOCK: PRODUCT, LOSS_BLOCK: self.context.loss_name}
+        point = self.point(gates.choices())
         for name in OPTIONAL:
-            if blocks[name] == ((0, named[name]),):
-                del blocks[name]
+            choice = self.chosen(name, point)
+            blocks.pop(name, None)
+            if choice != plain[name]:
+                blocks[name] = ((0, choice),)
         elementwise = blocks[EMBEDDING_BLOCK] == ((0, "elementwise"),)
         transforms = self.transforms if elementwise else ()
         return Genotype(self.name, blocks, mlp_numbers(self.context.fields, transforms))
@@ -292,7 +306,8 @@ class GatedStages(GatedFunction):
         transforms = self._transforms(embedding)
         return Interaction(
             member.tables, transforms, space.operations[point[k + 1]],
-            member.readouts[point[k + 1]], vectors, SIMILARITIES[point[k + 3]] == COSINE,
+            member.readouts[point[k + 1]], vectors,
+            space.chosen(SIMILARITY_BLOCK, point) == COSINE,
         )  # fmt: skip
 
     def _transforms(self, embedding: str) -> Sequence[Elementwise]:
@@ -361,5 +376,5 @@ STAGED_SPACE = SpaceKind(
     spec_expression,
     multiply=lambda fields: neutral_genotype(len(fields)),
     has_multiply=True,
-    stages=(*STAGES, *OPTIONAL),
+    stages=STAGES,
 )

@@ -66,8 +66,9 @@ class Case:
         clicks = self.loss != "squared"
         target = torch.randn(n, generator=generator, dtype=F64)
         part = PartTensors(ids, torch.ones_like(target) if clicks else target, sizes)
+        kind = LOSSES[self.loss]
         drawing = Drawing(
-            2 if LOSSES[self.loss].negatives else 0, 3 if self.loss == "whole-data" else 0
+            2 if kind.negatives else 0, 3 if kind.background else 0, sizes[1] if kind.shared else 0
         )
         return InteractionStream(part, n, drawing, generator).next()
 

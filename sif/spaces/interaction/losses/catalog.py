@@ -9,7 +9,7 @@ TNN 2008), so that the sum is right in the mean.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -63,7 +63,7 @@ class CatalogScores:
         -inf where there are no more than k items.
         """
         found = self.grid.detach()
-        if self.drawn is not None and not self.drawn.complete:
+        if self.drawn is not None:
             # A share of the catalog: its quantile at k items of all.
             share = found.shape[1] / self.n_items
             k = max(1, round(k * share))
@@ -111,9 +111,7 @@ def catalog_scores(interaction: Scored, batch: Batch) -> CatalogScores:
     own = interaction.pairs(batch.ids, batch.in_history)
     if factors is not None and len(factors[1]) <= EXACT_ITEMS:
         grid = factors[0][users] @ factors[1].T
-        if interaction.uses_history and batch.in_history:
-            grid = grid.index_put((place, items), own)
-        return CatalogScores(own, place, grid, items)
+        return _whole(interaction, batch, CatalogScores(own, place, grid, items))
     if factors is not None:
         drawn = batch.shared
         grid = factors[0][users] @ factors[1][drawn.items].T
@@ -122,7 +120,17 @@ def catalog_scores(interaction: Scored, batch: Batch) -> CatalogScores:
         ids = rows.repeat_interleave(len(drawn.items), dim=0)
         ids[:, 1] = drawn.items.repeat(len(rows))
         grid = interaction.pairs(ids).view(len(rows), -1)
+    if drawn.complete:
+        return _whole(interaction, batch, CatalogScores(own, place, grid, items))
     return CatalogScores(own, place, grid, items, drawn)
+
+
+def _whole(interaction: Scored, batch: Batch, scores: CatalogScores) -> CatalogScores:
+    """Scores of every item, those of observed pairs without their own part."""
+    if not (interaction.uses_history and batch.in_history):
+        return scores
+    grid = scores.grid.index_put((scores.place, scores.items), scores.own)
+    return replace(scores, grid=grid)
 
 
 def _rows(ids: Tensor) -> tuple[Tensor, Tensor]:

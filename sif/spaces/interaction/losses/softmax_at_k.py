@@ -1,8 +1,8 @@
 """Softmax loss at K (SL@K; Yang et al., KDD 2025, equation 13): softmax weighted by the top K.
 
 A pair weighs sigmoid((s - b) / t_w): b is the K-th best score of its user, so that pairs which are,
-or nearly are, among the first K count most. b is told from the batch's scores and takes no gradient,
-as in the authors' code. With K of the whole catalog every weight is 1.
+or nearly are, among the first K count most. b is told from the batch's scores and takes no
+gradient, as in the authors' code. With K of the whole catalog every weight is 1.
 """
 
 from __future__ import annotations
