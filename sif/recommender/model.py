@@ -456,10 +456,17 @@ def _network(
 def _with_todays_names(state: Mapping[str, Any]) -> dict[str, Any]:
     """The state of a model that an earlier version may have saved."""
     folds = [
-        [{_FORMER_NAMES.get(key, key): value for key, value in one.items()}, other]
+        [{_FORMER_NAMES.get(key, key): value for key, value in one.items()}, _todays(other)]
         for one, other in state["folds"]
     ]
     return {**state, "folds": folds}
+
+
+def _todays(objective: Mapping[str, Any]) -> dict[str, Any]:
+    """Terms of a loss that had no settings when it was saved: softmax, without a temperature."""
+    if objective["loss"] == "softmax" and not objective.get("own"):
+        return {**objective, "own": {"temperature": 1.0}}
+    return dict(objective)
 
 
 def _packed(texts: Iterable[str]) -> NDArray[np.uint8]:

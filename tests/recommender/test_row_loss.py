@@ -32,7 +32,9 @@ def folded(loss: str) -> FoldIn:
     net = InteractionNetwork(design, shape, torch.Generator().manual_seed(0)).double()
     even = 0.5 + torch.rand(ITEMS, generator=torch.Generator().manual_seed(1), dtype=F64)
     extra = torch.full_like(even, 3.0)
-    objective = Objective(loss, 0.1, 0.5, 1.0, 0.0, 1.0, even, extra, negatives=2)
+    own = LOSSES[loss].settings
+    objective = Objective(loss, 0.1, 0.5, 1.0, 0.0, 1.0, even, extra, negatives=2,
+                          own=own().model_dump() if own else {})  # fmt: skip
     return FoldIn(net.interaction(), 0, Encoding(True), objective)
 
 
@@ -61,6 +63,6 @@ def test_it_is_the_form_that_folding_in_has(loss: str) -> None:
 
 def _of_one(loss: str, negatives: Negatives | None) -> Negatives | None:
     """Means and sums over negatives take them one by one."""
-    if negatives is None or loss == "softmax":
+    if negatives is None:
         return negatives
     return Negatives(negatives.rows, negatives.draws.T.reshape(-1, 1))

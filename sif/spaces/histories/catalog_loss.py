@@ -26,32 +26,14 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from sif.spaces.histories.scoring import PRODUCT, Scoring
+from sif.spaces.interaction.losses.catalog import EXACT_ITEMS, FEWER, among
+from sif.spaces.interaction.negatives import Drawn, drawn_by, flattened
 
 NONE = -1
 """Target of a place that has none."""
-EXACT_ITEMS = 20_000
-"""Items up to which the loss is over the whole catalog."""
 BLOCK_VALUES = 1 << 19
 """Scores of a block: 2 MB in float32, which stay in the second cache."""
-FLATTENING = 0.75
-"""Power of popularity by which items are drawn (word2vec; Mikolov et al., NIPS 2013)."""
-FEWER = 8
-"""How many times fewer items are drawn for operations that are no product."""
-
 LossName = Literal["softmax", "squared"]
-
-
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """Items that stand for the catalog.
-
-    Attributes:
-        items: (k,) int64, with replacement.
-        often: (k,) expected number of draws of each.
-    """
-
-    items: Tensor
-    often: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +65,10 @@ class CatalogLoss:
             exact: Items up to which the loss is over the whole catalog.
             name: Of the loss.
         """
-        weights = torch.from_numpy(counts + 1.0) ** FLATTENING
+        chances = flattened(torch.from_numpy(counts + 1.0))
         few = max(1, samples // FEWER)
         return cls(
-            weights / weights.sum(), samples if len(counts) > exact else None, name,
+            chances, samples if len(counts) > exact else None, name,
             few if few < len(counts) else None,
         )  # fmt: skip
 
@@ -124,11 +106,11 @@ class CatalogLoss:
     def drawn(self, samples: int | None, seed: int, device: torch.device) -> Drawn:
         """So many drawn items; None: every item once."""
         if samples is None:
-            every = torch.arange(len(self.chances), device=device)
-            return Drawn(every, torch.ones_like(self.chances))
+            every = Drawn.every(torch.ones_like(self.chances))
+            return Drawn(every.items.to(device), every.often, complete=True)
         draws = torch.Generator(self.chances.device).manual_seed(seed)
-        found = torch.multinomial(self.chances, samples, replacement=True, generator=draws)
-        return Drawn(found.to(device), samples * self.chances[found])
+        drawn = drawn_by(self.chances, samples, draws)
+        return Drawn(drawn.items.to(device), drawn.often)
 
     def of_scores(self, own: Tensor, others: Tensor, targets: Tensor, drawn: Drawn) -> Tensor:
         """The loss of scores that are there.
@@ -248,5 +230,5 @@ def sampled_cross_entropy(
 
 def _cross_entropy(own: Tensor, others: Tensor, same: Tensor) -> Tensor:
     """Mean nats of own scores (n,) among others (n, k) that are not the `same` item."""
-    scores = torch.cat([own[:, None], others.masked_fill(same, -torch.inf)], dim=1)
+    scores = among(own, others, same)
     return F.cross_entropy(scores, same.new_zeros(len(same), dtype=torch.int64))

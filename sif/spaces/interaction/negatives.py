@@ -1,10 +1,10 @@
 """Items that are drawn to stand for those that a user has not had.
 
-A loss that compares an observed item with others sees drawn ones where it cannot see all: uniformly,
-in proportion to a power of their popularity in the train part (word2vec; Mikolov et al., NIPS 2013),
-or the items of the batch's other rows (in-batch, as in two-tower models; Yi et al., RecSys 2019).
-Popularity counts train pairs alone, and a batch holds train pairs alone, so nothing is drawn from
-what comes later.
+A loss that compares an observed item with others sees drawn ones where it cannot see all: all
+alike, in proportion to a power of their popularity in the train part (word2vec; Mikolov et al.,
+NIPS 2013), or the items of the batch's rows (in-batch, as in two-tower models; Yi et al., RecSys
+2019). Popularity counts train pairs alone, and so do the batches of a training, so that nothing is
+drawn from what comes later.
 """
 
 from __future__ import annotations

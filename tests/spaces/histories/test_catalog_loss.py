@@ -12,12 +12,12 @@ from sif.spaces.histories import catalog_loss
 from sif.spaces.histories.catalog_loss import (
     NONE,
     CatalogLoss,
-    Drawn,
     LossName,
     catalog_cross_entropy,
     catalog_squared_error,
     sampled_cross_entropy,
 )
+from sif.spaces.interaction.negatives import Drawn
 from sif.spaces.histories.scoring import Scoring
 from sif.spaces.interaction.operations import OPERATIONS
 
