@@ -219,8 +219,7 @@ def test_repeated_pairs_are_merged_by_a_stated_rule_or_refused(
         ("loss.name=squared", "loss.name 'squared' contradicts objective 'ranking', which takes"),
         (
             "loss.name=bpt",
-            "loss.name: expected one of whole-data, bpr, softmax, bsl, softmax-at-k, "
-            "cosine-contrastive, bce, squared",
+            "loss.name: expected one of whole-data, bpr, softmax, bsl, softmax-at-k, cosine",
         ),
         ("losses.bprr.x=1", "losses: expected one of whole-data"),
         ("data.protocol=file", "data.protocol 'file' needs data.split_file"),

@@ -559,13 +559,21 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             interaction = net.interaction(batch.rows)
             weights = None if weighting is None else weighting.within(batch.rows)
             data = loss.kind(interaction, batch, replace(loss.settings, weighting=weights))
+            if design.unit:  # there is no length to penalize
+                return data
             return data + interaction.tables.squared_norm(self.share(strengths, batch))
 
         return objective
 
     def fit(self, name: str, design: Genotype, session: Session) -> Trained[InteractionNetwork]:
-        """Trains a function over the grid of L2 strengths (`GridTraining.train`)."""
-        return GridTraining(self.config.train, self, self.train, session).train(name, design)
+        """Trains a function over the grid of L2 strengths (`GridTraining.train`).
+
+        Vectors of length 1 are trained once, without L2.
+        """
+        grid = self.config.train
+        if design_of(design, self.fields).unit:
+            grid = grid.model_copy(update={"l2": (0.0,), "extend_grid": 0})
+        return GridTraining(grid, self, self.train, session).train(name, design)
 
     def tuned(self, name: str) -> Fitted:
         """A baseline by its name, as validation chooses it of its grid (`fit_best`).

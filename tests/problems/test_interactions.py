@@ -270,7 +270,7 @@ def test_a_search_repeats_itself_and_finds_a_legal_function() -> None:
 
 @pytest.mark.parametrize(
     ("objective", "loss"),
-    [("rating", "squared"), *(("ranking", n) for n in LOSSES if n != "squared"))],
+    [("rating", "squared"), *(("ranking", n) for n in LOSSES if n != "squared")],
 )
 @pytest.mark.parametrize("batch_size", [None, 50])
 def test_every_loss_can_be_searched_and_trained(

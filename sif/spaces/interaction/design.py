@@ -170,7 +170,7 @@ def spec_design(spec: FunctionSpec, genotype: Genotype, fields: Sequence[str]) -
 
 
 def _staged(genotype: Genotype, fields: Sequence[str], operation: Operation) -> Design:
-    embedding = genotype.operation(EMBEDDING_BLOCK)
+    embedding, unit = genotype.operation(EMBEDDING_BLOCK), _unit(genotype)
     transforms = [
         _learned(genotype, field) if embedding == "elementwise" else PRIMITIVES[IDENTITY]
         for field in fields
@@ -183,7 +183,7 @@ def _staged(genotype: Genotype, fields: Sequence[str], operation: Operation) -> 
         embedding == "graph",
         genotype.operation(WEIGHTING_BLOCK),
         trained_readout=False,
-        unit=_unit(genotype),
+        unit=unit,
         loss=_chosen(genotype, LOSS_BLOCK),
     )
 

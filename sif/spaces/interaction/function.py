@@ -16,7 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sif.spaces.interaction.embeddings import TableRows, Tables, TableShape, clip_readout
+from sif.spaces.interaction.embeddings import (
+    UNIT_INIT,
+    TableRows,
+    Tables,
+    TableShape,
+    clip_readout,
+)
 from sif.spaces.interaction.encoders import Histories, Vectors, encoded_fields
 from sif.spaces.interaction.operations import Factors, Operation
 from sif.spaces.interaction.pair_products import PairGraph, pair_products
@@ -251,8 +257,9 @@ class InteractionNetwork(nn.Module):
         super().__init__()
         self.design, self._histories = design, histories
         self.shape = replace(
-            shape, encodings=design.encodings, trained_readout=design.trained_readout
-        )
+            shape, encodings=design.encodings, trained_readout=design.trained_readout,
+            init=shape.init * (UNIT_INIT if design.unit else 1.0),
+        )  # fmt: skip
         self.tables = Tables(self.shape, generator)
         self.readout = self.shape.readout(design.operation)
         self.frozen = nn.ModuleList(t for t in design.transforms if isinstance(t, nn.Module))

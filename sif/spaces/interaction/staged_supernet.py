@@ -34,6 +34,7 @@ from sif.spaces.interaction.design import (
     spec_design,
     spec_expression,
 )
+from sif.spaces.interaction.embeddings import UNIT_INIT
 from sif.spaces.interaction.encoders import ENCODINGS, Vectors, encoded, encoded_fields, needed
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.gated import GatedFunction
@@ -149,6 +150,8 @@ class StagedSpace(nn.Module):
     def _inherit(self, member: WeightSet, point: Combination, neighbor: Combination) -> None:
         """Starts a combination's tables as close as possible to the neighbor's vectors.
 
+        Where lengths begin to count, or no longer do, the vectors get those of a start.
+
         Otherwise a table that the neighbor did not use would start from noise, and the search
         would compare how fast candidates learn instead of how good they become.
         """
@@ -167,6 +170,20 @@ class StagedSpace(nn.Module):
                 sums = needed(histories).encode(f, before[1 - f]).table
                 scale = (sums * before[f]).sum() / (sums * sums).sum().clamp(min=1e-12)
                 tables.histories[f].copy_(scale * before[1 - f])
+        if self.chosen(SIMILARITY_BLOCK, point) != self.chosen(SIMILARITY_BLOCK, neighbor):
+            self._rescale(member, point)
+
+    def _rescale(self, member: WeightSet, point: Combination) -> None:
+        """Scales tables so that a vector has length 1 in the mean, or that of a unit's start."""
+        shape, tables = self.context.shape, member.tables
+        longer = UNIT_INIT * shape.init * shape.dimension**0.5
+        wanted = longer if self.chosen(SIMILARITY_BLOCK, point) == COSINE else 1.0
+        for f in range(len(self.context.fields)):
+            vectors = encoded(tables, self.histories, f, ENCODINGS[point[f]]).table
+            scale = wanted / vectors.norm(dim=1).mean().clamp(min=1e-6)
+            tables.embeddings[f].mul_(scale)
+            if tables.histories:
+                tables.histories[f].mul_(scale)
 
     def reference_tensor(self) -> Tensor:
         """A tensor of the space's device and dtype."""
@@ -239,6 +256,8 @@ class StagedSpace(nn.Module):
         point = self.point(gates.choices())
         encodings = tuple(ENCODINGS[k] for k in point[: len(self.context.fields)])
         norm = self.members.of(point).tables.squared_norm(self.context.strengths, encodings)
+        if self.chosen(SIMILARITY_BLOCK, point) == COSINE:  # there is no length to penalize
+            return self.reference_tensor().new_zeros(())
         loss = self.context.losses.get(self.chosen(LOSS_BLOCK, point))
         return norm if loss is None else norm * (loss.kind.l2 / self.context.l2_unit)
 

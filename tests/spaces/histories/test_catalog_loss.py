@@ -17,8 +17,8 @@ from sif.spaces.histories.catalog_loss import (
     catalog_squared_error,
     sampled_cross_entropy,
 )
-from sif.spaces.interaction.negatives import Drawn
 from sif.spaces.histories.scoring import Scoring
+from sif.spaces.interaction.negatives import Drawn
 from sif.spaces.interaction.operations import OPERATIONS
 
 F64 = torch.float64

@@ -1,8 +1,10 @@
 """Softmax loss at K (SL@K; Yang et al., KDD 2025, equation 13): softmax weighted by the top K.
 
 A pair weighs sigmoid((s - b) / t_w): b is the K-th best score of its user, so that pairs which are,
-or nearly are, among the first K count most. b is told from the batch's scores and takes no
-gradient, as in the authors' code. With K of the whole catalog every weight is 1.
+or nearly are, among the first K count most. With K of the whole catalog every weight is 1.
+
+Weights take no gradient. In the authors' code b takes none, but s does: that part of the gradient
+pushes pairs out of the first K, and cost a third of NDCG@10 on a validation part (docs/losses.md).
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ class SoftmaxAtKSettings(LossModel):
 def softmax_at_k(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
     """Cross-entropy among the catalog, weighted by the nearness to the user's first K items."""
     own, scores = settings.own, catalog_scores(interaction, batch)
-    weights = torch.sigmoid((scores.own - scores.thresholds(own.k)) / own.weight_temperature)
+    above = scores.own.detach() - scores.thresholds(own.k)
+    weights = torch.sigmoid(above / own.weight_temperature)
     losses = weights * (scores.log_sums(own.temperature) - scores.own / own.temperature)
     return weighted_mean(losses, batch.ids, settings, batch.age)
 
