@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sif.baselines import BASELINES, fit_best
@@ -29,12 +28,15 @@ from sif.evaluation.cold_start import ColdStartRule, with_zero_rows
 from sif.evaluation.cold_start_choice import ColdStartChoice
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Scorer, evaluate, evaluate_on
 from sif.evaluation.metrics import higher_is_better
-from sif.evaluation.scorers import InteractionScorer, Scale
+from sif.evaluation.scorers import InteractionScorer
+from sif.problems import batch_source
 from sif.problems.base import ADAM, Problem, Progress, Session, Trained, quiet
+from sif.problems.batch_source import MIN_STEPS_PER_PASS, BatchSource
 from sif.problems.l2_grid import GridTraining, follows, search_strength
+from sif.problems.part_rows import known_rows, ratings_of, scale_of
 from sif.problems.registered import loss_of, space_of
 from sif.search.run import MethodRun
-from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
+from sif.spaces.interaction.batches import InteractionStream, PartTensors
 from sif.spaces.interaction.design import (
     LOSS_BLOCK,
     OPTIONAL,
@@ -48,14 +50,13 @@ from sif.spaces.interaction.function import Design, Interaction, InteractionNetw
 from sif.spaces.interaction.losses import (
     WEIGHTINGS,
     Batch,
-    LossKind,
     LossSettings,
     Weighting,
 )
 from sif.spaces.interaction.registry import LOSSES, SPACES, design_of, expression
 from sif.spaces.interaction.space_kind import InteractionSpace, NamedLoss, SpaceContext
 from sif.spaces.interaction.sparse_rows import RowAdam
-from sif.spaces.interaction.user_blocks import MAX_ELEMENTS, BlockStream, block_pairs
+from sif.spaces.interaction.user_blocks import BlockStream
 from sif.tracking import Tracker
 from sif.training.loop import Ending, Metrics, TrainSettings, train, train_again, unheard
 from sif.training.optim import ADAM_BETAS, adam, constant
@@ -63,20 +64,11 @@ from sif.utils.device import Runtime
 from sif.utils.random import derive_seed, generator, numpy_generator
 
 POWER = {"plain": 0.0, "sqrt": 0.5, "linear": 1.0}
-MAX_EXACT = 2_000_000
-"""Observed pairs up to which every batch may carry the whole part for the exact loss; beyond, the
-train part comes in blocks of users."""
-
 ORDER_STAGE, CLOSED_STAGE = "order", "closed"
 """The stages that are problems of their own (`sif.problems.order`, `sif.problems.closed_forms`)."""
 OWN_STAGES = (ORDER_STAGE, CLOSED_STAGE)
 LARGE_STAGES = ("operation", "weighting")
 """Stages that are searched on a train part beyond `MAX_EXACT`, whose blocks hold no histories."""
-MIN_STEPS_PER_PASS = 6
-"""Fewest steps per pass of a search over stages, for any batch size: on small data, too, every
-combination needs enough steps to be judged."""
-
-
 EXPORTED = "exported_error"
 """Error of a selection with the weights of its search, see `InteractionProblem.judge`."""
 
@@ -114,7 +106,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         self.loss_name, self.loss, _ = loss_of(config)
         if stages is None:
             stages = config.search.stages
-            if len(train_part) > MAX_EXACT:
+            if len(train_part) > batch_source.MAX_EXACT:
                 stages = (*LARGE_STAGES, *(stage for stage in OPTIONAL if stage in stages))
         self.stages = tuple(stage for stage in stages if stage not in OWN_STAGES)
         if self.kind.stages and len(train_part.fields) != 2:
@@ -128,7 +120,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         self.config, self.runtime = config, runtime
         self.metric = self.shown = MAIN_METRIC[config.objective]
         self.loss_settings = self.loss_at("").settings
-        self.scale = _scale(train_part, config.objective)
+        self.scale = scale_of(train_part, config.objective)
         self._train = self._with_ages(self._tensors(train_part))
         self._valid = self._tensors(known_rows(train_part, valid_part))
         self._judged = (train_part, valid_part)
@@ -173,7 +165,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
     def _tensors(self, part: Interactions) -> PartTensors:
         device, dtype = self.runtime.device, self.runtime.dtype
         if self.config.objective == "rating":
-            values = (_ratings(part) - self.scale.mean) / self.scale.deviation
+            values = (ratings_of(part) - self.scale.mean) / self.scale.deviation
             target = torch.as_tensor(values, device=device, dtype=dtype)
         else:
             target = torch.ones(len(part), device=device, dtype=dtype)
@@ -212,16 +204,13 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         l2 = l2 * self.loss_at(loss).kind.l2
         return tuple(l2 * counts.clamp(min=1) ** power / n for counts in self.row_counts)
 
-    def _drawing(self, losses: Sequence[LossKind], background: bool = True) -> Drawing:
-        """Numbers of what batches bring beside observed rows, for any of some losses."""
-        numbers = self.config.loss
-        m, samples = numbers.negatives, numbers.samples
-        return Drawing(
-            m if any(loss.negatives for loss in losses) else 0,
-            m if background and any(loss.background for loss in losses) else 0,
-            samples if any(loss.shared for loss in losses) else 0,
-            numbers.sampling, numbers.sampling_power,
-        )  # fmt: skip
+    @property
+    def _batches(self) -> BatchSource:
+        """Batches of both parts."""
+        staged = bool(self.kind.stages)
+        return BatchSource(
+            self._train, self._valid, self._sized_by, self.config, self.runtime, staged
+        )
 
     def stream(
         self, part: str, batch_size: int | None, *names: str | int, loss: str = ""
@@ -237,30 +226,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         losses = [self.loss_at(loss).kind]
         if names[0] == "search":
             losses += [searched.kind for searched in self.searched_losses.values()]
-        drawing = self._drawing(losses)
-        draws = generator(self.runtime, *names, part, device=torch.device("cpu"))
-        if part == "valid":
-            size = batch_size or len(self._valid.ids)
-            known, total = (self._train,), len(self._train.ids)
-            return InteractionStream(
-                self._valid, size, drawing, draws, known, total, in_history=False
-            )
-        size = batch_size or len(self._train.ids)
-        if self.kind.stages and names[0] == "search":
-            size = min(size, -(-len(self._train.ids) // MIN_STEPS_PER_PASS))
-        if drawing.shared:
-            size = min(size, self._fitting_pairs)
-        # Over the graph a loss is of all pairs, not of the batch.
-        background = any(kind.background for kind in losses)
-        pays = background or size == len(self._train.ids) or bool(self.kind.stages)
-        exact = any(k.graph for k in losses) and pays and self._sized_by <= MAX_EXACT
-        return InteractionStream(self._train, size, drawing, draws, exact=exact)
-
-    @property
-    def _fitting_pairs(self) -> int:
-        """Pairs of whole users whose scores with the catalog fit into memory."""
-        users, items = self.train_part.sizes[:2]
-        return max(1, MAX_ELEMENTS * len(self._train.ids) // (users * items))
+        return self._batches.stream(part, batch_size, losses, *names)
 
     def blocks(self, factors: bool, *names: str | int, loss: str = "") -> BlockStream | None:
         """Endless blocks of the train part's users where it is large; None: it is small.
@@ -270,19 +236,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             names: Key the random stream.
             loss: Name of the loss; empty: the job's.
         """
-        part, requested = self._train, self.config.train.block_pairs
-        if len(part.sizes) != 2 or (requested is None and self._sized_by <= MAX_EXACT):
-            return None
-        kind = self.loss_at(loss).kind
-        exact = factors and kind.graph
-        drawing = self._drawing([kind], background=not exact)
-        vectors = 1 + drawing.negatives + drawing.background
-        gathered = 0 if exact else vectors * self.config.train.dimension
-        size = requested or block_pairs(self._sized_by, part.sizes[1], gathered)
-        if drawing.shared:
-            size = min(size, self._fitting_pairs)
-        draws = generator(self.runtime, *names, "blocks", device=torch.device("cpu"))
-        return BlockStream(part, size, drawing, draws)
+        return self._batches.blocks(factors, self.loss_at(loss).kind, *names)
 
     def share(self, strengths: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, ...]:
         """The strengths for a batch: a block's users are penalized once a pass, all others always.
@@ -645,29 +599,3 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
     def validate(self, net: InteractionNetwork) -> Metrics:
         """Metrics of a network on the validation part."""
         return self._metrics(self.scorer(net), self._judged[1])
-
-
-def known_rows(train: Interactions, valid: Interactions) -> Interactions:
-    """Validation rows whose ids all occur in the train part; all rows where there is no such row.
-
-    The rest meets embeddings that nothing trained, which says nothing of a function.
-    """
-    counts = [np.bincount(train.ids[:, f], minlength=n) for f, n in enumerate(train.sizes)]
-    met = np.all([c[valid.ids[:, f]] > 0 for f, c in enumerate(counts)], axis=0)
-    return valid.select(met) if met.any() else valid
-
-
-def _scale(part: Interactions, objective: str) -> Scale:
-    if objective != "rating":
-        return Scale()
-    values = _ratings(part)
-    deviation = float(values.std())
-    if deviation == 0:
-        raise DataError("train part: rating: expected two different values, found only one")
-    return Scale(float(values.mean()), deviation)
-
-
-def _ratings(part: Interactions) -> NDArray[np.float64]:
-    if part.rating is None:
-        raise DataError("objective rating: expected a rating column, found none")
-    return part.rating.astype(np.float64)

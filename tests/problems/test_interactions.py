@@ -400,7 +400,7 @@ def test_a_saved_rich_model_scores_alike_and_cold_rows_are_zero(
 def test_large_parts_are_searched_without_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
     every = ("encoding", "embedding", "operation", "weighting")
     assert problem("ranking", space="staged").stages == every
-    monkeypatch.setattr("sif.problems.interactions.MAX_EXACT", 100)
+    monkeypatch.setattr("sif.problems.batch_source.MAX_EXACT", 100)
     large = problem("ranking", space="staged")
     assert large.stages == ("operation", "weighting")
     space = large.space()

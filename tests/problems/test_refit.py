@@ -135,7 +135,7 @@ def test_batches_are_as_large_as_those_of_the_first_fit(
 ) -> None:
     """A part may grow beyond what is one batch; it is trained as before all the same."""
     between = (len(parts[0]) + len(parts[2])) // 2
-    monkeypatch.setattr("sif.problems.interactions.MAX_EXACT", between)
+    monkeypatch.setattr("sif.problems.batch_source.MAX_EXACT", between)
     first = problem(parts)
     assert first.blocks(True, "train") is None
     assert first.again(parts[2]).blocks(True, "train") is None

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import sif.problems.interactions
+import sif.problems.batch_source
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, planted
@@ -215,7 +215,7 @@ def test_the_blocks_losses_and_gradients_sum_to_the_whole(objective: str, name: 
 
 def test_small_data_comes_whole_and_large_data_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert problem(block_pairs=None).blocks(True, "x") is None
-    monkeypatch.setattr(sif.problems.interactions, "MAX_EXACT", 50)
+    monkeypatch.setattr(sif.problems.batch_source, "MAX_EXACT", 50)
     stream = problem(block_pairs=None).blocks(True, "x")
     assert stream is not None
     assert stream.next().background.shape[0] == 0

@@ -27,8 +27,9 @@ from sif.cli import main as cli
 from sif.config import load_config
 from sif.core.genotype import read
 from sif.problems.base import Trained
+from sif.problems.batch_source import MIN_STEPS_PER_PASS
 from sif.problems.controls import fixed_multiply
-from sif.problems.interactions import MIN_STEPS_PER_PASS, InteractionProblem
+from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
 from sif.recommender.recommender import Recommender
 from sif.search.loop import SearchResult
@@ -881,7 +882,7 @@ def test_a_job_interrupted_after_the_cut_goes_on_from_there(
 def test_a_large_part_is_searched_without_encoders(
     sif: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sif.problems.interactions.MAX_EXACT", 200)
+    monkeypatch.setattr("sif.problems.batch_source.MAX_EXACT", 200)
     done = sif(
         "--task", "cf", "--output-dir", "run", "--no-tracking", *tiny,
         "search.max_interactions=100", "baselines=[popularity]",

@@ -1,4 +1,4 @@
-"""Bilateral softmax (BSL; Wu et al., ICDE 2024, algorithm 1): a temperature for each side.
+"""Bilateral softmax (BSL; Wu et al., ICDE 2024, its pseudo code): a temperature for each side.
 
 Positives are divided by one temperature, the catalog by another, and the sum over the catalog is
 raised to the ratio of the two. A higher temperature of positives trusts single ones less. At equal

@@ -1,4 +1,4 @@
-"""Cosine contrastive loss (SimpleX; Mao et al., CIKM 2021, equation 3).
+"""Cosine contrastive loss (CCL of SimpleX; Mao et al., CIKM 2021).
 
 An observed pair loses its distance to 1, and items that the user has not had lose what they score
 above a margin, in the mean over them and times a weight. Made for `similarity` cosine; scores that

@@ -1,8 +1,8 @@
 """Softmax over the catalog: cross-entropy of an observed item among all items.
 
-As Wu et al., "On the effectiveness of sampled softmax loss for item recommendation" (TOIS 2024,
-equation 3), with a temperature. Small catalogs are scored as a whole; of large ones, and where
-scores are no product, drawn items stand for the rest (see `catalog`).
+As the softmax loss of Wu et al., "On the effectiveness of sampled softmax loss for item
+recommendation" (TOIS 2024), with a temperature. Small catalogs are scored as a whole; of large
+ones, and where scores are no product, drawn items stand for the rest (see `catalog`).
 """
 
 from __future__ import annotations

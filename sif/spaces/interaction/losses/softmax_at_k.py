@@ -1,4 +1,4 @@
-"""Softmax loss at K (SL@K; Yang et al., KDD 2025, equation 13): softmax weighted by the top K.
+"""Softmax loss at K (SL@K; Yang et al., KDD 2025): softmax weighted by the top K.
 
 A pair weighs sigmoid((s - b) / t_w): b is the K-th best score of its user, so that pairs which are,
 or nearly are, among the first K count most. With K of the whole catalog every weight is 1.

@@ -1,0 +1,38 @@
+"""Rows and targets of the parts of a problem."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sif.data.interactions import Interactions
+from sif.errors import DataError
+from sif.evaluation.scorers import Scale
+
+
+def known_rows(train: Interactions, valid: Interactions) -> Interactions:
+    """Validation rows whose ids all occur in the train part; all rows where there is no such row.
+
+    The rest meets embeddings that nothing trained, which says nothing of a function.
+    """
+    counts = [np.bincount(train.ids[:, f], minlength=n) for f, n in enumerate(train.sizes)]
+    met = np.all([c[valid.ids[:, f]] > 0 for f, c in enumerate(counts)], axis=0)
+    return valid.select(met) if met.any() else valid
+
+
+def scale_of(part: Interactions, objective: str) -> Scale:
+    """The standardization of targets, fitted on a train part; DataError for equal ratings."""
+    if objective != "rating":
+        return Scale()
+    values = ratings_of(part)
+    deviation = float(values.std())
+    if deviation == 0:
+        raise DataError("train part: rating: expected two different values, found only one")
+    return Scale(float(values.mean()), deviation)
+
+
+def ratings_of(part: Interactions) -> NDArray[np.float64]:
+    """Ratings (n,); DataError where there are none."""
+    if part.rating is None:
+        raise DataError("objective rating: expected a rating column, found none")
+    return part.rating.astype(np.float64)
