@@ -38,13 +38,17 @@ PARAMS: dict[str, dict[str, float]] = {
     "popularity": {},
     "recent-popularity": {"half_life": 0.25},
     "markov": {"smoothing": 1.0},
+    "item-knn": {"k": 20, "shrink": 1.0, "idf": 1.0},
+    "rp3beta": {"k": 20, "alpha": 0.8, "beta": 0.4},
     "ease": {"l2": 20.0},
+    "slim": {"l2": 5.0, "l1": 0.1},
     "decayed-ridge": {"l2": 5.0, "discount": 0.1},
     "als": {"dimension": 8, "l2": 3.0, "alpha": 4.0, "epochs": 15},
     "bpr": {"dimension": 8, "learning_rate": 0.05, "l2": 0.02, "epochs": 40, "popularity": 0.5},
 }
 ALIKE = ("popularity", "recent-popularity")
 FACTORS = ("als", "bpr")
+OF_SETS = ("item-knn", "rp3beta", "ease", "slim")
 
 
 def walks(users: int = 60, seed: int = 0) -> pd.DataFrame:
@@ -151,6 +155,8 @@ def test_every_baseline_of_rankings_is_served() -> None:
 def test_it_is_called_by_its_name_and_parameters(model: Recommender, name: str) -> None:
     told = {
         "popularity": "popularity", "ease": "ease (l2 20)", "markov": "markov (smoothing 1)",
+        "item-knn": "item-knn (k 20, shrink 1, idf 1)",
+        "rp3beta": "rp3beta (k 20, alpha 0.8, beta 0.4)", "slim": "slim (l2 5, l1 0.1)",
         "recent-popularity": "recent-popularity (half life 0.25)",
         "decayed-ridge": "decayed-ridge (l2 5, discount 0.1)",
         "als": "als (dimension 8, l2 3, alpha 4, epochs 15)",
@@ -192,7 +198,7 @@ def test_reasons_are_the_terms_of_the_score(model: Recommender, name: str) -> No
         assert reasons.item[0] == mine[-1] and (reasons.score[1:] == 0).all()
     else:
         assert reasons.score[0] > 0
-    if name in ("ease", "decayed-ridge"):
+    if name in (*OF_SETS, "decayed-ridge"):
         assert reasons.score.sum() == pytest.approx(model.predict("u07", item), rel=1e-4)
 
 
@@ -204,7 +210,7 @@ def test_similar_items_are_of_one_circle_or_refused(model: Recommender, name: st
     near = model.similar_items("i03", n=3)
     if name == "markov":  # its rows are what follows, and i03 alone has i04 behind it
         assert (near.score == 0).all()
-    if name in ("ease", *FACTORS):
+    if name in (*OF_SETS, *FACTORS):
         assert set(near.item.str[1]) == {"0"}
 
 
@@ -286,7 +292,7 @@ def test_histories_of_a_test_are_those_of_the_fit_or_what_is_known(
     scorer = model.scorer_of(first)
     assert isinstance(scorer, HistoryReader) == (name in ("markov", "decayed-ridge"))
     before = model.scorer.scores(np.arange(5))
-    if name in ("ease", "markov", "decayed-ridge"):
+    if name in (*OF_SETS, "markov", "decayed-ridge"):
         assert not np.array_equal(scorer.scores(np.arange(5)), before)
     else:
         np.testing.assert_array_equal(scorer.scores(np.arange(5)), before)
