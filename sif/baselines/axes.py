@@ -40,26 +40,27 @@ class Axis:
 
 
 def beyond_edges(
-    axes: Mapping[str, Axis], tried: Sequence[Setting], best: Setting
+    axes: Mapping[str, Axis], grid: Sequence[Setting], tried: Sequence[Setting], best: Setting
 ) -> Iterator[tuple[str, Setting]]:
-    """Parameters whose best value is the highest or lowest one tried, with the setting beyond.
+    """Parameters whose best value is at an end of the grid or beyond, with the untried next setting.
 
     Args:
         axes: Name to axis, of parameters that can go on.
-        tried: Settings, the best one among them; those with other parameters do not count.
-        best: What validation ranks first.
+        grid: Whose ends are meant; settings with other parameters than the best do not count.
+        tried: All settings so far.
+        best: The one that validation ranks first.
 
     Example:
         >>> grid = [{"l2": 50.0}, {"l2": 100.0}, {"l2": 200.0}]
-        >>> list(beyond_edges({"l2": Axis(factor=2.0)}, grid, grid[2]))
+        >>> list(beyond_edges({"l2": Axis(factor=2.0)}, grid, grid, grid[2]))
         [('l2', {'l2': 400.0})]
-        >>> list(beyond_edges({"l2": Axis(factor=2.0)}, grid, grid[1]))
+        >>> list(beyond_edges({"l2": Axis(factor=2.0)}, grid, grid, grid[1]))
         []
     """
-    alike = [one for one in tried if one.keys() == best.keys()]
+    alike = [one for one in grid if one.keys() == best.keys()]
     for name in (name for name in axes if name in best):
         values = [one[name] for one in alike]
-        for up, end in ((True, max(values)), (False, min(values))):
+        for up, is_end in ((True, best[name] >= max(values)), (False, best[name] <= min(values))):
             following = axes[name].beyond(best[name], up)
-            if best[name] == end and following is not None:
+            if is_end and following is not None and {**best, name: following} not in tried:
                 yield name, {**best, name: following}

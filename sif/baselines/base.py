@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,6 @@ FitOne = Callable[[Interactions, Params, int, int], Scorer]
 FitGrid = Callable[[Interactions, Sequence[Params], int, int], Iterator[Scorer]]
 
 CPU = torch.device("cpu")
-FURTHER = 0.5
-"""Settings beyond the ends of a grid at most, as a share of the grid."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,7 @@ class Baseline:
         fit_grid: (train, grid, seed, threads) to one scorer per parameter set, lazily and in order;
             it may share work between them.
         axes: Parameter to how the grid goes on where its best setting is at an end.
+        further: Settings beyond the ends of the grid at most, as a share of the grid.
         on_gpu: `fit_grid` on a CUDA device; None: there is no other.
         trained: The settings of a grid that are trained, where others are read off on their way.
         fit_seconds: (train, grid) to the seconds of each fit with what it shares, where no fit is
@@ -103,6 +103,7 @@ class Baseline:
     grid: tuple[Params, ...]
     fit_grid: FitGrid
     axes: Mapping[str, Axis] = field(default_factory=dict)
+    further: float = 0.5
     on_gpu: FitGrid | None = None
     trained: Callable[[Sequence[Params]], Sequence[Params]] = list
     fit_seconds: Callable[[Interactions, Sequence[Params]], Sequence[float]] | None = None
@@ -181,7 +182,7 @@ def fit_best(
     """Fits the grid on train and keeps what validation ranks first (the earliest of equals).
 
     Where that is at an end of the grid, the grid goes on along `Baseline.axes` until the best is
-    inside, or half as many settings again were tried.
+    inside, or `Baseline.further` settings more were tried.
 
     Args:
         baseline: An entry of `BASELINES`.
@@ -212,25 +213,27 @@ def fit_best(
 
     def fits(grid: Sequence[Params]) -> Iterator[Scorer]:
         made = baseline.fits(device)(train, grid, seed, threads)
-        return map(lambda scorer: with_cold_start(scorer, cold_start), made)
+        return map(partial(with_cold_start, cold_start=cold_start), made)
 
     def judge(scorer: Scorer) -> Evaluation:
         return evaluate_on(scorer, train, (train,), valid, objective, cutoffs)
 
-    tuning = Tuning(fits, judge, MAIN_METRIC[objective], out_of_time)
+    tuning = Tuning(baseline, fits, judge, MAIN_METRIC[objective], out_of_time)
     with torch_threads(threads):
         tuning.take(baseline.grid)
-        tuning.go_on(baseline.axes, math.ceil(FURTHER * len(baseline.grid)))
+        tuning.go_on()
     if tuning.best is None:
         raise ConfigError(f"baseline {baseline.name}: grid: expected parameter sets, found none")
-    trials, edge = tuple(tuning.trials), tuning.edge(baseline.axes)
-    return Fitted(*tuning.best, time.perf_counter() - start, trials, edge)
+    return Fitted(
+        *tuning.best, time.perf_counter() - start, tuple(tuning.trials), tuning.edge()
+    )  # fmt: skip
 
 
 class Tuning:
     """Settings that were fitted and judged, and the best of them.
 
     Args:
+        baseline: Whose grid they are from, or lie beyond.
         fits: Settings to their scorers, lazily and in order.
         judge: Evaluates on validation.
         metric: That decides.
@@ -238,10 +241,10 @@ class Tuning:
     """
 
     def __init__(
-        self, fits: Callable[[Sequence[Params]], Iterator[Scorer]],
+        self, baseline: Baseline, fits: Callable[[Sequence[Params]], Iterator[Scorer]],
         judge: Callable[[Scorer], Evaluation], metric: str, out_of_time: Callable[[], bool],
     ) -> None:  # fmt: skip
-        self._fits, self._judge, self._metric = fits, judge, metric
+        self._baseline, self._fits, self._judge, self._metric = baseline, fits, judge, metric
         self._out_of_time, self._late = out_of_time, False
         self.trials: list[tuple[Params, float]] = []
         self.best: tuple[Scorer, Params, Evaluation] | None = None
@@ -263,14 +266,14 @@ class Tuning:
                 self._late = True
                 return
 
-    def go_on(self, axes: Mapping[str, Axis], most: int) -> None:
-        """Tries settings beyond the ends where the best is at one, so many at most.
+    def go_on(self) -> None:
+        """Tries settings beyond the ends where the best is at one, `further` at most.
 
         A setting that cannot be fitted, such as a penalty that is too small, ends it.
         """
-        most += len(self.trials)
+        most = math.ceil((1 + self._baseline.further) * len(self._baseline.grid))
         while not self._late and len(self.trials) < most:
-            further = [params for _, params in self._beyond(axes)]
+            further = [params for _, params in self._beyond()]
             if not further:
                 return
             try:
@@ -278,14 +281,15 @@ class Tuning:
             except (DataError, torch.linalg.LinAlgError):
                 return
 
-    def edge(self, axes: Mapping[str, Axis]) -> tuple[str, ...]:
+    def edge(self) -> tuple[str, ...]:
         """Parameters whose best value is at an end of what was tried."""
-        return tuple(dict.fromkeys(name for name, _ in self._beyond(axes)))
+        return tuple(dict.fromkeys(name for name, _ in self._beyond()))
 
-    def _beyond(self, axes: Mapping[str, Axis]) -> list[tuple[str, Params]]:
+    def _beyond(self) -> list[tuple[str, Params]]:
         if self.best is None:
             return []
-        return list(beyond_edges(axes, [params for params, _ in self.trials], self.best[1]))
+        tried, of = [params for params, _ in self.trials], self._baseline
+        return list(beyond_edges(of.axes, of.grid, tried, self.best[1]))
 
 
 def fit_chosen(

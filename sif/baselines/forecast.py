@@ -60,9 +60,7 @@ def _fits(
     if baseline.fit_seconds is not None:
         yield from baseline.fit_seconds(train, baseline.grid)
     elif "epochs" in smallest:
-        few, more = (
-            measured({**smallest, "epochs": epochs}) for epochs in (FEW, MORE)
-        )
+        few, more = (measured({**smallest, "epochs": epochs}) for epochs in (FEW, MORE))
         epoch = max(more - few, 0.0) / (MORE - FEW)
         for one in baseline.trained(baseline.grid):
             times = float(one.get("dimension", 1)) / float(smallest.get("dimension", 1))

@@ -2,8 +2,8 @@
 
 `implicit` samples BPR's negative items by popularity, which teaches the model to score an item
 relative to its popularity; adding a multiple of the log popularity back undoes that (a logQ
-correction) and is tuned like any other parameter. ALS runs on a GPU where the job does and `implicit`
-can; elsewhere, and for BPR, whose updates race there, its CPU solvers do all.
+correction) and is tuned like any other parameter. ALS runs on a GPU where the job does and
+`implicit` can; elsewhere, and for BPR, whose updates race there, its CPU solvers do all.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,6 +26,7 @@ from sif.baselines.item_item import (
     Similarity,
     counts,
     item_network,
+    tuning_seconds,
 )
 from sif.data.interactions.interactions import Interactions
 from sif.evaluation.evaluate import Scorer, pair_matrix
@@ -89,8 +91,6 @@ def _bm25(rows: NDArray[np.float64], k1: float, b: float) -> Similarity:
     return product
 
 
-NEIGHBORS = (50, 100, 200, 400)
-
 ITEM_KNN = Baseline(
     name="item-knn",
     description="nearest items by cosine, tf-idf or BM25",
@@ -99,12 +99,15 @@ ITEM_KNN = Baseline(
         *(
             {"k": k, "shrink": shrink, "idf": idf}
             for idf in (0.0, 1.0)
-            for shrink in (0.0, 10.0, 100.0)
-            for k in NEIGHBORS
+            for shrink in (10.0, 100.0)
+            for k in (100, 200)
         ),
-        *({"k": k, "k1": k1, "b": b} for k1, b in ((1.2, 0.75), (100.0, 0.2)) for k in NEIGHBORS),
+        {"k": 200, "k1": 100.0, "b": 0.2},
+        {"k": 200, "k1": 1.2, "b": 0.75},
     ),
     fit_grid=fit_item_knn,
     axes={"k": Axis(factor=2.0, low=1), "shrink": Axis(factor=10.0)},
+    further=1.0,
+    fit_seconds=partial(tuning_seconds, together=_idf, similarity=_similarity),
     serving=Serving(item_network),
 )

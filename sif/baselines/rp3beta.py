@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from sif.baselines.item_item import (
     ItemItemScorer,
     counts,
     item_network,
+    tuning_seconds,
 )
 from sif.data.interactions.interactions import Interactions
 from sif.evaluation.evaluate import Scorer, pair_matrix
@@ -31,7 +33,7 @@ def fit_rp3beta(train: Interactions, grid: Sequence[Params], *unused: object) ->
     """One model per setting of `alpha`, `beta` and `k`; those of one alpha share their walk."""
     pairs = pair_matrix(train)
     of_users, of_items = counts(pairs)
-    for alpha, alike in itertools.groupby(grid, lambda params: float(params["alpha"])):
+    for alpha, alike in itertools.groupby(grid, _alpha):
         settings = list(alike)
         back = (of_items**-alpha).astype(np.float32)
 
@@ -45,19 +47,28 @@ def fit_rp3beta(train: Interactions, grid: Sequence[Params], *unused: object) ->
             yield ItemItemScorer(pairs, nearest.weights(int(one["k"]), popularity))
 
 
+def _alpha(params: Params) -> float:
+    """Of a setting."""
+    return float(params["alpha"])
+
+
 RP3BETA = Baseline(
     name="rp3beta",
     description="random walk of three steps, popularity divided out",
     objectives=frozenset({"ranking"}),
     grid=tuple(
         {"k": k, "alpha": alpha, "beta": beta}
-        for alpha in (0.6, 0.8, 1.0)
-        for beta in (0.4, 0.5, 0.6)
-        for k in (50, 100, 200)
+        for alpha in (0.6, 0.8)
+        for beta in (0.4, 0.5)
+        for k in (100, 200)
     ),
     fit_grid=fit_rp3beta,
+    further=1.0,
+    fit_seconds=partial(tuning_seconds, together=_alpha, similarity=_alpha),
     axes={
-        "k": Axis(factor=2.0, low=1), "alpha": Axis(difference=0.2), "beta": Axis(difference=0.1),
+        "k": Axis(factor=2.0, low=1),
+        "alpha": Axis(difference=0.2),
+        "beta": Axis(difference=0.1),
     },
     serving=Serving(item_network),
 )
