@@ -215,7 +215,7 @@ class Bench:
 def _command(place: BenchFolder, nesting: Nesting, trial: Trial) -> list[str]:
     """Begins a trial's job, or goes on with it."""
     entrant = trial.entrant
-    begin = ["--config", place.job, "--method", entrant.method, "--seed", str(trial.seed)]
+    begin = ["--config", str(place.job), "--method", entrant.method, "--seed", str(trial.seed)]
     return nesting.command(place.run(trial), begin, entrant.sets)
 
 

@@ -38,9 +38,7 @@ class Nesting:
     experiment: str
     parent: str | None = None
 
-    def command(
-        self, run: Path, begin: Sequence[str | Path], sets: Sequence[str] = ()
-    ) -> list[str]:
+    def command(self, run: Path, begin: Sequence[str], sets: Sequence[str] = ()) -> list[str]:
         """The command that begins a trial's job, or goes on with it where it was begun.
 
         Args:

@@ -279,7 +279,7 @@ def _command(
     place: PanelFolder, nesting: Nesting, threads: int | None, trial: PanelTrial
 ) -> list[str]:
     """Begins a job, or goes on with it."""
-    begin = ["--config", place.job(trial.entry), "--seed", str(trial.seed)]
+    begin = ["--config", str(place.job(trial.entry)), "--seed", str(trial.seed)]
     own = trial.entry.job.threads is not None or threads is None
     return nesting.command(place.run(trial), begin, [] if own else [f"threads={threads}"])
 

@@ -80,7 +80,7 @@ def gather(folder: PanelFolder, plan: PanelPlan) -> pd.DataFrame:
         for seed in plan.seeds:
             trial = PanelTrial(entry, seed)
             state = folder.state(trial)
-            row = {"data": entry.name, "seed": seed, "status": state.status}
+            row: dict[str, Any] = {"data": entry.name, "seed": seed, "status": state.status}
             row |= {"message": state.reason, "metric": entry.metric}
             if state.status == "finished":
                 row |= result_of(folder.run(trial), entry.metric)
