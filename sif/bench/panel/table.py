@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -149,10 +149,5 @@ def missing(lines: Sequence[Line]) -> list[str]:
             if one.status != "finished"]  # fmt: skip
 
 
-def _count(value: object) -> str:
-    known = isinstance(value, int | float) or hasattr(value, "__int__")
-    return f"{int(value):,}" if known and not _is_nan(value) else ""  # type: ignore[call-overload]
-
-
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def _count(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else f"{int(value):,}"

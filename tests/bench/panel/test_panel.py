@@ -350,11 +350,11 @@ def test_an_interruption_leaves_no_orphan_and_the_same_command_ends_as_if_nothin
     (folder / f"trials/{name}.json").unlink()
     words = [sys.executable, "-m", "sif", *command(data / "list.yaml", folder, "--seeds", "2")]
     begun = subprocess.Popen(words, env=os.environ, stderr=subprocess.PIPE, text=True)
-    checkpoint, end = folder / "trials" / name / "checkpoint", time.monotonic() + 120
+    checkpoint, end = folder / "trials" / name / "checkpoint", time.monotonic() + 600
     while not any(checkpoint.glob("search*")) and time.monotonic() < end:
         time.sleep(0.02)
     begun.send_signal(signal.SIGINT)
-    _, told = begun.communicate(timeout=120)
+    _, told = begun.communicate(timeout=600)
     assert begun.returncode == 130, told
     assert told.splitlines()[-1] == f"interrupted: go on with: sif panel --output-dir {folder}"
     assert alive(folder) == []
