@@ -42,7 +42,7 @@ class Axis:
 def beyond_edges(
     axes: Mapping[str, Axis], grid: Sequence[Setting], tried: Sequence[Setting], best: Setting
 ) -> Iterator[tuple[str, Setting]]:
-    """Parameters whose best value is at an end of the grid or beyond, with the untried next setting.
+    """Parameters whose best value is at an end of the grid or beyond, with the next setting.
 
     Args:
         axes: Name to axis, of parameters that can go on.

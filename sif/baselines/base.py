@@ -278,7 +278,7 @@ class Tuning:
                 return
             try:
                 self.take(further[: most - len(self.trials)])
-            except (DataError, torch.linalg.LinAlgError):
+            except (DataError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
                 return
 
     def edge(self) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ def fit_item_knn(train: Interactions, grid: Sequence[Params], *unused: object) -
 def idf_weights(pairs: sp.csr_matrix) -> NDArray[np.float64]:
     """Inverse frequency of each user (n_users,), as `implicit` has it: log(n / (1 + rows))."""
     rows = np.diff(pairs.indptr)
-    return np.maximum(np.log(pairs.shape[1]) - np.log1p(rows), 0.0)
+    return np.asarray(np.maximum(np.log(pairs.shape[1]) - np.log1p(rows), 0.0))
 
 
 def _idf(params: Params) -> float:
@@ -76,7 +76,8 @@ def _similar(
     more = np.float32(max(float(params["shrink"]) * unit, 1e-9))
 
     def cosine(shared: Floats, targets: Ids, sources: Ids) -> Floats:
-        return shared / (norms[targets] * norms[sources] + more)
+        found: Floats = shared / (norms[targets] * norms[sources] + more)
+        return found
 
     return cosine
 
@@ -86,7 +87,8 @@ def _bm25(rows: NDArray[np.float64], k1: float, b: float) -> Similarity:
     factors = ((k1 + 1) / (k1 * (1 - b + b * rows / rows.mean()) + 1)).astype(np.float32)
 
     def product(shared: Floats, targets: Ids, sources: Ids) -> Floats:
-        return shared * factors[targets] * factors[sources]
+        found: Floats = shared * factors[targets] * factors[sources]
+        return found
 
     return product
 

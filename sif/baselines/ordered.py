@@ -131,8 +131,10 @@ class Discounted:
     def weights(self) -> ItemWeights:
         """The weights of an item-item model, from here on with the division in them."""
         assert isinstance(self._scorer, HistoryScorer)  # noqa: S101
-        self._scorer.weights.scale_items(self._power)
-        return self._scorer.weights
+        weights = self._scorer.weights
+        assert isinstance(weights, ItemWeights)  # noqa: S101
+        weights.scale_items(self._power)
+        return weights
 
 
 def fit_decayed(train: Interactions, grid: Sequence[Params], *unused: object) -> Iterator[Scorer]:

@@ -153,9 +153,7 @@ class Costs:
 
 
 def paced_seconds(seconds: float) -> float:
-    """Seconds of a control's training, beside a search that took so many with the training of what
-    it found.
-    """
+    """Those of a control's training, beside a search and a training that took so many together."""
     return max(PACED, seconds)
 
 

@@ -123,12 +123,12 @@ def _stages_expression(genotype: Genotype, operation: Operation, fields: Sequenc
     ]
     weighting = genotype.operation(WEIGHTING_BLOCK)
     by = {"even": "", "both": ", weighted by users and items"}
-    written = operation.written(arguments)
+    told = operation.written(arguments)
     if _chosen(genotype, SIMILARITY_BLOCK) == COSINE:
-        written = f"cosine {written}"
+        told = f"cosine {told}"
     loss = _chosen(genotype, LOSS_BLOCK)
     fitted = f", fitted by {loss}" if loss else ""
-    return written + by.get(weighting, f", weighted by {weighting}") + fitted
+    return told + by.get(weighting, f", weighted by {weighting}") + fitted
 
 
 def _chosen(genotype: Genotype, block: str) -> str:
