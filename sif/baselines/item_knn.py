@@ -76,8 +76,8 @@ def _similar(
     more = np.float32(max(float(params["shrink"]) * unit, 1e-9))
 
     def cosine(shared: Floats, targets: Ids, sources: Ids) -> Floats:
-        found: Floats = shared / (norms[targets] * norms[sources] + more)
-        return found
+        found = shared / (norms[targets] * norms[sources] + more)
+        return np.asarray(found, dtype=np.float32)
 
     return cosine
 
