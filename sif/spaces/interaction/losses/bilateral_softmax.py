@@ -21,7 +21,7 @@ from sif.spaces.interaction.losses.base import (
     Temperature,
     weighted_mean,
 )
-from sif.spaces.interaction.losses.catalog import catalog_scores
+from sif.spaces.interaction.losses.catalog import L2_UNIT, catalog_scores
 
 
 class BilateralSettings(LossModel):
@@ -43,4 +43,4 @@ def bilateral_softmax(interaction: Scored, batch: Batch, settings: LossSettings)
     return weighted_mean(losses, batch.ids, settings, batch.age)
 
 
-BSL = LossKind(bilateral_softmax, ("ranking",), shared=True, settings=BilateralSettings)
+BSL = LossKind(bilateral_softmax, ("ranking",), shared=True, settings=BilateralSettings, l2=L2_UNIT)

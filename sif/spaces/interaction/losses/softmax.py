@@ -21,7 +21,7 @@ from sif.spaces.interaction.losses.base import (
     Temperature,
     weighted_mean,
 )
-from sif.spaces.interaction.losses.catalog import catalog_scores
+from sif.spaces.interaction.losses.catalog import L2_UNIT, catalog_scores
 
 
 class SoftmaxSettings(LossModel):
@@ -38,4 +38,4 @@ def softmax(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor
     return weighted_mean(losses, batch.ids, settings, batch.age)
 
 
-SOFTMAX = LossKind(softmax, ("ranking",), shared=True, settings=SoftmaxSettings)
+SOFTMAX = LossKind(softmax, ("ranking",), shared=True, settings=SoftmaxSettings, l2=L2_UNIT)

@@ -24,7 +24,7 @@ from sif.spaces.interaction.losses.base import (
     Temperature,
     weighted_mean,
 )
-from sif.spaces.interaction.losses.catalog import catalog_scores
+from sif.spaces.interaction.losses.catalog import L2_UNIT, catalog_scores
 
 
 class SoftmaxAtKSettings(LossModel):
@@ -46,4 +46,6 @@ def softmax_at_k(interaction: Scored, batch: Batch, settings: LossSettings) -> T
     return weighted_mean(losses, batch.ids, settings, batch.age)
 
 
-SOFTMAX_AT_K = LossKind(softmax_at_k, ("ranking",), shared=True, settings=SoftmaxAtKSettings)
+SOFTMAX_AT_K = LossKind(
+    softmax_at_k, ("ranking",), shared=True, settings=SoftmaxAtKSettings, l2=L2_UNIT
+)
