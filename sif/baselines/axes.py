@@ -42,7 +42,9 @@ class Axis:
 def beyond_edges(
     axes: Mapping[str, Axis], grid: Sequence[Setting], tried: Sequence[Setting], best: Setting
 ) -> Iterator[tuple[str, Setting]]:
-    """Parameters whose best value is at an end of the grid or beyond, with the next setting.
+    """Parameters whose best value is at an end of the grid or beyond, each with the next setting.
+
+    Settings that were tried are left out.
 
     Args:
         axes: Name to axis, of parameters that can go on.

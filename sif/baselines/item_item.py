@@ -37,6 +37,9 @@ BLOCK = 1 << 22
 """Entries of a block of co-occurrences at most, unless one item has more: 32 MB."""
 KEPT = 1 << 25
 """Entries of all blocks up to which they are kept for the next setting of a grid: 256 MB."""
+LEAST = 1e-5
+"""What the most popular item gets without a neighbor in the history, over the smallest weight: it
+orders the items that nobody speaks for, which would all be ties."""
 DENSE_SHARE = 1 / 8
 """Share of all items among the neighbors beyond which a product with dense weights is faster."""
 
@@ -83,6 +86,9 @@ class Cooccurrences:
         self._kept: list[sp.csr_matrix] | None = [] if entries.sum() <= KEPT else None
         self.own: Floats = np.asarray(weighted.sum(axis=1), dtype=np.float32).ravel()
         """(n_items,) of each item with itself."""
+        rows = np.asarray(pairs.sum(axis=0)).ravel()
+        self._places = np.empty(self.n_items, dtype=np.float32)
+        self._places[np.argsort(rows, kind="stable")] = np.linspace(0.0, 1.0, self.n_items)
 
     @property
     def is_kept(self) -> bool:
@@ -121,7 +127,7 @@ class Cooccurrences:
                 top = _largest(said[mine], most)
                 items[start + row, : len(top)] = sources[mine][top]
                 values[start + row, : len(top)] = said[mine][top]
-        return Neighbors(items, values, self.targets, self.n_items)
+        return Neighbors(items, values, self.targets, self._places)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,34 +138,28 @@ class Neighbors:
         items: int64 (m, k).
         values: float32 (m, k), what each says; 0: nothing.
         targets: (m,) whose sources they are.
-        n_items: Size of the catalog.
+        places: float32 (n_items,), of all items, from the rarest, 0, to the most popular, 1.
     """
 
     items: Ids
     values: Floats
     targets: Ids
-    n_items: int
+    places: Floats
 
     def weights(self, k: int, factors: Floats | None = None) -> ItemWeights:
         """Weights from the first k sources, times a factor of each item (n_items,)."""
-        items, values, n_items = self.items[:, :k], self.values[:, :k], self.n_items
+        items, values, n_items = self.items[:, :k], self.values[:, :k], len(self.places)
         if factors is not None:
             values = values * factors[self.targets, None]
         row, place = np.nonzero(values)
         source, target, value = items[row, place], self.targets[row], values[row, place]
+        offsets = self.places * np.float32(LEAST * value.min(initial=1.0))
         if items.shape[1] > DENSE_SHARE * n_items:
             dense = np.zeros((n_items, n_items), dtype=np.float32)
             dense[source, target] = value
-            return ItemWeights(dense, n_items)
+            return ItemWeights(dense, n_items, offsets=offsets)
         rest = sp.csr_matrix((value, (source, target)), shape=(n_items, n_items))
-        return ItemWeights.sparse(rest, np.zeros(n_items, dtype=np.float32))
-
-    def said(self, k: int, histories: sp.csr_matrix) -> sp.csr_matrix | Floats:
-        """What the first k sources say for the targets (b, m), from histories (b, n_items)."""
-        weights = self.weights(k)
-        if weights.rest is None:
-            return np.asarray(histories @ weights.dense[:, self.targets])
-        return histories @ weights.rest[:, self.targets]
+        return ItemWeights.sparse(rest, offsets)
 
 
 def _starts(entries: Ids, most: int) -> Ids:
@@ -213,7 +213,9 @@ def tuning_seconds(
     counting, _ = _seconds(lambda: list(some.blocks()))
     most = max(int(one["k"]) for one in grid)
     sorting, nearest = _seconds(lambda: some.nearest(lambda shared, *pair: shared, most))
-    scoring, _ = _seconds(lambda: nearest.said(most, pairs))
+    weights = nearest.weights(most)
+    said = (weights.dense if weights.rest is None else weights.rest)[:, some.targets]
+    scoring, _ = _seconds(lambda: pairs @ said)
     kept, found = Cooccurrences(pairs).is_kept, []
     last: tuple[object, object] = (None, None)
     for params in grid:
