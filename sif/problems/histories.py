@@ -423,10 +423,13 @@ def reader_problems(functions: InteractionProblem) -> dict[str, HistoryProblem]:
         settings = HistoryConfig(
             reader="scales" if name == "scales" else "cell", search=asked.search, train=asked.train
         )
-        found[name] = HistoryProblem(
-            functions.train_part, functions.valid_part, settings, functions.runtime,
-            config.metrics_at, functions.cold_choice.order,
-        )  # fmt: skip
+        try:
+            found[name] = HistoryProblem(
+                functions.train_part, functions.valid_part, settings, functions.runtime,
+                config.metrics_at, functions.cold_choice.order,
+            )  # fmt: skip
+        except DataError as error:
+            raise DataError(f"histories.readers={name}: {error}") from None
         found[name].refuse_too_large()
     return found
 

@@ -472,7 +472,7 @@ class InteractionStudy(Study):
             )
         notes += self._on_new_users()
         if config.histories.readers:
-            named = ", ".join(self.readers or config.histories.readers)
+            named = ", ".join(self.readers or dict.fromkeys(config.histories.readers))
             left_out = "left out: valid rows have to come later than their users' train rows"
             told = "compared, not served" if self.readers else left_out
             notes.append(f"readers of histories ({named}): {told}")

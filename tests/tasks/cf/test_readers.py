@@ -184,6 +184,19 @@ def test_readers_that_cannot_be_had_are_told_on_one_line(job: Command, tmp_path:
     assert "readers of histories (gru): left out" in Path("d/log.txt").read_text()
 
 
+def test_users_with_one_train_row_each_name_the_readers(sif: Command, tmp_path: Path) -> None:
+    """Each has three rows, of which the last two are tested and validate."""
+    user, place = np.repeat(np.arange(9), 3), np.tile(np.arange(3), 9)
+    part = np.array([TRAIN, VALID, TEST])[place]
+    np.savez(tmp_path / "split.npz", user=user, item=(user + place) % 5, part=part)
+    words = ["--task", "cf", "--split-file", "split.npz", "--no-tracking", "--output-dir", "run"]
+    done = sif(*words, "--set", "data.order=rows", "histories.readers=[gru]")
+    assert done.code == 2 and done.err == [
+        "error: histories.readers=gru: histories: expected at least 2 users with 2 train rows, "
+        "found 0"
+    ]
+
+
 def test_a_small_budget_leaves_readers_out_before_it_leaves_out_the_order_model(
     job: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
