@@ -150,7 +150,7 @@ def test_a_bare_installation_does_all_but_figures_and_implicit_baselines(
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert set(found["baselines"]) == {
         "fixed-multiply", "random-function", "popularity", "ease",
-        "recent-popularity", "markov", "decayed-ridge",
+        "recent-popularity", "markov", "decayed-ridge", "item-knn", "rp3beta", "slim",
     }  # fmt: skip
     assert Recommender.load(tmp_path / "run" / "model").model_.vocabularies
     plots = tmp_path / "run" / "plots"

@@ -10,6 +10,7 @@ from typing import Any
 from sif import tasks
 from sif.bench.plan import BUDGETS, Budget, Entrant, Plan
 from sif.config import CommonConfig, config_model, differences
+from sif.config.cf import OWN_STAGES
 from sif.config.loading import dotted, parsed_item
 from sif.config.renamed import todays_name
 from sif.errors import ConfigError, SifError
@@ -108,7 +109,16 @@ class Request:
             layers=[parsed_item(item) for item in entrant.sets],
         )  # fmt: skip
         check_one_split(config)
+        return _functions_alone(config)
+
+
+def _functions_alone(config: CommonConfig) -> CommonConfig:
+    """Without models that are searched on their own: every entrant would have the same."""
+    stages = getattr(config.search, "stages", ())
+    kept = tuple(stage for stage in stages if stage not in OWN_STAGES)
+    if kept == stages:
         return config
+    return config.model_copy(update={"search": config.search.model_copy(update={"stages": kept})})
 
 
 def check_one_split(config: CommonConfig) -> None:

@@ -140,6 +140,8 @@ Owned = dict[str, dict[str, Any]]
 Stage = Literal[
     "closed", "order", "encoding", "embedding", "operation", "weighting", "similarity", "loss"
 ]
+OWN_STAGES = ("closed", "order")
+"""Stages that are models of their own, beside the functions of pairs."""
 
 
 class LossConfig(Section):

@@ -18,6 +18,7 @@ from sif.baselines import BASELINES, fit_best
 from sif.baselines.base import Fitted, Params, fit_chosen
 from sif.baselines.forecast import TuningSeconds, evaluation_seconds, tuning_seconds
 from sif.config import CFConfig
+from sif.config.cf import OWN_STAGES
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
@@ -64,9 +65,8 @@ from sif.utils.device import Runtime
 from sif.utils.random import derive_seed, generator, numpy_generator
 
 POWER = {"plain": 0.0, "sqrt": 0.5, "linear": 1.0}
-ORDER_STAGE, CLOSED_STAGE = "order", "closed"
+CLOSED_STAGE, ORDER_STAGE = OWN_STAGES
 """The stages that are problems of their own (`sif.problems.order`, `sif.problems.closed_forms`)."""
-OWN_STAGES = (ORDER_STAGE, CLOSED_STAGE)
 LARGE_STAGES = ("operation", "weighting")
 """Stages that are searched on a train part beyond `MAX_EXACT`, whose blocks hold no histories."""
 EXPORTED = "exported_error"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sif.core.genotype import Genotype, check_names, read
 from sif.errors import GenotypeError
 from sif.spaces.cnn.supernet import SPECS as IMAGES
-from sif.spaces.notation import CELLS as CELLS_OF
+from sif.spaces.notation import WRITERS
 from sif.spaces.rnn.supercell import SPACE
 
 CELL = Genotype(
@@ -185,7 +185,7 @@ def test_an_expression_depends_on_no_import() -> None:
 
 
 def test_spaces_of_cells_have_their_notation() -> None:
-    assert set(CELLS_OF) == {*IMAGES, SPACE}
+    assert set(WRITERS) == {"closed", *IMAGES, SPACE}
 
 
 def test_a_genotype_that_its_space_does_not_have_is_written_by_blocks() -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sif.baselines import BASELINES, SIMPLEST_FIRST
 from sif.baselines.forecast import TuningSeconds
 from sif.config import CFConfig
+from sif.config.cf import OWN_STAGES
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
 from sif.data.interactions.load import Dataset
@@ -28,7 +29,7 @@ from sif.problems.base import SEARCHED, Problem, Reporter, Session, Trained
 from sif.problems.closed_forms import CLOSED, ClosedProblem
 from sif.problems.controls import CONTROLS, FIXED, RANDOM, fixed_multiply
 from sif.problems.histories import READERS, HistoryProblem, ReaderCost, reader_cost
-from sif.problems.interactions import OWN_STAGES, InteractionProblem
+from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import follows
 from sif.problems.order import METHOD, ORDER, OrderCost, OrderProblem, order_cost
 from sif.problems.plan import Costs, OwnCost
