@@ -106,6 +106,7 @@ class GraphFilter(_Filter):
         {"shift": 0.5, "phi": 0.3},
         {"user": 0.3, "item": 0.6, "phi": 0.3},
         {"second": -0.5, "phi": 0.0},
+        {"user": 0.4, "item": 0.4, "second": -0.5},
         {"user": 0.4, "shift": 0.2, "second": 0.3},
         {"user": 0.2, "item": 0.4, "shift": 0.4, "phi": 1.0, "rank": 64.0},
     )
