@@ -53,7 +53,7 @@ def fit_item_knn(train: Interactions, grid: Sequence[Params], *unused: object) -
 def idf_weights(pairs: sp.csr_matrix) -> NDArray[np.float64]:
     """Inverse frequency of each user (n_users,), as `implicit` has it: log(n / (1 + rows))."""
     rows = np.diff(pairs.indptr)
-    return np.asarray(np.maximum(np.log(pairs.shape[1]) - np.log1p(rows), 0.0))
+    return np.asarray(np.maximum(np.log(pairs.shape[1]) - np.log1p(rows), 0.0), np.float64)
 
 
 def _idf(params: Params) -> float:
@@ -76,8 +76,7 @@ def _similar(
     more = np.float32(max(float(params["shrink"]) * unit, 1e-9))
 
     def cosine(shared: Floats, targets: Ids, sources: Ids) -> Floats:
-        found = shared / (norms[targets] * norms[sources] + more)
-        return np.asarray(found, dtype=np.float32)
+        return np.asarray(shared / (norms[targets] * norms[sources] + more), np.float32)
 
     return cosine
 
@@ -87,8 +86,7 @@ def _bm25(rows: NDArray[np.float64], k1: float, b: float) -> Similarity:
     factors = ((k1 + 1) / (k1 * (1 - b + b * rows / rows.mean()) + 1)).astype(np.float32)
 
     def product(shared: Floats, targets: Ids, sources: Ids) -> Floats:
-        found: Floats = shared * factors[targets] * factors[sources]
-        return found
+        return np.asarray(shared * factors[targets] * factors[sources], np.float32)
 
     return product
 

@@ -6,8 +6,11 @@ import sys
 import warnings
 from collections.abc import Callable
 
+import implicit.als
+import implicit.gpu
 import numpy as np
 import pytest
+import torch
 
 from sif.baselines import BASELINES, ease
 from sif.baselines.implicit_models import FactorScorer
@@ -121,3 +124,40 @@ def test_divergence_is_one_line(blocks: Blocks) -> None:
     with pytest.raises(DataError, match="diverged") as caught:
         BASELINES["bpr"].fit(blocks[0], params, 0, 1)
     assert "\n" not in str(caught.value)
+
+
+def test_als_asks_implicit_for_a_gpu_only_where_it_has_one(
+    blocks: Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    cpu = implicit.als.AlternatingLeastSquares
+
+    class OnGPU:
+        """Factors stay on the device until `to_cpu`."""
+
+        def __init__(self, **settings: object) -> None:
+            asked.append(bool(settings.pop("use_gpu")))
+            self.model = cpu(**settings, use_gpu=False)
+
+        def fit(self, *args: object, **settings: object) -> None:
+            self.model.fit(*args, **settings)
+
+        def to_cpu(self) -> object:
+            return self.model
+
+        def __getattr__(self, name: str) -> object:
+            if asked[-1]:
+                raise AttributeError(f"{name} is on the device")
+            return getattr(self.model, name)
+
+    monkeypatch.setattr(implicit.als, "AlternatingLeastSquares", OnGPU)
+    device, found = torch.device("cuda", 0), []
+    params = {"dimension": 4, "l2": 1.0, "alpha": 2.0, "epochs": 3}
+    for has, where in ((True, device), (False, device), (True, torch.device("cpu"))):
+        monkeypatch.setattr(implicit.gpu, "HAS_CUDA", has)
+        scorer = BASELINES["als"].fit(blocks[0], params, 0, 1, where)
+        assert isinstance(scorer, FactorScorer)
+        found.append(scorer.users)
+    assert asked == [True, False, False]
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[1], found[2])
