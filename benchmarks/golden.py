@@ -49,7 +49,7 @@ VARYING = ("seconds", "peak_memory_mb", "plan", "selected_loss", "refit")
 """Ends of the keys that two runs of the same job need not agree in."""
 ADDED = (
     "@20", "populations", "warm_comparison", "new_users", "recent-popularity", "markov",
-    "decayed-ridge", "served",
+    "decayed-ridge", "item-knn", "rp3beta", "slim", "edge", "served",
 )  # fmt: skip
 """Ends of keys that only the later of two records may have."""
 OURS = {"refit": "refit=none", "serve": "serve=searched"}

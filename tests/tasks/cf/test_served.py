@@ -299,12 +299,9 @@ def test_a_better_baseline_that_cannot_be_served_is_named() -> None:
     assert _unable(results, "ndcg@10") == ""
 
 
-def test_a_best_setting_at_an_end_is_marked(
-    job: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_best_setting_at_an_end_is_marked(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     ease = BASELINES["ease"]
     monkeypatch.setitem(BASELINES, "ease", replace(ease, grid=({"l2": 1e-3},), further=0.0))
     found = job("run", "baselines=[ease]")
     assert found["baselines"]["ease"]["edge"] == ["l2"]
-    log = next(tmp_path.rglob("log.txt")).read_text()
-    assert "^ the best setting is at an end of what was tried: l2 of ease" in log
+    assert "^ the best setting is at an end of what was tried: l2 of ease" in log("run")
