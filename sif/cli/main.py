@@ -36,8 +36,7 @@ EXIT_FAILED_JOBS = 1
 EXIT_BAD_INPUT = 2
 
 _DESCRIPTION = """\
-Finds the interaction function for your data, retrains it, compares it with tuned
-baselines on the same split, and prints a table and a verdict.
+Finds the interaction function for your data, and compares it with tuned baselines.
 
 other commands (sif COMMAND --help):
 """
