@@ -191,10 +191,8 @@ def test_users_with_one_train_row_each_name_the_readers(sif: Command, tmp_path: 
     np.savez(tmp_path / "split.npz", user=user, item=(user + place) % 5, part=part)
     words = ["--task", "cf", "--split-file", "split.npz", "--no-tracking", "--output-dir", "run"]
     done = sif(*words, "--set", "data.order=rows", "histories.readers=[gru]")
-    assert done.code == 2 and done.err == [
-        "error: histories.readers=gru: histories: expected at least 2 users with 2 train rows, "
-        "found 0"
-    ]
+    told = "histories.readers=gru: histories: expected at least 2 users with 2 train rows, found 0"
+    assert done.code == 2 and done.err == [f"error: {told}"]
 
 
 def test_a_small_budget_leaves_readers_out_before_it_leaves_out_the_order_model(
