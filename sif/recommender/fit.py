@@ -31,17 +31,15 @@ from sif.problems.budget import TimeBudget, fitting, whole_epochs
 from sif.problems.controls import FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
-from sif.problems.order import METHOD, ORDER, OrderProblem, OrderRefit, order_cost, order_problem
 from sif.problems.pilots import training_cost
-from sif.problems.refit import Refit
+from sif.problems.refit import Refit, SolvedRefit
 from sif.recommender.extend import with_owned
 from sif.recommender.inputs import parts
 from sif.recommender.model import ServedModel
+from sif.recommender.own_models import OwnModels, OwnProblem
 from sif.recommender.report import Report, Row, part_of
 from sif.search.loop import SearchResult
 from sif.spaces.interaction.function import InteractionNetwork
-from sif.spaces.linear.design import linear_design
-from sif.spaces.linear.network import OrderNetwork
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime, torch_threads
@@ -53,9 +51,9 @@ AUTO = {"ranking": ("popularity", "ease"), "rating": ("global-mean", "bias-only"
 EASE_SIDE = 5_000
 """Users or items, whichever are fewer, up to which EASE takes seconds."""
 
-BASELINE_SHARE, ORDER_SHARE, PILOT_SHARE, FIXED_SHARE, SEARCH_SHARE = 0.1, 0.3, 0.1, 0.3, 0.55
-"""Shares of the remaining time for baselines, the item-item model in order, each pilot, fixed
-multiply and search. The searched function gets the rest."""
+BASELINE_SHARE, PILOT_SHARE, FIXED_SHARE, SEARCH_SHARE = 0.1, 0.1, 0.3, 0.55
+"""Shares of the remaining time for baselines, each pilot, fixed multiply and search, once item-item
+models are fitted. The searched function gets the rest."""
 LEAST = 0.05
 """Share of the whole budget that a training gets even if nothing is left: a function that is hardly
 trained is worth nothing."""
@@ -167,7 +165,7 @@ class _Work:
 class _LastFit(NamedTuple):
     """The training that is served, the problem that it was fitted on, and a line on it."""
 
-    problem: InteractionProblem | OrderProblem
+    problem: InteractionProblem | OwnProblem
     trained: Trained[Any]
     told: str
 
@@ -188,18 +186,17 @@ class _Fit:
         return None if none else Refit.of(self.problem, self.known)
 
     @cached_property
-    def order(self) -> OrderProblem | None:
-        """The problem of item-item models, where the data have an order."""
-        return order_problem(self.problem)
+    def own(self) -> OwnModels:
+        """Item-item models."""
+        return OwnModels(self.problem, self.budget, self.reporter)
 
-    def _problem_of(self, genotype: Genotype) -> InteractionProblem | OrderProblem:
-        in_order = self.order is not None and genotype.space == ORDER
-        return self.order if in_order and self.order is not None else self.problem
+    def _problem_of(self, genotype: Genotype) -> InteractionProblem | OwnProblem:
+        return self.own.problems.get(genotype.space, self.problem)
 
     def run(self, baselines: Sequence[str] | None) -> Learned:
         problem, fixed = self.problem, fixed_multiply(self.problem)
         rows, evaluations, left_out = self._baselines(baselines)
-        in_order = self._in_order()
+        own, not_fitted = self.own.fitted()
         works = {FIXED: self._trained(FIXED, fixed, FIXED_SHARE)}
         search = self._search(works[FIXED].trained)
         genotypes = {FIXED: fixed}
@@ -214,10 +211,10 @@ class _Fit:
         trained: dict[str, Trained[Any]] = {name: work.trained for name, work in works.items()}
         for name, work in works.items():
             rows[name] = self._row(name, genotypes[name], work)
-        if in_order is not None:
-            genotypes[ORDER], trained[ORDER] = in_order
-            told, result = linear_design(genotypes[ORDER]).expression, trained[ORDER].result
-            rows[ORDER] = Row(ORDER, told, result.valid, result.seconds, "")
+        for name, (genotype, one) in own.items():
+            genotypes[name], trained[name] = genotype, one
+            told = self._problem_of(genotype).expression(genotype)
+            rows[name] = Row(name, told, one.result.valid, one.result.seconds, "")
         kept = self._kept(trained)
         for name, one in trained.items():
             with self.budget.stage("serving"):
@@ -228,7 +225,8 @@ class _Fit:
             model = self._served(genotypes[kept], last)
         report = Report.of(
             problem.config.objective, rows, evaluations, kept,
-            is_fixed=genotypes[kept] == fixed, search=found, left_out=left_out,
+            is_fixed=genotypes[kept] == fixed, search=found,
+            left_out=(*left_out, *not_fitted),
             seconds=self.budget.spent, seed=derive_seed(problem.config.seed, "report"),
             last_fit=last.told, new_users=self._on_new_users(),
         )  # fmt: skip
@@ -236,27 +234,6 @@ class _Fit:
             self.reporter.warn(late)
         valid = trained[kept].result.valid
         return Learned(replace(model, report=report), valid, report)
-
-    def _in_order(self) -> tuple[Genotype, Trained[OrderNetwork]] | None:
-        """The item-item model and its fit; None where there is none, or no time for it."""
-        problem = self.order
-        if problem is None:
-            return None
-        with self.budget.stage(ORDER, ORDER_SHARE) as seconds:
-            try:
-                cost = order_cost(problem).seconds if math.isfinite(seconds) else None
-                if cost is not None and cost.search + cost.grid > seconds:
-                    needed = cost.search + cost.grid
-                    raise BudgetError(f"expected {needed:.1f} s for it, found {seconds:.1f} s")
-                found = problem.search(NullTracker(), NoCheckpoint(), method=METHOD)
-                if reason := problem.refuses(found.genotype):
-                    self.reporter.line(f"left out: {ORDER}: {reason}")
-                    return None
-                trained = problem.train(found.genotype, NullTracker(), NoCheckpoint())
-                return problem.trained_design(found.genotype, trained), trained
-            except (BudgetError, DivergedError) as error:
-                self.reporter.line(f"left out: {ORDER}: {error}")
-                return None
 
     def _on_new_users(self) -> str:
         """The order for new users, where validation had a choice; empty: the most popular items."""
@@ -286,15 +263,14 @@ class _Fit:
         )
         return _LastFit(refit.problem, again, told)
 
-    def _refit_of(self, genotype: Genotype) -> Refit[InteractionProblem] | OrderRefit | None:
-        problem = self._problem_of(genotype)
-        if self.refit is not None and isinstance(problem, OrderProblem):
-            return OrderRefit.of(problem, self.known)
+    def _refit_of(self, genotype: Genotype) -> Refit[InteractionProblem] | SolvedRefit[Any] | None:
+        if self.refit is not None and genotype.space in self.own.problems:
+            return self.own.again(genotype.space, self.known)
         return self.refit
 
     def _served(self, genotype: Genotype, last: _LastFit) -> ServedModel:
         network, problem = last.trained.network, last.problem
-        if isinstance(problem, OrderProblem):
+        if not isinstance(problem, InteractionProblem):
             model = ServedModel.in_order(problem, genotype, network, self.known)
         else:
             l2 = last.trained.numbers["l2"]
@@ -305,7 +281,8 @@ class _Fit:
 
     def _kept(self, trained: Mapping[str, Trained[Any]]) -> str:
         """The name of the model that validation prefers; of equals the searched function."""
-        kept, *others = [name for name in (SEARCHED, FIXED, ORDER) if name in trained]
+        names = (SEARCHED, FIXED, *self.own.problems)
+        kept, *others = [name for name in names if name in trained]
         for name in others:
             if self.problem.prefers(trained[name], trained[kept]):
                 kept = name

@@ -534,8 +534,9 @@ class Recommender(Estimator):
             as_arrays: Answer with arrays.
 
         Returns:
-            See `recommend`, for one user; most first. The score of an item is what it carries: the
-            asked item's score less that of the user without it, everything else as it is. Where the
+            See `recommend`, for one user; most first, against it last, none that carries nothing.
+            The score of an item is what it carries: the asked item's score less that of the user
+            without it, everything else as it is. Where the
             model reads order, "age" tells how many items ago each was, 1 for the latest; where it
             reads time, "seconds" how long each was before the latest.
 
@@ -553,7 +554,8 @@ class Recommender(Estimator):
         model = server.model
         pairs = model.seen[rows_of(model, 0, [user], "user")[0]]
         carried = server.explained(pairs, int(rows_of(model, 1, [item], "item")[0][0]))
-        order = np.argsort(-carried, kind="stable")[: answer_length(n, model)]
+        order = np.argsort(-carried, kind="stable")
+        order = order[carried[order] != 0][: answer_length(n, model)]
         reasons = Top(pairs.indices[None, order].astype(np.int64), carried[None, order])
         answer = _answer(model, reasons, None, as_arrays)
         if model.forgets and not as_arrays:

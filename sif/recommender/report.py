@@ -12,6 +12,7 @@ from sif.evaluation.comparison import Comparison, compare, counted
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Objective
 from sif.evaluation.metrics import merit
 from sif.problems.base import SEARCHED
+from sif.problems.closed_forms import CLOSED
 from sif.problems.controls import FIXED
 from sif.problems.order import ORDER
 
@@ -19,7 +20,7 @@ COLUMNS: dict[Objective, tuple[str, ...]] = {
     "ranking": ("ndcg@10", "recall@10", "mrr@10", "hit@10"),
     "rating": ("rmse", "mae"),
 }
-OURS = (SEARCHED, FIXED, ORDER)
+OURS = (SEARCHED, FIXED, CLOSED, ORDER)
 """Models among which validation chooses what is served; the others are compared with it."""
 CAVEAT = (
     "All figures are of the validation part, which also chose strengths, stopping and baselines' "
@@ -158,8 +159,8 @@ class Report:
             kept = "which is fixed multiply"
         if not self.found:
             kept = "fixed multiply is served"
-        if self.served == ORDER:
-            kept = f"and validation prefers {self._row(ORDER).parameters}"
+        if self.served in (CLOSED, ORDER):
+            kept = f"and validation prefers {self._row(self.served).parameters}"
         further = filter(None, [self.last_fit, self.new_users])
         told = f"verdict: {self.verdict}"
         return f"{self.search}, {kept}", *self.left_out, told, CAVEAT, *further

@@ -22,9 +22,11 @@ from sif.recommender.search_function import search_function
 from sif.search.loop import SearchResult
 
 Board = Callable[..., pd.DataFrame]
+STAGES = ["encoding", "operation", "weighting"]
+FUNCTIONS: dict[str, Any] = {"search": {"stages": STAGES}}
 QUICK: dict[str, Any] = {
     "train": {"epochs": 60, "patience": 60, "dimension": 8, "l2": [0.003], "lr": 0.05},
-    "search": {"epochs": 3, "dimension": 4},
+    "search": {"epochs": 3, "dimension": 4, "stages": STAGES},
 }
 """A search of so few steps that alpha stays where it is."""
 
@@ -76,6 +78,27 @@ def test_without_baselines_fixed_multiply_is_what_another_function_must_beat(
     assert "rmse" in report.to_frame().columns
 
 
+def test_a_closed_form_is_served_where_validation_prefers_it(
+    checkerboard: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Functions that are hardly trained lose to it."""
+    settings = {**QUICK, "search": {"epochs": 3, "dimension": 4}, "train": {"epochs": 1}}
+    model = Recommender(baselines=["popularity"], threads=1, settings=settings)
+    report = model.fit(checkerboard(40, 20)).report()
+    names = {row.model for row in report.rows}
+    assert names == {"searched", "fixed-multiply", "closed", "popularity"}
+    assert report.served == "closed" and report.against == "popularity"
+    (row,) = [row for row in report.rows if row.model == "closed"]
+    assert model.model_.expression == row.parameters
+    assert f"and validation prefers {row.parameters}" in repr(report)
+    assert model.model_.fitted_on == "all" and "last fit: after these" in repr(report)
+    assert len(model.recommend(checkerboard(40, 20).user[0], n=3)) == 3
+    # Without any time it is left out, and the report says so.
+    monkeypatch.setattr(TimeBudget, "left", property(lambda self: 0.0))
+    late = Recommender(budget=1, baselines=[], threads=1).fit(checkerboard(40, 20)).report()
+    assert "left out: closed: expected time for it, found none left" in repr(late)
+
+
 def test_a_search_that_did_not_move_is_told_and_compared_with_others_only(
     checkerboard: Board, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -105,7 +128,9 @@ def test_a_fit_without_a_search_claims_none(
         raise BudgetError("search: expected time, found none left")
 
     monkeypatch.setattr(fit, "_within", late)
-    model = Recommender(budget=2, baselines=["popularity"], threads=1).fit(checkerboard(40, 20))
+    model = Recommender(budget=2, baselines=["popularity"], threads=1, settings=FUNCTIONS).fit(
+        checkerboard(40, 20)
+    )
     report = model.report()
     assert {row.model for row in report.rows} == {"fixed-multiply", "popularity"}
     assert report.found == model.searched_function_ == ""

@@ -21,7 +21,11 @@ from sif.recommender.recommender import Recommender
 Board = Callable[..., pd.DataFrame]
 QUICK: dict[str, Any] = {
     "train": {"epochs": 20, "patience": 20, "dimension": 8, "l2": [0.003], "lr": 0.05},
-    "search": {"epochs": 3, "dimension": 4},
+    "search": {
+        "epochs": 3,
+        "dimension": 4,
+        "stages": ["encoding", "operation", "weighting"],
+    },
 }
 
 
@@ -93,7 +97,9 @@ def test_a_last_fit_without_time_is_left_out_and_told(
 ) -> None:
     monkeypatch.setattr(Refit, "seconds", lambda *_: 1e9)
     with caplog.at_level(logging.WARNING, "sif"):
-        model = Recommender(budget=3, baselines=[], threads=1).fit(checkerboard(40, 20))
+        functions = {"search": {"stages": QUICK["search"]["stages"]}}
+        model = Recommender(budget=3, baselines=[], threads=1, settings=functions)
+        model.fit(checkerboard(40, 20))
     assert "last fit: none, expected 1000000000.0 s for it, found " in caplog.text
     assert "last fit: none, expected" in repr(model.report())
     assert model.model_.fitted_on == "train"
