@@ -9,7 +9,7 @@ from typing import Any
 
 from sif import tasks
 from sif.bench.plan import BUDGETS, Budget, Entrant, Plan
-from sif.config import CommonConfig, config_model, differences
+from sif.config import CFConfig, CommonConfig, config_model, differences
 from sif.config.cf import OWN_STAGES
 from sif.config.loading import dotted, parsed_item
 from sif.config.renamed import todays_name
@@ -114,10 +114,9 @@ class Request:
 
 def _functions_alone(config: CommonConfig) -> CommonConfig:
     """Without models that are searched on their own: every entrant would have the same."""
-    stages = getattr(config.search, "stages", ())
-    kept = tuple(stage for stage in stages if stage not in OWN_STAGES)
-    if kept == stages:
+    if not isinstance(config, CFConfig):
         return config
+    kept = tuple(stage for stage in config.search.stages if stage not in OWN_STAGES)
     return config.model_copy(update={"search": config.search.model_copy(update={"stages": kept})})
 
 

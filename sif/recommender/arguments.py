@@ -290,7 +290,16 @@ def configured(
         layers.append((name, {key: plain}))
     config = load_job_config("cf", layers=[*layers, ("settings", flat)])
     assert isinstance(config, CFConfig)  # noqa: S101
-    return config
+    return config if "search.stages" in flat else _without_closed(config)
+
+
+def _without_closed(config: CFConfig) -> CFConfig:
+    """Closed forms of sets are searched where they are asked for.
+
+    They have no vectors of users, and new items come in with the next fit alone.
+    """
+    kept = tuple(stage for stage in config.search.stages if stage != "closed")
+    return config.model_copy(update={"search": config.search.model_copy(update={"stages": kept})})
 
 
 def _refuse_settings_of_jobs(names: Iterable[str]) -> None:

@@ -270,7 +270,7 @@ class _Fit:
 
     def _served(self, genotype: Genotype, last: _LastFit) -> ServedModel:
         network, problem = last.trained.network, last.problem
-        if not isinstance(problem, InteractionProblem):
+        if isinstance(problem, OwnProblem):
             model = ServedModel.in_order(problem, genotype, network, self.known)
         else:
             l2 = last.trained.numbers["l2"]

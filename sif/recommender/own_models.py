@@ -88,10 +88,11 @@ def _fit(problem: OwnProblem) -> tuple[Genotype, Trained[Any]]:
         DivergedError: No design can be fitted, or the one that is found says nothing.
     """
     tracker, checkpointer = NullTracker(), NoCheckpoint()
-    found = OPEN
-    if isinstance(problem, OrderProblem):
-        found = problem.search(tracker, checkpointer, method=METHOD).genotype
-        if reason := problem.refuses(found):
-            raise DivergedError(reason)
+    if isinstance(problem, ClosedProblem):
+        closed = problem.train(OPEN, tracker, checkpointer)
+        return problem.trained_design(OPEN, closed), closed
+    found = problem.search(tracker, checkpointer, method=METHOD).genotype
+    if reason := problem.refuses(found):
+        raise DivergedError(reason)
     trained = problem.train(found, tracker, checkpointer)
     return problem.trained_design(found, trained), trained

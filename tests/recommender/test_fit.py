@@ -82,7 +82,9 @@ def test_a_closed_form_is_served_where_validation_prefers_it(
     checkerboard: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Functions that are hardly trained lose to it."""
-    settings = {**QUICK, "search": {"epochs": 3, "dimension": 4}, "train": {"epochs": 1}}
+    stages = ["closed", *STAGES]
+    search = {"epochs": 3, "dimension": 4, "stages": stages}
+    settings = {**QUICK, "search": search, "train": {"epochs": 1}}
     model = Recommender(baselines=["popularity"], threads=1, settings=settings)
     report = model.fit(checkerboard(40, 20)).report()
     names = {row.model for row in report.rows}
@@ -95,7 +97,9 @@ def test_a_closed_form_is_served_where_validation_prefers_it(
     assert len(model.recommend(checkerboard(40, 20).user[0], n=3)) == 3
     # Without any time it is left out, and the report says so.
     monkeypatch.setattr(TimeBudget, "left", property(lambda self: 0.0))
-    late = Recommender(budget=1, baselines=[], threads=1).fit(checkerboard(40, 20)).report()
+    asked = {"search": {"stages": stages}}
+    late = Recommender(budget=1, baselines=[], threads=1, settings=asked)
+    late = late.fit(checkerboard(40, 20)).report()
     assert "left out: closed: expected time for it, found none left" in repr(late)
 
 

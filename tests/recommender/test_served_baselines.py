@@ -190,12 +190,12 @@ def test_reasons_are_the_terms_of_the_score(model: Recommender, name: str) -> No
     mine = data.item[data.user == "u07"].tolist()
     item = model.recommend("u07").item[0]
     reasons = model.explain("u07", item)
-    assert set(reasons.item) == set(mine)
+    assert set(reasons.item) <= set(mine) and (reasons.score != 0).all()
     assert ("age" in reasons) == (name in ("markov", "decayed-ridge"))
     if name in ALIKE:
-        assert (reasons.score == 0).all()
+        assert reasons.empty
     elif name == "markov":
-        assert reasons.item[0] == mine[-1] and (reasons.score[1:] == 0).all()
+        assert list(reasons.item) == [mine[-1]]
     else:
         assert reasons.score[0] > 0
     if name in (*OF_SETS, "decayed-ridge"):
