@@ -35,8 +35,9 @@ LEVEL_SECONDS = 3.0
 """Estimated seconds of a family's first level, beyond which it gets fewer candidates."""
 MOST_SECONDS = 4.0
 """Estimated seconds of a fit and a judgment beyond which a candidate is none."""
-REFINING_SECONDS = 15.0
-"""Estimated seconds of all steps around a design."""
+REFINING_SECONDS, STEPS = 15.0, 30
+"""Estimated seconds of all steps around a design, and about how many there are: where so many take
+longer by all users, the last level but one judges them."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,10 @@ class Halving:
     def _refined(self, design: Family, merit: float) -> None:
         """Walks over one constant after the other, as long as one of them gets better."""
         grids, left = self._judge.grids(type(design)), REFINING_SECONDS
-        last = self._judge.levels - 1
+        last = level = self._judge.levels - 1
+        if not design.solves and STEPS * self._judge.seconds(design, last) > REFINING_SECONDS:
+            level = last - 1
+            merit = self._merit(design, level)
         for _ in range(SWEEPS):
             before = merit
             for name, grid in grids.items():
@@ -149,15 +153,18 @@ class Halving:
                 climb.tell(merit)
                 while (value := climb.next()) is not None and not self._late:
                     other = replace(design, **{name: value})
-                    seconds = self._judge.seconds(other, last)
-                    if seconds > MOST_SECONDS or seconds > left:
+                    seconds = self._judge.seconds(other, level)
+                    late = seconds > left or self._judge.seconds(other, last) > MOST_SECONDS
+                    if late:
                         climb.tell(-math.inf)
                         continue
                     left -= seconds
-                    climb.tell(self._merit(other, last))
+                    climb.tell(self._merit(other, level))
                 design, merit = replace(design, **{name: climb.best}), climb.merit
             if merit <= before:
-                return
+                break
+        if level < last:
+            self._merit(design, last)
 
     @property
     def judged_by_all(self) -> bool:

@@ -3,9 +3,10 @@
 P = Di^-b X' Du^-2a X Di^-b, divided by its largest eigenvalue; scores x Di^-c f(P) Di^c + phi
 x Di^-1/2 V V' Di^1/2, with V the first right singular vectors of Du^-1/2 X Di^-1/2. One pass with
 exponents of .5 and phi is GF-CF (Shen et al., CIKM 2021, equation 9); P - P^2/2 the second filter
-of Turbo-CF (Park et al., SIGIR 2024); exponents that are not .5 are those of LightGCN++ (Lee et
-al., RecSys 2024). The polynomial of Chebyshev is ChebyCF's (Kim et al., SIGIR 2025): it
-interpolates a plateau at the nodes of his polynomials.
+of Turbo-CF (Park et al., SIGIR 2024), and a larger factor sharpens as BSPM (Choi et al., SIGIR
+2023); exponents that are not .5 are those of LightGCN++ (Lee et al., RecSys 2024). The polynomial
+of Chebyshev is ChebyCF's (Kim et al., SIGIR 2025): it interpolates a plateau at the nodes of his
+polynomials.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ HALF = 0.5
 """Exponents of the ideal low pass (GF-CF)."""
 RANKS = (64.0, 128.0, 256.0, 512.0)
 EXPONENTS: Mapping[str, Grid] = {
-    "user": (0.2, 0.3, 0.4, 0.5, 0.6),
-    "item": (0.3, 0.4, 0.5, 0.6, 0.7),
+    "user": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
+    "item": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
     "shift": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
     "phi": (0.0, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0),
     "rank": RANKS,
@@ -99,14 +100,17 @@ class GraphFilter(_Filter):
 
     name: ClassVar[str] = "filter"
     grids: ClassVar[Mapping[str, Grid]] = {
-        **EXPONENTS, "second": (-0.5, -0.25, 0.0, 0.3, 1.0), "third": (0.0, 0.3),
-    }  # fmt: skip
+        **EXPONENTS,
+        "second": (-1.2, -1.05, -0.9, -0.75, -0.5, -0.25, 0.0, 0.3),
+        "third": (0.0, 0.33),
+    }
     known: ClassVar[tuple[Mapping[str, float], ...]] = (
         {"user": 0.4},
         {"shift": 0.5, "phi": 0.3},
         {"user": 0.3, "item": 0.6, "phi": 0.3},
         {"second": -0.5, "phi": 0.0},
-        {"user": 0.4, "item": 0.4, "second": -0.5},
+        {"user": 0.4, "item": 0.4, "second": -0.9, "phi": 0.0},
+        {"user": 0.4, "item": 0.4, "second": -1.05, "third": 0.33, "phi": 0.0},
         {"user": 0.4, "shift": 0.2, "second": 0.3},
         {"user": 0.2, "item": 0.4, "shift": 0.4, "phi": 1.0, "rank": 64.0},
     )
