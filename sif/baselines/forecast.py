@@ -19,6 +19,8 @@ from sif.utils.device import torch_threads
 
 FEW, MORE = 1, 3
 """Epochs of the two fits whose difference is the cost of an epoch."""
+BEYOND = 0.5
+"""Share of the settings beyond a grid's ends that are tried in the mean."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ def tuning_seconds(
     with torch_threads(threads):
         measured = partial(_fit_seconds, baseline, train, seed, threads, device)
         fits = list(_fits(baseline, train, measured))
-    return TuningSeconds(sum(fits) + len(baseline.grid) * evaluation, max(fits) + evaluation)
+    further = 1 + BEYOND * baseline.further if baseline.axes else 1.0
+    grid = further * (sum(fits) + len(baseline.grid) * evaluation)
+    return TuningSeconds(grid, max(fits) + evaluation)
 
 
 def _fits(

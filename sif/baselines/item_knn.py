@@ -91,17 +91,14 @@ def _bm25(rows: NDArray[np.float64], k1: float, b: float) -> Similarity:
     return product
 
 
+# tf-idf is best on all six data sets that were tried, with a shrinking of 0 to 1,000.
 ITEM_KNN = Baseline(
     name="item-knn",
     description="nearest items by cosine, tf-idf or BM25",
     objectives=frozenset({"ranking"}),
     grid=(
-        *(
-            {"k": k, "shrink": shrink, "idf": idf}
-            for idf in (0.0, 1.0)
-            for shrink in (10.0, 100.0)
-            for k in (100, 200)
-        ),
+        {"k": 200, "shrink": 10.0, "idf": 0.0},
+        *({"k": k, "shrink": shrink, "idf": 1.0} for shrink in (10.0, 100.0) for k in (100, 200)),
         {"k": 200, "k1": 100.0, "b": 0.2},
         {"k": 200, "k1": 1.2, "b": 0.75},
     ),

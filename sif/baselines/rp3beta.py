@@ -57,10 +57,9 @@ RP3BETA = Baseline(
     description="random walk of three steps, popularity divided out",
     objectives=frozenset({"ranking"}),
     grid=tuple(
-        {"k": k, "alpha": alpha, "beta": beta}
-        for alpha in (0.6, 0.8)
-        for beta in (0.4, 0.5)
-        for k in (100, 200)
+        {"k": 200, "alpha": alpha, "beta": beta}
+        for alpha in (0.4, 0.6, 0.8)
+        for beta in (0.3, 0.4, 0.5)
     ),
     fit_grid=fit_rp3beta,
     further=1.0,

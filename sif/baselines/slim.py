@@ -41,14 +41,19 @@ def fit_slim(train: Interactions, grid: Sequence[Params], *unused: object) -> It
     Raises:
         DataError: The items are too many.
     """
+    n_items = _usable(train.sizes[1])
     pairs = pair_matrix(train)
-    n_items = pairs.shape[1]
-    if n_items > MAX_ITEMS:
-        raise DataError(f"baseline slim: expected at most {MAX_ITEMS} items, found {n_items}")
     gram = torch.from_numpy((pairs.T @ pairs).toarray())
     for params in grid:
         weights = slim_weights(gram, float(params["l2"]), float(params["l1"]))
         yield ItemItemScorer(pairs, ItemWeights(weights.numpy(), n_items))
+
+
+def _usable(n_items: int) -> int:
+    """A number of items, refused where it is too large."""
+    if n_items > MAX_ITEMS:
+        raise DataError(f"baseline slim: expected at most {MAX_ITEMS} items, found {n_items}")
+    return n_items
 
 
 def slim_weights(
@@ -102,8 +107,11 @@ def fit_seconds(train: Interactions, grid: Sequence[Params]) -> list[float]:
     """Seconds of each fit, by a product of smaller matrices, the fastest of a few.
 
     It is measured on one thread, as `sif.baselines.ease.inversion_seconds` is.
+
+    Raises:
+        DataError: The items are too many.
     """
-    n_items, threads, seconds = train.sizes[1], torch.get_num_threads(), []
+    n_items, threads, seconds = _usable(train.sizes[1]), torch.get_num_threads(), []
     side = min(n_items, MEASURED)
     matrix = torch.ones(side, side)
     with torch_threads(1):
@@ -117,7 +125,7 @@ def fit_seconds(train: Interactions, grid: Sequence[Params]) -> list[float]:
 
 def matrices(n_users: int, n_items: int) -> int:
     """Floats of the Gram matrix, of a fit at work and of the best weights so far."""
-    return 8 * n_items**2
+    return 8 * n_items**2 if n_items <= MAX_ITEMS else 0
 
 
 # An l1 of 0, 1 and 3 has .2634, .2633 on ML-100K, and .0798, .0801, .0777 on Amazon Health.

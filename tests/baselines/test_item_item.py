@@ -230,6 +230,9 @@ def test_slim_refuses_what_takes_too_long(make: Make, monkeypatch: pytest.Monkey
     monkeypatch.setattr(slim, "MAX_ITEMS", 10)
     with pytest.raises(DataError, match="expected at most 10 items, found 25"):
         BASELINES["slim"].fit(of(make, draws()), PARAMS["slim"][0], 0, 1)
+    with pytest.raises(DataError, match="expected at most 10 items, found 25"):
+        tuning_seconds(BASELINES["slim"], of(make, draws()), 0.0, seed=0, threads=1)
+    assert BASELINES["slim"].matrices(40, 25) == 0 < BASELINES["slim"].matrices(40, 10)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -243,4 +246,4 @@ def test_seconds_are_told_before(name: str, make: Make) -> None:
     fits = baseline.fit_seconds(train, baseline.grid)
     assert len(fits) == len(baseline.grid) and min(fits) > 0
     if name == "rp3beta":
-        assert fits[0] > fits[1] and fits[4] > fits[3]
+        assert fits[0] > fits[1] and fits[3] > fits[2]
