@@ -58,15 +58,15 @@ RP3BETA = Baseline(
     objectives=frozenset({"ranking"}),
     grid=tuple(
         {"k": 200, "alpha": alpha, "beta": beta}
-        for alpha in (0.4, 0.6, 0.8)
-        for beta in (0.3, 0.4, 0.5)
+        for alpha in (0.2, 0.5, 0.8)
+        for beta in (0.1, 0.3, 0.5)
     ),
     fit_grid=fit_rp3beta,
-    further=1.0,
+    further=0.7,
     fit_seconds=partial(tuning_seconds, together=_alpha, similarity=_alpha),
     axes={
         "k": Axis(factor=2.0, low=1),
-        "alpha": Axis(difference=0.2),
+        "alpha": Axis(difference=0.15),
         "beta": Axis(difference=0.1),
     },
     serving=Serving(item_network),
