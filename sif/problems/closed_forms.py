@@ -25,7 +25,7 @@ from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate, evaluate_
 from sif.evaluation.scorers import FixedHistories, HistoryScorer
 from sif.problems.base import Problem, Progress, Session, State, Trained, quiet
 from sif.problems.closed_sample import ClosedSample
-from sif.problems.halving import DRAWN, FINALISTS, REFINED, REFINING_SECONDS, Halving
+from sif.problems.halving import Halving
 from sif.problems.interactions import CLOSED_STAGE, InteractionProblem
 from sif.problems.plan import OwnCost
 from sif.problems.refit import SolvedRefit
@@ -247,13 +247,8 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         """Estimated seconds, and bytes, by the numbers of multiplications."""
         sample = ClosedSample(self.train_part, self.valid_part, self._seed)
         evaluation = evaluation_seconds(self.train_part, self.valid_part, "ranking")
-        judge, clicks = sample.judge, sample.clicks
-        last, search, dearest = judge.levels - 1, 0.0, 0.0
-        for family in FAMILIES.values():
-            first, *_, whole = (judge.seconds(family(), level) for level in range(judge.levels))
-            search += (DRAWN + len(family.known)) * first + FINALISTS * whole
-            dearest = max(dearest, judge.seconds(family(), last))
-        search += REFINED * min(REFINING_SECONDS, JUDGMENTS / 4 * dearest)
+        clicks, families = sample.clicks, tuple(FAMILIES.values())
+        search = Halving(sample.judge, families, self._seed, self.runtime.out_of_time).seconds()
         items = solved_items(clicks.counts, 1)
         solved = clicks.n_items if items is None else len(items)
         size = 4.0 * (2 * solved * clicks.n_items + 3 * sample.users * clicks.n_items)

@@ -166,6 +166,22 @@ class Halving:
         if level < last:
             self._merit(design, last)
 
+    def seconds(self) -> float:
+        """Estimated seconds of all judgments, bounded as the search bounds itself."""
+        judge, total, dearest = self._judge, 0.0, [0.0]
+        last = judge.levels - 1
+        for family in self._families:
+            kept = self._candidates(family)
+            for level in range(last):
+                total += sum(judge.seconds(design, level) for design in kept)
+                kept = kept[: max(FINALISTS, math.ceil(SHARE * len(kept)))]
+            whole = [judge.seconds(design, last) for design in kept[:FINALISTS]]
+            total += sum(whole)
+            dearest.append(max(whole, default=0.0))
+        return total + sum(
+            min(REFINING_SECONDS, STEPS * seconds) for seconds in sorted(dearest)[-REFINED:]
+        )
+
     @property
     def judged_by_all(self) -> bool:
         """True once the best design was judged by all users."""

@@ -26,6 +26,8 @@ SLOW = 0.1
 """Share of the time beyond which a baseline is slow."""
 FREE = 1.0
 """Seconds of a baseline that is never left out: it costs nothing and tells most."""
+HARDLY = 0.1
+"""Factor of the epochs below which a function is hardly trained: second fits are worth more."""
 PACED = 20.0
 """Seconds of a control at least: on small data none is cut, whatever the machine."""
 FACTORS = tuple(0.9**power for power in range(80))
@@ -273,9 +275,8 @@ def _cut(changes: Sequence[Change]) -> Cut:
 def _changes(costs: Costs, seconds: float, optional: tuple[str, ...]) -> list[Change]:
     """Fewer strengths of L2, halving, no controls, fewer epochs, no slow baselines; then more.
 
-    Second fits are given up after the strengths, or after nearly all epochs where there are closed
-    forms, which are fitted again at once. Closed forms come last: searches that take too long even
-    with one epoch go before them.
+    Second fits are given up after the strengths. Where there are closed forms, which are fitted
+    again at once, functions that would hardly be trained go before them, and closed forms last.
     """
     few, one = COUNTS
     dearest = sorted(optional, key=lambda name: -costs.baselines.get(name, seconds))
@@ -296,10 +297,11 @@ def _changes(costs: Costs, seconds: float, optional: tuple[str, ...]) -> list[Ch
         {"strengths": one},
         *(() if costs.closed else once),
         *controls[:-1],
-        *({"factor": factor} for factor in FACTORS if factor < FEWEST),
+        *({"factor": factor} for factor in FACTORS if HARDLY <= factor < FEWEST),
+        *((*dear, *costs.searches) if costs.closed else ()),
+        *({"factor": factor} for factor in FACTORS if factor < HARDLY),
         *(once if costs.closed else ()),
         *dear,
-        *(costs.searches if costs.closed else ()),
         *costs.closed,
     ]
 

@@ -106,7 +106,7 @@ def test_what_was_cut_comes_back_where_a_slow_baseline_is_left_out() -> None:
 
 
 def test_a_search_of_functions_goes_before_the_closed_form() -> None:
-    """A function may be found whose single epoch takes longer than all the rest."""
+    """A function may be found whose epochs take longer than all the rest."""
     slow = replace(TRAINING, step=20 * TRAINING.step)
     costs = replace(
         COSTS, trainings={"fixed-multiply": TRAINING, "searched": slow},
@@ -114,12 +114,12 @@ def test_a_search_of_functions_goes_before_the_closed_form() -> None:
     )  # fmt: skip
     cuts = {
         seconds: planned(CONFIG, costs, seconds, OPTIONAL, lambda config: True)[1].left_out
-        for seconds in (10, 80, 90)
+        for seconds in (10, 80, 200)
     }
     assert cuts == {
         10: ("ease", "als", "searched", "order"),
         80: ("ease", "als", "searched"),
-        90: ("ease", "als"),
+        200: ("ease",),  # with a tenth of its epochs at least
     }
 
 
