@@ -287,6 +287,7 @@ def _changes(costs: Costs, seconds: float, optional: tuple[str, ...]) -> list[Ch
     ]
     controls = [name for name in dear if name not in costs.baselines]
     slow = [name for name in dear if costs.baselines.get(name, 0.0) > SLOW * seconds]
+    given = [name for name in costs.trainings if name not in costs.searches]
     once: list[Change] = [{"once": True}] if costs.rows else []
     return [
         {"strengths": few},
@@ -298,7 +299,7 @@ def _changes(costs: Costs, seconds: float, optional: tuple[str, ...]) -> list[Ch
         *(() if costs.closed else once),
         *controls[:-1],
         *({"factor": factor} for factor in FACTORS if HARDLY <= factor < FEWEST),
-        *((*dear, *costs.searches) if costs.closed else ()),
+        *((*costs.searches, *controls, *given, *dear) if costs.closed else ()),
         *({"factor": factor} for factor in FACTORS if factor < HARDLY),
         *(once if costs.closed else ()),
         *dear,

@@ -142,7 +142,7 @@ class InteractionStudy(Study):
         problem, spent = self.problem, 0.0
         if CLOSED in self.entrants.given:
             train(CLOSED, OPEN)
-        guided = follows(self.config, problem.kind)
+        guided = SEARCHED in self.entrants.methods and follows(self.config, problem.kind)
         if guided or (ORDER in self.entrants.methods and FIXED in self.entrants.given):
             fixed = train(FIXED, fixed_multiply(problem))
             if fixed is not None and guided:
