@@ -25,8 +25,6 @@ KEPT_SIDE = MAX_SIDE // MOST_SCALES
 """Items up to which products of all pairs are kept (100 MB); of more they are made again."""
 KEPT, KEPT_BYTES = 12, 1 << 27
 """Values of each kind that are kept, the latest ones, and their bytes at most; one in any case."""
-MOST_RANK = 512
-"""Vectors of a spectrum that are kept at most."""
 COLUMNS = 1024
 """Items whose products are made at once."""
 OVERSAMPLED, ITERATIONS = 16, 3
@@ -119,13 +117,17 @@ class Clicks:
         known = self._kept.get(("spectrum", user, item))
         if known is None or known[2] < rank:
             rows = self.scaled(user, item)
-            exact = min(rows.shape) <= EXACT_SIDE
-            most = MOST_RANK if exact else rank
+            exact = self.exact
+            most = min(rows.shape) if exact else rank
             values, vectors = _exact(rows) if exact else _randomized(rows, rank, self._seed)
-            values, vectors = values[:most], np.ascontiguousarray(vectors[:, :most])
             known = values, vectors, most
             self._keep(("spectrum", user, item), known)
         return known[0][:rank], known[1][:, :rank]
+
+    @property
+    def exact(self) -> bool:
+        """True if spectra are exact and of all ranks."""
+        return min(self.pairs.shape) <= EXACT_SIDE
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], Value]) -> Value:
         """A value that is made once, and kept for a while."""

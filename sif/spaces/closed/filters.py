@@ -20,7 +20,7 @@ from numpy.polynomial import chebyshev
 
 from sif.spaces.closed.clicks import Clicks
 from sif.spaces.closed.family import DENSE_RATE, SPARSE_RATE, Family, Grid
-from sif.spaces.closed.weights import Chebyshev, FilterWeights, Numbers, Polynomial, Powers
+from sif.spaces.closed.weights import Chebyshev, FilterWeights, Polynomial, Powers
 
 HALF = 0.5
 """Exponents of the ideal low pass (GF-CF)."""
@@ -65,7 +65,10 @@ class _Filter(Family):
         rank = min(int(self.rank), *clicks.pairs.shape) if self.phi else 0
         if rank:
             _, vectors = clicks.spectrum(HALF, HALF, rank)
-            sides = sided(vectors, clicks, HALF, HALF, np.float32(self.phi))
+            sides = (
+                clicks.item_power(-HALF)[:, None] * vectors * np.float32(self.phi),
+                clicks.item_power(HALF)[:, None] * vectors,
+            )
         else:
             none = np.zeros((clicks.n_items, 0), np.float32)
             sides = none, none
@@ -180,19 +183,3 @@ def interpolated(degree: float, flatness: float) -> tuple[float, ...]:
     nodes = chebyshev.chebpts1(int(degree) + 1)
     plateau = (1 + np.sign(nodes) * np.abs(nodes) ** flatness) / 2
     return tuple(float(c) for c in chebyshev.chebfit(nodes, plateau, int(degree)))
-
-
-def sided(
-    vectors: Numbers, clicks: Clicks, enters: float, leaves: float, gains: Numbers | np.float32
-) -> tuple[Numbers, Numbers]:
-    """Di^-enters V g and Di^leaves V: (n_items, r) each.
-
-    Args:
-        vectors: V (n_items, r).
-        clicks: Tell the degrees.
-        enters: Exponent.
-        leaves: Exponent.
-        gains: g, one number or one per vector (r,).
-    """
-    first = clicks.item_power(-enters)[:, None] * vectors * gains
-    return first, clicks.item_power(leaves)[:, None] * vectors

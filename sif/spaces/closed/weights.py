@@ -8,12 +8,14 @@ spectrum.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float32]
@@ -143,12 +145,26 @@ class FilterWeights:
         return found
 
     def scores(self, histories: sp.csr_matrix) -> Numbers:
-        """Scores of all items: histories (b, n_items) to (b, n_items) float32."""
-        n = histories.shape[0]
-        step = max(1, BLOCK // max(self.n_items, 1 if self.rows is None else self.rows.shape[0]))
+        """Scores of all items: histories (b, n_items) to (b, n_items) float32.
+
+        Blocks of users run side by side, since scipy's products take one thread each.
+        """
+        n, threads = histories.shape[0], torch.get_num_threads()
+        most = BLOCK // max(self.n_items, 1 if self.rows is None else self.rows.shape[0])
+        step = max(1, min(most, -(-n // threads)))
         found = np.empty((n, self.n_items), np.float32)
-        for start in range(0, n, step):
+
+        def fill(start: int) -> None:
             found[start : start + step] = self._block(histories[start : start + step])
+
+        if threads == 1 or n <= step:
+            for start in range(0, n, step):
+                fill(start)
+            return found
+        if self.rows is not None:
+            _ = self._columns  # made once, before the threads ask for it
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, range(0, n, step)))
         return found
 
     def _block(self, histories: sp.csr_matrix) -> Numbers:

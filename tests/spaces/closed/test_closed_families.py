@@ -66,14 +66,12 @@ def filtered(design: GraphFilter | ChebyshevFilter) -> Floats:
 
 
 def spectral(design: Spectrum) -> Floats:
-    x = scaled(design.user, design.item)
-    _, s, v = np.linalg.svd(x)
-    gains = s**2 / (s**2 + design.l2 * s[0] ** 2)
-    rank = int(design.rank)
-    found = v[: len(s)][:rank].T * gains[:rank] @ v[: len(s)][:rank]
+    u, s, v = np.linalg.svd(scaled(design.user, design.item), full_matrices=False)
+    rank = int(min(design.rank, (s > 1e-3 * s[0]).sum()))
+    u, s, v = u[:, :rank], s[:rank], v[:rank]
+    found = v.T * (s / (s**2 + design.l2 * s[0] ** 2)) @ u.T @ scaled(design.target, 0.0)
     _, columns = degrees(pairs().toarray().astype(np.float64))
-    leaves = columns ** (design.shift - design.discount)
-    return columns[:, None] ** -design.shift * found * leaves
+    return columns[:, None] ** -design.item * found * columns**-design.discount
 
 
 def regressed(design: ItemItem) -> Floats:
@@ -112,7 +110,7 @@ DESIGNS: list[tuple[Family, Floats]] = [
         )
     ),
     *((design, spectral(design)) for design in (
-        Spectrum(user=0.1, rank=5.0), Spectrum(discount=0.1, shift=0.2, l2=0.3, rank=25.0),
+        Spectrum(user=0.1, target=0.1, rank=5.0), Spectrum(target=-0.15, l2=0.3, rank=25.0),
     )),
 ]  # fmt: skip
 
