@@ -27,7 +27,7 @@ FINALISTS = 2
 """Candidates of each family that all users judge."""
 REFINED = 2
 """Families whose best design is refined."""
-NEAR = 0.97
+NEAR = 0.93
 """Merit of a family, over the best one's, from which it is refined."""
 SWEEPS = 3
 """Walks over all constants at most."""
@@ -35,7 +35,7 @@ LEVEL_SECONDS = 3.0
 """Estimated seconds of a family's first level, beyond which it gets fewer candidates."""
 MOST_SECONDS = 4.0
 """Estimated seconds of a fit and a judgment beyond which a candidate is none."""
-REFINING_SECONDS, STEPS = 15.0, 30
+REFINING_SECONDS, STEPS = 10.0, 30
 """Estimated seconds of all steps around a design, and about how many there are: where so many take
 longer by all users, the last level but one judges them."""
 

@@ -6,6 +6,7 @@ have the same powers, so what follows from them is computed once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -27,8 +28,12 @@ KEPT, KEPT_BYTES = 12, 1 << 27
 """Values of each kind that are kept, the latest ones, and their bytes at most; one in any case."""
 COLUMNS = 1024
 """Items whose products are made at once."""
-OVERSAMPLED, ITERATIONS = 16, 3
-"""Further directions and power iterations of a randomized spectrum (Halko, SIAM Review 2011)."""
+OVERSAMPLED, ITERATIONS = 0.5, 6
+"""Further directions, over the rank, and power iterations of a randomized spectrum (Halko et al.,
+SIAM Review 2011). Spectra of clicks fall slowly: with 16 further ones and 3 iterations a low pass
+of rank 32 on Food of the IR-Benchmark has .022 NDCG@10 on validation, with these .026."""
+LEAST_RANK = 128
+"""Vectors of a randomized spectrum that are made at least; lower ranks are parts of it."""
 FAINT = 1e-3
 """Singular value, over the largest, below which float32 cannot tell its vector from noise."""
 STEPS = 30
@@ -118,8 +123,8 @@ class Clicks:
         if known is None or known[2] < rank:
             rows = self.scaled(user, item)
             exact = self.exact
-            most = min(rows.shape) if exact else rank
-            values, vectors = _exact(rows) if exact else _randomized(rows, rank, self._seed)
+            most = min(rows.shape) if exact else max(rank, LEAST_RANK)
+            values, vectors = _exact(rows) if exact else _randomized(rows, most, self._seed)
             known = values, vectors, most
             self._keep(("spectrum", user, item), known)
         return known[0][:rank], known[1][:, :rank]
@@ -166,7 +171,7 @@ def _exact(rows: sp.csr_matrix) -> tuple[Numbers, Numbers]:
 
 def _randomized(rows: sp.csr_matrix, rank: int, seed: int) -> tuple[Numbers, Numbers]:
     """The largest ones, by power iterations of random directions (Halko, Martinsson, Tropp)."""
-    width = min(rank + OVERSAMPLED, *rows.shape)
+    width = min(math.ceil((1 + OVERSAMPLED) * rank), *rows.shape)
     draws = np.random.default_rng([seed, 0xC1])
     columns = sp.csr_matrix(rows.T)
     basis = draws.standard_normal((rows.shape[1], width)).astype(np.float32)

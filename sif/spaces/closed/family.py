@@ -14,7 +14,7 @@ from sif.spaces.linear.weights import ItemWeights
 Grid = tuple[float, ...]
 AnyWeights = ItemWeights | FilterWeights
 
-SPARSE_RATE, DENSE_RATE = 2e9, 4e10
+SPARSE_RATE, DENSE_RATE = 1.2e9, 4e10
 """Multiplications in a second of a sparse and of a dense product, about, on one core of 2020."""
 
 

@@ -71,7 +71,8 @@ def spectral(design: Spectrum) -> Floats:
     u, s, v = u[:, :rank], s[:rank], v[:rank]
     found = v.T * (s / (s**2 + design.l2 * s[0] ** 2)) @ u.T @ scaled(design.target, 0.0)
     _, columns = degrees(pairs().toarray().astype(np.float64))
-    return columns[:, None] ** -design.item * found * columns**-design.discount
+    enters, leaves = design.item + design.shift, design.shift - design.discount
+    return columns[:, None] ** -enters * found * columns**leaves
 
 
 def regressed(design: ItemItem) -> Floats:
@@ -110,7 +111,8 @@ DESIGNS: list[tuple[Family, Floats]] = [
         )
     ),
     *((design, spectral(design)) for design in (
-        Spectrum(user=0.1, target=0.1, rank=5.0), Spectrum(target=-0.15, l2=0.3, rank=25.0),
+        Spectrum(user=0.1, target=0.1, rank=5.0),
+        Spectrum(target=-0.15, shift=0.1, l2=0.3, rank=25.0),
     )),
 ]  # fmt: skip
 
@@ -164,6 +166,7 @@ def test_a_randomized_spectrum_is_nearly_that_of_all(monkeypatch: pytest.MonkeyP
     rows = pairs(300, 200)
     values, vectors = Clicks(rows, 0).spectrum(0.5, 0.5, 8)
     monkeypatch.setattr(shared, "EXACT_SIDE", 10)
+    monkeypatch.setattr(shared, "LEAST_RANK", 8)
     again = [Clicks(rows, 0).spectrum(0.5, 0.5, 8) for _ in range(2)]
     np.testing.assert_array_equal(again[0][1], again[1][1])
     np.testing.assert_allclose(again[0][0], values, rtol=0.05)
