@@ -31,6 +31,7 @@ from sif.problems.plan import OwnCost
 from sif.problems.refit import SolvedRefit
 from sif.spaces.closed.clicks import Clicks
 from sif.spaces.closed.design import FAMILIES, OPEN, closed_design, genotype_of, notation
+from sif.spaces.closed.filters import GraphFilter
 from sif.spaces.closed.network import ClosedNetwork
 from sif.spaces.linear.inputs import solved_items
 from sif.spaces.linear.sequences import Sequences
@@ -43,6 +44,8 @@ CLOSED = CLOSED_STAGE
 """Name of the entrant in jobs."""
 JUDGMENTS = 150
 """Of a search, about."""
+SMALL = 2_500
+"""Items up to which one thread is as fast: more wait for each other as long as they compute."""
 FIT = "fit_seconds"
 """Entry of the last judgment: seconds of the fit that stands."""
 
@@ -76,6 +79,10 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         self.cold_start = ColdStartRule.of(train_part, self.cold_choice.order)
         self.metric = self.shown = MAIN_METRIC["ranking"]
         self._seed = derive_seed(config.seed, "closed")
+
+    @property
+    def _threads(self) -> int:
+        return 1 if self.train_part.sizes[1] <= SMALL else self.runtime.threads
 
     # A search of gates, which there is none of
 
@@ -139,7 +146,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
             on_epoch(search.judged, {self.metric: merit})
             checkpointer.offer(lambda: {"told": dict(search.told), "seconds": seconds()})
 
-        with torch_threads(self.runtime.threads):
+        with torch_threads(self._threads):
             if design == OPEN:
                 sample = ClosedSample(self.train_part, self.valid_part, self._seed)
                 families = tuple(FAMILIES.values())
@@ -193,7 +200,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         Raises:
             DivergedError: They allow no solution.
         """
-        with torch_threads(self.runtime.threads):
+        with torch_threads(self._threads):
             clicks = Clicks(pair_matrix(self.train_part), self._seed)
             return self.network(design).take(closed_design(design).weights(clicks))
 
@@ -244,11 +251,15 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         return ClosedProblem(rows, nothing, self.config, self.runtime, self.cold_choice)
 
     def cost(self) -> tuple[OwnCost, float]:
-        """Estimated seconds, and bytes, by the numbers of multiplications."""
+        """Estimated seconds, and bytes, by multiplications, some of which are measured."""
         sample = ClosedSample(self.train_part, self.valid_part, self._seed)
         evaluation = evaluation_seconds(self.train_part, self.valid_part, "ranking")
-        clicks, families = sample.clicks, tuple(FAMILIES.values())
-        search = Halving(sample.judge, families, self._seed, self.runtime.out_of_time).seconds()
+        judge, clicks, families = sample.judge, sample.clicks, tuple(FAMILIES.values())
+        search = Halving(judge, families, self._seed, self.runtime.out_of_time).seconds()
+        begin, few = time.perf_counter(), GraphFilter(phi=0.0)
+        with torch_threads(self._threads):
+            judge.merit(few, 0)
+        search *= min(1.0, (time.perf_counter() - begin) / max(judge.seconds(few, 0), 1e-3))
         items = solved_items(clicks.counts, 1)
         solved = clicks.n_items if items is None else len(items)
         size = 4.0 * (2 * solved * clicks.n_items + 3 * sample.users * clicks.n_items)

@@ -169,7 +169,9 @@ class FilterWeights:
 
     def _block(self, histories: sp.csr_matrix) -> Numbers:
         sides = self.sides
-        found = (histories @ sides[0]) @ sides[1].T
+        # By torch, whose threads are those that were asked for.
+        inside = torch.from_numpy(np.ascontiguousarray(histories @ sides[0]))
+        found: Numbers = (inside @ torch.from_numpy(sides[1]).T).numpy()
         if self.rows is not None and self.polynomial is not None:
             entering = sp.csr_matrix(histories.multiply(self.enters)).astype(np.float32)
             columns = np.ascontiguousarray(entering.toarray().T)
