@@ -13,9 +13,9 @@ from sif.errors import ConfigError
 from sif.evaluation.cold_start import ColdStartRule
 from sif.evaluation.histories import Reader, sequences_of
 from sif.retrieval.engine import Engine
-from sif.spaces.closed.family import AnyWeights
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.linear.sequences import Sequences
+from sif.spaces.linear.weights import ItemWeights
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class HistoryScorer:
     """
 
     def __init__(
-        self, read: Reader, sequences: Sequences, weights: AnyWeights,
+        self, read: Reader, sequences: Sequences, weights: ItemWeights,
         cold_start: ColdStartRule | None = None,
     ) -> None:  # fmt: skip
         self._read, self.weights, self.cold_start = read, weights, cold_start

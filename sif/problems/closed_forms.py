@@ -229,7 +229,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         users, items = self.train_part.ids[:, :2].T
         n_users, n_items = self.train_part.sizes[:2]
         sequences = Sequences.of(users, items, (n_users, n_items))
-        weights = network.item_weights
+        weights: Any = network.item_weights  # those of filters score alike
         return FixedHistories(HistoryScorer(network.histories, sequences, weights, self.cold_start))
 
     def validate(self, network: ClosedNetwork) -> Metrics:

@@ -132,7 +132,7 @@ class Clicks:
     @property
     def exact(self) -> bool:
         """True if spectra are exact and of all ranks."""
-        return min(self.pairs.shape) <= EXACT_SIDE
+        return bool(min(self.pairs.shape) <= EXACT_SIDE)
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], Value]) -> Value:
         """A value that is made once, and kept for a while."""

@@ -88,9 +88,9 @@ class Spectrum(Family):
 
     def seconds(self, clicks: Clicks, users: int) -> float:
         """See `Family`."""
-        rank = min(self.rank, *clicks.pairs.shape)
+        rank = float(min(self.rank, *clicks.pairs.shape))
         dense = float(clicks.n_items * rank * (users + clicks.pairs.shape[0]))
-        return dense / DENSE_RATE + 2 * clicks.pairs.nnz * rank / SPARSE_RATE
+        return dense / DENSE_RATE + 2 * float(clicks.pairs.nnz) * rank / SPARSE_RATE
 
     @property
     def expression(self) -> str:
