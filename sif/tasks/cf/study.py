@@ -153,9 +153,12 @@ class InteractionStudy(Study):
         return problem, {"l2": l2, "l2_seconds": spent}
 
     def without_prospect(self, name: str, trained: Mapping[str, Trained[Any] | None]) -> str:
-        """Functions of pairs, where the model in order is too far ahead of the simplest one."""
+        """Functions of pairs, where the model in order is too far ahead of the simplest one.
+
+        That one has told so, and is not fitted again and tested for it.
+        """
         order, fixed, metric = trained.get(ORDER), trained.get(FIXED), self.problem.metric
-        if name not in (SEARCHED, RANDOM) or order is None or fixed is None:
+        if name not in (SEARCHED, RANDOM, FIXED) or order is None or fixed is None:
             return ""
         ahead, behind = order.result.valid[metric], fixed.result.valid[metric]
         if behind >= HOPE * ahead:
