@@ -36,7 +36,7 @@ BLOCK = 1 << 22
 KEPT = 1 << 25
 """Entries of all blocks up to which they are kept for the next setting of a grid: 256 MB."""
 LEAST = 1e-5
-"""What the most popular item gets without a neighbor in the history, over the smallest weight: it
+"""Score of the most popular item without a neighbor in the history, over the smallest weight: it
 orders the items that nobody speaks for, which would all be ties."""
 DENSE_SHARE = 1 / 8
 """Share of all items among the neighbors beyond which a product with dense weights is faster."""
@@ -187,7 +187,7 @@ def counts(pairs: sp.csr_matrix) -> tuple[NDArray[np.float64], NDArray[np.float6
 
 
 Key = Callable[[Params], object]
-"""What a setting shares with its neighbors in a grid."""
+"""The part of a setting that it shares with its neighbors in a grid."""
 
 SAMPLED = 400
 """Targets whose seconds tell those of all."""

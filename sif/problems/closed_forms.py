@@ -166,7 +166,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         return Trained(network, result, numbers)
 
     def fit(self, name: str, design: Genotype, session: Session) -> Trained[ClosedNetwork]:
-        """See `Problem.fit`; the stage keeps the design that was found."""
+        """Trains as a stage, as `Problem.fit` does; the stage keeps the design that was found."""
         fresh: list[Trained[ClosedNetwork]] = []
 
         def show(count: int, metrics: Mapping[str, float]) -> None:

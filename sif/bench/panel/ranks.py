@@ -68,7 +68,7 @@ class Ranking:
 
 @dataclass(frozen=True, eq=False)
 class UserSums:
-    """What the users of a data set add to the metric of each model, in one seed.
+    """Numbers that the users of a data set add to the metric of each model, in one seed.
 
     The metric is a ratio of sums over users, or grows with one: a mean has ones below, a root mean
     squared error has squared errors above and ratings below.

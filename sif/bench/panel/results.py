@@ -247,7 +247,7 @@ def _sums(run: Path, models: Sequence[str], metric: str) -> UserSums | None:
 
 
 def _parts(evaluation: Evaluation, metric: str) -> tuple[Any, Any]:
-    """What users add above and below the metric's ratio, turned so that more is better."""
+    """Numbers that users add above and below the metric's ratio, turned so that more is better."""
     users = evaluation.per_user
     if metric in users:
         sign = 1.0 if higher_is_better(metric) else -1.0

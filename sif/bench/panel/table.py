@@ -57,7 +57,7 @@ def _numbers(name: str, found: Estimate, suffix: str = "_value") -> dict[str, fl
 
 
 def _cells(line: Line, sign: str) -> dict[str, str]:
-    """What terminal and markdown both show."""
+    """The cells that terminal and markdown both show."""
     highest = line.entry.highest
     return {
         "data": line.entry.name,

@@ -36,7 +36,7 @@ EXPONENTS: Mapping[str, Grid] = {
 
 @dataclass(frozen=True)
 class _Filter(Family):
-    """What both filters share.
+    """The constants and the low pass that both filters have.
 
     Attributes:
         user: a.
@@ -61,7 +61,7 @@ class _Filter(Family):
         raise NotImplementedError
 
     def weights(self, clicks: Clicks) -> FilterWeights:
-        """See `Family`."""
+        """Fits; a filter or spectrum stays factors and sparse clicks, never items by items."""
         rank = min(int(self.rank), *clicks.pairs.shape) if self.phi else 0
         if rank:
             _, vectors = clicks.spectrum(HALF, HALF, rank)
@@ -78,7 +78,7 @@ class _Filter(Family):
         )  # fmt: skip
 
     def seconds(self, clicks: Clicks, users: int) -> float:
-        """See `Family`."""
+        """Seconds of a fit and of scores of some users, by the numbers of multiplications."""
         passes = float(2 * self.passes * clicks.pairs.nnz * users)
         low = clicks.n_items * self.rank * users if self.phi else 0.0
         return passes / SPARSE_RATE + low / DENSE_RATE

@@ -74,7 +74,7 @@ class ItemItem(Family):
         return {**cls.grids, "frequent": (10.0, 20.0, 50.0)}
 
     def weights(self, clicks: Clicks) -> ItemWeights:
-        """See `Family`; of a large catalog dense weights from frequent items, sparse from others.
+        """Fits; of a large catalog dense weights from frequent items, sparse from others.
 
         Raises:
             DivergedError: The penalty is too small.
@@ -136,7 +136,7 @@ class ItemItem(Family):
         return ItemWeights(dense.numpy(), clicks.n_items, items, rest)
 
     def seconds(self, clicks: Clicks, users: int) -> float:
-        """See `Family`."""
+        """Seconds of a fit and of scores of some users, by the numbers of multiplications."""
         items = solved_items(clicks.counts, 1, self.frequent)
         solved = clicks.n_items if items is None else len(items)
         targets = 0 if items is None else clicks.n_items

@@ -70,7 +70,7 @@ class Spectrum(Family):
         return {**cls.grids, "rank": (*cls.grids["rank"], WHOLE)} if clicks.exact else cls.grids
 
     def weights(self, clicks: Clicks) -> FilterWeights:
-        """See `Family`."""
+        """Fits; a filter or spectrum stays factors and sparse clicks, never items by items."""
         rank = min(int(self.rank), *clicks.pairs.shape)
         values, vectors = clicks.spectrum(self.user, self.item, rank)
         squares = values**2
@@ -87,7 +87,7 @@ class Spectrum(Family):
         return FilterWeights(clicks.n_items, None, None, none, none, sides)
 
     def seconds(self, clicks: Clicks, users: int) -> float:
-        """See `Family`."""
+        """Seconds of a fit and of scores of some users, by the numbers of multiplications."""
         rank = float(min(self.rank, *clicks.pairs.shape))
         dense = float(clicks.n_items * rank * (users + clicks.pairs.shape[0]))
         return dense / DENSE_RATE + 2 * float(clicks.pairs.nnz) * rank / SPARSE_RATE

@@ -58,7 +58,7 @@ class Powers:
         return (self.top, *self.factors)
 
     def applied(self, times: Times, columns: Numbers) -> Numbers:
-        """See `Polynomial`."""
+        """f(P) times columns, in products with P."""
         *lower, last = self.factors
         found = times(columns) * np.float32(last / self.top)
         for factor in reversed(lower):
@@ -85,7 +85,7 @@ class Chebyshev:
         return (self.top, *self.factors)
 
     def applied(self, times: Times, columns: Numbers) -> Numbers:
-        """See `Polynomial`."""
+        """f(P) times columns, in products with P."""
 
         def shifted(one: Numbers) -> Numbers:
             found = times(one)
@@ -125,7 +125,7 @@ class FilterWeights:
     sides: tuple[Numbers, Numbers]
 
     offsets = None
-    """What every item gets whatever the history: nothing."""
+    """Added to the scores of every item, whatever the history: nothing."""
 
     @property
     def size(self) -> int:

@@ -189,7 +189,7 @@ def _staged(genotype: Genotype, fields: Sequence[str], operation: Operation) -> 
 
 
 def _unit(genotype: Genotype) -> bool:
-    """Whether vectors are scaled to length 1; GenotypeError for learned functions of such."""
+    """True for vectors of length 1; GenotypeError for learned functions of such."""
     unit = _chosen(genotype, SIMILARITY_BLOCK) == COSINE
     if unit and genotype.operation(EMBEDDING_BLOCK) == "elementwise":
         raise GenotypeError("genotype: similarity cosine: expected no embedding elementwise")
