@@ -1,9 +1,10 @@
 """Successive halving over the constants of closed forms, then steps around the best ones.
 
-Every candidate is judged exactly, first by few users. The better third goes on to more, the best
-few to all (Jamieson and Talwalkar, AISTATS 2016). Each constant of the best design then walks over
-its grid as long as it gets better. Draws have a seed of their own and judgments are remembered, so
-that an interrupted search continues where it was.
+All users judge the first known design of every family, so that there is something good at once.
+Every other candidate is judged exactly, first by few users. The better third goes on to more, the
+best few to all (Jamieson and Talwalkar, AISTATS 2016). Each constant of the best design then walks
+over its grid as long as it gets better. Draws have a seed of their own and judgments are
+remembered, so that an interrupted search continues where it was.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ NEAR = 0.93
 """Merit of a family, over the best one's, from which it is refined."""
 SWEEPS = 3
 """Walks over all constants at most."""
+OPENING_SECONDS = 2.0
+"""Estimated seconds of a family's first design by all users, beyond which it waits for its turn."""
 LEVEL_SECONDS = 3.0
 """Estimated seconds of a family's first level, beyond which it gets fewer candidates."""
 MOST_SECONDS = 4.0
@@ -91,10 +94,11 @@ class Halving:
         Raises:
             DivergedError: No design could be fitted.
         """
-        finals: dict[type[Family], tuple[Family, float]] = {}
+        last = self._judge.levels - 1
+        finals = {type(one): (one, self._merit(one, last)) for one in self._openers()}
         for family in self._families:
             for design in self._halved(family):
-                merit = self._merit(design, self._judge.levels - 1)
+                merit = self._merit(design, last)
                 if merit > finals.get(family, (design, -math.inf))[1]:
                     finals[family] = design, merit
         ranked = sorted(finals.values(), key=lambda final: -final[1])[:REFINED]
@@ -104,6 +108,12 @@ class Halving:
         if self.best is None:
             raise DivergedError("closed forms: no candidate could be fitted")
         return self.best[0]
+
+    def _openers(self) -> list[Family]:
+        """The first design of each family that all users judge soon."""
+        last = self._judge.levels - 1
+        first = (design for family in self._families for design in self._candidates(family)[:1])
+        return [one for one in first if self._judge.seconds(one, last) <= OPENING_SECONDS]
 
     def _halved(self, family: type[Family]) -> list[Family]:
         """The finalists of a family."""
@@ -168,8 +178,9 @@ class Halving:
 
     def seconds(self) -> float:
         """Estimated seconds of all judgments, bounded as the search bounds itself."""
-        judge, total, dearest = self._judge, 0.0, [0.0]
+        judge, dearest = self._judge, [0.0]
         last = judge.levels - 1
+        total = sum(judge.seconds(one, last) for one in self._openers())
         for family in self._families:
             kept = self._candidates(family)
             for level in range(last):

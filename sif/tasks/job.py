@@ -43,6 +43,8 @@ Merits = NDArray[np.float64]
 """Of a model by validation user, the higher the better."""
 LEAST = 0.02
 """Share of the whole budget that a stage gets even if nothing is left."""
+EARLY = 0.2
+"""Share of the time, at most, of what is trained before anything is planned."""
 
 
 class JobRunner:
@@ -72,6 +74,7 @@ class JobRunner:
     def run(self) -> RunResult:
         """All stages, then the verdict and everything that is left behind."""
         self._announce()
+        self._train_early()
         self._take_plan()
         start, summary = self.study.start(self._train, self.context.console)
         found = self._searches(start, summary)
@@ -111,6 +114,14 @@ class JobRunner:
         )  # fmt: skip
         return self._finish(results)
 
+    def _train_early(self) -> None:
+        """Soon there is something good, whatever the plan makes of the rest."""
+        study = self.study
+        self.budget = TimeBudget(study.config.budget, self.context.stages.seconds, start=0.0)
+        study.pace(self._out_of_time)
+        for name in study.early:
+            self._train(name, self.entrants.given[name], EARLY)
+
     def _take_plan(self) -> None:
         """Measures a few steps of everything, once, and goes on as planned."""
         context, study = self.context, self.study
@@ -141,11 +152,12 @@ class JobRunner:
         return late
 
     @contextlib.contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
+    def _stage(self, name: str, share: float = 1.0) -> Iterator[None]:
         """A stage of the plan, which ends in time for those that come after it."""
         self._begun.append(name)
         give_back_memory()
-        with self.budget.stage(name, least=LEAST, later=self.plan.later(self._begun)):
+        later = self.plan.later(self._begun)
+        with self.budget.stage(name, share, least=LEAST, later=later):
             yield
         if name in self._cut:
             why = "so that the job keeps to its budget"
@@ -264,11 +276,11 @@ class JobRunner:
         child.close()
         return found.state()
 
-    def _train(self, name: str, design: Any) -> Trained[Any] | None:
-        """A design's training, made once; None where it diverged."""
+    def _train(self, name: str, design: Any, share: float = 1.0) -> Trained[Any] | None:
+        """A design's training in a share of the time, made once; None where it diverged."""
         if name not in self._trained:
             work = partial(self.study.problem_of(design).fit, name, design, self.context)
-            with self._stage(f"train {name}"):
+            with self._stage(f"train {name}", share):
                 self._pace(name)
                 self._trained[name] = self._unless_diverged(name, work)
         return self._trained[name]

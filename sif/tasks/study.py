@@ -232,6 +232,15 @@ class Study(ABC):
         """Seconds of each of `baselines`."""
         return {}
 
+    @property
+    def early(self) -> tuple[str, ...]:
+        """Names of given designs that take seconds: they are trained before anything is planned."""
+        return ()
+
+    def pace(self, out_of_time: Callable[[], bool]) -> None:
+        """Goes on with a problem whose loops end in time."""
+        self.problem = self.problem.at_pace(out_of_time=out_of_time)
+
     def take(self, plan: Plan, runtime: Runtime) -> None:
         """Goes on as planned.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -63,6 +64,8 @@ NO_DOWNLOAD = (
 HOPE = 2 / 3
 """Validation of fixed multiply, over that of a model in order, below which no function of pairs is
 searched: the most that a search gained on fixed multiply was a fifth (docs/order.md)."""
+SOON = 30.0
+"""Estimated seconds of closed forms up to which they come before the plan."""
 MORE = ("ndcg", "recall")
 """Metrics that the table also shows at a second cut-off: more would not fit its width."""
 
@@ -227,6 +230,24 @@ class InteractionStudy(Study):
         self._why = reason
         self.legend += "\ntested: the first fits, on train alone, of all models alike"
 
+    @property
+    def early(self) -> tuple[str, ...]:
+        """Closed forms, unless they take long."""
+        return (CLOSED,) if self._closed_cost[0].grid <= SOON else ()
+
+    def pace(self, out_of_time: Callable[[], bool]) -> None:
+        """Closed forms end in time, too."""
+        super().pace(out_of_time)
+        if self.closed is not None:
+            self.closed = self.closed.at_pace(out_of_time=out_of_time)
+
+    @cached_property
+    def _closed_cost(self) -> tuple[OwnCost, float]:
+        """Of closed forms in seconds and bytes; endless where there are none."""
+        if self.closed is None:
+            return OwnCost(0.0, math.inf, 0.0), 0.0
+        return self.closed.cost()
+
     def take(self, plan: Plan, runtime: Runtime) -> None:
         """Goes on as planned, maybe without second fits."""
         super().take(plan, runtime)
@@ -234,8 +255,7 @@ class InteractionStudy(Study):
             name: problem.at_pace(out_of_time=runtime.out_of_time)
             for name, problem in self.readers.items()
         }
-        if self.closed is not None:
-            self.closed = self.closed.at_pace(out_of_time=runtime.out_of_time)
+        self.pace(runtime.out_of_time)
         if plan.once:
             self.skip_refits("the plan has no time for them")
 
@@ -343,10 +363,11 @@ class InteractionStudy(Study):
 
     @property
     def optional(self) -> tuple[str, ...]:
-        """All but ours and fixed multiply; closed forms come last."""
+        """All but ours, fixed multiply and what is trained; closed forms come last."""
         others = [name for name in super().optional if name not in (FIXED, ORDER, CLOSED)]
         own = {ORDER: self.order, CLOSED: self.closed}
-        return (*others, *(name for name, problem in own.items() if problem is not None))
+        untrained = (name for name in own if own[name] is not None and name not in self.early)
+        return (*others, *untrained)
 
     def costs(self, measured: Measurements) -> Costs:
         """Costs of the stages, second fits among them."""
@@ -383,12 +404,11 @@ class InteractionStudy(Study):
         return cost.seconds
 
     def _closed_costs(self, measured: Measurements) -> OwnCost:
-        """Of closed forms, by what they multiply."""
-        assert self.closed is not None  # noqa: S101
-        unknown = OwnCost(0.0, 0.0, 0.0, searching=None), 0.0
-        cost, size = measured.of(f"train {CLOSED}", self.closed.cost, unknown)
+        """Of closed forms, by what they multiply; the early ones are trained."""
+        cost, size = self._closed_cost
+        measured.of(f"train {CLOSED}", lambda: cost, cost)
         measured.memory[f"train {CLOSED}"] += size / 2**20
-        return cost
+        return replace(cost, grid=0.0, training="done") if self.early else cost
 
     def baseline_seconds(self, measured: Measurements) -> dict[str, float]:
         """Seconds of the tuning of each."""
