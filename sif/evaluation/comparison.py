@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,16 +18,26 @@ from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.metrics import Interval, merit, paired_bootstrap, paired_ratio_bootstrap
 
 Outcome = Literal["better", "undecided", "worse"]
+LEVEL = 0.05
+"""P-value below which a comparison stands."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Difference ours - other with its 95 % interval over users, and its conclusion."""
+    """Difference ours - other with its 95 % interval over users, and its conclusion.
+
+    Attributes:
+        difference: Of the means.
+        low, high: Ends of the interval, which knows of no other comparison.
+        outcome: Undecided where the interval contains 0, or where `holm` says so.
+        p: Two-sided p-value of no difference.
+    """
 
     difference: float
     low: float
     high: float
     outcome: Outcome
+    p: float = 1.0
 
     @property
     def relation(self) -> str:
@@ -61,6 +71,23 @@ class Verdict:
     comparison: Comparison | None
     no_interval: str = ""
 
+    def among(self, p: float, count: int) -> Verdict:
+        """The same as one of several comparisons.
+
+        Args:
+            p: Its p-value among them, see `holm`.
+            count: Of the comparisons.
+        """
+        result = self.comparison
+        if result is None or self.no_interval:
+            return self
+        told = f"{self.text}; p {result.p:.3f}, as one of {count} comparisons {p:.3f} (Holm)"
+        if result.outcome == "undecided" or p < LEVEL:
+            return replace(self, text=told)
+        open_ = replace(result, outcome="undecided")
+        told = told.replace(f"is {result.relation}", f"is {open_.relation}", 1)
+        return replace(self, text=told, comparison=open_)
+
 
 def counted(number: int, unit: str) -> str:
     """A number of units, such as "one user" or "20 texts of 32 words"."""
@@ -91,7 +118,27 @@ def compare(ours: Evaluation, other: Evaluation, metric: str, *, seed: int) -> C
         outcome = "worse"
     else:
         outcome = "undecided"
-    return Comparison(interval.mean, interval.low, interval.high, outcome)
+    return Comparison(interval.mean, interval.low, interval.high, outcome, interval.p)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """P-values of several comparisons, corrected by their number (Holm, Scand. J. Stat. 1979).
+
+    Args:
+        p: Of each comparison alone.
+
+    Returns:
+        Of each among all, in the same order: below .05 it stands.
+
+    Example:
+        >>> holm([0.04, 0.01])
+        [0.04, 0.02]
+    """
+    corrected, largest = [1.0] * len(p), 0.0
+    for rank, place in enumerate(sorted(range(len(p)), key=lambda place: p[place])):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[place]))
+        corrected[place] = largest
+    return corrected
 
 
 def verdict(
@@ -127,11 +174,32 @@ def verdict(
         raise DataError(f"verdict: no validation {metric} for {', '.join(missing)}")
     # Sorted names make a tie on validation end the same way in every run.
     against = max(sorted(baselines), key=lambda name: merit(metric, valid[name]))
-    other = baselines[against]
+    role = "the baseline that validation ranks best: test"
+    return one_verdict(ours_name, ours, against, baselines[against], metric, role, seed=seed)
+
+
+def one_verdict(
+    ours_name: str, ours: Evaluation, against: str, other: Evaluation, metric: str, role: str,
+    *, seed: int = 0,
+) -> Verdict:  # fmt: skip
+    """Says whether our model beats a given one.
+
+    Args:
+        ours_name: Name of our model in the text.
+        ours: Our evaluation on the test part.
+        against: Name of the other model.
+        other: Its evaluation on the test part.
+        metric: The metric to compare.
+        role: The other model in words, before the figures.
+        seed: Of the bootstrap.
+
+    Raises:
+        DataError: Evaluations of other users.
+    """
     result = compare(ours, other, metric, seed=seed)
     over = counted(len(ours.users), ours.unit)
     told = result.told(metric, ours.metrics[metric], other.metrics[metric], over)
-    rest = f"{against}, the baseline that validation ranks best: test {told}"
+    rest = f"{against}, {role} {told}"
     if math.isfinite(result.low) and math.isfinite(result.high):
         return Verdict(f"{ours_name} is {result.relation} {rest}", against, result)
     why = over if len(ours.users) == 1 else f"{metric} is not finite"
@@ -156,4 +224,4 @@ def _paired_interval(ours: Evaluation, other: Evaluation, metric: str, seed: int
     # rmse_std is rmse over the train part's deviation, the same constant for both models.
     scale = ours.metrics["rmse_std"] / ours.metrics["rmse"] if metric == "rmse_std" else 1.0
     raw = paired_ratio_bootstrap(a, b, count, seed=seed, root=metric != "mae")
-    return Interval(raw.mean * scale, raw.low * scale, raw.high * scale)
+    return Interval(raw.mean * scale, raw.low * scale, raw.high * scale, raw.p)

@@ -25,11 +25,18 @@ _LEVEL = 0.95  # share of the resamples inside the interval
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the percentile bootstrap interval around it, in the unit of the metric."""
+    """A mean and the percentile bootstrap interval around it, in the unit of the metric.
+
+    Attributes:
+        mean: Of all users.
+        low, high: Ends of the 95 % interval.
+        p: Two-sided p-value of a mean of 0, twice the smaller share of resamples on either side.
+    """
 
     mean: float
     low: float
     high: float
+    p: float = 1.0
 
 
 def higher_is_better(metric: str) -> bool:
@@ -179,4 +186,5 @@ def _interval(mean: float, resampled: Floats, n_users: int) -> Interval:
     if n_users < 2:
         return Interval(mean, -np.inf, np.inf)
     low, high = np.quantile(resampled, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return Interval(mean, float(low), float(high))
+    below, above = (float(np.mean(side)) for side in (resampled <= 0, resampled >= 0))
+    return Interval(mean, float(low), float(high), min(1.0, 2 * min(below, above)))

@@ -118,14 +118,13 @@ class Costs:
         return kept | {"rest": self.rest}
 
     def _pace(self, found: dict[str, float]) -> None:
-        """Shortens the training of each control, and with its epochs its second fit."""
+        """Shortens the training of each control, which is not fitted again."""
         for name, other in self.paced.items():
-            training, again = f"train {name}", f"refit {name}"
+            training = f"train {name}"
             if training not in found or f"search {other}" not in found:
                 continue
             most = paced_seconds(found[f"search {other}"] + found[f"train {other}"])
-            share = min(1.0, most / max(found[training], most))
-            found |= {stage: share * found[stage] for stage in (training, again) if stage in found}
+            found[training] = min(found[training], most)
 
     def _second_fits(self, config: Any) -> dict[str, float]:
         """Of one strength, without validation, until it settled; of one setting."""
@@ -134,7 +133,8 @@ class Costs:
             return {}
         epochs, rows = self._epochs(config.train, config.train.epochs), self.rows["valid"]
         epochs *= 1 + SETTLING
-        once = {name: epochs * one.step * one.steps for name, one in self.trainings.items()}
+        again = {name: one for name, one in self.trainings.items() if name not in self.paced}
+        once = {name: epochs * one.step * one.steps for name, one in again.items()}
         once |= {name: one.fit for name, one in self.own.items()}
         found = {f"refit {name}": rows * s for name, s in {**once, **self.settings}.items()}
         if refit == "all":

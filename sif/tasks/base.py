@@ -178,6 +178,8 @@ class Results:
         trained: The trainings.
         entries: Rows of the comparison.
         verdict: Ours against the best baseline.
+        searching: The searched model against a random one of the same seconds, as first fitted;
+            None: there is none.
         seconds: Of the whole job.
         left_out: Entrants that diverged, with what happened.
         served: Ours fitted once more, on all rows; None: the tested one is served.
@@ -195,6 +197,7 @@ class Results:
     served: Trained[Any] | None = None
     choice: Choice | None = None
     baseline: Any = None
+    searching: Verdict | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

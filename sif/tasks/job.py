@@ -22,19 +22,19 @@ from numpy.typing import NDArray
 
 from sif.errors import BudgetError, ConfigError, DataError, DivergedError, first_line
 from sif.evaluation.choice import Choice
-from sif.evaluation.comparison import Verdict, verdict
-from sif.evaluation.metrics import merit
+from sif.evaluation.comparison import Verdict, holm, one_verdict, verdict
+from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, State, Trained
 from sif.problems.budget import TimeBudget
 from sif.problems.plan import FREE, paced_seconds
 from sif.search.loop import SearchResult
 from sif.tasks.base import Entry, Found, JobContext, Results, RunResult, Tuned
 from sif.tasks.checkpoint import LoopCheckpointer
-from sif.tasks.console import table
 from sif.tasks.figures import Draw, save_and_draw
 from sif.tasks.plan import MEASURING, Measurements, Plan, make_plan
 from sif.tasks.study import Study
-from sif.utils.checkpoint import finite_document, write_json_atomic, write_text_atomic
+from sif.tasks.summary import comparison_table, metrics_document, namesakes
+from sif.utils.checkpoint import write_json_atomic, write_text_atomic
 from sif.utils.device import give_back_memory, peak_memory_mb
 from sif.utils.environment import environment
 from sif.utils.random import derive_seed
@@ -89,6 +89,7 @@ class JobRunner:
         for name, one in trained.items():
             design = designs[name]
             designs[name] = self.study.problem_of(design).trained_design(design, one)
+        first = dict(designs)
         if self.entrants.ours in trained:
             self._last_word(designs, trained)
         else:
@@ -102,7 +103,9 @@ class JobRunner:
         }
         merits = self._merits(designs)
         entries |= self._baselines(merits)
-        decision = self._verdict(designs, entries, found)
+        decision, searching = self._corrected(
+            self._verdict(designs, entries, found), self._searching(first)
+        )
         choice, baseline = self._chosen(merits, entries)
         served = None
         if baseline is None and self._refits:
@@ -110,7 +113,7 @@ class JobRunner:
         seconds = self.context.stages.seconds()
         results = Results(
             found, designs, trained, entries, decision, seconds, self._left_out, served, choice,
-            baseline,
+            baseline, searching,
         )  # fmt: skip
         return self._finish(results)
 
@@ -171,7 +174,8 @@ class JobRunner:
         """Ours against the best of the others; a control of the same design is none of them."""
         ours, metric = self.entrants.ours, self.problem.metric
         itself = namesakes(designs, entries, ours)
-        others = {name: one for name, one in entries.items() if name not in (ours, *itself)}
+        apart = (ours, *itself, *self.entrants.paced)
+        others = {name: one for name, one in entries.items() if name not in apart}
         decision = verdict(
             self.entrants.subject or self.study.expression(designs[ours]),
             entries[ours].test,
@@ -184,6 +188,39 @@ class JobRunner:
         if ours in found and found[ours].at_rest:
             return replace(decision, text=f"the search did not move; {decision.text}")
         return decision
+
+    def _searching(self, designs: Mapping[str, Any]) -> Verdict | None:
+        """What the search is worth: what it found against its control, both as first fitted."""
+        for control, name in self.entrants.paced.items():
+            one, other = self._trained.get(name), self._trained.get(control)
+            if one is None or other is None or designs[name] == designs[control]:
+                continue
+            tests = [self._first_test(each, designs[each]) for each in (name, control)]
+            return one_verdict(
+                self.study.expression(designs[name]), tests[0], control, tests[1],
+                self.problem.metric, "trained for the same seconds: first fits, test",
+                seed=derive_seed(self.study.config.seed, "verdict"),
+            )  # fmt: skip
+        return None
+
+    def _first_test(self, name: str, design: Any) -> Evaluation:
+        """Of a first fit."""
+        trained = self._trained[name]
+        assert trained is not None  # noqa: S101
+
+        def test(_: LoopCheckpointer) -> State:
+            return vars(self.study.test_first(design, trained.network))
+
+        return Evaluation(**self.context.stages.run(f"test-first-{name}", test))
+
+    @staticmethod
+    def _corrected(main: Verdict, searching: Verdict | None) -> tuple[Verdict, Verdict | None]:
+        """Both verdicts as two comparisons of one job."""
+        both = [one for one in (main, searching) if one and one.comparison and not one.no_interval]
+        if searching is None or len(both) < 2:
+            return main, searching
+        first, second = holm([one.comparison.p for one in both if one.comparison])
+        return main.among(first, 2), searching.among(second, 2)
 
     def _announce(self) -> None:
         study, context = self.study, self.context
@@ -338,9 +375,10 @@ class JobRunner:
     def _time_for_refits(self, trained: Mapping[str, Trained[Any]]) -> bool:
         """True if the budget has time for second fits of all models: all are tested alike."""
         begun = [*self._begun, *(f"refit {name}" for name in trained)]
+        again = [one for name, one in trained.items() if name not in self.entrants.paced]
 
         def decide(_: LoopCheckpointer) -> State:
-            needed = self.study.refit_seconds(trained.values()) + self.plan.later(begun)
+            needed = self.study.refit_seconds(again) + self.plan.later(begun)
             left = self.budget.left
             told = f"with all that follows they take {needed:.0f} s, and {left:.0f} s are left"
             return {"no_time": told if needed > left else ""}
@@ -361,6 +399,9 @@ class JobRunner:
         order = sorted(trained, key=lambda name: name == self.entrants.ours)
         for name in order:
             one = trained[name]
+            if name in self.entrants.paced:  # controls are compared as first fitted, never served
+                found[name] = one
+                continue
             former = done.get(id(one.network))
             if former is None:
                 work = partial(self.study.refit, name, designs[name], one, self.context)
@@ -387,7 +428,10 @@ class JobRunner:
         valid, seconds = trained.result.valid, trained.result.seconds
 
         def test(_: LoopCheckpointer) -> State:
-            evaluation = self.study.test(design, trained.network)
+            if name in self.entrants.paced:
+                evaluation = self._first_test(name, design)
+            else:
+                evaluation = self.study.test(design, trained.network)
             params = self.study.params(trained, found)
             entry = Entry(name, valid, evaluation, seconds, params, trained.refit)
             self._record(f"test-{name}", entry, self.study.expression(design))
@@ -510,6 +554,8 @@ class JobRunner:
         for text in (comparison_table(study, results), *study.tables(results)):
             console.result(f"\n{text}")
         console.result(f"\nverdict: {results.verdict.text}")
+        if results.searching is not None:
+            console.result(f"search: {results.searching.text}")
         if told := study.told_choice(results):
             console.result(told)
         figures = self._figures(results)
@@ -548,76 +594,3 @@ class JobRunner:
             if (folder / name).exists():  # given designs leave no genotype
                 tracker.log_artifact(folder / name)
         self.study.record_model(self.context)
-
-
-def comparison_table(study: Study, results: Results) -> str:
-    """All models, best validation first; marked are whom the verdict is against, and the served."""
-    metric, against = study.problem.metric, results.verdict.against
-    order = sorted(results.entries.values(), key=lambda e: -merit(metric, e.valid[metric]))
-    cells = [study.row(entry) for entry in order]
-    served = "" if results.choice is None else results.choice.name
-    ended = {entry.name: entry.edge for entry in order if entry.edge}
-    marks = ((" *", against), (" +", served), *((" ^", name) for name in ended))
-    names = [
-        "".join([entry.name, *(mark for mark, name in marks if name == entry.name)])
-        for entry in order
-    ]
-    rows = [[name, *row.values()] for name, row in zip(names, cells, strict=True)]
-    text = table(["model", *cells[0]], rows)
-    mark = "" if against is None else "\n* the baseline that validation ranks best"
-    mark += "\n+ the model that is served" if served else ""
-    if ended:
-        told = "; ".join(f"{', '.join(edge)} of {name}" for name, edge in ended.items())
-        mark += f"\n^ the best setting is at an end of what was tried: {told}"
-    ours = study.entrants.ours
-    alike = "".join(
-        f"\n{name}: the same design as {ours}, which the verdict leaves out"
-        for name in namesakes(results.designs, results.entries, ours)
-    )
-    return f"{text}\n{study.legend}{mark}{alike}"
-
-
-def namesakes(designs: Mapping[str, Any], entries: Mapping[str, Entry], ours: str) -> list[str]:
-    """The other entries whose design is ours: a comparison with them says nothing."""
-    others = [name for name in designs if name in entries and name != ours]
-    return [name for name in others if designs[name] == designs[ours]]
-
-
-def metrics_document(study: Study, results: Results) -> dict[str, Any]:
-    """The content of metrics.json; its keys are part of the run folder's contract."""
-    name, config, verdict = study.entrants.ours, study.config, results.verdict
-    ours, comparison = results.entries[name], verdict.comparison
-    document = {
-        "task": study.task,
-        "dataset": study.label,
-        "method": config.method if name in results.found else name,
-        "seed": config.seed,
-        "metric": study.problem.shown,
-        "protocol": study.protocol(),
-        "genotype": study.expression(results.designs[name]),
-        **study.in_document(results),
-        "valid": dict(ours.valid),
-        "test": dict(ours.test.metrics),
-        "baselines": {
-            entry.name: {
-                **entry.test.metrics,
-                "valid": dict(entry.valid),
-                "params": dict(entry.params),
-                "seconds": entry.seconds,
-                **({"edge": list(entry.edge)} if entry.edge else {}),
-                **study.in_entrant(entry, results),
-            }
-            for entry in results.entries.values()
-            if entry is not ours
-        },
-        "verdict": verdict.text,
-        "comparison": comparison and {"against": verdict.against, **vars(comparison)},
-        "search": study.search_document(results.found.get(name)),
-        "train": study.in_training(results),
-        "total_seconds": results.seconds,
-    }
-    if results.left_out:
-        document["left_out"] = dict(results.left_out)
-    why = f"no interval: {verdict.no_interval}"
-    reasons = {f"comparison.{end}": why for end in ("low", "high")}
-    return finite_document(document, reasons)

@@ -106,6 +106,10 @@ class Study(ABC):
         """Evaluates a finished network of a design on the test part."""
         return self.problem.test(network, self.test_part)
 
+    def test_first(self, design: Any, network: Any) -> Evaluation:
+        """Evaluates a first fit on the test part, also where others are fitted again."""
+        return self.test(design, network)
+
     # Second fits, which a task may make of everything once all is chosen
 
     @property

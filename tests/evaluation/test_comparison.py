@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from sif.errors import DataError
-from sif.evaluation.comparison import compare, counted, verdict
+from sif.evaluation.comparison import compare, counted, holm, one_verdict, verdict
 from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.metrics import paired_bootstrap
 
@@ -131,3 +132,27 @@ def test_one_user_and_metrics_that_are_not_finite_have_no_interval() -> None:
 def test_units_are_counted_in_words() -> None:
     assert [counted(n, "users") for n in (0, 1, 2)] == ["0 users", "one user", "2 users"]
     assert counted(1, "texts of 32 words") == "one text of 32 words"
+
+
+def test_p_values_are_those_of_students_test_and_correct_each_other() -> None:
+    draws = np.random.default_rng(3)
+    gap = draws.normal(0.01, 0.06, 300)
+    found = compare(ranked(NOISE[:1] + gap), ranked(np.full(300, NOISE[0])), "ndcg@10", seed=0)
+    assert found.p == pytest.approx(stats.ttest_1samp(gap, 0.0).pvalue, abs=0.004)
+    # Hand-computed: .01 * 3, then max(.03, .02 * 2), then max(.04, .5).
+    assert holm([0.5, 0.01, 0.02]) == pytest.approx([0.5, 0.03, 0.04])
+    assert holm([0.03, 0.03]) == pytest.approx([0.06, 0.06]) and holm([]) == []
+
+
+def test_one_of_two_comparisons_needs_more_to_stand() -> None:
+    draws = np.random.default_rng(5).normal(0.0, 1.0, 300)
+    gap = 0.0073 + 0.06 * (draws - draws.mean()) / draws.std()  # 2.1 standard errors
+    alone = one_verdict(
+        "ours", ranked(0.5 + gap), "other", ranked(np.full(300, 0.5)), "ndcg@10", "a rival: test"
+    )
+    assert alone.comparison is not None and alone.comparison.outcome == "better"
+    assert 0.025 < alone.comparison.p < 0.05
+    stands, open_ = alone.among(alone.comparison.p, 2), alone.among(2 * alone.comparison.p, 2)
+    assert stands.comparison == alone.comparison and "ours is better than other" in stands.text
+    assert open_.comparison is not None and open_.comparison.outcome == "undecided"
+    assert "ours is undecided against other" in open_.text and "(Holm)" in open_.text

@@ -234,6 +234,27 @@ def test_fewer_candidates_at_each_level_and_steps_around_the_best() -> None:
     assert len(seen) == len(set(seen)) == len(search.told)
 
 
+def test_all_users_judge_a_known_design_of_each_family_first() -> None:
+    levels: list[tuple[int, type[Family]]] = []
+
+    def merit(design: Family, level: int) -> float:
+        levels.append((level, type(design)))
+        return 0.1 * (1 + level)
+
+    def seconds(design: Family, level: int) -> float:
+        return 3.0 if isinstance(design, Spectrum) and level == 2 else 0.1
+
+    families = list(FAMILIES.values())
+    search = Halving(judge_of(merit, seconds=seconds), families, 0, lambda: bool(levels))
+    best = search.run()  # out of time after the first judgment
+    assert levels == [(2, families[0])] and type(best) is families[0]
+    assert search.judged_by_all
+    levels.clear()
+    Halving(judge_of(merit, seconds=seconds), families, 0, lambda: False).run()
+    soon = [family for family in families if family is not Spectrum]  # which takes 3 s
+    assert levels[: len(soon)] == [(2, family) for family in soon] and levels[len(soon)][0] == 0
+
+
 def test_designs_that_diverge_or_take_too_long_are_none() -> None:
     def merit(design: Family, level: int) -> float:
         if isinstance(design, Spectrum):

@@ -34,7 +34,7 @@ def test_every_entrant_is_in_the_plan(tmp_path: Path) -> None:
     assert [row["stage"] for row in found["stages"]] == [
         "search searched", "train searched", "train fixed-multiply", "train random-function",
         "baseline popularity", "refit searched", "refit fixed-multiply",
-        "refit random-function", "refit popularity", "rest",
+        "refit popularity", "rest",
     ]  # fmt: skip
     assert found["budget"] == 600 and not (found["less"] or found["left_out"] or found["cut"])
     assert 0 < found["planning_seconds"] < found["estimated_seconds"] < 60

@@ -295,6 +295,10 @@ class InteractionStudy(Study):
         """On the test part, by a network of the last fit."""
         return self._tested.of(design).test(network, self.test_part)
 
+    def test_first(self, design: Genotype | HistoryDesign, network: Any) -> Evaluation:
+        """On the test part, by a network of the first fit, which knows no valid row."""
+        return self._problems.of(design).test(network, self.split)
+
     def fit_on_all(
         self, design: Any, trained: Trained[Any], session: Session
     ) -> Trained[Any] | None:

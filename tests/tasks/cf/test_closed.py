@@ -71,6 +71,9 @@ def test_it_is_fitted_first_served_and_fitted_again(
     assert entry["params"]["family"] in ("item-item", "filter", "spectrum", "chebyshev")
     planned = {row["stage"] for row in document["plan"]["stages"]}
     assert {"train closed", "refit closed"} <= planned and "search closed" not in planned
+    assert log.index("\nclosed: ") < log.index("\nplan: ")  # it takes seconds
+    planned_row = next(row for row in document["plan"]["stages"] if row["stage"] == "train closed")
+    assert (planned_row["settings"], planned_row["seconds"]) == ("done", 0.0)
     assert document["served"]["expression"] == document["genotype"]
     assert document["served"]["valid"] == entry["valid"] and document["test"]["hit@10"] > 0.9
     again = json.loads(sif("evaluate", "run").out)
@@ -79,6 +82,16 @@ def test_it_is_fitted_first_served_and_fitted_again(
     assert model.fitted_model().expression == document["genotype"]
     best = model.recommend("u00", n=1).item[0]
     assert best[1] == "0" and model.explain("u00", best).item.str[1].eq("0").all()
+
+
+def test_it_waits_for_the_plan_where_it_takes_long(
+    job: Callable[..., tuple[dict[str, Any], str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sif.tasks.cf.study.SOON", 0.0)
+    document, log = job("run")
+    assert log.index("\nplan: ") < log.index("\nclosed: ")
+    row = next(row for row in document["plan"]["stages"] if row["stage"] == "train closed")
+    assert row["settings"] == "penalties" and row["seconds"] > 0
 
 
 def test_it_is_left_out_where_it_is_no_stage(
