@@ -22,6 +22,7 @@ from sif.spaces.interaction.registry import design_of
 from sif.spaces.linear.network import OrderNetwork
 from sif.tasks.base import Results
 from sif.tasks.cf import splits as protocol
+from sif.tasks.summary import namesakes
 
 _FORMER_SCORES = {"switch": "replacement_loss"}
 """Kinds of score in older runs, which may be finished or drawn by newer versions."""
@@ -57,6 +58,8 @@ def figure_data(
         "comparison": {
             "metric": metric,
             "reference": verdict.against,
+            "served": SEARCHED if results.choice is None else results.choice.name,
+            "alike": namesakes(results.designs, results.entries, SEARCHED),
             "rows": [
                 (name, *protocol.bar(entry.test, metric), name == SEARCHED)
                 for name, entry in results.entries.items()
@@ -88,15 +91,28 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
         curves = {name: (function["x"], y) for name, y in function["curves"].items()}
         plots.transform_curves(paths[-3], curves)
     comparison, training = document["comparison"], document["training"]
-    rows = [tuple(row) for row in comparison["rows"]]
-    plots.test_comparison(paths[-2], rows, comparison["metric"], reference=comparison["reference"])
-    plots.validation_against_seconds(paths[-1], training["series"], training["metric"])
+    names = shown_names(comparison)
+    rows = [(names[name], *row) for name, *row in comparison["rows"] if name in names]
+    reference = names.get(comparison["reference"])
+    plots.test_comparison(paths[-2], rows, comparison["metric"], reference=reference)
+    series = {names[name]: line for name, line in training["series"].items() if name in names}
+    plots.validation_against_seconds(paths[-1], series, training["metric"])
     if function["surface"] is not None:
         paths.append(folder / "surface.png")
         plots.interaction_surface(
             paths[-1], function["x"], function["x"], function["surface"], function["expression"]
         )
     return [*paths, *protocol.draw(document.get("protocol", {}), folder)]
+
+
+def shown_names(comparison: Mapping[str, Any]) -> dict[str, str]:
+    """Names of models as they are shown: once each, the one that is served marked."""
+    alike, served = comparison.get("alike", []), comparison.get("served")
+    names = {name: name for name, *_ in comparison["rows"] if name not in alike}
+    names[SEARCHED] = " = ".join([SEARCHED, *alike])
+    if served in names:
+        names[served] += " (served)"
+    return names
 
 
 def _draw_search(path: Path, search: Mapping[str, Any]) -> None:
