@@ -99,6 +99,20 @@ class _PairProducts(torch.autograd.Function):
         return by_row @ b, by_column @ a, None
 
 
+class _WeightedGram(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, weights: Tensor | None) -> Any:
+        ctx.save_for_backward(a)
+        ctx.weights = weights
+        return (a if weights is None else weights[:, None] * a).T @ a
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,), (a,), weights = grads, ctx.saved_tensors, ctx.weights
+        change = a @ (grad + grad.T)
+        return (change if weights is None else change.mul_(weights[:, None])), None
+
+
 class _PairSums(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, matrix: Tensor, transposed: Tensor) -> Any:
@@ -129,6 +143,20 @@ class PairSums:
         """Sums of a table (n_other, d) over what each row (side 0) or column (1) has: (n, d)."""
         result: Tensor = _PairSums.apply(table, self._matrices[side], self._matrices[1 - side])
         return result
+
+
+def weighted_gram(a: Tensor, weights: Tensor | None) -> Tensor:
+    """The sum of w_i a_i a_i' over the rows i of a table, by one product in place of two backward.
+
+    Args:
+        a: (n, d).
+        weights: (n,), constants; None: all rows weigh 1.
+
+    Returns:
+        (d, d), differentiable once by a.
+    """
+    result: Tensor = _WeightedGram.apply(a, weights)
+    return result
 
 
 def pair_products(a: Tensor, b: Tensor, graph: PairGraph) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sif.spaces.interaction.pair_products import pair_graph, pair_products
+from sif.spaces.interaction.pair_products import pair_graph, pair_products, weighted_gram
 
 
 def some_pairs(seed: int, rows: int, columns: int, n: int) -> Tensor:
@@ -82,3 +82,15 @@ def test_strided_factors(kernel: str) -> None:
     b = torch.arange(30.0).reshape(5, 6)[:, ::2]
     expected = (a @ b.T)[graph.rows, graph.columns]
     torch.testing.assert_close(pair_products(a, b, graph), expected)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_weighted_gram_has_the_gradient_of_its_definition(weighted: bool) -> None:
+    draws = torch.Generator().manual_seed(0)
+    a = torch.randn(7, 3, generator=draws, dtype=torch.float64, requires_grad=True)
+    weights = torch.rand(7, generator=draws, dtype=torch.float64) if weighted else None
+    by_rows = sum(
+        (1.0 if weights is None else weights[n]) * torch.outer(a[n], a[n]) for n in range(7)
+    )
+    torch.testing.assert_close(weighted_gram(a, weights), by_rows)
+    assert torch.autograd.gradcheck(lambda table: weighted_gram(table, weights), (a,))

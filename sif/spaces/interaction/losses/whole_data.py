@@ -14,6 +14,7 @@ from sif.spaces.interaction.losses.base import (
     Scored,
     leave_one_out,
 )
+from sif.spaces.interaction.pair_products import weighted_gram
 
 
 def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:
@@ -30,13 +31,14 @@ def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Ten
         a, b = factors
         graph = batch.graph
         scores, observed = leave_one_out(interaction, graph)
-        ids, age = (batch.ids, None) if weighting is None else (graph.ids(), batch.age_on_graph())
-        left, right = a, b
+        place, age = (graph.rows, graph.columns), None
+        users, items = None, None
         if weighting is not None:
-            left, right = weighting.user[:, None] * a, weighting.item[:, None] * b
-        everything = ((left.T @ a) * (right.T @ b)).sum() / len(graph)
+            age, users, items = batch.age_on_graph(), weighting.user, weighting.item
+        everything = (weighted_gram(a, users) * weighted_gram(b, items)).sum() / len(graph)
     else:
         ids, age = batch.ids, batch.age
+        place = ids[:, 0], ids[:, 1]
         observed = interaction.pairs(ids, batch.in_history)
         scores = interaction.pairs(ids) if interaction.uses_history else observed
         unobserved = batch.background_weight * interaction.pairs(batch.background) ** 2
@@ -44,23 +46,23 @@ def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Ten
             user, item = batch.background[:, 0], batch.background[:, 1]
             unobserved = unobserved * weighting.user[user] * weighting.item[item]
         everything = unobserved.sum()
-    return _observed_part(scores, observed, ids, age, batch, settings) + everything
+    return _observed_part(scores, observed, place, age, batch, settings) + everything
 
 
 def _observed_part(
-    scores: Tensor, observed: Tensor, ids: Tensor, age: Tensor | None, batch: Batch,
-    settings: LossSettings,
+    scores: Tensor, observed: Tensor, place: tuple[Tensor, Tensor], age: Tensor | None,
+    batch: Batch, settings: LossSettings,
 ) -> Tensor:  # fmt: skip
     """The loss that observed pairs add to the background, or replace in it, per pair."""
-    weighting = settings.weighting
-    even: Tensor | float = 1.0 if weighting is None else weighting.item[ids[:, 1]]
+    weighting, (user, item) = settings.weighting, place
+    even: Tensor | float = 1.0 if weighting is None else weighting.item[item]
     further: Tensor | float = settings.positive_weight
     if weighting is not None:
         further = further * weighting.recency(age)
     positive = (even + further) * (observed - 1) ** 2
     if batch.observed_in_background:
         positive = positive - even * scores**2
-    return (positive if weighting is None else weighting.user[ids[:, 0]] * positive).mean()
+    return (positive if weighting is None else weighting.user[user] * positive).mean()
 
 
 WHOLE_DATA = LossKind(whole_data, ("ranking",), background=True, graph=True)
