@@ -94,6 +94,8 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 
 
 def _run(values: argparse.Namespace) -> None:
+    if values.finish and not values.resume:
+        raise ConfigError("--finish ends an interrupted run: expected --resume DIR, found none")
     config = _resumed_config(values) if values.resume else _new_config(values)
     from sif import tasks
 
@@ -104,7 +106,8 @@ def _run(values: argparse.Namespace) -> None:
         return f"go on with: {program('run')} --resume {folder}" if begun else ""
 
     with going_on(again):
-        tasks.run(config, resume=values.resume is not None, quiet=values.quiet)
+        resume, finish = values.resume is not None, values.finish
+        tasks.run(config, resume=resume, quiet=values.quiet, finish=finish)
 
 
 def _asked_config(values: argparse.Namespace, file: str | Path | None) -> CommonConfig:
@@ -138,6 +141,7 @@ VERBS: dict[str, Verb] = {
         argument("--output-dir", metavar="DIR", type=Path,
                  help="run folder (default: a new one in runs/)"),
         argument("--resume", metavar="DIR", type=Path, help="go on with an interrupted run"),
+        argument("--finish", action="store_true", help="with --resume: end with the best so far"),
         argument("--quiet", action="store_true", help="only the table and the verdict"),
     )),
     **OTHERS,

@@ -39,13 +39,16 @@ AT_WORK = "another process is at work in this run"
 """Why a run folder is refused."""
 
 
-def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> RunResult:
+def run(
+    config: CommonConfig, *, resume: bool = False, quiet: bool = False, finish: bool = False
+) -> RunResult:
     """Runs the job that a configuration describes.
 
     Args:
         config: With `output_dir` set; the folder is made here, once the inputs have been checked.
         resume: Go on in a folder where the same job was interrupted.
         quiet: Only results on the terminal.
+        finish: End with what is there: nothing new is begun, the best so far is served.
 
     Returns:
         Where the results are and what they say.
@@ -68,7 +71,7 @@ def run(config: CommonConfig, *, resume: bool = False, quiet: bool = False) -> R
         _make_folder(folder, config)
     with (
         locked(folder, AT_WORK),
-        _context(config, folder, runtime, quiet, study) as context,
+        _context(config, folder, runtime, quiet, study, finish) as context,
         deterministic(),
     ):
         several = task.in_turn(config)
@@ -118,7 +121,7 @@ def _make_folder(folder: Path, config: CommonConfig) -> None:
 
 @contextlib.contextmanager
 def _context(
-    config: CommonConfig, folder: Path, runtime: Runtime, quiet: bool, study: Study
+    config: CommonConfig, folder: Path, runtime: Runtime, quiet: bool, study: Study, finish: bool
 ) -> Iterator[JobContext]:
     stages = StageFolder(folder / "checkpoint", config.checkpoint_seconds)
     begun = stages.read("begin")
@@ -140,9 +143,12 @@ def _context(
             stages.track(tracker)
             # Saved at once, so that however early the job is killed it goes on in the same run.
             stages.run("begin", lambda _: {**hashes, "settings": settings, "stages": STAGES})
+            if finish:  # for good: later stages build on what is left out now
+                stages.run("finish", lambda _: {})
             yield JobContext(
-                stages=stages, console=console, tracker=tracker, folder=folder, runtime=runtime
-            )
+                stages=stages, console=console, tracker=tracker, folder=folder, runtime=runtime,
+                finish=stages.read("finish") is not None,
+            )  # fmt: skip
 
 
 def evaluate(folder: Path) -> None:

@@ -202,12 +202,21 @@ class Results:
 
 @dataclass(frozen=True, kw_only=True)
 class JobContext(Session):
-    """A session with the run folder, and what every job works with."""
+    """A session with the run folder, and what every job works with.
+
+    Attributes:
+        stages: Results of what is done.
+        console: Where it is told.
+        folder: Run folder.
+        runtime: Device, threads and seed.
+        finish: Whether the job ends with what is there.
+    """
 
     stages: StageFolder
     console: Console
     folder: Path
     runtime: Runtime
+    finish: bool = False
 
 
 RunOne = Callable[[Any, bool], RunResult]

@@ -106,6 +106,11 @@ class StageFolder(StageStore):
         """A state by file name, or None."""
         return self._loaded.get(name)
 
+    def begun(self, names: str) -> bool:
+        """True if a stage of that name, which may have wildcards, has a file, finished or not."""
+        ends = (_SUFFIX, f".partial{_SUFFIX}")
+        return any(any(self._folder.glob(f"{names}{end}")) for end in ends)
+
     def write(self, name: str, state: State) -> None:
         """Saves a state."""
         if self._tracker is None:

@@ -43,6 +43,8 @@ Merits = NDArray[np.float64]
 """Of a model by validation user, the higher the better."""
 LEAST = 0.02
 """Share of the whole budget that a stage gets even if nothing is left."""
+ENDED = "the job was ended before it"
+"""Why an entrant is left out of a job that ends with what is there."""
 EARLY = 0.2
 """Share of the time, at most, of what is trained before anything is planned."""
 
@@ -120,10 +122,24 @@ class JobRunner:
     def _train_early(self) -> None:
         """Soon there is something good, whatever the plan makes of the rest."""
         study = self.study
-        self.budget = TimeBudget(study.config.budget, self.context.stages.seconds, start=0.0)
+        self.budget = self._time(study.config.budget)
         study.pace(self._out_of_time)
         for name in study.early:
             self._train(name, self.entrants.given[name], EARLY)
+
+    def _time(self, seconds: float | None) -> TimeBudget:
+        """The budget of the job; none is left of one that ends with what is there."""
+        stages = self.context.stages
+        return TimeBudget(0.0 if self.context.finish else seconds, stages.seconds, start=0.0)
+
+    def _given_up(self, name: str, *stages: str) -> bool:
+        """True for an entrant whose stages an ended job had not begun, which is left out."""
+        begun = self.context.stages.begun
+        if not self.context.finish or any(map(begun, stages)):
+            return False
+        self._left_out[name] = ENDED
+        self.context.console.line(f"left out: {name}: {ENDED}")
+        return True
 
     def _take_plan(self) -> None:
         """Measures a few steps of everything, once, and goes on as planned."""
@@ -143,7 +159,7 @@ class JobRunner:
         self.plan = Plan.restored(context.stages.run("plan", measure))
         for line in self.plan.lines():
             context.console.line(line)
-        self.budget = TimeBudget(self.plan.budget, context.stages.seconds, start=0.0)
+        self.budget = self._time(self.plan.budget)
         study.take(self.plan, replace(self.problem.runtime, out_of_time=self._out_of_time))
         self.problem, self.entrants = study.problem, study.entrants
 
@@ -249,6 +265,8 @@ class JobRunner:
                 continue
             own = self.study.searched_by(name)
             stage = self.study.search_stage.format(name) if own is None else f"search-{name}"
+            if self._given_up(name, stage):
+                continue
             work = partial(self._search, own or start, stage, name, method)
             with self._stage(f"search {name}"):
                 state = self._unless_diverged(name, partial(self.context.stages.run, stage, work))
@@ -315,6 +333,9 @@ class JobRunner:
 
     def _train(self, name: str, design: Any, share: float = 1.0) -> Trained[Any] | None:
         """A design's training in a share of the time, made once; None where it diverged."""
+        stages = f"train-{name}", f"retrain-{name}-*"
+        if name not in self._trained and self._given_up(name, *stages):
+            self._trained[name] = None
         if name not in self._trained:
             work = partial(self.study.problem_of(design).fit, name, design, self.context)
             with self._stage(f"train {name}", share):
@@ -363,6 +384,8 @@ class JobRunner:
         """
         ours = self.entrants.ours
         served = [name for name in trained if name not in self.entrants.compared]
+        if not served and self.context.finish:
+            raise ConfigError(f"{self.context.folder}: expected a trained model, found none yet")
         if not served:
             raise self._diverged[ours]
         others = [name for name in self.entrants.fallbacks if name in trained] or served
@@ -378,6 +401,8 @@ class JobRunner:
         again = [one for name, one in trained.items() if name not in self.entrants.paced]
 
         def decide(_: LoopCheckpointer) -> State:
+            if self.context.finish:
+                return {"no_time": ENDED}
             needed = self.study.refit_seconds(again) + self.plan.later(begun)
             left = self.budget.left
             told = f"with all that follows they take {needed:.0f} s, and {left:.0f} s are left"
@@ -513,7 +538,8 @@ class JobRunner:
         waiting = sum(self.plan.of(f"refit {one}") for one in self.study.baselines if one in done)
         late = self.budget.left <= waiting and self.plan.of(f"baseline {name}") > FREE
         if late and stages.read(stage) is None:
-            raise BudgetError(f"budget: no time is left of {self.plan.budget:g} s")
+            left = ENDED if self.context.finish else f"no time is left of {self.plan.budget:g} s"
+            raise BudgetError(f"budget: {left}")
         with self._stage(f"baseline {name}"):
             state = stages.run(stage, fit)
         self.context.console.line(
@@ -560,7 +586,7 @@ class JobRunner:
             console.result(told)
         figures = self._figures(results)
         late = self.budget.verdict()
-        if late is not None:
+        if late is not None and not self.context.finish:
             console.line(late)
         console.line(f"{results.seconds:.1f} s; everything is in {folder}")
         self._record_end(document, results, figures)

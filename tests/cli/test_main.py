@@ -63,7 +63,7 @@ def test_flags_reach_the_configuration(jobs: Jobs, tmp_path: Path) -> None:
     assert cli.main(["run", *arguments.split()]) == 0
     assert jobs.runs[0] == jobs.runs[1]
     config, options = jobs.runs[0]
-    assert options == {"resume": False, "quiet": True}
+    assert options == {"resume": False, "quiet": True, "finish": False}
     assert (config.dataset, config.objective, config.method) == ("ml-100k", "rating", "other")
     assert (config.train.epochs, config.search.epochs, config.seed) == (7, 9, 4)
     assert (config.data.split_file, config.data.dir) == (tmp_path / "s.npz", tmp_path / "d")
@@ -183,7 +183,7 @@ def test_resuming_takes_the_settings_of_the_run(
     for arguments in ("", repeated):
         assert cli.main(["--resume", "out", *arguments.split()]) == 0
         resumed, options = jobs.runs.pop()
-        assert options == {"resume": True, "quiet": False}
+        assert options == {"resume": True, "quiet": False, "finish": False}
         assert resumed.output_dir == Path("out")
         assert resumed.tracking.enabled == (arguments == "")
         assert (resumed.train.epochs, resumed.seed) == (7, 3)

@@ -1,0 +1,73 @@
+"""A job that is ended early serves the best of what is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sif.recommender.recommender import Recommender
+
+Command = Callable[..., Any]
+SETS = (
+    "train.l2=[1]", "train.epochs=2", "train.dimension=4", "search.epochs=2", "search.dimension=4",
+    "search.arch_every=1", "methods.nasp.arch_start=0", "checkpoint_seconds=0", "threads=1",
+    "data.planted.users=40", "data.planted.items=30", "baselines=[popularity,ease]",
+    "search.stages=[closed,encoding,operation]",
+)  # fmt: skip
+RESUMED = ("--resume", "run", "--quiet")
+pytestmark = pytest.mark.usefixtures("without_figures")
+
+
+def interrupted(sif: Command, monkeypatch: pytest.MonkeyPatch, at: str, *sets: str) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    job = ["--task", "cf", "--output-dir", "run", "--no-tracking", "--quiet"]
+    with monkeypatch.context() as patch:
+        patch.setattr(at, stop)
+        assert sif(*job, "--set", *SETS, *sets).code == 130
+
+
+def document() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path("run/metrics.json").read_text())
+    return found
+
+
+def test_what_was_not_begun_is_left_out_and_the_best_so_far_is_served(
+    sif: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(sif, monkeypatch, "sif.problems.interactions.InteractionProblem.search")
+    done = sif(*RESUMED, "--finish")
+    assert (done.code, done.err) == (0, [])
+    found = document()
+    assert set(found["left_out"]) == {"searched", "fixed-multiply", "random-function"}
+    assert found["baselines"].keys() == {"closed", "popularity", "ease"}
+    assert found["valid"] == found["baselines"]["closed"]["valid"]
+    log = Path("run/log.txt").read_text()
+    assert "no second fits, for no model: the job was ended before it" in log
+    assert len(Recommender.load("run").recommend("u0001", n=3)) == 3
+    # Ended for good: another sitting says the same, and begins nothing.
+    assert sif(*RESUMED).code == 0
+    assert document()["left_out"] == found["left_out"] and document()["test"] == found["test"]
+
+
+def test_a_job_without_a_trained_model_cannot_be_ended(
+    sif: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    functions = "search.stages=[encoding,operation]"
+    interrupted(sif, monkeypatch, "sif.problems.interactions.InteractionProblem.fit", functions)
+    done = sif(*RESUMED, "--finish")
+    assert done.code == 2
+    assert done.err == ["error: run: expected a trained model, found none yet"]
+
+
+def test_only_an_interrupted_job_is_ended(sif: Command) -> None:
+    done = sif("--task", "cf", "--finish")
+    assert done.code == 2
+    assert done.err == [
+        "error: --finish ends an interrupted run: expected --resume DIR, found none"
+    ]
