@@ -263,6 +263,9 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         items = solved_items(clicks.counts, 1)
         solved = clicks.n_items if items is None else len(items)
         size = 4.0 * (2 * solved * clicks.n_items + 3 * sample.users * clicks.n_items)
+        if items is not None:  # what the others say alone: a number and an index, and a copy
+            lengths = np.diff(clicks.pairs.indptr).astype(np.float64)
+            size += 12.0 * min(float((lengths**2).sum()), float(clicks.n_items) ** 2)
         return OwnCost(0.0, search + evaluation, evaluation, searching=None), size
 
 

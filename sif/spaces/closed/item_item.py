@@ -126,14 +126,27 @@ class ItemItem(Family):
         inverse = inverted(penalized)
         dense = inverse @ torch.from_numpy(cross.toarray())
         dense[:, items] = _without_own(inverse)
+        alone = self._alone(clicks, items, squares + penalties.numpy())
+        return ItemWeights(dense.numpy(), clicks.n_items, items, alone)
+
+    def _alone(
+        self, clicks: Clicks, items: NDArray[np.int64], divisors: NDArray[np.float64]
+    ) -> sp.csr_matrix:
+        """Rows of all items but some: products with the others, over the item's own divisor.
+
+        There may be tens of millions, so they change in the place where they are made.
+        """
         rare = np.setdiff1d(np.arange(clicks.n_items), items)
-        alone = clicks.products(rare, self.user, self.item).tocoo()
-        other = rare[alone.row] != alone.col
-        row, column = rare[alone.row[other]], alone.col[other]
-        value = alone.data[other] / (squares + penalties.numpy())[row]
+        found = clicks.products(rare, self.user, self.item)
+        for row, item in enumerate(rare):
+            own = slice(found.indptr[row], found.indptr[row + 1])
+            found.data[own] /= divisors[item]
+            found.data[own][found.indices[own] == item] = 0.0
+        entries = np.zeros(clicks.n_items, np.int64)
+        entries[rare] = np.diff(found.indptr)
+        starts = np.concatenate([[0], entries.cumsum()]).astype(found.indptr.dtype)
         shape = (clicks.n_items, clicks.n_items)
-        rest = sp.csr_matrix((value.astype(np.float32), (row, column)), shape)
-        return ItemWeights(dense.numpy(), clicks.n_items, items, rest)
+        return sp.csr_matrix((found.data, found.indices, starts), shape)
 
     def seconds(self, clicks: Clicks, users: int) -> float:
         """Seconds of a fit and of scores of some users, by the numbers of multiplications."""
