@@ -2,14 +2,14 @@
 
 Kinds of data, each with its own truth per seed:
 
-- item-item: complements. Half of the items are taken by popularity, each of the others is drawn
-  by one to three of them. That is one link of full rank beside the other, and who has several
-  items that draw the same one has it no surer: weights have to say what an item adds to the
-  others. A tenth of each user's items is held out.
+- item-item: complements. Two in three items are taken by popularity, each of the others is drawn
+  by one or two of them. So there are as many links as items, which no low rank holds, and items of
+  equal popularity differ in how far others explain them: weights have to say what an item adds to
+  the others. A tenth of each user's items is held out.
 - filter: neighbors. Users take the items that suit 16 factors of theirs best, with little noise,
-  so that who takes an item is nearly decided by where both are.
-- spectrum: tastes. The same with 24 factors, and noise that is larger than what they say, so that
-  all but the first singular vectors are noise. A third is held out, as of neighbors.
+  so that a graph of neighbors is what there is to know, and its spectrum falls without an end.
+- spectrum: tastes. The same with 24 factors and more noise than signal, so that all but the first
+  singular vectors are noise. A third is held out, as of neighbors.
 
 An oracle says which family is right: of each, the best constants by NDCG@10 of 4,000 fresh users,
 whom the search never sees, and then NDCG@10 of 4,000 others, by histories of the same kind and
@@ -71,8 +71,8 @@ FEWEST = 4
 
 
 def complements(
-    rng: np.random.Generator, users: int, mains: int = 100, others: int = 100, rate: float = 0.06,
-    strength: float = 0.9, most: int = 3,
+    rng: np.random.Generator, users: int, mains: int = 130, others: int = 70, rate: float = 0.06,
+    strength: float = 0.9, most: int = 2,
 ) -> Flags:  # fmt: skip
     """Items that are taken by popularity, and others that they draw.
 
@@ -177,8 +177,7 @@ def data(kind: str, seed: int) -> tuple[Users, Users, Users]:
     histories = taken & ~wanted
     starts = 0, one.users, one.users + FRESH, len(taken)
     first, second, third = (
-        Users(histories[begin:end], wanted[begin:end])
-        for begin, end in itertools.pairwise(starts)
+        Users(histories[begin:end], wanted[begin:end]) for begin, end in itertools.pairwise(starts)
     )
     return first, second, third
 

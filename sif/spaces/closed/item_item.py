@@ -63,6 +63,7 @@ class ItemItem(Family):
         {"l2": 2.0, "user": 0.3, "item": 0.2},
         {"l2": 5.0, "user": 0.15, "item": 0.1},
         {"l2": 50.0, "user": 0.3},
+        {"l2": 0.2, "user": 0.3, "discount": 0.2},
     )
     solves: ClassVar[bool] = True
 
