@@ -100,6 +100,7 @@ def result_of(run: Path, metric: str) -> dict[str, Any]:
     document = read_json(run / "metrics.json")
     protocol, comparison = document["protocol"], document["comparison"]
     served, against = document["served"], comparison and comparison["against"]
+    search = document["search"] or {}  # it may have been spared
     return {
         "protocol": protocol["name"],
         "rows": sum(protocol["counts"].values()),
@@ -111,7 +112,7 @@ def result_of(run: Path, metric: str) -> dict[str, Any]:
         "baseline": against,
         "baseline_value": _number(document["baselines"][against][metric] if against else None),
         "seconds": document["total_seconds"],
-        "peak_memory_mb": document["search"].get("peak_memory_mb"),
+        "peak_memory_mb": search.get("peak_memory_mb"),
         "found": document["genotype"],
         "outcome": comparison and comparison["outcome"],
         "verdict": document["verdict"],

@@ -22,7 +22,7 @@ import yaml
 from sif import tasks
 from sif.bench.panel import Panel
 from sif.bench.panel.plan import PanelFolder, PanelTrial
-from sif.bench.panel.results import SERVED
+from sif.bench.panel.results import SERVED, result_of
 from sif.bench.processes import Work
 from sif.cli import main as cli
 from sif.errors import ConfigError
@@ -128,6 +128,14 @@ def test_the_figures_are_those_of_the_jobs(finished: Path, name: str, metric: st
     assert row["peak_memory_mb"] > 50
     assert row["found"] == "; ".join(dict.fromkeys(one["genotype"] for one in documents))
     assert row["verdict"].endswith("of 2 seeds")
+
+
+def test_a_job_that_spared_its_search_is_told_as_any_other(finished: Path, tmp_path: Path) -> None:
+    run = finished / "trials" / "rows-0"
+    document = json.loads((run / "metrics.json").read_text())
+    (tmp_path / "metrics.json").write_text(json.dumps(document | {"search": None}))
+    before, after = (result_of(folder, "ndcg@10") for folder in (run, tmp_path))
+    assert after == before | {"peak_memory_mb": None}
 
 
 def test_a_known_figure_stands_beside_ours_with_its_source(finished: Path) -> None:
