@@ -95,7 +95,7 @@ def complements(
     drawn = rng.random((users, others)) < 1 - np.exp(taken @ np.log1p(-links))
     both = np.hstack([taken, drawn])
     few = both.sum(axis=1) < FEWEST
-    return both | _best(rng.random(both.shape), np.where(few, FEWEST, 0))
+    return both | taken_best(rng.random(both.shape), np.where(few, FEWEST, 0))
 
 
 def tastes(
@@ -117,10 +117,10 @@ def tastes(
     alike = popularity * rng.normal(size=items)
     scores = rng.normal(size=(users, factors)) @ of_items.T + alike
     scores += noise * rng.normal(size=scores.shape)
-    return _best(scores, rng.integers(length // 2, length + length // 2 + 1, users))
+    return taken_best(scores, rng.integers(length // 2, length + length // 2 + 1, users))
 
 
-def _best(scores: Floats, counts: NDArray[np.int64]) -> Flags:
+def taken_best(scores: Floats, counts: NDArray[np.int64]) -> Flags:
     """The counts[u] best items of every user."""
     places = (-scores).argsort(axis=1).argsort(axis=1)
     return places < counts[:, None]
@@ -173,7 +173,7 @@ def data(kind: str, seed: int) -> tuple[Users, Users, Users]:
     one, rng = KINDS[kind], np.random.default_rng([seed, *kind.encode()])
     taken = one.generate(rng, one.users + 2 * FRESH)
     counts = np.maximum(1, (one.share * taken.sum(axis=1)).astype(np.int64))
-    wanted = _best(np.where(taken, rng.random(taken.shape), -1.0), counts)
+    wanted = taken_best(np.where(taken, rng.random(taken.shape), -1.0), counts)
     histories = taken & ~wanted
     starts = 0, one.users, one.users + FRESH, len(taken)
     first, second, third = (
