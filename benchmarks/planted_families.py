@@ -34,7 +34,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,6 +182,14 @@ def data(kind: str, seed: int) -> tuple[Users, Users, Users]:
     return first, second, third
 
 
+def ndcg(scores: NDArray[np.float32], users: Users) -> Floats:
+    """NDCG@10 (n_users,) of scores (n_users, n_items) among the items that users do not have."""
+    open_scores = torch.from_numpy(np.where(users.histories, -np.inf, scores))
+    top = open_scores.topk(K).indices.numpy()
+    hits = np.take_along_axis(users.wanted, top, axis=1)
+    return ranking_metrics(hits, users.wanted.sum(axis=1))[f"ndcg@{K}"]
+
+
 def rows(taken: Flags) -> Interactions:
     """Interactions of (n_users, n_items) flags."""
     names = tuple(Vocabulary(np.arange(size)) for size in taken.shape)
@@ -235,11 +243,7 @@ class Oracle:
         """NDCG@10 (n_users,) of a design's scores of the items that users do not have."""
         every = sp.csr_matrix(sp.identity(self._clicks.n_items, dtype=np.float32))
         weights = design.weights(self._clicks).scores(every)
-        scores = torch.from_numpy(users.histories.astype(np.float32) @ weights)
-        scores[torch.from_numpy(users.histories)] = -torch.inf
-        top = scores.topk(K).indices.numpy()
-        hits = np.take_along_axis(users.wanted, top, axis=1)
-        return ranking_metrics(hits, users.wanted.sum(axis=1))[f"ndcg@{K}"]
+        return ndcg(users.histories.astype(np.float32) @ weights, users)
 
     def best(self, names: tuple[str, ...]) -> str:
         """Of some families the one that the choosing users prefer."""
@@ -279,10 +283,18 @@ def measured(kind: str, seed: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def main() -> None:
-    """Writes one CSV row per kind and seed as they come, and prints how many were found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=tuple(KINDS))
+def tabulate(
+    measure: Callable[[str, int], dict[str, object]], kinds: Sequence[str], told: str
+) -> None:
+    """Writes one CSV row per kind and seed as they come, and prints how many were found.
+
+    Args:
+        measure: Kind and seed to a row, with a verdict.
+        kinds: That are measured, unless the command names some.
+        told: Of the command.
+    """
+    parser = argparse.ArgumentParser(description=told)
+    parser.add_argument("--kinds", nargs="+", choices=kinds, default=tuple(kinds))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
@@ -294,7 +306,7 @@ def main() -> None:
         writer: csv.DictWriter[str] | None = None
         for seed in range(values.first_seed, values.first_seed + values.seeds):
             for kind in values.kinds:
-                row = measured(kind, seed)
+                row = measure(kind, seed)
                 if writer is None:
                     writer = csv.DictWriter(file, list(row))
                     writer.writeheader()
@@ -303,8 +315,13 @@ def main() -> None:
                 print(*row.values(), sep="  ", flush=True)
                 verdicts[kind][row["verdict"]] += 1
     for kind, counts in verdicts.items():
-        told = ", ".join(f"{n} {name}" for name, n in counts.most_common())
-        print(f"{kind}: {told} of {counts.total()}")
+        counted = ", ".join(f"{n} {name}" for name, n in counts.most_common())
+        print(f"{kind}: {counted} of {counts.total()}")
+
+
+def main() -> None:
+    """Measures all kinds of data."""
+    tabulate(measured, tuple(KINDS), str(__doc__).splitlines()[0])
 
 
 if __name__ == "__main__":
