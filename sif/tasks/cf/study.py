@@ -62,8 +62,11 @@ NO_DOWNLOAD = (
     "the paper's setting: dataset ml-100k with the preset cf/sif-paper"
 )
 HOPE = 2 / 3
-"""Validation of fixed multiply, over that of a model in order, below which no function of pairs is
-searched: the most that a search gained on fixed multiply was a fifth (docs/order.md)."""
+"""Validation of fixed multiply, over that of a model in order or in closed form, below which no
+function of pairs is searched: the most that a search gained on fixed multiply was a third
+(docs/closed-forms.md)."""
+FAR_AHEAD = {ORDER: "model in order", CLOSED: "closed form"}
+"""Names in words of what may spare the search of functions."""
 SOON = 30.0
 """Estimated seconds of closed forms up to which they come before the plan."""
 MORE = ("ndcg", "recall")
@@ -146,7 +149,8 @@ class InteractionStudy(Study):
         if CLOSED in self.entrants.given:
             train(CLOSED, OPEN)
         guided = SEARCHED in self.entrants.methods and follows(self.config, problem.kind)
-        if guided or (ORDER in self.entrants.methods and FIXED in self.entrants.given):
+        rivals = ORDER in self.entrants.methods or CLOSED in self.entrants.given
+        if guided or (rivals and FIXED in self.entrants.given):
             fixed = train(FIXED, fixed_multiply(problem))
             if fixed is not None and guided:
                 problem, spent = problem.followed(fixed), fixed.result.seconds
@@ -156,19 +160,21 @@ class InteractionStudy(Study):
         return problem, {"l2": l2, "l2_seconds": spent}
 
     def without_prospect(self, name: str, trained: Mapping[str, Trained[Any] | None]) -> str:
-        """Functions of pairs, where the model in order is too far ahead of the simplest one.
+        """Functions of pairs, where one that is solved for is too far ahead of the simplest one.
 
         That one has told so, and is not fitted again and tested for it.
         """
-        order, fixed, metric = trained.get(ORDER), trained.get(FIXED), self.problem.metric
-        if name not in (SEARCHED, RANDOM, FIXED) or order is None or fixed is None:
+        fixed, metric = trained.get(FIXED), self.problem.metric
+        solved = {one: found for one in FAR_AHEAD if (found := trained.get(one)) is not None}
+        if name not in (SEARCHED, RANDOM, FIXED) or fixed is None or not solved:
             return ""
-        ahead, behind = order.result.valid[metric], fixed.result.valid[metric]
+        best = max(solved, key=lambda one: solved[one].result.valid[metric])
+        ahead, behind = solved[best].result.valid[metric], fixed.result.valid[metric]
         if behind >= HOPE * ahead:
             return ""
         return (
-            f"no function of pairs comes near the model in order: valid {metric} {behind:.4f} of "
-            f"{FIXED}, {ahead:.4f} of {ORDER}; search.stages=[encoding,operation,weighting] "
+            f"no function of pairs comes near the {FAR_AHEAD[best]}: valid {metric} {behind:.4f} "
+            f"of {FIXED}, {ahead:.4f} of {best}; search.stages=[encoding,operation,weighting] "
             "searches functions alone"
         )
 
