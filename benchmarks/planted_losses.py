@@ -135,7 +135,7 @@ def searched(problem: InteractionProblem) -> str:
 
 
 def merit(problem: InteractionProblem, loss: str, fresh: list[Users]) -> tuple[float, Floats]:
-    """A loss at its best L2 strength: NDCG@10 that chose it, and that of judges (DRAWS, n_users)."""
+    """NDCG@10 of a loss at its best L2 strength: that which chose it, and (DRAWS, n_users)."""
     plain, best, merits = problem.kind.multiply(problem.fields), -1.0, np.zeros(0)
     block = {} if loss == problem.loss_name else {LOSS_BLOCK: ((0, loss),)}
     design = replace(plain, blocks={**plain.blocks, **block})
@@ -157,10 +157,8 @@ def measured(kind: str, seed: int) -> dict[str, object]:
     found = searched(problem)
     seconds = time.process_time() - begin
     both = {loss: merit(problem, loss, fresh) for loss in (*SQUARED, *SOFTMAX)}
-    merits, best = (
-        {loss: one for loss, (_, one) in both.items()},
-        max(right, key=lambda loss: both[loss][0]),
-    )
+    merits = {loss: one for loss, (_, one) in both.items()}
+    best = max(right, key=lambda loss: both[loss][0])
     gaps = (merits[best] - merits[loss] for loss in merits if loss not in right)
     ahead = min(float(gap.mean() / gap[0].std() * math.sqrt(gap.shape[1])) for gap in gaps)
     return {
