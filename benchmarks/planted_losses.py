@@ -28,6 +28,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from planted_families import Flags, Floats, Users, ndcg, rows, tabulate, verdict
 
 from sif.config import CFConfig, load_config
@@ -36,6 +37,8 @@ from sif.spaces.interaction.design import LOSS_BLOCK
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
+
+Counts = NDArray[np.int64]
 
 SOFTMAX, SQUARED = ("softmax", "bsl", "softmax-at-k"), ("whole-data",)
 L2 = (1.0, 2.0, 3.0, 4.0)
@@ -111,7 +114,7 @@ def data(kind: str, seed: int) -> tuple[Users, list[Users]]:
     return several[0], several[1:]
 
 
-def drawn(chances: Floats, taken: Flags, counts: Floats, rng: np.random.Generator) -> Flags:
+def drawn(chances: Floats, taken: Flags, counts: Counts, rng: np.random.Generator) -> Flags:
     """Items (n_users, n_items) that users draw by their chances, none twice."""
     # Gumbel top-k draws without replacement.
     keys = np.log(np.maximum(chances, 1e-30)) + rng.gumbel(size=chances.shape)
