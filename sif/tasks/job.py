@@ -333,7 +333,7 @@ class JobRunner:
 
     def _train(self, name: str, design: Any, share: float = 1.0) -> Trained[Any] | None:
         """A design's training in a share of the time, made once; None where it diverged."""
-        stages = f"train-{name}", f"retrain-{name}-*"
+        stages = f"train-{name}", f"{name}-[0-9]*"
         if name not in self._trained and self._given_up(name, *stages):
             self._trained[name] = None
         if name not in self._trained:

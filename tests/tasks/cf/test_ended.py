@@ -40,13 +40,15 @@ def document() -> dict[str, Any]:
 def test_what_was_not_begun_is_left_out_and_the_best_so_far_is_served(
     sif: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sif.tasks.cf.study.HOPE", 0.0)  # functions are searched
     interrupted(sif, monkeypatch, "sif.problems.interactions.InteractionProblem.search")
     done = sif(*RESUMED, "--finish")
     assert (done.code, done.err) == (0, [])
     found = document()
-    assert set(found["left_out"]) == {"searched", "fixed-multiply", "random-function"}
-    assert found["baselines"].keys() == {"closed", "popularity", "ease"}
-    assert found["valid"] == found["baselines"]["closed"]["valid"]
+    assert set(found["left_out"]) == {"searched", "random-function"}, found["left_out"]
+    assert found["baselines"].keys() == {"closed", "fixed-multiply", "popularity", "ease"}
+    valid = {name: found["baselines"][name]["valid"] for name in ("closed", "fixed-multiply")}
+    assert found["valid"] == max(valid.values(), key=lambda one: one["ndcg@10"])
     log = Path("run/log.txt").read_text()
     assert "no second fits, for no model: the job was ended before it" in log
     assert len(Recommender.load("run").recommend("u0001", n=3)) == 3
