@@ -206,7 +206,7 @@ class JobRunner:
         return decision
 
     def _searching(self, designs: Mapping[str, Any]) -> Verdict | None:
-        """What the search is worth: what it found against its control, both as first fitted."""
+        """The found function against its control, both as first fitted; None without the two."""
         for control, name in self.entrants.paced.items():
             one, other = self._trained.get(name), self._trained.get(control)
             if one is None or other is None or designs[name] == designs[control]:

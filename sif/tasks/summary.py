@@ -50,7 +50,7 @@ def namesakes(designs: Mapping[str, Any], entries: Mapping[str, Entry], ours: st
 
 
 def _searching_document(searching: Verdict | None) -> dict[str, Any]:
-    """What the search is worth, for metrics.json."""
+    """Numbers of the verdict on the search, for metrics.json."""
     if searching is None or searching.comparison is None:
         return {}
     compared = {"against": searching.against, **vars(searching.comparison)}

@@ -20,7 +20,7 @@ from sif.config.cf import OWN_STAGES
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
 from sif.data.interactions.load import Dataset
-from sif.errors import DataError
+from sif.errors import DataError, SifError
 from sif.evaluation.choice import Choice, chosen
 from sif.evaluation.comparison import Comparison
 from sif.evaluation.evaluate import Evaluation, Scorer, evaluate_on
@@ -252,7 +252,10 @@ class InteractionStudy(Study):
         """Of closed forms in seconds and bytes; endless where there are none."""
         if self.closed is None:
             return OwnCost(0.0, math.inf, 0.0), 0.0
-        return self.closed.cost()
+        try:
+            return self.closed.cost()
+        except SifError:  # as the stage itself may, which is told then
+            return OwnCost(0.0, 0.0, 0.0, searching=None), 0.0
 
     def take(self, plan: Plan, runtime: Runtime) -> None:
         """Goes on as planned, maybe without second fits."""
