@@ -36,7 +36,7 @@ from sif.data.interactions import Interactions, Vocabulary
 from sif.problems.order import OrderProblem
 from sif.spaces.linear.design import NAME
 from sif.spaces.linear.gram import Products
-from sif.spaces.linear.ridge import Sizes, solution_sizes, solve
+from sif.spaces.linear.ridge import Sizes, grid_bytes, solve
 from sif.spaces.linear.sequences import Decay, Sequences
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
@@ -99,8 +99,7 @@ def case(kind: str, n_items: int, scales: int) -> dict[str, Any]:
         peak, estimate = peak - before, Sizes(n_items, scales, n_items).solving_bytes() / 2**20
     else:
         counts = np.bincount(made.ids[:, 1], minlength=n_items)
-        held = solution_sizes(counts, scales).grid_bytes()
-        estimate = before + held / 2**20
+        estimate = before + grid_bytes(counts, scales) / 2**20
     values = (kind, n_items, scales, estimate, peak, peak / estimate, seconds)
     return dict(zip(COLUMNS, values, strict=True))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,6 +21,7 @@ from sif.data.interactions.split import Split
 from sif.errors import ConfigError, DataError, NotNumberError, ShapeError
 from sif.evaluation.histories import HistoryReader
 from sif.evaluation.metrics import mae, ranking_metrics, rmse
+from sif.retrieval.topk import best_columns
 
 Part = Literal["valid", "test"]
 Objective = Literal["ranking", "rating"]
@@ -32,7 +33,7 @@ MAIN_METRIC: dict[Objective, str] = {"ranking": "ndcg@10", "rating": "rmse"}
 CUTOFFS = (10, 20)
 """Lengths of the lists that ranking metrics look at, unless a job names others."""
 
-# Scores held at once: 2^22 float64 values are 32 MB.
+# Scores held at once: 2^22 float32 values are 16 MB.
 _CHUNK_ELEMENTS = 1 << 22
 
 
@@ -151,7 +152,7 @@ def rank_all_items(
         history: parts before the evaluated one, whose pairs are masked.
         truth: the evaluated part.
         cutoffs: lengths of the list at which every metric is taken.
-        chunk: users scored at once; None lets 32 MB of scores decide.
+        chunk: users scored at once; None lets 16 MB of scores decide.
 
     Raises:
         DataError: The part is empty, meets the masked history, or a score is not a number.
@@ -170,6 +171,7 @@ def rank_all_items(
     n_users, n_items = relevant.shape
     n_relevant = np.diff(relevant.indptr)
     users = np.flatnonzero(n_relevant).astype(np.int64)
+    hidden = masked + relevant
     step = chunk or max(1, _CHUNK_ELEMENTS // n_items)
     depth = max(cutoffs)
     hits = np.zeros((len(users), depth), dtype=np.bool_)
@@ -177,7 +179,7 @@ def rank_all_items(
     for start in range(0, len(users), step):
         batch = users[start : start + step]
         scores = _checked_scores(scorer, batch, n_items)
-        is_hit, top = _top_k(scores, masked[batch], relevant[batch], min(depth, n_items))
+        is_hit, top = _top_k(scores, hidden[batch], relevant[batch], min(depth, n_items))
         hits[start : start + len(batch), : is_hit.shape[1]] = is_hit
         for row, k in zip(shown, cutoffs, strict=True):
             items = top[:, :k]
@@ -238,37 +240,40 @@ def _user_sums(user: Ids, value: NDArray[np.float64], n_users: int) -> NDArray[n
     return np.asarray(np.bincount(user, value, n_users), dtype=np.float64)
 
 
-def _checked_scores(scorer: RankingScorer, users: Ids, n_items: int) -> NDArray[np.float64]:
+def _checked_scores(scorer: RankingScorer, users: Ids, n_items: int) -> NDArray[np.float32]:
     raw = np.asarray(scorer.scores(users))
     if raw.shape != (len(users), n_items):
         raise ShapeError(f"scores: expected shape {(len(users), n_items)}, found {raw.shape}")
     if np.isnan(raw).any():
         row = int(np.argmax(np.isnan(raw).any(axis=1)))
         raise NotNumberError(f"scores of user {users[row]}: expected numbers, found NaN")
-    return raw.astype(np.float64)
+    return np.array(raw, dtype=np.float32, order="C")
 
 
 def _top_k(
-    scores: NDArray[np.float64], masked: Any, relevant: Any, k: int
+    scores: NDArray[np.float32], hidden: sp.csr_matrix, relevant: sp.csr_matrix, k: int
 ) -> tuple[NDArray[np.bool_], Ids]:
     """Best k items per row, ties to irrelevant items first and then to the lowest index.
 
-    Scores (b, n_items) are float64 copies of float32 values, and overwritten; masked and relevant
-    items are CSR (b, n_items). Returns hits (b, k) and items (b, k), -1 where too few are left.
+    The best irrelevant items are found first; few items are relevant, and are merged into these.
+
+    Args:
+        scores: (b, n_items), overwritten.
+        hidden: CSR (b, n_items) of masked and of relevant items.
+        relevant: CSR (b, n_items), indices ascending.
+        k: At most n_items.
+
+    Returns:
+        Hits (b, k) and items (b, k), -1 where too few are left.
     """
-    rows = np.arange(len(scores))
-    scores[np.repeat(rows, np.diff(masked.indptr)), masked.indices] = -np.inf
-    at = (np.repeat(rows, np.diff(relevant.indptr)), relevant.indices)
-    # One float64 step down loses every tie, and cannot fall onto another float32 score.
-    scores[at] = np.nextafter(scores[at], -np.inf)
-    top = np.sort(np.argpartition(scores, -k, axis=1)[:, -k:], axis=1)
-    order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
-    top = np.take_along_axis(top, order, axis=1)
-    best = np.take_along_axis(scores, top, axis=1)
-    # Where the last place is tied, the partition chose arbitrarily among equals.
-    for row in np.flatnonzero((scores >= best[:, -1:]).sum(axis=1) > k):
-        top[row] = np.argsort(-scores[row], kind="stable")[:k]
-    flags = np.zeros(scores.shape, dtype=np.bool_)
-    flags[at] = True
-    allowed = np.isfinite(best) | (best > 0)
-    return np.take_along_axis(flags, top, axis=1) & allowed, np.where(allowed, top, -1)
+    counts = np.diff(relevant.indptr)
+    rows = np.repeat(np.arange(len(scores)), counts)
+    places = k + np.arange(len(rows)) - np.repeat(relevant.indptr[:-1], counts)
+    shape = (len(scores), k + int(counts.max()))
+    values, items = np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int64)
+    values[rows, places] = scores[rows, relevant.indices]
+    items[rows, places] = relevant.indices
+    values[:, :k], items[:, :k] = best_columns(scores, k, hidden)
+    order = np.argsort(-values, axis=1, kind="stable")[:, :k]
+    allowed = np.take_along_axis(values, order, axis=1) > -np.inf
+    return (order >= k) & allowed, np.where(allowed, np.take_along_axis(items, order, axis=1), -1)

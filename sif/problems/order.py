@@ -57,7 +57,7 @@ from sif.spaces.linear.design import (
 )
 from sif.spaces.linear.inputs import FREQUENT, all_solved, most_scales
 from sif.spaces.linear.network import OrderNetwork
-from sif.spaces.linear.ridge import HistorySolver, set_weights, solution_sizes
+from sif.spaces.linear.ridge import HistorySolver, grid_bytes, set_weights, solution_sizes
 from sif.spaces.linear.sequences import Decay
 from sif.spaces.linear.supernet import Judged, OrderContext, OrderSpace
 from sif.spaces.linear.weights import ItemWeights
@@ -91,8 +91,6 @@ DOUBLE = LinearDesign((Decay(0.8, 16), Decay(0.97, 116)))
 """The designs on which the search chooses its penalties; one that tells what a search costs."""
 VISITED = 4
 """Solutions of a fit, mostly: neighbors of the search's penalty and target until none is better."""
-RARE_BYTES = 800
-"""Of a place of a history with rare items: 16 to 69 sparse weights of 12 bytes."""
 DESIGNS = 60
 """Designs that a search judges, about."""
 
@@ -480,11 +478,10 @@ def order_cost(problem: OrderProblem) -> OrderCost:
         problem: Whose fits are told.
     """
     counts = np.bincount(problem.sequences.items, minlength=problem.sequences.n_items)
-    sizes = solution_sizes(counts, min(2, most_scales(counts)))
+    scales = min(2, most_scales(counts))
+    sizes = solution_sizes(counts, scales)
     evaluation = evaluation_seconds(problem.train_part, problem.valid_part, "ranking")
     search = DESIGNS * problem.judgment_seconds()
     fit = ridge_seconds(sizes)
-    size = sizes.grid_bytes()
-    if sizes.inputs < len(counts):
-        size += RARE_BYTES * len(problem.sequences.items)
-    return OrderCost(OwnCost(search, VISITED * (fit + evaluation), fit), size)
+    own = OwnCost(search, VISITED * (fit + evaluation), fit)
+    return OrderCost(own, grid_bytes(counts, scales))

@@ -7,10 +7,14 @@ break ties: the bits of a score above those of its place.
 
 from __future__ import annotations
 
+import numpy as np
+import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sif.errors import ScoreError
+from sif.retrieval.kernels import selection
 
 _LARGEST_BLOCK = 64
 _PLACES = (1 << 32) - 1
@@ -55,6 +59,37 @@ def top_k(scores: Tensor, k: int, block: int, first: int = 0) -> tuple[Tensor, T
     candidates = parts.reshape(b * blocks, block).index_select(0, flat).view(b, k * block)
     columns = chosen[:, :, None] * block + torch.arange(block, device=device)
     return _best(candidates, columns.view(b, k * block), k)
+
+
+def best_columns(
+    scores: NDArray[np.float32], k: int, hidden: sp.csr_matrix
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The best k columns of each row by (score, lowest column), of those that are not hidden.
+
+    Args:
+        scores: (b, n), contiguous; those of hidden columns are overwritten.
+        k: At most n.
+        hidden: CSR (b, n), whose entries say which columns are left out.
+
+    Returns:
+        Scores (b, k), best first, and their columns (b, k); minus infinity and -1 where too few
+        are left.
+
+    Raises:
+        ScoreError: A score is not a number.
+    """
+    edges, columns = hidden.indptr.astype(np.int64), hidden.indices.astype(np.int64)
+    if (select := selection()) is not None:
+        best = np.full((len(scores), k), -np.inf, dtype=np.float32)
+        found = np.full((len(scores), k), -1, dtype=np.int64)
+        nan_row = select(scores, 0, scores.shape[1], edges, columns, best, found)
+        if nan_row >= 0:
+            raise ScoreError(nan_row)
+        return best, found
+    scores[np.repeat(np.arange(len(scores)), np.diff(edges)), columns] = -np.inf
+    values, places = top_k(torch.from_numpy(scores), k, block=1)
+    places[values.isneginf()] = -1
+    return values.numpy(), places.numpy()
 
 
 def _best(scores: Tensor, places: Tensor, k: int) -> tuple[Tensor, Tensor]:

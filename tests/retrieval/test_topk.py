@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,8 +12,9 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from sif.errors import DataError
+from sif.retrieval import topk
 from sif.retrieval.kernels import selection
-from sif.retrieval.topk import block_size, top_k
+from sif.retrieval.topk import best_columns, block_size, top_k
 
 
 def expected(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
@@ -38,6 +40,28 @@ def test_every_block_size_selects_as_a_full_sort_does(data: st.DataObject) -> No
     right = expected(scores, k)
     np.testing.assert_array_equal(columns.numpy(), right)
     np.testing.assert_array_equal(best.numpy(), np.take_along_axis(scores, right, axis=1))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_hidden_columns_are_never_among_the_best(
+    compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not compiled:
+        monkeypatch.setattr(topk, "selection", lambda: None)
+    draws = np.random.default_rng(0)
+    for levels in (2, 5, 10**6):
+        scores = draws.integers(0, levels, (30, 17)).astype(np.float32)
+        scores[draws.random(scores.shape) < 0.2] = -np.inf
+        hidden = draws.random(scores.shape) < 0.3
+        hidden[0] = True  # nothing is left of this row
+        best, columns = best_columns(scores.copy(), 6, sp.csr_matrix(hidden))
+        for row in range(30):
+            left = np.flatnonzero(~hidden[row] & (scores[row] > -np.inf))
+            right = left[np.lexsort((left, -scores[row, left]))][:6]
+            assert columns[row, : len(right)].tolist() == right.tolist()
+            assert best[row, : len(right)].tolist() == scores[row, right].tolist()
+            assert (columns[row, len(right) :] == -1).all()
+            assert (best[row, len(right) :] == -np.inf).all()
 
 
 @given(st.data())

@@ -21,6 +21,10 @@ COLUMNS = 1024
 """Targets that are solved for at once."""
 PAIRS = 3 << 20
 """Numbers for pairs of places at work, and for freed memory that stays with the process."""
+RARE_BYTES = 800
+"""Of a place of a history with rare items: 16 to 69 sparse weights of 12 bytes."""
+JUDGED_BYTES = 4 << 25
+"""Of what validation holds at once: four arrays like the 32 MB of scores."""
 TOLERANCE = 1e-2
 """Largest relative residual of a solution in float32; more would move places in a ranking."""
 
@@ -123,6 +127,18 @@ def solution_sizes(counts: NDArray[np.int64], scales: int) -> Sizes:
     """Sizes of the normal equations for items with so many train rows each (n_items,)."""
     items = solved_items(counts, scales)
     return Sizes(len(counts) if items is None else len(items), scales, len(counts))
+
+
+def grid_bytes(counts: NDArray[np.int64], scales: int) -> int:
+    """Bytes of the fits over a grid and of their judgments.
+
+    Args:
+        counts: (n_items,) train rows of each item.
+        scales: Number of decays side by side.
+    """
+    sizes = solution_sizes(counts, scales)
+    rare = RARE_BYTES * int(counts.sum()) if sizes.inputs < sizes.n_items else 0
+    return sizes.grid_bytes() + rare + JUDGED_BYTES
 
 
 class HistorySolver:
