@@ -141,8 +141,9 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
             merit = 0.0 if search.best is None else search.best[1]
             if search.judged_by_all and (not history or history[-1][self.metric] != merit):
                 entry = {"epoch": search.judged, "seconds": seconds(), self.metric: merit}
-                tracker.log(entry, search.judged)
                 history.append(entry)
+                if search.is_new:  # an earlier sitting logged its own
+                    tracker.log(entry, search.judged)
             on_epoch(search.judged, {self.metric: merit})
             checkpointer.offer(lambda: {"told": dict(search.told), "seconds": seconds()})
 

@@ -67,12 +67,14 @@ class Halving:
         judge: Of designs.
         families: That are searched, the quickest first.
         seed: Of the draws.
-        out_of_time: Ends the search before the next judgment, once there is a first one.
+        out_of_time: Once there is a first judgment, no new one is made; those that were told count.
         told: Judgments of an earlier sitting by key; new ones are added.
         on_judged: Is told the best design and its merit, and whether all users judged it.
 
     Attributes:
         told: Key of a design and level to its merit.
+        judged: Number of judgments, those of an earlier sitting among them.
+        is_new: Whether the last one was made in this sitting.
         best: The best design of the last level that any reached, with its merit; None: none yet.
     """
 
@@ -84,7 +86,7 @@ class Halving:
         self._judge, self._families, self._seed = judge, families, seed
         self._out_of_time, self._on_judged = out_of_time, on_judged
         self.told: dict[str, float] = {} if told is None else told
-        self.judged = 0
+        self.judged, self.is_new = 0, False
         self.best: tuple[Family, float] | None = None
         self._level = 0
 
@@ -120,8 +122,6 @@ class Halving:
         last = self._judge.levels - 1
         kept = self._candidates(family)
         for level in range(last):
-            if self._late:
-                return []
             merits = {design: self._merit(design, level) for design in kept}
             most = max(FINALISTS, math.ceil(SHARE * len(kept)))
             most = FINALISTS if level == last - 1 else most
@@ -161,7 +161,7 @@ class Halving:
                 climb = Climb(grid, getattr(design, name))
                 climb.next()
                 climb.tell(merit)
-                while (value := climb.next()) is not None and not self._late:
+                while (value := climb.next()) is not None:
                     other = replace(design, **{name: value})
                     seconds = self._judge.seconds(other, level)
                     late = seconds > left or self._judge.seconds(other, last) > MOST_SECONDS
@@ -205,8 +205,10 @@ class Halving:
     def _merit(self, design: Family, level: int) -> float:
         """Minus infinity of a design that cannot be fitted, or for which there is no time."""
         key = f"{level} {design!r}"
-        if key not in self.told:
+        self.is_new = key not in self.told
+        if self.is_new:
             if self._late:
+                self.is_new = False
                 return -math.inf
             try:
                 self.told[key] = self._judge.merit(design, level)

@@ -217,7 +217,7 @@ def planned(
         moves: See `Cut.applied`.
 
     Returns:
-        What fits, or the least that there is if nothing does.
+        What fits, or the least that there is if nothing does: a closed form, or all functions.
     """
     if seconds is None:
         return config, Cut()
@@ -232,7 +232,17 @@ def planned(
     while not found[2] and count < len(changes):
         count += 1
         found = tried(changes[:count])
-    return _given_back(changes[:count], tried, found)[:2]
+    fitting, cut, _ = _given_back(changes[:count], tried, found)
+    return fitting, _with_a_model(costs, cut)
+
+
+def _with_a_model(costs: Costs, cut: Cut) -> Cut:
+    """The cut without the cheapest closed form, where nothing else would be left to serve."""
+    models = {*costs.trainings, *costs.closed}
+    if not costs.closed or models - set(cut.left_out):
+        return cut
+    cheapest = min(costs.closed, key=lambda name: costs.own[name].search + costs.own[name].grid)
+    return replace(cut, left_out=tuple(name for name in cut.left_out if name != cheapest))
 
 
 Change = Mapping[str, Any] | str

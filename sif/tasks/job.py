@@ -380,12 +380,15 @@ class JobRunner:
         """Ours is left out: the best fallback is served, or else what validation ranks best.
 
         Raises:
-            DivergedError: Nothing else was trained.
+            DivergedError, BudgetError: Nothing else was trained.
         """
         ours = self.entrants.ours
         served = [name for name in trained if name not in self.entrants.compared]
         if not served and self.context.finish:
             raise ConfigError(f"{self.context.folder}: expected a trained model, found none yet")
+        if not served and ours not in self._diverged:
+            reasons = "; ".join(dict.fromkeys(self._left_out.values())) or "no time for any"
+            raise BudgetError(f"expected a trained model, found none: {reasons}")
         if not served:
             raise self._diverged[ours]
         others = [name for name in self.entrants.fallbacks if name in trained] or served

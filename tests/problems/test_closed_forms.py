@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -124,6 +125,34 @@ def test_a_resumed_search_is_the_uninterrupted_one(
     assert resumed.result.epochs == whole.result.epochs
     assert judged and not set(judged) & set(kept.state["told"])
     assert resumed.result.seconds > kept.state["seconds"]
+
+
+class Steps(NullTracker):
+    """Keeps the steps that are logged."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        self.steps.append(step)
+
+
+def test_a_resumed_search_logs_its_own_judgments_alone(
+    once: tuple[ClosedProblem, Trained[Any]],
+) -> None:
+    _, whole = once
+    logs: list[list[int]] = []
+    kept: Kept | None = None
+    for stop in (40, None):
+        tracker = Steps()
+        problem, kept = problem_of(groups()), Kept(None if kept is None else kept.state, stop)
+        with contextlib.suppress(Interrupted):
+            problem.train(OPEN, tracker, kept)
+        logs.append(tracker.steps)
+    first, second = logs
+    assert first and second and not set(first) & set(second)
+    logged = [int(one["epoch"]) for one in whole.result.history[:-1]]
+    assert first + second == logged
 
 
 def test_the_sample_judges_as_validation_does(once: tuple[ClosedProblem, Trained[Any]]) -> None:
@@ -253,6 +282,28 @@ def test_all_users_judge_a_known_design_of_each_family_first() -> None:
     Halving(judge_of(merit, seconds=seconds), families, 0, lambda: False).run()
     soon = [family for family in families if family is not Spectrum]  # which takes 3 s
     assert levels[: len(soon)] == [(2, family) for family in soon] and levels[len(soon)][0] == 0
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_a_search_without_time_ends_with_the_best_that_it_was_told(share: float) -> None:
+    def merit(design: Family, level: int) -> float:
+        late = sum(value == grid[-1] for value, grid in zip(
+            design.constants.values(), design.grids.values(), strict=True))  # fmt: skip
+        return 0.1 * len(type(design).__name__) + 0.01 * late
+
+    families = list(FAMILIES.values())
+    whole = Halving(judge_of(merit), families, 0, lambda: False)
+    best = whole.run()
+    some = dict(list(whole.told.items())[: round(share * len(whole.told))])
+
+    def refused(design: Family, level: int) -> float:
+        raise AssertionError(f"judged again: {level} {design!r}")
+
+    search = Halving(judge_of(refused), families, 0, lambda: True, dict(some))
+    found = search.run()
+    last = {key.removeprefix("2 "): value for key, value in some.items() if key[0] == "2"}
+    assert last[repr(found)] == max(last.values()) and not search.is_new
+    assert share < 1 or found == best
 
 
 def test_designs_that_diverge_or_take_too_long_are_none() -> None:

@@ -123,6 +123,15 @@ def test_a_search_of_functions_goes_before_the_closed_form() -> None:
     }
 
 
+def test_a_model_is_left_where_nothing_fits() -> None:
+    """The cheapest of the closed forms; without these, functions are never left out."""
+    own = {"order": OwnCost(20.0, 400.0, 100.0), "closed": OwnCost(0.0, 9.0, 1.0)}
+    for seconds in (-30.0, 0.0, 0.5):
+        cut = planned(CONFIG, replace(COSTS, own=own), seconds, OPTIONAL, lambda config: True)[1]
+        assert "closed" not in cut.left_out and {"order", "searched"} <= set(cut.left_out)
+        assert "searched" not in plan(seconds)[1].left_out
+
+
 def test_second_fits_are_of_one_strength_and_given_up_after_the_strengths() -> None:
     costs = replace(COSTS, settings={"als": 5.0, "ease": 30.0}, rows={"valid": 1.125, "all": 1.25})
     # 24 epochs, six in ten of 40, of a second each; half as many again to settle.

@@ -119,15 +119,15 @@ class Clicks:
             item: Exponent.
             rank: r at most.
         """
-        known = self._kept.get(("spectrum", user, item))
-        if known is None or known[2] < rank:
+        # Random ones depend on how many there are, so no more are taken because they are there.
+        most = 0 if self.exact else max(rank, LEAST_RANK)
+
+        def made() -> tuple[Numbers, Numbers]:
             rows = self.scaled(user, item)
-            exact = self.exact
-            most = min(rows.shape) if exact else max(rank, LEAST_RANK)
-            values, vectors = _exact(rows) if exact else _randomized(rows, most, self._seed)
-            known = values, vectors, most
-            self._keep(("spectrum", user, item), known)
-        return known[0][:rank], known[1][:, :rank]
+            return _randomized(rows, most, self._seed) if most else _exact(rows)
+
+        values, vectors = self._once(("spectrum", user, item, most), made)
+        return values[:rank], vectors[:, :rank]
 
     @property
     def exact(self) -> bool:

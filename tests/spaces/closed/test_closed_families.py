@@ -289,3 +289,14 @@ def test_expressions_name_what_is_not_neutral() -> None:
         GraphFilter(second=-0.5).expression
         == "filter(P - 0.5 P^2; n_u^-0.5, n_i^-0.5, n_i^-0.3) + 0.1 low pass(256)"
     )
+
+
+def test_a_randomized_spectrum_does_not_depend_on_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "EXACT_SIDE", 10)
+    monkeypatch.setattr(shared, "LEAST_RANK", 4)
+    rows = sp.random(90, 80, 0.2, "csr", np.float32, np.random.default_rng(3))
+    alone = Clicks(rows, 0).spectrum(0.5, 0.5, 4)
+    clicks = Clicks(rows, 0)
+    clicks.spectrum(0.5, 0.5, 32)
+    for one, other in zip(alone, clicks.spectrum(0.5, 0.5, 4), strict=True):
+        np.testing.assert_array_equal(one, other)
