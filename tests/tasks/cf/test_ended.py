@@ -73,3 +73,15 @@ def test_only_an_interrupted_job_is_ended(sif: Command) -> None:
     assert done.err == [
         "error: --finish ends an interrupted run: expected --resume DIR, found none"
     ]
+
+
+def test_a_budget_that_nothing_fits_into_serves_a_closed_form(
+    sif: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sif.tasks.study.FIGURES", 1000.0)  # seconds of what cannot be left out
+    done = sif("--task", "cf", "--output-dir", "run", "--no-tracking", "--quiet", "--set", *SETS,
+               "budget=60")  # fmt: skip
+    assert (done.code, done.err) == (0, [])
+    assert "searched" in document()["plan"]["left_out"]
+    assert "as searched is left out" in Path("run/log.txt").read_text()
+    assert len(Recommender.load("run").recommend("u0001", n=3)) == 3
