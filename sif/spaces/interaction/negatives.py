@@ -81,8 +81,8 @@ class NegativeSampler:
 
     Attributes:
         n_items: Of the catalog.
-        chances: (n_items,) of each; None: all alike.
-        from_batch: Whether items of the batch's rows are drawn instead.
+        chances: (n_items,) of each draw; None: all alike.
+        from_batch: Whether items of the batch's rows are drawn; `chances` are those over batches.
     """
 
     n_items: int
@@ -100,8 +100,10 @@ class NegativeSampler:
             counts: (n_items,) train pairs of each.
             power: Of popularity.
         """
-        chances = flattened(counts, power) if sampling == "popularity" else None
-        return cls(len(counts), chances, sampling == "in-batch")
+        if sampling == "in-batch":  # of which a pair that comes later may have an unknown item
+            chances = counts.clamp(min=0.5) / counts.sum().clamp(min=0.5)
+            return cls(len(counts), chances, from_batch=True)
+        return cls(len(counts), flattened(counts, power) if sampling == "popularity" else None)
 
     def draw(self, shape: tuple[int, ...], draws: torch.Generator, batch: Tensor) -> Tensor:
         """Items of a shape.
@@ -153,11 +155,11 @@ class NegativeSampler:
             draws: On the device of the ids.
             like: Of the dtype of the scores.
         """
-        if self.from_batch:
-            # Each row's item as often as it is in the batch: its expected number of draws.
-            times = torch.bincount(batch, minlength=self.n_items)
+        if self.from_batch and self.chances is not None:
+            # Over all batches (Yi et al., RecSys 2019), so that they stand for the catalog; by
+            # this batch alone they would stand for its own items.
             items = self.draw((count,), draws, batch)
-            return Drawn(items, (times[items] * (count / len(batch))).to(like))
+            return Drawn(items, (count * self.chances[items]).to(like))
         if count >= self.n_items:
             return Drawn.every(like.new_ones(self.n_items))
         if self.chances is not None:

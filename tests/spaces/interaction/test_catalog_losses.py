@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.losses import Batch, LossSettings, catalog
-from sif.spaces.interaction.negatives import Drawn
+from sif.spaces.interaction.negatives import Drawn, NegativeSampler
 from sif.spaces.interaction.registry import LOSSES
 from sif.testing.losses import ITEMS, USERS, ToyScores, toy_scores
 
@@ -153,6 +153,34 @@ def test_corrected_sums_are_right_in_the_mean(
         )
     error = sums.std(0) / rounds**0.5
     assert ((sums.mean(0) - expected).abs() < 4.5 * error + 1e-9).all()
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "popularity", "in-batch"])
+@pytest.mark.parametrize("k", [30, 100])
+def test_thresholds_of_drawn_items_are_scores_of_that_rank_in_the_catalog(
+    sampling: Any, k: int
+) -> None:
+    draws, items = torch.Generator().manual_seed(0), 3000
+    counts = (500 / torch.arange(1, items + 1) ** 0.7).round().clamp(min=1)
+    table = counts.log() + torch.randn(8, items, generator=draws)  # popular ones are liked
+    place, ranks = torch.arange(8), []
+    for _ in range(40):
+        rows = torch.multinomial(counts, 2048, replacement=True, generator=draws)
+        drawn = NegativeSampler.of(sampling, counts).shared(rows, 800, draws, table)
+        grid = table[:, drawn.items]
+        found = catalog.CatalogScores(grid[:, 0], place, grid, drawn.items[:8], drawn)
+        ranks.append((table >= found.thresholds(k)[:, None]).sum(1))
+    assert torch.stack(ranks).float().mean().item() == pytest.approx(k, rel=0.15)
+
+
+def test_thresholds_of_drawn_items_by_hand() -> None:
+    """Draws of weights 1/2, 2, 1/2 and 4, best first, stand for 1/2, 2 1/2, 3 and 7 items."""
+    grid = torch.tensor([[1.0, 4.0, 2.0, 3.0]])
+    drawn = Drawn(torch.arange(4), torch.tensor([0.25, 2.0, 2.0, 0.5]))
+    pair = torch.zeros(1, dtype=torch.int64)
+    scores = catalog.CatalogScores(torch.zeros(1), pair, grid, pair, drawn)
+    found = [scores.thresholds(k).item() for k in range(1, 8)]
+    assert found == [3.0, 3.0, 2.0, 1.0, 1.0, 1.0, -torch.inf]
 
 
 def test_scores_that_are_no_product_see_an_eighth_of_the_draws() -> None:

@@ -40,9 +40,18 @@ def test_items_are_drawn_as_often_as_they_should_be(sampling: str) -> None:
 def test_shared_items_tell_how_often_they_are_expected(sampling: str) -> None:
     drawn = sampler(sampling).shared(BATCH, 4, torch.Generator().manual_seed(1), COUNTS)
     assert len(drawn.items) == 4 and not drawn.complete
-    np.testing.assert_allclose(drawn.often, 4 * CHANCES[sampling][drawn.items], rtol=1e-5)
+    chances = CHANCES[sampling]
+    if sampling == "in-batch":  # over all batches, or they would stand for this one alone
+        chances = COUNTS.numpy() / 15
+    np.testing.assert_allclose(drawn.often, 4 * chances[drawn.items], rtol=1e-5)
     assert drawn.first(2).items.tolist() == drawn.items[:2].tolist()
     np.testing.assert_allclose(drawn.first(2).often, drawn.often[:2] / 2)
+
+
+def test_items_of_a_batch_that_no_train_pair_has_are_expected_at_least_a_little() -> None:
+    later = torch.tensor([4, 4, 4])
+    drawn = sampler("in-batch").shared(later, 4, torch.Generator(), COUNTS)
+    assert drawn.often.tolist() == pytest.approx([4 * 0.5 / 15] * 4)
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "popularity"])

@@ -25,6 +25,8 @@ EXACT_ITEMS = 20_000
 L2_UNIT = 0.1
 """Unit of L2 strengths of softmax losses: on products of histories .1 had NDCG@10 .0693 on
 validation, 1 had .0668 (docs/losses.md)."""
+ROUNDING = 1e-5
+"""Relative error of a sum of weights, at most."""
 FEWER = 8
 """How many times fewer items are drawn for operations that are no product."""
 
@@ -61,25 +63,25 @@ class CatalogScores:
         return torch.logsumexp(scores, dim=1)
 
     def thresholds(self, k: int) -> Tensor:
-        """The k-th best score of each pair's user (n,), of the catalog or what stands for it.
+        """The k-th best score of each pair's user (n,), of the catalog.
 
-        -inf where there are no more than k items.
+        Among drawn items each stands for as many as it is drawn more seldom than once: the
+        threshold is the score at which those from the best one on stand for k. -inf where there
+        are no more than k items.
         """
         found = self.grid.detach()
-        if self.drawn is not None:
-            # A share of the catalog: its quantile at k items of all.
-            share = found.shape[1] / self.n_items
-            k = max(1, round(k * share))
-        if k >= found.shape[1]:
-            return torch.full_like(self.own, -torch.inf)
-        return found.topk(k, dim=1).values[:, -1][self.place]
-
-    @property
-    def n_items(self) -> float:
-        """Of the catalog, as the draws tell."""
         if self.drawn is None:
-            return float(self.grid.shape[1])
-        return float((1 / self.drawn.often).sum())
+            if k >= found.shape[1]:
+                return torch.full_like(self.own, -torch.inf)
+            return found.topk(k, dim=1).values[:, -1][self.place]
+        weights, wanted = 1 / self.drawn.often, k * (1 - ROUNDING)
+        # However they are ranked, so many stand for k.
+        enough = int((weights.sort().values.cumsum(0) < wanted).sum()) + 1
+        if enough > len(weights) or k >= float(weights.sum()) * (1 - ROUNDING):
+            return torch.full_like(self.own, -torch.inf)
+        best = found.topk(enough, dim=1)
+        short = (weights[best.indices].cumsum(1) < wanted).sum(1, keepdim=True)
+        return best.values.gather(1, short.clamp(max=enough - 1))[self.place, 0]
 
     def mean_of_others(self, values: Tensor) -> Tensor:
         """Mean over items that are not observed of values (u, k) of the grid, for each pair: (n,).
